@@ -1,1 +1,29 @@
-//! Placeholder until the crate lands.
+//! The messages of `tether.connector.v1`: what the host and a connector say to each other. The manual is
+//! `proto/tether/connector/v1/connector.proto`.
+
+#[allow(missing_docs, clippy::all)]
+mod generated {
+    include!(concat!(env!("OUT_DIR"), "/tether.connector.v1.rs"));
+}
+
+pub use generated::*;
+
+/// Secrets never reach a debug print: messages that may hold one print as their name alone.
+macro_rules! opaque_debug {
+    ($($message:ident),+ $(,)?) => {$(
+        impl std::fmt::Debug for $message {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_struct(stringify!($message)).finish_non_exhaustive()
+            }
+        }
+    )+};
+}
+
+opaque_debug!(
+    OpenRequest,
+    Credentials,
+    BeginAuthorizationRequest,
+    BeginAuthorizationResponse,
+    ExchangeCodeRequest,
+    LogInRequest,
+);

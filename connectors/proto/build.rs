@@ -1,0 +1,21 @@
+//! Compiles the connector contract without a protoc.
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let root = "../../proto";
+    println!("cargo:rerun-if-changed={root}/tether/connector");
+    let files = protox::compile(["tether/connector/v1/connector.proto"], [root])?;
+    prost_build::Config::new()
+        // Payloads are slices of the buffer that crossed the boundary, never copies.
+        .bytes([".tether.connector.v1.Record.payload", ".tether.connector.v1.Checkpoint.state"])
+        // Whatever may hold a secret has a Debug of its own, or none.
+        .skip_debug([
+            ".tether.connector.v1.OpenRequest",
+            ".tether.connector.v1.Credentials",
+            ".tether.connector.v1.BeginAuthorizationRequest",
+            ".tether.connector.v1.BeginAuthorizationResponse",
+            ".tether.connector.v1.ExchangeCodeRequest",
+            ".tether.connector.v1.LogInRequest",
+        ])
+        .compile_fds(files)?;
+    Ok(())
+}
