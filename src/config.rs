@@ -1,0 +1,324 @@
+//! What an operator can set: defaults < file < environment < flags. Validated once, at start; printed with secrets masked.
+//!
+//! The file is TOML. In the environment a setting's path is joined by two underscores: `TETHER__LISTEN__GRPC`,
+//! `TETHER__CONNECTOR__SALESFORCE__SETTINGS__CLIENT_ID`.
+
+use secrecy::SecretString;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// Everything an operator can set.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Options {
+    /// Where the SQLite file and, with `--dev`, the generated keys are.
+    pub data_dir: PathBuf,
+    /// Fixed demo groups, generated keys, loopback only. Never for production.
+    #[serde(default)]
+    pub dev: bool,
+    /// The database.
+    #[serde(default)]
+    pub database: Database,
+    /// The three listeners.
+    pub listen: Listen,
+    /// TLS of the gRPC listener; without it the listener must be on loopback or `listen.plaintext` be set.
+    #[serde(default)]
+    pub tls: Option<Tls>,
+    /// Who may call.
+    #[serde(default)]
+    pub auth: Auth,
+    /// What seals credentials at rest.
+    #[serde(default)]
+    pub secrets: Secrets,
+    /// Where browsers reach the callback listener: `https://tether.example.com`. Empty: its own address.
+    #[serde(default)]
+    pub public_url: String,
+    /// Where connectors are.
+    pub connectors: Connectors,
+    /// Settings of each connector, by its name.
+    #[serde(default)]
+    pub connector: BTreeMap<String, ConnectorOptions>,
+    /// The sync engine.
+    pub sync: Sync,
+    /// Logs.
+    pub log: Log,
+}
+
+/// The database.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Database {
+    /// `sqlite:PATH` or `postgres://…`. Empty: `tether.db` in the data directory. May hold a password.
+    #[serde(default)]
+    pub url: Option<SecretString>,
+    /// Most connections to PostgreSQL, or readers of SQLite. 0: 8.
+    #[serde(default)]
+    pub connections: u32,
+}
+
+/// The three listeners. Port 0 takes a free one; the addresses taken are printed at start.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listen {
+    /// gRPC.
+    pub grpc: SocketAddr,
+    /// The OAuth callback page and nothing else.
+    pub callback: SocketAddr,
+    /// `/metrics`; loopback only.
+    pub admin: SocketAddr,
+    /// Allow gRPC without TLS beyond loopback, where something in front of it does TLS.
+    #[serde(default)]
+    pub plaintext: bool,
+}
+
+/// TLS of the gRPC listener.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// PEM file of the certificate chain.
+    pub certificate: PathBuf,
+    /// PEM file of its key.
+    pub key: PathBuf,
+}
+
+/// Who may call: JWTs signed (EdDSA or RS256) by a key of the JWKS.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Auth {
+    /// A file with a JWKS (RFC 7517). Read again on SIGHUP.
+    #[serde(default)]
+    pub jwks_file: Option<PathBuf>,
+    /// The `iss` that tokens must have.
+    #[serde(default)]
+    pub issuer: String,
+    /// The `aud` that tokens must have.
+    #[serde(default)]
+    pub audience: String,
+}
+
+/// What seals credentials at rest.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Secrets {
+    /// Keys, 32 bytes in base64 each, separated by commas: the first seals, all open.
+    #[serde(default)]
+    pub keys: Option<SecretString>,
+    /// The same from a file, one key a line.
+    #[serde(default)]
+    pub keys_file: Option<PathBuf>,
+}
+
+/// Where connectors are.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Connectors {
+    /// The folder with one folder a connector.
+    pub dir: PathBuf,
+}
+
+/// What the operator gives one connector.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConnectorOptions {
+    /// The connector's own settings; the app's `client_id` and `client_secret` among them.
+    #[serde(default)]
+    pub settings: BTreeMap<String, SecretString>,
+    /// Hosts it may call besides those of its manifest.
+    #[serde(default)]
+    pub allowed_hosts: Vec<String>,
+    /// Loopback `host:port` it may call over plain http: simulators.
+    #[serde(default)]
+    pub plain_http_hosts: Vec<String>,
+    /// PEM file of trust anchors it accepts besides the public ones.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+    /// An HTTP proxy.
+    #[serde(default)]
+    pub proxy_url: String,
+}
+
+/// The sync engine.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sync {
+    /// Syncs that this process runs at a time.
+    pub workers: usize,
+    /// How long a lease holds without a heartbeat, in seconds: after a crash another process goes on after this time.
+    pub lease_seconds: u64,
+    /// How often an idle worker looks for work, in milliseconds.
+    pub poll_milliseconds: u64,
+}
+
+/// Logs.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    /// A `tracing` filter: `info`, `tether=debug`.
+    pub filter: String,
+    /// One JSON object a line instead of text.
+    #[serde(default)]
+    pub json: bool,
+}
+
+/// A setting is missing or does not fit.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file, the environment or a flag cannot be read.
+    #[error("configuration: {0}")]
+    Read(#[from] config::ConfigError),
+    /// A rule between settings is broken.
+    #[error("configuration: {0}")]
+    Rule(String),
+    /// A file that a setting names cannot be read.
+    #[error("configuration: {setting} = {path}: {cause}")]
+    File {
+        /// The setting.
+        setting: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        cause: std::io::Error,
+    },
+}
+
+const DEFAULTS: &str = r#"
+data_dir = ".tether"
+[listen]
+grpc = "127.0.0.1:7443"
+callback = "127.0.0.1:7480"
+admin = "127.0.0.1:7490"
+[connectors]
+dir = "connectors"
+[sync]
+workers = 2
+lease_seconds = 30
+poll_milliseconds = 500
+[log]
+filter = "info"
+"#;
+
+impl Options {
+    /// Reads all layers and checks the rules between settings.
+    ///
+    /// # Errors
+    /// A layer cannot be read, a setting is unknown or does not fit.
+    pub fn load(file: Option<&Path>, flags: &[(String, String)]) -> Result<Self, Error> {
+        let mut layers =
+            config::Config::builder().add_source(config::File::from_str(DEFAULTS, config::FileFormat::Toml));
+        if let Some(file) = file {
+            layers = layers.add_source(config::File::from(file).format(config::FileFormat::Toml));
+        }
+        layers = layers.add_source(
+            config::Environment::with_prefix("TETHER")
+                .prefix_separator("__")
+                .separator("__"),
+        );
+        for (path, value) in flags {
+            layers = layers.set_override(path, value.as_str())?;
+        }
+        let options: Self = layers.build()?.try_deserialize()?;
+        options.check()?;
+        Ok(options)
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        let rule = |text: &str| Err(Error::Rule(text.to_owned()));
+        if !self.listen.admin.ip().is_loopback() {
+            return rule("listen.admin must be a loopback address: it has no authentication");
+        }
+        if self.dev && !(self.listen.grpc.ip().is_loopback() && self.listen.callback.ip().is_loopback()) {
+            return rule("with --dev every listener must be on loopback");
+        }
+        if self.tls.is_none() && !self.listen.grpc.ip().is_loopback() && !self.listen.plaintext {
+            return rule(
+                "listen.grpc is not on loopback: set [tls], or listen.plaintext = true behind a TLS proxy",
+            );
+        }
+        if !self.dev {
+            if self.auth.jwks_file.is_none() {
+                return rule("auth.jwks_file is not set (or run with --dev)");
+            }
+            if self.auth.issuer.is_empty() || self.auth.audience.is_empty() {
+                return rule("auth.issuer and auth.audience must be set");
+            }
+            if self.secrets.keys.is_none() && self.secrets.keys_file.is_none() {
+                return rule(
+                    "secrets.keys or secrets.keys_file must be set; a key is made by: head -c32 /dev/urandom | base64",
+                );
+            }
+        }
+        if self.sync.workers == 0 || self.sync.lease_seconds < 2 {
+            return rule("sync.workers must be at least 1 and sync.lease_seconds at least 2");
+        }
+        Ok(())
+    }
+
+    /// The database's address, the default filled in.
+    #[must_use]
+    pub fn database_url(&self) -> SecretString {
+        self.database
+            .url
+            .clone()
+            .unwrap_or_else(|| format!("sqlite:{}", self.data_dir.join("tether.db").display()).into())
+    }
+}
+
+/// Reads a file that a setting names.
+///
+/// # Errors
+/// The file cannot be read; the error names the setting and the path.
+pub fn read_file(setting: &'static str, path: &Path) -> Result<String, Error> {
+    std::fs::read_to_string(path).map_err(|cause| Error::File {
+        setting,
+        path: path.to_owned(),
+        cause,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(file: &str, flags: &[(&str, &str)]) -> Result<Options, Error> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tether.toml");
+        std::fs::write(&path, file).unwrap();
+        let flags: Vec<_> = flags
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect();
+        Options::load(Some(&path), &flags)
+    }
+
+    #[test]
+    fn layers_and_rules() {
+        let options = load(
+            "dev = true\n[sync]\nworkers = 3",
+            &[("listen.grpc", "127.0.0.1:0")],
+        )
+        .unwrap();
+        assert_eq!((options.sync.workers, options.listen.grpc.port()), (3, 0));
+        for (file, text) in [
+            ("", "jwks_file"),
+            ("dev = true\n[listen]\ngrpc = '0.0.0.0:1'", "loopback"),
+            ("dev = true\n[listen]\nadmin = '0.0.0.0:1'", "listen.admin"),
+            ("dev = true\nsurprise = 1", "surprise"),
+        ] {
+            let error = load(file, &[]).unwrap_err().to_string();
+            assert!(error.contains(text), "{error}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_masked() {
+        let options = load(
+            "dev = true\n[connector.any.settings]\nclient_secret = 'CANARY'\n[secrets]\nkeys = 'CANARY'\n\
+             [database]\nurl = 'postgres://u:CANARY@h/d'",
+            &[],
+        )
+        .unwrap();
+        assert!(!format!("{options:?}").contains("CANARY"));
+    }
+}

@@ -1,0 +1,169 @@
+//! The error of the business rules. It says what happened in words of the product; the edge (`grpc::status`) turns it
+//! into a `google.rpc.Status` once, and nothing else does.
+
+use std::fmt;
+use std::time::Duration;
+
+/// Why a call was refused. Each stands under the same name in `tether.v1.ErrorReason`, whose comments are the manual;
+/// a test holds the two lists against each other.
+macro_rules! reasons {
+    ($($variant:ident = $name:literal),+ $(,)?) => {
+        /// Why a call was refused; the manual is `tether.v1.ErrorReason`.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[allow(missing_docs, reason = "the proto enum of the same names is the manual")]
+        pub enum Reason { $($variant),+ }
+
+        impl Reason {
+            /// Every reason.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// The name in `tether.v1.ErrorReason`.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $name),+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    TokenMissing = "TOKEN_MISSING",
+    TokenInvalid = "TOKEN_INVALID",
+    TokenExpired = "TOKEN_EXPIRED",
+    RoleInsufficient = "ROLE_INSUFFICIENT",
+    ResourceNotFound = "RESOURCE_NOT_FOUND",
+    InvalidArgument = "INVALID_ARGUMENT",
+    InvalidPageToken = "INVALID_PAGE_TOKEN",
+    EtagMismatch = "ETAG_MISMATCH",
+    RequestIdReused = "REQUEST_ID_REUSED",
+    NameTaken = "NAME_TAKEN",
+    ConnectorNotEnabled = "CONNECTOR_NOT_ENABLED",
+    ConnectorUnavailable = "CONNECTOR_UNAVAILABLE",
+    IllegalState = "ILLEGAL_STATE",
+    NotLoggedIn = "NOT_LOGGED_IN",
+    NoFieldsSelected = "NO_FIELDS_SELECTED",
+    FieldUnknown = "FIELD_UNKNOWN",
+    AuthorizationStateInvalid = "AUTHORIZATION_STATE_INVALID",
+    AuthorizationDenied = "AUTHORIZATION_DENIED",
+    CredentialsRejected = "CREDENTIALS_REJECTED",
+    ReauthorizationNeeded = "REAUTHORIZATION_NEEDED",
+    DifferentOrganization = "DIFFERENT_ORGANIZATION",
+    CrmUnavailable = "CRM_UNAVAILABLE",
+    CrmRateLimited = "CRM_RATE_LIMITED",
+    CrmAllowanceExhausted = "CRM_ALLOWANCE_EXHAUSTED",
+    CrmForbidden = "CRM_FORBIDDEN",
+    CrmAdminActionNeeded = "CRM_ADMIN_ACTION_NEEDED",
+    OperatorConfiguration = "OPERATOR_CONFIGURATION",
+    SyncAlreadyFinished = "SYNC_ALREADY_FINISHED",
+    NotImplementedYet = "NOT_IMPLEMENTED_YET",
+    Overloaded = "OVERLOADED",
+    DeadlineExceeded = "DEADLINE_EXCEEDED",
+    Internal = "INTERNAL",
+}
+
+/// What a client can act on besides the reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Detail {
+    /// Which fields of the request are wrong, and how: (path, description).
+    Fields(Vec<(String, String)>),
+    /// Worth trying again after this time.
+    RetryAfter(Duration),
+    /// What has to be true first: (kind, subject, description).
+    Precondition(&'static str, String, String),
+}
+
+/// A refused call: a reason for programs, a sentence for people.
+#[derive(Debug, Clone)]
+pub struct Error {
+    /// Why.
+    pub reason: Reason,
+    /// The thing, the limit and the way out, in a sentence. Never a secret.
+    pub message: String,
+    /// For programs; goes into `ErrorInfo.metadata`.
+    pub metadata: Vec<(&'static str, String)>,
+    /// What a client can act on.
+    pub detail: Option<Detail>,
+}
+
+/// What services answer.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// An error with a reason and a sentence.
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self {
+            reason,
+            message: message.into(),
+            metadata: Vec::new(),
+            detail: None,
+        }
+    }
+
+    /// Adds a word for programs.
+    #[must_use]
+    pub fn with(mut self, key: &'static str, value: impl fmt::Display) -> Self {
+        self.metadata.push((key, value.to_string()));
+        self
+    }
+
+    /// Adds what a client can act on.
+    #[must_use]
+    pub fn detail(mut self, detail: Detail) -> Self {
+        self.detail = Some(detail);
+        self
+    }
+
+    /// The thing does not exist, or is not this caller's to know of: both read the same (AIP-211).
+    pub fn not_found(name: impl Into<String>) -> Self {
+        let name = name.into();
+        Self::new(Reason::ResourceNotFound, format!("{name} was not found")).with("resource", name)
+    }
+
+    /// One field of the request is wrong.
+    pub fn invalid(field: impl Into<String>, description: impl Into<String>) -> Self {
+        let (field, description) = (field.into(), description.into());
+        Self::new(Reason::InvalidArgument, format!("{field}: {description}"))
+            .detail(Detail::Fields(vec![(field, description)]))
+    }
+
+    /// A step that this state does not allow.
+    pub fn illegal_state(name: &str, state: &str, step: &str, allowed: &str) -> Self {
+        Self::new(
+            Reason::IllegalState,
+            format!("{name} is {state}: {step} is not possible now; possible: {allowed}"),
+        )
+        .with("resource", name)
+        .with("state", state)
+        .with("allowed", allowed)
+        .detail(Detail::Precondition(
+            "STATE",
+            name.to_owned(),
+            format!("state is {state}"),
+        ))
+    }
+
+    /// Something that is tether's own fault: the cause goes to the log, not to the caller.
+    pub fn internal(cause: impl fmt::Display) -> Self {
+        tracing::error!(%cause, "internal error");
+        Self::new(
+            Reason::Internal,
+            "an internal error; the server's log has the cause under this request's id",
+        )
+    }
+
+    /// A later part of tether: the shape is there, the work is not.
+    pub fn not_yet(what: &str) -> Self {
+        Self::new(
+            Reason::NotImplementedYet,
+            format!("{what} is not there yet in this version"),
+        )
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.reason.as_str(), self.message)
+    }
+}
+
+impl std::error::Error for Error {}

@@ -1,0 +1,2 @@
+//! Credentials of accounts.
+pub mod seal;
