@@ -30,35 +30,43 @@ reasons! {
     TokenMissing = "TOKEN_MISSING",
     TokenInvalid = "TOKEN_INVALID",
     TokenExpired = "TOKEN_EXPIRED",
-    RoleInsufficient = "ROLE_INSUFFICIENT",
-    ResourceNotFound = "RESOURCE_NOT_FOUND",
-    InvalidArgument = "INVALID_ARGUMENT",
+    RoleNotAllowed = "ROLE_NOT_ALLOWED",
+    GroupUnknown = "GROUP_UNKNOWN",
+    NotFound = "NOT_FOUND",
+    InvalidFieldValue = "INVALID_FIELD_VALUE",
+    InvalidUpdateMask = "INVALID_UPDATE_MASK",
     InvalidPageToken = "INVALID_PAGE_TOKEN",
-    EtagMismatch = "ETAG_MISMATCH",
     RequestIdReused = "REQUEST_ID_REUSED",
+    EtagMismatch = "ETAG_MISMATCH",
     NameTaken = "NAME_TAKEN",
-    ConnectorNotEnabled = "CONNECTOR_NOT_ENABLED",
+    ConnectorDisabled = "CONNECTOR_DISABLED",
     ConnectorUnavailable = "CONNECTOR_UNAVAILABLE",
+    ConnectorMisconfigured = "CONNECTOR_MISCONFIGURED",
+    ConnectorFault = "CONNECTOR_FAULT",
+    ConnectorUnsupported = "CONNECTOR_UNSUPPORTED",
     IllegalState = "ILLEGAL_STATE",
     NotLoggedIn = "NOT_LOGGED_IN",
     NoFieldsSelected = "NO_FIELDS_SELECTED",
     FieldUnknown = "FIELD_UNKNOWN",
     AuthorizationStateInvalid = "AUTHORIZATION_STATE_INVALID",
+    AuthorizationExpired = "AUTHORIZATION_EXPIRED",
     AuthorizationDenied = "AUTHORIZATION_DENIED",
-    CredentialsRejected = "CREDENTIALS_REJECTED",
-    ReauthorizationNeeded = "REAUTHORIZATION_NEEDED",
+    AuthorizationRejected = "AUTHORIZATION_REJECTED",
+    RedirectUriNotAllowed = "REDIRECT_URI_NOT_ALLOWED",
+    CredentialsRevoked = "CREDENTIALS_REVOKED",
+    AccountSuspended = "ACCOUNT_SUSPENDED",
     DifferentOrganization = "DIFFERENT_ORGANIZATION",
     CrmUnavailable = "CRM_UNAVAILABLE",
     CrmRateLimited = "CRM_RATE_LIMITED",
     CrmAllowanceExhausted = "CRM_ALLOWANCE_EXHAUSTED",
     CrmForbidden = "CRM_FORBIDDEN",
     CrmAdminActionNeeded = "CRM_ADMIN_ACTION_NEEDED",
-    OperatorConfiguration = "OPERATOR_CONFIGURATION",
-    SyncAlreadyFinished = "SYNC_ALREADY_FINISHED",
-    NotImplementedYet = "NOT_IMPLEMENTED_YET",
+    SyncAlreadyRunning = "SYNC_ALREADY_RUNNING",
     Overloaded = "OVERLOADED",
+    StorageUnavailable = "STORAGE_UNAVAILABLE",
     DeadlineExceeded = "DEADLINE_EXCEEDED",
     Internal = "INTERNAL",
+    NotImplementedYet = "NOT_IMPLEMENTED_YET",
 }
 
 /// What a client can act on besides the reason.
@@ -116,13 +124,13 @@ impl Error {
     /// The thing does not exist, or is not this caller's to know of: both read the same (AIP-211).
     pub fn not_found(name: impl Into<String>) -> Self {
         let name = name.into();
-        Self::new(Reason::ResourceNotFound, format!("{name} was not found")).with("resource", name)
+        Self::new(Reason::NotFound, format!("{name} was not found")).with("resource", name)
     }
 
     /// One field of the request is wrong.
     pub fn invalid(field: impl Into<String>, description: impl Into<String>) -> Self {
         let (field, description) = (field.into(), description.into());
-        Self::new(Reason::InvalidArgument, format!("{field}: {description}"))
+        Self::new(Reason::InvalidFieldValue, format!("{field}: {description}"))
             .detail(Detail::Fields(vec![(field, description)]))
     }
 

@@ -1,0 +1,199 @@
+//! What every request passes before a service sees it: names have their form, texts and lists their bounds (AIP-122, 210).
+
+use crate::domain::{CompanyId, GroupId, IntegrationId, SyncId};
+use crate::error::{Detail, Error, Reason, Result};
+use std::str::FromStr;
+
+/// Most characters of a name that people give.
+pub const NAME_LENGTH: usize = 100;
+/// Most bytes of a URL.
+pub const URL_BYTES: usize = 2_048;
+
+fn resource<T: FromStr>(field: &str, name: &str, collection: &str) -> Result<T> {
+    name.strip_prefix(collection)
+        .and_then(|rest| rest.strip_prefix('/'))
+        .and_then(|id| id.parse().ok())
+        .ok_or_else(|| Error::invalid(field, format!("is not of the form {collection}/{{id}}")))
+}
+
+/// `groups/{group}`.
+///
+/// # Errors
+/// INVALID_FIELD_VALUE.
+pub fn group(field: &str, name: &str) -> Result<GroupId> {
+    resource(field, name, GroupId::COLLECTION)
+}
+
+/// `integrations/{integration}`.
+///
+/// # Errors
+/// INVALID_FIELD_VALUE.
+pub fn integration(field: &str, name: &str) -> Result<IntegrationId> {
+    resource(field, name, IntegrationId::COLLECTION)
+}
+
+/// `companies/{company}`.
+///
+/// # Errors
+/// INVALID_FIELD_VALUE.
+pub fn company(field: &str, name: &str) -> Result<CompanyId> {
+    resource(field, name, CompanyId::COLLECTION)
+}
+
+/// `integrations/{integration}/syncs/{sync}`.
+///
+/// # Errors
+/// INVALID_FIELD_VALUE.
+pub fn sync(field: &str, name: &str) -> Result<(IntegrationId, SyncId)> {
+    name.split_once("/syncs/")
+        .and_then(|(integration, sync)| {
+            Some((integration.strip_prefix("integrations/")?.parse().ok()?, sync.parse().ok()?))
+        })
+        .ok_or_else(|| Error::invalid(field, "is not of the form integrations/{integration}/syncs/{sync}"))
+}
+
+/// `connectors/{connector}`, where the id is 1 to 63 of `a-z`, `0-9`, `-`, `_`.
+///
+/// # Errors
+/// INVALID_FIELD_VALUE.
+pub fn connector(field: &str, name: &str) -> Result<String> {
+    name.strip_prefix("connectors/")
+        .filter(|id| (1..=63).contains(&id.len()))
+        .filter(|id| id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_'))
+        .map(str::to_owned)
+        .ok_or_else(|| Error::invalid(field, "is not of the form connectors/{connector}"))
+}
+
+/// `Object.Field`, as selected fields are named.
+///
+/// # Errors
+/// INVALID_FIELD_VALUE.
+pub fn field_key(field: &str, key: &str) -> Result<(String, String)> {
+    key.split_once('.')
+        .filter(|(object, key)| !object.is_empty() && !key.is_empty() && object.len() + key.len() <= 255)
+        .map(|(object, key)| (object.to_owned(), key.to_owned()))
+        .ok_or_else(|| Error::invalid(field, format!("{key:?} is not of the form Object.Field")))
+}
+
+/// A name that people give: 1 to 100 characters, no control characters, no blanks around it.
+///
+/// # Errors
+/// INVALID_FIELD_VALUE.
+pub fn display_name(field: &str, name: &str) -> Result<String> {
+    let length = name.chars().count();
+    if length == 0 || length > NAME_LENGTH {
+        return Err(Error::invalid(field, format!("must have 1 to {NAME_LENGTH} characters; it has {length}")));
+    }
+    if name.trim() != name || name.chars().any(char::is_control) {
+        return Err(Error::invalid(field, "must not begin or end with blanks nor hold control characters"));
+    }
+    Ok(name.to_owned())
+}
+
+/// A text of at most so many bytes.
+///
+/// # Errors
+/// INVALID_FIELD_VALUE.
+pub fn text(field: &str, text: &str, most: usize) -> Result<()> {
+    if text.len() > most {
+        return Err(Error::invalid(field, format!("may have {most} bytes; it has {}", text.len())));
+    }
+    Ok(())
+}
+
+/// A list of at most so many entries.
+///
+/// # Errors
+/// INVALID_FIELD_VALUE.
+pub fn list<T>(field: &str, list: &[T], most: usize) -> Result<()> {
+    if list.len() > most {
+        return Err(Error::invalid(field, format!("may have {most} entries; it has {}", list.len())));
+    }
+    Ok(())
+}
+
+/// A map of texts of at most so many entries, keys of 100 and values of `value_bytes` bytes.
+///
+/// # Errors
+/// INVALID_FIELD_VALUE.
+pub fn map(
+    field: &str,
+    map: &std::collections::HashMap<String, String>,
+    most: usize,
+    value_bytes: usize,
+) -> Result<()> {
+    if map.len() > most {
+        return Err(Error::invalid(field, format!("may have {most} entries; it has {}", map.len())));
+    }
+    for (key, value) in map {
+        text(&format!("{field} (a key)"), key, 100)?;
+        text(&format!("{field}[{key:?}]"), value, value_bytes)?;
+    }
+    Ok(())
+}
+
+/// A request id (AIP-155): empty, or a UUID.
+///
+/// # Errors
+/// INVALID_FIELD_VALUE.
+pub fn request_id(id: &str) -> Result<Option<String>> {
+    if id.is_empty() {
+        return Ok(None);
+    }
+    let uuid = uuid::Uuid::try_parse(id).map_err(|_| Error::invalid("request_id", "is not a UUID"))?;
+    Ok(Some(uuid.hyphenated().to_string()))
+}
+
+/// The size of a page: 0 means the usual, above the most is lowered (AIP-158).
+///
+/// # Errors
+/// INVALID_FIELD_VALUE for a negative one.
+pub fn page_size(size: i32, usual: usize, most: usize) -> Result<usize> {
+    match usize::try_from(size) {
+        Ok(0) => Ok(usual),
+        Ok(size) => Ok(size.min(most)),
+        Err(_) => Err(Error::invalid("page_size", "must not be negative")),
+    }
+}
+
+/// The paths of an update mask, each of which must be known (AIP-134, 161).
+///
+/// # Errors
+/// INVALID_UPDATE_MASK that names the first unknown path.
+pub fn update_mask(paths: &[String], known: &[&str]) -> Result<()> {
+    match paths.iter().find(|path| !known.contains(&path.as_str())) {
+        None => Ok(()),
+        Some(path) => {
+            let description = format!("{path:?} is none of {}", known.join(", "));
+            Err(Error::new(Reason::InvalidUpdateMask, format!("update_mask: {description}"))
+                .detail(Detail::Fields(vec![("update_mask".to_owned(), description)])))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms_and_bounds() {
+        assert!(group("parent", "groups/acme").is_ok());
+        for bad in ["", "acme", "groups/", "groups/A", "groups/a/b", "group/a"] {
+            assert!(group("parent", bad).is_err(), "{bad}");
+        }
+        assert!(connector("connector", "connectors/salesforce").is_ok());
+        assert!(connector("connector", "connectors/../x").is_err());
+        assert_eq!(field_key("f", "Account.Name").unwrap(), ("Account".to_owned(), "Name".to_owned()));
+        assert!(field_key("f", "Account").is_err() && field_key("f", ".x").is_err());
+        assert!(display_name("n", &"ü".repeat(100)).is_ok());
+        for bad in [String::new(), " a".to_owned(), "a\n".to_owned(), "ü".repeat(101)] {
+            assert!(display_name("n", &bad).is_err(), "{bad:?}");
+        }
+        assert_eq!((page_size(0, 50, 200).unwrap(), page_size(900, 50, 200).unwrap()), (50, 200));
+        assert!(page_size(-1, 50, 200).is_err());
+        assert!(request_id("x").is_err());
+        assert_eq!(request_id("").unwrap(), None);
+        let paths = ["display_name".to_owned(), "etga".to_owned()];
+        assert_eq!(update_mask(&paths, &["display_name"]).unwrap_err().reason, Reason::InvalidUpdateMask);
+    }
+}

@@ -1,0 +1,162 @@
+//! Typed values out of canonical payloads (the comment of `tether.connector.v1.Record.payload` is their grammar).
+
+use serde_json::Value as Json;
+use tether_connector_proto::FieldType;
+
+/// One value of one field of one record.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// Text, and everything that is text to people: picklist values, links, addresses of mail, telephone numbers.
+    Text(String),
+    /// Text with HTML in it.
+    Html(String),
+    /// A whole number.
+    Integer(i64),
+    /// An exact decimal, in its canonical text.
+    Decimal(String),
+    /// An exact amount of money; the currency is that of the record, where the CRM tells it.
+    Money(String),
+    /// Yes or no.
+    Boolean(bool),
+    /// `2026-01-31`.
+    Date(String),
+    /// A moment, in unix microseconds.
+    Timestamp(i64),
+    /// `09:30:00.000`.
+    Time(String),
+    /// Several values of a picklist.
+    List(Vec<String>),
+    /// A record of the CRM.
+    Reference {
+        /// Its id.
+        id: String,
+        /// Its name, where it came along.
+        label: String,
+    },
+    /// A postal address; absent parts are empty.
+    Address(Box<Address>),
+    /// Latitude and longitude, as decimals.
+    Location(String, String),
+    /// What the CRM gave, where it does not fit the field's type.
+    Raw(String),
+}
+
+/// A postal address; absent parts are empty.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Address {
+    pub street: String,
+    pub city: String,
+    pub postal_code: String,
+    pub state: String,
+    pub state_code: String,
+    pub country: String,
+    pub country_code: String,
+}
+
+/// The value of a field in a payload; `None` where it is unset.
+///
+/// A value that is not of the form its type asks for comes as [`Value::Raw`]: a field's type may have changed since the
+/// record was stored.
+#[must_use]
+pub fn read(payload: &serde_json::Map<String, Json>, key: &str, field_type: FieldType) -> Option<Value> {
+    let json = payload.get(key)?;
+    if json.is_null() {
+        return None;
+    }
+    Some(typed(json, field_type).unwrap_or_else(|| Value::Raw(raw(json))))
+}
+
+fn raw(json: &Json) -> String {
+    match json {
+        Json::String(text) => text.clone(),
+        Json::Object(parts) if parts.len() == 1 => match parts.get("raw") {
+            Some(Json::String(text)) => text.clone(),
+            _ => json.to_string(),
+        },
+        _ => json.to_string(),
+    }
+}
+
+fn typed(json: &Json, field_type: FieldType) -> Option<Value> {
+    use FieldType as T;
+    let text = || json.as_str().map(str::to_owned);
+    Some(match field_type {
+        T::Unspecified | T::Text | T::Picklist | T::Url | T::Email | T::Phone => Value::Text(text()?),
+        T::Html => Value::Html(text()?),
+        T::Boolean => Value::Boolean(json.as_bool()?),
+        T::Integer => Value::Integer(json.as_i64()?),
+        T::Decimal | T::Percent => Value::Decimal(decimal(json)?),
+        T::Currency => Value::Money(decimal(json)?),
+        T::Date => Value::Date(text()?),
+        T::Time => Value::Time(text()?),
+        T::Timestamp => Value::Timestamp(timestamp_us(json.as_str()?)?),
+        T::MultiPicklist => {
+            Value::List(json.as_array()?.iter().map(|one| one.as_str().map(str::to_owned)).collect::<Option<_>>()?)
+        }
+        T::Reference => Value::Reference { id: part(json, "id")?, label: part(json, "label").unwrap_or_default() },
+        T::Address => {
+            let of = |name| part(json, name).unwrap_or_default();
+            json.as_object().filter(|parts| !parts.contains_key("raw"))?;
+            Value::Address(Box::new(Address {
+                street: of("street"),
+                city: of("city"),
+                postal_code: of("postal_code"),
+                state: of("state"),
+                state_code: of("state_code"),
+                country: of("country"),
+                country_code: of("country_code"),
+            }))
+        }
+        T::Location => Value::Location(part(json, "latitude")?, part(json, "longitude")?),
+    })
+}
+
+fn part(json: &Json, name: &str) -> Option<String> {
+    json.get(name)?.as_str().map(str::to_owned)
+}
+
+/// Decimals stand as text; a whole number that was stored while the field was an integer is one too.
+fn decimal(json: &Json) -> Option<String> {
+    match json {
+        Json::String(text) => Some(text.clone()),
+        Json::Number(number) if number.is_i64() => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// Unix microseconds of an RFC 3339 text.
+#[must_use]
+pub fn timestamp_us(text: &str) -> Option<i64> {
+    let at = time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339).ok()?;
+    i64::try_from(at.unix_timestamp_nanos() / 1_000).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_type_and_what_does_not_fit() {
+        let payload: serde_json::Map<String, Json> = serde_json::from_str(
+            r#"{"a":"x","b":true,"c":7,"d":"1.5","e":"2026-01-31T09:30:00.000Z","f":["p","q"],"g":{"id":"1","label":"L"},
+                "h":{"city":"Bonn"},"i":{"raw":"4711-99-99"},"j":{"latitude":"1.5","longitude":"-2"},"k":null}"#,
+        )
+        .unwrap();
+        let read = |key, kind| super::read(&payload, key, kind);
+        assert_eq!(read("a", FieldType::Text), Some(Value::Text("x".into())));
+        assert_eq!(read("b", FieldType::Boolean), Some(Value::Boolean(true)));
+        assert_eq!(read("c", FieldType::Integer), Some(Value::Integer(7)));
+        assert_eq!(read("c", FieldType::Decimal), Some(Value::Decimal("7".into())), "was an integer once");
+        assert_eq!(read("d", FieldType::Currency), Some(Value::Money("1.5".into())));
+        assert_eq!(read("e", FieldType::Timestamp), Some(Value::Timestamp(1_769_851_800_000_000)));
+        assert_eq!(read("f", FieldType::MultiPicklist), Some(Value::List(vec!["p".into(), "q".into()])));
+        assert_eq!(read("g", FieldType::Reference), Some(Value::Reference { id: "1".into(), label: "L".into() }));
+        let Some(Value::Address(address)) = read("h", FieldType::Address) else { panic!() };
+        assert_eq!(address.city, "Bonn");
+        assert_eq!(read("i", FieldType::Date), Some(Value::Raw("4711-99-99".into())));
+        assert_eq!(read("j", FieldType::Location), Some(Value::Location("1.5".into(), "-2".into())));
+        assert_eq!(read("a", FieldType::Integer), Some(Value::Raw("x".into())), "the type changed since");
+        assert_eq!((read("k", FieldType::Text), read("z", FieldType::Text)), (None, None));
+    }
+}
