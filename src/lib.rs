@@ -1,0 +1,2 @@
+//! tether: the CRM integration service.
+pub mod proto;
