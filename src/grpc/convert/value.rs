@@ -1,6 +1,6 @@
 //! Values and their types, as the public API spells them.
 
-use crate::proto::google::r#type::{Date, TimeOfDay};
+use crate::proto::google_type::{Date, TimeOfDay};
 use crate::proto::v1::{self, value::Kind};
 use crate::value::Value;
 use prost_types::Timestamp;

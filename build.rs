@@ -1,0 +1,38 @@
+//! Compiles the public protos without a protoc, and writes the descriptors that reflection serves.
+
+use std::{env, fs, path::PathBuf};
+
+const ROOT: &str = "proto";
+const PUBLIC: [&str; 3] = [
+    "tether/v1/integration_service.proto",
+    "tether/v1/company_service.proto",
+    "tether/v1/group_service.proto",
+];
+const INTERNAL: [&str; 1] = ["tether/internal/v1/page_token.proto"];
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo:rerun-if-changed=build.rs");
+    for folder in ["google", "tether/v1", "tether/internal"] {
+        println!("cargo:rerun-if-changed={ROOT}/{folder}");
+    }
+
+    // The encoded form keeps what `FileDescriptorSet` would drop: comments for `grpcurl describe`, and the field
+    // behaviours that tests walk. What is internal stays out of it.
+    let mut public = protox::Compiler::new([ROOT])?;
+    public
+        .include_imports(true)
+        .include_source_info(true)
+        .open_files(PUBLIC)?;
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    fs::write(out.join("descriptor.bin"), public.encode_file_descriptor_set())?;
+
+    tonic_prost_build::configure()
+        // Whatever may hold a secret prints as its name alone: `src/proto.rs`.
+        .skip_debug([
+            ".tether.v1.BeginAuthorizationResponse",
+            ".tether.v1.CompleteAuthorizationRequest",
+            ".tether.v1.AuthorizeWithCredentialsRequest",
+        ])
+        .compile_fds(protox::compile(PUBLIC.iter().chain(&INTERNAL), [ROOT])?)?;
+    Ok(())
+}

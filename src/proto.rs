@@ -1,0 +1,58 @@
+//! The messages and services of `proto/`. The manual is there.
+
+pub use google::r#type as google_type;
+pub use tether::{internal, v1};
+
+// Laid out as the packages are: the generated code refers from one to another by `super`.
+mod tether {
+    /// The public API, `tether.v1`.
+    #[allow(missing_docs, unreachable_pub, clippy::all)]
+    pub mod v1 {
+        tonic::include_proto!("tether.v1");
+    }
+
+    /// What is sealed in tokens and never served, `tether.internal`.
+    pub mod internal {
+        /// Version 1.
+        #[allow(missing_docs, unreachable_pub, clippy::all)]
+        pub mod v1 {
+            tonic::include_proto!("tether.internal.v1");
+        }
+    }
+}
+
+mod google {
+    /// Days and times of day, `google.type`.
+    #[allow(missing_docs, unreachable_pub, clippy::all)]
+    pub mod r#type {
+        tonic::include_proto!("google.r#type");
+    }
+}
+
+/// The public API as an encoded `FileDescriptorSet`, comments included.
+pub const FILE_DESCRIPTOR_SET: &[u8] = tonic::include_file_descriptor_set!("descriptor");
+
+impl v1::ErrorReason {
+    /// As it stands in `ErrorInfo.reason`: the value's name without the enum's prefix.
+    pub fn as_reason(self) -> &'static str {
+        let name = self.as_str_name();
+        name.strip_prefix("ERROR_REASON_").unwrap_or(name)
+    }
+}
+
+/// Secrets never reach a debug print: messages that may hold one print as their name alone.
+macro_rules! opaque_debug {
+    ($($message:ident),+ $(,)?) => {$(
+        impl std::fmt::Debug for v1::$message {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_struct(stringify!($message)).finish_non_exhaustive()
+            }
+        }
+    )+};
+}
+
+opaque_debug!(
+    BeginAuthorizationResponse,
+    CompleteAuthorizationRequest,
+    AuthorizeWithCredentialsRequest
+);
