@@ -56,3 +56,44 @@ opaque_debug!(
     CompleteAuthorizationRequest,
     AuthorizeWithCredentialsRequest
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_do_not_print() {
+        let request = v1::AuthorizeWithCredentialsRequest {
+            parameters: [("client_secret".into(), "hunter2".into())].into(),
+            ..Default::default()
+        };
+        assert_eq!(format!("{request:?}"), "AuthorizeWithCredentialsRequest { .. }");
+    }
+
+    #[test]
+    fn reasons_are_without_the_prefix_of_the_enum() {
+        assert_eq!(
+            v1::ErrorReason::AccountLimitReached.as_reason(),
+            "ACCOUNT_LIMIT_REACHED"
+        );
+    }
+
+    #[test]
+    fn descriptors_hold_the_public_api_and_nothing_internal() {
+        let set: prost_types::FileDescriptorSet =
+            prost::Message::decode(FILE_DESCRIPTOR_SET).unwrap_or_default();
+        let mut services: Vec<&str> = set
+            .file
+            .iter()
+            .flat_map(|file| &file.service)
+            .map(|s| s.name())
+            .collect();
+        services.sort_unstable();
+        assert_eq!(services, ["CompanyService", "GroupService", "IntegrationService"]);
+        assert!(
+            set.file
+                .iter()
+                .all(|file| !file.package().starts_with("tether.internal"))
+        );
+    }
+}
