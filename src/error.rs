@@ -39,6 +39,7 @@ reasons! {
     RequestIdReused = "REQUEST_ID_REUSED",
     EtagMismatch = "ETAG_MISMATCH",
     NameTaken = "NAME_TAKEN",
+    LimitReached = "LIMIT_REACHED",
     ConnectorDisabled = "CONNECTOR_DISABLED",
     ConnectorUnavailable = "CONNECTOR_UNAVAILABLE",
     ConnectorMisconfigured = "CONNECTOR_MISCONFIGURED",
@@ -78,6 +79,8 @@ pub enum Detail {
     RetryAfter(Duration),
     /// What has to be true first: (kind, subject, description).
     Precondition(&'static str, String, String),
+    /// Which limit was reached: (subject, description).
+    Quota(String, String),
 }
 
 /// A refused call: a reason for programs, a sentence for people.

@@ -1,7 +1,7 @@
 //! Typed values out of canonical payloads (the comment of `tether.connector.v1.Record.payload` is their grammar).
 
 use serde_json::Value as Json;
-use tether_connector_proto::FieldType;
+use crate::domain::FieldType;
 
 /// One value of one field of one record.
 #[derive(Debug, Clone, PartialEq)]
@@ -82,7 +82,7 @@ fn typed(json: &Json, field_type: FieldType) -> Option<Value> {
     use FieldType as T;
     let text = || json.as_str().map(str::to_owned);
     Some(match field_type {
-        T::Unspecified | T::Text | T::Picklist | T::Url | T::Email | T::Phone => Value::Text(text()?),
+        T::Text | T::Picklist | T::Url | T::Email | T::Phone => Value::Text(text()?),
         T::Html => Value::Html(text()?),
         T::Boolean => Value::Boolean(json.as_bool()?),
         T::Integer => Value::Integer(json.as_i64()?),

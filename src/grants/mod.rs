@@ -1,2 +1,373 @@
-//! Credentials of accounts.
+//! Credentials of accounts: sealed at rest, refreshed one at a time, revoked when nothing needs them.
+//!
+//! The connector talks to the CRM; what is stored, locked and decided is here. A refresh is a write: the lease of the
+//! grant's row is taken, the row read again, the CRM asked without a transaction held open, and what came stored by
+//! compare-and-swap on the grant's generation before anything uses it.
+
+pub mod outbox;
 pub mod seal;
+
+use crate::connectors::{self, Connector, Registry};
+use crate::domain::{AuthKind, GrantId, GrantState};
+use crate::store::{self, GrantPut, NewGrant, NewOutbox, Store};
+use crate::time::now_us;
+use prost::Message as _;
+use rand::Rng as _;
+use seal::Sealer;
+use secrecy::ExposeSecret as _;
+use std::time::{Duration, Instant};
+use tether_connector_proto::{self as proto, Connection, ErrorKind, LoggedIn};
+
+/// Longest time the CRM has for a refresh: a stalled one must end, a slow one must not lose a rotated token.
+const REFRESH_TIMEOUT: Duration = Duration::from_secs(120);
+/// A lease outlives the refresh it covers.
+const LEASE: Duration = Duration::from_secs(150);
+/// Tries of one refresh while the CRM says that it will pass.
+const REFRESH_TRIES: u32 = 4;
+/// A token is renewed this long before its known end.
+const RENEW_BEFORE_US: i64 = 60_000_000;
+
+/// Why credentials could not be had or used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// A sealed secret does not open.
+    #[error(transparent)]
+    Seal(#[from] seal::Error),
+    /// The connector, or the CRM through it.
+    #[error(transparent)]
+    Connector(#[from] connectors::Error),
+    /// The CRM does not accept the grant any more.
+    #[error("{message}")]
+    Revoked {
+        /// The reason's word.
+        cause: String,
+        /// What happened.
+        message: String,
+    },
+    /// Another process has been refreshing it for too long.
+    #[error("the credentials are being refreshed by another process; try again in a moment")]
+    Busy,
+}
+
+/// An account's credentials, opened.
+#[derive(Clone)]
+pub struct Access {
+    /// Whose.
+    pub grant_id: GrantId,
+    /// Which generation of them.
+    pub generation: i64,
+    /// What a connector needs.
+    pub connection: Connection,
+}
+
+/// The credentials of all accounts.
+#[derive(Clone)]
+pub struct Grants {
+    store: Store,
+    registry: Registry,
+    sealer: Sealer,
+    /// Names this process in leases.
+    owner: String,
+}
+
+/// What a sealed secret of an account is bound to.
+fn account(connector: &str, auth: AuthKind, client: &str, organization: &str, user: &str) -> String {
+    format!("grant\n{connector}\n{auth}\n{client}\n{organization}\n{user}")
+}
+
+fn account_of(grant: &store::Grant) -> String {
+    account(&grant.connector, grant.auth_kind, &grant.client_id, &grant.organization_id, &grant.user_id)
+}
+
+impl Grants {
+    /// The credentials in this store.
+    #[must_use]
+    pub fn new(store: Store, registry: Registry, sealer: Sealer) -> Self {
+        Self { store, registry, sealer, owner: uuid::Uuid::new_v4().to_string() }
+    }
+
+    /// Opens a grant's credentials as they are now.
+    ///
+    /// # Errors
+    /// The grant is gone or revoked, or does not open.
+    pub async fn open(&self, id: GrantId) -> Result<Access, Error> {
+        let grant = self.store.grant_get(id).await?;
+        self.unseal(&grant)
+    }
+
+    fn unseal(&self, grant: &store::Grant) -> Result<Access, Error> {
+        if grant.state == GrantState::Revoked {
+            return Err(Error::Revoked {
+                cause: grant.cause.clone(),
+                message: "the CRM does not accept the login any more: log in again".to_owned(),
+            });
+        }
+        let opened = self.sealer.open(&account_of(grant), &grant.sealed)?;
+        let connection = Connection::decode(opened.expose_secret()).map_err(|_| seal::Error::Damaged)?;
+        Ok(Access { grant_id: grant.id, generation: grant.generation, connection })
+    }
+
+    /// Calls the CRM with a grant's credentials. If the CRM says that they have expired, they are refreshed and the call
+    /// made once more, never again: a refusal that refreshing does not cure must not become a loop.
+    ///
+    /// # Errors
+    /// As the call, or as [`refresh`](Self::refresh).
+    pub async fn call<T, F, Fut>(&self, id: GrantId, connector: &str, call: F) -> Result<T, Error>
+    where
+        F: Fn(Connector, Connection) -> Fut,
+        Fut: Future<Output = Result<T, connectors::Error>>,
+    {
+        let connector = self.registry.get(connector)?;
+        let mut access = self.open(id).await?;
+        let ends = access.connection.credentials.as_ref().map_or(0, |credentials| credentials.expires_us);
+        if ends != 0 && ends < now_us() + RENEW_BEFORE_US {
+            access = self.refresh(id, access.generation).await?;
+        }
+        match call(connector.clone(), access.connection.clone()).await {
+            Err(error) if error.kind() == ErrorKind::CredentialsExpired => {
+                let access = self.refresh(id, access.generation).await?;
+                Ok(call(connector, access.connection).await?)
+            }
+            Err(error) if is_dead(error.kind()) => {
+                let cause = self.lost(id, access.generation, &error).await?;
+                Err(cause)
+            }
+            other => Ok(other?),
+        }
+    }
+
+    /// New credentials in place of those of the generation that was refused. If somebody else has refreshed them in
+    /// between, those.
+    ///
+    /// # Errors
+    /// [`Error::Revoked`] once the CRM said so, and the integrations of the grant say so too; a passing failure revokes
+    /// nothing.
+    pub async fn refresh(&self, id: GrantId, refused: i64) -> Result<Access, Error> {
+        let begun = Instant::now();
+        let leased = loop {
+            let now = now_us();
+            match self.store.grant_lease(id, &self.owner, now, now + LEASE.as_micros() as i64).await? {
+                Some(grant) if grant.generation > refused || grant.state == GrantState::Revoked => {
+                    self.store.grant_release(id, &self.owner).await?;
+                    return self.unseal(&grant);
+                }
+                Some(grant) => break grant,
+                None => {
+                    let grant = self.store.grant_get(id).await?;
+                    if grant.generation > refused || grant.state == GrantState::Revoked {
+                        return self.unseal(&grant);
+                    }
+                    if begun.elapsed() > LEASE {
+                        return Err(Error::Busy);
+                    }
+                    let pause = rand::rng().random_range(50..200);
+                    tokio::time::sleep(Duration::from_millis(pause)).await;
+                }
+            }
+        };
+        let outcome = self.renew(&leased).await;
+        let seconds = begun.elapsed().as_secs_f64();
+        let word = match &outcome {
+            Ok(_) => "refreshed",
+            Err(Error::Revoked { .. }) => "revoked",
+            Err(_) => "failed",
+        };
+        metrics::counter!("tether_grant_refresh_total", "connector" => leased.connector.clone(), "outcome" => word)
+            .increment(1);
+        metrics::histogram!("tether_grant_refresh_seconds", "connector" => leased.connector.clone()).record(seconds);
+        if outcome.is_err() {
+            self.store.grant_release(id, &self.owner).await?;
+        }
+        outcome
+    }
+
+    /// Asks the CRM, under the lease.
+    async fn renew(&self, leased: &store::Grant) -> Result<Access, Error> {
+        let connector = self.registry.get(&leased.connector)?;
+        let mut access = self.unseal(leased)?;
+        let mut tries = 1;
+        let answer = loop {
+            let request = proto::RefreshRequest { connection: Some(access.connection.clone()) };
+            match connector.refresh(request, REFRESH_TIMEOUT).await {
+                Ok(answer) => break answer,
+                Err(error) if is_dead(error.kind()) => {
+                    return Err(self.lost(leased.id, leased.generation, &error).await?);
+                }
+                Err(error) if error.kind() == ErrorKind::Transient && tries < REFRESH_TRIES => {
+                    let pause = rand::rng().random_range(500..1_500) * u64::from(tries);
+                    tracing::info!(grant = %leased.id, tries, "refresh of grant {} will be tried again: {error}", leased.id);
+                    tokio::time::sleep(Duration::from_millis(pause)).await;
+                    tries += 1;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        };
+        access.connection.credentials = answer.credentials;
+        if !answer.base_url.is_empty() {
+            access.connection.base_url = answer.base_url;
+        }
+        let sealed = self.sealer.seal(&account_of(leased), &access.connection.encode_to_vec())?;
+        // The old token may be spent: nothing may stand between the answer and its storing, and a busy database is asked again.
+        let stored = loop {
+            let attempt = self
+                .store
+                .grant_store(
+                    leased.id,
+                    leased.generation,
+                    &self.owner,
+                    sealed.clone(),
+                    &self.sealer.key_id(),
+                    &access.connection.base_url,
+                    now_us(),
+                )
+                .await;
+            match attempt {
+                Err(error) if error.is_retryable() => {
+                    tracing::warn!(grant = %leased.id, "new credentials of grant {} not stored yet: {error}", leased.id);
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                other => break other,
+            }
+        };
+        match stored {
+            Ok(grant) => {
+                access.generation = grant.generation;
+                Ok(access)
+            }
+            Err(store::Error::Conflict { .. }) => {
+                // Somebody logged in meanwhile: theirs count, ours are given back.
+                self.discard(&access.connection, leased).await?;
+                self.open(leased.id).await
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The CRM said that a grant is dead: it and its integrations say so from now on.
+    async fn lost(&self, id: GrantId, generation: i64, error: &connectors::Error) -> Result<Error, Error> {
+        let cause = if error.kind() == ErrorKind::Suspended { "ACCOUNT_SUSPENDED" } else { "CREDENTIALS_REVOKED" };
+        let message = error.message();
+        let revoked = self.store.grant_revoked(id, generation, cause, &message, now_us()).await?;
+        if revoked.revoked {
+            tracing::warn!(
+                grant = %id,
+                integrations = revoked.integrations.len(),
+                "grant {id} is not accepted any more ({cause}); its integrations need a login: {message}"
+            );
+        }
+        Ok(Error::Revoked { cause: cause.to_owned(), message })
+    }
+
+    /// Stores what a login gave. Credentials that are replaced, or not kept, are given back to the CRM.
+    ///
+    /// # Errors
+    /// The database, or the sealing.
+    pub async fn put(
+        &self,
+        connector: &str,
+        client_id: &str,
+        auth_kind: AuthKind,
+        connection: &Connection,
+    ) -> Result<GrantPut, Error> {
+        let identity = connection.identity.clone().unwrap_or_default();
+        let account =
+            account(connector, auth_kind, client_id, &identity.organization_id, &identity.user_id);
+        let sealed = self.sealer.seal(&account, &connection.encode_to_vec())?;
+        let refreshable = connection.credentials.as_ref().is_some_and(|c| !c.refresh_token.is_empty());
+        let new = NewGrant {
+            connector: connector.to_owned(),
+            auth_kind,
+            client_id: client_id.to_owned(),
+            organization_id: identity.organization_id,
+            user_id: identity.user_id,
+            organization_name: identity.organization_name,
+            username: identity.username,
+            user_display_name: identity.user_display_name,
+            base_url: connection.base_url.clone(),
+            sealed,
+            key_id: self.sealer.key_id(),
+            refreshable,
+        };
+        let put = self.store.grant_put(new, now_us()).await?;
+        if !put.stored {
+            self.discard(connection, &put.grant).await?;
+        }
+        if let Some((sealed, key_id)) = &put.replaced
+            && !self.same_refresh_token(&account, sealed, connection)
+        {
+            self.give_back(put.grant.id.to_string(), sealed.clone(), key_id.clone()).await?;
+        }
+        Ok(put)
+    }
+
+    /// Some CRMs answer a second consent with the token of the first: giving that back would end both.
+    fn same_refresh_token(&self, account: &str, sealed: &[u8], connection: &Connection) -> bool {
+        let old = self.sealer.open(account, sealed).ok();
+        let old = old.and_then(|old| Connection::decode(old.expose_secret()).ok());
+        let token = |of: &Connection| of.credentials.as_ref().map(|c| c.refresh_token.clone()).filter(|t| !t.is_empty());
+        old.as_ref().and_then(token).is_some_and(|old| Some(old) == token(connection))
+    }
+
+    /// Credentials of a login that is refused: they are given back without having been kept.
+    ///
+    /// # Errors
+    /// The database, or the sealing.
+    pub async fn refuse(
+        &self,
+        connector: &str,
+        client_id: &str,
+        auth_kind: AuthKind,
+        connection: &Connection,
+    ) -> Result<(), Error> {
+        let identity = connection.identity.clone().unwrap_or_default();
+        let account = account(connector, auth_kind, client_id, &identity.organization_id, &identity.user_id);
+        let sealed = self.sealer.seal(&account, &connection.encode_to_vec())?;
+        self.give_back(account, sealed, self.sealer.key_id()).await
+    }
+
+    async fn discard(&self, connection: &Connection, grant: &store::Grant) -> Result<(), Error> {
+        let sealed = self.sealer.seal(&account_of(grant), &connection.encode_to_vec())?;
+        self.give_back(grant.id.to_string(), sealed, self.sealer.key_id()).await
+    }
+
+    async fn give_back(&self, subject: String, sealed: Vec<u8>, key_id: String) -> Result<(), Error> {
+        let kind = crate::domain::OutboxKind::Revoke;
+        let new = NewOutbox { kind, subject, detail: "{}".to_owned(), sealed, key_id };
+        self.store.outbox_add(new, now_us()).await?;
+        Ok(())
+    }
+}
+
+fn is_dead(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::CredentialsRevoked | ErrorKind::Suspended)
+}
+
+/// What a connector is handed for an account that has just been logged into.
+#[must_use]
+pub fn connection(
+    settings: &std::collections::BTreeMap<String, String>,
+    auth_kind: AuthKind,
+    logged_in: LoggedIn,
+) -> Connection {
+    Connection {
+        settings: settings.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
+        auth_kind: auth_kind_proto(auth_kind) as i32,
+        credentials: logged_in.credentials,
+        base_url: logged_in.base_url,
+        identity: logged_in.identity,
+    }
+}
+
+/// A way to log in, as the connector contract spells it.
+#[must_use]
+pub fn auth_kind_proto(kind: AuthKind) -> proto::AuthKind {
+    match kind {
+        AuthKind::AuthorizationCode => proto::AuthKind::AuthorizationCode,
+        AuthKind::ClientCredentials => proto::AuthKind::ClientCredentials,
+        AuthKind::JwtBearer => proto::AuthKind::JwtBearer,
+        AuthKind::ApiKey => proto::AuthKind::ApiKey,
+    }
+}

@@ -42,7 +42,7 @@ pub fn code(reason: Reason) -> Code {
         | R::CrmForbidden
         | R::CrmAdminActionNeeded => Code::FailedPrecondition,
         R::ConnectorUnavailable | R::CrmUnavailable | R::StorageUnavailable | R::Overloaded => Code::Unavailable,
-        R::CrmRateLimited | R::CrmAllowanceExhausted => Code::ResourceExhausted,
+        R::LimitReached | R::CrmRateLimited | R::CrmAllowanceExhausted => Code::ResourceExhausted,
         R::NotImplementedYet => Code::Unimplemented,
         R::DeadlineExceeded => Code::DeadlineExceeded,
         R::ConnectorFault | R::Internal => Code::Internal,
@@ -66,6 +66,9 @@ impl From<Error> for Status {
             }
             Some(Detail::Precondition(kind, subject, description)) => {
                 details.add_precondition_failure_violation(*kind, subject.clone(), description.clone());
+            }
+            Some(Detail::Quota(subject, description)) => {
+                details.add_quota_failure_violation(subject.clone(), description.clone());
             }
         }
         Self::with_error_details(code(error.reason), error.message, details)

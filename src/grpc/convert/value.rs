@@ -2,9 +2,9 @@
 
 use crate::proto::google_type::{Date, TimeOfDay};
 use crate::proto::v1::{self, value::Kind};
+use crate::domain::FieldType;
 use crate::value::Value;
 use prost_types::Timestamp;
-use tether_connector_proto as connector;
 
 /// A moment.
 #[must_use]
@@ -71,10 +71,10 @@ fn time_of_day(text: &str) -> Option<TimeOfDay> {
 
 /// A field's type.
 #[must_use]
-pub fn field_type(of: connector::FieldType) -> v1::FieldType {
-    use connector::FieldType as C;
+pub fn field_type(of: FieldType) -> v1::FieldType {
+    use FieldType as C;
     match of {
-        C::Unspecified | C::Text => v1::FieldType::Text,
+        C::Text => v1::FieldType::Text,
         C::Picklist => v1::FieldType::Picklist,
         C::MultiPicklist => v1::FieldType::MultiPicklist,
         C::Boolean => v1::FieldType::Boolean,

@@ -1,0 +1,81 @@
+//! Giving access back: a durable outbox, so that a revocation survives a crash and a CRM that is down, and blocks nobody.
+
+use super::{Error, Grants, account_of, seal};
+use crate::domain::GrantId;
+use crate::store::Outbox;
+use crate::time::now_us;
+use prost::Message as _;
+use secrecy::ExposeSecret as _;
+use std::time::Duration;
+use tether_connector_proto::{Connection, ErrorKind, RevokeRequest};
+use tokio_util::sync::CancellationToken;
+
+const IDLE: Duration = Duration::from_secs(2);
+const LEASE_US: i64 = 120_000_000;
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// After a day of trying, an operator has to look; the entry stays until then.
+const LONGEST_PAUSE_US: i64 = 3_600_000_000;
+
+impl Grants {
+    /// Works the outbox off until told to stop.
+    pub async fn run_outbox(self, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            match self.tell_one().await {
+                Ok(true) => continue,
+                Ok(false) => {}
+                Err(error) => tracing::warn!("the outbox waits: {error}"),
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(IDLE) => {}
+            }
+        }
+    }
+
+    /// Tells what has been due the longest; false if nothing is due.
+    async fn tell_one(&self) -> Result<bool, Error> {
+        let now = now_us();
+        let Some(entry) = self.store.outbox_lease_due(&self.owner, now, now + LEASE_US).await? else {
+            return Ok(false);
+        };
+        match self.revoke(&entry).await {
+            Ok(()) => {
+                self.store.outbox_done(entry.id, &self.owner, now_us()).await?;
+                tracing::info!(outbox = %entry.id, "access was given back ({})", entry.id);
+            }
+            Err(error) => {
+                let pause = 1_000_000_i64.saturating_mul(1 << entry.attempt.clamp(0, 12)).min(LONGEST_PAUSE_US);
+                tracing::warn!(outbox = %entry.id, attempt = entry.attempt, "access not given back yet ({}): {error}", entry.id);
+                self.store.outbox_retry(entry.id, &self.owner, now_us() + pause, &error.to_string()).await?;
+            }
+        }
+        Ok(true)
+    }
+
+    async fn revoke(&self, entry: &Outbox) -> Result<(), Error> {
+        // The subject is a grant, or, for a login that was refused, the account itself.
+        let (account, connector) = match entry.subject.parse::<GrantId>() {
+            Ok(id) => {
+                let grant = self.store.grant_get(id).await?;
+                (account_of(&grant), grant.connector)
+            }
+            Err(_) => {
+                let connector = entry.subject.split('\n').nth(1).unwrap_or_default().to_owned();
+                (entry.subject.clone(), connector)
+            }
+        };
+        let opened = self.sealer.open(&account, &entry.sealed)?;
+        let connection = Connection::decode(opened.expose_secret()).map_err(|_| seal::Error::Damaged)?;
+        let connector = self.registry.get(&connector)?;
+        match connector.revoke(RevokeRequest { connection: Some(connection) }, TIMEOUT).await {
+            Ok(_) => Ok(()),
+            // What the CRM does not know, or a connector cannot give back, is as gone as it gets.
+            Err(error)
+                if matches!(error.kind(), ErrorKind::CredentialsRevoked | ErrorKind::Unsupported | ErrorKind::Suspended) =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Connectors, and which group may use which.
+
+use super::{Services, group_of};
+use crate::caller::Caller;
+use crate::connectors;
+use crate::domain::GroupId;
+use crate::error::{Error, Result};
+use crate::store::Enablement;
+use crate::time::now_us;
+use tether_connector_proto::DescribeResponse;
+
+/// A connector, as a group sees it.
+#[derive(Debug, Clone)]
+pub struct ConnectorView {
+    /// Its id.
+    pub id: String,
+    /// What it is and offers; `None` where it could not be loaded.
+    pub describe: Option<DescribeResponse>,
+    /// Why it could not be loaded.
+    pub failure: Option<String>,
+    /// Whether the group enabled it; false where no group was named.
+    pub enabled: bool,
+    /// Since when.
+    pub enable_us: Option<i64>,
+}
+
+impl Services {
+    /// Every connector in the folder, by id, those that failed to load among them.
+    ///
+    /// # Errors
+    /// STORAGE_UNAVAILABLE.
+    pub async fn connector_list(&self, group: Option<&GroupId>) -> Result<Vec<ConnectorView>> {
+        let enabled = match group {
+            Some(group) => self.store.enablement_list(group).await?,
+            None => Vec::new(),
+        };
+        let mut views = Vec::new();
+        for listed in self.registry.list() {
+            let row = enabled.iter().find(|row| row.connector == listed.name && row.enabled);
+            let (describe, failure) = match listed.connector {
+                Ok(connector) => match connector.describe().await {
+                    Ok(describe) => (Some(describe), None),
+                    Err(error) => (None, Some(error.to_string())),
+                },
+                Err(failure) => (None, Some(failure)),
+            };
+            views.push(ConnectorView {
+                id: listed.name,
+                describe,
+                failure,
+                enabled: row.is_some(),
+                enable_us: row.map(|row| row.update_us),
+            });
+        }
+        Ok(views)
+    }
+
+    /// One connector.
+    ///
+    /// # Errors
+    /// NOT_FOUND.
+    pub async fn connector_get(&self, group: Option<&GroupId>, id: &str) -> Result<ConnectorView> {
+        let views = self.connector_list(group).await?;
+        views
+            .into_iter()
+            .find(|view| view.id == id)
+            .ok_or_else(|| Error::not_found(format!("connectors/{id}")))
+    }
+
+    /// Enables or disables a connector for the caller's group. Disabling keeps all data and hides the sources.
+    ///
+    /// # Errors
+    /// NOT_FOUND for a connector that is not there; GROUP_UNKNOWN.
+    pub async fn connector_enable(&self, caller: &Caller, id: &str, enabled: bool) -> Result<ConnectorView> {
+        let group = group_of(caller)?;
+        // What is gone from the folder can still be disabled.
+        if enabled {
+            self.connector_get(None, id).await?;
+        }
+        let row = Enablement {
+            group_id: group.clone(),
+            connector: id.to_owned(),
+            enabled,
+            update_us: now_us(),
+            update_by: caller.subject.clone(),
+        };
+        self.store.enablement_set(row).await?;
+        tracing::info!(connector = id, %group, by = caller.subject, "connector {id} {} for {group}", if enabled { "enabled" } else { "disabled" });
+        self.connector_get(Some(&group), id).await
+    }
+
+    /// A connector that can be used now, with its description.
+    pub(super) async fn usable(&self, id: &str) -> Result<(connectors::Connector, DescribeResponse)> {
+        let connector = self.registry.get(id)?;
+        let describe = connector.describe().await?;
+        Ok((connector, describe))
+    }
+}

@@ -1,0 +1,254 @@
+//! Fields: what the logged-in user can see, and what the owner selected of it.
+
+use super::Services;
+use crate::caller::Caller;
+use crate::domain::{FieldType, GrantId, IntegrationId};
+use crate::error::{Error, Reason, Result};
+use crate::store::{Field, Integration};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use std::time::Duration;
+use tether_connector_proto::{self as proto, ListFieldsRequest, ObjectRole};
+
+/// Most fields an integration may select.
+pub const MOST_FIELDS: usize = 2_000;
+/// How long the CRM has to list fields.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// One value of a picklist.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "as in the connector contract")]
+pub struct PicklistValue {
+    pub value: String,
+    pub label: String,
+    pub active: bool,
+}
+
+/// What a field is, as the CRM describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Definition {
+    /// The object's key.
+    pub object: String,
+    /// The field's key.
+    pub key: String,
+    /// The name people see.
+    pub label: String,
+    /// Its type.
+    pub field_type: FieldType,
+    /// Everything else.
+    pub more: More,
+}
+
+/// What is stored of a field's description beside its key, label and type.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[allow(missing_docs, reason = "as in the connector contract")]
+pub struct More {
+    pub native_type: String,
+    pub description: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub picklist_values: Vec<PicklistValue>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reference_to: Vec<String>,
+    pub scale: u32,
+    pub length: u32,
+    pub calculated: bool,
+    pub custom: bool,
+    pub long_text: bool,
+    pub sensitive: bool,
+}
+
+/// One object of the CRM with the fields the logged-in user can see.
+#[derive(Debug, Clone)]
+pub struct AvailableObject {
+    /// The object's key.
+    pub object: String,
+    /// The name people see.
+    pub label: String,
+    /// What it is to tether.
+    pub role: ObjectRole,
+    /// Whether the user can see it at all.
+    pub visible: bool,
+    /// Its fields, each with whether it is selected.
+    pub fields: Vec<(Definition, bool)>,
+}
+
+/// What the CRM listed lately, for the pages that follow the first and for the selection made from them.
+pub(super) type Listings = moka::future::Cache<GrantId, Arc<Listing>>;
+
+/// An empty cache of listings.
+pub(super) fn listings() -> Listings {
+    moka::future::Cache::builder().max_capacity(200).time_to_live(Duration::from_secs(300)).build()
+}
+
+/// What the CRM listed, and when.
+#[derive(Debug)]
+pub(super) struct Listing {
+    pub(super) objects: Vec<proto::ObjectFields>,
+    pub(super) read_us: i64,
+}
+
+impl Services {
+    /// Every field the logged-in user can see, live, or as read for the page before (`continued`).
+    ///
+    /// # Errors
+    /// NOT_FOUND, NOT_LOGGED_IN, CONNECTOR_DISABLED, and what the CRM answers.
+    pub async fn field_list_available(
+        &self,
+        caller: &Caller,
+        id: IntegrationId,
+        objects: &[String],
+        continued: bool,
+    ) -> Result<(Vec<AvailableObject>, i64)> {
+        let row = self.owned(caller, id).await?;
+        self.require_enabled(&row.group_id, &row.connector).await?;
+        let (_, describe) = self.usable(&row.connector).await?;
+        if let Some(unknown) = objects.iter().find(|key| !describe.objects.iter().any(|object| object.key == **key)) {
+            return Err(Error::invalid("objects", format!("{unknown:?} is no object of connectors/{}", row.connector)));
+        }
+        let listing = self.listing(&row, continued).await?;
+        let selected = self.store.field_list(id).await?;
+        let mut out = Vec::new();
+        for object in &describe.objects {
+            if !objects.is_empty() && !objects.contains(&object.key) {
+                continue;
+            }
+            let listed = listing.objects.iter().find(|listed| listed.object == object.key);
+            let fields = listed.map(|listed| listed.fields.as_slice()).unwrap_or_default();
+            out.push(AvailableObject {
+                object: object.key.clone(),
+                label: listed.map_or(&object.label, |listed| &listed.label).clone(),
+                role: object.role(),
+                visible: listed.is_some_and(|listed| listed.visible),
+                fields: fields
+                    .iter()
+                    .map(|field| {
+                        let is = selected.iter().any(|one| one.object == object.key && one.key == field.key);
+                        (definition(&object.key, field), is)
+                    })
+                    .collect(),
+            });
+        }
+        Ok((out, listing.read_us))
+    }
+
+    /// The selected fields, in their order.
+    ///
+    /// # Errors
+    /// NOT_FOUND.
+    pub async fn field_list(&self, caller: &Caller, id: IntegrationId) -> Result<Vec<Field>> {
+        let row = self.owned(caller, id).await?;
+        Ok(self.store.field_list(row.id).await?)
+    }
+
+    /// The fields of the account, live; `recent` is content with what was read within some minutes.
+    pub(super) async fn listing(&self, row: &Integration, recent: bool) -> Result<Arc<Listing>> {
+        let grant_id = logged_in(row)?;
+        if recent && let Some(listing) = self.listings.get(&grant_id).await {
+            return Ok(listing);
+        }
+        let answer = self
+            .grants
+            .call(grant_id, &row.connector, |connector, connection| async move {
+                let request = ListFieldsRequest { connection: Some(connection), objects: Vec::new() };
+                connector.list_fields(request, TIMEOUT).await
+            })
+            .await?;
+        let listing = Arc::new(Listing { objects: answer.objects, read_us: crate::time::now_us() });
+        self.listings.insert(grant_id, Arc::clone(&listing)).await;
+        Ok(listing)
+    }
+
+    /// The fields behind these keys, as the CRM describes them now, in their order.
+    ///
+    /// # Errors
+    /// FIELD_UNKNOWN for what the user cannot see, NOT_LOGGED_IN, and what the CRM answers.
+    pub(super) async fn resolve(&self, row: &Integration, keys: &[(String, String)]) -> Result<Vec<Field>> {
+        let mut listing = self.listing(row, true).await?;
+        let find = |listing: &Listing, object: &str, key: &str| {
+            let object = listing.objects.iter().find(|listed| listed.object == object)?;
+            object.fields.iter().find(|field| field.key == key).cloned()
+        };
+        if keys.iter().any(|(object, key)| find(&listing, object, key).is_none()) {
+            listing = self.listing(row, false).await?;
+        }
+        let mut fields = Vec::with_capacity(keys.len());
+        for (position, (object, key)) in keys.iter().enumerate() {
+            let Some(field) = find(&listing, object, key) else {
+                let description = format!("the logged-in user sees no field {object}.{key}");
+                return Err(Error::new(
+                    Reason::FieldUnknown,
+                    format!("{description}: ListAvailableFields lists those there are"),
+                )
+                .with("field", format!("{object}.{key}"))
+                .detail(crate::error::Detail::Fields(vec![(
+                    format!("integration.selected_fields[{position}]"),
+                    description,
+                )])));
+            };
+            let definition = definition(object, &field);
+            fields.push(Field {
+                integration_id: row.id,
+                object: definition.object,
+                key: definition.key,
+                label: definition.label,
+                field_type: definition.field_type,
+                describe: serde_json::to_string(&definition.more).map_err(Error::internal)?,
+                position: position as i64,
+                missing_us: None,
+            });
+        }
+        Ok(fields)
+    }
+}
+
+/// The grant of an integration that has been logged in.
+pub(super) fn logged_in(row: &Integration) -> Result<GrantId> {
+    row.grant_id.ok_or_else(|| {
+        Error::new(
+            Reason::NotLoggedIn,
+            format!("{} has not been logged in: BeginAuthorization or AuthorizeWithCredentials first", row.id.name()),
+        )
+        .with("name", row.id.name())
+        .detail(crate::error::Detail::Precondition("LOGIN", row.id.name(), "has no account yet".to_owned()))
+    })
+}
+
+fn definition(object: &str, field: &proto::Field) -> Definition {
+    Definition {
+        object: object.to_owned(),
+        key: field.key.clone(),
+        label: field.label.clone(),
+        field_type: crate::ingest::field_type(field.r#type()),
+        more: More {
+            native_type: field.native_type.clone(),
+            description: field.description.clone(),
+            picklist_values: field
+                .picklist_values
+                .iter()
+                .map(|one| PicklistValue { value: one.value.clone(), label: one.label.clone(), active: one.active })
+                .collect(),
+            reference_to: field.reference_to.clone(),
+            scale: field.scale,
+            length: field.length,
+            calculated: field.calculated,
+            custom: field.custom,
+            long_text: field.long_text,
+            sensitive: field.sensitive,
+        },
+    }
+}
+
+impl Definition {
+    /// What a stored field is.
+    #[must_use]
+    pub fn of(field: &Field) -> Self {
+        Self {
+            object: field.object.clone(),
+            key: field.key.clone(),
+            label: field.label.clone(),
+            field_type: field.field_type,
+            more: serde_json::from_str(&field.describe).unwrap_or_default(),
+        }
+    }
+}

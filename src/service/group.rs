@@ -1,0 +1,83 @@
+//! Groups: the platform tells us who there is and who is connected with whom.
+
+use super::Services;
+use crate::domain::GroupId;
+use crate::error::{Error, Result};
+use crate::store::Group;
+use crate::time::now_us;
+
+impl Services {
+    /// Adds a group, or renames it.
+    ///
+    /// # Errors
+    /// STORAGE_UNAVAILABLE.
+    pub async fn group_upsert(&self, id: &GroupId, display_name: &str) -> Result<(Group, usize)> {
+        let group = self.store.group_upsert(id, display_name, now_us()).await?;
+        let connections = self.store.group_connections(id).await?.len();
+        Ok((group, connections))
+    }
+
+    /// Groups by id, each with how many it is connected with.
+    ///
+    /// # Errors
+    /// NOT_FOUND for an unknown `connected_to`.
+    pub async fn group_list(
+        &self,
+        connected_to: Option<&GroupId>,
+        after: Option<&GroupId>,
+        limit: usize,
+    ) -> Result<Vec<(Group, usize)>> {
+        let groups = match connected_to {
+            None => self.store.group_list(after, limit as i64).await?,
+            Some(to) => {
+                self.known(to).await?;
+                let mut groups = self.store.group_connections(to).await?;
+                groups.retain(|group| after.is_none_or(|after| group.id > *after));
+                groups.truncate(limit);
+                groups
+            }
+        };
+        let mut out = Vec::with_capacity(groups.len());
+        for group in groups {
+            let connections = self.store.group_connections(&group.id).await?.len();
+            out.push((group, connections));
+        }
+        Ok(out)
+    }
+
+    /// Connects two groups; both sides agreed elsewhere.
+    ///
+    /// # Errors
+    /// NOT_FOUND if one is unknown.
+    pub async fn group_connect(&self, one: &GroupId, other: &GroupId) -> Result<()> {
+        self.two(one, other).await?;
+        self.store.group_connect(one, other, now_us()).await?;
+        Ok(())
+    }
+
+    /// Ends the connection of two groups.
+    ///
+    /// # Errors
+    /// NOT_FOUND if one is unknown.
+    pub async fn group_disconnect(&self, one: &GroupId, other: &GroupId) -> Result<()> {
+        self.two(one, other).await?;
+        self.store.group_disconnect(one, other).await?;
+        Ok(())
+    }
+
+    async fn two(&self, one: &GroupId, other: &GroupId) -> Result<()> {
+        if one == other {
+            return Err(Error::invalid("other_group", "must be another group than `group`"));
+        }
+        self.known(one).await?;
+        self.known(other).await
+    }
+
+    async fn known(&self, id: &GroupId) -> Result<()> {
+        match self.store.group_get(id).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.is_not_found() => Err(Error::not_found(id.name())),
+            Err(error) => Err(error.into()),
+        }
+    }
+}

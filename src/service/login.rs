@@ -1,0 +1,404 @@
+//! Logging in: the browser's round trip with state and PKCE, credentials without a browser, and logging in again.
+
+use super::field::logged_in;
+use super::{IntegrationView, Services};
+use crate::caller::Caller;
+use crate::domain::{AuthKind, AuthorizationHash, IntegrationId, IntegrationState, Landing, SyncTrigger};
+use crate::error::{Error, Reason, Result};
+use crate::grants;
+use crate::store::{AttachGrant, Authorization, Integration, NewAuthorization, NewSync};
+use crate::time::now_us;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rand::RngCore as _;
+use secrecy::ExposeSecret as _;
+use sha2::{Digest as _, Sha256};
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+use tether_connector_proto::{self as proto, BeginAuthorizationRequest, ExchangeCodeRequest, LogInRequest, LoggedIn};
+
+/// A state and its verifier live this long.
+const LIFE_US: i64 = 10 * 60 * 1_000_000;
+/// How long the CRM has to answer a login.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Where the browser comes back to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReturnTo {
+    /// To this address of the platform, which passes what the browser brings to CompleteAuthorization.
+    Platform(String),
+    /// To tether's own page.
+    Tether,
+}
+
+/// A login has begun.
+#[derive(Clone)]
+pub struct Begun {
+    /// Where to send the browser.
+    pub url: String,
+    /// The state that comes back with it.
+    pub state: String,
+    /// When it ends unused.
+    pub expire_us: i64,
+}
+
+/// A login has ended well.
+#[derive(Debug, Clone)]
+pub struct Landed {
+    /// The integration with its account.
+    pub integration: IntegrationView,
+    /// Whether it is another account than before.
+    pub account_changed: bool,
+}
+
+/// What the callback page asks.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    /// The connector's name.
+    pub connector: String,
+    /// The group's name.
+    pub group: String,
+    /// The integration's name.
+    pub integration: String,
+    /// Who began the login.
+    pub begun_by: String,
+    /// Proves that the page was read.
+    pub token: String,
+}
+
+/// What the callback page keeps, sealed, until it is confirmed.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Kept {
+    token: String,
+    callback: BTreeMap<String, String>,
+}
+
+fn random() -> String {
+    let mut bytes = [0; 32];
+    rand::rng().fill_bytes(&mut bytes);
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// Only the hash of a state is stored: who reads the database cannot finish a login.
+fn hash(state: &str) -> Result<AuthorizationHash> {
+    let digest = Sha256::digest(state.as_bytes());
+    digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>().parse().map_err(Error::internal)
+}
+
+fn unknown_state() -> Error {
+    Error::new(
+        Reason::AuthorizationStateInvalid,
+        "this login is not known here, was used already or belongs to somebody else: begin it again",
+    )
+}
+
+impl Services {
+    /// Begins a login in the browser. Another one under way for the integration ends.
+    ///
+    /// # Errors
+    /// NOT_FOUND, CONNECTOR_DISABLED, CONNECTOR_UNSUPPORTED, REDIRECT_URI_NOT_ALLOWED, and what the connector says.
+    pub async fn login_begin(
+        &self,
+        caller: &Caller,
+        id: IntegrationId,
+        return_to: ReturnTo,
+        login_hint: &str,
+    ) -> Result<Begun> {
+        let row = self.owned(caller, id).await?;
+        self.require_enabled(&row.group_id, &row.connector).await?;
+        let (connector, describe) = self.usable(&row.connector).await?;
+        offers(&describe, &row.connector, proto::AuthKind::AuthorizationCode)?;
+        let (landing, redirect_uri) = match return_to {
+            ReturnTo::Tether => (Landing::Tether, self.options.callback_url.clone()),
+            ReturnTo::Platform(uri) => {
+                self.check_redirect(&uri)?;
+                (Landing::Platform, uri)
+            }
+        };
+        let (state, verifier) = (random(), random());
+        let request = BeginAuthorizationRequest {
+            settings: settings(&row)?.into_iter().collect(),
+            redirect_uri: redirect_uri.clone(),
+            state: state.clone(),
+            code_challenge: URL_SAFE_NO_PAD.encode(Sha256::digest(verifier.as_bytes())),
+            login_hint: login_hint.to_owned(),
+        };
+        let url = connector.begin_authorization(request, TIMEOUT).await?.url;
+        let (hash, now) = (hash(&state)?, now_us());
+        let new = NewAuthorization {
+            sealed: self.sealer.seal(hash.as_str(), verifier.as_bytes()).map_err(Error::internal)?,
+            key_id: self.sealer.key_id(),
+            state_hash: hash,
+            integration_id: row.id,
+            group_id: row.group_id,
+            create_by: caller.subject.clone(),
+            redirect_uri,
+            landing,
+            create_us: now,
+            expire_us: now + LIFE_US,
+        };
+        self.store.authorization_create(new).await?;
+        Ok(Begun { url, state, expire_us: now + LIFE_US })
+    }
+
+    fn check_redirect(&self, uri: &str) -> Result<()> {
+        let loopback = || {
+            let url = url::Url::parse(uri).ok()?;
+            let host = url.host_str()?;
+            (url.scheme() == "http" && matches!(host, "127.0.0.1" | "localhost" | "[::1]")).then_some(())
+        };
+        if self.options.redirect_uris.iter().any(|allowed| allowed == uri)
+            || (self.options.loopback_redirects && loopback().is_some())
+        {
+            return Ok(());
+        }
+        let description = format!("{uri} is not among the redirect_uris that the operator allows");
+        Err(Error::new(Reason::RedirectUriNotAllowed, format!("redirect_uri: {description}"))
+            .detail(crate::error::Detail::Fields(vec![("redirect_uri".to_owned(), description)])))
+    }
+
+    /// Ends a login with what the browser brought to the platform. Only who began it can.
+    ///
+    /// # Errors
+    /// AUTHORIZATION_STATE_INVALID, AUTHORIZATION_EXPIRED, AUTHORIZATION_DENIED, AUTHORIZATION_REJECTED,
+    /// DIFFERENT_ORGANIZATION, and what the connector says.
+    pub async fn login_complete(
+        &self,
+        caller: &Caller,
+        state: &str,
+        callback: HashMap<String, String>,
+    ) -> Result<Landed> {
+        let row = self.under_way(state).await?;
+        let theirs =
+            caller.group.as_deref() == Some(row.group_id.as_str()) && caller.subject == row.create_by;
+        if !theirs || row.landing != Landing::Platform {
+            return Err(unknown_state());
+        }
+        let integration = self.owned(caller, row.integration_id).await?;
+        let (integration, account_changed) = self.exchange(row, integration, callback, &caller.subject).await?;
+        Ok(Landed { integration: self.view(integration).await?, account_changed })
+    }
+
+    /// The browser came to tether's own page: what it brought is kept until its reader confirms.
+    ///
+    /// # Errors
+    /// As [`login_complete`](Self::login_complete).
+    pub async fn login_arrived(&self, state: &str, callback: BTreeMap<String, String>) -> Result<Asked> {
+        let row = self.under_way(state).await?;
+        if row.landing != Landing::Tether {
+            return Err(unknown_state());
+        }
+        let integration = self.store.integration_get(row.integration_id).await?;
+        if callback.contains_key("error") || !callback.contains_key("code") {
+            // Nothing to confirm: the connector says what the refusal means.
+            let by = row.create_by.clone();
+            self.exchange(row, integration, callback.into_iter().collect(), &by).await?;
+            return Err(unknown_state());
+        }
+        let group = self.store.group_get(&integration.group_id).await?;
+        let (_, describe) = self.usable(&integration.connector).await?;
+        let kept = Kept { token: random(), callback };
+        let sealed = serde_json::to_vec(&kept).map_err(Error::internal)?;
+        let sealed = self.sealer.seal(&callback_seal(&row), &sealed).map_err(Error::internal)?;
+        match self.store.authorization_callback(&row.state_hash, sealed, now_us()).await {
+            Ok(_) => {}
+            Err(error) if error.is_not_found() => return Err(unknown_state()),
+            Err(error) => return Err(error.into()),
+        }
+        Ok(Asked {
+            connector: describe.display_name,
+            group: group.display_name,
+            integration: integration.display_name,
+            begun_by: row.create_by,
+            token: kept.token,
+        })
+    }
+
+    /// The reader of tether's own page confirmed; answers the integration's name.
+    ///
+    /// # Errors
+    /// As [`login_complete`](Self::login_complete).
+    pub async fn login_confirmed(&self, state: &str, token: &str) -> Result<String> {
+        let row = self.under_way(state).await?;
+        let sealed = row.callback.as_deref().filter(|_| row.landing == Landing::Tether).ok_or_else(unknown_state)?;
+        let opened = self.sealer.open(&callback_seal(&row), sealed).map_err(Error::internal)?;
+        let kept: Kept = serde_json::from_slice(opened.expose_secret()).map_err(Error::internal)?;
+        // Compared by hash: equal time whatever differs.
+        if Sha256::digest(kept.token.as_bytes()) != Sha256::digest(token.as_bytes()) {
+            return Err(unknown_state());
+        }
+        let integration = self.store.integration_get(row.integration_id).await?;
+        let by = row.create_by.clone();
+        let (integration, _) = self.exchange(row, integration, kept.callback.into_iter().collect(), &by).await?;
+        Ok(integration.display_name)
+    }
+
+    /// A login that has begun and neither been used nor expired.
+    async fn under_way(&self, state: &str) -> Result<Authorization> {
+        let hash = hash(state)?;
+        // Read whatever its age, so that a late login hears what happened.
+        match self.store.authorization_get(&hash, i64::MIN).await {
+            Ok(row) if row.expire_us <= now_us() => Err(Error::new(
+                Reason::AuthorizationExpired,
+                "this login took longer than its ten minutes: begin it again",
+            )),
+            Ok(row) => Ok(row),
+            Err(error) if error.is_not_found() => Err(unknown_state()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Uses a login up: exchanges the code and attaches the account.
+    async fn exchange(
+        &self,
+        row: Authorization,
+        integration: Integration,
+        mut callback: HashMap<String, String>,
+        by: &str,
+    ) -> Result<(Integration, bool)> {
+        let used = match self.store.authorization_use(&row.state_hash, now_us()).await {
+            Ok(used) => used,
+            Err(error) if error.is_not_found() => return Err(unknown_state()),
+            Err(error) => return Err(error.into()),
+        };
+        self.require_enabled(&integration.group_id, &integration.connector).await?;
+        let (connector, _) = self.usable(&integration.connector).await?;
+        let verifier = self.sealer.open(used.state_hash.as_str(), &used.sealed).map_err(Error::internal)?;
+        callback.remove("state");
+        let denied = callback.contains_key("error");
+        let request = ExchangeCodeRequest {
+            settings: settings(&integration)?.into_iter().collect(),
+            redirect_uri: used.redirect_uri,
+            callback,
+            code_verifier: String::from_utf8_lossy(verifier.expose_secret()).into_owned(),
+        };
+        let logged_in = connector.exchange_code(request, TIMEOUT).await.map_err(|error| {
+            let mut error = Error::from(error);
+            if denied && error.reason == Reason::AuthorizationRejected {
+                error.reason = Reason::AuthorizationDenied;
+            }
+            error
+        })?;
+        self.attach(integration, AuthKind::AuthorizationCode, logged_in, by).await
+    }
+
+    /// Logs in without a browser.
+    ///
+    /// # Errors
+    /// NOT_FOUND, CONNECTOR_DISABLED, CONNECTOR_UNSUPPORTED, AUTHORIZATION_REJECTED, DIFFERENT_ORGANIZATION, and what
+    /// the connector says.
+    pub async fn login_with_credentials(
+        &self,
+        caller: &Caller,
+        id: IntegrationId,
+        auth_kind: AuthKind,
+        parameters: HashMap<String, String>,
+    ) -> Result<Landed> {
+        let row = self.owned(caller, id).await?;
+        self.require_enabled(&row.group_id, &row.connector).await?;
+        let (connector, describe) = self.usable(&row.connector).await?;
+        let kind = grants::auth_kind_proto(auth_kind);
+        let method = offers(&describe, &row.connector, kind)?;
+        for parameter in &method.parameters {
+            if parameter.required && parameters.get(&parameter.key).is_none_or(String::is_empty) {
+                return Err(Error::invalid(format!("parameters[{:?}]", parameter.key), "is required"));
+            }
+        }
+        if let Some(unknown) = parameters.keys().find(|key| !method.parameters.iter().any(|one| one.key == **key)) {
+            return Err(Error::invalid(format!("parameters[{unknown:?}]"), "is no parameter of this way to log in"));
+        }
+        let request =
+            LogInRequest { settings: settings(&row)?.into_iter().collect(), auth_kind: kind as i32, parameters };
+        let logged_in = connector.log_in(request, TIMEOUT).await?;
+        let (integration, account_changed) = self.attach(row, auth_kind, logged_in, &caller.subject).await?;
+        Ok(Landed { integration: self.view(integration).await?, account_changed })
+    }
+
+    /// Gives an integration the account that logged in.
+    async fn attach(
+        &self,
+        row: Integration,
+        auth_kind: AuthKind,
+        logged_in_as: LoggedIn,
+        by: &str,
+    ) -> Result<(Integration, bool)> {
+        let connection = grants::connection(&settings(&row)?, auth_kind, logged_in_as);
+        let identity = connection.identity.clone().unwrap_or_default();
+        let client_id = self.options.client_ids.get(&row.connector).cloned().unwrap_or_default();
+        if identity.organization_id.is_empty() || identity.user_id.is_empty() {
+            self.grants.refuse(&row.connector, &client_id, auth_kind, &connection).await?;
+            return Err(Error::new(Reason::ConnectorFault, "the connector does not say whose account was logged into"));
+        }
+        if row.state != IntegrationState::Draft && let Ok(old) = logged_in(&row) {
+            let old = self.store.grant_get(old).await?;
+            if old.organization_id != identity.organization_id {
+                self.grants.refuse(&row.connector, &client_id, auth_kind, &connection).await?;
+                return Err(Error::new(
+                    Reason::DifferentOrganization,
+                    format!(
+                        "{} belongs to the organization {} ({}); this login is of {} ({}). Create another integration for it",
+                        row.id.name(),
+                        old.organization_name,
+                        old.organization_id,
+                        identity.organization_name,
+                        identity.organization_id
+                    ),
+                )
+                .with("organization", old.organization_id));
+            }
+        }
+        let put = self.grants.put(&row.connector, &client_id, auth_kind, &connection).await?;
+        let attach = AttachGrant {
+            id: row.id,
+            grant_id: put.grant.id,
+            // The limit of five is checked from the next version on.
+            account_limit: i64::MAX,
+            now_us: now_us(),
+        };
+        let attached = self.store.integration_attach_grant(attach).await?;
+        tracing::info!(
+            integration = %row.id,
+            organization = identity.organization_id,
+            by,
+            "integration {} logged in as {}",
+            row.id,
+            identity.username
+        );
+        if row.state != IntegrationState::Draft {
+            let new = NewSync {
+                integration_id: row.id,
+                trigger: SyncTrigger::Reauthorization,
+                create_by: by.to_owned(),
+                due_us: now_us(),
+                now_us: now_us(),
+            };
+            self.store.sync_enqueue(new).await?;
+            self.wake.notify_one();
+        }
+        let moved = row.grant_id.is_some() && attached.moved;
+        Ok((attached.integration, moved))
+    }
+}
+
+fn callback_seal(row: &Authorization) -> String {
+    format!("callback\n{}", row.state_hash.as_str())
+}
+
+/// What the group chose before login.
+pub(super) fn settings(row: &Integration) -> Result<BTreeMap<String, String>> {
+    serde_json::from_str(&row.settings).map_err(Error::internal)
+}
+
+fn offers<'a>(
+    describe: &'a proto::DescribeResponse,
+    connector: &str,
+    kind: proto::AuthKind,
+) -> Result<&'a proto::AuthMethod> {
+    describe.auth_methods.iter().find(|method| method.kind() == kind).ok_or_else(|| {
+        Error::new(
+            Reason::ConnectorUnsupported,
+            format!("connectors/{connector} does not offer {}: GetConnector lists what it does", kind.as_str_name()),
+        )
+        .with("connector", format!("connectors/{connector}"))
+    })
+}

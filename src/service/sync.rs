@@ -1,0 +1,140 @@
+//! Syncs, as an integration's group asks for and watches them.
+
+use super::Services;
+use crate::caller::Caller;
+use crate::domain::{IntegrationId, IntegrationState, SyncId, SyncTrigger};
+use crate::error::{Detail, Error, Reason, Result};
+use crate::store::{Enqueued, NewSync, Sync, SyncObject};
+use crate::time::now_us;
+
+/// A sync with its objects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SyncView {
+    /// The sync.
+    pub sync: Sync,
+    /// Its objects, in their order.
+    pub objects: Vec<SyncObject>,
+}
+
+impl Services {
+    /// Queues a sync.
+    ///
+    /// # Errors
+    /// NOT_FOUND, ILLEGAL_STATE unless the integration is active, SYNC_ALREADY_RUNNING, CONNECTOR_DISABLED,
+    /// REQUEST_ID_REUSED.
+    pub async fn sync_start(
+        &self,
+        caller: &Caller,
+        id: IntegrationId,
+        request_id: Option<&str>,
+    ) -> Result<SyncView> {
+        const METHOD: &str = "SyncIntegration";
+        let row = self.owned(caller, id).await?;
+        let fingerprint = id.to_string();
+        if let Some(request_id) = request_id
+            && let Some(sync) =
+                self.store.request_get(&row.group_id, METHOD, request_id, &fingerprint).await?
+        {
+            return self.sync_view(sync.parse().map_err(Error::internal)?).await;
+        }
+        match row.state {
+            IntegrationState::Active => {}
+            IntegrationState::NeedsReauthorization => {
+                return Err(Error::new(
+                    Reason::CredentialsRevoked,
+                    format!("{} has to be logged in again first: BeginAuthorization", id.name()),
+                )
+                .with("name", id.name()));
+            }
+            IntegrationState::Draft | IntegrationState::Deleting => {
+                let allowed = "UpdateIntegration, ReviewIntegration, ActivateIntegration";
+                return Err(Error::illegal_state(&id.name(), row.state.as_str(), "a sync", allowed));
+            }
+        }
+        self.require_enabled(&row.group_id, &row.connector).await?;
+        let now = now_us();
+        let new = NewSync {
+            integration_id: id,
+            trigger: SyncTrigger::Manual,
+            create_by: caller.subject.clone(),
+            due_us: now,
+            now_us: now,
+        };
+        let sync = match self.store.sync_enqueue(new).await? {
+            Enqueued::New(sync) => sync,
+            Enqueued::AlreadyRunning(sync) => {
+                let name = sync_name(&sync);
+                return Err(Error::new(Reason::SyncAlreadyRunning, format!("{name} has not ended yet: watch that one"))
+                    .with("sync", &name)
+                    .detail(Detail::Precondition("SYNC", name, format!("is {}", sync.state))));
+            }
+        };
+        if let Some(request_id) = request_id {
+            let result = sync.id.to_string();
+            self.store.request_remember(&row.group_id, METHOD, request_id, &fingerprint, &result, now).await?;
+        }
+        self.wake.notify_one();
+        self.sync_view(sync.id).await
+    }
+
+    /// One sync of an integration of the caller's group.
+    ///
+    /// # Errors
+    /// NOT_FOUND.
+    pub async fn sync_get(&self, caller: &Caller, integration: IntegrationId, id: SyncId) -> Result<SyncView> {
+        let name = format!("{}/syncs/{id}", integration.name());
+        self.owned(caller, integration).await.map_err(|error| match error.reason {
+            Reason::NotFound => Error::not_found(name.clone()),
+            _ => error,
+        })?;
+        match self.sync_view(id).await {
+            Ok(view) if view.sync.integration_id == integration => Ok(view),
+            Ok(_) => Err(Error::not_found(name)),
+            Err(error) if error.reason == Reason::NotFound => Err(Error::not_found(name)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The syncs of an integration, newest first, before this (time of creation, id).
+    ///
+    /// # Errors
+    /// NOT_FOUND.
+    pub async fn sync_list(
+        &self,
+        caller: &Caller,
+        integration: IntegrationId,
+        before: Option<(i64, SyncId)>,
+        limit: usize,
+    ) -> Result<Vec<SyncView>> {
+        self.owned(caller, integration).await?;
+        let mut views = Vec::new();
+        for sync in self.store.sync_list(integration, before, limit as i64).await? {
+            views.push(self.sync_view(sync.id).await?);
+        }
+        Ok(views)
+    }
+
+    /// Asks a sync to stop; what it stored stays.
+    ///
+    /// # Errors
+    /// NOT_FOUND, ILLEGAL_STATE once it has ended.
+    pub async fn sync_cancel(&self, caller: &Caller, integration: IntegrationId, id: SyncId) -> Result<SyncView> {
+        let view = self.sync_get(caller, integration, id).await?;
+        if view.sync.state.is_final() {
+            let name = sync_name(&view.sync);
+            return Err(Error::illegal_state(&name, view.sync.state.as_str(), "cancelling", "SyncIntegration"));
+        }
+        self.store.sync_cancel_request(id, now_us()).await?;
+        self.sync_view(id).await
+    }
+
+    /// A sync and its objects as of one moment.
+    pub(super) async fn sync_view(&self, id: SyncId) -> Result<SyncView> {
+        let (sync, objects) = self.store.sync_progress(id).await?;
+        Ok(SyncView { sync, objects })
+    }
+}
+
+fn sync_name(sync: &Sync) -> String {
+    format!("{}/syncs/{}", sync.integration_id.name(), sync.id)
+}
