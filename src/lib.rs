@@ -1,0 +1,4 @@
+//! tether: the CRM integration service.
+
+pub mod domain;
+pub mod store;
