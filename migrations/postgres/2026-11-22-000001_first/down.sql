@@ -1,0 +1,15 @@
+DROP TABLE meta;
+DROP TABLE tracked_company;
+DROP TABLE record_link;
+DROP TABLE record;
+DROP TABLE sync_object;
+DROP TABLE sync;
+DROP TABLE outbox;
+DROP TABLE request;
+DROP TABLE "authorization";
+DROP TABLE integration_field;
+DROP TABLE integration;
+DROP TABLE grants;
+DROP TABLE connector_enablement;
+DROP TABLE group_connection;
+DROP TABLE groups;

@@ -1,0 +1,68 @@
+//! The nouns of tether as types: ids with their resource names, states, and the one form of names.
+//!
+//! Nothing here does input or output. The types know how they stand in a text column, because ids and states are
+//! stored as text on both databases.
+
+pub mod ids;
+pub mod name;
+pub mod state;
+
+pub use ids::{AuthorizationHash, CompanyId, GrantId, GroupId, IntegrationId, OutboxId, SyncId};
+pub use name::{name_key, slug};
+pub use state::{
+    AuthKind, FieldType, GrantState, IntegrationState, Landing, ObjectState, OutboxKind, SyncState,
+    SyncTrigger,
+};
+
+/// A moment: unix microseconds.
+pub type Micros = i64;
+
+/// Text that is not what it should be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("\"{text}\" is not {expected}")]
+pub struct Invalid {
+    /// What was given, shortened.
+    pub text: String,
+    /// What should have been given, with its article: `a group id`.
+    pub expected: &'static str,
+}
+
+impl Invalid {
+    pub(crate) fn new(text: &str, expected: &'static str) -> Self {
+        Self {
+            text: text.chars().take(80).collect(),
+            expected,
+        }
+    }
+}
+
+/// Lets a type with `as_str` and `FromStr` stand in a text column of either database.
+macro_rules! text_column {
+    ($ty:ty) => {
+        impl<DB> diesel::serialize::ToSql<diesel::sql_types::Text, DB> for $ty
+        where
+            DB: diesel::backend::Backend,
+            str: diesel::serialize::ToSql<diesel::sql_types::Text, DB>,
+        {
+            fn to_sql<'b>(
+                &'b self,
+                out: &mut diesel::serialize::Output<'b, '_, DB>,
+            ) -> diesel::serialize::Result {
+                <str as diesel::serialize::ToSql<diesel::sql_types::Text, DB>>::to_sql(self.as_str(), out)
+            }
+        }
+
+        impl<DB> diesel::deserialize::FromSql<diesel::sql_types::Text, DB> for $ty
+        where
+            DB: diesel::backend::Backend,
+            String: diesel::deserialize::FromSql<diesel::sql_types::Text, DB>,
+        {
+            fn from_sql(bytes: DB::RawValue<'_>) -> diesel::deserialize::Result<Self> {
+                let text =
+                    <String as diesel::deserialize::FromSql<diesel::sql_types::Text, DB>>::from_sql(bytes)?;
+                Ok(text.parse::<Self>()?)
+            }
+        }
+    };
+}
+pub(crate) use text_column;

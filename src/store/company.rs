@@ -1,0 +1,450 @@
+//! Companies as a group sees them: those of its sources and those it tracks, each once, under one name.
+
+use std::collections::{BTreeSet, HashMap};
+
+use diesel::{prelude::*, sql_types};
+
+use super::{
+    Error, Store,
+    conn::{Conn, each},
+    error::is_foreign_key_violation,
+    schema::{record, tracked_company},
+};
+use crate::domain::{CompanyId, GroupId, IntegrationId, Micros, name_key};
+
+/// A company as a group sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Company {
+    /// Its id.
+    pub company_id: CompanyId,
+    /// Its name in the first source that holds it (several records there: the first by name and id), the group's own
+    /// row last.
+    pub name: String,
+    /// What it is sorted by.
+    pub name_key: String,
+    /// The homepage that stands beside that name.
+    pub homepage: Option<String>,
+    /// The sources that hold it, in the order that was asked with.
+    pub sources: Vec<IntegrationId>,
+    /// Whether the group tracks it.
+    pub tracked: bool,
+}
+
+/// Where a page of companies ended.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CompanyKey {
+    /// The last one's sort key.
+    pub name_key: String,
+    /// The last one's id.
+    pub company_id: CompanyId,
+}
+
+impl Company {
+    /// Where a page that ends with this company ended.
+    pub fn key(&self) -> CompanyKey {
+        CompanyKey {
+            name_key: self.name_key.clone(),
+            company_id: self.company_id,
+        }
+    }
+}
+
+/// A company to be tracked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Track {
+    /// Its id.
+    pub company_id: CompanyId,
+    /// The name the group gives it.
+    pub name: String,
+    /// Its homepage, or empty.
+    pub homepage: String,
+}
+
+#[derive(Queryable, Selectable, Insertable)]
+#[diesel(table_name = tracked_company, treat_none_as_default_value = false)]
+struct Tracked {
+    group_id: GroupId,
+    company_id: CompanyId,
+    name: String,
+    name_key: String,
+    homepage: String,
+    create_us: Micros,
+    create_by: String,
+}
+
+impl Store {
+    /// All Companies: those of the sources, which are in order of precedence, and the tracked ones, by name, after
+    /// this key.
+    pub async fn company_list_all(
+        &self,
+        group_id: &GroupId,
+        sources: Vec<IntegrationId>,
+        after: Option<CompanyKey>,
+        limit: usize,
+    ) -> Result<Vec<Company>, Error> {
+        let group_id = group_id.clone();
+        self.read(move |conn| list_all(conn, &group_id, &sources, after, limit))
+            .await
+    }
+
+    /// Tracked Companies, by the name the group's own row has, after this key. That name is shown, too.
+    pub async fn company_list_tracked(
+        &self,
+        group_id: &GroupId,
+        sources: Vec<IntegrationId>,
+        after: Option<CompanyKey>,
+        limit: usize,
+    ) -> Result<Vec<Company>, Error> {
+        let group_id = group_id.clone();
+        self.read(move |conn| {
+            let keys = tracked_keys(conn, &group_id, after.as_ref(), limit)?;
+            let ids: Vec<CompanyId> = keys.iter().map(|k| k.company_id).collect();
+            let mut views = views(conn, &group_id, &sources, &ids)?;
+            let own = tracked_rows(conn, &group_id, &ids)?;
+            let mut own: HashMap<CompanyId, Tracked> = own.into_iter().map(|t| (t.company_id, t)).collect();
+            Ok(ids
+                .iter()
+                .filter_map(|id| {
+                    let (view, own) = (views.remove(id)?, own.remove(id)?);
+                    Some(Company {
+                        name: own.name,
+                        name_key: own.name_key,
+                        homepage: Some(own.homepage).filter(|h| !h.is_empty()).or(view.homepage),
+                        ..view
+                    })
+                })
+                .collect())
+        })
+        .await
+    }
+
+    /// One company, if a source or the group's own list holds it.
+    pub async fn company_get(
+        &self,
+        group_id: &GroupId,
+        sources: Vec<IntegrationId>,
+        company_id: CompanyId,
+    ) -> Result<Option<Company>, Error> {
+        let group_id = group_id.clone();
+        self.read(move |conn| Ok(views(conn, &group_id, &sources, &[company_id])?.remove(&company_id)))
+            .await
+    }
+
+    /// Those of the companies that a source or the group's own list holds.
+    pub async fn company_get_many(
+        &self,
+        group_id: &GroupId,
+        sources: Vec<IntegrationId>,
+        company_ids: Vec<CompanyId>,
+    ) -> Result<HashMap<CompanyId, Company>, Error> {
+        let group_id = group_id.clone();
+        self.read(move |conn| views(conn, &group_id, &sources, &company_ids))
+            .await
+    }
+
+    /// Tracks companies, or gives tracked ones another name and homepage.
+    pub async fn company_track(
+        &self,
+        group_id: &GroupId,
+        companies: Vec<Track>,
+        by: &str,
+        now_us: Micros,
+    ) -> Result<(), Error> {
+        let (group_id, by) = (group_id.clone(), by.to_owned());
+        self.write(move |conn| {
+            for company in companies {
+                let row = Tracked {
+                    group_id: group_id.clone(),
+                    company_id: company.company_id,
+                    name_key: name_key(&company.name),
+                    name: company.name,
+                    homepage: company.homepage,
+                    create_us: now_us,
+                    create_by: by.clone(),
+                };
+                let done = each!(conn, c => diesel::insert_into(tracked_company::table)
+                    .values(&row)
+                    .on_conflict((tracked_company::group_id, tracked_company::company_id))
+                    .do_update()
+                    .set((
+                        tracked_company::name.eq(&row.name),
+                        tracked_company::name_key.eq(&row.name_key),
+                        tracked_company::homepage.eq(&row.homepage),
+                    ))
+                    .execute(c));
+                match done {
+                    Err(e) if is_foreign_key_violation(&e) => {
+                        return Err(Error::not_found("group", &group_id));
+                    }
+                    other => other?,
+                };
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Ends the tracking of companies; returns how many were tracked.
+    pub async fn company_untrack(
+        &self,
+        group_id: &GroupId,
+        company_ids: Vec<CompanyId>,
+    ) -> Result<usize, Error> {
+        let group_id = group_id.clone();
+        self.write(move |conn| {
+            let rows = tracked_company::table
+                .filter(tracked_company::group_id.eq(&group_id))
+                .filter(tracked_company::company_id.eq_any(&company_ids));
+            Ok(diesel::delete(rows).execute(conn)?)
+        })
+        .await
+    }
+
+    /// How many companies a group tracks.
+    pub async fn company_count_tracked(&self, group_id: &GroupId) -> Result<i64, Error> {
+        let group_id = group_id.clone();
+        self.read(move |conn| {
+            Ok(tracked_company::table
+                .filter(tracked_company::group_id.eq(&group_id))
+                .count()
+                .get_result(conn)?)
+        })
+        .await
+    }
+
+    /// How many companies All Companies has. Reads an entry of each: only where someone asks for it.
+    pub async fn company_count_all(
+        &self,
+        group_id: &GroupId,
+        sources: Vec<IntegrationId>,
+    ) -> Result<i64, Error> {
+        let group_id = group_id.clone();
+        self.read(move |conn| count_all(conn, &group_id, &sources)).await
+    }
+}
+
+#[derive(QueryableByName)]
+struct KeyRow {
+    #[diesel(sql_type = sql_types::Text)]
+    name_key: String,
+    #[diesel(sql_type = sql_types::Text)]
+    company_id: CompanyId,
+}
+
+impl From<KeyRow> for CompanyKey {
+    fn from(row: KeyRow) -> Self {
+        Self {
+            name_key: row.name_key,
+            company_id: row.company_id,
+        }
+    }
+}
+
+/// Every text is greater than the empty one, so this comes before all keys.
+fn bounds(after: Option<&CompanyKey>) -> (&str, &str) {
+    after.map_or(("", ""), |k| (k.name_key.as_str(), k.company_id.as_str()))
+}
+
+/// The next keys of one source, a range of its index.
+fn source_keys(
+    conn: &mut Conn,
+    source: IntegrationId,
+    after: Option<&CompanyKey>,
+    limit: usize,
+) -> Result<Vec<CompanyKey>, Error> {
+    let (name_key, company_id) = bounds(after);
+    let rows: Vec<KeyRow> = diesel::sql_query(
+        "SELECT name_key, company_id FROM record WHERE integration_id = $1 AND company_id IS NOT NULL \
+         AND delete_us IS NULL AND (name_key, company_id) > ($2, $3) ORDER BY name_key, company_id LIMIT $4",
+    )
+    .bind::<sql_types::Text, _>(source)
+    .bind::<sql_types::Text, _>(name_key)
+    .bind::<sql_types::Text, _>(company_id)
+    .bind::<sql_types::BigInt, _>(limit as i64)
+    .load(conn)?;
+    Ok(rows.into_iter().map(CompanyKey::from).collect())
+}
+
+/// The next keys of the group's own list.
+fn tracked_keys(
+    conn: &mut Conn,
+    group_id: &GroupId,
+    after: Option<&CompanyKey>,
+    limit: usize,
+) -> Result<Vec<CompanyKey>, Error> {
+    let (name_key, company_id) = bounds(after);
+    let rows: Vec<KeyRow> = diesel::sql_query(
+        "SELECT name_key, company_id FROM tracked_company WHERE group_id = $1 \
+         AND (name_key, company_id) > ($2, $3) ORDER BY name_key, company_id LIMIT $4",
+    )
+    .bind::<sql_types::Text, _>(group_id.as_str())
+    .bind::<sql_types::Text, _>(name_key)
+    .bind::<sql_types::Text, _>(company_id)
+    .bind::<sql_types::BigInt, _>(limit as i64)
+    .load(conn)?;
+    Ok(rows.into_iter().map(CompanyKey::from).collect())
+}
+
+fn tracked_rows(conn: &mut Conn, group_id: &GroupId, ids: &[CompanyId]) -> Result<Vec<Tracked>, Error> {
+    Ok(tracked_company::table
+        .filter(tracked_company::group_id.eq(group_id))
+        .filter(tracked_company::company_id.eq_any(ids))
+        .select(Tracked::as_select())
+        .load(conn)?)
+}
+
+/// These companies as the group sees them; those that nothing holds are not in it.
+fn views(
+    conn: &mut Conn,
+    group_id: &GroupId,
+    sources: &[IntegrationId],
+    ids: &[CompanyId],
+) -> Result<HashMap<CompanyId, Company>, Error> {
+    type Held = (
+        IntegrationId,
+        Option<CompanyId>,
+        String,
+        String,
+        String,
+        Option<String>,
+    );
+    let rank: HashMap<IntegrationId, usize> =
+        sources.iter().enumerate().rev().map(|(i, s)| (*s, i)).collect();
+    let mut held: Vec<(usize, Held)> = Vec::new();
+    if !sources.is_empty() && !ids.is_empty() {
+        let rows: Vec<Held> = record::table
+            .filter(record::integration_id.eq_any(sources))
+            .filter(record::company_id.eq_any(ids))
+            .filter(record::delete_us.is_null())
+            .select((
+                record::integration_id,
+                record::company_id,
+                record::name_key,
+                record::external_id,
+                record::name,
+                record::homepage,
+            ))
+            .load(conn)?;
+        held.extend(rows.into_iter().filter_map(|row| Some((*rank.get(&row.0)?, row))));
+    }
+    // By precedence, then by name and id within one source: the first of a company names it.
+    held.sort_unstable_by(|(ra, a), (rb, b)| (ra, &a.2, &a.3).cmp(&(rb, &b.2, &b.3)));
+    let mut found: HashMap<CompanyId, Company> = HashMap::new();
+    for (_, (source, company_id, name_key, _, name, homepage)) in held {
+        let Some(company_id) = company_id else { continue };
+        let company = found.entry(company_id).or_insert_with(|| Company {
+            company_id,
+            name,
+            name_key,
+            homepage,
+            sources: Vec::new(),
+            tracked: false,
+        });
+        if company.sources.last() != Some(&source) {
+            company.sources.push(source);
+        }
+    }
+    for own in tracked_rows(conn, group_id, ids)? {
+        found
+            .entry(own.company_id)
+            .or_insert_with(|| Company {
+                company_id: own.company_id,
+                name: own.name,
+                name_key: own.name_key,
+                homepage: Some(own.homepage).filter(|h| !h.is_empty()),
+                sources: Vec::new(),
+                tracked: true,
+            })
+            .tracked = true;
+    }
+    Ok(found)
+}
+
+/// A merge of index ranges. An entry counts only where it is the one that names its company, so that each company
+/// comes once; that is looked up for a page's worth of entries at a time.
+fn list_all(
+    conn: &mut Conn,
+    group_id: &GroupId,
+    sources: &[IntegrationId],
+    mut after: Option<CompanyKey>,
+    limit: usize,
+) -> Result<Vec<Company>, Error> {
+    let mut page = Vec::with_capacity(limit);
+    while page.len() < limit {
+        // One more round costs more than a few entries more.
+        let chunk = (limit - page.len()).max(32) + 8;
+        let mut candidates = BTreeSet::new();
+        // Beyond the end of a range that was cut, other entries of that source may come.
+        let mut end: Option<CompanyKey> = None;
+        for source in std::iter::once(None).chain(sources.iter().map(Some)) {
+            let keys = match source {
+                Some(source) => source_keys(conn, *source, after.as_ref(), chunk)?,
+                None => tracked_keys(conn, group_id, after.as_ref(), chunk)?,
+            };
+            if keys.len() == chunk
+                && let Some(last) = keys.last()
+                && end.as_ref().is_none_or(|end| last < end)
+            {
+                end = Some(last.clone());
+            }
+            candidates.extend(keys);
+        }
+        let reached = |key: &CompanyKey| end.as_ref().is_none_or(|end| key <= end);
+        let keys: Vec<CompanyKey> = candidates.into_iter().take_while(reached).collect();
+        // Not all at once: with many sources there are many times more than the page needs.
+        for part in keys.chunks(chunk) {
+            let ids: Vec<CompanyId> = part.iter().map(|k| k.company_id).collect();
+            let mut views = views(conn, group_id, sources, &ids)?;
+            for key in part {
+                if page.len() == limit {
+                    break;
+                }
+                if views
+                    .get(&key.company_id)
+                    .is_some_and(|v| v.name_key == key.name_key)
+                {
+                    page.extend(views.remove(&key.company_id));
+                }
+            }
+            if page.len() == limit {
+                break;
+            }
+        }
+        match end {
+            Some(end) => after = Some(end),
+            None => break,
+        }
+    }
+    Ok(page)
+}
+
+fn count_all(conn: &mut Conn, group_id: &GroupId, sources: &[IntegrationId]) -> Result<i64, Error> {
+    #[derive(QueryableByName)]
+    struct Count {
+        #[diesel(sql_type = sql_types::BigInt)]
+        n: i64,
+    }
+    // One bound text on both databases; ids hold no commas.
+    let mut list = String::new();
+    for source in sources {
+        if !list.is_empty() {
+            list.push(',');
+        }
+        list.push_str(source.as_str());
+    }
+    const SQLITE: &str = "SELECT count(*) AS n FROM (SELECT company_id FROM record WHERE integration_id IN \
+        (SELECT value FROM json_each('[\"' || replace($2, ',', '\",\"') || '\"]')) AND company_id IS NOT NULL \
+        AND delete_us IS NULL UNION SELECT company_id FROM tracked_company WHERE group_id = $1) c";
+    const POSTGRES: &str = "SELECT count(*) AS n FROM (SELECT company_id FROM record WHERE integration_id = \
+        ANY (string_to_array($2, ',')) AND company_id IS NOT NULL AND delete_us IS NULL \
+        UNION SELECT company_id FROM tracked_company WHERE group_id = $1) c";
+    let sql = match conn {
+        Conn::Sqlite(_) => SQLITE,
+        Conn::Postgres(_) => POSTGRES,
+    };
+    let count: Count = diesel::sql_query(sql)
+        .bind::<sql_types::Text, _>(group_id.as_str())
+        .bind::<sql_types::Text, _>(list)
+        .get_result(conn)?;
+    Ok(count.n)
+}

@@ -1,0 +1,75 @@
+//! Which connectors a group may use.
+
+use diesel::prelude::*;
+
+use super::{Error, Store, conn::each, error::is_foreign_key_violation, schema::connector_enablement};
+use crate::domain::{GroupId, Micros};
+
+/// Whether a group may use a connector. Without a row it may not.
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
+#[diesel(table_name = connector_enablement, treat_none_as_default_value = false)]
+pub struct Enablement {
+    /// The group.
+    pub group_id: GroupId,
+    /// The connector.
+    pub connector: String,
+    /// Whether it may.
+    pub enabled: bool,
+    /// When that was said.
+    pub update_us: Micros,
+    /// By whom.
+    pub update_by: String,
+}
+
+impl Store {
+    /// Enables or disables a connector for a group.
+    pub async fn enablement_set(&self, row: Enablement) -> Result<(), Error> {
+        self.write(move |conn| {
+            let done = each!(conn, c => diesel::insert_into(connector_enablement::table)
+                .values(&row)
+                .on_conflict((connector_enablement::group_id, connector_enablement::connector))
+                .do_update()
+                .set((
+                    connector_enablement::enabled.eq(row.enabled),
+                    connector_enablement::update_us.eq(row.update_us),
+                    connector_enablement::update_by.eq(&row.update_by),
+                ))
+                .execute(c));
+            match done {
+                Err(e) if is_foreign_key_violation(&e) => Err(Error::not_found("group", &row.group_id)),
+                other => Ok(other.map(|_| ())?),
+            }
+        })
+        .await
+    }
+
+    /// What was last said, if anything.
+    pub async fn enablement_get(
+        &self,
+        group_id: &GroupId,
+        connector: &str,
+    ) -> Result<Option<Enablement>, Error> {
+        let key = (group_id.clone(), connector.to_owned());
+        self.read(move |conn| {
+            Ok(connector_enablement::table
+                .find(key)
+                .select(Enablement::as_select())
+                .first(conn)
+                .optional()?)
+        })
+        .await
+    }
+
+    /// All that was said for a group, by connector.
+    pub async fn enablement_list(&self, group_id: &GroupId) -> Result<Vec<Enablement>, Error> {
+        let group_id = group_id.clone();
+        self.read(move |conn| {
+            Ok(connector_enablement::table
+                .filter(connector_enablement::group_id.eq(group_id))
+                .order(connector_enablement::connector)
+                .select(Enablement::as_select())
+                .load(conn)?)
+        })
+        .await
+    }
+}

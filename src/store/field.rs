@@ -1,0 +1,193 @@
+//! The selected fields of integrations.
+
+use std::collections::HashMap;
+
+use diesel::prelude::*;
+
+use super::{Error, Store, conn::Conn, schema::integration_field};
+use crate::domain::{FieldType, IntegrationId, Micros};
+
+/// A selected field.
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
+#[diesel(table_name = integration_field, treat_none_as_default_value = false)]
+pub struct Field {
+    /// Of which integration. Set by the store where fields are given to it.
+    pub integration_id: IntegrationId,
+    /// The object's key.
+    pub object: String,
+    /// The field's key.
+    pub key: String,
+    /// The name people see.
+    pub label: String,
+    /// Its type.
+    pub field_type: FieldType,
+    /// Whatever else the connector said of it (picklist values, scale), as JSON.
+    pub describe: String,
+    /// Its place among the fields of the integration.
+    pub position: i64,
+    /// Since when it is gone in the CRM or no longer visible.
+    pub missing_us: Option<Micros>,
+}
+
+/// A field of an integration.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct FieldRef {
+    /// The object's key.
+    pub object: String,
+    /// The field's key.
+    pub key: String,
+}
+
+impl Store {
+    /// The selected fields, in their order.
+    pub async fn field_list(&self, integration_id: IntegrationId) -> Result<Vec<Field>, Error> {
+        self.read(move |conn| list(conn, &[integration_id])).await
+    }
+
+    /// The selected fields of several integrations, each in their order.
+    pub async fn field_list_many(
+        &self,
+        integration_ids: Vec<IntegrationId>,
+    ) -> Result<HashMap<IntegrationId, Vec<Field>>, Error> {
+        let all = self.read(move |conn| list(conn, &integration_ids)).await?;
+        let mut by: HashMap<IntegrationId, Vec<Field>> = HashMap::new();
+        for field in all {
+            by.entry(field.integration_id).or_default().push(field);
+        }
+        Ok(by)
+    }
+
+    /// Marks fields as missing since this time, where they are not already; returns how many.
+    pub async fn field_mark_missing(
+        &self,
+        integration_id: IntegrationId,
+        fields: Vec<FieldRef>,
+        now_us: Micros,
+    ) -> Result<usize, Error> {
+        self.write(move |conn| mark_missing(conn, integration_id, &fields, now_us))
+            .await
+    }
+
+    /// Fields are there again; returns how many were missing.
+    pub async fn field_clear_missing(
+        &self,
+        integration_id: IntegrationId,
+        fields: Vec<FieldRef>,
+    ) -> Result<usize, Error> {
+        self.write(move |conn| {
+            let mut changed = 0;
+            for field in &fields {
+                let row = integration_field::table
+                    .find((integration_id, &field.object, &field.key))
+                    .filter(integration_field::missing_us.is_not_null());
+                changed += diesel::update(row)
+                    .set(integration_field::missing_us.eq(None::<Micros>))
+                    .execute(conn)?;
+            }
+            Ok(changed)
+        })
+        .await
+    }
+
+    /// Takes over what the CRM says of a field now: label, type and the rest.
+    pub async fn field_describe(&self, field: Field) -> Result<bool, Error> {
+        self.write(move |conn| {
+            let row = integration_field::table.find((field.integration_id, &field.object, &field.key));
+            let done = diesel::update(row)
+                .set((
+                    integration_field::label.eq(&field.label),
+                    integration_field::field_type.eq(field.field_type),
+                    integration_field::describe.eq(&field.describe),
+                ))
+                .execute(conn)?;
+            Ok(done == 1)
+        })
+        .await
+    }
+}
+
+pub(super) fn list(conn: &mut Conn, integration_ids: &[IntegrationId]) -> Result<Vec<Field>, Error> {
+    Ok(integration_field::table
+        .filter(integration_field::integration_id.eq_any(integration_ids))
+        .order((
+            integration_field::integration_id,
+            integration_field::position,
+            integration_field::object,
+            integration_field::key,
+        ))
+        .select(Field::as_select())
+        .load(conn)?)
+}
+
+/// Puts these fields in the place of the old ones. Kept fields stay missing where they were. True if what is read
+/// changes: a field came, went, or has another type.
+pub(super) fn replace(
+    conn: &mut Conn,
+    integration_id: IntegrationId,
+    mut fields: Vec<Field>,
+) -> Result<bool, Error> {
+    let old: HashMap<(String, String), Field> = list(conn, &[integration_id])?
+        .into_iter()
+        .map(|f| ((f.object.clone(), f.key.clone()), f))
+        .collect();
+    let mut changed = old.len() != fields.len();
+    for (position, field) in fields.iter_mut().enumerate() {
+        field.integration_id = integration_id;
+        field.position = position as i64;
+        match old.get(&(field.object.clone(), field.key.clone())) {
+            Some(known) => {
+                field.missing_us = known.missing_us;
+                changed |= known.field_type != field.field_type;
+            }
+            None => changed = true,
+        }
+    }
+    diesel::delete(integration_field::table.filter(integration_field::integration_id.eq(integration_id)))
+        .execute(conn)?;
+    match conn {
+        Conn::Sqlite(c) => {
+            diesel::insert_into(integration_field::table)
+                .values(&fields)
+                .execute(c)?;
+        }
+        Conn::Postgres(c) => {
+            // 8 columns each, 65,535 bound values at most.
+            for part in fields.chunks(4000) {
+                diesel::insert_into(integration_field::table)
+                    .values(part)
+                    .execute(c)?;
+            }
+        }
+    }
+    Ok(changed)
+}
+
+pub(super) fn mark_missing(
+    conn: &mut Conn,
+    integration_id: IntegrationId,
+    fields: &[FieldRef],
+    now_us: Micros,
+) -> Result<usize, Error> {
+    let mut changed = 0;
+    for field in fields {
+        let row = integration_field::table
+            .find((integration_id, &field.object, &field.key))
+            .filter(integration_field::missing_us.is_null());
+        changed += diesel::update(row)
+            .set(integration_field::missing_us.eq(now_us))
+            .execute(conn)?;
+    }
+    Ok(changed)
+}
+
+pub(super) fn set_type(
+    conn: &mut Conn,
+    integration_id: IntegrationId,
+    field: &FieldRef,
+    field_type: FieldType,
+) -> Result<(), Error> {
+    diesel::update(integration_field::table.find((integration_id, &field.object, &field.key)))
+        .set(integration_field::field_type.eq(field_type))
+        .execute(conn)?;
+    Ok(())
+}

@@ -1,0 +1,660 @@
+//! Integrations: drafts, saved ones, and those on their way out.
+
+use diesel::prelude::*;
+
+use super::{
+    Conflict, Error, Field, NewSync, Store, Sync,
+    conn::{Conn, first_locked},
+    error::{OrNotFound, is_foreign_key_violation, is_unique_violation},
+    field, grant, record,
+    schema::integration,
+    sync,
+};
+use crate::domain::{GrantId, GroupId, IntegrationId, IntegrationState, Micros, SyncTrigger, name_key, slug};
+
+/// An integration.
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
+#[diesel(table_name = integration, treat_none_as_default_value = false)]
+pub struct Integration {
+    /// Its id.
+    pub id: IntegrationId,
+    /// The owner.
+    pub group_id: GroupId,
+    /// The connector.
+    pub connector: String,
+    /// The name people see; unique in the group.
+    pub display_name: String,
+    /// What the name is compared by.
+    pub name_key: String,
+    /// What filters call it; unique in the group, stays when the name changes.
+    pub label: String,
+    /// Where it stands.
+    pub state: IntegrationState,
+    /// Why, as a word.
+    pub state_reason: String,
+    /// Why, as a sentence for its owner.
+    pub state_message: String,
+    /// Since when.
+    pub state_us: Micros,
+    /// What was chosen before login, as JSON.
+    pub settings: String,
+    /// The account, once logged in.
+    pub grant_id: Option<GrantId>,
+    /// Grows when the account or the selection changes.
+    pub generation: i64,
+    /// The last change number given to one of its records.
+    pub change_no: i64,
+    /// Grows with every edit: the etag.
+    pub revision: i64,
+    /// When it was begun.
+    pub create_us: Micros,
+    /// By whom.
+    pub create_by: String,
+    /// When it was last edited.
+    pub update_us: Micros,
+    /// When it was saved.
+    pub activate_us: Option<Micros>,
+    /// When it goes, for drafts.
+    pub expire_us: Option<Micros>,
+    /// How many company records it has, by the CRM's count or our own.
+    pub company_records: Option<i64>,
+    /// When the last sync that succeeded began.
+    pub last_success_us: Option<Micros>,
+}
+
+/// A draft to begin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewIntegration {
+    /// The owner.
+    pub group_id: GroupId,
+    /// The connector.
+    pub connector: String,
+    /// The name people see.
+    pub display_name: String,
+    /// What is chosen before login, as JSON.
+    pub settings: String,
+    /// By whom.
+    pub create_by: String,
+    /// Now.
+    pub now_us: Micros,
+    /// When the draft goes.
+    pub expire_us: Micros,
+}
+
+/// An edit. What is `None` stays.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IntegrationUpdate {
+    /// Which.
+    pub id: IntegrationId,
+    /// The revision it was read at; `None` edits whatever is there.
+    pub revision: Option<i64>,
+    /// The name people see.
+    pub display_name: Option<String>,
+    /// What filters call it.
+    pub label: Option<String>,
+    /// What is chosen before login, as JSON.
+    pub settings: Option<String>,
+    /// All selected fields, in their order.
+    pub fields: Option<Vec<Field>>,
+    /// Now.
+    pub now_us: Micros,
+}
+
+/// A login that succeeded for an integration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttachGrant {
+    /// Which integration.
+    pub id: IntegrationId,
+    /// The account.
+    pub grant_id: GrantId,
+    /// How many active integrations the account may have; checked if the integration is one and moves to it.
+    pub account_limit: i64,
+    /// Now.
+    pub now_us: Micros,
+}
+
+/// What became of a login.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attached {
+    /// The integration as it is now.
+    pub integration: Integration,
+    /// Whether it moved to another grant, so that everything has to be read again.
+    pub moved: bool,
+    /// The grant that nothing uses any more; its revocation is in the outbox.
+    pub released: Option<GrantId>,
+}
+
+/// "Save".
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Activate {
+    /// Which draft.
+    pub id: IntegrationId,
+    /// The revision that was reviewed; `None` saves whatever is there.
+    pub revision: Option<i64>,
+    /// How many active integrations the account may have.
+    pub account_limit: i64,
+    /// How many company records the review counted.
+    pub company_records: Option<i64>,
+    /// By whom.
+    pub by: String,
+    /// Now.
+    pub now_us: Micros,
+}
+
+/// What became of an integration that was deleted or abandoned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deleted {
+    /// Which.
+    pub id: IntegrationId,
+    /// The grant it had.
+    pub grant_id: Option<GrantId>,
+    /// Whether nothing uses that grant any more; its revocation is in the outbox.
+    pub released: bool,
+}
+
+impl Store {
+    /// Begins a draft. The label is made from the name. [`Conflict::Name`] if the name is taken.
+    pub async fn integration_create(&self, new: NewIntegration) -> Result<Integration, Error> {
+        self.write(move |conn| create(conn, new)).await
+    }
+
+    /// One integration, in any state.
+    pub async fn integration_get(&self, id: IntegrationId) -> Result<Integration, Error> {
+        self.read(move |conn| get(conn, id)).await
+    }
+
+    /// Those of the integrations that exist, by time of creation.
+    pub async fn integration_get_many(&self, ids: Vec<IntegrationId>) -> Result<Vec<Integration>, Error> {
+        self.read(move |conn| {
+            Ok(integration::table
+                .filter(integration::id.eq_any(ids))
+                .order((integration::create_us, integration::id))
+                .select(Integration::as_select())
+                .load(conn)?)
+        })
+        .await
+    }
+
+    /// The integrations a group owns, oldest first, those being deleted left out, after this (time of creation, id).
+    pub async fn integration_list(
+        &self,
+        group_id: &GroupId,
+        after: Option<(Micros, IntegrationId)>,
+        limit: i64,
+    ) -> Result<Vec<Integration>, Error> {
+        let group_id = group_id.clone();
+        self.read(move |conn| {
+            let (create_us, id) = match after {
+                Some((create_us, id)) => (create_us, id.to_string()),
+                None => (i64::MIN, String::new()),
+            };
+            Ok(integration::table
+                .filter(integration::group_id.eq(group_id))
+                .filter(integration::state.ne(IntegrationState::Deleting))
+                .filter(integration::create_us.ge(create_us))
+                .filter(integration::create_us.gt(create_us).or(integration::id.gt(id)))
+                .order((integration::create_us, integration::id))
+                .limit(limit)
+                .select(Integration::as_select())
+                .load(conn)?)
+        })
+        .await
+    }
+
+    /// Integrations in one state, over all groups, by id.
+    pub async fn integration_list_by_state(
+        &self,
+        state: IntegrationState,
+        after: Option<IntegrationId>,
+        limit: i64,
+    ) -> Result<Vec<Integration>, Error> {
+        let after = after.map(|id| id.to_string()).unwrap_or_default();
+        self.read(move |conn| {
+            Ok(integration::table
+                .filter(integration::state.eq(state).and(integration::id.gt(after)))
+                .order(integration::id)
+                .limit(limit)
+                .select(Integration::as_select())
+                .load(conn)?)
+        })
+        .await
+    }
+
+    /// Edits name, label, settings and fields at once. [`Conflict::Revision`] if it was edited in between,
+    /// [`Conflict::Name`] or [`Conflict::Label`] if that is taken. A changed selection begins a new generation.
+    pub async fn integration_update(&self, update: IntegrationUpdate) -> Result<Integration, Error> {
+        self.write(move |conn| edit(conn, update)).await
+    }
+
+    /// Gives an integration the account of a login. [`Conflict::AccountFull`] if it is active and the account has no
+    /// place; nothing is changed then.
+    pub async fn integration_attach_grant(&self, attach: AttachGrant) -> Result<Attached, Error> {
+        self.write(move |conn| attach_grant(conn, &attach)).await
+    }
+
+    /// Saves a draft and queues its first sync.
+    pub async fn integration_activate(&self, activate: Activate) -> Result<(Integration, Sync), Error> {
+        self.write(move |conn| save(conn, activate)).await
+    }
+
+    /// Moves an active integration between ACTIVE and NEEDS_REAUTHORIZATION; false if it is in neither.
+    pub async fn integration_set_state(
+        &self,
+        id: IntegrationId,
+        state: IntegrationState,
+        reason: &str,
+        message: &str,
+        now_us: Micros,
+    ) -> Result<bool, Error> {
+        let (reason, message) = (reason.to_owned(), message.to_owned());
+        self.write(move |conn| {
+            let saved = [IntegrationState::Active, IntegrationState::NeedsReauthorization];
+            if !saved.contains(&state) {
+                return Err(Error::conflict(
+                    Conflict::State,
+                    format!("an integration cannot be set to {state}"),
+                ));
+            }
+            let row = integration::table
+                .find(id)
+                .filter(integration::state.eq_any(saved));
+            let done = diesel::update(row)
+                .set((
+                    integration::state.eq(state),
+                    integration::state_reason.eq(reason),
+                    integration::state_message.eq(message),
+                    integration::state_us.eq(now_us),
+                    integration::revision.eq(integration::revision + 1),
+                ))
+                .execute(conn)?;
+            Ok(done == 1)
+        })
+        .await
+    }
+
+    /// Stores how many company records there are.
+    pub async fn integration_set_company_records(&self, id: IntegrationId, count: i64) -> Result<(), Error> {
+        self.write(move |conn| {
+            diesel::update(integration::table.find(id))
+                .set(integration::company_records.eq(count))
+                .execute(conn)?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Removes a draft for good.
+    pub async fn integration_abandon(&self, id: IntegrationId, now_us: Micros) -> Result<Deleted, Error> {
+        self.write(move |conn| abandon(conn, id, now_us)).await
+    }
+
+    /// Removes drafts whose time has come, at most `limit`.
+    pub async fn drafts_expire(&self, now_us: Micros, limit: i64) -> Result<Vec<Deleted>, Error> {
+        self.write(move |conn| {
+            let due: Vec<IntegrationId> = integration::table
+                .filter(
+                    integration::expire_us
+                        .le(now_us)
+                        .and(integration::state.eq(IntegrationState::Draft)),
+                )
+                .order(integration::id)
+                .limit(limit)
+                .select(integration::id)
+                .load(conn)?;
+            let mut gone = Vec::new();
+            for id in due {
+                match abandon(conn, id, now_us) {
+                    Ok(deleted) => gone.push(deleted),
+                    // Saved or removed by someone else in between.
+                    Err(Error::NotFound { .. } | Error::Conflict { .. }) => {}
+                    Err(other) => return Err(other),
+                }
+            }
+            Ok(gone)
+        })
+        .await
+    }
+
+    /// Deletes a saved integration: gone for everyone at once; its name and its place are free; its unfinished sync is
+    /// cancelled. The rows go with [`integration_purge`](Self::integration_purge).
+    pub async fn integration_delete(
+        &self,
+        id: IntegrationId,
+        revision: Option<i64>,
+        now_us: Micros,
+    ) -> Result<Deleted, Error> {
+        self.write(move |conn| delete(conn, id, revision, now_us)).await
+    }
+
+    /// Removes up to `limit` rows of an integration that is being deleted; true when nothing is left of it.
+    pub async fn integration_purge(&self, id: IntegrationId, limit: i64) -> Result<bool, Error> {
+        self.write(move |conn| {
+            let found: Option<IntegrationState> = integration::table
+                .find(id)
+                .select(integration::state)
+                .first(conn)
+                .optional()?;
+            match found {
+                None => return Ok(true),
+                Some(IntegrationState::Deleting) => {}
+                Some(other) => {
+                    return Err(Error::conflict(
+                        Conflict::State,
+                        format!("integration \"{id}\" is {other}"),
+                    ));
+                }
+            }
+            if record::purge(conn, id, limit)? > 0 {
+                return Ok(false);
+            }
+            diesel::delete(integration::table.find(id)).execute(conn)?;
+            Ok(true)
+        })
+        .await
+    }
+}
+
+pub(super) fn get(conn: &mut Conn, id: IntegrationId) -> Result<Integration, Error> {
+    integration::table
+        .find(id)
+        .select(Integration::as_select())
+        .first(conn)
+        .or_not_found("integration", id)
+}
+
+/// Locks an integration until the end of the transaction.
+pub(super) fn lock(conn: &mut Conn, id: IntegrationId) -> Result<Integration, Error> {
+    first_locked!(conn, integration::table.find(id).select(Integration::as_select()))
+        .or_not_found("integration", id)
+}
+
+fn check_revision(row: &Integration, expected: Option<i64>) -> Result<(), Error> {
+    match expected {
+        Some(revision) if revision != row.revision => Err(Error::conflict(
+            Conflict::Revision,
+            format!(
+                "integration \"{}\" was changed: it is at revision {}, not {revision}",
+                row.id, row.revision
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn taken(error: diesel::result::Error, name: &str, label: &str) -> Error {
+    if is_unique_violation(&error, "integration_name") || is_unique_violation(&error, "integration.name_key")
+    {
+        Error::conflict(
+            Conflict::Name,
+            format!("the group has an integration named \"{name}\" already"),
+        )
+    } else if is_unique_violation(&error, "label") {
+        Error::conflict(
+            Conflict::Label,
+            format!("the group has an integration with the label \"{label}\" already"),
+        )
+    } else {
+        error.into()
+    }
+}
+
+fn create(conn: &mut Conn, new: NewIntegration) -> Result<Integration, Error> {
+    let labels: Vec<String> = integration::table
+        .filter(
+            integration::group_id
+                .eq(&new.group_id)
+                .and(integration::state.ne(IntegrationState::Deleting)),
+        )
+        .select(integration::label)
+        .load(conn)?;
+    let wanted = slug(&new.display_name);
+    let mut label = wanted.clone();
+    let mut n = 2;
+    while labels.contains(&label) {
+        label = format!("{wanted}_{n}");
+        n += 1;
+    }
+    let row = Integration {
+        id: IntegrationId::new(),
+        group_id: new.group_id,
+        connector: new.connector,
+        name_key: name_key(&new.display_name),
+        display_name: new.display_name,
+        label,
+        state: IntegrationState::Draft,
+        state_reason: String::new(),
+        state_message: String::new(),
+        state_us: new.now_us,
+        settings: new.settings,
+        grant_id: None,
+        generation: 1,
+        change_no: 0,
+        revision: 1,
+        create_us: new.now_us,
+        create_by: new.create_by,
+        update_us: new.now_us,
+        activate_us: None,
+        expire_us: Some(new.expire_us),
+        company_records: None,
+        last_success_us: None,
+    };
+    match diesel::insert_into(integration::table).values(&row).execute(conn) {
+        Ok(_) => Ok(row),
+        Err(e) if is_foreign_key_violation(&e) => Err(Error::not_found("group", &row.group_id)),
+        Err(e) => Err(taken(e, &row.display_name, &row.label)),
+    }
+}
+
+fn edit(conn: &mut Conn, update: IntegrationUpdate) -> Result<Integration, Error> {
+    let mut row = lock(conn, update.id)?;
+    check_revision(&row, update.revision)?;
+    if row.state == IntegrationState::Deleting {
+        return Err(Error::not_found("integration", row.id));
+    }
+    if let Some(name) = update.display_name {
+        row.name_key = name_key(&name);
+        row.display_name = name;
+    }
+    if let Some(label) = update.label {
+        row.label = label;
+    }
+    if let Some(settings) = update.settings {
+        row.settings = settings;
+    }
+    if let Some(fields) = update.fields
+        && field::replace(conn, row.id, fields)?
+    {
+        row.generation += 1;
+    }
+    row.revision += 1;
+    row.update_us = update.now_us;
+    diesel::update(integration::table.find(row.id))
+        .set((
+            integration::display_name.eq(&row.display_name),
+            integration::name_key.eq(&row.name_key),
+            integration::label.eq(&row.label),
+            integration::settings.eq(&row.settings),
+            integration::generation.eq(row.generation),
+            integration::revision.eq(row.revision),
+            integration::update_us.eq(row.update_us),
+        ))
+        .execute(conn)
+        .map_err(|e| taken(e, &row.display_name, &row.label))?;
+    Ok(row)
+}
+
+fn attach_grant(conn: &mut Conn, attach: &AttachGrant) -> Result<Attached, Error> {
+    let mut row = lock(conn, attach.id)?;
+    if row.state == IntegrationState::Deleting {
+        return Err(Error::not_found("integration", row.id));
+    }
+    // In one order, so that two that swap their grants do not wait for each other.
+    let mut grants = [
+        Some(attach.grant_id),
+        row.grant_id.filter(|old| *old != attach.grant_id),
+    ];
+    grants.sort();
+    let mut old = None;
+    let mut new = None;
+    for id in grants.into_iter().flatten() {
+        let locked = grant::lock(conn, id)?;
+        if id == attach.grant_id {
+            new = Some(locked)
+        } else {
+            old = Some(locked)
+        }
+    }
+    let Some(new) = new else {
+        return Err(Error::not_found("grant", attach.grant_id));
+    };
+    let same_account = row.grant_id == Some(new.id)
+        || old
+            .as_ref()
+            .is_some_and(|o| o.organization_id == new.organization_id && o.user_id == new.user_id);
+    if row.state != IntegrationState::Draft && !same_account {
+        grant::check_account(conn, &new, row.id, attach.account_limit)?;
+    }
+    let moved = row.grant_id != Some(new.id);
+    row.grant_id = Some(new.id);
+    if moved && !same_account {
+        row.generation += 1;
+    }
+    row.revision += 1;
+    row.update_us = attach.now_us;
+    if row.state == IntegrationState::NeedsReauthorization {
+        row.state = IntegrationState::Active;
+        row.state_us = attach.now_us;
+    }
+    row.state_reason.clear();
+    row.state_message.clear();
+    diesel::update(integration::table.find(row.id))
+        .set((
+            integration::grant_id.eq(row.grant_id),
+            integration::generation.eq(row.generation),
+            integration::revision.eq(row.revision),
+            integration::update_us.eq(row.update_us),
+            integration::state.eq(row.state),
+            integration::state_us.eq(row.state_us),
+            integration::state_reason.eq(""),
+            integration::state_message.eq(""),
+        ))
+        .execute(conn)?;
+    let released = match old {
+        Some(old) => grant::release(conn, old, &row.settings, attach.now_us)?.map(|g| g.id),
+        None => None,
+    };
+    Ok(Attached {
+        integration: row,
+        moved: moved && !same_account,
+        released,
+    })
+}
+
+fn save(conn: &mut Conn, activate: Activate) -> Result<(Integration, Sync), Error> {
+    let mut row = lock(conn, activate.id)?;
+    check_revision(&row, activate.revision)?;
+    if row.state != IntegrationState::Draft {
+        return Err(Error::conflict(
+            Conflict::State,
+            format!(
+                "integration \"{}\" is {}; only a draft can be saved",
+                row.id, row.state
+            ),
+        ));
+    }
+    let Some(grant_id) = row.grant_id else {
+        return Err(Error::conflict(
+            Conflict::State,
+            format!("integration \"{}\" has not been logged in", row.id),
+        ));
+    };
+    let grant = grant::get(conn, grant_id)?;
+    grant::check_account(conn, &grant, row.id, activate.account_limit)?;
+    row.state = IntegrationState::Active;
+    row.state_us = activate.now_us;
+    row.activate_us = Some(activate.now_us);
+    row.expire_us = None;
+    row.company_records = activate.company_records;
+    row.revision += 1;
+    row.update_us = activate.now_us;
+    diesel::update(integration::table.find(row.id))
+        .set((
+            integration::state.eq(row.state),
+            integration::state_us.eq(row.state_us),
+            integration::activate_us.eq(row.activate_us),
+            integration::expire_us.eq(row.expire_us),
+            integration::company_records.eq(row.company_records),
+            integration::revision.eq(row.revision),
+            integration::update_us.eq(row.update_us),
+        ))
+        .execute(conn)?;
+    let new = NewSync {
+        integration_id: row.id,
+        trigger: SyncTrigger::Activation,
+        create_by: activate.by,
+        due_us: activate.now_us,
+        now_us: activate.now_us,
+    };
+    let sync = sync::insert(conn, &row, new)?;
+    Ok((row, sync))
+}
+
+fn abandon(conn: &mut Conn, id: IntegrationId, now_us: Micros) -> Result<Deleted, Error> {
+    let row = lock(conn, id)?;
+    if row.state != IntegrationState::Draft {
+        return Err(Error::conflict(
+            Conflict::State,
+            format!(
+                "integration \"{id}\" is {}; only a draft can be abandoned",
+                row.state
+            ),
+        ));
+    }
+    let grant = row.grant_id.map(|id| grant::lock(conn, id)).transpose()?;
+    diesel::delete(integration::table.find(id)).execute(conn)?;
+    let released = match grant {
+        Some(grant) => grant::release(conn, grant, &row.settings, now_us)?.is_some(),
+        None => false,
+    };
+    Ok(Deleted {
+        id,
+        grant_id: row.grant_id,
+        released,
+    })
+}
+
+fn delete(
+    conn: &mut Conn,
+    id: IntegrationId,
+    revision: Option<i64>,
+    now_us: Micros,
+) -> Result<Deleted, Error> {
+    let row = lock(conn, id)?;
+    check_revision(&row, revision)?;
+    match row.state {
+        IntegrationState::Deleting => return Err(Error::not_found("integration", id)),
+        IntegrationState::Draft => return abandon(conn, id, now_us),
+        IntegrationState::Active | IntegrationState::NeedsReauthorization => {}
+    }
+    let grant = row.grant_id.map(|id| grant::lock(conn, id)).transpose()?;
+    diesel::update(integration::table.find(id))
+        .set((
+            integration::state.eq(IntegrationState::Deleting),
+            integration::state_us.eq(now_us),
+            integration::generation.eq(row.generation + 1),
+            integration::revision.eq(row.revision + 1),
+            integration::update_us.eq(now_us),
+            integration::grant_id.eq(None::<GrantId>),
+        ))
+        .execute(conn)?;
+    sync::cancel_unfinished(conn, id, now_us)?;
+    let released = match grant {
+        Some(grant) => grant::release(conn, grant, &row.settings, now_us)?.is_some(),
+        None => false,
+    };
+    Ok(Deleted {
+        id,
+        grant_id: row.grant_id,
+        released,
+    })
+}

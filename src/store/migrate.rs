@@ -1,0 +1,52 @@
+//! Migrations: embedded, one folder a database, the same versions in both.
+
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+
+use super::{Error, conn::Conn};
+
+const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
+const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
+
+/// The advisory lock under which one replica migrates: "tether" in ASCII.
+const LOCK: i64 = 0x7465_7468_6572;
+
+fn failed(error: impl std::fmt::Display) -> Error {
+    Error::Migration(error.to_string())
+}
+
+/// Applies what is missing; returns the versions.
+pub(super) fn run(conn: &mut Conn) -> Result<Vec<String>, Error> {
+    match conn {
+        Conn::Sqlite(c) => {
+            let done = c.run_pending_migrations(SQLITE).map_err(failed)?;
+            Ok(done.iter().map(ToString::to_string).collect())
+        }
+        Conn::Postgres(c) => {
+            use diesel::connection::SimpleConnection;
+            // Others wait here as long as the first one takes.
+            c.batch_execute("SET lock_timeout = 0; SET statement_timeout = 0")?;
+            c.batch_execute(&format!("SELECT pg_advisory_lock({LOCK})"))?;
+            let done = c
+                .run_pending_migrations(POSTGRES)
+                .map(|done| done.iter().map(ToString::to_string).collect())
+                .map_err(failed);
+            c.batch_execute(&format!("SELECT pg_advisory_unlock({LOCK})"))?;
+            done
+        }
+    }
+}
+
+/// The versions that have not been applied.
+pub(super) fn pending(conn: &mut Conn) -> Result<Vec<String>, Error> {
+    use diesel::migration::Migration;
+    fn names<DB: diesel::backend::Backend>(migrations: Vec<Box<dyn Migration<DB>>>) -> Vec<String> {
+        migrations
+            .iter()
+            .map(|m| m.name().version().to_string())
+            .collect()
+    }
+    match conn {
+        Conn::Sqlite(c) => Ok(names(c.pending_migrations(SQLITE).map_err(failed)?)),
+        Conn::Postgres(c) => Ok(names(c.pending_migrations(POSTGRES).map_err(failed)?)),
+    }
+}

@@ -1,0 +1,189 @@
+//! What has to be told to a CRM, kept until it was.
+
+use diesel::prelude::*;
+
+use super::{Error, Store, conn::Conn, schema::outbox};
+use crate::domain::{Micros, OutboxId, OutboxKind};
+
+/// Something that has to be told.
+#[derive(Clone, PartialEq, Eq)]
+pub struct NewOutbox {
+    /// What.
+    pub kind: OutboxKind,
+    /// Whom it is about, for logs and as context of the seal: the grant's id.
+    pub subject: String,
+    /// Whatever else is needed and no secret, as JSON.
+    pub detail: String,
+    /// The secret part.
+    pub sealed: Vec<u8>,
+    /// The key it is sealed with.
+    pub key_id: String,
+}
+
+/// Something that has to be told, as stored.
+#[derive(Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
+#[diesel(table_name = outbox, treat_none_as_default_value = false)]
+pub struct Outbox {
+    /// Its id.
+    pub id: OutboxId,
+    /// What.
+    pub kind: OutboxKind,
+    /// Whom it is about.
+    pub subject: String,
+    /// Whatever else is needed, as JSON.
+    pub detail: String,
+    /// The secret part.
+    pub sealed: Vec<u8>,
+    /// The key it is sealed with.
+    pub key_id: String,
+    /// How often it was tried.
+    pub attempt: i64,
+    /// When it may be tried: the end of a lease, too.
+    pub due_us: Micros,
+    /// Who tries it.
+    pub lease_owner: Option<String>,
+    /// When it was told.
+    pub done_us: Option<Micros>,
+    /// Why it was not told the last time.
+    pub last_error: String,
+    /// When it came up.
+    pub create_us: Micros,
+}
+
+impl std::fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Outbox")
+            .field("id", &self.id)
+            .field("kind", &self.kind)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Adds an entry, due at once.
+    pub async fn outbox_add(&self, new: NewOutbox, now_us: Micros) -> Result<OutboxId, Error> {
+        self.write(move |conn| add(conn, new, now_us)).await
+    }
+
+    /// Takes the entry that has been due the longest, until the given time.
+    pub async fn outbox_lease_due(
+        &self,
+        owner: &str,
+        now_us: Micros,
+        until_us: Micros,
+    ) -> Result<Option<Outbox>, Error> {
+        let owner = owner.to_owned();
+        self.write(move |conn| {
+            let due = outbox::table
+                .filter(outbox::done_us.is_null().and(outbox::due_us.le(now_us)))
+                .order((outbox::due_us, outbox::id));
+            let found: Option<Outbox> = match conn {
+                Conn::Sqlite(c) => due.select(Outbox::as_select()).first(c),
+                Conn::Postgres(c) => due
+                    .select(Outbox::as_select())
+                    .for_update()
+                    .skip_locked()
+                    .first(c),
+            }
+            .optional()?;
+            let Some(mut row) = found else { return Ok(None) };
+            row.attempt += 1;
+            row.due_us = until_us;
+            row.lease_owner = Some(owner);
+            diesel::update(outbox::table.find(row.id))
+                .set((
+                    outbox::attempt.eq(row.attempt),
+                    outbox::due_us.eq(row.due_us),
+                    outbox::lease_owner.eq(&row.lease_owner),
+                ))
+                .execute(conn)?;
+            Ok(Some(row))
+        })
+        .await
+    }
+
+    /// It was told. The secret goes at once, the row later. False if the lease is another's by now.
+    pub async fn outbox_done(&self, id: OutboxId, owner: &str, now_us: Micros) -> Result<bool, Error> {
+        let owner = owner.to_owned();
+        self.write(move |conn| {
+            let mine = outbox::table
+                .find(id)
+                .filter(outbox::lease_owner.eq(owner).and(outbox::done_us.is_null()));
+            let done = diesel::update(mine)
+                .set((
+                    outbox::done_us.eq(now_us),
+                    outbox::sealed.eq(Vec::<u8>::new()),
+                    outbox::detail.eq("{}"),
+                    outbox::lease_owner.eq(None::<String>),
+                ))
+                .execute(conn)?;
+            Ok(done == 1)
+        })
+        .await
+    }
+
+    /// It could not be told and is due again later. False if the lease is another's by now.
+    pub async fn outbox_retry(
+        &self,
+        id: OutboxId,
+        owner: &str,
+        due_us: Micros,
+        error: &str,
+    ) -> Result<bool, Error> {
+        let (owner, error) = (owner.to_owned(), error.to_owned());
+        self.write(move |conn| {
+            let mine = outbox::table
+                .find(id)
+                .filter(outbox::lease_owner.eq(owner).and(outbox::done_us.is_null()));
+            let done = diesel::update(mine)
+                .set((
+                    outbox::due_us.eq(due_us),
+                    outbox::last_error.eq(error),
+                    outbox::lease_owner.eq(None::<String>),
+                ))
+                .execute(conn)?;
+            Ok(done == 1)
+        })
+        .await
+    }
+
+    /// One entry.
+    pub async fn outbox_get(&self, id: OutboxId) -> Result<Option<Outbox>, Error> {
+        self.read(move |conn| {
+            Ok(outbox::table
+                .find(id)
+                .select(Outbox::as_select())
+                .first(conn)
+                .optional()?)
+        })
+        .await
+    }
+
+    /// Forgets entries done before this time; returns how many.
+    pub async fn outbox_purge(&self, before_us: Micros) -> Result<usize, Error> {
+        self.write(move |conn| {
+            Ok(diesel::delete(outbox::table.filter(outbox::done_us.lt(before_us))).execute(conn)?)
+        })
+        .await
+    }
+}
+
+/// Adds an entry within another transaction.
+pub(super) fn add(conn: &mut Conn, new: NewOutbox, now_us: Micros) -> Result<OutboxId, Error> {
+    let row = Outbox {
+        id: OutboxId::new(),
+        kind: new.kind,
+        subject: new.subject,
+        detail: new.detail,
+        sealed: new.sealed,
+        key_id: new.key_id,
+        attempt: 0,
+        due_us: now_us,
+        lease_owner: None,
+        done_us: None,
+        last_error: String::new(),
+        create_us: now_us,
+    };
+    diesel::insert_into(outbox::table).values(&row).execute(conn)?;
+    Ok(row.id)
+}

@@ -1,0 +1,889 @@
+//! Records: what came from the CRMs, their links, and the feed of their changes.
+
+use std::collections::HashSet;
+
+use diesel::{prelude::*, sql_types};
+
+use super::{
+    Conflict, Error, Integration, Store,
+    conn::{Conn, each},
+    integration, postgres,
+    schema::{integration as integration_table, record, record_link},
+    sqlite,
+};
+use crate::domain::{CompanyId, IntegrationId, IntegrationState, Micros, name_key};
+
+/// A record as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable)]
+#[diesel(table_name = record)]
+pub struct Record {
+    /// Of which integration.
+    pub integration_id: IntegrationId,
+    /// The object's key.
+    pub object: String,
+    /// Its id in the CRM.
+    pub external_id: String,
+    /// The company it is, for company records.
+    pub company_id: Option<CompanyId>,
+    /// The name people know it by.
+    pub name: String,
+    /// What it is sorted by.
+    pub name_key: String,
+    /// The homepage as it stands in the CRM.
+    pub homepage: Option<String>,
+    /// The selected fields, one JSON object.
+    pub payload: String,
+    /// Of everything that came with it but times.
+    pub hash: i64,
+    /// When it was last changed in the CRM; 0 for unknown.
+    pub modified_us: Micros,
+    /// When it was read.
+    pub read_us: Micros,
+    /// When it turned out to be gone. What it held is gone too then.
+    pub delete_us: Option<Micros>,
+    /// The record it was merged into.
+    pub merged_into: Option<String>,
+    /// The change number of its last change.
+    pub change_no: i64,
+}
+
+/// A record that another hangs under.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Parent {
+    /// The parent's object.
+    pub object: String,
+    /// The parent's id in the CRM.
+    pub external_id: String,
+}
+
+/// A row to be stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordRow {
+    /// Its id in the CRM.
+    pub external_id: String,
+    /// The company it is, for company records.
+    pub company_id: Option<CompanyId>,
+    /// The name people know it by.
+    pub name: String,
+    /// The homepage as it stands in the CRM.
+    pub homepage: Option<String>,
+    /// The selected fields, one canonical JSON object.
+    pub payload: String,
+    /// Of everything here but times: payload, name, homepage, company and parents. Rows with the hash that is stored are
+    /// not written.
+    pub hash: i64,
+    /// When it was last changed in the CRM; 0 for unknown.
+    pub modified_us: Micros,
+    /// When it was read; 0 for the batch's time.
+    pub read_us: Micros,
+    /// It is gone; only `merged_into` counts besides.
+    pub deleted: bool,
+    /// The record it was merged into.
+    pub merged_into: Option<String>,
+    /// The records it hangs under.
+    pub parents: Vec<Parent>,
+}
+
+/// A range of ids, by their bytes, that a batch lists completely.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Covers {
+    /// The range begins after this id; empty for the beginning.
+    pub after: String,
+    /// The range ends with this id; empty for the end.
+    pub through: String,
+}
+
+/// Rows of one object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordBatch {
+    /// The object's key.
+    pub object: String,
+    /// The rows, in any order.
+    pub rows: Vec<RecordRow>,
+    /// The range it lists completely: live rows in it that are not in the batch, and were not read later, are gone.
+    pub covers: Option<Covers>,
+    /// When it was read.
+    pub read_us: Micros,
+}
+
+/// What happened to rows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Rows received.
+    pub read: i64,
+    /// Rows stored because they were new or different.
+    pub written: i64,
+    /// Rows that were the same, or older than what is stored.
+    pub unchanged: i64,
+    /// Rows that turned out to be gone.
+    pub removed: i64,
+}
+
+impl Counters {
+    /// Adds others to these.
+    pub fn add(&mut self, other: &Self) {
+        self.read += other.read;
+        self.written += other.written;
+        self.unchanged += other.unchanged;
+        self.removed += other.removed;
+    }
+}
+
+/// Children of one parent that were listed completely.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChildSet {
+    /// The parent's object.
+    pub parent_object: String,
+    /// The parent's id in the CRM.
+    pub parent_id: String,
+    /// The children's object.
+    pub child_object: String,
+}
+
+/// What a live read brought.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refresh {
+    /// Of which integration.
+    pub integration_id: IntegrationId,
+    /// The generation it was read for.
+    pub generation: i64,
+    /// The rows.
+    pub batches: Vec<RecordBatch>,
+    /// Children listed completely: stored ones that are not in the batches no longer hang under that parent.
+    pub complete: Vec<ChildSet>,
+    /// When it was read.
+    pub read_us: Micros,
+    /// Now.
+    pub now_us: Micros,
+}
+
+/// What a live read changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refreshed {
+    /// The integration's change number after it.
+    pub change_no: i64,
+    /// What happened to the rows.
+    pub counters: Counters,
+    /// How many children were taken from under a parent.
+    pub unlinked: i64,
+}
+
+/// One entry of the feed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The record as it is now.
+    pub record: Record,
+    /// The records it hangs under.
+    pub parents: Vec<Parent>,
+}
+
+/// Where a page of related records ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RelatedKey {
+    /// The last one's time of change.
+    pub modified_us: Micros,
+    /// The last one's id.
+    pub external_id: String,
+}
+
+impl Store {
+    /// Stores what a live read brought. [`Conflict::Generation`] if the account or the selection changed since.
+    pub async fn record_refresh(&self, refresh: Refresh) -> Result<Refreshed, Error> {
+        self.write(move |conn| store_refresh(conn, refresh)).await
+    }
+
+    /// One record, live or gone.
+    pub async fn record_get(
+        &self,
+        integration_id: IntegrationId,
+        object: &str,
+        external_id: &str,
+    ) -> Result<Option<Record>, Error> {
+        let key = (integration_id, object.to_owned(), external_id.to_owned());
+        self.read(move |conn| {
+            Ok(record::table
+                .find(key)
+                .select(Record::as_select())
+                .first(conn)
+                .optional()?)
+        })
+        .await
+    }
+
+    /// The live company records of a company in these integrations.
+    pub async fn record_company(
+        &self,
+        integration_ids: Vec<IntegrationId>,
+        company_id: CompanyId,
+    ) -> Result<Vec<Record>, Error> {
+        self.read(move |conn| {
+            Ok(record::table
+                .filter(record::integration_id.eq_any(integration_ids))
+                .filter(record::company_id.eq(company_id))
+                .filter(record::delete_us.is_null())
+                .order((record::integration_id, record::external_id))
+                .select(Record::as_select())
+                .load(conn)?)
+        })
+        .await
+    }
+
+    /// The live records of an object under these parents, last changed first, after this key, and how many there are
+    /// in all.
+    pub async fn record_related(
+        &self,
+        integration_id: IntegrationId,
+        parent_object: &str,
+        parent_ids: Vec<String>,
+        object: &str,
+        after: Option<RelatedKey>,
+        limit: i64,
+    ) -> Result<(Vec<Record>, i64), Error> {
+        let (parent_object, object) = (parent_object.to_owned(), object.to_owned());
+        self.read(move |conn| {
+            let children = || {
+                record_link::table
+                    .filter(record_link::integration_id.eq(integration_id))
+                    .filter(record_link::parent_object.eq(&parent_object))
+                    .filter(record_link::parent_id.eq_any(&parent_ids))
+                    .filter(record_link::child_object.eq(&object))
+                    .select(record_link::child_id)
+            };
+            let live = || {
+                record::table
+                    .filter(record::integration_id.eq(integration_id))
+                    .filter(record::object.eq(&object))
+                    .filter(record::external_id.eq_any(children()))
+                    .filter(record::delete_us.is_null())
+            };
+            let total: i64 = live().count().get_result(conn)?;
+            let key = after.unwrap_or(RelatedKey {
+                modified_us: i64::MAX,
+                external_id: String::new(),
+            });
+            let rows = live()
+                .filter(
+                    record::modified_us.lt(key.modified_us).or(record::modified_us
+                        .eq(key.modified_us)
+                        .and(record::external_id.gt(key.external_id))),
+                )
+                .order((record::modified_us.desc(), record::external_id.asc()))
+                .limit(limit)
+                .select(Record::as_select())
+                .load(conn)?;
+            Ok((rows, total))
+        })
+        .await
+    }
+
+    /// The records that one hangs under.
+    pub async fn record_parents(
+        &self,
+        integration_id: IntegrationId,
+        object: &str,
+        external_id: &str,
+    ) -> Result<Vec<Parent>, Error> {
+        let (object, external_id) = (object.to_owned(), external_id.to_owned());
+        self.read(move |conn| {
+            Ok(parents(conn, integration_id, &object, &[&external_id])?
+                .into_iter()
+                .map(|(_, p)| p)
+                .collect())
+        })
+        .await
+    }
+
+    /// How many live records there are, by object. Reads all of them: for reports, not for pages.
+    pub async fn record_counts(&self, integration_id: IntegrationId) -> Result<Vec<(String, i64)>, Error> {
+        self.read(move |conn| {
+            Ok(record::table
+                .filter(
+                    record::integration_id
+                        .eq(integration_id)
+                        .and(record::delete_us.is_null()),
+                )
+                .group_by(record::object)
+                .order(record::object)
+                .select((record::object, diesel::dsl::count_star()))
+                .load(conn)?)
+        })
+        .await
+    }
+
+    /// The feed: records changed after this change number, each once, by the number of its last change.
+    pub async fn record_changes(
+        &self,
+        integration_id: IntegrationId,
+        after_change_no: i64,
+        limit: i64,
+    ) -> Result<Vec<Change>, Error> {
+        self.read(move |conn| {
+            let rows: Vec<Record> = record::table
+                .filter(
+                    record::integration_id
+                        .eq(integration_id)
+                        .and(record::change_no.gt(after_change_no)),
+                )
+                .order(record::change_no)
+                .limit(limit)
+                .select(Record::as_select())
+                .load(conn)?;
+            with_parents(conn, integration_id, rows)
+        })
+        .await
+    }
+
+    /// The last change number of an integration.
+    pub async fn record_change_no(&self, integration_id: IntegrationId) -> Result<i64, Error> {
+        Ok(self.integration_get(integration_id).await?.change_no)
+    }
+
+    /// Forgets up to `limit` records that turned out to be gone before this time; returns how many. Whoever follows
+    /// the feed from before has to begin again.
+    pub async fn record_forget(
+        &self,
+        integration_id: IntegrationId,
+        before_us: Micros,
+        limit: i64,
+    ) -> Result<usize, Error> {
+        self.write(move |conn| {
+            let done = diesel::sql_query(
+                "DELETE FROM record WHERE integration_id = $1 AND (object, external_id) IN (SELECT object, \
+                 external_id FROM record WHERE integration_id = $1 AND delete_us < $2 LIMIT $3)",
+            )
+            .bind::<sql_types::Text, _>(integration_id)
+            .bind::<sql_types::BigInt, _>(before_us)
+            .bind::<sql_types::BigInt, _>(limit)
+            .execute(conn)?;
+            Ok(done)
+        })
+        .await
+    }
+}
+
+fn parents(
+    conn: &mut Conn,
+    integration_id: IntegrationId,
+    object: &str,
+    ids: &[&str],
+) -> Result<Vec<(String, Parent)>, Error> {
+    let rows: Vec<(String, String, String)> = each!(conn, c => record_link::table
+        .filter(record_link::integration_id.eq(integration_id))
+        .filter(record_link::child_object.eq(object))
+        .filter(record_link::child_id.eq_any(ids))
+        .order((record_link::child_id, record_link::parent_object, record_link::parent_id))
+        .select((record_link::child_id, record_link::parent_object, record_link::parent_id))
+        .load(c))?;
+    Ok(rows
+        .into_iter()
+        .map(|(child, object, external_id)| (child, Parent { object, external_id }))
+        .collect())
+}
+
+fn with_parents(
+    conn: &mut Conn,
+    integration_id: IntegrationId,
+    rows: Vec<Record>,
+) -> Result<Vec<Change>, Error> {
+    let mut objects: Vec<&str> = rows
+        .iter()
+        .filter(|r| r.company_id.is_none())
+        .map(|r| r.object.as_str())
+        .collect();
+    objects.sort_unstable();
+    objects.dedup();
+    let mut links: Vec<(String, String, Parent)> = Vec::new();
+    for object in objects {
+        let ids: Vec<&str> = rows
+            .iter()
+            .filter(|r| r.object == object && r.delete_us.is_none())
+            .map(|r| r.external_id.as_str())
+            .collect();
+        for part in ids.chunks(5000) {
+            links.extend(
+                parents(conn, integration_id, object, part)?
+                    .into_iter()
+                    .map(|(child, parent)| (object.to_owned(), child, parent)),
+            );
+        }
+    }
+    links.sort_unstable();
+    Ok(rows
+        .into_iter()
+        .map(|record| {
+            let key = (record.object.as_str(), record.external_id.as_str());
+            let first = links.partition_point(|(o, c, _)| (o.as_str(), c.as_str()) < key);
+            let parents = links[first..]
+                .iter()
+                .take_while(|(o, c, _)| (o.as_str(), c.as_str()) == key)
+                .map(|(_, _, p)| p.clone())
+                .collect();
+            Change { record, parents }
+        })
+        .collect())
+}
+
+/// How many live company records an integration has.
+pub(super) fn count_companies(conn: &mut Conn, integration_id: IntegrationId) -> Result<i64, Error> {
+    Ok(record::table
+        .filter(record::integration_id.eq(integration_id))
+        .filter(record::company_id.is_not_null())
+        .filter(record::delete_us.is_null())
+        .count()
+        .get_result(conn)?)
+}
+
+/// Removes up to `limit` records and links of an integration; returns how many.
+pub(super) fn purge(conn: &mut Conn, integration_id: IntegrationId, limit: i64) -> Result<usize, Error> {
+    let mut gone = 0;
+    for sql in [
+        "DELETE FROM record WHERE integration_id = $1 AND (object, external_id) IN (SELECT object, external_id FROM \
+         record WHERE integration_id = $1 LIMIT $2)",
+        "DELETE FROM record_link WHERE integration_id = $1 AND (child_object, child_id, parent_object, parent_id) IN \
+         (SELECT child_object, child_id, parent_object, parent_id FROM record_link WHERE integration_id = $1 LIMIT $2)",
+    ] {
+        gone += diesel::sql_query(sql)
+            .bind::<sql_types::Text, _>(integration_id)
+            .bind::<sql_types::BigInt, _>(limit)
+            .execute(conn)?;
+    }
+    Ok(gone)
+}
+
+/// Stores the change number after a write. The integration is locked and was at `of.change_no`.
+pub(super) fn set_change_no(conn: &mut Conn, of: &Integration, change_no: i64) -> Result<(), Error> {
+    if change_no != of.change_no {
+        diesel::update(integration_table::table.find(of.id))
+            .set(integration_table::change_no.eq(change_no))
+            .execute(conn)?;
+    }
+    Ok(())
+}
+
+fn store_refresh(conn: &mut Conn, refresh: Refresh) -> Result<Refreshed, Error> {
+    let of = integration::lock(conn, refresh.integration_id)?;
+    if of.state == IntegrationState::Deleting {
+        return Err(Error::not_found("integration", of.id));
+    }
+    if of.generation != refresh.generation {
+        return Err(Error::conflict(
+            Conflict::Generation,
+            format!(
+                "integration \"{}\" is at generation {}, not {}",
+                of.id, of.generation, refresh.generation
+            ),
+        ));
+    }
+    let mut change_no = of.change_no;
+    let mut counters = Counters::default();
+    let listed: HashSet<(String, String)> = refresh
+        .batches
+        .iter()
+        .flat_map(|b| b.rows.iter().map(|r| (b.object.clone(), r.external_id.clone())))
+        .collect();
+    for batch in refresh.batches {
+        counters.add(&apply(
+            conn,
+            of.id,
+            &mut change_no,
+            batch,
+            Touch::All,
+            refresh.now_us,
+        )?);
+    }
+    let mut unlinked = 0;
+    for set in &refresh.complete {
+        unlinked += unlink(conn, of.id, &mut change_no, set, &listed, refresh.read_us)?;
+    }
+    set_change_no(conn, &of, change_no)?;
+    Ok(Refreshed {
+        change_no,
+        counters,
+        unlinked,
+    })
+}
+
+/// Takes children that a complete listing lacks from under their parent. They may live on under another: the next
+/// sync tells, and writes them whatever their hash.
+fn unlink(
+    conn: &mut Conn,
+    integration_id: IntegrationId,
+    change_no: &mut i64,
+    set: &ChildSet,
+    listed: &HashSet<(String, String)>,
+    read_us: Micros,
+) -> Result<i64, Error> {
+    let stored: Vec<(String, i64)> = record::table
+        .inner_join(
+            record_link::table.on(record_link::integration_id
+                .eq(record::integration_id)
+                .and(record_link::child_object.eq(record::object))
+                .and(record_link::child_id.eq(record::external_id))),
+        )
+        .filter(record_link::integration_id.eq(integration_id))
+        .filter(record_link::parent_object.eq(&set.parent_object))
+        .filter(record_link::parent_id.eq(&set.parent_id))
+        .filter(record_link::child_object.eq(&set.child_object))
+        .filter(record::delete_us.is_null().and(record::read_us.le(read_us)))
+        .order(record::external_id)
+        .select((record::external_id, record::hash))
+        .load(conn)?;
+    let mut unlinked = 0;
+    for (child, hash) in stored {
+        let key = (set.child_object.clone(), child);
+        if listed.contains(&key) {
+            continue;
+        }
+        *change_no += 1;
+        unlinked += 1;
+        diesel::delete(record_link::table.find((
+            integration_id,
+            &set.child_object,
+            &key.1,
+            &set.parent_object,
+            &set.parent_id,
+        )))
+        .execute(conn)?;
+        diesel::update(record::table.find((integration_id, &set.child_object, &key.1)))
+            .set((record::hash.eq(!hash), record::change_no.eq(*change_no)))
+            .execute(conn)?;
+    }
+    Ok(unlinked)
+}
+
+/// Which unchanged rows get the times of the new read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Touch {
+    /// Those whose time of change moved.
+    Moved,
+    /// All: live reads are few, and a listing that began earlier must not remove them.
+    All,
+}
+
+/// What is known of a stored row.
+pub(super) struct Existing {
+    pub(super) external_id: String,
+    pub(super) hash: i64,
+    pub(super) modified_us: Micros,
+    pub(super) read_us: Micros,
+    pub(super) deleted: bool,
+}
+
+/// A row to insert or replace.
+pub(super) struct Put<'a> {
+    pub(super) row: &'a RecordRow,
+    pub(super) name_key: String,
+    pub(super) read_us: Micros,
+    pub(super) change_no: i64,
+    /// It is stored already, live or gone.
+    pub(super) known: bool,
+}
+
+/// A row that turned out to be gone.
+pub(super) struct Gone<'a> {
+    pub(super) external_id: &'a str,
+    pub(super) merged_into: Option<&'a str>,
+    pub(super) modified_us: Micros,
+    pub(super) read_us: Micros,
+    pub(super) change_no: i64,
+}
+
+/// A row of which only the times are new.
+pub(super) struct Touched<'a> {
+    pub(super) external_id: &'a str,
+    pub(super) modified_us: Micros,
+    pub(super) read_us: Micros,
+}
+
+/// A link from a child to a parent.
+pub(super) struct Link<'a> {
+    pub(super) child_id: &'a str,
+    pub(super) parent: &'a Parent,
+}
+
+enum Fate {
+    Unchanged,
+    Touch,
+    Put,
+    Gone,
+}
+
+fn is_stale(old: &Existing, row: &RecordRow, read_us: Micros) -> bool {
+    if old.deleted && !row.deleted {
+        // A read from before it was seen to be gone proves nothing, whatever it says of changes.
+        return read_us < old.read_us;
+    }
+    if old.modified_us == 0 || row.modified_us == 0 || old.modified_us == row.modified_us {
+        return read_us < old.read_us;
+    }
+    row.modified_us < old.modified_us
+}
+
+fn fate(old: Option<&Existing>, row: &RecordRow, read_us: Micros, touch: Touch) -> Fate {
+    let Some(old) = old else {
+        return if row.deleted { Fate::Unchanged } else { Fate::Put };
+    };
+    if is_stale(old, row, read_us) {
+        return Fate::Unchanged;
+    }
+    match (old.deleted, row.deleted) {
+        (true, true) => Fate::Unchanged,
+        (false, true) => Fate::Gone,
+        (true, false) => Fate::Put,
+        (false, false) if old.hash != row.hash => Fate::Put,
+        (false, false) if touch == Touch::All || old.modified_us != row.modified_us => Fate::Touch,
+        (false, false) => Fate::Unchanged,
+    }
+}
+
+/// PostgreSQL cannot store NUL in text, so neither database does.
+fn clean(text: &mut String) {
+    if text.as_bytes().contains(&0) {
+        *text = text.replace('\0', "\u{fffd}");
+    }
+}
+
+fn clean_row(row: &mut RecordRow) {
+    clean(&mut row.external_id);
+    clean(&mut row.name);
+    clean(&mut row.payload);
+    row.homepage.iter_mut().for_each(clean);
+    row.merged_into.iter_mut().for_each(clean);
+    for parent in &mut row.parents {
+        clean(&mut parent.object);
+        clean(&mut parent.external_id);
+    }
+}
+
+/// Applies one batch. The integration is locked; every row that changes gets the next change number.
+pub(super) fn apply(
+    conn: &mut Conn,
+    integration_id: IntegrationId,
+    change_no: &mut i64,
+    mut batch: RecordBatch,
+    touch: Touch,
+    now_us: Micros,
+) -> Result<Counters, Error> {
+    let mut counters = Counters {
+        read: batch.rows.len() as i64,
+        ..Counters::default()
+    };
+    for row in &mut batch.rows {
+        clean_row(row);
+        if row.read_us == 0 {
+            row.read_us = batch.read_us;
+        }
+    }
+    // By key; of rows with one key the newest stays, the last of equals.
+    batch.rows.sort_by(|a, b| {
+        a.external_id
+            .cmp(&b.external_id)
+            .then_with(|| (b.modified_us, b.read_us).cmp(&(a.modified_us, a.read_us)))
+    });
+    let mut rows: Vec<&RecordRow> = Vec::with_capacity(batch.rows.len());
+    for row in &batch.rows {
+        match rows.last_mut() {
+            Some(last) if last.external_id == row.external_id => {
+                if (row.modified_us, row.read_us) == (last.modified_us, last.read_us) {
+                    *last = row;
+                }
+                counters.unchanged += 1;
+            }
+            _ => rows.push(row),
+        }
+    }
+
+    let object = batch.object.as_str();
+    let existing = match &batch.covers {
+        Some(covers) => {
+            let mut found = existing_range(conn, integration_id, object, covers)?;
+            let outside: Vec<&str> = rows
+                .iter()
+                .map(|r| r.external_id.as_str())
+                .filter(|id| !covers.contains(id))
+                .collect();
+            if !outside.is_empty() {
+                found.extend(existing_ids(conn, integration_id, object, &outside)?);
+                found.sort_unstable_by(|a, b| a.external_id.cmp(&b.external_id));
+            }
+            found
+        }
+        None => {
+            let ids: Vec<&str> = rows.iter().map(|r| r.external_id.as_str()).collect();
+            existing_ids(conn, integration_id, object, &ids)?
+        }
+    };
+
+    // Both are sorted by key: one walk through both.
+    let mut puts: Vec<Put<'_>> = Vec::new();
+    let mut gone: Vec<Gone<'_>> = Vec::new();
+    let mut touched: Vec<Touched<'_>> = Vec::new();
+    let next = |change_no: &mut i64| {
+        *change_no += 1;
+        *change_no
+    };
+    let missing = |old: &Existing| {
+        batch
+            .covers
+            .as_ref()
+            .is_some_and(|c| c.contains(&old.external_id))
+            && !old.deleted
+            && old.read_us <= batch.read_us
+    };
+    let mut stored = existing.iter().peekable();
+    for row in &rows {
+        while let Some(old) = stored.next_if(|old| old.external_id < row.external_id) {
+            if missing(old) {
+                gone.push(Gone {
+                    external_id: &old.external_id,
+                    merged_into: None,
+                    modified_us: old.modified_us,
+                    read_us: batch.read_us,
+                    change_no: next(change_no),
+                });
+            }
+        }
+        let old = stored.next_if(|old| old.external_id == row.external_id);
+        match fate(old, row, row.read_us, touch) {
+            Fate::Unchanged => counters.unchanged += 1,
+            Fate::Touch => {
+                counters.unchanged += 1;
+                touched.push(Touched {
+                    external_id: &row.external_id,
+                    modified_us: row.modified_us,
+                    read_us: row.read_us,
+                });
+            }
+            Fate::Put => puts.push(Put {
+                row,
+                name_key: name_key(&row.name),
+                read_us: row.read_us,
+                change_no: next(change_no),
+                known: old.is_some(),
+            }),
+            Fate::Gone => gone.push(Gone {
+                external_id: &row.external_id,
+                merged_into: row.merged_into.as_deref(),
+                modified_us: row.modified_us,
+                read_us: row.read_us,
+                change_no: next(change_no),
+            }),
+        }
+    }
+    for old in stored {
+        if missing(old) {
+            gone.push(Gone {
+                external_id: &old.external_id,
+                merged_into: None,
+                modified_us: old.modified_us,
+                read_us: batch.read_us,
+                change_no: next(change_no),
+            });
+        }
+    }
+    counters.written += puts.len() as i64;
+    counters.removed += gone.len() as i64;
+
+    let mut unlink: Vec<&str> = gone.iter().map(|g| g.external_id).collect();
+    unlink.extend(
+        puts.iter()
+            .filter(|p| p.known)
+            .map(|p| p.row.external_id.as_str()),
+    );
+    let mut links: Vec<Link<'_>> = puts
+        .iter()
+        .flat_map(|p| {
+            p.row.parents.iter().map(|parent| Link {
+                child_id: &p.row.external_id,
+                parent,
+            })
+        })
+        .collect();
+    links.sort_unstable_by_key(|l| (l.child_id, l.parent));
+    links.dedup_by_key(|l| (l.child_id, l.parent));
+
+    match conn {
+        Conn::Sqlite(c) => {
+            sqlite::put(c, integration_id, object, &puts)?;
+            sqlite::gone(c, integration_id, object, &gone, now_us)?;
+            sqlite::touch(c, integration_id, object, &touched)?;
+            sqlite::unlink(c, integration_id, object, &unlink)?;
+            sqlite::link(c, integration_id, object, &links)?;
+        }
+        Conn::Postgres(c) => {
+            postgres::put(c, integration_id, object, &puts)?;
+            postgres::gone(c, integration_id, object, &gone, now_us)?;
+            postgres::touch(c, integration_id, object, &touched)?;
+            postgres::unlink(c, integration_id, object, &unlink)?;
+            postgres::link(c, integration_id, object, &links)?;
+        }
+    }
+    Ok(counters)
+}
+
+impl Covers {
+    fn contains(&self, id: &str) -> bool {
+        (self.after.is_empty() || id > self.after.as_str())
+            && (self.through.is_empty() || id <= self.through.as_str())
+    }
+}
+
+type Known = (String, i64, Micros, Micros, Option<Micros>);
+
+impl From<Known> for Existing {
+    fn from((external_id, hash, modified_us, read_us, delete_us): Known) -> Self {
+        Self {
+            external_id,
+            hash,
+            modified_us,
+            read_us,
+            deleted: delete_us.is_some(),
+        }
+    }
+}
+
+fn existing_range(
+    conn: &mut Conn,
+    integration_id: IntegrationId,
+    object: &str,
+    covers: &Covers,
+) -> Result<Vec<Existing>, Error> {
+    let rows: Vec<Known> = each!(conn, c => {
+        let range = record::table
+            .filter(record::integration_id.eq(integration_id))
+            .filter(record::object.eq(object))
+            .filter(record::external_id.gt(&covers.after))
+            .order(record::external_id)
+            .select((
+                record::external_id,
+                record::hash,
+                record::modified_us,
+                record::read_us,
+                record::delete_us,
+            ));
+        if covers.through.is_empty() {
+            range.load(c)
+        } else {
+            range.filter(record::external_id.le(&covers.through)).load(c)
+        }
+    })?;
+    Ok(rows.into_iter().map(Existing::from).collect())
+}
+
+fn existing_ids(
+    conn: &mut Conn,
+    integration_id: IntegrationId,
+    object: &str,
+    ids: &[&str],
+) -> Result<Vec<Existing>, Error> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows: Vec<Known> = match conn {
+        Conn::Sqlite(c) => sqlite::existing(c, integration_id, object, ids)?,
+        Conn::Postgres(c) => postgres::existing(c, integration_id, object, ids)?,
+    };
+    let mut found: Vec<Existing> = rows.into_iter().map(Existing::from).collect();
+    found.sort_unstable_by(|a, b| a.external_id.cmp(&b.external_id));
+    Ok(found)
+}

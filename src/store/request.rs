@@ -1,0 +1,99 @@
+//! Request ids: the same request twice has one result.
+
+use diesel::prelude::*;
+
+use super::{Conflict, Error, Store, conn::each, schema::request};
+use crate::domain::{GroupId, Micros};
+
+/// What came of a request id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Remembered {
+    /// It was new and now stands for this result.
+    New,
+    /// It was used before, for the same request, with this result.
+    Before(String),
+}
+
+impl Store {
+    /// Remembers what a request led to, or says what it led to before. Another request under the same id is
+    /// [`Conflict::Request`].
+    pub async fn request_remember(
+        &self,
+        group_id: &GroupId,
+        method: &str,
+        request_id: &str,
+        fingerprint: &str,
+        result: &str,
+        now_us: Micros,
+    ) -> Result<Remembered, Error> {
+        let (group_id, method, request_id) = (group_id.clone(), method.to_owned(), request_id.to_owned());
+        let (fingerprint, result) = (fingerprint.to_owned(), result.to_owned());
+        self.write(move |conn| {
+            let row = (
+                request::group_id.eq(&group_id),
+                request::method.eq(&method),
+                request::request_id.eq(&request_id),
+                request::fingerprint.eq(&fingerprint),
+                request::result.eq(&result),
+                request::create_us.eq(now_us),
+            );
+            let added = each!(conn, c => diesel::insert_into(request::table)
+                .values(row)
+                .on_conflict_do_nothing()
+                .execute(c))?;
+            if added == 1 {
+                return Ok(Remembered::New);
+            }
+            let (known, result): (String, String) = request::table
+                .find((&group_id, &method, &request_id))
+                .select((request::fingerprint, request::result))
+                .first(conn)?;
+            if known == fingerprint {
+                Ok(Remembered::Before(result))
+            } else {
+                Err(reused(&request_id))
+            }
+        })
+        .await
+    }
+
+    /// What a request id led to, if it was used; another request under it is [`Conflict::Request`].
+    pub async fn request_get(
+        &self,
+        group_id: &GroupId,
+        method: &str,
+        request_id: &str,
+        fingerprint: &str,
+    ) -> Result<Option<String>, Error> {
+        let key = (group_id.clone(), method.to_owned(), request_id.to_owned());
+        let fingerprint = fingerprint.to_owned();
+        self.read(move |conn| {
+            let known: Option<(String, String)> = request::table
+                .find((&key.0, &key.1, &key.2))
+                .select((request::fingerprint, request::result))
+                .first(conn)
+                .optional()?;
+            match known {
+                Some((known, result)) if known == fingerprint => Ok(Some(result)),
+                Some(_) => Err(reused(&key.2)),
+                None => Ok(None),
+            }
+        })
+        .await
+    }
+
+    /// Forgets request ids used before this time; returns how many.
+    pub async fn request_purge(&self, before_us: Micros) -> Result<usize, Error> {
+        self.write(move |conn| {
+            Ok(diesel::delete(request::table.filter(request::create_us.lt(before_us))).execute(conn)?)
+        })
+        .await
+    }
+}
+
+fn reused(request_id: &str) -> Error {
+    Error::conflict(
+        Conflict::Request,
+        format!("request id \"{request_id}\" was used for another request"),
+    )
+}

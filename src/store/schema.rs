@@ -1,0 +1,247 @@
+//! The tables, as both databases have them after all migrations. Written by hand; a test holds it against both.
+
+diesel::table! {
+    groups (id) {
+        id -> Text,
+        display_name -> Text,
+        create_us -> BigInt,
+        update_us -> BigInt,
+    }
+}
+
+diesel::table! {
+    group_connection (group_a, group_b) {
+        group_a -> Text,
+        group_b -> Text,
+        create_us -> BigInt,
+    }
+}
+
+diesel::table! {
+    connector_enablement (group_id, connector) {
+        group_id -> Text,
+        connector -> Text,
+        enabled -> Bool,
+        update_us -> BigInt,
+        update_by -> Text,
+    }
+}
+
+diesel::table! {
+    grants (id) {
+        id -> Text,
+        connector -> Text,
+        auth_kind -> Text,
+        client_id -> Text,
+        organization_id -> Text,
+        user_id -> Text,
+        organization_name -> Text,
+        username -> Text,
+        user_display_name -> Text,
+        base_url -> Text,
+        sealed -> Binary,
+        key_id -> Text,
+        refreshable -> Bool,
+        generation -> BigInt,
+        lease_owner -> Nullable<Text>,
+        lease_until_us -> BigInt,
+        state -> Text,
+        cause -> Text,
+        create_us -> BigInt,
+        update_us -> BigInt,
+        refresh_us -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    integration (id) {
+        id -> Text,
+        group_id -> Text,
+        connector -> Text,
+        display_name -> Text,
+        name_key -> Text,
+        label -> Text,
+        state -> Text,
+        state_reason -> Text,
+        state_message -> Text,
+        state_us -> BigInt,
+        settings -> Text,
+        grant_id -> Nullable<Text>,
+        generation -> BigInt,
+        change_no -> BigInt,
+        revision -> BigInt,
+        create_us -> BigInt,
+        create_by -> Text,
+        update_us -> BigInt,
+        activate_us -> Nullable<BigInt>,
+        expire_us -> Nullable<BigInt>,
+        company_records -> Nullable<BigInt>,
+        last_success_us -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    integration_field (integration_id, object, key) {
+        integration_id -> Text,
+        object -> Text,
+        key -> Text,
+        label -> Text,
+        field_type -> Text,
+        describe -> Text,
+        position -> BigInt,
+        missing_us -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    authorization (state_hash) {
+        state_hash -> Text,
+        integration_id -> Text,
+        group_id -> Text,
+        create_by -> Text,
+        sealed -> Binary,
+        key_id -> Text,
+        redirect_uri -> Text,
+        landing -> Text,
+        callback -> Nullable<Binary>,
+        create_us -> BigInt,
+        expire_us -> BigInt,
+        used_us -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    request (group_id, method, request_id) {
+        group_id -> Text,
+        method -> Text,
+        request_id -> Text,
+        fingerprint -> Text,
+        result -> Text,
+        create_us -> BigInt,
+    }
+}
+
+diesel::table! {
+    outbox (id) {
+        id -> Text,
+        kind -> Text,
+        subject -> Text,
+        detail -> Text,
+        sealed -> Binary,
+        key_id -> Text,
+        attempt -> BigInt,
+        due_us -> BigInt,
+        lease_owner -> Nullable<Text>,
+        done_us -> Nullable<BigInt>,
+        last_error -> Text,
+        create_us -> BigInt,
+    }
+}
+
+diesel::table! {
+    sync (id) {
+        id -> Text,
+        integration_id -> Text,
+        generation -> BigInt,
+        state -> Text,
+        trigger -> Text,
+        create_us -> BigInt,
+        create_by -> Text,
+        start_us -> Nullable<BigInt>,
+        end_us -> Nullable<BigInt>,
+        due_us -> BigInt,
+        lease_owner -> Nullable<Text>,
+        fence -> BigInt,
+        attempt -> BigInt,
+        checkpoint -> Nullable<Binary>,
+        checkpoint_seq -> BigInt,
+        cancel_requested -> Bool,
+        bytes -> BigInt,
+        api_calls -> BigInt,
+        error_reason -> Text,
+        error_message -> Text,
+        note -> Text,
+    }
+}
+
+diesel::table! {
+    sync_object (sync_id, object) {
+        sync_id -> Text,
+        object -> Text,
+        position -> BigInt,
+        state -> Text,
+        expected -> Nullable<BigInt>,
+        read -> BigInt,
+        written -> BigInt,
+        unchanged -> BigInt,
+        removed -> BigInt,
+        error_reason -> Text,
+        error_message -> Text,
+    }
+}
+
+diesel::table! {
+    record (integration_id, object, external_id) {
+        integration_id -> Text,
+        object -> Text,
+        external_id -> Text,
+        company_id -> Nullable<Text>,
+        name -> Text,
+        name_key -> Text,
+        homepage -> Nullable<Text>,
+        payload -> Text,
+        hash -> BigInt,
+        modified_us -> BigInt,
+        read_us -> BigInt,
+        delete_us -> Nullable<BigInt>,
+        merged_into -> Nullable<Text>,
+        change_no -> BigInt,
+    }
+}
+
+diesel::table! {
+    record_link (integration_id, child_object, child_id, parent_object, parent_id) {
+        integration_id -> Text,
+        child_object -> Text,
+        child_id -> Text,
+        parent_object -> Text,
+        parent_id -> Text,
+    }
+}
+
+diesel::table! {
+    tracked_company (group_id, company_id) {
+        group_id -> Text,
+        company_id -> Text,
+        name -> Text,
+        name_key -> Text,
+        homepage -> Text,
+        create_us -> BigInt,
+        create_by -> Text,
+    }
+}
+
+diesel::table! {
+    meta (key) {
+        key -> Text,
+        value -> Text,
+    }
+}
+
+diesel::allow_tables_to_appear_in_same_query!(
+    groups,
+    group_connection,
+    connector_enablement,
+    grants,
+    integration,
+    integration_field,
+    authorization,
+    request,
+    outbox,
+    sync,
+    sync_object,
+    record,
+    record_link,
+    tracked_company,
+    meta,
+);

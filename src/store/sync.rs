@@ -1,0 +1,751 @@
+//! Syncs: the queue, the leases, and the commit that every sync is made of.
+
+use diesel::{prelude::*, sql_types};
+
+use super::{
+    Counters, Error, FieldRef, Integration, Lost, RecordBatch, Store,
+    conn::{Conn, each},
+    error::{OrNotFound, is_unique_violation},
+    field, integration, record,
+    schema::{integration as integration_table, sync, sync_object},
+};
+use crate::domain::{
+    FieldType, IntegrationId, IntegrationState, Micros, ObjectState, SyncId, SyncState, SyncTrigger,
+};
+
+/// A sync.
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
+#[diesel(table_name = sync, treat_none_as_default_value = false)]
+pub struct Sync {
+    /// Its id.
+    pub id: SyncId,
+    /// Of which integration.
+    pub integration_id: IntegrationId,
+    /// The integration's generation it reads for.
+    pub generation: i64,
+    /// Where it stands.
+    pub state: SyncState,
+    /// Why it was begun.
+    pub trigger: SyncTrigger,
+    /// When it was asked for.
+    pub create_us: Micros,
+    /// By whom.
+    pub create_by: String,
+    /// When a worker first took it.
+    pub start_us: Option<Micros>,
+    /// When it ended.
+    pub end_us: Option<Micros>,
+    /// When a worker may take it: at once when queued, at the end of the wait, or of the lease.
+    pub due_us: Micros,
+    /// Who has it.
+    pub lease_owner: Option<String>,
+    /// Grows with every worker that takes it; only the holder of the last may write.
+    pub fence: i64,
+    /// How often it was taken since it last got on.
+    pub attempt: i64,
+    /// Where to go on from.
+    pub checkpoint: Option<Vec<u8>>,
+    /// How many checkpoints it stored.
+    pub checkpoint_seq: i64,
+    /// Whether someone asked it to stop.
+    pub cancel_requested: bool,
+    /// Bytes received.
+    pub bytes: i64,
+    /// API calls made.
+    pub api_calls: i64,
+    /// Why it failed or waits, as a word.
+    pub error_reason: String,
+    /// Why it failed or waits, as a sentence for the integration's owner.
+    pub error_message: String,
+    /// What else there is to say.
+    pub note: String,
+}
+
+/// How one object of a sync stands.
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
+#[diesel(table_name = sync_object, treat_none_as_default_value = false)]
+pub struct SyncObject {
+    /// Of which sync.
+    pub sync_id: SyncId,
+    /// The object's key.
+    pub object: String,
+    /// Its place.
+    pub position: i64,
+    /// Where it stands.
+    pub state: ObjectState,
+    /// How many rows to expect, about.
+    pub expected: Option<i64>,
+    /// Rows received.
+    pub read: i64,
+    /// Rows stored because they were new or different.
+    pub written: i64,
+    /// Rows that were the same, or older than what is stored.
+    pub unchanged: i64,
+    /// Rows that turned out to be gone.
+    pub removed: i64,
+    /// Why it was not read, as a word.
+    pub error_reason: String,
+    /// Why it was not read, as a sentence.
+    pub error_message: String,
+}
+
+/// A sync to queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewSync {
+    /// Of which integration.
+    pub integration_id: IntegrationId,
+    /// Why.
+    pub trigger: SyncTrigger,
+    /// By whom.
+    pub create_by: String,
+    /// Not before.
+    pub due_us: Micros,
+    /// Now.
+    pub now_us: Micros,
+}
+
+/// What became of a wish to sync.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Enqueued {
+    /// It was queued.
+    New(Sync),
+    /// Another one has not ended yet: this.
+    AlreadyRunning(Sync),
+}
+
+/// What a worker hears when it says that it is alive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// Someone asked it to stop.
+    pub cancel_requested: bool,
+}
+
+/// News of one object. Counters are kept by the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectProgress {
+    /// The object's key.
+    pub object: String,
+    /// Its place.
+    pub position: i64,
+    /// Where it stands now; `None` as before (PENDING at first).
+    pub state: Option<ObjectState>,
+    /// How many rows to expect; `None` as before.
+    pub expected: Option<i64>,
+    /// Why it is not read: (word, sentence).
+    pub error: Option<(String, String)>,
+}
+
+/// All that is between two checkpoints, to be stored at once.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SyncCommit {
+    /// Which sync.
+    pub sync_id: SyncId,
+    /// The fence it was taken with.
+    pub fence: i64,
+    /// Of which integration.
+    pub integration_id: IntegrationId,
+    /// The generation it was taken with.
+    pub generation: i64,
+    /// Rows, in the order they came.
+    pub batches: Vec<RecordBatch>,
+    /// Where to go on from; `None` stores the rest without a new checkpoint.
+    pub checkpoint: Option<Vec<u8>>,
+    /// News of objects.
+    pub objects: Vec<ObjectProgress>,
+    /// Bytes received since the last commit.
+    pub bytes: i64,
+    /// API calls made since the last commit.
+    pub api_calls: i64,
+    /// Fields that are gone.
+    pub missing_fields: Vec<FieldRef>,
+    /// Fields that have another type from here on.
+    pub field_types: Vec<(FieldRef, FieldType)>,
+    /// When the lease now ends.
+    pub lease_until_us: Micros,
+    /// Now.
+    pub now_us: Micros,
+}
+
+/// What a commit did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    /// The integration's change number after it.
+    pub change_no: i64,
+    /// How many checkpoints the sync has stored.
+    pub checkpoint_seq: i64,
+    /// What happened to the rows, by object, in the order of their first batch.
+    pub counters: Vec<(String, Counters)>,
+    /// Someone asked it to stop.
+    pub cancel_requested: bool,
+}
+
+/// How a sync ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SyncEnd {
+    /// Which.
+    pub sync_id: SyncId,
+    /// The fence it was taken with.
+    pub fence: i64,
+    /// SUCCEEDED, FAILED or CANCELLED.
+    pub state: SyncState,
+    /// Why it failed, as a word.
+    pub error_reason: String,
+    /// Why it failed, as a sentence for the integration's owner.
+    pub error_message: String,
+    /// What else there is to say.
+    pub note: String,
+    /// How many company records the CRM says there are; `None` counts ours, when it succeeded.
+    pub company_records: Option<i64>,
+    /// Now.
+    pub now_us: Micros,
+}
+
+const UNFINISHED: [SyncState; 3] = [SyncState::Queued, SyncState::Running, SyncState::Waiting];
+
+impl Store {
+    /// Queues a sync of an active integration, or returns the one that has not ended yet.
+    pub async fn sync_enqueue(&self, new: NewSync) -> Result<Enqueued, Error> {
+        self.write(move |conn| {
+            let row = integration::lock(conn, new.integration_id)?;
+            if let Some(running) = unfinished(conn, row.id)? {
+                return Ok(Enqueued::AlreadyRunning(running));
+            }
+            if row.state != IntegrationState::Active {
+                return Err(Error::conflict(
+                    super::Conflict::State,
+                    format!(
+                        "integration \"{}\" is {}; only an active one can be synced",
+                        row.id, row.state
+                    ),
+                ));
+            }
+            Ok(Enqueued::New(insert(conn, &row, new)?))
+        })
+        .await
+    }
+
+    /// One sync.
+    pub async fn sync_get(&self, id: SyncId) -> Result<Sync, Error> {
+        self.read(move |conn| get(conn, id)).await
+    }
+
+    /// The objects of a sync, in their order.
+    pub async fn sync_objects(&self, id: SyncId) -> Result<Vec<SyncObject>, Error> {
+        self.read(move |conn| objects(conn, id)).await
+    }
+
+    /// A sync and its objects, as of one moment.
+    pub async fn sync_progress(&self, id: SyncId) -> Result<(Sync, Vec<SyncObject>), Error> {
+        self.read(move |conn| Ok((get(conn, id)?, objects(conn, id)?)))
+            .await
+    }
+
+    /// The sync of an integration that has not ended, if there is one.
+    pub async fn sync_unfinished(&self, integration_id: IntegrationId) -> Result<Option<Sync>, Error> {
+        self.read(move |conn| unfinished(conn, integration_id)).await
+    }
+
+    /// The syncs of an integration, newest first, before this (time of creation, id).
+    pub async fn sync_list(
+        &self,
+        integration_id: IntegrationId,
+        before: Option<(Micros, SyncId)>,
+        limit: i64,
+    ) -> Result<Vec<Sync>, Error> {
+        self.read(move |conn| {
+            let (create_us, id) = match before {
+                Some((create_us, id)) => (create_us, id.to_string()),
+                None => (i64::MAX, "~".to_owned()),
+            };
+            Ok(sync::table
+                .filter(
+                    sync::integration_id
+                        .eq(integration_id)
+                        .and(sync::create_us.le(create_us)),
+                )
+                .filter(sync::create_us.lt(create_us).or(sync::id.lt(id)))
+                .order((sync::create_us.desc(), sync::id.desc()))
+                .limit(limit)
+                .select(Sync::as_select())
+                .load(conn)?)
+        })
+        .await
+    }
+
+    /// Takes the sync that has been due the longest: queued, done waiting, or left behind by its worker. Those whose
+    /// integration is not active or whose connector is disabled for the owner wait. If the integration's generation
+    /// changed since, the sync begins again.
+    pub async fn sync_lease_next(
+        &self,
+        owner: &str,
+        now_us: Micros,
+        until_us: Micros,
+    ) -> Result<Option<Sync>, Error> {
+        let owner = owner.to_owned();
+        self.write(move |conn| lease_next(conn, owner, now_us, until_us))
+            .await
+    }
+
+    /// The worker is alive: its lease now ends later.
+    pub async fn sync_heartbeat(&self, id: SyncId, fence: i64, until_us: Micros) -> Result<Heartbeat, Error> {
+        self.write(move |conn| {
+            let done = diesel::update(held(id, fence))
+                .set(sync::due_us.eq(until_us))
+                .execute(conn)?;
+            let row = get(conn, id)?;
+            if done == 0 {
+                return Err(lost(&row, fence));
+            }
+            Ok(Heartbeat {
+                cancel_requested: row.cancel_requested,
+            })
+        })
+        .await
+    }
+
+    /// Stores what came between two checkpoints: rows, removals, checkpoint, counters and news, all or nothing.
+    /// [`Error::LeaseLost`] if the sync is another's, ended, or the integration's generation changed.
+    pub async fn sync_commit(&self, commit: SyncCommit) -> Result<Committed, Error> {
+        self.write(move |conn| store_commit(conn, commit)).await
+    }
+
+    /// Ends a sync.
+    pub async fn sync_finish(&self, end: SyncEnd) -> Result<Sync, Error> {
+        self.write(move |conn| finish(conn, end)).await
+    }
+
+    /// Gives a sync back until a time: a rate limit, a back-off, a shutdown.
+    pub async fn sync_wait(
+        &self,
+        id: SyncId,
+        fence: i64,
+        due_us: Micros,
+        reason: &str,
+        message: &str,
+    ) -> Result<Sync, Error> {
+        let (reason, message) = (reason.to_owned(), message.to_owned());
+        self.write(move |conn| {
+            let done = diesel::update(held(id, fence))
+                .set((
+                    sync::state.eq(SyncState::Waiting),
+                    sync::due_us.eq(due_us),
+                    sync::lease_owner.eq(None::<String>),
+                    sync::error_reason.eq(reason),
+                    sync::error_message.eq(message),
+                ))
+                .execute(conn)?;
+            let row = get(conn, id)?;
+            if done == 0 {
+                Err(lost(&row, fence))
+            } else {
+                Ok(row)
+            }
+        })
+        .await
+    }
+
+    /// Asks a sync to stop. One that no worker has ends at once.
+    pub async fn sync_cancel_request(&self, id: SyncId, now_us: Micros) -> Result<Sync, Error> {
+        self.write(move |conn| {
+            cancel(conn, id, now_us)?;
+            get(conn, id)
+        })
+        .await
+    }
+
+    /// News of objects without rows. Counters stay.
+    pub async fn sync_object_upsert(
+        &self,
+        id: SyncId,
+        fence: i64,
+        objects: Vec<ObjectProgress>,
+    ) -> Result<(), Error> {
+        self.write(move |conn| {
+            let row = get(conn, id)?;
+            if row.fence != fence || row.state != SyncState::Running {
+                return Err(lost(&row, fence));
+            }
+            for progress in &objects {
+                object_upsert(conn, id, progress)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Removes syncs that ended before this time, at most `limit`; returns how many.
+    pub async fn sync_purge(&self, before_us: Micros, limit: i64) -> Result<usize, Error> {
+        self.write(move |conn| {
+            let ids: Vec<SyncId> = sync::table
+                .filter(sync::end_us.lt(before_us))
+                .limit(limit)
+                .select(sync::id)
+                .load(conn)?;
+            Ok(diesel::delete(sync::table.filter(sync::id.eq_any(ids))).execute(conn)?)
+        })
+        .await
+    }
+}
+
+/// The row of a sync, if a worker still holds it.
+#[diesel::dsl::auto_type]
+fn held(id: SyncId, fence: i64) -> _ {
+    let running: SyncState = SyncState::Running;
+    sync::table
+        .find(id)
+        .filter(sync::fence.eq(fence))
+        .filter(sync::state.eq(running))
+}
+
+fn lost(row: &Sync, fence: i64) -> Error {
+    let why = if row.fence != fence {
+        Lost::Fence
+    } else {
+        Lost::State
+    };
+    Error::LeaseLost { sync: row.id, why }
+}
+
+pub(super) fn get(conn: &mut Conn, id: SyncId) -> Result<Sync, Error> {
+    sync::table
+        .find(id)
+        .select(Sync::as_select())
+        .first(conn)
+        .or_not_found("sync", id)
+}
+
+fn objects(conn: &mut Conn, id: SyncId) -> Result<Vec<SyncObject>, Error> {
+    Ok(sync_object::table
+        .filter(sync_object::sync_id.eq(id))
+        .order((sync_object::position, sync_object::object))
+        .select(SyncObject::as_select())
+        .load(conn)?)
+}
+
+fn unfinished(conn: &mut Conn, integration_id: IntegrationId) -> Result<Option<Sync>, Error> {
+    Ok(sync::table
+        .filter(
+            sync::integration_id
+                .eq(integration_id)
+                .and(sync::state.eq_any(UNFINISHED)),
+        )
+        .select(Sync::as_select())
+        .first(conn)
+        .optional()?)
+}
+
+/// Queues a sync within another transaction, which holds the integration's lock.
+pub(super) fn insert(conn: &mut Conn, of: &Integration, new: NewSync) -> Result<Sync, Error> {
+    let row = Sync {
+        id: SyncId::new(),
+        integration_id: of.id,
+        generation: of.generation,
+        state: SyncState::Queued,
+        trigger: new.trigger,
+        create_us: new.now_us,
+        create_by: new.create_by,
+        start_us: None,
+        end_us: None,
+        due_us: new.due_us,
+        lease_owner: None,
+        fence: 0,
+        attempt: 0,
+        checkpoint: None,
+        checkpoint_seq: 0,
+        cancel_requested: false,
+        bytes: 0,
+        api_calls: 0,
+        error_reason: String::new(),
+        error_message: String::new(),
+        note: String::new(),
+    };
+    match diesel::insert_into(sync::table).values(&row).execute(conn) {
+        Err(e) if is_unique_violation(&e, "sync") => Err(Error::conflict(
+            super::Conflict::State,
+            format!("integration \"{}\" is being synced", of.id),
+        )),
+        other => Ok(other.map(|_| row)?),
+    }
+}
+
+#[derive(QueryableByName)]
+struct Due {
+    #[diesel(sql_type = sql_types::Text)]
+    id: SyncId,
+    #[diesel(sql_type = sql_types::BigInt)]
+    generation: i64,
+}
+
+fn lease_next(
+    conn: &mut Conn,
+    owner: String,
+    now_us: Micros,
+    until_us: Micros,
+) -> Result<Option<Sync>, Error> {
+    const DUE: &str = "SELECT s.id, i.generation FROM sync s \
+        JOIN integration i ON i.id = s.integration_id \
+        JOIN connector_enablement e ON e.group_id = i.group_id AND e.connector = i.connector \
+        WHERE s.state IN ('QUEUED', 'RUNNING', 'WAITING') AND s.due_us <= $1 \
+        AND i.state = 'ACTIVE' AND e.enabled ORDER BY s.due_us, s.id LIMIT 1";
+    let found: Option<Due> = match conn {
+        Conn::Sqlite(c) => diesel::sql_query(DUE)
+            .bind::<sql_types::BigInt, _>(now_us)
+            .get_result(c),
+        Conn::Postgres(c) => diesel::sql_query(format!("{DUE} FOR UPDATE OF s SKIP LOCKED"))
+            .bind::<sql_types::BigInt, _>(now_us)
+            .get_result(c),
+    }
+    .optional()?;
+    let Some(due) = found else { return Ok(None) };
+    let mut row = get(conn, due.id)?;
+    if row.generation != due.generation {
+        diesel::delete(sync_object::table.filter(sync_object::sync_id.eq(row.id))).execute(conn)?;
+        row.generation = due.generation;
+        row.start_us = Some(now_us);
+        row.checkpoint = None;
+        row.checkpoint_seq = 0;
+        row.attempt = 0;
+    }
+    row.state = SyncState::Running;
+    row.start_us = row.start_us.or(Some(now_us));
+    row.due_us = until_us;
+    row.lease_owner = Some(owner);
+    row.fence += 1;
+    row.attempt += 1;
+    diesel::update(sync::table.find(row.id))
+        .set((
+            sync::generation.eq(row.generation),
+            sync::checkpoint.eq(&row.checkpoint),
+            sync::checkpoint_seq.eq(row.checkpoint_seq),
+            sync::state.eq(row.state),
+            sync::start_us.eq(row.start_us),
+            sync::due_us.eq(row.due_us),
+            sync::lease_owner.eq(&row.lease_owner),
+            sync::fence.eq(row.fence),
+            sync::attempt.eq(row.attempt),
+        ))
+        .execute(conn)?;
+    Ok(Some(row))
+}
+
+fn store_commit(conn: &mut Conn, commit: SyncCommit) -> Result<Committed, Error> {
+    let of = integration::lock(conn, commit.integration_id)?;
+    let before = get(conn, commit.sync_id)?;
+    let why = if before.fence != commit.fence {
+        Some(Lost::Fence)
+    } else if before.state != SyncState::Running
+        || before.integration_id != of.id
+        || of.state != IntegrationState::Active
+    {
+        Some(Lost::State)
+    } else if of.generation != commit.generation {
+        Some(Lost::Generation)
+    } else {
+        None
+    };
+    if let Some(why) = why {
+        return Err(Error::LeaseLost { sync: before.id, why });
+    }
+
+    let mut change_no = of.change_no;
+    let mut counters: Vec<(String, Counters)> = Vec::new();
+    for batch in commit.batches {
+        let object = batch.object.clone();
+        let done = record::apply(
+            conn,
+            of.id,
+            &mut change_no,
+            batch,
+            record::Touch::Moved,
+            commit.now_us,
+        )?;
+        match counters.iter_mut().find(|(o, _)| *o == object) {
+            Some((_, sum)) => sum.add(&done),
+            None => counters.push((object, done)),
+        }
+    }
+    record::set_change_no(conn, &of, change_no)?;
+
+    for progress in &commit.objects {
+        object_upsert(conn, before.id, progress)?;
+    }
+    for (object, done) in &counters {
+        object_count(conn, before.id, object, done)?;
+    }
+    field::mark_missing(conn, of.id, &commit.missing_fields, commit.now_us)?;
+    for (field, field_type) in &commit.field_types {
+        field::set_type(conn, of.id, field, *field_type)?;
+    }
+
+    // Last, so that heartbeats of the same worker do not wait for the rows; the fence in its condition is what counts.
+    let checkpoint_seq = before.checkpoint_seq + i64::from(commit.checkpoint.is_some());
+    let update = diesel::update(held(commit.sync_id, commit.fence)).set((
+        commit.checkpoint.map(|c| sync::checkpoint.eq(c)),
+        sync::checkpoint_seq.eq(checkpoint_seq),
+        sync::bytes.eq(sync::bytes + commit.bytes),
+        sync::api_calls.eq(sync::api_calls + commit.api_calls),
+        sync::attempt.eq(0),
+        sync::error_reason.eq(""),
+        sync::error_message.eq(""),
+        sync::due_us.eq(commit.lease_until_us),
+    ));
+    if update.execute(conn)? == 0 {
+        return Err(Error::LeaseLost {
+            sync: before.id,
+            why: Lost::Fence,
+        });
+    }
+    let cancel_requested: bool = sync::table
+        .find(before.id)
+        .select(sync::cancel_requested)
+        .first(conn)?;
+    Ok(Committed {
+        change_no,
+        checkpoint_seq,
+        counters,
+        cancel_requested,
+    })
+}
+
+fn object_upsert(conn: &mut Conn, sync_id: SyncId, progress: &ObjectProgress) -> Result<(), Error> {
+    let (reason, message) = progress.error.clone().unwrap_or_default();
+    let changed = diesel::update(sync_object::table.find((sync_id, &progress.object)))
+        .set((
+            sync_object::position.eq(progress.position),
+            progress.state.map(|s| sync_object::state.eq(s)),
+            progress.expected.map(|e| sync_object::expected.eq(e)),
+            progress
+                .error
+                .as_ref()
+                .map(|e| sync_object::error_reason.eq(&e.0)),
+            progress
+                .error
+                .as_ref()
+                .map(|e| sync_object::error_message.eq(&e.1)),
+        ))
+        .execute(conn)?;
+    if changed == 0 {
+        let row = SyncObject {
+            sync_id,
+            object: progress.object.clone(),
+            position: progress.position,
+            state: progress.state.unwrap_or(ObjectState::Pending),
+            expected: progress.expected,
+            read: 0,
+            written: 0,
+            unchanged: 0,
+            removed: 0,
+            error_reason: reason,
+            error_message: message,
+        };
+        diesel::insert_into(sync_object::table)
+            .values(&row)
+            .execute(conn)?;
+    }
+    Ok(())
+}
+
+fn object_count(conn: &mut Conn, sync_id: SyncId, object: &str, done: &Counters) -> Result<(), Error> {
+    let row = SyncObject {
+        sync_id,
+        object: object.to_owned(),
+        position: 0,
+        state: ObjectState::Reading,
+        expected: None,
+        read: done.read,
+        written: done.written,
+        unchanged: done.unchanged,
+        removed: done.removed,
+        error_reason: String::new(),
+        error_message: String::new(),
+    };
+    each!(conn, c => diesel::insert_into(sync_object::table)
+        .values(&row)
+        .on_conflict((sync_object::sync_id, sync_object::object))
+        .do_update()
+        .set((
+            sync_object::read.eq(sync_object::read + done.read),
+            sync_object::written.eq(sync_object::written + done.written),
+            sync_object::unchanged.eq(sync_object::unchanged + done.unchanged),
+            sync_object::removed.eq(sync_object::removed + done.removed),
+        ))
+        .execute(c))?;
+    Ok(())
+}
+
+fn finish(conn: &mut Conn, end: SyncEnd) -> Result<Sync, Error> {
+    if !end.state.is_final() {
+        return Err(Error::conflict(
+            super::Conflict::State,
+            format!("a sync cannot end as {}", end.state),
+        ));
+    }
+    let before = get(conn, end.sync_id)?;
+    // The integration first, as everywhere.
+    let of = integration::lock(conn, before.integration_id)?;
+    let done = diesel::update(held(end.sync_id, end.fence))
+        .set((
+            sync::state.eq(end.state),
+            sync::end_us.eq(end.now_us),
+            sync::lease_owner.eq(None::<String>),
+            sync::error_reason.eq(&end.error_reason),
+            sync::error_message.eq(&end.error_message),
+            sync::note.eq(&end.note),
+        ))
+        .execute(conn)?;
+    let row = get(conn, end.sync_id)?;
+    if done == 0 {
+        return Err(lost(&row, end.fence));
+    }
+    if end.state == SyncState::Succeeded {
+        if of.generation != row.generation {
+            return Err(Error::LeaseLost {
+                sync: row.id,
+                why: Lost::Generation,
+            });
+        }
+        let company_records = match end.company_records {
+            Some(count) => count,
+            None => record::count_companies(conn, of.id)?,
+        };
+        diesel::update(integration_table::table.find(of.id))
+            .set((
+                integration_table::last_success_us.eq(row.start_us),
+                integration_table::company_records.eq(company_records),
+            ))
+            .execute(conn)?;
+    }
+    Ok(row)
+}
+
+/// Asks the unfinished sync of an integration to stop.
+pub(super) fn cancel_unfinished(
+    conn: &mut Conn,
+    integration_id: IntegrationId,
+    now_us: Micros,
+) -> Result<(), Error> {
+    match unfinished(conn, integration_id)? {
+        Some(row) => cancel(conn, row.id, now_us),
+        None => Ok(()),
+    }
+}
+
+fn cancel(conn: &mut Conn, id: SyncId, now_us: Micros) -> Result<(), Error> {
+    let idle = sync::table
+        .find(id)
+        .filter(sync::state.eq_any([SyncState::Queued, SyncState::Waiting]));
+    let ended = diesel::update(idle)
+        .set((
+            sync::state.eq(SyncState::Cancelled),
+            sync::cancel_requested.eq(true),
+            sync::end_us.eq(now_us),
+        ))
+        .execute(conn)?;
+    if ended == 0 {
+        let running = sync::table.find(id).filter(sync::state.eq(SyncState::Running));
+        diesel::update(running)
+            .set(sync::cancel_requested.eq(true))
+            .execute(conn)?;
+    }
+    Ok(())
+}
