@@ -3,6 +3,7 @@
 //! The host makes state and PKCE verifier and keeps them; the connector only puts them where they belong. What a refusal
 //! means is the connector's to say: see [`TokenError::Refused`].
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use http::header::ACCEPT;
@@ -402,33 +403,46 @@ pub async fn revoke(
     }
 }
 
-/// Our client in the form that `oauth2` takes.
-fn sender<'c>(
-    http: &'c HttpClient,
-    call: &'c CallContext,
-) -> impl Fn(HttpRequest) -> std::pin::Pin<Box<dyn Future<Output = Result<HttpResponse, Error>> + Send + 'c>>
-{
-    move |request| {
-        Box::pin(async move {
-            let (parts, body) = request.into_parts();
-            let mut ours = Request::new(parts.method, &parts.uri.to_string())?
-                .body(body)
-                .max_body(MAX_TOKEN_BODY);
-            for (name, value) in &parts.headers {
-                ours = ours.header(name.clone(), value.clone());
-            }
-            ours = ours.header(ACCEPT, HeaderValue::from_static("application/json"));
-            let response = http.send(call, ours).await?;
-            // A gateway's page is no refusal: what comes of it must be TRANSIENT, not a parse error.
-            if response.status.is_server_error() || response.status == StatusCode::TOO_MANY_REQUESTS {
-                return Err(unavailable(response.status));
-            }
-            let mut theirs = HttpResponse::new(response.body.to_vec());
-            *theirs.status_mut() = response.status;
-            *theirs.headers_mut() = response.headers;
-            Ok(theirs)
-        })
+/// Our client in the form that `oauth2` takes. It owns what it uses: a future that borrows would not be `Send`.
+struct Sender {
+    http: HttpClient,
+    call: CallContext,
+}
+
+fn sender(http: &HttpClient, call: &CallContext) -> Sender {
+    Sender {
+        http: http.clone(),
+        call: call.clone(),
     }
+}
+
+impl<'c> oauth2::AsyncHttpClient<'c> for Sender {
+    type Error = Error;
+    type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, Error>> + Send>>;
+
+    fn call(&'c self, request: HttpRequest) -> Self::Future {
+        Box::pin(send(self.http.clone(), self.call.clone(), request))
+    }
+}
+
+async fn send(http: HttpClient, call: CallContext, request: HttpRequest) -> Result<HttpResponse, Error> {
+    let (parts, body) = request.into_parts();
+    let mut ours = Request::new(parts.method, &parts.uri.to_string())?
+        .body(body)
+        .max_body(MAX_TOKEN_BODY);
+    for (name, value) in &parts.headers {
+        ours = ours.header(name.clone(), value.clone());
+    }
+    ours = ours.header(ACCEPT, HeaderValue::from_static("application/json"));
+    let response = http.send(&call, ours).await?;
+    // A gateway's page is no refusal: what comes of it must be TRANSIENT, not a parse error.
+    if response.status.is_server_error() || response.status == StatusCode::TOO_MANY_REQUESTS {
+        return Err(unavailable(response.status));
+    }
+    let mut theirs = HttpResponse::new(response.body.to_vec());
+    *theirs.status_mut() = response.status;
+    *theirs.headers_mut() = response.headers;
+    Ok(theirs)
 }
 
 fn refused(error: RequestTokenError<Error, BasicErrorResponse>) -> TokenError {
