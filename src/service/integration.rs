@@ -149,7 +149,7 @@ impl Services {
         if let Some(request_id) = request_id {
             let id = row.id.to_string();
             let known = self.store.request_remember(&group, METHOD, request_id, &fingerprint, &id, now).await?;
-            if let Remembered::Known(earlier) = known {
+            if let Remembered::Before(earlier) = known {
                 // The same request, twice at once: the first one's draft stands.
                 self.store.integration_abandon(row.id, now_us()).await?;
                 return self.integration_get(caller, earlier.parse().map_err(Error::internal)?).await;

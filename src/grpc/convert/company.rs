@@ -1,0 +1,96 @@
+//! Companies and their profiles.
+
+use super::value::{duration, field_type, value};
+use super::{of_reason, timestamp};
+use crate::identity;
+use crate::proto::v1;
+use crate::service::{Card, CompanyView, Profile, Table};
+use crate::store::Integration;
+
+/// A company.
+pub fn company(view: &CompanyView) -> v1::Company {
+    let homepage = view.company.homepage.clone().unwrap_or_default();
+    v1::Company {
+        name: view.company.company_id.name(),
+        display_name: view.company.name.clone(),
+        domain: identity::domain_of(&homepage).unwrap_or_default(),
+        homepage_uri: homepage,
+        platform_id: String::new(),
+        tracked: view.company.tracked,
+        sources: view.sources.iter().map(source).collect(),
+        cells: Vec::new(),
+    }
+}
+
+fn source(of: &Integration) -> v1::SourceReference {
+    v1::SourceReference {
+        integration: of.id.name(),
+        label: of.label.clone(),
+        display_name: of.display_name.clone(),
+    }
+}
+
+/// A profile.
+pub fn profile(of: Profile) -> v1::CompanyProfile {
+    v1::CompanyProfile {
+        company: Some(company(&of.company)),
+        cards: of.cards.into_iter().map(card).collect(),
+    }
+}
+
+fn card(of: Card) -> v1::Card {
+    let freshness = of.freshness;
+    v1::Card {
+        source: Some(source(&of.source)),
+        connector: format!("connectors/{}", of.source.connector),
+        connector_display_name: of.connector,
+        relation: v1::integration::Relation::Owned as i32,
+        group_display_name: of.group,
+        freshness: Some(v1::Freshness {
+            read_time: Some(timestamp(freshness.read_us)),
+            age: Some(duration(crate::time::now_us() - freshness.read_us)),
+            live: freshness.live,
+            stale_reason: freshness.stale.map(|(reason, message)| v1::Cause {
+                reason: of_reason(reason) as i32,
+                message,
+                time: None,
+                retry_time: None,
+            }),
+        }),
+        company_records: Some(table(of.company)),
+        related: of.related.into_iter().map(table).collect(),
+    }
+}
+
+fn table(of: Table) -> v1::RecordTable {
+    let more = of.total > of.records.len() as i64;
+    v1::RecordTable {
+        object: of.object,
+        label: of.label,
+        role: of.role as i32,
+        columns: of
+            .columns
+            .into_iter()
+            .map(|column| v1::RecordColumn {
+                key: column.key,
+                label: column.label,
+                r#type: field_type(column.field_type) as i32,
+                active: true,
+                missing: column.missing,
+            })
+            .collect(),
+        records: of
+            .records
+            .into_iter()
+            .map(|record| v1::CardRecord {
+                external_id: record.external_id,
+                display_name: record.name,
+                values: record.values.into_iter().map(value).collect(),
+                modify_time: (record.modified_us != 0).then(|| timestamp(record.modified_us)),
+                parent_external_ids: Vec::new(),
+            })
+            .collect(),
+        total_size: of.total,
+        more,
+    }
+}

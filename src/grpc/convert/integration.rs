@@ -1,0 +1,229 @@
+//! Integrations, their fields and their review.
+
+use super::{cause, sync, timestamp, value};
+use crate::domain::{AuthKind, IntegrationState};
+use crate::proto::v1;
+use crate::service::{AvailableObject, Definition, DraftStep, IntegrationView, Review};
+use crate::store::Field;
+
+/// Five, over all groups (mission.md, guide 15).
+const ACCOUNT_LIMIT: i32 = 5;
+
+fn count(of: usize) -> i32 {
+    i32::try_from(of).unwrap_or(i32::MAX)
+}
+
+/// An integration, whole.
+pub fn integration(view: &IntegrationView) -> v1::Integration {
+    let fields = view.fields.iter().map(|field| format!("{}.{}", field.object, field.key)).collect();
+    v1::Integration { selected_fields: fields, ..listed_integration(view) }
+}
+
+/// An integration as a table shows it: without the fields themselves.
+pub fn listed_integration(view: &IntegrationView) -> v1::Integration {
+    let row = &view.row;
+    v1::Integration {
+        name: row.id.name(),
+        display_name: row.display_name.clone(),
+        label: row.label.clone(),
+        connector: format!("connectors/{}", row.connector),
+        settings: view.settings.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
+        selected_fields: Vec::new(),
+        schedule: Some(v1::SyncSchedule { manual_only: true, interval: None }),
+        shares: Vec::new(),
+        connected: Some(true),
+        group: row.group_id.name(),
+        group_display_name: view.group.display_name.clone(),
+        relation: v1::integration::Relation::Owned as i32,
+        state: match row.state {
+            IntegrationState::Draft => v1::integration::State::Draft,
+            IntegrationState::NeedsReauthorization => v1::integration::State::NeedsReauthorization,
+            IntegrationState::Active | IntegrationState::Deleting if !view.connector_enabled => {
+                v1::integration::State::Disabled
+            }
+            IntegrationState::Active | IntegrationState::Deleting => v1::integration::State::Active,
+        } as i32,
+        state_reason: cause(&row.state_reason, &row.state_message, Some(row.state_us), None),
+        draft_step: view.draft_step().map_or(v1::integration::DraftStep::Unspecified, |step| match step {
+            DraftStep::LogIn => v1::integration::DraftStep::LogIn,
+            DraftStep::SelectFields => v1::integration::DraftStep::SelectFields,
+            DraftStep::Review => v1::integration::DraftStep::Review,
+        }) as i32,
+        account: account(view),
+        connector_enabled: view.connector_enabled,
+        field_counts: Some(field_counts(&view.fields)),
+        company_record_count: row.company_records.unwrap_or_default(),
+        groups_with_access_count: 1,
+        last_sync: view.last_sync.as_ref().map(sync::summary),
+        next_sync_time: None,
+        api_usage: view.last_sync.as_ref().map(|last| v1::ApiUsage {
+            calls_total: last.sync.api_calls,
+            ..Default::default()
+        }),
+        etag: etag(row.revision),
+        create_time: Some(timestamp(row.create_us)),
+        update_time: Some(timestamp(row.update_us)),
+        activate_time: row.activate_us.map(timestamp),
+        expire_time: row.expire_us.map(timestamp),
+    }
+}
+
+/// The etag of a revision.
+pub fn etag(revision: i64) -> String {
+    format!("r{revision}")
+}
+
+fn account(view: &IntegrationView) -> Option<v1::Account> {
+    view.grant.as_ref().map(|grant| v1::Account {
+        organization_id: grant.organization_id.clone(),
+        organization_name: grant.organization_name.clone(),
+        user_id: grant.user_id.clone(),
+        username: grant.username.clone(),
+        user_display_name: grant.user_display_name.clone(),
+        auth_kind: match grant.auth_kind {
+            AuthKind::AuthorizationCode => v1::AuthKind::AuthorizationCode,
+            AuthKind::ClientCredentials => v1::AuthKind::ClientCredentials,
+            AuthKind::JwtBearer => v1::AuthKind::JwtBearer,
+            AuthKind::ApiKey => v1::AuthKind::ApiKey,
+        } as i32,
+        log_in_time: Some(timestamp(grant.create_us)),
+        active_integration_count: i32::try_from(view.account_integrations).unwrap_or(i32::MAX),
+        active_integration_limit: ACCOUNT_LIMIT,
+    })
+}
+
+fn field_counts(fields: &[Field]) -> v1::FieldCounts {
+    // The owner's selected fields are active.
+    v1::FieldCounts {
+        selected: count(fields.len()),
+        active: count(fields.len()),
+        missing: count(fields.iter().filter(|field| field.missing_us.is_some()).count()),
+    }
+}
+
+/// A selected field.
+pub fn field(label: &str, of: &Field) -> v1::Field {
+    v1::Field {
+        name: format!("{}/fields/{}.{}", of.integration_id.name(), of.object, of.key),
+        definition: Some(definition(Definition::of(of))),
+        activation: v1::FieldActivation::Active as i32,
+        query_key: format!("{label}.{}.{}", of.object, of.key),
+        missing_time: of.missing_us.map(timestamp),
+        receiving_group_count: 0,
+    }
+}
+
+/// What a field is.
+pub fn definition(of: Definition) -> v1::FieldDefinition {
+    v1::FieldDefinition {
+        object: of.object,
+        key: of.key,
+        label: of.label,
+        r#type: value::field_type(of.field_type) as i32,
+        native_type: of.more.native_type,
+        description: of.more.description,
+        picklist_values: of
+            .more
+            .picklist_values
+            .into_iter()
+            .map(|one| v1::PicklistValue { value: one.value, label: one.label, active: one.active })
+            .collect(),
+        reference_objects: of.more.reference_to,
+        scale: i32::try_from(of.more.scale).unwrap_or_default(),
+        max_length: i32::try_from(of.more.length).unwrap_or_default(),
+        calculated: of.more.calculated,
+        custom: of.more.custom,
+        long_text: of.more.long_text,
+        sensitive: of.more.sensitive,
+    }
+}
+
+/// A page of what can be selected: fields `from` to `to` in the order of objects; the objects of each page's fields, and
+/// on the first page those without fields.
+pub fn available_objects(objects: Vec<AvailableObject>, from: usize, to: usize) -> Vec<v1::AvailableObject> {
+    let mut place = 0;
+    let mut page = Vec::new();
+    for object in objects {
+        let begin = place;
+        place += object.fields.len();
+        let empty = object.fields.is_empty();
+        let fields: Vec<_> = object
+            .fields
+            .into_iter()
+            .zip(begin..)
+            .filter(|(_, at)| (from..to).contains(at))
+            .map(|((one, selected), _)| v1::AvailableField { definition: Some(definition(one)), selected })
+            .collect();
+        if !fields.is_empty() || (empty && from == 0) {
+            page.push(v1::AvailableObject {
+                object: object.object,
+                label: object.label,
+                role: object.role as i32,
+                visible: object.visible,
+                fields,
+            });
+        }
+    }
+    page
+}
+
+/// A review.
+pub fn review(of: &Review) -> v1::ReviewIntegrationResponse {
+    use v1::review_warning::Kind;
+    let view = &of.integration;
+    let (records, exact) = of.company_records().unwrap_or_default();
+    let warning = |kind: Kind, reason: v1::ErrorReason, message: String, fields: Vec<String>| v1::ReviewWarning {
+        kind: kind as i32,
+        reason: reason as i32,
+        message,
+        fields,
+    };
+    let mut warnings: Vec<_> = of
+        .blocking
+        .iter()
+        .map(|(why, message)| warning(Kind::Blocking, super::of_reason(*why), message.clone(), Vec::new()))
+        .collect();
+    if !of.missing.is_empty() {
+        let text = "the logged-in user cannot see these fields any more: they are left out".to_owned();
+        warnings.push(warning(Kind::FieldsMissing, v1::ErrorReason::FieldUnknown, text, of.missing.clone()));
+    }
+    if !of.sensitive.is_empty() {
+        let text = "the CRM marks these fields as encrypted or sensitive".to_owned();
+        warnings.push(warning(Kind::FieldsSensitive, v1::ErrorReason::Unspecified, text, of.sensitive.clone()));
+    }
+    for object in &of.invisible {
+        let text = format!("the logged-in user cannot see {object}: its records are left out");
+        warnings.push(warning(Kind::ObjectNotVisible, v1::ErrorReason::CrmForbidden, text, Vec::new()));
+    }
+    v1::ReviewIntegrationResponse {
+        display_name: view.row.display_name.clone(),
+        group: view.row.group_id.name(),
+        group_display_name: view.group.display_name.clone(),
+        account: account(view),
+        field_counts: Some(v1::FieldCounts { missing: count(of.missing.len()), ..field_counts(&view.fields) }),
+        objects: of
+            .objects
+            .iter()
+            .map(|one| v1::ReviewedObject {
+                object: one.object.clone(),
+                label: one.label.clone(),
+                role: one.role as i32,
+                selected_field_count: count(one.fields),
+                record_count: one.records.map_or(0, |(count, _)| i64::try_from(count).unwrap_or(i64::MAX)),
+                record_count_exact: one.records.is_some_and(|(_, exact)| exact),
+            })
+            .collect(),
+        company_record_count: i64::try_from(records).unwrap_or(i64::MAX),
+        company_record_count_exact: exact,
+        groups_with_access: vec![v1::ReviewedGroup {
+            group: view.row.group_id.name(),
+            display_name: view.group.display_name.clone(),
+            owner: true,
+            field_count: count(view.fields.len()),
+        }],
+        losing_group_count: 0,
+        warnings,
+        read_time: Some(timestamp(of.read_us)),
+        etag: etag(view.row.revision),
+    }
+}

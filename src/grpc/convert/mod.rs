@@ -1,0 +1,37 @@
+//! What services answer, as the public API spells it. Only `grpc` touches the generated types.
+
+mod company;
+mod connector;
+mod integration;
+mod sync;
+mod value;
+
+pub use company::{company, profile};
+pub use connector::connector;
+pub use integration::{available_objects, definition, field, integration, listed_integration, review};
+pub use sync::sync;
+pub use value::timestamp;
+
+use crate::domain::Micros;
+use crate::error::Reason;
+use crate::proto::v1;
+
+/// A reason out of its stored word.
+fn reason(word: &str) -> v1::ErrorReason {
+    v1::ErrorReason::from_str_name(&format!("ERROR_REASON_{word}")).unwrap_or(v1::ErrorReason::Internal)
+}
+
+/// Why something is as it is; `None` without a reason.
+fn cause(word: &str, message: &str, time_us: Option<Micros>, retry_us: Option<Micros>) -> Option<v1::Cause> {
+    (!word.is_empty()).then(|| v1::Cause {
+        reason: reason(word) as i32,
+        message: message.to_owned(),
+        time: time_us.map(timestamp),
+        retry_time: retry_us.map(timestamp),
+    })
+}
+
+/// A reason of the business rules.
+fn of_reason(of: Reason) -> v1::ErrorReason {
+    reason(of.as_str())
+}

@@ -1,0 +1,151 @@
+//! Page tokens: sealed, so that they are opaque and cannot be made up; bound to the rpc, the other arguments and the
+//! caller's group, so that they go on only where they came from (AIP-158).
+
+use crate::error::{Detail, Error, Reason, Result};
+use crate::grants::seal::Sealer;
+use crate::proto::internal::v1::{KeysetValue, PageToken, keyset_value::Kind};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use prost::Message as _;
+use secrecy::ExposeSecret as _;
+
+const VERSION: u32 = 1;
+const MOST_BYTES: usize = 2_048;
+/// A list may be walked for a day.
+const LIFE_SECONDS: i64 = 24 * 3_600;
+const BELONGS_TO: &str = "page_token";
+
+/// A list that is walked: what a token is bound to.
+pub struct Pages<'a> {
+    sealer: &'a Sealer,
+    rpc: &'static str,
+    group: String,
+    arguments: Vec<u8>,
+}
+
+impl<'a> Pages<'a> {
+    /// The list of this rpc, group and arguments. `request` is the request with page size and token taken out.
+    pub fn new(sealer: &'a Sealer, rpc: &'static str, group: Option<&str>, request: &impl prost::Message) -> Self {
+        let arguments = blake3::hash(&request.encode_to_vec()).as_bytes()[..16].to_vec();
+        Self { sealer, rpc, group: group.unwrap_or_default().to_owned(), arguments }
+    }
+
+    /// Where the page begins; `None` at the beginning.
+    ///
+    /// # Errors
+    /// INVALID_PAGE_TOKEN.
+    pub fn after(&self, token: &str) -> Result<Option<Vec<Kind>>> {
+        if token.is_empty() {
+            return Ok(None);
+        }
+        let invalid = || {
+            let description = "is not of this list, or older than a day: begin again without one";
+            Error::new(Reason::InvalidPageToken, format!("page_token: {description}"))
+                .detail(Detail::Fields(vec![("page_token".to_owned(), description.to_owned())]))
+        };
+        if token.len() > MOST_BYTES {
+            return Err(invalid());
+        }
+        let sealed = URL_SAFE_NO_PAD.decode(token).map_err(|_| invalid())?;
+        let opened = self.sealer.open(BELONGS_TO, &sealed).map_err(|_| invalid())?;
+        let token = PageToken::decode(opened.expose_secret()).map_err(|_| invalid())?;
+        let here = token.version == VERSION
+            && token.rpc == self.rpc
+            && token.group == self.group
+            && token.arguments_hash == self.arguments
+            && now_seconds() - token.issue_time < LIFE_SECONDS;
+        if !here {
+            return Err(invalid());
+        }
+        token.keyset.into_iter().map(|value| value.kind.ok_or_else(invalid)).collect::<Result<_>>().map(Some)
+    }
+
+    /// The token of the page after this place; empty at the end.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn next(&self, place: Option<Vec<Kind>>) -> Result<String> {
+        let Some(place) = place else { return Ok(String::new()) };
+        let token = PageToken {
+            version: VERSION,
+            rpc: self.rpc.to_owned(),
+            group: self.group.clone(),
+            arguments_hash: self.arguments.clone(),
+            keyset: place.into_iter().map(|kind| KeysetValue { kind: Some(kind) }).collect(),
+            issue_time: now_seconds(),
+        };
+        let sealed = self.sealer.seal(BELONGS_TO, &token.encode_to_vec()).map_err(Error::internal)?;
+        Ok(URL_SAFE_NO_PAD.encode(sealed))
+    }
+}
+
+fn now_seconds() -> i64 {
+    crate::time::now_us() / 1_000_000
+}
+
+/// A place in a list that is kept in memory or small: its offset.
+///
+/// # Errors
+/// INVALID_PAGE_TOKEN.
+pub fn offset(place: Option<Vec<Kind>>) -> Result<usize> {
+    match place.as_deref() {
+        None => Ok(0),
+        Some([Kind::Integer(offset)]) => usize::try_from(*offset).map_err(|_| wrong()),
+        Some(_) => Err(wrong()),
+    }
+}
+
+/// A place that is (time, id).
+///
+/// # Errors
+/// INVALID_PAGE_TOKEN.
+pub fn time_and_id<T: std::str::FromStr>(place: Option<Vec<Kind>>) -> Result<Option<(i64, T)>> {
+    match place.as_deref() {
+        None => Ok(None),
+        Some([Kind::Integer(time), Kind::Text(id)]) => Ok(Some((*time, id.parse().map_err(|_| wrong())?))),
+        Some(_) => Err(wrong()),
+    }
+}
+
+/// A place that is (text, id).
+///
+/// # Errors
+/// INVALID_PAGE_TOKEN.
+pub fn text_and_id<T: std::str::FromStr>(place: Option<Vec<Kind>>) -> Result<Option<(String, T)>> {
+    match place.as_deref() {
+        None => Ok(None),
+        Some([Kind::Text(text), Kind::Text(id)]) => Ok(Some((text.clone(), id.parse().map_err(|_| wrong())?))),
+        Some(_) => Err(wrong()),
+    }
+}
+
+fn wrong() -> Error {
+    Error::new(Reason::InvalidPageToken, "page_token: is not of this list")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::v1::ListSyncsRequest;
+
+    #[test]
+    fn a_token_goes_on_only_where_it_came_from() {
+        let key = Sealer::generate_key();
+        let sealer = Sealer::new([key.as_str()]).unwrap();
+        let request = |parent: &str| ListSyncsRequest { parent: parent.into(), ..Default::default() };
+        let pages = Pages::new(&sealer, "ListSyncs", Some("acme"), &request("integrations/1"));
+        let token = pages.next(Some(vec![Kind::Integer(-5), Kind::Text("x".into())])).unwrap();
+        assert_eq!(pages.after(&token).unwrap(), Some(vec![Kind::Integer(-5), Kind::Text("x".into())]));
+        assert_eq!((pages.after("").unwrap(), pages.next(None).unwrap()), (None, String::new()));
+        for other in [
+            Pages::new(&sealer, "ListSyncs", Some("other"), &request("integrations/1")),
+            Pages::new(&sealer, "ListSyncs", Some("acme"), &request("integrations/2")),
+            Pages::new(&sealer, "ListFields", Some("acme"), &request("integrations/1")),
+        ] {
+            assert_eq!(other.after(&token).unwrap_err().reason, Reason::InvalidPageToken);
+        }
+        for bad in ["x", "AAAA", &token[1..], &"A".repeat(3_000)] {
+            assert_eq!(pages.after(bad).unwrap_err().reason, Reason::InvalidPageToken, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! Rows as a connector gives them, made into rows as the store keeps them: the one way in, for syncs and for live reads.
+//!
+//! The connector's SDK writes canonical payloads; here is checked what must hold whoever wrote the connector, because the
+//! next reader of a payload is a person.
+
+use crate::domain::{FieldType, IntegrationId};
+use crate::identity;
+use crate::store::{Covers, Parent, RecordBatch, RecordRow};
+use serde::de::IgnoredAny;
+use std::collections::HashMap;
+use tether_connector_proto as proto;
+
+/// Most bytes of one payload.
+pub const MOST_PAYLOAD_BYTES: usize = 4 << 20;
+/// Most bytes of an id.
+const MOST_ID_BYTES: usize = 255;
+/// Most characters of a name that is kept for lists; the whole one stands in the payload if its field is selected.
+const MOST_NAME_CHARS: usize = 255;
+
+/// A connector gave what its contract forbids.
+#[derive(Debug, thiserror::Error)]
+#[error("the connector gave {what} for {object} {external_id:?}")]
+pub struct Error {
+    what: &'static str,
+    object: String,
+    external_id: String,
+}
+
+/// Whose rows they are.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// The integration.
+    pub integration_id: IntegrationId,
+    /// The connector's id.
+    pub connector: String,
+    /// The CRM's id of the organization: records without a usable homepage are companies of it.
+    pub organization_id: String,
+    /// The object whose records are companies.
+    pub company_object: String,
+}
+
+/// Rows to be stored.
+///
+/// # Errors
+/// A row breaks the contract: no id, a payload that is no JSON object, or too large.
+pub fn batch(source: &Source, batch: proto::RecordBatch, read_us: i64) -> Result<RecordBatch, Error> {
+    let covers = batch.covers.map(|covers| Covers { after: covers.after, through: covers.through });
+    let rows = rows(source, &batch.object, batch.records)?;
+    Ok(RecordBatch { object: batch.object, rows, covers, read_us })
+}
+
+/// Rows of one object to be stored.
+///
+/// # Errors
+/// As [`batch`].
+pub fn rows(source: &Source, object: &str, records: Vec<proto::Record>) -> Result<Vec<RecordRow>, Error> {
+    records.into_iter().map(|record| row(source, object, record)).collect()
+}
+
+fn row(source: &Source, object: &str, record: proto::Record) -> Result<RecordRow, Error> {
+    let wrong = |what: &'static str, id: &str| Error {
+        what,
+        object: object.to_owned(),
+        external_id: id.chars().take(40).collect(),
+    };
+    let external_id = record.external_id;
+    if external_id.is_empty() || external_id.len() > MOST_ID_BYTES || external_id.contains('\0') {
+        return Err(wrong("an id that is empty, too long or holds NUL", &external_id));
+    }
+    if record.deleted {
+        return Ok(RecordRow {
+            external_id,
+            company_id: None,
+            name: String::new(),
+            homepage: None,
+            payload: String::new(),
+            hash: 0,
+            modified_us: record.modified_us,
+            read_us: record.read_us,
+            deleted: true,
+            merged_into: Some(record.merged_into).filter(|id| !id.is_empty()),
+            parents: Vec::new(),
+        });
+    }
+    if record.payload.len() > MOST_PAYLOAD_BYTES {
+        return Err(wrong("a payload of over 4 MiB", &external_id));
+    }
+    let Ok(payload) = String::from_utf8(record.payload.into()) else {
+        return Err(wrong("a payload that is not UTF-8", &external_id));
+    };
+    if !payload.starts_with('{') || serde_json::from_str::<IgnoredAny>(&payload).is_err() {
+        return Err(wrong("a payload that is no JSON object", &external_id));
+    }
+    let name = clean(&record.display_name);
+    let homepage = Some(clean(&record.homepage)).filter(|homepage| !homepage.is_empty());
+    let company_id = (object == source.company_object).then(|| {
+        let homepage = homepage.as_deref().unwrap_or_default();
+        identity::company_of_record(&source.connector, &source.organization_id, &external_id, homepage)
+    });
+    let mut parents: Vec<Parent> = record
+        .parents
+        .into_iter()
+        .filter(|parent| !parent.external_id.is_empty())
+        .map(|parent| Parent { object: parent.object, external_id: parent.external_id })
+        .collect();
+    parents.sort_by(|a, b| (&a.object, &a.external_id).cmp(&(&b.object, &b.external_id)));
+    parents.dedup();
+    let mut hasher = blake3::Hasher::new();
+    let mut part = |text: &str| {
+        hasher.update(&(text.len() as u64).to_le_bytes());
+        hasher.update(text.as_bytes());
+    };
+    part(&payload);
+    part(&name);
+    part(homepage.as_deref().unwrap_or_default());
+    // The identity rules' version: rows are written anew when a company may be another one.
+    part(if company_id.is_some() { identity::VERSION } else { "" });
+    for parent in &parents {
+        part(&parent.object);
+        part(&parent.external_id);
+    }
+    let hash = hasher.finalize();
+    let (first, _) = hash.as_bytes().split_first_chunk::<8>().unwrap_or((&[0; 8], &[]));
+    Ok(RecordRow {
+        external_id,
+        company_id,
+        name,
+        homepage,
+        payload,
+        hash: i64::from_le_bytes(*first),
+        modified_us: record.modified_us,
+        read_us: record.read_us,
+        deleted: false,
+        merged_into: None,
+        parents,
+    })
+}
+
+/// PostgreSQL holds no NUL, and a name in a list is one line of bounded length.
+fn clean(text: &str) -> String {
+    let text = text.trim();
+    let plain = !text.contains(|c: char| c.is_control()) && text.len() <= MOST_NAME_CHARS;
+    if plain {
+        return text.to_owned();
+    }
+    let spaced = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    spaced.take(MOST_NAME_CHARS).collect::<String>().trim().to_owned()
+}
+
+/// A field's type out of the connector contract.
+#[must_use]
+pub fn field_type(of: proto::FieldType) -> FieldType {
+    use proto::FieldType as P;
+    match of {
+        P::Unspecified | P::Text => FieldType::Text,
+        P::Picklist => FieldType::Picklist,
+        P::MultiPicklist => FieldType::MultiPicklist,
+        P::Boolean => FieldType::Boolean,
+        P::Integer => FieldType::Integer,
+        P::Decimal => FieldType::Decimal,
+        P::Currency => FieldType::Currency,
+        P::Percent => FieldType::Percent,
+        P::Date => FieldType::Date,
+        P::Timestamp => FieldType::Timestamp,
+        P::Time => FieldType::Time,
+        P::Url => FieldType::Url,
+        P::Email => FieldType::Email,
+        P::Phone => FieldType::Phone,
+        P::Reference => FieldType::Reference,
+        P::Address => FieldType::Address,
+        P::Location => FieldType::Location,
+        P::Html => FieldType::Html,
+    }
+}
+
+/// A field's type into the connector contract.
+#[must_use]
+pub fn field_type_proto(of: FieldType) -> proto::FieldType {
+    use proto::FieldType as P;
+    match of {
+        FieldType::Text => P::Text,
+        FieldType::Picklist => P::Picklist,
+        FieldType::MultiPicklist => P::MultiPicklist,
+        FieldType::Boolean => P::Boolean,
+        FieldType::Integer => P::Integer,
+        FieldType::Decimal => P::Decimal,
+        FieldType::Currency => P::Currency,
+        FieldType::Percent => P::Percent,
+        FieldType::Date => P::Date,
+        FieldType::Timestamp => P::Timestamp,
+        FieldType::Time => P::Time,
+        FieldType::Url => P::Url,
+        FieldType::Email => P::Email,
+        FieldType::Phone => P::Phone,
+        FieldType::Reference => P::Reference,
+        FieldType::Address => P::Address,
+        FieldType::Location => P::Location,
+        FieldType::Html => P::Html,
+    }
+}
+
+/// What a connector is asked to read: the selected fields by object, in the connector's order of objects; the company
+/// object always, because companies come from it.
+#[must_use]
+pub fn selection<'a>(
+    objects: &[proto::Object],
+    fields: impl IntoIterator<Item = &'a crate::store::Field>,
+) -> Vec<proto::ObjectSelection> {
+    let mut by_object: HashMap<&'a str, Vec<proto::SelectedField>> = HashMap::new();
+    for field in fields {
+        by_object.entry(&field.object).or_default().push(proto::SelectedField {
+            key: field.key.clone(),
+            r#type: field_type_proto(field.field_type) as i32,
+        });
+    }
+    objects
+        .iter()
+        .filter_map(|object| match by_object.remove(object.key.as_str()) {
+            Some(fields) => Some(proto::ObjectSelection { object: object.key.clone(), fields }),
+            None if object.role() == proto::ObjectRole::Company => {
+                Some(proto::ObjectSelection { object: object.key.clone(), fields: Vec::new() })
+            }
+            None => None,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source() -> Source {
+        Source {
+            integration_id: IntegrationId::new(),
+            connector: "any".into(),
+            organization_id: "org".into(),
+            company_object: "Company".into(),
+        }
+    }
+
+    fn record(id: &str, payload: &str) -> proto::Record {
+        proto::Record { external_id: id.into(), payload: payload.to_owned().into(), ..Default::default() }
+    }
+
+    #[test]
+    fn what_the_contract_forbids_is_refused() {
+        let make = |record| rows(&source(), "Company", vec![record]);
+        assert!(make(record("1", "{}")).is_ok());
+        for (id, payload) in [("", "{}"), ("a\0", "{}"), ("1", "[]"), ("1", "{"), ("1", ""), ("1", "{} {}")] {
+            assert!(make(record(id, payload)).is_err(), "{id:?} {payload:?}");
+        }
+        let broken = proto::Record { payload: vec![b'{', 0xff, b'}'].into(), ..record("1", "") };
+        assert!(make(broken).is_err());
+    }
+
+    #[test]
+    fn only_company_records_are_companies_and_the_hash_sees_what_counts() {
+        let one = |object: &str, record| rows(&source(), object, vec![record]).unwrap().remove(0);
+        let base = record("1", r#"{"a":1}"#);
+        assert!(one("Company", base.clone()).company_id.is_some());
+        assert!(one("Person", base.clone()).company_id.is_none());
+        let same = proto::Record { modified_us: 5, read_us: 7, ..base.clone() };
+        assert_eq!(one("Company", base.clone()).hash, one("Company", same).hash, "times do not count");
+        let parent = proto::Parent { object: "Company".into(), external_id: "2".into() };
+        for other in [
+            proto::Record { display_name: "n".into(), ..base.clone() },
+            proto::Record { homepage: "acme.com".into(), ..base.clone() },
+            proto::Record { payload: "{}".into(), ..base.clone() },
+            proto::Record { parents: vec![parent], ..base.clone() },
+        ] {
+            assert_ne!(one("Company", base.clone()).hash, one("Company", other).hash);
+        }
+    }
+
+    #[test]
+    fn names_become_one_line() {
+        let row = rows(&source(), "Company", vec![proto::Record { display_name: " A\nB\0 ".into(), ..record("1", "{}") }]);
+        assert_eq!(row.unwrap()[0].name, "A B");
+    }
+}

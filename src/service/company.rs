@@ -1,0 +1,182 @@
+//! Companies as a group sees them: All Companies, and the group's own list.
+
+use super::{Services, viewpoint};
+use crate::caller::Caller;
+use crate::domain::{CompanyId, GroupId, IntegrationId};
+use crate::error::{Error, Result};
+use crate::identity;
+use crate::store::{Company, CompanyKey, Integration, Track};
+use crate::time::now_us;
+
+/// Which of the group's companies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Every one fed by a source, and the tracked ones.
+    All,
+    /// The group's own list.
+    Tracked,
+}
+
+/// A company with the sources that hold it.
+#[derive(Debug, Clone)]
+pub struct CompanyView {
+    /// The company.
+    pub company: Company,
+    /// The sources that hold it, oldest first.
+    pub sources: Vec<Integration>,
+}
+
+impl CompanyView {
+    pub(super) fn new(company: Company, sources: &[Integration]) -> Self {
+        let held = |source: &&Integration| company.sources.contains(&source.id);
+        Self { sources: sources.iter().filter(held).cloned().collect(), company }
+    }
+}
+
+/// One page.
+#[derive(Debug, Clone)]
+pub struct CompanyPage {
+    /// The companies, by name.
+    pub companies: Vec<CompanyView>,
+    /// Where the next page begins; `None` at the end.
+    pub next: Option<CompanyKey>,
+    /// How many there are in all, if asked for.
+    pub total: Option<i64>,
+    /// The sources that were looked at.
+    pub sources: Vec<Integration>,
+}
+
+/// A company to track.
+#[derive(Debug, Clone)]
+pub enum ToTrack {
+    /// One the group sees already.
+    Known(CompanyId),
+    /// One by name and homepage.
+    New {
+        /// Its name.
+        name: String,
+        /// Its homepage, which identifies it.
+        homepage: String,
+    },
+}
+
+impl Services {
+    /// The companies of a group, by name.
+    ///
+    /// # Errors
+    /// NOT_FOUND for another group's viewpoint or a source that is not the group's.
+    #[expect(clippy::too_many_arguments, reason = "the arguments of one rpc")]
+    pub async fn company_list(
+        &self,
+        caller: &Caller,
+        parent: &GroupId,
+        scope: Scope,
+        only: &[IntegrationId],
+        after: Option<CompanyKey>,
+        limit: usize,
+        total: bool,
+    ) -> Result<CompanyPage> {
+        viewpoint(caller, parent)?;
+        let sources = self.sources_among(parent, only).await?;
+        let ids: Vec<_> = sources.iter().map(|source| source.id).collect();
+        let total = match (total, scope) {
+            (false, _) => None,
+            (true, Scope::All) => Some(self.store.company_count_all(parent, ids.clone()).await?),
+            (true, Scope::Tracked) => Some(self.store.company_count_tracked(parent).await?),
+        };
+        let mut companies = match scope {
+            Scope::All => self.store.company_list_all(parent, ids, after, limit + 1).await?,
+            Scope::Tracked => self.store.company_list_tracked(parent, ids, after, limit + 1).await?,
+        };
+        let more = companies.len() > limit;
+        companies.truncate(limit);
+        let next = if more { companies.last().map(Company::key) } else { None };
+        let companies = companies.into_iter().map(|company| CompanyView::new(company, &sources)).collect();
+        Ok(CompanyPage { companies, next, total, sources })
+    }
+
+    /// The sources of a group, or those of them that are asked for.
+    pub(super) async fn sources_among(&self, group: &GroupId, only: &[IntegrationId]) -> Result<Vec<Integration>> {
+        let mut sources = self.sources(group).await?;
+        if let Some(unknown) = only.iter().find(|id| !sources.iter().any(|source| source.id == **id)) {
+            return Err(Error::not_found(unknown.name()));
+        }
+        if !only.is_empty() {
+            sources.retain(|source| only.contains(&source.id));
+        }
+        Ok(sources)
+    }
+
+    /// One company.
+    ///
+    /// # Errors
+    /// NOT_FOUND unless a source or the group's own list holds it.
+    pub async fn company_get(&self, caller: &Caller, parent: &GroupId, id: CompanyId) -> Result<CompanyView> {
+        viewpoint(caller, parent)?;
+        let sources = self.sources(parent).await?;
+        let ids = sources.iter().map(|source| source.id).collect();
+        let company = self.store.company_get(parent, ids, id).await?;
+        let company = company.ok_or_else(|| Error::not_found(id.name()))?;
+        Ok(CompanyView::new(company, &sources))
+    }
+
+    /// Puts companies on the group's own list; name and homepage are copied into the group's own row.
+    ///
+    /// # Errors
+    /// NOT_FOUND for a company the group does not see; INVALID_FIELD_VALUE for a homepage that identifies nothing.
+    pub async fn company_track(
+        &self,
+        caller: &Caller,
+        parent: &GroupId,
+        companies: Vec<ToTrack>,
+    ) -> Result<Vec<CompanyView>> {
+        viewpoint(caller, parent)?;
+        let sources = self.sources(parent).await?;
+        let source_ids: Vec<_> = sources.iter().map(|source| source.id).collect();
+        let known = companies
+            .iter()
+            .filter_map(|one| match one {
+                ToTrack::Known(id) => Some(*id),
+                ToTrack::New { .. } => None,
+            })
+            .collect();
+        let seen = self.store.company_get_many(parent, source_ids.clone(), known).await?;
+        let mut tracks = Vec::with_capacity(companies.len());
+        for (position, one) in companies.into_iter().enumerate() {
+            tracks.push(match one {
+                ToTrack::Known(id) => {
+                    let company = seen.get(&id).ok_or_else(|| Error::not_found(id.name()))?;
+                    let homepage = company.homepage.clone().unwrap_or_default();
+                    Track { company_id: id, name: company.name.clone(), homepage }
+                }
+                ToTrack::New { name, homepage } => {
+                    let domain = identity::domain_of(&homepage).ok_or_else(|| {
+                        Error::invalid(
+                            format!("companies[{position}].new_company.homepage_uri"),
+                            "identifies no company: give the company's own website, not a shared host or an address",
+                        )
+                    })?;
+                    Track { company_id: CompanyId::of_domain(&domain), name, homepage }
+                }
+            });
+        }
+        let ids: Vec<_> = tracks.iter().map(|track| track.company_id).collect();
+        self.store.company_track(parent, tracks, &caller.subject, now_us()).await?;
+        let mut now = self.store.company_get_many(parent, source_ids, ids.clone()).await?;
+        Ok(ids.iter().filter_map(|id| now.remove(id)).map(|one| CompanyView::new(one, &sources)).collect())
+    }
+
+    /// Takes companies off the group's own list; answers how many were on it.
+    ///
+    /// # Errors
+    /// NOT_FOUND for another group's viewpoint.
+    pub async fn company_untrack(
+        &self,
+        caller: &Caller,
+        parent: &GroupId,
+        ids: Vec<CompanyId>,
+    ) -> Result<usize> {
+        viewpoint(caller, parent)?;
+        Ok(self.store.company_untrack(parent, ids).await?)
+    }
+}

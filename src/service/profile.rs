@@ -1,0 +1,396 @@
+//! A company's profile: one card a source, refreshed live from the CRM each time it is opened; when the CRM is slow or
+//! down, what is stored, with its age and why, never an error.
+
+use super::company::CompanyView;
+use super::field::logged_in;
+use super::{Services, viewpoint};
+use crate::caller::Caller;
+use crate::domain::{CompanyId, FieldType, GroupId, IntegrationId, IntegrationState};
+use crate::error::{Error, Reason, Result};
+use crate::ingest::{self, Source};
+use crate::store::{ChildSet, Field, FieldRef, Integration, Record, RecordBatch, Refresh};
+use crate::time::now_us;
+use crate::value::{self, Value};
+use futures_util::future::join_all;
+use serde_json::{Map, Value as Json};
+use std::sync::Arc;
+use std::time::Duration;
+use tether_connector_proto::{DescribeResponse, FetchCompanyRequest, ObjectRole};
+
+/// A company is not read twice within this time, whoever opens it.
+const COALESCE: Duration = Duration::from_secs(5);
+/// How long a live read goes on after its opener was shown what is stored.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(60);
+/// Most records of one company that are read live.
+const MOST_RECORDS: usize = 20;
+/// Most related records of one object that are read live.
+const RELATED_LIMIT: u32 = 200;
+
+/// When to read live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefreshPolicy {
+    /// Each time.
+    Always,
+    /// If what is stored is older than this.
+    IfOlderThan(Duration),
+    /// Not at all.
+    Never,
+}
+
+/// A company with its cards.
+#[derive(Debug, Clone)]
+pub struct Profile {
+    /// The company.
+    pub company: CompanyView,
+    /// One card a source, oldest source first.
+    pub cards: Vec<Card>,
+}
+
+/// What one source shows.
+#[derive(Debug, Clone)]
+pub struct Card {
+    /// The source.
+    pub source: Integration,
+    /// The connector's name.
+    pub connector: String,
+    /// The owner's name.
+    pub group: String,
+    /// How fresh it is.
+    pub freshness: Freshness,
+    /// The company records.
+    pub company: Table,
+    /// The related records, by object.
+    pub related: Vec<Table>,
+}
+
+/// How fresh a card is.
+#[derive(Debug, Clone)]
+pub struct Freshness {
+    /// When the CRM was last asked.
+    pub read_us: i64,
+    /// Whether that was for this opening, or seconds before it.
+    pub live: bool,
+    /// Why it is not.
+    pub stale: Option<(Reason, String)>,
+}
+
+/// Records of one object.
+#[derive(Debug, Clone)]
+pub struct Table {
+    /// The object's key.
+    pub object: String,
+    /// The name people see.
+    pub label: String,
+    /// What it is to tether.
+    pub role: ObjectRole,
+    /// The selected fields.
+    pub columns: Vec<Column>,
+    /// The records.
+    pub records: Vec<RelatedRecord>,
+    /// How many there are in all.
+    pub total: i64,
+}
+
+/// A column of a card.
+#[derive(Debug, Clone)]
+pub struct Column {
+    /// The field's key.
+    pub key: String,
+    /// The name people see.
+    pub label: String,
+    /// Its type.
+    pub field_type: FieldType,
+    /// Whether it is gone in the CRM.
+    pub missing: bool,
+}
+
+/// A record of a card.
+#[derive(Debug, Clone)]
+pub struct RelatedRecord {
+    /// Its id in the CRM.
+    pub external_id: String,
+    /// The name people know it by.
+    pub name: String,
+    /// Its values, in the order of the columns.
+    pub values: Vec<Option<Value>>,
+    /// When it was last changed in the CRM; 0 for unknown.
+    pub modified_us: i64,
+}
+
+/// What came of a live read: when, or why not.
+type Outcome = std::result::Result<i64, (Reason, String)>;
+
+/// Live reads under way and just done: those who open the same profile wait for one.
+#[derive(Clone)]
+pub(super) struct Refreshes {
+    done: moka::future::Cache<(IntegrationId, CompanyId), Arc<Outcome>>,
+}
+
+impl Refreshes {
+    pub(super) fn new() -> Self {
+        Self { done: moka::future::Cache::builder().max_capacity(100_000).time_to_live(COALESCE).build() }
+    }
+}
+
+impl Services {
+    /// Opens a profile.
+    ///
+    /// # Errors
+    /// NOT_FOUND unless a source or the group's own list holds the company. What the CRM answers is never an error: it
+    /// stands in the card's freshness.
+    #[expect(clippy::too_many_arguments, reason = "the arguments of one rpc")]
+    pub async fn profile(
+        &self,
+        caller: &Caller,
+        parent: &GroupId,
+        id: CompanyId,
+        policy: RefreshPolicy,
+        patience: Duration,
+        only: &[IntegrationId],
+        related_limit: usize,
+    ) -> Result<Profile> {
+        viewpoint(caller, parent)?;
+        let sources = self.sources_among(parent, only).await?;
+        let ids: Vec<_> = sources.iter().map(|source| source.id).collect();
+        let stored = self.store.company_get(parent, ids.clone(), id).await?;
+        let stored = stored.ok_or_else(|| Error::not_found(id.name()))?;
+        let before = CompanyView::new(stored, &sources);
+        let outcomes = join_all(before.sources.iter().map(|source| self.refresh(source, id, policy, patience))).await;
+        // A live read may have taken the company's last record elsewhere: then its name stays and the cards are empty.
+        let after = self.store.company_get(parent, ids, id).await?;
+        let company = after.map_or_else(|| before.clone(), |company| CompanyView::new(company, &sources));
+        let mut cards = Vec::new();
+        for (source, outcome) in before.sources.iter().zip(outcomes) {
+            if let Some(card) = self.card(source, id, outcome, related_limit).await? {
+                cards.push(card);
+            }
+        }
+        Ok(Profile { company, cards })
+    }
+
+    /// Reads live if the policy asks for it; `None` where it does not.
+    async fn refresh(
+        &self,
+        source: &Integration,
+        id: CompanyId,
+        policy: RefreshPolicy,
+        patience: Duration,
+    ) -> Option<Outcome> {
+        match policy {
+            RefreshPolicy::Always => {}
+            RefreshPolicy::Never => return None,
+            RefreshPolicy::IfOlderThan(age) => {
+                let records = self.store.record_company(vec![source.id], id).await.unwrap_or_default();
+                if now_us() - read_us(source, &records) <= age.as_micros() as i64 {
+                    return None;
+                }
+            }
+        }
+        if source.state != IntegrationState::Active {
+            let text = "the integration has to be logged in again; what is shown was read before";
+            return Some(Err((Reason::CredentialsRevoked, text.to_owned())));
+        }
+        // A task of its own: the read goes on, and is stored, when this opener has no more patience.
+        let (services, source) = (self.clone(), source.clone());
+        let read = tokio::spawn(async move {
+            let (cache, key) = (services.refreshes.done.clone(), (source.id, id));
+            cache.get_with(key, async move { Arc::new(services.fetch(&source, id).await) }).await
+        });
+        let outcome = match tokio::time::timeout(patience, read).await {
+            Ok(Ok(outcome)) => outcome.as_ref().clone(),
+            Ok(Err(_)) => Err((Reason::Internal, "the live read broke off".to_owned())),
+            Err(_) => Err((Reason::CrmUnavailable, format!("the CRM has not answered within {patience:?}"))),
+        };
+        metrics::counter!("tether_profile_total", "outcome" => if outcome.is_ok() { "live" } else { "stored" }).increment(1);
+        Some(outcome)
+    }
+
+    /// One live read, stored.
+    async fn fetch(&self, source: &Integration, id: CompanyId) -> Outcome {
+        match self.fetch_and_store(source, id).await {
+            Ok(read_us) => Ok(read_us),
+            Err(error) => {
+                tracing::info!(integration = %source.id, company = %id, "no live read of company {id}: {error}");
+                Err((error.reason, error.message))
+            }
+        }
+    }
+
+    async fn fetch_and_store(&self, source: &Integration, id: CompanyId) -> Result<i64> {
+        let grant_id = logged_in(source)?;
+        let (_, describe) = self.usable(&source.connector).await?;
+        let company_object = company_object(&describe);
+        let records = self.store.record_company(vec![source.id], id).await?;
+        let external_ids: Vec<String> =
+            records.iter().take(MOST_RECORDS).map(|record| record.external_id.clone()).collect();
+        let fields = self.store.field_list(source.id).await?;
+        let selection = ingest::selection(&describe.objects, fields.iter().filter(|field| field.missing_us.is_none()));
+        let answer = self
+            .grants
+            .call(grant_id, &source.connector, |connector, connection| {
+                let request = FetchCompanyRequest {
+                    connection: Some(connection),
+                    external_ids: external_ids.clone(),
+                    selection: selection.clone(),
+                    related_limit: RELATED_LIMIT,
+                };
+                async move { connector.fetch_company(request, FETCH_TIMEOUT).await }
+            })
+            .await?;
+        let calls = answer.api_usage.unwrap_or_default().calls;
+        metrics::counter!(
+            "tether_crm_calls_total",
+            "connector" => source.connector.clone(),
+            "integration" => source.id.to_string()
+        )
+        .increment(calls);
+        let now = now_us();
+        // The CRM's clock orders reads with its own stamps; it may not run ahead of ours.
+        let read_us = if answer.read_time_us > 0 { answer.read_time_us.min(now) } else { now };
+        let grant = self.store.grant_get(grant_id).await?;
+        let rows_of = Source {
+            integration_id: source.id,
+            connector: source.connector.clone(),
+            organization_id: grant.organization_id,
+            company_object: company_object.clone(),
+        };
+        let (mut batches, mut complete, mut missing) = (Vec::new(), Vec::new(), Vec::new());
+        for result in answer.objects {
+            missing.extend(
+                result.missing_fields.into_iter().map(|key| FieldRef { object: result.object.clone(), key }),
+            );
+            if let Some(error) = result.error {
+                if result.object == company_object {
+                    return Err(crate::connectors::Error::from(error).into());
+                }
+                tracing::info!(integration = %source.id, "{} not read live: {}", result.object, error.message);
+                continue;
+            }
+            if result.object != company_object && !result.more {
+                complete.extend(external_ids.iter().map(|parent_id| ChildSet {
+                    parent_object: company_object.clone(),
+                    parent_id: parent_id.clone(),
+                    child_object: result.object.clone(),
+                }));
+            }
+            let rows = ingest::rows(&rows_of, &result.object, result.records).map_err(|error| {
+                tracing::error!(integration = %source.id, "{error}");
+                Error::new(Reason::ConnectorFault, error.to_string())
+            })?;
+            batches.push(RecordBatch { object: result.object, rows, covers: None, read_us });
+        }
+        if !missing.is_empty() {
+            self.store.field_mark_missing(source.id, missing, now).await?;
+        }
+        let refresh = Refresh {
+            integration_id: source.id,
+            generation: source.generation,
+            batches,
+            complete,
+            read_us,
+            now_us: now,
+        };
+        self.store.record_refresh(refresh).await?;
+        Ok(read_us)
+    }
+
+    /// A card out of what is stored; `None` where the source holds the company no more.
+    async fn card(
+        &self,
+        source: &Integration,
+        id: CompanyId,
+        outcome: Option<Outcome>,
+        related_limit: usize,
+    ) -> Result<Option<Card>> {
+        let records = self.store.record_company(vec![source.id], id).await?;
+        if records.is_empty() {
+            return Ok(None);
+        }
+        let fields = self.store.field_list(source.id).await?;
+        let group = self.store.group_get(&source.group_id).await?;
+        // A connector that is gone from the folder still has its data: keys stand for labels.
+        let describe = self.usable(&source.connector).await.map(|(_, describe)| describe).unwrap_or_default();
+        let company_object = records.first().map(|record| record.object.clone()).unwrap_or_default();
+        let freshness = match outcome {
+            Some(Ok(read_us)) => Freshness { read_us, live: true, stale: None },
+            Some(Err(why)) => Freshness { read_us: read_us(source, &records), live: false, stale: Some(why) },
+            None => Freshness { read_us: read_us(source, &records), live: false, stale: None },
+        };
+        let parents: Vec<String> = records.iter().map(|record| record.external_id.clone()).collect();
+        let mut objects: Vec<&str> = Vec::new();
+        for field in fields.iter().filter(|field| field.object != company_object) {
+            if !objects.contains(&field.object.as_str()) {
+                objects.push(&field.object);
+            }
+        }
+        let place = |key: &str| describe.objects.iter().position(|object| object.key == key);
+        objects.sort_by_key(|key| place(key).unwrap_or(usize::MAX));
+        let mut related = Vec::with_capacity(objects.len());
+        for object in objects {
+            let limit = related_limit as i64;
+            let (rows, total) = self
+                .store
+                .record_related(source.id, &company_object, parents.clone(), object, None, limit)
+                .await?;
+            related.push(table(&describe, object, &fields, rows, total));
+        }
+        let total = records.len() as i64;
+        Ok(Some(Card {
+            company: table(&describe, &company_object, &fields, records, total),
+            source: source.clone(),
+            connector: if describe.display_name.is_empty() { source.connector.clone() } else { describe.display_name },
+            group: group.display_name,
+            freshness,
+            related,
+        }))
+    }
+}
+
+/// When stored records were last known to be as the CRM has them: their own last read, or the last whole sync, which
+/// looked at all and left unchanged ones as they were.
+fn read_us(source: &Integration, records: &[Record]) -> i64 {
+    let own = records.iter().map(|record| record.read_us).min().unwrap_or_default();
+    own.max(source.last_success_us.unwrap_or_default())
+}
+
+fn company_object(describe: &DescribeResponse) -> String {
+    let object = describe.objects.iter().find(|object| object.role() == ObjectRole::Company);
+    object.map(|object| object.key.clone()).unwrap_or_default()
+}
+
+fn table(describe: &DescribeResponse, object: &str, fields: &[Field], records: Vec<Record>, total: i64) -> Table {
+    let described = describe.objects.iter().find(|one| one.key == object);
+    let columns: Vec<Column> = fields
+        .iter()
+        .filter(|field| field.object == object)
+        .map(|field| Column {
+            key: field.key.clone(),
+            label: field.label.clone(),
+            field_type: field.field_type,
+            missing: field.missing_us.is_some(),
+        })
+        .collect();
+    let records = records
+        .into_iter()
+        .map(|record| {
+            let payload: Map<String, Json> = serde_json::from_str(&record.payload).unwrap_or_default();
+            RelatedRecord {
+                values: columns
+                    .iter()
+                    .map(|column| value::read(&payload, &column.key, column.field_type).filter(|_| !column.missing))
+                    .collect(),
+                external_id: record.external_id,
+                name: record.name,
+                modified_us: record.modified_us,
+            }
+        })
+        .collect();
+    Table {
+        object: object.to_owned(),
+        label: described.map_or(object, |one| &one.label).to_owned(),
+        role: described.map_or(ObjectRole::Other, tether_connector_proto::Object::role),
+        columns,
+        records,
+        total,
+    }
+}
