@@ -91,7 +91,7 @@ fn escape(text: &str) -> String {
 }
 
 fn page(status: StatusCode, title: &str, body: &str) -> Response {
-    const HEADERS: &[(HeaderName, HeaderValue)] = &[
+    let headers: [(HeaderName, HeaderValue); 4] = [
         (
             header::CONTENT_SECURITY_POLICY,
             HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'"),
@@ -107,8 +107,8 @@ fn page(status: StatusCode, title: &str, body: &str) -> Response {
          .small{{color:#6a7380;font-size:.8rem}}</style><h1>{title}</h1>{body}</html>"
     );
     let mut response = (status, Html(html)).into_response();
-    for (name, value) in HEADERS {
-        response.headers_mut().insert(name, value.clone());
+    for (name, value) in headers {
+        response.headers_mut().insert(name, value);
     }
     response
 }

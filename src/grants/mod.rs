@@ -191,7 +191,7 @@ impl Grants {
         let mut tries = 1;
         let answer = loop {
             let request = proto::RefreshRequest { connection: Some(access.connection.clone()) };
-            match connector.refresh(request, REFRESH_TIMEOUT).await {
+            match connector.refresh(request, deadline(REFRESH_TIMEOUT)).await {
                 Ok(answer) => break answer,
                 Err(error) if is_dead(error.kind()) => {
                     return Err(self.lost(leased.id, leased.generation, &error).await?);
@@ -249,7 +249,7 @@ impl Grants {
     /// The CRM said that a grant is dead: it and its integrations say so from now on.
     async fn lost(&self, id: GrantId, generation: i64, error: &connectors::Error) -> Result<Error, Error> {
         let cause = if error.kind() == ErrorKind::Suspended { "ACCOUNT_SUSPENDED" } else { "CREDENTIALS_REVOKED" };
-        let message = error.message();
+        let message = message(error);
         let revoked = self.store.grant_revoked(id, generation, cause, &message, now_us()).await?;
         if revoked.revoked {
             tracing::warn!(
@@ -339,6 +339,37 @@ impl Grants {
         self.store.outbox_add(new, now_us()).await?;
         Ok(())
     }
+}
+
+/// The moment until which an answer is wanted.
+#[must_use]
+pub fn deadline(within: Duration) -> tokio::time::Instant {
+    tokio::time::Instant::now() + within
+}
+
+/// What a connector's error says to the integration's owner.
+#[must_use]
+pub fn message(error: &connectors::Error) -> String {
+    error.failed().map_or_else(|| error.to_string(), |failed| failed.message.clone())
+}
+
+/// When a connector says it may be tried again.
+#[must_use]
+pub fn retry_after(error: &connectors::Error) -> Option<Duration> {
+    match error {
+        connectors::Error::Poisoned { retry_after, .. } => Some(*retry_after),
+        connectors::Error::Failed(failed) if failed.retry_us > 0 => {
+            Some(Duration::from_micros((failed.retry_us - now_us()).max(0) as u64))
+        }
+        _ => None,
+    }
+}
+
+/// Whether the connector itself, not the CRM behind it, cannot be had now.
+#[must_use]
+pub fn is_unavailable(error: &connectors::Error) -> bool {
+    use connectors::Error as E;
+    matches!(error, E::Unknown(_) | E::Unusable { .. } | E::Poisoned { .. } | E::Lost(_))
 }
 
 fn is_dead(kind: ErrorKind) -> bool {

@@ -1,6 +1,6 @@
 //! Giving access back: a durable outbox, so that a revocation survives a crash and a CRM that is down, and blocks nobody.
 
-use super::{Error, Grants, account_of, seal};
+use super::{Error, Grants, account_of, deadline, seal};
 use crate::domain::GrantId;
 use crate::store::Outbox;
 use crate::time::now_us;
@@ -67,7 +67,7 @@ impl Grants {
         let opened = self.sealer.open(&account, &entry.sealed)?;
         let connection = Connection::decode(opened.expose_secret()).map_err(|_| seal::Error::Damaged)?;
         let connector = self.registry.get(&connector)?;
-        match connector.revoke(RevokeRequest { connection: Some(connection) }, TIMEOUT).await {
+        match connector.revoke(RevokeRequest { connection: Some(connection) }, deadline(TIMEOUT)).await {
             Ok(_) => Ok(()),
             // What the CRM does not know, or a connector cannot give back, is as gone as it gets.
             Err(error)

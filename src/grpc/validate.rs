@@ -90,6 +90,30 @@ pub fn display_name(field: &str, name: &str) -> Result<String> {
     Ok(name.to_owned())
 }
 
+/// A company's name: 1 to 255 characters.
+///
+/// # Errors
+/// INVALID_FIELD_VALUE.
+pub fn company_name(field: &str, name: &str) -> Result<String> {
+    let length = name.trim().chars().count();
+    if length == 0 || length > 255 || name.chars().any(char::is_control) {
+        return Err(Error::invalid(field, "must have 1 to 255 characters and no control characters"));
+    }
+    Ok(name.trim().to_owned())
+}
+
+/// What filters call a source: 1 to 40 of `a-z`, `0-9`, `_`, beginning with a letter.
+///
+/// # Errors
+/// INVALID_FIELD_VALUE.
+pub fn label(field: &str, label: &str) -> Result<String> {
+    let good = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+    if label.len() > 40 || !label.starts_with(|c: char| c.is_ascii_lowercase()) || !label.bytes().all(good) {
+        return Err(Error::invalid(field, "must be 1 to 40 of a-z, 0-9 and _, beginning with a letter"));
+    }
+    Ok(label.to_owned())
+}
+
 /// A text of at most so many bytes.
 ///
 /// # Errors

@@ -2,7 +2,7 @@
 
 use super::{Services, group_of};
 use crate::caller::Caller;
-use crate::connectors;
+use crate::connectors::{self, Status};
 use crate::domain::GroupId;
 use crate::error::{Error, Result};
 use crate::store::Enablement;
@@ -37,13 +37,12 @@ impl Services {
         let mut views = Vec::new();
         for listed in self.registry.list() {
             let row = enabled.iter().find(|row| row.connector == listed.name && row.enabled);
-            let (describe, failure) = match listed.connector {
-                Ok(connector) => match connector.describe().await {
-                    Ok(describe) => (Some(describe), None),
-                    Err(error) => (None, Some(error.to_string())),
-                },
-                Err(failure) => (None, Some(failure)),
+            let failure = match listed.status {
+                Status::Failed { reason } => Some(reason),
+                Status::Quarantined { failures } => Some(format!("it failed {failures} times in a row")),
+                Status::Ready | Status::Restarting { .. } => None,
             };
+            let describe = listed.connector.map(|connector| connector.describe().clone());
             views.push(ConnectorView {
                 id: listed.name,
                 describe,
@@ -90,9 +89,9 @@ impl Services {
     }
 
     /// A connector that can be used now, with its description.
-    pub(super) async fn usable(&self, id: &str) -> Result<(connectors::Connector, DescribeResponse)> {
+    pub(super) fn usable(&self, id: &str) -> Result<(connectors::Connector, DescribeResponse)> {
         let connector = self.registry.get(id)?;
-        let describe = connector.describe().await?;
+        let describe = connector.describe().clone();
         Ok((connector, describe))
     }
 }

@@ -3,6 +3,7 @@
 use super::Services;
 use crate::caller::Caller;
 use crate::domain::{FieldType, GrantId, IntegrationId};
+use crate::grants::deadline;
 use crate::error::{Error, Reason, Result};
 use crate::store::{Field, Integration};
 use serde::{Deserialize, Serialize};
@@ -102,7 +103,7 @@ impl Services {
     ) -> Result<(Vec<AvailableObject>, i64)> {
         let row = self.owned(caller, id).await?;
         self.require_enabled(&row.group_id, &row.connector).await?;
-        let (_, describe) = self.usable(&row.connector).await?;
+        let (_, describe) = self.usable(&row.connector)?;
         if let Some(unknown) = objects.iter().find(|key| !describe.objects.iter().any(|object| object.key == **key)) {
             return Err(Error::invalid("objects", format!("{unknown:?} is no object of connectors/{}", row.connector)));
         }
@@ -132,13 +133,13 @@ impl Services {
         Ok((out, listing.read_us))
     }
 
-    /// The selected fields, in their order.
+    /// The source's label, and the selected fields in their order.
     ///
     /// # Errors
     /// NOT_FOUND.
-    pub async fn field_list(&self, caller: &Caller, id: IntegrationId) -> Result<Vec<Field>> {
+    pub async fn field_list(&self, caller: &Caller, id: IntegrationId) -> Result<(String, Vec<Field>)> {
         let row = self.owned(caller, id).await?;
-        Ok(self.store.field_list(row.id).await?)
+        Ok((row.label, self.store.field_list(id).await?))
     }
 
     /// The fields of the account, live; `recent` is content with what was read within some minutes.
@@ -151,7 +152,7 @@ impl Services {
             .grants
             .call(grant_id, &row.connector, |connector, connection| async move {
                 let request = ListFieldsRequest { connection: Some(connection), objects: Vec::new() };
-                connector.list_fields(request, TIMEOUT).await
+                connector.list_fields(request, deadline(TIMEOUT)).await
             })
             .await?;
         let listing = Arc::new(Listing { objects: answer.objects, read_us: crate::time::now_us() });

@@ -112,7 +112,7 @@ impl Services {
             return self.integration_get(caller, name.parse().map_err(Error::internal)?).await;
         }
         self.require_enabled(&group, connector).await?;
-        let (_, describe) = self.usable(connector).await?;
+        let (_, describe) = self.usable(connector)?;
         let chosen = check_settings(&describe, chosen)?;
         let drafts = self.drafts(&group).await?;
         if drafts >= MOST_DRAFTS {
@@ -269,7 +269,7 @@ impl Services {
                 ));
             }
             Some(chosen) => {
-                let (_, describe) = self.usable(&row.connector).await?;
+                let (_, describe) = self.usable(&row.connector)?;
                 Some(serde_json::to_string(&check_settings(&describe, chosen)?).map_err(Error::internal)?)
             }
         };

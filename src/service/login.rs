@@ -4,6 +4,7 @@ use super::field::logged_in;
 use super::{IntegrationView, Services};
 use crate::caller::Caller;
 use crate::domain::{AuthKind, AuthorizationHash, IntegrationId, IntegrationState, Landing, SyncTrigger};
+use crate::grants::deadline;
 use crate::error::{Error, Reason, Result};
 use crate::grants;
 use crate::store::{AttachGrant, Authorization, Integration, NewAuthorization, NewSync};
@@ -106,7 +107,7 @@ impl Services {
     ) -> Result<Begun> {
         let row = self.owned(caller, id).await?;
         self.require_enabled(&row.group_id, &row.connector).await?;
-        let (connector, describe) = self.usable(&row.connector).await?;
+        let (connector, describe) = self.usable(&row.connector)?;
         offers(&describe, &row.connector, proto::AuthKind::AuthorizationCode)?;
         let (landing, redirect_uri) = match return_to {
             ReturnTo::Tether => (Landing::Tether, self.options.callback_url.clone()),
@@ -123,7 +124,7 @@ impl Services {
             code_challenge: URL_SAFE_NO_PAD.encode(Sha256::digest(verifier.as_bytes())),
             login_hint: login_hint.to_owned(),
         };
-        let url = connector.begin_authorization(request, TIMEOUT).await?.url;
+        let url = connector.begin_authorization(request, deadline(TIMEOUT)).await?.url;
         let (hash, now) = (hash(&state)?, now_us());
         let new = NewAuthorization {
             sealed: self.sealer.seal(hash.as_str(), verifier.as_bytes()).map_err(Error::internal)?,
@@ -196,7 +197,7 @@ impl Services {
             return Err(unknown_state());
         }
         let group = self.store.group_get(&integration.group_id).await?;
-        let (_, describe) = self.usable(&integration.connector).await?;
+        let (_, describe) = self.usable(&integration.connector)?;
         let kept = Kept { token: random(), callback };
         let sealed = serde_json::to_vec(&kept).map_err(Error::internal)?;
         let sealed = self.sealer.seal(&callback_seal(&row), &sealed).map_err(Error::internal)?;
@@ -262,7 +263,7 @@ impl Services {
             Err(error) => return Err(error.into()),
         };
         self.require_enabled(&integration.group_id, &integration.connector).await?;
-        let (connector, _) = self.usable(&integration.connector).await?;
+        let (connector, _) = self.usable(&integration.connector)?;
         let verifier = self.sealer.open(used.state_hash.as_str(), &used.sealed).map_err(Error::internal)?;
         callback.remove("state");
         let denied = callback.contains_key("error");
@@ -272,7 +273,7 @@ impl Services {
             callback,
             code_verifier: String::from_utf8_lossy(verifier.expose_secret()).into_owned(),
         };
-        let logged_in = connector.exchange_code(request, TIMEOUT).await.map_err(|error| {
+        let logged_in = connector.exchange_code(request, deadline(TIMEOUT)).await.map_err(|error| {
             let mut error = Error::from(error);
             if denied && error.reason == Reason::AuthorizationRejected {
                 error.reason = Reason::AuthorizationDenied;
@@ -296,7 +297,7 @@ impl Services {
     ) -> Result<Landed> {
         let row = self.owned(caller, id).await?;
         self.require_enabled(&row.group_id, &row.connector).await?;
-        let (connector, describe) = self.usable(&row.connector).await?;
+        let (connector, describe) = self.usable(&row.connector)?;
         let kind = grants::auth_kind_proto(auth_kind);
         let method = offers(&describe, &row.connector, kind)?;
         for parameter in &method.parameters {
@@ -309,7 +310,7 @@ impl Services {
         }
         let request =
             LogInRequest { settings: settings(&row)?.into_iter().collect(), auth_kind: kind as i32, parameters };
-        let logged_in = connector.log_in(request, TIMEOUT).await?;
+        let logged_in = connector.log_in(request, deadline(TIMEOUT)).await?;
         let (integration, account_changed) = self.attach(row, auth_kind, logged_in, &caller.subject).await?;
         Ok(Landed { integration: self.view(integration).await?, account_changed })
     }

@@ -13,7 +13,7 @@ mod sync;
 
 pub use company::{CompanyPage, CompanyView, Scope, ToTrack};
 pub use connector::ConnectorView;
-pub use field::{AvailableObject, Definition, PicklistValue};
+pub use field::{AvailableObject, Definition, MOST_FIELDS, PicklistValue};
 pub use integration::{DraftStep, Edit, IntegrationView, Removed};
 pub use login::{Asked, Begun, Landed, ReturnTo};
 pub use profile::{Card, Column, Freshness, Profile, RefreshPolicy, RelatedRecord, Table};
@@ -203,7 +203,7 @@ impl From<connectors::Error> for Error {
     fn from(error: connectors::Error) -> Self {
         use ErrorKind as K;
         use Reason as R;
-        let retry = error.retry_after().unwrap_or(RETRY);
+        let retry = grants::retry_after(&error).unwrap_or(RETRY);
         let reason = match error.kind() {
             K::CredentialsExpired | K::CredentialsRevoked => R::CredentialsRevoked,
             K::Suspended => R::AccountSuspended,
@@ -220,10 +220,10 @@ impl From<connectors::Error> for Error {
             K::RecordGone => R::NotFound,
             K::QueryTooBig | K::Unspecified | K::Bug | K::ReadOnly => R::ConnectorFault,
         };
-        let reason = if error.is_unavailable() { R::ConnectorUnavailable } else { reason };
-        let mut out = Self::new(reason, error.message());
-        if let Some(code) = error.code() {
-            out = out.with("crm_code", code);
+        let reason = if grants::is_unavailable(&error) { R::ConnectorUnavailable } else { reason };
+        let mut out = Self::new(reason, grants::message(&error));
+        if let Some(failed) = error.failed().filter(|failed| !failed.code.is_empty()) {
+            out = out.with("crm_code", &failed.code);
         }
         match reason {
             R::ConnectorFault => tracing::error!("a connector failed: {error}"),

@@ -6,6 +6,7 @@ use super::field::logged_in;
 use super::{Services, viewpoint};
 use crate::caller::Caller;
 use crate::domain::{CompanyId, FieldType, GroupId, IntegrationId, IntegrationState};
+use crate::grants::deadline;
 use crate::error::{Error, Reason, Result};
 use crate::ingest::{self, Source};
 use crate::store::{ChildSet, Field, FieldRef, Integration, Record, RecordBatch, Refresh};
@@ -218,7 +219,7 @@ impl Services {
 
     async fn fetch_and_store(&self, source: &Integration, id: CompanyId) -> Result<i64> {
         let grant_id = logged_in(source)?;
-        let (_, describe) = self.usable(&source.connector).await?;
+        let (_, describe) = self.usable(&source.connector)?;
         let company_object = company_object(&describe);
         let records = self.store.record_company(vec![source.id], id).await?;
         let external_ids: Vec<String> =
@@ -234,7 +235,7 @@ impl Services {
                     selection: selection.clone(),
                     related_limit: RELATED_LIMIT,
                 };
-                async move { connector.fetch_company(request, FETCH_TIMEOUT).await }
+                async move { connector.fetch_company(request, deadline(FETCH_TIMEOUT)).await }
             })
             .await?;
         let calls = answer.api_usage.unwrap_or_default().calls;
@@ -309,7 +310,7 @@ impl Services {
         let fields = self.store.field_list(source.id).await?;
         let group = self.store.group_get(&source.group_id).await?;
         // A connector that is gone from the folder still has its data: keys stand for labels.
-        let describe = self.usable(&source.connector).await.map(|(_, describe)| describe).unwrap_or_default();
+        let describe = self.usable(&source.connector).map(|(_, describe)| describe).unwrap_or_default();
         let company_object = records.first().map(|record| record.object.clone()).unwrap_or_default();
         let freshness = match outcome {
             Some(Ok(read_us)) => Freshness { read_us, live: true, stale: None },

@@ -4,6 +4,7 @@ use super::integration::IntegrationView;
 use super::{Services, field};
 use crate::caller::Caller;
 use crate::domain::IntegrationId;
+use crate::grants::deadline;
 use crate::error::{Error, Reason, Result};
 use crate::store::Field;
 use crate::time::now_us;
@@ -61,7 +62,7 @@ impl Services {
         let row = self.owned(caller, id).await?;
         self.require_enabled(&row.group_id, &row.connector).await?;
         let grant_id = field::logged_in(&row)?;
-        let (_, describe) = self.usable(&row.connector).await?;
+        let (_, describe) = self.usable(&row.connector)?;
         let mut view = self.view(row.clone()).await?;
         if let Some(name) = display_name {
             view.row.display_name = name;
@@ -83,7 +84,7 @@ impl Services {
                 let objects = wanted.clone();
                 async move {
                     let request = CountRecordsRequest { connection: Some(connection), objects };
-                    connector.count_records(request, TIMEOUT).await
+                    connector.count_records(request, deadline(TIMEOUT)).await
                 }
             })
             .await?

@@ -128,6 +128,17 @@ impl Services {
         self.sync_view(id).await
     }
 
+    /// What stands around a sync: the integration's missing fields, and its last change number.
+    ///
+    /// # Errors
+    /// STORAGE_UNAVAILABLE.
+    pub async fn sync_surroundings(&self, id: IntegrationId) -> Result<(Vec<String>, i64)> {
+        let fields = self.store.field_list(id).await?;
+        let missing = fields.into_iter().filter(|field| field.missing_us.is_some());
+        let missing = missing.map(|field| format!("{}.{}", field.object, field.key)).collect();
+        Ok((missing, self.store.record_change_no(id).await?))
+    }
+
     /// A sync and its objects as of one moment.
     pub(super) async fn sync_view(&self, id: SyncId) -> Result<SyncView> {
         let (sync, objects) = self.store.sync_progress(id).await?;

@@ -578,13 +578,14 @@ fn store_commit(conn: &mut Conn, commit: SyncCommit) -> Result<Committed, Error>
     }
 
     // Last, so that heartbeats of the same worker do not wait for the rows; the fence in its condition is what counts.
-    let checkpoint_seq = before.checkpoint_seq + i64::from(commit.checkpoint.is_some());
+    let commit_checkpointed = commit.checkpoint.is_some();
+    let checkpoint_seq = before.checkpoint_seq + i64::from(commit_checkpointed);
     let update = diesel::update(held(commit.sync_id, commit.fence)).set((
         commit.checkpoint.map(|c| sync::checkpoint.eq(c)),
         sync::checkpoint_seq.eq(checkpoint_seq),
         sync::bytes.eq(sync::bytes + commit.bytes),
         sync::api_calls.eq(sync::api_calls + commit.api_calls),
-        sync::attempt.eq(0),
+        commit_checkpointed.then_some(sync::attempt.eq(0)),
         sync::error_reason.eq(""),
         sync::error_message.eq(""),
         sync::due_us.eq(commit.lease_until_us),

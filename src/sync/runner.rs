@@ -11,15 +11,13 @@ use crate::time::now_us;
 use prost::bytes::Bytes;
 use std::time::{Duration, Instant};
 use tether_connector_proto::{
-    self as proto, ErrorKind, FieldChangeKind, ObjectRole, ReadMode, ReadRequest, stream_event::Event,
+    self as proto, Connection, ErrorKind, FieldChangeKind, ObjectRole, ReadMode, ReadRequest, stream_event::Event,
 };
 
 /// Rows without a checkpoint are held in memory: a connector that gives more than this between two breaks its contract.
 const MOST_ROWS_PENDING: usize = 50_000;
 /// Tries of a sync that does not get on, before it fails.
 const MOST_ATTEMPTS: i64 = 20;
-/// How long the CRM has to open a stream.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long a stream may be silent.
 const EVENT_TIMEOUT: Duration = Duration::from_secs(900);
 
@@ -46,7 +44,7 @@ enum Stop {
 pub(super) async fn run(context: &Context, sync: Sync) {
     let (id, fence) = (sync.id, sync.fence);
     tracing::info!(sync = %id, integration = %sync.integration_id, attempt = sync.attempt, "sync {id} runs");
-    let mut run = Run { context, pending: Pending::default(), missing: Vec::new(), connector: String::new(), sync };
+    let mut run = Run { context, pending: Pending::default(), missing: Vec::new(), connector: String::new(), order: Vec::new(), sync };
     let outcome = {
         let read = run.read();
         let beat = heartbeat(context, id, fence);
@@ -99,6 +97,8 @@ struct Run<'a> {
     context: &'a Context,
     sync: Sync,
     connector: String,
+    /// The objects, in their order.
+    order: Vec<String>,
     pending: Pending,
     /// Every field the connector said is gone, in this run.
     missing: Vec<FieldRef>,
@@ -113,7 +113,7 @@ impl Run<'_> {
             store::Error::NotFound { what: "grant of integration", id: integration.id.to_string() }
         })?;
         let connector = self.context.registry.get(&integration.connector)?;
-        let describe = connector.describe().await?;
+        let describe = connector.describe();
         let fields = store.field_list(integration.id).await?;
         let mut access = self.context.grants.open(grant_id).await?;
         let identity = access.connection.identity.clone().unwrap_or_default();
@@ -125,58 +125,57 @@ impl Run<'_> {
             company_object: company.map(|object| object.key.clone()).unwrap_or_default(),
         };
         let selection = ingest::selection(&describe.objects, &fields);
+        self.order = selection.iter().map(|one| one.object.clone()).collect();
         if self.sync.checkpoint.is_none() {
-            self.pending.objects = (0..)
-                .zip(&selection)
-                .map(|(position, one)| progress(&one.object, Some(position), None, None, None))
-                .collect();
+            for object in self.order.clone() {
+                self.note(&object, None, None, None);
+            }
             self.commit(None).await?;
         }
         let mut stream = self.open_stream(&connector, &mut access, grant_id, selection).await?;
         let mut acknowledged = 0;
         loop {
-            let event = stream.next(acknowledged, EVENT_TIMEOUT).await?;
-            match event.event {
-                Some(Event::Batch(batch)) => {
+            let event = tokio::time::timeout(EVENT_TIMEOUT, stream.next(acknowledged)).await;
+            let event = event.map_err(|_| connectors::Error::TimedOut(self.connector.clone()))??;
+            match event {
+                Event::Batch(batch) => {
                     let batch = ingest::batch(&source, batch, now_us())?;
                     let reading = Some(ObjectState::Reading);
-                    self.note(progress(&batch.object, None, reading, None, None));
+                    self.note(&batch.object, reading, None, None);
                     self.pending.rows += batch.rows.len();
                     self.pending.batches.push(batch);
                     if self.pending.rows > MOST_ROWS_PENDING {
                         return Err(Stop::NoCheckpoint);
                     }
                 }
-                Some(Event::Checkpoint(checkpoint)) => {
+                Event::Checkpoint(checkpoint) => {
                     self.commit(Some(checkpoint.state)).await?;
                     acknowledged = checkpoint.sequence;
                 }
-                Some(Event::Progress(one)) => {
+                Event::Progress(one) => {
                     let expected = i64::try_from(one.expected).ok();
-                    self.note(progress(&one.object, None, Some(ObjectState::Reading), expected, None));
+                    self.note(&one.object, Some(ObjectState::Reading), expected, None);
                 }
-                Some(Event::ObjectStatus(status)) => self.object_status(status),
-                Some(Event::FieldChange(change)) => self.field_change(change),
-                Some(Event::ApiUsage(usage)) => {
+                Event::ObjectStatus(status) => self.object_status(status),
+                Event::FieldChange(change) => self.field_change(change),
+                Event::ApiUsage(usage) => {
                     self.pending.usage = (usage.bytes as i64, usage.calls as i64);
                 }
-                Some(Event::CredentialsNeeded(_)) => {
+                Event::CredentialsNeeded(_) => {
                     match self.context.grants.refresh(grant_id, access.generation).await {
                         Ok(renewed) => {
                             access = renewed;
-                            let connection = access.connection.clone();
-                            stream.provide_credentials(connection.credentials, connection.base_url).await?;
+                            let Connection { credentials, base_url, .. } = access.connection.clone();
+                            stream.provide_credentials(Ok((credentials.unwrap_or_default(), base_url))).await?;
                         }
                         Err(error) => return Err(error.into()),
                     }
                 }
-                Some(Event::End(_)) => {
+                Event::End(_) => {
                     self.commit(None).await?;
                     return Ok(());
                 }
-                Some(Event::Error(error)) => return Err(connectors::Error::from(error).into()),
-                // An event of a later contract.
-                None => {}
+                Event::Error(error) => return Err(connectors::Error::from(error).into()),
             }
         }
     }
@@ -194,24 +193,30 @@ impl Run<'_> {
             mode: ReadMode::Full as i32,
             checkpoint: self.sync.checkpoint.clone().unwrap_or_default().into(),
         };
-        match connector.read(request(access), OPEN_TIMEOUT).await {
+        match connector.read(request(access), None).await {
             Err(error) if error.kind() == ErrorKind::CredentialsExpired => {
                 *access = self.context.grants.refresh(grant_id, access.generation).await?;
-                Ok(connector.read(request(access), OPEN_TIMEOUT).await?)
+                Ok(connector.read(request(access), None).await?)
             }
             other => Ok(other?),
         }
     }
 
-    fn note(&mut self, news: ObjectProgress) {
-        match self.pending.objects.iter_mut().find(|one| one.object == news.object) {
-            Some(one) => {
-                one.state = news.state.or(one.state);
-                one.expected = news.expected.or(one.expected);
-                one.error = news.error.or(one.error.take());
-            }
-            None => self.pending.objects.push(news),
+    fn note(
+        &mut self,
+        object: &str,
+        state: Option<ObjectState>,
+        expected: Option<i64>,
+        error: Option<(String, String)>,
+    ) {
+        if let Some(one) = self.pending.objects.iter_mut().find(|one| one.object == object) {
+            one.state = state.or(one.state);
+            one.expected = expected.or(one.expected);
+            one.error = error.or(one.error.take());
+            return;
         }
+        let position = self.order.iter().position(|known| known == object).unwrap_or(self.order.len()) as i64;
+        self.pending.objects.push(ObjectProgress { object: object.to_owned(), position, state, expected, error });
     }
 
     fn object_status(&mut self, status: proto::ObjectStatus) {
@@ -224,7 +229,7 @@ impl Run<'_> {
                 (Some(state), Some((reason(error.kind()).to_owned(), error.message)))
             }
         };
-        self.note(progress(&status.object, None, state, None, error));
+        self.note(&status.object, state, None, error);
     }
 
     fn field_change(&mut self, change: proto::FieldChange) {
@@ -331,7 +336,7 @@ impl Run<'_> {
 
     /// What the connector said, by what can be done about it.
     async fn failed(&mut self, error: connectors::Error) -> Result<(), store::Error> {
-        let (kind, message) = (error.kind(), error.message());
+        let (kind, message) = (error.kind(), grants::message(&error));
         match kind {
             ErrorKind::Transient
             | ErrorKind::CursorGone
@@ -339,8 +344,8 @@ impl Run<'_> {
             | ErrorKind::RateLimited
             | ErrorKind::AllowanceExhausted
             | ErrorKind::Cancelled
-            | ErrorKind::CredentialsExpired => self.back_off(error.retry_after(), reason(kind), &message).await,
-            _ if error.is_unavailable() => self.back_off(None, "CONNECTOR_UNAVAILABLE", &message).await,
+            | ErrorKind::CredentialsExpired => self.back_off(grants::retry_after(&error), reason(kind), &message).await,
+            _ if grants::is_unavailable(&error) => self.back_off(None, "CONNECTOR_UNAVAILABLE", &message).await,
             ErrorKind::CredentialsRevoked | ErrorKind::Suspended => {
                 let integration = self.context.store.integration_get(self.sync.integration_id).await?;
                 if let Some(grant) = integration.grant_id {
@@ -392,16 +397,6 @@ impl Run<'_> {
         tracing::info!(sync = %self.sync.id, "sync {} ended {state} {reason} {message}", self.sync.id);
         Ok(())
     }
-}
-
-fn progress(
-    object: &str,
-    position: Option<i64>,
-    state: Option<ObjectState>,
-    expected: Option<i64>,
-    error: Option<(String, String)>,
-) -> ObjectProgress {
-    ObjectProgress { object: object.to_owned(), position: position.unwrap_or(i64::MAX), state, expected, error }
 }
 
 /// The word of `tether.v1.ErrorReason` for what a connector said.

@@ -1,0 +1,174 @@
+//! `tether.v1.CompanyService`.
+
+use super::page_token::{self, Pages};
+use super::{convert, gate, validate};
+use crate::domain::{CompanyId, IntegrationId};
+use crate::error::Error;
+use crate::proto::internal::v1::keyset_value::Kind;
+use crate::proto::v1::company_service_server::CompanyService;
+use crate::proto::v1::company_to_track::Company as Wanted;
+use crate::proto::v1::get_company_profile_request::Refresh;
+use crate::proto::v1::{self, CompanyScope};
+use crate::service::{RefreshPolicy, Scope, Services, ToTrack};
+use crate::store::CompanyKey;
+use std::time::Duration;
+use tonic::{Request, Response, Status};
+
+type Answer<T> = Result<Response<T>, Status>;
+
+/// How long a profile waits for the CRM where the caller does not say.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Longest that a caller may ask for.
+const MOST_PATIENCE: Duration = Duration::from_secs(30);
+
+/// The service.
+pub struct Companies(pub Services);
+
+fn sources(names: &[String]) -> Result<Vec<IntegrationId>, Error> {
+    validate::list("sources", names, 100)?;
+    names.iter().enumerate().map(|(at, name)| validate::integration(&format!("sources[{at}]"), name)).collect()
+}
+
+fn span(field: &str, of: Option<prost_types::Duration>) -> Result<Option<Duration>, Error> {
+    of.map(|of| Duration::try_from(of).map_err(|_| Error::invalid(field, "must not be negative"))).transpose()
+}
+
+#[tonic::async_trait]
+impl CompanyService for Companies {
+    async fn list_companies(&self, request: Request<v1::ListCompaniesRequest>) -> Answer<v1::ListCompaniesResponse> {
+        let caller = gate::caller(&request)?;
+        let mut request = request.into_inner();
+        let parent = validate::group("parent", &request.parent)?;
+        for (later, used) in [
+            ("query", !request.query.is_empty()),
+            ("filter", !request.filter.is_empty()),
+            ("order_by", !request.order_by.is_empty()),
+            ("columns", !request.columns.is_empty()),
+            ("at_least", !request.at_least.is_empty()),
+        ] {
+            if used {
+                return Err(Error::not_yet(&format!("{later} in ListCompanies")).into());
+            }
+        }
+        let only = sources(&request.sources)?;
+        let scope = match request.scope() {
+            CompanyScope::Unspecified | CompanyScope::All => Scope::All,
+            CompanyScope::Tracked => Scope::Tracked,
+        };
+        let size = validate::page_size(std::mem::take(&mut request.page_size), 50, 1_000)?;
+        let token = std::mem::take(&mut request.page_token);
+        let pages = Pages::new(self.0.sealer(), "ListCompanies", caller.group.as_deref(), &request);
+        let after = page_token::text_and_id(pages.after(&token)?)?
+            .map(|(name_key, company_id)| CompanyKey { name_key, company_id });
+        let list = self.0.company_list(&caller, &parent, scope, &only, after, size, request.show_total_size);
+        let page = list.await?;
+        let next = page.next.map(|key| vec![Kind::Text(key.name_key), Kind::Text(key.company_id.to_string())]);
+        Ok(Response::new(v1::ListCompaniesResponse {
+            companies: page.companies.iter().map(convert::company).collect(),
+            next_page_token: pages.next(next)?,
+            total_size: page.total,
+            as_of: page
+                .sources
+                .iter()
+                .map(|source| v1::SourcePosition {
+                    integration: source.id.name(),
+                    change_number: source.change_no,
+                    time: source.last_success_us.map(convert::timestamp),
+                })
+                .collect(),
+        }))
+    }
+
+    async fn get_company(&self, request: Request<v1::GetCompanyRequest>) -> Answer<v1::Company> {
+        let caller = gate::caller(&request)?;
+        let request = request.into_inner();
+        let id = validate::company("name", &request.name)?;
+        let parent = validate::group("parent", &request.parent)?;
+        Ok(Response::new(convert::company(&self.0.company_get(&caller, &parent, id).await?)))
+    }
+
+    async fn get_company_profile(
+        &self,
+        request: Request<v1::GetCompanyProfileRequest>,
+    ) -> Answer<v1::CompanyProfile> {
+        let caller = gate::caller(&request)?;
+        let request = request.into_inner();
+        let id = validate::company("name", &request.name)?;
+        let parent = validate::group("parent", &request.parent)?;
+        let only = sources(&request.sources)?;
+        let policy = match request.refresh() {
+            Refresh::Unspecified | Refresh::Always => RefreshPolicy::Always,
+            Refresh::IfOlderThan => {
+                let age = span("max_age", request.max_age)?;
+                RefreshPolicy::IfOlderThan(age.ok_or_else(|| Error::invalid("max_age", "is required"))?)
+            }
+            Refresh::Never => RefreshPolicy::Never,
+        };
+        let patience = span("refresh_timeout", request.refresh_timeout)?.unwrap_or(PATIENCE).min(MOST_PATIENCE);
+        let related = validate::page_size(request.related_limit, 50, 200)?;
+        let open = self.0.profile(&caller, &parent, id, policy, patience, &only, related);
+        Ok(Response::new(convert::profile(open.await?)))
+    }
+
+    async fn list_sources(&self, _: Request<v1::ListSourcesRequest>) -> Answer<v1::ListSourcesResponse> {
+        Err(Error::not_yet("listing sources").into())
+    }
+
+    async fn aggregate_companies(
+        &self,
+        _: Request<v1::AggregateCompaniesRequest>,
+    ) -> Answer<v1::AggregateCompaniesResponse> {
+        Err(Error::not_yet("graphs").into())
+    }
+
+    async fn batch_upsert_companies(
+        &self,
+        _: Request<v1::BatchUpsertCompaniesRequest>,
+    ) -> Answer<v1::BatchUpsertCompaniesResponse> {
+        Err(Error::not_yet("the platform's own companies").into())
+    }
+
+    async fn track_companies(&self, request: Request<v1::TrackCompaniesRequest>) -> Answer<v1::TrackCompaniesResponse> {
+        let caller = gate::caller(&request)?;
+        let request = request.into_inner();
+        let parent = validate::group("parent", &request.parent)?;
+        validate::list("companies", &request.companies, 1_000)?;
+        let mut wanted = Vec::with_capacity(request.companies.len());
+        for (at, one) in request.companies.into_iter().enumerate() {
+            wanted.push(match one.company {
+                Some(Wanted::Name(name)) => ToTrack::Known(validate::company(&format!("companies[{at}].name"), &name)?),
+                Some(Wanted::NewCompany(new)) => {
+                    let path = format!("companies[{at}].new_company");
+                    let name = validate::company_name(&format!("{path}.display_name"), &new.display_name)?;
+                    validate::text(&format!("{path}.homepage_uri"), &new.homepage_uri, validate::URL_BYTES)?;
+                    ToTrack::New { name, homepage: new.homepage_uri }
+                }
+                None => return Err(Error::invalid(format!("companies[{at}]"), "names no company").into()),
+            });
+        }
+        let companies = self.0.company_track(&caller, &parent, wanted).await?;
+        Ok(Response::new(v1::TrackCompaniesResponse { companies: companies.iter().map(convert::company).collect() }))
+    }
+
+    async fn untrack_companies(
+        &self,
+        request: Request<v1::UntrackCompaniesRequest>,
+    ) -> Answer<v1::UntrackCompaniesResponse> {
+        let caller = gate::caller(&request)?;
+        let request = request.into_inner();
+        let parent = validate::group("parent", &request.parent)?;
+        validate::list("names", &request.names, 1_000)?;
+        let ids = request.names.iter().enumerate();
+        let ids: Vec<CompanyId> =
+            ids.map(|(at, name)| validate::company(&format!("names[{at}]"), name)).collect::<Result<_, _>>()?;
+        let count = self.0.company_untrack(&caller, &parent, ids).await?;
+        let untracked_count = i32::try_from(count).unwrap_or(i32::MAX);
+        Ok(Response::new(v1::UntrackCompaniesResponse { untracked_count }))
+    }
+
+    type ExportCompaniesStream = tokio_stream::Empty<Result<v1::ExportCompaniesResponse, Status>>;
+
+    async fn export_companies(&self, _: Request<v1::ExportCompaniesRequest>) -> Answer<Self::ExportCompaniesStream> {
+        Err(Error::not_yet("exporting companies").into())
+    }
+}

@@ -1,0 +1,82 @@
+//! `tether.v1.GroupService`: the platform tells us of groups.
+
+use super::page_token::Pages;
+use super::{convert, gate, validate};
+use crate::domain::GroupId;
+use crate::error::Error;
+use crate::proto::internal::v1::keyset_value::Kind;
+use crate::proto::v1;
+use crate::proto::v1::group_service_server::GroupService;
+use crate::service::Services;
+use crate::store::Group;
+use tonic::{Request, Response, Status};
+
+type Answer<T> = Result<Response<T>, Status>;
+
+/// The service.
+pub struct Groups(pub Services);
+
+fn group((of, connections): &(Group, usize)) -> v1::Group {
+    v1::Group {
+        name: of.id.name(),
+        display_name: of.display_name.clone(),
+        connected_group_count: i32::try_from(*connections).unwrap_or(i32::MAX),
+        create_time: Some(convert::timestamp(of.create_us)),
+        update_time: Some(convert::timestamp(of.update_us)),
+    }
+}
+
+#[tonic::async_trait]
+impl GroupService for Groups {
+    async fn upsert_group(&self, request: Request<v1::UpsertGroupRequest>) -> Answer<v1::Group> {
+        let wanted = request.into_inner().group.unwrap_or_default();
+        let id = validate::group("group.name", &wanted.name)?;
+        let name = validate::display_name("group.display_name", &wanted.display_name)?;
+        Ok(Response::new(group(&self.0.group_upsert(&id, &name).await?)))
+    }
+
+    async fn delete_group(&self, _: Request<v1::DeleteGroupRequest>) -> Answer<v1::DeleteGroupResponse> {
+        Err(Error::not_yet("deleting a group").into())
+    }
+
+    async fn connect_groups(&self, request: Request<v1::ConnectGroupsRequest>) -> Answer<v1::ConnectGroupsResponse> {
+        let request = request.into_inner();
+        let one = validate::group("group", &request.group)?;
+        let other = validate::group("other_group", &request.other_group)?;
+        self.0.group_connect(&one, &other).await?;
+        Ok(Response::new(v1::ConnectGroupsResponse {}))
+    }
+
+    async fn disconnect_groups(
+        &self,
+        request: Request<v1::DisconnectGroupsRequest>,
+    ) -> Answer<v1::DisconnectGroupsResponse> {
+        let request = request.into_inner();
+        let one = validate::group("group", &request.group)?;
+        let other = validate::group("other_group", &request.other_group)?;
+        self.0.group_disconnect(&one, &other).await?;
+        Ok(Response::new(v1::DisconnectGroupsResponse { ended_share_count: 0 }))
+    }
+
+    async fn list_groups(&self, request: Request<v1::ListGroupsRequest>) -> Answer<v1::ListGroupsResponse> {
+        let caller = gate::caller(&request)?;
+        let mut request = request.into_inner();
+        let to = match request.connected_to.as_str() {
+            "" => None,
+            name => Some(validate::group("connected_to", name)?),
+        };
+        let size = validate::page_size(std::mem::take(&mut request.page_size), 100, 1_000)?;
+        let token = std::mem::take(&mut request.page_token);
+        let pages = Pages::new(self.0.sealer(), "ListGroups", caller.group.as_deref(), &request);
+        let after: Option<GroupId> = match pages.after(&token)?.as_deref() {
+            Some([Kind::Text(id)]) => Some(id.parse().map_err(|_| Error::invalid("page_token", "is not of this list"))?),
+            _ => None,
+        };
+        let mut groups = self.0.group_list(to.as_ref(), after.as_ref(), size + 1).await?;
+        let more = groups.len() > size;
+        groups.truncate(size);
+        let next = groups.last().filter(|_| more).map(|(last, _)| vec![Kind::Text(last.id.to_string())]);
+        let next_page_token = pages.next(next)?;
+        Ok(Response::new(v1::ListGroupsResponse { groups: groups.iter().map(group).collect(), next_page_token }))
+    }
+}
