@@ -1,0 +1,4 @@
+//! What tests share.
+
+pub mod connectors;
+pub mod logs;
