@@ -75,7 +75,7 @@ fn candidate(path: &Path) -> Result<Candidate, LoadError> {
         path: library.clone(),
         source,
     })?;
-    let sha256 = hex(&Sha256::digest(&bytes));
+    let sha256 = sha256_of(&bytes);
     if !sha256.eq_ignore_ascii_case(&file.sha256) {
         return Err(LoadError::Hash {
             path: library,
@@ -90,6 +90,10 @@ fn candidate(path: &Path) -> Result<Candidate, LoadError> {
     })
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+/// A hash in the form of manifests.
+pub(super) fn sha256_of(bytes: &[u8]) -> String {
+    Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }

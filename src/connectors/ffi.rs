@@ -20,6 +20,7 @@ use tether_connector_abi as abi;
 use tether_connector_abi::{Buffer, ConnectorApi, Entry, HostApi, Slice};
 
 use super::call_table::CallTable;
+use super::private_copy::PrivateCopy;
 use super::{LoadError, proto};
 
 /// Every call and pull of the process.
@@ -88,15 +89,23 @@ struct Slots {
 }
 
 impl Library {
-    /// Loads a library, whose hash has been checked, and shakes hands. Blocks.
-    pub(super) fn load(path: &Path) -> Result<Self, LoadError> {
+    /// Loads a library, if its hash is this, and shakes hands. Blocks.
+    pub(super) fn load(path: &Path, sha256: &str) -> Result<Self, LoadError> {
         let wrong = |reason: String| LoadError::Library {
             path: path.to_owned(),
             reason,
         };
+        let copy = PrivateCopy::of(path, sha256)?;
         // SAFETY: loading runs the library's initialisers; the operator has put it there, its hash is the manifest's, and
         // connectors that are not trusted that far run in a child process.
-        let library = unsafe { open_library(path) }.map_err(|error| wrong(error.to_string()))?;
+        let library = unsafe {
+            match copy.as_ref().map(|copy| open_library(copy.path())) {
+                Some(Ok(library)) => Ok(library),
+                // The temporary folder may forbid code; what is wrong with the library itself is said of its own path.
+                Some(Err(_)) | None => open_library(path),
+            }
+        };
+        let library = library.map_err(|error| wrong(error.to_string()))?;
         let library = ManuallyDrop::new(library);
         // SAFETY: a symbol of this name has this type: the major version is part of the name.
         let entry = unsafe { library.get::<Entry>(abi::ENTRY_SYMBOL) };

@@ -16,6 +16,7 @@ mod ffi;
 mod in_process;
 pub mod manifest;
 mod options;
+mod private_copy;
 mod registry;
 mod stream;
 mod transport;

@@ -197,7 +197,8 @@ impl Registry {
         }
         let http = options.http_policy(&manifest, &self.inner.options.http)?;
         let request = open_request(http, &options);
-        let library = tokio::task::spawn_blocking(move || Library::load(&library)).await;
+        let expected = sha256.clone();
+        let library = tokio::task::spawn_blocking(move || Library::load(&library, &expected)).await;
         let library =
             library.map_err(|error| LoadError::Unsupported(format!("loading it failed: {error}")))??;
         let connector = Connector::open(manifest, Arc::new(library), request).await?;

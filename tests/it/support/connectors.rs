@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use tether::connectors::{ConnectorOptions, Options, Registry};
 
 /// The folder with the connectors. Fails with what to do where it is not there.
-pub fn folder() -> PathBuf {
+pub(crate) fn folder() -> PathBuf {
     // Cargo says where the target folder is only in this way.
     let target = Path::new(env!("CARGO_TARGET_TMPDIR"))
         .parent()
@@ -21,7 +21,7 @@ pub fn folder() -> PathBuf {
 }
 
 /// A registry of what is in a folder, with settings for the dummy.
-pub async fn registry_of(folder: PathBuf, settings: &[(&str, &str)]) -> Registry {
+pub(crate) async fn registry_of(folder: PathBuf, settings: &[(&str, &str)]) -> Registry {
     super::logs::capture();
     let settings = settings
         .iter()
@@ -42,6 +42,6 @@ pub async fn registry_of(folder: PathBuf, settings: &[(&str, &str)]) -> Registry
 }
 
 /// A registry of the connectors of this repository.
-pub async fn registry(settings: &[(&str, &str)]) -> Registry {
+pub(crate) async fn registry(settings: &[(&str, &str)]) -> Registry {
     registry_of(folder(), settings).await
 }

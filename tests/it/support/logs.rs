@@ -5,7 +5,7 @@ use std::sync::{Mutex, Once, PoisonError};
 static LINES: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
 /// Keeps what is logged from now on, everything.
-pub fn capture() {
+pub(crate) fn capture() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         tracing_subscriber::fmt()
@@ -17,7 +17,7 @@ pub fn capture() {
 }
 
 /// What was logged so far.
-pub fn text() -> String {
+pub(crate) fn text() -> String {
     String::from_utf8_lossy(&LINES.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
 }
 

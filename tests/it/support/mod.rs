@@ -1,4 +1,4 @@
 //! What tests share.
 
-pub mod connectors;
-pub mod logs;
+pub(crate) mod connectors;
+pub(crate) mod logs;
