@@ -35,6 +35,10 @@ pub struct Options {
     /// Where browsers reach the callback listener: `https://tether.example.com`. Empty: its own address.
     #[serde(default)]
     pub public_url: String,
+    /// Where the platform's callbacks are: a browser login may return to these addresses and to tether's own page. With
+    /// `--dev` any loopback address will do as well.
+    #[serde(default)]
+    pub redirect_uris: Vec<String>,
     /// Where connectors are.
     pub connectors: Connectors,
     /// Settings of each connector, by its name.

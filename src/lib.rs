@@ -13,6 +13,7 @@ pub mod ingest;
 pub mod oauth_callback;
 pub mod policy;
 pub mod proto;
+pub mod server;
 pub mod service;
 pub mod store;
 pub mod sync;

@@ -1,10 +1,12 @@
 //! The edge: authenticate → validate → call a service → convert. Only here the generated public types are touched.
 
+mod company;
 mod convert;
 mod gate;
-mod page_token;
-mod status;
-mod validate;
-mod company;
 mod group;
 mod integration;
+mod load;
+mod page_token;
+pub mod server;
+pub mod status;
+mod validate;

@@ -1,0 +1,110 @@
+//! The gRPC listener: services, reflection and health behind one stack that reads top to bottom.
+
+use super::company::Companies;
+use super::gate::GateLayer;
+use super::group::Groups;
+use super::integration::Integrations;
+use crate::config;
+use crate::error::{Detail, Error, Reason};
+use crate::proto::v1::company_service_server::CompanyServiceServer;
+use crate::proto::v1::group_service_server::GroupServiceServer;
+use crate::proto::v1::integration_service_server::IntegrationServiceServer;
+use crate::proto;
+use crate::service::Services;
+use crate::tokens::Verifier;
+use arc_swap::ArcSwap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Identity, Server, ServerTlsConfig};
+use tonic_health::pb::health_server::HealthServer;
+use tonic_health::server::{HealthReporter, HealthService};
+
+/// Largest request accepted.
+const MOST_REQUEST_BYTES: usize = 4 << 20;
+/// Requests under way at a time; more are refused at once, to be tried again.
+const MOST_REQUESTS: usize = 1_024;
+
+/// Health, and the one who reports it.
+#[derive(Clone)]
+pub struct Health {
+    reporter: HealthReporter,
+    service: HealthService,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        let reporter = HealthReporter::new();
+        let service = HealthService::from_health_reporter(reporter.clone());
+        Self { reporter, service }
+    }
+}
+
+impl Health {
+    /// Tells probes whether requests are wanted.
+    pub async fn set_serving(&self, serving: bool) {
+        let status = if serving {
+            tonic_health::ServingStatus::Serving
+        } else {
+            tonic_health::ServingStatus::NotServing
+        };
+        for service in ["", "tether.v1.IntegrationService", "tether.v1.CompanyService", "tether.v1.GroupService"] {
+            self.reporter.set_service_status(service, status).await;
+        }
+    }
+}
+
+/// Serves until told to stop, then lets requests under way end.
+///
+/// # Errors
+/// The certificate cannot be used, or the listener fails.
+pub async fn serve(
+    listener: TcpListener,
+    services: Services,
+    verifier: Arc<ArcSwap<Verifier>>,
+    health: Health,
+    tls: Option<config::Tls>,
+    stop: CancellationToken,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let mut server = Server::builder()
+        .http2_keepalive_interval(Some(Duration::from_secs(60)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(20)))
+        .max_concurrent_streams(256)
+        .http2_max_header_list_size(32 << 10);
+    if let Some(tls) = tls {
+        let certificate = config::read_file("tls.certificate", &tls.certificate)?;
+        let key = config::read_file("tls.key", &tls.key)?;
+        server = server.tls_config(ServerTlsConfig::new().identity(Identity::from_pem(certificate, key)))?;
+    }
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let limited = super::load::LoadLimit::new(MOST_REQUESTS);
+    server
+        .layer(GateLayer::new(verifier))
+        .layer(limited)
+        .add_service(HealthServer::new(health.service))
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?)
+        .add_service(
+            IntegrationServiceServer::new(Integrations(services.clone())).max_decoding_message_size(MOST_REQUEST_BYTES),
+        )
+        .add_service(
+            CompanyServiceServer::new(Companies(services.clone())).max_decoding_message_size(MOST_REQUEST_BYTES),
+        )
+        .add_service(GroupServiceServer::new(Groups(services)).max_decoding_message_size(MOST_REQUEST_BYTES))
+        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop.cancelled_owned())
+        .await?;
+    Ok(())
+}
+
+/// The answer to a request that is one too many.
+pub(super) fn overloaded() -> tonic::Status {
+    Error::new(Reason::Overloaded, format!("the server has {MOST_REQUESTS} requests under way, its most: try again"))
+        .detail(Detail::RetryAfter(Duration::from_secs(1)))
+        .into()
+}

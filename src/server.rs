@@ -1,0 +1,281 @@
+//! The running server: three listeners, the sync engine and the outbox, started together and drained in order.
+
+use crate::config::{self, Options};
+use crate::connectors::{self, Registry};
+use crate::grants::{Grants, seal::Sealer};
+use crate::grpc::server::{self as grpc, Health};
+use crate::service::{self, Services};
+use crate::store::{self, Store};
+use crate::tokens::{self, DevSigner, Verifier};
+use crate::{admin, identity, oauth_callback, sync, telemetry};
+use arc_swap::ArcSwap;
+use secrecy::{ExposeSecret as _, SecretString};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// What may go wrong at start or while serving.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// The groups that `--dev` knows from the start: (id, name).
+pub const DEV_GROUPS: &[(&str, &str)] = &[("acme", "Acme Research"), ("globex", "Globex Partners")];
+const DEV_SEALING_KEY_FILE: &str = "dev-sealing.key";
+
+/// A running server.
+pub struct Running {
+    /// Where gRPC is.
+    pub grpc: SocketAddr,
+    /// Where the callback page is.
+    pub callback: SocketAddr,
+    /// Where metrics are.
+    pub admin: SocketAddr,
+    /// Signs tokens, with `--dev`.
+    pub signer: Option<DevSigner>,
+    health: Health,
+    registry: Registry,
+    verifier: Arc<ArcSwap<Verifier>>,
+    options: Options,
+    engine: sync::Engine,
+    listeners: JoinSet<Result<(), Failure>>,
+    /// Ends the listeners.
+    stop: CancellationToken,
+}
+
+/// Opens the database and brings it up to date.
+///
+/// # Errors
+/// The database does not answer, or its identity rules are of another version.
+pub async fn open_store(options: &Options) -> Result<Store, Failure> {
+    if options.database.url.is_none() {
+        std::fs::create_dir_all(&options.data_dir)?;
+    }
+    let mut of = store::Options::new(options.database_url().expose_secret());
+    if options.database.connections > 0 {
+        of.connections = options.database.connections;
+    }
+    let store = tokio::task::spawn_blocking(move || Store::open(&of)).await??;
+    for version in store.migrate().await? {
+        tracing::info!("migrated the database: {version}");
+    }
+    match store.meta_get("identity").await? {
+        None => store.meta_set("identity", identity::VERSION).await?,
+        Some(version) if version == identity::VERSION => {}
+        Some(version) => {
+            return Err(format!(
+                "the database's companies are identified by the rules {version}, this tether's are {}: run the version \
+                 that migrates them",
+                identity::VERSION
+            )
+            .into());
+        }
+    }
+    Ok(store)
+}
+
+/// The sealing keys that are configured; with `--dev` one is made in the data directory.
+///
+/// # Errors
+/// No key, or one that cannot be read.
+fn sealer(options: &Options) -> Result<Sealer, Failure> {
+    let mut keys: Vec<SecretString> = Vec::new();
+    if let Some(list) = &options.secrets.keys {
+        keys.extend(list.expose_secret().split(',').map(|key| key.trim().into()));
+    }
+    if let Some(path) = &options.secrets.keys_file {
+        let text = config::read_file("secrets.keys_file", path)?;
+        keys.extend(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(SecretString::from));
+    }
+    if keys.is_empty() && options.dev {
+        let path = options.data_dir.join(DEV_SEALING_KEY_FILE);
+        if !path.exists() {
+            tokens::write_private(&path, Sealer::generate_key().as_bytes())?;
+        }
+        keys.push(config::read_file("data_dir", &path)?.into());
+    }
+    Ok(Sealer::new(keys.iter().map(ExposeSecret::expose_secret))?)
+}
+
+fn verifier(options: &Options, signer: Option<&DevSigner>) -> Result<Verifier, Failure> {
+    if let Some(signer) = signer {
+        return Ok(Verifier::from_jwks(&signer.jwks(), tokens::DEV_ISSUER, tokens::DEV_AUDIENCE)?);
+    }
+    let path = options.auth.jwks_file.as_deref().ok_or("auth.jwks_file is not set")?;
+    let jwks = config::read_file("auth.jwks_file", path)?;
+    Ok(Verifier::from_jwks(&jwks, &options.auth.issuer, &options.auth.audience)?)
+}
+
+/// Finds and loads the connectors.
+///
+/// # Errors
+/// A file that a connector's settings name cannot be read.
+pub async fn open_registry(options: &Options) -> Result<Registry, Failure> {
+    let mut of = connectors::Options { folders: vec![options.connectors.dir.clone()], ..Default::default() };
+    for (name, given) in &options.connector {
+        if let Some(path) = &given.ca_file {
+            of.http.ca_pem.push_str(&config::read_file("connector.ca_file", path)?);
+        }
+        if !given.proxy_url.is_empty() {
+            of.http.proxy_url.clone_from(&given.proxy_url);
+        }
+        let settings = given.settings.iter();
+        let entry = connectors::ConnectorOptions {
+            settings: settings.map(|(key, value)| (key.clone(), value.expose_secret().to_owned())).collect(),
+            extra_allowed_hosts: given.allowed_hosts.clone(),
+            plain_http_hosts: given.plain_http_hosts.clone(),
+            // Until children carry connectors, the folder itself is the operator's word of trust.
+            trusted: true,
+        };
+        of.connectors.insert(name.clone(), entry);
+    }
+    Ok(of.build().await)
+}
+
+impl Running {
+    /// Starts everything.
+    ///
+    /// # Errors
+    /// A listener's address is taken, the database does not answer, a key is missing.
+    pub async fn start(options: Options) -> Result<Self, Failure> {
+        let metrics = telemetry::init_metrics()?;
+        let signer = if options.dev { Some(DevSigner::open(&options.data_dir, true)?) } else { None };
+        let verifier = Arc::new(ArcSwap::from_pointee(verifier(&options, signer.as_ref())?));
+        let sealer = sealer(&options)?;
+        let store = open_store(&options).await?;
+        let registry = open_registry(&options).await?;
+        let (grpc_listener, callback_listener, admin_listener) = (
+            TcpListener::bind(options.listen.grpc).await?,
+            TcpListener::bind(options.listen.callback).await?,
+            TcpListener::bind(options.listen.admin).await?,
+        );
+        let callback = callback_listener.local_addr()?;
+        let wake = Arc::new(Notify::new());
+        let grants = Grants::new(store.clone(), registry.clone(), sealer.clone());
+        let services = Services::new(
+            store.clone(),
+            registry.clone(),
+            grants.clone(),
+            sealer,
+            service_options(&options, callback),
+            Arc::clone(&wake),
+        );
+        if options.dev {
+            for (id, name) in DEV_GROUPS {
+                services.group_upsert(&id.parse()?, name).await.map_err(|error| error.to_string())?;
+            }
+        }
+        if store.backend() == "sqlite" {
+            // One process has the file: whatever was leased, its holder is gone.
+            store.sync_release_all(crate::time::now_us()).await?;
+        }
+        let engine = sync::Engine::start(
+            store,
+            registry.clone(),
+            grants.clone(),
+            sync::Options {
+                workers: options.sync.workers,
+                lease: Duration::from_secs(options.sync.lease_seconds),
+                poll: Duration::from_millis(options.sync.poll_milliseconds),
+            },
+            wake,
+        );
+        let (stop, health) = (CancellationToken::new(), Health::default());
+        let mut listeners = JoinSet::new();
+        let running = Self {
+            grpc: grpc_listener.local_addr()?,
+            callback,
+            admin: admin_listener.local_addr()?,
+            signer,
+            registry,
+            verifier: Arc::clone(&verifier),
+            engine,
+            stop: stop.clone(),
+            listeners: JoinSet::new(),
+            options,
+            health,
+        };
+        listeners.spawn(grpc::serve(
+            grpc_listener,
+            services.clone(),
+            verifier,
+            running.health.clone(),
+            running.options.tls.clone(),
+            stop.clone(),
+        ));
+        listeners.spawn(serve_http(callback_listener, oauth_callback::router(services), stop.clone()));
+        listeners.spawn(serve_http(admin_listener, admin::router(metrics), stop.clone()));
+        let outbox = stop.clone();
+        listeners.spawn(async move {
+            grants.run_outbox(outbox).await;
+            Ok(())
+        });
+        running.health.set_serving(true).await;
+        Ok(Self { listeners, ..running })
+    }
+
+    /// The connectors.
+    #[must_use]
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// What an operator may change while the server runs: connectors are looked for again, the JWKS is read again.
+    pub async fn reload(&self) {
+        self.registry.rescan().await;
+        match verifier(&self.options, self.signer.as_ref()) {
+            Ok(verifier) => self.verifier.store(Arc::new(verifier)),
+            Err(error) => tracing::error!("the JWKS stays as it was: {error}"),
+        }
+    }
+
+    /// Waits until a listener fails; never returns while all is well.
+    pub async fn failed(&mut self) -> Failure {
+        loop {
+            match self.listeners.join_next().await {
+                Some(Ok(Ok(()))) => {}
+                Some(Ok(Err(error))) => return error,
+                Some(Err(error)) => return error.into(),
+                None => return "every listener has ended".into(),
+            }
+        }
+    }
+
+    /// Drains: NOT_SERVING → stop leasing, running syncs give their lease back → requests under way end → close.
+    pub async fn stop(mut self) {
+        const PATIENCE: Duration = Duration::from_secs(20);
+        self.health.set_serving(false).await;
+        self.engine.stop().await;
+        self.stop.cancel();
+        let drained = async { while self.listeners.join_next().await.is_some() {} };
+        if tokio::time::timeout(PATIENCE, drained).await.is_err() {
+            tracing::warn!("requests were still under way after {PATIENCE:?}: closed");
+        }
+    }
+}
+
+fn service_options(options: &Options, callback: SocketAddr) -> service::Options {
+    let public = if options.public_url.is_empty() {
+        format!("http://{callback}")
+    } else {
+        options.public_url.trim_end_matches('/').to_owned()
+    };
+    let client_id = |of: &config::ConnectorOptions| of.settings.get("client_id").map(|id| id.expose_secret().to_owned());
+    service::Options {
+        callback_url: format!("{public}{}", oauth_callback::PATH),
+        redirect_uris: options.redirect_uris.clone(),
+        loopback_redirects: options.dev,
+        client_ids: options
+            .connector
+            .iter()
+            .filter_map(|(name, given)| Some((name.clone(), client_id(given)?)))
+            .collect(),
+    }
+}
+
+async fn serve_http(listener: TcpListener, router: axum::Router, stop: CancellationToken) -> Result<(), Failure> {
+    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await?;
+    Ok(())
+}
