@@ -104,7 +104,7 @@ uuid_id! {
 new_id!(IntegrationId, SyncId, GrantId, OutboxId);
 
 /// The space of company ids; never changes.
-const COMPANY_SPACE: Uuid = Uuid::from_u128(0x6b1d_5c3e_9a40_5f0e_8d2b_7e7468657221);
+const COMPANY_SPACE: Uuid = Uuid::from_u128(0x6b1d_5c3e_9a40_5f0e_8d2b_7e74_6865_7221);
 
 impl CompanyId {
     /// The company that owns this registrable domain (lower case, without a trailing point).
@@ -218,7 +218,10 @@ mod tests {
 
     #[test]
     fn company_ids_never_change() {
-        assert_eq!(CompanyId::of_domain("acme.com").to_string(), "06ee95e7-1595-5c15-be50-c41436f8c189");
+        assert_eq!(
+            CompanyId::of_domain("acme.com").to_string(),
+            "06ee95e7-1595-5c15-be50-c41436f8c189"
+        );
         assert_eq!(
             CompanyId::of_record("salesforce", "00D", "001").to_string(),
             "3880b344-c36c-5510-a801-01fdca17c7a5"

@@ -424,7 +424,7 @@ fn count_all(conn: &mut Conn, group_id: &GroupId, sources: &[IntegrationId]) -> 
         #[diesel(sql_type = sql_types::BigInt)]
         n: i64,
     }
-    // One bound text on both databases; ids hold no commas.
+    // One bound text on both databases; ids hold no commas. SQLite numbers $ parameters in the order they come in.
     let mut list = String::new();
     for source in sources {
         if !list.is_empty() {
@@ -433,18 +433,18 @@ fn count_all(conn: &mut Conn, group_id: &GroupId, sources: &[IntegrationId]) -> 
         list.push_str(source.as_str());
     }
     const SQLITE: &str = "SELECT count(*) AS n FROM (SELECT company_id FROM record WHERE integration_id IN \
-        (SELECT value FROM json_each('[\"' || replace($2, ',', '\",\"') || '\"]')) AND company_id IS NOT NULL \
-        AND delete_us IS NULL UNION SELECT company_id FROM tracked_company WHERE group_id = $1) c";
+        (SELECT value FROM json_each('[\"' || replace($1, ',', '\",\"') || '\"]')) AND company_id IS NOT NULL \
+        AND delete_us IS NULL UNION SELECT company_id FROM tracked_company WHERE group_id = $2) c";
     const POSTGRES: &str = "SELECT count(*) AS n FROM (SELECT company_id FROM record WHERE integration_id = \
-        ANY (string_to_array($2, ',')) AND company_id IS NOT NULL AND delete_us IS NULL \
-        UNION SELECT company_id FROM tracked_company WHERE group_id = $1) c";
+        ANY (string_to_array($1, ',')) AND company_id IS NOT NULL AND delete_us IS NULL \
+        UNION SELECT company_id FROM tracked_company WHERE group_id = $2) c";
     let sql = match conn {
         Conn::Sqlite(_) => SQLITE,
         Conn::Postgres(_) => POSTGRES,
     };
     let count: Count = diesel::sql_query(sql)
-        .bind::<sql_types::Text, _>(group_id.as_str())
         .bind::<sql_types::Text, _>(list)
+        .bind::<sql_types::Text, _>(group_id.as_str())
         .get_result(conn)?;
     Ok(count.n)
 }

@@ -216,7 +216,7 @@ impl Store {
         .await
     }
 
-    /// Seals the same credentials anew (a new key, or [`grant_put`](Self::grant_put) left them without context).
+    /// Stores the same credentials sealed anew, with another key.
     /// False if they were changed in between.
     pub async fn grant_reseal(
         &self,

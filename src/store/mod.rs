@@ -110,9 +110,9 @@ impl Store {
         self.inner.migrate().await
     }
 
-    /// The versions of the migrations that have not been applied.
+    /// The versions of the migrations that have not been applied. Makes the table that remembers them, if need be.
     pub async fn pending_migrations(&self) -> Result<Vec<String>, Error> {
-        self.read(migrate::pending).await
+        self.write(migrate::pending).await
     }
 
     /// Whether the database answers.

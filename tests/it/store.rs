@@ -1,0 +1,271 @@
+//! The contract of the store, on both databases.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
+
+use std::{ops::Deref, time::Duration};
+
+use tether::{domain::*, store::*};
+
+mod company;
+mod integration;
+mod record;
+mod schema;
+mod small;
+mod sync;
+
+/// A store with what it stands on.
+pub(crate) struct Fixture {
+    store: Store,
+    _base: Base,
+}
+
+enum Base {
+    Sqlite {
+        _folder: tempfile::TempDir,
+    },
+    Postgres {
+        _database: crate::support::postgres::Database,
+    },
+}
+
+impl Deref for Fixture {
+    type Target = Store;
+
+    fn deref(&self) -> &Store {
+        &self.store
+    }
+}
+
+impl Fixture {
+    pub(crate) async fn sqlite() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", folder.path().join("tether.db").display());
+        let store = Store::open(&Options {
+            connections: 4,
+            ..Options::new(url)
+        })
+        .unwrap();
+        store.migrate().await.unwrap();
+        Self {
+            store,
+            _base: Base::Sqlite { _folder: folder },
+        }
+    }
+
+    pub(crate) async fn postgres() -> Self {
+        let database = tokio::task::spawn_blocking(crate::support::postgres::database)
+            .await
+            .unwrap();
+        let store = Store::open(&Options {
+            connections: 8,
+            connection_timeout: Duration::from_secs(30),
+            ..Options::new(&database.url)
+        })
+        .unwrap();
+        Self {
+            store,
+            _base: Base::Postgres { _database: database },
+        }
+    }
+}
+
+/// Makes each test one on SQLite and one on PostgreSQL.
+macro_rules! both {
+    ($($(#[$meta:meta])* async fn $name:ident($store:ident) $body:block)+) => {$(
+        $(#[$meta])*
+        mod $name {
+            #[allow(unused_imports)]
+            use super::*;
+
+            async fn test($store: &crate::store::Fixture) $body
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn sqlite() {
+                test(&crate::store::Fixture::sqlite().await).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn postgres() {
+                test(&crate::store::Fixture::postgres().await).await;
+            }
+        }
+    )+};
+}
+use both;
+
+/// A minute, in microseconds.
+const MINUTE: Micros = 60_000_000;
+/// When the tests begin.
+const NOW: Micros = 1_800_000_000_000_000;
+
+fn group_id(text: &str) -> GroupId {
+    text.parse().unwrap()
+}
+
+/// A group that may use the connector.
+async fn group(store: &Store, id: &str) -> GroupId {
+    let id = group_id(id);
+    store.group_upsert(&id, &id.to_string(), NOW).await.unwrap();
+    store.enablement_set(enablement(&id, true)).await.unwrap();
+    id
+}
+
+fn enablement(group_id: &GroupId, enabled: bool) -> Enablement {
+    Enablement {
+        group_id: group_id.clone(),
+        connector: "salesforce".to_owned(),
+        enabled,
+        update_us: NOW,
+        update_by: "ada".to_owned(),
+    }
+}
+
+fn new_integration(group_id: &GroupId, name: &str) -> NewIntegration {
+    NewIntegration {
+        group_id: group_id.clone(),
+        connector: "salesforce".to_owned(),
+        display_name: name.to_owned(),
+        settings: r#"{"domain":"acme"}"#.to_owned(),
+        create_by: "ada".to_owned(),
+        now_us: NOW,
+        expire_us: NOW + 30 * 24 * 60 * MINUTE,
+    }
+}
+
+fn new_grant(organization: &str, user: &str, sealed: &[u8]) -> NewGrant {
+    NewGrant {
+        connector: "salesforce".to_owned(),
+        auth_kind: AuthKind::AuthorizationCode,
+        client_id: "client".to_owned(),
+        organization_id: organization.to_owned(),
+        user_id: user.to_owned(),
+        organization_name: "Acme".to_owned(),
+        username: format!("{user}@acme.com"),
+        user_display_name: user.to_owned(),
+        base_url: "https://acme.my.salesforce.com".to_owned(),
+        sealed: sealed.to_vec(),
+        key_id: "k1".to_owned(),
+        refreshable: true,
+    }
+}
+
+async fn log_in(store: &Store, id: IntegrationId, user: &str) -> Attached {
+    let grant = store
+        .grant_put(new_grant("00D", user, b"token"), NOW)
+        .await
+        .unwrap()
+        .grant;
+    attach(store, id, grant.id).await.unwrap()
+}
+
+async fn attach(store: &Store, id: IntegrationId, grant_id: GrantId) -> Result<Attached, Error> {
+    store
+        .integration_attach_grant(AttachGrant {
+            id,
+            grant_id,
+            account_limit: 5,
+            now_us: NOW,
+        })
+        .await
+}
+
+fn activate(id: IntegrationId) -> Activate {
+    Activate {
+        id,
+        revision: None,
+        account_limit: 5,
+        company_records: Some(3),
+        by: "ada".to_owned(),
+        now_us: NOW,
+    }
+}
+
+/// A saved integration of its own account, with its first sync queued.
+async fn active(store: &Store, group_id: &GroupId, name: &str) -> Integration {
+    let draft = store
+        .integration_create(new_integration(group_id, name))
+        .await
+        .unwrap();
+    log_in(store, draft.id, &slug(name)).await;
+    store.integration_activate(activate(draft.id)).await.unwrap().0
+}
+
+fn field(object: &str, key: &str) -> Field {
+    Field {
+        integration_id: IntegrationId::from_uuid(uuid::Uuid::nil()),
+        object: object.to_owned(),
+        key: key.to_owned(),
+        label: key.to_owned(),
+        field_type: FieldType::Text,
+        describe: "{}".to_owned(),
+        position: 0,
+        missing_us: None,
+    }
+}
+
+fn row(id: &str, hash: i64, modified_us: Micros) -> RecordRow {
+    RecordRow {
+        external_id: id.to_owned(),
+        company_id: None,
+        name: format!("Name {id}"),
+        homepage: None,
+        payload: format!(r#"{{"Hash":{hash}}}"#),
+        hash,
+        modified_us,
+        read_us: 0,
+        deleted: false,
+        merged_into: None,
+        parents: Vec::new(),
+    }
+}
+
+fn batch(object: &str, read_us: Micros, rows: Vec<RecordRow>) -> RecordBatch {
+    RecordBatch {
+        object: object.to_owned(),
+        rows,
+        covers: None,
+        read_us,
+    }
+}
+
+fn commit(sync: &Sync, batches: Vec<RecordBatch>) -> SyncCommit {
+    SyncCommit {
+        sync_id: sync.id,
+        fence: sync.fence,
+        integration_id: sync.integration_id,
+        generation: sync.generation,
+        batches,
+        checkpoint: Some(b"checkpoint".to_vec()),
+        objects: Vec::new(),
+        bytes: 10,
+        api_calls: 1,
+        missing_fields: Vec::new(),
+        field_types: Vec::new(),
+        lease_until_us: NOW + 5 * MINUTE,
+        now_us: NOW,
+    }
+}
+
+fn refresh(of: &Integration, read_us: Micros, batches: Vec<RecordBatch>) -> Refresh {
+    Refresh {
+        integration_id: of.id,
+        generation: of.generation,
+        batches,
+        complete: Vec::new(),
+        read_us,
+        now_us: read_us,
+    }
+}
+
+/// Runs many at once, each in a task of its own.
+async fn futures<T, F>(count: usize, make: impl Fn(usize) -> F) -> Vec<T>
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
+    let tasks: Vec<_> = (0..count).map(|i| tokio::spawn(make(i))).collect();
+    let mut done = Vec::new();
+    for task in tasks {
+        done.push(task.await.unwrap());
+    }
+    done
+}

@@ -1,0 +1,153 @@
+//! All Companies and Tracked Companies against a naive model.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rand::{Rng, SeedableRng, rngs::StdRng};
+
+use super::*;
+
+fn company(id: &str, name: &str, of: CompanyId) -> RecordRow {
+    RecordRow {
+        name: name.to_owned(),
+        company_id: Some(of),
+        homepage: Some(format!("{id}.com")),
+        ..row(id, 1, 1)
+    }
+}
+
+fn track(company_id: CompanyId, name: &str) -> Track {
+    Track {
+        company_id,
+        name: name.to_owned(),
+        homepage: String::new(),
+    }
+}
+
+async fn walk(
+    store: &Store,
+    g: &GroupId,
+    sources: &[IntegrationId],
+    limit: usize,
+    tracked: bool,
+) -> Vec<Company> {
+    let mut all: Vec<Company> = Vec::new();
+    loop {
+        let after = all.last().map(Company::key);
+        let page = if tracked {
+            store
+                .company_list_tracked(g, sources.to_vec(), after, limit)
+                .await
+                .unwrap()
+        } else {
+            store
+                .company_list_all(g, sources.to_vec(), after, limit)
+                .await
+                .unwrap()
+        };
+        let full = page.len() == limit;
+        all.extend(page);
+        if !full {
+            return all;
+        }
+    }
+}
+
+both! {
+    async fn the_first_source_names_a_company(store) {
+        let g = group(store, "g").await;
+        let one = active(store, &g, "One").await;
+        let two = active(store, &g, "Two").await;
+        let [a, b, c] = ["a", "b", "c"].map(CompanyId::of_domain);
+        store.record_refresh(refresh(&one, 1, vec![batch("Account", 1, vec![company("2", "Zeta", a), company("1", "Alpha", a)])])).await.unwrap();
+        store.record_refresh(refresh(&two, 1, vec![batch("Account", 1, vec![company("1", "Beta", a), company("2", "Gamma", b)])])).await.unwrap();
+        store.company_track(&g, vec![track(b, "Mine"), track(c, "Only mine")], "ada", NOW).await.unwrap();
+        let names = |list: &[Company]| list.iter().map(|c| c.name.clone()).collect::<Vec<_>>();
+        let all = walk(store, &g, &[one.id, two.id], 10, false).await;
+        assert_eq!(names(&all), ["Alpha", "Gamma", "Only mine"]);
+        assert_eq!(all[0].sources, [one.id, two.id]);
+        assert_eq!((all[0].homepage.as_deref(), all[0].tracked, all[1].tracked), (Some("1.com"), false, true));
+        assert!(all[2].sources.is_empty());
+        assert_eq!(names(&walk(store, &g, &[two.id, one.id], 10, false).await), ["Beta", "Gamma", "Only mine"]);
+        let tracked = walk(store, &g, &[one.id, two.id], 1, true).await;
+        assert_eq!(names(&tracked), ["Mine", "Only mine"]);
+        assert_eq!(tracked[0].sources, [two.id]);
+        assert_eq!(store.company_count_all(&g, vec![one.id, two.id]).await.unwrap(), 3);
+        assert_eq!(store.company_count_all(&g, vec![]).await.unwrap(), 2);
+        assert_eq!(store.company_count_tracked(&g).await.unwrap(), 2);
+        store.company_track(&g, vec![track(c, "Renamed")], "ada", NOW).await.unwrap();
+        assert_eq!(store.company_get(&g, vec![], c).await.unwrap().unwrap().name, "Renamed");
+        assert_eq!(store.company_untrack(&g, vec![b, c]).await.unwrap(), 2);
+        assert_eq!(store.company_get(&g, vec![one.id], c).await.unwrap(), None);
+        assert_eq!(store.company_get(&g, vec![one.id], b).await.unwrap(), None);
+        assert_eq!(store.company_get_many(&g, vec![two.id], vec![a, b, c]).await.unwrap().len(), 2);
+        // What is gone from a source is gone from the list.
+        let gone = RecordRow { deleted: true, ..row("1", 0, 9) };
+        store.record_refresh(refresh(&one, 9, vec![batch("Account", 9, vec![gone])])).await.unwrap();
+        assert_eq!(names(&walk(store, &g, &[one.id, two.id], 10, false).await), ["Gamma", "Zeta"]);
+    }
+
+    async fn pages_agree_with_a_naive_model(store) {
+        let mut random = StdRng::seed_from_u64(7);
+        let g = group(store, "g").await;
+        let mut sources = Vec::new();
+        for i in 0..4 {
+            sources.push(active(store, &g, &format!("S{i}")).await);
+        }
+        // Few names and many companies in common, so that every kind of tie comes up.
+        let mut held: Vec<BTreeMap<String, (String, CompanyId)>> = vec![BTreeMap::new(); 4];
+        for (source, held) in sources.iter().zip(&mut held) {
+            let mut rows = Vec::new();
+            for id in 0..random.random_range(150..260) {
+                let of = CompanyId::of_domain(&random.random_range(0..220).to_string());
+                let name = format!("N{}", random.random_range(0..60));
+                rows.push(company(&format!("{id:03}"), &name, of));
+                held.insert(format!("{id:03}"), (name, of));
+            }
+            store.record_refresh(refresh(source, 1, vec![batch("Account", 1, rows)])).await.unwrap();
+        }
+        let mut tracked = BTreeMap::new();
+        for _ in 0..120 {
+            let of = CompanyId::of_domain(&random.random_range(0..300).to_string());
+            tracked.insert(of, format!("N{}", random.random_range(0..60)));
+        }
+        let rows = tracked.iter().map(|(of, name)| track(*of, name)).collect();
+        store.company_track(&g, rows, "ada", NOW).await.unwrap();
+
+        for order in [vec![0, 1, 2, 3], vec![3, 1], vec![2], vec![]] {
+            let ids: Vec<IntegrationId> = order.iter().map(|i| sources[*i].id).collect();
+            let mut expected: BTreeMap<CompanyId, (String, Vec<IntegrationId>)> = BTreeMap::new();
+            for i in &order {
+                let by_name: BTreeSet<(String, &String, CompanyId)> =
+                    held[*i].iter().map(|(id, (name, of))| (name_key(name), id, *of)).collect();
+                for (name, _, of) in by_name {
+                    let entry = expected.entry(of).or_insert_with(|| (name, Vec::new()));
+                    if entry.1.last() != Some(&sources[*i].id) {
+                        entry.1.push(sources[*i].id);
+                    }
+                }
+            }
+            for (of, name) in &tracked {
+                expected.entry(*of).or_insert_with(|| (name_key(name), Vec::new()));
+            }
+            let mut expected: Vec<(String, CompanyId, Vec<IntegrationId>, bool)> = expected
+                .into_iter()
+                .map(|(of, (name, sources))| (name, of, sources, tracked.contains_key(&of)))
+                .collect();
+            expected.sort();
+            for limit in [1, 7, 50, 1000] {
+                let found: Vec<_> = walk(store, &g, &ids, limit, false)
+                    .await
+                    .into_iter()
+                    .map(|c| (c.name_key, c.company_id, c.sources, c.tracked))
+                    .collect();
+                assert_eq!(found, expected, "{order:?} by {limit}");
+            }
+            assert_eq!(store.company_count_all(&g, ids.clone()).await.unwrap(), expected.len() as i64);
+            let mut own: Vec<_> = tracked.iter().map(|(of, name)| (name_key(name), *of)).collect();
+            own.sort();
+            let found: Vec<_> =
+                walk(store, &g, &ids, 13, true).await.into_iter().map(|c| (c.name_key, c.company_id)).collect();
+            assert_eq!(found, own);
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! schema.rs against what the migrations make.
+
+use std::collections::BTreeMap;
+
+use diesel::{QueryableByName, RunQueryDsl, sql_query, sql_types::Text};
+
+use super::*;
+
+#[derive(QueryableByName)]
+struct Column {
+    #[diesel(sql_type = Text)]
+    table_name: String,
+    #[diesel(sql_type = Text)]
+    column_name: String,
+    #[diesel(sql_type = Text)]
+    type_name: String,
+    #[diesel(sql_type = Text)]
+    nullable: String,
+}
+
+type Tables = BTreeMap<String, Vec<(String, String)>>;
+
+/// What schema.rs says, in the words of diesel.
+fn declared() -> Tables {
+    let mut tables = Tables::new();
+    let mut table = String::new();
+    for line in include_str!("../../../src/store/schema.rs").lines() {
+        let line = line.trim();
+        if let Some((name, _)) = line.split_once(" (").filter(|_| line.ends_with(") {")) {
+            table = name.to_owned();
+        } else if let Some((column, ty)) = line.trim_end_matches(',').split_once(" -> ") {
+            tables
+                .entry(table.clone())
+                .or_default()
+                .push((column.to_owned(), ty.to_owned()));
+        }
+    }
+    assert!(tables.len() >= 15, "schema.rs was not understood: {tables:?}");
+    tables
+}
+
+fn found(columns: Vec<Column>) -> Tables {
+    let mut tables = Tables::new();
+    for column in columns {
+        let ty = match column.type_name.to_lowercase().as_str() {
+            "text" => "Text",
+            "bigint" => "BigInt",
+            "blob" | "bytea" => "Binary",
+            "boolean" => "Bool",
+            other => panic!("{}.{} is {other}", column.table_name, column.column_name),
+        };
+        let ty = if column.nullable == "YES" {
+            format!("Nullable<{ty}>")
+        } else {
+            ty.to_owned()
+        };
+        tables
+            .entry(column.table_name)
+            .or_default()
+            .push((column.column_name, ty));
+    }
+    tables
+}
+
+#[tokio::test]
+async fn sqlite_is_as_declared() {
+    use diesel::Connection;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tether.db").display().to_string();
+    let store = Store::open(&Options::new(format!("sqlite:{path}"))).unwrap();
+    assert_eq!(store.pending_migrations().await.unwrap().len(), 1);
+    assert_eq!(store.migrate().await.unwrap().len(), 1);
+    assert_eq!(store.migrate().await.unwrap().len(), 0);
+    assert_eq!(store.pending_migrations().await.unwrap().len(), 0);
+    let mut conn = diesel::SqliteConnection::establish(&path).unwrap();
+    let columns = sql_query(
+        "SELECT t.name AS table_name, c.name AS column_name, c.type AS type_name, \
+         CASE c.\"notnull\" WHEN 0 THEN 'YES' ELSE 'NO' END AS nullable \
+         FROM sqlite_schema t JOIN pragma_table_info(t.name) c \
+         WHERE t.type = 'table' AND t.name NOT LIKE 'sqlite%' AND t.name NOT LIKE '\\_\\_%' ESCAPE '\\' \
+         ORDER BY t.name, c.cid",
+    )
+    .load(&mut conn)
+    .unwrap();
+    assert_eq!(found(columns), declared());
+}
+
+#[tokio::test]
+async fn postgres_is_as_declared() {
+    use diesel::Connection;
+    let store = Fixture::postgres().await;
+    assert_eq!(store.pending_migrations().await.unwrap().len(), 0);
+    let Base::Postgres { _database } = &store._base else {
+        unreachable!()
+    };
+    let mut conn = diesel::PgConnection::establish(&_database.url).unwrap();
+    let columns = sql_query(
+        "SELECT table_name::text, column_name::text, data_type::text AS type_name, is_nullable::text AS nullable \
+         FROM information_schema.columns WHERE table_schema = 'public' AND table_name NOT LIKE '\\_\\_%' \
+         ORDER BY table_name, ordinal_position",
+    )
+    .load(&mut conn)
+    .unwrap();
+    assert_eq!(found(columns), declared());
+}
+
+#[tokio::test]
+async fn replicas_migrate_one_at_a_time() {
+    let store = Fixture::postgres().await;
+    let Base::Postgres { _database } = &store._base else {
+        unreachable!()
+    };
+    let other = Store::open(&Options::new(&_database.url)).unwrap();
+    let (a, b) = tokio::join!(store.migrate(), other.migrate());
+    assert_eq!((a.unwrap().len(), b.unwrap().len()), (0, 0));
+}
+
+#[tokio::test]
+async fn wrong_addresses_are_explained() {
+    for (url, word) in [
+        ("mysql://x", "sqlite:"),
+        ("sqlite:", "path"),
+        ("sqlite::memory:", "path"),
+        ("postgres://h/d?sslmode=require", "TLS"),
+        ("postgres://h/d?a=b&sslmode=verify-full", "TLS"),
+        ("sqlite:/nowhere/at/all/x.db", "/nowhere/at/all/x.db"),
+    ] {
+        let error = Store::open(&Options::new(url)).unwrap_err().to_string();
+        assert!(error.contains(word), "{url}: {error}");
+    }
+    let error = Store::open(&Options::new("postgres://u:secret@127.0.0.1:1/d"))
+        .unwrap_err()
+        .to_string();
+    assert!(!error.contains("secret"), "{error}");
+}
+
+#[tokio::test]
+async fn sqlite_files_survive_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", folder.path().join("tether.db").display());
+    let store = Store::open(&Options::new(&url)).unwrap();
+    store.migrate().await.unwrap();
+    store.meta_set("a", "b").await.unwrap();
+    drop(store);
+    let store = Store::open(&Options::new(&url)).unwrap();
+    assert_eq!(store.meta_get("a").await.unwrap().as_deref(), Some("b"));
+}

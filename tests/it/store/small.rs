@@ -1,0 +1,175 @@
+//! Groups, enablements, request ids, the outbox, logins and grants.
+
+use super::*;
+
+both! {
+    async fn groups_connect_with_each_other(store) {
+        let [a, b, c] = ["a", "b", "c"].map(group_id);
+        for id in [&a, &b, &c] {
+            store.group_upsert(id, "old", NOW).await.unwrap();
+        }
+        let renamed = store.group_upsert(&b, "new", NOW + 1).await.unwrap();
+        assert_eq!((renamed.display_name.as_str(), renamed.create_us, renamed.update_us), ("new", NOW, NOW + 1));
+        assert!(store.group_connect(&b, &a, NOW).await.unwrap());
+        assert!(!store.group_connect(&a, &b, NOW).await.unwrap());
+        assert!(store.group_connect(&b, &c, NOW).await.unwrap());
+        assert!(store.group_connected(&a, &b).await.unwrap() && !store.group_connected(&a, &c).await.unwrap());
+        let ids: Vec<_> = store.group_connections(&b).await.unwrap().into_iter().map(|g| g.id).collect();
+        assert_eq!(ids, [a.clone(), c.clone()]);
+        assert!(store.group_disconnect(&a, &b).await.unwrap() && !store.group_disconnect(&a, &b).await.unwrap());
+        assert!(store.group_connect(&a, &group_id("nobody"), NOW).await.unwrap_err().is_not_found());
+        assert!(store.group_connect(&a, &a, NOW).await.unwrap_err().is_conflict(Conflict::State));
+        let page = store.group_list(Some(&a), 1).await.unwrap();
+        assert_eq!(page[0].id, b);
+        assert_eq!(store.group_get_many(vec![a.clone(), c, group_id("x")]).await.unwrap().len(), 2);
+        store.group_delete(&b).await.unwrap();
+        assert!(store.group_get(&b).await.unwrap_err().is_not_found());
+        active(store, &group(store, "busy").await, "One").await;
+        assert!(store.group_delete(&group_id("busy")).await.unwrap_err().is_conflict(Conflict::InUse));
+    }
+
+    async fn connectors_are_enabled_per_group(store) {
+        let g = group(store, "g").await;
+        assert!(store.enablement_get(&g, "salesforce").await.unwrap().unwrap().enabled);
+        store.enablement_set(enablement(&g, false)).await.unwrap();
+        assert_eq!(store.enablement_list(&g).await.unwrap(), [enablement(&g, false)]);
+        assert_eq!(store.enablement_get(&g, "hubspot").await.unwrap(), None);
+        assert!(store.enablement_set(enablement(&group_id("none"), true)).await.unwrap_err().is_not_found());
+    }
+
+    async fn a_request_id_stands_for_one_request(store) {
+        let g = group_id("g");
+        let say = |id: &'static str, print: &'static str, result: &'static str| {
+            let g = g.clone();
+            async move { store.request_remember(&g, "Create", id, print, result, NOW).await }
+        };
+        assert_eq!(say("1", "p", "integrations/x").await.unwrap(), Remembered::New);
+        assert_eq!(say("1", "p", "integrations/y").await.unwrap(), Remembered::Before("integrations/x".to_owned()));
+        assert!(say("1", "q", "integrations/y").await.unwrap_err().is_conflict(Conflict::Request));
+        assert_eq!(store.request_get(&g, "Create", "1", "p").await.unwrap().as_deref(), Some("integrations/x"));
+        assert_eq!(store.request_get(&g, "Sync", "1", "p").await.unwrap(), None);
+        assert_eq!(store.request_purge(NOW).await.unwrap(), 0);
+        assert_eq!(store.request_purge(NOW + 1).await.unwrap(), 1);
+    }
+
+    async fn the_outbox_keeps_what_was_not_told(store) {
+        let new = NewOutbox {
+            kind: OutboxKind::Revoke,
+            subject: "grant".to_owned(),
+            detail: "{}".to_owned(),
+            sealed: b"secret".to_vec(),
+            key_id: "k1".to_owned(),
+        };
+        let id = store.outbox_add(new, NOW).await.unwrap();
+        assert!(store.outbox_lease_due("w1", NOW - 1, NOW).await.unwrap().is_none());
+        let taken = store.outbox_lease_due("w1", NOW, NOW + MINUTE).await.unwrap().unwrap();
+        assert_eq!((taken.id, taken.attempt, taken.sealed.as_slice()), (id, 1, b"secret".as_slice()));
+        assert!(store.outbox_lease_due("w2", NOW + 1, NOW + MINUTE).await.unwrap().is_none());
+        // Its lease ends: another worker takes it, and the first has no say any more.
+        let again = store.outbox_lease_due("w2", NOW + MINUTE, NOW + 2 * MINUTE).await.unwrap().unwrap();
+        assert_eq!(again.attempt, 2);
+        assert!(!store.outbox_done(id, "w1", NOW).await.unwrap());
+        assert!(store.outbox_retry(id, "w2", NOW + 9 * MINUTE, "no answer").await.unwrap());
+        assert!(store.outbox_lease_due("w2", NOW + 8 * MINUTE, NOW).await.unwrap().is_none());
+        store.outbox_lease_due("w2", NOW + 9 * MINUTE, NOW + 10 * MINUTE).await.unwrap().unwrap();
+        assert!(store.outbox_done(id, "w2", NOW + 9 * MINUTE).await.unwrap());
+        let done = store.outbox_get(id).await.unwrap().unwrap();
+        assert!(done.sealed.is_empty() && done.done_us.is_some());
+        assert_eq!(store.outbox_purge(NOW + 10 * MINUTE).await.unwrap(), 1);
+    }
+
+    async fn a_login_is_used_once(store) {
+        let g = group(store, "g").await;
+        let draft = store.integration_create(new_integration(&g, "One")).await.unwrap();
+        let hash: AuthorizationHash = "ab".repeat(32).parse().unwrap();
+        let new = NewAuthorization {
+            state_hash: hash.clone(),
+            integration_id: draft.id,
+            group_id: g,
+            create_by: "ada".to_owned(),
+            sealed: b"verifier".to_vec(),
+            key_id: "k1".to_owned(),
+            redirect_uri: "https://x/callback".to_owned(),
+            landing: Landing::Tether,
+            create_us: NOW,
+            expire_us: NOW + 10 * MINUTE,
+        };
+        store.authorization_create(new.clone()).await.unwrap();
+        assert!(store.authorization_use(&hash, NOW + 10 * MINUTE).await.unwrap_err().is_not_found());
+        let kept = store.authorization_callback(&hash, b"code".to_vec(), NOW).await.unwrap();
+        assert_eq!(kept.callback.as_deref(), Some(b"code".as_slice()));
+        assert!(store.authorization_callback(&hash, b"other".to_vec(), NOW).await.unwrap_err().is_not_found());
+        // Many at once: one wins.
+        let uses = futures(20, |_| {
+            let (store, hash) = (Store::clone(store), hash.clone());
+            async move { store.authorization_use(&hash, NOW).await }
+        })
+        .await;
+        let won: Vec<_> = uses.into_iter().filter_map(Result::ok).collect();
+        assert_eq!(won.len(), 1);
+        assert_eq!(won[0].sealed, b"verifier");
+        assert_eq!(won[0].callback.as_deref(), Some(b"code".as_slice()));
+        assert!(store.authorization_get(&hash, NOW).await.unwrap_err().is_not_found());
+        // A new login ends the one before it.
+        store.authorization_create(NewAuthorization { state_hash: "cd".repeat(32).parse().unwrap(), ..new.clone() }).await.unwrap();
+        store.authorization_create(NewAuthorization { state_hash: "ef".repeat(32).parse().unwrap(), ..new }).await.unwrap();
+        assert!(store.authorization_get(&"cd".repeat(32).parse().unwrap(), NOW).await.is_err());
+        assert_eq!(store.authorization_purge(NOW + 11 * MINUTE).await.unwrap(), 1);
+    }
+
+    async fn a_new_login_replaces_the_token_of_the_same_account(store) {
+        let first = store.grant_put(new_grant("00D", "u", b"t1"), NOW).await.unwrap();
+        assert!(first.stored && first.replaced.is_none());
+        let second = store.grant_put(new_grant("00D", "u", b"t2"), NOW).await.unwrap();
+        assert_eq!((second.grant.id, second.grant.generation), (first.grant.id, 2));
+        assert_eq!(second.replaced, Some((b"t1".to_vec(), "k1".to_owned())));
+        // One without a refresh token never replaces a live one with.
+        let poor = NewGrant { refreshable: false, ..new_grant("00D", "u", b"t3") };
+        let kept = store.grant_put(poor.clone(), NOW).await.unwrap();
+        assert!(!kept.stored);
+        assert_eq!(store.grant_get(first.grant.id).await.unwrap().sealed, b"t2");
+        store.grant_revoked(first.grant.id, 2, "REVOKED", "gone", NOW).await.unwrap();
+        let revived = store.grant_put(poor, NOW).await.unwrap();
+        assert!(revived.stored && revived.replaced.is_none());
+        assert_eq!(revived.grant.state, GrantState::Live);
+        assert_eq!(store.grant_get(first.grant.id).await.unwrap(), revived.grant);
+        // Another client of the same user is another grant.
+        let other = NewGrant { client_id: "other".to_owned(), ..new_grant("00D", "u", b"t4") };
+        assert_ne!(store.grant_put(other, NOW).await.unwrap().grant.id, first.grant.id);
+    }
+
+    async fn one_at_a_time_refreshes(store) {
+        let id = store.grant_put(new_grant("00D", "u", b"t1"), NOW).await.unwrap().grant.id;
+        let leases = futures(10, |i| {
+            let store = Store::clone(store);
+            async move { store.grant_lease(id, &format!("w{i}"), NOW, NOW + MINUTE).await.unwrap() }
+        })
+        .await;
+        let won: Vec<Grant> = leases.into_iter().flatten().collect();
+        assert_eq!(won.len(), 1);
+        let owner = won[0].lease_owner.clone().unwrap();
+        let put = |owner: String, generation: i64| async move {
+            store.grant_store(id, generation, &owner, b"t2".to_vec(), "k2", "https://y", NOW).await
+        };
+        assert!(put("thief".to_owned(), 1).await.unwrap_err().is_conflict(Conflict::Generation));
+        assert!(put(owner.clone(), 0).await.unwrap_err().is_conflict(Conflict::Generation));
+        assert_eq!(put(owner.clone(), 1).await.unwrap().generation, 2);
+        assert!(put(owner, 2).await.unwrap_err().is_conflict(Conflict::Generation));
+        // A new login in the middle of a refresh wins.
+        store.grant_lease(id, "w", NOW, NOW + MINUTE).await.unwrap().unwrap();
+        store.grant_put(new_grant("00D", "u", b"t3"), NOW).await.unwrap();
+        assert!(put("w".to_owned(), 2).await.unwrap_err().is_conflict(Conflict::Generation));
+        assert!(!store.grant_revoked(id, 2, "REVOKED", "gone", NOW).await.unwrap().revoked);
+        assert_eq!(store.grant_get(id).await.unwrap().sealed, b"t3");
+        // A lease that ended can be taken by another; one that was given back, too.
+        store.grant_lease(id, "w1", NOW, NOW + MINUTE).await.unwrap().unwrap();
+        assert!(store.grant_lease(id, "w2", NOW, NOW + MINUTE).await.unwrap().is_none());
+        store.grant_lease(id, "w2", NOW + MINUTE, NOW + 2 * MINUTE).await.unwrap().unwrap();
+        store.grant_release(id, "w1").await.unwrap();
+        assert!(store.grant_lease(id, "w3", NOW, NOW + MINUTE).await.unwrap().is_none());
+        store.grant_release(id, "w2").await.unwrap();
+        store.grant_lease(id, "w3", NOW, NOW + MINUTE).await.unwrap().unwrap();
+        assert!(store.grant_reseal(id, 3, b"r".to_vec(), "k3").await.unwrap());
+        assert!(!store.grant_reseal(id, 2, b"r".to_vec(), "k3").await.unwrap());
+    }
+}
