@@ -6,7 +6,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let files = protox::compile(["tether/connector/v1/connector.proto"], [root])?;
     prost_build::Config::new()
         // Payloads are slices of the buffer that crossed the boundary, never copies.
-        .bytes([".tether.connector.v1.Record.payload", ".tether.connector.v1.Checkpoint.state"])
+        .bytes([
+            ".tether.connector.v1.Record.payload",
+            ".tether.connector.v1.Checkpoint.state",
+        ])
         // Whatever may hold a secret has a Debug of its own, or none.
         .skip_debug([
             ".tether.connector.v1.OpenRequest",

@@ -1,6 +1,8 @@
 //! The messages of `tether.connector.v1`: what the host and a connector say to each other. The manual is
 //! `proto/tether/connector/v1/connector.proto`.
 
+mod error;
+
 #[allow(missing_docs, clippy::all)]
 mod generated {
     include!(concat!(env!("OUT_DIR"), "/tether.connector.v1.rs"));

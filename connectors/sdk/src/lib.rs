@@ -1,1 +1,36 @@
-//! Placeholder until the crate lands.
+//! Write a tether connector.
+//!
+//! A connector is a type that implements [`Connector`] in a crate built as `cdylib`:
+//!
+//! ```ignore
+//! tether_connector_sdk::export_connector!(MyCrm);
+//! ```
+//!
+//! The SDK owns everything that is not about the CRM: the C ABI, the runtime, deadlines, cancelling, catching panics,
+//! back-pressure of streams, and an HTTP client that keeps to the host's policy. Messages are those of
+//! `proto/tether/connector/v1/connector.proto`, which is also the manual of what each call means; they are here as
+//! [`proto`].
+//!
+//! | module | what it gives |
+//! |---|---|
+//! | [`Connector`] | the trait |
+//! | [`CallContext`], [`Host`], [`ReadStream`] | what a call is handed |
+//! | [`http`] | the HTTP client and the read set it is held to |
+//! | [`oauth`] | authorization URLs and token endpoints |
+//! | [`payload`] | records in canonical form |
+
+mod connector;
+mod context;
+mod host;
+pub mod http;
+pub mod oauth;
+pub mod payload;
+pub mod stream;
+
+pub use bytes::Bytes;
+pub use connector::Connector;
+pub use context::CallContext;
+pub use host::Host;
+pub use stream::ReadStream;
+pub use tether_connector_proto as proto;
+pub use tether_connector_proto::Error;

@@ -1,0 +1,165 @@
+//! Errors as a connector makes them and a host reads them: a kind that says what to do, and a sentence for people.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::{Error, ErrorKind};
+
+macro_rules! constructors {
+    ($($(#[$doc:meta])* $name:ident => $kind:ident;)+) => {
+        impl Error {$(
+            $(#[$doc])*
+            pub fn $name(message: impl Into<String>) -> Self {
+                Self::new(ErrorKind::$kind, message)
+            }
+        )+}
+    };
+}
+
+constructors! {
+    /// The access token is no longer accepted: the host refreshes and tries once more.
+    credentials_expired => CredentialsExpired;
+    /// The credentials are dead: somebody has to log in again.
+    credentials_revoked => CredentialsRevoked;
+    /// The user or the organization was deactivated.
+    suspended => Suspended;
+    /// An administrator of the CRM has to change something; the message says what.
+    admin_action => AdminAction;
+    /// The logged-in user lacks a permission.
+    forbidden => Forbidden;
+    /// A field is gone; name it with [`Error::field`].
+    field_gone => FieldGone;
+    /// An object is gone or not visible; name it with [`Error::object`].
+    object_gone => ObjectGone;
+    /// A record is gone or not visible.
+    record_gone => RecordGone;
+    /// A cursor ended: the host goes on from the last checkpoint.
+    cursor_gone => CursorGone;
+    /// Too much was asked for at once.
+    query_too_big => QueryTooBig;
+    /// Too fast; say until when with [`Error::retry_after`].
+    rate_limited => RateLimited;
+    /// The organization's API allowance is used up; say until when with [`Error::retry_after`].
+    allowance_exhausted => AllowanceExhausted;
+    /// Network, time-out, maintenance: the host tries again with back-off.
+    transient => Transient;
+    /// What the caller gave (settings, code, parameters) is wrong.
+    invalid_input => InvalidInput;
+    /// What the operator configured (client id, secret, redirect address) is wrong.
+    configuration => Configuration;
+    /// The call was cancelled.
+    cancelled => Cancelled;
+    /// The deadline passed.
+    deadline_exceeded => DeadlineExceeded;
+    /// The connector does not offer this.
+    unsupported => Unsupported;
+    /// The CRM, or the connector, broke its rules.
+    bug => Bug;
+    /// A request was refused by the read-only policy.
+    read_only => ReadOnly;
+}
+
+impl Error {
+    /// An error of a kind.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self {
+            kind: kind.into(),
+            message: message.into(),
+            ..Self::default()
+        }
+    }
+
+    /// With the CRM's own code.
+    #[must_use]
+    pub fn code(mut self, code: impl Into<String>) -> Self {
+        self.code = code.into();
+        self
+    }
+
+    /// About an object.
+    #[must_use]
+    pub fn object(mut self, object: impl Into<String>) -> Self {
+        self.object = object.into();
+        self
+    }
+
+    /// About a field.
+    #[must_use]
+    pub fn field(mut self, field: impl Into<String>) -> Self {
+        self.field = field.into();
+        self
+    }
+
+    /// Not to be tried again before this long from now.
+    #[must_use]
+    pub fn retry_after(self, wait: Duration) -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let until = i64::try_from((now + wait).as_micros()).unwrap_or(i64::MAX);
+        self.retry_at_us(until)
+    }
+
+    /// Not to be tried again before this moment, in unix microseconds.
+    #[must_use]
+    pub fn retry_at_us(mut self, moment_us: i64) -> Self {
+        self.retry_us = moment_us;
+        self
+    }
+
+    /// Whether it is of this kind. A kind this side does not know counts as BUG, as the contract says.
+    #[must_use]
+    pub fn is(&self, kind: ErrorKind) -> bool {
+        self.what() == kind
+    }
+
+    /// The kind, never "not said": a kind that is missing or unknown is a BUG.
+    #[must_use]
+    pub fn what(&self) -> ErrorKind {
+        match self.kind() {
+            ErrorKind::Unspecified => ErrorKind::Bug,
+            kind if i32::from(kind) != self.kind => ErrorKind::Bug,
+            kind => kind,
+        }
+    }
+
+    /// The kind in the form it has in metrics and logs: `rate_limited`.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self.what() {
+            ErrorKind::Unspecified | ErrorKind::Bug => "bug",
+            ErrorKind::CredentialsExpired => "credentials_expired",
+            ErrorKind::CredentialsRevoked => "credentials_revoked",
+            ErrorKind::Suspended => "suspended",
+            ErrorKind::AdminAction => "admin_action",
+            ErrorKind::Forbidden => "forbidden",
+            ErrorKind::FieldGone => "field_gone",
+            ErrorKind::ObjectGone => "object_gone",
+            ErrorKind::RecordGone => "record_gone",
+            ErrorKind::CursorGone => "cursor_gone",
+            ErrorKind::QueryTooBig => "query_too_big",
+            ErrorKind::RateLimited => "rate_limited",
+            ErrorKind::AllowanceExhausted => "allowance_exhausted",
+            ErrorKind::Transient => "transient",
+            ErrorKind::InvalidInput => "invalid_input",
+            ErrorKind::Configuration => "configuration",
+            ErrorKind::Cancelled => "cancelled",
+            ErrorKind::DeadlineExceeded => "deadline_exceeded",
+            ErrorKind::Unsupported => "unsupported",
+            ErrorKind::ReadOnly => "read_only",
+        }
+    }
+}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.message.is_empty() {
+            self.label()
+        } else {
+            &self.message
+        })?;
+        if !self.code.is_empty() {
+            write!(f, " [{}]", self.code)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {}

@@ -1,0 +1,56 @@
+//! What a connector may ask of its host.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::http::{HttpClient, ReadSet};
+use crate::proto::{Error, HttpPolicy};
+
+/// The host, as a connector sees it. Cheap to clone.
+///
+/// Logging needs no handle: use the macros of `tracing`; under a host they arrive in its log. Never log what a request
+/// carried: values of settings and credentials are secrets, record contents are the customer's.
+#[derive(Clone)]
+pub struct Host {
+    clock: Arc<dyn Fn() -> i64 + Send + Sync>,
+    policy: Arc<HttpPolicy>,
+}
+
+impl std::fmt::Debug for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Host").finish_non_exhaustive()
+    }
+}
+
+impl Host {
+    /// A host made of a clock and a policy; the SDK makes the real one, tests make theirs.
+    pub fn new(clock: impl Fn() -> i64 + Send + Sync + 'static, policy: HttpPolicy) -> Self {
+        Self {
+            clock: Arc::new(clock),
+            policy: Arc::new(policy),
+        }
+    }
+
+    /// A host with this machine's clock.
+    #[must_use]
+    pub fn standalone(policy: HttpPolicy) -> Self {
+        Self::new(system_now_us, policy)
+    }
+
+    /// Now, in unix microseconds, by the host's clock. Use no other: tests own it.
+    #[must_use]
+    pub fn now_us(&self) -> i64 {
+        (self.clock)()
+    }
+
+    /// An HTTP client that keeps to the host's policy and can do nothing outside `read_set`. Make one and keep it: it
+    /// holds the connections.
+    pub fn http(&self, read_set: ReadSet) -> Result<HttpClient, Error> {
+        HttpClient::new(&self.policy, read_set)
+    }
+}
+
+pub(crate) fn system_now_us() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,131 @@
+//! A request, before it is checked.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use url::Url;
+
+use crate::proto::Error;
+
+/// A request. Its Debug shows method, host and path, never query, headers or body.
+#[derive(Clone)]
+pub struct Request {
+    pub(super) method: Method,
+    pub(super) url: Url,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+    pub(super) max_body: Option<u64>,
+    pub(super) timeout: Option<Duration>,
+}
+
+impl Request {
+    /// A request without headers or body.
+    pub fn new(method: Method, url: &str) -> Result<Self, Error> {
+        // The text is not repeated: a wrong address may still hold a token.
+        let url = Url::parse(url).map_err(|error| Error::bug(format!("not an address: {error}")))?;
+        let headers = HeaderMap::new();
+        Ok(Self {
+            method,
+            url,
+            headers,
+            body: Bytes::new(),
+            max_body: None,
+            timeout: None,
+        })
+    }
+
+    /// A GET.
+    pub fn get(url: &str) -> Result<Self, Error> {
+        Self::new(Method::GET, url)
+    }
+
+    /// A POST of a form.
+    pub fn post_form<'a>(
+        url: &str,
+        form: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Self, Error> {
+        let body = url::form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(form)
+            .finish();
+        let request = Self::new(Method::POST, url)?.body(body);
+        Ok(request.header(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/x-www-form-urlencoded"),
+        ))
+    }
+
+    /// A POST of a JSON document.
+    pub fn post_json(url: &str, json: impl Into<Bytes>) -> Result<Self, Error> {
+        let request = Self::new(Method::POST, url)?.body(json);
+        Ok(request.header(CONTENT_TYPE, HeaderValue::from_static("application/json")))
+    }
+
+    /// With another query parameter.
+    #[must_use]
+    pub fn query(mut self, key: &str, value: &str) -> Self {
+        self.url.query_pairs_mut().append_pair(key, value);
+        self
+    }
+
+    /// With a header, in place of one of the same name.
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+
+    /// Asking for this content type.
+    #[must_use]
+    pub fn accept(self, content_type: &'static str) -> Self {
+        self.header(ACCEPT, HeaderValue::from_static(content_type))
+    }
+
+    /// With `Authorization: <scheme> <token>`.
+    pub fn authorization(self, scheme: &str, token: &str) -> Result<Self, Error> {
+        let mut value = HeaderValue::from_str(&format!("{scheme} {token}"))
+            .map_err(|_| Error::credentials_revoked("the stored access token is not one that can be sent"))?;
+        value.set_sensitive(true);
+        Ok(self.header(AUTHORIZATION, value))
+    }
+
+    /// With `Authorization: Bearer <token>`.
+    pub fn bearer(self, token: &str) -> Result<Self, Error> {
+        self.authorization("Bearer", token)
+    }
+
+    /// With a body.
+    #[must_use]
+    pub fn body(mut self, body: impl Into<Bytes>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    /// Accepting no larger body than this; the host's bound holds besides.
+    #[must_use]
+    pub fn max_body(mut self, bytes: u64) -> Self {
+        self.max_body = Some(bytes);
+        self
+    }
+
+    /// Answered whole in this time; the call's deadline holds besides.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Where it goes.
+    #[must_use]
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+}
+
+impl std::fmt::Debug for Request {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let host = self.url.host_str().unwrap_or("?");
+        write!(f, "Request({} {host}{})", self.method, self.url.path())
+    }
+}

@@ -1,0 +1,246 @@
+//! Both ends of a stream inside a connector: the connector puts events in, the host's pulls take them out.
+//!
+//! Events are encoded where they are made, so that the bytes which wait are known and bounded.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use prost::Message;
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+
+use crate::proto::{
+    ApiUsage, Checkpoint, Credentials, CredentialsNeeded, End, Error, FieldChange, ObjectStatus, Progress,
+    RecordBatch, StreamEvent, stream_event::Event,
+};
+
+/// Events that may wait for the host.
+const MAX_WAITING_EVENTS: usize = 4;
+/// Encoded bytes that may wait for the host. A larger event passes alone.
+const MAX_WAITING_BYTES: u32 = 8 * 1024 * 1024;
+/// The contract's bound of a checkpoint.
+const MAX_CHECKPOINT_BYTES: usize = 64 * 1024;
+
+/// Where a read puts what it finds.
+///
+/// Each method waits while the host is behind and fails with CANCELLED once the host has closed the stream; pass that on.
+#[derive(Debug)]
+pub struct ReadStream {
+    shared: Arc<Shared>,
+    events: mpsc::Sender<Waiting>,
+    sequence: u64,
+}
+
+#[derive(Debug)]
+struct Shared {
+    room: Arc<Semaphore>,
+    acknowledged: AtomicU64,
+    answer: parking::Slot<Result<(Credentials, String), Error>>,
+}
+
+/// A place where one side waits for one value of the other.
+mod parking {
+    use std::sync::{Mutex, PoisonError};
+
+    use tokio::sync::oneshot;
+
+    #[derive(Debug)]
+    pub(super) struct Slot<T>(Mutex<Option<oneshot::Sender<T>>>);
+
+    impl<T> Slot<T> {
+        pub(super) const fn new() -> Self {
+            Self(Mutex::new(None))
+        }
+
+        pub(super) fn put(&self, sender: oneshot::Sender<T>) {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+        }
+
+        pub(super) fn take(&self) -> Option<oneshot::Sender<T>> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Waiting {
+    encoded: Vec<u8>,
+    last: bool,
+    _room: OwnedSemaphorePermit,
+}
+
+impl ReadStream {
+    /// A stream and its other end.
+    #[must_use]
+    pub fn channel() -> (Self, EventReader) {
+        let shared = Arc::new(Shared {
+            room: Arc::new(Semaphore::new(MAX_WAITING_BYTES as usize)),
+            acknowledged: AtomicU64::new(0),
+            answer: parking::Slot::new(),
+        });
+        let (events, waiting) = mpsc::channel(MAX_WAITING_EVENTS);
+        let reader = EventReader {
+            shared: Arc::clone(&shared),
+            waiting: Mutex::new(waiting),
+        };
+        (
+            Self {
+                shared,
+                events,
+                sequence: 0,
+            },
+            reader,
+        )
+    }
+
+    /// Rows. A few thousand, or about a megabyte, at a time are best.
+    pub async fn batch(&mut self, batch: RecordBatch) -> Result<(), Error> {
+        self.put(Event::Batch(batch)).await
+    }
+
+    /// Everything before this is one unit: the host stores it together with `state`, and a stream that is given `state`
+    /// as its checkpoint goes on from here. Answers its sequence number.
+    pub async fn checkpoint(&mut self, state: impl Into<Bytes> + Send) -> Result<u64, Error> {
+        let state = state.into();
+        if state.len() > MAX_CHECKPOINT_BYTES {
+            return Err(Error::bug(format!(
+                "a checkpoint of {} bytes: 64 KiB are allowed",
+                state.len()
+            )));
+        }
+        self.sequence += 1;
+        let sequence = self.sequence;
+        self.put(Event::Checkpoint(Checkpoint { sequence, state }))
+            .await?;
+        Ok(sequence)
+    }
+
+    /// A selected field went, or changed its type.
+    pub async fn field_change(&mut self, change: FieldChange) -> Result<(), Error> {
+        self.put(Event::FieldChange(change)).await
+    }
+
+    /// An object cannot be read, or is done.
+    pub async fn object_status(&mut self, status: ObjectStatus) -> Result<(), Error> {
+        self.put(Event::ObjectStatus(status)).await
+    }
+
+    /// How many rows to expect.
+    pub async fn progress(&mut self, progress: Progress) -> Result<(), Error> {
+        self.put(Event::Progress(progress)).await
+    }
+
+    /// What it cost so far: `call.usage()`.
+    pub async fn api_usage(&mut self, usage: ApiUsage) -> Result<(), Error> {
+        self.put(Event::ApiUsage(usage)).await
+    }
+
+    /// The access token is no longer accepted: asks the host for another and waits for it. Answers the credentials and
+    /// the base URL to go on with; an error ends the stream, pass it on.
+    pub async fn credentials_needed(&mut self, why: Error) -> Result<(Credentials, String), Error> {
+        let (sender, answer) = oneshot::channel();
+        self.shared.answer.put(sender);
+        self.put(Event::CredentialsNeeded(CredentialsNeeded { error: Some(why) }))
+            .await?;
+        tokio::select! {
+            answer = answer => answer.unwrap_or_else(|_| Err(closed())),
+            () = self.events.closed() => Err(closed()),
+        }
+    }
+
+    /// Sequence number of the last checkpoint the host has stored; 0 for none.
+    #[must_use]
+    pub fn acknowledged(&self) -> u64 {
+        self.shared.acknowledged.load(Ordering::Acquire)
+    }
+
+    /// A way to put the last event, for whoever outlives the read that this stream is given to.
+    pub(crate) fn ending(&self) -> StreamEnding {
+        StreamEnding {
+            room: Arc::clone(&self.shared.room),
+            events: self.events.clone(),
+        }
+    }
+
+    async fn put(&self, event: Event) -> Result<(), Error> {
+        put(&self.shared.room, &self.events, event).await
+    }
+}
+
+/// Puts the last event of a stream.
+pub(crate) struct StreamEnding {
+    room: Arc<Semaphore>,
+    events: mpsc::Sender<Waiting>,
+}
+
+impl StreamEnding {
+    pub(crate) async fn finish(self, result: Result<(), Error>) {
+        let event = match result {
+            Ok(()) => Event::End(End {}),
+            Err(error) => Event::Error(error),
+        };
+        // Nobody to tell where the host has closed the stream.
+        let _ = put(&self.room, &self.events, event).await;
+    }
+}
+
+async fn put(room: &Arc<Semaphore>, events: &mpsc::Sender<Waiting>, event: Event) -> Result<(), Error> {
+    let last = matches!(event, Event::End(_) | Event::Error(_));
+    let encoded = StreamEvent { event: Some(event) }.encode_to_vec();
+    let size = u32::try_from(encoded.len())
+        .unwrap_or(u32::MAX)
+        .clamp(1, MAX_WAITING_BYTES);
+    let room = Arc::clone(room)
+        .acquire_many_owned(size)
+        .await
+        .map_err(|_| closed())?;
+    events
+        .send(Waiting {
+            encoded,
+            last,
+            _room: room,
+        })
+        .await
+        .map_err(|_| closed())
+}
+
+fn closed() -> Error {
+    Error::cancelled("the host closed the stream")
+}
+
+/// The other end of a [`ReadStream`]: pulled by the SDK for the host, and by a connector's own tests.
+#[derive(Debug)]
+pub struct EventReader {
+    shared: Arc<Shared>,
+    waiting: Mutex<mpsc::Receiver<Waiting>>,
+}
+
+impl EventReader {
+    /// The next event, or none when the stream has ended. `acknowledged` is the last checkpoint that is stored.
+    pub async fn next(&self, acknowledged: u64) -> Option<StreamEvent> {
+        let (encoded, _) = self.next_encoded(acknowledged).await?;
+        StreamEvent::decode(encoded.as_slice()).ok()
+    }
+
+    /// Answers a `credentials_needed`. Answers whether somebody was waiting.
+    pub fn provide(&self, answer: Result<(Credentials, String), Error>) -> bool {
+        self.shared
+            .answer
+            .take()
+            .is_some_and(|waiting| waiting.send(answer).is_ok())
+    }
+
+    /// The next event as it crosses the boundary, and whether it is the last. Loses nothing when it is dropped.
+    pub(crate) async fn next_encoded(&self, acknowledged: u64) -> Option<(Vec<u8>, bool)> {
+        self.shared.acknowledged.fetch_max(acknowledged, Ordering::AcqRel);
+        let waiting = self.waiting.lock().await.recv().await?;
+        Some((waiting.encoded, waiting.last))
+    }
+
+    /// As [`EventReader::next_encoded`], where there is one already.
+    pub(crate) fn next_encoded_now(&self, acknowledged: u64) -> Option<(Vec<u8>, bool)> {
+        self.shared.acknowledged.fetch_max(acknowledged, Ordering::AcqRel);
+        let waiting = self.waiting.try_lock().ok()?.try_recv().ok()?;
+        Some((waiting.encoded, waiting.last))
+    }
+}
