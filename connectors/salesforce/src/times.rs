@@ -72,6 +72,16 @@ pub(crate) fn write_utc(us: i64, out: &mut Vec<u8>) -> Option<()> {
     out.write_all(&text).ok()
 }
 
+/// The `Date` header: `Sun, 06 Nov 1994 08:49:37 GMT`.
+pub(crate) fn http_date(text: &str) -> Option<i64> {
+    const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    let mut words = text.split_ascii_whitespace().skip(1);
+    let (day, month, year) = (words.next()?, words.next()?, words.next()?);
+    let month = MONTHS.find(month).filter(|at| month.len() == 3 && at % 3 == 0)? / 3 + 1;
+    let day = date(&format!("{year}-{month:02}-{day:0>2}"))?;
+    Some(day * DAY_US + clock(words.next()?.as_bytes())?)
+}
+
 /// Microseconds since midnight of `09:30:00` with or without a fraction.
 fn clock(b: &[u8]) -> Option<i64> {
     if b.len() < 8 || b[2] != b':' || b[5] != b':' {
@@ -144,6 +154,14 @@ mod tests {
         }
         for bad in ["2011-07-07", "2011-07-07T00:53:20", "2011-07-07T24:00:00Z", "2011-07-07T00:53:20.Z", "é"] {
             assert_eq!(timestamp(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_date_header() {
+        assert_eq!(http_date("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777_000_000));
+        for bad in ["", "Sun", "Sun, 06 Foo 1994 08:49:37 GMT", "Sun, 06 anF 1994 08:49:37 GMT"] {
+            assert_eq!(http_date(bad), None, "{bad}");
         }
     }
 
