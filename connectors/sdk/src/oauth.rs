@@ -1,1 +1,546 @@
-//! Filled next.
+//! OAuth 2.0 as CRMs do it: the authorization address, and a token endpoint that answers more or less by the book.
+//!
+//! The host makes state and PKCE verifier and keeps them; the connector only puts them where they belong. What a refusal
+//! means is the connector's to say: see [`TokenError::Refused`].
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use http::header::ACCEPT;
+use http::{HeaderValue, StatusCode};
+use oauth2::basic::{
+    BasicErrorResponse, BasicErrorResponseType, BasicRevocationErrorResponse,
+    BasicTokenIntrospectionResponse, BasicTokenType,
+};
+use oauth2::{
+    AccessToken, AuthType, AuthUrl, AuthorizationCode, Client, ClientId, ClientSecret, CsrfToken,
+    EndpointNotSet, EndpointSet, HttpRequest, HttpResponse, PkceCodeVerifier, RedirectUrl, RefreshToken,
+    RequestTokenError, Scope, StandardRevocableToken, TokenResponse, TokenUrl,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::CallContext;
+use crate::http::{HttpClient, Request};
+use crate::proto::Error;
+
+/// Largest answer of a token endpoint that is read.
+const MAX_TOKEN_BODY: u64 = 1024 * 1024;
+
+/// How a client shows who it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// Id and secret as fields of the form.
+    #[default]
+    Form,
+    /// Id and secret as HTTP basic authentication.
+    Basic,
+}
+
+/// A token endpoint and who asks it.
+#[derive(Clone)]
+pub struct TokenEndpoint {
+    /// Its address.
+    pub url: String,
+    /// The operator's app.
+    pub client_id: String,
+    /// Its secret; empty for a public client.
+    pub client_secret: String,
+    /// How they are sent.
+    pub client_auth: ClientAuth,
+}
+
+/// What [`authorization_url`] needs.
+#[derive(Clone, Debug, Default)]
+pub struct Authorization<'a> {
+    /// The CRM's authorization address.
+    pub url: &'a str,
+    /// The operator's app.
+    pub client_id: &'a str,
+    /// Where the browser comes back to.
+    pub redirect_uri: &'a str,
+    /// From the host.
+    pub state: &'a str,
+    /// From the host; the method is S256. Empty where the CRM has no PKCE.
+    pub code_challenge: &'a str,
+    /// What to ask for.
+    pub scopes: &'a [&'a str],
+    /// Whatever else the CRM takes.
+    pub extra: &'a [(&'a str, &'a str)],
+}
+
+/// A token, from endpoints that leave out what the standard asks for. Its Debug shows no secret.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Token {
+    access_token: AccessToken,
+    #[serde(default = "bearer", skip)]
+    token_type: BasicTokenType,
+    #[serde(default)]
+    expires_in: Option<Lenient>,
+    #[serde(default)]
+    refresh_token: Option<RefreshToken>,
+    #[serde(default)]
+    scope: Option<String>,
+    #[serde(skip)]
+    scopes: Option<Vec<Scope>>,
+    #[serde(flatten)]
+    extra: Extra,
+}
+
+/// The fields that the standard does not know.
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+struct Extra(serde_json::Map<String, serde_json::Value>);
+
+impl std::fmt::Debug for Extra {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// Seconds, as a number or as text.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Lenient {
+    Number(u64),
+    Text(String),
+}
+
+fn bearer() -> BasicTokenType {
+    BasicTokenType::Bearer
+}
+
+impl TokenResponse for Token {
+    type TokenType = BasicTokenType;
+
+    fn access_token(&self) -> &AccessToken {
+        &self.access_token
+    }
+
+    fn token_type(&self) -> &BasicTokenType {
+        &self.token_type
+    }
+
+    fn expires_in(&self) -> Option<Duration> {
+        self.expires_in()
+    }
+
+    fn refresh_token(&self) -> Option<&RefreshToken> {
+        self.refresh_token.as_ref()
+    }
+
+    fn scopes(&self) -> Option<&Vec<Scope>> {
+        self.scopes.as_ref()
+    }
+}
+
+impl Token {
+    /// The access token.
+    #[must_use]
+    pub fn access_token(&self) -> &str {
+        self.access_token.secret()
+    }
+
+    /// The refresh token, where there is one.
+    #[must_use]
+    pub fn refresh_token(&self) -> Option<&str> {
+        self.refresh_token.as_ref().map(|token| token.secret().as_str())
+    }
+
+    /// How long the access token holds, where the endpoint says.
+    #[must_use]
+    pub fn expires_in(&self) -> Option<Duration> {
+        let seconds = match self.expires_in.as_ref()? {
+            Lenient::Number(seconds) => *seconds,
+            Lenient::Text(text) => text.trim().parse().ok()?,
+        };
+        Some(Duration::from_secs(seconds))
+    }
+
+    /// When the access token ends, for `Credentials.expires_us`; 0 where the endpoint does not say.
+    #[must_use]
+    pub fn expires_us(&self, now_us: i64) -> i64 {
+        let Some(time) = self.expires_in() else { return 0 };
+        now_us.saturating_add(i64::try_from(time.as_micros()).unwrap_or(i64::MAX))
+    }
+
+    /// The scopes that were given, where the endpoint says.
+    #[must_use]
+    pub fn scopes(&self) -> Vec<String> {
+        self.scope
+            .as_deref()
+            .unwrap_or_default()
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// Another field of the answer.
+    #[must_use]
+    pub fn extra(&self, field: &str) -> Option<&serde_json::Value> {
+        self.extra.0.get(field)
+    }
+
+    /// Another field of the answer, where it is a text.
+    #[must_use]
+    pub fn extra_text(&self, field: &str) -> Option<&str> {
+        self.extra(field)?.as_str()
+    }
+}
+
+/// Why there is no token.
+#[derive(Debug)]
+pub enum TokenError {
+    /// The endpoint refused. The connector says what that means: revoked, suspended, an administrator's doing.
+    Refused {
+        /// `error`: `invalid_grant`.
+        error: String,
+        /// `error_description`, or empty.
+        description: String,
+    },
+    /// Anything else, classified already.
+    Failed(Error),
+}
+
+impl TokenError {
+    /// The error for refusals that the connector knows no better about: what the standard's codes mean.
+    #[must_use]
+    pub fn into_error(self) -> Error {
+        let (error, description) = match self {
+            Self::Failed(error) => return error,
+            Self::Refused { error, description } => (error, description),
+        };
+        let what = if description.is_empty() {
+            error.clone()
+        } else {
+            description
+        };
+        match error.as_str() {
+            "invalid_grant" | "access_denied" => {
+                Error::credentials_revoked(format!("the CRM refused the login: {what}"))
+            }
+            "invalid_client" | "unauthorized_client" | "unsupported_grant_type" | "redirect_uri_mismatch" => {
+                Error::configuration(format!("the CRM refused the app: {what}"))
+            }
+            "invalid_scope" => Error::admin_action(format!("the CRM refused the scopes: {what}")),
+            "temporarily_unavailable" | "server_error" | "slow_down" => {
+                Error::transient(format!("the CRM cannot log in now: {what}"))
+            }
+            _ => Error::bug(format!("the CRM refused the token request: {what}")),
+        }
+        .code(error)
+    }
+}
+
+/// The address the browser is sent to.
+pub fn authorization_url(authorization: &Authorization<'_>) -> Result<String, Error> {
+    let Authorization {
+        url,
+        client_id,
+        redirect_uri,
+        state,
+        code_challenge,
+        scopes,
+        extra,
+    } = authorization;
+    let wrong = |what: &str| Error::configuration(format!("the {what} is not an address"));
+    let client = NewClient::new(ClientId::new((*client_id).to_owned()))
+        .set_auth_uri(AuthUrl::new((*url).to_owned()).map_err(|_| wrong("authorization address"))?)
+        .set_redirect_uri(
+            RedirectUrl::new((*redirect_uri).to_owned()).map_err(|_| wrong("redirect address"))?,
+        );
+    let mut request = client
+        .authorize_url(|| CsrfToken::new((*state).to_owned()))
+        .add_scopes(scopes.iter().map(|&scope| Scope::new(scope.to_owned())));
+    if !code_challenge.is_empty() {
+        // The host keeps the verifier, so the crate cannot make the challenge itself.
+        request = request
+            .add_extra_param("code_challenge", *code_challenge)
+            .add_extra_param("code_challenge_method", "S256");
+    }
+    for (key, value) in *extra {
+        request = request.add_extra_param(*key, *value);
+    }
+    Ok(request.url().0.into())
+}
+
+type NewClient = Client<
+    BasicErrorResponse,
+    Token,
+    BasicTokenIntrospectionResponse,
+    StandardRevocableToken,
+    BasicRevocationErrorResponse,
+>;
+type ReadyClient = Client<
+    BasicErrorResponse,
+    Token,
+    BasicTokenIntrospectionResponse,
+    StandardRevocableToken,
+    BasicRevocationErrorResponse,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointSet,
+>;
+
+impl TokenEndpoint {
+    /// Exchanges the code that the browser came back with.
+    pub async fn exchange_code(
+        &self,
+        http: &HttpClient,
+        call: &CallContext,
+        code: &str,
+        code_verifier: &str,
+        redirect_uri: &str,
+    ) -> Result<Token, TokenError> {
+        let redirect_uri = RedirectUrl::new(redirect_uri.to_owned()).map_err(|_| {
+            TokenError::Failed(Error::configuration("the redirect address is not an address"))
+        })?;
+        let client = self.client()?.set_redirect_uri(redirect_uri);
+        let mut request = client.exchange_code(AuthorizationCode::new(code.to_owned()));
+        if !code_verifier.is_empty() {
+            request = request.set_pkce_verifier(PkceCodeVerifier::new(code_verifier.to_owned()));
+        }
+        request.request_async(&sender(http, call)).await.map_err(refused)
+    }
+
+    /// Exchanges a refresh token. The answer may have a new one; if not, the old one goes on.
+    pub async fn refresh(
+        &self,
+        http: &HttpClient,
+        call: &CallContext,
+        refresh_token: &str,
+    ) -> Result<Token, TokenError> {
+        let refresh_token = RefreshToken::new(refresh_token.to_owned());
+        let client = self.client()?;
+        client
+            .exchange_refresh_token(&refresh_token)
+            .request_async(&sender(http, call))
+            .await
+            .map_err(refused)
+    }
+
+    /// Logs the app itself in.
+    pub async fn client_credentials(
+        &self,
+        http: &HttpClient,
+        call: &CallContext,
+        scopes: &[&str],
+    ) -> Result<Token, TokenError> {
+        let client = self.client()?;
+        let scopes = scopes.iter().map(|&scope| Scope::new(scope.to_owned()));
+        let request = client.exchange_client_credentials().add_scopes(scopes);
+        request.request_async(&sender(http, call)).await.map_err(refused)
+    }
+
+    /// Exchanges a signed assertion (RFC 7523).
+    pub async fn assertion(
+        &self,
+        http: &HttpClient,
+        call: &CallContext,
+        assertion: &str,
+    ) -> Result<Token, TokenError> {
+        let form = [
+            ("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"),
+            ("assertion", assertion),
+        ];
+        let request = Request::post_form(&self.url, form).map_err(TokenError::Failed)?;
+        let request = request.accept("application/json").max_body(MAX_TOKEN_BODY);
+        let response = http.send(call, request).await.map_err(TokenError::Failed)?;
+        if response.status == StatusCode::OK
+            && let Ok(token) = serde_json::from_slice(&response.body)
+        {
+            return Ok(token);
+        }
+        Err(from_body(response.status, &response.body))
+    }
+
+    fn client(&self) -> Result<ReadyClient, TokenError> {
+        let url = TokenUrl::new(self.url.clone())
+            .map_err(|_| TokenError::Failed(Error::configuration("the token endpoint is not an address")))?;
+        let mut client = NewClient::new(ClientId::new(self.client_id.clone()));
+        if !self.client_secret.is_empty() {
+            client = client.set_client_secret(ClientSecret::new(self.client_secret.clone()));
+        }
+        let client = client.set_auth_type(match self.client_auth {
+            ClientAuth::Form => AuthType::RequestBody,
+            ClientAuth::Basic => AuthType::BasicAuth,
+        });
+        Ok(client.set_token_uri(url))
+    }
+}
+
+impl std::fmt::Debug for TokenEndpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TokenEndpoint")
+            .field("url", &self.url)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Revokes a token (RFC 7009, and those near it). Answers whether the CRM did not know it any more.
+pub async fn revoke(
+    http: &HttpClient,
+    call: &CallContext,
+    url: &str,
+    token: &str,
+) -> Result<bool, TokenError> {
+    let request = Request::post_form(url, [("token", token)]).map_err(TokenError::Failed)?;
+    let response = http
+        .send(call, request.max_body(MAX_TOKEN_BODY))
+        .await
+        .map_err(TokenError::Failed)?;
+    if response.status.is_success() {
+        return Ok(false);
+    }
+    match from_body(response.status, &response.body) {
+        TokenError::Refused { error, .. }
+            if matches!(error.as_str(), "invalid_token" | "unsupported_token_type") =>
+        {
+            Ok(true)
+        }
+        other => Err(other),
+    }
+}
+
+/// Our client in the form that `oauth2` takes. It owns what it uses: a future that borrows would not be `Send`.
+struct Sender {
+    http: HttpClient,
+    call: CallContext,
+}
+
+fn sender(http: &HttpClient, call: &CallContext) -> Sender {
+    Sender {
+        http: http.clone(),
+        call: call.clone(),
+    }
+}
+
+impl<'c> oauth2::AsyncHttpClient<'c> for Sender {
+    type Error = Error;
+    type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, Error>> + Send>>;
+
+    fn call(&'c self, request: HttpRequest) -> Self::Future {
+        Box::pin(send(self.http.clone(), self.call.clone(), request))
+    }
+}
+
+async fn send(http: HttpClient, call: CallContext, request: HttpRequest) -> Result<HttpResponse, Error> {
+    let (parts, body) = request.into_parts();
+    let mut ours = Request::new(parts.method, &parts.uri.to_string())?
+        .body(body)
+        .max_body(MAX_TOKEN_BODY);
+    for (name, value) in &parts.headers {
+        ours = ours.header(name.clone(), value.clone());
+    }
+    ours = ours.header(ACCEPT, HeaderValue::from_static("application/json"));
+    let response = http.send(&call, ours).await?;
+    // A gateway's page is no refusal: what comes of it must be TRANSIENT, not a parse error.
+    if response.status.is_server_error() || response.status == StatusCode::TOO_MANY_REQUESTS {
+        return Err(unavailable(response.status));
+    }
+    let mut theirs = HttpResponse::new(response.body.to_vec());
+    *theirs.status_mut() = response.status;
+    *theirs.headers_mut() = response.headers;
+    Ok(theirs)
+}
+
+fn refused(error: RequestTokenError<Error, BasicErrorResponse>) -> TokenError {
+    match error {
+        RequestTokenError::ServerResponse(response) => TokenError::Refused {
+            error: match response.error() {
+                BasicErrorResponseType::Extension(other) => other.clone(),
+                known => known.as_ref().to_owned(),
+            },
+            description: response.error_description().cloned().unwrap_or_default(),
+        },
+        RequestTokenError::Request(error) => TokenError::Failed(error),
+        // Neither says what was received: it may be a token.
+        RequestTokenError::Parse(..) => TokenError::Failed(not_oauth()),
+        RequestTokenError::Other(_) => TokenError::Failed(not_oauth()),
+    }
+}
+
+fn from_body(status: StatusCode, body: &[u8]) -> TokenError {
+    #[derive(Deserialize)]
+    struct Refusal {
+        error: String,
+        #[serde(default)]
+        error_description: String,
+    }
+    if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
+        return TokenError::Failed(unavailable(status));
+    }
+    match serde_json::from_slice::<Refusal>(body) {
+        Ok(refusal) => TokenError::Refused {
+            error: refusal.error,
+            description: refusal.error_description,
+        },
+        Err(_) => TokenError::Failed(not_oauth()),
+    }
+}
+
+fn unavailable(status: StatusCode) -> Error {
+    Error::transient(format!("the CRM's login answered {status}")).code("oauth.unavailable")
+}
+
+fn not_oauth() -> Error {
+    Error::transient("the CRM's login answered with something that is no token").code("oauth.garbage")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The trait asks for futures that may move between threads.
+    #[expect(dead_code, reason = "compiling it is the test")]
+    fn futures_are_send(endpoint: &TokenEndpoint, http: &HttpClient, call: &CallContext) {
+        fn send(_: impl Send) {}
+        send(endpoint.exchange_code(http, call, "", "", ""));
+        send(endpoint.refresh(http, call, ""));
+        send(endpoint.client_credentials(http, call, &[]));
+        send(endpoint.assertion(http, call, ""));
+        send(revoke(http, call, "", ""));
+    }
+
+    #[test]
+    fn lenient_tokens_are_read_and_never_shown() {
+        let token: Token = serde_json::from_str(
+            r#"{"access_token":"s3cret","expires_in":"60","instance_url":"https://a.example","signature":"s1gned"}"#,
+        )
+        .unwrap();
+        assert_eq!(token.access_token(), "s3cret");
+        assert_eq!(token.expires_us(1), 60_000_001);
+        assert_eq!(token.extra_text("instance_url"), Some("https://a.example"));
+        assert!(token.refresh_token().is_none() && token.scopes().is_empty());
+        let debug = format!("{token:?}");
+        assert!(!debug.contains("s3cret") && !debug.contains("s1gned"), "{debug}");
+    }
+
+    #[test]
+    fn the_authorization_address_carries_what_the_host_gave() {
+        let url = authorization_url(&Authorization {
+            url: "https://login.example/authorize?tenant=a",
+            client_id: "app",
+            redirect_uri: "http://127.0.0.1:1/cb",
+            state: "st&te",
+            code_challenge: "challenge",
+            scopes: &["api", "refresh_token"],
+            extra: &[("prompt", "login")],
+        })
+        .unwrap();
+        for part in [
+            "tenant=a",
+            "response_type=code",
+            "client_id=app",
+            "state=st%26te",
+            "code_challenge=challenge",
+            "code_challenge_method=S256",
+            "scope=api+refresh_token",
+            "prompt=login",
+            "redirect_uri=http%3A%2F%2F127.0.0.1%3A1%2Fcb",
+        ] {
+            assert!(url.contains(part), "{part} is missing in {url}");
+        }
+    }
+}

@@ -54,7 +54,7 @@ impl Addresses {
                             && matches!(host, Host::Domain(_))
                             && name
                                 .strip_suffix(suffix.as_str())
-                                .is_some_and(|rest| rest.len() > 1)
+                                .is_some_and(|rest| !rest.is_empty())
                     }
                 });
                 if listed {
