@@ -9,16 +9,6 @@ const ALLOWANCE_PAUSE_US: i64 = 3_600_000_000;
 /// Half a minute, for "too many at once".
 const RATE_PAUSE_US: i64 = 30_000_000;
 
-/// An error in tether's words.
-pub(crate) fn error(kind: ErrorKind, message: impl Into<String>) -> Error {
-    Error { kind: kind.into(), message: message.into(), ..Error::default() }
-}
-
-/// The kind of an error, for decisions.
-pub(crate) fn kind(error: &Error) -> ErrorKind {
-    error.kind()
-}
-
 /// What one failed reply said.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Said {
@@ -45,7 +35,10 @@ pub(crate) fn read(body: &[u8]) -> Said {
         .and_then(|list| list.into_iter().next())
         .or_else(|| serde_json::from_str::<RestError>(text).ok());
     if let Some(error) = parsed {
-        return Said { code: error.code.unwrap_or_default(), text: one_line(&error.message.unwrap_or_default()) };
+        return Said {
+            code: error.code.unwrap_or_default(),
+            text: one_line(&error.message.unwrap_or_default()),
+        };
     }
     let tag = |name: &str| {
         let from = text.find(&format!("<{name}>"))? + name.len() + 2;
@@ -53,12 +46,18 @@ pub(crate) fn read(body: &[u8]) -> Said {
         Some(text[from..to].to_owned())
     };
     if let Some(code) = tag("errorCode") {
-        return Said { code, text: one_line(&tag("message").unwrap_or_default()) };
+        return Said {
+            code,
+            text: one_line(&tag("message").unwrap_or_default()),
+        };
     }
     if text.starts_with('<') || text.starts_with('{') || text.starts_with('[') {
         return Said::default();
     }
-    Said { code: String::new(), text: one_line(text) }
+    Said {
+        code: String::new(),
+        text: one_line(text),
+    }
 }
 
 /// The CRM's text without line breaks and caret art, at most 300 characters. A query's text is cut off: what matters is
@@ -101,7 +100,9 @@ pub(crate) fn classify(status: u16, body: &[u8], retry_after_us: Option<i64>, no
     let retry_us = match (kind, retry_after_us) {
         (ErrorKind::AllowanceExhausted, None) => now_us + ALLOWANCE_PAUSE_US,
         (ErrorKind::RateLimited, None) => now_us + RATE_PAUSE_US,
-        (ErrorKind::AllowanceExhausted | ErrorKind::RateLimited | ErrorKind::Transient, Some(wait)) => now_us + wait,
+        (ErrorKind::AllowanceExhausted | ErrorKind::RateLimited | ErrorKind::Transient, Some(wait)) => {
+            now_us + wait
+        }
         _ => 0,
     };
     let field = match kind {
@@ -112,7 +113,14 @@ pub(crate) fn classify(status: u16, body: &[u8], retry_after_us: Option<i64>, no
         ErrorKind::ObjectGone => unsupported_object(&said.text).unwrap_or_default().to_owned(),
         _ => String::new(),
     };
-    Error { kind: kind.into(), message: sentence(kind, status, &said), code: said.code, object, field, retry_us }
+    Error {
+        kind: kind.into(),
+        message: sentence(kind, status, &said),
+        code: said.code,
+        object,
+        field,
+        retry_us,
+    }
 }
 
 #[rustfmt::skip]
@@ -140,7 +148,9 @@ fn kind_of(status: u16, said: &Said) -> ErrorKind {
         (_, "ENTITY_IS_DELETED")                        => RecordGone,
         (_, "MALFORMED_ID")                             => InvalidInput,
         (410, _) | (_, "UNSUPPORTED_API_VERSION" | "GONE") => Configuration,
-        (404, _)                                        => RecordGone,
+        (404, _) | (_, "NOT_FOUND")                      => RecordGone,
+        // A redirect leads to a login page or to the account's new home; a refresh tells which.
+        (301..=303 | 307 | 308, _)                      => CredentialsExpired,
         (401, _) if said.code.is_empty()                => CredentialsExpired,
         (401, _)                                        => AdminAction,
         (403, _) if text.contains("bad_oauth_token") || text.contains("missing_oauth_token") => CredentialsExpired,
@@ -177,11 +187,15 @@ fn sentence(kind: ErrorKind, status: u16, said: &Said) -> String {
         (ErrorKind::AdminAction, code) if code.starts_with("TXN_SECURITY_") => {
             "a transaction security policy blocks the query; an administrator has to exempt the integration's user"
         }
-        (ErrorKind::AdminAction, _) => "Salesforce refuses the session; an administrator has to allow the app API access",
+        (ErrorKind::AdminAction, _) => {
+            "Salesforce refuses the session; an administrator has to allow the app API access"
+        }
         (ErrorKind::Forbidden, _) => "the logged-in user lacks a permission",
         (ErrorKind::Suspended, _) => "the user or the organization was deactivated",
         (ErrorKind::RateLimited, _) => "Salesforce asks to slow down",
-        (ErrorKind::AllowanceExhausted, _) => "the organization has used up its API calls of the last 24 hours",
+        (ErrorKind::AllowanceExhausted, _) => {
+            "the organization has used up its API calls of the last 24 hours"
+        }
         (ErrorKind::Configuration, _) => "this API version is not offered any more; set another api_version",
         (ErrorKind::Transient, _) => "Salesforce could not answer just now",
         _ => "Salesforce refused the request",
@@ -233,7 +247,11 @@ mod tests {
             let error = said(status, code, message);
             assert_eq!(error.kind(), kind, "{code}: {message}");
             assert_eq!(error.code, code);
-            assert!(!error.message.contains('\n') && !error.message.contains("SELECT"), "{}", error.message);
+            assert!(
+                !error.message.contains('\n') && !error.message.contains("SELECT"),
+                "{}",
+                error.message
+            );
         }
     }
 
@@ -241,13 +259,16 @@ mod tests {
     fn names_are_taken_out_of_the_text() {
         let text = "No such column 'X__c' on entity 'Account'. If you are attempting to use a custom field";
         assert_eq!(said(400, "INVALID_FIELD", text).field, "X__c");
-        assert_eq!(said(400, "INVALID_TYPE", "sObject type 'Contract' is not supported.").object, "Contract");
+        assert_eq!(
+            said(400, "INVALID_TYPE", "sObject type 'Contract' is not supported.").object,
+            "Contract"
+        );
     }
 
     #[test]
     fn bodies_without_json() {
         #[rustfmt::skip]
-        let table: [(u16, &[u8], ErrorKind); 9] = [
+        let table: [(u16, &[u8], ErrorKind); 10] = [
             (503, b"<html><body>Down for maintenance</body></html>", Transient),
             (502, b"", Transient),
             (420, b"<html>We are setting things up.</html>", RateLimited),
@@ -257,9 +278,15 @@ mod tests {
             (403, b"Inactive", Suspended),
             (400, b"<?xml version=\"1.0\"?><Errors><Error><errorCode>INVALID_QUERY_LOCATOR</errorCode><message>gone</message></Error></Errors>", CursorGone),
             (500, b"\xff\xfe", Transient),
+            (302, b"", CredentialsExpired),
         ];
         for (status, body, kind) in table {
-            assert_eq!(classify(status, body, None, 0).kind(), kind, "{status} {}", String::from_utf8_lossy(body));
+            assert_eq!(
+                classify(status, body, None, 0).kind(),
+                kind,
+                "{status} {}",
+                String::from_utf8_lossy(body)
+            );
         }
     }
 

@@ -24,6 +24,19 @@ pub(crate) struct Page {
     pub(crate) buffer: Vec<u8>,
 }
 
+impl Page {
+    /// Adds the page that follows.
+    pub(crate) fn append(&mut self, next: Self) {
+        let shift = self.buffer.len();
+        self.buffer.extend_from_slice(&next.buffer);
+        self.rows.extend(next.rows.into_iter().map(|mut row| {
+            row.payload = row.payload.start + shift..row.payload.end + shift;
+            row
+        }));
+        (self.done, self.next) = (next.done, next.next);
+    }
+}
+
 /// One row.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Row {
@@ -70,12 +83,21 @@ impl<'de> Visitor<'de> for PageSeed<'_> {
         let (mut done, mut records) = (None, false);
         while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
             match &*key {
-                "totalSize" => page.total = map.next_value::<Option<i64>>()?.and_then(|n| n.try_into().ok()).unwrap_or(0),
+                "totalSize" => {
+                    page.total = map
+                        .next_value::<Option<i64>>()?
+                        .and_then(|n| n.try_into().ok())
+                        .unwrap_or(0)
+                }
                 "done" => done = Some(map.next_value::<bool>()?),
                 "nextRecordsUrl" => page.next = map.next_value()?,
                 "records" => {
                     let (columns, rows, buffer) = (self.columns, &mut page.rows, &mut page.buffer);
-                    map.next_value_seed(Rows { columns, rows, buffer })?;
+                    map.next_value_seed(Rows {
+                        columns,
+                        rows,
+                        buffer,
+                    })?;
                     records = true;
                 }
                 _ => {
@@ -116,7 +138,11 @@ impl<'de> Visitor<'de> for Rows<'_, '_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
         let mut cells = Vec::with_capacity(self.columns.len());
         loop {
-            let seed = RowSeed { columns: self.columns, cells: &mut cells, buffer: self.buffer };
+            let seed = RowSeed {
+                columns: self.columns,
+                cells: &mut cells,
+                buffer: self.buffer,
+            };
             match seq.next_element_seed(seed)? {
                 Some(row) => self.rows.push(row),
                 None => return Ok(()),
@@ -155,7 +181,10 @@ impl<'de> Visitor<'de> for RowSeed<'_, '_> {
         let start = self.buffer.len();
         self.cells.clear();
         let mut expected = 0;
-        while let Some(column) = map.next_key_seed(ColumnSeed { columns: self.columns, expected })? {
+        while let Some(column) = map.next_key_seed(ColumnSeed {
+            columns: self.columns,
+            expected,
+        })? {
             let Some(at) = column else {
                 map.next_value::<IgnoredAny>()?;
                 continue;
@@ -207,7 +236,11 @@ impl<'de> Visitor<'de> for RowSeed<'_, '_> {
 }
 
 fn reference(json: &str) -> String {
-    if json == "null" { String::new() } else { ids::normalise(&values::scalar(json)).unwrap_or_default() }
+    if json == "null" {
+        String::new()
+    } else {
+        ids::normalise(&values::scalar(json)).unwrap_or_default()
+    }
 }
 
 /// Puts the values of a row into the order of the columns, for a reply that is not in the query's order.
@@ -243,17 +276,27 @@ impl Visitor<'_> for ColumnSeed<'_> {
     }
 
     fn visit_str<E: serde::de::Error>(self, key: &str) -> Result<Option<usize>, E> {
-        if self.columns.get(self.expected).is_some_and(|column| column.key == key) {
+        if self
+            .columns
+            .get(self.expected)
+            .is_some_and(|column| column.key == key)
+        {
             return Ok(Some(self.expected));
         }
         if key == "attributes" {
             return Ok(None);
         }
-        if let Ok(at) = self.columns.binary_search_by(|column| column.key.as_str().cmp(key)) {
+        if let Ok(at) = self
+            .columns
+            .binary_search_by(|column| column.key.as_str().cmp(key))
+        {
             return Ok(Some(at));
         }
         // Names come back in the describe's spelling, whatever was typed.
-        Ok(self.columns.iter().position(|column| column.key.eq_ignore_ascii_case(key)))
+        Ok(self
+            .columns
+            .iter()
+            .position(|column| column.key.eq_ignore_ascii_case(key)))
     }
 }
 
@@ -275,8 +318,13 @@ mod tests {
     use tether_connector_sdk::proto::{FieldType, SelectedField};
 
     fn plan(object: &'static crate::objects::CrmObject, fields: &[(&str, FieldType)]) -> Plan {
-        let fields: Vec<SelectedField> =
-            fields.iter().map(|(k, t)| SelectedField { key: (*k).into(), r#type: (*t).into() }).collect();
+        let fields: Vec<SelectedField> = fields
+            .iter()
+            .map(|(k, t)| SelectedField {
+                key: (*k).into(),
+                r#type: (*t).into(),
+            })
+            .collect();
         Plan::new(object, &fields, None, QUERY_BUDGET).0
     }
 
@@ -288,7 +336,11 @@ mod tests {
     fn rows_become_canonical_whatever_their_order() {
         let plan = plan(
             &OBJECTS[0],
-            &[("Website", FieldType::Url), ("AnnualRevenue", FieldType::Currency), ("Tier__c", FieldType::Picklist)],
+            &[
+                ("Website", FieldType::Url),
+                ("AnnualRevenue", FieldType::Currency),
+                ("Tier__c", FieldType::Picklist),
+            ],
         );
         let page = read(
             r#"{"totalSize":9,"done":false,"nextRecordsUrl":"/services/data/v62.0/query/01g-2000","records":[
@@ -303,9 +355,17 @@ mod tests {
         .unwrap();
         assert_eq!((page.total, page.done), (9, false));
         assert_eq!(page.next.as_deref(), Some("/services/data/v62.0/query/01g-2000"));
-        let [a, b, c] = &page.rows[..] else { panic!("three rows") };
-        assert_eq!(payload(&page, a), r#"{"AnnualRevenue":"950000000","Tier__c":"gold","Website":"http://acme.com"}"#);
-        assert_eq!((a.name.as_str(), a.homepage.as_str(), a.modified_us), ("Acme & Co", "http://acme.com", 1_309_999_020_000_000));
+        let [a, b, c] = &page.rows[..] else {
+            panic!("three rows")
+        };
+        assert_eq!(
+            payload(&page, a),
+            r#"{"AnnualRevenue":"950000000","Tier__c":"gold","Website":"http://acme.com"}"#
+        );
+        assert_eq!(
+            (a.name.as_str(), a.homepage.as_str(), a.modified_us),
+            ("Acme & Co", "http://acme.com", 1_309_999_020_000_000)
+        );
         assert_eq!(payload(&page, b), r#"{"AnnualRevenue":"100","Website":"x.de"}"#);
         assert!(b.deleted && b.merged_into == "001000000000001AAA");
         assert_eq!(payload(&page, c), "{}");
@@ -321,8 +381,14 @@ mod tests {
             &plan.parts[0],
         )
         .unwrap();
-        assert_eq!((page.rows[0].name.as_str(), page.rows[0].parent.as_str()), ("Help", "001000000000001AAA"));
-        assert_eq!((page.rows[1].name.as_str(), page.rows[1].parent.as_str()), ("00002", ""));
+        assert_eq!(
+            (page.rows[0].name.as_str(), page.rows[0].parent.as_str()),
+            ("Help", "001000000000001AAA")
+        );
+        assert_eq!(
+            (page.rows[1].name.as_str(), page.rows[1].parent.as_str()),
+            ("00002", "")
+        );
     }
 
     #[test]
@@ -341,7 +407,12 @@ mod tests {
         ] {
             assert!(read(text, &plan.parts[0]).is_err(), "{text}");
         }
-        assert!(read(r#"{"totalSize":0,"done":true,"records":[]}"#, &plan.parts[0]).unwrap().rows.is_empty());
+        assert!(
+            read(r#"{"totalSize":0,"done":true,"records":[]}"#, &plan.parts[0])
+                .unwrap()
+                .rows
+                .is_empty()
+        );
         assert_eq!(total(r#"{"totalSize":42,"done":true,"records":[]}"#).unwrap(), 42);
     }
 }

@@ -84,7 +84,11 @@ impl Plan {
                 changes.push(Change::Type(field.key.clone(), field_type));
             }
             let calculated = described.is_some_and(|f| f.calculated);
-            selected.push(Selected { key: field.key.clone(), field_type, calculated });
+            selected.push(Selected {
+                key: field.key.clone(),
+                field_type,
+                calculated,
+            });
         }
         selected.sort_by(|a, b| a.key.cmp(&b.key));
         selected.dedup_by(|a, b| a.key == b.key);
@@ -92,7 +96,12 @@ impl Plan {
         if let Some(seen) = seen {
             own.retain(|key| *key == "Id" || seen.fields.iter().any(|f| f.key == *key));
         }
-        let mut plan = Self { object, own, shares: vec![selected], parts: Vec::new() };
+        let mut plan = Self {
+            object,
+            own,
+            shares: vec![selected],
+            parts: Vec::new(),
+        };
         plan.fit(budget);
         (plan, changes)
     }
@@ -100,7 +109,8 @@ impl Plan {
     /// Drops a column that turned out to be gone. False where there is none of this name.
     pub(crate) fn drop_field(&mut self, key: &str) -> bool {
         let before = self.own.len() + self.shares.iter().map(Vec::len).sum::<usize>();
-        self.own.retain(|own| *own == "Id" || !own.eq_ignore_ascii_case(key));
+        self.own
+            .retain(|own| *own == "Id" || !own.eq_ignore_ascii_case(key));
         for share in &mut self.shares {
             share.retain(|field| !field.key.eq_ignore_ascii_case(key));
         }
@@ -108,18 +118,50 @@ impl Plan {
         before > self.own.len() + self.shares.iter().map(Vec::len).sum::<usize>()
     }
 
+    /// Drops every column that a fresh describe does not show; answers the selected ones among them.
+    pub(crate) fn keep_seen(&mut self, seen: &ObjectFields) -> Vec<String> {
+        let is_seen = |key: &str| seen.fields.iter().any(|f| f.key == key);
+        self.own.retain(|key| *key == "Id" || is_seen(key));
+        let mut gone = Vec::new();
+        for share in &mut self.shares {
+            share.retain(|field| {
+                let keep = is_seen(&field.key);
+                if !keep {
+                    gone.push(field.key.clone());
+                }
+                keep
+            });
+        }
+        self.lay_out();
+        gone
+    }
+
+    /// Whether a field was selected and is still read.
+    pub(crate) fn has_selected(&self, key: &str) -> bool {
+        self.shares
+            .iter()
+            .flatten()
+            .any(|field| field.key.eq_ignore_ascii_case(key))
+    }
+
     /// Splits the part that is likely to be the heaviest: formulas first, they unfold inside the CRM. False where nothing
     /// can be split any more.
     pub(crate) fn split(&mut self) -> bool {
         let weight = |share: &Vec<Selected>| (share.iter().filter(|f| f.calculated).count(), share.len());
-        let Some(at) = (0..self.shares.len()).filter(|&i| self.shares[i].len() > 1).max_by_key(|&i| weight(&self.shares[i]))
+        let Some(at) = (0..self.shares.len())
+            .filter(|&i| self.shares[i].len() > 1)
+            .max_by_key(|&i| weight(&self.shares[i]))
         else {
             return false;
         };
         let share = &mut self.shares[at];
         let formulas = share.iter().filter(|f| f.calculated).count();
         let middle = if formulas > 1 {
-            let half = share.iter().enumerate().filter(|(_, f)| f.calculated).nth(formulas / 2);
+            let half = share
+                .iter()
+                .enumerate()
+                .filter(|(_, f)| f.calculated)
+                .nth(formulas / 2);
             half.map_or(share.len() / 2, |(i, _)| i)
         } else {
             share.len() / 2
@@ -132,17 +174,24 @@ impl Plan {
 
     /// The query of a part.
     pub(crate) fn soql(&self, part: usize, filter: &Filter<'_>, limit: Option<u32>) -> String {
-        let columns: Vec<&str> = self.parts[part].iter().map(|column| column.key.as_str()).collect();
+        let columns: Vec<&str> = self.parts[part]
+            .iter()
+            .map(|column| column.key.as_str())
+            .collect();
         soql::select(self.object.key, &columns, filter, limit)
     }
 
     /// Splits until every part fits the budget.
     fn fit(&mut self, budget: usize) {
         self.lay_out();
-        let range = Filter::Range { after: SAMPLE_ID, through: SAMPLE_ID };
+        let range = Filter::Range {
+            after: SAMPLE_ID,
+            through: SAMPLE_ID,
+        };
         loop {
-            let wide = (0..self.parts.len())
-                .find(|&i| soql::encode(&self.soql(i, &range, Some(2_000))).len() > budget && self.shares[i].len() > 1);
+            let wide = (0..self.parts.len()).find(|&i| {
+                soql::encode(&self.soql(i, &range, Some(2_000))).len() > budget && self.shares[i].len() > 1
+            });
             let Some(wide) = wide else { return };
             // The widest prefix that fits stays; the rest is a part of its own.
             let mut low = 1;
@@ -166,21 +215,36 @@ impl Plan {
     }
 
     fn lay_out(&mut self) {
-        self.parts = (0..self.shares.len()).map(|part| self.columns(part, &self.shares[part])).collect();
+        self.parts = (0..self.shares.len())
+            .map(|part| self.columns(part, &self.shares[part]))
+            .collect();
     }
 
     /// Columns in the order of their names: rows come in the order of the query, so payloads need no sorting.
     fn columns(&self, part: usize, share: &[Selected]) -> Vec<Column> {
-        let own = self.own.iter().filter(|key| part == 0 || matches!(**key, "Id" | "SystemModstamp"));
+        let own = self
+            .own
+            .iter()
+            .filter(|key| part == 0 || matches!(**key, "Id" | "SystemModstamp"));
         let mut columns: Vec<Column> = own
-            .map(|key| Column { key: (*key).to_owned(), prefix: Vec::new(), shape: None, role: self.role(key) })
+            .map(|key| Column {
+                key: (*key).to_owned(),
+                prefix: Vec::new(),
+                shape: None,
+                role: self.role(key),
+            })
             .collect();
         for field in share {
             let shape = Some(Shape::from(field.field_type));
             let prefix = format!(",\"{}\":", field.key).into_bytes();
             match columns.iter_mut().find(|column| column.key == field.key) {
                 Some(column) => (column.shape, column.prefix) = (shape, prefix),
-                None => columns.push(Column { key: field.key.clone(), prefix, shape, role: Role::None }),
+                None => columns.push(Column {
+                    key: field.key.clone(),
+                    prefix,
+                    shape,
+                    role: Role::None,
+                }),
             }
         }
         columns.sort_by(|a, b| a.key.cmp(&b.key));
@@ -210,7 +274,12 @@ mod tests {
     use tether_connector_sdk::proto::Field;
 
     fn selection(keys: &[&str]) -> Vec<SelectedField> {
-        keys.iter().map(|k| SelectedField { key: (*k).into(), r#type: FieldType::Text.into() }).collect()
+        keys.iter()
+            .map(|k| SelectedField {
+                key: (*k).into(),
+                r#type: FieldType::Text.into(),
+            })
+            .collect()
     }
 
     fn keys(columns: &[Column]) -> Vec<&str> {
@@ -219,12 +288,25 @@ mod tests {
 
     #[test]
     fn what_is_always_read_is_added_once() {
-        let (plan, changes) = Plan::new(&OBJECTS[0], &selection(&["Website", "Industry"]), None, QUERY_BUDGET);
+        let (plan, changes) = Plan::new(
+            &OBJECTS[0],
+            &selection(&["Website", "Industry"]),
+            None,
+            QUERY_BUDGET,
+        );
         assert!(changes.is_empty());
         assert_eq!(plan.parts.len(), 1);
         assert_eq!(
             keys(&plan.parts[0]),
-            ["Id", "Industry", "IsDeleted", "MasterRecordId", "Name", "SystemModstamp", "Website"]
+            [
+                "Id",
+                "Industry",
+                "IsDeleted",
+                "MasterRecordId",
+                "Name",
+                "SystemModstamp",
+                "Website"
+            ]
         );
         let website = plan.parts[0].last().unwrap();
         assert_eq!((website.role, website.shape), (Role::Homepage, Some(Shape::Text)));
@@ -236,7 +318,12 @@ mod tests {
             fields: ["Id", "Name", "Industry", "SystemModstamp"]
                 .map(|key| Field {
                     key: key.into(),
-                    r#type: if key == "Industry" { FieldType::Picklist } else { FieldType::Text }.into(),
+                    r#type: if key == "Industry" {
+                        FieldType::Picklist
+                    } else {
+                        FieldType::Text
+                    }
+                    .into(),
                     ..Field::default()
                 })
                 .into(),
@@ -257,13 +344,18 @@ mod tests {
 
     #[test]
     fn wide_selections_are_split_and_every_part_fits() {
-        let names: Vec<String> = (0..800).map(|i| format!("A_rather_long_field_name_{i:03}__c")).collect();
+        let names: Vec<String> = (0..800)
+            .map(|i| format!("A_rather_long_field_name_{i:03}__c"))
+            .collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let (plan, _) = Plan::new(find("Contact").unwrap(), &selection(&names), None, QUERY_BUDGET);
         assert!(plan.parts.len() > 1);
         let mut all = Vec::new();
         for (i, part) in plan.parts.iter().enumerate() {
-            let range = Filter::Range { after: SAMPLE_ID, through: SAMPLE_ID };
+            let range = Filter::Range {
+                after: SAMPLE_ID,
+                through: SAMPLE_ID,
+            };
             assert!(soql::encode(&plan.soql(i, &range, None)).len() <= QUERY_BUDGET);
             assert!(part.iter().any(|c| c.role == Role::Id) && part.iter().any(|c| c.role == Role::Modified));
             all.extend(part.iter().filter(|c| c.shape.is_some()).map(|c| c.key.clone()));
@@ -280,13 +372,26 @@ mod tests {
             ..Field::default()
         };
         let seen = ObjectFields {
-            fields: vec![field("Id", false), field("A", true), field("B", true), field("C", false), field("D", false)],
+            fields: vec![
+                field("Id", false),
+                field("A", true),
+                field("B", true),
+                field("C", false),
+                field("D", false),
+            ],
             ..ObjectFields::default()
         };
-        let (mut plan, _) =
-            Plan::new(&OBJECTS[0], &selection(&["A", "B", "C", "D"]), Some(&seen), QUERY_BUDGET);
+        let (mut plan, _) = Plan::new(
+            &OBJECTS[0],
+            &selection(&["A", "B", "C", "D"]),
+            Some(&seen),
+            QUERY_BUDGET,
+        );
         assert!(plan.split());
-        assert_eq!((keys(&plan.parts[0]), keys(&plan.parts[1])), (vec!["A", "Id"], vec!["B", "C", "D", "Id"]));
+        assert_eq!(
+            (keys(&plan.parts[0]), keys(&plan.parts[1])),
+            (vec!["A", "Id"], vec!["B", "C", "D", "Id"])
+        );
         while plan.split() {}
         assert_eq!(plan.parts.len(), 4);
         assert!(plan.drop_field("c") && !plan.drop_field("c") && !plan.drop_field("Id"));
