@@ -116,8 +116,4 @@ impl CallContext {
     pub(crate) fn count_bytes(&self, bytes: usize) {
         self.call.bytes.fetch_add(bytes as u64, Relaxed);
     }
-
-    pub(crate) fn token(&self) -> &CancellationToken {
-        &self.call.cancelled
-    }
 }

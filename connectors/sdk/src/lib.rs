@@ -18,14 +18,20 @@
 //! | [`http`] | the HTTP client and the read set it is held to |
 //! | [`oauth`] | authorization URLs and token endpoints |
 //! | [`payload`] | records in canonical form |
+//! | [`testing`] | a connector run without a library around it |
 
 mod connector;
 mod context;
+#[doc(hidden)]
+pub mod export;
 mod host;
 pub mod http;
+mod instance;
+mod log;
 pub mod oauth;
 pub mod payload;
 pub mod stream;
+pub mod testing;
 
 pub use bytes::Bytes;
 pub use connector::Connector;

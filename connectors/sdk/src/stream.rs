@@ -65,7 +65,6 @@ mod parking {
 #[derive(Debug)]
 struct Waiting {
     encoded: Vec<u8>,
-    last: bool,
     _room: OwnedSemaphorePermit,
 }
 
@@ -185,7 +184,6 @@ impl StreamEnding {
 }
 
 async fn put(room: &Arc<Semaphore>, events: &mpsc::Sender<Waiting>, event: Event) -> Result<(), Error> {
-    let last = matches!(event, Event::End(_) | Event::Error(_));
     let encoded = StreamEvent { event: Some(event) }.encode_to_vec();
     let size = u32::try_from(encoded.len())
         .unwrap_or(u32::MAX)
@@ -195,11 +193,7 @@ async fn put(room: &Arc<Semaphore>, events: &mpsc::Sender<Waiting>, event: Event
         .await
         .map_err(|_| closed())?;
     events
-        .send(Waiting {
-            encoded,
-            last,
-            _room: room,
-        })
+        .send(Waiting { encoded, _room: room })
         .await
         .map_err(|_| closed())
 }
@@ -218,7 +212,7 @@ pub struct EventReader {
 impl EventReader {
     /// The next event, or none when the stream has ended. `acknowledged` is the last checkpoint that is stored.
     pub async fn next(&self, acknowledged: u64) -> Option<StreamEvent> {
-        let (encoded, _) = self.next_encoded(acknowledged).await?;
+        let encoded = self.next_encoded(acknowledged).await?;
         StreamEvent::decode(encoded.as_slice()).ok()
     }
 
@@ -230,17 +224,17 @@ impl EventReader {
             .is_some_and(|waiting| waiting.send(answer).is_ok())
     }
 
-    /// The next event as it crosses the boundary, and whether it is the last. Loses nothing when it is dropped.
-    pub(crate) async fn next_encoded(&self, acknowledged: u64) -> Option<(Vec<u8>, bool)> {
+    /// The next event as it crosses the boundary. Loses nothing when it is dropped.
+    pub(crate) async fn next_encoded(&self, acknowledged: u64) -> Option<Vec<u8>> {
         self.shared.acknowledged.fetch_max(acknowledged, Ordering::AcqRel);
         let waiting = self.waiting.lock().await.recv().await?;
-        Some((waiting.encoded, waiting.last))
+        Some(waiting.encoded)
     }
 
     /// As [`EventReader::next_encoded`], where there is one already.
-    pub(crate) fn next_encoded_now(&self, acknowledged: u64) -> Option<(Vec<u8>, bool)> {
+    pub(crate) fn next_encoded_now(&self, acknowledged: u64) -> Option<Vec<u8>> {
         self.shared.acknowledged.fetch_max(acknowledged, Ordering::AcqRel);
         let waiting = self.waiting.try_lock().ok()?.try_recv().ok()?;
-        Some((waiting.encoded, waiting.last))
+        Some(waiting.encoded)
     }
 }

@@ -1,0 +1,116 @@
+//! For tests of connectors: a connector run in the same process, through the SDK and without the C ABI.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prost::Message;
+use tokio::sync::oneshot;
+
+use crate::instance::{Instance, Outlet};
+use crate::proto::{
+    CallRequest, CallResponse, Error, OpenRequest, ReadRequest, ReadResponse, StreamEvent, StreamNext,
+    call_request::Call, call_response::Result as Answer,
+};
+use crate::{Connector, Host};
+
+/// An open connector without a library around it.
+pub struct Native<C: Connector> {
+    instance: Instance<C>,
+    waiting: Arc<Waiting>,
+    next: AtomicU64,
+}
+
+#[derive(Default)]
+struct Waiting {
+    calls: Mutex<HashMap<u64, oneshot::Sender<Vec<u8>>>>,
+    poisoned: AtomicBool,
+}
+
+impl Outlet for Arc<Waiting> {
+    fn complete(&self, call: u64, answer: Vec<u8>) {
+        let waiting = self
+            .calls
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&call);
+        if let Some(waiting) = waiting {
+            // Nobody listens to a call whose future was dropped.
+            let _ = waiting.send(answer);
+        }
+    }
+
+    fn poisoned(&self) {
+        self.poisoned.store(true, Ordering::Release);
+    }
+}
+
+impl<C: Connector> Native<C> {
+    /// Opens the connector on this machine's clock.
+    pub fn open(request: OpenRequest) -> Result<Self, Error> {
+        let waiting = Arc::new(Waiting::default());
+        let host = Host::standalone(request.http.clone().unwrap_or_default());
+        let instance = Instance::open(host, request, Box::new(Arc::clone(&waiting)), || ())?;
+        Ok(Self {
+            instance,
+            waiting,
+            next: AtomicU64::new(1),
+        })
+    }
+
+    /// Makes a call; `deadline_us` as in `CallRequest`.
+    pub async fn call(&self, call: Call, deadline_us: i64) -> Result<Answer, Error> {
+        let request = CallRequest {
+            deadline_us,
+            call: Some(call),
+        }
+        .encode_to_vec();
+        let answer = self.ask(|id| self.instance.call(id, &request)).await?;
+        match CallResponse::decode(answer.as_slice()).map(|answer| answer.result) {
+            Ok(Some(Answer::Error(error))) => Err(error),
+            Ok(Some(answer)) => Ok(answer),
+            _ => Err(Error::bug("the answer is not a message")),
+        }
+    }
+
+    /// Opens a stream and answers its number.
+    pub async fn read(&self, request: ReadRequest) -> Result<u64, Error> {
+        match self.call(Call::Read(request), 0).await? {
+            Answer::Read(ReadResponse { stream }) => Ok(stream),
+            _ => Err(Error::bug("not the answer to a read")),
+        }
+    }
+
+    /// Pulls a stream.
+    pub async fn next(&self, stream: u64, acknowledged: u64) -> Result<StreamEvent, Error> {
+        let request = StreamNext { acknowledged }.encode_to_vec();
+        let answer = self
+            .ask(|id| self.instance.stream_next(id, stream, &request))
+            .await?;
+        StreamEvent::decode(answer.as_slice()).map_err(|_| Error::bug("the event is not a message"))
+    }
+
+    /// Ends a stream.
+    pub fn close_stream(&self, stream: u64) {
+        self.instance.stream_close(stream);
+    }
+
+    /// Whether the connector has panicked.
+    pub fn is_poisoned(&self) -> bool {
+        self.waiting.poisoned.load(Ordering::Acquire)
+    }
+
+    async fn ask(&self, start: impl FnOnce(u64)) -> Result<Vec<u8>, Error> {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let (sender, answer) = oneshot::channel();
+        self.waiting
+            .calls
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(id, sender);
+        start(id);
+        answer
+            .await
+            .map_err(|_| Error::cancelled("the connector was closed"))
+    }
+}
