@@ -399,7 +399,9 @@ impl App {
     fn instance(&self, given: &str) -> Result<String, Error> {
         let wrong = || Error::bug("Salesforce named an instance that is not one of its own hosts");
         let url = Url::parse(given).map_err(|_| wrong())?;
-        if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
+        // A site is a place to log in, its API is the organization's.
+        let site = url.host_str().is_some_and(|host| host.ends_with(".my.site.com"));
+        if site || url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
             return Err(wrong());
         }
         let base = url.as_str().trim_end_matches('/').to_owned();

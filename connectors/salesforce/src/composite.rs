@@ -40,21 +40,33 @@ pub(crate) fn body(paths: &[String]) -> String {
         reference_id: format!("r{i}"),
         url: path.clone(),
     });
-    let body = Body { all_or_none: false, collate_subrequests: false, composite_request: parts.collect() };
+    let body = Body {
+        all_or_none: false,
+        collate_subrequests: false,
+        composite_request: parts.collect(),
+    };
     serde_json::to_string(&body).unwrap_or_default()
 }
 
 /// Whether a body holds GETs of data alone.
 pub(crate) fn check(body: &[u8]) -> Result<(), String> {
-    let body: Body = serde_json::from_slice(body).map_err(|_| "not a composite body of the known form".to_owned())?;
+    let body: Body =
+        serde_json::from_slice(body).map_err(|_| "not a composite body of the known form".to_owned())?;
     if body.composite_request.is_empty() {
         return Err("an empty composite body".to_owned());
     }
     for part in &body.composite_request {
-        let path = part.url.split('?').next().unwrap_or_default().to_ascii_lowercase();
+        let path = part
+            .url
+            .split('?')
+            .next()
+            .unwrap_or_default()
+            .to_ascii_lowercase();
         if part.method != "GET"
             || !path.starts_with("/services/data/v")
-            || ["..", "//", "%2e", "%2f", "%5c", "\\"].iter().any(|odd| path.contains(odd))
+            || ["..", "//", "%2e", "%2f", "%5c", "\\"]
+                .iter()
+                .any(|odd| path.contains(odd))
             || part.url.to_ascii_lowercase().contains("_httpmethod")
         {
             return Err("a part of the composite body is not a plain GET of data".to_owned());
@@ -96,7 +108,10 @@ mod tests {
 
     #[test]
     fn what_is_built_passes_the_check() {
-        let body = body(&["/services/data/v62.0/query?q=SELECT+Id".into(), "/services/data/v62.0/sobjects".into()]);
+        let body = body(&[
+            "/services/data/v62.0/query?q=SELECT+Id".into(),
+            "/services/data/v62.0/sobjects".into(),
+        ]);
         assert_eq!(check(body.as_bytes()), Ok(()));
         assert!(body.contains(r#""allOrNone":false"#) && body.contains(r#""referenceId":"r1""#));
     }

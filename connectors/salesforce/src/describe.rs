@@ -52,7 +52,10 @@ struct PicklistDescribe {
 /// The fields of a described object.
 pub(crate) fn fields(object: &CrmObject, json: &str) -> Result<ObjectFields, serde_json::Error> {
     let describe: Describe = serde_json::from_str(json)?;
-    let label = [describe.label_plural, describe.label].into_iter().flatten().find(|label| !label.is_empty());
+    let label = [describe.label_plural, describe.label]
+        .into_iter()
+        .flatten()
+        .find(|label| !label.is_empty());
     Ok(ObjectFields {
         object: object.key.to_owned(),
         label: label.unwrap_or_else(|| object.label.to_owned()),
@@ -82,16 +85,25 @@ fn field(described: FieldDescribe) -> Option<Field> {
     }
     let length = described.length.unwrap_or(0);
     Some(Field {
-        label: described.label.filter(|label| !label.is_empty()).unwrap_or_else(|| described.name.clone()),
+        label: described
+            .label
+            .filter(|label| !label.is_empty())
+            .unwrap_or_else(|| described.name.clone()),
         key: described.name,
         r#type: field_type(&native_type, html).into(),
-        picklist_values: described.picklist_values.unwrap_or_default().into_iter().filter_map(choice).collect(),
+        picklist_values: described
+            .picklist_values
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(choice)
+            .collect(),
         reference_to: described.reference_to.unwrap_or_default(),
         scale: described.scale.unwrap_or(0),
         length,
         calculated: described.calculated.unwrap_or(false),
         custom: described.custom.unwrap_or(false),
-        long_text: length > LONG_TEXT && matches!(native_type.as_str(), "textarea" | "string" | "encryptedstring"),
+        long_text: length > LONG_TEXT
+            && matches!(native_type.as_str(), "textarea" | "string" | "encryptedstring"),
         sensitive: described.encrypted.unwrap_or(false) || native_type == "encryptedstring",
         description: described.inline_help_text.unwrap_or_default(),
         native_type,
@@ -101,7 +113,10 @@ fn field(described: FieldDescribe) -> Option<Field> {
 fn choice(described: PicklistDescribe) -> Option<PicklistValue> {
     let value = described.value?;
     Some(PicklistValue {
-        label: described.label.filter(|label| !label.is_empty()).unwrap_or_else(|| value.clone()),
+        label: described
+            .label
+            .filter(|label| !label.is_empty())
+            .unwrap_or_else(|| value.clone()),
         value,
         active: described.active.unwrap_or(true),
     })
@@ -175,7 +190,16 @@ mod tests {
         let keys: Vec<&str> = object.fields.iter().map(|f| f.key.as_str()).collect();
         assert_eq!(
             keys,
-            ["Name", "BillingCity", "BillingAddress", "Notes__c", "Secret__c", "Tier__c", "Score__c", "OwnerId"]
+            [
+                "Name",
+                "BillingCity",
+                "BillingAddress",
+                "Notes__c",
+                "Secret__c",
+                "Tier__c",
+                "Score__c",
+                "OwnerId"
+            ]
         );
         let by = |key: &str| object.fields.iter().find(|f| f.key == key).unwrap();
         assert_eq!(by("BillingAddress").r#type(), FieldType::Address);
@@ -193,7 +217,13 @@ mod tests {
 
     #[test]
     fn an_old_or_odd_describe_is_no_failure() {
-        assert!(fields(&OBJECTS[0], r#"{"fields":[{"name":"X"},{"type":"string"}]}"#).unwrap().fields.len() == 1);
+        assert!(
+            fields(&OBJECTS[0], r#"{"fields":[{"name":"X"},{"type":"string"}]}"#)
+                .unwrap()
+                .fields
+                .len()
+                == 1
+        );
         assert!(fields(&OBJECTS[0], "{}").unwrap().fields.is_empty());
         assert!(fields(&OBJECTS[0], "<html>").is_err());
     }

@@ -47,6 +47,8 @@ use tether_connector_sdk::{CallContext, Connector, Error, Host, ReadStream};
 use objects::{CrmObject, OBJECTS};
 use rest::{App, Session};
 
+tether_connector_sdk::export_connector!(Salesforce);
+
 /// The connector.
 pub struct Salesforce {
     app: Arc<App>,

@@ -31,23 +31,33 @@ pub(crate) struct Options {
 
 impl Options {
     pub(crate) fn new(settings: &HashMap<String, String>) -> Result<Self, Error> {
-        let get = |key: &str| settings.get(key).map(|value| value.trim()).filter(|value| !value.is_empty());
+        let get = |key: &str| {
+            settings
+                .get(key)
+                .map(|value| value.trim())
+                .filter(|value| !value.is_empty())
+        };
         let number = |key: &str, default: u64| match get(key).map(str::parse::<u64>) {
             None => Ok(default),
             Some(Ok(number)) => Ok(number),
             Some(Err(_)) => Err(Error::configuration(format!("the setting {key} is not a number"))),
         };
         let api_version = get("api_version").unwrap_or("v62.0").trim_start_matches('v');
-        let valid = api_version.strip_suffix(".0").is_some_and(|n| n.parse::<u8>().is_ok_and(|n| n >= 50));
+        let valid = api_version
+            .strip_suffix(".0")
+            .is_some_and(|n| n.parse::<u8>().is_ok_and(|n| n >= 50));
         if !valid {
-            return Err(Error::configuration("the setting api_version must be like v62.0, and v50.0 at least"));
+            return Err(Error::configuration(
+                "the setting api_version must be like v62.0, and v50.0 at least",
+            ));
         }
         Ok(Self {
             client_id: get("client_id").unwrap_or_default().to_owned(),
             client_secret: get("client_secret").unwrap_or_default().to_owned(),
             api_version: format!("v{api_version}"),
             back_off: Duration::from_millis(number("back_off_ms", 1_000)?),
-            query_budget: usize::try_from(number("query_budget", QUERY_BUDGET as u64)?).unwrap_or(QUERY_BUDGET),
+            query_budget: usize::try_from(number("query_budget", QUERY_BUDGET as u64)?)
+                .unwrap_or(QUERY_BUDGET),
             login_host_override: get("login_host_override").map(|host| host.trim_end_matches('/').to_owned()),
         })
     }
@@ -55,13 +65,19 @@ impl Options {
     /// Where a group with these settings logs in, without a slash at the end.
     pub(crate) fn login_base(&self, settings: &HashMap<String, String>) -> Result<String, Error> {
         let host = login_host(settings)?;
-        Ok(self.login_host_override.clone().unwrap_or_else(|| format!("https://{host}")))
+        Ok(self
+            .login_host_override
+            .clone()
+            .unwrap_or_else(|| format!("https://{host}")))
     }
 }
 
 /// What a group is asked before it logs in.
 pub(crate) fn settings() -> Vec<Setting> {
-    let choice = |value: &str, label: &str| Choice { value: value.to_owned(), label: label.to_owned() };
+    let choice = |value: &str, label: &str| Choice {
+        value: value.to_owned(),
+        label: label.to_owned(),
+    };
     vec![
         Setting {
             key: ENVIRONMENT.to_owned(),
@@ -79,9 +95,10 @@ pub(crate) fn settings() -> Vec<Setting> {
         Setting {
             key: DOMAIN.to_owned(),
             label: "My Domain".to_owned(),
-            description: "The organization's own login host, for example acme.my.salesforce.com. Needed where the \
+            description:
+                "The organization's own login host, for example acme.my.salesforce.com. Needed where the \
                           organization forbids logging in elsewhere."
-                .to_owned(),
+                    .to_owned(),
             ..Setting::default()
         },
     ]
@@ -97,32 +114,46 @@ fn login_host(settings: &HashMap<String, String>) -> Result<String, Error> {
     match (get(ENVIRONMENT), get(DOMAIN)) {
         (PRODUCTION | "", "") => Ok("login.salesforce.com".to_owned()),
         (SANDBOX, "") => Ok("test.salesforce.com".to_owned()),
-        (DOMAIN, "") => Err(invalid("the setting domain is missing; it is like acme.my.salesforce.com")),
+        (DOMAIN, "") => Err(invalid(
+            "the setting domain is missing; it is like acme.my.salesforce.com",
+        )),
         // An own domain is the more exact answer.
         (PRODUCTION | SANDBOX | DOMAIN | "", domain) => own_domain(domain),
-        _ => Err(invalid("the setting environment must be production, sandbox or domain")),
+        _ => Err(invalid(
+            "the setting environment must be production, sandbox or domain",
+        )),
     }
 }
 
 /// The login host a person meant.
 fn own_domain(given: &str) -> Result<String, Error> {
-    let host = given.strip_prefix("https://").unwrap_or(given).trim_end_matches('/').to_ascii_lowercase();
+    let host = given
+        .strip_prefix("https://")
+        .unwrap_or(given)
+        .trim_end_matches('/')
+        .to_ascii_lowercase();
     let host = match host.strip_suffix(".lightning.force.com") {
         Some(name) => format!("{name}.my.salesforce.com"),
         None => host,
     };
-    let name = [".my.salesforce.com", ".my.site.com"].iter().find_map(|suffix| host.strip_suffix(suffix));
+    let name = [".my.salesforce.com", ".my.site.com"]
+        .iter()
+        .find_map(|suffix| host.strip_suffix(suffix));
     let label = |label: &str| {
         !label.is_empty()
             && label.len() <= 63
             && !label.starts_with('-')
             && !label.ends_with('-')
-            && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
     };
     if name.is_some_and(|name| name.split('.').all(label)) && host.len() <= 253 {
         Ok(host)
     } else {
-        Err(invalid("the setting domain must be the organization's My Domain, like acme.my.salesforce.com"))
+        Err(invalid(
+            "the setting domain must be the organization's My Domain, like acme.my.salesforce.com",
+        ))
     }
 }
 
@@ -135,7 +166,12 @@ mod tests {
     use super::*;
 
     fn host(environment: &str, domain: &str) -> Option<String> {
-        login_host(&[(ENVIRONMENT, environment), (DOMAIN, domain)].map(|(k, v)| (k.into(), v.into())).into()).ok()
+        login_host(
+            &[(ENVIRONMENT, environment), (DOMAIN, domain)]
+                .map(|(k, v)| (k.into(), v.into()))
+                .into(),
+        )
+        .ok()
     }
 
     #[test]

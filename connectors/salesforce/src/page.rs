@@ -6,9 +6,10 @@ use std::ops::Range;
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
+use tether_connector_sdk::payload::timestamp_us;
 
 use crate::plan::{Column, Role};
-use crate::{ids, times, values};
+use crate::{ids, values};
 
 /// One page.
 #[derive(Debug, Default)]
@@ -195,7 +196,7 @@ impl<'de> Visitor<'de> for RowSeed<'_, '_> {
             match column.role {
                 Role::None => {}
                 Role::Id => row.id = ids::normalise(&values::scalar(json)).unwrap_or_default(),
-                Role::Modified => row.modified_us = times::timestamp(&values::scalar(json)).unwrap_or(0),
+                Role::Modified => row.modified_us = timestamp_us(&values::scalar(json)).unwrap_or(0),
                 Role::Deleted => row.deleted = json == "true",
                 Role::MergedInto => row.merged_into = reference(json),
                 Role::Parent => row.parent = reference(json),
@@ -207,10 +208,10 @@ impl<'de> Visitor<'de> for RowSeed<'_, '_> {
                 Role::Homepage if json != "null" => row.homepage = values::scalar(json).into_owned(),
                 Role::Homepage => {}
             }
-            if let Some(shape) = column.shape {
+            if let Some(kind) = column.kind {
                 let from = self.buffer.len();
                 self.buffer.extend_from_slice(&column.prefix);
-                if values::write(shape, json, self.buffer) {
+                if values::write(kind, json, self.buffer) {
                     self.cells.push((at, from..self.buffer.len()));
                 } else {
                     self.buffer.truncate(from);

@@ -5,7 +5,6 @@ use tether_connector_sdk::proto::{FieldType, ObjectFields, SelectedField};
 
 use crate::objects::CrmObject;
 use crate::soql::{self, Filter};
-use crate::values::Shape;
 
 /// Bytes of an encoded query that are safe: addresses end at 16,384 bytes, headers included.
 pub(crate) const QUERY_BUDGET: usize = 14_000;
@@ -33,7 +32,7 @@ pub(crate) struct Column {
     /// `,"key":`, as it stands in a payload.
     pub(crate) prefix: Vec<u8>,
     /// How it stands in the payload, if it does.
-    pub(crate) shape: Option<Shape>,
+    pub(crate) kind: Option<FieldType>,
     pub(crate) role: Role,
 }
 
@@ -230,19 +229,19 @@ impl Plan {
             .map(|key| Column {
                 key: (*key).to_owned(),
                 prefix: Vec::new(),
-                shape: None,
+                kind: None,
                 role: self.role(key),
             })
             .collect();
         for field in share {
-            let shape = Some(Shape::from(field.field_type));
+            let kind = Some(field.field_type);
             let prefix = format!(",\"{}\":", field.key).into_bytes();
             match columns.iter_mut().find(|column| column.key == field.key) {
-                Some(column) => (column.shape, column.prefix) = (shape, prefix),
+                Some(column) => (column.kind, column.prefix) = (kind, prefix),
                 None => columns.push(Column {
                     key: field.key.clone(),
                     prefix,
-                    shape,
+                    kind,
                     role: Role::None,
                 }),
             }
@@ -309,7 +308,10 @@ mod tests {
             ]
         );
         let website = plan.parts[0].last().unwrap();
-        assert_eq!((website.role, website.shape), (Role::Homepage, Some(Shape::Text)));
+        assert_eq!(
+            (website.role, website.kind),
+            (Role::Homepage, Some(FieldType::Text))
+        );
     }
 
     #[test]
@@ -358,7 +360,7 @@ mod tests {
             };
             assert!(soql::encode(&plan.soql(i, &range, None)).len() <= QUERY_BUDGET);
             assert!(part.iter().any(|c| c.role == Role::Id) && part.iter().any(|c| c.role == Role::Modified));
-            all.extend(part.iter().filter(|c| c.shape.is_some()).map(|c| c.key.clone()));
+            all.extend(part.iter().filter(|c| c.kind.is_some()).map(|c| c.key.clone()));
         }
         assert_eq!(all, names, "each field once, in order");
     }

@@ -54,9 +54,17 @@ enum Ask<'a> {
 
 impl Session {
     /// For a call on behalf of an account.
-    pub(crate) fn new(app: &Arc<App>, call: &CallContext, connection: Option<&Connection>) -> Result<Self, Error> {
+    pub(crate) fn new(
+        app: &Arc<App>,
+        call: &CallContext,
+        connection: Option<&Connection>,
+    ) -> Result<Self, Error> {
         let connection = connection.ok_or_else(|| Error::bug("a call without a connection"))?;
-        let token = connection.credentials.as_ref().map(|c| c.access_token.clone()).unwrap_or_default();
+        let token = connection
+            .credentials
+            .as_ref()
+            .map(|c| c.access_token.clone())
+            .unwrap_or_default();
         if token.is_empty() {
             return Err(Error::credentials_expired("there is no access token yet"));
         }
@@ -66,7 +74,13 @@ impl Session {
     /// With a token that was just given.
     pub(crate) fn with(app: &Arc<App>, call: &CallContext, base_url: &str, token: String) -> Self {
         let base_url = base_url.trim_end_matches('/').to_owned();
-        Self { app: Arc::clone(app), call: call.clone(), base_url, token, attempts: limits::ATTEMPTS }
+        Self {
+            app: Arc::clone(app),
+            call: call.clone(),
+            base_url,
+            token,
+            attempts: limits::ATTEMPTS,
+        }
     }
 
     /// Giving up sooner: for calls that somebody waits for.
@@ -86,7 +100,11 @@ impl Session {
     /// The path of a query; `all` includes deleted rows.
     pub(crate) fn query_path(&self, soql: &str, all: bool) -> String {
         let resource = if all { "queryAll" } else { "query" };
-        format!("/services/data/{}/{resource}?q={}", self.app.options.api_version, soql::encode(soql))
+        format!(
+            "/services/data/{}/{resource}?q={}",
+            self.app.options.api_version,
+            soql::encode(soql)
+        )
     }
 
     /// The path of anything else.
@@ -102,17 +120,26 @@ impl Session {
 
     /// Any other JSON.
     pub(crate) async fn json<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
-        Ok(self.ask(Ask::Get(path), |text| serde_json::from_str(text)).await?.0)
+        Ok(self
+            .ask(Ask::Get(path), |text| serde_json::from_str(text))
+            .await?
+            .0)
     }
 
     /// Several GETs in one call; and when they were answered, by Salesforce's clock.
     pub(crate) async fn composite(&self, paths: &[String]) -> Result<(Vec<Answer>, i64), Error> {
-        self.ask(Ask::Composite(&composite::body(paths)), composite::read).await
+        self.ask(Ask::Composite(&composite::body(paths)), composite::read)
+            .await
     }
 
     /// What a failed part of a composite means.
     pub(crate) fn classify(&self, answer: &Answer) -> Error {
-        errors::classify(answer.status, answer.body.as_bytes(), None, self.app.host.now_us())
+        errors::classify(
+            answer.status,
+            answer.body.as_bytes(),
+            None,
+            self.app.host.now_us(),
+        )
     }
 
     /// Sends until there is a reply that can be read, or no hope.
@@ -165,40 +192,66 @@ impl Session {
     async fn attempt(&self, ask: Ask<'_>) -> Result<Response, Error> {
         let request = match ask {
             Ask::Get(path) => Request::get(&format!("{}{path}", self.base_url))?,
-            Ask::Composite(body) => {
-                Request::post_json(&format!("{}{}", self.base_url, self.path("composite")), body.to_owned())?
-            }
+            Ask::Composite(body) => Request::post_json(
+                &format!("{}{}", self.base_url, self.path("composite")),
+                body.to_owned(),
+            )?,
         };
         let request = request.bearer(&self.token)?.accept("application/json");
         let response = self.app.http.send(&self.call, request).await?;
-        let usage = response.headers.get("sforce-limit-info").and_then(|value| value.to_str().ok());
+        let usage = response
+            .headers
+            .get("sforce-limit-info")
+            .and_then(|value| value.to_str().ok());
         if let Some((used, limit)) = usage.and_then(limits::api_usage) {
             self.call.set_allowance(used, limit);
         }
         if response.status.is_success() {
             return Ok(response);
         }
-        let retry_after = response.headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
+        let retry_after = response
+            .headers
+            .get(header::RETRY_AFTER)
+            .and_then(|value| value.to_str().ok());
         let retry_after = retry_after.and_then(|seconds| seconds.trim().parse::<i64>().ok());
         let retry_after_us = retry_after.map(|seconds| seconds.clamp(0, 86_400) * 1_000_000);
-        Err(errors::classify(response.status.as_u16(), &response.body, retry_after_us, self.app.host.now_us()))
+        Err(errors::classify(
+            response.status.as_u16(),
+            &response.body,
+            retry_after_us,
+            self.app.host.now_us(),
+        ))
     }
 
     /// When a reply was made: by Salesforce's clock, else by ours.
     fn date_us(&self, headers: &HeaderMap) -> i64 {
         let date = headers.get(header::DATE).and_then(|value| value.to_str().ok());
-        date.and_then(times::http_date).unwrap_or_else(|| self.app.host.now_us())
+        date.and_then(times::http_date)
+            .unwrap_or_else(|| self.app.host.now_us())
     }
 }
 
 /// The body as text: broken UTF-8 is mended, NULs go.
 fn text(body: &[u8]) -> Cow<'_, str> {
     let text = String::from_utf8_lossy(body);
-    if text.contains('\0') { Cow::Owned(text.replace('\0', "")) } else { text }
+    if text.contains('\0') {
+        Cow::Owned(text.replace('\0', ""))
+    } else {
+        text
+    }
 }
 
 fn unreadable(body: &[u8], error: &serde_json::Error) -> Error {
-    let what = if body.trim_ascii_start().starts_with(b"<") { "a web page" } else { "what is not the JSON expected" };
-    let place = format!("line {} column {} of {} bytes", error.line(), error.column(), body.len());
+    let what = if body.trim_ascii_start().starts_with(b"<") {
+        "a web page"
+    } else {
+        "what is not the JSON expected"
+    };
+    let place = format!(
+        "line {} column {} of {} bytes",
+        error.line(),
+        error.column(),
+        body.len()
+    );
     Error::transient(format!("Salesforce answered with {what} ({place})")).code("salesforce.unreadable")
 }

@@ -117,13 +117,22 @@ mod tests {
     fn filters() {
         let q = |f: Filter<'_>| select("Account", &["Id", "Name"], &f, None);
         assert_eq!(q(Filter::After("")), "SELECT Id,Name FROM Account ORDER BY Id");
-        assert_eq!(q(Filter::After("001a")), "SELECT Id,Name FROM Account WHERE Id > '001a' ORDER BY Id");
         assert_eq!(
-            q(Filter::Range { after: "001a", through: "001b" }),
+            q(Filter::After("001a")),
+            "SELECT Id,Name FROM Account WHERE Id > '001a' ORDER BY Id"
+        );
+        assert_eq!(
+            q(Filter::Range {
+                after: "001a",
+                through: "001b"
+            }),
             "SELECT Id,Name FROM Account WHERE Id > '001a' AND Id <= '001b' ORDER BY Id"
         );
         assert_eq!(
-            q(Filter::Range { after: "", through: "001b" }),
+            q(Filter::Range {
+                after: "",
+                through: "001b"
+            }),
             "SELECT Id,Name FROM Account WHERE Id <= '001b' ORDER BY Id"
         );
         assert_eq!(
@@ -131,7 +140,15 @@ mod tests {
             "SELECT Id,Name FROM Account WHERE Id IN ('001a','001b') ORDER BY Id"
         );
         assert_eq!(
-            select("Contact", &["Id"], &Filter::Under { field: "AccountId", id: "001a" }, Some(201)),
+            select(
+                "Contact",
+                &["Id"],
+                &Filter::Under {
+                    field: "AccountId",
+                    id: "001a"
+                },
+                Some(201)
+            ),
             "SELECT Id FROM Contact WHERE AccountId = '001a' ORDER BY Id LIMIT 201"
         );
         assert_eq!(count("Case"), "SELECT COUNT() FROM Case");
