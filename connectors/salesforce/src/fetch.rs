@@ -277,7 +277,7 @@ async fn drop_gone(
         if let Some(seen) = seen.get(place) {
             part.missing.extend(part.plan.keep_seen(seen));
         }
-        if part.missing.len() == before {
+        if part.missing.len() == before && !part.plan.drop_labels() {
             if part.plan.has_selected(&error.field) {
                 part.missing.push(error.field.clone());
             }

@@ -1,5 +1,6 @@
 //! A page of a query, read in one pass from its JSON text into records. No tree is built and no value is copied twice.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
@@ -82,7 +83,7 @@ impl<'de> Visitor<'de> for PageSeed<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Page, A::Error> {
         let mut page = Page::default();
         let (mut done, mut records) = (None, false);
-        while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
+        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
             match &*key {
                 "totalSize" => {
                     page.total = map
@@ -179,6 +180,7 @@ impl<'de> Visitor<'de> for RowSeed<'_, '_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Row, A::Error> {
         let mut row = Row::default();
         let mut name_place = u8::MAX;
+        let mut label: Option<(usize, Cow<'de, str>)> = None;
         let start = self.buffer.len();
         self.cells.clear();
         let mut expected = 0;
@@ -207,11 +209,16 @@ impl<'de> Visitor<'de> for RowSeed<'_, '_> {
                 Role::Name(_) => {}
                 Role::Homepage if json != "null" => row.homepage = values::scalar(json).into_owned(),
                 Role::Homepage => {}
+                Role::Label => label = named(json).map(|name| (at + 1, name)),
             }
             if let Some(kind) = column.kind {
                 let from = self.buffer.len();
                 self.buffer.extend_from_slice(&column.prefix);
-                if values::write(kind, json, self.buffer) {
+                let set = match label.take_if(|(reference, _)| *reference == at) {
+                    Some((_, label)) => values::reference(&values::scalar(json), &label, self.buffer),
+                    None => values::write(kind, json, self.buffer),
+                };
+                if set {
                     self.cells.push((at, from..self.buffer.len()));
                 } else {
                     self.buffer.truncate(from);
@@ -234,6 +241,18 @@ impl<'de> Visitor<'de> for RowSeed<'_, '_> {
         row.payload = start..self.buffer.len();
         Ok(row)
     }
+}
+
+/// The name of a related record.
+fn named(json: &str) -> Option<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Named<'a> {
+        #[serde(borrow)]
+        name: Option<&'a RawValue>,
+    }
+    let name = serde_json::from_str::<Option<Named<'_>>>(json).ok()??.name?.get();
+    (name != "null").then(|| values::scalar(name))
 }
 
 fn reference(json: &str) -> String {
@@ -390,6 +409,31 @@ mod tests {
             (page.rows[1].name.as_str(), page.rows[1].parent.as_str()),
             ("00002", "")
         );
+    }
+
+    #[test]
+    fn names_of_references_stand_with_them() {
+        let plan = plan(
+            &OBJECTS[0],
+            &[
+                ("OwnerId", FieldType::Reference),
+                ("RecordTypeId", FieldType::Reference),
+            ],
+        );
+        let page = read(
+            r#"{"totalSize":2,"done":true,"records":[
+              {"Id":"001000000000001AAA","Owner":{"attributes":{"type":"User","url":"/x"},"Name":"Ann \"A\" Lee"},
+               "OwnerId":"005x00000012Q9PAAU","RecordType":null,"RecordTypeId":null},
+              {"Id":"001000000000002AAA","Owner":null,"OwnerId":"005x00000012Q9PAAU","RecordTypeId":"005x00000012Q9PAAU"}]}"#,
+            &plan.parts[0],
+        )
+        .unwrap();
+        assert_eq!(
+            payload(&page, &page.rows[0]),
+            r#"{"OwnerId":{"id":"005x00000012Q9PAAU","label":"Ann \"A\" Lee"}}"#
+        );
+        let alone = r#"{"OwnerId":{"id":"005x00000012Q9PAAU"},"RecordTypeId":{"id":"005x00000012Q9PAAU"}}"#;
+        assert_eq!(payload(&page, &page.rows[1]), alone);
     }
 
     #[test]

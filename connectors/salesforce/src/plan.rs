@@ -23,17 +23,48 @@ pub(crate) enum Role {
     /// The name, by its place among the candidates.
     Name(u8),
     Homepage,
+    /// The name of the record that the next column refers to.
+    Label,
 }
 
 /// One column of a query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Column {
+    /// As it is asked for: `OwnerId`, `Owner.Name`.
+    pub(crate) asked: String,
+    /// As it is answered: `OwnerId`, `Owner`.
     pub(crate) key: String,
     /// `,"key":`, as it stands in a payload.
     pub(crate) prefix: Vec<u8>,
     /// How it stands in the payload, if it does.
     pub(crate) kind: Option<FieldType>,
     pub(crate) role: Role,
+}
+
+impl Column {
+    fn plain(key: &str, role: Role) -> Self {
+        Self {
+            asked: key.to_owned(),
+            key: key.to_owned(),
+            prefix: Vec::new(),
+            kind: None,
+            role,
+        }
+    }
+}
+
+/// The relationship whose name is asked for together with a reference: standard ones to objects that have a name and that
+/// every user sees. No describe is needed to know them, so a record reads the same live and in bulk.
+fn label_of(field: &str) -> Option<&'static str> {
+    match field {
+        "AccountId" => Some("Account"),
+        "CreatedById" => Some("CreatedBy"),
+        "LastModifiedById" => Some("LastModifiedBy"),
+        "OwnerId" => Some("Owner"),
+        "RecordTypeId" => Some("RecordType"),
+        "ReportsToId" => Some("ReportsTo"),
+        _ => None,
+    }
 }
 
 /// A selected field that can be read.
@@ -49,6 +80,8 @@ struct Selected {
 pub(crate) struct Plan {
     pub(crate) object: &'static CrmObject,
     own: Vec<&'static str>,
+    /// Names are asked for together with references.
+    labels: bool,
     shares: Vec<Vec<Selected>>,
     /// The columns of each part, in the order of their names. The first part has all that is not payload.
     pub(crate) parts: Vec<Vec<Column>>,
@@ -98,6 +131,7 @@ impl Plan {
         let mut plan = Self {
             object,
             own,
+            labels: true,
             shares: vec![selected],
             parts: Vec::new(),
         };
@@ -133,6 +167,13 @@ impl Plan {
         }
         self.lay_out();
         gone
+    }
+
+    /// Stops asking for names together with references. False where that was done before.
+    pub(crate) fn drop_labels(&mut self) -> bool {
+        let had = std::mem::replace(&mut self.labels, false);
+        self.lay_out();
+        had
     }
 
     /// Whether a field was selected and is still read.
@@ -175,7 +216,7 @@ impl Plan {
     pub(crate) fn soql(&self, part: usize, filter: &Filter<'_>, limit: Option<u32>) -> String {
         let columns: Vec<&str> = self.parts[part]
             .iter()
-            .map(|column| column.key.as_str())
+            .map(|column| column.asked.as_str())
             .collect();
         soql::select(self.object.key, &columns, filter, limit)
     }
@@ -199,7 +240,7 @@ impl Plan {
             while low < high {
                 let middle = low.midpoint(high + 1);
                 let columns = self.columns(wide, &share[..middle]);
-                let names: Vec<&str> = columns.iter().map(|c| c.key.as_str()).collect();
+                let names: Vec<&str> = columns.iter().map(|c| c.asked.as_str()).collect();
                 let length = soql::encode(&soql::select(self.object.key, &names, &range, Some(2_000))).len();
                 if length <= budget {
                     low = middle;
@@ -214,36 +255,42 @@ impl Plan {
     }
 
     fn lay_out(&mut self) {
+        // The first part has columns of its own; another without fields would be asked for nothing.
+        let mut first = true;
+        self.shares
+            .retain(|share| std::mem::take(&mut first) || !share.is_empty());
         self.parts = (0..self.shares.len())
             .map(|part| self.columns(part, &self.shares[part]))
             .collect();
     }
 
-    /// Columns in the order of their names: rows come in the order of the query, so payloads need no sorting.
+    /// Columns in the order of their names: rows come in the order of the query, so payloads need no sorting, and a label
+    /// comes right before its reference.
     fn columns(&self, part: usize, share: &[Selected]) -> Vec<Column> {
         let own = self
             .own
             .iter()
             .filter(|key| part == 0 || matches!(**key, "Id" | "SystemModstamp"));
-        let mut columns: Vec<Column> = own
-            .map(|key| Column {
-                key: (*key).to_owned(),
-                prefix: Vec::new(),
-                kind: None,
-                role: self.role(key),
-            })
-            .collect();
+        let mut columns: Vec<Column> = own.map(|key| Column::plain(key, self.role(key))).collect();
         for field in share {
             let kind = Some(field.field_type);
             let prefix = format!(",\"{}\":", field.key).into_bytes();
             match columns.iter_mut().find(|column| column.key == field.key) {
                 Some(column) => (column.kind, column.prefix) = (kind, prefix),
                 None => columns.push(Column {
-                    key: field.key.clone(),
                     prefix,
                     kind,
-                    role: Role::None,
+                    ..Column::plain(&field.key, Role::None)
                 }),
+            }
+            if self.labels
+                && field.field_type == FieldType::Reference
+                && let Some(relationship) = label_of(&field.key)
+            {
+                columns.push(Column {
+                    asked: format!("{relationship}.Name"),
+                    ..Column::plain(relationship, Role::Label)
+                });
             }
         }
         columns.sort_by(|a, b| a.key.cmp(&b.key));
@@ -363,6 +410,22 @@ mod tests {
             all.extend(part.iter().filter(|c| c.kind.is_some()).map(|c| c.key.clone()));
         }
         assert_eq!(all, names, "each field once, in order");
+    }
+
+    #[test]
+    fn references_bring_their_names() {
+        let field = SelectedField {
+            key: "OwnerId".into(),
+            r#type: FieldType::Reference.into(),
+        };
+        let (mut plan, _) = Plan::new(find("Contract").unwrap(), &[field], None, QUERY_BUDGET);
+        let soql = "SELECT AccountId,ContractNumber,Id,IsDeleted,Owner.Name,OwnerId,SystemModstamp FROM Contract ORDER BY Id";
+        assert_eq!(plan.soql(0, &Filter::After(""), None), soql);
+        assert!(plan.drop_labels() && !plan.drop_labels());
+        assert_eq!(
+            plan.soql(0, &Filter::After(""), None),
+            soql.replace("Owner.Name,", "")
+        );
     }
 
     #[test]

@@ -321,7 +321,7 @@ impl Reader {
                     smaller = plan.parts.iter().map(Vec::len).sum::<usize>() < before;
                 }
                 // The describe may still show what the query refuses.
-                if !smaller {
+                if !smaller && !plan.drop_labels() {
                     if plan.has_selected(&error.field) {
                         gone.push(error.field.clone());
                     }

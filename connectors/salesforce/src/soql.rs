@@ -27,7 +27,7 @@ pub(crate) fn is_name(name: &str) -> bool {
 
 /// `SELECT … FROM … WHERE … ORDER BY Id LIMIT …`. Callers have checked the names.
 pub(crate) fn select(object: &str, columns: &[&str], filter: &Filter<'_>, limit: Option<u32>) -> String {
-    debug_assert!(is_name(object) && columns.iter().all(|c| is_name(c)));
+    debug_assert!(is_name(object) && columns.iter().all(|column| column.split('.').all(is_name)));
     let mut soql = format!("SELECT {} FROM {object}", columns.join(","));
     match filter {
         Filter::After("") => {}

@@ -21,7 +21,7 @@ pub(crate) fn write(kind: FieldType, json: &str, out: &mut Vec<u8>) -> bool {
         FieldType::Location => location(json, out),
         _ if json.starts_with(['{', '[']) => raw(json, out),
         FieldType::MultiPicklist => many(&scalar(json), out),
-        FieldType::Reference => reference(&scalar(json), out),
+        FieldType::Reference => reference(&scalar(json), "", out),
         FieldType::Boolean
         | FieldType::Integer
         | FieldType::Decimal
@@ -110,12 +110,20 @@ fn many(text: &str, out: &mut Vec<u8>) -> bool {
     any
 }
 
-fn reference(text: &str, out: &mut Vec<u8>) -> bool {
-    match ids::normalise(text) {
-        Some(id) => value_into(out, FieldType::Reference, &id),
-        None if text.starts_with(ids::EMPTY_KEY) => false,
-        None => value_into(out, FieldType::Location, text),
+/// Appends a reference, with the name of the record where it is known.
+pub(crate) fn reference(text: &str, label: &str, out: &mut Vec<u8>) -> bool {
+    let Some(id) = ids::normalise(text) else {
+        let none = text.is_empty() || text == "null" || text.starts_with(ids::EMPTY_KEY);
+        return !none && value_into(out, FieldType::Location, text);
+    };
+    let set = value_into(out, FieldType::Reference, &id);
+    if set && !label.is_empty() {
+        out.pop();
+        out.extend_from_slice(b",\"label\":");
+        value_into(out, FieldType::Text, label);
+        out.push(b'}');
     }
+    set
 }
 
 #[derive(Deserialize)]
