@@ -1,2 +1,127 @@
-//! Placeholder until the crate lands.
-fn main() {}
+//! `cargo xtask connectors [--release] [--connector NAME]…`: builds the connector libraries of this repository and lays
+//! them out as the server expects them: `<target>/connectors/<name>/{connector.toml,lib…}`.
+//!
+//! Cargo does not build another package's dynamic library for a test or a run, so this does; when nothing has changed it
+//! takes as long as cargo takes to see that.
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::{env, fs};
+
+use sha2::{Digest, Sha256};
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+const USAGE: &str = "cargo xtask connectors [--release] [--connector NAME]…";
+
+fn main() -> ExitCode {
+    match run(env::args().skip(1)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(mut arguments: impl Iterator<Item = String>) -> Result<()> {
+    if arguments.next().as_deref() != Some("connectors") {
+        return Err(format!("usage: {USAGE}").into());
+    }
+    let mut release = false;
+    let mut wanted = Vec::new();
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--release" => release = true,
+            "--connector" => wanted.push(arguments.next().ok_or("--connector needs a name")?),
+            other => return Err(format!("{other} is not known; usage: {USAGE}").into()),
+        }
+    }
+    connectors(release, &wanted)
+}
+
+fn connectors(release: bool, wanted: &[String]) -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .ok_or("xtask has no parent folder")?;
+    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let names = names(root, wanted)?;
+
+    let mut build = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    build
+        .current_dir(root)
+        .args(["build", "--quiet", "--lib"])
+        .env("CARGO_TARGET_DIR", &target);
+    for name in &names {
+        build.args(["--package", &format!("tether-connector-{name}")]);
+    }
+    if release {
+        build.arg("--release");
+    }
+    if !build.status()?.success() {
+        return Err("the connectors do not build".into());
+    }
+
+    let built = target.join(if release { "release" } else { "debug" });
+    for name in &names {
+        let library = format!(
+            "{}tether_connector_{}{}",
+            env::consts::DLL_PREFIX,
+            name.replace('-', "_"),
+            env::consts::DLL_SUFFIX
+        );
+        let bytes = fs::read(built.join(&library))?;
+        let manifest = fs::read_to_string(root.join("connectors").join(name).join("connector.toml"))?;
+        let manifest = format!(
+            "{manifest}\n[library.\"{}-{}\"]\npath = \"{library}\"\nsha256 = \"{}\"\n",
+            env::consts::ARCH,
+            env::consts::OS,
+            hex(&Sha256::digest(&bytes)),
+        );
+        let folder = target.join("connectors").join(name);
+        fs::create_dir_all(&folder)?;
+        // The library first: a manifest never names a hash that is not there yet.
+        replace(&folder.join(&library), &bytes)?;
+        replace(&folder.join("connector.toml"), manifest.as_bytes())?;
+    }
+    #[expect(clippy::print_stdout, reason = "the folder is what a caller wants to read")]
+    {
+        println!("{}", target.join("connectors").display());
+    }
+    Ok(())
+}
+
+/// The connectors of this repository: the folders with a manifest.
+fn names(root: &Path, wanted: &[String]) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for folder in fs::read_dir(root.join("connectors"))? {
+        let folder = folder?;
+        if folder.path().join("connector.toml").is_file() {
+            names.push(folder.file_name().to_string_lossy().into_owned());
+        }
+    }
+    names.sort();
+    if let Some(unknown) = wanted.iter().find(|name| !names.contains(name)) {
+        return Err(format!("there is no connector {unknown}; there are {}", names.join(", ")).into());
+    }
+    if !wanted.is_empty() {
+        names.retain(|name| wanted.contains(name));
+    }
+    Ok(names)
+}
+
+/// Replaces a file, if it differs, in one step: a running server has the old one mapped.
+fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    if fs::read(path).is_ok_and(|old| old == bytes) {
+        return Ok(());
+    }
+    let new = path.with_extension(format!("new-{}", std::process::id()));
+    fs::write(&new, bytes)?;
+    fs::rename(&new, path)?;
+    Ok(())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

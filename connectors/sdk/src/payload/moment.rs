@@ -153,14 +153,8 @@ fn parse_time(text: &[u8]) -> Option<(u32, &[u8])> {
             if count == 0 {
                 return None;
             }
-            for place in 0..3 {
-                let digit = if place < count {
-                    u32::from(fraction[place] - b'0')
-                } else {
-                    0
-                };
-                thousandths = thousandths * 10 + digit;
-            }
+            let digits = fraction[..count].iter().chain(b"00").take(3);
+            thousandths = digits.fold(0, |sum, digit| sum * 10 + u32::from(digit - b'0'));
             rest = &fraction[count..];
         }
     }

@@ -1,0 +1,158 @@
+//! Logins of the dummy: whoever says a name is in.
+//!
+//! A code or an API key is `user` or `user@organization`. Tokens say whose they are and how often they were refreshed.
+
+use tether_connector_sdk::Error;
+use tether_connector_sdk::oauth::{Authorization, authorization_url};
+use tether_connector_sdk::proto::{
+    AuthKind, BeginAuthorizationRequest, BeginAuthorizationResponse, Connection, Credentials,
+    ExchangeCodeRequest, Identity, LogInRequest, LoggedIn, RefreshResponse,
+};
+
+use crate::script::Settings;
+
+const BASE_URL: &str = "https://api.dummy.invalid";
+
+/// Whose a token is, and how often it was refreshed.
+struct Token {
+    user: String,
+    organization: String,
+    generation: u64,
+}
+
+impl Token {
+    fn parse(text: &str, prefix: &str) -> Option<Self> {
+        let mut parts = text.strip_prefix(prefix)?.strip_prefix('.')?.rsplitn(3, '.');
+        let generation = parts.next()?.parse().ok()?;
+        let organization = parts.next()?.to_owned();
+        Some(Self {
+            user: parts.next()?.to_owned(),
+            organization,
+            generation,
+        })
+    }
+
+    fn credentials(&self, settings: &Settings, now_us: i64) -> Credentials {
+        let Self {
+            user,
+            organization,
+            generation,
+        } = self;
+        let life = settings.number("token_seconds", 3600).cast_signed();
+        Credentials {
+            access_token: format!("access.{user}.{organization}.{generation}"),
+            refresh_token: format!("refresh.{user}.{organization}.{generation}"),
+            expires_us: if life == 0 { 0 } else { now_us + life * 1_000_000 },
+            extra: Vec::new(),
+        }
+    }
+}
+
+pub(crate) fn begin(
+    settings: &Settings,
+    request: &BeginAuthorizationRequest,
+) -> Result<BeginAuthorizationResponse, Error> {
+    let url = settings.text("authorize_url");
+    let url = authorization_url(&Authorization {
+        url: if url.is_empty() {
+            "https://login.dummy.invalid/authorize"
+        } else {
+            url
+        },
+        client_id: settings.text("client_id"),
+        redirect_uri: &request.redirect_uri,
+        state: &request.state,
+        code_challenge: &request.code_challenge,
+        scopes: &["read"],
+        extra: &[("login_hint", &request.login_hint)],
+    })?;
+    Ok(BeginAuthorizationResponse { url })
+}
+
+pub(crate) fn exchange(
+    settings: &Settings,
+    request: &ExchangeCodeRequest,
+    now_us: i64,
+) -> Result<LoggedIn, Error> {
+    if let Some(error) = request.callback.get("error") {
+        return Err(Error::invalid_input("the login was refused in the browser").code(error.clone()));
+    }
+    if request.code_verifier.is_empty() {
+        return Err(Error::invalid_input("the PKCE verifier is missing").code("invalid_grant"));
+    }
+    let code = request.callback.get("code").map_or("", String::as_str);
+    logged_in(settings, code, now_us)
+}
+
+pub(crate) fn log_in(settings: &Settings, request: &LogInRequest, now_us: i64) -> Result<LoggedIn, Error> {
+    if request.auth_kind() != AuthKind::ApiKey {
+        return Err(Error::unsupported("the dummy knows API keys only"));
+    }
+    let key = request.parameters.get("api_key").map_or("", String::as_str);
+    logged_in(settings, key, now_us)
+}
+
+fn logged_in(settings: &Settings, who: &str, now_us: i64) -> Result<LoggedIn, Error> {
+    let (user, organization) = who.split_once('@').unwrap_or((who, "acme"));
+    if user.is_empty() || who == "bad" {
+        return Err(Error::invalid_input("the CRM does not know this code or key").code("invalid_grant"));
+    }
+    let token = Token {
+        user: user.to_owned(),
+        organization: organization.to_owned(),
+        generation: 0,
+    };
+    Ok(LoggedIn {
+        credentials: Some(token.credentials(settings, now_us)),
+        identity: Some(Identity {
+            organization_id: format!("org-{organization}"),
+            user_id: format!("user-{user}"),
+            organization_name: organization.to_owned(),
+            username: format!("{user}@{organization}.invalid"),
+            user_display_name: user.to_owned(),
+        }),
+        base_url: BASE_URL.to_owned(),
+        scopes: vec!["read".to_owned()],
+    })
+}
+
+pub(crate) fn refresh(
+    settings: &Settings,
+    connection: &Connection,
+    now_us: i64,
+) -> Result<RefreshResponse, Error> {
+    let old = connection
+        .credentials
+        .as_ref()
+        .and_then(|old| Token::parse(&old.refresh_token, "refresh"));
+    let Some(old) = old else {
+        return Err(
+            Error::credentials_revoked("the CRM does not know the refresh token").code("invalid_grant"),
+        );
+    };
+    let new = Token {
+        generation: old.generation + 1,
+        ..old
+    };
+    Ok(RefreshResponse {
+        credentials: Some(new.credentials(settings, now_us)),
+        base_url: BASE_URL.to_owned(),
+    })
+}
+
+/// Whether the CRM accepts the connection's access token.
+pub(crate) fn check(settings: &Settings, connection: &Connection) -> Result<(), Error> {
+    check_credentials(settings, &connection.credentials.clone().unwrap_or_default())
+}
+
+pub(crate) fn check_credentials(settings: &Settings, credentials: &Credentials) -> Result<(), Error> {
+    let Some(token) = Token::parse(&credentials.access_token, "access") else {
+        return Err(Error::credentials_revoked(
+            "the CRM does not know the access token",
+        ));
+    };
+    if token.generation < settings.number("valid_generation", 0) {
+        return Err(Error::credentials_expired("the access token has expired").code("INVALID_SESSION"));
+    }
+    Ok(())
+}

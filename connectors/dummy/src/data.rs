@@ -1,0 +1,308 @@
+//! The records of the dummy: made up from the seed and the record's number whenever somebody looks.
+
+use tether_connector_sdk::payload::{Address, Payload};
+use tether_connector_sdk::proto::{FieldType, Parent, Record, SelectedField};
+
+use crate::fields::{INDUSTRIES, OBJECTS, STAGES, TAGS, is_missing, retyped};
+use crate::script::Settings;
+
+/// 2024-01-01, in unix microseconds.
+const EPOCH_US: i64 = 1_704_067_200_000_000;
+const DAY_US: i64 = 86_400_000_000;
+
+/// The objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Object {
+    Company,
+    Person,
+    Deal,
+}
+
+impl Object {
+    pub(crate) fn from_key(key: &str) -> Option<Self> {
+        match key {
+            "Company" => Some(Self::Company),
+            "Person" => Some(Self::Person),
+            "Deal" => Some(Self::Deal),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn key(self) -> &'static str {
+        OBJECTS[self as usize].0
+    }
+}
+
+/// How big the CRM is, and how it stands.
+pub(crate) struct World {
+    seed: u64,
+    revision: u64,
+    companies: u64,
+    people: u64,
+    deals: u64,
+    padding: usize,
+}
+
+/// What became of a company.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Alive,
+    /// Listed as deleted.
+    Deleted,
+    /// Listed as merged into the company before it.
+    Merged,
+    /// Not listed any more.
+    Gone,
+}
+
+impl World {
+    pub(crate) fn new(settings: &Settings) -> Self {
+        Self {
+            seed: settings.number("seed", 1),
+            revision: settings.number("revision", 0),
+            companies: settings.number("companies", 100),
+            people: settings.number("people", 2),
+            deals: settings.number("deals", 1),
+            padding: settings.number("padding", 0) as usize,
+        }
+    }
+
+    /// How many records there are, those that are deleted not counted.
+    pub(crate) fn count(&self, object: Object) -> u64 {
+        let alive = (1..=self.companies)
+            .filter(|&number| self.fate(number) == Fate::Alive)
+            .count() as u64;
+        alive * self.per_company(object)
+    }
+
+    /// The number of the last company.
+    pub(crate) fn companies(&self) -> u64 {
+        self.companies
+    }
+
+    fn per_company(&self, object: Object) -> u64 {
+        match object {
+            Object::Company => 1,
+            Object::Person => self.people,
+            Object::Deal => self.deals,
+        }
+    }
+
+    fn fate(&self, number: u64) -> Fate {
+        match number % 20 {
+            3 if self.revision >= 1 => Fate::Deleted,
+            13 if self.revision >= 1 => Fate::Gone,
+            7 if self.revision >= 2 => Fate::Merged,
+            _ => Fate::Alive,
+        }
+    }
+
+    /// The revision in which a company last changed.
+    fn changed(&self, number: u64) -> u64 {
+        if number % 20 == 5 { self.revision } else { 0 }
+    }
+
+    /// A number that looks random and is not.
+    fn dice(&self, number: u64, what: u64) -> u64 {
+        let mut dice =
+            self.seed ^ number.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ what.wrapping_mul(0xD1B5_4A32_D192_ED03);
+        dice = (dice ^ (dice >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        dice = (dice ^ (dice >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        dice ^ (dice >> 31)
+    }
+}
+
+/// The external id of a company. In this form the order of the bytes is that of the numbers.
+pub(crate) fn company_id(number: u64) -> String {
+    format!("C{number:08}")
+}
+
+/// The number of a company.
+pub(crate) fn company_number(id: &str) -> Option<u64> {
+    id.strip_prefix('C')?.parse().ok()
+}
+
+/// Makes the rows of one object with the fields that are selected and visible.
+pub(crate) struct Rows<'a> {
+    world: &'a World,
+    object: Object,
+    fields: Vec<(String, FieldType)>,
+    missing: Vec<String>,
+    retyped: Vec<(String, FieldType)>,
+    payload: Payload,
+}
+
+impl<'a> Rows<'a> {
+    pub(crate) fn new(
+        world: &'a World,
+        settings: &Settings,
+        object: Object,
+        selected: &[SelectedField],
+    ) -> Self {
+        let known = OBJECTS[object as usize].3;
+        let mut rows = Self {
+            world,
+            object,
+            fields: Vec::new(),
+            missing: Vec::new(),
+            retyped: Vec::new(),
+            payload: Payload::new(Vec::<String>::new()),
+        };
+        for field in selected {
+            let found = known.iter().find(|(key, _)| *key == field.key);
+            if found.is_none() || is_missing(settings, object.key(), Some(&field.key)) {
+                rows.missing.push(field.key.clone());
+                continue;
+            }
+            let now = retyped(settings, object.key(), &field.key).filter(|kind| *kind != field.r#type());
+            rows.retyped.extend(now.map(|kind| (field.key.clone(), kind)));
+            rows.fields
+                .push((field.key.clone(), now.unwrap_or(field.r#type())));
+        }
+        rows.payload = Payload::new(rows.fields.iter().map(|(key, _)| key.clone()));
+        rows
+    }
+
+    /// Selected fields that cannot be seen.
+    pub(crate) fn missing(&self) -> &[String] {
+        &self.missing
+    }
+
+    /// Selected fields that have another type now.
+    pub(crate) fn retyped(&self) -> &[(String, FieldType)] {
+        &self.retyped
+    }
+
+    /// Adds the rows of one company; the company's own where this is the object of companies.
+    pub(crate) fn of_company(&mut self, number: u64, out: &mut Vec<Record>) {
+        let fate = self.world.fate(number);
+        let known = (1..=self.world.companies).contains(&number);
+        if self.object == Object::Company {
+            if !known || matches!(fate, Fate::Deleted | Fate::Merged | Fate::Gone) {
+                if fate != Fate::Gone || !known {
+                    out.push(Record {
+                        external_id: company_id(number),
+                        deleted: true,
+                        merged_into: if fate == Fate::Merged {
+                            company_id(number - 1)
+                        } else {
+                            String::new()
+                        },
+                        modified_us: EPOCH_US + self.world.revision.cast_signed() * DAY_US,
+                        ..Record::default()
+                    });
+                }
+            } else {
+                out.push(self.row(number, 0));
+            }
+            return;
+        }
+        if known && fate == Fate::Alive {
+            for index in 1..=self.world.per_company(self.object) {
+                out.push(self.row(number, index));
+            }
+        }
+    }
+
+    fn row(&mut self, company: u64, index: u64) -> Record {
+        let key = company * 1_000 + index;
+        for place in 0..self.fields.len() {
+            let (field, kind) = self.fields[place].clone();
+            self.field(place, &field, kind, company, key);
+        }
+        let parent = || Parent {
+            object: "Company".to_owned(),
+            external_id: company_id(company),
+        };
+        let homepage = format!("https://www.company-{company}.example");
+        let (external_id, parents, homepage) = match self.object {
+            Object::Company => (company_id(company), Vec::new(), homepage),
+            Object::Person => (format!("P{company:08}-{index:03}"), vec![parent()], String::new()),
+            Object::Deal => (format!("D{company:08}-{index:03}"), vec![parent()], String::new()),
+        };
+        Record {
+            external_id,
+            payload: self.payload.finish(),
+            modified_us: EPOCH_US + self.world.changed(company).cast_signed() * DAY_US,
+            parents,
+            display_name: self.name(company, index),
+            homepage,
+            ..Record::default()
+        }
+    }
+
+    fn name(&self, company: u64, index: u64) -> String {
+        match (self.object, self.world.changed(company)) {
+            (Object::Company, 0) => format!("Company {company}"),
+            (Object::Company, revision) => format!("Company {company} (revision {revision})"),
+            (Object::Person, _) => format!("Person {index} of {company}"),
+            (Object::Deal, _) => format!("Deal {index} of {company}"),
+        }
+    }
+
+    fn field(&mut self, place: usize, field: &str, kind: FieldType, company: u64, key: u64) {
+        let dice = |what: u64| self.world.dice(key, what);
+        let name = self.name(company, key % 1_000);
+        let payload = &mut self.payload;
+        match field {
+            "Name" => payload.text(place, &name),
+            "Website" => payload.text(place, &format!("https://www.company-{company}.example")),
+            "Industry" => payload.text(place, INDUSTRIES[(dice(1) % 5) as usize]),
+            "Employees" => payload.value(place, kind, &(dice(2) % 10_000).to_string()),
+            "Revenue" | "Amount" => {
+                payload.value(
+                    place,
+                    kind,
+                    &format!("{}.{:02}", dice(3) % 1_000_000, dice(4) % 100),
+                );
+            }
+            "Growth" => payload.value(place, kind, &format!("{}.5", dice(5) % 100)),
+            "Founded" | "CloseDate" => {
+                payload.value(
+                    place,
+                    kind,
+                    &format!(
+                        "20{:02}-{:02}-{:02}",
+                        dice(6) % 25,
+                        dice(7) % 12 + 1,
+                        dice(8) % 28 + 1
+                    ),
+                );
+            }
+            "Updated" => payload.timestamp(
+                place,
+                EPOCH_US + self.world.changed(company).cast_signed() * DAY_US,
+            ),
+            "Active" => payload.boolean(place, dice(9).is_multiple_of(2)),
+            "Tags" => payload.list(
+                place,
+                TAGS.iter()
+                    .enumerate()
+                    .filter(|(at, _)| dice(10) >> at & 1 == 1)
+                    .map(|(_, tag)| *tag),
+            ),
+            "Parent" if company > 1 && dice(11).is_multiple_of(4) => {
+                payload.reference(
+                    place,
+                    &company_id(company - 1),
+                    &format!("Company {}", company - 1),
+                );
+            }
+            "Address" => payload.address(
+                place,
+                &Address {
+                    city: "Basel",
+                    country_code: "CH",
+                    street: &format!("Weg {}", dice(12) % 200),
+                    ..Address::default()
+                },
+            ),
+            "Location" => payload.location(place, &format!("47.{}", dice(13) % 10_000), "7.5886"),
+            "Notes" => payload.text(place, &"n".repeat(self.world.padding)),
+            "Email" => payload.text(place, &format!("p{key}@company-{company}.example")),
+            "Phone" => payload.text(place, &format!("+41 61 {:07}", dice(14) % 10_000_000)),
+            "Stage" => payload.text(place, STAGES[(dice(15) % 4) as usize]),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! What the dummy describes and offers.
+
+use tether_connector_sdk::proto::{
+    AuthKind, AuthMethod, DescribeResponse, Field, FieldType, Object, ObjectFields, ObjectRole,
+    PicklistValue, Setting,
+};
+
+use crate::script::Settings;
+
+pub(crate) const INDUSTRIES: [&str; 5] = ["Agriculture", "Energy", "Finance", "Retail", "Software"];
+pub(crate) const TAGS: [&str; 4] = ["gold", "partner", "at risk", "new"];
+pub(crate) const STAGES: [&str; 4] = ["Open", "Offer", "Won", "Lost"];
+
+/// An object with its fields.
+type Described = (
+    &'static str,
+    &'static str,
+    ObjectRole,
+    &'static [(&'static str, FieldType)],
+);
+
+/// All objects with their fields: key, label, role, fields.
+pub(crate) const OBJECTS: [Described; 3] = [
+    (
+        "Company",
+        "Companies",
+        ObjectRole::Company,
+        &[
+            ("Name", FieldType::Text),
+            ("Website", FieldType::Url),
+            ("Industry", FieldType::Picklist),
+            ("Employees", FieldType::Integer),
+            ("Revenue", FieldType::Currency),
+            ("Growth", FieldType::Percent),
+            ("Founded", FieldType::Date),
+            ("Updated", FieldType::Timestamp),
+            ("Active", FieldType::Boolean),
+            ("Tags", FieldType::MultiPicklist),
+            ("Parent", FieldType::Reference),
+            ("Address", FieldType::Address),
+            ("Location", FieldType::Location),
+            ("Notes", FieldType::Text),
+        ],
+    ),
+    (
+        "Person",
+        "People",
+        ObjectRole::Contact,
+        &[
+            ("Name", FieldType::Text),
+            ("Email", FieldType::Email),
+            ("Phone", FieldType::Phone),
+        ],
+    ),
+    (
+        "Deal",
+        "Deals",
+        ObjectRole::Deal,
+        &[
+            ("Name", FieldType::Text),
+            ("Stage", FieldType::Picklist),
+            ("Amount", FieldType::Currency),
+            ("CloseDate", FieldType::Date),
+        ],
+    ),
+];
+
+pub(crate) fn describe() -> DescribeResponse {
+    let objects = OBJECTS.iter().map(|(key, label, role, _)| Object {
+        key: (*key).to_owned(),
+        label: (*label).to_owned(),
+        role: (*role).into(),
+    });
+    let api_key = Setting {
+        key: "api_key".to_owned(),
+        label: "API key".to_owned(),
+        description: "`user` or `user@organization`.".to_owned(),
+        required: true,
+        secret: true,
+        ..Setting::default()
+    };
+    DescribeResponse {
+        connector: "dummy".to_owned(),
+        display_name: "Dummy CRM".to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        objects: objects.collect(),
+        auth_methods: vec![
+            AuthMethod {
+                kind: AuthKind::AuthorizationCode.into(),
+                parameters: Vec::new(),
+            },
+            AuthMethod {
+                kind: AuthKind::ApiKey.into(),
+                parameters: vec![api_key],
+            },
+        ],
+        settings: Vec::new(),
+        features: Vec::new(),
+    }
+}
+
+/// The fields of the objects asked for; all for none.
+pub(crate) fn list(settings: &Settings, objects: &[String]) -> Vec<ObjectFields> {
+    let wanted = |key: &str| objects.is_empty() || objects.iter().any(|object| object == key);
+    let listed = OBJECTS
+        .iter()
+        .filter(|(key, ..)| wanted(key))
+        .map(|(key, label, _, fields)| {
+            let visible = !is_missing(settings, key, None);
+            let fields = fields
+                .iter()
+                .filter(|(field, _)| visible && !is_missing(settings, key, Some(field)));
+            ObjectFields {
+                object: (*key).to_owned(),
+                label: (*label).to_owned(),
+                visible,
+                fields: fields
+                    .map(|(field, kind)| describe_field(settings, key, field, *kind))
+                    .collect(),
+            }
+        });
+    listed.collect()
+}
+
+fn describe_field(settings: &Settings, object: &str, field: &str, kind: FieldType) -> Field {
+    let values: &[&str] = match field {
+        "Industry" => &INDUSTRIES,
+        "Tags" => &TAGS,
+        "Stage" => &STAGES,
+        _ => &[],
+    };
+    let value = |value: &&str| PicklistValue {
+        value: (*value).into(),
+        label: (*value).into(),
+        active: true,
+    };
+    Field {
+        key: field.to_owned(),
+        label: field.to_owned(),
+        r#type: retyped(settings, object, field).unwrap_or(kind).into(),
+        picklist_values: values.iter().map(value).collect(),
+        reference_to: if field == "Parent" {
+            vec!["Company".to_owned()]
+        } else {
+            Vec::new()
+        },
+        scale: if kind == FieldType::Currency { 2 } else { 0 },
+        long_text: field == "Notes",
+        native_type: kind
+            .as_str_name()
+            .trim_start_matches("FIELD_TYPE_")
+            .to_ascii_lowercase(),
+        ..Field::default()
+    }
+}
+
+/// The type a field has, if it is not its own any more.
+pub(crate) fn retyped(settings: &Settings, object: &str, field: &str) -> Option<FieldType> {
+    let entries = settings
+        .text("retyped")
+        .split(',')
+        .filter_map(|entry| entry.trim().split_once('='));
+    let name = format!("{object}.{field}");
+    let (_, kind) = entries.into_iter().find(|(key, _)| *key == name)?;
+    FieldType::from_str_name(&format!("FIELD_TYPE_{}", kind.to_ascii_uppercase()))
+}
+
+/// Whether a field, or the whole object, cannot be seen.
+pub(crate) fn is_missing(settings: &Settings, object: &str, field: Option<&str>) -> bool {
+    let name = field.map_or_else(|| object.to_owned(), |field| format!("{object}.{field}"));
+    settings
+        .text("missing")
+        .split(',')
+        .any(|entry| entry.trim() == name)
+}

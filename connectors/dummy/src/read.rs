@@ -1,0 +1,202 @@
+//! Streams of the dummy: object by object, company by company, a checkpoint every so many rows.
+
+use serde::{Deserialize, Serialize};
+use tether_connector_sdk::proto::{
+    Covers, FieldChange, FieldChangeKind, ObjectSelection, ObjectStatus, Progress, ReadRequest, RecordBatch,
+};
+use tether_connector_sdk::{CallContext, Error, ReadStream};
+
+use crate::auth;
+use crate::data::{Object, Rows, World, company_id};
+use crate::fields::is_missing;
+use crate::script::{Action, Script, Settings};
+
+/// Where a stream goes on.
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct Position {
+    version: u32,
+    /// Place in the selection.
+    object: usize,
+    /// The last company that was read of it.
+    company: u64,
+    /// Rows so far, for scripts.
+    rows: u64,
+}
+
+/// One stream.
+struct Reader<'a> {
+    settings: &'a Settings,
+    call: &'a CallContext,
+    script: Script,
+    out: ReadStream,
+    position: Position,
+}
+
+pub(crate) async fn read(
+    settings: &Settings,
+    call: &CallContext,
+    request: ReadRequest,
+    out: ReadStream,
+) -> Result<(), Error> {
+    let position = if request.checkpoint.is_empty() {
+        Position {
+            version: 1,
+            ..Position::default()
+        }
+    } else {
+        let known = serde_json::from_slice(&request.checkpoint).ok();
+        known
+            .filter(|position: &Position| position.version == 1)
+            .ok_or_else(|| Error::cursor_gone("the checkpoint is not one of this connector"))?
+    };
+    let script = Script::of(settings, "read")?;
+    let mut reader = Reader {
+        settings,
+        call,
+        script,
+        out,
+        position,
+    };
+    reader.script.run(call).await?;
+    let connection = request.connection.unwrap_or_default();
+    if let Err(error) = auth::check(settings, &connection) {
+        reader.credentials(error).await?;
+    }
+    for place in reader.position.object..request.selection.len() {
+        reader.position.object = place;
+        reader.object(&request.selection[place]).await?;
+        reader.position.company = 0;
+    }
+    reader.out.api_usage(call.usage()).await
+}
+
+impl Reader<'_> {
+    async fn object(&mut self, selection: &ObjectSelection) -> Result<(), Error> {
+        let key = &selection.object;
+        let found = Object::from_key(key).filter(|_| !is_missing(self.settings, key, None));
+        let Some(object) = found else {
+            let error = Error::object_gone(format!("{key} is not visible")).object(key.clone());
+            let status = ObjectStatus {
+                object: key.clone(),
+                complete: false,
+                error: Some(error),
+            };
+            return self.out.object_status(status).await;
+        };
+        let world = World::new(self.settings);
+        let mut rows = Rows::new(&world, self.settings, object, &selection.fields);
+        self.announce(key, &rows, world.count(object)).await?;
+
+        let batch_rows = self.settings.number("batch", 50).max(1) as usize;
+        let checkpoint_rows = self.settings.number("checkpoint_every", 100).max(1);
+        let mut batch = Vec::new();
+        let mut after = self.position.company;
+        let mut unsaved = 0;
+        let last = world.companies();
+        for company in self.position.company + 1..=last {
+            let before = batch.len();
+            rows.of_company(company, &mut batch);
+            let added = (batch.len() - before) as u64;
+            unsaved += added;
+            let due = unsaved >= checkpoint_rows || company == last;
+            for row in self.position.rows + 1..=self.position.rows + added {
+                self.act(row).await?;
+            }
+            self.position.rows += added;
+            self.position.company = company;
+            if batch.len() >= batch_rows || due {
+                let records = std::mem::take(&mut batch);
+                let covers = (object == Object::Company).then(|| Covers {
+                    after: if after == 0 {
+                        String::new()
+                    } else {
+                        company_id(after)
+                    },
+                    through: if company == last {
+                        String::new()
+                    } else {
+                        company_id(company)
+                    },
+                });
+                self.out
+                    .batch(RecordBatch {
+                        object: key.clone(),
+                        records,
+                        covers,
+                    })
+                    .await?;
+                after = company;
+            }
+            if due {
+                unsaved = 0;
+                let state =
+                    serde_json::to_vec(&self.position).map_err(|error| Error::bug(error.to_string()))?;
+                self.out.checkpoint(state).await?;
+            }
+        }
+        self.out
+            .object_status(ObjectStatus {
+                object: key.clone(),
+                complete: true,
+                error: None,
+            })
+            .await
+    }
+
+    async fn announce(&mut self, key: &str, rows: &Rows<'_>, expected: u64) -> Result<(), Error> {
+        for field in rows.missing() {
+            let kind = FieldChangeKind::Missing.into();
+            self.out
+                .field_change(FieldChange {
+                    object: key.to_owned(),
+                    field: field.clone(),
+                    kind,
+                    r#type: 0,
+                })
+                .await?;
+        }
+        for (field, now) in rows.retyped() {
+            let kind = FieldChangeKind::TypeChanged.into();
+            let r#type = (*now).into();
+            self.out
+                .field_change(FieldChange {
+                    object: key.to_owned(),
+                    field: field.clone(),
+                    kind,
+                    r#type,
+                })
+                .await?;
+        }
+        self.out
+            .progress(Progress {
+                object: key.to_owned(),
+                expected,
+            })
+            .await
+    }
+
+    /// Does what the script has for a row.
+    async fn act(&mut self, row: u64) -> Result<(), Error> {
+        let actions: Vec<Action> = self.script.at(row).cloned().collect();
+        for action in actions {
+            if matches!(action, Action::Credentials) {
+                self.credentials(Error::credentials_expired("the access token has expired"))
+                    .await?;
+            } else {
+                action.run(self.call).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks for credentials until they are good.
+    async fn credentials(&mut self, mut why: Error) -> Result<(), Error> {
+        loop {
+            let (credentials, _) = self.out.credentials_needed(why).await?;
+            match auth::check_credentials(self.settings, &credentials) {
+                Ok(()) => return Ok(()),
+                Err(error) => why = error,
+            }
+        }
+    }
+}

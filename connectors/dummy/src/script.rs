@@ -1,0 +1,175 @@
+//! How the dummy is told what to do.
+//!
+//! Settings come from the operator, are overridden by those of the connection, and these by the JSON object of texts in
+//! the file that the setting `control` names (read at every call, so that a test can change the CRM while it is used):
+//!
+//! | setting | default | what |
+//! |---|---|---|
+//! | `companies`, `people`, `deals` | 100, 2, 1 | how many; the latter for each company |
+//! | `seed` | 1 | which values |
+//! | `revision` | 0 | from 1 on, some companies have changed, are deleted, gone; from 2 on, merged |
+//! | `batch`, `checkpoint_every` | 50, 100 | rows |
+//! | `padding` | 0 | bytes of text in each row's `Notes` |
+//! | `missing` | | `Company.Industry,Deal`: fields and objects that cannot be seen |
+//! | `retyped` | | `Company.Employees=text`: a field that now has another type |
+//! | `token_seconds` | 3600 | life of access tokens; 0 for unknown |
+//! | `valid_generation` | 0 | access tokens that were refreshed fewer times are expired |
+//! | `script.<call>` | | what a call does instead of, or before, its work |
+//!
+//! A script is a list of `action[@row]`, separated by commas: `slow:50,error:rate_limited:2000@120`. Actions are `panic`,
+//! `hang` (never answers, but yields), `block:<ms>` (does not yield), `slow:<ms>`, `error:<kind>[:<retry ms>]`,
+//! `credentials` (streams only) and `log:<text>`. Without a row it happens before the first; only reads have rows.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tether_connector_sdk::proto::ErrorKind;
+use tether_connector_sdk::{CallContext, Error};
+
+/// The settings of one call.
+#[derive(Clone)]
+pub struct Settings(HashMap<String, String>);
+
+impl Settings {
+    /// The operator's.
+    #[must_use]
+    pub fn new(settings: HashMap<String, String>) -> Self {
+        Self(settings)
+    }
+
+    /// With those of a connection, and those of the control file.
+    pub fn with(&self, connection: &HashMap<String, String>) -> Result<Self, Error> {
+        let mut settings = self.0.clone();
+        settings.extend(connection.clone());
+        if let Some(control) = settings.get("control").filter(|path| !path.is_empty()) {
+            let text = std::fs::read_to_string(control)
+                .map_err(|error| Error::configuration(format!("the control file: {error}")))?;
+            let control: HashMap<String, String> = serde_json::from_str(&text)
+                .map_err(|error| Error::configuration(format!("the control file: {error}")))?;
+            settings.extend(control);
+        }
+        Ok(Self(settings))
+    }
+
+    /// A setting, or nothing.
+    #[must_use]
+    pub fn text(&self, key: &str) -> &str {
+        self.0.get(key).map_or("", String::as_str)
+    }
+
+    /// A number, or its default.
+    #[must_use]
+    pub fn number(&self, key: &str, default: u64) -> u64 {
+        self.text(key).parse().unwrap_or(default)
+    }
+}
+
+/// What a call does.
+#[derive(Debug, Default)]
+pub struct Script(Vec<(Option<u64>, Action)>);
+
+/// One thing it does.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Panics.
+    Panic,
+    /// Never answers.
+    Hang,
+    /// Holds the thread.
+    Block(Duration),
+    /// Waits.
+    Slow(Duration),
+    /// Fails.
+    Fail(Box<Error>),
+    /// Asks for credentials.
+    Credentials,
+    /// Writes to the log.
+    Log(String),
+}
+
+impl Script {
+    /// The script of a call.
+    pub fn of(settings: &Settings, call: &str) -> Result<Self, Error> {
+        let text = settings.text(&format!("script.{call}"));
+        let steps = text.split(',').map(str::trim).filter(|step| !step.is_empty());
+        steps.map(step).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// The first action that is not bound to a row.
+    #[must_use]
+    pub fn at_once(&self) -> Option<&Action> {
+        self.0
+            .iter()
+            .find(|(row, _)| row.is_none())
+            .map(|(_, action)| action)
+    }
+
+    /// Runs the actions that are not bound to a row.
+    pub async fn run(&self, call: &CallContext) -> Result<(), Error> {
+        for (_, action) in self.0.iter().filter(|(row, _)| row.is_none()) {
+            action.run(call).await?;
+        }
+        Ok(())
+    }
+
+    /// The actions of a row.
+    pub fn at(&self, row: u64) -> impl Iterator<Item = &Action> {
+        self.0
+            .iter()
+            .filter(move |(at, _)| *at == Some(row))
+            .map(|(_, action)| action)
+    }
+}
+
+impl Action {
+    /// Does it. Credentials are the stream's to ask for.
+    pub async fn run(&self, call: &CallContext) -> Result<(), Error> {
+        match self {
+            Self::Hang => std::future::pending().await,
+            Self::Slow(time) => call.sleep(*time).await,
+            other => other.run_blocking(),
+        }
+    }
+
+    /// Does it where nothing can be awaited.
+    pub fn run_blocking(&self) -> Result<(), Error> {
+        match self {
+            #[expect(clippy::panic, reason = "that is what it was told to do")]
+            Self::Panic => panic!("told to panic, and the message has a s3cret"),
+            Self::Block(time) | Self::Slow(time) => std::thread::sleep(*time),
+            Self::Fail(error) => return Err(error.as_ref().clone()),
+            Self::Log(text) => tracing::info!("{text}"),
+            Self::Hang | Self::Credentials => {}
+        }
+        Ok(())
+    }
+}
+
+fn step(step: &str) -> Result<(Option<u64>, Action), Error> {
+    let wrong = || Error::invalid_input(format!("not a step of a script: {step}"));
+    let (action, row) = match step.rsplit_once('@') {
+        Some((action, row)) => (action, Some(row.parse().map_err(|_| wrong())?)),
+        None => (step, None),
+    };
+    let (name, rest) = action.split_once(':').unwrap_or((action, ""));
+    let milliseconds = |text: &str| text.parse().map(Duration::from_millis).map_err(|_| wrong());
+    let action = match name {
+        "panic" => Action::Panic,
+        "hang" => Action::Hang,
+        "block" => Action::Block(milliseconds(rest)?),
+        "slow" => Action::Slow(milliseconds(rest)?),
+        "credentials" => Action::Credentials,
+        "log" => Action::Log(rest.to_owned()),
+        "error" => {
+            let (kind, retry) = rest.split_once(':').unwrap_or((rest, ""));
+            let kind = ErrorKind::from_str_name(&format!("ERROR_KIND_{}", kind.to_ascii_uppercase()));
+            let mut error = Error::new(kind.ok_or_else(wrong)?, "as the script says").code("DUMMY");
+            if !retry.is_empty() {
+                error = error.retry_after(milliseconds(retry)?);
+            }
+            Action::Fail(Box::new(error))
+        }
+        _ => return Err(wrong()),
+    };
+    Ok((row, action))
+}
