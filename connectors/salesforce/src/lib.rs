@@ -1,1 +1,163 @@
-//! Placeholder until the crate lands.
+//! The Salesforce connector: Accounts as companies, with their Contacts, Opportunities, Contracts and Cases.
+//!
+//! | module | what it knows |
+//! |---|---|
+//! | `options` | the operator's settings; where a group logs in |
+//! | `auth`, `token`, `identity` | logging in, refreshing, revoking; what refusals mean; whose login it is |
+//! | `rest`, `errors`, `limits` | one request: sent, retried, its failure classified, its cost counted |
+//! | `composite` | several GETs in one call |
+//! | `objects`, `describe`, `fields` | the five objects and what the user can see of them |
+//! | `soql`, `plan` | queries; how a wide selection is split |
+//! | `page`, `values`, `times`, `ids`, `records` | replies turned into canonical records |
+//! | `query`, `read` | everything, page by page, resumable at each |
+//! | `fetch` | one company, live, in one call |
+
+mod auth;
+mod composite;
+mod describe;
+mod errors;
+mod fetch;
+mod fields;
+mod identity;
+mod ids;
+mod limits;
+mod objects;
+mod options;
+mod page;
+mod plan;
+mod query;
+mod read;
+mod records;
+mod rest;
+mod soql;
+mod times;
+mod token;
+mod values;
+
+use std::sync::Arc;
+
+use tether_connector_sdk::proto::{
+    BeginAuthorizationRequest, BeginAuthorizationResponse, CountRecordsRequest, CountRecordsResponse,
+    DescribeResponse, ExchangeCodeRequest, FetchCompanyRequest, FetchCompanyResponse, ListFieldsRequest,
+    ListFieldsResponse, LogInRequest, LoggedIn, Object, OpenRequest, ReadRequest, RefreshRequest,
+    RefreshResponse, RevokeRequest, RevokeResponse,
+};
+use tether_connector_sdk::{CallContext, Connector, Error, Host, ReadStream};
+
+use objects::{CrmObject, OBJECTS};
+use rest::{App, Session};
+
+tether_connector_sdk::export_connector!(Salesforce);
+
+/// The connector.
+pub struct Salesforce {
+    app: Arc<App>,
+}
+
+impl Connector for Salesforce {
+    fn open(host: Host, request: OpenRequest) -> Result<Self, Error> {
+        let options = options::Options::new(&request.settings)?;
+        let http = host.http(rest::read_set())?;
+        Ok(Self {
+            app: Arc::new(App { host, http, options }),
+        })
+    }
+
+    fn describe(&self) -> DescribeResponse {
+        let object = |object: &CrmObject| Object {
+            key: object.key.to_owned(),
+            label: object.label.to_owned(),
+            role: object.role.into(),
+        };
+        DescribeResponse {
+            connector: "salesforce".to_owned(),
+            display_name: "Salesforce".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            objects: OBJECTS.iter().map(object).collect(),
+            auth_methods: auth::methods(),
+            settings: options::settings(),
+            features: Vec::new(),
+        }
+    }
+
+    async fn begin_authorization(
+        &self,
+        _call: CallContext,
+        request: BeginAuthorizationRequest,
+    ) -> Result<BeginAuthorizationResponse, Error> {
+        Ok(BeginAuthorizationResponse {
+            url: self.app.authorization_url(&request)?,
+        })
+    }
+
+    async fn exchange_code(
+        &self,
+        call: CallContext,
+        request: ExchangeCodeRequest,
+    ) -> Result<LoggedIn, Error> {
+        self.app.exchange_code(&call, &request).await
+    }
+
+    async fn log_in(&self, call: CallContext, request: LogInRequest) -> Result<LoggedIn, Error> {
+        self.app.log_in(&call, &request).await
+    }
+
+    async fn refresh(&self, call: CallContext, request: RefreshRequest) -> Result<RefreshResponse, Error> {
+        self.app.refresh(&call, request).await
+    }
+
+    async fn revoke(&self, call: CallContext, request: RevokeRequest) -> Result<RevokeResponse, Error> {
+        self.app.revoke(&call, request).await
+    }
+
+    async fn list_fields(
+        &self,
+        call: CallContext,
+        request: ListFieldsRequest,
+    ) -> Result<ListFieldsResponse, Error> {
+        let objects = chosen(&request.objects)?;
+        let session = Session::new(&self.app, &call, request.connection.as_ref())?;
+        let (objects, _) = fields::describe(&session, &objects, false).await?;
+        Ok(ListFieldsResponse {
+            objects,
+            api_usage: Some(call.usage()),
+        })
+    }
+
+    async fn count_records(
+        &self,
+        call: CallContext,
+        request: CountRecordsRequest,
+    ) -> Result<CountRecordsResponse, Error> {
+        let objects = chosen(&request.objects)?;
+        let session = Session::new(&self.app, &call, request.connection.as_ref())?;
+        let counts = fields::count(&session, &objects).await?;
+        Ok(CountRecordsResponse {
+            counts,
+            api_usage: Some(call.usage()),
+        })
+    }
+
+    async fn fetch_company(
+        &self,
+        call: CallContext,
+        request: FetchCompanyRequest,
+    ) -> Result<FetchCompanyResponse, Error> {
+        fetch::fetch(&self.app, &call, request).await
+    }
+
+    async fn read(&self, call: CallContext, request: ReadRequest, out: ReadStream) -> Result<(), Error> {
+        read::read(&self.app, &call, request, out).await
+    }
+}
+
+/// The objects with these keys, in the order they are offered; all where none is named.
+fn chosen(keys: &[String]) -> Result<Vec<&'static CrmObject>, Error> {
+    if let Some(unknown) = keys.iter().find(|key| objects::find(key).is_none()) {
+        return Err(Error::invalid_input(format!("there is no object {unknown}")).object(unknown.clone()));
+    }
+    Ok(OBJECTS
+        .iter()
+        .filter(|object| keys.is_empty() || keys.iter().any(|key| key == object.key))
+        .collect())
+}

@@ -47,6 +47,38 @@ pub struct Payload {
     ranges: Vec<Range<usize>>,
 }
 
+/// Appends a value as [`Payload::value`] sets it, for connectors that put their rows together themselves. Answers whether
+/// there is one.
+pub fn value_into(out: &mut Vec<u8>, kind: FieldType, text: &str) -> bool {
+    if text.is_empty() {
+        return false;
+    }
+    let start = out.len();
+    let any = match kind {
+        FieldType::Unspecified
+        | FieldType::Text
+        | FieldType::Picklist
+        | FieldType::Url
+        | FieldType::Email
+        | FieldType::Phone
+        | FieldType::Html => text_into(out, text),
+        FieldType::Boolean => boolean_into(out, text),
+        FieldType::Integer => number::integer_into(out, text) || raw_into(out, text),
+        FieldType::Decimal | FieldType::Currency | FieldType::Percent => {
+            quoted(out, |out| number::decimal_into(out, text)) || raw_into(out, text)
+        }
+        FieldType::Date => quoted(out, |out| moment::date_into(out, text)) || raw_into(out, text),
+        FieldType::Timestamp => quoted(out, |out| moment::timestamp_into(out, text)) || raw_into(out, text),
+        FieldType::Time => quoted(out, |out| moment::time_into(out, text)) || raw_into(out, text),
+        FieldType::Reference => reference_into(out, text, ""),
+        FieldType::MultiPicklist | FieldType::Address | FieldType::Location => raw_into(out, text),
+    };
+    if !any {
+        out.truncate(start);
+    }
+    any
+}
+
 /// A postal address. Empty parts are left out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Address<'a> {
@@ -108,30 +140,7 @@ impl Payload {
     /// Empty is unset. What does not fit the type stands as `{"raw":…}`; so do the types that are no single text
     /// (multi-picklist, address, location), which have setters of their own. A reference is its id.
     pub fn value(&mut self, place: usize, kind: FieldType, text: &str) {
-        if text.is_empty() {
-            return;
-        }
-        self.set(place, |out| match kind {
-            FieldType::Unspecified
-            | FieldType::Text
-            | FieldType::Picklist
-            | FieldType::Url
-            | FieldType::Email
-            | FieldType::Phone
-            | FieldType::Html => text_into(out, text),
-            FieldType::Boolean => boolean_into(out, text),
-            FieldType::Integer => number::integer_into(out, text) || raw_into(out, text),
-            FieldType::Decimal | FieldType::Currency | FieldType::Percent => {
-                quoted(out, |out| number::decimal_into(out, text)) || raw_into(out, text)
-            }
-            FieldType::Date => quoted(out, |out| moment::date_into(out, text)) || raw_into(out, text),
-            FieldType::Timestamp => {
-                quoted(out, |out| moment::timestamp_into(out, text)) || raw_into(out, text)
-            }
-            FieldType::Time => quoted(out, |out| moment::time_into(out, text)) || raw_into(out, text),
-            FieldType::Reference => reference_into(out, text, ""),
-            FieldType::MultiPicklist | FieldType::Address | FieldType::Location => raw_into(out, text),
-        });
+        self.set(place, |out| value_into(out, kind, text));
     }
 
     /// A value as it stands in a JSON document (`serde_json::value::RawValue::get`), by its field's type. `null` is

@@ -1,0 +1,468 @@
+//! Logging in, staying logged in, giving access back.
+//!
+//! Salesforce keeps five approvals of a user and an app and silently drops the oldest: a token that was got and cannot be
+//! used is given back at once.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use serde::{Deserialize, Serialize};
+use tether_connector_sdk::CallContext;
+use tether_connector_sdk::http::Request;
+use tether_connector_sdk::oauth::{self, Authorization, ClientAuth, Token, TokenEndpoint};
+use tether_connector_sdk::proto::{
+    AuthKind, AuthMethod, BeginAuthorizationRequest, Credentials, Error, ErrorKind, ExchangeCodeRequest,
+    LogInRequest, LoggedIn, RefreshRequest, RefreshResponse, RevokeRequest, RevokeResponse, Setting,
+};
+use url::Url;
+
+use crate::rest::App;
+use crate::{identity, options, token};
+
+/// The smallest scopes that work: data, staying logged in, whose login it is.
+const SCOPES: [&str; 3] = ["api", "refresh_token", "id"];
+/// Seconds an assertion is good for.
+const ASSERTION_SECONDS: i64 = 180;
+
+/// The ways to log in.
+pub(crate) fn methods() -> Vec<AuthMethod> {
+    let parameter = |key: &str, label: &str, description: &str, required: bool, secret: bool| Setting {
+        key: key.to_owned(),
+        label: label.to_owned(),
+        description: description.to_owned(),
+        required,
+        secret,
+        ..Setting::default()
+    };
+    let client_id = parameter(
+        "client_id",
+        "Client id",
+        "Of the organization's own app; the operator's where empty.",
+        false,
+        false,
+    );
+    let client_secret = parameter(
+        "client_secret",
+        "Client secret",
+        "Belongs to the client id.",
+        false,
+        true,
+    );
+    vec![
+        AuthMethod {
+            kind: AuthKind::AuthorizationCode.into(),
+            parameters: Vec::new(),
+        },
+        AuthMethod {
+            kind: AuthKind::ClientCredentials.into(),
+            parameters: vec![client_id.clone(), client_secret],
+        },
+        AuthMethod {
+            kind: AuthKind::JwtBearer.into(),
+            parameters: vec![
+                parameter(
+                    "username",
+                    "User name",
+                    "The Salesforce user to act as.",
+                    true,
+                    false,
+                ),
+                parameter(
+                    "private_key",
+                    "Private key",
+                    "RSA key in PEM whose certificate the app has.",
+                    true,
+                    true,
+                ),
+                client_id,
+            ],
+        },
+    ]
+}
+
+/// What is needed to log in again without a browser; sealed by the host with the tokens.
+#[derive(Serialize, Deserialize, Default, Clone)]
+struct Headless {
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    client_id: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    client_secret: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    username: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    private_key: String,
+}
+
+impl App {
+    /// The address the browser is sent to.
+    pub(crate) fn authorization_url(&self, request: &BeginAuthorizationRequest) -> Result<String, Error> {
+        self.client_is_set()?;
+        let url = format!(
+            "{}/services/oauth2/authorize",
+            self.options.login_base(&request.settings)?
+        );
+        let hint = [("login_hint", request.login_hint.as_str())];
+        oauth::authorization_url(&Authorization {
+            url: &url,
+            client_id: &self.options.client_id,
+            redirect_uri: &request.redirect_uri,
+            state: &request.state,
+            code_challenge: &request.code_challenge,
+            scopes: &SCOPES,
+            extra: if request.login_hint.is_empty() { &[] } else { &hint },
+        })
+    }
+
+    /// The browser came back.
+    pub(crate) async fn exchange_code(
+        self: &Arc<Self>,
+        call: &CallContext,
+        request: &ExchangeCodeRequest,
+    ) -> Result<LoggedIn, Error> {
+        self.client_is_set()?;
+        let base = self.options.login_base(&request.settings)?;
+        let get = |key: &str| request.callback.get(key).map_or("", String::as_str);
+        if !get("error").is_empty() {
+            return Err(token::refused(get("error"), get("error_description")));
+        }
+        if get("code").is_empty() {
+            return Err(Error::invalid_input(
+                "the browser came back without a code; log in again",
+            ));
+        }
+        let exchanged = self
+            .endpoint(&base, None)
+            .exchange_code(
+                &self.http,
+                call,
+                get("code"),
+                &request.code_verifier,
+                &request.redirect_uri,
+            )
+            .await;
+        let token = exchanged
+            .map_err(token::refusal)
+            .map_err(|error| match error.what() {
+                // A code is good for one try.
+                ErrorKind::Transient if error.code == "invalid_grant" => {
+                    Error::new(ErrorKind::InvalidInput, error.message.clone()).code(error.code)
+                }
+                ErrorKind::CredentialsRevoked => {
+                    Error::new(ErrorKind::InvalidInput, error.message.clone()).code(error.code)
+                }
+                _ => error,
+            })?;
+        if token.refresh_token().is_none() {
+            self.give_back(call, &base, &token).await;
+            return Err(Error::admin_action(
+                "Salesforce gave no refresh token, so the login would end within hours: the app must offer the scope \
+                 refresh_token, and its refresh token policy must not be \"Immediately expire refresh token\"",
+            ));
+        }
+        self.log_in_done(call, &base, &self.options.client_secret, token, Vec::new())
+            .await
+    }
+
+    /// Logs in without a browser.
+    pub(crate) async fn log_in(
+        self: &Arc<Self>,
+        call: &CallContext,
+        request: &LogInRequest,
+    ) -> Result<LoggedIn, Error> {
+        let base = self.options.login_base(&request.settings)?;
+        let get = |key: &str| {
+            request
+                .parameters
+                .get(key)
+                .map(|v| v.trim().to_owned())
+                .unwrap_or_default()
+        };
+        let headless = Headless {
+            client_id: get("client_id"),
+            client_secret: get("client_secret"),
+            username: get("username"),
+            private_key: get("private_key"),
+        };
+        let token = self
+            .headless(call, request.auth_kind(), &request.settings, &headless)
+            .await?;
+        let extra = serde_json::to_vec(&headless).map_err(|_| Error::bug("the parameters cannot be kept"))?;
+        let secret = self.endpoint(&base, Some(&headless)).client_secret;
+        self.log_in_done(call, &base, &secret, token, extra).await
+    }
+
+    /// Gets a new access token, and maybe a new refresh token.
+    pub(crate) async fn refresh(
+        &self,
+        call: &CallContext,
+        request: RefreshRequest,
+    ) -> Result<RefreshResponse, Error> {
+        let connection = request
+            .connection
+            .ok_or_else(|| Error::bug("a call without a connection"))?;
+        let old = connection.credentials.clone().unwrap_or_default();
+        let base = self.options.login_base(&connection.settings)?;
+        let token = match connection.auth_kind() {
+            kind @ (AuthKind::ClientCredentials | AuthKind::JwtBearer) => {
+                let headless: Headless = serde_json::from_slice(&old.extra)
+                    .map_err(|_| Error::credentials_revoked("what is needed to log in again was not kept"))?;
+                self.headless(call, kind, &connection.settings, &headless).await?
+            }
+            _ if old.refresh_token.is_empty() => {
+                return Err(Error::credentials_revoked(
+                    "there is no refresh token; log in again",
+                ));
+            }
+            _ => {
+                self.exchange_refresh_token(call, &base, &old.refresh_token)
+                    .await?
+            }
+        };
+        // The old place where none is given; never one that we may not call.
+        let base_url = match token.extra_text("instance_url") {
+            Some(instance) => self.instance(instance)?,
+            None => connection.base_url,
+        };
+        let refresh_token = token.refresh_token().map_or(old.refresh_token, str::to_owned);
+        Ok(RefreshResponse {
+            credentials: Some(Credentials {
+                access_token: token.access_token().to_owned(),
+                refresh_token,
+                expires_us: token.expires_us(self.host.now_us()),
+                extra: old.extra,
+            }),
+            base_url,
+        })
+    }
+
+    /// Gives access back.
+    pub(crate) async fn revoke(
+        &self,
+        call: &CallContext,
+        request: RevokeRequest,
+    ) -> Result<RevokeResponse, Error> {
+        let connection = request
+            .connection
+            .ok_or_else(|| Error::bug("a call without a connection"))?;
+        let credentials = connection.credentials.unwrap_or_default();
+        let token = if credentials.refresh_token.is_empty() {
+            credentials.access_token
+        } else {
+            credentials.refresh_token
+        };
+        if token.is_empty() {
+            return Ok(RevokeResponse { already_gone: true });
+        }
+        let url = format!(
+            "{}/services/oauth2/revoke",
+            self.options.login_base(&connection.settings)?
+        );
+        let already_gone = oauth::revoke(&self.http, call, &url, &token)
+            .await
+            .or_else(|error| {
+                // The refusal may be a form instead of JSON: any refusal of a known token means that it is none any more.
+                match token::refusal(error) {
+                    error if error.code == "oauth.garbage" || error.is(ErrorKind::CredentialsRevoked) => {
+                        Ok(true)
+                    }
+                    error => Err(error),
+                }
+            })?;
+        Ok(RevokeResponse { already_gone })
+    }
+
+    /// The outcome of a refresh whose answer was lost is unknown: the old token may be spent. It is tried once more, and
+    /// what comes then is the truth.
+    async fn exchange_refresh_token(
+        &self,
+        call: &CallContext,
+        base: &str,
+        refresh_token: &str,
+    ) -> Result<Token, Error> {
+        let endpoint = self.endpoint(base, None);
+        let first = endpoint
+            .refresh(&self.http, call, refresh_token)
+            .await
+            .map_err(token::refusal);
+        match first {
+            Err(error) if matches!(error.code.as_str(), "http.transport" | "http.timeout") => {
+                let second = endpoint
+                    .refresh(&self.http, call, refresh_token)
+                    .await
+                    .map_err(token::refusal);
+                second.map_err(|error| match error.what() {
+                    ErrorKind::CredentialsRevoked => Error::credentials_revoked(
+                        "the answer to a refresh was lost on its way and Salesforce had already replaced the token; log in \
+                         again",
+                    )
+                    .code(error.code),
+                    _ => error,
+                })
+            }
+            other => other,
+        }
+    }
+
+    /// Client credentials, or a signed assertion.
+    async fn headless(
+        &self,
+        call: &CallContext,
+        kind: AuthKind,
+        settings: &HashMap<String, String>,
+        headless: &Headless,
+    ) -> Result<Token, Error> {
+        let base = self.options.login_base(settings)?;
+        let endpoint = self.endpoint(&base, Some(headless));
+        if endpoint.client_id.is_empty() {
+            return Err(Error::invalid_input(
+                "there is no client id: neither a parameter nor the operator's",
+            ));
+        }
+        let token = match kind {
+            AuthKind::ClientCredentials => {
+                if !options::has_own_domain(settings) {
+                    return Err(Error::invalid_input(
+                        "client credentials work only on the organization's My Domain; set environment to domain, and domain",
+                    ));
+                }
+                endpoint.client_credentials(&self.http, call, &[]).await
+            }
+            AuthKind::JwtBearer => {
+                let assertion = assertion(
+                    &endpoint.client_id,
+                    &audience(settings, &base),
+                    headless,
+                    self.host.now_us(),
+                )?;
+                endpoint.assertion(&self.http, call, &assertion).await
+            }
+            _ => return Err(Error::unsupported("Salesforce offers no such way to log in")),
+        };
+        token.map_err(token::refusal)
+    }
+
+    /// Checks a new token and finds out whose it is. A token that does not pass is given back.
+    async fn log_in_done(
+        self: &Arc<Self>,
+        call: &CallContext,
+        base: &str,
+        client_secret: &str,
+        token: Token,
+        extra: Vec<u8>,
+    ) -> Result<LoggedIn, Error> {
+        let checked = async {
+            if !token::signature_holds(&token, client_secret) {
+                return Err(Error::bug(
+                    "the signature of Salesforce's token reply does not hold",
+                ));
+            }
+            let instance = token.extra_text("instance_url");
+            let base_url =
+                self.instance(instance.ok_or_else(|| Error::bug("the token reply has no instance_url"))?)?;
+            let identity = identity::find(self, call, &base_url, &token).await?;
+            Ok((base_url, identity))
+        };
+        let (base_url, identity) = match checked.await {
+            Ok(found) => found,
+            Err(error) => {
+                self.give_back(call, base, &token).await;
+                return Err(error);
+            }
+        };
+        Ok(LoggedIn {
+            credentials: Some(Credentials {
+                access_token: token.access_token().to_owned(),
+                refresh_token: token.refresh_token().unwrap_or_default().to_owned(),
+                expires_us: token.expires_us(self.host.now_us()),
+                extra,
+            }),
+            identity: Some(identity),
+            base_url,
+            scopes: token.scopes(),
+        })
+    }
+
+    /// Revokes a token that is not kept. Best effort: the error that led here matters more.
+    async fn give_back(&self, call: &CallContext, base: &str, token: &Token) {
+        let url = format!("{base}/services/oauth2/revoke");
+        let secret = token.refresh_token().unwrap_or(token.access_token());
+        if let Err(error) = oauth::revoke(&self.http, call, &url, secret).await {
+            tracing::warn!(
+                kind = token::refusal(error).label(),
+                "a token that was not kept could not be revoked"
+            );
+        }
+    }
+
+    /// An `instance_url`, if it is an address that we may call.
+    fn instance(&self, given: &str) -> Result<String, Error> {
+        let wrong = || Error::bug("Salesforce named an instance that is not one of its own hosts");
+        let url = Url::parse(given).map_err(|_| wrong())?;
+        // A site is a place to log in, its API is the organization's.
+        let site = url.host_str().is_some_and(|host| host.ends_with(".my.site.com"));
+        if site || url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
+            return Err(wrong());
+        }
+        let base = url.as_str().trim_end_matches('/').to_owned();
+        self.http
+            .check(&Request::get(&format!("{base}/services/data"))?)
+            .map_err(|_| wrong())?;
+        Ok(base)
+    }
+
+    fn endpoint(&self, base: &str, headless: Option<&Headless>) -> TokenEndpoint {
+        let own = headless.filter(|headless| !headless.client_id.is_empty());
+        TokenEndpoint {
+            url: format!("{base}/services/oauth2/token"),
+            client_id: own.map_or(&self.options.client_id, |own| &own.client_id).clone(),
+            client_secret: own
+                .map_or(&self.options.client_secret, |own| &own.client_secret)
+                .clone(),
+            client_auth: ClientAuth::Form,
+        }
+    }
+
+    fn client_is_set(&self) -> Result<(), Error> {
+        if self.options.client_id.is_empty() {
+            return Err(Error::configuration(
+                "the operator has not set client_id of the connector salesforce",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Whom an assertion is for: the login host by its public name, also where another stands in for it.
+fn audience(settings: &HashMap<String, String>, base: &str) -> String {
+    match settings.get(options::ENVIRONMENT).map(String::as_str) {
+        Some("sandbox") => "https://test.salesforce.com".to_owned(),
+        Some("domain") => base.to_owned(),
+        _ => "https://login.salesforce.com".to_owned(),
+    }
+}
+
+fn assertion(client_id: &str, audience: &str, headless: &Headless, now_us: i64) -> Result<String, Error> {
+    #[derive(Serialize)]
+    struct Claims<'a> {
+        iss: &'a str,
+        sub: &'a str,
+        aud: &'a str,
+        exp: i64,
+    }
+    if headless.username.is_empty() {
+        return Err(Error::invalid_input("the parameter username is missing"));
+    }
+    // The reason is not repeated: it may quote the key.
+    let key = EncodingKey::from_rsa_pem(headless.private_key.as_bytes())
+        .map_err(|_| Error::invalid_input("the parameter private_key is not an RSA key in PEM"))?;
+    let exp = now_us / 1_000_000 + ASSERTION_SECONDS;
+    let claims = Claims {
+        iss: client_id,
+        sub: &headless.username,
+        aud: audience,
+        exp,
+    };
+    jsonwebtoken::encode(&Header::new(Algorithm::RS256), &claims, &key)
+        .map_err(|_| Error::invalid_input("the private key cannot sign"))
+}

@@ -1,0 +1,292 @@
+//! One company with its related records, live: the company and four lists are five queries, and five queries are what one
+//! composite call may hold.
+
+use std::sync::Arc;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use tether_connector_sdk::CallContext;
+use tether_connector_sdk::proto::{
+    Error, ErrorKind, FetchCompanyRequest, FetchCompanyResponse, ObjectResult, ObjectSelection, Record,
+};
+
+use crate::composite::MOST_QUERIES;
+use crate::objects::{self, CrmObject};
+use crate::page::{self, Page};
+use crate::plan::Plan;
+use crate::query::{cursor_path, together};
+use crate::rest::{App, Session};
+use crate::soql::Filter;
+use crate::{fields, ids};
+
+/// Related records of one object, where the caller does not say.
+const RELATED_LIMIT: u32 = 200;
+/// Most of them: one page, and one row that shows that there are more.
+const MOST_RELATED: u32 = 1_999;
+/// Companies fetched at once.
+const AT_ONCE: usize = 4;
+/// Rounds of asking again without what is gone.
+const ROUNDS: usize = 6;
+
+/// One object of one company, while it is fetched.
+struct Part {
+    plan: Plan,
+    missing: Vec<String>,
+    done: Option<Result<(Vec<Record>, bool), Error>>,
+}
+
+/// Fetches companies.
+pub(crate) async fn fetch(
+    app: &Arc<App>,
+    call: &CallContext,
+    request: FetchCompanyRequest,
+) -> Result<FetchCompanyResponse, Error> {
+    let session = Session::new(app, call, request.connection.as_ref())?.impatient();
+    let limit = match request.related_limit {
+        0 => RELATED_LIMIT,
+        limit => limit.min(MOST_RELATED),
+    };
+    let mut companies = Vec::with_capacity(request.external_ids.len());
+    for id in &request.external_ids {
+        companies.push(
+            ids::normalise(id).ok_or_else(|| Error::invalid_input("an external id is no Salesforce id"))?,
+        );
+    }
+    let plans = plans(app, &request.selection)?;
+    let fetched: Vec<(Vec<Part>, i64)> = stream::iter(companies)
+        .map(|company| one(&session, plans.clone(), company, limit))
+        .buffered(AT_ONCE)
+        .try_collect()
+        .await?;
+    let mut results: Vec<ObjectResult> = plans
+        .iter()
+        .map(|plan| ObjectResult {
+            object: plan.object.key.to_owned(),
+            ..ObjectResult::default()
+        })
+        .collect();
+    let mut read_time_us = i64::MAX;
+    for (parts, time_us) in fetched {
+        read_time_us = read_time_us.min(time_us);
+        for (result, part) in results.iter_mut().zip(parts) {
+            for field in part.missing {
+                if !result.missing_fields.contains(&field) {
+                    result.missing_fields.push(field);
+                }
+            }
+            match part
+                .done
+                .unwrap_or_else(|| Err(Error::bug("an object was not asked for")))
+            {
+                Ok((records, more)) => {
+                    result.records.extend(records);
+                    result.more |= more;
+                }
+                Err(error) => result.error = Some(error.object(part.plan.object.key)),
+            }
+        }
+    }
+    if read_time_us == i64::MAX {
+        read_time_us = app.host.now_us();
+    }
+    Ok(FetchCompanyResponse {
+        objects: results,
+        api_usage: Some(call.usage()),
+        read_time_us,
+    })
+}
+
+fn plans(app: &App, selection: &[ObjectSelection]) -> Result<Vec<Plan>, Error> {
+    let plan = |selection: &ObjectSelection| {
+        let object = objects::find(&selection.object)
+            .ok_or_else(|| Error::invalid_input(format!("there is no object {}", selection.object)))?;
+        Ok(Plan::new(object, &selection.fields, None, app.options.query_budget).0)
+    };
+    selection.iter().map(plan).collect()
+}
+
+/// Fetches one company, and says when.
+async fn one(
+    session: &Session,
+    plans: Vec<Plan>,
+    company: String,
+    limit: u32,
+) -> Result<(Vec<Part>, i64), Error> {
+    let mut parts: Vec<Part> = plans
+        .into_iter()
+        .map(|plan| Part {
+            plan,
+            missing: Vec::new(),
+            done: None,
+        })
+        .collect();
+    let ids = [company.clone()];
+    let mut time_us = None;
+    let mut described = false;
+    for _ in 0..ROUNDS {
+        // Every query that is still wanted, with the object and the part of its plan it is for.
+        let mut wanted = Vec::new();
+        for (at, part) in parts.iter().enumerate().filter(|(_, part)| part.done.is_none()) {
+            for share in 0..part.plan.parts.len() {
+                wanted.push((at, share, query(session, &part.plan, share, &ids, limit)));
+            }
+        }
+        if wanted.is_empty() {
+            break;
+        }
+        let mut pages: Vec<Vec<Page>> = parts.iter().map(|_| Vec::new()).collect();
+        let mut failed: Vec<Option<Error>> = parts.iter().map(|_| None).collect();
+        for chunk in wanted.chunks(MOST_QUERIES) {
+            let paths: Vec<String> = chunk.iter().map(|(_, _, path)| path.clone()).collect();
+            let (answers, answered_us) = session.composite(&paths).await?;
+            time_us.get_or_insert(answered_us);
+            for (index, (at, share, _)) in chunk.iter().enumerate() {
+                let answer = fields::find(&answers, index)?;
+                let columns = &parts[*at].plan.parts[*share];
+                let page = match answer.status {
+                    200 => page::read(&answer.body, columns)
+                        .map_err(|_| Error::transient("a part of Salesforce's answer cannot be read")),
+                    _ => Err(session.classify(answer)),
+                };
+                match page {
+                    Ok(page) => match rest_of(session, page, columns, limit).await {
+                        Ok(page) => pages[*at].push(page),
+                        Err(error) => failed[*at] = Some(error),
+                    },
+                    Err(error) => failed[*at] = Some(error),
+                }
+            }
+        }
+        let mut gone: Vec<(usize, Error)> = Vec::new();
+        for (at, (pages, failed)) in pages.into_iter().zip(failed).enumerate() {
+            let part = &mut parts[at];
+            if part.done.is_some() {
+                continue;
+            }
+            match failed {
+                None => part.done = Some(finish(session, &part.plan, pages, &company, limit).await),
+                Some(error) => match error.what() {
+                    ErrorKind::FieldGone if part.plan.object.parent == Some(error.field.as_str()) => {
+                        let text = format!(
+                            "the user cannot see which company a record of {} is under",
+                            part.plan.object.label
+                        );
+                        part.done = Some(Err(Error::forbidden(text).field(error.field)));
+                    }
+                    ErrorKind::FieldGone => gone.push((at, error)),
+                    ErrorKind::QueryTooBig if part.plan.split() => {}
+                    _ if account_wide(&error) => return Err(error),
+                    _ => part.done = Some(Err(error)),
+                },
+            }
+        }
+        drop_gone(session, &mut parts, gone, &mut described).await?;
+    }
+    for part in parts.iter_mut().filter(|part| part.done.is_none()) {
+        part.done = Some(Err(Error::field_gone(
+            "fields keep disappearing while they are read",
+        )));
+    }
+    Ok((parts, time_us.unwrap_or(i64::MAX)))
+}
+
+/// An error that every other object would meet too.
+fn account_wide(error: &Error) -> bool {
+    matches!(
+        error.what(),
+        ErrorKind::CredentialsExpired
+            | ErrorKind::CredentialsRevoked
+            | ErrorKind::Suspended
+            | ErrorKind::AllowanceExhausted
+            | ErrorKind::Cancelled
+            | ErrorKind::DeadlineExceeded
+    )
+}
+
+fn query(session: &Session, plan: &Plan, share: usize, company: &[String; 1], limit: u32) -> String {
+    match plan.object.parent {
+        // Deleted rows included: a merged company names the one that took its place.
+        None => session.query_path(&plan.soql(share, &Filter::Ids(company), None), true),
+        Some(field) => {
+            let filter = Filter::Under {
+                field,
+                id: &company[0],
+            };
+            session.query_path(&plan.soql(share, &filter, Some(limit + 1)), false)
+        }
+    }
+}
+
+/// Rows that did not fit the first page, for wide ones.
+async fn rest_of(
+    session: &Session,
+    mut page: Page,
+    columns: &[crate::plan::Column],
+    limit: u32,
+) -> Result<Page, Error> {
+    while !page.done && page.rows.len() <= limit as usize {
+        let next = page.next.as_deref().and_then(cursor_path);
+        let next = next.ok_or_else(|| Error::cursor_gone("Salesforce did not say where the next page is"))?;
+        page.append(session.page(&next, columns).await?);
+    }
+    Ok(page)
+}
+
+/// The records of an object, and whether there are more.
+async fn finish(
+    session: &Session,
+    plan: &Plan,
+    pages: Vec<Page>,
+    company: &str,
+    limit: u32,
+) -> Result<(Vec<Record>, bool), Error> {
+    let more = pages.iter().any(|page| page.rows.len() > limit as usize);
+    let mut records = together(session, plan, pages).await?;
+    if plan.object.parent.is_some() {
+        records.sort_by(|a, b| a.external_id.cmp(&b.external_id));
+        records.truncate(limit as usize);
+    } else if records.is_empty() {
+        records.push(Record {
+            external_id: company.to_owned(),
+            deleted: true,
+            ..Record::default()
+        });
+    }
+    Ok((records, more))
+}
+
+/// Takes out what the user can no longer see: all of it, from one describe of the objects concerned.
+async fn drop_gone(
+    session: &Session,
+    parts: &mut [Part],
+    gone: Vec<(usize, Error)>,
+    described: &mut bool,
+) -> Result<(), Error> {
+    if gone.is_empty() {
+        return Ok(());
+    }
+    let objects: Vec<&'static CrmObject> = gone.iter().map(|(at, _)| parts[*at].plan.object).collect();
+    let seen = if *described {
+        Vec::new()
+    } else {
+        fields::describe(session, &objects, false).await?.0
+    };
+    *described = true;
+    for (place, (at, error)) in gone.into_iter().enumerate() {
+        let part = &mut parts[at];
+        let before = part.missing.len();
+        if let Some(seen) = seen.get(place) {
+            part.missing.extend(part.plan.keep_seen(seen));
+        }
+        if part.missing.len() == before && !part.plan.drop_labels() {
+            if part.plan.has_selected(&error.field) {
+                part.missing.push(error.field.clone());
+            }
+            // A column of our own that went is no field of the selection; one we do not know is beyond us.
+            let dropped = part.plan.drop_field(&error.field);
+            if !dropped && seen.get(place).is_none() {
+                part.done = Some(Err(error));
+            }
+        }
+    }
+    Ok(())
+}

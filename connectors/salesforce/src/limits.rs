@@ -1,0 +1,56 @@
+//! What calls cost: the reply header that tells, and the waits between attempts.
+
+use std::time::Duration;
+
+/// Calls the whole organization made and may make in 24 hours, from `Sforce-Limit-Info`.
+/// The header grows new entries (`per-app-api-usage=17/250(appName=x)`), so it is searched by name.
+pub(crate) fn api_usage(header: &str) -> Option<(u64, u64)> {
+    let value = header
+        .split([';', ','])
+        .find_map(|entry| entry.trim().strip_prefix("api-usage="))?;
+    let (used, limit) = value.split_once('/')?;
+    let digits = |s: &str| s.bytes().take_while(u8::is_ascii_digit).count();
+    Some((used.trim().parse().ok()?, limit[..digits(limit)].parse().ok()?))
+}
+
+/// Attempts at one request, the first included, before a transient failure is told to the host.
+pub(crate) const ATTEMPTS: u32 = 6;
+
+/// How long to wait before attempt `attempt` (1 is the first repetition): doubling, with jitter, at most a minute.
+/// `random` is between 0 and 1.
+pub(crate) fn back_off(base: Duration, attempt: u32, random: f64) -> Duration {
+    let full = base
+        .saturating_mul(1 << attempt.saturating_sub(1).min(10))
+        .min(Duration::from_secs(60));
+    full.mul_f64(0.5 + random.clamp(0.0, 1.0) / 2.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_header_is_read_in_all_its_forms() {
+        assert_eq!(api_usage("api-usage=18/5000"), Some((18, 5000)));
+        assert_eq!(
+            api_usage("api-usage=25/5000; per-app-api-usage=17/250(appName=sample-connected-app)"),
+            Some((25, 5000))
+        );
+        assert_eq!(
+            api_usage("per-app-api-usage=17/250(appName=x);api-usage=3/100"),
+            Some((3, 100))
+        );
+        assert_eq!(api_usage("per-app-api-usage=17/250(appName=x)"), None);
+        assert_eq!(api_usage("api-usage=many/5000"), None);
+        assert_eq!(api_usage(""), None);
+    }
+
+    #[test]
+    fn waits_double_and_end_at_a_minute() {
+        let base = Duration::from_millis(500);
+        assert_eq!(back_off(base, 1, 1.0), base);
+        assert_eq!(back_off(base, 3, 1.0), base * 4);
+        assert_eq!(back_off(base, 3, 0.0), base * 2);
+        assert_eq!(back_off(base, 30, 1.0), Duration::from_secs(60));
+    }
+}

@@ -1,0 +1,216 @@
+//! What the operator set, and where a group logs in. A host that a person typed is an address our server will call, so
+//! only Salesforce's own are taken.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tether_connector_sdk::proto::{Choice, Error, Setting};
+
+use crate::plan::QUERY_BUDGET;
+
+/// The setting that says which kind of organization it is.
+pub(crate) const ENVIRONMENT: &str = "environment";
+/// The setting that holds an own login host.
+pub(crate) const DOMAIN: &str = "domain";
+
+const PRODUCTION: &str = "production";
+const SANDBOX: &str = "sandbox";
+
+/// The operator's settings. It has no Debug: the secret is in it.
+pub(crate) struct Options {
+    pub(crate) client_id: String,
+    pub(crate) client_secret: String,
+    /// `v62.0`.
+    pub(crate) api_version: String,
+    /// The first wait after a transient failure.
+    pub(crate) back_off: Duration,
+    /// Most bytes of an encoded query.
+    pub(crate) query_budget: usize,
+    login_host_override: Option<String>,
+}
+
+impl Options {
+    pub(crate) fn new(settings: &HashMap<String, String>) -> Result<Self, Error> {
+        let get = |key: &str| {
+            settings
+                .get(key)
+                .map(|value| value.trim())
+                .filter(|value| !value.is_empty())
+        };
+        let number = |key: &str, default: u64| match get(key).map(str::parse::<u64>) {
+            None => Ok(default),
+            Some(Ok(number)) => Ok(number),
+            Some(Err(_)) => Err(Error::configuration(format!("the setting {key} is not a number"))),
+        };
+        let api_version = get("api_version").unwrap_or("v62.0").trim_start_matches('v');
+        let valid = api_version
+            .strip_suffix(".0")
+            .is_some_and(|n| n.parse::<u8>().is_ok_and(|n| n >= 50));
+        if !valid {
+            return Err(Error::configuration(
+                "the setting api_version must be like v62.0, and v50.0 at least",
+            ));
+        }
+        Ok(Self {
+            client_id: get("client_id").unwrap_or_default().to_owned(),
+            client_secret: get("client_secret").unwrap_or_default().to_owned(),
+            api_version: format!("v{api_version}"),
+            back_off: Duration::from_millis(number("back_off_ms", 1_000)?),
+            query_budget: usize::try_from(number("query_budget", QUERY_BUDGET as u64)?)
+                .unwrap_or(QUERY_BUDGET),
+            login_host_override: get("login_host_override").map(|host| host.trim_end_matches('/').to_owned()),
+        })
+    }
+
+    /// Where a group with these settings logs in, without a slash at the end.
+    pub(crate) fn login_base(&self, settings: &HashMap<String, String>) -> Result<String, Error> {
+        let host = login_host(settings)?;
+        Ok(self
+            .login_host_override
+            .clone()
+            .unwrap_or_else(|| format!("https://{host}")))
+    }
+}
+
+/// What a group is asked before it logs in.
+pub(crate) fn settings() -> Vec<Setting> {
+    let choice = |value: &str, label: &str| Choice {
+        value: value.to_owned(),
+        label: label.to_owned(),
+    };
+    vec![
+        Setting {
+            key: ENVIRONMENT.to_owned(),
+            label: "Environment".to_owned(),
+            description: "Where the organization logs in.".to_owned(),
+            choices: vec![
+                choice(PRODUCTION, "Production or Developer Edition"),
+                choice(SANDBOX, "Sandbox"),
+                choice(DOMAIN, "My Domain"),
+            ],
+            required: false,
+            secret: false,
+            default_value: PRODUCTION.to_owned(),
+        },
+        Setting {
+            key: DOMAIN.to_owned(),
+            label: "My Domain".to_owned(),
+            description:
+                "The organization's own login host, for example acme.my.salesforce.com. Needed where the \
+                          organization forbids logging in elsewhere."
+                    .to_owned(),
+            ..Setting::default()
+        },
+    ]
+}
+
+/// Whether the settings name a My Domain host: some ways to log in work only there.
+pub(crate) fn has_own_domain(settings: &HashMap<String, String>) -> bool {
+    login_host(settings).is_ok_and(|host| host.ends_with(".my.salesforce.com"))
+}
+
+fn login_host(settings: &HashMap<String, String>) -> Result<String, Error> {
+    let get = |key: &str| settings.get(key).map_or("", |value| value.trim());
+    match (get(ENVIRONMENT), get(DOMAIN)) {
+        (PRODUCTION | "", "") => Ok("login.salesforce.com".to_owned()),
+        (SANDBOX, "") => Ok("test.salesforce.com".to_owned()),
+        (DOMAIN, "") => Err(invalid(
+            "the setting domain is missing; it is like acme.my.salesforce.com",
+        )),
+        // An own domain is the more exact answer.
+        (PRODUCTION | SANDBOX | DOMAIN | "", domain) => own_domain(domain),
+        _ => Err(invalid(
+            "the setting environment must be production, sandbox or domain",
+        )),
+    }
+}
+
+/// The login host a person meant.
+fn own_domain(given: &str) -> Result<String, Error> {
+    let host = given
+        .strip_prefix("https://")
+        .unwrap_or(given)
+        .trim_end_matches('/')
+        .to_ascii_lowercase();
+    let host = match host.strip_suffix(".lightning.force.com") {
+        Some(name) => format!("{name}.my.salesforce.com"),
+        None => host,
+    };
+    let name = [".my.salesforce.com", ".my.site.com"]
+        .iter()
+        .find_map(|suffix| host.strip_suffix(suffix));
+    let label = |label: &str| {
+        !label.is_empty()
+            && label.len() <= 63
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    };
+    if name.is_some_and(|name| name.split('.').all(label)) && host.len() <= 253 {
+        Ok(host)
+    } else {
+        Err(invalid(
+            "the setting domain must be the organization's My Domain, like acme.my.salesforce.com",
+        ))
+    }
+}
+
+fn invalid(message: &str) -> Error {
+    Error::invalid_input(message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(environment: &str, domain: &str) -> Option<String> {
+        login_host(
+            &[(ENVIRONMENT, environment), (DOMAIN, domain)]
+                .map(|(k, v)| (k.into(), v.into()))
+                .into(),
+        )
+        .ok()
+    }
+
+    #[test]
+    fn login_hosts() {
+        assert_eq!(host("", "").as_deref(), Some("login.salesforce.com"));
+        assert_eq!(host("sandbox", "").as_deref(), Some("test.salesforce.com"));
+        assert_eq!(host("domain", ""), None);
+        assert_eq!(host("elsewhere", ""), None);
+        #[rustfmt::skip]
+        let table = [
+            ("acme.my.salesforce.com", Some("acme.my.salesforce.com")),
+            (" https://ACME.my.salesforce.com/ ", Some("acme.my.salesforce.com")),
+            ("acme--dev.sandbox.my.salesforce.com", Some("acme--dev.sandbox.my.salesforce.com")),
+            ("acme.lightning.force.com", Some("acme.my.salesforce.com")),
+            ("acme.my.site.com", Some("acme.my.site.com")),
+            ("my.salesforce.com", None),
+            (".my.salesforce.com", None),
+            ("acme.my.salesforce.com.evil.example", None),
+            ("evil.example/acme.my.salesforce.com", None),
+            ("evil.example#.my.salesforce.com", None),
+            ("user@evil.example?.my.salesforce.com", None),
+            ("acme.my.salesforce.com:8443", None),
+            ("127.0.0.1", None),
+            ("http://acme.my.salesforce.com", None),
+            ("acme.salesforce.com", None),
+            ("ácme.my.salesforce.com", None),
+        ];
+        for (given, expected) in table {
+            assert_eq!(host("domain", given).as_deref(), expected, "{given}");
+        }
+    }
+
+    #[test]
+    fn versions() {
+        let version = |v: &str| Options::new(&[("api_version".to_owned(), v.to_owned())].into()).ok();
+        assert_eq!(version("62.0").unwrap().api_version, "v62.0");
+        assert_eq!(version("").unwrap().api_version, "v62.0");
+        for wrong in ["latest", "v62", "v20.0", "v62.0/../x"] {
+            assert!(version(wrong).is_none(), "{wrong}");
+        }
+    }
+}

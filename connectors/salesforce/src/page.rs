@@ -1,0 +1,463 @@
+//! A page of a query, read in one pass from its JSON text into records. No tree is built and no value is copied twice.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Range;
+
+use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+use tether_connector_sdk::payload::timestamp_us;
+
+use crate::plan::{Column, Role};
+use crate::{ids, values};
+
+/// One page.
+#[derive(Debug, Default)]
+pub(crate) struct Page {
+    /// Rows of the whole query.
+    pub(crate) total: u64,
+    /// There is no next page.
+    pub(crate) done: bool,
+    /// Where the next page is.
+    pub(crate) next: Option<String>,
+    pub(crate) rows: Vec<Row>,
+    /// The payloads of all rows.
+    pub(crate) buffer: Vec<u8>,
+}
+
+impl Page {
+    /// Adds the page that follows.
+    pub(crate) fn append(&mut self, next: Self) {
+        let shift = self.buffer.len();
+        self.buffer.extend_from_slice(&next.buffer);
+        self.rows.extend(next.rows.into_iter().map(|mut row| {
+            row.payload = row.payload.start + shift..row.payload.end + shift;
+            row
+        }));
+        (self.done, self.next) = (next.done, next.next);
+    }
+}
+
+/// One row.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Row {
+    pub(crate) id: String,
+    pub(crate) modified_us: i64,
+    pub(crate) deleted: bool,
+    pub(crate) merged_into: String,
+    pub(crate) parent: String,
+    pub(crate) name: String,
+    pub(crate) homepage: String,
+    /// Its payload, braces included, in the page's buffer.
+    pub(crate) payload: Range<usize>,
+}
+
+/// Reads a page. `text` is the reply's body; rows hold what `columns` say.
+pub(crate) fn read(text: &str, columns: &[Column]) -> Result<Page, serde_json::Error> {
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let page = PageSeed { columns }.deserialize(&mut deserializer)?;
+    deserializer.end()?;
+    Ok(page)
+}
+
+struct PageSeed<'c> {
+    columns: &'c [Column],
+}
+
+impl<'de> DeserializeSeed<'de> for PageSeed<'_> {
+    type Value = Page;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Page, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for PageSeed<'_> {
+    type Value = Page;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a page of records")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Page, A::Error> {
+        let mut page = Page::default();
+        let (mut done, mut records) = (None, false);
+        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+            match &*key {
+                "totalSize" => {
+                    page.total = map
+                        .next_value::<Option<i64>>()?
+                        .and_then(|n| n.try_into().ok())
+                        .unwrap_or(0)
+                }
+                "done" => done = Some(map.next_value::<bool>()?),
+                "nextRecordsUrl" => page.next = map.next_value()?,
+                "records" => {
+                    let (columns, rows, buffer) = (self.columns, &mut page.rows, &mut page.buffer);
+                    map.next_value_seed(Rows {
+                        columns,
+                        rows,
+                        buffer,
+                    })?;
+                    records = true;
+                }
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        // A reply without these is no page, whatever its status said.
+        page.done = done.ok_or_else(|| A::Error::missing_field("done"))?;
+        if !records {
+            return Err(A::Error::missing_field("records"));
+        }
+        Ok(page)
+    }
+}
+
+struct Rows<'c, 'p> {
+    columns: &'c [Column],
+    rows: &'p mut Vec<Row>,
+    buffer: &'p mut Vec<u8>,
+}
+
+impl<'de> DeserializeSeed<'de> for Rows<'_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Rows<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("records")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        let mut cells = Vec::with_capacity(self.columns.len());
+        loop {
+            let seed = RowSeed {
+                columns: self.columns,
+                cells: &mut cells,
+                buffer: self.buffer,
+            };
+            match seq.next_element_seed(seed)? {
+                Some(row) => self.rows.push(row),
+                None => return Ok(()),
+            }
+        }
+    }
+}
+
+/// A value in the buffer, with its column.
+type Cell = (usize, Range<usize>);
+
+struct RowSeed<'c, 'p> {
+    columns: &'c [Column],
+    cells: &'p mut Vec<Cell>,
+    buffer: &'p mut Vec<u8>,
+}
+
+impl<'de> DeserializeSeed<'de> for RowSeed<'_, '_> {
+    type Value = Row;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Row, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for RowSeed<'_, '_> {
+    type Value = Row;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a record")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Row, A::Error> {
+        let mut row = Row::default();
+        let mut name_place = u8::MAX;
+        let mut label: Option<(usize, Cow<'de, str>)> = None;
+        let start = self.buffer.len();
+        self.cells.clear();
+        let mut expected = 0;
+        while let Some(column) = map.next_key_seed(ColumnSeed {
+            columns: self.columns,
+            expected,
+        })? {
+            let Some(at) = column else {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            };
+            expected = at + 1;
+            let json = map.next_value::<&RawValue>()?.get();
+            let column = &self.columns[at];
+            match column.role {
+                Role::None => {}
+                Role::Id => row.id = ids::normalise(&values::scalar(json)).unwrap_or_default(),
+                Role::Modified => row.modified_us = timestamp_us(&values::scalar(json)).unwrap_or(0),
+                Role::Deleted => row.deleted = json == "true",
+                Role::MergedInto => row.merged_into = reference(json),
+                Role::Parent => row.parent = reference(json),
+                Role::Name(place) if place < name_place && json != "null" && json != "\"\"" => {
+                    row.name = values::scalar(json).into_owned();
+                    name_place = place;
+                }
+                Role::Name(_) => {}
+                Role::Homepage if json != "null" => row.homepage = values::scalar(json).into_owned(),
+                Role::Homepage => {}
+                Role::Label => label = named(json).map(|name| (at + 1, name)),
+            }
+            if let Some(kind) = column.kind {
+                let from = self.buffer.len();
+                self.buffer.extend_from_slice(&column.prefix);
+                let set = match label.take_if(|(reference, _)| *reference == at) {
+                    Some((_, label)) => values::reference(&values::scalar(json), &label, self.buffer),
+                    None => values::write(kind, json, self.buffer),
+                };
+                if set {
+                    self.cells.push((at, from..self.buffer.len()));
+                } else {
+                    self.buffer.truncate(from);
+                }
+            }
+        }
+        if row.id.is_empty() {
+            return Err(A::Error::custom("a record without an id"));
+        }
+        if !self.cells.is_sorted_by_key(|cell| cell.0) {
+            sort(self.cells, self.buffer, start);
+        }
+        // Each value brings a comma before it: the first one's place is the opening brace's.
+        if self.buffer.len() == start {
+            self.buffer.push(b'{');
+        } else {
+            self.buffer[start] = b'{';
+        }
+        self.buffer.push(b'}');
+        row.payload = start..self.buffer.len();
+        Ok(row)
+    }
+}
+
+/// The name of a related record.
+fn named(json: &str) -> Option<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Named<'a> {
+        #[serde(borrow)]
+        name: Option<&'a RawValue>,
+    }
+    let name = serde_json::from_str::<Option<Named<'_>>>(json).ok()??.name?.get();
+    (name != "null").then(|| values::scalar(name))
+}
+
+fn reference(json: &str) -> String {
+    if json == "null" {
+        String::new()
+    } else {
+        ids::normalise(&values::scalar(json)).unwrap_or_default()
+    }
+}
+
+/// Puts the values of a row into the order of the columns, for a reply that is not in the query's order.
+fn sort(cells: &mut [Cell], buffer: &mut Vec<u8>, start: usize) {
+    cells.sort_by_key(|cell| cell.0);
+    let mut sorted = Vec::with_capacity(buffer.len() - start);
+    for (_, range) in cells.iter() {
+        sorted.extend_from_slice(&buffer[range.clone()]);
+    }
+    buffer.truncate(start);
+    buffer.extend_from_slice(&sorted);
+}
+
+/// Finds the column of a key: nearly always the one after the last.
+struct ColumnSeed<'c> {
+    columns: &'c [Column],
+    expected: usize,
+}
+
+impl<'de> DeserializeSeed<'de> for ColumnSeed<'_> {
+    type Value = Option<usize>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<usize>, D::Error> {
+        deserializer.deserialize_identifier(self)
+    }
+}
+
+impl Visitor<'_> for ColumnSeed<'_> {
+    type Value = Option<usize>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a field's name")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, key: &str) -> Result<Option<usize>, E> {
+        if self
+            .columns
+            .get(self.expected)
+            .is_some_and(|column| column.key == key)
+        {
+            return Ok(Some(self.expected));
+        }
+        if key == "attributes" {
+            return Ok(None);
+        }
+        if let Ok(at) = self
+            .columns
+            .binary_search_by(|column| column.key.as_str().cmp(key))
+        {
+            return Ok(Some(at));
+        }
+        // Names come back in the describe's spelling, whatever was typed.
+        Ok(self
+            .columns
+            .iter()
+            .position(|column| column.key.eq_ignore_ascii_case(key)))
+    }
+}
+
+/// A query's count: the `totalSize` of a reply to `SELECT COUNT()`.
+pub(crate) fn total(text: &str) -> Result<u64, serde_json::Error> {
+    #[derive(Deserialize)]
+    struct Total {
+        #[serde(rename = "totalSize")]
+        total: u64,
+    }
+    serde_json::from_str::<Total>(text).map(|reply| reply.total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::objects::{OBJECTS, find};
+    use crate::plan::{Plan, QUERY_BUDGET};
+    use tether_connector_sdk::proto::{FieldType, SelectedField};
+
+    fn plan(object: &'static crate::objects::CrmObject, fields: &[(&str, FieldType)]) -> Plan {
+        let fields: Vec<SelectedField> = fields
+            .iter()
+            .map(|(k, t)| SelectedField {
+                key: (*k).into(),
+                r#type: (*t).into(),
+            })
+            .collect();
+        Plan::new(object, &fields, None, QUERY_BUDGET).0
+    }
+
+    fn payload<'a>(page: &'a Page, row: &Row) -> &'a str {
+        std::str::from_utf8(&page.buffer[row.payload.clone()]).unwrap()
+    }
+
+    #[test]
+    fn rows_become_canonical_whatever_their_order() {
+        let plan = plan(
+            &OBJECTS[0],
+            &[
+                ("Website", FieldType::Url),
+                ("AnnualRevenue", FieldType::Currency),
+                ("Tier__c", FieldType::Picklist),
+            ],
+        );
+        let page = read(
+            r#"{"totalSize":9,"done":false,"nextRecordsUrl":"/services/data/v62.0/query/01g-2000","records":[
+              {"attributes":{"type":"Account","url":"/x"},"AnnualRevenue":950000000.0,"Id":"001000000000001AAA",
+               "IsDeleted":false,"MasterRecordId":null,"Name":"Acme \u0026 Co","SystemModstamp":"2011-07-07T00:37:00.000+0000",
+               "Tier__c":"gold","Website":"http://acme.com"},
+              {"Website":"x.de","tier__c":null,"AnnualRevenue":1E2,"Id":"001000000000002AAA","IsDeleted":true,
+               "MasterRecordId":"001000000000001AAA","Surprise":{"records":[1]},"Name":"Ä","SystemModstamp":null},
+              {"Id":"001000000000003AAA"}],"extra":[]}"#,
+            &plan.parts[0],
+        )
+        .unwrap();
+        assert_eq!((page.total, page.done), (9, false));
+        assert_eq!(page.next.as_deref(), Some("/services/data/v62.0/query/01g-2000"));
+        let [a, b, c] = &page.rows[..] else {
+            panic!("three rows")
+        };
+        assert_eq!(
+            payload(&page, a),
+            r#"{"AnnualRevenue":"950000000","Tier__c":"gold","Website":"http://acme.com"}"#
+        );
+        assert_eq!(
+            (a.name.as_str(), a.homepage.as_str(), a.modified_us),
+            ("Acme & Co", "http://acme.com", 1_309_999_020_000_000)
+        );
+        assert_eq!(payload(&page, b), r#"{"AnnualRevenue":"100","Website":"x.de"}"#);
+        assert!(b.deleted && b.merged_into == "001000000000001AAA");
+        assert_eq!(payload(&page, c), "{}");
+    }
+
+    #[test]
+    fn the_first_name_that_is_set_counts() {
+        let plan = plan(find("Case").unwrap(), &[]);
+        let page = read(
+            r#"{"totalSize":2,"done":true,"records":[
+              {"AccountId":"001000000000001","CaseNumber":"00001","Id":"500000000000001AAA","Subject":"Help"},
+              {"AccountId":null,"CaseNumber":"00002","Id":"500000000000002AAA","Subject":null}]}"#,
+            &plan.parts[0],
+        )
+        .unwrap();
+        assert_eq!(
+            (page.rows[0].name.as_str(), page.rows[0].parent.as_str()),
+            ("Help", "001000000000001AAA")
+        );
+        assert_eq!(
+            (page.rows[1].name.as_str(), page.rows[1].parent.as_str()),
+            ("00002", "")
+        );
+    }
+
+    #[test]
+    fn names_of_references_stand_with_them() {
+        let plan = plan(
+            &OBJECTS[0],
+            &[
+                ("OwnerId", FieldType::Reference),
+                ("RecordTypeId", FieldType::Reference),
+            ],
+        );
+        let page = read(
+            r#"{"totalSize":2,"done":true,"records":[
+              {"Id":"001000000000001AAA","Owner":{"attributes":{"type":"User","url":"/x"},"Name":"Ann \"A\" Lee"},
+               "OwnerId":"005x00000012Q9PAAU","RecordType":null,"RecordTypeId":null},
+              {"Id":"001000000000002AAA","Owner":null,"OwnerId":"005x00000012Q9PAAU","RecordTypeId":"005x00000012Q9PAAU"}]}"#,
+            &plan.parts[0],
+        )
+        .unwrap();
+        assert_eq!(
+            payload(&page, &page.rows[0]),
+            r#"{"OwnerId":{"id":"005x00000012Q9PAAU","label":"Ann \"A\" Lee"}}"#
+        );
+        let alone = r#"{"OwnerId":{"id":"005x00000012Q9PAAU"},"RecordTypeId":{"id":"005x00000012Q9PAAU"}}"#;
+        assert_eq!(payload(&page, &page.rows[1]), alone);
+    }
+
+    #[test]
+    fn what_is_no_page_is_refused() {
+        let plan = plan(&OBJECTS[0], &[]);
+        for text in [
+            "",
+            "<html>",
+            "{}",
+            "[]",
+            r#"{"totalSize":1,"done":true}"#,
+            r#"{"totalSize":1,"records":[]}"#,
+            r#"{"totalSize":1,"done":true,"records":[{"Name":"no id"}]}"#,
+            r#"{"totalSize":1,"done":true,"records":[{"Id":"001000000000001AAA"#,
+            r#"{"totalSize":1,"done":true,"records":[]} trailing"#,
+        ] {
+            assert!(read(text, &plan.parts[0]).is_err(), "{text}");
+        }
+        assert!(
+            read(r#"{"totalSize":0,"done":true,"records":[]}"#, &plan.parts[0])
+                .unwrap()
+                .rows
+                .is_empty()
+        );
+        assert_eq!(total(r#"{"totalSize":42,"done":true,"records":[]}"#).unwrap(), 42);
+    }
+}

@@ -1,0 +1,464 @@
+//! Which columns are asked for in which query. A selection that does not fit one address is split into parts, read over
+//! the same closed range of ids and put together by id.
+
+use tether_connector_sdk::proto::{FieldType, ObjectFields, SelectedField};
+
+use crate::objects::CrmObject;
+use crate::soql::{self, Filter};
+
+/// Bytes of an encoded query that are safe: addresses end at 16,384 bytes, headers included.
+pub(crate) const QUERY_BUDGET: usize = 14_000;
+/// Stands for any id when a length is measured.
+const SAMPLE_ID: &str = "001000000000000AAA";
+
+/// What a column is used for besides the payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    None,
+    Id,
+    Modified,
+    Deleted,
+    MergedInto,
+    Parent,
+    /// The name, by its place among the candidates.
+    Name(u8),
+    Homepage,
+    /// The name of the record that the next column refers to.
+    Label,
+}
+
+/// One column of a query.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Column {
+    /// As it is asked for: `OwnerId`, `Owner.Name`.
+    pub(crate) asked: String,
+    /// As it is answered: `OwnerId`, `Owner`.
+    pub(crate) key: String,
+    /// `,"key":`, as it stands in a payload.
+    pub(crate) prefix: Vec<u8>,
+    /// How it stands in the payload, if it does.
+    pub(crate) kind: Option<FieldType>,
+    pub(crate) role: Role,
+}
+
+impl Column {
+    fn plain(key: &str, role: Role) -> Self {
+        Self {
+            asked: key.to_owned(),
+            key: key.to_owned(),
+            prefix: Vec::new(),
+            kind: None,
+            role,
+        }
+    }
+}
+
+/// The relationship whose name is asked for together with a reference: standard ones to objects that have a name and that
+/// every user sees. No describe is needed to know them, so a record reads the same live and in bulk.
+fn label_of(field: &str) -> Option<&'static str> {
+    match field {
+        "AccountId" => Some("Account"),
+        "CreatedById" => Some("CreatedBy"),
+        "LastModifiedById" => Some("LastModifiedBy"),
+        "OwnerId" => Some("Owner"),
+        "RecordTypeId" => Some("RecordType"),
+        "ReportsToId" => Some("ReportsTo"),
+        _ => None,
+    }
+}
+
+/// A selected field that can be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Selected {
+    key: String,
+    field_type: FieldType,
+    calculated: bool,
+}
+
+/// How an object is read.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) object: &'static CrmObject,
+    own: Vec<&'static str>,
+    /// Names are asked for together with references.
+    labels: bool,
+    shares: Vec<Vec<Selected>>,
+    /// The columns of each part, in the order of their names. The first part has all that is not payload.
+    pub(crate) parts: Vec<Vec<Column>>,
+}
+
+/// A selected field that is not as it was selected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Change {
+    Missing(String),
+    Type(String, FieldType),
+}
+
+impl Plan {
+    /// A plan for a selection, and what changed since it was made. Without a describe the selection is believed.
+    pub(crate) fn new(
+        object: &'static CrmObject,
+        selection: &[SelectedField],
+        seen: Option<&ObjectFields>,
+        budget: usize,
+    ) -> (Self, Vec<Change>) {
+        let mut changes = Vec::new();
+        let mut selected: Vec<Selected> = Vec::with_capacity(selection.len());
+        for field in selection {
+            let described = seen.map(|seen| seen.fields.iter().find(|f| f.key == field.key));
+            if !soql::is_name(&field.key) || described == Some(None) {
+                changes.push(Change::Missing(field.key.clone()));
+                continue;
+            }
+            let described = described.flatten();
+            let field_type = described.map_or(field.r#type(), |f| f.r#type());
+            if field_type != field.r#type() {
+                changes.push(Change::Type(field.key.clone(), field_type));
+            }
+            let calculated = described.is_some_and(|f| f.calculated);
+            selected.push(Selected {
+                key: field.key.clone(),
+                field_type,
+                calculated,
+            });
+        }
+        selected.sort_by(|a, b| a.key.cmp(&b.key));
+        selected.dedup_by(|a, b| a.key == b.key);
+        let mut own = object.own_fields();
+        if let Some(seen) = seen {
+            own.retain(|key| *key == "Id" || seen.fields.iter().any(|f| f.key == *key));
+        }
+        let mut plan = Self {
+            object,
+            own,
+            labels: true,
+            shares: vec![selected],
+            parts: Vec::new(),
+        };
+        plan.fit(budget);
+        (plan, changes)
+    }
+
+    /// Drops a column that turned out to be gone. False where there is none of this name.
+    pub(crate) fn drop_field(&mut self, key: &str) -> bool {
+        let before = self.own.len() + self.shares.iter().map(Vec::len).sum::<usize>();
+        self.own
+            .retain(|own| *own == "Id" || !own.eq_ignore_ascii_case(key));
+        for share in &mut self.shares {
+            share.retain(|field| !field.key.eq_ignore_ascii_case(key));
+        }
+        self.lay_out();
+        before > self.own.len() + self.shares.iter().map(Vec::len).sum::<usize>()
+    }
+
+    /// Drops every column that a fresh describe does not show; answers the selected ones among them.
+    pub(crate) fn keep_seen(&mut self, seen: &ObjectFields) -> Vec<String> {
+        let is_seen = |key: &str| seen.fields.iter().any(|f| f.key == key);
+        self.own.retain(|key| *key == "Id" || is_seen(key));
+        let mut gone = Vec::new();
+        for share in &mut self.shares {
+            share.retain(|field| {
+                let keep = is_seen(&field.key);
+                if !keep {
+                    gone.push(field.key.clone());
+                }
+                keep
+            });
+        }
+        self.lay_out();
+        gone
+    }
+
+    /// Stops asking for names together with references. False where that was done before.
+    pub(crate) fn drop_labels(&mut self) -> bool {
+        let had = std::mem::replace(&mut self.labels, false);
+        self.lay_out();
+        had
+    }
+
+    /// Whether a field was selected and is still read.
+    pub(crate) fn has_selected(&self, key: &str) -> bool {
+        self.shares
+            .iter()
+            .flatten()
+            .any(|field| field.key.eq_ignore_ascii_case(key))
+    }
+
+    /// Splits the part that is likely to be the heaviest: formulas first, they unfold inside the CRM. False where nothing
+    /// can be split any more.
+    pub(crate) fn split(&mut self) -> bool {
+        let weight = |share: &Vec<Selected>| (share.iter().filter(|f| f.calculated).count(), share.len());
+        let Some(at) = (0..self.shares.len())
+            .filter(|&i| self.shares[i].len() > 1)
+            .max_by_key(|&i| weight(&self.shares[i]))
+        else {
+            return false;
+        };
+        let share = &mut self.shares[at];
+        let formulas = share.iter().filter(|f| f.calculated).count();
+        let middle = if formulas > 1 {
+            let half = share
+                .iter()
+                .enumerate()
+                .filter(|(_, f)| f.calculated)
+                .nth(formulas / 2);
+            half.map_or(share.len() / 2, |(i, _)| i)
+        } else {
+            share.len() / 2
+        };
+        let rest = share.split_off(middle.clamp(1, share.len() - 1));
+        self.shares.insert(at + 1, rest);
+        self.lay_out();
+        true
+    }
+
+    /// The query of a part.
+    pub(crate) fn soql(&self, part: usize, filter: &Filter<'_>, limit: Option<u32>) -> String {
+        let columns: Vec<&str> = self.parts[part]
+            .iter()
+            .map(|column| column.asked.as_str())
+            .collect();
+        soql::select(self.object.key, &columns, filter, limit)
+    }
+
+    /// Splits until every part fits the budget.
+    fn fit(&mut self, budget: usize) {
+        self.lay_out();
+        let range = Filter::Range {
+            after: SAMPLE_ID,
+            through: SAMPLE_ID,
+        };
+        loop {
+            let wide = (0..self.parts.len()).find(|&i| {
+                soql::encode(&self.soql(i, &range, Some(2_000))).len() > budget && self.shares[i].len() > 1
+            });
+            let Some(wide) = wide else { return };
+            // The widest prefix that fits stays; the rest is a part of its own.
+            let mut low = 1;
+            let mut high = self.shares[wide].len() - 1;
+            let share = self.shares[wide].clone();
+            while low < high {
+                let middle = low.midpoint(high + 1);
+                let columns = self.columns(wide, &share[..middle]);
+                let names: Vec<&str> = columns.iter().map(|c| c.asked.as_str()).collect();
+                let length = soql::encode(&soql::select(self.object.key, &names, &range, Some(2_000))).len();
+                if length <= budget {
+                    low = middle;
+                } else {
+                    high = middle - 1;
+                }
+            }
+            let rest = self.shares[wide].split_off(low);
+            self.shares.insert(wide + 1, rest);
+            self.lay_out();
+        }
+    }
+
+    fn lay_out(&mut self) {
+        // The first part has columns of its own; another without fields would be asked for nothing.
+        let mut first = true;
+        self.shares
+            .retain(|share| std::mem::take(&mut first) || !share.is_empty());
+        self.parts = (0..self.shares.len())
+            .map(|part| self.columns(part, &self.shares[part]))
+            .collect();
+    }
+
+    /// Columns in the order of their names: rows come in the order of the query, so payloads need no sorting, and a label
+    /// comes right before its reference.
+    fn columns(&self, part: usize, share: &[Selected]) -> Vec<Column> {
+        let own = self
+            .own
+            .iter()
+            .filter(|key| part == 0 || matches!(**key, "Id" | "SystemModstamp"));
+        let mut columns: Vec<Column> = own.map(|key| Column::plain(key, self.role(key))).collect();
+        for field in share {
+            let kind = Some(field.field_type);
+            let prefix = format!(",\"{}\":", field.key).into_bytes();
+            match columns.iter_mut().find(|column| column.key == field.key) {
+                Some(column) => (column.kind, column.prefix) = (kind, prefix),
+                None => columns.push(Column {
+                    prefix,
+                    kind,
+                    ..Column::plain(&field.key, Role::None)
+                }),
+            }
+            if self.labels
+                && field.field_type == FieldType::Reference
+                && let Some(relationship) = label_of(&field.key)
+            {
+                columns.push(Column {
+                    asked: format!("{relationship}.Name"),
+                    ..Column::plain(relationship, Role::Label)
+                });
+            }
+        }
+        columns.sort_by(|a, b| a.key.cmp(&b.key));
+        columns
+    }
+
+    fn role(&self, key: &str) -> Role {
+        match key {
+            "Id" => Role::Id,
+            "SystemModstamp" => Role::Modified,
+            "IsDeleted" => Role::Deleted,
+            "MasterRecordId" => Role::MergedInto,
+            key if self.object.parent == Some(key) => Role::Parent,
+            key if self.object.homepage == Some(key) => Role::Homepage,
+            key => match (0u8..).zip(self.object.names).find(|(_, name)| **name == key) {
+                Some((place, _)) => Role::Name(place),
+                None => Role::None,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::objects::{OBJECTS, find};
+    use tether_connector_sdk::proto::Field;
+
+    fn selection(keys: &[&str]) -> Vec<SelectedField> {
+        keys.iter()
+            .map(|k| SelectedField {
+                key: (*k).into(),
+                r#type: FieldType::Text.into(),
+            })
+            .collect()
+    }
+
+    fn keys(columns: &[Column]) -> Vec<&str> {
+        columns.iter().map(|c| c.key.as_str()).collect()
+    }
+
+    #[test]
+    fn what_is_always_read_is_added_once() {
+        let (plan, changes) = Plan::new(
+            &OBJECTS[0],
+            &selection(&["Website", "Industry"]),
+            None,
+            QUERY_BUDGET,
+        );
+        assert!(changes.is_empty());
+        assert_eq!(plan.parts.len(), 1);
+        assert_eq!(
+            keys(&plan.parts[0]),
+            [
+                "Id",
+                "Industry",
+                "IsDeleted",
+                "MasterRecordId",
+                "Name",
+                "SystemModstamp",
+                "Website"
+            ]
+        );
+        let website = plan.parts[0].last().unwrap();
+        assert_eq!(
+            (website.role, website.kind),
+            (Role::Homepage, Some(FieldType::Text))
+        );
+    }
+
+    #[test]
+    fn a_describe_shows_what_went_and_what_changed() {
+        let seen = ObjectFields {
+            fields: ["Id", "Name", "Industry", "SystemModstamp"]
+                .map(|key| Field {
+                    key: key.into(),
+                    r#type: if key == "Industry" {
+                        FieldType::Picklist
+                    } else {
+                        FieldType::Text
+                    }
+                    .into(),
+                    ..Field::default()
+                })
+                .into(),
+            ..ObjectFields::default()
+        };
+        let wanted = selection(&["Gone__c", "Industry", "x'y"]);
+        let (plan, changes) = Plan::new(&OBJECTS[0], &wanted, Some(&seen), QUERY_BUDGET);
+        assert_eq!(
+            changes,
+            [
+                Change::Missing("Gone__c".into()),
+                Change::Type("Industry".into(), FieldType::Picklist),
+                Change::Missing("x'y".into())
+            ]
+        );
+        assert_eq!(keys(&plan.parts[0]), ["Id", "Industry", "Name", "SystemModstamp"]);
+    }
+
+    #[test]
+    fn wide_selections_are_split_and_every_part_fits() {
+        let names: Vec<String> = (0..800)
+            .map(|i| format!("A_rather_long_field_name_{i:03}__c"))
+            .collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let (plan, _) = Plan::new(find("Contact").unwrap(), &selection(&names), None, QUERY_BUDGET);
+        assert!(plan.parts.len() > 1);
+        let mut all = Vec::new();
+        for (i, part) in plan.parts.iter().enumerate() {
+            let range = Filter::Range {
+                after: SAMPLE_ID,
+                through: SAMPLE_ID,
+            };
+            assert!(soql::encode(&plan.soql(i, &range, None)).len() <= QUERY_BUDGET);
+            assert!(part.iter().any(|c| c.role == Role::Id) && part.iter().any(|c| c.role == Role::Modified));
+            all.extend(part.iter().filter(|c| c.kind.is_some()).map(|c| c.key.clone()));
+        }
+        assert_eq!(all, names, "each field once, in order");
+    }
+
+    #[test]
+    fn references_bring_their_names() {
+        let field = SelectedField {
+            key: "OwnerId".into(),
+            r#type: FieldType::Reference.into(),
+        };
+        let (mut plan, _) = Plan::new(find("Contract").unwrap(), &[field], None, QUERY_BUDGET);
+        let soql = "SELECT AccountId,ContractNumber,Id,IsDeleted,Owner.Name,OwnerId,SystemModstamp FROM Contract ORDER BY Id";
+        assert_eq!(plan.soql(0, &Filter::After(""), None), soql);
+        assert!(plan.drop_labels() && !plan.drop_labels());
+        assert_eq!(
+            plan.soql(0, &Filter::After(""), None),
+            soql.replace("Owner.Name,", "")
+        );
+    }
+
+    #[test]
+    fn formulas_are_split_first() {
+        let field = |key: &str, calculated| Field {
+            key: key.into(),
+            r#type: FieldType::Text.into(),
+            calculated,
+            ..Field::default()
+        };
+        let seen = ObjectFields {
+            fields: vec![
+                field("Id", false),
+                field("A", true),
+                field("B", true),
+                field("C", false),
+                field("D", false),
+            ],
+            ..ObjectFields::default()
+        };
+        let (mut plan, _) = Plan::new(
+            &OBJECTS[0],
+            &selection(&["A", "B", "C", "D"]),
+            Some(&seen),
+            QUERY_BUDGET,
+        );
+        assert!(plan.split());
+        assert_eq!(
+            (keys(&plan.parts[0]), keys(&plan.parts[1])),
+            (vec!["A", "Id"], vec!["B", "C", "D", "Id"])
+        );
+        while plan.split() {}
+        assert_eq!(plan.parts.len(), 4);
+        assert!(plan.drop_field("c") && !plan.drop_field("c") && !plan.drop_field("Id"));
+    }
+}

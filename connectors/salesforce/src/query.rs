@@ -1,0 +1,299 @@
+//! Reading one object page by page: through the CRM's cursor while it lasts, from the last id when it does not.
+
+use tether_connector_sdk::proto::{Error, ErrorKind, Record};
+
+use crate::page::Page;
+use crate::plan::Plan;
+use crate::records;
+use crate::rest::Session;
+use crate::soql::{Filter, NARROW_LIMITS};
+
+/// Rows that changed between the parts of a split query are read again this often.
+const TORN_ATTEMPTS: usize = 3;
+/// Ids asked for in one query.
+const IDS_A_QUERY: usize = 10;
+
+/// Where a reader of an object stands.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Place {
+    /// Everything up to this id was read.
+    pub(crate) after: String,
+    /// The cursor's next page, if there is a cursor.
+    next: Option<String>,
+    /// Queries are narrowed to this many rows, by index.
+    narrowed: Option<usize>,
+    /// Rows that the cursor gave and promised.
+    given: u64,
+    promised: u64,
+}
+
+/// What a page did to the place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Step {
+    /// There is nothing more of the object.
+    pub(crate) last: bool,
+    /// The ids were strictly increasing by their bytes, from the id before the page on.
+    pub(crate) in_order: bool,
+    /// Rows that are left of the object, where this page says so.
+    pub(crate) total: Option<u64>,
+}
+
+impl Place {
+    /// After this id.
+    pub(crate) fn after(id: String) -> Self {
+        Self {
+            after: id,
+            ..Self::default()
+        }
+    }
+
+    /// The path of the next page.
+    pub(crate) fn path(&self, session: &Session, plan: &Plan) -> String {
+        match &self.next {
+            Some(next) => next.clone(),
+            None => session.query_path(&plan.soql(0, &Filter::After(&self.after), self.limit()), true),
+        }
+    }
+
+    fn limit(&self) -> Option<u32> {
+        self.narrowed.map(|index| NARROW_LIMITS[index])
+    }
+
+    /// Leaves the cursor: the next page is asked for by the last id.
+    pub(crate) fn leave_cursor(&mut self) -> bool {
+        self.given = 0;
+        self.next.take().is_some()
+    }
+
+    /// Asks for fewer rows at once. False where it cannot be fewer.
+    pub(crate) fn narrow(&mut self) -> bool {
+        self.leave_cursor();
+        let next = self.narrowed.map_or(0, |index| index + 1);
+        if next < NARROW_LIMITS.len() {
+            self.narrowed = Some(next);
+        }
+        next < NARROW_LIMITS.len()
+    }
+
+    /// Moves behind a page.
+    pub(crate) fn step(&mut self, page: &Page) -> Result<Step, Error> {
+        let begun = self.next.is_none();
+        let mut before = self.after.as_str();
+        let mut in_order = true;
+        for row in &page.rows {
+            in_order &= row.id.as_str() > before;
+            before = &row.id;
+        }
+        if begun {
+            (self.given, self.promised) = (0, page.total);
+        }
+        self.given += page.rows.len() as u64;
+        let last = page.rows.last().map(|row| row.id.clone());
+        if last.as_ref() == Some(&self.after) || (last.is_none() && !page.done) {
+            return Err(Error::cursor_gone(
+                "Salesforce's cursor gives the same page again and again",
+            ));
+        }
+        // Taken at its word, this page would be proof that the object is empty.
+        if last.is_none() && begun && page.total > 0 {
+            return Err(Error::cursor_gone("Salesforce promised records and gave none"));
+        }
+        self.next = if page.done {
+            None
+        } else {
+            page.next.as_deref().and_then(cursor_path)
+        };
+        let full = match self.limit() {
+            // A narrowed query is done when it is full, the object is not.
+            Some(limit) => last.is_some() && self.given >= u64::from(limit),
+            // A cursor that ends early is no proof that the object does; one more query is.
+            None => self.given < self.promised,
+        };
+        let last_page = page.done && !full;
+        if let Some(last) = last {
+            self.after = last;
+        }
+        Ok(Step {
+            last: last_page,
+            in_order,
+            total: (begun && self.narrowed.is_none()).then_some(page.total),
+        })
+    }
+}
+
+/// The cursor's path, without a host: the account may move.
+pub(crate) fn cursor_path(url: &str) -> Option<String> {
+    let path = match url.find("/services/data/") {
+        Some(0) => url,
+        // An absolute address.
+        Some(at) if url.starts_with("https://") || url.starts_with("http://") => &url[at..],
+        _ => return None,
+    };
+    Some(path.to_owned())
+}
+
+/// The records of a page: the page itself where the selection is not split, else all parts over the page's range.
+pub(crate) async fn whole(
+    session: &Session,
+    plan: &Plan,
+    first: Page,
+    after: &str,
+) -> Result<Vec<Record>, Error> {
+    let through = first.rows.last().map(|row| row.id.clone());
+    let mut parts = vec![first];
+    if let Some(through) = through {
+        for part in 1..plan.parts.len() {
+            let filter = Filter::Range {
+                after,
+                through: &through,
+            };
+            parts.push(all_pages(session, plan, part, &filter).await?);
+        }
+    }
+    together(session, plan, parts).await
+}
+
+/// Puts parts together; rows that changed between two queries are read again, by themselves.
+pub(crate) async fn together(session: &Session, plan: &Plan, parts: Vec<Page>) -> Result<Vec<Record>, Error> {
+    let (mut records, mut torn) = records::merge(plan.object, parts);
+    for _ in 0..TORN_ATTEMPTS {
+        if torn.is_empty() {
+            return Ok(records);
+        }
+        let mut still = Vec::new();
+        for ids in torn.chunks(IDS_A_QUERY) {
+            let mut parts = Vec::with_capacity(plan.parts.len());
+            for part in 0..plan.parts.len() {
+                parts.push(all_pages(session, plan, part, &Filter::Ids(ids)).await?);
+            }
+            let (again, torn) = records::merge(plan.object, parts);
+            records.extend(again);
+            still.extend(torn);
+        }
+        torn = still;
+    }
+    if torn.is_empty() {
+        return Ok(records);
+    }
+    Err(Error::new(ErrorKind::Transient, "records keep changing while they are read").object(plan.object.key))
+}
+
+/// All rows of one part of a bounded query.
+async fn all_pages(session: &Session, plan: &Plan, part: usize, filter: &Filter<'_>) -> Result<Page, Error> {
+    let mut path = session.query_path(&plan.soql(part, filter, None), true);
+    let mut whole = Page::default();
+    loop {
+        whole.append(session.page(&path, &plan.parts[part]).await?);
+        if whole.done {
+            return Ok(whole);
+        }
+        path = whole
+            .next
+            .as_deref()
+            .and_then(cursor_path)
+            .ok_or_else(|| Error::cursor_gone("Salesforce did not say where the next page is"))?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::page::Row;
+
+    fn page(ids: &[&str], total: u64, next: Option<&str>) -> Page {
+        Page {
+            total,
+            done: next.is_none(),
+            next: next.map(str::to_owned),
+            rows: ids
+                .iter()
+                .map(|id| Row {
+                    id: (*id).into(),
+                    ..Row::default()
+                })
+                .collect(),
+            buffer: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_cursor_is_followed_to_its_end() {
+        let mut place = Place::default();
+        let step = place
+            .step(&page(&["a", "b"], 3, Some("/services/data/v62.0/query/01g-2")))
+            .unwrap();
+        assert_eq!(
+            step,
+            Step {
+                last: false,
+                in_order: true,
+                total: Some(3)
+            }
+        );
+        assert_eq!(
+            (place.after.as_str(), place.next.as_deref()),
+            ("b", Some("/services/data/v62.0/query/01g-2"))
+        );
+        let step = place.step(&page(&["c"], 3, None)).unwrap();
+        assert_eq!(
+            step,
+            Step {
+                last: true,
+                in_order: true,
+                total: None
+            }
+        );
+    }
+
+    #[test]
+    fn a_cursor_that_ends_early_is_no_proof() {
+        let mut place = Place::default();
+        assert!(!place.step(&page(&["a", "b"], 9, None)).unwrap().last);
+        assert_eq!((place.after.as_str(), place.next.as_deref()), ("b", None));
+        assert!(place.step(&page(&[], 0, None)).unwrap().last);
+    }
+
+    #[test]
+    fn another_order_is_noticed() {
+        let mut place = Place::after("c".into());
+        assert!(!place.step(&page(&["b", "d"], 2, None)).unwrap().in_order);
+        assert!(
+            !Place::default()
+                .step(&page(&["b", "B"], 2, None))
+                .unwrap()
+                .in_order
+        );
+    }
+
+    #[test]
+    fn a_cursor_that_turns_in_circles_is_left() {
+        let mut place = Place::after("b".into());
+        assert!(place.step(&page(&["b"], 1, None)).is_err());
+        assert!(
+            place
+                .step(&page(&[], 5, Some("/services/data/v62.0/query/x")))
+                .is_err()
+        );
+        assert!(place.step(&page(&[], 5, None)).is_err());
+    }
+
+    #[test]
+    fn narrowing_ends() {
+        let mut place = Place::default();
+        assert!(place.narrow());
+        assert_eq!(place.limit(), Some(2_000));
+        while place.narrow() {}
+        assert_eq!(place.limit(), Some(200));
+    }
+
+    #[test]
+    fn cursors_lose_their_host() {
+        let path = Some("/services/data/v62.0/query/01g-2000".to_owned());
+        assert_eq!(cursor_path("/services/data/v62.0/query/01g-2000"), path);
+        assert_eq!(
+            cursor_path("https://old.my.salesforce.com/services/data/v62.0/query/01g-2000"),
+            path
+        );
+        assert_eq!(cursor_path("//evil.example/x"), None);
+    }
+}
