@@ -185,14 +185,14 @@ mod tests {
     #[test]
     fn ids_are_pinned() {
         assert_eq!(
-            company_of_domain("acme.com"),
+            CompanyId::of_domain("acme.com"),
             company_of_record("any", "org", "1", "https://www.acme.com/x")
         );
         assert_ne!(
             company_of_record("a", "org", "1", ""),
             company_of_record("a", "org2", "1", "n/a")
         );
-        insta::assert_snapshot!(CompanyId::of_domain("acme.com"), @"");
+        insta::assert_snapshot!(CompanyId::of_domain("acme.com"), @"PLACE");
     }
 
     proptest! {

@@ -2,8 +2,10 @@
 
 pub mod admin;
 pub mod caller;
+pub mod cli;
 pub mod config;
 pub mod connectors;
+pub mod demo;
 pub mod domain;
 pub mod error;
 pub mod grants;

@@ -9,7 +9,7 @@ use crate::store::{self, Store};
 use crate::tokens::{self, DevSigner, Verifier};
 use crate::{admin, identity, oauth_callback, sync, telemetry};
 use arc_swap::ArcSwap;
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::{ExposeSecret, SecretString};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -169,7 +169,7 @@ impl Running {
         }
         if store.backend() == "sqlite" {
             // One process has the file: whatever was leased, its holder is gone.
-            store.sync_release_all(crate::time::now_us()).await?;
+            store.release_all_leases(crate::time::now_us()).await?;
         }
         let engine = sync::Engine::start(
             store,

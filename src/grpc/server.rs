@@ -27,18 +27,15 @@ const MOST_REQUEST_BYTES: usize = 4 << 20;
 /// Requests under way at a time; more are refused at once, to be tried again.
 const MOST_REQUESTS: usize = 1_024;
 
-/// Health, and the one who reports it.
+/// Tells probes whether requests are wanted.
 #[derive(Clone)]
 pub struct Health {
     reporter: HealthReporter,
-    service: HealthService,
 }
 
 impl Default for Health {
     fn default() -> Self {
-        let reporter = HealthReporter::new();
-        let service = HealthService::from_health_reporter(reporter.clone());
-        Self { reporter, service }
+        Self { reporter: HealthReporter::new() }
     }
 }
 
@@ -87,7 +84,7 @@ pub async fn serve(
     server
         .layer(GateLayer::new(verifier))
         .layer(limited)
-        .add_service(HealthServer::new(health.service))
+        .add_service(HealthServer::new(HealthService::from_health_reporter(health.reporter)))
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
         .add_service(

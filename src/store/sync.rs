@@ -7,7 +7,7 @@ use super::{
     conn::{Conn, each},
     error::{OrNotFound, is_unique_violation},
     field, integration, record,
-    schema::{integration as integration_table, sync, sync_object},
+    schema::{grants, integration as integration_table, sync, sync_object},
 };
 use crate::domain::{
     FieldType, IntegrationId, IntegrationState, Micros, ObjectState, SyncId, SyncState, SyncTrigger,
@@ -284,6 +284,21 @@ impl Store {
         let owner = owner.to_owned();
         self.write(move |conn| lease_next(conn, owner, now_us, until_us))
             .await
+    }
+
+    /// Ends every lease, of syncs and of grants: for the one process that has a database to itself and has just started,
+    /// so that whoever held them is gone.
+    pub async fn release_all_leases(&self, now_us: Micros) -> Result<(), Error> {
+        self.write(move |conn| {
+            diesel::update(sync::table.filter(sync::state.eq(SyncState::Running)))
+                .set(sync::due_us.eq(now_us))
+                .execute(conn)?;
+            diesel::update(grants::table.filter(grants::lease_owner.is_not_null()))
+                .set((grants::lease_owner.eq(None::<String>), grants::lease_until_us.eq(0)))
+                .execute(conn)?;
+            Ok(())
+        })
+        .await
     }
 
     /// The worker is alive: its lease now ends later.

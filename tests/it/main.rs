@@ -1,10 +1,11 @@
-<<<<<<< HEAD
 //! The server's integration tests: one binary, since linking costs more than running.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test may fail, and says so"
+)]
 
 mod boundary;
-=======
-//! The integration tests: one binary.
-
 mod store;
->>>>>>> store
 mod support;

@@ -1,0 +1,176 @@
+//! The command line.
+
+use crate::caller::Role;
+use crate::config::Options;
+use crate::connectors::Status;
+use crate::server::{self, Failure, Running};
+use crate::tokens::DevSigner;
+use crate::{demo, telemetry};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// tether: the CRM integration service.
+#[derive(Parser)]
+#[command(version, about)]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Args)]
+struct Global {
+    /// A TOML file with settings; environment (TETHER__…) and flags come before it.
+    #[arg(long, global = true, env = "TETHER_CONFIG")]
+    config: Option<PathBuf>,
+    /// Any setting: --set listen.grpc=127.0.0.1:0 (may be repeated).
+    #[arg(long = "set", global = true, value_name = "PATH=VALUE", value_parser = setting)]
+    set: Vec<(String, String)>,
+    /// Where the SQLite file and generated keys are.
+    #[arg(long, global = true)]
+    data_dir: Option<PathBuf>,
+    /// Generated keys, demo groups, loopback only. Never for production.
+    #[arg(long, global = true)]
+    dev: bool,
+}
+
+fn setting(text: &str) -> Result<(String, String), String> {
+    let (path, value) = text.split_once('=').ok_or("is not of the form PATH=VALUE")?;
+    Ok((path.to_owned(), value.to_owned()))
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve gRPC, the callback page and metrics.
+    Serve,
+    /// Bring the database up to date, then stop.
+    Migrate,
+    /// Print a token, signed with the key of `serve --dev`.
+    Token {
+        /// The group it is for; none for the service role.
+        #[arg(long)]
+        group: Option<String>,
+        /// What it may do.
+        #[arg(long, value_enum, default_value = "administrator")]
+        role: Role,
+        /// Who it speaks for.
+        #[arg(long, default_value = "dev-user")]
+        subject: String,
+        /// How long it holds, in hours.
+        #[arg(long, default_value_t = 12)]
+        hours: u64,
+    },
+    /// Connectors in the folder.
+    Connectors {
+        #[command(subcommand)]
+        command: ConnectorsCommand,
+    },
+    /// Show everything: a simulated CRM, a server, and all steps through the gRPC face.
+    Demo(demo::Options),
+}
+
+#[derive(Subcommand)]
+enum ConnectorsCommand {
+    /// List them, those that cannot be loaded with the reason.
+    List,
+}
+
+impl ValueEnum for Role {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Member, Self::Administrator, Self::Service]
+    }
+
+    fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
+        Some(clap::builder::PossibleValue::new(self.as_str()))
+    }
+}
+
+impl Global {
+    fn options(&self) -> Result<Options, Failure> {
+        let mut flags = self.set.clone();
+        if let Some(folder) = &self.data_dir {
+            flags.push(("data_dir".to_owned(), folder.display().to_string()));
+        }
+        if self.dev {
+            flags.push(("dev".to_owned(), "true".to_owned()));
+        }
+        Ok(Options::load(self.config.as_deref(), &flags)?)
+    }
+}
+
+/// Runs what the command line asks for.
+///
+/// # Errors
+/// Whatever stands in the way, in a sentence.
+pub async fn run(cli: Cli) -> Result<(), Failure> {
+    match cli.command {
+        Command::Serve => serve(cli.global.options()?).await,
+        Command::Migrate => {
+            let options = cli.global.options()?;
+            telemetry::init_logs(&options.log)?;
+            server::open_store(&options).await?;
+            say("the database is up to date");
+            Ok(())
+        }
+        Command::Token { group, role, subject, hours } => {
+            let options = Global { dev: true, ..cli.global }.options()?;
+            let signer = DevSigner::open(&options.data_dir, true)?;
+            let group = if role == Role::Service { None } else { Some(group.as_deref().unwrap_or("acme")) };
+            say(&signer.sign(&subject, group, role, Duration::from_secs(hours * 3_600))?);
+            Ok(())
+        }
+        Command::Connectors { command: ConnectorsCommand::List } => {
+            let options = Global { dev: true, ..cli.global }.options()?;
+            telemetry::init_logs(&options.log)?;
+            for listed in server::open_registry(&options).await?.list() {
+                let version = listed.connector.as_ref().map(|one| one.manifest().version.clone()).unwrap_or_default();
+                let status = match listed.status {
+                    Status::Failed { reason } => format!("failed: {reason}"),
+                    Status::Ready | Status::Restarting { .. } | Status::Quarantined { .. } => "ready".to_owned(),
+                };
+                say(&format!("{}\t{version}\t{status}\t{}", listed.name, listed.path.display()));
+            }
+            Ok(())
+        }
+        Command::Demo(options) => demo::run(options).await,
+    }
+}
+
+async fn serve(options: Options) -> Result<(), Failure> {
+    telemetry::init_logs(&options.log)?;
+    tracing::debug!(?options, "settings");
+    let mut running = Running::start(options).await?;
+    // One line for whoever started it, a person or a program: port 0 has become a number.
+    say(
+        &serde_json::json!({
+            "grpc": running.grpc.to_string(),
+            "callback": running.callback.to_string(),
+            "admin": running.admin.to_string(),
+        })
+        .to_string(),
+    );
+    let (mut terminate, mut reload) = (signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
+    loop {
+        tokio::select! {
+            failure = running.failed() => return Err(failure),
+            _ = terminate.recv() => break,
+            interrupted = tokio::signal::ctrl_c() => {
+                interrupted?;
+                break;
+            }
+            _ = reload.recv() => running.reload().await,
+        }
+    }
+    tracing::info!("draining");
+    running.stop().await;
+    Ok(())
+}
+
+/// What a command answers goes to standard output, logs to standard error.
+#[expect(clippy::print_stdout, reason = "this is what the command was asked for")]
+pub(crate) fn say(text: &str) {
+    println!("{text}");
+}
