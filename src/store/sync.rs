@@ -236,7 +236,7 @@ impl Store {
 
     /// A sync and its objects, as of one moment.
     pub async fn sync_progress(&self, id: SyncId) -> Result<(Sync, Vec<SyncObject>), Error> {
-        self.read(move |conn| Ok((get(conn, id)?, objects(conn, id)?)))
+        self.snapshot(move |conn| Ok((get(conn, id)?, objects(conn, id)?)))
             .await
     }
 
