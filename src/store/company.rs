@@ -83,7 +83,7 @@ impl Store {
         limit: usize,
     ) -> Result<Vec<Company>, Error> {
         let group_id = group_id.clone();
-        self.read(move |conn| list_all(conn, &group_id, &sources, after, limit))
+        self.snapshot(move |conn| list_all(conn, &group_id, &sources, after, limit))
             .await
     }
 
@@ -96,7 +96,7 @@ impl Store {
         limit: usize,
     ) -> Result<Vec<Company>, Error> {
         let group_id = group_id.clone();
-        self.read(move |conn| {
+        self.snapshot(move |conn| {
             let keys = tracked_keys(conn, &group_id, after.as_ref(), limit)?;
             let ids: Vec<CompanyId> = keys.iter().map(|k| k.company_id).collect();
             let mut views = views(conn, &group_id, &sources, &ids)?;
@@ -126,7 +126,7 @@ impl Store {
         company_id: CompanyId,
     ) -> Result<Option<Company>, Error> {
         let group_id = group_id.clone();
-        self.read(move |conn| Ok(views(conn, &group_id, &sources, &[company_id])?.remove(&company_id)))
+        self.snapshot(move |conn| Ok(views(conn, &group_id, &sources, &[company_id])?.remove(&company_id)))
             .await
     }
 
@@ -138,7 +138,7 @@ impl Store {
         company_ids: Vec<CompanyId>,
     ) -> Result<HashMap<CompanyId, Company>, Error> {
         let group_id = group_id.clone();
-        self.read(move |conn| views(conn, &group_id, &sources, &company_ids))
+        self.snapshot(move |conn| views(conn, &group_id, &sources, &company_ids))
             .await
     }
 

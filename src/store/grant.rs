@@ -265,6 +265,14 @@ impl Store {
     ) -> Result<RevokedGrant, Error> {
         let (cause, message) = (cause.to_owned(), message.to_owned());
         self.write(move |conn| {
+            // Integrations before grants, as everywhere.
+            let users = integration::table
+                .filter(integration::grant_id.eq(id))
+                .order(integration::id);
+            let _locked: Vec<IntegrationId> = match conn {
+                Conn::Sqlite(c) => users.select(integration::id).load(c)?,
+                Conn::Postgres(c) => users.select(integration::id).for_no_key_update().load(c)?,
+            };
             let same = grants::table
                 .find(id)
                 .filter(grants::generation.eq(expected_generation));

@@ -144,7 +144,7 @@ impl Store {
     /// The groups a group is connected with, by id.
     pub async fn group_connections(&self, id: &GroupId) -> Result<Vec<Group>, Error> {
         let id = id.clone();
-        self.read(move |conn| {
+        self.snapshot(move |conn| {
             let mut found: Vec<Group> = groups::table
                 .inner_join(group_connection::table.on(group_connection::group_b.eq(groups::id)))
                 .filter(group_connection::group_a.eq(&id))

@@ -297,7 +297,7 @@ impl Store {
                         .le(now_us)
                         .and(integration::state.eq(IntegrationState::Draft)),
                 )
-                .order(integration::id)
+                .order((integration::expire_us, integration::id))
                 .limit(limit)
                 .select(integration::id)
                 .load(conn)?;

@@ -124,7 +124,16 @@ impl Store {
         .await
     }
 
-    /// Runs reads of one snapshot.
+    /// Runs several reads of one snapshot.
+    async fn snapshot<T, F>(&self, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Conn) -> Result<T, Error> + Send + 'static,
+    {
+        self.inner.snapshot(work).await
+    }
+
+    /// Runs one statement that reads, without the round trips of a transaction.
     async fn read<T, F>(&self, work: F) -> Result<T, Error>
     where
         T: Send + 'static,

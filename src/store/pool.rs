@@ -169,18 +169,36 @@ impl Pools {
         }
     }
 
-    /// Runs reads of one snapshot.
+    /// Runs one statement that reads.
     pub(super) async fn read<T, F>(&self, work: F) -> Result<T, Error>
     where
         T: Send + 'static,
         F: FnOnce(&mut Conn) -> Result<T, Error> + Send + 'static,
     {
-        self.blocking(|conn| match conn {
-            Conn::Sqlite(_) => conn.transaction(work),
-            Conn::Postgres(_) => conn.transaction(|conn| {
-                conn.batch_execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")?;
-                work(conn)
-            }),
+        self.blocking(work).await
+    }
+
+    /// Runs several reads of one snapshot.
+    pub(super) async fn snapshot<T, F>(&self, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Conn) -> Result<T, Error> + Send + 'static,
+    {
+        self.blocking(|conn| {
+            match conn {
+                Conn::Sqlite(c) => AnsiTransactionManager::begin_transaction_sql(c, "BEGIN"),
+                Conn::Postgres(c) => AnsiTransactionManager::begin_transaction_sql(
+                    c,
+                    "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY",
+                ),
+            }?;
+            let result = work(conn);
+            // Nothing was written, so how it ends makes no difference but for errors.
+            let ended = match conn {
+                Conn::Sqlite(c) => AnsiTransactionManager::rollback_transaction(c),
+                Conn::Postgres(c) => AnsiTransactionManager::rollback_transaction(c),
+            };
+            result.and_then(|value| Ok(ended.map(|()| value)?))
         })
         .await
     }
@@ -340,11 +358,17 @@ fn spawn_writer(conn: Conn, manager: Manager) -> Result<mpsc::Sender<Job>, Error
                 }
                 // Without a connection the job is dropped, and its caller told so.
                 let Some(open) = conn.as_mut() else { continue };
-                let group = catch_unwind(AssertUnwindSafe(|| write_group(open, first, &mut jobs)));
-                if group.is_err() {
-                    // Dropping the connection rolls everything back.
-                    tracing::error!("a job panicked in the writer; its group was rolled back");
-                    conn = None;
+                // Dropping the connection rolls back whatever is open.
+                match catch_unwind(AssertUnwindSafe(|| write_group(open, first, &mut jobs))) {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => {
+                        tracing::warn!(error, "the writer could not commit; it opens the database again");
+                        conn = None;
+                    }
+                    Err(_) => {
+                        tracing::error!("a job panicked in the writer; its group was rolled back");
+                        conn = None;
+                    }
                 }
             }
         })
@@ -353,18 +377,13 @@ fn spawn_writer(conn: Conn, manager: Manager) -> Result<mpsc::Sender<Job>, Error
 }
 
 /// One commit: the job that came, and those that are queued behind it, each in its savepoint.
-fn write_group(conn: &mut Conn, first: Job, jobs: &mut mpsc::Receiver<Job>) {
+fn write_group(conn: &mut Conn, first: Job, jobs: &mut mpsc::Receiver<Job>) -> Result<(), String> {
     let begun = match conn {
         Conn::Sqlite(c) => AnsiTransactionManager::begin_transaction_sql(c, "BEGIN IMMEDIATE"),
         Conn::Postgres(c) => AnsiTransactionManager::begin_transaction(c),
     };
-    if let Err(error) = begun {
-        // Run nothing: the job only learns of the failure.
-        let message = error.to_string();
-        drop(first);
-        tracing::warn!(error = message, "the writer could not begin a transaction");
-        return;
-    }
+    // The job is dropped unrun, and its caller told so.
+    begun.map_err(|e| e.to_string())?;
     let start = Instant::now();
     let mut finish = vec![first(conn)];
     while finish.len() < GROUP_JOBS && start.elapsed() < GROUP_TIME {
@@ -379,4 +398,5 @@ fn write_group(conn: &mut Conn, first: Job, jobs: &mut mpsc::Receiver<Job>) {
     for done in finish {
         done(committed.as_ref().map(|_| ()).map_err(String::as_str));
     }
+    committed
 }

@@ -240,7 +240,7 @@ impl Store {
         limit: i64,
     ) -> Result<(Vec<Record>, i64), Error> {
         let (parent_object, object) = (parent_object.to_owned(), object.to_owned());
-        self.read(move |conn| {
+        self.snapshot(move |conn| {
             let children = || {
                 record_link::table
                     .filter(record_link::integration_id.eq(integration_id))
@@ -317,7 +317,7 @@ impl Store {
         after_change_no: i64,
         limit: i64,
     ) -> Result<Vec<Change>, Error> {
-        self.read(move |conn| {
+        self.snapshot(move |conn| {
             let rows: Vec<Record> = record::table
                 .filter(
                     record::integration_id
@@ -513,25 +513,19 @@ fn unlink(
     listed: &HashSet<(String, String)>,
     read_us: Micros,
 ) -> Result<i64, Error> {
-    let stored: Vec<(String, i64)> = record::table
-        .inner_join(
-            record_link::table.on(record_link::integration_id
-                .eq(record::integration_id)
-                .and(record_link::child_object.eq(record::object))
-                .and(record_link::child_id.eq(record::external_id))),
-        )
+    let children: Vec<String> = record_link::table
         .filter(record_link::integration_id.eq(integration_id))
         .filter(record_link::parent_object.eq(&set.parent_object))
         .filter(record_link::parent_id.eq(&set.parent_id))
         .filter(record_link::child_object.eq(&set.child_object))
-        .filter(record::delete_us.is_null().and(record::read_us.le(read_us)))
-        .order(record::external_id)
-        .select((record::external_id, record::hash))
+        .select(record_link::child_id)
         .load(conn)?;
+    let children: Vec<&str> = children.iter().map(String::as_str).collect();
+    let stored = existing_ids(conn, integration_id, &set.child_object, &children)?;
     let mut unlinked = 0;
-    for (child, hash) in stored {
-        let key = (set.child_object.clone(), child);
-        if listed.contains(&key) {
+    for child in stored {
+        let key = (set.child_object.clone(), child.external_id);
+        if child.deleted || child.read_us > read_us || listed.contains(&key) {
             continue;
         }
         *change_no += 1;
@@ -545,7 +539,7 @@ fn unlink(
         )))
         .execute(conn)?;
         diesel::update(record::table.find((integration_id, &set.child_object, &key.1)))
-            .set((record::hash.eq(!hash), record::change_no.eq(*change_no)))
+            .set((record::hash.eq(!child.hash), record::change_no.eq(*change_no)))
             .execute(conn)?;
     }
     Ok(unlinked)

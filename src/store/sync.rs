@@ -236,7 +236,7 @@ impl Store {
 
     /// A sync and its objects, as of one moment.
     pub async fn sync_progress(&self, id: SyncId) -> Result<(Sync, Vec<SyncObject>), Error> {
-        self.read(move |conn| Ok((get(conn, id)?, objects(conn, id)?)))
+        self.snapshot(move |conn| Ok((get(conn, id)?, objects(conn, id)?)))
             .await
     }
 
@@ -747,9 +747,13 @@ pub(super) fn cancel_unfinished(
 }
 
 fn cancel(conn: &mut Conn, id: SyncId, now_us: Micros) -> Result<(), Error> {
-    let idle = sync::table
-        .find(id)
-        .filter(sync::state.eq_any([SyncState::Queued, SyncState::Waiting]));
+    // Nobody has it, or whoever had it is gone.
+    let left_behind = sync::state.eq(SyncState::Running).and(sync::due_us.le(now_us));
+    let idle = sync::table.find(id).filter(
+        sync::state
+            .eq_any([SyncState::Queued, SyncState::Waiting])
+            .or(left_behind),
+    );
     let ended = diesel::update(idle)
         .set((
             sync::state.eq(SyncState::Cancelled),

@@ -170,6 +170,7 @@ CREATE TABLE sync (
 CREATE UNIQUE INDEX sync_unfinished ON sync (integration_id) WHERE state IN ('QUEUED', 'RUNNING', 'WAITING');
 CREATE INDEX sync_due ON sync (due_us, id) WHERE state IN ('QUEUED', 'RUNNING', 'WAITING');
 CREATE INDEX sync_integration ON sync (integration_id, create_us, id);
+CREATE INDEX sync_end ON sync (end_us) WHERE end_us IS NOT NULL;
 
 CREATE TABLE sync_object (
     sync_id TEXT COLLATE "C" NOT NULL REFERENCES sync (id) ON DELETE CASCADE,

@@ -170,6 +170,7 @@ CREATE TABLE sync (
 CREATE UNIQUE INDEX sync_unfinished ON sync (integration_id) WHERE state IN ('QUEUED', 'RUNNING', 'WAITING');
 CREATE INDEX sync_due ON sync (due_us, id) WHERE state IN ('QUEUED', 'RUNNING', 'WAITING');
 CREATE INDEX sync_integration ON sync (integration_id, create_us, id);
+CREATE INDEX sync_end ON sync (end_us) WHERE end_us IS NOT NULL;
 
 CREATE TABLE sync_object (
     sync_id TEXT NOT NULL REFERENCES sync (id) ON DELETE CASCADE,
@@ -205,9 +206,10 @@ CREATE TABLE record (
     PRIMARY KEY (integration_id, object, external_id)
 );
 CREATE INDEX record_change ON record (integration_id, change_no);
-CREATE INDEX record_company_name ON record (integration_id, name_key, company_id)
+-- delete_us, always NULL here, lets SQLite answer from the index alone.
+CREATE INDEX record_company_name ON record (integration_id, name_key, company_id, delete_us)
     WHERE company_id IS NOT NULL AND delete_us IS NULL;
-CREATE INDEX record_company ON record (integration_id, company_id)
+CREATE INDEX record_company ON record (integration_id, company_id, delete_us)
     WHERE company_id IS NOT NULL AND delete_us IS NULL;
 CREATE INDEX record_tombstone ON record (integration_id, delete_us) WHERE delete_us IS NOT NULL;
 

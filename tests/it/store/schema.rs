@@ -145,3 +145,32 @@ async fn sqlite_files_survive_a_restart() {
     let store = Store::open(&Options::new(&url)).unwrap();
     assert_eq!(store.meta_get("a").await.unwrap().as_deref(), Some("b"));
 }
+
+#[tokio::test]
+async fn lost_connections_are_replaced() {
+    use diesel::Connection;
+    let store = Fixture::postgres().await;
+    let Base::Postgres { _database } = &store._base else {
+        unreachable!()
+    };
+    let many = futures(8, |_| {
+        let store = Store::clone(&store);
+        async move { store.ping().await }
+    });
+    assert!(many.await.iter().all(Result::is_ok));
+    let mut conn = diesel::PgConnection::establish(&_database.url).unwrap();
+    sql_query(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+         WHERE datname = current_database() AND pid <> pg_backend_pid()",
+    )
+    .execute(&mut conn)
+    .unwrap();
+    // The first to notice says so in a way that invites another try; it takes the other dead ones with it.
+    let mut failed = 0;
+    while let Err(error) = store.ping().await {
+        assert!(error.is_retryable(), "{error:?}");
+        failed += 1;
+        assert!(failed < 8);
+    }
+    assert!(store.meta_set("a", "b").await.is_ok());
+}

@@ -218,11 +218,17 @@ both! {
         let Enqueued::New(second) = store.sync_enqueue(new_sync(one.id, NOW + 1)).await.unwrap() else { panic!() };
         let cancelled = store.sync_cancel_request(second.id, NOW).await.unwrap();
         assert_eq!((cancelled.state, cancelled.end_us), (SyncState::Cancelled, Some(NOW)));
+        // One that its worker left behind ends, too, though it could not be taken.
+        let third = store.sync_enqueue(new_sync(one.id, NOW + 2)).await.unwrap();
+        let Enqueued::New(third) = third else { panic!() };
+        lease(store, "w", NOW + 2).await.unwrap();
+        assert_eq!(store.sync_cancel_request(third.id, NOW + 3).await.unwrap().state, SyncState::Running);
+        assert_eq!(store.sync_cancel_request(third.id, NOW + 9 * MINUTE).await.unwrap().state, SyncState::Cancelled);
         // A final one stays as it is.
         assert_eq!(store.sync_cancel_request(second.id, NOW + 7).await.unwrap(), cancelled);
-        let page = store.sync_list(one.id, None, 1).await.unwrap();
-        assert_eq!(page[0].id, second.id);
-        let page = store.sync_list(one.id, Some((page[0].create_us, page[0].id)), 5).await.unwrap();
+        let page = store.sync_list(one.id, None, 2).await.unwrap();
+        assert_eq!(page[1].id, second.id);
+        let page = store.sync_list(one.id, Some((page[1].create_us, page[1].id)), 5).await.unwrap();
         assert_eq!(page.iter().map(|s| s.id).collect::<Vec<_>>(), [sync.id]);
         assert_eq!(store.sync_purge(NOW + 1, 10).await.unwrap(), 2);
     }

@@ -265,7 +265,10 @@ fn start_cluster(state: &Path) -> PathBuf {
 }
 
 /// Starts the watcher: it stops the cluster when nobody has used it for ten seconds.
-#[expect(clippy::zombie_processes, reason = "the watcher outlives this process by design")]
+#[expect(
+    clippy::zombie_processes,
+    reason = "the watcher outlives this process by design"
+)]
 fn watch(state: &Path, folder: &Path, bin: &Path) {
     const SCRIPT: &str = r#"
 state=$1 folder=$2 pg_ctl=$3
