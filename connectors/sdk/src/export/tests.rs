@@ -153,11 +153,9 @@ fn a_library_keeps_to_the_abi() {
     let (call, cancel) = (api.call.unwrap(), api.cancel.unwrap());
     let (next, stream_close) = (api.stream_next.unwrap(), api.stream_close.unwrap());
     let (mut instance, mut err) = (0, Buffer::empty());
-    // SAFETY: slots get what the ABI says they get, here and below.
-    assert_eq!(
-        unsafe { open(7, Slice::new(&[]), &mut instance, &mut err) },
-        status::OK
-    );
+    // SAFETY: the request and both places live until it returns.
+    let opened = unsafe { open(7, Slice::new(&[]), &mut instance, &mut err) };
+    assert_eq!(opened, status::OK);
     let ask = |id: u64, what: Call| {
         let request = CallRequest {
             deadline_us: 0,
