@@ -203,14 +203,11 @@ impl Connector {
     #[must_use]
     pub fn status(&self) -> Status {
         let slot = self.shared.slot.lock();
-        match slot.failures {
-            QUARANTINE.. => Status::Quarantined {
-                failures: slot.failures,
-            },
-            failures if slot.transport.is_poisoned() => Status::Restarting {
-                failures: failures.max(1),
-            },
-            _ => Status::Ready,
+        let failures = slot.failures.max(1);
+        match slot.transport.is_poisoned() {
+            false => Status::Ready,
+            true if failures >= QUARANTINE => Status::Quarantined { failures },
+            true => Status::Restarting { failures },
         }
     }
 

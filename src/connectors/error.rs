@@ -12,8 +12,13 @@ pub enum Error {
     #[error("{0}")]
     Failed(Box<proto::Error>),
     /// There is no connector of this name.
-    #[error("there is no connector {0}")]
-    Unknown(String),
+    #[error("there is no connector {name}; looked for {}", paths(.tried))]
+    Unknown {
+        /// The name.
+        name: String,
+        /// The manifests that are not there.
+        tried: Vec<PathBuf>,
+    },
     /// The connector is there but could not be loaded or opened.
     #[error("the connector {name} cannot be used: {reason}")]
     Unusable {
@@ -52,7 +57,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Failed(error) => error.what(),
-            Self::Unknown(_) | Self::Unusable { .. } => ErrorKind::Configuration,
+            Self::Unknown { .. } | Self::Unusable { .. } => ErrorKind::Configuration,
             Self::Poisoned { .. } | Self::Lost(_) => ErrorKind::Transient,
             Self::TimedOut(_) => ErrorKind::DeadlineExceeded,
             Self::Protocol { .. } => ErrorKind::Bug,
@@ -64,7 +69,7 @@ impl Error {
     pub fn label(&self) -> &'static str {
         match self {
             Self::Failed(error) => error.label(),
-            Self::Unknown(_) => "unknown_connector",
+            Self::Unknown { .. } => "unknown_connector",
             Self::Unusable { .. } => "unusable",
             Self::Poisoned { .. } => "poisoned",
             Self::TimedOut(_) => "timed_out",
@@ -87,6 +92,11 @@ impl From<proto::Error> for Error {
     fn from(error: proto::Error) -> Self {
         Self::Failed(Box::new(error))
     }
+}
+
+fn paths(paths: &[PathBuf]) -> String {
+    let paths: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
+    paths.join(", ")
 }
 
 /// A connector could not be found, loaded or opened.

@@ -9,7 +9,7 @@ use parking_lot::RwLock;
 use super::discovery::{Candidate, Found, discover};
 use super::ffi::Library;
 use super::in_process::open_request;
-use super::manifest::Isolation;
+use super::manifest::{FILE_NAME, Isolation};
 use super::{Connector, Error, LoadError, Options};
 
 /// All connectors that were found. Cheap to clone.
@@ -90,7 +90,14 @@ impl Registry {
                 name: name.to_owned(),
                 reason: reason.clone(),
             }),
-            None => Err(Error::Unknown(name.to_owned())),
+            None => {
+                let folders = self.inner.options.folders.iter();
+                let tried = folders.map(|folder| folder.join(name).join(FILE_NAME)).collect();
+                Err(Error::Unknown {
+                    name: name.to_owned(),
+                    tried,
+                })
+            }
         }
     }
 

@@ -85,6 +85,6 @@ fn read(selection: &[ObjectSelection], settings: &[(&str, &str)], checkpoint: &[
         connection: Some(connection(settings)),
         selection: selection.to_vec(),
         mode: ReadMode::Full.into(),
-        checkpoint: checkpoint.to_vec().into(),
+        checkpoint: checkpoint.to_vec(),
     }
 }

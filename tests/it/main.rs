@@ -6,6 +6,13 @@
     reason = "a test may fail, and says so"
 )]
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test may fail"
+)]
+
 mod boundary;
 mod store;
 mod support;
