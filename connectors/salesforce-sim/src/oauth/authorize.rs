@@ -82,7 +82,8 @@ impl Request {
         if request.challenge.is_empty() {
             return Err(request.refuse("invalid_request", "missing required code challenge"));
         }
-        if get("code_challenge_method") != "S256" {
+        // S256 is the only method, and what is meant when none is named (jsforce names none).
+        if !matches!(get("code_challenge_method"), "" | "S256") {
             return Err(request.refuse("invalid_request", "invalid code challenge method"));
         }
         if request.scope.split(' ').any(|s| !SCOPES.contains(&s)) {
