@@ -34,11 +34,14 @@ impl Drop for Sim {
     }
 }
 
-/// The simulator's program: beside this test, or built now.
+/// The simulator's program: the one named by SALESFORCE_SIM, or that of this workspace, built now where it is not yet.
 fn program() -> PathBuf {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM
         .get_or_init(|| {
+            if let Some(named) = std::env::var_os("SALESFORCE_SIM") {
+                return named.into();
+            }
             // Always asked: cargo knows whether the one that is there is still the right one.
             let status = Command::new(env!("CARGO"))
                 .args(["build", "--quiet", "-p", "salesforce-sim"])
@@ -55,6 +58,8 @@ fn program() -> PathBuf {
 
 impl Sim {
     pub fn start(arguments: &[&str]) -> Self {
+        // reqwest asks for one even where only plain http is spoken.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let mut child = Command::new(program())
             .args(["--port", "0", "--exit-with-parent"])
             .args(arguments)
@@ -63,25 +68,41 @@ impl Sim {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let base = loop {
-            let line = lines.next().expect("the simulator says where it listens").unwrap();
-            if let Some(at) = line.find("http://") {
-                break line[at..].split([' ', '"', ',']).next().unwrap().trim_end_matches('/').to_owned();
-            }
-        };
+        let said = lines.next().unwrap().unwrap();
+        let said: Json = serde_json::from_str(&said).unwrap();
+        let base = said["http"].as_str().unwrap().trim_end_matches('/').to_owned();
         // The rest is read to its end, so that the simulator never waits for us.
         std::thread::spawn(move || lines.for_each(drop));
-        Self { child, base, http: reqwest::Client::new() }
+        Self {
+            child,
+            base,
+            http: reqwest::Client::new(),
+        }
     }
 
     pub async fn get(&self, path: &str) -> Json {
-        let response = self.http.get(format!("{}{path}", self.base)).send().await.unwrap();
-        assert!(response.status().is_success(), "{path}: {}", response.text().await.unwrap());
+        let response = self
+            .http
+            .get(format!("{}{path}", self.base))
+            .send()
+            .await
+            .unwrap();
+        assert!(
+            response.status().is_success(),
+            "{path}: {}",
+            response.text().await.unwrap()
+        );
         response.json().await.unwrap()
     }
 
     pub async fn post(&self, path: &str, body: Json) -> Json {
-        let response = self.http.post(format!("{}{path}", self.base)).json(&body).send().await.unwrap();
+        let response = self
+            .http
+            .post(format!("{}{path}", self.base))
+            .json(&body)
+            .send()
+            .await
+            .unwrap();
         let status = response.status();
         let text = response.text().await.unwrap();
         assert!(status.is_success(), "{path}: {text}");
@@ -95,20 +116,31 @@ impl Sim {
 
     /// Forgets the requests so far.
     pub async fn forget(&self) {
-        self.http.delete(format!("{}/control/requests", self.base)).send().await.unwrap();
+        self.http
+            .delete(format!("{}/control/requests", self.base))
+            .send()
+            .await
+            .unwrap();
     }
 
     /// The requests since, of a kind where one is given.
     pub async fn requests(&self, kind: &str) -> Vec<Json> {
-        let journal = self.get(&format!("/control/requests?limit=100000&kind={kind}")).await;
+        let journal = self
+            .get(&format!("/control/requests?limit=100000&kind={kind}"))
+            .await;
         journal["requests"].as_array().unwrap().clone()
     }
 
     /// What a complete read would find of an object, as `user` sees it; deleted rows too.
     pub async fn truth(&self, object: &str, user: &str) -> Vec<Json> {
-        let path = format!("{}/control/truth?object={object}&user={user}&deleted=true&form=canonical", self.base);
+        let path = format!(
+            "{}/control/truth?object={object}&user={user}&deleted=true&form=canonical",
+            self.base
+        );
         let text = self.http.get(path).send().await.unwrap().text().await.unwrap();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
     }
 
     /// What a browser does: the page, a user, Allow; answers the query of the callback.
@@ -117,11 +149,24 @@ impl Sim {
         let mut form: Vec<(String, String)> = url.query_pairs().into_owned().collect();
         form.push(("username".into(), username.into()));
         form.push(("decision".into(), decision.into()));
-        let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+        let client = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .unwrap();
         let address = format!("{}{}", self.base, url.path());
         let response = client.post(address).form(&form).send().await.unwrap();
-        let location = response.headers().get("location").expect("a redirect").to_str().unwrap().to_owned();
-        reqwest::Url::parse(&location).unwrap().query_pairs().into_owned().collect()
+        let location = response
+            .headers()
+            .get("location")
+            .expect("a redirect")
+            .to_str()
+            .unwrap()
+            .to_owned();
+        reqwest::Url::parse(&location)
+            .unwrap()
+            .query_pairs()
+            .into_owned()
+            .collect()
     }
 
     /// A connector that knows this simulator.
@@ -215,7 +260,12 @@ pub fn connection(logged_in: LoggedIn) -> Connection {
     }
 }
 
-pub async fn begin(sim: &Sim, connector: &Native<Salesforce>, username: &str, decision: &str) -> HashMap<String, String> {
+pub async fn begin(
+    sim: &Sim,
+    connector: &Native<Salesforce>,
+    username: &str,
+    decision: &str,
+) -> HashMap<String, String> {
     let request = BeginAuthorizationRequest {
         redirect_uri: REDIRECT.into(),
         state: "st&te".into(),
@@ -228,7 +278,10 @@ pub async fn begin(sim: &Sim, connector: &Native<Salesforce>, username: &str, de
     callback
 }
 
-pub async fn exchange(connector: &Native<Salesforce>, callback: HashMap<String, String>) -> Result<LoggedIn, Error> {
+pub async fn exchange(
+    connector: &Native<Salesforce>,
+    callback: HashMap<String, String>,
+) -> Result<LoggedIn, Error> {
     let request = ExchangeCodeRequest {
         redirect_uri: REDIRECT.into(),
         callback,
@@ -238,12 +291,24 @@ pub async fn exchange(connector: &Native<Salesforce>, callback: HashMap<String, 
     ask!(connector, ExchangeCode, request)
 }
 
-pub async fn refresh(connector: &Native<Salesforce>, connection: &Connection) -> Result<RefreshResponse, Error> {
-    ask!(connector, Refresh, RefreshRequest { connection: Some(connection.clone()) })
+pub async fn refresh(
+    connector: &Native<Salesforce>,
+    connection: &Connection,
+) -> Result<RefreshResponse, Error> {
+    ask!(
+        connector,
+        Refresh,
+        RefreshRequest {
+            connection: Some(connection.clone())
+        }
+    )
 }
 
 pub async fn list_fields(connector: &Native<Salesforce>, connection: &Connection) -> ListFieldsResponse {
-    let request = ListFieldsRequest { connection: Some(connection.clone()), objects: Vec::new() };
+    let request = ListFieldsRequest {
+        connection: Some(connection.clone()),
+        objects: Vec::new(),
+    };
     let listed: Result<ListFieldsResponse, Error> = ask!(connector, ListFields, request);
     listed.unwrap()
 }
@@ -259,7 +324,10 @@ pub fn select(fields: &ListFieldsResponse, wanted: &[(&str, &[&str])]) -> Vec<Ob
                 .fields
                 .iter()
                 .filter(|field| keys.contains(&"*") || keys.contains(&field.key.as_str()))
-                .map(|field| SelectedField { key: field.key.clone(), r#type: field.r#type })
+                .map(|field| SelectedField {
+                    key: field.key.clone(),
+                    r#type: field.r#type,
+                })
                 .collect(),
         })
         .collect()
@@ -362,7 +430,10 @@ impl<'a> Reading<'a> {
                 Event::Error(error) => outcome.end = Some(Err(error)),
             }
             if let Some(end) = &self.outcome.end {
-                assert!(self.waiting.is_empty() || end.is_err(), "rows without a checkpoint");
+                assert!(
+                    self.waiting.is_empty() || end.is_err(),
+                    "rows without a checkpoint"
+                );
                 return false;
             }
         }
@@ -390,7 +461,10 @@ impl<'a> Reading<'a> {
             base_url: self.connection.base_url.clone(),
             error: None,
         };
-        self.connector.call(Call::ProvideCredentials(request), 0).await.unwrap();
+        self.connector
+            .call(Call::ProvideCredentials(request), 0)
+            .await
+            .unwrap();
     }
 }
 
@@ -408,7 +482,8 @@ pub async fn read_all(
 
 fn apply(store: &mut Store, batch: RecordBatch) {
     if let Some(covers) = &batch.covers {
-        let listed: std::collections::HashSet<&str> = batch.records.iter().map(|r| r.external_id.as_str()).collect();
+        let listed: std::collections::HashSet<&str> =
+            batch.records.iter().map(|r| r.external_id.as_str()).collect();
         store.rows.retain(|(object, id), _| {
             *object != batch.object
                 || id.as_str() <= covers.after.as_str()
@@ -450,8 +525,9 @@ pub fn canonical(kind: FieldType, truth: &Json) -> Option<Json> {
                 ("street", "street"),
             ];
             let set = names.iter().filter(|(theirs, _)| truth[theirs].is_string());
-            let parts: serde_json::Map<_, _> =
-                set.map(|(theirs, ours)| ((*ours).to_owned(), truth[theirs].clone())).collect();
+            let parts: serde_json::Map<_, _> = set
+                .map(|(theirs, ours)| ((*ours).to_owned(), truth[theirs].clone()))
+                .collect();
             return (!parts.is_empty()).then_some(Json::Object(parts));
         }
         FieldType::Location => {
@@ -469,7 +545,9 @@ fn comparable(kind: FieldType, mut value: Json) -> Json {
             value.as_object_mut().unwrap().remove("label");
             value
         }
-        FieldType::Timestamp => tether_connector_sdk::payload::timestamp_us(value.as_str().unwrap()).unwrap().into(),
+        FieldType::Timestamp => tether_connector_sdk::payload::timestamp_us(value.as_str().unwrap())
+            .unwrap()
+            .into(),
         _ => value,
     }
 }
@@ -488,15 +566,25 @@ pub async fn assert_true(sim: &Sim, user: &str, selection: &[ObjectSelection], s
             let parents: Vec<&str> = record.parents.iter().map(|p| p.external_id.as_str()).collect();
             let parent = row.get("AccountId").and_then(Json::as_str);
             assert_eq!(parents, parent.as_slice(), "{object} {id}");
-            let modified = tether_connector_sdk::payload::timestamp_us(row["SystemModstamp"].as_str().unwrap());
+            let modified =
+                tether_connector_sdk::payload::timestamp_us(row["SystemModstamp"].as_str().unwrap());
             assert_eq!(Some(record.modified_us), modified);
             let mut payload = store.payload(object, id);
             for field in fields {
                 let ours = payload.as_object_mut().unwrap().remove(&field.key);
                 let ours = ours.map(|value| comparable(field.r#type(), value));
-                assert_eq!(ours, canonical(field.r#type(), &row[&field.key]), "{object} {id} {}", field.key);
+                assert_eq!(
+                    ours,
+                    canonical(field.r#type(), &row[&field.key]),
+                    "{object} {id} {}",
+                    field.key
+                );
             }
-            assert_eq!(payload, serde_json::json!({}), "{object} {id}: more than was selected");
+            assert_eq!(
+                payload,
+                serde_json::json!({}),
+                "{object} {id}: more than was selected"
+            );
         }
     }
 }
@@ -506,7 +594,10 @@ pub async fn assert_only_read(sim: &Sim) {
     let journal = sim.get("/control/requests?limit=100000").await;
     assert_eq!(journal["writes"], 0);
     for request in journal["requests"].as_array().unwrap() {
-        let (method, path) = (request["method"].as_str().unwrap(), request["path"].as_str().unwrap());
+        let (method, path) = (
+            request["method"].as_str().unwrap(),
+            request["path"].as_str().unwrap(),
+        );
         let fine = match path {
             "/services/oauth2/token" | "/services/oauth2/revoke" => method == "POST",
             // The browser.
@@ -529,6 +620,9 @@ impl Store {
     }
 
     pub fn of(&self, object: &str) -> impl Iterator<Item = &Record> {
-        self.rows.iter().filter(move |((o, _), _)| o == object).map(|(_, record)| record)
+        self.rows
+            .iter()
+            .filter(move |((o, _), _)| o == object)
+            .map(|(_, record)| record)
     }
 }
