@@ -1,2 +1,133 @@
-//! Placeholder until the crate lands.
-fn main() {}
+//! The simulator as a program.
+
+use std::io::Read as _;
+use std::path::PathBuf;
+
+use clap::Parser;
+use salesforce_sim::{Counts, Error, Options, Sim, related};
+use serde_json::json;
+
+/// A Salesforce that runs on loopback, for demos, tests and benches.
+#[derive(Parser)]
+#[command(version)]
+struct Flags {
+    /// Port of the HTTP listener; 0 takes a free one
+    #[arg(long, default_value_t = 0)]
+    port: u16,
+    /// Port of a TLS listener for `localhost`; 0 takes a free one
+    #[arg(long)]
+    tls_port: Option<u16>,
+    /// Where ca.pem is written
+    #[arg(long)]
+    tls_dir: Option<PathBuf>,
+    /// Live accounts of the first org
+    #[arg(long, default_value_t = 1000)]
+    accounts: u32,
+    /// Related rows in all: a third contacts, a third opportunities, a sixth contracts, a sixth cases
+    /// [default: three for each account]
+    #[arg(long)]
+    related: Option<u32>,
+    /// Live contacts, exactly
+    #[arg(long)]
+    contacts: Option<u32>,
+    /// Live opportunities, exactly
+    #[arg(long)]
+    opportunities: Option<u32>,
+    /// Live contracts, exactly
+    #[arg(long)]
+    contracts: Option<u32>,
+    /// Live cases, exactly
+    #[arg(long)]
+    cases: Option<u32>,
+    /// So many further contacts under the first account
+    #[arg(long, default_value_t = 0)]
+    skew: u32,
+    /// Live accounts of the second org, a sandbox with the same ids
+    #[arg(long, default_value_t = 100)]
+    second_accounts: u32,
+    /// Everything follows from it
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Consumer key of the registered app
+    #[arg(long, default_value = "3MVG9tether.demo")]
+    client_id: String,
+    /// Consumer secret of the registered app
+    #[arg(long, default_value = "tether-demo-secret")]
+    client_secret: String,
+    /// File with the app's public key (PEM), for the JWT bearer flow
+    #[arg(long)]
+    jwt_public_key: Option<PathBuf>,
+    /// Refresh tokens are single use
+    #[arg(long)]
+    rotation: bool,
+    /// Exit when stdin ends: whoever started the simulator cannot leave it behind
+    #[arg(long)]
+    exit_with_parent: bool,
+}
+
+impl Flags {
+    fn counts(&self) -> Counts {
+        let usual = match self.related {
+            Some(n) => Counts {
+                accounts: self.accounts,
+                contacts: n / 3 + n % 3,
+                opportunities: n / 3,
+                contracts: n / 3 / 2,
+                cases: n / 3 - n / 3 / 2,
+                skew: 0,
+            },
+            None => related(self.accounts),
+        };
+        Counts {
+            accounts: self.accounts,
+            contacts: self.contacts.unwrap_or(usual.contacts),
+            opportunities: self.opportunities.unwrap_or(usual.opportunities),
+            contracts: self.contracts.unwrap_or(usual.contracts),
+            cases: self.cases.unwrap_or(usual.cases),
+            skew: self.skew,
+        }
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    let flags = Flags::parse();
+    let options = Options {
+        port: flags.port,
+        tls_port: flags.tls_port,
+        tls_dir: flags.tls_dir.clone(),
+        seed: flags.seed,
+        counts: flags.counts(),
+        second: related(flags.second_accounts),
+        client_id: flags.client_id.clone(),
+        client_secret: flags.client_secret.clone(),
+        jwt_public_key: flags
+            .jwt_public_key
+            .as_ref()
+            .map(std::fs::read_to_string)
+            .transpose()?,
+        rotation: flags.rotation,
+    };
+    let sim = Sim::start(&options).await?;
+    let line = json!({ "http": sim.http, "https": sim.https, "ca": sim.ca, "control": sim.control });
+    #[expect(
+        clippy::print_stdout,
+        reason = "the one line that tells the parent where we listen"
+    )]
+    {
+        println!("{line}");
+    }
+    if flags.exit_with_parent {
+        // A thread, not a task: a blocked read of stdin would keep the runtime from ending.
+        let (ended, end) = tokio::sync::oneshot::channel();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 1024];
+            while std::io::stdin().read(&mut buffer).is_ok_and(|n| n > 0) {}
+            _ = ended.send(());
+        });
+        _ = end.await;
+    } else {
+        tokio::signal::ctrl_c().await?;
+    }
+    Ok(())
+}

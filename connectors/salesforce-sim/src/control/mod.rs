@@ -1,0 +1,119 @@
+//! The control plane: what tests and the demo do to this Salesforce behind its users' backs. JSON, no
+//! authentication, loopback only. Every route is listed in the crate's documentation.
+
+mod observe;
+mod people;
+mod records;
+mod schema;
+mod truth;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Request};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use parking_lot::RwLock;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use crate::app::{App, UserKey};
+use crate::org::Org;
+
+pub(crate) fn router() -> Router<Arc<App>> {
+    Router::new()
+        .route("/", get(observe::info))
+        .route("/records/create", post(records::create))
+        .route("/records/update", post(records::update))
+        .route("/records/touch", post(records::touch))
+        .route("/records/delete", post(records::delete))
+        .route("/records/undelete", post(records::undelete))
+        .route("/records/purge", post(records::purge))
+        .route("/records/merge", post(records::merge))
+        .route("/fields/add", post(schema::add))
+        .route("/fields/remove", post(schema::remove))
+        .route("/fields/rename", post(schema::rename))
+        .route("/fields/hide", post(schema::hide))
+        .route("/fields/show", post(schema::show))
+        .route("/oauth/approve", get(people::approve))
+        .route("/oauth/token", post(people::token))
+        .route("/oauth/settings", post(people::settings))
+        .route("/oauth/clients", post(people::client))
+        .route("/oauth", get(people::state))
+        .route("/sessions/expire", post(people::expire))
+        .route("/grants/revoke", post(people::revoke))
+        .route("/users", post(people::user))
+        .route("/limits", post(people::limits))
+        .route("/cursors/drop", post(people::drop_cursors))
+        .route(
+            "/faults",
+            get(observe::faults)
+                .post(observe::add_fault)
+                .delete(observe::clear_faults),
+        )
+        .route(
+            "/requests",
+            get(observe::requests).delete(observe::clear_requests),
+        )
+        .route("/truth", get(truth::truth))
+        .fallback(async || {
+            (
+                StatusCode::NOT_FOUND,
+                axum::Json(json!({ "error": "there is no such control route" })),
+            )
+        })
+}
+
+/// A refusal of the control plane, for whoever writes the test.
+pub(crate) struct Refusal(pub(crate) String);
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        (StatusCode::BAD_REQUEST, axum::Json(json!({ "error": self.0 }))).into_response()
+    }
+}
+
+/// JSON in, whatever its content type; what is wrong with it out. Nothing at all is `{}`.
+pub(crate) struct Given<T>(pub(crate) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Given<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+        let body = Bytes::from_request(request, state)
+            .await
+            .map_err(|e| Refusal(e.body_text()))?;
+        let body = if body.is_empty() { &b"{}"[..] } else { &body };
+        serde_json::from_slice(body)
+            .map(Given)
+            .map_err(|e| Refusal(e.to_string()))
+    }
+}
+
+pub(crate) type Answer = Result<axum::Json<serde_json::Value>, Refusal>;
+
+pub(crate) fn refuse<T>(message: impl Into<String>) -> Result<T, Refusal> {
+    Err(Refusal(message.into()))
+}
+
+impl App {
+    /// The org of that name or id; the first one if none is named.
+    fn named_org(&self, name: Option<&str>) -> Result<&RwLock<Org>, Refusal> {
+        let Some(name) = name else {
+            return Ok(&self.orgs[0]);
+        };
+        let found = self.orgs.iter().find(|o| {
+            let o = o.read();
+            o.name.eq_ignore_ascii_case(name) || o.id() == name
+        });
+        found.ok_or_else(|| Refusal(format!("there is no org {name}")))
+    }
+
+    fn named_user(&self, username: Option<&str>) -> Result<UserKey, Refusal> {
+        let username = username.unwrap_or("admin@acme.example");
+        self.find_user(username)
+            .ok_or_else(|| Refusal(format!("there is no user {username}")))
+    }
+}

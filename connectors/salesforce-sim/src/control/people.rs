@@ -1,0 +1,226 @@
+//! Sessions, grants, clients, users and limits.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, header};
+use serde::Deserialize;
+use serde_json::json;
+use url::Url;
+
+use super::{Answer, Given, Refusal, refuse};
+use crate::app::App;
+use crate::oauth::authorize::{Refusal as NoCode, Request};
+use crate::oauth::store::Client;
+
+/// `GET /control/oauth/approve?url=…&username=…&decision=allow|deny`: where the browser would go, had the user
+/// clicked.
+pub(crate) async fn approve(
+    State(app): State<Arc<App>>,
+    Query(asked): Query<HashMap<String, String>>,
+) -> Answer {
+    let get = |name: &str| asked.get(name).map_or("", String::as_str);
+    let Ok(url) = Url::parse(get("url")) else {
+        return refuse("give the authorize URL as url=");
+    };
+    let params: HashMap<String, String> = url.query_pairs().into_owned().collect();
+    let username = match (get("username"), params.get("login_hint")) {
+        ("", Some(hint)) => hint.clone(),
+        ("", None) => "admin@acme.example".to_owned(),
+        (name, _) => name.to_owned(),
+    };
+    let allow = get("decision") != "deny";
+    match Request::check(&app, &params).and_then(|request| request.decide(&app, &username, allow)) {
+        Ok(to) | Err(NoCode::Redirect(to)) => {
+            let answer: HashMap<String, String> = Url::parse(&to)
+                .map(|u| u.query_pairs().into_owned().collect())
+                .unwrap_or_default();
+            Ok(Json(json!({
+                "redirectUrl": to, "code": answer.get("code"), "state": answer.get("state"),
+                "error": answer.get("error"),
+            })))
+        }
+        Err(NoCode::Page(error, description)) => refuse(format!("{error}: {description}")),
+    }
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Who {
+    user: Option<String>,
+}
+
+/// An access token out of thin air, for scripts that are not about logging in.
+pub(crate) async fn token(State(app): State<Arc<App>>, headers: HeaderMap, Given(who): Given<Who>) -> Answer {
+    let user = app.named_user(who.user.as_deref())?;
+    let (org, id) = app.ids_of(user);
+    let host = headers
+        .get(header::HOST)
+        .and_then(|h| h.to_str().ok())
+        .unwrap_or("localhost");
+    let mut oauth = app.oauth.lock();
+    let token = oauth.session(&org, user, "api id web", None);
+    Ok(Json(json!({
+        "access_token": token, "instance_url": format!("http://{host}"), "organization_id": org, "user_id": id,
+    })))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Settings {
+    rotation: Option<bool>,
+    session_seconds: Option<i64>,
+    token_delay_ms: Option<u64>,
+}
+
+pub(crate) async fn settings(State(app): State<Arc<App>>, Given(settings): Given<Settings>) -> Answer {
+    let mut oauth = app.oauth.lock();
+    oauth.rotation = settings.rotation.unwrap_or(oauth.rotation);
+    oauth.session_seconds = settings.session_seconds.unwrap_or(oauth.session_seconds);
+    if let Some(delay) = settings.token_delay_ms {
+        *app.token_delay_ms.lock() = delay;
+    }
+    let delay = *app.token_delay_ms.lock();
+    Ok(Json(json!({
+        "rotation": oauth.rotation, "sessionSeconds": oauth.session_seconds, "tokenDelayMs": delay,
+    })))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct NewClient {
+    id: String,
+    secret: Option<String>,
+    redirect_uris: Option<Vec<String>>,
+    public_key: Option<String>,
+    run_as: Option<String>,
+    installed: Option<bool>,
+}
+
+/// Registers an app, or changes one.
+pub(crate) async fn client(State(app): State<Arc<App>>, Given(new): Given<NewClient>) -> Answer {
+    let run_as = app.named_user(new.run_as.as_deref())?;
+    let mut oauth = app.oauth.lock();
+    if !oauth.clients.iter().any(|c| c.id == new.id) {
+        let (id, secret) = (new.id.clone(), new.secret.clone().unwrap_or_default());
+        let (redirect_uris, public_key) = (Vec::new(), None);
+        oauth.clients.push(Client {
+            id,
+            secret,
+            redirect_uris,
+            public_key,
+            run_as,
+            installed: true,
+        });
+    }
+    for client in oauth.clients.iter_mut().filter(|c| c.id == new.id) {
+        client.secret = new.secret.clone().unwrap_or(client.secret.clone());
+        client.redirect_uris = new.redirect_uris.clone().unwrap_or(client.redirect_uris.clone());
+        client.public_key = new.public_key.clone().or(client.public_key.clone());
+        client.installed = new.installed.unwrap_or(client.installed);
+        if new.run_as.is_some() {
+            client.run_as = run_as;
+        }
+    }
+    Ok(Json(json!({ "ok": true })))
+}
+
+/// What is approved and open, without the secrets.
+pub(crate) async fn state(State(app): State<Arc<App>>) -> Answer {
+    let oauth = app.oauth.lock();
+    let name = |user: crate::app::UserKey| {
+        app.orgs[user.org]
+            .read()
+            .user(user.user)
+            .map(|u| u.username.clone())
+    };
+    let grants: Vec<_> = oauth
+        .grants
+        .iter()
+        .map(|g| {
+            json!({
+                "id": g.id, "client": g.client, "user": name(g.user), "scope": g.scope,
+                "revoked": g.revoked, "spentTokens": g.spent.len(),
+            })
+        })
+        .collect();
+    let sessions: Vec<_> = oauth
+        .sessions
+        .values()
+        .map(|s| json!({ "user": name(s.user), "grant": s.grant, "expires": s.expires }))
+        .collect();
+    Ok(Json(
+        json!({ "rotation": oauth.rotation, "grants": grants, "sessions": sessions }),
+    ))
+}
+
+/// Ends access tokens: of one user, or of everybody. Refresh tokens live on.
+pub(crate) async fn expire(State(app): State<Arc<App>>, Given(who): Given<Who>) -> Answer {
+    let user = who.user.as_deref().map(|u| app.named_user(Some(u))).transpose()?;
+    let mut oauth = app.oauth.lock();
+    let before = oauth.sessions.len();
+    oauth.sessions.retain(|_, s| user.is_some_and(|u| u != s.user));
+    Ok(Json(json!({ "expired": before - oauth.sessions.len() })))
+}
+
+/// Revokes what a user approved, as an administrator can: refresh tokens and sessions die.
+pub(crate) async fn revoke(State(app): State<Arc<App>>, Given(who): Given<Who>) -> Answer {
+    let user = app.named_user(who.user.as_deref())?;
+    let mut oauth = app.oauth.lock();
+    let ids: Vec<u64> = oauth
+        .grants
+        .iter()
+        .filter(|g| g.user == user && !g.revoked)
+        .map(|g| g.id)
+        .collect();
+    ids.iter().for_each(|id| oauth.revoke_grant(*id));
+    Ok(Json(json!({ "revoked": ids.len() })))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct UserChange {
+    user: String,
+    active: Option<bool>,
+    api_enabled: Option<bool>,
+}
+
+pub(crate) async fn user(State(app): State<Arc<App>>, Given(change): Given<UserChange>) -> Answer {
+    let key = app.named_user(Some(&change.user))?;
+    let mut org = app.orgs[key.org].write();
+    let user = org.users.iter_mut().find(|u| u.row == key.user);
+    let user = user.ok_or_else(|| Refusal("there is no such user".to_owned()))?;
+    user.active = change.active.unwrap_or(user.active);
+    user.api_enabled = change.api_enabled.unwrap_or(user.api_enabled);
+    if !user.active {
+        app.oauth.lock().sessions.retain(|_, s| s.user != key);
+    }
+    Ok(Json(json!({ "ok": true })))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Limits {
+    org: Option<String>,
+    max: Option<u64>,
+    used: Option<u64>,
+    /// False locks the whole org.
+    active: Option<bool>,
+}
+
+pub(crate) async fn limits(State(app): State<Arc<App>>, Given(limits): Given<Limits>) -> Answer {
+    let mut org = app.named_org(limits.org.as_deref())?.write();
+    org.api_max = limits.max.unwrap_or(org.api_max);
+    org.api_used = limits.used.unwrap_or(org.api_used);
+    org.active = limits.active.unwrap_or(org.active);
+    Ok(Json(
+        json!({ "max": org.api_max, "used": org.api_used, "active": org.active }),
+    ))
+}
+
+/// Forgets every open query: the next page is an INVALID_QUERY_LOCATOR.
+pub(crate) async fn drop_cursors(State(app): State<Arc<App>>) -> Answer {
+    app.cursors.lock().clear();
+    Ok(Json(json!({ "ok": true })))
+}

@@ -1,0 +1,153 @@
+//! Adding, removing, renaming and hiding fields.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{Answer, Given, refuse};
+use crate::app::App;
+use crate::org::Org;
+use crate::schema::{Field, Pick};
+use crate::value::now;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Change {
+    org: Option<String>,
+    object: String,
+    #[serde(default)]
+    field: Option<String>,
+    #[serde(default)]
+    label: Option<String>,
+    #[serde(rename = "type", default)]
+    kind: Option<String>,
+    /// `255`, or precision and scale: `18.2`.
+    #[serde(default)]
+    size: Option<String>,
+    /// Picklist values; `!` before one makes it inactive, `value=label` gives it a label.
+    #[serde(default)]
+    values: Vec<String>,
+    #[serde(default)]
+    to: Option<String>,
+    /// Whose eyes; all users of the org if absent.
+    #[serde(default)]
+    user: Option<String>,
+}
+
+fn done(org: &mut Org) -> Answer {
+    // Two changes within a second must both be seen by `If-Modified-Since`.
+    org.schema_changed = now().max(org.schema_changed + 1);
+    Ok(Json(json!({ "ok": true })))
+}
+
+/// Adds a field (with generated values in every row), or changes the type of one.
+pub(crate) async fn add(State(app): State<Arc<App>>, Given(change): Given<Change>) -> Answer {
+    let mut org = app.named_org(change.org.as_deref())?.write();
+    let Some(name) = &change.field else {
+        return refuse("name the field");
+    };
+    let Some((table, _)) = org.schema.find(&change.object) else {
+        return refuse("there is no such object");
+    };
+    let label = change.label.as_deref().unwrap_or(name);
+    let kind = change.kind.as_deref().unwrap_or("string");
+    let size = change.size.as_deref().unwrap_or(match kind {
+        "double" | "currency" | "percent" => "18.2",
+        "boolean" | "date" | "datetime" | "time" => "0",
+        _ => "255",
+    });
+    let mut field = Field::new(name, label, kind, size);
+    // A field lives as long as the program; its values are handed out as plain references.
+    field.picks = change
+        .values
+        .iter()
+        .map(|v| Pick::read(String::leak(v.clone())))
+        .collect();
+    org.schema.objects[table].put_field(field);
+    done(&mut org)
+}
+
+pub(crate) async fn remove(State(app): State<Arc<App>>, Given(change): Given<Change>) -> Answer {
+    let mut org = app.named_org(change.org.as_deref())?.write();
+    let name = change.field.as_deref().unwrap_or("");
+    let Some((table, _)) = org.schema.find(&change.object) else {
+        return refuse("there is no such object");
+    };
+    if org.schema.objects[table].remove_field(name).is_none() {
+        return refuse(format!("{} has no field {name}", change.object));
+    }
+    done(&mut org)
+}
+
+/// A new API name for the same column: its data stays.
+pub(crate) async fn rename(State(app): State<Arc<App>>, Given(change): Given<Change>) -> Answer {
+    let mut org = app.named_org(change.org.as_deref())?.write();
+    let (name, Some(to)) = (change.field.as_deref().unwrap_or(""), &change.to) else {
+        return refuse("say what it is to be called");
+    };
+    let Some((table, _)) = org.schema.find(&change.object) else {
+        return refuse("there is no such object");
+    };
+    let Some(mut field) = org.schema.objects[table].remove_field(name) else {
+        return refuse(format!("{} has no field {name}", change.object));
+    };
+    field.name.clone_from(to);
+    if let Some(label) = &change.label {
+        field.label.clone_from(label);
+    }
+    org.schema.objects[table].put_field(field);
+    done(&mut org)
+}
+
+/// Takes a field, or without one the whole object, out of users' sight.
+pub(crate) async fn hide(State(app): State<Arc<App>>, Given(change): Given<Change>) -> Answer {
+    sight(&app, &change, true)
+}
+
+pub(crate) async fn show(State(app): State<Arc<App>>, Given(change): Given<Change>) -> Answer {
+    sight(&app, &change, false)
+}
+
+/// Permissions do not move the schema's date, as they do not reliably in Salesforce: a 304 may hide them.
+fn sight(app: &App, change: &Change, hide: bool) -> Answer {
+    let mut org = app.named_org(change.org.as_deref())?.write();
+    let object = change.object.to_ascii_lowercase();
+    let mut touched = 0;
+    for user in &mut org.users {
+        if change
+            .user
+            .as_ref()
+            .is_some_and(|u| !u.eq_ignore_ascii_case(&user.username))
+        {
+            continue;
+        }
+        touched += 1;
+        let hidden = &mut user.hidden;
+        match &change.field {
+            Some(field) if hide => {
+                _ = hidden
+                    .fields
+                    .entry(object.clone())
+                    .or_default()
+                    .insert(field.to_ascii_lowercase())
+            }
+            Some(field) => {
+                _ = hidden
+                    .fields
+                    .entry(object.clone())
+                    .or_default()
+                    .remove(&field.to_ascii_lowercase())
+            }
+            None if hide => _ = hidden.objects.insert(object.clone()),
+            None => _ = hidden.objects.remove(&object),
+        }
+    }
+    if touched == 0 {
+        refuse("there is no such user in this org")
+    } else {
+        Ok(Json(json!({ "users": touched })))
+    }
+}

@@ -1,0 +1,326 @@
+//! What happens to every request before and after it is answered: the journal, faults, limits of length,
+//! sessions, API usage, gzip.
+
+use std::io::Write as _;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Extension;
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header, request::Parts};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use futures_util::stream;
+use url::form_urlencoded;
+
+use crate::app::App;
+use crate::errors::Error;
+use crate::faults::{self, Fault, Kind};
+use crate::journal::{Entry, classify, inner_requests};
+use crate::oauth::{Base, bearer};
+use crate::rest::{self, Call, Reply};
+
+/// Salesforce refuses what is longer.
+const LONGEST: usize = 16_384;
+
+/// Around every route but the control plane.
+pub(crate) async fn around(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let (mut parts, body) = request.into_parts();
+    let Ok(body) = to_bytes(body, 50 << 20).await else {
+        return StatusCode::BAD_REQUEST.into_response();
+    };
+    let scheme = parts.extensions.get::<Scheme>().map_or("http", |s| s.0);
+    let host = parts
+        .headers
+        .get(header::HOST)
+        .and_then(|h| h.to_str().ok())
+        .unwrap_or("localhost");
+    parts.extensions.insert(Base(format!("{scheme}://{host}")));
+    let mut entry = entry(&app, &parts, &body);
+    let text = text(&parts.uri, &body);
+    let fault = faults::strike(
+        &mut app.faults.lock(),
+        parts.method.as_str(),
+        parts.uri.path(),
+        &text,
+        false,
+    );
+    entry.fault = fault.as_ref().map(|f| f.kind);
+    if let Some(wait) = fault.as_ref().map(|f| f.delay_ms).filter(|ms| *ms > 0) {
+        tokio::time::sleep(Duration::from_millis(wait)).await;
+    }
+    let gzip = accepts_gzip(&parts.headers);
+    let response = match (too_long(&parts), fault) {
+        (Some(refusal), _) => refusal,
+        (None, Some(fault)) if matches!(fault.kind, Kind::Status | Kind::Html) => instead(&fault),
+        (None, fault) => {
+            let response = next.run(Request::from_parts(parts, Body::from(body))).await;
+            match fault {
+                Some(fault) => spoil(&fault, response).await,
+                None if gzip => compress(response).await,
+                None => response,
+            }
+        }
+    };
+    entry.status = response.status().as_u16();
+    entry.bytes = response
+        .headers()
+        .get(header::CONTENT_LENGTH)
+        .and_then(|l| l.to_str().ok()?.parse().ok())
+        .unwrap_or(0);
+    entry.took_ms = started.elapsed().as_millis() as u64;
+    app.journal.lock().add(entry);
+    response
+}
+
+/// `http` or `https`, by listener.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scheme(pub(crate) &'static str);
+
+fn entry(app: &App, parts: &Parts, body: &[u8]) -> Entry {
+    let (method, path) = (parts.method.as_str(), parts.uri.path());
+    let (kind, route) = classify(method, path);
+    let inner = if matches!(kind.as_str(), "composite" | "batch") {
+        inner_requests(body)
+    } else {
+        Vec::new()
+    };
+    let find = |text: &[u8], name: &str| {
+        form_urlencoded::parse(text)
+            .find(|(k, _)| k == name)
+            .map(|(_, v)| v.into_owned())
+    };
+    let session = bearer(&parts.headers).and_then(|t| app.oauth.lock().sessions.get(t).cloned());
+    let user = session.and_then(|s| {
+        app.orgs[s.user.org]
+            .read()
+            .user(s.user.user)
+            .map(|u| u.username.clone())
+    });
+    Entry {
+        at_ms: (time::UtcDateTime::now().unix_timestamp_nanos() / 1_000_000) as i64,
+        method: method.to_owned(),
+        path: path.to_owned(),
+        write: kind == "write" || inner.iter().any(|i| i.kind == "write"),
+        soql: find(parts.uri.query().unwrap_or("").as_bytes(), "q"),
+        grant_type: if kind == "token" {
+            find(body, "grant_type")
+        } else {
+            None
+        },
+        user,
+        inner,
+        kind,
+        route,
+        ..Entry::default()
+    }
+}
+
+fn text(uri: &Uri, body: &[u8]) -> String {
+    let query = form_urlencoded::parse(uri.query().unwrap_or("").as_bytes());
+    let query: String = query.map(|(k, v)| format!("{k}={v}&")).collect();
+    query + &String::from_utf8_lossy(body)
+}
+
+fn too_long(parts: &Parts) -> Option<Response> {
+    let uri = parts.uri.path_and_query().map_or(0, |p| p.as_str().len());
+    let headers: usize = parts
+        .headers
+        .iter()
+        .map(|(k, v)| k.as_str().len() + v.len() + 4)
+        .sum();
+    let refuse = |status: StatusCode, what: &str| {
+        let html = [(header::CONTENT_TYPE, "text/html;charset=iso-8859-1")];
+        (
+            status,
+            html,
+            format!(
+                "<h1>Bad Message {}</h1><pre>reason: {what}</pre>",
+                status.as_u16()
+            ),
+        )
+            .into_response()
+    };
+    if uri > LONGEST {
+        return Some(refuse(StatusCode::URI_TOO_LONG, "URI Too Long"));
+    }
+    let too_large = uri + headers > LONGEST;
+    too_large.then(|| {
+        refuse(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "Request Header Fields Too Large",
+        )
+    })
+}
+
+fn instead(fault: &Fault) -> Response {
+    const LOGIN: &str = "<!DOCTYPE html><html><head><title>Login | Salesforce</title></head><body>\
+        <form name=\"login\" action=\"/\">Username <input name=\"username\"></form></body></html>";
+    let html = fault.kind == Kind::Html;
+    let status = fault.status.unwrap_or(if html { 200 } else { 500 });
+    let kind = fault.content_type.clone();
+    let kind = kind.unwrap_or_else(|| {
+        if html {
+            "text/html;charset=UTF-8"
+        } else {
+            "application/json;charset=UTF-8"
+        }
+        .to_owned()
+    });
+    let body = fault
+        .body
+        .clone()
+        .unwrap_or_else(|| if html { LOGIN } else { "" }.to_owned());
+    let mut response = (StatusCode::from_u16(status).unwrap_or_default(), body).into_response();
+    put_headers(
+        response.headers_mut(),
+        [("content-type".to_owned(), kind)].iter().chain(&fault.headers),
+    );
+    response
+}
+
+fn put_headers<'a>(headers: &mut HeaderMap, more: impl Iterator<Item = &'a (String, String)>) {
+    for (name, value) in more {
+        if let (Ok(name), Ok(value)) = (header::HeaderName::try_from(name), HeaderValue::try_from(value)) {
+            headers.insert(name, value);
+        }
+    }
+}
+
+/// The work is done, the answer does not arrive whole.
+async fn spoil(fault: &Fault, response: Response) -> Response {
+    let (mut parts, body) = response.into_parts();
+    let body = to_bytes(body, usize::MAX).await.unwrap_or_default();
+    let broken = || Err::<Bytes, _>(std::io::Error::other("cut by order of the control plane"));
+    match fault.kind {
+        Kind::Cut => {
+            let keep = fault.after_bytes.unwrap_or(body.len() / 2).min(body.len());
+            let part = body.slice(..keep);
+            Response::from_parts(parts, Body::from_stream(stream::iter([Ok(part), broken()])))
+        }
+        Kind::Lost => {
+            // An error before the first byte of the body: the status line may or may not have left.
+            parts.headers.clear();
+            Response::from_parts(parts, Body::from_stream(stream::iter([broken()])))
+        }
+        Kind::Garbage => {
+            let mut bytes = body[..body.len() / 2].to_vec();
+            bytes.extend_from_slice(b"\x00<<<garbage");
+            parts.headers.remove(header::CONTENT_LENGTH);
+            Response::from_parts(parts, Body::from(bytes))
+        }
+        _ => {
+            put_headers(&mut parts.headers, fault.headers.iter());
+            Response::from_parts(parts, Body::from(body))
+        }
+    }
+}
+
+fn accepts_gzip(headers: &HeaderMap) -> bool {
+    headers
+        .get(header::ACCEPT_ENCODING)
+        .and_then(|v| v.to_str().ok())
+        .is_some_and(|v| v.contains("gzip"))
+}
+
+async fn compress(response: Response) -> Response {
+    let (mut parts, body) = response.into_parts();
+    let Ok(body) = to_bytes(body, usize::MAX).await else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
+    if body.len() < 1000 {
+        return Response::from_parts(parts, Body::from(body));
+    }
+    let packed = tokio::task::spawn_blocking(move || {
+        let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
+        encoder.write_all(&body).and_then(|()| encoder.finish())
+    });
+    let Ok(Ok(packed)) = packed.await else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
+    parts
+        .headers
+        .insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    parts
+        .headers
+        .insert(header::CONTENT_LENGTH, HeaderValue::from(packed.len()));
+    Response::from_parts(parts, Body::from(packed))
+}
+
+/// Everything under `/services/data`.
+pub(crate) async fn data(
+    State(app): State<Arc<App>>,
+    Extension(base): Extension<Base>,
+    parts: Parts,
+    body: Bytes,
+) -> Response {
+    if matches!(parts.uri.path(), "/services/data" | "/services/data/") {
+        return answer(rest::versions().into(), None);
+    }
+    let session = bearer(&parts.headers).and_then(|token| app.oauth.lock().touch(token));
+    let Some(session) = session else {
+        return answer(Error::session().into(), None);
+    };
+    let usage = {
+        let mut org = app.orgs[session.user.org].write();
+        let api_enabled = org.user(session.user.user).is_some_and(|u| u.api_enabled);
+        if !api_enabled {
+            let message = "The REST API is not enabled for this Organization.";
+            return answer(Error::new(403, "API_DISABLED_FOR_ORG", message).into(), None);
+        }
+        if org.api_used >= org.api_max {
+            let usage = format!("api-usage={}/{}", org.api_used, org.api_max);
+            let refusal = Error::new(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.");
+            return answer(refusal.into(), Some(usage));
+        }
+        org.api_used += 1;
+        format!("api-usage={}/{}", org.api_used, org.api_max)
+    };
+    let work = move || {
+        rest::dispatch(&Call {
+            app: &app,
+            user: session.user,
+            base: &base.0,
+            method: parts.method.as_str(),
+            path: parts.uri.path(),
+            query: parts.uri.query().unwrap_or(""),
+            headers: &parts.headers,
+            body: &body,
+            inner: false,
+        })
+    };
+    match tokio::task::spawn_blocking(work).await {
+        Ok(reply) => answer(reply, Some(usage)),
+        Err(_) => {
+            let message =
+                "An unexpected error occurred. Please include this ErrorId if you contact support: 1 (1)";
+            answer(Error::new(500, "UNKNOWN_EXCEPTION", message).into(), Some(usage))
+        }
+    }
+}
+
+fn answer(reply: Reply, usage: Option<String>) -> Response {
+    let length = reply.body.len();
+    let status = StatusCode::from_u16(reply.status).unwrap_or_default();
+    let mut response = (status, reply.body).into_response();
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json;charset=UTF-8"),
+    );
+    headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    if status != StatusCode::NOT_MODIFIED {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    let usage = usage.map(|u| ("sforce-limit-info", u));
+    for (name, value) in reply.headers.into_iter().chain(usage) {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(name, value);
+        }
+    }
+    response
+}

@@ -1,0 +1,171 @@
+//! Every request that arrived, so that tests can prove what was asked and that nothing was written.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde::Serialize;
+use serde_json::Value as Json;
+
+/// One request.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Entry {
+    pub(crate) seq: u64,
+    pub(crate) at_ms: i64,
+    pub(crate) method: String,
+    pub(crate) path: String,
+    /// The path without versions and ids.
+    pub(crate) route: String,
+    pub(crate) kind: String,
+    /// Whether it would have changed data.
+    pub(crate) write: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) user: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) soql: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) grant_type: Option<String>,
+    /// The requests inside a composite or batch.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) inner: Vec<Inner>,
+    pub(crate) status: u16,
+    pub(crate) bytes: usize,
+    pub(crate) took_ms: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) fault: Option<crate::faults::Kind>,
+}
+
+/// A request inside a composite or batch.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Inner {
+    pub(crate) method: String,
+    pub(crate) url: String,
+    pub(crate) kind: String,
+}
+
+/// The last requests, and counts of all.
+#[derive(Default)]
+pub(crate) struct Journal {
+    next: u64,
+    entries: VecDeque<Entry>,
+    counts: BTreeMap<String, u64>,
+    writes: u64,
+}
+
+const KEPT: usize = 100_000;
+
+impl Journal {
+    pub(crate) fn add(&mut self, mut entry: Entry) {
+        entry.seq = self.next;
+        self.next += 1;
+        let kind = match &entry.grant_type {
+            Some(grant) => format!("token:{}", grant.rsplit(':').next().unwrap_or(grant)),
+            None => entry.kind.clone(),
+        };
+        *self.counts.entry(kind).or_default() += 1;
+        for inner in &entry.inner {
+            *self.counts.entry(format!("inner:{}", inner.kind)).or_default() += 1;
+        }
+        self.writes += u64::from(entry.write);
+        if self.entries.len() == KEPT {
+            self.entries.pop_front();
+        }
+        self.entries.push_back(entry);
+    }
+
+    pub(crate) fn clear(&mut self) {
+        *self = Journal {
+            next: self.next,
+            ..Journal::default()
+        };
+    }
+
+    pub(crate) fn counts(&self) -> &BTreeMap<String, u64> {
+        &self.counts
+    }
+
+    pub(crate) fn total(&self) -> u64 {
+        self.counts
+            .iter()
+            .filter(|(k, _)| !k.starts_with("inner:"))
+            .map(|(_, n)| n)
+            .sum()
+    }
+
+    pub(crate) fn writes(&self) -> u64 {
+        self.writes
+    }
+
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter()
+    }
+}
+
+/// What kind of request it is, and its path without versions and ids.
+pub(crate) fn classify(method: &str, path: &str) -> (String, String) {
+    let parts: Vec<&str> = path.split('/').filter(|p| !p.is_empty()).collect();
+    let kind = match parts.as_slice() {
+        [
+            "services",
+            "oauth2",
+            end @ ("authorize" | "token" | "revoke" | "introspect" | "userinfo"),
+        ] => *end,
+        ["id", ..] => "identity",
+        ["services", "data"] => "versions",
+        ["services", "data", _, rest @ ..] => match rest {
+            [] => "resources",
+            ["sobjects"] => "describe_global",
+            ["sobjects", _, "describe"] => "describe",
+            ["sobjects", _, "deleted"] => "deleted",
+            ["sobjects", _, "updated"] => "updated",
+            ["composite"] => "composite",
+            ["composite", "batch"] => "batch",
+            ["composite", "sobjects", ..] if method == "POST" => "collections",
+            _ if method != "GET" && method != "HEAD" => "write",
+            ["query"] => "query",
+            ["queryAll"] => "query_all",
+            ["query" | "queryAll", _] => "query_more",
+            ["sobjects", _, ..] => "record",
+            ["limits"] => "limits",
+            ["limits", "recordCount"] => "record_count",
+            _ => "other",
+        },
+        _ => "other",
+    };
+    let mut route = String::new();
+    for part in &parts {
+        route.push('/');
+        let version = part.starts_with('v') && part[1..].starts_with(|c: char| c.is_ascii_digit());
+        let id = part.len() >= 15 && part.bytes().any(|b| b.is_ascii_digit());
+        route.push_str(if version {
+            "v"
+        } else if id {
+            "{id}"
+        } else {
+            part
+        });
+    }
+    (kind.to_owned(), route)
+}
+
+/// The requests in a composite's or batch's body.
+pub(crate) fn inner_requests(body: &[u8]) -> Vec<Inner> {
+    let Ok(body) = serde_json::from_slice::<Json>(body) else {
+        return Vec::new();
+    };
+    let list = body.get("compositeRequest").or_else(|| body.get("batchRequests"));
+    let inner = |request: &Json| {
+        let method = request["method"].as_str().unwrap_or("").to_uppercase();
+        let url = request["url"].as_str().unwrap_or("").to_owned();
+        let path = url.split('?').next().unwrap_or("");
+        let path = if path.starts_with('v') {
+            format!("/services/data/{path}")
+        } else {
+            path.to_owned()
+        };
+        let (kind, _) = classify(&method, &path);
+        Inner { method, url, kind }
+    };
+    list.and_then(Json::as_array)
+        .map(|list| list.iter().map(inner).collect())
+        .unwrap_or_default()
+}

@@ -1,0 +1,234 @@
+//! The rows of one object: a generated range, and what was changed since.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::OnceLock;
+
+use crate::value::Value;
+
+/// What the control plane did to one row.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Change {
+    /// Made by the control plane: nothing of it is generated.
+    pub(crate) created: bool,
+    /// Gone without trace.
+    pub(crate) purged: bool,
+    pub(crate) deleted: Option<bool>,
+    pub(crate) stamp: Option<i64>,
+    /// By the field's key.
+    pub(crate) values: HashMap<String, Value>,
+}
+
+/// The rows of one object.
+pub(crate) struct Table {
+    first: u32,
+    generated: u32,
+    live: u32,
+    /// Rows from here on are contacts of the first account.
+    skew_from: u32,
+    with_deleted: bool,
+    next: u32,
+    changes: HashMap<u32, Change>,
+    /// Rows that were moved to another account, by that account.
+    moved: HashMap<u32, BTreeSet<u32>>,
+    by_account: OnceLock<AccountIndex>,
+}
+
+/// One row in so many is in the recycle bin from the start.
+const BIN_EVERY: u32 = 101;
+const BIN_AT: u32 = 50;
+
+impl Table {
+    /// A table with `live` rows, one deleted row to a hundred of them, and two more deleted ones at the end.
+    pub(crate) fn generated_with_deleted(live: u32, skew: u32) -> Table {
+        let spread = |live: u32| {
+            let mut rows = live;
+            while rows - (rows + BIN_AT) / BIN_EVERY < live {
+                rows += 1;
+            }
+            rows
+        };
+        let mut table = Table::plain(0, spread(live + skew) + 2);
+        table.with_deleted = true;
+        table.live = live + skew;
+        table.skew_from = if skew == 0 { u32::MAX } else { spread(live) };
+        table
+    }
+
+    pub(crate) fn plain(first: u32, rows: u32) -> Table {
+        Table {
+            first,
+            generated: rows,
+            live: rows,
+            skew_from: u32::MAX,
+            with_deleted: false,
+            next: first + rows,
+            changes: HashMap::new(),
+            moved: HashMap::new(),
+            by_account: OnceLock::new(),
+        }
+    }
+
+    pub(crate) fn generated(&self) -> u32 {
+        self.generated
+    }
+
+    pub(crate) fn live_at_start(&self) -> u32 {
+        self.live
+    }
+
+    /// First row and the row after the last.
+    pub(crate) fn range(&self) -> std::ops::Range<u32> {
+        self.first..self.next
+    }
+
+    pub(crate) fn skewed(&self, row: u32) -> bool {
+        row >= self.skew_from
+    }
+
+    pub(crate) fn deleted_at_start(&self, row: u32) -> bool {
+        self.with_deleted && (row % BIN_EVERY == BIN_AT || row + 2 >= self.generated)
+    }
+
+    /// The row of the nth live row of the start.
+    pub(crate) fn nth_live(&self, n: u32) -> u32 {
+        self.first
+            + if self.with_deleted {
+                n + (n + BIN_AT) / (BIN_EVERY - 1)
+            } else {
+                n
+            }
+    }
+
+    pub(crate) fn change(&self, row: u32) -> Option<&Change> {
+        if self.changes.is_empty() {
+            None
+        } else {
+            self.changes.get(&row)
+        }
+    }
+
+    pub(crate) fn exists(&self, row: u32) -> bool {
+        self.range().contains(&row) && !self.change(row).is_some_and(|c| c.purged)
+    }
+
+    pub(crate) fn deleted(&self, row: u32) -> bool {
+        match self.change(row) {
+            Some(Change {
+                deleted: Some(deleted),
+                ..
+            }) => *deleted,
+            Some(Change { created: true, .. }) => false,
+            _ => self.deleted_at_start(row),
+        }
+    }
+
+    pub(crate) fn live(&self, row: u32) -> bool {
+        self.exists(row) && !self.deleted(row)
+    }
+
+    /// How many rows are live now.
+    pub(crate) fn live_count(&self) -> u64 {
+        let mut count = i64::from(self.live);
+        for row in self.changes.keys() {
+            let before = *row < self.first + self.generated && !self.deleted_at_start(*row);
+            count += i64::from(self.live(*row)) - i64::from(before);
+        }
+        count.max(0) as u64
+    }
+
+    /// The change record of a row, made if need be.
+    pub(crate) fn change_mut(&mut self, row: u32) -> &mut Change {
+        self.changes.entry(row).or_default()
+    }
+
+    /// A new row at the end.
+    pub(crate) fn append(&mut self) -> u32 {
+        let row = self.next;
+        self.next += 1;
+        self.change_mut(row).created = true;
+        row
+    }
+
+    /// Notes that a row's account is given by its change record now.
+    pub(crate) fn move_to(&mut self, row: u32, from: Option<u32>, to: Option<u32>) {
+        if let Some(set) = from.and_then(|from| self.moved.get_mut(&from)) {
+            set.remove(&row);
+        }
+        if let Some(to) = to {
+            self.moved.entry(to).or_default().insert(row);
+        }
+    }
+
+    pub(crate) fn moved_to(&self, account: u32) -> impl Iterator<Item = u32> {
+        self.moved.get(&account).into_iter().flatten().copied()
+    }
+
+    pub(crate) fn account_changed(&self, row: u32) -> bool {
+        self.change(row)
+            .is_some_and(|c| c.created || c.values.contains_key("accountid"))
+    }
+
+    /// Which generated rows hang under which account; made when it is first asked for.
+    pub(crate) fn account_index(&self, account_of: impl Fn(u32) -> Option<u32>) -> &AccountIndex {
+        self.by_account
+            .get_or_init(|| AccountIndex::new(self.generated, account_of))
+    }
+}
+
+/// Rows by account, as two flat lists (a million rows cost eight megabytes).
+pub(crate) struct AccountIndex {
+    starts: Vec<u32>,
+    rows: Vec<u32>,
+}
+
+impl AccountIndex {
+    fn new(generated: u32, account_of: impl Fn(u32) -> Option<u32>) -> AccountIndex {
+        let accounts: Vec<Option<u32>> = (0..generated).map(account_of).collect();
+        let top = accounts.iter().flatten().max().map_or(0, |top| *top as usize + 1);
+        let mut starts = vec![0u32; top + 1];
+        for account in accounts.iter().flatten() {
+            starts[*account as usize + 1] += 1;
+        }
+        for at in 1..starts.len() {
+            starts[at] += starts[at - 1];
+        }
+        let mut next = starts.clone();
+        let mut rows = vec![0u32; starts.last().copied().unwrap_or(0) as usize];
+        for (row, account) in accounts.iter().enumerate() {
+            if let Some(account) = account {
+                let slot = &mut next[*account as usize];
+                rows[*slot as usize] = row as u32;
+                *slot += 1;
+            }
+        }
+        AccountIndex { starts, rows }
+    }
+
+    pub(crate) fn rows(&self, account: u32) -> &[u32] {
+        let at = account as usize;
+        match (self.starts.get(at), self.starts.get(at + 1)) {
+            (Some(from), Some(to)) => &self.rows[*from as usize..*to as usize],
+            _ => &[],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn counts_are_exact(live in 0u32..5000, skew in 0u32..300) {
+            let table = Table::generated_with_deleted(live, skew);
+            let rows: Vec<u32> = table.range().filter(|r| table.live(*r)).collect();
+            prop_assert_eq!(rows.len() as u32, live + skew);
+            prop_assert_eq!(table.live_count(), u64::from(live + skew));
+            for (n, row) in rows.iter().enumerate() {
+                prop_assert_eq!(table.nth_live(n as u32), *row);
+            }
+            prop_assert_eq!(rows.iter().filter(|r| table.skewed(**r)).count() as u32, skew);
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Long results, kept for their next page.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::app::UserKey;
+use crate::ids;
+use crate::soql::plan::Plan;
+
+/// One open result.
+#[derive(Clone)]
+pub(crate) struct Cursor {
+    pub(crate) id: String,
+    pub(crate) owner: UserKey,
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) rows: Arc<Vec<u32>>,
+    pub(crate) all: bool,
+    pub(crate) batch: usize,
+    /// Its last page was read.
+    finished: bool,
+}
+
+/// A user may have ten open results; the eleventh drops the first.
+const OPEN: usize = 10;
+/// Finished ones are kept a while, as a client may ask for a page again.
+const FINISHED: usize = 10;
+
+#[derive(Default)]
+pub(crate) struct Cursors {
+    list: VecDeque<Cursor>,
+    opened: u32,
+}
+
+impl Cursors {
+    /// Opens a cursor, or finds the one that holds these rows.
+    pub(crate) fn open(
+        &mut self,
+        owner: UserKey,
+        plan: &Arc<Plan>,
+        rows: &Arc<Vec<u32>>,
+        all: bool,
+        batch: usize,
+    ) -> String {
+        if let Some(known) = self.list.iter().find(|c| Arc::ptr_eq(&c.rows, rows)) {
+            return known.id.clone();
+        }
+        self.opened += 1;
+        let id = ids::text("0r8", self.opened);
+        let (plan, rows) = (plan.clone(), rows.clone());
+        self.list.push_back(Cursor {
+            id: id.clone(),
+            owner,
+            plan,
+            rows,
+            all,
+            batch,
+            finished: false,
+        });
+        self.drop_oldest(owner, false, OPEN);
+        self.drop_oldest(owner, true, FINISHED);
+        id
+    }
+
+    fn drop_oldest(&mut self, owner: UserKey, finished: bool, keep: usize) {
+        let same = |c: &Cursor| c.owner == owner && c.finished == finished;
+        if self.list.iter().filter(|c| same(c)).count() > keep
+            && let Some(oldest) = self.list.iter().position(same)
+        {
+            self.list.remove(oldest);
+        }
+    }
+
+    pub(crate) fn find(&self, id: &str, owner: UserKey) -> Option<Cursor> {
+        self.list
+            .iter()
+            .find(|c| c.id[..15] == *id.get(..15).unwrap_or("") && c.owner == owner)
+            .cloned()
+    }
+
+    pub(crate) fn finish(&mut self, id: &str) {
+        self.list
+            .iter_mut()
+            .filter(|c| c.id == id)
+            .for_each(|c| c.finished = true);
+    }
+
+    /// Drops every open result, as a restart of an instance does.
+    pub(crate) fn clear(&mut self) {
+        self.list.clear();
+    }
+}
