@@ -324,3 +324,6 @@ macro_rules! export_connector {
         };
     };
 }
+
+#[cfg(test)]
+mod tests;

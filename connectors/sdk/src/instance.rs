@@ -3,6 +3,8 @@
 //! Each call runs as a task of its own under a supervisor that watches its deadline and its cancelling, so a connector
 //! that forgets both is still answered for. An answer goes out when its call is taken out of the table: once.
 
+mod streams;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,14 +16,13 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::streams::Stream;
 use crate::host::system_now_us;
 use crate::proto::{
-    CallRequest, CallResponse, Error, OpenRequest, ProvideCredentialsRequest, ProvideCredentialsResponse,
-    ReadRequest, ReadResponse, StreamEvent, StreamNext, call_request::Call, call_response::Result as Answer,
-    stream_event::Event,
+    CallRequest, CallResponse, Error, OpenRequest, StreamEvent, call_request::Call,
+    call_response::Result as Answer, stream_event::Event,
 };
-use crate::stream::EventReader;
-use crate::{CallContext, Connector, Host, ReadStream};
+use crate::{CallContext, Connector, Host};
 
 /// Enough for work that waits for a network.
 const WORKERS: usize = 2;
@@ -89,12 +90,6 @@ struct State<C> {
 }
 
 type Calls = HashMap<u64, (Asked, CancellationToken)>;
-
-struct Stream {
-    events: EventReader,
-    pulling: AtomicBool,
-    cancelled: CancellationToken,
-}
 
 impl<C: Connector> Instance<C> {
     /// Opens a connector. `on_thread_start` runs in each thread of its runtime.
@@ -179,60 +174,6 @@ impl<C: Connector> Instance<C> {
             .and_then(|calls| calls.get(&id).cloned());
         if let Some((_, cancelled)) = cancelled {
             cancelled.cancel();
-        }
-    }
-
-    /// Pulls a stream.
-    pub(crate) fn stream_next(&self, id: u64, stream: u64, request: &[u8]) {
-        let state = &self.state;
-        let found = state.streams().get(&stream).cloned();
-        let (request, stream) = match (StreamNext::decode(request), found) {
-            (Ok(request), Some(stream)) => (request, stream),
-            (Err(_), _) => {
-                return state
-                    .outlet
-                    .complete(id, Asked::Pull.failed(Error::bug("the pull is not a message")));
-            }
-            (_, None) => {
-                return state.outlet.complete(
-                    id,
-                    Asked::Pull.failed(Error::cancelled("there is no such stream")),
-                );
-            }
-        };
-        if stream.pulling.swap(true, Ordering::AcqRel) {
-            return state.outlet.complete(
-                id,
-                Asked::Pull.failed(Error::bug("the stream is being pulled already")),
-            );
-        }
-        // Most pulls find an event waiting; those cost no change of thread.
-        if let Some(event) = stream.events.next_encoded_now(request.acknowledged) {
-            stream.pulling.store(false, Ordering::Release);
-            return state.outlet.complete(id, event);
-        }
-        let Some(cancelled) = state.admit(Asked::Pull, id) else {
-            stream.pulling.store(false, Ordering::Release);
-            return;
-        };
-        let state = Arc::clone(state);
-        self.spawn(async move {
-            let event = tokio::select! {
-                event = stream.events.next_encoded(request.acknowledged) => {
-                    event.unwrap_or_else(|| Asked::Pull.failed(Error::cancelled("the stream has ended")))
-                }
-                () = cancelled.cancelled() => Asked::Pull.failed(Error::cancelled("the pull was cancelled")),
-            };
-            stream.pulling.store(false, Ordering::Release);
-            state.finish(id, event);
-        });
-    }
-
-    /// Ends a stream.
-    pub(crate) fn stream_close(&self, stream: u64) {
-        let stream = self.state.streams().remove(&stream);
-        if let Some(stream) = stream {
-            stream.cancelled.cancel();
         }
     }
 
@@ -351,46 +292,6 @@ impl<C: Connector> State<C> {
             Call::Read(request) => Answer::Read(self.read(deadline_us, request)),
             Call::ProvideCredentials(request) => Answer::ProvideCredentials(self.provide(request)?),
         })
-    }
-
-    /// Opens a stream. The deadline is the whole stream's, so its context is another than the call's.
-    fn read(self: Arc<Self>, deadline_us: i64, request: ReadRequest) -> ReadResponse {
-        let id = self.next_stream.fetch_add(1, Ordering::Relaxed);
-        let (out, events) = ReadStream::channel();
-        let ending = out.ending();
-        let cancelled = CancellationToken::new();
-        let stream = Stream {
-            events,
-            pulling: AtomicBool::new(false),
-            cancelled: cancelled.clone(),
-        };
-        self.streams().insert(id, Arc::new(stream));
-        tokio::spawn(async move {
-            let deadline = deadline(deadline_us);
-            let context = CallContext::with_token(deadline, cancelled.clone());
-            let work = Arc::clone(&self);
-            let task = tokio::spawn(async move { work.connector.read(context, request, out).await });
-            let result = supervise(&self, task, deadline, &cancelled).await;
-            cancelled.cancel();
-            ending.finish(result.and_then(|done| done)).await;
-        });
-        ReadResponse { stream: id }
-    }
-
-    fn provide(&self, request: ProvideCredentialsRequest) -> Result<ProvideCredentialsResponse, Error> {
-        let stream = self.streams().get(&request.stream).cloned();
-        let answer = match (request.credentials, request.error) {
-            (Some(credentials), _) => Ok((credentials, request.base_url)),
-            (None, Some(error)) => Err(error),
-            (None, None) => Err(Error::credentials_revoked("the host has no credentials")),
-        };
-        if stream.is_some_and(|stream| stream.events.provide(answer)) {
-            Ok(ProvideCredentialsResponse {})
-        } else {
-            Err(Error::invalid_input(
-                "no stream of this number waits for credentials",
-            ))
-        }
     }
 }
 

@@ -238,3 +238,54 @@ impl EventReader {
         Some(waiting.encoded)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::proto::Record;
+
+    fn batch(bytes: usize) -> RecordBatch {
+        let record = Record {
+            payload: vec![b'x'; bytes].into(),
+            ..Record::default()
+        };
+        RecordBatch {
+            records: vec![record],
+            ..RecordBatch::default()
+        }
+    }
+
+    /// How many batches a reader that nobody pulls gets rid of.
+    async fn put_unpulled(bytes: usize) -> (usize, EventReader) {
+        let (mut out, reader) = ReadStream::channel();
+        let mut count = 0;
+        while tokio::time::timeout(Duration::from_millis(20), out.batch(batch(bytes)))
+            .await
+            .is_ok()
+        {
+            count += 1;
+        }
+        (count, reader)
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_bounded_in_number_and_bytes() {
+        assert_eq!(put_unpulled(10).await.0, MAX_WAITING_EVENTS);
+        assert_eq!(put_unpulled(3 * 1024 * 1024).await.0, 2);
+        // What is larger than the bound passes alone.
+        let (count, reader) = put_unpulled(20 * 1024 * 1024).await;
+        assert_eq!(count, 1);
+        assert!(reader.next(0).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_closed_stream_lets_go_of_its_writer() {
+        let (mut out, reader) = ReadStream::channel();
+        let writer = tokio::spawn(async move { while out.batch(batch(10)).await.is_ok() {} });
+        reader.next(0).await;
+        drop(reader);
+        writer.await.unwrap();
+    }
+}

@@ -17,3 +17,6 @@ pub use self::read_set::{BodyCheck, ReadSet};
 pub use self::request::Request;
 pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 pub use url::Url;
+
+#[cfg(test)]
+mod tests;

@@ -3,21 +3,23 @@
 //! The host makes state and PKCE verifier and keeps them; the connector only puts them where they belong. What a refusal
 //! means is the connector's to say: see [`TokenError::Refused`].
 
+mod token;
+
 use std::pin::Pin;
-use std::time::Duration;
 
 use http::header::ACCEPT;
 use http::{HeaderValue, StatusCode};
 use oauth2::basic::{
-    BasicErrorResponse, BasicErrorResponseType, BasicRevocationErrorResponse,
-    BasicTokenIntrospectionResponse, BasicTokenType,
+    BasicErrorResponse, BasicErrorResponseType, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse,
 };
 use oauth2::{
-    AccessToken, AuthType, AuthUrl, AuthorizationCode, Client, ClientId, ClientSecret, CsrfToken,
-    EndpointNotSet, EndpointSet, HttpRequest, HttpResponse, PkceCodeVerifier, RedirectUrl, RefreshToken,
-    RequestTokenError, Scope, StandardRevocableToken, TokenResponse, TokenUrl,
+    AuthType, AuthUrl, AuthorizationCode, Client, ClientId, ClientSecret, CsrfToken, EndpointNotSet,
+    EndpointSet, HttpRequest, HttpResponse, PkceCodeVerifier, RedirectUrl, RefreshToken, RequestTokenError,
+    Scope, StandardRevocableToken, TokenUrl,
 };
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
+
+pub use self::token::Token;
 
 use crate::CallContext;
 use crate::http::{HttpClient, Request};
@@ -66,125 +68,6 @@ pub struct Authorization<'a> {
     pub scopes: &'a [&'a str],
     /// Whatever else the CRM takes.
     pub extra: &'a [(&'a str, &'a str)],
-}
-
-/// A token, from endpoints that leave out what the standard asks for. Its Debug shows no secret.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Token {
-    access_token: AccessToken,
-    #[serde(default = "bearer", skip)]
-    token_type: BasicTokenType,
-    #[serde(default)]
-    expires_in: Option<Lenient>,
-    #[serde(default)]
-    refresh_token: Option<RefreshToken>,
-    #[serde(default)]
-    scope: Option<String>,
-    #[serde(skip)]
-    scopes: Option<Vec<Scope>>,
-    #[serde(flatten)]
-    extra: Extra,
-}
-
-/// The fields that the standard does not know.
-#[derive(Clone, Default, Serialize, Deserialize)]
-#[serde(transparent)]
-struct Extra(serde_json::Map<String, serde_json::Value>);
-
-impl std::fmt::Debug for Extra {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
-    }
-}
-
-/// Seconds, as a number or as text.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(untagged)]
-enum Lenient {
-    Number(u64),
-    Text(String),
-}
-
-fn bearer() -> BasicTokenType {
-    BasicTokenType::Bearer
-}
-
-impl TokenResponse for Token {
-    type TokenType = BasicTokenType;
-
-    fn access_token(&self) -> &AccessToken {
-        &self.access_token
-    }
-
-    fn token_type(&self) -> &BasicTokenType {
-        &self.token_type
-    }
-
-    fn expires_in(&self) -> Option<Duration> {
-        self.expires_in()
-    }
-
-    fn refresh_token(&self) -> Option<&RefreshToken> {
-        self.refresh_token.as_ref()
-    }
-
-    fn scopes(&self) -> Option<&Vec<Scope>> {
-        self.scopes.as_ref()
-    }
-}
-
-impl Token {
-    /// The access token.
-    #[must_use]
-    pub fn access_token(&self) -> &str {
-        self.access_token.secret()
-    }
-
-    /// The refresh token, where there is one.
-    #[must_use]
-    pub fn refresh_token(&self) -> Option<&str> {
-        self.refresh_token.as_ref().map(|token| token.secret().as_str())
-    }
-
-    /// How long the access token holds, where the endpoint says.
-    #[must_use]
-    pub fn expires_in(&self) -> Option<Duration> {
-        let seconds = match self.expires_in.as_ref()? {
-            Lenient::Number(seconds) => *seconds,
-            Lenient::Text(text) => text.trim().parse().ok()?,
-        };
-        Some(Duration::from_secs(seconds))
-    }
-
-    /// When the access token ends, for `Credentials.expires_us`; 0 where the endpoint does not say.
-    #[must_use]
-    pub fn expires_us(&self, now_us: i64) -> i64 {
-        let Some(time) = self.expires_in() else { return 0 };
-        now_us.saturating_add(i64::try_from(time.as_micros()).unwrap_or(i64::MAX))
-    }
-
-    /// The scopes that were given, where the endpoint says.
-    #[must_use]
-    pub fn scopes(&self) -> Vec<String> {
-        self.scope
-            .as_deref()
-            .unwrap_or_default()
-            .split_whitespace()
-            .map(str::to_owned)
-            .collect()
-    }
-
-    /// Another field of the answer.
-    #[must_use]
-    pub fn extra(&self, field: &str) -> Option<&serde_json::Value> {
-        self.extra.0.get(field)
-    }
-
-    /// Another field of the answer, where it is a text.
-    #[must_use]
-    pub fn extra_text(&self, field: &str) -> Option<&str> {
-        self.extra(field)?.as_str()
-    }
 }
 
 /// Why there is no token.
@@ -489,58 +372,4 @@ fn not_oauth() -> Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The trait asks for futures that may move between threads.
-    #[expect(dead_code, reason = "compiling it is the test")]
-    fn futures_are_send(endpoint: &TokenEndpoint, http: &HttpClient, call: &CallContext) {
-        fn send(_: impl Send) {}
-        send(endpoint.exchange_code(http, call, "", "", ""));
-        send(endpoint.refresh(http, call, ""));
-        send(endpoint.client_credentials(http, call, &[]));
-        send(endpoint.assertion(http, call, ""));
-        send(revoke(http, call, "", ""));
-    }
-
-    #[test]
-    fn lenient_tokens_are_read_and_never_shown() {
-        let token: Token = serde_json::from_str(
-            r#"{"access_token":"s3cret","expires_in":"60","instance_url":"https://a.example","signature":"s1gned"}"#,
-        )
-        .unwrap();
-        assert_eq!(token.access_token(), "s3cret");
-        assert_eq!(token.expires_us(1), 60_000_001);
-        assert_eq!(token.extra_text("instance_url"), Some("https://a.example"));
-        assert!(token.refresh_token().is_none() && token.scopes().is_empty());
-        let debug = format!("{token:?}");
-        assert!(!debug.contains("s3cret") && !debug.contains("s1gned"), "{debug}");
-    }
-
-    #[test]
-    fn the_authorization_address_carries_what_the_host_gave() {
-        let url = authorization_url(&Authorization {
-            url: "https://login.example/authorize?tenant=a",
-            client_id: "app",
-            redirect_uri: "http://127.0.0.1:1/cb",
-            state: "st&te",
-            code_challenge: "challenge",
-            scopes: &["api", "refresh_token"],
-            extra: &[("prompt", "login")],
-        })
-        .unwrap();
-        for part in [
-            "tenant=a",
-            "response_type=code",
-            "client_id=app",
-            "state=st%26te",
-            "code_challenge=challenge",
-            "code_challenge_method=S256",
-            "scope=api+refresh_token",
-            "prompt=login",
-            "redirect_uri=http%3A%2F%2F127.0.0.1%3A1%2Fcb",
-        ] {
-            assert!(url.contains(part), "{part} is missing in {url}");
-        }
-    }
-}
+mod tests;

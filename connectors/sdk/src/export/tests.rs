@@ -1,0 +1,234 @@
+//! A library without a file around it, driven through its C table by a host that keeps what it is told.
+
+use std::sync::atomic::AtomicI64;
+use std::time::{Duration, Instant};
+
+use tether_connector_abi::CONNECTOR_API_SIZE_0;
+
+use super::*;
+use crate::proto::{
+    CallRequest, CallResponse, CountRecordsRequest, CountRecordsResponse, DescribeRequest, DescribeResponse,
+    ErrorKind, FetchCompanyRequest, FetchCompanyResponse, ListFieldsRequest, ListFieldsResponse, ReadRequest,
+    ReadResponse, StreamEvent, StreamNext, call_request::Call, call_response, stream_event,
+};
+use crate::{CallContext, ReadStream};
+
+struct Stubborn;
+
+impl Connector for Stubborn {
+    fn open(_: Host, _: OpenRequest) -> Result<Self, Error> {
+        Ok(Self)
+    }
+
+    fn describe(&self) -> DescribeResponse {
+        DescribeResponse {
+            connector: "stubborn".to_owned(),
+            ..DescribeResponse::default()
+        }
+    }
+
+    async fn list_fields(&self, _: CallContext, _: ListFieldsRequest) -> Result<ListFieldsResponse, Error> {
+        std::future::pending().await
+    }
+
+    async fn count_records(
+        &self,
+        _: CallContext,
+        _: CountRecordsRequest,
+    ) -> Result<CountRecordsResponse, Error> {
+        panic!("as it must")
+    }
+
+    async fn fetch_company(
+        &self,
+        _: CallContext,
+        _: FetchCompanyRequest,
+    ) -> Result<FetchCompanyResponse, Error> {
+        std::future::pending().await
+    }
+
+    async fn read(&self, _: CallContext, _: ReadRequest, _: ReadStream) -> Result<(), Error> {
+        std::future::pending().await
+    }
+}
+
+static ANSWERS: Mutex<Vec<(u64, Vec<u8>)>> = Mutex::new(Vec::new());
+static POISONED: AtomicI64 = AtomicI64::new(0);
+
+unsafe extern "C" fn on_complete(call: u64, answer: Buffer) {
+    ANSWERS.lock().unwrap().push((call, answer.as_ref().to_vec()));
+}
+unsafe extern "C" fn on_log(_: u64, _: u32, _: Slice, _: Slice) {}
+unsafe extern "C" fn on_now() -> i64 {
+    1
+}
+unsafe extern "C" fn on_notify(_: u64, _: u32) {
+    POISONED.fetch_add(1, Ordering::Relaxed);
+}
+
+fn host() -> HostApi {
+    HostApi {
+        struct_size: HOST_API_SIZE_0,
+        minor: 0,
+        max_log_level: 0,
+        reserved: 0,
+        complete: Some(on_complete),
+        log: Some(on_log),
+        now_us: Some(on_now),
+        notify: Some(on_notify),
+    }
+}
+
+mod library {
+    use super::Stubborn;
+    crate::export_connector!(Stubborn);
+}
+
+unsafe extern "C" {
+    fn tether_connector_v1(host: *const HostApi, out: *mut ConnectorApi, err: *mut Buffer) -> i32;
+}
+
+fn shake(host: &HostApi, room: u32) -> Result<ConnectorApi, Error> {
+    let mut api = ConnectorApi {
+        struct_size: room,
+        ..ConnectorApi::default()
+    };
+    let mut err = Buffer::empty();
+    // SAFETY: all three live until it returns.
+    let status = unsafe { tether_connector_v1(host, &mut api, &mut err) };
+    if status == status::OK {
+        Ok(api)
+    } else {
+        Err(Error::decode(err.as_ref()).unwrap())
+    }
+}
+
+/// All answers to a call, once there is one; a second would have come with the first.
+fn answers(call: u64) -> Vec<Vec<u8>> {
+    let until = Instant::now() + Duration::from_secs(10);
+    loop {
+        let found: Vec<_> = ANSWERS
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|(id, _)| *id == call)
+            .map(|(_, answer)| answer.clone())
+            .collect();
+        if !found.is_empty() || Instant::now() > until {
+            return found;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn one_error(call: u64) -> Error {
+    let answers = answers(call);
+    assert_eq!(answers.len(), 1, "call {call}");
+    match CallResponse::decode(answers[0].as_slice()).unwrap().result {
+        Some(call_response::Result::Error(error)) => error,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_library_keeps_to_the_abi() {
+    assert!(
+        shake(
+            &HostApi {
+                struct_size: 8,
+                ..host()
+            },
+            CONNECTOR_API_SIZE_0
+        )
+        .unwrap_err()
+        .message
+        .contains("8")
+    );
+    assert!(shake(&host(), 16).unwrap_err().message.contains("16"));
+    assert!(shake(&HostApi { log: None, ..host() }, CONNECTOR_API_SIZE_0).is_err());
+    let api = shake(&host(), 4096).unwrap();
+    assert_eq!(api.struct_size, CONNECTOR_API_SIZE_0);
+
+    let (open, close) = (api.open.unwrap(), api.close.unwrap());
+    let (call, cancel) = (api.call.unwrap(), api.cancel.unwrap());
+    let (next, stream_close) = (api.stream_next.unwrap(), api.stream_close.unwrap());
+    let (mut instance, mut err) = (0, Buffer::empty());
+    // SAFETY: the request and both places live until it returns.
+    let opened = unsafe { open(7, Slice::new(&[]), &mut instance, &mut err) };
+    assert_eq!(opened, status::OK);
+    let ask = |id: u64, what: Call| {
+        let request = CallRequest {
+            deadline_us: 0,
+            call: Some(what),
+        }
+        .encode_to_vec();
+        // SAFETY: the request lives until it returns.
+        unsafe { call(instance, id, Slice::new(&request)) }
+    };
+    let hang = || Call::ListFields(ListFieldsRequest::default());
+
+    // Answered once, cancelled twice.
+    ask(1, hang());
+    // SAFETY: numbers may be anything.
+    unsafe {
+        cancel(instance, 1);
+        cancel(instance, 1);
+        cancel(instance, 999);
+        cancel(999, 1);
+    }
+    assert!(one_error(1).is(ErrorKind::Cancelled));
+
+    // Garbage, an unknown instance and a missing stream are answered.
+    // SAFETY: the request lives until it returns.
+    unsafe {
+        call(instance, 2, Slice::new(b"\xff\xff"));
+        call(999, 3, Slice::new(&[]));
+        next(
+            instance,
+            4,
+            999,
+            Slice::new(&StreamNext::default().encode_to_vec()),
+        );
+        stream_close(instance, 999);
+    }
+    assert!(one_error(2).is(ErrorKind::Bug));
+    assert!(one_error(3).is(ErrorKind::Cancelled));
+    assert_eq!(answers(4).len(), 1);
+
+    // One pull at a time.
+    ask(5, Call::Read(ReadRequest::default()));
+    let stream = match CallResponse::decode(answers(5)[0].as_slice()).unwrap().result {
+        Some(call_response::Result::Read(ReadResponse { stream })) => stream,
+        other => panic!("{other:?}"),
+    };
+    let pull = StreamNext::default().encode_to_vec();
+    // SAFETY: the request lives until it returns.
+    unsafe {
+        next(instance, 6, stream, Slice::new(&pull));
+        next(instance, 7, stream, Slice::new(&pull));
+    }
+    match StreamEvent::decode(answers(7)[0].as_slice()).unwrap().event {
+        Some(stream_event::Event::Error(error)) => assert!(error.is(ErrorKind::Bug)),
+        other => panic!("{other:?}"),
+    }
+
+    // A panic fails its call, and every call after it.
+    ask(8, Call::CountRecords(CountRecordsRequest::default()));
+    assert!(one_error(8).is(ErrorKind::Bug));
+    assert_eq!(POISONED.load(Ordering::Relaxed), 1);
+    ask(9, Call::Describe(DescribeRequest {}));
+    assert_eq!(one_error(9).code, "connector.panicked");
+
+    // Closing answers what is open, before it returns; closing again does nothing.
+    // SAFETY: numbers may be anything.
+    unsafe { close(instance) };
+    let open_pull = ANSWERS.lock().unwrap().iter().filter(|(id, _)| *id == 6).count();
+    assert_eq!(open_pull, 1);
+    // SAFETY: numbers may be anything.
+    unsafe { close(instance) };
+    ask(10, hang());
+    assert!(one_error(10).is(ErrorKind::Cancelled));
+    for id in 1..=10 {
+        assert_eq!(answers(id).len(), 1, "call {id}");
+    }
+}

@@ -1,0 +1,390 @@
+//! The handle that the rest of the server uses: typed calls with deadlines, metrics, and a new instance after a failure.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use parking_lot::Mutex;
+use prost::Message;
+use tokio::time::Instant;
+
+use super::ffi::Library;
+use super::in_process::InProcess;
+use super::manifest::Manifest;
+use super::proto::{
+    BeginAuthorizationRequest, BeginAuthorizationResponse, CallRequest, CallResponse, CountRecordsRequest,
+    CountRecordsResponse, DescribeRequest, DescribeResponse, ExchangeCodeRequest, FetchCompanyRequest,
+    FetchCompanyResponse, ListFieldsRequest, ListFieldsResponse, LogInRequest, LoggedIn, ObjectRole,
+    OpenRequest, ProvideCredentialsRequest, ProvideCredentialsResponse, ReadRequest, ReadResponse,
+    RefreshRequest, RefreshResponse, RevokeRequest, RevokeResponse, call_request::Call,
+    call_response::Result as Answer,
+};
+use super::transport::Transport;
+use super::{Error, LoadError, RecordStream, Status};
+
+/// How much longer than its deadline a call is waited for: the connector is to say so itself.
+const GRACE: Duration = Duration::from_secs(1);
+/// Opening a stream and describing use no network.
+const LOCAL_CALL: Duration = Duration::from_secs(10);
+/// The first pause after a second failure in a row; it doubles.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// An instance that has lived this long has earned a fresh start.
+const GOOD_LIFE: Duration = Duration::from_secs(60);
+/// After so many failures in a row a connector is in quarantine: listed so, and tried once a minute.
+const QUARANTINE: u32 = 6;
+
+/// A connector that may be called. Cheap to clone; all clones are the same generation of the same library.
+///
+/// Every call takes the moment until which its answer is wanted; a little later it fails with [`Error::TimedOut`], whatever
+/// the connector does, and the connector is opened anew. Dropping a call's future cancels the call.
+#[derive(Clone, Debug)]
+pub struct Connector {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    manifest: Manifest,
+    library: Arc<Library>,
+    /// How it is opened; has secrets.
+    request: OpenRequest,
+    description: DescribeResponse,
+    slot: Mutex<Slot>,
+    opening: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    transport: Transport,
+    opened: Instant,
+    /// Failures in a row.
+    failures: u32,
+    /// Not to be opened before.
+    not_before: Option<Instant>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connector")
+            .field("manifest", &self.manifest)
+            .finish_non_exhaustive()
+    }
+}
+
+macro_rules! calls {
+    ($($(#[$doc:meta])* $name:ident: $call:ident($request:ty) -> $answer:ident($response:ty);)+) => {
+        impl Connector {$(
+            $(#[$doc])*
+            pub async fn $name(&self, request: $request, deadline: Instant) -> Result<$response, Error> {
+                match self.call(stringify!($name), Call::$call(request), deadline).await? {
+                    Answer::$answer(response) => Ok(response),
+                    _ => Err(self.broken("the answer is of another kind than the call")),
+                }
+            }
+        )+}
+    };
+}
+
+calls! {
+    /// Where to send the browser.
+    begin_authorization: BeginAuthorization(BeginAuthorizationRequest) -> BeginAuthorization(BeginAuthorizationResponse);
+    /// The browser came back.
+    exchange_code: ExchangeCode(ExchangeCodeRequest) -> LoggedIn(LoggedIn);
+    /// Logs in without a browser.
+    log_in: LogIn(LogInRequest) -> LoggedIn(LoggedIn);
+    /// Gets new credentials: make them durable before anything else uses them.
+    refresh: Refresh(RefreshRequest) -> Refresh(RefreshResponse);
+    /// Gives access back.
+    revoke: Revoke(RevokeRequest) -> Revoke(RevokeResponse);
+    /// The fields the logged-in user can see.
+    list_fields: ListFields(ListFieldsRequest) -> ListFields(ListFieldsResponse);
+    /// How many records there are.
+    count_records: CountRecords(CountRecordsRequest) -> CountRecords(CountRecordsResponse);
+    /// One company with its related records, live.
+    fetch_company: FetchCompany(FetchCompanyRequest) -> FetchCompany(FetchCompanyResponse);
+}
+
+impl Connector {
+    /// Opens a loaded library and asks what it is.
+    pub(super) async fn open(
+        manifest: Manifest,
+        library: Arc<Library>,
+        request: OpenRequest,
+    ) -> Result<Self, LoadError> {
+        let transport = open(&manifest.name, &library, &request).await?;
+        let slot = Slot {
+            transport,
+            opened: Instant::now(),
+            failures: 0,
+            not_before: None,
+        };
+        let mut shared = Shared {
+            manifest,
+            library,
+            request,
+            description: DescribeResponse::default(),
+            slot: Mutex::new(slot),
+            opening: tokio::sync::Mutex::new(()),
+        };
+        let deadline = Instant::now() + LOCAL_CALL;
+        let described = shared
+            .call("describe", Call::Describe(DescribeRequest {}), deadline)
+            .await;
+        shared.description = match described.map_err(|error| LoadError::Describe(Box::new(error)))? {
+            Answer::Describe(description) => description,
+            _ => {
+                let error = broken(
+                    &shared.manifest.name,
+                    "the answer is of another kind than the call",
+                );
+                return Err(LoadError::Describe(Box::new(error)));
+            }
+        };
+        shared.check_description()?;
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
+    }
+
+    /// The connector's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.shared.manifest.name
+    }
+
+    /// Its manifest.
+    #[must_use]
+    pub fn manifest(&self) -> &Manifest {
+        &self.shared.manifest
+    }
+
+    /// What it is and offers; asked once, when it was loaded.
+    #[must_use]
+    pub fn describe(&self) -> &DescribeResponse {
+        &self.shared.description
+    }
+
+    /// Opens a stream. `deadline` is the whole stream's; without one it may take as long as it takes.
+    pub async fn read(&self, request: ReadRequest, deadline: Option<Instant>) -> Result<RecordStream, Error> {
+        let transport = self.shared.transport().await?;
+        let request = CallRequest {
+            deadline_us: deadline.map_or(0, unix_us),
+            call: Some(Call::Read(request)),
+        };
+        let opened = Instant::now() + LOCAL_CALL;
+        let answer = self.shared.call_on(&transport, "read", request, opened).await?;
+        match answer {
+            Answer::Read(ReadResponse { stream }) => Ok(RecordStream::new(self.clone(), transport, stream)),
+            _ => Err(self.broken("the answer is of another kind than the call")),
+        }
+    }
+
+    /// Answers a stream that asked for credentials. It goes to the instance that has the stream, or nowhere.
+    pub(super) async fn provide_credentials(
+        &self,
+        transport: &Transport,
+        request: ProvideCredentialsRequest,
+    ) -> Result<ProvideCredentialsResponse, Error> {
+        let deadline = Instant::now() + LOCAL_CALL;
+        let request = CallRequest {
+            deadline_us: unix_us(deadline),
+            call: Some(Call::ProvideCredentials(request)),
+        };
+        match self
+            .shared
+            .call_on(transport, "provide_credentials", request, deadline)
+            .await?
+        {
+            Answer::ProvideCredentials(response) => Ok(response),
+            _ => Err(self.broken("the answer is of another kind than the call")),
+        }
+    }
+
+    /// How it is.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let slot = self.shared.slot.lock();
+        let failures = slot.failures.max(1);
+        match slot.transport.is_poisoned() {
+            false => Status::Ready,
+            true if failures >= QUARANTINE => Status::Quarantined { failures },
+            true => Status::Restarting { failures },
+        }
+    }
+
+    pub(super) fn broken(&self, what: &'static str) -> Error {
+        broken(self.name(), what)
+    }
+
+    async fn call(&self, name: &'static str, call: Call, deadline: Instant) -> Result<Answer, Error> {
+        self.shared.call(name, call, deadline).await
+    }
+}
+
+impl Shared {
+    async fn call(&self, name: &'static str, call: Call, deadline: Instant) -> Result<Answer, Error> {
+        let transport = self.transport().await?;
+        let request = CallRequest {
+            deadline_us: unix_us(deadline),
+            call: Some(call),
+        };
+        self.call_on(&transport, name, request, deadline).await
+    }
+
+    async fn call_on(
+        &self,
+        transport: &Transport,
+        name: &'static str,
+        request: CallRequest,
+        deadline: Instant,
+    ) -> Result<Answer, Error> {
+        let started = Instant::now();
+        let result = self.ask(transport, request, deadline).await;
+        let connector = self.manifest.name.clone();
+        metrics::histogram!("tether_connector_call_seconds", "connector" => connector.clone(), "call" => name)
+            .record(started.elapsed().as_secs_f64());
+        let outcome = result.as_ref().map_or_else(Error::label, |_| "ok");
+        metrics::counter!("tether_connector_calls_total", "connector" => connector, "call" => name, "outcome" => outcome)
+            .increment(1);
+        result
+    }
+
+    async fn ask(
+        &self,
+        transport: &Transport,
+        request: CallRequest,
+        deadline: Instant,
+    ) -> Result<Answer, Error> {
+        let name = &self.manifest.name;
+        let mut answer = transport.call(&request.encode_to_vec());
+        let Ok(answer) = tokio::time::timeout_at(deadline + GRACE, answer.wait()).await else {
+            // A connector that does not even say that it has no answer is stuck; its threads are lost to it.
+            tracing::error!(
+                connector = name,
+                "no answer after the deadline, the connector is opened anew"
+            );
+            transport.poison();
+            return Err(Error::TimedOut(name.clone()));
+        };
+        match CallResponse::decode(answer?).map(|answer| answer.result) {
+            Ok(Some(Answer::Error(error))) => Err(error.into()),
+            Ok(Some(answer)) => Ok(answer),
+            Ok(None) => Err(broken(name, "the answer is empty")),
+            Err(_) => Err(broken(name, "the answer is not a message")),
+        }
+    }
+
+    /// The open instance; a new one where the last has failed and its pause is over.
+    async fn transport(&self) -> Result<Transport, Error> {
+        if let Some(transport) = self.healthy() {
+            return Ok(transport);
+        }
+        let _one_at_a_time = self.opening.lock().await;
+        if let Some(transport) = self.healthy() {
+            return Ok(transport);
+        }
+        self.pause()?;
+        let name = &self.manifest.name;
+        let opened = open(name, &self.library, &self.request).await;
+        let mut slot = self.slot.lock();
+        slot.not_before = None;
+        match opened {
+            Ok(transport) => {
+                tracing::warn!(connector = name, failures = slot.failures, "opened anew");
+                metrics::counter!("tether_connector_restarts_total", "connector" => name.clone())
+                    .increment(1);
+                slot.transport = transport;
+                slot.opened = Instant::now();
+                Ok(slot.transport.clone())
+            }
+            Err(error) => Err(Error::Unusable {
+                name: name.clone(),
+                reason: error.to_string(),
+            }),
+        }
+    }
+
+    fn healthy(&self) -> Option<Transport> {
+        let slot = self.slot.lock();
+        (!slot.transport.is_poisoned()).then(|| slot.transport.clone())
+    }
+
+    /// Fails while the pause lasts. The first call after a failure begins it.
+    fn pause(&self) -> Result<(), Error> {
+        let mut slot = self.slot.lock();
+        let now = Instant::now();
+        let not_before = match slot.not_before {
+            Some(not_before) => not_before,
+            None => {
+                slot.failures = if slot.opened.elapsed() > GOOD_LIFE {
+                    1
+                } else {
+                    slot.failures + 1
+                };
+                let not_before = now + pause(slot.failures);
+                slot.not_before = Some(not_before);
+                not_before
+            }
+        };
+        let left = not_before.saturating_duration_since(now);
+        if left.is_zero() {
+            return Ok(());
+        }
+        Err(Error::Poisoned {
+            name: self.manifest.name.clone(),
+            retry_after: left,
+        })
+    }
+
+    fn check_description(&self) -> Result<(), LoadError> {
+        let (found, expected) = (&self.description.connector, &self.manifest.name);
+        if found != expected {
+            return Err(LoadError::Name {
+                found: found.clone(),
+                expected: expected.clone(),
+            });
+        }
+        let companies = self
+            .description
+            .objects
+            .iter()
+            .filter(|object| object.role() == ObjectRole::Company);
+        match companies.count() {
+            1 => Ok(()),
+            several => {
+                let broken = broken(expected, "exactly one object must have the role COMPANY");
+                tracing::warn!(connector = expected, several, "{broken}");
+                Err(LoadError::Describe(Box::new(broken)))
+            }
+        }
+    }
+}
+
+/// The first failure costs nothing, the next ones ever more.
+fn pause(failures: u32) -> Duration {
+    match failures {
+        0 | 1 => Duration::ZERO,
+        QUARANTINE.. => LONGEST_PAUSE,
+        more => (FIRST_PAUSE * 2_u32.pow(2 * (more - 2))).min(LONGEST_PAUSE),
+    }
+}
+
+async fn open(name: &str, library: &Arc<Library>, request: &OpenRequest) -> Result<Transport, LoadError> {
+    let (name, library, request) = (name.to_owned(), Arc::clone(library), request.encode_to_vec());
+    let opened = tokio::task::spawn_blocking(move || InProcess::open(&name, &library, &request)).await;
+    let opened = opened.map_err(|error| LoadError::Unsupported(format!("opening it failed: {error}")))?;
+    Ok(Transport::InProcess(Arc::new(opened?)))
+}
+
+fn broken(name: &str, what: &'static str) -> Error {
+    Error::Protocol {
+        name: name.to_owned(),
+        what,
+    }
+}
+
+/// A moment of this process as unix time.
+fn unix_us(moment: Instant) -> i64 {
+    let at = SystemTime::now() + moment.saturating_duration_since(Instant::now());
+    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,322 @@
+//! Loading a library and calling it: the only unsafe code of the server.
+//!
+//! Everything that the C ABI asks of a host is kept here: tables are checked by their sizes, a library is never unloaded,
+//! numbers instead of pointers go out, and nothing unwinds into the library.
+
+#![expect(unsafe_code, reason = "this is the host's side of the C ABI")]
+
+use std::mem::ManuallyDrop;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use parking_lot::RwLock;
+use prost::Message;
+use tether_connector_abi as abi;
+use tether_connector_abi::{Buffer, ConnectorApi, Entry, HostApi, Slice};
+
+use super::call_table::CallTable;
+use super::private_copy::PrivateCopy;
+use super::{LoadError, proto};
+
+/// Every call and pull of the process.
+pub(super) static CALLS: LazyLock<CallTable> = LazyLock::new(CallTable::default);
+
+static INSTANCES: RwLock<Vec<(u64, Weak<Instance>)>> = RwLock::new(Vec::new());
+static NEXT_INSTANCE: AtomicU64 = AtomicU64::new(1);
+
+/// What the host knows of an open instance, for what libraries say unasked.
+#[derive(Debug)]
+pub(super) struct Instance {
+    /// The connector's name.
+    pub(super) name: String,
+    poisoned: AtomicBool,
+}
+
+impl Instance {
+    /// Takes note of an instance and gives it a number.
+    pub(super) fn register(name: &str) -> (u64, Arc<Self>) {
+        let number = NEXT_INSTANCE.fetch_add(1, Ordering::Relaxed);
+        let instance = Arc::new(Self {
+            name: name.to_owned(),
+            poisoned: AtomicBool::new(false),
+        });
+        let mut instances = INSTANCES.write();
+        instances.retain(|(_, instance)| instance.strong_count() > 0);
+        instances.push((number, Arc::downgrade(&instance)));
+        (number, instance)
+    }
+
+    fn find(number: u64) -> Option<Arc<Self>> {
+        let instances = INSTANCES.read();
+        instances
+            .iter()
+            .find(|(other, _)| *other == number)
+            .and_then(|(_, instance)| instance.upgrade())
+    }
+
+    /// It answers no more, or has not answered when it had to.
+    pub(super) fn poison(&self) {
+        self.poisoned.store(true, Ordering::Release);
+    }
+
+    /// Whether it must be opened anew.
+    pub(super) fn is_poisoned(&self) -> bool {
+        self.poisoned.load(Ordering::Acquire)
+    }
+}
+
+/// A loaded library. There is no way to unload it: its threads may run, and its functions be called, until the end.
+#[derive(Debug)]
+pub(super) struct Library {
+    slots: Slots,
+    _library: ManuallyDrop<libloading::Library>,
+}
+
+/// The functions of a checked table.
+#[derive(Clone, Copy, Debug)]
+struct Slots {
+    open: unsafe extern "C" fn(u64, Slice, *mut u64, *mut Buffer) -> i32,
+    call: unsafe extern "C" fn(u64, u64, Slice),
+    cancel: unsafe extern "C" fn(u64, u64),
+    stream_next: unsafe extern "C" fn(u64, u64, u64, Slice),
+    stream_close: unsafe extern "C" fn(u64, u64),
+    close: unsafe extern "C" fn(u64),
+}
+
+impl Library {
+    /// Loads a library, if its hash is this, and shakes hands. Blocks.
+    pub(super) fn load(path: &Path, sha256: &str) -> Result<Self, LoadError> {
+        let wrong = |reason: String| LoadError::Library {
+            path: path.to_owned(),
+            reason,
+        };
+        let copy = PrivateCopy::of(path, sha256)?;
+        // SAFETY: loading runs the library's initialisers; the operator has put it there, its hash is the manifest's, and
+        // connectors that are not trusted that far run in a child process.
+        let library = unsafe {
+            match copy.as_ref().map(|copy| open_library(copy.path())) {
+                Some(Ok(library)) => Ok(library),
+                // The temporary folder may forbid code; what is wrong with the library itself is said of its own path.
+                Some(Err(_)) | None => open_library(path),
+            }
+        };
+        let library = library.map_err(|error| wrong(error.to_string()))?;
+        let library = ManuallyDrop::new(library);
+        // SAFETY: a symbol of this name has this type: the major version is part of the name.
+        let entry = unsafe { library.get::<Entry>(abi::ENTRY_SYMBOL) };
+        let entry = entry.map(|symbol| *symbol).map_err(|_| {
+            let symbol = String::from_utf8_lossy(&abi::ENTRY_SYMBOL[..abi::ENTRY_SYMBOL.len() - 1]);
+            wrong(format!(
+                "it does not export {symbol}: not a connector, or one for another version of tether"
+            ))
+        })?;
+        let slots = handshake(entry).map_err(wrong)?;
+        Ok(Self {
+            slots,
+            _library: library,
+        })
+    }
+
+    /// Opens an instance and answers the library's number for it. Blocks.
+    pub(super) fn open(&self, host_instance: u64, request: &[u8]) -> Result<u64, proto::Error> {
+        let (mut number, mut error) = (0, Buffer::empty());
+        // SAFETY: the request and both places live until it returns.
+        let status =
+            unsafe { (self.slots.open)(host_instance, Slice::new(request), &mut number, &mut error) };
+        match (status, number) {
+            (abi::status::OK, 1..) => Ok(number),
+            (abi::status::OK, 0) => Err(proto::Error::bug("it opened without a number")),
+            _ => Err(read_error(&error)),
+        }
+    }
+
+    /// Starts a call.
+    pub(super) fn call(&self, instance: u64, call: u64, request: &[u8]) {
+        // SAFETY: the request lives until it returns; numbers may be anything.
+        unsafe { (self.slots.call)(instance, call, Slice::new(request)) }
+    }
+
+    /// Asks for an early answer.
+    pub(super) fn cancel(&self, instance: u64, call: u64) {
+        // SAFETY: numbers may be anything.
+        unsafe { (self.slots.cancel)(instance, call) }
+    }
+
+    /// Pulls a stream.
+    pub(super) fn stream_next(&self, instance: u64, call: u64, stream: u64, request: &[u8]) {
+        // SAFETY: the request lives until it returns; numbers may be anything.
+        unsafe { (self.slots.stream_next)(instance, call, stream, Slice::new(request)) }
+    }
+
+    /// Ends a stream.
+    pub(super) fn stream_close(&self, instance: u64, stream: u64) {
+        // SAFETY: numbers may be anything.
+        unsafe { (self.slots.stream_close)(instance, stream) }
+    }
+
+    /// Closes an instance. Blocks.
+    pub(super) fn close(&self, instance: u64) {
+        // SAFETY: numbers may be anything.
+        unsafe { (self.slots.close)(instance) }
+    }
+}
+
+/// # Safety
+///
+/// As [`libloading::Library::new`]: the library's initialisers run.
+unsafe fn open_library(path: &Path) -> Result<libloading::Library, libloading::Error> {
+    #[cfg(unix)]
+    {
+        use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
+        // Everything is resolved now, so that a missing symbol is an error here and not a crash later; nothing of the
+        // library is offered to others.
+        // SAFETY: the caller's.
+        unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }.map(Into::into)
+    }
+    #[cfg(not(unix))]
+    // SAFETY: the caller's.
+    unsafe {
+        libloading::Library::new(path)
+    }
+}
+
+fn handshake(entry: Entry) -> Result<Slots, String> {
+    let host = HostApi {
+        struct_size: size_of::<HostApi>() as u32,
+        minor: abi::MINOR,
+        max_log_level: max_log_level(),
+        reserved: 0,
+        complete: Some(complete),
+        log: Some(log),
+        now_us: Some(now_us),
+        notify: Some(notify),
+    };
+    let room = size_of::<ConnectorApi>() as u32;
+    let mut api = ConnectorApi {
+        struct_size: room,
+        ..ConnectorApi::default()
+    };
+    let mut error = Buffer::empty();
+    // SAFETY: the three live until it returns, and the function has the type that its name promises.
+    let status = unsafe { entry(&host, &mut api, &mut error) };
+    if status != abi::status::OK {
+        return Err(format!("it refused this host: {}", read_error(&error)));
+    }
+    check(&api, room)
+}
+
+fn check(api: &ConnectorApi, room: u32) -> Result<Slots, String> {
+    let size = api.struct_size;
+    if size < abi::CONNECTOR_API_SIZE_0 || size > room {
+        let least = abi::CONNECTOR_API_SIZE_0;
+        return Err(format!(
+            "its table has {size} bytes; this host reads {least} to {room}"
+        ));
+    }
+    let gap = |slot: &str| format!("its table has no {slot}");
+    Ok(Slots {
+        open: api.open.ok_or_else(|| gap("open"))?,
+        call: api.call.ok_or_else(|| gap("call"))?,
+        cancel: api.cancel.ok_or_else(|| gap("cancel"))?,
+        stream_next: api.stream_next.ok_or_else(|| gap("stream_next"))?,
+        stream_close: api.stream_close.ok_or_else(|| gap("stream_close"))?,
+        close: api.close.ok_or_else(|| gap("close"))?,
+    })
+}
+
+fn read_error(buffer: &Buffer) -> proto::Error {
+    match proto::Error::decode(buffer.as_ref()) {
+        Ok(error) if !buffer.as_ref().is_empty() => error,
+        _ => proto::Error::bug("it failed and did not say why"),
+    }
+}
+
+unsafe extern "C" fn complete(call: u64, answer: Buffer) {
+    // Aborting would be the other way to keep a panic out of the library.
+    let _ = catch_unwind(AssertUnwindSafe(|| {
+        CALLS.complete(call, Bytes::from_owner(answer))
+    }));
+}
+
+unsafe extern "C" fn now_us() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
+
+unsafe extern "C" fn notify(instance: u64, event: u32) {
+    let _ = catch_unwind(|| {
+        if event == abi::event::POISONED
+            && let Some(instance) = Instance::find(instance)
+        {
+            instance.poison();
+        }
+    });
+}
+
+unsafe extern "C" fn log(instance: u64, level: u32, target: Slice, message: Slice) {
+    let _ = catch_unwind(|| {
+        // SAFETY: both are lent until this function returns.
+        let (target, message) = unsafe { (target.bytes(), message.bytes()) };
+        let (target, message) = (String::from_utf8_lossy(target), String::from_utf8_lossy(message));
+        let instance = Instance::find(instance);
+        let connector = instance.as_ref().map_or("", |instance| instance.name.as_str());
+        macro_rules! line {
+            ($level:ident) => {
+                tracing::event!(target: "tether::connector", tracing::Level::$level, connector, from = %target, "{message}")
+            };
+        }
+        match level {
+            abi::level::ERROR => line!(ERROR),
+            abi::level::WARN => line!(WARN),
+            abi::level::INFO => line!(INFO),
+            abi::level::DEBUG => line!(DEBUG),
+            _ => line!(TRACE),
+        }
+    });
+}
+
+fn max_log_level() -> u32 {
+    use tracing::level_filters::LevelFilter;
+    match LevelFilter::current() {
+        LevelFilter::OFF => 0,
+        LevelFilter::ERROR => abi::level::ERROR,
+        LevelFilter::WARN => abi::level::WARN,
+        LevelFilter::INFO => abi::level::INFO,
+        LevelFilter::DEBUG => abi::level::DEBUG,
+        LevelFilter::TRACE => abi::level::TRACE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    unsafe extern "C" fn refuses(_: *const HostApi, _: *mut ConnectorApi, err: *mut Buffer) -> i32 {
+        let error = proto::Error::configuration("too old");
+        // SAFETY: `err` is a place for a buffer.
+        unsafe { err.write(Buffer::from(error.encode_to_vec())) };
+        abi::status::ERROR
+    }
+
+    unsafe extern "C" fn fills_nothing(_: *const HostApi, _: *mut ConnectorApi, _: *mut Buffer) -> i32 {
+        abi::status::OK
+    }
+
+    unsafe extern "C" fn fills_little(_: *const HostApi, out: *mut ConnectorApi, _: *mut Buffer) -> i32 {
+        // SAFETY: `out` is the host's table.
+        unsafe { (*out).struct_size = 16 };
+        abi::status::OK
+    }
+
+    #[test]
+    fn tables_that_do_not_fit_are_refused() {
+        assert!(handshake(refuses).unwrap_err().contains("too old"));
+        assert!(handshake(fills_nothing).unwrap_err().contains("no open"));
+        assert!(handshake(fills_little).unwrap_err().contains("16 bytes"));
+    }
+}

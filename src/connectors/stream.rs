@@ -1,0 +1,106 @@
+//! A stream of records, from the host's end.
+
+use prost::Message;
+
+use super::proto::{
+    self, Credentials, ProvideCredentialsRequest, StreamEvent, StreamNext, stream_event::Event,
+};
+use super::transport::{Answer, Transport};
+use super::{Connector, Error};
+
+/// An open stream. Dropping it closes it; a stream that has ended stays ended.
+///
+/// It belongs to the instance that opened it and goes on there, even when the connector has been opened anew since.
+#[derive(Debug)]
+pub struct RecordStream {
+    connector: Connector,
+    transport: Transport,
+    stream: u64,
+    /// The pull that a dropped `next` has left: its event must not be lost.
+    pull: Option<Answer>,
+    ended: bool,
+}
+
+impl RecordStream {
+    pub(super) fn new(connector: Connector, transport: Transport, stream: u64) -> Self {
+        Self {
+            connector,
+            transport,
+            stream,
+            pull: None,
+            ended: false,
+        }
+    }
+
+    /// The next event. `acknowledged` is the sequence number of the last checkpoint that is stored.
+    ///
+    /// `Event::End` is the last one of a stream that ended well, nothing follows it; a stream that failed ends with an
+    /// error. May be dropped, for a time-out or a look at something else, and asked again: nothing is lost.
+    pub async fn next(&mut self, acknowledged: u64) -> Result<Event, Error> {
+        if self.ended {
+            return Err(self.connector.broken("the stream has ended"));
+        }
+        let pull = self.pull.get_or_insert_with(|| {
+            let request = StreamNext { acknowledged }.encode_to_vec();
+            self.transport.stream_next(self.stream, &request)
+        });
+        let answer = pull.wait().await;
+        self.pull = None;
+        let event = answer.and_then(|answer| {
+            let event = StreamEvent::decode(answer).ok().and_then(|event| event.event);
+            event.ok_or_else(|| self.connector.broken("an event is not a message this host knows"))
+        });
+        match event {
+            Ok(Event::Error(error)) => {
+                self.ended = true;
+                Err(error.into())
+            }
+            Ok(event) => {
+                self.ended = matches!(event, Event::End(_));
+                Ok(event)
+            }
+            Err(error) => {
+                self.ended = true;
+                Err(error)
+            }
+        }
+    }
+
+    /// Answers [`Event::CredentialsNeeded`]: the new credentials and base URL, or why there are none, which ends the
+    /// stream.
+    pub async fn provide_credentials(
+        &mut self,
+        credentials: Result<(Credentials, String), proto::Error>,
+    ) -> Result<(), Error> {
+        let stream = self.stream;
+        let request = match credentials {
+            Ok((credentials, base_url)) => ProvideCredentialsRequest {
+                stream,
+                credentials: Some(credentials),
+                base_url,
+                error: None,
+            },
+            Err(error) => ProvideCredentialsRequest {
+                stream,
+                error: Some(error),
+                ..Default::default()
+            },
+        };
+        self.connector
+            .provide_credentials(&self.transport, request)
+            .await
+            .map(|_| ())
+    }
+
+    /// The connector it is of.
+    #[must_use]
+    pub fn connector(&self) -> &Connector {
+        &self.connector
+    }
+}
+
+impl Drop for RecordStream {
+    fn drop(&mut self) {
+        self.transport.stream_close(self.stream);
+    }
+}

@@ -1,0 +1,11 @@
+//! The server's integration tests: one binary, since linking costs more than running.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test may fail"
+)]
+
+mod boundary;
+mod support;

@@ -1,0 +1,4 @@
+//! What tests share.
+
+pub(crate) mod connectors;
+pub(crate) mod logs;
