@@ -14,17 +14,17 @@ use tether_connector_sdk::proto::stream_event::Event;
 use tether_connector_sdk::proto::*;
 use tether_connector_sdk::testing::Native;
 
-pub const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
-pub const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
-pub const REDIRECT: &str = "http://127.0.0.1:1/callback";
-pub const CLIENT_ID: &str = "3MVG9tether.demo";
-pub const CLIENT_SECRET: &str = "tether-demo-secret";
+pub(crate) const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+pub(crate) const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+pub(crate) const REDIRECT: &str = "http://127.0.0.1:1/callback";
+pub(crate) const CLIENT_ID: &str = "3MVG9tether.demo";
+pub(crate) const CLIENT_SECRET: &str = "tether-demo-secret";
 
 /// A simulator that ends with the test.
-pub struct Sim {
+pub(crate) struct Sim {
     child: Child,
-    pub base: String,
-    pub http: reqwest::Client,
+    pub(crate) base: String,
+    pub(crate) http: reqwest::Client,
 }
 
 impl Drop for Sim {
@@ -57,7 +57,7 @@ fn program() -> PathBuf {
 }
 
 impl Sim {
-    pub fn start(arguments: &[&str]) -> Self {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
         // reqwest asks for one even where only plain http is spoken.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut child = Command::new(program())
@@ -80,7 +80,7 @@ impl Sim {
         }
     }
 
-    pub async fn get(&self, path: &str) -> Json {
+    pub(crate) async fn get(&self, path: &str) -> Json {
         let response = self
             .http
             .get(format!("{}{path}", self.base))
@@ -95,7 +95,7 @@ impl Sim {
         response.json().await.unwrap()
     }
 
-    pub async fn post(&self, path: &str, body: Json) -> Json {
+    pub(crate) async fn post(&self, path: &str, body: Json) -> Json {
         let response = self
             .http
             .post(format!("{}{path}", self.base))
@@ -110,12 +110,12 @@ impl Sim {
     }
 
     /// Orders a fault for requests to come.
-    pub async fn fault(&self, fault: Json) {
+    pub(crate) async fn fault(&self, fault: Json) {
         self.post("/control/faults", fault).await;
     }
 
     /// Forgets the requests so far.
-    pub async fn forget(&self) {
+    pub(crate) async fn forget(&self) {
         self.http
             .delete(format!("{}/control/requests", self.base))
             .send()
@@ -124,7 +124,7 @@ impl Sim {
     }
 
     /// The requests since, of a kind where one is given.
-    pub async fn requests(&self, kind: &str) -> Vec<Json> {
+    pub(crate) async fn requests(&self, kind: &str) -> Vec<Json> {
         let journal = self
             .get(&format!("/control/requests?limit=100000&kind={kind}"))
             .await;
@@ -132,7 +132,7 @@ impl Sim {
     }
 
     /// What a complete read would find of an object, as `user` sees it; deleted rows too.
-    pub async fn truth(&self, object: &str, user: &str) -> Vec<Json> {
+    pub(crate) async fn truth(&self, object: &str, user: &str) -> Vec<Json> {
         let path = format!(
             "{}/control/truth?object={object}&user={user}&deleted=true&form=canonical",
             self.base
@@ -144,7 +144,7 @@ impl Sim {
     }
 
     /// What a browser does: the page, a user, Allow; answers the query of the callback.
-    pub async fn approve(&self, url: &str, username: &str, decision: &str) -> HashMap<String, String> {
+    pub(crate) async fn approve(&self, url: &str, username: &str, decision: &str) -> HashMap<String, String> {
         let url = reqwest::Url::parse(url).unwrap();
         let mut form: Vec<(String, String)> = url.query_pairs().into_owned().collect();
         form.push(("username".into(), username.into()));
@@ -170,11 +170,11 @@ impl Sim {
     }
 
     /// A connector that knows this simulator.
-    pub fn connector(&self) -> Native<Salesforce> {
+    pub(crate) fn connector(&self) -> Native<Salesforce> {
         self.connector_with(&[])
     }
 
-    pub fn connector_with(&self, settings: &[(&str, &str)]) -> Native<Salesforce> {
+    pub(crate) fn connector_with(&self, settings: &[(&str, &str)]) -> Native<Salesforce> {
         let host = self.base.strip_prefix("http://").unwrap().to_owned();
         let mut all: HashMap<String, String> = [
             ("client_id", CLIENT_ID),
@@ -216,7 +216,7 @@ macro_rules! ask {
 pub(crate) use ask;
 
 /// Takes the answer of a kind.
-pub trait Take {
+pub(crate) trait Take {
     fn take(answer: Answer) -> Self;
 }
 
@@ -244,13 +244,13 @@ take! {
 }
 
 /// Logs in by the browser.
-pub async fn log_in(sim: &Sim, connector: &Native<Salesforce>, username: &str) -> Connection {
+pub(crate) async fn log_in(sim: &Sim, connector: &Native<Salesforce>, username: &str) -> Connection {
     let callback = begin(sim, connector, username, "allow").await;
     let logged_in = exchange(connector, callback).await.unwrap();
     connection(logged_in)
 }
 
-pub fn connection(logged_in: LoggedIn) -> Connection {
+pub(crate) fn connection(logged_in: LoggedIn) -> Connection {
     Connection {
         auth_kind: AuthKind::AuthorizationCode.into(),
         credentials: logged_in.credentials,
@@ -260,7 +260,7 @@ pub fn connection(logged_in: LoggedIn) -> Connection {
     }
 }
 
-pub async fn begin(
+pub(crate) async fn begin(
     sim: &Sim,
     connector: &Native<Salesforce>,
     username: &str,
@@ -278,7 +278,7 @@ pub async fn begin(
     callback
 }
 
-pub async fn exchange(
+pub(crate) async fn exchange(
     connector: &Native<Salesforce>,
     callback: HashMap<String, String>,
 ) -> Result<LoggedIn, Error> {
@@ -291,7 +291,7 @@ pub async fn exchange(
     ask!(connector, ExchangeCode, request)
 }
 
-pub async fn refresh(
+pub(crate) async fn refresh(
     connector: &Native<Salesforce>,
     connection: &Connection,
 ) -> Result<RefreshResponse, Error> {
@@ -304,7 +304,10 @@ pub async fn refresh(
     )
 }
 
-pub async fn list_fields(connector: &Native<Salesforce>, connection: &Connection) -> ListFieldsResponse {
+pub(crate) async fn list_fields(
+    connector: &Native<Salesforce>,
+    connection: &Connection,
+) -> ListFieldsResponse {
     let request = ListFieldsRequest {
         connection: Some(connection.clone()),
         objects: Vec::new(),
@@ -314,7 +317,7 @@ pub async fn list_fields(connector: &Native<Salesforce>, connection: &Connection
 }
 
 /// A selection of fields by name, with the types that ListFields says.
-pub fn select(fields: &ListFieldsResponse, wanted: &[(&str, &[&str])]) -> Vec<ObjectSelection> {
+pub(crate) fn select(fields: &ListFieldsResponse, wanted: &[(&str, &[&str])]) -> Vec<ObjectSelection> {
     let of = |object: &str| fields.objects.iter().find(|o| o.object == object).unwrap();
     wanted
         .iter()
@@ -334,7 +337,7 @@ pub fn select(fields: &ListFieldsResponse, wanted: &[(&str, &[&str])]) -> Vec<Ob
 }
 
 /// Everything a user can see.
-pub fn select_all(fields: &ListFieldsResponse) -> Vec<ObjectSelection> {
+pub(crate) fn select_all(fields: &ListFieldsResponse) -> Vec<ObjectSelection> {
     let objects: Vec<(&str, &[&str])> = fields
         .objects
         .iter()
@@ -346,38 +349,38 @@ pub fn select_all(fields: &ListFieldsResponse) -> Vec<ObjectSelection> {
 
 /// What a host keeps of streams: it stores rows at each checkpoint, and what a complete listing lacks goes.
 #[derive(Default, Clone, PartialEq, Debug)]
-pub struct Store {
-    pub rows: BTreeMap<(String, String), Record>,
+pub(crate) struct Store {
+    pub(crate) rows: BTreeMap<(String, String), Record>,
 }
 
 /// What a stream did.
 #[derive(Default)]
-pub struct Outcome {
-    pub end: Option<Result<(), Error>>,
-    pub checkpoints: Vec<Vec<u8>>,
+pub(crate) struct Outcome {
+    pub(crate) end: Option<Result<(), Error>>,
+    pub(crate) checkpoints: Vec<Vec<u8>>,
     /// The store as it was at each checkpoint.
-    pub stores: Vec<Store>,
-    pub changes: Vec<FieldChange>,
-    pub statuses: Vec<ObjectStatus>,
-    pub progress: Vec<Progress>,
-    pub usage: ApiUsage,
-    pub credentials_asked: u32,
-    pub rows: u64,
+    pub(crate) stores: Vec<Store>,
+    pub(crate) changes: Vec<FieldChange>,
+    pub(crate) statuses: Vec<ObjectStatus>,
+    pub(crate) progress: Vec<Progress>,
+    pub(crate) usage: ApiUsage,
+    pub(crate) credentials_asked: u32,
+    pub(crate) rows: u64,
 }
 
 /// A stream, run as a host would: rows are stored at checkpoints, credentials are refreshed when asked for.
-pub struct Reading<'a> {
+pub(crate) struct Reading<'a> {
     connector: &'a Native<Salesforce>,
     stream: u64,
     acknowledged: u64,
     waiting: Vec<RecordBatch>,
-    pub connection: Connection,
-    pub store: Store,
-    pub outcome: Outcome,
+    pub(crate) connection: Connection,
+    pub(crate) store: Store,
+    pub(crate) outcome: Outcome,
 }
 
 impl<'a> Reading<'a> {
-    pub async fn start(
+    pub(crate) async fn start(
         connector: &'a Native<Salesforce>,
         connection: &Connection,
         selection: &[ObjectSelection],
@@ -388,7 +391,7 @@ impl<'a> Reading<'a> {
             connection: Some(connection.clone()),
             selection: selection.to_vec(),
             mode: ReadMode::Full.into(),
-            checkpoint: checkpoint.to_vec().into(),
+            checkpoint: checkpoint.to_vec(),
         };
         Self {
             connector,
@@ -402,7 +405,7 @@ impl<'a> Reading<'a> {
     }
 
     /// Runs to the next checkpoint; false where the stream ended before.
-    pub async fn checkpoint(&mut self) -> bool {
+    pub(crate) async fn checkpoint(&mut self) -> bool {
         loop {
             let event = self.connector.next(self.stream, self.acknowledged).await.unwrap();
             let outcome = &mut self.outcome;
@@ -440,13 +443,13 @@ impl<'a> Reading<'a> {
     }
 
     /// Runs to the end.
-    pub async fn finish(mut self) -> (Store, Outcome, Connection) {
+    pub(crate) async fn finish(mut self) -> (Store, Outcome, Connection) {
         while self.checkpoint().await {}
         (self.store, self.outcome, self.connection)
     }
 
     /// Stops, as if killed.
-    pub fn kill(self) -> Store {
+    pub(crate) fn kill(self) -> Store {
         self.connector.close_stream(self.stream);
         self.store
     }
@@ -469,7 +472,7 @@ impl<'a> Reading<'a> {
 }
 
 /// Reads everything from the beginning; it must end well.
-pub async fn read_all(
+pub(crate) async fn read_all(
     connector: &Native<Salesforce>,
     connection: &Connection,
     selection: &[ObjectSelection],
@@ -498,7 +501,7 @@ fn apply(store: &mut Store, batch: RecordBatch) {
 }
 
 /// How a value of the truth stands in a payload.
-pub fn canonical(kind: FieldType, truth: &Json) -> Option<Json> {
+pub(crate) fn canonical(kind: FieldType, truth: &Json) -> Option<Json> {
     let text = match truth {
         Json::Null => return None,
         Json::String(text) if text.is_empty() => return None,
@@ -553,7 +556,7 @@ fn comparable(kind: FieldType, mut value: Json) -> Json {
 }
 
 /// Holds the store against the truth: every row of every object, every selected field.
-pub async fn assert_true(sim: &Sim, user: &str, selection: &[ObjectSelection], store: &Store) {
+pub(crate) async fn assert_true(sim: &Sim, user: &str, selection: &[ObjectSelection], store: &Store) {
     for ObjectSelection { object, fields } in selection {
         let truth = sim.truth(object, user).await;
         assert_eq!(store.of(object).count(), truth.len(), "rows of {object}");
@@ -590,7 +593,7 @@ pub async fn assert_true(sim: &Sim, user: &str, selection: &[ObjectSelection], s
 }
 
 /// Holds the journal against the read set: the token endpoint, GETs, and composites of GETs.
-pub async fn assert_only_read(sim: &Sim) {
+pub(crate) async fn assert_only_read(sim: &Sim) {
     let journal = sim.get("/control/requests?limit=100000").await;
     assert_eq!(journal["writes"], 0);
     for request in journal["requests"].as_array().unwrap() {
@@ -615,11 +618,11 @@ pub async fn assert_only_read(sim: &Sim) {
 
 impl Store {
     /// The payload of a record.
-    pub fn payload(&self, object: &str, id: &str) -> Json {
+    pub(crate) fn payload(&self, object: &str, id: &str) -> Json {
         serde_json::from_slice(&self.rows[&(object.to_owned(), id.to_owned())].payload).unwrap()
     }
 
-    pub fn of(&self, object: &str) -> impl Iterator<Item = &Record> {
+    pub(crate) fn of(&self, object: &str) -> impl Iterator<Item = &Record> {
         self.rows
             .iter()
             .filter(move |((o, _), _)| o == object)
