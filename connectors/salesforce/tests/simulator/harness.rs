@@ -42,16 +42,17 @@ fn program() -> PathBuf {
             if let Some(named) = std::env::var_os("SALESFORCE_SIM") {
                 return named.into();
             }
-            // Always asked: cargo knows whether the one that is there is still the right one.
-            let status = Command::new(env!("CARGO"))
-                .args(["build", "--quiet", "-p", "salesforce-sim"])
-                .current_dir(env!("CARGO_MANIFEST_DIR"))
-                .status()
-                .unwrap();
-            assert!(status.success(), "the simulator does not build");
+            // Beside this test, in the profile of this test. Cargo knows whether the one that is there is the right one.
             let beside = std::env::current_exe().unwrap();
-            let debug = beside.ancestors().nth(2).unwrap();
-            debug.join(format!("salesforce-sim{}", std::env::consts::EXE_SUFFIX))
+            let folder = beside.ancestors().nth(2).unwrap();
+            let mut cargo = Command::new(env!("CARGO"));
+            cargo.args(["build", "--quiet", "-p", "salesforce-sim"]);
+            if folder.ends_with("release") {
+                cargo.arg("--release");
+            }
+            let built = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap();
+            assert!(built.success(), "the simulator does not build");
+            folder.join(format!("salesforce-sim{}", std::env::consts::EXE_SUFFIX))
         })
         .clone()
 }

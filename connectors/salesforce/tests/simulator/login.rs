@@ -164,3 +164,35 @@ async fn client_credentials_need_an_own_domain() {
         connection.credentials.unwrap().access_token
     );
 }
+
+#[tokio::test]
+async fn a_signed_assertion_logs_in() {
+    let keys = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/simulator/keys");
+    let sim = Sim::start(&["--jwt-public-key", &format!("{keys}/public.pem")]);
+    let connector = sim.connector();
+    let log_in = async |username: &str, key: &str| -> Result<LoggedIn, Error> {
+        let parameters = [("username", username), ("private_key", key)];
+        let request = LogInRequest {
+            auth_kind: AuthKind::JwtBearer.into(),
+            parameters: parameters.map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
+            ..LogInRequest::default()
+        };
+        ask!(connector, LogIn, request)
+    };
+    // Of no use anywhere but here.
+    let key = std::fs::read_to_string(format!("{keys}/private.pem")).unwrap();
+    let error = log_in("admin@acme.example", "no key").await.unwrap_err();
+    assert_eq!(error.what(), ErrorKind::InvalidInput);
+    assert!(!error.message.contains("no key"));
+    let mut connection = connection(log_in("admin@acme.example", &key).await.unwrap());
+    assert_eq!(
+        connection.identity.as_ref().unwrap().username,
+        "admin@acme.example"
+    );
+    connection.auth_kind = AuthKind::JwtBearer.into();
+    let renewed = refresh(&connector, &connection).await.unwrap();
+    assert_ne!(
+        renewed.credentials.unwrap().access_token,
+        connection.credentials.unwrap().access_token
+    );
+}
