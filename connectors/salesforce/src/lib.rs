@@ -11,6 +11,16 @@
 //! | `page`, `values`, `times`, `ids`, `records` | replies turned into canonical records |
 //! | `query`, `read` | everything, page by page, resumable at each |
 //! | `fetch` | one company, live, in one call |
+//!
+//! The operator sets:
+//!
+//! | setting | what it is |
+//! |---|---|
+//! | `client_id`, `client_secret` | the connected app, or external client app |
+//! | `api_version` | `v62.0` unless set |
+//! | `login_host_override` | an address that stands in for every login host: for simulators. The HTTP policy must allow it |
+//! | `back_off_ms` | the first wait after a transient failure; 1,000 unless set |
+//! | `query_budget` | most bytes of an encoded query; 14,000 unless set |
 
 mod auth;
 mod composite;

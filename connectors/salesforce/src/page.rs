@@ -181,6 +181,9 @@ impl<'de> Visitor<'de> for RowSeed<'_, '_> {
         let mut row = Row::default();
         let mut name_place = u8::MAX;
         let mut label: Option<(usize, Cow<'de, str>)> = None;
+        let is_label_of = |label: usize, reference: &Column| {
+            reference.key.strip_suffix("Id") == Some(self.columns[label].key.as_str())
+        };
         let start = self.buffer.len();
         self.cells.clear();
         let mut expected = 0;
@@ -209,12 +212,12 @@ impl<'de> Visitor<'de> for RowSeed<'_, '_> {
                 Role::Name(_) => {}
                 Role::Homepage if json != "null" => row.homepage = values::scalar(json).into_owned(),
                 Role::Homepage => {}
-                Role::Label => label = named(json).map(|name| (at + 1, name)),
+                Role::Label => label = named(json).map(|name| (at, name)),
             }
             if let Some(kind) = column.kind {
                 let from = self.buffer.len();
                 self.buffer.extend_from_slice(&column.prefix);
-                let set = match label.take_if(|(reference, _)| *reference == at) {
+                let set = match label.take_if(|(at, _)| is_label_of(*at, column)) {
                     Some((_, label)) => values::reference(&values::scalar(json), &label, self.buffer),
                     None => values::write(kind, json, self.buffer),
                 };
@@ -418,19 +421,20 @@ mod tests {
             &[
                 ("OwnerId", FieldType::Reference),
                 ("RecordTypeId", FieldType::Reference),
+                ("OwnerExpirationNotice", FieldType::Picklist),
             ],
         );
         let page = read(
             r#"{"totalSize":2,"done":true,"records":[
               {"Id":"001000000000001AAA","Owner":{"attributes":{"type":"User","url":"/x"},"Name":"Ann \"A\" Lee"},
-               "OwnerId":"005x00000012Q9PAAU","RecordType":null,"RecordTypeId":null},
+               "OwnerExpirationNotice":"15","OwnerId":"005x00000012Q9PAAU","RecordType":null,"RecordTypeId":null},
               {"Id":"001000000000002AAA","Owner":null,"OwnerId":"005x00000012Q9PAAU","RecordTypeId":"005x00000012Q9PAAU"}]}"#,
             &plan.parts[0],
         )
         .unwrap();
         assert_eq!(
             payload(&page, &page.rows[0]),
-            r#"{"OwnerId":{"id":"005x00000012Q9PAAU","label":"Ann \"A\" Lee"}}"#
+            r#"{"OwnerExpirationNotice":"15","OwnerId":{"id":"005x00000012Q9PAAU","label":"Ann \"A\" Lee"}}"#
         );
         let alone = r#"{"OwnerId":{"id":"005x00000012Q9PAAU"},"RecordTypeId":{"id":"005x00000012Q9PAAU"}}"#;
         assert_eq!(payload(&page, &page.rows[1]), alone);

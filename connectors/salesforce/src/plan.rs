@@ -23,7 +23,7 @@ pub(crate) enum Role {
     /// The name, by its place among the candidates.
     Name(u8),
     Homepage,
-    /// The name of the record that the next column refers to.
+    /// The name of the record that a later column refers to: that of `Owner` is for `OwnerId`.
     Label,
 }
 
@@ -265,7 +265,7 @@ impl Plan {
     }
 
     /// Columns in the order of their names: rows come in the order of the query, so payloads need no sorting, and a label
-    /// comes right before its reference.
+    /// comes before its reference.
     fn columns(&self, part: usize, share: &[Selected]) -> Vec<Column> {
         let own = self
             .own

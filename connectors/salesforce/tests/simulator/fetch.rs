@@ -29,9 +29,13 @@ async fn fetch(
 fn rich(store: &Store) -> String {
     let related = ["Contact", "Opportunity", "Contract", "Case"];
     let has = |account: &Record, object: &str| {
-        store.of(object).any(|r| !r.deleted && r.parents.iter().any(|p| p.external_id == account.external_id))
+        store
+            .of(object)
+            .any(|r| !r.deleted && r.parents.iter().any(|p| p.external_id == account.external_id))
     };
-    let found = store.of("Account").find(|account| !account.deleted && related.iter().all(|o| has(account, o)));
+    let found = store
+        .of("Account")
+        .find(|account| !account.deleted && related.iter().all(|o| has(account, o)));
     found.expect("an account with everything").external_id.clone()
 }
 
@@ -45,19 +49,30 @@ async fn a_company_is_one_call_and_reads_as_in_bulk() {
     let id = rich(&store);
     sim.forget().await;
     // People paste the short form.
-    let fetched = fetch(&connector, &connection, &selection, &[&id[..15]], 0).await.unwrap();
+    let fetched = fetch(&connector, &connection, &selection, &[&id[..15]], 0)
+        .await
+        .unwrap();
     assert_eq!(fetched.api_usage.unwrap().calls, 1);
     assert!(fetched.read_time_us > 0);
     let calls = sim.requests("composite").await;
     assert_eq!((calls.len(), calls[0]["inner"].as_array().unwrap().len()), (1, 5));
     assert_only_read(&sim).await;
     for result in &fetched.objects {
-        assert!(result.error.is_none() && !result.more && result.missing_fields.is_empty(), "{:?}", result.error);
+        assert!(
+            result.error.is_none() && !result.more && result.missing_fields.is_empty(),
+            "{:?}",
+            result.error
+        );
         let bulk: Vec<&Record> = store
             .of(&result.object)
             .filter(|r| r.external_id == id || !r.deleted && r.parents.iter().any(|p| p.external_id == id))
             .collect();
-        assert_eq!(result.records.iter().collect::<Vec<_>>(), bulk, "{}", result.object);
+        assert_eq!(
+            result.records.iter().collect::<Vec<_>>(),
+            bulk,
+            "{}",
+            result.object
+        );
         assert!(!bulk.is_empty());
     }
 }
@@ -70,15 +85,47 @@ async fn one_object_in_trouble_spares_the_others() {
     let selection = select_all(&list_fields(&connector, &connection).await);
     let (store, _) = read_all(&connector, &connection, &selection).await;
     let id = rich(&store);
-    sim.post("/control/fields/hide", json!({"object": "Contract"})).await;
-    sim.post("/control/fields/hide", json!({"object": "Contact", "field": "Email"})).await;
-    sim.post("/control/fields/hide", json!({"object": "Contact", "field": "Phone"})).await;
-    sim.post("/control/fields/hide", json!({"object": "Case", "field": "AccountId"})).await;
-    sim.post("/control/fields/hide", json!({"object": "Account", "field": "Website"})).await;
-    let fetched = fetch(&connector, &connection, &selection, &[&id], 0).await.unwrap();
-    assert_eq!(fetched.api_usage.unwrap().calls, 3, "all missing fields are found by one describe");
-    let of = |object: &str| fetched.objects.iter().find(|result| result.object == object).unwrap();
-    assert_eq!(of("Contract").error.as_ref().unwrap().what(), ErrorKind::ObjectGone);
+    sim.post("/control/fields/hide", json!({"object": "Contract"}))
+        .await;
+    sim.post(
+        "/control/fields/hide",
+        json!({"object": "Contact", "field": "Email"}),
+    )
+    .await;
+    sim.post(
+        "/control/fields/hide",
+        json!({"object": "Contact", "field": "Phone"}),
+    )
+    .await;
+    sim.post(
+        "/control/fields/hide",
+        json!({"object": "Case", "field": "AccountId"}),
+    )
+    .await;
+    sim.post(
+        "/control/fields/hide",
+        json!({"object": "Account", "field": "Website"}),
+    )
+    .await;
+    let fetched = fetch(&connector, &connection, &selection, &[&id], 0)
+        .await
+        .unwrap();
+    assert_eq!(
+        fetched.api_usage.unwrap().calls,
+        3,
+        "all missing fields are found by one describe"
+    );
+    let of = |object: &str| {
+        fetched
+            .objects
+            .iter()
+            .find(|result| result.object == object)
+            .unwrap()
+    };
+    assert_eq!(
+        of("Contract").error.as_ref().unwrap().what(),
+        ErrorKind::ObjectGone
+    );
     assert_eq!(of("Case").error.as_ref().unwrap().what(), ErrorKind::Forbidden);
     let contact = of("Contact");
     assert!(contact.error.is_none() && !contact.records.is_empty());
@@ -100,10 +147,20 @@ async fn companies_that_are_gone_say_so() {
         &[("Account", &["Name"]), ("Contact", &["LastName"])],
     );
     let (store, _) = read_all(&connector, &connection, &selection).await;
-    let live: Vec<&str> = store.of("Account").filter(|a| !a.deleted).map(|a| a.external_id.as_str()).collect();
-    let [deleted, winner, loser, purged, alive, ..] = live[..] else { panic!("too few accounts") };
+    let live: Vec<&str> = store
+        .of("Account")
+        .filter(|a| !a.deleted)
+        .map(|a| a.external_id.as_str())
+        .collect();
+    let [deleted, winner, loser, purged, alive, ..] = live[..] else {
+        panic!("too few accounts")
+    };
     sim.post("/control/records/delete", json!({"id": deleted})).await;
-    sim.post("/control/records/merge", json!({"winner": winner, "loser": loser})).await;
+    sim.post(
+        "/control/records/merge",
+        json!({"winner": winner, "loser": loser}),
+    )
+    .await;
     sim.post("/control/records/purge", json!({"id": purged})).await;
     sim.forget().await;
     let ids = [deleted, loser, purged, alive];
@@ -114,8 +171,18 @@ async fn companies_that_are_gone_say_so() {
         .iter()
         .map(|r| (r.external_id.as_str(), r.deleted, r.merged_into.as_str()))
         .collect();
-    assert_eq!(said, [(deleted, true, ""), (loser, true, winner), (purged, true, ""), (alive, false, "")]);
-    let error = fetch(&connector, &connection, &selection, &["001' OR Name != '"], 0).await.unwrap_err();
+    assert_eq!(
+        said,
+        [
+            (deleted, true, ""),
+            (loser, true, winner),
+            (purged, true, ""),
+            (alive, false, "")
+        ]
+    );
+    let error = fetch(&connector, &connection, &selection, &["001' OR Name != '"], 0)
+        .await
+        .unwrap_err();
     assert_eq!(error.what(), ErrorKind::InvalidInput);
 }
 
@@ -129,18 +196,35 @@ async fn many_related_records_are_cut_and_wide_selections_split() {
     let mut by_account = std::collections::HashMap::<&str, Vec<&str>>::new();
     for contact in contacts.iter().filter(|c| c["IsDeleted"] != true) {
         if let Some(account) = contact["AccountId"].as_str() {
-            by_account.entry(account).or_default().push(contact["Id"].as_str().unwrap());
+            by_account
+                .entry(account)
+                .or_default()
+                .push(contact["Id"].as_str().unwrap());
         }
     }
-    let (account, contacts) = by_account.iter().max_by_key(|(_, contacts)| contacts.len()).unwrap();
+    let (account, contacts) = by_account
+        .iter()
+        .max_by_key(|(_, contacts)| contacts.len())
+        .unwrap();
     assert!(contacts.len() > 2_000);
     for limit in [3, 5_000] {
-        let fetched = fetch(&connector, &connection, &selection, &[account], limit).await.unwrap();
-        let result = fetched.objects.iter().find(|result| result.object == "Contact").unwrap();
+        let fetched = fetch(&connector, &connection, &selection, &[account], limit)
+            .await
+            .unwrap();
+        let result = fetched
+            .objects
+            .iter()
+            .find(|result| result.object == "Contact")
+            .unwrap();
         assert!(result.more && result.error.is_none(), "{:?}", result.error);
         let ids: Vec<&str> = result.records.iter().map(|r| r.external_id.as_str()).collect();
         assert_eq!(ids, contacts[..(limit as usize).min(1_999)], "the first by id");
-        let fields = select(&list_fields(&connector, &connection).await, &[("Contact", &["*"])])[0].fields.len();
+        let fields = select(
+            &list_fields(&connector, &connection).await,
+            &[("Contact", &["*"])],
+        )[0]
+        .fields
+        .len();
         let set = result.records[0].payload.len();
         assert!(set > fields, "payloads are whole");
     }
@@ -151,8 +235,13 @@ async fn an_expired_session_is_for_the_host() {
     let sim = Sim::start(&["--accounts", "20"]);
     let connector = sim.connector();
     let connection = log_in(&sim, &connector, ADMIN).await;
-    let selection = select(&list_fields(&connector, &connection).await, &[("Account", &["Name"])]);
+    let selection = select(
+        &list_fields(&connector, &connection).await,
+        &[("Account", &["Name"])],
+    );
     sim.post("/control/sessions/expire", json!({})).await;
-    let error = fetch(&connector, &connection, &selection, &["001000000000001AAA"], 0).await.unwrap_err();
+    let error = fetch(&connector, &connection, &selection, &["001000000000001AAA"], 0)
+        .await
+        .unwrap_err();
     assert_eq!(error.what(), ErrorKind::CredentialsExpired);
 }

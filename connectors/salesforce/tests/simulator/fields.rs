@@ -14,9 +14,17 @@ async fn fields_of_five_objects_in_one_call() {
     assert_eq!(listed.api_usage.unwrap().calls, 1);
     let keys: Vec<&str> = listed.objects.iter().map(|o| o.object.as_str()).collect();
     assert_eq!(keys, ["Account", "Contact", "Opportunity", "Contract", "Case"]);
-    assert!(listed.objects.iter().all(|object| object.visible && object.fields.len() > 10));
+    assert!(
+        listed
+            .objects
+            .iter()
+            .all(|object| object.visible && object.fields.len() > 10)
+    );
     let field = |object: usize, key: &str| {
-        let found = listed.objects[object].fields.iter().find(|field| field.key == key);
+        let found = listed.objects[object]
+            .fields
+            .iter()
+            .find(|field| field.key == key);
         found.unwrap_or_else(|| panic!("{key} is missing"))
     };
     assert_eq!(field(0, "Name").r#type(), FieldType::Text);
@@ -25,7 +33,13 @@ async fn fields_of_five_objects_in_one_call() {
     assert!(!field(0, "Industry").picklist_values.is_empty());
     assert!(field(0, "Description").long_text);
     assert_eq!(field(4, "OwnerId").reference_to.len(), 2);
-    assert!(listed.objects.iter().flat_map(|o| &o.fields).all(|f| f.native_type != "base64"));
+    assert!(
+        listed
+            .objects
+            .iter()
+            .flat_map(|o| &o.fields)
+            .all(|f| f.native_type != "base64")
+    );
 }
 
 #[tokio::test]
@@ -34,9 +48,17 @@ async fn a_restricted_user_sees_less() {
     let connector = sim.connector();
     let connection = log_in(&sim, &connector, "restricted@acme.example").await;
     let listed = list_fields(&connector, &connection).await;
-    let contract = listed.objects.iter().find(|object| object.object == "Contract").unwrap();
+    let contract = listed
+        .objects
+        .iter()
+        .find(|object| object.object == "Contract")
+        .unwrap();
     assert!(!contract.visible && contract.fields.is_empty());
-    let account = listed.objects.iter().find(|object| object.object == "Account").unwrap();
+    let account = listed
+        .objects
+        .iter()
+        .find(|object| object.object == "Account")
+        .unwrap();
     assert!(account.fields.iter().all(|field| field.key != "AnnualRevenue"));
 
     let request = CountRecordsRequest {
@@ -54,11 +76,17 @@ async fn counts_are_exact_and_one_call() {
     let sim = Sim::start(&[]);
     let connector = sim.connector();
     let connection = log_in(&sim, &connector, "admin@acme.example").await;
-    let request = CountRecordsRequest { connection: Some(connection), objects: Vec::new() };
+    let request = CountRecordsRequest {
+        connection: Some(connection),
+        objects: Vec::new(),
+    };
     let counted: Result<CountRecordsResponse, Error> = ask!(connector, CountRecords, request);
     let counted = counted.unwrap();
     assert_eq!(counted.api_usage.unwrap().calls, 1);
-    assert!(counted.api_usage.unwrap().limit > 0, "the reply says what is left");
+    assert!(
+        counted.api_usage.unwrap().limit > 0,
+        "the reply says what is left"
+    );
     for count in &counted.counts {
         assert!(count.exact);
         let truth = sim.truth(&count.object, "admin@acme.example").await;
@@ -74,7 +102,10 @@ async fn an_expired_session_is_said() {
     let connector = sim.connector();
     let mut connection = log_in(&sim, &connector, "admin@acme.example").await;
     connection.credentials.as_mut().unwrap().access_token = "00D000000000001!gone".into();
-    let request = ListFieldsRequest { connection: Some(connection), objects: Vec::new() };
+    let request = ListFieldsRequest {
+        connection: Some(connection),
+        objects: Vec::new(),
+    };
     let listed: Result<ListFieldsResponse, Error> = ask!(connector, ListFields, request);
     let error = listed.unwrap_err();
     assert_eq!(error.what(), ErrorKind::CredentialsExpired);

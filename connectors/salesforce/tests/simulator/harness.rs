@@ -14,17 +14,17 @@ use tether_connector_sdk::proto::stream_event::Event;
 use tether_connector_sdk::proto::*;
 use tether_connector_sdk::testing::Native;
 
-pub const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
-pub const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
-pub const REDIRECT: &str = "http://127.0.0.1:1/callback";
-pub const CLIENT_ID: &str = "3MVG9tether.demo";
-pub const CLIENT_SECRET: &str = "tether-demo-secret";
+pub(crate) const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+pub(crate) const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+pub(crate) const REDIRECT: &str = "http://127.0.0.1:1/callback";
+pub(crate) const CLIENT_ID: &str = "3MVG9tether.demo";
+pub(crate) const CLIENT_SECRET: &str = "tether-demo-secret";
 
 /// A simulator that ends with the test.
-pub struct Sim {
+pub(crate) struct Sim {
     child: Child,
-    pub base: String,
-    pub http: reqwest::Client,
+    pub(crate) base: String,
+    pub(crate) http: reqwest::Client,
 }
 
 impl Drop for Sim {
@@ -34,27 +34,33 @@ impl Drop for Sim {
     }
 }
 
-/// The simulator's program: beside this test, or built now.
+/// The simulator's program: the one named by SALESFORCE_SIM, or that of this workspace, built now where it is not yet.
 fn program() -> PathBuf {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM
         .get_or_init(|| {
-            // Always asked: cargo knows whether the one that is there is still the right one.
-            let status = Command::new(env!("CARGO"))
-                .args(["build", "--quiet", "-p", "salesforce-sim"])
-                .current_dir(env!("CARGO_MANIFEST_DIR"))
-                .status()
-                .unwrap();
-            assert!(status.success(), "the simulator does not build");
+            if let Some(named) = std::env::var_os("SALESFORCE_SIM") {
+                return named.into();
+            }
+            // Beside this test, in the profile of this test. Cargo knows whether the one that is there is the right one.
             let beside = std::env::current_exe().unwrap();
-            let debug = beside.ancestors().nth(2).unwrap();
-            debug.join(format!("salesforce-sim{}", std::env::consts::EXE_SUFFIX))
+            let folder = beside.ancestors().nth(2).unwrap();
+            let mut cargo = Command::new(env!("CARGO"));
+            cargo.args(["build", "--quiet", "-p", "salesforce-sim"]);
+            if folder.ends_with("release") {
+                cargo.arg("--release");
+            }
+            let built = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap();
+            assert!(built.success(), "the simulator does not build");
+            folder.join(format!("salesforce-sim{}", std::env::consts::EXE_SUFFIX))
         })
         .clone()
 }
 
 impl Sim {
-    pub fn start(arguments: &[&str]) -> Self {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        // reqwest asks for one even where only plain http is spoken.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let mut child = Command::new(program())
             .args(["--port", "0", "--exit-with-parent"])
             .args(arguments)
@@ -63,25 +69,41 @@ impl Sim {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let base = loop {
-            let line = lines.next().expect("the simulator says where it listens").unwrap();
-            if let Some(at) = line.find("http://") {
-                break line[at..].split([' ', '"', ',']).next().unwrap().trim_end_matches('/').to_owned();
-            }
-        };
+        let said = lines.next().unwrap().unwrap();
+        let said: Json = serde_json::from_str(&said).unwrap();
+        let base = said["http"].as_str().unwrap().trim_end_matches('/').to_owned();
         // The rest is read to its end, so that the simulator never waits for us.
         std::thread::spawn(move || lines.for_each(drop));
-        Self { child, base, http: reqwest::Client::new() }
+        Self {
+            child,
+            base,
+            http: reqwest::Client::new(),
+        }
     }
 
-    pub async fn get(&self, path: &str) -> Json {
-        let response = self.http.get(format!("{}{path}", self.base)).send().await.unwrap();
-        assert!(response.status().is_success(), "{path}: {}", response.text().await.unwrap());
+    pub(crate) async fn get(&self, path: &str) -> Json {
+        let response = self
+            .http
+            .get(format!("{}{path}", self.base))
+            .send()
+            .await
+            .unwrap();
+        assert!(
+            response.status().is_success(),
+            "{path}: {}",
+            response.text().await.unwrap()
+        );
         response.json().await.unwrap()
     }
 
-    pub async fn post(&self, path: &str, body: Json) -> Json {
-        let response = self.http.post(format!("{}{path}", self.base)).json(&body).send().await.unwrap();
+    pub(crate) async fn post(&self, path: &str, body: Json) -> Json {
+        let response = self
+            .http
+            .post(format!("{}{path}", self.base))
+            .json(&body)
+            .send()
+            .await
+            .unwrap();
         let status = response.status();
         let text = response.text().await.unwrap();
         assert!(status.is_success(), "{path}: {text}");
@@ -89,47 +111,71 @@ impl Sim {
     }
 
     /// Orders a fault for requests to come.
-    pub async fn fault(&self, fault: Json) {
+    pub(crate) async fn fault(&self, fault: Json) {
         self.post("/control/faults", fault).await;
     }
 
     /// Forgets the requests so far.
-    pub async fn forget(&self) {
-        self.http.delete(format!("{}/control/requests", self.base)).send().await.unwrap();
+    pub(crate) async fn forget(&self) {
+        self.http
+            .delete(format!("{}/control/requests", self.base))
+            .send()
+            .await
+            .unwrap();
     }
 
     /// The requests since, of a kind where one is given.
-    pub async fn requests(&self, kind: &str) -> Vec<Json> {
-        let journal = self.get(&format!("/control/requests?limit=100000&kind={kind}")).await;
+    pub(crate) async fn requests(&self, kind: &str) -> Vec<Json> {
+        let journal = self
+            .get(&format!("/control/requests?limit=100000&kind={kind}"))
+            .await;
         journal["requests"].as_array().unwrap().clone()
     }
 
     /// What a complete read would find of an object, as `user` sees it; deleted rows too.
-    pub async fn truth(&self, object: &str, user: &str) -> Vec<Json> {
-        let path = format!("{}/control/truth?object={object}&user={user}&deleted=true&form=canonical", self.base);
+    pub(crate) async fn truth(&self, object: &str, user: &str) -> Vec<Json> {
+        let path = format!(
+            "{}/control/truth?object={object}&user={user}&deleted=true&form=canonical",
+            self.base
+        );
         let text = self.http.get(path).send().await.unwrap().text().await.unwrap();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
     }
 
     /// What a browser does: the page, a user, Allow; answers the query of the callback.
-    pub async fn approve(&self, url: &str, username: &str, decision: &str) -> HashMap<String, String> {
+    pub(crate) async fn approve(&self, url: &str, username: &str, decision: &str) -> HashMap<String, String> {
         let url = reqwest::Url::parse(url).unwrap();
         let mut form: Vec<(String, String)> = url.query_pairs().into_owned().collect();
         form.push(("username".into(), username.into()));
         form.push(("decision".into(), decision.into()));
-        let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+        let client = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .unwrap();
         let address = format!("{}{}", self.base, url.path());
         let response = client.post(address).form(&form).send().await.unwrap();
-        let location = response.headers().get("location").expect("a redirect").to_str().unwrap().to_owned();
-        reqwest::Url::parse(&location).unwrap().query_pairs().into_owned().collect()
+        let location = response
+            .headers()
+            .get("location")
+            .expect("a redirect")
+            .to_str()
+            .unwrap()
+            .to_owned();
+        reqwest::Url::parse(&location)
+            .unwrap()
+            .query_pairs()
+            .into_owned()
+            .collect()
     }
 
     /// A connector that knows this simulator.
-    pub fn connector(&self) -> Native<Salesforce> {
+    pub(crate) fn connector(&self) -> Native<Salesforce> {
         self.connector_with(&[])
     }
 
-    pub fn connector_with(&self, settings: &[(&str, &str)]) -> Native<Salesforce> {
+    pub(crate) fn connector_with(&self, settings: &[(&str, &str)]) -> Native<Salesforce> {
         let host = self.base.strip_prefix("http://").unwrap().to_owned();
         let mut all: HashMap<String, String> = [
             ("client_id", CLIENT_ID),
@@ -171,7 +217,7 @@ macro_rules! ask {
 pub(crate) use ask;
 
 /// Takes the answer of a kind.
-pub trait Take {
+pub(crate) trait Take {
     fn take(answer: Answer) -> Self;
 }
 
@@ -199,13 +245,13 @@ take! {
 }
 
 /// Logs in by the browser.
-pub async fn log_in(sim: &Sim, connector: &Native<Salesforce>, username: &str) -> Connection {
+pub(crate) async fn log_in(sim: &Sim, connector: &Native<Salesforce>, username: &str) -> Connection {
     let callback = begin(sim, connector, username, "allow").await;
     let logged_in = exchange(connector, callback).await.unwrap();
     connection(logged_in)
 }
 
-pub fn connection(logged_in: LoggedIn) -> Connection {
+pub(crate) fn connection(logged_in: LoggedIn) -> Connection {
     Connection {
         auth_kind: AuthKind::AuthorizationCode.into(),
         credentials: logged_in.credentials,
@@ -215,7 +261,12 @@ pub fn connection(logged_in: LoggedIn) -> Connection {
     }
 }
 
-pub async fn begin(sim: &Sim, connector: &Native<Salesforce>, username: &str, decision: &str) -> HashMap<String, String> {
+pub(crate) async fn begin(
+    sim: &Sim,
+    connector: &Native<Salesforce>,
+    username: &str,
+    decision: &str,
+) -> HashMap<String, String> {
     let request = BeginAuthorizationRequest {
         redirect_uri: REDIRECT.into(),
         state: "st&te".into(),
@@ -228,7 +279,10 @@ pub async fn begin(sim: &Sim, connector: &Native<Salesforce>, username: &str, de
     callback
 }
 
-pub async fn exchange(connector: &Native<Salesforce>, callback: HashMap<String, String>) -> Result<LoggedIn, Error> {
+pub(crate) async fn exchange(
+    connector: &Native<Salesforce>,
+    callback: HashMap<String, String>,
+) -> Result<LoggedIn, Error> {
     let request = ExchangeCodeRequest {
         redirect_uri: REDIRECT.into(),
         callback,
@@ -238,18 +292,33 @@ pub async fn exchange(connector: &Native<Salesforce>, callback: HashMap<String, 
     ask!(connector, ExchangeCode, request)
 }
 
-pub async fn refresh(connector: &Native<Salesforce>, connection: &Connection) -> Result<RefreshResponse, Error> {
-    ask!(connector, Refresh, RefreshRequest { connection: Some(connection.clone()) })
+pub(crate) async fn refresh(
+    connector: &Native<Salesforce>,
+    connection: &Connection,
+) -> Result<RefreshResponse, Error> {
+    ask!(
+        connector,
+        Refresh,
+        RefreshRequest {
+            connection: Some(connection.clone())
+        }
+    )
 }
 
-pub async fn list_fields(connector: &Native<Salesforce>, connection: &Connection) -> ListFieldsResponse {
-    let request = ListFieldsRequest { connection: Some(connection.clone()), objects: Vec::new() };
+pub(crate) async fn list_fields(
+    connector: &Native<Salesforce>,
+    connection: &Connection,
+) -> ListFieldsResponse {
+    let request = ListFieldsRequest {
+        connection: Some(connection.clone()),
+        objects: Vec::new(),
+    };
     let listed: Result<ListFieldsResponse, Error> = ask!(connector, ListFields, request);
     listed.unwrap()
 }
 
 /// A selection of fields by name, with the types that ListFields says.
-pub fn select(fields: &ListFieldsResponse, wanted: &[(&str, &[&str])]) -> Vec<ObjectSelection> {
+pub(crate) fn select(fields: &ListFieldsResponse, wanted: &[(&str, &[&str])]) -> Vec<ObjectSelection> {
     let of = |object: &str| fields.objects.iter().find(|o| o.object == object).unwrap();
     wanted
         .iter()
@@ -259,14 +328,17 @@ pub fn select(fields: &ListFieldsResponse, wanted: &[(&str, &[&str])]) -> Vec<Ob
                 .fields
                 .iter()
                 .filter(|field| keys.contains(&"*") || keys.contains(&field.key.as_str()))
-                .map(|field| SelectedField { key: field.key.clone(), r#type: field.r#type })
+                .map(|field| SelectedField {
+                    key: field.key.clone(),
+                    r#type: field.r#type,
+                })
                 .collect(),
         })
         .collect()
 }
 
 /// Everything a user can see.
-pub fn select_all(fields: &ListFieldsResponse) -> Vec<ObjectSelection> {
+pub(crate) fn select_all(fields: &ListFieldsResponse) -> Vec<ObjectSelection> {
     let objects: Vec<(&str, &[&str])> = fields
         .objects
         .iter()
@@ -278,38 +350,38 @@ pub fn select_all(fields: &ListFieldsResponse) -> Vec<ObjectSelection> {
 
 /// What a host keeps of streams: it stores rows at each checkpoint, and what a complete listing lacks goes.
 #[derive(Default, Clone, PartialEq, Debug)]
-pub struct Store {
-    pub rows: BTreeMap<(String, String), Record>,
+pub(crate) struct Store {
+    pub(crate) rows: BTreeMap<(String, String), Record>,
 }
 
 /// What a stream did.
 #[derive(Default)]
-pub struct Outcome {
-    pub end: Option<Result<(), Error>>,
-    pub checkpoints: Vec<Vec<u8>>,
+pub(crate) struct Outcome {
+    pub(crate) end: Option<Result<(), Error>>,
+    pub(crate) checkpoints: Vec<Vec<u8>>,
     /// The store as it was at each checkpoint.
-    pub stores: Vec<Store>,
-    pub changes: Vec<FieldChange>,
-    pub statuses: Vec<ObjectStatus>,
-    pub progress: Vec<Progress>,
-    pub usage: ApiUsage,
-    pub credentials_asked: u32,
-    pub rows: u64,
+    pub(crate) stores: Vec<Store>,
+    pub(crate) changes: Vec<FieldChange>,
+    pub(crate) statuses: Vec<ObjectStatus>,
+    pub(crate) progress: Vec<Progress>,
+    pub(crate) usage: ApiUsage,
+    pub(crate) credentials_asked: u32,
+    pub(crate) rows: u64,
 }
 
 /// A stream, run as a host would: rows are stored at checkpoints, credentials are refreshed when asked for.
-pub struct Reading<'a> {
+pub(crate) struct Reading<'a> {
     connector: &'a Native<Salesforce>,
     stream: u64,
     acknowledged: u64,
     waiting: Vec<RecordBatch>,
-    pub connection: Connection,
-    pub store: Store,
-    pub outcome: Outcome,
+    pub(crate) connection: Connection,
+    pub(crate) store: Store,
+    pub(crate) outcome: Outcome,
 }
 
 impl<'a> Reading<'a> {
-    pub async fn start(
+    pub(crate) async fn start(
         connector: &'a Native<Salesforce>,
         connection: &Connection,
         selection: &[ObjectSelection],
@@ -320,7 +392,7 @@ impl<'a> Reading<'a> {
             connection: Some(connection.clone()),
             selection: selection.to_vec(),
             mode: ReadMode::Full.into(),
-            checkpoint: checkpoint.to_vec().into(),
+            checkpoint: checkpoint.to_vec(),
         };
         Self {
             connector,
@@ -334,7 +406,7 @@ impl<'a> Reading<'a> {
     }
 
     /// Runs to the next checkpoint; false where the stream ended before.
-    pub async fn checkpoint(&mut self) -> bool {
+    pub(crate) async fn checkpoint(&mut self) -> bool {
         loop {
             let event = self.connector.next(self.stream, self.acknowledged).await.unwrap();
             let outcome = &mut self.outcome;
@@ -362,20 +434,23 @@ impl<'a> Reading<'a> {
                 Event::Error(error) => outcome.end = Some(Err(error)),
             }
             if let Some(end) = &self.outcome.end {
-                assert!(self.waiting.is_empty() || end.is_err(), "rows without a checkpoint");
+                assert!(
+                    self.waiting.is_empty() || end.is_err(),
+                    "rows without a checkpoint"
+                );
                 return false;
             }
         }
     }
 
     /// Runs to the end.
-    pub async fn finish(mut self) -> (Store, Outcome, Connection) {
+    pub(crate) async fn finish(mut self) -> (Store, Outcome, Connection) {
         while self.checkpoint().await {}
         (self.store, self.outcome, self.connection)
     }
 
     /// Stops, as if killed.
-    pub fn kill(self) -> Store {
+    pub(crate) fn kill(self) -> Store {
         self.connector.close_stream(self.stream);
         self.store
     }
@@ -390,12 +465,15 @@ impl<'a> Reading<'a> {
             base_url: self.connection.base_url.clone(),
             error: None,
         };
-        self.connector.call(Call::ProvideCredentials(request), 0).await.unwrap();
+        self.connector
+            .call(Call::ProvideCredentials(request), 0)
+            .await
+            .unwrap();
     }
 }
 
 /// Reads everything from the beginning; it must end well.
-pub async fn read_all(
+pub(crate) async fn read_all(
     connector: &Native<Salesforce>,
     connection: &Connection,
     selection: &[ObjectSelection],
@@ -408,7 +486,8 @@ pub async fn read_all(
 
 fn apply(store: &mut Store, batch: RecordBatch) {
     if let Some(covers) = &batch.covers {
-        let listed: std::collections::HashSet<&str> = batch.records.iter().map(|r| r.external_id.as_str()).collect();
+        let listed: std::collections::HashSet<&str> =
+            batch.records.iter().map(|r| r.external_id.as_str()).collect();
         store.rows.retain(|(object, id), _| {
             *object != batch.object
                 || id.as_str() <= covers.after.as_str()
@@ -423,7 +502,7 @@ fn apply(store: &mut Store, batch: RecordBatch) {
 }
 
 /// How a value of the truth stands in a payload.
-pub fn canonical(kind: FieldType, truth: &Json) -> Option<Json> {
+pub(crate) fn canonical(kind: FieldType, truth: &Json) -> Option<Json> {
     let text = match truth {
         Json::Null => return None,
         Json::String(text) if text.is_empty() => return None,
@@ -450,8 +529,9 @@ pub fn canonical(kind: FieldType, truth: &Json) -> Option<Json> {
                 ("street", "street"),
             ];
             let set = names.iter().filter(|(theirs, _)| truth[theirs].is_string());
-            let parts: serde_json::Map<_, _> =
-                set.map(|(theirs, ours)| ((*ours).to_owned(), truth[theirs].clone())).collect();
+            let parts: serde_json::Map<_, _> = set
+                .map(|(theirs, ours)| ((*ours).to_owned(), truth[theirs].clone()))
+                .collect();
             return (!parts.is_empty()).then_some(Json::Object(parts));
         }
         FieldType::Location => {
@@ -469,13 +549,15 @@ fn comparable(kind: FieldType, mut value: Json) -> Json {
             value.as_object_mut().unwrap().remove("label");
             value
         }
-        FieldType::Timestamp => tether_connector_sdk::payload::timestamp_us(value.as_str().unwrap()).unwrap().into(),
+        FieldType::Timestamp => tether_connector_sdk::payload::timestamp_us(value.as_str().unwrap())
+            .unwrap()
+            .into(),
         _ => value,
     }
 }
 
 /// Holds the store against the truth: every row of every object, every selected field.
-pub async fn assert_true(sim: &Sim, user: &str, selection: &[ObjectSelection], store: &Store) {
+pub(crate) async fn assert_true(sim: &Sim, user: &str, selection: &[ObjectSelection], store: &Store) {
     for ObjectSelection { object, fields } in selection {
         let truth = sim.truth(object, user).await;
         assert_eq!(store.of(object).count(), truth.len(), "rows of {object}");
@@ -488,25 +570,38 @@ pub async fn assert_true(sim: &Sim, user: &str, selection: &[ObjectSelection], s
             let parents: Vec<&str> = record.parents.iter().map(|p| p.external_id.as_str()).collect();
             let parent = row.get("AccountId").and_then(Json::as_str);
             assert_eq!(parents, parent.as_slice(), "{object} {id}");
-            let modified = tether_connector_sdk::payload::timestamp_us(row["SystemModstamp"].as_str().unwrap());
+            let modified =
+                tether_connector_sdk::payload::timestamp_us(row["SystemModstamp"].as_str().unwrap());
             assert_eq!(Some(record.modified_us), modified);
             let mut payload = store.payload(object, id);
             for field in fields {
                 let ours = payload.as_object_mut().unwrap().remove(&field.key);
                 let ours = ours.map(|value| comparable(field.r#type(), value));
-                assert_eq!(ours, canonical(field.r#type(), &row[&field.key]), "{object} {id} {}", field.key);
+                assert_eq!(
+                    ours,
+                    canonical(field.r#type(), &row[&field.key]),
+                    "{object} {id} {}",
+                    field.key
+                );
             }
-            assert_eq!(payload, serde_json::json!({}), "{object} {id}: more than was selected");
+            assert_eq!(
+                payload,
+                serde_json::json!({}),
+                "{object} {id}: more than was selected"
+            );
         }
     }
 }
 
 /// Holds the journal against the read set: the token endpoint, GETs, and composites of GETs.
-pub async fn assert_only_read(sim: &Sim) {
+pub(crate) async fn assert_only_read(sim: &Sim) {
     let journal = sim.get("/control/requests?limit=100000").await;
     assert_eq!(journal["writes"], 0);
     for request in journal["requests"].as_array().unwrap() {
-        let (method, path) = (request["method"].as_str().unwrap(), request["path"].as_str().unwrap());
+        let (method, path) = (
+            request["method"].as_str().unwrap(),
+            request["path"].as_str().unwrap(),
+        );
         let fine = match path {
             "/services/oauth2/token" | "/services/oauth2/revoke" => method == "POST",
             // The browser.
@@ -524,11 +619,14 @@ pub async fn assert_only_read(sim: &Sim) {
 
 impl Store {
     /// The payload of a record.
-    pub fn payload(&self, object: &str, id: &str) -> Json {
+    pub(crate) fn payload(&self, object: &str, id: &str) -> Json {
         serde_json::from_slice(&self.rows[&(object.to_owned(), id.to_owned())].payload).unwrap()
     }
 
-    pub fn of(&self, object: &str) -> impl Iterator<Item = &Record> {
-        self.rows.iter().filter(move |((o, _), _)| o == object).map(|(_, record)| record)
+    pub(crate) fn of(&self, object: &str) -> impl Iterator<Item = &Record> {
+        self.rows
+            .iter()
+            .filter(move |((o, _), _)| o == object)
+            .map(|(_, record)| record)
     }
 }

@@ -26,7 +26,11 @@ async fn the_browser_logs_in() {
     assert!(!identity.user_display_name.is_empty());
 
     let error = exchange(&connector, callback).await.unwrap_err();
-    assert_eq!(error.what(), ErrorKind::InvalidInput, "a code is good once: {error}");
+    assert_eq!(
+        error.what(),
+        ErrorKind::InvalidInput,
+        "a code is good once: {error}"
+    );
 }
 
 #[tokio::test]
@@ -35,9 +39,15 @@ async fn a_login_that_fails_says_why() {
     let connector = sim.connector();
     let callback = begin(&sim, &connector, "admin@acme.example", "deny").await;
     let error = exchange(&connector, callback).await.unwrap_err();
-    assert_eq!((error.what(), error.code.as_str()), (ErrorKind::InvalidInput, "access_denied"));
+    assert_eq!(
+        (error.what(), error.code.as_str()),
+        (ErrorKind::InvalidInput, "access_denied")
+    );
 
-    let callback = [("error", "invalid_client"), ("error_description", "app must be installed into org")];
+    let callback = [
+        ("error", "invalid_client"),
+        ("error_description", "app must be installed into org"),
+    ];
     let callback = callback.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
     let error = exchange(&connector, callback).await.unwrap_err();
     assert_eq!(error.what(), ErrorKind::AdminAction);
@@ -66,7 +76,11 @@ async fn refreshing_rotates() {
 
     connection.credentials = Some(first);
     let error = refresh(&connector, &connection).await.unwrap_err();
-    assert_eq!(error.what(), ErrorKind::CredentialsRevoked, "a spent token: {error}");
+    assert_eq!(
+        error.what(),
+        ErrorKind::CredentialsRevoked,
+        "a spent token: {error}"
+    );
     assert!(error.message.contains("five times"), "{error}");
 }
 
@@ -97,7 +111,8 @@ async fn trouble_at_the_token_endpoint_revokes_nobody() {
     }
     refresh(&connector, &connection).await.unwrap();
     // The answer is lost on its way: the second try finds out.
-    sim.fault(json!({"path": "/services/oauth2/token", "kind": "lost"})).await;
+    sim.fault(json!({"path": "/services/oauth2/token", "kind": "lost"}))
+        .await;
     refresh(&connector, &connection).await.unwrap();
 }
 
@@ -107,7 +122,9 @@ async fn access_is_given_back() {
     let connector = sim.connector();
     let connection = log_in(&sim, &connector, "admin@acme.example").await;
     for already_gone in [false, true] {
-        let request = RevokeRequest { connection: Some(connection.clone()) };
+        let request = RevokeRequest {
+            connection: Some(connection.clone()),
+        };
         let revoked: Result<RevokeResponse, Error> = ask!(connector, Revoke, request);
         assert_eq!(revoked.unwrap().already_gone, already_gone);
     }
@@ -120,7 +137,10 @@ async fn client_credentials_need_an_own_domain() {
     let sim = Sim::start(&[]);
     let connector = sim.connector();
     let request = |settings: &[(&str, &str)]| LogInRequest {
-        settings: settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+        settings: settings
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect(),
         auth_kind: AuthKind::ClientCredentials.into(),
         parameters: Default::default(),
     };
@@ -134,7 +154,45 @@ async fn client_credentials_need_an_own_domain() {
     let mut connection = connection(logged_in.unwrap());
     connection.auth_kind = AuthKind::ClientCredentials.into();
     connection.settings = request(&settings).settings;
-    assert_eq!(connection.identity.as_ref().unwrap().username, "admin@acme.example");
+    assert_eq!(
+        connection.identity.as_ref().unwrap().username,
+        "admin@acme.example"
+    );
     let renewed = refresh(&connector, &connection).await.unwrap();
-    assert_ne!(renewed.credentials.unwrap().access_token, connection.credentials.unwrap().access_token);
+    assert_ne!(
+        renewed.credentials.unwrap().access_token,
+        connection.credentials.unwrap().access_token
+    );
+}
+
+#[tokio::test]
+async fn a_signed_assertion_logs_in() {
+    let keys = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/simulator/keys");
+    let sim = Sim::start(&["--jwt-public-key", &format!("{keys}/public.pem")]);
+    let connector = sim.connector();
+    let log_in = async |username: &str, key: &str| -> Result<LoggedIn, Error> {
+        let parameters = [("username", username), ("private_key", key)];
+        let request = LogInRequest {
+            auth_kind: AuthKind::JwtBearer.into(),
+            parameters: parameters.map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
+            ..LogInRequest::default()
+        };
+        ask!(connector, LogIn, request)
+    };
+    // Of no use anywhere but here.
+    let key = std::fs::read_to_string(format!("{keys}/private.pem")).unwrap();
+    let error = log_in("admin@acme.example", "no key").await.unwrap_err();
+    assert_eq!(error.what(), ErrorKind::InvalidInput);
+    assert!(!error.message.contains("no key"));
+    let mut connection = connection(log_in("admin@acme.example", &key).await.unwrap());
+    assert_eq!(
+        connection.identity.as_ref().unwrap().username,
+        "admin@acme.example"
+    );
+    connection.auth_kind = AuthKind::JwtBearer.into();
+    let renewed = refresh(&connector, &connection).await.unwrap();
+    assert_ne!(
+        renewed.credentials.unwrap().access_token,
+        connection.credentials.unwrap().access_token
+    );
 }

@@ -1,5 +1,11 @@
 //! The connector against the simulator, over HTTP, through the SDK: what a host would see.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on fails"
+)]
+
 mod fetch;
 mod fields;
 mod harness;
