@@ -37,7 +37,7 @@ pub struct Options {
     pub public_url: String,
     /// Where the platform's callbacks are: a browser login may return to these addresses and to tether's own page. With
     /// `--dev` any loopback address will do as well.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "list")]
     pub redirect_uris: Vec<String>,
     /// Where connectors are.
     pub connectors: Connectors,
@@ -130,10 +130,10 @@ pub struct ConnectorOptions {
     #[serde(default)]
     pub settings: BTreeMap<String, SecretString>,
     /// Hosts it may call besides those of its manifest.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "list")]
     pub allowed_hosts: Vec<String>,
     /// Loopback `host:port` it may call over plain http: simulators.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "list")]
     pub plain_http_hosts: Vec<String>,
     /// PEM file of trust anchors it accepts besides the public ones.
     #[serde(default)]
@@ -267,6 +267,20 @@ impl Options {
             .clone()
             .unwrap_or_else(|| format!("sqlite:{}", self.data_dir.join("tether.db").display()).into())
     }
+}
+
+/// A list: in a file as such, in the environment and in flags separated by commas.
+fn list<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Either {
+        One(String),
+        Many(Vec<String>),
+    }
+    Ok(match Either::deserialize(from)? {
+        Either::Many(list) => list,
+        Either::One(text) => text.split(',').map(|one| one.trim().to_owned()).filter(|one| !one.is_empty()).collect(),
+    })
 }
 
 /// Reads a file that a setting names.

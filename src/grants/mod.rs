@@ -369,7 +369,7 @@ pub fn retry_after(error: &connectors::Error) -> Option<Duration> {
 #[must_use]
 pub fn is_unavailable(error: &connectors::Error) -> bool {
     use connectors::Error as E;
-    matches!(error, E::Unknown(_) | E::Unusable { .. } | E::Poisoned { .. } | E::Lost(_))
+    matches!(error, E::Unknown { .. } | E::Unusable { .. } | E::Poisoned { .. } | E::Lost(_))
 }
 
 fn is_dead(kind: ErrorKind) -> bool {
