@@ -53,6 +53,14 @@ fn connectors(release: bool, wanted: &[String]) -> Result<()> {
         .current_dir(root)
         .args(["build", "--quiet", "--lib"])
         .env("CARGO_TARGET_DIR", &target);
+    // `cargo run` says here what it runs. Build scripts that watch these (ring's does) would run again, and everything
+    // above them, whenever a build by this xtask follows one by hand.
+    for (variable, _) in env::vars_os() {
+        let name = variable.to_string_lossy();
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            build.env_remove(&variable);
+        }
+    }
     for name in &names {
         build.args(["--package", &format!("tether-connector-{name}")]);
     }
