@@ -13,7 +13,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use url::form_urlencoded;
 
 use crate::app::App;
@@ -200,7 +200,12 @@ async fn spoil(fault: &Fault, response: Response) -> Response {
         Kind::Cut => {
             let keep = fault.after_bytes.unwrap_or(body.len() / 2).min(body.len());
             let part = body.slice(..keep);
-            Response::from_parts(parts, Body::from_stream(stream::iter([Ok(part), broken()])))
+            // The pause lets what came before the cut leave; hyper would throw it away with the error.
+            let end = stream::once(async move {
+                tokio::task::yield_now().await;
+                broken()
+            });
+            Response::from_parts(parts, Body::from_stream(stream::iter([Ok(part)]).chain(end)))
         }
         Kind::Lost => {
             // An error before the first byte of the body: the status line may or may not have left.

@@ -5,6 +5,7 @@
 pub(crate) mod change;
 pub(crate) mod formula;
 pub(crate) mod make;
+mod named;
 pub(crate) mod table;
 mod words;
 

@@ -5,6 +5,7 @@ pub(crate) mod ast;
 pub(crate) mod eval;
 pub(crate) mod filter;
 mod lexer;
+mod literal;
 pub(crate) mod parser;
 pub(crate) mod plan;
 pub(crate) mod render;
