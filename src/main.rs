@@ -8,10 +8,7 @@ async fn main() -> ExitCode {
     match tether::cli::run(tether::cli::Cli::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            #[expect(clippy::print_stderr, reason = "logs may not be set up yet")]
-            {
-                eprintln!("tether: {error}");
-            }
+            eprintln!("tether: {error}");
             ExitCode::FAILURE
         }
     }

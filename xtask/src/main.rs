@@ -1,3 +1,5 @@
+//! `cargo xtask demo [ARGUMENT]…`: builds everything and runs `tether demo`.
+//!
 //! `cargo xtask connectors [--release] [--connector NAME]…`: builds the connector libraries of this repository and lays
 //! them out as the server expects them: `<target>/connectors/<name>/{connector.toml,lib…}`.
 //!
@@ -5,6 +7,7 @@
 //! takes as long as cargo takes to see that.
 
 use std::error::Error;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::{env, fs};
@@ -13,7 +16,7 @@ use sha2::{Digest, Sha256};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-const USAGE: &str = "cargo xtask connectors [--release] [--connector NAME]…";
+const USAGE: &str = "cargo xtask connectors [--release] [--connector NAME]… | demo [ARGUMENT]…";
 
 fn main() -> ExitCode {
     match run(env::args().skip(1)) {
@@ -26,8 +29,10 @@ fn main() -> ExitCode {
 }
 
 fn run(mut arguments: impl Iterator<Item = String>) -> Result<()> {
-    if arguments.next().as_deref() != Some("connectors") {
-        return Err(format!("usage: {USAGE}").into());
+    match arguments.next().as_deref() {
+        Some("connectors") => {}
+        Some("demo") => return demo(arguments.collect()),
+        _ => return Err(format!("usage: {USAGE}").into()),
     }
     let mut release = false;
     let mut wanted = Vec::new();
@@ -41,18 +46,37 @@ fn run(mut arguments: impl Iterator<Item = String>) -> Result<()> {
     connectors(release, &wanted)
 }
 
-fn connectors(release: bool, wanted: &[String]) -> Result<()> {
+/// Builds everything, then runs the demo in this one's place.
+fn demo(arguments: Vec<String>) -> Result<()> {
+    let (root, target) = folders()?;
+    eprintln!("building tether, its connectors and the simulator (some minutes the first time) …");
+    let mut build = cargo(&root, &target);
+    build.args(["build", "--package", "tether", "--bin", "tether", "--package", "salesforce-sim", "--bin", "salesforce-sim"]);
+    build.args(["--package", "tether-connector-salesforce", "--package", "tether-connector-dummy"]);
+    if !build.status()?.success() {
+        return Err("tether does not build".into());
+    }
+    connectors(false, &[])?;
+    let failed = Command::new(target.join("debug/tether"))
+        .args(["demo", "--connectors"])
+        .arg(target.join("connectors"))
+        .args(arguments)
+        .exec();
+    Err(failed.into())
+}
+
+/// The checkout and its target folder.
+fn folders() -> Result<(PathBuf, PathBuf)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .ok_or("xtask has no parent folder")?;
     let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    let names = names(root, wanted)?;
+    Ok((root.to_owned(), target))
+}
 
+fn cargo(root: &Path, target: &Path) -> Command {
     let mut build = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    build
-        .current_dir(root)
-        .args(["build", "--quiet", "--lib"])
-        .env("CARGO_TARGET_DIR", &target);
+    build.current_dir(root).env("CARGO_TARGET_DIR", target);
     // `cargo run` says here what it runs. Build scripts that watch these (ring's does) would run again, and everything
     // above them, whenever a build by this xtask follows one by hand.
     for (variable, _) in env::vars_os() {
@@ -61,6 +85,14 @@ fn connectors(release: bool, wanted: &[String]) -> Result<()> {
             build.env_remove(&variable);
         }
     }
+    build
+}
+
+fn connectors(release: bool, wanted: &[String]) -> Result<()> {
+    let (root, target) = folders()?;
+    let names = names(&root, wanted)?;
+    let mut build = cargo(&root, &target);
+    build.args(["build", "--quiet", "--lib"]);
     for name in &names {
         build.args(["--package", &format!("tether-connector-{name}")]);
     }
@@ -92,6 +124,10 @@ fn connectors(release: bool, wanted: &[String]) -> Result<()> {
         // The library first: a manifest never names a hash that is not there yet.
         replace(&folder.join(&library), &bytes)?;
         replace(&folder.join("connector.toml"), manifest.as_bytes())?;
+        let demo = root.join("connectors").join(name).join("demo.toml");
+        if demo.is_file() {
+            replace(&folder.join("demo.toml"), &fs::read(demo)?)?;
+        }
     }
     #[expect(clippy::print_stdout, reason = "the folder is what a caller wants to read")]
     {
