@@ -1,6 +1,7 @@
-//! How fast rows go into the store: `cargo bench --bench store`, rows by TETHER_BENCH_ROWS (200000).
+//! How fast rows go into the store: `cargo bench --bench store`, rows by TETHER_BENCH_ROWS (200000), rows of a commit
+//! by TETHER_BENCH_BATCH (2000).
 //!
-//! 2,000 rows of 420 bytes a commit, one writer. New rows, the same again (plain, and as a complete listing), all
+//! Rows of 420 bytes, one writer. New rows, the same again (plain, and as a complete listing), all
 //! changed, and pages of All Companies over two sources. PostgreSQL is the throw-away cluster of the tests (without
 //! fsync) unless TETHER_BENCH_POSTGRES holds the address of an empty database. Prints JSON.
 #![allow(
@@ -18,13 +19,26 @@ use std::time::Instant;
 use tether::{domain::*, store::*};
 
 const NOW: Micros = 1_800_000_000_000_000;
-const BATCH: usize = 2_000;
 
-fn rows_asked() -> usize {
-    std::env::var("TETHER_BENCH_ROWS")
+fn asked(name: &str, usual: usize) -> usize {
+    std::env::var(name)
         .ok()
         .and_then(|n| n.parse().ok())
-        .unwrap_or(200_000)
+        .unwrap_or(usual)
+}
+
+/// Megabytes this process wrote and milliseconds of processor time it used: what a busy machine does not change.
+fn spent() -> (u64, u64) {
+    let io = std::fs::read_to_string("/proc/self/io").unwrap_or_default();
+    let bytes: u64 = io
+        .lines()
+        .find_map(|l| l.strip_prefix("wchar: "))
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(0);
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
+    let ticks = |i: usize| fields.get(i).and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
+    (bytes >> 20, (ticks(11) + ticks(12)) * 10)
 }
 
 fn row(i: usize, version: i64) -> RecordRow {
@@ -99,10 +113,12 @@ async fn integration(store: &Store, group_id: &GroupId, name: &str) -> Sync {
 }
 
 /// Rows a second, the making of the rows left out.
-async fn pass(store: &Store, sync: &Sync, rows: usize, version: i64, covers: bool) -> f64 {
-    let mut spent = 0.0;
-    for first in (0..rows).step_by(BATCH) {
-        let last = (first + BATCH).min(rows) - 1;
+async fn pass(store: &Store, sync: &Sync, rows: usize, version: i64, covers: bool) -> String {
+    let size = asked("TETHER_BENCH_BATCH", 2_000);
+    let mut seconds = 0.0;
+    let before = spent();
+    for first in (0..rows).step_by(size) {
+        let last = (first + size).min(rows) - 1;
         let batch = RecordBatch {
             object: "Account".to_owned(),
             rows: (first..=last).map(|i| row(i, version)).collect(),
@@ -129,9 +145,15 @@ async fn pass(store: &Store, sync: &Sync, rows: usize, version: i64, covers: boo
         };
         let start = Instant::now();
         store.sync_commit(commit).await.unwrap();
-        spent += start.elapsed().as_secs_f64();
+        seconds += start.elapsed().as_secs_f64();
     }
-    (rows as f64 / spent).round()
+    let after = spent();
+    format!(
+        r#""commit":{size},"per_second":{:.0},"written_mb":{},"cpu_ms_with_making":{}"#,
+        rows as f64 / seconds,
+        after.0 - before.0,
+        after.1 - before.1,
+    )
 }
 
 async fn bench(store: &Store, rows: usize) {
@@ -148,10 +170,8 @@ async fn bench(store: &Store, rows: usize) {
     store.enablement_set(enablement).await.unwrap();
     let one = integration(store, &group_id, "one").await;
     let backend = store.backend();
-    let say = |what: &str, rate: f64| {
-        println!(
-            r#"{{"bench":"store","backend":"{backend}","rows":{rows},"what":"{what}","per_second":{rate}}}"#
-        );
+    let say = |what: &str, figures: String| {
+        println!(r#"{{"bench":"store","backend":"{backend}","rows":{rows},"what":"{what}",{figures}}}"#);
     };
     say("new", pass(store, &one, rows, 1, false).await);
     say("unchanged", pass(store, &one, rows, 1, false).await);
@@ -198,7 +218,7 @@ fn main() {
         .enable_all()
         .build()
         .unwrap();
-    let rows = rows_asked();
+    let rows = asked("TETHER_BENCH_ROWS", 200_000);
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite:{}", folder.path().join("bench.db").display());
     let store = Store::open(&Options::new(url)).unwrap();

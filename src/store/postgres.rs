@@ -9,14 +9,28 @@ use diesel::{
 use super::{
     Error,
     record::{Gone, Link, Put, Touched},
-    schema::{record, record_link},
 };
 use crate::domain::{IntegrationId, Micros};
 
 /// Rows of one statement.
 const ROWS: usize = 4000;
 
-/// What is stored of these ids.
+#[derive(QueryableByName)]
+struct Known {
+    #[diesel(sql_type = Text)]
+    external_id: String,
+    #[diesel(sql_type = BigInt)]
+    hash: i64,
+    #[diesel(sql_type = BigInt)]
+    modified_us: Micros,
+    #[diesel(sql_type = BigInt)]
+    read_us: Micros,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    delete_us: Option<Micros>,
+}
+
+/// What is stored of these ids. One look-up for each: before a table's first statistics the planner would rather compare
+/// every row of the object with every id.
 #[expect(clippy::type_complexity, reason = "the columns of one query")]
 pub(super) fn existing(
     c: &mut PgConnection,
@@ -24,18 +38,51 @@ pub(super) fn existing(
     object: &str,
     ids: &[&str],
 ) -> Result<Vec<(String, i64, Micros, Micros, Option<Micros>)>, Error> {
-    Ok(record::table
-        .filter(record::integration_id.eq(integration_id))
-        .filter(record::object.eq(object))
-        .filter(record::external_id.eq_any(ids))
-        .select((
-            record::external_id,
-            record::hash,
-            record::modified_us,
-            record::read_us,
-            record::delete_us,
-        ))
-        .load(c)?)
+    let rows: Vec<Known> = sql_query(
+        "SELECT r.external_id, r.hash, r.modified_us, r.read_us, r.delete_us FROM unnest($3::text[]) u (id) \
+         CROSS JOIN LATERAL (SELECT * FROM record WHERE integration_id = $1 AND object = $2 \
+         AND external_id = u.id COLLATE \"C\" LIMIT 1) r",
+    )
+    .bind::<Text, _>(integration_id)
+    .bind::<Text, _>(object)
+    .bind::<Array<Text>, _>(ids)
+    .load(c)?;
+    Ok(rows
+        .into_iter()
+        .map(|r| (r.external_id, r.hash, r.modified_us, r.read_us, r.delete_us))
+        .collect())
+}
+
+#[derive(QueryableByName)]
+struct Linked {
+    #[diesel(sql_type = Text)]
+    child_id: String,
+    #[diesel(sql_type = Text)]
+    parent_object: String,
+    #[diesel(sql_type = Text)]
+    parent_id: String,
+}
+
+/// The links of children: (child, parent's object, parent's id).
+pub(super) fn parents(
+    c: &mut PgConnection,
+    integration_id: IntegrationId,
+    object: &str,
+    children: &[&str],
+) -> Result<Vec<(String, String, String)>, Error> {
+    let rows: Vec<Linked> = sql_query(
+        "SELECT l.child_id, l.parent_object, l.parent_id FROM unnest($3::text[]) u (id) \
+         JOIN record_link l ON l.integration_id = $1 AND l.child_object = $2 AND l.child_id = u.id COLLATE \"C\" \
+         ORDER BY l.child_id, l.parent_object, l.parent_id",
+    )
+    .bind::<Text, _>(integration_id)
+    .bind::<Text, _>(object)
+    .bind::<Array<Text>, _>(children)
+    .load(c)?;
+    Ok(rows
+        .into_iter()
+        .map(|l| (l.child_id, l.parent_object, l.parent_id))
+        .collect())
 }
 
 /// Inserts or replaces rows.
@@ -134,11 +181,14 @@ pub(super) fn unlink(
     children: &[&str],
 ) -> Result<(), Error> {
     for children in children.chunks(ROWS) {
-        let links = record_link::table
-            .filter(record_link::integration_id.eq(integration_id))
-            .filter(record_link::child_object.eq(object))
-            .filter(record_link::child_id.eq_any(children));
-        diesel::delete(links).execute(c)?;
+        sql_query(
+            "DELETE FROM record_link l USING unnest($3::text[]) u (id) \
+             WHERE l.integration_id = $1 AND l.child_object = $2 AND l.child_id = u.id COLLATE \"C\"",
+        )
+        .bind::<Text, _>(integration_id)
+        .bind::<Text, _>(object)
+        .bind::<Array<Text>, _>(children)
+        .execute(c)?;
     }
     Ok(())
 }

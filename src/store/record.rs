@@ -367,13 +367,24 @@ fn parents(
     object: &str,
     ids: &[&str],
 ) -> Result<Vec<(String, Parent)>, Error> {
-    let rows: Vec<(String, String, String)> = each!(conn, c => record_link::table
-        .filter(record_link::integration_id.eq(integration_id))
-        .filter(record_link::child_object.eq(object))
-        .filter(record_link::child_id.eq_any(ids))
-        .order((record_link::child_id, record_link::parent_object, record_link::parent_id))
-        .select((record_link::child_id, record_link::parent_object, record_link::parent_id))
-        .load(c))?;
+    let rows: Vec<(String, String, String)> = match conn {
+        Conn::Sqlite(c) => record_link::table
+            .filter(record_link::integration_id.eq(integration_id))
+            .filter(record_link::child_object.eq(object))
+            .filter(record_link::child_id.eq_any(ids))
+            .order((
+                record_link::child_id,
+                record_link::parent_object,
+                record_link::parent_id,
+            ))
+            .select((
+                record_link::child_id,
+                record_link::parent_object,
+                record_link::parent_id,
+            ))
+            .load(c)?,
+        Conn::Postgres(c) => postgres::parents(c, integration_id, object, ids)?,
+    };
     Ok(rows
         .into_iter()
         .map(|(child, object, external_id)| (child, Parent { object, external_id }))
