@@ -271,19 +271,19 @@ pub(crate) async fn data(
         return answer(Error::session().into(), None);
     };
     let usage = {
-        let mut org = app.orgs[session.user.org].write();
+        let org = app.orgs[session.user.org].read();
         let api_enabled = org.user(session.user.user).is_some_and(|u| u.api_enabled);
         if !api_enabled {
             let message = "The REST API is not enabled for this Organization.";
             return answer(Error::new(403, "API_DISABLED_FOR_ORG", message).into(), None);
         }
-        if org.api_used >= org.api_max {
-            let usage = format!("api-usage={}/{}", org.api_used, org.api_max);
+        let counted = org.count_call();
+        let usage = format!("api-usage={}/{}", org.used(), org.api_max);
+        if !counted {
             let refusal = Error::new(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.");
             return answer(refusal.into(), Some(usage));
         }
-        org.api_used += 1;
-        format!("api-usage={}/{}", org.api_used, org.api_max)
+        usage
     };
     let work = move || {
         rest::dispatch(&Call {

@@ -28,7 +28,7 @@ pub(crate) async fn info(State(app): State<Arc<App>>) -> Answer {
             let users: Vec<&str> = org.users.iter().map(|u| u.username.as_str()).collect();
             json!({
                 "name": org.name, "id": org.id(), "seed": org.seed, "users": users, "rows": counts,
-                "apiUsed": org.api_used, "apiMax": org.api_max,
+                "apiUsed": org.used(), "apiMax": org.api_max,
             })
         })
         .collect();

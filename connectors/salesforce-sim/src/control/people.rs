@@ -212,10 +212,10 @@ pub(crate) struct Limits {
 pub(crate) async fn limits(State(app): State<Arc<App>>, Given(limits): Given<Limits>) -> Answer {
     let mut org = app.named_org(limits.org.as_deref())?.write();
     org.api_max = limits.max.unwrap_or(org.api_max);
-    org.api_used = limits.used.unwrap_or(org.api_used);
+    org.api_used = limits.used.unwrap_or(org.used()).into();
     org.active = limits.active.unwrap_or(org.active);
     Ok(Json(
-        json!({ "max": org.api_max, "used": org.api_used, "active": org.active }),
+        json!({ "max": org.api_max, "used": org.used(), "active": org.active }),
     ))
 }
 

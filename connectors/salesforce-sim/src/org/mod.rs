@@ -9,6 +9,8 @@ mod named;
 pub(crate) mod table;
 mod words;
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use crate::ids;
 use crate::schema::{Field, Hidden, Schema};
 use crate::value::Value;
@@ -70,7 +72,8 @@ pub(crate) struct Org {
     pub(crate) users: Vec<User>,
     pub(crate) tables: Vec<Table>,
     pub(crate) api_max: u64,
-    pub(crate) api_used: u64,
+    /// Counted by readers, so that no request waits for a long query of another.
+    pub(crate) api_used: AtomicU64,
 }
 
 impl Org {
@@ -103,8 +106,20 @@ impl Org {
             users,
             tables,
             api_max: 100_000,
-            api_used: 0,
+            api_used: AtomicU64::new(0),
         }
+    }
+
+    pub(crate) fn used(&self) -> u64 {
+        self.api_used.load(Ordering::Relaxed)
+    }
+
+    /// Counts one call; false when the day's allowance is used up.
+    pub(crate) fn count_call(&self) -> bool {
+        let within = |used| (used < self.api_max).then_some(used + 1);
+        self.api_used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, within)
+            .is_ok()
     }
 
     pub(crate) fn id(&self) -> String {

@@ -7,7 +7,7 @@ use crate::errors::Error;
 
 pub(crate) fn limits(call: &Call<'_>) -> Json {
     let org = call.org();
-    let left = org.api_max.saturating_sub(org.api_used);
+    let left = org.api_max.saturating_sub(org.used());
     let full = |max: u64| json!({ "Max": max, "Remaining": max });
     json!({
         "ConcurrentAsyncGetReportInstances": full(200),
