@@ -1,7 +1,7 @@
 //! What an operator can set: defaults < file < environment < flags. Validated once, at start; printed with secrets masked.
 //!
 //! The file is TOML. In the environment a setting's path is joined by two underscores: `TETHER__LISTEN__GRPC`,
-//! `TETHER__CONNECTOR__SALESFORCE__SETTINGS__CLIENT_ID`.
+//! `TETHER__CONNECTOR__DUMMY__SETTINGS__CLIENT_ID`.
 
 use secrecy::SecretString;
 use serde::Deserialize;

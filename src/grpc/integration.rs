@@ -188,7 +188,9 @@ impl IntegrationService for Integrations {
                 IntegrationState::Active | IntegrationState::Deleting => v1::integration::State::Active,
             } as i32;
             let states = &request.states;
-            connector.as_ref().is_none_or(|connector| view.connector == *connector)
+            // A draft is for administrators.
+            (view.state != IntegrationState::Draft || caller.role != Role::Member)
+                && connector.as_ref().is_none_or(|connector| view.connector == *connector)
                 && request.relation != v1::integration::Relation::Received as i32
                 && if states.is_empty() { view.state != IntegrationState::Draft } else { states.contains(&state) }
         };

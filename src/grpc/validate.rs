@@ -205,7 +205,7 @@ mod tests {
         for bad in ["", "acme", "groups/", "groups/A", "groups/a/b", "group/a"] {
             assert!(group("parent", bad).is_err(), "{bad}");
         }
-        assert!(connector("connector", "connectors/salesforce").is_ok());
+        assert!(connector("connector", "connectors/dummy").is_ok());
         assert!(connector("connector", "connectors/../x").is_err());
         assert_eq!(field_key("f", "Account.Name").unwrap(), ("Account".to_owned(), "Name".to_owned()));
         assert!(field_key("f", "Account").is_err() && field_key("f", ".x").is_err());

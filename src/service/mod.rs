@@ -20,7 +20,7 @@ pub use profile::{Card, Column, Freshness, Profile, RefreshPolicy, RelatedRecord
 pub use review::{Review, ReviewedObject};
 pub use sync::SyncView;
 
-use crate::caller::Caller;
+use crate::caller::{Caller, Role};
 use crate::connectors::{self, Registry};
 use crate::domain::{GroupId, IntegrationId, IntegrationState};
 use crate::error::{Detail, Error, Reason, Result};
@@ -96,13 +96,14 @@ impl Services {
 }
 
 impl Inner {
-    /// An integration that the caller's group owns; to everyone else it does not exist.
+    /// An integration that the caller's group owns; to everyone else it does not exist, and a draft neither to members.
     async fn owned(&self, caller: &Caller, id: IntegrationId) -> Result<Integration> {
         let name = id.name();
         match self.store.integration_get(id).await {
             Ok(row)
                 if caller.group.as_deref() == Some(row.group_id.as_str())
-                    && row.state != IntegrationState::Deleting =>
+                    && row.state != IntegrationState::Deleting
+                    && (row.state != IntegrationState::Draft || caller.role != Role::Member) =>
             {
                 Ok(row)
             }

@@ -14,5 +14,7 @@
 )]
 
 mod boundary;
+mod guides;
+mod house;
 mod store;
 mod support;

@@ -1,0 +1,1077 @@
+//! Whether what comes out is what went in, and what it costs.
+//!
+//! `cargo bench --bench truth -- --accounts 100000 --database both` syncs a simulated Salesforce (three related rows for
+//! each account) into a server of its own, reads everything back over gRPC, and compares it with the simulator's truth,
+//! record by record and as a hash. With `--kills 20` the server is killed (SIGKILL) at random moments and started again
+//! on its data, until it was killed so often; then the same comparison.
+//!
+//! Programs: the release build, built by the bench unless TETHER_TRUTH_BIN names the folder they are in. PostgreSQL is
+//! the throw-away cluster of the tests (without fsync) unless TETHER_BENCH_POSTGRES holds the address of an empty
+//! database. Prints one JSON object for each database, progress on standard error; fails where truth and answer differ.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    missing_docs,
+    reason = "a program for people"
+)]
+
+#[path = "../tests/it/support/postgres.rs"]
+mod postgres;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Read, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt as _;
+use rand::{Rng as _, SeedableRng as _};
+use serde_json::value::RawValue;
+use serde_json::{Value as Json, json};
+use sha2::{Digest as _, Sha256};
+use tether::proto::v1::company_service_client::CompanyServiceClient;
+use tether::proto::v1::integration_service_client::IntegrationServiceClient;
+use tether::proto::v1::{self, get_company_profile_request::Refresh, value::Kind};
+use tonic::transport::Channel;
+
+const GROUP: &str = "groups/acme";
+const CALLERS: usize = 32;
+const PAGE: usize = 2_000;
+const RELATED_LIMIT: i32 = 200;
+
+/// The fields that are read, and the kind of value each must come back as.
+#[rustfmt::skip]
+const FIELDS: &[(&str, &[(&str, Is)])] = &[
+    ("Account", &[
+        ("Name", Is::Text), ("Website", Is::Text), ("Industry", Is::Text), ("Type", Is::Text),
+        ("Phone", Is::Text), ("AnnualRevenue", Is::Money), ("NumberOfEmployees", Is::Integer),
+        ("BillingAddress", Is::Address), ("CreatedDate", Is::Instant), ("OwnerId", Is::Reference),
+        ("Products_Used__c", Is::Many), ("Discount__c", Is::Number), ("Health_Score__c", Is::Number),
+        ("Renewal_Date__c", Is::Date), ("Strategic__c", Is::Boolean), ("Description", Is::Text),
+        ("Billing_Email__c", Is::Text), ("ARR__c", Is::Money), ("Last_QBR__c", Is::Instant),
+        ("Profile_Html__c", Is::Html), ("Opens_At__c", Is::Time), ("HQ__c", Is::Place),
+    ]),
+    ("Contact", &[
+        ("Name", Is::Text), ("Email", Is::Text), ("MobilePhone", Is::Text), ("Title", Is::Text),
+        ("Birthdate", Is::Date), ("Languages__c", Is::Many), ("Opt_In__c", Is::Boolean),
+        ("AccountId", Is::Reference), ("MailingAddress", Is::Address),
+    ]),
+    ("Opportunity", &[
+        ("Name", Is::Text), ("StageName", Is::Text), ("Amount", Is::Money), ("Probability", Is::Number),
+        ("CloseDate", Is::Date), ("IsWon", Is::Boolean), ("Description", Is::Text),
+    ]),
+    ("Contract", &[
+        ("ContractNumber", Is::Text), ("Status", Is::Text), ("StartDate", Is::Date),
+        ("ContractTerm", Is::Integer), ("Annual_Value__c", Is::Money), ("ActivatedDate", Is::Instant),
+    ]),
+    ("Case", &[
+        ("Subject", Is::Text), ("Priority", Is::Text), ("Status", Is::Text), ("IsEscalated", Is::Boolean),
+        ("ClosedDate", Is::Instant), ("SuppliedEmail", Is::Text), ("Severity__c", Is::Number),
+    ]),
+];
+
+/// What a value is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Is {
+    Text,
+    Html,
+    Boolean,
+    Integer,
+    Number,
+    Money,
+    Date,
+    Instant,
+    Time,
+    Many,
+    Address,
+    Place,
+    Reference,
+}
+
+impl Is {
+    /// Stands before a value in its line, so that one kind is never taken for another.
+    fn tag(self) -> char {
+        match self {
+            Self::Text => 't',
+            Self::Html => 'h',
+            Self::Boolean => 'b',
+            Self::Integer => 'i',
+            Self::Number => 'n',
+            Self::Money => 'm',
+            Self::Date => 'd',
+            Self::Instant => 'I',
+            Self::Time => 'T',
+            Self::Many => 'l',
+            Self::Address => 'a',
+            Self::Place => 'p',
+            Self::Reference => 'r',
+        }
+    }
+}
+
+// The canonical line -------------------------------------------------------------------------------------------------
+
+/// `object\x1fid` and `\x1ffield=tag value` for each field that is set, by name.
+fn line(object: &str, id: &str, mut cells: Vec<(String, String)>) -> String {
+    cells.sort();
+    let mut line = format!("{object}\u{1f}{id}");
+    for (field, text) in cells {
+        let _ = write!(line, "\u{1f}{field}={text}");
+    }
+    line
+}
+
+const ADDRESS: [&str; 7] = [
+    "street",
+    "city",
+    "postalCode",
+    "state",
+    "stateCode",
+    "country",
+    "countryCode",
+];
+
+/// As the answer has it; `None` where the value is not set.
+fn answered(value: &v1::Value) -> Option<String> {
+    let (is, text) = match value.kind.as_ref()? {
+        Kind::Text(text) => (Is::Text, text.clone()),
+        Kind::Html(text) => (Is::Html, text.clone()),
+        Kind::Boolean(b) => (Is::Boolean, b.to_string()),
+        Kind::Integer(n) => (Is::Integer, n.to_string()),
+        Kind::Decimal(n) => (Is::Number, n.clone()),
+        Kind::Money(money) => (Is::Money, money.amount.clone()),
+        Kind::Date(d) => (Is::Date, format!("{:04}-{:02}-{:02}", d.year, d.month, d.day)),
+        Kind::Timestamp(t) => (Is::Instant, format!("{}.{:09}", t.seconds, t.nanos)),
+        Kind::Time(t) => (
+            Is::Time,
+            format!("{:02}:{:02}:{:02}.{:03}", t.hours, t.minutes, t.seconds, t.nanos / 1_000_000),
+        ),
+        Kind::List(list) => (Is::Many, list.values.join(";")),
+        Kind::Address(a) => {
+            let parts = [
+                &a.street,
+                &a.city,
+                &a.postal_code,
+                &a.state,
+                &a.state_code,
+                &a.country,
+                &a.country_code,
+            ];
+            let parts: Vec<&str> = parts.into_iter().map(String::as_str).collect();
+            (Is::Address, parts.join("\u{1e}"))
+        }
+        Kind::Location(place) => (Is::Place, format!("{},{}", place.latitude, place.longitude)),
+        Kind::Reference(reference) => (Is::Reference, reference.id.clone()),
+        Kind::Raw(raw) => return Some(format!("raw {raw}")),
+    };
+    Some(format!("{} {text}", is.tag()))
+}
+
+/// The text of a JSON scalar; `None` for null and the empty text, which are the same to Salesforce. NUL is in no text.
+fn scalar(json: &RawValue) -> Option<String> {
+    let json = json.get();
+    let text = match json.as_bytes()[0] {
+        b'n' => return None,
+        b'"' => serde_json::from_str::<String>(json).unwrap().replace('\0', ""),
+        _ => json.to_owned(),
+    };
+    (!text.is_empty()).then_some(text)
+}
+
+/// As the truth has it.
+fn truth_of(is: Is, json: &RawValue) -> Option<String> {
+    let text = match is {
+        Is::Address | Is::Place if json.get() == "null" => return None,
+        Is::Address => {
+            let parts: HashMap<&str, &RawValue> = serde_json::from_str(json.get()).unwrap();
+            let part = |name: &&str| parts.get(name).and_then(|v| scalar(v)).unwrap_or_default();
+            let all: Vec<String> = ADDRESS.iter().map(part).collect();
+            if all.iter().all(String::is_empty) {
+                return None;
+            }
+            all.join("\u{1e}")
+        }
+        Is::Place => {
+            let parts: HashMap<&str, &RawValue> = serde_json::from_str(json.get()).unwrap();
+            format!("{},{}", scalar(parts["latitude"])?, scalar(parts["longitude"])?)
+        }
+        Is::Instant => {
+            let text = scalar(json)?;
+            let at = time::OffsetDateTime::parse(&text, &time::format_description::well_known::Rfc3339);
+            format!("{}.{:09}", at.unwrap().unix_timestamp(), 0)
+        }
+        Is::Time => scalar(json)?.trim_end_matches('Z').to_owned(),
+        _ => scalar(json)?,
+    };
+    Some(format!("{} {text}", is.tag()))
+}
+
+fn hash(line: &str) -> u128 {
+    let bytes: [u8; 16] = blake3::hash(line.as_bytes()).as_bytes()[..16].try_into().unwrap();
+    u128::from_le_bytes(bytes)
+}
+
+/// Records of one object: how many, and the sum of the hashes of their lines, in which order does not matter.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Sum {
+    records: u64,
+    hash: u128,
+}
+
+impl Sum {
+    fn add(&mut self, hash: u128) {
+        self.records += 1;
+        self.hash = self.hash.wrapping_add(hash);
+    }
+
+    fn json(self) -> Json {
+        json!({ "records": self.records, "hash": format!("{:032x}", self.hash) })
+    }
+}
+
+// The simulator ------------------------------------------------------------------------------------------------------
+
+/// HTTP/1.0 over loopback: one request, one answer, the end of the connection is the end of the body.
+fn http(method: &str, url: &str, body: &str) -> impl BufRead {
+    let rest = url.strip_prefix("http://").unwrap();
+    let (host, path) = rest.split_once('/').unwrap();
+    let mut stream = TcpStream::connect(host).unwrap();
+    let length = body.len();
+    write!(
+        stream,
+        "{method} /{path} HTTP/1.0\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+    )
+    .unwrap();
+    let mut reader = BufReader::with_capacity(1 << 20, stream);
+    let mut head = String::new();
+    reader.read_line(&mut head).unwrap();
+    assert!(head.contains(" 200 "), "{method} {url}: {head}");
+    while reader.read_line(&mut head).unwrap() > 2 {}
+    reader
+}
+
+fn http_json(method: &str, url: &str, body: &str) -> Json {
+    let mut text = String::new();
+    http(method, url, body).read_to_string(&mut text).unwrap();
+    serde_json::from_str(&text).unwrap_or_else(|e| panic!("{method} {url}: {e}: {text}"))
+}
+
+fn encode(text: &str) -> String {
+    url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
+}
+
+/// A child process that does not outlive the bench.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+struct Sim {
+    _process: Process,
+    host: String,
+    control: String,
+}
+
+impl Sim {
+    fn start(bin: &Path, asked: &Asked) -> Self {
+        let mut child = Command::new(bin.join("salesforce-sim"))
+            .args(["--port", "0", "--exit-with-parent"])
+            .args(["--accounts", &asked.accounts.to_string()])
+            .args(["--seed", &asked.seed.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("salesforce-sim starts");
+        let said = first_line(&mut child);
+        Self {
+            _process: Process(child),
+            host: said["http"].as_str().unwrap().replace("http://", ""),
+            control: said["control"].as_str().unwrap().to_owned(),
+        }
+    }
+
+    /// Each live row of an object: id, account, canonical line.
+    fn truth(&self, object: &str, mut each: impl FnMut(String, Option<String>, String)) {
+        let (_, fields) = FIELDS.iter().find(|(name, _)| *name == object).unwrap();
+        let mut names: Vec<&str> = fields.iter().map(|(name, _)| *name).collect();
+        let mut more = vec!["Id"];
+        if object != "Account" {
+            more.push("AccountId");
+        }
+        names.extend(more.iter().filter(|name| !fields.iter().any(|(field, _)| field == *name)));
+        let url = format!("{}/truth?object={object}&fields={}", self.control, names.join(","));
+        for text in http("GET", &url, "").lines() {
+            let text = text.unwrap();
+            let row: HashMap<&str, &RawValue> = serde_json::from_str(&text).unwrap();
+            let id = scalar(row["Id"]).unwrap();
+            let cells = fields.iter().filter_map(|(name, is)| {
+                let text = truth_of(*is, row[name])?;
+                Some(((*name).to_owned(), text))
+            });
+            let line = line(object, &id, cells.collect());
+            let account = row.get("AccountId").and_then(|json| scalar(json));
+            each(id, account, line);
+        }
+    }
+
+    /// Requests the journal counts, those of the control plane not among them.
+    fn counts(&self) -> Json {
+        http_json("GET", &format!("{}/requests?limit=0", self.control), "")
+    }
+
+    fn reads(&self) -> u64 {
+        let counts = self.counts();
+        let of = |kind: &str| counts["counts"][kind].as_u64().unwrap_or(0);
+        of("query") + of("query_more")
+    }
+}
+
+fn first_line(child: &mut Child) -> Json {
+    let mut said = String::new();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    out.read_line(&mut said).unwrap();
+    serde_json::from_str(&said).unwrap_or_else(|e| panic!("a program did not start ({e}): {said}"))
+}
+
+// The server ---------------------------------------------------------------------------------------------------------
+
+/// Everything a server is started with, again and again on the same data.
+struct Place {
+    bin: PathBuf,
+    connectors: PathBuf,
+    data: tempfile::TempDir,
+    database: Option<String>,
+    sim: String,
+    lease_seconds: u64,
+}
+
+struct Server {
+    process: Process,
+    grpc: String,
+}
+
+impl Place {
+    fn start(&self) -> Server {
+        let mut command = Command::new(self.bin.join("tether"));
+        command.args(["serve", "--dev", "--data-dir"]).arg(self.data.path());
+        let mut set = vec![
+            ("listen.grpc", "127.0.0.1:0".to_owned()),
+            ("listen.callback", "127.0.0.1:0".to_owned()),
+            ("listen.admin", "127.0.0.1:0".to_owned()),
+            ("connectors.dir", self.connectors.display().to_string()),
+            ("connector.salesforce.settings.client_id", "3MVG9tether.demo".to_owned()),
+            ("connector.salesforce.settings.client_secret", "tether-demo-secret".to_owned()),
+            (
+                "connector.salesforce.settings.login_host_override",
+                format!("http://{}", self.sim),
+            ),
+            ("connector.salesforce.plain_http_hosts", self.sim.clone()),
+            ("sync.lease_seconds", self.lease_seconds.to_string()),
+        ];
+        if let Some(url) = &self.database {
+            set.push(("database.url", url.clone()));
+        }
+        for (key, value) in set {
+            command.arg("--set").arg(format!("{key}={value}"));
+        }
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.data.path().join("server.log"))
+            .unwrap();
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .expect("tether starts");
+        let said = first_line(&mut child);
+        Server {
+            process: Process(child),
+            grpc: format!("http://{}", said["grpc"].as_str().unwrap()),
+        }
+    }
+
+    fn token(&self) -> String {
+        let out = Command::new(self.bin.join("tether"))
+            .args(["token", "--group", "acme", "--data-dir"])
+            .arg(self.data.path())
+            .output()
+            .unwrap();
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8(out.stdout).unwrap().trim().to_owned()
+    }
+}
+
+#[derive(Clone)]
+struct Api {
+    channel: Channel,
+    token: String,
+}
+
+impl Api {
+    async fn connect(server: &Server, token: &str) -> Self {
+        let endpoint = Channel::from_shared(server.grpc.clone()).unwrap();
+        Self {
+            channel: endpoint.connect().await.unwrap(),
+            token: format!("Bearer {token}"),
+        }
+    }
+
+    fn ask<T>(&self, message: T) -> tonic::Request<T> {
+        let mut request = tonic::Request::new(message);
+        let token = self.token.parse().unwrap();
+        request.metadata_mut().insert("authorization", token);
+        request
+    }
+
+    fn integrations(&self) -> IntegrationServiceClient<Channel> {
+        IntegrationServiceClient::new(self.channel.clone()).max_decoding_message_size(64 << 20)
+    }
+
+    fn companies(&self) -> CompanyServiceClient<Channel> {
+        CompanyServiceClient::new(self.channel.clone()).max_decoding_message_size(64 << 20)
+    }
+
+    /// All steps up to a sync.
+    async fn activate(&self, sim: &Sim) -> v1::Sync {
+        let mut api = self.integrations();
+        let enable = v1::EnableConnectorRequest {
+            parent: GROUP.to_owned(),
+            connector: "connectors/salesforce".to_owned(),
+        };
+        api.enable_connector(self.ask(enable)).await.unwrap();
+        let create = v1::CreateIntegrationRequest {
+            parent: GROUP.to_owned(),
+            integration: Some(v1::Integration {
+                display_name: "Truth".to_owned(),
+                connector: "connectors/salesforce".to_owned(),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let created = api.create_integration(self.ask(create)).await.unwrap();
+        let name = created.into_inner().name;
+        let begin = v1::BeginAuthorizationRequest {
+            name: name.clone(),
+            redirect_uri: "http://127.0.0.1:9/cb".to_owned(),
+            ..Default::default()
+        };
+        let begun = api.begin_authorization(self.ask(begin)).await.unwrap();
+        let uri = encode(&begun.into_inner().authorization_uri);
+        let approved = http_json("GET", &format!("{}/oauth/approve?url={uri}", sim.control), "");
+        let back = url::Url::parse(approved["redirectUrl"].as_str().unwrap()).unwrap();
+        let mut callback_parameters: HashMap<String, String> = back.query_pairs().into_owned().collect();
+        let state = callback_parameters.remove("state").unwrap();
+        let complete = v1::CompleteAuthorizationRequest {
+            state,
+            callback_parameters,
+        };
+        api.complete_authorization(self.ask(complete)).await.unwrap();
+        let selected = FIELDS
+            .iter()
+            .flat_map(|(object, fields)| fields.iter().map(move |(field, _)| format!("{object}.{field}")));
+        let update = v1::UpdateIntegrationRequest {
+            integration: Some(v1::Integration {
+                name: name.clone(),
+                selected_fields: selected.collect(),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        api.update_integration(self.ask(update)).await.unwrap();
+        let activate = v1::ActivateIntegrationRequest {
+            name,
+            ..Default::default()
+        };
+        let activated = api.activate_integration(self.ask(activate)).await.unwrap();
+        activated.into_inner().sync.unwrap()
+    }
+
+    async fn sync(&self, name: &str) -> v1::Sync {
+        let get = v1::GetSyncRequest { name: name.to_owned() };
+        self.integrations().get_sync(self.ask(get)).await.unwrap().into_inner()
+    }
+
+    /// Waits for the end of a sync, which must be good.
+    async fn succeeded(&self, name: &str) -> v1::Sync {
+        loop {
+            let sync = self.sync(name).await;
+            match sync.state() {
+                v1::sync::State::Succeeded => return sync,
+                v1::sync::State::Failed | v1::sync::State::Cancelled => panic!("{sync:?}"),
+                _ => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
+    }
+
+    /// The names of all companies.
+    async fn company_names(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        let mut page_token = String::new();
+        loop {
+            let list = v1::ListCompaniesRequest {
+                parent: GROUP.to_owned(),
+                page_size: 1_000,
+                page_token,
+                ..Default::default()
+            };
+            let page = self.companies().list_companies(self.ask(list)).await.unwrap().into_inner();
+            names.extend(page.companies.into_iter().map(|company| company.name));
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                return names;
+            }
+        }
+    }
+
+    async fn profile(&self, name: String) -> v1::CompanyProfile {
+        let get = || v1::GetCompanyProfileRequest {
+            name: name.clone(),
+            parent: GROUP.to_owned(),
+            refresh: Refresh::Never.into(),
+            related_limit: RELATED_LIMIT,
+            ..Default::default()
+        };
+        loop {
+            match self.companies().get_company_profile(self.ask(get())).await {
+                Ok(profile) => return profile.into_inner(),
+                Err(status) if status.code() == tonic::Code::ResourceExhausted => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                Err(status) => panic!("{name}: {status:?}"),
+            }
+        }
+    }
+}
+
+/// Peak memory of a process, looked at now and then.
+struct Memory {
+    anon: Arc<AtomicU64>,
+    stop: Arc<AtomicBool>,
+    pid: u32,
+}
+
+fn status_kb(pid: u32, key: &str) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let found = text.lines().find_map(|line| line.strip_prefix(key));
+    found
+        .and_then(|rest| rest.trim_start_matches(':').split_whitespace().next()?.parse().ok())
+        .unwrap_or(0)
+}
+
+impl Memory {
+    fn watch(pid: u32) -> Self {
+        let (anon, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        let (into, until) = (anon.clone(), stop.clone());
+        std::thread::spawn(move || {
+            while !until.load(Ordering::Relaxed) {
+                into.fetch_max(status_kb(pid, "RssAnon"), Ordering::Relaxed);
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        });
+        Self { anon, stop, pid }
+    }
+
+    /// Peak so far, in MB: private, and resident with mapped files.
+    fn so_far(&self) -> (u64, u64) {
+        let anon = self.anon.load(Ordering::Relaxed);
+        (anon / 1024, status_kb(self.pid, "VmHWM") / 1024)
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+// Comparing ----------------------------------------------------------------------------------------------------------
+
+/// A row of the truth that should come back.
+struct Due {
+    object: usize,
+    hash: u128,
+    account: Option<String>,
+}
+
+/// Compares everything; the report says whether it agrees.
+async fn compare(sim: &Sim, api: &Api) -> Json {
+    let start = Instant::now();
+    let mut due: HashMap<String, Due> = HashMap::new();
+    let mut unreachable: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut live: BTreeMap<&str, u64> = BTreeMap::new();
+    for (object, (name, _)) in FIELDS.iter().enumerate() {
+        let accounts = object > 0;
+        sim.truth(name, |id, account, line| {
+            *live.entry(name).or_default() += 1;
+            // Under no company: not to be found by looking at companies.
+            if accounts && account.as_ref().is_none_or(|account| !due.contains_key(account)) {
+                *unreachable.entry(name).or_default() += 1;
+                return;
+            }
+            let hash = hash(&line);
+            due.insert(id, Due { object, hash, account });
+        });
+    }
+    let truth_seconds = start.elapsed().as_secs_f64();
+
+    let start = Instant::now();
+    let names = api.company_names().await;
+    let list_seconds = start.elapsed().as_secs_f64();
+    let distinct: HashSet<&String> = names.iter().collect();
+    assert_eq!(distinct.len(), names.len(), "a company was listed twice");
+    let companies = names.len();
+
+    let start = Instant::now();
+    let mut sums = vec![Sum::default(); FIELDS.len()];
+    let mut seen: HashSet<String> = HashSet::with_capacity(due.len());
+    let mut wrong: Vec<(String, String)> = Vec::new();
+    let mut wrong_count = 0_u64;
+    // Records that a card does not show, as it has too many: object, accounts, how many it says there are.
+    let mut cut: Vec<(usize, HashSet<String>, i64)> = Vec::new();
+    let mut currencies: BTreeMap<String, u64> = BTreeMap::new();
+    let mut calls = futures_util::stream::iter(names)
+        .map(|name| {
+            let api = api.clone();
+            tokio::spawn(async move { api.profile(name).await })
+        })
+        .buffer_unordered(CALLERS);
+    let mut latencies_done = 0_usize;
+    while let Some(profile) = calls.next().await {
+        let profile = profile.unwrap();
+        latencies_done += 1;
+        if latencies_done.is_multiple_of(20_000) {
+            eprintln!("  {latencies_done} of {companies} profiles");
+        }
+        for card in profile.cards {
+            let own = card.company_records.unwrap_or_default();
+            let accounts: HashSet<String> = own.records.iter().map(|r| r.external_id.clone()).collect();
+            for table in std::iter::once(own).chain(card.related) {
+                let Some(object) = FIELDS.iter().position(|(name, _)| *name == table.object) else {
+                    panic!("an object that was not asked for: {}", table.object);
+                };
+                if table.more {
+                    cut.push((object, accounts.clone(), table.total_size));
+                    continue;
+                }
+                if table.total_size != table.records.len() as i64 {
+                    wrong_count += 1;
+                    let said = format!("total_size {} of {} records", table.total_size, table.records.len());
+                    wrong.push((table.object.clone(), said));
+                }
+                let keys: Vec<&str> = table
+                    .columns
+                    .iter()
+                    .map(|column| column.key.rsplit('.').next().unwrap())
+                    .collect();
+                for record in table.records {
+                    assert_eq!(keys.len(), record.values.len(), "{}", table.object);
+                    let cells = keys.iter().zip(&record.values).filter_map(|(key, value)| {
+                        if let Some(Kind::Money(money)) = &value.kind {
+                            *currencies.entry(money.currency_code.clone()).or_default() += 1;
+                        }
+                        Some(((*key).to_owned(), answered(value)?))
+                    });
+                    let line = line(&table.object, &record.external_id, cells.collect());
+                    let hash = hash(&line);
+                    let fits = due
+                        .get(&record.external_id)
+                        .is_some_and(|due| due.object == object && due.hash == hash);
+                    if !fits {
+                        wrong_count += 1;
+                        if wrong.len() < 5 {
+                            wrong.push((record.external_id.clone(), line));
+                        }
+                    }
+                    if seen.insert(record.external_id) {
+                        sums[object].add(hash);
+                    } else {
+                        wrong_count += 1;
+                        wrong.push((table.object.clone(), "twice".to_owned()));
+                    }
+                }
+            }
+        }
+    }
+    let read_seconds = start.elapsed().as_secs_f64();
+
+    // What cards were too small for: there must be as many as they say, and they are left out on both sides.
+    let mut left_out = 0_u64;
+    let mut dues = vec![Sum::default(); FIELDS.len()];
+    let mut lacking: Vec<String> = Vec::new();
+    let mut cut_off: HashSet<String> = HashSet::new();
+    for (object, accounts, total) in &cut {
+        let of = |due: &Due| {
+            due.object == *object && due.account.as_ref().is_some_and(|account| accounts.contains(account))
+        };
+        let ids: Vec<&String> = due.iter().filter(|(_, d)| of(d)).map(|(id, _)| id).collect();
+        if ids.len() as i64 != *total {
+            wrong_count += 1;
+            wrong.push((FIELDS[*object].0.to_owned(), format!("{total} said, {} true", ids.len())));
+        }
+        left_out += ids.len() as u64;
+        cut_off.extend(ids.into_iter().cloned());
+    }
+    for (id, row) in &due {
+        if cut_off.contains(id) {
+            continue;
+        }
+        dues[row.object].add(row.hash);
+        if !seen.contains(id) {
+            wrong_count += 1;
+            if lacking.len() < 5 {
+                lacking.push(id.clone());
+            }
+        }
+    }
+    let agrees = wrong_count == 0 && sums == dues;
+    let mut examples = Vec::new();
+    if !agrees {
+        let ids: HashSet<&String> = wrong.iter().map(|(id, _)| id).chain(&lacking).collect();
+        let mut lines: HashMap<String, String> = HashMap::new();
+        for (name, _) in FIELDS {
+            sim.truth(name, |id, _, line| {
+                if ids.contains(&id) {
+                    lines.insert(id, line);
+                }
+            });
+        }
+        for (id, line) in &wrong {
+            examples.push(json!({ "id": id, "answered": line, "true": lines.get(id) }));
+        }
+        for id in &lacking {
+            examples.push(json!({ "id": id, "answered": null, "true": lines.get(id) }));
+        }
+    }
+    let objects: serde_json::Map<String, Json> = FIELDS
+        .iter()
+        .enumerate()
+        .map(|(object, (name, fields))| {
+            let of = json!({
+                "fields": fields.len(), "live": live.get(name), "under_no_account": unreachable.get(name),
+                "answered": sums[object].json(), "true": dues[object].json(),
+                "agrees": sums[object] == dues[object],
+            });
+            ((*name).to_owned(), of)
+        })
+        .collect();
+    let records: u64 = sums.iter().map(|sum| sum.records).sum();
+    json!({
+        "agrees": agrees, "differences": wrong_count, "examples": examples, "companies": companies,
+        "records_compared": records, "records_on_cards_cut_off": left_out, "objects": objects,
+        "currencies": currencies, "truth_seconds": round(truth_seconds), "list_seconds": round(list_seconds),
+        "profiles_seconds": round(read_seconds),
+        "profiles_per_second": (companies as f64 / read_seconds).round(),
+    })
+}
+
+fn round(seconds: f64) -> f64 {
+    (seconds * 1_000.0).round() / 1_000.0
+}
+
+fn micros(at: Option<prost_types::Timestamp>) -> f64 {
+    at.map_or(0.0, |at| at.seconds as f64 + f64::from(at.nanos) / 1e9)
+}
+
+fn counts(sync: &v1::Sync) -> Json {
+    let one = |counts: Option<&v1::SyncCounts>| {
+        let c = counts.copied().unwrap_or_default();
+        json!({ "read": c.read, "written": c.written, "unchanged": c.unchanged, "removed": c.removed })
+    };
+    let objects: serde_json::Map<String, Json> = sync
+        .objects
+        .iter()
+        .map(|object| (object.object.clone(), one(object.counts.as_ref())))
+        .collect();
+    json!({ "totals": one(sync.totals.as_ref()), "objects": objects })
+}
+
+// The runs -----------------------------------------------------------------------------------------------------------
+
+async fn whole(sim: &Sim, place: &Place) -> Json {
+    let server = place.start();
+    let memory = Memory::watch(server.process.0.id());
+    let api = Api::connect(&server, &place.token()).await;
+    let before = memory.so_far();
+    let start = Instant::now();
+    let sync = api.activate(sim).await;
+    let sync = api.succeeded(&sync.name).await;
+    let wall = start.elapsed().as_secs_f64();
+    let after_sync = memory.so_far();
+    let seconds = micros(sync.end_time) - micros(sync.start_time);
+    let rows = sync.totals.map_or(0, |totals| totals.read);
+    eprintln!("  synced {rows} rows in {seconds:.1} s");
+    let requests = sim.counts();
+    let compared = compare(sim, &api).await;
+    let after_all = memory.so_far();
+    json!({
+        "agrees": compared["agrees"], "sync_seconds": round(seconds), "wall_seconds": round(wall), "rows": rows,
+        "rows_per_second": (rows as f64 / seconds).round(), "received_bytes": sync.received_bytes,
+        "api_calls_used": sync.api_calls_used, "simulator_requests": requests["counts"],
+        "simulator_writes": requests["writes"],
+        "memory_mb": {
+            "private_at_start": before.0, "private_peak_of_sync": after_sync.0,
+            "resident_peak_of_sync": after_sync.1, "private_peak_of_all": after_all.0,
+            "resident_peak_of_all": after_all.1,
+        },
+        "database_mb": database_mb(place), "counts": counts(&sync), "comparison": compared,
+    })
+}
+
+fn database_mb(place: &Place) -> u64 {
+    let files = std::fs::read_dir(place.data.path()).unwrap().flatten();
+    let sizes = files.filter_map(|file| file.metadata().ok()).filter(|m| m.is_file());
+    sizes.map(|m| m.len()).sum::<u64>() >> 20
+}
+
+async fn killed(sim: &Sim, place: &Place, asked: &Asked) -> Json {
+    let mut rng = rand::rngs::StdRng::seed_from_u64(asked.seed);
+    let token_server = place.start();
+    let token = place.token();
+    let api = Api::connect(&token_server, &token).await;
+    let fault = json!({ "path": "/services/data/", "kind": "delay", "delayMs": asked.delay_ms, "times": 4_000_000 });
+    let sync = api.activate(sim).await.name;
+    http_json("POST", &format!("{}/faults", sim.control), &fault.to_string());
+    let mut server = token_server;
+    let mut api = api;
+    let mut kills = Vec::new();
+    let mut while_running = 0;
+    let mut marks = Vec::new();
+    let mut ended_early = false;
+    let mut before = 0;
+    for n in 0..asked.kills {
+        // Three in four in the middle of reading, one at any moment of a start.
+        let reading = n % 4 != 3;
+        let started = Instant::now();
+        if reading {
+            while sim.reads() <= before && started.elapsed() < Duration::from_secs(20) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+        let most = if reading { asked.kill_within_ms } else { 3_500 };
+        let wait = Duration::from_millis(rng.random_range(0..most));
+        tokio::time::sleep(wait).await;
+        let seen = api.sync(&sync).await;
+        let state = seen.state();
+        if state == v1::sync::State::Succeeded {
+            ended_early = true;
+            break;
+        }
+        server.process.0.kill().unwrap();
+        server.process.0.wait().unwrap();
+        let running = state == v1::sync::State::Running;
+        while_running += u32::from(running);
+        let total = sim.counts()["total"].as_u64().unwrap();
+        marks.push(total);
+        kills.push(json!({
+            "after_start_ms": started.elapsed().as_millis() as u64, "state": state.as_str_name(), "reading": reading,
+            "rows": seen.totals.map_or(0, |totals| totals.read),
+        }));
+        eprintln!("  kill {}: {:?}, {} rows", n + 1, state, seen.totals.map_or(0, |t| t.read));
+        before = sim.reads();
+        server = place.start();
+        api = Api::connect(&server, &token).await;
+    }
+    http_json("DELETE", &format!("{}/faults", sim.control), "");
+    let done = api.succeeded(&sync).await;
+    let pages = repeated(sim, kills.len());
+    let compared = compare(sim, &api).await;
+    json!({
+        "agrees": compared["agrees"], "kills": kills.len(), "kills_while_running": while_running,
+        "ended_before_all_kills": ended_early, "delay_ms": asked.delay_ms, "lease_seconds": place.lease_seconds,
+        "pages": pages, "kill_list": kills, "attempt": done.attempt, "counts": counts(&done), "comparison": compared,
+    })
+}
+
+/// What was read again, from the simulator's journal: where each stream of pages began, and how far the one before had
+/// been answered.
+fn repeated(sim: &Sim, kills: usize) -> Json {
+    let journal = http_json("GET", &format!("{}/requests?limit=1000000", sim.control), "");
+    let mut ids: HashMap<&str, Vec<String>> = HashMap::new();
+    for (name, _) in FIELDS {
+        let mut all = Vec::new();
+        sim.truth(name, |id, _, _| all.push(id));
+        all.sort();
+        ids.insert(name, all);
+    }
+    // Of each object: how far it was answered, in rows.
+    let mut reached: HashMap<String, usize> = HashMap::new();
+    let mut served = 0_u64;
+    let mut restarts = Vec::new();
+    let mut object = String::new();
+    let mut at = 0_usize;
+    for request in journal["requests"].as_array().unwrap() {
+        let kind = request["kind"].as_str().unwrap();
+        if request["status"] != 200 || !matches!(kind, "query" | "query_more") {
+            continue;
+        }
+        if kind == "query" {
+            let soql = request["soql"].as_str().unwrap();
+            if soql.starts_with("SELECT COUNT()") || !soql.contains(" ORDER BY Id") {
+                continue;
+            }
+            let from = soql.split(" FROM ").nth(1).unwrap();
+            object = from.split_whitespace().next().unwrap().to_owned();
+            let after = soql.split("WHERE Id > '").nth(1).map(|rest| rest.split('\'').next().unwrap());
+            at = after.map_or(0, |after| {
+                ids[object.as_str()].partition_point(|id| id.as_str() <= after)
+            });
+            let before = reached.get(&object).copied().unwrap_or(0);
+            if before > 0 {
+                restarts.push(json!({
+                    "object": object, "from_row": at, "answered_to_row": before,
+                    "rows_again": before.saturating_sub(at),
+                    "pages_again": before.saturating_sub(at).div_ceil(PAGE), "rows_skipped": at.saturating_sub(before),
+                }));
+            }
+        }
+        at = (at + PAGE).min(ids[object.as_str()].len());
+        reached.insert(object.clone(), at);
+        served += 1;
+    }
+    let again = |n: u64| restarts.iter().filter(|r| r["pages_again"] == n).count();
+    let most = restarts.iter().map(|r| r["pages_again"].as_u64().unwrap()).max().unwrap_or(0);
+    let skipped: u64 = restarts.iter().map(|r| r["rows_skipped"].as_u64().unwrap()).sum();
+    let needed: usize = ids.values().map(|ids| ids.len().div_ceil(PAGE)).sum();
+    json!({
+        "kills": kills, "pages_needed": needed, "pages_served": served, "restarts_within_an_object": restarts.len(),
+        "pages_again_at_most": most, "with_0_pages_again": again(0), "with_1": again(1), "with_2": again(2),
+        "with_3": again(3), "rows_skipped": skipped, "restarts": restarts,
+    })
+}
+
+/// What the command line asks for.
+struct Asked {
+    accounts: u32,
+    databases: Vec<&'static str>,
+    kills: u32,
+    kill_within_ms: u64,
+    delay_ms: u64,
+    seed: u64,
+}
+
+impl Asked {
+    fn read() -> Self {
+        let mut asked = Self {
+            accounts: 100_000,
+            databases: vec!["sqlite", "postgres"],
+            kills: 0,
+            kill_within_ms: 2_000,
+            delay_ms: 300,
+            seed: 1,
+        };
+        let mut words = std::env::args().skip(1).filter(|word| word != "--bench");
+        while let Some(word) = words.next() {
+            let value = words.next().unwrap_or_else(|| panic!("{word} needs a value"));
+            match word.as_str() {
+                "--accounts" => asked.accounts = value.parse().unwrap(),
+                "--kills" => asked.kills = value.parse().unwrap(),
+                "--kill-within-ms" => asked.kill_within_ms = value.parse().unwrap(),
+                "--delay-ms" => asked.delay_ms = value.parse().unwrap(),
+                "--seed" => asked.seed = value.parse().unwrap(),
+                "--database" => {
+                    asked.databases = match value.as_str() {
+                        "sqlite" => vec!["sqlite"],
+                        "postgres" => vec!["postgres"],
+                        _ => vec!["sqlite", "postgres"],
+                    }
+                }
+                _ => panic!("unknown: {word}"),
+            }
+        }
+        asked
+    }
+}
+
+/// Where the programs are, and a folder of connectors.
+fn programs(scratch: &Path) -> (PathBuf, PathBuf) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let bin = std::env::var_os("TETHER_TRUTH_BIN").map_or_else(
+        || {
+            let built = Command::new(env!("CARGO"))
+                .args(["build", "--release", "-p", "tether", "-p", "salesforce-sim"])
+                .args(["-p", "tether-connector-salesforce"])
+                .current_dir(root)
+                .status()
+                .unwrap();
+            assert!(built.success());
+            std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().to_owned()
+        },
+        PathBuf::from,
+    );
+    let folder = scratch.join("salesforce");
+    std::fs::create_dir_all(&folder).unwrap();
+    let library = "libtether_connector_salesforce.so";
+    std::fs::copy(bin.join(library), folder.join(library)).unwrap();
+    let digest = Sha256::digest(std::fs::read(bin.join(library)).unwrap());
+    let sha256 = digest.iter().fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    });
+    let manifest = std::fs::read_to_string(root.join("connectors/salesforce/connector.toml")).unwrap();
+    let platform = format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS);
+    let whole = format!("{manifest}\n[library.\"{platform}\"]\npath = \"{library}\"\nsha256 = \"{sha256}\"\n");
+    std::fs::write(folder.join("connector.toml"), whole).unwrap();
+    (bin, scratch.to_owned())
+}
+
+fn said(program: &str, args: &[&str]) -> String {
+    let out = Command::new(program).args(args).output();
+    out.map_or_else(
+        |_| String::new(),
+        |out| String::from_utf8_lossy(&out.stdout).trim().to_owned(),
+    )
+}
+
+fn main() {
+    let asked = Asked::read();
+    let scratch = tempfile::tempdir().unwrap();
+    let (bin, connectors) = programs(scratch.path());
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    let mut all_agree = true;
+    for database in &asked.databases {
+        eprintln!("{database}: {} accounts, {} kills", asked.accounts, asked.kills);
+        let given = std::env::var("TETHER_BENCH_POSTGRES").ok();
+        let made = (*database == "postgres" && given.is_none()).then(postgres::database);
+        let url = (*database == "postgres").then(|| given.or(made.as_ref().map(|d| d.url.clone())).unwrap());
+        let sim = Sim::start(&bin, &asked);
+        let place = Place {
+            bin: bin.clone(),
+            connectors: connectors.clone(),
+            data: tempfile::tempdir().unwrap(),
+            database: url,
+            sim: sim.host.clone(),
+            lease_seconds: if asked.kills > 0 { 2 } else { 30 },
+        };
+        let result = runtime.block_on(async {
+            match asked.kills {
+                0 => whole(&sim, &place).await,
+                _ => killed(&sim, &place, &asked).await,
+            }
+        });
+        all_agree &= result["agrees"] == true;
+        let whole = json!({
+            "bench": "truth", "database": database, "accounts": asked.accounts, "related": asked.accounts * 3,
+            "seed": asked.seed, "cores": std::thread::available_parallelism().map_or(0, usize::from),
+            "rustc": said("rustc", &["--version"]), "commit": said("git", &["rev-parse", "HEAD"]),
+            "command": std::env::args().skip(1).collect::<Vec<_>>().join(" "), "result": result,
+        });
+        println!("{}", serde_json::to_string_pretty(&whole).unwrap());
+    }
+    assert!(all_agree, "what came out is not what went in");
+}

@@ -1,0 +1,246 @@
+//! The guides of the product, walked through the gRPC face against the simulated Salesforce.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::{Value as Json, json};
+use tether::caller::Role;
+use tether::proto::v1::integration::{DraftStep, State};
+use tether::proto::v1::value::Kind;
+use tether::proto::v1::{self, get_company_profile_request::Refresh, sync};
+use tonic::Code;
+
+use crate::support::server::{Database, Person, World, ok, on_both_databases, refused};
+
+on_both_databases!(a_group_connects_its_crm_and_uses_it);
+
+const FIELDS: &[&str] = &[
+    "Account.Name",
+    "Account.Industry",
+    "Account.BillingAddress",
+    "Contact.Name",
+    "Contact.Email",
+    "Opportunity.Name",
+    "Opportunity.Amount",
+    "Contract.ContractNumber",
+    "Case.Subject",
+];
+
+/// The companies that the accounts of the simulator are.
+async fn companies_of(world: &World) -> BTreeSet<String> {
+    let organization = world.control("GET", "", Json::Null).await["orgs"][0]["id"].as_str().unwrap().to_owned();
+    let accounts = world.truth("Account", "Id,Website").await;
+    let text = |account: &Json, key: &str| account[key].as_str().unwrap_or_default().to_owned();
+    accounts
+        .iter()
+        .map(|account| (text(account, "Id"), text(account, "Website")))
+        .map(|(id, website)| tether::identity::company_of_record("salesforce", &organization, &id, &website).name())
+        .collect()
+}
+
+/// What a profile shows of a field of the company's only record.
+fn shown(profile: &v1::CompanyProfile, key: &str) -> String {
+    let table = profile.cards[0].company_records.as_ref().unwrap();
+    let at = table.columns.iter().position(|column| column.key == key).unwrap();
+    match &table.records[0].values[at].kind {
+        Some(Kind::Text(text)) => text.clone(),
+        other => panic!("{key} is {other:?}"),
+    }
+}
+
+/// An account that is a company by itself, so that a profile shows one record: (its id, the company's name).
+struct Single {
+    id: String,
+    company: String,
+}
+
+/// So many accounts that share their website with no other.
+async fn singles(world: &World, count: usize) -> Vec<Single> {
+    let organization = world.control("GET", "", Json::Null).await["orgs"][0]["id"].as_str().unwrap().to_owned();
+    let accounts = world.truth("Account", "Id,Website").await;
+    let all: Vec<Single> = accounts
+        .iter()
+        .map(|account| {
+            let (id, website) = (account["Id"].as_str().unwrap(), account["Website"].as_str().unwrap_or_default());
+            let company = tether::identity::company_of_record("salesforce", &organization, id, website).name();
+            Single { id: id.to_owned(), company }
+        })
+        .collect();
+    let alone = |one: &Single| all.iter().filter(|other| other.company == one.company).count() == 1;
+    let ids: Vec<usize> = (0..all.len()).filter(|&at| alone(&all[at])).take(count).collect();
+    ids.into_iter().map(|at| Single { id: all[at].id.clone(), company: all[at].company.clone() }).collect()
+}
+
+async fn a_group_connects_its_crm_and_uses_it(database: Database) {
+    let mut world = World::start(database, 300).await;
+
+    // Enable: an administrator may, a member may not.
+    let mut max = world.person("max", "acme", Role::Member).await;
+    let request =
+        v1::EnableConnectorRequest { parent: max.parent.clone(), connector: "connectors/salesforce".to_owned() };
+    let no = refused(max.integrations.enable_connector(request)).await;
+    assert_eq!((no.code, no.reason.as_str()), (Code::PermissionDenied, "ROLE_NOT_ALLOWED"));
+    let mut ann = world.ann().await;
+    assert!(ann.enable("salesforce").await.enabled);
+
+    // Create: the draft survives the server's death and is resumed where it was left. Only administrators see it.
+    let name = ann.create("salesforce", "Acme Sales").await;
+    world.restart().await;
+    let (mut ann, mut max) = (world.ann().await, world.person("max", "acme", Role::Member).await);
+    let draft = ann.get(&name).await;
+    assert_eq!((draft.state(), draft.draft_step()), (State::Draft, DraftStep::LogIn));
+    let request = v1::GetIntegrationRequest { name: name.clone() };
+    assert_eq!(refused(max.integrations.get_integration(request)).await.reason, "NOT_FOUND");
+    for (person, drafts) in [(&mut ann, 1), (&mut max, 0)] {
+        let states = vec![State::Draft as i32];
+        let request = v1::ListIntegrationsRequest { parent: person.parent.clone(), states, ..Default::default() };
+        assert_eq!(ok(person.integrations.list_integrations(request)).await.integrations.len(), drafts);
+    }
+
+    // Log in, over an address of the platform; again killed in between.
+    let draft = ann.log_in(&name).await;
+    assert_eq!(draft.draft_step(), DraftStep::SelectFields);
+    assert_eq!(draft.account.unwrap().username, "admin@acme.example");
+    world.restart().await;
+    let (mut ann, mut max) = (world.ann().await, world.person("max", "acme", Role::Member).await);
+
+    // Fields: of the five objects and no other.
+    let request = v1::ListAvailableFieldsRequest { parent: name.clone(), page_size: 2_000, ..Default::default() };
+    let objects = ok(ann.integrations.list_available_fields(request)).await.objects;
+    let keys: BTreeSet<&str> = objects.iter().map(|object| object.object.as_str()).collect();
+    assert_eq!(keys, ["Account", "Case", "Contact", "Contract", "Opportunity"].into());
+    assert!(objects.iter().all(|object| object.visible && !object.fields.is_empty()));
+    let draft = ann.select(&name, FIELDS).await;
+    assert_eq!(draft.draft_step(), DraftStep::Review);
+
+    // Review: counted at the CRM. Nothing is on the platform before "Save".
+    let request = v1::ReviewIntegrationRequest { name: name.clone(), ..Default::default() };
+    let review = ok(ann.integrations.review_integration(request)).await;
+    let rows = world.control("GET", "", Json::Null).await["orgs"][0]["rows"].clone();
+    for object in &review.objects {
+        assert_eq!(Some(object.record_count), rows[object.object.as_str()].as_i64(), "{}", object.object);
+    }
+    assert_eq!((review.objects.len(), review.company_record_count), (5, 300));
+    assert!(ann.all_companies(50).await.is_empty());
+
+    // Save: the first sync shows progress, to everyone of the group, and ends.
+    let sync = ann.activate(&name).await;
+    let progress = max.watch(&sync).await;
+    let last = progress.last().unwrap();
+    assert_eq!((last.state(), last.trigger()), (sync::State::Succeeded, sync::Trigger::Activation), "{last:?}");
+    assert!(progress.len() > 1, "{progress:?}");
+    let read = |sync: &v1::Sync| sync.totals.map_or(0, |totals| totals.read);
+    assert!(progress.is_sorted_by_key(read));
+    for object in &last.objects {
+        let counts = object.counts.unwrap();
+        assert_eq!(Some(counts.written), rows[object.object.as_str()].as_i64(), "{object:?}");
+    }
+
+    // All Companies: every company once, however the pages fall.
+    let companies = max.all_companies(7).await;
+    let listed: BTreeSet<String> = companies.iter().map(|company| company.name.clone()).collect();
+    assert_eq!(companies.len(), listed.len());
+    assert_eq!(listed, companies_of(&world).await);
+    assert_eq!(max.all_companies(1_000).await, companies);
+
+    profiles(&world, &mut max).await;
+
+    // A second sync, by hand: what was added, changed, deleted and merged meanwhile.
+    let changed = singles(&world, 8).await;
+    let fields = json!({"Name": "Newcomer", "Website": "https://newcomer-of-tests.com"});
+    world.control("POST", "/records/create", json!({"object": "Account", "fields": fields})).await;
+    let update = json!({"id": changed[5].id, "fields": {"Industry": "Changed by hand"}});
+    world.control("POST", "/records/update", update).await;
+    world.control("POST", "/records/delete", json!({"id": changed[6].id})).await;
+    world.control("POST", "/records/merge", json!({"winner": changed[5].id, "loser": changed[7].id})).await;
+    let sync = ann.sync(&name).await;
+    let last = ann.succeeds(&sync).await;
+    assert!(last.totals.unwrap().removed >= 2, "{last:?}");
+    let companies: BTreeSet<String> = ann.all_companies(100).await.into_iter().map(|one| one.name).collect();
+    assert_eq!(companies, companies_of(&world).await);
+    assert!(!companies.contains(&changed[6].company) && !companies.contains(&changed[7].company));
+    let request = v1::GetCompanyProfileRequest {
+        name: changed[5].company.clone(),
+        parent: ann.parent.clone(),
+        refresh: Refresh::Never as i32,
+        ..Default::default()
+    };
+    let stored = ok(ann.companies.get_company_profile(request)).await;
+    assert_eq!(shown(&stored, "Industry"), "Changed by hand");
+
+    // A third one is cancelled; what was there stays. The history has them all.
+    let slow = json!({"path": "/services/data", "kind": "delay", "delayMs": 2_000, "times": 1_000});
+    world.control("POST", "/faults", slow).await;
+    let sync = ann.sync(&name).await;
+    ok(ann.integrations.cancel_sync(v1::CancelSyncRequest { name: sync.clone() })).await;
+    assert_eq!(ann.watch(&sync).await.last().unwrap().state(), sync::State::Cancelled);
+    world.control("DELETE", "/faults", Json::Null).await;
+    assert_eq!(ann.all_companies(1_000).await.len(), companies.len());
+    let request = v1::ListSyncsRequest { parent: name.clone(), page_size: 2, ..Default::default() };
+    let page = ok(ann.integrations.list_syncs(request.clone())).await;
+    let request = v1::ListSyncsRequest { page_token: page.next_page_token, ..request };
+    let rest = ok(ann.integrations.list_syncs(request)).await;
+    let history: Vec<_> = page.syncs.iter().chain(&rest.syncs).map(|sync| (sync.trigger(), sync.state())).collect();
+    assert_eq!(
+        history,
+        [
+            (sync::Trigger::Manual, sync::State::Cancelled),
+            (sync::Trigger::Manual, sync::State::Succeeded),
+            (sync::Trigger::Activation, sync::State::Succeeded),
+        ]
+    );
+
+    only_read(&world).await;
+}
+
+/// Profiles are live; when the CRM is slow or down, what is stored is shown, with its age and why.
+async fn profiles(world: &World, max: &mut Person) {
+    let singles = singles(world, 4).await;
+    let before = max.open(&singles[0].company).await;
+    let freshness = before.cards[0].freshness.as_ref().unwrap();
+    assert!(freshness.live && freshness.stale_reason.is_none());
+    let related: Vec<&str> = before.cards[0].related.iter().map(|table| table.object.as_str()).collect();
+    assert_eq!(related, ["Contact", "Opportunity", "Contract", "Case"]);
+
+    // Somebody changes a record in the CRM: the next who opens the profile sees it.
+    let update = json!({"id": singles[1].id, "fields": {"Industry": "Space Travel"}});
+    world.control("POST", "/records/update", update).await;
+    assert_eq!(shown(&max.open(&singles[1].company).await, "Industry"), "Space Travel");
+
+    // Slow.
+    let update = json!({"id": singles[2].id, "fields": {"Industry": "Seen too late"}});
+    world.control("POST", "/records/update", update).await;
+    let slow = json!({"path": "/services/data", "kind": "delay", "delayMs": 5_000});
+    world.control("POST", "/faults", slow).await;
+    let card = &max.open_within(&singles[2].company, Duration::from_millis(200)).await.cards[0];
+    let freshness = card.freshness.as_ref().unwrap();
+    assert_eq!(freshness.stale_reason.as_ref().unwrap().reason(), v1::ErrorReason::CrmUnavailable);
+    assert!(!freshness.live && freshness.age.is_some() && freshness.read_time.is_some());
+    assert_eq!(card.company_records.as_ref().unwrap().records.len(), 1);
+
+    // Down.
+    let down = json!({"path": "/services/data", "status": 503, "body": "down", "times": 1_000});
+    world.control("POST", "/faults", down).await;
+    let card = &max.open_within(&singles[3].company, Duration::from_secs(1)).await.cards[0];
+    let freshness = card.freshness.as_ref().unwrap();
+    assert_eq!(freshness.stale_reason.as_ref().unwrap().reason(), v1::ErrorReason::CrmUnavailable);
+    assert_eq!(card.company_records.as_ref().unwrap().records.len(), 1);
+    world.control("DELETE", "/faults", Json::Null).await;
+}
+
+/// The simulator's journal: tokens, GETs, and composites of GETs.
+async fn only_read(world: &World) {
+    let journal = world.control("GET", "/requests?limit=100000", Json::Null).await;
+    assert_eq!(journal["writes"], 0, "{}", journal["writeRequests"]);
+    let requests = journal["requests"].as_array().unwrap();
+    assert!(requests.len() > 20);
+    for request in requests {
+        let inner = request["inner"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let reads = match (request["method"].as_str().unwrap(), request["kind"].as_str().unwrap()) {
+            ("GET", _) | ("POST", "token" | "revoke") => inner.is_empty(),
+            ("POST", "composite") => !inner.is_empty() && inner.iter().all(|one| one["method"] == "GET"),
+            _ => false,
+        };
+        assert!(reads, "{request}");
+    }
+}
