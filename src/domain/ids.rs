@@ -223,8 +223,8 @@ mod tests {
             "06ee95e7-1595-5c15-be50-c41436f8c189"
         );
         assert_eq!(
-            CompanyId::of_record("salesforce", "00D", "001").to_string(),
-            "3880b344-c36c-5510-a801-01fdca17c7a5"
+            CompanyId::of_record("dummy", "00D", "001").to_string(),
+            "9f352670-2934-5287-8c67-f7453a3e90b9"
         );
     }
 

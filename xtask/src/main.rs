@@ -18,6 +18,10 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 const USAGE: &str = "cargo xtask connectors [--release] [--connector NAME]… | demo [ARGUMENT]…";
 
+/// All packages at once: cargo unites the features of what it builds together, and a dependency built for one package alone
+/// would be built again for all. This one is running.
+const WORKSPACE: [&str; 6] = ["build", "--workspace", "--exclude", "xtask", "--lib", "--bins"];
+
 fn main() -> ExitCode {
     match run(env::args().skip(1)) {
         Ok(()) => ExitCode::SUCCESS,
@@ -51,8 +55,7 @@ fn demo(arguments: Vec<String>) -> Result<()> {
     let (root, target) = folders()?;
     eprintln!("building tether, its connectors and the simulator (some minutes the first time) …");
     let mut build = cargo(&root, &target);
-    build.args(["build", "--package", "tether", "--bin", "tether", "--package", "salesforce-sim", "--bin", "salesforce-sim"]);
-    build.args(["--package", "tether-connector-salesforce", "--package", "tether-connector-dummy"]);
+    build.args(WORKSPACE);
     if !build.status()?.success() {
         return Err("tether does not build".into());
     }
@@ -92,9 +95,13 @@ fn connectors(release: bool, wanted: &[String]) -> Result<()> {
     let (root, target) = folders()?;
     let names = names(&root, wanted)?;
     let mut build = cargo(&root, &target);
-    build.args(["build", "--quiet", "--lib"]);
-    for name in &names {
-        build.args(["--package", &format!("tether-connector-{name}")]);
+    if release || !wanted.is_empty() {
+        build.args(["build", "--quiet", "--lib"]);
+        for name in &names {
+            build.args(["--package", &format!("tether-connector-{name}")]);
+        }
+    } else {
+        build.arg("--quiet").args(WORKSPACE);
     }
     if release {
         build.arg("--release");

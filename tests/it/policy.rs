@@ -1,0 +1,274 @@
+//! Who may call what, for every rpc that the server knows, and who may see what.
+
+use prost::Message as _;
+use tether::caller::Role;
+use tether::policy::{self, Who};
+use tether::proto::v1;
+use tonic::Code;
+use tonic::codegen::http::uri::PathAndQuery;
+
+use crate::support::server::{Database, Person, Refused, World, on_both_databases, refused};
+
+on_both_databases!(what_is_another_groups_reads_like_what_is_not_there);
+
+/// Every rpc of these descriptors, `package.Service/Method`.
+fn rpcs(descriptors: &[u8]) -> Vec<String> {
+    let set = prost_types::FileDescriptorSet::decode(descriptors).unwrap();
+    let mut rpcs = Vec::new();
+    for file in &set.file {
+        for service in &file.service {
+            for method in &service.method {
+                rpcs.push(format!("{}.{}/{}", file.package(), service.name(), method.name()));
+            }
+        }
+    }
+    rpcs
+}
+
+/// Every rpc that is served.
+fn all() -> Vec<String> {
+    let mut all = rpcs(tether::proto::FILE_DESCRIPTOR_SET);
+    all.extend(rpcs(tonic_health::pb::FILE_DESCRIPTOR_SET));
+    all.extend(rpcs(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET));
+    all.extend(rpcs(tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET));
+    all
+}
+
+#[test]
+fn the_table_has_a_row_for_every_rpc_and_for_nothing_else() {
+    let (mut all, mut rows) = (all(), policy::TABLE.iter().map(|(rpc, _)| (*rpc).to_owned()).collect::<Vec<_>>());
+    assert!(all.iter().all(|rpc| policy::who_may(&format!("/{rpc}")).is_some()));
+    all.sort_unstable();
+    rows.sort_unstable();
+    assert_eq!(all, rows);
+    assert_eq!(policy::who_may("/tether.v1.IntegrationService/Surprise"), None);
+}
+
+/// Calls an rpc with an empty message.
+async fn call(world: &World, rpc: &str, token: Option<&str>) -> Option<Refused> {
+    let mut client = tonic::client::Grpc::new(world.channel().await);
+    client.ready().await.unwrap();
+    let mut request = tonic::Request::new(());
+    if let Some(token) = token {
+        request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+    }
+    let codec = tonic_prost::ProstCodec::<(), ()>::default();
+    let path = PathAndQuery::try_from(format!("/{rpc}")).unwrap();
+    // Read as a stream, whichever it is: one that goes on for ever is left after its first message.
+    match client.server_streaming(request, path, codec).await {
+        Ok(answer) => answer.into_inner().message().await.err().map(Refused::from),
+        Err(status) => Some(status.into()),
+    }
+}
+
+#[tokio::test]
+async fn the_table_holds_over_the_wire() {
+    let world = World::start(Database::Sqlite, 1).await;
+    let expired = expired(&world);
+    let of = |role: Role| world.token("ann", (role != Role::Service).then_some("globex"), role);
+    let roles = [Role::Member, Role::Administrator, Role::Service].map(|role| (role, of(role)));
+    for rpc in all() {
+        let anyone = policy::who_may(&format!("/{rpc}")) == Some(Who::Anyone);
+        for (token, reason) in [(None, "TOKEN_MISSING"), (Some("nonsense"), "TOKEN_INVALID"), (Some(&*expired), "TOKEN_EXPIRED")] {
+            let told = call(&world, &rpc, token).await;
+            if anyone {
+                assert!(told.is_none_or(|told| told.code != Code::Unauthenticated), "{rpc}");
+            } else {
+                let told = told.unwrap();
+                assert_eq!((told.code, told.reason.as_str()), (Code::Unauthenticated, reason), "{rpc}");
+            }
+        }
+        for (role, token) in &roles {
+            let told = call(&world, &rpc, Some(token)).await;
+            let admitted = match policy::who_may(&format!("/{rpc}")) {
+                Some(Who::Anyone) => true,
+                Some(Who::Roles(roles)) => roles.contains(role),
+                None => false,
+            };
+            let denied = told.as_ref().is_some_and(|told| told.code == Code::PermissionDenied);
+            assert_eq!(denied, !admitted, "{rpc} as {role}: {told:?}");
+            if let Some(told) = told {
+                assert_eq!(told.reason == "ROLE_NOT_ALLOWED", denied, "{rpc} as {role}: {told:?}");
+                assert_ne!(told.code, Code::Unauthenticated, "{rpc} as {role}: {told:?}");
+            }
+        }
+    }
+    let told = call(&world, "tether.v1.IntegrationService/Surprise", Some(&roles[1].1)).await.unwrap();
+    assert_eq!(told.code, Code::Unimplemented);
+}
+
+/// A token that was good an hour ago.
+pub(crate) fn expired(world: &World) -> String {
+    use base64::Engine as _;
+    let seed = std::fs::read_to_string(world.data().join("dev-signing.key")).unwrap();
+    let seed = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(seed.trim()).unwrap();
+    // PKCS #8 around an Ed25519 key.
+    let mut der = vec![0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
+    der.extend(seed);
+    let claims = serde_json::json!({
+        "sub": "ann", "group": "acme", "role": "administrator", "exp": tether::time::now_us() / 1_000_000 - 3_600,
+        "iss": tether::tokens::DEV_ISSUER, "aud": tether::tokens::DEV_AUDIENCE,
+    });
+    let key = jsonwebtoken::EncodingKey::from_ed_der(&der);
+    jsonwebtoken::encode(&jsonwebtoken::Header::new(jsonwebtoken::Algorithm::EdDSA), &claims, &key).unwrap()
+}
+
+/// Calls rpcs with another's name and with a name that nothing has: the answers differ in the name alone.
+macro_rules! same {
+    ($theirs:expr, $absent:expr, $($call:expr),+ $(,)?) => {$({
+        let call = $call;
+        let (theirs, absent): (String, String) = ($theirs.clone(), $absent.clone());
+        let one: Refused = call(theirs.clone()).await;
+        let other: Refused = call(absent.clone()).await;
+        let which = stringify!($call);
+        assert_eq!((one.code, one.reason.as_str()), (Code::NotFound, "NOT_FOUND"), "{which}: {one:?}");
+        assert_eq!((other.code, other.reason.as_str()), (Code::NotFound, "NOT_FOUND"), "{which}: {other:?}");
+        assert_eq!(one.message.replace(&theirs, &absent), other.message, "{which}");
+        let info = |told: &Refused| format!("{:?}", told.details.error_info()).replace(&theirs, &absent);
+        assert_eq!(info(&one), info(&other), "{which}");
+    })+};
+}
+
+async fn what_is_another_groups_reads_like_what_is_not_there(database: Database) {
+    let world = World::start(database, 1).await;
+    let mut ann = world.ann().await;
+    let (name, sync) = ann.dummy("Ours", "ann").await;
+    let draft = ann.create("dummy", "Our draft").await;
+    let company = ann.all_companies(1).await.remove(0).name;
+
+    let mut eve = world.person("eve", "globex", Role::Administrator).await;
+    eve.enable("dummy").await;
+    assert!(eve.all_companies(100).await.is_empty());
+    let absent = "integrations/0198c0de-0000-7000-8000-000000000000".to_owned();
+    for theirs in [&name, &draft] {
+        let absent = &absent;
+        let eve = &eve;
+        same!(
+            theirs,
+            absent,
+            async |name| refused(eve.clone().integrations.get_integration(v1::GetIntegrationRequest { name })).await,
+            async |name: String| refused(eve.clone().integrations.update_integration(Person::selection(&name, &[]))).await,
+            async |name| {
+                let request = v1::DeleteIntegrationRequest { name, ..Default::default() };
+                refused(eve.clone().integrations.delete_integration(request)).await
+            },
+            async |name| {
+                let request = v1::BeginAuthorizationRequest { name, ..Default::default() };
+                refused(eve.clone().integrations.begin_authorization(request)).await
+            },
+            async |name: String| refused(eve.clone().integrations.authorize_with_credentials(Person::key(&name, "eve"))).await,
+            async |parent| {
+                let request = v1::ListAvailableFieldsRequest { parent, ..Default::default() };
+                refused(eve.clone().integrations.list_available_fields(request)).await
+            },
+            async |name| {
+                let request = v1::ReviewIntegrationRequest { name, ..Default::default() };
+                refused(eve.clone().integrations.review_integration(request)).await
+            },
+            async |name| {
+                let request = v1::ActivateIntegrationRequest { name, ..Default::default() };
+                refused(eve.clone().integrations.activate_integration(request)).await
+            },
+            async |parent| {
+                let request = v1::ListFieldsRequest { parent, ..Default::default() };
+                refused(eve.clone().integrations.list_fields(request)).await
+            },
+            async |name| {
+                let request = v1::SyncIntegrationRequest { name, ..Default::default() };
+                refused(eve.clone().integrations.sync_integration(request)).await
+            },
+            async |parent| {
+                let request = v1::ListSyncsRequest { parent, ..Default::default() };
+                refused(eve.clone().integrations.list_syncs(request)).await
+            },
+            async |source: String| {
+                let (parent, sources) = (eve.parent.clone(), vec![source]);
+                let request = v1::ListCompaniesRequest { parent, sources, ..Default::default() };
+                refused(eve.clone().companies.list_companies(request)).await
+            },
+        );
+    }
+    let eve = &eve;
+    let absent = format!("{absent}/syncs/0198c0de-0000-7000-8000-000000000001");
+    same!(
+        sync,
+        absent,
+        async |name| refused(eve.clone().integrations.get_sync(v1::GetSyncRequest { name })).await,
+        async |name| {
+            let watch = eve.clone().integrations.watch_sync(v1::WatchSyncRequest { name }).await;
+            Refused::from(watch.err().unwrap())
+        },
+        async |name| refused(eve.clone().integrations.cancel_sync(v1::CancelSyncRequest { name })).await,
+    );
+    let absent = "companies/0198c0de-0000-5000-8000-000000000000".to_owned();
+    same!(
+        company,
+        absent,
+        async |name| {
+            let request = v1::GetCompanyRequest { name, parent: eve.parent.clone() };
+            refused(eve.clone().companies.get_company(request)).await
+        },
+        async |name| {
+            let request = v1::GetCompanyProfileRequest { name, parent: eve.parent.clone(), ..Default::default() };
+            refused(eve.clone().companies.get_company_profile(request)).await
+        },
+        async |name| {
+            let company = Some(v1::company_to_track::Company::Name(name));
+            let (parent, companies) = (eve.parent.clone(), vec![v1::CompanyToTrack { company }]);
+            refused(eve.clone().companies.track_companies(v1::TrackCompaniesRequest { parent, companies })).await
+        },
+    );
+    let (ours, absent) = ("groups/acme".to_owned(), "groups/nobody".to_owned());
+    let (name, dummy) = (&company, "connectors/dummy");
+    same!(
+        ours,
+        absent,
+        async |parent| {
+            let request = v1::ListConnectorsRequest { parent, ..Default::default() };
+            refused(eve.clone().integrations.list_connectors(request)).await
+        },
+        async |parent| {
+            let request = v1::GetConnectorRequest { name: dummy.to_owned(), parent };
+            refused(eve.clone().integrations.get_connector(request)).await
+        },
+        async |parent| {
+            let request = v1::EnableConnectorRequest { parent, connector: dummy.to_owned() };
+            refused(eve.clone().integrations.enable_connector(request)).await
+        },
+        async |parent| {
+            let request = v1::DisableConnectorRequest { parent, connector: dummy.to_owned() };
+            refused(eve.clone().integrations.disable_connector(request)).await
+        },
+        async |parent| {
+            let request = v1::CreateIntegrationRequest { parent, ..Default::default() };
+            refused(eve.clone().integrations.create_integration(request)).await
+        },
+        async |parent| {
+            let request = v1::ListIntegrationsRequest { parent, ..Default::default() };
+            refused(eve.clone().integrations.list_integrations(request)).await
+        },
+        async |parent| {
+            let request = v1::ListCompaniesRequest { parent, ..Default::default() };
+            refused(eve.clone().companies.list_companies(request)).await
+        },
+        async |parent| {
+            let request = v1::GetCompanyRequest { name: name.clone(), parent };
+            refused(eve.clone().companies.get_company(request)).await
+        },
+        async |parent| {
+            let request = v1::GetCompanyProfileRequest { name: name.clone(), parent, ..Default::default() };
+            refused(eve.clone().companies.get_company_profile(request)).await
+        },
+        async |parent| {
+            let request = v1::TrackCompaniesRequest { parent, ..Default::default() };
+            refused(eve.clone().companies.track_companies(request)).await
+        },
+        async |parent| {
+            let request = v1::UntrackCompaniesRequest { parent, ..Default::default() };
+            refused(eve.clone().companies.untrack_companies(request)).await
+        },
+    );
+    // None of it changed anything.
+    assert_eq!(ann.get(&draft).await.display_name, "Our draft");
+    assert!(!ann.all_companies(100).await.is_empty());
+}
