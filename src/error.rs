@@ -39,6 +39,7 @@ reasons! {
     RequestIdReused = "REQUEST_ID_REUSED",
     EtagMismatch = "ETAG_MISMATCH",
     NameTaken = "NAME_TAKEN",
+    LabelTaken = "LABEL_TAKEN",
     LimitReached = "LIMIT_REACHED",
     ConnectorDisabled = "CONNECTOR_DISABLED",
     ConnectorUnavailable = "CONNECTOR_UNAVAILABLE",

@@ -25,7 +25,7 @@ pub fn code(reason: Reason) -> Code {
         | R::RequestIdReused
         | R::AuthorizationRejected => Code::InvalidArgument,
         R::EtagMismatch => Code::Aborted,
-        R::NameTaken => Code::AlreadyExists,
+        R::NameTaken | R::LabelTaken => Code::AlreadyExists,
         R::GroupUnknown
         | R::ConnectorDisabled
         | R::ConnectorMisconfigured

@@ -183,7 +183,8 @@ impl From<store::Error> for Error {
             S::NotFound { what, id } => Self::not_found(format!("{what} {id}")),
             S::Conflict { kind, message } => match kind {
                 Conflict::Revision => Self::new(Reason::EtagMismatch, message),
-                Conflict::Name | Conflict::Label => Self::new(Reason::NameTaken, message),
+                Conflict::Name => Self::new(Reason::NameTaken, message),
+                Conflict::Label => Self::new(Reason::LabelTaken, message),
                 Conflict::Request => Self::new(Reason::RequestIdReused, message),
                 Conflict::State | Conflict::Generation | Conflict::AccountFull | Conflict::InUse => {
                     Self::new(Reason::IllegalState, message)
