@@ -128,7 +128,7 @@ impl Error {
     /// The thing does not exist, or is not this caller's to know of: both read the same (AIP-211).
     pub fn not_found(name: impl Into<String>) -> Self {
         let name = name.into();
-        Self::new(Reason::NotFound, format!("{name} was not found")).with("resource", name)
+        Self::new(Reason::NotFound, format!("{name} was not found")).with("name", name)
     }
 
     /// One field of the request is wrong.
@@ -144,7 +144,7 @@ impl Error {
             Reason::IllegalState,
             format!("{name} is {state}: {step} is not possible now; possible: {allowed}"),
         )
-        .with("resource", name)
+        .with("name", name)
         .with("state", state)
         .with("allowed", allowed)
         .detail(Detail::Precondition(

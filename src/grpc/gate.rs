@@ -65,8 +65,9 @@ fn admit(verifier: &Verifier, path: &str, authorization: Option<&str>) -> Result
             Reason::RoleNotAllowed,
             format!("{rpc} is for the role {needed}; this token's role is {}", caller.role),
         )
-        .with("needed", needed)
+        .with("rpc", path)
         .with("role", caller.role)
+        .with("required_role", needed)
         .into());
     }
     Ok(Some(caller))

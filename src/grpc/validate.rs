@@ -190,6 +190,7 @@ pub fn update_mask(paths: &[String], known: &[&str]) -> Result<()> {
         Some(path) => {
             let description = format!("{path:?} is none of {}", known.join(", "));
             Err(Error::new(Reason::InvalidUpdateMask, format!("update_mask: {description}"))
+                .with("path", path)
                 .detail(Detail::Fields(vec![("update_mask".to_owned(), description)])))
         }
     }

@@ -390,7 +390,9 @@ fn check_revision(row: &Integration, expected: Option<i64>) -> Result<()> {
         Some(revision) if revision != row.revision => Err(Error::new(
             Reason::EtagMismatch,
             format!("{} was changed since it was read: read it again and repeat the edit", row.id.name()),
-        )),
+        )
+        .with("name", row.id.name())
+        .with("etag", format!("r{}", row.revision))),
         _ => Ok(()),
     }
 }

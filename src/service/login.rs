@@ -345,7 +345,7 @@ impl Services {
                         identity.organization_id
                     ),
                 )
-                .with("organization", old.organization_id));
+                .with("organization_name", old.organization_name));
             }
         }
         let put = self.grants.put(&row.connector, &client_id, auth_kind, &connection).await?;
