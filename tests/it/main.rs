@@ -14,7 +14,10 @@
 )]
 
 mod boundary;
+mod crm;
+mod errors;
 mod guides;
 mod house;
+mod policy;
 mod store;
 mod support;

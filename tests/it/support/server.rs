@@ -140,6 +140,11 @@ impl World {
         self.folder.path().join("data")
     }
 
+    /// Where its PostgreSQL database is, if it has one.
+    pub(crate) fn postgres_url(&self) -> Option<&str> {
+        self.postgres.as_ref().map(|database| database.url.as_str())
+    }
+
     /// What the server logged so far.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("server.log")).unwrap()
