@@ -84,7 +84,6 @@ pub const TABLE: &[(&str, Who)] = &[
     ("tether.v1.GroupService/DisconnectGroups", SERVICE),
     ("tether.v1.GroupService/ListGroups", SERVICE),
     ("grpc.health.v1.Health/Check", Who::Anyone),
-    ("grpc.health.v1.Health/List", Who::Anyone),
     ("grpc.health.v1.Health/Watch", Who::Anyone),
     ("grpc.reflection.v1.ServerReflection/ServerReflectionInfo", READ),
     (
