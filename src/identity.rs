@@ -192,7 +192,7 @@ mod tests {
             company_of_record("a", "org", "1", ""),
             company_of_record("a", "org2", "1", "n/a")
         );
-        insta::assert_snapshot!(CompanyId::of_domain("acme.com"), @"PLACE");
+        insta::assert_snapshot!(CompanyId::of_domain("acme.com"), @"06ee95e7-1595-5c15-be50-c41436f8c189");
     }
 
     proptest! {

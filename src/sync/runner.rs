@@ -191,7 +191,7 @@ impl Run<'_> {
             connection: Some(access.connection.clone()),
             selection: selection.clone(),
             mode: ReadMode::Full as i32,
-            checkpoint: self.sync.checkpoint.clone().unwrap_or_default().into(),
+            checkpoint: self.sync.checkpoint.clone().unwrap_or_default(),
         };
         match connector.read(request(access), None).await {
             Err(error) if error.kind() == ErrorKind::CredentialsExpired => {
