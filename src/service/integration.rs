@@ -289,7 +289,7 @@ impl Services {
             id,
             revision: edit.revision,
             display_name: edit.display_name.clone(),
-            label: edit.label,
+            label: edit.label.clone(),
             settings: chosen,
             fields,
             now_us: now_us(),
@@ -299,6 +299,10 @@ impl Services {
             Err(error) if error.is_conflict(Conflict::Name) => {
                 Err(Error::new(Reason::NameTaken, format!("{error}: choose another"))
                     .with("display_name", edit.display_name.unwrap_or_default()))
+            }
+            Err(error) if error.is_conflict(Conflict::Label) => {
+                Err(Error::new(Reason::LabelTaken, format!("{error}: choose another"))
+                    .with("label", edit.label.unwrap_or_default()))
             }
             Err(error) => Err(error.into()),
         }
