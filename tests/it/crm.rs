@@ -32,7 +32,7 @@ async fn the_callback_page_asks_before_it_connects(database: Database) {
     let world = World::start(database, 5).await;
     let mut ann = world.ann().await;
     ann.enable("salesforce").await;
-    let name = ann.create("salesforce", "<b>Sales & \"Co\"</b>").await;
+    let name = ann.create("salesforce", "<i>Sales & \"Co\"</i>").await;
     let begin = v1::BeginAuthorizationRequest {
         name: name.clone(),
         return_to: ReturnTo::Tether as i32,
@@ -46,8 +46,8 @@ async fn the_callback_page_asks_before_it_connects(database: Database) {
     let page = http(&world.callback, "GET", &path(&to), "", "").await;
     assert_eq!(page.status, 200);
     assert!(page.body.contains("Acme Research"), "{}", page.body);
-    assert!(page.body.contains("&lt;b&gt;Sales &amp; &quot;Co&quot;&lt;/b&gt;"), "{}", page.body);
-    assert!(!page.body.contains("<b>Sales"));
+    assert!(page.body.contains("&lt;i&gt;Sales &amp; &quot;Co&quot;&lt;/i&gt;"), "{}", page.body);
+    assert!(!page.body.contains("<i>"));
     assert!(ann.get(&name).await.account.is_none());
 
     // Who has not read the page cannot confirm, though they know the state; nor is it the platform's to complete.
