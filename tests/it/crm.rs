@@ -6,10 +6,13 @@ use tether::proto::v1::begin_authorization_request::ReturnTo;
 use tether::proto::v1::integration::State;
 use tether::proto::v1::{self, sync};
 
-use crate::support::server::{Person, World, encoded, http, ok, on_both_databases, refused, until};
 use crate::support::server::Database;
+use crate::support::server::{Person, World, encoded, http, ok, on_both_databases, refused, until};
 
-on_both_databases!(the_callback_page_asks_before_it_connects, a_login_is_lost_and_found);
+on_both_databases!(
+    the_callback_page_asks_before_it_connects,
+    a_login_is_lost_and_found
+);
 
 /// The value of a hidden input of a page.
 fn hidden(page: &str, name: &str) -> String {
@@ -24,7 +27,14 @@ fn path(url: &url::Url) -> String {
 
 async fn confirm(world: &World, state: &str, token: &str) -> (u16, String) {
     let form = format!("state={}&token={}", encoded(state), encoded(token));
-    let answer = http(&world.callback, "POST", "/oauth/confirm", "application/x-www-form-urlencoded", &form).await;
+    let answer = http(
+        &world.callback,
+        "POST",
+        "/oauth/confirm",
+        "application/x-www-form-urlencoded",
+        &form,
+    )
+    .await;
     (answer.status, answer.body)
 }
 
@@ -41,12 +51,23 @@ async fn the_callback_page_asks_before_it_connects(database: Database) {
 
     // The page says for whom the login is; names do not become markup. Nothing is connected yet.
     let begun = ok(ann.integrations.begin_authorization(begin.clone())).await;
-    let to = ann.consent(&begun.authorization_uri, "admin@acme.example", true).await;
-    assert!(to.as_str().starts_with(&format!("http://{}/oauth/callback?", world.callback)), "{to}");
+    let to = ann
+        .consent(&begun.authorization_uri, "admin@acme.example", true)
+        .await;
+    assert!(
+        to.as_str()
+            .starts_with(&format!("http://{}/oauth/callback?", world.callback)),
+        "{to}"
+    );
     let page = http(&world.callback, "GET", &path(&to), "", "").await;
     assert_eq!(page.status, 200);
     assert!(page.body.contains("Acme Research"), "{}", page.body);
-    assert!(page.body.contains("&lt;i&gt;Sales &amp; &quot;Co&quot;&lt;/i&gt;"), "{}", page.body);
+    assert!(
+        page.body
+            .contains("&lt;i&gt;Sales &amp; &quot;Co&quot;&lt;/i&gt;"),
+        "{}",
+        page.body
+    );
     assert!(!page.body.contains("<i>"));
     assert!(ann.get(&name).await.account.is_none());
 
@@ -54,23 +75,38 @@ async fn the_callback_page_asks_before_it_connects(database: Database) {
     let (state, token) = (hidden(&page.body, "state"), hidden(&page.body, "token"));
     assert_eq!(state, begun.state);
     let (status, text) = confirm(&world, &state, "guessed").await;
-    assert!(status == 400 && text.contains("AUTHORIZATION_STATE_INVALID"), "{text}");
+    assert!(
+        status == 400 && text.contains("AUTHORIZATION_STATE_INVALID"),
+        "{text}"
+    );
     let no = refused(ann.integrations.complete_authorization(Person::came_back(&to))).await;
     assert_eq!(no.reason, "AUTHORIZATION_STATE_INVALID");
     assert!(ann.get(&name).await.account.is_none());
 
     // Its reader can, once.
     assert_eq!(confirm(&world, &state, &token).await.0, 200);
-    assert_eq!(ann.get(&name).await.account.unwrap().username, "admin@acme.example");
+    assert_eq!(
+        ann.get(&name).await.account.unwrap().username,
+        "admin@acme.example"
+    );
     let (status, text) = confirm(&world, &state, &token).await;
-    assert!(status == 400 && text.contains("AUTHORIZATION_STATE_INVALID"), "{text}");
+    assert!(
+        status == 400 && text.contains("AUTHORIZATION_STATE_INVALID"),
+        "{text}"
+    );
     assert_eq!(http(&world.callback, "GET", &path(&to), "", "").await.status, 400);
 
     // Whoever says no at the CRM is told so at once, and nothing changes.
     let begun = ok(ann.integrations.begin_authorization(begin)).await;
-    let to = ann.consent(&begun.authorization_uri, "admin@acme.example", false).await;
+    let to = ann
+        .consent(&begun.authorization_uri, "admin@acme.example", false)
+        .await;
     let page = http(&world.callback, "GET", &path(&to), "", "").await;
-    assert!(page.status == 400 && page.body.contains("AUTHORIZATION_DENIED"), "{}", page.body);
+    assert!(
+        page.status == 400 && page.body.contains("AUTHORIZATION_DENIED"),
+        "{}",
+        page.body
+    );
     assert!(ann.get(&name).await.account.is_some());
 }
 
@@ -82,11 +118,15 @@ async fn a_login_is_lost_and_found(database: Database) {
 
     // What the browser brought is good for who began it, in their group, once.
     let begun = ann.begin(&name).await;
-    let no = ann.consent(&begun.authorization_uri, "admin@acme.example", false).await;
+    let no = ann
+        .consent(&begun.authorization_uri, "admin@acme.example", false)
+        .await;
     let denied = refused(ann.integrations.complete_authorization(Person::came_back(&no))).await;
     assert_eq!(denied.reason, "AUTHORIZATION_DENIED");
     let begun = ann.begin(&name).await;
-    let to = ann.consent(&begun.authorization_uri, "admin@acme.example", true).await;
+    let to = ann
+        .consent(&begun.authorization_uri, "admin@acme.example", true)
+        .await;
     let mut ben = world.person("ben", "acme", Role::Administrator).await;
     let mut eve = world.person("ann", "globex", Role::Administrator).await;
     for other in [&mut ben, &mut eve] {
@@ -103,7 +143,9 @@ async fn a_login_is_lost_and_found(database: Database) {
     let companies = ann.all_companies(100).await;
 
     // Sessions end at the CRM and refresh tokens are single use: nobody notices.
-    world.control("POST", "/oauth/settings", json!({"rotation": true})).await;
+    world
+        .control("POST", "/oauth/settings", json!({"rotation": true}))
+        .await;
     for company in &companies[..2] {
         world.control("POST", "/sessions/expire", Json::Null).await;
         let card = ann.open(&company.name).await.cards.remove(0);
@@ -114,20 +156,37 @@ async fn a_login_is_lost_and_found(database: Database) {
     ann.succeeds(&sync).await;
 
     // The CRM's administrator takes access away: tether says so, and shows what it has.
-    world.control("POST", "/grants/revoke", json!({"user": "admin@acme.example"})).await;
+    world
+        .control("POST", "/grants/revoke", json!({"user": "admin@acme.example"}))
+        .await;
     let sync = ann.sync(&name).await;
     let failed = ann.watch(&sync).await.pop().unwrap();
     assert_eq!(failed.state(), sync::State::Failed, "{failed:?}");
-    assert_eq!(failed.error.unwrap().reason(), v1::ErrorReason::CredentialsRevoked);
+    assert_eq!(
+        failed.error.unwrap().reason(),
+        v1::ErrorReason::CredentialsRevoked
+    );
     let lost = ann.get(&name).await;
     assert_eq!(lost.state(), State::NeedsReauthorization);
-    assert_eq!(lost.state_reason.unwrap().reason(), v1::ErrorReason::CredentialsRevoked);
+    assert_eq!(
+        lost.state_reason.unwrap().reason(),
+        v1::ErrorReason::CredentialsRevoked
+    );
     assert_eq!(ann.all_companies(100).await, companies);
     let card = ann.open(&companies[3].name).await.cards.remove(0);
-    assert_eq!(card.freshness.unwrap().stale_reason.unwrap().reason(), v1::ErrorReason::CredentialsRevoked);
+    assert_eq!(
+        card.freshness.unwrap().stale_reason.unwrap().reason(),
+        v1::ErrorReason::CredentialsRevoked
+    );
     assert_eq!(card.company_records.unwrap().records.len(), 1);
-    let request = v1::SyncIntegrationRequest { name: name.clone(), ..Default::default() };
-    assert_eq!(refused(ann.integrations.sync_integration(request)).await.reason, "CREDENTIALS_REVOKED");
+    let request = v1::SyncIntegrationRequest {
+        name: name.clone(),
+        ..Default::default()
+    };
+    assert_eq!(
+        refused(ann.integrations.sync_integration(request)).await.reason,
+        "CREDENTIALS_REVOKED"
+    );
 
     // Somebody of another organization logs in: refused, and what the login gave is given back.
     let no = refused(ann.try_log_in(&name, "admin@globex.example")).await;
@@ -135,7 +194,10 @@ async fn a_login_is_lost_and_found(database: Database) {
     until("the refused login's token is revoked", || async {
         let oauth = world.control("GET", "/oauth", Json::Null).await;
         let grants = oauth["grants"].as_array().unwrap();
-        let theirs: Vec<_> = grants.iter().filter(|grant| grant["user"] == "admin@globex.example").collect();
+        let theirs: Vec<_> = grants
+            .iter()
+            .filter(|grant| grant["user"] == "admin@globex.example")
+            .collect();
         !theirs.is_empty() && theirs.iter().all(|grant| grant["revoked"] == true)
     })
     .await;
@@ -145,7 +207,10 @@ async fn a_login_is_lost_and_found(database: Database) {
     let back = ann.log_in(&name).await;
     assert_eq!((back.state(), back.state_reason), (State::Active, None));
     assert_eq!(back.selected_fields, ["Account.Name", "Contact.Name"]);
-    let request = v1::ListSyncsRequest { parent: name.clone(), ..Default::default() };
+    let request = v1::ListSyncsRequest {
+        parent: name.clone(),
+        ..Default::default()
+    };
     let newest = ok(ann.integrations.list_syncs(request)).await.syncs.remove(0);
     assert_eq!(newest.trigger(), sync::Trigger::LogIn);
     ann.succeeds(&newest.name).await;

@@ -28,13 +28,18 @@ const FIELDS: &[&str] = &[
 
 /// The companies that the accounts of the simulator are.
 async fn companies_of(world: &World) -> BTreeSet<String> {
-    let organization = world.control("GET", "", Json::Null).await["orgs"][0]["id"].as_str().unwrap().to_owned();
+    let organization = world.control("GET", "", Json::Null).await["orgs"][0]["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let accounts = world.truth("Account", "Id,Website").await;
     let text = |account: &Json, key: &str| account[key].as_str().unwrap_or_default().to_owned();
     accounts
         .iter()
         .map(|account| (text(account, "Id"), text(account, "Website")))
-        .map(|(id, website)| tether::identity::company_of_record("salesforce", &organization, &id, &website).name())
+        .map(|(id, website)| {
+            tether::identity::company_of_record("salesforce", &organization, &id, &website).name()
+        })
         .collect()
 }
 
@@ -56,19 +61,34 @@ struct Single {
 
 /// So many accounts that share their website with no other.
 async fn singles(world: &World, count: usize) -> Vec<Single> {
-    let organization = world.control("GET", "", Json::Null).await["orgs"][0]["id"].as_str().unwrap().to_owned();
+    let organization = world.control("GET", "", Json::Null).await["orgs"][0]["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let accounts = world.truth("Account", "Id,Website").await;
     let all: Vec<Single> = accounts
         .iter()
         .map(|account| {
-            let (id, website) = (account["Id"].as_str().unwrap(), account["Website"].as_str().unwrap_or_default());
-            let company = tether::identity::company_of_record("salesforce", &organization, id, website).name();
-            Single { id: id.to_owned(), company }
+            let (id, website) = (
+                account["Id"].as_str().unwrap(),
+                account["Website"].as_str().unwrap_or_default(),
+            );
+            let company =
+                tether::identity::company_of_record("salesforce", &organization, id, website).name();
+            Single {
+                id: id.to_owned(),
+                company,
+            }
         })
         .collect();
     let alone = |one: &Single| all.iter().filter(|other| other.company == one.company).count() == 1;
     let ids: Vec<usize> = (0..all.len()).filter(|&at| alone(&all[at])).take(count).collect();
-    ids.into_iter().map(|at| Single { id: all[at].id.clone(), company: all[at].company.clone() }).collect()
+    ids.into_iter()
+        .map(|at| Single {
+            id: all[at].id.clone(),
+            company: all[at].company.clone(),
+        })
+        .collect()
 }
 
 async fn a_group_connects_its_crm_and_uses_it(database: Database) {
@@ -76,10 +96,15 @@ async fn a_group_connects_its_crm_and_uses_it(database: Database) {
 
     // Enable: an administrator may, a member may not.
     let mut max = world.person("max", "acme", Role::Member).await;
-    let request =
-        v1::EnableConnectorRequest { parent: max.parent.clone(), connector: "connectors/salesforce".to_owned() };
+    let request = v1::EnableConnectorRequest {
+        parent: max.parent.clone(),
+        connector: "connectors/salesforce".to_owned(),
+    };
     let no = refused(max.integrations.enable_connector(request)).await;
-    assert_eq!((no.code, no.reason.as_str()), (Code::PermissionDenied, "ROLE_NOT_ALLOWED"));
+    assert_eq!(
+        (no.code, no.reason.as_str()),
+        (Code::PermissionDenied, "ROLE_NOT_ALLOWED")
+    );
     let mut ann = world.ann().await;
     assert!(ann.enable("salesforce").await.enabled);
 
@@ -88,13 +113,29 @@ async fn a_group_connects_its_crm_and_uses_it(database: Database) {
     world.restart().await;
     let (mut ann, mut max) = (world.ann().await, world.person("max", "acme", Role::Member).await);
     let draft = ann.get(&name).await;
-    assert_eq!((draft.state(), draft.draft_step()), (State::Draft, DraftStep::LogIn));
+    assert_eq!(
+        (draft.state(), draft.draft_step()),
+        (State::Draft, DraftStep::LogIn)
+    );
     let request = v1::GetIntegrationRequest { name: name.clone() };
-    assert_eq!(refused(max.integrations.get_integration(request)).await.reason, "NOT_FOUND");
+    assert_eq!(
+        refused(max.integrations.get_integration(request)).await.reason,
+        "NOT_FOUND"
+    );
     for (person, drafts) in [(&mut ann, 1), (&mut max, 0)] {
         let states = vec![State::Draft as i32];
-        let request = v1::ListIntegrationsRequest { parent: person.parent.clone(), states, ..Default::default() };
-        assert_eq!(ok(person.integrations.list_integrations(request)).await.integrations.len(), drafts);
+        let request = v1::ListIntegrationsRequest {
+            parent: person.parent.clone(),
+            states,
+            ..Default::default()
+        };
+        assert_eq!(
+            ok(person.integrations.list_integrations(request))
+                .await
+                .integrations
+                .len(),
+            drafts
+        );
     }
 
     // Log in, over an address of the platform; again killed in between.
@@ -105,20 +146,39 @@ async fn a_group_connects_its_crm_and_uses_it(database: Database) {
     let (mut ann, mut max) = (world.ann().await, world.person("max", "acme", Role::Member).await);
 
     // Fields: of the five objects and no other.
-    let request = v1::ListAvailableFieldsRequest { parent: name.clone(), page_size: 2_000, ..Default::default() };
+    let request = v1::ListAvailableFieldsRequest {
+        parent: name.clone(),
+        page_size: 2_000,
+        ..Default::default()
+    };
     let objects = ok(ann.integrations.list_available_fields(request)).await.objects;
     let keys: BTreeSet<&str> = objects.iter().map(|object| object.object.as_str()).collect();
-    assert_eq!(keys, ["Account", "Case", "Contact", "Contract", "Opportunity"].into());
-    assert!(objects.iter().all(|object| object.visible && !object.fields.is_empty()));
+    assert_eq!(
+        keys,
+        ["Account", "Case", "Contact", "Contract", "Opportunity"].into()
+    );
+    assert!(
+        objects
+            .iter()
+            .all(|object| object.visible && !object.fields.is_empty())
+    );
     let draft = ann.select(&name, FIELDS).await;
     assert_eq!(draft.draft_step(), DraftStep::Review);
 
     // Review: counted at the CRM. Nothing is on the platform before "Save".
-    let request = v1::ReviewIntegrationRequest { name: name.clone(), ..Default::default() };
+    let request = v1::ReviewIntegrationRequest {
+        name: name.clone(),
+        ..Default::default()
+    };
     let review = ok(ann.integrations.review_integration(request)).await;
     let rows = world.control("GET", "", Json::Null).await["orgs"][0]["rows"].clone();
     for object in &review.objects {
-        assert_eq!(Some(object.record_count), rows[object.object.as_str()].as_i64(), "{}", object.object);
+        assert_eq!(
+            Some(object.record_count),
+            rows[object.object.as_str()].as_i64(),
+            "{}",
+            object.object
+        );
     }
     assert_eq!((review.objects.len(), review.company_record_count), (5, 300));
     assert!(ann.all_companies(50).await.is_empty());
@@ -127,13 +187,21 @@ async fn a_group_connects_its_crm_and_uses_it(database: Database) {
     let sync = ann.activate(&name).await;
     let progress = max.watch(&sync).await;
     let last = progress.last().unwrap();
-    assert_eq!((last.state(), last.trigger()), (sync::State::Succeeded, sync::Trigger::Activation), "{last:?}");
+    assert_eq!(
+        (last.state(), last.trigger()),
+        (sync::State::Succeeded, sync::Trigger::Activation),
+        "{last:?}"
+    );
     assert!(progress.len() > 1, "{progress:?}");
     let read = |sync: &v1::Sync| sync.totals.map_or(0, |totals| totals.read);
     assert!(progress.is_sorted_by_key(read));
     for object in &last.objects {
         let counts = object.counts.unwrap();
-        assert_eq!(Some(counts.written), rows[object.object.as_str()].as_i64(), "{object:?}");
+        assert_eq!(
+            Some(counts.written),
+            rows[object.object.as_str()].as_i64(),
+            "{object:?}"
+        );
     }
 
     // All Companies: every company once, however the pages fall.
@@ -144,19 +212,39 @@ async fn a_group_connects_its_crm_and_uses_it(database: Database) {
     assert_eq!(max.all_companies(1_000).await, companies);
 
     profiles(&world, &mut max).await;
+    own_list(&mut max, &companies[0].name).await;
 
     // A second sync, by hand: what was added, changed, deleted and merged meanwhile.
     let changed = singles(&world, 8).await;
     let fields = json!({"Name": "Newcomer", "Website": "https://newcomer-of-tests.com"});
-    world.control("POST", "/records/create", json!({"object": "Account", "fields": fields})).await;
+    world
+        .control(
+            "POST",
+            "/records/create",
+            json!({"object": "Account", "fields": fields}),
+        )
+        .await;
     let update = json!({"id": changed[5].id, "fields": {"Industry": "Changed by hand"}});
     world.control("POST", "/records/update", update).await;
-    world.control("POST", "/records/delete", json!({"id": changed[6].id})).await;
-    world.control("POST", "/records/merge", json!({"winner": changed[5].id, "loser": changed[7].id})).await;
+    world
+        .control("POST", "/records/delete", json!({"id": changed[6].id}))
+        .await;
+    world
+        .control(
+            "POST",
+            "/records/merge",
+            json!({"winner": changed[5].id, "loser": changed[7].id}),
+        )
+        .await;
     let sync = ann.sync(&name).await;
     let last = ann.succeeds(&sync).await;
     assert!(last.totals.unwrap().removed >= 2, "{last:?}");
-    let companies: BTreeSet<String> = ann.all_companies(100).await.into_iter().map(|one| one.name).collect();
+    let companies: BTreeSet<String> = ann
+        .all_companies(100)
+        .await
+        .into_iter()
+        .map(|one| one.name)
+        .collect();
     assert_eq!(companies, companies_of(&world).await);
     assert!(!companies.contains(&changed[6].company) && !companies.contains(&changed[7].company));
     let request = v1::GetCompanyProfileRequest {
@@ -172,15 +260,33 @@ async fn a_group_connects_its_crm_and_uses_it(database: Database) {
     let slow = json!({"path": "/services/data", "kind": "delay", "delayMs": 2_000, "times": 1_000});
     world.control("POST", "/faults", slow).await;
     let sync = ann.sync(&name).await;
-    ok(ann.integrations.cancel_sync(v1::CancelSyncRequest { name: sync.clone() })).await;
-    assert_eq!(ann.watch(&sync).await.last().unwrap().state(), sync::State::Cancelled);
+    ok(ann
+        .integrations
+        .cancel_sync(v1::CancelSyncRequest { name: sync.clone() }))
+    .await;
+    assert_eq!(
+        ann.watch(&sync).await.last().unwrap().state(),
+        sync::State::Cancelled
+    );
     world.control("DELETE", "/faults", Json::Null).await;
     assert_eq!(ann.all_companies(1_000).await.len(), companies.len());
-    let request = v1::ListSyncsRequest { parent: name.clone(), page_size: 2, ..Default::default() };
+    let request = v1::ListSyncsRequest {
+        parent: name.clone(),
+        page_size: 2,
+        ..Default::default()
+    };
     let page = ok(ann.integrations.list_syncs(request.clone())).await;
-    let request = v1::ListSyncsRequest { page_token: page.next_page_token, ..request };
+    let request = v1::ListSyncsRequest {
+        page_token: page.next_page_token,
+        ..request
+    };
     let rest = ok(ann.integrations.list_syncs(request)).await;
-    let history: Vec<_> = page.syncs.iter().chain(&rest.syncs).map(|sync| (sync.trigger(), sync.state())).collect();
+    let history: Vec<_> = page
+        .syncs
+        .iter()
+        .chain(&rest.syncs)
+        .map(|sync| (sync.trigger(), sync.state()))
+        .collect();
     assert_eq!(
         history,
         [
@@ -199,33 +305,107 @@ async fn profiles(world: &World, max: &mut Person) {
     let before = max.open(&singles[0].company).await;
     let freshness = before.cards[0].freshness.as_ref().unwrap();
     assert!(freshness.live && freshness.stale_reason.is_none());
-    let related: Vec<&str> = before.cards[0].related.iter().map(|table| table.object.as_str()).collect();
+    let related: Vec<&str> = before.cards[0]
+        .related
+        .iter()
+        .map(|table| table.object.as_str())
+        .collect();
     assert_eq!(related, ["Contact", "Opportunity", "Contract", "Case"]);
 
     // Somebody changes a record in the CRM: the next who opens the profile sees it.
     let update = json!({"id": singles[1].id, "fields": {"Industry": "Space Travel"}});
     world.control("POST", "/records/update", update).await;
-    assert_eq!(shown(&max.open(&singles[1].company).await, "Industry"), "Space Travel");
+    assert_eq!(
+        shown(&max.open(&singles[1].company).await, "Industry"),
+        "Space Travel"
+    );
 
     // Slow.
     let update = json!({"id": singles[2].id, "fields": {"Industry": "Seen too late"}});
     world.control("POST", "/records/update", update).await;
     let slow = json!({"path": "/services/data", "kind": "delay", "delayMs": 5_000});
     world.control("POST", "/faults", slow).await;
-    let card = &max.open_within(&singles[2].company, Duration::from_millis(200)).await.cards[0];
+    let card = &max
+        .open_within(&singles[2].company, Duration::from_millis(200))
+        .await
+        .cards[0];
     let freshness = card.freshness.as_ref().unwrap();
-    assert_eq!(freshness.stale_reason.as_ref().unwrap().reason(), v1::ErrorReason::CrmUnavailable);
+    assert_eq!(
+        freshness.stale_reason.as_ref().unwrap().reason(),
+        v1::ErrorReason::CrmUnavailable
+    );
     assert!(!freshness.live && freshness.age.is_some() && freshness.read_time.is_some());
     assert_eq!(card.company_records.as_ref().unwrap().records.len(), 1);
 
     // Down.
     let down = json!({"path": "/services/data", "status": 503, "body": "down", "times": 1_000});
     world.control("POST", "/faults", down).await;
-    let card = &max.open_within(&singles[3].company, Duration::from_secs(1)).await.cards[0];
+    let card = &max
+        .open_within(&singles[3].company, Duration::from_secs(1))
+        .await
+        .cards[0];
     let freshness = card.freshness.as_ref().unwrap();
-    assert_eq!(freshness.stale_reason.as_ref().unwrap().reason(), v1::ErrorReason::CrmUnavailable);
+    assert_eq!(
+        freshness.stale_reason.as_ref().unwrap().reason(),
+        v1::ErrorReason::CrmUnavailable
+    );
     assert_eq!(card.company_records.as_ref().unwrap().records.len(), 1);
     world.control("DELETE", "/faults", Json::Null).await;
+}
+
+/// The group's own list: what a source holds, and what only the group knows.
+async fn own_list(max: &mut Person, held: &str) {
+    use v1::company_to_track::Company;
+    let new = v1::NewCompany {
+        display_name: "Only Ours".to_owned(),
+        homepage_uri: "https://www.only-ours-of-tests.com/about".to_owned(),
+    };
+    let wanted = [Company::Name(held.to_owned()), Company::NewCompany(new)];
+    let companies = wanted
+        .map(|company| v1::CompanyToTrack {
+            company: Some(company),
+        })
+        .to_vec();
+    let request = v1::TrackCompaniesRequest {
+        parent: max.parent.clone(),
+        companies,
+    };
+    let tracked = ok(max.companies.track_companies(request)).await.companies;
+    assert!(tracked.iter().all(|company| company.tracked));
+    assert_eq!(tracked[1].domain, "only-ours-of-tests.com");
+    let names: Vec<String> = tracked.iter().map(|company| company.name.clone()).collect();
+    let list = v1::ListCompaniesRequest {
+        parent: max.parent.clone(),
+        scope: v1::CompanyScope::Tracked as i32,
+        ..Default::default()
+    };
+    let mut listed = ok(max.companies.list_companies(list.clone())).await.companies;
+    listed.sort_by_key(|company| company.name != names[0]);
+    assert_eq!(listed, tracked);
+    // What nothing else holds has no card, and is gone once it is untracked.
+    assert!(max.open(&names[1]).await.cards.is_empty());
+    let request = v1::UntrackCompaniesRequest {
+        parent: max.parent.clone(),
+        names: names.clone(),
+    };
+    assert_eq!(
+        ok(max.companies.untrack_companies(request)).await.untracked_count,
+        2
+    );
+    assert!(ok(max.companies.list_companies(list)).await.companies.is_empty());
+    let request = v1::GetCompanyRequest {
+        name: names[1].clone(),
+        parent: max.parent.clone(),
+    };
+    assert_eq!(
+        refused(max.companies.get_company(request)).await.reason,
+        "NOT_FOUND"
+    );
+    let request = v1::GetCompanyRequest {
+        name: names[0].clone(),
+        parent: max.parent.clone(),
+    };
+    assert!(!ok(max.companies.get_company(request)).await.tracked);
 }
 
 /// The simulator's journal: tokens, GETs, and composites of GETs.
@@ -236,7 +416,10 @@ async fn only_read(world: &World) {
     assert!(requests.len() > 20);
     for request in requests {
         let inner = request["inner"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let reads = match (request["method"].as_str().unwrap(), request["kind"].as_str().unwrap()) {
+        let reads = match (
+            request["method"].as_str().unwrap(),
+            request["kind"].as_str().unwrap(),
+        ) {
             ("GET", _) | ("POST", "token" | "revoke") => inner.is_empty(),
             ("POST", "composite") => !inner.is_empty() && inner.iter().all(|one| one["method"] == "GET"),
             _ => false,

@@ -11,14 +11,21 @@ fn sources() -> Vec<(String, String)> {
     fn walk(folder: &Path, files: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
-            if path.is_dir() { walk(&path, files) } else { files.push(path) }
+            if path.is_dir() {
+                walk(&path, files)
+            } else {
+                files.push(path)
+            }
         }
     }
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
     walk(&src, &mut files);
     let name = |path: &PathBuf| path.strip_prefix(&src).unwrap().display().to_string();
-    files.iter().map(|path| (name(path), fs::read_to_string(path).unwrap())).collect()
+    files
+        .iter()
+        .map(|path| (name(path), fs::read_to_string(path).unwrap()))
+        .collect()
 }
 
 /// What a layer may use; whoever is not named may use all.
@@ -33,16 +40,30 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("store", &["domain"]),
     ("ingest", &["domain", "identity", "store"]),
     ("grants", &["connectors", "domain", "error", "store", "time"]),
-    ("sync", &["connectors", "domain", "grants", "ingest", "store", "time"]),
+    (
+        "sync",
+        &["connectors", "domain", "grants", "ingest", "store", "time"],
+    ),
     (
         "service",
-        &["caller", "connectors", "domain", "error", "grants", "identity", "ingest", "store", "time", "value"],
+        &[
+            "caller",
+            "connectors",
+            "domain",
+            "error",
+            "grants",
+            "identity",
+            "ingest",
+            "store",
+            "time",
+            "value",
+        ],
     ),
     (
         "grpc",
         &[
-            "caller", "config", "domain", "error", "grants", "identity", "policy", "proto", "service", "store", "time",
-            "tokens", "value",
+            "caller", "config", "domain", "error", "grants", "identity", "policy", "proto", "service",
+            "store", "time", "tokens", "value",
         ],
     ),
     ("oauth_callback", &["error", "service"]),
@@ -77,7 +98,9 @@ fn used(text: &str) -> Vec<&str> {
         };
         for part in list {
             let part = part.trim_start();
-            let end = part.find(|c: char| !c.is_ascii_lowercase() && c != '_').unwrap_or(part.len());
+            let end = part
+                .find(|c: char| !c.is_ascii_lowercase() && c != '_')
+                .unwrap_or(part.len());
             found.push(&part[..end]);
         }
     }
@@ -90,7 +113,9 @@ fn no_layer_reaches_back() {
     let mut back = Vec::new();
     for (file, text) in sources() {
         let layer = file.split(['/', '.']).next().unwrap_or_default();
-        let Some((_, allowed)) = LAYERS.iter().find(|(name, _)| *name == layer) else { continue };
+        let Some((_, allowed)) = LAYERS.iter().find(|(name, _)| *name == layer) else {
+            continue;
+        };
         for used in used(&text) {
             if used != layer && !allowed.contains(&used) {
                 back.push(format!("{file} uses crate::{used}"));
@@ -102,11 +127,26 @@ fn no_layer_reaches_back() {
 
 #[test]
 fn only_connectors_know_a_crm() {
-    const CRMS: &[&str] = &["salesforce", "sforce", "hubspot", "pipedrive", "zoho", "dynamics365", "soql"];
-    for (file, text) in sources().into_iter().filter(|(file, _)| file != "demo.rs" && !file.starts_with("demo/")) {
+    const CRMS: &[&str] = &[
+        "salesforce",
+        "sforce",
+        "hubspot",
+        "pipedrive",
+        "zoho",
+        "dynamics365",
+        "soql",
+    ];
+    for (file, text) in sources()
+        .into_iter()
+        .filter(|(file, _)| file != "demo.rs" && !file.starts_with("demo/"))
+    {
         for (at, line) in text.lines().enumerate() {
             let line = line.to_lowercase();
-            assert!(!CRMS.iter().any(|crm| line.contains(crm)), "src/{file}:{}: {line}", at + 1);
+            assert!(
+                !CRMS.iter().any(|crm| line.contains(crm)),
+                "src/{file}:{}: {line}",
+                at + 1
+            );
         }
     }
 }
@@ -118,7 +158,9 @@ async fn no_secret_stands_in_the_log_or_in_the_database() {
     ann.enable("salesforce").await;
     let name = ann.create("salesforce", "Acme Sales").await;
     let begun = ann.begin(&name).await;
-    let to = ann.consent(&begun.authorization_uri, "admin@acme.example", true).await;
+    let to = ann
+        .consent(&begun.authorization_uri, "admin@acme.example", true)
+        .await;
     let done = Person::came_back(&to);
     let (state, code) = (begun.state, done.callback_parameters["code"].clone());
     let challenge = url::Url::parse(&begun.authorization_uri).unwrap();
@@ -127,7 +169,9 @@ async fn no_secret_stands_in_the_log_or_in_the_database() {
     ann.select(&name, &["Account.Name"]).await;
     let sync = ann.activate(&name).await;
     ann.succeeds(&sync).await;
-    world.control("POST", "/sessions/expire", serde_json::Value::Null).await;
+    world
+        .control("POST", "/sessions/expire", serde_json::Value::Null)
+        .await;
     let sync = ann.sync(&name).await;
     ann.succeeds(&sync).await;
     // The dummy's tokens are known beforehand; Salesforce's by how they begin.
@@ -150,10 +194,16 @@ async fn no_secret_stands_in_the_log_or_in_the_database() {
         let path = entry.unwrap().path();
         places.push((path.display().to_string(), fs::read(&path).unwrap()));
     }
-    assert!(places.iter().any(|(name, bytes)| name.contains("tether.db") && !bytes.is_empty()));
+    assert!(
+        places
+            .iter()
+            .any(|(name, bytes)| name.contains("tether.db") && !bytes.is_empty())
+    );
     for (place, bytes) in places {
         for secret in &secrets {
-            let there = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
+            let there = bytes
+                .windows(secret.len())
+                .any(|window| window == secret.as_bytes());
             assert!(!there, "{secret} stands in {place}");
         }
     }

@@ -36,8 +36,17 @@ fn all() -> Vec<String> {
 
 #[test]
 fn the_table_has_a_row_for_every_rpc_and_for_nothing_else() {
-    let (mut all, mut rows) = (all(), policy::TABLE.iter().map(|(rpc, _)| (*rpc).to_owned()).collect::<Vec<_>>());
-    assert!(all.iter().all(|rpc| policy::who_may(&format!("/{rpc}")).is_some()));
+    let (mut all, mut rows) = (
+        all(),
+        policy::TABLE
+            .iter()
+            .map(|(rpc, _)| (*rpc).to_owned())
+            .collect::<Vec<_>>(),
+    );
+    assert!(
+        all.iter()
+            .all(|rpc| policy::who_may(&format!("/{rpc}")).is_some())
+    );
     all.sort_unstable();
     rows.sort_unstable();
     assert_eq!(all, rows);
@@ -50,7 +59,9 @@ async fn call(world: &World, rpc: &str, token: Option<&str>) -> Option<Refused> 
     client.ready().await.unwrap();
     let mut request = tonic::Request::new(());
     if let Some(token) = token {
-        request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+        request
+            .metadata_mut()
+            .insert("authorization", format!("Bearer {token}").parse().unwrap());
     }
     let codec = tonic_prost::ProstCodec::<(), ()>::default();
     let path = PathAndQuery::try_from(format!("/{rpc}")).unwrap();
@@ -69,13 +80,24 @@ async fn the_table_holds_over_the_wire() {
     let roles = [Role::Member, Role::Administrator, Role::Service].map(|role| (role, of(role)));
     for rpc in all() {
         let anyone = policy::who_may(&format!("/{rpc}")) == Some(Who::Anyone);
-        for (token, reason) in [(None, "TOKEN_MISSING"), (Some("nonsense"), "TOKEN_INVALID"), (Some(&*expired), "TOKEN_EXPIRED")] {
+        for (token, reason) in [
+            (None, "TOKEN_MISSING"),
+            (Some("nonsense"), "TOKEN_INVALID"),
+            (Some(&*expired), "TOKEN_EXPIRED"),
+        ] {
             let told = call(&world, &rpc, token).await;
             if anyone {
-                assert!(told.is_none_or(|told| told.code != Code::Unauthenticated), "{rpc}");
+                assert!(
+                    told.is_none_or(|told| told.code != Code::Unauthenticated),
+                    "{rpc}"
+                );
             } else {
                 let told = told.unwrap();
-                assert_eq!((told.code, told.reason.as_str()), (Code::Unauthenticated, reason), "{rpc}");
+                assert_eq!(
+                    (told.code, told.reason.as_str()),
+                    (Code::Unauthenticated, reason),
+                    "{rpc}"
+                );
             }
         }
         for (role, token) in &roles {
@@ -85,15 +107,23 @@ async fn the_table_holds_over_the_wire() {
                 Some(Who::Roles(roles)) => roles.contains(role),
                 None => false,
             };
-            let denied = told.as_ref().is_some_and(|told| told.code == Code::PermissionDenied);
+            let denied = told
+                .as_ref()
+                .is_some_and(|told| told.code == Code::PermissionDenied);
             assert_eq!(denied, !admitted, "{rpc} as {role}: {told:?}");
             if let Some(told) = told {
-                assert_eq!(told.reason == "ROLE_NOT_ALLOWED", denied, "{rpc} as {role}: {told:?}");
+                assert_eq!(
+                    told.reason == "ROLE_NOT_ALLOWED",
+                    denied,
+                    "{rpc} as {role}: {told:?}"
+                );
                 assert_ne!(told.code, Code::Unauthenticated, "{rpc} as {role}: {told:?}");
             }
         }
     }
-    let told = call(&world, "tether.v1.IntegrationService/Surprise", Some(&roles[1].1)).await.unwrap();
+    let told = call(&world, "tether.v1.IntegrationService/Surprise", Some(&roles[1].1))
+        .await
+        .unwrap();
     assert_eq!(told.code, Code::Unimplemented);
 }
 
@@ -101,16 +131,25 @@ async fn the_table_holds_over_the_wire() {
 pub(crate) fn expired(world: &World) -> String {
     use base64::Engine as _;
     let seed = std::fs::read_to_string(world.data().join("dev-signing.key")).unwrap();
-    let seed = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(seed.trim()).unwrap();
+    let seed = base64::engine::general_purpose::URL_SAFE_NO_PAD
+        .decode(seed.trim())
+        .unwrap();
     // PKCS #8 around an Ed25519 key.
-    let mut der = vec![0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
+    let mut der = vec![
+        0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20,
+    ];
     der.extend(seed);
     let claims = serde_json::json!({
         "sub": "ann", "group": "acme", "role": "administrator", "exp": tether::time::now_us() / 1_000_000 - 3_600,
         "iss": tether::tokens::DEV_ISSUER, "aud": tether::tokens::DEV_AUDIENCE,
     });
     let key = jsonwebtoken::EncodingKey::from_ed_der(&der);
-    jsonwebtoken::encode(&jsonwebtoken::Header::new(jsonwebtoken::Algorithm::EdDSA), &claims, &key).unwrap()
+    jsonwebtoken::encode(
+        &jsonwebtoken::Header::new(jsonwebtoken::Algorithm::EdDSA),
+        &claims,
+        &key,
+    )
+    .unwrap()
 }
 
 /// Calls rpcs with another's name and with a name that nothing has: the answers differ in the name alone.
@@ -146,44 +185,87 @@ async fn what_is_another_groups_reads_like_what_is_not_there(database: Database)
         same!(
             theirs,
             absent,
-            async |name| refused(eve.clone().integrations.get_integration(v1::GetIntegrationRequest { name })).await,
-            async |name: String| refused(eve.clone().integrations.update_integration(Person::selection(&name, &[]))).await,
+            async |name| refused(
+                eve.clone()
+                    .integrations
+                    .get_integration(v1::GetIntegrationRequest { name })
+            )
+            .await,
+            async |name: String| refused(
+                eve.clone()
+                    .integrations
+                    .update_integration(Person::selection(&name, &[]))
+            )
+            .await,
             async |name| {
-                let request = v1::DeleteIntegrationRequest { name, ..Default::default() };
+                let request = v1::DeleteIntegrationRequest {
+                    name,
+                    ..Default::default()
+                };
                 refused(eve.clone().integrations.delete_integration(request)).await
             },
             async |name| {
-                let request = v1::BeginAuthorizationRequest { name, ..Default::default() };
+                let request = v1::BeginAuthorizationRequest {
+                    name,
+                    ..Default::default()
+                };
                 refused(eve.clone().integrations.begin_authorization(request)).await
             },
-            async |name: String| refused(eve.clone().integrations.authorize_with_credentials(Person::key(&name, "eve"))).await,
+            async |name: String| refused(
+                eve.clone()
+                    .integrations
+                    .authorize_with_credentials(Person::key(&name, "eve"))
+            )
+            .await,
             async |parent| {
-                let request = v1::ListAvailableFieldsRequest { parent, ..Default::default() };
+                let request = v1::ListAvailableFieldsRequest {
+                    parent,
+                    ..Default::default()
+                };
                 refused(eve.clone().integrations.list_available_fields(request)).await
             },
             async |name| {
-                let request = v1::ReviewIntegrationRequest { name, ..Default::default() };
+                let request = v1::ReviewIntegrationRequest {
+                    name,
+                    ..Default::default()
+                };
                 refused(eve.clone().integrations.review_integration(request)).await
             },
             async |name| {
-                let request = v1::ActivateIntegrationRequest { name, ..Default::default() };
+                let request = v1::ActivateIntegrationRequest {
+                    name,
+                    ..Default::default()
+                };
                 refused(eve.clone().integrations.activate_integration(request)).await
             },
             async |parent| {
-                let request = v1::ListFieldsRequest { parent, ..Default::default() };
+                let request = v1::ListFieldsRequest {
+                    parent,
+                    ..Default::default()
+                };
                 refused(eve.clone().integrations.list_fields(request)).await
             },
             async |name| {
-                let request = v1::SyncIntegrationRequest { name, ..Default::default() };
+                let request = v1::SyncIntegrationRequest {
+                    name,
+                    ..Default::default()
+                };
                 refused(eve.clone().integrations.sync_integration(request)).await
             },
             async |parent| {
-                let request = v1::ListSyncsRequest { parent, ..Default::default() };
+                let request = v1::ListSyncsRequest {
+                    parent,
+                    ..Default::default()
+                };
                 refused(eve.clone().integrations.list_syncs(request)).await
             },
             async |source: String| {
                 let (parent, sources) = (eve.parent.clone(), vec![source]);
-                let request = v1::ListCompaniesRequest { parent, sources, ..Default::default() };
+                let request = v1::ListCompaniesRequest {
+                    parent,
+                    sources,
+                    ..Default::default()
+                };
                 refused(eve.clone().companies.list_companies(request)).await
             },
         );
@@ -195,27 +277,48 @@ async fn what_is_another_groups_reads_like_what_is_not_there(database: Database)
         absent,
         async |name| refused(eve.clone().integrations.get_sync(v1::GetSyncRequest { name })).await,
         async |name| {
-            let watch = eve.clone().integrations.watch_sync(v1::WatchSyncRequest { name }).await;
+            let watch = eve
+                .clone()
+                .integrations
+                .watch_sync(v1::WatchSyncRequest { name })
+                .await;
             Refused::from(watch.err().unwrap())
         },
-        async |name| refused(eve.clone().integrations.cancel_sync(v1::CancelSyncRequest { name })).await,
+        async |name| refused(
+            eve.clone()
+                .integrations
+                .cancel_sync(v1::CancelSyncRequest { name })
+        )
+        .await,
     );
     let absent = "companies/0198c0de-0000-5000-8000-000000000000".to_owned();
     same!(
         company,
         absent,
         async |name| {
-            let request = v1::GetCompanyRequest { name, parent: eve.parent.clone() };
+            let request = v1::GetCompanyRequest {
+                name,
+                parent: eve.parent.clone(),
+            };
             refused(eve.clone().companies.get_company(request)).await
         },
         async |name| {
-            let request = v1::GetCompanyProfileRequest { name, parent: eve.parent.clone(), ..Default::default() };
+            let request = v1::GetCompanyProfileRequest {
+                name,
+                parent: eve.parent.clone(),
+                ..Default::default()
+            };
             refused(eve.clone().companies.get_company_profile(request)).await
         },
         async |name| {
             let company = Some(v1::company_to_track::Company::Name(name));
             let (parent, companies) = (eve.parent.clone(), vec![v1::CompanyToTrack { company }]);
-            refused(eve.clone().companies.track_companies(v1::TrackCompaniesRequest { parent, companies })).await
+            refused(
+                eve.clone()
+                    .companies
+                    .track_companies(v1::TrackCompaniesRequest { parent, companies }),
+            )
+            .await
         },
     );
     let (ours, absent) = ("groups/acme".to_owned(), "groups/nobody".to_owned());
@@ -224,47 +327,81 @@ async fn what_is_another_groups_reads_like_what_is_not_there(database: Database)
         ours,
         absent,
         async |parent| {
-            let request = v1::ListConnectorsRequest { parent, ..Default::default() };
+            let request = v1::ListConnectorsRequest {
+                parent,
+                ..Default::default()
+            };
             refused(eve.clone().integrations.list_connectors(request)).await
         },
         async |parent| {
-            let request = v1::GetConnectorRequest { name: dummy.to_owned(), parent };
+            let request = v1::GetConnectorRequest {
+                name: dummy.to_owned(),
+                parent,
+            };
             refused(eve.clone().integrations.get_connector(request)).await
         },
         async |parent| {
-            let request = v1::EnableConnectorRequest { parent, connector: dummy.to_owned() };
+            let request = v1::EnableConnectorRequest {
+                parent,
+                connector: dummy.to_owned(),
+            };
             refused(eve.clone().integrations.enable_connector(request)).await
         },
         async |parent| {
-            let request = v1::DisableConnectorRequest { parent, connector: dummy.to_owned() };
+            let request = v1::DisableConnectorRequest {
+                parent,
+                connector: dummy.to_owned(),
+            };
             refused(eve.clone().integrations.disable_connector(request)).await
         },
         async |parent| {
-            let request = v1::CreateIntegrationRequest { parent, ..Default::default() };
+            let request = v1::CreateIntegrationRequest {
+                parent,
+                ..Default::default()
+            };
             refused(eve.clone().integrations.create_integration(request)).await
         },
         async |parent| {
-            let request = v1::ListIntegrationsRequest { parent, ..Default::default() };
+            let request = v1::ListIntegrationsRequest {
+                parent,
+                ..Default::default()
+            };
             refused(eve.clone().integrations.list_integrations(request)).await
         },
         async |parent| {
-            let request = v1::ListCompaniesRequest { parent, ..Default::default() };
+            let request = v1::ListCompaniesRequest {
+                parent,
+                ..Default::default()
+            };
             refused(eve.clone().companies.list_companies(request)).await
         },
         async |parent| {
-            let request = v1::GetCompanyRequest { name: name.clone(), parent };
+            let request = v1::GetCompanyRequest {
+                name: name.clone(),
+                parent,
+            };
             refused(eve.clone().companies.get_company(request)).await
         },
         async |parent| {
-            let request = v1::GetCompanyProfileRequest { name: name.clone(), parent, ..Default::default() };
+            let request = v1::GetCompanyProfileRequest {
+                name: name.clone(),
+                parent,
+                ..Default::default()
+            };
             refused(eve.clone().companies.get_company_profile(request)).await
         },
         async |parent| {
-            let request = v1::TrackCompaniesRequest { parent, ..Default::default() };
+            let request = v1::TrackCompaniesRequest {
+                parent,
+                ..Default::default()
+            };
             refused(eve.clone().companies.track_companies(request)).await
         },
         async |parent| {
-            let request = v1::UntrackCompaniesRequest { parent, ..Default::default() };
+            let request = v1::UntrackCompaniesRequest {
+                parent,
+                ..Default::default()
+            };
             refused(eve.clone().companies.untrack_companies(request)).await
         },
     );

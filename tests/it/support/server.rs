@@ -81,16 +81,28 @@ impl World {
             simulator.display()
         );
         let connectors = super::connectors::folder();
-        assert!(connectors.join("salesforce/connector.toml").is_file(), "run `cargo xtask connectors` first");
+        assert!(
+            connectors.join("salesforce/connector.toml").is_file(),
+            "run `cargo xtask connectors` first"
+        );
         let folder = tempfile::tempdir().unwrap();
         let mut simulator = Command::new(simulator)
-            .args(["--port", "0", "--exit-with-parent", "--accounts", &accounts.to_string()])
+            .args([
+                "--port",
+                "0",
+                "--exit-with-parent",
+                "--accounts",
+                &accounts.to_string(),
+            ])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
             .unwrap();
-        let crm = line(&mut simulator, folder.path()).await["http"].as_str().unwrap().replace("http://", "");
+        let crm = line(&mut simulator, folder.path()).await["http"]
+            .as_str()
+            .unwrap()
+            .replace("http://", "");
         std::fs::write(folder.path().join("dummy.json"), "{}").unwrap();
         let mut flags = vec![
             "listen.grpc=127.0.0.1:0".to_owned(),
@@ -103,7 +115,10 @@ impl World {
             format!("connector.salesforce.settings.client_secret={CLIENT_SECRET}"),
             format!("connector.salesforce.settings.login_host_override=http://{crm}"),
             format!("connector.salesforce.plain_http_hosts={crm}"),
-            format!("connector.dummy.settings.control={}", folder.path().join("dummy.json").display()),
+            format!(
+                "connector.dummy.settings.control={}",
+                folder.path().join("dummy.json").display()
+            ),
         ];
         flags.extend(settings.iter().map(|&one| one.to_owned()));
         let postgres = (database == Database::Postgres).then(postgres::database);
@@ -160,12 +175,18 @@ impl World {
     /// A token.
     pub(crate) fn token(&self, subject: &str, group: Option<&str>, role: Role) -> String {
         let signer = DevSigner::open(&self.data(), false).unwrap();
-        signer.sign(subject, group, role, Duration::from_secs(3_600)).unwrap()
+        signer
+            .sign(subject, group, role, Duration::from_secs(3_600))
+            .unwrap()
     }
 
     /// A channel without a token.
     pub(crate) async fn channel(&self) -> Channel {
-        Channel::from_shared(format!("http://{}", self.grpc)).unwrap().connect().await.unwrap()
+        Channel::from_shared(format!("http://{}", self.grpc))
+            .unwrap()
+            .connect()
+            .await
+            .unwrap()
     }
 
     /// Somebody of a group, connected.
@@ -176,7 +197,10 @@ impl World {
 
     /// Somebody with this token.
     pub(crate) async fn bearer(&self, group: &str, token: &str) -> Person {
-        let (channel, token) = (self.channel().await, Bearer(format!("Bearer {token}").parse().unwrap()));
+        let (channel, token) = (
+            self.channel().await,
+            Bearer(format!("Bearer {token}").parse().unwrap()),
+        );
         Person {
             parent: format!("groups/{group}"),
             crm: self.crm.clone(),
@@ -193,8 +217,19 @@ impl World {
 
     /// Does something at the simulator behind everyone's back.
     pub(crate) async fn control(&self, method: &str, path: &str, body: Json) -> Json {
-        let body = if body.is_null() { String::new() } else { body.to_string() };
-        let answer = http(&self.crm, method, &format!("/control{path}"), "application/json", &body).await;
+        let body = if body.is_null() {
+            String::new()
+        } else {
+            body.to_string()
+        };
+        let answer = http(
+            &self.crm,
+            method,
+            &format!("/control{path}"),
+            "application/json",
+            &body,
+        )
+        .await;
         assert_eq!(answer.status, 200, "{path}: {}", answer.body);
         serde_json::from_str(&answer.body).unwrap()
     }
@@ -203,7 +238,11 @@ impl World {
     pub(crate) async fn truth(&self, object: &str, fields: &str) -> Vec<Json> {
         let path = format!("/control/truth?object={object}&fields={fields}");
         let answer = http(&self.crm, "GET", &path, "", "").await;
-        answer.body.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        answer
+            .body
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
     }
 }
 
@@ -213,22 +252,36 @@ impl Drop for World {
         if std::thread::panicking() {
             let log = self.log();
             let lines: Vec<&str> = log.lines().collect();
-            println!("the server's log ends:\n{}", lines[lines.len().saturating_sub(40)..].join("\n"));
+            println!(
+                "the server's log ends:\n{}",
+                lines[lines.len().saturating_sub(40)..].join("\n")
+            );
         }
     }
 }
 
 async fn serve(folder: &Path, flags: &[String], postgres: Option<&postgres::Database>) -> (Child, Json) {
-    let log = std::fs::File::options().create(true).append(true).open(folder.join("server.log")).unwrap();
+    let log = std::fs::File::options()
+        .create(true)
+        .append(true)
+        .open(folder.join("server.log"))
+        .unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_tether"));
-    command.args(["serve", "--dev", "--data-dir"]).arg(folder.join("data"));
+    command
+        .args(["serve", "--dev", "--data-dir"])
+        .arg(folder.join("data"));
     for flag in flags {
         command.args(["--set", flag]);
     }
     if let Some(postgres) = postgres {
         command.env("TETHER__DATABASE__URL", &postgres.url);
     }
-    let mut child = command.stdout(Stdio::piped()).stderr(log).kill_on_drop(true).spawn().unwrap();
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(log)
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
     let addresses = line(&mut child, folder).await;
     (child, addresses)
 }
@@ -239,7 +292,10 @@ async fn line(child: &mut Child, folder: &Path) -> Json {
     let mut out = BufReader::new(child.stdout.take().unwrap());
     let read = tokio::time::timeout(PATIENCE, out.read_line(&mut text)).await;
     let log = std::fs::read_to_string(folder.join("server.log")).unwrap_or_default();
-    assert!(matches!(read, Ok(Ok(1..))), "it does not say where it listens:\n{log}");
+    assert!(
+        matches!(read, Ok(Ok(1..))),
+        "it does not say where it listens:\n{log}"
+    );
     serde_json::from_str(&text).unwrap()
 }
 
@@ -262,7 +318,10 @@ pub(crate) async fn http(host: &str, method: &str, path: &str, kind: &str, body:
     let text = String::from_utf8(bytes).unwrap();
     let (head, body) = text.split_once("\r\n\r\n").unwrap();
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    Answer { status, body: body.to_owned() }
+    Answer {
+        status,
+        body: body.to_owned(),
+    }
 }
 
 /// Percent-encodes.
@@ -323,7 +382,10 @@ impl Person {
     }
 
     pub(crate) async fn get(&mut self, name: &str) -> v1::Integration {
-        ok(self.integrations.get_integration(v1::GetIntegrationRequest { name: name.to_owned() })).await
+        ok(self.integrations.get_integration(v1::GetIntegrationRequest {
+            name: name.to_owned(),
+        }))
+        .await
     }
 
     /// Begins a login that returns to the platform.
@@ -350,7 +412,10 @@ impl Person {
     pub(crate) fn came_back(to: &url::Url) -> v1::CompleteAuthorizationRequest {
         let mut callback: std::collections::HashMap<String, String> = to.query_pairs().into_owned().collect();
         let state = callback.remove("state").unwrap();
-        v1::CompleteAuthorizationRequest { state, callback_parameters: callback }
+        v1::CompleteAuthorizationRequest {
+            state,
+            callback_parameters: callback,
+        }
     }
 
     /// Logs in with the browser; answers whatever tether says.
@@ -361,12 +426,17 @@ impl Person {
     ) -> Result<Response<v1::CompleteAuthorizationResponse>, Status> {
         let begun = self.begin(name).await;
         let to = self.consent(&begun.authorization_uri, username, true).await;
-        self.integrations.complete_authorization(Self::came_back(&to)).await
+        self.integrations
+            .complete_authorization(Self::came_back(&to))
+            .await
     }
 
     /// Logs in with the browser.
     pub(crate) async fn log_in(&mut self, name: &str) -> v1::Integration {
-        ok(self.try_log_in(name, "admin@acme.example")).await.integration.unwrap()
+        ok(self.try_log_in(name, "admin@acme.example"))
+            .await
+            .integration
+            .unwrap()
     }
 
     /// What [`log_in_with_key`](Self::log_in_with_key) sends.
@@ -391,34 +461,55 @@ impl Person {
                 selected_fields: fields.iter().map(|&field| field.to_owned()).collect(),
                 ..Default::default()
             }),
-            update_mask: Some(prost_types::FieldMask { paths: vec!["selected_fields".to_owned()] }),
+            update_mask: Some(prost_types::FieldMask {
+                paths: vec!["selected_fields".to_owned()],
+            }),
             ..Default::default()
         }
     }
 
     pub(crate) async fn select(&mut self, name: &str, fields: &[&str]) -> v1::Integration {
-        ok(self.integrations.update_integration(Self::selection(name, fields))).await
+        ok(self
+            .integrations
+            .update_integration(Self::selection(name, fields)))
+        .await
     }
 
     /// Saves; answers the first sync's name.
     pub(crate) async fn activate(&mut self, name: &str) -> String {
-        let request = v1::ActivateIntegrationRequest { name: name.to_owned(), ..Default::default() };
-        ok(self.integrations.activate_integration(request)).await.sync.unwrap().name
+        let request = v1::ActivateIntegrationRequest {
+            name: name.to_owned(),
+            ..Default::default()
+        };
+        ok(self.integrations.activate_integration(request))
+            .await
+            .sync
+            .unwrap()
+            .name
     }
 
     /// Syncs by hand; answers the sync's name.
     pub(crate) async fn sync(&mut self, name: &str) -> String {
-        let request = v1::SyncIntegrationRequest { name: name.to_owned(), ..Default::default() };
+        let request = v1::SyncIntegrationRequest {
+            name: name.to_owned(),
+            ..Default::default()
+        };
         ok(self.integrations.sync_integration(request)).await.name
     }
 
     /// Watches a sync to its end; answers all that was shown of it.
     pub(crate) async fn watch(&mut self, name: &str) -> Vec<v1::Sync> {
-        let request = v1::WatchSyncRequest { name: name.to_owned() };
+        let request = v1::WatchSyncRequest {
+            name: name.to_owned(),
+        };
         let mut stream = ok(self.integrations.watch_sync(request)).await;
         let mut shown = Vec::new();
         let end = Instant::now() + PATIENCE;
-        while let Some(next) = tokio::time::timeout_at(end.into(), stream.message()).await.expect("the sync ends").unwrap() {
+        while let Some(next) = tokio::time::timeout_at(end.into(), stream.message())
+            .await
+            .expect("the sync ends")
+            .unwrap()
+        {
             shown.push(next.sync.unwrap());
         }
         shown
@@ -446,8 +537,12 @@ impl Person {
     pub(crate) async fn all_companies(&mut self, page_size: i32) -> Vec<v1::Company> {
         let (mut companies, mut page_token) = (Vec::new(), String::new());
         loop {
-            let request =
-                v1::ListCompaniesRequest { parent: self.parent.clone(), page_size, page_token, ..Default::default() };
+            let request = v1::ListCompaniesRequest {
+                parent: self.parent.clone(),
+                page_size,
+                page_token,
+                ..Default::default()
+            };
             let page = ok(self.companies.list_companies(request)).await;
             companies.extend(page.companies);
             if page.next_page_token.is_empty() {
@@ -499,12 +594,19 @@ impl From<Status> for Refused {
         if let Some(info) = info {
             assert_eq!(info.domain, "tether");
         }
-        Self { code: status.code(), reason, message: status.message().to_owned(), details }
+        Self {
+            code: status.code(),
+            reason,
+            message: status.message().to_owned(),
+            details,
+        }
     }
 }
 
 /// A refusal that must be there.
-pub(crate) async fn refused<T: std::fmt::Debug>(call: impl Future<Output = Result<Response<T>, Status>>) -> Refused {
+pub(crate) async fn refused<T: std::fmt::Debug>(
+    call: impl Future<Output = Result<Response<T>, Status>>,
+) -> Refused {
     match call.await {
         Ok(answer) => panic!("it should have been refused: {answer:?}"),
         Err(status) => status.into(),
