@@ -123,7 +123,9 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
             Ok(())
         }
         Command::Connectors { command: ConnectorsCommand::List } => {
-            let options = Global { dev: true, ..cli.global }.options()?;
+            // Without a configuration the folder alone counts, and no key is asked for.
+            let dev = cli.global.dev || cli.global.config.is_none();
+            let options = Global { dev, ..cli.global }.options()?;
             telemetry::init_logs(&options.log)?;
             for listed in server::open_registry(&options).await?.list() {
                 let version = listed.connector.as_ref().map(|one| one.manifest().version.clone()).unwrap_or_default();
