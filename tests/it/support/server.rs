@@ -59,7 +59,7 @@ pub(crate) struct World {
     pub(crate) grpc: String,
     pub(crate) callback: String,
     server: Child,
-    _simulator: Child,
+    simulator: Child,
     folder: tempfile::TempDir,
     flags: Vec<String>,
     postgres: Option<postgres::Database>,
@@ -128,7 +128,7 @@ impl World {
             grpc: String::new(),
             callback: String::new(),
             server: child,
-            _simulator: simulator,
+            simulator,
             folder,
             flags,
             postgres,
@@ -248,8 +248,11 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
+        let ended = [self.simulator.try_wait(), self.server.try_wait()];
         let _ = self.server.start_kill();
         if std::thread::panicking() {
+            // `None` for both, unless one of them is what failed.
+            println!("how the simulator and the server ended before: {ended:?}");
             let log = self.log();
             let lines: Vec<&str> = log.lines().collect();
             println!(
