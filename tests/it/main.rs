@@ -6,13 +6,6 @@
     reason = "a test may fail, and says so"
 )]
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::print_stdout,
-    reason = "a test may fail"
-)]
-
 mod boundary;
 mod crm;
 mod errors;
