@@ -149,7 +149,13 @@ fn answered(value: &v1::Value) -> Option<String> {
         Kind::Timestamp(t) => (Is::Instant, format!("{}.{:09}", t.seconds, t.nanos)),
         Kind::Time(t) => (
             Is::Time,
-            format!("{:02}:{:02}:{:02}.{:03}", t.hours, t.minutes, t.seconds, t.nanos / 1_000_000),
+            format!(
+                "{:02}:{:02}:{:02}.{:03}",
+                t.hours,
+                t.minutes,
+                t.seconds,
+                t.nanos / 1_000_000
+            ),
         ),
         Kind::List(list) => (Is::Many, list.values.join(";")),
         Kind::Address(a) => {
@@ -308,8 +314,15 @@ impl Sim {
         if object != "Account" {
             more.push("AccountId");
         }
-        names.extend(more.iter().filter(|name| !fields.iter().any(|(field, _)| field == *name)));
-        let url = format!("{}/truth?object={object}&fields={}", self.control, names.join(","));
+        names.extend(
+            more.iter()
+                .filter(|name| !fields.iter().any(|(field, _)| field == *name)),
+        );
+        let url = format!(
+            "{}/truth?object={object}&fields={}",
+            self.control,
+            names.join(",")
+        );
         for text in http("GET", &url, "").lines() {
             let text = text.unwrap();
             let row: HashMap<&str, &RawValue> = serde_json::from_str(&text).unwrap();
@@ -332,7 +345,7 @@ impl Sim {
     fn reads(&self) -> u64 {
         let counts = self.counts();
         let of = |kind: &str| counts["counts"][kind].as_u64().unwrap_or(0);
-        of("query") + of("query_more")
+        of("query") + of("query_all") + of("query_more")
     }
 }
 
@@ -363,14 +376,22 @@ struct Server {
 impl Place {
     fn start(&self) -> Server {
         let mut command = Command::new(self.bin.join("tether"));
-        command.args(["serve", "--dev", "--data-dir"]).arg(self.data.path());
+        command
+            .args(["serve", "--dev", "--data-dir"])
+            .arg(self.data.path());
         let mut set = vec![
             ("listen.grpc", "127.0.0.1:0".to_owned()),
             ("listen.callback", "127.0.0.1:0".to_owned()),
             ("listen.admin", "127.0.0.1:0".to_owned()),
             ("connectors.dir", self.connectors.display().to_string()),
-            ("connector.salesforce.settings.client_id", "3MVG9tether.demo".to_owned()),
-            ("connector.salesforce.settings.client_secret", "tether-demo-secret".to_owned()),
+            (
+                "connector.salesforce.settings.client_id",
+                "3MVG9tether.demo".to_owned(),
+            ),
+            (
+                "connector.salesforce.settings.client_secret",
+                "tether-demo-secret".to_owned(),
+            ),
             (
                 "connector.salesforce.settings.login_host_override",
                 format!("http://{}", self.sim),
@@ -499,8 +520,14 @@ impl Api {
     }
 
     async fn sync(&self, name: &str) -> v1::Sync {
-        let get = v1::GetSyncRequest { name: name.to_owned() };
-        self.integrations().get_sync(self.ask(get)).await.unwrap().into_inner()
+        let get = v1::GetSyncRequest {
+            name: name.to_owned(),
+        };
+        self.integrations()
+            .get_sync(self.ask(get))
+            .await
+            .unwrap()
+            .into_inner()
     }
 
     /// Waits for the end of a sync, which must be good.
@@ -526,7 +553,12 @@ impl Api {
                 page_token,
                 ..Default::default()
             };
-            let page = self.companies().list_companies(self.ask(list)).await.unwrap().into_inner();
+            let page = self
+                .companies()
+                .list_companies(self.ask(list))
+                .await
+                .unwrap()
+                .into_inner();
             names.extend(page.companies.into_iter().map(|company| company.name));
             page_token = page.next_page_token;
             if page_token.is_empty() {
@@ -566,7 +598,13 @@ fn status_kb(pid: u32, key: &str) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let found = text.lines().find_map(|line| line.strip_prefix(key));
     found
-        .and_then(|rest| rest.trim_start_matches(':').split_whitespace().next()?.parse().ok())
+        .and_then(|rest| {
+            rest.trim_start_matches(':')
+                .split_whitespace()
+                .next()?
+                .parse()
+                .ok()
+        })
         .unwrap_or(0)
 }
 
@@ -621,7 +659,14 @@ async fn compare(sim: &Sim, api: &Api) -> Json {
                 return;
             }
             let hash = hash(&line);
-            due.insert(id, Due { object, hash, account });
+            due.insert(
+                id,
+                Due {
+                    object,
+                    hash,
+                    account,
+                },
+            );
         });
     }
     let truth_seconds = start.elapsed().as_secs_f64();
@@ -667,7 +712,11 @@ async fn compare(sim: &Sim, api: &Api) -> Json {
                 }
                 if table.total_size != table.records.len() as i64 {
                     wrong_count += 1;
-                    let said = format!("total_size {} of {} records", table.total_size, table.records.len());
+                    let said = format!(
+                        "total_size {} of {} records",
+                        table.total_size,
+                        table.records.len()
+                    );
                     wrong.push((table.object.clone(), said));
                 }
                 let keys: Vec<&str> = table
@@ -713,12 +762,19 @@ async fn compare(sim: &Sim, api: &Api) -> Json {
     let mut cut_off: HashSet<String> = HashSet::new();
     for (object, accounts, total) in &cut {
         let of = |due: &Due| {
-            due.object == *object && due.account.as_ref().is_some_and(|account| accounts.contains(account))
+            due.object == *object
+                && due
+                    .account
+                    .as_ref()
+                    .is_some_and(|account| accounts.contains(account))
         };
         let ids: Vec<&String> = due.iter().filter(|(_, d)| of(d)).map(|(id, _)| id).collect();
         if ids.len() as i64 != *total {
             wrong_count += 1;
-            wrong.push((FIELDS[*object].0.to_owned(), format!("{total} said, {} true", ids.len())));
+            wrong.push((
+                FIELDS[*object].0.to_owned(),
+                format!("{total} said, {} true", ids.len()),
+            ));
         }
         left_out += ids.len() as u64;
         cut_off.extend(ids.into_iter().cloned());
@@ -831,7 +887,9 @@ async fn whole(sim: &Sim, place: &Place) -> Json {
 
 fn database_mb(place: &Place) -> u64 {
     let files = std::fs::read_dir(place.data.path()).unwrap().flatten();
-    let sizes = files.filter_map(|file| file.metadata().ok()).filter(|m| m.is_file());
+    let sizes = files
+        .filter_map(|file| file.metadata().ok())
+        .filter(|m| m.is_file());
     sizes.map(|m| m.len()).sum::<u64>() >> 20
 }
 
@@ -840,7 +898,8 @@ async fn killed(sim: &Sim, place: &Place, asked: &Asked) -> Json {
     let token_server = place.start();
     let token = place.token();
     let api = Api::connect(&token_server, &token).await;
-    let fault = json!({ "path": "/services/data/", "kind": "delay", "delayMs": asked.delay_ms, "times": 4_000_000 });
+    let fault =
+        json!({ "path": "/services/data/", "kind": "delay", "delayMs": asked.delay_ms, "times": 4_000_000 });
     let sync = api.activate(sim).await.name;
     http_json("POST", &format!("{}/faults", sim.control), &fault.to_string());
     let mut server = token_server;
@@ -878,7 +937,12 @@ async fn killed(sim: &Sim, place: &Place, asked: &Asked) -> Json {
             "after_start_ms": started.elapsed().as_millis() as u64, "state": state.as_str_name(), "reading": reading,
             "rows": seen.totals.map_or(0, |totals| totals.read),
         }));
-        eprintln!("  kill {}: {:?}, {} rows", n + 1, state, seen.totals.map_or(0, |t| t.read));
+        eprintln!(
+            "  kill {}: {:?}, {} rows",
+            n + 1,
+            state,
+            seen.totals.map_or(0, |t| t.read)
+        );
         before = sim.reads();
         server = place.start();
         api = Api::connect(&server, &token).await;
@@ -901,7 +965,12 @@ fn repeated(sim: &Sim, kills: usize) -> Json {
     let mut ids: HashMap<&str, Vec<String>> = HashMap::new();
     for (name, _) in FIELDS {
         let mut all = Vec::new();
-        sim.truth(name, |id, _, _| all.push(id));
+        // The connector asks for deleted rows too, so that it can tell which are gone.
+        let url = format!("{}/truth?object={name}&fields=Id&deleted=true", sim.control);
+        for text in http("GET", &url, "").lines() {
+            let row: Json = serde_json::from_str(&text.unwrap()).unwrap();
+            all.push(row["Id"].as_str().unwrap().to_owned());
+        }
         all.sort();
         ids.insert(name, all);
     }
@@ -913,17 +982,20 @@ fn repeated(sim: &Sim, kills: usize) -> Json {
     let mut at = 0_usize;
     for request in journal["requests"].as_array().unwrap() {
         let kind = request["kind"].as_str().unwrap();
-        if request["status"] != 200 || !matches!(kind, "query" | "query_more") {
+        if request["status"] != 200 || !matches!(kind, "query" | "query_all" | "query_more") {
             continue;
         }
-        if kind == "query" {
+        if kind != "query_more" {
             let soql = request["soql"].as_str().unwrap();
             if soql.starts_with("SELECT COUNT()") || !soql.contains(" ORDER BY Id") {
                 continue;
             }
             let from = soql.split(" FROM ").nth(1).unwrap();
             object = from.split_whitespace().next().unwrap().to_owned();
-            let after = soql.split("WHERE Id > '").nth(1).map(|rest| rest.split('\'').next().unwrap());
+            let after = soql
+                .split("WHERE Id > '")
+                .nth(1)
+                .map(|rest| rest.split('\'').next().unwrap());
             at = after.map_or(0, |after| {
                 ids[object.as_str()].partition_point(|id| id.as_str() <= after)
             });
@@ -941,7 +1013,11 @@ fn repeated(sim: &Sim, kills: usize) -> Json {
         served += 1;
     }
     let again = |n: u64| restarts.iter().filter(|r| r["pages_again"] == n).count();
-    let most = restarts.iter().map(|r| r["pages_again"].as_u64().unwrap()).max().unwrap_or(0);
+    let most = restarts
+        .iter()
+        .map(|r| r["pages_again"].as_u64().unwrap())
+        .max()
+        .unwrap_or(0);
     let skipped: u64 = restarts.iter().map(|r| r["rows_skipped"].as_u64().unwrap()).sum();
     let needed: usize = ids.values().map(|ids| ids.len().div_ceil(PAGE)).sum();
     json!({
@@ -1006,7 +1082,13 @@ fn programs(scratch: &Path) -> (PathBuf, PathBuf) {
                 .status()
                 .unwrap();
             assert!(built.success());
-            std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().to_owned()
+            std::env::current_exe()
+                .unwrap()
+                .parent()
+                .unwrap()
+                .parent()
+                .unwrap()
+                .to_owned()
         },
         PathBuf::from,
     );
@@ -1021,7 +1103,8 @@ fn programs(scratch: &Path) -> (PathBuf, PathBuf) {
     });
     let manifest = std::fs::read_to_string(root.join("connectors/salesforce/connector.toml")).unwrap();
     let platform = format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS);
-    let whole = format!("{manifest}\n[library.\"{platform}\"]\npath = \"{library}\"\nsha256 = \"{sha256}\"\n");
+    let whole =
+        format!("{manifest}\n[library.\"{platform}\"]\npath = \"{library}\"\nsha256 = \"{sha256}\"\n");
     std::fs::write(folder.join("connector.toml"), whole).unwrap();
     (bin, scratch.to_owned())
 }

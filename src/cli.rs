@@ -115,25 +115,50 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
             say("the database is up to date");
             Ok(())
         }
-        Command::Token { group, role, subject, hours } => {
-            let options = Global { dev: true, ..cli.global }.options()?;
+        Command::Token {
+            group,
+            role,
+            subject,
+            hours,
+        } => {
+            let options = Global {
+                dev: true,
+                ..cli.global
+            }
+            .options()?;
             let signer = DevSigner::open(&options.data_dir, true)?;
-            let group = if role == Role::Service { None } else { Some(group.as_deref().unwrap_or("acme")) };
+            let group = if role == Role::Service {
+                None
+            } else {
+                Some(group.as_deref().unwrap_or("acme"))
+            };
             say(&signer.sign(&subject, group, role, Duration::from_secs(hours * 3_600))?);
             Ok(())
         }
-        Command::Connectors { command: ConnectorsCommand::List } => {
+        Command::Connectors {
+            command: ConnectorsCommand::List,
+        } => {
             // Without a configuration the folder alone counts, and no key is asked for.
             let dev = cli.global.dev || cli.global.config.is_none();
             let options = Global { dev, ..cli.global }.options()?;
             telemetry::init_logs(&options.log)?;
             for listed in server::open_registry(&options).await?.list() {
-                let version = listed.connector.as_ref().map(|one| one.manifest().version.clone()).unwrap_or_default();
+                let version = listed
+                    .connector
+                    .as_ref()
+                    .map(|one| one.manifest().version.clone())
+                    .unwrap_or_default();
                 let status = match listed.status {
                     Status::Failed { reason } => format!("failed: {reason}"),
-                    Status::Ready | Status::Restarting { .. } | Status::Quarantined { .. } => "ready".to_owned(),
+                    Status::Ready | Status::Restarting { .. } | Status::Quarantined { .. } => {
+                        "ready".to_owned()
+                    }
                 };
-                say(&format!("{}\t{version}\t{status}\t{}", listed.name, listed.path.display()));
+                say(&format!(
+                    "{}\t{version}\t{status}\t{}",
+                    listed.name,
+                    listed.path.display()
+                ));
             }
             Ok(())
         }
@@ -146,14 +171,12 @@ async fn serve(options: Options) -> Result<(), Failure> {
     tracing::debug!(?options, "settings");
     let mut running = Running::start(options).await?;
     // One line for whoever started it, a person or a program: port 0 has become a number.
-    say(
-        &serde_json::json!({
-            "grpc": running.grpc.to_string(),
-            "callback": running.callback.to_string(),
-            "admin": running.admin.to_string(),
-        })
-        .to_string(),
-    );
+    say(&serde_json::json!({
+        "grpc": running.grpc.to_string(),
+        "callback": running.callback.to_string(),
+        "admin": running.admin.to_string(),
+    })
+    .to_string());
     let (mut terminate, mut reload) = (signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
     loop {
         tokio::select! {

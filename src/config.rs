@@ -279,7 +279,11 @@ fn list<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Err
     }
     Ok(match Either::deserialize(from)? {
         Either::Many(list) => list,
-        Either::One(text) => text.split(',').map(|one| one.trim().to_owned()).filter(|one| !one.is_empty()).collect(),
+        Either::One(text) => text
+            .split(',')
+            .map(|one| one.trim().to_owned())
+            .filter(|one| !one.is_empty())
+            .collect(),
     })
 }
 

@@ -91,8 +91,15 @@ pub async fn run(options: Options) -> Result<(), Failure> {
     let data = tempfile::tempdir()?;
     let server = start_server(data.path(), &options, &connector, &script, &at).await?;
     let signer = server.signer.as_ref().ok_or("the demo runs with --dev")?;
-    let token = signer.sign("demo", Some("acme"), Role::Administrator, Duration::from_secs(12 * 3_600))?;
-    let channel = Channel::from_shared(format!("http://{}", server.grpc))?.connect().await?;
+    let token = signer.sign(
+        "demo",
+        Some("acme"),
+        Role::Administrator,
+        Duration::from_secs(12 * 3_600),
+    )?;
+    let channel = Channel::from_shared(format!("http://{}", server.grpc))?
+        .connect()
+        .await?;
     let authorized = InterceptedService::new(channel, Token(format!("Bearer {token}").parse()?));
     let mut walk = Walk {
         integrations: IntegrationServiceClient::new(authorized.clone()),
@@ -103,7 +110,10 @@ pub async fn run(options: Options) -> Result<(), Failure> {
         at,
     };
     let begun_login = walk.all().await?;
-    say(&format!("\nAll of it took {:.1} s.", begun.elapsed().as_secs_f64()));
+    say(&format!(
+        "\nAll of it took {:.1} s.",
+        begun.elapsed().as_secs_f64()
+    ));
     if !options.once {
         stay(&server, &token, &begun_login);
         tokio::signal::ctrl_c().await?;
@@ -116,27 +126,57 @@ pub async fn run(options: Options) -> Result<(), Failure> {
 /// The first connector of a folder that has a demo.toml.
 fn find(folder: &Path) -> Result<(String, Script), Failure> {
     let mut found: Vec<PathBuf> = std::fs::read_dir(folder)
-        .map_err(|error| format!("{}: {error}; build connectors with: cargo xtask connectors", folder.display()))?
+        .map_err(|error| {
+            format!(
+                "{}: {error}; build connectors with: cargo xtask connectors",
+                folder.display()
+            )
+        })?
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.join("demo.toml").is_file())
         .collect();
     found.sort();
-    let path = found.first().ok_or_else(|| format!("no connector in {} has a demo.toml", folder.display()))?;
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    Ok((name, toml::from_str(&std::fs::read_to_string(path.join("demo.toml"))?)?))
+    let path = found
+        .first()
+        .ok_or_else(|| format!("no connector in {} has a demo.toml", folder.display()))?;
+    let name = path
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    Ok((
+        name,
+        toml::from_str(&std::fs::read_to_string(path.join("demo.toml"))?)?,
+    ))
 }
 
 async fn start_simulator(script: &Script, companies: u32) -> Result<(Child, Simulator), Failure> {
     let program = std::env::current_exe()?.with_file_name(&script.simulator);
     let mut child = Command::new(&program)
-        .args(["--port", "0", "--exit-with-parent", "--accounts", &companies.to_string()])
+        .args([
+            "--port",
+            "0",
+            "--exit-with-parent",
+            "--accounts",
+            &companies.to_string(),
+        ])
         .stdin(std::process::Stdio::piped())
         .stdout(std::process::Stdio::piped())
         .kill_on_drop(true)
         .spawn()
-        .map_err(|error| format!("{}: {error}; build it with: cargo build -p {}", program.display(), script.simulator))?;
+        .map_err(|error| {
+            format!(
+                "{}: {error}; build it with: cargo build -p {}",
+                program.display(),
+                script.simulator
+            )
+        })?;
     let stdout = child.stdout.take().ok_or("the simulator has no output")?;
-    let line = BufReader::new(stdout).lines().next_line().await?.ok_or("the simulator ended at once")?;
+    let line = BufReader::new(stdout)
+        .lines()
+        .next_line()
+        .await?
+        .ok_or("the simulator ended at once")?;
     Ok((child, serde_json::from_str(&line)?))
 }
 
@@ -151,17 +191,27 @@ async fn start_server(
     let mut flags = vec![
         ("dev".to_owned(), "true".to_owned()),
         ("data_dir".to_owned(), data.display().to_string()),
-        ("connectors.dir".to_owned(), options.connectors.display().to_string()),
+        (
+            "connectors.dir".to_owned(),
+            options.connectors.display().to_string(),
+        ),
         ("log.filter".to_owned(), "warn".to_owned()),
         (format!("connector.{connector}.plain_http_hosts"), host.to_owned()),
     ];
     for (key, value) in &script.settings {
-        flags.push((format!("connector.{connector}.settings.{key}"), value.replace("{simulator}", &at.http)));
+        flags.push((
+            format!("connector.{connector}.settings.{key}"),
+            value.replace("{simulator}", &at.http),
+        ));
     }
     let mut settings = config::Options::load(None, &flags)?;
     crate::telemetry::init_logs(&settings.log)?;
     // The usual ports, so that what is printed can be kept; free ones where somebody has them.
-    for address in [&mut settings.listen.grpc, &mut settings.listen.callback, &mut settings.listen.admin] {
+    for address in [
+        &mut settings.listen.grpc,
+        &mut settings.listen.callback,
+        &mut settings.listen.admin,
+    ] {
         if std::net::TcpListener::bind(*address).is_err() {
             address.set_port(0);
         }
@@ -189,28 +239,54 @@ impl Walk {
     /// Walks all of them; answers the address of a login that a person may try in a browser.
     async fn all(&mut self) -> Result<String, Failure> {
         let connector = format!("connectors/{}", self.connector);
-        let request = v1::EnableConnectorRequest { parent: GROUP.into(), connector: connector.clone() };
+        let request = v1::EnableConnectorRequest {
+            parent: GROUP.into(),
+            connector: connector.clone(),
+        };
         let enabled = self.integrations.enable_connector(request).await?.into_inner();
-        say(&format!("1  {} {} is enabled for {GROUP}", enabled.display_name, enabled.version));
+        say(&format!(
+            "1  {} {} is enabled for {GROUP}",
+            enabled.display_name, enabled.version
+        ));
 
         let draft = self.create("Demo source", &connector).await?;
         say(&format!("2  draft begun: {}", draft.name));
 
         self.log_in(&draft.name).await?;
-        let request = v1::ListAvailableFieldsRequest { parent: draft.name.clone(), ..Default::default() };
-        let available = self.integrations.list_available_fields(request).await?.into_inner();
-        let objects: Vec<_> =
-            available.objects.iter().map(|one| format!("{} {}", one.label, one.fields.len())).collect();
-        say(&format!("4  {} fields can be seen there: {}", available.total_size, objects.join(", ")));
+        let request = v1::ListAvailableFieldsRequest {
+            parent: draft.name.clone(),
+            ..Default::default()
+        };
+        let available = self
+            .integrations
+            .list_available_fields(request)
+            .await?
+            .into_inner();
+        let objects: Vec<_> = available
+            .objects
+            .iter()
+            .map(|one| format!("{} {}", one.label, one.fields.len()))
+            .collect();
+        say(&format!(
+            "4  {} fields can be seen there: {}",
+            available.total_size,
+            objects.join(", ")
+        ));
 
         let integration = v1::Integration {
             name: draft.name.clone(),
             selected_fields: self.script.select.fields.clone(),
             ..Default::default()
         };
-        let request = v1::UpdateIntegrationRequest { integration: Some(integration), ..Default::default() };
+        let request = v1::UpdateIntegrationRequest {
+            integration: Some(integration),
+            ..Default::default()
+        };
         self.integrations.update_integration(request).await?;
-        let request = v1::ReviewIntegrationRequest { name: draft.name.clone(), ..Default::default() };
+        let request = v1::ReviewIntegrationRequest {
+            name: draft.name.clone(),
+            ..Default::default()
+        };
         let review = self.integrations.review_integration(request).await?.into_inner();
         say(&format!(
             "6  review: owner {}, {} fields, {} companies at most, {} group with access",
@@ -220,15 +296,30 @@ impl Walk {
             review.groups_with_access.len()
         ));
 
-        let request = v1::ActivateIntegrationRequest { name: draft.name.clone(), ..Default::default() };
-        let saved = self.integrations.activate_integration(request).await?.into_inner();
+        let request = v1::ActivateIntegrationRequest {
+            name: draft.name.clone(),
+            ..Default::default()
+        };
+        let saved = self
+            .integrations
+            .activate_integration(request)
+            .await?
+            .into_inner();
         say("7  saved; the first sync runs");
         self.watch(saved.sync.unwrap_or_default()).await?;
         self.profile().await?;
 
         let second = self.create("A login of your own", &connector).await?;
-        let begin = v1::BeginAuthorizationRequest { name: second.name, ..Default::default() };
-        Ok(self.integrations.begin_authorization(begin).await?.into_inner().authorization_uri)
+        let begin = v1::BeginAuthorizationRequest {
+            name: second.name,
+            ..Default::default()
+        };
+        Ok(self
+            .integrations
+            .begin_authorization(begin)
+            .await?
+            .into_inner()
+            .authorization_uri)
     }
 
     async fn create(&mut self, name: &str, connector: &str) -> Result<v1::Integration, Failure> {
@@ -254,15 +345,29 @@ impl Walk {
         };
         let begun = self.integrations.begin_authorization(begin).await?.into_inner();
         let approve = self.http.get(format!("{}/oauth/approve", self.at.control));
-        let answer = approve.query(&[("url", &begun.authorization_uri)]).send().await?.error_for_status()?;
+        let answer = approve
+            .query(&[("url", &begun.authorization_uri)])
+            .send()
+            .await?
+            .error_for_status()?;
         let answer: serde_json::Value = serde_json::from_slice(&answer.bytes().await?)?;
         let back = url::Url::parse(answer["redirectUrl"].as_str().unwrap_or_default())?;
         let mut callback_parameters: HashMap<String, String> = back.query_pairs().into_owned().collect();
         let state = callback_parameters.remove("state").unwrap_or_default();
-        let complete = v1::CompleteAuthorizationRequest { state, callback_parameters };
-        let done = self.integrations.complete_authorization(complete).await?.into_inner();
+        let complete = v1::CompleteAuthorizationRequest {
+            state,
+            callback_parameters,
+        };
+        let done = self
+            .integrations
+            .complete_authorization(complete)
+            .await?
+            .into_inner();
         let account = done.integration.unwrap_or_default().account.unwrap_or_default();
-        say(&format!("3  logged in as {} of {}", account.username, account.organization_name));
+        say(&format!(
+            "3  logged in as {} of {}",
+            account.username, account.organization_name
+        ));
         Ok(())
     }
 
@@ -282,7 +387,10 @@ impl Walk {
         bar.finish();
         let totals = last.totals.unwrap_or_default();
         let state = last.state().as_str_name().trim_start_matches("STATE_");
-        say(&format!("   sync {state}: {} records read, {} stored", totals.read, totals.written));
+        say(&format!(
+            "   sync {state}: {} records read, {} stored",
+            totals.read, totals.written
+        ));
         match last.state() {
             v1::sync::State::Succeeded => Ok(()),
             _ => Err(format!("the sync did not succeed: {:?}", last.error).into()),
@@ -302,7 +410,12 @@ impl Walk {
         let mut shown = None;
         for company in &page.companies {
             let profile = self.open(&company.name, Refresh::Never).await?;
-            let related = profile.cards.iter().flat_map(|card| &card.related).filter(|one| one.total_size > 0).count();
+            let related = profile
+                .cards
+                .iter()
+                .flat_map(|card| &card.related)
+                .filter(|one| one.total_size > 0)
+                .count();
             if shown.as_ref().is_none_or(|(most, _)| related > *most) {
                 shown = Some((related, company.name.clone()));
             }
@@ -316,20 +429,39 @@ impl Walk {
         card(&profile);
 
         let Change { object, field, value } = self.script.change.clone();
-        let record = profile.cards.first().and_then(|card| card.company_records.as_ref()?.records.first());
-        let id = record.map(|record| record.external_id.clone()).ok_or("the company has no record")?;
+        let record = profile
+            .cards
+            .first()
+            .and_then(|card| card.company_records.as_ref()?.records.first());
+        let id = record
+            .map(|record| record.external_id.clone())
+            .ok_or("the company has no record")?;
         let change = serde_json::json!({"object": object, "id": id, "fields": {&field: &value}});
         let update = self.http.post(format!("{}/records/update", self.at.control));
-        let update = update.header("content-type", "application/json").body(change.to_string());
+        let update = update
+            .header("content-type", "application/json")
+            .body(change.to_string());
         update.send().await?.error_for_status()?;
-        say(&format!("\n   {object}.{field} was changed in the CRM; a company is not read twice within five seconds …"));
+        say(&format!(
+            "\n   {object}.{field} was changed in the CRM; a company is not read twice within five seconds …"
+        ));
         tokio::time::sleep(Duration::from_secs(5)).await;
         say("   the same profile, opened again:\n");
         let profile = self.open(&name, Refresh::Always).await?;
         card(&profile);
-        let seen = profile.cards.iter().filter_map(|card| card.company_records.as_ref());
-        let seen = seen.flat_map(|table| &table.records).flat_map(|record| &record.values).any(|one| text(one) == value);
-        if seen { Ok(()) } else { Err("the changed value did not appear".into()) }
+        let seen = profile
+            .cards
+            .iter()
+            .filter_map(|card| card.company_records.as_ref());
+        let seen = seen
+            .flat_map(|table| &table.records)
+            .flat_map(|record| &record.values)
+            .any(|one| text(one) == value);
+        if seen {
+            Ok(())
+        } else {
+            Err("the changed value did not appear".into())
+        }
     }
 
     async fn open(&mut self, name: &str, refresh: Refresh) -> Result<v1::CompanyProfile, Failure> {
@@ -349,9 +481,15 @@ fn card(profile: &v1::CompanyProfile) {
     for card in &profile.cards {
         let freshness = card.freshness.clone().unwrap_or_default();
         let how = if freshness.live { "live" } else { "stored" };
-        say(&format!("   ┌ {}   {}", company.display_name, company.homepage_uri));
+        say(&format!(
+            "   ┌ {}   {}",
+            company.display_name, company.homepage_uri
+        ));
         let source = card.source.clone().unwrap_or_default();
-        say(&format!("   │ {} ({}), {how}", source.display_name, card.connector_display_name));
+        say(&format!(
+            "   │ {} ({}), {how}",
+            source.display_name, card.connector_display_name
+        ));
         for table in card.company_records.iter().chain(&card.related) {
             if table.total_size == 0 {
                 continue;
@@ -361,7 +499,11 @@ fn card(profile: &v1::CompanyProfile) {
                 for (column, value) in table.columns.iter().zip(&record.values) {
                     let value = text(value);
                     if !value.is_empty() {
-                        say(&format!("   │   {:<18} {}", column.label, value.replace('\n', " ")));
+                        say(&format!(
+                            "   │   {:<18} {}",
+                            column.label,
+                            value.replace('\n', " ")
+                        ));
                     }
                 }
             }
@@ -382,7 +524,13 @@ fn text(value: &v1::Value) -> String {
         Some(Kind::Timestamp(at)) => at.to_string(),
         Some(Kind::Time(at)) => format!("{:02}:{:02}", at.hours, at.minutes),
         Some(Kind::List(list)) => list.values.join(", "),
-        Some(Kind::Reference(to)) => if to.label.is_empty() { to.id } else { to.label },
+        Some(Kind::Reference(to)) => {
+            if to.label.is_empty() {
+                to.id
+            } else {
+                to.label
+            }
+        }
         Some(Kind::Location(at)) => format!("{}, {}", at.latitude, at.longitude),
         Some(Kind::Address(address)) => [address.street, address.postal_code, address.city, address.country]
             .into_iter()

@@ -116,7 +116,12 @@ fn is_shared(host: &str) -> bool {
 
 /// The company of a record: of its homepage's domain, or without a usable one the record itself.
 #[must_use]
-pub fn company_of_record(connector: &str, organization_id: &str, external_id: &str, homepage: &str) -> CompanyId {
+pub fn company_of_record(
+    connector: &str,
+    organization_id: &str,
+    external_id: &str,
+    homepage: &str,
+) -> CompanyId {
     match domain_of(homepage) {
         Some(domain) => CompanyId::of_domain(&domain),
         None => CompanyId::of_record(connector, organization_id, external_id),

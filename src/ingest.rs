@@ -44,9 +44,17 @@ pub struct Source {
 /// # Errors
 /// A row breaks the contract: no id, a payload that is no JSON object, or too large.
 pub fn batch(source: &Source, batch: proto::RecordBatch, read_us: i64) -> Result<RecordBatch, Error> {
-    let covers = batch.covers.map(|covers| Covers { after: covers.after, through: covers.through });
+    let covers = batch.covers.map(|covers| Covers {
+        after: covers.after,
+        through: covers.through,
+    });
     let rows = rows(source, &batch.object, batch.records)?;
-    Ok(RecordBatch { object: batch.object, rows, covers, read_us })
+    Ok(RecordBatch {
+        object: batch.object,
+        rows,
+        covers,
+        read_us,
+    })
 }
 
 /// Rows of one object to be stored.
@@ -54,7 +62,10 @@ pub fn batch(source: &Source, batch: proto::RecordBatch, read_us: i64) -> Result
 /// # Errors
 /// As [`batch`].
 pub fn rows(source: &Source, object: &str, records: Vec<proto::Record>) -> Result<Vec<RecordRow>, Error> {
-    records.into_iter().map(|record| row(source, object, record)).collect()
+    records
+        .into_iter()
+        .map(|record| row(source, object, record))
+        .collect()
 }
 
 fn row(source: &Source, object: &str, record: proto::Record) -> Result<RecordRow, Error> {
@@ -101,7 +112,10 @@ fn row(source: &Source, object: &str, record: proto::Record) -> Result<RecordRow
         .parents
         .into_iter()
         .filter(|parent| !parent.external_id.is_empty())
-        .map(|parent| Parent { object: parent.object, external_id: parent.external_id })
+        .map(|parent| Parent {
+            object: parent.object,
+            external_id: parent.external_id,
+        })
         .collect();
     parents.sort_by(|a, b| (&a.object, &a.external_id).cmp(&(&b.object, &b.external_id)));
     parents.dedup();
@@ -114,7 +128,11 @@ fn row(source: &Source, object: &str, record: proto::Record) -> Result<RecordRow
     part(&name);
     part(homepage.as_deref().unwrap_or_default());
     // The identity rules' version: rows are written anew when a company may be another one.
-    part(if company_id.is_some() { identity::VERSION } else { "" });
+    part(if company_id.is_some() {
+        identity::VERSION
+    } else {
+        ""
+    });
     for parent in &parents {
         part(&parent.object);
         part(&parent.external_id);
@@ -208,18 +226,25 @@ pub fn selection<'a>(
 ) -> Vec<proto::ObjectSelection> {
     let mut by_object: HashMap<&'a str, Vec<proto::SelectedField>> = HashMap::new();
     for field in fields {
-        by_object.entry(&field.object).or_default().push(proto::SelectedField {
-            key: field.key.clone(),
-            r#type: field_type_proto(field.field_type) as i32,
-        });
+        by_object
+            .entry(&field.object)
+            .or_default()
+            .push(proto::SelectedField {
+                key: field.key.clone(),
+                r#type: field_type_proto(field.field_type) as i32,
+            });
     }
     objects
         .iter()
         .filter_map(|object| match by_object.remove(object.key.as_str()) {
-            Some(fields) => Some(proto::ObjectSelection { object: object.key.clone(), fields }),
-            None if object.role() == proto::ObjectRole::Company => {
-                Some(proto::ObjectSelection { object: object.key.clone(), fields: Vec::new() })
-            }
+            Some(fields) => Some(proto::ObjectSelection {
+                object: object.key.clone(),
+                fields,
+            }),
+            None if object.role() == proto::ObjectRole::Company => Some(proto::ObjectSelection {
+                object: object.key.clone(),
+                fields: Vec::new(),
+            }),
             None => None,
         })
         .collect()
@@ -239,17 +264,31 @@ mod tests {
     }
 
     fn record(id: &str, payload: &str) -> proto::Record {
-        proto::Record { external_id: id.into(), payload: payload.to_owned().into(), ..Default::default() }
+        proto::Record {
+            external_id: id.into(),
+            payload: payload.to_owned().into(),
+            ..Default::default()
+        }
     }
 
     #[test]
     fn what_the_contract_forbids_is_refused() {
         let make = |record| rows(&source(), "Company", vec![record]);
         assert!(make(record("1", "{}")).is_ok());
-        for (id, payload) in [("", "{}"), ("a\0", "{}"), ("1", "[]"), ("1", "{"), ("1", ""), ("1", "{} {}")] {
+        for (id, payload) in [
+            ("", "{}"),
+            ("a\0", "{}"),
+            ("1", "[]"),
+            ("1", "{"),
+            ("1", ""),
+            ("1", "{} {}"),
+        ] {
             assert!(make(record(id, payload)).is_err(), "{id:?} {payload:?}");
         }
-        let broken = proto::Record { payload: vec![b'{', 0xff, b'}'].into(), ..record("1", "") };
+        let broken = proto::Record {
+            payload: vec![b'{', 0xff, b'}'].into(),
+            ..record("1", "")
+        };
         assert!(make(broken).is_err());
     }
 
@@ -259,14 +298,37 @@ mod tests {
         let base = record("1", r#"{"a":1}"#);
         assert!(one("Company", base.clone()).company_id.is_some());
         assert!(one("Person", base.clone()).company_id.is_none());
-        let same = proto::Record { modified_us: 5, read_us: 7, ..base.clone() };
-        assert_eq!(one("Company", base.clone()).hash, one("Company", same).hash, "times do not count");
-        let parent = proto::Parent { object: "Company".into(), external_id: "2".into() };
+        let same = proto::Record {
+            modified_us: 5,
+            read_us: 7,
+            ..base.clone()
+        };
+        assert_eq!(
+            one("Company", base.clone()).hash,
+            one("Company", same).hash,
+            "times do not count"
+        );
+        let parent = proto::Parent {
+            object: "Company".into(),
+            external_id: "2".into(),
+        };
         for other in [
-            proto::Record { display_name: "n".into(), ..base.clone() },
-            proto::Record { homepage: "acme.com".into(), ..base.clone() },
-            proto::Record { payload: "{}".into(), ..base.clone() },
-            proto::Record { parents: vec![parent], ..base.clone() },
+            proto::Record {
+                display_name: "n".into(),
+                ..base.clone()
+            },
+            proto::Record {
+                homepage: "acme.com".into(),
+                ..base.clone()
+            },
+            proto::Record {
+                payload: "{}".into(),
+                ..base.clone()
+            },
+            proto::Record {
+                parents: vec![parent],
+                ..base.clone()
+            },
         ] {
             assert_ne!(one("Company", base.clone()).hash, one("Company", other).hash);
         }
@@ -274,7 +336,14 @@ mod tests {
 
     #[test]
     fn names_become_one_line() {
-        let row = rows(&source(), "Company", vec![proto::Record { display_name: " A\nB\0 ".into(), ..record("1", "{}") }]);
+        let row = rows(
+            &source(),
+            "Company",
+            vec![proto::Record {
+                display_name: " A\nB\0 ".into(),
+                ..record("1", "{}")
+            }],
+        );
         assert_eq!(row.unwrap()[0].name, "A B");
     }
 }

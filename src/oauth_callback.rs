@@ -20,15 +20,29 @@ const MOST_BYTES: usize = 4_096;
 
 /// The routes: the callback and its confirmation, nothing else.
 pub fn router(services: Services) -> Router {
-    Router::new().route(PATH, get(arrived)).route("/oauth/confirm", post(confirmed)).with_state(services)
+    Router::new()
+        .route(PATH, get(arrived))
+        .route("/oauth/confirm", post(confirmed))
+        .with_state(services)
 }
 
-async fn arrived(State(services): State<Services>, Query(mut callback): Query<HashMap<String, String>>) -> Response {
-    let too_much = callback.len() > MOST_PARAMETERS || callback.values().any(|value| value.len() > MOST_BYTES);
+async fn arrived(
+    State(services): State<Services>,
+    Query(mut callback): Query<HashMap<String, String>>,
+) -> Response {
+    let too_much =
+        callback.len() > MOST_PARAMETERS || callback.values().any(|value| value.len() > MOST_BYTES);
     let Some(state) = callback.remove("state").filter(|_| !too_much) else {
-        return page(StatusCode::BAD_REQUEST, "Nothing to do here", "<p>This address ends a login; begin it on the platform.</p>");
+        return page(
+            StatusCode::BAD_REQUEST,
+            "Nothing to do here",
+            "<p>This address ends a login; begin it on the platform.</p>",
+        );
     };
-    match services.login_arrived(&state, callback.into_iter().collect()).await {
+    match services
+        .login_arrived(&state, callback.into_iter().collect())
+        .await
+    {
         Ok(asked) => page(
             StatusCode::OK,
             "Connect this account?",
@@ -72,33 +86,43 @@ async fn confirmed(State(services): State<Services>, Form(form): Form<Confirmati
 }
 
 fn refusal(error: &Error) -> Response {
-    let text = format!("<p>{}</p><p class=\"small\">{}</p>", escape(&error.message), error.reason.as_str());
+    let text = format!(
+        "<p>{}</p><p class=\"small\">{}</p>",
+        escape(&error.message),
+        error.reason.as_str()
+    );
     page(StatusCode::BAD_REQUEST, "This login did not work", &text)
 }
 
 fn escape(text: &str) -> String {
-    text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            _ => out.push(c),
-        }
-        out
-    })
+    text.chars()
+        .fold(String::with_capacity(text.len()), |mut out, c| {
+            match c {
+                '&' => out.push_str("&amp;"),
+                '<' => out.push_str("&lt;"),
+                '>' => out.push_str("&gt;"),
+                '"' => out.push_str("&quot;"),
+                '\'' => out.push_str("&#39;"),
+                _ => out.push(c),
+            }
+            out
+        })
 }
 
 fn page(status: StatusCode, title: &str, body: &str) -> Response {
     let headers: [(HeaderName, HeaderValue); 4] = [
         (
             header::CONTENT_SECURITY_POLICY,
-            HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'"),
+            HeaderValue::from_static(
+                "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'",
+            ),
         ),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
         (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
-        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (
+            header::X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        ),
     ];
     let html = format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\

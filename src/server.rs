@@ -87,7 +87,12 @@ fn sealer(options: &Options) -> Result<Sealer, Failure> {
     }
     if let Some(path) = &options.secrets.keys_file {
         let text = config::read_file("secrets.keys_file", path)?;
-        keys.extend(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(SecretString::from));
+        keys.extend(
+            text.lines()
+                .map(str::trim)
+                .filter(|line| !line.is_empty())
+                .map(SecretString::from),
+        );
     }
     if keys.is_empty() && options.dev {
         let path = options.data_dir.join(DEV_SEALING_KEY_FILE);
@@ -101,11 +106,23 @@ fn sealer(options: &Options) -> Result<Sealer, Failure> {
 
 fn verifier(options: &Options, signer: Option<&DevSigner>) -> Result<Verifier, Failure> {
     if let Some(signer) = signer {
-        return Ok(Verifier::from_jwks(&signer.jwks(), tokens::DEV_ISSUER, tokens::DEV_AUDIENCE)?);
+        return Ok(Verifier::from_jwks(
+            &signer.jwks(),
+            tokens::DEV_ISSUER,
+            tokens::DEV_AUDIENCE,
+        )?);
     }
-    let path = options.auth.jwks_file.as_deref().ok_or("auth.jwks_file is not set")?;
+    let path = options
+        .auth
+        .jwks_file
+        .as_deref()
+        .ok_or("auth.jwks_file is not set")?;
     let jwks = config::read_file("auth.jwks_file", path)?;
-    Ok(Verifier::from_jwks(&jwks, &options.auth.issuer, &options.auth.audience)?)
+    Ok(Verifier::from_jwks(
+        &jwks,
+        &options.auth.issuer,
+        &options.auth.audience,
+    )?)
 }
 
 /// Finds and loads the connectors.
@@ -113,17 +130,24 @@ fn verifier(options: &Options, signer: Option<&DevSigner>) -> Result<Verifier, F
 /// # Errors
 /// A file that a connector's settings name cannot be read.
 pub async fn open_registry(options: &Options) -> Result<Registry, Failure> {
-    let mut of = connectors::Options { folders: vec![options.connectors.dir.clone()], ..Default::default() };
+    let mut of = connectors::Options {
+        folders: vec![options.connectors.dir.clone()],
+        ..Default::default()
+    };
     for (name, given) in &options.connector {
         if let Some(path) = &given.ca_file {
-            of.http.ca_pem.push_str(&config::read_file("connector.ca_file", path)?);
+            of.http
+                .ca_pem
+                .push_str(&config::read_file("connector.ca_file", path)?);
         }
         if !given.proxy_url.is_empty() {
             of.http.proxy_url.clone_from(&given.proxy_url);
         }
         let settings = given.settings.iter();
         let entry = connectors::ConnectorOptions {
-            settings: settings.map(|(key, value)| (key.clone(), value.expose_secret().to_owned())).collect(),
+            settings: settings
+                .map(|(key, value)| (key.clone(), value.expose_secret().to_owned()))
+                .collect(),
             extra_allowed_hosts: given.allowed_hosts.clone(),
             plain_http_hosts: given.plain_http_hosts.clone(),
             // Until children carry connectors, the folder itself is the operator's word of trust.
@@ -141,7 +165,11 @@ impl Running {
     /// A listener's address is taken, the database does not answer, a key is missing.
     pub async fn start(options: Options) -> Result<Self, Failure> {
         let metrics = telemetry::init_metrics()?;
-        let signer = if options.dev { Some(DevSigner::open(&options.data_dir, true)?) } else { None };
+        let signer = if options.dev {
+            Some(DevSigner::open(&options.data_dir, true)?)
+        } else {
+            None
+        };
         let verifier = Arc::new(ArcSwap::from_pointee(verifier(&options, signer.as_ref())?));
         let sealer = sealer(&options)?;
         let store = open_store(&options).await?;
@@ -164,7 +192,10 @@ impl Running {
         );
         if options.dev {
             for (id, name) in DEV_GROUPS {
-                services.group_upsert(&id.parse()?, name).await.map_err(|error| error.to_string())?;
+                services
+                    .group_upsert(&id.parse()?, name)
+                    .await
+                    .map_err(|error| error.to_string())?;
             }
         }
         if store.backend() == "sqlite" {
@@ -205,7 +236,11 @@ impl Running {
             running.options.tls.clone(),
             stop.clone(),
         ));
-        listeners.spawn(serve_http(callback_listener, oauth_callback::router(services), stop.clone()));
+        listeners.spawn(serve_http(
+            callback_listener,
+            oauth_callback::router(services),
+            stop.clone(),
+        ));
         listeners.spawn(serve_http(admin_listener, admin::router(metrics), stop.clone()));
         let outbox = stop.clone();
         listeners.spawn(async move {
@@ -262,7 +297,11 @@ fn service_options(options: &Options, callback: SocketAddr) -> service::Options 
     } else {
         options.public_url.trim_end_matches('/').to_owned()
     };
-    let client_id = |of: &config::ConnectorOptions| of.settings.get("client_id").map(|id| id.expose_secret().to_owned());
+    let client_id = |of: &config::ConnectorOptions| {
+        of.settings
+            .get("client_id")
+            .map(|id| id.expose_secret().to_owned())
+    };
     service::Options {
         callback_url: format!("{public}{}", oauth_callback::PATH),
         redirect_uris: options.redirect_uris.clone(),
@@ -275,7 +314,13 @@ fn service_options(options: &Options, callback: SocketAddr) -> service::Options 
     }
 }
 
-async fn serve_http(listener: TcpListener, router: axum::Router, stop: CancellationToken) -> Result<(), Failure> {
-    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await?;
+async fn serve_http(
+    listener: TcpListener,
+    router: axum::Router,
+    stop: CancellationToken,
+) -> Result<(), Failure> {
+    axum::serve(listener, router)
+        .with_graceful_shutdown(stop.cancelled_owned())
+        .await?;
     Ok(())
 }

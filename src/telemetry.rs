@@ -7,7 +7,9 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Seconds; from a local call to a CRM's slowest answer.
-const BUCKETS: &[f64] = &[0.000_1, 0.000_5, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 120.0];
+const BUCKETS: &[f64] = &[
+    0.000_1, 0.000_5, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 120.0,
+];
 
 /// Sends logs to stderr as the operator asked. A second call changes nothing.
 ///
@@ -18,7 +20,11 @@ pub fn init_logs(options: &config::Log) -> Result<(), config::Error> {
         .map_err(|error| config::Error::Rule(format!("log.filter = {:?}: {error}", options.filter)))?;
     let registry = tracing_subscriber::registry().with(filter);
     let format = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    let _ = if options.json { registry.with(format.json()).try_init() } else { registry.with(format).try_init() };
+    let _ = if options.json {
+        registry.with(format.json()).try_init()
+    } else {
+        registry.with(format).try_init()
+    };
     Ok(())
 }
 
@@ -40,12 +46,33 @@ pub fn init_metrics() -> Result<PrometheusHandle, config::Error> {
 fn describe() {
     metrics::describe_counter!("tether_rpc_total", "Answered rpcs, by rpc and gRPC code");
     metrics::describe_histogram!("tether_rpc_seconds", "Time to the answer's headers, by rpc");
-    metrics::describe_counter!("tether_sync_rows_total", "Rows of syncs, by connector and what became of them");
-    metrics::describe_counter!("tether_sync_finished_total", "Finished syncs, by connector and state");
+    metrics::describe_counter!(
+        "tether_sync_rows_total",
+        "Rows of syncs, by connector and what became of them"
+    );
+    metrics::describe_counter!(
+        "tether_sync_finished_total",
+        "Finished syncs, by connector and state"
+    );
     metrics::describe_gauge!("tether_sync_running", "Syncs this process runs now");
-    metrics::describe_histogram!("tether_sync_commit_seconds", "Time of one commit of a sync, by connector");
-    metrics::describe_counter!("tether_crm_calls_total", "API calls made at the CRM, by connector and integration");
-    metrics::describe_counter!("tether_grant_refresh_total", "Token refreshes, by connector and outcome");
-    metrics::describe_histogram!("tether_grant_refresh_seconds", "Time of a token refresh, by connector");
-    metrics::describe_counter!("tether_profile_total", "Profiles opened, by how fresh the cards were");
+    metrics::describe_histogram!(
+        "tether_sync_commit_seconds",
+        "Time of one commit of a sync, by connector"
+    );
+    metrics::describe_counter!(
+        "tether_crm_calls_total",
+        "API calls made at the CRM, by connector and integration"
+    );
+    metrics::describe_counter!(
+        "tether_grant_refresh_total",
+        "Token refreshes, by connector and outcome"
+    );
+    metrics::describe_histogram!(
+        "tether_grant_refresh_seconds",
+        "Time of a token refresh, by connector"
+    );
+    metrics::describe_counter!(
+        "tether_profile_total",
+        "Profiles opened, by how fresh the cards were"
+    );
 }

@@ -1,7 +1,7 @@
 //! Typed values out of canonical payloads (the comment of `tether.connector.v1.Record.payload` is their grammar).
 
-use serde_json::Value as Json;
 use crate::domain::FieldType;
+use serde_json::Value as Json;
 
 /// One value of one field of one record.
 #[derive(Debug, Clone, PartialEq)]
@@ -91,10 +91,16 @@ fn typed(json: &Json, field_type: FieldType) -> Option<Value> {
         T::Date => Value::Date(text()?),
         T::Time => Value::Time(text()?),
         T::Timestamp => Value::Timestamp(timestamp_us(json.as_str()?)?),
-        T::MultiPicklist => {
-            Value::List(json.as_array()?.iter().map(|one| one.as_str().map(str::to_owned)).collect::<Option<_>>()?)
-        }
-        T::Reference => Value::Reference { id: part(json, "id")?, label: part(json, "label").unwrap_or_default() },
+        T::MultiPicklist => Value::List(
+            json.as_array()?
+                .iter()
+                .map(|one| one.as_str().map(str::to_owned))
+                .collect::<Option<_>>()?,
+        ),
+        T::Reference => Value::Reference {
+            id: part(json, "id")?,
+            label: part(json, "label").unwrap_or_default(),
+        },
         T::Address => {
             let of = |name| part(json, name).unwrap_or_default();
             json.as_object().filter(|parts| !parts.contains_key("raw"))?;
@@ -147,16 +153,44 @@ mod tests {
         assert_eq!(read("a", FieldType::Text), Some(Value::Text("x".into())));
         assert_eq!(read("b", FieldType::Boolean), Some(Value::Boolean(true)));
         assert_eq!(read("c", FieldType::Integer), Some(Value::Integer(7)));
-        assert_eq!(read("c", FieldType::Decimal), Some(Value::Decimal("7".into())), "was an integer once");
+        assert_eq!(
+            read("c", FieldType::Decimal),
+            Some(Value::Decimal("7".into())),
+            "was an integer once"
+        );
         assert_eq!(read("d", FieldType::Currency), Some(Value::Money("1.5".into())));
-        assert_eq!(read("e", FieldType::Timestamp), Some(Value::Timestamp(1_769_851_800_000_000)));
-        assert_eq!(read("f", FieldType::MultiPicklist), Some(Value::List(vec!["p".into(), "q".into()])));
-        assert_eq!(read("g", FieldType::Reference), Some(Value::Reference { id: "1".into(), label: "L".into() }));
-        let Some(Value::Address(address)) = read("h", FieldType::Address) else { panic!() };
+        assert_eq!(
+            read("e", FieldType::Timestamp),
+            Some(Value::Timestamp(1_769_851_800_000_000))
+        );
+        assert_eq!(
+            read("f", FieldType::MultiPicklist),
+            Some(Value::List(vec!["p".into(), "q".into()]))
+        );
+        assert_eq!(
+            read("g", FieldType::Reference),
+            Some(Value::Reference {
+                id: "1".into(),
+                label: "L".into()
+            })
+        );
+        let Some(Value::Address(address)) = read("h", FieldType::Address) else {
+            panic!()
+        };
         assert_eq!(address.city, "Bonn");
         assert_eq!(read("i", FieldType::Date), Some(Value::Raw("4711-99-99".into())));
-        assert_eq!(read("j", FieldType::Location), Some(Value::Location("1.5".into(), "-2".into())));
-        assert_eq!(read("a", FieldType::Integer), Some(Value::Raw("x".into())), "the type changed since");
-        assert_eq!((read("k", FieldType::Text), read("z", FieldType::Text)), (None, None));
+        assert_eq!(
+            read("j", FieldType::Location),
+            Some(Value::Location("1.5".into(), "-2".into()))
+        );
+        assert_eq!(
+            read("a", FieldType::Integer),
+            Some(Value::Raw("x".into())),
+            "the type changed since"
+        );
+        assert_eq!(
+            (read("k", FieldType::Text), read("z", FieldType::Text)),
+            (None, None)
+        );
     }
 }

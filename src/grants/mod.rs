@@ -79,14 +79,25 @@ fn account(connector: &str, auth: AuthKind, client: &str, organization: &str, us
 }
 
 fn account_of(grant: &store::Grant) -> String {
-    account(&grant.connector, grant.auth_kind, &grant.client_id, &grant.organization_id, &grant.user_id)
+    account(
+        &grant.connector,
+        grant.auth_kind,
+        &grant.client_id,
+        &grant.organization_id,
+        &grant.user_id,
+    )
 }
 
 impl Grants {
     /// The credentials in this store.
     #[must_use]
     pub fn new(store: Store, registry: Registry, sealer: Sealer) -> Self {
-        Self { store, registry, sealer, owner: uuid::Uuid::new_v4().to_string() }
+        Self {
+            store,
+            registry,
+            sealer,
+            owner: uuid::Uuid::new_v4().to_string(),
+        }
     }
 
     /// Opens a grant's credentials as they are now.
@@ -107,7 +118,11 @@ impl Grants {
         }
         let opened = self.sealer.open(&account_of(grant), &grant.sealed)?;
         let connection = Connection::decode(opened.expose_secret()).map_err(|_| seal::Error::Damaged)?;
-        Ok(Access { grant_id: grant.id, generation: grant.generation, connection })
+        Ok(Access {
+            grant_id: grant.id,
+            generation: grant.generation,
+            connection,
+        })
     }
 
     /// Calls the CRM with a grant's credentials. If the CRM says that they have expired, they are refreshed and the call
@@ -122,7 +137,11 @@ impl Grants {
     {
         let connector = self.registry.get(connector)?;
         let mut access = self.open(id).await?;
-        let ends = access.connection.credentials.as_ref().map_or(0, |credentials| credentials.expires_us);
+        let ends = access
+            .connection
+            .credentials
+            .as_ref()
+            .map_or(0, |credentials| credentials.expires_us);
         if ends != 0 && ends < now_us() + RENEW_BEFORE_US {
             access = self.refresh(id, access.generation).await?;
         }
@@ -149,7 +168,11 @@ impl Grants {
         let begun = Instant::now();
         let leased = loop {
             let now = now_us();
-            match self.store.grant_lease(id, &self.owner, now, now + LEASE.as_micros() as i64).await? {
+            match self
+                .store
+                .grant_lease(id, &self.owner, now, now + LEASE.as_micros() as i64)
+                .await?
+            {
                 Some(grant) if grant.generation > refused || grant.state == GrantState::Revoked => {
                     self.store.grant_release(id, &self.owner).await?;
                     return self.unseal(&grant);
@@ -177,7 +200,8 @@ impl Grants {
         };
         metrics::counter!("tether_grant_refresh_total", "connector" => leased.connector.clone(), "outcome" => word)
             .increment(1);
-        metrics::histogram!("tether_grant_refresh_seconds", "connector" => leased.connector.clone()).record(seconds);
+        metrics::histogram!("tether_grant_refresh_seconds", "connector" => leased.connector.clone())
+            .record(seconds);
         if outcome.is_err() {
             self.store.grant_release(id, &self.owner).await?;
         }
@@ -190,7 +214,9 @@ impl Grants {
         let mut access = self.unseal(leased)?;
         let mut tries = 1;
         let answer = loop {
-            let request = proto::RefreshRequest { connection: Some(access.connection.clone()) };
+            let request = proto::RefreshRequest {
+                connection: Some(access.connection.clone()),
+            };
             match connector.refresh(request, deadline(REFRESH_TIMEOUT)).await {
                 Ok(answer) => break answer,
                 Err(error) if is_dead(error.kind()) => {
@@ -209,7 +235,9 @@ impl Grants {
         if !answer.base_url.is_empty() {
             access.connection.base_url = answer.base_url;
         }
-        let sealed = self.sealer.seal(&account_of(leased), &access.connection.encode_to_vec())?;
+        let sealed = self
+            .sealer
+            .seal(&account_of(leased), &access.connection.encode_to_vec())?;
         // The old token may be spent: nothing may stand between the answer and its storing, and a busy database is asked again.
         let stored = loop {
             let attempt = self
@@ -248,9 +276,16 @@ impl Grants {
 
     /// The CRM said that a grant is dead: it and its integrations say so from now on.
     async fn lost(&self, id: GrantId, generation: i64, error: &connectors::Error) -> Result<Error, Error> {
-        let cause = if error.kind() == ErrorKind::Suspended { "ACCOUNT_SUSPENDED" } else { "CREDENTIALS_REVOKED" };
+        let cause = if error.kind() == ErrorKind::Suspended {
+            "ACCOUNT_SUSPENDED"
+        } else {
+            "CREDENTIALS_REVOKED"
+        };
         let message = message(error);
-        let revoked = self.store.grant_revoked(id, generation, cause, &message, now_us()).await?;
+        let revoked = self
+            .store
+            .grant_revoked(id, generation, cause, &message, now_us())
+            .await?;
         if revoked.revoked {
             tracing::warn!(
                 grant = %id,
@@ -258,7 +293,10 @@ impl Grants {
                 "grant {id} is not accepted any more ({cause}); its integrations need a login: {message}"
             );
         }
-        Ok(Error::Revoked { cause: cause.to_owned(), message })
+        Ok(Error::Revoked {
+            cause: cause.to_owned(),
+            message,
+        })
     }
 
     /// Stores what a login gave. Credentials that are replaced, or not kept, are given back to the CRM.
@@ -273,10 +311,18 @@ impl Grants {
         connection: &Connection,
     ) -> Result<GrantPut, Error> {
         let identity = connection.identity.clone().unwrap_or_default();
-        let account =
-            account(connector, auth_kind, client_id, &identity.organization_id, &identity.user_id);
+        let account = account(
+            connector,
+            auth_kind,
+            client_id,
+            &identity.organization_id,
+            &identity.user_id,
+        );
         let sealed = self.sealer.seal(&account, &connection.encode_to_vec())?;
-        let refreshable = connection.credentials.as_ref().is_some_and(|c| !c.refresh_token.is_empty());
+        let refreshable = connection
+            .credentials
+            .as_ref()
+            .is_some_and(|c| !c.refresh_token.is_empty());
         let new = NewGrant {
             connector: connector.to_owned(),
             auth_kind,
@@ -298,7 +344,8 @@ impl Grants {
         if let Some((sealed, key_id)) = &put.replaced
             && !self.same_refresh_token(&account, sealed, connection)
         {
-            self.give_back(put.grant.id.to_string(), sealed.clone(), key_id.clone()).await?;
+            self.give_back(put.grant.id.to_string(), sealed.clone(), key_id.clone())
+                .await?;
         }
         Ok(put)
     }
@@ -307,8 +354,15 @@ impl Grants {
     fn same_refresh_token(&self, account: &str, sealed: &[u8], connection: &Connection) -> bool {
         let old = self.sealer.open(account, sealed).ok();
         let old = old.and_then(|old| Connection::decode(old.expose_secret()).ok());
-        let token = |of: &Connection| of.credentials.as_ref().map(|c| c.refresh_token.clone()).filter(|t| !t.is_empty());
-        old.as_ref().and_then(token).is_some_and(|old| Some(old) == token(connection))
+        let token = |of: &Connection| {
+            of.credentials
+                .as_ref()
+                .map(|c| c.refresh_token.clone())
+                .filter(|t| !t.is_empty())
+        };
+        old.as_ref()
+            .and_then(token)
+            .is_some_and(|old| Some(old) == token(connection))
     }
 
     /// Credentials of a login that is refused: they are given back without having been kept.
@@ -323,19 +377,34 @@ impl Grants {
         connection: &Connection,
     ) -> Result<(), Error> {
         let identity = connection.identity.clone().unwrap_or_default();
-        let account = account(connector, auth_kind, client_id, &identity.organization_id, &identity.user_id);
+        let account = account(
+            connector,
+            auth_kind,
+            client_id,
+            &identity.organization_id,
+            &identity.user_id,
+        );
         let sealed = self.sealer.seal(&account, &connection.encode_to_vec())?;
         self.give_back(account, sealed, self.sealer.key_id()).await
     }
 
     async fn discard(&self, connection: &Connection, grant: &store::Grant) -> Result<(), Error> {
-        let sealed = self.sealer.seal(&account_of(grant), &connection.encode_to_vec())?;
-        self.give_back(grant.id.to_string(), sealed, self.sealer.key_id()).await
+        let sealed = self
+            .sealer
+            .seal(&account_of(grant), &connection.encode_to_vec())?;
+        self.give_back(grant.id.to_string(), sealed, self.sealer.key_id())
+            .await
     }
 
     async fn give_back(&self, subject: String, sealed: Vec<u8>, key_id: String) -> Result<(), Error> {
         let kind = crate::domain::OutboxKind::Revoke;
-        let new = NewOutbox { kind, subject, detail: "{}".to_owned(), sealed, key_id };
+        let new = NewOutbox {
+            kind,
+            subject,
+            detail: "{}".to_owned(),
+            sealed,
+            key_id,
+        };
         self.store.outbox_add(new, now_us()).await?;
         Ok(())
     }
@@ -350,7 +419,9 @@ pub fn deadline(within: Duration) -> tokio::time::Instant {
 /// What a connector's error says to the integration's owner.
 #[must_use]
 pub fn message(error: &connectors::Error) -> String {
-    error.failed().map_or_else(|| error.to_string(), |failed| failed.message.clone())
+    error
+        .failed()
+        .map_or_else(|| error.to_string(), |failed| failed.message.clone())
 }
 
 /// When a connector says it may be tried again.
@@ -369,7 +440,10 @@ pub fn retry_after(error: &connectors::Error) -> Option<Duration> {
 #[must_use]
 pub fn is_unavailable(error: &connectors::Error) -> bool {
     use connectors::Error as E;
-    matches!(error, E::Unknown { .. } | E::Unusable { .. } | E::Poisoned { .. } | E::Lost(_))
+    matches!(
+        error,
+        E::Unknown { .. } | E::Unusable { .. } | E::Poisoned { .. } | E::Lost(_)
+    )
 }
 
 fn is_dead(kind: ErrorKind) -> bool {
@@ -384,7 +458,10 @@ pub fn connection(
     logged_in: LoggedIn,
 ) -> Connection {
     Connection {
-        settings: settings.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
+        settings: settings
+            .iter()
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect(),
         auth_kind: auth_kind_proto(auth_kind) as i32,
         credentials: logged_in.credentials,
         base_url: logged_in.base_url,

@@ -35,7 +35,11 @@ impl Grants {
     /// Tells what has been due the longest; false if nothing is due.
     async fn tell_one(&self) -> Result<bool, Error> {
         let now = now_us();
-        let Some(entry) = self.store.outbox_lease_due(&self.owner, now, now + LEASE_US).await? else {
+        let Some(entry) = self
+            .store
+            .outbox_lease_due(&self.owner, now, now + LEASE_US)
+            .await?
+        else {
             return Ok(false);
         };
         match self.revoke(&entry).await {
@@ -44,9 +48,13 @@ impl Grants {
                 tracing::info!(outbox = %entry.id, "access was given back ({})", entry.id);
             }
             Err(error) => {
-                let pause = 1_000_000_i64.saturating_mul(1 << entry.attempt.clamp(0, 12)).min(LONGEST_PAUSE_US);
+                let pause = 1_000_000_i64
+                    .saturating_mul(1 << entry.attempt.clamp(0, 12))
+                    .min(LONGEST_PAUSE_US);
                 tracing::warn!(outbox = %entry.id, attempt = entry.attempt, "access not given back yet ({}): {error}", entry.id);
-                self.store.outbox_retry(entry.id, &self.owner, now_us() + pause, &error.to_string()).await?;
+                self.store
+                    .outbox_retry(entry.id, &self.owner, now_us() + pause, &error.to_string())
+                    .await?;
             }
         }
         Ok(true)
@@ -67,11 +75,22 @@ impl Grants {
         let opened = self.sealer.open(&account, &entry.sealed)?;
         let connection = Connection::decode(opened.expose_secret()).map_err(|_| seal::Error::Damaged)?;
         let connector = self.registry.get(&connector)?;
-        match connector.revoke(RevokeRequest { connection: Some(connection) }, deadline(TIMEOUT)).await {
+        match connector
+            .revoke(
+                RevokeRequest {
+                    connection: Some(connection),
+                },
+                deadline(TIMEOUT),
+            )
+            .await
+        {
             Ok(_) => Ok(()),
             // What the CRM does not know, or a connector cannot give back, is as gone as it gets.
             Err(error)
-                if matches!(error.kind(), ErrorKind::CredentialsRevoked | ErrorKind::Unsupported | ErrorKind::Suspended) =>
+                if matches!(
+                    error.kind(),
+                    ErrorKind::CredentialsRevoked | ErrorKind::Unsupported | ErrorKind::Suspended
+                ) =>
             {
                 Ok(())
             }

@@ -26,16 +26,24 @@ pub struct Companies(pub Services);
 
 fn sources(names: &[String]) -> Result<Vec<IntegrationId>, Error> {
     validate::list("sources", names, 100)?;
-    names.iter().enumerate().map(|(at, name)| validate::integration(&format!("sources[{at}]"), name)).collect()
+    names
+        .iter()
+        .enumerate()
+        .map(|(at, name)| validate::integration(&format!("sources[{at}]"), name))
+        .collect()
 }
 
 fn span(field: &str, of: Option<prost_types::Duration>) -> Result<Option<Duration>, Error> {
-    of.map(|of| Duration::try_from(of).map_err(|_| Error::invalid(field, "must not be negative"))).transpose()
+    of.map(|of| Duration::try_from(of).map_err(|_| Error::invalid(field, "must not be negative")))
+        .transpose()
 }
 
 #[tonic::async_trait]
 impl CompanyService for Companies {
-    async fn list_companies(&self, request: Request<v1::ListCompaniesRequest>) -> Answer<v1::ListCompaniesResponse> {
+    async fn list_companies(
+        &self,
+        request: Request<v1::ListCompaniesRequest>,
+    ) -> Answer<v1::ListCompaniesResponse> {
         let caller = gate::caller(&request)?;
         let mut request = request.into_inner();
         let parent = validate::group("parent", &request.parent)?;
@@ -57,12 +65,27 @@ impl CompanyService for Companies {
         };
         let size = validate::page_size(std::mem::take(&mut request.page_size), 50, 1_000)?;
         let token = std::mem::take(&mut request.page_token);
-        let pages = Pages::new(self.0.sealer(), "ListCompanies", caller.group.as_deref(), &request);
+        let pages = Pages::new(
+            self.0.sealer(),
+            "ListCompanies",
+            caller.group.as_deref(),
+            &request,
+        );
         let after = page_token::text_and_id(pages.after(&token)?)?
             .map(|(name_key, company_id)| CompanyKey { name_key, company_id });
-        let list = self.0.company_list(&caller, &parent, scope, &only, after, size, request.show_total_size);
+        let list = self.0.company_list(
+            &caller,
+            &parent,
+            scope,
+            &only,
+            after,
+            size,
+            request.show_total_size,
+        );
         let page = list.await?;
-        let next = page.next.map(|key| vec![Kind::Text(key.name_key), Kind::Text(key.company_id.to_string())]);
+        let next = page
+            .next
+            .map(|key| vec![Kind::Text(key.name_key), Kind::Text(key.company_id.to_string())]);
         Ok(Response::new(v1::ListCompaniesResponse {
             companies: page.companies.iter().map(convert::company).collect(),
             next_page_token: pages.next(next)?,
@@ -84,7 +107,9 @@ impl CompanyService for Companies {
         let request = request.into_inner();
         let id = validate::company("name", &request.name)?;
         let parent = validate::group("parent", &request.parent)?;
-        Ok(Response::new(convert::company(&self.0.company_get(&caller, &parent, id).await?)))
+        Ok(Response::new(convert::company(
+            &self.0.company_get(&caller, &parent, id).await?,
+        )))
     }
 
     async fn get_company_profile(
@@ -104,9 +129,13 @@ impl CompanyService for Companies {
             }
             Refresh::Never => RefreshPolicy::Never,
         };
-        let patience = span("refresh_timeout", request.refresh_timeout)?.unwrap_or(PATIENCE).min(MOST_PATIENCE);
+        let patience = span("refresh_timeout", request.refresh_timeout)?
+            .unwrap_or(PATIENCE)
+            .min(MOST_PATIENCE);
         let related = validate::page_size(request.related_limit, 50, 200)?;
-        let open = self.0.profile(&caller, &parent, id, policy, patience, &only, related);
+        let open = self
+            .0
+            .profile(&caller, &parent, id, policy, patience, &only, related);
         Ok(Response::new(convert::profile(open.await?)))
     }
 
@@ -128,7 +157,10 @@ impl CompanyService for Companies {
         Err(Error::not_yet("the platform's own companies").into())
     }
 
-    async fn track_companies(&self, request: Request<v1::TrackCompaniesRequest>) -> Answer<v1::TrackCompaniesResponse> {
+    async fn track_companies(
+        &self,
+        request: Request<v1::TrackCompaniesRequest>,
+    ) -> Answer<v1::TrackCompaniesResponse> {
         let caller = gate::caller(&request)?;
         let request = request.into_inner();
         let parent = validate::group("parent", &request.parent)?;
@@ -136,18 +168,29 @@ impl CompanyService for Companies {
         let mut wanted = Vec::with_capacity(request.companies.len());
         for (at, one) in request.companies.into_iter().enumerate() {
             wanted.push(match one.company {
-                Some(Wanted::Name(name)) => ToTrack::Known(validate::company(&format!("companies[{at}].name"), &name)?),
+                Some(Wanted::Name(name)) => {
+                    ToTrack::Known(validate::company(&format!("companies[{at}].name"), &name)?)
+                }
                 Some(Wanted::NewCompany(new)) => {
                     let path = format!("companies[{at}].new_company");
                     let name = validate::company_name(&format!("{path}.display_name"), &new.display_name)?;
-                    validate::text(&format!("{path}.homepage_uri"), &new.homepage_uri, validate::URL_BYTES)?;
-                    ToTrack::New { name, homepage: new.homepage_uri }
+                    validate::text(
+                        &format!("{path}.homepage_uri"),
+                        &new.homepage_uri,
+                        validate::URL_BYTES,
+                    )?;
+                    ToTrack::New {
+                        name,
+                        homepage: new.homepage_uri,
+                    }
                 }
                 None => return Err(Error::invalid(format!("companies[{at}]"), "names no company").into()),
             });
         }
         let companies = self.0.company_track(&caller, &parent, wanted).await?;
-        Ok(Response::new(v1::TrackCompaniesResponse { companies: companies.iter().map(convert::company).collect() }))
+        Ok(Response::new(v1::TrackCompaniesResponse {
+            companies: companies.iter().map(convert::company).collect(),
+        }))
     }
 
     async fn untrack_companies(
@@ -159,8 +202,9 @@ impl CompanyService for Companies {
         let parent = validate::group("parent", &request.parent)?;
         validate::list("names", &request.names, 1_000)?;
         let ids = request.names.iter().enumerate();
-        let ids: Vec<CompanyId> =
-            ids.map(|(at, name)| validate::company(&format!("names[{at}]"), name)).collect::<Result<_, _>>()?;
+        let ids: Vec<CompanyId> = ids
+            .map(|(at, name)| validate::company(&format!("names[{at}]"), name))
+            .collect::<Result<_, _>>()?;
         let count = self.0.company_untrack(&caller, &parent, ids).await?;
         let untracked_count = i32::try_from(count).unwrap_or(i32::MAX);
         Ok(Response::new(v1::UntrackCompaniesResponse { untracked_count }))
@@ -168,7 +212,10 @@ impl CompanyService for Companies {
 
     type ExportCompaniesStream = tokio_stream::Empty<Result<v1::ExportCompaniesResponse, Status>>;
 
-    async fn export_companies(&self, _: Request<v1::ExportCompaniesRequest>) -> Answer<Self::ExportCompaniesStream> {
+    async fn export_companies(
+        &self,
+        _: Request<v1::ExportCompaniesRequest>,
+    ) -> Answer<Self::ExportCompaniesStream> {
         Err(Error::not_yet("exporting companies").into())
     }
 }

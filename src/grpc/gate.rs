@@ -39,7 +39,10 @@ impl<S> Layer<S> for GateLayer {
     type Service = Gate<S>;
 
     fn layer(&self, inner: S) -> Gate<S> {
-        Gate { inner, verifier: Arc::clone(&self.verifier) }
+        Gate {
+            inner,
+            verifier: Arc::clone(&self.verifier),
+        }
     }
 }
 
@@ -59,11 +62,18 @@ fn admit(verifier: &Verifier, path: &str, authorization: Option<&str>) -> Result
     };
     let caller = verifier.verify(authorization)?;
     if !roles.contains(&caller.role) {
-        let needed = roles.iter().map(|role| Role::as_str(*role)).collect::<Vec<_>>().join(" or ");
+        let needed = roles
+            .iter()
+            .map(|role| Role::as_str(*role))
+            .collect::<Vec<_>>()
+            .join(" or ");
         let rpc = path.rsplit('/').next().unwrap_or(path);
         return Err(Error::new(
             Reason::RoleNotAllowed,
-            format!("{rpc} is for the role {needed}; this token's role is {}", caller.role),
+            format!(
+                "{rpc} is for the role {needed}; this token's role is {}",
+                caller.role
+            ),
         )
         .with("rpc", path)
         .with("role", caller.role)
@@ -120,7 +130,10 @@ where
         Either::Right(Box::pin(
             async move {
                 let response = answered.await?;
-                let code = response.headers().get("grpc-status").and_then(|value| value.to_str().ok()?.parse().ok());
+                let code = response
+                    .headers()
+                    .get("grpc-status")
+                    .and_then(|value| value.to_str().ok()?.parse().ok());
                 count(&path, code.unwrap_or(0), started);
                 tracing::debug!(code, micros = started.elapsed().as_micros() as u64, "answered");
                 Ok(stamp(response, &request_id))
@@ -140,7 +153,10 @@ fn stamp<B>(mut response: http::Response<B>, request_id: &str) -> http::Response
 
 /// Only known rpcs become label values: a caller cannot make new ones.
 fn count(path: &str, code: i32, started: Instant) {
-    let rpc = policy::TABLE.iter().map(|(rpc, _)| *rpc).find(|rpc| path.strip_prefix('/') == Some(rpc));
+    let rpc = policy::TABLE
+        .iter()
+        .map(|(rpc, _)| *rpc)
+        .find(|rpc| path.strip_prefix('/') == Some(rpc));
     let rpc = rpc.unwrap_or("unknown");
     metrics::counter!("tether_rpc_total", "rpc" => rpc, "code" => code.to_string()).increment(1);
     metrics::histogram!("tether_rpc_seconds", "rpc" => rpc).record(started.elapsed().as_secs_f64());

@@ -39,7 +39,10 @@ impl GroupService for Groups {
         Err(Error::not_yet("deleting a group").into())
     }
 
-    async fn connect_groups(&self, request: Request<v1::ConnectGroupsRequest>) -> Answer<v1::ConnectGroupsResponse> {
+    async fn connect_groups(
+        &self,
+        request: Request<v1::ConnectGroupsRequest>,
+    ) -> Answer<v1::ConnectGroupsResponse> {
         let request = request.into_inner();
         let one = validate::group("group", &request.group)?;
         let other = validate::group("other_group", &request.other_group)?;
@@ -55,7 +58,9 @@ impl GroupService for Groups {
         let one = validate::group("group", &request.group)?;
         let other = validate::group("other_group", &request.other_group)?;
         self.0.group_disconnect(&one, &other).await?;
-        Ok(Response::new(v1::DisconnectGroupsResponse { ended_share_count: 0 }))
+        Ok(Response::new(v1::DisconnectGroupsResponse {
+            ended_share_count: 0,
+        }))
     }
 
     async fn list_groups(&self, request: Request<v1::ListGroupsRequest>) -> Answer<v1::ListGroupsResponse> {
@@ -69,14 +74,23 @@ impl GroupService for Groups {
         let token = std::mem::take(&mut request.page_token);
         let pages = Pages::new(self.0.sealer(), "ListGroups", caller.group.as_deref(), &request);
         let after: Option<GroupId> = match pages.after(&token)?.as_deref() {
-            Some([Kind::Text(id)]) => Some(id.parse().map_err(|_| Error::invalid("page_token", "is not of this list"))?),
+            Some([Kind::Text(id)]) => Some(
+                id.parse()
+                    .map_err(|_| Error::invalid("page_token", "is not of this list"))?,
+            ),
             _ => None,
         };
         let mut groups = self.0.group_list(to.as_ref(), after.as_ref(), size + 1).await?;
         let more = groups.len() > size;
         groups.truncate(size);
-        let next = groups.last().filter(|_| more).map(|(last, _)| vec![Kind::Text(last.id.to_string())]);
+        let next = groups
+            .last()
+            .filter(|_| more)
+            .map(|(last, _)| vec![Kind::Text(last.id.to_string())]);
         let next_page_token = pages.next(next)?;
-        Ok(Response::new(v1::ListGroupsResponse { groups: groups.iter().map(group).collect(), next_page_token }))
+        Ok(Response::new(v1::ListGroupsResponse {
+            groups: groups.iter().map(group).collect(),
+            next_page_token,
+        }))
     }
 }

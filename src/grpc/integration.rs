@@ -32,7 +32,11 @@ impl Integrations {
     /// The group of an optional `parent`; the caller's own where none is given.
     fn parent(caller: &Caller, parent: &str) -> Result<Option<GroupId>, Error> {
         if parent.is_empty() {
-            return caller.group.as_deref().map(|group| group.parse().map_err(Error::internal)).transpose();
+            return caller
+                .group
+                .as_deref()
+                .map(|group| group.parse().map_err(Error::internal))
+                .transpose();
         }
         let parent = validate::group("parent", parent)?;
         if caller.role != Role::Service {
@@ -64,8 +68,16 @@ fn field_keys(path: &str, keys: &[String]) -> Result<Vec<(String, String)>, Erro
 
 /// What an update asks for, by its mask; without one, by what is filled in.
 fn edit(wanted: &v1::Integration, mask: Option<&prost_types::FieldMask>) -> Result<Edit, Error> {
-    const KNOWN: &[&str] =
-        &["display_name", "label", "settings", "selected_fields", "schedule", "shares", "connected", "*"];
+    const KNOWN: &[&str] = &[
+        "display_name",
+        "label",
+        "settings",
+        "selected_fields",
+        "schedule",
+        "shares",
+        "connected",
+        "*",
+    ];
     let paths = mask.map(|mask| mask.paths.as_slice()).unwrap_or_default();
     validate::update_mask(paths, KNOWN)?;
     for later in ["schedule", "shares", "connected"] {
@@ -74,10 +86,22 @@ fn edit(wanted: &v1::Integration, mask: Option<&prost_types::FieldMask>) -> Resu
         }
     }
     let all = paths.iter().any(|path| path == "*");
-    let has = |path: &str, filled: bool| all || if paths.is_empty() { filled } else { paths.iter().any(|p| p == path) };
-    let mut edit = Edit { revision: revision(&wanted.etag)?, ..Edit::default() };
+    let has = |path: &str, filled: bool| {
+        all || if paths.is_empty() {
+            filled
+        } else {
+            paths.iter().any(|p| p == path)
+        }
+    };
+    let mut edit = Edit {
+        revision: revision(&wanted.etag)?,
+        ..Edit::default()
+    };
     if has("display_name", !wanted.display_name.is_empty()) {
-        edit.display_name = Some(validate::display_name("integration.display_name", &wanted.display_name)?);
+        edit.display_name = Some(validate::display_name(
+            "integration.display_name",
+            &wanted.display_name,
+        )?);
     }
     if has("label", !wanted.label.is_empty()) && !(all && wanted.label.is_empty()) {
         edit.label = Some(validate::label("integration.label", &wanted.label)?);
@@ -87,7 +111,10 @@ fn edit(wanted: &v1::Integration, mask: Option<&prost_types::FieldMask>) -> Resu
         edit.settings = Some(wanted.settings.clone().into_iter().collect());
     }
     if has("selected_fields", !wanted.selected_fields.is_empty()) {
-        edit.fields = Some(field_keys("integration.selected_fields", &wanted.selected_fields)?);
+        edit.fields = Some(field_keys(
+            "integration.selected_fields",
+            &wanted.selected_fields,
+        )?);
     }
     Ok(edit)
 }
@@ -104,18 +131,34 @@ fn landed(of: service::Landed) -> (Option<v1::Integration>, bool) {
 
 #[tonic::async_trait]
 impl IntegrationService for Integrations {
-    async fn list_connectors(&self, request: Request<v1::ListConnectorsRequest>) -> Answer<v1::ListConnectorsResponse> {
+    async fn list_connectors(
+        &self,
+        request: Request<v1::ListConnectorsRequest>,
+    ) -> Answer<v1::ListConnectorsResponse> {
         let caller = gate::caller(&request)?;
         let mut request = request.into_inner();
         let parent = Self::parent(&caller, &request.parent)?;
         let size = validate::page_size(std::mem::take(&mut request.page_size), 50, 200)?;
         let token = std::mem::take(&mut request.page_token);
-        let pages = Pages::new(self.0.sealer(), "ListConnectors", caller.group.as_deref(), &request);
+        let pages = Pages::new(
+            self.0.sealer(),
+            "ListConnectors",
+            caller.group.as_deref(),
+            &request,
+        );
         let from = page_token::offset(pages.after(&token)?)?;
         let all = self.0.connector_list(parent.as_ref()).await?;
         let next = (from + size < all.len()).then(|| vec![Kind::Integer((from + size) as i64)]);
-        let connectors = all.into_iter().skip(from).take(size).map(convert::connector).collect();
-        Ok(Response::new(v1::ListConnectorsResponse { connectors, next_page_token: pages.next(next)? }))
+        let connectors = all
+            .into_iter()
+            .skip(from)
+            .take(size)
+            .map(convert::connector)
+            .collect();
+        Ok(Response::new(v1::ListConnectorsResponse {
+            connectors,
+            next_page_token: pages.next(next)?,
+        }))
     }
 
     async fn get_connector(&self, request: Request<v1::GetConnectorRequest>) -> Answer<v1::Connector> {
@@ -123,7 +166,9 @@ impl IntegrationService for Integrations {
         let request = request.into_inner();
         let id = validate::connector("name", &request.name)?;
         let parent = Self::parent(&caller, &request.parent)?;
-        Ok(Response::new(convert::connector(self.0.connector_get(parent.as_ref(), &id).await?)))
+        Ok(Response::new(convert::connector(
+            self.0.connector_get(parent.as_ref(), &id).await?,
+        )))
     }
 
     async fn enable_connector(&self, request: Request<v1::EnableConnectorRequest>) -> Answer<v1::Connector> {
@@ -131,18 +176,28 @@ impl IntegrationService for Integrations {
         let request = request.into_inner();
         service::viewpoint(&caller, &validate::group("parent", &request.parent)?)?;
         let id = validate::connector("connector", &request.connector)?;
-        Ok(Response::new(convert::connector(self.0.connector_enable(&caller, &id, true).await?)))
+        Ok(Response::new(convert::connector(
+            self.0.connector_enable(&caller, &id, true).await?,
+        )))
     }
 
-    async fn disable_connector(&self, request: Request<v1::DisableConnectorRequest>) -> Answer<v1::Connector> {
+    async fn disable_connector(
+        &self,
+        request: Request<v1::DisableConnectorRequest>,
+    ) -> Answer<v1::Connector> {
         let caller = gate::caller(&request)?;
         let request = request.into_inner();
         service::viewpoint(&caller, &validate::group("parent", &request.parent)?)?;
         let id = validate::connector("connector", &request.connector)?;
-        Ok(Response::new(convert::connector(self.0.connector_enable(&caller, &id, false).await?)))
+        Ok(Response::new(convert::connector(
+            self.0.connector_enable(&caller, &id, false).await?,
+        )))
     }
 
-    async fn create_integration(&self, request: Request<v1::CreateIntegrationRequest>) -> Answer<v1::Integration> {
+    async fn create_integration(
+        &self,
+        request: Request<v1::CreateIntegrationRequest>,
+    ) -> Answer<v1::Integration> {
         let caller = gate::caller(&request)?;
         let request = request.into_inner();
         service::viewpoint(&caller, &validate::group("parent", &request.parent)?)?;
@@ -151,18 +206,31 @@ impl IntegrationService for Integrations {
         let name = validate::display_name("integration.display_name", &wanted.display_name)?;
         validate::map("integration.settings", &wanted.settings, 50, 1_000)?;
         if !wanted.selected_fields.is_empty() || !wanted.shares.is_empty() {
-            return Err(Error::invalid("integration", "fields and shares come after the login, with UpdateIntegration").into());
+            return Err(Error::invalid(
+                "integration",
+                "fields and shares come after the login, with UpdateIntegration",
+            )
+            .into());
         }
         let id = validate::request_id(&request.request_id)?;
         let settings = wanted.settings.into_iter().collect();
-        let create = self.0.integration_create(&caller, &connector, &name, settings, id.as_deref(), request.validate_only);
+        let create = self.0.integration_create(
+            &caller,
+            &connector,
+            &name,
+            settings,
+            id.as_deref(),
+            request.validate_only,
+        );
         Ok(Response::new(convert::integration(&create.await?)))
     }
 
     async fn get_integration(&self, request: Request<v1::GetIntegrationRequest>) -> Answer<v1::Integration> {
         let caller = gate::caller(&request)?;
         let id = validate::integration("name", &request.into_inner().name)?;
-        Ok(Response::new(convert::integration(&self.0.integration_get(&caller, id).await?)))
+        Ok(Response::new(convert::integration(
+            &self.0.integration_get(&caller, id).await?,
+        )))
     }
 
     async fn list_integrations(
@@ -175,7 +243,12 @@ impl IntegrationService for Integrations {
         service::viewpoint(&caller, &parent)?;
         let size = validate::page_size(std::mem::take(&mut request.page_size), 50, 200)?;
         let token = std::mem::take(&mut request.page_token);
-        let pages = Pages::new(self.0.sealer(), "ListIntegrations", caller.group.as_deref(), &request);
+        let pages = Pages::new(
+            self.0.sealer(),
+            "ListIntegrations",
+            caller.group.as_deref(),
+            &request,
+        );
         let after = page_token::time_and_id::<IntegrationId>(pages.after(&token)?)?;
         let connector = match request.connector.as_str() {
             "" => None,
@@ -190,14 +263,25 @@ impl IntegrationService for Integrations {
             let states = &request.states;
             // A draft is for administrators.
             (view.state != IntegrationState::Draft || caller.role != Role::Member)
-                && connector.as_ref().is_none_or(|connector| view.connector == *connector)
+                && connector
+                    .as_ref()
+                    .is_none_or(|connector| view.connector == *connector)
                 && request.relation != v1::integration::Relation::Received as i32
-                && if states.is_empty() { view.state != IntegrationState::Draft } else { states.contains(&state) }
+                && if states.is_empty() {
+                    view.state != IntegrationState::Draft
+                } else {
+                    states.contains(&state)
+                }
         };
         let (mut views, total) = self.0.integration_list(&parent, wanted, after, size + 1).await?;
         let more = views.len() > size;
         views.truncate(size);
-        let place = |view: &IntegrationView| vec![Kind::Integer(view.row.create_us), Kind::Text(view.row.id.to_string())];
+        let place = |view: &IntegrationView| {
+            vec![
+                Kind::Integer(view.row.create_us),
+                Kind::Text(view.row.id.to_string()),
+            ]
+        };
         let next = views.last().filter(|_| more).map(place);
         Ok(Response::new(v1::ListIntegrationsResponse {
             integrations: views.iter().map(convert::listed_integration).collect(),
@@ -206,13 +290,19 @@ impl IntegrationService for Integrations {
         }))
     }
 
-    async fn update_integration(&self, request: Request<v1::UpdateIntegrationRequest>) -> Answer<v1::Integration> {
+    async fn update_integration(
+        &self,
+        request: Request<v1::UpdateIntegrationRequest>,
+    ) -> Answer<v1::Integration> {
         let caller = gate::caller(&request)?;
         let request = request.into_inner();
         let wanted = request.integration.unwrap_or_default();
         let id = validate::integration("integration.name", &wanted.name)?;
         let edit = edit(&wanted, request.update_mask.as_ref())?;
-        let view = self.0.integration_update(&caller, id, edit, request.validate_only).await?;
+        let view = self
+            .0
+            .integration_update(&caller, id, edit, request.validate_only)
+            .await?;
         Ok(Response::new(convert::integration(&view)))
     }
 
@@ -224,13 +314,19 @@ impl IntegrationService for Integrations {
         let caller = gate::caller(&request)?;
         let request = request.into_inner();
         let id = validate::integration("name", &request.name)?;
-        let removed = self.0.integration_delete(&caller, id, revision(&request.etag)?).await?;
+        let removed = self
+            .0
+            .integration_delete(&caller, id, revision(&request.etag)?)
+            .await?;
         let access = match (removed.had_access, removed.giving_back) {
             (false, _) => Access::None,
             (true, true) => Access::RevocationPending,
             (true, false) => Access::Kept,
         };
-        Ok(Response::new(v1::DeleteIntegrationResponse { access: access as i32, ..Default::default() }))
+        Ok(Response::new(v1::DeleteIntegrationResponse {
+            access: access as i32,
+            ..Default::default()
+        }))
     }
 
     async fn begin_authorization(
@@ -245,11 +341,16 @@ impl IntegrationService for Integrations {
         validate::text("login_hint", &request.login_hint, 320)?;
         let return_to = match (request.return_to(), request.redirect_uri.is_empty()) {
             (Wanted::Platform, true) => return Err(Error::invalid("redirect_uri", "is required").into()),
-            (Wanted::Tether, false) => return Err(Error::invalid("redirect_uri", "must be empty for TETHER").into()),
+            (Wanted::Tether, false) => {
+                return Err(Error::invalid("redirect_uri", "must be empty for TETHER").into());
+            }
             (Wanted::Platform | Wanted::Unspecified, false) => ReturnTo::Platform(request.redirect_uri),
             (Wanted::Tether | Wanted::Unspecified, true) => ReturnTo::Tether,
         };
-        let begun = self.0.login_begin(&caller, id, return_to, &request.login_hint).await?;
+        let begun = self
+            .0
+            .login_begin(&caller, id, return_to, &request.login_hint)
+            .await?;
         Ok(Response::new(v1::BeginAuthorizationResponse {
             authorization_uri: begun.url,
             state: begun.state,
@@ -267,12 +368,25 @@ impl IntegrationService for Integrations {
             return Err(Error::invalid("state", "must have 1 to 512 bytes").into());
         }
         validate::map("callback_parameters", &request.callback_parameters, 20, 8_192)?;
-        if !["code", "error"].iter().any(|key| request.callback_parameters.contains_key(*key)) {
-            return Err(Error::invalid("callback_parameters", "must hold what the browser brought: code, or error").into());
+        if !["code", "error"]
+            .iter()
+            .any(|key| request.callback_parameters.contains_key(*key))
+        {
+            return Err(Error::invalid(
+                "callback_parameters",
+                "must hold what the browser brought: code, or error",
+            )
+            .into());
         }
-        let done = self.0.login_complete(&caller, &request.state, request.callback_parameters).await?;
+        let done = self
+            .0
+            .login_complete(&caller, &request.state, request.callback_parameters)
+            .await?;
         let (integration, account_changed) = landed(done);
-        Ok(Response::new(v1::CompleteAuthorizationResponse { integration, account_changed }))
+        Ok(Response::new(v1::CompleteAuthorizationResponse {
+            integration,
+            account_changed,
+        }))
     }
 
     async fn authorize_with_credentials(
@@ -287,13 +401,21 @@ impl IntegrationService for Integrations {
             v1::AuthKind::JwtBearer => AuthKind::JwtBearer,
             v1::AuthKind::ApiKey => AuthKind::ApiKey,
             v1::AuthKind::Unspecified | v1::AuthKind::AuthorizationCode => {
-                return Err(Error::invalid("auth_kind", "must be CLIENT_CREDENTIALS, JWT_BEARER or API_KEY").into());
+                return Err(
+                    Error::invalid("auth_kind", "must be CLIENT_CREDENTIALS, JWT_BEARER or API_KEY").into(),
+                );
             }
         };
         validate::map("parameters", &request.parameters, 20, 16_384)?;
-        let done = self.0.login_with_credentials(&caller, id, kind, request.parameters).await?;
+        let done = self
+            .0
+            .login_with_credentials(&caller, id, kind, request.parameters)
+            .await?;
         let (integration, account_changed) = landed(done);
-        Ok(Response::new(v1::AuthorizeWithCredentialsResponse { integration, account_changed }))
+        Ok(Response::new(v1::AuthorizeWithCredentialsResponse {
+            integration,
+            account_changed,
+        }))
     }
 
     async fn list_available_fields(
@@ -306,9 +428,16 @@ impl IntegrationService for Integrations {
         validate::list("objects", &request.objects, 100)?;
         let size = validate::page_size(std::mem::take(&mut request.page_size), 500, 2_000)?;
         let token = std::mem::take(&mut request.page_token);
-        let pages = Pages::new(self.0.sealer(), "ListAvailableFields", caller.group.as_deref(), &request);
+        let pages = Pages::new(
+            self.0.sealer(),
+            "ListAvailableFields",
+            caller.group.as_deref(),
+            &request,
+        );
         let from = page_token::offset(pages.after(&token)?)?;
-        let listed = self.0.field_list_available(&caller, id, &request.objects, !token.is_empty());
+        let listed = self
+            .0
+            .field_list_available(&caller, id, &request.objects, !token.is_empty());
         let (objects, read_us) = listed.await?;
         let total: usize = objects.iter().map(|object| object.fields.len()).sum();
         let next = (from + size < total).then(|| vec![Kind::Integer((from + size) as i64)]);
@@ -338,7 +467,10 @@ impl IntegrationService for Integrations {
             Some(proposal) => edit(proposal, request.update_mask.as_ref())?,
             None => Edit::default(),
         };
-        let review = self.0.integration_review(&caller, id, edit.display_name, edit.fields).await?;
+        let review = self
+            .0
+            .integration_review(&caller, id, edit.display_name, edit.fields)
+            .await?;
         Ok(Response::new(convert::review(&review)))
     }
 
@@ -351,13 +483,22 @@ impl IntegrationService for Integrations {
         let id = validate::integration("name", &request.name)?;
         let request_id = validate::request_id(&request.request_id)?;
         let revision = revision(&request.etag)?;
-        let save = self.0.integration_activate(&caller, id, revision, request_id.as_deref(), request.validate_only);
+        let save = self.0.integration_activate(
+            &caller,
+            id,
+            revision,
+            request_id.as_deref(),
+            request.validate_only,
+        );
         let (view, sync) = save.await?;
         let sync = match &sync {
             Some(sync) => Some(self.sync(sync).await?),
             None => None,
         };
-        Ok(Response::new(v1::ActivateIntegrationResponse { integration: Some(convert::integration(&view)), sync }))
+        Ok(Response::new(v1::ActivateIntegrationResponse {
+            integration: Some(convert::integration(&view)),
+            sync,
+        }))
     }
 
     async fn list_fields(&self, request: Request<v1::ListFieldsRequest>) -> Answer<v1::ListFieldsResponse> {
@@ -371,9 +512,14 @@ impl IntegrationService for Integrations {
         let from = page_token::offset(pages.after(&token)?)?;
         let (label, mut fields) = self.0.field_list(&caller, id).await?;
         let passive = request.activation == v1::FieldActivation::Passive as i32;
-        fields.retain(|one| !passive && (request.objects.is_empty() || request.objects.contains(&one.object)));
+        fields
+            .retain(|one| !passive && (request.objects.is_empty() || request.objects.contains(&one.object)));
         let next = (from + size < fields.len()).then(|| vec![Kind::Integer((from + size) as i64)]);
-        let page = fields.iter().skip(from).take(size).map(|one| convert::field(&label, one));
+        let page = fields
+            .iter()
+            .skip(from)
+            .take(size)
+            .map(|one| convert::field(&label, one));
         Ok(Response::new(v1::ListFieldsResponse {
             fields: page.collect(),
             next_page_token: pages.next(next)?,
@@ -400,11 +546,17 @@ impl IntegrationService for Integrations {
         Err(Error::not_yet("sharing").into())
     }
 
-    async fn connect_integration(&self, _: Request<v1::ConnectIntegrationRequest>) -> Answer<v1::Integration> {
+    async fn connect_integration(
+        &self,
+        _: Request<v1::ConnectIntegrationRequest>,
+    ) -> Answer<v1::Integration> {
         Err(Error::not_yet("connecting to a received integration").into())
     }
 
-    async fn disconnect_integration(&self, _: Request<v1::DisconnectIntegrationRequest>) -> Answer<v1::Integration> {
+    async fn disconnect_integration(
+        &self,
+        _: Request<v1::DisconnectIntegrationRequest>,
+    ) -> Answer<v1::Integration> {
         Err(Error::not_yet("disconnecting from a received integration").into())
     }
 
@@ -441,13 +593,21 @@ impl IntegrationService for Integrations {
         let mut views = self.0.sync_list(&caller, id, before, size + 1).await?;
         let more = views.len() > size;
         views.truncate(size);
-        let place = |view: &SyncView| vec![Kind::Integer(view.sync.create_us), Kind::Text(view.sync.id.to_string())];
+        let place = |view: &SyncView| {
+            vec![
+                Kind::Integer(view.sync.create_us),
+                Kind::Text(view.sync.id.to_string()),
+            ]
+        };
         let next_page_token = pages.next(views.last().filter(|_| more).map(place))?;
         let mut syncs = Vec::with_capacity(views.len());
         for view in &views {
             syncs.push(self.sync(view).await?);
         }
-        Ok(Response::new(v1::ListSyncsResponse { syncs, next_page_token }))
+        Ok(Response::new(v1::ListSyncsResponse {
+            syncs,
+            next_page_token,
+        }))
     }
 
     type WatchSyncStream = Pin<Box<dyn Stream<Item = Result<v1::WatchSyncResponse, Status>> + Send>>;
@@ -464,7 +624,8 @@ impl IntegrationService for Integrations {
                 let mut view = match (first, &shown) {
                     (Some(first), _) => first,
                     (None, Some(shown)) if shown.sync.state.is_final() => return None,
-                    (None, _) => watched.0.sync_get(&caller, integration, id).await.ok()?,
+                    (None, Some(shown)) => shown.clone(),
+                    (None, None) => return None,
                 };
                 while shown.as_ref() == Some(&view) {
                     tokio::time::sleep(WATCH_EVERY).await;

@@ -18,7 +18,9 @@ pub struct LoadLimit {
 impl LoadLimit {
     /// So many at a time.
     pub fn new(most: usize) -> Self {
-        Self { places: Arc::new(Semaphore::new(most)) }
+        Self {
+            places: Arc::new(Semaphore::new(most)),
+        }
     }
 }
 
@@ -26,7 +28,10 @@ impl<S> Layer<S> for LoadLimit {
     type Service = Limited<S>;
 
     fn layer(&self, inner: S) -> Limited<S> {
-        Limited { inner, places: Arc::clone(&self.places) }
+        Limited {
+            inner,
+            places: Arc::clone(&self.places),
+        }
     }
 }
 

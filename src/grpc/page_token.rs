@@ -25,9 +25,19 @@ pub struct Pages<'a> {
 
 impl<'a> Pages<'a> {
     /// The list of this rpc, group and arguments. `request` is the request with page size and token taken out.
-    pub fn new(sealer: &'a Sealer, rpc: &'static str, group: Option<&str>, request: &impl prost::Message) -> Self {
+    pub fn new(
+        sealer: &'a Sealer,
+        rpc: &'static str,
+        group: Option<&str>,
+        request: &impl prost::Message,
+    ) -> Self {
         let arguments = blake3::hash(&request.encode_to_vec()).as_bytes()[..16].to_vec();
-        Self { sealer, rpc, group: group.unwrap_or_default().to_owned(), arguments }
+        Self {
+            sealer,
+            rpc,
+            group: group.unwrap_or_default().to_owned(),
+            arguments,
+        }
     }
 
     /// Where the page begins; `None` at the beginning.
@@ -40,8 +50,9 @@ impl<'a> Pages<'a> {
         }
         let invalid = || {
             let description = "is not of this list, or older than a day: begin again without one";
-            Error::new(Reason::InvalidPageToken, format!("page_token: {description}"))
-                .detail(Detail::Fields(vec![("page_token".to_owned(), description.to_owned())]))
+            Error::new(Reason::InvalidPageToken, format!("page_token: {description}")).detail(Detail::Fields(
+                vec![("page_token".to_owned(), description.to_owned())],
+            ))
         };
         if token.len() > MOST_BYTES {
             return Err(invalid());
@@ -57,7 +68,12 @@ impl<'a> Pages<'a> {
         if !here {
             return Err(invalid());
         }
-        token.keyset.into_iter().map(|value| value.kind.ok_or_else(invalid)).collect::<Result<_>>().map(Some)
+        token
+            .keyset
+            .into_iter()
+            .map(|value| value.kind.ok_or_else(invalid))
+            .collect::<Result<_>>()
+            .map(Some)
     }
 
     /// The token of the page after this place; empty at the end.
@@ -65,16 +81,24 @@ impl<'a> Pages<'a> {
     /// # Errors
     /// None in practice.
     pub fn next(&self, place: Option<Vec<Kind>>) -> Result<String> {
-        let Some(place) = place else { return Ok(String::new()) };
+        let Some(place) = place else {
+            return Ok(String::new());
+        };
         let token = PageToken {
             version: VERSION,
             rpc: self.rpc.to_owned(),
             group: self.group.clone(),
             arguments_hash: self.arguments.clone(),
-            keyset: place.into_iter().map(|kind| KeysetValue { kind: Some(kind) }).collect(),
+            keyset: place
+                .into_iter()
+                .map(|kind| KeysetValue { kind: Some(kind) })
+                .collect(),
             issue_time: now_seconds(),
         };
-        let sealed = self.sealer.seal(BELONGS_TO, &token.encode_to_vec()).map_err(Error::internal)?;
+        let sealed = self
+            .sealer
+            .seal(BELONGS_TO, &token.encode_to_vec())
+            .map_err(Error::internal)?;
         Ok(URL_SAFE_NO_PAD.encode(sealed))
     }
 }
@@ -114,7 +138,9 @@ pub fn time_and_id<T: std::str::FromStr>(place: Option<Vec<Kind>>) -> Result<Opt
 pub fn text_and_id<T: std::str::FromStr>(place: Option<Vec<Kind>>) -> Result<Option<(String, T)>> {
     match place.as_deref() {
         None => Ok(None),
-        Some([Kind::Text(text), Kind::Text(id)]) => Ok(Some((text.clone(), id.parse().map_err(|_| wrong())?))),
+        Some([Kind::Text(text), Kind::Text(id)]) => {
+            Ok(Some((text.clone(), id.parse().map_err(|_| wrong())?)))
+        }
         Some(_) => Err(wrong()),
     }
 }
@@ -132,11 +158,22 @@ mod tests {
     fn a_token_goes_on_only_where_it_came_from() {
         let key = Sealer::generate_key();
         let sealer = Sealer::new([key.as_str()]).unwrap();
-        let request = |parent: &str| ListSyncsRequest { parent: parent.into(), ..Default::default() };
+        let request = |parent: &str| ListSyncsRequest {
+            parent: parent.into(),
+            ..Default::default()
+        };
         let pages = Pages::new(&sealer, "ListSyncs", Some("acme"), &request("integrations/1"));
-        let token = pages.next(Some(vec![Kind::Integer(-5), Kind::Text("x".into())])).unwrap();
-        assert_eq!(pages.after(&token).unwrap(), Some(vec![Kind::Integer(-5), Kind::Text("x".into())]));
-        assert_eq!((pages.after("").unwrap(), pages.next(None).unwrap()), (None, String::new()));
+        let token = pages
+            .next(Some(vec![Kind::Integer(-5), Kind::Text("x".into())]))
+            .unwrap();
+        assert_eq!(
+            pages.after(&token).unwrap(),
+            Some(vec![Kind::Integer(-5), Kind::Text("x".into())])
+        );
+        assert_eq!(
+            (pages.after("").unwrap(), pages.next(None).unwrap()),
+            (None, String::new())
+        );
         for other in [
             Pages::new(&sealer, "ListSyncs", Some("other"), &request("integrations/1")),
             Pages::new(&sealer, "ListSyncs", Some("acme"), &request("integrations/2")),
@@ -145,7 +182,11 @@ mod tests {
             assert_eq!(other.after(&token).unwrap_err().reason, Reason::InvalidPageToken);
         }
         for bad in ["x", "AAAA", &token[1..], &"A".repeat(3_000)] {
-            assert_eq!(pages.after(bad).unwrap_err().reason, Reason::InvalidPageToken, "{bad}");
+            assert_eq!(
+                pages.after(bad).unwrap_err().reason,
+                Reason::InvalidPageToken,
+                "{bad}"
+            );
         }
     }
 }

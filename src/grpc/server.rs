@@ -6,10 +6,10 @@ use super::group::Groups;
 use super::integration::Integrations;
 use crate::config;
 use crate::error::{Detail, Error, Reason};
+use crate::proto;
 use crate::proto::v1::company_service_server::CompanyServiceServer;
 use crate::proto::v1::group_service_server::GroupServiceServer;
 use crate::proto::v1::integration_service_server::IntegrationServiceServer;
-use crate::proto;
 use crate::service::Services;
 use crate::tokens::Verifier;
 use arc_swap::ArcSwap;
@@ -35,7 +35,9 @@ pub struct Health {
 
 impl Default for Health {
     fn default() -> Self {
-        Self { reporter: HealthReporter::new() }
+        Self {
+            reporter: HealthReporter::new(),
+        }
     }
 }
 
@@ -47,7 +49,12 @@ impl Health {
         } else {
             tonic_health::ServingStatus::NotServing
         };
-        for service in ["", "tether.v1.IntegrationService", "tether.v1.CompanyService", "tether.v1.GroupService"] {
+        for service in [
+            "",
+            "tether.v1.IntegrationService",
+            "tether.v1.CompanyService",
+            "tether.v1.GroupService",
+        ] {
             self.reporter.set_service_status(service, status).await;
         }
     }
@@ -86,14 +93,18 @@ pub async fn serve(
     server
         .layer(GateLayer::new(verifier))
         .layer(limited)
-        .add_service(HealthServer::new(HealthService::from_health_reporter(health.reporter)))
+        .add_service(HealthServer::new(HealthService::from_health_reporter(
+            health.reporter,
+        )))
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
         .add_service(
-            IntegrationServiceServer::new(Integrations(services.clone())).max_decoding_message_size(MOST_REQUEST_BYTES),
+            IntegrationServiceServer::new(Integrations(services.clone()))
+                .max_decoding_message_size(MOST_REQUEST_BYTES),
         )
         .add_service(
-            CompanyServiceServer::new(Companies(services.clone())).max_decoding_message_size(MOST_REQUEST_BYTES),
+            CompanyServiceServer::new(Companies(services.clone()))
+                .max_decoding_message_size(MOST_REQUEST_BYTES),
         )
         .add_service(GroupServiceServer::new(Groups(services)).max_decoding_message_size(MOST_REQUEST_BYTES))
         .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop.cancelled_owned())
@@ -103,7 +114,10 @@ pub async fn serve(
 
 /// The answer to a request that is one too many.
 pub(super) fn overloaded() -> tonic::Status {
-    Error::new(Reason::Overloaded, format!("the server has {MOST_REQUESTS} requests under way, its most: try again"))
-        .detail(Detail::RetryAfter(Duration::from_secs(1)))
-        .into()
+    Error::new(
+        Reason::Overloaded,
+        format!("the server has {MOST_REQUESTS} requests under way, its most: try again"),
+    )
+    .detail(Detail::RetryAfter(Duration::from_secs(1)))
+    .into()
 }

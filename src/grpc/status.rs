@@ -41,7 +41,9 @@ pub fn code(reason: Reason) -> Code {
         | R::DifferentOrganization
         | R::CrmForbidden
         | R::CrmAdminActionNeeded => Code::FailedPrecondition,
-        R::ConnectorUnavailable | R::CrmUnavailable | R::StorageUnavailable | R::Overloaded => Code::Unavailable,
+        R::ConnectorUnavailable | R::CrmUnavailable | R::StorageUnavailable | R::Overloaded => {
+            Code::Unavailable
+        }
         R::LimitReached | R::CrmRateLimited | R::CrmAllowanceExhausted => Code::ResourceExhausted,
         R::NotImplementedYet => Code::Unimplemented,
         R::DeadlineExceeded => Code::DeadlineExceeded,
@@ -51,8 +53,11 @@ pub fn code(reason: Reason) -> Code {
 
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
-        let metadata: HashMap<String, String> =
-            error.metadata.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+        let metadata: HashMap<String, String> = error
+            .metadata
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), value.clone()))
+            .collect();
         let mut details = ErrorDetails::with_error_info(error.reason.as_str(), DOMAIN, metadata);
         match &error.detail {
             None => {}

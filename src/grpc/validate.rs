@@ -47,9 +47,17 @@ pub fn company(field: &str, name: &str) -> Result<CompanyId> {
 pub fn sync(field: &str, name: &str) -> Result<(IntegrationId, SyncId)> {
     name.split_once("/syncs/")
         .and_then(|(integration, sync)| {
-            Some((integration.strip_prefix("integrations/")?.parse().ok()?, sync.parse().ok()?))
+            Some((
+                integration.strip_prefix("integrations/")?.parse().ok()?,
+                sync.parse().ok()?,
+            ))
         })
-        .ok_or_else(|| Error::invalid(field, "is not of the form integrations/{integration}/syncs/{sync}"))
+        .ok_or_else(|| {
+            Error::invalid(
+                field,
+                "is not of the form integrations/{integration}/syncs/{sync}",
+            )
+        })
 }
 
 /// `connectors/{connector}`, where the id is 1 to 63 of `a-z`, `0-9`, `-`, `_`.
@@ -59,7 +67,10 @@ pub fn sync(field: &str, name: &str) -> Result<(IntegrationId, SyncId)> {
 pub fn connector(field: &str, name: &str) -> Result<String> {
     name.strip_prefix("connectors/")
         .filter(|id| (1..=63).contains(&id.len()))
-        .filter(|id| id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_'))
+        .filter(|id| {
+            id.bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
+        })
         .map(str::to_owned)
         .ok_or_else(|| Error::invalid(field, "is not of the form connectors/{connector}"))
 }
@@ -82,10 +93,16 @@ pub fn field_key(field: &str, key: &str) -> Result<(String, String)> {
 pub fn display_name(field: &str, name: &str) -> Result<String> {
     let length = name.chars().count();
     if length == 0 || length > NAME_LENGTH {
-        return Err(Error::invalid(field, format!("must have 1 to {NAME_LENGTH} characters; it has {length}")));
+        return Err(Error::invalid(
+            field,
+            format!("must have 1 to {NAME_LENGTH} characters; it has {length}"),
+        ));
     }
     if name.trim() != name || name.chars().any(char::is_control) {
-        return Err(Error::invalid(field, "must not begin or end with blanks nor hold control characters"));
+        return Err(Error::invalid(
+            field,
+            "must not begin or end with blanks nor hold control characters",
+        ));
     }
     Ok(name.to_owned())
 }
@@ -97,7 +114,10 @@ pub fn display_name(field: &str, name: &str) -> Result<String> {
 pub fn company_name(field: &str, name: &str) -> Result<String> {
     let length = name.trim().chars().count();
     if length == 0 || length > 255 || name.chars().any(char::is_control) {
-        return Err(Error::invalid(field, "must have 1 to 255 characters and no control characters"));
+        return Err(Error::invalid(
+            field,
+            "must have 1 to 255 characters and no control characters",
+        ));
     }
     Ok(name.trim().to_owned())
 }
@@ -109,7 +129,10 @@ pub fn company_name(field: &str, name: &str) -> Result<String> {
 pub fn label(field: &str, label: &str) -> Result<String> {
     let good = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
     if label.len() > 40 || !label.starts_with(|c: char| c.is_ascii_lowercase()) || !label.bytes().all(good) {
-        return Err(Error::invalid(field, "must be 1 to 40 of a-z, 0-9 and _, beginning with a letter"));
+        return Err(Error::invalid(
+            field,
+            "must be 1 to 40 of a-z, 0-9 and _, beginning with a letter",
+        ));
     }
     Ok(label.to_owned())
 }
@@ -120,7 +143,10 @@ pub fn label(field: &str, label: &str) -> Result<String> {
 /// INVALID_FIELD_VALUE.
 pub fn text(field: &str, text: &str, most: usize) -> Result<()> {
     if text.len() > most {
-        return Err(Error::invalid(field, format!("may have {most} bytes; it has {}", text.len())));
+        return Err(Error::invalid(
+            field,
+            format!("may have {most} bytes; it has {}", text.len()),
+        ));
     }
     Ok(())
 }
@@ -131,7 +157,10 @@ pub fn text(field: &str, text: &str, most: usize) -> Result<()> {
 /// INVALID_FIELD_VALUE.
 pub fn list<T>(field: &str, list: &[T], most: usize) -> Result<()> {
     if list.len() > most {
-        return Err(Error::invalid(field, format!("may have {most} entries; it has {}", list.len())));
+        return Err(Error::invalid(
+            field,
+            format!("may have {most} entries; it has {}", list.len()),
+        ));
     }
     Ok(())
 }
@@ -147,7 +176,10 @@ pub fn map(
     value_bytes: usize,
 ) -> Result<()> {
     if map.len() > most {
-        return Err(Error::invalid(field, format!("may have {most} entries; it has {}", map.len())));
+        return Err(Error::invalid(
+            field,
+            format!("may have {most} entries; it has {}", map.len()),
+        ));
     }
     for (key, value) in map {
         text(&format!("{field} (a key)"), key, 100)?;
@@ -189,9 +221,11 @@ pub fn update_mask(paths: &[String], known: &[&str]) -> Result<()> {
         None => Ok(()),
         Some(path) => {
             let description = format!("{path:?} is none of {}", known.join(", "));
-            Err(Error::new(Reason::InvalidUpdateMask, format!("update_mask: {description}"))
-                .with("path", path)
-                .detail(Detail::Fields(vec![("update_mask".to_owned(), description)])))
+            Err(
+                Error::new(Reason::InvalidUpdateMask, format!("update_mask: {description}"))
+                    .with("path", path)
+                    .detail(Detail::Fields(vec![("update_mask".to_owned(), description)])),
+            )
         }
     }
 }
@@ -208,17 +242,26 @@ mod tests {
         }
         assert!(connector("connector", "connectors/dummy").is_ok());
         assert!(connector("connector", "connectors/../x").is_err());
-        assert_eq!(field_key("f", "Account.Name").unwrap(), ("Account".to_owned(), "Name".to_owned()));
+        assert_eq!(
+            field_key("f", "Account.Name").unwrap(),
+            ("Account".to_owned(), "Name".to_owned())
+        );
         assert!(field_key("f", "Account").is_err() && field_key("f", ".x").is_err());
         assert!(display_name("n", &"ü".repeat(100)).is_ok());
         for bad in [String::new(), " a".to_owned(), "a\n".to_owned(), "ü".repeat(101)] {
             assert!(display_name("n", &bad).is_err(), "{bad:?}");
         }
-        assert_eq!((page_size(0, 50, 200).unwrap(), page_size(900, 50, 200).unwrap()), (50, 200));
+        assert_eq!(
+            (page_size(0, 50, 200).unwrap(), page_size(900, 50, 200).unwrap()),
+            (50, 200)
+        );
         assert!(page_size(-1, 50, 200).is_err());
         assert!(request_id("x").is_err());
         assert_eq!(request_id("").unwrap(), None);
         let paths = ["display_name".to_owned(), "etga".to_owned()];
-        assert_eq!(update_mask(&paths, &["display_name"]).unwrap_err().reason, Reason::InvalidUpdateMask);
+        assert_eq!(
+            update_mask(&paths, &["display_name"]).unwrap_err().reason,
+            Reason::InvalidUpdateMask
+        );
     }
 }

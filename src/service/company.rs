@@ -29,7 +29,10 @@ pub struct CompanyView {
 impl CompanyView {
     pub(super) fn new(company: Company, sources: &[Integration]) -> Self {
         let held = |source: &&Integration| company.sources.contains(&source.id);
-        Self { sources: sources.iter().filter(held).cloned().collect(), company }
+        Self {
+            sources: sources.iter().filter(held).cloned().collect(),
+            company,
+        }
     }
 }
 
@@ -86,19 +89,42 @@ impl Services {
         };
         let mut companies = match scope {
             Scope::All => self.store.company_list_all(parent, ids, after, limit + 1).await?,
-            Scope::Tracked => self.store.company_list_tracked(parent, ids, after, limit + 1).await?,
+            Scope::Tracked => {
+                self.store
+                    .company_list_tracked(parent, ids, after, limit + 1)
+                    .await?
+            }
         };
         let more = companies.len() > limit;
         companies.truncate(limit);
-        let next = if more { companies.last().map(Company::key) } else { None };
-        let companies = companies.into_iter().map(|company| CompanyView::new(company, &sources)).collect();
-        Ok(CompanyPage { companies, next, total, sources })
+        let next = if more {
+            companies.last().map(Company::key)
+        } else {
+            None
+        };
+        let companies = companies
+            .into_iter()
+            .map(|company| CompanyView::new(company, &sources))
+            .collect();
+        Ok(CompanyPage {
+            companies,
+            next,
+            total,
+            sources,
+        })
     }
 
     /// The sources of a group, or those of them that are asked for.
-    pub(super) async fn sources_among(&self, group: &GroupId, only: &[IntegrationId]) -> Result<Vec<Integration>> {
+    pub(super) async fn sources_among(
+        &self,
+        group: &GroupId,
+        only: &[IntegrationId],
+    ) -> Result<Vec<Integration>> {
         let mut sources = self.sources(group).await?;
-        if let Some(unknown) = only.iter().find(|id| !sources.iter().any(|source| source.id == **id)) {
+        if let Some(unknown) = only
+            .iter()
+            .find(|id| !sources.iter().any(|source| source.id == **id))
+        {
             return Err(Error::not_found(unknown.name()));
         }
         if !only.is_empty() {
@@ -140,7 +166,10 @@ impl Services {
                 ToTrack::New { .. } => None,
             })
             .collect();
-        let seen = self.store.company_get_many(parent, source_ids.clone(), known).await?;
+        let seen = self
+            .store
+            .company_get_many(parent, source_ids.clone(), known)
+            .await?;
         let mut tracks = Vec::with_capacity(companies.len());
         for (position, one) in companies.into_iter().enumerate() {
             tracks.push(match one {
@@ -161,9 +190,18 @@ impl Services {
             });
         }
         let ids: Vec<_> = tracks.iter().map(|track| track.company_id).collect();
-        self.store.company_track(parent, tracks, &caller.subject, now_us()).await?;
-        let mut now = self.store.company_get_many(parent, source_ids, ids.clone()).await?;
-        Ok(ids.iter().filter_map(|id| now.remove(id)).map(|one| CompanyView::new(one, &sources)).collect())
+        self.store
+            .company_track(parent, tracks, &caller.subject, now_us())
+            .await?;
+        let mut now = self
+            .store
+            .company_get_many(parent, source_ids, ids.clone())
+            .await?;
+        Ok(ids
+            .iter()
+            .filter_map(|id| now.remove(id))
+            .map(|one| CompanyView::new(one, &sources))
+            .collect())
     }
 
     /// Takes companies off the group's own list; answers how many were on it.

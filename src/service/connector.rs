@@ -36,7 +36,9 @@ impl Services {
         };
         let mut views = Vec::new();
         for listed in self.registry.list() {
-            let row = enabled.iter().find(|row| row.connector == listed.name && row.enabled);
+            let row = enabled
+                .iter()
+                .find(|row| row.connector == listed.name && row.enabled);
             let failure = match listed.status {
                 Status::Failed { reason } => Some(reason),
                 Status::Quarantined { failures } => Some(format!("it failed {failures} times in a row")),

@@ -3,8 +3,8 @@
 use super::Services;
 use crate::caller::Caller;
 use crate::domain::{FieldType, GrantId, IntegrationId};
-use crate::grants::deadline;
 use crate::error::{Error, Reason, Result};
+use crate::grants::deadline;
 use crate::store::{Field, Integration};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -79,7 +79,10 @@ pub(super) type Listings = moka::future::Cache<GrantId, Arc<Listing>>;
 
 /// An empty cache of listings.
 pub(super) fn listings() -> Listings {
-    moka::future::Cache::builder().max_capacity(200).time_to_live(Duration::from_secs(300)).build()
+    moka::future::Cache::builder()
+        .max_capacity(200)
+        .time_to_live(Duration::from_secs(300))
+        .build()
 }
 
 /// What the CRM listed, and when.
@@ -104,8 +107,14 @@ impl Services {
         let row = self.owned(caller, id).await?;
         self.require_enabled(&row.group_id, &row.connector).await?;
         let (_, describe) = self.usable(&row.connector)?;
-        if let Some(unknown) = objects.iter().find(|key| !describe.objects.iter().any(|object| object.key == **key)) {
-            return Err(Error::invalid("objects", format!("{unknown:?} is no object of connectors/{}", row.connector)));
+        if let Some(unknown) = objects
+            .iter()
+            .find(|key| !describe.objects.iter().any(|object| object.key == **key))
+        {
+            return Err(Error::invalid(
+                "objects",
+                format!("{unknown:?} is no object of connectors/{}", row.connector),
+            ));
         }
         let listing = self.listing(&row, continued).await?;
         let selected = self.store.field_list(id).await?;
@@ -124,7 +133,9 @@ impl Services {
                 fields: fields
                     .iter()
                     .map(|field| {
-                        let is = selected.iter().any(|one| one.object == object.key && one.key == field.key);
+                        let is = selected
+                            .iter()
+                            .any(|one| one.object == object.key && one.key == field.key);
                         (definition(&object.key, field), is)
                     })
                     .collect(),
@@ -151,11 +162,17 @@ impl Services {
         let answer = self
             .grants
             .call(grant_id, &row.connector, |connector, connection| async move {
-                let request = ListFieldsRequest { connection: Some(connection), objects: Vec::new() };
+                let request = ListFieldsRequest {
+                    connection: Some(connection),
+                    objects: Vec::new(),
+                };
                 connector.list_fields(request, deadline(TIMEOUT)).await
             })
             .await?;
-        let listing = Arc::new(Listing { objects: answer.objects, read_us: crate::time::now_us() });
+        let listing = Arc::new(Listing {
+            objects: answer.objects,
+            read_us: crate::time::now_us(),
+        });
         self.listings.insert(grant_id, Arc::clone(&listing)).await;
         Ok(listing)
     }
@@ -170,7 +187,10 @@ impl Services {
             let object = listing.objects.iter().find(|listed| listed.object == object)?;
             object.fields.iter().find(|field| field.key == key).cloned()
         };
-        if keys.iter().any(|(object, key)| find(&listing, object, key).is_none()) {
+        if keys
+            .iter()
+            .any(|(object, key)| find(&listing, object, key).is_none())
+        {
             listing = self.listing(row, false).await?;
         }
         let mut fields = Vec::with_capacity(keys.len());
@@ -208,10 +228,17 @@ pub(super) fn logged_in(row: &Integration) -> Result<GrantId> {
     row.grant_id.ok_or_else(|| {
         Error::new(
             Reason::NotLoggedIn,
-            format!("{} has not been logged in: BeginAuthorization or AuthorizeWithCredentials first", row.id.name()),
+            format!(
+                "{} has not been logged in: BeginAuthorization or AuthorizeWithCredentials first",
+                row.id.name()
+            ),
         )
         .with("name", row.id.name())
-        .detail(crate::error::Detail::Precondition("LOGIN", row.id.name(), "has no account yet".to_owned()))
+        .detail(crate::error::Detail::Precondition(
+            "LOGIN",
+            row.id.name(),
+            "has no account yet".to_owned(),
+        ))
     })
 }
 
@@ -227,7 +254,11 @@ fn definition(object: &str, field: &proto::Field) -> Definition {
             picklist_values: field
                 .picklist_values
                 .iter()
-                .map(|one| PicklistValue { value: one.value.clone(), label: one.label.clone(), active: one.active })
+                .map(|one| PicklistValue {
+                    value: one.value.clone(),
+                    label: one.label.clone(),
+                    active: one.active,
+                })
                 .collect(),
             reference_to: field.reference_to.clone(),
             scale: field.scale,

@@ -67,7 +67,10 @@ impl Services {
 
     async fn two(&self, one: &GroupId, other: &GroupId) -> Result<()> {
         if one == other {
-            return Err(Error::invalid("other_group", "must be another group than `group`"));
+            return Err(Error::invalid(
+                "other_group",
+                "must be another group than `group`",
+            ));
         }
         self.known(one).await?;
         self.known(other).await

@@ -107,9 +107,14 @@ impl Services {
         let group = group_of(caller)?;
         let fingerprint = format!("{connector}\n{display_name}\n{chosen:?}");
         if let Some(request_id) = request_id
-            && let Some(name) = self.store.request_get(&group, METHOD, request_id, &fingerprint).await?
+            && let Some(name) = self
+                .store
+                .request_get(&group, METHOD, request_id, &fingerprint)
+                .await?
         {
-            return self.integration_get(caller, name.parse().map_err(Error::internal)?).await;
+            return self
+                .integration_get(caller, name.parse().map_err(Error::internal)?)
+                .await;
         }
         self.require_enabled(&group, connector).await?;
         let (_, describe) = self.usable(connector)?;
@@ -117,10 +122,12 @@ impl Services {
         let drafts = self.drafts(&group).await?;
         if drafts >= MOST_DRAFTS {
             let limit = format!("a group may have {MOST_DRAFTS} drafts at a time: save or abandon one");
-            return Err(Error::new(Reason::LimitReached, format!("{}: {limit}", group.name()))
-                .with("limit", MOST_DRAFTS)
-                .with("quota", "drafts per group")
-                .detail(Detail::Quota(group.name(), limit)));
+            return Err(
+                Error::new(Reason::LimitReached, format!("{}: {limit}", group.name()))
+                    .with("limit", MOST_DRAFTS)
+                    .with("quota", "drafts per group")
+                    .detail(Detail::Quota(group.name(), limit)),
+            );
         }
         if validate_only {
             self.store.group_get(&group).await?;
@@ -148,11 +155,16 @@ impl Services {
         }
         if let Some(request_id) = request_id {
             let id = row.id.to_string();
-            let known = self.store.request_remember(&group, METHOD, request_id, &fingerprint, &id, now).await?;
+            let known = self
+                .store
+                .request_remember(&group, METHOD, request_id, &fingerprint, &id, now)
+                .await?;
             if let Remembered::Before(earlier) = known {
                 // The same request, twice at once: the first one's draft stands.
                 self.store.integration_abandon(row.id, now_us()).await?;
-                return self.integration_get(caller, earlier.parse().map_err(Error::internal)?).await;
+                return self
+                    .integration_get(caller, earlier.parse().map_err(Error::internal)?)
+                    .await;
             }
         }
         tracing::info!(integration = %row.id, %group, by = caller.subject, "draft {} begun", row.id);
@@ -164,9 +176,14 @@ impl Services {
         let mut after = None;
         loop {
             let page = self.store.integration_list(group, after, 500).await?;
-            let Some(last) = page.last() else { return Ok(drafts) };
+            let Some(last) = page.last() else {
+                return Ok(drafts);
+            };
             after = Some((last.create_us, last.id));
-            drafts += page.iter().filter(|row| row.state == IntegrationState::Draft).count();
+            drafts += page
+                .iter()
+                .filter(|row| row.state == IntegrationState::Draft)
+                .count();
         }
     }
 
@@ -218,7 +235,9 @@ impl Services {
         };
         let account_integrations = match &grant {
             Some(grant) => {
-                self.store.account_count(&grant.connector, &grant.organization_id, &grant.user_id).await?
+                self.store
+                    .account_count(&grant.connector, &grant.organization_id, &grant.user_id)
+                    .await?
             }
             None => 0,
         };
@@ -325,7 +344,10 @@ impl Services {
         check_revision(&row, revision)?;
         let gone = self.store.integration_abandon(id, now_us()).await?;
         tracing::info!(integration = %id, by = caller.subject, "draft {id} abandoned");
-        Ok(Removed { had_access: gone.grant_id.is_some(), giving_back: gone.released })
+        Ok(Removed {
+            had_access: gone.grant_id.is_some(),
+            giving_back: gone.released,
+        })
     }
 
     /// "Save": the draft becomes active and its first sync is queued, in one transaction.
@@ -345,15 +367,22 @@ impl Services {
         let row = self.owned(caller, id).await?;
         let fingerprint = format!("{id}\n{revision:?}");
         if let Some(request_id) = request_id
-            && let Some(sync) =
-                self.store.request_get(&row.group_id, METHOD, request_id, &fingerprint).await?
+            && let Some(sync) = self
+                .store
+                .request_get(&row.group_id, METHOD, request_id, &fingerprint)
+                .await?
         {
             let sync: SyncId = sync.parse().map_err(Error::internal)?;
             return Ok((self.view(row).await?, Some(self.sync_view(sync).await?)));
         }
         if row.state != IntegrationState::Draft {
             let allowed = "UpdateIntegration, SyncIntegration, DeleteIntegration";
-            return Err(Error::illegal_state(&id.name(), row.state.as_str(), "saving", allowed));
+            return Err(Error::illegal_state(
+                &id.name(),
+                row.state.as_str(),
+                "saving",
+                allowed,
+            ));
         }
         self.require_enabled(&row.group_id, &row.connector).await?;
         check_revision(&row, revision)?;
@@ -361,10 +390,17 @@ impl Services {
         if self.store.field_list(id).await?.is_empty() {
             return Err(Error::new(
                 Reason::NoFieldsSelected,
-                format!("{} selects no field: choose some with UpdateIntegration, path selected_fields", id.name()),
+                format!(
+                    "{} selects no field: choose some with UpdateIntegration, path selected_fields",
+                    id.name()
+                ),
             )
             .with("name", id.name())
-            .detail(Detail::Precondition("FIELDS", id.name(), "no field is selected".to_owned())));
+            .detail(Detail::Precondition(
+                "FIELDS",
+                id.name(),
+                "no field is selected".to_owned(),
+            )));
         }
         if validate_only {
             return Ok((self.view(row).await?, None));
@@ -381,7 +417,9 @@ impl Services {
         let (row, sync) = self.store.integration_activate(activate).await?;
         if let Some(request_id) = request_id {
             let result = sync.id.to_string();
-            self.store.request_remember(&group, METHOD, request_id, &fingerprint, &result, now_us()).await?;
+            self.store
+                .request_remember(&group, METHOD, request_id, &fingerprint, &result, now_us())
+                .await?;
         }
         self.wake.notify_one();
         tracing::info!(integration = %id, sync = %sync.id, by = caller.subject, "integration {id} saved");
@@ -393,7 +431,10 @@ fn check_revision(row: &Integration, expected: Option<i64>) -> Result<()> {
     match expected {
         Some(revision) if revision != row.revision => Err(Error::new(
             Reason::EtagMismatch,
-            format!("{} was changed since it was read: read it again and repeat the edit", row.id.name()),
+            format!(
+                "{} was changed since it was read: read it again and repeat the edit",
+                row.id.name()
+            ),
         )
         .with("name", row.id.name())
         .with("etag", format!("r{}", row.revision))),
@@ -407,9 +448,20 @@ fn check_settings(
     mut chosen: BTreeMap<String, String>,
 ) -> Result<BTreeMap<String, String>> {
     chosen.retain(|_, value| !value.is_empty());
-    if let Some(unknown) = chosen.keys().find(|key| !describe.settings.iter().any(|one| one.key == **key)) {
-        let known: Vec<_> = describe.settings.iter().map(|setting| setting.key.as_str()).collect();
-        let text = format!("is no setting of connectors/{}; there are: {}", describe.connector, known.join(", "));
+    if let Some(unknown) = chosen
+        .keys()
+        .find(|key| !describe.settings.iter().any(|one| one.key == **key))
+    {
+        let known: Vec<_> = describe
+            .settings
+            .iter()
+            .map(|setting| setting.key.as_str())
+            .collect();
+        let text = format!(
+            "is no setting of connectors/{}; there are: {}",
+            describe.connector,
+            known.join(", ")
+        );
         return Err(Error::invalid(format!("integration.settings[{unknown:?}]"), text));
     }
     for setting in &describe.settings {
@@ -418,8 +470,15 @@ fn check_settings(
             Some(value)
                 if !setting.choices.is_empty() && !setting.choices.iter().any(|one| one.value == *value) =>
             {
-                let choices: Vec<_> = setting.choices.iter().map(|choice| choice.value.as_str()).collect();
-                return Err(Error::invalid(path(), format!("is none of {}", choices.join(", "))));
+                let choices: Vec<_> = setting
+                    .choices
+                    .iter()
+                    .map(|choice| choice.value.as_str())
+                    .collect();
+                return Err(Error::invalid(
+                    path(),
+                    format!("is none of {}", choices.join(", ")),
+                ));
             }
             Some(_) => {}
             None if !setting.default_value.is_empty() => {

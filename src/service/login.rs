@@ -4,9 +4,9 @@ use super::field::logged_in;
 use super::{IntegrationView, Services};
 use crate::caller::Caller;
 use crate::domain::{AuthKind, AuthorizationHash, IntegrationId, IntegrationState, Landing, SyncTrigger};
-use crate::grants::deadline;
 use crate::error::{Error, Reason, Result};
 use crate::grants;
+use crate::grants::deadline;
 use crate::store::{AttachGrant, Authorization, Integration, NewAuthorization, NewSync};
 use crate::time::now_us;
 use base64::Engine as _;
@@ -16,7 +16,9 @@ use secrecy::ExposeSecret as _;
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
-use tether_connector_proto::{self as proto, BeginAuthorizationRequest, ExchangeCodeRequest, LogInRequest, LoggedIn};
+use tether_connector_proto::{
+    self as proto, BeginAuthorizationRequest, ExchangeCodeRequest, LogInRequest, LoggedIn,
+};
 
 /// A state and its verifier live this long.
 const LIFE_US: i64 = 10 * 60 * 1_000_000;
@@ -83,7 +85,12 @@ fn random() -> String {
 /// Only the hash of a state is stored: who reads the database cannot finish a login.
 fn hash(state: &str) -> Result<AuthorizationHash> {
     let digest = Sha256::digest(state.as_bytes());
-    digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>().parse().map_err(Error::internal)
+    digest
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect::<String>()
+        .parse()
+        .map_err(Error::internal)
 }
 
 fn unknown_state() -> Error {
@@ -124,10 +131,16 @@ impl Services {
             code_challenge: URL_SAFE_NO_PAD.encode(Sha256::digest(verifier.as_bytes())),
             login_hint: login_hint.to_owned(),
         };
-        let url = connector.begin_authorization(request, deadline(TIMEOUT)).await?.url;
+        let url = connector
+            .begin_authorization(request, deadline(TIMEOUT))
+            .await?
+            .url;
         let (hash, now) = (hash(&state)?, now_us());
         let new = NewAuthorization {
-            sealed: self.sealer.seal(hash.as_str(), verifier.as_bytes()).map_err(Error::internal)?,
+            sealed: self
+                .sealer
+                .seal(hash.as_str(), verifier.as_bytes())
+                .map_err(Error::internal)?,
             key_id: self.sealer.key_id(),
             state_hash: hash,
             integration_id: row.id,
@@ -139,7 +152,11 @@ impl Services {
             expire_us: now + LIFE_US,
         };
         self.store.authorization_create(new).await?;
-        Ok(Begun { url, state, expire_us: now + LIFE_US })
+        Ok(Begun {
+            url,
+            state,
+            expire_us: now + LIFE_US,
+        })
     }
 
     fn check_redirect(&self, uri: &str) -> Result<()> {
@@ -154,8 +171,14 @@ impl Services {
             return Ok(());
         }
         let description = format!("{uri} is not among the redirect_uris that the operator allows");
-        Err(Error::new(Reason::RedirectUriNotAllowed, format!("redirect_uri: {description}"))
-            .detail(crate::error::Detail::Fields(vec![("redirect_uri".to_owned(), description)])))
+        Err(Error::new(
+            Reason::RedirectUriNotAllowed,
+            format!("redirect_uri: {description}"),
+        )
+        .detail(crate::error::Detail::Fields(vec![(
+            "redirect_uri".to_owned(),
+            description,
+        )])))
     }
 
     /// Ends a login with what the browser brought to the platform. Only who began it can.
@@ -176,8 +199,12 @@ impl Services {
             return Err(unknown_state());
         }
         let integration = self.owned(caller, row.integration_id).await?;
-        let (integration, account_changed) = self.exchange(row, integration, callback, &caller.subject).await?;
-        Ok(Landed { integration: self.view(integration).await?, account_changed })
+        let (integration, account_changed) =
+            self.exchange(row, integration, callback, &caller.subject).await?;
+        Ok(Landed {
+            integration: self.view(integration).await?,
+            account_changed,
+        })
     }
 
     /// The browser came to tether's own page: what it brought is kept until its reader confirms.
@@ -193,15 +220,26 @@ impl Services {
         if callback.contains_key("error") || !callback.contains_key("code") {
             // Nothing to confirm: the connector says what the refusal means.
             let by = row.create_by.clone();
-            self.exchange(row, integration, callback.into_iter().collect(), &by).await?;
+            self.exchange(row, integration, callback.into_iter().collect(), &by)
+                .await?;
             return Err(unknown_state());
         }
         let group = self.store.group_get(&integration.group_id).await?;
         let (_, describe) = self.usable(&integration.connector)?;
-        let kept = Kept { token: random(), callback };
+        let kept = Kept {
+            token: random(),
+            callback,
+        };
         let sealed = serde_json::to_vec(&kept).map_err(Error::internal)?;
-        let sealed = self.sealer.seal(&callback_seal(&row), &sealed).map_err(Error::internal)?;
-        match self.store.authorization_callback(&row.state_hash, sealed, now_us()).await {
+        let sealed = self
+            .sealer
+            .seal(&callback_seal(&row), &sealed)
+            .map_err(Error::internal)?;
+        match self
+            .store
+            .authorization_callback(&row.state_hash, sealed, now_us())
+            .await
+        {
             Ok(_) => {}
             Err(error) if error.is_not_found() => return Err(unknown_state()),
             Err(error) => return Err(error.into()),
@@ -221,8 +259,15 @@ impl Services {
     /// As [`login_complete`](Self::login_complete).
     pub async fn login_confirmed(&self, state: &str, token: &str) -> Result<String> {
         let row = self.under_way(state).await?;
-        let sealed = row.callback.as_deref().filter(|_| row.landing == Landing::Tether).ok_or_else(unknown_state)?;
-        let opened = self.sealer.open(&callback_seal(&row), sealed).map_err(Error::internal)?;
+        let sealed = row
+            .callback
+            .as_deref()
+            .filter(|_| row.landing == Landing::Tether)
+            .ok_or_else(unknown_state)?;
+        let opened = self
+            .sealer
+            .open(&callback_seal(&row), sealed)
+            .map_err(Error::internal)?;
         let kept: Kept = serde_json::from_slice(opened.expose_secret()).map_err(Error::internal)?;
         // Compared by hash: equal time whatever differs.
         if Sha256::digest(kept.token.as_bytes()) != Sha256::digest(token.as_bytes()) {
@@ -230,7 +275,9 @@ impl Services {
         }
         let integration = self.store.integration_get(row.integration_id).await?;
         let by = row.create_by.clone();
-        let (integration, _) = self.exchange(row, integration, kept.callback.into_iter().collect(), &by).await?;
+        let (integration, _) = self
+            .exchange(row, integration, kept.callback.into_iter().collect(), &by)
+            .await?;
         Ok(integration.display_name)
     }
 
@@ -262,9 +309,13 @@ impl Services {
             Err(error) if error.is_not_found() => return Err(unknown_state()),
             Err(error) => return Err(error.into()),
         };
-        self.require_enabled(&integration.group_id, &integration.connector).await?;
+        self.require_enabled(&integration.group_id, &integration.connector)
+            .await?;
         let (connector, _) = self.usable(&integration.connector)?;
-        let verifier = self.sealer.open(used.state_hash.as_str(), &used.sealed).map_err(Error::internal)?;
+        let verifier = self
+            .sealer
+            .open(used.state_hash.as_str(), &used.sealed)
+            .map_err(Error::internal)?;
         callback.remove("state");
         let denied = callback.contains_key("error");
         let request = ExchangeCodeRequest {
@@ -273,14 +324,18 @@ impl Services {
             callback,
             code_verifier: String::from_utf8_lossy(verifier.expose_secret()).into_owned(),
         };
-        let logged_in = connector.exchange_code(request, deadline(TIMEOUT)).await.map_err(|error| {
-            let mut error = Error::from(error);
-            if denied && error.reason == Reason::AuthorizationRejected {
-                error.reason = Reason::AuthorizationDenied;
-            }
-            error
-        })?;
-        self.attach(integration, AuthKind::AuthorizationCode, logged_in, by).await
+        let logged_in = connector
+            .exchange_code(request, deadline(TIMEOUT))
+            .await
+            .map_err(|error| {
+                let mut error = Error::from(error);
+                if denied && error.reason == Reason::AuthorizationRejected {
+                    error.reason = Reason::AuthorizationDenied;
+                }
+                error
+            })?;
+        self.attach(integration, AuthKind::AuthorizationCode, logged_in, by)
+            .await
     }
 
     /// Logs in without a browser.
@@ -302,17 +357,32 @@ impl Services {
         let method = offers(&describe, &row.connector, kind)?;
         for parameter in &method.parameters {
             if parameter.required && parameters.get(&parameter.key).is_none_or(String::is_empty) {
-                return Err(Error::invalid(format!("parameters[{:?}]", parameter.key), "is required"));
+                return Err(Error::invalid(
+                    format!("parameters[{:?}]", parameter.key),
+                    "is required",
+                ));
             }
         }
-        if let Some(unknown) = parameters.keys().find(|key| !method.parameters.iter().any(|one| one.key == **key)) {
-            return Err(Error::invalid(format!("parameters[{unknown:?}]"), "is no parameter of this way to log in"));
+        if let Some(unknown) = parameters
+            .keys()
+            .find(|key| !method.parameters.iter().any(|one| one.key == **key))
+        {
+            return Err(Error::invalid(
+                format!("parameters[{unknown:?}]"),
+                "is no parameter of this way to log in",
+            ));
         }
-        let request =
-            LogInRequest { settings: settings(&row)?.into_iter().collect(), auth_kind: kind as i32, parameters };
+        let request = LogInRequest {
+            settings: settings(&row)?.into_iter().collect(),
+            auth_kind: kind as i32,
+            parameters,
+        };
         let logged_in = connector.log_in(request, deadline(TIMEOUT)).await?;
         let (integration, account_changed) = self.attach(row, auth_kind, logged_in, &caller.subject).await?;
-        Ok(Landed { integration: self.view(integration).await?, account_changed })
+        Ok(Landed {
+            integration: self.view(integration).await?,
+            account_changed,
+        })
     }
 
     /// Gives an integration the account that logged in.
@@ -325,15 +395,29 @@ impl Services {
     ) -> Result<(Integration, bool)> {
         let connection = grants::connection(&settings(&row)?, auth_kind, logged_in_as);
         let identity = connection.identity.clone().unwrap_or_default();
-        let client_id = self.options.client_ids.get(&row.connector).cloned().unwrap_or_default();
+        let client_id = self
+            .options
+            .client_ids
+            .get(&row.connector)
+            .cloned()
+            .unwrap_or_default();
         if identity.organization_id.is_empty() || identity.user_id.is_empty() {
-            self.grants.refuse(&row.connector, &client_id, auth_kind, &connection).await?;
-            return Err(Error::new(Reason::ConnectorFault, "the connector does not say whose account was logged into"));
+            self.grants
+                .refuse(&row.connector, &client_id, auth_kind, &connection)
+                .await?;
+            return Err(Error::new(
+                Reason::ConnectorFault,
+                "the connector does not say whose account was logged into",
+            ));
         }
-        if row.state != IntegrationState::Draft && let Ok(old) = logged_in(&row) {
+        if row.state != IntegrationState::Draft
+            && let Ok(old) = logged_in(&row)
+        {
             let old = self.store.grant_get(old).await?;
             if old.organization_id != identity.organization_id {
-                self.grants.refuse(&row.connector, &client_id, auth_kind, &connection).await?;
+                self.grants
+                    .refuse(&row.connector, &client_id, auth_kind, &connection)
+                    .await?;
                 return Err(Error::new(
                     Reason::DifferentOrganization,
                     format!(
@@ -348,7 +432,10 @@ impl Services {
                 .with("organization_name", old.organization_name));
             }
         }
-        let put = self.grants.put(&row.connector, &client_id, auth_kind, &connection).await?;
+        let put = self
+            .grants
+            .put(&row.connector, &client_id, auth_kind, &connection)
+            .await?;
         let attach = AttachGrant {
             id: row.id,
             grant_id: put.grant.id,
@@ -395,11 +482,18 @@ fn offers<'a>(
     connector: &str,
     kind: proto::AuthKind,
 ) -> Result<&'a proto::AuthMethod> {
-    describe.auth_methods.iter().find(|method| method.kind() == kind).ok_or_else(|| {
-        Error::new(
-            Reason::ConnectorUnsupported,
-            format!("connectors/{connector} does not offer {}: GetConnector lists what it does", kind.as_str_name()),
-        )
-        .with("connector", format!("connectors/{connector}"))
-    })
+    describe
+        .auth_methods
+        .iter()
+        .find(|method| method.kind() == kind)
+        .ok_or_else(|| {
+            Error::new(
+                Reason::ConnectorUnsupported,
+                format!(
+                    "connectors/{connector} does not offer {}: GetConnector lists what it does",
+                    kind.as_str_name()
+                ),
+            )
+            .with("connector", format!("connectors/{connector}"))
+        })
 }

@@ -85,7 +85,18 @@ impl Services {
         wake: Arc<Notify>,
     ) -> Self {
         let (listings, refreshes) = (field::listings(), profile::Refreshes::new());
-        Self { inner: Arc::new(Inner { store, registry, grants, sealer, options, listings, refreshes, wake }) }
+        Self {
+            inner: Arc::new(Inner {
+                store,
+                registry,
+                grants,
+                sealer,
+                options,
+                listings,
+                refreshes,
+                wake,
+            }),
+        }
     }
 
     /// What seals page tokens.
@@ -119,7 +130,9 @@ impl Inner {
         let mut after = None;
         loop {
             let page = self.store.integration_list(group, after, 500).await?;
-            let Some(last) = page.last() else { return Ok(sources) };
+            let Some(last) = page.last() else {
+                return Ok(sources);
+            };
             after = Some((last.create_us, last.id));
             sources.extend(
                 page.into_iter()
@@ -131,12 +144,21 @@ impl Inner {
     /// The connectors a group has enabled.
     async fn enabled(&self, group: &GroupId) -> Result<std::collections::BTreeSet<String>> {
         let rows = self.store.enablement_list(group).await?;
-        Ok(rows.into_iter().filter(|row| row.enabled).map(|row| row.connector).collect())
+        Ok(rows
+            .into_iter()
+            .filter(|row| row.enabled)
+            .map(|row| row.connector)
+            .collect())
     }
 
     /// Refuses what a disabled connector cannot be used for.
     async fn require_enabled(&self, group: &GroupId, connector: &str) -> Result<()> {
-        if self.store.enablement_get(group, connector).await?.is_some_and(|row| row.enabled) {
+        if self
+            .store
+            .enablement_get(group, connector)
+            .await?
+            .is_some_and(|row| row.enabled)
+        {
             return Ok(());
         }
         Err(Error::new(
@@ -175,11 +197,16 @@ impl From<store::Error> for Error {
     fn from(error: store::Error) -> Self {
         use store::Error as S;
         match error {
-            S::NotFound { what: "group", id } => {
-                Self::new(Reason::GroupUnknown, format!("the platform has not told tether of the group {id} yet"))
-                    .with("group", format!("groups/{id}"))
-                    .detail(Detail::Precondition("GROUP", format!("groups/{id}"), "is not known".to_owned()))
-            }
+            S::NotFound { what: "group", id } => Self::new(
+                Reason::GroupUnknown,
+                format!("the platform has not told tether of the group {id} yet"),
+            )
+            .with("group", format!("groups/{id}"))
+            .detail(Detail::Precondition(
+                "GROUP",
+                format!("groups/{id}"),
+                "is not known".to_owned(),
+            )),
             S::NotFound { what, id } => Self::not_found(format!("{what} {id}")),
             S::Conflict { kind, message } => match kind {
                 Conflict::Revision => Self::new(Reason::EtagMismatch, message),
@@ -193,10 +220,15 @@ impl From<store::Error> for Error {
             S::LeaseLost { .. } => Self::internal(error),
             S::Busy(_) | S::Unavailable(_) => {
                 tracing::warn!("the database: {error}");
-                Self::new(Reason::StorageUnavailable, "the database does not answer in time; try again")
-                    .detail(Detail::RetryAfter(RETRY))
+                Self::new(
+                    Reason::StorageUnavailable,
+                    "the database does not answer in time; try again",
+                )
+                .detail(Detail::RetryAfter(RETRY))
             }
-            S::Corrupt(_) | S::Migration(_) | S::Config(_) | S::Query(_) => Self::internal(format!("{error:?}")),
+            S::Corrupt(_) | S::Migration(_) | S::Config(_) | S::Query(_) => {
+                Self::internal(format!("{error:?}"))
+            }
         }
     }
 }
@@ -222,7 +254,11 @@ impl From<connectors::Error> for Error {
             K::RecordGone => R::NotFound,
             K::QueryTooBig | K::Unspecified | K::Bug | K::ReadOnly => R::ConnectorFault,
         };
-        let reason = if grants::is_unavailable(&error) { R::ConnectorUnavailable } else { reason };
+        let reason = if grants::is_unavailable(&error) {
+            R::ConnectorUnavailable
+        } else {
+            reason
+        };
         let mut out = Self::new(reason, grants::message(&error));
         if let Some(failed) = error.failed().filter(|failed| !failed.code.is_empty()) {
             out = out.with("crm_code", &failed.code);
@@ -246,7 +282,14 @@ impl From<grants::Error> for Error {
             grants::Error::Seal(error) => Self::internal(error),
             grants::Error::Revoked { cause, message } => {
                 let suspended = cause == Reason::AccountSuspended.as_str();
-                Self::new(if suspended { Reason::AccountSuspended } else { Reason::CredentialsRevoked }, message)
+                Self::new(
+                    if suspended {
+                        Reason::AccountSuspended
+                    } else {
+                        Reason::CredentialsRevoked
+                    },
+                    message,
+                )
             }
             grants::Error::Busy => {
                 Self::new(Reason::CrmUnavailable, error.to_string()).detail(Detail::RetryAfter(RETRY))

@@ -6,8 +6,8 @@ use super::field::logged_in;
 use super::{Services, viewpoint};
 use crate::caller::Caller;
 use crate::domain::{CompanyId, FieldType, GroupId, IntegrationId, IntegrationState};
-use crate::grants::deadline;
 use crate::error::{Error, Reason, Result};
+use crate::grants::deadline;
 use crate::ingest::{self, Source};
 use crate::store::{ChildSet, Field, FieldRef, Integration, Record, RecordBatch, Refresh};
 use crate::time::now_us;
@@ -129,7 +129,12 @@ pub(super) struct Refreshes {
 
 impl Refreshes {
     pub(super) fn new() -> Self {
-        Self { done: moka::future::Cache::builder().max_capacity(100_000).time_to_live(COALESCE).build() }
+        Self {
+            done: moka::future::Cache::builder()
+                .max_capacity(100_000)
+                .time_to_live(COALESCE)
+                .build(),
+        }
     }
 }
 
@@ -156,7 +161,13 @@ impl Services {
         let stored = self.store.company_get(parent, ids.clone(), id).await?;
         let stored = stored.ok_or_else(|| Error::not_found(id.name()))?;
         let before = CompanyView::new(stored, &sources);
-        let outcomes = join_all(before.sources.iter().map(|source| self.refresh(source, id, policy, patience))).await;
+        let outcomes = join_all(
+            before
+                .sources
+                .iter()
+                .map(|source| self.refresh(source, id, policy, patience)),
+        )
+        .await;
         // A live read may have taken the company's last record elsewhere: then its name stays and the cards are empty.
         let after = self.store.company_get(parent, ids, id).await?;
         let company = after.map_or_else(|| before.clone(), |company| CompanyView::new(company, &sources));
@@ -181,7 +192,11 @@ impl Services {
             RefreshPolicy::Always => {}
             RefreshPolicy::Never => return None,
             RefreshPolicy::IfOlderThan(age) => {
-                let records = self.store.record_company(vec![source.id], id).await.unwrap_or_default();
+                let records = self
+                    .store
+                    .record_company(vec![source.id], id)
+                    .await
+                    .unwrap_or_default();
                 if now_us() - read_us(source, &records) <= age.as_micros() as i64 {
                     return None;
                 }
@@ -195,12 +210,17 @@ impl Services {
         let (services, source) = (self.clone(), source.clone());
         let read = tokio::spawn(async move {
             let (cache, key) = (services.refreshes.done.clone(), (source.id, id));
-            cache.get_with(key, async move { Arc::new(services.fetch(&source, id).await) }).await
+            cache
+                .get_with(key, async move { Arc::new(services.fetch(&source, id).await) })
+                .await
         });
         let outcome = match tokio::time::timeout(patience, read).await {
             Ok(Ok(outcome)) => outcome.as_ref().clone(),
             Ok(Err(_)) => Err((Reason::Internal, "the live read broke off".to_owned())),
-            Err(_) => Err((Reason::CrmUnavailable, format!("the CRM has not answered within {patience:?}"))),
+            Err(_) => Err((
+                Reason::CrmUnavailable,
+                format!("the CRM has not answered within {patience:?}"),
+            )),
         };
         metrics::counter!("tether_profile_total", "outcome" => if outcome.is_ok() { "live" } else { "stored" }).increment(1);
         Some(outcome)
@@ -222,10 +242,16 @@ impl Services {
         let (_, describe) = self.usable(&source.connector)?;
         let company_object = company_object(&describe);
         let records = self.store.record_company(vec![source.id], id).await?;
-        let external_ids: Vec<String> =
-            records.iter().take(MOST_RECORDS).map(|record| record.external_id.clone()).collect();
+        let external_ids: Vec<String> = records
+            .iter()
+            .take(MOST_RECORDS)
+            .map(|record| record.external_id.clone())
+            .collect();
         let fields = self.store.field_list(source.id).await?;
-        let selection = ingest::selection(&describe.objects, fields.iter().filter(|field| field.missing_us.is_none()));
+        let selection = ingest::selection(
+            &describe.objects,
+            fields.iter().filter(|field| field.missing_us.is_none()),
+        );
         let answer = self
             .grants
             .call(grant_id, &source.connector, |connector, connection| {
@@ -247,7 +273,11 @@ impl Services {
         .increment(calls);
         let now = now_us();
         // The CRM's clock orders reads with its own stamps; it may not run ahead of ours.
-        let read_us = if answer.read_time_us > 0 { answer.read_time_us.min(now) } else { now };
+        let read_us = if answer.read_time_us > 0 {
+            answer.read_time_us.min(now)
+        } else {
+            now
+        };
         let grant = self.store.grant_get(grant_id).await?;
         let rows_of = Source {
             integration_id: source.id,
@@ -257,9 +287,10 @@ impl Services {
         };
         let (mut batches, mut complete, mut missing) = (Vec::new(), Vec::new(), Vec::new());
         for result in answer.objects {
-            missing.extend(
-                result.missing_fields.into_iter().map(|key| FieldRef { object: result.object.clone(), key }),
-            );
+            missing.extend(result.missing_fields.into_iter().map(|key| FieldRef {
+                object: result.object.clone(),
+                key,
+            }));
             if let Some(error) = result.error {
                 if result.object == company_object {
                     return Err(crate::connectors::Error::from(error).into());
@@ -278,7 +309,12 @@ impl Services {
                 tracing::error!(integration = %source.id, "{error}");
                 Error::new(Reason::ConnectorFault, error.to_string())
             })?;
-            batches.push(RecordBatch { object: result.object, rows, covers: None, read_us });
+            batches.push(RecordBatch {
+                object: result.object,
+                rows,
+                covers: None,
+                read_us,
+            });
         }
         if !missing.is_empty() {
             self.store.field_mark_missing(source.id, missing, now).await?;
@@ -310,12 +346,30 @@ impl Services {
         let fields = self.store.field_list(source.id).await?;
         let group = self.store.group_get(&source.group_id).await?;
         // A connector that is gone from the folder still has its data: keys stand for labels.
-        let describe = self.usable(&source.connector).map(|(_, describe)| describe).unwrap_or_default();
-        let company_object = records.first().map(|record| record.object.clone()).unwrap_or_default();
+        let describe = self
+            .usable(&source.connector)
+            .map(|(_, describe)| describe)
+            .unwrap_or_default();
+        let company_object = records
+            .first()
+            .map(|record| record.object.clone())
+            .unwrap_or_default();
         let freshness = match outcome {
-            Some(Ok(read_us)) => Freshness { read_us, live: true, stale: None },
-            Some(Err(why)) => Freshness { read_us: read_us(source, &records), live: false, stale: Some(why) },
-            None => Freshness { read_us: read_us(source, &records), live: false, stale: None },
+            Some(Ok(read_us)) => Freshness {
+                read_us,
+                live: true,
+                stale: None,
+            },
+            Some(Err(why)) => Freshness {
+                read_us: read_us(source, &records),
+                live: false,
+                stale: Some(why),
+            },
+            None => Freshness {
+                read_us: read_us(source, &records),
+                live: false,
+                stale: None,
+            },
         };
         let parents: Vec<String> = records.iter().map(|record| record.external_id.clone()).collect();
         let mut objects: Vec<&str> = Vec::new();
@@ -339,7 +393,11 @@ impl Services {
         Ok(Some(Card {
             company: table(&describe, &company_object, &fields, records, total),
             source: source.clone(),
-            connector: if describe.display_name.is_empty() { source.connector.clone() } else { describe.display_name },
+            connector: if describe.display_name.is_empty() {
+                source.connector.clone()
+            } else {
+                describe.display_name
+            },
             group: group.display_name,
             freshness,
             related,
@@ -350,16 +408,29 @@ impl Services {
 /// When stored records were last known to be as the CRM has them: their own last read, or the last whole sync, which
 /// looked at all and left unchanged ones as they were.
 fn read_us(source: &Integration, records: &[Record]) -> i64 {
-    let own = records.iter().map(|record| record.read_us).min().unwrap_or_default();
+    let own = records
+        .iter()
+        .map(|record| record.read_us)
+        .min()
+        .unwrap_or_default();
     own.max(source.last_success_us.unwrap_or_default())
 }
 
 fn company_object(describe: &DescribeResponse) -> String {
-    let object = describe.objects.iter().find(|object| object.role() == ObjectRole::Company);
+    let object = describe
+        .objects
+        .iter()
+        .find(|object| object.role() == ObjectRole::Company);
     object.map(|object| object.key.clone()).unwrap_or_default()
 }
 
-fn table(describe: &DescribeResponse, object: &str, fields: &[Field], records: Vec<Record>, total: i64) -> Table {
+fn table(
+    describe: &DescribeResponse,
+    object: &str,
+    fields: &[Field],
+    records: Vec<Record>,
+    total: i64,
+) -> Table {
     let described = describe.objects.iter().find(|one| one.key == object);
     let columns: Vec<Column> = fields
         .iter()
@@ -378,7 +449,9 @@ fn table(describe: &DescribeResponse, object: &str, fields: &[Field], records: V
             RelatedRecord {
                 values: columns
                     .iter()
-                    .map(|column| value::read(&payload, &column.key, column.field_type).filter(|_| !column.missing))
+                    .map(|column| {
+                        value::read(&payload, &column.key, column.field_type).filter(|_| !column.missing)
+                    })
                     .collect(),
                 external_id: record.external_id,
                 name: record.name,

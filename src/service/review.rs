@@ -4,8 +4,8 @@ use super::integration::IntegrationView;
 use super::{Services, field};
 use crate::caller::Caller;
 use crate::domain::IntegrationId;
-use crate::grants::deadline;
 use crate::error::{Error, Reason, Result};
+use crate::grants::deadline;
 use crate::store::Field;
 use crate::time::now_us;
 use std::time::Duration;
@@ -75,7 +75,12 @@ impl Services {
             .objects
             .iter()
             .filter(|object| object.role() == ObjectRole::Company || selects(&view.fields, &object.key))
-            .filter(|object| listing.objects.iter().any(|listed| listed.object == object.key && listed.visible))
+            .filter(|object| {
+                listing
+                    .objects
+                    .iter()
+                    .any(|listed| listed.object == object.key && listed.visible)
+            })
             .map(|object| object.key.clone())
             .collect();
         let counts = self
@@ -83,7 +88,10 @@ impl Services {
             .call(grant_id, &row.connector, |connector, connection| {
                 let objects = wanted.clone();
                 async move {
-                    let request = CountRecordsRequest { connection: Some(connection), objects };
+                    let request = CountRecordsRequest {
+                        connection: Some(connection),
+                        objects,
+                    };
                     connector.count_records(request, deadline(TIMEOUT)).await
                 }
             })
@@ -102,12 +110,22 @@ impl Services {
                     .map_or(&object.label, |listed| &listed.label)
                     .clone(),
                 role: object.role(),
-                fields: view.fields.iter().filter(|field| field.object == object.key).count(),
-                records: counts.iter().find(|count| count.object == object.key).map(|c| (c.count, c.exact)),
+                fields: view
+                    .fields
+                    .iter()
+                    .filter(|field| field.object == object.key)
+                    .count(),
+                records: counts
+                    .iter()
+                    .find(|count| count.object == object.key)
+                    .map(|c| (c.count, c.exact)),
             })
             .collect();
         let seen = |field: &Field| {
-            let object = listing.objects.iter().find(|listed| listed.object == field.object)?;
+            let object = listing
+                .objects
+                .iter()
+                .find(|listed| listed.object == field.object)?;
             object.fields.iter().find(|listed| listed.key == field.key)
         };
         let name = |field: &Field| format!("{}.{}", field.object, field.key);
@@ -118,18 +136,30 @@ impl Services {
         if let Some(company) = objects.iter().find(|object| object.role == ObjectRole::Company)
             && company.records.is_none()
         {
-            let text = format!("the logged-in user cannot see {}, which companies are made of", company.label);
+            let text = format!(
+                "the logged-in user cannot see {}, which companies are made of",
+                company.label
+            );
             blocking.push((Reason::CrmForbidden, text));
         }
         Ok(Review {
-            missing: view.fields.iter().filter(|field| seen(field).is_none()).map(name).collect(),
+            missing: view
+                .fields
+                .iter()
+                .filter(|field| seen(field).is_none())
+                .map(name)
+                .collect(),
             sensitive: view
                 .fields
                 .iter()
                 .filter(|field| seen(field).is_some_and(|listed| listed.sensitive))
                 .map(name)
                 .collect(),
-            invisible: objects.iter().filter(|one| one.records.is_none()).map(|one| one.object.clone()).collect(),
+            invisible: objects
+                .iter()
+                .filter(|one| one.records.is_none())
+                .map(|one| one.object.clone())
+                .collect(),
             read_us: now_us(),
             integration: view,
             objects,
@@ -148,9 +178,15 @@ impl Review {
     /// # Errors
     /// CRM_FORBIDDEN if the user cannot see them.
     pub fn company_records(&self) -> Result<(u64, bool)> {
-        let company = self.objects.iter().find(|object| object.role == ObjectRole::Company);
-        company
-            .and_then(|object| object.records)
-            .ok_or_else(|| Error::new(Reason::CrmForbidden, "the logged-in user cannot see any company record"))
+        let company = self
+            .objects
+            .iter()
+            .find(|object| object.role == ObjectRole::Company);
+        company.and_then(|object| object.records).ok_or_else(|| {
+            Error::new(
+                Reason::CrmForbidden,
+                "the logged-in user cannot see any company record",
+            )
+        })
     }
 }

@@ -32,8 +32,10 @@ impl Services {
         let row = self.owned(caller, id).await?;
         let fingerprint = id.to_string();
         if let Some(request_id) = request_id
-            && let Some(sync) =
-                self.store.request_get(&row.group_id, METHOD, request_id, &fingerprint).await?
+            && let Some(sync) = self
+                .store
+                .request_get(&row.group_id, METHOD, request_id, &fingerprint)
+                .await?
         {
             return self.sync_view(sync.parse().map_err(Error::internal)?).await;
         }
@@ -42,13 +44,21 @@ impl Services {
             IntegrationState::NeedsReauthorization => {
                 return Err(Error::new(
                     Reason::CredentialsRevoked,
-                    format!("{} has to be logged in again first: BeginAuthorization", id.name()),
+                    format!(
+                        "{} has to be logged in again first: BeginAuthorization",
+                        id.name()
+                    ),
                 )
                 .with("name", id.name()));
             }
             IntegrationState::Draft | IntegrationState::Deleting => {
                 let allowed = "UpdateIntegration, ReviewIntegration, ActivateIntegration";
-                return Err(Error::illegal_state(&id.name(), row.state.as_str(), "a sync", allowed));
+                return Err(Error::illegal_state(
+                    &id.name(),
+                    row.state.as_str(),
+                    "a sync",
+                    allowed,
+                ));
             }
         }
         self.require_enabled(&row.group_id, &row.connector).await?;
@@ -64,14 +74,19 @@ impl Services {
             Enqueued::New(sync) => sync,
             Enqueued::AlreadyRunning(sync) => {
                 let name = sync_name(&sync);
-                return Err(Error::new(Reason::SyncAlreadyRunning, format!("{name} has not ended yet: watch that one"))
-                    .with("sync", &name)
-                    .detail(Detail::Precondition("SYNC", name, format!("is {}", sync.state))));
+                return Err(Error::new(
+                    Reason::SyncAlreadyRunning,
+                    format!("{name} has not ended yet: watch that one"),
+                )
+                .with("sync", &name)
+                .detail(Detail::Precondition("SYNC", name, format!("is {}", sync.state))));
             }
         };
         if let Some(request_id) = request_id {
             let result = sync.id.to_string();
-            self.store.request_remember(&row.group_id, METHOD, request_id, &fingerprint, &result, now).await?;
+            self.store
+                .request_remember(&row.group_id, METHOD, request_id, &fingerprint, &result, now)
+                .await?;
         }
         self.wake.notify_one();
         self.sync_view(sync.id).await
@@ -81,12 +96,19 @@ impl Services {
     ///
     /// # Errors
     /// NOT_FOUND.
-    pub async fn sync_get(&self, caller: &Caller, integration: IntegrationId, id: SyncId) -> Result<SyncView> {
+    pub async fn sync_get(
+        &self,
+        caller: &Caller,
+        integration: IntegrationId,
+        id: SyncId,
+    ) -> Result<SyncView> {
         let name = format!("{}/syncs/{id}", integration.name());
-        self.owned(caller, integration).await.map_err(|error| match error.reason {
-            Reason::NotFound => Error::not_found(name.clone()),
-            _ => error,
-        })?;
+        self.owned(caller, integration)
+            .await
+            .map_err(|error| match error.reason {
+                Reason::NotFound => Error::not_found(name.clone()),
+                _ => error,
+            })?;
         match self.sync_view(id).await {
             Ok(view) if view.sync.integration_id == integration => Ok(view),
             Ok(_) => Err(Error::not_found(name)),
@@ -118,11 +140,21 @@ impl Services {
     ///
     /// # Errors
     /// NOT_FOUND, ILLEGAL_STATE once it has ended.
-    pub async fn sync_cancel(&self, caller: &Caller, integration: IntegrationId, id: SyncId) -> Result<SyncView> {
+    pub async fn sync_cancel(
+        &self,
+        caller: &Caller,
+        integration: IntegrationId,
+        id: SyncId,
+    ) -> Result<SyncView> {
         let view = self.sync_get(caller, integration, id).await?;
         if view.sync.state.is_final() {
             let name = sync_name(&view.sync);
-            return Err(Error::illegal_state(&name, view.sync.state.as_str(), "cancelling", "SyncIntegration"));
+            return Err(Error::illegal_state(
+                &name,
+                view.sync.state.as_str(),
+                "cancelling",
+                "SyncIntegration",
+            ));
         }
         self.store.sync_cancel_request(id, now_us()).await?;
         self.sync_view(id).await
@@ -135,7 +167,9 @@ impl Services {
     pub async fn sync_surroundings(&self, id: IntegrationId) -> Result<(Vec<String>, i64)> {
         let fields = self.store.field_list(id).await?;
         let missing = fields.into_iter().filter(|field| field.missing_us.is_some());
-        let missing = missing.map(|field| format!("{}.{}", field.object, field.key)).collect();
+        let missing = missing
+            .map(|field| format!("{}.{}", field.object, field.key))
+            .collect();
         Ok((missing, self.store.record_change_no(id).await?))
     }
 

@@ -294,7 +294,10 @@ impl Store {
                 .set(sync::due_us.eq(now_us))
                 .execute(conn)?;
             diesel::update(grants::table.filter(grants::lease_owner.is_not_null()))
-                .set((grants::lease_owner.eq(None::<String>), grants::lease_until_us.eq(0)))
+                .set((
+                    grants::lease_owner.eq(None::<String>),
+                    grants::lease_until_us.eq(0),
+                ))
                 .execute(conn)?;
             Ok(())
         })

@@ -11,7 +11,8 @@ use crate::time::now_us;
 use prost::bytes::Bytes;
 use std::time::{Duration, Instant};
 use tether_connector_proto::{
-    self as proto, Connection, ErrorKind, FieldChangeKind, ObjectRole, ReadMode, ReadRequest, stream_event::Event,
+    self as proto, Connection, ErrorKind, FieldChangeKind, ObjectRole, ReadMode, ReadRequest,
+    stream_event::Event,
 };
 
 /// Rows without a checkpoint are held in memory: a connector that gives more than this between two breaks its contract.
@@ -44,7 +45,14 @@ enum Stop {
 pub(super) async fn run(context: &Context, sync: Sync) {
     let (id, fence) = (sync.id, sync.fence);
     tracing::info!(sync = %id, integration = %sync.integration_id, attempt = sync.attempt, "sync {id} runs");
-    let mut run = Run { context, pending: Pending::default(), missing: Vec::new(), connector: String::new(), order: Vec::new(), sync };
+    let mut run = Run {
+        context,
+        pending: Pending::default(),
+        missing: Vec::new(),
+        connector: String::new(),
+        order: Vec::new(),
+        sync,
+    };
     let outcome = {
         let read = run.read();
         let beat = heartbeat(context, id, fence);
@@ -57,8 +65,12 @@ pub(super) async fn run(context: &Context, sync: Sync) {
     };
     if let Err(error) = run.end(outcome).await {
         match error {
-            store::Error::LeaseLost { .. } => tracing::info!(sync = %id, "sync {id} goes on elsewhere: {error}"),
-            error => tracing::error!(sync = %id, "sync {id} could not say how it ended; its lease will run out: {error}"),
+            store::Error::LeaseLost { .. } => {
+                tracing::info!(sync = %id, "sync {id} goes on elsewhere: {error}")
+            }
+            error => {
+                tracing::error!(sync = %id, "sync {id} could not say how it ended; its lease will run out: {error}")
+            }
         }
     }
 }
@@ -109,15 +121,19 @@ impl Run<'_> {
         let store = &self.context.store;
         let integration = store.integration_get(self.sync.integration_id).await?;
         self.connector.clone_from(&integration.connector);
-        let grant_id = integration.grant_id.ok_or_else(|| {
-            store::Error::NotFound { what: "grant of integration", id: integration.id.to_string() }
+        let grant_id = integration.grant_id.ok_or_else(|| store::Error::NotFound {
+            what: "grant of integration",
+            id: integration.id.to_string(),
         })?;
         let connector = self.context.registry.get(&integration.connector)?;
         let describe = connector.describe();
         let fields = store.field_list(integration.id).await?;
         let mut access = self.context.grants.open(grant_id).await?;
         let identity = access.connection.identity.clone().unwrap_or_default();
-        let company = describe.objects.iter().find(|object| object.role() == ObjectRole::Company);
+        let company = describe
+            .objects
+            .iter()
+            .find(|object| object.role() == ObjectRole::Company);
         let source = Source {
             integration_id: integration.id,
             connector: integration.connector.clone(),
@@ -132,7 +148,9 @@ impl Run<'_> {
             }
             self.commit(None).await?;
         }
-        let mut stream = self.open_stream(&connector, &mut access, grant_id, selection).await?;
+        let mut stream = self
+            .open_stream(&connector, &mut access, grant_id, selection)
+            .await?;
         let mut acknowledged = 0;
         loop {
             let event = tokio::time::timeout(EVENT_TIMEOUT, stream.next(acknowledged)).await;
@@ -165,8 +183,14 @@ impl Run<'_> {
                     match self.context.grants.refresh(grant_id, access.generation).await {
                         Ok(renewed) => {
                             access = renewed;
-                            let Connection { credentials, base_url, .. } = access.connection.clone();
-                            stream.provide_credentials(Ok((credentials.unwrap_or_default(), base_url))).await?;
+                            let Connection {
+                                credentials,
+                                base_url,
+                                ..
+                            } = access.connection.clone();
+                            stream
+                                .provide_credentials(Ok((credentials.unwrap_or_default(), base_url)))
+                                .await?;
                         }
                         Err(error) => return Err(error.into()),
                     }
@@ -215,8 +239,18 @@ impl Run<'_> {
             one.error = error.or(one.error.take());
             return;
         }
-        let position = self.order.iter().position(|known| known == object).unwrap_or(self.order.len()) as i64;
-        self.pending.objects.push(ObjectProgress { object: object.to_owned(), position, state, expected, error });
+        let position = self
+            .order
+            .iter()
+            .position(|known| known == object)
+            .unwrap_or(self.order.len()) as i64;
+        self.pending.objects.push(ObjectProgress {
+            object: object.to_owned(),
+            position,
+            state,
+            expected,
+            error,
+        });
     }
 
     fn object_status(&mut self, status: proto::ObjectStatus) {
@@ -224,16 +258,26 @@ impl Run<'_> {
             None => (status.complete.then_some(ObjectState::Complete), None),
             Some(error) => {
                 let gone = matches!(error.kind(), ErrorKind::ObjectGone | ErrorKind::Forbidden);
-                let state = if gone { ObjectState::Skipped } else { ObjectState::Failed };
+                let state = if gone {
+                    ObjectState::Skipped
+                } else {
+                    ObjectState::Failed
+                };
                 tracing::warn!(sync = %self.sync.id, object = status.object, "{} is not read: {}", status.object, error.message);
-                (Some(state), Some((reason(error.kind()).to_owned(), error.message)))
+                (
+                    Some(state),
+                    Some((reason(error.kind()).to_owned(), error.message)),
+                )
             }
         };
         self.note(&status.object, state, None, error);
     }
 
     fn field_change(&mut self, change: proto::FieldChange) {
-        let field = FieldRef { object: change.object.clone(), key: change.field.clone() };
+        let field = FieldRef {
+            object: change.object.clone(),
+            key: change.field.clone(),
+        };
         match change.kind() {
             FieldChangeKind::Missing => {
                 tracing::warn!(sync = %self.sync.id, "{}.{} is missing in the CRM", field.object, field.key);
@@ -241,7 +285,9 @@ impl Run<'_> {
                 self.pending.missing_fields.push(field);
             }
             FieldChangeKind::TypeChanged => {
-                self.pending.field_types.push((field, ingest::field_type(change.r#type())));
+                self.pending
+                    .field_types
+                    .push((field, ingest::field_type(change.r#type())));
             }
             FieldChangeKind::Unspecified => {}
         }
@@ -271,9 +317,11 @@ impl Run<'_> {
         let calls = commit.api_calls.max(0) as u64;
         let committed = self.context.store.sync_commit(commit).await?;
         for (_, counters) in &committed.counters {
-            for (word, rows) in
-                [("written", counters.written), ("unchanged", counters.unchanged), ("removed", counters.removed)]
-            {
+            for (word, rows) in [
+                ("written", counters.written),
+                ("unchanged", counters.unchanged),
+                ("removed", counters.removed),
+            ] {
                 metrics::counter!("tether_sync_rows_total", "connector" => self.connector.clone(), "outcome" => word)
                     .increment(rows.max(0) as u64);
             }
@@ -301,7 +349,10 @@ impl Run<'_> {
                 let back = fields
                     .into_iter()
                     .filter(|field| field.missing_us.is_some())
-                    .map(|field| FieldRef { object: field.object, key: field.key })
+                    .map(|field| FieldRef {
+                        object: field.object,
+                        key: field.key,
+                    })
                     .filter(|field| !self.missing.contains(field))
                     .collect();
                 store.field_clear_missing(self.sync.integration_id, back).await?;
@@ -319,7 +370,11 @@ impl Run<'_> {
             }
             Stop::Store(_) | Stop::Rows(_) | Stop::NoCheckpoint => {
                 tracing::error!(sync = %self.sync.id, "sync {} failed: {message}", self.sync.id);
-                let reason = if matches!(stop, Stop::Store(_)) { "INTERNAL" } else { "CONNECTOR_FAULT" };
+                let reason = if matches!(stop, Stop::Store(_)) {
+                    "INTERNAL"
+                } else {
+                    "CONNECTOR_FAULT"
+                };
                 self.finish(SyncState::Failed, reason, &message).await
             }
             Stop::Grant(grants::Error::Revoked { cause, message }) => {
@@ -344,14 +399,26 @@ impl Run<'_> {
             | ErrorKind::RateLimited
             | ErrorKind::AllowanceExhausted
             | ErrorKind::Cancelled
-            | ErrorKind::CredentialsExpired => self.back_off(grants::retry_after(&error), reason(kind), &message).await,
-            _ if grants::is_unavailable(&error) => self.back_off(None, "CONNECTOR_UNAVAILABLE", &message).await,
+            | ErrorKind::CredentialsExpired => {
+                self.back_off(grants::retry_after(&error), reason(kind), &message)
+                    .await
+            }
+            _ if grants::is_unavailable(&error) => {
+                self.back_off(None, "CONNECTOR_UNAVAILABLE", &message).await
+            }
             ErrorKind::CredentialsRevoked | ErrorKind::Suspended => {
-                let integration = self.context.store.integration_get(self.sync.integration_id).await?;
+                let integration = self
+                    .context
+                    .store
+                    .integration_get(self.sync.integration_id)
+                    .await?;
                 if let Some(grant) = integration.grant_id {
                     let grant = self.context.store.grant_get(grant).await?;
                     let (id, generation) = (grant.id, grant.generation);
-                    self.context.store.grant_revoked(id, generation, reason(kind), &message, now_us()).await?;
+                    self.context
+                        .store
+                        .grant_revoked(id, generation, reason(kind), &message, now_us())
+                        .await?;
                 }
                 self.finish(SyncState::Failed, reason(kind), &message).await
             }
@@ -360,7 +427,12 @@ impl Run<'_> {
     }
 
     /// Waits and goes on from the checkpoint, unless it has not got on for too long.
-    async fn back_off(&mut self, after: Option<Duration>, reason: &str, message: &str) -> Result<(), store::Error> {
+    async fn back_off(
+        &mut self,
+        after: Option<Duration>,
+        reason: &str,
+        message: &str,
+    ) -> Result<(), store::Error> {
         let patient = reason == "CRM_ALLOWANCE_EXHAUSTED";
         if self.sync.attempt >= MOST_ATTEMPTS && !patient {
             return self.finish(SyncState::Failed, reason, message).await;
@@ -376,7 +448,10 @@ impl Run<'_> {
     async fn wait(&mut self, pause: Duration, reason: &str, message: &str) -> Result<(), store::Error> {
         let due = now_us() + pause.as_micros() as i64;
         tracing::info!(sync = %self.sync.id, ?pause, "sync {} waits: {reason}: {message}", self.sync.id);
-        self.context.store.sync_wait(self.sync.id, self.sync.fence, due, reason, message).await?;
+        self.context
+            .store
+            .sync_wait(self.sync.id, self.sync.fence, due, reason, message)
+            .await?;
         Ok(())
     }
 
@@ -409,10 +484,9 @@ fn reason(kind: ErrorKind) -> &'static str {
         ErrorKind::RateLimited => "CRM_RATE_LIMITED",
         ErrorKind::AllowanceExhausted => "CRM_ALLOWANCE_EXHAUSTED",
         ErrorKind::Configuration => "CONNECTOR_MISCONFIGURED",
-        ErrorKind::Transient
-        | ErrorKind::CursorGone
-        | ErrorKind::DeadlineExceeded
-        | ErrorKind::Cancelled => "CRM_UNAVAILABLE",
+        ErrorKind::Transient | ErrorKind::CursorGone | ErrorKind::DeadlineExceeded | ErrorKind::Cancelled => {
+            "CRM_UNAVAILABLE"
+        }
         _ => "CONNECTOR_FAULT",
     }
 }

@@ -7,10 +7,18 @@ use tether_connector_proto::Setting;
 /// A connector, as a group sees it.
 pub fn connector(view: ConnectorView) -> v1::Connector {
     let describe = view.describe.unwrap_or_default();
-    let state = if view.failure.is_none() { v1::connector::State::Available } else { v1::connector::State::Failed };
+    let state = if view.failure.is_none() {
+        v1::connector::State::Available
+    } else {
+        v1::connector::State::Failed
+    };
     v1::Connector {
         name: format!("connectors/{}", view.id),
-        display_name: if describe.display_name.is_empty() { view.id } else { describe.display_name },
+        display_name: if describe.display_name.is_empty() {
+            view.id
+        } else {
+            describe.display_name
+        },
         version: describe.version,
         state: state as i32,
         state_reason: view
@@ -20,7 +28,11 @@ pub fn connector(view: ConnectorView) -> v1::Connector {
             .objects
             .into_iter()
             // The two enums have the same numbers by design.
-            .map(|one| v1::ConnectorObject { object: one.key, label: one.label, role: one.role })
+            .map(|one| v1::ConnectorObject {
+                object: one.key,
+                label: one.label,
+                role: one.role,
+            })
             .collect(),
         auth_methods: describe
             .auth_methods
@@ -44,7 +56,10 @@ fn setting(one: Setting) -> v1::Setting {
         choices: one
             .choices
             .into_iter()
-            .map(|choice| v1::SettingChoice { value: choice.value, label: choice.label })
+            .map(|choice| v1::SettingChoice {
+                value: choice.value,
+                label: choice.label,
+            })
             .collect(),
         required: one.required,
         secret: one.secret,

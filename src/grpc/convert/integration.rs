@@ -15,8 +15,15 @@ fn count(of: usize) -> i32 {
 
 /// An integration, whole.
 pub fn integration(view: &IntegrationView) -> v1::Integration {
-    let fields = view.fields.iter().map(|field| format!("{}.{}", field.object, field.key)).collect();
-    v1::Integration { selected_fields: fields, ..listed_integration(view) }
+    let fields = view
+        .fields
+        .iter()
+        .map(|field| format!("{}.{}", field.object, field.key))
+        .collect();
+    v1::Integration {
+        selected_fields: fields,
+        ..listed_integration(view)
+    }
 }
 
 /// An integration as a table shows it: without the fields themselves.
@@ -27,9 +34,16 @@ pub fn listed_integration(view: &IntegrationView) -> v1::Integration {
         display_name: row.display_name.clone(),
         label: row.label.clone(),
         connector: format!("connectors/{}", row.connector),
-        settings: view.settings.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
+        settings: view
+            .settings
+            .iter()
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect(),
         selected_fields: Vec::new(),
-        schedule: Some(v1::SyncSchedule { manual_only: true, interval: None }),
+        schedule: Some(v1::SyncSchedule {
+            manual_only: true,
+            interval: None,
+        }),
         shares: Vec::new(),
         connected: Some(true),
         group: row.group_id.name(),
@@ -44,11 +58,13 @@ pub fn listed_integration(view: &IntegrationView) -> v1::Integration {
             IntegrationState::Active | IntegrationState::Deleting => v1::integration::State::Active,
         } as i32,
         state_reason: cause(&row.state_reason, &row.state_message, Some(row.state_us), None),
-        draft_step: view.draft_step().map_or(v1::integration::DraftStep::Unspecified, |step| match step {
-            DraftStep::LogIn => v1::integration::DraftStep::LogIn,
-            DraftStep::SelectFields => v1::integration::DraftStep::SelectFields,
-            DraftStep::Review => v1::integration::DraftStep::Review,
-        }) as i32,
+        draft_step: view
+            .draft_step()
+            .map_or(v1::integration::DraftStep::Unspecified, |step| match step {
+                DraftStep::LogIn => v1::integration::DraftStep::LogIn,
+                DraftStep::SelectFields => v1::integration::DraftStep::SelectFields,
+                DraftStep::Review => v1::integration::DraftStep::Review,
+            }) as i32,
         account: account(view),
         connector_enabled: view.connector_enabled,
         field_counts: Some(field_counts(&view.fields)),
@@ -126,7 +142,11 @@ pub fn definition(of: Definition) -> v1::FieldDefinition {
             .more
             .picklist_values
             .into_iter()
-            .map(|one| v1::PicklistValue { value: one.value, label: one.label, active: one.active })
+            .map(|one| v1::PicklistValue {
+                value: one.value,
+                label: one.label,
+                active: one.active,
+            })
             .collect(),
         reference_objects: of.more.reference_to,
         scale: i32::try_from(of.more.scale).unwrap_or_default(),
@@ -152,7 +172,10 @@ pub fn available_objects(objects: Vec<AvailableObject>, from: usize, to: usize) 
             .into_iter()
             .zip(begin..)
             .filter(|(_, at)| (from..to).contains(at))
-            .map(|((one, selected), _)| v1::AvailableField { definition: Some(definition(one)), selected })
+            .map(|((one, selected), _)| v1::AvailableField {
+                definition: Some(definition(one)),
+                selected,
+            })
             .collect();
         if !fields.is_empty() || (empty && from == 0) {
             page.push(v1::AvailableObject {
@@ -172,35 +195,61 @@ pub fn review(of: &Review) -> v1::ReviewIntegrationResponse {
     use v1::review_warning::Kind;
     let view = &of.integration;
     let (records, exact) = of.company_records().unwrap_or_default();
-    let warning = |kind: Kind, reason: v1::ErrorReason, message: String, fields: Vec<String>| v1::ReviewWarning {
-        kind: kind as i32,
-        reason: reason as i32,
-        message,
-        fields,
-    };
+    let warning =
+        |kind: Kind, reason: v1::ErrorReason, message: String, fields: Vec<String>| v1::ReviewWarning {
+            kind: kind as i32,
+            reason: reason as i32,
+            message,
+            fields,
+        };
     let mut warnings: Vec<_> = of
         .blocking
         .iter()
-        .map(|(why, message)| warning(Kind::Blocking, super::of_reason(*why), message.clone(), Vec::new()))
+        .map(|(why, message)| {
+            warning(
+                Kind::Blocking,
+                super::of_reason(*why),
+                message.clone(),
+                Vec::new(),
+            )
+        })
         .collect();
     if !of.missing.is_empty() {
         let text = "the logged-in user cannot see these fields any more: they are left out".to_owned();
-        warnings.push(warning(Kind::FieldsMissing, v1::ErrorReason::FieldUnknown, text, of.missing.clone()));
+        warnings.push(warning(
+            Kind::FieldsMissing,
+            v1::ErrorReason::FieldUnknown,
+            text,
+            of.missing.clone(),
+        ));
     }
     if !of.sensitive.is_empty() {
         let text = "the CRM marks these fields as encrypted or sensitive".to_owned();
-        warnings.push(warning(Kind::FieldsSensitive, v1::ErrorReason::Unspecified, text, of.sensitive.clone()));
+        warnings.push(warning(
+            Kind::FieldsSensitive,
+            v1::ErrorReason::Unspecified,
+            text,
+            of.sensitive.clone(),
+        ));
     }
     for object in &of.invisible {
         let text = format!("the logged-in user cannot see {object}: its records are left out");
-        warnings.push(warning(Kind::ObjectNotVisible, v1::ErrorReason::CrmForbidden, text, Vec::new()));
+        warnings.push(warning(
+            Kind::ObjectNotVisible,
+            v1::ErrorReason::CrmForbidden,
+            text,
+            Vec::new(),
+        ));
     }
     v1::ReviewIntegrationResponse {
         display_name: view.row.display_name.clone(),
         group: view.row.group_id.name(),
         group_display_name: view.group.display_name.clone(),
         account: account(view),
-        field_counts: Some(v1::FieldCounts { missing: count(of.missing.len()), ..field_counts(&view.fields) }),
+        field_counts: Some(v1::FieldCounts {
+            missing: count(of.missing.len()),
+            ..field_counts(&view.fields)
+        }),
         objects: of
             .objects
             .iter()
@@ -209,7 +258,9 @@ pub fn review(of: &Review) -> v1::ReviewIntegrationResponse {
                 label: one.label.clone(),
                 role: one.role as i32,
                 selected_field_count: count(one.fields),
-                record_count: one.records.map_or(0, |(count, _)| i64::try_from(count).unwrap_or(i64::MAX)),
+                record_count: one
+                    .records
+                    .map_or(0, |(count, _)| i64::try_from(count).unwrap_or(i64::MAX)),
                 record_count_exact: one.records.is_some_and(|(_, exact)| exact),
             })
             .collect(),

@@ -83,17 +83,24 @@ fn state(of: SyncState) -> v1::sync::State {
 }
 
 fn totals(view: &SyncView) -> v1::SyncCounts {
-    view.objects.iter().fold(v1::SyncCounts::default(), |sum, one| v1::SyncCounts {
-        read: sum.read + one.read,
-        written: sum.written + one.written,
-        unchanged: sum.unchanged + one.unchanged,
-        removed: sum.removed + one.removed,
-    })
+    view.objects
+        .iter()
+        .fold(v1::SyncCounts::default(), |sum, one| v1::SyncCounts {
+            read: sum.read + one.read,
+            written: sum.written + one.written,
+            unchanged: sum.unchanged + one.unchanged,
+            removed: sum.removed + one.removed,
+        })
 }
 
 fn error(view: &SyncView) -> Option<v1::Cause> {
     let retry = (view.sync.state == SyncState::Waiting).then_some(view.sync.due_us);
     // SHUTTING_DOWN is no error: another process goes on.
     let word = Some(view.sync.error_reason.as_str()).filter(|word| *word != "SHUTTING_DOWN");
-    cause(word.unwrap_or_default(), &view.sync.error_message, view.sync.end_us, retry)
+    cause(
+        word.unwrap_or_default(),
+        &view.sync.error_message,
+        view.sync.end_us,
+        retry,
+    )
 }

@@ -1,22 +1,28 @@
 //! Values and their types, as the public API spells them.
 
+use crate::domain::FieldType;
 use crate::proto::google_type::{Date, TimeOfDay};
 use crate::proto::v1::{self, value::Kind};
-use crate::domain::FieldType;
 use crate::value::Value;
 use prost_types::Timestamp;
 
 /// A moment.
 #[must_use]
 pub fn timestamp(us: i64) -> Timestamp {
-    Timestamp { seconds: us.div_euclid(1_000_000), nanos: (us.rem_euclid(1_000_000) * 1_000) as i32 }
+    Timestamp {
+        seconds: us.div_euclid(1_000_000),
+        nanos: (us.rem_euclid(1_000_000) * 1_000) as i32,
+    }
 }
 
 /// A span.
 #[must_use]
 pub fn duration(us: i64) -> prost_types::Duration {
     let us = us.max(0);
-    prost_types::Duration { seconds: us / 1_000_000, nanos: (us % 1_000_000 * 1_000) as i32 }
+    prost_types::Duration {
+        seconds: us / 1_000_000,
+        nanos: (us % 1_000_000 * 1_000) as i32,
+    }
 }
 
 /// A value; one that is unset has no kind.
@@ -28,7 +34,10 @@ pub fn value(value: Option<Value>) -> v1::Value {
             Value::Html(html) => Kind::Html(html),
             Value::Integer(number) => Kind::Integer(number),
             Value::Decimal(number) => Kind::Decimal(number),
-            Value::Money(amount) => Kind::Money(v1::Money { amount, currency_code: String::new() }),
+            Value::Money(amount) => Kind::Money(v1::Money {
+                amount,
+                currency_code: String::new(),
+            }),
             Value::Boolean(boolean) => Kind::Boolean(boolean),
             Value::Date(text) => date(&text).map_or(Kind::Raw(text), Kind::Date),
             Value::Timestamp(us) => Kind::Timestamp(timestamp(us)),
@@ -53,7 +62,11 @@ pub fn value(value: Option<Value>) -> v1::Value {
 fn date(text: &str) -> Option<Date> {
     let (year, rest) = text.split_once('-')?;
     let (month, day) = rest.split_once('-')?;
-    Some(Date { year: year.parse().ok()?, month: month.parse().ok()?, day: day.parse().ok()? })
+    Some(Date {
+        year: year.parse().ok()?,
+        month: month.parse().ok()?,
+        day: day.parse().ok()?,
+    })
 }
 
 fn time_of_day(text: &str) -> Option<TimeOfDay> {
@@ -101,12 +114,33 @@ mod tests {
 
     #[test]
     fn dates_and_times() {
-        assert_eq!(date("2026-01-31"), Some(Date { year: 2026, month: 1, day: 31 }));
+        assert_eq!(
+            date("2026-01-31"),
+            Some(Date {
+                year: 2026,
+                month: 1,
+                day: 31
+            })
+        );
         assert_eq!(
             time_of_day("09:30:00.25"),
-            Some(TimeOfDay { hours: 9, minutes: 30, seconds: 0, nanos: 250_000_000 })
+            Some(TimeOfDay {
+                hours: 9,
+                minutes: 30,
+                seconds: 0,
+                nanos: 250_000_000
+            })
         );
-        assert_eq!(timestamp(-1), Timestamp { seconds: -1, nanos: 999_999_000 });
-        assert!(matches!(value(Some(Value::Date("soon".into()))).kind, Some(Kind::Raw(_))));
+        assert_eq!(
+            timestamp(-1),
+            Timestamp {
+                seconds: -1,
+                nanos: 999_999_000
+            }
+        );
+        assert!(matches!(
+            value(Some(Value::Date("soon".into()))).kind,
+            Some(Kind::Raw(_))
+        ));
     }
 }
