@@ -1,6 +1,6 @@
 //! Records: what came from the CRMs, their links, and the feed of their changes.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use diesel::{prelude::*, sql_types};
 
@@ -186,6 +186,9 @@ pub struct RelatedKey {
     pub external_id: String,
 }
 
+/// Ids in one query's list: well under what either database takes.
+const IDS_A_QUERY: usize = 500;
+
 impl Store {
     /// Stores what a live read brought. [`Conflict::Generation`] if the account or the selection changed since.
     pub async fn record_refresh(&self, refresh: Refresh) -> Result<Refreshed, Error> {
@@ -241,36 +244,50 @@ impl Store {
     ) -> Result<(Vec<Record>, i64), Error> {
         let (parent_object, object) = (parent_object.to_owned(), object.to_owned());
         self.snapshot(move |conn| {
-            let children = || {
-                record_link::table
-                    .filter(record_link::integration_id.eq(integration_id))
-                    .filter(record_link::parent_object.eq(&parent_object))
-                    .filter(record_link::parent_id.eq_any(&parent_ids))
-                    .filter(record_link::child_object.eq(&object))
-                    .select(record_link::child_id)
-            };
-            let live = || {
+            // Three look-ups by key instead of one clever join: its plan depends on statistics, and a database that has none
+            // yet (PostgreSQL after a first load) went through every record of the object for each profile.
+            let children: Vec<String> = record_link::table
+                .filter(record_link::integration_id.eq(integration_id))
+                .filter(record_link::parent_object.eq(&parent_object))
+                .filter(record_link::parent_id.eq_any(&parent_ids))
+                .filter(record_link::child_object.eq(&object))
+                .select(record_link::child_id)
+                .distinct()
+                .load(conn)?;
+            let of_object = || {
                 record::table
                     .filter(record::integration_id.eq(integration_id))
                     .filter(record::object.eq(&object))
-                    .filter(record::external_id.eq_any(children()))
-                    .filter(record::delete_us.is_null())
             };
-            let total: i64 = live().count().get_result(conn)?;
-            let key = after.unwrap_or(RelatedKey {
-                modified_us: i64::MAX,
-                external_id: String::new(),
-            });
-            let rows = live()
-                .filter(
-                    record::modified_us.lt(key.modified_us).or(record::modified_us
-                        .eq(key.modified_us)
-                        .and(record::external_id.gt(key.external_id))),
-                )
-                .order((record::modified_us.desc(), record::external_id.asc()))
-                .limit(limit)
-                .select(Record::as_select())
-                .load(conn)?;
+            let mut live: Vec<(Micros, String)> = Vec::with_capacity(children.len());
+            for some in children.chunks(IDS_A_QUERY) {
+                live.extend(
+                    of_object()
+                        .filter(record::external_id.eq_any(some))
+                        .filter(record::delete_us.is_null())
+                        .select((record::modified_us, record::external_id))
+                        .load::<(Micros, String)>(conn)?,
+                );
+            }
+            let total = live.len() as i64;
+            live.sort_unstable_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+            if let Some(key) = after {
+                live.retain(|(modified_us, id)| {
+                    *modified_us < key.modified_us || (*modified_us == key.modified_us && *id > key.external_id)
+                });
+            }
+            live.truncate(usize::try_from(limit).unwrap_or_default());
+            let place: HashMap<&str, usize> = live.iter().map(|(_, id)| id.as_str()).zip(0..).collect();
+            let mut rows: Vec<Record> = Vec::with_capacity(live.len());
+            for some in live.chunks(IDS_A_QUERY) {
+                rows.extend(
+                    of_object()
+                        .filter(record::external_id.eq_any(some.iter().map(|(_, id)| id)))
+                        .select(Record::as_select())
+                        .load(conn)?,
+                );
+            }
+            rows.sort_by_key(|row| place.get(row.external_id.as_str()).copied());
             Ok((rows, total))
         })
         .await
