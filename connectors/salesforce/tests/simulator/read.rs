@@ -155,7 +155,8 @@ async fn wide_selections_are_split_and_put_together() {
 
 #[tokio::test]
 async fn a_field_that_goes_is_told_and_left_out() {
-    let sim = Sim::start(&ACCOUNTS);
+    // More pages of accounts than the stream reads ahead: contacts are not asked for before they lose their fields.
+    let sim = Sim::start(&["--accounts", "14300"]);
     let connector = sim.connector();
     let connection = log_in(&sim, &connector, ADMIN).await;
     let selection = some(&list_fields(&connector, &connection).await);
