@@ -273,7 +273,8 @@ impl Store {
             live.sort_unstable_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
             if let Some(key) = after {
                 live.retain(|(modified_us, id)| {
-                    *modified_us < key.modified_us || (*modified_us == key.modified_us && *id > key.external_id)
+                    *modified_us < key.modified_us
+                        || (*modified_us == key.modified_us && *id > key.external_id)
                 });
             }
             live.truncate(usize::try_from(limit).unwrap_or_default());
