@@ -15,8 +15,10 @@ use prost::Message as _;
 use rand::Rng as _;
 use seal::Sealer;
 use secrecy::ExposeSecret as _;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tether_connector_proto::{self as proto, Connection, ErrorKind, LoggedIn};
+use tokio::sync::Notify;
 
 /// Longest time the CRM has for a refresh: a stalled one must end, a slow one must not lose a rotated token.
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(120);
@@ -71,6 +73,8 @@ pub struct Grants {
     sealer: Sealer,
     /// Names this process in leases.
     owner: String,
+    /// Wakes the outbox.
+    due: Arc<Notify>,
 }
 
 /// What a sealed secret of an account is bound to.
@@ -97,6 +101,7 @@ impl Grants {
             registry,
             sealer,
             owner: uuid::Uuid::new_v4().to_string(),
+            due: Arc::new(Notify::new()),
         }
     }
 

@@ -27,9 +27,27 @@ impl Grants {
             }
             tokio::select! {
                 () = stop.cancelled() => return,
+                () = self.due.notified() => {}
                 () = tokio::time::sleep(IDLE) => {}
             }
         }
+    }
+
+    /// Whether a released grant has been given back, after at most this time. The outbox is woken.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn given_back(&self, id: GrantId, patience: Duration) -> Result<bool, Error> {
+        const LOOK: Duration = Duration::from_millis(50);
+        self.due.notify_one();
+        let until = tokio::time::Instant::now() + patience;
+        while self.store.outbox_pending(&id.to_string()).await? {
+            if tokio::time::Instant::now() >= until {
+                return Ok(false);
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(true)
     }
 
     /// Tells what has been due the longest; false if nothing is due.

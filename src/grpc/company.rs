@@ -94,9 +94,9 @@ impl CompanyService for Companies {
                 .sources
                 .iter()
                 .map(|source| v1::SourcePosition {
-                    integration: source.id.name(),
-                    change_number: source.change_no,
-                    time: source.last_success_us.map(convert::timestamp),
+                    integration: source.integration.id.name(),
+                    change_number: source.integration.change_no,
+                    time: source.integration.last_success_us.map(convert::timestamp),
                 })
                 .collect(),
         }))

@@ -35,8 +35,16 @@ impl GroupService for Groups {
         Ok(Response::new(group(&self.0.group_upsert(&id, &name).await?)))
     }
 
-    async fn delete_group(&self, _: Request<v1::DeleteGroupRequest>) -> Answer<v1::DeleteGroupResponse> {
-        Err(Error::not_yet("deleting a group").into())
+    async fn delete_group(
+        &self,
+        request: Request<v1::DeleteGroupRequest>,
+    ) -> Answer<v1::DeleteGroupResponse> {
+        let id = validate::group("name", &request.into_inner().name)?;
+        let gone = self.0.group_delete(&id).await?;
+        Ok(Response::new(v1::DeleteGroupResponse {
+            deleted_integration_count: i32::try_from(gone.integrations).unwrap_or(i32::MAX),
+            ended_share_count: i32::try_from(gone.shares).unwrap_or(i32::MAX),
+        }))
     }
 
     async fn connect_groups(
@@ -57,9 +65,9 @@ impl GroupService for Groups {
         let request = request.into_inner();
         let one = validate::group("group", &request.group)?;
         let other = validate::group("other_group", &request.other_group)?;
-        self.0.group_disconnect(&one, &other).await?;
+        let ended = self.0.group_disconnect(&one, &other).await?;
         Ok(Response::new(v1::DisconnectGroupsResponse {
-            ended_share_count: 0,
+            ended_share_count: i32::try_from(ended).unwrap_or(i32::MAX),
         }))
     }
 

@@ -9,6 +9,7 @@ use crate::proto::internal::v1::keyset_value::Kind;
 use crate::proto::v1::integration_service_server::IntegrationService;
 use crate::proto::v1::{self, begin_authorization_request, delete_integration_response};
 use crate::service::{self, Edit, IntegrationView, ReturnTo, Services, SyncView};
+use crate::store::{FieldRef, NewShare, Relation, Source};
 use std::pin::Pin;
 use std::time::Duration;
 use tokio_stream::Stream;
@@ -24,8 +25,9 @@ pub struct Integrations(pub Services);
 
 impl Integrations {
     /// A sync with what stands around it.
-    async fn sync(&self, view: &SyncView) -> Result<v1::Sync, Error> {
-        let (missing, change_number) = self.0.sync_surroundings(view.sync.integration_id).await?;
+    async fn sync(&self, caller: &Caller, view: &SyncView) -> Result<v1::Sync, Error> {
+        let around = self.0.sync_surroundings(caller, view.sync.integration_id);
+        let (missing, change_number) = around.await?;
         Ok(convert::sync(view, missing, change_number))
     }
 
@@ -80,10 +82,8 @@ fn edit(wanted: &v1::Integration, mask: Option<&prost_types::FieldMask>) -> Resu
     ];
     let paths = mask.map(|mask| mask.paths.as_slice()).unwrap_or_default();
     validate::update_mask(paths, KNOWN)?;
-    for later in ["schedule", "shares", "connected"] {
-        if paths.iter().any(|path| path == later) {
-            return Err(Error::not_yet(&format!("changing {later}")));
-        }
+    if paths.iter().any(|path| path == "schedule") {
+        return Err(Error::not_yet("changing the schedule"));
     }
     let all = paths.iter().any(|path| path == "*");
     let has = |path: &str, filled: bool| {
@@ -116,7 +116,51 @@ fn edit(wanted: &v1::Integration, mask: Option<&prost_types::FieldMask>) -> Resu
             &wanted.selected_fields,
         )?);
     }
+    if has("shares", !wanted.shares.is_empty()) {
+        edit.shares = Some(shares(wanted)?);
+    }
+    if has("connected", wanted.connected.is_some()) {
+        edit.connected = Some(wanted.connected.unwrap_or(true));
+    }
     Ok(edit)
+}
+
+/// The shares of an edit, each with one receiver.
+fn shares(wanted: &v1::Integration) -> Result<Vec<NewShare>, Error> {
+    validate::list("integration.shares", &wanted.shares, service::MOST_SHARES)?;
+    let mut shares: Vec<NewShare> = Vec::new();
+    for (position, share) in wanted.shares.iter().enumerate() {
+        let path = format!("integration.shares[{position}]");
+        let group = if share.name.is_empty() {
+            validate::group(&format!("{path}.group"), &share.group)?
+        } else {
+            validate::share(&format!("{path}.name"), &share.name)?.1
+        };
+        if shares.iter().any(|one| one.group_id == group) {
+            return Err(Error::invalid(path, format!("{} is there twice", group.name())));
+        }
+        shares.push(new_share(&path, group, share)?);
+    }
+    Ok(shares)
+}
+
+/// What a share is to be: of all active fields, or of those it lists.
+fn new_share(path: &str, group_id: GroupId, share: &v1::Share) -> Result<NewShare, Error> {
+    let fields = match (share.all_active_fields, share.fields.is_empty()) {
+        (true, true) => None,
+        (false, false) => {
+            let keys = field_keys(&format!("{path}.fields"), &share.fields)?;
+            let refs = keys.into_iter().map(|(object, key)| FieldRef { object, key });
+            Some(refs.collect())
+        }
+        _ => {
+            return Err(Error::invalid(
+                format!("{path}.fields"),
+                "give either fields or all_active_fields",
+            ));
+        }
+    };
+    Ok(NewShare { group_id, fields })
 }
 
 /// Marks a watched sync as done with, after an error.
@@ -213,15 +257,20 @@ impl IntegrationService for Integrations {
             .into());
         }
         let id = validate::request_id(&request.request_id)?;
-        let settings = wanted.settings.into_iter().collect();
-        let create = self.0.integration_create(
-            &caller,
-            &connector,
-            &name,
-            settings,
-            id.as_deref(),
-            request.validate_only,
-        );
+        let label = match wanted.label.as_str() {
+            "" => None,
+            label => Some(validate::label("integration.label", label)?),
+        };
+        let draft = service::Draft {
+            connector,
+            display_name: name,
+            label,
+            connected: wanted.connected.unwrap_or(true),
+            settings: wanted.settings.into_iter().collect(),
+        };
+        let create = self
+            .0
+            .integration_create(&caller, draft, id.as_deref(), request.validate_only);
         Ok(Response::new(convert::integration(&create.await?)))
     }
 
@@ -254,11 +303,17 @@ impl IntegrationService for Integrations {
             "" => None,
             name => Some(validate::connector("connector", name)?),
         };
-        let wanted = |view: &crate::store::Integration| {
+        let wanted = |source: &Source| {
+            let view = &source.integration;
             let state = match view.state {
                 IntegrationState::Draft => v1::integration::State::Draft,
+                _ if !source.owner_enabled => v1::integration::State::Disabled,
                 IntegrationState::NeedsReauthorization => v1::integration::State::NeedsReauthorization,
                 IntegrationState::Active | IntegrationState::Deleting => v1::integration::State::Active,
+            } as i32;
+            let relation = match source.relation {
+                Relation::Owned => v1::integration::Relation::Owned,
+                Relation::Received => v1::integration::Relation::Received,
             } as i32;
             let states = &request.states;
             // A draft is for administrators.
@@ -266,7 +321,8 @@ impl IntegrationService for Integrations {
                 && connector
                     .as_ref()
                     .is_none_or(|connector| view.connector == *connector)
-                && request.relation != v1::integration::Relation::Received as i32
+                && (request.relation == relation
+                    || request.relation() == v1::integration::Relation::Unspecified)
                 && if states.is_empty() {
                     view.state != IntegrationState::Draft
                 } else {
@@ -278,8 +334,8 @@ impl IntegrationService for Integrations {
         views.truncate(size);
         let place = |view: &IntegrationView| {
             vec![
-                Kind::Integer(view.row.create_us),
-                Kind::Text(view.row.id.to_string()),
+                Kind::Integer(view.source.create_us),
+                Kind::Text(view.row().id.to_string()),
             ]
         };
         let next = views.last().filter(|_| more).map(place);
@@ -318,14 +374,16 @@ impl IntegrationService for Integrations {
             .0
             .integration_delete(&caller, id, revision(&request.etag)?)
             .await?;
-        let access = match (removed.had_access, removed.giving_back) {
-            (false, _) => Access::None,
-            (true, true) => Access::RevocationPending,
-            (true, false) => Access::Kept,
+        let access = match removed.access {
+            service::Access::None => Access::None,
+            service::Access::Revoked => Access::Revoked,
+            service::Access::Pending => Access::RevocationPending,
+            service::Access::Kept => Access::Kept,
         };
         Ok(Response::new(v1::DeleteIntegrationResponse {
             access: access as i32,
-            ..Default::default()
+            affected_group_count: i32::try_from(removed.groups).unwrap_or(i32::MAX),
+            company_record_count: removed.company_records,
         }))
     }
 
@@ -451,9 +509,39 @@ impl IntegrationService for Integrations {
 
     async fn search_shareable_groups(
         &self,
-        _: Request<v1::SearchShareableGroupsRequest>,
+        request: Request<v1::SearchShareableGroupsRequest>,
     ) -> Answer<v1::SearchShareableGroupsResponse> {
-        Err(Error::not_yet("sharing").into())
+        let caller = gate::caller(&request)?;
+        let mut request = request.into_inner();
+        service::viewpoint(&caller, &validate::group("parent", &request.parent)?)?;
+        validate::text("query", &request.query, 800)?;
+        let integration = match request.integration.as_str() {
+            "" => None,
+            name => Some(validate::integration("integration", name)?),
+        };
+        let size = validate::page_size(std::mem::take(&mut request.page_size), 50, 200)?;
+        let token = std::mem::take(&mut request.page_token);
+        let pages = Pages::new(
+            self.0.sealer(),
+            "SearchShareableGroups",
+            caller.group.as_deref(),
+            &request,
+        );
+        let from = page_token::offset(pages.after(&token)?)?;
+        let found = self
+            .0
+            .group_search_shareable(&caller, &request.query, integration)
+            .await?;
+        let next = (from + size < found.len()).then(|| vec![Kind::Integer((from + size) as i64)]);
+        let page = found.iter().skip(from).take(size).map(|one| v1::ShareableGroup {
+            group: one.group.id.name(),
+            display_name: one.group.display_name.clone(),
+            shared: one.shared,
+        });
+        Ok(Response::new(v1::SearchShareableGroupsResponse {
+            groups: page.collect(),
+            next_page_token: pages.next(next)?,
+        }))
     }
 
     async fn review_integration(
@@ -467,10 +555,7 @@ impl IntegrationService for Integrations {
             Some(proposal) => edit(proposal, request.update_mask.as_ref())?,
             None => Edit::default(),
         };
-        let review = self
-            .0
-            .integration_review(&caller, id, edit.display_name, edit.fields)
-            .await?;
+        let review = self.0.integration_review(&caller, id, edit).await?;
         Ok(Response::new(convert::review(&review)))
     }
 
@@ -492,7 +577,7 @@ impl IntegrationService for Integrations {
         );
         let (view, sync) = save.await?;
         let sync = match &sync {
-            Some(sync) => Some(self.sync(sync).await?),
+            Some(sync) => Some(self.sync(&caller, sync).await?),
             None => None,
         };
         Ok(Response::new(v1::ActivateIntegrationResponse {
@@ -510,16 +595,26 @@ impl IntegrationService for Integrations {
         let token = std::mem::take(&mut request.page_token);
         let pages = Pages::new(self.0.sealer(), "ListFields", caller.group.as_deref(), &request);
         let from = page_token::offset(pages.after(&token)?)?;
-        let (label, mut fields) = self.0.field_list(&caller, id).await?;
-        let passive = request.activation == v1::FieldActivation::Passive as i32;
-        fields
-            .retain(|one| !passive && (request.objects.is_empty() || request.objects.contains(&one.object)));
+        let (label, mut fields, receivers) = self.0.field_list(&caller, id).await?;
+        fields.sort_by(|a, b| (&a.field.object, &a.field.key).cmp(&(&b.field.object, &b.field.key)));
+        let activation = request.activation();
+        fields.retain(|one| {
+            let of_object = request.objects.is_empty() || request.objects.contains(&one.field.object);
+            of_object
+                && match activation {
+                    v1::FieldActivation::Unspecified => true,
+                    v1::FieldActivation::Active => one.active,
+                    v1::FieldActivation::Passive => !one.active,
+                }
+        });
         let next = (from + size < fields.len()).then(|| vec![Kind::Integer((from + size) as i64)]);
-        let page = fields
-            .iter()
-            .skip(from)
-            .take(size)
-            .map(|one| convert::field(&label, one));
+        let page = fields.iter().skip(from).take(size).map(|one| {
+            let key = FieldRef {
+                object: one.field.object.clone(),
+                key: one.field.key.clone(),
+            };
+            convert::field(&label, one, receivers.get(&key).copied().unwrap_or_default())
+        });
         Ok(Response::new(v1::ListFieldsResponse {
             fields: page.collect(),
             next_page_token: pages.next(next)?,
@@ -529,35 +624,81 @@ impl IntegrationService for Integrations {
 
     async fn batch_update_field_activation(
         &self,
-        _: Request<v1::BatchUpdateFieldActivationRequest>,
+        request: Request<v1::BatchUpdateFieldActivationRequest>,
     ) -> Answer<v1::BatchUpdateFieldActivationResponse> {
-        Err(Error::not_yet("making fields active or passive").into())
+        let caller = gate::caller(&request)?;
+        let request = request.into_inner();
+        let id = validate::integration("parent", &request.parent)?;
+        let active = field_keys("active_fields", &request.active_fields)?;
+        let passive = field_keys("passive_fields", &request.passive_fields)?;
+        if active.is_empty() && passive.is_empty() {
+            return Err(Error::invalid("active_fields", "names no field, nor does passive_fields").into());
+        }
+        if let Some((object, key)) = active.iter().find(|key| passive.contains(key)) {
+            return Err(Error::invalid("passive_fields", format!("{object}.{key} is in both lists")).into());
+        }
+        let done = self
+            .0
+            .field_activate(&caller, id, active, passive, request.validate_only)
+            .await?;
+        Ok(Response::new(convert::activated(&done)))
     }
 
-    async fn set_share(&self, _: Request<v1::SetShareRequest>) -> Answer<v1::Share> {
-        Err(Error::not_yet("sharing").into())
+    async fn set_share(&self, request: Request<v1::SetShareRequest>) -> Answer<v1::Share> {
+        let caller = gate::caller(&request)?;
+        let share = request.into_inner().share.unwrap_or_default();
+        let (id, group) = validate::share("share.name", &share.name)?;
+        let new = new_share("share", group, &share)?;
+        let (share, saved) = self.0.share_set(&caller, id, new).await?;
+        Ok(Response::new(convert::share(&share, saved)))
     }
 
-    async fn remove_share(&self, _: Request<v1::RemoveShareRequest>) -> Answer<v1::RemoveShareResponse> {
-        Err(Error::not_yet("sharing").into())
+    async fn remove_share(
+        &self,
+        request: Request<v1::RemoveShareRequest>,
+    ) -> Answer<v1::RemoveShareResponse> {
+        let caller = gate::caller(&request)?;
+        let (id, group) = validate::share("name", &request.into_inner().name)?;
+        self.0.share_remove(&caller, id, &group).await?;
+        Ok(Response::new(v1::RemoveShareResponse {}))
     }
 
-    async fn list_shares(&self, _: Request<v1::ListSharesRequest>) -> Answer<v1::ListSharesResponse> {
-        Err(Error::not_yet("sharing").into())
+    async fn list_shares(&self, request: Request<v1::ListSharesRequest>) -> Answer<v1::ListSharesResponse> {
+        let caller = gate::caller(&request)?;
+        let mut request = request.into_inner();
+        let id = validate::integration("parent", &request.parent)?;
+        let size = validate::page_size(std::mem::take(&mut request.page_size), 50, 500)?;
+        let token = std::mem::take(&mut request.page_token);
+        let pages = Pages::new(self.0.sealer(), "ListShares", caller.group.as_deref(), &request);
+        let from = page_token::offset(pages.after(&token)?)?;
+        let (shares, saved) = self.0.share_list(&caller, id).await?;
+        let next = (from + size < shares.len()).then(|| vec![Kind::Integer((from + size) as i64)]);
+        let page = shares.iter().skip(from).take(size);
+        Ok(Response::new(v1::ListSharesResponse {
+            shares: page.map(|one| convert::share(one, saved)).collect(),
+            next_page_token: pages.next(next)?,
+            total_size: i32::try_from(shares.len()).unwrap_or(i32::MAX),
+        }))
     }
 
     async fn connect_integration(
         &self,
-        _: Request<v1::ConnectIntegrationRequest>,
+        request: Request<v1::ConnectIntegrationRequest>,
     ) -> Answer<v1::Integration> {
-        Err(Error::not_yet("connecting to a received integration").into())
+        let caller = gate::caller(&request)?;
+        let id = validate::integration("name", &request.into_inner().name)?;
+        let view = self.0.integration_connect(&caller, id, true).await?;
+        Ok(Response::new(convert::integration(&view)))
     }
 
     async fn disconnect_integration(
         &self,
-        _: Request<v1::DisconnectIntegrationRequest>,
+        request: Request<v1::DisconnectIntegrationRequest>,
     ) -> Answer<v1::Integration> {
-        Err(Error::not_yet("disconnecting from a received integration").into())
+        let caller = gate::caller(&request)?;
+        let id = validate::integration("name", &request.into_inner().name)?;
+        let view = self.0.integration_connect(&caller, id, false).await?;
+        Ok(Response::new(convert::integration(&view)))
     }
 
     async fn sync_integration(&self, request: Request<v1::SyncIntegrationRequest>) -> Answer<v1::Sync> {
@@ -572,14 +713,14 @@ impl IntegrationService for Integrations {
         }
         let request_id = validate::request_id(&request.request_id)?;
         let view = self.0.sync_start(&caller, id, request_id.as_deref()).await?;
-        Ok(Response::new(self.sync(&view).await?))
+        Ok(Response::new(self.sync(&caller, &view).await?))
     }
 
     async fn get_sync(&self, request: Request<v1::GetSyncRequest>) -> Answer<v1::Sync> {
         let caller = gate::caller(&request)?;
         let (integration, id) = validate::sync("name", &request.into_inner().name)?;
         let view = self.0.sync_get(&caller, integration, id).await?;
-        Ok(Response::new(self.sync(&view).await?))
+        Ok(Response::new(self.sync(&caller, &view).await?))
     }
 
     async fn list_syncs(&self, request: Request<v1::ListSyncsRequest>) -> Answer<v1::ListSyncsResponse> {
@@ -602,7 +743,7 @@ impl IntegrationService for Integrations {
         let next_page_token = pages.next(views.last().filter(|_| more).map(place))?;
         let mut syncs = Vec::with_capacity(views.len());
         for view in &views {
-            syncs.push(self.sync(view).await?);
+            syncs.push(self.sync(&caller, view).await?);
         }
         Ok(Response::new(v1::ListSyncsResponse {
             syncs,
@@ -634,7 +775,7 @@ impl IntegrationService for Integrations {
                         Err(error) => return Some((Err(error.into()), (None, Some(ended(view))))),
                     }
                 }
-                let item = match watched.sync(&view).await {
+                let item = match watched.sync(&caller, &view).await {
                     Ok(sync) => Ok(v1::WatchSyncResponse { sync: Some(sync) }),
                     Err(error) => Err(error.into()),
                 };
@@ -648,6 +789,6 @@ impl IntegrationService for Integrations {
         let caller = gate::caller(&request)?;
         let (integration, id) = validate::sync("name", &request.into_inner().name)?;
         let view = self.0.sync_cancel(&caller, integration, id).await?;
-        Ok(Response::new(self.sync(&view).await?))
+        Ok(Response::new(self.sync(&caller, &view).await?))
     }
 }

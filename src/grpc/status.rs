@@ -14,7 +14,7 @@ pub fn code(reason: Reason) -> Code {
     use Reason as R;
     match reason {
         R::TokenMissing | R::TokenInvalid | R::TokenExpired => Code::Unauthenticated,
-        R::RoleNotAllowed => Code::PermissionDenied,
+        R::RoleNotAllowed | R::NotOwner => Code::PermissionDenied,
         R::NotFound => Code::NotFound,
         R::InvalidFieldValue
         | R::InvalidUpdateMask
@@ -33,6 +33,8 @@ pub fn code(reason: Reason) -> Code {
         | R::IllegalState
         | R::NotLoggedIn
         | R::NoFieldsSelected
+        | R::FieldPassive
+        | R::GroupsNotConnected
         | R::AuthorizationExpired
         | R::AuthorizationDenied
         | R::SyncAlreadyRunning
@@ -44,7 +46,11 @@ pub fn code(reason: Reason) -> Code {
         R::ConnectorUnavailable | R::CrmUnavailable | R::StorageUnavailable | R::Overloaded => {
             Code::Unavailable
         }
-        R::LimitReached | R::CrmRateLimited | R::CrmAllowanceExhausted => Code::ResourceExhausted,
+        R::LimitReached
+        | R::CrmRateLimited
+        | R::CrmAllowanceExhausted
+        | R::RefreshLimited
+        | R::AccountLimitReached => Code::ResourceExhausted,
         R::NotImplementedYet => Code::Unimplemented,
         R::DeadlineExceeded => Code::DeadlineExceeded,
         R::ConnectorFault | R::Internal => Code::Internal,

@@ -60,6 +60,26 @@ pub fn sync(field: &str, name: &str) -> Result<(IntegrationId, SyncId)> {
         })
 }
 
+/// `integrations/{integration}/shares/{group}`.
+///
+/// # Errors
+/// INVALID_FIELD_VALUE.
+pub fn share(field: &str, name: &str) -> Result<(IntegrationId, GroupId)> {
+    name.split_once("/shares/")
+        .and_then(|(integration, group)| {
+            Some((
+                integration.strip_prefix("integrations/")?.parse().ok()?,
+                group.parse().ok()?,
+            ))
+        })
+        .ok_or_else(|| {
+            Error::invalid(
+                field,
+                "is not of the form integrations/{integration}/shares/{group}",
+            )
+        })
+}
+
 /// `connectors/{connector}`, where the id is 1 to 63 of `a-z`, `0-9`, `-`, `_`.
 ///
 /// # Errors

@@ -5,7 +5,7 @@ use crate::caller::Caller;
 use crate::domain::{CompanyId, GroupId, IntegrationId};
 use crate::error::{Error, Result};
 use crate::identity;
-use crate::store::{Company, CompanyKey, Integration, Track};
+use crate::store::{Company, CompanyKey, Source, Track};
 use crate::time::now_us;
 
 /// Which of the group's companies.
@@ -22,13 +22,13 @@ pub enum Scope {
 pub struct CompanyView {
     /// The company.
     pub company: Company,
-    /// The sources that hold it, oldest first.
-    pub sources: Vec<Integration>,
+    /// The sources that hold it, owned ones first, the oldest first.
+    pub sources: Vec<Source>,
 }
 
 impl CompanyView {
-    pub(super) fn new(company: Company, sources: &[Integration]) -> Self {
-        let held = |source: &&Integration| company.sources.contains(&source.id);
+    pub(super) fn new(company: Company, sources: &[Source]) -> Self {
+        let held = |source: &&Source| company.sources.contains(&source.integration.id);
         Self {
             sources: sources.iter().filter(held).cloned().collect(),
             company,
@@ -46,7 +46,7 @@ pub struct CompanyPage {
     /// How many there are in all, if asked for.
     pub total: Option<i64>,
     /// The sources that were looked at.
-    pub sources: Vec<Integration>,
+    pub sources: Vec<Source>,
 }
 
 /// A company to track.
@@ -81,7 +81,7 @@ impl Services {
     ) -> Result<CompanyPage> {
         viewpoint(caller, parent)?;
         let sources = self.sources_among(parent, only).await?;
-        let ids: Vec<_> = sources.iter().map(|source| source.id).collect();
+        let ids: Vec<_> = sources.iter().map(|source| source.integration.id).collect();
         let total = match (total, scope) {
             (false, _) => None,
             (true, Scope::All) => Some(self.store.company_count_all(parent, ids.clone()).await?),
@@ -115,20 +115,16 @@ impl Services {
     }
 
     /// The sources of a group, or those of them that are asked for.
-    pub(super) async fn sources_among(
-        &self,
-        group: &GroupId,
-        only: &[IntegrationId],
-    ) -> Result<Vec<Integration>> {
+    pub(super) async fn sources_among(&self, group: &GroupId, only: &[IntegrationId]) -> Result<Vec<Source>> {
         let mut sources = self.sources(group).await?;
         if let Some(unknown) = only
             .iter()
-            .find(|id| !sources.iter().any(|source| source.id == **id))
+            .find(|id| !sources.iter().any(|source| source.integration.id == **id))
         {
             return Err(Error::not_found(unknown.name()));
         }
         if !only.is_empty() {
-            sources.retain(|source| only.contains(&source.id));
+            sources.retain(|source| only.contains(&source.integration.id));
         }
         Ok(sources)
     }
@@ -140,7 +136,7 @@ impl Services {
     pub async fn company_get(&self, caller: &Caller, parent: &GroupId, id: CompanyId) -> Result<CompanyView> {
         viewpoint(caller, parent)?;
         let sources = self.sources(parent).await?;
-        let ids = sources.iter().map(|source| source.id).collect();
+        let ids = sources.iter().map(|source| source.integration.id).collect();
         let company = self.store.company_get(parent, ids, id).await?;
         let company = company.ok_or_else(|| Error::not_found(id.name()))?;
         Ok(CompanyView::new(company, &sources))
@@ -158,7 +154,7 @@ impl Services {
     ) -> Result<Vec<CompanyView>> {
         viewpoint(caller, parent)?;
         let sources = self.sources(parent).await?;
-        let source_ids: Vec<_> = sources.iter().map(|source| source.id).collect();
+        let source_ids: Vec<_> = sources.iter().map(|source| source.integration.id).collect();
         let known = companies
             .iter()
             .filter_map(|one| match one {

@@ -1,12 +1,13 @@
 //! Fields: what the logged-in user can see, and what the owner selected of it.
 
-use super::Services;
+use super::{Services, group_of, share};
 use crate::caller::Caller;
 use crate::domain::{FieldType, GrantId, IntegrationId};
 use crate::error::{Error, Reason, Result};
 use crate::grants::deadline;
-use crate::store::{Field, Integration};
+use crate::store::{Field, FieldRef, Integration, SeenField};
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tether_connector_proto::{self as proto, ListFieldsRequest, ObjectRole};
@@ -72,6 +73,29 @@ pub struct AvailableObject {
     pub visible: bool,
     /// Its fields, each with whether it is selected.
     pub fields: Vec<(Definition, bool)>,
+}
+
+/// What a group's decision about fields led to.
+#[derive(Debug, Clone)]
+pub struct Activated {
+    /// The fields the group sees, as they are now.
+    pub fields: Vec<SeenField>,
+    /// How many receiving groups lost fields.
+    pub losing: usize,
+}
+
+/// The active ones of some fields.
+fn on(fields: &[SeenField]) -> Vec<FieldRef> {
+    let active = fields.iter().filter(|one| one.active);
+    active.map(|one| reference(&one.field)).collect()
+}
+
+/// The field, by its keys.
+pub(super) fn reference(field: &Field) -> FieldRef {
+    FieldRef {
+        object: field.object.clone(),
+        key: field.key.clone(),
+    }
 }
 
 /// What the CRM listed lately, for the pages that follow the first and for the selection made from them.
@@ -144,13 +168,84 @@ impl Services {
         Ok((out, listing.read_us))
     }
 
-    /// The source's label, and the selected fields in their order.
+    /// The source's label, the fields the caller's group sees, in their order, and how many groups receive each.
     ///
     /// # Errors
     /// NOT_FOUND.
-    pub async fn field_list(&self, caller: &Caller, id: IntegrationId) -> Result<(String, Vec<Field>)> {
-        let row = self.owned(caller, id).await?;
-        Ok((row.label, self.store.field_list(id).await?))
+    pub async fn field_list(
+        &self,
+        caller: &Caller,
+        id: IntegrationId,
+    ) -> Result<(String, Vec<SeenField>, HashMap<FieldRef, usize>)> {
+        let source = self.seen(caller, id).await?;
+        let fields = self.seen_fields(&group_of(caller)?, id).await?;
+        let mut receivers = HashMap::new();
+        if source.is_owned() {
+            for share in self.store.share_list(id).await? {
+                for field in share.shared.into_iter().filter(|_| source.is_saved()) {
+                    *receivers.entry(field).or_default() += 1;
+                }
+            }
+        }
+        Ok((source.label, fields, receivers))
+    }
+
+    /// The caller's group makes fields active and others passive, as (object, key).
+    ///
+    /// # Errors
+    /// NOT_FOUND, FIELD_UNKNOWN for what the group does not see.
+    pub async fn field_activate(
+        &self,
+        caller: &Caller,
+        id: IntegrationId,
+        active: Vec<(String, String)>,
+        passive: Vec<(String, String)>,
+        validate_only: bool,
+    ) -> Result<Activated> {
+        let source = self.seen(caller, id).await?;
+        let group = group_of(caller)?;
+        let mut fields = self.seen_fields(&group, id).await?;
+        let lists = [
+            ("active_fields", active, true),
+            ("passive_fields", passive, false),
+        ];
+        let lists = lists.map(|(path, keys, active)| {
+            let refs = keys.into_iter().map(|(object, key)| FieldRef { object, key });
+            (path, refs.collect::<Vec<_>>(), active)
+        });
+        let before: Vec<FieldRef> = on(&fields);
+        for (path, refs, active) in &lists {
+            for (position, field) in refs.iter().enumerate() {
+                let name = format!("{}.{}", field.object, field.key);
+                let one = fields
+                    .iter_mut()
+                    .find(|one| share::is(one, field))
+                    .ok_or_else(|| {
+                        let why = "is not a field of this integration that the group has";
+                        share::unknown(&format!("{path}[{position}]"), &name, why)
+                    })?;
+                one.active = *active;
+            }
+        }
+        let lost: Vec<FieldRef> = before
+            .into_iter()
+            .filter(|field| !on(&fields).contains(field))
+            .collect();
+        let mut losing = 0;
+        if source.is_owned() && source.is_saved() && !lost.is_empty() {
+            let shares = self.store.share_list(id).await?;
+            losing = shares
+                .iter()
+                .filter(|share| share.shared.iter().any(|field| lost.contains(field)))
+                .count();
+        }
+        if !validate_only {
+            let [(_, active, _), (_, passive, _)] = lists;
+            let counts = (active.len(), passive.len());
+            self.store.field_activate(id, &group, active, passive).await?;
+            tracing::info!(integration = %id, %group, by = caller.subject, "{} fields made active, {} passive", counts.0, counts.1);
+        }
+        Ok(Activated { fields, losing })
     }
 
     /// The fields of the account, live; `recent` is content with what was read within some minutes.
@@ -177,11 +272,49 @@ impl Services {
         Ok(listing)
     }
 
-    /// The fields behind these keys, as the CRM describes them now, in their order.
+    /// The fields behind these keys, in their order: those selected already as they are stored, the others as the CRM
+    /// describes them now.
     ///
     /// # Errors
     /// FIELD_UNKNOWN for what the user cannot see, NOT_LOGGED_IN, and what the CRM answers.
-    pub(super) async fn resolve(&self, row: &Integration, keys: &[(String, String)]) -> Result<Vec<Field>> {
+    pub(super) async fn resolve(
+        &self,
+        row: &Integration,
+        selected: &[SeenField],
+        keys: &[(String, String)],
+    ) -> Result<Vec<SeenField>> {
+        let known = |object: &str, key: &str| {
+            selected
+                .iter()
+                .find(|one| one.field.object == object && one.field.key == key)
+        };
+        let added: Vec<(String, String)> = keys
+            .iter()
+            .filter(|(object, key)| known(object, key).is_none())
+            .cloned()
+            .collect();
+        let mut new = self.look_up(row, &added).await?.into_iter();
+        let fields = keys.iter().zip(0_i64..).map(|((object, key), position)| {
+            let one = match known(object, key) {
+                Some(one) => Some(one.clone()),
+                None => new.next().map(|field| SeenField { field, active: true }),
+            };
+            one.map(|one| SeenField {
+                field: Field {
+                    position,
+                    ..one.field
+                },
+                ..one
+            })
+        });
+        Ok(fields.flatten().collect())
+    }
+
+    /// The fields behind these keys, as the CRM describes them now.
+    async fn look_up(&self, row: &Integration, keys: &[(String, String)]) -> Result<Vec<Field>> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
         let mut listing = self.listing(row, true).await?;
         let find = |listing: &Listing, object: &str, key: &str| {
             let object = listing.objects.iter().find(|listed| listed.object == object)?;

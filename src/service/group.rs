@@ -3,7 +3,7 @@
 use super::Services;
 use crate::domain::GroupId;
 use crate::error::{Error, Result};
-use crate::store::Group;
+use crate::store::{DeletedGroup, Group};
 use crate::time::now_us;
 
 impl Services {
@@ -55,14 +55,28 @@ impl Services {
         Ok(())
     }
 
-    /// Ends the connection of two groups.
+    /// Ends the connection of two groups, and the shares between them; how many shares that were.
     ///
     /// # Errors
     /// NOT_FOUND if one is unknown.
-    pub async fn group_disconnect(&self, one: &GroupId, other: &GroupId) -> Result<()> {
+    pub async fn group_disconnect(&self, one: &GroupId, other: &GroupId) -> Result<usize> {
         self.two(one, other).await?;
-        self.store.group_disconnect(one, other).await?;
-        Ok(())
+        Ok(self.store.group_disconnect(one, other).await?)
+    }
+
+    /// Deletes a group with all that is its own.
+    ///
+    /// # Errors
+    /// NOT_FOUND.
+    pub async fn group_delete(&self, id: &GroupId) -> Result<DeletedGroup> {
+        match self.store.group_delete(id, now_us()).await {
+            Err(error) if error.is_not_found() => Err(Error::not_found(id.name())),
+            Err(error) => Err(error.into()),
+            Ok(gone) => {
+                tracing::info!(group = %id, integrations = gone.integrations, "{} deleted", id.name());
+                Ok(gone)
+            }
+        }
     }
 
     async fn two(&self, one: &GroupId, other: &GroupId) -> Result<()> {

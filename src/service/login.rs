@@ -1,13 +1,14 @@
 //! Logging in: the browser's round trip with state and PKCE, credentials without a browser, and logging in again.
 
 use super::field::logged_in;
+use super::integration::{ACCOUNT_LIMIT, account_full};
 use super::{IntegrationView, Services};
 use crate::caller::Caller;
 use crate::domain::{AuthKind, AuthorizationHash, IntegrationId, IntegrationState, Landing, SyncTrigger};
 use crate::error::{Error, Reason, Result};
 use crate::grants;
 use crate::grants::deadline;
-use crate::store::{AttachGrant, Authorization, Integration, NewAuthorization, NewSync};
+use crate::store::{AttachGrant, Authorization, Conflict, Integration, NewAuthorization, NewSync};
 use crate::time::now_us;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -202,7 +203,7 @@ impl Services {
         let (integration, account_changed) =
             self.exchange(row, integration, callback, &caller.subject).await?;
         Ok(Landed {
-            integration: self.view(integration).await?,
+            integration: self.view(&integration.group_id, integration.id).await?,
             account_changed,
         })
     }
@@ -380,7 +381,7 @@ impl Services {
         let logged_in = connector.log_in(request, deadline(TIMEOUT)).await?;
         let (integration, account_changed) = self.attach(row, auth_kind, logged_in, &caller.subject).await?;
         Ok(Landed {
-            integration: self.view(integration).await?,
+            integration: self.view(&integration.group_id, integration.id).await?,
             account_changed,
         })
     }
@@ -432,6 +433,25 @@ impl Services {
                 .with("organization_name", old.organization_name));
             }
         }
+        // One of the five that logs in again is exempt.
+        let one_of_them = match row.grant_id {
+            Some(old) if row.state != IntegrationState::Draft => {
+                let old = self.store.grant_get(old).await?;
+                old.user_id == identity.user_id
+            }
+            _ => false,
+        };
+        if !one_of_them
+            && let Err(full) = self
+                .check_account(&row.connector, &identity.organization_id, &identity.user_id)
+                .await
+        {
+            // Before anything is stored: what the five use stays untouched.
+            self.grants
+                .refuse(&row.connector, &client_id, auth_kind, &connection)
+                .await?;
+            return Err(full);
+        }
         let put = self
             .grants
             .put(&row.connector, &client_id, auth_kind, &connection)
@@ -439,11 +459,14 @@ impl Services {
         let attach = AttachGrant {
             id: row.id,
             grant_id: put.grant.id,
-            // The limit of five is checked from the next version on.
-            account_limit: i64::MAX,
+            account_limit: ACCOUNT_LIMIT,
             now_us: now_us(),
         };
-        let attached = self.store.integration_attach_grant(attach).await?;
+        let attached = match self.store.integration_attach_grant(attach).await {
+            // Taken by another since it was looked at: the account keeps its grant for those that have it.
+            Err(error) if error.is_conflict(Conflict::AccountFull) => return Err(account_full(error)),
+            other => other?,
+        };
         tracing::info!(
             integration = %row.id,
             organization = identity.organization_id,

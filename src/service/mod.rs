@@ -9,23 +9,25 @@ mod integration;
 mod login;
 mod profile;
 mod review;
+mod share;
 mod sync;
 
 pub use company::{CompanyPage, CompanyView, Scope, ToTrack};
 pub use connector::ConnectorView;
-pub use field::{AvailableObject, Definition, MOST_FIELDS, PicklistValue};
-pub use integration::{DraftStep, Edit, IntegrationView, Removed};
+pub use field::{Activated, AvailableObject, Definition, MOST_FIELDS, PicklistValue};
+pub use integration::{ACCOUNT_LIMIT, Access, Draft, DraftStep, Edit, IntegrationView, Removed};
 pub use login::{Asked, Begun, Landed, ReturnTo};
 pub use profile::{Card, Column, Freshness, Profile, RefreshPolicy, RelatedRecord, Table};
-pub use review::{Review, ReviewedObject};
+pub use review::{Review, ReviewedGroup, ReviewedObject};
+pub use share::{MOST_SHARES, Shareable};
 pub use sync::SyncView;
 
 use crate::caller::{Caller, Role};
 use crate::connectors::{self, Registry};
-use crate::domain::{GroupId, IntegrationId, IntegrationState};
+use crate::domain::{GroupId, IntegrationId};
 use crate::error::{Detail, Error, Reason, Result};
 use crate::grants::{self, Grants};
-use crate::store::{self, Conflict, Integration, Store};
+use crate::store::{self, Conflict, Integration, Source, Store};
 use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -107,48 +109,44 @@ impl Services {
 }
 
 impl Inner {
-    /// An integration that the caller's group owns; to everyone else it does not exist, and a draft neither to members.
+    /// An integration as the caller's group uses it. To a group that neither owns nor receives it, it does not exist; a
+    /// draft neither to members.
+    async fn seen(&self, caller: &Caller, id: IntegrationId) -> Result<Source> {
+        let source = match caller.group.as_deref().map(str::parse::<GroupId>) {
+            Some(Ok(group)) => self.store.source_get(&group, id).await?,
+            _ => None,
+        };
+        source
+            .filter(|source| source.is_saved() || caller.role != Role::Member)
+            .ok_or_else(|| Error::not_found(id.name()))
+    }
+
+    /// An integration that the caller's group owns.
+    ///
+    /// # Errors
+    /// NOT_FOUND as [`seen`](Self::seen), NOT_OWNER for what the group receives.
     async fn owned(&self, caller: &Caller, id: IntegrationId) -> Result<Integration> {
-        let name = id.name();
-        match self.store.integration_get(id).await {
-            Ok(row)
-                if caller.group.as_deref() == Some(row.group_id.as_str())
-                    && row.state != IntegrationState::Deleting
-                    && (row.state != IntegrationState::Draft || caller.role != Role::Member) =>
-            {
-                Ok(row)
-            }
-            Ok(_) | Err(store::Error::NotFound { .. }) => Err(Error::not_found(name)),
-            Err(error) => Err(error.into()),
+        let source = self.seen(caller, id).await?;
+        if source.is_owned() {
+            return Ok(source.integration);
         }
+        Err(Error::new(
+            Reason::NotOwner,
+            format!(
+                "{} is received from {}: only an administrator of that group may do this",
+                id.name(),
+                source.integration.group_id.name()
+            ),
+        )
+        .with("name", id.name()))
     }
 
-    /// The sources of a group, oldest first: what it owns, saved, of connectors it has enabled.
-    async fn sources(&self, group: &GroupId) -> Result<Vec<Integration>> {
-        let enabled = self.enabled(group).await?;
-        let mut sources = Vec::new();
-        let mut after = None;
-        loop {
-            let page = self.store.integration_list(group, after, 500).await?;
-            let Some(last) = page.last() else {
-                return Ok(sources);
-            };
-            after = Some((last.create_us, last.id));
-            sources.extend(
-                page.into_iter()
-                    .filter(|row| row.state != IntegrationState::Draft && enabled.contains(&row.connector)),
-            );
-        }
-    }
-
-    /// The connectors a group has enabled.
-    async fn enabled(&self, group: &GroupId) -> Result<std::collections::BTreeSet<String>> {
-        let rows = self.store.enablement_list(group).await?;
-        Ok(rows
-            .into_iter()
-            .filter(|row| row.enabled)
-            .map(|row| row.connector)
-            .collect())
+    /// What a group sees companies by: what it owns, the oldest first, then what it receives; saved, connected, and of
+    /// connectors that neither it nor the owner has disabled.
+    async fn sources(&self, group: &GroupId) -> Result<Vec<Source>> {
+        let mut sources = self.store.source_list(group).await?;
+        sources.retain(Source::is_visible);
+        Ok(sources)
     }
 
     /// Refuses what a disabled connector cannot be used for.
@@ -213,7 +211,8 @@ impl From<store::Error> for Error {
                 Conflict::Name => Self::new(Reason::NameTaken, message),
                 Conflict::Label => Self::new(Reason::LabelTaken, message),
                 Conflict::Request => Self::new(Reason::RequestIdReused, message),
-                Conflict::State | Conflict::Generation | Conflict::AccountFull | Conflict::InUse => {
+                Conflict::NotConnected => Self::new(Reason::GroupsNotConnected, message),
+                Conflict::State | Conflict::Generation | Conflict::AccountFull => {
                     Self::new(Reason::IllegalState, message)
                 }
             },

@@ -8,12 +8,13 @@ use crate::caller::Caller;
 use crate::domain::{CompanyId, FieldType, GroupId, IntegrationId, IntegrationState};
 use crate::error::{Error, Reason, Result};
 use crate::grants::deadline;
-use crate::ingest::{self, Source};
-use crate::store::{ChildSet, Field, FieldRef, Integration, Record, RecordBatch, Refresh};
+use crate::ingest;
+use crate::store::{ChildSet, FieldRef, Integration, Record, RecordBatch, Refresh, SeenField, Source};
 use crate::time::now_us;
 use crate::value::{self, Value};
 use futures_util::future::join_all;
 use serde_json::{Map, Value as Json};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 use tether_connector_proto::{DescribeResponse, FetchCompanyRequest, ObjectRole};
@@ -24,6 +25,8 @@ const COALESCE: Duration = Duration::from_secs(5);
 const FETCH_TIMEOUT: Duration = Duration::from_secs(60);
 /// Most records of one company that are read live.
 const MOST_RECORDS: usize = 20;
+/// Most profiles a group may open live in a minute through one integration that it receives.
+const RECEIVED_PER_MINUTE: NonZeroU32 = NonZeroU32::new(120).unwrap();
 /// Most related records of one object that are read live.
 const RELATED_LIMIT: u32 = 200;
 
@@ -51,7 +54,7 @@ pub struct Profile {
 #[derive(Debug, Clone)]
 pub struct Card {
     /// The source.
-    pub source: Integration,
+    pub source: Source,
     /// The connector's name.
     pub connector: String,
     /// The owner's name.
@@ -84,7 +87,7 @@ pub struct Table {
     pub label: String,
     /// What it is to tether.
     pub role: ObjectRole,
-    /// The selected fields.
+    /// The fields the group sees.
     pub columns: Vec<Column>,
     /// The records.
     pub records: Vec<RelatedRecord>,
@@ -101,6 +104,8 @@ pub struct Column {
     pub label: String,
     /// Its type.
     pub field_type: FieldType,
+    /// Whether it is active for the group.
+    pub active: bool,
     /// Whether it is gone in the CRM.
     pub missing: bool,
 }
@@ -125,6 +130,8 @@ type Outcome = std::result::Result<i64, (Reason, String)>;
 #[derive(Clone)]
 pub(super) struct Refreshes {
     done: moka::future::Cache<(IntegrationId, CompanyId), Arc<Outcome>>,
+    /// How fast a group opens what it receives.
+    received: Arc<governor::DefaultKeyedRateLimiter<(GroupId, IntegrationId)>>,
 }
 
 impl Refreshes {
@@ -134,6 +141,9 @@ impl Refreshes {
                 .max_capacity(100_000)
                 .time_to_live(COALESCE)
                 .build(),
+            received: Arc::new(governor::RateLimiter::keyed(governor::Quota::per_minute(
+                RECEIVED_PER_MINUTE,
+            ))),
         }
     }
 }
@@ -157,7 +167,7 @@ impl Services {
     ) -> Result<Profile> {
         viewpoint(caller, parent)?;
         let sources = self.sources_among(parent, only).await?;
-        let ids: Vec<_> = sources.iter().map(|source| source.id).collect();
+        let ids: Vec<_> = sources.iter().map(|source| source.integration.id).collect();
         let stored = self.store.company_get(parent, ids.clone(), id).await?;
         let stored = stored.ok_or_else(|| Error::not_found(id.name()))?;
         let before = CompanyView::new(stored, &sources);
@@ -165,7 +175,7 @@ impl Services {
             before
                 .sources
                 .iter()
-                .map(|source| self.refresh(source, id, policy, patience)),
+                .map(|source| self.refresh(parent, source, id, policy, patience)),
         )
         .await;
         // A live read may have taken the company's last record elsewhere: then its name stays and the cards are empty.
@@ -173,7 +183,7 @@ impl Services {
         let company = after.map_or_else(|| before.clone(), |company| CompanyView::new(company, &sources));
         let mut cards = Vec::new();
         for (source, outcome) in before.sources.iter().zip(outcomes) {
-            if let Some(card) = self.card(source, id, outcome, related_limit).await? {
+            if let Some(card) = self.card(parent, source, id, outcome, related_limit).await? {
                 cards.push(card);
             }
         }
@@ -183,11 +193,13 @@ impl Services {
     /// Reads live if the policy asks for it; `None` where it does not.
     async fn refresh(
         &self,
-        source: &Integration,
+        group: &GroupId,
+        of: &Source,
         id: CompanyId,
         policy: RefreshPolicy,
         patience: Duration,
     ) -> Option<Outcome> {
+        let source = &of.integration;
         match policy {
             RefreshPolicy::Always => {}
             RefreshPolicy::Never => return None,
@@ -206,10 +218,25 @@ impl Services {
             let text = "the integration has to be logged in again; what is shown was read before";
             return Some(Err((Reason::CredentialsRevoked, text.to_owned())));
         }
+        // A receiver's opens use the owner's account and allowance.
+        let key = (source.id, id);
+        if !of.is_owned()
+            && !self.refreshes.done.contains_key(&key)
+            && self
+                .refreshes
+                .received
+                .check_key(&(group.clone(), source.id))
+                .is_err()
+        {
+            let text = format!(
+                "the group opened more than {RECEIVED_PER_MINUTE} profiles a minute through another group's account"
+            );
+            return Some(Err((Reason::RefreshLimited, text)));
+        }
         // A task of its own: the read goes on, and is stored, when this opener has no more patience.
         let (services, source) = (self.clone(), source.clone());
         let read = tokio::spawn(async move {
-            let (cache, key) = (services.refreshes.done.clone(), (source.id, id));
+            let cache = services.refreshes.done.clone();
             cache
                 .get_with(key, async move { Arc::new(services.fetch(&source, id).await) })
                 .await
@@ -279,7 +306,7 @@ impl Services {
             now
         };
         let grant = self.store.grant_get(grant_id).await?;
-        let rows_of = Source {
+        let rows_of = ingest::Source {
             integration_id: source.id,
             connector: source.connector.clone(),
             organization_id: grant.organization_id,
@@ -334,16 +361,18 @@ impl Services {
     /// A card out of what is stored; `None` where the source holds the company no more.
     async fn card(
         &self,
-        source: &Integration,
+        viewer: &GroupId,
+        of: &Source,
         id: CompanyId,
         outcome: Option<Outcome>,
         related_limit: usize,
     ) -> Result<Option<Card>> {
+        let source = &of.integration;
         let records = self.store.record_company(vec![source.id], id).await?;
         if records.is_empty() {
             return Ok(None);
         }
-        let fields = self.store.field_list(source.id).await?;
+        let fields = self.seen_fields(viewer, source.id).await?;
         let group = self.store.group_get(&source.group_id).await?;
         // A connector that is gone from the folder still has its data: keys stand for labels.
         let describe = self
@@ -360,10 +389,18 @@ impl Services {
                 live: true,
                 stale: None,
             },
-            Some(Err(why)) => Freshness {
+            Some(Err((reason, message))) => Freshness {
                 read_us: read_us(source, &records),
                 live: false,
-                stale: Some(why),
+                // What the CRM said is the owner's to know.
+                stale: Some((
+                    reason,
+                    if of.is_owned() || reason == Reason::RefreshLimited {
+                        message
+                    } else {
+                        for_receivers(reason)
+                    },
+                )),
             },
             None => Freshness {
                 read_us: read_us(source, &records),
@@ -373,9 +410,9 @@ impl Services {
         };
         let parents: Vec<String> = records.iter().map(|record| record.external_id.clone()).collect();
         let mut objects: Vec<&str> = Vec::new();
-        for field in fields.iter().filter(|field| field.object != company_object) {
-            if !objects.contains(&field.object.as_str()) {
-                objects.push(&field.object);
+        for one in fields.iter().filter(|one| one.field.object != company_object) {
+            if !objects.contains(&one.field.object.as_str()) {
+                objects.push(&one.field.object);
             }
         }
         let place = |key: &str| describe.objects.iter().position(|object| object.key == key);
@@ -392,7 +429,7 @@ impl Services {
         let total = records.len() as i64;
         Ok(Some(Card {
             company: table(&describe, &company_object, &fields, records, total),
-            source: source.clone(),
+            source: of.clone(),
             connector: if describe.display_name.is_empty() {
                 source.connector.clone()
             } else {
@@ -416,6 +453,23 @@ fn read_us(source: &Integration, records: &[Record]) -> i64 {
     own.max(source.last_success_us.unwrap_or_default())
 }
 
+/// Why something is as it is, for groups that do not own it: without a word of the CRM.
+pub(super) fn for_receivers(reason: Reason) -> String {
+    match reason {
+        Reason::CredentialsRevoked | Reason::AccountSuspended => {
+            "the owner group has to log in to its CRM again; what was stored before is shown"
+        }
+        Reason::CrmForbidden | Reason::CrmAdminActionNeeded => {
+            "the owner group's CRM does not let its account read; what was stored before is shown"
+        }
+        Reason::CrmAllowanceExhausted => {
+            "the owner group's CRM allowance is used up; what was stored before is shown"
+        }
+        _ => "the owner group's CRM was not read this time; what was stored before is shown",
+    }
+    .to_owned()
+}
+
 fn company_object(describe: &DescribeResponse) -> String {
     let object = describe
         .objects
@@ -427,18 +481,19 @@ fn company_object(describe: &DescribeResponse) -> String {
 fn table(
     describe: &DescribeResponse,
     object: &str,
-    fields: &[Field],
+    fields: &[SeenField],
     records: Vec<Record>,
     total: i64,
 ) -> Table {
     let described = describe.objects.iter().find(|one| one.key == object);
     let columns: Vec<Column> = fields
         .iter()
-        .filter(|field| field.object == object)
-        .map(|field| Column {
+        .filter(|one| one.field.object == object)
+        .map(|SeenField { field, active }| Column {
             key: field.key.clone(),
             label: field.label.clone(),
             field_type: field.field_type,
+            active: *active,
             missing: field.missing_us.is_some(),
         })
         .collect();

@@ -1,12 +1,12 @@
 //! The review step: what would be saved, counted live at the CRM before anything is stored.
 
-use super::integration::IntegrationView;
+use super::integration::{ACCOUNT_LIMIT, Edit, IntegrationView};
 use super::{Services, field};
 use crate::caller::Caller;
-use crate::domain::IntegrationId;
+use crate::domain::{GroupId, IntegrationId, IntegrationState, name_key};
 use crate::error::{Error, Reason, Result};
 use crate::grants::deadline;
-use crate::store::Field;
+use crate::store::{SeenField, Share};
 use crate::time::now_us;
 use std::time::Duration;
 use tether_connector_proto::{CountRecordsRequest, ObjectRole};
@@ -22,6 +22,12 @@ pub struct Review {
     pub objects: Vec<ReviewedObject>,
     /// What stands in the way of saving: (reason, sentence).
     pub blocking: Vec<(Reason, String)>,
+    /// The groups that would have access, the owner first while it uses the integration itself.
+    pub groups: Vec<ReviewedGroup>,
+    /// How many receiving groups would lose fields or the source.
+    pub losing: usize,
+    /// Whether the account's last place would be taken.
+    pub last_place: bool,
     /// Selected fields that the user cannot see any more.
     pub missing: Vec<String>,
     /// Selected fields that the CRM marks as needing care.
@@ -30,6 +36,19 @@ pub struct Review {
     pub invisible: Vec<String>,
     /// When the CRM was asked.
     pub read_us: i64,
+}
+
+/// One group of a review.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReviewedGroup {
+    /// The group.
+    pub group: GroupId,
+    /// Its name.
+    pub name: String,
+    /// Whether it is the owner.
+    pub owner: bool,
+    /// How many fields it gets.
+    pub fields: usize,
 }
 
 /// One object of a review.
@@ -48,28 +67,17 @@ pub struct ReviewedObject {
 }
 
 impl Services {
-    /// Reviews a draft, as it is or with a proposed name and selection.
+    /// Reviews an integration, as it is or with proposed changes.
     ///
     /// # Errors
-    /// NOT_FOUND, NOT_LOGGED_IN, FIELD_UNKNOWN, CONNECTOR_DISABLED, and what the CRM answers.
-    pub async fn integration_review(
-        &self,
-        caller: &Caller,
-        id: IntegrationId,
-        display_name: Option<String>,
-        fields: Option<Vec<(String, String)>>,
-    ) -> Result<Review> {
+    /// NOT_FOUND, NOT_OWNER, NOT_LOGGED_IN, FIELD_UNKNOWN, FIELD_PASSIVE, CONNECTOR_DISABLED, and what the CRM answers.
+    pub async fn integration_review(&self, caller: &Caller, id: IntegrationId, edit: Edit) -> Result<Review> {
         let row = self.owned(caller, id).await?;
         self.require_enabled(&row.group_id, &row.connector).await?;
         let grant_id = field::logged_in(&row)?;
         let (_, describe) = self.usable(&row.connector)?;
-        let mut view = self.view(row.clone()).await?;
-        if let Some(name) = display_name {
-            view.row.display_name = name;
-        }
-        if let Some(keys) = &fields {
-            view.fields = self.resolve(&row, keys).await?;
-        }
+        let now = self.view(&row.group_id, id).await?;
+        let view = self.proposed(&row, &edit).await?;
         let listing = self.listing(&row, false).await?;
         let wanted: Vec<String> = describe
             .objects
@@ -113,7 +121,7 @@ impl Services {
                 fields: view
                     .fields
                     .iter()
-                    .filter(|field| field.object == object.key)
+                    .filter(|one| one.field.object == object.key)
                     .count(),
                 records: counts
                     .iter()
@@ -121,14 +129,15 @@ impl Services {
                     .map(|c| (c.count, c.exact)),
             })
             .collect();
-        let seen = |field: &Field| {
+        let seen = |one: &SeenField| {
+            let field = &one.field;
             let object = listing
                 .objects
                 .iter()
                 .find(|listed| listed.object == field.object)?;
             object.fields.iter().find(|listed| listed.key == field.key)
         };
-        let name = |field: &Field| format!("{}.{}", field.object, field.key);
+        let name = |one: &SeenField| format!("{}.{}", one.field.object, one.field.key);
         let mut blocking = Vec::new();
         if view.fields.is_empty() {
             blocking.push((Reason::NoFieldsSelected, "no field is selected".to_owned()));
@@ -142,17 +151,51 @@ impl Services {
             );
             blocking.push((Reason::CrmForbidden, text));
         }
+        let draft = row.state == IntegrationState::Draft;
+        if draft && view.account_integrations >= ACCOUNT_LIMIT {
+            let text = format!("the account has its {ACCOUNT_LIMIT} active integrations already");
+            blocking.push((Reason::AccountLimitReached, text));
+        }
+        let taken = self.store.source_list(&row.group_id).await?;
+        let key = name_key(&view.row().display_name);
+        if taken
+            .iter()
+            .any(|one| one.is_owned() && one.integration.id != id && one.integration.name_key == key)
+        {
+            let text = format!(
+                "the group has an integration named {:?} already",
+                view.row().display_name
+            );
+            blocking.push((Reason::NameTaken, text));
+        }
+        let connections = self.store.group_connections(&row.group_id).await?;
+        for share in &view.shares {
+            if !connections.iter().any(|group| group.id == share.group_id) {
+                let text = format!(
+                    "{} is not connected with the owner any more",
+                    share.group_id.name()
+                );
+                blocking.push((Reason::GroupsNotConnected, text));
+            }
+        }
         Ok(Review {
+            groups: groups(&view),
+            losing: if draft {
+                0
+            } else {
+                losing(&now.shares, &view.shares)
+            },
+            last_place: draft && view.account_integrations + 1 == ACCOUNT_LIMIT,
             missing: view
                 .fields
                 .iter()
-                .filter(|field| seen(field).is_none())
+                .filter(|one| seen(one).is_none())
                 .map(name)
                 .collect(),
             sensitive: view
                 .fields
                 .iter()
-                .filter(|field| seen(field).is_some_and(|listed| listed.sensitive))
+                .filter(|one| seen(one).is_some_and(|listed| listed.sensitive))
                 .map(name)
                 .collect(),
             invisible: objects
@@ -168,8 +211,34 @@ impl Services {
     }
 }
 
-fn selects(fields: &[Field], object: &str) -> bool {
-    fields.iter().any(|field| field.object == object)
+fn selects(fields: &[SeenField], object: &str) -> bool {
+    fields.iter().any(|one| one.field.object == object)
+}
+
+fn groups(view: &IntegrationView) -> Vec<ReviewedGroup> {
+    let owner = view.source.connected.then(|| ReviewedGroup {
+        group: view.row().group_id.clone(),
+        name: view.group.display_name.clone(),
+        owner: true,
+        fields: view.fields.len(),
+    });
+    let receivers = view.shares.iter().map(|share| ReviewedGroup {
+        group: share.group_id.clone(),
+        name: share.group_name.clone(),
+        owner: false,
+        fields: share.shared.len(),
+    });
+    owner.into_iter().chain(receivers).collect()
+}
+
+/// How many receivers have less afterwards.
+fn losing(now: &[Share], then: &[Share]) -> usize {
+    now.iter()
+        .filter(|share| {
+            let after = then.iter().find(|one| one.group_id == share.group_id);
+            after.is_none_or(|after| share.shared.iter().any(|field| !after.shared.contains(field)))
+        })
+        .count()
 }
 
 impl Review {

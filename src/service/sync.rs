@@ -1,10 +1,11 @@
 //! Syncs, as an integration's group asks for and watches them.
 
-use super::Services;
+use super::profile::for_receivers;
+use super::{Services, group_of};
 use crate::caller::Caller;
 use crate::domain::{IntegrationId, IntegrationState, SyncId, SyncTrigger};
 use crate::error::{Detail, Error, Reason, Result};
-use crate::store::{Enqueued, NewSync, Sync, SyncObject};
+use crate::store::{Enqueued, NewSync, SeenField, Sync, SyncObject};
 use crate::time::now_us;
 
 /// A sync with its objects.
@@ -14,6 +15,33 @@ pub struct SyncView {
     pub sync: Sync,
     /// Its objects, in their order.
     pub objects: Vec<SyncObject>,
+}
+
+impl SyncView {
+    /// The sync as a receiver of these fields sees it: neither the CRM's words, nor the account's calls, nor objects of
+    /// which it receives no field, but for the company object, the first.
+    pub(super) fn for_receiver(mut self, fields: &[SeenField]) -> Self {
+        let first = self.objects.iter().map(|one| one.position).min();
+        self.objects.retain(|one| {
+            Some(one.position) == first || fields.iter().any(|seen| seen.field.object == one.object)
+        });
+        for one in &mut self.objects {
+            hide(&one.error_reason, &mut one.error_message);
+        }
+        hide(&self.sync.error_reason, &mut self.sync.error_message);
+        self.sync.note.clear();
+        self.sync.api_calls = 0;
+        self.sync.bytes = 0;
+        self
+    }
+}
+
+/// Puts a general sentence in the place of what the CRM said.
+fn hide(reason: &str, message: &mut String) {
+    if !reason.is_empty() {
+        let known = Reason::ALL.iter().find(|known| known.as_str() == reason);
+        *message = for_receivers(known.copied().unwrap_or(Reason::Internal));
+    }
 }
 
 impl Services {
@@ -92,7 +120,7 @@ impl Services {
         self.sync_view(sync.id).await
     }
 
-    /// One sync of an integration of the caller's group.
+    /// One sync of an integration that the caller's group owns or receives.
     ///
     /// # Errors
     /// NOT_FOUND.
@@ -103,14 +131,19 @@ impl Services {
         id: SyncId,
     ) -> Result<SyncView> {
         let name = format!("{}/syncs/{id}", integration.name());
-        self.owned(caller, integration)
+        let source = self
+            .seen(caller, integration)
             .await
             .map_err(|error| match error.reason {
                 Reason::NotFound => Error::not_found(name.clone()),
                 _ => error,
             })?;
         match self.sync_view(id).await {
-            Ok(view) if view.sync.integration_id == integration => Ok(view),
+            Ok(view) if view.sync.integration_id == integration && source.is_owned() => Ok(view),
+            Ok(view) if view.sync.integration_id == integration => {
+                let fields = self.seen_fields(&group_of(caller)?, integration).await?;
+                Ok(view.for_receiver(&fields))
+            }
             Ok(_) => Err(Error::not_found(name)),
             Err(error) if error.reason == Reason::NotFound => Err(Error::not_found(name)),
             Err(error) => Err(error),
@@ -128,10 +161,16 @@ impl Services {
         before: Option<(i64, SyncId)>,
         limit: usize,
     ) -> Result<Vec<SyncView>> {
-        self.owned(caller, integration).await?;
+        let source = self.seen(caller, integration).await?;
+        let fields = self.seen_fields(&group_of(caller)?, integration).await?;
         let mut views = Vec::new();
         for sync in self.store.sync_list(integration, before, limit as i64).await? {
-            views.push(self.sync_view(sync.id).await?);
+            let view = self.sync_view(sync.id).await?;
+            views.push(if source.is_owned() {
+                view
+            } else {
+                view.for_receiver(&fields)
+            });
         }
         Ok(views)
     }
@@ -147,6 +186,7 @@ impl Services {
         id: SyncId,
     ) -> Result<SyncView> {
         let view = self.sync_get(caller, integration, id).await?;
+        self.owned(caller, integration).await?;
         if view.sync.state.is_final() {
             let name = sync_name(&view.sync);
             return Err(Error::illegal_state(
@@ -160,15 +200,16 @@ impl Services {
         self.sync_view(id).await
     }
 
-    /// What stands around a sync: the integration's missing fields, and its last change number.
+    /// What stands around a sync: the missing ones of the fields the caller's group sees, and the integration's last
+    /// change number.
     ///
     /// # Errors
     /// STORAGE_UNAVAILABLE.
-    pub async fn sync_surroundings(&self, id: IntegrationId) -> Result<(Vec<String>, i64)> {
-        let fields = self.store.field_list(id).await?;
-        let missing = fields.into_iter().filter(|field| field.missing_us.is_some());
+    pub async fn sync_surroundings(&self, caller: &Caller, id: IntegrationId) -> Result<(Vec<String>, i64)> {
+        let fields = self.seen_fields(&group_of(caller)?, id).await?;
+        let missing = fields.into_iter().filter(|one| one.field.missing_us.is_some());
         let missing = missing
-            .map(|field| format!("{}.{}", field.object, field.key))
+            .map(|one| format!("{}.{}", one.field.object, one.field.key))
             .collect();
         Ok((missing, self.store.record_change_no(id).await?))
     }

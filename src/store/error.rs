@@ -21,8 +21,8 @@ pub enum Conflict {
     Generation,
     /// The account has as many active integrations as it may have.
     AccountFull,
-    /// Something else still needs it.
-    InUse,
+    /// Two groups are not connected with each other.
+    NotConnected,
 }
 
 /// Why a worker may not write for a sync any more.

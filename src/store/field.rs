@@ -119,27 +119,35 @@ pub(super) fn list(conn: &mut Conn, integration_ids: &[IntegrationId]) -> Result
         .load(conn)?)
 }
 
-/// Puts these fields in the place of the old ones. Kept fields stay missing where they were. True if what is read
-/// changes: a field came, went, or has another type.
+/// What replacing a selection changed.
+pub(super) struct Replaced {
+    /// A field came, went, or has another type.
+    pub(super) changed: bool,
+    /// There is more to read: one came, or has another type.
+    pub(super) to_read: bool,
+}
+
+/// Puts these fields in the place of the old ones. Kept fields stay missing where they were.
 pub(super) fn replace(
     conn: &mut Conn,
     integration_id: IntegrationId,
     mut fields: Vec<Field>,
-) -> Result<bool, Error> {
+) -> Result<Replaced, Error> {
     let old: HashMap<(String, String), Field> = list(conn, &[integration_id])?
         .into_iter()
         .map(|f| ((f.object.clone(), f.key.clone()), f))
         .collect();
-    let mut changed = old.len() != fields.len();
+    let fewer = old.len() > fields.len();
+    let mut to_read = false;
     for (position, field) in fields.iter_mut().enumerate() {
         field.integration_id = integration_id;
         field.position = position as i64;
         match old.get(&(field.object.clone(), field.key.clone())) {
             Some(known) => {
                 field.missing_us = known.missing_us;
-                changed |= known.field_type != field.field_type;
+                to_read |= known.field_type != field.field_type;
             }
-            None => changed = true,
+            None => to_read = true,
         }
     }
     diesel::delete(integration_field::table.filter(integration_field::integration_id.eq(integration_id)))
@@ -159,7 +167,10 @@ pub(super) fn replace(
             }
         }
     }
-    Ok(changed)
+    Ok(Replaced {
+        changed: fewer || to_read,
+        to_read,
+    })
 }
 
 pub(super) fn mark_missing(

@@ -5,10 +5,15 @@ use diesel::prelude::*;
 use super::{
     Conflict, Error, Store,
     conn::{Conn, each},
-    error::{OrNotFound, is_foreign_key_violation},
-    schema::{group_connection, groups, integration},
+    error::OrNotFound,
+    integration,
+    schema::{
+        activation, connector_enablement, group_connection, groups, integration as integration_table, share,
+        tracked_company,
+    },
+    share as shares, source,
 };
-use crate::domain::{GroupId, Micros};
+use crate::domain::{GroupId, IntegrationId, IntegrationState, Micros};
 
 /// A group.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
@@ -22,6 +27,15 @@ pub struct Group {
     pub create_us: Micros,
     /// When it last changed.
     pub update_us: Micros,
+}
+
+/// What went with a group.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DeletedGroup {
+    /// Its integrations, drafts included.
+    pub integrations: usize,
+    /// The shares it received.
+    pub shares: usize,
 }
 
 impl Store {
@@ -47,6 +61,7 @@ impl Store {
         self.read(move |conn| {
             groups::table
                 .find(&id)
+                .filter(groups::delete_us.is_null())
                 .select(Group::as_select())
                 .first(conn)
                 .or_not_found("group", &id)
@@ -58,7 +73,7 @@ impl Store {
     pub async fn group_get_many(&self, ids: Vec<GroupId>) -> Result<Vec<Group>, Error> {
         self.read(move |conn| {
             Ok(groups::table
-                .filter(groups::id.eq_any(ids))
+                .filter(groups::id.eq_any(ids).and(groups::delete_us.is_null()))
                 .select(Group::as_select())
                 .load(conn)?)
         })
@@ -70,7 +85,7 @@ impl Store {
         let after = after.map(|id| id.as_str().to_owned()).unwrap_or_default();
         self.read(move |conn| {
             Ok(groups::table
-                .filter(groups::id.gt(after))
+                .filter(groups::id.gt(after).and(groups::delete_us.is_null()))
                 .order(groups::id)
                 .limit(limit)
                 .select(Group::as_select())
@@ -79,24 +94,26 @@ impl Store {
         .await
     }
 
-    /// Removes a group that has no integrations left; [`Conflict::InUse`] otherwise.
-    pub async fn group_delete(&self, id: &GroupId) -> Result<(), Error> {
+    /// Deletes a group with all that is its own, for everyone at once. Its row goes with the last rows of its
+    /// integrations, by [`group_purge`](Self::group_purge).
+    pub async fn group_delete(&self, id: &GroupId, now_us: Micros) -> Result<DeletedGroup, Error> {
         let id = id.clone();
-        self.write(move |conn| {
-            let used: i64 = integration::table
-                .filter(integration::group_id.eq(&id))
-                .count()
-                .get_result(conn)?;
-            if used > 0 {
-                return Err(Error::conflict(
-                    Conflict::InUse,
-                    format!("group \"{id}\" still has {used} integrations, some perhaps being deleted"),
-                ));
-            }
-            match diesel::delete(groups::table.find(&id)).execute(conn)? {
-                0 => Err(Error::not_found("group", &id)),
-                _ => Ok(()),
-            }
+        self.write(move |conn| delete(conn, &id, now_us)).await
+    }
+
+    /// Removes the rows of deleted groups of which nothing else is left; returns how many.
+    pub async fn group_purge(&self) -> Result<usize, Error> {
+        self.write(|conn| {
+            let owners = integration_table::table
+                .select(integration_table::group_id)
+                .distinct();
+            let left: Vec<GroupId> = groups::table
+                .filter(groups::delete_us.is_not_null())
+                .filter(groups::id.ne_all(owners))
+                .select(groups::id)
+                .load(conn)?;
+            let gone = groups::table.filter(groups::id.eq_any(&left).and(groups::delete_us.is_not_null()));
+            Ok(diesel::delete(gone).execute(conn)?)
         })
         .await
     }
@@ -105,30 +122,30 @@ impl Store {
     pub async fn group_connect(&self, one: &GroupId, other: &GroupId, now_us: Micros) -> Result<bool, Error> {
         let (a, b) = ordered(one, other)?;
         self.write(move |conn| {
+            source::lock_group(conn, &a)?;
+            source::lock_group(conn, &b)?;
             let row = (
                 group_connection::group_a.eq(&a),
                 group_connection::group_b.eq(&b),
                 group_connection::create_us.eq(now_us),
             );
-            let added = each!(conn, c => diesel::insert_into(group_connection::table)
+            Ok(each!(conn, c => diesel::insert_into(group_connection::table)
                 .values(row)
                 .on_conflict_do_nothing()
-                .execute(c));
-            match added {
-                Err(e) if is_foreign_key_violation(&e) => {
-                    Err(Error::not_found("group", format!("{a}\" or \"{b}")))
-                }
-                other => Ok(other? == 1),
-            }
+                .execute(c))?
+                == 1)
         })
         .await
     }
 
-    /// Ends the connection of two groups; true if there was one.
-    pub async fn group_disconnect(&self, one: &GroupId, other: &GroupId) -> Result<bool, Error> {
+    /// Ends the connection of two groups, and with it the shares between them; how many shares that were.
+    pub async fn group_disconnect(&self, one: &GroupId, other: &GroupId) -> Result<usize, Error> {
         let (a, b) = ordered(one, other)?;
-        self.write(move |conn| Ok(diesel::delete(group_connection::table.find((a, b))).execute(conn)? == 1))
-            .await
+        self.write(move |conn| {
+            diesel::delete(group_connection::table.find((&a, &b))).execute(conn)?;
+            shares::part(conn, &a, &b)
+        })
+        .await
     }
 
     /// Whether two groups are connected with each other.
@@ -175,7 +192,61 @@ fn ordered(one: &GroupId, other: &GroupId) -> Result<(GroupId, GroupId), Error> 
     }
 }
 
+fn delete(conn: &mut Conn, id: &GroupId, now_us: Micros) -> Result<DeletedGroup, Error> {
+    let owned = |conn: &mut Conn| -> Result<Vec<IntegrationId>, Error> {
+        Ok(integration_table::table
+            .filter(integration_table::group_id.eq(id))
+            .filter(integration_table::state.ne(IntegrationState::Deleting))
+            .order(integration_table::id)
+            .select(integration_table::id)
+            .load(conn)?)
+    };
+    // The integrations first, as everywhere; then what began before the group was locked.
+    let mut ids = owned(conn)?;
+    for one in &ids {
+        integration::delete(conn, *one, None, now_us)?;
+    }
+    source::lock_group(conn, id)?;
+    for one in owned(conn)? {
+        integration::delete(conn, one, None, now_us)?;
+        ids.push(one);
+    }
+    let received: Vec<IntegrationId> = share::table
+        .filter(share::group_id.eq(id))
+        .order(share::integration_id)
+        .select(share::integration_id)
+        .load(conn)?;
+    for one in &received {
+        shares::end(conn, *one, id)?;
+    }
+    let connected = group_connection::group_a
+        .eq(id)
+        .or(group_connection::group_b.eq(id));
+    diesel::delete(group_connection::table.filter(connected)).execute(conn)?;
+    diesel::delete(tracked_company::table.filter(tracked_company::group_id.eq(id))).execute(conn)?;
+    diesel::delete(connector_enablement::table.filter(connector_enablement::group_id.eq(id)))
+        .execute(conn)?;
+    diesel::delete(activation::table.filter(activation::group_id.eq(id))).execute(conn)?;
+    diesel::update(groups::table.find(id))
+        .set((groups::delete_us.eq(now_us), groups::update_us.eq(now_us)))
+        .execute(conn)?;
+    Ok(DeletedGroup {
+        integrations: ids.len(),
+        shares: received.len(),
+    })
+}
+
 fn upsert(conn: &mut Conn, row: &Group) -> Result<Group, Error> {
+    // One that was deleted begins anew: nothing of what it had is left.
+    let gone = groups::table
+        .find(&row.id)
+        .filter(groups::delete_us.is_not_null());
+    diesel::update(gone)
+        .set((
+            groups::delete_us.eq(None::<Micros>),
+            groups::create_us.eq(row.create_us),
+        ))
+        .execute(conn)?;
     each!(conn, c => diesel::insert_into(groups::table)
         .values(row)
         .on_conflict(groups::id)

@@ -3,14 +3,14 @@
 use diesel::prelude::*;
 
 use super::{
-    Conflict, Error, Field, NewSync, Store, Sync,
+    Conflict, Error, Field, NewShare, NewSync, Store, Sync,
     conn::{Conn, first_locked},
-    error::{OrNotFound, is_foreign_key_violation, is_unique_violation},
+    error::{OrNotFound, is_unique_violation},
     field, grant, record,
     schema::integration,
-    sync,
+    share, source, sync,
 };
-use crate::domain::{GrantId, GroupId, IntegrationId, IntegrationState, Micros, SyncTrigger, name_key, slug};
+use crate::domain::{GrantId, GroupId, IntegrationId, IntegrationState, Micros, SyncTrigger, name_key};
 
 /// An integration.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
@@ -26,8 +26,6 @@ pub struct Integration {
     pub display_name: String,
     /// What the name is compared by.
     pub name_key: String,
-    /// What filters call it; unique in the group, stays when the name changes.
-    pub label: String,
     /// Where it stands.
     pub state: IntegrationState,
     /// Why, as a word.
@@ -71,6 +69,10 @@ pub struct NewIntegration {
     pub connector: String,
     /// The name people see.
     pub display_name: String,
+    /// What filters call it; made from the name where it is not given.
+    pub label: Option<String>,
+    /// Whether the owner uses it itself.
+    pub connected: bool,
     /// What is chosen before login, as JSON.
     pub settings: String,
     /// By whom.
@@ -96,6 +98,12 @@ pub struct IntegrationUpdate {
     pub settings: Option<String>,
     /// All selected fields, in their order.
     pub fields: Option<Vec<Field>>,
+    /// All shares.
+    pub shares: Option<Vec<NewShare>>,
+    /// Whether the owner uses it.
+    pub connected: Option<bool>,
+    /// By whom.
+    pub by: String,
     /// Now.
     pub now_us: Micros,
 }
@@ -150,10 +158,12 @@ pub struct Deleted {
     pub grant_id: Option<GrantId>,
     /// Whether nothing uses that grant any more; its revocation is in the outbox.
     pub released: bool,
+    /// How many groups lost the source, the owner among them.
+    pub groups: usize,
 }
 
 impl Store {
-    /// Begins a draft. The label is made from the name. [`Conflict::Name`] if the name is taken.
+    /// Begins a draft. [`Conflict::Name`] or [`Conflict::Label`] if that is taken.
     pub async fn integration_create(&self, new: NewIntegration) -> Result<Integration, Error> {
         self.write(move |conn| create(conn, new)).await
     }
@@ -220,8 +230,9 @@ impl Store {
         .await
     }
 
-    /// Edits name, label, settings and fields at once. [`Conflict::Revision`] if it was edited in between,
-    /// [`Conflict::Name`] or [`Conflict::Label`] if that is taken. A changed selection begins a new generation.
+    /// Edits everything at once. [`Conflict::Revision`] if it was edited in between, [`Conflict::Name`] or
+    /// [`Conflict::Label`] if that is taken, [`Conflict::NotConnected`] if a receiver is not connected with the owner. A
+    /// changed selection begins a new generation; where it adds to a saved one, a sync is queued, if none is under way.
     pub async fn integration_update(&self, update: IntegrationUpdate) -> Result<Integration, Error> {
         self.write(move |conn| edit(conn, update)).await
     }
@@ -381,46 +392,37 @@ fn check_revision(row: &Integration, expected: Option<i64>) -> Result<(), Error>
     }
 }
 
-fn taken(error: diesel::result::Error, name: &str, label: &str) -> Error {
+fn taken(error: diesel::result::Error, name: &str) -> Error {
     if is_unique_violation(&error, "integration_name") || is_unique_violation(&error, "integration.name_key")
     {
         Error::conflict(
             Conflict::Name,
             format!("the group has an integration named \"{name}\" already"),
         )
-    } else if is_unique_violation(&error, "label") {
-        Error::conflict(
-            Conflict::Label,
-            format!("the group has an integration with the label \"{label}\" already"),
-        )
     } else {
         error.into()
     }
 }
 
+/// The owner configured something: the revision grows.
+pub(super) fn touch(conn: &mut Conn, of: &Integration, now_us: Micros) -> Result<(), Error> {
+    diesel::update(integration::table.find(of.id))
+        .set((
+            integration::revision.eq(of.revision + 1),
+            integration::update_us.eq(now_us),
+        ))
+        .execute(conn)?;
+    Ok(())
+}
+
 fn create(conn: &mut Conn, new: NewIntegration) -> Result<Integration, Error> {
-    let labels: Vec<String> = integration::table
-        .filter(
-            integration::group_id
-                .eq(&new.group_id)
-                .and(integration::state.ne(IntegrationState::Deleting)),
-        )
-        .select(integration::label)
-        .load(conn)?;
-    let wanted = slug(&new.display_name);
-    let mut label = wanted.clone();
-    let mut n = 2;
-    while labels.contains(&label) {
-        label = format!("{wanted}_{n}");
-        n += 1;
-    }
+    source::lock_group(conn, &new.group_id)?;
     let row = Integration {
         id: IntegrationId::new(),
         group_id: new.group_id,
         connector: new.connector,
         name_key: name_key(&new.display_name),
         display_name: new.display_name,
-        label,
         state: IntegrationState::Draft,
         state_reason: String::new(),
         state_message: String::new(),
@@ -438,11 +440,18 @@ fn create(conn: &mut Conn, new: NewIntegration) -> Result<Integration, Error> {
         company_records: None,
         last_success_us: None,
     };
-    match diesel::insert_into(integration::table).values(&row).execute(conn) {
-        Ok(_) => Ok(row),
-        Err(e) if is_foreign_key_violation(&e) => Err(Error::not_found("group", &row.group_id)),
-        Err(e) => Err(taken(e, &row.display_name, &row.label)),
+    diesel::insert_into(integration::table)
+        .values(&row)
+        .execute(conn)
+        .map_err(|e| taken(e, &row.display_name))?;
+    source::add(conn, &row.group_id, row.id, &row.display_name, row.create_us)?;
+    if let Some(label) = new.label {
+        source::set_label(conn, &row.group_id, row.id, &label)?;
     }
+    if !new.connected {
+        source::set_connected(conn, &row.group_id, row.id, false)?;
+    }
+    Ok(row)
 }
 
 fn edit(conn: &mut Conn, update: IntegrationUpdate) -> Result<Integration, Error> {
@@ -455,16 +464,25 @@ fn edit(conn: &mut Conn, update: IntegrationUpdate) -> Result<Integration, Error
         row.name_key = name_key(&name);
         row.display_name = name;
     }
-    if let Some(label) = update.label {
-        row.label = label;
+    if let Some(label) = &update.label {
+        source::set_label(conn, &row.group_id, row.id, label)?;
+    }
+    if let Some(connected) = update.connected {
+        source::set_connected(conn, &row.group_id, row.id, connected)?;
     }
     if let Some(settings) = update.settings {
         row.settings = settings;
     }
-    if let Some(fields) = update.fields
-        && field::replace(conn, row.id, fields)?
-    {
-        row.generation += 1;
+    let mut fill = false;
+    if let Some(fields) = update.fields {
+        let replaced = field::replace(conn, row.id, fields)?;
+        if replaced.changed {
+            row.generation += 1;
+        }
+        fill = replaced.to_read;
+    }
+    if let Some(shares) = &update.shares {
+        share::replace(conn, &row, shares, &update.by, update.now_us)?;
     }
     row.revision += 1;
     row.update_us = update.now_us;
@@ -472,14 +490,23 @@ fn edit(conn: &mut Conn, update: IntegrationUpdate) -> Result<Integration, Error
         .set((
             integration::display_name.eq(&row.display_name),
             integration::name_key.eq(&row.name_key),
-            integration::label.eq(&row.label),
             integration::settings.eq(&row.settings),
             integration::generation.eq(row.generation),
             integration::revision.eq(row.revision),
             integration::update_us.eq(row.update_us),
         ))
         .execute(conn)
-        .map_err(|e| taken(e, &row.display_name, &row.label))?;
+        .map_err(|e| taken(e, &row.display_name))?;
+    if fill && row.state == IntegrationState::Active && sync::unfinished(conn, row.id)?.is_none() {
+        let new = NewSync {
+            integration_id: row.id,
+            trigger: SyncTrigger::Selection,
+            create_by: update.by,
+            due_us: update.now_us,
+            now_us: update.now_us,
+        };
+        sync::insert(conn, &row, new)?;
+    }
     Ok(row)
 }
 
@@ -588,6 +615,7 @@ fn save(conn: &mut Conn, activate: Activate) -> Result<(Integration, Sync), Erro
             integration::update_us.eq(row.update_us),
         ))
         .execute(conn)?;
+    share::activate(conn, &row, activate.now_us)?;
     let new = NewSync {
         integration_id: row.id,
         trigger: SyncTrigger::Activation,
@@ -620,10 +648,11 @@ fn abandon(conn: &mut Conn, id: IntegrationId, now_us: Micros) -> Result<Deleted
         id,
         grant_id: row.grant_id,
         released,
+        groups: 0,
     })
 }
 
-fn delete(
+pub(super) fn delete(
     conn: &mut Conn,
     id: IntegrationId,
     revision: Option<i64>,
@@ -648,6 +677,7 @@ fn delete(
         ))
         .execute(conn)?;
     sync::cancel_unfinished(conn, id, now_us)?;
+    let groups = share::end_all(conn, id)?;
     let released = match grant {
         Some(grant) => grant::release(conn, grant, &row.settings, now_us)?.is_some(),
         None => false,
@@ -656,5 +686,6 @@ fn delete(
         id,
         grant_id: row.grant_id,
         released,
+        groups,
     })
 }

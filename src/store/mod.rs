@@ -24,6 +24,8 @@ mod postgres;
 mod record;
 mod request;
 mod schema;
+mod share;
+mod source;
 mod sqlite;
 mod sync;
 
@@ -33,7 +35,7 @@ pub use enablement::Enablement;
 pub use error::{Conflict, Error, Lost};
 pub use field::{Field, FieldRef};
 pub use grant::{Grant, GrantPut, NewGrant, RevokedGrant};
-pub use group::Group;
+pub use group::{DeletedGroup, Group};
 pub use integration::{
     Activate, AttachGrant, Attached, Deleted, Integration, IntegrationUpdate, NewIntegration,
 };
@@ -43,6 +45,8 @@ pub use record::{
     RelatedKey,
 };
 pub use request::Remembered;
+pub use share::{NewShare, Share};
+pub use source::{Relation, SeenField, Source};
 pub use sync::{
     Committed, Enqueued, Heartbeat, NewSync, ObjectProgress, Sync, SyncCommit, SyncEnd, SyncObject,
 };

@@ -159,6 +159,16 @@ impl Store {
         .await
     }
 
+    /// Whether something about this subject has not been told yet.
+    pub async fn outbox_pending(&self, subject: &str) -> Result<bool, Error> {
+        let subject = subject.to_owned();
+        self.read(move |conn| {
+            let open = outbox::table.filter(outbox::subject.eq(subject).and(outbox::done_us.is_null()));
+            Ok(diesel::select(diesel::dsl::exists(open)).get_result(conn)?)
+        })
+        .await
+    }
+
     /// Forgets entries done before this time; returns how many.
     pub async fn outbox_purge(&self, before_us: Micros) -> Result<usize, Error> {
         self.write(move |conn| {

@@ -6,6 +6,7 @@ diesel::table! {
         display_name -> Text,
         create_us -> BigInt,
         update_us -> BigInt,
+        delete_us -> Nullable<BigInt>,
     }
 }
 
@@ -60,7 +61,6 @@ diesel::table! {
         connector -> Text,
         display_name -> Text,
         name_key -> Text,
-        label -> Text,
         state -> Text,
         state_reason -> Text,
         state_message -> Text,
@@ -90,6 +90,46 @@ diesel::table! {
         describe -> Text,
         position -> BigInt,
         missing_us -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    source (group_id, integration_id) {
+        group_id -> Text,
+        integration_id -> Text,
+        label -> Text,
+        connected -> Bool,
+        create_us -> BigInt,
+    }
+}
+
+diesel::table! {
+    share (integration_id, group_id) {
+        integration_id -> Text,
+        group_id -> Text,
+        all_active -> Bool,
+        create_us -> BigInt,
+        create_by -> Text,
+        update_us -> BigInt,
+    }
+}
+
+diesel::table! {
+    share_field (integration_id, group_id, object, key) {
+        integration_id -> Text,
+        group_id -> Text,
+        object -> Text,
+        key -> Text,
+    }
+}
+
+diesel::table! {
+    activation (integration_id, group_id, object, key) {
+        integration_id -> Text,
+        group_id -> Text,
+        object -> Text,
+        key -> Text,
+        active -> Bool,
     }
 }
 
@@ -228,6 +268,10 @@ diesel::table! {
     }
 }
 
+diesel::joinable!(source -> integration (integration_id));
+diesel::joinable!(share -> integration (integration_id));
+diesel::joinable!(share -> groups (group_id));
+
 diesel::allow_tables_to_appear_in_same_query!(
     groups,
     group_connection,
@@ -235,6 +279,10 @@ diesel::allow_tables_to_appear_in_same_query!(
     grants,
     integration,
     integration_field,
+    source,
+    share,
+    share_field,
+    activation,
     authorization,
     request,
     outbox,

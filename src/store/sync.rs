@@ -440,7 +440,7 @@ fn objects(conn: &mut Conn, id: SyncId) -> Result<Vec<SyncObject>, Error> {
         .load(conn)?)
 }
 
-fn unfinished(conn: &mut Conn, integration_id: IntegrationId) -> Result<Option<Sync>, Error> {
+pub(super) fn unfinished(conn: &mut Conn, integration_id: IntegrationId) -> Result<Option<Sync>, Error> {
     Ok(sync::table
         .filter(
             sync::integration_id

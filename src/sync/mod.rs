@@ -3,6 +3,7 @@
 //!
 //! Options → [`Engine::start`] → [`Engine::stop`]: every task has an owner and is joined at drain.
 
+mod housekeeping;
 mod runner;
 
 use crate::connectors::Registry;
@@ -69,7 +70,8 @@ impl Engine {
             };
             tasks.spawn(work(context));
         }
-        tasks.spawn(housekeeping(store, stop.clone()));
+        tasks.spawn(housekeeping::purge(store.clone(), stop.clone()));
+        tasks.spawn(housekeeping::sweep(store, stop.clone()));
         Self { tasks, stop }
     }
 
@@ -99,33 +101,6 @@ async fn work(context: Context) {
             () = context.stop.cancelled() => {}
             () = context.wake.notified() => {}
             () = tokio::time::sleep(context.options.poll) => {}
-        }
-    }
-}
-
-/// What goes by itself: drafts after thirty days, used logins, request ids, told revocations.
-async fn housekeeping(store: Store, stop: CancellationToken) {
-    const EVERY: Duration = Duration::from_secs(600);
-    const DAY_US: i64 = 24 * 3_600 * 1_000_000;
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(EVERY) => {}
-        }
-        let now = now_us();
-        let swept = async {
-            let drafts = store.drafts_expire(now, 100).await?;
-            for draft in &drafts {
-                tracing::info!(integration = %draft.id, "draft {} expired", draft.id);
-            }
-            store.authorization_purge(now - DAY_US).await?;
-            store.request_purge(now - DAY_US).await?;
-            store.outbox_purge(now - 7 * DAY_US).await?;
-            store.grant_purge(now - 90 * DAY_US).await?;
-            Ok::<_, crate::store::Error>(())
-        };
-        if let Err(error) = swept.await {
-            tracing::warn!("housekeeping will be tried again: {error}");
         }
     }
 }

@@ -163,7 +163,7 @@ async fn a_group_connects_its_crm_and_uses_it(database: Database) {
             .all(|object| object.visible && !object.fields.is_empty())
     );
     let draft = ann.select(&name, FIELDS).await;
-    assert_eq!(draft.draft_step(), DraftStep::Review);
+    assert_eq!(draft.draft_step(), DraftStep::Connect);
 
     // Review: counted at the CRM. Nothing is on the platform before "Save".
     let request = v1::ReviewIntegrationRequest {

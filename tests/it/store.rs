@@ -9,6 +9,7 @@ mod company;
 mod integration;
 mod record;
 mod schema;
+mod share;
 mod small;
 mod sync;
 
@@ -119,11 +120,37 @@ fn enablement(group_id: &GroupId, enabled: bool) -> Enablement {
     }
 }
 
+fn no_edit(id: IntegrationId) -> IntegrationUpdate {
+    IntegrationUpdate {
+        id,
+        revision: None,
+        display_name: None,
+        label: None,
+        settings: None,
+        fields: None,
+        shares: None,
+        connected: None,
+        by: "ada".to_owned(),
+        now_us: NOW,
+    }
+}
+
+async fn label(store: &Store, of: &Integration) -> String {
+    store
+        .source_get(&of.group_id, of.id)
+        .await
+        .unwrap()
+        .unwrap()
+        .label
+}
+
 fn new_integration(group_id: &GroupId, name: &str) -> NewIntegration {
     NewIntegration {
         group_id: group_id.clone(),
         connector: "salesforce".to_owned(),
         display_name: name.to_owned(),
+        label: None,
+        connected: true,
         settings: r#"{"domain":"acme"}"#.to_owned(),
         create_by: "ada".to_owned(),
         now_us: NOW,

@@ -5,7 +5,7 @@ use super::{of_reason, timestamp};
 use crate::identity;
 use crate::proto::v1;
 use crate::service::{Card, CompanyView, Profile, Table};
-use crate::store::Integration;
+use crate::store::Source;
 
 /// A company.
 pub fn company(view: &CompanyView) -> v1::Company {
@@ -22,11 +22,11 @@ pub fn company(view: &CompanyView) -> v1::Company {
     }
 }
 
-fn source(of: &Integration) -> v1::SourceReference {
+fn source(of: &Source) -> v1::SourceReference {
     v1::SourceReference {
-        integration: of.id.name(),
+        integration: of.integration.id.name(),
         label: of.label.clone(),
-        display_name: of.display_name.clone(),
+        display_name: of.integration.display_name.clone(),
     }
 }
 
@@ -42,9 +42,9 @@ fn card(of: Card) -> v1::Card {
     let freshness = of.freshness;
     v1::Card {
         source: Some(source(&of.source)),
-        connector: format!("connectors/{}", of.source.connector),
+        connector: format!("connectors/{}", of.source.integration.connector),
         connector_display_name: of.connector,
-        relation: v1::integration::Relation::Owned as i32,
+        relation: super::integration::relation(of.source.relation) as i32,
         group_display_name: of.group,
         freshness: Some(v1::Freshness {
             read_time: Some(timestamp(freshness.read_us)),
@@ -75,7 +75,7 @@ fn table(of: Table) -> v1::RecordTable {
                 key: column.key,
                 label: column.label,
                 r#type: field_type(column.field_type) as i32,
-                active: true,
+                active: column.active,
                 missing: column.missing,
             })
             .collect(),

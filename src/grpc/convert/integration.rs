@@ -3,84 +3,134 @@
 use super::{cause, sync, timestamp, value};
 use crate::domain::{AuthKind, IntegrationState};
 use crate::proto::v1;
-use crate::service::{AvailableObject, Definition, DraftStep, IntegrationView, Review};
-use crate::store::Field;
-
-/// Five, over all groups (mission.md, guide 15).
-const ACCOUNT_LIMIT: i32 = 5;
+use crate::service::{
+    ACCOUNT_LIMIT, Activated, AvailableObject, Definition, DraftStep, IntegrationView, Review,
+};
+use crate::store::{Relation, SeenField, Share};
 
 fn count(of: usize) -> i32 {
     i32::try_from(of).unwrap_or(i32::MAX)
 }
 
+fn key(object: &str, key: &str) -> String {
+    format!("{object}.{key}")
+}
+
+/// What an integration is to a group.
+pub fn relation(of: Relation) -> v1::integration::Relation {
+    match of {
+        Relation::Owned => v1::integration::Relation::Owned,
+        Relation::Received => v1::integration::Relation::Received,
+    }
+}
+
 /// An integration, whole.
 pub fn integration(view: &IntegrationView) -> v1::Integration {
-    let fields = view
-        .fields
-        .iter()
-        .map(|field| format!("{}.{}", field.object, field.key))
-        .collect();
+    let fields = view.fields.iter();
+    let saved = view.row().state != IntegrationState::Draft;
     v1::Integration {
-        selected_fields: fields,
+        selected_fields: fields.map(|one| key(&one.field.object, &one.field.key)).collect(),
+        shares: view.shares.iter().map(|one| share(one, saved)).collect(),
         ..listed_integration(view)
     }
 }
 
-/// An integration as a table shows it: without the fields themselves.
+/// An integration as a table shows it: without the fields and shares themselves. What only its owner may know is left
+/// out for a receiver: settings, etag, the account's use, what the CRM says.
 pub fn listed_integration(view: &IntegrationView) -> v1::Integration {
-    let row = &view.row;
+    let (row, source, owned) = (view.row(), &view.source, view.source.is_owned());
+    let settings = view.settings.iter().filter(|_| owned);
+    let message = if owned || row.state_reason.is_empty() {
+        row.state_message.as_str()
+    } else {
+        "the owner group has to put it right at its CRM; what was stored is shown"
+    };
     v1::Integration {
         name: row.id.name(),
         display_name: row.display_name.clone(),
-        label: row.label.clone(),
+        label: source.label.clone(),
         connector: format!("connectors/{}", row.connector),
-        settings: view
-            .settings
-            .iter()
+        settings: settings
             .map(|(key, value)| (key.clone(), value.clone()))
             .collect(),
         selected_fields: Vec::new(),
-        schedule: Some(v1::SyncSchedule {
+        schedule: owned.then_some(v1::SyncSchedule {
             manual_only: true,
             interval: None,
         }),
         shares: Vec::new(),
-        connected: Some(true),
+        connected: Some(source.connected),
         group: row.group_id.name(),
         group_display_name: view.group.display_name.clone(),
-        relation: v1::integration::Relation::Owned as i32,
+        relation: relation(source.relation) as i32,
         state: match row.state {
             IntegrationState::Draft => v1::integration::State::Draft,
+            _ if !source.owner_enabled => v1::integration::State::Disabled,
             IntegrationState::NeedsReauthorization => v1::integration::State::NeedsReauthorization,
-            IntegrationState::Active | IntegrationState::Deleting if !view.connector_enabled => {
-                v1::integration::State::Disabled
-            }
             IntegrationState::Active | IntegrationState::Deleting => v1::integration::State::Active,
         } as i32,
-        state_reason: cause(&row.state_reason, &row.state_message, Some(row.state_us), None),
+        state_reason: cause(&row.state_reason, message, Some(row.state_us), None),
         draft_step: view
             .draft_step()
             .map_or(v1::integration::DraftStep::Unspecified, |step| match step {
                 DraftStep::LogIn => v1::integration::DraftStep::LogIn,
                 DraftStep::SelectFields => v1::integration::DraftStep::SelectFields,
+                DraftStep::Connect => v1::integration::DraftStep::Connect,
                 DraftStep::Review => v1::integration::DraftStep::Review,
             }) as i32,
         account: account(view),
-        connector_enabled: view.connector_enabled,
+        connector_enabled: source.enabled,
         field_counts: Some(field_counts(&view.fields)),
         company_record_count: row.company_records.unwrap_or_default(),
-        groups_with_access_count: 1,
+        groups_with_access_count: if owned {
+            count(view.shares.len() + usize::from(source.connected))
+        } else {
+            0
+        },
         last_sync: view.last_sync.as_ref().map(sync::summary),
         next_sync_time: None,
-        api_usage: view.last_sync.as_ref().map(|last| v1::ApiUsage {
-            calls_total: last.sync.api_calls,
-            ..Default::default()
-        }),
-        etag: etag(row.revision),
-        create_time: Some(timestamp(row.create_us)),
-        update_time: Some(timestamp(row.update_us)),
+        api_usage: view
+            .last_sync
+            .as_ref()
+            .filter(|_| owned)
+            .map(|last| v1::ApiUsage {
+                calls_total: last.sync.api_calls,
+                ..Default::default()
+            }),
+        etag: if owned { etag(row.revision) } else { String::new() },
+        create_time: Some(timestamp(if owned { row.create_us } else { source.create_us })),
+        update_time: owned.then(|| timestamp(row.update_us)),
         activate_time: row.activate_us.map(timestamp),
         expire_time: row.expire_us.map(timestamp),
+    }
+}
+
+/// A share.
+pub fn share(of: &Share, saved: bool) -> v1::Share {
+    v1::Share {
+        name: format!("{}/shares/{}", of.integration_id.name(), of.group_id),
+        group: of.group_id.name(),
+        group_display_name: of.group_name.clone(),
+        all_active_fields: of.fields.is_none(),
+        fields: of
+            .fields
+            .iter()
+            .flatten()
+            .map(|field| key(&field.object, &field.key))
+            .collect(),
+        shared_field_count: count(of.shared.len()),
+        effective: saved,
+        connected: saved && of.connected,
+        create_time: Some(timestamp(of.create_us)),
+        update_time: Some(timestamp(of.update_us)),
+    }
+}
+
+/// What making fields active or passive led to.
+pub fn activated(of: &Activated) -> v1::BatchUpdateFieldActivationResponse {
+    v1::BatchUpdateFieldActivationResponse {
+        field_counts: Some(field_counts(&of.fields)),
+        losing_group_count: count(of.losing),
     }
 }
 
@@ -104,28 +154,33 @@ fn account(view: &IntegrationView) -> Option<v1::Account> {
         } as i32,
         log_in_time: Some(timestamp(grant.create_us)),
         active_integration_count: i32::try_from(view.account_integrations).unwrap_or(i32::MAX),
-        active_integration_limit: ACCOUNT_LIMIT,
+        active_integration_limit: i32::try_from(ACCOUNT_LIMIT).unwrap_or(i32::MAX),
     })
 }
 
-fn field_counts(fields: &[Field]) -> v1::FieldCounts {
-    // The owner's selected fields are active.
+fn field_counts(fields: &[SeenField]) -> v1::FieldCounts {
     v1::FieldCounts {
         selected: count(fields.len()),
-        active: count(fields.len()),
-        missing: count(fields.iter().filter(|field| field.missing_us.is_some()).count()),
+        active: count(fields.iter().filter(|one| one.active).count()),
+        missing: count(fields.iter().filter(|one| one.field.missing_us.is_some()).count()),
     }
 }
 
-/// A selected field.
-pub fn field(label: &str, of: &Field) -> v1::Field {
+/// A selected field, as a group sees it that calls the source by this label; `receivers` other groups get it.
+pub fn field(label: &str, of: &SeenField, receivers: usize) -> v1::Field {
+    let activation = if of.active {
+        v1::FieldActivation::Active
+    } else {
+        v1::FieldActivation::Passive
+    };
+    let of = &of.field;
     v1::Field {
         name: format!("{}/fields/{}.{}", of.integration_id.name(), of.object, of.key),
         definition: Some(definition(Definition::of(of))),
-        activation: v1::FieldActivation::Active as i32,
+        activation: activation as i32,
         query_key: format!("{label}.{}.{}", of.object, of.key),
         missing_time: of.missing_us.map(timestamp),
-        receiving_group_count: 0,
+        receiving_group_count: count(receivers),
     }
 }
 
@@ -241,9 +296,27 @@ pub fn review(of: &Review) -> v1::ReviewIntegrationResponse {
             Vec::new(),
         ));
     }
+    if of.losing > 0 {
+        let text = format!("{} receiving groups lose fields or the source", of.losing);
+        warnings.push(warning(
+            Kind::GroupsLoseAccess,
+            v1::ErrorReason::Unspecified,
+            text,
+            Vec::new(),
+        ));
+    }
+    if of.last_place {
+        let text = format!("it takes the last of the account's {ACCOUNT_LIMIT} places");
+        warnings.push(warning(
+            Kind::LastPlace,
+            v1::ErrorReason::Unspecified,
+            text,
+            Vec::new(),
+        ));
+    }
     v1::ReviewIntegrationResponse {
-        display_name: view.row.display_name.clone(),
-        group: view.row.group_id.name(),
+        display_name: view.row().display_name.clone(),
+        group: view.row().group_id.name(),
         group_display_name: view.group.display_name.clone(),
         account: account(view),
         field_counts: Some(v1::FieldCounts {
@@ -266,15 +339,19 @@ pub fn review(of: &Review) -> v1::ReviewIntegrationResponse {
             .collect(),
         company_record_count: i64::try_from(records).unwrap_or(i64::MAX),
         company_record_count_exact: exact,
-        groups_with_access: vec![v1::ReviewedGroup {
-            group: view.row.group_id.name(),
-            display_name: view.group.display_name.clone(),
-            owner: true,
-            field_count: count(view.fields.len()),
-        }],
-        losing_group_count: 0,
+        groups_with_access: of
+            .groups
+            .iter()
+            .map(|one| v1::ReviewedGroup {
+                group: one.group.name(),
+                display_name: one.name.clone(),
+                owner: one.owner,
+                field_count: count(one.fields),
+            })
+            .collect(),
+        losing_group_count: count(of.losing),
         warnings,
         read_time: Some(timestamp(of.read_us)),
-        etag: etag(view.row.revision),
+        etag: etag(view.row().revision),
     }
 }

@@ -8,7 +8,7 @@ mod value;
 
 pub use company::{company, profile};
 pub use connector::connector;
-pub use integration::{available_objects, field, integration, listed_integration, review};
+pub use integration::{activated, available_objects, field, integration, listed_integration, review, share};
 pub use sync::sync;
 pub use value::timestamp;
 

@@ -6,27 +6,19 @@ both! {
     async fn names_are_unique_in_a_group(store) {
         let (g, h) = (group(store, "g").await, group(store, "h").await);
         let one = store.integration_create(new_integration(&g, "Acme  EMEA")).await.unwrap();
-        assert_eq!((one.label.as_str(), one.state, one.revision), ("acme_emea", IntegrationState::Draft, 1));
+        assert_eq!((label(store, &one).await.as_str(), one.state, one.revision), ("acme_emea", IntegrationState::Draft, 1));
         assert_eq!(store.integration_get(one.id).await.unwrap(), one);
         let taken = store.integration_create(new_integration(&g, " ACME emea")).await.unwrap_err();
         assert!(taken.is_conflict(Conflict::Name) && taken.to_string().contains("ACME emea"), "{taken}");
         store.integration_create(new_integration(&h, "acme emea")).await.unwrap();
         // Another name that makes the same label gets another label.
         let two = store.integration_create(new_integration(&g, "Acme-EMEA")).await.unwrap();
-        assert_eq!(two.label, "acme_emea_2");
-        let edit = |id, name: Option<&str>, label: Option<&str>| IntegrationUpdate {
-            id,
-            revision: None,
-            display_name: name.map(str::to_owned),
-            label: label.map(str::to_owned),
-            settings: None,
-            fields: None,
-            now_us: NOW,
-        };
+        assert_eq!(label(store, &two).await, "acme_emea_2");
+        let edit = |id, name: Option<&str>, label: Option<&str>| IntegrationUpdate { display_name: name.map(str::to_owned), label: label.map(str::to_owned), ..no_edit(id) };
         assert!(store.integration_update(edit(two.id, Some("acme EMEA"), None)).await.unwrap_err().is_conflict(Conflict::Name));
         assert!(store.integration_update(edit(two.id, None, Some("acme_emea"))).await.unwrap_err().is_conflict(Conflict::Label));
         let renamed = store.integration_update(edit(one.id, Some("Other"), None)).await.unwrap();
-        assert_eq!((renamed.label.as_str(), renamed.revision), ("acme_emea", 2));
+        assert_eq!((label(store, &renamed).await.as_str(), renamed.revision), ("acme_emea", 2));
         store.integration_update(edit(two.id, Some("acme EMEA"), None)).await.unwrap();
         assert!(store.integration_create(new_integration(&group_id("none"), "x")).await.unwrap_err().is_not_found());
     }
@@ -49,15 +41,7 @@ both! {
     async fn edits_are_atomic_and_guarded(store) {
         let g = group(store, "g").await;
         let one = store.integration_create(new_integration(&g, "One")).await.unwrap();
-        let edit = |revision: i64, fields: Vec<Field>| IntegrationUpdate {
-            id: one.id,
-            revision: Some(revision),
-            display_name: None,
-            label: None,
-            settings: None,
-            fields: Some(fields),
-            now_us: NOW,
-        };
+        let edit = |revision: i64, fields: Vec<Field>| IntegrationUpdate { revision: Some(revision), fields: Some(fields), ..no_edit(one.id) };
         let selected = vec![field("Contact", "Email"), field("Account", "Industry")];
         let second = store.integration_update(edit(1, selected.clone())).await.unwrap();
         assert_eq!((second.revision, second.generation), (2, 2));
@@ -174,7 +158,7 @@ both! {
         let young = store.integration_create(young).await.unwrap();
         let saved = active(store, &g, "Saved").await;
         let gone = store.drafts_expire(NOW + 31 * 24 * 60 * MINUTE, 100).await.unwrap();
-        assert_eq!(gone, [Deleted { id: old.id, grant_id: Some(grant), released: true }]);
+        assert_eq!(gone, [Deleted { id: old.id, grant_id: Some(grant), released: true, groups: 0 }]);
         assert!(store.integration_get(old.id).await.unwrap_err().is_not_found());
         assert_eq!(store.integration_get(saved.id).await.unwrap().state, IntegrationState::Active);
         store.integration_abandon(young.id, NOW).await.unwrap();

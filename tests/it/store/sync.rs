@@ -126,15 +126,7 @@ both! {
         let one = active(store, &g, "One").await;
         let old = lease(store, "w", NOW).await.unwrap();
         store.sync_commit(commit(&old, vec![batch("Account", 1, vec![row("a", 1, 1)])])).await.unwrap();
-        let fields = IntegrationUpdate {
-            id: one.id,
-            revision: None,
-            display_name: None,
-            label: None,
-            settings: None,
-            fields: Some(vec![field("Account", "Industry")]),
-            now_us: NOW,
-        };
+        let fields = IntegrationUpdate { fields: Some(vec![field("Account", "Industry")]), ..no_edit(one.id) };
         let edited = store.integration_update(fields).await.unwrap();
         assert_eq!(why(store.sync_commit(commit(&old, vec![batch("Account", 2, vec![row("a", 2, 2)])])).await), Lost::Generation);
         assert_eq!(why(store.sync_finish(end(&old, SyncState::Succeeded, NOW)).await), Lost::Generation);
@@ -150,15 +142,7 @@ both! {
     async fn a_commit_stores_everything(store) {
         let g = group(store, "g").await;
         let one = active(store, &g, "One").await;
-        let fields = IntegrationUpdate {
-            id: one.id,
-            revision: None,
-            display_name: None,
-            label: None,
-            settings: None,
-            fields: Some(vec![field("Account", "Gone"), field("Account", "Typed")]),
-            now_us: NOW,
-        };
+        let fields = IntegrationUpdate { fields: Some(vec![field("Account", "Gone"), field("Account", "Typed")]), ..no_edit(one.id) };
         store.integration_update(fields).await.unwrap();
         let sync = lease(store, "w", NOW).await.unwrap();
         let company = RecordRow { company_id: Some(CompanyId::of_domain("a.com")), ..row("a", 1, 1) };

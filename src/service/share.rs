@@ -1,0 +1,229 @@
+//! Sharing: which other groups get which of the owner's active fields, and each group's own use of what it has.
+
+use super::{Services, group_of};
+use crate::caller::Caller;
+use crate::domain::{GroupId, IntegrationId, name_key};
+use crate::error::{Detail, Error, Reason, Result};
+use crate::service::IntegrationView;
+use crate::store::{Conflict, FieldRef, Group, Integration, NewShare, SeenField, Share};
+use crate::time::now_us;
+use std::collections::HashSet;
+
+/// Most groups an integration may be shared with.
+pub const MOST_SHARES: usize = 500;
+
+/// A group that could be shared with.
+#[derive(Debug, Clone)]
+pub struct Shareable {
+    /// The group.
+    pub group: Group,
+    /// Whether the integration asked about is shared with it.
+    pub shared: bool,
+}
+
+impl Services {
+    /// The groups a group is connected with whose name has this part, by name and id.
+    ///
+    /// # Errors
+    /// NOT_FOUND or NOT_OWNER for the integration asked about.
+    pub async fn group_search_shareable(
+        &self,
+        caller: &Caller,
+        query: &str,
+        integration: Option<IntegrationId>,
+    ) -> Result<Vec<Shareable>> {
+        let group = group_of(caller)?;
+        let shared: HashSet<GroupId> = match integration {
+            Some(id) => {
+                self.owned(caller, id).await?;
+                let shares = self.store.share_list(id).await?;
+                shares.into_iter().map(|share| share.group_id).collect()
+            }
+            None => HashSet::new(),
+        };
+        let part = name_key(query);
+        let mut found: Vec<(String, Shareable)> = self
+            .store
+            .group_connections(&group)
+            .await?
+            .into_iter()
+            .map(|group| {
+                let shared = shared.contains(&group.id);
+                (name_key(&group.display_name), Shareable { group, shared })
+            })
+            .filter(|(key, _)| key.contains(&part))
+            .collect();
+        found.sort_by(|a, b| (&a.0, &a.1.group.id).cmp(&(&b.0, &b.1.group.id)));
+        Ok(found.into_iter().map(|(_, one)| one).collect())
+    }
+
+    /// Shares an integration with a group, or changes what is shared.
+    ///
+    /// # Errors
+    /// NOT_FOUND (also for a group that is not connected with the owner), NOT_OWNER, FIELD_UNKNOWN, FIELD_PASSIVE,
+    /// LIMIT_REACHED.
+    pub async fn share_set(
+        &self,
+        caller: &Caller,
+        id: IntegrationId,
+        new: NewShare,
+    ) -> Result<(Share, bool)> {
+        let row = self.owned(caller, id).await?;
+        let name = share_name(id, &new.group_id);
+        let seen = self.seen_fields(&row.group_id, id).await?;
+        let known = self.store.share_list(id).await?;
+        if new.group_id == row.group_id {
+            return Err(Error::invalid(
+                "share.name",
+                "names the owner itself, whose own use ConnectIntegration and DisconnectIntegration decide",
+            ));
+        }
+        self.check_shares(&row, &seen, &known, std::slice::from_ref(&new), "share")
+            .await?;
+        if known.len() >= MOST_SHARES && !known.iter().any(|share| share.group_id == new.group_id) {
+            return Err(too_many(&row));
+        }
+        let group = new.group_id.clone();
+        match self.store.share_set(id, new, &caller.subject, now_us()).await {
+            Err(error) if error.is_conflict(Conflict::NotConnected) => {
+                return Err(Error::not_found(group.name()));
+            }
+            other => other?,
+        }
+        tracing::info!(integration = %id, %group, by = caller.subject, "shared {id} with {group}");
+        let shares = self.store.share_list(id).await?;
+        let share = shares.into_iter().find(|share| share.group_id == group);
+        let saved = row.state != crate::domain::IntegrationState::Draft;
+        Ok((share.ok_or_else(|| Error::not_found(name))?, saved))
+    }
+
+    /// Ends a share.
+    ///
+    /// # Errors
+    /// NOT_FOUND, NOT_OWNER.
+    pub async fn share_remove(&self, caller: &Caller, id: IntegrationId, group: &GroupId) -> Result<()> {
+        self.owned(caller, id).await?;
+        if !self.store.share_remove(id, group, now_us()).await? {
+            return Err(Error::not_found(share_name(id, group)));
+        }
+        tracing::info!(integration = %id, %group, by = caller.subject, "no longer shared: {id} with {group}");
+        Ok(())
+    }
+
+    /// The shares of an integration, by the receiver's id, and whether they have effect.
+    ///
+    /// # Errors
+    /// NOT_FOUND, NOT_OWNER.
+    pub async fn share_list(&self, caller: &Caller, id: IntegrationId) -> Result<(Vec<Share>, bool)> {
+        let row = self.owned(caller, id).await?;
+        let saved = row.state != crate::domain::IntegrationState::Draft;
+        Ok((self.store.share_list(id).await?, saved))
+    }
+
+    /// The caller's group uses an integration from now on, or no longer.
+    ///
+    /// # Errors
+    /// NOT_FOUND.
+    pub async fn integration_connect(
+        &self,
+        caller: &Caller,
+        id: IntegrationId,
+        connected: bool,
+    ) -> Result<IntegrationView> {
+        self.seen(caller, id).await?;
+        let group = group_of(caller)?;
+        let changed = self.store.source_connect(&group, id, connected).await;
+        match changed {
+            Ok(true) => {
+                tracing::info!(integration = %id, %group, by = caller.subject, connected, "the group's own use of {id} changed");
+            }
+            Ok(false) => {}
+            Err(error) if error.is_not_found() => return Err(Error::not_found(id.name())),
+            Err(error) => return Err(error.into()),
+        }
+        self.view(&group, id).await
+    }
+
+    /// The fields of one integration that a group sees.
+    pub(super) async fn seen_fields(&self, group: &GroupId, id: IntegrationId) -> Result<Vec<SeenField>> {
+        let mut seen = self.store.field_list_seen(group, vec![id]).await?;
+        Ok(seen.remove(&id).unwrap_or_default())
+    }
+
+    /// Holds shares as they are to be against the selection: each field is selected and active for the owner, or was
+    /// listed in that share before; each receiver is connected with the owner.
+    pub(super) async fn check_shares(
+        &self,
+        row: &Integration,
+        seen: &[SeenField],
+        known: &[Share],
+        shares: &[NewShare],
+        path: &str,
+    ) -> Result<()> {
+        let connections = self.store.group_connections(&row.group_id).await?;
+        for new in shares {
+            if !connections.iter().any(|group| group.id == new.group_id) {
+                return Err(Error::not_found(new.group_id.name()));
+            }
+            let before = known.iter().find(|share| share.group_id == new.group_id);
+            let before = before
+                .and_then(|share| share.fields.as_deref())
+                .unwrap_or_default();
+            for (position, field) in new.fields.iter().flatten().enumerate() {
+                if before.contains(field) {
+                    continue;
+                }
+                let name = format!("{}.{}", field.object, field.key);
+                let at = format!("{path}.fields[{position}]");
+                match seen.iter().find(|one| is(one, field)) {
+                    None => return Err(unknown(&at, &name, "is not selected")),
+                    Some(one) if !one.active => {
+                        return Err(Error::new(
+                            Reason::FieldPassive,
+                            format!(
+                                "{name} is passive for the owner, and only active fields can be shared: \
+                                     BatchUpdateFieldActivation makes it active"
+                            ),
+                        )
+                        .with("field", &name)
+                        .detail(Detail::Precondition(
+                            "FIELD",
+                            name,
+                            "is passive".to_owned(),
+                        )));
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a field is the one meant.
+pub(super) fn is(one: &SeenField, field: &FieldRef) -> bool {
+    one.field.object == field.object && one.field.key == field.key
+}
+
+/// A field that cannot be meant.
+pub(super) fn unknown(path: &str, name: &str, why: &str) -> Error {
+    let description = format!("{name} {why}");
+    Error::new(
+        Reason::FieldUnknown,
+        format!("{description}: ListFields lists those that can be named"),
+    )
+    .with("field", name)
+    .detail(Detail::Fields(vec![(path.to_owned(), description)]))
+}
+
+pub(super) fn too_many(row: &Integration) -> Error {
+    let limit = format!("an integration may be shared with {MOST_SHARES} groups: end another share first");
+    Error::new(Reason::LimitReached, format!("{}: {limit}", row.id.name()))
+        .with("limit", MOST_SHARES)
+        .with("quota", "shares per integration")
+        .detail(Detail::Quota(row.id.name(), limit))
+}
+
+fn share_name(id: IntegrationId, group: &GroupId) -> String {
+    format!("{}/shares/{group}", id.name())
+}

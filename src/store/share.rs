@@ -1,0 +1,381 @@
+//! Shares: the access of other groups to active fields of an integration, and each group's own active and passive.
+
+use std::collections::{HashMap, HashSet};
+
+use diesel::prelude::*;
+
+use super::{
+    Conflict, Error, FieldRef, Integration, Store,
+    conn::{Conn, first_locked},
+    field, integration,
+    schema::{activation, group_connection, groups, share, share_field, source as source_table},
+    source::{self, Decisions},
+};
+use crate::domain::{GroupId, IntegrationId, IntegrationState, Micros};
+
+/// A share as it is to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewShare {
+    /// The receiver.
+    pub group_id: GroupId,
+    /// The fields; `None` for all that are active for the owner, later ones included.
+    pub fields: Option<Vec<FieldRef>>,
+}
+
+/// A share as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Share {
+    /// Of which integration.
+    pub integration_id: IntegrationId,
+    /// The receiver.
+    pub group_id: GroupId,
+    /// The receiver's name.
+    pub group_name: String,
+    /// The listed fields; `None` for all that are active for the owner.
+    pub fields: Option<Vec<FieldRef>>,
+    /// Which fields the receiver gets now.
+    pub shared: Vec<FieldRef>,
+    /// Whether the receiver uses it; false while the integration is a draft.
+    pub connected: bool,
+    /// When it began.
+    pub create_us: Micros,
+    /// When it last changed.
+    pub update_us: Micros,
+}
+
+#[derive(Debug, Clone, Queryable, Selectable, Insertable)]
+#[diesel(table_name = share, treat_none_as_default_value = false)]
+struct Row {
+    integration_id: IntegrationId,
+    group_id: GroupId,
+    all_active: bool,
+    create_us: Micros,
+    create_by: String,
+    update_us: Micros,
+}
+
+impl Store {
+    /// The shares of an integration, by the receiver's id.
+    pub async fn share_list(&self, id: IntegrationId) -> Result<Vec<Share>, Error> {
+        self.snapshot(move |conn| list(conn, id)).await
+    }
+
+    /// How many groups each of these integrations is shared with.
+    pub async fn share_count(&self, ids: Vec<IntegrationId>) -> Result<HashMap<IntegrationId, i64>, Error> {
+        self.read(move |conn| {
+            let rows: Vec<IntegrationId> = share::table
+                .filter(share::integration_id.eq_any(ids))
+                .select(share::integration_id)
+                .load(conn)?;
+            let mut counts = HashMap::new();
+            for id in rows {
+                *counts.entry(id).or_default() += 1;
+            }
+            Ok(counts)
+        })
+        .await
+    }
+
+    /// Shares an integration, or changes what is shared. [`Conflict::NotConnected`] unless owner and receiver are
+    /// connected with each other.
+    pub async fn share_set(
+        &self,
+        id: IntegrationId,
+        new: NewShare,
+        by: &str,
+        now_us: Micros,
+    ) -> Result<(), Error> {
+        let by = by.to_owned();
+        self.write(move |conn| {
+            let of = alive(conn, id)?;
+            put(conn, &of, &new, &by, now_us)?;
+            integration::touch(conn, &of, now_us)
+        })
+        .await
+    }
+
+    /// Ends a share; false if there was none.
+    pub async fn share_remove(
+        &self,
+        id: IntegrationId,
+        group_id: &GroupId,
+        now_us: Micros,
+    ) -> Result<bool, Error> {
+        let group_id = group_id.clone();
+        self.write(move |conn| {
+            let of = alive(conn, id)?;
+            if end(conn, id, &group_id)? == 0 {
+                return Ok(false);
+            }
+            integration::touch(conn, &of, now_us)?;
+            Ok(true)
+        })
+        .await
+    }
+
+    /// A group makes fields active and others passive, at once.
+    pub async fn field_activate(
+        &self,
+        id: IntegrationId,
+        group_id: &GroupId,
+        active: Vec<FieldRef>,
+        passive: Vec<FieldRef>,
+    ) -> Result<(), Error> {
+        let group_id = group_id.clone();
+        self.write(move |conn| {
+            alive(conn, id)?;
+            source::decide(conn, id, &group_id, &active, true)?;
+            source::decide(conn, id, &group_id, &passive, false)
+        })
+        .await
+    }
+}
+
+fn alive(conn: &mut Conn, id: IntegrationId) -> Result<Integration, Error> {
+    let of = integration::lock(conn, id)?;
+    if of.state == IntegrationState::Deleting {
+        return Err(Error::not_found("integration", id));
+    }
+    Ok(of)
+}
+
+fn list(conn: &mut Conn, id: IntegrationId) -> Result<Vec<Share>, Error> {
+    let of = integration::get(conn, id)?;
+    let rows: Vec<(Row, String)> = share::table
+        .inner_join(groups::table)
+        .filter(share::integration_id.eq(id))
+        .order(share::group_id)
+        .select((Row::as_select(), groups::display_name))
+        .load(conn)?;
+    let mut listed: HashMap<String, Vec<FieldRef>> = HashMap::new();
+    let fields: Vec<(GroupId, String, String)> = share_field::table
+        .filter(share_field::integration_id.eq(id))
+        .order((share_field::group_id, share_field::object, share_field::key))
+        .select((share_field::group_id, share_field::object, share_field::key))
+        .load(conn)?;
+    for (group, object, key) in fields {
+        listed
+            .entry(group.as_str().to_owned())
+            .or_default()
+            .push(FieldRef { object, key });
+    }
+    let connected: HashMap<GroupId, bool> = source_table::table
+        .filter(source_table::integration_id.eq(id))
+        .select((source_table::group_id, source_table::connected))
+        .load(conn)?
+        .into_iter()
+        .collect();
+    let decided = Decisions::load(conn, &[id], std::iter::once(&of.group_id))?;
+    let active: Vec<FieldRef> = field::list(conn, &[id])?
+        .into_iter()
+        .filter(|field| decided.active(id, &of.group_id, &field.object, &field.key, true))
+        .map(|field| FieldRef {
+            object: field.object,
+            key: field.key,
+        })
+        .collect();
+    Ok(rows
+        .into_iter()
+        .map(|(row, group_name)| {
+            let fields = (!row.all_active).then(|| listed.remove(row.group_id.as_str()).unwrap_or_default());
+            let shared = match &fields {
+                None => active.clone(),
+                Some(fields) => {
+                    let fields: HashSet<&FieldRef> = fields.iter().collect();
+                    active
+                        .iter()
+                        .filter(|field| fields.contains(field))
+                        .cloned()
+                        .collect()
+                }
+            };
+            Share {
+                integration_id: id,
+                connected: connected.get(&row.group_id).copied().unwrap_or(false),
+                group_name,
+                fields,
+                shared,
+                create_us: row.create_us,
+                update_us: row.update_us,
+                group_id: row.group_id,
+            }
+        })
+        .collect())
+}
+
+/// Refuses unless two groups are connected, and holds that until the end of the transaction.
+fn check_connected(conn: &mut Conn, owner: &GroupId, receiver: &GroupId) -> Result<(), Error> {
+    let key = if owner < receiver {
+        (owner, receiver)
+    } else {
+        (receiver, owner)
+    };
+    let found: Option<Micros> = first_locked!(
+        conn,
+        group_connection::table
+            .find(key)
+            .select(group_connection::create_us)
+    )
+    .optional()?;
+    match found {
+        Some(_) => Ok(()),
+        None => Err(Error::conflict(
+            Conflict::NotConnected,
+            format!("{owner} and {receiver} are not connected with each other"),
+        )),
+    }
+}
+
+/// Adds or changes a share. The integration is locked.
+pub(super) fn put(
+    conn: &mut Conn,
+    of: &Integration,
+    new: &NewShare,
+    by: &str,
+    now_us: Micros,
+) -> Result<(), Error> {
+    check_connected(conn, &of.group_id, &new.group_id)?;
+    let known: Option<Row> = share::table
+        .find((of.id, &new.group_id))
+        .select(Row::as_select())
+        .first(conn)
+        .optional()?;
+    match known {
+        Some(_) => {
+            diesel::update(share::table.find((of.id, &new.group_id)))
+                .set((
+                    share::all_active.eq(new.fields.is_none()),
+                    share::update_us.eq(now_us),
+                ))
+                .execute(conn)?;
+        }
+        None => {
+            let row = Row {
+                integration_id: of.id,
+                group_id: new.group_id.clone(),
+                all_active: new.fields.is_none(),
+                create_us: now_us,
+                create_by: by.to_owned(),
+                update_us: now_us,
+            };
+            diesel::insert_into(share::table).values(&row).execute(conn)?;
+        }
+    }
+    let listed = share_field::table.filter(
+        share_field::integration_id
+            .eq(of.id)
+            .and(share_field::group_id.eq(&new.group_id)),
+    );
+    diesel::delete(listed).execute(conn)?;
+    let rows: Vec<_> = new
+        .fields
+        .iter()
+        .flatten()
+        .map(|field| {
+            (
+                share_field::integration_id.eq(of.id),
+                share_field::group_id.eq(&new.group_id),
+                share_field::object.eq(&field.object),
+                share_field::key.eq(&field.key),
+            )
+        })
+        .collect();
+    match conn {
+        Conn::Sqlite(c) => diesel::insert_into(share_field::table).values(&rows).execute(c)?,
+        Conn::Postgres(c) => diesel::insert_into(share_field::table).values(&rows).execute(c)?,
+    };
+    if of.state == IntegrationState::Draft {
+        return Ok(());
+    }
+    take_effect(conn, of, &new.group_id, now_us)
+}
+
+/// The receiver gets the source, connected.
+fn take_effect(conn: &mut Conn, of: &Integration, receiver: &GroupId, now_us: Micros) -> Result<(), Error> {
+    source::add(conn, receiver, of.id, &of.display_name, now_us)
+}
+
+/// Makes these the shares of an integration. It is locked.
+pub(super) fn replace(
+    conn: &mut Conn,
+    of: &Integration,
+    shares: &[NewShare],
+    by: &str,
+    now_us: Micros,
+) -> Result<(), Error> {
+    let known: Vec<GroupId> = share::table
+        .filter(share::integration_id.eq(of.id))
+        .order(share::group_id)
+        .select(share::group_id)
+        .load(conn)?;
+    for gone in known
+        .iter()
+        .filter(|group| !shares.iter().any(|new| new.group_id == **group))
+    {
+        end(conn, of.id, gone)?;
+    }
+    // In one order, so that two edits do not wait for each other.
+    let mut shares: Vec<&NewShare> = shares.iter().collect();
+    shares.sort_by(|a, b| a.group_id.cmp(&b.group_id));
+    for new in shares {
+        put(conn, of, new, by, now_us)?;
+    }
+    Ok(())
+}
+
+/// A draft was saved: its shares take effect. [`Conflict::NotConnected`] if a receiver is connected no more.
+pub(super) fn activate(conn: &mut Conn, of: &Integration, now_us: Micros) -> Result<(), Error> {
+    let receivers: Vec<GroupId> = share::table
+        .filter(share::integration_id.eq(of.id))
+        .order(share::group_id)
+        .select(share::group_id)
+        .load(conn)?;
+    for receiver in receivers {
+        check_connected(conn, &of.group_id, &receiver)?;
+        take_effect(conn, of, &receiver, now_us)?;
+    }
+    Ok(())
+}
+
+/// Ends a share: its source and what the receiver decided go with it. How many ended: 0 or 1.
+pub(super) fn end(conn: &mut Conn, id: IntegrationId, receiver: &GroupId) -> Result<usize, Error> {
+    let ended = diesel::delete(share::table.find((id, receiver))).execute(conn)?;
+    if ended > 0 {
+        diesel::delete(source_table::table.find((receiver, id))).execute(conn)?;
+        let decided = activation::table.filter(
+            activation::integration_id
+                .eq(id)
+                .and(activation::group_id.eq(receiver)),
+        );
+        diesel::delete(decided).execute(conn)?;
+    }
+    Ok(ended)
+}
+
+/// The integration goes: every group loses it at once; how many did.
+pub(super) fn end_all(conn: &mut Conn, id: IntegrationId) -> Result<usize, Error> {
+    diesel::delete(share::table.filter(share::integration_id.eq(id))).execute(conn)?;
+    diesel::delete(activation::table.filter(activation::integration_id.eq(id))).execute(conn)?;
+    Ok(diesel::delete(source_table::table.filter(source_table::integration_id.eq(id))).execute(conn)?)
+}
+
+/// Two groups part: what saved integrations of one share with the other ends; how many shares did. A draft keeps its
+/// own, without effect, until it is saved, which says that they cannot be.
+pub(super) fn part(conn: &mut Conn, one: &GroupId, other: &GroupId) -> Result<usize, Error> {
+    use super::schema::integration as integration_table;
+    let mut ended = 0;
+    for (owner, receiver) in [(one, other), (other, one)] {
+        let ids: Vec<IntegrationId> = share::table
+            .inner_join(integration_table::table)
+            .filter(share::group_id.eq(receiver))
+            .filter(integration_table::group_id.eq(owner))
+            .filter(integration_table::state.ne(IntegrationState::Draft))
+            .order(share::integration_id)
+            .select(share::integration_id)
+            .load(conn)?;
+        for id in ids {
+            ended += end(conn, id, receiver)?;
+        }
+    }
+    Ok(ended)
+}

@@ -1,0 +1,75 @@
+//! What goes by itself: the rows of what was deleted, drafts after thirty days, used logins, request ids, told
+//! revocations.
+
+use crate::domain::IntegrationState;
+use crate::store::{Error, Store};
+use crate::time::now_us;
+use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+
+const DAY_US: i64 = 24 * 3_600 * 1_000_000;
+
+/// Removes the rows of deleted integrations and groups, some at a time, so that nobody waits for it.
+pub(super) async fn purge(store: Store, stop: CancellationToken) {
+    const EVERY: Duration = Duration::from_secs(1);
+    while !stop.is_cancelled() {
+        match purge_one(&store, &stop).await {
+            Ok(true) => continue,
+            Ok(false) => {}
+            Err(error) => tracing::warn!("what was deleted will be removed later: {error}"),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(EVERY) => {}
+        }
+    }
+}
+
+/// Removes one deleted integration; false if there is none.
+async fn purge_one(store: &Store, stop: &CancellationToken) -> Result<bool, Error> {
+    /// Rows of one transaction.
+    const ROWS: i64 = 1_000;
+    let found = store
+        .integration_list_by_state(IntegrationState::Deleting, None, 1)
+        .await?;
+    let Some(gone) = found.first() else {
+        store.group_purge().await?;
+        return Ok(false);
+    };
+    let started = Instant::now();
+    while !stop.is_cancelled() {
+        let batch = Instant::now();
+        if store.integration_purge(gone.id, ROWS).await? {
+            tracing::info!(integration = %gone.id, seconds = started.elapsed().as_secs_f64(), "the rows of {} are removed", gone.id);
+            return Ok(true);
+        }
+        // As long as it worked it rests: others write in between.
+        tokio::time::sleep(batch.elapsed().min(Duration::from_millis(200))).await;
+    }
+    Ok(true)
+}
+
+/// Removes what has had its time.
+pub(super) async fn sweep(store: Store, stop: CancellationToken) {
+    const EVERY: Duration = Duration::from_secs(600);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(EVERY) => {}
+        }
+        if let Err(error) = sweep_once(&store, now_us()).await {
+            tracing::warn!("housekeeping will be tried again: {error}");
+        }
+    }
+}
+
+async fn sweep_once(store: &Store, now: i64) -> Result<(), Error> {
+    for draft in store.drafts_expire(now, 100).await? {
+        tracing::info!(integration = %draft.id, "draft {} expired", draft.id);
+    }
+    store.authorization_purge(now - DAY_US).await?;
+    store.request_purge(now - DAY_US).await?;
+    store.outbox_purge(now - 7 * DAY_US).await?;
+    store.grant_purge(now - 90 * DAY_US).await?;
+    Ok(())
+}
