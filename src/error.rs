@@ -94,7 +94,7 @@ pub struct Error {
     /// For programs; goes into `ErrorInfo.metadata`.
     pub metadata: Vec<(&'static str, String)>,
     /// What a client can act on.
-    pub detail: Option<Detail>,
+    pub details: Vec<Detail>,
 }
 
 /// What services answer.
@@ -107,7 +107,7 @@ impl Error {
             reason,
             message: message.into(),
             metadata: Vec::new(),
-            detail: None,
+            details: Vec::new(),
         }
     }
 
@@ -121,7 +121,7 @@ impl Error {
     /// Adds what a client can act on.
     #[must_use]
     pub fn detail(mut self, detail: Detail) -> Self {
-        self.detail = Some(detail);
+        self.details.push(detail);
         self
     }
 

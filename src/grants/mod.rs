@@ -44,6 +44,8 @@ pub enum Error {
     Revoked {
         /// The reason's word.
         cause: String,
+        /// The CRM's own code, where it was just told.
+        code: String,
         /// What happened.
         message: String,
     },
@@ -113,6 +115,7 @@ impl Grants {
         if grant.state == GrantState::Revoked {
             return Err(Error::Revoked {
                 cause: grant.cause.clone(),
+                code: String::new(),
                 message: "the CRM does not accept the login any more: log in again".to_owned(),
             });
         }
@@ -295,6 +298,10 @@ impl Grants {
         }
         Ok(Error::Revoked {
             cause: cause.to_owned(),
+            code: error
+                .failed()
+                .map(|failed| failed.code.clone())
+                .unwrap_or_default(),
             message,
         })
     }
@@ -429,8 +436,8 @@ pub fn message(error: &connectors::Error) -> String {
 pub fn retry_after(error: &connectors::Error) -> Option<Duration> {
     match error {
         connectors::Error::Poisoned { retry_after, .. } => Some(*retry_after),
-        connectors::Error::Failed(failed) if failed.retry_us > 0 => {
-            Some(Duration::from_micros((failed.retry_us - now_us()).max(0) as u64))
+        connectors::Error::Failed { error, .. } if error.retry_us > 0 => {
+            Some(Duration::from_micros((error.retry_us - now_us()).max(0) as u64))
         }
         _ => None,
     }

@@ -21,6 +21,33 @@ use tracing::Instrument as _;
 /// The header a caller may give its own request id in, and gets it back in.
 const REQUEST_ID: &str = "x-request-id";
 
+/// The call being answered: what an error may have to name.
+#[derive(Clone)]
+pub struct Call {
+    /// The rpc's path.
+    pub rpc: String,
+    /// Under which id the log has it.
+    pub request_id: String,
+}
+
+tokio::task_local! {
+    static CALL: Call;
+}
+
+/// The call that this task answers.
+#[must_use]
+pub fn current() -> Option<Call> {
+    CALL.try_with(Call::clone).ok()
+}
+
+/// What a stream does after its call was answered is still the call's.
+pub async fn within<F: Future>(call: Option<Call>, work: F) -> F::Output {
+    match call {
+        Some(call) => CALL.scope(call, work).await,
+        None => work.await,
+    }
+}
+
 /// Puts the gate before a service.
 #[derive(Clone)]
 pub struct GateLayer {
@@ -127,9 +154,13 @@ where
             request.extensions_mut().insert(caller);
         }
         let answered = self.inner.call(request);
+        let call = Call {
+            rpc: path.trim_start_matches('/').to_owned(),
+            request_id: request_id.clone(),
+        };
         Either::Right(Box::pin(
             async move {
-                let response = answered.await?;
+                let response = CALL.scope(call, answered).await?;
                 let code = response
                     .headers()
                     .get("grpc-status")

@@ -617,10 +617,11 @@ impl IntegrationService for Integrations {
         let (integration, id) = validate::sync("name", &request.into_inner().name)?;
         let first = self.0.sync_get(&caller, integration, id).await?;
         let watched = Integrations(self.0.clone());
+        let call = gate::current();
         // Progress travels through rows: whichever process runs the sync, all see the same.
         let stream = futures_util::stream::unfold((Some(first), None::<SyncView>), move |(first, shown)| {
             let (watched, caller) = (Integrations(watched.0.clone()), caller.clone());
-            async move {
+            gate::within(call.clone(), async move {
                 let mut view = match (first, &shown) {
                     (Some(first), _) => first,
                     (None, Some(shown)) if shown.sync.state.is_final() => return None,
@@ -639,7 +640,7 @@ impl IntegrationService for Integrations {
                     Err(error) => Err(error.into()),
                 };
                 Some((item, (None, Some(view))))
-            }
+            })
         });
         Ok(Response::new(Box::pin(stream)))
     }

@@ -1,10 +1,11 @@
 //! Logging in: the browser's round trip with state and PKCE, credentials without a browser, and logging in again.
 
 use super::field::logged_in;
-use super::{IntegrationView, Services};
+use super::{IntegrationView, Services, of_integration};
 use crate::caller::Caller;
+use crate::connectors;
 use crate::domain::{AuthKind, AuthorizationHash, IntegrationId, IntegrationState, Landing, SyncTrigger};
-use crate::error::{Error, Reason, Result};
+use crate::error::{Detail, Error, Reason, Result};
 use crate::grants;
 use crate::grants::deadline;
 use crate::store::{AttachGrant, Authorization, Integration, NewAuthorization, NewSync};
@@ -175,10 +176,7 @@ impl Services {
             Reason::RedirectUriNotAllowed,
             format!("redirect_uri: {description}"),
         )
-        .detail(crate::error::Detail::Fields(vec![(
-            "redirect_uri".to_owned(),
-            description,
-        )])))
+        .detail(Detail::Fields(vec![("redirect_uri".to_owned(), description)])))
     }
 
     /// Ends a login with what the browser brought to the platform. Only who began it can.
@@ -328,7 +326,7 @@ impl Services {
             .exchange_code(request, deadline(TIMEOUT))
             .await
             .map_err(|error| {
-                let mut error = Error::from(error);
+                let mut error = refused(error, integration.id, "callback_parameters");
                 if denied && error.reason == Reason::AuthorizationRejected {
                     error.reason = Reason::AuthorizationDenied;
                 }
@@ -377,7 +375,10 @@ impl Services {
             auth_kind: kind as i32,
             parameters,
         };
-        let logged_in = connector.log_in(request, deadline(TIMEOUT)).await?;
+        let logged_in = connector
+            .log_in(request, deadline(TIMEOUT))
+            .await
+            .map_err(|error| refused(error, row.id, "parameters"))?;
         let (integration, account_changed) = self.attach(row, auth_kind, logged_in, &caller.subject).await?;
         Ok(Landed {
             integration: self.view(integration).await?,
@@ -466,6 +467,17 @@ impl Services {
         let moved = row.grant_id.is_some() && attached.moved;
         Ok((attached.integration, moved))
     }
+}
+
+/// A login that the connector refused, with the parameter at fault where it names one.
+fn refused(error: connectors::Error, id: IntegrationId, parameters: &str) -> Error {
+    let field = error.failed().map(|said| said.field.clone()).unwrap_or_default();
+    let error = of_integration(id)(error);
+    if field.is_empty() || error.reason != Reason::AuthorizationRejected {
+        return error;
+    }
+    let fields = vec![(format!("{parameters}[{field:?}]"), error.message.clone())];
+    error.detail(Detail::Fields(fields))
 }
 
 fn callback_seal(row: &Authorization) -> String {
