@@ -41,6 +41,8 @@ pub struct Running {
     options: Options,
     engine: sync::Engine,
     listeners: JoinSet<Result<(), Failure>>,
+    /// Ends streams.
+    draining: CancellationToken,
     /// Ends the listeners.
     stop: CancellationToken,
 }
@@ -223,6 +225,7 @@ impl Running {
             registry,
             verifier: Arc::clone(&verifier),
             engine,
+            draining: CancellationToken::new(),
             stop: stop.clone(),
             listeners: JoinSet::new(),
             options,
@@ -234,7 +237,7 @@ impl Running {
             verifier,
             running.health.clone(),
             running.options.tls.clone(),
-            stop.clone(),
+            (running.draining.clone(), stop.clone()),
         ));
         listeners.spawn(serve_http(
             callback_listener,
@@ -278,12 +281,15 @@ impl Running {
         }
     }
 
-    /// Drains: NOT_SERVING → stop leasing, running syncs give their lease back → requests under way end → close.
+    /// Drains: NOT_SERVING → streams end → stop leasing, running syncs give their lease back → requests under way end →
+    /// close.
     pub async fn stop(mut self) {
         const PATIENCE: Duration = Duration::from_secs(20);
         self.health.set_serving(false).await;
+        self.draining.cancel();
         self.engine.stop().await;
         self.stop.cancel();
+        self.health.end().await;
         let drained = async { while self.listeners.join_next().await.is_some() {} };
         if tokio::time::timeout(PATIENCE, drained).await.is_err() {
             tracing::warn!("requests were still under way after {PATIENCE:?}: closed");

@@ -613,14 +613,15 @@ impl IntegrationService for Integrations {
     type WatchSyncStream = Pin<Box<dyn Stream<Item = Result<v1::WatchSyncResponse, Status>> + Send>>;
 
     async fn watch_sync(&self, request: Request<v1::WatchSyncRequest>) -> Answer<Self::WatchSyncStream> {
-        let caller = gate::caller(&request)?;
+        let (caller, draining) = (gate::caller(&request)?, gate::draining(&request));
         let (integration, id) = validate::sync("name", &request.into_inner().name)?;
         let first = self.0.sync_get(&caller, integration, id).await?;
         let watched = Integrations(self.0.clone());
         let call = gate::current();
         // Progress travels through rows: whichever process runs the sync, all see the same.
         let stream = futures_util::stream::unfold((Some(first), None::<SyncView>), move |(first, shown)| {
-            let (watched, caller) = (Integrations(watched.0.clone()), caller.clone());
+            let (watched, caller, draining) =
+                (Integrations(watched.0.clone()), caller.clone(), draining.clone());
             gate::within(call.clone(), async move {
                 let mut view = match (first, &shown) {
                     (Some(first), _) => first,
@@ -629,7 +630,12 @@ impl IntegrationService for Integrations {
                     (None, None) => return None,
                 };
                 while shown.as_ref() == Some(&view) {
-                    tokio::time::sleep(WATCH_EVERY).await;
+                    tokio::select! {
+                        () = tokio::time::sleep(WATCH_EVERY) => {}
+                        () = draining.cancelled() => {
+                            return Some((Err(gate::Draining::error().into()), (None, Some(ended(view)))));
+                        }
+                    }
                     match watched.0.sync_get(&caller, integration, id).await {
                         Ok(now) => view = now,
                         Err(error) => return Some((Err(error.into()), (None, Some(ended(view))))),

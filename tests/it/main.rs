@@ -11,6 +11,7 @@ mod crm;
 mod errors;
 mod guides;
 mod house;
+mod operations;
 mod policy;
 mod store;
 mod support;

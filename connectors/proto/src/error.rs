@@ -92,11 +92,11 @@ impl Error {
     /// With the organization's allowance: calls made, and calls it may make.
     #[must_use]
     pub fn allowance(mut self, used: u64, limit: u64) -> Self {
-        self.api_usage = Some(ApiUsage {
+        self.api_usage = Some(Box::new(ApiUsage {
             used,
             limit,
             ..ApiUsage::default()
-        });
+        }));
         self
     }
 

@@ -145,9 +145,30 @@ impl World {
     /// Kills the server (SIGKILL) and starts it again on what it left. People have to connect again.
     pub(crate) async fn restart(&mut self) {
         self.server.kill().await.unwrap();
+        self.start_again().await;
+    }
+
+    /// Starts it again on what it left, once it has ended.
+    pub(crate) async fn start_again(&mut self) {
         let (child, addresses) = serve(self.folder.path(), &self.flags, self.postgres.as_ref()).await;
         self.server = child;
         self.listens(&addresses);
+    }
+
+    /// Sends the server a signal, `TERM` or `HUP`.
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.server.id().unwrap().to_string();
+        let sent = std::process::Command::new("kill")
+            .args(["-s", name, &pid])
+            .status()
+            .unwrap();
+        assert!(sent.success());
+    }
+
+    /// Waits until the server has ended by itself, and says how.
+    pub(crate) async fn ended(&mut self) -> std::process::ExitStatus {
+        let ended = tokio::time::timeout(PATIENCE, self.server.wait()).await;
+        ended.expect("the server ends").unwrap()
     }
 
     /// Where the SQLite file and keys are.
@@ -270,9 +291,10 @@ async fn serve(folder: &Path, flags: &[String], postgres: Option<&postgres::Data
         .open(folder.join("server.log"))
         .unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_tether"));
-    command
-        .args(["serve", "--dev", "--data-dir"])
-        .arg(folder.join("data"));
+    command.args(["serve", "--data-dir"]).arg(folder.join("data"));
+    if !flags.iter().any(|flag| flag == "dev=false") {
+        command.arg("--dev");
+    }
     for flag in flags {
         command.args(["--set", flag]);
     }
