@@ -6,8 +6,7 @@ use crate::caller::Caller;
 use crate::connectors;
 use crate::domain::{AuthKind, AuthorizationHash, IntegrationId, IntegrationState, Landing, SyncTrigger};
 use crate::error::{Detail, Error, Reason, Result};
-use crate::grants;
-use crate::grants::deadline;
+use crate::grants::{self, deadline, seal};
 use crate::store::{AttachGrant, Authorization, Integration, NewAuthorization, NewSync};
 use crate::time::now_us;
 use base64::Engine as _;
@@ -23,6 +22,8 @@ use tether_connector_proto::{
 
 /// A state and its verifier live this long.
 const LIFE_US: i64 = 10 * 60 * 1_000_000;
+/// The parameter that names an app of the customer's own, by the connector contract.
+const CLIENT_ID: &str = "client_id";
 /// How long the CRM has to answer a login.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -140,7 +141,7 @@ impl Services {
         let new = NewAuthorization {
             sealed: self
                 .sealer
-                .seal(hash.as_str(), verifier.as_bytes())
+                .seal(&seal::verifier_of(&hash), verifier.as_bytes())
                 .map_err(Error::internal)?,
             key_id: self.sealer.key_id(),
             state_hash: hash,
@@ -231,7 +232,7 @@ impl Services {
         let sealed = serde_json::to_vec(&kept).map_err(Error::internal)?;
         let sealed = self
             .sealer
-            .seal(&callback_seal(&row), &sealed)
+            .seal(&seal::callback_of(&row.state_hash), &sealed)
             .map_err(Error::internal)?;
         match self
             .store
@@ -264,7 +265,7 @@ impl Services {
             .ok_or_else(unknown_state)?;
         let opened = self
             .sealer
-            .open(&callback_seal(&row), sealed)
+            .open(&seal::callback_of(&row.state_hash), sealed)
             .map_err(Error::internal)?;
         let kept: Kept = serde_json::from_slice(opened.expose_secret()).map_err(Error::internal)?;
         // Compared by hash: equal time whatever differs.
@@ -312,7 +313,7 @@ impl Services {
         let (connector, _) = self.usable(&integration.connector)?;
         let verifier = self
             .sealer
-            .open(used.state_hash.as_str(), &used.sealed)
+            .open(&seal::verifier_of(&used.state_hash), &used.sealed)
             .map_err(Error::internal)?;
         callback.remove("state");
         let denied = callback.contains_key("error");
@@ -332,7 +333,7 @@ impl Services {
                 }
                 error
             })?;
-        self.attach(integration, AuthKind::AuthorizationCode, logged_in, by)
+        self.attach(integration, AuthKind::AuthorizationCode, None, logged_in, by)
             .await
     }
 
@@ -370,6 +371,10 @@ impl Services {
                 "is no parameter of this way to log in",
             ));
         }
+        let own_client = parameters
+            .get(CLIENT_ID)
+            .map(|id| id.trim().to_owned())
+            .filter(|id| !id.is_empty());
         let request = LogInRequest {
             settings: settings(&row)?.into_iter().collect(),
             auth_kind: kind as i32,
@@ -379,7 +384,9 @@ impl Services {
             .log_in(request, deadline(TIMEOUT))
             .await
             .map_err(|error| refused(error, row.id, "parameters"))?;
-        let (integration, account_changed) = self.attach(row, auth_kind, logged_in, &caller.subject).await?;
+        let (integration, account_changed) = self
+            .attach(row, auth_kind, own_client, logged_in, &caller.subject)
+            .await?;
         Ok(Landed {
             integration: self.view(integration).await?,
             account_changed,
@@ -391,16 +398,14 @@ impl Services {
         &self,
         row: Integration,
         auth_kind: AuthKind,
+        own_client: Option<String>,
         logged_in_as: LoggedIn,
         by: &str,
     ) -> Result<(Integration, bool)> {
         let connection = grants::connection(&settings(&row)?, auth_kind, logged_in_as);
         let identity = connection.identity.clone().unwrap_or_default();
-        let client_id = self
-            .options
-            .client_ids
-            .get(&row.connector)
-            .cloned()
+        let client_id = own_client
+            .or_else(|| self.options.client_ids.get(&row.connector).cloned())
             .unwrap_or_default();
         if identity.organization_id.is_empty() || identity.user_id.is_empty() {
             self.grants
@@ -478,10 +483,6 @@ fn refused(error: connectors::Error, id: IntegrationId, parameters: &str) -> Err
     }
     let fields = vec![(format!("{parameters}[{field:?}]"), error.message.clone())];
     error.detail(Detail::Fields(fields))
-}
-
-fn callback_seal(row: &Authorization) -> String {
-    format!("callback\n{}", row.state_hash.as_str())
 }
 
 /// What the group chose before login.

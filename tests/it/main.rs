@@ -9,6 +9,7 @@
 mod boundary;
 mod crm;
 mod errors;
+mod grants;
 mod guides;
 mod house;
 mod operations;

@@ -63,6 +63,8 @@ pub(crate) struct World {
     folder: tempfile::TempDir,
     flags: Vec<String>,
     postgres: Option<postgres::Database>,
+    /// Other servers on the same database.
+    more: Vec<Child>,
 }
 
 impl World {
@@ -132,6 +134,7 @@ impl World {
             folder,
             flags,
             postgres,
+            more: Vec::new(),
         };
         world.listens(&addresses);
         world
@@ -153,6 +156,21 @@ impl World {
         let (child, addresses) = serve(self.folder.path(), &self.flags, self.postgres.as_ref()).await;
         self.server = child;
         self.listens(&addresses);
+    }
+
+    /// Another server process on the same database, which must not be SQLite; answers where it is.
+    pub(crate) async fn another(&mut self) -> String {
+        let (child, addresses) = serve(self.folder.path(), &self.flags, self.postgres.as_ref()).await;
+        self.more.push(child);
+        addresses["grpc"].as_str().unwrap().to_owned()
+    }
+
+    /// Runs a command of the program with the server's settings: (whether it ended well, what it said, its errors).
+    pub(crate) async fn command(&self, arguments: &[&str]) -> (bool, String, String) {
+        let mut command = tether(self.folder.path(), &self.flags, self.postgres.as_ref());
+        let out = command.args(arguments).output().await.unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (out.status.success(), text(out.stdout), text(out.stderr))
     }
 
     /// Sends the server a signal, `TERM` or `HUP`.
@@ -218,8 +236,14 @@ impl World {
 
     /// Somebody with this token.
     pub(crate) async fn bearer(&self, group: &str, token: &str) -> Person {
+        self.bearer_at(&self.grpc, group, token).await
+    }
+
+    /// Somebody with this token, at one of several servers.
+    pub(crate) async fn bearer_at(&self, grpc: &str, group: &str, token: &str) -> Person {
+        let channel = Channel::from_shared(format!("http://{grpc}")).unwrap();
         let (channel, token) = (
-            self.channel().await,
+            channel.connect().await.unwrap(),
             Bearer(format!("Bearer {token}").parse().unwrap()),
         );
         Person {
@@ -290,8 +314,22 @@ async fn serve(folder: &Path, flags: &[String], postgres: Option<&postgres::Data
         .append(true)
         .open(folder.join("server.log"))
         .unwrap();
+    let mut command = tether(folder, flags, postgres);
+    let mut child = command
+        .arg("serve")
+        .stdout(Stdio::piped())
+        .stderr(log)
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let addresses = line(&mut child, folder).await;
+    (child, addresses)
+}
+
+/// The program with a server's settings.
+fn tether(folder: &Path, flags: &[String], postgres: Option<&postgres::Database>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tether"));
-    command.args(["serve", "--data-dir"]).arg(folder.join("data"));
+    command.arg("--data-dir").arg(folder.join("data"));
     if !flags.iter().any(|flag| flag == "dev=false") {
         command.arg("--dev");
     }
@@ -301,14 +339,7 @@ async fn serve(folder: &Path, flags: &[String], postgres: Option<&postgres::Data
     if let Some(postgres) = postgres {
         command.env("TETHER__DATABASE__URL", &postgres.url);
     }
-    let mut child = command
-        .stdout(Stdio::piped())
-        .stderr(log)
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let addresses = line(&mut child, folder).await;
-    (child, addresses)
+    command
 }
 
 /// The line of JSON in which a process says where it listens.
