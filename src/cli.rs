@@ -3,6 +3,7 @@
 use crate::caller::Role;
 use crate::config::Options;
 use crate::connectors::Status;
+use crate::grants::rotate::Rotation;
 use crate::server::{self, Failure, Running};
 use crate::tokens::DevSigner;
 use crate::{demo, telemetry};
@@ -68,8 +69,25 @@ enum Command {
         #[command(subcommand)]
         command: ConnectorsCommand,
     },
+    /// The keys that secrets are sealed with.
+    Secrets {
+        #[command(subcommand)]
+        command: SecretsCommand,
+    },
     /// Show everything: a simulated CRM, a server, and all steps through the gRPC face.
     Demo(demo::Options),
+}
+
+#[derive(Subcommand)]
+enum SecretsCommand {
+    /// Say how many secrets each key seals: one that seals none can be removed from the configuration.
+    Status,
+    /// Seal everything anew with the first key. Servers go on meanwhile; safe to repeat.
+    Rotate {
+        /// Change nothing: the same as `status`.
+        #[arg(long)]
+        dry_run: bool,
+    },
 }
 
 #[derive(Subcommand)]
@@ -162,8 +180,51 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
             }
             Ok(())
         }
+        Command::Secrets { command } => {
+            let options = cli.global.options()?;
+            telemetry::init_logs(&options.log)?;
+            let rotate = matches!(command, SecretsCommand::Rotate { dry_run: false });
+            secrets(&options, rotate).await
+        }
         Command::Demo(options) => demo::run(options).await,
     }
+}
+
+/// Prints `table, key id, secrets, what the key is`, a line each; fails if a secret needs a key that is not configured.
+async fn secrets(options: &Options, rotate: bool) -> Result<(), Failure> {
+    let sealer = server::sealer(options)?;
+    let rotation = Rotation::new(server::connect_store(options).await?, sealer.clone());
+    if rotate {
+        let rotated = rotation.run().await?;
+        for (table, count) in &rotated.resealed {
+            say(&format!("{table}\t{count} sealed anew"));
+        }
+        for (table, row, why) in &rotated.left {
+            say(&format!("{table}\t{row} left as it is: {why}"));
+        }
+    }
+    let mut missing = Vec::new();
+    for ((table, key), count) in rotation.usage().await?.0 {
+        let what = if key == sealer.key_id() {
+            "the first key"
+        } else if sealer.knows(&key) {
+            "an old key, still needed"
+        } else {
+            missing.push(key.clone());
+            "NOT CONFIGURED"
+        };
+        say(&format!("{table}\t{key}\t{count}\t{what}"));
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    missing.sort();
+    missing.dedup();
+    Err(format!(
+        "secrets are sealed with {}, which is not among secrets.keys: add the key, or log in again",
+        missing.join(", ")
+    )
+    .into())
 }
 
 async fn serve(options: Options) -> Result<(), Failure> {

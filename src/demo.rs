@@ -408,7 +408,8 @@ impl Walk {
         say(&format!("\n   All Companies has {} companies", page.total_size()));
         // One that shows something: a company with related records.
         let mut shown = None;
-        for company in &page.companies {
+        let plain = |company: &&v1::Company| company.display_name.starts_with(char::is_alphabetic);
+        for company in page.companies.iter().filter(plain) {
             let profile = self.open(&company.name, Refresh::Never).await?;
             let related = profile
                 .cards

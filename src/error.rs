@@ -70,6 +70,7 @@ reasons! {
     RefreshLimited = "REFRESH_LIMITED",
     SyncAlreadyRunning = "SYNC_ALREADY_RUNNING",
     Overloaded = "OVERLOADED",
+    ShuttingDown = "SHUTTING_DOWN",
     StorageUnavailable = "STORAGE_UNAVAILABLE",
     DeadlineExceeded = "DEADLINE_EXCEEDED",
     Internal = "INTERNAL",
@@ -99,7 +100,7 @@ pub struct Error {
     /// For programs; goes into `ErrorInfo.metadata`.
     pub metadata: Vec<(&'static str, String)>,
     /// What a client can act on.
-    pub detail: Option<Detail>,
+    pub details: Vec<Detail>,
 }
 
 /// What services answer.
@@ -112,7 +113,7 @@ impl Error {
             reason,
             message: message.into(),
             metadata: Vec::new(),
-            detail: None,
+            details: Vec::new(),
         }
     }
 
@@ -126,7 +127,7 @@ impl Error {
     /// Adds what a client can act on.
     #[must_use]
     pub fn detail(mut self, detail: Detail) -> Self {
-        self.detail = Some(detail);
+        self.details.push(detail);
         self
     }
 

@@ -40,16 +40,19 @@ pub struct Running {
     verifier: Arc<ArcSwap<Verifier>>,
     options: Options,
     engine: sync::Engine,
+    grants: Grants,
     listeners: JoinSet<Result<(), Failure>>,
+    /// Ends streams.
+    draining: CancellationToken,
     /// Ends the listeners.
     stop: CancellationToken,
 }
 
-/// Opens the database and brings it up to date.
+/// Opens the database as it is.
 ///
 /// # Errors
-/// The database does not answer, or its identity rules are of another version.
-pub async fn open_store(options: &Options) -> Result<Store, Failure> {
+/// The database does not answer.
+pub async fn connect_store(options: &Options) -> Result<Store, Failure> {
     if options.database.url.is_none() {
         std::fs::create_dir_all(&options.data_dir)?;
     }
@@ -57,7 +60,15 @@ pub async fn open_store(options: &Options) -> Result<Store, Failure> {
     if options.database.connections > 0 {
         of.connections = options.database.connections;
     }
-    let store = tokio::task::spawn_blocking(move || Store::open(&of)).await??;
+    Ok(tokio::task::spawn_blocking(move || Store::open(&of)).await??)
+}
+
+/// Opens the database and brings it up to date.
+///
+/// # Errors
+/// The database does not answer, or its identity rules are of another version.
+pub async fn open_store(options: &Options) -> Result<Store, Failure> {
+    let store = connect_store(options).await?;
     for version in store.migrate().await? {
         tracing::info!("migrated the database: {version}");
     }
@@ -80,7 +91,7 @@ pub async fn open_store(options: &Options) -> Result<Store, Failure> {
 ///
 /// # Errors
 /// No key, or one that cannot be read.
-fn sealer(options: &Options) -> Result<Sealer, Failure> {
+pub fn sealer(options: &Options) -> Result<Sealer, Failure> {
     let mut keys: Vec<SecretString> = Vec::new();
     if let Some(list) = &options.secrets.keys {
         keys.extend(list.expose_secret().split(',').map(|key| key.trim().into()));
@@ -223,6 +234,8 @@ impl Running {
             registry,
             verifier: Arc::clone(&verifier),
             engine,
+            grants: grants.clone(),
+            draining: CancellationToken::new(),
             stop: stop.clone(),
             listeners: JoinSet::new(),
             options,
@@ -234,7 +247,7 @@ impl Running {
             verifier,
             running.health.clone(),
             running.options.tls.clone(),
-            stop.clone(),
+            (running.draining.clone(), stop.clone()),
         ));
         listeners.spawn(serve_http(
             callback_listener,
@@ -278,15 +291,25 @@ impl Running {
         }
     }
 
-    /// Drains: NOT_SERVING → stop leasing, running syncs give their lease back → requests under way end → close.
+    /// Drains: NOT_SERVING → streams end → stop leasing, running syncs give their lease back → requests under way end →
+    /// close.
     pub async fn stop(mut self) {
         const PATIENCE: Duration = Duration::from_secs(20);
         self.health.set_serving(false).await;
+        self.draining.cancel();
         self.engine.stop().await;
         self.stop.cancel();
+        self.health.end().await;
         let drained = async { while self.listeners.join_next().await.is_some() {} };
         if tokio::time::timeout(PATIENCE, drained).await.is_err() {
             tracing::warn!("requests were still under way after {PATIENCE:?}: closed");
+        }
+        // A rotated token that is not stored is lost: this is worth the wait.
+        if tokio::time::timeout(PATIENCE, self.grants.settle())
+            .await
+            .is_err()
+        {
+            tracing::error!("credentials were still being refreshed after {PATIENCE:?}");
         }
     }
 }

@@ -111,22 +111,42 @@ impl Verifier {
                 jsonwebtoken::errors::ErrorKind::ExpiredSignature => {
                     Error::new(Reason::TokenExpired, "the token has expired: get a new one")
                 }
-                _ => invalid("the token's signature, issuer, audience or claims do not hold"),
+                kind => {
+                    let error = invalid("the token's signature, issuer, audience or claims do not hold");
+                    match claim(kind) {
+                        Some(claim) => error.with("claim", claim),
+                        None => error,
+                    }
+                }
             })?
             .claims;
-        let role = Role::parse(&claims.role)
-            .ok_or_else(|| invalid("the token's role is none of member, administrator, service"))?;
+        let role = Role::parse(&claims.role).ok_or_else(|| {
+            invalid("the token's role is none of member, administrator, service").with("claim", "role")
+        })?;
         let group = claims.group.filter(|group| !group.is_empty());
         if (role == Role::Service) == group.is_some() {
-            return Err(invalid(
-                "a member's or administrator's token names a group, a service's does not",
-            ));
+            return Err(
+                invalid("a member's or administrator's token names a group, a service's does not")
+                    .with("claim", "group"),
+            );
         }
         Ok(Caller {
             subject: claims.sub,
             group,
             role,
         })
+    }
+}
+
+/// Which claim is at fault, where it is one.
+fn claim(kind: &jsonwebtoken::errors::ErrorKind) -> Option<String> {
+    use jsonwebtoken::errors::ErrorKind as K;
+    match kind {
+        K::InvalidIssuer => Some("iss".to_owned()),
+        K::InvalidAudience => Some("aud".to_owned()),
+        K::InvalidSubject => Some("sub".to_owned()),
+        K::MissingRequiredClaim(claim) => Some(claim.clone()),
+        _ => None,
     }
 }
 

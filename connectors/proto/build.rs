@@ -10,6 +10,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             ".tether.connector.v1.Record.payload",
             ".tether.connector.v1.Checkpoint.state",
         ])
+        // Errors stay small: they are carried by every result.
+        .boxed(".tether.connector.v1.Error.api_usage")
         // Whatever may hold a secret has a Debug of its own, or none.
         .skip_debug([
             ".tether.connector.v1.OpenRequest",

@@ -266,7 +266,7 @@ impl Shared {
             return Err(Error::TimedOut(name.clone()));
         };
         match CallResponse::decode(answer?).map(|answer| answer.result) {
-            Ok(Some(Answer::Error(error))) => Err(error.into()),
+            Ok(Some(Answer::Error(error))) => Err(Error::said(name, error)),
             Ok(Some(answer)) => Ok(answer),
             Ok(None) => Err(broken(name, "the answer is empty")),
             Err(_) => Err(broken(name, "the answer is not a message")),

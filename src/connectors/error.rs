@@ -9,8 +9,13 @@ use super::proto::{self, ErrorKind};
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// The connector says so; the kind says what to do.
-    #[error("{0}")]
-    Failed(Box<proto::Error>),
+    #[error("{error}")]
+    Failed {
+        /// The connector's name.
+        connector: String,
+        /// What it says.
+        error: Box<proto::Error>,
+    },
     /// There is no connector of this name.
     #[error("there is no connector {name}; looked for {}", paths(.tried))]
     Unknown {
@@ -56,7 +61,7 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Failed(error) => error.what(),
+            Self::Failed { error, .. } => error.what(),
             Self::Unknown { .. } | Self::Unusable { .. } => ErrorKind::Configuration,
             Self::Poisoned { .. } | Self::Lost(_) => ErrorKind::Transient,
             Self::TimedOut(_) => ErrorKind::DeadlineExceeded,
@@ -68,7 +73,7 @@ impl Error {
     #[must_use]
     pub fn label(&self) -> &'static str {
         match self {
-            Self::Failed(error) => error.label(),
+            Self::Failed { error, .. } => error.label(),
             Self::Unknown { .. } => "unknown_connector",
             Self::Unusable { .. } => "unusable",
             Self::Poisoned { .. } => "poisoned",
@@ -78,19 +83,36 @@ impl Error {
         }
     }
 
+    /// A connector says that something failed.
+    #[must_use]
+    pub fn said(connector: &str, error: proto::Error) -> Self {
+        Self::Failed {
+            connector: connector.to_owned(),
+            error: Box::new(error),
+        }
+    }
+
+    /// The name of the connector it is about.
+    #[must_use]
+    pub fn connector(&self) -> &str {
+        match self {
+            Self::Failed { connector: name, .. }
+            | Self::Unknown { name, .. }
+            | Self::Unusable { name, .. }
+            | Self::Poisoned { name, .. }
+            | Self::TimedOut(name)
+            | Self::Lost(name)
+            | Self::Protocol { name, .. } => name,
+        }
+    }
+
     /// The connector's own error, where it is one.
     #[must_use]
     pub fn failed(&self) -> Option<&proto::Error> {
         match self {
-            Self::Failed(error) => Some(error),
+            Self::Failed { error, .. } => Some(error),
             _ => None,
         }
-    }
-}
-
-impl From<proto::Error> for Error {
-    fn from(error: proto::Error) -> Self {
-        Self::Failed(Box::new(error))
     }
 }
 

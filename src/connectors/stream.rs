@@ -53,7 +53,7 @@ impl RecordStream {
         match event {
             Ok(Event::Error(error)) => {
                 self.ended = true;
-                Err(error.into())
+                Err(Error::said(self.connector.name(), error))
             }
             Ok(event) => {
                 self.ended = matches!(event, Event::End(_));

@@ -5,6 +5,8 @@
 //! compare-and-swap on the grant's generation before anything uses it.
 
 pub mod outbox;
+mod refresh;
+pub mod rotate;
 pub mod seal;
 
 use crate::connectors::{self, Connector, Registry};
@@ -12,20 +14,13 @@ use crate::domain::{AuthKind, GrantId, GrantState};
 use crate::store::{self, GrantPut, NewGrant, NewOutbox, Store};
 use crate::time::now_us;
 use prost::Message as _;
-use rand::Rng as _;
 use seal::Sealer;
 use secrecy::ExposeSecret as _;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tether_connector_proto::{self as proto, Connection, ErrorKind, LoggedIn};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, RwLock};
 
-/// Longest time the CRM has for a refresh: a stalled one must end, a slow one must not lose a rotated token.
-const REFRESH_TIMEOUT: Duration = Duration::from_secs(120);
-/// A lease outlives the refresh it covers.
-const LEASE: Duration = Duration::from_secs(150);
-/// Tries of one refresh while the CRM says that it will pass.
-const REFRESH_TRIES: u32 = 4;
 /// A token is renewed this long before its known end.
 const RENEW_BEFORE_US: i64 = 60_000_000;
 
@@ -46,6 +41,8 @@ pub enum Error {
     Revoked {
         /// The reason's word.
         cause: String,
+        /// The CRM's own code, where it was just told.
+        code: String,
         /// What happened.
         message: String,
     },
@@ -75,6 +72,8 @@ pub struct Grants {
     owner: String,
     /// Wakes the outbox.
     due: Arc<Notify>,
+    /// Read by every refresh under way, so that the process can wait for them.
+    under_way: Arc<RwLock<()>>,
 }
 
 /// What a sealed secret of an account is bound to.
@@ -102,6 +101,7 @@ impl Grants {
             sealer,
             owner: uuid::Uuid::new_v4().to_string(),
             due: Arc::new(Notify::new()),
+            under_way: Arc::default(),
         }
     }
 
@@ -118,6 +118,7 @@ impl Grants {
         if grant.state == GrantState::Revoked {
             return Err(Error::Revoked {
                 cause: grant.cause.clone(),
+                code: String::new(),
                 message: "the CRM does not accept the login any more: log in again".to_owned(),
             });
         }
@@ -163,122 +164,6 @@ impl Grants {
         }
     }
 
-    /// New credentials in place of those of the generation that was refused. If somebody else has refreshed them in
-    /// between, those.
-    ///
-    /// # Errors
-    /// [`Error::Revoked`] once the CRM said so, and the integrations of the grant say so too; a passing failure revokes
-    /// nothing.
-    pub async fn refresh(&self, id: GrantId, refused: i64) -> Result<Access, Error> {
-        let begun = Instant::now();
-        let leased = loop {
-            let now = now_us();
-            match self
-                .store
-                .grant_lease(id, &self.owner, now, now + LEASE.as_micros() as i64)
-                .await?
-            {
-                Some(grant) if grant.generation > refused || grant.state == GrantState::Revoked => {
-                    self.store.grant_release(id, &self.owner).await?;
-                    return self.unseal(&grant);
-                }
-                Some(grant) => break grant,
-                None => {
-                    let grant = self.store.grant_get(id).await?;
-                    if grant.generation > refused || grant.state == GrantState::Revoked {
-                        return self.unseal(&grant);
-                    }
-                    if begun.elapsed() > LEASE {
-                        return Err(Error::Busy);
-                    }
-                    let pause = rand::rng().random_range(50..200);
-                    tokio::time::sleep(Duration::from_millis(pause)).await;
-                }
-            }
-        };
-        let outcome = self.renew(&leased).await;
-        let seconds = begun.elapsed().as_secs_f64();
-        let word = match &outcome {
-            Ok(_) => "refreshed",
-            Err(Error::Revoked { .. }) => "revoked",
-            Err(_) => "failed",
-        };
-        metrics::counter!("tether_grant_refresh_total", "connector" => leased.connector.clone(), "outcome" => word)
-            .increment(1);
-        metrics::histogram!("tether_grant_refresh_seconds", "connector" => leased.connector.clone())
-            .record(seconds);
-        if outcome.is_err() {
-            self.store.grant_release(id, &self.owner).await?;
-        }
-        outcome
-    }
-
-    /// Asks the CRM, under the lease.
-    async fn renew(&self, leased: &store::Grant) -> Result<Access, Error> {
-        let connector = self.registry.get(&leased.connector)?;
-        let mut access = self.unseal(leased)?;
-        let mut tries = 1;
-        let answer = loop {
-            let request = proto::RefreshRequest {
-                connection: Some(access.connection.clone()),
-            };
-            match connector.refresh(request, deadline(REFRESH_TIMEOUT)).await {
-                Ok(answer) => break answer,
-                Err(error) if is_dead(error.kind()) => {
-                    return Err(self.lost(leased.id, leased.generation, &error).await?);
-                }
-                Err(error) if error.kind() == ErrorKind::Transient && tries < REFRESH_TRIES => {
-                    let pause = rand::rng().random_range(500..1_500) * u64::from(tries);
-                    tracing::info!(grant = %leased.id, tries, "refresh of grant {} will be tried again: {error}", leased.id);
-                    tokio::time::sleep(Duration::from_millis(pause)).await;
-                    tries += 1;
-                }
-                Err(error) => return Err(error.into()),
-            }
-        };
-        access.connection.credentials = answer.credentials;
-        if !answer.base_url.is_empty() {
-            access.connection.base_url = answer.base_url;
-        }
-        let sealed = self
-            .sealer
-            .seal(&account_of(leased), &access.connection.encode_to_vec())?;
-        // The old token may be spent: nothing may stand between the answer and its storing, and a busy database is asked again.
-        let stored = loop {
-            let attempt = self
-                .store
-                .grant_store(
-                    leased.id,
-                    leased.generation,
-                    &self.owner,
-                    sealed.clone(),
-                    &self.sealer.key_id(),
-                    &access.connection.base_url,
-                    now_us(),
-                )
-                .await;
-            match attempt {
-                Err(error) if error.is_retryable() => {
-                    tracing::warn!(grant = %leased.id, "new credentials of grant {} not stored yet: {error}", leased.id);
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-                other => break other,
-            }
-        };
-        match stored {
-            Ok(grant) => {
-                access.generation = grant.generation;
-                Ok(access)
-            }
-            Err(store::Error::Conflict { .. }) => {
-                // Somebody logged in meanwhile: theirs count, ours are given back.
-                self.discard(&access.connection, leased).await?;
-                self.open(leased.id).await
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-
     /// The CRM said that a grant is dead: it and its integrations say so from now on.
     async fn lost(&self, id: GrantId, generation: i64, error: &connectors::Error) -> Result<Error, Error> {
         let cause = if error.kind() == ErrorKind::Suspended {
@@ -300,6 +185,10 @@ impl Grants {
         }
         Ok(Error::Revoked {
             cause: cause.to_owned(),
+            code: error
+                .failed()
+                .map(|failed| failed.code.clone())
+                .unwrap_or_default(),
             message,
         })
     }
@@ -347,7 +236,7 @@ impl Grants {
             self.discard(connection, &put.grant).await?;
         }
         if let Some((sealed, key_id)) = &put.replaced
-            && !self.same_refresh_token(&account, sealed, connection)
+            && !self.same_token(&account, sealed, connection)
         {
             self.give_back(put.grant.id.to_string(), sealed.clone(), key_id.clone())
                 .await?;
@@ -355,15 +244,17 @@ impl Grants {
         Ok(put)
     }
 
-    /// Some CRMs answer a second consent with the token of the first: giving that back would end both.
-    fn same_refresh_token(&self, account: &str, sealed: &[u8], connection: &Connection) -> bool {
+    /// Some CRMs answer a second login with the token of the first: giving that back would end both.
+    fn same_token(&self, account: &str, sealed: &[u8], connection: &Connection) -> bool {
         let old = self.sealer.open(account, sealed).ok();
         let old = old.and_then(|old| Connection::decode(old.expose_secret()).ok());
         let token = |of: &Connection| {
-            of.credentials
-                .as_ref()
-                .map(|c| c.refresh_token.clone())
-                .filter(|t| !t.is_empty())
+            let all = of.credentials.as_ref()?;
+            let token = match all.refresh_token.is_empty() {
+                true => &all.access_token,
+                false => &all.refresh_token,
+            };
+            (!token.is_empty()).then(|| token.clone())
         };
         old.as_ref()
             .and_then(token)
@@ -434,8 +325,8 @@ pub fn message(error: &connectors::Error) -> String {
 pub fn retry_after(error: &connectors::Error) -> Option<Duration> {
     match error {
         connectors::Error::Poisoned { retry_after, .. } => Some(*retry_after),
-        connectors::Error::Failed(failed) if failed.retry_us > 0 => {
-            Some(Duration::from_micros((failed.retry_us - now_us()).max(0) as u64))
+        connectors::Error::Failed { error, .. } if error.retry_us > 0 => {
+            Some(Duration::from_micros((error.retry_us - now_us()).max(0) as u64))
         }
         _ => None,
     }

@@ -130,6 +130,12 @@ impl Sealer {
         Ok(opened.into())
     }
 
+    /// Whether it has the key of this id.
+    #[must_use]
+    pub fn knows(&self, key_id: &str) -> bool {
+        self.keys.iter().any(|(id, _)| key_id_of(id) == key_id)
+    }
+
     /// The id of the key that seals, as stored beside what it sealed.
     #[must_use]
     pub fn key_id(&self) -> String {
@@ -138,6 +144,25 @@ impl Sealer {
             .map(|(id, _)| id.iter().map(|b| format!("{b:02x}")).collect())
             .unwrap_or_default()
     }
+}
+
+/// The id of the key that sealed an envelope.
+#[must_use]
+pub fn key_id_of(envelope: &[u8]) -> String {
+    let id = envelope.get(..ID_BYTES).unwrap_or_default();
+    id.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// What the verifier of a browser login belongs to.
+#[must_use]
+pub fn verifier_of(state_hash: &crate::domain::AuthorizationHash) -> String {
+    state_hash.as_str().to_owned()
+}
+
+/// What belongs to a browser login that came back and waits to be confirmed.
+#[must_use]
+pub fn callback_of(state_hash: &crate::domain::AuthorizationHash) -> String {
+    format!("callback\n{}", state_hash.as_str())
 }
 
 #[cfg(test)]

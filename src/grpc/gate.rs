@@ -3,7 +3,7 @@
 //! Denies by default: a path that the policy table lacks is answered UNIMPLEMENTED before anything else sees it.
 
 use crate::caller::{Caller, Role};
-use crate::error::{Error, Reason};
+use crate::error::{Detail, Error, Reason};
 use crate::policy::{self, Who};
 use crate::tokens::Verifier;
 use arc_swap::ArcSwap;
@@ -12,7 +12,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::body::Body;
 use tower::{Layer, Service};
@@ -21,17 +22,61 @@ use tracing::Instrument as _;
 /// The header a caller may give its own request id in, and gets it back in.
 const REQUEST_ID: &str = "x-request-id";
 
+/// The call being answered: what an error may have to name.
+#[derive(Clone)]
+pub struct Call {
+    /// The rpc's path.
+    pub rpc: String,
+    /// Under which id the log has it.
+    pub request_id: String,
+}
+
+tokio::task_local! {
+    static CALL: Call;
+}
+
+/// The call that this task answers.
+#[must_use]
+pub fn current() -> Option<Call> {
+    CALL.try_with(Call::clone).ok()
+}
+
+/// What a stream does after its call was answered is still the call's.
+pub async fn within<F: Future>(call: Option<Call>, work: F) -> F::Output {
+    match call {
+        Some(call) => CALL.scope(call, work).await,
+        None => work.await,
+    }
+}
+
 /// Puts the gate before a service.
 #[derive(Clone)]
 pub struct GateLayer {
     verifier: Arc<ArcSwap<Verifier>>,
+    draining: Draining,
+}
+
+/// Cancelled once the server is about to stop: what is under way ends, nothing begins.
+#[derive(Clone)]
+pub struct Draining(pub CancellationToken);
+
+impl Draining {
+    /// What is told to those who have to go elsewhere.
+    #[must_use]
+    pub fn error() -> Error {
+        Error::new(
+            Reason::ShuttingDown,
+            "this server is about to stop: try again, another one answers",
+        )
+        .detail(Detail::RetryAfter(Duration::from_secs(1)))
+    }
 }
 
 impl GateLayer {
     /// A gate that asks this verifier; it may be swapped while the server runs.
     #[must_use]
-    pub fn new(verifier: Arc<ArcSwap<Verifier>>) -> Self {
-        Self { verifier }
+    pub fn new(verifier: Arc<ArcSwap<Verifier>>, draining: Draining) -> Self {
+        Self { verifier, draining }
     }
 }
 
@@ -42,6 +87,7 @@ impl<S> Layer<S> for GateLayer {
         Gate {
             inner,
             verifier: Arc::clone(&self.verifier),
+            draining: self.draining.clone(),
         }
     }
 }
@@ -51,6 +97,7 @@ impl<S> Layer<S> for GateLayer {
 pub struct Gate<S> {
     inner: S,
     verifier: Arc<ArcSwap<Verifier>>,
+    draining: Draining,
 }
 
 /// Who calls, if the policy lets them.
@@ -107,7 +154,13 @@ where
         let request_id = header(REQUEST_ID)
             .filter(|id| (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic()))
             .map_or_else(|| uuid::Uuid::now_v7().to_string(), str::to_owned);
-        let admitted = admit(&self.verifier.load(), &path, header("authorization"));
+        let admitted = admit(&self.verifier.load(), &path, header("authorization")).and_then(|caller| {
+            // Probes are answered to the end.
+            match caller.is_some() && self.draining.0.is_cancelled() {
+                true => Err(Draining::error().into()),
+                false => Ok(caller),
+            }
+        });
         let caller = match admitted {
             Ok(caller) => caller,
             Err(status) => {
@@ -125,11 +178,16 @@ where
         );
         if let Some(caller) = caller {
             request.extensions_mut().insert(caller);
+            request.extensions_mut().insert(self.draining.clone());
         }
         let answered = self.inner.call(request);
+        let call = Call {
+            rpc: path.trim_start_matches('/').to_owned(),
+            request_id: request_id.clone(),
+        };
         Either::Right(Box::pin(
             async move {
-                let response = answered.await?;
+                let response = CALL.scope(call, answered).await?;
                 let code = response
                     .headers()
                     .get("grpc-status")
@@ -160,6 +218,12 @@ fn count(path: &str, code: i32, started: Instant) {
     let rpc = rpc.unwrap_or("unknown");
     metrics::counter!("tether_rpc_total", "rpc" => rpc, "code" => code.to_string()).increment(1);
     metrics::histogram!("tether_rpc_seconds", "rpc" => rpc).record(started.elapsed().as_secs_f64());
+}
+
+/// Says when the server is about to stop: what could go on for hours ends then.
+pub fn draining<T>(request: &tonic::Request<T>) -> CancellationToken {
+    let draining = request.extensions().get::<Draining>();
+    draining.map(|draining| draining.0.clone()).unwrap_or_default()
 }
 
 /// Who calls, as the gate found out.

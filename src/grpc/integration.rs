@@ -754,14 +754,16 @@ impl IntegrationService for Integrations {
     type WatchSyncStream = Pin<Box<dyn Stream<Item = Result<v1::WatchSyncResponse, Status>> + Send>>;
 
     async fn watch_sync(&self, request: Request<v1::WatchSyncRequest>) -> Answer<Self::WatchSyncStream> {
-        let caller = gate::caller(&request)?;
+        let (caller, draining) = (gate::caller(&request)?, gate::draining(&request));
         let (integration, id) = validate::sync("name", &request.into_inner().name)?;
         let first = self.0.sync_get(&caller, integration, id).await?;
         let watched = Integrations(self.0.clone());
+        let call = gate::current();
         // Progress travels through rows: whichever process runs the sync, all see the same.
         let stream = futures_util::stream::unfold((Some(first), None::<SyncView>), move |(first, shown)| {
-            let (watched, caller) = (Integrations(watched.0.clone()), caller.clone());
-            async move {
+            let (watched, caller, draining) =
+                (Integrations(watched.0.clone()), caller.clone(), draining.clone());
+            gate::within(call.clone(), async move {
                 let mut view = match (first, &shown) {
                     (Some(first), _) => first,
                     (None, Some(shown)) if shown.sync.state.is_final() => return None,
@@ -769,7 +771,12 @@ impl IntegrationService for Integrations {
                     (None, None) => return None,
                 };
                 while shown.as_ref() == Some(&view) {
-                    tokio::time::sleep(WATCH_EVERY).await;
+                    tokio::select! {
+                        () = tokio::time::sleep(WATCH_EVERY) => {}
+                        () = draining.cancelled() => {
+                            return Some((Err(gate::Draining::error().into()), (None, Some(ended(view)))));
+                        }
+                    }
                     match watched.0.sync_get(&caller, integration, id).await {
                         Ok(now) => view = now,
                         Err(error) => return Some((Err(error.into()), (None, Some(ended(view))))),
@@ -780,7 +787,7 @@ impl IntegrationService for Integrations {
                     Err(error) => Err(error.into()),
                 };
                 Some((item, (None, Some(view))))
-            }
+            })
         });
         Ok(Response::new(Box::pin(stream)))
     }

@@ -1,7 +1,7 @@
 //! The gRPC listener: services, reflection and health behind one stack that reads top to bottom.
 
 use super::company::Companies;
-use super::gate::GateLayer;
+use super::gate::{Draining, GateLayer};
 use super::group::Groups;
 use super::integration::Integrations;
 use crate::config;
@@ -27,6 +27,14 @@ const MOST_REQUEST_BYTES: usize = 4 << 20;
 /// Requests under way at a time; more are refused at once, to be tried again.
 const MOST_REQUESTS: usize = 1_024;
 
+/// What probes may ask for.
+const PROBED: [&str; 4] = [
+    "",
+    "tether.v1.IntegrationService",
+    "tether.v1.CompanyService",
+    "tether.v1.GroupService",
+];
+
 /// Tells probes whether requests are wanted.
 #[derive(Clone)]
 pub struct Health {
@@ -49,18 +57,21 @@ impl Health {
         } else {
             tonic_health::ServingStatus::NotServing
         };
-        for service in [
-            "",
-            "tether.v1.IntegrationService",
-            "tether.v1.CompanyService",
-            "tether.v1.GroupService",
-        ] {
+        for service in PROBED {
             self.reporter.set_service_status(service, status).await;
+        }
+    }
+
+    /// Ends the streams of those who watch: they know by now, and would keep their connections open.
+    pub async fn end(&self) {
+        for service in PROBED {
+            self.reporter.clone().clear_service_status(service).await;
         }
     }
 }
 
-/// Serves until told to stop, then lets requests under way end.
+/// Serves until told to stop, then lets requests under way end. Draining comes first: streams end, and what comes over
+/// open connections is sent elsewhere.
 ///
 /// # Errors
 /// The certificate cannot be used, or the listener fails.
@@ -70,7 +81,7 @@ pub async fn serve(
     verifier: Arc<ArcSwap<Verifier>>,
     health: Health,
     tls: Option<config::Tls>,
-    stop: CancellationToken,
+    (draining, stop): (CancellationToken, CancellationToken),
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let mut server = Server::builder()
         .http2_keepalive_interval(Some(Duration::from_secs(60)))
@@ -91,7 +102,7 @@ pub async fn serve(
     };
     let limited = super::load::LoadLimit::new(MOST_REQUESTS);
     server
-        .layer(GateLayer::new(verifier))
+        .layer(GateLayer::new(verifier, Draining(draining)))
         .layer(limited)
         .add_service(HealthServer::new(HealthService::from_health_reporter(
             health.reporter,

@@ -1,5 +1,6 @@
 //! The one place where an error of the business rules becomes a `google.rpc.Status` (AIP-193).
 
+use super::gate;
 use crate::error::{Detail, Error, Reason};
 use std::collections::HashMap;
 use tonic::{Code, Status};
@@ -43,9 +44,11 @@ pub fn code(reason: Reason) -> Code {
         | R::DifferentOrganization
         | R::CrmForbidden
         | R::CrmAdminActionNeeded => Code::FailedPrecondition,
-        R::ConnectorUnavailable | R::CrmUnavailable | R::StorageUnavailable | R::Overloaded => {
-            Code::Unavailable
-        }
+        R::ConnectorUnavailable
+        | R::CrmUnavailable
+        | R::StorageUnavailable
+        | R::Overloaded
+        | R::ShuttingDown => Code::Unavailable,
         R::LimitReached
         | R::CrmRateLimited
         | R::CrmAllowanceExhausted
@@ -59,27 +62,39 @@ pub fn code(reason: Reason) -> Code {
 
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
-        let metadata: HashMap<String, String> = error
+        let mut metadata: HashMap<String, String> = error
             .metadata
             .iter()
             .map(|(key, value)| ((*key).to_owned(), value.clone()))
             .collect();
-        let mut details = ErrorDetails::with_error_info(error.reason.as_str(), DOMAIN, metadata);
-        match &error.detail {
-            None => {}
-            Some(Detail::Fields(fields)) => {
-                for (field, description) in fields {
-                    details.add_bad_request_violation(field.clone(), description.clone());
+        if let Some(call) = gate::current() {
+            match error.reason {
+                Reason::Internal | Reason::ConnectorFault => {
+                    metadata.insert("request_id".to_owned(), call.request_id);
                 }
+                Reason::NotImplementedYet => {
+                    metadata.insert("rpc".to_owned(), call.rpc);
+                }
+                _ => {}
             }
-            Some(Detail::RetryAfter(after)) => {
-                details.set_retry_info(Some(*after));
-            }
-            Some(Detail::Precondition(kind, subject, description)) => {
-                details.add_precondition_failure_violation(*kind, subject.clone(), description.clone());
-            }
-            Some(Detail::Quota(subject, description)) => {
-                details.add_quota_failure_violation(subject.clone(), description.clone());
+        }
+        let mut details = ErrorDetails::with_error_info(error.reason.as_str(), DOMAIN, metadata);
+        for detail in error.details {
+            match detail {
+                Detail::Fields(fields) => {
+                    for (field, description) in fields {
+                        details.add_bad_request_violation(field, description);
+                    }
+                }
+                Detail::RetryAfter(after) => {
+                    details.set_retry_info(Some(after));
+                }
+                Detail::Precondition(kind, subject, description) => {
+                    details.add_precondition_failure_violation(kind, subject, description);
+                }
+                Detail::Quota(subject, description) => {
+                    details.add_quota_failure_violation(subject, description);
+                }
             }
         }
         Self::with_error_details(code(error.reason), error.message, details)

@@ -4,7 +4,7 @@ use super::{Services, group_of};
 use crate::caller::Caller;
 use crate::connectors::{self, Status};
 use crate::domain::GroupId;
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 use crate::store::Enablement;
 use crate::time::now_us;
 use tether_connector_proto::DescribeResponse;
@@ -25,7 +25,8 @@ pub struct ConnectorView {
 }
 
 impl Services {
-    /// Every connector in the folder, by id, those that failed to load among them.
+    /// Every connector in the folder, by id, those that failed to load among them, and those that the group has enabled
+    /// and that are gone from the folder.
     ///
     /// # Errors
     /// STORAGE_UNAVAILABLE.
@@ -34,7 +35,19 @@ impl Services {
             Some(group) => self.store.enablement_list(group).await?,
             None => Vec::new(),
         };
-        let mut views = Vec::new();
+        let mut views: Vec<_> = enabled
+            .iter()
+            .filter(|row| row.enabled)
+            .filter_map(|row| Some((row, self.registry.get(&row.connector).err()?)))
+            .filter(|(_, error)| matches!(error, connectors::Error::Unknown { .. }))
+            .map(|(row, error)| ConnectorView {
+                id: row.connector.clone(),
+                describe: None,
+                failure: Some(error.to_string()),
+                enabled: true,
+                enable_us: Some(row.update_us),
+            })
+            .collect();
         for listed in self.registry.list() {
             let row = enabled
                 .iter()
@@ -53,6 +66,7 @@ impl Services {
                 enable_us: row.map(|row| row.update_us),
             });
         }
+        views.sort_by(|a, b| a.id.cmp(&b.id));
         Ok(views)
     }
 
@@ -87,7 +101,16 @@ impl Services {
         };
         self.store.enablement_set(row).await?;
         tracing::info!(connector = id, %group, by = caller.subject, "connector {id} {} for {group}", if enabled { "enabled" } else { "disabled" });
-        self.connector_get(Some(&group), id).await
+        match self.connector_get(Some(&group), id).await {
+            Err(error) if error.reason == Reason::NotFound => Ok(ConnectorView {
+                id: id.to_owned(),
+                describe: None,
+                failure: self.registry.get(id).err().map(|error| error.to_string()),
+                enabled: false,
+                enable_us: None,
+            }),
+            other => other,
+        }
     }
 
     /// A connector that can be used now, with its description.

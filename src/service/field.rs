@@ -263,7 +263,8 @@ impl Services {
                 };
                 connector.list_fields(request, deadline(TIMEOUT)).await
             })
-            .await?;
+            .await
+            .map_err(super::of_integration(row.id))?;
         let listing = Arc::new(Listing {
             objects: answer.objects,
             read_us: crate::time::now_us(),

@@ -2,12 +2,12 @@
 
 use super::field::logged_in;
 use super::integration::{ACCOUNT_LIMIT, account_full};
-use super::{IntegrationView, Services};
+use super::{IntegrationView, Services, of_integration};
 use crate::caller::Caller;
+use crate::connectors;
 use crate::domain::{AuthKind, AuthorizationHash, IntegrationId, IntegrationState, Landing, SyncTrigger};
-use crate::error::{Error, Reason, Result};
-use crate::grants;
-use crate::grants::deadline;
+use crate::error::{Detail, Error, Reason, Result};
+use crate::grants::{self, deadline, seal};
 use crate::store::{AttachGrant, Authorization, Conflict, Integration, NewAuthorization, NewSync};
 use crate::time::now_us;
 use base64::Engine as _;
@@ -23,6 +23,8 @@ use tether_connector_proto::{
 
 /// A state and its verifier live this long.
 const LIFE_US: i64 = 10 * 60 * 1_000_000;
+/// The parameter that names an app of the customer's own, by the connector contract.
+const CLIENT_ID: &str = "client_id";
 /// How long the CRM has to answer a login.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -140,7 +142,7 @@ impl Services {
         let new = NewAuthorization {
             sealed: self
                 .sealer
-                .seal(hash.as_str(), verifier.as_bytes())
+                .seal(&seal::verifier_of(&hash), verifier.as_bytes())
                 .map_err(Error::internal)?,
             key_id: self.sealer.key_id(),
             state_hash: hash,
@@ -176,10 +178,7 @@ impl Services {
             Reason::RedirectUriNotAllowed,
             format!("redirect_uri: {description}"),
         )
-        .detail(crate::error::Detail::Fields(vec![(
-            "redirect_uri".to_owned(),
-            description,
-        )])))
+        .detail(Detail::Fields(vec![("redirect_uri".to_owned(), description)])))
     }
 
     /// Ends a login with what the browser brought to the platform. Only who began it can.
@@ -234,7 +233,7 @@ impl Services {
         let sealed = serde_json::to_vec(&kept).map_err(Error::internal)?;
         let sealed = self
             .sealer
-            .seal(&callback_seal(&row), &sealed)
+            .seal(&seal::callback_of(&row.state_hash), &sealed)
             .map_err(Error::internal)?;
         match self
             .store
@@ -267,7 +266,7 @@ impl Services {
             .ok_or_else(unknown_state)?;
         let opened = self
             .sealer
-            .open(&callback_seal(&row), sealed)
+            .open(&seal::callback_of(&row.state_hash), sealed)
             .map_err(Error::internal)?;
         let kept: Kept = serde_json::from_slice(opened.expose_secret()).map_err(Error::internal)?;
         // Compared by hash: equal time whatever differs.
@@ -315,7 +314,7 @@ impl Services {
         let (connector, _) = self.usable(&integration.connector)?;
         let verifier = self
             .sealer
-            .open(used.state_hash.as_str(), &used.sealed)
+            .open(&seal::verifier_of(&used.state_hash), &used.sealed)
             .map_err(Error::internal)?;
         callback.remove("state");
         let denied = callback.contains_key("error");
@@ -329,13 +328,13 @@ impl Services {
             .exchange_code(request, deadline(TIMEOUT))
             .await
             .map_err(|error| {
-                let mut error = Error::from(error);
+                let mut error = refused(error, integration.id, "callback_parameters");
                 if denied && error.reason == Reason::AuthorizationRejected {
                     error.reason = Reason::AuthorizationDenied;
                 }
                 error
             })?;
-        self.attach(integration, AuthKind::AuthorizationCode, logged_in, by)
+        self.attach(integration, AuthKind::AuthorizationCode, None, logged_in, by)
             .await
     }
 
@@ -373,13 +372,22 @@ impl Services {
                 "is no parameter of this way to log in",
             ));
         }
+        let own_client = parameters
+            .get(CLIENT_ID)
+            .map(|id| id.trim().to_owned())
+            .filter(|id| !id.is_empty());
         let request = LogInRequest {
             settings: settings(&row)?.into_iter().collect(),
             auth_kind: kind as i32,
             parameters,
         };
-        let logged_in = connector.log_in(request, deadline(TIMEOUT)).await?;
-        let (integration, account_changed) = self.attach(row, auth_kind, logged_in, &caller.subject).await?;
+        let logged_in = connector
+            .log_in(request, deadline(TIMEOUT))
+            .await
+            .map_err(|error| refused(error, row.id, "parameters"))?;
+        let (integration, account_changed) = self
+            .attach(row, auth_kind, own_client, logged_in, &caller.subject)
+            .await?;
         Ok(Landed {
             integration: self.view(&integration.group_id, integration.id).await?,
             account_changed,
@@ -391,16 +399,14 @@ impl Services {
         &self,
         row: Integration,
         auth_kind: AuthKind,
+        own_client: Option<String>,
         logged_in_as: LoggedIn,
         by: &str,
     ) -> Result<(Integration, bool)> {
         let connection = grants::connection(&settings(&row)?, auth_kind, logged_in_as);
         let identity = connection.identity.clone().unwrap_or_default();
-        let client_id = self
-            .options
-            .client_ids
-            .get(&row.connector)
-            .cloned()
+        let client_id = own_client
+            .or_else(|| self.options.client_ids.get(&row.connector).cloned())
             .unwrap_or_default();
         if identity.organization_id.is_empty() || identity.user_id.is_empty() {
             self.grants
@@ -491,8 +497,15 @@ impl Services {
     }
 }
 
-fn callback_seal(row: &Authorization) -> String {
-    format!("callback\n{}", row.state_hash.as_str())
+/// A login that the connector refused, with the parameter at fault where it names one.
+fn refused(error: connectors::Error, id: IntegrationId, parameters: &str) -> Error {
+    let field = error.failed().map(|said| said.field.clone()).unwrap_or_default();
+    let error = of_integration(id)(error);
+    if field.is_empty() || error.reason != Reason::AuthorizationRejected {
+        return error;
+    }
+    let fields = vec![(format!("{parameters}[{field:?}]"), error.message.clone())];
+    error.detail(Detail::Fields(fields))
 }
 
 /// What the group chose before login.

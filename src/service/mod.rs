@@ -188,6 +188,17 @@ fn group_of(caller: &Caller) -> Result<GroupId> {
         .ok_or_else(|| Error::new(Reason::TokenInvalid, "the token names no group"))
 }
 
+/// What stands in the way of using an integration's account, with the integration named where its login is at fault.
+fn of_integration<E: Into<Error>>(id: IntegrationId) -> impl FnOnce(E) -> Error {
+    move |error| {
+        let error = error.into();
+        match error.reason {
+            Reason::CredentialsRevoked | Reason::AccountSuspended => error.with("name", id.name()),
+            _ => error,
+        }
+    }
+}
+
 /// How long a client should wait before it tries again, where nothing more is known.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -206,11 +217,13 @@ impl From<store::Error> for Error {
                 "is not known".to_owned(),
             )),
             S::NotFound { what, id } => Self::not_found(format!("{what} {id}")),
+            S::RequestReused(ref request_id) => {
+                Self::new(Reason::RequestIdReused, error.to_string()).with("request_id", request_id)
+            }
             S::Conflict { kind, message } => match kind {
                 Conflict::Revision => Self::new(Reason::EtagMismatch, message),
                 Conflict::Name => Self::new(Reason::NameTaken, message),
                 Conflict::Label => Self::new(Reason::LabelTaken, message),
-                Conflict::Request => Self::new(Reason::RequestIdReused, message),
                 Conflict::NotConnected => Self::new(Reason::GroupsNotConnected, message),
                 Conflict::State | Conflict::Generation | Conflict::AccountFull => {
                     Self::new(Reason::IllegalState, message)
@@ -259,17 +272,31 @@ impl From<connectors::Error> for Error {
             reason
         };
         let mut out = Self::new(reason, grants::message(&error));
-        if let Some(failed) = error.failed().filter(|failed| !failed.code.is_empty()) {
-            out = out.with("crm_code", &failed.code);
+        let connector = format!("connectors/{}", error.connector());
+        let said = error.failed().cloned().unwrap_or_default();
+        if !said.code.is_empty() {
+            out = out.with("crm_code", &said.code);
         }
         match reason {
-            R::ConnectorFault => tracing::error!("a connector failed: {error}"),
-            R::CrmRateLimited | R::CrmAllowanceExhausted | R::CrmUnavailable | R::ConnectorUnavailable => {
-                out = out.detail(Detail::RetryAfter(retry));
+            R::ConnectorFault => {
+                tracing::error!("a connector failed: {error}");
+                out.with("connector", connector)
             }
-            _ => {}
+            R::ConnectorMisconfigured | R::ConnectorUnsupported => out.with("connector", connector),
+            R::CrmRateLimited | R::CrmUnavailable | R::ConnectorUnavailable => {
+                out.with("connector", connector).detail(Detail::RetryAfter(retry))
+            }
+            R::CrmAllowanceExhausted => {
+                let usage = said.api_usage.unwrap_or_default();
+                let of = format!("{} of {} calls are used", usage.used, usage.limit);
+                out.with("used", usage.used)
+                    .with("limit", usage.limit)
+                    .detail(Detail::Quota(connector, of))
+                    .detail(Detail::RetryAfter(retry))
+            }
+            R::CrmForbidden if !said.object.is_empty() => out.with("object", said.object),
+            _ => out,
         }
-        out
     }
 }
 
@@ -279,16 +306,16 @@ impl From<grants::Error> for Error {
             grants::Error::Store(error) => error.into(),
             grants::Error::Connector(error) => error.into(),
             grants::Error::Seal(error) => Self::internal(error),
-            grants::Error::Revoked { cause, message } => {
-                let suspended = cause == Reason::AccountSuspended.as_str();
-                Self::new(
-                    if suspended {
-                        Reason::AccountSuspended
-                    } else {
-                        Reason::CredentialsRevoked
-                    },
-                    message,
-                )
+            grants::Error::Revoked { cause, code, message } => {
+                let reason = match cause == Reason::AccountSuspended.as_str() {
+                    true => Reason::AccountSuspended,
+                    false => Reason::CredentialsRevoked,
+                };
+                let out = Self::new(reason, message);
+                match code.is_empty() {
+                    true => out,
+                    false => out.with("crm_code", code),
+                }
             }
             grants::Error::Busy => {
                 Self::new(Reason::CrmUnavailable, error.to_string()).detail(Detail::RetryAfter(RETRY))

@@ -290,7 +290,8 @@ impl Services {
                 };
                 async move { connector.fetch_company(request, deadline(FETCH_TIMEOUT)).await }
             })
-            .await?;
+            .await
+            .map_err(super::of_integration(source.id))?;
         let calls = answer.api_usage.unwrap_or_default().calls;
         metrics::counter!(
             "tether_crm_calls_total",
@@ -320,7 +321,7 @@ impl Services {
             }));
             if let Some(error) = result.error {
                 if result.object == company_object {
-                    return Err(crate::connectors::Error::from(error).into());
+                    return Err(crate::connectors::Error::said(&source.connector, error).into());
                 }
                 tracing::info!(integration = %source.id, "{} not read live: {}", result.object, error.message);
                 continue;

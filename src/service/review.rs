@@ -103,7 +103,8 @@ impl Services {
                     connector.count_records(request, deadline(TIMEOUT)).await
                 }
             })
-            .await?
+            .await
+            .map_err(super::of_integration(row.id))?
             .counts;
         let objects: Vec<_> = describe
             .objects

@@ -13,8 +13,6 @@ pub enum Conflict {
     Name,
     /// Another integration of the group has this label.
     Label,
-    /// The request id was used for another request.
-    Request,
     /// Its state does not allow this.
     State,
     /// Its generation is another: the account or the selection changed.
@@ -55,6 +53,9 @@ pub enum Error {
         /// The rule and the thing, in a sentence.
         message: String,
     },
+    /// The request id was used for another request.
+    #[error("request id \"{0}\" was used for another request")]
+    RequestReused(String),
     /// The worker's hold on the sync is gone; it has to stop.
     #[error("the worker no longer holds sync \"{sync}\" ({why:?})")]
     LeaseLost {

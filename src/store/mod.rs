@@ -24,6 +24,7 @@ mod postgres;
 mod record;
 mod request;
 mod schema;
+mod secret;
 mod share;
 mod source;
 mod sqlite;

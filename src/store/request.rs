@@ -2,7 +2,7 @@
 
 use diesel::prelude::*;
 
-use super::{Conflict, Error, Store, conn::each, schema::request};
+use super::{Error, Store, conn::each, schema::request};
 use crate::domain::{GroupId, Micros};
 
 /// What came of a request id.
@@ -16,7 +16,7 @@ pub enum Remembered {
 
 impl Store {
     /// Remembers what a request led to, or says what it led to before. Another request under the same id is
-    /// [`Conflict::Request`].
+    /// [`Error::RequestReused`].
     pub async fn request_remember(
         &self,
         group_id: &GroupId,
@@ -51,13 +51,13 @@ impl Store {
             if known == fingerprint {
                 Ok(Remembered::Before(result))
             } else {
-                Err(reused(&request_id))
+                Err(Error::RequestReused(request_id))
             }
         })
         .await
     }
 
-    /// What a request id led to, if it was used; another request under it is [`Conflict::Request`].
+    /// What a request id led to, if it was used; another request under it is [`Error::RequestReused`].
     pub async fn request_get(
         &self,
         group_id: &GroupId,
@@ -75,7 +75,7 @@ impl Store {
                 .optional()?;
             match known {
                 Some((known, result)) if known == fingerprint => Ok(Some(result)),
-                Some(_) => Err(reused(&key.2)),
+                Some(_) => Err(Error::RequestReused(key.2)),
                 None => Ok(None),
             }
         })
@@ -89,11 +89,4 @@ impl Store {
         })
         .await
     }
-}
-
-fn reused(request_id: &str) -> Error {
-    Error::conflict(
-        Conflict::Request,
-        format!("request id \"{request_id}\" was used for another request"),
-    )
 }

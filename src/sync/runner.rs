@@ -199,7 +199,7 @@ impl Run<'_> {
                     self.commit(None).await?;
                     return Ok(());
                 }
-                Event::Error(error) => return Err(connectors::Error::from(error).into()),
+                Event::Error(error) => return Err(connectors::Error::said(&self.connector, error).into()),
             }
         }
     }
@@ -377,7 +377,7 @@ impl Run<'_> {
                 };
                 self.finish(SyncState::Failed, reason, &message).await
             }
-            Stop::Grant(grants::Error::Revoked { cause, message }) => {
+            Stop::Grant(grants::Error::Revoked { cause, message, .. }) => {
                 self.finish(SyncState::Failed, &cause, &message).await
             }
             Stop::Grant(grants::Error::Store(error)) if error.is_retryable() => {

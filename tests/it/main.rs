@@ -9,8 +9,10 @@
 mod boundary;
 mod crm;
 mod errors;
+mod grants;
 mod guides;
 mod house;
+mod operations;
 mod policy;
 mod store;
 mod support;

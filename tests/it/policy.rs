@@ -129,6 +129,14 @@ async fn the_table_holds_over_the_wire() {
 
 /// A token that was good an hour ago.
 pub(crate) fn expired(world: &World) -> String {
+    signed(
+        world,
+        serde_json::json!({"exp": tether::time::now_us() / 1_000_000 - 3_600}),
+    )
+}
+
+/// A token of the right key that is good but for these claims.
+pub(crate) fn signed(world: &World, other: serde_json::Value) -> String {
     use base64::Engine as _;
     let seed = std::fs::read_to_string(world.data().join("dev-signing.key")).unwrap();
     let seed = base64::engine::general_purpose::URL_SAFE_NO_PAD
@@ -139,10 +147,13 @@ pub(crate) fn expired(world: &World) -> String {
         0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20,
     ];
     der.extend(seed);
-    let claims = serde_json::json!({
-        "sub": "ann", "group": "acme", "role": "administrator", "exp": tether::time::now_us() / 1_000_000 - 3_600,
+    let mut claims = serde_json::json!({
+        "sub": "ann", "group": "acme", "role": "administrator", "exp": tether::time::now_us() / 1_000_000 + 3_600,
         "iss": tether::tokens::DEV_ISSUER, "aud": tether::tokens::DEV_AUDIENCE,
     });
+    for (claim, value) in other.as_object().unwrap() {
+        claims[claim] = value.clone();
+    }
     let key = jsonwebtoken::EncodingKey::from_ed_der(&der);
     jsonwebtoken::encode(
         &jsonwebtoken::Header::new(jsonwebtoken::Algorithm::EdDSA),

@@ -81,7 +81,7 @@ pub(crate) fn exchange(
         return Err(Error::invalid_input("the PKCE verifier is missing").code("invalid_grant"));
     }
     let code = request.callback.get("code").map_or("", String::as_str);
-    logged_in(settings, code, now_us)
+    logged_in(settings, code, now_us).map_err(|error| error.field("code"))
 }
 
 pub(crate) fn log_in(settings: &Settings, request: &LogInRequest, now_us: i64) -> Result<LoggedIn, Error> {
@@ -89,7 +89,7 @@ pub(crate) fn log_in(settings: &Settings, request: &LogInRequest, now_us: i64) -
         return Err(Error::unsupported("the dummy knows API keys only"));
     }
     let key = request.parameters.get("api_key").map_or("", String::as_str);
-    logged_in(settings, key, now_us)
+    logged_in(settings, key, now_us).map_err(|error| error.field("api_key"))
 }
 
 fn logged_in(settings: &Settings, who: &str, now_us: i64) -> Result<LoggedIn, Error> {

@@ -163,7 +163,13 @@ fn step(step: &str) -> Result<(Option<u64>, Action), Error> {
         "error" => {
             let (kind, retry) = rest.split_once(':').unwrap_or((rest, ""));
             let kind = ErrorKind::from_str_name(&format!("ERROR_KIND_{}", kind.to_ascii_uppercase()));
-            let mut error = Error::new(kind.ok_or_else(wrong)?, "as the script says").code("DUMMY");
+            let kind = kind.ok_or_else(wrong)?;
+            let mut error = Error::new(kind, "as the script says").code("DUMMY");
+            match kind {
+                ErrorKind::AllowanceExhausted => error = error.allowance(990, 1_000),
+                ErrorKind::Forbidden => error = error.object("Company"),
+                _ => {}
+            }
             if !retry.is_empty() {
                 error = error.retry_after(milliseconds(retry)?);
             }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::{Error, ErrorKind};
+use crate::{ApiUsage, Error, ErrorKind};
 
 macro_rules! constructors {
     ($($(#[$doc:meta])* $name:ident => $kind:ident;)+) => {
@@ -86,6 +86,17 @@ impl Error {
     #[must_use]
     pub fn field(mut self, field: impl Into<String>) -> Self {
         self.field = field.into();
+        self
+    }
+
+    /// With the organization's allowance: calls made, and calls it may make.
+    #[must_use]
+    pub fn allowance(mut self, used: u64, limit: u64) -> Self {
+        self.api_usage = Some(Box::new(ApiUsage {
+            used,
+            limit,
+            ..ApiUsage::default()
+        }));
         self
     }
 

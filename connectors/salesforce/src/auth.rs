@@ -38,14 +38,14 @@ pub(crate) fn methods() -> Vec<AuthMethod> {
     let client_id = parameter(
         "client_id",
         "Client id",
-        "Of the organization's own app; the operator's where empty.",
+        "The consumer key of an app of the organization's own; the operator's app where empty.",
         false,
         false,
     );
     let client_secret = parameter(
         "client_secret",
         "Client secret",
-        "Belongs to the client id.",
+        "The consumer secret that belongs to the client id; needed with it, left out without.",
         false,
         true,
     );
@@ -64,14 +64,14 @@ pub(crate) fn methods() -> Vec<AuthMethod> {
                 parameter(
                     "username",
                     "User name",
-                    "The Salesforce user to act as.",
+                    "The login name of the Salesforce user to act as; an administrator pre-authorizes the app for it.",
                     true,
                     false,
                 ),
                 parameter(
                     "private_key",
                     "Private key",
-                    "RSA key in PEM whose certificate the app has.",
+                    "The RSA key, in PEM, whose certificate was uploaded to the app. It signs a new assertion for each login.",
                     true,
                     true,
                 ),
@@ -92,6 +92,24 @@ struct Headless {
     username: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     private_key: String,
+}
+
+impl Headless {
+    /// The refusal of a login with these parameters: what the operator's app would be blamed for is theirs where the app
+    /// is, and a refused login revokes nothing.
+    fn at_fault(&self, kind: AuthKind, error: Error) -> Error {
+        let own = !self.client_id.is_empty();
+        let field = match (error.what(), error.code.as_str()) {
+            (ErrorKind::Configuration, "invalid_client_id") if own => "client_id",
+            (ErrorKind::Configuration, "invalid_client") if own => "client_secret",
+            (ErrorKind::InvalidInput | ErrorKind::CredentialsRevoked, _) if kind == AuthKind::JwtBearer => {
+                "private_key"
+            }
+            (ErrorKind::InvalidInput | ErrorKind::CredentialsRevoked, _) => "",
+            _ => return error,
+        };
+        Error::invalid_input(error.message).code(error.code).field(field)
+    }
 }
 
 impl App {
@@ -207,7 +225,12 @@ impl App {
             kind @ (AuthKind::ClientCredentials | AuthKind::JwtBearer) => {
                 let headless: Headless = serde_json::from_slice(&old.extra)
                     .map_err(|_| Error::credentials_revoked("what is needed to log in again was not kept"))?;
-                self.headless(call, kind, &connection.settings, &headless).await?
+                let token = self.headless(call, kind, &connection.settings, &headless).await;
+                // What was accepted once and is no more was taken away: a secret, a certificate.
+                token.map_err(|error| match error.what() {
+                    ErrorKind::InvalidInput => Error::credentials_revoked(error.message).code(error.code),
+                    _ => error,
+                })?
             }
             _ if old.refresh_token.is_empty() => {
                 return Err(Error::credentials_revoked(
@@ -317,7 +340,8 @@ impl App {
         if endpoint.client_id.is_empty() {
             return Err(Error::invalid_input(
                 "there is no client id: neither a parameter nor the operator's",
-            ));
+            )
+            .field("client_id"));
         }
         let token = match kind {
             AuthKind::ClientCredentials => {
@@ -339,7 +363,7 @@ impl App {
             }
             _ => return Err(Error::unsupported("Salesforce offers no such way to log in")),
         };
-        token.map_err(token::refusal)
+        token.map_err(|error| headless.at_fault(kind, token::refusal(error)))
     }
 
     /// Checks a new token and finds out whose it is. A token that does not pass is given back.
@@ -451,11 +475,12 @@ fn assertion(client_id: &str, audience: &str, headless: &Headless, now_us: i64) 
         exp: i64,
     }
     if headless.username.is_empty() {
-        return Err(Error::invalid_input("the parameter username is missing"));
+        return Err(Error::invalid_input("the parameter username is missing").field("username"));
     }
     // The reason is not repeated: it may quote the key.
-    let key = EncodingKey::from_rsa_pem(headless.private_key.as_bytes())
-        .map_err(|_| Error::invalid_input("the parameter private_key is not an RSA key in PEM"))?;
+    let key = EncodingKey::from_rsa_pem(headless.private_key.as_bytes()).map_err(|_| {
+        Error::invalid_input("the parameter private_key is not an RSA key in PEM").field("private_key")
+    })?;
     let exp = now_us / 1_000_000 + ASSERTION_SECONDS;
     let claims = Claims {
         iss: client_id,
@@ -464,5 +489,5 @@ fn assertion(client_id: &str, audience: &str, headless: &Headless, now_us: i64) 
         exp,
     };
     jsonwebtoken::encode(&Header::new(Algorithm::RS256), &claims, &key)
-        .map_err(|_| Error::invalid_input("the private key cannot sign"))
+        .map_err(|_| Error::invalid_input("the private key cannot sign").field("private_key"))
 }

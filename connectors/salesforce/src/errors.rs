@@ -120,6 +120,7 @@ pub(crate) fn classify(status: u16, body: &[u8], retry_after_us: Option<i64>, no
         object,
         field,
         retry_us,
+        api_usage: None,
     }
 }
 

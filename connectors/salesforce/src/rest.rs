@@ -203,7 +203,8 @@ impl Session {
             .headers
             .get("sforce-limit-info")
             .and_then(|value| value.to_str().ok());
-        if let Some((used, limit)) = usage.and_then(limits::api_usage) {
+        let usage = usage.and_then(limits::api_usage);
+        if let Some((used, limit)) = usage {
             self.call.set_allowance(used, limit);
         }
         if response.status.is_success() {
@@ -215,12 +216,16 @@ impl Session {
             .and_then(|value| value.to_str().ok());
         let retry_after = retry_after.and_then(|seconds| seconds.trim().parse::<i64>().ok());
         let retry_after_us = retry_after.map(|seconds| seconds.clamp(0, 86_400) * 1_000_000);
-        Err(errors::classify(
+        let error = errors::classify(
             response.status.as_u16(),
             &response.body,
             retry_after_us,
             self.app.host.now_us(),
-        ))
+        );
+        Err(match (error.what(), usage) {
+            (ErrorKind::AllowanceExhausted, Some((used, limit))) => error.allowance(used, limit),
+            _ => error,
+        })
     }
 
     /// When a reply was made: by Salesforce's clock, else by ours.

@@ -65,6 +65,8 @@ fn meaning(code: &str, text: &str) -> (ErrorKind, &'static str) {
         "invalid_grant" if says("code verifier") => (Bug, "Salesforce did not accept the PKCE verifier"),
         "invalid_grant" if says("not supported on this domain") =>
             (InvalidInput, "this way to log in works only on the organization's My Domain; set environment and domain"),
+        "invalid_grant" if says("client credentials user") =>
+            (AdminAction, "the app's client credentials flow has no user to run as; an administrator has to name one"),
         "invalid_grant" if says("assertion") || says("audience") => (InvalidInput, "Salesforce did not accept the signed assertion; check user name, key and environment"),
         "invalid_grant" if says("authentication failure") => (CredentialsRevoked, "Salesforce refused the login"),
         "inactive_user" | "inactive_org" => (Suspended, "the Salesforce user or organization was deactivated"),
@@ -144,6 +146,7 @@ mod tests {
             ("invalid_grant", "request not supported on this domain", InvalidInput),
             ("invalid_grant", "Audience validation failed", InvalidInput),
             ("invalid_grant", "invalid assertion", InvalidInput),
+            ("invalid_grant", "no client credentials user enabled", AdminAction),
             ("invalid_grant", "something new", Transient),
             ("invalid_grant", "", Transient),
             ("inactive_user", "inactive user", Suspended),

@@ -46,7 +46,7 @@ both! {
         };
         assert_eq!(say("1", "p", "integrations/x").await.unwrap(), Remembered::New);
         assert_eq!(say("1", "p", "integrations/y").await.unwrap(), Remembered::Before("integrations/x".to_owned()));
-        assert!(say("1", "q", "integrations/y").await.unwrap_err().is_conflict(Conflict::Request));
+        assert!(matches!(say("1", "q", "integrations/y").await.unwrap_err(), Error::RequestReused(id) if id == "1"));
         assert_eq!(store.request_get(&g, "Create", "1", "p").await.unwrap().as_deref(), Some("integrations/x"));
         assert_eq!(store.request_get(&g, "Sync", "1", "p").await.unwrap(), None);
         assert_eq!(store.request_purge(NOW).await.unwrap(), 0);

@@ -63,6 +63,8 @@ pub(crate) struct World {
     folder: tempfile::TempDir,
     flags: Vec<String>,
     postgres: Option<postgres::Database>,
+    /// Other servers on the same database.
+    more: Vec<Child>,
 }
 
 impl World {
@@ -132,6 +134,7 @@ impl World {
             folder,
             flags,
             postgres,
+            more: Vec::new(),
         };
         world.listens(&addresses);
         world
@@ -145,9 +148,45 @@ impl World {
     /// Kills the server (SIGKILL) and starts it again on what it left. People have to connect again.
     pub(crate) async fn restart(&mut self) {
         self.server.kill().await.unwrap();
+        self.start_again().await;
+    }
+
+    /// Starts it again on what it left, once it has ended.
+    pub(crate) async fn start_again(&mut self) {
         let (child, addresses) = serve(self.folder.path(), &self.flags, self.postgres.as_ref()).await;
         self.server = child;
         self.listens(&addresses);
+    }
+
+    /// Another server process on the same database, which must not be SQLite; answers where it is.
+    pub(crate) async fn another(&mut self) -> String {
+        let (child, addresses) = serve(self.folder.path(), &self.flags, self.postgres.as_ref()).await;
+        self.more.push(child);
+        addresses["grpc"].as_str().unwrap().to_owned()
+    }
+
+    /// Runs a command of the program with the server's settings: (whether it ended well, what it said, its errors).
+    pub(crate) async fn command(&self, arguments: &[&str]) -> (bool, String, String) {
+        let mut command = tether(self.folder.path(), &self.flags, self.postgres.as_ref());
+        let out = command.args(arguments).output().await.unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (out.status.success(), text(out.stdout), text(out.stderr))
+    }
+
+    /// Sends the server a signal, `TERM` or `HUP`.
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.server.id().unwrap().to_string();
+        let sent = std::process::Command::new("kill")
+            .args(["-s", name, &pid])
+            .status()
+            .unwrap();
+        assert!(sent.success());
+    }
+
+    /// Waits until the server has ended by itself, and says how.
+    pub(crate) async fn ended(&mut self) -> std::process::ExitStatus {
+        let ended = tokio::time::timeout(PATIENCE, self.server.wait()).await;
+        ended.expect("the server ends").unwrap()
     }
 
     /// Where the SQLite file and keys are.
@@ -197,8 +236,14 @@ impl World {
 
     /// Somebody with this token.
     pub(crate) async fn bearer(&self, group: &str, token: &str) -> Person {
+        self.bearer_at(&self.grpc, group, token).await
+    }
+
+    /// Somebody with this token, at one of several servers.
+    pub(crate) async fn bearer_at(&self, grpc: &str, group: &str, token: &str) -> Person {
+        let channel = Channel::from_shared(format!("http://{grpc}")).unwrap();
         let (channel, token) = (
-            self.channel().await,
+            channel.connect().await.unwrap(),
             Bearer(format!("Bearer {token}").parse().unwrap()),
         );
         Person {
@@ -269,17 +314,9 @@ async fn serve(folder: &Path, flags: &[String], postgres: Option<&postgres::Data
         .append(true)
         .open(folder.join("server.log"))
         .unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tether"));
-    command
-        .args(["serve", "--dev", "--data-dir"])
-        .arg(folder.join("data"));
-    for flag in flags {
-        command.args(["--set", flag]);
-    }
-    if let Some(postgres) = postgres {
-        command.env("TETHER__DATABASE__URL", &postgres.url);
-    }
+    let mut command = tether(folder, flags, postgres);
     let mut child = command
+        .arg("serve")
         .stdout(Stdio::piped())
         .stderr(log)
         .kill_on_drop(true)
@@ -287,6 +324,22 @@ async fn serve(folder: &Path, flags: &[String], postgres: Option<&postgres::Data
         .unwrap();
     let addresses = line(&mut child, folder).await;
     (child, addresses)
+}
+
+/// The program with a server's settings.
+fn tether(folder: &Path, flags: &[String], postgres: Option<&postgres::Database>) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tether"));
+    command.arg("--data-dir").arg(folder.join("data"));
+    if !flags.iter().any(|flag| flag == "dev=false") {
+        command.arg("--dev");
+    }
+    for flag in flags {
+        command.args(["--set", flag]);
+    }
+    if let Some(postgres) = postgres {
+        command.env("TETHER__DATABASE__URL", &postgres.url);
+    }
+    command
 }
 
 /// The line of JSON in which a process says where it listens.

@@ -150,9 +150,10 @@ pub(crate) async fn state(State(app): State<Arc<App>>) -> Answer {
         .values()
         .map(|s| json!({ "user": name(s.user), "grant": s.grant, "expires": s.expires }))
         .collect();
-    Ok(Json(
-        json!({ "rotation": oauth.rotation, "grants": grants, "sessions": sessions }),
-    ))
+    Ok(Json(json!({
+        "rotation": oauth.rotation, "rotated": oauth.rotated, "reused": oauth.reused,
+        "grants": grants, "sessions": sessions,
+    })))
 }
 
 /// Ends access tokens: of one user, or of everybody. Refresh tokens live on.

@@ -82,6 +82,9 @@ pub(crate) struct OAuth {
     pub(crate) sessions: HashMap<String, Session>,
     pub(crate) rotation: bool,
     pub(crate) session_seconds: i64,
+    /// Refresh tokens given out, and spent ones that came again: each of these killed its family.
+    pub(crate) rotated: u64,
+    pub(crate) reused: u64,
     /// Refresh tokens whose request is being answered.
     pub(crate) busy: HashSet<String>,
     next_grant: u64,
@@ -103,6 +106,8 @@ impl OAuth {
             sessions: HashMap::new(),
             rotation,
             session_seconds: 7200,
+            rotated: 0,
+            reused: 0,
             busy: HashSet::new(),
             next_grant: 1,
         }
@@ -200,6 +205,7 @@ impl OAuth {
     /// Refresh token for grant; with rotation the grant holds the next token afterwards.
     pub(crate) fn refresh(&mut self, token: &str, client: &str) -> Result<Grant, OAuthError> {
         if let Some(family) = self.grants.iter().find(|g| g.spent.contains(token)).map(|g| g.id) {
+            self.reused += 1;
             self.revoke_grant(family);
             return Err(EXPIRED_TOKEN);
         }
@@ -211,6 +217,7 @@ impl OAuth {
             .ok_or(EXPIRED_TOKEN)?;
         if rotation && let Some(old) = grant.refresh.replace(format!("5Aep861{}", random(80))) {
             grant.spent.insert(old);
+            self.rotated += 1;
         }
         Ok(grant.clone())
     }

@@ -26,10 +26,20 @@ use crate::value::now;
 
 type Params = HashMap<String, String>;
 
-/// `POST /services/oauth2/token`.
+/// `POST /services/oauth2/token`. It goes on to its end also where the asker has hung up, as Salesforce does.
 pub(crate) async fn token(
     State(app): State<Arc<App>>,
     Extension(base): Extension<Base>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, OAuthError> {
+    let ended = tokio::spawn(give_token(app, base, headers, body)).await;
+    ended.unwrap_or(Err(OAuthError::new("unknown_error", "retry your request")))
+}
+
+async fn give_token(
+    app: Arc<App>,
+    base: Base,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, OAuthError> {
@@ -81,7 +91,21 @@ pub(crate) async fn token(
             let rotated = grant.refresh.clone().filter(|new| *new != token);
             issue_for(&app, &base, &client, &grant, rotated)
         }
-        _ => issue(&app, &base, &client, client.run_as, "api id web", None),
+        _ => {
+            installed(&client)?;
+            issue(&app, &base, &client, client.run_as, "api id web", None)
+        }
+    }
+}
+
+/// An administrator has let the app in.
+fn installed(client: &Client) -> Result<(), OAuthError> {
+    match client.installed {
+        true => Ok(()),
+        false => Err(OAuthError::new(
+            "invalid_client",
+            "app must be installed into org",
+        )),
     }
 }
 
@@ -212,6 +236,7 @@ fn assertion(app: &App, base: &Base, jwt: &str) -> Result<(Client, UserKey), OAu
     };
     let client = app.oauth.lock().client(&claims.iss).cloned();
     let client = client.ok_or(OAuthError::new("invalid_client_id", "client identifier invalid"))?;
+    installed(&client)?;
     let key = client
         .public_key
         .as_ref()

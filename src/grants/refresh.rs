@@ -1,0 +1,155 @@
+//! Refreshing: one at a time for each grant, over all processes, and to the end whoever asked for it.
+
+use super::{Access, Error, Grants, account_of, deadline, is_dead};
+use crate::domain::{GrantId, GrantState};
+use crate::store;
+use crate::time::now_us;
+use prost::Message as _;
+use rand::Rng as _;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tether_connector_proto::{self as proto, ErrorKind};
+use tracing::Instrument as _;
+
+/// Longest time the CRM has for a refresh: a stalled one must end, a slow one must not lose a rotated token.
+const REFRESH_TIMEOUT: Duration = Duration::from_secs(120);
+/// A lease outlives the refresh it covers.
+const LEASE: Duration = Duration::from_secs(150);
+/// Tries of one refresh while the CRM says that it will pass.
+const REFRESH_TRIES: u32 = 4;
+
+impl Grants {
+    /// New credentials in place of those of the generation that was refused. If somebody else has refreshed them in
+    /// between, those.
+    ///
+    /// # Errors
+    /// [`Error::Revoked`] once the CRM said so, and the integrations of the grant say so too; a passing failure revokes
+    /// nothing.
+    pub async fn refresh(&self, id: GrantId, refused: i64) -> Result<Access, Error> {
+        // A caller who goes away must not take the CRM's answer along: the old token may be spent by then.
+        let (grants, under_way) = (self.clone(), Arc::clone(&self.under_way).read_owned().await);
+        let task = async move {
+            let outcome = grants.refresh_to_the_end(id, refused).await;
+            drop(under_way);
+            outcome
+        };
+        tokio::spawn(task.in_current_span())
+            .await
+            .unwrap_or(Err(Error::Busy))
+    }
+
+    /// Waits for the refreshes under way.
+    pub async fn settle(&self) {
+        drop(self.under_way.write().await);
+    }
+
+    async fn refresh_to_the_end(&self, id: GrantId, refused: i64) -> Result<Access, Error> {
+        let begun = Instant::now();
+        let leased = loop {
+            let now = now_us();
+            match self
+                .store
+                .grant_lease(id, &self.owner, now, now + LEASE.as_micros() as i64)
+                .await?
+            {
+                Some(grant) if grant.generation > refused || grant.state == GrantState::Revoked => {
+                    self.store.grant_release(id, &self.owner).await?;
+                    return self.unseal(&grant);
+                }
+                Some(grant) => break grant,
+                None => {
+                    let grant = self.store.grant_get(id).await?;
+                    if grant.generation > refused || grant.state == GrantState::Revoked {
+                        return self.unseal(&grant);
+                    }
+                    if begun.elapsed() > LEASE {
+                        return Err(Error::Busy);
+                    }
+                    let pause = rand::rng().random_range(50..200);
+                    tokio::time::sleep(Duration::from_millis(pause)).await;
+                }
+            }
+        };
+        let outcome = self.renew(&leased).await;
+        let seconds = begun.elapsed().as_secs_f64();
+        let word = match &outcome {
+            Ok(_) => "refreshed",
+            Err(Error::Revoked { .. }) => "revoked",
+            Err(_) => "failed",
+        };
+        metrics::counter!("tether_grant_refresh_total", "connector" => leased.connector.clone(), "outcome" => word)
+            .increment(1);
+        metrics::histogram!("tether_grant_refresh_seconds", "connector" => leased.connector.clone())
+            .record(seconds);
+        if outcome.is_err() {
+            self.store.grant_release(id, &self.owner).await?;
+        }
+        outcome
+    }
+
+    /// Asks the CRM, under the lease.
+    async fn renew(&self, leased: &store::Grant) -> Result<Access, Error> {
+        let connector = self.registry.get(&leased.connector)?;
+        let mut access = self.unseal(leased)?;
+        let mut tries = 1;
+        let answer = loop {
+            let request = proto::RefreshRequest {
+                connection: Some(access.connection.clone()),
+            };
+            match connector.refresh(request, deadline(REFRESH_TIMEOUT)).await {
+                Ok(answer) => break answer,
+                Err(error) if is_dead(error.kind()) => {
+                    return Err(self.lost(leased.id, leased.generation, &error).await?);
+                }
+                Err(error) if error.kind() == ErrorKind::Transient && tries < REFRESH_TRIES => {
+                    let pause = rand::rng().random_range(500..1_500) * u64::from(tries);
+                    tracing::info!(grant = %leased.id, tries, "refresh of grant {} will be tried again: {error}", leased.id);
+                    tokio::time::sleep(Duration::from_millis(pause)).await;
+                    tries += 1;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        };
+        access.connection.credentials = answer.credentials;
+        if !answer.base_url.is_empty() {
+            access.connection.base_url = answer.base_url;
+        }
+        let sealed = self
+            .sealer
+            .seal(&account_of(leased), &access.connection.encode_to_vec())?;
+        // The old token may be spent: nothing may stand between the answer and its storing, and a busy database is asked again.
+        let stored = loop {
+            let attempt = self
+                .store
+                .grant_store(
+                    leased.id,
+                    leased.generation,
+                    &self.owner,
+                    sealed.clone(),
+                    &self.sealer.key_id(),
+                    &access.connection.base_url,
+                    now_us(),
+                )
+                .await;
+            match attempt {
+                Err(error) if error.is_retryable() => {
+                    tracing::warn!(grant = %leased.id, "new credentials of grant {} not stored yet: {error}", leased.id);
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                other => break other,
+            }
+        };
+        match stored {
+            Ok(grant) => {
+                access.generation = grant.generation;
+                Ok(access)
+            }
+            Err(store::Error::Conflict { .. }) => {
+                // Somebody logged in meanwhile: theirs count, ours are given back.
+                self.discard(&access.connection, leased).await?;
+                self.open(leased.id).await
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
