@@ -68,8 +68,9 @@ async fn sqlite_is_as_declared() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tether.db").display().to_string();
     let store = Store::open(&Options::new(format!("sqlite:{path}"))).unwrap();
-    assert_eq!(store.pending_migrations().await.unwrap().len(), 1);
-    assert_eq!(store.migrate().await.unwrap().len(), 1);
+    let all = store.pending_migrations().await.unwrap().len();
+    assert!(all >= 2);
+    assert_eq!(store.migrate().await.unwrap().len(), all);
     assert_eq!(store.migrate().await.unwrap().len(), 0);
     assert_eq!(store.pending_migrations().await.unwrap().len(), 0);
     let mut conn = diesel::SqliteConnection::establish(&path).unwrap();
