@@ -65,6 +65,7 @@ reasons! {
     CrmAdminActionNeeded = "CRM_ADMIN_ACTION_NEEDED",
     SyncAlreadyRunning = "SYNC_ALREADY_RUNNING",
     Overloaded = "OVERLOADED",
+    ShuttingDown = "SHUTTING_DOWN",
     StorageUnavailable = "STORAGE_UNAVAILABLE",
     DeadlineExceeded = "DEADLINE_EXCEEDED",
     Internal = "INTERNAL",

@@ -40,6 +40,7 @@ pub struct Running {
     verifier: Arc<ArcSwap<Verifier>>,
     options: Options,
     engine: sync::Engine,
+    services: Services,
     listeners: JoinSet<Result<(), Failure>>,
     /// Ends the listeners.
     stop: CancellationToken,
@@ -210,6 +211,8 @@ impl Running {
                 workers: options.sync.workers,
                 lease: Duration::from_secs(options.sync.lease_seconds),
                 poll: Duration::from_millis(options.sync.poll_milliseconds),
+                keep_events_us: options.events.micros(),
+                keep_audit_us: options.audit.micros(),
             },
             wake,
         );
@@ -223,6 +226,7 @@ impl Running {
             registry,
             verifier: Arc::clone(&verifier),
             engine,
+            services: services.clone(),
             stop: stop.clone(),
             listeners: JoinSet::new(),
             options,
@@ -233,9 +237,14 @@ impl Running {
             services.clone(),
             verifier,
             running.health.clone(),
-            running.options.tls.clone(),
+            (running.options.tls.clone(), running.options.web.clone()),
             stop.clone(),
         ));
+        let (feed, until) = (services.clone(), stop.clone());
+        listeners.spawn(async move {
+            feed.run_feed(until).await;
+            Ok(())
+        });
         listeners.spawn(serve_http(
             callback_listener,
             oauth_callback::router(services),
@@ -278,10 +287,11 @@ impl Running {
         }
     }
 
-    /// Drains: NOT_SERVING → stop leasing, running syncs give their lease back → requests under way end → close.
+    /// Drains: NOT_SERVING → end streams → stop leasing, running syncs give their lease back → requests under way end → close.
     pub async fn stop(mut self) {
         const PATIENCE: Duration = Duration::from_secs(20);
         self.health.set_serving(false).await;
+        self.services.drain();
         self.engine.stop().await;
         self.stop.cancel();
         let drained = async { while self.listeners.join_next().await.is_some() {} };
@@ -306,6 +316,7 @@ fn service_options(options: &Options, callback: SocketAddr) -> service::Options 
         callback_url: format!("{public}{}", oauth_callback::PATH),
         redirect_uris: options.redirect_uris.clone(),
         loopback_redirects: options.dev,
+        keep_events_us: options.events.micros(),
         client_ids: options
             .connector
             .iter()

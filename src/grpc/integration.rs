@@ -1,6 +1,8 @@
 //! `tether.v1.IntegrationService`.
 
+use super::audit::{self, answer};
 use super::page_token::{self, Pages};
+use super::watch::{self, Messages};
 use super::{convert, gate, validate};
 use crate::caller::{Caller, Role};
 use crate::domain::{AuthKind, GroupId, IntegrationId, IntegrationState, SyncState};
@@ -8,10 +10,8 @@ use crate::error::{Detail, Error, Reason};
 use crate::proto::internal::v1::keyset_value::Kind;
 use crate::proto::v1::integration_service_server::IntegrationService;
 use crate::proto::v1::{self, begin_authorization_request, delete_integration_response};
-use crate::service::{self, Edit, IntegrationView, ReturnTo, Services, SyncView};
-use std::pin::Pin;
+use crate::service::{self, Edit, IntegrationView, Made, ReturnTo, Services, SyncView};
 use std::time::Duration;
-use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -119,6 +119,33 @@ fn edit(wanted: &v1::Integration, mask: Option<&prost_types::FieldMask>) -> Resu
     Ok(edit)
 }
 
+/// What the audit log hears of an edit: names as they are now, the rest counted, of settings the keys.
+fn edited(id: IntegrationId, edit: &Edit) -> Made {
+    let mut made = Made::of(id.name());
+    if let Some(name) = &edit.display_name {
+        made = made.with("display_name", name);
+    }
+    if let Some(label) = &edit.label {
+        made = made.with("label", label);
+    }
+    if let Some(settings) = &edit.settings {
+        made = made.with("settings", audit::keys(settings.keys()));
+    }
+    if let Some(fields) = &edit.fields {
+        made = made.with("selected_fields", fields.len());
+    }
+    made
+}
+
+/// What the audit log hears of a login.
+fn logged_in(of: &service::Landed) -> Made {
+    let account = of.integration.grant.as_ref();
+    let username = account.map(|grant| grant.username.as_str()).unwrap_or_default();
+    Made::of(of.integration.row.id.name())
+        .with("account_changed", of.account_changed)
+        .with("username", username)
+}
+
 /// Marks a watched sync as done with, after an error.
 fn ended(mut view: SyncView) -> SyncView {
     view.sync.state = SyncState::Failed;
@@ -176,9 +203,8 @@ impl IntegrationService for Integrations {
         let request = request.into_inner();
         service::viewpoint(&caller, &validate::group("parent", &request.parent)?)?;
         let id = validate::connector("connector", &request.connector)?;
-        Ok(Response::new(convert::connector(
-            self.0.connector_enable(&caller, &id, true).await?,
-        )))
+        let enabled = self.0.connector_enable(&caller, &id, true).await?;
+        Ok(answer(convert::connector(enabled), Made::of(request.connector)))
     }
 
     async fn disable_connector(
@@ -189,9 +215,8 @@ impl IntegrationService for Integrations {
         let request = request.into_inner();
         service::viewpoint(&caller, &validate::group("parent", &request.parent)?)?;
         let id = validate::connector("connector", &request.connector)?;
-        Ok(Response::new(convert::connector(
-            self.0.connector_enable(&caller, &id, false).await?,
-        )))
+        let disabled = self.0.connector_enable(&caller, &id, false).await?;
+        Ok(answer(convert::connector(disabled), Made::of(request.connector)))
     }
 
     async fn create_integration(
@@ -222,7 +247,14 @@ impl IntegrationService for Integrations {
             id.as_deref(),
             request.validate_only,
         );
-        Ok(Response::new(convert::integration(&create.await?)))
+        let created = convert::integration(&create.await?);
+        let made = match request.validate_only {
+            true => Made::nothing(),
+            false => Made::of(&created.name)
+                .with("connector", &created.connector)
+                .with("display_name", &created.display_name),
+        };
+        Ok(answer(created, made))
     }
 
     async fn get_integration(&self, request: Request<v1::GetIntegrationRequest>) -> Answer<v1::Integration> {
@@ -299,11 +331,15 @@ impl IntegrationService for Integrations {
         let wanted = request.integration.unwrap_or_default();
         let id = validate::integration("integration.name", &wanted.name)?;
         let edit = edit(&wanted, request.update_mask.as_ref())?;
+        let made = match request.validate_only {
+            true => Made::nothing(),
+            false => edited(id, &edit),
+        };
         let view = self
             .0
             .integration_update(&caller, id, edit, request.validate_only)
             .await?;
-        Ok(Response::new(convert::integration(&view)))
+        Ok(answer(convert::integration(&view), made))
     }
 
     async fn delete_integration(
@@ -323,10 +359,12 @@ impl IntegrationService for Integrations {
             (true, true) => Access::RevocationPending,
             (true, false) => Access::Kept,
         };
-        Ok(Response::new(v1::DeleteIntegrationResponse {
+        let deleted = v1::DeleteIntegrationResponse {
             access: access as i32,
             ..Default::default()
-        }))
+        };
+        let what = access.as_str_name().trim_start_matches("ACCESS_");
+        Ok(answer(deleted, Made::of(request.name).with("access", what)))
     }
 
     async fn begin_authorization(
@@ -351,11 +389,12 @@ impl IntegrationService for Integrations {
             .0
             .login_begin(&caller, id, return_to, &request.login_hint)
             .await?;
-        Ok(Response::new(v1::BeginAuthorizationResponse {
+        let begun = v1::BeginAuthorizationResponse {
             authorization_uri: begun.url,
             state: begun.state,
             expire_time: Some(convert::timestamp(begun.expire_us)),
-        }))
+        };
+        Ok(answer(begun, Made::of(request.name)))
     }
 
     async fn complete_authorization(
@@ -382,11 +421,13 @@ impl IntegrationService for Integrations {
             .0
             .login_complete(&caller, &request.state, request.callback_parameters)
             .await?;
+        let made = logged_in(&done);
         let (integration, account_changed) = landed(done);
-        Ok(Response::new(v1::CompleteAuthorizationResponse {
+        let done = v1::CompleteAuthorizationResponse {
             integration,
             account_changed,
-        }))
+        };
+        Ok(answer(done, made))
     }
 
     async fn authorize_with_credentials(
@@ -407,15 +448,20 @@ impl IntegrationService for Integrations {
             }
         };
         validate::map("parameters", &request.parameters, 20, 16_384)?;
+        let parameters = audit::keys(request.parameters.keys());
         let done = self
             .0
             .login_with_credentials(&caller, id, kind, request.parameters)
             .await?;
+        let made = logged_in(&done)
+            .with("auth_kind", kind)
+            .with("parameters", parameters);
         let (integration, account_changed) = landed(done);
-        Ok(Response::new(v1::AuthorizeWithCredentialsResponse {
+        let done = v1::AuthorizeWithCredentialsResponse {
             integration,
             account_changed,
-        }))
+        };
+        Ok(answer(done, made))
     }
 
     async fn list_available_fields(
@@ -495,10 +541,15 @@ impl IntegrationService for Integrations {
             Some(sync) => Some(self.sync(sync).await?),
             None => None,
         };
-        Ok(Response::new(v1::ActivateIntegrationResponse {
+        let made = match request.validate_only {
+            true => Made::nothing(),
+            false => Made::of(request.name).with("selected_fields", view.fields.len()),
+        };
+        let activated = v1::ActivateIntegrationResponse {
             integration: Some(convert::integration(&view)),
             sync,
-        }))
+        };
+        Ok(answer(activated, made))
     }
 
     async fn list_fields(&self, request: Request<v1::ListFieldsRequest>) -> Answer<v1::ListFieldsResponse> {
@@ -572,7 +623,9 @@ impl IntegrationService for Integrations {
         }
         let request_id = validate::request_id(&request.request_id)?;
         let view = self.0.sync_start(&caller, id, request_id.as_deref()).await?;
-        Ok(Response::new(self.sync(&view).await?))
+        let queued = self.sync(&view).await?;
+        let made = Made::of(&queued.name);
+        Ok(answer(queued, made))
     }
 
     async fn get_sync(&self, request: Request<v1::GetSyncRequest>) -> Answer<v1::Sync> {
@@ -610,7 +663,7 @@ impl IntegrationService for Integrations {
         }))
     }
 
-    type WatchSyncStream = Pin<Box<dyn Stream<Item = Result<v1::WatchSyncResponse, Status>> + Send>>;
+    type WatchSyncStream = Messages<v1::WatchSyncResponse>;
 
     async fn watch_sync(&self, request: Request<v1::WatchSyncRequest>) -> Answer<Self::WatchSyncStream> {
         let caller = gate::caller(&request)?;
@@ -641,13 +694,39 @@ impl IntegrationService for Integrations {
                 Some((item, (None, Some(view))))
             }
         });
-        Ok(Response::new(Box::pin(stream)))
+        Ok(Response::new(watch::until_drained(stream, self.0.draining())))
     }
 
     async fn cancel_sync(&self, request: Request<v1::CancelSyncRequest>) -> Answer<v1::Sync> {
         let caller = gate::caller(&request)?;
         let (integration, id) = validate::sync("name", &request.into_inner().name)?;
         let view = self.0.sync_cancel(&caller, integration, id).await?;
-        Ok(Response::new(self.sync(&view).await?))
+        let cancelled = self.sync(&view).await?;
+        let made = Made::of(&cancelled.name);
+        Ok(answer(cancelled, made))
+    }
+
+    type WatchGroupStream = Messages<v1::WatchGroupResponse>;
+
+    async fn watch_group(&self, request: Request<v1::WatchGroupRequest>) -> Answer<Self::WatchGroupStream> {
+        let caller = gate::caller(&request)?;
+        let request = request.into_inner();
+        let group = validate::group("parent", &request.parent)?;
+        if caller.role != Role::Service {
+            service::viewpoint(&caller, &group)?;
+        }
+        Ok(Response::new(
+            watch::group(&self.0, caller, group, request).await?,
+        ))
+    }
+
+    async fn list_audit_entries(
+        &self,
+        request: Request<v1::ListAuditEntriesRequest>,
+    ) -> Answer<v1::ListAuditEntriesResponse> {
+        let caller = gate::caller(&request)?;
+        Ok(Response::new(
+            audit::list(&self.0, &caller, request.into_inner()).await?,
+        ))
     }
 }

@@ -41,9 +41,11 @@ pub fn code(reason: Reason) -> Code {
         | R::DifferentOrganization
         | R::CrmForbidden
         | R::CrmAdminActionNeeded => Code::FailedPrecondition,
-        R::ConnectorUnavailable | R::CrmUnavailable | R::StorageUnavailable | R::Overloaded => {
-            Code::Unavailable
-        }
+        R::ConnectorUnavailable
+        | R::CrmUnavailable
+        | R::StorageUnavailable
+        | R::Overloaded
+        | R::ShuttingDown => Code::Unavailable,
         R::LimitReached | R::CrmRateLimited | R::CrmAllowanceExhausted => Code::ResourceExhausted,
         R::NotImplementedYet => Code::Unimplemented,
         R::DeadlineExceeded => Code::DeadlineExceeded,

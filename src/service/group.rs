@@ -76,7 +76,7 @@ impl Services {
         self.known(other).await
     }
 
-    async fn known(&self, id: &GroupId) -> Result<()> {
+    pub(super) async fn known(&self, id: &GroupId) -> Result<()> {
         match self.store.group_get(id).await {
             Ok(_) => Ok(()),
             Err(error) if error.is_not_found() => Err(Error::not_found(id.name())),

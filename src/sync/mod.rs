@@ -24,6 +24,10 @@ pub struct Options {
     pub lease: Duration,
     /// How often an idle worker looks for work that another process queued.
     pub poll: Duration,
+    /// How long events of groups are kept, in microseconds.
+    pub keep_events_us: i64,
+    /// How long the audit log is kept, in microseconds.
+    pub keep_audit_us: i64,
 }
 
 /// What a worker needs.
@@ -57,6 +61,7 @@ impl Engine {
     ) -> Self {
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
+        let keep = (options.keep_events_us, options.keep_audit_us);
         for _ in 0..options.workers {
             let context = Context {
                 store: store.clone(),
@@ -69,7 +74,7 @@ impl Engine {
             };
             tasks.spawn(work(context));
         }
-        tasks.spawn(housekeeping(store, stop.clone()));
+        tasks.spawn(housekeeping(store, keep, stop.clone()));
         Self { tasks, stop }
     }
 
@@ -103,8 +108,11 @@ async fn work(context: Context) {
     }
 }
 
-/// What goes by itself: drafts after thirty days, used logins, request ids, told revocations.
-async fn housekeeping(store: Store, stop: CancellationToken) {
+/// What goes by itself: drafts after thirty days, used logins, request ids, told revocations, old events and entries of
+/// the audit log.
+async fn housekeeping(store: Store, (keep_events_us, keep_audit_us): (i64, i64), stop: CancellationToken) {
+    /// Rows in one transaction.
+    const BATCH: i64 = 500;
     const EVERY: Duration = Duration::from_secs(600);
     const DAY_US: i64 = 24 * 3_600 * 1_000_000;
     loop {
@@ -122,6 +130,12 @@ async fn housekeeping(store: Store, stop: CancellationToken) {
             store.request_purge(now - DAY_US).await?;
             store.outbox_purge(now - 7 * DAY_US).await?;
             store.grant_purge(now - 90 * DAY_US).await?;
+            while store.event_purge(now - keep_events_us, BATCH).await? as i64 >= BATCH
+                && !stop.is_cancelled()
+            {}
+            while store.audit_purge(now - keep_audit_us, BATCH).await? as i64 >= BATCH && !stop.is_cancelled()
+            {
+            }
             Ok::<_, crate::store::Error>(())
         };
         if let Err(error) = swept.await {
