@@ -46,6 +46,13 @@ pub struct Options {
     pub connector: BTreeMap<String, ConnectorOptions>,
     /// The sync engine.
     pub sync: Sync,
+    /// Pages in browsers that may call.
+    #[serde(default)]
+    pub web: Web,
+    /// What groups are told of.
+    pub events: Keep,
+    /// The log of who changed what.
+    pub audit: Keep,
     /// Logs.
     pub log: Log,
 }
@@ -155,6 +162,31 @@ pub struct Sync {
     pub poll_milliseconds: u64,
 }
 
+/// Pages in browsers that may call over gRPC-Web. Calls that do not come from a page need no permission here.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Web {
+    /// Origins of these pages: `https://app.example.com`. None unless set; `*` with `--dev` only.
+    #[serde(default, deserialize_with = "list")]
+    pub allowed_origins: Vec<String>,
+}
+
+/// How long something is kept.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Keep {
+    /// Days.
+    pub keep_days: u32,
+}
+
+impl Keep {
+    /// The same in microseconds.
+    #[must_use]
+    pub fn micros(self) -> i64 {
+        i64::from(self.keep_days) * 24 * 3_600 * 1_000_000
+    }
+}
+
 /// Logs.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -199,6 +231,10 @@ dir = "connectors"
 workers = 2
 lease_seconds = 30
 poll_milliseconds = 500
+[events]
+keep_days = 7
+[audit]
+keep_days = 400
 [log]
 filter = "info"
 "#;
@@ -253,10 +289,41 @@ impl Options {
                 );
             }
         }
+        if self.events.keep_days == 0 || self.audit.keep_days == 0 {
+            return rule("events.keep_days and audit.keep_days must be at least 1");
+        }
+        for origin in &self.web.allowed_origins {
+            self.check_origin(origin)?;
+        }
         if self.sync.workers == 0 || self.sync.lease_seconds < 2 {
             return rule("sync.workers must be at least 1 and sync.lease_seconds at least 2");
         }
         Ok(())
+    }
+
+    /// An origin as browsers spell it (RFC 6454): anything else would silently match nothing.
+    fn check_origin(&self, origin: &str) -> Result<(), Error> {
+        let rule = |text: String| Err(Error::Rule(text));
+        if origin == "*" {
+            return match self.dev {
+                true => Ok(()),
+                false => rule(
+                    "web.allowed_origins = \"*\" lets every page on the web call with a token it got hold of: name the \
+                     origins (\"*\" is for --dev)"
+                        .to_owned(),
+                ),
+            };
+        }
+        let is_origin = url::Url::parse(origin).is_ok_and(|url| {
+            matches!(url.scheme(), "http" | "https") && url.origin().ascii_serialization() == origin
+        });
+        match is_origin {
+            true => Ok(()),
+            false => rule(format!(
+                "web.allowed_origins: {origin:?} is not an origin: scheme and host, a port that is not the scheme's own, \
+                 lower case, no path, as in https://app.example.com"
+            )),
+        }
     }
 
     /// The database's address, the default filled in.
@@ -327,6 +394,19 @@ mod tests {
             ("dev = true\n[listen]\ngrpc = '0.0.0.0:1'", "loopback"),
             ("dev = true\n[listen]\nadmin = '0.0.0.0:1'", "listen.admin"),
             ("dev = true\nsurprise = 1", "surprise"),
+            ("dev = true\n[audit]\nkeep_days = 0", "keep_days"),
+            (
+                "dev = true\n[web]\nallowed_origins = ['https://a.example/']",
+                "not an origin",
+            ),
+            (
+                "dev = true\n[web]\nallowed_origins = 'a.example'",
+                "not an origin",
+            ),
+            (
+                "[web]\nallowed_origins = ['*']\n[auth]\njwks_file = 'x'\nissuer = 'i'\naudience = 'a'\n[secrets]\nkeys = 'k'",
+                "name the origins",
+            ),
         ] {
             let error = load(file, &[]).unwrap_err().to_string();
             assert!(error.contains(text), "{error}");

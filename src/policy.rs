@@ -1,4 +1,4 @@
-//! Who may do what: one table, rpc × role. An rpc that is not in the table cannot be called by anyone; a test walks every
+//! Who may do what: one table, rpc × role, and whether it changes anything. An rpc that is not in the table cannot be called by anyone; a test walks every
 //! rpc that the server's descriptor knows through it.
 //!
 //! The table says what a *role* may do at all. Whether the *thing* is the caller's group's is decided where the thing is
@@ -24,77 +24,158 @@ const ADMINISTRATORS: Who = Who::Roles(&[Role::Administrator]);
 /// The platform.
 const SERVICE: Who = Who::Roles(&[Role::Service]);
 
-/// One row: the rpc's path without the leading slash, and who may call it.
-pub const TABLE: &[(&str, Who)] = &[
-    ("tether.v1.IntegrationService/ListConnectors", READ),
-    ("tether.v1.IntegrationService/GetConnector", READ),
-    ("tether.v1.IntegrationService/EnableConnector", ADMINISTRATORS),
-    ("tether.v1.IntegrationService/DisableConnector", ADMINISTRATORS),
-    ("tether.v1.IntegrationService/CreateIntegration", ADMINISTRATORS),
-    ("tether.v1.IntegrationService/GetIntegration", MEMBERS),
-    ("tether.v1.IntegrationService/ListIntegrations", MEMBERS),
-    ("tether.v1.IntegrationService/UpdateIntegration", ADMINISTRATORS),
-    ("tether.v1.IntegrationService/DeleteIntegration", ADMINISTRATORS),
-    ("tether.v1.IntegrationService/BeginAuthorization", ADMINISTRATORS),
+/// The group's administrators, and the platform for any group.
+const AUDITORS: Who = Who::Roles(&[Role::Administrator, Role::Service]);
+
+/// What an rpc does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// It changes nothing that somebody decided. Opening a profile is one: it stores what the CRM has.
+    Reads,
+    /// It changes or begins something: whenever it succeeds, the audit log gets an entry.
+    Changes,
+}
+
+const READS: Effect = Effect::Reads;
+const CHANGES: Effect = Effect::Changes;
+
+/// One row: the rpc's path without the leading slash, who may call it, and what it does.
+pub const TABLE: &[(&str, Who, Effect)] = &[
+    ("tether.v1.IntegrationService/ListConnectors", READ, READS),
+    ("tether.v1.IntegrationService/GetConnector", READ, READS),
+    (
+        "tether.v1.IntegrationService/EnableConnector",
+        ADMINISTRATORS,
+        CHANGES,
+    ),
+    (
+        "tether.v1.IntegrationService/DisableConnector",
+        ADMINISTRATORS,
+        CHANGES,
+    ),
+    (
+        "tether.v1.IntegrationService/CreateIntegration",
+        ADMINISTRATORS,
+        CHANGES,
+    ),
+    ("tether.v1.IntegrationService/GetIntegration", MEMBERS, READS),
+    ("tether.v1.IntegrationService/ListIntegrations", MEMBERS, READS),
+    (
+        "tether.v1.IntegrationService/UpdateIntegration",
+        ADMINISTRATORS,
+        CHANGES,
+    ),
+    (
+        "tether.v1.IntegrationService/DeleteIntegration",
+        ADMINISTRATORS,
+        CHANGES,
+    ),
+    (
+        "tether.v1.IntegrationService/BeginAuthorization",
+        ADMINISTRATORS,
+        CHANGES,
+    ),
     (
         "tether.v1.IntegrationService/CompleteAuthorization",
         ADMINISTRATORS,
+        CHANGES,
     ),
     (
         "tether.v1.IntegrationService/AuthorizeWithCredentials",
         ADMINISTRATORS,
+        CHANGES,
     ),
-    ("tether.v1.IntegrationService/ListAvailableFields", ADMINISTRATORS),
+    (
+        "tether.v1.IntegrationService/ListAvailableFields",
+        ADMINISTRATORS,
+        READS,
+    ),
     (
         "tether.v1.IntegrationService/SearchShareableGroups",
         ADMINISTRATORS,
+        READS,
     ),
-    ("tether.v1.IntegrationService/ReviewIntegration", ADMINISTRATORS),
-    ("tether.v1.IntegrationService/ActivateIntegration", ADMINISTRATORS),
-    ("tether.v1.IntegrationService/ListFields", MEMBERS),
+    (
+        "tether.v1.IntegrationService/ReviewIntegration",
+        ADMINISTRATORS,
+        READS,
+    ),
+    (
+        "tether.v1.IntegrationService/ActivateIntegration",
+        ADMINISTRATORS,
+        CHANGES,
+    ),
+    ("tether.v1.IntegrationService/ListFields", MEMBERS, READS),
     (
         "tether.v1.IntegrationService/BatchUpdateFieldActivation",
         ADMINISTRATORS,
+        CHANGES,
     ),
-    ("tether.v1.IntegrationService/SetShare", ADMINISTRATORS),
-    ("tether.v1.IntegrationService/RemoveShare", ADMINISTRATORS),
-    ("tether.v1.IntegrationService/ListShares", ADMINISTRATORS),
-    ("tether.v1.IntegrationService/ConnectIntegration", ADMINISTRATORS),
+    ("tether.v1.IntegrationService/SetShare", ADMINISTRATORS, CHANGES),
+    (
+        "tether.v1.IntegrationService/RemoveShare",
+        ADMINISTRATORS,
+        CHANGES,
+    ),
+    ("tether.v1.IntegrationService/ListShares", ADMINISTRATORS, READS),
+    (
+        "tether.v1.IntegrationService/ConnectIntegration",
+        ADMINISTRATORS,
+        CHANGES,
+    ),
     (
         "tether.v1.IntegrationService/DisconnectIntegration",
         ADMINISTRATORS,
+        CHANGES,
     ),
-    ("tether.v1.IntegrationService/SyncIntegration", ADMINISTRATORS),
-    ("tether.v1.IntegrationService/GetSync", MEMBERS),
-    ("tether.v1.IntegrationService/ListSyncs", MEMBERS),
-    ("tether.v1.IntegrationService/WatchSync", MEMBERS),
-    ("tether.v1.IntegrationService/CancelSync", ADMINISTRATORS),
-    ("tether.v1.CompanyService/ListCompanies", MEMBERS),
-    ("tether.v1.CompanyService/GetCompany", MEMBERS),
-    ("tether.v1.CompanyService/GetCompanyProfile", MEMBERS),
-    ("tether.v1.CompanyService/ListSources", MEMBERS),
-    ("tether.v1.CompanyService/AggregateCompanies", MEMBERS),
-    ("tether.v1.CompanyService/BatchUpsertCompanies", SERVICE),
-    ("tether.v1.CompanyService/TrackCompanies", MEMBERS),
-    ("tether.v1.CompanyService/UntrackCompanies", MEMBERS),
-    ("tether.v1.CompanyService/ExportCompanies", MEMBERS),
-    ("tether.v1.GroupService/UpsertGroup", SERVICE),
-    ("tether.v1.GroupService/DeleteGroup", SERVICE),
-    ("tether.v1.GroupService/ConnectGroups", SERVICE),
-    ("tether.v1.GroupService/DisconnectGroups", SERVICE),
-    ("tether.v1.GroupService/ListGroups", SERVICE),
-    ("grpc.health.v1.Health/Check", Who::Anyone),
-    ("grpc.health.v1.Health/Watch", Who::Anyone),
-    ("grpc.reflection.v1.ServerReflection/ServerReflectionInfo", READ),
+    (
+        "tether.v1.IntegrationService/SyncIntegration",
+        ADMINISTRATORS,
+        CHANGES,
+    ),
+    ("tether.v1.IntegrationService/GetSync", MEMBERS, READS),
+    ("tether.v1.IntegrationService/ListSyncs", MEMBERS, READS),
+    ("tether.v1.IntegrationService/WatchSync", MEMBERS, READS),
+    ("tether.v1.IntegrationService/CancelSync", ADMINISTRATORS, CHANGES),
+    ("tether.v1.IntegrationService/WatchGroup", READ, READS),
+    ("tether.v1.IntegrationService/ListAuditEntries", AUDITORS, READS),
+    ("tether.v1.CompanyService/ListCompanies", MEMBERS, READS),
+    ("tether.v1.CompanyService/GetCompany", MEMBERS, READS),
+    ("tether.v1.CompanyService/GetCompanyProfile", MEMBERS, READS),
+    ("tether.v1.CompanyService/ListSources", MEMBERS, READS),
+    ("tether.v1.CompanyService/AggregateCompanies", MEMBERS, READS),
+    ("tether.v1.CompanyService/BatchUpsertCompanies", SERVICE, CHANGES),
+    ("tether.v1.CompanyService/TrackCompanies", MEMBERS, CHANGES),
+    ("tether.v1.CompanyService/UntrackCompanies", MEMBERS, CHANGES),
+    ("tether.v1.CompanyService/ExportCompanies", MEMBERS, READS),
+    ("tether.v1.GroupService/UpsertGroup", SERVICE, CHANGES),
+    ("tether.v1.GroupService/DeleteGroup", SERVICE, CHANGES),
+    ("tether.v1.GroupService/ConnectGroups", SERVICE, CHANGES),
+    ("tether.v1.GroupService/DisconnectGroups", SERVICE, CHANGES),
+    ("tether.v1.GroupService/ListGroups", SERVICE, READS),
+    ("grpc.health.v1.Health/Check", Who::Anyone, READS),
+    ("grpc.health.v1.Health/Watch", Who::Anyone, READS),
+    (
+        "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+        READ,
+        READS,
+    ),
     (
         "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
         READ,
+        READS,
     ),
 ];
 
-/// Who may call the rpc at this path (`/package.Service/Method`); `None` for what is not served.
+/// The row of the rpc at this path (`/package.Service/Method`); `None` for what is not served.
+#[must_use]
+pub fn row(path: &str) -> Option<&'static (&'static str, Who, Effect)> {
+    let path = path.strip_prefix('/')?;
+    TABLE.iter().find(|(rpc, _, _)| *rpc == path)
+}
+
+/// Who may call the rpc at this path; `None` for what is not served.
 #[must_use]
 pub fn who_may(path: &str) -> Option<Who> {
-    let path = path.strip_prefix('/')?;
-    TABLE.iter().find(|(rpc, _)| *rpc == path).map(|(_, who)| *who)
+    row(path).map(|(_, who, _)| *who)
 }

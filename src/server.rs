@@ -41,9 +41,8 @@ pub struct Running {
     options: Options,
     engine: sync::Engine,
     grants: Grants,
+    services: Services,
     listeners: JoinSet<Result<(), Failure>>,
-    /// Ends streams.
-    draining: CancellationToken,
     /// Ends the listeners.
     stop: CancellationToken,
 }
@@ -221,6 +220,8 @@ impl Running {
                 workers: options.sync.workers,
                 lease: Duration::from_secs(options.sync.lease_seconds),
                 poll: Duration::from_millis(options.sync.poll_milliseconds),
+                keep_events_us: options.events.micros(),
+                keep_audit_us: options.audit.micros(),
             },
             wake,
         );
@@ -235,7 +236,7 @@ impl Running {
             verifier: Arc::clone(&verifier),
             engine,
             grants: grants.clone(),
-            draining: CancellationToken::new(),
+            services: services.clone(),
             stop: stop.clone(),
             listeners: JoinSet::new(),
             options,
@@ -246,9 +247,14 @@ impl Running {
             services.clone(),
             verifier,
             running.health.clone(),
-            running.options.tls.clone(),
-            (running.draining.clone(), stop.clone()),
+            (running.options.tls.clone(), running.options.web.clone()),
+            stop.clone(),
         ));
+        let (feed, until) = (services.clone(), stop.clone());
+        listeners.spawn(async move {
+            feed.run_feed(until).await;
+            Ok(())
+        });
         listeners.spawn(serve_http(
             callback_listener,
             oauth_callback::router(services),
@@ -296,7 +302,7 @@ impl Running {
     pub async fn stop(mut self) {
         const PATIENCE: Duration = Duration::from_secs(20);
         self.health.set_serving(false).await;
-        self.draining.cancel();
+        self.services.drain();
         self.engine.stop().await;
         self.stop.cancel();
         self.health.end().await;
@@ -329,6 +335,7 @@ fn service_options(options: &Options, callback: SocketAddr) -> service::Options 
         callback_url: format!("{public}{}", oauth_callback::PATH),
         redirect_uris: options.redirect_uris.clone(),
         loopback_redirects: options.dev,
+        keep_events_us: options.events.micros(),
         client_ids: options
             .connector
             .iter()

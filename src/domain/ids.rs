@@ -98,10 +98,14 @@ uuid_id! {
     OutboxId, "an outbox id", "outbox"
 }
 uuid_id! {
+    /// An entry of the audit log.
+    AuditId, "an audit entry id", "auditEntries"
+}
+uuid_id! {
     /// A company. Its id is made from its identity, so it is the same wherever it is computed.
     CompanyId, "a company id", "companies"
 }
-new_id!(IntegrationId, SyncId, GrantId, OutboxId);
+new_id!(IntegrationId, SyncId, GrantId, OutboxId, AuditId);
 
 /// The space of company ids; never changes.
 const COMPANY_SPACE: Uuid = Uuid::from_u128(0x6b1d_5c3e_9a40_5f0e_8d2b_7e74_6865_7221);

@@ -7,11 +7,11 @@ pub mod ids;
 pub mod name;
 pub mod state;
 
-pub use ids::{AuthorizationHash, CompanyId, GrantId, GroupId, IntegrationId, OutboxId, SyncId};
+pub use ids::{AuditId, AuthorizationHash, CompanyId, GrantId, GroupId, IntegrationId, OutboxId, SyncId};
 pub use name::{name_key, slug};
 pub use state::{
-    AuthKind, FieldType, GrantState, IntegrationState, Landing, ObjectState, OutboxKind, SyncState,
-    SyncTrigger,
+    AuthKind, EventKind, FieldType, GrantState, IntegrationState, Landing, ObjectState, OutboxKind,
+    SyncState, SyncTrigger,
 };
 
 /// A moment: unix microseconds.

@@ -162,6 +162,28 @@ words! {
 }
 
 words! {
+    /// What happened to a group's integration.
+    EventKind, "a kind of event" {
+        /// A sync read all it could.
+        SyncFinished = "SYNC_FINISHED",
+        /// A sync gave up.
+        SyncFailed = "SYNC_FAILED",
+        /// A sync was cancelled.
+        SyncCancelled = "SYNC_CANCELLED",
+        /// The account has to be logged into again.
+        NeedsReauthorization = "NEEDS_REAUTHORIZATION",
+        /// Another group shares an integration with this one, or shares more or less of it than before.
+        ShareReceived = "SHARE_RECEIVED",
+        /// What was shared is shared no more.
+        ShareLost = "SHARE_LOST",
+        /// A selected field is gone in the CRM, or no longer visible.
+        FieldMissing = "FIELD_MISSING",
+        /// A saved integration was deleted.
+        IntegrationDeleted = "INTEGRATION_DELETED",
+    }
+}
+
+words! {
     /// The types of fields, as the connector contract has them.
     FieldType, "a type of a field" {
         /// Text.

@@ -1,5 +1,6 @@
 //! `tether.v1.CompanyService`.
 
+use super::audit::answer;
 use super::page_token::{self, Pages};
 use super::{convert, gate, validate};
 use crate::domain::{CompanyId, IntegrationId};
@@ -9,7 +10,7 @@ use crate::proto::v1::company_service_server::CompanyService;
 use crate::proto::v1::company_to_track::Company as Wanted;
 use crate::proto::v1::get_company_profile_request::Refresh;
 use crate::proto::v1::{self, CompanyScope};
-use crate::service::{RefreshPolicy, Scope, Services, ToTrack};
+use crate::service::{Made, RefreshPolicy, Scope, Services, ToTrack};
 use crate::store::CompanyKey;
 use std::time::Duration;
 use tonic::{Request, Response, Status};
@@ -188,9 +189,9 @@ impl CompanyService for Companies {
             });
         }
         let companies = self.0.company_track(&caller, &parent, wanted).await?;
-        Ok(Response::new(v1::TrackCompaniesResponse {
-            companies: companies.iter().map(convert::company).collect(),
-        }))
+        let made = Made::of(parent.name()).with("companies", companies.len());
+        let companies = companies.iter().map(convert::company).collect();
+        Ok(answer(v1::TrackCompaniesResponse { companies }, made))
     }
 
     async fn untrack_companies(
@@ -207,7 +208,8 @@ impl CompanyService for Companies {
             .collect::<Result<_, _>>()?;
         let count = self.0.company_untrack(&caller, &parent, ids).await?;
         let untracked_count = i32::try_from(count).unwrap_or(i32::MAX);
-        Ok(Response::new(v1::UntrackCompaniesResponse { untracked_count }))
+        let made = Made::of(parent.name()).with("companies", untracked_count);
+        Ok(answer(v1::UntrackCompaniesResponse { untracked_count }, made))
     }
 
     type ExportCompaniesStream = tokio_stream::Empty<Result<v1::ExportCompaniesResponse, Status>>;

@@ -1,10 +1,12 @@
-//! The gate every request passes: a request id, who calls, whether the role may, and how it went.
+//! The gate every request passes: a request id, who calls, whether the role may, and how it went; and, for what changes
+//! something, the entry in the audit log before the answer leaves.
 //!
 //! Denies by default: a path that the policy table lacks is answered UNIMPLEMENTED before anything else sees it.
 
 use crate::caller::{Caller, Role};
 use crate::error::{Detail, Error, Reason};
-use crate::policy::{self, Who};
+use crate::policy::{self, Effect, Who};
+use crate::service::{Made, Services};
 use crate::tokens::Verifier;
 use arc_swap::ArcSwap;
 use futures_util::future::{Either, Ready, ready};
@@ -13,14 +15,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
-use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tonic::Status;
 use tonic::body::Body;
 use tower::{Layer, Service};
 use tracing::Instrument as _;
 
 /// The header a caller may give its own request id in, and gets it back in.
-const REQUEST_ID: &str = "x-request-id";
+pub const REQUEST_ID: &str = "x-request-id";
 
 /// The call being answered: what an error may have to name.
 #[derive(Clone)]
@@ -53,30 +55,30 @@ pub async fn within<F: Future>(call: Option<Call>, work: F) -> F::Output {
 #[derive(Clone)]
 pub struct GateLayer {
     verifier: Arc<ArcSwap<Verifier>>,
-    draining: Draining,
+    services: Services,
+    changes: TaskTracker,
 }
 
-/// Cancelled once the server is about to stop: what is under way ends, nothing begins.
-#[derive(Clone)]
-pub struct Draining(pub CancellationToken);
-
-impl Draining {
-    /// What is told to those who have to go elsewhere.
-    #[must_use]
-    pub fn error() -> Error {
-        Error::new(
-            Reason::ShuttingDown,
-            "this server is about to stop: try again, another one answers",
-        )
-        .detail(Detail::RetryAfter(Duration::from_secs(1)))
-    }
+/// What is told to those who have to go elsewhere.
+#[must_use]
+pub fn shutting_down() -> Error {
+    Error::new(
+        Reason::ShuttingDown,
+        "this server is about to stop: try again, another one answers",
+    )
+    .detail(Detail::RetryAfter(Duration::from_secs(1)))
 }
 
 impl GateLayer {
-    /// A gate that asks this verifier; it may be swapped while the server runs.
+    /// A gate that asks this verifier, which may be swapped while the server runs. Calls that change something run among
+    /// `changes`, to be waited for at the end.
     #[must_use]
-    pub fn new(verifier: Arc<ArcSwap<Verifier>>, draining: Draining) -> Self {
-        Self { verifier, draining }
+    pub fn new(verifier: Arc<ArcSwap<Verifier>>, services: Services, changes: TaskTracker) -> Self {
+        Self {
+            verifier,
+            services,
+            changes,
+        }
     }
 }
 
@@ -86,8 +88,7 @@ impl<S> Layer<S> for GateLayer {
     fn layer(&self, inner: S) -> Gate<S> {
         Gate {
             inner,
-            verifier: Arc::clone(&self.verifier),
-            draining: self.draining.clone(),
+            gate: self.clone(),
         }
     }
 }
@@ -96,16 +97,19 @@ impl<S> Layer<S> for GateLayer {
 #[derive(Clone)]
 pub struct Gate<S> {
     inner: S,
-    verifier: Arc<ArcSwap<Verifier>>,
-    draining: Draining,
+    gate: GateLayer,
 }
 
-/// Who calls, if the policy lets them.
-fn admit(verifier: &Verifier, path: &str, authorization: Option<&str>) -> Result<Option<Caller>, Status> {
-    let roles = match policy::who_may(path) {
+/// Who calls, if the policy lets them, and whether that changes anything.
+fn admit(
+    verifier: &Verifier,
+    path: &str,
+    authorization: Option<&str>,
+) -> Result<(Option<Caller>, Effect), Status> {
+    let (roles, effect) = match policy::row(path) {
         None => return Err(Status::unimplemented(format!("{path} is not served here"))),
-        Some(Who::Anyone) => return Ok(None),
-        Some(Who::Roles(roles)) => roles,
+        Some((_, Who::Anyone, effect)) => return Ok((None, *effect)),
+        Some((_, Who::Roles(roles), effect)) => (roles, *effect),
     };
     let caller = verifier.verify(authorization)?;
     if !roles.contains(&caller.role) {
@@ -127,7 +131,7 @@ fn admit(verifier: &Verifier, path: &str, authorization: Option<&str>) -> Result
         .with("required_role", needed)
         .into());
     }
-    Ok(Some(caller))
+    Ok((Some(caller), effect))
 }
 
 impl<S> Service<http::Request<Body>> for Gate<S>
@@ -154,15 +158,17 @@ where
         let request_id = header(REQUEST_ID)
             .filter(|id| (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic()))
             .map_or_else(|| uuid::Uuid::now_v7().to_string(), str::to_owned);
-        let admitted = admit(&self.verifier.load(), &path, header("authorization")).and_then(|caller| {
-            // Probes are answered to the end.
-            match caller.is_some() && self.draining.0.is_cancelled() {
-                true => Err(Draining::error().into()),
-                false => Ok(caller),
-            }
-        });
-        let caller = match admitted {
-            Ok(caller) => caller,
+        let draining = self.gate.services.draining();
+        let admitted =
+            admit(&self.gate.verifier.load(), &path, header("authorization")).and_then(|admitted| {
+                // Probes are answered to the end.
+                match admitted.0.is_some() && draining.is_cancelled() {
+                    true => Err(shutting_down().into()),
+                    false => Ok(admitted),
+                }
+            });
+        let (caller, effect) = match admitted {
+            Ok(admitted) => admitted,
             Err(status) => {
                 tracing::info!(rpc = path, code = ?status.code(), request_id, "refused {path}: {}", status.message());
                 count(&path, status.code() as i32, started);
@@ -176,18 +182,36 @@ where
             subject = caller.as_ref().map(|caller| caller.subject.as_str()),
             group = caller.as_ref().and_then(|caller| caller.group.as_deref()),
         );
+        let author = caller.clone().filter(|_| effect == Effect::Changes);
         if let Some(caller) = caller {
             request.extensions_mut().insert(caller);
-            request.extensions_mut().insert(self.draining.clone());
         }
         let answered = self.inner.call(request);
         let call = Call {
             rpc: path.trim_start_matches('/').to_owned(),
             request_id: request_id.clone(),
         };
+        let answered = CALL.scope(call, answered);
+        let GateLayer {
+            services, changes, ..
+        } = self.gate.clone();
         Either::Right(Box::pin(
             async move {
-                let response = CALL.scope(call, answered).await?;
+                let response = match author {
+                    None => answered.await?,
+                    Some(author) => {
+                        // A task of its own: a caller that goes away stops neither the change nor its entry.
+                        let (path, request_id) = (path.clone(), request_id.clone());
+                        let change = async move {
+                            let response = answered.await?;
+                            Ok(written(&services, &author, &path, &request_id, response).await)
+                        };
+                        match changes.spawn(change.in_current_span()).await {
+                            Ok(response) => response?,
+                            Err(error) => Status::from(Error::internal(error)).into_http(),
+                        }
+                    }
+                };
                 let code = response
                     .headers()
                     .get("grpc-status")
@@ -198,6 +222,33 @@ where
             }
             .instrument(span),
         ))
+    }
+}
+
+/// Writes what was changed into the audit log. Without the entry there is no good answer.
+async fn written(
+    services: &Services,
+    author: &Caller,
+    path: &str,
+    request_id: &str,
+    mut response: http::Response<Body>,
+) -> http::Response<Body> {
+    // An answer that is refused says so in its headers; one that is not has its status at its end.
+    let refused = response
+        .headers()
+        .get("grpc-status")
+        .is_some_and(|code| code != "0");
+    if refused {
+        return response;
+    }
+    let method = path.rsplit('/').next().unwrap_or(path);
+    let made = response.extensions_mut().remove::<Made>().unwrap_or_else(|| {
+        tracing::error!("{method} does not say what it changed: its audit entry names no resource");
+        Made::default()
+    });
+    match services.audit(author, request_id, method, made).await {
+        Ok(()) => response,
+        Err(error) => Status::from(error).into_http(),
     }
 }
 
@@ -213,17 +264,11 @@ fn stamp<B>(mut response: http::Response<B>, request_id: &str) -> http::Response
 fn count(path: &str, code: i32, started: Instant) {
     let rpc = policy::TABLE
         .iter()
-        .map(|(rpc, _)| *rpc)
+        .map(|(rpc, _, _)| *rpc)
         .find(|rpc| path.strip_prefix('/') == Some(rpc));
     let rpc = rpc.unwrap_or("unknown");
     metrics::counter!("tether_rpc_total", "rpc" => rpc, "code" => code.to_string()).increment(1);
     metrics::histogram!("tether_rpc_seconds", "rpc" => rpc).record(started.elapsed().as_secs_f64());
-}
-
-/// Says when the server is about to stop: what could go on for hours ends then.
-pub fn draining<T>(request: &tonic::Request<T>) -> CancellationToken {
-    let draining = request.extensions().get::<Draining>();
-    draining.map(|draining| draining.0.clone()).unwrap_or_default()
 }
 
 /// Who calls, as the gate found out.

@@ -1,5 +1,6 @@
 //! `tether.v1.GroupService`: the platform tells us of groups.
 
+use super::audit::answer;
 use super::page_token::Pages;
 use super::{convert, gate, validate};
 use crate::domain::GroupId;
@@ -7,7 +8,7 @@ use crate::error::Error;
 use crate::proto::internal::v1::keyset_value::Kind;
 use crate::proto::v1;
 use crate::proto::v1::group_service_server::GroupService;
-use crate::service::Services;
+use crate::service::{Made, Services};
 use crate::store::Group;
 use tonic::{Request, Response, Status};
 
@@ -32,7 +33,9 @@ impl GroupService for Groups {
         let wanted = request.into_inner().group.unwrap_or_default();
         let id = validate::group("group.name", &wanted.name)?;
         let name = validate::display_name("group.display_name", &wanted.display_name)?;
-        Ok(Response::new(group(&self.0.group_upsert(&id, &name).await?)))
+        let upserted = group(&self.0.group_upsert(&id, &name).await?);
+        let made = Made::of(id.name()).with("display_name", name).concerns(id);
+        Ok(answer(upserted, made))
     }
 
     async fn delete_group(
@@ -41,10 +44,15 @@ impl GroupService for Groups {
     ) -> Answer<v1::DeleteGroupResponse> {
         let id = validate::group("name", &request.into_inner().name)?;
         let gone = self.0.group_delete(&id).await?;
-        Ok(Response::new(v1::DeleteGroupResponse {
+        let made = Made::of(id.name())
+            .with("integrations", gone.integrations)
+            .with("shares", gone.shares)
+            .concerns(id);
+        let deleted = v1::DeleteGroupResponse {
             deleted_integration_count: i32::try_from(gone.integrations).unwrap_or(i32::MAX),
             ended_share_count: i32::try_from(gone.shares).unwrap_or(i32::MAX),
-        }))
+        };
+        Ok(answer(deleted, made))
     }
 
     async fn connect_groups(
@@ -55,7 +63,11 @@ impl GroupService for Groups {
         let one = validate::group("group", &request.group)?;
         let other = validate::group("other_group", &request.other_group)?;
         self.0.group_connect(&one, &other).await?;
-        Ok(Response::new(v1::ConnectGroupsResponse {}))
+        let made = Made::of(one.name()).with("other_group", other.name());
+        Ok(answer(
+            v1::ConnectGroupsResponse {},
+            made.concerns(one).concerns(other),
+        ))
     }
 
     async fn disconnect_groups(
@@ -66,9 +78,11 @@ impl GroupService for Groups {
         let one = validate::group("group", &request.group)?;
         let other = validate::group("other_group", &request.other_group)?;
         let ended = self.0.group_disconnect(&one, &other).await?;
-        Ok(Response::new(v1::DisconnectGroupsResponse {
+        let made = Made::of(one.name()).with("other_group", other.name());
+        let done = v1::DisconnectGroupsResponse {
             ended_share_count: i32::try_from(ended).unwrap_or(i32::MAX),
-        }))
+        };
+        Ok(answer(done, made.concerns(one).concerns(other)))
     }
 
     async fn list_groups(&self, request: Request<v1::ListGroupsRequest>) -> Answer<v1::ListGroupsResponse> {

@@ -1,6 +1,8 @@
 //! `tether.v1.IntegrationService`.
 
+use super::audit::{self, answer};
 use super::page_token::{self, Pages};
+use super::watch::{self, Messages};
 use super::{convert, gate, validate};
 use crate::caller::{Caller, Role};
 use crate::domain::{AuthKind, GroupId, IntegrationId, IntegrationState, SyncState};
@@ -8,11 +10,9 @@ use crate::error::{Detail, Error, Reason};
 use crate::proto::internal::v1::keyset_value::Kind;
 use crate::proto::v1::integration_service_server::IntegrationService;
 use crate::proto::v1::{self, begin_authorization_request, delete_integration_response};
-use crate::service::{self, Edit, IntegrationView, ReturnTo, Services, SyncView};
+use crate::service::{self, Edit, IntegrationView, Made, ReturnTo, Services, SyncView};
 use crate::store::{FieldRef, NewShare, Relation, Source};
-use std::pin::Pin;
 use std::time::Duration;
-use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -163,6 +163,47 @@ fn new_share(path: &str, group_id: GroupId, share: &v1::Share) -> Result<NewShar
     Ok(NewShare { group_id, fields })
 }
 
+/// What the audit log hears of an edit: names as they are now, the rest counted, of settings the keys.
+fn edited(id: IntegrationId, edit: &Edit) -> Made {
+    let mut made = Made::of(id.name());
+    if let Some(name) = &edit.display_name {
+        made = made.with("display_name", name);
+    }
+    if let Some(label) = &edit.label {
+        made = made.with("label", label);
+    }
+    if let Some(settings) = &edit.settings {
+        made = made.with("settings", audit::keys(settings.keys()));
+    }
+    if let Some(fields) = &edit.fields {
+        made = made.with("selected_fields", fields.len());
+    }
+    if let Some(shares) = &edit.shares {
+        made = made.with(
+            "shares",
+            audit::keys(
+                &shares
+                    .iter()
+                    .map(|share| share.group_id.to_string())
+                    .collect::<Vec<_>>(),
+            ),
+        );
+    }
+    if let Some(connected) = edit.connected {
+        made = made.with("connected", connected);
+    }
+    made
+}
+
+/// What the audit log hears of a login.
+fn logged_in(of: &service::Landed) -> Made {
+    let account = of.integration.grant.as_ref();
+    let username = account.map(|grant| grant.username.as_str()).unwrap_or_default();
+    Made::of(of.integration.row().id.name())
+        .with("account_changed", of.account_changed)
+        .with("username", username)
+}
+
 /// Marks a watched sync as done with, after an error.
 fn ended(mut view: SyncView) -> SyncView {
     view.sync.state = SyncState::Failed;
@@ -220,9 +261,8 @@ impl IntegrationService for Integrations {
         let request = request.into_inner();
         service::viewpoint(&caller, &validate::group("parent", &request.parent)?)?;
         let id = validate::connector("connector", &request.connector)?;
-        Ok(Response::new(convert::connector(
-            self.0.connector_enable(&caller, &id, true).await?,
-        )))
+        let enabled = self.0.connector_enable(&caller, &id, true).await?;
+        Ok(answer(convert::connector(enabled), Made::of(request.connector)))
     }
 
     async fn disable_connector(
@@ -233,9 +273,8 @@ impl IntegrationService for Integrations {
         let request = request.into_inner();
         service::viewpoint(&caller, &validate::group("parent", &request.parent)?)?;
         let id = validate::connector("connector", &request.connector)?;
-        Ok(Response::new(convert::connector(
-            self.0.connector_enable(&caller, &id, false).await?,
-        )))
+        let disabled = self.0.connector_enable(&caller, &id, false).await?;
+        Ok(answer(convert::connector(disabled), Made::of(request.connector)))
     }
 
     async fn create_integration(
@@ -271,7 +310,14 @@ impl IntegrationService for Integrations {
         let create = self
             .0
             .integration_create(&caller, draft, id.as_deref(), request.validate_only);
-        Ok(Response::new(convert::integration(&create.await?)))
+        let created = convert::integration(&create.await?);
+        let made = match request.validate_only {
+            true => Made::nothing(),
+            false => Made::of(&created.name)
+                .with("connector", &created.connector)
+                .with("display_name", &created.display_name),
+        };
+        Ok(answer(created, made))
     }
 
     async fn get_integration(&self, request: Request<v1::GetIntegrationRequest>) -> Answer<v1::Integration> {
@@ -355,11 +401,15 @@ impl IntegrationService for Integrations {
         let wanted = request.integration.unwrap_or_default();
         let id = validate::integration("integration.name", &wanted.name)?;
         let edit = edit(&wanted, request.update_mask.as_ref())?;
+        let made = match request.validate_only {
+            true => Made::nothing(),
+            false => edited(id, &edit),
+        };
         let view = self
             .0
             .integration_update(&caller, id, edit, request.validate_only)
             .await?;
-        Ok(Response::new(convert::integration(&view)))
+        Ok(answer(convert::integration(&view), made))
     }
 
     async fn delete_integration(
@@ -380,11 +430,13 @@ impl IntegrationService for Integrations {
             service::Access::Pending => Access::RevocationPending,
             service::Access::Kept => Access::Kept,
         };
-        Ok(Response::new(v1::DeleteIntegrationResponse {
+        let deleted = v1::DeleteIntegrationResponse {
             access: access as i32,
             affected_group_count: i32::try_from(removed.groups).unwrap_or(i32::MAX),
             company_record_count: removed.company_records,
-        }))
+        };
+        let what = access.as_str_name().trim_start_matches("ACCESS_");
+        Ok(answer(deleted, Made::of(request.name).with("access", what)))
     }
 
     async fn begin_authorization(
@@ -409,11 +461,12 @@ impl IntegrationService for Integrations {
             .0
             .login_begin(&caller, id, return_to, &request.login_hint)
             .await?;
-        Ok(Response::new(v1::BeginAuthorizationResponse {
+        let begun = v1::BeginAuthorizationResponse {
             authorization_uri: begun.url,
             state: begun.state,
             expire_time: Some(convert::timestamp(begun.expire_us)),
-        }))
+        };
+        Ok(answer(begun, Made::of(request.name)))
     }
 
     async fn complete_authorization(
@@ -440,11 +493,13 @@ impl IntegrationService for Integrations {
             .0
             .login_complete(&caller, &request.state, request.callback_parameters)
             .await?;
+        let made = logged_in(&done);
         let (integration, account_changed) = landed(done);
-        Ok(Response::new(v1::CompleteAuthorizationResponse {
+        let done = v1::CompleteAuthorizationResponse {
             integration,
             account_changed,
-        }))
+        };
+        Ok(answer(done, made))
     }
 
     async fn authorize_with_credentials(
@@ -465,15 +520,20 @@ impl IntegrationService for Integrations {
             }
         };
         validate::map("parameters", &request.parameters, 20, 16_384)?;
+        let parameters = audit::keys(request.parameters.keys());
         let done = self
             .0
             .login_with_credentials(&caller, id, kind, request.parameters)
             .await?;
+        let made = logged_in(&done)
+            .with("auth_kind", kind)
+            .with("parameters", parameters);
         let (integration, account_changed) = landed(done);
-        Ok(Response::new(v1::AuthorizeWithCredentialsResponse {
+        let done = v1::AuthorizeWithCredentialsResponse {
             integration,
             account_changed,
-        }))
+        };
+        Ok(answer(done, made))
     }
 
     async fn list_available_fields(
@@ -580,10 +640,15 @@ impl IntegrationService for Integrations {
             Some(sync) => Some(self.sync(&caller, sync).await?),
             None => None,
         };
-        Ok(Response::new(v1::ActivateIntegrationResponse {
+        let made = match request.validate_only {
+            true => Made::nothing(),
+            false => Made::of(request.name).with("selected_fields", view.fields.len()),
+        };
+        let activated = v1::ActivateIntegrationResponse {
             integration: Some(convert::integration(&view)),
             sync,
-        }))
+        };
+        Ok(answer(activated, made))
     }
 
     async fn list_fields(&self, request: Request<v1::ListFieldsRequest>) -> Answer<v1::ListFieldsResponse> {
@@ -641,7 +706,13 @@ impl IntegrationService for Integrations {
             .0
             .field_activate(&caller, id, active, passive, request.validate_only)
             .await?;
-        Ok(Response::new(convert::activated(&done)))
+        let made = match request.validate_only {
+            true => Made::nothing(),
+            false => Made::of(request.parent)
+                .with("active_fields", request.active_fields.len())
+                .with("passive_fields", request.passive_fields.len()),
+        };
+        Ok(answer(convert::activated(&done), made))
     }
 
     async fn set_share(&self, request: Request<v1::SetShareRequest>) -> Answer<v1::Share> {
@@ -650,7 +721,12 @@ impl IntegrationService for Integrations {
         let (id, group) = validate::share("share.name", &share.name)?;
         let new = new_share("share", group, &share)?;
         let (share, saved) = self.0.share_set(&caller, id, new).await?;
-        Ok(Response::new(convert::share(&share, saved)))
+        let fields = share.fields.as_ref().map(Vec::len);
+        let made = Made::of(format!("{}/shares/{}", id.name(), share.group_id)).with(
+            "fields",
+            fields.map_or("all active".to_owned(), |count| count.to_string()),
+        );
+        Ok(answer(convert::share(&share, saved), made))
     }
 
     async fn remove_share(
@@ -660,7 +736,8 @@ impl IntegrationService for Integrations {
         let caller = gate::caller(&request)?;
         let (id, group) = validate::share("name", &request.into_inner().name)?;
         self.0.share_remove(&caller, id, &group).await?;
-        Ok(Response::new(v1::RemoveShareResponse {}))
+        let made = Made::of(format!("{}/shares/{group}", id.name()));
+        Ok(answer(v1::RemoveShareResponse {}, made))
     }
 
     async fn list_shares(&self, request: Request<v1::ListSharesRequest>) -> Answer<v1::ListSharesResponse> {
@@ -688,7 +765,7 @@ impl IntegrationService for Integrations {
         let caller = gate::caller(&request)?;
         let id = validate::integration("name", &request.into_inner().name)?;
         let view = self.0.integration_connect(&caller, id, true).await?;
-        Ok(Response::new(convert::integration(&view)))
+        Ok(answer(convert::integration(&view), Made::of(id.name())))
     }
 
     async fn disconnect_integration(
@@ -698,7 +775,7 @@ impl IntegrationService for Integrations {
         let caller = gate::caller(&request)?;
         let id = validate::integration("name", &request.into_inner().name)?;
         let view = self.0.integration_connect(&caller, id, false).await?;
-        Ok(Response::new(convert::integration(&view)))
+        Ok(answer(convert::integration(&view), Made::of(id.name())))
     }
 
     async fn sync_integration(&self, request: Request<v1::SyncIntegrationRequest>) -> Answer<v1::Sync> {
@@ -713,7 +790,9 @@ impl IntegrationService for Integrations {
         }
         let request_id = validate::request_id(&request.request_id)?;
         let view = self.0.sync_start(&caller, id, request_id.as_deref()).await?;
-        Ok(Response::new(self.sync(&caller, &view).await?))
+        let queued = self.sync(&caller, &view).await?;
+        let made = Made::of(&queued.name);
+        Ok(answer(queued, made))
     }
 
     async fn get_sync(&self, request: Request<v1::GetSyncRequest>) -> Answer<v1::Sync> {
@@ -751,18 +830,17 @@ impl IntegrationService for Integrations {
         }))
     }
 
-    type WatchSyncStream = Pin<Box<dyn Stream<Item = Result<v1::WatchSyncResponse, Status>> + Send>>;
+    type WatchSyncStream = Messages<v1::WatchSyncResponse>;
 
     async fn watch_sync(&self, request: Request<v1::WatchSyncRequest>) -> Answer<Self::WatchSyncStream> {
-        let (caller, draining) = (gate::caller(&request)?, gate::draining(&request));
+        let caller = gate::caller(&request)?;
         let (integration, id) = validate::sync("name", &request.into_inner().name)?;
         let first = self.0.sync_get(&caller, integration, id).await?;
         let watched = Integrations(self.0.clone());
         let call = gate::current();
         // Progress travels through rows: whichever process runs the sync, all see the same.
         let stream = futures_util::stream::unfold((Some(first), None::<SyncView>), move |(first, shown)| {
-            let (watched, caller, draining) =
-                (Integrations(watched.0.clone()), caller.clone(), draining.clone());
+            let (watched, caller) = (Integrations(watched.0.clone()), caller.clone());
             gate::within(call.clone(), async move {
                 let mut view = match (first, &shown) {
                     (Some(first), _) => first,
@@ -771,12 +849,7 @@ impl IntegrationService for Integrations {
                     (None, None) => return None,
                 };
                 while shown.as_ref() == Some(&view) {
-                    tokio::select! {
-                        () = tokio::time::sleep(WATCH_EVERY) => {}
-                        () = draining.cancelled() => {
-                            return Some((Err(gate::Draining::error().into()), (None, Some(ended(view)))));
-                        }
-                    }
+                    tokio::time::sleep(WATCH_EVERY).await;
                     match watched.0.sync_get(&caller, integration, id).await {
                         Ok(now) => view = now,
                         Err(error) => return Some((Err(error.into()), (None, Some(ended(view))))),
@@ -789,13 +862,39 @@ impl IntegrationService for Integrations {
                 Some((item, (None, Some(view))))
             })
         });
-        Ok(Response::new(Box::pin(stream)))
+        Ok(Response::new(watch::until_drained(stream, self.0.draining())))
     }
 
     async fn cancel_sync(&self, request: Request<v1::CancelSyncRequest>) -> Answer<v1::Sync> {
         let caller = gate::caller(&request)?;
         let (integration, id) = validate::sync("name", &request.into_inner().name)?;
         let view = self.0.sync_cancel(&caller, integration, id).await?;
-        Ok(Response::new(self.sync(&caller, &view).await?))
+        let cancelled = self.sync(&caller, &view).await?;
+        let made = Made::of(&cancelled.name);
+        Ok(answer(cancelled, made))
+    }
+
+    type WatchGroupStream = Messages<v1::WatchGroupResponse>;
+
+    async fn watch_group(&self, request: Request<v1::WatchGroupRequest>) -> Answer<Self::WatchGroupStream> {
+        let caller = gate::caller(&request)?;
+        let request = request.into_inner();
+        let group = validate::group("parent", &request.parent)?;
+        if caller.role != Role::Service {
+            service::viewpoint(&caller, &group)?;
+        }
+        Ok(Response::new(
+            watch::group(&self.0, caller, group, request).await?,
+        ))
+    }
+
+    async fn list_audit_entries(
+        &self,
+        request: Request<v1::ListAuditEntriesRequest>,
+    ) -> Answer<v1::ListAuditEntriesResponse> {
+        let caller = gate::caller(&request)?;
+        Ok(Response::new(
+            audit::list(&self.0, &caller, request.into_inner()).await?,
+        ))
     }
 }

@@ -1,5 +1,6 @@
 //! The edge: authenticate → validate → call a service → convert. Only here the generated public types are touched.
 
+mod audit;
 mod company;
 mod convert;
 mod gate;
@@ -10,3 +11,5 @@ mod page_token;
 pub mod server;
 pub mod status;
 mod validate;
+mod watch;
+mod web;

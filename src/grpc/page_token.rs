@@ -21,6 +21,7 @@ pub struct Pages<'a> {
     rpc: &'static str,
     group: String,
     arguments: Vec<u8>,
+    life_seconds: i64,
 }
 
 impl<'a> Pages<'a> {
@@ -37,7 +38,15 @@ impl<'a> Pages<'a> {
             rpc,
             group: group.unwrap_or_default().to_owned(),
             arguments,
+            life_seconds: LIFE_SECONDS,
         }
+    }
+
+    /// The same with tokens that hold longer than a day.
+    #[must_use]
+    pub fn living(mut self, seconds: i64) -> Self {
+        self.life_seconds = seconds;
+        self
     }
 
     /// Where the page begins; `None` at the beginning.
@@ -49,7 +58,7 @@ impl<'a> Pages<'a> {
             return Ok(None);
         }
         let invalid = || {
-            let description = "is not of this list, or older than a day: begin again without one";
+            let description = "is not of this list, or too old: begin again without one";
             Error::new(Reason::InvalidPageToken, format!("page_token: {description}")).detail(Detail::Fields(
                 vec![("page_token".to_owned(), description.to_owned())],
             ))
@@ -64,7 +73,7 @@ impl<'a> Pages<'a> {
             && token.rpc == self.rpc
             && token.group == self.group
             && token.arguments_hash == self.arguments
-            && now_seconds() - token.issue_time < LIFE_SECONDS;
+            && now_seconds() - token.issue_time < self.life_seconds;
         if !here {
             return Err(invalid());
         }

@@ -1,7 +1,7 @@
 //! The gRPC listener: services, reflection and health behind one stack that reads top to bottom.
 
 use super::company::Companies;
-use super::gate::{Draining, GateLayer};
+use super::gate::GateLayer;
 use super::group::Groups;
 use super::integration::Integrations;
 use crate::config;
@@ -18,9 +18,11 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tonic::transport::{Identity, Server, ServerTlsConfig};
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
+use tonic_web::GrpcWebLayer;
 
 /// Largest request accepted.
 const MOST_REQUEST_BYTES: usize = 4 << 20;
@@ -80,10 +82,12 @@ pub async fn serve(
     services: Services,
     verifier: Arc<ArcSwap<Verifier>>,
     health: Health,
-    tls: Option<config::Tls>,
-    (draining, stop): (CancellationToken, CancellationToken),
+    (tls, web): (Option<config::Tls>, config::Web),
+    stop: CancellationToken,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let mut server = Server::builder()
+        // For gRPC-Web from pages that are not served over TLS, and for proxies; anything else is refused on it.
+        .accept_http1(true)
         .http2_keepalive_interval(Some(Duration::from_secs(60)))
         .http2_keepalive_timeout(Some(Duration::from_secs(20)))
         .max_concurrent_streams(256)
@@ -101,8 +105,11 @@ pub async fn serve(
             .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
     let limited = super::load::LoadLimit::new(MOST_REQUESTS);
+    let changes = TaskTracker::new();
     server
-        .layer(GateLayer::new(verifier, Draining(draining)))
+        .layer(super::web::cors(&web.allowed_origins))
+        .layer(GrpcWebLayer::new())
+        .layer(GateLayer::new(verifier, services.clone(), changes.clone()))
         .layer(limited)
         .add_service(HealthServer::new(HealthService::from_health_reporter(
             health.reporter,
@@ -120,6 +127,8 @@ pub async fn serve(
         .add_service(GroupServiceServer::new(Groups(services)).max_decoding_message_size(MOST_REQUEST_BYTES))
         .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop.cancelled_owned())
         .await?;
+    changes.close();
+    changes.wait().await;
     Ok(())
 }
 

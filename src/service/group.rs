@@ -61,7 +61,7 @@ impl Services {
     /// NOT_FOUND if one is unknown.
     pub async fn group_disconnect(&self, one: &GroupId, other: &GroupId) -> Result<usize> {
         self.two(one, other).await?;
-        Ok(self.store.group_disconnect(one, other).await?)
+        Ok(self.store.group_disconnect(one, other, now_us()).await?)
     }
 
     /// Deletes a group with all that is its own.
@@ -90,7 +90,7 @@ impl Services {
         self.known(other).await
     }
 
-    async fn known(&self, id: &GroupId) -> Result<()> {
+    pub(super) async fn known(&self, id: &GroupId) -> Result<()> {
         match self.store.group_get(id).await {
             Ok(_) => Ok(()),
             Err(error) if error.is_not_found() => Err(Error::not_found(id.name())),

@@ -2,8 +2,8 @@
 
 use super::field::logged_in;
 use super::integration::{ACCOUNT_LIMIT, account_full};
-use super::{IntegrationView, Services, of_integration};
-use crate::caller::Caller;
+use super::{IntegrationView, Made, Services, of_integration};
+use crate::caller::{Caller, Role};
 use crate::connectors;
 use crate::domain::{AuthKind, AuthorizationHash, IntegrationId, IntegrationState, Landing, SyncTrigger};
 use crate::error::{Detail, Error, Reason, Result};
@@ -275,9 +275,17 @@ impl Services {
         }
         let integration = self.store.integration_get(row.integration_id).await?;
         let by = row.create_by.clone();
-        let (integration, _) = self
+        let (integration, account_changed) = self
             .exchange(row, integration, kept.callback.into_iter().collect(), &by)
             .await?;
+        // The page is no rpc, so the gate does not see this change. Whoever began the login made it.
+        let caller = Caller {
+            subject: by,
+            group: Some(integration.group_id.to_string()),
+            role: Role::Administrator,
+        };
+        let made = Made::of(integration.id.name()).with("account_changed", account_changed);
+        self.audit(&caller, "", "ConfirmAuthorization", made).await?;
         Ok(integration.display_name)
     }
 

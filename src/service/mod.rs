@@ -1,8 +1,10 @@
 //! The business rules, one file a noun. Services know who calls; the edge has checked the role and the form of what is
 //! asked, here is decided whether the thing is theirs and whether the step is possible.
 
+mod audit;
 mod company;
 mod connector;
+mod event;
 mod field;
 mod group;
 mod integration;
@@ -12,8 +14,10 @@ mod review;
 mod share;
 mod sync;
 
+pub use audit::Made;
 pub use company::{CompanyPage, CompanyView, Scope, ToTrack};
 pub use connector::ConnectorView;
+pub use event::Watched;
 pub use field::{Activated, AvailableObject, Definition, MOST_FIELDS, PicklistValue};
 pub use integration::{ACCOUNT_LIMIT, Access, Draft, DraftStep, Edit, IntegrationView, Removed};
 pub use login::{Asked, Begun, Landed, ReturnTo};
@@ -34,6 +38,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tether_connector_proto::ErrorKind;
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 /// What the operator decides about the business rules.
 #[derive(Debug, Clone)]
@@ -44,6 +49,8 @@ pub struct Options {
     pub redirect_uris: Vec<String>,
     /// Whether any loopback address will do as well: demos and tests.
     pub loopback_redirects: bool,
+    /// How long events of groups are kept, in microseconds.
+    pub keep_events_us: i64,
     /// The app's client id at each connector: part of a grant's identity.
     pub client_ids: BTreeMap<String, String>,
 }
@@ -63,6 +70,9 @@ pub struct Inner {
     options: Options,
     listings: field::Listings,
     refreshes: profile::Refreshes,
+    feed: event::Feed,
+    /// Ends streams that do not end by themselves, when the server is about to stop.
+    draining: CancellationToken,
     /// Wakes idle sync workers of this process.
     wake: Arc<Notify>,
 }
@@ -86,6 +96,7 @@ impl Services {
         options: Options,
         wake: Arc<Notify>,
     ) -> Self {
+        let feed = event::Feed::default();
         let (listings, refreshes) = (field::listings(), profile::Refreshes::new());
         Self {
             inner: Arc::new(Inner {
@@ -96,9 +107,22 @@ impl Services {
                 options,
                 listings,
                 refreshes,
+                feed,
+                draining: CancellationToken::new(),
                 wake,
             }),
         }
+    }
+
+    /// Ends streams that do not end by themselves: the server is about to stop.
+    pub fn drain(&self) {
+        self.draining.cancel();
+    }
+
+    /// Is cancelled when the server is about to stop.
+    #[must_use]
+    pub fn draining(&self) -> CancellationToken {
+        self.draining.clone()
     }
 
     /// What seals page tokens.

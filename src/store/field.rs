@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use diesel::prelude::*;
 
-use super::{Error, Store, conn::Conn, schema::integration_field};
-use crate::domain::{FieldType, IntegrationId, Micros};
+use super::{Error, Store, conn::Conn, event, integration, schema::integration_field};
+use crate::domain::{EventKind, FieldType, IntegrationId, Micros};
 
 /// A selected field.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
@@ -179,16 +179,30 @@ pub(super) fn mark_missing(
     fields: &[FieldRef],
     now_us: Micros,
 ) -> Result<usize, Error> {
-    let mut changed = 0;
+    let mut missing = Vec::new();
     for field in fields {
         let row = integration_field::table
             .find((integration_id, &field.object, &field.key))
             .filter(integration_field::missing_us.is_null());
-        changed += diesel::update(row)
+        let changed = diesel::update(row)
             .set(integration_field::missing_us.eq(now_us))
             .execute(conn)?;
+        if changed > 0 {
+            missing.push(format!(
+                "{}/fields/{}.{}",
+                integration_id.name(),
+                field.object,
+                field.key
+            ));
+        }
     }
-    Ok(changed)
+    if !missing.is_empty() {
+        let of = integration::get(conn, integration_id)?;
+        for subject in &missing {
+            event::tell_owner(conn, EventKind::FieldMissing, &of, subject, "", now_us)?;
+        }
+    }
+    Ok(missing.len())
 }
 
 pub(super) fn set_type(

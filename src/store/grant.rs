@@ -3,13 +3,15 @@
 use diesel::prelude::*;
 
 use super::{
-    Conflict, Error, NewOutbox, Store,
+    Conflict, Error, Integration, NewOutbox, Store,
     conn::{Conn, first_locked},
     error::OrNotFound,
-    outbox,
+    event, outbox,
     schema::{grants, integration},
 };
-use crate::domain::{AuthKind, GrantId, GrantState, IntegrationId, IntegrationState, Micros, OutboxKind};
+use crate::domain::{
+    AuthKind, EventKind, GrantId, GrantState, IntegrationId, IntegrationState, Micros, OutboxKind,
+};
 
 /// A grant.
 #[derive(Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
@@ -294,11 +296,12 @@ impl Store {
             let of_grant = integration::grant_id
                 .eq(id)
                 .and(integration::state.eq(IntegrationState::Active));
-            let integrations: Vec<IntegrationId> = integration::table
+            let affected: Vec<Integration> = integration::table
                 .filter(of_grant)
-                .order(integration::id)
-                .select(integration::id)
+                .order((integration::group_id, integration::id))
+                .select(Integration::as_select())
                 .load(conn)?;
+            let integrations: Vec<IntegrationId> = affected.iter().map(|of| of.id).collect();
             diesel::update(integration::table.filter(integration::id.eq_any(&integrations)))
                 .set((
                     integration::state.eq(IntegrationState::NeedsReauthorization),
@@ -308,6 +311,10 @@ impl Store {
                     integration::revision.eq(integration::revision + 1),
                 ))
                 .execute(conn)?;
+            for of in &affected {
+                let kind = EventKind::NeedsReauthorization;
+                event::tell_owner(conn, kind, of, &of.id.name(), &cause, now_us)?;
+            }
             Ok(RevokedGrant {
                 revoked: true,
                 integrations,

@@ -8,8 +8,8 @@ use super::{
     error::OrNotFound,
     integration,
     schema::{
-        activation, connector_enablement, group_connection, groups, integration as integration_table, share,
-        tracked_company,
+        activation, connector_enablement, group_connection, group_event, groups,
+        integration as integration_table, share, tracked_company,
     },
     share as shares, source,
 };
@@ -139,11 +139,16 @@ impl Store {
     }
 
     /// Ends the connection of two groups, and with it the shares between them; how many shares that were.
-    pub async fn group_disconnect(&self, one: &GroupId, other: &GroupId) -> Result<usize, Error> {
+    pub async fn group_disconnect(
+        &self,
+        one: &GroupId,
+        other: &GroupId,
+        now_us: Micros,
+    ) -> Result<usize, Error> {
         let (a, b) = ordered(one, other)?;
         self.write(move |conn| {
             diesel::delete(group_connection::table.find((&a, &b))).execute(conn)?;
-            shares::part(conn, &a, &b)
+            shares::part(conn, &a, &b, now_us)
         })
         .await
     }
@@ -217,7 +222,7 @@ fn delete(conn: &mut Conn, id: &GroupId, now_us: Micros) -> Result<DeletedGroup,
         .select(share::integration_id)
         .load(conn)?;
     for one in &received {
-        shares::end(conn, *one, id)?;
+        shares::end(conn, *one, id, now_us)?;
     }
     let connected = group_connection::group_a
         .eq(id)
@@ -227,6 +232,7 @@ fn delete(conn: &mut Conn, id: &GroupId, now_us: Micros) -> Result<DeletedGroup,
     diesel::delete(connector_enablement::table.filter(connector_enablement::group_id.eq(id)))
         .execute(conn)?;
     diesel::delete(activation::table.filter(activation::group_id.eq(id))).execute(conn)?;
+    diesel::delete(group_event::table.filter(group_event::group_id.eq(id))).execute(conn)?;
     diesel::update(groups::table.find(id))
         .set((groups::delete_us.eq(now_us), groups::update_us.eq(now_us)))
         .execute(conn)?;

@@ -6,11 +6,13 @@ use super::{
     Conflict, Error, Field, NewShare, NewSync, Store, Sync,
     conn::{Conn, first_locked},
     error::{OrNotFound, is_unique_violation},
-    field, grant, record,
+    event, field, grant, record,
     schema::integration,
     share, source, sync,
 };
-use crate::domain::{GrantId, GroupId, IntegrationId, IntegrationState, Micros, SyncTrigger, name_key};
+use crate::domain::{
+    EventKind, GrantId, GroupId, IntegrationId, IntegrationState, Micros, SyncTrigger, name_key,
+};
 
 /// An integration.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
@@ -266,19 +268,31 @@ impl Store {
                     format!("an integration cannot be set to {state}"),
                 ));
             }
-            let row = integration::table
-                .find(id)
-                .filter(integration::state.eq_any(saved));
-            let done = diesel::update(row)
+            let of = match lock(conn, id) {
+                Ok(of) if saved.contains(&of.state) => of,
+                Ok(_) | Err(Error::NotFound { .. }) => return Ok(false),
+                Err(other) => return Err(other),
+            };
+            diesel::update(integration::table.find(id))
                 .set((
                     integration::state.eq(state),
-                    integration::state_reason.eq(reason),
+                    integration::state_reason.eq(&reason),
                     integration::state_message.eq(message),
                     integration::state_us.eq(now_us),
                     integration::revision.eq(integration::revision + 1),
                 ))
                 .execute(conn)?;
-            Ok(done == 1)
+            if state == IntegrationState::NeedsReauthorization && of.state != state {
+                event::tell_owner(
+                    conn,
+                    EventKind::NeedsReauthorization,
+                    &of,
+                    &id.name(),
+                    &reason,
+                    now_us,
+                )?;
+            }
+            Ok(true)
         })
         .await
     }
@@ -677,11 +691,22 @@ pub(super) fn delete(
         ))
         .execute(conn)?;
     sync::cancel_unfinished(conn, id, now_us)?;
+    let told = event::audience(conn, id)?;
     let groups = share::end_all(conn, id)?;
     let released = match grant {
         Some(grant) => grant::release(conn, grant, &row.settings, now_us)?.is_some(),
         None => false,
     };
+    for group in told {
+        event::append(
+            conn,
+            &group,
+            EventKind::IntegrationDeleted,
+            id,
+            &id.name(),
+            now_us,
+        )?;
+    }
     Ok(Deleted {
         id,
         grant_id: row.grant_id,

@@ -7,11 +7,13 @@
 
 use std::{sync::Arc, time::Duration};
 
+mod audit;
 mod authorization;
 mod company;
 mod conn;
 mod enablement;
 mod error;
+mod event;
 mod field;
 mod grant;
 mod group;
@@ -30,10 +32,12 @@ mod source;
 mod sqlite;
 mod sync;
 
+pub use audit::{AuditEntry, AuditFilter};
 pub use authorization::{Authorization, NewAuthorization};
 pub use company::{Company, CompanyKey, Track};
 pub use enablement::Enablement;
 pub use error::{Conflict, Error, Lost};
+pub use event::{Event, EventHead};
 pub use field::{Field, FieldRef};
 pub use grant::{Grant, GrantPut, NewGrant, RevokedGrant};
 pub use group::{DeletedGroup, Group};

@@ -262,6 +262,40 @@ diesel::table! {
 }
 
 diesel::table! {
+    group_event_head (group_id) {
+        group_id -> Text,
+        last_no -> BigInt,
+        purged_no -> BigInt,
+    }
+}
+
+diesel::table! {
+    group_event (group_id, event_no) {
+        group_id -> Text,
+        event_no -> BigInt,
+        kind -> Text,
+        integration_id -> Text,
+        subject -> Text,
+        reason -> Text,
+        create_us -> BigInt,
+    }
+}
+
+diesel::table! {
+    audit_entry (id) {
+        id -> Text,
+        group_id -> Text,
+        create_us -> BigInt,
+        actor -> Text,
+        role -> Text,
+        request_id -> Text,
+        method -> Text,
+        resource -> Text,
+        detail -> Text,
+    }
+}
+
+diesel::table! {
     meta (key) {
         key -> Text,
         value -> Text,
@@ -291,5 +325,8 @@ diesel::allow_tables_to_appear_in_same_query!(
     record,
     record_link,
     tracked_company,
+    group_event_head,
+    group_event,
+    audit_entry,
     meta,
 );

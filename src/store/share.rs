@@ -7,11 +7,11 @@ use diesel::prelude::*;
 use super::{
     Conflict, Error, FieldRef, Integration, Store,
     conn::{Conn, first_locked},
-    field, integration,
+    event, field, integration,
     schema::{activation, group_connection, groups, share, share_field, source as source_table},
     source::{self, Decisions},
 };
-use crate::domain::{GroupId, IntegrationId, IntegrationState, Micros};
+use crate::domain::{EventKind, GroupId, IntegrationId, IntegrationState, Micros};
 
 /// A share as it is to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,7 +104,7 @@ impl Store {
         let group_id = group_id.clone();
         self.write(move |conn| {
             let of = alive(conn, id)?;
-            if end(conn, id, &group_id)? == 0 {
+            if end(conn, id, &group_id, now_us)? == 0 {
                 return Ok(false);
             }
             integration::touch(conn, &of, now_us)?;
@@ -292,7 +292,17 @@ pub(super) fn put(
 
 /// The receiver gets the source, connected.
 fn take_effect(conn: &mut Conn, of: &Integration, receiver: &GroupId, now_us: Micros) -> Result<(), Error> {
-    source::add(conn, receiver, of.id, &of.display_name, now_us)
+    if source::add(conn, receiver, of.id, &of.display_name, now_us)? {
+        event::append(
+            conn,
+            receiver,
+            EventKind::ShareReceived,
+            of.id,
+            &of.id.name(),
+            now_us,
+        )?;
+    }
+    Ok(())
 }
 
 /// Makes these the shares of an integration. It is locked.
@@ -312,7 +322,7 @@ pub(super) fn replace(
         .iter()
         .filter(|group| !shares.iter().any(|new| new.group_id == **group))
     {
-        end(conn, of.id, gone)?;
+        end(conn, of.id, gone, now_us)?;
     }
     // In one order, so that two edits do not wait for each other.
     let mut shares: Vec<&NewShare> = shares.iter().collect();
@@ -338,16 +348,25 @@ pub(super) fn activate(conn: &mut Conn, of: &Integration, now_us: Micros) -> Res
 }
 
 /// Ends a share: its source and what the receiver decided go with it. How many ended: 0 or 1.
-pub(super) fn end(conn: &mut Conn, id: IntegrationId, receiver: &GroupId) -> Result<usize, Error> {
+pub(super) fn end(
+    conn: &mut Conn,
+    id: IntegrationId,
+    receiver: &GroupId,
+    now_us: Micros,
+) -> Result<usize, Error> {
     let ended = diesel::delete(share::table.find((id, receiver))).execute(conn)?;
     if ended > 0 {
-        diesel::delete(source_table::table.find((receiver, id))).execute(conn)?;
+        let had = diesel::delete(source_table::table.find((receiver, id))).execute(conn)?;
         let decided = activation::table.filter(
             activation::integration_id
                 .eq(id)
                 .and(activation::group_id.eq(receiver)),
         );
         diesel::delete(decided).execute(conn)?;
+        // A draft's share had no effect that could be lost.
+        if had > 0 {
+            event::append(conn, receiver, EventKind::ShareLost, id, &id.name(), now_us)?;
+        }
     }
     Ok(ended)
 }
@@ -361,7 +380,7 @@ pub(super) fn end_all(conn: &mut Conn, id: IntegrationId) -> Result<usize, Error
 
 /// Two groups part: what saved integrations of one share with the other ends; how many shares did. A draft keeps its
 /// own, without effect, until it is saved, which says that they cannot be.
-pub(super) fn part(conn: &mut Conn, one: &GroupId, other: &GroupId) -> Result<usize, Error> {
+pub(super) fn part(conn: &mut Conn, one: &GroupId, other: &GroupId, now_us: Micros) -> Result<usize, Error> {
     use super::schema::integration as integration_table;
     let mut ended = 0;
     for (owner, receiver) in [(one, other), (other, one)] {
@@ -374,7 +393,7 @@ pub(super) fn part(conn: &mut Conn, one: &GroupId, other: &GroupId) -> Result<us
             .select(share::integration_id)
             .load(conn)?;
         for id in ids {
-            ended += end(conn, id, receiver)?;
+            ended += end(conn, id, receiver, now_us)?;
         }
     }
     Ok(ended)

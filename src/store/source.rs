@@ -331,21 +331,21 @@ pub(super) fn lock_group(conn: &mut Conn, group_id: &GroupId) -> Result<(), Erro
 }
 
 /// Gives a group a source, under a label that is free in it: the one wished for, or one like it. What the group has
-/// already stays as it is.
+/// already stays as it is; whether it was new.
 pub(super) fn add(
     conn: &mut Conn,
     group_id: &GroupId,
     id: IntegrationId,
     name: &str,
     now_us: Micros,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     lock_group(conn, group_id)?;
     let taken: Vec<(IntegrationId, String)> = source::table
         .filter(source::group_id.eq(group_id))
         .select((source::integration_id, source::label))
         .load(conn)?;
     if taken.iter().any(|(of, _)| *of == id) {
-        return Ok(());
+        return Ok(false);
     }
     let wanted = slug(name);
     let mut label = wanted.clone();
@@ -363,7 +363,7 @@ pub(super) fn add(
         create_us: now_us,
     };
     diesel::insert_into(source::table).values(&row).execute(conn)?;
-    Ok(())
+    Ok(true)
 }
 
 /// Changes a group's label of a source. [`Conflict::Label`] if it has another of that label.

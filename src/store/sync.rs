@@ -6,11 +6,12 @@ use super::{
     Counters, Error, FieldRef, Integration, Lost, RecordBatch, Store,
     conn::{Conn, each},
     error::{OrNotFound, is_unique_violation},
-    field, integration, record,
+    event, field, integration, record,
     schema::{grants, integration as integration_table, sync, sync_object},
 };
 use crate::domain::{
-    FieldType, IntegrationId, IntegrationState, Micros, ObjectState, SyncId, SyncState, SyncTrigger,
+    EventKind, FieldType, IntegrationId, IntegrationState, Micros, ObjectState, SyncId, SyncState,
+    SyncTrigger,
 };
 
 /// A sync.
@@ -590,7 +591,6 @@ fn store_commit(conn: &mut Conn, commit: SyncCommit) -> Result<Committed, Error>
     for (object, done) in &counters {
         object_count(conn, before.id, object, done)?;
     }
-    field::mark_missing(conn, of.id, &commit.missing_fields, commit.now_us)?;
     for (field, field_type) in &commit.field_types {
         field::set_type(conn, of.id, field, *field_type)?;
     }
@@ -614,6 +614,8 @@ fn store_commit(conn: &mut Conn, commit: SyncCommit) -> Result<Committed, Error>
             why: Lost::Fence,
         });
     }
+    // After the sync's row: it may tell the owner's group, and events come last everywhere.
+    field::mark_missing(conn, of.id, &commit.missing_fields, commit.now_us)?;
     let cancel_requested: bool = sync::table
         .find(before.id)
         .select(sync::cancel_requested)
@@ -734,7 +736,18 @@ fn finish(conn: &mut Conn, end: SyncEnd) -> Result<Sync, Error> {
             ))
             .execute(conn)?;
     }
+    let kind = match end.state {
+        SyncState::Failed => EventKind::SyncFailed,
+        SyncState::Cancelled => EventKind::SyncCancelled,
+        _ => EventKind::SyncFinished,
+    };
+    event::tell(conn, kind, of.id, &name(&row), &end.error_reason, end.now_us)?;
     Ok(row)
+}
+
+/// A sync's resource name.
+fn name(of: &Sync) -> String {
+    format!("{}/syncs/{}", of.integration_id.name(), of.id)
 }
 
 /// Asks the unfinished sync of an integration to stop.
@@ -769,6 +782,16 @@ fn cancel(conn: &mut Conn, id: SyncId, now_us: Micros) -> Result<(), Error> {
         diesel::update(running)
             .set(sync::cancel_requested.eq(true))
             .execute(conn)?;
+    } else {
+        let row = get(conn, id)?;
+        event::tell(
+            conn,
+            EventKind::SyncCancelled,
+            row.integration_id,
+            &name(&row),
+            "",
+            now_us,
+        )?;
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
 //! What goes by itself: the rows of what was deleted, drafts after thirty days, used logins, request ids, told
-//! revocations.
+//! revocations, old events and entries of the audit log.
 
 use crate::domain::IntegrationState;
 use crate::store::{Error, Store};
@@ -50,20 +50,27 @@ async fn purge_one(store: &Store, stop: &CancellationToken) -> Result<bool, Erro
 }
 
 /// Removes what has had its time.
-pub(super) async fn sweep(store: Store, stop: CancellationToken) {
+pub(super) async fn sweep(store: Store, keep: (i64, i64), stop: CancellationToken) {
     const EVERY: Duration = Duration::from_secs(600);
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(EVERY) => {}
         }
-        if let Err(error) = sweep_once(&store, now_us()).await {
+        if let Err(error) = sweep_once(&store, keep, &stop, now_us()).await {
             tracing::warn!("housekeeping will be tried again: {error}");
         }
     }
 }
 
-async fn sweep_once(store: &Store, now: i64) -> Result<(), Error> {
+async fn sweep_once(
+    store: &Store,
+    (keep_events_us, keep_audit_us): (i64, i64),
+    stop: &CancellationToken,
+    now: i64,
+) -> Result<(), Error> {
+    /// Rows of one transaction.
+    const BATCH: i64 = 500;
     for draft in store.drafts_expire(now, 100).await? {
         tracing::info!(integration = %draft.id, "draft {} expired", draft.id);
     }
@@ -71,5 +78,7 @@ async fn sweep_once(store: &Store, now: i64) -> Result<(), Error> {
     store.request_purge(now - DAY_US).await?;
     store.outbox_purge(now - 7 * DAY_US).await?;
     store.grant_purge(now - 90 * DAY_US).await?;
+    while store.event_purge(now - keep_events_us, BATCH).await? as i64 >= BATCH && !stop.is_cancelled() {}
+    while store.audit_purge(now - keep_audit_us, BATCH).await? as i64 >= BATCH && !stop.is_cancelled() {}
     Ok(())
 }

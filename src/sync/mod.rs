@@ -25,6 +25,10 @@ pub struct Options {
     pub lease: Duration,
     /// How often an idle worker looks for work that another process queued.
     pub poll: Duration,
+    /// How long events of groups are kept, in microseconds.
+    pub keep_events_us: i64,
+    /// How long the audit log is kept, in microseconds.
+    pub keep_audit_us: i64,
 }
 
 /// What a worker needs.
@@ -58,6 +62,7 @@ impl Engine {
     ) -> Self {
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
+        let keep = (options.keep_events_us, options.keep_audit_us);
         for _ in 0..options.workers {
             let context = Context {
                 store: store.clone(),
@@ -71,7 +76,7 @@ impl Engine {
             tasks.spawn(work(context));
         }
         tasks.spawn(housekeeping::purge(store.clone(), stop.clone()));
-        tasks.spawn(housekeeping::sweep(store, stop.clone()));
+        tasks.spawn(housekeeping::sweep(store, keep, stop.clone()));
         Self { tasks, stop }
     }
 

@@ -40,7 +40,7 @@ fn the_table_has_a_row_for_every_rpc_and_for_nothing_else() {
         all(),
         policy::TABLE
             .iter()
-            .map(|(rpc, _)| (*rpc).to_owned())
+            .map(|(rpc, _, _)| (*rpc).to_owned())
             .collect::<Vec<_>>(),
     );
     assert!(

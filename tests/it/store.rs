@@ -6,6 +6,7 @@ use std::{ops::Deref, time::Duration};
 use tether::{domain::*, store::*};
 
 mod company;
+mod event;
 mod integration;
 mod record;
 mod schema;

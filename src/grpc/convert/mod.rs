@@ -2,15 +2,17 @@
 
 mod company;
 mod connector;
+mod event;
 mod integration;
 mod sync;
 mod value;
 
 pub use company::{company, profile};
 pub use connector::connector;
+pub use event::event;
 pub use integration::{activated, available_objects, field, integration, listed_integration, review, share};
 pub use sync::sync;
-pub use value::timestamp;
+pub use value::{micros, timestamp};
 
 use crate::domain::Micros;
 use crate::error::Reason;

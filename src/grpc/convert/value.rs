@@ -15,6 +15,14 @@ pub fn timestamp(us: i64) -> Timestamp {
     }
 }
 
+/// A moment in microseconds; what is beyond them is the furthest there is.
+#[must_use]
+pub fn micros(of: Timestamp) -> i64 {
+    of.seconds
+        .saturating_mul(1_000_000)
+        .saturating_add(i64::from(of.nanos) / 1_000)
+}
+
 /// A span.
 #[must_use]
 pub fn duration(us: i64) -> prost_types::Duration {

@@ -105,7 +105,7 @@ both! {
         assert_eq!(store.integration_get(one.id).await.unwrap().display_name, "One");
         assert_eq!(store.share_count(vec![one.id]).await.unwrap()[&one.id], 2);
         // Groups that part: their shares end, and do not come back with the connection.
-        assert_eq!(store.group_disconnect(&h, &g).await.unwrap(), 1);
+        assert_eq!(store.group_disconnect(&h, &g, NOW).await.unwrap(), 1);
         store.group_connect(&h, &g, NOW).await.unwrap();
         assert!(store.source_get(&h, one.id).await.unwrap().is_none());
         assert_eq!(seen(store, &h, one.id).await, []);
@@ -116,7 +116,7 @@ both! {
         log_in(store, draft.id, "u").await;
         store.share_set(draft.id, all(&h), "ada", NOW).await.unwrap();
         assert!(store.source_list(&h).await.unwrap().is_empty());
-        assert_eq!(store.group_disconnect(&h, &g).await.unwrap(), 0);
+        assert_eq!(store.group_disconnect(&h, &g, NOW).await.unwrap(), 0);
         let save = Activate { id: draft.id, revision: None, account_limit: 5, company_records: None, by: "ada".to_owned(), now_us: NOW };
         assert!(store.integration_activate(save.clone()).await.unwrap_err().is_conflict(Conflict::NotConnected));
         store.group_connect(&h, &g, NOW).await.unwrap();

@@ -16,7 +16,7 @@ both! {
         assert!(store.group_connected(&a, &b).await.unwrap() && !store.group_connected(&a, &c).await.unwrap());
         let ids: Vec<_> = store.group_connections(&b).await.unwrap().into_iter().map(|g| g.id).collect();
         assert_eq!(ids, [a.clone(), c.clone()]);
-        assert_eq!(store.group_disconnect(&a, &b).await.unwrap(), 0);
+        assert_eq!(store.group_disconnect(&a, &b, NOW).await.unwrap(), 0);
         assert!(!store.group_connected(&a, &b).await.unwrap());
         assert!(store.group_connect(&a, &group_id("nobody"), NOW).await.unwrap_err().is_not_found());
         assert!(store.group_connect(&a, &a, NOW).await.unwrap_err().is_conflict(Conflict::State));

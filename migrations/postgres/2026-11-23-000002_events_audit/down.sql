@@ -1,0 +1,3 @@
+DROP TABLE audit_entry;
+DROP TABLE group_event;
+DROP TABLE group_event_head;

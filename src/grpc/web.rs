@@ -1,0 +1,38 @@
+//! Pages in browsers: which may call over gRPC-Web, and what they may send and see (CORS).
+
+use super::gate::REQUEST_ID;
+use http::{HeaderName, HeaderValue, Method, header};
+use std::time::Duration;
+use tower_http::cors::{AllowOrigin, CorsLayer};
+
+/// Lets pages of these origins call. There are no cookies here: a call carries its token, so credentials are not asked for.
+pub fn cors(origins: &[String]) -> CorsLayer {
+    let origins = if origins.iter().any(|origin| origin == "*") {
+        AllowOrigin::any()
+    } else {
+        AllowOrigin::list(
+            origins
+                .iter()
+                .filter_map(|origin| HeaderValue::from_str(origin).ok()),
+        )
+    };
+    let ours = HeaderName::from_static;
+    CorsLayer::new()
+        .allow_origin(origins)
+        .allow_methods([Method::POST])
+        .allow_headers([
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            ours("grpc-timeout"),
+            ours("x-grpc-web"),
+            ours("x-user-agent"),
+            ours(REQUEST_ID),
+        ])
+        .expose_headers([
+            ours("grpc-status"),
+            ours("grpc-message"),
+            ours("grpc-status-details-bin"),
+            ours(REQUEST_ID),
+        ])
+        .max_age(Duration::from_secs(3_600))
+}

@@ -1,0 +1,143 @@
+//! Watching a group. One task a process asks the database once a second how far the watched groups' events go, and wakes
+//! the streams of those that went on; each stream then reads from the store by key, as fast as it is itself read.
+
+use super::Services;
+use crate::caller::{Caller, Role};
+use crate::domain::GroupId;
+use crate::error::{Detail, Error, Reason, Result};
+use crate::store::{Event, Store};
+use parking_lot::Mutex;
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+const EVERY: Duration = Duration::from_secs(1);
+/// Events that a stream holds at a time.
+const PAGE: i64 = 100;
+
+/// The groups that are watched in this process, each with the number of its last event as far as known.
+#[derive(Default)]
+pub(super) struct Feed {
+    watched: Mutex<HashMap<GroupId, watch::Sender<i64>>>,
+}
+
+impl Feed {
+    fn subscribe(&self, group: &GroupId) -> watch::Receiver<i64> {
+        let mut watched = self.watched.lock();
+        let sender = watched.entry(group.clone());
+        sender.or_insert_with(|| watch::Sender::new(0)).subscribe()
+    }
+
+    /// The watched groups; those that nobody watches any more are forgotten.
+    fn groups(&self) -> Vec<GroupId> {
+        let mut watched = self.watched.lock();
+        watched.retain(|_, sender| sender.receiver_count() > 0);
+        watched.keys().cloned().collect()
+    }
+
+    async fn look(&self, store: &Store) -> std::result::Result<(), crate::store::Error> {
+        let groups = self.groups();
+        if groups.is_empty() {
+            return Ok(());
+        }
+        let heads = store.event_heads(groups).await?;
+        let watched = self.watched.lock();
+        for (group, last) in heads {
+            if let Some(sender) = watched.get(&group) {
+                sender.send_if_modified(|known| std::mem::replace(known, last) != last);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A group that is being watched.
+pub struct Watched {
+    store: Store,
+    group: GroupId,
+    /// The number of the last event given out.
+    after: i64,
+    read: VecDeque<Event>,
+    news: watch::Receiver<i64>,
+}
+
+impl Watched {
+    /// The place after the last event given out.
+    #[must_use]
+    pub fn place(&self) -> i64 {
+        self.after
+    }
+
+    /// The next event, whenever it comes.
+    ///
+    /// # Errors
+    /// STORAGE_UNAVAILABLE; INVALID_PAGE_TOKEN if it was read so slowly that events are gone.
+    pub async fn next(&mut self) -> Result<Event> {
+        loop {
+            if let Some(event) = self.read.pop_front() {
+                if event.event_no != self.after + 1 {
+                    return Err(gone());
+                }
+                self.after = event.event_no;
+                return Ok(event);
+            }
+            // First the mark, then the look: what comes between the two wakes again.
+            self.news.borrow_and_update();
+            self.read = self.store.event_list(&self.group, self.after, PAGE).await?.into();
+            if self.read.is_empty() && self.news.changed().await.is_err() {
+                return Err(Error::internal("the feed of events has ended"));
+            }
+        }
+    }
+}
+
+fn gone() -> Error {
+    let text = "is older than the events that are kept: begin again without one";
+    Error::new(Reason::InvalidPageToken, format!("resume_token: {text}"))
+        .detail(Detail::Fields(vec![("resume_token".to_owned(), text.to_owned())]))
+}
+
+impl Services {
+    /// Watches a group from after this event on; from now on without one.
+    ///
+    /// # Errors
+    /// NOT_FOUND for a group that the service identity made up; INVALID_PAGE_TOKEN if events after it are gone.
+    pub async fn group_watch(&self, caller: &Caller, group: GroupId, after: Option<i64>) -> Result<Watched> {
+        if caller.role == Role::Service {
+            self.known(&group).await?;
+        }
+        let news = self.feed.subscribe(&group);
+        let head = self.store.event_head(&group).await?;
+        let after = after.unwrap_or(head.last_no);
+        if after < head.purged_no || after > head.last_no {
+            return Err(gone());
+        }
+        Ok(Watched {
+            store: self.store.clone(),
+            group,
+            after,
+            read: VecDeque::new(),
+            news,
+        })
+    }
+
+    /// How long a place in a group's events can be gone back to, in seconds.
+    #[must_use]
+    pub fn event_life_seconds(&self) -> i64 {
+        self.options.keep_events_us / 1_000_000
+    }
+
+    /// Wakes streams until told to stop.
+    pub async fn run_feed(self, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(EVERY) => {}
+            }
+            if let Err(error) = self.feed.look(&self.store).await {
+                tracing::warn!("watched groups hear nothing until the database answers: {error}");
+            }
+        }
+    }
+}

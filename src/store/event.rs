@@ -1,0 +1,214 @@
+//! What happened to a group's integrations: appended in the transaction of the change, read in order, kept some days.
+//!
+//! The numbers of a group's events are given out under the lock of its head, which lasts until commit. So whoever has
+//! seen number n has seen all before it, and a stream that goes on after n neither loses nor repeats anything.
+
+use std::collections::HashMap;
+
+use diesel::prelude::*;
+
+use super::{
+    Error, Integration, Store,
+    conn::{Conn, each},
+    schema::{group_event, group_event_head, source},
+};
+use crate::domain::{EventKind, GroupId, IntegrationId, Micros};
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
+#[diesel(table_name = group_event, treat_none_as_default_value = false)]
+pub struct Event {
+    /// The group that is told.
+    pub group_id: GroupId,
+    /// Its place among the group's events: 1, 2, 3.
+    pub event_no: i64,
+    /// What.
+    pub kind: EventKind,
+    /// To which integration.
+    pub integration_id: IntegrationId,
+    /// The resource name of the sync, field, share or integration it is about.
+    pub subject: String,
+    /// Why, as a word; empty where nothing went wrong. Never a text: what the CRM said is the owner's alone.
+    pub reason: String,
+    /// When.
+    pub create_us: Micros,
+}
+
+/// How far a group's events go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct EventHead {
+    /// The number of the last one; 0 before the first.
+    pub last_no: i64,
+    /// The number of the last one that is no longer kept.
+    pub purged_no: i64,
+}
+
+impl Store {
+    /// How far a group's events go.
+    pub async fn event_head(&self, group: &GroupId) -> Result<EventHead, Error> {
+        let group = group.clone();
+        self.read(move |conn| {
+            let found: Option<(i64, i64)> = group_event_head::table
+                .find(&group)
+                .select((group_event_head::last_no, group_event_head::purged_no))
+                .first(conn)
+                .optional()?;
+            let (last_no, purged_no) = found.unwrap_or_default();
+            Ok(EventHead { last_no, purged_no })
+        })
+        .await
+    }
+
+    /// The number of the last event of each of these groups that has any.
+    pub async fn event_heads(&self, groups: Vec<GroupId>) -> Result<HashMap<GroupId, i64>, Error> {
+        self.read(move |conn| {
+            let rows: Vec<(GroupId, i64)> = group_event_head::table
+                .filter(group_event_head::group_id.eq_any(groups))
+                .select((group_event_head::group_id, group_event_head::last_no))
+                .load(conn)?;
+            Ok(rows.into_iter().collect())
+        })
+        .await
+    }
+
+    /// A group's events after this number, in order, at most `limit`.
+    pub async fn event_list(&self, group: &GroupId, after: i64, limit: i64) -> Result<Vec<Event>, Error> {
+        let group = group.clone();
+        self.read(move |conn| {
+            Ok(group_event::table
+                .filter(
+                    group_event::group_id
+                        .eq(&group)
+                        .and(group_event::event_no.gt(after)),
+                )
+                .order(group_event::event_no)
+                .limit(limit)
+                .select(Event::as_select())
+                .load(conn)?)
+        })
+        .await
+    }
+
+    /// Forgets events from before this time, the oldest first, at most `limit`; returns how many. The heads remember how
+    /// far that went, so that a stream which would have missed some is told.
+    pub async fn event_purge(&self, before_us: Micros, limit: i64) -> Result<usize, Error> {
+        self.write(move |conn| {
+            let mut old: Vec<(GroupId, i64)> = group_event::table
+                .filter(group_event::create_us.lt(before_us))
+                .order((
+                    group_event::create_us,
+                    group_event::group_id,
+                    group_event::event_no,
+                ))
+                .limit(limit)
+                .select((group_event::group_id, group_event::event_no))
+                .load(conn)?;
+            // Groups in one order, so that two replicas that purge do not wait for each other in a ring.
+            old.sort_unstable();
+            let mut gone = 0;
+            for of in old.chunk_by(|(one, _), (other, _)| one == other) {
+                let Some((group, last)) = of.last() else { continue };
+                diesel::update(
+                    group_event_head::table
+                        .find(group)
+                        .filter(group_event_head::purged_no.lt(last)),
+                )
+                .set(group_event_head::purged_no.eq(last))
+                .execute(conn)?;
+                // Whatever is numbered before goes with it: a clock that went back leaves no hole.
+                let before = group_event::group_id
+                    .eq(group)
+                    .and(group_event::event_no.le(last));
+                gone += diesel::delete(group_event::table.filter(before)).execute(conn)?;
+            }
+            Ok(gone)
+        })
+        .await
+    }
+}
+
+/// Tells a group of something, within the transaction of the change itself. Call it last: the group's head stays locked
+/// until commit, and it is locked after integrations and grants everywhere.
+pub(super) fn append(
+    conn: &mut Conn,
+    group: &GroupId,
+    kind: EventKind,
+    integration: IntegrationId,
+    subject: &str,
+    now_us: Micros,
+) -> Result<(), Error> {
+    append_because(conn, group, kind, integration, subject, "", now_us)
+}
+
+/// [`append`] with the reason, as a word.
+pub(super) fn append_because(
+    conn: &mut Conn,
+    group: &GroupId,
+    kind: EventKind,
+    integration: IntegrationId,
+    subject: &str,
+    reason: &str,
+    now_us: Micros,
+) -> Result<(), Error> {
+    let first = (
+        group_event_head::group_id.eq(group),
+        group_event_head::last_no.eq(1),
+        group_event_head::purged_no.eq(0),
+    );
+    let event_no: i64 = each!(conn, c => diesel::insert_into(group_event_head::table)
+        .values(first)
+        .on_conflict(group_event_head::group_id)
+        .do_update()
+        .set(group_event_head::last_no.eq(group_event_head::last_no + 1))
+        .returning(group_event_head::last_no)
+        .get_result(c))?;
+    let row = Event {
+        group_id: group.clone(),
+        event_no,
+        kind,
+        integration_id: integration,
+        subject: subject.to_owned(),
+        reason: reason.to_owned(),
+        create_us: now_us,
+    };
+    diesel::insert_into(group_event::table)
+        .values(&row)
+        .execute(conn)?;
+    Ok(())
+}
+
+/// The groups that are told of what happens to an integration as a whole, ordered by id: those that own or receive it.
+pub(super) fn audience(conn: &mut Conn, id: IntegrationId) -> Result<Vec<GroupId>, Error> {
+    Ok(source::table
+        .filter(source::integration_id.eq(id))
+        .order(source::group_id)
+        .select(source::group_id)
+        .load(conn)?)
+}
+
+/// Tells everyone of an integration.
+pub(super) fn tell(
+    conn: &mut Conn,
+    kind: EventKind,
+    integration: IntegrationId,
+    subject: &str,
+    reason: &str,
+    now_us: Micros,
+) -> Result<(), Error> {
+    for group in audience(conn, integration)? {
+        append_because(conn, &group, kind, integration, subject, reason, now_us)?;
+    }
+    Ok(())
+}
+
+/// Tells the owner alone: of fields, which others may not know of, and of logins, which others can do nothing about.
+pub(super) fn tell_owner(
+    conn: &mut Conn,
+    kind: EventKind,
+    of: &Integration,
+    subject: &str,
+    reason: &str,
+    now_us: Micros,
+) -> Result<(), Error> {
+    append_because(conn, &of.group_id, kind, of.id, subject, reason, now_us)
+}
