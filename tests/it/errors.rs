@@ -23,6 +23,10 @@ const NOT_PROVOKED: &[(Reason, &str)] = &[
         "takes thousands of calls at once; the limiter's own test refuses the one too many",
     ),
     (
+        Reason::RefreshLimited,
+        "stands in a card's freshness, never in the error of a call",
+    ),
+    (
         Reason::ShuttingDown,
         "told while a server stops; the story of SIGTERM hears it",
     ),
@@ -241,7 +245,11 @@ async fn every_reason_is_told_as_its_manual_says(database: Database) {
     );
     told.is(
         Reason::NotImplementedYet,
-        refused(ann.integrations.set_share(v1::SetShareRequest::default())).await,
+        refused(
+            ann.companies
+                .aggregate_companies(v1::AggregateCompaniesRequest::default()),
+        )
+        .await,
     );
 
     // Steps out of order.
@@ -412,6 +420,8 @@ async fn every_reason_is_told_as_its_manual_says(database: Database) {
         refused(ann.integrations.get_integration(damaged)).await,
     );
 
+    between_groups(&mut told, database).await;
+
     let all: BTreeSet<&str> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
     let exempt = |reason: &&&str| !NOT_PROVOKED.iter().any(|(one, _)| one.as_str() == **reason);
     let missing: Vec<_> = all
@@ -421,6 +431,63 @@ async fn every_reason_is_told_as_its_manual_says(database: Database) {
         .collect();
     assert!(missing.is_empty(), "nothing was told of {missing:?}");
     as_the_manual_says(&told);
+}
+
+/// What is refused because of others: receivers, parted groups, a full account.
+async fn between_groups(told: &mut Told, database: Database) {
+    let world = World::start(database, 1).await;
+    world.connect("globex", true).await;
+    let (mut ann, mut gil) = (
+        world.ann().await,
+        world.person("gil", "globex", Role::Administrator).await,
+    );
+    let (name, _) = ann.dummy("One", "user").await;
+    ann.share(&name, "globex", &[]).await;
+    let theirs = v1::ListSharesRequest {
+        parent: name.clone(),
+        ..Default::default()
+    };
+    told.is(
+        Reason::NotOwner,
+        refused(gil.integrations.list_shares(theirs)).await,
+    );
+    ann.decide(&name, &[], &["Company.Industry"]).await;
+    let share = v1::Share {
+        name: format!("{name}/shares/globex"),
+        fields: vec!["Company.Industry".to_owned()],
+        ..Default::default()
+    };
+    let share = v1::SetShareRequest { share: Some(share) };
+    told.is(
+        Reason::FieldPassive,
+        refused(ann.integrations.set_share(share)).await,
+    );
+
+    let draft = ann.create("dummy", "Draft").await;
+    ann.log_in_with_key(&draft, "user").await;
+    ann.select(&draft, &["Company.Industry"]).await;
+    ann.share(&draft, "globex", &[]).await;
+    world.connect("globex", false).await;
+    let save = v1::ActivateIntegrationRequest {
+        name: draft.clone(),
+        ..Default::default()
+    };
+    told.is(
+        Reason::GroupsNotConnected,
+        refused(ann.integrations.activate_integration(save)).await,
+    );
+    for number in 2..=5 {
+        ann.dummy(&format!("Number {number}"), "user").await;
+    }
+    let sixth = ann.create("dummy", "Sixth").await;
+    told.is(
+        Reason::AccountLimitReached,
+        refused(
+            ann.integrations
+                .authorize_with_credentials(Person::key(&sixth, "user")),
+        )
+        .await,
+    );
 }
 
 /// The manual names the gRPC code, the details and the metadata of each reason.

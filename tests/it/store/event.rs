@@ -41,8 +41,7 @@ both! {
         let draft = store.integration_create(new_integration(&a, "One")).await.unwrap();
         log_in(store, draft.id, "u").await;
         store.integration_update(IntegrationUpdate {
-            id: draft.id, revision: None, display_name: None, label: None, settings: None,
-            fields: Some(vec![field("Account", "Name"), field("Account", "Industry")]), now_us: NOW,
+            fields: Some(vec![field("Account", "Name"), field("Account", "Industry")]), ..no_edit(draft.id)
         }).await.unwrap();
         let (of, _) = store.integration_activate(activate(draft.id)).await.unwrap();
         // Drafts and saving tell nothing.

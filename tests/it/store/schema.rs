@@ -28,6 +28,7 @@ fn declared() -> Tables {
         let line = line.trim();
         if let Some((name, _)) = line.split_once(" (").filter(|_| line.ends_with(") {")) {
             table = name.to_owned();
+        } else if line.starts_with("diesel::") {
         } else if let Some((column, ty)) = line.trim_end_matches(',').split_once(" -> ") {
             tables
                 .entry(table.clone())

@@ -255,6 +255,23 @@ impl World {
         }
     }
 
+    /// The platform says that acme and this group are connected.
+    pub(crate) async fn connect(&self, other: &str, connected: bool) {
+        let mut platform = self.person("platform", "", Role::Service).await;
+        let (group, other_group) = ("groups/acme".to_owned(), format!("groups/{other}"));
+        if connected {
+            ok(platform
+                .groups
+                .connect_groups(v1::ConnectGroupsRequest { group, other_group }))
+            .await;
+        } else {
+            ok(platform
+                .groups
+                .disconnect_groups(v1::DisconnectGroupsRequest { group, other_group }))
+            .await;
+        }
+    }
+
     /// An administrator of acme.
     pub(crate) async fn ann(&self) -> Person {
         self.person("ann", "acme", Role::Administrator).await
@@ -442,6 +459,84 @@ impl Person {
             name: name.to_owned(),
         }))
         .await
+    }
+
+    /// What the group has, by name.
+    pub(crate) async fn integrations(&mut self) -> Vec<v1::Integration> {
+        let request = v1::ListIntegrationsRequest {
+            parent: self.parent.clone(),
+            ..Default::default()
+        };
+        ok(self.integrations.list_integrations(request))
+            .await
+            .integrations
+    }
+
+    /// Shares all active fields with a group, or these.
+    pub(crate) async fn share(&mut self, name: &str, group: &str, fields: &[&str]) -> v1::Share {
+        let share = v1::Share {
+            name: format!("{name}/shares/{group}"),
+            all_active_fields: fields.is_empty(),
+            fields: fields.iter().map(|field| (*field).to_owned()).collect(),
+            ..Default::default()
+        };
+        ok(self
+            .integrations
+            .set_share(v1::SetShareRequest { share: Some(share) }))
+        .await
+    }
+
+    /// Makes fields active and others passive for the group.
+    pub(crate) async fn decide(
+        &mut self,
+        name: &str,
+        active: &[&str],
+        passive: &[&str],
+    ) -> v1::BatchUpdateFieldActivationResponse {
+        let owned = |keys: &[&str]| keys.iter().map(|key| (*key).to_owned()).collect();
+        let request = v1::BatchUpdateFieldActivationRequest {
+            parent: name.to_owned(),
+            active_fields: owned(active),
+            passive_fields: owned(passive),
+            ..Default::default()
+        };
+        ok(self.integrations.batch_update_field_activation(request)).await
+    }
+
+    /// The fields the group sees of an integration: `Object.Field` and whether it is active.
+    pub(crate) async fn fields(&mut self, name: &str) -> Vec<(String, bool)> {
+        let request = v1::ListFieldsRequest {
+            parent: name.to_owned(),
+            ..Default::default()
+        };
+        let listed = ok(self.integrations.list_fields(request)).await.fields;
+        listed
+            .into_iter()
+            .map(|one| {
+                let active = one.activation() == v1::FieldActivation::Active;
+                let of = one.definition.unwrap();
+                (format!("{}.{}", of.object, of.key), active)
+            })
+            .collect()
+    }
+
+    /// Deletes an integration.
+    pub(crate) async fn delete(&mut self, name: &str) -> v1::DeleteIntegrationResponse {
+        let request = v1::DeleteIntegrationRequest {
+            name: name.to_owned(),
+            ..Default::default()
+        };
+        ok(self.integrations.delete_integration(request)).await
+    }
+
+    /// An integration of the simulated Salesforce, saved and synced.
+    pub(crate) async fn salesforce(&mut self, display_name: &str, fields: &[&str]) -> String {
+        let name = self.create("salesforce", display_name).await;
+        self.log_in(&name).await;
+        self.select(&name, fields).await;
+        let sync = self.activate(&name).await;
+        self.succeeds(&sync).await;
+        name
     }
 
     /// Begins a login that returns to the platform.
