@@ -46,6 +46,8 @@ pub struct Options {
     pub connector: BTreeMap<String, ConnectorOptions>,
     /// The sync engine.
     pub sync: Sync,
+    /// Credentials of accounts.
+    pub grants: Grants,
     /// Logs.
     pub log: Log,
 }
@@ -155,6 +157,15 @@ pub struct Sync {
     pub poll_milliseconds: u64,
 }
 
+/// Credentials of accounts.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Grants {
+    /// How long a CRM may take for a refresh, in seconds. A process that dies during one leaves the account waiting for
+    /// a quarter longer, before another tries.
+    pub refresh_timeout_seconds: u64,
+}
+
 /// Logs.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -199,6 +210,8 @@ dir = "connectors"
 workers = 2
 lease_seconds = 30
 poll_milliseconds = 500
+[grants]
+refresh_timeout_seconds = 120
 [log]
 filter = "info"
 "#;
@@ -255,6 +268,9 @@ impl Options {
         }
         if self.sync.workers == 0 || self.sync.lease_seconds < 2 {
             return rule("sync.workers must be at least 1 and sync.lease_seconds at least 2");
+        }
+        if !(2..=600).contains(&self.grants.refresh_timeout_seconds) {
+            return rule("grants.refresh_timeout_seconds must be from 2 to 600");
         }
         Ok(())
     }

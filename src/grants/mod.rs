@@ -70,6 +70,7 @@ pub struct Grants {
     sealer: Sealer,
     /// Names this process in leases.
     owner: String,
+    refresh_timeout: Duration,
     /// Read by every refresh under way, so that the process can wait for them.
     under_way: Arc<RwLock<()>>,
 }
@@ -90,14 +91,16 @@ fn account_of(grant: &store::Grant) -> String {
 }
 
 impl Grants {
-    /// The credentials in this store.
+    /// The credentials in this store. The timeout is the longest that a CRM has for a refresh: a stalled one must end, a
+    /// slow one must not lose a rotated token.
     #[must_use]
-    pub fn new(store: Store, registry: Registry, sealer: Sealer) -> Self {
+    pub fn new(store: Store, registry: Registry, sealer: Sealer, refresh_timeout: Duration) -> Self {
         Self {
             store,
             registry,
             sealer,
             owner: uuid::Uuid::new_v4().to_string(),
+            refresh_timeout,
             under_way: Arc::default(),
         }
     }
