@@ -194,7 +194,10 @@ async fn prove(sim: &Sim, place: &Arc<Place>, processes: usize, asked: &Asked) -
     // Access tokens end again as soon as the last refresh is through.
     let begun = Instant::now();
     let (mut rotated, mut logins, mut slowest) = (0, 0, Duration::ZERO);
+    let mut rng = rand::rngs::StdRng::seed_from_u64(asked.seed);
     while rotated < asked.refreshes || !killer.is_finished() {
+        // Long enough that some callers get through, too short for most.
+        tokio::time::sleep(Duration::from_millis(rng.random_range(20..100))).await;
         control(sim, "/sessions/expire", "{}").await;
         let ended = Instant::now();
         loop {

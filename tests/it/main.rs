@@ -14,5 +14,6 @@ mod guides;
 mod house;
 mod operations;
 mod policy;
+mod secrets;
 mod store;
 mod support;
