@@ -53,6 +53,8 @@ pub struct Options {
     pub events: Keep,
     /// The log of who changed what.
     pub audit: Keep,
+    /// Credentials of accounts.
+    pub grants: Grants,
     /// Logs.
     pub log: Log,
 }
@@ -187,6 +189,15 @@ impl Keep {
     }
 }
 
+/// Credentials of accounts.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Grants {
+    /// How long a CRM may take for a refresh, in seconds. A process that dies during one leaves the account waiting for
+    /// a quarter longer, before another tries.
+    pub refresh_timeout_seconds: u64,
+}
+
 /// Logs.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -235,6 +246,8 @@ poll_milliseconds = 500
 keep_days = 7
 [audit]
 keep_days = 400
+[grants]
+refresh_timeout_seconds = 120
 [log]
 filter = "info"
 "#;
@@ -297,6 +310,9 @@ impl Options {
         }
         if self.sync.workers == 0 || self.sync.lease_seconds < 2 {
             return rule("sync.workers must be at least 1 and sync.lease_seconds at least 2");
+        }
+        if !(2..=600).contains(&self.grants.refresh_timeout_seconds) {
+            return rule("grants.refresh_timeout_seconds must be from 2 to 600");
         }
         Ok(())
     }

@@ -191,7 +191,12 @@ impl Running {
         );
         let callback = callback_listener.local_addr()?;
         let wake = Arc::new(Notify::new());
-        let grants = Grants::new(store.clone(), registry.clone(), sealer.clone());
+        let grants = Grants::new(
+            store.clone(),
+            registry.clone(),
+            sealer.clone(),
+            Duration::from_secs(options.grants.refresh_timeout_seconds),
+        );
         let services = Services::new(
             store.clone(),
             registry.clone(),

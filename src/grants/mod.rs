@@ -72,6 +72,7 @@ pub struct Grants {
     owner: String,
     /// Wakes the outbox.
     due: Arc<Notify>,
+    refresh_timeout: Duration,
     /// Read by every refresh under way, so that the process can wait for them.
     under_way: Arc<RwLock<()>>,
 }
@@ -92,15 +93,17 @@ fn account_of(grant: &store::Grant) -> String {
 }
 
 impl Grants {
-    /// The credentials in this store.
+    /// The credentials in this store. The timeout is the longest that a CRM has for a refresh: a stalled one must end, a
+    /// slow one must not lose a rotated token.
     #[must_use]
-    pub fn new(store: Store, registry: Registry, sealer: Sealer) -> Self {
+    pub fn new(store: Store, registry: Registry, sealer: Sealer, refresh_timeout: Duration) -> Self {
         Self {
             store,
             registry,
             sealer,
             owner: uuid::Uuid::new_v4().to_string(),
             due: Arc::new(Notify::new()),
+            refresh_timeout,
             under_way: Arc::default(),
         }
     }

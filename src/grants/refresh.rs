@@ -11,10 +11,6 @@ use std::time::{Duration, Instant};
 use tether_connector_proto::{self as proto, ErrorKind};
 use tracing::Instrument as _;
 
-/// Longest time the CRM has for a refresh: a stalled one must end, a slow one must not lose a rotated token.
-const REFRESH_TIMEOUT: Duration = Duration::from_secs(120);
-/// A lease outlives the refresh it covers.
-const LEASE: Duration = Duration::from_secs(150);
 /// Tries of one refresh while the CRM says that it will pass.
 const REFRESH_TRIES: u32 = 4;
 
@@ -45,11 +41,13 @@ impl Grants {
 
     async fn refresh_to_the_end(&self, id: GrantId, refused: i64) -> Result<Access, Error> {
         let begun = Instant::now();
+        // A lease outlives the refresh it covers.
+        let lease = self.refresh_timeout + self.refresh_timeout / 4;
         let leased = loop {
             let now = now_us();
             match self
                 .store
-                .grant_lease(id, &self.owner, now, now + LEASE.as_micros() as i64)
+                .grant_lease(id, &self.owner, now, now + lease.as_micros() as i64)
                 .await?
             {
                 Some(grant) if grant.generation > refused || grant.state == GrantState::Revoked => {
@@ -62,7 +60,7 @@ impl Grants {
                     if grant.generation > refused || grant.state == GrantState::Revoked {
                         return self.unseal(&grant);
                     }
-                    if begun.elapsed() > LEASE {
+                    if begun.elapsed() > lease {
                         return Err(Error::Busy);
                     }
                     let pause = rand::rng().random_range(50..200);
@@ -91,12 +89,12 @@ impl Grants {
     async fn renew(&self, leased: &store::Grant) -> Result<Access, Error> {
         let connector = self.registry.get(&leased.connector)?;
         let mut access = self.unseal(leased)?;
-        let mut tries = 1;
+        let (mut tries, until) = (1, deadline(self.refresh_timeout));
         let answer = loop {
             let request = proto::RefreshRequest {
                 connection: Some(access.connection.clone()),
             };
-            match connector.refresh(request, deadline(REFRESH_TIMEOUT)).await {
+            match connector.refresh(request, until).await {
                 Ok(answer) => break answer,
                 Err(error) if is_dead(error.kind()) => {
                     return Err(self.lost(leased.id, leased.generation, &error).await?);

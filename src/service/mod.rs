@@ -275,13 +275,14 @@ impl From<connectors::Error> for Error {
         use Reason as R;
         let retry = grants::retry_after(&error).unwrap_or(RETRY);
         let reason = match error.kind() {
-            K::CredentialsExpired | K::CredentialsRevoked => R::CredentialsRevoked,
+            K::CredentialsRevoked => R::CredentialsRevoked,
             K::Suspended => R::AccountSuspended,
             K::AdminAction => R::CrmAdminActionNeeded,
             K::Forbidden => R::CrmForbidden,
             K::RateLimited => R::CrmRateLimited,
             K::AllowanceExhausted => R::CrmAllowanceExhausted,
-            K::Transient | K::CursorGone => R::CrmUnavailable,
+            // A token that was got a moment ago and has ended already: nobody took the access away.
+            K::CredentialsExpired | K::Transient | K::CursorGone => R::CrmUnavailable,
             K::InvalidInput => R::AuthorizationRejected,
             K::Configuration => R::ConnectorMisconfigured,
             K::Cancelled | K::DeadlineExceeded => R::DeadlineExceeded,

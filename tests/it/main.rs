@@ -15,6 +15,7 @@ mod house;
 mod leaks;
 mod operations;
 mod policy;
+mod secrets;
 mod sharing;
 mod store;
 mod support;

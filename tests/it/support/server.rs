@@ -24,6 +24,8 @@ use super::postgres;
 
 /// The app that the simulator knows.
 pub(crate) const CLIENT_SECRET: &str = "tether-demo-secret";
+/// Stands in every address of PostgreSQL that a server is given.
+pub(crate) const DATABASE_PASSWORD: &str = "canary-database-password";
 /// Whatever takes longer is stuck.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -58,6 +60,7 @@ pub(crate) struct World {
     pub(crate) crm: String,
     pub(crate) grpc: String,
     pub(crate) callback: String,
+    pub(crate) admin: String,
     server: Child,
     simulator: Child,
     folder: tempfile::TempDir,
@@ -129,6 +132,7 @@ impl World {
             crm,
             grpc: String::new(),
             callback: String::new(),
+            admin: String::new(),
             server: child,
             simulator,
             folder,
@@ -143,6 +147,7 @@ impl World {
     fn listens(&mut self, addresses: &Json) {
         self.grpc = addresses["grpc"].as_str().unwrap().to_owned();
         self.callback = addresses["callback"].as_str().unwrap().to_owned();
+        self.admin = addresses["admin"].as_str().unwrap().to_owned();
     }
 
     /// Kills the server (SIGKILL) and starts it again on what it left. People have to connect again.
@@ -354,7 +359,9 @@ fn tether(folder: &Path, flags: &[String], postgres: Option<&postgres::Database>
         command.args(["--set", flag]);
     }
     if let Some(postgres) = postgres {
-        command.env("TETHER__DATABASE__URL", &postgres.url);
+        // The cluster trusts whoever reaches its socket, so the password is a canary only.
+        let url = format!("{}&password={DATABASE_PASSWORD}", postgres.url);
+        command.env("TETHER__DATABASE__URL", url);
     }
     command
 }
