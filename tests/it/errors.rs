@@ -23,6 +23,10 @@ const NOT_PROVOKED: &[(Reason, &str)] = &[
         "takes thousands of calls at once; the limiter's own test refuses the one too many",
     ),
     (
+        Reason::ShuttingDown,
+        "takes a server that stops; the test of watched groups stops one",
+    ),
+    (
         Reason::StorageUnavailable,
         "told on SQLite alone, where a second process can hold the file",
     ),

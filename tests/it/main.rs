@@ -6,6 +6,7 @@
     reason = "a test may fail, and says so"
 )]
 
+mod audit;
 mod boundary;
 mod crm;
 mod errors;
@@ -14,3 +15,5 @@ mod house;
 mod policy;
 mod store;
 mod support;
+mod watch;
+mod web;

@@ -145,6 +145,30 @@ impl World {
     /// Kills the server (SIGKILL) and starts it again on what it left. People have to connect again.
     pub(crate) async fn restart(&mut self) {
         self.server.kill().await.unwrap();
+        self.resume().await;
+    }
+
+    /// Asks the server to stop (SIGTERM), and waits until it has.
+    pub(crate) async fn terminate(&mut self) {
+        let pid = self.pid().to_string();
+        let sent = Command::new("kill").args(["-TERM", &pid]).status().await.unwrap();
+        assert!(sent.success());
+        self.ended().await;
+    }
+
+    /// The server's process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.server.id().unwrap()
+    }
+
+    /// Waits until the server has stopped, and stopped well.
+    pub(crate) async fn ended(&mut self) {
+        let ended = tokio::time::timeout(PATIENCE, self.server.wait()).await;
+        assert!(ended.expect("it stops").unwrap().success());
+    }
+
+    /// Starts the server again on what it left. People have to connect again.
+    pub(crate) async fn resume(&mut self) {
         let (child, addresses) = serve(self.folder.path(), &self.flags, self.postgres.as_ref()).await;
         self.server = child;
         self.listens(&addresses);
