@@ -23,6 +23,7 @@ use tonic::transport::{Identity, Server, ServerTlsConfig};
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 use tonic_web::GrpcWebLayer;
+use tower::util::option_layer;
 
 /// Largest request accepted.
 const MOST_REQUEST_BYTES: usize = 4 << 20;
@@ -107,7 +108,8 @@ pub async fn serve(
     let limited = super::load::LoadLimit::new(MOST_REQUESTS);
     let changes = TaskTracker::new();
     server
-        .layer(super::web::cors(&web.allowed_origins))
+        // Without pages to let in there is nothing to say to browsers, and no header more on an answer.
+        .layer(option_layer(super::web::cors(&web.allowed_origins)))
         .layer(GrpcWebLayer::new())
         .layer(GateLayer::new(verifier, services.clone(), changes.clone()))
         .layer(limited)

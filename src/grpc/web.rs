@@ -5,8 +5,11 @@ use http::{HeaderName, HeaderValue, Method, header};
 use std::time::Duration;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
-/// Lets pages of these origins call. There are no cookies here: a call carries its token, so credentials are not asked for.
-pub fn cors(origins: &[String]) -> CorsLayer {
+/// Lets pages of these origins call; `None` without any. There are no cookies here: a call carries its token, so credentials are not asked for.
+pub fn cors(origins: &[String]) -> Option<CorsLayer> {
+    if origins.is_empty() {
+        return None;
+    }
     let origins = if origins.iter().any(|origin| origin == "*") {
         AllowOrigin::any()
     } else {
@@ -17,7 +20,7 @@ pub fn cors(origins: &[String]) -> CorsLayer {
         )
     };
     let ours = HeaderName::from_static;
-    CorsLayer::new()
+    let layer = CorsLayer::new()
         .allow_origin(origins)
         .allow_methods([Method::POST])
         .allow_headers([
@@ -34,5 +37,6 @@ pub fn cors(origins: &[String]) -> CorsLayer {
             ours("grpc-status-details-bin"),
             ours(REQUEST_ID),
         ])
-        .max_age(Duration::from_secs(3_600))
+        .max_age(Duration::from_secs(3_600));
+    Some(layer)
 }

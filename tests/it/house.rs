@@ -146,3 +146,92 @@ fn only_connectors_know_a_crm() {
         }
     }
 }
+
+/// The operators' manual.
+fn manual() -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operate.md")).unwrap()
+}
+
+/// The settings under a struct of `config.rs`: its fields, and theirs.
+fn settings(structs: &[(String, Vec<(String, String)>)], of: &str, path: &str, found: &mut Vec<String>) {
+    let (_, fields) = structs.iter().find(|(name, _)| name == of).unwrap();
+    for (field, kind) in fields {
+        let plain = kind.trim_start_matches("Option<").trim_end_matches('>');
+        let (inner, key) = match plain.strip_prefix("BTreeMap<String, ") {
+            Some(value) => (value, format!("{path}{field}.<name>")),
+            None => (plain, format!("{path}{field}")),
+        };
+        if structs.iter().any(|(name, _)| name == inner) {
+            settings(structs, inner, &format!("{key}."), found);
+        } else {
+            found.push(format!("{path}{field}"));
+        }
+    }
+}
+
+#[test]
+fn every_setting_stands_in_the_operators_manual() {
+    let (_, text) = sources()
+        .into_iter()
+        .find(|(file, _)| file == "config.rs")
+        .unwrap();
+    let mut structs: Vec<(String, Vec<(String, String)>)> = Vec::new();
+    for line in text.lines() {
+        if let Some(name) = line.strip_prefix("pub struct ") {
+            structs.push((name.trim_end_matches(" {").to_owned(), Vec::new()));
+        } else if let Some((field, kind)) = line
+            .strip_prefix("    pub ")
+            .filter(|rest| !rest.starts_with("fn "))
+            .and_then(|rest| rest.split_once(": "))
+        {
+            let fields = &mut structs.last_mut().unwrap().1;
+            fields.push((field.to_owned(), kind.trim_end_matches(',').to_owned()));
+        }
+    }
+    let mut found = Vec::new();
+    settings(&structs, "Options", "", &mut found);
+    assert!(
+        found.len() > 25 && found.contains(&"connector.<name>.ca_file".to_owned()),
+        "{found:?}"
+    );
+    let manual = manual();
+    let missing: Vec<_> = found
+        .iter()
+        .filter(|key| !manual.contains(&format!("| `{key}` |")))
+        .collect();
+    assert!(missing.is_empty(), "docs/operate.md lacks {missing:?}");
+}
+
+#[test]
+fn every_metric_stands_in_the_operators_manual() {
+    let mut found = std::collections::BTreeSet::new();
+    for (_, text) in sources() {
+        for kind in ["counter!(", "gauge!(", "histogram!("] {
+            for (at, _) in text.match_indices(kind) {
+                let name = text[at + kind.len()..].trim_start().strip_prefix('"');
+                found.extend(name.and_then(|name| name.split('"').next()).map(str::to_owned));
+            }
+        }
+    }
+    assert!(found.len() > 10, "{found:?}");
+    let manual = manual();
+    let missing: Vec<_> = found
+        .iter()
+        .filter(|name| !manual.contains(&format!("| `{name}` |")))
+        .collect();
+    assert!(missing.is_empty(), "docs/operate.md lacks {missing:?}");
+}
+
+#[test]
+fn every_error_reason_stands_in_the_operators_manual() {
+    let (manual, mut number) = (manual(), 0);
+    let (_, table) = manual.split_once("## Every error reason").unwrap();
+    for value in 1..1_000 {
+        if let Ok(reason) = tether::proto::v1::ErrorReason::try_from(value) {
+            number += 1;
+            let name = format!("`{}`", reason.as_reason());
+            assert!(table.contains(&name), "docs/operate.md lacks {name}");
+        }
+    }
+    assert!(number > 40);
+}

@@ -6,6 +6,7 @@
     reason = "a test may fail, and says so"
 )]
 
+mod audit;
 mod boundary;
 mod crm;
 mod errors;
@@ -19,3 +20,5 @@ mod secrets;
 mod sharing;
 mod store;
 mod support;
+mod watch;
+mod web;

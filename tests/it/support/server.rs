@@ -156,7 +156,20 @@ impl World {
         self.start_again().await;
     }
 
-    /// Starts it again on what it left, once it has ended.
+    /// Asks the server to stop (SIGTERM), and waits until it has.
+    pub(crate) async fn terminate(&mut self) {
+        let pid = self.pid().to_string();
+        let sent = Command::new("kill").args(["-TERM", &pid]).status().await.unwrap();
+        assert!(sent.success());
+        assert!(self.ended().await.success());
+    }
+
+    /// The server's process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.server.id().unwrap()
+    }
+
+    /// Starts the server again on what it left. People have to connect again.
     pub(crate) async fn start_again(&mut self) {
         let (child, addresses) = serve(self.folder.path(), &self.flags, self.postgres.as_ref()).await;
         self.server = child;

@@ -1,0 +1,224 @@
+//! The audit log, held against the calls that were made.
+
+use serde_json::json;
+use tether::caller::Role;
+use tether::proto::v1;
+
+use crate::support::server::{Database, Person, World, ok, on_both_databases, refused};
+
+on_both_databases!(every_change_has_one_entry_and_no_secret);
+
+/// All entries of a group's log, oldest first, page by page.
+async fn log(person: &mut Person, parent: &str, resource: &str) -> Vec<v1::AuditEntry> {
+    let (mut entries, mut page_token) = (Vec::new(), String::new());
+    loop {
+        let request = v1::ListAuditEntriesRequest {
+            parent: parent.to_owned(),
+            page_size: 3,
+            page_token,
+            resource: resource.to_owned(),
+            ..Default::default()
+        };
+        let page = ok(person.integrations.list_audit_entries(request)).await;
+        entries.extend(page.audit_entries);
+        if page.next_page_token.is_empty() {
+            entries.reverse();
+            return entries;
+        }
+        page_token = page.next_page_token;
+    }
+}
+
+fn made(entries: &[v1::AuditEntry]) -> Vec<(&str, &str, &str)> {
+    entries
+        .iter()
+        .map(|entry| {
+            (
+                entry.method.as_str(),
+                entry.actor.as_str(),
+                entry.resource.as_str(),
+            )
+        })
+        .collect()
+}
+
+async fn every_change_has_one_entry_and_no_secret(database: Database) {
+    let world = World::start(database, 3).await;
+    let mut ann = world.ann().await;
+    let mut max = world.person("max", "acme", Role::Member).await;
+
+    // The guides' calls, with some that are refused and some that only look.
+    ann.enable("dummy").await;
+    let name = ann.create("dummy", "Ours").await;
+    let same = ann.draft("dummy", "Ours");
+    refused(ann.integrations.create_integration(same)).await;
+    let check = v1::CreateIntegrationRequest {
+        validate_only: true,
+        ..ann.draft("dummy", "Only checked")
+    };
+    ok(ann.integrations.create_integration(check)).await;
+    let begun = ann.begin(&name).await;
+    let callback = v1::CompleteAuthorizationRequest {
+        state: begun.state.clone(),
+        callback_parameters: [("code", "ann"), ("extra", "CANARY")]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into(),
+    };
+    ok(ann.integrations.complete_authorization(callback)).await;
+    ann.log_in_with_key(&name, "ann").await;
+    ann.select(&name, &["Company.Industry"]).await;
+    let review = v1::ReviewIntegrationRequest {
+        name: name.clone(),
+        ..Default::default()
+    };
+    ok(ann.integrations.review_integration(review)).await;
+    let first = ann.activate(&name).await;
+    ann.succeeds(&first).await;
+    world.script(&json!({"script.read": "hang"}));
+    let second = ann.sync(&name).await;
+    let again = v1::SyncIntegrationRequest {
+        name: name.clone(),
+        ..Default::default()
+    };
+    refused(ann.integrations.sync_integration(again)).await;
+    ok(ann
+        .integrations
+        .cancel_sync(v1::CancelSyncRequest { name: second.clone() }))
+    .await;
+    ann.watch(&second).await;
+    let company = max.all_companies(10).await.remove(0).name;
+    let companies = vec![v1::CompanyToTrack {
+        company: Some(v1::company_to_track::Company::Name(company.clone())),
+    }];
+    let track = v1::TrackCompaniesRequest {
+        parent: max.parent.clone(),
+        companies,
+    };
+    ok(max.companies.track_companies(track)).await;
+    let untrack = v1::UntrackCompaniesRequest {
+        parent: max.parent.clone(),
+        names: vec![company],
+    };
+    ok(max.companies.untrack_companies(untrack)).await;
+    let draft = ann.create("dummy", "Abandoned").await;
+    let delete = v1::DeleteIntegrationRequest {
+        name: draft.clone(),
+        ..Default::default()
+    };
+    ok(ann.integrations.delete_integration(delete)).await;
+    let disable = v1::DisableConnectorRequest {
+        parent: ann.parent.clone(),
+        connector: "connectors/dummy".to_owned(),
+    };
+    ok(ann.integrations.disable_connector(disable)).await;
+    let mut platform = world.person("platform", "", Role::Service).await;
+    let connect = v1::ConnectGroupsRequest {
+        group: "groups/acme".to_owned(),
+        other_group: "groups/globex".to_owned(),
+    };
+    ok(platform.groups.connect_groups(connect)).await;
+
+    let parent = ann.parent.clone();
+    let entries = log(&mut ann, &parent, "").await;
+    let (acme, dummy) = ("groups/acme", "connectors/dummy");
+    assert_eq!(
+        made(&entries),
+        [
+            ("EnableConnector", "ann", dummy),
+            ("CreateIntegration", "ann", &name),
+            ("BeginAuthorization", "ann", &name),
+            ("CompleteAuthorization", "ann", &name),
+            ("AuthorizeWithCredentials", "ann", &name),
+            ("UpdateIntegration", "ann", &name),
+            ("ActivateIntegration", "ann", &name),
+            ("SyncIntegration", "ann", &second),
+            ("CancelSync", "ann", &second),
+            ("TrackCompanies", "max", acme),
+            ("UntrackCompanies", "max", acme),
+            ("CreateIntegration", "ann", &draft),
+            ("DeleteIntegration", "ann", &draft),
+            ("DisableConnector", "ann", dummy),
+            ("ConnectGroups", "platform", acme),
+        ]
+    );
+    let detail = |at: usize, key: &str| entries[at].detail.get(key).cloned().unwrap_or_default();
+    assert_eq!(
+        (detail(4, "auth_kind"), detail(4, "parameters")),
+        ("API_KEY".to_owned(), "api_key".to_owned())
+    );
+    assert_eq!(
+        (detail(5, "selected_fields"), detail(14, "other_group")),
+        ("1".to_owned(), "groups/globex".to_owned())
+    );
+    assert_eq!(
+        (entries[9].role.as_str(), entries[14].role.as_str()),
+        ("member", "service")
+    );
+    assert!(
+        entries
+            .iter()
+            .all(|one| one.time.is_some() && uuid::Uuid::try_parse(&one.request_id).is_ok())
+    );
+    // No secret: what the login sent, what it got, the state, the token.
+    let (text, token) = (
+        format!("{entries:?}"),
+        world.token("ann", Some("acme"), Role::Administrator),
+    );
+    for secret in [
+        "CANARY",
+        begun.state.as_str(),
+        "access.",
+        "refresh.",
+        &token[..40],
+    ] {
+        assert!(!text.contains(secret), "{secret} stands in {text}");
+    }
+
+    // A thing with what is under it, also of what is gone; an actor; a time.
+    let of = log(&mut ann, &parent, &name).await;
+    assert_eq!(of.len(), 8);
+    assert_eq!(log(&mut ann, &parent, &draft).await.len(), 2);
+    let filtered = |actor: &str, start_time, end_time| v1::ListAuditEntriesRequest {
+        parent: parent.clone(),
+        actor: actor.to_owned(),
+        start_time,
+        end_time,
+        ..Default::default()
+    };
+    let list = ok(ann.integrations.list_audit_entries(filtered("max", None, None))).await;
+    assert_eq!(list.audit_entries.len(), 2);
+    let (start, end) = (entries[3].time, entries[5].time);
+    let list = ok(ann.integrations.list_audit_entries(filtered("", start, end)))
+        .await
+        .audit_entries;
+    assert!(
+        list.iter().any(|one| one.name == entries[3].name)
+            && list.iter().all(|one| one.name != entries[5].name)
+    );
+
+    // For the group's administrators and the platform. The other group of the connection has its own entry.
+    let request = filtered("", None, None);
+    assert_eq!(
+        refused(max.integrations.list_audit_entries(request.clone()))
+            .await
+            .reason,
+        "ROLE_NOT_ALLOWED"
+    );
+    let mut eve = world.person("eve", "globex", Role::Administrator).await;
+    assert_eq!(
+        refused(eve.integrations.list_audit_entries(request)).await.reason,
+        "NOT_FOUND"
+    );
+    let theirs = log(&mut eve, "groups/globex", "").await;
+    assert_eq!(made(&theirs), [("ConnectGroups", "platform", acme)]);
+    let all = log(&mut platform, "groups/-", "").await;
+    assert_eq!(all.len(), entries.len() + 1);
+    let wild = v1::ListAuditEntriesRequest {
+        parent: "groups/-".to_owned(),
+        ..Default::default()
+    };
+    assert_eq!(
+        refused(ann.integrations.list_audit_entries(wild)).await.reason,
+        "INVALID_FIELD_VALUE"
+    );
+}
