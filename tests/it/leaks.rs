@@ -177,7 +177,7 @@ macro_rules! same {
 
 async fn nobody_sees_what_is_not_theirs(database: Database) {
     let number = |name: &str, default: u64| std::env::var(name).map_or(default, |text| text.parse().unwrap());
-    let (steps, seed) = (number("TETHER_LEAK_STEPS", 40), number("TETHER_LEAK_SEED", 1));
+    let (steps, seed) = (number("TETHER_LEAK_STEPS", 12), number("TETHER_LEAK_SEED", 1));
     let world = World::start(database, 1).await;
     let mut platform = world.person("platform", "", Role::Service).await;
     let mut people = Vec::new();
