@@ -18,6 +18,8 @@ pub fn code(reason: Reason) -> Code {
         R::NotFound => Code::NotFound,
         R::InvalidFieldValue
         | R::InvalidUpdateMask
+        | R::InvalidFilter
+        | R::InvalidOrderBy
         | R::InvalidPageToken
         | R::FieldUnknown
         | R::RedirectUriNotAllowed
@@ -39,11 +41,14 @@ pub fn code(reason: Reason) -> Code {
         | R::CredentialsRevoked
         | R::AccountSuspended
         | R::DifferentOrganization
+        | R::FieldPassive
         | R::CrmForbidden
         | R::CrmAdminActionNeeded => Code::FailedPrecondition,
-        R::ConnectorUnavailable | R::CrmUnavailable | R::StorageUnavailable | R::Overloaded => {
-            Code::Unavailable
-        }
+        R::ConnectorUnavailable
+        | R::CrmUnavailable
+        | R::IndexNotReady
+        | R::StorageUnavailable
+        | R::Overloaded => Code::Unavailable,
         R::LimitReached | R::CrmRateLimited | R::CrmAllowanceExhausted => Code::ResourceExhausted,
         R::NotImplementedYet => Code::Unimplemented,
         R::DeadlineExceeded => Code::DeadlineExceeded,

@@ -9,15 +9,21 @@ mod integration;
 mod login;
 mod profile;
 mod review;
+mod search;
+mod source;
 mod sync;
 
-pub use company::{CompanyPage, CompanyView, Scope, ToTrack};
+pub use crate::index::Position;
+pub use crate::query::Place;
+pub use company::{CompanyView, Scope, ToTrack};
 pub use connector::ConnectorView;
 pub use field::{AvailableObject, Definition, MOST_FIELDS, PicklistValue};
 pub use integration::{DraftStep, Edit, IntegrationView, Removed};
 pub use login::{Asked, Begun, Landed, ReturnTo};
 pub use profile::{Card, Column, Freshness, Profile, RefreshPolicy, RelatedRecord, Table};
 pub use review::{Review, ReviewedObject};
+pub use search::{Cell, CompanyAsk, CompanyPage, Cursor};
+pub use source::{SourcePage, SourceView};
 pub use sync::SyncView;
 
 use crate::caller::{Caller, Role};
@@ -25,6 +31,7 @@ use crate::connectors::{self, Registry};
 use crate::domain::{GroupId, IntegrationId, IntegrationState};
 use crate::error::{Detail, Error, Reason, Result};
 use crate::grants::{self, Grants};
+use crate::query::Engine;
 use crate::store::{self, Conflict, Integration, Store};
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -57,6 +64,7 @@ pub struct Inner {
     store: Store,
     registry: Registry,
     grants: Grants,
+    engine: Engine,
     sealer: grants::seal::Sealer,
     options: Options,
     listings: field::Listings,
@@ -80,6 +88,7 @@ impl Services {
         store: Store,
         registry: Registry,
         grants: Grants,
+        engine: Engine,
         sealer: grants::seal::Sealer,
         options: Options,
         wake: Arc<Notify>,
@@ -90,6 +99,7 @@ impl Services {
                 store,
                 registry,
                 grants,
+                engine,
                 sealer,
                 options,
                 listings,

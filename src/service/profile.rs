@@ -416,7 +416,8 @@ fn read_us(source: &Integration, records: &[Record]) -> i64 {
     own.max(source.last_success_us.unwrap_or_default())
 }
 
-fn company_object(describe: &DescribeResponse) -> String {
+/// The object whose records are companies.
+pub(super) fn company_object(describe: &DescribeResponse) -> String {
     let object = describe
         .objects
         .iter()
