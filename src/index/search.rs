@@ -363,6 +363,10 @@ fn range<
     to: T,
 ) -> RoaringBitmap {
     let mut documents = Vec::new();
+    // The library takes a range that lies beyond all values for one that touches the nearest of them.
+    if to < column.min_value() || from > column.max_value() {
+        return RoaringBitmap::new();
+    }
     column.get_docids_for_value_range(from..=to, 0..column.num_docs(), &mut documents);
     documents.into_iter().collect()
 }

@@ -9,8 +9,10 @@
 mod boundary;
 mod crm;
 mod errors;
+mod filters;
 mod guides;
 mod house;
 mod policy;
+mod proof;
 mod store;
 mod support;
