@@ -12,6 +12,7 @@ mod rank;
 mod search;
 mod snapshot;
 pub mod text;
+mod typo;
 mod writer;
 
 use std::collections::HashMap;

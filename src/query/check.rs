@@ -603,3 +603,6 @@ impl Pattern {
         Ok(Test::Words(tests.collect()))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -96,9 +96,13 @@ pub(super) fn sort_key(sources: &[Source], (names, descending): OrderKey) -> Res
 /// The order of texts that was made for some states of indexes, kept for the pages that follow.
 #[derive(Default)]
 pub(super) struct Kept {
-    ranks: HashMap<(Vec<u64>, String, Texts), (Arc<Ranks>, u64)>,
+    /// With the turn in which each was used last.
+    ranks: HashMap<Made, (Arc<Ranks>, u64)>,
     turn: u64,
 }
+
+/// Of what an order was made: the states, the path, which texts.
+type Made = (Vec<u64>, String, Texts);
 
 /// Most orders that are kept.
 const MOST_KEPT: usize = 32;

@@ -1,6 +1,7 @@
 //! Lists of companies: by name out of the database, and whatever is searched, filtered or sorted out of the read model.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::time::Duration;
 
 use super::{CompanyView, Scope, Services, viewpoint};
@@ -174,7 +175,6 @@ impl Services {
         Ok((companies, next, total))
     }
 
-    #[expect(clippy::type_complexity, reason = "the parts of one page")]
     async fn list_by_index(
         &self,
         parent: &GroupId,
@@ -264,13 +264,14 @@ impl Services {
         let mut read: HashMap<(usize, &str), Vec<(CompanyId, Record)>> = HashMap::new();
         for (at, column) in columns.iter().enumerate() {
             let key = (column.source, column.object.as_str());
-            if !read.contains_key(&key) {
-                let records = self
-                    .records_of(&about[column.source], &column.object, ids)
-                    .await?;
-                read.insert(key, records);
-            }
-            for (company, record) in &read[&key] {
+            let records = match read.entry(key) {
+                Entry::Occupied(entry) => entry.into_mut(),
+                Entry::Vacant(entry) => {
+                    let source = &about[column.source];
+                    entry.insert(self.records_of(source, &column.object, ids).await?)
+                }
+            };
+            for (company, record) in records.iter() {
                 let payload: serde_json::Map<String, serde_json::Value> =
                     serde_json::from_str(&record.payload).map_err(Error::internal)?;
                 if let Some(value) = value::read(&payload, &column.key, column.field_type)

@@ -14,5 +14,6 @@ mod guides;
 mod house;
 mod policy;
 mod proof;
+mod search;
 mod store;
 mod support;
