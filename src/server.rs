@@ -4,10 +4,11 @@ use crate::config::{self, Options};
 use crate::connectors::{self, Registry};
 use crate::grants::{Grants, seal::Sealer};
 use crate::grpc::server::{self as grpc, Health};
+use crate::index::{self, Index};
 use crate::service::{self, Services};
 use crate::store::{self, Store};
 use crate::tokens::{self, DevSigner, Verifier};
-use crate::{admin, identity, oauth_callback, sync, telemetry};
+use crate::{admin, identity, oauth_callback, query, sync, telemetry};
 use arc_swap::ArcSwap;
 use secrecy::{ExposeSecret, SecretString};
 use std::net::SocketAddr;
@@ -197,10 +198,12 @@ impl Running {
             sealer.clone(),
             Duration::from_secs(options.grants.refresh_timeout_seconds),
         );
+        let index = Index::new(store.clone(), index::Options::new(options.data_dir.join("index")));
         let services = Services::new(
             store.clone(),
             registry.clone(),
             grants.clone(),
+            query::Engine::new(index.clone()),
             sealer,
             service_options(&options, callback),
             Arc::clone(&wake),
@@ -266,6 +269,11 @@ impl Running {
             stop.clone(),
         ));
         listeners.spawn(serve_http(admin_listener, admin::router(metrics), stop.clone()));
+        let follow = stop.clone();
+        listeners.spawn(async move {
+            index.run(follow).await;
+            Ok(())
+        });
         let outbox = stop.clone();
         listeners.spawn(async move {
             grants.run_outbox(outbox).await;

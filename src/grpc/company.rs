@@ -10,8 +10,7 @@ use crate::proto::v1::company_service_server::CompanyService;
 use crate::proto::v1::company_to_track::Company as Wanted;
 use crate::proto::v1::get_company_profile_request::Refresh;
 use crate::proto::v1::{self, CompanyScope};
-use crate::service::{Made, RefreshPolicy, Scope, Services, ToTrack};
-use crate::store::CompanyKey;
+use crate::service::{CompanyAsk, Made, RefreshPolicy, Scope, Services, ToTrack};
 use std::time::Duration;
 use tonic::{Request, Response, Status};
 
@@ -21,6 +20,11 @@ type Answer<T> = Result<Response<T>, Status>;
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Longest that a caller may ask for.
 const MOST_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Most bytes of the words to find: 200 characters.
+const MOST_QUERY: usize = 800;
+/// Most bytes of the name of a column.
+const MOST_COLUMN: usize = 2_400;
 
 /// The service.
 pub struct Companies(pub Services);
@@ -48,17 +52,19 @@ impl CompanyService for Companies {
         let caller = gate::caller(&request)?;
         let mut request = request.into_inner();
         let parent = validate::group("parent", &request.parent)?;
-        for (later, used) in [
-            ("query", !request.query.is_empty()),
-            ("filter", !request.filter.is_empty()),
-            ("order_by", !request.order_by.is_empty()),
-            ("columns", !request.columns.is_empty()),
-            ("at_least", !request.at_least.is_empty()),
-        ] {
-            if used {
-                return Err(Error::not_yet(&format!("{later} in ListCompanies")).into());
-            }
+        validate::text("query", &request.query, MOST_QUERY)?;
+        validate::list("columns", &request.columns, 100)?;
+        for (at, column) in request.columns.iter().enumerate() {
+            validate::text(&format!("columns[{at}]"), column, MOST_COLUMN)?;
         }
+        validate::list("at_least", &request.at_least, 100)?;
+        let at_least = request.at_least.iter().enumerate();
+        let at_least = at_least
+            .map(|(at, one)| {
+                let id = validate::integration(&format!("at_least[{at}].integration"), &one.integration)?;
+                Ok((id, one.change_number))
+            })
+            .collect::<Result<_, Error>>()?;
         let only = sources(&request.sources)?;
         let scope = match request.scope() {
             CompanyScope::Unspecified | CompanyScope::All => Scope::All,
@@ -72,33 +78,27 @@ impl CompanyService for Companies {
             caller.group.as_deref(),
             &request,
         );
-        let after = page_token::text_and_id(pages.after(&token)?)?
-            .map(|(name_key, company_id)| CompanyKey { name_key, company_id });
-        let list = self.0.company_list(
-            &caller,
-            &parent,
+        let ask = CompanyAsk {
             scope,
-            &only,
-            after,
-            size,
-            request.show_total_size,
-        );
-        let page = list.await?;
-        let next = page
-            .next
-            .map(|key| vec![Kind::Text(key.name_key), Kind::Text(key.company_id.to_string())]);
+            only,
+            query: request.query.clone(),
+            filter: request.filter.clone(),
+            order_by: request.order_by.clone(),
+            columns: request.columns.clone(),
+            total: request.show_total_size,
+            at_least,
+            after: page_token::cursor(pages.after(&token)?)?,
+            limit: size,
+        };
+        let page = self.0.company_list(&caller, &parent, ask).await?;
         Ok(Response::new(v1::ListCompaniesResponse {
-            companies: page.companies.iter().map(convert::company).collect(),
-            next_page_token: pages.next(next)?,
+            next_page_token: pages.next(page.next.map(page_token::of_cursor))?,
+            companies: page.companies.into_iter().map(convert::listed_company).collect(),
             total_size: page.total,
             as_of: page
-                .sources
-                .iter()
-                .map(|source| v1::SourcePosition {
-                    integration: source.integration.id.name(),
-                    change_number: source.integration.change_no,
-                    time: source.integration.last_success_us.map(convert::timestamp),
-                })
+                .positions
+                .into_iter()
+                .map(|(id, position)| convert::source_position(id, position))
                 .collect(),
         }))
     }
@@ -140,8 +140,22 @@ impl CompanyService for Companies {
         Ok(Response::new(convert::profile(open.await?)))
     }
 
-    async fn list_sources(&self, _: Request<v1::ListSourcesRequest>) -> Answer<v1::ListSourcesResponse> {
-        Err(Error::not_yet("listing sources").into())
+    async fn list_sources(
+        &self,
+        request: Request<v1::ListSourcesRequest>,
+    ) -> Answer<v1::ListSourcesResponse> {
+        let caller = gate::caller(&request)?;
+        let mut request = request.into_inner();
+        let parent = validate::group("parent", &request.parent)?;
+        let size = validate::page_size(std::mem::take(&mut request.page_size), 50, 200)?;
+        let token = std::mem::take(&mut request.page_token);
+        let pages = Pages::new(self.0.sealer(), "ListSources", caller.group.as_deref(), &request);
+        let after = page_token::text(pages.after(&token)?)?;
+        let page = self.0.source_list(&caller, &parent, after, size).await?;
+        Ok(Response::new(v1::ListSourcesResponse {
+            sources: page.sources.into_iter().map(convert::source_view).collect(),
+            next_page_token: pages.next(page.next.map(|label| vec![Kind::Text(label)]))?,
+        }))
     }
 
     async fn aggregate_companies(

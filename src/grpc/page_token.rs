@@ -4,6 +4,8 @@
 use crate::error::{Detail, Error, Reason, Result};
 use crate::grants::seal::Sealer;
 use crate::proto::internal::v1::{KeysetValue, PageToken, keyset_value::Kind};
+use crate::service::{Cursor, Place};
+use crate::store::CompanyKey;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use prost::Message as _;
@@ -140,18 +142,73 @@ pub fn time_and_id<T: std::str::FromStr>(place: Option<Vec<Kind>>) -> Result<Opt
     }
 }
 
-/// A place that is (text, id).
+/// A place that is a text.
 ///
 /// # Errors
 /// INVALID_PAGE_TOKEN.
-pub fn text_and_id<T: std::str::FromStr>(place: Option<Vec<Kind>>) -> Result<Option<(String, T)>> {
+pub fn text(place: Option<Vec<Kind>>) -> Result<Option<String>> {
     match place.as_deref() {
         None => Ok(None),
-        Some([Kind::Text(text), Kind::Text(id)]) => {
-            Ok(Some((text.clone(), id.parse().map_err(|_| wrong())?)))
-        }
+        Some([Kind::Text(text)]) => Ok(Some(text.clone())),
         Some(_) => Err(wrong()),
     }
+}
+
+/// A place in a list of companies: (text, id), or (time, value of each key, id) where it was searched.
+///
+/// # Errors
+/// INVALID_PAGE_TOKEN.
+pub fn cursor(place: Option<Vec<Kind>>) -> Result<Option<Cursor>> {
+    match place.as_deref() {
+        None => Ok(None),
+        Some([Kind::Text(name_key), Kind::Text(id)]) => Ok(Some(Cursor::Name(CompanyKey {
+            name_key: name_key.clone(),
+            company_id: id.parse().map_err(|_| wrong())?,
+        }))),
+        Some([Kind::Integer(now_us), keys @ .., Kind::Text(id)]) => Ok(Some(Cursor::Search {
+            now_us: *now_us,
+            places: keys.iter().map(key).collect::<Result<_>>()?,
+            company_id: id.parse().map_err(|_| wrong())?,
+        })),
+        Some(_) => Err(wrong()),
+    }
+}
+
+/// The place that [`cursor`] reads. A key without a value is empty bytes; a decimal that is no scaled number is the
+/// scaled one below and the text it is sorted by.
+pub fn of_cursor(cursor: Cursor) -> Vec<Kind> {
+    match cursor {
+        Cursor::Name(key) => vec![Kind::Text(key.name_key), Kind::Text(key.company_id.to_string())],
+        Cursor::Search {
+            now_us,
+            places,
+            company_id,
+        } => std::iter::once(Kind::Integer(now_us))
+            .chain(places.into_iter().map(|place| match place {
+                Place::None => Kind::Ordered(Vec::new()),
+                Place::Integer(number) => Kind::Integer(number),
+                Place::Text(text) => Kind::Text(text),
+                Place::Decimal(below, text) => {
+                    Kind::Ordered([below.to_be_bytes().as_slice(), text.as_bytes()].concat())
+                }
+            }))
+            .chain([Kind::Text(company_id.to_string())])
+            .collect(),
+    }
+}
+
+fn key(kind: &Kind) -> Result<Place> {
+    Ok(match kind {
+        Kind::Integer(number) => Place::Integer(*number),
+        Kind::Text(text) => Place::Text(text.clone()),
+        Kind::Ordered(bytes) => match bytes.split_first_chunk::<8>() {
+            Some((below, text)) => {
+                let text = std::str::from_utf8(text).map_err(|_| wrong())?;
+                Place::Decimal(i64::from_be_bytes(*below), text.to_owned())
+            }
+            None => Place::None,
+        },
+    })
 }
 
 fn wrong() -> Error {

@@ -19,6 +19,8 @@ pub fn code(reason: Reason) -> Code {
         R::NotFound => Code::NotFound,
         R::InvalidFieldValue
         | R::InvalidUpdateMask
+        | R::InvalidFilter
+        | R::InvalidOrderBy
         | R::InvalidPageToken
         | R::FieldUnknown
         | R::RedirectUriNotAllowed
@@ -46,6 +48,7 @@ pub fn code(reason: Reason) -> Code {
         | R::CrmAdminActionNeeded => Code::FailedPrecondition,
         R::ConnectorUnavailable
         | R::CrmUnavailable
+        | R::IndexNotReady
         | R::StorageUnavailable
         | R::Overloaded
         | R::ShuttingDown => Code::Unavailable,

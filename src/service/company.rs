@@ -1,11 +1,14 @@
 //! Companies as a group sees them: All Companies, and the group's own list.
 
+use super::field::Definition;
+use super::profile::company_object;
 use super::{Services, viewpoint};
 use crate::caller::Caller;
 use crate::domain::{CompanyId, GroupId, IntegrationId};
 use crate::error::{Error, Result};
 use crate::identity;
-use crate::store::{Company, CompanyKey, Source, Track};
+use crate::query;
+use crate::store::{Company, SeenField, Source, Track};
 use crate::time::now_us;
 
 /// Which of the group's companies.
@@ -36,19 +39,6 @@ impl CompanyView {
     }
 }
 
-/// One page.
-#[derive(Debug, Clone)]
-pub struct CompanyPage {
-    /// The companies, by name.
-    pub companies: Vec<CompanyView>,
-    /// Where the next page begins; `None` at the end.
-    pub next: Option<CompanyKey>,
-    /// How many there are in all, if asked for.
-    pub total: Option<i64>,
-    /// The sources that were looked at.
-    pub sources: Vec<Source>,
-}
-
 /// A company to track.
 #[derive(Debug, Clone)]
 pub enum ToTrack {
@@ -64,54 +54,43 @@ pub enum ToTrack {
 }
 
 impl Services {
-    /// The companies of a group, by name.
-    ///
-    /// # Errors
-    /// NOT_FOUND for another group's viewpoint or a source that is not the group's.
-    #[expect(clippy::too_many_arguments, reason = "the arguments of one rpc")]
-    pub async fn company_list(
+    /// The sources of a group as questions see them, in the order in which they name companies, each with the fields that
+    /// the group sees of it.
+    pub(super) async fn query_sources(
         &self,
-        caller: &Caller,
-        parent: &GroupId,
-        scope: Scope,
-        only: &[IntegrationId],
-        after: Option<CompanyKey>,
-        limit: usize,
-        total: bool,
-    ) -> Result<CompanyPage> {
-        viewpoint(caller, parent)?;
-        let sources = self.sources_among(parent, only).await?;
-        let ids: Vec<_> = sources.iter().map(|source| source.integration.id).collect();
-        let total = match (total, scope) {
-            (false, _) => None,
-            (true, Scope::All) => Some(self.store.company_count_all(parent, ids.clone()).await?),
-            (true, Scope::Tracked) => Some(self.store.company_count_tracked(parent).await?),
-        };
-        let mut companies = match scope {
-            Scope::All => self.store.company_list_all(parent, ids, after, limit + 1).await?,
-            Scope::Tracked => {
-                self.store
-                    .company_list_tracked(parent, ids, after, limit + 1)
-                    .await?
+        group: &GroupId,
+        sources: &[Source],
+    ) -> Result<Vec<query::Source>> {
+        let ids = sources.iter().map(|source| source.integration.id).collect();
+        let mut fields = self.store.field_list_seen(group, ids).await?;
+        let field = |SeenField { field, active }: SeenField| {
+            let definition = Definition::of(&field);
+            query::Field {
+                object: definition.object,
+                key: definition.key,
+                field_type: definition.field_type,
+                long_text: definition.more.long_text,
+                active,
             }
         };
-        let more = companies.len() > limit;
-        companies.truncate(limit);
-        let next = if more {
-            companies.last().map(Company::key)
-        } else {
-            None
+        let source = |source: &Source| {
+            let describe = self
+                .usable(&source.integration.connector)
+                .map(|(_, describe)| describe);
+            query::Source {
+                integration: source.integration.id,
+                label: source.label.clone(),
+                // Of a connector that is not loaded nothing can be sorted by; the rest works.
+                company_object: describe.map(|of| company_object(&of)).unwrap_or_default(),
+                fields: fields
+                    .remove(&source.integration.id)
+                    .unwrap_or_default()
+                    .into_iter()
+                    .map(field)
+                    .collect(),
+            }
         };
-        let companies = companies
-            .into_iter()
-            .map(|company| CompanyView::new(company, &sources))
-            .collect();
-        Ok(CompanyPage {
-            companies,
-            next,
-            total,
-            sources,
-        })
+        Ok(sources.iter().map(source).collect())
     }
 
     /// The sources of a group, or those of them that are asked for.

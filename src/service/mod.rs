@@ -11,11 +11,15 @@ mod integration;
 mod login;
 mod profile;
 mod review;
+mod search;
 mod share;
+mod source;
 mod sync;
 
+pub use crate::index::Position;
+pub use crate::query::Place;
 pub use audit::Made;
-pub use company::{CompanyPage, CompanyView, Scope, ToTrack};
+pub use company::{CompanyView, Scope, ToTrack};
 pub use connector::ConnectorView;
 pub use event::Watched;
 pub use field::{Activated, AvailableObject, Definition, MOST_FIELDS, PicklistValue};
@@ -23,7 +27,9 @@ pub use integration::{ACCOUNT_LIMIT, Access, Draft, DraftStep, Edit, Integration
 pub use login::{Asked, Begun, Landed, ReturnTo};
 pub use profile::{Card, Column, Freshness, Profile, RefreshPolicy, RelatedRecord, Table};
 pub use review::{Review, ReviewedGroup, ReviewedObject};
+pub use search::{Cell, CompanyAsk, CompanyPage, Cursor};
 pub use share::{MOST_SHARES, Shareable};
+pub use source::{SourcePage, SourceView};
 pub use sync::SyncView;
 
 use crate::caller::{Caller, Role};
@@ -31,6 +37,7 @@ use crate::connectors::{self, Registry};
 use crate::domain::{GroupId, IntegrationId};
 use crate::error::{Detail, Error, Reason, Result};
 use crate::grants::{self, Grants};
+use crate::query::Engine;
 use crate::store::{self, Conflict, Integration, Source, Store};
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -66,6 +73,7 @@ pub struct Inner {
     store: Store,
     registry: Registry,
     grants: Grants,
+    engine: Engine,
     sealer: grants::seal::Sealer,
     options: Options,
     listings: field::Listings,
@@ -92,6 +100,7 @@ impl Services {
         store: Store,
         registry: Registry,
         grants: Grants,
+        engine: Engine,
         sealer: grants::seal::Sealer,
         options: Options,
         wake: Arc<Notify>,
@@ -103,6 +112,7 @@ impl Services {
                 store,
                 registry,
                 grants,
+                engine,
                 sealer,
                 options,
                 listings,

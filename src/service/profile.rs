@@ -471,7 +471,8 @@ pub(super) fn for_receivers(reason: Reason) -> String {
     .to_owned()
 }
 
-fn company_object(describe: &DescribeResponse) -> String {
+/// The object whose records are companies.
+pub(super) fn company_object(describe: &DescribeResponse) -> String {
     let object = describe
         .objects
         .iter()

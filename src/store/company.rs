@@ -99,23 +99,43 @@ impl Store {
         self.snapshot(move |conn| {
             let keys = tracked_keys(conn, &group_id, after.as_ref(), limit)?;
             let ids: Vec<CompanyId> = keys.iter().map(|k| k.company_id).collect();
-            let mut views = views(conn, &group_id, &sources, &ids)?;
-            let own = tracked_rows(conn, &group_id, &ids)?;
-            let mut own: HashMap<CompanyId, Tracked> = own.into_iter().map(|t| (t.company_id, t)).collect();
-            Ok(ids
-                .iter()
-                .filter_map(|id| {
-                    let (view, own) = (views.remove(id)?, own.remove(id)?);
-                    Some(Company {
-                        name: own.name,
-                        name_key: own.name_key,
-                        homepage: Some(own.homepage).filter(|h| !h.is_empty()).or(view.homepage),
-                        ..view
-                    })
-                })
-                .collect())
+            let mut views = tracked_views(conn, &group_id, &sources, &ids)?;
+            Ok(ids.iter().filter_map(|id| views.remove(id)).collect())
         })
         .await
+    }
+
+    /// The group's own list, all of it.
+    pub async fn company_tracked(&self, group_id: &GroupId) -> Result<Vec<(Track, String)>, Error> {
+        let group_id = group_id.clone();
+        self.read(move |conn| {
+            let rows: Vec<Tracked> = tracked_company::table
+                .filter(tracked_company::group_id.eq(&group_id))
+                .select(Tracked::as_select())
+                .load(conn)?;
+            let of = |row: Tracked| {
+                let track = Track {
+                    company_id: row.company_id,
+                    name: row.name,
+                    homepage: row.homepage,
+                };
+                (track, row.name_key)
+            };
+            Ok(rows.into_iter().map(of).collect())
+        })
+        .await
+    }
+
+    /// Those of the companies that are tracked, under the names of the group's own rows.
+    pub async fn company_get_tracked(
+        &self,
+        group_id: &GroupId,
+        sources: Vec<IntegrationId>,
+        company_ids: Vec<CompanyId>,
+    ) -> Result<HashMap<CompanyId, Company>, Error> {
+        let group_id = group_id.clone();
+        self.snapshot(move |conn| tracked_views(conn, &group_id, &sources, &company_ids))
+            .await
     }
 
     /// One company, if a source or the group's own list holds it.
@@ -358,6 +378,30 @@ fn views(
             .tracked = true;
     }
     Ok(found)
+}
+
+/// These companies under the names of the group's own rows; those it does not track are not in it.
+fn tracked_views(
+    conn: &mut Conn,
+    group_id: &GroupId,
+    sources: &[IntegrationId],
+    ids: &[CompanyId],
+) -> Result<HashMap<CompanyId, Company>, Error> {
+    let mut views = views(conn, group_id, sources, ids)?;
+    let own = tracked_rows(conn, group_id, ids)?;
+    Ok(own
+        .into_iter()
+        .filter_map(|own| {
+            let view = views.remove(&own.company_id)?;
+            let company = Company {
+                name: own.name,
+                name_key: own.name_key,
+                homepage: Some(own.homepage).filter(|h| !h.is_empty()).or(view.homepage),
+                ..view
+            };
+            Some((own.company_id, company))
+        })
+        .collect())
 }
 
 /// A merge of index ranges. An entry counts only where it is the one that names its company, so that each company

@@ -213,6 +213,17 @@ impl Store {
         .await
     }
 
+    /// The saved integrations with the number of their last change each: what followers of the feed look at.
+    pub async fn integration_heads(&self) -> Result<Vec<(IntegrationId, i64)>, Error> {
+        self.read(move |conn| {
+            Ok(integration::table
+                .filter(integration::state.ne_all([IntegrationState::Draft, IntegrationState::Deleting]))
+                .select((integration::id, integration::change_no))
+                .load(conn)?)
+        })
+        .await
+    }
+
     /// Integrations in one state, over all groups, by id.
     pub async fn integration_list_by_state(
         &self,

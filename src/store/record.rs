@@ -8,7 +8,7 @@ use super::{
     Conflict, Error, Integration, Store,
     conn::{Conn, each},
     integration, postgres,
-    schema::{integration as integration_table, record, record_link},
+    schema::{integration as integration_table, meta, record, record_link},
     sqlite,
 };
 use crate::domain::{CompanyId, IntegrationId, IntegrationState, Micros, name_key};
@@ -231,6 +231,73 @@ impl Store {
         .await
     }
 
+    /// The live company records of these companies in one integration.
+    pub async fn record_of_companies(
+        &self,
+        integration_id: IntegrationId,
+        company_ids: Vec<CompanyId>,
+    ) -> Result<Vec<Record>, Error> {
+        self.read(move |conn| {
+            let mut rows = Vec::new();
+            for some in company_ids.chunks(IDS_A_QUERY) {
+                rows.extend(
+                    record::table
+                        .filter(record::integration_id.eq(integration_id))
+                        .filter(record::company_id.eq_any(some))
+                        .filter(record::delete_us.is_null())
+                        .select(Record::as_select())
+                        .load(conn)?,
+                );
+            }
+            Ok(rows)
+        })
+        .await
+    }
+
+    /// The live records of an object under any of these parents, each with the id of a parent.
+    pub async fn record_under(
+        &self,
+        integration_id: IntegrationId,
+        parent_object: &str,
+        parent_ids: Vec<String>,
+        object: &str,
+    ) -> Result<Vec<(String, Record)>, Error> {
+        let (parent_object, object) = (parent_object.to_owned(), object.to_owned());
+        self.snapshot(move |conn| {
+            let mut links: Vec<(String, String)> = Vec::new();
+            for some in parent_ids.chunks(IDS_A_QUERY) {
+                links.extend(
+                    record_link::table
+                        .filter(record_link::integration_id.eq(integration_id))
+                        .filter(record_link::parent_object.eq(&parent_object))
+                        .filter(record_link::parent_id.eq_any(some))
+                        .filter(record_link::child_object.eq(&object))
+                        .select((record_link::parent_id, record_link::child_id))
+                        .load::<(String, String)>(conn)?,
+                );
+            }
+            let mut children: Vec<&String> = links.iter().map(|(_, child)| child).collect();
+            children.sort_unstable();
+            children.dedup();
+            let mut rows: HashMap<String, Record> = HashMap::new();
+            for some in children.chunks(IDS_A_QUERY) {
+                let found: Vec<Record> = record::table
+                    .filter(record::integration_id.eq(integration_id))
+                    .filter(record::object.eq(&object))
+                    .filter(record::external_id.eq_any(some))
+                    .filter(record::delete_us.is_null())
+                    .select(Record::as_select())
+                    .load(conn)?;
+                rows.extend(found.into_iter().map(|row| (row.external_id.clone(), row)));
+            }
+            Ok(links
+                .into_iter()
+                .filter_map(|(parent, child)| Some((parent, rows.get(&child)?.clone())))
+                .collect())
+        })
+        .await
+    }
+
     /// The live records of an object under these parents, last changed first, after this key, and how many there are
     /// in all.
     pub async fn record_related(
@@ -356,6 +423,12 @@ impl Store {
         Ok(self.integration_get(integration_id).await?.change_no)
     }
 
+    /// The number of the last change that may have been forgotten: who is behind it has to begin again.
+    pub async fn record_forgotten(&self, integration_id: IntegrationId) -> Result<i64, Error> {
+        let number = self.meta_get(&forgotten_key(integration_id)).await?;
+        Ok(number.and_then(|number| number.parse().ok()).unwrap_or(0))
+    }
+
     /// Forgets up to `limit` records that turned out to be gone before this time; returns how many. Whoever follows
     /// the feed from before has to begin again.
     pub async fn record_forget(
@@ -365,6 +438,20 @@ impl Store {
         limit: i64,
     ) -> Result<usize, Error> {
         self.write(move |conn| {
+            let last: Option<i64> = record::table
+                .filter(record::integration_id.eq(integration_id))
+                .filter(record::delete_us.lt(before_us))
+                .select(diesel::dsl::max(record::change_no))
+                .first(conn)?;
+            if let Some(last) = last {
+                let (key, last) = (forgotten_key(integration_id), last.to_string());
+                each!(conn, c => diesel::insert_into(meta::table)
+                    .values((meta::key.eq(&key), meta::value.eq(&last)))
+                    .on_conflict(meta::key)
+                    .do_update()
+                    .set(meta::value.eq(&last))
+                    .execute(c))?;
+            }
             let done = diesel::sql_query(
                 "DELETE FROM record WHERE integration_id = $1 AND (object, external_id) IN (SELECT object, \
                  external_id FROM record WHERE integration_id = $1 AND delete_us < $2 LIMIT $3)",
@@ -377,6 +464,10 @@ impl Store {
         })
         .await
     }
+}
+
+fn forgotten_key(integration_id: IntegrationId) -> String {
+    format!("forgotten {integration_id}")
 }
 
 fn parents(

@@ -19,6 +19,10 @@ on_both_databases!(every_reason_is_told_as_its_manual_says);
 /// Reasons that no call here brings about, and why.
 const NOT_PROVOKED: &[(Reason, &str)] = &[
     (
+        Reason::FieldPassive,
+        "every selected field is active until groups can say otherwise; the checker's own test has passive ones",
+    ),
+    (
         Reason::Overloaded,
         "takes thousands of calls at once; the limiter's own test refuses the one too many",
     ),
@@ -329,6 +333,24 @@ async fn every_reason_is_told_as_its_manual_says(database: Database) {
     ann.select(&name, &["Company.Industry"]).await;
     let first = ann.activate(&name).await;
     ann.succeeds(&first).await;
+    let list = |filter: &str, order_by: &str, change_number| v1::ListCompaniesRequest {
+        parent: "groups/acme".to_owned(),
+        filter: filter.to_owned(),
+        order_by: order_by.to_owned(),
+        at_least: vec![v1::SourcePosition {
+            integration: name.clone(),
+            change_number,
+            time: None,
+        }],
+        ..Default::default()
+    };
+    for (request, reason) in [
+        (list("industry", "", 0), Reason::InvalidFilter),
+        (list("", "industry", 0), Reason::InvalidOrderBy),
+        (list("", "", i64::MAX), Reason::IndexNotReady),
+    ] {
+        told.is(reason, refused(ann.companies.list_companies(request)).await);
+    }
     let different = Person::key(&name, "ann@elsewhere");
     told.is(
         Reason::DifferentOrganization,

@@ -35,6 +35,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("value", &["domain"]),
     ("store", &["domain"]),
     ("ingest", &["domain", "identity", "store"]),
+    ("index", &["domain", "identity", "store", "value"]),
+    ("query", &["domain", "index", "store", "value"]),
     ("grants", &["connectors", "domain", "error", "store", "time"]),
     (
         "sync",
@@ -49,7 +51,9 @@ const LAYERS: &[(&str, &[&str])] = &[
             "error",
             "grants",
             "identity",
+            "index",
             "ingest",
+            "query",
             "store",
             "time",
             "value",

@@ -2,9 +2,10 @@
 
 use super::value::{duration, field_type, value};
 use super::{of_reason, timestamp};
+use crate::domain::IntegrationId;
 use crate::identity;
 use crate::proto::v1;
-use crate::service::{Card, CompanyView, Profile, Table};
+use crate::service::{Card, Cell, CompanyView, Position, Profile, SourceView, Table};
 use crate::store::Source;
 
 /// A company.
@@ -19,6 +20,42 @@ pub fn company(view: &CompanyView) -> v1::Company {
         tracked: view.company.tracked,
         sources: view.sources.iter().map(source).collect(),
         cells: Vec::new(),
+    }
+}
+
+/// A company of a list, with its cells.
+pub fn listed_company((view, cells): (CompanyView, Vec<Cell>)) -> v1::Company {
+    let cell = |cell: Cell| v1::CompanyCell {
+        values: cell.values.into_iter().map(|one| value(Some(one))).collect(),
+        more: cell.more,
+    };
+    v1::Company {
+        cells: cells.into_iter().map(cell).collect(),
+        ..company(&view)
+    }
+}
+
+/// How far the search over a source has come.
+pub fn source_position(id: IntegrationId, position: Position) -> v1::SourcePosition {
+    v1::SourcePosition {
+        integration: id.name(),
+        change_number: position.change_no,
+        time: (position.time_us != 0).then(|| timestamp(position.time_us)),
+    }
+}
+
+/// A source.
+pub fn source_view(of: SourceView) -> v1::Source {
+    v1::Source {
+        integration: of.row.integration.id.name(),
+        label: of.row.label,
+        display_name: of.row.integration.display_name,
+        connector: format!("connectors/{}", of.row.integration.connector),
+        relation: super::integration::relation(of.row.relation) as i32,
+        group_display_name: of.group,
+        company_count: of.companies,
+        active_field_count: i32::try_from(of.active_fields).unwrap_or(i32::MAX),
+        as_of: Some(source_position(of.row.integration.id, of.position)),
     }
 }
 

@@ -166,6 +166,16 @@ fn field_counts(fields: &[SeenField]) -> v1::FieldCounts {
     }
 }
 
+/// A key as it is written in a filter: in quotes where it is not a word, or is one that means something there.
+fn query_word(key: &str) -> String {
+    let begins = key.starts_with(|c: char| c.is_alphabetic() || c == '_');
+    let word = key.chars().all(|c| c.is_alphanumeric() || c == '_');
+    if begins && word && !matches!(key, "AND" | "OR" | "NOT") {
+        return key.to_owned();
+    }
+    format!("\"{}\"", key.replace('\\', r"\\").replace('"', "\\\""))
+}
+
 /// A selected field, as a group sees it that calls the source by this label; `receivers` other groups get it.
 pub fn field(label: &str, of: &SeenField, receivers: usize) -> v1::Field {
     let activation = if of.active {
@@ -178,7 +188,7 @@ pub fn field(label: &str, of: &SeenField, receivers: usize) -> v1::Field {
         name: format!("{}/fields/{}.{}", of.integration_id.name(), of.object, of.key),
         definition: Some(definition(Definition::of(of))),
         activation: activation as i32,
-        query_key: format!("{label}.{}.{}", of.object, of.key),
+        query_key: format!("{label}.{}.{}", query_word(&of.object), query_word(&of.key)),
         missing_time: of.missing_us.map(timestamp),
         receiving_group_count: count(receivers),
     }

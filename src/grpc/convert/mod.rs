@@ -7,7 +7,7 @@ mod integration;
 mod sync;
 mod value;
 
-pub use company::{company, profile};
+pub use company::{company, listed_company, profile, source_position, source_view};
 pub use connector::connector;
 pub use event::event;
 pub use integration::{activated, available_objects, field, integration, listed_integration, review, share};

@@ -1,0 +1,181 @@
+//! Exact decimals: those of up to 12 digits before and 6 after the point are scaled whole numbers, all others are texts
+//! that sort as the numbers do.
+
+/// Digits after the point that a scaled number keeps.
+const SCALE: usize = 6;
+/// Most digits before the point of a scaled number.
+const WHOLE: usize = 12;
+
+/// A decimal in its parts: no zeros at either end, zero is without digits and not negative.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Number {
+    negative: bool,
+    whole: String,
+    fraction: String,
+}
+
+impl Number {
+    /// Reads `-1234.5`; no exponent.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (negative, digits) = match text.strip_prefix('-') {
+            Some(rest) => (true, rest),
+            None => (false, text),
+        };
+        let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+        let all = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
+        // Longer ones than this no term can hold.
+        if whole.is_empty() || !all(whole) || !all(fraction) || digits.len() > 30_000 {
+            return None;
+        }
+        let (whole, fraction) = (whole.trim_start_matches('0'), fraction.trim_end_matches('0'));
+        Some(Self {
+            negative: negative && !(whole.is_empty() && fraction.is_empty()),
+            whole: whole.to_owned(),
+            fraction: fraction.to_owned(),
+        })
+    }
+
+    /// The scaled number, where it is exact.
+    #[must_use]
+    pub fn scaled(&self) -> Option<i64> {
+        (self.whole.len() <= WHOLE && self.fraction.len() <= SCALE).then(|| self.floor().0)
+    }
+
+    /// The largest scaled number that is not above it, as far as 64 bits go, and whether it is the number itself.
+    #[must_use]
+    pub fn floor(&self) -> (i64, bool) {
+        let mut scaled: i128 = 0;
+        let padded = self.fraction.bytes().chain(std::iter::repeat(b'0')).take(SCALE);
+        for digit in self.whole.bytes().chain(padded) {
+            scaled = scaled.saturating_mul(10).saturating_add(i128::from(digit - b'0'));
+        }
+        let exact = self.fraction.len() <= SCALE;
+        if self.negative {
+            scaled = -scaled - i128::from(!exact);
+        }
+        match i64::try_from(scaled) {
+            Ok(scaled) => (scaled, exact),
+            Err(_) if self.negative => (i64::MIN, false),
+            Err(_) => (i64::MAX, false),
+        }
+    }
+
+    /// The largest scaled number that is not above the number of an ordered text.
+    #[must_use]
+    pub fn floor_of_ordered(text: &str) -> i64 {
+        Self::from_ordered(text).map_or(0, |number| number.floor().0)
+    }
+
+    /// The number of an ordered text.
+    fn from_ordered(text: &str) -> Option<Self> {
+        let negative = text.starts_with('m');
+        let body: String = match (text.strip_prefix('p'), text.strip_prefix('m')) {
+            (Some(body), _) => body.to_owned(),
+            (_, Some(body)) => {
+                let turned = body.strip_suffix('~')?.bytes();
+                turned.map(|b| (b'0' + b'9' - b) as char).collect()
+            }
+            _ => return Self::parse("0"),
+        };
+        let (exponent, digits) = (body.get(..5)?, body.get(5..)?);
+        let exponent: i64 = exponent.parse::<i64>().ok()? - 50_000;
+        let number = match usize::try_from(exponent) {
+            Ok(whole) if digits.len() <= whole => format!("{digits:0<whole$}"),
+            Ok(0) => format!("0.{digits}"),
+            Ok(whole) => format!("{}.{}", &digits[..whole], &digits[whole..]),
+            Err(_) => format!("0.{}{digits}", "0".repeat(exponent.unsigned_abs() as usize)),
+        };
+        let number = Self::parse(&number)?;
+        Some(Self { negative, ..number })
+    }
+
+    /// A text that sorts among the others as the number does.
+    #[must_use]
+    pub fn ordered(&self) -> String {
+        let mantissa = format!("{}{}", self.whole, self.fraction);
+        let digits = mantissa.trim_start_matches('0');
+        if digits.is_empty() {
+            return "n".to_owned();
+        }
+        let zeros = mantissa.len() - digits.len();
+        let exponent = if self.whole.is_empty() {
+            50_000 - zeros
+        } else {
+            50_000 + self.whole.len()
+        };
+        let text = format!("{exponent:05}{}", digits.trim_end_matches('0'));
+        if self.negative {
+            let turned: String = text.bytes().map(|b| (b'0' + b'9' - b) as char).collect();
+            format!("m{turned}~")
+        } else {
+            format!("p{text}")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::cmp::Ordering;
+
+    /// Compares the slow way: digit by digit after lining the points up.
+    fn slow(a: &str, b: &str) -> Ordering {
+        fn parts(text: &str) -> (bool, String, String) {
+            let (negative, rest) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
+            let (whole, fraction) = rest.split_once('.').unwrap_or((rest, ""));
+            (negative, format!("{whole:0>60}"), format!("{fraction:0<60}"))
+        }
+        let ((na, wa, fa), (nb, wb, fb)) = (parts(a), parts(b));
+        let zero = |w: &str, f: &str| w.bytes().chain(f.bytes()).all(|b| b == b'0');
+        let sign = |n: bool, w: &str, f: &str| {
+            if zero(w, f) {
+                0
+            } else if n {
+                -1
+            } else {
+                1
+            }
+        };
+        let (sa, sb) = (sign(na, &wa, &fa), sign(nb, &wb, &fb));
+        let size = (wa, fa).cmp(&(wb, fb));
+        sa.cmp(&sb).then(if sa < 0 {
+            size.reverse()
+        } else if sa == 0 {
+            Ordering::Equal
+        } else {
+            size
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn texts_and_scaled_numbers_sort_as_the_numbers(
+            a in "-?[0-9]{1,20}(\\.[0-9]{1,12})?", b in "-?[0-9]{1,20}(\\.[0-9]{1,12})?",
+        ) {
+            let (x, y) = (Number::parse(&a).unwrap(), Number::parse(&b).unwrap());
+            prop_assert_eq!(x.ordered().cmp(&y.ordered()), slow(&a, &b));
+            if let (Some(p), Some(q)) = (x.scaled(), y.scaled()) {
+                prop_assert_eq!(p.cmp(&q), slow(&a, &b));
+            }
+            prop_assert_eq!(Number::floor_of_ordered(&x.ordered()), x.floor().0);
+            // A floor never passes another floor.
+            if slow(&a, &b) == Ordering::Less {
+                prop_assert!(x.floor().0 <= y.floor().0);
+            }
+        }
+    }
+
+    #[test]
+    fn forms() {
+        assert_eq!(Number::parse("007.50"), Number::parse("7.5"));
+        assert_eq!(Number::parse("-0.0"), Number::parse("0"));
+        assert_eq!(Number::parse("1.5").unwrap().scaled(), Some(1_500_000));
+        assert_eq!(Number::parse("1.0000001").unwrap().scaled(), None);
+        assert_eq!(Number::parse("-1.0000001").unwrap().floor(), (-1_000_001, false));
+        for bad in ["", "-", "1e5", "1.2.3", "+1", " 1", "."] {
+            assert_eq!(Number::parse(bad), None, "{bad}");
+        }
+    }
+}

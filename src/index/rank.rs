@@ -1,0 +1,236 @@
+//! The place of each text of a path among all of them, over segments and indexes: what sorting compares.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use tantivy::columnar::StrColumn;
+
+use super::Error;
+use super::snapshot::{Snapshot, decimals, ints, texts};
+use super::text::{MOST_SORTED, cut};
+
+/// Which texts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Texts {
+    /// The texts themselves, by their beginnings.
+    Texts,
+    /// The decimals that are not scaled numbers.
+    Decimals,
+}
+
+/// What a company is sorted by, smallest first. Of numbers: the scaled number, and the place among those that are not.
+pub type Key = (i64, u32);
+
+/// The texts of a path in order.
+pub struct Ranks {
+    columns: Vec<Option<StrColumn>>,
+    /// By column and number of the text in it, the rank.
+    ranks: Vec<Vec<u32>>,
+    /// By rank, a column that has the text, and its number there.
+    at: Vec<(u32, u64)>,
+    which: Texts,
+}
+
+fn sorted(which: Texts, text: &str) -> &str {
+    match which {
+        Texts::Texts => cut(text, MOST_SORTED),
+        Texts::Decimals => text,
+    }
+}
+
+impl Ranks {
+    /// Puts the texts of a path in order, over all segments of these indexes.
+    ///
+    /// # Errors
+    /// A file of the index cannot be read.
+    pub fn new(snapshots: &[&Snapshot], path: &str, which: Texts) -> Result<Self, Error> {
+        let mut columns = Vec::new();
+        for segment in snapshots.iter().flat_map(|snapshot| snapshot.segments()) {
+            columns.push(match which {
+                Texts::Texts => texts(segment, path)?,
+                Texts::Decimals => decimals(segment, path)?,
+            });
+        }
+        let mut streams = Vec::new();
+        let mut ranks: Vec<Vec<u32>> = Vec::new();
+        for column in &columns {
+            ranks.push(Vec::with_capacity(
+                column
+                    .as_ref()
+                    .map_or(0, |column| column.dictionary().num_terms()),
+            ));
+            streams.push(
+                column
+                    .as_ref()
+                    .map(|column| column.dictionary().stream())
+                    .transpose()?,
+            );
+        }
+        let mut heap = BinaryHeap::new();
+        for (which, stream) in streams.iter_mut().enumerate() {
+            if let Some(stream) = stream
+                && stream.advance()
+            {
+                heap.push(Reverse((stream.key().to_vec(), which)));
+            }
+        }
+        let mut at: Vec<(u32, u64)> = Vec::new();
+        let mut last: Option<Vec<u8>> = None;
+        while let Some(Reverse((mut term, column))) = heap.pop() {
+            let text = std::str::from_utf8(&term).unwrap_or_default();
+            let text = sorted(which, text).as_bytes();
+            if last.as_deref() != Some(text) {
+                last = Some(text.to_vec());
+                at.push((column as u32, ranks[column].len() as u64));
+            }
+            ranks[column].push((at.len() - 1) as u32);
+            if let Some(stream) = &mut streams[column]
+                && stream.advance()
+            {
+                term.clear();
+                term.extend_from_slice(stream.key());
+                heap.push(Reverse((term, column)));
+            }
+        }
+        drop(streams);
+        Ok(Self {
+            columns,
+            ranks,
+            at,
+            which,
+        })
+    }
+
+    /// The place of a document's text; the column is the segment's, counted over all indexes.
+    #[must_use]
+    pub fn of(&self, column: usize, document: u32) -> Option<u32> {
+        let ord = self.columns[column].as_ref()?.ords().first(document)?;
+        Some(2 * self.ranks[column][ord as usize] + 2)
+    }
+
+    /// How many different texts there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.at.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.at.is_empty()
+    }
+
+    /// The place of any text: even if it is one of these, else the odd one between its neighbours.
+    ///
+    /// # Errors
+    /// A file of the index cannot be read.
+    pub fn place(&self, text: &str) -> Result<u32, Error> {
+        let text = sorted(self.which, text);
+        let (mut from, mut to) = (0, self.at.len());
+        while from < to {
+            let middle = usize::midpoint(from, to);
+            match self.text(middle)?.as_str().cmp(text) {
+                std::cmp::Ordering::Less => from = middle + 1,
+                std::cmp::Ordering::Greater => to = middle,
+                std::cmp::Ordering::Equal => return Ok(2 * middle as u32 + 2),
+            }
+        }
+        Ok(2 * from as u32 + 1)
+    }
+
+    /// The text at an even place.
+    ///
+    /// # Errors
+    /// A file of the index cannot be read.
+    pub fn text_at(&self, place: u32) -> Result<String, Error> {
+        self.text((place / 2).saturating_sub(1) as usize)
+    }
+
+    fn text(&self, rank: usize) -> Result<String, Error> {
+        let (column, ord) = self.at[rank];
+        let mut text = String::new();
+        if let Some(column) = &self.columns[column as usize] {
+            column.ord_to_str(ord, &mut text)?;
+        }
+        Ok(sorted(self.which, &text).to_owned())
+    }
+}
+
+impl Snapshot {
+    /// How many segments there are.
+    #[must_use]
+    pub fn segment_count(&self) -> usize {
+        self.segments().len()
+    }
+
+    /// Calls with (segment, document, company) of each document that names its company.
+    ///
+    /// # Errors
+    /// A file of the index cannot be read.
+    pub fn each_name(&self, mut each: impl FnMut(usize, u32, u32)) -> Result<(), Error> {
+        for (segment, documents) in self.naming()?.iter().enumerate() {
+            for document in documents {
+                each(segment, document, self.company(segment, document)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Calls with (company, key) of each company record that has a value at this path.
+    ///
+    /// # Errors
+    /// A file of the index cannot be read.
+    pub fn each_text(&self, ranks: &Ranks, mut each: impl FnMut(u32, Key)) -> Result<(), Error> {
+        self.each_company_record(|segment, document, company| {
+            if let Some(place) = ranks.of(segment, document) {
+                each(company, (i64::from(place), 0));
+            }
+        })
+    }
+
+    /// Calls with (company, key) of each company record that has a whole number at this path.
+    ///
+    /// # Errors
+    /// A file of the index cannot be read.
+    pub fn each_int(&self, path: &str, mut each: impl FnMut(u32, Key)) -> Result<(), Error> {
+        let columns = self.segments().iter().map(|segment| ints(segment, path));
+        let columns = columns.collect::<Result<Vec<_>, _>>()?;
+        self.each_company_record(|segment, document, company| {
+            if let Some(number) = columns[segment]
+                .as_ref()
+                .and_then(|column| column.first(document))
+            {
+                each(company, (number, 0));
+            }
+        })
+    }
+}
+
+impl Snapshot {
+    /// Calls with (company, key) of each company record that has a decimal at this path that is no scaled number.
+    ///
+    /// # Errors
+    /// A file of the index cannot be read.
+    pub fn each_decimal(
+        &self,
+        path: &str,
+        ranks: &Ranks,
+        mut each: impl FnMut(u32, Key),
+    ) -> Result<(), Error> {
+        let columns = self.segments().iter().map(|segment| decimals(segment, path));
+        let columns = columns.collect::<Result<Vec<_>, _>>()?;
+        if columns.iter().all(Option::is_none) {
+            return Ok(());
+        }
+        // Few numbers are such: the scaled number below each is worked out once.
+        let mut below = Vec::new();
+        for rank in 0..ranks.len() {
+            below.push(super::number::Number::floor_of_ordered(&ranks.text(rank)?));
+        }
+        self.each_company_record(|segment, document, company| {
+            if let Some(place) = ranks.of(segment, document) {
+                each(company, (below[(place / 2 - 1) as usize], place));
+            }
+        })
+    }
+}

@@ -1,0 +1,450 @@
+//! Which records of an integration match: an expression over the values of one and the same record.
+
+use std::ops::Bound;
+
+use roaring::RoaringBitmap;
+use tantivy::columnar::{Column, StrColumn};
+use tantivy::schema::IndexRecordOption;
+use tantivy::{SegmentReader, TERMINATED, Term};
+
+use super::Error;
+use super::number::Number;
+use super::snapshot::{Snapshot, decimals, ints, texts};
+use super::text::words;
+use super::typo::{AfterHead, Typo};
+
+/// A condition on one record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Expr {
+    /// Every record of this object.
+    All(String),
+    /// All of them hold.
+    And(Vec<Self>),
+    /// One of them holds.
+    Or(Vec<Self>),
+    /// The first holds and the second does not.
+    Less(Box<Self>, Box<Self>),
+    /// The value at this path passes the test.
+    Value(String, Test),
+}
+
+/// A test of the values at one path: one of them passes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Test {
+    /// There is a value.
+    Set,
+    /// A whole number from here to there.
+    Int(i64, i64),
+    /// A decimal.
+    Number(Comparison, Number),
+    /// A folded text.
+    Text(TextTest),
+    /// All these words.
+    Words(Vec<WordTest>),
+}
+
+/// How a value stands to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Comparison {
+    /// The same.
+    Equal,
+    /// Before it.
+    Less,
+    /// Not after it.
+    LessOrEqual,
+    /// After it.
+    Greater,
+    /// Not before it.
+    GreaterOrEqual,
+}
+
+/// A test of a folded text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TextTest {
+    /// It is this one.
+    Is(String),
+    /// It has this one, open at the beginning, at the end, or both.
+    Like {
+        /// Anything may come before.
+        before: bool,
+        /// The text.
+        text: String,
+        /// Anything may come after.
+        after: bool,
+    },
+    /// It compares so by code points.
+    Compare(Comparison, String),
+}
+
+impl TextTest {
+    /// Whether a folded text passes.
+    #[must_use]
+    pub fn passes(&self, text: &str) -> bool {
+        match self {
+            Self::Is(is) => text == is,
+            Self::Like {
+                before,
+                text: part,
+                after,
+            } => match (before, after) {
+                (false, false) => text == part,
+                (false, true) => text.starts_with(part),
+                (true, false) => text.ends_with(part),
+                (true, true) => text.contains(part.as_str()),
+            },
+            // The bytes of UTF-8 sort as its code points.
+            Self::Compare(comparison, with) => match comparison {
+                Comparison::Equal => text == with,
+                Comparison::Less => text < with.as_str(),
+                Comparison::LessOrEqual => text <= with.as_str(),
+                Comparison::Greater => text > with.as_str(),
+                Comparison::GreaterOrEqual => text >= with.as_str(),
+            },
+        }
+    }
+}
+
+/// A test of words: one of the text's passes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WordTest {
+    /// The word.
+    pub word: String,
+    /// Anything may come before it.
+    pub before: bool,
+    /// Anything may come after it.
+    pub after: bool,
+    /// One letter may be missing, added, another, or swapped with the next.
+    pub forgiving: bool,
+}
+
+impl WordTest {
+    /// Whether a word passes.
+    #[must_use]
+    pub fn passes(&self, word: &str) -> bool {
+        if self.forgiving {
+            return self.automaton().passes(word);
+        }
+        let of = |text: &str| match (self.before, self.after) {
+            (false, false) => text == self.word,
+            (false, true) => text.starts_with(&self.word),
+            (true, false) => text.ends_with(&self.word),
+            (true, true) => text.contains(&self.word),
+        };
+        of(word)
+    }
+
+    fn automaton(&self) -> Typo {
+        Typo {
+            word: self.word.chars().collect(),
+            prefix: self.after,
+        }
+    }
+
+    /// Whether one of the words of a folded text passes.
+    #[must_use]
+    pub fn passes_in(&self, text: &str) -> bool {
+        words(text).any(|word| self.passes(word))
+    }
+}
+
+impl Snapshot {
+    /// The companies of which a record matches.
+    ///
+    /// # Errors
+    /// A file of the index cannot be read.
+    pub fn search(&self, expr: &Expr) -> Result<RoaringBitmap, Error> {
+        let found = self.documents(expr)?;
+        self.companies_of(&found)
+    }
+
+    /// The companies whose naming record matches.
+    ///
+    /// # Errors
+    /// A file of the index cannot be read.
+    pub fn search_names(&self, expr: &Expr) -> Result<RoaringBitmap, Error> {
+        let mut found = self.documents(expr)?;
+        for (found, naming) in found.iter_mut().zip(self.naming()?) {
+            *found &= naming;
+        }
+        self.companies_of(&found)
+    }
+
+    fn documents(&self, expr: &Expr) -> Result<Vec<RoaringBitmap>, Error> {
+        let segments = self.segments().iter();
+        segments
+            .map(|segment| {
+                let mut found = self.eval(segment, expr)?;
+                if segment.has_deletes() {
+                    let dead: RoaringBitmap = found.iter().filter(|at| segment.is_deleted(*at)).collect();
+                    found -= dead;
+                }
+                Ok(found)
+            })
+            .collect()
+    }
+
+    fn eval(&self, segment: &SegmentReader, expr: &Expr) -> Result<RoaringBitmap, Error> {
+        Ok(match expr {
+            Expr::All(object) => {
+                let term = Term::from_field_text(self.fields.object, object);
+                postings(segment, &term)?
+            }
+            Expr::And(all) => {
+                let mut found: Option<RoaringBitmap> = None;
+                for one in all {
+                    if found.as_ref().is_some_and(RoaringBitmap::is_empty) {
+                        break;
+                    }
+                    let one = self.eval(segment, one)?;
+                    found = Some(found.map_or_else(|| one.clone(), |found| found & &one));
+                }
+                found.unwrap_or_default()
+            }
+            Expr::Or(any) => {
+                let mut found = RoaringBitmap::new();
+                for one in any {
+                    found |= self.eval(segment, one)?;
+                }
+                found
+            }
+            Expr::Less(from, less) => {
+                let from = self.eval(segment, from)?;
+                if from.is_empty() {
+                    return Ok(from);
+                }
+                from - self.eval(segment, less)?
+            }
+            Expr::Value(path, test) => self.test(segment, path, test)?,
+        })
+    }
+
+    fn test(&self, segment: &SegmentReader, path: &str, test: &Test) -> Result<RoaringBitmap, Error> {
+        let mut found = RoaringBitmap::new();
+        match test {
+            Test::Set => {
+                for column in [texts(segment, path)?, decimals(segment, path)?]
+                    .into_iter()
+                    .flatten()
+                {
+                    found |= range(column.ords(), 0, u64::MAX);
+                }
+                if let Some(column) = ints(segment, path)? {
+                    found |= range(&column, i64::MIN, i64::MAX);
+                }
+            }
+            Test::Int(from, to) => {
+                if let Some(column) = ints(segment, path)?
+                    && from <= to
+                {
+                    found = range(&column, *from, *to);
+                }
+            }
+            Test::Number(comparison, number) => {
+                if let Some(column) = ints(segment, path)?
+                    && let Some((from, to)) = scaled_range(*comparison, number)
+                {
+                    found = range(&column, from, to);
+                }
+                if let Some(column) = decimals(segment, path)? {
+                    let test = match comparison {
+                        Comparison::Equal => TextTest::Is(number.ordered()),
+                        _ => TextTest::Compare(*comparison, number.ordered()),
+                    };
+                    found |= text(&column, &test)?;
+                }
+            }
+            Test::Text(TextTest::Is(is)) => {
+                let mut term = Term::from_field_json_path(self.fields.values, &format!("{path}/t"), false);
+                term.append_type_and_str(is);
+                found = postings(segment, &term)?;
+            }
+            Test::Text(test) => {
+                if let Some(column) = texts(segment, path)? {
+                    found = text(&column, test)?;
+                }
+            }
+            Test::Words(all) => {
+                for (at, one) in all.iter().enumerate() {
+                    let with = self.with_word(segment, path, one)?;
+                    found = if at == 0 { with } else { found & with };
+                    if found.is_empty() {
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    fn with_word(
+        &self,
+        segment: &SegmentReader,
+        path: &str,
+        test: &WordTest,
+    ) -> Result<RoaringBitmap, Error> {
+        let head = format!("{path}\0");
+        if !(test.before || test.after || test.forgiving) {
+            return postings(
+                segment,
+                &Term::from_field_text(self.fields.words, &(head + &test.word)),
+            );
+        }
+        let index = segment.inverted_index(self.fields.words)?;
+        let terms = index.terms();
+        let mut found = RoaringBitmap::new();
+        let mut add = |info: &tantivy::postings::TermInfo| -> Result<(), Error> {
+            let mut list = index.read_postings_from_terminfo(info, IndexRecordOption::Basic)?;
+            found |= drain(&mut list);
+            Ok(())
+        };
+        if test.forgiving {
+            let automaton = AfterHead {
+                head: head.into_bytes(),
+                typo: test.automaton(),
+            };
+            let mut stream = terms.search(automaton).into_stream()?;
+            while let Some((_, info)) = stream.next() {
+                add(info)?;
+            }
+            return Ok(found);
+        }
+        let from = if test.before {
+            head.clone()
+        } else {
+            format!("{head}{}", test.word)
+        };
+        let mut stream = terms.range().ge(from.as_bytes()).into_stream()?;
+        while let Some((term, info)) = stream.next() {
+            // Without an open beginning all terms of the range begin as asked.
+            let begins = if test.before {
+                head.as_bytes()
+            } else {
+                from.as_bytes()
+            };
+            if !term.starts_with(begins) {
+                break;
+            }
+            let word = std::str::from_utf8(&term[head.len()..]).unwrap_or_default();
+            if test.passes(word) {
+                add(info)?;
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn drain(list: &mut impl tantivy::DocSet) -> RoaringBitmap {
+    let mut documents = Vec::with_capacity(list.size_hint() as usize);
+    let mut document = list.doc();
+    while document != TERMINATED {
+        documents.push(document);
+        document = list.advance();
+    }
+    documents.into_iter().collect()
+}
+
+fn postings(segment: &SegmentReader, term: &Term) -> Result<RoaringBitmap, Error> {
+    let index = segment.inverted_index(term.field())?;
+    let list = index.read_postings(term, IndexRecordOption::Basic)?;
+    Ok(list.map(|mut list| drain(&mut list)).unwrap_or_default())
+}
+
+fn range<
+    T: tantivy::columnar::MonotonicallyMappableToU64
+        + PartialOrd
+        + Copy
+        + std::fmt::Debug
+        + Send
+        + Sync
+        + 'static,
+>(
+    column: &Column<T>,
+    from: T,
+    to: T,
+) -> RoaringBitmap {
+    let mut documents = Vec::new();
+    // The library takes a range that lies beyond all values for one that touches the nearest of them.
+    if to < column.min_value() || from > column.max_value() {
+        return RoaringBitmap::new();
+    }
+    column.get_docids_for_value_range(from..=to, 0..column.num_docs(), &mut documents);
+    documents.into_iter().collect()
+}
+
+/// The scaled numbers that compare so with a number, the first and the last.
+fn scaled_range(comparison: Comparison, number: &Number) -> Option<(i64, i64)> {
+    let (floor, exact) = number.floor();
+    match comparison {
+        Comparison::Equal => exact.then_some((floor, floor)),
+        Comparison::Less if exact => Some((i64::MIN, floor.checked_sub(1)?)),
+        Comparison::Less | Comparison::LessOrEqual => Some((i64::MIN, floor)),
+        Comparison::GreaterOrEqual if exact => Some((floor, i64::MAX)),
+        Comparison::Greater | Comparison::GreaterOrEqual => Some((floor.checked_add(1)?, i64::MAX)),
+    }
+}
+
+fn text(column: &StrColumn, test: &TextTest) -> Result<RoaringBitmap, Error> {
+    let dictionary = column.dictionary();
+    type Bytes = Bound<Vec<u8>>;
+    let bounds: Option<(Bytes, Bytes)> = match test {
+        TextTest::Is(is) => Some((
+            Bound::Included(is.clone().into()),
+            Bound::Included(is.clone().into()),
+        )),
+        TextTest::Compare(comparison, with) => {
+            let with: Vec<u8> = with.clone().into();
+            Some(match comparison {
+                Comparison::Equal => (Bound::Included(with.clone()), Bound::Included(with)),
+                Comparison::Less => (Bound::Unbounded, Bound::Excluded(with)),
+                Comparison::LessOrEqual => (Bound::Unbounded, Bound::Included(with)),
+                Comparison::Greater => (Bound::Excluded(with), Bound::Unbounded),
+                Comparison::GreaterOrEqual => (Bound::Included(with), Bound::Unbounded),
+            })
+        }
+        TextTest::Like {
+            before: false,
+            text,
+            after: true,
+        } => {
+            let mut end: Vec<u8> = text.clone().into();
+            // No byte of UTF-8 is 0xff: this comes after everything that begins so.
+            end.push(0xff);
+            Some((Bound::Included(text.clone().into()), Bound::Excluded(end)))
+        }
+        TextTest::Like { .. } => None,
+    };
+    if let Some((from, to)) = bounds {
+        let (from, to) = dictionary.term_bounds_to_ord(from, to)?;
+        let from = match from {
+            Bound::Included(ord) => Some(ord),
+            Bound::Excluded(ord) => ord.checked_add(1),
+            Bound::Unbounded => Some(0),
+        };
+        let to = match to {
+            Bound::Included(ord) => Some(ord),
+            Bound::Excluded(ord) => ord.checked_sub(1),
+            Bound::Unbounded => Some(u64::MAX),
+        };
+        return Ok(match (from, to) {
+            (Some(from), Some(to)) if from <= to => range(column.ords(), from, to),
+            _ => RoaringBitmap::new(),
+        });
+    }
+    let mut ords = RoaringBitmap::new();
+    let mut stream = dictionary.stream()?;
+    while stream.advance() {
+        if test.passes(std::str::from_utf8(stream.key()).unwrap_or_default()) {
+            ords.insert(stream.term_ord() as u32);
+        }
+    }
+    if ords.is_empty() {
+        return Ok(ords);
+    }
+    let column = column.ords();
+    let documents = (0..column.num_docs()).filter(|document| {
+        column
+            .values_for_doc(*document)
+            .any(|ord| ords.contains(ord as u32))
+    });
+    Ok(documents.collect())
+}

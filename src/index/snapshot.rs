@@ -1,0 +1,312 @@
+//! One state of one integration's index: its segments, and which company each document is of.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
+use roaring::RoaringBitmap;
+use tantivy::columnar::{Column, StrColumn};
+use tantivy::index::SegmentId;
+use tantivy::{Searcher, SegmentReader};
+
+use super::companies::Companies;
+use super::document::{Fields, external_id, sorted_name};
+use super::{Error, Position};
+
+/// No number.
+const NONE: u32 = u32::MAX;
+
+/// What never changes of a segment: whose its documents are.
+pub(super) struct Table {
+    /// By document, the company; of company records only.
+    company: Vec<u32>,
+    /// By document, the record's own number; of company records only.
+    record: Vec<u32>,
+    /// By document, where its parents begin in `parents`; one more at the end.
+    first: Vec<u32>,
+    /// The numbers of the parents.
+    parents: Vec<u32>,
+}
+
+/// What the states of one index share: the numbers of its records, and the tables of its segments.
+#[derive(Default)]
+pub(super) struct Shared {
+    records: Mutex<HashMap<u128, u32>>,
+    tables: Mutex<HashMap<SegmentId, Arc<Table>>>,
+}
+
+/// Which documents are whose, at one state.
+struct Join {
+    tables: Vec<Arc<Table>>,
+    /// By number of a company record, its company.
+    company_of: Vec<u32>,
+    /// The companies that the integration feeds.
+    companies: RoaringBitmap,
+    /// By segment, the documents that name their company: of several records the first by name and id.
+    naming: Vec<RoaringBitmap>,
+}
+
+/// One state of one integration's index. What is searched stays as it is while the integration moves on.
+pub struct Snapshot {
+    /// No other state of any index has it.
+    pub id: u64,
+    /// How far it has come.
+    pub position: Position,
+    pub(super) searcher: Searcher,
+    pub(super) fields: Fields,
+    shared: Arc<Shared>,
+    companies: Arc<Companies>,
+    join: OnceLock<Join>,
+}
+
+impl Snapshot {
+    pub(super) fn new(
+        position: Position,
+        searcher: Searcher,
+        fields: Fields,
+        shared: Arc<Shared>,
+        companies: Arc<Companies>,
+    ) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            position,
+            searcher,
+            fields,
+            shared,
+            companies,
+            join: OnceLock::new(),
+        }
+    }
+
+    pub(super) fn segments(&self) -> &[SegmentReader] {
+        self.searcher.segment_readers()
+    }
+
+    /// The companies that the integration feeds.
+    ///
+    /// # Errors
+    /// A file of the index cannot be read.
+    pub fn companies(&self) -> Result<&RoaringBitmap, Error> {
+        Ok(&self.join()?.companies)
+    }
+
+    /// Of these documents, by segment, the companies.
+    pub(super) fn companies_of(&self, found: &[RoaringBitmap]) -> Result<RoaringBitmap, Error> {
+        let join = self.join()?;
+        let mut companies = Vec::new();
+        for (table, documents) in join.tables.iter().zip(found) {
+            for document in documents {
+                let document = document as usize;
+                if table.company[document] != NONE {
+                    companies.push(table.company[document]);
+                    continue;
+                }
+                let parents = table.first[document] as usize..table.first[document + 1] as usize;
+                let of = |parent: &u32| join.company_of.get(*parent as usize).copied().unwrap_or(NONE);
+                companies.extend(
+                    table.parents[parents]
+                        .iter()
+                        .map(of)
+                        .filter(|company| *company != NONE),
+                );
+            }
+        }
+        companies.sort_unstable();
+        companies.dedup();
+        RoaringBitmap::from_sorted_iter(companies).map_err(|error| Error::Broken(error.to_string()))
+    }
+
+    /// Calls with each live company record: (segment, document, company).
+    pub(super) fn each_company_record(&self, mut each: impl FnMut(usize, u32, u32)) -> Result<(), Error> {
+        for (at, (table, segment)) in self.join()?.tables.iter().zip(self.segments()).enumerate() {
+            for (document, company) in table.company.iter().enumerate() {
+                let document = document as u32;
+                if *company != NONE && !segment.is_deleted(document) {
+                    each(at, document, *company);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The documents that name their companies, by segment.
+    pub(super) fn naming(&self) -> Result<&[RoaringBitmap], Error> {
+        Ok(&self.join()?.naming)
+    }
+
+    /// The company of a company record.
+    pub(super) fn company(&self, segment: usize, document: u32) -> Result<u32, Error> {
+        Ok(self.join()?.tables[segment].company[document as usize])
+    }
+
+    fn join(&self) -> Result<&Join, Error> {
+        if let Some(join) = self.join.get() {
+            return Ok(join);
+        }
+        let made = self.make_join()?;
+        Ok(self.join.get_or_init(|| made))
+    }
+
+    fn make_join(&self) -> Result<Join, Error> {
+        let mut tables = Vec::new();
+        let mut kept = HashMap::new();
+        for segment in self.segments() {
+            let known = self.shared.tables.lock().get(&segment.segment_id()).cloned();
+            let table = match known {
+                Some(table) => table,
+                None => Arc::new(self.table(segment)?),
+            };
+            kept.insert(segment.segment_id(), Arc::clone(&table));
+            tables.push(table);
+        }
+        *self.shared.tables.lock() = kept;
+        let mut company_of = vec![NONE; self.shared.records.lock().len()];
+        let mut companies = RoaringBitmap::new();
+        let mut several = RoaringBitmap::new();
+        let mut all: Vec<u32> = Vec::new();
+        for (table, segment) in tables.iter().zip(self.segments()) {
+            for (document, company) in table.company.iter().enumerate() {
+                if *company != NONE && !segment.is_deleted(document as u32) {
+                    company_of[table.record[document] as usize] = *company;
+                    all.push(*company);
+                }
+            }
+        }
+        all.sort_unstable();
+        for pair in all.windows(2) {
+            if pair[0] == pair[1] {
+                several.insert(pair[0]);
+            }
+        }
+        companies.extend(all);
+        let naming = self.find_naming(&tables, &several)?;
+        Ok(Join {
+            tables,
+            company_of,
+            companies,
+            naming,
+        })
+    }
+
+    fn find_naming(
+        &self,
+        tables: &[Arc<Table>],
+        several: &RoaringBitmap,
+    ) -> Result<Vec<RoaringBitmap>, Error> {
+        type First = (String, String, usize, u32);
+        let mut naming: Vec<RoaringBitmap> = Vec::new();
+        let mut first: HashMap<u32, First> = HashMap::new();
+        for (at, (table, segment)) in tables.iter().zip(self.segments()).enumerate() {
+            let mut of_segment = Vec::new();
+            let (name, id) = (texts(segment, &sorted_name())?, texts(segment, &external_id())?);
+            for (document, company) in table.company.iter().enumerate() {
+                let document = document as u32;
+                if *company == NONE || segment.is_deleted(document) {
+                    continue;
+                }
+                if !several.contains(*company) {
+                    of_segment.push(document);
+                    continue;
+                }
+                let this = (text_of(&name, document)?, text_of(&id, document)?, at, document);
+                match first.entry(*company) {
+                    std::collections::hash_map::Entry::Vacant(entry) => {
+                        entry.insert(this);
+                    }
+                    std::collections::hash_map::Entry::Occupied(mut entry) => {
+                        if (&this.0, &this.1) < (&entry.get().0, &entry.get().1) {
+                            entry.insert(this);
+                        }
+                    }
+                }
+            }
+            naming.push(of_segment.into_iter().collect());
+        }
+        for (_, _, segment, document) in first.into_values() {
+            naming[segment].insert(document);
+        }
+        Ok(naming)
+    }
+
+    fn table(&self, segment: &SegmentReader) -> Result<Table, Error> {
+        let column = |name: &str| {
+            let found = segment.fast_fields().column_opt::<u64>(name)?;
+            Ok::<_, Error>(found.unwrap_or_else(|| Column::build_empty_column(segment.max_doc())))
+        };
+        let pair = |of: [&str; 2]| Ok::<_, Error>([column(of[0])?, column(of[1])?]);
+        let (id, company, parents) = (
+            pair(["id0", "id1"])?,
+            pair(["company0", "company1"])?,
+            pair(["parent0", "parent1"])?,
+        );
+        let number = |of: &[Column<u64>; 2], document: u32| {
+            Some(u128::from(of[0].first(document)?) << 64 | u128::from(of[1].first(document)?))
+        };
+        let documents = segment.max_doc();
+        let ids: Vec<Option<u128>> = (0..documents)
+            .map(|document| number(&company, document))
+            .collect();
+        let mut numbers = self.companies.numbers(ids.iter().flatten().copied()).into_iter();
+        let company: Vec<u32> = ids
+            .iter()
+            .map(|id| id.and_then(|_| numbers.next()).unwrap_or(NONE))
+            .collect();
+        let mut records = self.shared.records.lock();
+        let mut number_of = |id: u128| {
+            let next = records.len() as u32;
+            *records.entry(id).or_insert(next)
+        };
+        let mut table = Table {
+            record: vec![NONE; documents as usize],
+            first: Vec::with_capacity(documents as usize + 1),
+            parents: Vec::new(),
+            company,
+        };
+        for document in 0..documents {
+            table.first.push(table.parents.len() as u32);
+            if table.company[document as usize] != NONE {
+                if let Some(id) = number(&id, document) {
+                    table.record[document as usize] = number_of(id);
+                }
+                continue;
+            }
+            let halves = parents[0]
+                .values_for_doc(document)
+                .zip(parents[1].values_for_doc(document));
+            for (high, low) in halves {
+                table
+                    .parents
+                    .push(number_of(u128::from(high) << 64 | u128::from(low)));
+            }
+        }
+        table.first.push(table.parents.len() as u32);
+        Ok(table)
+    }
+}
+
+/// The texts of a path in a segment, if it has any.
+pub(super) fn texts(segment: &SegmentReader, path: &str) -> Result<Option<StrColumn>, Error> {
+    Ok(segment.fast_fields().str(&format!("v.{path}/t"))?)
+}
+
+/// The whole numbers of a path in a segment, if it has any.
+pub(super) fn ints(segment: &SegmentReader, path: &str) -> Result<Option<Column<i64>>, Error> {
+    Ok(segment.fast_fields().column_opt::<i64>(&format!("v.{path}/i"))?)
+}
+
+/// The decimals of a path in a segment that are not scaled numbers, if it has any.
+pub(super) fn decimals(segment: &SegmentReader, path: &str) -> Result<Option<StrColumn>, Error> {
+    Ok(segment.fast_fields().str(&format!("v.{path}/d"))?)
+}
+
+pub(super) fn text_of(column: &Option<StrColumn>, document: u32) -> Result<String, Error> {
+    let mut text = String::new();
+    if let Some(column) = column
+        && let Some(ord) = column.ords().first(document)
+    {
+        column.ord_to_str(ord, &mut text)?;
+    }
+    Ok(text)
+}

@@ -1,0 +1,100 @@
+//! The forms in which texts are compared: folded (whatever the case), plain (whatever the accents, too), and as words.
+
+use caseless::Caseless as _;
+use unicode_normalization::{UnicodeNormalization as _, char::is_combining_mark};
+
+/// A folded text is indexed up to here: longer than any text a filter can hold, shorter than the library's longest term.
+pub const MOST_TEXT: usize = 60_000;
+/// A word is indexed up to here.
+const MOST_WORD: usize = 30_000;
+/// Texts are sorted by so many bytes at their beginning.
+pub const MOST_SORTED: usize = 256;
+
+/// The text whatever the case: Unicode's full case folding, composed.
+#[must_use]
+pub fn fold(text: &str) -> String {
+    if text.is_ascii() {
+        return text.to_ascii_lowercase();
+    }
+    text.nfc().default_case_fold().nfc().collect()
+}
+
+/// The text whatever the case and the accents.
+#[must_use]
+pub fn plain(text: &str) -> String {
+    if text.is_ascii() {
+        return text.to_ascii_lowercase();
+    }
+    let bare = text.nfkd().filter(|c| !is_combining_mark(*c));
+    bare.default_case_fold()
+        .nfkd()
+        .filter(|c| !is_combining_mark(*c))
+        .collect()
+}
+
+/// The words of a text: runs of letters and digits.
+pub fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !c.is_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .map(|word| cut(word, MOST_WORD))
+}
+
+/// The beginning of a text, at most so many bytes.
+#[must_use]
+pub fn cut(text: &str, bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes)]
+}
+
+/// What people read of HTML: without tags, the usual entities resolved.
+#[must_use]
+pub fn of_html(html: &str) -> String {
+    let mut text = String::with_capacity(html.len());
+    let mut inside = false;
+    for c in html.chars() {
+        match c {
+            '<' => inside = true,
+            '>' if inside => {
+                inside = false;
+                text.push(' ');
+            }
+            _ if inside => {}
+            c => text.push(c),
+        }
+    }
+    for (entity, c) in [
+        ("&nbsp;", " "),
+        ("&lt;", "<"),
+        ("&gt;", ">"),
+        ("&quot;", "\""),
+        ("&#39;", "'"),
+        ("&amp;", "&"),
+    ] {
+        if text.contains(entity) {
+            text = text.replace(entity, c);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_forms() {
+        assert_eq!(fold("STRASSE"), fold("Straße"));
+        assert_eq!(fold("E\u{301}"), fold("é"));
+        assert_ne!(fold("E"), fold("é"));
+        assert_eq!(plain("Société Générale"), "societe generale");
+        assert_eq!(
+            words("acme-corp & co. 24").collect::<Vec<_>>(),
+            ["acme", "corp", "co", "24"]
+        );
+        assert_eq!(
+            of_html("<p>a &amp; <b>b</b></p>")
+                .split_whitespace()
+                .collect::<Vec<_>>(),
+            ["a", "&", "b"]
+        );
+    }
+}

@@ -1,0 +1,130 @@
+//! Each fault of a filter or an order, with its place.
+
+use super::*;
+use crate::domain::IntegrationId;
+
+fn sources() -> Vec<Source> {
+    let field = |(key, field_type, long_text, active): (&str, FieldType, bool, bool)| Field {
+        object: "Account".to_owned(),
+        key: key.to_owned(),
+        field_type,
+        long_text,
+        active,
+    };
+    let fields = [
+        ("Name", FieldType::Text, false, true),
+        ("Story", FieldType::Text, true, true),
+        ("Tags", FieldType::MultiPicklist, false, true),
+        ("Staff", FieldType::Integer, false, true),
+        ("Open", FieldType::Boolean, false, true),
+        ("Founded", FieldType::Date, false, true),
+        ("Seen", FieldType::Timestamp, false, true),
+        ("Seat", FieldType::Address, false, true),
+        ("Secret", FieldType::Text, false, false),
+    ];
+    let object = |object: &str, key: &str| Field {
+        object: object.to_owned(),
+        ..field((key, FieldType::Text, false, true))
+    };
+    vec![Source {
+        integration: IntegrationId::new(),
+        label: "s".to_owned(),
+        company_object: "Account".to_owned(),
+        fields: fields
+            .map(field)
+            .into_iter()
+            .chain([object("Case", "Subject")])
+            .collect(),
+    }]
+}
+
+fn problem(filter: &str, order_by: &str) -> Problem {
+    let text = Text {
+        filter,
+        query: "",
+        order_by,
+        now_us: 0,
+    };
+    match Plan::new(&sources(), &text) {
+        Err(Error::Filter(problem) | Error::Order(problem)) => problem,
+        other => panic!("{filter} {order_by}: {other:?}"),
+    }
+}
+
+#[test]
+fn each_fault_has_its_place() {
+    for (filter, position, token) in [
+        ("x.Account.Name = 1", 0, "x"),
+        ("s.Account = 1", 0, "s"),
+        ("s.Lead(Name = 1)", 2, "Lead"),
+        ("s.Account(s.Account.Name = 1)", 10, "s"),
+        ("s.Account(s.Account(Name = 1))", 10, "s"),
+        ("s.Account.Name.id = 1", 15, "id"),
+        ("s.Account.Staff = \"1\"", 18, "\"1\""),
+        ("s.Account.Open = yes", 17, "yes"),
+        ("s.Account.Open > true", 15, ">"),
+        ("s.Account.Tags < a", 15, "<"),
+        ("s.Account.Story >= a", 16, ">="),
+        ("s.Account.Story = \"a*\"", 18, "\"a*\""),
+        ("s.Account.Name : \"&\"", 17, "\"&\""),
+        ("s.Account.Founded = now", 20, "now"),
+        (
+            "s.Account.Founded = 2026-01-31T00:00:00Z",
+            20,
+            "2026-01-31T00:00:00Z",
+        ),
+        ("s.Account.Seen = today+999999y", 17, "today+999999y"),
+        ("s.Account.Seat = a", 15, "="),
+        ("name = a", 0, "name"),
+        ("source = x", 9, "x"),
+        ("tracked > true", 8, ">"),
+    ] {
+        let found = problem(filter, "");
+        assert_eq!(
+            (found.spot.position, found.spot.token.as_str()),
+            (position, token),
+            "{filter}"
+        );
+        assert_eq!(found.fault, Fault::Syntax, "{filter}");
+    }
+    for (order, position) in [
+        ("s.Case.Subject", 2),
+        ("s.Account.Tags", 10),
+        ("s.Account.Story", 10),
+        ("s.Account.Seat", 10),
+        ("name", 0),
+    ] {
+        assert_eq!(problem("", order).spot.position, position, "{order}");
+    }
+}
+
+#[test]
+fn only_active_fields_that_are_there() {
+    let passive = Fault::Passive("s.Account.Secret".to_owned());
+    assert_eq!(
+        problem("tracked = true AND s.Account(Secret : *)", "").fault,
+        passive
+    );
+    assert_eq!(problem("", "domain, s.Account.Secret desc").fault, passive);
+    let unknown = problem("s.Account.Nothing : *", "");
+    assert_eq!(unknown.fault, Fault::Unknown("s.Account.Nothing".to_owned()));
+    assert_eq!(unknown.spot.position, 10);
+}
+
+#[test]
+fn days_that_a_month_lacks_become_its_last() {
+    let day = |text| moment::day(text).unwrap();
+    for (from, amount, unit, to) in [
+        ("2026-03-31", -1, 'm', "2026-02-28"),
+        ("2024-02-29", 1, 'y', "2025-02-28"),
+        ("2026-01-31", 3, 'm', "2026-04-30"),
+        ("2026-01-31", -2, 'w', "2026-01-17"),
+    ] {
+        assert_eq!(
+            away(day(from), Some((amount, unit))),
+            Some(day(to)),
+            "{from}{amount}{unit}"
+        );
+    }
+    assert_eq!(away(day("2026-01-31"), Some((9_000, 'y'))), None);
+}

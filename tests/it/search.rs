@@ -1,0 +1,251 @@
+//! Search over two sources of one group, through the gRPC face, against the simulated Salesforce.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value as Json, json};
+use tether::proto::v1;
+use tonic::Code;
+
+use crate::support::server::{Database, Person, World, ok, on_both_databases, refused};
+
+on_both_databases!(a_group_searches_two_sources);
+
+const SALES: &[&str] = &[
+    "Account.Name",
+    "Account.Industry",
+    "Account.NumberOfEmployees",
+    "Opportunity.StageName",
+    "Opportunity.Amount",
+];
+const SUPPORT: &[&str] = &["Account.Name", "Account.Industry", "Contact.Email"];
+
+fn list(of: &Person, filter: &str, order_by: &str) -> v1::ListCompaniesRequest {
+    v1::ListCompaniesRequest {
+        parent: of.parent.clone(),
+        filter: filter.to_owned(),
+        order_by: order_by.to_owned(),
+        page_size: 1_000,
+        show_total_size: true,
+        ..Default::default()
+    }
+}
+
+async fn names(of: &mut Person, filter: &str) -> BTreeSet<String> {
+    let request = list(of, filter, "");
+    let answer = ok(of.companies.list_companies(request)).await;
+    assert_eq!(answer.total_size, Some(answer.companies.len() as i64), "{filter}");
+    answer.companies.into_iter().map(|company| company.name).collect()
+}
+
+async fn a_group_searches_two_sources(database: Database) {
+    let world = World::start(database, 80).await;
+    let mut ann = world.ann().await;
+    ann.enable("salesforce").await;
+    let mut at_least = Vec::new();
+    let mut integrations = Vec::new();
+    for (name, fields) in [("Sales", SALES), ("Support", SUPPORT)] {
+        let name = ann.create("salesforce", name).await;
+        ann.log_in(&name).await;
+        ann.select(&name, fields).await;
+        let sync = ann.activate(&name).await;
+        let done = ann.succeeds(&sync).await;
+        assert!(done.change_number > 0);
+        at_least.push(v1::SourcePosition {
+            integration: name.clone(),
+            change_number: done.change_number,
+            time: None,
+        });
+        integrations.push(name);
+    }
+
+    // What a sync brought can be found by whoever asks for its change number.
+    let request = v1::ListCompaniesRequest {
+        at_least: at_least.clone(),
+        columns: vec![
+            "sales.Account.Industry".to_owned(),
+            "sales.Opportunity.Amount".to_owned(),
+        ],
+        ..list(&ann, "source = sales AND source = support", "")
+    };
+    let answer = ok(ann.companies.list_companies(request)).await;
+    for (told, asked) in answer.as_of.iter().zip(&at_least) {
+        assert!(told.change_number >= asked.change_number, "{told:?}");
+    }
+    let all = names(&mut ann, "source = sales").await;
+    assert_eq!(all.len(), answer.companies.len());
+    assert!(answer.companies.iter().all(|company| company.cells.len() == 2));
+
+    // One condition, both sources, related records, one and the same record.
+    let organization = world.control("GET", "", Json::Null).await["orgs"][0]["id"].clone();
+    let company = |account: &Json| {
+        let text = |key: &str| account[key].as_str().unwrap_or_default();
+        tether::identity::company_of_record(
+            "salesforce",
+            organization.as_str().unwrap(),
+            text("Id"),
+            text("Website"),
+        )
+        .name()
+    };
+    let accounts = world.truth("Account", "Id,Website,Industry").await;
+    let industry = accounts
+        .iter()
+        .find_map(|account| account["Industry"].as_str())
+        .unwrap();
+    let expected: BTreeSet<String> = accounts
+        .iter()
+        .filter(|account| account["Industry"] == industry)
+        .map(&company)
+        .collect();
+    assert_eq!(
+        names(&mut ann, &format!("sales.Account.Industry = \"{industry}\"")).await,
+        expected
+    );
+    let both =
+        format!("sales.Account.Industry = \"{industry}\" AND support.Account.Industry = \"{industry}\"");
+    assert_eq!(names(&mut ann, &both).await, expected);
+    let opportunities = world.truth("Opportunity", "AccountId,StageName,Amount").await;
+    let stage = opportunities
+        .iter()
+        .find_map(|one| one["StageName"].as_str())
+        .unwrap();
+    let of_stage = |least: f64| -> BTreeSet<String> {
+        let fits = |one: &&Json| {
+            one["StageName"] == stage && one["Amount"].as_f64().is_some_and(|amount| amount > least)
+        };
+        let ids: BTreeSet<&str> = opportunities
+            .iter()
+            .filter(fits)
+            .filter_map(|one| one["AccountId"].as_str())
+            .collect();
+        accounts
+            .iter()
+            .filter(|one| ids.contains(one["Id"].as_str().unwrap()))
+            .map(&company)
+            .collect()
+    };
+    let group = format!("sales.Opportunity(StageName = \"{stage}\" AND Amount > 50000)");
+    assert_eq!(names(&mut ann, &group).await, of_stage(50_000.0));
+    let rest = names(&mut ann, &format!("NOT {group}")).await;
+    assert_eq!(rest.len(), all.len() - of_stage(50_000.0).len());
+
+    // In order, page by page.
+    let sorted = list(
+        &ann,
+        "source = sales",
+        "sales.Account.NumberOfEmployees desc, display_name",
+    );
+    let whole = ok(ann.companies.list_companies(sorted.clone())).await.companies;
+    let mut pages = Vec::new();
+    let mut page_token = String::new();
+    loop {
+        let request = v1::ListCompaniesRequest {
+            page_size: 7,
+            page_token,
+            ..sorted.clone()
+        };
+        let page = ok(ann.companies.list_companies(request)).await;
+        pages.extend(page.companies);
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(pages, whole);
+    let request = v1::ListCompaniesRequest {
+        query: whole[0].display_name.clone(),
+        ..list(&ann, "", "")
+    };
+    let found = ok(ann.companies.list_companies(request)).await.companies;
+    assert!(
+        found.iter().any(|company| company.name == whole[0].name),
+        "{found:?}"
+    );
+
+    // What is wrong is pointed at.
+    for (filter, reason, position, token) in [
+        ("sales.Account.Surprise = 1", "FIELD_UNKNOWN", "14", "Surprise"),
+        ("elsewhere.Account.Name = 1", "INVALID_FILTER", "0", "elsewhere"),
+        (
+            "sales.Account.NumberOfEmployees = \"many\"",
+            "INVALID_FILTER",
+            "34",
+            "\"many\"",
+        ),
+        ("banking", "INVALID_FILTER", "7", ""),
+    ] {
+        let request = list(&ann, filter, "");
+        let no = refused(ann.companies.list_companies(request)).await;
+        assert_eq!(
+            (no.code, no.reason.as_str()),
+            (Code::InvalidArgument, reason),
+            "{filter}"
+        );
+        let info = no.details.error_info().unwrap();
+        let metadata = |key: &str| info.metadata.get(key).cloned().unwrap_or_default();
+        assert_eq!(
+            (metadata("position").as_str(), metadata("token").as_str()),
+            (position, token),
+            "{filter}"
+        );
+    }
+    let request = list(&ann, "", "sales.Opportunity.Amount");
+    let no = refused(ann.companies.list_companies(request)).await;
+    assert_eq!(no.reason, "INVALID_ORDER_BY");
+    at_least[0].change_number = i64::MAX;
+    let request = v1::ListCompaniesRequest {
+        at_least,
+        ..list(&ann, "", "")
+    };
+    let no = refused(ann.companies.list_companies(request)).await;
+    assert_eq!(
+        (no.code, no.reason.as_str()),
+        (Code::Unavailable, "INDEX_NOT_READY")
+    );
+
+    // What can be filtered by.
+    let request = v1::ListSourcesRequest {
+        parent: ann.parent.clone(),
+        ..Default::default()
+    };
+    let sources = ok(ann.companies.list_sources(request)).await.sources;
+    let told: Vec<_> = sources
+        .iter()
+        .map(|source| {
+            (
+                source.label.as_str(),
+                source.company_count,
+                source.active_field_count,
+            )
+        })
+        .collect();
+    let count = all.len() as i64;
+    assert_eq!(told, [("sales", count, 5), ("support", count, 3)]);
+
+    // A record that goes in the CRM is not found any more.
+    let gone = accounts
+        .iter()
+        .find(|one| expected.contains(&company(one)))
+        .unwrap();
+    world
+        .control("POST", "/records/delete", json!({"id": gone["Id"]}))
+        .await;
+    for (at, name) in integrations.iter().enumerate() {
+        let sync = ann.sync(name).await;
+        let done = ann.succeeds(&sync).await;
+        let request = v1::ListCompaniesRequest {
+            at_least: vec![v1::SourcePosition {
+                integration: name.clone(),
+                change_number: done.change_number,
+                time: None,
+            }],
+            ..list(&ann, &format!("source = {}", ["sales", "support"][at]), "")
+        };
+        let left = ok(ann.companies.list_companies(request)).await.companies;
+        let still = accounts
+            .iter()
+            .filter(|one| one["Id"] != gone["Id"])
+            .map(&company);
+        assert_eq!(left.len(), still.collect::<BTreeSet<_>>().len());
+    }
+}
