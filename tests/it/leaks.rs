@@ -16,7 +16,7 @@ use tether::proto::v1::get_company_profile_request::Refresh;
 use tether::proto::v1::integration::{Relation, State};
 use tether::proto::v1::{self, CompanyScope};
 
-use crate::support::server::{Database, Person, World, ok, on_both_databases, refused};
+use crate::support::server::{Database, Person, Refused, World, ok, on_both_databases, refused};
 
 on_both_databases!(nobody_sees_what_is_not_theirs);
 
@@ -986,6 +986,44 @@ impl Hunt {
                 Some(meant.len() as i64)
             );
             read += &format!("{:?}", listed.companies);
+        }
+        // What it can filter by, and by which fields.
+        let list = v1::ListSourcesRequest {
+            parent: person.parent.clone(),
+            page_size: 200,
+            ..Default::default()
+        };
+        let listed = ok(person.companies.list_sources(list)).await.sources;
+        let told: BTreeMap<String, i32> = listed
+            .iter()
+            .map(|one| (one.integration.clone(), one.active_field_count))
+            .collect();
+        let meant: BTreeMap<String, i32> = sources
+            .iter()
+            .map(|(name, of)| {
+                let fields = of.fields(group).unwrap_or_default();
+                (name.clone(), fields.values().filter(|active| **active).count() as i32)
+            })
+            .collect();
+        same!(self, step, format!("the sources of {role}"), &told, &meant);
+        for one in &listed {
+            let field = FIELDS[self.dice.random_range(0..FIELDS.len())];
+            let of = &self.model.integrations[&one.integration];
+            let meant = match of.fields(group).unwrap_or_default().get(field) {
+                Some(true) => "",
+                Some(false) => "FIELD_PASSIVE",
+                None => "FIELD_UNKNOWN",
+            };
+            let list = v1::ListCompaniesRequest {
+                parent: person.parent.clone(),
+                filter: format!("{}.{field}:*", one.label),
+                ..Default::default()
+            };
+            let told = match person.companies.list_companies(list).await {
+                Ok(_) => String::new(),
+                Err(status) => Refused::from(status).reason,
+            };
+            same!(self, step, format!("a filter of {role} by {field}"), told.as_str(), meant);
         }
         for number in [1, 5] {
             let (name, parent) = (company(number), person.parent.clone());

@@ -279,6 +279,8 @@ async fn integration(store: &Store, group: &GroupId, name: &str) -> store::Integ
         .integration_create(store::NewIntegration {
             group_id: group.clone(),
             connector: "dummy".to_owned(),
+            label: None,
+            connected: true,
             display_name: name.to_owned(),
             settings: "{}".to_owned(),
             create_by: "ann".to_owned(),
@@ -324,6 +326,9 @@ async fn integration(store: &Store, group: &GroupId, name: &str) -> store::Integ
         revision: None,
         display_name: None,
         label: None,
+        shares: None,
+        connected: None,
+        by: "ada".to_owned(),
         settings: None,
         fields: Some(fields.collect()),
         now_us: NOW,
