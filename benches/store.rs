@@ -68,6 +68,8 @@ async fn integration(store: &Store, group_id: &GroupId, name: &str) -> Sync {
         group_id: group_id.clone(),
         connector: "salesforce".to_owned(),
         display_name: name.to_owned(),
+        label: None,
+        connected: true,
         settings: "{}".to_owned(),
         create_by: "bench".to_owned(),
         now_us: NOW,

@@ -213,13 +213,13 @@ async fn nobody_sees_what_is_not_theirs(database: Database) {
     for number in 0..steps {
         let (step, touched) = hunt.step().await;
         let step = format!("step {number} of seed {seed} ({step})");
-        for group in 0..GROUPS.len() {
+        for (group, name) in GROUPS.iter().enumerate() {
             let now = hunt.check(&step, group).await;
             if !touched.contains(&group) {
                 same!(
                     hunt,
                     step,
-                    format!("{} has nothing to do with it", GROUPS[group]),
+                    format!("{name} has nothing to do with it"),
                     &now,
                     &hunt.read[group].clone()
                 );
@@ -280,7 +280,7 @@ impl Hunt {
             let done = match self.dice.random_range(0..16) {
                 0 | 1 => self.create().await,
                 2 | 3 => self.connect_groups().await,
-                4 | 5 | 6 => self.share().await,
+                4..=6 => self.share().await,
                 7 => self.unshare().await,
                 8 | 9 => self.decide().await,
                 10 => self.connect().await,
@@ -1002,7 +1002,10 @@ impl Hunt {
             .iter()
             .map(|(name, of)| {
                 let fields = of.fields(group).unwrap_or_default();
-                (name.clone(), fields.values().filter(|active| **active).count() as i32)
+                (
+                    name.clone(),
+                    fields.values().filter(|active| **active).count() as i32,
+                )
             })
             .collect();
         same!(self, step, format!("the sources of {role}"), &told, &meant);
@@ -1023,7 +1026,13 @@ impl Hunt {
                 Ok(_) => String::new(),
                 Err(status) => Refused::from(status).reason,
             };
-            same!(self, step, format!("a filter of {role} by {field}"), told.as_str(), meant);
+            same!(
+                self,
+                step,
+                format!("a filter of {role} by {field}"),
+                told.as_str(),
+                meant
+            );
         }
         for number in [1, 5] {
             let (name, parent) = (company(number), person.parent.clone());
