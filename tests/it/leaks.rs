@@ -2,8 +2,8 @@
 //! every read of every group is held against a slow and obvious model of who may see what; and what a step has nothing to
 //! do with a group must not change one byte of what that group reads.
 //!
-//! `TETHER_LEAK_STEPS=2000 TETHER_LEAK_SEED=7 cargo nextest run -p tether --test it -E 'test(leaks::)' --no-capture`
-//! makes it a long one; it prints the number of comparisons.
+//! `TETHER_LEAK_STEPS=2000 TETHER_LEAK_SEED=7 TETHER_BIN=$PWD/target/release/tether cargo nextest run -p tether --test it -E
+//! 'test(leaks::)' --no-capture` makes it a long one, over a release build; it prints the number of comparisons.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -15,6 +15,7 @@ on_both_databases!(
     an_edit_is_reviewed_and_takes_effect_at_once,
     a_deleted_integration_is_gone_everywhere,
     five_per_account,
+    logging_in_again_as_another_user_moves_it,
     a_group_goes_with_all_that_is_its_own,
 );
 
@@ -670,4 +671,61 @@ async fn a_group_goes_with_all_that_is_its_own(database: Database) {
     )
     .await;
     assert_eq!(no.reason, "CONNECTOR_DISABLED");
+}
+
+async fn logging_in_again_as_another_user_moves_it(database: Database) {
+    let world = World::start(database, 1).await;
+    let mut ann = world.ann().await;
+    let (name, first) = ann.dummy("One", "user").await;
+    let before = ann.get(&name).await;
+    // The same user: nothing moves, settings stay, and a sync makes sure of the data.
+    let same = ok(ann
+        .integrations
+        .authorize_with_credentials(Person::key(&name, "user")))
+    .await;
+    assert!(!same.account_changed);
+    // Another user of the organization: the integration moves to that account, counts there, and reads everything anew.
+    let moved = ok(ann
+        .integrations
+        .authorize_with_credentials(Person::key(&name, "other")))
+    .await;
+    assert!(moved.account_changed);
+    let account = moved.integration.unwrap().account.unwrap();
+    assert_eq!(
+        (account.username.as_str(), account.active_integration_count),
+        ("other@acme.invalid", 1)
+    );
+    let after = ann.get(&name).await;
+    assert_eq!(
+        (&after.selected_fields, &after.display_name),
+        (&before.selected_fields, &before.display_name)
+    );
+    let list = v1::ListSyncsRequest {
+        parent: name.clone(),
+        ..Default::default()
+    };
+    let syncs = ok(ann.integrations.list_syncs(list)).await.syncs;
+    assert!(
+        syncs.len() > 1 && syncs[0].name != first && syncs[0].trigger() == sync::Trigger::LogIn,
+        "{syncs:?}"
+    );
+    ann.succeeds(&syncs[0].name).await;
+    // The place of the account it left is free: five more fit there.
+    for number in 2..=6 {
+        ann.dummy(&format!("Number {number}"), "user").await;
+    }
+    // Where the other account is full, it stays where it is.
+    for number in 7..=10 {
+        ann.dummy(&format!("Number {number}"), "other").await;
+    }
+    let no = refused(
+        ann.integrations
+            .authorize_with_credentials(Person::key(&name, "user")),
+    )
+    .await;
+    assert_eq!(no.reason, "ACCOUNT_LIMIT_REACHED");
+    assert_eq!(
+        ann.get(&name).await.account.unwrap().username,
+        "other@acme.invalid"
+    );
 }

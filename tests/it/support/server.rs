@@ -70,6 +70,11 @@ pub(crate) struct World {
     more: Vec<Child>,
 }
 
+/// The server: what was built with the tests, or, for a long hunt, the one that TETHER_BIN names (a release build).
+fn program() -> PathBuf {
+    std::env::var_os("TETHER_BIN").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_tether")), PathBuf::from)
+}
+
 impl World {
     /// A simulator with so many accounts, and a server.
     pub(crate) async fn start(database: Database, accounts: u32) -> Self {
@@ -78,7 +83,7 @@ impl World {
 
     /// The same with settings of the server, `path=value`.
     pub(crate) async fn start_with(database: Database, accounts: u32, settings: &[&str]) -> Self {
-        let server = Path::new(env!("CARGO_BIN_EXE_tether"));
+        let server = program();
         let simulator = server.with_file_name("salesforce-sim");
         assert!(
             simulator.is_file(),
@@ -363,7 +368,7 @@ async fn serve(folder: &Path, flags: &[String], postgres: Option<&postgres::Data
 
 /// The program with a server's settings.
 fn tether(folder: &Path, flags: &[String], postgres: Option<&postgres::Database>) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tether"));
+    let mut command = Command::new(program());
     command.arg("--data-dir").arg(folder.join("data"));
     if !flags.iter().any(|flag| flag == "dev=false") {
         command.arg("--dev");
