@@ -91,6 +91,7 @@ class Person:
 
     def call(self, method, rpc: str, request):
         asked = json.dumps(json_format.MessageToDict(request, preserving_proto_field_name=True), ensure_ascii=False)
+        asked = re.sub(r'("(?:state|code)"): "[^"]*"', r'\1: "…"', asked)  # a login's, for nobody else to see
         print("  ", short(f"{self.who}: {rpc} {asked}".replace('\\"', '"')))
         try:
             return method(request, metadata=self.metadata, timeout=35)
@@ -296,7 +297,7 @@ def guide_10(ann: Person, gil: Person, positions: list) -> None:
         page = ann.ListCompanies(
             parent=ann.group, order_by=order, page_size=25, columns=columns[2:], at_least=positions, page_token=token
         )
-        say(f"{len(page.companies)} companies, next_page_token: {short(page.next_page_token, 12) or 'none'}")
+        say(f"{len(page.companies)} companies, next_page_token: {'yes' if page.next_page_token else 'none'}")
         paged += page.companies
         token = page.next_page_token
         if not token:
