@@ -3,6 +3,7 @@
 mod audit;
 mod company;
 mod convert;
+mod edit;
 mod gate;
 mod group;
 mod integration;

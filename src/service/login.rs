@@ -1,7 +1,7 @@
 //! Logging in: the browser's round trip with state and PKCE, credentials without a browser, and logging in again.
 
 use super::field::logged_in;
-use super::integration::{ACCOUNT_LIMIT, account_full};
+use super::places::{ACCOUNT_LIMIT, account_full};
 use super::{IntegrationView, Made, Services, of_integration};
 use crate::caller::{Caller, Role};
 use crate::connectors;

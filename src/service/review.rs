@@ -1,7 +1,7 @@
 //! The review step: what would be saved, counted live at the CRM before anything is stored.
 
-use super::integration::{ACCOUNT_LIMIT, Edit, IntegrationView};
-use super::{Services, field};
+use super::places::ACCOUNT_LIMIT;
+use super::{Edit, IntegrationView, Services, field};
 use crate::caller::Caller;
 use crate::domain::{GroupId, IntegrationId, IntegrationState, name_key};
 use crate::error::{Error, Reason, Result};

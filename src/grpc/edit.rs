@@ -1,0 +1,164 @@
+//! What an edit asks for, read out of a request: names, fields, shares; and what the audit log hears of it.
+
+use super::{audit, validate};
+use crate::domain::{GroupId, IntegrationId};
+use crate::error::Error;
+use crate::proto::v1;
+use crate::service::{self, Edit, Made};
+use crate::store::{FieldRef, NewShare};
+
+/// The revision an etag stands for; `None` without one.
+pub fn revision(etag: &str) -> Result<Option<i64>, Error> {
+    if etag.is_empty() {
+        return Ok(None);
+    }
+    let revision = etag.strip_prefix('r').and_then(|number| number.parse().ok());
+    // One that was never given out cannot be the present one.
+    Ok(Some(revision.unwrap_or(-1)))
+}
+
+pub fn field_keys(path: &str, keys: &[String]) -> Result<Vec<(String, String)>, Error> {
+    validate::list(path, keys, service::MOST_FIELDS)?;
+    let mut seen = std::collections::HashSet::new();
+    keys.iter()
+        .enumerate()
+        .filter(|(_, key)| seen.insert(key.as_str()))
+        .map(|(at, key)| validate::field_key(&format!("{path}[{at}]"), key))
+        .collect()
+}
+
+/// What an update asks for, by its mask; without one, by what is filled in.
+pub fn edit(wanted: &v1::Integration, mask: Option<&prost_types::FieldMask>) -> Result<Edit, Error> {
+    const KNOWN: &[&str] = &[
+        "display_name",
+        "label",
+        "settings",
+        "selected_fields",
+        "schedule",
+        "shares",
+        "connected",
+        "*",
+    ];
+    let paths = mask.map(|mask| mask.paths.as_slice()).unwrap_or_default();
+    validate::update_mask(paths, KNOWN)?;
+    if paths.iter().any(|path| path == "schedule") {
+        return Err(Error::not_yet("changing the schedule"));
+    }
+    let all = paths.iter().any(|path| path == "*");
+    let has = |path: &str, filled: bool| {
+        all || if paths.is_empty() {
+            filled
+        } else {
+            paths.iter().any(|p| p == path)
+        }
+    };
+    let mut edit = Edit {
+        revision: revision(&wanted.etag)?,
+        ..Edit::default()
+    };
+    if has("display_name", !wanted.display_name.is_empty()) {
+        edit.display_name = Some(validate::display_name(
+            "integration.display_name",
+            &wanted.display_name,
+        )?);
+    }
+    if has("label", !wanted.label.is_empty()) && !(all && wanted.label.is_empty()) {
+        edit.label = Some(validate::label("integration.label", &wanted.label)?);
+    }
+    if has("settings", !wanted.settings.is_empty()) && !(all && wanted.settings.is_empty()) {
+        validate::map("integration.settings", &wanted.settings, 50, 1_000)?;
+        edit.settings = Some(wanted.settings.clone().into_iter().collect());
+    }
+    if has("selected_fields", !wanted.selected_fields.is_empty()) {
+        edit.fields = Some(field_keys(
+            "integration.selected_fields",
+            &wanted.selected_fields,
+        )?);
+    }
+    if has("shares", !wanted.shares.is_empty()) {
+        edit.shares = Some(shares(wanted)?);
+    }
+    if has("connected", wanted.connected.is_some()) {
+        edit.connected = Some(wanted.connected.unwrap_or(true));
+    }
+    Ok(edit)
+}
+
+/// The shares of an edit, each with one receiver.
+pub fn shares(wanted: &v1::Integration) -> Result<Vec<NewShare>, Error> {
+    validate::list("integration.shares", &wanted.shares, service::MOST_SHARES)?;
+    let mut shares: Vec<NewShare> = Vec::new();
+    for (position, share) in wanted.shares.iter().enumerate() {
+        let path = format!("integration.shares[{position}]");
+        let group = if share.name.is_empty() {
+            validate::group(&format!("{path}.group"), &share.group)?
+        } else {
+            validate::share(&format!("{path}.name"), &share.name)?.1
+        };
+        if shares.iter().any(|one| one.group_id == group) {
+            return Err(Error::invalid(path, format!("{} is there twice", group.name())));
+        }
+        shares.push(new_share(&path, group, share)?);
+    }
+    Ok(shares)
+}
+
+/// What a share is to be: of all active fields, or of those it lists.
+pub fn new_share(path: &str, group_id: GroupId, share: &v1::Share) -> Result<NewShare, Error> {
+    let fields = match (share.all_active_fields, share.fields.is_empty()) {
+        (true, true) => None,
+        (false, false) => {
+            let keys = field_keys(&format!("{path}.fields"), &share.fields)?;
+            let refs = keys.into_iter().map(|(object, key)| FieldRef { object, key });
+            Some(refs.collect())
+        }
+        _ => {
+            return Err(Error::invalid(
+                format!("{path}.fields"),
+                "give either fields or all_active_fields",
+            ));
+        }
+    };
+    Ok(NewShare { group_id, fields })
+}
+
+/// What the audit log hears of an edit: names as they are now, the rest counted, of settings the keys.
+pub fn edited(id: IntegrationId, edit: &Edit) -> Made {
+    let mut made = Made::of(id.name());
+    if let Some(name) = &edit.display_name {
+        made = made.with("display_name", name);
+    }
+    if let Some(label) = &edit.label {
+        made = made.with("label", label);
+    }
+    if let Some(settings) = &edit.settings {
+        made = made.with("settings", audit::keys(settings.keys()));
+    }
+    if let Some(fields) = &edit.fields {
+        made = made.with("selected_fields", fields.len());
+    }
+    if let Some(shares) = &edit.shares {
+        made = made.with(
+            "shares",
+            audit::keys(
+                &shares
+                    .iter()
+                    .map(|share| share.group_id.to_string())
+                    .collect::<Vec<_>>(),
+            ),
+        );
+    }
+    if let Some(connected) = edit.connected {
+        made = made.with("connected", connected);
+    }
+    made
+}
+
+/// What the audit log hears of a login.
+pub fn logged_in(of: &service::Landed) -> Made {
+    let account = of.integration.grant.as_ref();
+    let username = account.map(|grant| grant.username.as_str()).unwrap_or_default();
+    Made::of(of.integration.row().id.name())
+        .with("account_changed", of.account_changed)
+        .with("username", username)
+}

@@ -1,0 +1,160 @@
+//! Editing an integration: what it would be afterwards, for the review and for the update alike.
+
+use super::draft::check_settings;
+use super::integration::{check_revision, no_fields};
+use super::{IntegrationView, Services, field, share};
+use crate::caller::Caller;
+use crate::domain::{IntegrationId, IntegrationState};
+use crate::error::{Error, Reason, Result};
+use crate::store::{Conflict, Integration, IntegrationUpdate, NewShare, Share};
+use crate::time::now_us;
+use std::collections::BTreeMap;
+
+/// An edit; what is `None` stays.
+#[derive(Debug, Clone, Default)]
+pub struct Edit {
+    /// The name people see.
+    pub display_name: Option<String>,
+    /// What filters call it.
+    pub label: Option<String>,
+    /// What is chosen before login.
+    pub settings: Option<BTreeMap<String, String>>,
+    /// All selected fields, as (object, key).
+    pub fields: Option<Vec<(String, String)>>,
+    /// All shares.
+    pub shares: Option<Vec<NewShare>>,
+    /// Whether the owner uses it.
+    pub connected: Option<bool>,
+    /// The revision it was read at.
+    pub revision: Option<i64>,
+}
+
+impl Services {
+    /// Edits an integration: everything at once. Where a saved one selects more, a sync is queued that reads it.
+    ///
+    /// # Errors
+    /// NOT_FOUND (also for a receiver that is not connected with the owner), NOT_OWNER, ETAG_MISMATCH, NAME_TAKEN,
+    /// LABEL_TAKEN, FIELD_UNKNOWN, FIELD_PASSIVE, LIMIT_REACHED, NO_FIELDS_SELECTED, NOT_LOGGED_IN for fields before
+    /// login, ILLEGAL_STATE for settings after it, CONNECTOR_DISABLED, and what the CRM answers where fields are added.
+    pub async fn integration_update(
+        &self,
+        caller: &Caller,
+        id: IntegrationId,
+        edit: Edit,
+        validate_only: bool,
+    ) -> Result<IntegrationView> {
+        let row = self.owned(caller, id).await?;
+        self.require_enabled(&row.group_id, &row.connector).await?;
+        check_revision(&row, edit.revision)?;
+        let chosen = match &edit.settings {
+            None => None,
+            Some(_) if row.grant_id.is_some() || row.state != IntegrationState::Draft => {
+                return Err(Error::illegal_state(
+                    &row.id.name(),
+                    "logged in",
+                    "changing settings that belong to the login",
+                    "abandon the draft and begin another",
+                ));
+            }
+            Some(chosen) => {
+                let (_, describe) = self.usable(&row.connector)?;
+                let chosen = check_settings(&describe, chosen.clone())?;
+                Some(serde_json::to_string(&chosen).map_err(Error::internal)?)
+            }
+        };
+        let proposed = self.proposed(&row, &edit).await?;
+        if row.state != IntegrationState::Draft && proposed.fields.is_empty() {
+            return Err(no_fields(id));
+        }
+        if validate_only {
+            return Ok(proposed);
+        }
+        let update = IntegrationUpdate {
+            id,
+            revision: edit.revision,
+            display_name: edit.display_name.clone(),
+            label: edit.label.clone(),
+            settings: chosen,
+            fields: edit
+                .fields
+                .is_some()
+                .then(|| proposed.fields.iter().map(|one| one.field.clone()).collect()),
+            shares: edit.shares,
+            connected: edit.connected,
+            by: caller.subject.clone(),
+            now_us: now_us(),
+        };
+        match self.store.integration_update(update).await {
+            Ok(row) => {
+                self.wake.notify_one();
+                tracing::info!(integration = %id, by = caller.subject, "integration {id} edited");
+                self.view(&row.group_id, id).await
+            }
+            Err(error) if error.is_conflict(Conflict::Name) => {
+                Err(Error::new(Reason::NameTaken, format!("{error}: choose another"))
+                    .with("display_name", edit.display_name.unwrap_or_default()))
+            }
+            Err(error) if error.is_conflict(Conflict::Label) => {
+                Err(Error::new(Reason::LabelTaken, format!("{error}: choose another"))
+                    .with("label", edit.label.unwrap_or_default()))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// An integration as it would be after an edit that nothing stands in the way of.
+    ///
+    /// # Errors
+    /// As [`integration_update`](Self::integration_update).
+    pub(super) async fn proposed(&self, row: &Integration, edit: &Edit) -> Result<IntegrationView> {
+        let mut view = self.view(&row.group_id, row.id).await?;
+        if let Some(name) = &edit.display_name {
+            view.source.integration.display_name.clone_from(name);
+        }
+        if let Some(label) = &edit.label {
+            view.source.label.clone_from(label);
+        }
+        if let Some(connected) = edit.connected {
+            view.source.connected = connected;
+        }
+        if let Some(keys) = &edit.fields {
+            view.fields = self.resolve(row, &view.fields, keys).await?;
+        }
+        if let Some(shares) = &edit.shares {
+            if shares.len() > share::MOST_SHARES {
+                return Err(share::too_many(row));
+            }
+            self.check_shares(row, &view.fields, &view.shares, shares, "integration.shares")
+                .await?;
+            let names = shares.iter().map(|share| share.group_id.clone()).collect();
+            let names = self.store.group_get_many(names).await?;
+            view.shares = shares
+                .iter()
+                .map(|new| {
+                    let known = view.shares.iter().find(|share| share.group_id == new.group_id);
+                    let name = names.iter().find(|group| group.id == new.group_id);
+                    Share {
+                        integration_id: row.id,
+                        group_id: new.group_id.clone(),
+                        group_name: name.map(|group| group.display_name.clone()).unwrap_or_default(),
+                        fields: new.fields.clone(),
+                        shared: Vec::new(),
+                        connected: known.is_none_or(|share| share.connected),
+                        create_us: known.map_or_else(now_us, |share| share.create_us),
+                        update_us: now_us(),
+                    }
+                })
+                .collect();
+        }
+        for share in &mut view.shares {
+            share.shared = view
+                .fields
+                .iter()
+                .filter(|one| one.active)
+                .map(|one| field::reference(&one.field))
+                .filter(|field| share.fields.as_ref().is_none_or(|listed| listed.contains(field)))
+                .collect();
+        }
+        Ok(view)
+    }
+}

@@ -1,0 +1,45 @@
+//! The places of an account: five active integrations, over all groups.
+
+use super::Services;
+use crate::error::{Detail, Error, Reason, Result};
+use crate::store::Integration;
+
+/// Most active integrations of one account, over all groups: the CRM keeps no more approvals of one user.
+pub const ACCOUNT_LIMIT: i64 = 5;
+
+impl Services {
+    /// Refuses where the account of an integration has no place left for it. Checked again, under a lock, when it is
+    /// saved.
+    pub(super) async fn check_places(&self, row: &Integration) -> Result<()> {
+        let Some(id) = row.grant_id else { return Ok(()) };
+        let grant = self.store.grant_get(id).await?;
+        self.check_account(&grant.connector, &grant.organization_id, &grant.user_id)
+            .await
+    }
+
+    /// Refuses where an account has no place left.
+    ///
+    /// # Errors
+    /// ACCOUNT_LIMIT_REACHED.
+    pub(super) async fn check_account(&self, connector: &str, organization: &str, user: &str) -> Result<()> {
+        let active = self.store.account_count(connector, organization, user).await?;
+        if active < ACCOUNT_LIMIT {
+            return Ok(());
+        }
+        Err(account_full(format!(
+            "the account has {active} active integrations"
+        )))
+    }
+}
+
+/// An account without a place left. Other groups' integrations are counted, never named.
+pub(super) fn account_full(what: impl std::fmt::Display) -> Error {
+    let limit = format!("one account may have {ACCOUNT_LIMIT} active integrations, over all groups");
+    Error::new(
+        Reason::AccountLimitReached,
+        format!("{what}; {limit}: delete one of them, or log in as another user"),
+    )
+    .with("limit", ACCOUNT_LIMIT)
+    .with("active", ACCOUNT_LIMIT)
+    .detail(Detail::Quota("account".to_owned(), limit))
+}
