@@ -344,6 +344,33 @@ impl Store {
             .await
     }
 
+    /// Gives back what was logged into before this time and nothing uses: a login whose process died before its
+    /// integration got it, or whose integration was deleted meanwhile. How many.
+    pub async fn grant_release_unused(&self, before_us: Micros, now_us: Micros) -> Result<usize, Error> {
+        self.write(move |conn| {
+            let used = integration::table
+                .filter(integration::grant_id.is_not_null())
+                .select(integration::grant_id.assume_not_null());
+            let unused: Vec<GrantId> = grants::table
+                .filter(
+                    grants::state
+                        .ne(GrantState::Revoked)
+                        .and(grants::update_us.lt(before_us))
+                        .and(grants::id.ne_all(used)),
+                )
+                .order(grants::id)
+                .select(grants::id)
+                .load(conn)?;
+            let mut released = 0;
+            for id in unused {
+                let grant = lock(conn, id)?;
+                released += usize::from(release(conn, grant, "{}", now_us)?.is_some());
+            }
+            Ok(released)
+        })
+        .await
+    }
+
     /// Removes revoked grants that nothing uses and that have not changed since before this time; returns how many.
     pub async fn grant_purge(&self, before_us: Micros) -> Result<usize, Error> {
         self.write(move |conn| {

@@ -7,7 +7,8 @@ use crate::time::now_us;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
-const DAY_US: i64 = 24 * 3_600 * 1_000_000;
+const HOUR_US: i64 = 3_600 * 1_000_000;
+const DAY_US: i64 = 24 * HOUR_US;
 
 /// Removes the rows of deleted integrations and groups, some at a time, so that nobody waits for it.
 pub(super) async fn purge(store: Store, stop: CancellationToken) {
@@ -77,6 +78,10 @@ async fn sweep_once(
     store.authorization_purge(now - DAY_US).await?;
     store.request_purge(now - DAY_US).await?;
     store.outbox_purge(now - 7 * DAY_US).await?;
+    let unused = store.grant_release_unused(now - HOUR_US, now).await?;
+    if unused > 0 {
+        tracing::info!("{unused} logins that nothing uses are given back");
+    }
     store.grant_purge(now - 90 * DAY_US).await?;
     while store.event_purge(now - keep_events_us, BATCH).await? as i64 >= BATCH && !stop.is_cancelled() {}
     while store.audit_purge(now - keep_audit_us, BATCH).await? as i64 >= BATCH && !stop.is_cancelled() {}

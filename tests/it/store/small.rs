@@ -139,6 +139,19 @@ both! {
         assert_ne!(store.grant_put(other, NOW).await.unwrap().grant.id, first.grant.id);
     }
 
+    async fn a_login_that_nothing_uses_is_given_back(store) {
+        let g = group(store, "g").await;
+        let used = active(store, &g, "One").await.grant_id.unwrap();
+        let lost = store.grant_put(new_grant("00D", "lost", b"token"), NOW).await.unwrap().grant;
+        // Not while its login may still be under way.
+        assert_eq!(store.grant_release_unused(NOW, NOW).await.unwrap(), 0);
+        assert_eq!(store.grant_release_unused(NOW + MINUTE, NOW + MINUTE).await.unwrap(), 1);
+        assert_eq!(store.grant_get(lost.id).await.unwrap().state, GrantState::Revoked);
+        assert!(store.outbox_pending(&lost.id.to_string()).await.unwrap());
+        assert_eq!(store.grant_get(used).await.unwrap().state, GrantState::Active);
+        assert_eq!(store.grant_release_unused(NOW + MINUTE, NOW + MINUTE).await.unwrap(), 0);
+    }
+
     async fn one_at_a_time_refreshes(store) {
         let id = store.grant_put(new_grant("00D", "u", b"t1"), NOW).await.unwrap().grant.id;
         let leases = futures(10, |i| {
