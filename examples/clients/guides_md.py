@@ -164,10 +164,9 @@ def save(variable: str, who: str, hide: bool = False) -> str:
 def session() -> None:
     text("# The guides as grpcurl sessions\n\n"
          "Every command here was run, and every answer is what it answered: put on fewer lines, with `…` where it was longer\n"
-         "(grpcurl itself leaves out zeros, `false` and what is empty).\n"
-         "`examples/clients/guides_md.py` runs them and writes this file; `examples/clients/python/guides.py` does the same from\n"
-         "Python and checks it. The numbers are those of the guides: 5 connect, 8 receive, 10 search, 12 edit, 13 delete, 15 five\n"
-         "for each account.")
+         "(grpcurl itself leaves out zeros, `false` and what is empty). `examples/clients/guides_md.py` runs them and writes this\n"
+         "file; `examples/clients/python/guides.py` does the same from Python and checks it. The numbers are those of the guides:\n"
+         "5 connect, 8 receive, 10 search, 12 edit, 13 delete, 15 five for each account.")
     text("## Before\n\n"
          "A fresh server, the simulated Salesforce, and three people: Ann administers the group acme, Gil globex; the platform is a\n"
          "service. `call` and `log_in` are used from here on, in one bash. grpcurl comes with `pip install\n"

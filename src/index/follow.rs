@@ -164,6 +164,8 @@ impl Index {
             }
             None => self.open_source(id).await?,
         };
+        // Read again: another pass may have gone on since the heads were listed.
+        let head = self.inner.store.record_change_no(id).await?.max(head);
         let floor = self.inner.store.record_forgotten(id).await?;
         if memory.change_no > head || (memory.change_no > 0 && memory.change_no < floor) {
             (source, memory) = self.again(id, source).await?;
@@ -221,10 +223,27 @@ impl Index {
             .await
             .map_err(|error| Error::Broken(error.to_string()))??;
         let source = Arc::new(source);
-        if let Some(entry) = self.inner.entries.lock().get_mut(&id) {
-            entry.source = Some(Arc::clone(&source));
+        let first = {
+            let mut entries = self.inner.entries.lock();
+            match entries.get_mut(&id) {
+                Some(entry) => match &entry.source {
+                    // Another opened it meanwhile: there is one, or readers and the writer would part.
+                    Some(first) => Some(Arc::clone(first)),
+                    None => {
+                        entry.source = Some(Arc::clone(&source));
+                        None
+                    }
+                },
+                None => None,
+            }
+        };
+        match first {
+            Some(first) => {
+                let memory = first.memory()?;
+                Ok((first, memory))
+            }
+            None => Ok((source, memory)),
         }
-        Ok((source, memory))
     }
 
     /// Opens an index for searching that was closed to make place.

@@ -39,6 +39,8 @@ pub struct Question {
     pub tracked: Vec<Tracked>,
     /// Only companies of the group's own list, under the names that the group gave them.
     pub only_tracked: bool,
+    /// Whether only companies count that one of the listed sources feeds.
+    pub only_fed: bool,
     /// The checked filter, words and order.
     pub plan: Plan,
     /// Where the page begins.
@@ -257,11 +259,18 @@ impl<'a> Search<'a> {
         }
         let own = |row: &&Row| question.only_tracked || !named.contains(row.number);
         let rows = rows.iter().filter(own).collect();
-        let universe = if question.only_tracked {
+        let mut universe = if question.only_tracked {
             tracked.clone()
         } else {
             &named | &tracked
         };
+        if question.only_fed {
+            let mut fed = RoaringBitmap::new();
+            for snapshot in listed {
+                fed |= snapshot.companies()?;
+            }
+            universe &= fed;
+        }
         Ok(Self {
             snapshots,
             universe,

@@ -7,7 +7,7 @@ use crate::error::{Error, Reason, Result};
 use crate::grants::deadline;
 use crate::store::{Field, FieldRef, Integration, SeenField};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tether_connector_proto::{self as proto, ListFieldsRequest, ObjectRole};
@@ -227,9 +227,10 @@ impl Services {
                 one.active = *active;
             }
         }
+        let after: HashSet<FieldRef> = on(&fields).into_iter().collect();
         let lost: Vec<FieldRef> = before
             .into_iter()
-            .filter(|field| !on(&fields).contains(field))
+            .filter(|field| !after.contains(field))
             .collect();
         let mut losing = 0;
         if source.is_owned() && source.is_saved() && !lost.is_empty() {
@@ -242,7 +243,10 @@ impl Services {
         if !validate_only {
             let [(_, active, _), (_, passive, _)] = lists;
             let counts = (active.len(), passive.len());
-            self.store.field_activate(id, &group, active, passive).await?;
+            match self.store.field_activate(id, &group, active, passive).await {
+                Err(error) if error.is_not_found() => return Err(Error::not_found(id.name())),
+                other => other?,
+            }
             tracing::info!(integration = %id, %group, by = caller.subject, "{} fields made active, {} passive", counts.0, counts.1);
         }
         Ok(Activated { fields, losing })

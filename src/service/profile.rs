@@ -425,11 +425,11 @@ impl Services {
                 .store
                 .record_related(source.id, &company_object, parents.clone(), object, None, limit)
                 .await?;
-            related.push(table(&describe, object, &fields, rows, total));
+            related.push(table(&describe, object, &fields, rows, total, of.is_owned()));
         }
         let total = records.len() as i64;
         Ok(Some(Card {
-            company: table(&describe, &company_object, &fields, records, total),
+            company: table(&describe, &company_object, &fields, records, total, true),
             source: of.clone(),
             connector: if describe.display_name.is_empty() {
                 source.connector.clone()
@@ -486,6 +486,7 @@ fn table(
     fields: &[SeenField],
     records: Vec<Record>,
     total: i64,
+    names: bool,
 ) -> Table {
     let described = describe.objects.iter().find(|one| one.key == object);
     let columns: Vec<Column> = fields
@@ -503,15 +504,23 @@ fn table(
         .into_iter()
         .map(|record| {
             let payload: Map<String, Json> = serde_json::from_str(&record.payload).unwrap_or_default();
+            let values: Vec<Option<Value>> = columns
+                .iter()
+                .map(|column| {
+                    value::read(&payload, &column.key, column.field_type).filter(|_| !column.missing)
+                })
+                .collect();
+            // A name that none of the shown fields holds is not shared.
+            let told =
+                |value: &Option<Value>| matches!(value, Some(Value::Text(text)) if *text == record.name);
             RelatedRecord {
-                values: columns
-                    .iter()
-                    .map(|column| {
-                        value::read(&payload, &column.key, column.field_type).filter(|_| !column.missing)
-                    })
-                    .collect(),
+                name: if names || values.iter().any(told) {
+                    record.name
+                } else {
+                    String::new()
+                },
+                values,
                 external_id: record.external_id,
-                name: record.name,
                 modified_us: record.modified_us,
             }
         })

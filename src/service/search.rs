@@ -112,7 +112,7 @@ impl Services {
         }
         let shown: Vec<Source> = listed.iter().map(|at| sources[*at].clone()).collect();
         let words = |text: &str| !text.trim().is_empty();
-        let plain = !words(&ask.filter) && !words(&ask.query) && !words(&ask.order_by);
+        let plain = ask.only.is_empty() && !words(&ask.filter) && !words(&ask.query) && !words(&ask.order_by);
         let (companies, next, total, positions) = if plain {
             let (companies, next, total) = self.list_by_name(parent, &ask, &shown).await?;
             (companies, next, total, self.positions(&shown))
@@ -225,6 +225,7 @@ impl Services {
             listed,
             tracked: tracked.collect(),
             only_tracked: ask.scope == Scope::Tracked,
+            only_fed: !ask.only.is_empty(),
             plan,
             after,
             limit: ask.limit,
@@ -303,11 +304,15 @@ impl Services {
             .store
             .record_of_companies(source.integration, ids.to_vec())
             .await?;
+        // Of a connector that is not loaded the records themselves say it.
+        let company_object = own
+            .first()
+            .map_or_else(|| source.company_object.clone(), |record| record.object.clone());
         let own: Vec<(CompanyId, Record)> = own
             .into_iter()
             .filter_map(|record| Some((record.company_id?, record)))
             .collect();
-        if object == source.company_object {
+        if object == company_object {
             return Ok(own);
         }
         let company_of: HashMap<String, CompanyId> = own
@@ -317,7 +322,7 @@ impl Services {
         let parents = company_of.keys().cloned().collect();
         let under = self
             .store
-            .record_under(source.integration, &source.company_object, parents, object)
+            .record_under(source.integration, &company_object, parents, object)
             .await?;
         let mut found: Vec<(CompanyId, Record)> = under
             .into_iter()

@@ -364,6 +364,9 @@ impl Store {
             let mut released = 0;
             for id in unused {
                 let grant = lock(conn, id)?;
+                if grant.update_us >= before_us {
+                    continue;
+                }
                 released += usize::from(release(conn, grant, "{}", now_us)?.is_some());
             }
             Ok(released)

@@ -1,5 +1,7 @@
 //! Groups and their connections with each other.
 
+use std::collections::BTreeSet;
+
 use diesel::prelude::*;
 
 use super::{
@@ -147,6 +149,10 @@ impl Store {
     ) -> Result<usize, Error> {
         let (a, b) = ordered(one, other)?;
         self.write(move |conn| {
+            // The integrations first, as everywhere.
+            for id in shares::between(conn, &a, &b)? {
+                integration::lock(conn, id)?;
+            }
             diesel::delete(group_connection::table.find((&a, &b))).execute(conn)?;
             shares::part(conn, &a, &b, now_us)
         })
@@ -198,6 +204,13 @@ fn ordered(one: &GroupId, other: &GroupId) -> Result<(GroupId, GroupId), Error> 
 }
 
 fn delete(conn: &mut Conn, id: &GroupId, now_us: Micros) -> Result<DeletedGroup, Error> {
+    let received = |conn: &mut Conn| -> Result<Vec<IntegrationId>, Error> {
+        Ok(share::table
+            .filter(share::group_id.eq(id))
+            .order(share::integration_id)
+            .select(share::integration_id)
+            .load(conn)?)
+    };
     let owned = |conn: &mut Conn| -> Result<Vec<IntegrationId>, Error> {
         Ok(integration_table::table
             .filter(integration_table::group_id.eq(id))
@@ -206,8 +219,14 @@ fn delete(conn: &mut Conn, id: &GroupId, now_us: Micros) -> Result<DeletedGroup,
             .select(integration_table::id)
             .load(conn)?)
     };
-    // The integrations first, as everywhere; then what began before the group was locked.
+    // The integrations first, as everywhere, owned and received ones, in order; then what began before the group was
+    // locked.
     let mut ids = owned(conn)?;
+    let mut all: BTreeSet<IntegrationId> = ids.iter().copied().collect();
+    all.extend(received(conn)?);
+    for one in all {
+        integration::lock(conn, one)?;
+    }
     for one in &ids {
         integration::delete(conn, *one, None, now_us)?;
     }
@@ -216,11 +235,7 @@ fn delete(conn: &mut Conn, id: &GroupId, now_us: Micros) -> Result<DeletedGroup,
         integration::delete(conn, one, None, now_us)?;
         ids.push(one);
     }
-    let received: Vec<IntegrationId> = share::table
-        .filter(share::group_id.eq(id))
-        .order(share::integration_id)
-        .select(share::integration_id)
-        .load(conn)?;
+    let received = received(conn)?;
     for one in &received {
         shares::end(conn, *one, id, now_us)?;
     }

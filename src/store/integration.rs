@@ -11,7 +11,7 @@ use super::{
     share, source, sync,
 };
 use crate::domain::{
-    EventKind, GrantId, GroupId, IntegrationId, IntegrationState, Micros, SyncTrigger, name_key,
+    EventKind, GrantId, GrantState, GroupId, IntegrationId, IntegrationState, Micros, SyncTrigger, name_key,
 };
 
 /// An integration.
@@ -559,6 +559,11 @@ fn attach_grant(conn: &mut Conn, attach: &AttachGrant) -> Result<Attached, Error
     let Some(new) = new else {
         return Err(Error::not_found("grant", attach.grant_id));
     };
+    if new.state == GrantState::Revoked {
+        return Err(Error::Busy(
+            "the login was given back meanwhile, with the last integration that used it".to_owned(),
+        ));
+    }
     let same_account = row.grant_id == Some(new.id)
         || old
             .as_ref()

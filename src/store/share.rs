@@ -1,6 +1,6 @@
 //! Shares: the access of other groups to active fields of an integration, and each group's own active and passive.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use diesel::prelude::*;
 
@@ -124,6 +124,14 @@ impl Store {
         let group_id = group_id.clone();
         self.write(move |conn| {
             alive(conn, id)?;
+            // A share that has just ended leaves no decisions behind.
+            let has: i64 = source_table::table
+                .find((&group_id, id))
+                .count()
+                .get_result(conn)?;
+            if has == 0 {
+                return Err(Error::not_found("integration", id));
+            }
             source::decide(conn, id, &group_id, &active, true)?;
             source::decide(conn, id, &group_id, &passive, false)
         })
@@ -203,8 +211,19 @@ fn list(conn: &mut Conn, id: IntegrationId) -> Result<Vec<Share>, Error> {
         .collect())
 }
 
-/// Refuses unless two groups are connected, and holds that until the end of the transaction.
+/// Refuses unless two groups are connected, and holds that until the end of the transaction. The receiver is locked
+/// first, as where groups are deleted.
 fn check_connected(conn: &mut Conn, owner: &GroupId, receiver: &GroupId) -> Result<(), Error> {
+    let apart = || {
+        Error::conflict(
+            Conflict::NotConnected,
+            format!("{owner} and {receiver} are not connected with each other"),
+        )
+    };
+    match source::lock_group(conn, receiver) {
+        Err(error) if error.is_not_found() => return Err(apart()),
+        other => other?,
+    }
     let key = if owner < receiver {
         (owner, receiver)
     } else {
@@ -219,10 +238,7 @@ fn check_connected(conn: &mut Conn, owner: &GroupId, receiver: &GroupId) -> Resu
     .optional()?;
     match found {
         Some(_) => Ok(()),
-        None => Err(Error::conflict(
-            Conflict::NotConnected,
-            format!("{owner} and {receiver} are not connected with each other"),
-        )),
+        None => Err(apart()),
     }
 }
 
@@ -240,6 +256,7 @@ pub(super) fn put(
         .select(Row::as_select())
         .first(conn)
         .optional()?;
+    let again = known.is_some();
     match known {
         Some(_) => {
             diesel::update(share::table.find((of.id, &new.group_id)))
@@ -287,22 +304,26 @@ pub(super) fn put(
     if of.state == IntegrationState::Draft {
         return Ok(());
     }
-    take_effect(conn, of, &new.group_id, now_us)
+    take_effect(conn, of, &new.group_id, again, now_us)
 }
 
-/// The receiver gets the source, connected.
-fn take_effect(conn: &mut Conn, of: &Integration, receiver: &GroupId, now_us: Micros) -> Result<(), Error> {
-    if source::add(conn, receiver, of.id, &of.display_name, now_us)? {
-        event::append(
-            conn,
-            receiver,
-            EventKind::ShareReceived,
-            of.id,
-            &of.id.name(),
-            now_us,
-        )?;
+/// The receiver gets the source, connected, and is told; also if it had it, and now gets more or less of it.
+fn take_effect(
+    conn: &mut Conn,
+    of: &Integration,
+    receiver: &GroupId,
+    changed: bool,
+    now_us: Micros,
+) -> Result<(), Error> {
+    if source::add(conn, receiver, of.id, &of.display_name, now_us)? || changed {
+        let subject = name(of.id, receiver);
+        event::append(conn, receiver, EventKind::ShareReceived, of.id, &subject, now_us)?;
     }
     Ok(())
+}
+
+fn name(id: IntegrationId, receiver: &GroupId) -> String {
+    format!("{}/shares/{receiver}", id.name())
 }
 
 /// Makes these the shares of an integration. It is locked.
@@ -318,17 +339,17 @@ pub(super) fn replace(
         .order(share::group_id)
         .select(share::group_id)
         .load(conn)?;
-    for gone in known
-        .iter()
-        .filter(|group| !shares.iter().any(|new| new.group_id == **group))
-    {
-        end(conn, of.id, gone, now_us)?;
-    }
-    // In one order, so that two edits do not wait for each other.
-    let mut shares: Vec<&NewShare> = shares.iter().collect();
-    shares.sort_by(|a, b| a.group_id.cmp(&b.group_id));
-    for new in shares {
-        put(conn, of, new, by, now_us)?;
+    // One walk in one order, so that two edits do not wait for each other.
+    let mut all: BTreeMap<GroupId, Option<&NewShare>> =
+        known.into_iter().map(|group| (group, None)).collect();
+    all.extend(shares.iter().map(|new| (new.group_id.clone(), Some(new))));
+    for (group, new) in all {
+        match new {
+            Some(new) => put(conn, of, new, by, now_us)?,
+            None => {
+                end(conn, of.id, &group, now_us)?;
+            }
+        }
     }
     Ok(())
 }
@@ -342,7 +363,7 @@ pub(super) fn activate(conn: &mut Conn, of: &Integration, now_us: Micros) -> Res
         .load(conn)?;
     for receiver in receivers {
         check_connected(conn, &of.group_id, &receiver)?;
-        take_effect(conn, of, &receiver, now_us)?;
+        take_effect(conn, of, &receiver, false, now_us)?;
     }
     Ok(())
 }
@@ -365,7 +386,14 @@ pub(super) fn end(
         diesel::delete(decided).execute(conn)?;
         // A draft's share had no effect that could be lost.
         if had > 0 {
-            event::append(conn, receiver, EventKind::ShareLost, id, &id.name(), now_us)?;
+            event::append(
+                conn,
+                receiver,
+                EventKind::ShareLost,
+                id,
+                &name(id, receiver),
+                now_us,
+            )?;
         }
     }
     Ok(ended)
@@ -378,12 +406,26 @@ pub(super) fn end_all(conn: &mut Conn, id: IntegrationId) -> Result<usize, Error
     Ok(diesel::delete(source_table::table.filter(source_table::integration_id.eq(id))).execute(conn)?)
 }
 
+/// What two groups share with each other, in order.
+pub(super) fn between(conn: &mut Conn, one: &GroupId, other: &GroupId) -> Result<Vec<IntegrationId>, Error> {
+    use super::schema::integration as integration_table;
+    let both = [one, other];
+    Ok(share::table
+        .inner_join(integration_table::table)
+        .filter(share::group_id.eq_any(both))
+        .filter(integration_table::group_id.eq_any(both))
+        .order(share::integration_id)
+        .select(share::integration_id)
+        .load(conn)?)
+}
+
 /// Two groups part: what saved integrations of one share with the other ends; how many shares did. A draft keeps its
 /// own, without effect, until it is saved, which says that they cannot be.
 pub(super) fn part(conn: &mut Conn, one: &GroupId, other: &GroupId, now_us: Micros) -> Result<usize, Error> {
     use super::schema::integration as integration_table;
     let mut ended = 0;
-    for (owner, receiver) in [(one, other), (other, one)] {
+    // `one` is the smaller id: those that are told, in order.
+    for (owner, receiver) in [(other, one), (one, other)] {
         let ids: Vec<IntegrationId> = share::table
             .inner_join(integration_table::table)
             .filter(share::group_id.eq(receiver))

@@ -736,6 +736,20 @@ fn finish(conn: &mut Conn, end: SyncEnd) -> Result<Sync, Error> {
             ))
             .execute(conn)?;
     }
+    if end.state != SyncState::Succeeded
+        && of.state == IntegrationState::Active
+        && of.generation != row.generation
+    {
+        // The selection changed while it ran, and what was added relied on it: another one reads that.
+        let new = NewSync {
+            integration_id: of.id,
+            trigger: SyncTrigger::Selection,
+            create_by: row.create_by.clone(),
+            due_us: end.now_us,
+            now_us: end.now_us,
+        };
+        insert(conn, &of, new)?;
+    }
     let kind = match end.state {
         SyncState::Failed => EventKind::SyncFailed,
         SyncState::Cancelled => EventKind::SyncCancelled,

@@ -1336,6 +1336,7 @@ pub async fn run(store: &Store, seed: u64, questions: usize, size: usize) -> Fou
                 listed: listed.clone(),
                 tracked: data.tracked.clone(),
                 only_tracked,
+                only_fed: false,
                 plan,
                 after,
                 limit,

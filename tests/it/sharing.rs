@@ -285,6 +285,41 @@ async fn a_share_is_received_used_and_lost(database: Database) {
         }],
     };
     ok(gus.companies.track_companies(track)).await;
+    // Asked for one source, only what it feeds counts, tracked or not.
+    let unfed = v1::TrackCompaniesRequest {
+        parent: gus.parent.clone(),
+        companies: vec![v1::CompanyToTrack {
+            company: Some(v1::company_to_track::Company::NewCompany(v1::NewCompany {
+                display_name: "Fed by nobody".to_owned(),
+                homepage_uri: "https://fed-by-nobody.com".to_owned(),
+            })),
+        }],
+    };
+    let unfed = ok(gus.companies.track_companies(unfed)).await.companies[0]
+        .name
+        .clone();
+    for (scope, sources, size) in [
+        (v1::CompanyScope::All, vec![], owned.len() + 1),
+        (v1::CompanyScope::All, vec![name.clone()], owned.len()),
+        (v1::CompanyScope::Tracked, vec![], 2),
+        (v1::CompanyScope::Tracked, vec![name.clone()], 1),
+    ] {
+        let list = v1::ListCompaniesRequest {
+            parent: gus.parent.clone(),
+            scope: scope as i32,
+            sources,
+            show_total_size: true,
+            ..Default::default()
+        };
+        let listed = ok(gus.companies.list_companies(list)).await;
+        assert_eq!(listed.total_size, Some(size as i64), "{scope:?}");
+    }
+    let names = vec![unfed];
+    let parent = gus.parent.clone();
+    ok(gus
+        .companies
+        .untrack_companies(v1::UntrackCompaniesRequest { parent, names }))
+    .await;
     world.connect("globex", false).await;
     world.connect("globex", true).await;
     let left = gus.all_companies(500).await;
@@ -301,6 +336,23 @@ async fn a_share_is_received_used_and_lost(database: Database) {
     // Shared again and taken away.
     ann.share(&name, "globex", &[]).await;
     assert_eq!(gus.all_companies(500).await.len(), owned.len());
+    // A related record's name is shared only by a field that holds it.
+    ann.share(&name, "globex", &["Contact.Email"]).await;
+    let (mut people, mut named) = (0, 0);
+    for company in gus.all_companies(500).await {
+        for record in gus
+            .open(&company.name)
+            .await
+            .cards
+            .iter()
+            .flat_map(|card| &card.related)
+            .flat_map(|of| &of.records)
+        {
+            people += 1;
+            named += usize::from(!record.display_name.is_empty());
+        }
+    }
+    assert!(people > 0 && named == 0, "{named} of {people} have a name");
     let remove = v1::RemoveShareRequest {
         name: format!("{name}/shares/globex"),
     };

