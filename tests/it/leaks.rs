@@ -1002,7 +1002,10 @@ impl Hunt {
             .iter()
             .map(|(name, of)| {
                 let fields = of.fields(group).unwrap_or_default();
-                (name.clone(), fields.values().filter(|active| **active).count() as i32)
+                (
+                    name.clone(),
+                    fields.values().filter(|active| **active).count() as i32,
+                )
             })
             .collect();
         same!(self, step, format!("the sources of {role}"), &told, &meant);
@@ -1023,7 +1026,13 @@ impl Hunt {
                 Ok(_) => String::new(),
                 Err(status) => Refused::from(status).reason,
             };
-            same!(self, step, format!("a filter of {role} by {field}"), told.as_str(), meant);
+            same!(
+                self,
+                step,
+                format!("a filter of {role} by {field}"),
+                told.as_str(),
+                meant
+            );
         }
         for number in [1, 5] {
             let (name, parent) = (company(number), person.parent.clone());
