@@ -14,6 +14,7 @@ use serde_json::Value as Json;
 use sha2::{Digest as _, Sha256};
 use tether::proto::v1;
 use tether::proto::v1::company_service_client::CompanyServiceClient;
+use tether::proto::v1::group_service_client::GroupServiceClient;
 use tether::proto::v1::integration_service_client::IntegrationServiceClient;
 use tonic::transport::Channel;
 
@@ -159,8 +160,15 @@ impl Place {
     }
 
     pub(crate) fn token(&self) -> String {
+        self.token_for(&["--group", "acme"])
+    }
+
+    /// A token for whom the arguments of `tether token` name.
+    pub(crate) fn token_for(&self, whom: &[&str]) -> String {
         let out = Command::new(self.bin.join("tether"))
-            .args(["token", "--group", "acme", "--data-dir"])
+            .arg("token")
+            .args(whom)
+            .arg("--data-dir")
             .arg(self.data.path())
             .output()
             .unwrap();
@@ -200,12 +208,20 @@ impl Api {
         IntegrationServiceClient::new(self.channel.clone()).max_decoding_message_size(64 << 20)
     }
 
+    pub(crate) fn groups(&self) -> GroupServiceClient<Channel> {
+        GroupServiceClient::new(self.channel.clone())
+    }
+
     pub(crate) fn companies(&self) -> CompanyServiceClient<Channel> {
         CompanyServiceClient::new(self.channel.clone()).max_decoding_message_size(64 << 20)
     }
 
     /// Logs an integration in, as the simulator's first user; false where the server went away meanwhile.
     pub(crate) async fn try_log_in(&self, sim: &Sim, name: &str) -> bool {
+        self.try_log_in_as(sim, name, "admin@acme.example").await
+    }
+
+    async fn try_log_in_as(&self, sim: &Sim, name: &str, user: &str) -> bool {
         let mut api = self.integrations();
         let begin = v1::BeginAuthorizationRequest {
             name: name.to_owned(),
@@ -216,7 +232,12 @@ impl Api {
             return false;
         };
         let uri = encode(&begun.into_inner().authorization_uri);
-        let approved = http_json("GET", &format!("{}/oauth/approve?url={uri}", sim.control), "");
+        let approve = format!(
+            "{}/oauth/approve?url={uri}&username={}",
+            sim.control,
+            encode(user)
+        );
+        let approved = http_json("GET", &approve, "");
         let back = url::Url::parse(approved["redirectUrl"].as_str().unwrap()).unwrap();
         let mut callback_parameters: HashMap<String, String> = back.query_pairs().into_owned().collect();
         let state = callback_parameters.remove("state").unwrap();
@@ -243,14 +264,26 @@ impl Api {
 
     /// All steps from enabling the connector to saving, with the first sync queued.
     pub(crate) async fn connect_crm(&self, sim: &Sim, selected: Vec<String>) -> v1::Sync {
+        self.connect_crm_as(sim, GROUP, "admin@acme.example", selected)
+            .await
+    }
+
+    /// The same for another group and another user of the simulator.
+    pub(crate) async fn connect_crm_as(
+        &self,
+        sim: &Sim,
+        group: &str,
+        user: &str,
+        selected: Vec<String>,
+    ) -> v1::Sync {
         let mut api = self.integrations();
         let enable = v1::EnableConnectorRequest {
-            parent: GROUP.to_owned(),
+            parent: group.to_owned(),
             connector: "connectors/salesforce".to_owned(),
         };
         api.enable_connector(self.ask(enable)).await.unwrap();
         let create = v1::CreateIntegrationRequest {
-            parent: GROUP.to_owned(),
+            parent: group.to_owned(),
             integration: Some(v1::Integration {
                 display_name: "Truth".to_owned(),
                 connector: "connectors/salesforce".to_owned(),
@@ -260,7 +293,7 @@ impl Api {
         };
         let created = api.create_integration(self.ask(create)).await.unwrap();
         let name = created.into_inner().name;
-        assert!(self.try_log_in(sim, &name).await);
+        assert!(self.try_log_in_as(sim, &name, user).await);
         let update = v1::UpdateIntegrationRequest {
             integration: Some(v1::Integration {
                 name: name.clone(),
