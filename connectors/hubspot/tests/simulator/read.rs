@@ -119,14 +119,14 @@ async fn what_happens_meanwhile_arrives_with_the_next_read() {
         json!({"object": "contacts", "id": held, "company": old}),
     )
     .await;
-    let gone = sim
-        .truth("companies")
-        .await
-        .into_iter()
-        .find(|row| row["archived"] == true && row["mergedInto"].is_null());
+    let gone = sim.truth("companies").await.into_iter();
+    let back = gone
+        .filter(|row| row["archived"] == true && row["mergedInto"].is_null())
+        .next_back()
+        .unwrap();
     sim.control(
         "/records/undelete",
-        record("companies", gone.unwrap()["id"].as_str().unwrap()),
+        record("companies", back["id"].as_str().unwrap()),
     )
     .await;
 
