@@ -26,9 +26,12 @@ const REDIRECT: &str = "http://127.0.0.1:9/demo-callback";
 /// What the demo may be told.
 #[derive(clap::Args)]
 pub struct Options {
-    /// The folder with the connectors, each with its manifest; the first with a demo.toml is shown.
+    /// The folder with the connectors, each with its manifest.
     #[arg(long, default_value = "connectors")]
     connectors: PathBuf,
+    /// The connector that is shown; it needs a demo.toml. Salesforce, or the first that has one, if not said.
+    #[arg(long)]
+    connector: Option<String>,
     /// How many companies the simulated CRM has; three times as many related records come with them.
     #[arg(long, default_value_t = 5_000)]
     companies: u32,
@@ -86,7 +89,7 @@ impl tonic::service::Interceptor for Token {
 /// Whatever stands in the way, in a sentence.
 pub async fn run(options: Options) -> Result<(), Failure> {
     let begun = Instant::now();
-    let (connector, script) = find(&options.connectors)?;
+    let (connector, script) = find(&options.connectors, options.connector.as_deref())?;
     let (mut simulator, at) = start_simulator(&script, options.companies).await?;
     let data = tempfile::tempdir()?;
     let server = start_server(data.path(), &options, &connector, &script, &at).await?;
@@ -123,8 +126,11 @@ pub async fn run(options: Options) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The first connector of a folder that has a demo.toml.
-fn find(folder: &Path) -> Result<(String, Script), Failure> {
+/// Shown where nothing else is asked for.
+const USUAL: &str = "salesforce";
+
+/// The connector of a folder that is wanted, or the usual one, or the first that has a demo.toml.
+fn find(folder: &Path, wanted: Option<&str>) -> Result<(String, Script), Failure> {
     let mut found: Vec<PathBuf> = std::fs::read_dir(folder)
         .map_err(|error| {
             format!(
@@ -134,11 +140,16 @@ fn find(folder: &Path) -> Result<(String, Script), Failure> {
         })?
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.join("demo.toml").is_file())
+        .filter(|path| wanted.is_none_or(|wanted| path.ends_with(wanted)))
         .collect();
-    found.sort();
-    let path = found
-        .first()
-        .ok_or_else(|| format!("no connector in {} has a demo.toml", folder.display()))?;
+    found.sort_by_key(|path| (!path.ends_with(USUAL), path.clone()));
+    let path = found.first().ok_or_else(|| {
+        format!(
+            "no connector {}in {} has a demo.toml",
+            wanted.map(|wanted| format!("{wanted} ")).unwrap_or_default(),
+            folder.display()
+        )
+    })?;
     let name = path
         .file_name()
         .unwrap_or_default()
