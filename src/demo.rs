@@ -29,7 +29,7 @@ pub struct Options {
     /// The folder with the connectors, each with its manifest.
     #[arg(long, default_value = "connectors")]
     connectors: PathBuf,
-    /// The connector that is shown; it needs a demo.toml. Salesforce, or the first that has one, if not said.
+    /// The connector that is shown; it needs a demo.toml.
     #[arg(long)]
     connector: Option<String>,
     /// How many companies the simulated CRM has; three times as many related records come with them.
@@ -45,6 +45,9 @@ pub struct Options {
 struct Script {
     /// The program that plays the CRM, beside tether's own.
     simulator: String,
+    /// Not shown unless it is named.
+    #[serde(default)]
+    only_when_asked_for: bool,
     /// The operator's settings; `{simulator}` stands for its address.
     settings: BTreeMap<String, String>,
     select: Selection,
@@ -126,10 +129,7 @@ pub async fn run(options: Options) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Shown where nothing else is asked for.
-const USUAL: &str = "salesforce";
-
-/// The connector of a folder that is wanted, or the usual one, or the first that has a demo.toml.
+/// The connector of a folder that is wanted; without a wish the first that has a demo.toml and does not wait to be asked for.
 fn find(folder: &Path, wanted: Option<&str>) -> Result<(String, Script), Failure> {
     let mut found: Vec<PathBuf> = std::fs::read_dir(folder)
         .map_err(|error| {
@@ -140,25 +140,20 @@ fn find(folder: &Path, wanted: Option<&str>) -> Result<(String, Script), Failure
         })?
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.join("demo.toml").is_file())
-        .filter(|path| wanted.is_none_or(|wanted| path.ends_with(wanted)))
         .collect();
-    found.sort_by_key(|path| (!path.ends_with(USUAL), path.clone()));
-    let path = found.first().ok_or_else(|| {
-        format!(
-            "no connector {}in {} has a demo.toml",
-            wanted.map(|wanted| format!("{wanted} ")).unwrap_or_default(),
-            folder.display()
-        )
-    })?;
-    let name = path
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
-    Ok((
-        name,
-        toml::from_str(&std::fs::read_to_string(path.join("demo.toml"))?)?,
-    ))
+    found.sort();
+    for path in found {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let script: Script = toml::from_str(&std::fs::read_to_string(path.join("demo.toml"))?)?;
+        if wanted.map_or(!script.only_when_asked_for, |wanted| wanted == name) {
+            return Ok((name, script));
+        }
+    }
+    Err(match wanted {
+        Some(wanted) => format!("{} has no connector {wanted} with a demo.toml", folder.display()),
+        None => format!("no connector in {} has a demo.toml", folder.display()),
+    }
+    .into())
 }
 
 async fn start_simulator(script: &Script, companies: u32) -> Result<(Child, Simulator), Failure> {
