@@ -143,7 +143,11 @@ fn find(folder: &Path, wanted: Option<&str>) -> Result<(String, Script), Failure
         .collect();
     found.sort();
     for path in found {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         let script: Script = toml::from_str(&std::fs::read_to_string(path.join("demo.toml"))?)?;
         if wanted.map_or(!script.only_when_asked_for, |wanted| wanted == name) {
             return Ok((name, script));
