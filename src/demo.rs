@@ -26,9 +26,12 @@ const REDIRECT: &str = "http://127.0.0.1:9/demo-callback";
 /// What the demo may be told.
 #[derive(clap::Args)]
 pub struct Options {
-    /// The folder with the connectors, each with its manifest; the first with a demo.toml is shown.
+    /// The folder with the connectors, each with its manifest.
     #[arg(long, default_value = "connectors")]
     connectors: PathBuf,
+    /// The connector that is shown; it needs a demo.toml.
+    #[arg(long)]
+    connector: Option<String>,
     /// How many companies the simulated CRM has; three times as many related records come with them.
     #[arg(long, default_value_t = 5_000)]
     companies: u32,
@@ -42,6 +45,9 @@ pub struct Options {
 struct Script {
     /// The program that plays the CRM, beside tether's own.
     simulator: String,
+    /// Not shown unless it is named.
+    #[serde(default)]
+    only_when_asked_for: bool,
     /// The operator's settings; `{simulator}` stands for its address.
     settings: BTreeMap<String, String>,
     select: Selection,
@@ -86,7 +92,7 @@ impl tonic::service::Interceptor for Token {
 /// Whatever stands in the way, in a sentence.
 pub async fn run(options: Options) -> Result<(), Failure> {
     let begun = Instant::now();
-    let (connector, script) = find(&options.connectors)?;
+    let (connector, script) = find(&options.connectors, options.connector.as_deref())?;
     let (mut simulator, at) = start_simulator(&script, options.companies).await?;
     let data = tempfile::tempdir()?;
     let server = start_server(data.path(), &options, &connector, &script, &at).await?;
@@ -123,8 +129,8 @@ pub async fn run(options: Options) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The first connector of a folder that has a demo.toml.
-fn find(folder: &Path) -> Result<(String, Script), Failure> {
+/// The connector of a folder that is wanted; without a wish the first that has a demo.toml and does not wait to be asked for.
+fn find(folder: &Path, wanted: Option<&str>) -> Result<(String, Script), Failure> {
     let mut found: Vec<PathBuf> = std::fs::read_dir(folder)
         .map_err(|error| {
             format!(
@@ -136,18 +142,22 @@ fn find(folder: &Path) -> Result<(String, Script), Failure> {
         .filter(|path| path.join("demo.toml").is_file())
         .collect();
     found.sort();
-    let path = found
-        .first()
-        .ok_or_else(|| format!("no connector in {} has a demo.toml", folder.display()))?;
-    let name = path
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
-    Ok((
-        name,
-        toml::from_str(&std::fs::read_to_string(path.join("demo.toml"))?)?,
-    ))
+    for path in found {
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let script: Script = toml::from_str(&std::fs::read_to_string(path.join("demo.toml"))?)?;
+        if wanted.map_or(!script.only_when_asked_for, |wanted| wanted == name) {
+            return Ok((name, script));
+        }
+    }
+    Err(match wanted {
+        Some(wanted) => format!("{} has no connector {wanted} with a demo.toml", folder.display()),
+        None => format!("no connector in {} has a demo.toml", folder.display()),
+    }
+    .into())
 }
 
 async fn start_simulator(script: &Script, companies: u32) -> Result<(Child, Simulator), Failure> {

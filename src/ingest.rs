@@ -5,7 +5,7 @@
 
 use crate::domain::{FieldType, IntegrationId};
 use crate::identity;
-use crate::store::{Covers, Parent, RecordBatch, RecordRow};
+use crate::store::{Covers, IdOrder, Parent, RecordBatch, RecordRow, is_number};
 use serde::de::IgnoredAny;
 use std::collections::HashMap;
 use tether_connector_proto as proto;
@@ -26,6 +26,17 @@ pub struct Error {
     external_id: String,
 }
 
+impl Error {
+    fn range(what: &'static str, batch: &proto::RecordBatch, claimed: &proto::Covers) -> Self {
+        let cut = |end: &str| end.chars().take(40).collect::<String>();
+        Self {
+            what,
+            object: batch.object.clone(),
+            external_id: format!("({}, {}]", cut(&claimed.after), cut(&claimed.through)),
+        }
+    }
+}
+
 /// Whose rows they are.
 #[derive(Debug, Clone)]
 pub struct Source {
@@ -44,10 +55,7 @@ pub struct Source {
 /// # Errors
 /// A row breaks the contract: no id, a payload that is no JSON object, or too large.
 pub fn batch(source: &Source, batch: proto::RecordBatch, read_us: i64) -> Result<RecordBatch, Error> {
-    let covers = batch.covers.map(|covers| Covers {
-        after: covers.after,
-        through: covers.through,
-    });
+    let covers = covers(&batch)?;
     let rows = rows(source, &batch.object, batch.records)?;
     Ok(RecordBatch {
         object: batch.object,
@@ -55,6 +63,35 @@ pub fn batch(source: &Source, batch: proto::RecordBatch, read_us: i64) -> Result
         covers,
         read_us,
     })
+}
+
+/// The range that a batch claims to list. What is removed follows from it, so a claim that makes no sense is refused.
+fn covers(batch: &proto::RecordBatch) -> Result<Option<Covers>, Error> {
+    let (claimed, order) = match (&batch.covers, &batch.covers_numbers) {
+        (None, None) => return Ok(None),
+        (Some(bytes), None) => (bytes, IdOrder::Bytes),
+        (None, Some(numbers)) => (numbers, IdOrder::Number),
+        (Some(claimed), Some(_)) => {
+            return Err(Error::range(
+                "a range both in the order of bytes and of numbers",
+                batch,
+                claimed,
+            ));
+        }
+    };
+    let number = |end: &str| end.is_empty() || is_number(end);
+    if order == IdOrder::Number && !(number(&claimed.after) && number(&claimed.through)) {
+        return Err(Error::range(
+            "a range of numbers that does not end in numbers",
+            batch,
+            claimed,
+        ));
+    }
+    Ok(Some(Covers {
+        after: claimed.after.clone(),
+        through: claimed.through.clone(),
+        order,
+    }))
 }
 
 /// Rows of one object to be stored.
@@ -290,6 +327,32 @@ mod tests {
             ..record("1", "")
         };
         assert!(make(broken).is_err());
+    }
+
+    #[test]
+    fn a_claimed_range_makes_sense_or_is_refused() {
+        let range = |after: &str, through: &str| {
+            Some(proto::Covers {
+                after: after.into(),
+                through: through.into(),
+            })
+        };
+        let claim = |covers, covers_numbers| {
+            let given = proto::RecordBatch {
+                object: "Company".into(),
+                covers,
+                covers_numbers,
+                ..Default::default()
+            };
+            batch(&source(), given, 1).map(|batch| batch.covers.map(|covers| covers.order))
+        };
+        assert_eq!(claim(None, None).unwrap(), None);
+        assert_eq!(claim(range("a", "b"), None).unwrap(), Some(IdOrder::Bytes));
+        assert_eq!(claim(None, range("9", "10")).unwrap(), Some(IdOrder::Number));
+        assert_eq!(claim(None, range("", "")).unwrap(), Some(IdOrder::Number));
+        assert!(claim(range("", ""), range("", "")).is_err());
+        assert!(claim(None, range("07", "")).is_err());
+        assert!(claim(None, range("", "a")).is_err());
     }
 
     #[test]

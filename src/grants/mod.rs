@@ -264,7 +264,8 @@ impl Grants {
             .is_some_and(|old| Some(old) == token(connection))
     }
 
-    /// Credentials of a login that is refused: they are given back without having been kept.
+    /// Credentials of a login that is refused: they are given back without having been kept. Not where the account has the
+    /// same ones in use already: they are not this login's to give back.
     ///
     /// # Errors
     /// The database, or the sealing.
@@ -283,6 +284,22 @@ impl Grants {
             &identity.organization_id,
             &identity.user_id,
         );
+        let known = self
+            .store
+            .grant_of_account(
+                connector,
+                auth_kind,
+                client_id,
+                &identity.organization_id,
+                &identity.user_id,
+            )
+            .await?;
+        if let Some(grant) = known
+            && grant.state == GrantState::Live
+            && self.same_token(&account, &grant.sealed, connection)
+        {
+            return Ok(());
+        }
         let sealed = self.sealer.seal(&account, &connection.encode_to_vec())?;
         self.give_back(account, sealed, self.sealer.key_id()).await
     }

@@ -132,6 +132,31 @@ impl Store {
         self.read(move |conn| get(conn, id)).await
     }
 
+    /// The grant of an account and an app, if there is one.
+    pub async fn grant_of_account(
+        &self,
+        connector: &str,
+        auth_kind: AuthKind,
+        client_id: &str,
+        organization_id: &str,
+        user_id: &str,
+    ) -> Result<Option<Grant>, Error> {
+        let (connector, client_id) = (connector.to_owned(), client_id.to_owned());
+        let (organization_id, user_id) = (organization_id.to_owned(), user_id.to_owned());
+        self.read(move |conn| {
+            let of_account = grants::table.filter(
+                grants::connector
+                    .eq(connector)
+                    .and(grants::organization_id.eq(organization_id))
+                    .and(grants::user_id.eq(user_id))
+                    .and(grants::auth_kind.eq(auth_kind))
+                    .and(grants::client_id.eq(client_id)),
+            );
+            Ok(of_account.select(Grant::as_select()).first(conn).optional()?)
+        })
+        .await
+    }
+
     /// Those of the grants that exist, in no order.
     pub async fn grant_get_many(&self, ids: Vec<GrantId>) -> Result<Vec<Grant>, Error> {
         self.read(move |conn| {

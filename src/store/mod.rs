@@ -11,6 +11,7 @@ mod audit;
 mod authorization;
 mod company;
 mod conn;
+mod covers;
 mod enablement;
 mod error;
 mod event;
@@ -35,6 +36,7 @@ mod sync;
 pub use audit::{AuditEntry, AuditFilter};
 pub use authorization::{Authorization, NewAuthorization};
 pub use company::{Company, CompanyKey, Track};
+pub use covers::{Covers, IdOrder, is_number};
 pub use enablement::Enablement;
 pub use error::{Conflict, Error, Lost};
 pub use event::{Event, EventHead};
@@ -46,8 +48,7 @@ pub use integration::{
 };
 pub use outbox::{NewOutbox, Outbox};
 pub use record::{
-    Change, ChildSet, Counters, Covers, Parent, Record, RecordBatch, RecordRow, Refresh, Refreshed,
-    RelatedKey,
+    Change, ChildSet, Counters, Parent, Record, RecordBatch, RecordRow, Refresh, Refreshed, RelatedKey,
 };
 pub use request::Remembered;
 pub use share::{NewShare, Share};

@@ -7,6 +7,7 @@ use diesel::{prelude::*, sql_types};
 use super::{
     Conflict, Error, Integration, Store,
     conn::{Conn, each},
+    covers::Covers,
     integration, postgres,
     schema::{integration as integration_table, meta, record, record_link},
     sqlite,
@@ -82,15 +83,6 @@ pub struct RecordRow {
     pub merged_into: Option<String>,
     /// The records it hangs under.
     pub parents: Vec<Parent>,
-}
-
-/// A range of ids, by their bytes, that a batch lists completely.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Covers {
-    /// The range begins after this id; empty for the beginning.
-    pub after: String,
-    /// The range ends with this id; empty for the end.
-    pub through: String,
 }
 
 /// Rows of one object.
@@ -935,11 +927,10 @@ pub(super) fn apply(
     Ok(counters)
 }
 
-impl Covers {
-    fn contains(&self, id: &str) -> bool {
-        (self.after.is_empty() || id > self.after.as_str())
-            && (self.through.is_empty() || id <= self.through.as_str())
-    }
+#[diesel::declare_sql_function]
+extern "SQL" {
+    /// Characters of a text.
+    fn length(text: sql_types::Text) -> sql_types::Integer;
 }
 
 type Known = (String, i64, Micros, Micros, Option<Micros>);
@@ -962,26 +953,34 @@ fn existing_range(
     object: &str,
     covers: &Covers,
 ) -> Result<Vec<Existing>, Error> {
-    let rows: Vec<Known> = each!(conn, c => {
-        let range = record::table
-            .filter(record::integration_id.eq(integration_id))
-            .filter(record::object.eq(object))
-            .filter(record::external_id.gt(&covers.after))
-            .order(record::external_id)
-            .select((
-                record::external_id,
-                record::hash,
-                record::modified_us,
-                record::read_us,
-                record::delete_us,
-            ));
-        if covers.through.is_empty() {
+    let mut found: Vec<Existing> = Vec::new();
+    for piece in covers.pieces() {
+        let rows: Vec<Known> = each!(conn, c => {
+            let mut range = record::table
+                .filter(record::integration_id.eq(integration_id))
+                .filter(record::object.eq(object))
+                .filter(record::external_id.ge(&piece.from))
+                .select((
+                    record::external_id,
+                    record::hash,
+                    record::modified_us,
+                    record::read_us,
+                    record::delete_us,
+                ))
+                .into_boxed();
+            if !piece.to.is_empty() {
+                range = range.filter(record::external_id.le(&piece.to));
+            }
+            if let Some((shortest, longest)) = piece.lengths {
+                range = range.filter(length(record::external_id).between(shortest, longest));
+            }
             range.load(c)
-        } else {
-            range.filter(record::external_id.le(&covers.through)).load(c)
-        }
-    })?;
-    Ok(rows.into_iter().map(Existing::from).collect())
+        })?;
+        found.extend(rows.into_iter().map(Existing::from));
+    }
+    found.retain(|old| covers.contains(&old.external_id));
+    found.sort_unstable_by(|a, b| a.external_id.cmp(&b.external_id));
+    Ok(found)
 }
 
 fn existing_ids(

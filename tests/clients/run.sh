@@ -1,11 +1,11 @@
 #!/bin/sh
-# Runs Salesforce clients that others wrote against the simulator. Everything they need is installed into a
-# throw-away folder; the simulator ends with this script.
+# Runs clients that others wrote against the simulators: jsforce and simple-salesforce, and HubSpot's own two. Everything
+# they need is installed into a throw-away folder; the simulators end with this script.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 work=$(mktemp -d)
-trap 'exec 3>&- 2>/dev/null || true; rm -rf "$work"' EXIT
+trap 'exec 3>&- 4>&- 2>/dev/null || true; rm -rf "$work"' EXIT
 
 sim=${SALESFORCE_SIM:-}
 if [ -z "$sim" ]; then
@@ -13,28 +13,41 @@ if [ -z "$sim" ]; then
     sim=${CARGO_TARGET_DIR:-$root/target}/debug/salesforce-sim
 fi
 
-cp -r "$here/jsforce" "$here/simple_salesforce" "$work/"
-(cd "$work/jsforce" && npm ci --silent --no-audit --no-fund --ignore-scripts)
+hubspot=${HUBSPOT_SIM:-}
+if [ -z "$hubspot" ]; then
+    (cd "$root" && cargo build --quiet -p hubspot-sim)
+    hubspot=${CARGO_TARGET_DIR:-$root/target}/debug/hubspot-sim
+fi
+
+cp -r "$here/jsforce" "$here/simple_salesforce" "$here/hubspot_node" "$here/hubspot_python" "$work/"
+for client in jsforce hubspot_node; do
+    (cd "$work/$client" && npm ci --silent --no-audit --no-fund --ignore-scripts)
+done
 python3 -m venv "$work/venv"
-"$work/venv/bin/pip" install --quiet --disable-pip-version-check -r "$work/simple_salesforce/requirements.txt"
+"$work/venv/bin/pip" install --quiet --disable-pip-version-check \
+    -r "$work/simple_salesforce/requirements.txt" -r "$work/hubspot_python/requirements.txt"
 
 # The key of the JWT flow: the client's half, and the half that is registered with the app.
 openssl genrsa -out "$work/jwt.key" 2048 2>/dev/null
 openssl rsa -in "$work/jwt.key" -pubout -out "$work/jwt.pub" 2>/dev/null
 
-mkfifo "$work/stdin"
+mkfifo "$work/stdin" "$work/stdin-hubspot"
 "$sim" --tls-port 0 --tls-dir "$work/tls" --accounts 6000 --skew 2500 --jwt-public-key "$work/jwt.pub" \
     --exit-with-parent <"$work/stdin" >"$work/line" &
 exec 3>"$work/stdin"
+"$hubspot" --companies 1200 --exit-with-parent <"$work/stdin-hubspot" >"$work/line-hubspot" &
+exec 4>"$work/stdin-hubspot"
 tries=0
-while [ ! -s "$work/line" ]; do
+while [ ! -s "$work/line" ] || [ ! -s "$work/line-hubspot" ]; do
     tries=$((tries + 1))
-    [ $tries -lt 100 ] || { echo "the simulator did not start" >&2; exit 1; }
+    [ $tries -lt 100 ] || { echo "a simulator did not start" >&2; exit 1; }
     sleep 0.1
 done
-value() { python3 -c "import json,sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])" "$work/line" "$1"; }
+value() { python3 -c "import json,sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])" "$work/line${2:-}" "$1"; }
 
 node "$work/jsforce/run.mjs" "$(value http)"
 REQUESTS_CA_BUNDLE=$(value ca) \
     "$work/venv/bin/python" "$work/simple_salesforce/run.py" "$(value https)" "$(value http)" "$work/jwt.key"
-echo "both clients agree"
+node "$work/hubspot_node/run.mjs" "$(value http -hubspot)"
+"$work/venv/bin/python" "$work/hubspot_python/run.py" "$(value http -hubspot)"
+echo "all four clients agree"

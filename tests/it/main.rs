@@ -14,6 +14,7 @@ mod filters;
 mod grants;
 mod guides;
 mod house;
+mod hubspot;
 mod leaks;
 mod operations;
 mod policy;

@@ -123,6 +123,7 @@ impl Reader<'_> {
                         object: key.clone(),
                         records,
                         covers,
+                        ..RecordBatch::default()
                     })
                     .await?;
                 after = company;

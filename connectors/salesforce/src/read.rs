@@ -223,6 +223,7 @@ impl Reader {
                 object: object.key.to_owned(),
                 records,
                 covers,
+                ..RecordBatch::default()
             };
             place = moved;
             if step.last {

@@ -24,6 +24,7 @@ fn covering(after: &str, through: &str, read_us: Micros, rows: Vec<RecordRow>) -
     let covers = Some(Covers {
         after: after.to_owned(),
         through: through.to_owned(),
+        order: IdOrder::Bytes,
     });
     RecordBatch {
         covers,
@@ -201,6 +202,24 @@ both! {
         assert_eq!(apply(store, &one, RecordBatch { object: "Many".to_owned(), ..covering("", "", 2, vec![]) }).await.removed, 5003);
     }
 
+    async fn numbers_are_covered_by_their_values(store) {
+        let one = active(store, &group(store, "g").await, "One").await;
+        let numbers = |after: &str, through: &str, read_us, rows| RecordBatch {
+            covers: Some(Covers { after: after.to_owned(), through: through.to_owned(), order: IdOrder::Number }),
+            ..batch("Account", read_us, rows)
+        };
+        let ids = ["5", "42", "998", "999", "1000", "1001", "1002", "20000", "x1"];
+        apply(store, &one, batch("Account", 1, ids.map(|id| row(id, 1, 1)).to_vec())).await;
+        // From 999 on, over the length, up to 1001: 1000 is gone, its neighbours by bytes are not.
+        let page = numbers("998", "1001", 2, vec![row("999", 1, 1), row("1001", 1, 1)]);
+        assert_eq!(apply(store, &one, page).await, counters(2, 0, 2, 1));
+        assert_eq!(live(store, one.id).await, ["1001", "1002", "20000", "42", "5", "998", "999", "x1"]);
+        // The beginning and the end; what is no number is in no range.
+        assert_eq!(apply(store, &one, numbers("", "998", 3, vec![row("998", 1, 1)])).await.removed, 2);
+        assert_eq!(apply(store, &one, numbers("1001", "", 3, vec![row("1003", 1, 1)])).await, counters(1, 1, 0, 2));
+        assert_eq!(live(store, one.id).await, ["1001", "1003", "998", "999", "x1"]);
+    }
+
     async fn it_agrees_with_a_simple_model(store) {
         let g = group(store, "g").await;
         let one = active(store, &g, "One").await;
@@ -301,14 +320,16 @@ fn batches() -> impl Strategy<Value = (bool, RecordBatch)> {
         (0..24u8, 0..4i64, 0..6i64, 0..9i64, prop::bool::weighted(0.15)),
         0..12,
     );
-    let covers = prop::option::weighted(0.4, (0..26u8, 0..26u8));
+    let covers = prop::option::weighted(0.4, (0..26u8, 0..26u8, any::<bool>()));
     (any::<bool>(), rows, covers, 1..9i64).prop_map(|(live, rows, covers, read_us)| {
-        let id = |n: u8| {
-            if n < 24 {
-                format!("{}{}", (b'a' + n / 4) as char, n % 4)
-            } else {
-                String::new()
-            }
+        // Half of the ids are numbers of several lengths.
+        let id = |n: u8| match n {
+            0..12 => [
+                "0", "7", "9", "10", "11", "90", "99", "100", "350", "999", "1000", "10001",
+            ][usize::from(n)]
+            .to_owned(),
+            12..24 => format!("{}{}", (b'a' + n / 4) as char, n % 4),
+            _ => String::new(),
         };
         let rows = rows
             .into_iter()
@@ -324,9 +345,18 @@ fn batches() -> impl Strategy<Value = (bool, RecordBatch)> {
                 ..row(&id(n), hash, modified_us)
             })
             .collect();
-        let covers = covers.map(|(a, b)| Covers {
-            after: id(a),
-            through: id(b),
+        let covers = covers.map(|(a, b, bytes)| {
+            let number = |n: u8| if n < 24 { id(n % 12) } else { id(n) };
+            let (after, through, order) = if bytes {
+                (id(a), id(b), IdOrder::Bytes)
+            } else {
+                (number(a), number(b), IdOrder::Number)
+            };
+            Covers {
+                after,
+                through,
+                order,
+            }
         });
         (
             live,
@@ -384,8 +414,13 @@ impl Model {
             }
         }
         let inside = |id: &String| {
-            batch.covers.as_ref().is_some_and(|c| {
-                (c.after.is_empty() || *id > c.after) && (c.through.is_empty() || *id <= c.through)
+            batch.covers.as_ref().is_some_and(|c| match c.order {
+                IdOrder::Bytes => {
+                    (c.after.is_empty() || *id > c.after) && (c.through.is_empty() || *id <= c.through)
+                }
+                IdOrder::Number => id.parse::<i64>().is_ok_and(|n| {
+                    n > c.after.parse().unwrap_or(-1) && n <= c.through.parse().unwrap_or(i64::MAX)
+                }),
             })
         };
         let ids: BTreeSet<String> = self.rows.keys().chain(newest.keys()).cloned().collect();

@@ -22,7 +22,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::postgres;
 
-/// The app that the simulator knows.
+/// The secret of the app that each simulator knows.
 pub(crate) const CLIENT_SECRET: &str = "tether-demo-secret";
 /// Stands in every address of PostgreSQL that a server is given.
 pub(crate) const DATABASE_PASSWORD: &str = "canary-database-password";
@@ -54,7 +54,38 @@ macro_rules! on_both_databases {
 }
 pub(crate) use on_both_databases;
 
-/// A running server, and the CRMs it knows: the simulated Salesforce and the scripted dummy.
+/// A simulated CRM.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Crm {
+    Salesforce,
+    HubSpot,
+}
+
+impl Crm {
+    /// Its program, beside the server's own.
+    fn program(self) -> &'static str {
+        match self {
+            Self::Salesforce => "salesforce-sim",
+            Self::HubSpot => "hubspot-sim",
+        }
+    }
+
+    /// The server's settings for it; `at` is where it listens.
+    fn flags(self, at: &str) -> Vec<String> {
+        let (connector, client_id, address) = match self {
+            Self::Salesforce => ("salesforce", "3MVG9tether.demo", "login_host_override"),
+            Self::HubSpot => ("hubspot", "tether-demo-app", "address_override"),
+        };
+        vec![
+            format!("connector.{connector}.settings.client_id={client_id}"),
+            format!("connector.{connector}.settings.client_secret={CLIENT_SECRET}"),
+            format!("connector.{connector}.settings.{address}=http://{at}"),
+            format!("connector.{connector}.plain_http_hosts={at}"),
+        ]
+    }
+}
+
+/// A running server, and the CRMs it knows: a simulated one and the scripted dummy.
 pub(crate) struct World {
     /// The simulator's address, `127.0.0.1:port`.
     pub(crate) crm: String,
@@ -83,12 +114,18 @@ impl World {
 
     /// The same with settings of the server, `path=value`.
     pub(crate) async fn start_with(database: Database, accounts: u32, settings: &[&str]) -> Self {
+        Self::start_crm(database, Crm::Salesforce, accounts, settings).await
+    }
+
+    /// The same with another CRM, of so many companies.
+    pub(crate) async fn start_crm(database: Database, of: Crm, companies: u32, settings: &[&str]) -> Self {
         let server = program();
-        let simulator = server.with_file_name("salesforce-sim");
+        let simulator = server.with_file_name(of.program());
         assert!(
             simulator.is_file(),
-            "{} is not there: run `cargo build -p salesforce-sim` first",
-            simulator.display()
+            "{} is not there: run `cargo build -p {}` first",
+            simulator.display(),
+            of.program()
         );
         let connectors = super::connectors::folder();
         assert!(
@@ -102,7 +139,7 @@ impl World {
                 "0",
                 "--exit-with-parent",
                 "--accounts",
-                &accounts.to_string(),
+                &companies.to_string(),
             ])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -121,15 +158,12 @@ impl World {
             "sync.lease_seconds=2".to_owned(),
             "sync.poll_milliseconds=100".to_owned(),
             format!("connectors.dir={}", connectors.display()),
-            "connector.salesforce.settings.client_id=3MVG9tether.demo".to_owned(),
-            format!("connector.salesforce.settings.client_secret={CLIENT_SECRET}"),
-            format!("connector.salesforce.settings.login_host_override=http://{crm}"),
-            format!("connector.salesforce.plain_http_hosts={crm}"),
             format!(
                 "connector.dummy.settings.control={}",
                 folder.path().join("dummy.json").display()
             ),
         ];
+        flags.extend(of.flags(&crm));
         flags.extend(settings.iter().map(|&one| one.to_owned()));
         let postgres = (database == Database::Postgres).then(postgres::database);
         let (child, addresses) = serve(folder.path(), &flags, postgres.as_ref()).await;
@@ -556,7 +590,12 @@ impl Person {
 
     /// An integration of the simulated Salesforce, saved and synced.
     pub(crate) async fn salesforce(&mut self, display_name: &str, fields: &[&str]) -> String {
-        let name = self.create("salesforce", display_name).await;
+        self.synced("salesforce", display_name, fields).await
+    }
+
+    /// An integration of a simulated CRM, saved and synced.
+    pub(crate) async fn synced(&mut self, connector: &str, display_name: &str, fields: &[&str]) -> String {
+        let name = self.create(connector, display_name).await;
         self.log_in(&name).await;
         self.select(&name, fields).await;
         let sync = self.activate(&name).await;

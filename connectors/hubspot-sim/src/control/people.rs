@@ -1,0 +1,247 @@
+//! Logins, tokens, apps and limits.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Query, State};
+use serde::Deserialize;
+use serde_json::json;
+use url::Url;
+
+use super::{Answer, Given, No, done, no, portal};
+use crate::app::App;
+use crate::oauth::READ_SCOPES;
+use crate::oauth::authorize::{NoCode, Request};
+use crate::oauth::store::{Client, Grant, PrivateApp, random};
+
+/// `GET /control/oauth/approve?url=…&username=…&decision=allow|deny`: where the browser would go, had the user clicked.
+pub(crate) async fn approve(
+    State(app): State<Arc<App>>,
+    Query(asked): Query<HashMap<String, String>>,
+) -> Answer {
+    let get = |name: &str| asked.get(name).map_or("", String::as_str);
+    let Ok(url) = Url::parse(get("url")) else {
+        return no("give the authorize URL as url=");
+    };
+    let params: HashMap<String, String> = url.query_pairs().into_owned().collect();
+    let username = match get("username") {
+        "" => "admin@acme.example",
+        name => name,
+    };
+    let allow = get("decision") != "deny";
+    match Request::check(&app, &params).and_then(|request| request.decide(&app, username, allow)) {
+        Ok(to) | Err(NoCode::Redirect(to)) => {
+            let answer: HashMap<String, String> = Url::parse(&to)
+                .map(|u| u.query_pairs().into_owned().collect())
+                .unwrap_or_default();
+            Ok(Json(json!({
+                "redirectUrl": to, "code": answer.get("code"), "state": answer.get("state"),
+                "error": answer.get("error"),
+            })))
+        }
+        Err(NoCode::Page(text)) => no(text),
+    }
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Who {
+    user: Option<String>,
+}
+
+/// The user's hub and id.
+fn find(app: &App, email: Option<&str>) -> Result<(u64, u64), No> {
+    let email = email.unwrap_or("admin@acme.example");
+    let portals = app.portals.lock();
+    portals
+        .iter()
+        .find_map(|p| p.users.iter().find(|u| u.email == email).map(|u| (p.id, u.id)))
+        .ok_or_else(|| No(format!("there is no user {email}")))
+}
+
+/// An access token out of thin air, for scripts that are not about logging in.
+pub(crate) async fn token(State(app): State<Arc<App>>, Given(who): Given<Who>) -> Answer {
+    let (hub_id, user_id) = find(&app, who.user.as_deref())?;
+    let mut oauth = app.oauth.lock();
+    let client = oauth.clients[0].id.clone();
+    let refresh_token = format!("na1-{}", random(32));
+    let scopes = READ_SCOPES.map(str::to_owned).to_vec();
+    let at = oauth.keep(Grant {
+        refresh_token,
+        client,
+        hub_id,
+        user_id,
+        scopes,
+        revoked: false,
+    });
+    let access_token = oauth.session(at);
+    Ok(Json(json!({
+        "access_token": access_token, "refresh_token": oauth.grants[at].refresh_token, "hub_id": hub_id,
+    })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Settings {
+    portal: Option<String>,
+    session_seconds: Option<i64>,
+    same_refresh_token: Option<bool>,
+    scrambled: Option<bool>,
+    index_lag_ms: Option<i64>,
+    associations_a_page: Option<usize>,
+}
+
+pub(crate) async fn settings(State(app): State<Arc<App>>, Given(settings): Given<Settings>) -> Answer {
+    let mut portals = app.portals.lock();
+    let quirks = &mut portal(&mut portals, settings.portal.as_deref())?.quirks;
+    quirks.scrambled = settings.scrambled.unwrap_or(quirks.scrambled);
+    quirks.index_lag_ms = settings.index_lag_ms.unwrap_or(quirks.index_lag_ms);
+    quirks.associations_a_page = settings.associations_a_page.unwrap_or(quirks.associations_a_page);
+    let mut oauth = app.oauth.lock();
+    oauth.session_seconds = settings.session_seconds.unwrap_or(oauth.session_seconds);
+    oauth.same_refresh_token = settings.same_refresh_token.unwrap_or(oauth.same_refresh_token);
+    done()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct NewClient {
+    id: String,
+    secret: Option<String>,
+    redirect_uris: Option<Vec<String>>,
+}
+
+/// Registers an app, or changes one.
+pub(crate) async fn client(State(app): State<Arc<App>>, Given(new): Given<NewClient>) -> Answer {
+    let mut oauth = app.oauth.lock();
+    if oauth.client(&new.id).is_none() {
+        let app_id = 456_789 + oauth.clients.len() as u64;
+        oauth.clients.push(Client {
+            id: new.id.clone(),
+            secret: String::new(),
+            app_id,
+            redirect_uris: Vec::new(),
+        });
+    }
+    for client in oauth.clients.iter_mut().filter(|c| c.id == new.id) {
+        client.secret = new.secret.clone().unwrap_or(client.secret.clone());
+        client.redirect_uris = new.redirect_uris.clone().unwrap_or(client.redirect_uris.clone());
+    }
+    done()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct NewPrivateApp {
+    user: Option<String>,
+    token: Option<String>,
+    scopes: Option<Vec<String>>,
+    #[serde(default)]
+    delete: bool,
+}
+
+/// Makes a private app, changes its scopes, or deletes it; answers its token.
+pub(crate) async fn private_app(State(app): State<Arc<App>>, Given(new): Given<NewPrivateApp>) -> Answer {
+    let (hub_id, user_id) = find(&app, new.user.as_deref())?;
+    let mut oauth = app.oauth.lock();
+    let id = crate::refusal::correlation_id();
+    let token = new.token.unwrap_or_else(|| format!("pat-na1-{id}"));
+    let old = oauth.private_apps.iter().position(|a| a.token == token);
+    let old = old.map(|at| oauth.private_apps.remove(at));
+    if !new.delete {
+        let scopes = new
+            .scopes
+            .unwrap_or_else(|| READ_SCOPES.map(str::to_owned).to_vec());
+        let app_id = old
+            .as_ref()
+            .map_or(777_100 + oauth.private_apps.len() as u64, |a| a.app_id);
+        oauth.private_apps.push(PrivateApp {
+            token: token.clone(),
+            hub_id: old.as_ref().map_or(hub_id, |a| a.hub_id),
+            user_id: old.as_ref().map_or(user_id, |a| a.user_id),
+            app_id,
+            scopes,
+        });
+    }
+    Ok(Json(json!({ "token": token })))
+}
+
+/// What is granted and open, without the secrets.
+pub(crate) async fn state(State(app): State<Arc<App>>) -> Answer {
+    let portals = app.portals.lock();
+    let name = |id: u64| {
+        portals
+            .iter()
+            .flat_map(|p| &p.users)
+            .find(|u| u.id == id)
+            .map(|u| u.email.clone())
+    };
+    let oauth = app.oauth.lock();
+    let grants: Vec<_> = oauth
+        .grants
+        .iter()
+        .map(|g| json!({ "user": name(g.user_id), "client": g.client, "scopes": g.scopes, "revoked": g.revoked }))
+        .collect();
+    let private: Vec<_> = oauth
+        .private_apps
+        .iter()
+        .map(|a| json!({ "user": name(a.user_id), "appId": a.app_id, "scopes": a.scopes }))
+        .collect();
+    Ok(Json(json!({
+        "grants": grants, "privateApps": private, "sessions": oauth.sessions.len(),
+    })))
+}
+
+/// Ends access tokens: of one user, or of everybody. Refresh tokens live on.
+pub(crate) async fn expire(State(app): State<Arc<App>>, Given(who): Given<Who>) -> Answer {
+    let user = who.user.as_deref().map(|u| find(&app, Some(u))).transpose()?;
+    let mut oauth = app.oauth.lock();
+    let mine: Vec<bool> = oauth
+        .grants
+        .iter()
+        .map(|g| user.is_none_or(|(_, id)| g.user_id == id))
+        .collect();
+    let now = crate::app::now_ms();
+    let mut expired = 0;
+    for session in oauth.sessions.values_mut().filter(|s| mine[s.grant]) {
+        session.expires_ms = now;
+        expired += 1;
+    }
+    Ok(Json(json!({ "expired": expired })))
+}
+
+/// Uninstalls the app for a user: refresh and access tokens die.
+pub(crate) async fn revoke(State(app): State<Arc<App>>, Given(who): Given<Who>) -> Answer {
+    let (_, user_id) = find(&app, who.user.as_deref())?;
+    let mut oauth = app.oauth.lock();
+    let tokens: Vec<String> = oauth
+        .grants
+        .iter()
+        .filter(|g| g.user_id == user_id && !g.revoked)
+        .map(|g| g.refresh_token.clone())
+        .collect();
+    let revoked = tokens.iter().filter(|token| oauth.revoke(token, true)).count();
+    Ok(Json(json!({ "revoked": revoked })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct NewLimits {
+    burst: Option<u32>,
+    interval_ms: Option<i64>,
+    searches: Option<u32>,
+    daily: Option<u64>,
+    daily_used: Option<u64>,
+}
+
+/// Sets the windows, and begins them anew.
+pub(crate) async fn limits(State(app): State<Arc<App>>, Given(new): Given<NewLimits>) -> Answer {
+    let mut limits = app.limits.lock();
+    limits.burst = new.burst.unwrap_or(limits.burst);
+    limits.interval_ms = new.interval_ms.unwrap_or(limits.interval_ms);
+    limits.searches = new.searches.unwrap_or(limits.searches);
+    limits.daily = new.daily.unwrap_or(limits.daily);
+    limits.daily_used = new.daily_used.unwrap_or(limits.daily_used);
+    limits.forget();
+    done()
+}

@@ -1,0 +1,83 @@
+//! How fast, and how much a day: HubSpot's windows.
+
+use std::collections::{HashMap, VecDeque};
+
+use crate::app::now_ms;
+use crate::refusal::Refusal;
+
+/// The windows of all apps.
+pub(crate) struct Limits {
+    /// Requests an app may make of a portal in one window.
+    pub(crate) burst: u32,
+    /// The window's length.
+    pub(crate) interval_ms: i64,
+    /// Searches a second.
+    pub(crate) searches: u32,
+    /// Requests of private apps a day.
+    pub(crate) daily: u64,
+    pub(crate) daily_used: u64,
+    recent: HashMap<u64, VecDeque<i64>>,
+    searched: HashMap<u64, VecDeque<i64>>,
+}
+
+/// What the headers of an answer say.
+pub(crate) struct Standing {
+    pub(crate) remaining: u32,
+    pub(crate) daily: Option<(u64, u64)>,
+}
+
+impl Limits {
+    pub(crate) fn new(burst: u32) -> Self {
+        Limits {
+            burst,
+            interval_ms: 10_000,
+            searches: 5,
+            daily: 250_000,
+            daily_used: 0,
+            recent: HashMap::new(),
+            searched: HashMap::new(),
+        }
+    }
+
+    /// Lets a request of an app pass, or says why not. Refused ones count too.
+    pub(crate) fn pass(&mut self, app: u64, private: bool, search: bool) -> (Standing, Option<Refusal>) {
+        let now = now_ms();
+        if private {
+            self.daily_used += 1;
+        }
+        let used = count(self.recent.entry(app).or_default(), now, self.interval_ms);
+        let searched = if search {
+            count(self.searched.entry(app).or_default(), now, 1_000)
+        } else {
+            0
+        };
+        let standing = Standing {
+            remaining: self.burst.saturating_sub(used),
+            daily: private.then(|| (self.daily, self.daily.saturating_sub(self.daily_used))),
+        };
+        let refusal = if private && self.daily_used > self.daily {
+            Some(Refusal::rate("DAILY", "daily"))
+        } else if used > self.burst {
+            Some(Refusal::rate("TEN_SECONDLY_ROLLING", "ten_secondly_rolling"))
+        } else if searched > self.searches {
+            Some(Refusal::rate("SECONDLY", "secondly"))
+        } else {
+            None
+        };
+        (standing, refusal)
+    }
+
+    /// Forgets what was asked so far.
+    pub(crate) fn forget(&mut self) {
+        self.recent.clear();
+        self.searched.clear();
+    }
+}
+
+fn count(times: &mut VecDeque<i64>, now: i64, window_ms: i64) -> u32 {
+    while times.front().is_some_and(|at| *at <= now - window_ms) {
+        times.pop_front();
+    }
+    times.push_back(now);
+    u32::try_from(times.len()).unwrap_or(u32::MAX)
+}

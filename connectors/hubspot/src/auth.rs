@@ -1,0 +1,333 @@
+//! Logging in, staying logged in, giving access back.
+//!
+//! HubSpot documents no `code_challenge` for its login page, so none is sent, and no verifier: a verifier without a
+//! challenge is what a careful server refuses. What guards the code is the state, which the host checks, and the client
+//! secret, without which it cannot be exchanged. Access tokens live for half an hour; refresh tokens do not end and are not
+//! rotated, so a refresh whose answer was lost is simply made again.
+
+use std::sync::Arc;
+
+use tether_connector_sdk::CallContext;
+use tether_connector_sdk::http::{Method, Request, StatusCode};
+use tether_connector_sdk::oauth::{self, Authorization, Token};
+use tether_connector_sdk::proto::{
+    AuthKind, AuthMethod, BeginAuthorizationRequest, Credentials, Error, ErrorKind, ExchangeCodeRequest,
+    LogInRequest, LoggedIn, RefreshRequest, RefreshResponse, RevokeRequest, RevokeResponse, Setting,
+};
+
+use crate::objects::COMPANY;
+use crate::options::OAuthApi;
+use crate::rest::App;
+use crate::token;
+
+/// The parameter that holds a private app's token.
+const API_KEY: &str = "api_key";
+
+/// The ways to log in.
+pub(crate) fn methods() -> Vec<AuthMethod> {
+    vec![
+        AuthMethod {
+            kind: AuthKind::AuthorizationCode.into(),
+            parameters: Vec::new(),
+        },
+        AuthMethod {
+            kind: AuthKind::ApiKey.into(),
+            parameters: vec![Setting {
+                key: API_KEY.to_owned(),
+                label: "Access token".to_owned(),
+                description:
+                    "The access token of a private app of the account, like pat-na1-…; it needs the scope \
+                              crm.objects.companies.read, and those of the other objects that are wanted."
+                        .to_owned(),
+                required: true,
+                secret: true,
+                ..Setting::default()
+            }],
+        },
+    ]
+}
+
+impl App {
+    /// The address the browser is sent to.
+    pub(crate) fn authorization_url(&self, request: &BeginAuthorizationRequest) -> Result<String, Error> {
+        self.client_is_set()?;
+        let scopes: Vec<&str> = self.options.scopes.iter().map(String::as_str).collect();
+        let optional = self.options.optional_scopes.join(" ");
+        let extra = [("optional_scope", optional.as_str())];
+        oauth::authorization_url(&Authorization {
+            url: &format!("{}/oauth/authorize", self.options.login_base),
+            client_id: &self.options.client_id,
+            redirect_uri: &request.redirect_uri,
+            state: &request.state,
+            code_challenge: "",
+            scopes: &scopes,
+            extra: if optional.is_empty() { &[] } else { &extra },
+        })
+    }
+
+    /// The browser came back.
+    pub(crate) async fn exchange_code(
+        self: &Arc<Self>,
+        call: &CallContext,
+        request: &ExchangeCodeRequest,
+    ) -> Result<LoggedIn, Error> {
+        self.client_is_set()?;
+        let get = |key: &str| request.callback.get(key).map_or("", String::as_str);
+        if !get("error").is_empty() {
+            return Err(token::refused(get("error"), get("error_description")));
+        }
+        if get("code").is_empty() {
+            return Err(Error::invalid_input(
+                "the browser came back without a code; log in again",
+            ));
+        }
+        let form = [
+            ("grant_type", "authorization_code"),
+            ("code", get("code")),
+            ("redirect_uri", request.redirect_uri.as_str()),
+        ];
+        let token = self
+            .token(call, &form)
+            .await
+            .map_err(|error| match error.what() {
+                // Nothing was logged in that could be revoked.
+                ErrorKind::CredentialsRevoked => Error::invalid_input(error.message).code(error.code),
+                _ => error,
+            })?;
+        let scopes = scopes(&token);
+        let checked = async {
+            if token.refresh_token().is_none() {
+                return Err(Error::bug("HubSpot gave no refresh token"));
+            }
+            has_companies(&scopes)?;
+            self.who(call, token.access_token()).await
+        };
+        let identity = match checked.await {
+            Ok(identity) => identity,
+            Err(error) => {
+                self.give_back(call, &token).await;
+                return Err(error);
+            }
+        };
+        Ok(LoggedIn {
+            credentials: Some(self.credentials(&token, "")),
+            identity: Some(identity),
+            base_url: self.options.api_base.clone(),
+            scopes,
+        })
+    }
+
+    /// Logs in with the token of a private app.
+    pub(crate) async fn log_in(
+        self: &Arc<Self>,
+        call: &CallContext,
+        request: &LogInRequest,
+    ) -> Result<LoggedIn, Error> {
+        if request.auth_kind() != AuthKind::ApiKey {
+            return Err(Error::unsupported("HubSpot offers no such way to log in"));
+        }
+        let key = request.parameters.get(API_KEY).map_or("", |key| key.trim());
+        if key.is_empty() || !key.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(Error::invalid_input(
+                "the access token of the private app is missing, or is no token",
+            )
+            .field(API_KEY));
+        }
+        let (identity, scopes) = self
+            .whose_app(call, key)
+            .await
+            .map_err(|error| match error.what() {
+                ErrorKind::CredentialsExpired | ErrorKind::Forbidden => {
+                    Error::invalid_input("HubSpot does not know this access token, or it was replaced")
+                        .field(API_KEY)
+                }
+                _ => error,
+            })?;
+        // Where HubSpot does not say what a key may do, the fields step will show it.
+        if !scopes.is_empty() {
+            has_companies(&scopes).map_err(|error| Error::invalid_input(error.message).field(API_KEY))?;
+        }
+        Ok(LoggedIn {
+            credentials: Some(Credentials {
+                access_token: key.to_owned(),
+                ..Credentials::default()
+            }),
+            identity: Some(identity),
+            base_url: self.options.api_base.clone(),
+            scopes,
+        })
+    }
+
+    /// Gets a new access token.
+    pub(crate) async fn refresh(
+        self: &Arc<Self>,
+        call: &CallContext,
+        request: RefreshRequest,
+    ) -> Result<RefreshResponse, Error> {
+        let connection = request
+            .connection
+            .ok_or_else(|| Error::bug("a call without a connection"))?;
+        let kind = connection.auth_kind();
+        let old = connection.credentials.unwrap_or_default();
+        let base_url = self.options.api_base.clone();
+        if kind == AuthKind::ApiKey {
+            // It does not end by itself: either HubSpot erred, or somebody took it away.
+            return match self.whose_app(call, &old.access_token).await {
+                Ok(_) => Ok(RefreshResponse {
+                    credentials: Some(old),
+                    base_url,
+                }),
+                Err(error) if matches!(error.what(), ErrorKind::CredentialsExpired | ErrorKind::Forbidden) => {
+                    Err(Error::credentials_revoked(
+                        "HubSpot no longer accepts the private app's access token: it was replaced, or the app was deleted",
+                    )
+                    .code(error.code))
+                }
+                Err(error) => Err(error),
+            };
+        }
+        if old.refresh_token.is_empty() {
+            return Err(Error::credentials_revoked(
+                "there is no refresh token; log in again",
+            ));
+        }
+        let form = [
+            ("grant_type", "refresh_token"),
+            ("refresh_token", old.refresh_token.as_str()),
+        ];
+        let mut token = self.token(call, &form).await;
+        if let Err(error) = &token
+            && matches!(
+                error.code.as_str(),
+                "http.transport" | "http.timeout" | "oauth.garbage"
+            )
+        {
+            token = self.token(call, &form).await;
+        }
+        Ok(RefreshResponse {
+            credentials: Some(self.credentials(&token?, &old.refresh_token)),
+            base_url,
+        })
+    }
+
+    /// Gives access back. HubSpot ends the refresh token; the access token lives on until its half hour is over.
+    pub(crate) async fn revoke(
+        &self,
+        call: &CallContext,
+        request: RevokeRequest,
+    ) -> Result<RevokeResponse, Error> {
+        let connection = request
+            .connection
+            .ok_or_else(|| Error::bug("a call without a connection"))?;
+        if connection.auth_kind() == AuthKind::ApiKey {
+            return Err(Error::unsupported(
+                "HubSpot has no way to end a private app's token from outside: delete the app, or replace its token, in \
+                 HubSpot's settings",
+            ));
+        }
+        let refresh_token = connection.credentials.unwrap_or_default().refresh_token;
+        if refresh_token.is_empty() {
+            return Ok(RevokeResponse { already_gone: true });
+        }
+        let already_gone = self.end(call, &refresh_token).await?;
+        Ok(RevokeResponse { already_gone })
+    }
+
+    /// One request to the token endpoint.
+    async fn token(&self, call: &CallContext, form: &[(&str, &str)]) -> Result<Token, Error> {
+        let url = format!("{}{}", self.options.api_base, self.options.token_path(""));
+        let client = [
+            ("client_id", self.options.client_id.as_str()),
+            ("client_secret", self.options.client_secret.as_str()),
+        ];
+        let request = Request::post_form(&url, form.iter().copied().chain(client))?;
+        let response = self.http.send(call, request.accept("application/json")).await?;
+        token::read(&response)
+    }
+
+    /// Ends a refresh token; answers whether HubSpot did not know it any more.
+    async fn end(&self, call: &CallContext, refresh_token: &str) -> Result<bool, Error> {
+        let base = &self.options.api_base;
+        let request = match self.options.oauth_api {
+            OAuthApi::V1 => {
+                let url = format!("{base}/oauth/v1/refresh-tokens/{refresh_token}");
+                Request::new(Method::DELETE, &url)?
+            }
+            OAuthApi::Dated => {
+                let url = format!("{base}{}", self.options.token_path("/revoke"));
+                let form = [
+                    ("client_id", self.options.client_id.as_str()),
+                    ("client_secret", self.options.client_secret.as_str()),
+                    ("token", refresh_token),
+                    ("token_type_hint", "refresh_token"),
+                ];
+                Request::post_form(&url, form)?
+            }
+        };
+        let response = self.http.send(call, request.accept("application/json")).await?;
+        if response.status.is_success() {
+            return Ok(false);
+        }
+        if response.status == StatusCode::NOT_FOUND {
+            return Ok(true);
+        }
+        match token::refusal(&response) {
+            error if error.is(ErrorKind::CredentialsRevoked) => Ok(true),
+            error => Err(error),
+        }
+    }
+
+    /// Ends a token that is not kept. Best effort: the error that led here matters more.
+    async fn give_back(&self, call: &CallContext, token: &Token) {
+        let Some(refresh_token) = token.refresh_token() else {
+            return;
+        };
+        if let Err(error) = self.end(call, refresh_token).await {
+            tracing::warn!(
+                kind = error.label(),
+                "a token that was not kept could not be revoked"
+            );
+        }
+    }
+
+    fn credentials(&self, token: &Token, old_refresh_token: &str) -> Credentials {
+        Credentials {
+            access_token: token.access_token().to_owned(),
+            refresh_token: token.refresh_token().unwrap_or(old_refresh_token).to_owned(),
+            expires_us: token.expires_us(self.host.now_us()),
+            extra: Vec::new(),
+        }
+    }
+
+    fn client_is_set(&self) -> Result<(), Error> {
+        if self.options.client_id.is_empty() {
+            return Err(Error::configuration(
+                "the operator has not set client_id of the connector hubspot",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// The scopes that were given: HubSpot lists them, the standard writes them as one text.
+fn scopes(token: &Token) -> Vec<String> {
+    let listed = token.extra("scopes").and_then(|scopes| scopes.as_array());
+    match listed {
+        Some(listed) => listed
+            .iter()
+            .filter_map(|scope| scope.as_str().map(str::to_owned))
+            .collect(),
+        None => token.scopes(),
+    }
+}
+
+/// Companies are what everything else hangs under. Where HubSpot does not list the scopes the login is believed.
+fn has_companies(scopes: &[String]) -> Result<(), Error> {
+    if scopes.is_empty() || scopes.iter().any(|scope| scope == COMPANY.scope) {
+        return Ok(());
+    }
+    Err(Error::admin_action(format!(
+        "the login lacks the scope {}, without which there are no companies: add it to the app, and log in again",
+        COMPANY.scope
+    )))
+}

@@ -1,0 +1,289 @@
+//! One company with its related records, live. HubSpot has no call for that: one for the company and its links, and for
+//! each related object one for its records and one for the companies that these hang under, so seven at most where all
+//! fits a page each. They are made at the same time as far as one does not need the other.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use futures_util::future::{join_all, try_join, try_join_all};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use tether_connector_sdk::CallContext;
+use tether_connector_sdk::proto::{
+    Error, ErrorKind, FetchCompanyRequest, FetchCompanyResponse, ObjectResult, Record,
+};
+
+use crate::objects::{self, COMPANY, CrmObject};
+use crate::page::{self, Page, Row, tombstone};
+use crate::plan::Plan;
+use crate::rest::{App, Session};
+use crate::{associations, ids, properties, read};
+
+/// Related records of one object, where the caller does not say.
+const RELATED_LIMIT: u32 = 200;
+/// Most of them.
+const MOST_RELATED: u32 = 1_000;
+/// Companies fetched at once.
+const AT_ONCE: usize = 4;
+
+/// Linked records of one object in the order of their ids, and whether there are more.
+type Linked = Result<(Vec<String>, bool), Error>;
+
+/// A company as it was found.
+struct Found {
+    record: Record,
+    linked: HashMap<&'static str, Linked>,
+    unmentioned: Vec<String>,
+    time_us: i64,
+}
+
+/// Fetches companies.
+pub(crate) async fn fetch(
+    app: &Arc<App>,
+    call: &CallContext,
+    request: FetchCompanyRequest,
+) -> Result<FetchCompanyResponse, Error> {
+    let session = Session::new(app, call, request.connection.as_ref())?.impatient();
+    let limit = match request.related_limit {
+        0 => RELATED_LIMIT,
+        limit => limit.min(MOST_RELATED),
+    } as usize;
+    for id in &request.external_ids {
+        ids::check(id).ok_or_else(|| Error::invalid_input("an external id is no HubSpot record id"))?;
+    }
+    let budget = session.address_budget();
+    let mut plans = Vec::with_capacity(request.selection.len());
+    for selection in &request.selection {
+        let object = objects::named(&selection.object)?;
+        plans.push(Plan::new(object, &selection.fields, None, budget).0);
+    }
+    let company = plans.iter().find(|plan| plan.object.is_company()).cloned();
+    let company = company.unwrap_or_else(|| Plan::new(COMPANY, &[], None, budget).0);
+    let related: Vec<&'static CrmObject> = plans
+        .iter()
+        .map(|plan| plan.object)
+        .filter(|object| !object.is_company())
+        .collect();
+    let found: Vec<Found> = stream::iter(request.external_ids)
+        .map(|id| one(&session, &company, id, &related, limit))
+        .buffered(AT_ONCE)
+        .try_collect()
+        .await?;
+    let mut objects = Vec::with_capacity(plans.len());
+    for plan in &plans {
+        objects.push(result(&session, plan, &found));
+    }
+    let objects = try_join_all(objects).await?;
+    let answered = found
+        .iter()
+        .map(|one| one.time_us)
+        .filter(|time| *time != i64::MAX);
+    let read_time_us = answered.min();
+    Ok(FetchCompanyResponse {
+        objects,
+        api_usage: Some(call.usage()),
+        read_time_us: read_time_us.unwrap_or_else(|| app.host.now_us()),
+    })
+}
+
+/// Fetches one company, with the ids of what hangs under it.
+async fn one(
+    session: &Session,
+    plan: &Plan,
+    id: String,
+    related: &[&'static CrmObject],
+    limit: usize,
+) -> Result<Found, Error> {
+    let id = id.as_str();
+    let keys: Vec<&'static str> = related.iter().map(|object| object.key).collect();
+    let mut listed = !keys.is_empty();
+    let mut answer = get(session, plan, id, &keys).await;
+    // One object out of sight must not hide the company: the links are asked for one by one.
+    if let Err(error) = &answer
+        && listed
+        && matches!(error.what(), ErrorKind::Forbidden | ErrorKind::Bug)
+    {
+        listed = false;
+        answer = get(session, plan, id, &[]).await;
+    }
+    let gone = |record, time_us| Found {
+        record,
+        linked: HashMap::new(),
+        unmentioned: Vec::new(),
+        time_us,
+    };
+    let (mut page, time_us) = match answer {
+        Ok(answered) => answered,
+        // Archived, or gone for good.
+        Err(error) if error.is(ErrorKind::RecordGone) => return Ok(gone(tombstone(id, ""), i64::MAX)),
+        Err(error) => return Err(error.object(COMPANY.key)),
+    };
+    let Some(row) = page.rows.pop() else {
+        return Err(Error::bug("HubSpot answered without a record").object(COMPANY.key));
+    };
+    if row.record.external_id != id {
+        return Ok(gone(tombstone(id, &row.record.external_id), time_us));
+    }
+    let (mut record, mut unmentioned) = (row.record.clone(), page.unmentioned);
+    if plan.wide {
+        let (mut whole, none) = read::batch(session, plan, &[id]).await?;
+        match whole.remove(id) {
+            Some(whole) => (record, unmentioned) = (whole.record, none),
+            None => return Ok(gone(tombstone(id, ""), time_us)),
+        }
+    }
+    let mut links = Vec::with_capacity(related.len());
+    for object in related {
+        let inline = listed.then(|| {
+            row.linked
+                .get(object.key)
+                .cloned()
+                .unwrap_or((BTreeSet::new(), true))
+        });
+        links.push(linked(session, object, id, inline, limit));
+    }
+    let links = join_all(links).await;
+    Ok(Found {
+        record,
+        linked: keys.into_iter().zip(links).collect(),
+        unmentioned,
+        time_us,
+    })
+}
+
+async fn get(session: &Session, plan: &Plan, id: &str, related: &[&str]) -> Result<(Page, i64), Error> {
+    let path = plan.record_path(id, related);
+    session.get(&path, |text| page::read_one(plan, text)).await
+}
+
+/// What of an object hangs under a company: as the company's record lists it, or asked for where that is not all.
+async fn linked(
+    session: &Session,
+    object: &CrmObject,
+    id: &str,
+    inline: Option<(BTreeSet<String>, bool)>,
+    limit: usize,
+) -> Linked {
+    let ends = match inline {
+        Some((ends, all)) if all || ends.len() > limit => ends,
+        _ => {
+            let ends = associations::ends(session, COMPANY, object, &[id], limit + 1).await?;
+            ends.into_values().flatten().collect()
+        }
+    };
+    let more = ends.len() > limit;
+    let mut ends: Vec<String> = ends.into_iter().collect();
+    ends.sort_by_key(|id| ids::value(id));
+    ends.truncate(limit);
+    Ok((ends, more))
+}
+
+/// What came of one object.
+async fn result(session: &Session, plan: &Plan, found: &[Found]) -> Result<ObjectResult, Error> {
+    let result = if plan.object.is_company() {
+        companies(session, plan, found).await?
+    } else {
+        children(session, plan, found).await?
+    };
+    Ok(ObjectResult {
+        object: plan.object.key.to_owned(),
+        ..result
+    })
+}
+
+async fn companies(session: &Session, plan: &Plan, found: &[Found]) -> Result<ObjectResult, Error> {
+    let live = found.iter().filter(|one| !one.record.deleted);
+    let unmentioned = common(live.map(|one| &one.unmentioned));
+    Ok(ObjectResult {
+        records: found.iter().map(|one| one.record.clone()).collect(),
+        missing_fields: missing(session, plan, unmentioned).await?,
+        ..ObjectResult::default()
+    })
+}
+
+async fn children(session: &Session, plan: &Plan, found: &[Found]) -> Result<ObjectResult, Error> {
+    match try_children(session, plan, found).await {
+        Ok(result) => Ok(result),
+        Err(error) if account_wide(&error) => Err(error),
+        Err(error) => Ok(ObjectResult {
+            error: Some(error.object(plan.object.key)),
+            ..ObjectResult::default()
+        }),
+    }
+}
+
+async fn try_children(session: &Session, plan: &Plan, found: &[Found]) -> Result<ObjectResult, Error> {
+    let mut more = false;
+    let mut wanted: BTreeMap<u64, &str> = BTreeMap::new();
+    for one in found {
+        match one.linked.get(plan.object.key) {
+            Some(Ok((ids, longer))) => {
+                more |= longer;
+                wanted.extend(ids.iter().map(|id| (ids::value(id), id.as_str())));
+            }
+            Some(Err(error)) => return Err(error.clone()),
+            None => {}
+        }
+    }
+    let wanted: Vec<&str> = wanted.into_values().collect();
+    if wanted.is_empty() {
+        return Ok(ObjectResult {
+            more,
+            ..ObjectResult::default()
+        });
+    }
+    let ((mut rows, unmentioned), parents) = try_join(
+        read::batch(session, plan, &wanted),
+        associations::ends(session, plan.object, COMPANY, &wanted, usize::MAX),
+    )
+    .await?;
+    let mut records: Vec<Record> = wanted
+        .iter()
+        .filter_map(|id| rows.remove(*id))
+        .map(|Row { record, .. }| record)
+        .collect();
+    for record in &mut records {
+        record.parents = associations::parents(&parents, &record.external_id);
+    }
+    Ok(ObjectResult {
+        records,
+        more,
+        missing_fields: missing(session, plan, unmentioned).await?,
+        ..ObjectResult::default()
+    })
+}
+
+/// What all lists hold.
+fn common<'a>(mut lists: impl Iterator<Item = &'a Vec<String>>) -> Vec<String> {
+    let first = lists.next().cloned().unwrap_or_default();
+    lists.fold(first, |common, list| {
+        common.into_iter().filter(|one| list.contains(one)).collect()
+    })
+}
+
+/// HubSpot leaves out properties that it does not know without a word. Those that no record mentions are looked up before
+/// they are called missing.
+async fn missing(session: &Session, plan: &Plan, unmentioned: Vec<String>) -> Result<Vec<String>, Error> {
+    if unmentioned.is_empty() {
+        return Ok(Vec::new());
+    }
+    let described = properties::describe(session, plan.object)
+        .await?
+        .unwrap_or_default();
+    Ok(unmentioned
+        .into_iter()
+        .filter(|key| described.find(key).is_none())
+        .collect())
+}
+
+/// An error that every other object would meet too.
+fn account_wide(error: &Error) -> bool {
+    matches!(
+        error.what(),
+        ErrorKind::CredentialsExpired
+            | ErrorKind::CredentialsRevoked
+            | ErrorKind::Suspended
+            | ErrorKind::AllowanceExhausted
+            | ErrorKind::Cancelled
+            | ErrorKind::DeadlineExceeded
+    )
+}

@@ -1,0 +1,80 @@
+//! Fields and counts, object by object: HubSpot answers for one at a time.
+
+use serde::Deserialize;
+use tether_connector_sdk::proto::{Error, ErrorKind, ObjectCount, ObjectFields};
+
+use crate::bodies::{self, Search};
+use crate::objects::CrmObject;
+use crate::properties;
+use crate::rest::Session;
+
+/// The fields of objects, in their order.
+pub(crate) async fn list(
+    session: &Session,
+    objects: &[&'static CrmObject],
+) -> Result<Vec<ObjectFields>, Error> {
+    let mut described = Vec::with_capacity(objects.len());
+    for object in objects {
+        described.push(properties::describe(session, object));
+    }
+    let described = futures_util::future::try_join_all(described).await?;
+    let fields = objects
+        .iter()
+        .zip(described)
+        .map(|(object, described)| ObjectFields {
+            object: object.key.to_owned(),
+            label: object.label.to_owned(),
+            visible: described.is_some(),
+            fields: described
+                .unwrap_or_default()
+                .properties
+                .into_iter()
+                .filter(|property| !property.hidden)
+                .map(|property| property.field)
+                .collect(),
+        });
+    Ok(fields.collect())
+}
+
+/// How many records the user can see; objects that he cannot see are left out.
+pub(crate) async fn count(
+    session: &Session,
+    objects: &[&'static CrmObject],
+) -> Result<Vec<ObjectCount>, Error> {
+    let mut counts = Vec::with_capacity(objects.len());
+    // One after the other: searches are counted by the second.
+    for object in objects {
+        if let Some(count) = total(session, object).await? {
+            counts.push(ObjectCount {
+                object: object.key.to_owned(),
+                count,
+                // The index follows the records some time later.
+                exact: false,
+            });
+        }
+    }
+    Ok(counts)
+}
+
+/// What search counts of an object; nothing where the login may not see it.
+pub(crate) async fn total(session: &Session, object: &CrmObject) -> Result<Option<u64>, Error> {
+    #[derive(Deserialize)]
+    struct Total {
+        total: u64,
+    }
+    let path = format!("/crm/v3/objects/{}/search", object.key);
+    let body = bodies::text(&Search {
+        limit: 1,
+        properties: vec!["hs_object_id".to_owned()],
+    });
+    match session
+        .post(&path, &body, |text| serde_json::from_str::<Total>(text))
+        .await
+    {
+        Ok((found, _)) => Ok(Some(found.total)),
+        Err(error) => match error.what() {
+            ErrorKind::Forbidden | ErrorKind::RecordGone | ErrorKind::ObjectGone => Ok(None),
+            _ => Err(error.object(object.key)),
+        },
+    }
+}

@@ -1,0 +1,173 @@
+//! The HubSpot connector: companies, with their contacts, deals and tickets.
+//!
+//! | module | what it knows |
+//! |---|---|
+//! | `options` | the operator's settings |
+//! | `auth`, `token`, `identity` | logging in, refreshing, revoking; what refusals mean; whose login it is |
+//! | `rest`, `errors`, `limits` | one request: sent, retried, its failure classified, its cost counted |
+//! | `bodies` | what may be POSTed, and the check that nothing else is |
+//! | `objects`, `properties`, `fields` | the four objects and what the user can see of them |
+//! | `plan` | what is asked for of an object, and how |
+//! | `page`, `values`, `ids` | replies turned into canonical records |
+//! | `associations` | which companies a record hangs under |
+//! | `read` | everything, resumable |
+//! | `fetch` | one company, live, in seven calls at most as a rule |
+//!
+//! The operator sets:
+//!
+//! | setting | what it is |
+//! |---|---|
+//! | `client_id`, `client_secret` | the public app |
+//! | `oauth_api` | `2026-03` unless set; `v1` until HubSpot ends it on 16 February 2027 |
+//! | `scopes`, `optional_scopes` | what is asked for, where the app is not set up as docs/hubspot.md says |
+//! | `address_override` | an address that stands in for HubSpot's hosts: for simulators. The HTTP policy must allow it |
+//! | `back_off_ms` | the first wait after a transient failure; 1,000 unless set |
+//! | `address_budget` | most bytes of an address; 7,000 unless set |
+//! | `checkpoint_pages` | pages of a hundred records between two checkpoints; 10 unless set |
+
+mod associations;
+mod auth;
+mod bodies;
+mod errors;
+mod fetch;
+mod fields;
+mod identity;
+mod ids;
+mod limits;
+mod objects;
+mod options;
+mod page;
+mod plan;
+mod properties;
+mod read;
+mod rest;
+mod token;
+mod values;
+
+use std::sync::Arc;
+
+use tether_connector_sdk::proto::{
+    BeginAuthorizationRequest, BeginAuthorizationResponse, CountRecordsRequest, CountRecordsResponse,
+    DescribeResponse, ExchangeCodeRequest, FetchCompanyRequest, FetchCompanyResponse, ListFieldsRequest,
+    ListFieldsResponse, LogInRequest, LoggedIn, Object, OpenRequest, ReadRequest, RefreshRequest,
+    RefreshResponse, RevokeRequest, RevokeResponse,
+};
+use tether_connector_sdk::{CallContext, Connector, Error, Host, ReadStream};
+
+use objects::{CrmObject, OBJECTS};
+use rest::{App, Session};
+
+tether_connector_sdk::export_connector!(HubSpot);
+
+/// The connector.
+pub struct HubSpot {
+    app: Arc<App>,
+}
+
+impl Connector for HubSpot {
+    fn open(host: Host, request: OpenRequest) -> Result<Self, Error> {
+        let options = options::Options::new(&request.settings)?;
+        let http = host.http(rest::read_set())?;
+        Ok(Self {
+            app: Arc::new(App { host, http, options }),
+        })
+    }
+
+    fn describe(&self) -> DescribeResponse {
+        let object = |object: &CrmObject| Object {
+            key: object.key.to_owned(),
+            label: object.label.to_owned(),
+            role: object.role.into(),
+        };
+        DescribeResponse {
+            connector: "hubspot".to_owned(),
+            display_name: "HubSpot".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            objects: OBJECTS.iter().map(object).collect(),
+            auth_methods: auth::methods(),
+            settings: Vec::new(),
+            features: Vec::new(),
+        }
+    }
+
+    async fn begin_authorization(
+        &self,
+        _call: CallContext,
+        request: BeginAuthorizationRequest,
+    ) -> Result<BeginAuthorizationResponse, Error> {
+        Ok(BeginAuthorizationResponse {
+            url: self.app.authorization_url(&request)?,
+        })
+    }
+
+    async fn exchange_code(
+        &self,
+        call: CallContext,
+        request: ExchangeCodeRequest,
+    ) -> Result<LoggedIn, Error> {
+        self.app.exchange_code(&call, &request).await
+    }
+
+    async fn log_in(&self, call: CallContext, request: LogInRequest) -> Result<LoggedIn, Error> {
+        self.app.log_in(&call, &request).await
+    }
+
+    async fn refresh(&self, call: CallContext, request: RefreshRequest) -> Result<RefreshResponse, Error> {
+        self.app.refresh(&call, request).await
+    }
+
+    async fn revoke(&self, call: CallContext, request: RevokeRequest) -> Result<RevokeResponse, Error> {
+        self.app.revoke(&call, request).await
+    }
+
+    async fn list_fields(
+        &self,
+        call: CallContext,
+        request: ListFieldsRequest,
+    ) -> Result<ListFieldsResponse, Error> {
+        let objects = chosen(&request.objects)?;
+        let session = Session::new(&self.app, &call, request.connection.as_ref())?;
+        let objects = fields::list(&session, &objects).await?;
+        Ok(ListFieldsResponse {
+            objects,
+            api_usage: Some(call.usage()),
+        })
+    }
+
+    async fn count_records(
+        &self,
+        call: CallContext,
+        request: CountRecordsRequest,
+    ) -> Result<CountRecordsResponse, Error> {
+        let objects = chosen(&request.objects)?;
+        let session = Session::new(&self.app, &call, request.connection.as_ref())?;
+        let counts = fields::count(&session, &objects).await?;
+        Ok(CountRecordsResponse {
+            counts,
+            api_usage: Some(call.usage()),
+        })
+    }
+
+    async fn fetch_company(
+        &self,
+        call: CallContext,
+        request: FetchCompanyRequest,
+    ) -> Result<FetchCompanyResponse, Error> {
+        fetch::fetch(&self.app, &call, request).await
+    }
+
+    async fn read(&self, call: CallContext, request: ReadRequest, out: ReadStream) -> Result<(), Error> {
+        read::read(&self.app, &call, request, out).await
+    }
+}
+
+/// The objects with these keys, in the order they are offered; all where none is named.
+fn chosen(keys: &[String]) -> Result<Vec<&'static CrmObject>, Error> {
+    for key in keys {
+        objects::named(key)?;
+    }
+    Ok(OBJECTS
+        .iter()
+        .filter(|object| keys.is_empty() || keys.iter().any(|key| key == object.key))
+        .collect())
+}

@@ -1,0 +1,334 @@
+//! Records as HubSpot gives them, in lists, batches and by themselves, turned into canonical ones.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tether_connector_sdk::payload::timestamp_us;
+use tether_connector_sdk::proto::Record;
+
+use crate::objects::MERGED;
+use crate::plan::Plan;
+use crate::{ids, values};
+
+/// A record, made, and what belongs to it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Row {
+    pub(crate) record: Record,
+    /// The records whose place it took.
+    pub(crate) merged: Vec<String>,
+    /// Linked records by object, as far as the reply lists them; and whether it lists them all.
+    pub(crate) linked: HashMap<String, (BTreeSet<String>, bool)>,
+}
+
+/// Records, and where to go on.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Page {
+    pub(crate) rows: Vec<Row>,
+    /// Opaque; none at the end.
+    pub(crate) next: Option<String>,
+    /// Selected properties that no record of the page mentions, not even as empty.
+    pub(crate) unmentioned: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct List<'a> {
+    #[serde(borrow)]
+    results: Vec<Given<'a>>,
+    #[serde(default)]
+    paging: Option<Paging>,
+}
+
+/// `paging.next.after`.
+#[derive(Deserialize, Debug, Clone)]
+pub(crate) struct Paging {
+    #[serde(default)]
+    next: Option<Next>,
+}
+
+#[derive(Deserialize, Debug, Clone)]
+struct Next {
+    after: String,
+}
+
+impl Paging {
+    /// Where to go on, if there is more.
+    pub(crate) fn after(this: Option<Paging>) -> Option<String> {
+        this?
+            .next
+            .map(|next| next.after)
+            .filter(|after| !after.is_empty())
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Given<'a> {
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+    #[serde(borrow, default)]
+    properties: BTreeMap<Cow<'a, str>, &'a RawValue>,
+    #[serde(borrow, default)]
+    updated_at: Option<Cow<'a, str>>,
+    #[serde(default)]
+    archived: bool,
+    #[serde(borrow, default)]
+    archived_at: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    associations: BTreeMap<Cow<'a, str>, Links<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Links<'a> {
+    #[serde(borrow, default)]
+    results: Vec<Link<'a>>,
+    #[serde(default)]
+    paging: Option<Paging>,
+}
+
+#[derive(Deserialize)]
+struct Link<'a> {
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+}
+
+/// Reads a list, or a batch.
+pub(crate) fn read(plan: &Plan, text: &str) -> Result<Page, serde_json::Error> {
+    let list: List<'_> = serde_json::from_str(text)?;
+    let mut maker = Maker::new(plan);
+    let rows = list
+        .results
+        .into_iter()
+        .map(|given| maker.row(given))
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(Page {
+        next: Paging::after(list.paging),
+        unmentioned: maker.unmentioned(!rows.is_empty()),
+        rows,
+    })
+}
+
+/// Reads one record.
+pub(crate) fn read_one(plan: &Plan, text: &str) -> Result<Page, serde_json::Error> {
+    let given: Given<'_> = serde_json::from_str(text)?;
+    let mut maker = Maker::new(plan);
+    let rows = vec![maker.row(given)?];
+    Ok(Page {
+        next: None,
+        unmentioned: maker.unmentioned(true),
+        rows,
+    })
+}
+
+struct Maker<'p> {
+    plan: &'p Plan,
+    payload: tether_connector_sdk::payload::Payload,
+    mentioned: Vec<bool>,
+}
+
+impl<'p> Maker<'p> {
+    fn new(plan: &'p Plan) -> Self {
+        Self {
+            plan,
+            payload: plan.payload(),
+            mentioned: vec![false; plan.columns.len()],
+        }
+    }
+
+    fn unmentioned(&self, any: bool) -> Vec<String> {
+        let columns = self.plan.columns.iter().zip(&self.mentioned);
+        columns
+            .filter(|(_, mentioned)| any && !**mentioned)
+            .map(|(column, _)| column.key.clone())
+            .collect()
+    }
+
+    fn row(&mut self, given: Given<'_>) -> Result<Row, serde_json::Error> {
+        use serde::de::Error as _;
+        let id = ids::check(&given.id).ok_or_else(|| serde_json::Error::custom("a record without an id"))?;
+        for (place, column) in self.plan.columns.iter().enumerate() {
+            if let Some(value) = given.properties.get(column.key.as_str()) {
+                self.mentioned[place] = true;
+                values::set(&mut self.payload, place, column.kind, value);
+            }
+        }
+        let text = |key: &str| {
+            let value = given.properties.get(key).map(|value| values::text(value));
+            value.unwrap_or_default()
+        };
+        let name = self.plan.object.names.iter().find_map(|parts| {
+            let parts: Vec<_> = parts
+                .iter()
+                .map(|key| text(key))
+                .filter(|part| !part.is_empty())
+                .collect();
+            (!parts.is_empty()).then(|| parts.join(" "))
+        });
+        let homepage = self
+            .plan
+            .object
+            .homepage
+            .iter()
+            .map(|key| text(key))
+            .find(|page| !page.is_empty());
+        let stamp = if given.archived {
+            &given.archived_at
+        } else {
+            &given.updated_at
+        };
+        let record = Record {
+            external_id: id.to_owned(),
+            payload: self.payload.finish(),
+            modified_us: stamp.as_deref().and_then(timestamp_us).unwrap_or(0),
+            deleted: given.archived,
+            display_name: name.unwrap_or_default(),
+            homepage: homepage.unwrap_or_default().into_owned(),
+            ..Record::default()
+        };
+        let merged = text(MERGED);
+        let merged = merged
+            .split(';')
+            .filter_map(|loser| ids::check(loser.trim()))
+            .filter(|loser| *loser != id)
+            .map(str::to_owned)
+            .collect();
+        let linked = given.associations.into_iter().map(|(object, links)| {
+            let all = Paging::after(links.paging).is_none();
+            let ends = links
+                .results
+                .iter()
+                .filter_map(|link| ids::check(&link.id))
+                .map(str::to_owned);
+            (object.into_owned(), (ends.collect(), all))
+        });
+        Ok(Row {
+            record,
+            merged,
+            linked: linked.collect(),
+        })
+    }
+}
+
+/// A record that is gone, or whose place another took.
+pub(crate) fn tombstone(id: &str, merged_into: &str) -> Record {
+    Record {
+        external_id: id.to_owned(),
+        deleted: true,
+        merged_into: merged_into.to_owned(),
+        ..Record::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::objects::{OBJECTS, find};
+    use tether_connector_sdk::proto::{FieldType, SelectedField};
+
+    fn plan(object: &str, fields: &[(&str, FieldType)]) -> Plan {
+        let fields: Vec<SelectedField> = fields
+            .iter()
+            .map(|(key, kind)| SelectedField {
+                key: (*key).to_owned(),
+                r#type: (*kind).into(),
+            })
+            .collect();
+        Plan::new(find(object).unwrap_or(&OBJECTS[0]), &fields, None, 7_000).0
+    }
+
+    #[test]
+    fn a_list_becomes_records() {
+        let plan = plan(
+            "companies",
+            &[
+                ("industry", FieldType::Picklist),
+                ("revenue", FieldType::Currency),
+                ("gone", FieldType::Text),
+            ],
+        );
+        let page = read(
+            &plan,
+            r#"{"results":[
+            {"id":"9999999800","properties":{"name":"Acme \u0026 Co","domain":"acme.com","website":null,"industry":"BANKING",
+              "revenue":"1.0E6","hs_merged_object_ids":"7;8;x","hs_object_id":"9999999800"},
+              "createdAt":"2020-01-01T00:00:00Z","updatedAt":"2024-02-29T10:00:00.125Z","archived":false,"surprise":{"a":[1]}},
+            {"id":"9999999804","properties":{"name":null,"domain":"b.com","website":"https://b.com/","industry":null,"revenue":null},
+              "archived":true,"archivedAt":"2024-03-01T00:00:00Z","updatedAt":"2023-03-01T00:00:00Z",
+              "associations":{"contacts":{"results":[{"id":"51","type":"a"},{"id":"51","type":"b"},{"id":"101"}],
+                "paging":{"next":{"after":"x","link":"y"}}}}}],
+            "paging":{"next":{"after":"9999999808","link":"https://api.hubapi.com/"}}}"#,
+        );
+        let page = page.unwrap_or_else(|e| panic!("{e}"));
+        let [a, b] = &page.rows[..] else {
+            panic!("two rows")
+        };
+        assert_eq!(
+            a.record.payload,
+            &br#"{"industry":"BANKING","revenue":"1000000"}"#[..]
+        );
+        assert_eq!(
+            (a.record.display_name.as_str(), a.record.homepage.as_str()),
+            ("Acme & Co", "acme.com")
+        );
+        assert_eq!(
+            (a.record.modified_us, &a.merged[..]),
+            (1_709_200_800_125_000, &["7".to_owned(), "8".to_owned()][..])
+        );
+        assert!(b.record.deleted && b.record.modified_us == 1_709_251_200_000_000);
+        assert_eq!(
+            (b.record.display_name.as_str(), b.record.homepage.as_str()),
+            ("b.com", "https://b.com/")
+        );
+        let (ends, all) = &b.linked["contacts"];
+        assert_eq!(
+            (ends.iter().map(String::as_str).collect::<Vec<_>>(), *all),
+            (vec!["101", "51"], false)
+        );
+        assert_eq!(
+            (page.next.as_deref(), &page.unmentioned[..]),
+            (Some("9999999808"), &["gone".to_owned()][..])
+        );
+    }
+
+    #[test]
+    fn names_are_put_together() {
+        let plan = plan("contacts", &[]);
+        let name = |properties: &str| {
+            let text =
+                format!(r#"{{"id":"51","properties":{properties},"updatedAt":"2024-01-01T00:00:00Z"}}"#);
+            read_one(&plan, &text)
+                .map(|page| page.rows[0].record.display_name.clone())
+                .unwrap_or_default()
+        };
+        assert_eq!(
+            name(r#"{"firstname":"Ada","lastname":"Adams","email":"a@x.org"}"#),
+            "Ada Adams"
+        );
+        assert_eq!(name(r#"{"firstname":null,"lastname":"Adams"}"#), "Adams");
+        assert_eq!(
+            name(r#"{"firstname":"","lastname":null,"email":"a@x.org"}"#),
+            "a@x.org"
+        );
+        assert_eq!(name("{}"), "");
+    }
+
+    #[test]
+    fn what_is_no_list_is_refused() {
+        let plan = plan("companies", &[]);
+        for text in [
+            "",
+            "<html>",
+            "{}",
+            "[]",
+            r#"{"results":[{"properties":{}}]}"#,
+            r#"{"results":[{"id":"x"}]}"#,
+            r#"{"results":[{"id":"1""#,
+        ] {
+            assert!(read(&plan, text).is_err(), "{text}");
+        }
+        assert!(
+            read(&plan, r#"{"results":[]}"#).is_ok_and(|page| page.rows.is_empty() && page.next.is_none())
+        );
+    }
+}

@@ -1,0 +1,195 @@
+//! What is asked for of an object, and how: a selection that does not fit an address is read by POST, page by page of ids.
+
+use tether_connector_sdk::payload::Payload;
+use tether_connector_sdk::proto::{FieldType, SelectedField};
+use url::form_urlencoded::byte_serialize;
+
+use crate::objects::CrmObject;
+use crate::properties::{self, Described};
+
+/// A selected field that can be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Column {
+    pub(crate) key: String,
+    pub(crate) kind: FieldType,
+}
+
+/// How an object is read.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) object: &'static CrmObject,
+    /// The selected fields, in the order of their keys.
+    pub(crate) columns: Vec<Column>,
+    /// Their properties do not fit an address: lists give ids, batches give records.
+    pub(crate) wide: bool,
+}
+
+/// A selected field that is not as it was selected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Change {
+    Missing(String),
+    Type(String, FieldType),
+}
+
+impl Plan {
+    /// A plan for a selection, and what changed since it was made. Without a description the selection is believed.
+    pub(crate) fn new(
+        object: &'static CrmObject,
+        selection: &[SelectedField],
+        seen: Option<&Described>,
+        budget: usize,
+    ) -> (Self, Vec<Change>) {
+        let mut changes = Vec::new();
+        let mut columns: Vec<Column> = Vec::with_capacity(selection.len());
+        for field in selection {
+            let known = seen.map(|seen| seen.find(&field.key));
+            if !properties::is_name(&field.key) || matches!(known, Some(None)) {
+                changes.push(Change::Missing(field.key.clone()));
+                continue;
+            }
+            let kind = known.flatten().map_or(field.r#type(), |f| f.r#type());
+            if kind != field.r#type() {
+                changes.push(Change::Type(field.key.clone(), kind));
+            }
+            columns.push(Column {
+                key: field.key.clone(),
+                kind,
+            });
+        }
+        columns.sort_by(|a, b| a.key.cmp(&b.key));
+        columns.dedup_by(|a, b| a.key == b.key);
+        let mut plan = Self {
+            object,
+            columns,
+            wide: false,
+        };
+        plan.wide = plan.properties().len() > budget;
+        (plan, changes)
+    }
+
+    /// Names of all properties that are asked for: selected ones, and those that every record needs.
+    pub(crate) fn names(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = self.columns.iter().map(|column| column.key.as_str()).collect();
+        for name in self.object.own_properties() {
+            names.push(name);
+        }
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// The same as the value of a query parameter.
+    pub(crate) fn properties(&self) -> String {
+        let names: Vec<String> = self
+            .names()
+            .into_iter()
+            .map(|name| byte_serialize(name.as_bytes()).collect())
+            .collect();
+        names.join(",")
+    }
+
+    /// The path of a page of the list.
+    pub(crate) fn list_path(&self, after: &str, archived: bool) -> String {
+        let mut path = format!("/crm/v3/objects/{}?limit={PAGE}", self.object.key);
+        if archived {
+            path.push_str("&archived=true");
+        }
+        path.push_str("&properties=");
+        if self.wide || archived {
+            path.push_str("hs_object_id");
+        } else {
+            path.push_str(&self.properties());
+        }
+        if !after.is_empty() {
+            path.push_str("&after=");
+            path.extend(byte_serialize(after.as_bytes()));
+        }
+        path
+    }
+
+    /// The path of one record, with the links to other objects.
+    pub(crate) fn record_path(&self, id: &str, associations: &[&str]) -> String {
+        let properties = if self.wide {
+            "hs_object_id".to_owned()
+        } else {
+            self.properties()
+        };
+        let mut path = format!("/crm/v3/objects/{}/{id}?properties={properties}", self.object.key);
+        if !associations.is_empty() {
+            path.push_str("&associations=");
+            path.push_str(&associations.join(","));
+        }
+        path
+    }
+
+    /// Where the payloads of this plan are put together.
+    pub(crate) fn payload(&self) -> Payload {
+        Payload::new(self.columns.iter().map(|column| column.key.as_str()))
+    }
+}
+
+/// Records of one page, the most that HubSpot gives.
+pub(crate) const PAGE: usize = 100;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::objects::OBJECTS;
+    use crate::properties::Property;
+    use tether_connector_sdk::proto::Field;
+
+    fn selected(key: &str, kind: FieldType) -> SelectedField {
+        SelectedField {
+            key: key.to_owned(),
+            r#type: kind.into(),
+        }
+    }
+
+    #[test]
+    fn what_changed_is_told_and_what_is_gone_is_not_asked_for() {
+        let seen = Described {
+            properties: [("industry", FieldType::Picklist), ("size", FieldType::Decimal)]
+                .map(|(key, kind)| Property {
+                    hidden: key == "size",
+                    field: Field {
+                        key: key.to_owned(),
+                        r#type: kind.into(),
+                        ..Field::default()
+                    },
+                })
+                .to_vec(),
+        };
+        let selection = [
+            selected("size", FieldType::Text),
+            selected("gone", FieldType::Text),
+            selected("industry", FieldType::Picklist),
+            selected("industry", FieldType::Picklist),
+        ];
+        let (plan, changes) = Plan::new(&OBJECTS[0], &selection, Some(&seen), 7_000);
+        let expected = [
+            Change::Type("size".to_owned(), FieldType::Decimal),
+            Change::Missing("gone".to_owned()),
+        ];
+        assert_eq!(changes, expected);
+        assert_eq!(
+            plan.list_path("17", false),
+            "/crm/v3/objects/companies?limit=100&properties=domain,hs_merged_object_ids,industry,name,size,website&after=17"
+        );
+    }
+
+    #[test]
+    fn a_wide_selection_leaves_the_address() {
+        let selection: Vec<_> = (0..400)
+            .map(|n| selected(&format!("a_rather_long_name_{n}"), FieldType::Text))
+            .collect();
+        let (plan, _) = Plan::new(&OBJECTS[1], &selection, None, 7_000);
+        assert!(
+            plan.wide
+                && plan.list_path("", false).len() < 200
+                && plan.record_path("1", &["deals"]).len() < 200
+        );
+        assert_eq!(plan.names().len(), 404);
+        let (plan, _) = Plan::new(&OBJECTS[1], &selection[..10], None, 7_000);
+        assert!(!plan.wide);
+    }
+}

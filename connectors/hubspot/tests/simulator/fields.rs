@@ -1,0 +1,175 @@
+//! What a login can see, and how much of it there is.
+
+use serde_json::json;
+use tether_connector_sdk::proto::*;
+
+use crate::harness::*;
+
+#[tokio::test]
+async fn the_fields_of_four_objects() {
+    let sim = Sim::start(3);
+    let connector = sim.connector();
+    let connection = log_in(&sim, &connector, ADMIN).await;
+    let fields = list_fields(&connector, &connection).await;
+    let objects: Vec<_> = fields
+        .objects
+        .iter()
+        .map(|o| (o.object.as_str(), o.visible))
+        .collect();
+    assert_eq!(
+        objects,
+        [
+            ("companies", true),
+            ("contacts", true),
+            ("deals", true),
+            ("tickets", true)
+        ]
+    );
+    let field = |object: usize, key: &str| {
+        let found = fields.objects[object]
+            .fields
+            .iter()
+            .find(|field| field.key == key);
+        found.unwrap_or_else(|| panic!("no {key}"))
+    };
+    for (object, key, kind) in [
+        (0, "name", FieldType::Text),
+        (0, "website", FieldType::Url),
+        (0, "phone", FieldType::Phone),
+        (0, "annualrevenue", FieldType::Currency),
+        (0, "numberofemployees", FieldType::Decimal),
+        (0, "health_score", FieldType::Percent),
+        (0, "industry", FieldType::Picklist),
+        (0, "sectors", FieldType::MultiPicklist),
+        (0, "is_public", FieldType::Boolean),
+        (0, "next_review", FieldType::Date),
+        (0, "notes_last_contacted", FieldType::Timestamp),
+        (0, "hubspot_owner_id", FieldType::Reference),
+        (0, "contract_text", FieldType::Html),
+        (1, "email", FieldType::Email),
+        (3, "content", FieldType::Text),
+    ] {
+        assert_eq!(field(object, key).r#type(), kind, "{key}");
+    }
+    assert!(field(0, "about_us").long_text && !field(0, "name").long_text);
+    assert!(
+        field(0, "weighted_arr").calculated && field(0, "weighted_arr").custom && !field(0, "name").custom
+    );
+    let industry = field(0, "industry");
+    assert_eq!(
+        (industry.label.as_str(), industry.native_type.as_str()),
+        ("Industry", "enumeration/select")
+    );
+    let tobacco = industry
+        .picklist_values
+        .iter()
+        .find(|value| value.value == "TOBACCO")
+        .unwrap();
+    assert!(tobacco.label == "Tobacco" && !tobacco.active);
+    // What HubSpot shows nowhere is not offered.
+    assert!(
+        !fields.objects[0]
+            .fields
+            .iter()
+            .any(|field| field.key == "hs_analytics_source_data_1")
+    );
+    assert_eq!(
+        list_fields(&connector, &connection).await.objects,
+        fields.objects,
+        "always the same"
+    );
+    assert!(fields.api_usage.unwrap().calls >= 4);
+}
+
+#[tokio::test]
+async fn what_is_not_granted_is_out_of_sight() {
+    let sim = Sim::start(20);
+    sim.unlimited().await;
+    let connector = sim.connector();
+    let connection = log_in(&sim, &connector, "restricted@acme.example").await;
+    let fields = list_fields(&connector, &connection).await;
+    let visible: Vec<bool> = fields.objects.iter().map(|object| object.visible).collect();
+    assert_eq!(visible, [true, true, true, false]);
+    let request = CountRecordsRequest {
+        connection: Some(connection.clone()),
+        objects: Vec::new(),
+    };
+    let counted: Result<CountRecordsResponse, Error> = ask!(connector, CountRecords, request);
+    let counts: Vec<_> = counted.unwrap().counts;
+    let seen: Vec<_> = counts
+        .iter()
+        .map(|one| (one.object.as_str(), one.count, one.exact))
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            ("companies", 20, false),
+            ("contacts", 20, false),
+            ("deals", 20, false)
+        ]
+    );
+
+    // A read says which scope is missing, and goes on with what it has.
+    let mut selection = select(&fields, &[("companies", &["name"])]);
+    selection.push(ObjectSelection {
+        object: "tickets".to_owned(),
+        fields: Vec::new(),
+    });
+    selection.extend(select(&fields, &[("deals", &["dealname"])]));
+    let (store, outcome) = read_all(&connector, &connection, &selection).await;
+    assert_eq!(
+        (store.live("companies").count(), store.live("deals").count()),
+        (20, 20)
+    );
+    let refused = outcome
+        .statuses
+        .iter()
+        .find(|status| status.object == "tickets")
+        .unwrap();
+    let error = refused.error.as_ref().unwrap();
+    assert_eq!(error.what(), ErrorKind::ObjectGone);
+    assert!(
+        !refused.complete && error.message.contains("scope tickets"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn limits_are_kept_and_told() {
+    let sim = Sim::start(3);
+    let connector = sim.connector();
+    let logged_in = log_in_with_key(&connector, PRIVATE_APP).await.unwrap();
+    let connection = connection(AuthKind::ApiKey, logged_in);
+    let count = async || {
+        let request = CountRecordsRequest {
+            connection: Some(connection.clone()),
+            objects: vec!["companies".to_owned()],
+        };
+        let counted: Result<CountRecordsResponse, Error> = ask!(connector, CountRecords, request);
+        counted
+    };
+    // A window that is full is waited for: two pass, the third waits until the window has moved on.
+    sim.control("/limits", json!({"burst": 2, "intervalMs": 300}))
+        .await;
+    for _ in 0..4 {
+        assert_eq!(count().await.unwrap().counts[0].count, 3);
+    }
+    assert!(
+        sim.requests("search")
+            .await
+            .iter()
+            .any(|request| request["status"] == 429)
+    );
+    // The day's allowance is told, and when it is used up nobody waits for midnight here.
+    sim.control("/limits", json!({"burst": 1_000, "daily": 100, "dailyUsed": 40}))
+        .await;
+    let usage = count().await.unwrap().api_usage.unwrap();
+    assert_eq!((usage.used, usage.limit), (41, 100));
+    sim.control("/limits", json!({"dailyUsed": 100})).await;
+    let error = count().await.unwrap_err();
+    assert_eq!(
+        (error.what(), error.code.as_str()),
+        (ErrorKind::AllowanceExhausted, "DAILY")
+    );
+    assert!(error.retry_us > 0 && error.api_usage.is_some(), "{error}");
+}

@@ -1,0 +1,12 @@
+//! The connector against a HubSpot that runs on loopback.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test may fail, and says so"
+)]
+
+mod fetch;
+mod fields;
+mod harness;
+mod login;
+mod read;
