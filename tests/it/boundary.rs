@@ -3,6 +3,7 @@
 mod broken;
 mod calls;
 mod figures;
+mod frozen;
 mod streams;
 
 use std::collections::HashMap;
