@@ -9,6 +9,7 @@
 mod audit;
 mod boundary;
 mod crm;
+mod csv;
 mod errors;
 mod filters;
 mod grants;

@@ -9,6 +9,7 @@
 #include "contract.h"
 #include "host.h"
 #include "pb.h"
+#include "types.h"
 #include "value.h"
 
 static char folder[] = "/tmp/tether-csv-XXXXXX";

@@ -6,7 +6,7 @@
 
 #include "pb.h"
 #include "record.h"
-#include "value.h"
+#include "types.h"
 
 /* The manifest's; `make` says it. */
 #ifndef VERSION

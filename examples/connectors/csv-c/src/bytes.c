@@ -48,6 +48,18 @@ struct text text_trim(struct text text) {
   return text;
 }
 
+bool text_at(struct text text, size_t at, const char *any_of) {
+  return at < text.len && text.data[at] != '\0' && strchr(any_of, text.data[at]) != NULL;
+}
+
+size_t text_digits(struct text text, size_t at) {
+  size_t count = 0;
+  while (at + count < text.len && text.data[at + count] >= '0' && text.data[at + count] <= '9') {
+    count++;
+  }
+  return count;
+}
+
 bool text_is_utf8(struct text text, size_t *bad) {
   const uint8_t *bytes = (const uint8_t *)text.data;
   size_t at = 0;

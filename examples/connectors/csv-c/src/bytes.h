@@ -22,6 +22,10 @@ bool text_is_nocase(struct text a, struct text b);
 int text_compare(struct text a, struct text b);
 /* Without white space at both ends. */
 struct text text_trim(struct text text);
+/* Whether a byte of it is one of these; false behind its end. */
+bool text_at(struct text text, size_t at, const char *any_of);
+/* How many ASCII digits stand from a byte on. */
+size_t text_digits(struct text text, size_t at);
 /* Whether the bytes are UTF-8; if not, *bad is where they stop being it. */
 bool text_is_utf8(struct text text, size_t *bad);
 /* An owned copy, ended by NUL; null where memory is out. */

@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "value.h"
+#include "types.h"
 
 /* Ids longer than that the host refuses. */
 #define MOST_ID_BYTES 255
