@@ -127,8 +127,17 @@ pub struct Secrets {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Connectors {
-    /// The folder with one folder a connector.
-    pub dir: PathBuf,
+    /// The folder with one folder a connector; or several, separated by `:`, of which the first that has a connector counts.
+    pub dir: String,
+    /// Look through the folders again when something in them changes.
+    pub watch: bool,
+}
+
+impl Connectors {
+    /// The folders, in their order.
+    pub fn folders(&self) -> Vec<PathBuf> {
+        std::env::split_paths(&self.dir).collect()
+    }
 }
 
 /// What the operator gives one connector.
@@ -141,6 +150,10 @@ pub struct ConnectorOptions {
     /// Hosts it may call besides those of its manifest.
     #[serde(default, deserialize_with = "list")]
     pub allowed_hosts: Vec<String>,
+    /// Run it in the server itself, where its manifest allows that: faster by the cost of a process boundary, and a crash is
+    /// the server's. Without it, and without the manifest's word, it runs in a process of its own.
+    #[serde(default)]
+    pub trusted: bool,
     /// Loopback `host:port` it may call over plain http: simulators.
     #[serde(default, deserialize_with = "list")]
     pub plain_http_hosts: Vec<String>,
@@ -238,6 +251,7 @@ callback = "127.0.0.1:7480"
 admin = "127.0.0.1:7490"
 [connectors]
 dir = "connectors"
+watch = true
 [sync]
 workers = 2
 lease_seconds = 30

@@ -2,9 +2,18 @@
 
 use clap::Parser as _;
 use std::process::ExitCode;
+use tether::connectors;
+
+fn main() -> ExitCode {
+    // A child process that carries a connector needs nothing of a server, not even a runtime.
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == connectors::ARGUMENT) {
+        return connectors::child_process::run();
+    }
+    serve()
+}
 
 #[tokio::main]
-async fn main() -> ExitCode {
+async fn serve() -> ExitCode {
     match tether::cli::run(tether::cli::Cli::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -38,6 +38,7 @@ pub struct Running {
     pub signer: Option<DevSigner>,
     health: Health,
     registry: Registry,
+    _watch: Option<connectors::Watch>,
     verifier: Arc<ArcSwap<Verifier>>,
     options: Options,
     engine: sync::Engine,
@@ -142,7 +143,7 @@ fn verifier(options: &Options, signer: Option<&DevSigner>) -> Result<Verifier, F
 /// A file that a connector's settings name cannot be read.
 pub async fn open_registry(options: &Options) -> Result<Registry, Failure> {
     let mut of = connectors::Options {
-        folders: vec![options.connectors.dir.clone()],
+        folders: options.connectors.folders(),
         ..Default::default()
     };
     for (name, given) in &options.connector {
@@ -161,8 +162,7 @@ pub async fn open_registry(options: &Options) -> Result<Registry, Failure> {
                 .collect(),
             extra_allowed_hosts: given.allowed_hosts.clone(),
             plain_http_hosts: given.plain_http_hosts.clone(),
-            // Until children carry connectors, the folder itself is the operator's word of trust.
-            trusted: true,
+            trusted: given.trusted,
         };
         of.connectors.insert(name.clone(), entry);
     }
@@ -235,12 +235,14 @@ impl Running {
         );
         let (stop, health) = (CancellationToken::new(), Health::default());
         let mut listeners = JoinSet::new();
+        let watch = options.connectors.watch.then(|| registry.watch());
         let running = Self {
             grpc: grpc_listener.local_addr()?,
             callback,
             admin: admin_listener.local_addr()?,
             signer,
             registry,
+            _watch: watch,
             verifier: Arc::clone(&verifier),
             engine,
             grants: grants.clone(),

@@ -7,9 +7,7 @@ use parking_lot::Mutex;
 use prost::Message;
 use tokio::time::Instant;
 
-use super::ffi::Library;
-use super::in_process::InProcess;
-use super::manifest::Manifest;
+use super::manifest::{Isolation, Manifest};
 use super::proto::{
     BeginAuthorizationRequest, BeginAuthorizationResponse, CallRequest, CallResponse, CountRecordsRequest,
     CountRecordsResponse, DescribeRequest, DescribeResponse, ExchangeCodeRequest, FetchCompanyRequest,
@@ -18,7 +16,9 @@ use super::proto::{
     RefreshRequest, RefreshResponse, RevokeRequest, RevokeResponse, call_request::Call,
     call_response::Result as Answer,
 };
-use super::transport::Transport;
+use super::frame::MOST_MESSAGE_BYTES;
+use super::private_copy::PrivateCopy;
+use super::transport::{Place, Transport};
 use super::{Error, LoadError, RecordStream, Status};
 
 /// How much longer than its deadline a call is waited for: the connector is to say so itself.
@@ -44,7 +44,9 @@ pub struct Connector {
 
 struct Shared {
     manifest: Manifest,
-    library: Arc<Library>,
+    place: Place,
+    /// What children load from, for as long as there may be any.
+    _copy: Option<PrivateCopy>,
     /// How it is opened; has secrets.
     request: OpenRequest,
     description: DescribeResponse,
@@ -58,8 +60,21 @@ struct Slot {
     opened: Instant,
     /// Failures in a row.
     failures: u32,
+    /// What the last one was.
+    failure: String,
+    /// Why the last attempt to open another failed, until the next takes note of it.
+    not_opened: Option<String>,
     /// Not to be opened before.
     not_before: Option<Instant>,
+}
+
+impl Slot {
+    fn latest_failure(&self) -> String {
+        self.not_opened
+            .clone()
+            .or_else(|| self.transport.failure())
+            .unwrap_or_default()
+    }
 }
 
 impl std::fmt::Debug for Shared {
@@ -104,22 +119,26 @@ calls! {
 }
 
 impl Connector {
-    /// Opens a loaded library and asks what it is.
+    /// Opens an instance and asks it what it is.
     pub(super) async fn open(
         manifest: Manifest,
-        library: Arc<Library>,
+        place: Place,
+        copy: Option<PrivateCopy>,
         request: OpenRequest,
     ) -> Result<Self, LoadError> {
-        let transport = open(&manifest.name, &library, &request).await?;
+        let transport = open(&manifest.name, &place, &request).await?;
         let slot = Slot {
             transport,
             opened: Instant::now(),
             failures: 0,
+            failure: String::new(),
+            not_opened: None,
             not_before: None,
         };
         let mut shared = Shared {
             manifest,
-            library,
+            place,
+            _copy: copy,
             request,
             description: DescribeResponse::default(),
             slot: Mutex::new(slot),
@@ -203,11 +222,28 @@ impl Connector {
     #[must_use]
     pub fn status(&self) -> Status {
         let slot = self.shared.slot.lock();
+        if !slot.transport.is_poisoned() {
+            return Status::Ready;
+        }
         let failures = slot.failures.max(1);
-        match slot.transport.is_poisoned() {
-            false => Status::Ready,
-            true if failures >= QUARANTINE => Status::Quarantined { failures },
-            true => Status::Restarting { failures },
+        // Until the next call takes note of it, the instance itself knows best.
+        let reason = match slot.not_before {
+            None => slot.latest_failure(),
+            Some(_) => slot.failure.clone(),
+        };
+        if failures >= QUARANTINE {
+            Status::Quarantined { failures, reason }
+        } else {
+            Status::Restarting { failures, reason }
+        }
+    }
+
+    /// Whether it runs in the server, or in a process of its own.
+    #[must_use]
+    pub fn isolation(&self) -> Isolation {
+        match self.shared.place {
+            Place::InProcess(_) => Isolation::InProcess,
+            Place::Child(_) => Isolation::Child,
         }
     }
 
@@ -262,10 +298,14 @@ impl Shared {
                 connector = name,
                 "no answer after the deadline, the connector is opened anew"
             );
-            transport.poison();
+            transport.give_up("a call had no answer after its deadline");
             return Err(Error::TimedOut(name.clone()));
         };
-        match CallResponse::decode(answer?).map(|answer| answer.result) {
+        let answer = answer?;
+        if answer.len() > MOST_MESSAGE_BYTES {
+            return Err(broken(name, "the answer is larger than 64 MiB"));
+        }
+        match CallResponse::decode(answer).map(|answer| answer.result) {
             Ok(Some(Answer::Error(error))) => Err(Error::said(name, error)),
             Ok(Some(answer)) => Ok(answer),
             Ok(None) => Err(broken(name, "the answer is empty")),
@@ -284,22 +324,27 @@ impl Shared {
         }
         self.pause()?;
         let name = &self.manifest.name;
-        let opened = open(name, &self.library, &self.request).await;
+        let opened = open(name, &self.place, &self.request).await;
         let mut slot = self.slot.lock();
         slot.not_before = None;
         match opened {
             Ok(transport) => {
-                tracing::warn!(connector = name, failures = slot.failures, "opened anew");
+                tracing::warn!(connector = name, failures = slot.failures, reason = slot.failure, "connector {name} was opened anew");
                 metrics::counter!("tether_connector_restarts_total", "connector" => name.clone())
                     .increment(1);
+                metrics::gauge!("tether_connector_quarantined", "connector" => name.clone()).set(0.0);
                 slot.transport = transport;
                 slot.opened = Instant::now();
                 Ok(slot.transport.clone())
             }
-            Err(error) => Err(Error::Unusable {
-                name: name.clone(),
-                reason: error.to_string(),
-            }),
+            Err(error) => {
+                let reason = error.to_string();
+                slot.not_opened = Some(reason.clone());
+                Err(Error::Unusable {
+                    name: name.clone(),
+                    reason,
+                })
+            }
         }
     }
 
@@ -320,6 +365,11 @@ impl Shared {
                 } else {
                     slot.failures + 1
                 };
+                slot.failure = slot.latest_failure();
+                slot.not_opened = None;
+                let quarantined = if slot.failures >= QUARANTINE { 1.0 } else { 0.0 };
+                metrics::gauge!("tether_connector_quarantined", "connector" => self.manifest.name.clone())
+                    .set(quarantined);
                 let not_before = now + pause(slot.failures);
                 slot.not_before = Some(not_before);
                 not_before
@@ -368,11 +418,8 @@ fn pause(failures: u32) -> Duration {
     }
 }
 
-async fn open(name: &str, library: &Arc<Library>, request: &OpenRequest) -> Result<Transport, LoadError> {
-    let (name, library, request) = (name.to_owned(), Arc::clone(library), request.encode_to_vec());
-    let opened = tokio::task::spawn_blocking(move || InProcess::open(&name, &library, &request)).await;
-    let opened = opened.map_err(|error| LoadError::Unsupported(format!("opening it failed: {error}")))?;
-    Ok(Transport::InProcess(Arc::new(opened?)))
+async fn open(name: &str, place: &Place, request: &OpenRequest) -> Result<Transport, LoadError> {
+    place.open(name, request.encode_to_vec().into()).await
 }
 
 fn broken(name: &str, what: &'static str) -> Error {

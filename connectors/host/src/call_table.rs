@@ -4,35 +4,48 @@
 //! given up, made up) is harmless.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-/// The table. There is one in the process, since a library's functions carry no context.
-#[derive(Debug, Default)]
+/// The table. The libraries of the process share one, since their functions carry no context; a child process has its own.
+#[derive(Debug)]
 pub(super) struct CallTable {
     next: AtomicU64,
-    waiting: Mutex<HashMap<u64, oneshot::Sender<Bytes>>>,
+    /// None once closed: nothing will be answered any more.
+    waiting: Mutex<Option<HashMap<u64, oneshot::Sender<Bytes>>>>,
+}
+
+impl Default for CallTable {
+    fn default() -> Self {
+        Self {
+            next: AtomicU64::new(0),
+            waiting: Mutex::new(Some(HashMap::new())),
+        }
+    }
 }
 
 /// A call that has no answer yet. Dropping it takes it out of the table.
 #[derive(Debug)]
 pub(super) struct Pending {
-    table: &'static CallTable,
+    table: Arc<CallTable>,
     id: u64,
     answer: oneshot::Receiver<Bytes>,
 }
 
 impl CallTable {
     /// Makes a place for an answer, under a number never used before.
-    pub(super) fn begin(&'static self) -> Pending {
+    pub(super) fn begin(self: &Arc<Self>) -> Pending {
         let id = self.next.fetch_add(1, Ordering::Relaxed) + 1;
         let (sender, answer) = oneshot::channel();
-        self.waiting.lock().insert(id, sender);
+        if let Some(waiting) = self.waiting.lock().as_mut() {
+            waiting.insert(id, sender);
+        }
         Pending {
-            table: self,
+            table: Arc::clone(self),
             id,
             answer,
         }
@@ -40,13 +53,18 @@ impl CallTable {
 
     /// Hands an answer to whoever waits for it. Answers whether somebody does.
     pub(super) fn complete(&self, id: u64, answer: Bytes) -> bool {
-        let waiting = self.waiting.lock().remove(&id);
+        let waiting = self.waiting.lock().as_mut().and_then(|waiting| waiting.remove(&id));
         waiting.is_some_and(|waiting| waiting.send(answer).is_ok())
+    }
+
+    /// Whoever waits hears that there will be no answer, and so does whoever asks from now on.
+    pub(super) fn close(&self) {
+        drop(self.waiting.lock().take());
     }
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.waiting.lock().len()
+        self.waiting.lock().as_ref().map_or(0, HashMap::len)
     }
 }
 
@@ -64,7 +82,9 @@ impl Pending {
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        self.table.waiting.lock().remove(&self.id);
+        if let Some(waiting) = self.table.waiting.lock().as_mut() {
+            waiting.remove(&self.id);
+        }
     }
 }
 
@@ -74,7 +94,7 @@ mod tests {
 
     #[tokio::test]
     async fn second_late_and_made_up_answers_are_harmless() {
-        let table: &'static CallTable = Box::leak(Box::default());
+        let table = Arc::new(CallTable::default());
         let mut first = table.begin();
         let second = table.begin();
         assert!(table.complete(first.id(), Bytes::from_static(b"a")));
@@ -85,5 +105,16 @@ mod tests {
         assert!(!table.complete(late, Bytes::new()));
         assert!(!table.complete(u64::MAX, Bytes::new()));
         assert_eq!(table.len(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_closed_table_answers_nobody_and_keeps_nobody_waiting() {
+        let table = Arc::new(CallTable::default());
+        let mut before = table.begin();
+        table.close();
+        let mut after = table.begin();
+        assert_eq!(before.answer().await, None);
+        assert_eq!(after.answer().await, None);
+        assert!(!table.complete(after.id(), Bytes::new()));
     }
 }

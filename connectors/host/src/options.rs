@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::manifest::Manifest;
-use super::proto::HttpPolicy;
+use super::manifest::{Isolation, Manifest};
+use super::proto::{HttpPolicy, OpenRequest};
 use super::{LoadError, Registry};
 
 /// Options of the registry.
@@ -17,6 +17,9 @@ pub struct Options {
     pub connectors: BTreeMap<String, ConnectorOptions>,
     /// For all.
     pub http: HttpOptions,
+    /// The program that child processes run, which must begin with [`child_process::run`](crate::child_process::run) where
+    /// its first argument is [`child::ARGUMENT`](crate::ARGUMENT). None: this process's own, for the server.
+    pub program: Option<PathBuf>,
 }
 
 /// Options of one connector.
@@ -28,7 +31,7 @@ pub struct ConnectorOptions {
     pub extra_allowed_hosts: Vec<String>,
     /// Loopback addresses (`127.0.0.1:8080`) that it may call without TLS: tests and demos.
     pub plain_http_hosts: Vec<String>,
-    /// Run it in the server, whatever its manifest asks for.
+    /// Run it in the server, where its manifest asks for that too. Everything else runs in a process of its own.
     pub trusted: bool,
 }
 
@@ -57,6 +60,24 @@ impl Options {
 }
 
 impl ConnectorOptions {
+    /// Where a connector runs. The operator may be stricter than its manifest, never more lenient.
+    pub(super) fn isolation(&self, manifest: &Manifest) -> Isolation {
+        match manifest.isolation {
+            Isolation::InProcess if self.trusted => Isolation::InProcess,
+            Isolation::InProcess | Isolation::Child => Isolation::Child,
+        }
+    }
+
+    /// The request that opens an instance of the connector.
+    pub(super) fn open_request(&self, http: HttpPolicy) -> OpenRequest {
+        OpenRequest {
+            host_version: env!("CARGO_PKG_VERSION").to_owned(),
+            host_features: Vec::new(),
+            settings: self.settings.clone().into_iter().collect(),
+            http: Some(http),
+        }
+    }
+
     /// What the connector's HTTP client may do: the manifest's hosts and the operator's.
     pub(super) fn http_policy(
         &self,

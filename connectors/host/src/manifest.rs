@@ -6,7 +6,7 @@
 //! version = "1.2.0"
 //! contract = "tether.connector.v1"
 //! allowed_hosts = ["login.example.com", "*.api.example.com"]
-//! isolation = "in_process"                 # or "child", the default
+//! isolation = "in_process"                 # may run in the server, where the operator trusts it; or "child", the default
 //!
 //! [library."x86_64-linux"]
 //! path = "libexample.so"                   # inside the manifest's folder
@@ -48,14 +48,14 @@ pub struct Manifest {
     pub library: BTreeMap<String, LibraryFile>,
 }
 
-/// Where a connector runs.
+/// Where a connector may run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Isolation {
     /// In a process of its own.
     #[default]
     Child,
-    /// In the server.
+    /// In the server, if the operator trusts it; else in a process of its own.
     InProcess,
 }
 

@@ -1,12 +1,17 @@
 //! A stream of records, from the host's end.
 
+use bytes::Bytes;
 use prost::Message;
 
+use super::frame::MOST_MESSAGE_BYTES;
 use super::proto::{
     self, Credentials, ProvideCredentialsRequest, StreamEvent, StreamNext, stream_event::Event,
 };
 use super::transport::{Answer, Transport};
 use super::{Connector, Error};
+
+/// The contract's bound of a checkpoint.
+const MOST_CHECKPOINT_BYTES: usize = 64 * 1024;
 
 /// An open stream. Dropping it closes it; a stream that has ended stays ended.
 ///
@@ -19,6 +24,8 @@ pub struct RecordStream {
     /// The pull that a dropped `next` has left: its event must not be lost.
     pull: Option<Answer>,
     ended: bool,
+    /// Sequence number of the last checkpoint.
+    sequence: u64,
 }
 
 impl RecordStream {
@@ -29,6 +36,7 @@ impl RecordStream {
             stream,
             pull: None,
             ended: false,
+            sequence: 0,
         }
     }
 
@@ -46,10 +54,7 @@ impl RecordStream {
         });
         let answer = pull.wait().await;
         self.pull = None;
-        let event = answer.and_then(|answer| {
-            let event = StreamEvent::decode(answer).ok().and_then(|event| event.event);
-            event.ok_or_else(|| self.connector.broken("an event is not a message this host knows"))
-        });
+        let event = answer.and_then(|answer| self.read(answer));
         match event {
             Ok(Event::Error(error)) => {
                 self.ended = true;
@@ -64,6 +69,25 @@ impl RecordStream {
                 Err(error)
             }
         }
+    }
+
+    fn read(&mut self, answer: Bytes) -> Result<Event, Error> {
+        if answer.len() > MOST_MESSAGE_BYTES {
+            return Err(self.connector.broken("an event is larger than 64 MiB"));
+        }
+        let event = StreamEvent::decode(answer).ok().and_then(|event| event.event);
+        let event =
+            event.ok_or_else(|| self.connector.broken("an event is not a message this host knows"))?;
+        if let Event::Checkpoint(checkpoint) = &event {
+            if checkpoint.sequence != self.sequence + 1 {
+                return Err(self.connector.broken("checkpoints are not numbered 1, 2, 3, …"));
+            }
+            if checkpoint.state.len() > MOST_CHECKPOINT_BYTES {
+                return Err(self.connector.broken("a checkpoint is larger than 64 KiB"));
+            }
+            self.sequence = checkpoint.sequence;
+        }
+        Ok(event)
     }
 
     /// Answers [`Event::CredentialsNeeded`]: the new credentials and base URL, or why there are none, which ends the

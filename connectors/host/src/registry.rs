@@ -1,15 +1,20 @@
 //! The connectors of this server, by name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
-use super::discovery::{Candidate, Found, discover};
+use super::discovery::{Candidate, Discovery, Found, discover};
+use super::child::{Launch, OPEN_TIME};
 use super::ffi::Library;
-use super::in_process::open_request;
-use super::manifest::{FILE_NAME, Isolation};
+use super::manifest::{FILE_NAME, Isolation, Manifest};
+use super::private_copy::PrivateCopy;
+use super::proto::OpenRequest;
+use super::transport::Place;
 use super::{Connector, Error, LoadError, Options};
 
 /// All connectors that were found. Cheap to clone.
@@ -23,6 +28,8 @@ struct Inner {
     options: Options,
     entries: RwLock<BTreeMap<String, Entry>>,
     scanning: tokio::sync::Mutex<()>,
+    /// Hashes of libraries that have opened in a child.
+    probed: Mutex<HashSet<String>>,
 }
 
 #[derive(Clone, Debug)]
@@ -53,11 +60,15 @@ pub enum Status {
     Restarting {
         /// Failures in a row.
         failures: u32,
+        /// What the last one was.
+        reason: String,
     },
     /// It keeps failing and is tried once a minute.
     Quarantined {
         /// Failures in a row.
         failures: u32,
+        /// What the last one was.
+        reason: String,
     },
     /// It could not be loaded.
     Failed {
@@ -73,12 +84,19 @@ impl Registry {
             options,
             entries,
             scanning: tokio::sync::Mutex::new(()),
+            probed: Mutex::default(),
         };
         let registry = Self {
             inner: Arc::new(inner),
         };
+        PrivateCopy::sweep();
         registry.rescan().await;
         registry
+    }
+
+    /// The folders that are looked through.
+    pub(super) fn folders(&self) -> &[PathBuf] {
+        &self.inner.options.folders
     }
 
     /// A connector that can be called.
@@ -130,26 +148,42 @@ impl Registry {
     pub async fn rescan(&self) {
         let _one_at_a_time = self.inner.scanning.lock().await;
         let folders = self.inner.options.folders.clone();
-        let Ok((found, unreadable)) = tokio::task::spawn_blocking(move || discover(&folders)).await else {
+        let Ok(discovery) = tokio::task::spawn_blocking(move || discover(&folders)).await else {
             return;
         };
+        let Discovery {
+            found,
+            unreadable,
+            shadowed,
+        } = discovery;
         for error in unreadable {
-            tracing::warn!(%error, "a folder of connectors cannot be read");
+            tracing::warn!(%error, "a folder of connectors cannot be used: {error}");
+        }
+        for (path, by) in &shadowed {
+            let (path, by) = (path.display(), by.display());
+            tracing::info!(%path, %by, "{path} does not count: {by} comes first");
         }
         let names: Vec<_> = found.iter().map(|found| found.name.clone()).collect();
+        let mut loading = JoinSet::new();
         for Found {
             name,
             path,
             candidate,
         } in found
         {
-            let loaded = match candidate {
-                Ok(candidate) if self.has(&name, &candidate.sha256) => continue,
-                Ok(candidate) => self.load(&name, candidate).await,
-                Err(error) => Err(error),
-            };
-            self.enter(name, path, loaded);
+            match candidate {
+                Ok(candidate) if self.has(&name, &candidate.sha256) => {}
+                Ok(candidate) => {
+                    let registry = self.clone();
+                    loading.spawn(async move {
+                        let loaded = registry.load(&name, candidate).await;
+                        registry.enter(name, path, loaded);
+                    });
+                }
+                Err(error) => self.enter(name, path, Err(error)),
+            }
         }
+        loading.join_all().await;
         self.inner
             .entries
             .write()
@@ -189,26 +223,63 @@ impl Registry {
             library,
             sha256,
         } = candidate;
-        let options = self
-            .inner
-            .options
-            .connectors
-            .get(name)
-            .cloned()
-            .unwrap_or_default();
-        if manifest.isolation == Isolation::Child && !options.trusted {
-            return Err(LoadError::Unsupported(format!(
-                "{name} asks to run in a process of its own, which this build cannot do yet; mark it as trusted to run \
-                 it in the server"
-            )));
+        let Options {
+            connectors,
+            http,
+            program,
+            ..
+        } = &self.inner.options;
+        let options = connectors.get(name).cloned().unwrap_or_default();
+        let request = options.open_request(options.http_policy(&manifest, http)?);
+        let (file, expected) = (library.clone(), sha256.clone());
+        let copy = blocking(move || PrivateCopy::of(&file, &expected)).await?;
+        let copied = copy.iter().map(|copy| copy.path().to_owned());
+        let child = Place::Child(Launch {
+            program: program.clone(),
+            libraries: copied.chain([library.clone()]).collect(),
+            sha256: sha256.clone(),
+        });
+        let opened = match options.isolation(&manifest) {
+            Isolation::Child => Connector::open(manifest, child, copy, request).await?,
+            Isolation::InProcess => {
+                self.probe(&manifest, child, &request, &sha256).await?;
+                drop(copy);
+                let expected = sha256.clone();
+                let loaded = blocking(move || Library::load(&library, &expected)).await?;
+                let place = Place::InProcess(Arc::new(loaded));
+                Connector::open(manifest, place, None, request).await?
+            }
+        };
+        Ok((opened, sha256))
+    }
+
+    /// Opens a library in a child first: one that crashes or hangs is to do it there. Once for each library.
+    async fn probe(
+        &self,
+        manifest: &Manifest,
+        child: Place,
+        request: &OpenRequest,
+        sha256: &str,
+    ) -> Result<(), LoadError> {
+        if self.inner.probed.lock().contains(sha256) {
+            return Ok(());
         }
-        let http = options.http_policy(&manifest, &self.inner.options.http)?;
-        let request = open_request(http, &options);
-        let expected = sha256.clone();
-        let library = tokio::task::spawn_blocking(move || Library::load(&library, &expected)).await;
-        let library =
-            library.map_err(|error| LoadError::Unsupported(format!("loading it failed: {error}")))??;
-        let connector = Connector::open(manifest, Arc::new(library), request).await?;
-        Ok((connector, sha256))
+        Connector::open(manifest.clone(), child, None, request.clone()).await?;
+        self.inner.probed.lock().insert(sha256.to_owned());
+        Ok(())
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, LoadError> + Send + 'static,
+) -> Result<T, LoadError> {
+    let done = timeout(OPEN_TIME, tokio::task::spawn_blocking(work)).await;
+    match done {
+        Ok(Ok(done)) => done,
+        Ok(Err(error)) => Err(LoadError::Unsupported(format!("loading it failed: {error}"))),
+        Err(_) => Err(LoadError::Unsupported(format!(
+            "it was not loaded within {} seconds",
+            OPEN_TIME.as_secs()
+        ))),
     }
 }

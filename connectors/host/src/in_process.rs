@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::call_table::Pending;
 use super::ffi::{CALLS, Instance, Library};
-use super::{LoadError, proto};
+use super::LoadError;
 
 /// An open instance. Dropping it closes it, on a thread that may wait.
 #[derive(Debug)]
@@ -61,9 +61,14 @@ impl InProcess {
         self.info.is_poisoned()
     }
 
+    /// Why it must be opened anew.
+    pub(super) fn failure(&self) -> Option<String> {
+        self.info.failure()
+    }
+
     /// Gives it up.
-    pub(super) fn poison(&self) {
-        self.info.poison();
+    pub(super) fn give_up(&self, why: &str) {
+        self.info.fail(why);
     }
 }
 
@@ -102,18 +107,5 @@ impl Drop for Ask {
         if !self.done {
             self.to.library.cancel(self.to.instance, self.pending.id());
         }
-    }
-}
-
-/// The request that opens an instance of a connector.
-pub(super) fn open_request(
-    http: proto::HttpPolicy,
-    settings: &super::ConnectorOptions,
-) -> proto::OpenRequest {
-    proto::OpenRequest {
-        host_version: env!("CARGO_PKG_VERSION").to_owned(),
-        host_features: Vec::new(),
-        settings: settings.settings.clone().into_iter().collect(),
-        http: Some(http),
     }
 }

@@ -8,26 +8,35 @@
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, LazyLock, OnceLock, Weak};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use prost::Message;
 use tether_connector_abi as abi;
 use tether_connector_abi::{Buffer, ConnectorApi, Entry, HostApi, Slice};
 
 use super::call_table::CallTable;
-use super::private_copy::PrivateCopy;
+use super::child_process::Upstream;
+use super::private_copy::{PrivateCopy, verify};
 use super::{LoadError, proto};
 
 /// Every call and pull of the process.
-pub(super) static CALLS: LazyLock<CallTable> = LazyLock::new(CallTable::default);
+pub(super) static CALLS: LazyLock<Arc<CallTable>> = LazyLock::new(Arc::default);
 
 static INSTANCES: RwLock<Vec<(u64, Weak<Instance>)>> = RwLock::new(Vec::new());
 static NEXT_INSTANCE: AtomicU64 = AtomicU64::new(1);
+
+/// In a child process: where to pass on what libraries say, and the least important level of log lines.
+static UPSTREAM: OnceLock<(&'static Upstream, u32)> = OnceLock::new();
+
+/// From now on, what libraries say goes to the server that started this process.
+pub(super) fn pass_on(upstream: &'static Upstream, max_log_level: u32) {
+    // There is one connector in a child process.
+    let _ = UPSTREAM.set((upstream, max_log_level));
+}
 
 /// What the host knows of an open instance, for what libraries say unasked.
 #[derive(Debug)]
@@ -35,6 +44,7 @@ pub(super) struct Instance {
     /// The connector's name.
     pub(super) name: String,
     poisoned: AtomicBool,
+    failure: Mutex<Option<String>>,
 }
 
 impl Instance {
@@ -44,6 +54,7 @@ impl Instance {
         let instance = Arc::new(Self {
             name: name.to_owned(),
             poisoned: AtomicBool::new(false),
+            failure: Mutex::default(),
         });
         let mut instances = INSTANCES.write();
         instances.retain(|(_, instance)| instance.strong_count() > 0);
@@ -59,9 +70,15 @@ impl Instance {
             .and_then(|(_, instance)| instance.upgrade())
     }
 
-    /// It answers no more, or has not answered when it had to.
-    pub(super) fn poison(&self) {
+    /// It answers no more, or has not answered when it had to. The first reason is the one that counts.
+    pub(super) fn fail(&self, why: &str) {
+        self.failure.lock().get_or_insert_with(|| why.to_owned());
         self.poisoned.store(true, Ordering::Release);
+    }
+
+    /// Why it must be opened anew.
+    pub(super) fn failure(&self) -> Option<String> {
+        self.failure.lock().clone()
     }
 
     /// Whether it must be opened anew.
@@ -91,21 +108,37 @@ struct Slots {
 impl Library {
     /// Loads a library, if its hash is this, and shakes hands. Blocks.
     pub(super) fn load(path: &Path, sha256: &str) -> Result<Self, LoadError> {
+        let copy = PrivateCopy::of(path, sha256)?;
+        match copy.as_ref().map(|copy| Self::load_verified(copy.path())) {
+            Some(Ok(library)) => Ok(library),
+            // The temporary folder may forbid code; what is wrong with the library itself is said of its own path.
+            Some(Err(_)) | None => Self::load_verified(path),
+        }
+    }
+
+    /// Loads the first of several copies that can be loaded and has this hash. The error is that of the last. Blocks.
+    pub(super) fn load_first<'a>(
+        paths: impl Iterator<Item = &'a Path>,
+        sha256: &str,
+    ) -> Result<Self, LoadError> {
+        let mut last = LoadError::Child("no library was named".to_owned());
+        for path in paths {
+            match verify(path, sha256).and_then(|_| Self::load_verified(path)) {
+                Ok(library) => return Ok(library),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    fn load_verified(path: &Path) -> Result<Self, LoadError> {
         let wrong = |reason: String| LoadError::Library {
             path: path.to_owned(),
             reason,
         };
-        let copy = PrivateCopy::of(path, sha256)?;
         // SAFETY: loading runs the library's initialisers; the operator has put it there, its hash is the manifest's, and
         // connectors that are not trusted that far run in a child process.
-        let library = unsafe {
-            match copy.as_ref().map(|copy| open_library(copy.path())) {
-                Some(Ok(library)) => Ok(library),
-                // The temporary folder may forbid code; what is wrong with the library itself is said of its own path.
-                Some(Err(_)) | None => open_library(path),
-            }
-        };
-        let library = library.map_err(|error| wrong(error.to_string()))?;
+        let library = unsafe { open_library(path) }.map_err(|error| wrong(error.to_string()))?;
         let library = ManuallyDrop::new(library);
         // SAFETY: a symbol of this name has this type: the major version is part of the name.
         let entry = unsafe { library.get::<Entry>(abi::ENTRY_SYMBOL) };
@@ -239,7 +272,11 @@ fn read_error(buffer: &Buffer) -> proto::Error {
 unsafe extern "C" fn complete(call: u64, answer: Buffer) {
     // Aborting would be the other way to keep a panic out of the library.
     let _ = catch_unwind(AssertUnwindSafe(|| {
-        CALLS.complete(call, Bytes::from_owner(answer))
+        let answer = Bytes::from_owner(answer);
+        match UPSTREAM.get() {
+            Some((upstream, _)) => upstream.complete(call, answer),
+            None => drop(CALLS.complete(call, answer)),
+        }
     }));
 }
 
@@ -250,10 +287,12 @@ unsafe extern "C" fn now_us() -> i64 {
 
 unsafe extern "C" fn notify(instance: u64, event: u32) {
     let _ = catch_unwind(|| {
-        if event == abi::event::POISONED
+        if let Some((upstream, _)) = UPSTREAM.get() {
+            upstream.notify(event);
+        } else if event == abi::event::POISONED
             && let Some(instance) = Instance::find(instance)
         {
-            instance.poison();
+            instance.fail("it said that it has failed");
         }
     });
 }
@@ -262,25 +301,37 @@ unsafe extern "C" fn log(instance: u64, level: u32, target: Slice, message: Slic
     let _ = catch_unwind(|| {
         // SAFETY: both are lent until this function returns.
         let (target, message) = unsafe { (target.bytes(), message.bytes()) };
-        let (target, message) = (String::from_utf8_lossy(target), String::from_utf8_lossy(message));
+        if let Some((upstream, _)) = UPSTREAM.get() {
+            return upstream.log(level, target, message);
+        }
         let instance = Instance::find(instance);
         let connector = instance.as_ref().map_or("", |instance| instance.name.as_str());
-        macro_rules! line {
-            ($level:ident) => {
-                tracing::event!(target: "tether::connector", tracing::Level::$level, connector, from = %target, "{message}")
-            };
-        }
-        match level {
-            abi::level::ERROR => line!(ERROR),
-            abi::level::WARN => line!(WARN),
-            abi::level::INFO => line!(INFO),
-            abi::level::DEBUG => line!(DEBUG),
-            _ => line!(TRACE),
-        }
+        log_line(connector, level, target, message);
     });
 }
 
-fn max_log_level() -> u32 {
+/// A line of a connector, in the server's log.
+pub(super) fn log_line(connector: &str, level: u32, target: &[u8], message: &[u8]) {
+    let (target, message) = (String::from_utf8_lossy(target), String::from_utf8_lossy(message));
+    macro_rules! line {
+        ($level:ident) => {
+            tracing::event!(target: "tether::connector", tracing::Level::$level, connector, from = %target, "{message}")
+        };
+    }
+    match level {
+        abi::level::ERROR => line!(ERROR),
+        abi::level::WARN => line!(WARN),
+        abi::level::INFO => line!(INFO),
+        abi::level::DEBUG => line!(DEBUG),
+        _ => line!(TRACE),
+    }
+}
+
+/// The least important level that is kept.
+pub(super) fn max_log_level() -> u32 {
+    if let Some((_, level)) = UPSTREAM.get() {
+        return *level;
+    }
     use tracing::level_filters::LevelFilter;
     match LevelFilter::current() {
         LevelFilter::OFF => 0,

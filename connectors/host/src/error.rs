@@ -172,6 +172,17 @@ pub enum LoadError {
         /// In its manifest.
         expected: String,
     },
+    /// What a child process said, or what became of it.
+    #[error("{0}")]
+    Child(String),
+    /// Somebody else than the operator could put something in its place.
+    #[error("{path}: {reason}; it was not loaded")]
+    Unsafe {
+        /// The file or folder.
+        path: PathBuf,
+        /// Who could.
+        reason: String,
+    },
     /// The manifest or the operator asks for what this build cannot do.
     #[error("{0}")]
     Unsupported(String),

@@ -1,0 +1,221 @@
+//! The inside of a child process that carries a connector: `tether connector-host`.
+//!
+//! Its standard input is the socket. One thread reads it, one calls the library's slots, one writes answers, so that the
+//! end of the server is seen even while a slot does not return: the process then ends at once, whatever the library does.
+//! What the library prints goes to the server's log, through the pipes that standard output and error are.
+
+use std::collections::HashSet;
+use std::io::{BufReader, BufWriter, Write as _};
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use prost::Message as _;
+
+use super::LoadError;
+use super::ffi::{self, Instance, Library};
+use super::frame::{Frame, Kind, Open, Refused};
+
+/// Log lines that may wait to be written; more are dropped rather than kept.
+const MOST_LINES_WAITING: usize = 1_000;
+
+/// The way to the server, for what the library says of itself.
+#[derive(Debug)]
+pub(super) struct Upstream {
+    frames: Sender<Frame>,
+    /// Calls and pulls that have no answer yet.
+    open: Mutex<HashSet<u64>>,
+    lines: AtomicUsize,
+}
+
+impl Upstream {
+    /// Passes an answer on. One that nobody waits for is dropped, and its buffer freed.
+    pub(super) fn complete(&self, call: u64, answer: Bytes) {
+        if self.open.lock().remove(&call) {
+            self.send(Frame::new(Kind::Answer, call, 0, answer));
+        }
+    }
+
+    /// Passes a log line on.
+    pub(super) fn log(&self, level: u32, target: &[u8], message: &[u8]) {
+        if self.lines.fetch_add(1, Ordering::Relaxed) >= MOST_LINES_WAITING {
+            self.lines.fetch_sub(1, Ordering::Relaxed);
+            return;
+        }
+        let body = [target, message].concat();
+        self.send(Frame::new(Kind::Log, level.into(), target.len() as u64, body));
+    }
+
+    /// Passes an event on.
+    pub(super) fn notify(&self, event: u32) {
+        self.send(Frame::new(Kind::Notify, event.into(), 0, Bytes::new()));
+    }
+
+    fn send(&self, frame: Frame) {
+        // The writer ends with the process alone.
+        let _ = self.frames.send(frame);
+    }
+}
+
+/// Serves one connector to the process that started this one, until that ends or says so.
+#[must_use]
+pub fn run() -> ExitCode {
+    match socket() {
+        Ok(socket) => serve(&socket),
+        Err(error) => {
+            eprintln!("connector-host is started by tether itself, with a socket as its standard input: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Takes the socket away from standard input, where a library might read it.
+fn socket() -> std::io::Result<UnixStream> {
+    let socket = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
+    socket.peer_addr()?;
+    rustix::stdio::dup2_stdin(std::fs::File::open("/dev/null")?)?;
+    // No secret is to lie in a core file, and memory that runs out is to cost this process, not the server.
+    let none = rustix::process::Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
+    let _ = std::fs::write("/proc/self/oom_score_adj", "500");
+    Ok(socket)
+}
+
+fn serve(socket: &UnixStream) -> ExitCode {
+    let (Ok(read), Ok(write)) = (socket.try_clone(), socket.try_clone()) else {
+        return ExitCode::FAILURE;
+    };
+    let (frames, waiting) = channel();
+    let upstream: &'static Upstream = Box::leak(Box::new(Upstream {
+        frames,
+        open: Mutex::default(),
+        lines: AtomicUsize::new(0),
+    }));
+    let (requests, asked) = channel();
+    spawn("reader", move || reader(read, &requests));
+    spawn("writer", move || writer(write, &waiting, upstream));
+    dispatch(&asked, upstream)
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) {
+    let thread = std::thread::Builder::new()
+        .name(format!("tether-{name}"))
+        .spawn(work);
+    if let Err(error) = thread {
+        eprintln!("no thread for the {name}: {error}");
+        end();
+    }
+}
+
+/// Ends the process and all that it has started, without asking the library.
+fn end() -> ! {
+    use rustix::process::{Signal, getpgrp, getpid, kill_process, kill_process_group};
+    if getpgrp() == getpid() {
+        let _ = kill_process_group(getpgrp(), Signal::KILL);
+    }
+    let _ = kill_process(getpid(), Signal::KILL);
+    std::process::abort()
+}
+
+fn reader(socket: UnixStream, requests: &Sender<Frame>) {
+    let mut socket = BufReader::with_capacity(64 * 1024, socket);
+    while let Ok(frame) = Frame::read(&mut socket) {
+        let last = frame.kind == Kind::Close;
+        if requests.send(frame).is_err() || last {
+            break;
+        }
+    }
+    // After Close this waits for the server's end; it never sends more.
+    while Frame::read(&mut socket).is_ok() {}
+    end()
+}
+
+fn writer(socket: UnixStream, frames: &Receiver<Frame>, upstream: &Upstream) {
+    let mut socket = BufWriter::with_capacity(64 * 1024, socket);
+    while let Ok(first) = frames.recv() {
+        // What waits goes out together.
+        let written = std::iter::once(first)
+            .chain(frames.try_iter())
+            .try_for_each(|frame| {
+                if frame.kind == Kind::Log {
+                    upstream.lines.fetch_sub(1, Ordering::Relaxed);
+                }
+                frame.write(&mut socket)
+            });
+        if written.and_then(|()| socket.flush()).is_err() {
+            end();
+        }
+    }
+}
+
+/// Calls the library's slots, in the order of the frames.
+fn dispatch(frames: &Receiver<Frame>, upstream: &'static Upstream) -> ExitCode {
+    let Ok(first) = frames.recv() else {
+        return ExitCode::FAILURE;
+    };
+    let open = match Open::decode(first.body) {
+        Ok(open) if first.kind == Kind::Open => open,
+        _ => return ExitCode::FAILURE,
+    };
+    ffi::pass_on(upstream, open.max_log_level);
+    let (library, instance, _registered) = match load(&open) {
+        Ok(opened) => opened,
+        Err(refused) => {
+            upstream.send(Frame::new(Kind::Refused, 0, 0, refused.encode_to_vec()));
+            // The server hangs up when it has read it.
+            loop {
+                std::thread::park();
+            }
+        }
+    };
+    upstream.send(Frame::new(Kind::Opened, 0, 0, Bytes::new()));
+    for frame in frames {
+        match frame.kind {
+            Kind::Call => {
+                upstream.open.lock().insert(frame.a);
+                library.call(instance, frame.a, &frame.body);
+            }
+            Kind::StreamNext => {
+                upstream.open.lock().insert(frame.a);
+                library.stream_next(instance, frame.a, frame.b, &frame.body);
+            }
+            Kind::Cancel => library.cancel(instance, frame.a),
+            Kind::StreamClose => library.stream_close(instance, frame.b),
+            Kind::Ping => upstream.send(Frame::new(Kind::Pong, frame.a, 0, Bytes::new())),
+            Kind::Close => {
+                library.close(instance);
+                return ExitCode::SUCCESS;
+            }
+            _ => return ExitCode::FAILURE,
+        }
+    }
+    ExitCode::FAILURE
+}
+
+fn load(open: &Open) -> Result<(Library, u64, std::sync::Arc<Instance>), Refused> {
+    let refused = |error: LoadError| match error {
+        LoadError::Open(error) => Refused {
+            error: Some(error),
+            reason: String::new(),
+        },
+        other => Refused {
+            error: None,
+            reason: other.to_string(),
+        },
+    };
+    let paths = open.paths.iter().map(Path::new);
+    let library = Library::load_first(paths, &open.sha256).map_err(refused)?;
+    let (number, registered) = Instance::register(&open.name);
+    let instance = library
+        .open(number, &open.request)
+        .map_err(|error| refused(LoadError::Open(error)))?;
+    Ok((library, instance, registered))
+}
