@@ -6,7 +6,7 @@ use crate::connectors::Status;
 use crate::grants::rotate::Rotation;
 use crate::server::{self, Failure, Running};
 use crate::tokens::DevSigner;
-use crate::{demo, telemetry};
+use crate::{connector_template, demo, telemetry};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -94,6 +94,17 @@ enum SecretsCommand {
 enum ConnectorsCommand {
     /// List them, those that cannot be loaded with the reason.
     List,
+    /// Write the beginnings of one, which build and work as they are (docs/connectors.md).
+    New {
+        /// Its name: letters a-z, digits, dashes.
+        name: String,
+        /// Where its folder is made.
+        #[arg(long, default_value = ".")]
+        into: PathBuf,
+        /// The folder connectors/sdk of a checkout of tether; by default of the one that this program was built in.
+        #[arg(long)]
+        sdk: Option<PathBuf>,
+    },
 }
 
 impl ValueEnum for Role {
@@ -178,6 +189,13 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
                     listed.path.display()
                 ));
             }
+            Ok(())
+        }
+        Command::Connectors {
+            command: ConnectorsCommand::New { name, into, sdk },
+        } => {
+            let folder = connector_template::create(&name, &into, sdk.as_deref())?;
+            say(&folder.display().to_string());
             Ok(())
         }
         Command::Secrets { command } => {

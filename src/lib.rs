@@ -4,6 +4,7 @@ pub mod admin;
 pub mod caller;
 pub mod cli;
 pub mod config;
+pub mod connector_template;
 pub mod demo;
 pub mod domain;
 pub mod error;

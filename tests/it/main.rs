@@ -24,5 +24,6 @@ mod secrets;
 mod sharing;
 mod store;
 mod support;
+mod template;
 mod watch;
 mod web;

@@ -148,7 +148,9 @@ fn names(root: &Path, wanted: &[String]) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for folder in fs::read_dir(root.join("connectors"))? {
         let folder = folder?;
-        if folder.path().join("connector.toml").is_file() {
+        // The template is a connector to copy, not one to offer.
+        let is_connector = folder.file_name() != "template" && folder.path().join("connector.toml").is_file();
+        if is_connector {
             names.push(folder.file_name().to_string_lossy().into_owned());
         }
     }
