@@ -1,7 +1,6 @@
 #include "value.h"
 
 #include <stdio.h>
-#include <string.h>
 
 #include "contract.h"
 #include "moment.h"
