@@ -38,7 +38,9 @@ pub const FILES: [(&str, &str); 17] = files![
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The name is not one.
-    #[error("{0:?} is no name for a connector: it begins with a letter and has letters a-z, digits and single dashes, 40 at most")]
+    #[error(
+        "{0:?} is no name for a connector: it begins with a letter and has letters a-z, digits and single dashes, 40 at most"
+    )]
     Name(String),
     /// There is something of this name already.
     #[error("{} is there already: choose another name, or another --into", .0.display())]
@@ -99,7 +101,10 @@ fn renamed(file: &str, text: &str, name: &str, sdk: &Path) -> String {
     let capital = |part: &str| part[..1].to_ascii_uppercase() + &part[1..];
     let words: Vec<String> = name.split('-').map(capital).collect();
     let text = text
-        .replace("tether_connector_template", &format!("tether_connector_{}", name.replace('-', "_")))
+        .replace(
+            "tether_connector_template",
+            &format!("tether_connector_{}", name.replace('-', "_")),
+        )
         .replace("TemplateConnector", &format!("{}Connector", words.concat()))
         .replace("Template", &words.join(" "))
         .replace("template", name);
@@ -156,13 +161,38 @@ mod tests {
             assert!(!text.to_ascii_lowercase().contains("template"), "{file}");
         }
         let library = fs::read_to_string(folder.join("src/lib.rs")).unwrap();
-        assert!(library.contains("export_connector!(BigDeals2Connector)"), "{library}");
+        assert!(
+            library.contains("export_connector!(BigDeals2Connector)"),
+            "{library}"
+        );
         let cargo = fs::read_to_string(folder.join("Cargo.toml")).unwrap();
-        assert!(cargo.contains(OWN_SDK) && cargo.ends_with("[workspace]\n"), "{cargo}");
-        assert!(matches!(create("big-deals2", into.path(), None), Err(Error::Exists(_))));
-        for wrong in ["", "Acme", "1st", "a--b", "-a", "a-", "a_b", "../a", &"a".repeat(41)] {
-            assert!(matches!(create(wrong, into.path(), None), Err(Error::Name(_))), "{wrong}");
+        assert!(
+            cargo.contains(OWN_SDK) && cargo.ends_with("[workspace]\n"),
+            "{cargo}"
+        );
+        assert!(matches!(
+            create("big-deals2", into.path(), None),
+            Err(Error::Exists(_))
+        ));
+        for wrong in [
+            "",
+            "Acme",
+            "1st",
+            "a--b",
+            "-a",
+            "a-",
+            "a_b",
+            "../a",
+            &"a".repeat(41),
+        ] {
+            assert!(
+                matches!(create(wrong, into.path(), None), Err(Error::Name(_))),
+                "{wrong}"
+            );
         }
-        assert!(matches!(create("a", into.path(), Some(into.path())), Err(Error::NoSdk(_))));
+        assert!(matches!(
+            create("a", into.path(), Some(into.path())),
+            Err(Error::NoSdk(_))
+        ));
     }
 }

@@ -36,7 +36,11 @@ impl Fixture {
         let mut out = std::io::BufReader::new(process.stdout.take().unwrap());
         out.read_line(&mut line).unwrap();
         let line: Json = serde_json::from_str(&line).unwrap();
-        let address = line["http"].as_str().unwrap().trim_start_matches("http://").to_owned();
+        let address = line["http"]
+            .as_str()
+            .unwrap()
+            .trim_start_matches("http://")
+            .to_owned();
         Self { process, address }
     }
 }
@@ -121,7 +125,10 @@ async fn the_walkthrough_makes_a_connector_that_works() {
     let name = ann.create("acme", "Acme").await;
     let key = "key-of-the-fixture-0123456789";
     assert!(page.contains(key));
-    ok(ann.integrations.authorize_with_credentials(Person::key(&name, key))).await;
+    ok(ann
+        .integrations
+        .authorize_with_credentials(Person::key(&name, key)))
+    .await;
     ann.select(&name, &["companies.name", "people.email"]).await;
     let sync = ann.activate(&name).await;
     let done = ann.succeeds(&sync).await;
@@ -138,7 +145,10 @@ struct ConformanceKit;
 
 impl ConformanceKit {
     fn is_there(server: &Path) -> bool {
-        let help = Command::new(server).args(["connectors", "--help"]).output().unwrap();
+        let help = Command::new(server)
+            .args(["connectors", "--help"])
+            .output()
+            .unwrap();
         String::from_utf8_lossy(&help.stdout).contains("  check ")
     }
 }

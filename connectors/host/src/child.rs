@@ -93,9 +93,8 @@ impl Child {
             pong: AtomicU64::new(0),
             began: tokio::time::Instant::now(),
         });
-        let (process, socket) = start(launch, &shared).map_err(|error| {
-            LoadError::Child(format!("a process for it could not be started: {error}"))
-        })?;
+        let (process, socket) = start(launch, &shared)
+            .map_err(|error| LoadError::Child(format!("a process for it could not be started: {error}")))?;
         let (read, write) = socket.into_split();
         let (frames, waiting) = mpsc::unbounded_channel();
         let (opened, outcome) = oneshot::channel();
@@ -270,11 +269,7 @@ fn start(launch: &Launch, shared: &Arc<Shared>) -> io::Result<(Process, UnixStre
     Ok((process, UnixStream::from_std(ours)?))
 }
 
-async fn writer(
-    shared: Arc<Shared>,
-    socket: OwnedWriteHalf,
-    mut frames: mpsc::UnboundedReceiver<Frame>,
-) {
+async fn writer(shared: Arc<Shared>, socket: OwnedWriteHalf, mut frames: mpsc::UnboundedReceiver<Frame>) {
     let mut socket = BufWriter::with_capacity(64 * 1024, socket);
     let mut waiting = Vec::new();
     while frames.recv_many(&mut waiting, 64).await > 0 {
@@ -329,7 +324,8 @@ async fn supervise(
         ))));
     } else if !closed {
         tracing::error!(connector = shared.name, pid, reason = %why, "the process of connector {} has ended: {why}", shared.name);
-        metrics::counter!("tether_connector_process_ends_total", "connector" => shared.name.clone()).increment(1);
+        metrics::counter!("tether_connector_process_ends_total", "connector" => shared.name.clone())
+            .increment(1);
     }
     shared.calls.close();
     shared.ended.cancel();
@@ -338,7 +334,9 @@ async fn supervise(
 /// Kills the process, and what it has started, and waits for it.
 async fn kill(pid: Option<u32>, process: &mut Process) {
     use rustix::process::{Pid, Signal, kill_process_group};
-    let group = pid.and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+    let group = pid
+        .and_then(|pid| i32::try_from(pid).ok())
+        .and_then(Pid::from_raw);
     if let Some(group) = group {
         let _ = kill_process_group(group, Signal::KILL);
     }
@@ -407,7 +405,9 @@ async fn hear(
             }
             (Kind::Refused, true) => {
                 let refused = match Refused::decode(frame.body) {
-                    Ok(Refused { error: Some(error), .. }) => LoadError::Open(error),
+                    Ok(Refused {
+                        error: Some(error), ..
+                    }) => LoadError::Open(error),
                     Ok(Refused { reason, .. }) => LoadError::Child(reason),
                     Err(_) => LoadError::Child("it did not say why it does not open".to_owned()),
                 };
@@ -467,7 +467,11 @@ impl Lines {
         if second.0.elapsed() >= Duration::from_secs(1) {
             let dropped = second.1.saturating_sub(MOST_LINES_A_SECOND);
             if dropped > 0 {
-                tracing::warn!(connector, dropped, "{connector} logs too much, lines were dropped");
+                tracing::warn!(
+                    connector,
+                    dropped,
+                    "{connector} logs too much, lines were dropped"
+                );
             }
             *second = (tokio::time::Instant::now(), 0);
         }

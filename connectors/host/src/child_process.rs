@@ -68,7 +68,9 @@ pub fn run() -> ExitCode {
     match socket() {
         Ok(socket) => serve(&socket),
         Err(error) => {
-            eprintln!("connector-host is started by tether itself, with a socket as its standard input: {error}");
+            eprintln!(
+                "connector-host is started by tether itself, with a socket as its standard input: {error}"
+            );
             ExitCode::FAILURE
         }
     }

@@ -52,7 +52,19 @@ impl Kind {
     fn read(byte: u8) -> Option<Self> {
         use Kind::*;
         [
-            Open, Call, Cancel, StreamNext, StreamClose, Close, Ping, Opened, Refused, Answer, Log, Notify, Pong,
+            Open,
+            Call,
+            Cancel,
+            StreamNext,
+            StreamClose,
+            Close,
+            Ping,
+            Opened,
+            Refused,
+            Answer,
+            Log,
+            Notify,
+            Pong,
         ]
         .into_iter()
         .find(|kind| *kind as u8 == byte)

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::LoadError;
 use super::call_table::Pending;
 use super::ffi::{CALLS, Instance, Library};
-use super::LoadError;
 
 /// An open instance. Dropping it closes it, on a thread that may wait.
 #[derive(Debug)]

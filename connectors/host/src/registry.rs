@@ -8,8 +8,8 @@ use parking_lot::{Mutex, RwLock};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::discovery::{Candidate, Discovery, Found, discover};
 use super::child::{Launch, OPEN_TIME};
+use super::discovery::{Candidate, Discovery, Found, discover};
 use super::ffi::Library;
 use super::manifest::{FILE_NAME, Isolation, Manifest};
 use super::private_copy::PrivateCopy;

@@ -467,7 +467,9 @@ impl Person {
             ..Default::default()
         };
         let listed = ok(self.integrations.list_connectors(request)).await.connectors;
-        listed.into_iter().find(|one| one.name.ends_with(&format!("connectors/{name}")))
+        listed
+            .into_iter()
+            .find(|one| one.name.ends_with(&format!("connectors/{name}")))
     }
 
     /// What [`create`](Self::create) sends.
