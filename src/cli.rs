@@ -6,7 +6,7 @@ use crate::connectors::Status;
 use crate::grants::rotate::Rotation;
 use crate::server::{self, Failure, Running};
 use crate::tokens::DevSigner;
-use crate::{demo, telemetry};
+use crate::{check, demo, telemetry};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -94,6 +94,8 @@ enum SecretsCommand {
 enum ConnectorsCommand {
     /// List them, those that cannot be loaded with the reason.
     List,
+    /// Check one against the contract (docs/conformance.md); exits with 1 where it does not pass.
+    Check(check::Options),
 }
 
 impl ValueEnum for Role {
@@ -180,6 +182,13 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
             }
             Ok(())
         }
+        Command::Connectors {
+            command: ConnectorsCommand::Check(options),
+        } => match check::run(options).await? {
+            true => Ok(()),
+            // What failed was said.
+            false => std::process::exit(1),
+        },
         Command::Secrets { command } => {
             let options = cli.global.options()?;
             telemetry::init_logs(&options.log)?;

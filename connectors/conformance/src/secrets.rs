@@ -1,0 +1,61 @@
+//! Everything secret that the kit has handed out or been given, to look for where it must not be.
+
+use parking_lot::Mutex;
+
+/// What is shorter could stand anywhere by chance.
+const SHORTEST: usize = 6;
+
+/// Secrets, as canaries. It has no Debug.
+#[derive(Default)]
+pub(crate) struct Secrets {
+    all: Mutex<Vec<(String, String)>>,
+}
+
+impl Secrets {
+    /// Takes note of a secret; of a text of many lines (a key), of each line.
+    pub(crate) fn add(&self, name: &str, secret: &str) {
+        let mut all = self.all.lock();
+        for line in secret.lines().map(str::trim).filter(|line| line.len() >= SHORTEST && !line.starts_with("-----")) {
+            if !all.iter().any(|(_, known)| known == line) {
+                all.push((name.to_owned(), line.to_owned()));
+            }
+        }
+    }
+
+    /// The names of those that a text has in it, plain or percent-encoded.
+    pub(crate) fn found_in(&self, text: &str) -> Vec<String> {
+        let all = self.all.lock();
+        let found = all.iter().filter(|(_, secret)| text.contains(secret.as_str()) || text.contains(&percent(secret)));
+        let mut names: Vec<_> = found.map(|(name, _)| name.clone()).collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.all.lock().len()
+    }
+}
+
+/// Percent-encoded, as in a form or a query.
+pub(crate) fn percent(text: &str) -> String {
+    url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_found_in_every_form() {
+        let secrets = Secrets::default();
+        secrets.add("a token", "00D!AQ/x y");
+        secrets.add("a key", "-----BEGIN KEY-----\nMIIEvQIBADANBg\n-----END KEY-----");
+        secrets.add("too short", "abc");
+        assert_eq!(secrets.len(), 2);
+        assert_eq!(secrets.found_in("… 00D!AQ/x y"), ["a token"]);
+        assert_eq!(secrets.found_in("token=00D%21AQ%2Fx+y&key=MIIEvQIBADANBg"), ["a key", "a token"]);
+        assert!(secrets.found_in("abc BEGIN KEY").is_empty());
+    }
+}
