@@ -15,8 +15,10 @@ use crate::world::World;
 const CYCLES: usize = 200;
 /// Processes take longer, and the system cleans up after each.
 const CHILD_CYCLES: usize = 10;
+/// Streams of one process: each asks the CRM.
+const STREAM_CYCLES: usize = 60;
 /// What allocators and pools reach before they stop growing.
-const WARM_UP: usize = 40;
+const WARM_UP: usize = 20;
 /// Memory that may come on top, whatever the number of cycles: an allocator's own.
 const SLACK: u64 = 8 * 1024 * 1024;
 
@@ -137,12 +139,12 @@ async fn growth(world: &World) -> Seen {
             let Some(before) = Held::by(process) else {
                 return Err(Halt::Lacks("this system has no /proc to measure with".to_owned()));
             };
-            for _ in 0..CYCLES {
+            for _ in 0..STREAM_CYCLES {
                 turn().await?;
             }
             world.quiet(std::time::Duration::from_secs(3)).await;
-            findings.part(compare(before, Held::settled(process, before).await, CYCLES, "streams"));
-            findings.done(format!("{CHILD_CYCLES} processes, {CYCLES} streams"))
+            findings.part(compare(before, Held::settled(process, before).await, STREAM_CYCLES, "streams"));
+            findings.done(format!("{CHILD_CYCLES} processes, {STREAM_CYCLES} streams"))
         }
     }
 }

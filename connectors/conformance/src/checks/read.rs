@@ -221,6 +221,7 @@ async fn checkpoints(world: &World) -> Seen {
     let whole = world.whole(&connector).await?;
     findings.unless(!whole.checkpoints.is_empty(), || "there is no checkpoint".to_owned());
     let (mut before, mut longest) = (0, 0);
+    let search = world.secrets.search();
     for (at, (sequence, state, batches)) in whole.checkpoints.iter().enumerate() {
         findings.unless(*sequence == at as u64 + 1, || format!("checkpoint {} is numbered {sequence}", at + 1));
         findings.unless(state.len() <= MOST_CHECKPOINT_BYTES, || {
@@ -229,7 +230,7 @@ async fn checkpoints(world: &World) -> Seen {
         findings.unless(!state.is_empty(), || {
             format!("checkpoint {sequence} is empty, which means the beginning to a read")
         });
-        for name in world.secrets.found_in(&String::from_utf8_lossy(state)) {
+        for name in search.found_in(&String::from_utf8_lossy(state)) {
             findings.add(format!("checkpoint {sequence} has {name} in it"));
         }
         let rows: usize = whole.batches[before..*batches].iter().map(|batch| batch.records.len()).sum();

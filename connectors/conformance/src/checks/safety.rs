@@ -71,9 +71,10 @@ async fn secrets(world: &World) -> Seen {
     let connector = world.open().await?;
     let described = world.description(&connector).await?;
     let (mut told, mut lines) = (BTreeSet::new(), 0);
+    let search = world.secrets.search();
     for line in world.logged() {
         lines += 1;
-        for name in world.secrets.found_in(&line) {
+        for name in search.found_in(&line) {
             // Where it stands in the code, without what it says.
             let from = line.split_whitespace().find(|part| part.starts_with("from=")).unwrap_or_default();
             told.insert(format!("a log line ({from}) has {name} in it"));
@@ -81,11 +82,11 @@ async fn secrets(world: &World) -> Seen {
     }
     let heard = world.heard.all();
     for (place, text) in &heard {
-        for name in world.secrets.found_in(text) {
+        for name in search.found_in(text) {
             told.insert(format!("{place} has {name} in it"));
         }
     }
-    for name in world.secrets.found_in(&format!("{described:?}")) {
+    for name in search.found_in(&format!("{described:?}")) {
         told.insert(format!("the description has {name} in it"));
     }
     for finding in told {
