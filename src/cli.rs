@@ -2,7 +2,8 @@
 
 use crate::caller::Role;
 use crate::config::Options;
-use crate::connectors::Status;
+use crate::connectors::manifest::Isolation;
+use crate::connectors::{Connector, Status};
 use crate::grants::rotate::Rotation;
 use crate::server::{self, Failure, Running};
 use crate::tokens::DevSigner;
@@ -168,11 +169,11 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
                     .as_ref()
                     .map(|one| one.manifest().version.clone())
                     .unwrap_or_default();
-                let status = match listed.status {
-                    Status::Failed { reason } => format!("failed: {reason}"),
-                    Status::Ready | Status::Restarting { .. } | Status::Quarantined { .. } => {
-                        "ready".to_owned()
-                    }
+                let isolation = listed.connector.as_ref().map(Connector::isolation);
+                let status = match (listed.status, isolation) {
+                    (Status::Failed { reason }, _) => format!("failed: {reason}"),
+                    (_, Some(Isolation::InProcess)) => "ready in the server".to_owned(),
+                    (_, _) => "ready in a process of its own".to_owned(),
                 };
                 say(&format!(
                     "{}\t{version}\t{status}\t{}",

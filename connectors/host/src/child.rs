@@ -48,9 +48,10 @@ const PONG_WITHIN: Duration = Duration::from_secs(30);
 pub(super) struct Launch {
     /// The program that has [`child_process`](super::child_process) in it; none for this one.
     pub(super) program: Option<PathBuf>,
-    /// Where the library is: each is tried.
-    pub(super) libraries: Vec<PathBuf>,
+    pub(super) library: PathBuf,
     pub(super) sha256: String,
+    /// The server's own copy of the library, hashed already, if there could be one.
+    pub(super) copy: Option<PathBuf>,
 }
 
 /// A running child. Dropping it asks it to close, and kills it where it does not.
@@ -108,10 +109,11 @@ impl Child {
         tokio::spawn(writer(Arc::clone(&shared), write, waiting));
         tokio::spawn(supervise(Arc::clone(&shared), process, read, opened));
         let child = Self { shared, frames };
-        let paths = launch.libraries.iter();
+        let text = |path: &PathBuf| path.to_string_lossy().into_owned();
         let open = Open {
             name: name.to_owned(),
-            paths: paths.map(|path| path.to_string_lossy().into_owned()).collect(),
+            library: text(&launch.library),
+            copy: launch.copy.as_ref().map(text).unwrap_or_default(),
             sha256: launch.sha256.clone(),
             max_log_level: ffi::max_log_level(),
             request,

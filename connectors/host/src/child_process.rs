@@ -228,8 +228,8 @@ fn load(open: &Open) -> Result<(Library, u64, std::sync::Arc<Instance>), Refused
             reason: other.to_string(),
         },
     };
-    let paths = open.paths.iter().map(Path::new);
-    let library = Library::load_first(paths, &open.sha256).map_err(refused)?;
+    let copy = Some(Path::new(&open.copy)).filter(|copy| !copy.as_os_str().is_empty());
+    let library = Library::load_copy(copy, Path::new(&open.library), &open.sha256).map_err(refused)?;
     let (number, registered) = Instance::register(&open.name);
     let instance = library
         .open(number, &open.request)

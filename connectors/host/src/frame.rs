@@ -74,9 +74,9 @@ pub(super) struct Open {
     /// Its name, for logs.
     #[prost(string, tag = "1")]
     pub(super) name: String,
-    /// Where the library is: each is tried.
-    #[prost(string, repeated, tag = "2")]
-    pub(super) paths: Vec<String>,
+    /// Where the library is.
+    #[prost(string, tag = "2")]
+    pub(super) library: String,
     /// Its hash.
     #[prost(string, tag = "3")]
     pub(super) sha256: String,
@@ -86,6 +86,9 @@ pub(super) struct Open {
     /// The encoded `OpenRequest`.
     #[prost(bytes = "bytes", tag = "5")]
     pub(super) request: Bytes,
+    /// The server's own copy of the library, hashed already; empty where there is none.
+    #[prost(string, tag = "6")]
+    pub(super) copy: String,
 }
 
 /// Why a connector did not open in a child.

@@ -20,8 +20,8 @@ pub(crate) fn folder() -> PathBuf {
     folder
 }
 
-/// A registry of what is in a folder, with settings for the dummy.
-pub(crate) async fn registry_of(folder: PathBuf, settings: &[(&str, &str)]) -> Registry {
+/// A registry of what is in a folder, with settings for the dummy, which runs here or in a child.
+pub(crate) async fn registry_of(folder: PathBuf, settings: &[(&str, &str)], trusted: bool) -> Registry {
     super::logs::capture();
     let settings = settings
         .iter()
@@ -29,19 +29,21 @@ pub(crate) async fn registry_of(folder: PathBuf, settings: &[(&str, &str)]) -> R
         .collect();
     let dummy = ConnectorOptions {
         settings,
+        trusted,
         ..ConnectorOptions::default()
     };
     let connectors = BTreeMap::from([("dummy".to_owned(), dummy)]);
     Options {
         folders: vec![folder],
         connectors,
+        program: Some(super::server::program()),
         ..Options::default()
     }
     .build()
     .await
 }
 
-/// A registry of the connectors of this repository.
-pub(crate) async fn registry(settings: &[(&str, &str)]) -> Registry {
-    registry_of(folder(), settings).await
+/// A registry of the connectors of this repository, where the dummy runs here or in a child.
+pub(crate) async fn registry(settings: &[(&str, &str)], trusted: bool) -> Registry {
+    registry_of(folder(), settings, trusted).await
 }
