@@ -13,7 +13,10 @@ const MOST_BYTES: usize = 4 * 1024 * 1024;
 /// What is wrong with a payload, or nothing. `types` are the selected fields'.
 pub(crate) fn wrong(payload: &[u8], types: &HashMap<&str, FieldType>) -> Option<String> {
     if payload.len() > MOST_BYTES {
-        return Some(format!("the payload has {} bytes; 4 MiB are allowed", payload.len()));
+        return Some(format!(
+            "the payload has {} bytes; 4 MiB are allowed",
+            payload.len()
+        ));
     }
     let value: Value = match serde_json::from_slice(payload) {
         Ok(value) => value,
@@ -27,7 +30,10 @@ pub(crate) fn wrong(payload: &[u8], types: &HashMap<&str, FieldType>) -> Option<
             return Some(format!("the payload has {key}, which was not selected"));
         };
         if let Some(what) = wrong_value(value, *kind) {
-            return Some(format!("{key} ({}): {what}", kind.as_str_name().trim_start_matches("FIELD_TYPE_")));
+            return Some(format!(
+                "{key} ({}): {what}",
+                kind.as_str_name().trim_start_matches("FIELD_TYPE_")
+            ));
         }
     }
     // White space, order, duplicates and other escapes all show here.
@@ -63,25 +69,47 @@ fn wrong_value(value: &Value, kind: FieldType) -> Option<String> {
         Integer => must(value.is_i64(), "a JSON integer"),
         Decimal | Currency | Percent => must(text.is_some_and(is_decimal), "a text like \"1234.5\""),
         Date => must(text.is_some_and(is_date), "a text like \"2026-01-31\""),
-        Timestamp => must(text.is_some_and(is_timestamp), "a text like \"2026-01-31T09:30:00.000Z\""),
+        Timestamp => must(
+            text.is_some_and(is_timestamp),
+            "a text like \"2026-01-31T09:30:00.000Z\"",
+        ),
         Time => must(text.is_some_and(is_time), "a text like \"09:30:00.000\""),
         MultiPicklist => must(
-            value.as_array().is_some_and(|values| values.iter().all(Value::is_string)),
+            value
+                .as_array()
+                .is_some_and(|values| values.iter().all(Value::is_string)),
             "an array of texts",
         ),
-        Reference => must(texts(value, &["id", "label"]) && value.get("id").is_some(), "{\"id\":…,\"label\":…}"),
+        Reference => must(
+            texts(value, &["id", "label"]) && value.get("id").is_some(),
+            "{\"id\":…,\"label\":…}",
+        ),
         Address => must(
-            texts(value, &["city", "country", "country_code", "postal_code", "state", "state_code", "street"]),
+            texts(
+                value,
+                &[
+                    "city",
+                    "country",
+                    "country_code",
+                    "postal_code",
+                    "state",
+                    "state_code",
+                    "street",
+                ],
+            ),
             "an object of city, country, country_code, postal_code, state, state_code and street",
         ),
         Location => {
             let part = |name: &str| value.get(name).and_then(Value::as_str).is_some_and(is_decimal);
-            let both = part("latitude") && part("longitude") && value.as_object().is_some_and(|members| members.len() == 2);
+            let both = part("latitude")
+                && part("longitude")
+                && value.as_object().is_some_and(|members| members.len() == 2);
             must(both, "{\"latitude\":…,\"longitude\":…} of decimal texts")
         }
-        Unspecified | Text | Picklist | Url | Email | Phone | Html => {
-            must(text.is_some_and(|text| !text.contains('\0')), "a text without NUL")
-        }
+        Unspecified | Text | Picklist | Url | Email | Phone | Html => must(
+            text.is_some_and(|text| !text.contains('\0')),
+            "a text without NUL",
+        ),
     }
 }
 
@@ -107,7 +135,9 @@ fn texts(value: &Value, keys: &[&str]) -> bool {
 /// Without exponent, leading or trailing zeros, or a negative zero.
 fn is_decimal(text: &str) -> bool {
     let digits = text.strip_prefix('-').unwrap_or(text);
-    let (whole, fraction) = digits.split_once('.').map_or((digits, None), |(whole, fraction)| (whole, Some(fraction)));
+    let (whole, fraction) = digits
+        .split_once('.')
+        .map_or((digits, None), |(whole, fraction)| (whole, Some(fraction)));
     let all_digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     all_digits(whole)
         && (whole == "0" || !whole.starts_with('0'))
@@ -136,8 +166,10 @@ fn written(value: &Value) -> String {
     match value {
         Value::Object(members) => {
             let sorted = sorted(members);
-            let members: Vec<_> =
-                sorted.iter().map(|(key, value)| format!("{}:{}", Value::from(*key), written(value))).collect();
+            let members: Vec<_> = sorted
+                .iter()
+                .map(|(key, value)| format!("{}:{}", Value::from(*key), written(value)))
+                .collect();
             format!("{{{}}}", members.join(","))
         }
         Value::Array(values) => {
@@ -161,7 +193,10 @@ mod tests {
     use FieldType::*;
 
     fn of(kind: FieldType, value: &str) -> Option<String> {
-        wrong(format!("{{\"F\":{value}}}").as_bytes(), &HashMap::from([("F", kind)]))
+        wrong(
+            format!("{{\"F\":{value}}}").as_bytes(),
+            &HashMap::from([("F", kind)]),
+        )
     }
 
     #[test]
@@ -196,7 +231,14 @@ mod tests {
             assert!(of(kind, value).is_some(), "{kind:?} {value} passes");
         }
         let types = HashMap::from([("A", Text), ("B", Text)]);
-        for payload in ["{\"B\":\"1\",\"A\":\"2\"}", "{\"A\":\"1\",\"A\":\"1\"}", "{\"C\":\"1\"}", "[]", "{", "{\"A\": \"1\"}"] {
+        for payload in [
+            "{\"B\":\"1\",\"A\":\"2\"}",
+            "{\"A\":\"1\",\"A\":\"1\"}",
+            "{\"C\":\"1\"}",
+            "[]",
+            "{",
+            "{\"A\": \"1\"}",
+        ] {
             assert!(wrong(payload.as_bytes(), &types).is_some(), "{payload} passes");
         }
     }

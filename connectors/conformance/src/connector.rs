@@ -120,8 +120,15 @@ impl Connector {
 
     /// Starts a call. For a stream the deadline is the stream's: none.
     pub(crate) fn start(&self, call: Call, limit: Duration) -> raw::Waiting {
-        let deadline_us = if matches!(call, Call::Read(_)) { 0 } else { now_us() + micros(limit) };
-        let request = CallRequest { deadline_us, call: Some(call) };
+        let deadline_us = if matches!(call, Call::Read(_)) {
+            0
+        } else {
+            now_us() + micros(limit)
+        };
+        let request = CallRequest {
+            deadline_us,
+            call: Some(call),
+        };
         self.raw.call(&request.encode_to_vec())
     }
 

@@ -30,7 +30,11 @@ impl Fixture {
         let authority = authority(url)?;
         // Where else it could be is not known: most have it below their own address.
         let control = format!("http://{authority}/control");
-        Ok(Self { authority, control, _process: None })
+        Ok(Self {
+            authority,
+            control,
+            _process: None,
+        })
     }
 
     /// Starts one.
@@ -49,22 +53,38 @@ impl Fixture {
             .kill_on_drop(true)
             .spawn()
             .map_err(|error| wrong(format!("{} does not start: {error}", program.display())))?;
-        let out = process.stdout.take().ok_or_else(|| wrong("it has no output".to_owned()))?;
+        let out = process
+            .stdout
+            .take()
+            .ok_or_else(|| wrong("it has no output".to_owned()))?;
         let mut lines = BufReader::new(out).lines();
         let line = timeout(START, lines.next_line()).await;
         let line = match line {
             Ok(Ok(Some(line))) => line,
             Ok(_) => return Err(wrong(format!("{} ended without a line", program.display()))),
-            Err(_) => return Err(wrong(format!("{} printed no line in {START:?}", program.display()))),
+            Err(_) => {
+                return Err(wrong(format!(
+                    "{} printed no line in {START:?}",
+                    program.display()
+                )));
+            }
         };
         // The rest is read to its end, so that it never waits for us.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        let said: Value = serde_json::from_str(&line)
-            .map_err(|_| wrong(format!("its first line is not JSON: {line}")))?;
-        let member = |name: &str| said.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let said: Value =
+            serde_json::from_str(&line).map_err(|_| wrong(format!("its first line is not JSON: {line}")))?;
+        let member = |name: &str| {
+            said.get(name)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
         let address = member(&quirks.address);
         if address.is_empty() {
-            return Err(wrong(format!("its line has no text `{}`: {line}", quirks.address)));
+            return Err(wrong(format!(
+                "its line has no text `{}`: {line}",
+                quirks.address
+            )));
         }
         Ok(Self {
             authority: authority(&address)?,
@@ -75,9 +95,16 @@ impl Fixture {
 }
 
 fn authority(url: &str) -> Result<String, Error> {
-    let wrong = || Error::Fixture(format!("{url} is not of the form http://127.0.0.1:PORT: only loopback is used"));
+    let wrong = || {
+        Error::Fixture(format!(
+            "{url} is not of the form http://127.0.0.1:PORT: only loopback is used"
+        ))
+    };
     let parsed = url::Url::parse(url).map_err(|_| wrong())?;
-    let (host, port) = (parsed.host_str().unwrap_or_default(), parsed.port_or_known_default());
+    let (host, port) = (
+        parsed.host_str().unwrap_or_default(),
+        parsed.port_or_known_default(),
+    );
     let loopback = host == "localhost" || host == "[::1]" || host.starts_with("127.");
     match (parsed.scheme(), port) {
         ("http", Some(port)) if loopback => Ok(format!("{host}:{port}")),
@@ -90,7 +117,9 @@ fn program(name: &str, folder: &Path) -> PathBuf {
     if here.is_file() {
         return here.canonicalize().unwrap_or(here);
     }
-    let beside = std::env::current_exe().ok().and_then(|exe| exe.parent().map(|folder| folder.join(name)));
+    let beside = std::env::current_exe()
+        .ok()
+        .and_then(|exe| exe.parent().map(|folder| folder.join(name)));
     match beside {
         Some(beside) if !name.contains('/') && beside.is_file() => beside,
         _ => name.into(),

@@ -93,7 +93,11 @@ impl Options {
     /// Only where the kit cannot begin, or `only` names what is no check; what is wrong with the connector stands in the
     /// report.
     pub async fn run(self, told: &mut dyn FnMut(Isolation, &Checked)) -> Result<Report, Error> {
-        if let Some(unknown) = self.only.iter().find(|id| checks::ALL.iter().all(|check| check.id != **id)) {
+        if let Some(unknown) = self
+            .only
+            .iter()
+            .find(|id| checks::ALL.iter().all(|check| check.id != **id))
+        {
             return Err(Error::Unknown(unknown.clone()));
         }
         let quirks = Quirks::read(&self.folder)?;
@@ -105,7 +109,10 @@ impl Options {
             // A library that does not even open in a child is not let into this process.
             if !crashed {
                 let world = World::new(&self, &quirks, *isolation).await?;
-                for check in checks::ALL.iter().filter(|check| check.is_first() || self.wants(check.id)) {
+                for check in checks::ALL
+                    .iter()
+                    .filter(|check| check.is_first() || self.wants(check.id))
+                {
                     let one = check.run(&world, LONGEST_CHECK).await;
                     told(*isolation, &one);
                     let failed = matches!(one.outcome, Outcome::Failed { .. });

@@ -27,7 +27,8 @@ impl Attempt {
     pub(crate) fn new() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let unique = format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let random = |what: &str| URL_SAFE_NO_PAD.encode(Sha256::digest(format!("{what} of attempt {unique}")));
+        let random =
+            |what: &str| URL_SAFE_NO_PAD.encode(Sha256::digest(format!("{what} of attempt {unique}")));
         let verifier = random("verifier");
         Self {
             state: random("state"),
@@ -56,7 +57,9 @@ impl World {
         attempt: &Attempt,
         decision: &str,
     ) -> Result<HashMap<String, String>, Halt> {
-        let begun = connector.begin_authorization(self.begin_request(attempt), AMPLE).await;
+        let begun = connector
+            .begin_authorization(self.begin_request(attempt), AMPLE)
+            .await;
         let url = begun.told("BeginAuthorization")?.url;
         let approve = self.quirks.login.approve.clone().unwrap_or_default();
         let approve = self
@@ -77,7 +80,9 @@ impl World {
         let to = url::Url::parse(to).map_err(|_| fails("the fixture's `redirectUrl` is not an address"))?;
         let mut callback: HashMap<String, String> = to.query_pairs().into_owned().collect();
         if callback.remove("state").as_ref() != Some(&attempt.state) {
-            return Err(fails("the browser came back with another state than BeginAuthorization was given"));
+            return Err(fails(
+                "the browser came back with another state than BeginAuthorization was given",
+            ));
         }
         if let Some(code) = callback.get("code") {
             self.secrets.add("an authorization code", code);
@@ -106,7 +111,9 @@ impl World {
         LogInRequest {
             settings: self.group(),
             auth_kind: self.quirks.login.method.kind().into(),
-            parameters: parameters.map(|(key, value)| (key.clone(), self.filled(value))).collect(),
+            parameters: parameters
+                .map(|(key, value)| (key.clone(), self.filled(value)))
+                .collect(),
         }
     }
 
@@ -115,7 +122,9 @@ impl World {
         let answer = if self.quirks.login.method == Method::AuthorizationCode {
             let attempt = Attempt::new();
             let callback = self.callback(connector, &attempt, "allow").await?;
-            connector.exchange_code(self.exchange_request(&attempt, callback), AMPLE).await
+            connector
+                .exchange_code(self.exchange_request(&attempt, callback), AMPLE)
+                .await
         } else {
             connector.log_in(self.log_in_request(), AMPLE).await
         };

@@ -41,7 +41,10 @@ impl Held {
 }
 
 fn folder(process: Option<u32>) -> PathBuf {
-    process.map_or_else(|| PathBuf::from("/proc/self"), |process| PathBuf::from(format!("/proc/{process}")))
+    process.map_or_else(
+        || PathBuf::from("/proc/self"),
+        |process| PathBuf::from(format!("/proc/{process}")),
+    )
 }
 
 /// How many processes carry connectors for this one.
@@ -53,10 +56,17 @@ pub(crate) fn children() -> usize {
     let child = |folder: PathBuf| {
         let stat = fs::read_to_string(folder.join("stat")).unwrap_or_default();
         // Behind the name, which may hold anything: state, parent.
-        let parent = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1).map(str::to_owned));
+        let parent = stat
+            .rsplit(')')
+            .next()
+            .and_then(|rest| rest.split_whitespace().nth(1).map(str::to_owned));
         let command = fs::read(folder.join("cmdline")).unwrap_or_default();
-        let carries = command.split(|byte| *byte == 0).nth(1) == Some(tether_connector_host::ARGUMENT.as_bytes());
+        let carries =
+            command.split(|byte| *byte == 0).nth(1) == Some(tether_connector_host::ARGUMENT.as_bytes());
         parent.as_ref() == Some(&ours) && carries
     };
-    processes.flatten().filter(|process| child(process.path())).count()
+    processes
+        .flatten()
+        .filter(|process| child(process.path()))
+        .count()
 }

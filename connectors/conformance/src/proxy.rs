@@ -120,7 +120,12 @@ impl Proxy {
 
     /// Makes trouble until [`Proxy::clear`].
     pub(crate) fn order(&self, trouble: Trouble, which: Which) {
-        *self.shared.order.lock() = Some(Order { trouble, which, seen: 0, struck: 0 });
+        *self.shared.order.lock() = Some(Order {
+            trouble,
+            which,
+            seen: 0,
+            struck: 0,
+        });
     }
 
     /// No more trouble. Answers how many requests met it.
@@ -133,7 +138,12 @@ impl Proxy {
         let until = Instant::now() + limit;
         let begun = Instant::now();
         loop {
-            let last = self.shared.seen.lock().last().map_or(begun, |seen| seen.at.max(begun));
+            let last = self
+                .shared
+                .seen
+                .lock()
+                .last()
+                .map_or(begun, |seen| seen.at.max(begun));
             if last.elapsed() >= quiet {
                 return true;
             }
@@ -149,9 +159,19 @@ impl Proxy {
         let place = url.split('?').next().unwrap_or_default().to_owned();
         let wrong = |what: String| format!("GET {place}: {what}");
         let uri: Uri = url.parse().map_err(|_| wrong("not an address".to_owned()))?;
-        let response = self.shared.client.get(uri).await.map_err(|error| wrong(error.to_string()))?;
+        let response = self
+            .shared
+            .client
+            .get(uri)
+            .await
+            .map_err(|error| wrong(error.to_string()))?;
         let status = response.status();
-        let body = response.into_body().collect().await.map_err(|error| wrong(error.to_string()))?.to_bytes();
+        let body = response
+            .into_body()
+            .collect()
+            .await
+            .map_err(|error| wrong(error.to_string()))?
+            .to_bytes();
         if !status.is_success() {
             return Err(wrong(format!("{status}: {}", String::from_utf8_lossy(&body))));
         }
@@ -234,7 +254,9 @@ impl Shared {
         body: Bytes,
     ) -> io::Result<Response<Body>> {
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
-        let mut request = Request::builder().method(method).uri(format!("http://{}{path}", self.upstream));
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("http://{}{path}", self.upstream));
         for (name, value) in headers {
             // The fixture hears our address as its own: one that makes addresses of it makes the right ones, and what it
             // signs stays whole. Nothing compressed comes, so that every body can be looked into.
@@ -262,7 +284,11 @@ impl Shared {
     fn ours(&self, text: &[u8]) -> Bytes {
         let (_, port) = self.upstream.rsplit_once(':').unwrap_or_default();
         let ours = self.address.to_string();
-        let names = [self.upstream.clone(), format!("localhost:{port}"), format!("127.0.0.1:{port}")];
+        let names = [
+            self.upstream.clone(),
+            format!("localhost:{port}"),
+            format!("127.0.0.1:{port}"),
+        ];
         let mut text = Bytes::copy_from_slice(text);
         for name in names {
             text = replaced(&text, name.as_bytes(), ours.as_bytes());
@@ -297,7 +323,10 @@ fn replaced(text: &Bytes, old: &[u8], new: &[u8]) -> Bytes {
 fn text(uri: &Uri, headers: &HeaderMap, body: &[u8]) -> String {
     let mut text = uri.to_string();
     for (name, value) in headers {
-        text.push_str(&format!("\n{name}: {}", String::from_utf8_lossy(value.as_bytes())));
+        text.push_str(&format!(
+            "\n{name}: {}",
+            String::from_utf8_lossy(value.as_bytes())
+        ));
     }
     text.push('\n');
     text.push_str(&String::from_utf8_lossy(body));
@@ -308,7 +337,9 @@ fn refuse(status: u16, retry_after: Option<Duration>) -> Response<Body> {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = whole(status, Bytes::from_static(b"trouble of the conformance kit"));
     if let Some(wait) = retry_after {
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_secs()));
+        response
+            .headers_mut()
+            .insert(RETRY_AFTER, HeaderValue::from(wait.as_secs()));
     }
     response
 }
@@ -320,7 +351,9 @@ fn whole(status: StatusCode, body: Bytes) -> Response<Body> {
 }
 
 fn full(body: Bytes) -> Body {
-    Full::new(body).map_err(|never: Infallible| match never {}).boxed()
+    Full::new(body)
+        .map_err(|never: Infallible| match never {})
+        .boxed()
 }
 
 /// The first half of the body, and then the end of the connection.
@@ -334,7 +367,10 @@ async fn cut(response: Response<Body>) -> io::Result<Response<Body>> {
         tokio::time::sleep(Duration::from_millis(20)).await;
         Err(io::ErrorKind::ConnectionReset.into())
     });
-    Ok(Response::from_parts(parts, BoxBody::new(StreamBody::new(first.chain(end)))))
+    Ok(Response::from_parts(
+        parts,
+        BoxBody::new(StreamBody::new(first.chain(end))),
+    ))
 }
 
 #[cfg(test)]
@@ -349,10 +385,14 @@ mod tests {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 let service = service_fn(move |_| async move {
-                    let body = format!("{{\"next\":\"http://{address}/2\",\"other\":\"http://{address}0/\"}}");
+                    let body =
+                        format!("{{\"next\":\"http://{address}/2\",\"other\":\"http://{address}0/\"}}");
                     Ok::<_, Infallible>(whole(StatusCode::OK, body.into()))
                 });
-                tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+                tokio::spawn(
+                    hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), service),
+                );
             }
         });
         address
@@ -360,10 +400,20 @@ mod tests {
 
     async fn ask(proxy: &Proxy) -> Result<(u16, String, bool), String> {
         let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
-        let uri: Uri = format!("http://{}/1?token=s3cret", proxy.authority()).parse().unwrap();
+        let uri: Uri = format!("http://{}/1?token=s3cret", proxy.authority())
+            .parse()
+            .unwrap();
         let response = client.get(uri).await.map_err(|error| error.to_string())?;
-        let (status, told) = (response.status().as_u16(), response.headers().contains_key(RETRY_AFTER));
-        let body = response.into_body().collect().await.map_err(|error| error.to_string())?.to_bytes();
+        let (status, told) = (
+            response.status().as_u16(),
+            response.headers().contains_key(RETRY_AFTER),
+        );
+        let body = response
+            .into_body()
+            .collect()
+            .await
+            .map_err(|error| error.to_string())?
+            .to_bytes();
         Ok((status, String::from_utf8_lossy(&body).into_owned(), told))
     }
 
@@ -373,7 +423,13 @@ mod tests {
         let proxy = Proxy::start(&address.to_string()).await.unwrap();
         let (status, body, _) = ask(&proxy).await.unwrap();
         let ours = proxy.authority();
-        assert_eq!((status, body), (200, format!("{{\"next\":\"http://{ours}/2\",\"other\":\"http://{address}0/\"}}")));
+        assert_eq!(
+            (status, body),
+            (
+                200,
+                format!("{{\"next\":\"http://{ours}/2\",\"other\":\"http://{address}0/\"}}")
+            )
+        );
         let seen = proxy.since(0);
         assert!(seen[0].place() == "GET /1" && seen[0].carries("s3cret") && !seen[0].carries("other"));
 
@@ -390,8 +446,16 @@ mod tests {
         proxy.order(Trouble::Garbage, Which::From(1));
         assert!(matches!(ask(&proxy).await, Ok((200, body, _)) if body.contains("garbage")));
         proxy.order(Trouble::Never, Which::From(1));
-        assert!(tokio::time::timeout(Duration::from_millis(50), ask(&proxy)).await.is_err());
+        assert!(
+            tokio::time::timeout(Duration::from_millis(50), ask(&proxy))
+                .await
+                .is_err()
+        );
         proxy.clear();
-        assert!(proxy.quiet(Duration::from_millis(30), Duration::from_secs(5)).await);
+        assert!(
+            proxy
+                .quiet(Duration::from_millis(30), Duration::from_secs(5))
+                .await
+        );
     }
 }

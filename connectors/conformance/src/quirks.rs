@@ -25,7 +25,7 @@ pub struct Quirks {
     pub operator: Operator,
     /// What a group chooses before it logs in.
     #[serde(default)]
-    pub group: BTreeMap<String, String>,
+    pub group: Group,
     /// How to log in.
     pub login: Login,
     /// What the connector may ask of the CRM besides GET.
@@ -87,6 +87,15 @@ impl std::fmt::Debug for Operator {
     }
 }
 
+/// What a group chooses.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Group {
+    /// The settings.
+    #[serde(default)]
+    pub settings: BTreeMap<String, String>,
+}
+
 /// How to log in.
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -106,7 +115,9 @@ pub struct Login {
 
 impl std::fmt::Debug for Login {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Login").field("method", &self.method).finish_non_exhaustive()
+        f.debug_struct("Login")
+            .field("method", &self.method)
+            .finish_non_exhaustive()
     }
 }
 
@@ -175,8 +186,6 @@ pub enum Lack {
     Rows,
     /// No company has two related records of one object in the fixture.
     Related,
-    /// The CRM does not say how long to wait, or the connector cannot hear it.
-    RetryAfter,
 }
 
 impl Quirks {
@@ -186,15 +195,22 @@ impl Quirks {
     /// Where the file cannot be read, or says what it cannot.
     pub fn read(folder: &Path) -> Result<Self, Error> {
         let path = folder.join(FILE_NAME);
-        let wrong = |reason: String| Error::Quirks { path: path.clone(), reason };
+        let wrong = |reason: String| Error::Quirks {
+            path: path.clone(),
+            reason,
+        };
         let text = std::fs::read_to_string(&path)
             .map_err(|error| wrong(format!("{error}; docs/conformance.md says what stands in it")))?;
         let quirks: Self = toml::from_str(&text).map_err(|error| wrong(error.message().to_owned()))?;
         if quirks.login.method == Method::AuthorizationCode && quirks.login.approve.is_none() {
-            return Err(wrong("the login needs `approve`, so that no browser is needed".to_owned()));
+            return Err(wrong(
+                "the login needs `approve`, so that no browser is needed".to_owned(),
+            ));
         }
         if quirks.fixture.is_none() && !quirks.lacks.contains_key(&Lack::Network) {
-            return Err(wrong("there is neither a [fixture] nor `network` among [lacks]".to_owned()));
+            return Err(wrong(
+                "there is neither a [fixture] nor `network` among [lacks]".to_owned(),
+            ));
         }
         Ok(quirks)
     }
@@ -222,8 +238,13 @@ mod tests {
         let quirks = read(&format!("{api_key}[lacks]\nnetwork = \"a file\"\n")).unwrap();
         assert_eq!(quirks.lack(Lack::Network), Some("a file"));
         assert!(read(api_key).unwrap_err().contains("neither"));
-        assert!(read(&format!("{api_key}[lacks]\nmanners = \"\"\n")).unwrap_err().contains("manners"));
-        let browser = "absent_company = \"x\"\n[login]\nmethod = \"authorization_code\"\n[lacks]\nnetwork = \"\"\n";
+        assert!(
+            read(&format!("{api_key}[lacks]\nmanners = \"\"\n"))
+                .unwrap_err()
+                .contains("manners")
+        );
+        let browser =
+            "absent_company = \"x\"\n[login]\nmethod = \"authorization_code\"\n[lacks]\nnetwork = \"\"\n";
         assert!(read(browser).unwrap_err().contains("approve"));
         std::fs::remove_dir_all(&folder).unwrap();
     }

@@ -93,7 +93,12 @@ impl Checked {
                 for finding in findings {
                     let _ = write!(text, "\n    seen: {finding}");
                 }
-                write!(text, "\n    why:  {}\n    see:  connectors/SPEC.md, {}", self.why, self.spec.join(", "))
+                write!(
+                    text,
+                    "\n    why:  {}\n    see:  connectors/SPEC.md, {}",
+                    self.why,
+                    self.spec.join(", ")
+                )
             }
         };
         text
@@ -103,7 +108,11 @@ impl Checked {
 impl Run {
     pub(crate) fn new(isolation: Isolation, checks: Vec<Checked>, took: Duration) -> Self {
         let isolation = word(isolation);
-        Self { isolation, checks, milliseconds: u64::try_from(took.as_millis()).unwrap_or(u64::MAX) }
+        Self {
+            isolation,
+            checks,
+            milliseconds: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        }
     }
 
     fn passed(&self) -> bool {
@@ -115,7 +124,11 @@ impl Run {
 impl Report {
     pub(crate) fn new(folder: &Path, runs: Vec<Run>) -> Self {
         let passed = !runs.is_empty() && runs.iter().all(Run::passed);
-        Self { folder: folder.display().to_string(), runs, passed }
+        Self {
+            folder: folder.display().to_string(),
+            runs,
+            passed,
+        }
     }
 
     /// For people: a table, check by isolation, and the sum.
@@ -123,7 +136,10 @@ impl Report {
     pub fn table(&self) -> String {
         let mut text = String::new();
         let longest = self.runs.iter().max_by_key(|run| run.checks.len());
-        let ids = longest.map(|run| run.checks.iter().map(|checked| checked.id)).into_iter().flatten();
+        let ids = longest
+            .map(|run| run.checks.iter().map(|checked| checked.id))
+            .into_iter()
+            .flatten();
         let heads: Vec<_> = self.runs.iter().map(|run| run.isolation).collect();
         // Writing to a String does not fail.
         let _ = writeln!(text, "{:<24}{}", "check", heads.join("  "));
@@ -138,7 +154,12 @@ impl Report {
             text.push('\n');
         }
         for run in &self.runs {
-            let count = |sign: &str| run.checks.iter().filter(|checked| checked.outcome.sign() == sign).count();
+            let count = |sign: &str| {
+                run.checks
+                    .iter()
+                    .filter(|checked| checked.outcome.sign() == sign)
+                    .count()
+            };
             let (passed, failed, not_applicable) = (count("✓"), count("✗"), count("–"));
             let seconds = run.milliseconds as f64 / 1_000.0;
             let _ = writeln!(

@@ -33,7 +33,8 @@ impl Rows {
                 self.batches.push(batch);
             }
             Event::Checkpoint(checkpoint) => {
-                self.checkpoints.push((checkpoint.sequence, checkpoint.state, self.batches.len()));
+                self.checkpoints
+                    .push((checkpoint.sequence, checkpoint.state, self.batches.len()));
             }
             Event::FieldChange(change) => self.changes.push(change),
             Event::ObjectStatus(status) => self.statuses.push(status),
@@ -60,7 +61,10 @@ impl Rows {
 
     /// The state of the last checkpoint, or nothing.
     pub(crate) fn last_checkpoint(&self) -> Bytes {
-        self.checkpoints.last().map(|(_, state, _)| state.clone()).unwrap_or_default()
+        self.checkpoints
+            .last()
+            .map(|(_, state, _)| state.clone())
+            .unwrap_or_default()
     }
 
     /// Takes what another stream gave after this one.
@@ -73,8 +77,14 @@ impl Rows {
     /// How these differ from what they should be: a few examples, or nothing.
     pub(crate) fn difference(&self, expected: &Self) -> Option<String> {
         let name = |(object, id): &Key| format!("{object} {id}");
-        let missing = expected.records.keys().filter(|key| !self.records.contains_key(*key));
-        let more = self.records.keys().filter(|key| !expected.records.contains_key(*key));
+        let missing = expected
+            .records
+            .keys()
+            .filter(|key| !self.records.contains_key(*key));
+        let more = self
+            .records
+            .keys()
+            .filter(|key| !expected.records.contains_key(*key));
         let other = expected
             .records
             .iter()
@@ -83,7 +93,11 @@ impl Rows {
         let mut tell = |what: &str, keys: Vec<String>| {
             if !keys.is_empty() {
                 let few = keys.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
-                said.push(format!("{} {what} ({few}{})", keys.len(), if keys.len() > 3 { ", …" } else { "" }));
+                said.push(format!(
+                    "{} {what} ({few}{})",
+                    keys.len(),
+                    if keys.len() > 3 { ", …" } else { "" }
+                ));
             }
         };
         tell("missing", missing.map(name).collect());
@@ -95,7 +109,10 @@ impl Rows {
 
 /// Whether two rows say the same of a record. When it was read is another thing.
 pub(crate) fn same(one: &Record, other: &Record) -> bool {
-    let plain = |record: &Record| Record { read_us: 0, ..record.clone() };
+    let plain = |record: &Record| Record {
+        read_us: 0,
+        ..record.clone()
+    };
     match (one.deleted, other.deleted) {
         // The payload of a deleted record is ignored.
         (true, true) => one.merged_into == other.merged_into,

@@ -34,9 +34,14 @@ impl Secrets {
     /// A search for all of them, plain and percent-encoded.
     pub(crate) fn search(&self) -> Search {
         let all = self.all.lock();
-        let both = all.iter().flat_map(|(_, secret)| [secret.clone(), percent(secret)]);
+        let both = all
+            .iter()
+            .flat_map(|(_, secret)| [secret.clone(), percent(secret)]);
         Search {
-            names: all.iter().flat_map(|(name, _)| [name.clone(), name.clone()]).collect(),
+            names: all
+                .iter()
+                .flat_map(|(name, _)| [name.clone(), name.clone()])
+                .collect(),
             // Too many patterns to be searched for would be some gigabytes of them.
             texts: AhoCorasick::new(both).ok(),
         }
@@ -60,7 +65,9 @@ impl Search {
             return vec!["more than can be searched for".to_owned()];
         };
         let found = texts.find_overlapping_iter(text);
-        let mut names: Vec<_> = found.map(|found| self.names[found.pattern().as_usize()].clone()).collect();
+        let mut names: Vec<_> = found
+            .map(|found| self.names[found.pattern().as_usize()].clone())
+            .collect();
         names.sort();
         names.dedup();
         names
@@ -84,7 +91,10 @@ mod tests {
         secrets.add("too short", "abc");
         assert_eq!(secrets.len(), 2);
         assert_eq!(secrets.found_in("… 00D!AQ/x y"), ["a token"]);
-        assert_eq!(secrets.found_in("token=00D%21AQ%2Fx+y&key=MIIEvQIBADANBg"), ["a key", "a token"]);
+        assert_eq!(
+            secrets.found_in("token=00D%21AQ%2Fx+y&key=MIIEvQIBADANBg"),
+            ["a key", "a token"]
+        );
         assert!(secrets.found_in("abc BEGIN KEY").is_empty());
     }
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use prost::Message as _;
 use tether_connector_host::proto::{
-    self, Connection, Credentials, ObjectSelection, ProvideCredentialsRequest, ReadMode, ReadRequest, StreamEvent, StreamNext,
-    stream_event::Event,
+    self, Connection, Credentials, ObjectSelection, ProvideCredentialsRequest, ReadMode, ReadRequest,
+    StreamEvent, StreamNext, stream_event::Event,
 };
 use tether_connector_host::raw;
 use tokio::time::timeout;
@@ -46,7 +46,10 @@ impl Stream {
 
     /// The stream of this number.
     pub(crate) fn of(connector: &Connector, number: u64) -> Self {
-        Self { connector: connector.clone(), number }
+        Self {
+            connector: connector.clone(),
+            number,
+        }
     }
 
     /// Starts a pull.
@@ -83,13 +86,23 @@ impl Stream {
             base_url,
             error: None,
         };
-        self.connector.provide_credentials(request, AMPLE).await.map(|_| ())
+        self.connector
+            .provide_credentials(request, AMPLE)
+            .await
+            .map(|_| ())
     }
 
     /// Answers CredentialsNeeded: there are none.
     pub(crate) async fn refuse(&self, why: proto::Error) -> Result<(), Failure> {
-        let request = ProvideCredentialsRequest { stream: self.number, error: Some(why), ..Default::default() };
-        self.connector.provide_credentials(request, AMPLE).await.map(|_| ())
+        let request = ProvideCredentialsRequest {
+            stream: self.number,
+            error: Some(why),
+            ..Default::default()
+        };
+        self.connector
+            .provide_credentials(request, AMPLE)
+            .await
+            .map(|_| ())
     }
 
     /// Pulls until the end, or until `stop` says so, taking all into `rows`. Answers whether the stream has ended.
@@ -102,7 +115,9 @@ impl Stream {
             let event = self.next(rows.checkpoints.len() as u64).await?;
             let stops = stop(&event);
             if matches!(event, Event::CredentialsNeeded(_)) && !stops {
-                return Err(Failure::Garbled("the stream asks for credentials, although those it has are good"));
+                return Err(Failure::Garbled(
+                    "the stream asks for credentials, although those it has are good",
+                ));
             }
             if let Event::Checkpoint(checkpoint) = &event {
                 let state = String::from_utf8_lossy(&checkpoint.state).into_owned();

@@ -59,7 +59,8 @@ impl World {
         let folder = folder.canonicalize().unwrap_or(folder);
         let there = folder.clone();
         let found = tokio::task::spawn_blocking(move || raw::Library::find(&there, isolation, program)).await;
-        let library = found.unwrap_or_else(|error| Err(LoadError::Unsupported(format!("loading it failed: {error}"))));
+        let library =
+            found.unwrap_or_else(|error| Err(LoadError::Unsupported(format!("loading it failed: {error}"))));
         let world = Self {
             quirks: quirks.clone(),
             isolation,
@@ -76,8 +77,16 @@ impl World {
             whole: OnceCell::new(),
         };
         for key in &world.quirks.operator.secret {
-            let secret = world.quirks.operator.settings.get(key).cloned().unwrap_or_default();
-            world.secrets.add(&format!("the setting {key}"), &world.filled(&secret));
+            let secret = world
+                .quirks
+                .operator
+                .settings
+                .get(key)
+                .cloned()
+                .unwrap_or_default();
+            world
+                .secrets
+                .add(&format!("the setting {key}"), &world.filled(&secret));
         }
         Ok(world)
     }
@@ -89,7 +98,10 @@ impl World {
 
     /// The same with another address of the CRM.
     pub(crate) fn filled_at(&self, text: &str, address: &str) -> String {
-        let control = self.fixture.as_ref().map_or("", |fixture| fixture.control.as_str());
+        let control = self
+            .fixture
+            .as_ref()
+            .map_or("", |fixture| fixture.control.as_str());
         text.replace("{fixture}", &format!("http://{address}"))
             .replace("{control}", control)
             .replace("{folder}", &self.folder.to_string_lossy())
@@ -110,19 +122,25 @@ impl World {
 
     /// Not applicable where this is lacking.
     pub(crate) fn has(&self, what: Lack) -> Result<(), Halt> {
-        self.quirks.lack(what).map_or(Ok(()), |reason| Err(Halt::Lacks(reason.to_owned())))
+        self.quirks
+            .lack(what)
+            .map_or(Ok(()), |reason| Err(Halt::Lacks(reason.to_owned())))
     }
 
     /// The operator's settings, filled.
     pub(crate) fn operator(&self) -> HashMap<String, String> {
         let settings = self.quirks.operator.settings.iter();
-        settings.map(|(key, value)| (key.clone(), self.filled(value))).collect()
+        settings
+            .map(|(key, value)| (key.clone(), self.filled(value)))
+            .collect()
     }
 
     /// What the group chose, filled.
     pub(crate) fn group(&self) -> HashMap<String, String> {
-        let settings = self.quirks.group.iter();
-        settings.map(|(key, value)| (key.clone(), self.filled(value))).collect()
+        let settings = self.quirks.group.settings.iter();
+        settings
+            .map(|(key, value)| (key.clone(), self.filled(value)))
+            .collect()
     }
 
     /// Opens an instance with other settings, that may call this address.
@@ -131,15 +149,25 @@ impl World {
         settings: HashMap<String, String>,
         address: &str,
     ) -> Result<Connector, LoadError> {
-        let library = self.library.as_ref().map_err(|error| LoadError::Unsupported(error.to_string()))?;
+        let library = self
+            .library
+            .as_ref()
+            .map_err(|error| LoadError::Unsupported(error.to_string()))?;
         let options = ConnectorOptions {
             settings: settings.into_iter().collect(),
-            plain_http_hosts: if address.is_empty() { Vec::new() } else { vec![address.to_owned()] },
+            plain_http_hosts: if address.is_empty() {
+                Vec::new()
+            } else {
+                vec![address.to_owned()]
+            },
             ..ConnectorOptions::default()
         };
         let request = library.open_request(&options, &HttpOptions::default())?;
         match library.open(&request).await {
-            Ok(raw) => Ok(Connector { raw, heard: Arc::clone(&self.heard) }),
+            Ok(raw) => Ok(Connector {
+                raw,
+                heard: Arc::clone(&self.heard),
+            }),
             Err(error) => {
                 self.heard.note("an error of open", error.to_string());
                 Err(error)
@@ -155,7 +183,12 @@ impl World {
 
     /// What the connector is.
     pub(crate) async fn description(&self, connector: &Connector) -> Result<&DescribeResponse, Halt> {
-        let describe = || async { connector.describe(DescribeRequest {}, AMPLE).await.told("Describe") };
+        let describe = || async {
+            connector
+                .describe(DescribeRequest {}, AMPLE)
+                .await
+                .told("Describe")
+        };
         self.described.get_or_try_init(describe).await
     }
 
@@ -163,23 +196,39 @@ impl World {
     pub(crate) async fn company(&self, connector: &Connector) -> Result<String, Halt> {
         let objects = &self.description(connector).await?.objects;
         let company = objects.iter().find(|object| object.role() == ObjectRole::Company);
-        company.map(|object| object.key.clone()).ok_or_else(|| fails("no object has the role COMPANY"))
+        company
+            .map(|object| object.key.clone())
+            .ok_or_else(|| fails("no object has the role COMPANY"))
     }
 
     /// The fields of all objects that can be seen.
     pub(crate) async fn listed(&self, connector: &Connector) -> Result<&[ObjectFields], Halt> {
         let list = || async {
             let connection = Some(self.log_in(connector).await?);
-            let request = ListFieldsRequest { connection, objects: Vec::new() };
-            Ok(connector.list_fields(request, AMPLE).await.told("ListFields")?.objects)
+            let request = ListFieldsRequest {
+                connection,
+                objects: Vec::new(),
+            };
+            Ok(connector
+                .list_fields(request, AMPLE)
+                .await
+                .told("ListFields")?
+                .objects)
         };
         self.listed.get_or_try_init(list).await.map(Vec::as_slice)
     }
 
     /// Every field of every object that can be seen.
     pub(crate) async fn selection(&self, connector: &Connector) -> Result<Vec<ObjectSelection>, Halt> {
-        let field = |field: &Field| SelectedField { key: field.key.clone(), r#type: field.r#type };
-        let listed = self.listed(connector).await?.iter().filter(|object| object.visible);
+        let field = |field: &Field| SelectedField {
+            key: field.key.clone(),
+            r#type: field.r#type,
+        };
+        let listed = self
+            .listed(connector)
+            .await?
+            .iter()
+            .filter(|object| object.visible);
         Ok(listed
             .map(|object| ObjectSelection {
                 object: object.object.clone(),
@@ -193,7 +242,9 @@ impl World {
         let read = || async {
             let selection = self.selection(connector).await?;
             let connection = self.log_in(connector).await?;
-            let stream = Stream::open(connector, &connection, &selection, b"").await.told("Read")?;
+            let stream = Stream::open(connector, &connection, &selection, b"")
+                .await
+                .told("Read")?;
             let mut rows = Rows::default();
             stream.take(&mut rows, |_| false).await.told("the whole read")?;
             if rows.records.is_empty() {
@@ -213,7 +264,11 @@ impl World {
 
     /// Whether the fixture was asked to change anything; nothing where it does not tell.
     pub(crate) async fn writes(&self) -> Result<Option<u64>, Halt> {
-        let journal = self.quirks.fixture.as_ref().and_then(|fixture| fixture.writes.as_ref());
+        let journal = self
+            .quirks
+            .fixture
+            .as_ref()
+            .and_then(|fixture| fixture.writes.as_ref());
         let (Some(url), Some(proxy)) = (journal, &self.proxy) else {
             return Ok(None);
         };

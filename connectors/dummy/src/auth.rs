@@ -2,12 +2,12 @@
 //!
 //! A code or an API key is `user` or `user@organization`. Tokens say whose they are and how often they were refreshed.
 
-use tether_connector_sdk::{CallContext, Error};
 use tether_connector_sdk::oauth::{Authorization, authorization_url};
 use tether_connector_sdk::proto::{
     AuthKind, BeginAuthorizationRequest, BeginAuthorizationResponse, Connection, Credentials,
     ExchangeCodeRequest, Identity, LogInRequest, LoggedIn, RefreshResponse,
 };
+use tether_connector_sdk::{CallContext, Error};
 
 use crate::crm::{Crm, Granted};
 use crate::script::Settings;
@@ -62,7 +62,11 @@ pub(crate) fn begin(
         },
         client_id: settings.text("client_id"),
         redirect_uri: &request.redirect_uri,
-        state: if settings.is_mutant("stateless") { "" } else { &request.state },
+        state: if settings.is_mutant("stateless") {
+            ""
+        } else {
+            &request.state
+        },
         code_challenge: &request.code_challenge,
         scopes: &["read"],
         extra: &[("login_hint", &request.login_hint)],
@@ -117,7 +121,11 @@ pub(crate) async fn log_in(
     if key.is_empty() {
         return Err(Error::invalid_input("the API key is missing").field("api_key"));
     }
-    match crm.token(settings, call, "key", key).await.map_err(|error| error.field("api_key"))? {
+    match crm
+        .token(settings, call, "key", key)
+        .await
+        .map_err(|error| error.field("api_key"))?
+    {
         Some(granted) => Ok(login(settings, granted, now_us)),
         None => logged_in(settings, key, now_us).map_err(|error| error.field("api_key")),
     }
@@ -142,10 +150,18 @@ fn login(settings: &Settings, granted: Granted, now_us: i64) -> LoggedIn {
         organization,
         generation,
     } = granted;
-    let nonce = if settings.is_mutant("identity-changes") { generation } else { 0 };
+    let nonce = if settings.is_mutant("identity-changes") {
+        generation
+    } else {
+        0
+    };
     let identity = Identity {
         organization_id: format!("org-{organization}"),
-        user_id: if nonce == 0 { format!("user-{user}") } else { format!("user-{user}-{nonce}") },
+        user_id: if nonce == 0 {
+            format!("user-{user}")
+        } else {
+            format!("user-{user}-{nonce}")
+        },
         organization_name: organization.clone(),
         username: format!("{user}@{organization}.invalid"),
         user_display_name: user.clone(),

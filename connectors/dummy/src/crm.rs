@@ -54,7 +54,7 @@ impl Crm {
         if settings.is_mutant("goes-on") {
             let (http, url) = (self.http.clone(), format!("{base}/data/{object}"));
             tokio::spawn(async move {
-                for _ in 0..200 {
+                for _ in 0..100 {
                     tokio::time::sleep(std::time::Duration::from_millis(50)).await;
                     if let Ok(request) = Request::get(&url) {
                         // Nobody hears of it: that is the mutant.
@@ -66,7 +66,10 @@ impl Crm {
                 }
             });
         }
-        if settings.is_mutant("blocks") {
+        let hurried = call
+            .remaining()
+            .is_some_and(|left| left < std::time::Duration::from_secs(1));
+        if settings.is_mutant("blocks") && hurried {
             for _ in 0..4 {
                 tokio::spawn(async { std::thread::sleep(std::time::Duration::from_secs(3)) });
             }
@@ -101,11 +104,15 @@ impl Crm {
             200 => serde_json::from_slice(&response.body)
                 .map(Some)
                 .map_err(|_| Error::transient("the CRM's login answered with what is no token")),
-            400 if by == "refresh" => Err(Error::credentials_revoked("the CRM does not know the refresh token")
-                .code("invalid_grant")),
+            400 if by == "refresh" => Err(Error::credentials_revoked(
+                "the CRM does not know the refresh token",
+            )
+            .code("invalid_grant")),
             400 => Err(Error::invalid_input("the CRM does not know this code or key").code("invalid_grant")),
             401 => Err(Error::configuration("the CRM does not know the app")),
-            403 => Err(Error::admin_action("an administrator of the CRM has to allow the app")),
+            403 => Err(Error::admin_action(
+                "an administrator of the CRM has to allow the app",
+            )),
             _ => Err(refused(&response)),
         }
     }
@@ -126,7 +133,9 @@ impl Crm {
             200 => Ok(Some(false)),
             404 if settings.is_mutant("revokes-once") => Err(Error::bug("the token is not there")),
             404 => Ok(Some(true)),
-            401 | 403 => Err(Error::admin_action("the CRM does not let the app give tokens back")),
+            401 | 403 => Err(Error::admin_action(
+                "the CRM does not let the app give tokens back",
+            )),
             _ => Err(refused(&response)),
         }
     }
@@ -137,7 +146,10 @@ fn refused(response: &Response) -> Error {
     let status = response.status.as_u16();
     match status {
         429 => {
-            let wait = response.headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+            let wait = response
+                .headers
+                .get(header::RETRY_AFTER)
+                .and_then(|value| value.to_str().ok()?.parse().ok());
             let wait = wait.map_or(PAUSE, std::time::Duration::from_secs);
             Error::rate_limited("the CRM asks to slow down").retry_after(wait)
         }

@@ -73,7 +73,12 @@ pub(crate) fn describe(settings: &Settings) -> DescribeResponse {
     let objects = OBJECTS.iter().map(|(key, label, role, _)| Object {
         key: (*key).to_owned(),
         label: (*label).to_owned(),
-        role: if settings.is_mutant("companies") { ObjectRole::Company } else { *role }.into(),
+        role: if settings.is_mutant("companies") {
+            ObjectRole::Company
+        } else {
+            *role
+        }
+        .into(),
     });
     let api_key = Setting {
         key: "api_key".to_owned(),

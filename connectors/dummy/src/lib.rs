@@ -11,10 +11,10 @@ pub mod script;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tether_connector_sdk::proto::{
-    BeginAuthorizationRequest, BeginAuthorizationResponse, Connection, CountRecordsRequest, CountRecordsResponse,
-    DescribeResponse, ExchangeCodeRequest, FetchCompanyRequest, FetchCompanyResponse, ListFieldsRequest,
-    ListFieldsResponse, LogInRequest, LoggedIn, ObjectCount, ObjectResult, OpenRequest, ReadRequest,
-    RefreshRequest, RefreshResponse, RevokeRequest, RevokeResponse,
+    BeginAuthorizationRequest, BeginAuthorizationResponse, Connection, CountRecordsRequest,
+    CountRecordsResponse, DescribeResponse, ExchangeCodeRequest, FetchCompanyRequest, FetchCompanyResponse,
+    ListFieldsRequest, ListFieldsResponse, LogInRequest, LoggedIn, ObjectCount, ObjectResult, OpenRequest,
+    ReadRequest, RefreshRequest, RefreshResponse, RevokeRequest, RevokeResponse,
 };
 use tether_connector_sdk::{CallContext, Connector, Error, Host, ReadStream, export_connector};
 
@@ -43,7 +43,11 @@ impl Connector for Dummy {
         );
         if settings.is_mutant("leaks") {
             // Threads and memory that nothing ends.
-            std::thread::spawn(|| loop { std::thread::park() });
+            std::thread::spawn(|| {
+                loop {
+                    std::thread::park()
+                }
+            });
             leak();
         }
         let crm = Crm::new(&host, &settings)?;
@@ -180,9 +184,12 @@ impl Connector for Dummy {
                 rows.of_company(number, &mut records);
             }
             if settings.is_mutant("fetch-differs") {
-                records.iter_mut().for_each(|record| record.display_name.push('!'));
+                records
+                    .iter_mut()
+                    .for_each(|record| record.display_name.push('!'));
             }
-            let more = !settings.is_mutant("more-is-less") && object != Object::Company && records.len() > limit;
+            let more =
+                !settings.is_mutant("more-is-less") && object != Object::Company && records.len() > limit;
             records.truncate(if object == Object::Company {
                 usize::MAX
             } else {
@@ -219,7 +226,12 @@ impl Connector for Dummy {
 
 impl Dummy {
     /// Whether the CRM accepts the connection.
-    async fn check(&self, settings: &Settings, call: &CallContext, connection: &Connection) -> Result<(), Error> {
+    async fn check(
+        &self,
+        settings: &Settings,
+        call: &CallContext,
+        connection: &Connection,
+    ) -> Result<(), Error> {
         auth::check(settings, connection)?;
         let token = connection.credentials.clone().unwrap_or_default().access_token;
         self.crm.ask(settings, call, &token, "anything").await

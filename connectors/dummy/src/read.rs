@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tether_connector_sdk::proto::{
-    Connection, Covers, ErrorKind, FieldChange, FieldChangeKind, ObjectSelection, ObjectStatus, Progress, ReadRequest, RecordBatch,
+    Connection, Covers, ErrorKind, FieldChange, FieldChangeKind, ObjectSelection, ObjectStatus, Progress,
+    ReadRequest, RecordBatch,
 };
 use tether_connector_sdk::{CallContext, Error, ReadStream};
 
@@ -198,7 +199,10 @@ impl Reader<'_> {
             for _ in 0..400 {
                 tokio::time::sleep(Duration::from_millis(30)).await;
                 // Nobody looks at what comes: that is the mutant.
-                drop(crm.ask(&settings, &CallContext::default(), &token, "Company").await);
+                drop(
+                    crm.ask(&settings, &CallContext::default(), &token, "Company")
+                        .await,
+                );
             }
         });
     }

@@ -40,11 +40,11 @@ impl Library {
             }
             Isolation::Child => {
                 let copy = PrivateCopy::of(&candidate.library, &candidate.sha256)?;
-                let copied = copy.iter().map(|copy| copy.path().to_owned());
                 let launch = Launch {
                     program,
-                    libraries: copied.chain([candidate.library.clone()]).collect(),
+                    library: candidate.library.clone(),
                     sha256: candidate.sha256.clone(),
+                    copy: copy.as_ref().map(|copy| copy.path().to_owned()),
                 };
                 (Place::Child(launch), copy)
             }
@@ -63,7 +63,11 @@ impl Library {
     }
 
     /// The request that the server would open it with.
-    pub fn open_request(&self, options: &ConnectorOptions, http: &HttpOptions) -> Result<OpenRequest, LoadError> {
+    pub fn open_request(
+        &self,
+        options: &ConnectorOptions,
+        http: &HttpOptions,
+    ) -> Result<OpenRequest, LoadError> {
         Ok(options.open_request(options.http_policy(&self.manifest, http)?))
     }
 

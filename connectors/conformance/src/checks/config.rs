@@ -3,9 +3,7 @@
 use std::collections::HashMap;
 
 use tether_connector_host::LoadError;
-use tether_connector_host::proto::{
-    BeginAuthorizationRequest, ErrorKind, LogInRequest, LoggedIn, Setting,
-};
+use tether_connector_host::proto::{BeginAuthorizationRequest, ErrorKind, LogInRequest, LoggedIn, Setting};
 
 use super::{Check, Findings, Halt, Seen};
 use crate::connector::{AMPLE, Connector, Failure};
@@ -42,7 +40,14 @@ async fn operator(world: &World) -> Seen {
     let mut findings = Findings::default();
     for key in required {
         for value in [None, Some(NONSENSE)] {
-            let what = format!("{key} {}", if value.is_some() { "is nonsense" } else { "is missing" });
+            let what = format!(
+                "{key} {}",
+                if value.is_some() {
+                    "is nonsense"
+                } else {
+                    "is missing"
+                }
+            );
             let mut settings = world.operator();
             match value {
                 Some(value) => drop(settings.insert(key.clone(), value.to_owned())),
@@ -52,7 +57,10 @@ async fn operator(world: &World) -> Seen {
                 Ok(connector) => connector,
                 Err(LoadError::Open(said)) => {
                     findings.unless(said.what() == ErrorKind::Configuration, || {
-                        format!("{what}: open says {} ({said}); CONFIGURATION is right", said.label())
+                        format!(
+                            "{what}: open says {} ({said}); CONFIGURATION is right",
+                            said.label()
+                        )
                     });
                     findings.unless(said.message.contains(key.as_str()), || {
                         format!("{what}: the message of open does not name the setting: {said}")
@@ -69,8 +77,14 @@ async fn operator(world: &World) -> Seen {
                 Ok(Err(failure)) => wrong(&mut findings, &what, &failure),
                 // The address was made, and the CRM itself refused it; unless the connector failed on the way.
                 Err(halt) => match &halt {
-                    Halt::Fails(seen) if seen.iter().any(|seen| seen.contains("the fixture did not approve")) => {}
-                    Halt::Fails(seen) if seen.iter().any(|seen| WRONG.iter().any(|kind| seen.contains(label(*kind)))) => {}
+                    Halt::Fails(seen)
+                        if seen
+                            .iter()
+                            .any(|seen| seen.contains("the fixture did not approve")) => {}
+                    Halt::Fails(seen)
+                        if seen
+                            .iter()
+                            .any(|seen| WRONG.iter().any(|kind| seen.contains(label(*kind)))) => {}
                     _ => drop(findings.part::<()>(Err(halt))),
                 },
             }
@@ -102,7 +116,7 @@ async fn group(world: &World) -> Seen {
     let described = world.description(&connector).await?.clone();
     let mut tried = 0;
     for setting in &described.settings {
-        for (value, what) in wrongs(setting, world.quirks.group.contains_key(&setting.key)) {
+        for (value, what) in wrongs(setting, world.quirks.group.settings.contains_key(&setting.key)) {
             tried += 1;
             let mut settings = world.group();
             match value {
@@ -120,29 +134,54 @@ async fn group(world: &World) -> Seen {
         let ours = method.kind() == world.quirks.login.method.kind();
         for parameter in method.parameters.iter().filter(|parameter| parameter.required) {
             tried += 1;
-            let mut parameters = if ours { world.log_in_request().parameters } else { HashMap::new() };
+            let mut parameters = if ours {
+                world.log_in_request().parameters
+            } else {
+                HashMap::new()
+            };
             for other in &method.parameters {
-                parameters.entry(other.key.clone()).or_insert_with(|| "placeholder".to_owned());
+                parameters
+                    .entry(other.key.clone())
+                    .or_insert_with(|| "placeholder".to_owned());
             }
             parameters.remove(&parameter.key);
-            let request = LogInRequest { settings: world.group(), auth_kind: method.kind, parameters };
-            let what = format!("{}: the parameter {} is missing", method.kind().as_str_name(), parameter.key);
+            let request = LogInRequest {
+                settings: world.group(),
+                auth_kind: method.kind,
+                parameters,
+            };
+            let what = format!(
+                "{}: the parameter {} is missing",
+                method.kind().as_str_name(),
+                parameter.key
+            );
             match connector.log_in(request, AMPLE).await {
                 Ok(_) => findings.add(format!("{what}: accepted")),
                 Err(failure) => {
                     wrong(&mut findings, &what, &failure);
                     let named = failure.said().is_some_and(|said| said.field == parameter.key);
                     // Where several are missing any may be named; here one is.
-                    findings.unless(named || !ours, || format!("{what}: `field` does not name it: {failure}"));
+                    findings.unless(named || !ours, || {
+                        format!("{what}: `field` does not name it: {failure}")
+                    });
                 }
             }
         }
     }
     tried += 1;
-    let unknown = LogInRequest { auth_kind: 99, ..world.log_in_request() };
+    let unknown = LogInRequest {
+        auth_kind: 99,
+        ..world.log_in_request()
+    };
     match connector.log_in(unknown, AMPLE).await {
-        Err(failure) if matches!(failure.kind(), Some(ErrorKind::Unsupported | ErrorKind::InvalidInput)) => {}
-        Err(failure) => findings.add(format!("a way to log in that is not listed: {failure}; UNSUPPORTED is right")),
+        Err(failure)
+            if matches!(
+                failure.kind(),
+                Some(ErrorKind::Unsupported | ErrorKind::InvalidInput)
+            ) => {}
+        Err(failure) => findings.add(format!(
+            "a way to log in that is not listed: {failure}; UNSUPPORTED is right"
+        )),
         Ok(_) => findings.add("a way to log in that is not listed is accepted"),
     }
     not_poisoned(&mut findings, "after all", &connector);
@@ -162,12 +201,22 @@ fn wrongs(setting: &Setting, given: bool) -> Vec<(Option<String>, &'static str)>
 }
 
 /// Begins a login with these settings, by the way of `conformance.toml`.
-async fn begin(world: &World, connector: &Connector, settings: HashMap<String, String>) -> Result<(), Failure> {
+async fn begin(
+    world: &World,
+    connector: &Connector,
+    settings: HashMap<String, String>,
+) -> Result<(), Failure> {
     if world.quirks.login.method == Method::AuthorizationCode {
-        let request = BeginAuthorizationRequest { settings, ..world.begin_request(&Attempt::new()) };
+        let request = BeginAuthorizationRequest {
+            settings,
+            ..world.begin_request(&Attempt::new())
+        };
         return connector.begin_authorization(request, AMPLE).await.map(|_| ());
     }
-    let request = LogInRequest { settings, ..world.log_in_request() };
+    let request = LogInRequest {
+        settings,
+        ..world.log_in_request()
+    };
     let answer: Result<LoggedIn, Failure> = connector.log_in(request, AMPLE).await;
     answer.map(|logged_in| world.know(logged_in.credentials.as_ref()))
 }

@@ -40,7 +40,10 @@ pub(super) const MANY: Check = Check {
 fn related<'a>(rows: &'a Rows, company: &str, id: &str) -> BTreeMap<&'a str, Vec<&'a Record>> {
     let mut related: BTreeMap<&str, Vec<&Record>> = BTreeMap::new();
     for ((object, _), record) in &rows.records {
-        let under = record.parents.iter().any(|parent| parent.object == company && parent.external_id == id);
+        let under = record
+            .parents
+            .iter()
+            .any(|parent| parent.object == company && parent.external_id == id);
         if object != company && under && !record.deleted {
             related.entry(object).or_default().push(record);
         }
@@ -55,11 +58,19 @@ fn companies<'a>(rows: &'a Rows, company: &str) -> Vec<&'a str> {
         if object == company && !record.deleted {
             counts.entry(id).or_default();
         }
-        for parent in record.parents.iter().filter(|parent| parent.object == company && !record.deleted) {
+        for parent in record
+            .parents
+            .iter()
+            .filter(|parent| parent.object == company && !record.deleted)
+        {
             *counts.entry(&parent.external_id).or_default() += 1;
         }
     }
-    let there = |id: &&str| rows.records.get(&(company.to_owned(), (*id).to_owned())).is_some_and(|record| !record.deleted);
+    let there = |id: &&str| {
+        rows.records
+            .get(&(company.to_owned(), (*id).to_owned()))
+            .is_some_and(|record| !record.deleted)
+    };
     let mut ids: Vec<_> = counts.into_iter().filter(|(id, _)| there(id)).collect();
     ids.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     ids.into_iter().map(|(id, _)| id).collect()
@@ -78,11 +89,23 @@ async fn fetch(
         selection: selection.to_vec(),
         related_limit,
     };
-    let fetched = connector.fetch_company(request, AMPLE).await.told("FetchCompany")?;
-    let objects: Vec<_> = fetched.objects.iter().map(|result| result.object.as_str()).collect();
-    let expected: Vec<_> = selection.iter().map(|selection| selection.object.as_str()).collect();
+    let fetched = connector
+        .fetch_company(request, AMPLE)
+        .await
+        .told("FetchCompany")?;
+    let objects: Vec<_> = fetched
+        .objects
+        .iter()
+        .map(|result| result.object.as_str())
+        .collect();
+    let expected: Vec<_> = selection
+        .iter()
+        .map(|selection| selection.object.as_str())
+        .collect();
     if objects != expected {
-        return Err(fails(format!("FetchCompany answers {objects:?}; {expected:?} was selected, in this order")));
+        return Err(fails(format!(
+            "FetchCompany answers {objects:?}; {expected:?} was selected, in this order"
+        )));
     }
     Ok(fetched)
 }
@@ -101,7 +124,10 @@ async fn known(world: &World) -> Seen {
         let fetched = fetch(&connector, &connection, &selection, &[id], 0).await?;
         let late = fetched.read_time_us > now_us() + 5_000_000;
         findings.unless(!late && fetched.read_time_us > 0, || {
-            format!("{company} {id}: read_time_us is {}: none, or in the future", fetched.read_time_us)
+            format!(
+                "{company} {id}: read_time_us is {}: none, or in the future",
+                fetched.read_time_us
+            )
         });
         let related = related(whole, &company, id);
         for result in &fetched.objects {
@@ -111,7 +137,10 @@ async fn known(world: &World) -> Seen {
                 continue;
             }
             findings.unless(result.missing_fields.is_empty(), || {
-                format!("{object} of {id}: fields of the full read are missing: {:?}", result.missing_fields)
+                format!(
+                    "{object} of {id}: fields of the full read are missing: {:?}",
+                    result.missing_fields
+                )
             });
             let key = (company.clone(), (*id).to_owned());
             let expected: Vec<&Record> = if *object == company {
@@ -127,12 +156,27 @@ async fn known(world: &World) -> Seen {
     findings.done(format!("{fetched_companies} companies, {rows} rows"))
 }
 
-fn compare(findings: &mut Findings, object: &str, id: &str, found: &[Record], expected: &[&Record], more: bool) {
+fn compare(
+    findings: &mut Findings,
+    object: &str,
+    id: &str,
+    found: &[Record],
+    expected: &[&Record],
+    more: bool,
+) {
     let ids: HashSet<_> = found.iter().map(|record| record.external_id.as_str()).collect();
-    findings.unless(ids.len() == found.len(), || format!("{object} of {id}: a record comes twice"));
+    findings.unless(ids.len() == found.len(), || {
+        format!("{object} of {id}: a record comes twice")
+    });
     for record in found {
-        match expected.iter().find(|expected| expected.external_id == record.external_id) {
-            None => findings.add(format!("{object} {} of {id} is not in the full read", record.external_id)),
+        match expected
+            .iter()
+            .find(|expected| expected.external_id == record.external_id)
+        {
+            None => findings.add(format!(
+                "{object} {} of {id} is not in the full read",
+                record.external_id
+            )),
             Some(expected) if !same(record, expected) => findings.add(format!(
                 "{object} {} of {id} is not as in the full read: {}",
                 record.external_id,
@@ -141,7 +185,10 @@ fn compare(findings: &mut Findings, object: &str, id: &str, found: &[Record], ex
             Some(_) => {}
         }
     }
-    let lacking = expected.iter().filter(|expected| !ids.contains(expected.external_id.as_str())).count();
+    let lacking = expected
+        .iter()
+        .filter(|expected| !ids.contains(expected.external_id.as_str()))
+        .count();
     findings.unless(lacking == 0 || more, || {
         format!("{object} of {id} lacks {lacking} records of the full read, and `more` is not set")
     });
@@ -168,13 +215,20 @@ async fn absent(world: &World) -> Seen {
     let fetched = fetch(&connector, &connection, &selection, &[absent], 0).await?;
     for result in &fetched.objects {
         if let Some(error) = &result.error {
-            findings.add(format!("{} of a company that is not there: {error}", result.object));
+            findings.add(format!(
+                "{} of a company that is not there: {error}",
+                result.object
+            ));
         } else if result.object == company {
             let gone = matches!(result.records.as_slice(), [record] if record.deleted);
             findings.unless(gone, || {
-                let (all, deleted) =
-                    (result.records.len(), result.records.iter().filter(|record| record.deleted).count());
-                format!("{company} has {all} records, {deleted} of them deleted; one that is deleted is right")
+                let (all, deleted) = (
+                    result.records.len(),
+                    result.records.iter().filter(|record| record.deleted).count(),
+                );
+                format!(
+                    "{company} has {all} records, {deleted} of them deleted; one that is deleted is right"
+                )
             });
         } else {
             findings.unless(result.records.is_empty() && !result.more, || {
@@ -195,13 +249,27 @@ async fn many(world: &World) -> Seen {
     let mut ids = companies(whole, &company);
     ids.truncate(19);
     let rich = ids.first().copied().unwrap_or_default();
-    let all: Vec<_> = ids.iter().copied().chain([world.quirks.absent_company.as_str()]).collect();
+    let all: Vec<_> = ids
+        .iter()
+        .copied()
+        .chain([world.quirks.absent_company.as_str()])
+        .collect();
     let fetched = fetch(&connector, &connection, &selection, &all, 0).await?;
     if let Some(result) = fetched.objects.iter().find(|result| result.object == company) {
         for id in &all {
-            let records: Vec<_> = result.records.iter().filter(|record| record.external_id == **id).collect();
+            let records: Vec<_> = result
+                .records
+                .iter()
+                .filter(|record| record.external_id == **id)
+                .collect();
             let right = matches!(records.as_slice(), [record] if record.deleted == !ids.contains(id));
-            findings.unless(right, || format!("{} companies at once: {id} comes {} times, or wrong", all.len(), records.len()));
+            findings.unless(right, || {
+                format!(
+                    "{} companies at once: {id} comes {} times, or wrong",
+                    all.len(),
+                    records.len()
+                )
+            });
         }
     }
     let related = related(whole, &company, rich);
@@ -211,15 +279,23 @@ async fn many(world: &World) -> Seen {
         let there = related.get(result.object.as_str()).map_or(0, Vec::len);
         several += usize::from(there > 1);
         findings.unless(result.records.len() == there.min(1), || {
-            format!("{} with related_limit 1: {} of {there} records", result.object, result.records.len())
+            format!(
+                "{} with related_limit 1: {} of {there} records",
+                result.object,
+                result.records.len()
+            )
         });
         findings.unless(result.more == (there > 1), || {
-            format!("{} with related_limit 1: `more` is {}, there are {there}", result.object, result.more)
+            format!(
+                "{} with related_limit 1: `more` is {}, there are {there}",
+                result.object, result.more
+            )
         });
     }
     let shown = several > 0 || world.quirks.lack(Lack::Related).is_some();
     findings.unless(shown, || {
-        "no company of the fixture has two related records of one object: related_limit proves nothing".to_owned()
+        "no company of the fixture has two related records of one object: related_limit proves nothing"
+            .to_owned()
     });
     findings.done(format!("{} at once; {several} objects limited", all.len()))
 }

@@ -53,11 +53,23 @@ async fn concurrent(world: &World) -> Seen {
         stream.take(&mut rows, |_| false).await.map(|_| rows)
     }));
     let calls = join_all((0..CALLS).map(|_| async {
-        let request = ListFieldsRequest { connection: Some(connection.clone()), objects: Vec::new() };
+        let request = ListFieldsRequest {
+            connection: Some(connection.clone()),
+            objects: Vec::new(),
+        };
         let fields = connector.list_fields(request, AMPLE).await?;
-        let objects = selection.iter().map(|selection| selection.object.clone()).collect();
-        let request = CountRecordsRequest { connection: Some(connection.clone()), objects };
-        connector.count_records(request, AMPLE).await.map(|_| fields.objects)
+        let objects = selection
+            .iter()
+            .map(|selection| selection.object.clone())
+            .collect();
+        let request = CountRecordsRequest {
+            connection: Some(connection.clone()),
+            objects,
+        };
+        connector
+            .count_records(request, AMPLE)
+            .await
+            .map(|_| fields.objects)
     }));
     let (streams, calls) = tokio::join!(streams, calls);
     for rows in streams {
@@ -72,7 +84,9 @@ async fn concurrent(world: &World) -> Seen {
     }
     for fields in calls {
         match fields {
-            Ok(fields) => findings.unless(fields == listed, || "ListFields beside others answers differently".to_owned()),
+            Ok(fields) => findings.unless(fields == listed, || {
+                "ListFields beside others answers differently".to_owned()
+            }),
             Err(failure) => findings.add(format!("a call beside others: {failure}")),
         }
     }
@@ -82,11 +96,16 @@ async fn concurrent(world: &World) -> Seen {
 /// One life of an instance; in some lives a stream is left open.
 async fn cycle(world: &World, number: usize) -> Result<(), Halt> {
     let connector = world.open().await?;
-    connector.describe(DescribeRequest {}, AMPLE).await.told("Describe")?;
+    connector
+        .describe(DescribeRequest {}, AMPLE)
+        .await
+        .told("Describe")?;
     let stream = if number.is_multiple_of(20) {
         let selection = world.selection(&connector).await?;
         let connection = world.log_in(&connector).await?;
-        let stream = Stream::open(&connector, &connection, &selection, b"").await.told("Read")?;
+        let stream = Stream::open(&connector, &connection, &selection, b"")
+            .await
+            .told("Read")?;
         stream.next(0).await.told("a stream")?;
         Some(stream)
     } else {
@@ -111,7 +130,12 @@ async fn growth(world: &World) -> Seen {
             for number in 0..CYCLES {
                 cycle(world, number).await?;
             }
-            compare(before, Held::settled(None, before).await, CYCLES, "lives of an instance")
+            compare(
+                before,
+                Held::settled(None, before).await,
+                CYCLES,
+                "lives of an instance",
+            )
         }
         Isolation::Child => {
             let kept = children();
@@ -120,17 +144,25 @@ async fn growth(world: &World) -> Seen {
             }
             let mut findings = Findings::default();
             let left = children().saturating_sub(kept);
-            findings.unless(left == 0, || format!("{left} processes are left after {CHILD_CYCLES} lives"));
+            findings.unless(left == 0, || {
+                format!("{left} processes are left after {CHILD_CYCLES} lives")
+            });
             // Within one process, what streams and calls leave behind.
             let connector = world.open().await?;
             let process = connector.raw.process();
             let selection = world.selection(&connector).await?;
             let connection = world.log_in(&connector).await?;
             let turn = async || -> Result<(), Halt> {
-                let stream = Stream::open(&connector, &connection, &selection, b"").await.told("Read")?;
+                let stream = Stream::open(&connector, &connection, &selection, b"")
+                    .await
+                    .told("Read")?;
                 stream.next(0).await.told("a stream")?;
                 drop(stream);
-                connector.describe(DescribeRequest {}, AMPLE).await.told("Describe").map(|_| ())
+                connector
+                    .describe(DescribeRequest {}, AMPLE)
+                    .await
+                    .told("Describe")
+                    .map(|_| ())
             };
             for _ in 0..WARM_UP {
                 turn().await?;
@@ -143,7 +175,12 @@ async fn growth(world: &World) -> Seen {
                 turn().await?;
             }
             world.quiet(std::time::Duration::from_secs(3)).await;
-            findings.part(compare(before, Held::settled(process, before).await, STREAM_CYCLES, "streams"));
+            findings.part(compare(
+                before,
+                Held::settled(process, before).await,
+                STREAM_CYCLES,
+                "streams",
+            ));
             findings.done(format!("{CHILD_CYCLES} processes, {STREAM_CYCLES} streams"))
         }
     }
@@ -160,10 +197,21 @@ fn compare(before: Held, after: Option<Held>, cycles: usize, what: &str) -> Seen
     let threads = after.threads.saturating_sub(before.threads);
     let descriptors = after.descriptors.saturating_sub(before.descriptors);
     let memory = after.memory.saturating_sub(before.memory);
-    findings.unless(threads <= most, || format!("{threads} more threads after {cycles} {what}"));
-    findings.unless(descriptors <= most, || format!("{descriptors} more descriptors after {cycles} {what}"));
-    findings.unless(memory <= SLACK, || {
-        format!("{} KiB more memory after {cycles} {what}: {} KiB each", memory >> 10, (memory >> 10) / cycles as u64)
+    findings.unless(threads <= most, || {
+        format!("{threads} more threads after {cycles} {what}")
     });
-    findings.done(format!("{cycles} {what}: {threads} more threads, {descriptors} descriptors, {} KiB", memory >> 10))
+    findings.unless(descriptors <= most, || {
+        format!("{descriptors} more descriptors after {cycles} {what}")
+    });
+    findings.unless(memory <= SLACK, || {
+        format!(
+            "{} KiB more memory after {cycles} {what}: {} KiB each",
+            memory >> 10,
+            (memory >> 10) / cycles as u64
+        )
+    });
+    findings.done(format!(
+        "{cycles} {what}: {threads} more threads, {descriptors} descriptors, {} KiB",
+        memory >> 10
+    ))
 }

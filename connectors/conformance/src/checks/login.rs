@@ -46,13 +46,18 @@ fn in_the_browser(world: &World) -> Result<(), Halt> {
     if world.quirks.login.method == Method::AuthorizationCode {
         return Ok(());
     }
-    Err(Halt::Lacks("the login of conformance.toml is not in the browser".to_owned()))
+    Err(Halt::Lacks(
+        "the login of conformance.toml is not in the browser".to_owned(),
+    ))
 }
 
 async fn address(world: &World) -> Seen {
     let connector = world.open().await?;
     let methods = &world.description(&connector).await?.auth_methods;
-    if !methods.iter().any(|method| method.kind() == AuthKind::AuthorizationCode) {
+    if !methods
+        .iter()
+        .any(|method| method.kind() == AuthKind::AuthorizationCode)
+    {
         return Err(Halt::Lacks("Describe lists no login in the browser".to_owned()));
     }
     let mut findings = Findings::default();
@@ -60,9 +65,14 @@ async fn address(world: &World) -> Seen {
     let attempt = Attempt::new();
     let request = world.begin_request(&attempt);
     let redirect_uri = request.redirect_uri.clone();
-    let begun = connector.begin_authorization(request, AMPLE).await.told("BeginAuthorization")?;
+    let begun = connector
+        .begin_authorization(request, AMPLE)
+        .await
+        .told("BeginAuthorization")?;
     let asked = world.proxy.as_ref().map_or(0, |proxy| proxy.count()) - requests;
-    findings.unless(asked == 0, || format!("BeginAuthorization made {asked} requests to the CRM"));
+    findings.unless(asked == 0, || {
+        format!("BeginAuthorization made {asked} requests to the CRM")
+    });
     let Ok(url) = url::Url::parse(&begun.url) else {
         findings.add("it is not an address");
         return findings.done("");
@@ -77,19 +87,29 @@ async fn address(world: &World) -> Seen {
     ];
     for (key, value) in expected {
         findings.unless(query.get(key).is_some_and(|found| found == value), || {
-            format!("its parameter {key} is {}", query.get(key).map_or("missing", |_| "another than was given"))
+            format!(
+                "its parameter {key} is {}",
+                query.get(key).map_or("missing", |_| "another than was given")
+            )
         });
     }
     for name in world.secrets.found_in(&begun.url) {
         findings.add(format!("it has {name} in it"));
     }
-    findings.unless(!begun.url.contains(&attempt.verifier), || "it has the PKCE verifier in it".to_owned());
+    findings.unless(!begun.url.contains(&attempt.verifier), || {
+        "it has the PKCE verifier in it".to_owned()
+    });
     let scopes = query.get("scope").cloned().unwrap_or_default();
     let writes = scopes.split([' ', ',']).find(|scope| {
-        scope.to_ascii_lowercase().split(['.', ':', '_', '-', '/']).any(|word| word == "write" || word == "full")
+        scope
+            .to_ascii_lowercase()
+            .split(['.', ':', '_', '-', '/'])
+            .any(|word| word == "write" || word == "full")
     });
     if let Some(scope) = writes {
-        findings.add(format!("it asks for the scope {scope}, which sounds like writing"));
+        findings.add(format!(
+            "it asks for the scope {scope}, which sounds like writing"
+        ));
     }
     findings.done(format!("{} parameters", query.len()))
 }
@@ -103,22 +123,30 @@ async fn works(world: &World) -> Seen {
     let second = world.try_log_in(&other).await?.told("logging in again")?;
     for logged_in in [&first, &second] {
         let credentials = logged_in.credentials.clone().unwrap_or_default();
-        findings.unless(!credentials.access_token.is_empty() || !credentials.extra.is_empty(), || {
-            "it gives no credentials".to_owned()
-        });
+        findings.unless(
+            !credentials.access_token.is_empty() || !credentials.extra.is_empty(),
+            || "it gives no credentials".to_owned(),
+        );
         let ended = credentials.expires_us != 0 && credentials.expires_us <= crate::connector::now_us();
-        findings.unless(!ended, || "its access token has ended already, by expires_us".to_owned());
-        let identity = logged_in.identity.clone().unwrap_or_default();
-        findings.unless(!identity.organization_id.is_empty() && !identity.user_id.is_empty(), || {
-            "its identity has no organization_id or no user_id".to_owned()
+        findings.unless(!ended, || {
+            "its access token has ended already, by expires_us".to_owned()
         });
+        let identity = logged_in.identity.clone().unwrap_or_default();
+        findings.unless(
+            !identity.organization_id.is_empty() && !identity.user_id.is_empty(),
+            || "its identity has no organization_id or no user_id".to_owned(),
+        );
     }
     let ids = |logged_in: &tether_connector_host::proto::LoggedIn| {
         let identity = logged_in.identity.clone().unwrap_or_default();
         (identity.organization_id, identity.user_id)
     };
     findings.unless(ids(&first) == ids(&second), || {
-        format!("two logins of the same user are {:?} and {:?}", ids(&first), ids(&second))
+        format!(
+            "two logins of the same user are {:?} and {:?}",
+            ids(&first),
+            ids(&second)
+        )
     });
     let (organization, user) = ids(&first);
     findings.done(format!("organization {organization}, user {user}"))
@@ -134,8 +162,15 @@ async fn denied(world: &World) -> Seen {
     findings.unless(callback.contains_key("error"), || {
         "the fixture's browser comes back without `error` when the user denies".to_owned()
     });
-    let right = [ErrorKind::InvalidInput, ErrorKind::Forbidden, ErrorKind::AdminAction];
-    match connector.exchange_code(world.exchange_request(&attempt, callback), AMPLE).await {
+    let right = [
+        ErrorKind::InvalidInput,
+        ErrorKind::Forbidden,
+        ErrorKind::AdminAction,
+    ];
+    match connector
+        .exchange_code(world.exchange_request(&attempt, callback), AMPLE)
+        .await
+    {
         Ok(_) => findings.add("a denied login is a login"),
         Err(failure) => findings.unless(failure.kind().is_some_and(|kind| right.contains(&kind)), || {
             format!("{failure}; INVALID_INPUT is right")
@@ -161,9 +196,21 @@ async fn code(world: &World) -> Seen {
     }
     let replayed = world.quirks.lack(Lack::SingleUseCodes).is_none();
     if replayed {
-        refused(&mut findings, world, &connector, &attempt, "a replayed code", good).await;
+        refused(
+            &mut findings,
+            world,
+            &connector,
+            &attempt,
+            "a replayed code",
+            good,
+        )
+        .await;
     }
-    findings.done(if replayed { "wrong, missing, replayed" } else { "wrong, missing" })
+    findings.done(if replayed {
+        "wrong, missing, replayed"
+    } else {
+        "wrong, missing"
+    })
 }
 
 async fn refused(
@@ -174,7 +221,10 @@ async fn refused(
     what: &str,
     callback: HashMap<String, String>,
 ) {
-    match connector.exchange_code(world.exchange_request(attempt, callback), AMPLE).await {
+    match connector
+        .exchange_code(world.exchange_request(attempt, callback), AMPLE)
+        .await
+    {
         Ok(_) => findings.add(format!("{what} is accepted")),
         Err(failure) => findings.unless(failure.kind() == Some(ErrorKind::InvalidInput), || {
             format!("{what}: {failure}; INVALID_INPUT is right")

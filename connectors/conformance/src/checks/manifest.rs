@@ -36,12 +36,16 @@ async fn opens(world: &World) -> Seen {
     let requests = world.proxy.as_ref().map_or(0, |proxy| proxy.count());
     let (first, second) = (world.open().await?, world.open().await?);
     let asked = world.proxy.as_ref().map_or(0, |proxy| proxy.count()) - requests;
-    findings.unless(asked == 0, || format!("opening it made {asked} requests to the CRM"));
+    findings.unless(asked == 0, || {
+        format!("opening it made {asked} requests to the CRM")
+    });
     first.raw.close().await;
     // What one instance's end does to another is what a server's update does to running syncs.
     let described = second.describe(DescribeRequest {}, AMPLE).await;
     if let Err(failure) = described {
-        findings.add(format!("after one instance was closed, the other does not answer Describe: {failure}"));
+        findings.add(format!(
+            "after one instance was closed, the other does not answer Describe: {failure}"
+        ));
     }
     second.raw.close().await;
     let third = world.open().await?;

@@ -111,7 +111,10 @@ impl Check {
             Ok(Err(Halt::Fails(findings))) => Outcome::Failed { findings },
             Ok(Err(Halt::Lacks(reason))) => Outcome::NotApplicable { reason },
             Err(_) => Outcome::Failed {
-                findings: vec![format!("it did not end within {} seconds: something hangs", limit.as_secs())],
+                findings: vec![format!(
+                    "it did not end within {} seconds: something hangs",
+                    limit.as_secs()
+                )],
             },
         };
         Checked {
@@ -198,7 +201,11 @@ mod tests {
         ids.dedup();
         assert_eq!(ids.len(), ALL.len());
         for check in ALL {
-            assert!(!check.spec.is_empty() && check.why.ends_with('.') && check.id.contains('.'), "{}", check.id);
+            assert!(
+                !check.spec.is_empty() && check.why.ends_with('.') && check.id.contains('.'),
+                "{}",
+                check.id
+            );
         }
     }
 }

@@ -29,19 +29,30 @@ async fn bounded(world: &World) -> Seen {
     let process = connector.raw.process();
     let before = Held::by(process);
     let place = proxy.count();
-    let stream = Stream::open(&connector, &connection, &selection, b"").await.told("Read")?;
+    let stream = Stream::open(&connector, &connection, &selection, b"")
+        .await
+        .told("Read")?;
     let mut rows = Rows::default();
     rows.take(stream.next(0).await.told("the first event")?);
-    let quiet = proxy.quiet(Duration::from_millis(700), Duration::from_secs(10)).await;
+    let quiet = proxy
+        .quiet(Duration::from_millis(700), Duration::from_secs(10))
+        .await;
     let unpulled = proxy.count() - place;
     if !quiet {
-        return Err(fails(format!("{unpulled} requests in 10 seconds without a pull, and no end of it")));
+        return Err(fails(format!(
+            "{unpulled} requests in 10 seconds without a pull, and no end of it"
+        )));
     }
     if let (Some(before), Some(after)) = (before, Held::by(process)) {
         let grown = after.memory.saturating_sub(before.memory);
-        findings.unless(grown <= MOST_MEMORY, || format!("the process grew by {} MiB meanwhile", grown >> 20));
+        findings.unless(grown <= MOST_MEMORY, || {
+            format!("the process grew by {} MiB meanwhile", grown >> 20)
+        });
     }
-    stream.take(&mut rows, |_| false).await.told("the stream, pulled again")?;
+    stream
+        .take(&mut rows, |_| false)
+        .await
+        .told("the stream, pulled again")?;
     let all = proxy.count() - place;
     findings.unless(unpulled < all, || {
         format!(

@@ -31,7 +31,9 @@ pub(super) const RECORDS: Check = Check {
     id: "read.records",
     title: "records have one id each, a name, parents that exist; objects come in order and say how they ended",
     why: "Ids are keys, parents join the company's card, and an object that says nothing is never complete.",
-    spec: &["RECORD-1", "RECORD-4", "RECORD-5", "RECORD-6", "STREAM-3", "STREAM-7", "STREAM-9"],
+    spec: &[
+        "RECORD-1", "RECORD-4", "RECORD-5", "RECORD-6", "STREAM-3", "STREAM-7", "STREAM-9",
+    ],
     run: |world| Box::pin(records(world)),
 };
 
@@ -60,7 +62,11 @@ pub(super) const MISSING: Check = Check {
 };
 
 fn types(selection: &ObjectSelection) -> HashMap<&str, FieldType> {
-    selection.fields.iter().map(|field| (field.key.as_str(), field.r#type())).collect()
+    selection
+        .fields
+        .iter()
+        .map(|field| (field.key.as_str(), field.r#type()))
+        .collect()
 }
 
 async fn payloads(world: &World) -> Seen {
@@ -98,16 +104,24 @@ async fn records(world: &World) -> Seen {
     let company = world.company(&connector).await?;
     let whole = world.whole(&connector).await?;
     let selection = world.selection(&connector).await?;
-    let order: Vec<_> = selection.iter().map(|selection| selection.object.as_str()).collect();
+    let order: Vec<_> = selection
+        .iter()
+        .map(|selection| selection.object.as_str())
+        .collect();
     let mut last = 0;
     let mut ids: HashMap<(&str, &str), usize> = HashMap::new();
     for batch in &whole.batches {
         match order.iter().position(|object| *object == batch.object) {
             Some(at) => {
-                findings.unless(at >= last, || format!("a batch of {} comes after one of {}", batch.object, order[last]));
+                findings.unless(at >= last, || {
+                    format!("a batch of {} comes after one of {}", batch.object, order[last])
+                });
                 last = at.max(last);
             }
-            None => findings.add(format!("a batch is of {:?}, which was not selected", batch.object)),
+            None => findings.add(format!(
+                "a batch is of {:?}, which was not selected",
+                batch.object
+            )),
         }
         for record in &batch.records {
             *ids.entry((&batch.object, &record.external_id)).or_default() += 1;
@@ -115,20 +129,28 @@ async fn records(world: &World) -> Seen {
         }
     }
     let twice = ids.iter().filter(|(_, times)| **times > 1).count();
-    findings.unless(twice == 0, || format!("{twice} records come twice in one undisturbed read"));
+    findings.unless(twice == 0, || {
+        format!("{twice} records come twice in one undisturbed read")
+    });
     let (mut parents, mut dangling) = (0, HashMap::<String, usize>::new());
     for ((object, _), record) in whole.records.iter().filter(|(_, record)| !record.deleted) {
         for parent in &record.parents {
             parents += 1;
-            let there = whole.records.get(&(parent.object.clone(), parent.external_id.clone()));
+            let there = whole
+                .records
+                .get(&(parent.object.clone(), parent.external_id.clone()));
             if order.contains(&parent.object.as_str()) && there.is_none_or(|parent| parent.deleted) {
-                *dangling.entry(format!("{object} under {}", parent.object)).or_default() += 1;
+                *dangling
+                    .entry(format!("{object} under {}", parent.object))
+                    .or_default() += 1;
             }
         }
     }
     if world.quirks.lack(Lack::WholeParents).is_none() {
         for (what, times) in dangling {
-            findings.add(format!("{times} records of {what} name a parent that the read does not give"));
+            findings.add(format!(
+                "{times} records of {what} name a parent that the read does not give"
+            ));
         }
     }
     for object in &order {
@@ -137,7 +159,11 @@ async fn records(world: &World) -> Seen {
         findings.unless(complete.len() == 1 && failed.is_empty(), || {
             let why = failed.iter().find_map(|status| status.error.as_ref());
             let why = why.map_or_else(String::new, |error| format!(" ({error})"));
-            format!("{object} ends with {} ObjectStatus that are complete and {} that are not{why}", complete.len(), failed.len())
+            format!(
+                "{object} ends with {} ObjectStatus that are complete and {} that are not{why}",
+                complete.len(),
+                failed.len()
+            )
         });
     }
     findings.done(format!("{} records, {parents} parents", whole.records.len()))
@@ -151,7 +177,9 @@ fn row(findings: &mut Findings, company: &str, object: &str, record: &Record) {
     findings.unless(record.merged_into.is_empty() || record.deleted, || {
         format!("{object} {id} was merged and is not deleted")
     });
-    findings.unless(record.merged_into != *id || id.is_empty(), || format!("{object} {id} was merged into itself"));
+    findings.unless(record.merged_into != *id || id.is_empty(), || {
+        format!("{object} {id} was merged into itself")
+    });
     if !record.deleted {
         findings.unless(object != company || !record.display_name.is_empty(), || {
             format!("{object} {id} has no display_name")
@@ -176,20 +204,41 @@ pub(super) fn ranges(findings: &mut Findings, rows: &Rows, all: &Rows, from_the_
             None => covers.after.is_empty() || !from_the_beginning,
         };
         findings.unless(begins, || {
-            format!("{object}: a range begins after {:?}, the last one of the object ended elsewhere", covers.after)
+            format!(
+                "{object}: a range begins after {:?}, the last one of the object ended elsewhere",
+                covers.after
+            )
         });
-        ends.insert(object, (!covers.through.is_empty()).then_some(covers.through.as_str()));
-        let listed: HashSet<_> = batch.records.iter().map(|record| record.external_id.as_str()).collect();
+        ends.insert(
+            object,
+            (!covers.through.is_empty()).then_some(covers.through.as_str()),
+        );
+        let listed: HashSet<_> = batch
+            .records
+            .iter()
+            .map(|record| record.external_id.as_str())
+            .collect();
         if let Some(id) = listed.iter().find(|id| !inside(covers, id)) {
-            findings.add(format!("{object} {id} lies outside of its batch's range {}", words(covers)));
+            findings.add(format!(
+                "{object} {id} lies outside of its batch's range {}",
+                words(covers)
+            ));
         }
-        let there = all.records.iter().filter(|((of, _), record)| of == object && !record.deleted);
+        let there = all
+            .records
+            .iter()
+            .filter(|((of, _), record)| of == object && !record.deleted);
         let lacking: Vec<_> = there
             .filter(|((_, id), _)| inside(covers, id) && !listed.contains(id.as_str()))
             .map(|((_, id), _)| id.as_str())
             .collect();
         findings.unless(lacking.is_empty(), || {
-            format!("{object}: the range {} lacks {} records that are there, {} among them", words(covers), lacking.len(), lacking[0])
+            format!(
+                "{object}: the range {} lacks {} records that are there, {} among them",
+                words(covers),
+                lacking.len(),
+                lacking[0]
+            )
         });
     }
     ranges
@@ -200,8 +249,18 @@ fn inside(covers: &Covers, id: &str) -> bool {
 }
 
 fn words(covers: &Covers) -> String {
-    let or = |id: &str, other: &str| if id.is_empty() { other.to_owned() } else { id.to_owned() };
-    format!("({}, {}]", or(&covers.after, "beginning"), or(&covers.through, "end"))
+    let or = |id: &str, other: &str| {
+        if id.is_empty() {
+            other.to_owned()
+        } else {
+            id.to_owned()
+        }
+    };
+    format!(
+        "({}, {}]",
+        or(&covers.after, "beginning"),
+        or(&covers.through, "end")
+    )
 }
 
 async fn covers(world: &World) -> Seen {
@@ -219,13 +278,20 @@ async fn checkpoints(world: &World) -> Seen {
     let mut findings = Findings::default();
     let connector = world.open().await?;
     let whole = world.whole(&connector).await?;
-    findings.unless(!whole.checkpoints.is_empty(), || "there is no checkpoint".to_owned());
+    findings.unless(!whole.checkpoints.is_empty(), || {
+        "there is no checkpoint".to_owned()
+    });
     let (mut before, mut longest) = (0, 0);
     let search = world.secrets.search();
     for (at, (sequence, state, batches)) in whole.checkpoints.iter().enumerate() {
-        findings.unless(*sequence == at as u64 + 1, || format!("checkpoint {} is numbered {sequence}", at + 1));
+        findings.unless(*sequence == at as u64 + 1, || {
+            format!("checkpoint {} is numbered {sequence}", at + 1)
+        });
         findings.unless(state.len() <= MOST_CHECKPOINT_BYTES, || {
-            format!("checkpoint {sequence} has {} bytes; 64 KiB are allowed", state.len())
+            format!(
+                "checkpoint {sequence} has {} bytes; 64 KiB are allowed",
+                state.len()
+            )
         });
         findings.unless(!state.is_empty(), || {
             format!("checkpoint {sequence} is empty, which means the beginning to a read")
@@ -233,17 +299,36 @@ async fn checkpoints(world: &World) -> Seen {
         for name in search.found_in(&String::from_utf8_lossy(state)) {
             findings.add(format!("checkpoint {sequence} has {name} in it"));
         }
-        let rows: usize = whole.batches[before..*batches].iter().map(|batch| batch.records.len()).sum();
+        let rows: usize = whole.batches[before..*batches]
+            .iter()
+            .map(|batch| batch.records.len())
+            .sum();
         before = *batches;
         longest = longest.max(rows);
     }
-    let rest: usize = whole.batches[before..].iter().map(|batch| batch.records.len()).sum();
+    let rest: usize = whole.batches[before..]
+        .iter()
+        .map(|batch| batch.records.len())
+        .sum();
     findings.unless(longest.max(rest) <= MOST_ROWS_BETWEEN, || {
-        format!("{} rows come between two checkpoints; 50,000 are allowed", longest.max(rest))
+        format!(
+            "{} rows come between two checkpoints; 50,000 are allowed",
+            longest.max(rest)
+        )
     });
-    findings.unless(rest == 0, || format!("{rest} rows come after the last checkpoint: they are never stored"));
-    let size = whole.checkpoints.iter().map(|(_, state, _)| state.len()).max().unwrap_or_default();
-    findings.done(format!("{} checkpoints, {size} bytes at most", whole.checkpoints.len()))
+    findings.unless(rest == 0, || {
+        format!("{rest} rows come after the last checkpoint: they are never stored")
+    });
+    let size = whole
+        .checkpoints
+        .iter()
+        .map(|(_, state, _)| state.len())
+        .max()
+        .unwrap_or_default();
+    findings.done(format!(
+        "{} checkpoints, {size} bytes at most",
+        whole.checkpoints.len()
+    ))
 }
 
 async fn missing(world: &World) -> Seen {
@@ -255,23 +340,38 @@ async fn missing(world: &World) -> Seen {
     let mut selection = world.selection(&connector).await?;
     for selection in &mut selection {
         let kind = FieldType::Text.into();
-        selection.fields.push(SelectedField { key: NO_FIELD.to_owned(), r#type: kind });
+        selection.fields.push(SelectedField {
+            key: NO_FIELD.to_owned(),
+            r#type: kind,
+        });
     }
-    let stream = Stream::open(&connector, &connection, &selection, b"").await.told("Read")?;
+    let stream = Stream::open(&connector, &connection, &selection, b"")
+        .await
+        .told("Read")?;
     let mut rows = Rows::default();
-    stream.take(&mut rows, |_| false).await.told("a read with a field that is not there")?;
+    stream
+        .take(&mut rows, |_| false)
+        .await
+        .told("a read with a field that is not there")?;
     for selection in &selection {
         let object = &selection.object;
         let told = rows.changes.iter().filter(|change| {
             change.object == *object && change.field == NO_FIELD && change.kind() == FieldChangeKind::Missing
         });
         let told = told.count();
-        findings.unless(told == 1, || format!("{object}: a read tells {told} times that the field is missing"));
+        findings.unless(told == 1, || {
+            format!("{object}: a read tells {told} times that the field is missing")
+        });
     }
     if let Some(difference) = rows.difference(whole) {
-        findings.add(format!("with a field that is not there, other rows come: {difference}"));
+        findings.add(format!(
+            "with a field that is not there, other rows come: {difference}"
+        ));
     }
-    let known = whole.records.iter().find(|((object, _), record)| *object == company && !record.deleted);
+    let known = whole
+        .records
+        .iter()
+        .find(|((object, _), record)| *object == company && !record.deleted);
     if let Some(((_, id), _)) = known {
         let request = FetchCompanyRequest {
             connection: Some(connection),
@@ -284,9 +384,17 @@ async fn missing(world: &World) -> Seen {
         for result in &fetched.objects {
             // Where a company has nothing of an object, there may be nothing that shows it.
             let told = result.missing_fields.iter().any(|field| field == NO_FIELD);
-            findings.unless(told, || format!("{}: FetchCompany does not have the field in missing_fields", result.object));
+            findings.unless(told, || {
+                format!(
+                    "{}: FetchCompany does not have the field in missing_fields",
+                    result.object
+                )
+            });
             if let Some(error) = &result.error {
-                findings.add(format!("{}: FetchCompany fails for a field that is not there: {error}", result.object));
+                findings.add(format!(
+                    "{}: FetchCompany fails for a field that is not there: {error}",
+                    result.object
+                ));
             }
         }
     }

@@ -49,18 +49,27 @@ async fn every(world: &World) -> Seen {
                 let mut all = whole.stored(at);
                 all.extend(&rest);
                 if let Some(difference) = all.difference(whole) {
-                    findings.add(format!("stopped after checkpoint {sequence} and resumed: {difference}"));
+                    findings.add(format!(
+                        "stopped after checkpoint {sequence} and resumed: {difference}"
+                    ));
                 }
-                findings.unless(rest.checkpoints.first().is_none_or(|(sequence, ..)| *sequence == 1), || {
-                    format!("resumed from checkpoint {sequence}, its own first one is not numbered 1")
-                });
+                findings.unless(
+                    rest.checkpoints
+                        .first()
+                        .is_none_or(|(sequence, ..)| *sequence == 1),
+                    || format!("resumed from checkpoint {sequence}, its own first one is not numbered 1"),
+                );
                 super::read::ranges(&mut findings, &rest, whole, false);
             }
             Err(failure) => findings.add(format!("resumed from checkpoint {sequence}: {failure}")),
         }
         fresh.raw.close().await;
     }
-    findings.done(format!("{} checkpoints, {} records", whole.checkpoints.len(), whole.records.len()))
+    findings.done(format!(
+        "{} checkpoints, {} records",
+        whole.checkpoints.len(),
+        whole.records.len()
+    ))
 }
 
 async fn killed(world: &World) -> Seen {
@@ -73,9 +82,13 @@ async fn killed(world: &World) -> Seen {
     loop {
         let life = world.open().await?;
         let connection = world.log_in(&life).await?;
-        let stream = Stream::open(&life, &connection, &selection, &checkpoint).await.told("Read")?;
+        let stream = Stream::open(&life, &connection, &selection, &checkpoint)
+            .await
+            .told("Read")?;
         let mut rows = Rows::default();
-        let ended = stream.take(&mut rows, |event| matches!(event, Event::Checkpoint(_))).await;
+        let ended = stream
+            .take(&mut rows, |event| matches!(event, Event::Checkpoint(_)))
+            .await;
         let ended = ended.told(&format!("the read after {kills} kills"))?;
         if ended {
             stored.extend(&rows);
@@ -89,7 +102,9 @@ async fn killed(world: &World) -> Seen {
         drop((in_flight, stream));
         kills += 1;
         if kills > most {
-            return Err(fails(format!("killed after each checkpoint, the read has not ended after {kills} lives")));
+            return Err(fails(format!(
+                "killed after each checkpoint, the read has not ended after {kills} lives"
+            )));
         }
     }
     let mut findings = Findings::default();
@@ -105,10 +120,17 @@ async fn nonsense(world: &World) -> Seen {
     let whole = world.whole(&connector).await?;
     let selection = world.selection(&connector).await?;
     let connection = world.log_in(&connector).await?;
-    let last = whole.checkpoints.last().map(|(_, state, _)| state.to_vec()).unwrap_or_default();
+    let last = whole
+        .checkpoints
+        .last()
+        .map(|(_, state, _)| state.to_vec())
+        .unwrap_or_default();
     let cut = last[..last.len() / 2].to_vec();
     let (mut again, mut refused) = (0, 0);
-    for (what, checkpoint) in [("garbage", b"\x00\xff no checkpoint".to_vec()), ("half of its own", cut)] {
+    for (what, checkpoint) in [
+        ("garbage", b"\x00\xff no checkpoint".to_vec()),
+        ("half of its own", cut),
+    ] {
         let read = async {
             let stream = Stream::open(&connector, &connection, &selection, &checkpoint).await?;
             let mut rows = Rows::default();
@@ -123,7 +145,11 @@ async fn nonsense(world: &World) -> Seen {
             }
             Err(failure) => {
                 refused += 1;
-                let right = [ErrorKind::CursorGone, ErrorKind::InvalidInput, ErrorKind::Unsupported];
+                let right = [
+                    ErrorKind::CursorGone,
+                    ErrorKind::InvalidInput,
+                    ErrorKind::Unsupported,
+                ];
                 findings.unless(failure.kind().is_some_and(|kind| right.contains(&kind)), || {
                     format!("{what}: {failure}; a read from the start, or CURSOR_GONE, is right")
                 });

@@ -29,7 +29,9 @@ pub(super) fn matches(pattern: &str, path: &str) -> bool {
     let segment = |(pattern, segment): (&&str, &&str)| match pattern.split_once('*') {
         None => pattern == segment,
         Some((before, after)) => {
-            segment.len() >= before.len() + after.len() && segment.starts_with(before) && segment.ends_with(after)
+            segment.len() >= before.len() + after.len()
+                && segment.starts_with(before)
+                && segment.ends_with(after)
         }
     };
     pattern.len() == path.len() && pattern.iter().zip(&path).all(segment)
@@ -38,10 +40,14 @@ pub(super) fn matches(pattern: &str, path: &str) -> bool {
 async fn read_only(world: &World) -> Seen {
     let proxy = world.network()?;
     let mut findings = Findings::default();
+    let connector = world.open().await?;
+    world.whole(&connector).await?;
     let requests = &world.quirks.requests;
     let seen = proxy.since(0);
     if seen.is_empty() {
-        return Err(fails("the connector has asked the fixture nothing: is {fixture} among its settings?"));
+        return Err(fails(
+            "the connector has asked the fixture nothing: is {fixture} among its settings?",
+        ));
     }
     let mut other = BTreeSet::new();
     for seen in &seen {
@@ -56,19 +62,29 @@ async fn read_only(world: &World) -> Seen {
         }
     }
     for place in other {
-        findings.add(format!("{place}: neither a GET, nor among [requests] in conformance.toml"));
+        findings.add(format!(
+            "{place}: neither a GET, nor among [requests] in conformance.toml"
+        ));
     }
     let writes = world.writes().await?;
     findings.unless(writes.unwrap_or(0) == 0, || {
-        format!("the fixture's journal has {} attempts to write", writes.unwrap_or(0))
+        format!(
+            "the fixture's journal has {} attempts to write",
+            writes.unwrap_or(0)
+        )
     });
-    let journal = if writes.is_some() { ", the fixture's journal of writes is empty" } else { "" };
+    let journal = if writes.is_some() {
+        ", the fixture's journal of writes is empty"
+    } else {
+        ""
+    };
     findings.done(format!("{} requests{journal}", seen.len()))
 }
 
 async fn secrets(world: &World) -> Seen {
     let mut findings = Findings::default();
     let connector = world.open().await?;
+    world.whole(&connector).await?;
     let described = world.description(&connector).await?;
     let (mut told, mut lines) = (BTreeSet::new(), 0);
     let search = world.secrets.search();
@@ -76,7 +92,10 @@ async fn secrets(world: &World) -> Seen {
         lines += 1;
         for name in search.found_in(&line) {
             // Where it stands in the code, without what it says.
-            let from = line.split_whitespace().find(|part| part.starts_with("from=")).unwrap_or_default();
+            let from = line
+                .split_whitespace()
+                .find(|part| part.starts_with("from="))
+                .unwrap_or_default();
             told.insert(format!("a log line ({from}) has {name} in it"));
         }
     }
@@ -92,8 +111,14 @@ async fn secrets(world: &World) -> Seen {
     for finding in told {
         findings.add(finding);
     }
-    findings.unless(world.secrets.len() > 0, || "there was no secret to look for: nobody could log in".to_owned());
-    findings.done(format!("{} secrets in {lines} log lines and {} texts", world.secrets.len(), heard.len()))
+    findings.unless(world.secrets.len() > 0, || {
+        "there was no secret to look for: nobody could log in".to_owned()
+    });
+    findings.done(format!(
+        "{} secrets in {lines} log lines and {} texts",
+        world.secrets.len(),
+        heard.len()
+    ))
 }
 
 #[cfg(test)]
@@ -102,9 +127,17 @@ mod tests {
 
     #[test]
     fn patterns() {
-        assert!(matches("/services/data/v*/composite", "/services/data/v62.0/composite"));
+        assert!(matches(
+            "/services/data/v*/composite",
+            "/services/data/v62.0/composite"
+        ));
         assert!(matches("/token", "/token"));
-        for (pattern, path) in [("/token", "/token/x"), ("/a/*", "/a/b/c"), ("/token", "/tokens"), ("/v*x", "/v")] {
+        for (pattern, path) in [
+            ("/token", "/token/x"),
+            ("/a/*", "/a/b/c"),
+            ("/token", "/tokens"),
+            ("/v*x", "/v"),
+        ] {
             assert!(!matches(pattern, path), "{pattern} {path}");
         }
     }

@@ -81,13 +81,18 @@ async fn cancel(world: &World) -> Seen {
             Err(failure) => findings.add(format!("{name}, cancelled: {failure}; CANCELLED is right")),
         }
         findings.unless(took <= CANCELLED_WITHIN, || {
-            format!("{name}, cancelled, is answered after {} ms; a second is allowed", took.as_millis())
+            format!(
+                "{name}, cancelled, is answered after {} ms; a second is allowed",
+                took.as_millis()
+            )
         });
         waiting.cancel();
         if world.proxy.is_some() {
             tokio::time::sleep(Duration::from_millis(150)).await;
             let more = world.proxy.as_ref().map_or(0, |proxy| proxy.count()) - seen;
-            findings.unless(more == 0, || format!("{name} makes {more} requests after it was cancelled"));
+            findings.unless(more == 0, || {
+                format!("{name} makes {more} requests after it was cancelled")
+            });
         }
         if let Some(proxy) = &world.proxy {
             proxy.clear();
@@ -113,14 +118,18 @@ async fn asked(world: &World, place: usize) {
 async fn twice(findings: &mut Findings, before: u64) {
     tokio::time::sleep(Duration::from_millis(100)).await;
     let more = raw::unexpected_answers() - before;
-    findings.unless(more == 0, || format!("{more} answers came that nobody waited for: a call is answered once"));
+    findings.unless(more == 0, || {
+        format!("{more} answers came that nobody waited for: a call is answered once")
+    });
 }
 
 async fn alive(findings: &mut Findings, connector: &Connector) {
     if let Some(failure) = connector.raw.failure() {
         findings.add(format!("the instance failed: {failure}"));
     } else if let Err(failure) = connector.describe(Default::default(), AMPLE).await {
-        findings.add(format!("the instance does not answer Describe any more: {failure}"));
+        findings.add(format!(
+            "the instance does not answer Describe any more: {failure}"
+        ));
     }
 }
 
@@ -135,8 +144,16 @@ async fn deadline(world: &World) -> Seen {
         proxy.order(Trouble::Never, Which::From(1));
         let began = Instant::now();
         let mut waiting = connector.start(call, DEADLINE_MS);
-        let answer = connector.finish(name, &mut waiting, DEADLINE_MS + GRACE * 2).await;
-        kept(&mut findings, name, began.elapsed(), DEADLINE_MS, answer.map(|_| ()));
+        let answer = connector
+            .finish(name, &mut waiting, DEADLINE_MS + GRACE * 2)
+            .await;
+        kept(
+            &mut findings,
+            name,
+            began.elapsed(),
+            DEADLINE_MS,
+            answer.map(|_| ()),
+        );
         proxy.clear();
     }
     let selection = world.selection(&connector).await?;
@@ -153,7 +170,10 @@ async fn deadline(world: &World) -> Seen {
         })),
     };
     let mut waiting = connector.raw.call(&request.encode_to_vec());
-    let opened = connector.finish("Read", &mut waiting, AMPLE).await.told("Read, which must be answered without the CRM")?;
+    let opened = connector
+        .finish("Read", &mut waiting, AMPLE)
+        .await
+        .told("Read, which must be answered without the CRM")?;
     if let tether_connector_host::proto::call_response::Result::Read(opened) = opened {
         let stream = Stream::of(&connector, opened.stream);
         let end = loop {
@@ -168,19 +188,39 @@ async fn deadline(world: &World) -> Seen {
     }
     proxy.clear();
     alive(&mut findings, &connector).await;
-    findings.done(format!("{} calls and a stream, {} ms each", targets.len(), DEADLINE_MS.as_millis()))
+    findings.done(format!(
+        "{} calls and a stream, {} ms each",
+        targets.len(),
+        DEADLINE_MS.as_millis()
+    ))
 }
 
-fn kept(findings: &mut Findings, name: &str, took: Duration, deadline: Duration, answer: Result<(), Failure>) {
+fn kept(
+    findings: &mut Findings,
+    name: &str,
+    took: Duration,
+    deadline: Duration,
+    answer: Result<(), Failure>,
+) {
     let late = took > deadline + GRACE;
     findings.unless(!late, || {
-        format!("{name}: the deadline was after {} ms, the answer came after {}", deadline.as_millis(), took.as_millis())
+        format!(
+            "{name}: the deadline was after {} ms, the answer came after {}",
+            deadline.as_millis(),
+            took.as_millis()
+        )
     });
     match answer {
         // Nothing of it needs the CRM.
         Ok(()) => {}
-        Err(failure) if matches!(failure.kind(), Some(ErrorKind::DeadlineExceeded | ErrorKind::Transient)) => {}
-        Err(failure) => findings.add(format!("{name}, past its deadline: {failure}; DEADLINE_EXCEEDED is right")),
+        Err(failure)
+            if matches!(
+                failure.kind(),
+                Some(ErrorKind::DeadlineExceeded | ErrorKind::Transient)
+            ) => {}
+        Err(failure) => findings.add(format!(
+            "{name}, past its deadline: {failure}; DEADLINE_EXCEEDED is right"
+        )),
     }
 }
 
@@ -190,7 +230,9 @@ async fn pulls(world: &World) -> Seen {
     let whole = world.whole(&connector).await?;
     let selection = world.selection(&connector).await?;
     let connection = world.log_in(&connector).await?;
-    let stream = Stream::open(&connector, &connection, &selection, b"").await.told("Read")?;
+    let stream = Stream::open(&connector, &connection, &selection, b"")
+        .await
+        .told("Read")?;
     let (mut rows, mut cancelled) = (Rows::default(), 0);
     loop {
         let acknowledged = rows.checkpoints.len() as u64;
@@ -199,7 +241,10 @@ async fn pulls(world: &World) -> Seen {
         let event = match stream.event(&mut pull, AMPLE).await {
             Err(failure) if failure.kind() == Some(ErrorKind::Cancelled) => {
                 cancelled += 1;
-                stream.next(acknowledged).await.told("the pull after a cancelled one")?
+                stream
+                    .next(acknowledged)
+                    .await
+                    .told("the pull after a cancelled one")?
             }
             other => other.told("a cancelled pull")?,
         };
@@ -215,7 +260,9 @@ async fn pulls(world: &World) -> Seen {
     // Past its end there is nothing, and it is said.
     refused(&mut findings, &stream, "a pull after the end").await;
 
-    let stream = Stream::open(&connector, &connection, &selection, b"").await.told("Read")?;
+    let stream = Stream::open(&connector, &connection, &selection, b"")
+        .await
+        .told("Read")?;
     let mut rows = Rows::default();
     let mut refusals = 0;
     loop {
@@ -231,7 +278,9 @@ async fn pulls(world: &World) -> Seen {
                     rows.take(event);
                 }
                 // The second one, or one behind the end.
-                Err(failure) if matches!(failure.kind(), Some(ErrorKind::Bug | ErrorKind::Cancelled)) => refusals += 1,
+                Err(failure) if matches!(failure.kind(), Some(ErrorKind::Bug | ErrorKind::Cancelled)) => {
+                    refusals += 1
+                }
                 Err(failure) => findings.add(format!("two pulls at a time: {failure}; BUG is right")),
             }
         }
@@ -242,12 +291,16 @@ async fn pulls(world: &World) -> Seen {
     if let Some(difference) = rows.difference(whole) {
         findings.add(format!("with two pulls at a time: {difference}"));
     }
-    let stream = Stream::open(&connector, &connection, &selection, b"").await.told("Read")?;
+    let stream = Stream::open(&connector, &connection, &selection, b"")
+        .await
+        .told("Read")?;
     rows.take(stream.next(0).await.told("a stream")?);
     connector.raw.stream_close(stream.number);
     connector.raw.stream_close(stream.number);
     refused(&mut findings, &stream, "a pull of a closed stream").await;
-    findings.unless(world.quiet(Duration::from_secs(3)).await, || "a closed stream goes on asking the CRM".to_owned());
+    findings.unless(world.quiet(Duration::from_secs(3)).await, || {
+        "a closed stream goes on asking the CRM".to_owned()
+    });
     alive(&mut findings, &connector).await;
     findings.done(format!("{cancelled} cancelled, {refusals} refused"))
 }
@@ -255,7 +308,9 @@ async fn pulls(world: &World) -> Seen {
 async fn refused(findings: &mut Findings, stream: &Stream, what: &str) {
     match stream.next(0).await {
         Ok(_) => findings.add(format!("{what} gives an event")),
-        Err(failure) => findings.unless(failure.said().is_some(), || format!("{what}: {failure}; CANCELLED is right")),
+        Err(failure) => findings.unless(failure.said().is_some(), || {
+            format!("{what}: {failure}; CANCELLED is right")
+        }),
     }
 }
 
@@ -270,22 +325,33 @@ async fn close(world: &World) -> Seen {
         calls.push((target.name, target.call(world, &connector).await?));
     }
     let streams = [
-        Stream::open(&connector, &connection, &selection, b"").await.told("Read")?,
-        Stream::open(&connector, &connection, &selection, b"").await.told("Read")?,
+        Stream::open(&connector, &connection, &selection, b"")
+            .await
+            .told("Read")?,
+        Stream::open(&connector, &connection, &selection, b"")
+            .await
+            .told("Read")?,
     ];
     let place = world.proxy.as_ref().map_or(0, |proxy| proxy.count());
     if let Some(proxy) = &world.proxy {
         proxy.order(Trouble::Never, Which::From(1));
     }
     let unexpected = raw::unexpected_answers();
-    let mut open: Vec<_> = calls.into_iter().map(|(name, call)| (name, connector.start(call, AMPLE))).collect();
+    let mut open: Vec<_> = calls
+        .into_iter()
+        .map(|(name, call)| (name, connector.start(call, AMPLE)))
+        .collect();
     let mut pulls: Vec<_> = streams.iter().map(|stream| stream.pull(0)).collect();
     asked(world, place).await;
     let began = Instant::now();
     connector.raw.close().await;
     let took = began.elapsed();
     findings.unless(took <= CLOSED_WITHIN, || {
-        format!("closing takes {} ms with {} calls open; 5 seconds are allowed", took.as_millis(), open.len())
+        format!(
+            "closing takes {} ms with {} calls open; 5 seconds are allowed",
+            took.as_millis(),
+            open.len()
+        )
     });
     let at_once = Duration::from_millis(100);
     let (mut cancelled, mut done) = (0, 0);
@@ -293,7 +359,9 @@ async fn close(world: &World) -> Seen {
         match connector.finish(name, waiting, at_once).await {
             Ok(_) => done += 1,
             Err(Failure::Silent(_) | Failure::Lost(_)) => {
-                findings.add(format!("{name} was open and is not answered when closing has returned"));
+                findings.add(format!(
+                    "{name} was open and is not answered when closing has returned"
+                ));
             }
             Err(_) => cancelled += 1,
         }
@@ -320,5 +388,8 @@ async fn close(world: &World) -> Seen {
     drop(streams);
     connector.raw.close().await;
     twice(&mut findings, unexpected).await;
-    findings.done(format!("{cancelled} cancelled, {done} done, in {} ms", took.as_millis()))
+    findings.done(format!(
+        "{cancelled} cancelled, {done} done, in {} ms",
+        took.as_millis()
+    ))
 }

@@ -52,7 +52,8 @@ pub(super) struct Target {
 impl Target {
     /// The call, with credentials of its own.
     pub(super) async fn call(&self, world: &World, connector: &Connector) -> Result<Call, Halt> {
-        let connection = async || -> Result<Option<Connection>, Halt> { Ok(Some(world.log_in(connector).await?)) };
+        let connection =
+            async || -> Result<Option<Connection>, Halt> { Ok(Some(world.log_in(connector).await?)) };
         Ok(match self.name {
             "ExchangeCode" => {
                 let attempt = Attempt::new();
@@ -60,14 +61,23 @@ impl Target {
                 Call::ExchangeCode(world.exchange_request(&attempt, callback))
             }
             "LogIn" => Call::LogIn(world.log_in_request()),
-            "Refresh" => Call::Refresh(RefreshRequest { connection: connection().await? }),
-            "Revoke" => Call::Revoke(RevokeRequest { connection: connection().await? }),
-            "ListFields" => {
-                Call::ListFields(ListFieldsRequest { connection: connection().await?, objects: Vec::new() })
-            }
+            "Refresh" => Call::Refresh(RefreshRequest {
+                connection: connection().await?,
+            }),
+            "Revoke" => Call::Revoke(RevokeRequest {
+                connection: connection().await?,
+            }),
+            "ListFields" => Call::ListFields(ListFieldsRequest {
+                connection: connection().await?,
+                objects: Vec::new(),
+            }),
             "CountRecords" => Call::CountRecords(CountRecordsRequest {
                 connection: connection().await?,
-                objects: self.selection.iter().map(|selection| selection.object.clone()).collect(),
+                objects: self
+                    .selection
+                    .iter()
+                    .map(|selection| selection.object.clone())
+                    .collect(),
             }),
             _ => Call::FetchCompany(FetchCompanyRequest {
                 connection: connection().await?,
@@ -84,9 +94,16 @@ pub(super) async fn targets(world: &World, connector: &Connector) -> Result<Vec<
     let selection = world.selection(connector).await?;
     let company = world.company(connector).await?;
     let whole = world.whole(connector).await?;
-    let first = whole.records.iter().find(|((object, _), record)| *object == company && !record.deleted);
+    let first = whole
+        .records
+        .iter()
+        .find(|((object, _), record)| *object == company && !record.deleted);
     let company: Vec<_> = first.map(|((_, id), _)| id.clone()).into_iter().collect();
-    let login = if world.quirks.login.method == Method::AuthorizationCode { "ExchangeCode" } else { "LogIn" };
+    let login = if world.quirks.login.method == Method::AuthorizationCode {
+        "ExchangeCode"
+    } else {
+        "LogIn"
+    };
     let mut names = vec![(login, Concern::Login)];
     if world.quirks.lack(Lack::Expiry).is_none() {
         names.push(("Refresh", Concern::Grant));
@@ -95,7 +112,12 @@ pub(super) async fn targets(world: &World, connector: &Connector) -> Result<Vec<
         names.push(("Revoke", Concern::Grant));
     }
     names.extend(["ListFields", "CountRecords", "FetchCompany"].map(|name| (name, Concern::Data)));
-    let target = |(name, concern)| Target { name, concern, selection: selection.clone(), company: company.clone() };
+    let target = |(name, concern)| Target {
+        name,
+        concern,
+        selection: selection.clone(),
+        company: company.clone(),
+    };
     Ok(names.into_iter().map(target).collect())
 }
 
@@ -116,11 +138,31 @@ async fn calls(world: &World) -> Seen {
         for &trouble in ALL {
             tried += 1;
             let place = format!("{}, {trouble}", target.name);
-            troubled(&mut findings, world, proxy, &connector, &target, trouble, 1, &place).await?;
+            troubled(
+                &mut findings,
+                world,
+                proxy,
+                &connector,
+                &target,
+                trouble,
+                1,
+                &place,
+            )
+            .await?;
             // And again where a part of the work is done already.
             if requests > 1 && matches!(trouble, Trouble::Status(500) | Trouble::CutMiddle) {
                 let place = format!("{place}, from its request {requests} on");
-                troubled(&mut findings, world, proxy, &connector, &target, trouble, requests, &place).await?;
+                troubled(
+                    &mut findings,
+                    world,
+                    proxy,
+                    &connector,
+                    &target,
+                    trouble,
+                    requests,
+                    &place,
+                )
+                .await?;
             }
         }
         // What is late is not lost.
@@ -158,7 +200,11 @@ async fn troubled(
     place: &str,
 ) -> Result<(), Halt> {
     let call = target.call(world, connector).await?;
-    let limit = if trouble == Trouble::Never { DEADLINE } else { PATIENCE };
+    let limit = if trouble == Trouble::Never {
+        DEADLINE
+    } else {
+        PATIENCE
+    };
     proxy.order(trouble, Which::From(from));
     let began = now_us();
     let mut waiting = connector.start(call, limit);
@@ -172,7 +218,14 @@ async fn troubled(
                 // Objects that cannot be read are told one by one.
                 Some(_) => {
                     for said in &told {
-                        right(findings, place, trouble, target.concern, &Failure::Said(Box::new(said.clone())), began);
+                        right(
+                            findings,
+                            place,
+                            trouble,
+                            target.concern,
+                            &Failure::Said(Box::new(said.clone())),
+                            began,
+                        );
                     }
                 }
                 // Any refusal of a token that is given back may mean that it is none any more.
@@ -189,13 +242,20 @@ async fn troubled(
 }
 
 fn serious(trouble: Trouble) -> bool {
-    !matches!(trouble, Trouble::Status(401 | 403) | Trouble::Garbage | Trouble::CutMiddle)
+    !matches!(
+        trouble,
+        Trouble::Status(401 | 403) | Trouble::Garbage | Trouble::CutMiddle
+    )
 }
 
 /// Errors of single objects.
 fn told_inside(answer: &Answer) -> Vec<tether_connector_host::proto::Error> {
     match answer {
-        Answer::FetchCompany(answer) => answer.objects.iter().filter_map(|result| result.error.clone()).collect(),
+        Answer::FetchCompany(answer) => answer
+            .objects
+            .iter()
+            .filter_map(|result| result.error.clone())
+            .collect(),
         _ => Vec::new(),
     }
 }
@@ -215,16 +275,26 @@ fn right(
         return;
     };
     let words = |kinds: &[ErrorKind]| {
-        let words = kinds.iter().map(|kind| kind.as_str_name().trim_start_matches("ERROR_KIND_"));
+        let words = kinds
+            .iter()
+            .map(|kind| kind.as_str_name().trim_start_matches("ERROR_KIND_"));
         words.collect::<Vec<_>>().join(" or ")
     };
-    findings.unless(allowed.contains(&said.what()), || format!("{place}: {failure}; {} is right", words(allowed)));
-    findings.unless(said.code != "connector.panicked", || format!("{place}: it panicked"));
+    findings.unless(allowed.contains(&said.what()), || {
+        format!("{place}: {failure}; {} is right", words(allowed))
+    });
+    findings.unless(said.code != "connector.panicked", || {
+        format!("{place}: it panicked")
+    });
     if trouble == Trouble::TooManyUntil && concern == Concern::Data && said.what() == ErrorKind::RateLimited {
         let wait = said.retry_us - began;
         let near = (micros(RETRY_AFTER) - wait).abs() < 30_000_000;
         findings.unless(near, || {
-            format!("{place}: retry_us is {} s from now; the CRM said {}", wait / 1_000_000, RETRY_AFTER.as_secs())
+            format!(
+                "{place}: retry_us is {} s from now; the CRM said {}",
+                wait / 1_000_000,
+                RETRY_AFTER.as_secs()
+            )
         });
     }
 }
@@ -237,11 +307,18 @@ async fn streams(world: &World) -> Seen {
     let selection = world.selection(&connector).await?;
     let connection = world.log_in(&connector).await?;
     let place = proxy.count();
-    let stream = Stream::open(&connector, &connection, &selection, b"").await.told("Read")?;
-    stream.take(&mut Rows::default(), |_| false).await.told("a read")?;
+    let stream = Stream::open(&connector, &connection, &selection, b"")
+        .await
+        .told("Read")?;
+    stream
+        .take(&mut Rows::default(), |_| false)
+        .await
+        .told("a read")?;
     let requests = proxy.count() - place;
     if requests < 2 {
-        return Err(super::fails(format!("a read makes {requests} request: the fixture needs more records, for a middle")));
+        return Err(super::fails(format!(
+            "a read makes {requests} request: the fixture needs more records, for a middle"
+        )));
     }
     let middle = requests / 2 + 1;
     for &trouble in ALL.iter().filter(|trouble| **trouble != Trouble::Never) {
@@ -252,17 +329,33 @@ async fn streams(world: &World) -> Seen {
         let mut rows = Rows::default();
         let end = read(&connector, &connection, &selection, &mut rows).await;
         let struck = proxy.clear();
-        let broken: HashSet<_> = rows.statuses.iter().filter(|status| !status.complete).map(|status| &status.object).collect();
+        let broken: HashSet<_> = rows
+            .statuses
+            .iter()
+            .filter(|status| !status.complete)
+            .map(|status| &status.object)
+            .collect();
         for status in &rows.statuses {
             if let Some(error) = &status.error {
                 let failure = Failure::Said(Box::new(error.clone()));
-                right(&mut findings, &format!("{place}, {}", status.object), trouble, Concern::Data, &failure, began);
+                right(
+                    &mut findings,
+                    &format!("{place}, {}", status.object),
+                    trouble,
+                    Concern::Data,
+                    &failure,
+                    began,
+                );
             }
         }
         match &end {
             Err(failure) => right(&mut findings, &place, trouble, Concern::Data, failure, began),
             Ok(()) => findings.unless(struck == 0 || !broken.is_empty(), || {
-                format!("{place}: it ends as if all were well, after {} of {} records", rows.records.len(), whole.records.len())
+                format!(
+                    "{place}: it ends as if all were well, after {} of {} records",
+                    rows.records.len(),
+                    whole.records.len()
+                )
             }),
         }
         // Ranges told in trouble remove records just the same.
@@ -272,8 +365,14 @@ async fn streams(world: &World) -> Seen {
         if end.is_err() {
             let fresh = world.open().await?;
             let connection = world.log_in(&fresh).await?;
-            let kept = rows.checkpoints.len().checked_sub(1).map_or_else(Rows::default, |last| rows.stored(last));
-            let stream = Stream::open(&fresh, &connection, &selection, &rows.last_checkpoint()).await.told("Read")?;
+            let kept = rows
+                .checkpoints
+                .len()
+                .checked_sub(1)
+                .map_or_else(Rows::default, |last| rows.stored(last));
+            let stream = Stream::open(&fresh, &connection, &selection, &rows.last_checkpoint())
+                .await
+                .told("Read")?;
             let (mut all, mut rest) = (kept, Rows::default());
             match stream.take(&mut rest, |_| false).await {
                 Ok(_) => {
@@ -293,7 +392,10 @@ async fn streams(world: &World) -> Seen {
     if let Some(failure) = connector.raw.failure() {
         findings.add(format!("the instance failed: {failure}"));
     }
-    findings.done(format!("{} troubles from request {middle} of {requests} on", ALL.len() - 1))
+    findings.done(format!(
+        "{} troubles from request {middle} of {requests} on",
+        ALL.len() - 1
+    ))
 }
 
 /// Reads to the end, answering that there are no other credentials than those it has.

@@ -89,12 +89,17 @@ impl Crm {
         };
         let query: HashMap<String, String> = url.query_pairs().into_owned().collect();
         let form = Url::parse(&format!("http://crm/?{body}"));
-        let form: HashMap<String, String> = form.iter().flat_map(|form| form.query_pairs().into_owned()).collect();
+        let form: HashMap<String, String> = form
+            .iter()
+            .flat_map(|form| form.query_pairs().into_owned())
+            .collect();
         let ok = |value: serde_json::Value| (200, value.to_string());
         match (method, url.path()) {
             ("GET", "/approve") => self.approve(&query).map_or((400, String::new()), ok),
             ("GET", "/writes") => ok(serde_json::json!({ "writes": self.writes })),
-            ("GET", path) if path.starts_with("/data/") && self.is_good(token) => (200, r#"{"ok":true}"#.to_owned()),
+            ("GET", path) if path.starts_with("/data/") && self.is_good(token) => {
+                (200, r#"{"ok":true}"#.to_owned())
+            }
             ("GET", path) if path.starts_with("/data/") => (401, String::new()),
             ("POST", "/token") => self.token(&form).map_or((400, String::new()), ok),
             ("POST", "/revoke") => {
@@ -136,7 +141,11 @@ impl Crm {
             let user = match (form.get("code"), form.get("key")) {
                 // Good for one try.
                 (Some(code), _) => self.codes.remove(code).then(|| "alice".to_owned())?,
-                (None, Some(key)) => key.split('-').next_back().filter(|user| !user.is_empty())?.to_owned(),
+                (None, Some(key)) => key
+                    .split('-')
+                    .next_back()
+                    .filter(|user| !user.is_empty())?
+                    .to_owned(),
                 (None, None) => return None,
             };
             self.logins += 1;
@@ -148,7 +157,11 @@ impl Crm {
 
     /// Refreshing leaves older access tokens good, as most CRMs do.
     fn is_good(&self, token: &str) -> bool {
-        number(token).is_some_and(|number| self.live.get(&(number / GENERATIONS)).is_some_and(|live| number <= *live))
+        number(token).is_some_and(|number| {
+            self.live
+                .get(&(number / GENERATIONS))
+                .is_some_and(|live| number <= *live)
+        })
     }
 }
 
