@@ -2,11 +2,12 @@
 
 use crate::caller::Role;
 use crate::config::Options;
-use crate::connectors::Status;
+use crate::connectors::manifest::Isolation;
+use crate::connectors::{Connector, Status};
 use crate::grants::rotate::Rotation;
 use crate::server::{self, Failure, Running};
 use crate::tokens::DevSigner;
-use crate::{connector_template, demo, telemetry};
+use crate::{check, connector_template, demo, telemetry};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -105,6 +106,8 @@ enum ConnectorsCommand {
         #[arg(long)]
         sdk: Option<PathBuf>,
     },
+    /// Check one against the contract (docs/conformance.md); exits with 1 where it does not pass.
+    Check(check::Options),
 }
 
 impl ValueEnum for Role {
@@ -177,11 +180,11 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
                     .as_ref()
                     .map(|one| one.manifest().version.clone())
                     .unwrap_or_default();
-                let status = match listed.status {
-                    Status::Failed { reason } => format!("failed: {reason}"),
-                    Status::Ready | Status::Restarting { .. } | Status::Quarantined { .. } => {
-                        "ready".to_owned()
-                    }
+                let isolation = listed.connector.as_ref().map(Connector::isolation);
+                let status = match (listed.status, isolation) {
+                    (Status::Failed { reason }, _) => format!("failed: {reason}"),
+                    (_, Some(Isolation::InProcess)) => "ready in the server".to_owned(),
+                    (_, _) => "ready in a process of its own".to_owned(),
                 };
                 say(&format!(
                     "{}\t{version}\t{status}\t{}",
@@ -198,6 +201,13 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
             say(&folder.display().to_string());
             Ok(())
         }
+        Command::Connectors {
+            command: ConnectorsCommand::Check(options),
+        } => match check::run(options).await? {
+            true => Ok(()),
+            // What failed was said.
+            false => std::process::exit(1),
+        },
         Command::Secrets { command } => {
             let options = cli.global.options()?;
             telemetry::init_logs(&options.log)?;

@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod caller;
+pub mod check;
 pub mod cli;
 pub mod config;
 pub mod connector_template;

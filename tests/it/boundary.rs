@@ -1,4 +1,23 @@
-//! The connector boundary, driven with the dummy connector through a real library.
+//! The connector boundary, driven with the dummy connector through a real library, in this process and in a child.
+
+/// Makes two tests of each function: with the connector in this process (`trusted`), and in a child.
+macro_rules! in_process_and_in_a_child {
+    ($($name:ident),+ $(,)?) => {
+        mod in_process {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(true).await;
+            })+
+        }
+        mod in_a_child {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(false).await;
+            })+
+        }
+    };
+}
+use in_process_and_in_a_child;
 
 mod broken;
 mod calls;
@@ -46,8 +65,8 @@ fn connection(settings: &[(&str, &str)]) -> Connection {
     }
 }
 
-async fn dummy(settings: &[(&str, &str)]) -> (Registry, Connector) {
-    let registry = connectors::registry(settings).await;
+async fn dummy(settings: &[(&str, &str)], trusted: bool) -> (Registry, Connector) {
+    let registry = connectors::registry(settings, trusted).await;
     let connector = registry.get("dummy").expect("the dummy is ready");
     (registry, connector)
 }

@@ -41,12 +41,12 @@ impl Files {
 }
 
 /// Builds the connector outside of the workspace and lays it out, as a person would.
-fn make_install(build: &Path, folder: &Path) {
+fn make(target: &str, build: &Path, folder: &Path) {
     let made = std::process::Command::new("make")
         .arg("-s")
         .arg("-C")
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/connectors/csv-c"))
-        .arg("install")
+        .arg(target)
         .arg(format!("BUILD={}", build.display()))
         .arg(format!("DIR={}", folder.display()))
         .status();
@@ -120,7 +120,7 @@ async fn a_connector_in_c_is_dropped_in_and_used(database: Database) {
     assert_eq!(ann.connector("csv").await, None);
 
     // Dropped into the folder of a running server.
-    make_install(build.path(), folder.path());
+    make("install", build.path(), folder.path());
     let dropped = Instant::now();
     until("the connector is listed", || {
         let mut ann = ann.clone();
@@ -294,4 +294,17 @@ async fn a_connector_in_c_is_dropped_in_and_used(database: Database) {
     let log = world.log();
     assert!(log.contains("the CSV connector is open"), "{log}");
     assert!(!log.contains("key-of-"), "a key is in the log");
+}
+
+/// The conformance kit finds nothing, in process and as a child, with the sample files that the connector comes with.
+#[test]
+fn a_connector_in_c_passes_the_kit() {
+    let (folder, build) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    make("kit", build.path(), folder.path());
+    let checked = std::process::Command::new(env!("CARGO_BIN_EXE_tether"))
+        .args(["connectors", "check"])
+        .arg(folder.path().join("csv"))
+        .output()
+        .unwrap();
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
 }

@@ -8,6 +8,7 @@
 
 mod audit;
 mod boundary;
+mod conformance;
 mod crm;
 mod csv;
 mod errors;

@@ -111,9 +111,7 @@ async fn the_walkthrough_makes_a_connector_that_works() {
     let world = World::start_with(Database::Sqlite, 1, &settings).await;
     let mut ann = world.ann().await;
     follow(&commands(&page, "Build"), &folder);
-    if ConformanceKit::is_there(&server) {
-        follow(&commands(&page, "Check"), &folder);
-    }
+    follow(&commands(&page, "Check"), &folder);
     world.signal("HUP");
     until("the connector is listed", || {
         let mut ann = ann.clone();
@@ -138,17 +136,4 @@ async fn the_walkthrough_makes_a_connector_that_works() {
     let card = ann.open(&companies[0].name).await.cards.remove(0);
     assert!(card.freshness.as_ref().unwrap().live, "{card:?}");
     assert_eq!(card.related[0].records.len(), 2);
-}
-
-/// `tether connectors check` comes with the conformance kit; a build without it cannot follow that section.
-struct ConformanceKit;
-
-impl ConformanceKit {
-    fn is_there(server: &Path) -> bool {
-        let help = Command::new(server)
-            .args(["connectors", "--help"])
-            .output()
-            .unwrap();
-        String::from_utf8_lossy(&help.stdout).contains("  check ")
-    }
 }

@@ -131,9 +131,12 @@ fn connectors(release: bool, wanted: &[String]) -> Result<()> {
         // The library first: a manifest never names a hash that is not there yet.
         replace(&folder.join(&library), &bytes)?;
         replace(&folder.join("connector.toml"), manifest.as_bytes())?;
-        let demo = root.join("connectors").join(name).join("demo.toml");
-        if demo.is_file() {
-            replace(&folder.join("demo.toml"), &fs::read(demo)?)?;
+        // What the demo and the conformance kit have to know.
+        for extra in ["demo.toml", "conformance.toml"] {
+            let file = root.join("connectors").join(name).join(extra);
+            if file.is_file() {
+                replace(&folder.join(extra), &fs::read(file)?)?;
+            }
         }
     }
     #[expect(clippy::print_stdout, reason = "the folder is what a caller wants to read")]

@@ -53,11 +53,7 @@ impl CallTable {
 
     /// Hands an answer to whoever waits for it. Answers whether somebody does.
     pub(super) fn complete(&self, id: u64, answer: Bytes) -> bool {
-        let waiting = self
-            .waiting
-            .lock()
-            .as_mut()
-            .and_then(|waiting| waiting.remove(&id));
+        let waiting = self.waiting.lock().as_mut().and_then(|waiting| waiting.remove(&id));
         waiting.is_some_and(|waiting| waiting.send(answer).is_ok())
     }
 

@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -48,9 +48,10 @@ const PONG_WITHIN: Duration = Duration::from_secs(30);
 pub(super) struct Launch {
     /// The program that has [`child_process`](super::child_process) in it; none for this one.
     pub(super) program: Option<PathBuf>,
-    /// Where the library is: each is tried.
-    pub(super) libraries: Vec<PathBuf>,
+    pub(super) library: PathBuf,
     pub(super) sha256: String,
+    /// The server's own copy of the library, hashed already, if there could be one.
+    pub(super) copy: Option<PathBuf>,
 }
 
 /// A running child. Dropping it asks it to close, and kills it where it does not.
@@ -63,6 +64,7 @@ pub(super) struct Child {
 #[derive(Debug)]
 struct Shared {
     name: String,
+    process: OnceLock<u32>,
     calls: Arc<CallTable>,
     /// It takes no more calls.
     poisoned: AtomicBool,
@@ -84,6 +86,7 @@ impl Child {
     pub(super) async fn open(name: &str, launch: &Launch, request: Bytes) -> Result<Self, LoadError> {
         let shared = Arc::new(Shared {
             name: name.to_owned(),
+            process: OnceLock::new(),
             calls: Arc::default(),
             poisoned: AtomicBool::new(false),
             failure: Mutex::default(),
@@ -93,18 +96,24 @@ impl Child {
             pong: AtomicU64::new(0),
             began: tokio::time::Instant::now(),
         });
-        let (process, socket) = start(launch, &shared)
-            .map_err(|error| LoadError::Child(format!("a process for it could not be started: {error}")))?;
+        let (process, socket) = start(launch, &shared).map_err(|error| {
+            LoadError::Child(format!("a process for it could not be started: {error}"))
+        })?;
+        if let Some(pid) = process.id() {
+            // Nobody has set it before.
+            let _ = shared.process.set(pid);
+        }
         let (read, write) = socket.into_split();
         let (frames, waiting) = mpsc::unbounded_channel();
         let (opened, outcome) = oneshot::channel();
         tokio::spawn(writer(Arc::clone(&shared), write, waiting));
         tokio::spawn(supervise(Arc::clone(&shared), process, read, opened));
         let child = Self { shared, frames };
-        let paths = launch.libraries.iter();
+        let text = |path: &PathBuf| path.to_string_lossy().into_owned();
         let open = Open {
             name: name.to_owned(),
-            paths: paths.map(|path| path.to_string_lossy().into_owned()).collect(),
+            library: text(&launch.library),
+            copy: launch.copy.as_ref().map(text).unwrap_or_default(),
             sha256: launch.sha256.clone(),
             max_log_level: ffi::max_log_level(),
             request,
@@ -142,6 +151,28 @@ impl Child {
     /// Ends a stream.
     pub(super) fn stream_close(&self, stream: u64) {
         self.send(Kind::StreamClose, 0, stream, Bytes::new());
+    }
+
+    /// Asks for an early answer to a call.
+    pub(super) fn cancel(&self, call: u64) {
+        self.send(Kind::Cancel, call, 0, Bytes::new());
+    }
+
+    /// Its process, once that runs.
+    pub(super) fn process(&self) -> Option<u32> {
+        self.shared.process.get().copied()
+    }
+
+    /// Asks it to close, and returns when its process is gone.
+    pub(super) async fn close(&self) {
+        self.shared.closing.cancel();
+        self.send(Kind::Close, 0, 0, Bytes::new());
+        self.ended().await;
+    }
+
+    /// Returns when its process is gone.
+    pub(super) async fn ended(&self) {
+        self.shared.ended.cancelled().await;
     }
 
     /// Whether another must be started.
@@ -229,6 +260,11 @@ impl Ask {
         self.done = true;
         answer.ok_or_else(|| Error::Lost(self.to.shared.name.clone()))
     }
+
+    /// Asks for an early answer, and goes on waiting.
+    pub(super) fn cancel(&self) {
+        self.to.cancel(self.pending.id());
+    }
 }
 
 impl Drop for Ask {
@@ -269,7 +305,11 @@ fn start(launch: &Launch, shared: &Arc<Shared>) -> io::Result<(Process, UnixStre
     Ok((process, UnixStream::from_std(ours)?))
 }
 
-async fn writer(shared: Arc<Shared>, socket: OwnedWriteHalf, mut frames: mpsc::UnboundedReceiver<Frame>) {
+async fn writer(
+    shared: Arc<Shared>,
+    socket: OwnedWriteHalf,
+    mut frames: mpsc::UnboundedReceiver<Frame>,
+) {
     let mut socket = BufWriter::with_capacity(64 * 1024, socket);
     let mut waiting = Vec::new();
     while frames.recv_many(&mut waiting, 64).await > 0 {
@@ -324,8 +364,7 @@ async fn supervise(
         ))));
     } else if !closed {
         tracing::error!(connector = shared.name, pid, reason = %why, "the process of connector {} has ended: {why}", shared.name);
-        metrics::counter!("tether_connector_process_ends_total", "connector" => shared.name.clone())
-            .increment(1);
+        metrics::counter!("tether_connector_process_ends_total", "connector" => shared.name.clone()).increment(1);
     }
     shared.calls.close();
     shared.ended.cancel();
@@ -334,9 +373,7 @@ async fn supervise(
 /// Kills the process, and what it has started, and waits for it.
 async fn kill(pid: Option<u32>, process: &mut Process) {
     use rustix::process::{Pid, Signal, kill_process_group};
-    let group = pid
-        .and_then(|pid| i32::try_from(pid).ok())
-        .and_then(Pid::from_raw);
+    let group = pid.and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
     if let Some(group) = group {
         let _ = kill_process_group(group, Signal::KILL);
     }
@@ -405,9 +442,7 @@ async fn hear(
             }
             (Kind::Refused, true) => {
                 let refused = match Refused::decode(frame.body) {
-                    Ok(Refused {
-                        error: Some(error), ..
-                    }) => LoadError::Open(error),
+                    Ok(Refused { error: Some(error), .. }) => LoadError::Open(error),
                     Ok(Refused { reason, .. }) => LoadError::Child(reason),
                     Err(_) => LoadError::Child("it did not say why it does not open".to_owned()),
                 };
@@ -467,11 +502,7 @@ impl Lines {
         if second.0.elapsed() >= Duration::from_secs(1) {
             let dropped = second.1.saturating_sub(MOST_LINES_A_SECOND);
             if dropped > 0 {
-                tracing::warn!(
-                    connector,
-                    dropped,
-                    "{connector} logs too much, lines were dropped"
-                );
+                tracing::warn!(connector, dropped, "{connector} logs too much, lines were dropped");
             }
             *second = (tokio::time::Instant::now(), 0);
         }

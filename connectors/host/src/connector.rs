@@ -7,9 +7,7 @@ use parking_lot::Mutex;
 use prost::Message;
 use tokio::time::Instant;
 
-use super::frame::MOST_MESSAGE_BYTES;
 use super::manifest::{Isolation, Manifest};
-use super::private_copy::PrivateCopy;
 use super::proto::{
     BeginAuthorizationRequest, BeginAuthorizationResponse, CallRequest, CallResponse, CountRecordsRequest,
     CountRecordsResponse, DescribeRequest, DescribeResponse, ExchangeCodeRequest, FetchCompanyRequest,
@@ -18,6 +16,8 @@ use super::proto::{
     RefreshRequest, RefreshResponse, RevokeRequest, RevokeResponse, call_request::Call,
     call_response::Result as Answer,
 };
+use super::frame::MOST_MESSAGE_BYTES;
+use super::private_copy::PrivateCopy;
 use super::transport::{Place, Transport};
 use super::{Error, LoadError, RecordStream, Status};
 
@@ -329,12 +329,7 @@ impl Shared {
         slot.not_before = None;
         match opened {
             Ok(transport) => {
-                tracing::warn!(
-                    connector = name,
-                    failures = slot.failures,
-                    reason = slot.failure,
-                    "connector {name} was opened anew"
-                );
+                tracing::warn!(connector = name, failures = slot.failures, reason = slot.failure, "connector {name} was opened anew");
                 metrics::counter!("tether_connector_restarts_total", "connector" => name.clone())
                     .increment(1);
                 metrics::gauge!("tether_connector_quarantined", "connector" => name.clone()).set(0.0);

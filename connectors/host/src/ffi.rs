@@ -29,6 +29,9 @@ pub(super) static CALLS: LazyLock<Arc<CallTable>> = LazyLock::new(Arc::default);
 static INSTANCES: RwLock<Vec<(u64, Weak<Instance>)>> = RwLock::new(Vec::new());
 static NEXT_INSTANCE: AtomicU64 = AtomicU64::new(1);
 
+/// Answers that nobody waited for.
+pub(super) static UNEXPECTED: AtomicU64 = AtomicU64::new(0);
+
 /// In a child process: where to pass on what libraries say, and the least important level of log lines.
 static UPSTREAM: OnceLock<(&'static Upstream, u32)> = OnceLock::new();
 
@@ -109,26 +112,18 @@ impl Library {
     /// Loads a library, if its hash is this, and shakes hands. Blocks.
     pub(super) fn load(path: &Path, sha256: &str) -> Result<Self, LoadError> {
         let copy = PrivateCopy::of(path, sha256)?;
-        match copy.as_ref().map(|copy| Self::load_verified(copy.path())) {
-            Some(Ok(library)) => Ok(library),
-            // The temporary folder may forbid code; what is wrong with the library itself is said of its own path.
-            Some(Err(_)) | None => Self::load_verified(path),
-        }
+        Self::load_copy(copy.as_ref().map(PrivateCopy::path), path, sha256)
     }
 
-    /// Loads the first of several copies that can be loaded and has this hash. The error is that of the last. Blocks.
-    pub(super) fn load_first<'a>(
-        paths: impl Iterator<Item = &'a Path>,
-        sha256: &str,
-    ) -> Result<Self, LoadError> {
-        let mut last = LoadError::Child("no library was named".to_owned());
-        for path in paths {
-            match verify(path, sha256).and_then(|_| Self::load_verified(path)) {
-                Ok(library) => return Ok(library),
-                Err(error) => last = error,
-            }
+    /// Loads a library from a copy that was hashed when it was made, or from its own file where there is no copy, or no
+    /// code may run where that is (a temporary folder may be mounted so). Blocks.
+    pub(super) fn load_copy(copy: Option<&Path>, path: &Path, sha256: &str) -> Result<Self, LoadError> {
+        if let Some(Ok(library)) = copy.map(Self::load_verified) {
+            return Ok(library);
         }
-        Err(last)
+        // What is wrong with the library itself is said of its own path, too.
+        verify(path, sha256)?;
+        Self::load_verified(path)
     }
 
     fn load_verified(path: &Path) -> Result<Self, LoadError> {
@@ -275,7 +270,8 @@ unsafe extern "C" fn complete(call: u64, answer: Buffer) {
         let answer = Bytes::from_owner(answer);
         match UPSTREAM.get() {
             Some((upstream, _)) => upstream.complete(call, answer),
-            None => drop(CALLS.complete(call, answer)),
+            None if CALLS.complete(call, answer) => {}
+            None => drop(UNEXPECTED.fetch_add(1, Ordering::Relaxed)),
         }
     }));
 }

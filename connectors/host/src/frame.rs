@@ -52,19 +52,7 @@ impl Kind {
     fn read(byte: u8) -> Option<Self> {
         use Kind::*;
         [
-            Open,
-            Call,
-            Cancel,
-            StreamNext,
-            StreamClose,
-            Close,
-            Ping,
-            Opened,
-            Refused,
-            Answer,
-            Log,
-            Notify,
-            Pong,
+            Open, Call, Cancel, StreamNext, StreamClose, Close, Ping, Opened, Refused, Answer, Log, Notify, Pong,
         ]
         .into_iter()
         .find(|kind| *kind as u8 == byte)
@@ -86,9 +74,9 @@ pub(super) struct Open {
     /// Its name, for logs.
     #[prost(string, tag = "1")]
     pub(super) name: String,
-    /// Where the library is: each is tried.
-    #[prost(string, repeated, tag = "2")]
-    pub(super) paths: Vec<String>,
+    /// Where the library is.
+    #[prost(string, tag = "2")]
+    pub(super) library: String,
     /// Its hash.
     #[prost(string, tag = "3")]
     pub(super) sha256: String,
@@ -98,6 +86,9 @@ pub(super) struct Open {
     /// The encoded `OpenRequest`.
     #[prost(bytes = "bytes", tag = "5")]
     pub(super) request: Bytes,
+    /// The server's own copy of the library, hashed already; empty where there is none.
+    #[prost(string, tag = "6")]
+    pub(super) copy: String,
 }
 
 /// Why a connector did not open in a child.

@@ -8,8 +8,8 @@ use parking_lot::{Mutex, RwLock};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::child::{Launch, OPEN_TIME};
 use super::discovery::{Candidate, Discovery, Found, discover};
+use super::child::{Launch, OPEN_TIME};
 use super::ffi::Library;
 use super::manifest::{FILE_NAME, Isolation, Manifest};
 use super::private_copy::PrivateCopy;
@@ -233,11 +233,11 @@ impl Registry {
         let request = options.open_request(options.http_policy(&manifest, http)?);
         let (file, expected) = (library.clone(), sha256.clone());
         let copy = blocking(move || PrivateCopy::of(&file, &expected)).await?;
-        let copied = copy.iter().map(|copy| copy.path().to_owned());
         let child = Place::Child(Launch {
             program: program.clone(),
-            libraries: copied.chain([library.clone()]).collect(),
+            library: library.clone(),
             sha256: sha256.clone(),
+            copy: copy.as_ref().map(|copy| copy.path().to_owned()),
         });
         let opened = match options.isolation(&manifest) {
             Isolation::Child => Connector::open(manifest, child, copy, request).await?,

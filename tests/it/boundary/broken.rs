@@ -35,7 +35,7 @@ fn hash(bytes: &[u8]) -> String {
 }
 
 async fn reason(folder: &Path) -> String {
-    let registry = connectors::registry_of(folder.to_owned(), &[]).await;
+    let registry = connectors::registry_of(folder.to_owned(), &[], true).await;
     let listed = registry.list().pop().expect("it is listed");
     match listed.status {
         Status::Failed { reason } => reason,
@@ -154,7 +154,7 @@ async fn files_that_are_not_what_the_manifest_says_are_refused() {
 async fn a_rescan_adds_and_never_takes_away() {
     let built = connectors::folder().join("dummy");
     let folder = tempfile::tempdir().unwrap();
-    let registry = connectors::registry_of(folder.path().to_owned(), &[]).await;
+    let registry = connectors::registry_of(folder.path().to_owned(), &[], true).await;
     assert!(registry.list().is_empty());
 
     let library = fs::read_dir(&built).unwrap().map(|file| file.unwrap().path());
@@ -174,8 +174,8 @@ async fn a_rescan_adds_and_never_takes_away() {
 
 #[tokio::test]
 async fn two_registries_share_a_library() {
-    let (first, _) = dummy(&[]).await;
-    let (_second, connector) = dummy(&[("companies", "3")]).await;
+    let (first, _) = dummy(&[], true).await;
+    let (_second, connector) = dummy(&[("companies", "3")], true).await;
     drop(first);
     assert_eq!(super::everything(&connector).await.len(), 3);
 }

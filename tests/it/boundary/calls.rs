@@ -13,6 +13,18 @@ use tokio::time::Instant;
 use super::{connection, dummy, everything, map, native, soon};
 use crate::support::{connectors, logs};
 
+super::in_process_and_in_a_child! {
+    a_library_answers_as_the_connector_does,
+    errors_arrive_with_all_they_say,
+    a_panic_fails_its_call_and_the_connector_comes_back,
+    a_connector_that_keeps_panicking_is_given_pauses,
+    what_goes_wrong_in_open_is_listed,
+    a_call_ends_at_its_deadline,
+    a_connector_that_holds_its_threads_is_given_up,
+    a_dropped_call_is_cancelled,
+    logs_arrive_and_secrets_do_not,
+}
+
 /// One call of each kind, with settings.
 async fn requests(connector: &Connector, settings: &[(&str, &str)]) -> Vec<Call> {
     let connection = Some(connection(settings));
@@ -105,10 +117,9 @@ fn without_time(mut answer: Answer) -> Answer {
     answer
 }
 
-#[tokio::test]
-async fn a_library_answers_as_the_connector_does() {
+async fn a_library_answers_as_the_connector_does(trusted: bool) {
     let settings = [("token_seconds", "0"), ("client_id", "app"), ("revision", "1")];
-    let (_registry, connector) = dummy(&settings).await;
+    let (_registry, connector) = dummy(&settings, trusted).await;
     let native = native(&settings);
     match native.call(Call::Describe(DescribeRequest {}), 0).await.unwrap() {
         Answer::Describe(description) => assert_eq!(&description, connector.describe()),
@@ -127,9 +138,8 @@ async fn a_library_answers_as_the_connector_does() {
     }
 }
 
-#[tokio::test]
-async fn errors_arrive_with_all_they_say() {
-    let (_registry, connector) = dummy(&[]).await;
+async fn errors_arrive_with_all_they_say(trusted: bool) {
+    let (_registry, connector) = dummy(&[], trusted).await;
     let script = [("script.count_records", "error:rate_limited:60000")];
     let request = CountRecordsRequest {
         connection: Some(connection(&script)),
@@ -144,10 +154,9 @@ async fn errors_arrive_with_all_they_say() {
     assert!(failed.retry_us > 0);
 }
 
-#[tokio::test]
-async fn a_panic_fails_its_call_and_the_connector_comes_back() {
+async fn a_panic_fails_its_call_and_the_connector_comes_back(trusted: bool) {
     for at in 0..8 {
-        let (_registry, connector) = dummy(&[]).await;
+        let (_registry, connector) = dummy(&[], trusted).await;
         let plain = requests(&connector, &[]).await.swap_remove(at);
         let name = name(&plain);
         let script = format!("script.{name}");
@@ -165,9 +174,8 @@ async fn a_panic_fails_its_call_and_the_connector_comes_back() {
     );
 }
 
-#[tokio::test]
-async fn a_connector_that_keeps_panicking_is_given_pauses() {
-    let (registry, connector) = dummy(&[]).await;
+async fn a_connector_that_keeps_panicking_is_given_pauses(trusted: bool) {
+    let (registry, connector) = dummy(&[], trusted).await;
     let panicking = [("script.revoke", "panic")];
     let revoke = |script: &[(&str, &str)]| {
         let request = RevokeRequest {
@@ -188,13 +196,12 @@ async fn a_connector_that_keeps_panicking_is_given_pauses() {
     assert_eq!(registry.list()[0].status, Status::Ready);
 }
 
-#[tokio::test]
-async fn what_goes_wrong_in_open_is_listed() {
+async fn what_goes_wrong_in_open_is_listed(trusted: bool) {
     for (script, reason) in [
         ("panic", "should not"),
         ("error:configuration", "as the script says"),
     ] {
-        let registry = connectors::registry(&[("script.open", script)]).await;
+        let registry = connectors::registry(&[("script.open", script)], trusted).await;
         let listed = registry
             .list()
             .into_iter()
@@ -206,16 +213,15 @@ async fn what_goes_wrong_in_open_is_listed() {
         assert!(found.contains(reason), "{found}");
         assert!(matches!(registry.get("dummy"), Err(Error::Unusable { .. })));
     }
-    let error = connectors::registry(&[]).await.get("none").unwrap_err();
+    let error = connectors::registry(&[], trusted).await.get("none").unwrap_err();
     assert!(
         error.to_string().contains("connectors/none/connector.toml"),
         "{error}"
     );
 }
 
-#[tokio::test]
-async fn a_call_ends_at_its_deadline() {
-    let (_registry, connector) = dummy(&[]).await;
+async fn a_call_ends_at_its_deadline(trusted: bool) {
+    let (_registry, connector) = dummy(&[], trusted).await;
     let request = |script: &str| RevokeRequest {
         connection: Some(connection(&[("script.revoke", script)])),
     };
@@ -229,9 +235,8 @@ async fn a_call_ends_at_its_deadline() {
     assert!(started.elapsed() < Duration::from_millis(900));
 }
 
-#[tokio::test]
-async fn a_connector_that_holds_its_threads_is_given_up() {
-    let (_registry, connector) = dummy(&[]).await;
+async fn a_connector_that_holds_its_threads_is_given_up(trusted: bool) {
+    let (_registry, connector) = dummy(&[], trusted).await;
     let request = |script: &str| RevokeRequest {
         connection: Some(connection(&[("script.revoke", script)])),
     };
@@ -248,9 +253,8 @@ async fn a_connector_that_holds_its_threads_is_given_up() {
         .expect("another instance answers");
 }
 
-#[tokio::test]
-async fn a_dropped_call_is_cancelled() {
-    let (_registry, connector) = dummy(&[]).await;
+async fn a_dropped_call_is_cancelled(trusted: bool) {
+    let (_registry, connector) = dummy(&[], trusted).await;
     for _ in 0..20 {
         let request = RevokeRequest {
             connection: Some(connection(&[("script.revoke", "hang")])),
@@ -267,9 +271,8 @@ async fn a_dropped_call_is_cancelled() {
         .expect("the connector is well");
 }
 
-#[tokio::test]
-async fn logs_arrive_and_secrets_do_not() {
-    let (_registry, connector) = dummy(&[("client_secret", "s3cret-of-the-app")]).await;
+async fn logs_arrive_and_secrets_do_not(trusted: bool) {
+    let (_registry, connector) = dummy(&[("client_secret", "s3cret-of-the-app")], trusted).await;
     for call in requests(&connector, &[("password", "s3cret-of-the-group")]).await {
         let debug = format!("{call:?}");
         let name = name(&call);

@@ -16,7 +16,7 @@ async fn figures() {
         ("batch", "1000"),
         ("checkpoint_every", "4000"),
     ];
-    let (_registry, connector) = dummy(&settings).await;
+    let (_registry, connector) = dummy(&settings, true).await;
     let started = Instant::now();
     for _ in 0..CALLS {
         connector

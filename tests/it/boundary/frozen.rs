@@ -32,15 +32,24 @@ fn build(version: &str, source: &str, flags: &[&str], out: &Path) {
 
 #[tokio::test]
 async fn a_library_of_v1_0_loads_today() {
+    a_library_of_v1_0(true).await;
+}
+
+#[tokio::test]
+async fn a_library_of_v1_0_loads_today_in_a_child() {
+    a_library_of_v1_0(false).await;
+}
+
+async fn a_library_of_v1_0(trusted: bool) {
     let folder = tempfile::tempdir().unwrap();
     let library = folder.path().join("minimal.so");
     build("v1.0", "minimal.c", &["-shared", "-fPIC"], &library);
     connectors::lay_out(folder.path(), "minimal", &std::fs::read(&library).unwrap());
-    let trusted = ConnectorOptions {
-        trusted: true,
+    let options = ConnectorOptions {
+        trusted,
         ..ConnectorOptions::default()
     };
-    let registry = connectors::registry_with(folder.path().to_owned(), "minimal", trusted).await;
+    let registry = connectors::registry_with(folder.path().to_owned(), "minimal", options).await;
     let listed = registry.list().pop().expect("it is listed");
     assert_eq!(listed.status, Status::Ready);
     let connector = registry.get("minimal").unwrap();

@@ -11,6 +11,16 @@ use tether_connector_sdk::proto::StreamEvent;
 
 use super::{dummy, everything, native, read};
 
+super::in_process_and_in_a_child! {
+    a_library_streams_as_the_connector_does,
+    a_stream_goes_on_from_every_checkpoint,
+    events_say_what_cannot_be_read,
+    a_stream_waits_for_credentials,
+    a_stream_that_fails_says_why_and_keeps_what_was_checkpointed,
+    a_pull_may_be_given_up_and_asked_again,
+    a_closed_stream_stops_its_reader,
+}
+
 /// Reads a stream to its end. Answers its records by object and id, and its checkpoints.
 async fn drain(
     mut stream: RecordStream,
@@ -42,16 +52,15 @@ async fn all(connector: &Connector, checkpoint: &[u8]) -> (BTreeMap<(String, Str
     drain(stream).await.expect("it ends well")
 }
 
-#[tokio::test]
-async fn a_library_streams_as_the_connector_does() {
+async fn a_library_streams_as_the_connector_does(trusted: bool) {
     let settings = [
         ("companies", "230"),
         ("revision", "2"),
         ("missing", "Company.Industry,Deal"),
     ];
-    let (_registry, connector) = dummy(&settings).await;
+    let (_registry, connector) = dummy(&settings, trusted).await;
     let native = native(&settings);
-    let selection = everything(&dummy(&[]).await.1).await;
+    let selection = everything(&dummy(&[], trusted).await.1).await;
     let number = native.read(read(&selection, &[], b"")).await.expect("a stream");
     let mut stream = connector
         .read(read(&selection, &[], b""), None)
@@ -68,9 +77,8 @@ async fn a_library_streams_as_the_connector_does() {
     assert!(stream.next(0).await.is_err(), "nothing follows the end");
 }
 
-#[tokio::test]
-async fn a_stream_goes_on_from_every_checkpoint() {
-    let (_registry, connector) = dummy(&[("companies", "230"), ("checkpoint_every", "60")]).await;
+async fn a_stream_goes_on_from_every_checkpoint(trusted: bool) {
+    let (_registry, connector) = dummy(&[("companies", "230"), ("checkpoint_every", "60")], trusted).await;
     let (whole, checkpoints) = all(&connector, b"").await;
     assert_eq!(whole.len(), 230 * 4);
     assert!(checkpoints.len() > 10);
@@ -103,14 +111,13 @@ async fn a_stream_goes_on_from_every_checkpoint() {
     }
 }
 
-#[tokio::test]
-async fn events_say_what_cannot_be_read() {
+async fn events_say_what_cannot_be_read(trusted: bool) {
     let settings = [
         ("missing", "Company.Industry,Person"),
         ("retyped", "Company.Employees=text"),
     ];
-    let selection = everything(&dummy(&[]).await.1).await;
-    let (_registry, connector) = dummy(&[]).await;
+    let selection = everything(&dummy(&[], trusted).await.1).await;
+    let (_registry, connector) = dummy(&[], trusted).await;
     let mut stream = connector
         .read(read(&selection, &settings, b""), None)
         .await
@@ -139,9 +146,8 @@ async fn events_say_what_cannot_be_read() {
     assert_eq!(gone, ["Person"]);
 }
 
-#[tokio::test]
-async fn a_stream_waits_for_credentials() {
-    let (_registry, connector) = dummy(&[]).await;
+async fn a_stream_waits_for_credentials(trusted: bool) {
+    let (_registry, connector) = dummy(&[], trusted).await;
     let selection = everything(&connector).await;
     let settings = [("valid_generation", "1"), ("script.read", "credentials@150")];
     let fresh = || {
@@ -195,9 +201,8 @@ async fn a_stream_waits_for_credentials() {
     );
 }
 
-#[tokio::test]
-async fn a_stream_that_fails_says_why_and_keeps_what_was_checkpointed() {
-    let (_registry, connector) = dummy(&[]).await;
+async fn a_stream_that_fails_says_why_and_keeps_what_was_checkpointed(trusted: bool) {
+    let (_registry, connector) = dummy(&[], trusted).await;
     let selection = everything(&connector).await;
     for (script, kind) in [
         ("error:transient@250", ErrorKind::Transient),
@@ -219,9 +224,8 @@ async fn a_stream_that_fails_says_why_and_keeps_what_was_checkpointed() {
     }
 }
 
-#[tokio::test]
-async fn a_pull_may_be_given_up_and_asked_again() {
-    let (_registry, connector) = dummy(&[("companies", "20")]).await;
+async fn a_pull_may_be_given_up_and_asked_again(trusted: bool) {
+    let (_registry, connector) = dummy(&[("companies", "20")], trusted).await;
     let selection = everything(&connector).await;
     let slow: Vec<_> = (1..=40).map(|row| format!("slow:3@{row}")).collect();
     let settings = [("script.read", &*slow.join(",")), ("batch", "1")];
@@ -243,9 +247,8 @@ async fn a_pull_may_be_given_up_and_asked_again() {
     assert!(given_up > 10, "{given_up}");
 }
 
-#[tokio::test]
-async fn a_closed_stream_stops_its_reader() {
-    let (_registry, connector) = dummy(&[("companies", "1000000")]).await;
+async fn a_closed_stream_stops_its_reader(trusted: bool) {
+    let (_registry, connector) = dummy(&[("companies", "1000000")], trusted).await;
     let selection = everything(&connector).await;
     for _ in 0..50 {
         let mut stream = connector
@@ -255,7 +258,7 @@ async fn a_closed_stream_stops_its_reader() {
         stream.next(0).await.expect("an event");
     }
     // Readers that went on would hold both threads.
-    let (_, other) = dummy(&[]).await;
+    let (_, other) = dummy(&[], trusted).await;
     all(&other, b"").await;
-    all(&dummy(&[("companies", "10")]).await.1, b"").await;
+    all(&dummy(&[("companies", "10")], trusted).await.1, b"").await;
 }

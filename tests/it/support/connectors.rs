@@ -59,26 +59,28 @@ pub(crate) async fn registry_with(folder: PathBuf, name: &str, options: Connecto
     Options {
         folders,
         connectors,
+        program: Some(super::server::program()),
         ..Options::default()
     }
     .build()
     .await
 }
 
-/// A registry of what is in a folder, with settings for the dummy.
-pub(crate) async fn registry_of(folder: PathBuf, settings: &[(&str, &str)]) -> Registry {
+/// A registry of what is in a folder, with settings for the dummy, which runs here or in a child.
+pub(crate) async fn registry_of(folder: PathBuf, settings: &[(&str, &str)], trusted: bool) -> Registry {
     let settings = settings
         .iter()
         .map(|&(key, value)| (key.to_owned(), value.to_owned()))
         .collect();
     let dummy = ConnectorOptions {
         settings,
+        trusted,
         ..ConnectorOptions::default()
     };
     registry_with(folder, "dummy", dummy).await
 }
 
-/// A registry of the connectors of this repository.
-pub(crate) async fn registry(settings: &[(&str, &str)]) -> Registry {
-    registry_of(folder(), settings).await
+/// A registry of the connectors of this repository, where the dummy runs here or in a child.
+pub(crate) async fn registry(settings: &[(&str, &str)], trusted: bool) -> Registry {
+    registry_of(folder(), settings, trusted).await
 }

@@ -71,7 +71,7 @@ pub(crate) struct World {
 }
 
 /// The server: what was built with the tests, or, for a long hunt, the one that TETHER_BIN names (a release build).
-fn program() -> PathBuf {
+pub(crate) fn program() -> PathBuf {
     std::env::var_os("TETHER_BIN").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_tether")), PathBuf::from)
 }
 
