@@ -7,7 +7,7 @@ use crate::connectors::{Connector, Status};
 use crate::grants::rotate::Rotation;
 use crate::server::{self, Failure, Running};
 use crate::tokens::DevSigner;
-use crate::{demo, telemetry};
+use crate::{check, connector_template, demo, telemetry};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -95,6 +95,19 @@ enum SecretsCommand {
 enum ConnectorsCommand {
     /// List them, those that cannot be loaded with the reason.
     List,
+    /// Write the beginnings of one, which build and work as they are (docs/connectors.md).
+    New {
+        /// Its name: letters a-z, digits, dashes.
+        name: String,
+        /// Where its folder is made.
+        #[arg(long, default_value = ".")]
+        into: PathBuf,
+        /// The folder connectors/sdk of a checkout of tether; by default of the one that this program was built in.
+        #[arg(long)]
+        sdk: Option<PathBuf>,
+    },
+    /// Check one against the contract (docs/conformance.md); exits with 1 where it does not pass.
+    Check(check::Options),
 }
 
 impl ValueEnum for Role {
@@ -181,6 +194,20 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
             }
             Ok(())
         }
+        Command::Connectors {
+            command: ConnectorsCommand::New { name, into, sdk },
+        } => {
+            let folder = connector_template::create(&name, &into, sdk.as_deref())?;
+            say(&folder.display().to_string());
+            Ok(())
+        }
+        Command::Connectors {
+            command: ConnectorsCommand::Check(options),
+        } => match check::run(options).await? {
+            true => Ok(()),
+            // What failed was said.
+            false => std::process::exit(1),
+        },
         Command::Secrets { command } => {
             let options = cli.global.options()?;
             telemetry::init_logs(&options.log)?;

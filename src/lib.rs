@@ -2,8 +2,10 @@
 
 pub mod admin;
 pub mod caller;
+pub mod check;
 pub mod cli;
 pub mod config;
+pub mod connector_template;
 pub mod demo;
 pub mod domain;
 pub mod error;

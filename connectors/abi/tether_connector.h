@@ -48,93 +48,127 @@
  *   answers that call with an error of the kind BUG, answers every later call of that instance the same way, and says
  *   TETHER_EVENT_POISONED. The host then closes the instance and opens another.
  */
+/* Generated from the Rust types of connectors/abi/src by cbindgen, checked in to be reviewed: change those. */
+
+
 #ifndef TETHER_CONNECTOR_H
 #define TETHER_CONNECTOR_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-#ifdef __cplusplus
-extern "C" {
-#endif
-
+// The minor version of this description. A newer minor only adds at the end of the tables.
 #define TETHER_CONNECTOR_MINOR 0
 
-/* What open and tether_connector_v1 return. */
+// The size of tether_host_api at minor 0, in bytes: no host has less.
+#define TETHER_HOST_API_SIZE_0 48
+
+// The size of tether_connector_api at minor 0, in bytes: no library has less.
+#define TETHER_CONNECTOR_API_SIZE_0 56
+
+// What open and tether_connector_v1 return: done.
 #define TETHER_OK 0
-/* err has an encoded tether.connector.v1.Error. */
+
+// What they return when they failed; the buffer has an encoded tether.connector.v1.Error.
 #define TETHER_ERROR 1
 
-/* Levels of log lines. */
+// A log line: something failed that should not.
 #define TETHER_LOG_ERROR 1
+
+// A log line: something is odd.
 #define TETHER_LOG_WARN 2
+
+// A log line: something happened.
 #define TETHER_LOG_INFO 3
+
+// A log line: for whoever looks into it.
 #define TETHER_LOG_DEBUG 4
+
+// A log line: everything.
 #define TETHER_LOG_TRACE 5
 
-/* Events told through notify. */
+// An event told through notify: the instance caught a panic and answers no more calls. The host closes it and may open
+// another.
 #define TETHER_EVENT_POISONED 1
 
-/* Borrowed bytes. */
+// Bytes that are given away. Whoever holds the buffer owns it, and frees it once, on any thread, through the function
+// that travels with it: the side that made it knows how. One without a function has nothing to free.
+typedef struct tether_buffer {
+  // Where they are.
+  uint8_t *data;
+  // How many they are.
+  size_t len;
+  // Whatever its maker needs to free it: a number, or a pointer as one.
+  size_t owner;
+  // Frees it, given its other members.
+  void (*free)(uint8_t *data, size_t len, size_t owner);
+} tether_buffer;
+
+// Bytes that are lent: valid until the function that they were given to returns. Null or of length 0 is none.
 typedef struct tether_slice {
+  // Where they are.
   const uint8_t *data;
+  // How many they are.
   size_t len;
 } tether_slice;
 
-/* Owned bytes. */
-typedef struct tether_buffer {
-  uint8_t *data;
-  size_t len;
-  /* Whatever its maker needs to free it. */
-  uintptr_t owner;
-  void (*free)(uint8_t *data, size_t len, uintptr_t owner);
-} tether_buffer;
-
-/* What the host offers. Copied by the library during the handshake; the functions are good until the process ends. */
+// What the host offers. Copied by the library during the handshake; its functions are good until the process ends.
 typedef struct tether_host_api {
+  // Size of the table as the host knows it.
   uint32_t struct_size;
+  // Minor version of the host.
   uint32_t minor;
-  /* The least important level that is kept; what is below need not be sent. */
+  // The least important level that the host keeps; what is below need not be sent.
   uint32_t max_log_level;
+  // Zero.
   uint32_t reserved;
-  /* Answers a call with an encoded CallResponse, a pull with an encoded StreamEvent. Takes the buffer. */
-  void (*complete)(uint64_t call, tether_buffer answer);
-  /* Logs a line of UTF-8 without secrets. instance is the number that the host gave at open, 0 for none. */
-  void (*log)(uint64_t instance, uint32_t level, tether_slice target, tether_slice message);
-  /* Now, in unix microseconds. */
+  // Answers a call with an encoded CallResponse, a pull with an encoded StreamEvent. The buffer is the host's from
+  // here on.
+  void (*complete)(uint64_t call, struct tether_buffer answer);
+  // Logs a line of UTF-8 without secrets. instance is the number that the host gave at open, 0 for none.
+  void (*log)(uint64_t instance, uint32_t level, struct tether_slice target, struct tether_slice message);
+  // Now, in unix microseconds.
   int64_t (*now_us)(void);
-  /* Tells an event of an instance, by the number that the host gave at open. */
+  // Tells an event of an instance, by the number that the host gave at open.
   void (*notify)(uint64_t instance, uint32_t event);
 } tether_host_api;
 
-/* What a library offers. All six functions are there. */
+// What a library offers. All six functions are there, and good until the process ends: a library is never unloaded.
 typedef struct tether_connector_api {
-  /* In: the room there is. Out: what is filled. */
+  // Size of the table: in, the room there is; out, what is filled.
   uint32_t struct_size;
+  // Minor version of the library.
   uint32_t minor;
-  /* Opens an instance with an encoded OpenRequest. host_instance is what the host calls it. On TETHER_OK *out is a number
-     other than 0, on TETHER_ERROR *err is filled. */
-  int32_t (*open)(uint64_t host_instance, tether_slice request, uint64_t *out, tether_buffer *err);
-  /* Starts a call with an encoded CallRequest. The host uses each number once in the process, for calls and pulls. */
-  void (*call)(uint64_t instance, uint64_t call, tether_slice request);
-  /* Asks for an early answer to a call or pull. Idempotent; a cancelled pull loses no event. */
+  // Opens an instance with an encoded OpenRequest; host_instance is what the host calls it. On TETHER_OK *out is a
+  // number other than 0, on TETHER_ERROR *err is filled. Several may be open at a time.
+  int32_t (*open)(uint64_t host_instance, struct tether_slice request, uint64_t *out, struct tether_buffer *err);
+  // Starts a call with an encoded CallRequest. The host uses each number once in the process, for calls and pulls.
+  void (*call)(uint64_t instance, uint64_t call, struct tether_slice request);
+  // Says that an answer to a call or pull is no longer wanted. It still comes, as CANCELLED where it was not ready. For
+  // any number, any number of times. A cancelled pull loses no event.
   void (*cancel)(uint64_t instance, uint64_t call);
-  /* Asks for the next event of a stream with an encoded StreamNext. */
-  void (*stream_next)(uint64_t instance, uint64_t call, uint64_t stream, tether_slice request);
-  /* Ends a stream. Idempotent. An open pull of it is answered. */
+  // Asks for the next event of a stream with an encoded StreamNext. One at a time for a stream.
+  void (*stream_next)(uint64_t instance, uint64_t call, uint64_t stream, struct tether_slice request);
+  // Ends a stream, at whatever point; an open pull of it is answered. For any number, any number of times.
   void (*stream_close)(uint64_t instance, uint64_t stream);
-  /* Closes an instance. Idempotent. Answers all open calls before it returns; none is answered after. */
+  // Closes an instance: every open call is answered before it returns, none after. For any number, any number of times.
   void (*close)(uint64_t instance);
 } tether_connector_api;
 
-/* The exported function. host and out_api are valid until it returns. On TETHER_ERROR *err is filled and *out_api is not
-   read. */
-typedef int32_t (*tether_connector_entry)(const tether_host_api *host, tether_connector_api *out_api,
-                                          tether_buffer *err);
-int32_t tether_connector_v1(const tether_host_api *host, tether_connector_api *out_api, tether_buffer *err);
+// The type of the exported function.
+//
+// Copies what it keeps of host; both tables are valid until it returns. On entry out_api->struct_size is the room that
+// the host has, on return what the library has filled. May be called more than once. On anything but TETHER_OK *err is
+// filled and *out_api is not read.
+typedef int32_t (*tether_connector_entry)(const struct tether_host_api *host,
+                                          struct tether_connector_api *out_api,
+                                          struct tether_buffer *err);
+
+#endif  /* TETHER_CONNECTOR_H */
+
 
 #ifdef __cplusplus
-}
+extern "C"
 #endif
-
-#endif
+// The exported function.
+int32_t tether_connector_v1(const tether_host_api *host, tether_connector_api *out_api, tether_buffer *err);

@@ -22,6 +22,7 @@ use in_process_and_in_a_child;
 mod broken;
 mod calls;
 mod figures;
+mod frozen;
 mod streams;
 
 use std::collections::HashMap;

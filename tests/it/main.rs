@@ -8,7 +8,9 @@
 
 mod audit;
 mod boundary;
+mod conformance;
 mod crm;
+mod csv;
 mod errors;
 mod filters;
 mod grants;
@@ -24,5 +26,6 @@ mod secrets;
 mod sharing;
 mod store;
 mod support;
+mod template;
 mod watch;
 mod web;

@@ -131,9 +131,12 @@ fn connectors(release: bool, wanted: &[String]) -> Result<()> {
         // The library first: a manifest never names a hash that is not there yet.
         replace(&folder.join(&library), &bytes)?;
         replace(&folder.join("connector.toml"), manifest.as_bytes())?;
-        let demo = root.join("connectors").join(name).join("demo.toml");
-        if demo.is_file() {
-            replace(&folder.join("demo.toml"), &fs::read(demo)?)?;
+        // What the demo and the conformance kit have to know.
+        for extra in ["demo.toml", "conformance.toml"] {
+            let file = root.join("connectors").join(name).join(extra);
+            if file.is_file() {
+                replace(&folder.join(extra), &fs::read(file)?)?;
+            }
         }
     }
     #[expect(clippy::print_stdout, reason = "the folder is what a caller wants to read")]
@@ -148,7 +151,9 @@ fn names(root: &Path, wanted: &[String]) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for folder in fs::read_dir(root.join("connectors"))? {
         let folder = folder?;
-        if folder.path().join("connector.toml").is_file() {
+        // The template is a connector to copy, not one to offer.
+        let is_connector = folder.file_name() != "template" && folder.path().join("connector.toml").is_file();
+        if is_connector {
             names.push(folder.file_name().to_string_lossy().into_owned());
         }
     }

@@ -1,10 +1,12 @@
 //! Bytes that cross the boundary.
 
-/// Bytes that are lent. They die when the function that they were given to returns.
+/// Bytes that are lent: valid until the function that they were given to returns. Null or of length 0 is none.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Slice {
+    /// Where they are.
     pub(crate) data: *const u8,
+    /// How many they are.
     pub(crate) len: usize,
 }
 
@@ -33,14 +35,17 @@ impl Slice {
     }
 }
 
-/// Bytes that are given away. Whoever holds it owns it; it is freed by the side that made it, through the function that
-/// travels with it. One without a function has nothing to free.
+/// Bytes that are given away. Whoever holds the buffer owns it, and frees it once, on any thread, through the function
+/// that travels with it: the side that made it knows how. One without a function has nothing to free.
 #[repr(C)]
 pub struct Buffer {
+    /// Where they are.
     pub(crate) data: *mut u8,
+    /// How many they are.
     pub(crate) len: usize,
-    /// Whatever the owner needs to free it.
+    /// Whatever its maker needs to free it: a number, or a pointer as one.
     pub(crate) owner: usize,
+    /// Frees it, given its other members.
     pub(crate) free: Option<unsafe extern "C" fn(data: *mut u8, len: usize, owner: usize)>,
 }
 

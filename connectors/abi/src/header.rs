@@ -1,87 +1,64 @@
-//! The C header says what the Rust types are.
+//! The C header: made of the types here, checked in, and held to them by a C compiler.
+//!
+//! `TETHER_UPDATE_HEADER=1 cargo test -p tether-connector-abi` writes it anew. Read what changed before you commit it: the
+//! tables only ever grow at their end, and a change of anything else is another major version.
 
-use std::mem::offset_of;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::*;
+use crate::compiler::{Checks, Language, compile};
 
-/// A C compiler checks every size and offset of the header against the values here.
+fn folder() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn generated() -> String {
+    let config = cbindgen::Config::from_file(folder().join("cbindgen.toml")).expect("cbindgen.toml");
+    let bindings = cbindgen::Builder::new()
+        .with_config(config)
+        .with_crate(folder())
+        .generate()
+        .expect("a header");
+    let mut text = Vec::new();
+    bindings.write(&mut text);
+    String::from_utf8(text).expect("UTF-8")
+}
+
+#[test]
+fn the_header_is_what_the_types_say() {
+    let file = folder().join("tether_connector.h");
+    let text = generated();
+    if std::env::var_os("TETHER_UPDATE_HEADER").is_some() {
+        std::fs::write(&file, &text).unwrap();
+    }
+    if std::fs::read_to_string(&file).unwrap_or_default() == text {
+        return;
+    }
+    let new = tempfile::tempdir().unwrap();
+    let new: PathBuf = new.path().join("generated.h");
+    std::fs::write(&new, &text).unwrap();
+    let diff = Command::new("diff")
+        .arg("-u")
+        .args([&file, &new])
+        .output()
+        .unwrap();
+    panic!(
+        "tether_connector.h is not what src/ says; TETHER_UPDATE_HEADER=1 cargo test -p tether-connector-abi updates it:\n{}",
+        String::from_utf8_lossy(&diff.stdout)
+    );
+}
+
 #[test]
 fn the_header_has_the_layout_of_the_types() {
-    let mut checks = String::from("#include \"tether_connector.h\"\n#include <stddef.h>\n");
-    let mut check = |what: String, value: usize| {
-        checks.push_str(&format!(
-            "_Static_assert({what} == {value}, \"{what} is not {value}\");\n"
-        ));
-    };
-    macro_rules! layout {
-        ($c:literal, $rust:ty, $($field:ident),+) => {
-            check(format!("sizeof({})", $c), size_of::<$rust>());
-            $(check(format!("offsetof({}, {})", $c, stringify!($field)), offset_of!($rust, $field));)+
-        };
-    }
-    layout!("tether_slice", Slice, data, len);
-    layout!("tether_buffer", Buffer, data, len, owner, free);
-    layout!(
-        "tether_host_api",
-        HostApi,
-        struct_size,
-        minor,
-        max_log_level,
-        reserved,
-        complete,
-        log,
-        now_us,
-        notify
-    );
-    layout!(
-        "tether_connector_api",
-        ConnectorApi,
-        struct_size,
-        minor,
-        open,
-        call,
-        cancel,
-        stream_next,
-        stream_close,
-        close
-    );
-    for (name, value) in [
-        ("TETHER_CONNECTOR_MINOR", MINOR),
-        ("TETHER_OK", status::OK as u32),
-        ("TETHER_ERROR", status::ERROR as u32),
-        ("TETHER_LOG_ERROR", level::ERROR),
-        ("TETHER_LOG_TRACE", level::TRACE),
-        ("TETHER_EVENT_POISONED", event::POISONED),
-    ] {
-        check(name.to_owned(), value as usize);
-    }
-    // The exported function has the type that the header declares.
-    checks.push_str("static tether_connector_entry entry = tether_connector_v1;\n");
-    checks
-        .push_str("tether_connector_entry use(void);\ntether_connector_entry use(void) { return entry; }\n");
+    let mut checks = Checks::of_today();
+    checks.sizes();
+    compile(folder(), checks.source(), Language::C11);
+}
 
-    let file = std::env::temp_dir().join(format!("tether-abi-{}.c", std::process::id()));
-    std::fs::write(&file, &checks).unwrap();
-    let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".to_owned());
-    let output = Command::new(compiler)
-        .args([
-            "-std=c11",
-            "-Wall",
-            "-Wextra",
-            "-Werror",
-            "-pedantic",
-            "-fsyntax-only",
-            "-I",
-        ])
-        .arg(env!("CARGO_MANIFEST_DIR"))
-        .arg(&file)
-        .output()
-        .expect("a C compiler");
-    let _ = std::fs::remove_file(&file);
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+#[test]
+fn the_header_is_cpp_too() {
+    let source = "#include \"tether_connector.h\"\n\
+        tether_connector_entry entry();\n\
+        tether_connector_entry entry() { return tether_connector_v1; }\n";
+    compile(folder(), source, Language::Cpp17);
 }

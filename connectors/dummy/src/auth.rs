@@ -2,13 +2,14 @@
 //!
 //! A code or an API key is `user` or `user@organization`. Tokens say whose they are and how often they were refreshed.
 
-use tether_connector_sdk::Error;
 use tether_connector_sdk::oauth::{Authorization, authorization_url};
 use tether_connector_sdk::proto::{
     AuthKind, BeginAuthorizationRequest, BeginAuthorizationResponse, Connection, Credentials,
     ExchangeCodeRequest, Identity, LogInRequest, LoggedIn, RefreshResponse,
 };
+use tether_connector_sdk::{CallContext, Error};
 
+use crate::crm::{Crm, Granted};
 use crate::script::Settings;
 
 const BASE_URL: &str = "https://api.dummy.invalid";
@@ -61,7 +62,11 @@ pub(crate) fn begin(
         },
         client_id: settings.text("client_id"),
         redirect_uri: &request.redirect_uri,
-        state: &request.state,
+        state: if settings.is_mutant("stateless") {
+            ""
+        } else {
+            &request.state
+        },
         code_challenge: &request.code_challenge,
         scopes: &["read"],
         extra: &[("login_hint", &request.login_hint)],
@@ -69,27 +74,61 @@ pub(crate) fn begin(
     Ok(BeginAuthorizationResponse { url })
 }
 
-pub(crate) fn exchange(
+pub(crate) async fn exchange(
+    crm: &Crm,
     settings: &Settings,
+    call: &CallContext,
     request: &ExchangeCodeRequest,
     now_us: i64,
 ) -> Result<LoggedIn, Error> {
     if let Some(error) = request.callback.get("error") {
+        if settings.is_mutant("denial-passes") {
+            return Err(Error::transient("the login failed"));
+        }
         return Err(Error::invalid_input("the login was refused in the browser").code(error.clone()));
     }
     if request.code_verifier.is_empty() {
         return Err(Error::invalid_input("the PKCE verifier is missing").code("invalid_grant"));
     }
     let code = request.callback.get("code").map_or("", String::as_str);
-    logged_in(settings, code, now_us).map_err(|error| error.field("code"))
+    if code.is_empty() {
+        return Err(Error::invalid_input("the browser came back without a code").field("code"));
+    }
+    if settings.is_mutant("codes-pass") {
+        let granted = crm.token(settings, call, "code", code).await;
+        granted.map_err(|_| Error::transient("the login failed"))?;
+    }
+    match crm.token(settings, call, "code", code).await? {
+        Some(granted) => Ok(login(settings, granted, now_us)),
+        None => logged_in(settings, code, now_us).map_err(|error| error.field("code")),
+    }
 }
 
-pub(crate) fn log_in(settings: &Settings, request: &LogInRequest, now_us: i64) -> Result<LoggedIn, Error> {
+pub(crate) async fn log_in(
+    crm: &Crm,
+    settings: &Settings,
+    call: &CallContext,
+    request: &LogInRequest,
+    now_us: i64,
+) -> Result<LoggedIn, Error> {
     if request.auth_kind() != AuthKind::ApiKey {
         return Err(Error::unsupported("the dummy knows API keys only"));
     }
     let key = request.parameters.get("api_key").map_or("", String::as_str);
-    logged_in(settings, key, now_us).map_err(|error| error.field("api_key"))
+    if settings.is_mutant("keyless") {
+        return logged_in(settings, "anybody", now_us);
+    }
+    if key.is_empty() {
+        return Err(Error::invalid_input("the API key is missing").field("api_key"));
+    }
+    match crm
+        .token(settings, call, "key", key)
+        .await
+        .map_err(|error| error.field("api_key"))?
+    {
+        Some(granted) => Ok(login(settings, granted, now_us)),
+        None => logged_in(settings, key, now_us).map_err(|error| error.field("api_key")),
+    }
 }
 
 fn logged_in(settings: &Settings, who: &str, now_us: i64) -> Result<LoggedIn, Error> {
@@ -97,45 +136,73 @@ fn logged_in(settings: &Settings, who: &str, now_us: i64) -> Result<LoggedIn, Er
     if user.is_empty() || who == "bad" {
         return Err(Error::invalid_input("the CRM does not know this code or key").code("invalid_grant"));
     }
-    let token = Token {
+    let granted = Granted {
         user: user.to_owned(),
         organization: organization.to_owned(),
         generation: 0,
     };
-    Ok(LoggedIn {
-        credentials: Some(token.credentials(settings, now_us)),
-        identity: Some(Identity {
-            organization_id: format!("org-{organization}"),
-            user_id: format!("user-{user}"),
-            organization_name: organization.to_owned(),
-            username: format!("{user}@{organization}.invalid"),
-            user_display_name: user.to_owned(),
-        }),
-        base_url: BASE_URL.to_owned(),
-        scopes: vec!["read".to_owned()],
-    })
+    Ok(login(settings, granted, now_us))
 }
 
-pub(crate) fn refresh(
+fn login(settings: &Settings, granted: Granted, now_us: i64) -> LoggedIn {
+    let Granted {
+        user,
+        organization,
+        generation,
+    } = granted;
+    let nonce = if settings.is_mutant("identity-changes") {
+        generation
+    } else {
+        0
+    };
+    let identity = Identity {
+        organization_id: format!("org-{organization}"),
+        user_id: if nonce == 0 {
+            format!("user-{user}")
+        } else {
+            format!("user-{user}-{nonce}")
+        },
+        organization_name: organization.clone(),
+        username: format!("{user}@{organization}.invalid"),
+        user_display_name: user.clone(),
+    };
+    let token = Token {
+        user,
+        organization,
+        generation,
+    };
+    LoggedIn {
+        credentials: Some(token.credentials(settings, now_us)),
+        identity: Some(identity),
+        base_url: BASE_URL.to_owned(),
+        scopes: vec!["read".to_owned()],
+    }
+}
+
+pub(crate) async fn refresh(
+    crm: &Crm,
     settings: &Settings,
+    call: &CallContext,
     connection: &Connection,
     now_us: i64,
 ) -> Result<RefreshResponse, Error> {
-    let old = connection
-        .credentials
-        .as_ref()
-        .and_then(|old| Token::parse(&old.refresh_token, "refresh"));
-    let Some(old) = old else {
+    let text = connection.credentials.clone().unwrap_or_default().refresh_token;
+    let Some(old) = Token::parse(&text, "refresh") else {
         return Err(
             Error::credentials_revoked("the CRM does not know the refresh token").code("invalid_grant"),
         );
     };
+    let granted = crm.token(settings, call, "refresh", &text).await?;
     let new = Token {
-        generation: old.generation + 1,
+        generation: granted.map_or(old.generation + 1, |granted| granted.generation),
         ..old
     };
+    let mut credentials = new.credentials(settings, now_us);
+    if settings.is_mutant("refresh-forgets") {
+        credentials.refresh_token.clear();
+    }
     Ok(RefreshResponse {
-        credentials: Some(new.credentials(settings, now_us)),
+        credentials: Some(credentials),
         base_url: BASE_URL.to_owned(),
     })
 }

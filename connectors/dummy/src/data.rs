@@ -130,6 +130,8 @@ pub(crate) struct Rows<'a> {
     missing: Vec<String>,
     retyped: Vec<(String, FieldType)>,
     payload: Payload,
+    spaced: bool,
+    orphaned: bool,
 }
 
 impl<'a> Rows<'a> {
@@ -147,6 +149,8 @@ impl<'a> Rows<'a> {
             missing: Vec::new(),
             retyped: Vec::new(),
             payload: Payload::new(Vec::<String>::new()),
+            spaced: settings.is_mutant("spaces"),
+            orphaned: settings.is_mutant("orphans"),
         };
         for field in selected {
             let found = known.iter().find(|(key, _)| *key == field.key);
@@ -212,7 +216,7 @@ impl<'a> Rows<'a> {
         }
         let parent = || Parent {
             object: "Company".to_owned(),
-            external_id: company_id(company),
+            external_id: company_id(if self.orphaned { 0 } else { company }),
         };
         let homepage = format!("https://www.company-{company}.example");
         let (external_id, parents, homepage) = match self.object {
@@ -220,9 +224,13 @@ impl<'a> Rows<'a> {
             Object::Person => (format!("P{company:08}-{index:03}"), vec![parent()], String::new()),
             Object::Deal => (format!("D{company:08}-{index:03}"), vec![parent()], String::new()),
         };
+        let mut payload = self.payload.finish();
+        if self.spaced {
+            payload = [b" ", payload.as_ref()].concat().into();
+        }
         Record {
             external_id,
-            payload: self.payload.finish(),
+            payload,
             modified_us: EPOCH_US + self.world.changed(company).cast_signed() * DAY_US,
             parents,
             display_name: self.name(company, index),

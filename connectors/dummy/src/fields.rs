@@ -1,5 +1,7 @@
 //! What the dummy describes and offers.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use tether_connector_sdk::proto::{
     AuthKind, AuthMethod, DescribeResponse, Field, FieldType, Object, ObjectFields, ObjectRole,
     PicklistValue, Setting,
@@ -65,11 +67,18 @@ pub(crate) const OBJECTS: [Described; 3] = [
     ),
 ];
 
-pub(crate) fn describe() -> DescribeResponse {
+pub(crate) fn describe(settings: &Settings) -> DescribeResponse {
+    static TIMES: AtomicU32 = AtomicU32::new(0);
+    let times = TIMES.fetch_add(1, Ordering::Relaxed);
     let objects = OBJECTS.iter().map(|(key, label, role, _)| Object {
         key: (*key).to_owned(),
         label: (*label).to_owned(),
-        role: (*role).into(),
+        role: if settings.is_mutant("companies") {
+            ObjectRole::Company
+        } else {
+            *role
+        }
+        .into(),
     });
     let api_key = Setting {
         key: "api_key".to_owned(),
@@ -81,7 +90,11 @@ pub(crate) fn describe() -> DescribeResponse {
     };
     DescribeResponse {
         connector: "dummy".to_owned(),
-        display_name: "Dummy CRM".to_owned(),
+        display_name: if settings.is_mutant("unsteady") {
+            format!("Dummy CRM {times}")
+        } else {
+            "Dummy CRM".to_owned()
+        },
         version: env!("CARGO_PKG_VERSION").to_owned(),
         objects: objects.collect(),
         auth_methods: vec![
@@ -119,7 +132,11 @@ pub(crate) fn list(settings: &Settings, objects: &[String]) -> Vec<ObjectFields>
                     .collect(),
             }
         });
-    listed.collect()
+    let mut listed: Vec<_> = listed.collect();
+    if settings.is_mutant("unsorted") {
+        listed.reverse();
+    }
+    listed
 }
 
 fn describe_field(settings: &Settings, object: &str, field: &str, kind: FieldType) -> Field {

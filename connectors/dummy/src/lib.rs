@@ -2,19 +2,23 @@
 //! connector should not: the tests of the host and of the server drive it. [`script`] says how.
 
 mod auth;
+mod crm;
 mod data;
 mod fields;
 mod read;
 pub mod script;
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use tether_connector_sdk::proto::{
-    BeginAuthorizationRequest, BeginAuthorizationResponse, CountRecordsRequest, CountRecordsResponse,
-    DescribeResponse, ExchangeCodeRequest, FetchCompanyRequest, FetchCompanyResponse, ListFieldsRequest,
-    ListFieldsResponse, LogInRequest, LoggedIn, ObjectCount, ObjectResult, OpenRequest, ReadRequest,
-    RefreshRequest, RefreshResponse, RevokeRequest, RevokeResponse,
+    BeginAuthorizationRequest, BeginAuthorizationResponse, Connection, CountRecordsRequest,
+    CountRecordsResponse, DescribeResponse, ExchangeCodeRequest, FetchCompanyRequest, FetchCompanyResponse,
+    ListFieldsRequest, ListFieldsResponse, LogInRequest, LoggedIn, ObjectCount, ObjectResult, OpenRequest,
+    ReadRequest, RefreshRequest, RefreshResponse, RevokeRequest, RevokeResponse,
 };
 use tether_connector_sdk::{CallContext, Connector, Error, Host, ReadStream, export_connector};
 
+use crate::crm::Crm;
 use crate::data::{Object, World};
 use crate::script::{Script, Settings};
 
@@ -22,6 +26,7 @@ use crate::script::{Script, Settings};
 pub struct Dummy {
     host: Host,
     settings: Settings,
+    crm: Crm,
 }
 
 export_connector!(Dummy);
@@ -36,11 +41,21 @@ impl Connector for Dummy {
             companies = settings.text("companies"),
             "the dummy connector is open"
         );
-        Ok(Self { host, settings })
+        if settings.is_mutant("leaks") {
+            // Threads and memory that nothing ends.
+            std::thread::spawn(|| {
+                loop {
+                    std::thread::park()
+                }
+            });
+            leak();
+        }
+        let crm = Crm::new(&host, &settings)?;
+        Ok(Self { host, settings, crm })
     }
 
     fn describe(&self) -> DescribeResponse {
-        fields::describe()
+        fields::describe(&self.settings)
     }
 
     async fn begin_authorization(
@@ -60,28 +75,29 @@ impl Connector for Dummy {
     ) -> Result<LoggedIn, Error> {
         let settings = self.settings.with(&request.settings)?;
         Script::of(&settings, "exchange_code")?.run(&call).await?;
-        auth::exchange(&settings, &request, self.host.now_us())
+        auth::exchange(&self.crm, &settings, &call, &request, self.host.now_us()).await
     }
 
     async fn log_in(&self, call: CallContext, request: LogInRequest) -> Result<LoggedIn, Error> {
         let settings = self.settings.with(&request.settings)?;
         Script::of(&settings, "log_in")?.run(&call).await?;
-        auth::log_in(&settings, &request, self.host.now_us())
+        auth::log_in(&self.crm, &settings, &call, &request, self.host.now_us()).await
     }
 
     async fn refresh(&self, call: CallContext, request: RefreshRequest) -> Result<RefreshResponse, Error> {
         let connection = request.connection.unwrap_or_default();
         let settings = self.settings.with(&connection.settings)?;
         Script::of(&settings, "refresh")?.run(&call).await?;
-        auth::refresh(&settings, &connection, self.host.now_us())
+        auth::refresh(&self.crm, &settings, &call, &connection, self.host.now_us()).await
     }
 
     async fn revoke(&self, call: CallContext, request: RevokeRequest) -> Result<RevokeResponse, Error> {
-        let settings = self
-            .settings
-            .with(&request.connection.unwrap_or_default().settings)?;
+        let connection = request.connection.unwrap_or_default();
+        let settings = self.settings.with(&connection.settings)?;
         Script::of(&settings, "revoke")?.run(&call).await?;
-        Ok(RevokeResponse { already_gone: false })
+        let token = connection.credentials.unwrap_or_default().refresh_token;
+        let already_gone = self.crm.revoke(&settings, &call, &token).await?.unwrap_or(false);
+        Ok(RevokeResponse { already_gone })
     }
 
     async fn list_fields(
@@ -92,7 +108,7 @@ impl Connector for Dummy {
         let connection = request.connection.unwrap_or_default();
         let settings = self.settings.with(&connection.settings)?;
         Script::of(&settings, "list_fields")?.run(&call).await?;
-        auth::check(&settings, &connection)?;
+        self.check(&settings, &call, &connection).await?;
         let objects = fields::list(&settings, &request.objects);
         Ok(ListFieldsResponse {
             objects,
@@ -108,14 +124,15 @@ impl Connector for Dummy {
         let connection = request.connection.unwrap_or_default();
         let settings = self.settings.with(&connection.settings)?;
         Script::of(&settings, "count_records")?.run(&call).await?;
-        auth::check(&settings, &connection)?;
+        self.check(&settings, &call, &connection).await?;
         let world = World::new(&settings);
+        let wrong = u64::from(settings.is_mutant("miscounts"));
         let visible = |key: &&String| !fields::is_missing(&settings, key.as_str(), None);
         let counts = request.objects.iter().filter(visible).filter_map(|key| {
             let object = Object::from_key(key)?;
             Some(ObjectCount {
                 object: key.clone(),
-                count: world.count(object),
+                count: world.count(object) + wrong,
                 exact: true,
             })
         });
@@ -133,7 +150,7 @@ impl Connector for Dummy {
         let connection = request.connection.unwrap_or_default();
         let settings = self.settings.with(&connection.settings)?;
         Script::of(&settings, "fetch_company")?.run(&call).await?;
-        auth::check(&settings, &connection)?;
+        self.check(&settings, &call, &connection).await?;
         let world = World::new(&settings);
         let limit = if request.related_limit == 0 {
             200
@@ -161,9 +178,18 @@ impl Connector for Dummy {
                 .iter()
                 .filter_map(|id| data::company_number(id))
             {
+                if settings.is_mutant("absent-fails") && number > world.companies() {
+                    return Err(Error::record_gone("there is no such company"));
+                }
                 rows.of_company(number, &mut records);
             }
-            let more = object != Object::Company && records.len() > limit;
+            if settings.is_mutant("fetch-differs") {
+                records
+                    .iter_mut()
+                    .for_each(|record| record.display_name.push('!'));
+            }
+            let more =
+                !settings.is_mutant("more-is-less") && object != Object::Company && records.len() > limit;
             records.truncate(if object == Object::Company {
                 usize::MAX
             } else {
@@ -190,6 +216,50 @@ impl Connector for Dummy {
         let settings = self
             .settings
             .with(&request.connection.clone().unwrap_or_default().settings)?;
-        read::read(&settings, &call, request, out).await
+        if settings.is_mutant("leaks") {
+            leak();
+        }
+        let _alone = self.alone(&settings)?;
+        read::read(&self.crm, &settings, &call, request, out).await
     }
+}
+
+impl Dummy {
+    /// Whether the CRM accepts the connection.
+    async fn check(
+        &self,
+        settings: &Settings,
+        call: &CallContext,
+        connection: &Connection,
+    ) -> Result<(), Error> {
+        auth::check(settings, connection)?;
+        let token = connection.credentials.clone().unwrap_or_default().access_token;
+        self.crm.ask(settings, call, &token, "anything").await
+    }
+
+    /// The mutant that takes one stream at a time.
+    fn alone(&self, settings: &Settings) -> Result<Option<Alone>, Error> {
+        if !settings.is_mutant("alone") {
+            return Ok(None);
+        }
+        if STREAMS.fetch_add(1, Ordering::AcqRel) > 0 {
+            STREAMS.fetch_sub(1, Ordering::AcqRel);
+            return Err(Error::transient("another stream is open"));
+        }
+        Ok(Some(Alone))
+    }
+}
+
+static STREAMS: AtomicU32 = AtomicU32::new(0);
+
+struct Alone;
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        STREAMS.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+fn leak() {
+    Box::leak(vec![1_u8; 512 * 1024].into_boxed_slice());
 }

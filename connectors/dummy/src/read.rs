@@ -1,12 +1,16 @@
 //! Streams of the dummy: object by object, company by company, a checkpoint every so many rows.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use tether_connector_sdk::proto::{
-    Covers, FieldChange, FieldChangeKind, ObjectSelection, ObjectStatus, Progress, ReadRequest, RecordBatch,
+    Connection, Covers, ErrorKind, FieldChange, FieldChangeKind, ObjectSelection, ObjectStatus, Progress,
+    ReadRequest, RecordBatch,
 };
 use tether_connector_sdk::{CallContext, Error, ReadStream};
 
 use crate::auth;
+use crate::crm::Crm;
 use crate::data::{Object, Rows, World, company_id};
 use crate::fields::is_missing;
 use crate::script::{Action, Script, Settings};
@@ -25,14 +29,18 @@ struct Position {
 
 /// One stream.
 struct Reader<'a> {
+    crm: &'a Crm,
     settings: &'a Settings,
     call: &'a CallContext,
     script: Script,
     out: ReadStream,
     position: Position,
+    token: String,
+    connection: Connection,
 }
 
 pub(crate) async fn read(
+    crm: &Crm,
     settings: &Settings,
     call: &CallContext,
     request: ReadRequest,
@@ -45,20 +53,34 @@ pub(crate) async fn read(
         }
     } else {
         let known = serde_json::from_slice(&request.checkpoint).ok();
+        #[expect(clippy::panic, reason = "that is what the mutant is told to do")]
+        if known.is_none() && settings.is_mutant("panics-on-nonsense") {
+            panic!("no checkpoint of ours");
+        }
         known
             .filter(|position: &Position| position.version == 1)
             .ok_or_else(|| Error::cursor_gone("the checkpoint is not one of this connector"))?
     };
     let script = Script::of(settings, "read")?;
+    let connection = request.connection.unwrap_or_default();
+    let mut position = position;
+    if position.company > 0 && settings.is_mutant("skips") {
+        position.company += 1;
+    }
     let mut reader = Reader {
+        crm,
         settings,
         call,
         script,
         out,
         position,
+        token: connection.credentials.clone().unwrap_or_default().access_token,
+        connection: connection.clone(),
     };
     reader.script.run(call).await?;
-    let connection = request.connection.unwrap_or_default();
+    if settings.is_mutant("eager") {
+        reader.hurry();
+    }
     if let Err(error) = auth::check(settings, &connection) {
         reader.credentials(error).await?;
     }
@@ -85,6 +107,9 @@ impl Reader<'_> {
         };
         let world = World::new(self.settings);
         let mut rows = Rows::new(&world, self.settings, object, &selection.fields);
+        if self.settings.is_mutant("strict") && !rows.missing().is_empty() {
+            return Err(Error::field_gone("a field is not there").object(key.clone()));
+        }
         self.announce(key, &rows, world.count(object)).await?;
 
         let batch_rows = self.settings.number("batch", 50).max(1) as usize;
@@ -105,6 +130,7 @@ impl Reader<'_> {
             self.position.rows += added;
             self.position.company = company;
             if batch.len() >= batch_rows || due {
+                self.ask(key).await?;
                 let records = std::mem::take(&mut batch);
                 let covers = (object == Object::Company).then(|| Covers {
                     after: if after == 0 {
@@ -112,7 +138,7 @@ impl Reader<'_> {
                     } else {
                         company_id(after)
                     },
-                    through: if company == last {
+                    through: if company == last || self.settings.is_mutant("covers-too-much") {
                         String::new()
                     } else {
                         company_id(company)
@@ -130,8 +156,11 @@ impl Reader<'_> {
             }
             if due {
                 unsaved = 0;
-                let state =
+                let mut state =
                     serde_json::to_vec(&self.position).map_err(|error| Error::bug(error.to_string()))?;
+                if self.settings.is_mutant("open-checkpoints") {
+                    state.extend_from_slice(self.token.as_bytes());
+                }
                 self.out.checkpoint(state).await?;
             }
         }
@@ -142,6 +171,41 @@ impl Reader<'_> {
                 error: None,
             })
             .await
+    }
+
+    /// Asks the CRM for the next rows, with new credentials where the old ones ended.
+    async fn ask(&mut self, object: &str) -> Result<(), Error> {
+        let mut renewed = false;
+        loop {
+            match self.crm.ask(self.settings, self.call, &self.token, object).await {
+                Err(error) if error.is(ErrorKind::CredentialsExpired) && !renewed => {
+                    renewed = true;
+                    if self.settings.is_mutant("refreshes-itself") {
+                        let by = (self.crm, self.settings, self.call);
+                        let new = auth::refresh(by.0, by.1, by.2, &self.connection, 0).await?;
+                        self.token = new.credentials.unwrap_or_default().access_token;
+                    } else {
+                        self.credentials(error).await?;
+                    }
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// The mutant that asks for everything, whether anybody takes it or not.
+    fn hurry(&self) {
+        let (crm, settings, token) = (self.crm.clone(), self.settings.clone(), self.token.clone());
+        tokio::spawn(async move {
+            for _ in 0..400 {
+                tokio::time::sleep(Duration::from_millis(30)).await;
+                // Nobody looks at what comes: that is the mutant.
+                drop(
+                    crm.ask(&settings, &CallContext::default(), &token, "Company")
+                        .await,
+                );
+            }
+        });
     }
 
     async fn announce(&mut self, key: &str, rows: &Rows<'_>, expected: u64) -> Result<(), Error> {
@@ -195,7 +259,10 @@ impl Reader<'_> {
         loop {
             let (credentials, _) = self.out.credentials_needed(why).await?;
             match auth::check_credentials(self.settings, &credentials) {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    self.token = credentials.access_token;
+                    return Ok(());
+                }
                 Err(error) => why = error,
             }
         }

@@ -14,6 +14,8 @@
 //! | `retyped` | | `Company.Employees=text`: a field that now has another type |
 //! | `token_seconds` | 3600 | life of access tokens; 0 for unknown |
 //! | `valid_generation` | 0 | access tokens that were refreshed fewer times are expired |
+//! | `crm` | | the address of a `dummy-crm` to ask for tokens and leave; none: nothing is asked |
+//! | `mutant` | | defects for tests of the conformance kit, one name each; each stands where it does its harm |
 //! | `script.<call>` | | what a call does instead of, or before, its work |
 //!
 //! A script is a list of `action[@row]`, separated by commas: `slow:50,error:rate_limited:2000@120`. Actions are `panic`,
@@ -55,6 +57,18 @@ impl Settings {
     #[must_use]
     pub fn text(&self, key: &str) -> &str {
         self.0.get(key).map_or("", String::as_str)
+    }
+
+    /// Where the CRM is, if it is anywhere.
+    #[must_use]
+    pub fn crm(&self) -> Option<&str> {
+        Some(self.text("crm")).filter(|base| !base.is_empty())
+    }
+
+    /// Whether it is to have this defect.
+    #[must_use]
+    pub fn is_mutant(&self, defect: &str) -> bool {
+        self.text("mutant").split(',').any(|name| name.trim() == defect)
     }
 
     /// A number, or its default.

@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -64,6 +64,7 @@ pub(super) struct Child {
 #[derive(Debug)]
 struct Shared {
     name: String,
+    process: OnceLock<u32>,
     calls: Arc<CallTable>,
     /// It takes no more calls.
     poisoned: AtomicBool,
@@ -85,6 +86,7 @@ impl Child {
     pub(super) async fn open(name: &str, launch: &Launch, request: Bytes) -> Result<Self, LoadError> {
         let shared = Arc::new(Shared {
             name: name.to_owned(),
+            process: OnceLock::new(),
             calls: Arc::default(),
             poisoned: AtomicBool::new(false),
             failure: Mutex::default(),
@@ -97,6 +99,10 @@ impl Child {
         let (process, socket) = start(launch, &shared).map_err(|error| {
             LoadError::Child(format!("a process for it could not be started: {error}"))
         })?;
+        if let Some(pid) = process.id() {
+            // Nobody has set it before.
+            let _ = shared.process.set(pid);
+        }
         let (read, write) = socket.into_split();
         let (frames, waiting) = mpsc::unbounded_channel();
         let (opened, outcome) = oneshot::channel();
@@ -145,6 +151,28 @@ impl Child {
     /// Ends a stream.
     pub(super) fn stream_close(&self, stream: u64) {
         self.send(Kind::StreamClose, 0, stream, Bytes::new());
+    }
+
+    /// Asks for an early answer to a call.
+    pub(super) fn cancel(&self, call: u64) {
+        self.send(Kind::Cancel, call, 0, Bytes::new());
+    }
+
+    /// Its process, once that runs.
+    pub(super) fn process(&self) -> Option<u32> {
+        self.shared.process.get().copied()
+    }
+
+    /// Asks it to close, and returns when its process is gone.
+    pub(super) async fn close(&self) {
+        self.shared.closing.cancel();
+        self.send(Kind::Close, 0, 0, Bytes::new());
+        self.ended().await;
+    }
+
+    /// Returns when its process is gone.
+    pub(super) async fn ended(&self) {
+        self.shared.ended.cancelled().await;
     }
 
     /// Whether another must be started.
@@ -231,6 +259,11 @@ impl Ask {
         let answer = self.pending.answer().await;
         self.done = true;
         answer.ok_or_else(|| Error::Lost(self.to.shared.name.clone()))
+    }
+
+    /// Asks for an early answer, and goes on waiting.
+    pub(super) fn cancel(&self) {
+        self.to.cancel(self.pending.id());
     }
 }
 

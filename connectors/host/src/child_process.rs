@@ -12,6 +12,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -27,7 +28,8 @@ const MOST_LINES_WAITING: usize = 1_000;
 /// The way to the server, for what the library says of itself.
 #[derive(Debug)]
 pub(super) struct Upstream {
-    frames: Sender<Frame>,
+    /// None is the last: what came before it is written, and the writer ends.
+    frames: Sender<Option<Frame>>,
     /// Calls and pulls that have no answer yet.
     open: Mutex<HashSet<u64>>,
     lines: AtomicUsize,
@@ -58,7 +60,14 @@ impl Upstream {
 
     fn send(&self, frame: Frame) {
         // The writer ends with the process alone.
-        let _ = self.frames.send(frame);
+        let _ = self.frames.send(Some(frame));
+    }
+
+    /// Returns when everything that was sent so far is written.
+    fn finish(&self, writer: JoinHandle<()>) {
+        let _ = self.frames.send(None);
+        // It ends the process where it cannot write.
+        let _ = writer.join();
     }
 }
 
@@ -101,18 +110,21 @@ fn serve(socket: &UnixStream) -> ExitCode {
     }));
     let (requests, asked) = channel();
     spawn("reader", move || reader(read, &requests));
-    spawn("writer", move || writer(write, &waiting, upstream));
-    dispatch(&asked, upstream)
+    let writer = spawn("writer", move || writer(write, &waiting, upstream));
+    let ended = dispatch(&asked, upstream);
+    // Closing has answered every call; the answers are to arrive.
+    upstream.finish(writer);
+    ended
 }
 
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) {
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
     let thread = std::thread::Builder::new()
         .name(format!("tether-{name}"))
         .spawn(work);
-    if let Err(error) = thread {
+    thread.unwrap_or_else(|error| {
         eprintln!("no thread for the {name}: {error}");
         end();
-    }
+    })
 }
 
 /// Ends the process and all that it has started, without asking the library.
@@ -138,13 +150,18 @@ fn reader(socket: UnixStream, requests: &Sender<Frame>) {
     end()
 }
 
-fn writer(socket: UnixStream, frames: &Receiver<Frame>, upstream: &Upstream) {
+fn writer(socket: UnixStream, frames: &Receiver<Option<Frame>>, upstream: &Upstream) {
     let mut socket = BufWriter::with_capacity(64 * 1024, socket);
-    while let Ok(first) = frames.recv() {
+    let mut last = false;
+    while !last && let Ok(first) = frames.recv() {
         // What waits goes out together.
         let written = std::iter::once(first)
             .chain(frames.try_iter())
             .try_for_each(|frame| {
+                let Some(frame) = frame else {
+                    last = true;
+                    return Ok(());
+                };
                 if frame.kind == Kind::Log {
                     upstream.lines.fetch_sub(1, Ordering::Relaxed);
                 }

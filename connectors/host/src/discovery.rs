@@ -87,7 +87,8 @@ fn names(folder: &Path) -> std::io::Result<Vec<String>> {
     Ok(names)
 }
 
-fn candidate(path: &Path) -> Result<Candidate, LoadError> {
+/// Looks at one manifest and what it names.
+pub(super) fn candidate(path: &Path) -> Result<Candidate, LoadError> {
     let folder = path.parent().unwrap_or(Path::new("."));
     closed_to_others(folder)?;
     closed_to_others(path)?;

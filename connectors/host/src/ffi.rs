@@ -29,6 +29,9 @@ pub(super) static CALLS: LazyLock<Arc<CallTable>> = LazyLock::new(Arc::default);
 static INSTANCES: RwLock<Vec<(u64, Weak<Instance>)>> = RwLock::new(Vec::new());
 static NEXT_INSTANCE: AtomicU64 = AtomicU64::new(1);
 
+/// Answers that nobody waited for.
+pub(super) static UNEXPECTED: AtomicU64 = AtomicU64::new(0);
+
 /// In a child process: where to pass on what libraries say, and the least important level of log lines.
 static UPSTREAM: OnceLock<(&'static Upstream, u32)> = OnceLock::new();
 
@@ -267,7 +270,8 @@ unsafe extern "C" fn complete(call: u64, answer: Buffer) {
         let answer = Bytes::from_owner(answer);
         match UPSTREAM.get() {
             Some((upstream, _)) => upstream.complete(call, answer),
-            None => drop(CALLS.complete(call, answer)),
+            None if CALLS.complete(call, answer) => {}
+            None => drop(UNEXPECTED.fetch_add(1, Ordering::Relaxed)),
         }
     }));
 }

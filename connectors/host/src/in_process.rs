@@ -39,6 +39,27 @@ impl InProcess {
         }
     }
 
+    /// Starts a call on another instance than this one.
+    pub(super) fn call_of(self: &Arc<Self>, instance: u64, request: &[u8]) -> Ask {
+        let pending = CALLS.begin();
+        self.library.call(instance, pending.id(), request);
+        Ask {
+            to: Arc::clone(self),
+            pending,
+            done: false,
+        }
+    }
+
+    /// Asks for an early answer to a call.
+    pub(super) fn cancel(&self, call: u64) {
+        self.library.cancel(self.instance, call);
+    }
+
+    /// Closes it. Blocks. Dropping it closes it once more, which is harmless.
+    pub(super) fn close(&self) {
+        self.library.close(self.instance);
+    }
+
     /// Pulls a stream.
     pub(super) fn stream_next(self: &Arc<Self>, stream: u64, request: &[u8]) -> Ask {
         let pending = CALLS.begin();
@@ -99,6 +120,11 @@ impl Ask {
         let answer = self.pending.answer().await;
         self.done = true;
         answer.ok_or_else(|| super::Error::Lost(self.to.info.name.clone()))
+    }
+
+    /// Asks for an early answer, and goes on waiting.
+    pub(super) fn cancel(&self) {
+        self.to.cancel(self.pending.id());
     }
 }
 

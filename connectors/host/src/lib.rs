@@ -21,6 +21,8 @@ mod in_process;
 pub mod manifest;
 mod options;
 mod private_copy;
+#[doc(hidden)]
+pub mod raw;
 mod registry;
 mod stream;
 mod transport;

@@ -27,6 +27,9 @@ pub(crate) async fn describe(
     objects: &[&'static CrmObject],
     estimate: bool,
 ) -> Result<(Vec<ObjectFields>, Vec<ObjectCount>), Error> {
+    if objects.is_empty() {
+        return Ok((Vec::new(), Vec::new()));
+    }
     let mut paths: Vec<String> = objects
         .iter()
         .map(|object| session.path(&format!("sobjects/{}/describe", object.key)))
@@ -68,6 +71,9 @@ pub(crate) async fn count(
     session: &Session,
     objects: &[&'static CrmObject],
 ) -> Result<Vec<ObjectCount>, Error> {
+    if objects.is_empty() {
+        return Ok(Vec::new());
+    }
     let paths: Vec<String> = objects
         .iter()
         .map(|object| session.query_path(&soql::count(object.key), false))

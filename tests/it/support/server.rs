@@ -494,6 +494,18 @@ impl Person {
         ok(self.integrations.enable_connector(request)).await
     }
 
+    /// The connectors that there are, by their names.
+    pub(crate) async fn connector(&mut self, name: &str) -> Option<v1::Connector> {
+        let request = v1::ListConnectorsRequest {
+            parent: self.parent.clone(),
+            ..Default::default()
+        };
+        let listed = ok(self.integrations.list_connectors(request)).await.connectors;
+        listed
+            .into_iter()
+            .find(|one| one.name.ends_with(&format!("connectors/{name}")))
+    }
+
     /// What [`create`](Self::create) sends.
     pub(crate) fn draft(&self, connector: &str, display_name: &str) -> v1::CreateIntegrationRequest {
         v1::CreateIntegrationRequest {

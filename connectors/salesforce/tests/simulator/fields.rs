@@ -43,6 +43,41 @@ async fn fields_of_five_objects_in_one_call() {
 }
 
 #[tokio::test]
+async fn objects_that_are_not_offered_are_left_out() {
+    let sim = Sim::start(&[]);
+    let connector = sim.connector();
+    let connection = log_in(&sim, &connector, "admin@acme.example").await;
+    for (objects, expected) in [(vec!["Contact", "Lead"], vec!["Contact"]), (vec!["Lead"], vec![])] {
+        let objects: Vec<String> = objects.into_iter().map(str::to_owned).collect();
+        let connection = Some(connection.clone());
+        let request = ListFieldsRequest {
+            connection: connection.clone(),
+            objects: objects.clone(),
+        };
+        let listed: Result<ListFieldsResponse, Error> = ask!(connector, ListFields, request);
+        let listed: Vec<_> = listed
+            .unwrap()
+            .objects
+            .into_iter()
+            .map(|object| object.object)
+            .collect();
+        assert_eq!(listed, expected);
+        let counted: Result<CountRecordsResponse, Error> = ask!(
+            connector,
+            CountRecords,
+            CountRecordsRequest { connection, objects }
+        );
+        let counted: Vec<_> = counted
+            .unwrap()
+            .counts
+            .into_iter()
+            .map(|count| count.object)
+            .collect();
+        assert_eq!(counted, expected);
+    }
+}
+
+#[tokio::test]
 async fn a_restricted_user_sees_less() {
     let sim = Sim::start(&[]);
     let connector = sim.connector();

@@ -1,0 +1,165 @@
+//! What the connector says it is.
+
+use std::collections::HashSet;
+
+use tether_connector_host::proto::{DescribeRequest, DescribeResponse, ObjectRole, Setting};
+
+use super::{Check, Findings, Seen, Told as _, fails};
+use crate::connector::AMPLE;
+use crate::world::World;
+
+pub(super) const OFFLINE: Check = Check {
+    id: "describe.offline",
+    title: "Describe needs no network and always answers the same",
+    why: "A server asks it at start, when the CRM may be down; what changes would change under running integrations.",
+    spec: &["DESC-1", "TIME-5"],
+    run: |world| Box::pin(offline(world)),
+};
+
+pub(super) const WHOLE: Check = Check {
+    id: "describe.whole",
+    title: "Describe has one COMPANY, unique keys, and every setting labelled",
+    why: "Companies come from exactly one object, and people choose by labels.",
+    spec: &["DESC-2", "DESC-3", "DESC-4", "DESC-5", "AUTH-9"],
+    run: |world| Box::pin(whole(world)),
+};
+
+async fn offline(world: &World) -> Seen {
+    let mut findings = Findings::default();
+    // A port that nobody listens on any more: the CRM is down.
+    let down = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    let down = down
+        .map_err(|error| fails(format!("no port on loopback: {error}")))?
+        .to_string();
+    let settings = world.quirks.operator.settings.iter();
+    let settings = settings
+        .map(|(key, value)| (key.clone(), world.filled_at(value, &down)))
+        .collect();
+    let alone = world.open_with(settings, &down).await;
+    let alone = alone.map_err(|error| fails(format!("with the CRM down it does not open: {error}")))?;
+    let alone = alone
+        .describe(DescribeRequest {}, AMPLE)
+        .await
+        .told("with the CRM down, Describe")?;
+    let bare = world.open_with(std::collections::HashMap::new(), "").await;
+    let mut others = Vec::new();
+    // A connector may need settings to open; what it describes may not depend on them.
+    if let Ok(bare) = bare {
+        others.push(
+            bare.describe(DescribeRequest {}, AMPLE)
+                .await
+                .told("without settings, Describe")?,
+        );
+    }
+    let connector = world.open().await?;
+    let requests = world.proxy.as_ref().map_or(0, |proxy| proxy.count());
+    for _ in 0..3 {
+        others.push(
+            connector
+                .describe(DescribeRequest {}, AMPLE)
+                .await
+                .told("Describe")?,
+        );
+    }
+    let asked = world.proxy.as_ref().map_or(0, |proxy| proxy.count()) - requests;
+    findings.unless(asked == 0, || {
+        format!("Describe made {asked} requests to the CRM")
+    });
+    findings.unless(others.iter().all(|other| *other == alone), || {
+        "Describe answers differently from one time to the next".to_owned()
+    });
+    findings.done(format!("{} times the same", others.len() + 1))
+}
+
+async fn whole(world: &World) -> Seen {
+    let mut findings = Findings::default();
+    let connector = world.open().await?;
+    let described: &DescribeResponse = world.description(&connector).await?;
+    if let Ok(library) = &world.library {
+        let manifest = library.manifest();
+        findings.unless(described.connector == manifest.name, || {
+            format!(
+                "it calls itself {:?}, its manifest {:?}",
+                described.connector, manifest.name
+            )
+        });
+        findings.unless(described.version == manifest.version, || {
+            format!(
+                "it has the version {:?}, its manifest {:?}",
+                described.version, manifest.version
+            )
+        });
+    }
+    findings.unless(!described.display_name.is_empty(), || {
+        "display_name is empty".to_owned()
+    });
+    let companies = described
+        .objects
+        .iter()
+        .filter(|object| object.role() == ObjectRole::Company)
+        .count();
+    findings.unless(companies == 1, || {
+        format!("{companies} objects have the role COMPANY; exactly one must")
+    });
+    let mut keys = HashSet::new();
+    for object in &described.objects {
+        findings.unless(!object.key.is_empty() && !object.label.is_empty(), || {
+            format!("the object {:?} has no key or no label", object.key)
+        });
+        findings.unless(keys.insert(&object.key), || {
+            format!("two objects have the key {}", object.key)
+        });
+        findings.unless(object.role() != ObjectRole::Unspecified, || {
+            format!("the object {} has no role", object.key)
+        });
+    }
+    findings.unless(!described.auth_methods.is_empty(), || {
+        "there is no way to log in".to_owned()
+    });
+    let mut kinds = HashSet::new();
+    for method in &described.auth_methods {
+        findings.unless(kinds.insert(method.kind), || {
+            format!("{} is listed twice", method.kind().as_str_name())
+        });
+        settings(&mut findings, &method.parameters);
+    }
+    let ours = world.quirks.login.method.kind();
+    findings.unless(kinds.contains(&i32::from(ours)), || {
+        format!(
+            "conformance.toml logs in by {}, which Describe does not list",
+            ours.as_str_name()
+        )
+    });
+    settings(&mut findings, &described.settings);
+    findings.done(format!(
+        "{} objects, {} ways to log in",
+        described.objects.len(),
+        described.auth_methods.len()
+    ))
+}
+
+fn settings(findings: &mut Findings, settings: &[Setting]) {
+    let mut keys = HashSet::new();
+    for setting in settings {
+        let key = &setting.key;
+        findings.unless(!key.is_empty() && !setting.label.is_empty(), || {
+            format!("the setting {key:?} has no key or no label")
+        });
+        findings.unless(keys.insert(key), || format!("two settings have the key {key}"));
+        let among = setting
+            .choices
+            .iter()
+            .any(|choice| choice.value == setting.default_value);
+        let free = setting.choices.is_empty() || setting.default_value.is_empty();
+        findings.unless(free || among, || {
+            format!("the default of the setting {key} is not among its choices")
+        });
+        // A password that is shown is a password that is lost.
+        let tells = ["secret", "password", "private_key", "api_key", "token"]
+            .iter()
+            .any(|word| key.contains(word));
+        findings.unless(!tells || setting.secret, || {
+            format!("the setting {key} is not marked secret")
+        });
+    }
+}

@@ -1,0 +1,402 @@
+//! What a read gives.
+
+use std::collections::{HashMap, HashSet};
+
+use tether_connector_host::proto::{
+    Covers, FetchCompanyRequest, FieldChangeKind, FieldType, ObjectSelection, Record, SelectedField,
+};
+
+use super::{Check, Findings, Seen, Told as _};
+use crate::canonical;
+use crate::connector::AMPLE;
+use crate::quirks::Lack;
+use crate::rows::Rows;
+use crate::stream::Stream;
+use crate::world::World;
+
+const MOST_CHECKPOINT_BYTES: usize = 64 * 1024;
+const MOST_ROWS_BETWEEN: usize = 50_000;
+/// A field that no CRM has.
+const NO_FIELD: &str = "NoSuchFieldOfTheKit__c";
+
+pub(super) const PAYLOADS: Check = Check {
+    id: "read.payloads",
+    title: "payloads are canonical: sorted keys, no white space, each value in the form of its type",
+    why: "The server compares and hashes these bytes; another form of the same value is a change that is none.",
+    spec: &["RECORD-2", "RECORD-3", "RECORD-7", "LIMIT-2"],
+    run: |world| Box::pin(payloads(world)),
+};
+
+pub(super) const RECORDS: Check = Check {
+    id: "read.records",
+    title: "records have one id each, a name, parents that exist; objects come in order and say how they ended",
+    why: "Ids are keys, parents join the company's card, and an object that says nothing is never complete.",
+    spec: &[
+        "RECORD-1", "RECORD-4", "RECORD-5", "RECORD-6", "STREAM-3", "STREAM-7", "STREAM-9",
+    ],
+    run: |world| Box::pin(records(world)),
+};
+
+pub(super) const COVERS: Check = Check {
+    id: "read.covers",
+    title: "a batch that covers a range of ids lists every record in it",
+    why: "What is stored in the range and not listed is removed: a wrong range deletes a customer's data.",
+    spec: &["STREAM-8"],
+    run: |world| Box::pin(covers(world)),
+};
+
+pub(super) const CHECKPOINTS: Check = Check {
+    id: "read.checkpoints",
+    title: "checkpoints are numbered 1, 2, 3, …, small, and come often",
+    why: "The checkpoint is the commit unit: rows after the last one are read again after every interruption.",
+    spec: &["CKPT-1", "CKPT-2", "CKPT-6"],
+    run: |world| Box::pin(checkpoints(world)),
+};
+
+pub(super) const MISSING: Check = Check {
+    id: "read.missing-field",
+    title: "a selected field that is not there is told as missing, by reads and by fetches; the rest is read",
+    why: "Fields are deleted and hidden in CRMs every day; a sync that fails for one is a sync that never runs again.",
+    spec: &["STREAM-10", "FETCH-3", "ERR-8"],
+    run: |world| Box::pin(missing(world)),
+};
+
+fn types(selection: &ObjectSelection) -> HashMap<&str, FieldType> {
+    selection
+        .fields
+        .iter()
+        .map(|field| (field.key.as_str(), field.r#type()))
+        .collect()
+}
+
+async fn payloads(world: &World) -> Seen {
+    let mut findings = Findings::default();
+    let connector = world.open().await?;
+    let whole = world.whole(&connector).await?;
+    let selection = world.selection(&connector).await?;
+    let mut filled = HashSet::new();
+    let mut values = 0;
+    for selection in &selection {
+        let types = types(selection);
+        let mut told = HashSet::new();
+        for ((object, id), record) in &whole.records {
+            if *object != selection.object || record.deleted {
+                continue;
+            }
+            if let Some(what) = canonical::wrong(&record.payload, &types) {
+                // One row of each kind of mistake is enough.
+                let kind = what.split(':').next().unwrap_or_default().to_owned();
+                if told.insert(kind) {
+                    findings.add(format!("{object} {id}: {what}"));
+                }
+            } else if let Ok(serde_json::Value::Object(members)) = serde_json::from_slice(&record.payload) {
+                values += members.len();
+                filled.extend(members.keys().filter_map(|key| types.get(key.as_str())).copied());
+            }
+        }
+    }
+    findings.done(format!("{values} values of {} types", filled.len()))
+}
+
+async fn records(world: &World) -> Seen {
+    let mut findings = Findings::default();
+    let connector = world.open().await?;
+    let company = world.company(&connector).await?;
+    let whole = world.whole(&connector).await?;
+    let selection = world.selection(&connector).await?;
+    let order: Vec<_> = selection
+        .iter()
+        .map(|selection| selection.object.as_str())
+        .collect();
+    let mut last = 0;
+    let mut ids: HashMap<(&str, &str), usize> = HashMap::new();
+    for batch in &whole.batches {
+        match order.iter().position(|object| *object == batch.object) {
+            Some(at) => {
+                findings.unless(at >= last, || {
+                    format!("a batch of {} comes after one of {}", batch.object, order[last])
+                });
+                last = at.max(last);
+            }
+            None => findings.add(format!(
+                "a batch is of {:?}, which was not selected",
+                batch.object
+            )),
+        }
+        for record in &batch.records {
+            *ids.entry((&batch.object, &record.external_id)).or_default() += 1;
+            row(&mut findings, &company, &batch.object, record);
+        }
+    }
+    let twice = ids.iter().filter(|(_, times)| **times > 1).count();
+    findings.unless(twice == 0, || {
+        format!("{twice} records come twice in one undisturbed read")
+    });
+    let (mut parents, mut dangling) = (0, HashMap::<String, usize>::new());
+    for ((object, _), record) in whole.records.iter().filter(|(_, record)| !record.deleted) {
+        for parent in &record.parents {
+            parents += 1;
+            let there = whole
+                .records
+                .get(&(parent.object.clone(), parent.external_id.clone()));
+            if order.contains(&parent.object.as_str()) && there.is_none_or(|parent| parent.deleted) {
+                *dangling
+                    .entry(format!("{object} under {}", parent.object))
+                    .or_default() += 1;
+            }
+        }
+    }
+    if world.quirks.lack(Lack::WholeParents).is_none() {
+        for (what, times) in dangling {
+            findings.add(format!(
+                "{times} records of {what} name a parent that the read does not give"
+            ));
+        }
+    }
+    for object in &order {
+        let of_it = whole.statuses.iter().filter(|status| status.object == **object);
+        let (complete, failed): (Vec<_>, Vec<_>) = of_it.partition(|status| status.complete);
+        findings.unless(complete.len() == 1 && failed.is_empty(), || {
+            let why = failed.iter().find_map(|status| status.error.as_ref());
+            let why = why.map_or_else(String::new, |error| format!(" ({error})"));
+            format!(
+                "{object} ends with {} ObjectStatus that are complete and {} that are not{why}",
+                complete.len(),
+                failed.len()
+            )
+        });
+    }
+    findings.done(format!("{} records, {parents} parents", whole.records.len()))
+}
+
+fn row(findings: &mut Findings, company: &str, object: &str, record: &Record) {
+    let id = &record.external_id;
+    findings.unless(!id.is_empty() && id.len() <= 255 && !id.contains('\0'), || {
+        format!("{object}: the id {id:?} is empty, longer than 255 bytes, or has a NUL")
+    });
+    findings.unless(record.merged_into.is_empty() || record.deleted, || {
+        format!("{object} {id} was merged and is not deleted")
+    });
+    findings.unless(record.merged_into != *id || id.is_empty(), || {
+        format!("{object} {id} was merged into itself")
+    });
+    if !record.deleted {
+        findings.unless(object != company || !record.display_name.is_empty(), || {
+            format!("{object} {id} has no display_name")
+        });
+    }
+}
+
+/// Checks the ranges of one stream, against all ids there are.
+pub(super) fn ranges(findings: &mut Findings, rows: &Rows, all: &Rows, from_the_beginning: bool) -> usize {
+    let mut ends: HashMap<&str, Option<&str>> = HashMap::new();
+    let mut ranges = 0;
+    for batch in &rows.batches {
+        let object = batch.object.as_str();
+        let Some(covers) = &batch.covers else {
+            continue;
+        };
+        ranges += 1;
+        let before = ends.get(object).copied();
+        let begins = match before {
+            Some(Some(through)) => through == covers.after,
+            Some(None) => false,
+            None => covers.after.is_empty() || !from_the_beginning,
+        };
+        findings.unless(begins, || {
+            format!(
+                "{object}: a range begins after {:?}, the last one of the object ended elsewhere",
+                covers.after
+            )
+        });
+        ends.insert(
+            object,
+            (!covers.through.is_empty()).then_some(covers.through.as_str()),
+        );
+        let listed: HashSet<_> = batch
+            .records
+            .iter()
+            .map(|record| record.external_id.as_str())
+            .collect();
+        if let Some(id) = listed.iter().find(|id| !inside(covers, id)) {
+            findings.add(format!(
+                "{object} {id} lies outside of its batch's range {}",
+                words(covers)
+            ));
+        }
+        let there = all
+            .records
+            .iter()
+            .filter(|((of, _), record)| of == object && !record.deleted);
+        let lacking: Vec<_> = there
+            .filter(|((_, id), _)| inside(covers, id) && !listed.contains(id.as_str()))
+            .map(|((_, id), _)| id.as_str())
+            .collect();
+        findings.unless(lacking.is_empty(), || {
+            format!(
+                "{object}: the range {} lacks {} records that are there, {} among them",
+                words(covers),
+                lacking.len(),
+                lacking[0]
+            )
+        });
+    }
+    ranges
+}
+
+fn inside(covers: &Covers, id: &str) -> bool {
+    id > covers.after.as_str() && (covers.through.is_empty() || id <= covers.through.as_str())
+}
+
+fn words(covers: &Covers) -> String {
+    let or = |id: &str, other: &str| {
+        if id.is_empty() {
+            other.to_owned()
+        } else {
+            id.to_owned()
+        }
+    };
+    format!(
+        "({}, {}]",
+        or(&covers.after, "beginning"),
+        or(&covers.through, "end")
+    )
+}
+
+async fn covers(world: &World) -> Seen {
+    let mut findings = Findings::default();
+    let connector = world.open().await?;
+    let whole = world.whole(&connector).await?;
+    let ranges = ranges(&mut findings, whole, whole, true);
+    findings.done(match ranges {
+        0 => "no ranges: removals are found otherwise".to_owned(),
+        ranges => format!("{ranges} ranges"),
+    })
+}
+
+async fn checkpoints(world: &World) -> Seen {
+    let mut findings = Findings::default();
+    let connector = world.open().await?;
+    let whole = world.whole(&connector).await?;
+    findings.unless(!whole.checkpoints.is_empty(), || {
+        "there is no checkpoint".to_owned()
+    });
+    let (mut before, mut longest) = (0, 0);
+    let search = world.secrets.search();
+    for (at, (sequence, state, batches)) in whole.checkpoints.iter().enumerate() {
+        findings.unless(*sequence == at as u64 + 1, || {
+            format!("checkpoint {} is numbered {sequence}", at + 1)
+        });
+        findings.unless(state.len() <= MOST_CHECKPOINT_BYTES, || {
+            format!(
+                "checkpoint {sequence} has {} bytes; 64 KiB are allowed",
+                state.len()
+            )
+        });
+        findings.unless(!state.is_empty(), || {
+            format!("checkpoint {sequence} is empty, which means the beginning to a read")
+        });
+        for name in search.found_in(&String::from_utf8_lossy(state)) {
+            findings.add(format!("checkpoint {sequence} has {name} in it"));
+        }
+        let rows: usize = whole.batches[before..*batches]
+            .iter()
+            .map(|batch| batch.records.len())
+            .sum();
+        before = *batches;
+        longest = longest.max(rows);
+    }
+    let rest: usize = whole.batches[before..]
+        .iter()
+        .map(|batch| batch.records.len())
+        .sum();
+    findings.unless(longest.max(rest) <= MOST_ROWS_BETWEEN, || {
+        format!(
+            "{} rows come between two checkpoints; 50,000 are allowed",
+            longest.max(rest)
+        )
+    });
+    findings.unless(rest == 0, || {
+        format!("{rest} rows come after the last checkpoint: they are never stored")
+    });
+    let size = whole
+        .checkpoints
+        .iter()
+        .map(|(_, state, _)| state.len())
+        .max()
+        .unwrap_or_default();
+    findings.done(format!(
+        "{} checkpoints, {size} bytes at most",
+        whole.checkpoints.len()
+    ))
+}
+
+async fn missing(world: &World) -> Seen {
+    let mut findings = Findings::default();
+    let connector = world.open().await?;
+    let company = world.company(&connector).await?;
+    let whole = world.whole(&connector).await?;
+    let connection = world.log_in(&connector).await?;
+    let mut selection = world.selection(&connector).await?;
+    for selection in &mut selection {
+        let kind = FieldType::Text.into();
+        selection.fields.push(SelectedField {
+            key: NO_FIELD.to_owned(),
+            r#type: kind,
+        });
+    }
+    let stream = Stream::open(&connector, &connection, &selection, b"")
+        .await
+        .told("Read")?;
+    let mut rows = Rows::default();
+    stream
+        .take(&mut rows, |_| false)
+        .await
+        .told("a read with a field that is not there")?;
+    for selection in &selection {
+        let object = &selection.object;
+        let told = rows.changes.iter().filter(|change| {
+            change.object == *object && change.field == NO_FIELD && change.kind() == FieldChangeKind::Missing
+        });
+        let told = told.count();
+        findings.unless(told == 1, || {
+            format!("{object}: a read tells {told} times that the field is missing")
+        });
+    }
+    if let Some(difference) = rows.difference(whole) {
+        findings.add(format!(
+            "with a field that is not there, other rows come: {difference}"
+        ));
+    }
+    let known = whole
+        .records
+        .iter()
+        .find(|((object, _), record)| *object == company && !record.deleted);
+    if let Some(((_, id), _)) = known {
+        let request = FetchCompanyRequest {
+            connection: Some(connection),
+            external_ids: vec![id.clone()],
+            selection: selection.clone(),
+            related_limit: 0,
+        };
+        let fetched = connector.fetch_company(request, AMPLE).await;
+        let fetched = fetched.told("FetchCompany with a field that is not there")?;
+        for result in &fetched.objects {
+            // Where a company has nothing of an object, there may be nothing that shows it.
+            let told = result.missing_fields.iter().any(|field| field == NO_FIELD);
+            findings.unless(told, || {
+                format!(
+                    "{}: FetchCompany does not have the field in missing_fields",
+                    result.object
+                )
+            });
+            if let Some(error) = &result.error {
+                findings.add(format!(
+                    "{}: FetchCompany fails for a field that is not there: {error}",
+                    result.object
+                ));
+            }
+        }
+    }
+    findings.done(format!("told for {} objects", selection.len()))
+}

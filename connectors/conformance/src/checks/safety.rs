@@ -1,0 +1,144 @@
+//! Over all that was said and asked in this run: these two come last.
+
+use std::collections::BTreeSet;
+
+use http::Method;
+
+use super::{Check, Findings, Seen, fails};
+use crate::world::World;
+
+pub(super) const READ_ONLY: Check = Check {
+    id: "safety.read-only",
+    title: "every request was a GET, a declared read, or to a token endpoint; nothing was written",
+    why: "tether never changes a customer's CRM: that is what they give access for.",
+    spec: &["RO-1", "RO-3"],
+    run: |world| Box::pin(read_only(world)),
+};
+
+pub(super) const SECRETS: Check = Check {
+    id: "safety.secrets",
+    title: "no secret stands in a log line, an error, a checkpoint or the description",
+    why: "Logs go to many places, and errors to people: a token in one is a token that is lost.",
+    spec: &["LOG-2", "ERR-2", "CKPT-2", "LOG-1"],
+    run: |world| Box::pin(secrets(world)),
+};
+
+/// Whether a path is of a pattern, in which `*` stands for anything but a slash.
+pub(super) fn matches(pattern: &str, path: &str) -> bool {
+    let (pattern, path): (Vec<_>, Vec<_>) = (pattern.split('/').collect(), path.split('/').collect());
+    let segment = |(pattern, segment): (&&str, &&str)| match pattern.split_once('*') {
+        None => pattern == segment,
+        Some((before, after)) => {
+            segment.len() >= before.len() + after.len()
+                && segment.starts_with(before)
+                && segment.ends_with(after)
+        }
+    };
+    pattern.len() == path.len() && pattern.iter().zip(&path).all(segment)
+}
+
+async fn read_only(world: &World) -> Seen {
+    let proxy = world.network()?;
+    let mut findings = Findings::default();
+    let connector = world.open().await?;
+    world.whole(&connector).await?;
+    let requests = &world.quirks.requests;
+    let seen = proxy.since(0);
+    if seen.is_empty() {
+        return Err(fails(
+            "the connector has asked the fixture nothing: is {fixture} among its settings?",
+        ));
+    }
+    let mut other = BTreeSet::new();
+    for seen in &seen {
+        let listed = |patterns: &[String]| patterns.iter().any(|pattern| matches(pattern, &seen.path));
+        let may = match seen.method {
+            Method::GET | Method::HEAD => true,
+            Method::POST => listed(&requests.tokens) || listed(&requests.reads),
+            _ => listed(&requests.tokens),
+        };
+        if !may {
+            other.insert(seen.place());
+        }
+    }
+    for place in other {
+        findings.add(format!(
+            "{place}: neither a GET, nor among [requests] in conformance.toml"
+        ));
+    }
+    let writes = world.writes().await?;
+    findings.unless(writes.unwrap_or(0) == 0, || {
+        format!(
+            "the fixture's journal has {} attempts to write",
+            writes.unwrap_or(0)
+        )
+    });
+    let journal = if writes.is_some() {
+        ", the fixture's journal of writes is empty"
+    } else {
+        ""
+    };
+    findings.done(format!("{} requests{journal}", seen.len()))
+}
+
+async fn secrets(world: &World) -> Seen {
+    let mut findings = Findings::default();
+    let connector = world.open().await?;
+    world.whole(&connector).await?;
+    let described = world.description(&connector).await?;
+    let (mut told, mut lines) = (BTreeSet::new(), 0);
+    let search = world.secrets.search();
+    for line in world.logged() {
+        lines += 1;
+        for name in search.found_in(&line) {
+            // Where it stands in the code, without what it says.
+            let from = line
+                .split_whitespace()
+                .find(|part| part.starts_with("from="))
+                .unwrap_or_default();
+            told.insert(format!("a log line ({from}) has {name} in it"));
+        }
+    }
+    let heard = world.heard.all();
+    for (place, text) in &heard {
+        for name in search.found_in(text) {
+            told.insert(format!("{place} has {name} in it"));
+        }
+    }
+    for name in search.found_in(&format!("{described:?}")) {
+        told.insert(format!("the description has {name} in it"));
+    }
+    for finding in told {
+        findings.add(finding);
+    }
+    findings.unless(world.secrets.len() > 0, || {
+        "there was no secret to look for: nobody could log in".to_owned()
+    });
+    findings.done(format!(
+        "{} secrets in {lines} log lines and {} texts",
+        world.secrets.len(),
+        heard.len()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns() {
+        assert!(matches(
+            "/services/data/v*/composite",
+            "/services/data/v62.0/composite"
+        ));
+        assert!(matches("/token", "/token"));
+        for (pattern, path) in [
+            ("/token", "/token/x"),
+            ("/a/*", "/a/b/c"),
+            ("/token", "/tokens"),
+            ("/v*x", "/v"),
+        ] {
+            assert!(!matches(pattern, path), "{pattern} {path}");
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! The library under check: instances, and typed calls with nothing between them and the boundary.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use prost::Message as _;
+use tether_connector_host::proto::{
+    BeginAuthorizationRequest, BeginAuthorizationResponse, CallRequest, CallResponse, CountRecordsRequest,
+    CountRecordsResponse, DescribeRequest, DescribeResponse, Error as Said, ErrorKind, ExchangeCodeRequest,
+    FetchCompanyRequest, FetchCompanyResponse, ListFieldsRequest, ListFieldsResponse, LogInRequest, LoggedIn,
+    ProvideCredentialsRequest, ProvideCredentialsResponse, ReadRequest, ReadResponse, RefreshRequest,
+    RefreshResponse, RevokeRequest, RevokeResponse, call_request::Call, call_response::Result as Answer,
+};
+use tether_connector_host::raw;
+use tokio::time::timeout;
+
+/// Time for a call that nothing troubles.
+pub(crate) const AMPLE: Duration = Duration::from_secs(30);
+/// How much later than its deadline an answer may come: what the host waits.
+pub(crate) const GRACE: Duration = Duration::from_secs(1);
+
+/// A call that came to nothing.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The connector says why.
+    Said(Box<Said>),
+    /// There was no answer, not even after the deadline.
+    Silent(Duration),
+    /// There never will be one: the process ended, or the instance was closed.
+    Lost(String),
+    /// The answer is none to the question.
+    Garbled(&'static str),
+}
+
+impl Failure {
+    /// The kind, where the connector says one.
+    pub(crate) fn kind(&self) -> Option<ErrorKind> {
+        self.said().map(Said::what)
+    }
+
+    /// What the connector says, where it does.
+    pub(crate) fn said(&self) -> Option<&Said> {
+        match self {
+            Self::Said(said) => Some(said),
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Said(said) => write!(f, "{} ({said})", said.label().to_uppercase()),
+            Self::Silent(after) => write!(f, "no answer after {} ms", after.as_millis()),
+            Self::Lost(why) => write!(f, "the answer was lost: {why}"),
+            Self::Garbled(what) => write!(f, "{what}"),
+        }
+    }
+}
+
+/// What connectors said that must not have secrets in it: where, and the text.
+#[derive(Default)]
+pub(crate) struct Heard(Mutex<Vec<(String, String)>>);
+
+impl Heard {
+    /// Takes note.
+    pub(crate) fn note(&self, place: impl Into<String>, text: impl Into<String>) {
+        self.0.lock().push((place.into(), text.into()));
+    }
+
+    /// Everything so far.
+    pub(crate) fn all(&self) -> Vec<(String, String)> {
+        self.0.lock().clone()
+    }
+}
+
+/// An open instance. Clones are the same one.
+#[derive(Clone)]
+pub(crate) struct Connector {
+    pub(crate) raw: raw::Instance,
+    pub(crate) heard: Arc<Heard>,
+}
+
+macro_rules! calls {
+    ($($name:ident: $call:ident($request:ty) -> $answer:ident($response:ty);)+) => {
+        impl Connector {$(
+            pub(crate) async fn $name(&self, request: $request, limit: Duration) -> Result<$response, Failure> {
+                match self.ask(Call::$call(request), limit).await? {
+                    Answer::$answer(response) => Ok(response),
+                    _ => Err(Failure::Garbled("the answer is of another kind than the call")),
+                }
+            }
+        )+}
+    };
+}
+
+calls! {
+    describe: Describe(DescribeRequest) -> Describe(DescribeResponse);
+    begin_authorization: BeginAuthorization(BeginAuthorizationRequest) -> BeginAuthorization(BeginAuthorizationResponse);
+    exchange_code: ExchangeCode(ExchangeCodeRequest) -> LoggedIn(LoggedIn);
+    log_in: LogIn(LogInRequest) -> LoggedIn(LoggedIn);
+    refresh: Refresh(RefreshRequest) -> Refresh(RefreshResponse);
+    revoke: Revoke(RevokeRequest) -> Revoke(RevokeResponse);
+    list_fields: ListFields(ListFieldsRequest) -> ListFields(ListFieldsResponse);
+    count_records: CountRecords(CountRecordsRequest) -> CountRecords(CountRecordsResponse);
+    fetch_company: FetchCompany(FetchCompanyRequest) -> FetchCompany(FetchCompanyResponse);
+    read: Read(ReadRequest) -> Read(ReadResponse);
+    provide_credentials: ProvideCredentials(ProvideCredentialsRequest) -> ProvideCredentials(ProvideCredentialsResponse);
+}
+
+impl Connector {
+    /// A call with a deadline, waited for as long as the host would.
+    pub(crate) async fn ask(&self, call: Call, limit: Duration) -> Result<Answer, Failure> {
+        let name = name(&call);
+        let mut waiting = self.start(call, limit);
+        self.finish(name, &mut waiting, limit + GRACE).await
+    }
+
+    /// Starts a call. For a stream the deadline is the stream's: none.
+    pub(crate) fn start(&self, call: Call, limit: Duration) -> raw::Waiting {
+        let deadline_us = if matches!(call, Call::Read(_)) {
+            0
+        } else {
+            now_us() + micros(limit)
+        };
+        let request = CallRequest {
+            deadline_us,
+            call: Some(call),
+        };
+        self.raw.call(&request.encode_to_vec())
+    }
+
+    /// Waits for the answer to a call, at most so long.
+    pub(crate) async fn finish(
+        &self,
+        name: &str,
+        waiting: &mut raw::Waiting,
+        limit: Duration,
+    ) -> Result<Answer, Failure> {
+        let Ok(answer) = timeout(limit, waiting.answer()).await else {
+            return Err(Failure::Silent(limit));
+        };
+        let answer = answer.map_err(|error| self.lost(&error.to_string()))?;
+        let answer = decode(answer)?;
+        if let Answer::Error(said) = answer {
+            return Err(self.said(name, said));
+        }
+        Ok(answer)
+    }
+
+    /// Takes note of what the connector says of a failure.
+    pub(crate) fn said(&self, place: &str, said: Said) -> Failure {
+        let text = format!("{} {} {} {}", said.message, said.code, said.object, said.field);
+        self.heard.note(format!("an error of {place}"), text);
+        Failure::Said(Box::new(said))
+    }
+
+    pub(crate) fn lost(&self, why: &str) -> Failure {
+        Failure::Lost(self.raw.failure().unwrap_or_else(|| why.to_owned()))
+    }
+}
+
+fn decode(answer: Bytes) -> Result<Answer, Failure> {
+    match CallResponse::decode(answer).map(|answer| answer.result) {
+        Ok(Some(answer)) => Ok(answer),
+        Ok(None) => Err(Failure::Garbled("the answer is empty")),
+        Err(_) => Err(Failure::Garbled("the answer is not a CallResponse")),
+    }
+}
+
+/// What a call is called in reports.
+pub(crate) fn name(call: &Call) -> &'static str {
+    match call {
+        Call::Describe(_) => "Describe",
+        Call::BeginAuthorization(_) => "BeginAuthorization",
+        Call::ExchangeCode(_) => "ExchangeCode",
+        Call::LogIn(_) => "LogIn",
+        Call::Refresh(_) => "Refresh",
+        Call::Revoke(_) => "Revoke",
+        Call::ListFields(_) => "ListFields",
+        Call::CountRecords(_) => "CountRecords",
+        Call::FetchCompany(_) => "FetchCompany",
+        Call::Read(_) => "Read",
+        Call::ProvideCredentials(_) => "ProvideCredentials",
+    }
+}
+
+/// Now, in unix microseconds.
+pub(crate) fn now_us() -> i64 {
+    micros(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+pub(crate) fn micros(time: Duration) -> i64 {
+    i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
+}

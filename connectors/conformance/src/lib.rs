@@ -1,0 +1,130 @@
+//! The conformance kit: checks any connector library, in any language, against the contract (`connectors/SPEC.md`), in
+//! this process and in one of its own, beside its author's fixture server.
+//!
+//! [`Options::run`] reads `conformance.toml` ([`quirks`]), starts the fixture, puts a reverse proxy in front of it that
+//! sees every request and makes trouble (`proxy`), opens the library through the host's raw door (`connector`, `stream`),
+//! and runs every check of [`checks`]. What came of each is a [`Report`], for people and for programs.
+//!
+//! Nothing here knows a CRM or the Rust SDK: what differs between connectors stands in `conformance.toml`.
+
+mod canonical;
+mod checks;
+mod connector;
+mod fixture;
+mod login;
+mod logs;
+mod measure;
+mod proxy;
+pub mod quirks;
+mod report;
+mod rows;
+mod secrets;
+mod stream;
+mod trouble;
+mod world;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use tether_connector_host::manifest::Isolation;
+
+pub use logs::Logs;
+pub use report::{Checked, Outcome, Report, Run};
+
+use quirks::Quirks;
+use world::World;
+
+/// No check takes this long; one that does hangs.
+const LONGEST_CHECK: Duration = Duration::from_secs(120);
+
+/// The kit could not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// `conformance.toml` is missing or says something that it cannot.
+    #[error("{path}: {reason}")]
+    Quirks {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The fixture server did not start, or did not say where it is.
+    #[error("the fixture: {0}")]
+    Fixture(String),
+    /// There is no such check.
+    #[error("there is no check {0}; there are: {all}", all = ids().join(", "))]
+    Unknown(String),
+    /// There is no room for the proxy.
+    #[error("the kit's proxy cannot listen on loopback: {0}")]
+    Proxy(std::io::Error),
+}
+
+/// The ids of all checks, in the order they run.
+#[must_use]
+pub fn ids() -> Vec<&'static str> {
+    checks::ALL.iter().map(|check| check.id).collect()
+}
+
+/// What to check, and how.
+#[derive(Debug)]
+pub struct Options {
+    /// The connector's folder: `connector.toml`, the library, `conformance.toml`.
+    pub folder: PathBuf,
+    /// A fixture that runs already, in place of the one that `conformance.toml` starts.
+    pub fixture: Option<String>,
+    /// Where to run the connector, in this order. A child comes first: a library that crashes is to do it there.
+    pub isolations: Vec<Isolation>,
+    /// The program that child processes run; none for this one.
+    pub program: Option<PathBuf>,
+    /// Only these checks, by id, besides those that come first; empty for all.
+    pub only: Vec<String>,
+    /// Installed as a layer of this process's `tracing`: what connectors log is looked through for secrets.
+    pub logs: Logs,
+}
+
+impl Options {
+    fn wants(&self, id: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| only == id)
+    }
+
+    /// Runs every check. `told` hears of each as it ends.
+    ///
+    /// # Errors
+    /// Only where the kit cannot begin, or `only` names what is no check; what is wrong with the connector stands in the
+    /// report.
+    pub async fn run(self, told: &mut dyn FnMut(Isolation, &Checked)) -> Result<Report, Error> {
+        if let Some(unknown) = self
+            .only
+            .iter()
+            .find(|id| checks::ALL.iter().all(|check| check.id != **id))
+        {
+            return Err(Error::Unknown(unknown.clone()));
+        }
+        let quirks = Quirks::read(&self.folder)?;
+        let mut runs = Vec::new();
+        let mut crashed = false;
+        for isolation in &self.isolations {
+            let started = Instant::now();
+            let mut checked = Vec::new();
+            // A library that does not even open in a child is not let into this process.
+            if !crashed {
+                let world = World::new(&self, &quirks, *isolation).await?;
+                for check in checks::ALL
+                    .iter()
+                    .filter(|check| check.is_first() || self.wants(check.id))
+                {
+                    let one = check.run(&world, LONGEST_CHECK).await;
+                    told(*isolation, &one);
+                    let failed = matches!(one.outcome, Outcome::Failed { .. });
+                    checked.push(one);
+                    if failed && check.is_first() {
+                        crashed = true;
+                        break;
+                    }
+                }
+            }
+            runs.push(Run::new(*isolation, checked, started.elapsed()));
+        }
+        Ok(Report::new(&self.folder, runs))
+    }
+}

@@ -1,0 +1,461 @@
+//! Between connector and fixture: a reverse proxy on loopback that sees every request and makes the trouble it is told to,
+//! so that no author has to write a fault API.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
+use http::header::{ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, HOST, RETRY_AFTER, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::service::service_fn;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use parking_lot::Mutex;
+use tokio::net::TcpListener;
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::trouble::{self, Trouble};
+
+type Body = BoxBody<Bytes, io::Error>;
+
+/// A running proxy. Dropping it ends it.
+#[derive(Debug)]
+pub(crate) struct Proxy {
+    shared: Arc<Shared>,
+    task: JoinHandle<()>,
+}
+
+struct Shared {
+    address: SocketAddr,
+    /// The fixture: `127.0.0.1:1234`.
+    upstream: String,
+    client: Client<HttpConnector, Full<Bytes>>,
+    seen: Mutex<Vec<Seen>>,
+    order: Mutex<Option<Order>>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Proxy({} for {})", self.address, self.upstream)
+    }
+}
+
+/// One request. It has no Debug: tokens are in it.
+#[derive(Clone)]
+pub(crate) struct Seen {
+    pub(crate) method: Method,
+    /// Without the query.
+    pub(crate) path: String,
+    /// When it came.
+    pub(crate) at: Instant,
+    /// Everything it carries: path, query, headers, body.
+    text: Arc<str>,
+}
+
+impl Seen {
+    /// Whether it carries a text, anywhere, plain or percent-encoded.
+    pub(crate) fn carries(&self, text: &str) -> bool {
+        self.text.contains(text) || self.text.contains(&crate::secrets::percent(text))
+    }
+
+    /// For reports: neither query nor body.
+    pub(crate) fn place(&self) -> String {
+        format!("{} {}", self.method, self.path)
+    }
+}
+
+/// Which requests meet trouble.
+#[derive(Clone)]
+pub(crate) enum Which {
+    /// From this one on, counted from 1 since the order.
+    From(usize),
+    /// Those that carry a text: an access token.
+    Carrying(String),
+}
+
+struct Order {
+    trouble: Trouble,
+    which: Which,
+    seen: usize,
+    struck: usize,
+}
+
+impl Proxy {
+    /// Listens, and forwards to the fixture.
+    pub(crate) async fn start(upstream: &str) -> io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let shared = Arc::new(Shared {
+            address: listener.local_addr()?,
+            upstream: upstream.to_owned(),
+            client: Client::builder(TokioExecutor::new()).build_http(),
+            seen: Mutex::default(),
+            order: Mutex::default(),
+        });
+        let task = tokio::spawn(serve(listener, Arc::clone(&shared)));
+        Ok(Self { shared, task })
+    }
+
+    /// Host and port.
+    pub(crate) fn authority(&self) -> String {
+        self.shared.address.to_string()
+    }
+
+    /// How many requests came so far: a place to look from.
+    pub(crate) fn count(&self) -> usize {
+        self.shared.seen.lock().len()
+    }
+
+    /// The requests since a place.
+    pub(crate) fn since(&self, place: usize) -> Vec<Seen> {
+        self.shared.seen.lock().get(place..).unwrap_or_default().to_vec()
+    }
+
+    /// Makes trouble until [`Proxy::clear`].
+    pub(crate) fn order(&self, trouble: Trouble, which: Which) {
+        *self.shared.order.lock() = Some(Order {
+            trouble,
+            which,
+            seen: 0,
+            struck: 0,
+        });
+    }
+
+    /// No more trouble. Answers how many requests met it.
+    pub(crate) fn clear(&self) -> usize {
+        self.shared.order.lock().take().map_or(0, |order| order.struck)
+    }
+
+    /// Waits until no request has come for `quiet`, at most `limit`. Answers whether it is so.
+    pub(crate) async fn quiet(&self, quiet: Duration, limit: Duration) -> bool {
+        let until = Instant::now() + limit;
+        let begun = Instant::now();
+        loop {
+            let last = self
+                .shared
+                .seen
+                .lock()
+                .last()
+                .map_or(begun, |seen| seen.at.max(begun));
+            if last.elapsed() >= quiet {
+                return true;
+            }
+            if Instant::now() >= until {
+                return false;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// A GET of the kit's own, past the proxy. Only JSON.
+    pub(crate) async fn get(&self, url: &str) -> Result<serde_json::Value, String> {
+        let place = url.split('?').next().unwrap_or_default().to_owned();
+        let wrong = |what: String| format!("GET {place}: {what}");
+        let uri: Uri = url.parse().map_err(|_| wrong("not an address".to_owned()))?;
+        let response = self
+            .shared
+            .client
+            .get(uri)
+            .await
+            .map_err(|error| wrong(error.to_string()))?;
+        let status = response.status();
+        let body = response
+            .into_body()
+            .collect()
+            .await
+            .map_err(|error| wrong(error.to_string()))?
+            .to_bytes();
+        if !status.is_success() {
+            return Err(wrong(format!("{status}: {}", String::from_utf8_lossy(&body))));
+        }
+        serde_json::from_slice(&body).map_err(|_| wrong("the answer is not JSON".to_owned()))
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Accepts until aborted; connections end with it.
+async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+    let mut connections = JoinSet::new();
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            continue;
+        };
+        // Whoever measures a connector must not measure Nagle's algorithm.
+        let _ = stream.set_nodelay(true);
+        let shared = Arc::clone(&shared);
+        connections.spawn(async move {
+            let service = service_fn(move |request| answer(Arc::clone(&shared), request));
+            let connection = hyper::server::conn::http1::Builder::new();
+            // A connection that breaks is what some checks want.
+            let _ = connection.serve_connection(TokioIo::new(stream), service).await;
+        });
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+/// An error ends the connection.
+async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> io::Result<Response<Body>> {
+    let (parts, body) = request.into_parts();
+    let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+    let seen = Seen {
+        method: parts.method.clone(),
+        path: parts.uri.path().to_owned(),
+        at: Instant::now(),
+        text: text(&parts.uri, &parts.headers, &body).into(),
+    };
+    let trouble = shared.strike(&seen);
+    shared.seen.lock().push(seen);
+    let forward = || shared.forward(&parts.method, &parts.uri, &parts.headers, body.clone());
+    match trouble {
+        None => forward().await,
+        Some(Trouble::Slow(wait)) => {
+            tokio::time::sleep(wait).await;
+            forward().await
+        }
+        Some(Trouble::Status(status)) => Ok(refuse(status, None)),
+        Some(Trouble::TooManyUntil) => Ok(refuse(429, Some(trouble::RETRY_AFTER))),
+        Some(Trouble::Garbage) => Ok(whole(StatusCode::OK, Bytes::from_static(b"\x00\xff{]<garbage"))),
+        Some(Trouble::CutBefore) => Err(io::ErrorKind::ConnectionReset.into()),
+        Some(Trouble::CutMiddle) => cut(forward().await?).await,
+        Some(Trouble::Never) => std::future::pending().await,
+    }
+}
+
+impl Shared {
+    fn strike(&self, seen: &Seen) -> Option<Trouble> {
+        let mut order = self.order.lock();
+        let order = order.as_mut()?;
+        order.seen += 1;
+        let strikes = match &order.which {
+            Which::From(first) => order.seen >= *first,
+            Which::Carrying(text) => seen.carries(text),
+        };
+        order.struck += usize::from(strikes);
+        strikes.then_some(order.trouble)
+    }
+
+    async fn forward(
+        &self,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> io::Result<Response<Body>> {
+        let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("http://{}{path}", self.upstream));
+        for (name, value) in headers {
+            // The fixture hears our address as its own: one that makes addresses of it makes the right ones, and what it
+            // signs stays whole. Nothing compressed comes, so that every body can be looked into.
+            if ![CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, ACCEPT_ENCODING].contains(name) {
+                request = request.header(name, value);
+            }
+        }
+        if !headers.contains_key(HOST) {
+            request = request.header(HOST, self.address.to_string());
+        }
+        let request = request.body(Full::new(body)).map_err(io::Error::other)?;
+        let response = self.client.request(request).await.map_err(io::Error::other)?;
+        let (parts, body) = response.into_parts();
+        let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+        let mut answer = Response::builder().status(parts.status);
+        for (name, value) in &parts.headers {
+            if ![CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING].contains(name) {
+                answer = answer.header(name, self.ours(value.as_bytes()).as_ref());
+            }
+        }
+        answer.body(full(self.ours(&body))).map_err(io::Error::other)
+    }
+
+    /// A fixture that names itself names us instead.
+    fn ours(&self, text: &[u8]) -> Bytes {
+        let (_, port) = self.upstream.rsplit_once(':').unwrap_or_default();
+        let ours = self.address.to_string();
+        let names = [
+            self.upstream.clone(),
+            format!("localhost:{port}"),
+            format!("127.0.0.1:{port}"),
+        ];
+        let mut text = Bytes::copy_from_slice(text);
+        for name in names {
+            text = replaced(&text, name.as_bytes(), ours.as_bytes());
+        }
+        text
+    }
+}
+
+fn replaced(text: &Bytes, old: &[u8], new: &[u8]) -> Bytes {
+    let mut out = Vec::new();
+    let mut from = 0;
+    let mut at = 0;
+    while at + old.len() <= text.len() {
+        // Not a part of a longer port.
+        let ends = text.get(at + old.len()).is_none_or(|next| !next.is_ascii_digit());
+        if text[at..].starts_with(old) && ends {
+            out.extend_from_slice(&text[from..at]);
+            out.extend_from_slice(new);
+            at += old.len();
+            from = at;
+        } else {
+            at += 1;
+        }
+    }
+    if from == 0 {
+        return text.clone();
+    }
+    out.extend_from_slice(&text[from..]);
+    out.into()
+}
+
+fn text(uri: &Uri, headers: &HeaderMap, body: &[u8]) -> String {
+    let mut text = uri.to_string();
+    for (name, value) in headers {
+        text.push_str(&format!(
+            "\n{name}: {}",
+            String::from_utf8_lossy(value.as_bytes())
+        ));
+    }
+    text.push('\n');
+    text.push_str(&String::from_utf8_lossy(body));
+    text
+}
+
+fn refuse(status: u16, retry_after: Option<Duration>) -> Response<Body> {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = whole(status, Bytes::from_static(b"trouble of the conformance kit"));
+    if let Some(wait) = retry_after {
+        response
+            .headers_mut()
+            .insert(RETRY_AFTER, HeaderValue::from(wait.as_secs()));
+    }
+    response
+}
+
+fn whole(status: StatusCode, body: Bytes) -> Response<Body> {
+    let mut response = Response::new(full(body));
+    *response.status_mut() = status;
+    response
+}
+
+fn full(body: Bytes) -> Body {
+    Full::new(body)
+        .map_err(|never: Infallible| match never {})
+        .boxed()
+}
+
+/// The first half of the body, and then the end of the connection.
+async fn cut(response: Response<Body>) -> io::Result<Response<Body>> {
+    let (parts, body) = response.into_parts();
+    let body = body.collect().await?.to_bytes();
+    let half = body.slice(..body.len() / 2);
+    let first = stream::once(async move { Ok(Frame::data(half)) });
+    let end = stream::once(async {
+        // What is written together is lost together.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        Err(io::ErrorKind::ConnectionReset.into())
+    });
+    Ok(Response::from_parts(
+        parts,
+        BoxBody::new(StreamBody::new(first.chain(end))),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A fixture that says its own address.
+    async fn fixture() -> SocketAddr {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let service = service_fn(move |_| async move {
+                    let body =
+                        format!("{{\"next\":\"http://{address}/2\",\"other\":\"http://{address}0/\"}}");
+                    Ok::<_, Infallible>(whole(StatusCode::OK, body.into()))
+                });
+                tokio::spawn(
+                    hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), service),
+                );
+            }
+        });
+        address
+    }
+
+    async fn ask(proxy: &Proxy) -> Result<(u16, String, bool), String> {
+        let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
+        let uri: Uri = format!("http://{}/1?token=s3cret", proxy.authority())
+            .parse()
+            .unwrap();
+        let response = client.get(uri).await.map_err(|error| error.to_string())?;
+        let (status, told) = (
+            response.status().as_u16(),
+            response.headers().contains_key(RETRY_AFTER),
+        );
+        let body = response
+            .into_body()
+            .collect()
+            .await
+            .map_err(|error| error.to_string())?
+            .to_bytes();
+        Ok((status, String::from_utf8_lossy(&body).into_owned(), told))
+    }
+
+    #[tokio::test]
+    async fn it_forwards_as_itself_and_makes_the_trouble_it_is_told_to() {
+        let address = fixture().await;
+        let proxy = Proxy::start(&address.to_string()).await.unwrap();
+        let (status, body, _) = ask(&proxy).await.unwrap();
+        let ours = proxy.authority();
+        assert_eq!(
+            (status, body),
+            (
+                200,
+                format!("{{\"next\":\"http://{ours}/2\",\"other\":\"http://{address}0/\"}}")
+            )
+        );
+        let seen = proxy.since(0);
+        assert!(seen[0].place() == "GET /1" && seen[0].carries("s3cret") && !seen[0].carries("other"));
+
+        proxy.order(Trouble::TooManyUntil, Which::From(2));
+        assert_eq!(ask(&proxy).await.unwrap().0, 200);
+        assert!(matches!(ask(&proxy).await, Ok((429, _, true))));
+        assert_eq!(proxy.clear(), 1);
+        proxy.order(Trouble::Status(401), Which::Carrying("s3cret".to_owned()));
+        assert_eq!(ask(&proxy).await.unwrap().0, 401);
+        for trouble in [Trouble::CutBefore, Trouble::CutMiddle] {
+            proxy.order(trouble, Which::From(1));
+            assert!(ask(&proxy).await.is_err(), "{trouble}");
+        }
+        proxy.order(Trouble::Garbage, Which::From(1));
+        assert!(matches!(ask(&proxy).await, Ok((200, body, _)) if body.contains("garbage")));
+        proxy.order(Trouble::Never, Which::From(1));
+        assert!(
+            tokio::time::timeout(Duration::from_millis(50), ask(&proxy))
+                .await
+                .is_err()
+        );
+        proxy.clear();
+        assert!(
+            proxy
+                .quiet(Duration::from_millis(30), Duration::from_secs(5))
+                .await
+        );
+    }
+}

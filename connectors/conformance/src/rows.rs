@@ -1,0 +1,121 @@
+//! What a stream has given, as a host would keep it.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use tether_connector_host::proto::{FieldChange, ObjectStatus, Record, RecordBatch, stream_event::Event};
+
+/// Object and external id.
+pub(crate) type Key = (String, String);
+
+/// Everything a stream gave so far.
+#[derive(Clone, Default)]
+pub(crate) struct Rows {
+    /// The last row of each record.
+    pub(crate) records: BTreeMap<Key, Record>,
+    /// Batches, in order.
+    pub(crate) batches: Vec<RecordBatch>,
+    /// Checkpoints: their number as told, their state, and how many batches came before.
+    pub(crate) checkpoints: Vec<(u64, Bytes, usize)>,
+    pub(crate) changes: Vec<FieldChange>,
+    pub(crate) statuses: Vec<ObjectStatus>,
+    /// How many events there were.
+    pub(crate) events: usize,
+}
+
+impl Rows {
+    /// Takes an event.
+    pub(crate) fn take(&mut self, event: Event) {
+        self.events += 1;
+        match event {
+            Event::Batch(batch) => {
+                self.keep(&batch);
+                self.batches.push(batch);
+            }
+            Event::Checkpoint(checkpoint) => {
+                self.checkpoints
+                    .push((checkpoint.sequence, checkpoint.state, self.batches.len()));
+            }
+            Event::FieldChange(change) => self.changes.push(change),
+            Event::ObjectStatus(status) => self.statuses.push(status),
+            _ => {}
+        }
+    }
+
+    fn keep(&mut self, batch: &RecordBatch) {
+        for record in &batch.records {
+            let key = (batch.object.clone(), record.external_id.clone());
+            self.records.insert(key, record.clone());
+        }
+    }
+
+    /// What a host has stored when checkpoint `at` (0 is the first) was its last.
+    pub(crate) fn stored(&self, at: usize) -> Self {
+        let mut stored = Self::default();
+        let batches = self.checkpoints.get(at).map_or(0, |(_, _, batches)| *batches);
+        for batch in &self.batches[..batches] {
+            stored.keep(batch);
+        }
+        stored
+    }
+
+    /// The state of the last checkpoint, or nothing.
+    pub(crate) fn last_checkpoint(&self) -> Bytes {
+        self.checkpoints
+            .last()
+            .map(|(_, state, _)| state.clone())
+            .unwrap_or_default()
+    }
+
+    /// Takes what another stream gave after this one.
+    pub(crate) fn extend(&mut self, after: &Self) {
+        for (key, record) in &after.records {
+            self.records.insert(key.clone(), record.clone());
+        }
+    }
+
+    /// How these differ from what they should be: a few examples, or nothing.
+    pub(crate) fn difference(&self, expected: &Self) -> Option<String> {
+        let name = |(object, id): &Key| format!("{object} {id}");
+        let missing = expected
+            .records
+            .keys()
+            .filter(|key| !self.records.contains_key(*key));
+        let more = self
+            .records
+            .keys()
+            .filter(|key| !expected.records.contains_key(*key));
+        let other = expected
+            .records
+            .iter()
+            .filter(|(key, record)| self.records.get(*key).is_some_and(|ours| !same(ours, record)));
+        let mut said = Vec::new();
+        let mut tell = |what: &str, keys: Vec<String>| {
+            if !keys.is_empty() {
+                let few = keys.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
+                said.push(format!(
+                    "{} {what} ({few}{})",
+                    keys.len(),
+                    if keys.len() > 3 { ", …" } else { "" }
+                ));
+            }
+        };
+        tell("missing", missing.map(name).collect());
+        tell("too many", more.map(name).collect());
+        tell("different", other.map(|(key, _)| name(key)).collect());
+        (!said.is_empty()).then(|| said.join("; "))
+    }
+}
+
+/// Whether two rows say the same of a record. When it was read is another thing.
+pub(crate) fn same(one: &Record, other: &Record) -> bool {
+    let plain = |record: &Record| Record {
+        read_us: 0,
+        ..record.clone()
+    };
+    match (one.deleted, other.deleted) {
+        // The payload of a deleted record is ignored.
+        (true, true) => one.merged_into == other.merged_into,
+        _ => plain(one) == plain(other),
+    }
+}

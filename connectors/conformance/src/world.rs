@@ -1,0 +1,290 @@
+//! What the checks of one isolation share: the library, the fixture behind its proxy, and what was found out so far.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tether_connector_host::manifest::Isolation;
+use tether_connector_host::proto::{
+    DescribeRequest, DescribeResponse, Field, ListFieldsRequest, ObjectFields, ObjectRole, ObjectSelection,
+    SelectedField,
+};
+use tether_connector_host::{ConnectorOptions, HttpOptions, LoadError, raw};
+use tokio::sync::OnceCell;
+
+use crate::checks::{Halt, Told as _, fails};
+use crate::connector::{AMPLE, Connector, Heard};
+use crate::fixture::Fixture;
+use crate::logs::Logs;
+use crate::proxy::Proxy;
+use crate::quirks::{Lack, Quirks};
+use crate::rows::Rows;
+use crate::secrets::Secrets;
+use crate::stream::Stream;
+use crate::{Error, Options};
+
+/// The world of one run.
+pub(crate) struct World {
+    pub(crate) quirks: Quirks,
+    pub(crate) isolation: Isolation,
+    pub(crate) folder: PathBuf,
+    /// The library, or why there is none.
+    pub(crate) library: Result<raw::Library, LoadError>,
+    fixture: Option<Fixture>,
+    pub(crate) proxy: Option<Proxy>,
+    pub(crate) secrets: Secrets,
+    pub(crate) heard: Arc<Heard>,
+    logs: Logs,
+    /// Lines of an earlier run are not ours.
+    logged_before: usize,
+    described: OnceCell<DescribeResponse>,
+    listed: OnceCell<Vec<ObjectFields>>,
+    whole: OnceCell<Rows>,
+}
+
+impl World {
+    /// Starts the fixture and the proxy, and finds the library.
+    pub(crate) async fn new(options: &Options, quirks: &Quirks, isolation: Isolation) -> Result<Self, Error> {
+        let fixture = match (&options.fixture, &quirks.fixture) {
+            (Some(url), _) => Some(Fixture::at(url)?),
+            (None, Some(fixture)) => Some(Fixture::start(fixture, &options.folder).await?),
+            (None, None) => None,
+        };
+        let proxy = match &fixture {
+            Some(fixture) => Some(Proxy::start(&fixture.authority).await.map_err(Error::Proxy)?),
+            None => None,
+        };
+        let (folder, program) = (options.folder.clone(), options.program.clone());
+        let folder = folder.canonicalize().unwrap_or(folder);
+        let there = folder.clone();
+        let found = tokio::task::spawn_blocking(move || raw::Library::find(&there, isolation, program)).await;
+        let library =
+            found.unwrap_or_else(|error| Err(LoadError::Unsupported(format!("loading it failed: {error}"))));
+        let world = Self {
+            quirks: quirks.clone(),
+            isolation,
+            folder,
+            library,
+            fixture,
+            proxy,
+            secrets: Secrets::default(),
+            heard: Arc::default(),
+            logged_before: options.logs.lines().len(),
+            logs: options.logs.clone(),
+            described: OnceCell::new(),
+            listed: OnceCell::new(),
+            whole: OnceCell::new(),
+        };
+        for key in &world.quirks.operator.secret {
+            let secret = world
+                .quirks
+                .operator
+                .settings
+                .get(key)
+                .cloned()
+                .unwrap_or_default();
+            world
+                .secrets
+                .add(&format!("the setting {key}"), &world.filled(&secret));
+        }
+        Ok(world)
+    }
+
+    /// Fills the placeholders of a text.
+    pub(crate) fn filled(&self, text: &str) -> String {
+        self.filled_at(text, &self.address())
+    }
+
+    /// The same with another address of the CRM.
+    pub(crate) fn filled_at(&self, text: &str, address: &str) -> String {
+        let control = self
+            .fixture
+            .as_ref()
+            .map_or("", |fixture| fixture.control.as_str());
+        text.replace("{fixture}", &format!("http://{address}"))
+            .replace("{control}", control)
+            .replace("{folder}", &self.folder.to_string_lossy())
+    }
+
+    /// Where the connector finds the CRM: the proxy.
+    pub(crate) fn address(&self) -> String {
+        self.proxy.as_ref().map_or_else(String::new, Proxy::authority)
+    }
+
+    /// The proxy; the check is not applicable to a connector without network.
+    pub(crate) fn network(&self) -> Result<&Proxy, Halt> {
+        if let Some(reason) = self.quirks.lack(Lack::Network) {
+            return Err(Halt::Lacks(reason.to_owned()));
+        }
+        self.proxy.as_ref().ok_or_else(|| fails("there is no fixture"))
+    }
+
+    /// Not applicable where this is lacking.
+    pub(crate) fn has(&self, what: Lack) -> Result<(), Halt> {
+        self.quirks
+            .lack(what)
+            .map_or(Ok(()), |reason| Err(Halt::Lacks(reason.to_owned())))
+    }
+
+    /// The operator's settings, filled.
+    pub(crate) fn operator(&self) -> HashMap<String, String> {
+        let settings = self.quirks.operator.settings.iter();
+        settings
+            .map(|(key, value)| (key.clone(), self.filled(value)))
+            .collect()
+    }
+
+    /// What the group chose, filled.
+    pub(crate) fn group(&self) -> HashMap<String, String> {
+        let settings = self.quirks.group.settings.iter();
+        settings
+            .map(|(key, value)| (key.clone(), self.filled(value)))
+            .collect()
+    }
+
+    /// Opens an instance with other settings, that may call this address.
+    pub(crate) async fn open_with(
+        &self,
+        settings: HashMap<String, String>,
+        address: &str,
+    ) -> Result<Connector, LoadError> {
+        let library = self
+            .library
+            .as_ref()
+            .map_err(|error| LoadError::Unsupported(error.to_string()))?;
+        let options = ConnectorOptions {
+            settings: settings.into_iter().collect(),
+            plain_http_hosts: if address.is_empty() {
+                Vec::new()
+            } else {
+                vec![address.to_owned()]
+            },
+            ..ConnectorOptions::default()
+        };
+        let request = library.open_request(&options, &HttpOptions::default())?;
+        match library.open(&request).await {
+            Ok(raw) => Ok(Connector {
+                raw,
+                heard: Arc::clone(&self.heard),
+            }),
+            Err(error) => {
+                self.heard.note("an error of open", error.to_string());
+                Err(error)
+            }
+        }
+    }
+
+    /// Opens an instance.
+    pub(crate) async fn open(&self) -> Result<Connector, Halt> {
+        let opened = self.open_with(self.operator(), &self.address()).await;
+        opened.map_err(|error| fails(format!("it does not open: {error}")))
+    }
+
+    /// What the connector is.
+    pub(crate) async fn description(&self, connector: &Connector) -> Result<&DescribeResponse, Halt> {
+        let describe = || async {
+            connector
+                .describe(DescribeRequest {}, AMPLE)
+                .await
+                .told("Describe")
+        };
+        self.described.get_or_try_init(describe).await
+    }
+
+    /// The key of the object of companies.
+    pub(crate) async fn company(&self, connector: &Connector) -> Result<String, Halt> {
+        let objects = &self.description(connector).await?.objects;
+        let company = objects.iter().find(|object| object.role() == ObjectRole::Company);
+        company
+            .map(|object| object.key.clone())
+            .ok_or_else(|| fails("no object has the role COMPANY"))
+    }
+
+    /// The fields of all objects that can be seen.
+    pub(crate) async fn listed(&self, connector: &Connector) -> Result<&[ObjectFields], Halt> {
+        let list = || async {
+            let connection = Some(self.log_in(connector).await?);
+            let request = ListFieldsRequest {
+                connection,
+                objects: Vec::new(),
+            };
+            Ok(connector
+                .list_fields(request, AMPLE)
+                .await
+                .told("ListFields")?
+                .objects)
+        };
+        self.listed.get_or_try_init(list).await.map(Vec::as_slice)
+    }
+
+    /// Every field of every object that can be seen.
+    pub(crate) async fn selection(&self, connector: &Connector) -> Result<Vec<ObjectSelection>, Halt> {
+        let field = |field: &Field| SelectedField {
+            key: field.key.clone(),
+            r#type: field.r#type,
+        };
+        let listed = self
+            .listed(connector)
+            .await?
+            .iter()
+            .filter(|object| object.visible);
+        Ok(listed
+            .map(|object| ObjectSelection {
+                object: object.object.clone(),
+                fields: object.fields.iter().map(field).collect(),
+            })
+            .collect())
+    }
+
+    /// What one whole, untroubled read of everything gives.
+    pub(crate) async fn whole(&self, connector: &Connector) -> Result<&Rows, Halt> {
+        let read = || async {
+            let selection = self.selection(connector).await?;
+            let connection = self.log_in(connector).await?;
+            let stream = Stream::open(connector, &connection, &selection, b"")
+                .await
+                .told("Read")?;
+            let mut rows = Rows::default();
+            stream.take(&mut rows, |_| false).await.told("the whole read")?;
+            if rows.records.is_empty() {
+                return Err(fails("the whole read gives no rows: the fixture must have some"));
+            }
+            Ok(rows)
+        };
+        self.whole.get_or_try_init(read).await
+    }
+
+    /// Lines that the connector has logged.
+    pub(crate) fn logged(&self) -> Vec<String> {
+        let mut lines = self.logs.lines();
+        lines.drain(..self.logged_before.min(lines.len()));
+        lines
+    }
+
+    /// Whether the fixture was asked to change anything; nothing where it does not tell.
+    pub(crate) async fn writes(&self) -> Result<Option<u64>, Halt> {
+        let journal = self
+            .quirks
+            .fixture
+            .as_ref()
+            .and_then(|fixture| fixture.writes.as_ref());
+        let (Some(url), Some(proxy)) = (journal, &self.proxy) else {
+            return Ok(None);
+        };
+        let answer = proxy.get(&self.filled(url)).await.map_err(fails)?;
+        match answer.get("writes") {
+            Some(serde_json::Value::Array(writes)) => Ok(Some(writes.len() as u64)),
+            Some(number) if number.is_u64() => Ok(number.as_u64()),
+            _ => Err(fails("the fixture's journal has no `writes`")),
+        }
+    }
+
+    /// Whether the connector stops asking: waits for a moment without requests, at most `limit`.
+    pub(crate) async fn quiet(&self, limit: Duration) -> bool {
+        match &self.proxy {
+            Some(proxy) => proxy.quiet(Duration::from_millis(300), limit).await,
+            None => true,
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The dummy's CRM over the network, where the setting `crm` names one: the program `dummy-crm`, or what stands before it.
+//! Without one, whoever says a name is in, and nothing is asked.
+
+use serde::Deserialize;
+use tether_connector_sdk::http::{HttpClient, ReadSet, Request, Response, header};
+use tether_connector_sdk::{CallContext, Error, Host};
+
+use crate::script::Settings;
+
+/// Where too many requests are answered without a time to come back.
+const PAUSE: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// Whose a new token is.
+#[derive(Deserialize)]
+pub(crate) struct Granted {
+    pub(crate) user: String,
+    pub(crate) organization: String,
+    pub(crate) generation: u64,
+}
+
+/// The client.
+#[derive(Clone)]
+pub(crate) struct Crm {
+    http: HttpClient,
+}
+
+impl Crm {
+    pub(crate) fn new(host: &Host, settings: &Settings) -> Result<Self, Error> {
+        let mut reads = ReadSet::new().get("/data/*").post("/token").post("/revoke");
+        if settings.is_mutant("writes") {
+            reads = reads.post("/data/*");
+        }
+        host.http(reads).map(|http| Self { http })
+    }
+
+    /// Asks for data of an object. What comes is only checked: the dummy knows its rows itself.
+    pub(crate) async fn ask(
+        &self,
+        settings: &Settings,
+        call: &CallContext,
+        token: &str,
+        object: &str,
+    ) -> Result<(), Error> {
+        let Some(base) = settings.crm() else {
+            return Ok(());
+        };
+        if settings.is_mutant("logs-tokens") {
+            tracing::debug!("asking with {token}");
+        }
+        if settings.is_mutant("writes") {
+            let request = Request::post_form(&format!("{base}/data/{object}"), [("a", "b")])?;
+            self.http.send(call, request.bearer(token)?).await?;
+        }
+        if settings.is_mutant("goes-on") {
+            let (http, url) = (self.http.clone(), format!("{base}/data/{object}"));
+            tokio::spawn(async move {
+                for _ in 0..100 {
+                    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                    if let Ok(request) = Request::get(&url) {
+                        // Nobody hears of it: that is the mutant.
+                        tokio::spawn({
+                            let http = http.clone();
+                            async move { drop(http.send(&CallContext::default(), request).await) }
+                        });
+                    }
+                }
+            });
+        }
+        let hurried = call
+            .remaining()
+            .is_some_and(|left| left < std::time::Duration::from_secs(1));
+        if settings.is_mutant("blocks") && hurried {
+            for _ in 0..4 {
+                tokio::spawn(async { std::thread::sleep(std::time::Duration::from_secs(3)) });
+            }
+        }
+        let request = Request::get(&format!("{base}/data/{object}"))?.bearer(token)?;
+        let response = self.http.send(call, request).await?;
+        let whole = response.body.as_ref() == br#"{"ok":true}"#;
+        match response.status.as_u16() {
+            200 if whole || settings.is_mutant("trusting") => Ok(()),
+            _ if settings.is_mutant("unclassified") => Err(Error::bug("the CRM failed")),
+            200 => Err(Error::transient("the CRM answered with what is not its JSON")),
+            401 => Err(Error::credentials_expired("the access token has expired")),
+            403 => Err(Error::forbidden("the user may not read this").object(object)),
+            _ => Err(refused(&response)),
+        }
+    }
+
+    /// Asks for a token. None: there is no CRM to ask.
+    pub(crate) async fn token(
+        &self,
+        settings: &Settings,
+        call: &CallContext,
+        by: &str,
+        what: &str,
+    ) -> Result<Option<Granted>, Error> {
+        let Some(base) = settings.crm() else {
+            return Ok(None);
+        };
+        let request = Request::post_form(&format!("{base}/token"), [(by, what)])?;
+        let response = self.http.send(call, request).await?;
+        match response.status.as_u16() {
+            200 => serde_json::from_slice(&response.body)
+                .map(Some)
+                .map_err(|_| Error::transient("the CRM's login answered with what is no token")),
+            400 if by == "refresh" => Err(Error::credentials_revoked(
+                "the CRM does not know the refresh token",
+            )
+            .code("invalid_grant")),
+            400 => Err(Error::invalid_input("the CRM does not know this code or key").code("invalid_grant")),
+            401 => Err(Error::configuration("the CRM does not know the app")),
+            403 => Err(Error::admin_action(
+                "an administrator of the CRM has to allow the app",
+            )),
+            _ => Err(refused(&response)),
+        }
+    }
+
+    /// Gives a token back. Answers whether the CRM did not know it any more; none: there is no CRM to ask.
+    pub(crate) async fn revoke(
+        &self,
+        settings: &Settings,
+        call: &CallContext,
+        token: &str,
+    ) -> Result<Option<bool>, Error> {
+        let Some(base) = settings.crm() else {
+            return Ok(None);
+        };
+        let request = Request::post_form(&format!("{base}/revoke"), [("token", token)])?;
+        let response = self.http.send(call, request).await?;
+        match response.status.as_u16() {
+            200 => Ok(Some(false)),
+            404 if settings.is_mutant("revokes-once") => Err(Error::bug("the token is not there")),
+            404 => Ok(Some(true)),
+            401 | 403 => Err(Error::admin_action(
+                "the CRM does not let the app give tokens back",
+            )),
+            _ => Err(refused(&response)),
+        }
+    }
+}
+
+/// What any endpoint may answer.
+fn refused(response: &Response) -> Error {
+    let status = response.status.as_u16();
+    match status {
+        429 => {
+            let wait = response
+                .headers
+                .get(header::RETRY_AFTER)
+                .and_then(|value| value.to_str().ok()?.parse().ok());
+            let wait = wait.map_or(PAUSE, std::time::Duration::from_secs);
+            Error::rate_limited("the CRM asks to slow down").retry_after(wait)
+        }
+        500..=599 => Error::transient(format!("the CRM answered {status}")),
+        _ => Error::bug(format!("the CRM answered {status}")),
+    }
+}

@@ -1,0 +1,186 @@
+//! The door of whoever checks connectors instead of using them: `connectors/conformance`.
+//!
+//! Encoded messages go in and come out as they are; deadlines, message order and repair are the caller's. It runs the
+//! same transports as [`Connector`](super::Connector), so what holds here holds in the server.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use prost::Message as _;
+
+use super::child::Launch;
+use super::discovery;
+use super::ffi;
+use super::manifest::{FILE_NAME, Isolation, Manifest};
+use super::options::{ConnectorOptions, HttpOptions};
+use super::private_copy::PrivateCopy;
+use super::proto::OpenRequest;
+use super::transport::{Answer, Place, Transport};
+use super::{Error, LoadError};
+
+/// A library that was found and checked, with a place to run it.
+#[derive(Debug)]
+pub struct Library {
+    manifest: Manifest,
+    place: Place,
+    /// What children load from.
+    _copy: Option<PrivateCopy>,
+}
+
+impl Library {
+    /// Looks at the connector of one folder: its manifest, its library, the hash. In a child nothing is loaded yet; in
+    /// process the library is loaded, for good, whatever isolation its manifest asks for. Blocks.
+    pub fn find(folder: &Path, isolation: Isolation, program: Option<PathBuf>) -> Result<Self, LoadError> {
+        let candidate = discovery::candidate(&folder.join(FILE_NAME))?;
+        let (place, copy) = match isolation {
+            Isolation::InProcess => {
+                let library = ffi::Library::load(&candidate.library, &candidate.sha256)?;
+                (Place::InProcess(Arc::new(library)), None)
+            }
+            Isolation::Child => {
+                let copy = PrivateCopy::of(&candidate.library, &candidate.sha256)?;
+                let launch = Launch {
+                    program,
+                    library: candidate.library.clone(),
+                    sha256: candidate.sha256.clone(),
+                    copy: copy.as_ref().map(|copy| copy.path().to_owned()),
+                };
+                (Place::Child(launch), copy)
+            }
+        };
+        Ok(Self {
+            manifest: candidate.manifest,
+            place,
+            _copy: copy,
+        })
+    }
+
+    /// Its manifest.
+    #[must_use]
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The request that the server would open it with.
+    pub fn open_request(
+        &self,
+        options: &ConnectorOptions,
+        http: &HttpOptions,
+    ) -> Result<OpenRequest, LoadError> {
+        Ok(options.open_request(options.http_policy(&self.manifest, http)?))
+    }
+
+    /// Opens an instance: in this process, or in one of its own.
+    pub async fn open(&self, request: &OpenRequest) -> Result<Instance, LoadError> {
+        let request = request.encode_to_vec().into();
+        let transport = self.place.open(&self.manifest.name, request).await?;
+        Ok(Instance { transport })
+    }
+}
+
+/// An open instance. Dropping it closes it.
+#[derive(Clone, Debug)]
+pub struct Instance {
+    transport: Transport,
+}
+
+impl Instance {
+    /// Starts a call with whatever bytes.
+    #[must_use]
+    pub fn call(&self, request: &[u8]) -> Waiting {
+        Waiting(self.transport.call(request))
+    }
+
+    /// Pulls whatever stream with whatever bytes.
+    #[must_use]
+    pub fn stream_next(&self, stream: u64, request: &[u8]) -> Waiting {
+        Waiting(self.transport.stream_next(stream, request))
+    }
+
+    /// Ends whatever stream.
+    pub fn stream_close(&self, stream: u64) {
+        self.transport.stream_close(stream);
+    }
+
+    /// Cancels the call of whatever number.
+    pub fn cancel(&self, call: u64) {
+        match &self.transport {
+            Transport::InProcess(instance) => instance.cancel(call),
+            Transport::Child(child) => child.cancel(call),
+        }
+    }
+
+    /// Starts a call on an instance that the library has never given out. None in a child, which carries one instance
+    /// and asks for no other.
+    #[must_use]
+    pub fn call_of(&self, instance: u64, request: &[u8]) -> Option<Waiting> {
+        match &self.transport {
+            Transport::InProcess(ours) => Some(Waiting(Answer::InProcess(ours.call_of(instance, request)))),
+            Transport::Child(_) => None,
+        }
+    }
+
+    /// Why it must be opened anew, where it must.
+    #[must_use]
+    pub fn failure(&self) -> Option<String> {
+        self.transport.is_poisoned().then(|| {
+            let failure = self.transport.failure();
+            failure.unwrap_or_else(|| "it said that it has failed".to_owned())
+        })
+    }
+
+    /// The process it runs in, where that is not this one.
+    #[must_use]
+    pub fn process(&self) -> Option<u32> {
+        match &self.transport {
+            Transport::InProcess(_) => None,
+            Transport::Child(child) => child.process(),
+        }
+    }
+
+    /// Closes it and returns when it is closed; a process that does not end by itself is killed after 5 seconds.
+    pub async fn close(&self) {
+        match &self.transport {
+            Transport::InProcess(instance) => {
+                let instance = Arc::clone(instance);
+                // Only a panic could be told here, and none leaves a slot.
+                let _ = tokio::task::spawn_blocking(move || instance.close()).await;
+            }
+            Transport::Child(child) => child.close().await,
+        }
+    }
+
+    /// Ends its process as a crash would. Nothing in process.
+    pub async fn kill(&self) {
+        if let Transport::Child(child) = &self.transport {
+            child.give_up("it was killed".to_owned());
+            child.ended().await;
+        }
+    }
+}
+
+/// An answer that is waited for. Dropping it cancels the call.
+#[derive(Debug)]
+pub struct Waiting(Answer);
+
+impl Waiting {
+    /// The answer, as it came. May be dropped and asked again. An error: there will be none.
+    pub async fn answer(&mut self) -> Result<Bytes, Error> {
+        self.0.wait().await
+    }
+
+    /// Asks for an early answer, and goes on waiting.
+    pub fn cancel(&self) {
+        match &self.0 {
+            Answer::InProcess(ask) => ask.cancel(),
+            Answer::Child(ask) => ask.cancel(),
+        }
+    }
+}
+
+/// Answers that libraries in this process gave to calls that nobody waited for: answered already, or never asked.
+#[must_use]
+pub fn unexpected_answers() -> u64 {
+    ffi::UNEXPECTED.load(std::sync::atomic::Ordering::Relaxed)
+}

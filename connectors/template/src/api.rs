@@ -1,0 +1,196 @@
+//! The CRM's API: what may be asked, how it is asked, and what its errors mean.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tether_connector_sdk::http::{HttpClient, ReadSet, Request, Response, StatusCode, Url, header};
+use tether_connector_sdk::proto::{AuthKind, Connection, ErrorKind};
+use tether_connector_sdk::{CallContext, Error, Host};
+
+use crate::options::Options;
+use crate::rows::Item;
+
+/// Tries of a request that failed in a way that passes.
+const ATTEMPTS: u32 = 3;
+/// The pause after the first; it grows.
+const PAUSE: Duration = Duration::from_millis(250);
+/// What a refusal for speed is taken to mean where the CRM does not say.
+const RATE_PAUSE: Duration = Duration::from_secs(10);
+
+/// What all calls share.
+pub(crate) struct App {
+    pub(crate) host: Host,
+    pub(crate) http: HttpClient,
+    pub(crate) options: Options,
+}
+
+/// Everything this connector will ever ask of the CRM. A request outside of it is refused before it is sent.
+pub(crate) fn read_set() -> ReadSet {
+    ReadSet::new()
+        .get("/api/v1/me")
+        .get("/api/v1/fields")
+        .get("/api/v1/*")
+        .get("/api/v1/*/*")
+        .post("/oauth/token")
+        .post("/oauth/revoke")
+}
+
+/// One account during one call. It has no Debug: the token is in it.
+pub(crate) struct Session {
+    pub(crate) app: Arc<App>,
+    pub(crate) call: CallContext,
+    auth_kind: AuthKind,
+    token: String,
+}
+
+/// A page of a list.
+#[derive(Deserialize)]
+pub(crate) struct Page {
+    /// Records in the order of their ids.
+    pub(crate) items: Vec<Item>,
+    /// How many there are in all.
+    pub(crate) total: u64,
+    /// There are others behind.
+    pub(crate) more: bool,
+}
+
+impl Session {
+    /// For a call on behalf of an account.
+    pub(crate) fn new(app: &Arc<App>, call: &CallContext, connection: Option<&Connection>) -> Self {
+        let credentials = connection.and_then(|connection| connection.credentials.as_ref());
+        let token = credentials.map(|credentials| credentials.access_token.clone());
+        let auth_kind = connection.map_or(AuthKind::Unspecified, Connection::auth_kind);
+        Self::with(app, call, auth_kind, token.unwrap_or_default())
+    }
+
+    /// With a token that was just given.
+    pub(crate) fn with(app: &Arc<App>, call: &CallContext, auth_kind: AuthKind, token: String) -> Self {
+        Self {
+            app: Arc::clone(app),
+            call: call.clone(),
+            auth_kind,
+            token,
+        }
+    }
+
+    /// Goes on with a new token.
+    pub(crate) fn renew(&mut self, token: String) {
+        self.token = token;
+    }
+
+    /// A page of a list, by the id that it begins after.
+    pub(crate) async fn page(&self, path: &str, query: &[(&str, &str)]) -> Result<Page, Error> {
+        self.get(path, query).await
+    }
+
+    /// Anything else. Nothing for what is not there.
+    pub(crate) async fn find<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>, Error> {
+        match self.get(path, &[]).await {
+            Err(error) if error.is(ErrorKind::RecordGone) => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
+    /// Asks until there is an answer, or no hope.
+    pub(crate) async fn get<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Result<T, Error> {
+        let mut attempt = 1;
+        loop {
+            let error = match self.attempt(path, query).await {
+                Ok(value) => return Ok(value),
+                Err(error) => error,
+            };
+            if !error.is(ErrorKind::Transient) || attempt == ATTEMPTS {
+                return Err(error);
+            }
+            tracing::debug!(attempt, "trying again");
+            self.call.sleep(PAUSE * attempt).await?;
+            attempt += 1;
+        }
+    }
+
+    async fn attempt<T: DeserializeOwned>(&self, path: &str, query: &[(&str, &str)]) -> Result<T, Error> {
+        let mut request = Request::get(&format!("{}/api/v1/{path}", self.app.options.api_url))?;
+        for (key, value) in query {
+            request = request.query(key, value);
+        }
+        let request = request.bearer(&self.token)?.accept("application/json");
+        let response = self.app.http.send(&self.call, request).await?;
+        if !response.status.is_success() {
+            return Err(self.classify(&response));
+        }
+        // A gateway's page, most likely: the next attempt may be luckier.
+        serde_json::from_slice(&response.body).map_err(|error| {
+            Error::transient(format!(
+                "the CRM answered with what is not the JSON expected (line {} column {})",
+                error.line(),
+                error.column()
+            ))
+        })
+    }
+
+    /// What an answer that is no success means. The kind says what the host does about it.
+    fn classify(&self, response: &Response) -> Error {
+        let said = said(&response.body);
+        let with = |what: &str| {
+            if said.is_empty() {
+                what.to_owned()
+            } else {
+                format!("{what} ({said})")
+            }
+        };
+        match response.status {
+            // A key has no other; a token may be refreshed.
+            StatusCode::UNAUTHORIZED if self.auth_kind == AuthKind::ApiKey => {
+                Error::credentials_revoked(with("the CRM no longer accepts the API key: log in again"))
+            }
+            StatusCode::UNAUTHORIZED => {
+                Error::credentials_expired(with("the CRM no longer accepts the access token"))
+            }
+            StatusCode::FORBIDDEN => Error::forbidden(with(
+                "the logged-in user may not see this: an administrator of the CRM has to allow it",
+            )),
+            StatusCode::NOT_FOUND => Error::record_gone(with("the CRM has no such record")),
+            StatusCode::TOO_MANY_REQUESTS => {
+                let wait = response.headers.get(header::RETRY_AFTER);
+                let wait = wait.and_then(|value| value.to_str().ok()?.trim().parse().ok());
+                let wait = wait.map_or(RATE_PAUSE, |seconds: u64| {
+                    Duration::from_secs(seconds.min(86_400))
+                });
+                Error::rate_limited(with("the CRM asks to be called more slowly")).retry_after(wait)
+            }
+            status if status.is_server_error() => {
+                Error::transient(format!("the CRM cannot answer now ({})", status.as_u16()))
+            }
+            status => Error::bug(with(&format!("the CRM did not understand ({})", status.as_u16()))),
+        }
+    }
+}
+
+/// The CRM's own text, `{"error": "…"}`, in one short line.
+fn said(body: &[u8]) -> String {
+    #[derive(Deserialize)]
+    struct Said {
+        error: String,
+    }
+    let said = serde_json::from_slice::<Said>(body).map(|said| said.error);
+    let said = said.unwrap_or_default();
+    said.chars().filter(|c| !c.is_control()).take(200).collect()
+}
+
+/// A path segment out of an id.
+pub(crate) fn segment(id: &str) -> String {
+    let mut url = match Url::parse("http://localhost/") {
+        Ok(url) => url,
+        Err(_) => return String::new(),
+    };
+    if let Ok(mut segments) = url.path_segments_mut() {
+        segments.clear().push(id);
+    }
+    url.path().trim_start_matches('/').to_owned()
+}

@@ -1,0 +1,388 @@
+//! The connector against the CRM of `fixture/`, through the SDK and without a library around it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test may fail, and says so"
+)]
+
+#[path = "../fixture/crm.rs"]
+mod crm;
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde_json::json;
+use tether_connector_sdk::proto::{
+    AuthKind, BeginAuthorizationRequest, Connection, CountRecordsRequest, Credentials, ErrorKind,
+    ExchangeCodeRequest, FetchCompanyRequest, HttpPolicy, ListFieldsRequest, LogInRequest, LoggedIn,
+    ObjectSelection, OpenRequest, ProvideCredentialsRequest, ReadMode, ReadRequest, RefreshRequest,
+    RevokeRequest, SelectedField, call_request::Call, call_response::Result as Answer, stream_event::Event,
+};
+use tether_connector_sdk::testing::Native;
+use tether_connector_template::TemplateConnector;
+
+use crate::crm::{API_KEY, CLIENT, Crm, Size};
+
+struct World {
+    crm: Crm,
+    connector: Native<TemplateConnector>,
+    address: String,
+}
+
+const SIZE: Size = Size {
+    companies: 230,
+    people_each: 2,
+};
+
+async fn world() -> World {
+    let crm = Crm::new(SIZE);
+    let address = crm.serve().await.to_string();
+    let settings = [
+        ("client_id", CLIENT.0.to_owned()),
+        ("client_secret", CLIENT.1.to_owned()),
+        ("api_url", format!("http://{address}")),
+        ("login_url", format!("http://{address}")),
+    ];
+    let request = OpenRequest {
+        settings: settings.map(|(key, value)| (key.to_owned(), value)).into(),
+        http: Some(HttpPolicy {
+            plain_http_hosts: vec![address.clone()],
+            ..HttpPolicy::default()
+        }),
+        ..OpenRequest::default()
+    };
+    World {
+        crm,
+        connector: Native::open(request).unwrap(),
+        address,
+    }
+}
+
+impl World {
+    /// A login with a key.
+    async fn with_key(&self, key: &str) -> Result<LoggedIn, tether_connector_sdk::Error> {
+        let request = LogInRequest {
+            auth_kind: AuthKind::ApiKey.into(),
+            parameters: [("api_key".to_owned(), key.to_owned())].into(),
+            ..LogInRequest::default()
+        };
+        match self.connector.call(Call::LogIn(request), 0).await? {
+            Answer::LoggedIn(login) => Ok(login),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// A login in the browser.
+    async fn in_browser(&self, decision: &str) -> Result<LoggedIn, tether_connector_sdk::Error> {
+        let verifier = "a-verifier-of-at-least-forty-three-characters-0123";
+        let request = BeginAuthorizationRequest {
+            redirect_uri: "http://127.0.0.1:1/callback".to_owned(),
+            state: "st4te".to_owned(),
+            code_challenge: "ch4llenge".to_owned(),
+            ..BeginAuthorizationRequest::default()
+        };
+        let url = match self.connector.call(Call::BeginAuthorization(request), 0).await? {
+            Answer::BeginAuthorization(begun) => begun.url,
+            other => panic!("{other:?}"),
+        };
+        let mut callback = self.consent(&url, decision).await;
+        assert_eq!(callback.remove("state").as_deref(), Some("st4te"));
+        let request = ExchangeCodeRequest {
+            redirect_uri: "http://127.0.0.1:1/callback".to_owned(),
+            callback,
+            code_verifier: verifier.to_owned(),
+            ..ExchangeCodeRequest::default()
+        };
+        match self.connector.call(Call::ExchangeCode(request), 0).await? {
+            Answer::LoggedIn(login) => Ok(login),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Clicks at the login page: what the browser comes back with.
+    async fn consent(&self, url: &str, decision: &str) -> HashMap<String, String> {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let encoded: String = url.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let mut stream = tokio::net::TcpStream::connect(&self.address).await.unwrap();
+        let request = format!(
+            "GET /control/approve?url={encoded}&decision={decision} HTTP/1.0\r\nHost: {}\r\n\r\n",
+            self.address
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        let body: serde_json::Value = serde_json::from_str(body).unwrap();
+        let (_, query) = body["redirectUrl"].as_str().unwrap().split_once('?').unwrap();
+        query
+            .split('&')
+            .filter_map(|pair| pair.split_once('='))
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .collect()
+    }
+}
+
+fn connection(kind: AuthKind, credentials: Option<Credentials>) -> Option<Connection> {
+    Some(Connection {
+        auth_kind: kind.into(),
+        credentials,
+        ..Connection::default()
+    })
+}
+
+fn with_key() -> Option<Connection> {
+    let credentials = Credentials {
+        access_token: API_KEY.to_owned(),
+        ..Credentials::default()
+    };
+    connection(AuthKind::ApiKey, Some(credentials))
+}
+
+fn selection(object: &str, fields: &[(&str, tether_connector_sdk::proto::FieldType)]) -> ObjectSelection {
+    ObjectSelection {
+        object: object.to_owned(),
+        fields: fields
+            .iter()
+            .map(|(key, kind)| SelectedField {
+                key: (*key).to_owned(),
+                r#type: (*kind).into(),
+            })
+            .collect(),
+    }
+}
+
+fn everything() -> Vec<ObjectSelection> {
+    use tether_connector_sdk::proto::FieldType::{Currency, Email, Integer, Text};
+    vec![
+        selection(
+            "companies",
+            &[("name", Text), ("employees", Integer), ("revenue", Currency)],
+        ),
+        selection("people", &[("email", Email)]),
+    ]
+}
+
+/// What a read found: payloads by object and id, and the last checkpoint.
+#[derive(Default)]
+struct Found {
+    rows: BTreeMap<(String, String), String>,
+    checkpoint: Vec<u8>,
+    checkpoints: usize,
+    ended: bool,
+}
+
+/// Reads on from the last checkpoint, at most so many further.
+async fn read_on(world: &World, connection: Option<Connection>, found: &mut Found, most: usize) -> usize {
+    let request = ReadRequest {
+        connection,
+        selection: everything(),
+        mode: ReadMode::Full.into(),
+        checkpoint: found.checkpoint.clone().into(),
+    };
+    let stream = world.connector.read(request).await.unwrap();
+    let (mut asked, mut here) = (0, 0);
+    let mut unsaved = BTreeMap::new();
+    while here < most && !found.ended {
+        match world
+            .connector
+            .next(stream, here as u64)
+            .await
+            .unwrap()
+            .event
+            .unwrap()
+        {
+            Event::Batch(batch) => {
+                for record in batch.records {
+                    let payload = String::from_utf8(record.payload.to_vec()).unwrap();
+                    unsaved.insert((batch.object.clone(), record.external_id), payload);
+                }
+            }
+            Event::Checkpoint(checkpoint) => {
+                here += 1;
+                found.checkpoints += 1;
+                found.checkpoint = checkpoint.state.to_vec();
+                found.rows.append(&mut unsaved);
+            }
+            Event::CredentialsNeeded(_) => {
+                asked += 1;
+                let login = world.in_browser("allow").await.unwrap();
+                let request = ProvideCredentialsRequest {
+                    stream,
+                    credentials: login.credentials,
+                    ..ProvideCredentialsRequest::default()
+                };
+                world
+                    .connector
+                    .call(Call::ProvideCredentials(request), 0)
+                    .await
+                    .unwrap();
+            }
+            Event::End(_) => found.ended = true,
+            Event::Error(error) => panic!("{error:?}"),
+            _ => {}
+        }
+    }
+    world.connector.close_stream(stream);
+    asked
+}
+
+#[tokio::test]
+async fn people_log_in_with_a_key_or_in_the_browser() {
+    let world = world().await;
+    let login = world.with_key(API_KEY).await.unwrap();
+    let identity = login.identity.unwrap();
+    assert_eq!(
+        (identity.organization_id.as_str(), identity.user_id.as_str()),
+        ("org-1", "user-1")
+    );
+    let no = world.with_key("another").await.unwrap_err();
+    assert_eq!(
+        (no.what(), no.field.as_str()),
+        (ErrorKind::InvalidInput, "api_key")
+    );
+
+    assert_eq!(
+        world.in_browser("deny").await.unwrap_err().what(),
+        ErrorKind::InvalidInput
+    );
+    let login = world.in_browser("allow").await.unwrap();
+    assert_eq!(login.identity, Some(identity));
+
+    // Tokens end, are refreshed, and are given back; what is dead is told as dead.
+    world.crm.expire();
+    let list = |connection| {
+        world.connector.call(
+            Call::ListFields(ListFieldsRequest {
+                connection,
+                objects: Vec::new(),
+            }),
+            0,
+        )
+    };
+    let old = connection(AuthKind::AuthorizationCode, login.credentials);
+    let expired = list(old.clone()).await.unwrap_err();
+    assert_eq!(expired.what(), ErrorKind::CredentialsExpired);
+    let refresh = |connection| {
+        world
+            .connector
+            .call(Call::Refresh(RefreshRequest { connection }), 0)
+    };
+    let new = match refresh(old.clone()).await.unwrap() {
+        Answer::Refresh(refreshed) => connection(AuthKind::AuthorizationCode, refreshed.credentials),
+        other => panic!("{other:?}"),
+    };
+    list(new.clone()).await.unwrap();
+    assert_eq!(
+        refresh(old).await.unwrap_err().what(),
+        ErrorKind::CredentialsRevoked
+    );
+    for gone in [false, true] {
+        match world
+            .connector
+            .call(
+                Call::Revoke(RevokeRequest {
+                    connection: new.clone(),
+                }),
+                0,
+            )
+            .await
+        {
+            Ok(Answer::Revoke(revoked)) => assert_eq!(revoked.already_gone, gone),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn fields_and_counts() {
+    let world = world().await;
+    let request = ListFieldsRequest {
+        connection: with_key(),
+        objects: Vec::new(),
+    };
+    match world.connector.call(Call::ListFields(request), 0).await.unwrap() {
+        Answer::ListFields(listed) => {
+            let keys: Vec<_> = listed
+                .objects
+                .iter()
+                .map(|object| (object.object.as_str(), object.fields.len()));
+            assert_eq!(keys.collect::<Vec<_>>(), [("companies", 5), ("people", 2)]);
+            assert_eq!(listed.objects[0].fields[2].picklist_values.len(), 3);
+        }
+        other => panic!("{other:?}"),
+    }
+    let request = CountRecordsRequest {
+        connection: with_key(),
+        objects: vec!["people".to_owned(), "unicorns".to_owned()],
+    };
+    match world
+        .connector
+        .call(Call::CountRecords(request), 0)
+        .await
+        .unwrap()
+    {
+        Answer::CountRecords(counted) => {
+            assert_eq!(counted.counts.len(), 1);
+            assert_eq!((counted.counts[0].count, counted.counts[0].exact), (460, true));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn resumed_at_every_checkpoint_it_is_the_same() {
+    let world = world().await;
+    let mut whole = Found::default();
+    read_on(&world, with_key(), &mut whole, usize::MAX).await;
+    assert_eq!((whole.rows.len(), whole.checkpoints), (230 * 3, 3 + 5));
+    assert_eq!(
+        whole.rows[&("companies".to_owned(), "c0001".to_owned())],
+        r#"{"employees":1,"name":"Company 1","revenue":"1000.5"}"#
+    );
+    let mut pieces = Found::default();
+    while !pieces.ended {
+        read_on(&world, with_key(), &mut pieces, 1).await;
+    }
+    assert_eq!(pieces.rows, whole.rows);
+}
+
+#[tokio::test]
+async fn a_token_that_ends_in_the_middle_is_replaced() {
+    let world = world().await;
+    let login = world.in_browser("allow").await.unwrap();
+    let connection = connection(AuthKind::AuthorizationCode, login.credentials);
+    let mut found = Found::default();
+    assert_eq!(read_on(&world, connection.clone(), &mut found, 2).await, 0);
+    world.crm.expire();
+    assert_eq!(read_on(&world, connection, &mut found, usize::MAX).await, 1);
+    assert_eq!(found.rows.len(), 230 * 3);
+}
+
+#[tokio::test]
+async fn one_company_is_read_live() {
+    let world = world().await;
+    world.crm.set("c0007", "employees", json!(70));
+    world.crm.delete("c0008");
+    let request = FetchCompanyRequest {
+        connection: with_key(),
+        external_ids: vec!["c0007".to_owned(), "c0008".to_owned()],
+        selection: everything(),
+        related_limit: 1,
+    };
+    match world
+        .connector
+        .call(Call::FetchCompany(request), 0)
+        .await
+        .unwrap()
+    {
+        Answer::FetchCompany(fetched) => {
+            let [companies, people] = fetched.objects.as_slice() else {
+                panic!("{fetched:?}")
+            };
+            assert!(String::from_utf8_lossy(&companies.records[0].payload).contains("\"employees\":70"));
+            assert!(companies.records[1].deleted && companies.records[1].external_id == "c0008");
+            assert_eq!((people.records.len(), people.more), (1, true));
+            assert_eq!(people.records[0].parents[0].external_id, "c0007");
+        }
+        other => panic!("{other:?}"),
+    }
+}

@@ -1,0 +1,84 @@
+//! `tether connectors check`: the conformance kit on one connector.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use tether_connector_conformance as conformance;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::cli::say;
+use crate::connectors::manifest::Isolation;
+use crate::server::Failure;
+
+/// Options of `tether connectors check`.
+#[derive(Args)]
+pub struct Options {
+    /// The connector's folder: connector.toml, the library, conformance.toml.
+    folder: PathBuf,
+    /// The address of a fixture server that runs already, in place of the one that conformance.toml starts.
+    #[arg(long, value_name = "URL")]
+    fixture: Option<String>,
+    /// Where to run the connector.
+    #[arg(long, value_enum, default_value = "both")]
+    isolation: Where,
+    /// Only this check, by its id (may be repeated).
+    #[arg(long, value_name = "ID")]
+    only: Vec<String>,
+    /// One JSON document instead of text.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Where {
+    /// In this process; in a child first, to see whether it crashes.
+    InProcess,
+    /// In a process of its own.
+    Child,
+    /// One after the other.
+    Both,
+}
+
+/// Checks a connector. Answers whether it passed.
+pub(crate) async fn run(options: Options) -> Result<bool, Failure> {
+    let logs = conformance::Logs::default();
+    // Nothing is printed: what connectors log is kept, at every level, and looked through.
+    tracing_subscriber::registry().with(logs.clone()).try_init()?;
+    let isolations = match options.isolation {
+        Where::InProcess => vec![Isolation::InProcess],
+        Where::Child => vec![Isolation::Child],
+        Where::Both => vec![Isolation::Child, Isolation::InProcess],
+    };
+    let kit = conformance::Options {
+        folder: options.folder,
+        fixture: options.fixture,
+        isolations,
+        program: None,
+        only: options.only,
+        logs,
+    };
+    let json = options.json;
+    let mut at = None;
+    let report = kit
+        .run(&mut |isolation, checked| {
+            if json {
+                return;
+            }
+            if at != Some(isolation) {
+                at = Some(isolation);
+                say(match isolation {
+                    Isolation::Child => "in a process of its own",
+                    Isolation::InProcess => "in process",
+                });
+            }
+            say(&checked.text());
+        })
+        .await?;
+    if json {
+        say(&serde_json::to_string_pretty(&report)?);
+    } else {
+        say(&format!("\n{}", report.table()));
+    }
+    Ok(report.passed)
+}

@@ -1,0 +1,209 @@
+//! The conformance kit, as its command: good connectors pass it completely, and each of its checks finds its defect.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use serde_json::Value as Json;
+use tokio::process::Command;
+
+use crate::support::connectors;
+
+/// What became of the checks: by isolation and id, `passed`, `failed` or `not_applicable`, with what was seen.
+type Outcomes = BTreeMap<(String, String), (String, String)>;
+
+/// Runs `tether connectors check --json`. Answers whether it exited well, and the outcomes.
+async fn check(folder: &Path, arguments: &[&str]) -> (bool, Outcomes) {
+    let output = Command::new(env!("CARGO_BIN_EXE_tether"))
+        .args(["connectors", "check", "--json"])
+        .arg(folder)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let report: Json = serde_json::from_str(&text)
+        .unwrap_or_else(|_| panic!("no report: {text}\n{}", String::from_utf8_lossy(&output.stderr)));
+    let mut outcomes = Outcomes::new();
+    for run in report["runs"].as_array().unwrap() {
+        for check in run["checks"].as_array().unwrap() {
+            let key = (
+                run["isolation"].as_str().unwrap().to_owned(),
+                check["id"].as_str().unwrap().to_owned(),
+            );
+            let seen = ["seen", "findings", "reason"]
+                .map(|name| check[name].to_string())
+                .join(" ");
+            outcomes.insert(key, (check["outcome"].as_str().unwrap().to_owned(), seen));
+        }
+    }
+    assert_eq!(report["passed"].as_bool(), Some(output.status.success()));
+    (output.status.success(), outcomes)
+}
+
+/// A connector must pass completely in both isolations; these checks may be about something that it does not have.
+async fn passes(name: &str, without: &[&str]) {
+    let (passed, outcomes) = check(&connectors::folder().join(name), &[]).await;
+    let bad: Vec<_> = outcomes
+        .iter()
+        .filter(|(_, (outcome, _))| outcome == "failed")
+        .collect();
+    assert!(passed && bad.is_empty(), "{bad:#?}");
+    let ids = tether_connector_conformance::ids();
+    assert_eq!(outcomes.len(), ids.len() * 2);
+    for ((isolation, id), (outcome, seen)) in &outcomes {
+        let expected = if without.contains(&id.as_str()) {
+            "not_applicable"
+        } else {
+            "passed"
+        };
+        assert_eq!(outcome, expected, "{isolation} {id}: {seen}");
+    }
+}
+
+#[tokio::test]
+async fn the_dummy_passes_completely() {
+    passes("dummy", &["config.operator"]).await;
+}
+
+#[tokio::test]
+async fn salesforce_passes_completely() {
+    passes("salesforce", &[]).await;
+}
+
+/// A copy of the dummy's folder with other lines in its `conformance.toml`.
+fn copy(change: impl FnOnce(String) -> String) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let (from, to) = (connectors::folder().join("dummy"), folder.path().join("dummy"));
+    std::fs::create_dir(&to).unwrap();
+    for file in std::fs::read_dir(from).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
+    }
+    let path = to.join("conformance.toml");
+    let text = change(std::fs::read_to_string(&path).unwrap());
+    std::fs::write(path, text).unwrap();
+    folder
+}
+
+/// The dummy with more settings of its operator.
+fn with(settings: &str) -> tempfile::TempDir {
+    copy(|text| {
+        text.replace(
+            "[operator.settings]\n",
+            &format!("[operator.settings]\n{settings}\n"),
+        )
+    })
+}
+
+/// A folder's connector must fail a check, for this reason.
+async fn fails(folder: &tempfile::TempDir, isolation: &str, id: &str, reason: &str) {
+    let arguments = ["--isolation", isolation, "--only", id];
+    let (passed, outcomes) = check(&folder.path().join("dummy"), &arguments).await;
+    let (outcome, seen) = &outcomes[&(isolation.replace('-', "_"), id.to_owned())];
+    assert!(
+        !passed && outcome == "failed" && seen.contains(reason),
+        "{id} does not find {reason:?}: {outcome}, {seen}"
+    );
+}
+
+/// Mutants of the dummy (connectors/dummy, `mutant`): the check that must find each, and what it must say.
+async fn mutants(mutants: &[(&str, &str, &str)]) {
+    for (mutant, id, reason) in mutants {
+        fails(&with(&format!("mutant = \"{mutant}\"")), "child", id, reason).await;
+    }
+}
+
+#[tokio::test]
+async fn mutants_of_description_and_login_are_found() {
+    mutants(&[
+        ("unsteady", "describe.offline", "answers differently"),
+        ("companies", "describe.whole", "3 objects have the role COMPANY"),
+        ("keyless", "config.group", "accepted"),
+        ("stateless", "login.address", "its parameter state"),
+        ("identity-changes", "login.works", "two logins of the same user"),
+        ("denial-passes", "login.denied", "TRANSIENT"),
+        ("codes-pass", "login.code", "TRANSIENT"),
+        ("refresh-forgets", "grant.refresh", "the refresh token is gone"),
+        ("refreshes-itself", "grant.stream", "never asked for credentials"),
+        ("revokes-once", "grant.revoke", "Revoke, repeated"),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn mutants_of_fields_and_reads_are_found() {
+    mutants(&[
+        ("unsorted", "fields.listed", "in this order"),
+        ("miscounts", "fields.counted", "a full read gives"),
+        ("spaces", "read.payloads", "not canonical"),
+        (
+            "orphans",
+            "read.records",
+            "name a parent that the read does not give",
+        ),
+        ("covers-too-much", "read.covers", "records that are there"),
+        ("open-checkpoints", "read.checkpoints", "an access token in it"),
+        ("strict", "read.missing-field", "FIELD_GONE"),
+        ("skips", "resume.every", "missing"),
+        ("skips", "resume.killed", "missing"),
+        ("panics-on-nonsense", "resume.nonsense", "BUG"),
+        ("fetch-differs", "fetch.known", "display_name differs"),
+        ("absent-fails", "fetch.absent", "RECORD_GONE"),
+        ("more-is-less", "fetch.many", "`more` is false"),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn mutants_of_time_and_trouble_are_found() {
+    mutants(&[
+        ("eager", "pressure.bounded", "without a pull"),
+        ("goes-on", "time.cancel", "after it was cancelled"),
+        ("blocks", "time.deadline", "the deadline was after"),
+        ("goes-on", "time.pulls", "goes on asking the CRM"),
+        ("unclassified", "trouble.calls", "BUG"),
+        ("unclassified", "trouble.streams", "BUG"),
+        ("trusting", "trouble.calls", "as if all were well"),
+        ("alone", "life.concurrent", "a stream beside others"),
+        ("leaks", "life.growth", "more memory"),
+        ("writes", "safety.read-only", "POST /data/anything"),
+        ("logs-tokens", "safety.secrets", "an access token in it"),
+        ("open-checkpoints", "safety.secrets", "a checkpoint has"),
+    ])
+    .await;
+    fails(
+        &with("mutant = \"leaks\""),
+        "in-process",
+        "life.growth",
+        "more threads",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_the_folder_is_found() {
+    let folder = copy(|text| text);
+    let manifest = folder.path().join("dummy/connector.toml");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    let (before, hash) = text.split_once("sha256 = \"").unwrap();
+    std::fs::write(
+        &manifest,
+        format!("{before}sha256 = \"{}{}", "0".repeat(64), &hash[64..]),
+    )
+    .unwrap();
+    fails(&folder, "child", "manifest.in-order", "sha256").await;
+    let settings = "\"script.open\" = \"error:configuration\"";
+    fails(&with(settings), "child", "manifest.opens", "as the script says").await;
+    let required = copy(|text| {
+        text.replace(
+            "[operator.settings]",
+            "[operator]\nrequired = [\"companies\"]\n\n[operator.settings]",
+        )
+    });
+    fails(&required, "child", "config.operator", "is it required?").await;
+}
+
+mod shim;

@@ -1,0 +1,310 @@
+//! The connector in C (`examples/connectors/csv-c`): built from the header alone, dropped into the folder of a running
+//! server, and led through the guides over gRPC.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use tether::proto::v1;
+use tether::proto::v1::integration::{DraftStep, State};
+use tether::proto::v1::value::Kind;
+use tonic::Code;
+
+use crate::support::server::{Database, Person, World, ok, on_both_databases, refused, until};
+
+on_both_databases!(a_connector_in_c_is_dropped_in_and_used);
+
+const KEY: &str = "key-of-ann-0123456789";
+
+/// The files of the "CRM".
+struct Files {
+    folder: PathBuf,
+}
+
+impl Files {
+    /// Replaces a file as its README says: by a rename.
+    fn write(&self, name: &str, text: &str) {
+        let new = self.folder.join(format!("{name}.new"));
+        std::fs::write(&new, text).unwrap();
+        std::fs::rename(new, self.folder.join(name)).unwrap();
+    }
+
+    /// Companies by id: (name, homepage, employees, segment); in no order, with quotes, an empty cell, CRLF.
+    fn companies(&self, rows: &BTreeMap<&str, (&str, &str, &str, &str)>) {
+        let mut text = "id,name,website,employees,segment:picklist\r\n".to_owned();
+        for (id, (name, website, employees, segment)) in rows.iter().rev() {
+            let name = name.replace('"', "\"\"");
+            text += &format!("{id},\"{name}\",{website},{employees},{segment}\r\n");
+        }
+        self.write("companies.csv", &text);
+    }
+}
+
+/// Builds the connector outside of the workspace and lays it out, as a person would.
+fn make(target: &str, build: &Path, folder: &Path) {
+    let made = std::process::Command::new("make")
+        .arg("-s")
+        .arg("-C")
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/connectors/csv-c"))
+        .arg(target)
+        .arg(format!("BUILD={}", build.display()))
+        .arg(format!("DIR={}", folder.display()))
+        .status();
+    assert!(made.expect("make").success());
+}
+
+/// The companies a filter finds, by the name shown.
+async fn found(person: &mut Person, filter: &str) -> Vec<String> {
+    let request = v1::ListCompaniesRequest {
+        parent: person.parent.clone(),
+        filter: filter.to_owned(),
+        page_size: 100,
+        ..Default::default()
+    };
+    let companies = ok(person.companies.list_companies(request)).await.companies;
+    companies
+        .into_iter()
+        .map(|company| company.display_name)
+        .collect()
+}
+
+async fn company(person: &mut Person, name: &str) -> String {
+    let all = person.all_companies(100).await;
+    let one = all.into_iter().find(|company| company.display_name == name);
+    one.unwrap_or_else(|| panic!("no company {name}")).name
+}
+
+/// What a card shows of a field of its first company record.
+fn shown(card: &v1::Card, key: &str) -> Option<Kind> {
+    let table = card.company_records.as_ref().unwrap();
+    let at = table.columns.iter().position(|column| column.key == key).unwrap();
+    table.records[0].values[at].kind.clone()
+}
+
+async fn a_connector_in_c_is_dropped_in_and_used(database: Database) {
+    let (folder, build) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let crm = tempfile::tempdir().unwrap();
+    let files = Files {
+        folder: crm.path().to_owned(),
+    };
+    let mut rows = BTreeMap::from([
+        (
+            "c-1",
+            ("Acme \"Big\", Inc", "https://acme-of-csv.com", "120", "Gold"),
+        ),
+        ("c-10", ("Zeta", "zeta-of-csv.com", "7", "Silver")),
+        ("c-2", ("Beta", "https://www.beta-of-csv.com/about", "30", "")),
+        ("c-3", ("No Homepage", "", "1", "Gold")),
+    ]);
+    files.companies(&rows);
+    files.write(
+        "contacts.csv",
+        "id,company_id,name,email\np1,c-1,Pia,pia@acme-of-csv.com\np2,c-1,Paul,paul@acme-of-csv.com\np3,c-2,Bea,bea@b.com\n",
+    );
+    files.write("keys", &format!("# name key\nann {KEY}\n"));
+    let settings = [
+        format!("connectors.dir={}", folder.path().display()),
+        format!(
+            "connector.csv.settings.file={}/companies.csv",
+            crm.path().display()
+        ),
+        format!(
+            "connector.csv.settings.contacts_file={}/contacts.csv",
+            crm.path().display()
+        ),
+        format!("connector.csv.settings.keys_file={}/keys", crm.path().display()),
+    ];
+    let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
+    let world = World::start_with(database, 1, &settings).await;
+    let mut ann = world.ann().await;
+    assert_eq!(ann.connector("csv").await, None);
+
+    // Dropped into the folder of a running server.
+    make("install", build.path(), folder.path());
+    let dropped = Instant::now();
+    until("the connector is listed", || {
+        let mut ann = ann.clone();
+        async move { ann.connector("csv").await.is_some() }
+    })
+    .await;
+    println!("listed after {:?}", dropped.elapsed());
+    let connector = ann.connector("csv").await.unwrap();
+    assert_eq!(
+        (
+            connector.display_name.as_str(),
+            connector.version.as_str(),
+            connector.enabled
+        ),
+        ("CSV file", "1.0.0", false)
+    );
+
+    // Disabled connectors cannot be used; enabled ones can.
+    let request = ann.draft("csv", "Our list");
+    assert_eq!(
+        refused(ann.integrations.create_integration(request)).await.reason,
+        "CONNECTOR_DISABLED"
+    );
+    assert!(ann.enable("csv").await.enabled);
+    let name = ann.create("csv", "Our list").await;
+
+    // A wrong key is refused, with the parameter at fault; the right one says whose account it is.
+    let no = refused(
+        ann.integrations
+            .authorize_with_credentials(Person::key(&name, "key-of-nobody-0123456789")),
+    )
+    .await;
+    assert_eq!(
+        (no.code, no.reason.as_str()),
+        (Code::InvalidArgument, "AUTHORIZATION_REJECTED"),
+        "{no:?}"
+    );
+    ann.log_in_with_key(&name, KEY).await;
+    let draft = ann.get(&name).await;
+    assert_eq!(draft.draft_step(), DraftStep::SelectFields);
+    let account = draft.account.unwrap();
+    assert_eq!(
+        (account.username.as_str(), account.organization_name.as_str()),
+        ("ann", "companies.csv")
+    );
+
+    // Fields, typed by declaration and by data.
+    let request = v1::ListAvailableFieldsRequest {
+        parent: name.clone(),
+        ..Default::default()
+    };
+    let objects = ok(ann.integrations.list_available_fields(request)).await.objects;
+    let types: BTreeMap<String, v1::FieldType> = objects
+        .iter()
+        .flat_map(|object| {
+            let typed =
+                |field: &v1::FieldDefinition| (format!("{}.{}", field.object, field.key), field.r#type());
+            object.fields.iter().map(typed).collect::<Vec<_>>()
+        })
+        .collect();
+    assert_eq!(types["company.employees"], v1::FieldType::Integer);
+    assert_eq!(types["company.segment"], v1::FieldType::Picklist);
+    assert_eq!(types["company.id"], v1::FieldType::Text);
+    assert_eq!(types["contact.email"], v1::FieldType::Email);
+    let fields = [
+        "company.name",
+        "company.employees",
+        "company.segment",
+        "contact.email",
+    ];
+    ann.select(&name, &fields).await;
+
+    // Review counts in the file; saving reads it.
+    let request = v1::ReviewIntegrationRequest {
+        name: name.clone(),
+        ..Default::default()
+    };
+    let review = ok(ann.integrations.review_integration(request)).await;
+    assert_eq!(review.company_record_count, 4);
+    let sync = ann.activate(&name).await;
+    let done = ann.succeeds(&sync).await;
+    assert_eq!(done.totals.unwrap().written, 7, "{done:?}");
+    assert_eq!(ann.all_companies(100).await.len(), 4);
+
+    // A profile is read live, related records with it.
+    let acme = company(&mut ann, "Acme \"Big\", Inc").await;
+    let card = ann.open(&acme).await.cards.remove(0);
+    assert!(card.freshness.as_ref().unwrap().live, "{card:?}");
+    assert_eq!(shown(&card, "employees"), Some(Kind::Integer(120)));
+    assert_eq!(card.related[0].records.len(), 2);
+
+    // Filters and sorting.
+    let search = done.change_number;
+    let request = v1::ListCompaniesRequest {
+        parent: ann.parent.clone(),
+        at_least: vec![v1::SourcePosition {
+            integration: name.clone(),
+            change_number: search,
+            time: None,
+        }],
+        ..Default::default()
+    };
+    ok(ann.companies.list_companies(request)).await;
+    let label = "our_list";
+    assert_eq!(
+        found(
+            &mut ann,
+            &format!("{label}.company.employees > 20 AND {label}.company.employees < 100")
+        )
+        .await,
+        ["Beta"]
+    );
+    assert_eq!(
+        found(
+            &mut ann,
+            &format!("{label}.contact.email = \"pia@acme-of-csv.com\"")
+        )
+        .await,
+        ["Acme \"Big\", Inc"]
+    );
+
+    // The file changes: an open profile shows it at once, a sync brings what was added and takes what is gone.
+    rows.insert("c-2", ("Beta", "https://www.beta-of-csv.com/about", "31", "Gold"));
+    rows.insert("c-11", ("Newcomer", "https://newcomer-of-csv.com", "2", ""));
+    rows.remove("c-10");
+    files.companies(&rows);
+    let beta = company(&mut ann, "Beta").await;
+    let card = ann.open(&beta).await.cards.remove(0);
+    assert_eq!(shown(&card, "employees"), Some(Kind::Integer(31)));
+    let sync = ann.sync(&name).await;
+    let done = ann.succeeds(&sync).await;
+    assert_eq!(done.totals.unwrap().removed, 1, "{done:?}");
+    let mut names: Vec<String> = ann
+        .all_companies(100)
+        .await
+        .into_iter()
+        .map(|one| one.display_name)
+        .collect();
+    names.sort();
+    assert_eq!(names, ["Acme \"Big\", Inc", "Beta", "Newcomer", "No Homepage"]);
+
+    // A mistake in the file fails the sync with its line, and takes nothing away.
+    files.write(
+        "companies.csv",
+        "id,name,website,employees,segment:picklist\r\nc-1,Acme\r\n",
+    );
+    let sync = ann.sync(&name).await;
+    let failed = ann.watch(&sync).await.pop().unwrap();
+    let error = failed.error.expect("it failed");
+    assert_eq!(error.reason(), v1::ErrorReason::CrmAdminActionNeeded);
+    assert!(error.message.contains("Line 2"), "{error:?}");
+    assert_eq!(ann.all_companies(100).await.len(), 4);
+    files.companies(&rows);
+
+    // The key is taken back: tether says so and keeps what it has; with a new key all is as before.
+    files.write("keys", "ann key-of-ann-another-one\n");
+    let sync = ann.sync(&name).await;
+    let failed = ann.watch(&sync).await.pop().unwrap();
+    assert_eq!(
+        failed.error.unwrap().reason(),
+        v1::ErrorReason::CredentialsRevoked
+    );
+    assert_eq!(ann.get(&name).await.state(), State::NeedsReauthorization);
+    assert_eq!(ann.all_companies(100).await.len(), 4);
+    ann.log_in_with_key(&name, "key-of-ann-another-one").await;
+    assert_eq!(ann.get(&name).await.state(), State::Active);
+
+    // The integration goes, and all of it with it. No key was ever logged.
+    ann.delete(&name).await;
+    assert!(ann.all_companies(100).await.is_empty());
+    let log = world.log();
+    assert!(log.contains("the CSV connector is open"), "{log}");
+    assert!(!log.contains("key-of-"), "a key is in the log");
+}
+
+/// The conformance kit finds nothing, in process and as a child, with the sample files that the connector comes with.
+#[test]
+fn a_connector_in_c_passes_the_kit() {
+    let (folder, build) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    make("kit", build.path(), folder.path());
+    let checked = std::process::Command::new(env!("CARGO_BIN_EXE_tether"))
+        .args(["connectors", "check"])
+        .arg(folder.path().join("csv"))
+        .output()
+        .unwrap();
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
+}
