@@ -506,6 +506,7 @@ fn main() {
             sim: sim.host.clone(),
             lease_seconds: 30,
             refresh_seconds: 120,
+            more: Vec::new(),
         };
         let result = runtime.block_on(prove(&sim, &place, &asked));
         all_good &= result["good"] == true;

@@ -286,6 +286,7 @@ fn main() {
             lease_seconds: 2,
             // A process that dies while it refreshes leaves the account waiting for a quarter longer than this.
             refresh_seconds: 4,
+            more: Vec::new(),
         });
         let processes = if *database == "postgres" { 2 } else { 1 };
         let result = runtime.block_on(prove(&sim, &place, processes, &asked));

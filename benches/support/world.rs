@@ -101,6 +101,8 @@ pub(crate) struct Place {
     pub(crate) sim: String,
     pub(crate) lease_seconds: u64,
     pub(crate) refresh_seconds: u64,
+    /// Settings besides.
+    pub(crate) more: Vec<(&'static str, String)>,
 }
 
 pub(crate) struct Server {
@@ -138,6 +140,7 @@ impl Place {
         if let Some(url) = &self.database {
             set.push(("database.url", url.clone()));
         }
+        set.extend(self.more.iter().cloned());
         for (key, value) in set {
             command.arg("--set").arg(format!("{key}={value}"));
         }
@@ -360,14 +363,19 @@ impl Api {
     }
 }
 
-/// Where the programs are, and a folder of connectors.
+/// Where the programs are, and a folder with the Salesforce connector.
 pub(crate) fn programs(scratch: &Path) -> (PathBuf, PathBuf) {
+    programs_with(scratch, "salesforce")
+}
+
+/// Where the programs are, and a folder with one connector.
+pub(crate) fn programs_with(scratch: &Path, connector: &str) -> (PathBuf, PathBuf) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let bin = std::env::var_os("TETHER_TRUTH_BIN").map_or_else(
         || {
             let built = Command::new(env!("CARGO"))
                 .args(["build", "--release", "-p", "tether", "-p", "salesforce-sim"])
-                .args(["-p", "tether-connector-salesforce"])
+                .args(["-p", &format!("tether-connector-{connector}")])
                 .current_dir(root)
                 .status()
                 .unwrap();
@@ -382,16 +390,17 @@ pub(crate) fn programs(scratch: &Path) -> (PathBuf, PathBuf) {
         },
         PathBuf::from,
     );
-    let folder = scratch.join("salesforce");
+    let folder = scratch.join(connector);
     std::fs::create_dir_all(&folder).unwrap();
-    let library = "libtether_connector_salesforce.so";
-    std::fs::copy(bin.join(library), folder.join(library)).unwrap();
-    let digest = Sha256::digest(std::fs::read(bin.join(library)).unwrap());
+    let library = format!("libtether_connector_{connector}.so");
+    std::fs::copy(bin.join(&library), folder.join(&library)).unwrap();
+    let digest = Sha256::digest(std::fs::read(bin.join(&library)).unwrap());
     let sha256 = digest.iter().fold(String::new(), |mut hex, byte| {
         let _ = write!(hex, "{byte:02x}");
         hex
     });
-    let manifest = std::fs::read_to_string(root.join("connectors/salesforce/connector.toml")).unwrap();
+    let manifest = root.join("connectors").join(connector).join("connector.toml");
+    let manifest = std::fs::read_to_string(manifest).unwrap();
     let platform = format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS);
     let whole =
         format!("{manifest}\n[library.\"{platform}\"]\npath = \"{library}\"\nsha256 = \"{sha256}\"\n");

@@ -21,7 +21,7 @@ use in_process_and_in_a_child;
 
 mod broken;
 mod calls;
-mod figures;
+mod corpus;
 mod frozen;
 mod streams;
 

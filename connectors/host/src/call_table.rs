@@ -5,16 +5,17 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
+use super::numbers::Numbers;
+
 /// The table. The libraries of the process share one, since their functions carry no context; a child process has its own.
 #[derive(Debug)]
 pub(super) struct CallTable {
-    next: AtomicU64,
+    numbers: Numbers,
     /// None once closed: nothing will be answered any more.
     waiting: Mutex<Option<HashMap<u64, oneshot::Sender<Bytes>>>>,
 }
@@ -22,7 +23,7 @@ pub(super) struct CallTable {
 impl Default for CallTable {
     fn default() -> Self {
         Self {
-            next: AtomicU64::new(0),
+            numbers: Numbers::default(),
             waiting: Mutex::new(Some(HashMap::new())),
         }
     }
@@ -39,7 +40,7 @@ pub(super) struct Pending {
 impl CallTable {
     /// Makes a place for an answer, under a number never used before.
     pub(super) fn begin(self: &Arc<Self>) -> Pending {
-        let id = self.next.fetch_add(1, Ordering::Relaxed) + 1;
+        let id = self.numbers.next();
         let (sender, answer) = oneshot::channel();
         if let Some(waiting) = self.waiting.lock().as_mut() {
             waiting.insert(id, sender);
@@ -53,7 +54,11 @@ impl CallTable {
 
     /// Hands an answer to whoever waits for it. Answers whether somebody does.
     pub(super) fn complete(&self, id: u64, answer: Bytes) -> bool {
-        let waiting = self.waiting.lock().as_mut().and_then(|waiting| waiting.remove(&id));
+        let waiting = self
+            .waiting
+            .lock()
+            .as_mut()
+            .and_then(|waiting| waiting.remove(&id));
         waiting.is_some_and(|waiting| waiting.send(answer).is_ok())
     }
 

@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use super::call_table::{CallTable, Pending};
 use super::ffi;
 use super::frame::{Frame, Kind, Open, Refused};
+use super::lines::{self, Line, Lines};
 use super::{Error, LoadError};
 
 /// The argument that makes the server's binary a child.
@@ -34,7 +35,7 @@ pub const ARGUMENT: &str = "connector-host";
 
 /// Loading and opening may take this long.
 pub(super) const OPEN_TIME: Duration = Duration::from_secs(30);
-/// Closing may take this long; then the process is killed.
+/// From the wish to close to the end of the process it may take this long; then it is killed.
 const CLOSE_TIME: Duration = Duration::from_secs(5);
 /// After its end of the socket is closed, a process is given this long to end, so that it can be told how it ended.
 const END_TIME: Duration = Duration::from_secs(1);
@@ -52,6 +53,8 @@ pub(super) struct Launch {
     pub(super) sha256: String,
     /// The server's own copy of the library, hashed already, if there could be one.
     pub(super) copy: Option<PathBuf>,
+    /// Memory that the process may have, in bytes.
+    pub(super) most_memory: u64,
 }
 
 /// A running child. Dropping it asks it to close, and kills it where it does not.
@@ -96,9 +99,8 @@ impl Child {
             pong: AtomicU64::new(0),
             began: tokio::time::Instant::now(),
         });
-        let (process, socket) = start(launch, &shared).map_err(|error| {
-            LoadError::Child(format!("a process for it could not be started: {error}"))
-        })?;
+        let (process, socket) = start(launch, &shared)
+            .map_err(|error| LoadError::Child(format!("a process for it could not be started: {error}")))?;
         if let Some(pid) = process.id() {
             // Nobody has set it before.
             let _ = shared.process.set(pid);
@@ -117,6 +119,7 @@ impl Child {
             sha256: launch.sha256.clone(),
             max_log_level: ffi::max_log_level(),
             request,
+            most_memory: launch.most_memory,
         };
         child.send(Kind::Open, 0, 0, open.encode_to_vec());
         match timeout(OPEN_TIME, outcome).await {
@@ -297,19 +300,15 @@ fn start(launch: &Launch, shared: &Arc<Shared>) -> io::Result<(Process, UnixStre
         .kill_on_drop(true)
         .spawn()?;
     if let Some(out) = process.stdout.take() {
-        tokio::spawn(printed(Arc::clone(shared), "stdout", out));
+        tokio::spawn(printed_until_the_end(Arc::clone(shared), "stdout", out));
     }
     if let Some(out) = process.stderr.take() {
-        tokio::spawn(printed(Arc::clone(shared), "stderr", out));
+        tokio::spawn(printed_until_the_end(Arc::clone(shared), "stderr", out));
     }
     Ok((process, UnixStream::from_std(ours)?))
 }
 
-async fn writer(
-    shared: Arc<Shared>,
-    socket: OwnedWriteHalf,
-    mut frames: mpsc::UnboundedReceiver<Frame>,
-) {
+async fn writer(shared: Arc<Shared>, socket: OwnedWriteHalf, mut frames: mpsc::UnboundedReceiver<Frame>) {
     let mut socket = BufWriter::with_capacity(64 * 1024, socket);
     let mut waiting = Vec::new();
     while frames.recv_many(&mut waiting, 64).await > 0 {
@@ -336,18 +335,32 @@ async fn supervise(
 ) {
     let mut opened = Some(opened);
     let pid = process.id();
-    let ended = tokio::select! {
-        ended = hear(&shared, read, &mut opened) => match ended.kind() {
-            io::ErrorKind::InvalidData => Some(format!("it sent garbage: {ended}")),
-            REFUSED => Some(ended.to_string()),
-            _ => None,
-        },
-        () = shared.kill.cancelled() => Some("it was given up".to_owned()),
+    let told = |ended: io::Error| match ended.kind() {
+        io::ErrorKind::InvalidData => Some(format!("it sent garbage: {ended}")),
+        REFUSED => Some(ended.to_string()),
+        _ => None,
     };
-    let status = match (&ended, shared.closing.is_cancelled()) {
-        (Some(_), _) => None,
-        (None, true) => timeout(CLOSE_TIME, process.wait()).await.ok(),
-        (None, false) => timeout(END_TIME, process.wait()).await.ok(),
+    let (ended, status) = {
+        let mut heard = std::pin::pin!(hear(&shared, read, &mut opened));
+        tokio::select! {
+            ended = &mut heard => (told(ended), None),
+            () = shared.kill.cancelled() => (Some("it was given up".to_owned()), None),
+            () = overdue(&shared) => {
+                let seconds = CLOSE_TIME.as_secs();
+                tracing::warn!(connector = shared.name, pid, "{} did not close within {seconds} seconds and is killed", shared.name);
+                (Some(format!("it did not close within {seconds} seconds")), None)
+            }
+            // What it has started may still hold the socket: its end alone does not tell.
+            status = process.wait() => match timeout(END_TIME, &mut heard).await {
+                Ok(ended) => (told(ended), Some(status)),
+                Err(_) => (None, Some(status)),
+            },
+        }
+    };
+    let status = match (&ended, status) {
+        (_, Some(status)) => Some(status),
+        (Some(_), None) => None,
+        (None, None) => timeout(END_TIME, process.wait()).await.ok(),
     };
     let why = match (ended, status) {
         (Some(why), _) => why,
@@ -364,16 +377,25 @@ async fn supervise(
         ))));
     } else if !closed {
         tracing::error!(connector = shared.name, pid, reason = %why, "the process of connector {} has ended: {why}", shared.name);
-        metrics::counter!("tether_connector_process_ends_total", "connector" => shared.name.clone()).increment(1);
+        metrics::counter!("tether_connector_process_ends_total", "connector" => shared.name.clone())
+            .increment(1);
     }
     shared.calls.close();
     shared.ended.cancel();
 }
 
+/// Waits until a child that was asked to close should have.
+async fn overdue(shared: &Shared) {
+    shared.closing.cancelled().await;
+    tokio::time::sleep(CLOSE_TIME).await;
+}
+
 /// Kills the process, and what it has started, and waits for it.
 async fn kill(pid: Option<u32>, process: &mut Process) {
     use rustix::process::{Pid, Signal, kill_process_group};
-    let group = pid.and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+    let group = pid
+        .and_then(|pid| i32::try_from(pid).ok())
+        .and_then(Pid::from_raw);
     if let Some(group) = group {
         let _ = kill_process_group(group, Signal::KILL);
     }
@@ -414,7 +436,6 @@ async fn hear(
     opened: &mut Option<oneshot::Sender<Result<(), LoadError>>>,
 ) -> io::Error {
     let mut socket = BufReader::with_capacity(64 * 1024, read);
-    let lines = Lines::default();
     loop {
         let frame = match Frame::read_async(&mut socket).await {
             Ok(frame) => frame,
@@ -427,9 +448,7 @@ async fn hear(
             (Kind::Log, _) => {
                 let (target, message) = frame.body.split_at((frame.b as usize).min(frame.body.len()));
                 let level = u32::try_from(frame.a).unwrap_or(level::TRACE);
-                if lines.one(&shared.name) {
-                    ffi::log_line(&shared.name, level, target, message);
-                }
+                ffi::log_line(&shared.name, level, target, message);
             }
             (Kind::Notify, _) => {
                 if frame.a == u64::from(event::POISONED) {
@@ -442,7 +461,9 @@ async fn hear(
             }
             (Kind::Refused, true) => {
                 let refused = match Refused::decode(frame.body) {
-                    Ok(Refused { error: Some(error), .. }) => LoadError::Open(error),
+                    Ok(Refused {
+                        error: Some(error), ..
+                    }) => LoadError::Open(error),
                     Ok(Refused { reason, .. }) => LoadError::Child(reason),
                     Err(_) => LoadError::Child("it did not say why it does not open".to_owned()),
                 };
@@ -459,7 +480,7 @@ async fn hear(
 }
 
 /// What the library prints goes to the log.
-async fn printed(shared: Arc<Shared>, from: &'static str, out: impl AsyncRead + Unpin) {
+async fn printed(shared: &Shared, from: &'static str, out: impl AsyncRead + Unpin) {
     use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _};
     const LONGEST: u64 = 8 * 1024;
     let mut out = BufReader::new(out);
@@ -473,41 +494,32 @@ async fn printed(shared: Arc<Shared>, from: &'static str, out: impl AsyncRead + 
             Ok(_) => {}
         }
         let text = line.trim_ascii_end();
-        if !text.is_empty() && lines.one(&shared.name) {
+        if text.is_empty() {
+            continue;
+        }
+        if let Line::Told { dropped } = lines.one() {
+            if dropped > 0 {
+                ffi::log_line(
+                    &shared.name,
+                    level::WARN,
+                    from.as_bytes(),
+                    lines::lost(dropped).as_bytes(),
+                );
+            }
             ffi::log_line(&shared.name, level::WARN, from.as_bytes(), text);
         }
     }
 }
 
-/// How many lines a second a child may put into the log. A library that logs in a loop is not to fill the disk.
-#[derive(Debug)]
-struct Lines {
-    second: Mutex<(tokio::time::Instant, u32)>,
-}
-
-const MOST_LINES_A_SECOND: u32 = 1_000;
-
-impl Default for Lines {
-    fn default() -> Self {
-        Self {
-            second: Mutex::new((tokio::time::Instant::now(), 0)),
-        }
-    }
-}
-
-impl Lines {
-    /// Whether one more may be told.
-    fn one(&self, connector: &str) -> bool {
-        let mut second = self.second.lock();
-        if second.0.elapsed() >= Duration::from_secs(1) {
-            let dropped = second.1.saturating_sub(MOST_LINES_A_SECOND);
-            if dropped > 0 {
-                tracing::warn!(connector, dropped, "{connector} logs too much, lines were dropped");
-            }
-            *second = (tokio::time::Instant::now(), 0);
-        }
-        second.1 = second.1.saturating_add(1);
-        second.1 <= MOST_LINES_A_SECOND
+/// What a process that is no more has left in its pipe is told; whatever it has started may hold the pipe for ever.
+async fn printed_until_the_end(shared: Arc<Shared>, from: &'static str, out: impl AsyncRead + Unpin) {
+    let ended = async {
+        shared.ended.cancelled().await;
+        tokio::time::sleep(END_TIME).await;
+    };
+    tokio::select! {
+        () = printed(&shared, from, out) => {}
+        () = ended => {}
     }
 }
 

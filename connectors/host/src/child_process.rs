@@ -4,7 +4,7 @@
 //! end of the server is seen even while a slot does not return: the process then ends at once, whatever the library does.
 //! What the library prints goes to the server's log, through the pipes that standard output and error are.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::io::{BufReader, BufWriter, Write as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
@@ -17,10 +17,13 @@ use std::thread::JoinHandle;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use prost::Message as _;
+use tether_connector_abi::level;
 
 use super::LoadError;
 use super::ffi::{self, Instance, Library};
-use super::frame::{Frame, Kind, Open, Refused};
+use super::frame::{Frame, Kind, MOST_MESSAGE_BYTES, Open, Refused};
+use super::lines::{self, Line, Lines};
+use super::proto::{self, CallResponse, StreamEvent, call_response, stream_event};
 
 /// Log lines that may wait to be written; more are dropped rather than kept.
 const MOST_LINES_WAITING: usize = 1_000;
@@ -31,22 +34,47 @@ pub(super) struct Upstream {
     /// None is the last: what came before it is written, and the writer ends.
     frames: Sender<Option<Frame>>,
     /// Calls and pulls that have no answer yet.
-    open: Mutex<HashSet<u64>>,
-    lines: AtomicUsize,
+    open: Mutex<HashMap<u64, Asked>>,
+    /// Log lines that wait to be written.
+    waiting: AtomicUsize,
+    lines: Lines,
+}
+
+/// What an answer is to.
+#[derive(Clone, Copy, Debug)]
+enum Asked {
+    Call,
+    Pull,
 }
 
 impl Upstream {
     /// Passes an answer on. One that nobody waits for is dropped, and its buffer freed.
     pub(super) fn complete(&self, call: u64, answer: Bytes) {
-        if self.open.lock().remove(&call) {
-            self.send(Frame::new(Kind::Answer, call, 0, answer));
-        }
+        let Some(asked) = self.open.lock().remove(&call) else {
+            return;
+        };
+        let body = if answer.len() > MOST_MESSAGE_BYTES {
+            too_large(asked)
+        } else {
+            answer
+        };
+        self.send(Frame::new(Kind::Answer, call, 0, body));
     }
 
     /// Passes a log line on.
     pub(super) fn log(&self, level: u32, target: &[u8], message: &[u8]) {
-        if self.lines.fetch_add(1, Ordering::Relaxed) >= MOST_LINES_WAITING {
-            self.lines.fetch_sub(1, Ordering::Relaxed);
+        let Line::Told { dropped } = self.lines.one() else {
+            return;
+        };
+        if dropped > 0 {
+            self.line(level::WARN, target, lines::lost(dropped).as_bytes());
+        }
+        self.line(level, target, message);
+    }
+
+    fn line(&self, level: u32, target: &[u8], message: &[u8]) {
+        if self.waiting.fetch_add(1, Ordering::Relaxed) >= MOST_LINES_WAITING {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
             return;
         }
         let body = [target, message].concat();
@@ -71,13 +99,31 @@ impl Upstream {
     }
 }
 
+/// What is said instead of an answer that is larger than a message may be: it costs its call, not the process.
+fn too_large(asked: Asked) -> Bytes {
+    let error = |what: &str| proto::Error::bug(format!("{what} is larger than 64 MiB"));
+    let encoded = match asked {
+        Asked::Call => CallResponse {
+            result: Some(call_response::Result::Error(error("the answer"))),
+        }
+        .encode_to_vec(),
+        Asked::Pull => StreamEvent {
+            event: Some(stream_event::Event::Error(error("an event"))),
+        }
+        .encode_to_vec(),
+    };
+    encoded.into()
+}
+
 /// Serves one connector to the process that started this one, until that ends or says so.
 #[must_use]
 pub fn run() -> ExitCode {
     match socket() {
         Ok(socket) => serve(&socket),
         Err(error) => {
-            eprintln!("connector-host is started by tether itself, with a socket as its standard input: {error}");
+            eprintln!(
+                "connector-host is started by tether itself, with a socket as its standard input: {error}"
+            );
             ExitCode::FAILURE
         }
     }
@@ -106,7 +152,8 @@ fn serve(socket: &UnixStream) -> ExitCode {
     let upstream: &'static Upstream = Box::leak(Box::new(Upstream {
         frames,
         open: Mutex::default(),
-        lines: AtomicUsize::new(0),
+        waiting: AtomicUsize::new(0),
+        lines: Lines::default(),
     }));
     let (requests, asked) = channel();
     spawn("reader", move || reader(read, &requests));
@@ -163,7 +210,7 @@ fn writer(socket: UnixStream, frames: &Receiver<Option<Frame>>, upstream: &Upstr
                     return Ok(());
                 };
                 if frame.kind == Kind::Log {
-                    upstream.lines.fetch_sub(1, Ordering::Relaxed);
+                    upstream.waiting.fetch_sub(1, Ordering::Relaxed);
                 }
                 frame.write(&mut socket)
             });
@@ -183,6 +230,14 @@ fn dispatch(frames: &Receiver<Frame>, upstream: &'static Upstream) -> ExitCode {
         _ => return ExitCode::FAILURE,
     };
     ffi::pass_on(upstream, open.max_log_level);
+    let memory = rustix::process::Rlimit {
+        current: Some(open.most_memory),
+        maximum: Some(open.most_memory),
+    };
+    // An allocation beyond it fails, and a library that does not look at that ends here and not with the machine.
+    if let Err(error) = rustix::process::setrlimit(rustix::process::Resource::Data, memory) {
+        eprintln!("the memory of this process is not limited: {error}");
+    }
     let (library, instance, _registered) = match load(&open) {
         Ok(opened) => opened,
         Err(refused) => {
@@ -197,11 +252,11 @@ fn dispatch(frames: &Receiver<Frame>, upstream: &'static Upstream) -> ExitCode {
     for frame in frames {
         match frame.kind {
             Kind::Call => {
-                upstream.open.lock().insert(frame.a);
+                upstream.open.lock().insert(frame.a, Asked::Call);
                 library.call(instance, frame.a, &frame.body);
             }
             Kind::StreamNext => {
-                upstream.open.lock().insert(frame.a);
+                upstream.open.lock().insert(frame.a, Asked::Pull);
                 library.stream_next(instance, frame.a, frame.b, &frame.body);
             }
             Kind::Cancel => library.cancel(instance, frame.a),

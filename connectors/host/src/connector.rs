@@ -1,13 +1,15 @@
 //! The handle that the rest of the server uses: typed calls with deadlines, metrics, and a new instance after a failure.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 use prost::Message;
 use tokio::time::Instant;
 
+use super::frame::MOST_MESSAGE_BYTES;
 use super::manifest::{Isolation, Manifest};
+use super::private_copy::PrivateCopy;
 use super::proto::{
     BeginAuthorizationRequest, BeginAuthorizationResponse, CallRequest, CallResponse, CountRecordsRequest,
     CountRecordsResponse, DescribeRequest, DescribeResponse, ExchangeCodeRequest, FetchCompanyRequest,
@@ -16,8 +18,6 @@ use super::proto::{
     RefreshRequest, RefreshResponse, RevokeRequest, RevokeResponse, call_request::Call,
     call_response::Result as Answer,
 };
-use super::frame::MOST_MESSAGE_BYTES;
-use super::private_copy::PrivateCopy;
 use super::transport::{Place, Transport};
 use super::{Error, LoadError, RecordStream, Status};
 
@@ -49,7 +49,8 @@ struct Shared {
     _copy: Option<PrivateCopy>,
     /// How it is opened; has secrets.
     request: OpenRequest,
-    description: DescribeResponse,
+    /// Set once it is loaded.
+    description: OnceLock<DescribeResponse>,
     slot: Mutex<Slot>,
     opening: tokio::sync::Mutex<()>,
 }
@@ -135,20 +136,24 @@ impl Connector {
             not_opened: None,
             not_before: None,
         };
-        let mut shared = Shared {
+        let shared = Arc::new(Shared {
             manifest,
             place,
             _copy: copy,
             request,
-            description: DescribeResponse::default(),
+            description: OnceLock::new(),
             slot: Mutex::new(slot),
             opening: tokio::sync::Mutex::new(()),
-        };
+        });
         let deadline = Instant::now() + LOCAL_CALL;
         let described = shared
             .call("describe", Call::Describe(DescribeRequest {}), deadline)
             .await;
-        shared.description = match described.map_err(|error| LoadError::Describe(Box::new(error)))? {
+        let described = described.map_err(|error| match shared.slot.lock().transport.failure() {
+            Some(why) => LoadError::Child(format!("it ended when it was to describe itself: {why}")),
+            None => LoadError::Describe(Box::new(error)),
+        });
+        let description = match described? {
             Answer::Describe(description) => description,
             _ => {
                 let error = broken(
@@ -158,10 +163,9 @@ impl Connector {
                 return Err(LoadError::Describe(Box::new(error)));
             }
         };
-        shared.check_description()?;
-        Ok(Self {
-            shared: Arc::new(shared),
-        })
+        shared.check(&description)?;
+        shared.description.get_or_init(|| description);
+        Ok(Self { shared })
     }
 
     /// The connector's name.
@@ -179,20 +183,23 @@ impl Connector {
     /// What it is and offers; asked once, when it was loaded.
     #[must_use]
     pub fn describe(&self) -> &DescribeResponse {
-        &self.shared.description
+        self.shared.description.get_or_init(DescribeResponse::default)
     }
 
     /// Opens a stream. `deadline` is the whole stream's; without one it may take as long as it takes.
     pub async fn read(&self, request: ReadRequest, deadline: Option<Instant>) -> Result<RecordStream, Error> {
-        let transport = self.shared.transport().await?;
+        let opened = Instant::now() + LOCAL_CALL;
+        let transport = self.shared.transport(opened).await?;
+        let objects = request.selection.iter().map(|one| one.object.clone()).collect();
         let request = CallRequest {
             deadline_us: deadline.map_or(0, unix_us),
             call: Some(Call::Read(request)),
         };
-        let opened = Instant::now() + LOCAL_CALL;
         let answer = self.shared.call_on(&transport, "read", request, opened).await?;
         match answer {
-            Answer::Read(ReadResponse { stream }) => Ok(RecordStream::new(self.clone(), transport, stream)),
+            Answer::Read(ReadResponse { stream }) => {
+                Ok(RecordStream::new(self.clone(), transport, stream, objects))
+            }
             _ => Err(self.broken("the answer is of another kind than the call")),
         }
     }
@@ -238,6 +245,23 @@ impl Connector {
         }
     }
 
+    /// Opens another instance, which takes all new calls. What is under way goes on in the old one, which is closed after it.
+    pub async fn reopen(&self) -> Result<(), LoadError> {
+        let Shared {
+            manifest,
+            place,
+            request,
+            ..
+        } = &*self.shared;
+        let _one_at_a_time = self.shared.opening.lock().await;
+        let transport = open(&manifest.name, place, request).await?;
+        let mut slot = self.shared.slot.lock();
+        slot.transport = transport;
+        slot.opened = Instant::now();
+        slot.not_before = None;
+        Ok(())
+    }
+
     /// Whether it runs in the server, or in a process of its own.
     #[must_use]
     pub fn isolation(&self) -> Isolation {
@@ -257,8 +281,13 @@ impl Connector {
 }
 
 impl Shared {
-    async fn call(&self, name: &'static str, call: Call, deadline: Instant) -> Result<Answer, Error> {
-        let transport = self.transport().await?;
+    async fn call(
+        self: &Arc<Self>,
+        name: &'static str,
+        call: Call,
+        deadline: Instant,
+    ) -> Result<Answer, Error> {
+        let transport = self.transport(deadline).await?;
         let request = CallRequest {
             deadline_us: unix_us(deadline),
             call: Some(call),
@@ -313,11 +342,22 @@ impl Shared {
         }
     }
 
-    /// The open instance; a new one where the last has failed and its pause is over.
-    async fn transport(&self) -> Result<Transport, Error> {
+    /// The open instance; a new one where the last has failed and its pause is over. Opening may take longer than a caller
+    /// has, and goes on then for the next.
+    async fn transport(self: &Arc<Self>, deadline: Instant) -> Result<Transport, Error> {
         if let Some(transport) = self.healthy() {
             return Ok(transport);
         }
+        let shared = Arc::clone(self);
+        let opening = tokio::spawn(async move { shared.open_anew().await });
+        match tokio::time::timeout_at(deadline + GRACE, opening).await {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(_)) => Err(Error::Lost(self.manifest.name.clone())),
+            Err(_) => Err(Error::TimedOut(self.manifest.name.clone())),
+        }
+    }
+
+    async fn open_anew(&self) -> Result<Transport, Error> {
         let _one_at_a_time = self.opening.lock().await;
         if let Some(transport) = self.healthy() {
             return Ok(transport);
@@ -329,7 +369,12 @@ impl Shared {
         slot.not_before = None;
         match opened {
             Ok(transport) => {
-                tracing::warn!(connector = name, failures = slot.failures, reason = slot.failure, "connector {name} was opened anew");
+                tracing::warn!(
+                    connector = name,
+                    failures = slot.failures,
+                    reason = slot.failure,
+                    "connector {name} was opened anew"
+                );
                 metrics::counter!("tether_connector_restarts_total", "connector" => name.clone())
                     .increment(1);
                 metrics::gauge!("tether_connector_quarantined", "connector" => name.clone()).set(0.0);
@@ -365,6 +410,8 @@ impl Shared {
                 } else {
                     slot.failures + 1
                 };
+                // What fails to open from here on has had no life at all.
+                slot.opened = now;
                 slot.failure = slot.latest_failure();
                 slot.not_opened = None;
                 let quarantined = if slot.failures >= QUARANTINE { 1.0 } else { 0.0 };
@@ -385,16 +432,15 @@ impl Shared {
         })
     }
 
-    fn check_description(&self) -> Result<(), LoadError> {
-        let (found, expected) = (&self.description.connector, &self.manifest.name);
+    fn check(&self, description: &DescribeResponse) -> Result<(), LoadError> {
+        let (found, expected) = (&description.connector, &self.manifest.name);
         if found != expected {
             return Err(LoadError::Name {
                 found: found.clone(),
                 expected: expected.clone(),
             });
         }
-        let companies = self
-            .description
+        let companies = description
             .objects
             .iter()
             .filter(|object| object.role() == ObjectRole::Company);

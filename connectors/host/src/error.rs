@@ -165,7 +165,7 @@ pub enum LoadError {
     #[error("it does not describe itself: {0}")]
     Describe(Box<Error>),
     /// What it says does not fit its manifest.
-    #[error("it calls itself {found}, its manifest calls it {expected}")]
+    #[error("it calls itself {found:?}, its manifest calls it {expected:?}")]
     Name {
         /// In its description.
         found: String,

@@ -8,7 +8,7 @@
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, OnceLock, Weak};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -20,6 +20,8 @@ use tether_connector_abi::{Buffer, ConnectorApi, Entry, HostApi, Slice};
 
 use super::call_table::CallTable;
 use super::child_process::Upstream;
+use super::lines::{self, Line, Lines};
+use super::numbers::Numbers;
 use super::private_copy::{PrivateCopy, verify};
 use super::{LoadError, proto};
 
@@ -27,7 +29,10 @@ use super::{LoadError, proto};
 pub(super) static CALLS: LazyLock<Arc<CallTable>> = LazyLock::new(Arc::default);
 
 static INSTANCES: RwLock<Vec<(u64, Weak<Instance>)>> = RwLock::new(Vec::new());
-static NEXT_INSTANCE: AtomicU64 = AtomicU64::new(1);
+static NUMBERS: LazyLock<Numbers> = LazyLock::new(Numbers::default);
+
+/// Lines of no instance, or of one that there is not.
+static NOBODYS_LINES: LazyLock<Lines> = LazyLock::new(Lines::default);
 
 /// Answers that nobody waited for.
 pub(super) static UNEXPECTED: AtomicU64 = AtomicU64::new(0);
@@ -48,16 +53,18 @@ pub(super) struct Instance {
     pub(super) name: String,
     poisoned: AtomicBool,
     failure: Mutex<Option<String>>,
+    lines: Lines,
 }
 
 impl Instance {
     /// Takes note of an instance and gives it a number.
     pub(super) fn register(name: &str) -> (u64, Arc<Self>) {
-        let number = NEXT_INSTANCE.fetch_add(1, Ordering::Relaxed);
+        let number = NUMBERS.next();
         let instance = Arc::new(Self {
             name: name.to_owned(),
             poisoned: AtomicBool::new(false),
             failure: Mutex::default(),
+            lines: Lines::default(),
         });
         let mut instances = INSTANCES.write();
         instances.retain(|(_, instance)| instance.strong_count() > 0);
@@ -302,7 +309,20 @@ unsafe extern "C" fn log(instance: u64, level: u32, target: Slice, message: Slic
         }
         let instance = Instance::find(instance);
         let connector = instance.as_ref().map_or("", |instance| instance.name.as_str());
-        log_line(connector, level, target, message);
+        let lines = instance
+            .as_ref()
+            .map_or(&*NOBODYS_LINES, |instance| &instance.lines);
+        if let Line::Told { dropped } = lines.one() {
+            if dropped > 0 {
+                log_line(
+                    connector,
+                    abi::level::WARN,
+                    target,
+                    lines::lost(dropped).as_bytes(),
+                );
+            }
+            log_line(connector, level, target, message);
+        }
     });
 }
 

@@ -52,7 +52,19 @@ impl Kind {
     fn read(byte: u8) -> Option<Self> {
         use Kind::*;
         [
-            Open, Call, Cancel, StreamNext, StreamClose, Close, Ping, Opened, Refused, Answer, Log, Notify, Pong,
+            Open,
+            Call,
+            Cancel,
+            StreamNext,
+            StreamClose,
+            Close,
+            Ping,
+            Opened,
+            Refused,
+            Answer,
+            Log,
+            Notify,
+            Pong,
         ]
         .into_iter()
         .find(|kind| *kind as u8 == byte)
@@ -89,6 +101,9 @@ pub(super) struct Open {
     /// The server's own copy of the library, hashed already; empty where there is none.
     #[prost(string, tag = "6")]
     pub(super) copy: String,
+    /// Memory that the process may have, in bytes.
+    #[prost(uint64, tag = "7")]
+    pub(super) most_memory: u64,
 }
 
 /// Why a connector did not open in a child.

@@ -18,7 +18,9 @@ mod error;
 mod ffi;
 mod frame;
 mod in_process;
+mod lines;
 pub mod manifest;
+mod numbers;
 mod options;
 mod private_copy;
 #[doc(hidden)]

@@ -20,6 +20,9 @@ pub struct Options {
     /// The program that child processes run, which must begin with [`child_process::run`](crate::child_process::run) where
     /// its first argument is [`child::ARGUMENT`](crate::ARGUMENT). None: this process's own, for the server.
     pub program: Option<PathBuf>,
+    /// Memory that a child process may have, in bytes; 0 for 4 GiB. One that wants more ends, and its connector is opened
+    /// anew.
+    pub most_child_memory: u64,
 }
 
 /// Options of one connector.
@@ -52,7 +55,17 @@ pub struct HttpOptions {
     pub max_body_bytes: u64,
 }
 
+const MOST_CHILD_MEMORY: u64 = 4 << 30;
+
 impl Options {
+    /// Memory that a child process may have, in bytes.
+    pub(super) fn most_child_memory(&self) -> u64 {
+        match self.most_child_memory {
+            0 => MOST_CHILD_MEMORY,
+            bytes => bytes,
+        }
+    }
+
     /// Finds, checks, loads and opens all connectors. One that fails is listed with the reason; the server runs without.
     pub async fn build(self) -> Registry {
         Registry::new(self).await

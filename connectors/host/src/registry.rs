@@ -8,8 +8,8 @@ use parking_lot::{Mutex, RwLock};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::discovery::{Candidate, Discovery, Found, discover};
 use super::child::{Launch, OPEN_TIME};
+use super::discovery::{Candidate, Discovery, Found, discover};
 use super::ffi::Library;
 use super::manifest::{FILE_NAME, Isolation, Manifest};
 use super::private_copy::PrivateCopy;
@@ -238,6 +238,7 @@ impl Registry {
             library: library.clone(),
             sha256: sha256.clone(),
             copy: copy.as_ref().map(|copy| copy.path().to_owned()),
+            most_memory: self.inner.options.most_child_memory(),
         });
         let opened = match options.isolation(&manifest) {
             Isolation::Child => Connector::open(manifest, child, copy, request).await?,
@@ -273,10 +274,16 @@ impl Registry {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, LoadError> + Send + 'static,
 ) -> Result<T, LoadError> {
-    let done = timeout(OPEN_TIME, tokio::task::spawn_blocking(work)).await;
-    match done {
+    // A thread of its own: what never returns is not to hold up the runtime's end.
+    let (done, outcome) = tokio::sync::oneshot::channel();
+    let thread = std::thread::Builder::new().name("connector-load".to_owned());
+    let failed = |why: String| LoadError::Unsupported(format!("loading it failed: {why}"));
+    thread
+        .spawn(move || drop(done.send(work())))
+        .map_err(|error| failed(error.to_string()))?;
+    match timeout(OPEN_TIME, outcome).await {
         Ok(Ok(done)) => done,
-        Ok(Err(error)) => Err(LoadError::Unsupported(format!("loading it failed: {error}"))),
+        Ok(Err(_)) => Err(failed("its thread ended".to_owned())),
         Err(_) => Err(LoadError::Unsupported(format!(
             "it was not loaded within {} seconds",
             OPEN_TIME.as_secs()

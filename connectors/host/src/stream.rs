@@ -26,10 +26,12 @@ pub struct RecordStream {
     ended: bool,
     /// Sequence number of the last checkpoint.
     sequence: u64,
+    /// What was asked for.
+    objects: Vec<String>,
 }
 
 impl RecordStream {
-    pub(super) fn new(connector: Connector, transport: Transport, stream: u64) -> Self {
+    pub(super) fn new(connector: Connector, transport: Transport, stream: u64, objects: Vec<String>) -> Self {
         Self {
             connector,
             transport,
@@ -37,6 +39,7 @@ impl RecordStream {
             pull: None,
             ended: false,
             sequence: 0,
+            objects,
         }
     }
 
@@ -78,6 +81,13 @@ impl RecordStream {
         let event = StreamEvent::decode(answer).ok().and_then(|event| event.event);
         let event =
             event.ok_or_else(|| self.connector.broken("an event is not a message this host knows"))?;
+        if let Event::Batch(batch) = &event
+            && !self.objects.contains(&batch.object)
+        {
+            return Err(self
+                .connector
+                .broken("it gave rows of an object that was not asked for"));
+        }
         if let Event::Checkpoint(checkpoint) = &event {
             if checkpoint.sequence != self.sequence + 1 {
                 return Err(self.connector.broken("checkpoints are not numbered 1, 2, 3, …"));

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::time::timeout;
 
 use super::child::{self, Child, Launch};
 use super::ffi::Library;
@@ -38,18 +37,8 @@ impl Place {
     pub(super) async fn open(&self, name: &str, request: Bytes) -> Result<Transport, LoadError> {
         match self {
             Self::InProcess(library) => {
-                let (name, library) = (name.to_owned(), Arc::clone(library));
-                let opened = tokio::task::spawn_blocking(move || InProcess::open(&name, &library, &request));
-                let opened = timeout(child::OPEN_TIME, opened).await;
-                let opened = opened.map_err(|_| {
-                    LoadError::Unsupported(format!(
-                        "it did not open within {} seconds",
-                        child::OPEN_TIME.as_secs()
-                    ))
-                })?;
-                let opened =
-                    opened.map_err(|error| LoadError::Unsupported(format!("opening it failed: {error}")))?;
-                Ok(Transport::InProcess(Arc::new(opened?)))
+                let instance = InProcess::open(name, library, request).await?;
+                Ok(Transport::InProcess(Arc::new(instance)))
             }
             Self::Child(launch) => {
                 let child = Child::open(name, launch, request).await?;

@@ -1,0 +1,73 @@
+//! How many lines a second a connector may put into the log. One that logs in a loop is not to fill the disk.
+
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+/// Lines that are told in a second; more are counted and dropped.
+const MOST_A_SECOND: u32 = 1_000;
+
+/// Counts the lines of one source.
+#[derive(Debug)]
+pub(super) struct Lines {
+    second: Mutex<(Instant, u32)>,
+}
+
+/// What becomes of a line.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Line {
+    /// It is told, after so many that were not.
+    Told {
+        /// How many.
+        dropped: u32,
+    },
+    /// There were too many before it.
+    Dropped,
+}
+
+impl Default for Lines {
+    fn default() -> Self {
+        Self {
+            second: Mutex::new((Instant::now(), 0)),
+        }
+    }
+}
+
+impl Lines {
+    /// One more line.
+    pub(super) fn one(&self) -> Line {
+        let mut second = self.second.lock();
+        let (began, count) = &mut *second;
+        let mut dropped = 0;
+        if began.elapsed() >= Duration::from_secs(1) {
+            dropped = count.saturating_sub(MOST_A_SECOND);
+            (*began, *count) = (Instant::now(), 0);
+        }
+        *count = count.saturating_add(1);
+        if *count > MOST_A_SECOND {
+            return Line::Dropped;
+        }
+        Line::Told { dropped }
+    }
+}
+
+/// What is told instead of lines that were not.
+pub(super) fn lost(dropped: u32) -> String {
+    format!("it logs too much: {dropped} lines were dropped, {MOST_A_SECOND} a second are kept")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_is_cut_and_counted() {
+        let lines = Lines::default();
+        let told = (0..5_000).filter(|_| lines.one() != Line::Dropped).count();
+        // A machine that stands still for a second in between gives the next one its thousand, too.
+        assert!((1_000..5_000).contains(&told), "{told}");
+        lines.second.lock().0 -= Duration::from_secs(1);
+        let dropped = u32::try_from(5_000 - told).unwrap();
+        assert!(matches!(lines.one(), Line::Told { dropped: told } if told <= dropped && told > 0));
+    }
+}

@@ -1,0 +1,9 @@
+/* Calls abort() in a call. */
+#include "base.h"
+
+static void broken_call(uint64_t instance, uint64_t call, tether_slice request) {
+  if (!is(request, LIST_FIELDS)) return base_call(instance, call, request);
+  abort();
+}
+#define CALL broken_call
+#include "entry.h"

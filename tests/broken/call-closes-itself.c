@@ -1,0 +1,10 @@
+/* Closes its own instance in a call, and never answers. */
+#include "base.h"
+
+static void broken_call(uint64_t instance, uint64_t call, tether_slice request) {
+  if (!is(request, LIST_FIELDS)) return base_call(instance, call, request);
+  base_close(instance);
+  (void)call;
+}
+#define CALL broken_call
+#include "entry.h"

@@ -1,0 +1,9 @@
+/* Crashes in a call. */
+#include "base.h"
+
+static void broken_call(uint64_t instance, uint64_t call, tether_slice request) {
+  if (!is(request, LIST_FIELDS)) return base_call(instance, call, request);
+  crash();
+}
+#define CALL broken_call
+#include "entry.h"

@@ -1,0 +1,9 @@
+/* Crashes when it is asked what it is. */
+#include "base.h"
+
+static void broken_call(uint64_t instance, uint64_t call, tether_slice request) {
+  if (is(request, DESCRIBE)) crash();
+  base_call(instance, call, request);
+}
+#define CALL broken_call
+#include "entry.h"

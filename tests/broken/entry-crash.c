@@ -1,0 +1,4 @@
+/* Crashes in the handshake. */
+#define ENTRY crash()
+#include "base.h"
+#include "entry.h"

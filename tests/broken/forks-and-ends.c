@@ -1,0 +1,13 @@
+/* Starts a process that holds all it was given, and ends itself. */
+#include "base.h"
+
+static void broken_call(uint64_t instance, uint64_t call, tether_slice request) {
+  if (!is(request, LIST_FIELDS)) return base_call(instance, call, request);
+  if (fork() == 0) {
+    sleep(600);
+    _exit(0);
+  }
+  _exit(4);
+}
+#define CALL broken_call
+#include "entry.h"

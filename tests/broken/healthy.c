@@ -1,0 +1,3 @@
+/* None: the base itself. */
+#include "base.h"
+#include "entry.h"

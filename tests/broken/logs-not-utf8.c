@@ -1,0 +1,11 @@
+/* Logs what is not UTF-8, at a level that there is not, of an instance that there is not. */
+#include "base.h"
+
+static void broken_call(uint64_t instance, uint64_t call, tether_slice request) {
+  static const uint8_t odd[] = {0xff, 0, 0xfe, '\n', 0x1b, '[', '2', 'J'};
+  host.log(99, 99, (tether_slice){odd, sizeof odd}, (tether_slice){odd, sizeof odd});
+  host.log(0, 0, (tether_slice){NULL, 0}, (tether_slice){NULL, 0});
+  base_call(instance, call, request);
+}
+#define CALL broken_call
+#include "entry.h"

@@ -1,0 +1,4 @@
+/* Leaves the slot call empty. */
+#define CALL NULL
+#include "base.h"
+#include "entry.h"

@@ -1,0 +1,4 @@
+/* Leaves the slot open empty. */
+#define OPEN NULL
+#include "base.h"
+#include "entry.h"

@@ -1,0 +1,10 @@
+/* Never returns from open. */
+#include "base.h"
+
+static int32_t broken_open(uint64_t host_instance, tether_slice request, uint64_t *out, tether_buffer *err) {
+  (void)host_instance, (void)request, (void)out, (void)err;
+  hang();
+  return TETHER_OK;
+}
+#define OPEN broken_open
+#include "entry.h"

@@ -1,0 +1,10 @@
+/* Returns a status from open that there is not. */
+#include "base.h"
+
+static int32_t broken_open(uint64_t host_instance, tether_slice request, uint64_t *out, tether_buffer *err) {
+  (void)host_instance, (void)request, (void)out, (void)err;
+  *out = 1;
+  return 77;
+}
+#define OPEN broken_open
+#include "entry.h"

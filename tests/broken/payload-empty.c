@@ -1,0 +1,4 @@
+/* A row has no payload. */
+#define PAYLOAD ""
+#include "base.h"
+#include "entry.h"

@@ -1,0 +1,9 @@
+/* Crashes when a stream is opened. */
+#include "base.h"
+
+static void broken_call(uint64_t instance, uint64_t call, tether_slice request) {
+  if (is(request, READ)) crash();
+  base_call(instance, call, request);
+}
+#define CALL broken_call
+#include "entry.h"
