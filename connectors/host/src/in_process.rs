@@ -45,10 +45,30 @@ struct Shared {
 /// A slot to be called.
 #[derive(Debug)]
 enum Slot {
-    Call { call: u64, request: Bytes },
-    StreamNext { call: u64, stream: u64, request: Bytes },
-    Cancel { call: u64 },
-    StreamClose { stream: u64 },
+    Call {
+        call: u64,
+        request: Bytes,
+    },
+    StreamNext {
+        call: u64,
+        stream: u64,
+        request: Bytes,
+    },
+    Cancel {
+        call: u64,
+    },
+    StreamClose {
+        stream: u64,
+    },
+    /// For [`raw`](super::raw): of an instance that may not exist.
+    CallOf {
+        instance: u64,
+        call: u64,
+        request: Bytes,
+    },
+    Close {
+        done: oneshot::Sender<()>,
+    },
 }
 
 impl InProcess {
@@ -109,22 +129,26 @@ impl InProcess {
     /// Starts a call on another instance than this one.
     pub(super) fn call_of(self: &Arc<Self>, instance: u64, request: &[u8]) -> Ask {
         let pending = CALLS.begin();
-        self.library.call(instance, pending.id(), request);
-        Ask {
-            to: Arc::clone(self),
-            pending,
-            done: false,
-        }
+        let request = Bytes::copy_from_slice(request);
+        self.ask(Slot::CallOf {
+            instance,
+            call: pending.id(),
+            request,
+        });
+        Ask::new(self, pending)
     }
 
     /// Asks for an early answer to a call.
     pub(super) fn cancel(&self, call: u64) {
-        self.library.cancel(self.instance, call);
+        self.ask(Slot::Cancel { call });
     }
 
-    /// Closes it. Blocks. Dropping it closes it once more, which is harmless.
-    pub(super) fn close(&self) {
-        self.library.close(self.instance);
+    /// Closes it, and returns when it is closed. Dropping it closes it once more, which is harmless.
+    pub(super) async fn close(&self) {
+        let (done, closed) = oneshot::channel();
+        self.ask(Slot::Close { done });
+        // The thread is gone where an earlier slot has not returned.
+        let _ = closed.await;
     }
 
     /// Pulls a stream.
@@ -183,6 +207,15 @@ fn serve(library: &Library, instance: u64, shared: &Shared, asked: &Receiver<Slo
             }
             Slot::Cancel { call } => library.cancel(instance, call),
             Slot::StreamClose { stream } => library.stream_close(instance, stream),
+            Slot::CallOf {
+                instance,
+                call,
+                request,
+            } => library.call(instance, call, &request),
+            Slot::Close { done } => {
+                library.close(instance);
+                let _ = done.send(());
+            }
         }
         shared.busy_since.store(0, Ordering::Release);
     }

@@ -13,7 +13,7 @@ use super::child::Launch;
 use super::discovery;
 use super::ffi;
 use super::manifest::{FILE_NAME, Isolation, Manifest};
-use super::options::{ConnectorOptions, HttpOptions};
+use super::options::{ConnectorOptions, HttpOptions, Options};
 use super::private_copy::PrivateCopy;
 use super::proto::OpenRequest;
 use super::transport::{Answer, Place, Transport};
@@ -45,6 +45,7 @@ impl Library {
                     library: candidate.library.clone(),
                     sha256: candidate.sha256.clone(),
                     copy: copy.as_ref().map(|copy| copy.path().to_owned()),
+                    most_memory: Options::default().most_child_memory(),
                 };
                 (Place::Child(launch), copy)
             }
@@ -142,11 +143,7 @@ impl Instance {
     /// Closes it and returns when it is closed; a process that does not end by itself is killed after 5 seconds.
     pub async fn close(&self) {
         match &self.transport {
-            Transport::InProcess(instance) => {
-                let instance = Arc::clone(instance);
-                // Only a panic could be told here, and none leaves a slot.
-                let _ = tokio::task::spawn_blocking(move || instance.close()).await;
-            }
+            Transport::InProcess(instance) => instance.close().await,
             Transport::Child(child) => child.close().await,
         }
     }
