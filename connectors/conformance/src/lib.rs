@@ -102,29 +102,49 @@ impl Options {
         }
         let quirks = Quirks::read(&self.folder)?;
         let mut runs = Vec::new();
-        let mut crashed = false;
-        for isolation in &self.isolations {
-            let started = Instant::now();
-            let mut checked = Vec::new();
-            // A library that does not even open in a child is not let into this process.
-            if !crashed {
-                let world = World::new(&self, &quirks, *isolation).await?;
-                for check in checks::ALL
-                    .iter()
-                    .filter(|check| check.is_first() || self.wants(check.id))
-                {
-                    let one = check.run(&world, LONGEST_CHECK).await;
-                    told(*isolation, &one);
-                    let failed = matches!(one.outcome, Outcome::Failed { .. });
-                    checked.push(one);
-                    if failed && check.is_first() {
-                        crashed = true;
-                        break;
-                    }
-                }
+        if !self.isolations.contains(&Isolation::Child) {
+            // A library that crashes while it is loaded is to do it in a child, and is not let into this process.
+            let (probed, usable) = self
+                .checks(&quirks, Isolation::Child, true, &mut |_, _| {})
+                .await?;
+            if !usable {
+                probed.checks.iter().for_each(|one| told(Isolation::Child, one));
+                return Ok(Report::new(&self.folder, vec![probed]));
             }
-            runs.push(Run::new(*isolation, checked, started.elapsed()));
+        }
+        for isolation in &self.isolations {
+            let (run, usable) = self.checks(&quirks, *isolation, false, told).await?;
+            runs.push(run);
+            if !usable {
+                break;
+            }
         }
         Ok(Report::new(&self.folder, runs))
+    }
+
+    /// Runs the checks of one isolation, or only those that come first. Answers also whether there is anything to use.
+    async fn checks(
+        &self,
+        quirks: &Quirks,
+        isolation: Isolation,
+        only_first: bool,
+        told: &mut dyn FnMut(Isolation, &Checked),
+    ) -> Result<(Run, bool), Error> {
+        let started = Instant::now();
+        let world = World::new(self, quirks, isolation).await?;
+        let (mut checked, mut usable) = (Vec::new(), true);
+        for check in checks::ALL {
+            if !check.is_first() && (only_first || !self.wants(check.id)) {
+                continue;
+            }
+            let one = check.run(&world, LONGEST_CHECK).await;
+            told(isolation, &one);
+            usable &= !check.is_first() || !matches!(one.outcome, Outcome::Failed { .. });
+            checked.push(one);
+            if !usable {
+                break;
+            }
+        }
+        Ok((Run::new(isolation, checked, started.elapsed()), usable))
     }
 }

@@ -186,6 +186,8 @@ pub enum Lack {
     Rows,
     /// No company has two related records of one object in the fixture.
     Related,
+    /// The CRM never says how long to wait, so that the connector does not listen for it.
+    RetryAfter,
 }
 
 impl Quirks {

@@ -51,7 +51,7 @@ pub enum Outcome {
 pub struct Run {
     /// `child` or `in_process`.
     pub isolation: &'static str,
-    /// In the order they ran; none where an earlier run showed that there is nothing to check.
+    /// In the order they ran.
     pub checks: Vec<Checked>,
     /// How long all took.
     pub milliseconds: u64,

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tether_connector_host::manifest::Isolation;
 use tether_connector_host::proto::{
-    DescribeRequest, DescribeResponse, Field, ListFieldsRequest, ObjectFields, ObjectRole, ObjectSelection,
-    SelectedField,
+    AuthMethod, DescribeRequest, DescribeResponse, Field, ListFieldsRequest, ObjectFields, ObjectRole,
+    ObjectSelection, SelectedField,
 };
 use tether_connector_host::{ConnectorOptions, HttpOptions, LoadError, raw};
 use tokio::sync::OnceCell;
@@ -184,12 +184,36 @@ impl World {
     /// What the connector is.
     pub(crate) async fn description(&self, connector: &Connector) -> Result<&DescribeResponse, Halt> {
         let describe = || async {
-            connector
+            let described = connector
                 .describe(DescribeRequest {}, AMPLE)
                 .await
-                .told("Describe")
+                .told("Describe")?;
+            self.know_settings(&described);
+            Ok(described)
         };
         self.described.get_or_try_init(describe).await
+    }
+
+    /// Takes note of what is secret by its description: of the group's settings, and of the login's parameters.
+    fn know_settings(&self, described: &DescribeResponse) {
+        let ours = |method: &&AuthMethod| method.kind() == self.quirks.login.method.kind();
+        let parameters = described.auth_methods.iter().filter(ours);
+        let parameters = parameters.flat_map(|method| &method.parameters);
+        for setting in described
+            .settings
+            .iter()
+            .chain(parameters)
+            .filter(|setting| setting.secret)
+        {
+            let group = self.quirks.group.settings.get(&setting.key);
+            for secret in group
+                .into_iter()
+                .chain(self.quirks.login.parameters.get(&setting.key))
+            {
+                self.secrets
+                    .add(&format!("the setting {}", setting.key), &self.filled(secret));
+            }
+        }
     }
 
     /// The key of the object of companies.

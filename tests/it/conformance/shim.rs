@@ -43,7 +43,7 @@ fn shim(defect: &str) -> tempfile::TempDir {
     let manifest = to.join("connector.toml");
     let text = std::fs::read_to_string(&manifest).unwrap();
     let (head, _) = text.split_once("[library.").unwrap();
-    let platform = tether::connectors::manifest::platform();
+    let platform = tether_connector_host::manifest::platform();
     let text = format!("{head}[library.\"{platform}\"]\npath = \"shim.so\"\nsha256 = \"{hash}\"\n");
     std::fs::write(manifest, text).unwrap();
     folder

@@ -8,14 +8,14 @@ use crate::rows::Rows;
 use crate::stream::Stream;
 use crate::world::World;
 
-/// What an instance may need (SPEC.md, LIMIT-6).
+/// More than a bounded stream can need.
 const MOST_MEMORY: u64 = 256 * 1024 * 1024;
 
 pub(super) const BOUNDED: Check = Check {
     id: "pressure.bounded",
     title: "a stream that nobody pulls stops asking the CRM, and goes on when it is pulled",
     why: "A database that is slower than the CRM would otherwise fill the memory, and burn the customer's allowance.",
-    spec: &["STREAM-6", "LIMIT-6"],
+    spec: &["STREAM-6"],
     run: |world| Box::pin(bounded(world)),
 };
 

@@ -121,6 +121,14 @@ pub(super) async fn targets(world: &World, connector: &Connector) -> Result<Vec<
     Ok(names.into_iter().map(target).collect())
 }
 
+/// What this connector can be asked to understand.
+fn troubles(world: &World) -> impl Iterator<Item = Trouble> {
+    let deaf = world.quirks.lack(Lack::RetryAfter).is_some();
+    ALL.iter()
+        .copied()
+        .filter(move |trouble| !deaf || *trouble != Trouble::TooManyUntil)
+}
+
 async fn calls(world: &World) -> Seen {
     let proxy = world.network()?;
     let mut findings = Findings::default();
@@ -135,7 +143,7 @@ async fn calls(world: &World) -> Seen {
         if requests == 0 {
             continue;
         }
-        for &trouble in ALL {
+        for trouble in troubles(world) {
             tried += 1;
             let place = format!("{}, {trouble}", target.name);
             troubled(
@@ -321,7 +329,7 @@ async fn streams(world: &World) -> Seen {
         )));
     }
     let middle = requests / 2 + 1;
-    for &trouble in ALL.iter().filter(|trouble| **trouble != Trouble::Never) {
+    for trouble in troubles(world).filter(|trouble| *trouble != Trouble::Never) {
         let connection = world.log_in(&connector).await?;
         proxy.order(trouble, Which::From(middle));
         let place = format!("a stream, {trouble} from its request {middle} of {requests} on");
