@@ -96,6 +96,7 @@ impl Reader {
                     after: position.after.clone(),
                     through,
                 }),
+                covers_numbers: None,
             };
             self.out.batch(batch).await?;
             position.whole = !page.more;

@@ -193,8 +193,16 @@ pub(super) fn ranges(findings: &mut Findings, rows: &Rows, all: &Rows, from_the_
     let mut ranges = 0;
     for batch in &rows.batches {
         let object = batch.object.as_str();
-        let Some(covers) = &batch.covers else {
-            continue;
+        let (covers, order) = match (&batch.covers, &batch.covers_numbers) {
+            (None, None) => continue,
+            (Some(covers), None) => (covers, Order::Bytes),
+            (None, Some(covers)) => (covers, Order::Numbers),
+            (Some(_), Some(_)) => {
+                findings.add(format!(
+                    "{object}: a batch has a range of bytes and one of numbers; which one counts?"
+                ));
+                continue;
+            }
         };
         ranges += 1;
         let before = ends.get(object).copied();
@@ -218,7 +226,7 @@ pub(super) fn ranges(findings: &mut Findings, rows: &Rows, all: &Rows, from_the_
             .iter()
             .map(|record| record.external_id.as_str())
             .collect();
-        if let Some(id) = listed.iter().find(|id| !inside(covers, id)) {
+        if let Some(id) = listed.iter().find(|id| !order.inside(covers, id)) {
             findings.add(format!(
                 "{object} {id} lies outside of its batch's range {}",
                 words(covers)
@@ -229,7 +237,7 @@ pub(super) fn ranges(findings: &mut Findings, rows: &Rows, all: &Rows, from_the_
             .iter()
             .filter(|((of, _), record)| of == object && !record.deleted);
         let lacking: Vec<_> = there
-            .filter(|((_, id), _)| inside(covers, id) && !listed.contains(id.as_str()))
+            .filter(|((_, id), _)| order.inside(covers, id) && !listed.contains(id.as_str()))
             .map(|((_, id), _)| id.as_str())
             .collect();
         findings.unless(lacking.is_empty(), || {
@@ -244,8 +252,26 @@ pub(super) fn ranges(findings: &mut Findings, rows: &Rows, all: &Rows, from_the_
     ranges
 }
 
-fn inside(covers: &Covers, id: &str) -> bool {
-    id > covers.after.as_str() && (covers.through.is_empty() || id <= covers.through.as_str())
+/// The order that a range of ids is meant in.
+#[derive(Clone, Copy)]
+enum Order {
+    Bytes,
+    /// Decimal numbers without leading zeros, by value; other ids are in no range.
+    Numbers,
+}
+
+impl Order {
+    fn inside(self, covers: &Covers, id: &str) -> bool {
+        // Numbers without leading zeros: a longer one is larger, and those of one length stand in the order of their bytes.
+        let key = |id: &str| match self {
+            Self::Bytes => (0, id.to_owned()),
+            Self::Numbers => (id.len(), id.to_owned()),
+        };
+        let number = id.bytes().all(|byte| byte.is_ascii_digit()) && (id == "0" || !id.starts_with('0'));
+        (matches!(self, Self::Bytes) || number)
+            && key(id) > key(&covers.after)
+            && (covers.through.is_empty() || key(id) <= key(&covers.through))
+    }
 }
 
 fn words(covers: &Covers) -> String {
