@@ -127,6 +127,7 @@ async fn pass(store: &Store, sync: &Sync, rows: usize, version: i64, covers: boo
             covers: covers.then(|| Covers {
                 after: first.checked_sub(1).map(id).unwrap_or_default(),
                 through: id(last),
+                order: IdOrder::Bytes,
             }),
             read_us: NOW + version,
         };

@@ -1,7 +1,7 @@
 //! The conformance kit, as its command: good connectors pass it completely, and each of its checks finds its defect.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 
 use serde_json::Value as Json;

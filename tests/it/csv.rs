@@ -178,7 +178,8 @@ async fn a_connector_in_c_is_dropped_in_and_used(database: Database) {
         .flat_map(|object| {
             let typed =
                 |field: &v1::FieldDefinition| (format!("{}.{}", field.object, field.key), field.r#type());
-            object.fields.iter().map(typed).collect::<Vec<_>>()
+            let definitions = object.fields.iter().filter_map(|field| field.definition.as_ref());
+            definitions.map(typed).collect::<Vec<_>>()
         })
         .collect();
     assert_eq!(types["company.employees"], v1::FieldType::Integer);

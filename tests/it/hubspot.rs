@@ -64,7 +64,7 @@ fn shown(profile: &v1::CompanyProfile, object: &str, key: &str) -> Vec<String> {
     let mut tables = card.company_records.iter().chain(&card.related);
     let table = tables.find(|table| table.object == object).unwrap();
     let at = table.columns.iter().position(|column| column.key == key).unwrap();
-    let text = |record: &v1::Record| match record.values[at].kind.clone() {
+    let text = |record: &v1::CardRecord| match record.values[at].kind.clone() {
         Some(Kind::Text(text) | Kind::Decimal(text)) => text,
         Some(Kind::Money(money)) => money.amount,
         Some(Kind::List(list)) => list.values.join(";"),

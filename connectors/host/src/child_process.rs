@@ -240,7 +240,8 @@ fn dispatch(frames: &Receiver<Frame>, upstream: &'static Upstream) -> ExitCode {
     }
     let (library, instance, _registered) = match load(&open) {
         Ok(opened) => opened,
-        Err(refused) => {
+        Err(error) => {
+            let refused = Refused::from(error);
             upstream.send(Frame::new(Kind::Refused, 0, 0, refused.encode_to_vec()));
             // The server hangs up when it has read it.
             loop {
@@ -272,22 +273,25 @@ fn dispatch(frames: &Receiver<Frame>, upstream: &'static Upstream) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn load(open: &Open) -> Result<(Library, u64, std::sync::Arc<Instance>), Refused> {
-    let refused = |error: LoadError| match error {
-        LoadError::Open(error) => Refused {
-            error: Some(error),
-            reason: String::new(),
-        },
-        other => Refused {
-            error: None,
-            reason: other.to_string(),
-        },
-    };
+fn load(open: &Open) -> Result<(Library, u64, std::sync::Arc<Instance>), LoadError> {
     let copy = Some(Path::new(&open.copy)).filter(|copy| !copy.as_os_str().is_empty());
-    let library = Library::load_copy(copy, Path::new(&open.library), &open.sha256).map_err(refused)?;
+    let library = Library::load_copy(copy, Path::new(&open.library), &open.sha256)?;
     let (number, registered) = Instance::register(&open.name);
-    let instance = library
-        .open(number, &open.request)
-        .map_err(|error| refused(LoadError::Open(error)))?;
+    let instance = library.open(number, &open.request).map_err(LoadError::Open)?;
     Ok((library, instance, registered))
+}
+
+impl From<LoadError> for Refused {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::Open(error) => Self {
+                error: Some(error),
+                reason: String::new(),
+            },
+            other => Self {
+                error: None,
+                reason: other.to_string(),
+            },
+        }
+    }
 }

@@ -200,9 +200,8 @@ mod tests {
     fn hints_flags_and_options() {
         let number = |hint: serde_json::Value| {
             let mut json = serde_json::json!({"name": "n", "type": "number", "fieldType": "number"});
-            json.as_object_mut()
-                .zip(hint.as_object())
-                .map(|(json, hint)| json.extend(hint.clone()));
+            let hints = hint.as_object().cloned().unwrap_or_default();
+            json.as_object_mut().unwrap().extend(hints);
             one(json).map(|p| p.field.r#type())
         };
         assert_eq!(

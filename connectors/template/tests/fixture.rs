@@ -176,7 +176,7 @@ async fn read_on(world: &World, connection: Option<Connection>, found: &mut Foun
         connection,
         selection: everything(),
         mode: ReadMode::Full.into(),
-        checkpoint: found.checkpoint.clone().into(),
+        checkpoint: found.checkpoint.clone(),
     };
     let stream = world.connector.read(request).await.unwrap();
     let (mut asked, mut here) = (0, 0);
@@ -301,7 +301,7 @@ async fn fields_and_counts() {
     };
     match world.connector.call(Call::ListFields(request), 0).await.unwrap() {
         Answer::ListFields(listed) => {
-            let keys: Vec<_> = listed
+            let keys = listed
                 .objects
                 .iter()
                 .map(|object| (object.object.as_str(), object.fields.len()));

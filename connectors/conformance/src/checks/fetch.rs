@@ -262,7 +262,7 @@ async fn many(world: &World) -> Seen {
                 .iter()
                 .filter(|record| record.external_id == **id)
                 .collect();
-            let right = matches!(records.as_slice(), [record] if record.deleted == !ids.contains(id));
+            let right = matches!(records.as_slice(), [record] if record.deleted != ids.contains(id));
             findings.unless(right, || {
                 format!(
                     "{} companies at once: {id} comes {} times, or wrong",

@@ -99,7 +99,7 @@ pub(crate) fn value(seed: u64, object: Object, row: u32, property: &Property) ->
         "company" | "first" | "last" | "deal" | "ticket" | "created"
     );
     // Most fields of a CRM are empty here and there, names rarely.
-    if !named && h % 5 == 0 || named && property.maker != "created" && h % 97 == 0 {
+    if !named && h.is_multiple_of(5) || named && property.maker != "created" && h.is_multiple_of(97) {
         return None;
     }
     let text = match property.maker.as_str() {

@@ -119,10 +119,9 @@ async fn what_happens_meanwhile_arrives_with_the_next_read() {
         json!({"object": "contacts", "id": held, "company": old}),
     )
     .await;
-    let gone = sim.truth("companies").await.into_iter();
+    let mut gone = sim.truth("companies").await.into_iter();
     let back = gone
-        .filter(|row| row["archived"] == true && row["mergedInto"].is_null())
-        .next_back()
+        .rfind(|row| row["archived"] == true && row["mergedInto"].is_null())
         .unwrap();
     sim.control(
         "/records/undelete",

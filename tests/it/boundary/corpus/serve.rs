@@ -73,7 +73,7 @@ async fn a_server_serves_on_beside_all_of_it() {
 
     let all = libraries::all();
     let known = |name: &&str| all.iter().any(|one| one.name == **name);
-    assert!(USED.iter().all(|name| known(name)));
+    assert!(USED.iter().all(known));
     let staged = tempfile::tempdir_in(broken.path().parent().unwrap()).unwrap();
     for one in &all {
         one.lay_out(staged.path());
