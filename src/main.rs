@@ -6,7 +6,10 @@ use tether::connectors;
 
 fn main() -> ExitCode {
     // A child process that carries a connector needs nothing of a server, not even a runtime.
-    if std::env::args_os().nth(1).is_some_and(|argument| argument == connectors::ARGUMENT) {
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|argument| argument == connectors::ARGUMENT)
+    {
         return connectors::child_process::run();
     }
     serve()

@@ -54,9 +54,9 @@ impl Services {
                 .find(|row| row.connector == listed.name && row.enabled);
             let failure = match listed.status {
                 Status::Failed { reason } => Some(reason),
-                Status::Quarantined { failures, reason } => {
-                    Some(format!("it failed {failures} times in a row, the last time: {reason}"))
-                }
+                Status::Quarantined { failures, reason } => Some(format!(
+                    "it failed {failures} times in a row, the last time: {reason}"
+                )),
                 Status::Ready | Status::Restarting { .. } => None,
             };
             let describe = listed.connector.map(|connector| connector.describe().clone());

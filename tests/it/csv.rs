@@ -306,5 +306,9 @@ fn a_connector_in_c_passes_the_kit() {
         .arg(folder.path().join("csv"))
         .output()
         .unwrap();
-    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
+    assert!(
+        checked.status.success(),
+        "{}",
+        String::from_utf8_lossy(&checked.stdout)
+    );
 }
