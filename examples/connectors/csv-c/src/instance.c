@@ -290,7 +290,7 @@ static bool put(struct instance *instance, struct job *job) {
   return true;
 }
 
-/* The number of a CallRequest's call, and its message. */
+/* The number of a CallRequest's call, and its message. Fields that are not known are ignored: a later contract's. */
 static bool read_call(struct job *job) {
   struct text all = {job->bytes, job->bytes_len};
   struct pb_reader reader = pb_reader_of(all);
@@ -298,7 +298,7 @@ static bool read_call(struct job *job) {
   while (pb_next(&reader, &field)) {
     if (field.number == 1) {
       job->deadline_us = (int64_t)field.value;
-    } else if (field.number > 1) {
+    } else if (field.number >= CALL_DESCRIBE && field.number <= CALL_PROVIDE_CREDENTIALS) {
       job->kind = field.number;
       job->request = field.text;
     }
