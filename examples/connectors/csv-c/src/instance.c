@@ -298,7 +298,8 @@ static bool read_call(struct job *job) {
   while (pb_next(&reader, &field)) {
     if (field.number == 1) {
       job->deadline_us = (int64_t)field.value;
-    } else if (field.number > 1) {
+    } else if (field.number >= CALL_DESCRIBE && field.number <= CALL_PROVIDE_CREDENTIALS) {
+      /* Other numbers are of a later contract: VER-3 of SPEC.md. */
       job->kind = field.number;
       job->request = field.text;
     }

@@ -61,7 +61,7 @@ async fn a_server_serves_on_beside_all_of_it() {
     let world = World::start_with(Database::Sqlite, 1, &[&folders, "sync.workers=8"]).await;
     let server = world.pid();
     let mut ann = world.ann().await;
-    let (integration, _) = ann.dummy("Healthy", "alice").await;
+    let (integration, _) = ann.dummy("All is well", "alice").await;
 
     let stop = Arc::new(AtomicBool::new(false));
     let calls = Arc::new(AtomicU64::new(0));
