@@ -109,9 +109,10 @@ async fn the_walkthrough_makes_a_connector_that_works() {
     ];
     let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
     let world = World::start_with(Database::Sqlite, 1, &settings).await;
-    let mut ann = world.ann().await;
     follow(&commands(&page, "Build"), &folder);
     follow(&commands(&page, "Check"), &folder);
+    // Not before: these commands hold this thread longer than the server keeps a silent connection.
+    let mut ann = world.ann().await;
     world.signal("HUP");
     until("the connector is listed", || {
         let mut ann = ann.clone();

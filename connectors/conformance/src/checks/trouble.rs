@@ -239,6 +239,8 @@ async fn troubled(
                 // Any refusal of a token that is given back may mean that it is none any more.
                 None if target.name == "Revoke" && !serious(trouble) => {}
                 None if struck == 0 => {}
+                // What may not be seen is not listed and not counted: that is how these two calls tell it.
+                None if trouble == Trouble::Status(403) && shows_less(&answer) => {}
                 // A login may do without what it asks last: names of the organization and the user.
                 None if from > 1 && target.concern == Concern::Login => {}
                 None => findings.add(format!("{place}: it answers as if all were well")),
@@ -265,6 +267,15 @@ fn told_inside(answer: &Answer) -> Vec<tether_connector_host::proto::Error> {
             .filter_map(|result| result.error.clone())
             .collect(),
         _ => Vec::new(),
+    }
+}
+
+/// Whether a listing says that an object is not visible, or a count leaves it out.
+fn shows_less(answer: &Answer) -> bool {
+    match answer {
+        Answer::ListFields(listed) => listed.objects.iter().any(|object| !object.visible),
+        Answer::CountRecords(counted) => counted.counts.is_empty(),
+        _ => false,
     }
 }
 

@@ -290,7 +290,7 @@ static bool put(struct instance *instance, struct job *job) {
   return true;
 }
 
-/* The number of a CallRequest's call, and its message. Fields that are not known are ignored: a later contract's. */
+/* The number of a CallRequest's call, and its message. */
 static bool read_call(struct job *job) {
   struct text all = {job->bytes, job->bytes_len};
   struct pb_reader reader = pb_reader_of(all);
@@ -299,6 +299,7 @@ static bool read_call(struct job *job) {
     if (field.number == 1) {
       job->deadline_us = (int64_t)field.value;
     } else if (field.number >= CALL_DESCRIBE && field.number <= CALL_PROVIDE_CREDENTIALS) {
+      /* Other numbers are of a later contract: VER-3 of SPEC.md. */
       job->kind = field.number;
       job->request = field.text;
     }
