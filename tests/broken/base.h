@@ -1,5 +1,5 @@
 /*
- * A complete, tiny, well-behaved connector in C: one object, five companies, everything answered at once in the slot that
+ * A complete, tiny, well-behaved connector in C: two objects, five companies, everything answered at once in the slot that
  * asks. Each library of the corpus is this one with one defect. A file defines what it changes in the data, includes this,
  * writes the functions that it replaces, names them in OPEN, CALL, …, and includes entry.h.
  *
@@ -39,6 +39,12 @@
 #ifndef CHECKPOINT_BYTES
 #define CHECKPOINT_BYTES 0
 #endif
+#ifndef COMPANIES
+#define COMPANIES 5
+#endif
+#ifndef IN_A_BATCH
+#define IN_A_BATCH 2
+#endif
 /* Whether a stream ends, and has checkpoints before that. */
 #ifndef ENDS
 #define ENDS 1
@@ -47,7 +53,7 @@
 #define CHECKPOINTS 1
 #endif
 
-enum { COMPANIES = 5, IN_A_BATCH = 2, MOST = 256 };
+enum { MOST = 256 };
 
 /* CallRequest and CallResponse. */
 enum {

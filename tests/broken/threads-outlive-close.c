@@ -5,7 +5,7 @@ static void *works(void *unused) {
   for (uint64_t call = 1;; call++) {
     answer(call, LIST_FIELDS, fields());
     say(call, "still here");
-    usleep(1000);
+    usleep(20 * 1000);
   }
   return unused;
 }
