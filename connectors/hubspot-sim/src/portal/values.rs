@@ -109,7 +109,8 @@ pub(crate) fn value(seed: u64, object: Object, row: u32, property: &Property) ->
             let (row, brand) = brand(seed, row);
             let word = brand.split(' ').next().unwrap_or_default().to_lowercase();
             match property.maker.as_str() {
-                "domain" => format!("{word}-{row}.example.com"),
+                // The registrable domain of the website, as HubSpot takes it: a shared one would make one company of all.
+                "domain" => format!("{word}-{row}-site.com"),
                 "website" => format!("https://www.{word}-{row}-site.com/"),
                 _ => format!("https://www.linkedin.com/company/{word}-{row}"),
             }
