@@ -55,11 +55,7 @@ async fn a_read_finds_the_truth() {
             .live("companies")
             .any(|c| c.homepage.starts_with("https://"))
     );
-    assert!(
-        store
-            .live("companies")
-            .any(|c| c.homepage.ends_with("-site.com"))
-    );
+    assert!(store.live("companies").any(|c| c.homepage.ends_with("-site.com")));
     let parents = |n: usize| store.live("contacts").filter(|c| c.parents.len() == n).count();
     assert!(parents(0) > 0 && parents(1) > 500 && parents(2) > 50 && parents(3) > 5);
     // What it cost: a page a hundred, and one question for links a thousand.
