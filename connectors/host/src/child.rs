@@ -212,7 +212,12 @@ impl Child {
         let (shared, frames) = (Arc::clone(&self.shared), self.frames.clone().downgrade());
         tokio::spawn(async move {
             loop {
-                tokio::time::sleep(PING_EVERY).await;
+                // It is not to outlive the child by up to a whole turn: children may come and go by the hundred.
+                tokio::select! {
+                    () = tokio::time::sleep(PING_EVERY) => {}
+                    () = shared.closing.cancelled() => return,
+                    () = shared.ended.cancelled() => return,
+                }
                 let silent = shared.age().saturating_sub(shared.pong.load(Ordering::Acquire));
                 if silent > PONG_WITHIN.as_millis() as u64 {
                     shared.fail(format!("a slot did not return within {silent} ms"));

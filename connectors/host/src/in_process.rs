@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::call_table::Pending;
 use super::child::OPEN_TIME;
@@ -30,6 +30,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 pub(super) struct InProcess {
     shared: Arc<Shared>,
     slots: Sender<Slot>,
+    /// It ends with this: there is nothing to watch any more.
+    _watched: DropGuard,
 }
 
 #[derive(Debug)]
@@ -111,8 +113,13 @@ impl InProcess {
                 )));
             }
         }
-        tokio::spawn(watch(Arc::downgrade(&shared)));
-        Ok(Self { shared, slots })
+        let closing = CancellationToken::new();
+        tokio::spawn(closing.clone().run_until_cancelled_owned(watch(Arc::downgrade(&shared))));
+        Ok(Self {
+            shared,
+            slots,
+            _watched: closing.drop_guard(),
+        })
     }
 
     /// Starts a call.
