@@ -349,12 +349,23 @@ impl Witness {
     }
 }
 
+/// How many companies a group sees. The search index follows a sync: it is asked again while it says that it has not come
+/// so far.
 async fn total(api: &Api, group: &str, sources: &[&str]) -> i64 {
-    let page = api
-        .companies()
-        .list_companies(api.ask(list(group, sources)))
-        .await;
-    page.unwrap().into_inner().total_size.unwrap()
+    let until = Instant::now() + Duration::from_secs(120);
+    loop {
+        match api
+            .companies()
+            .list_companies(api.ask(list(group, sources)))
+            .await
+        {
+            Ok(page) => return page.into_inner().total_size.unwrap(),
+            Err(status) if status.code() == Code::Unavailable && Instant::now() < until => {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+            Err(status) => panic!("{status}"),
+        }
+    }
 }
 
 async fn prove(sim: &Sim, place: &Place, asked: &Asked) -> Json {
