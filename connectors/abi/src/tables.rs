@@ -3,7 +3,7 @@
 use crate::buffer::{Buffer, Slice};
 
 /// What the host offers. Copied by the library during the handshake; its functions are good until the process ends.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct HostApi {
     /// Size of the table as the host knows it.

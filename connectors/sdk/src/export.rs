@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use prost::Message;
 pub use tether_connector_abi::{Buffer, ConnectorApi, HostApi, Slice};
-use tether_connector_abi::{HOST_API_SIZE_0, MINOR, event, level, status};
+use tether_connector_abi::{CONNECTOR_API_SIZE_0, HOST_API_SIZE_0, MINOR, event, level, status};
 
 use crate::instance::{Asked, Instance, Outlet};
 use crate::log::{Bridge, set_instance};
@@ -45,6 +45,30 @@ impl Outlet for ToHost {
     }
 }
 
+/// The part of a table of functions that both sides know; the rest is as in the default one, which has none.
+///
+/// # Safety
+///
+/// `table` has at least `size` bytes, which are a table from its beginning on.
+unsafe fn read_table<T: Copy + Default>(table: *const T, size: u32) -> T {
+    let mut known = T::default();
+    let bytes = size_of::<T>().min(size as usize);
+    // SAFETY: the one has `size` bytes, the other its own; they do not overlap.
+    unsafe { std::ptr::copy_nonoverlapping(table.cast::<u8>(), (&raw mut known).cast::<u8>(), bytes) };
+    known
+}
+
+/// Writes as much of a table as there is room for.
+///
+/// # Safety
+///
+/// `out` has at least `room` bytes.
+unsafe fn fill_table<T: Copy>(out: *mut T, room: u32, table: &T) {
+    let bytes = size_of::<T>().min(room as usize);
+    // SAFETY: as above.
+    unsafe { std::ptr::copy_nonoverlapping(std::ptr::from_ref(table).cast::<u8>(), out.cast::<u8>(), bytes) };
+}
+
 impl<C: Connector> Library<C> {
     /// For the connector's crate, `module_path!()`.
     #[must_use]
@@ -75,14 +99,14 @@ impl<C: Connector> Library<C> {
             }
             // SAFETY: not null; each table begins with its size, and its memory is at least of that size.
             let (host_size, room) = unsafe { ((*host).struct_size, (*out).struct_size) };
-            let ours = size_of::<ConnectorApi>();
-            if host_size < HOST_API_SIZE_0 || (room as usize) < ours {
+            if host_size < HOST_API_SIZE_0 || room < CONNECTOR_API_SIZE_0 {
                 return Err(Error::bug(format!(
-                    "the host's tables have {host_size} and {room} bytes, this library needs {HOST_API_SIZE_0} and {ours}"
+                    "the host's tables have {host_size} and {room} bytes, this library needs {HOST_API_SIZE_0} and \
+                     {CONNECTOR_API_SIZE_0}"
                 )));
             }
-            // SAFETY: the host's table is at least as large as ours of minor 0, as just checked.
-            let host = unsafe { host.read() };
+            // SAFETY: the host's table has as many bytes as it says, and zeros for the rest are functions that are not there.
+            let host = unsafe { read_table(host, host_size) };
             if host.complete.is_none() || host.log.is_none() || host.now_us.is_none() || host.notify.is_none()
             {
                 return Err(Error::bug("the host's table has gaps"));
@@ -91,14 +115,15 @@ impl<C: Connector> Library<C> {
             if self.host.set(host).is_ok() {
                 self.take_over_logging(host);
             }
-            // SAFETY: the host has room for it, as just checked.
-            unsafe {
-                out.write(ConnectorApi {
-                    struct_size: ours as u32,
-                    minor: MINOR,
-                    ..api
-                })
+            // What an older host has no room for it does not know: it would not call it.
+            let filled = room.min(size_of::<ConnectorApi>() as u32);
+            let api = ConnectorApi {
+                struct_size: filled,
+                minor: MINOR,
+                ..api
             };
+            // SAFETY: the host has as much room as it says.
+            unsafe { fill_table(out, filled, &api) };
             Ok(())
         }));
         // SAFETY: `err` is the handshake's.

@@ -232,3 +232,21 @@ fn a_library_keeps_to_the_abi() {
         assert_eq!(answers(id).len(), 1, "call {id}");
     }
 }
+
+/// Tables of a later minor version, on one side only: each reads and writes what both know.
+#[test]
+fn tables_of_other_sizes_meet() {
+    let (new, old) = ([7_u64, 8, 9], 16);
+    // SAFETY: an array of three has room for two.
+    assert_eq!(unsafe { read_table(&raw const new, old) }, [7, 8, 0]);
+    // SAFETY: more than a reader knows is never read.
+    assert_eq!(unsafe { read_table(&raw const new, 24) }, new);
+    let mut room = [1_u64; 3];
+    // SAFETY: as above.
+    unsafe { fill_table(&raw mut room, old, &new) };
+    assert_eq!(room, [7, 8, 1]);
+    let mut larger = [1_u64; 4];
+    // SAFETY: four have room for three.
+    unsafe { fill_table((&raw mut larger).cast::<[u64; 3]>(), 32, &new) };
+    assert_eq!(larger, [7, 8, 9, 1]);
+}
