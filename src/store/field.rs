@@ -44,19 +44,6 @@ impl Store {
         self.read(move |conn| list(conn, &[integration_id])).await
     }
 
-    /// The selected fields of several integrations, each in their order.
-    pub async fn field_list_many(
-        &self,
-        integration_ids: Vec<IntegrationId>,
-    ) -> Result<HashMap<IntegrationId, Vec<Field>>, Error> {
-        let all = self.read(move |conn| list(conn, &integration_ids)).await?;
-        let mut by: HashMap<IntegrationId, Vec<Field>> = HashMap::new();
-        for field in all {
-            by.entry(field.integration_id).or_default().push(field);
-        }
-        Ok(by)
-    }
-
     /// Marks fields as missing since this time, where they are not already; returns how many.
     pub async fn field_mark_missing(
         &self,

@@ -60,22 +60,6 @@ impl Store {
         self.snapshot(move |conn| list(conn, id)).await
     }
 
-    /// How many groups each of these integrations is shared with.
-    pub async fn share_count(&self, ids: Vec<IntegrationId>) -> Result<HashMap<IntegrationId, i64>, Error> {
-        self.read(move |conn| {
-            let rows: Vec<IntegrationId> = share::table
-                .filter(share::integration_id.eq_any(ids))
-                .select(share::integration_id)
-                .load(conn)?;
-            let mut counts = HashMap::new();
-            for id in rows {
-                *counts.entry(id).or_default() += 1;
-            }
-            Ok(counts)
-        })
-        .await
-    }
-
     /// Shares an integration, or changes what is shared. [`Conflict::NotConnected`] unless owner and receiver are
     /// connected with each other.
     pub async fn share_set(

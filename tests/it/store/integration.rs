@@ -61,8 +61,7 @@ both! {
         let fourth = store.integration_update(edit(3, vec![retyped.clone()])).await.unwrap();
         assert_eq!(fourth.generation, 3);
         assert!(store.field_describe(Field { label: "E-mail".to_owned(), integration_id: one.id, ..retyped }).await.unwrap());
-        let many = store.field_list_many(vec![one.id]).await.unwrap();
-        assert_eq!(many[&one.id][0].label, "E-mail");
+        assert_eq!(store.field_list(one.id).await.unwrap()[0].label, "E-mail");
         // Everything or nothing: a taken name leaves the fields alone.
         store.integration_create(new_integration(&g, "Two")).await.unwrap();
         let both = IntegrationUpdate { display_name: Some("two".to_owned()), ..edit(4, Vec::new()) };
