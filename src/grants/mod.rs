@@ -335,9 +335,17 @@ pub fn deadline(within: Duration) -> tokio::time::Instant {
 /// What a connector's error says to the integration's owner.
 #[must_use]
 pub fn message(error: &connectors::Error) -> String {
-    error
-        .failed()
-        .map_or_else(|| error.to_string(), |failed| failed.message.clone())
+    match error.failed() {
+        Some(failed) if failed.message.is_empty() => {
+            format!(
+                "the connector {} gave no reason ({})",
+                error.connector(),
+                failed.label()
+            )
+        }
+        Some(failed) => failed.message.clone(),
+        None => error.to_string(),
+    }
 }
 
 /// When a connector says it may be tried again.

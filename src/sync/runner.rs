@@ -392,6 +392,10 @@ impl Run<'_> {
     /// What the connector said, by what can be done about it.
     async fn failed(&mut self, error: connectors::Error) -> Result<(), store::Error> {
         let (kind, message) = (error.kind(), grants::message(&error));
+        if grants::is_unavailable(&error) {
+            let after = grants::retry_after(&error);
+            return self.back_off(after, "CONNECTOR_UNAVAILABLE", &message).await;
+        }
         match kind {
             ErrorKind::Transient
             | ErrorKind::CursorGone
@@ -402,9 +406,6 @@ impl Run<'_> {
             | ErrorKind::CredentialsExpired => {
                 self.back_off(grants::retry_after(&error), reason(kind), &message)
                     .await
-            }
-            _ if grants::is_unavailable(&error) => {
-                self.back_off(None, "CONNECTOR_UNAVAILABLE", &message).await
             }
             ErrorKind::CredentialsRevoked | ErrorKind::Suspended => {
                 let integration = self
