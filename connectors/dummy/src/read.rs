@@ -16,7 +16,7 @@ use crate::fields::is_missing;
 use crate::script::{Action, Script, Settings};
 
 /// Where a stream goes on.
-#[derive(Clone, Default, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 struct Position {
     version: u32,
     /// Place in the selection.
@@ -25,6 +25,20 @@ struct Position {
     company: u64,
     /// Rows so far, for scripts.
     rows: u64,
+}
+
+impl Position {
+    const VERSION: u32 = 1;
+
+    /// Before the first row.
+    fn start() -> Self {
+        Self {
+            version: Self::VERSION,
+            object: 0,
+            company: 0,
+            rows: 0,
+        }
+    }
 }
 
 /// One stream.
@@ -47,10 +61,7 @@ pub(crate) async fn read(
     out: ReadStream,
 ) -> Result<(), Error> {
     let position = if request.checkpoint.is_empty() {
-        Position {
-            version: 1,
-            ..Position::default()
-        }
+        Position::start()
     } else {
         let known = serde_json::from_slice(&request.checkpoint).ok();
         #[expect(clippy::panic, reason = "that is what the mutant is told to do")]
@@ -58,8 +69,11 @@ pub(crate) async fn read(
             panic!("no checkpoint of ours");
         }
         known
-            .filter(|position: &Position| position.version == 1)
-            .ok_or_else(|| Error::cursor_gone("the checkpoint is not one of this connector"))?
+            .filter(|position: &Position| position.version == Position::VERSION)
+            .unwrap_or_else(|| {
+                tracing::warn!("the checkpoint is none of this connector's; the read begins anew");
+                Position::start()
+            })
     };
     let script = Script::of(settings, "read")?;
     let connection = request.connection.unwrap_or_default();
