@@ -2,6 +2,7 @@
 //! for; the same code may mean two things, and then the text decides.
 
 use serde::Deserialize;
+use tether_connector_sdk::http::one_line;
 use tether_connector_sdk::proto::{Error, ErrorKind};
 
 /// An hour: the allowance is counted over the last 24, so asking sooner is of little use.
@@ -37,7 +38,7 @@ pub(crate) fn read(body: &[u8]) -> Said {
     if let Some(error) = parsed {
         return Said {
             code: error.code.unwrap_or_default(),
-            text: one_line(&error.message.unwrap_or_default()),
+            text: told(&error.message.unwrap_or_default()),
         };
     }
     let tag = |name: &str| {
@@ -48,7 +49,7 @@ pub(crate) fn read(body: &[u8]) -> Said {
     if let Some(code) = tag("errorCode") {
         return Said {
             code,
-            text: one_line(&tag("message").unwrap_or_default()),
+            text: told(&tag("message").unwrap_or_default()),
         };
     }
     if text.starts_with('<') || text.starts_with('{') || text.starts_with('[') {
@@ -56,29 +57,19 @@ pub(crate) fn read(body: &[u8]) -> Said {
     }
     Said {
         code: String::new(),
-        text: one_line(text),
+        text: told(text),
     }
 }
 
 /// The CRM's text without line breaks and caret art, at most 300 characters. A query's text is cut off: what matters is
 /// behind it.
-fn one_line(text: &str) -> String {
+fn told(text: &str) -> String {
     let text = match text.find("ERROR at Row:") {
         Some(at) => text[at..].split_once('\n').map_or(&text[at..], |(_, rest)| rest),
         None => text,
     };
-    let mut line = String::with_capacity(text.len().min(300));
-    for word in text.split_whitespace().filter(|word| *word != "^") {
-        if line.chars().count() + word.chars().count() >= 300 {
-            line.push('…');
-            break;
-        }
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        line.push_str(word);
-    }
-    line
+    let words: Vec<&str> = text.split_whitespace().filter(|word| *word != "^").collect();
+    one_line(&words.join(" "))
 }
 
 /// The field named by `No such column 'X' on entity 'Y'`.

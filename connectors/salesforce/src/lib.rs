@@ -8,7 +8,7 @@
 //! | `composite` | several GETs in one call |
 //! | `objects`, `describe`, `fields` | the five objects and what the user can see of them |
 //! | `soql`, `plan` | queries; how a wide selection is split |
-//! | `page`, `values`, `times`, `ids`, `records` | replies turned into canonical records |
+//! | `page`, `values`, `ids`, `records` | replies turned into canonical records |
 //! | `query`, `read` | everything, page by page, resumable at each |
 //! | `fetch` | one company, live, in one call |
 //!
@@ -40,7 +40,6 @@ mod read;
 mod records;
 mod rest;
 mod soql;
-mod times;
 mod token;
 mod values;
 

@@ -1,6 +1,4 @@
-//! What calls cost: the reply header that tells, and the waits between attempts.
-
-use std::time::Duration;
+//! What calls cost: the reply header that tells, and how often one is tried.
 
 /// Calls the whole organization made and may make in 24 hours, from `Sforce-Limit-Info`.
 /// The header grows new entries (`per-app-api-usage=17/250(appName=x)`), so it is searched by name.
@@ -15,15 +13,6 @@ pub(crate) fn api_usage(header: &str) -> Option<(u64, u64)> {
 
 /// Attempts at one request, the first included, before a transient failure is told to the host.
 pub(crate) const ATTEMPTS: u32 = 6;
-
-/// How long to wait before attempt `attempt` (1 is the first repetition): doubling, with jitter, at most a minute.
-/// `random` is between 0 and 1.
-pub(crate) fn back_off(base: Duration, attempt: u32, random: f64) -> Duration {
-    let full = base
-        .saturating_mul(1 << attempt.saturating_sub(1).min(10))
-        .min(Duration::from_secs(60));
-    full.mul_f64(0.5 + random.clamp(0.0, 1.0) / 2.0)
-}
 
 #[cfg(test)]
 mod tests {
@@ -43,14 +32,5 @@ mod tests {
         assert_eq!(api_usage("per-app-api-usage=17/250(appName=x)"), None);
         assert_eq!(api_usage("api-usage=many/5000"), None);
         assert_eq!(api_usage(""), None);
-    }
-
-    #[test]
-    fn waits_double_and_end_at_a_minute() {
-        let base = Duration::from_millis(500);
-        assert_eq!(back_off(base, 1, 1.0), base);
-        assert_eq!(back_off(base, 3, 1.0), base * 4);
-        assert_eq!(back_off(base, 3, 0.0), base * 2);
-        assert_eq!(back_off(base, 30, 1.0), Duration::from_secs(60));
     }
 }

@@ -1,12 +1,9 @@
 //! One account's REST API: a request is sent, retried where that helps, and its reply read.
 
-use std::borrow::Cow;
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tether_connector_sdk::http::{HeaderMap, HttpClient, ReadSet, Request, Response, header};
+use tether_connector_sdk::http::{HttpClient, ReadSet, Request, Response, back_off, jitter};
 use tether_connector_sdk::proto::{Connection, Error, ErrorKind};
 use tether_connector_sdk::{CallContext, Host};
 
@@ -14,7 +11,7 @@ use crate::composite::{self, Answer};
 use crate::options::Options;
 use crate::page::{self, Page};
 use crate::plan::Column;
-use crate::{errors, limits, soql, times};
+use crate::{errors, limits, soql};
 
 /// What all calls share.
 pub(crate) struct App {
@@ -152,10 +149,12 @@ impl Session {
         loop {
             attempt += 1;
             let error = match self.attempt(ask).await {
-                Ok(response) => match read(&text(&response.body)) {
-                    Ok(value) => return Ok((value, self.date_us(&response.headers))),
-                    // A login page, a cut body: the next attempt may be luckier.
-                    Err(error) => unreadable(&response.body, &error),
+                Ok(response) => match read(&response.text()) {
+                    Ok(value) => {
+                        let made_us = response.made_us();
+                        return Ok((value, made_us.unwrap_or_else(|| self.app.host.now_us())));
+                    }
+                    Err(error) => response.unreadable("Salesforce", &error),
                 },
                 Err(error) => error,
             };
@@ -178,8 +177,7 @@ impl Session {
             ErrorKind::RateLimited => self.app.options.back_off * 5,
             _ => return None,
         };
-        let random = RandomState::new().build_hasher().finish() as f64 / u64::MAX as f64;
-        let wait = limits::back_off(base, attempt, random);
+        let wait = back_off(base, attempt, jitter());
         // A wish of the reply itself is honoured, unless the host had better wait instead of us.
         let wish = match (error.what(), error.code.as_str()) {
             (ErrorKind::RateLimited, "REQUEST_LIMIT_EXCEEDED" | "") => 0,
@@ -210,12 +208,8 @@ impl Session {
         if response.status.is_success() {
             return Ok(response);
         }
-        let retry_after = response
-            .headers
-            .get(header::RETRY_AFTER)
-            .and_then(|value| value.to_str().ok());
-        let retry_after = retry_after.and_then(|seconds| seconds.trim().parse::<i64>().ok());
-        let retry_after_us = retry_after.map(|seconds| seconds.clamp(0, 86_400) * 1_000_000);
+        let retry_after = response.retry_after();
+        let retry_after_us = retry_after.and_then(|wait| i64::try_from(wait.as_micros()).ok());
         let error = errors::classify(
             response.status.as_u16(),
             &response.body,
@@ -227,36 +221,4 @@ impl Session {
             _ => error,
         })
     }
-
-    /// When a reply was made: by Salesforce's clock, else by ours.
-    fn date_us(&self, headers: &HeaderMap) -> i64 {
-        let date = headers.get(header::DATE).and_then(|value| value.to_str().ok());
-        date.and_then(times::http_date)
-            .unwrap_or_else(|| self.app.host.now_us())
-    }
-}
-
-/// The body as text: broken UTF-8 is mended, NULs go.
-fn text(body: &[u8]) -> Cow<'_, str> {
-    let text = String::from_utf8_lossy(body);
-    if text.contains('\0') {
-        Cow::Owned(text.replace('\0', ""))
-    } else {
-        text
-    }
-}
-
-fn unreadable(body: &[u8], error: &serde_json::Error) -> Error {
-    let what = if body.trim_ascii_start().starts_with(b"<") {
-        "a web page"
-    } else {
-        "what is not the JSON expected"
-    };
-    let place = format!(
-        "line {} column {} of {} bytes",
-        error.line(),
-        error.column(),
-        body.len()
-    );
-    Error::transient(format!("Salesforce answered with {what} ({place})")).code("salesforce.unreadable")
 }

@@ -1,0 +1,183 @@
+//! What every connector reads out of a CRM's replies, and how it waits between attempts.
+
+use std::borrow::Cow;
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use http::{HeaderName, header};
+
+use super::Response;
+use crate::proto::Error;
+
+/// No CRM is taken at its word for longer.
+const LONGEST_WAIT: Duration = Duration::from_secs(86_400);
+/// The longest pause of [`back_off`].
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(60);
+/// Characters of [`one_line`].
+const LONGEST_LINE: usize = 300;
+
+impl Response {
+    /// When it was made, by the CRM's clock (its `Date` header), in unix microseconds.
+    #[must_use]
+    pub fn made_us(&self) -> Option<i64> {
+        let time = httpdate::parse_http_date(self.header(&header::DATE)?).ok()?;
+        let since = time.duration_since(UNIX_EPOCH).ok()?;
+        i64::try_from(since.as_micros()).ok()
+    }
+
+    /// How long the CRM asks to wait: `Retry-After` in seconds or as a date (RFC 9110, 10.2.3), a day at most.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        let text = self.header(&header::RETRY_AFTER)?.trim();
+        let wait = match text.parse() {
+            Ok(seconds) => Duration::from_secs(seconds),
+            Err(_) => {
+                let until = httpdate::parse_http_date(text).ok()?;
+                until.duration_since(SystemTime::now()).unwrap_or_default()
+            }
+        };
+        Some(wait.min(LONGEST_WAIT))
+    }
+
+    /// The body as text: broken UTF-8 is mended, and NULs, which nobody can store, go.
+    #[must_use]
+    pub fn text(&self) -> Cow<'_, str> {
+        let text = String::from_utf8_lossy(&self.body);
+        if text.contains('\0') {
+            Cow::Owned(text.replace('\0', ""))
+        } else {
+            text
+        }
+    }
+
+    /// Whether it is a web page: the word of a gateway, not of an API.
+    #[must_use]
+    pub fn is_page(&self) -> bool {
+        is_page(&self.body)
+    }
+
+    /// The error that it is not the JSON it should be: a gateway's page, a cut body. The next attempt may be luckier.
+    #[must_use]
+    pub fn unreadable(&self, crm: &str, error: &serde_json::Error) -> Error {
+        let what = if self.is_page() {
+            "a web page"
+        } else {
+            "what is not the JSON expected"
+        };
+        let (line, column, bytes) = (error.line(), error.column(), self.body.len());
+        Error::transient(format!(
+            "{crm} answered with {what} (line {line} column {column} of {bytes} bytes)"
+        ))
+        .code("http.unreadable")
+    }
+
+    fn header(&self, name: &HeaderName) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+}
+
+/// Whether a body is a web page.
+#[must_use]
+pub fn is_page(body: &[u8]) -> bool {
+    body.trim_ascii_start().starts_with(b"<")
+}
+
+/// A number between 0 and 1, another each time: for pauses that are not to end together.
+#[must_use]
+pub fn jitter() -> f64 {
+    RandomState::new().build_hasher().finish() as f64 / u64::MAX as f64
+}
+
+/// How long to wait before attempt `attempt` (1 is the first repetition): `base`, then twice as long each time, at most a
+/// minute, of which up to a half is taken off by `jitter`, between 0 and 1.
+#[must_use]
+pub fn back_off(base: Duration, attempt: u32, jitter: f64) -> Duration {
+    let full = base
+        .saturating_mul(1 << attempt.saturating_sub(1).min(10))
+        .min(LONGEST_BACK_OFF);
+    full.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0)
+}
+
+/// A CRM's own words for an error's text: in one line, at most 300 characters.
+#[must_use]
+pub fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len().min(LONGEST_LINE));
+    let mut length = 0;
+    for word in text.split_whitespace() {
+        length += word.chars().count() + 1;
+        if length > LONGEST_LINE {
+            line.push('…');
+            break;
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::{HeaderMap, HeaderValue, StatusCode};
+
+    use super::*;
+
+    fn response(name: HeaderName, value: &'static str) -> Response {
+        Response {
+            status: StatusCode::OK,
+            headers: HeaderMap::from_iter([(name, HeaderValue::from_static(value))]),
+            body: Bytes::new(),
+        }
+    }
+
+    #[test]
+    fn dates_are_read_and_nothing_else() {
+        let made = |value| response(header::DATE, value).made_us();
+        assert_eq!(made("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777_000_000));
+        for bad in [
+            "",
+            "Sun",
+            "Sun, 06 Foo 1994 08:49:37 GMT",
+            "Sun, 06 anF 1994 08:49:37 GMT",
+        ] {
+            assert_eq!(made(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn waits_are_read_in_both_forms_and_are_a_day_at_most() {
+        let wait = |value| response(header::RETRY_AFTER, value).retry_after();
+        assert_eq!(wait("17"), Some(Duration::from_secs(17)));
+        assert_eq!(wait(" 999999999 "), Some(LONGEST_WAIT));
+        assert_eq!(wait("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::ZERO));
+        assert_eq!(wait("Fri, 06 Nov 2999 08:49:37 GMT"), Some(LONGEST_WAIT));
+        for bad in ["", "-1", "soon", "1.5"] {
+            assert_eq!(wait(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn pauses_double_and_end_at_a_minute() {
+        let base = Duration::from_millis(500);
+        assert_eq!(back_off(base, 1, 1.0), base);
+        assert_eq!(back_off(base, 3, 1.0), base * 4);
+        assert_eq!(back_off(base, 3, 0.0), base * 2);
+        assert_eq!(back_off(base, 30, 1.0), LONGEST_BACK_OFF);
+        assert!((0.0..=1.0).contains(&jitter()));
+    }
+
+    #[test]
+    fn lines_are_cut_at_words() {
+        assert_eq!(one_line(" a \r\n b\t"), "a b");
+        let long = "x".repeat(99) + " ";
+        assert_eq!(one_line(&long.repeat(3)), long.repeat(3).trim_end());
+        assert_eq!(
+            one_line(&long.repeat(4)),
+            long.repeat(3).trim_end().to_owned() + "…"
+        );
+        assert_eq!(one_line(""), "");
+    }
+}
