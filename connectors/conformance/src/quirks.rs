@@ -172,8 +172,12 @@ pub enum Lack {
     Network,
     /// Its credentials do not end and cannot be refreshed.
     Expiry,
+    /// The login page takes no PKCE challenge, so that none is sent.
+    Pkce,
     /// The CRM has nothing to revoke.
     Revocation,
+    /// Revocation ends what credentials are refreshed with; an access token lives on until its own end.
+    ImmediateRevocation,
     /// The CRM does not say that credentials are gone already.
     RevocationMemory,
     /// A code can be exchanged twice.

@@ -232,8 +232,9 @@ async fn revoke(world: &World) -> Seen {
         connection: Some(connection.clone()),
         objects: Vec::new(),
     };
+    let ends = world.quirks.lack(Lack::ImmediateRevocation).is_none();
     match connector.list_fields(list, AMPLE).await {
-        Ok(_) => findings.add("after Revoke the credentials still read"),
+        Ok(_) => findings.unless(!ends, || "after Revoke the credentials still read".to_owned()),
         Err(failure) => {
             let right = [ErrorKind::CredentialsExpired, ErrorKind::CredentialsRevoked];
             findings.unless(failure.kind().is_some_and(|kind| right.contains(&kind)), || {
@@ -265,5 +266,9 @@ async fn revoke(world: &World) -> Seen {
             }),
         }
     }
-    findings.done("twice, and nothing reads with them any more")
+    findings.done(if ends {
+        "twice, and nothing reads with them any more"
+    } else {
+        "twice, and they cannot be renewed"
+    })
 }

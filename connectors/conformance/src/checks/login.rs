@@ -78,14 +78,17 @@ async fn address(world: &World) -> Seen {
         return findings.done("");
     };
     let query: HashMap<String, String> = url.query_pairs().into_owned().collect();
-    let expected = [
-        ("response_type", "code"),
-        ("state", &attempt.state),
-        ("redirect_uri", &redirect_uri),
-        ("code_challenge", &attempt.challenge),
+    let pkce = [
+        ("code_challenge", &*attempt.challenge),
         ("code_challenge_method", "S256"),
     ];
-    for (key, value) in expected {
+    let with_pkce = world.quirks.lack(Lack::Pkce).is_none();
+    let expected = [
+        ("response_type", "code"),
+        ("state", &*attempt.state),
+        ("redirect_uri", &*redirect_uri),
+    ];
+    for (key, value) in expected.into_iter().chain(pkce.into_iter().filter(|_| with_pkce)) {
         findings.unless(query.get(key).is_some_and(|found| found == value), || {
             format!(
                 "its parameter {key} is {}",
