@@ -80,6 +80,16 @@ async fn salesforce_passes_completely_in_process() {
     passes("salesforce", "in-process", &[]).await;
 }
 
+#[tokio::test]
+async fn hubspot_passes_completely_as_a_child() {
+    passes("hubspot", "child", &[]).await;
+}
+
+#[tokio::test]
+async fn hubspot_passes_completely_in_process() {
+    passes("hubspot", "in-process", &[]).await;
+}
+
 /// A copy of the dummy's folder with other lines in its `conformance.toml`.
 fn copy(change: impl FnOnce(String) -> String) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();

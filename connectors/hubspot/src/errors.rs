@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value as Json;
+use tether_connector_sdk::http::{is_page, one_line};
 use tether_connector_sdk::proto::{Error, ErrorKind};
 
 /// The daily allowance begins anew at midnight of the portal's time zone, which we do not know: an hour is asked for.
@@ -24,6 +25,8 @@ pub(crate) struct Said {
     pub(crate) scopes: Vec<String>,
     /// It was no JSON of HubSpot's.
     pub(crate) foreign: bool,
+    /// It was a web page: a gateway's word.
+    pub(crate) page: bool,
 }
 
 #[derive(Deserialize, Default)]
@@ -48,6 +51,7 @@ pub(crate) fn read(body: &[u8]) -> Said {
     let Ok(body) = serde_json::from_slice::<Body>(body) else {
         return Said {
             foreign: true,
+            page: is_page(body),
             ..Said::default()
         };
     };
@@ -71,23 +75,8 @@ pub(crate) fn read(body: &[u8]) -> Said {
         policy: body.policy_name.unwrap_or_default(),
         scopes,
         foreign: false,
+        page: false,
     }
-}
-
-/// The CRM's text without line breaks, at most 300 characters.
-pub(crate) fn one_line(text: &str) -> String {
-    let mut line = String::with_capacity(text.len().min(300));
-    for word in text.split_whitespace() {
-        if line.chars().count() + word.chars().count() >= 300 {
-            line.push('…');
-            break;
-        }
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        line.push_str(word);
-    }
-    line
 }
 
 /// What a failed reply means. `retry_after` is the reply's own wish, `window` the length of HubSpot's rate window.
@@ -131,8 +120,9 @@ fn kind_of(status: u16, said: &Said) -> ErrorKind {
     match (status, said.category.as_str()) {
         // A refresh tells whether it expired or was taken away.
         (401, _)                                        => CredentialsExpired,
-        // A gateway's page, not HubSpot's word.
-        (403, _) if said.foreign                        => Transient,
+        // HubSpot stands behind a gateway that says 403 with a page of its own where it takes us for a robot. What is no
+        // page is a refusal: to repeat it for ever would be wrong.
+        (403, _) if said.page                           => Transient,
         (403, _) if text.contains("deactivated") || text.contains("suspended") => Suspended,
         (403, _)                                        => Forbidden,
         (404, _) if said.foreign                        => Transient,
@@ -259,6 +249,9 @@ mod tests {
                 &b"<html>Attention Required! | Cloudflare</html>"[..],
                 Transient,
             ),
+            (403, b"\n<!DOCTYPE html>", Transient),
+            (403, b"", Forbidden),
+            (403, b"no", Forbidden),
             (404, b"<html>", Transient),
             (414, b"<html><h1>414", QueryTooBig),
             (503, b"\xff\xfe", Transient),

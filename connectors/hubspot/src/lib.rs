@@ -125,7 +125,7 @@ impl Connector for HubSpot {
         call: CallContext,
         request: ListFieldsRequest,
     ) -> Result<ListFieldsResponse, Error> {
-        let objects = chosen(&request.objects)?;
+        let objects = chosen(&request.objects);
         let session = Session::new(&self.app, &call, request.connection.as_ref())?;
         let objects = fields::list(&session, &objects).await?;
         Ok(ListFieldsResponse {
@@ -139,7 +139,7 @@ impl Connector for HubSpot {
         call: CallContext,
         request: CountRecordsRequest,
     ) -> Result<CountRecordsResponse, Error> {
-        let objects = chosen(&request.objects)?;
+        let objects = chosen(&request.objects);
         let session = Session::new(&self.app, &call, request.connection.as_ref())?;
         let counts = fields::count(&session, &objects).await?;
         Ok(CountRecordsResponse {
@@ -161,13 +161,10 @@ impl Connector for HubSpot {
     }
 }
 
-/// The objects with these keys, in the order they are offered; all where none is named.
-fn chosen(keys: &[String]) -> Result<Vec<&'static CrmObject>, Error> {
-    for key in keys {
-        objects::named(key)?;
-    }
-    Ok(OBJECTS
+/// The objects with these keys, in the order they are offered; all where none is named. Unknown ones are left out.
+fn chosen(keys: &[String]) -> Vec<&'static CrmObject> {
+    OBJECTS
         .iter()
         .filter(|object| keys.is_empty() || keys.iter().any(|key| key == object.key))
-        .collect())
+        .collect()
 }

@@ -4,11 +4,17 @@ use std::time::Duration;
 
 use tether_connector_sdk::http::HeaderMap;
 
-/// Attempts at one request, the first included, before a transient failure is told to the host.
+/// Waits for one request in all, before its failure is told to the host, which can wait without holding anything. A stream
+/// is silent for as long.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// The same where somebody waits for the answer.
+pub(crate) const IMPATIENCE: Duration = Duration::from_secs(4);
+/// Attempts at one request, the first included, before a failure that does not say when to come back is told to the host.
 pub(crate) const ATTEMPTS: u32 = 6;
-
-/// HubSpot's window where the reply does not say.
-const WINDOW_MS: u64 = 10_000;
+/// The same where somebody waits for the answer.
+pub(crate) const FEW_ATTEMPTS: u32 = 3;
+/// The same for one that says it, however soon that is.
+pub(crate) const TOLD_ATTEMPTS: u32 = 20;
 
 /// What a reply's headers say of the limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,26 +28,19 @@ pub(crate) struct Standing {
 }
 
 impl Standing {
-    pub(crate) fn of(headers: &HeaderMap) -> Self {
+    /// What `headers` say; `window` is its length where they do not.
+    pub(crate) fn of(headers: &HeaderMap, window: Duration) -> Self {
         let number = |name: &str| -> Option<u64> { headers.get(name)?.to_str().ok()?.trim().parse().ok() };
-        let window = number("x-hubspot-ratelimit-interval-milliseconds").unwrap_or(WINDOW_MS);
+        let window = number("x-hubspot-ratelimit-interval-milliseconds")
+            .map_or(window, |told| Duration::from_millis(told.min(60_000)));
         let burst = number("x-hubspot-ratelimit-max").zip(number("x-hubspot-ratelimit-remaining"));
         let daily = number("x-hubspot-ratelimit-daily").zip(number("x-hubspot-ratelimit-daily-remaining"));
         Self {
-            window: Duration::from_millis(window.min(60_000)),
+            window,
             low: burst.is_some_and(|(max, left)| left < max / 10),
             daily: daily.map(|(limit, left)| (limit.saturating_sub(left), limit)),
         }
     }
-}
-
-/// How long to wait before attempt `attempt` (1 is the first repetition): doubling, with jitter, at most a minute.
-/// `random` is between 0 and 1.
-pub(crate) fn back_off(base: Duration, attempt: u32, random: f64) -> Duration {
-    let full = base
-        .saturating_mul(1 << attempt.saturating_sub(1).min(10))
-        .min(Duration::from_secs(60));
-    full.mul_f64(0.5 + random.clamp(0.0, 1.0) / 2.0)
 }
 
 #[cfg(test)]
@@ -53,7 +52,7 @@ mod tests {
         let pairs = headers
             .iter()
             .map(|(k, v)| (HeaderName::from_static(k), HeaderValue::from_static(v)));
-        Standing::of(&pairs.collect())
+        Standing::of(&pairs.collect(), Duration::from_secs(10))
     }
 
     #[test]
@@ -72,13 +71,5 @@ mod tests {
         ]);
         assert_eq!(some.window, Duration::from_secs(5));
         assert_eq!((some.low, some.daily), (true, Some((1_000, 250_000))));
-    }
-
-    #[test]
-    fn waits_double_and_end_at_a_minute() {
-        let base = Duration::from_millis(500);
-        assert_eq!(back_off(base, 1, 1.0), base);
-        assert_eq!(back_off(base, 3, 1.0), base * 4);
-        assert_eq!(back_off(base, 30, 1.0), Duration::from_secs(60));
     }
 }

@@ -182,7 +182,12 @@ impl<'p> Maker<'p> {
             payload: self.payload.finish(),
             modified_us: stamp.as_deref().and_then(timestamp_us).unwrap_or(0),
             deleted: given.archived,
-            display_name: name.unwrap_or_default(),
+            // HubSpot takes companies without a name, and without a domain: what people see must still tell them apart.
+            display_name: match name {
+                Some(name) => name,
+                None if self.plan.object.is_company() => format!("Company {id}"),
+                None => String::new(),
+            },
             homepage: homepage.unwrap_or_default().into_owned(),
             ..Record::default()
         };
@@ -289,6 +294,14 @@ mod tests {
             (page.next.as_deref(), &page.unmentioned[..]),
             (Some("9999999808"), &["gone".to_owned()][..])
         );
+    }
+
+    #[test]
+    fn a_company_without_a_name_has_one() {
+        let plan = plan("companies", &[]);
+        let text = r#"{"id":"51","properties":{"name":null,"domain":""},"updatedAt":"2024-01-01T00:00:00Z"}"#;
+        let page = read_one(&plan, text).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(page.rows[0].record.display_name, "Company 51");
     }
 
     #[test]

@@ -433,7 +433,7 @@ fn ends_too_soon(rows: u64, total: Option<u64>) -> bool {
     total.is_some_and(|total| rows == 0 && total > 0 || rows + (total / 50).max(100) < total)
 }
 
-/// Records by id, and the selected properties that none of them mentions. Those that are not there any more, or that
+/// Records by id, and the selected properties that none of them mentions: all, where there is none. Those that are not there any more, or that
 /// another took the place of, are left out.
 pub(crate) async fn batch(
     session: &Session,
@@ -476,7 +476,11 @@ pub(crate) async fn batch(
             .filter(|row| asked.contains(row.record.external_id.as_str()));
         found.extend(rows.map(|row| (row.record.external_id.clone(), row)));
     }
-    Ok((found, unmentioned.unwrap_or_default().into_iter().collect()))
+    let unmentioned = match unmentioned {
+        Some(unmentioned) => unmentioned.into_iter().collect(),
+        None => plan.columns.iter().map(|column| column.key.clone()).collect(),
+    };
+    Ok((found, unmentioned))
 }
 
 #[cfg(test)]

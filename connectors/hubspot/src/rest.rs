@@ -1,13 +1,9 @@
 //! HubSpot's API on behalf of one account: a request is sent, retried where that helps, and its reply read.
 
-use std::borrow::Cow;
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tether_connector_sdk::http::{HeaderMap, HttpClient, Method, ReadSet, Request, Response, header};
-use tether_connector_sdk::payload::timestamp_us;
+use tether_connector_sdk::http::{HttpClient, Method, ReadSet, Request, Response, back_off, jitter};
 use tether_connector_sdk::proto::{Connection, Error, ErrorKind};
 use tether_connector_sdk::{CallContext, Host};
 
@@ -52,6 +48,9 @@ pub(crate) fn read_set() -> ReadSet {
     set
 }
 
+/// HubSpot's window of ten seconds, in first waits.
+const WINDOW: u32 = 10;
+
 /// Whose a private app's token is.
 pub(crate) const PRIVATE_APP: &str = "/oauth/v2/private-apps/get/access-token-info";
 
@@ -62,6 +61,7 @@ pub(crate) struct Session {
     call: CallContext,
     token: String,
     attempts: u32,
+    patience: Duration,
     /// It leaves a part of every window to others.
     yielding: bool,
 }
@@ -99,13 +99,15 @@ impl Session {
             call: call.clone(),
             token,
             attempts: limits::ATTEMPTS,
+            patience: limits::PATIENCE,
             yielding: false,
         }
     }
 
     /// Giving up sooner: for calls that somebody waits for.
     pub(crate) fn impatient(mut self) -> Self {
-        self.attempts = 3;
+        self.attempts = limits::FEW_ATTEMPTS;
+        self.patience = limits::IMPATIENCE;
         self
     }
 
@@ -150,22 +152,24 @@ impl Session {
         ask: Ask<'_>,
         read: impl Fn(&str) -> Result<T, serde_json::Error>,
     ) -> Result<(T, i64), Error> {
-        let mut attempt = 0;
+        let (mut attempt, mut waited) = (0, Duration::ZERO);
         loop {
             attempt += 1;
             let error = match self.attempt(ask).await {
-                Ok(response) => match read(&text(&response.body)) {
-                    Ok(value) => return Ok((value, self.date_us(&response.headers))),
-                    // A gateway's page, a cut body: the next attempt may be luckier.
-                    Err(error) => unreadable(&response.body, &error),
+                Ok(response) => match read(&response.text()) {
+                    Ok(value) => {
+                        let made_us = response.made_us();
+                        return Ok((value, made_us.unwrap_or_else(|| self.app.host.now_us())));
+                    }
+                    Err(error) => response.unreadable("HubSpot", &error),
                 },
                 Err(error) => error,
             };
-            let wait = self.wait(attempt, &error);
             let remaining = self.call.remaining();
-            match wait {
-                Some(wait) if attempt < self.attempts && remaining.is_none_or(|left| wait < left) => {
+            match self.wait(attempt, &error) {
+                Some(wait) if waited + wait <= self.patience && remaining.is_none_or(|left| wait < left) => {
                     tracing::debug!(attempt, kind = error.label(), "trying again");
+                    waited += wait;
                     self.call.sleep(wait).await?;
                 }
                 _ => return Err(error),
@@ -175,15 +179,19 @@ impl Session {
 
     /// How long to wait before another attempt; none where it would not help.
     fn wait(&self, attempt: u32, error: &Error) -> Option<Duration> {
-        if !matches!(error.what(), ErrorKind::Transient | ErrorKind::RateLimited) {
-            return None;
-        }
-        let random = RandomState::new().build_hasher().finish() as f64 / u64::MAX as f64;
-        let wait = limits::back_off(self.app.options.back_off, attempt, random);
-        // A wish of the reply itself is honoured, unless the host had better wait instead of us.
         let wish = error.retry_us.saturating_sub(self.app.host.now_us()).max(0);
         let wish = Duration::from_micros(u64::try_from(wish).unwrap_or(0));
-        (wish <= Duration::from_secs(60)).then_some(wait.max(wish))
+        match error.what() {
+            // As often as patience lasts: of many that wait for the next second or window each takes some. A little later
+            // than asked for, and not all at the same moment.
+            ErrorKind::RateLimited if !wish.is_zero() && attempt < limits::TOLD_ATTEMPTS => {
+                Some(wish.mul_f64(1.0 + jitter() / 4.0))
+            }
+            ErrorKind::Transient | ErrorKind::RateLimited if attempt < self.attempts => {
+                Some(wish.max(back_off(self.app.options.back_off, attempt, jitter())))
+            }
+            _ => None,
+        }
     }
 
     async fn attempt(&self, ask: Ask<'_>) -> Result<Response, Error> {
@@ -194,7 +202,7 @@ impl Session {
         };
         let request = request.bearer(&self.token)?.accept("application/json");
         let response = self.app.http.send(&self.call, request).await?;
-        let standing = Standing::of(&response.headers);
+        let standing = Standing::of(&response.headers, self.app.options.back_off * WINDOW);
         if let Some((used, limit)) = standing.daily {
             self.call.set_allowance(used, limit);
         }
@@ -204,12 +212,10 @@ impl Session {
             }
             return Ok(response);
         }
-        let header = |name| response.headers.get(name).and_then(|value| value.to_str().ok());
-        let retry_after = header(header::RETRY_AFTER).and_then(|seconds| seconds.trim().parse::<u64>().ok());
         let error = errors::classify(
             response.status.as_u16(),
             &response.body,
-            retry_after.map(|seconds| Duration::from_secs(seconds.min(86_400))),
+            response.retry_after(),
             standing.window,
             self.app.host.now_us(),
         );
@@ -218,41 +224,6 @@ impl Session {
             _ => error,
         })
     }
-
-    /// When a reply was made: by HubSpot's clock, else by ours.
-    fn date_us(&self, headers: &HeaderMap) -> i64 {
-        let date = headers.get(header::DATE).and_then(|value| value.to_str().ok());
-        date.and_then(http_date).unwrap_or_else(|| self.app.host.now_us())
-    }
-}
-
-/// The `Date` header, `Sun, 06 Nov 1994 08:49:37 GMT`, in unix microseconds.
-fn http_date(text: &str) -> Option<i64> {
-    const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
-    let mut words = text.split_ascii_whitespace().skip(1);
-    let (day, month, year, clock) = (words.next()?, words.next()?, words.next()?, words.next()?);
-    let month = MONTHS.find(month).filter(|at| month.len() == 3 && at % 3 == 0)? / 3 + 1;
-    timestamp_us(&format!("{year}-{month:02}-{day:0>2}T{clock}Z"))
-}
-
-/// The body as text: broken UTF-8 is mended.
-fn text(body: &[u8]) -> Cow<'_, str> {
-    String::from_utf8_lossy(body)
-}
-
-fn unreadable(body: &[u8], error: &serde_json::Error) -> Error {
-    let what = if body.trim_ascii_start().starts_with(b"<") {
-        "a web page"
-    } else {
-        "what is not the JSON expected"
-    };
-    let place = format!(
-        "line {} column {} of {} bytes",
-        error.line(),
-        error.column(),
-        body.len()
-    );
-    Error::transient(format!("HubSpot answered with {what} ({place})")).code("hubspot.unreadable")
 }
 
 #[cfg(test)]
@@ -302,17 +273,6 @@ mod tests {
         ];
         for (method, path, body) in written {
             assert!(set.check(&method, &url(path), body).is_err(), "{method} {path}");
-        }
-    }
-
-    #[test]
-    fn the_date_header() {
-        assert_eq!(
-            http_date("Sun, 06 Nov 1994 08:49:37 GMT"),
-            Some(784_111_777_000_000)
-        );
-        for bad in ["", "Sun", "Sun, 06 Foo 1994 08:49:37 GMT"] {
-            assert_eq!(http_date(bad), None, "{bad}");
         }
     }
 }

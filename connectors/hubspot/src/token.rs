@@ -1,11 +1,9 @@
 //! What the token endpoints say, refusals above all. Only texts that say so count as revoked.
 
 use serde::Deserialize;
-use tether_connector_sdk::http::Response;
+use tether_connector_sdk::http::{Response, one_line};
 use tether_connector_sdk::oauth::Token;
 use tether_connector_sdk::proto::{Error, ErrorKind};
-
-use crate::errors::one_line;
 
 /// The standard's words (`error`, `error_description`), and HubSpot's own (`status`, `message`), of which older replies
 /// have only the second.
