@@ -114,7 +114,11 @@ impl InProcess {
             }
         }
         let closing = CancellationToken::new();
-        tokio::spawn(closing.clone().run_until_cancelled_owned(watch(Arc::downgrade(&shared))));
+        tokio::spawn(
+            closing
+                .clone()
+                .run_until_cancelled_owned(watch(Arc::downgrade(&shared))),
+        );
         Ok(Self {
             shared,
             slots,

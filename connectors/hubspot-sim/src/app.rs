@@ -30,6 +30,8 @@ pub struct Options {
     pub client_secret: String,
     /// Requests that an app may make of a portal in ten seconds.
     pub burst: u32,
+    /// Searches a second.
+    pub searches: u32,
 }
 
 pub(crate) struct App {
@@ -75,7 +77,7 @@ impl App {
         Arc::new(App {
             portals: Mutex::new(vec![acme, globex]),
             oauth: Mutex::new(oauth),
-            limits: Mutex::new(Limits::new(options.burst)),
+            limits: Mutex::new(Limits::new(options.burst, options.searches)),
             journal: Mutex::default(),
             faults: Mutex::default(),
         })

@@ -27,11 +27,11 @@ pub(crate) struct Standing {
 }
 
 impl Limits {
-    pub(crate) fn new(burst: u32) -> Self {
+    pub(crate) fn new(burst: u32, searches: u32) -> Self {
         Limits {
             burst,
             interval_ms: 10_000,
-            searches: 5,
+            searches,
             daily: 250_000,
             daily_used: 0,
             recent: HashMap::new(),

@@ -31,6 +31,9 @@ struct Flags {
     /// Requests that an app may make of a portal in ten seconds [default: as many as it likes]
     #[arg(long)]
     burst: Option<u32>,
+    /// Searches that an app may make of a portal in a second
+    #[arg(long, default_value_t = 5)]
+    searches: u32,
     /// Exit when stdin ends: whoever started the simulator cannot leave it behind
     #[arg(long)]
     exit_with_parent: bool,
@@ -47,6 +50,7 @@ async fn main() -> Result<(), Error> {
         client_id: flags.client_id,
         client_secret: flags.client_secret,
         burst: flags.burst.unwrap_or(u32::MAX),
+        searches: flags.searches,
     };
     let sim = Sim::start(&options).await?;
     let line = json!({ "http": sim.http, "control": sim.control });

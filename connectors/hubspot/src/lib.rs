@@ -23,6 +23,7 @@
 //! | `address_override` | an address that stands in for HubSpot's hosts: for simulators. The HTTP policy must allow it |
 //! | `back_off_ms` | the first wait after a transient failure; 1,000 unless set |
 //! | `address_budget` | most bytes of an address; 7,000 unless set |
+//! | `searches_per_second` | searches of an account in a second; 4 unless set |
 //! | `checkpoint_pages` | pages of a hundred records between two checkpoints; 10 unless set |
 
 mod associations;
@@ -69,7 +70,12 @@ impl Connector for HubSpot {
         let options = options::Options::new(&request.settings)?;
         let http = host.http(rest::read_set())?;
         Ok(Self {
-            app: Arc::new(App { host, http, options }),
+            app: Arc::new(App {
+                host,
+                http,
+                searches: limits::Turns::new(options.searches),
+                options,
+            }),
         })
     }
 

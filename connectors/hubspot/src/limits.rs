@@ -1,8 +1,15 @@
 //! What calls cost and how fast they may come: the reply headers that tell, and the waits between attempts.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tether_connector_sdk::http::HeaderMap;
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// The window of searches.
+const SECOND: Duration = Duration::from_secs(1);
 
 /// Waits for one request in all, before its failure is told to the host, which can wait without holding anything. A stream
 /// is silent for as long.
@@ -43,9 +50,60 @@ impl Standing {
     }
 }
 
+/// Whose turn it is to search, by account. HubSpot counts the searches that it refuses too, so that many who try again would
+/// starve each other: they wait here instead.
+#[derive(Debug)]
+pub(crate) struct Turns {
+    a_second: usize,
+    accounts: Mutex<HashMap<String, Arc<Semaphore>>>,
+}
+
+/// The right to one search. HubSpot counted it at some moment of its life, so it is over a second after that.
+#[derive(Debug)]
+pub(crate) struct Turn(Option<OwnedSemaphorePermit>);
+
+impl Turns {
+    /// So many in a second for each account.
+    pub(crate) fn new(a_second: usize) -> Self {
+        Self {
+            a_second,
+            accounts: Mutex::default(),
+        }
+    }
+
+    /// The next turn of an account.
+    pub(crate) async fn next(&self, account: &str) -> Turn {
+        let turns = {
+            let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+            // Those that nobody waits for and whose last second is over.
+            accounts
+                .retain(|_, turns| Arc::strong_count(turns) > 1 || turns.available_permits() < self.a_second);
+            let turns = accounts
+                .entry(account.to_owned())
+                .or_insert_with(|| Arc::new(Semaphore::new(self.a_second)));
+            Arc::clone(turns)
+        };
+        // It is never closed.
+        Turn(turns.acquire_owned().await.ok())
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let turn = self.0.take();
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(async move {
+                tokio::time::sleep(SECOND).await;
+                drop(turn);
+            });
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::FutureExt as _;
     use tether_connector_sdk::http::{HeaderName, HeaderValue};
 
     fn standing(headers: &[(&'static str, &'static str)]) -> Standing {
@@ -53,6 +111,23 @@ mod tests {
             .iter()
             .map(|(k, v)| (HeaderName::from_static(k), HeaderValue::from_static(v)));
         Standing::of(&pairs.collect(), Duration::from_secs(10))
+    }
+
+    #[tokio::test]
+    async fn searches_take_turns_and_accounts_do_not_wait_for_each_other() {
+        let turns = Turns::new(4);
+        for _ in 0..4 {
+            assert!(turns.next("1").now_or_never().is_some());
+        }
+        // A search that is over counts for a second still.
+        assert!(turns.next("1").now_or_never().is_none());
+        assert!(turns.next("2").now_or_never().is_some());
+        drop(turns.next("1").await);
+        // What is over is forgotten.
+        tokio::time::sleep(SECOND * 3 / 2).await;
+        drop(turns.next("3").await);
+        let accounts = turns.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        assert_eq!(accounts.len(), 1);
     }
 
     #[test]

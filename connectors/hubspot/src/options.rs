@@ -21,6 +21,9 @@ pub(crate) enum OAuthApi {
     Dated,
 }
 
+/// HubSpot takes five searches a second; one is left to others.
+const SEARCHES: u64 = 4;
+
 /// The operator's settings. It has no Debug: the secret is in it.
 pub(crate) struct Options {
     pub(crate) client_id: String,
@@ -38,6 +41,8 @@ pub(crate) struct Options {
     pub(crate) address_budget: usize,
     /// Pages of a list between two checkpoints.
     pub(crate) checkpoint_pages: usize,
+    /// Searches of an account in a second.
+    pub(crate) searches: usize,
 }
 
 impl Options {
@@ -86,6 +91,7 @@ impl Options {
             back_off: Duration::from_millis(number("back_off_ms", 1_000)?),
             address_budget: size("address_budget", ADDRESS_BUDGET)?,
             checkpoint_pages: size("checkpoint_pages", 10)?,
+            searches: size("searches_per_second", SEARCHES)?,
         })
     }
 

@@ -7,7 +7,7 @@ use tether_connector_sdk::http::{HttpClient, Method, ReadSet, Request, Response,
 use tether_connector_sdk::proto::{Connection, Error, ErrorKind};
 use tether_connector_sdk::{CallContext, Host};
 
-use crate::limits::{self, Standing};
+use crate::limits::{self, Standing, Turns};
 use crate::objects::{COMPANY, OBJECTS};
 use crate::options::Options;
 use crate::{bodies, errors};
@@ -17,6 +17,7 @@ pub(crate) struct App {
     pub(crate) host: Host,
     pub(crate) http: HttpClient,
     pub(crate) options: Options,
+    pub(crate) searches: Turns,
 }
 
 /// Everything the connector will ever ask of HubSpot.
@@ -59,6 +60,8 @@ pub(crate) const PRIVATE_APP: &str = "/oauth/v2/private-apps/get/access-token-in
 pub(crate) struct Session {
     app: Arc<App>,
     call: CallContext,
+    /// HubSpot's number of it; empty while it is not known.
+    account: String,
     token: String,
     attempts: u32,
     patience: Duration,
@@ -89,7 +92,11 @@ impl Session {
         if token.is_empty() {
             return Err(Error::credentials_expired("there is no access token yet"));
         }
-        Ok(Self::with(app, call, token))
+        let identity = connection.identity.clone().unwrap_or_default();
+        Ok(Self {
+            account: identity.organization_id,
+            ..Self::with(app, call, token)
+        })
     }
 
     /// With a token that was just given.
@@ -97,6 +104,7 @@ impl Session {
         Self {
             app: Arc::clone(app),
             call: call.clone(),
+            account: String::new(),
             token,
             attempts: limits::ATTEMPTS,
             patience: limits::PATIENCE,
@@ -201,7 +209,14 @@ impl Session {
             Ask::Post(path, body) => Request::post_json(&format!("{base}{path}"), body.to_owned())?,
         };
         let request = request.bearer(&self.token)?.accept("application/json");
+        let turn = match ask {
+            Ask::Post(path, _) if path.ends_with("/search") => {
+                Some(self.call.run(self.app.searches.next(&self.account)).await?)
+            }
+            _ => None,
+        };
         let response = self.app.http.send(&self.call, request).await?;
+        drop(turn);
         let standing = Standing::of(&response.headers, self.app.options.back_off * WINDOW);
         if let Some((used, limit)) = standing.daily {
             self.call.set_allowance(used, limit);

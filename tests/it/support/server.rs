@@ -76,12 +76,17 @@ impl Crm {
             Self::Salesforce => ("salesforce", "3MVG9tether.demo", "login_host_override"),
             Self::HubSpot => ("hubspot", "tether-demo-app", "address_override"),
         };
-        vec![
+        let mut flags = vec![
             format!("connector.{connector}.settings.client_id={client_id}"),
             format!("connector.{connector}.settings.client_secret={CLIENT_SECRET}"),
             format!("connector.{connector}.settings.{address}=http://{at}"),
             format!("connector.{connector}.plain_http_hosts={at}"),
-        ]
+        ];
+        if self == Self::HubSpot {
+            // Waiting for turns is tested with the connector.
+            flags.push("connector.hubspot.settings.searches_per_second=1000".to_owned());
+        }
+        flags
     }
 }
 

@@ -173,3 +173,27 @@ async fn limits_are_kept_and_told() {
     );
     assert!(error.retry_us > 0 && error.api_usage.is_some(), "{error}");
 }
+
+#[tokio::test]
+async fn searches_side_by_side_take_turns() {
+    let sim = Sim::start(3);
+    let connector = sim.connector_with(&[("searches_per_second", "4")]);
+    let logged_in = log_in_with_key(&connector, PRIVATE_APP).await.unwrap();
+    let connection = connection(AuthKind::ApiKey, logged_in);
+    let count = async || {
+        let request = CountRecordsRequest {
+            connection: Some(connection.clone()),
+            objects: Vec::new(),
+        };
+        let counted: Result<CountRecordsResponse, Error> = ask!(connector, CountRecords, request);
+        counted.unwrap().counts.len()
+    };
+    // Twelve searches where the simulator, as HubSpot, takes five a second and counts those it refuses.
+    assert_eq!(tokio::join!(count(), count(), count()), (4, 4, 4));
+    let searches = sim.requests("search").await;
+    assert_eq!(searches.len(), 12);
+    assert!(
+        searches.iter().all(|request| request["status"] == 200),
+        "{searches:?}"
+    );
+}

@@ -185,6 +185,7 @@ impl Sim {
             ("client_secret", CLIENT_SECRET),
             ("address_override", &self.base),
             ("back_off_ms", "1"),
+            ("searches_per_second", "1000"),
         ]
         .map(|(k, v)| (k.to_owned(), v.to_owned()))
         .into();
