@@ -1,7 +1,8 @@
 //! `cargo xtask demo [ARGUMENT]…`: builds everything and runs `tether demo`.
 //!
-//! `cargo xtask connectors [--release] [--connector NAME]…`: builds the connector libraries of this repository and lays
-//! them out as the server expects them: `<target>/connectors/<name>/{connector.toml,lib…}`.
+//! `cargo xtask connectors [--release | --built] [--connector NAME]…`: builds the connector libraries of this repository and
+//! lays them out as the server expects them: `<target>/connectors/<name>/{connector.toml,lib…}`. `--built` builds nothing: it
+//! lays out what a build of the whole workspace made a moment ago, with whatever features (./test builds with those of tests).
 //!
 //! Cargo does not build another package's dynamic library for a test or a run, so this does; when nothing has changed it
 //! takes as long as cargo takes to see that.
@@ -16,7 +17,7 @@ use sha2::{Digest, Sha256};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-const USAGE: &str = "cargo xtask connectors [--release] [--connector NAME]… | demo [ARGUMENT]…";
+const USAGE: &str = "cargo xtask connectors [--release | --built] [--connector NAME]… | demo [ARGUMENT]…";
 
 /// All packages at once: cargo unites the features of what it builds together, and a dependency built for one package alone
 /// would be built again for all. This one is running.
@@ -38,16 +39,23 @@ fn run(mut arguments: impl Iterator<Item = String>) -> Result<()> {
         Some("demo") => return demo(arguments.collect()),
         _ => return Err(format!("usage: {USAGE}").into()),
     }
-    let mut release = false;
+    let (mut release, mut built) = (false, false);
     let mut wanted = Vec::new();
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--release" => release = true,
+            "--built" => built = true,
             "--connector" => wanted.push(arguments.next().ok_or("--connector needs a name")?),
             other => return Err(format!("{other} is not known; usage: {USAGE}").into()),
         }
     }
-    connectors(release, &wanted)
+    if release && built {
+        return Err("--built is for development builds".into());
+    }
+    if !built {
+        build(release, &wanted)?;
+    }
+    lay_out(release, &wanted)
 }
 
 /// Builds everything, then runs the demo in this one's place.
@@ -59,7 +67,7 @@ fn demo(arguments: Vec<String>) -> Result<()> {
     if !build.status()?.success() {
         return Err("tether does not build".into());
     }
-    connectors(false, &[])?;
+    lay_out(false, &[])?;
     let failed = Command::new(target.join("debug/tether"))
         .args(["demo", "--connectors"])
         .arg(target.join("connectors"))
@@ -91,7 +99,8 @@ fn cargo(root: &Path, target: &Path) -> Command {
     build
 }
 
-fn connectors(release: bool, wanted: &[String]) -> Result<()> {
+/// Builds the connector libraries.
+fn build(release: bool, wanted: &[String]) -> Result<()> {
     let (root, target) = folders()?;
     let names = names(&root, wanted)?;
     let mut build = cargo(&root, &target);
@@ -109,7 +118,13 @@ fn connectors(release: bool, wanted: &[String]) -> Result<()> {
     if !build.status()?.success() {
         return Err("the connectors do not build".into());
     }
+    Ok(())
+}
 
+/// Puts the built libraries where the server looks for them, each with its manifest.
+fn lay_out(release: bool, wanted: &[String]) -> Result<()> {
+    let (root, target) = folders()?;
+    let names = names(&root, wanted)?;
     let built = target.join(if release { "release" } else { "debug" });
     for name in &names {
         let library = format!(
