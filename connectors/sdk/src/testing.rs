@@ -9,8 +9,12 @@ use tokio::sync::oneshot;
 
 use crate::instance::{Instance, Outlet};
 use crate::proto::{
-    CallRequest, CallResponse, Error, OpenRequest, ReadRequest, ReadResponse, StreamEvent, StreamNext,
-    call_request::Call, call_response::Result as Answer,
+    BeginAuthorizationRequest, BeginAuthorizationResponse, CallRequest, CallResponse, CountRecordsRequest,
+    CountRecordsResponse, DescribeRequest, DescribeResponse, Error, ExchangeCodeRequest, FetchCompanyRequest,
+    FetchCompanyResponse, ListFieldsRequest, ListFieldsResponse, LogInRequest, LoggedIn, OpenRequest,
+    ProvideCredentialsRequest, ProvideCredentialsResponse, ReadRequest, ReadResponse, RefreshRequest,
+    RefreshResponse, RevokeRequest, RevokeResponse, StreamEvent, StreamNext, call_request::Call,
+    call_response::Result as Answer,
 };
 use crate::{Connector, Host};
 
@@ -45,6 +49,47 @@ impl Outlet for Arc<Waiting> {
     }
 }
 
+/// Makes a method of each call, without a deadline.
+macro_rules! calls {
+    ($($(#[$doc:meta])* $visible:vis $name:ident: $call:ident($request:ty) -> $answer:ident($message:ty);)+) => {
+        impl<C: Connector> Native<C> {
+            $(
+                $(#[$doc])*
+                $visible async fn $name(&self, request: $request) -> Result<$message, Error> {
+                    match self.call(Call::$call(request), 0).await? {
+                        Answer::$answer(message) => Ok(message),
+                        _ => Err(Error::bug(concat!("not the answer to ", stringify!($call)))),
+                    }
+                }
+            )+
+        }
+    };
+}
+
+calls! {
+    /// Asks what the connector is.
+    pub describe: Describe(DescribeRequest) -> Describe(DescribeResponse);
+    /// Begins a login in the browser.
+    pub begin_authorization: BeginAuthorization(BeginAuthorizationRequest) -> BeginAuthorization(BeginAuthorizationResponse);
+    /// Ends a login in the browser.
+    pub exchange_code: ExchangeCode(ExchangeCodeRequest) -> LoggedIn(LoggedIn);
+    /// Logs in without a browser.
+    pub log_in: LogIn(LogInRequest) -> LoggedIn(LoggedIn);
+    /// Gets new credentials.
+    pub refresh: Refresh(RefreshRequest) -> Refresh(RefreshResponse);
+    /// Gives access back.
+    pub revoke: Revoke(RevokeRequest) -> Revoke(RevokeResponse);
+    /// Lists fields.
+    pub list_fields: ListFields(ListFieldsRequest) -> ListFields(ListFieldsResponse);
+    /// Counts records.
+    pub count_records: CountRecords(CountRecordsRequest) -> CountRecords(CountRecordsResponse);
+    /// Reads companies with what belongs to them.
+    pub fetch_company: FetchCompany(FetchCompanyRequest) -> FetchCompany(FetchCompanyResponse);
+    /// Answers a stream's CredentialsNeeded.
+    pub provide_credentials: ProvideCredentials(ProvideCredentialsRequest) -> ProvideCredentials(ProvideCredentialsResponse);
+    open_stream: Read(ReadRequest) -> Read(ReadResponse);
+}
+
 impl<C: Connector> Native<C> {
     /// Opens the connector on this machine's clock.
     pub fn open(request: OpenRequest) -> Result<Self, Error> {
@@ -75,10 +120,7 @@ impl<C: Connector> Native<C> {
 
     /// Opens a stream and answers its number.
     pub async fn read(&self, request: ReadRequest) -> Result<u64, Error> {
-        match self.call(Call::Read(request), 0).await? {
-            Answer::Read(ReadResponse { stream }) => Ok(stream),
-            _ => Err(Error::bug("not the answer to a read")),
-        }
+        Ok(self.open_stream(request).await?.stream)
     }
 
     /// Pulls a stream.

@@ -15,7 +15,7 @@ use tether_connector_sdk::proto::{
     AuthKind, BeginAuthorizationRequest, Connection, CountRecordsRequest, Credentials, ErrorKind,
     ExchangeCodeRequest, FetchCompanyRequest, HttpPolicy, ListFieldsRequest, LogInRequest, LoggedIn,
     ObjectSelection, OpenRequest, ProvideCredentialsRequest, ReadMode, ReadRequest, RefreshRequest,
-    RevokeRequest, SelectedField, call_request::Call, call_response::Result as Answer, stream_event::Event,
+    RevokeRequest, SelectedField, stream_event::Event,
 };
 use tether_connector_sdk::testing::Native;
 use tether_connector_template::TemplateConnector;
@@ -65,10 +65,7 @@ impl World {
             parameters: [("api_key".to_owned(), key.to_owned())].into(),
             ..LogInRequest::default()
         };
-        match self.connector.call(Call::LogIn(request), 0).await? {
-            Answer::LoggedIn(login) => Ok(login),
-            other => panic!("{other:?}"),
-        }
+        self.connector.log_in(request).await
     }
 
     /// A login in the browser.
@@ -80,10 +77,7 @@ impl World {
             code_challenge: "ch4llenge".to_owned(),
             ..BeginAuthorizationRequest::default()
         };
-        let url = match self.connector.call(Call::BeginAuthorization(request), 0).await? {
-            Answer::BeginAuthorization(begun) => begun.url,
-            other => panic!("{other:?}"),
-        };
+        let url = self.connector.begin_authorization(request).await?.url;
         let mut callback = self.consent(&url, decision).await;
         assert_eq!(callback.remove("state").as_deref(), Some("st4te"));
         let request = ExchangeCodeRequest {
@@ -92,10 +86,7 @@ impl World {
             code_verifier: verifier.to_owned(),
             ..ExchangeCodeRequest::default()
         };
-        match self.connector.call(Call::ExchangeCode(request), 0).await? {
-            Answer::LoggedIn(login) => Ok(login),
-            other => panic!("{other:?}"),
-        }
+        self.connector.exchange_code(request).await
     }
 
     /// Clicks at the login page: what the browser comes back with.
@@ -210,11 +201,7 @@ async fn read_on(world: &World, connection: Option<Connection>, found: &mut Foun
                     credentials: login.credentials,
                     ..ProvideCredentialsRequest::default()
                 };
-                world
-                    .connector
-                    .call(Call::ProvideCredentials(request), 0)
-                    .await
-                    .unwrap();
+                world.connector.provide_credentials(request).await.unwrap();
             }
             Event::End(_) => found.ended = true,
             Event::Error(error) => panic!("{error:?}"),
@@ -250,45 +237,30 @@ async fn people_log_in_with_a_key_or_in_the_browser() {
     // Tokens end, are refreshed, and are given back; what is dead is told as dead.
     world.crm.expire();
     let list = |connection| {
-        world.connector.call(
-            Call::ListFields(ListFieldsRequest {
-                connection,
-                objects: Vec::new(),
-            }),
-            0,
-        )
+        let objects = Vec::new();
+        world
+            .connector
+            .list_fields(ListFieldsRequest { connection, objects })
     };
     let old = connection(AuthKind::AuthorizationCode, login.credentials);
     let expired = list(old.clone()).await.unwrap_err();
     assert_eq!(expired.what(), ErrorKind::CredentialsExpired);
-    let refresh = |connection| {
-        world
-            .connector
-            .call(Call::Refresh(RefreshRequest { connection }), 0)
-    };
-    let new = match refresh(old.clone()).await.unwrap() {
-        Answer::Refresh(refreshed) => connection(AuthKind::AuthorizationCode, refreshed.credentials),
-        other => panic!("{other:?}"),
-    };
+    let refresh = |connection| world.connector.refresh(RefreshRequest { connection });
+    let refreshed = refresh(old.clone()).await.unwrap();
+    let new = connection(AuthKind::AuthorizationCode, refreshed.credentials);
     list(new.clone()).await.unwrap();
     assert_eq!(
         refresh(old).await.unwrap_err().what(),
         ErrorKind::CredentialsRevoked
     );
     for gone in [false, true] {
-        match world
+        let connection = new.clone();
+        let revoked = world
             .connector
-            .call(
-                Call::Revoke(RevokeRequest {
-                    connection: new.clone(),
-                }),
-                0,
-            )
+            .revoke(RevokeRequest { connection })
             .await
-        {
-            Ok(Answer::Revoke(revoked)) => assert_eq!(revoked.already_gone, gone),
-            other => panic!("{other:?}"),
-        }
+            .unwrap();
+        assert_eq!(revoked.already_gone, gone);
     }
 }
 
@@ -299,33 +271,20 @@ async fn fields_and_counts() {
         connection: with_key(),
         objects: Vec::new(),
     };
-    match world.connector.call(Call::ListFields(request), 0).await.unwrap() {
-        Answer::ListFields(listed) => {
-            let keys = listed
-                .objects
-                .iter()
-                .map(|object| (object.object.as_str(), object.fields.len()));
-            assert_eq!(keys.collect::<Vec<_>>(), [("companies", 5), ("people", 2)]);
-            assert_eq!(listed.objects[0].fields[2].picklist_values.len(), 3);
-        }
-        other => panic!("{other:?}"),
-    }
+    let listed = world.connector.list_fields(request).await.unwrap();
+    let keys = listed
+        .objects
+        .iter()
+        .map(|object| (object.object.as_str(), object.fields.len()));
+    assert_eq!(keys.collect::<Vec<_>>(), [("companies", 5), ("people", 2)]);
+    assert_eq!(listed.objects[0].fields[2].picklist_values.len(), 3);
     let request = CountRecordsRequest {
         connection: with_key(),
         objects: vec!["people".to_owned(), "unicorns".to_owned()],
     };
-    match world
-        .connector
-        .call(Call::CountRecords(request), 0)
-        .await
-        .unwrap()
-    {
-        Answer::CountRecords(counted) => {
-            assert_eq!(counted.counts.len(), 1);
-            assert_eq!((counted.counts[0].count, counted.counts[0].exact), (460, true));
-        }
-        other => panic!("{other:?}"),
-    }
+    let counted = world.connector.count_records(request).await.unwrap();
+    assert_eq!(counted.counts.len(), 1);
+    assert_eq!((counted.counts[0].count, counted.counts[0].exact), (460, true));
 }
 
 #[tokio::test]
@@ -368,21 +327,12 @@ async fn one_company_is_read_live() {
         selection: everything(),
         related_limit: 1,
     };
-    match world
-        .connector
-        .call(Call::FetchCompany(request), 0)
-        .await
-        .unwrap()
-    {
-        Answer::FetchCompany(fetched) => {
-            let [companies, people] = fetched.objects.as_slice() else {
-                panic!("{fetched:?}")
-            };
-            assert!(String::from_utf8_lossy(&companies.records[0].payload).contains("\"employees\":70"));
-            assert!(companies.records[1].deleted && companies.records[1].external_id == "c0008");
-            assert_eq!((people.records.len(), people.more), (1, true));
-            assert_eq!(people.records[0].parents[0].external_id, "c0007");
-        }
-        other => panic!("{other:?}"),
-    }
+    let fetched = world.connector.fetch_company(request).await.unwrap();
+    let [companies, people] = fetched.objects.as_slice() else {
+        panic!("{fetched:?}")
+    };
+    assert!(String::from_utf8_lossy(&companies.records[0].payload).contains("\"employees\":70"));
+    assert!(companies.records[1].deleted && companies.records[1].external_id == "c0008");
+    assert_eq!((people.records.len(), people.more), (1, true));
+    assert_eq!(people.records[0].parents[0].external_id, "c0007");
 }

@@ -31,7 +31,7 @@ async fn fetch(
         selection: selection.to_vec(),
         related_limit,
     };
-    ask!(connector, FetchCompany, request)
+    connector.fetch_company(request).await
 }
 
 /// A company with so many of each related object at least.

@@ -94,7 +94,7 @@ async fn what_is_not_granted_is_out_of_sight() {
         connection: Some(connection.clone()),
         objects: Vec::new(),
     };
-    let counted: Result<CountRecordsResponse, Error> = ask!(connector, CountRecords, request);
+    let counted: Result<CountRecordsResponse, Error> = connector.count_records(request).await;
     let counts: Vec<_> = counted.unwrap().counts;
     let seen: Vec<_> = counts
         .iter()
@@ -145,7 +145,7 @@ async fn limits_are_kept_and_told() {
             connection: Some(connection.clone()),
             objects: vec!["companies".to_owned()],
         };
-        let counted: Result<CountRecordsResponse, Error> = ask!(connector, CountRecords, request);
+        let counted: Result<CountRecordsResponse, Error> = connector.count_records(request).await;
         counted
     };
     // A window that is full is waited for: two pass, the third waits until the window has moved on.
@@ -185,7 +185,7 @@ async fn searches_side_by_side_take_turns() {
             connection: Some(connection.clone()),
             objects: Vec::new(),
         };
-        let counted: Result<CountRecordsResponse, Error> = ask!(connector, CountRecords, request);
+        let counted: Result<CountRecordsResponse, Error> = connector.count_records(request).await;
         counted.unwrap().counts.len()
     };
     // Twelve searches where the simulator, as HubSpot, takes five a second and counts those it refuses.

@@ -8,8 +8,6 @@ use std::sync::OnceLock;
 
 use serde_json::{Value as Json, json};
 use tether_connector_hubspot::HubSpot;
-use tether_connector_sdk::proto::call_request::Call;
-use tether_connector_sdk::proto::call_response::Result as Answer;
 use tether_connector_sdk::proto::stream_event::Event;
 use tether_connector_sdk::proto::*;
 use tether_connector_sdk::testing::Native;
@@ -203,51 +201,6 @@ impl Sim {
     }
 }
 
-/// Makes a call that must give this answer.
-macro_rules! ask {
-    ($connector:expr, $call:ident, $request:expr) => {
-        match $connector
-            .call(
-                tether_connector_sdk::proto::call_request::Call::$call($request),
-                0,
-            )
-            .await
-        {
-            Ok(answer) => Ok(crate::harness::Take::take(answer)),
-            Err(error) => Err(error),
-        }
-    };
-}
-pub(crate) use ask;
-
-/// Takes the answer of a kind.
-pub(crate) trait Take {
-    fn take(answer: Answer) -> Self;
-}
-
-macro_rules! take {
-    ($($variant:ident => $message:ty),+ $(,)?) => {$(
-        impl Take for $message {
-            fn take(answer: Answer) -> Self {
-                match answer {
-                    Answer::$variant(message) => message,
-                    _ => panic!("another answer than {}", stringify!($variant)),
-                }
-            }
-        }
-    )+};
-}
-
-take! {
-    BeginAuthorization => BeginAuthorizationResponse,
-    LoggedIn => LoggedIn,
-    Refresh => RefreshResponse,
-    Revoke => RevokeResponse,
-    ListFields => ListFieldsResponse,
-    CountRecords => CountRecordsResponse,
-    FetchCompany => FetchCompanyResponse,
-}
-
 /// Logs in by the browser.
 pub(crate) async fn log_in(sim: &Sim, connector: &Native<HubSpot>, username: &str) -> Connection {
     let callback = begin(sim, connector, username, "allow").await;
@@ -264,7 +217,7 @@ pub(crate) async fn log_in_with_key(connector: &Native<HubSpot>, key: &str) -> R
         parameters: [("api_key".to_owned(), key.to_owned())].into(),
         ..LogInRequest::default()
     };
-    ask!(connector, LogIn, request)
+    connector.log_in(request).await
 }
 
 pub(crate) fn connection(kind: AuthKind, logged_in: LoggedIn) -> Connection {
@@ -289,7 +242,7 @@ pub(crate) async fn begin(
         code_challenge: "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM".into(),
         ..BeginAuthorizationRequest::default()
     };
-    let begun: Result<BeginAuthorizationResponse, Error> = ask!(connector, BeginAuthorization, request);
+    let begun: Result<BeginAuthorizationResponse, Error> = connector.begin_authorization(request).await;
     let url = begun.unwrap().url;
     assert!(!url.contains("code_challenge"), "HubSpot has no PKCE: {url}");
     let mut callback = sim.approve(&url, username, decision).await;
@@ -307,7 +260,7 @@ pub(crate) async fn exchange(
         code_verifier: "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk".into(),
         ..ExchangeCodeRequest::default()
     };
-    ask!(connector, ExchangeCode, request)
+    connector.exchange_code(request).await
 }
 
 pub(crate) async fn refresh(
@@ -315,7 +268,7 @@ pub(crate) async fn refresh(
     connection: &Connection,
 ) -> Result<RefreshResponse, Error> {
     let connection = Some(connection.clone());
-    ask!(connector, Refresh, RefreshRequest { connection })
+    connector.refresh(RefreshRequest { connection }).await
 }
 
 pub(crate) async fn list_fields(connector: &Native<HubSpot>, connection: &Connection) -> ListFieldsResponse {
@@ -323,7 +276,7 @@ pub(crate) async fn list_fields(connector: &Native<HubSpot>, connection: &Connec
         connection: Some(connection.clone()),
         objects: Vec::new(),
     };
-    let listed: Result<ListFieldsResponse, Error> = ask!(connector, ListFields, request);
+    let listed: Result<ListFieldsResponse, Error> = connector.list_fields(request).await;
     listed.unwrap()
 }
 
@@ -478,10 +431,7 @@ impl<'a> Reading<'a> {
             base_url: self.connection.base_url.clone(),
             error,
         };
-        self.connector
-            .call(Call::ProvideCredentials(request), 0)
-            .await
-            .unwrap();
+        self.connector.provide_credentials(request).await.unwrap();
     }
 }
 

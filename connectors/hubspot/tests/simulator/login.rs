@@ -58,7 +58,7 @@ async fn the_browser_logs_in_by_both_generations() {
             let request = RevokeRequest {
                 connection: Some(connection.clone()),
             };
-            let revoked: Result<RevokeResponse, Error> = ask!(connector, Revoke, request);
+            let revoked: Result<RevokeResponse, Error> = connector.revoke(request).await;
             assert_eq!(revoked.unwrap().already_gone, already_gone);
         }
         let error = refresh(&connector, &connection).await.unwrap_err();
@@ -173,7 +173,7 @@ async fn a_private_app_logs_in() {
     let request = RevokeRequest {
         connection: Some(connection.clone()),
     };
-    let revoked: Result<RevokeResponse, Error> = ask!(connector, Revoke, request);
+    let revoked: Result<RevokeResponse, Error> = connector.revoke(request).await;
     assert_eq!(revoked.unwrap_err().what(), ErrorKind::Unsupported);
     sim.control(
         "/oauth/private-apps",

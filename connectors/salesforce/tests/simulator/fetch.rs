@@ -22,7 +22,7 @@ async fn fetch(
         selection: selection.to_vec(),
         related_limit,
     };
-    ask!(connector, FetchCompany, request)
+    connector.fetch_company(request).await
 }
 
 /// An account that has something of everything.

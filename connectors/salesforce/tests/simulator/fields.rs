@@ -54,7 +54,7 @@ async fn objects_that_are_not_offered_are_left_out() {
             connection: connection.clone(),
             objects: objects.clone(),
         };
-        let listed: Result<ListFieldsResponse, Error> = ask!(connector, ListFields, request);
+        let listed: Result<ListFieldsResponse, Error> = connector.list_fields(request).await;
         let listed: Vec<_> = listed
             .unwrap()
             .objects
@@ -62,11 +62,9 @@ async fn objects_that_are_not_offered_are_left_out() {
             .map(|object| object.object)
             .collect();
         assert_eq!(listed, expected);
-        let counted: Result<CountRecordsResponse, Error> = ask!(
-            connector,
-            CountRecords,
-            CountRecordsRequest { connection, objects }
-        );
+        let counted: Result<CountRecordsResponse, Error> = connector
+            .count_records(CountRecordsRequest { connection, objects })
+            .await;
         let counted: Vec<_> = counted
             .unwrap()
             .counts
@@ -100,7 +98,7 @@ async fn a_restricted_user_sees_less() {
         connection: Some(connection),
         objects: ["Account", "Contract", "Case"].map(str::to_owned).into(),
     };
-    let counted: Result<CountRecordsResponse, Error> = ask!(connector, CountRecords, request);
+    let counted: Result<CountRecordsResponse, Error> = connector.count_records(request).await;
     let counted = counted.unwrap();
     let keys: Vec<&str> = counted.counts.iter().map(|count| count.object.as_str()).collect();
     assert_eq!(keys, ["Account", "Case"]);
@@ -115,7 +113,7 @@ async fn counts_are_exact_and_one_call() {
         connection: Some(connection),
         objects: Vec::new(),
     };
-    let counted: Result<CountRecordsResponse, Error> = ask!(connector, CountRecords, request);
+    let counted: Result<CountRecordsResponse, Error> = connector.count_records(request).await;
     let counted = counted.unwrap();
     assert_eq!(counted.api_usage.unwrap().calls, 1);
     assert!(
@@ -141,7 +139,7 @@ async fn an_expired_session_is_said() {
         connection: Some(connection),
         objects: Vec::new(),
     };
-    let listed: Result<ListFieldsResponse, Error> = ask!(connector, ListFields, request);
+    let listed: Result<ListFieldsResponse, Error> = connector.list_fields(request).await;
     let error = listed.unwrap_err();
     assert_eq!(error.what(), ErrorKind::CredentialsExpired);
     assert!(!error.message.contains("00D000000000001!gone"));

@@ -8,8 +8,6 @@ use std::sync::OnceLock;
 
 use serde_json::Value as Json;
 use tether_connector_salesforce::Salesforce;
-use tether_connector_sdk::proto::call_request::Call;
-use tether_connector_sdk::proto::call_response::Result as Answer;
 use tether_connector_sdk::proto::stream_event::Event;
 use tether_connector_sdk::proto::*;
 use tether_connector_sdk::testing::Native;
@@ -199,51 +197,6 @@ impl Sim {
     }
 }
 
-/// Makes a call that must give this answer.
-macro_rules! ask {
-    ($connector:expr, $call:ident, $request:expr) => {
-        match $connector
-            .call(
-                tether_connector_sdk::proto::call_request::Call::$call($request),
-                0,
-            )
-            .await
-        {
-            Ok(answer) => Ok(crate::harness::Take::take(answer)),
-            Err(error) => Err(error),
-        }
-    };
-}
-pub(crate) use ask;
-
-/// Takes the answer of a kind.
-pub(crate) trait Take {
-    fn take(answer: Answer) -> Self;
-}
-
-macro_rules! take {
-    ($($variant:ident => $message:ty),+ $(,)?) => {$(
-        impl Take for $message {
-            fn take(answer: Answer) -> Self {
-                match answer {
-                    Answer::$variant(message) => message,
-                    _ => panic!("another answer than {}", stringify!($variant)),
-                }
-            }
-        }
-    )+};
-}
-
-take! {
-    BeginAuthorization => BeginAuthorizationResponse,
-    LoggedIn => LoggedIn,
-    Refresh => RefreshResponse,
-    Revoke => RevokeResponse,
-    ListFields => ListFieldsResponse,
-    CountRecords => CountRecordsResponse,
-    FetchCompany => FetchCompanyResponse,
-}
-
 /// Logs in by the browser.
 pub(crate) async fn log_in(sim: &Sim, connector: &Native<Salesforce>, username: &str) -> Connection {
     let callback = begin(sim, connector, username, "allow").await;
@@ -273,7 +226,7 @@ pub(crate) async fn begin(
         code_challenge: CHALLENGE.into(),
         ..BeginAuthorizationRequest::default()
     };
-    let begun: Result<BeginAuthorizationResponse, Error> = ask!(connector, BeginAuthorization, request);
+    let begun: Result<BeginAuthorizationResponse, Error> = connector.begin_authorization(request).await;
     let mut callback = sim.approve(&begun.unwrap().url, username, decision).await;
     assert_eq!(callback.remove("state").as_deref(), Some("st&te"));
     callback
@@ -289,20 +242,18 @@ pub(crate) async fn exchange(
         code_verifier: VERIFIER.into(),
         ..ExchangeCodeRequest::default()
     };
-    ask!(connector, ExchangeCode, request)
+    connector.exchange_code(request).await
 }
 
 pub(crate) async fn refresh(
     connector: &Native<Salesforce>,
     connection: &Connection,
 ) -> Result<RefreshResponse, Error> {
-    ask!(
-        connector,
-        Refresh,
-        RefreshRequest {
-            connection: Some(connection.clone())
-        }
-    )
+    connector
+        .refresh(RefreshRequest {
+            connection: Some(connection.clone()),
+        })
+        .await
 }
 
 pub(crate) async fn list_fields(
@@ -313,7 +264,7 @@ pub(crate) async fn list_fields(
         connection: Some(connection.clone()),
         objects: Vec::new(),
     };
-    let listed: Result<ListFieldsResponse, Error> = ask!(connector, ListFields, request);
+    let listed: Result<ListFieldsResponse, Error> = connector.list_fields(request).await;
     listed.unwrap()
 }
 
@@ -465,10 +416,7 @@ impl<'a> Reading<'a> {
             base_url: self.connection.base_url.clone(),
             error: None,
         };
-        self.connector
-            .call(Call::ProvideCredentials(request), 0)
-            .await
-            .unwrap();
+        self.connector.provide_credentials(request).await.unwrap();
     }
 }
 

@@ -125,7 +125,7 @@ async fn access_is_given_back() {
         let request = RevokeRequest {
             connection: Some(connection.clone()),
         };
-        let revoked: Result<RevokeResponse, Error> = ask!(connector, Revoke, request);
+        let revoked: Result<RevokeResponse, Error> = connector.revoke(request).await;
         assert_eq!(revoked.unwrap().already_gone, already_gone);
     }
     let error = refresh(&connector, &connection).await.unwrap_err();
@@ -144,13 +144,13 @@ async fn client_credentials_need_an_own_domain() {
         auth_kind: AuthKind::ClientCredentials.into(),
         parameters: Default::default(),
     };
-    let refused: Result<LoggedIn, Error> = ask!(connector, LogIn, request(&[]));
+    let refused: Result<LoggedIn, Error> = connector.log_in(request(&[])).await;
     let error = refused.unwrap_err();
     assert_eq!(error.what(), ErrorKind::InvalidInput);
     assert!(error.message.contains("My Domain"), "{error}");
 
     let settings = [("environment", "domain"), ("domain", "acme.my.salesforce.com")];
-    let logged_in: Result<LoggedIn, Error> = ask!(connector, LogIn, request(&settings));
+    let logged_in: Result<LoggedIn, Error> = connector.log_in(request(&settings)).await;
     let mut connection = connection(logged_in.unwrap());
     connection.auth_kind = AuthKind::ClientCredentials.into();
     connection.settings = request(&settings).settings;
@@ -177,7 +177,7 @@ async fn a_signed_assertion_logs_in() {
             parameters: parameters.map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
             ..LogInRequest::default()
         };
-        ask!(connector, LogIn, request)
+        connector.log_in(request).await
     };
     // Of no use anywhere but here.
     let key = std::fs::read_to_string(format!("{keys}/private.pem")).unwrap();
