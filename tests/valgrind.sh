@@ -8,26 +8,28 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 command -v valgrind >/dev/null || { echo "valgrind is not installed" >&2; exit 1; }
 
-under_valgrind() { # under_valgrind PACKAGE TARGET TEST…
-  local package=$1 target=$2
-  shift 2
-  local binary
-  # shellcheck disable=SC2086 # the target is two words
-  binary=$(cargo test --quiet --package "$package" $target --no-run --message-format=json |
-    python3 -c 'import json,sys
+# The whole workspace, as ./test builds it: any other set of packages has other features, and is built anew.
+binaries=$(cargo test --quiet --workspace --lib --bins --tests --no-run --message-format=json | python3 -c '
+import json, sys
 for line in sys.stdin:
     said = json.loads(line)
-    if said.get("executable") and said.get("profile", {}).get("test"): print(said["executable"])' | tail -1)
-  for test in "$@"; do
-    echo "== $package $test"
+    if said.get("executable") and said["profile"]["test"]:
+        print(said["target"]["name"], said["executable"])')
+
+under_valgrind() { # under_valgrind TARGET TEST…
+  local binary
+  binary=$(awk -v target="$1" '$1 == target { print $2 }' <<<"$binaries")
+  [ -x "$binary" ] || { echo "there is no test binary of $1" >&2; exit 1; }
+  for test in "${@:2}"; do
+    echo "== $1 $test"
     valgrind --quiet --error-exitcode=97 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite \
       --suppressions=tests/valgrind.supp --fair-sched=yes --num-callers=30 \
       "$binary" --test-threads=1 "$test"
   done
 }
 
-under_valgrind tether-connector-abi --lib buffer
-under_valgrind tether-connector-sdk --lib export
-under_valgrind tether-connector-host --lib ffi call_table frame
-under_valgrind tether "--test it" memory_is_freed_once_by_who_made_it
+under_valgrind tether_connector_abi buffer
+under_valgrind tether_connector_sdk export
+under_valgrind tether_connector_host ffi call_table frame
+under_valgrind it memory_is_freed_once_by_who_made_it
 echo "valgrind found nothing"
