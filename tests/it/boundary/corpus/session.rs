@@ -22,6 +22,9 @@ const SHORT: Duration = Duration::from_secs(1);
 /// A process that is asked to close has five seconds, then it is killed.
 const CLOSED_WITHIN: Duration = Duration::from_secs(20);
 
+/// What answers first and fails a moment later.
+const AFTERWARDS: &[&str] = &["says-failed"];
+
 /// Memory of a child process: little, since some want all.
 const MEMORY: u64 = 512 << 20;
 
@@ -82,6 +85,9 @@ pub(super) async fn run(broken: &Broken, trusted: bool, hang: &Hang) -> Seen {
             format!("{once}; then {twice}")
         };
         seen.call = clean(seen.call);
+        if AFTERWARDS.contains(&&*broken.name) {
+            fails(&registry).await;
+        }
         seen.then = clean(status(&registry));
         dropped_call(&connector).await;
         seen.stream = clean(stream(&connector, patience(hang.pulls)).await);
@@ -124,6 +130,14 @@ fn status(registry: &Registry) -> String {
         Status::Failed { reason } => format!("failed: {reason}"),
         Status::Restarting { failures, reason } => format!("restarting, failure {failures}: {reason}"),
         Status::Quarantined { failures, reason } => format!("quarantined, failure {failures}: {reason}"),
+    }
+}
+
+/// Waits until it is not ready any more.
+async fn fails(registry: &Registry) {
+    let end = Instant::now() + LONG;
+    while status(registry) == "ready" && Instant::now() < end {
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
