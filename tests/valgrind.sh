@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The FFI code under valgrind: the ABI's buffers, the SDK's side of the table, the host's side of it, and libraries of the
 # corpus (tests/broken) that use memory in odd ways, loaded into the test's own process. Fails at the first invalid access,
-# and at memory that is definitely lost. Takes some minutes; needs valgrind (apt install valgrind) and what the tests need.
+# and at memory that is definitely lost. Part of ./test; needs valgrind (apt install valgrind) and what the tests need.
 #
 # ring (SHA-2, TLS) uses no instruction that valgrind does not know; children are not followed: they are the same code.
 set -euo pipefail
