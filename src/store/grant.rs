@@ -59,6 +59,8 @@ pub struct Grant {
     pub update_us: Micros,
     /// When it was last refreshed.
     pub refresh_us: Option<Micros>,
+    /// When somebody last logged in.
+    pub log_in_us: Micros,
 }
 
 impl std::fmt::Debug for Grant {
@@ -451,6 +453,7 @@ fn put(conn: &mut Conn, new: NewGrant, now_us: Micros) -> Result<GrantPut, Error
             create_us: now_us,
             update_us: now_us,
             refresh_us: None,
+            log_in_us: now_us,
         };
         return match diesel::insert_into(grants::table).values(&grant).execute(conn) {
             Err(e) if super::error::is_unique_violation(&e, "grants") => Err(Error::Busy(
@@ -467,8 +470,14 @@ fn put(conn: &mut Conn, new: NewGrant, now_us: Micros) -> Result<GrantPut, Error
     };
     let alive = old.state == GrantState::Live;
     if alive && old.refreshable && !new.refreshable {
+        diesel::update(grants::table.find(old.id))
+            .set(grants::log_in_us.eq(now_us))
+            .execute(conn)?;
         return Ok(GrantPut {
-            grant: old,
+            grant: Grant {
+                log_in_us: now_us,
+                ..old
+            },
             stored: false,
             replaced: None,
         });
@@ -488,6 +497,7 @@ fn put(conn: &mut Conn, new: NewGrant, now_us: Micros) -> Result<GrantPut, Error
         state: GrantState::Live,
         cause: String::new(),
         update_us: now_us,
+        log_in_us: now_us,
         ..old
     };
     diesel::update(grants::table.find(grant.id))
@@ -505,6 +515,7 @@ fn put(conn: &mut Conn, new: NewGrant, now_us: Micros) -> Result<GrantPut, Error
             grants::state.eq(grant.state),
             grants::cause.eq(""),
             grants::update_us.eq(now_us),
+            grants::log_in_us.eq(now_us),
         ))
         .execute(conn)?;
     Ok(GrantPut {

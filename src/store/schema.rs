@@ -51,6 +51,7 @@ diesel::table! {
         create_us -> BigInt,
         update_us -> BigInt,
         refresh_us -> Nullable<BigInt>,
+        log_in_us -> BigInt,
     }
 }
 

@@ -736,6 +736,11 @@ async fn logging_in_again_as_another_user_moves_it(database: Database) {
         .authorize_with_credentials(Person::key(&name, "user")))
     .await;
     assert!(!same.account_changed);
+    let at = |integration: &v1::Integration| {
+        let time = integration.account.as_ref().unwrap().log_in_time.unwrap();
+        (time.seconds, time.nanos)
+    };
+    assert!(at(&same.integration.unwrap()) > at(&before));
     // Another user of the organization: the integration moves to that account, counts there, and reads everything anew.
     let moved = ok(ann
         .integrations

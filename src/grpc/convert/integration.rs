@@ -152,7 +152,7 @@ fn account(view: &IntegrationView) -> Option<v1::Account> {
             AuthKind::JwtBearer => v1::AuthKind::JwtBearer,
             AuthKind::ApiKey => v1::AuthKind::ApiKey,
         } as i32,
-        log_in_time: Some(timestamp(grant.create_us)),
+        log_in_time: Some(timestamp(grant.log_in_us)),
         active_integration_count: i32::try_from(view.account_integrations).unwrap_or(i32::MAX),
         active_integration_limit: i32::try_from(ACCOUNT_LIMIT).unwrap_or(i32::MAX),
     })
