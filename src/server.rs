@@ -186,9 +186,9 @@ impl Running {
         let store = open_store(&options).await?;
         let registry = open_registry(&options).await?;
         let (grpc_listener, callback_listener, admin_listener) = (
-            TcpListener::bind(options.listen.grpc).await?,
-            TcpListener::bind(options.listen.callback).await?,
-            TcpListener::bind(options.listen.admin).await?,
+            listen("grpc", options.listen.grpc).await?,
+            listen("callback", options.listen.callback).await?,
+            listen("admin", options.listen.admin).await?,
         );
         let callback = callback_listener.local_addr()?;
         let wake = Arc::new(Notify::new());
@@ -368,4 +368,11 @@ async fn serve_http(
         .with_graceful_shutdown(stop.cancelled_owned())
         .await?;
     Ok(())
+}
+
+/// Takes the address of a listener.
+async fn listen(setting: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| format!("listen.{setting} = {address}: {error}").into())
 }

@@ -1,5 +1,7 @@
 //! Logs and metrics of the process.
 
+use std::io::IsTerminal as _;
+
 use crate::config;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
@@ -19,7 +21,10 @@ pub fn init_logs(options: &config::Log) -> Result<(), config::Error> {
     let filter = EnvFilter::try_new(&options.filter)
         .map_err(|error| config::Error::Rule(format!("log.filter = {:?}: {error}", options.filter)))?;
     let registry = tracing_subscriber::registry().with(filter);
-    let format = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    // Colours are for people; a file or a collector would keep their codes.
+    let format = tracing_subscriber::fmt::layer()
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     let _ = if options.json {
         registry.with(format.json()).try_init()
     } else {

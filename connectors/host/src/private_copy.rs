@@ -91,13 +91,19 @@ impl PrivateCopy {
         let Ok(entries) = fs::read_dir(std::env::temp_dir()) else {
             return;
         };
+        let mut swept = 0;
         for entry in entries.flatten() {
             let left = entry.file_name().to_str().is_some_and(ours)
                 && File::open(entry.path().join(LOCK)).is_ok_and(|lock| lock.try_lock().is_ok());
             if left {
-                tracing::info!(folder = %entry.path().display(), "removed what a server that was killed had left");
-                let _ = fs::remove_dir_all(entry.path());
+                tracing::debug!(folder = %entry.path().display(), "a copy of a server that was killed");
+                swept += u32::from(fs::remove_dir_all(entry.path()).is_ok());
             }
+        }
+        if swept > 0 {
+            tracing::info!(
+                "removed {swept} folders with copies of libraries that servers which were killed had left"
+            );
         }
     }
 }
