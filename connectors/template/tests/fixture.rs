@@ -35,7 +35,7 @@ const SIZE: Size = Size {
 
 async fn world() -> World {
     let crm = Crm::new(SIZE);
-    let address = crm.serve().await.to_string();
+    let address = crm.serve(0).await.to_string();
     let settings = [
         ("client_id", CLIENT.0.to_owned()),
         ("client_secret", CLIENT.1.to_owned()),
