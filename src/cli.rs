@@ -199,6 +199,10 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         } => {
             let folder = connector_template::create(&name, &into, sdk.as_deref())?;
             say(&folder.display().to_string());
+            eprintln!(
+                "next: cd {0} && cargo test; {0}/README.md says what to change",
+                folder.display()
+            );
             Ok(())
         }
         Command::Connectors {

@@ -114,7 +114,8 @@ async fn address(world: &World) -> Seen {
             "it asks for the scope {scope}, which sounds like writing"
         ));
     }
-    findings.done(format!("{} parameters", query.len()))
+    let without = if with_pkce { "" } else { ", no PKCE" };
+    findings.done(format!("{} parameters{without}", query.len()))
 }
 
 async fn works(world: &World) -> Seen {
