@@ -23,7 +23,9 @@ pub fn init_logs(options: &config::Log) -> Result<(), config::Error> {
     let registry = tracing_subscriber::registry().with(filter);
     // Colours are for people; a file or a collector would keep their codes.
     let format = tracing_subscriber::fmt::layer()
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_ansi(
+            std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty()),
+        )
         .with_writer(std::io::stderr);
     let _ = if options.json {
         registry.with(format.json()).try_init()

@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 command -v valgrind >/dev/null || { echo "valgrind is not installed" >&2; exit 1; }
 
 # The whole workspace, as ./test builds it: any other set of packages has other features, and is built anew.
-binaries=$(cargo test --quiet --workspace --lib --bins --tests --no-run --message-format=json | python3 -c '
+binaries=$(cargo test --quiet --workspace --lib --bins --tests --no-run --message-format=json-render-diagnostics | python3 -c '
 import json, sys
 for line in sys.stdin:
     said = json.loads(line)
@@ -22,9 +22,12 @@ under_valgrind() { # under_valgrind TARGET TEST…
   [ -x "$binary" ] || { echo "there is no test binary of $1" >&2; exit 1; }
   for test in "${@:2}"; do
     echo "== $1 $test"
-    valgrind --quiet --error-exitcode=97 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite \
+    local said
+    said=$(valgrind --quiet --error-exitcode=97 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite \
       --suppressions=tests/valgrind.supp --fair-sched=yes --num-callers=30 \
-      "$binary" --test-threads=1 "$test"
+      "$binary" --test-threads=1 "$test" 2>&1) || { echo "$said"; exit 1; }
+    echo "$said"
+    grep -q "test result: ok. [1-9]" <<<"$said" || { echo "no test is called $test any more" >&2; exit 1; }
   done
 }
 

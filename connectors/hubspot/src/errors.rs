@@ -25,7 +25,7 @@ pub(crate) struct Said {
     pub(crate) scopes: Vec<String>,
     /// It was no JSON of HubSpot's.
     pub(crate) foreign: bool,
-    /// It was a web page: a gateway's word.
+    /// It was a gateway's word.
     pub(crate) page: bool,
 }
 
@@ -51,7 +51,8 @@ pub(crate) fn read(body: &[u8]) -> Said {
     let Ok(body) = serde_json::from_slice::<Body>(body) else {
         return Said {
             foreign: true,
-            page: is_page(body),
+            // Its short form, for clients that want no page: `error code: 1020`.
+            page: is_page(body) || body.trim_ascii_start().starts_with(b"error code:"),
             ..Said::default()
         };
     };
@@ -250,6 +251,7 @@ mod tests {
                 Transient,
             ),
             (403, b"\n<!DOCTYPE html>", Transient),
+            (403, b"error code: 1020", Transient),
             (403, b"", Forbidden),
             (403, b"no", Forbidden),
             (404, b"<html>", Transient),

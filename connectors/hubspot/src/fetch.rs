@@ -226,8 +226,11 @@ async fn try_children(session: &Session, plan: &Plan, found: &[Found]) -> Result
     }
     let wanted: Vec<&str> = wanted.into_values().collect();
     if wanted.is_empty() {
-        // No record shows which fields are gone. The two calls saved here pay for asking.
-        let all = plan.columns.iter().map(|column| column.key.clone()).collect();
+        // No record shows which fields are gone. The two calls saved here pay for asking; of a company that is gone itself
+        // nobody wants to know.
+        let live = found.iter().any(|one| !one.record.deleted);
+        let columns = plan.columns.iter().filter(|_| live);
+        let all = columns.map(|column| column.key.clone()).collect();
         return Ok(ObjectResult {
             more,
             missing_fields: missing(session, plan, all).await?,
@@ -269,9 +272,10 @@ async fn missing(session: &Session, plan: &Plan, unmentioned: Vec<String>) -> Re
     if unmentioned.is_empty() {
         return Ok(Vec::new());
     }
-    let described = properties::describe(session, plan.object)
-        .await?
-        .unwrap_or_default();
+    let Some(described) = properties::describe(session, plan.object).await? else {
+        // They are out of sight with their object, and not gone.
+        return Ok(Vec::new());
+    };
     Ok(unmentioned
         .into_iter()
         .filter(|key| described.find(key).is_none())

@@ -11,9 +11,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// The window of searches.
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Waits for one request in all, before its failure is told to the host, which can wait without holding anything. A stream
-/// is silent for as long.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// Waits for one request in all, some of HubSpot's windows, before its failure is told to the host, which can wait without
+/// holding anything.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// The same where somebody waits for the answer.
 pub(crate) const IMPATIENCE: Duration = Duration::from_secs(4);
 /// Attempts at one request, the first included, before a failure that does not say when to come back is told to the host.

@@ -24,6 +24,9 @@ pub(crate) enum OAuthApi {
 /// HubSpot takes five searches a second; one is left to others.
 const SEARCHES: u64 = 4;
 
+/// What no account is allowed: enough for "no limit".
+const MOST_SEARCHES: usize = 10_000;
+
 /// The operator's settings. It has no Debug: the secret is in it.
 pub(crate) struct Options {
     pub(crate) client_id: String,
@@ -91,7 +94,7 @@ impl Options {
             back_off: Duration::from_millis(number("back_off_ms", 1_000)?),
             address_budget: size("address_budget", ADDRESS_BUDGET)?,
             checkpoint_pages: size("checkpoint_pages", 10)?,
-            searches: size("searches_per_second", SEARCHES)?,
+            searches: size("searches_per_second", SEARCHES)?.min(MOST_SEARCHES),
         })
     }
 

@@ -21,23 +21,29 @@ impl Response {
     /// When it was made, by the CRM's clock (its `Date` header), in unix microseconds.
     #[must_use]
     pub fn made_us(&self) -> Option<i64> {
-        let time = httpdate::parse_http_date(self.header(&header::DATE)?).ok()?;
-        let since = time.duration_since(UNIX_EPOCH).ok()?;
+        let since = self.date()?.duration_since(UNIX_EPOCH).ok()?;
         i64::try_from(since.as_micros()).ok()
+    }
+
+    fn date(&self) -> Option<SystemTime> {
+        httpdate::parse_http_date(self.header(&header::DATE)?).ok()
     }
 
     /// How long the CRM asks to wait: `Retry-After` in seconds or as a date (RFC 9110, 10.2.3), a day at most.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         let text = self.header(&header::RETRY_AFTER)?.trim();
-        let wait = match text.parse() {
-            Ok(seconds) => Duration::from_secs(seconds),
-            Err(_) => {
-                let until = httpdate::parse_http_date(text).ok()?;
-                until.duration_since(SystemTime::now()).unwrap_or_default()
-            }
-        };
-        Some(wait.min(LONGEST_WAIT))
+        if !text.is_empty() && text.bytes().all(|digit| digit.is_ascii_digit()) {
+            return Some(
+                text.parse()
+                    .map_or(LONGEST_WAIT, Duration::from_secs)
+                    .min(LONGEST_WAIT),
+            );
+        }
+        let until = httpdate::parse_http_date(text).ok()?;
+        // By the clock that the date is of, where the reply says what it shows.
+        let now = self.date().unwrap_or_else(SystemTime::now);
+        Some(until.duration_since(now).unwrap_or_default().min(LONGEST_WAIT))
     }
 
     /// The body as text: broken UTF-8 is mended, and NULs, which nobody can store, go.
@@ -105,13 +111,18 @@ pub fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len().min(LONGEST_LINE));
     let mut length = 0;
     for word in text.split_whitespace() {
-        length += word.chars().count() + 1;
-        if length > LONGEST_LINE {
-            line.push('…');
-            break;
-        }
         if !line.is_empty() {
             line.push(' ');
+        }
+        let room = LONGEST_LINE - length;
+        length += word.chars().count() + 1;
+        if length > LONGEST_LINE {
+            // At a word's end, unless that would leave little: not every language has spaces, and not every text words.
+            let part = if room > LONGEST_LINE / 2 { room - 1 } else { 0 };
+            line.extend(word.chars().take(part));
+            line.truncate(line.trim_end().len());
+            line.push('…');
+            break;
         }
         line.push_str(word);
     }
@@ -152,6 +163,11 @@ mod tests {
         let wait = |value| response(header::RETRY_AFTER, value).retry_after();
         assert_eq!(wait("17"), Some(Duration::from_secs(17)));
         assert_eq!(wait(" 999999999 "), Some(LONGEST_WAIT));
+        assert_eq!(wait("99999999999999999999999"), Some(LONGEST_WAIT));
+        let mut both = response(header::RETRY_AFTER, "Sun, 06 Nov 1994 08:49:37 GMT");
+        let date = HeaderValue::from_static("Sun, 06 Nov 1994 08:49:07 GMT");
+        both.headers.insert(header::DATE, date);
+        assert_eq!(both.retry_after(), Some(Duration::from_secs(30)));
         assert_eq!(wait("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::ZERO));
         assert_eq!(wait("Wed, 06 Nov 2999 08:49:37 GMT"), Some(LONGEST_WAIT));
         for bad in ["", "-1", "soon", "1.5"] {
@@ -179,5 +195,6 @@ mod tests {
             long.repeat(3).trim_end().to_owned() + "…"
         );
         assert_eq!(one_line(""), "");
+        assert_eq!(one_line(&"あ".repeat(400)), "あ".repeat(299) + "…");
     }
 }
