@@ -103,14 +103,19 @@ async fn cancel(world: &World) -> Seen {
     findings.done(format!("{} calls", targets.len()))
 }
 
-/// Waits until a call has asked the CRM, or does not seem to.
+/// Waits until a call has asked the CRM all that it asks without an answer, or does not seem to ask.
 async fn asked(world: &World, place: usize) {
     let Some(proxy) = &world.proxy else { return };
-    for _ in 0..50 {
-        if proxy.count() > place {
+    let (mut seen, mut quiet) = (place, 0);
+    for _ in 0..200 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        let now = proxy.count();
+        quiet = if now == seen { quiet + 1 } else { 0 };
+        seen = now;
+        // Requests that are made together arrive one by one; where none has come, it may still be on its way.
+        if quiet >= if seen > place { 20 } else { 50 } {
             return;
         }
-        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
