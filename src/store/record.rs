@@ -12,7 +12,12 @@ use super::{
     schema::{integration as integration_table, meta, record, record_link},
     sqlite,
 };
-use crate::domain::{CompanyId, IntegrationId, IntegrationState, Micros, name_key};
+use crate::domain::{CompanyId, IntegrationId, IntegrationState, Micros};
+
+mod apply;
+
+use apply::Changes;
+pub(super) use apply::{Existing, Gone, Link, Put, Touch, Touched};
 
 /// A record as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable)]
@@ -657,110 +662,6 @@ fn unlink(
     Ok(unlinked)
 }
 
-/// Which unchanged rows get the times of the new read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Touch {
-    /// Those whose time of change moved.
-    Moved,
-    /// All: live reads are few, and a listing that began earlier must not remove them.
-    All,
-}
-
-/// What is known of a stored row.
-pub(super) struct Existing {
-    pub(super) external_id: String,
-    pub(super) hash: i64,
-    pub(super) modified_us: Micros,
-    pub(super) read_us: Micros,
-    pub(super) deleted: bool,
-}
-
-/// A row to insert or replace.
-pub(super) struct Put<'a> {
-    pub(super) row: &'a RecordRow,
-    pub(super) name_key: String,
-    pub(super) read_us: Micros,
-    pub(super) change_no: i64,
-    /// It is stored already, live or gone.
-    pub(super) known: bool,
-}
-
-/// A row that turned out to be gone.
-pub(super) struct Gone<'a> {
-    pub(super) external_id: &'a str,
-    pub(super) merged_into: Option<&'a str>,
-    pub(super) modified_us: Micros,
-    pub(super) read_us: Micros,
-    pub(super) change_no: i64,
-}
-
-/// A row of which only the times are new.
-pub(super) struct Touched<'a> {
-    pub(super) external_id: &'a str,
-    pub(super) modified_us: Micros,
-    pub(super) read_us: Micros,
-}
-
-/// A link from a child to a parent.
-pub(super) struct Link<'a> {
-    pub(super) child_id: &'a str,
-    pub(super) parent: &'a Parent,
-}
-
-enum Fate {
-    Unchanged,
-    Touch,
-    Put,
-    Gone,
-}
-
-fn is_stale(old: &Existing, row: &RecordRow, read_us: Micros) -> bool {
-    if old.deleted && !row.deleted {
-        // A read from before it was seen to be gone proves nothing, whatever it says of changes.
-        return read_us < old.read_us;
-    }
-    if old.modified_us == 0 || row.modified_us == 0 || old.modified_us == row.modified_us {
-        return read_us < old.read_us;
-    }
-    row.modified_us < old.modified_us
-}
-
-fn fate(old: Option<&Existing>, row: &RecordRow, read_us: Micros, touch: Touch) -> Fate {
-    let Some(old) = old else {
-        return if row.deleted { Fate::Unchanged } else { Fate::Put };
-    };
-    if is_stale(old, row, read_us) {
-        return Fate::Unchanged;
-    }
-    match (old.deleted, row.deleted) {
-        (true, true) => Fate::Unchanged,
-        (false, true) => Fate::Gone,
-        (true, false) => Fate::Put,
-        (false, false) if old.hash != row.hash => Fate::Put,
-        (false, false) if touch == Touch::All || old.modified_us != row.modified_us => Fate::Touch,
-        (false, false) => Fate::Unchanged,
-    }
-}
-
-/// PostgreSQL cannot store NUL in text, so neither database does.
-fn clean(text: &mut String) {
-    if text.as_bytes().contains(&0) {
-        *text = text.replace('\0', "\u{fffd}");
-    }
-}
-
-fn clean_row(row: &mut RecordRow) {
-    clean(&mut row.external_id);
-    clean(&mut row.name);
-    clean(&mut row.payload);
-    row.homepage.iter_mut().for_each(clean);
-    row.merged_into.iter_mut().for_each(clean);
-    for parent in &mut row.parents {
-        clean(&mut parent.object);
-        clean(&mut parent.external_id);
-    }
-}
-
 /// Applies one batch. The integration is locked; every row that changes gets the next change number.
 pub(super) fn apply(
     conn: &mut Conn,
@@ -770,161 +671,53 @@ pub(super) fn apply(
     touch: Touch,
     now_us: Micros,
 ) -> Result<Counters, Error> {
-    let mut counters = Counters {
-        read: batch.rows.len() as i64,
-        ..Counters::default()
-    };
-    for row in &mut batch.rows {
-        clean_row(row);
-        if row.read_us == 0 {
-            row.read_us = batch.read_us;
-        }
-    }
-    // By key; of rows with one key the newest stays, the last of equals.
-    batch.rows.sort_by(|a, b| {
-        a.external_id
-            .cmp(&b.external_id)
-            .then_with(|| (b.modified_us, b.read_us).cmp(&(a.modified_us, a.read_us)))
-    });
-    let mut rows: Vec<&RecordRow> = Vec::with_capacity(batch.rows.len());
-    for row in &batch.rows {
-        match rows.last_mut() {
-            Some(last) if last.external_id == row.external_id => {
-                if (row.modified_us, row.read_us) == (last.modified_us, last.read_us) {
-                    *last = row;
-                }
-                counters.unchanged += 1;
-            }
-            _ => rows.push(row),
-        }
-    }
-
+    apply::prepare(&mut batch);
+    let rows = apply::newest(&batch.rows);
     let object = batch.object.as_str();
-    let existing = match &batch.covers {
-        Some(covers) => {
-            let mut found = existing_range(conn, integration_id, object, covers)?;
-            let outside: Vec<&str> = rows
-                .iter()
-                .map(|r| r.external_id.as_str())
-                .filter(|id| !covers.contains(id))
-                .collect();
-            if !outside.is_empty() {
-                found.extend(existing_ids(conn, integration_id, object, &outside)?);
-                found.sort_unstable_by(|a, b| a.external_id.cmp(&b.external_id));
-            }
-            found
-        }
-        None => {
-            let ids: Vec<&str> = rows.iter().map(|r| r.external_id.as_str()).collect();
-            existing_ids(conn, integration_id, object, &ids)?
-        }
-    };
-
-    // Both are sorted by key: one walk through both.
-    let mut puts: Vec<Put<'_>> = Vec::new();
-    let mut gone: Vec<Gone<'_>> = Vec::new();
-    let mut touched: Vec<Touched<'_>> = Vec::new();
-    let next = |change_no: &mut i64| {
-        *change_no += 1;
-        *change_no
-    };
-    let missing = |old: &Existing| {
-        batch
-            .covers
-            .as_ref()
-            .is_some_and(|c| c.contains(&old.external_id))
-            && !old.deleted
-            && old.read_us <= batch.read_us
-    };
-    let mut stored = existing.iter().peekable();
-    for row in &rows {
-        while let Some(old) = stored.next_if(|old| old.external_id < row.external_id) {
-            if missing(old) {
-                gone.push(Gone {
-                    external_id: &old.external_id,
-                    merged_into: None,
-                    modified_us: old.modified_us,
-                    read_us: batch.read_us,
-                    change_no: next(change_no),
-                });
-            }
-        }
-        let old = stored.next_if(|old| old.external_id == row.external_id);
-        match fate(old, row, row.read_us, touch) {
-            Fate::Unchanged => counters.unchanged += 1,
-            Fate::Touch => {
-                counters.unchanged += 1;
-                touched.push(Touched {
-                    external_id: &row.external_id,
-                    modified_us: row.modified_us,
-                    read_us: row.read_us,
-                });
-            }
-            Fate::Put => puts.push(Put {
-                row,
-                name_key: name_key(&row.name),
-                read_us: row.read_us,
-                change_no: next(change_no),
-                known: old.is_some(),
-            }),
-            Fate::Gone => gone.push(Gone {
-                external_id: &row.external_id,
-                merged_into: row.merged_into.as_deref(),
-                modified_us: row.modified_us,
-                read_us: row.read_us,
-                change_no: next(change_no),
-            }),
-        }
-    }
-    for old in stored {
-        if missing(old) {
-            gone.push(Gone {
-                external_id: &old.external_id,
-                merged_into: None,
-                modified_us: old.modified_us,
-                read_us: batch.read_us,
-                change_no: next(change_no),
-            });
-        }
-    }
-    counters.written += puts.len() as i64;
-    counters.removed += gone.len() as i64;
-
-    let mut unlink: Vec<&str> = gone.iter().map(|g| g.external_id).collect();
-    unlink.extend(
-        puts.iter()
-            .filter(|p| p.known)
-            .map(|p| p.row.external_id.as_str()),
-    );
-    let mut links: Vec<Link<'_>> = puts
-        .iter()
-        .flat_map(|p| {
-            p.row.parents.iter().map(|parent| Link {
-                child_id: &p.row.external_id,
-                parent,
-            })
-        })
-        .collect();
-    links.sort_unstable_by_key(|l| (l.child_id, l.parent));
-    links.dedup_by_key(|l| (l.child_id, l.parent));
-
+    let existing = existing(conn, integration_id, object, &rows, batch.covers.as_ref())?;
+    let changes = apply::changes(&existing, &rows, &batch, touch, change_no);
+    let Changes {
+        puts, gone, touched, ..
+    } = &changes;
+    let (unlink, links) = (changes.unlinked(), changes.links());
     match conn {
         Conn::Sqlite(c) => {
-            sqlite::put(c, integration_id, object, &puts)?;
-            sqlite::gone(c, integration_id, object, &gone, now_us)?;
-            sqlite::touch(c, integration_id, object, &touched)?;
+            sqlite::put(c, integration_id, object, puts)?;
+            sqlite::gone(c, integration_id, object, gone, now_us)?;
+            sqlite::touch(c, integration_id, object, touched)?;
             sqlite::unlink(c, integration_id, object, &unlink)?;
             sqlite::link(c, integration_id, object, &links)?;
         }
         Conn::Postgres(c) => {
-            postgres::put(c, integration_id, object, &puts)?;
-            postgres::gone(c, integration_id, object, &gone, now_us)?;
-            postgres::touch(c, integration_id, object, &touched)?;
+            postgres::put(c, integration_id, object, puts)?;
+            postgres::gone(c, integration_id, object, gone, now_us)?;
+            postgres::touch(c, integration_id, object, touched)?;
             postgres::unlink(c, integration_id, object, &unlink)?;
             postgres::link(c, integration_id, object, &links)?;
         }
     }
-    Ok(counters)
+    Ok(changes.counters)
+}
+
+/// What is stored of these rows and of the range, by key.
+fn existing(
+    conn: &mut Conn,
+    integration_id: IntegrationId,
+    object: &str,
+    rows: &[&RecordRow],
+    covers: Option<&Covers>,
+) -> Result<Vec<Existing>, Error> {
+    let ids = rows.iter().map(|row| row.external_id.as_str());
+    let Some(covers) = covers else {
+        return existing_ids(conn, integration_id, object, &ids.collect::<Vec<_>>());
+    };
+    let mut found = existing_range(conn, integration_id, object, covers)?;
+    let outside: Vec<&str> = ids.filter(|id| !covers.contains(id)).collect();
+    if !outside.is_empty() {
+        found.extend(existing_ids(conn, integration_id, object, &outside)?);
+        found.sort_unstable_by(|a, b| a.external_id.cmp(&b.external_id));
+    }
+    Ok(found)
 }
 
 #[diesel::declare_sql_function]

@@ -1,0 +1,255 @@
+//! What a batch changes, given what is stored: no SQL here.
+
+use super::{Counters, Parent, RecordBatch, RecordRow};
+use crate::domain::{Micros, name_key};
+
+/// Which unchanged rows get the times of the new read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) enum Touch {
+    /// Those whose time of change moved.
+    Moved,
+    /// All: live reads are few, and a listing that began earlier must not remove them.
+    All,
+}
+
+/// What is known of a stored row.
+pub(in crate::store) struct Existing {
+    pub(in crate::store) external_id: String,
+    pub(in crate::store) hash: i64,
+    pub(in crate::store) modified_us: Micros,
+    pub(in crate::store) read_us: Micros,
+    pub(in crate::store) deleted: bool,
+}
+
+/// A row to insert or replace.
+pub(in crate::store) struct Put<'a> {
+    pub(in crate::store) row: &'a RecordRow,
+    pub(in crate::store) name_key: String,
+    pub(in crate::store) read_us: Micros,
+    pub(in crate::store) change_no: i64,
+    /// It is stored already, live or gone.
+    pub(in crate::store) known: bool,
+}
+
+/// A row that turned out to be gone.
+pub(in crate::store) struct Gone<'a> {
+    pub(in crate::store) external_id: &'a str,
+    pub(in crate::store) merged_into: Option<&'a str>,
+    pub(in crate::store) modified_us: Micros,
+    pub(in crate::store) read_us: Micros,
+    pub(in crate::store) change_no: i64,
+}
+
+/// A row of which only the times are new.
+pub(in crate::store) struct Touched<'a> {
+    pub(in crate::store) external_id: &'a str,
+    pub(in crate::store) modified_us: Micros,
+    pub(in crate::store) read_us: Micros,
+}
+
+/// A link from a child to a parent.
+pub(in crate::store) struct Link<'a> {
+    pub(in crate::store) child_id: &'a str,
+    pub(in crate::store) parent: &'a Parent,
+}
+
+enum Fate {
+    Unchanged,
+    Touch,
+    Put,
+    Gone,
+}
+
+fn is_stale(old: &Existing, row: &RecordRow, read_us: Micros) -> bool {
+    if old.deleted && !row.deleted {
+        // A read from before it was seen to be gone proves nothing, whatever it says of changes.
+        return read_us < old.read_us;
+    }
+    if old.modified_us == 0 || row.modified_us == 0 || old.modified_us == row.modified_us {
+        return read_us < old.read_us;
+    }
+    row.modified_us < old.modified_us
+}
+
+fn fate(old: Option<&Existing>, row: &RecordRow, read_us: Micros, touch: Touch) -> Fate {
+    let Some(old) = old else {
+        return if row.deleted { Fate::Unchanged } else { Fate::Put };
+    };
+    if is_stale(old, row, read_us) {
+        return Fate::Unchanged;
+    }
+    match (old.deleted, row.deleted) {
+        (true, true) => Fate::Unchanged,
+        (false, true) => Fate::Gone,
+        (true, false) => Fate::Put,
+        (false, false) if old.hash != row.hash => Fate::Put,
+        (false, false) if touch == Touch::All || old.modified_us != row.modified_us => Fate::Touch,
+        (false, false) => Fate::Unchanged,
+    }
+}
+
+/// PostgreSQL cannot store NUL in text, so neither database does.
+fn clean(text: &mut String) {
+    if text.as_bytes().contains(&0) {
+        *text = text.replace('\0', "\u{fffd}");
+    }
+}
+
+fn clean_row(row: &mut RecordRow) {
+    clean(&mut row.external_id);
+    clean(&mut row.name);
+    clean(&mut row.payload);
+    row.homepage.iter_mut().for_each(clean);
+    row.merged_into.iter_mut().for_each(clean);
+    for parent in &mut row.parents {
+        clean(&mut parent.object);
+        clean(&mut parent.external_id);
+    }
+}
+
+/// What a batch changes.
+pub(in crate::store) struct Changes<'a> {
+    pub(in crate::store) puts: Vec<Put<'a>>,
+    pub(in crate::store) gone: Vec<Gone<'a>>,
+    pub(in crate::store) touched: Vec<Touched<'a>>,
+    pub(in crate::store) counters: Counters,
+}
+
+impl<'a> Changes<'a> {
+    /// The rows whose links go: those that are gone, and those that are stored anew.
+    pub(in crate::store) fn unlinked(&self) -> Vec<&'a str> {
+        let gone = self.gone.iter().map(|gone| gone.external_id);
+        let known = self.puts.iter().filter(|put| put.known);
+        gone.chain(known.map(|put| put.row.external_id.as_str()))
+            .collect()
+    }
+
+    /// The links that come, each once, by child and parent.
+    pub(in crate::store) fn links(&self) -> Vec<Link<'a>> {
+        let mut links: Vec<Link<'a>> = self
+            .puts
+            .iter()
+            .flat_map(|put| {
+                let child_id = put.row.external_id.as_str();
+                put.row
+                    .parents
+                    .iter()
+                    .map(move |parent| Link { child_id, parent })
+            })
+            .collect();
+        links.sort_unstable_by_key(|link| (link.child_id, link.parent));
+        links.dedup_by_key(|link| (link.child_id, link.parent));
+        links
+    }
+}
+
+/// Makes the rows storable, gives each its time of reading, and sorts them: by key, of one key the newest first.
+pub(super) fn prepare(batch: &mut RecordBatch) {
+    for row in &mut batch.rows {
+        clean_row(row);
+        if row.read_us == 0 {
+            row.read_us = batch.read_us;
+        }
+    }
+    batch.rows.sort_by(|a, b| {
+        a.external_id
+            .cmp(&b.external_id)
+            .then_with(|| (b.modified_us, b.read_us).cmp(&(a.modified_us, a.read_us)))
+    });
+}
+
+/// Of rows with one key the newest, the last of equals. The rows are sorted.
+pub(super) fn newest(rows: &[RecordRow]) -> Vec<&RecordRow> {
+    let mut newest: Vec<&RecordRow> = Vec::with_capacity(rows.len());
+    for row in rows {
+        match newest.last_mut() {
+            Some(last) if last.external_id == row.external_id => {
+                if (row.modified_us, row.read_us) == (last.modified_us, last.read_us) {
+                    *last = row;
+                }
+            }
+            _ => newest.push(row),
+        }
+    }
+    newest
+}
+
+/// One walk through what is stored and what came: both are sorted by key.
+pub(super) fn changes<'a>(
+    existing: &'a [Existing],
+    rows: &[&'a RecordRow],
+    batch: &RecordBatch,
+    touch: Touch,
+    change_no: &mut i64,
+) -> Changes<'a> {
+    let mut next = || {
+        *change_no += 1;
+        *change_no
+    };
+    let missing = |old: &Existing| {
+        let covered = batch
+            .covers
+            .as_ref()
+            .is_some_and(|c| c.contains(&old.external_id));
+        covered && !old.deleted && old.read_us <= batch.read_us
+    };
+    let absent = |old: &'a Existing, change_no| Gone {
+        external_id: &old.external_id,
+        merged_into: None,
+        modified_us: old.modified_us,
+        read_us: batch.read_us,
+        change_no,
+    };
+    let mut changes = Changes {
+        puts: Vec::new(),
+        gone: Vec::new(),
+        touched: Vec::new(),
+        counters: Counters {
+            read: batch.rows.len() as i64,
+            unchanged: (batch.rows.len() - rows.len()) as i64,
+            ..Counters::default()
+        },
+    };
+    let mut stored = existing.iter().peekable();
+    for &row in rows {
+        while let Some(old) = stored.next_if(|old| old.external_id < row.external_id) {
+            if missing(old) {
+                changes.gone.push(absent(old, next()));
+            }
+        }
+        let old = stored.next_if(|old| old.external_id == row.external_id);
+        match fate(old, row, row.read_us, touch) {
+            Fate::Unchanged => changes.counters.unchanged += 1,
+            Fate::Touch => {
+                changes.counters.unchanged += 1;
+                changes.touched.push(Touched {
+                    external_id: &row.external_id,
+                    modified_us: row.modified_us,
+                    read_us: row.read_us,
+                });
+            }
+            Fate::Put => changes.puts.push(Put {
+                row,
+                name_key: name_key(&row.name),
+                read_us: row.read_us,
+                change_no: next(),
+                known: old.is_some(),
+            }),
+            Fate::Gone => changes.gone.push(Gone {
+                external_id: &row.external_id,
+                merged_into: row.merged_into.as_deref(),
+                modified_us: row.modified_us,
+                read_us: row.read_us,
+                change_no: next(),
+            }),
+        }
+    }
+    for old in stored {
+        if missing(old) {
+            changes.gone.push(absent(old, next()));
+        }
+    }
+    changes.counters.written += changes.puts.len() as i64;
+    changes.counters.removed += changes.gone.len() as i64;
+    changes
+}
