@@ -337,6 +337,17 @@ impl Api {
         }
     }
 
+    /// Waits for the end of a sync, whatever it is.
+    pub(crate) async fn finished(&self, name: &str) -> v1::Sync {
+        loop {
+            let sync = self.sync(name).await;
+            if sync.end_time.is_some() {
+                return sync;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// The names of all companies.
     pub(crate) async fn company_names(&self) -> Vec<String> {
         let mut names = Vec::new();
