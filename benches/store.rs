@@ -129,7 +129,7 @@ async fn pass(store: &Store, sync: &Sync, rows: usize, version: i64, covers: boo
                 through: id(last),
                 order: IdOrder::Bytes,
             }),
-            read_us: NOW + version,
+            read: tether::domain::ReadTime::crm(NOW + version),
         };
         let commit = SyncCommit {
             sync_id: sync.id,

@@ -6,6 +6,7 @@
 use crate::domain::{FieldType, IntegrationId};
 use crate::identity;
 use crate::store::{Covers, IdOrder, Parent, RecordBatch, RecordRow, is_number};
+use crate::time::read_time;
 use serde::de::IgnoredAny;
 use std::collections::HashMap;
 use tether_connector_proto as proto;
@@ -50,18 +51,23 @@ pub struct Source {
     pub company_object: String,
 }
 
-/// Rows to be stored.
+/// Rows to be stored, read at the time that the CRM told, or just now.
 ///
 /// # Errors
 /// A row breaks the contract: no id, a payload that is no JSON object, or too large.
-pub fn batch(source: &Source, batch: proto::RecordBatch, read_us: i64) -> Result<RecordBatch, Error> {
+pub fn batch(source: &Source, mut batch: proto::RecordBatch) -> Result<RecordBatch, Error> {
     let covers = covers(&batch)?;
+    let read = read_time(batch.read_time_us);
+    if batch.read_time_us <= 0 {
+        // Times of a clock that the batch does not name.
+        batch.records.iter_mut().for_each(|record| record.read_us = 0);
+    }
     let rows = rows(source, &batch.object, batch.records)?;
     Ok(RecordBatch {
         object: batch.object,
         rows,
         covers,
-        read_us,
+        read,
     })
 }
 
@@ -344,7 +350,7 @@ mod tests {
                 covers_numbers,
                 ..Default::default()
             };
-            batch(&source(), given, 1).map(|batch| batch.covers.map(|covers| covers.order))
+            batch(&source(), given).map(|batch| batch.covers.map(|covers| covers.order))
         };
         assert_eq!(claim(None, None).unwrap(), None);
         assert_eq!(claim(range("a", "b"), None).unwrap(), Some(IdOrder::Bytes));

@@ -5,10 +5,12 @@
 
 pub mod ids;
 pub mod name;
+pub mod read_time;
 pub mod state;
 
 pub use ids::{AuditId, AuthorizationHash, CompanyId, GrantId, GroupId, IntegrationId, OutboxId, SyncId};
 pub use name::{name_key, slug};
+pub use read_time::{ReadClock, ReadTime};
 pub use state::{
     AuthKind, EventKind, FieldType, GrantState, IntegrationState, Landing, ObjectState, OutboxKind,
     SyncState, SyncTrigger,

@@ -10,7 +10,7 @@ use crate::error::{Error, Reason, Result};
 use crate::grants::deadline;
 use crate::ingest;
 use crate::store::{ChildSet, FieldRef, Integration, Record, RecordBatch, Refresh, SeenField, Source};
-use crate::time::now_us;
+use crate::time::{now_us, read_time};
 use crate::value::{self, Value};
 use futures_util::future::join_all;
 use serde_json::{Map, Value as Json};
@@ -300,12 +300,7 @@ impl Services {
         )
         .increment(calls);
         let now = now_us();
-        // The CRM's clock orders reads with its own stamps; it may not run ahead of ours.
-        let read_us = if answer.read_time_us > 0 {
-            answer.read_time_us.min(now)
-        } else {
-            now
-        };
+        let read = read_time(answer.read_time_us);
         let grant = self.store.grant_get(grant_id).await?;
         let rows_of = ingest::Source {
             integration_id: source.id,
@@ -341,7 +336,7 @@ impl Services {
                 object: result.object,
                 rows,
                 covers: None,
-                read_us,
+                read,
             });
         }
         if !missing.is_empty() {
@@ -352,11 +347,12 @@ impl Services {
             generation: source.generation,
             batches,
             complete,
-            read_us,
+            read,
             now_us: now,
         };
         self.store.record_refresh(refresh).await?;
-        Ok(read_us)
+        // People compare it with their own clocks: it was not read later than now.
+        Ok(read.us.min(now))
     }
 
     /// A card out of what is stored; `None` where the source holds the company no more.

@@ -25,21 +25,22 @@ struct Known {
     modified_us: Micros,
     #[diesel(sql_type = BigInt)]
     read_us: Micros,
+    #[diesel(sql_type = BigInt)]
+    read_clock: i64,
     #[diesel(sql_type = Nullable<BigInt>)]
     delete_us: Option<Micros>,
 }
 
 /// What is stored of these ids. One look-up for each: before a table's first statistics the planner would rather compare
 /// every row of the object with every id.
-#[expect(clippy::type_complexity, reason = "the columns of one query")]
 pub(super) fn existing(
     c: &mut PgConnection,
     integration_id: IntegrationId,
     object: &str,
     ids: &[&str],
-) -> Result<Vec<(String, i64, Micros, Micros, Option<Micros>)>, Error> {
+) -> Result<Vec<super::record::Known>, Error> {
     let rows: Vec<Known> = sql_query(
-        "SELECT r.external_id, r.hash, r.modified_us, r.read_us, r.delete_us FROM unnest($3::text[]) u (id) \
+        "SELECT r.external_id, r.hash, r.modified_us, r.read_us, r.read_clock, r.delete_us FROM unnest($3::text[]) u (id) \
          CROSS JOIN LATERAL (SELECT * FROM record WHERE integration_id = $1 AND object = $2 \
          AND external_id = u.id COLLATE \"C\" LIMIT 1) r",
     )
@@ -49,7 +50,16 @@ pub(super) fn existing(
     .load(c)?;
     Ok(rows
         .into_iter()
-        .map(|r| (r.external_id, r.hash, r.modified_us, r.read_us, r.delete_us))
+        .map(|r| {
+            (
+                r.external_id,
+                r.hash,
+                r.modified_us,
+                r.read_us,
+                r.read_clock,
+                r.delete_us,
+            )
+        })
         .collect())
 }
 
@@ -95,13 +105,14 @@ pub(super) fn put(
     for rows in rows.chunks(ROWS) {
         sql_query(
             "INSERT INTO record (integration_id, object, external_id, company_id, name, name_key, homepage, payload, \
-             hash, modified_us, read_us, change_no) \
+             hash, modified_us, read_us, change_no, read_clock) \
              SELECT $1, $2, u.* FROM unnest($3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], \
-             $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[]) u \
+             $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[]) u \
              ON CONFLICT (integration_id, object, external_id) DO UPDATE SET company_id = excluded.company_id, \
              name = excluded.name, name_key = excluded.name_key, homepage = excluded.homepage, \
              payload = excluded.payload, hash = excluded.hash, modified_us = excluded.modified_us, \
-             read_us = excluded.read_us, delete_us = NULL, merged_into = NULL, change_no = excluded.change_no",
+             read_us = excluded.read_us, read_clock = excluded.read_clock, delete_us = NULL, merged_into = NULL, \
+             change_no = excluded.change_no",
         )
         .bind::<Text, _>(integration_id)
         .bind::<Text, _>(object)
@@ -113,8 +124,9 @@ pub(super) fn put(
         .bind::<Array<Text>, _>(column(rows, |p| p.row.payload.as_str()))
         .bind::<Array<BigInt>, _>(column(rows, |p| p.row.hash))
         .bind::<Array<BigInt>, _>(column(rows, |p| p.row.modified_us))
-        .bind::<Array<BigInt>, _>(column(rows, |p| p.read_us))
+        .bind::<Array<BigInt>, _>(column(rows, |p| p.read.us))
         .bind::<Array<BigInt>, _>(column(rows, |p| p.change_no))
+        .bind::<Array<BigInt>, _>(column(rows, |p| p.clock))
         .execute(c)?;
     }
     Ok(())
@@ -131,10 +143,10 @@ pub(super) fn gone(
     for rows in rows.chunks(ROWS) {
         sql_query(
             "UPDATE record r SET name = '', name_key = '', homepage = NULL, payload = '{}', \
-             modified_us = u.modified_us, read_us = u.read_us, delete_us = $3, merged_into = u.merged_into, \
-             change_no = u.change_no \
-             FROM unnest($4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::bigint[]) \
-             u (external_id, merged_into, modified_us, read_us, change_no) \
+             modified_us = u.modified_us, read_us = u.read_us, read_clock = u.read_clock, delete_us = $3, \
+             merged_into = u.merged_into, change_no = u.change_no \
+             FROM unnest($4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[]) \
+             u (external_id, merged_into, modified_us, read_us, change_no, read_clock) \
              WHERE r.integration_id = $1 AND r.object = $2 AND r.external_id = u.external_id COLLATE \"C\"",
         )
         .bind::<Text, _>(integration_id)
@@ -143,8 +155,9 @@ pub(super) fn gone(
         .bind::<Array<Text>, _>(column(rows, |g| g.external_id))
         .bind::<Array<Nullable<Text>>, _>(column(rows, |g| g.merged_into))
         .bind::<Array<BigInt>, _>(column(rows, |g| g.modified_us))
-        .bind::<Array<BigInt>, _>(column(rows, |g| g.read_us))
+        .bind::<Array<BigInt>, _>(column(rows, |g| g.read.us))
         .bind::<Array<BigInt>, _>(column(rows, |g| g.change_no))
+        .bind::<Array<BigInt>, _>(column(rows, |g| g.read.clock.number()))
         .execute(c)?;
     }
     Ok(())
@@ -159,15 +172,17 @@ pub(super) fn touch(
 ) -> Result<(), Error> {
     for rows in rows.chunks(ROWS) {
         sql_query(
-            "UPDATE record r SET modified_us = u.modified_us, read_us = u.read_us \
-             FROM unnest($3::text[], $4::bigint[], $5::bigint[]) u (external_id, modified_us, read_us) \
+            "UPDATE record r SET modified_us = u.modified_us, read_us = u.read_us, read_clock = u.read_clock \
+             FROM unnest($3::text[], $4::bigint[], $5::bigint[], $6::bigint[]) \
+             u (external_id, modified_us, read_us, read_clock) \
              WHERE r.integration_id = $1 AND r.object = $2 AND r.external_id = u.external_id COLLATE \"C\"",
         )
         .bind::<Text, _>(integration_id)
         .bind::<Text, _>(object)
         .bind::<Array<Text>, _>(column(rows, |t| t.external_id))
         .bind::<Array<BigInt>, _>(column(rows, |t| t.modified_us))
-        .bind::<Array<BigInt>, _>(column(rows, |t| t.read_us))
+        .bind::<Array<BigInt>, _>(column(rows, |t| t.read.us))
+        .bind::<Array<BigInt>, _>(column(rows, |t| t.read.clock.number()))
         .execute(c)?;
     }
     Ok(())

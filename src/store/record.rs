@@ -12,7 +12,7 @@ use super::{
     schema::{integration as integration_table, meta, record, record_link},
     sqlite,
 };
-use crate::domain::{CompanyId, IntegrationId, IntegrationState, Micros};
+use crate::domain::{CompanyId, IntegrationId, IntegrationState, Micros, ReadClock, ReadTime};
 
 mod apply;
 
@@ -43,7 +43,7 @@ pub struct Record {
     pub hash: i64,
     /// When it was last changed in the CRM; 0 for unknown.
     pub modified_us: Micros,
-    /// When it was read.
+    /// When it was read, by the clock `read_clock`.
     pub read_us: Micros,
     /// When it turned out to be gone. What it held is gone too then.
     pub delete_us: Option<Micros>,
@@ -51,6 +51,8 @@ pub struct Record {
     pub merged_into: Option<String>,
     /// The change number of its last change.
     pub change_no: i64,
+    /// Whose clock `read_us` is of: the number of a [`ReadClock`].
+    pub read_clock: i64,
 }
 
 /// A record that another hangs under.
@@ -80,7 +82,7 @@ pub struct RecordRow {
     pub hash: i64,
     /// When it was last changed in the CRM; 0 for unknown.
     pub modified_us: Micros,
-    /// When it was read; 0 for the batch's time.
+    /// When it was read, by the batch's clock; 0 for the batch's time.
     pub read_us: Micros,
     /// It is gone; only `merged_into` counts besides.
     pub deleted: bool,
@@ -100,7 +102,7 @@ pub struct RecordBatch {
     /// The range it lists completely: live rows in it that are not in the batch, and were not read later, are gone.
     pub covers: Option<Covers>,
     /// When it was read.
-    pub read_us: Micros,
+    pub read: ReadTime,
 }
 
 /// What happened to rows.
@@ -149,7 +151,7 @@ pub struct Refresh {
     /// Children listed completely: stored ones that are not in the batches no longer hang under that parent.
     pub complete: Vec<ChildSet>,
     /// When it was read.
-    pub read_us: Micros,
+    pub read: ReadTime,
     /// Now.
     pub now_us: Micros,
 }
@@ -610,7 +612,7 @@ fn store_refresh(conn: &mut Conn, refresh: Refresh) -> Result<Refreshed, Error> 
     }
     let mut unlinked = 0;
     for set in &refresh.complete {
-        unlinked += unlink(conn, of.id, &mut change_no, set, &listed, refresh.read_us)?;
+        unlinked += unlink(conn, of.id, &mut change_no, set, &listed, refresh.read)?;
     }
     set_change_no(conn, &of, change_no)?;
     Ok(Refreshed {
@@ -628,7 +630,7 @@ fn unlink(
     change_no: &mut i64,
     set: &ChildSet,
     listed: &HashSet<(String, String)>,
-    read_us: Micros,
+    read: ReadTime,
 ) -> Result<i64, Error> {
     let children: Vec<String> = record_link::table
         .filter(record_link::integration_id.eq(integration_id))
@@ -642,7 +644,7 @@ fn unlink(
     let mut unlinked = 0;
     for child in stored {
         let key = (set.child_object.clone(), child.external_id);
-        if child.deleted || child.read_us > read_us || listed.contains(&key) {
+        if child.deleted || read.is_before(child.read) || listed.contains(&key) {
             continue;
         }
         *change_no += 1;
@@ -726,15 +728,19 @@ extern "SQL" {
     fn length(text: sql_types::Text) -> sql_types::Integer;
 }
 
-type Known = (String, i64, Micros, Micros, Option<Micros>);
+/// What is known of a stored row: id, hash, time of change, time of reading and its clock, time it was gone.
+pub(super) type Known = (String, i64, Micros, Micros, i64, Option<Micros>);
 
 impl From<Known> for Existing {
-    fn from((external_id, hash, modified_us, read_us, delete_us): Known) -> Self {
+    fn from((external_id, hash, modified_us, read_us, read_clock, delete_us): Known) -> Self {
         Self {
             external_id,
             hash,
             modified_us,
-            read_us,
+            read: ReadTime {
+                us: read_us,
+                clock: ReadClock::from_number(read_clock),
+            },
             deleted: delete_us.is_some(),
         }
     }
@@ -758,6 +764,7 @@ fn existing_range(
                     record::hash,
                     record::modified_us,
                     record::read_us,
+                    record::read_clock,
                     record::delete_us,
                 ))
                 .into_boxed();

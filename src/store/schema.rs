@@ -237,6 +237,7 @@ diesel::table! {
         delete_us -> Nullable<BigInt>,
         merged_into -> Nullable<Text>,
         change_no -> BigInt,
+        read_clock -> BigInt,
     }
 }
 

@@ -9,19 +9,18 @@ use diesel::{
 
 use super::{
     Error,
-    record::{Gone, Link, Put, Touched},
+    record::{Gone, Known, Link, Put, Touched},
     schema::{record, record_link},
 };
 use crate::domain::{IntegrationId, Micros};
 
 /// What is stored of these ids.
-#[expect(clippy::type_complexity, reason = "the columns of one query")]
 pub(super) fn existing(
     c: &mut SqliteConnection,
     integration_id: IntegrationId,
     object: &str,
     ids: &[&str],
-) -> Result<Vec<(String, i64, Micros, Micros, Option<Micros>)>, Error> {
+) -> Result<Vec<Known>, Error> {
     let ids = serde_json::to_string(ids).map_err(|e| Error::Corrupt(e.to_string()))?;
     Ok(record::table
         .filter(record::integration_id.eq(integration_id))
@@ -36,6 +35,7 @@ pub(super) fn existing(
             record::hash,
             record::modified_us,
             record::read_us,
+            record::read_clock,
             record::delete_us,
         ))
         .load(c)?)
@@ -59,7 +59,7 @@ impl<const N: usize> QueryFragment<Sqlite> for PutRows<'_, N> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
         out.push_sql(
             "INSERT INTO record (integration_id, object, external_id, company_id, name, name_key, homepage, payload, \
-             hash, modified_us, read_us, change_no) VALUES ",
+             hash, modified_us, read_us, read_clock, change_no) VALUES ",
         );
         for (i, put) in self.rows.iter().enumerate() {
             out.push_sql(if i == 0 { "(" } else { ", (" });
@@ -83,7 +83,9 @@ impl<const N: usize> QueryFragment<Sqlite> for PutRows<'_, N> {
             out.push_sql(", ");
             out.push_bind_param::<BigInt, _>(&put.row.modified_us)?;
             out.push_sql(", ");
-            out.push_bind_param::<BigInt, _>(&put.read_us)?;
+            out.push_bind_param::<BigInt, _>(&put.read.us)?;
+            out.push_sql(", ");
+            out.push_bind_param::<BigInt, _>(&put.clock)?;
             out.push_sql(", ");
             out.push_bind_param::<BigInt, _>(&put.change_no)?;
             out.push_sql(")");
@@ -92,7 +94,8 @@ impl<const N: usize> QueryFragment<Sqlite> for PutRows<'_, N> {
             " ON CONFLICT (integration_id, object, external_id) DO UPDATE SET company_id = excluded.company_id, \
              name = excluded.name, name_key = excluded.name_key, homepage = excluded.homepage, \
              payload = excluded.payload, hash = excluded.hash, modified_us = excluded.modified_us, \
-             read_us = excluded.read_us, delete_us = NULL, merged_into = NULL, change_no = excluded.change_no",
+             read_us = excluded.read_us, read_clock = excluded.read_clock, delete_us = NULL, merged_into = NULL, \
+             change_no = excluded.change_no",
         );
         Ok(())
     }
@@ -150,7 +153,8 @@ pub(super) fn gone(
                 record::homepage.eq(None::<&str>),
                 record::payload.eq("{}"),
                 record::modified_us.eq(row.modified_us),
-                record::read_us.eq(row.read_us),
+                record::read_us.eq(row.read.us),
+                record::read_clock.eq(row.read.clock.number()),
                 record::delete_us.eq(now_us),
                 record::merged_into.eq(row.merged_into),
                 record::change_no.eq(row.change_no),
@@ -171,7 +175,8 @@ pub(super) fn touch(
         diesel::update(record::table.find((integration_id, object, row.external_id)))
             .set((
                 record::modified_us.eq(row.modified_us),
-                record::read_us.eq(row.read_us),
+                record::read_us.eq(row.read.us),
+                record::read_clock.eq(row.read.clock.number()),
             ))
             .execute(c)?;
     }

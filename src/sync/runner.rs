@@ -157,7 +157,7 @@ impl Run<'_> {
             let event = event.map_err(|_| connectors::Error::TimedOut(self.connector.clone()))??;
             match event {
                 Event::Batch(batch) => {
-                    let batch = ingest::batch(&source, batch, now_us())?;
+                    let batch = ingest::batch(&source, batch)?;
                     let reading = Some(ObjectState::Reading);
                     self.note(&batch.object, reading, None, None);
                     self.pending.rows += batch.rows.len();

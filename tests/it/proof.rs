@@ -359,14 +359,14 @@ async fn write(
         object: object.to_owned(),
         rows,
         covers: None,
-        read_us: at,
+        read: ReadTime::crm(at),
     });
     let refresh = store::Refresh {
         integration_id: of.id,
         generation: store.integration_get(of.id).await.unwrap().generation,
         batches: batches.collect(),
         complete: Vec::new(),
-        read_us: at,
+        read: ReadTime::crm(at),
         now_us: at,
     };
     store.record_refresh(refresh).await.unwrap().change_no

@@ -246,12 +246,13 @@ fn row(id: &str, hash: i64, modified_us: Micros) -> RecordRow {
     }
 }
 
+/// Rows read at this time by the CRM's clock.
 fn batch(object: &str, read_us: Micros, rows: Vec<RecordRow>) -> RecordBatch {
     RecordBatch {
         object: object.to_owned(),
         rows,
         covers: None,
-        read_us,
+        read: ReadTime::crm(read_us),
     }
 }
 
@@ -279,7 +280,7 @@ fn refresh(of: &Integration, read_us: Micros, batches: Vec<RecordBatch>) -> Refr
         generation: of.generation,
         batches,
         complete: Vec::new(),
-        read_us,
+        read: ReadTime::crm(read_us),
         now_us: read_us,
     }
 }

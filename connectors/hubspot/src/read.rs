@@ -199,8 +199,8 @@ impl Reader {
                 .batch(RecordBatch {
                     object: object.key.to_owned(),
                     records,
-                    covers: None,
                     covers_numbers,
+                    ..RecordBatch::default()
                 })
                 .await?;
             state.rows += stride.rows.len() as u64;

@@ -96,7 +96,7 @@ impl Reader {
                     after: position.after.clone(),
                     through,
                 }),
-                covers_numbers: None,
+                ..RecordBatch::default()
             };
             self.out.batch(batch).await?;
             position.whole = !page.more;

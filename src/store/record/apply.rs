@@ -1,7 +1,7 @@
 //! What a batch changes, given what is stored: no SQL here.
 
 use super::{Counters, Parent, RecordBatch, RecordRow};
-use crate::domain::{Micros, name_key};
+use crate::domain::{Micros, ReadTime, name_key};
 
 /// Which unchanged rows get the times of the new read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub(in crate::store) struct Existing {
     pub(in crate::store) external_id: String,
     pub(in crate::store) hash: i64,
     pub(in crate::store) modified_us: Micros,
-    pub(in crate::store) read_us: Micros,
+    pub(in crate::store) read: ReadTime,
     pub(in crate::store) deleted: bool,
 }
 
@@ -25,7 +25,9 @@ pub(in crate::store) struct Existing {
 pub(in crate::store) struct Put<'a> {
     pub(in crate::store) row: &'a RecordRow,
     pub(in crate::store) name_key: String,
-    pub(in crate::store) read_us: Micros,
+    pub(in crate::store) read: ReadTime,
+    /// The number of the clock.
+    pub(in crate::store) clock: i64,
     pub(in crate::store) change_no: i64,
     /// It is stored already, live or gone.
     pub(in crate::store) known: bool,
@@ -36,7 +38,7 @@ pub(in crate::store) struct Gone<'a> {
     pub(in crate::store) external_id: &'a str,
     pub(in crate::store) merged_into: Option<&'a str>,
     pub(in crate::store) modified_us: Micros,
-    pub(in crate::store) read_us: Micros,
+    pub(in crate::store) read: ReadTime,
     pub(in crate::store) change_no: i64,
 }
 
@@ -44,7 +46,7 @@ pub(in crate::store) struct Gone<'a> {
 pub(in crate::store) struct Touched<'a> {
     pub(in crate::store) external_id: &'a str,
     pub(in crate::store) modified_us: Micros,
-    pub(in crate::store) read_us: Micros,
+    pub(in crate::store) read: ReadTime,
 }
 
 /// A link from a child to a parent.
@@ -60,22 +62,13 @@ enum Fate {
     Gone,
 }
 
-fn is_stale(old: &Existing, row: &RecordRow, read_us: Micros) -> bool {
-    if old.deleted && !row.deleted {
-        // A read from before it was seen to be gone proves nothing, whatever it says of changes.
-        return read_us < old.read_us;
-    }
-    if old.modified_us == 0 || row.modified_us == 0 || old.modified_us == row.modified_us {
-        return read_us < old.read_us;
-    }
-    row.modified_us < old.modified_us
-}
-
-fn fate(old: Option<&Existing>, row: &RecordRow, read_us: Micros, touch: Touch) -> Fate {
+/// What becomes of a row. Of two readings the later one counts, whatever the record's own stamp says: CRMs write into the past
+/// (imports, triggers that are told to leave the stamp alone), and a record read now is as it is now.
+fn fate(old: Option<&Existing>, row: &RecordRow, read: ReadTime, touch: Touch) -> Fate {
     let Some(old) = old else {
         return if row.deleted { Fate::Unchanged } else { Fate::Put };
     };
-    if is_stale(old, row, read_us) {
+    if read.is_before(old.read) {
         return Fate::Unchanged;
     }
     match (old.deleted, row.deleted) {
@@ -143,28 +136,28 @@ impl<'a> Changes<'a> {
     }
 }
 
-/// Makes the rows storable, gives each its time of reading, and sorts them: by key, of one key the newest first.
+/// Makes the rows storable, gives each its time of reading, and sorts them: by key, of one key the last read first.
 pub(super) fn prepare(batch: &mut RecordBatch) {
     for row in &mut batch.rows {
         clean_row(row);
         if row.read_us == 0 {
-            row.read_us = batch.read_us;
+            row.read_us = batch.read.us;
         }
     }
     batch.rows.sort_by(|a, b| {
         a.external_id
             .cmp(&b.external_id)
-            .then_with(|| (b.modified_us, b.read_us).cmp(&(a.modified_us, a.read_us)))
+            .then_with(|| b.read_us.cmp(&a.read_us))
     });
 }
 
-/// Of rows with one key the newest, the last of equals. The rows are sorted.
+/// Of rows with one key the last read, the last of equals. The rows are sorted.
 pub(super) fn newest(rows: &[RecordRow]) -> Vec<&RecordRow> {
     let mut newest: Vec<&RecordRow> = Vec::with_capacity(rows.len());
     for row in rows {
         match newest.last_mut() {
             Some(last) if last.external_id == row.external_id => {
-                if (row.modified_us, row.read_us) == (last.modified_us, last.read_us) {
+                if row.read_us == last.read_us {
                     *last = row;
                 }
             }
@@ -191,13 +184,13 @@ pub(super) fn changes<'a>(
             .covers
             .as_ref()
             .is_some_and(|c| c.contains(&old.external_id));
-        covered && !old.deleted && old.read_us <= batch.read_us
+        covered && !old.deleted && !batch.read.is_before(old.read)
     };
     let absent = |old: &'a Existing, change_no| Gone {
         external_id: &old.external_id,
         merged_into: None,
         modified_us: old.modified_us,
-        read_us: batch.read_us,
+        read: batch.read,
         change_no,
     };
     let mut changes = Changes {
@@ -218,20 +211,25 @@ pub(super) fn changes<'a>(
             }
         }
         let old = stored.next_if(|old| old.external_id == row.external_id);
-        match fate(old, row, row.read_us, touch) {
+        let read = ReadTime {
+            us: row.read_us,
+            ..batch.read
+        };
+        match fate(old, row, read, touch) {
             Fate::Unchanged => changes.counters.unchanged += 1,
             Fate::Touch => {
                 changes.counters.unchanged += 1;
                 changes.touched.push(Touched {
                     external_id: &row.external_id,
                     modified_us: row.modified_us,
-                    read_us: row.read_us,
+                    read,
                 });
             }
             Fate::Put => changes.puts.push(Put {
                 row,
                 name_key: name_key(&row.name),
-                read_us: row.read_us,
+                read,
+                clock: read.clock.number(),
                 change_no: next(),
                 known: old.is_some(),
             }),
@@ -239,7 +237,7 @@ pub(super) fn changes<'a>(
                 external_id: &row.external_id,
                 merged_into: row.merged_into.as_deref(),
                 modified_us: row.modified_us,
-                read_us: row.read_us,
+                read,
                 change_no: next(),
             }),
         }

@@ -34,7 +34,7 @@ fn covering(after: &str, through: &str, read_us: Micros, rows: Vec<RecordRow>) -
 
 async fn apply(store: &Store, of: &Integration, batch: RecordBatch) -> Counters {
     store
-        .record_refresh(refresh(of, batch.read_us, vec![batch]))
+        .record_refresh(refresh(of, batch.read.us, vec![batch]))
         .await
         .unwrap()
         .counters
@@ -68,19 +68,48 @@ both! {
         let rows = vec![row("b", 1, 10), row("a", 1, 10)];
         assert_eq!(apply(store, &one, batch("Account", 100, rows.clone())).await, counters(2, 2, 0, 0));
         assert_eq!(apply(store, &one, batch("Account", 200, rows)).await, counters(2, 0, 2, 0));
-        // Older than what is stored; the same time but read earlier; newer; two of one key.
-        assert_eq!(apply(store, &one, batch("Account", 300, vec![row("a", 2, 9)])).await, counters(1, 0, 1, 0));
-        assert_eq!(apply(store, &one, batch("Account", 150, vec![row("a", 2, 10)])).await, counters(1, 0, 1, 0));
-        assert_eq!(apply(store, &one, batch("Account", 300, vec![row("a", 2, 10)])).await, counters(1, 1, 0, 0));
-        let twice = vec![row("a", 4, 12), row("a", 3, 11), row("a", 5, 12)];
+        // Read later under an older stamp; read earlier under a newer one; in the same second; two of one key.
+        assert_eq!(apply(store, &one, batch("Account", 300, vec![row("a", 2, 9)])).await, counters(1, 1, 0, 0));
+        assert_eq!(apply(store, &one, batch("Account", 250, vec![row("a", 3, 11)])).await, counters(1, 0, 1, 0));
+        assert_eq!(apply(store, &one, batch("Account", 300, vec![row("a", 3, 10)])).await, counters(1, 1, 0, 0));
+        let read = |read_us, row: RecordRow| RecordRow { read_us, ..row };
+        let twice = vec![read(301, row("a", 4, 11)), read(300, row("a", 3, 12)), read(301, row("a", 5, 12))];
         assert_eq!(apply(store, &one, batch("Account", 300, twice)).await, counters(3, 1, 2, 0));
         let a = store.record_get(one.id, "Account", "a").await.unwrap().unwrap();
-        assert_eq!((a.hash, a.modified_us, a.read_us, a.change_no), (5, 12, 300, 4));
+        assert_eq!((a.hash, a.modified_us, a.read_us, a.change_no), (5, 12, 301, 5));
         assert_eq!((a.name.as_str(), a.name_key.as_str(), a.payload.as_str()), ("Name a", "name a", r#"{"Hash":5}"#));
         // A change that concerns nothing selected moves the times only.
         assert_eq!(apply(store, &one, batch("Account", 400, vec![row("a", 5, 20)])).await, counters(1, 0, 1, 0));
         let a = store.record_get(one.id, "Account", "a").await.unwrap().unwrap();
-        assert_eq!((a.modified_us, a.read_us, a.change_no), (20, 400, 4));
+        assert_eq!((a.modified_us, a.read_us, a.change_no), (20, 400, 5));
+    }
+
+    async fn a_clock_that_was_wrong_freezes_nothing(store) {
+        let one = active(store, &group(store, "g").await, "One").await;
+        let by = |clock, us, hash| RecordBatch { read: ReadTime { us, clock }, ..batch("Account", us, vec![row("a", hash, 1)]) };
+        let (ahead, right) = (ReadClock::of_process(5), ReadClock::of_process(6));
+        // A host two hours ahead, then one whose clock is right; the first again, which read before and was slow.
+        for (given, counts) in [
+            (by(ahead, 7_200, 1), counters(1, 1, 0, 0)),
+            (by(right, 10, 2), counters(1, 1, 0, 0)),
+            (by(right, 9, 3), counters(1, 0, 1, 0)),
+            (by(ahead, 7_201, 4), counters(1, 1, 0, 0)),
+            (by(ahead, 7_200, 5), counters(1, 0, 1, 0)),
+            // The CRM's own time says more than any host's, and nothing about it.
+            (by(ReadClock::CRM, 50, 6), counters(1, 1, 0, 0)),
+            (by(ReadClock::CRM, 49, 7), counters(1, 0, 1, 0)),
+            (by(ReadClock::UNKNOWN, 1, 8), counters(1, 1, 0, 0)),
+            (by(ReadClock::UNKNOWN, 0, 9), counters(1, 1, 0, 0)),
+        ] {
+            assert_eq!(apply(store, &one, given.clone()).await, counts, "{given:?}");
+        }
+        // What is gone follows the same order.
+        let gone = |clock, us| RecordBatch { read: ReadTime { us, clock }, ..batch("Account", us, vec![deleted("a", 1)]) };
+        apply(store, &one, by(ReadClock::CRM, 60, 1)).await;
+        assert_eq!(apply(store, &one, gone(ReadClock::CRM, 59)).await.removed, 0);
+        assert_eq!(apply(store, &one, gone(right, 11)).await.removed, 1);
+        assert_eq!(apply(store, &one, by(right, 10, 1)).await.written, 0);
+        assert_eq!(apply(store, &one, by(right, 12, 1)).await.written, 1);
     }
 
     async fn what_is_gone_leaves_a_tombstone(store) {
@@ -287,7 +316,7 @@ impl Fixture {
     ) -> Counters {
         if live {
             return self
-                .record_refresh(refresh(of, batch.read_us, vec![batch]))
+                .record_refresh(refresh(of, batch.read.us, vec![batch]))
                 .await
                 .unwrap()
                 .counters;
@@ -321,7 +350,10 @@ fn batches() -> impl Strategy<Value = (bool, RecordBatch)> {
         0..12,
     );
     let covers = prop::option::weighted(0.4, (0..26u8, 0..26u8, any::<bool>()));
-    (any::<bool>(), rows, covers, 1..9i64).prop_map(|(live, rows, covers, read_us)| {
+    // Mostly the CRM's clock, at times one of two processes', or one that is not known.
+    let clock = prop_oneof![6 => Just(1), 1 => Just(2), 1 => Just(3), 1 => Just(0)];
+    (any::<bool>(), rows, covers, 1..9i64, clock).prop_map(|(live, rows, covers, us, clock)| {
+        let clock = ReadClock::from_number(clock);
         // Half of the ids are numbers of several lengths.
         let id = |n: u8| match n {
             0..12 => [
@@ -364,7 +396,7 @@ fn batches() -> impl Strategy<Value = (bool, RecordBatch)> {
                 object: "Account".to_owned(),
                 rows,
                 covers,
-                read_us,
+                read: ReadTime { us, clock },
             },
         )
     })
@@ -381,7 +413,7 @@ struct Model {
 struct Stored {
     hash: i64,
     modified_us: Micros,
-    read_us: Micros,
+    read: (ReadClock, Micros),
     gone: bool,
     change_no: i64,
     company_id: Option<CompanyId>,
@@ -398,10 +430,10 @@ impl Model {
         for row in &batch.rows {
             let mut row = row.clone();
             if row.read_us == 0 {
-                row.read_us = batch.read_us;
+                row.read_us = batch.read.us;
             }
             match newest.get(&row.external_id) {
-                Some(other) if (other.modified_us, other.read_us) > (row.modified_us, row.read_us) => {
+                Some(other) if other.read_us > row.read_us => {
                     done.unchanged += 1;
                 }
                 Some(_) => {
@@ -423,31 +455,26 @@ impl Model {
                 }),
             })
         };
+        let clock = batch.read.clock;
+        // Times of two clocks, or of one that nobody knows, prove nothing.
+        let later =
+            |old: (ReadClock, Micros), us| old.0 == clock && clock != ReadClock::UNKNOWN && old.1 > us;
         let ids: BTreeSet<String> = self.rows.keys().chain(newest.keys()).cloned().collect();
         for id in ids {
             let Some(row) = newest.get(&id) else {
                 let old = self.rows.get_mut(&id).unwrap();
-                if inside(&id) && !old.gone && old.read_us <= batch.read_us {
+                if inside(&id) && !old.gone && !later(old.read, batch.read.us) {
                     self.change_no += 1;
                     done.removed += 1;
                     old.gone = true;
                     old.parents.clear();
-                    old.read_us = batch.read_us;
+                    old.read = (clock, batch.read.us);
                     old.change_no = self.change_no;
                 }
                 continue;
             };
             let old = self.rows.get(&id).cloned();
-            let known_times = old.as_ref().is_some_and(|o| {
-                o.modified_us > 0 && row.modified_us > 0 && o.modified_us != row.modified_us
-            });
-            let stale = old.as_ref().is_some_and(|o| {
-                if o.gone && !row.deleted || !known_times {
-                    row.read_us < o.read_us
-                } else {
-                    row.modified_us < o.modified_us
-                }
-            });
+            let stale = old.as_ref().is_some_and(|o| later(o.read, row.read_us));
             if stale || (row.deleted && old.as_ref().is_none_or(|o| o.gone)) {
                 done.unchanged += 1;
                 continue;
@@ -461,7 +488,7 @@ impl Model {
                 if live || o.modified_us != row.modified_us {
                     let o = self.rows.get_mut(&id).unwrap();
                     o.modified_us = row.modified_us;
-                    o.read_us = row.read_us;
+                    o.read = (clock, row.read_us);
                 }
                 continue;
             }
@@ -474,7 +501,7 @@ impl Model {
             let old = old.unwrap_or(Stored {
                 hash: 0,
                 modified_us: 0,
-                read_us: 0,
+                read: (clock, 0),
                 gone: false,
                 change_no: 0,
                 company_id: None,
@@ -485,7 +512,7 @@ impl Model {
                 Stored {
                     hash: if row.deleted { old.hash } else { row.hash },
                     modified_us: row.modified_us,
-                    read_us: row.read_us,
+                    read: (clock, row.read_us),
                     gone: row.deleted,
                     change_no: self.change_no,
                     company_id: if row.deleted {
@@ -519,7 +546,7 @@ impl Model {
                 let stored = Stored {
                     hash: r.hash,
                     modified_us: r.modified_us,
-                    read_us: r.read_us,
+                    read: (ReadClock::from_number(r.read_clock), r.read_us),
                     gone: r.delete_us.is_some(),
                     change_no: r.change_no,
                     company_id: r.company_id,

@@ -123,9 +123,9 @@ async fn known(world: &World) -> Seen {
         fetched_companies += 1;
         let fetched = fetch(&connector, &connection, &selection, &[id], 0).await?;
         let late = fetched.read_time_us > now_us() + 5_000_000;
-        findings.unless(!late && fetched.read_time_us > 0, || {
+        findings.unless(!late && fetched.read_time_us >= 0, || {
             format!(
-                "{company} {id}: read_time_us is {}: none, or in the future",
+                "{company} {id}: read_time_us is {}: before 1970, or in the future",
                 fetched.read_time_us
             )
         });
