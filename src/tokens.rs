@@ -1,17 +1,24 @@
 //! Tokens of callers: JWTs (RFC 7519) signed with EdDSA or RS256 by a key of the configured JWKS (RFC 7517).
 //!
 //! Claims: `sub` the user or service, `group` its group, `role` one of `member`, `administrator`, `service`, and `iss`,
-//! `aud`, `exp`. With `--dev` a key is made in the data directory and `tether token` signs with it.
+//! `aud`, `exp`, and `nbf` if given. What RFC 8725 advises is kept: the algorithm comes from the key, not from the token alone, the
+//! type of a token is looked at, and nothing that a header names (`jku`, `jwk`, `x5u`) is fetched or trusted.
+//! With `--dev` a key is made in the data directory and `tether token` signs with it.
 
 use crate::caller::{Caller, Role};
 use crate::config;
+use crate::domain::GroupId;
 use crate::error::{Error, Reason, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::jwk::JwkSet;
+use jsonwebtoken::errors::ErrorKind;
+use jsonwebtoken::jwk::{
+    AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm, KeyOperations, PublicKeyUse,
+};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use rand::RngCore;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde_json::{Map, Value};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -25,20 +32,33 @@ const PKCS8_ED25519: [u8; 16] = [
     0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20,
 ];
 
-#[derive(Serialize, Deserialize)]
-struct Claims {
-    sub: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    group: Option<String>,
-    role: String,
-    iss: String,
-    aud: serde_json::Value,
+/// How far apart the clocks of the platform and of this server may be, in seconds.
+const LEEWAY: f64 = 60.0;
+/// Smallest RSA key, in bytes of its modulus (RFC 7518, 3.3: 2,048 bits).
+const SMALLEST_MODULUS: usize = 256;
+/// Types of tokens (header `typ`) that are taken; other types are for other uses (RFC 8725, 3.11).
+const TYPES: [&str; 2] = ["jwt", "at+jwt"];
+
+#[derive(Serialize)]
+struct Claims<'a> {
+    sub: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<&'a str>,
+    role: &'a str,
+    iss: &'a str,
+    aud: &'a str,
     exp: u64,
+}
+
+struct Key {
+    id: Option<String>,
+    algorithm: Algorithm,
+    key: DecodingKey,
 }
 
 /// Checks tokens.
 pub struct Verifier {
-    keys: Vec<(Option<String>, Algorithm, DecodingKey)>,
+    keys: Vec<Key>,
     issuer: String,
     audience: String,
 }
@@ -52,26 +72,45 @@ impl std::fmt::Debug for Verifier {
     }
 }
 
+fn invalid(text: impl Into<String>) -> Error {
+    Error::new(Reason::TokenInvalid, text)
+}
+
+/// A claim that is missing or not as it must be. What it holds is not repeated.
+fn wrong(claim: &'static str, text: &str) -> Error {
+    invalid(format!("the token's claim {claim} {text}")).with("claim", claim)
+}
+
 impl Verifier {
-    /// A verifier over a JWKS. Keys of other algorithms than EdDSA and RS256 are left out.
+    /// A verifier over a JWKS. Keys that are not for verifying EdDSA or RS256 signatures are left out (RFC 7517: `kty`, `crv`,
+    /// `alg`, `use`, `key_ops`).
     ///
     /// # Errors
-    /// The text is no JWKS, or none of its keys can be used.
+    /// The text is no JWKS, a key is damaged or weak, or none of its keys can be used.
     pub fn from_jwks(jwks: &str, issuer: &str, audience: &str) -> std::result::Result<Self, config::Error> {
         let rule = |text: String| config::Error::Rule(format!("auth.jwks_file: {text}"));
         let set: JwkSet = serde_json::from_str(jwks).map_err(|error| rule(error.to_string()))?;
         let mut keys = Vec::new();
         for jwk in &set.keys {
-            let algorithm = match &jwk.algorithm {
-                jsonwebtoken::jwk::AlgorithmParameters::RSA(_) => Algorithm::RS256,
-                jsonwebtoken::jwk::AlgorithmParameters::OctetKeyPair(_) => Algorithm::EdDSA,
-                _ => continue,
+            let Some(algorithm) = verifies(jwk) else {
+                continue;
             };
+            if let AlgorithmParameters::RSA(rsa) = &jwk.algorithm {
+                let modulus = URL_SAFE_NO_PAD.decode(&rsa.n).unwrap_or_default();
+                let bytes = modulus.iter().skip_while(|byte| **byte == 0).count();
+                if bytes < SMALLEST_MODULUS {
+                    return Err(rule("an RSA key has fewer than 2,048 bits".to_owned()));
+                }
+            }
             let key = DecodingKey::from_jwk(jwk).map_err(|error| rule(error.to_string()))?;
-            keys.push((jwk.common.key_id.clone(), algorithm, key));
+            keys.push(Key {
+                id: jwk.common.key_id.clone(),
+                algorithm,
+                key,
+            });
         }
         if keys.is_empty() {
-            return Err(rule("no Ed25519 or RSA key in it".to_owned()));
+            return Err(rule("no Ed25519 or RSA key for signatures in it".to_owned()));
         }
         Ok(Self {
             keys,
@@ -85,69 +124,171 @@ impl Verifier {
     /// # Errors
     /// TOKEN_MISSING, TOKEN_INVALID or TOKEN_EXPIRED; none says what the token held.
     pub fn verify(&self, authorization: Option<&str>) -> Result<Caller> {
-        let invalid = |text: &str| Error::new(Reason::TokenInvalid, text.to_owned());
         let token = authorization
             .ok_or_else(|| Error::new(Reason::TokenMissing, "send a token: authorization: Bearer …"))?
             .split_once(' ')
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
             .map(|(_, token)| token.trim())
             .ok_or_else(|| invalid("the authorization header is not of the form: Bearer …"))?;
-        let header = jsonwebtoken::decode_header(token).map_err(|_| invalid("the token is no JWT"))?;
-        let (_, algorithm, key) = self
-            .keys
-            .iter()
-            .find(|(id, algorithm, _)| {
-                *algorithm == header.alg && (header.kid.is_none() || *id == header.kid)
-            })
-            .ok_or_else(|| {
-                invalid("the token's key or algorithm is not in the JWKS (EdDSA and RS256 are taken)")
-            })?;
-        let mut rules = Validation::new(*algorithm);
-        rules.set_issuer(&[&self.issuer]);
-        rules.set_audience(&[&self.audience]);
-        rules.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
-        let claims = jsonwebtoken::decode::<Claims>(token, key, &rules)
-            .map_err(|error| match error.kind() {
-                jsonwebtoken::errors::ErrorKind::ExpiredSignature => {
-                    Error::new(Reason::TokenExpired, "the token has expired: get a new one")
-                }
-                kind => {
-                    let error = invalid("the token's signature, issuer, audience or claims do not hold");
-                    match claim(kind) {
-                        Some(claim) => error.with("claim", claim),
-                        None => error,
-                    }
-                }
-            })?
-            .claims;
-        let role = Role::parse(&claims.role).ok_or_else(|| {
-            invalid("the token's role is none of member, administrator, service").with("claim", "role")
-        })?;
-        let group = claims.group.filter(|group| !group.is_empty());
-        if (role == Role::Service) == group.is_some() {
+        let claims = self.signed(token)?;
+        self.addressed(&claims)?;
+        in_its_time(&claims)?;
+        caller(&claims)
+    }
+
+    /// The claims of a token that one of the keys has signed (RFC 7515).
+    fn signed(&self, token: &str) -> Result<Map<String, Value>> {
+        let no_jwt = || invalid("the token is no JWT");
+        let header: Map<String, Value> = token
+            .split_once('.')
+            .and_then(|(header, _)| URL_SAFE_NO_PAD.decode(header).ok())
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+            .ok_or_else(no_jwt)?;
+        if header.contains_key("crit") {
+            // RFC 7515, 4.1.11: none of the extensions that it may name is understood here, `b64` included.
             return Err(
-                invalid("a member's or administrator's token names a group, a service's does not")
-                    .with("claim", "group"),
+                invalid("the token's header has crit: critical extensions are not supported")
+                    .with("claim", "crit"),
             );
         }
-        Ok(Caller {
-            subject: claims.sub,
-            group,
-            role,
-        })
+        match header
+            .get("typ")
+            .map(|typ| typ.as_str().map(str::to_ascii_lowercase))
+        {
+            None => {}
+            Some(Some(typ)) if TYPES.contains(&typ.trim_start_matches("application/")) => {}
+            Some(_) => {
+                return Err(invalid("the token's header typ is neither JWT nor at+jwt").with("claim", "typ"));
+            }
+        }
+        let header = jsonwebtoken::decode_header(token).map_err(|_| {
+            invalid("the token's header cannot be read, or its alg is unknown (EdDSA and RS256 are taken)")
+        })?;
+        let mut rules = Validation::new(header.alg);
+        // Signatures are checked by the library, claims here: it takes some forms of them and not others.
+        (rules.validate_exp, rules.validate_aud) = (false, false);
+        rules.required_spec_claims.clear();
+        let mut known = false;
+        for key in &self.keys {
+            if key.algorithm != header.alg || (header.kid.is_some() && key.id != header.kid) {
+                continue;
+            }
+            known = true;
+            match jsonwebtoken::decode::<Map<String, Value>>(token, &key.key, &rules) {
+                Ok(decoded) => return Ok(decoded.claims),
+                Err(error) => match error.kind() {
+                    ErrorKind::InvalidSignature => {}
+                    _ => return Err(no_jwt()),
+                },
+            }
+        }
+        Err(invalid(match known {
+            true => "the token's signature does not hold",
+            false => "the token's key or algorithm is not in the JWKS (EdDSA and RS256 are taken)",
+        }))
+    }
+
+    /// Whether the token is from the issuer and for this audience.
+    fn addressed(&self, claims: &Map<String, Value>) -> Result<()> {
+        if claims.get("iss").and_then(Value::as_str) != Some(&self.issuer) {
+            return Err(wrong("iss", "is missing or is not auth.issuer"));
+        }
+        // RFC 7519, 4.1.3: one text, or a list of them.
+        let here = match claims.get("aud") {
+            Some(Value::String(one)) => *one == self.audience,
+            Some(Value::Array(list)) => {
+                list.iter().all(Value::is_string)
+                    && list.iter().any(|one| one.as_str() == Some(&self.audience))
+            }
+            _ => false,
+        };
+        match here {
+            true => Ok(()),
+            false => Err(wrong("aud", "is missing or does not name auth.audience")),
+        }
     }
 }
 
-/// Which claim is at fault, where it is one.
-fn claim(kind: &jsonwebtoken::errors::ErrorKind) -> Option<String> {
-    use jsonwebtoken::errors::ErrorKind as K;
-    match kind {
-        K::InvalidIssuer => Some("iss".to_owned()),
-        K::InvalidAudience => Some("aud".to_owned()),
-        K::InvalidSubject => Some("sub".to_owned()),
-        K::MissingRequiredClaim(claim) => Some(claim.clone()),
-        _ => None,
+/// The algorithm whose signatures a key of a JWKS verifies; `None` for keys of other kinds or uses.
+fn verifies(jwk: &Jwk) -> Option<Algorithm> {
+    let (algorithm, named) = match &jwk.algorithm {
+        AlgorithmParameters::RSA(_) => (Algorithm::RS256, KeyAlgorithm::RS256),
+        AlgorithmParameters::OctetKeyPair(pair) if pair.curve == EllipticCurve::Ed25519 => {
+            (Algorithm::EdDSA, KeyAlgorithm::EdDSA)
+        }
+        _ => return None,
+    };
+    let common = &jwk.common;
+    let for_it = common.key_algorithm.as_ref().is_none_or(|alg| *alg == named)
+        && common
+            .public_key_use
+            .as_ref()
+            .is_none_or(|of| *of == PublicKeyUse::Signature)
+        && common
+            .key_operations
+            .as_ref()
+            .is_none_or(|of| of.contains(&KeyOperations::Verify));
+    for_it.then_some(algorithm)
+}
+
+/// Whether the token has begun and has not ended. Dates are numbers of seconds, with a fraction or without (RFC 7519, 2).
+fn in_its_time(claims: &Map<String, Value>) -> Result<()> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = now.as_secs_f64();
+    let date = |claim: &'static str| match claims.get(claim) {
+        None => Ok(None),
+        Some(value) => match value.as_f64().filter(|date| date.is_finite()) {
+            Some(date) => Ok(Some(date)),
+            None => Err(wrong(claim, "is not a number of seconds")),
+        },
+    };
+    let end = date("exp")?.ok_or_else(|| wrong("exp", "is missing"))?;
+    let begin = date("nbf")?;
+    date("iat")?;
+    let expired = |claim, text| Err(Error::new(Reason::TokenExpired, text).with("claim", claim));
+    if now >= end + LEEWAY {
+        return expired("exp", "the token has expired: get a new one");
     }
+    if begin.is_some_and(|begin| now < begin - LEEWAY) {
+        return expired(
+            "nbf",
+            "the token is not valid yet: get a new one, or look at the clocks",
+        );
+    }
+    Ok(())
+}
+
+/// Who the claims say calls.
+fn caller(claims: &Map<String, Value>) -> Result<Caller> {
+    let subject = claims.get("sub").and_then(Value::as_str).unwrap_or_default();
+    if !(1..=255).contains(&subject.chars().count()) || subject.chars().any(char::is_control) {
+        return Err(wrong(
+            "sub",
+            "must have 1 to 255 characters and no control characters",
+        ));
+    }
+    let role = claims
+        .get("role")
+        .and_then(Value::as_str)
+        .and_then(Role::parse)
+        .ok_or_else(|| wrong("role", "is none of member, administrator, service"))?;
+    let group = match claims.get("group") {
+        None | Some(Value::Null) => None,
+        Some(Value::String(group)) if group.is_empty() => None,
+        Some(Value::String(group)) if group.parse::<GroupId>().is_ok() => Some(group.clone()),
+        Some(_) => return Err(wrong("group", "is not the id of a group")),
+    };
+    if (role == Role::Service) == group.is_some() {
+        return Err(wrong(
+            "group",
+            "does not go with the role: a member's or administrator's token names a group, a service's does not",
+        ));
+    }
+    Ok(Caller {
+        subject: subject.to_owned(),
+        group,
+        role,
+    })
 }
 
 /// Signs tokens with the key that `--dev` made.
@@ -156,10 +297,10 @@ pub struct DevSigner {
 }
 
 impl DevSigner {
-    /// Reads the key of the data directory, or makes it (readable by its owner alone).
+    /// Reads the key of the data directory; with `create` it is made where there is none (readable by its owner alone).
     ///
     /// # Errors
-    /// The file cannot be read or written.
+    /// The file cannot be read or written, or is not there and is not to be made.
     pub fn open(data_dir: &Path, create: bool) -> std::result::Result<Self, config::Error> {
         let path = data_dir.join(DEV_KEY_FILE);
         let file = |cause| config::Error::File {
@@ -171,6 +312,13 @@ impl DevSigner {
             let mut seed = [0; 32];
             rand::rng().fill_bytes(&mut seed);
             write_private(&path, URL_SAFE_NO_PAD.encode(seed).as_bytes()).map_err(file)?;
+        }
+        if !path.exists() {
+            return Err(config::Error::Rule(format!(
+                "data_dir = {}: there is no key of `tether serve --dev` in it ({DEV_KEY_FILE}). Start that first, or give its folder \
+                 with --data-dir",
+                data_dir.display()
+            )));
         }
         let text = std::fs::read_to_string(&path).map_err(file)?;
         let seed = URL_SAFE_NO_PAD
@@ -195,11 +343,11 @@ impl DevSigner {
     ) -> std::result::Result<String, config::Error> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let claims = Claims {
-            sub: subject.to_owned(),
-            group: group.map(str::to_owned),
-            role: role.as_str().to_owned(),
-            iss: DEV_ISSUER.to_owned(),
-            aud: DEV_AUDIENCE.into(),
+            sub: subject,
+            group,
+            role: role.as_str(),
+            iss: DEV_ISSUER,
+            aud: DEV_AUDIENCE,
             exp: (now + life).as_secs(),
         };
         let key = EncodingKey::from_ed_der(&[&PKCS8_ED25519[..], &self.seed].concat());
@@ -310,24 +458,176 @@ mod tests {
         );
     }
 
+    /// A token with these claims in place of good ones (null takes one away) and these headers.
+    fn token(signer: &DevSigner, claims: &serde_json::Value, header: &serde_json::Value) -> String {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let mut all = serde_json::json!({
+            "sub": "ann", "group": "acme", "role": "member", "iss": DEV_ISSUER, "aud": DEV_AUDIENCE, "exp": now + 600,
+        });
+        let mut head = serde_json::json!({"alg": "EdDSA", "typ": "JWT"});
+        for (into, from) in [(&mut all, claims), (&mut head, header)] {
+            for (key, value) in from.as_object().unwrap() {
+                match value.is_null() {
+                    true => drop(into.as_object_mut().unwrap().remove(key)),
+                    false => drop(into.as_object_mut().unwrap().insert(key.clone(), value.clone())),
+                }
+            }
+        }
+        let part = |value: &serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let text = format!("{}.{}", part(&head), part(&all));
+        let key = ed25519_dalek::SigningKey::from_bytes(&signer.seed);
+        let signature = ed25519_dalek::Signer::sign(&key, text.as_bytes());
+        format!("Bearer {text}.{}", URL_SAFE_NO_PAD.encode(signature.to_bytes()))
+    }
+
     #[test]
-    fn an_expired_token_says_so() {
+    fn claims_and_headers_as_the_rfcs_have_them() {
+        use serde_json::json;
         let folder = tempfile::tempdir().unwrap();
         let signer = DevSigner::open(folder.path(), true).unwrap();
         let verifier = Verifier::from_jwks(&signer.jwks(), DEV_ISSUER, DEV_AUDIENCE).unwrap();
-        let claims = Claims {
-            sub: "ann".into(),
-            group: Some("acme".into()),
-            role: "member".into(),
-            iss: DEV_ISSUER.into(),
-            aud: DEV_AUDIENCE.into(),
-            exp: 1_000_000,
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap()
+            .as_secs_f64();
+        let none = json!({});
+        for (claims, header) in [
+            (json!({}), json!({})),
+            (
+                json!({"exp": now + 600.5, "nbf": now - 0.5, "iat": now - 0.25}),
+                json!({}),
+            ),
+            // Clocks differ.
+            (json!({"exp": now - 30.0, "nbf": now + 30.0}), json!({})),
+            (json!({"aud": ["another", DEV_AUDIENCE]}), json!({})),
+            (json!({"sub": "ü".repeat(255)}), json!({})),
+            (json!({"surprise": {"of": "others"}}), json!({"typ": null})),
+            (json!({}), json!({"typ": "at+JWT"})),
+            (
+                json!({}),
+                json!({"typ": "application/at+jwt", "jku": "https://evil.example/"}),
+            ),
+        ] {
+            let verified = verifier.verify(Some(&token(&signer, &claims, &header)));
+            assert!(verified.is_ok(), "{claims} {header}: {verified:?}");
+        }
+        for (claims, header, claim, reason) in [
+            (json!({"exp": 1_000_000}), &none, "exp", Reason::TokenExpired),
+            (json!({"exp": now - 61.0}), &none, "exp", Reason::TokenExpired),
+            (json!({"exp": -1}), &none, "exp", Reason::TokenExpired),
+            (json!({"nbf": now + 90.0}), &none, "nbf", Reason::TokenExpired),
+            (json!({"exp": null}), &none, "exp", Reason::TokenInvalid),
+            (json!({"exp": "soon"}), &none, "exp", Reason::TokenInvalid),
+            (json!({"nbf": "soon"}), &none, "nbf", Reason::TokenInvalid),
+            (json!({"iss": null}), &none, "iss", Reason::TokenInvalid),
+            (json!({"iss": [DEV_ISSUER]}), &none, "iss", Reason::TokenInvalid),
+            (json!({"aud": null}), &none, "aud", Reason::TokenInvalid),
+            (json!({"aud": []}), &none, "aud", Reason::TokenInvalid),
+            (json!({"aud": ["another"]}), &none, "aud", Reason::TokenInvalid),
+            (json!({"aud": {"tether": 1}}), &none, "aud", Reason::TokenInvalid),
+            (json!({"sub": null}), &none, "sub", Reason::TokenInvalid),
+            (json!({"sub": ""}), &none, "sub", Reason::TokenInvalid),
+            (json!({"sub": 7}), &none, "sub", Reason::TokenInvalid),
+            (
+                json!({"sub": "ü".repeat(256)}),
+                &none,
+                "sub",
+                Reason::TokenInvalid,
+            ),
+            (json!({"sub": "a\u{0}b"}), &none, "sub", Reason::TokenInvalid),
+            (json!({"sub": "a\nb"}), &none, "sub", Reason::TokenInvalid),
+            (json!({"role": "root"}), &none, "role", Reason::TokenInvalid),
+            (
+                json!({"role": "member\u{0}"}),
+                &none,
+                "role",
+                Reason::TokenInvalid,
+            ),
+            (json!({"role": ["member"]}), &none, "role", Reason::TokenInvalid),
+            (json!({"group": "a\u{0}"}), &none, "group", Reason::TokenInvalid),
+            (json!({"group": "Acme"}), &none, "group", Reason::TokenInvalid),
+            (json!({"group": 7}), &none, "group", Reason::TokenInvalid),
+            (json!({"group": null}), &none, "group", Reason::TokenInvalid),
+            (json!({"role": "service"}), &none, "group", Reason::TokenInvalid),
+            (
+                json!({}),
+                &json!({"crit": ["exp"], "exp": 1}),
+                "crit",
+                Reason::TokenInvalid,
+            ),
+            (
+                json!({}),
+                &json!({"crit": ["b64"], "b64": false}),
+                "crit",
+                Reason::TokenInvalid,
+            ),
+            (json!({}), &json!({"crit": []}), "crit", Reason::TokenInvalid),
+            (
+                json!({}),
+                &json!({"typ": "logout+jwt"}),
+                "typ",
+                Reason::TokenInvalid,
+            ),
+            (json!({}), &json!({"typ": 7}), "typ", Reason::TokenInvalid),
+            (json!({}), &json!({"alg": "none"}), "", Reason::TokenInvalid),
+            (json!({}), &json!({"alg": "HS256"}), "", Reason::TokenInvalid),
+            (json!({}), &json!({"alg": "RS256"}), "", Reason::TokenInvalid),
+            (json!({}), &json!({"kid": "another"}), "", Reason::TokenInvalid),
+        ] {
+            let error = verifier
+                .verify(Some(&token(&signer, &claims, header)))
+                .unwrap_err();
+            let named = error.metadata.iter().find(|(key, _)| *key == "claim");
+            let named = named.map_or("", |(_, claim)| claim.as_str());
+            assert_eq!((error.reason, named), (reason, claim), "{claims} {header}");
+        }
+    }
+
+    #[test]
+    fn keys_for_other_uses_are_left_out() {
+        let key = |more: serde_json::Value| {
+            let mut key =
+                serde_json::json!({"kty": "OKP", "crv": "Ed25519", "x": URL_SAFE_NO_PAD.encode([7; 32])});
+            key.as_object_mut()
+                .unwrap()
+                .extend(more.as_object().unwrap().clone());
+            let jwks = serde_json::json!({"keys": [key]}).to_string();
+            Verifier::from_jwks(&jwks, DEV_ISSUER, DEV_AUDIENCE).is_ok()
         };
-        let key = EncodingKey::from_ed_der(&[&PKCS8_ED25519[..], &signer.seed].concat());
-        let token = jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), &claims, &key).unwrap();
-        assert_eq!(
-            reason(verifier.verify(Some(&format!("Bearer {token}")))),
-            Reason::TokenExpired
-        );
+        for good in [
+            serde_json::json!({}),
+            serde_json::json!({"use": "sig", "alg": "EdDSA", "key_ops": ["verify"]}),
+        ] {
+            assert!(key(good.clone()), "{good}");
+        }
+        for bad in [
+            serde_json::json!({"use": "enc"}),
+            serde_json::json!({"key_ops": ["sign"]}),
+            serde_json::json!({"alg": "RS256"}),
+        ] {
+            assert!(!key(bad.clone()), "{bad}");
+        }
+        let weak =
+            serde_json::json!({"keys": [{"kty": "RSA", "n": URL_SAFE_NO_PAD.encode([7; 128]), "e": "AQAB"}]});
+        let error = Verifier::from_jwks(&weak.to_string(), DEV_ISSUER, DEV_AUDIENCE).unwrap_err();
+        assert!(error.to_string().contains("2,048 bits"), "{error}");
+    }
+
+    #[test]
+    fn a_token_that_two_keys_may_have_signed_is_tried_with_both() {
+        let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let signers = folders
+            .each_ref()
+            .map(|folder| DevSigner::open(folder.path(), true).unwrap());
+        let keys: Vec<serde_json::Value> = signers
+            .iter()
+            .map(|one| serde_json::from_str::<serde_json::Value>(&one.jwks()).unwrap()["keys"][0].clone())
+            .collect();
+        let jwks = serde_json::json!({"keys": keys}).to_string();
+        let verifier = Verifier::from_jwks(&jwks, DEV_ISSUER, DEV_AUDIENCE).unwrap();
+        let none = serde_json::json!({});
+        for signer in &signers {
+            assert!(verifier.verify(Some(&token(signer, &none, &none))).is_ok());
+        }
     }
 }
