@@ -107,19 +107,28 @@ pub(super) fn candidate(path: &Path) -> Result<Candidate, LoadError> {
     })
 }
 
-/// Refuses a file or folder that every user of the machine may write: what is loaded is the operator's choice alone.
+/// Refuses a file or folder that another user may change: what is loaded is the operator's choice alone.
 fn closed_to_others(path: &Path) -> Result<(), LoadError> {
-    use std::os::unix::fs::PermissionsExt as _;
-    const OTHERS_MAY_WRITE: u32 = 0o002;
+    use std::os::unix::fs::MetadataExt as _;
     let path = path.to_owned();
     match std::fs::metadata(&path) {
-        Ok(metadata) if metadata.permissions().mode() & OTHERS_MAY_WRITE == 0 => Ok(()),
-        Ok(_) => Err(LoadError::Unsafe {
-            path,
-            reason: "every user of this machine may write it (chmod o-w)".to_owned(),
-        }),
+        Ok(of) => match open_to_others(of.uid(), of.mode(), rustix::process::geteuid().as_raw()) {
+            None => Ok(()),
+            Some(reason) => Err(LoadError::Unsafe { path, reason }),
+        },
         Err(source) => Err(LoadError::Io { path, source }),
     }
+}
+
+/// Why a file of this owner and mode is open to other users than root and the server's own.
+fn open_to_others(owner: u32, mode: u32, server: u32) -> Option<String> {
+    const OTHERS_MAY_WRITE: u32 = 0o002;
+    if owner != 0 && owner != server {
+        return Some(format!(
+            "it belongs to user {owner}, who is neither root nor the server's own user {server} (chown)"
+        ));
+    }
+    (mode & OTHERS_MAY_WRITE != 0).then(|| "every user of this machine may write it (chmod o-w)".to_owned())
 }
 
 /// A hash in the form of manifests.
@@ -128,4 +137,22 @@ pub(super) fn sha256_of(bytes: &[u8]) -> String {
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::open_to_others;
+
+    #[test]
+    fn files_of_root_and_of_the_server_alone_are_loaded() {
+        for owner in [0, 1_000] {
+            assert_eq!(open_to_others(owner, 0o100_755, 1_000), None);
+            let open = open_to_others(owner, 0o100_757, 1_000).unwrap();
+            assert!(open.contains("chmod o-w"), "{open}");
+        }
+        let other = open_to_others(1_001, 0o100_755, 1_000).unwrap();
+        assert!(other.contains("user 1001"), "{other}");
+        // Root trusts itself alone.
+        assert!(open_to_others(1_000, 0o100_755, 0).is_some());
+    }
 }
