@@ -108,6 +108,7 @@ pub(crate) fn describe(settings: &Settings) -> DescribeResponse {
             },
         ],
         settings: Vec::new(),
+        operator_settings: Vec::new(),
         features: Vec::new(),
     }
 }

@@ -92,6 +92,7 @@ impl Connector for HubSpot {
             objects: OBJECTS.iter().map(object).collect(),
             auth_methods: auth::methods(),
             settings: Vec::new(),
+            operator_settings: options::operator_settings(),
             features: Vec::new(),
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use tether_connector_sdk::proto::Error;
+use tether_connector_sdk::proto::{Error, Setting};
 
 /// The scopes that a login cannot do without.
 const SCOPES: &str = "oauth crm.objects.companies.read";
@@ -46,6 +46,21 @@ pub(crate) struct Options {
     pub(crate) checkpoint_pages: usize,
     /// Searches of an account in a second.
     pub(crate) searches: usize,
+}
+
+/// What the operator sets: the app. A group never sees these.
+pub(crate) fn operator_settings() -> Vec<Setting> {
+    let setting = |key: &str, label: &str, required: bool, secret: bool| Setting {
+        key: key.to_owned(),
+        label: label.to_owned(),
+        required,
+        secret,
+        ..Setting::default()
+    };
+    vec![
+        setting("client_id", "Client id", true, false),
+        setting("client_secret", "Client secret", true, true),
+    ]
 }
 
 impl Options {

@@ -85,6 +85,7 @@ impl Connector for Salesforce {
             objects: OBJECTS.iter().map(object).collect(),
             auth_methods: auth::methods(),
             settings: options::settings(),
+            operator_settings: options::operator_settings(),
             features: Vec::new(),
         }
     }

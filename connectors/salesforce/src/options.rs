@@ -104,6 +104,21 @@ pub(crate) fn settings() -> Vec<Setting> {
     ]
 }
 
+/// What the operator sets: the app. A group never sees these.
+pub(crate) fn operator_settings() -> Vec<Setting> {
+    let setting = |key: &str, label: &str, required: bool, secret: bool| Setting {
+        key: key.to_owned(),
+        label: label.to_owned(),
+        required,
+        secret,
+        ..Setting::default()
+    };
+    vec![
+        setting("client_id", "Client id", true, false),
+        setting("client_secret", "Client secret", false, true),
+    ]
+}
+
 /// Whether the settings name a My Domain host: some ways to log in work only there.
 pub(crate) fn has_own_domain(settings: &HashMap<String, String>) -> bool {
     login_host(settings).is_ok_and(|host| host.ends_with(".my.salesforce.com"))

@@ -34,6 +34,7 @@ pub(crate) fn describe() -> DescribeResponse {
         objects: objects.collect(),
         auth_methods: auth::methods(),
         settings: Vec::new(),
+        operator_settings: Vec::new(),
         features: Vec::new(),
     }
 }
