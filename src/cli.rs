@@ -7,7 +7,7 @@ use crate::connectors::{Connector, Status};
 use crate::grants::rotate::Rotation;
 use crate::server::{self, Failure, Running};
 use crate::tokens::DevSigner;
-use crate::{check, connector_template, demo, telemetry};
+use crate::{check, connector_template, data_dir, demo, telemetry};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -31,7 +31,7 @@ struct Global {
     /// Any setting: --set listen.grpc=127.0.0.1:0 (may be repeated).
     #[arg(long = "set", global = true, value_name = "PATH=VALUE", value_parser = setting)]
     set: Vec<(String, String)>,
-    /// Where the SQLite file and generated keys are.
+    /// Where the SQLite file, the search index and generated keys are.
     #[arg(long, global = true)]
     data_dir: Option<PathBuf>,
     /// Generated keys, demo groups, loopback only. Never for production.
@@ -143,6 +143,8 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Migrate => {
             let options = cli.global.options()?;
             telemetry::init_logs(&options.log)?;
+            data_dir::close_umask();
+            server::prepare_data_dir(&options)?;
             server::open_store(&options).await?;
             say("the database is up to date");
             Ok(())
@@ -158,7 +160,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
                 ..cli.global
             }
             .options()?;
-            let signer = DevSigner::open(&options.data_dir, true)?;
+            let signer = DevSigner::open(&options.data_dir, false)?;
             let group = if role == Role::Service {
                 None
             } else {
@@ -262,6 +264,7 @@ async fn secrets(options: &Options, rotate: bool) -> Result<(), Failure> {
 async fn serve(options: Options) -> Result<(), Failure> {
     telemetry::init_logs(&options.log)?;
     tracing::debug!(?options, "settings");
+    data_dir::close_umask();
     let mut running = Running::start(options).await?;
     // One line for whoever started it, a person or a program: port 0 has become a number.
     say(&serde_json::json!({

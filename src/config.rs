@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Options {
-    /// Where the SQLite file and, with `--dev`, the generated keys are.
+    /// Where the SQLite file, the search index (with PostgreSQL too) and, with `--dev`, the generated keys are.
     pub data_dir: PathBuf,
     /// Fixed demo groups, generated keys, loopback only. Never for production.
     #[serde(default)]
@@ -243,6 +243,9 @@ pub enum Error {
     },
 }
 
+/// Where connectors are unless something else is said; in a checkout, their sources.
+const SOURCES: &str = "connectors";
+
 const DEFAULTS: &str = r#"
 data_dir = ".tether"
 [listen]
@@ -285,7 +288,16 @@ impl Options {
         for (path, value) in flags {
             layers = layers.set_override(path, value.as_str())?;
         }
-        let options: Self = layers.build()?.try_deserialize()?;
+        let mut options: Self = layers.build()?.try_deserialize()?;
+        let built = Path::new("target").join(SOURCES);
+        // Started in a checkout, where the folder of this name has the sources.
+        if options.dev
+            && options.connectors.dir == SOURCES
+            && Path::new(SOURCES).join("sdk/Cargo.toml").exists()
+            && built.is_dir()
+        {
+            options.connectors.dir = built.display().to_string();
+        }
         options.check()?;
         Ok(options)
     }

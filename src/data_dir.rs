@@ -1,0 +1,177 @@
+//! The data directory: who may read what is in it, and whether it can be written.
+//!
+//! It holds the SQLite database, the search index (with PostgreSQL too) and the keys of `--dev`: whatever tether makes is readable
+//! by its own user alone, whatever the umask it was started with.
+
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use crate::config::Error;
+
+/// Mode bits of the group and of others.
+const OTHERS: u32 = 0o077;
+/// Files of the folder that are tether's own, by how their names begin; the index is a folder.
+const OURS: [&str; 4] = ["tether.db", "index", "dev-signing.key", "dev-sealing.key"];
+
+/// Files and folders made from now on are for this user alone.
+pub fn close_umask() {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(OTHERS));
+}
+
+/// Makes the folder if it is not there, tries whether it can be written, and closes it and tether's own files in it, and
+/// `database` with the files beside it, to other users.
+///
+/// # Errors
+/// It cannot be made or written. The error names the folder.
+pub fn prepare(folder: &Path, database: Option<&Path>) -> Result<(), Error> {
+    let wrong = |cause: io::Error| {
+        Error::Rule(format!(
+            "data_dir = {}: tether cannot write there ({cause}). It keeps its database or search index in this folder: make it \
+             writable for user {}, or name another one",
+            folder.display(),
+            rustix::process::geteuid().as_raw()
+        ))
+    };
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(wrong)?;
+    // Permissions alone do not say it: the file system may be read-only or full.
+    drop(
+        tempfile::Builder::new()
+            .prefix(".writable-")
+            .tempfile_in(folder)
+            .map_err(wrong)?,
+    );
+    close(folder);
+    for entry in fs::read_dir(folder).map_err(wrong)?.flatten() {
+        let name = entry.file_name();
+        if OURS.iter().any(|ours| name.to_string_lossy().starts_with(ours)) {
+            close_all(&entry.path());
+        }
+    }
+    if let Some(database) = database {
+        for beside in ["", "-wal", "-shm"] {
+            let mut path = database.as_os_str().to_owned();
+            path.push(beside);
+            close(Path::new(&path));
+        }
+    }
+    Ok(())
+}
+
+fn close_all(path: &Path) {
+    let mut waiting = vec![path.to_owned()];
+    while let Some(path) = waiting.pop() {
+        close(&path);
+        // A link may lead anywhere.
+        let folder = fs::symlink_metadata(&path).is_ok_and(|of| of.is_dir());
+        if let Some(entries) = folder.then(|| fs::read_dir(&path).ok()).flatten() {
+            waiting.extend(entries.flatten().map(|entry| entry.path()));
+        }
+    }
+}
+
+/// Takes away what the group and others may do; says so where it cannot.
+fn close(path: &Path) {
+    let Ok(of) = fs::symlink_metadata(path) else {
+        return;
+    };
+    if of.is_symlink() || of.permissions().mode() & OTHERS == 0 {
+        return;
+    }
+    let mode = of.permissions().mode() & 0o7777 & !OTHERS;
+    let closed = match mine(&of) {
+        true => fs::set_permissions(path, fs::Permissions::from_mode(mode)),
+        false => Err(io::Error::other(format!("it belongs to user {}", of.uid()))),
+    };
+    match closed {
+        Ok(()) => tracing::warn!(
+            "{} was open to other users: it is closed to them now",
+            path.display()
+        ),
+        Err(error) => tracing::error!(
+            "{} is open to other users and cannot be closed to them: {error}",
+            path.display()
+        ),
+    }
+}
+
+fn mine(of: &Metadata) -> bool {
+    let user = rustix::process::geteuid();
+    of.uid() == user.as_raw() || user.is_root()
+}
+
+/// The file of an address `sqlite:PATH`.
+#[must_use]
+pub fn sqlite_file(url: &str) -> Option<PathBuf> {
+    url.strip_prefix("sqlite:").map(PathBuf::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn what_was_open_is_closed_and_nothing_else_is_touched() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        fs::create_dir_all(data.join("index/one")).unwrap();
+        for (file, bits) in [
+            ("tether.db", 0o644),
+            ("tether.db-wal", 0o666),
+            ("index/one/segment", 0o664),
+            ("dev-sealing.key", 0o640),
+            ("notes.txt", 0o644),
+        ] {
+            fs::write(data.join(file), "").unwrap();
+            fs::set_permissions(data.join(file), fs::Permissions::from_mode(bits)).unwrap();
+        }
+        for folder in [&data, &data.join("index"), &data.join("index/one")] {
+            fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let elsewhere = folder.path().join("elsewhere.db");
+        fs::write(&elsewhere, "").unwrap();
+        fs::set_permissions(&elsewhere, fs::Permissions::from_mode(0o644)).unwrap();
+        prepare(&data, Some(&elsewhere)).unwrap();
+        for (path, bits) in [
+            (data.clone(), 0o700),
+            (data.join("tether.db"), 0o600),
+            (data.join("tether.db-wal"), 0o600),
+            (data.join("index"), 0o700),
+            (data.join("index/one"), 0o700),
+            (data.join("index/one/segment"), 0o600),
+            (data.join("dev-sealing.key"), 0o600),
+            (elsewhere, 0o600),
+            // Not of tether's making.
+            (data.join("notes.txt"), 0o644),
+        ] {
+            assert_eq!(mode(&path), bits, "{}", path.display());
+        }
+        assert_eq!(
+            fs::read_dir(&data).unwrap().count(),
+            5,
+            "nothing is left of the trial"
+        );
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_written_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        // Root may write into a folder of mode 0500; nobody may make one in a file, or a file in /proc.
+        for data in [file.join("data"), PathBuf::from("/proc/self")] {
+            let error = prepare(&data, None).unwrap_err().to_string();
+            let said = format!("data_dir = {}: tether cannot write there", data.display());
+            assert!(error.contains(&said), "{error}");
+        }
+    }
+}
