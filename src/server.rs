@@ -5,10 +5,11 @@ use crate::connectors::{self, Registry};
 use crate::grants::{Grants, seal::Sealer};
 use crate::grpc::server::{self as grpc, Health};
 use crate::index::{self, Index};
+use crate::listener::{self, Descriptors, Limits};
 use crate::service::{self, Services};
 use crate::store::{self, Store};
 use crate::tokens::{self, DevSigner, Verifier};
-use crate::{admin, identity, oauth_callback, query, sync, telemetry};
+use crate::{admin, data_dir, identity, oauth_callback, query, sync, telemetry};
 use arc_swap::ArcSwap;
 use secrecy::{ExposeSecret, SecretString};
 use std::net::SocketAddr;
@@ -49,14 +50,21 @@ pub struct Running {
     stop: CancellationToken,
 }
 
+/// Makes the data directory ready: it is there, can be written, and is closed to other users.
+///
+/// # Errors
+/// It cannot be made or written.
+pub fn prepare_data_dir(options: &Options) -> Result<(), Failure> {
+    let database = data_dir::sqlite_file(options.database_url().expose_secret());
+    data_dir::prepare(&options.data_dir, database.as_deref())?;
+    Ok(())
+}
+
 /// Opens the database as it is.
 ///
 /// # Errors
 /// The database does not answer.
 pub async fn connect_store(options: &Options) -> Result<Store, Failure> {
-    if options.database.url.is_none() {
-        std::fs::create_dir_all(&options.data_dir)?;
-    }
     let mut of = store::Options::new(options.database_url().expose_secret());
     if options.database.connections > 0 {
         of.connections = options.database.connections;
@@ -142,6 +150,16 @@ fn verifier(options: &Options, signer: Option<&DevSigner>) -> Result<Verifier, F
 /// # Errors
 /// A file that a connector's settings name cannot be read.
 pub async fn open_registry(options: &Options) -> Result<Registry, Failure> {
+    for folder in options.connectors.folders() {
+        if folder.join("sdk/Cargo.toml").exists() {
+            return Err(format!(
+                "connectors.dir = {}: this is the folder of the connectors' sources. `cargo xtask connectors` builds them into \
+                 target/connectors",
+                folder.display()
+            )
+            .into());
+        }
+    }
     let mut of = connectors::Options {
         folders: options.connectors.folders(),
         ..Default::default()
@@ -175,7 +193,16 @@ impl Running {
     /// # Errors
     /// A listener's address is taken, the database does not answer, a key is missing.
     pub async fn start(options: Options) -> Result<Self, Failure> {
+        prepare_data_dir(&options)?;
         let metrics = telemetry::init_metrics()?;
+        let descriptors = Descriptors::raise();
+        tracing::info!(
+            "{} file descriptors: at most {} connections to gRPC, {} to the callback page, {} to metrics",
+            descriptors.limit,
+            descriptors.grpc,
+            descriptors.callback,
+            descriptors.admin
+        );
         let signer = if options.dev {
             Some(DevSigner::open(&options.data_dir, true)?)
         } else {
@@ -253,7 +280,7 @@ impl Running {
             health,
         };
         listeners.spawn(grpc::serve(
-            grpc_listener,
+            (grpc_listener, grpc::limits(descriptors.grpc)),
             services.clone(),
             verifier,
             running.health.clone(),
@@ -267,10 +294,16 @@ impl Running {
         });
         listeners.spawn(serve_http(
             callback_listener,
+            short_lived("callback", descriptors.callback),
             oauth_callback::router(services),
             stop.clone(),
         ));
-        listeners.spawn(serve_http(admin_listener, admin::router(metrics), stop.clone()));
+        listeners.spawn(serve_http(
+            admin_listener,
+            short_lived("admin", descriptors.admin),
+            admin::router(metrics),
+            stop.clone(),
+        ));
         let follow = stop.clone();
         listeners.spawn(async move {
             index.run(follow).await;
@@ -351,6 +384,15 @@ fn service_options(options: &Options, callback: SocketAddr) -> service::Options 
         redirect_uris: options.redirect_uris.clone(),
         loopback_redirects: options.dev,
         keep_events_us: options.events.micros(),
+        connector_settings: options
+            .connector
+            .iter()
+            .map(|(name, given)| {
+                let given = given.settings.iter();
+                let given = given.filter(|(_, value)| !value.expose_secret().trim().is_empty());
+                (name.clone(), given.map(|(key, _)| key.clone()).collect())
+            })
+            .collect(),
         client_ids: options
             .connector
             .iter()
@@ -359,14 +401,26 @@ fn service_options(options: &Options, callback: SocketAddr) -> service::Options 
     }
 }
 
+/// Limits of a listener whose requests are small and answered at once.
+fn short_lived(name: &'static str, connections: usize) -> Limits {
+    Limits {
+        name,
+        connections,
+        header: Duration::from_secs(5),
+        idle: Duration::from_secs(10),
+        // A login waits for the CRM to exchange the code.
+        lifetime: Some(Duration::from_secs(120)),
+        http2: None,
+    }
+}
+
 async fn serve_http(
     listener: TcpListener,
+    limits: Limits,
     router: axum::Router,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
-    axum::serve(listener, router)
-        .with_graceful_shutdown(stop.cancelled_owned())
-        .await?;
+    listener::serve(listener, limits, None, router, stop).await;
     Ok(())
 }
 

@@ -1,8 +1,11 @@
 //! Logs and metrics of the process.
 
 use std::io::IsTerminal as _;
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::config;
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -12,6 +15,85 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 const BUCKETS: &[f64] = &[
     0.000_1, 0.000_5, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 120.0,
 ];
+
+/// Longest line of the log in bytes. What is longer is cut.
+const LONGEST_LINE: usize = 8_192;
+
+/// Bounds how many lines one place of the code logs, where callers without a token decide how often it is reached.
+pub struct Throttle {
+    limiter: DefaultDirectRateLimiter,
+    suppressed: AtomicU64,
+}
+
+impl Throttle {
+    /// So many lines a second, and so many at once.
+    #[must_use]
+    pub fn new(per_second: u32, burst: u32) -> Self {
+        let at_least_one = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
+        let quota = Quota::per_second(at_least_one(per_second)).allow_burst(at_least_one(burst));
+        Self {
+            limiter: RateLimiter::direct(quota),
+            suppressed: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether a line may be logged now, and if so, how many were suppressed since the last one. The metric
+    /// `tether_log_suppressed_total` counts these too.
+    pub fn admit(&self) -> Option<u64> {
+        match self.limiter.check() {
+            Ok(()) => Some(self.suppressed.swap(0, Ordering::Relaxed)),
+            Err(_) => {
+                self.suppressed.fetch_add(1, Ordering::Relaxed);
+                metrics::counter!("tether_log_suppressed_total").increment(1);
+                None
+            }
+        }
+    }
+}
+
+/// The first bytes of a text of a caller, for the log.
+#[must_use]
+pub fn shortened(text: &str, most: usize) -> &str {
+    &text[..text.floor_char_boundary(most)]
+}
+
+/// Standard error, a line at a time, none longer than [`LONGEST_LINE`].
+struct Stderr {
+    json: bool,
+}
+
+impl std::io::Write for Stderr {
+    /// The subscriber gives a whole event in one call.
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        let mut out = std::io::stderr().lock();
+        match cut(line, self.json) {
+            None => out.write_all(line)?,
+            Some(shorter) => out.write_all(&shorter)?,
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        std::io::stderr().flush()
+    }
+}
+
+/// A line that is too long, cut; `None` for one that is not. What is left of a JSON line becomes the text of another.
+fn cut(line: &[u8], json: bool) -> Option<Vec<u8>> {
+    if line.len() <= LONGEST_LINE {
+        return None;
+    }
+    let text = String::from_utf8_lossy(line);
+    let mark = format!("… (cut, {} bytes)", line.len());
+    let short = match json {
+        false => format!("{}{mark}", shortened(&text, LONGEST_LINE).trim_end()),
+        // Escaped, each byte may become two.
+        true => {
+            serde_json::json!({"cut": format!("{}{mark}", shortened(&text, LONGEST_LINE / 2))}).to_string()
+        }
+    };
+    Some(format!("{short}\n").into_bytes())
+}
 
 /// Sends logs to stderr as the operator asked. A second call changes nothing.
 ///
@@ -26,7 +108,10 @@ pub fn init_logs(options: &config::Log) -> Result<(), config::Error> {
         .with_ansi(
             std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty()),
         )
-        .with_writer(std::io::stderr);
+        .with_writer({
+            let json = options.json;
+            move || Stderr { json }
+        });
     let _ = if options.json {
         registry.with(format.json()).try_init()
     } else {
@@ -51,7 +136,19 @@ pub fn init_metrics() -> Result<PrometheusHandle, config::Error> {
 }
 
 fn describe() {
-    metrics::describe_counter!("tether_rpc_total", "Answered rpcs, by rpc and gRPC code");
+    metrics::describe_counter!(
+        "tether_rpc_total",
+        "Ended rpcs, by rpc and gRPC code; a stream counts when it ends"
+    );
+    metrics::describe_gauge!("tether_connections", "Open connections, by listener");
+    metrics::describe_counter!(
+        "tether_connections_shed_total",
+        "Connections closed or not accepted for want of room, by listener and reason"
+    );
+    metrics::describe_counter!(
+        "tether_log_suppressed_total",
+        "Log lines left out because callers caused too many"
+    );
     metrics::describe_histogram!("tether_rpc_seconds", "Time to the answer's headers, by rpc");
     metrics::describe_counter!(
         "tether_sync_rows_total",
@@ -82,4 +179,29 @@ fn describe() {
         "tether_profile_total",
         "Profiles opened, by how fresh the cards were"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_bounded() {
+        assert_eq!(cut(b"short\n", false), None);
+        for json in [false, true] {
+            let long = cut("ü\"".repeat(10_000).as_bytes(), json).unwrap();
+            assert!(long.len() < LONGEST_LINE + 100 && long.ends_with(b"\n"));
+            let text = std::str::from_utf8(&long).unwrap();
+            assert!(text.contains("(cut, 30000 bytes)"), "{text}");
+            assert_eq!(serde_json::from_str::<serde_json::Value>(text).is_ok(), json);
+        }
+    }
+
+    #[test]
+    fn lines_beyond_the_burst_are_counted() {
+        let throttle = Throttle::new(1, 3);
+        assert!((0..3).all(|_| throttle.admit() == Some(0)));
+        assert!((0..50).all(|_| throttle.admit().is_none()));
+        assert_eq!(throttle.suppressed.load(Ordering::Relaxed), 50);
+    }
 }
