@@ -78,6 +78,10 @@ reasons! {
     DeadlineExceeded = "DEADLINE_EXCEEDED",
     Internal = "INTERNAL",
     NotImplementedYet = "NOT_IMPLEMENTED_YET",
+    RequestMalformed = "REQUEST_MALFORMED",
+    RequestTooLarge = "REQUEST_TOO_LARGE",
+    EncodingUnsupported = "ENCODING_UNSUPPORTED",
+    RpcUnknown = "RPC_UNKNOWN",
 }
 
 /// What a client can act on besides the reason.

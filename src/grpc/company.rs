@@ -52,6 +52,7 @@ impl CompanyService for Companies {
         let caller = gate::caller(&request)?;
         let mut request = request.into_inner();
         let parent = validate::group("parent", &request.parent)?;
+        let caller = self.0.reader(caller, &parent).await?;
         validate::text("query", &request.query, MOST_QUERY)?;
         validate::list("columns", &request.columns, 100)?;
         for (at, column) in request.columns.iter().enumerate() {
@@ -108,6 +109,7 @@ impl CompanyService for Companies {
         let request = request.into_inner();
         let id = validate::company("name", &request.name)?;
         let parent = validate::group("parent", &request.parent)?;
+        let caller = self.0.reader(caller, &parent).await?;
         Ok(Response::new(convert::company(
             &self.0.company_get(&caller, &parent, id).await?,
         )))
@@ -121,6 +123,7 @@ impl CompanyService for Companies {
         let request = request.into_inner();
         let id = validate::company("name", &request.name)?;
         let parent = validate::group("parent", &request.parent)?;
+        let caller = self.0.reader(caller, &parent).await?;
         let only = sources(&request.sources)?;
         let policy = match request.refresh() {
             Refresh::Unspecified | Refresh::Always => RefreshPolicy::Always,
@@ -147,6 +150,7 @@ impl CompanyService for Companies {
         let caller = gate::caller(&request)?;
         let mut request = request.into_inner();
         let parent = validate::group("parent", &request.parent)?;
+        let caller = self.0.reader(caller, &parent).await?;
         let size = validate::page_size(std::mem::take(&mut request.page_size), 50, 200)?;
         let token = std::mem::take(&mut request.page_token);
         let pages = Pages::new(self.0.sealer(), "ListSources", caller.group.as_deref(), &request);

@@ -1,12 +1,16 @@
-//! The gate every request passes: a request id, who calls, whether the role may, and how it went; and, for what changes
-//! something, the entry in the audit log before the answer leaves.
+//! The gate every request passes: who calls and whether the role may; and, for what changes something, the entry in the audit
+//! log before the answer leaves.
 //!
-//! Denies by default: a path that the policy table lacks is answered UNIMPLEMENTED before anything else sees it.
+//! Denies by default: RPCs missing from the policy table are rejected with RPC_UNKNOWN before anything else sees them.
+
+use super::call;
+use super::form::REQUEST_ID;
 
 use crate::caller::{Caller, Role};
 use crate::error::{Detail, Error, Reason};
 use crate::policy::{self, Effect, Who};
 use crate::service::{Made, Services};
+use crate::telemetry::{Throttle, shortened};
 use crate::tokens::Verifier;
 use arc_swap::ArcSwap;
 use futures_util::future::{Either, Ready, ready};
@@ -21,43 +25,18 @@ use tonic::body::Body;
 use tower::{Layer, Service};
 use tracing::Instrument as _;
 
-/// The header a caller may give its own request id in, and gets it back in.
-pub const REQUEST_ID: &str = "x-request-id";
-
-/// The call being answered: what an error may have to name.
-#[derive(Clone)]
-pub struct Call {
-    /// The rpc's path.
-    pub rpc: String,
-    /// Under which id the log has it.
-    pub request_id: String,
-}
-
-tokio::task_local! {
-    static CALL: Call;
-}
-
-/// The call that this task answers.
-#[must_use]
-pub fn current() -> Option<Call> {
-    CALL.try_with(Call::clone).ok()
-}
-
-/// What a stream does after its call was answered is still the call's.
-pub async fn within<F: Future>(call: Option<Call>, work: F) -> F::Output {
-    match call {
-        Some(call) => CALL.scope(call, work).await,
-        None => work.await,
-    }
-}
-
 /// Puts the gate before a service.
 #[derive(Clone)]
 pub struct GateLayer {
     verifier: Arc<ArcSwap<Verifier>>,
     services: Services,
     changes: TaskTracker,
+    /// Refusals are logged, but whoever has no token must not fill the disk with them.
+    refusals: Arc<Throttle>,
 }
+
+/// Most bytes of a path in the log.
+const LONGEST_PATH: usize = 200;
 
 /// What is told to those who have to go elsewhere.
 #[must_use]
@@ -78,7 +57,27 @@ impl GateLayer {
             verifier,
             services,
             changes,
+            refusals: Arc::new(Throttle::new(10, 100)),
         }
+    }
+}
+
+impl GateLayer {
+    /// Logs a refusal: never the token, and no more lines than a disk can bear.
+    fn log(&self, error: &Error, path: &str, request_id: &str) {
+        let Some(suppressed) = self.refusals.admit() else {
+            return;
+        };
+        let claim = error.metadata.iter().find(|(key, _)| *key == "claim");
+        tracing::info!(
+            rpc = shortened(path, LONGEST_PATH),
+            reason = error.reason.as_str(),
+            claim = claim.map(|(_, claim)| claim.as_str()),
+            request_id,
+            suppressed,
+            "refused: {}",
+            error.message
+        );
     }
 }
 
@@ -105,9 +104,15 @@ fn admit(
     verifier: &Verifier,
     path: &str,
     authorization: Option<&str>,
-) -> Result<(Option<Caller>, Effect), Status> {
+) -> Result<(Option<Caller>, Effect), Error> {
     let (roles, effect) = match policy::row(path) {
-        None => return Err(Status::unimplemented(format!("{path} is not served here"))),
+        None => {
+            let rpc = shortened(path, LONGEST_PATH / 2);
+            return Err(Error::new(
+                Reason::RpcUnknown,
+                format!("this server has no rpc {rpc}"),
+            ));
+        }
         Some((_, Who::Anyone, effect)) => return Ok((None, *effect)),
         Some((_, Who::Roles(roles), effect)) => (roles, *effect),
     };
@@ -128,8 +133,7 @@ fn admit(
         )
         .with("rpc", path)
         .with("role", caller.role)
-        .with("required_role", needed)
-        .into());
+        .with("required_role", needed));
     }
     Ok((Some(caller), effect))
 }
@@ -152,27 +156,23 @@ where
     }
 
     fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
-        let started = Instant::now();
         let path = request.uri().path().to_owned();
         let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
-        let request_id = header(REQUEST_ID)
-            .filter(|id| (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic()))
-            .map_or_else(|| uuid::Uuid::now_v7().to_string(), str::to_owned);
+        let request_id = header(REQUEST_ID).unwrap_or_default().to_owned();
         let draining = self.gate.services.draining();
         let admitted =
             admit(&self.gate.verifier.load(), &path, header("authorization")).and_then(|admitted| {
                 // Probes are answered to the end.
                 match admitted.0.is_some() && draining.is_cancelled() {
-                    true => Err(shutting_down().into()),
+                    true => Err(shutting_down()),
                     false => Ok(admitted),
                 }
             });
         let (caller, effect) = match admitted {
             Ok(admitted) => admitted,
-            Err(status) => {
-                tracing::info!(rpc = path, code = ?status.code(), request_id, "refused {path}: {}", status.message());
-                count(&path, status.code() as i32, started);
-                return Either::Left(ready(Ok(stamp(status.into_http(), &request_id))));
+            Err(error) => {
+                self.gate.log(&error, &path, &request_id);
+                return Either::Left(ready(Ok(Status::from(error).into_http())));
             }
         };
         let span = tracing::info_span!(
@@ -182,21 +182,27 @@ where
             subject = caller.as_ref().map(|caller| caller.subject.as_str()),
             group = caller.as_ref().and_then(|caller| caller.group.as_deref()),
         );
+        let caller_of_group = caller.clone().filter(|caller| caller.group.is_some());
         let author = caller.clone().filter(|_| effect == Effect::Changes);
         if let Some(caller) = caller {
             request.extensions_mut().insert(caller);
         }
+        let started = Instant::now();
         let answered = self.inner.call(request);
-        let call = Call {
-            rpc: path.trim_start_matches('/').to_owned(),
-            request_id: request_id.clone(),
-        };
-        let answered = CALL.scope(call, answered);
-        let GateLayer {
-            services, changes, ..
-        } = self.gate.clone();
+        let gate = self.gate.clone();
+        // Reflection shows the manual alone.
+        let of_a_group = caller_of_group.filter(|_| path.starts_with("/tether."));
         Either::Right(Box::pin(
             async move {
+                if let Some(caller) = of_a_group
+                    && let Err(error) = gate.services.require_known_group(&caller).await
+                {
+                    gate.log(&error, &path, &request_id);
+                    return Ok(Status::from(error).into_http());
+                }
+                let GateLayer {
+                    services, changes, ..
+                } = gate;
                 let response = match author {
                     None => answered.await?,
                     Some(author) => {
@@ -206,6 +212,7 @@ where
                             let response = answered.await?;
                             Ok(written(&services, &author, &path, &request_id, response).await)
                         };
+                        let change = call::within(call::current(), change);
                         match changes.spawn(change.in_current_span()).await {
                             Ok(response) => response?,
                             Err(error) => Status::from(Error::internal(error)).into_http(),
@@ -215,10 +222,9 @@ where
                 let code = response
                     .headers()
                     .get("grpc-status")
-                    .and_then(|value| value.to_str().ok()?.parse().ok());
-                count(&path, code.unwrap_or(0), started);
+                    .and_then(|value| value.to_str().ok());
                 tracing::debug!(code, micros = started.elapsed().as_micros() as u64, "answered");
-                Ok(stamp(response, &request_id))
+                Ok(response)
             }
             .instrument(span),
         ))
@@ -250,25 +256,6 @@ async fn written(
         Ok(()) => response,
         Err(error) => Status::from(error).into_http(),
     }
-}
-
-/// Gives the request id back, so that a caller can name it.
-fn stamp<B>(mut response: http::Response<B>, request_id: &str) -> http::Response<B> {
-    if let Ok(value) = request_id.parse() {
-        response.headers_mut().insert(REQUEST_ID, value);
-    }
-    response
-}
-
-/// Only known rpcs become label values: a caller cannot make new ones.
-fn count(path: &str, code: i32, started: Instant) {
-    let rpc = policy::TABLE
-        .iter()
-        .map(|(rpc, _, _)| *rpc)
-        .find(|rpc| path.strip_prefix('/') == Some(rpc));
-    let rpc = rpc.unwrap_or("unknown");
-    metrics::counter!("tether_rpc_total", "rpc" => rpc, "code" => code.to_string()).increment(1);
-    metrics::histogram!("tether_rpc_seconds", "rpc" => rpc).record(started.elapsed().as_secs_f64());
 }
 
 /// Who calls, as the gate found out.

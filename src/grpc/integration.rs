@@ -4,7 +4,7 @@ use super::audit::{self, answer};
 use super::edit::{edit, edited, field_keys, logged_in, new_share, revision};
 use super::page_token::{self, Pages};
 use super::watch::{self, Messages};
-use super::{convert, gate, validate};
+use super::{call, convert, gate, validate};
 use crate::caller::{Caller, Role};
 use crate::domain::{AuthKind, GroupId, IntegrationId, IntegrationState, SyncState};
 use crate::error::{Detail, Error, Reason};
@@ -168,6 +168,7 @@ impl IntegrationService for Integrations {
     async fn get_integration(&self, request: Request<v1::GetIntegrationRequest>) -> Answer<v1::Integration> {
         let caller = gate::caller(&request)?;
         let id = validate::integration("name", &request.into_inner().name)?;
+        let caller = self.0.reader_of(caller, id).await?;
         Ok(Response::new(convert::integration(
             &self.0.integration_get(&caller, id).await?,
         )))
@@ -180,7 +181,7 @@ impl IntegrationService for Integrations {
         let caller = gate::caller(&request)?;
         let mut request = request.into_inner();
         let parent = validate::group("parent", &request.parent)?;
-        service::viewpoint(&caller, &parent)?;
+        let caller = self.0.reader(caller, &parent).await?;
         let size = validate::page_size(std::mem::take(&mut request.page_size), 50, 200)?;
         let token = std::mem::take(&mut request.page_token);
         let pages = Pages::new(
@@ -500,6 +501,7 @@ impl IntegrationService for Integrations {
         let caller = gate::caller(&request)?;
         let mut request = request.into_inner();
         let id = validate::integration("parent", &request.parent)?;
+        let caller = self.0.reader_of(caller, id).await?;
         validate::list("objects", &request.objects, 100)?;
         let size = validate::page_size(std::mem::take(&mut request.page_size), 500, 2_000)?;
         let token = std::mem::take(&mut request.page_token);
@@ -589,6 +591,7 @@ impl IntegrationService for Integrations {
         let caller = gate::caller(&request)?;
         let mut request = request.into_inner();
         let id = validate::integration("parent", &request.parent)?;
+        let caller = self.0.reader_of(caller, id).await?;
         let size = validate::page_size(std::mem::take(&mut request.page_size), 50, 500)?;
         let token = std::mem::take(&mut request.page_token);
         let pages = Pages::new(self.0.sealer(), "ListShares", caller.group.as_deref(), &request);
@@ -643,6 +646,7 @@ impl IntegrationService for Integrations {
     async fn get_sync(&self, request: Request<v1::GetSyncRequest>) -> Answer<v1::Sync> {
         let caller = gate::caller(&request)?;
         let (integration, id) = validate::sync("name", &request.into_inner().name)?;
+        let caller = self.0.reader_of(caller, integration).await?;
         let view = self.0.sync_get(&caller, integration, id).await?;
         Ok(Response::new(self.sync(&caller, &view).await?))
     }
@@ -651,6 +655,7 @@ impl IntegrationService for Integrations {
         let caller = gate::caller(&request)?;
         let mut request = request.into_inner();
         let id = validate::integration("parent", &request.parent)?;
+        let caller = self.0.reader_of(caller, id).await?;
         let size = validate::page_size(std::mem::take(&mut request.page_size), 20, 100)?;
         let token = std::mem::take(&mut request.page_token);
         let pages = Pages::new(self.0.sealer(), "ListSyncs", caller.group.as_deref(), &request);
@@ -680,13 +685,14 @@ impl IntegrationService for Integrations {
     async fn watch_sync(&self, request: Request<v1::WatchSyncRequest>) -> Answer<Self::WatchSyncStream> {
         let caller = gate::caller(&request)?;
         let (integration, id) = validate::sync("name", &request.into_inner().name)?;
+        let caller = self.0.reader_of(caller, integration).await?;
         let first = self.0.sync_get(&caller, integration, id).await?;
         let watched = Integrations(self.0.clone());
-        let call = gate::current();
+        let call = call::current();
         // Progress travels through rows: whichever process runs the sync, all see the same.
         let stream = futures_util::stream::unfold((Some(first), None::<SyncView>), move |(first, shown)| {
             let (watched, caller) = (Integrations(watched.0.clone()), caller.clone());
-            gate::within(call.clone(), async move {
+            call::within(call.clone(), async move {
                 let mut view = match (first, &shown) {
                     (Some(first), _) => first,
                     (None, Some(shown)) if shown.sync.state.is_final() => return None,

@@ -13,6 +13,7 @@ use tower::{Layer, Service};
 #[derive(Clone)]
 pub struct LoadLimit {
     places: Arc<Semaphore>,
+    most: usize,
 }
 
 impl LoadLimit {
@@ -20,6 +21,7 @@ impl LoadLimit {
     pub fn new(most: usize) -> Self {
         Self {
             places: Arc::new(Semaphore::new(most)),
+            most,
         }
     }
 }
@@ -31,6 +33,7 @@ impl<S> Layer<S> for LoadLimit {
         Limited {
             inner,
             places: Arc::clone(&self.places),
+            most: self.most,
         }
     }
 }
@@ -40,6 +43,7 @@ impl<S> Layer<S> for LoadLimit {
 pub struct Limited<S> {
     inner: S,
     places: Arc<Semaphore>,
+    most: usize,
 }
 
 impl<S> Service<http::Request<Body>> for Limited<S>
@@ -62,7 +66,7 @@ where
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         // A place is held to the answer's headers: a watched stream would hold one for hours.
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
-            return Either::Left(ready(Ok(super::server::overloaded().into_http())));
+            return Either::Left(ready(Ok(super::outcome::overloaded(self.most).into_http())));
         };
         let answered = self.inner.call(request);
         Either::Right(Box::pin(async move {

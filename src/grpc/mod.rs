@@ -1,13 +1,16 @@
 //! The edge: authenticate → validate → call a service → convert. Only here the generated public types are touched.
 
 mod audit;
+mod call;
 mod company;
 mod convert;
 mod edit;
+mod form;
 mod gate;
 mod group;
 mod integration;
 mod load;
+mod outcome;
 mod page_token;
 pub mod server;
 pub mod status;

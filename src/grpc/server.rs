@@ -1,11 +1,13 @@
 //! The gRPC listener: services, reflection and health behind one stack that reads top to bottom.
 
 use super::company::Companies;
+use super::form::{FormLayer, LARGEST_HEADERS};
 use super::gate::GateLayer;
 use super::group::Groups;
 use super::integration::Integrations;
+use super::outcome::OutcomeLayer;
 use crate::config;
-use crate::error::{Detail, Error, Reason};
+use crate::listener::{self, Http2, Limits};
 use crate::proto;
 use crate::proto::v1::company_service_server::CompanyServiceServer;
 use crate::proto::v1::group_service_server::GroupServiceServer;
@@ -13,20 +15,25 @@ use crate::proto::v1::integration_service_server::IntegrationServiceServer;
 use crate::service::Services;
 use crate::tokens::Verifier;
 use arc_swap::ArcSwap;
+use hyper::body::Incoming;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tonic::transport::server::TcpIncoming;
-use tonic::transport::{Identity, Server, ServerTlsConfig};
+use tonic::body::Body;
+use tonic::service::Routes;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 use tonic_web::GrpcWebLayer;
 use tower::util::option_layer;
+use tower::{ServiceBuilder, ServiceExt as _};
 
-/// Largest request accepted.
-const MOST_REQUEST_BYTES: usize = 4 << 20;
+/// Largest message of a request, in bytes.
+pub(super) const LARGEST_REQUEST: usize = 4 << 20;
 /// Requests under way at a time; more are refused at once, to be tried again.
 const MOST_REQUESTS: usize = 1_024;
 
@@ -73,31 +80,61 @@ impl Health {
     }
 }
 
+/// Limits of the gRPC listener.
+#[must_use]
+pub fn limits(connections: usize) -> Limits {
+    Limits {
+        name: "grpc",
+        connections,
+        header: Duration::from_secs(10),
+        // Clients keep connections between calls, and open another when theirs has ended.
+        idle: Duration::from_secs(15 * 60),
+        lifetime: None,
+        http2: Some(Http2 {
+            streams: 256,
+            // More than `form` lets through: what is between the two is refused in words.
+            header_list: 2 * LARGEST_HEADERS as u32,
+            ping_after: Duration::from_secs(60),
+            ping_timeout: Duration::from_secs(20),
+        }),
+    }
+}
+
+/// What does TLS for the gRPC listener.
+///
+/// # Errors
+/// The certificate or its key cannot be read or used.
+fn acceptor(tls: &config::Tls) -> Result<TlsAcceptor, Box<dyn std::error::Error + Send + Sync>> {
+    let chain = config::read_file("tls.certificate", &tls.certificate)?;
+    let key = config::read_file("tls.key", &tls.key)?;
+    let chain = CertificateDer::pem_slice_iter(chain.as_bytes())
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| format!("tls.certificate: {error}"))?;
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|error| format!("tls.key: {error}"))?;
+    let ring = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(ring)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(|error| format!("tls.certificate, tls.key: {error}"))?;
+    config.alpn_protocols.push(b"h2".to_vec());
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
 /// Serves until told to stop, then lets requests under way end. Draining comes first: streams end, and what comes over
 /// open connections is sent elsewhere.
 ///
 /// # Errors
-/// The certificate cannot be used, or the listener fails.
+/// The certificate cannot be used.
 pub async fn serve(
-    listener: TcpListener,
+    (listener, limits): (TcpListener, Limits),
     services: Services,
     verifier: Arc<ArcSwap<Verifier>>,
     health: Health,
     (tls, web): (Option<config::Tls>, config::Web),
     stop: CancellationToken,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let mut server = Server::builder()
-        // For gRPC-Web from pages that are not served over TLS, and for proxies; anything else is refused on it.
-        .accept_http1(true)
-        .http2_keepalive_interval(Some(Duration::from_secs(60)))
-        .http2_keepalive_timeout(Some(Duration::from_secs(20)))
-        .max_concurrent_streams(256)
-        .http2_max_header_list_size(32 << 10);
-    if let Some(tls) = tls {
-        let certificate = config::read_file("tls.certificate", &tls.certificate)?;
-        let key = config::read_file("tls.key", &tls.key)?;
-        server = server.tls_config(ServerTlsConfig::new().identity(Identity::from_pem(certificate, key)))?;
-    }
+    let tls = tls.as_ref().map(acceptor).transpose()?;
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
@@ -105,45 +142,35 @@ pub async fn serve(
             // So that grpcurl shows the details of errors in words.
             .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
-    let limited = super::load::LoadLimit::new(MOST_REQUESTS);
     let changes = TaskTracker::new();
-    server
+    let routes = Routes::new(HealthServer::new(HealthService::from_health_reporter(
+        health.reporter,
+    )))
+    .add_service(reflection().build_v1()?)
+    .add_service(reflection().build_v1alpha()?)
+    .add_service(
+        IntegrationServiceServer::new(Integrations(services.clone()))
+            .max_decoding_message_size(LARGEST_REQUEST),
+    )
+    .add_service(
+        CompanyServiceServer::new(Companies(services.clone())).max_decoding_message_size(LARGEST_REQUEST),
+    )
+    .add_service(GroupServiceServer::new(Groups(services.clone())).max_decoding_message_size(LARGEST_REQUEST))
+    .prepare();
+    let stack = ServiceBuilder::new()
         // Without pages to let in there is nothing to say to browsers, and no header more on an answer.
         .layer(option_layer(super::web::cors(&web.allowed_origins)))
+        .layer(FormLayer)
         .layer(GrpcWebLayer::new())
-        .layer(GateLayer::new(verifier, services.clone(), changes.clone()))
-        .layer(limited)
-        .add_service(HealthServer::new(HealthService::from_health_reporter(
-            health.reporter,
-        )))
-        .add_service(reflection().build_v1()?)
-        .add_service(reflection().build_v1alpha()?)
-        .add_service(
-            IntegrationServiceServer::new(Integrations(services.clone()))
-                .max_decoding_message_size(MOST_REQUEST_BYTES),
-        )
-        .add_service(
-            CompanyServiceServer::new(Companies(services.clone()))
-                .max_decoding_message_size(MOST_REQUEST_BYTES),
-        )
-        .add_service(GroupServiceServer::new(Groups(services)).max_decoding_message_size(MOST_REQUEST_BYTES))
-        // Without it an answer in two packets waits for the client's delayed acknowledgement: 40 ms a call.
-        .serve_with_incoming_shutdown(
-            TcpIncoming::from(listener).with_nodelay(Some(true)),
-            stop.cancelled_owned(),
-        )
-        .await?;
+        .layer(OutcomeLayer {
+            largest_request: LARGEST_REQUEST,
+        })
+        .layer(GateLayer::new(verifier, services, changes.clone()))
+        .layer(super::load::LoadLimit::new(MOST_REQUESTS))
+        .service(routes)
+        .map_request(|request: http::Request<Incoming>| request.map(Body::new));
+    listener::serve(listener, limits, tls, stack, stop).await;
     changes.close();
     changes.wait().await;
     Ok(())
-}
-
-/// The answer to a request that is one too many.
-pub(super) fn overloaded() -> tonic::Status {
-    Error::new(
-        Reason::Overloaded,
-        format!("the server has {MOST_REQUESTS} requests under way, its most: try again"),
-    )
-    .detail(Detail::RetryAfter(Duration::from_secs(1)))
-    .into()
 }

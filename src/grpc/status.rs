@@ -1,13 +1,18 @@
 //! The one place where an error of the business rules becomes a `google.rpc.Status` (AIP-193).
 
-use super::gate;
+use super::call;
 use crate::error::{Detail, Error, Reason};
+use crate::telemetry::shortened;
 use std::collections::HashMap;
+use std::time::Duration;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 /// The domain of every `ErrorInfo`.
 pub const DOMAIN: &str = "tether";
+
+/// Most bytes of a message that the gRPC library wrote.
+const LONGEST_MESSAGE: usize = 300;
 
 /// The gRPC code of a reason; `tether.v1.ErrorReason` says the same in its comments.
 #[must_use]
@@ -26,6 +31,7 @@ pub fn code(reason: Reason) -> Code {
         | R::RedirectUriNotAllowed
         | R::AuthorizationStateInvalid
         | R::RequestIdReused
+        | R::RequestMalformed
         | R::AuthorizationRejected => Code::InvalidArgument,
         R::EtagMismatch => Code::Aborted,
         R::NameTaken | R::LabelTaken => Code::AlreadyExists,
@@ -56,8 +62,9 @@ pub fn code(reason: Reason) -> Code {
         | R::CrmRateLimited
         | R::CrmAllowanceExhausted
         | R::RefreshLimited
+        | R::RequestTooLarge
         | R::AccountLimitReached => Code::ResourceExhausted,
-        R::NotImplementedYet => Code::Unimplemented,
+        R::NotImplementedYet | R::EncodingUnsupported | R::RpcUnknown => Code::Unimplemented,
         R::DeadlineExceeded => Code::DeadlineExceeded,
         R::ConnectorFault | R::Internal => Code::Internal,
     }
@@ -70,12 +77,16 @@ impl From<Error> for Status {
             .iter()
             .map(|(key, value)| ((*key).to_owned(), value.clone()))
             .collect();
-        if let Some(call) = gate::current() {
+        if let Some(call) = call::current() {
             match error.reason {
                 Reason::Internal | Reason::ConnectorFault => {
                     metadata.insert("request_id".to_owned(), call.request_id);
                 }
-                Reason::NotImplementedYet => {
+                Reason::NotImplementedYet
+                | Reason::RequestMalformed
+                | Reason::RequestTooLarge
+                | Reason::EncodingUnsupported
+                | Reason::RpcUnknown => {
                     metadata.insert("rpc".to_owned(), call.rpc);
                 }
                 _ => {}
@@ -102,4 +113,48 @@ impl From<Error> for Status {
         }
         Self::with_error_details(code(error.reason), error.message, details)
     }
+}
+
+/// A refusal with its `ErrorInfo`. Statuses of tether's own services have one; those that the gRPC library makes have none, and
+/// some have a code that says something else to callers and alarms.
+#[must_use]
+pub fn complete(status: Status) -> Status {
+    if !status.details().is_empty() && status.get_details_error_info().is_some() {
+        return status;
+    }
+    let reason = match status.code() {
+        // Nobody reads it: the caller has gone away.
+        Code::Ok | Code::Cancelled => return status,
+        // The library's word for a message that it cannot decode; INTERNAL would be an alarm (docs/operate.md).
+        Code::Internal if status.message().starts_with("failed to decode") => Reason::RequestMalformed,
+        Code::InvalidArgument => Reason::RequestMalformed,
+        Code::OutOfRange => Reason::RequestTooLarge,
+        Code::Unimplemented => Reason::RpcUnknown,
+        Code::NotFound => Reason::NotFound,
+        Code::DeadlineExceeded => Reason::DeadlineExceeded,
+        Code::Unavailable | Code::ResourceExhausted => Reason::Overloaded,
+        _ => return Error::internal(format!("{:?}: {}", status.code(), status.message())).into(),
+    };
+    let error = Error::new(reason, shortened(status.message(), LONGEST_MESSAGE));
+    match reason {
+        Reason::NotFound => error.with("name", ""),
+        Reason::RequestTooLarge => error.with("limit", super::server::LARGEST_REQUEST),
+        Reason::Overloaded => error.detail(Detail::RetryAfter(Duration::from_secs(1))),
+        _ => error,
+    }
+    .into()
+}
+
+/// A refusal before any rpc has the request.
+pub(super) fn malformed(message: impl Into<String>) -> Error {
+    Error::new(Reason::RequestMalformed, message)
+}
+
+/// The refusal of a request that is larger than `limit` bytes.
+pub(super) fn too_large(what: &str, limit: usize) -> Error {
+    Error::new(
+        Reason::RequestTooLarge,
+        format!("{what} may have {limit} bytes: send less at a time"),
+    )
+    .with("limit", limit)
 }

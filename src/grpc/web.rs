@@ -1,6 +1,6 @@
 //! Pages in browsers: which may call over gRPC-Web, and what they may send and see (CORS).
 
-use super::gate::REQUEST_ID;
+use super::form::REQUEST_ID;
 use http::{HeaderName, HeaderValue, Method, header};
 use std::time::Duration;
 use tower_http::cors::{AllowOrigin, CorsLayer};

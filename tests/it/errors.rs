@@ -27,6 +27,22 @@ const NOT_PROVOKED: &[(Reason, &str)] = &[
         "takes thousands of calls at once; the limiter's own test refuses the one too many",
     ),
     (
+        Reason::RequestMalformed,
+        "takes a request that no client makes; `edge` sends it raw",
+    ),
+    (
+        Reason::RequestTooLarge,
+        "takes a request that no client makes; `edge` sends it raw",
+    ),
+    (
+        Reason::EncodingUnsupported,
+        "takes a request that no client makes; `edge` sends it raw",
+    ),
+    (
+        Reason::RpcUnknown,
+        "takes a request that no client makes; `edge` sends it raw",
+    ),
+    (
         Reason::RefreshLimited,
         "stands in a card's freshness, never in the error of a call",
     ),

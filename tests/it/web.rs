@@ -305,6 +305,13 @@ async fn only_pages_of_named_origins_may_call() {
     // HTTP/1 is for gRPC-Web alone.
     let path = "/tether.v1.IntegrationService/ListConnectors";
     let plain = send(&some, "POST", path, &[("content-type", "application/grpc")], b"").await;
-    assert_eq!(plain.status, 400);
-    assert_eq!(send(&some, "GET", "/", &[], b"").await.status, 400);
+    assert_eq!(
+        (plain.status, reason(&plain.headers).as_str()),
+        (415, "REQUEST_MALFORMED")
+    );
+    let page = send(&some, "GET", "/", &[], b"").await;
+    assert_eq!(
+        (page.status, reason(&page.headers).as_str()),
+        (405, "REQUEST_MALFORMED")
+    );
 }

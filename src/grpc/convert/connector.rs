@@ -23,7 +23,7 @@ pub fn connector(view: ConnectorView) -> v1::Connector {
         state: state as i32,
         state_reason: view
             .failure
-            .and_then(|failure| super::cause("CONNECTOR_UNAVAILABLE", &failure, None, None)),
+            .and_then(|failure| super::cause(failure.reason.as_str(), &failure.message, None, None)),
         objects: describe
             .objects
             .into_iter()
