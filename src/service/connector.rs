@@ -16,12 +16,30 @@ pub struct ConnectorView {
     pub id: String,
     /// What it is and offers; `None` where it could not be loaded.
     pub describe: Option<DescribeResponse>,
-    /// Why it could not be loaded.
-    pub failure: Option<String>,
+    /// Why it cannot be used.
+    pub failure: Option<Failure>,
     /// Whether the group enabled it; false where no group was named.
     pub enabled: bool,
     /// Since when.
     pub enable_us: Option<i64>,
+}
+
+/// Why a connector cannot be used.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    /// CONNECTOR_UNAVAILABLE, or CONNECTOR_MISCONFIGURED where the operator has left out a setting.
+    pub reason: Reason,
+    /// What happened, in a sentence.
+    pub message: String,
+}
+
+impl Failure {
+    fn unavailable(message: String) -> Self {
+        Self {
+            reason: Reason::ConnectorUnavailable,
+            message,
+        }
+    }
 }
 
 impl Services {
@@ -43,7 +61,7 @@ impl Services {
             .map(|(row, error)| ConnectorView {
                 id: row.connector.clone(),
                 describe: None,
-                failure: Some(error.to_string()),
+                failure: Some(Failure::unavailable(error.to_string())),
                 enabled: true,
                 enable_us: Some(row.update_us),
             })
@@ -53,13 +71,14 @@ impl Services {
                 .iter()
                 .find(|row| row.connector == listed.name && row.enabled);
             let failure = match listed.status {
-                Status::Failed { reason } => Some(reason),
-                Status::Quarantined { failures, reason } => Some(format!(
+                Status::Failed { reason } => Some(Failure::unavailable(reason)),
+                Status::Quarantined { failures, reason } => Some(Failure::unavailable(format!(
                     "it failed {failures} times in a row, the last time: {reason}"
-                )),
+                ))),
                 Status::Ready | Status::Restarting { .. } => None,
             };
             let describe = listed.connector.map(|connector| connector.describe().clone());
+            let failure = failure.or_else(|| self.misconfigured(&listed.name, describe.as_ref()?));
             views.push(ConnectorView {
                 id: listed.name,
                 describe,
@@ -91,8 +110,11 @@ impl Services {
     pub async fn connector_enable(&self, caller: &Caller, id: &str, enabled: bool) -> Result<ConnectorView> {
         let group = group_of(caller)?;
         // What is gone from the folder can still be disabled.
-        if enabled {
-            self.connector_get(None, id).await?;
+        if enabled && let Some(failure) = self.connector_get(None, id).await?.failure {
+            let text = format!("the connector {id} cannot be enabled now: {}", failure.message);
+            return Err(
+                Error::new(Reason::ConnectorUnavailable, text).with("connector", format!("connectors/{id}"))
+            );
         }
         let row = Enablement {
             group_id: group.clone(),
@@ -107,12 +129,30 @@ impl Services {
             Err(error) if error.reason == Reason::NotFound => Ok(ConnectorView {
                 id: id.to_owned(),
                 describe: None,
-                failure: self.registry.get(id).err().map(|error| error.to_string()),
+                failure: self
+                    .registry
+                    .get(id)
+                    .err()
+                    .map(|error| Failure::unavailable(error.to_string())),
                 enabled: false,
                 enable_us: None,
             }),
             other => other,
         }
+    }
+
+    /// What is missing of the operator's settings of a connector.
+    fn misconfigured(&self, id: &str, describe: &DescribeResponse) -> Option<Failure> {
+        let given = self.options.connector_settings.get(id);
+        let missing = describe.operator_settings.iter().find(|setting| {
+            setting.required
+                && setting.default_value.is_empty()
+                && !given.is_some_and(|given| given.contains(&setting.key))
+        })?;
+        Some(Failure {
+            reason: Reason::ConnectorMisconfigured,
+            message: format!("the operator has not set connector.{id}.settings.{}", missing.key),
+        })
     }
 
     /// A connector that can be used now, with its description.

@@ -1,12 +1,45 @@
 //! Groups: the platform tells us who there is and who is connected with whom.
 
 use super::Services;
+use crate::caller::Caller;
 use crate::domain::GroupId;
 use crate::error::{Error, Result};
 use crate::store::{DeletedGroup, Group};
 use crate::time::now_us;
+use std::time::Duration;
+
+/// How long a group that was found counts as known. A group that is deleted meanwhile has nothing to see.
+const KNOWN_FOR: Duration = Duration::from_secs(30);
+
+/// An empty cache of known groups.
+pub(super) fn known_groups() -> moka::future::Cache<GroupId, ()> {
+    moka::future::Cache::builder()
+        .max_capacity(100_000)
+        .time_to_live(KNOWN_FOR)
+        .build()
+}
 
 impl Services {
+    /// Refuses a caller of a group that the platform has not named.
+    ///
+    /// # Errors
+    /// GROUP_UNKNOWN; STORAGE_UNAVAILABLE.
+    pub async fn require_known_group(&self, caller: &Caller) -> Result<()> {
+        let Some(group) = caller
+            .group
+            .as_deref()
+            .and_then(|group| group.parse::<GroupId>().ok())
+        else {
+            return Ok(());
+        };
+        if self.known_groups.get(&group).await.is_some() {
+            return Ok(());
+        }
+        self.store.group_get(&group).await?;
+        self.known_groups.insert(group, ()).await;
+        Ok(())
+    }
+
     /// Adds a group, or renames it.
     ///
     /// # Errors
@@ -73,6 +106,7 @@ impl Services {
             Err(error) if error.is_not_found() => Err(Error::not_found(id.name())),
             Err(error) => Err(error.into()),
             Ok(gone) => {
+                self.known_groups.invalidate(id).await;
                 tracing::info!(group = %id, integrations = gone.integrations, "{} deleted", id.name());
                 Ok(gone)
             }

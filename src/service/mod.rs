@@ -45,7 +45,7 @@ use crate::error::{Detail, Error, Reason, Result};
 use crate::grants::{self, Grants};
 use crate::query::Engine;
 use crate::store::{self, Conflict, Integration, Source, Store};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,6 +66,8 @@ pub struct Options {
     pub keep_events_us: i64,
     /// The app's client id at each connector: part of a grant's identity.
     pub client_ids: BTreeMap<String, String>,
+    /// Which settings the operator has given each connector.
+    pub connector_settings: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// The services. Cheap to clone.
@@ -85,6 +87,8 @@ pub struct Inner {
     listings: field::Listings,
     refreshes: profile::Refreshes,
     feed: event::Feed,
+    /// Groups that the platform has named, as far as looked up lately.
+    known_groups: moka::future::Cache<GroupId, ()>,
     /// Ends streams that do not end by themselves, when the server is about to stop.
     draining: CancellationToken,
     /// Wakes idle sync workers of this process.
@@ -124,6 +128,7 @@ impl Services {
                 listings,
                 refreshes,
                 feed,
+                known_groups: group::known_groups(),
                 draining: CancellationToken::new(),
                 wake,
             }),
@@ -217,6 +222,45 @@ pub fn viewpoint(caller: &Caller, parent: &GroupId) -> Result<()> {
         return Ok(());
     }
     Err(Error::not_found(parent.name()))
+}
+
+impl Services {
+    /// The caller through whose eyes a group's things are read: the caller itself, or, for the service identity, a member of
+    /// that group.
+    ///
+    /// # Errors
+    /// NOT_FOUND for a group that is not the caller's, or that the service identity made up.
+    pub async fn reader(&self, caller: Caller, parent: &GroupId) -> Result<Caller> {
+        if caller.role != Role::Service {
+            viewpoint(&caller, parent)?;
+            return Ok(caller);
+        }
+        self.known(parent).await?;
+        Ok(member_of(caller, parent))
+    }
+
+    /// The same for a thing of an integration: the service identity sees what the owner group's members see.
+    ///
+    /// # Errors
+    /// NOT_FOUND if the service identity asks for one that is not there.
+    pub async fn reader_of(&self, caller: Caller, id: IntegrationId) -> Result<Caller> {
+        if caller.role != Role::Service {
+            return Ok(caller);
+        }
+        match self.store.integration_get(id).await {
+            Ok(integration) => Ok(member_of(caller, &integration.group_id)),
+            Err(error) if error.is_not_found() => Err(Error::not_found(id.name())),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn member_of(caller: Caller, group: &GroupId) -> Caller {
+    Caller {
+        group: Some(group.as_str().to_owned()),
+        role: Role::Member,
+        ..caller
+    }
 }
 
 /// The group of a caller that has one.

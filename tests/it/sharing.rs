@@ -701,7 +701,14 @@ async fn a_group_goes_with_all_that_is_its_own(database: Database) {
         "NOT_FOUND"
     );
     assert!(gil.all_companies(500).await.is_empty() && gil.integrations().await.is_empty());
-    assert!(ann.integrations().await.is_empty() && ann.all_companies(500).await.is_empty());
+    let list = v1::ListIntegrationsRequest {
+        parent: ann.parent.clone(),
+        ..Default::default()
+    };
+    assert_eq!(
+        refused(ann.integrations.list_integrations(list)).await.reason,
+        "GROUP_UNKNOWN"
+    );
     until("the rows are removed", async || {
         world.log().contains("the rows of")
     })

@@ -104,6 +104,8 @@ pub(crate) struct World {
     postgres: Option<postgres::Database>,
     /// Other servers on the same database.
     more: Vec<Child>,
+    /// Most file descriptors of a server that is started.
+    descriptors: Option<u32>,
 }
 
 /// The server: what was built with the tests, or, for a long hunt, the one that TETHER_BIN names (a release build).
@@ -183,6 +185,7 @@ impl World {
             flags,
             postgres,
             more: Vec::new(),
+            descriptors: None,
         };
         world.listens(&addresses);
         world
@@ -192,6 +195,15 @@ impl World {
         self.grpc = addresses["grpc"].as_str().unwrap().to_owned();
         self.callback = addresses["callback"].as_str().unwrap().to_owned();
         self.admin = addresses["admin"].as_str().unwrap().to_owned();
+    }
+
+    /// A server on SQLite that may have so many file descriptors.
+    pub(crate) async fn start_limited(descriptors: u32) -> Self {
+        let mut world = Self::start(Database::Sqlite, 1).await;
+        world.server.kill().await.unwrap();
+        world.descriptors = Some(descriptors);
+        world.start_again().await;
+        world
     }
 
     /// Kills the server (SIGKILL) and starts it again on what it left. People have to connect again.
@@ -215,7 +227,12 @@ impl World {
 
     /// Starts the server again on what it left. People have to connect again.
     pub(crate) async fn start_again(&mut self) {
-        let (child, addresses) = serve(self.folder.path(), &self.flags, self.postgres.as_ref()).await;
+        let command = tether(self.folder.path(), &self.flags, self.postgres.as_ref());
+        let command = match self.descriptors {
+            None => command,
+            Some(limit) => limited(&command, limit),
+        };
+        let (child, addresses) = run(self.folder.path(), command).await;
         self.server = child;
         self.listens(&addresses);
     }
@@ -388,12 +405,26 @@ impl Drop for World {
 }
 
 async fn serve(folder: &Path, flags: &[String], postgres: Option<&postgres::Database>) -> (Child, Json) {
+    run(folder, tether(folder, flags, postgres)).await
+}
+
+/// The same command with so many file descriptors, as `ulimit -n` does it.
+fn limited(command: &Command, descriptors: u32) -> Command {
+    let command = command.as_std();
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", &format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"")])
+        .arg(command.get_program())
+        .args(command.get_args());
+    shell
+}
+
+async fn run(folder: &Path, mut command: Command) -> (Child, Json) {
     let log = std::fs::File::options()
         .create(true)
         .append(true)
         .open(folder.join("server.log"))
         .unwrap();
-    let mut command = tether(folder, flags, postgres);
     let mut child = command
         .arg("serve")
         .stdout(Stdio::piped())
