@@ -34,6 +34,8 @@ use crate::telemetry::Throttle;
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How long a connection that is told to end may take for it.
 const GRACE: Duration = Duration::from_secs(10);
+/// Most bytes of an HTTP/2 stream's answer that wait for a client to read them.
+const SEND_BUFFER: usize = 128 << 10;
 /// Length of the HTTP/2 preface. Until so many bytes have arrived, the protocol of a connection is not known.
 const PREFACE: usize = 24;
 
@@ -397,6 +399,7 @@ async fn converse<S, B>(
                 .timer(TokioTimer::new())
                 .max_concurrent_streams(http2.streams)
                 .max_header_list_size(http2.header_list)
+                .max_send_buf_size(SEND_BUFFER)
                 .keep_alive_interval(http2.ping_after)
                 .keep_alive_timeout(http2.ping_timeout);
             builder
@@ -543,10 +546,17 @@ mod tests {
     }
 
     async fn serving(limits: Limits) -> (std::net::SocketAddr, CancellationToken) {
+        serving_over(None, limits).await
+    }
+
+    async fn serving_over(
+        tls: Option<TlsAcceptor>,
+        limits: Limits,
+    ) -> (std::net::SocketAddr, CancellationToken) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
         let router = axum::Router::new().route("/", axum::routing::get(|| async { "here" }));
-        tokio::spawn(serve(listener, limits, None, router, stop.clone()));
+        tokio::spawn(serve(listener, limits, tls, router, stop.clone()));
         (address, stop)
     }
 
@@ -608,6 +618,30 @@ mod tests {
                 // It ends; without a limit it would be read for ever.
                 let _ = stream.read_to_end(&mut Vec::new()).await;
             }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_handshake_that_does_not_go_on_ends_the_connection() {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+        let ring = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(ring)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .unwrap();
+        let soon = Limits {
+            header: Duration::from_millis(50),
+            ..limits(16)
+        };
+        let (address, _stop) = serving_over(Some(TlsAcceptor::from(Arc::new(config))), soon).await;
+        // Nothing, and the beginning of a ClientHello.
+        for sent in [&b""[..], b"\x16\x03\x01\x02\x00\x01"] {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(sent).await.unwrap();
+            let _ = stream.read_to_end(&mut Vec::new()).await;
         }
     }
 }

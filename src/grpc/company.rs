@@ -10,7 +10,7 @@ use crate::proto::v1::company_service_server::CompanyService;
 use crate::proto::v1::company_to_track::Company as Wanted;
 use crate::proto::v1::get_company_profile_request::Refresh;
 use crate::proto::v1::{self, CompanyScope};
-use crate::service::{CompanyAsk, Made, RefreshPolicy, Scope, Services, ToTrack};
+use crate::service::{self, CompanyAsk, Made, RefreshPolicy, Scope, Services, ToTrack};
 use std::time::Duration;
 use tonic::{Request, Response, Status};
 
@@ -21,10 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Longest that a caller may ask for.
 const MOST_PATIENCE: Duration = Duration::from_secs(30);
 
-/// Most bytes of the words to find: 200 characters.
-const MOST_QUERY: usize = 800;
-/// Most bytes of the name of a column.
-const MOST_COLUMN: usize = 2_400;
+/// Most characters of the name of a column.
+const MOST_COLUMN: usize = 600;
 
 /// The service.
 pub struct Companies(pub Services);
@@ -53,7 +51,7 @@ impl CompanyService for Companies {
         let mut request = request.into_inner();
         let parent = validate::group("parent", &request.parent)?;
         let caller = self.0.reader(caller, &parent).await?;
-        validate::text("query", &request.query, MOST_QUERY)?;
+        validate::text("query", &request.query, validate::QUERY_LENGTH)?;
         validate::list("columns", &request.columns, 100)?;
         for (at, column) in request.columns.iter().enumerate() {
             validate::text(&format!("columns[{at}]"), column, MOST_COLUMN)?;
@@ -183,7 +181,8 @@ impl CompanyService for Companies {
         let caller = gate::caller(&request)?;
         let request = request.into_inner();
         let parent = validate::group("parent", &request.parent)?;
-        validate::list("companies", &request.companies, 1_000)?;
+        service::viewpoint(&caller, &parent)?;
+        validate::entries("companies", &request.companies, 1_000)?;
         let mut wanted = Vec::with_capacity(request.companies.len());
         for (at, one) in request.companies.into_iter().enumerate() {
             wanted.push(match one.company {
@@ -196,7 +195,7 @@ impl CompanyService for Companies {
                     validate::text(
                         &format!("{path}.homepage_uri"),
                         &new.homepage_uri,
-                        validate::URL_BYTES,
+                        validate::URL_LENGTH,
                     )?;
                     ToTrack::New {
                         name,
@@ -219,7 +218,8 @@ impl CompanyService for Companies {
         let caller = gate::caller(&request)?;
         let request = request.into_inner();
         let parent = validate::group("parent", &request.parent)?;
-        validate::list("names", &request.names, 1_000)?;
+        service::viewpoint(&caller, &parent)?;
+        validate::entries("names", &request.names, 1_000)?;
         let ids = request.names.iter().enumerate();
         let ids: Vec<CompanyId> = ids
             .map(|(at, name)| validate::company(&format!("names[{at}]"), name))

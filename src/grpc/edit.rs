@@ -8,7 +8,8 @@ use crate::service::{self, Edit, Made};
 use crate::store::{FieldRef, NewShare};
 
 /// The revision an etag stands for; `None` without one.
-pub fn revision(etag: &str) -> Result<Option<i64>, Error> {
+pub fn revision(field: &str, etag: &str) -> Result<Option<i64>, Error> {
+    validate::text(field, etag, validate::ETAG_LENGTH)?;
     if etag.is_empty() {
         return Ok(None);
     }
@@ -27,8 +28,12 @@ pub fn field_keys(path: &str, keys: &[String]) -> Result<Vec<(String, String)>, 
         .collect()
 }
 
-/// What an update asks for, by its mask; without one, by what is filled in.
-pub fn edit(wanted: &v1::Integration, mask: Option<&prost_types::FieldMask>) -> Result<Edit, Error> {
+/// What an update asks for, by its mask; without one, by what is filled in. `root` is the request's field that holds it.
+pub fn edit(
+    root: &str,
+    wanted: &v1::Integration,
+    mask: Option<&prost_types::FieldMask>,
+) -> Result<Edit, Error> {
     const KNOWN: &[&str] = &[
         "display_name",
         "label",
@@ -53,30 +58,30 @@ pub fn edit(wanted: &v1::Integration, mask: Option<&prost_types::FieldMask>) -> 
         }
     };
     let mut edit = Edit {
-        revision: revision(&wanted.etag)?,
+        revision: revision(&format!("{root}.etag"), &wanted.etag)?,
         ..Edit::default()
     };
     if has("display_name", !wanted.display_name.is_empty()) {
         edit.display_name = Some(validate::display_name(
-            "integration.display_name",
+            &format!("{root}.display_name"),
             &wanted.display_name,
         )?);
     }
     if has("label", !wanted.label.is_empty()) && !(all && wanted.label.is_empty()) {
-        edit.label = Some(validate::label("integration.label", &wanted.label)?);
+        edit.label = Some(validate::label(&format!("{root}.label"), &wanted.label)?);
     }
     if has("settings", !wanted.settings.is_empty()) && !(all && wanted.settings.is_empty()) {
-        validate::map("integration.settings", &wanted.settings, 50, 1_000)?;
+        validate::map(&format!("{root}.settings"), &wanted.settings, 20, 2_048)?;
         edit.settings = Some(wanted.settings.clone().into_iter().collect());
     }
     if has("selected_fields", !wanted.selected_fields.is_empty()) {
         edit.fields = Some(field_keys(
-            "integration.selected_fields",
+            &format!("{root}.selected_fields"),
             &wanted.selected_fields,
         )?);
     }
     if has("shares", !wanted.shares.is_empty()) {
-        edit.shares = Some(shares(wanted)?);
+        edit.shares = Some(shares(root, wanted)?);
     }
     if has("connected", wanted.connected.is_some()) {
         edit.connected = Some(wanted.connected.unwrap_or(true));
@@ -85,11 +90,11 @@ pub fn edit(wanted: &v1::Integration, mask: Option<&prost_types::FieldMask>) -> 
 }
 
 /// The shares of an edit, each with one receiver.
-pub fn shares(wanted: &v1::Integration) -> Result<Vec<NewShare>, Error> {
-    validate::list("integration.shares", &wanted.shares, service::MOST_SHARES)?;
+pub fn shares(root: &str, wanted: &v1::Integration) -> Result<Vec<NewShare>, Error> {
+    validate::list(&format!("{root}.shares"), &wanted.shares, service::MOST_SHARES)?;
     let mut shares: Vec<NewShare> = Vec::new();
     for (position, share) in wanted.shares.iter().enumerate() {
-        let path = format!("integration.shares[{position}]");
+        let path = format!("{root}.shares[{position}]");
         let group = if share.name.is_empty() {
             validate::group(&format!("{path}.group"), &share.group)?
         } else {

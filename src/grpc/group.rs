@@ -32,7 +32,7 @@ impl GroupService for Groups {
     async fn upsert_group(&self, request: Request<v1::UpsertGroupRequest>) -> Answer<v1::Group> {
         let wanted = request.into_inner().group.unwrap_or_default();
         let id = validate::group("group.name", &wanted.name)?;
-        let name = validate::display_name("group.display_name", &wanted.display_name)?;
+        let name = validate::group_name("group.display_name", &wanted.display_name)?;
         let upserted = group(&self.0.group_upsert(&id, &name).await?);
         let made = Made::of(id.name()).with("display_name", name).concerns(id);
         Ok(answer(upserted, made))

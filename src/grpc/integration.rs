@@ -132,13 +132,16 @@ impl IntegrationService for Integrations {
         let wanted = request.integration.unwrap_or_default();
         let connector = validate::connector("integration.connector", &wanted.connector)?;
         let name = validate::display_name("integration.display_name", &wanted.display_name)?;
-        validate::map("integration.settings", &wanted.settings, 50, 1_000)?;
-        if !wanted.selected_fields.is_empty() || !wanted.shares.is_empty() {
-            return Err(Error::invalid(
-                "integration",
-                "fields and shares come after the login, with UpdateIntegration",
-            )
-            .into());
+        validate::map("integration.settings", &wanted.settings, 20, 2_048)?;
+        for (field, given) in [
+            ("integration.selected_fields", !wanted.selected_fields.is_empty()),
+            ("integration.shares", !wanted.shares.is_empty()),
+            ("integration.etag", !wanted.etag.is_empty()),
+        ] {
+            if given {
+                let text = "must be empty: fields and shares come after the login, with UpdateIntegration";
+                return Err(Error::invalid(field, text).into());
+            }
         }
         let id = validate::request_id(&request.request_id)?;
         let label = match wanted.label.as_str() {
@@ -182,6 +185,7 @@ impl IntegrationService for Integrations {
         let mut request = request.into_inner();
         let parent = validate::group("parent", &request.parent)?;
         let caller = self.0.reader(caller, &parent).await?;
+        validate::list("states", &request.states, 10)?;
         let size = validate::page_size(std::mem::take(&mut request.page_size), 50, 200)?;
         let token = std::mem::take(&mut request.page_token);
         let pages = Pages::new(
@@ -246,7 +250,7 @@ impl IntegrationService for Integrations {
         let request = request.into_inner();
         let wanted = request.integration.unwrap_or_default();
         let id = validate::integration("integration.name", &wanted.name)?;
-        let edit = edit(&wanted, request.update_mask.as_ref())?;
+        let edit = edit("integration", &wanted, request.update_mask.as_ref())?;
         let made = match request.validate_only {
             true => Made::nothing(),
             false => edited(id, &edit),
@@ -268,7 +272,7 @@ impl IntegrationService for Integrations {
         let id = validate::integration("name", &request.name)?;
         let removed = self
             .0
-            .integration_delete(&caller, id, revision(&request.etag)?)
+            .integration_delete(&caller, id, revision("etag", &request.etag)?)
             .await?;
         let access = match removed.access {
             service::Access::None => Access::None,
@@ -293,8 +297,8 @@ impl IntegrationService for Integrations {
         let caller = gate::caller(&request)?;
         let request = request.into_inner();
         let id = validate::integration("name", &request.name)?;
-        validate::text("redirect_uri", &request.redirect_uri, validate::URL_BYTES)?;
-        validate::text("login_hint", &request.login_hint, 320)?;
+        validate::text("redirect_uri", &request.redirect_uri, validate::URL_LENGTH)?;
+        validate::text("login_hint", &request.login_hint, 255)?;
         let return_to = match (request.return_to(), request.redirect_uri.is_empty()) {
             (Wanted::Platform, true) => return Err(Error::invalid("redirect_uri", "is required").into()),
             (Wanted::Tether, false) => {
@@ -321,9 +325,10 @@ impl IntegrationService for Integrations {
     ) -> Answer<v1::CompleteAuthorizationResponse> {
         let caller = gate::caller(&request)?;
         let request = request.into_inner();
-        if request.state.is_empty() || request.state.len() > 512 {
-            return Err(Error::invalid("state", "must have 1 to 512 bytes").into());
+        if request.state.is_empty() {
+            return Err(Error::invalid("state", "is required").into());
         }
+        validate::text("state", &request.state, 512)?;
         validate::map("callback_parameters", &request.callback_parameters, 20, 8_192)?;
         if !["code", "error"]
             .iter()
@@ -389,7 +394,7 @@ impl IntegrationService for Integrations {
         let caller = gate::caller(&request)?;
         let mut request = request.into_inner();
         let id = validate::integration("parent", &request.parent)?;
-        validate::list("objects", &request.objects, 100)?;
+        validate::list("objects", &request.objects, 20)?;
         let size = validate::page_size(std::mem::take(&mut request.page_size), 500, 2_000)?;
         let token = std::mem::take(&mut request.page_token);
         let pages = Pages::new(
@@ -420,7 +425,7 @@ impl IntegrationService for Integrations {
         let caller = gate::caller(&request)?;
         let mut request = request.into_inner();
         service::viewpoint(&caller, &validate::group("parent", &request.parent)?)?;
-        validate::text("query", &request.query, 800)?;
+        validate::text("query", &request.query, validate::QUERY_LENGTH)?;
         let integration = match request.integration.as_str() {
             "" => None,
             name => Some(validate::integration("integration", name)?),
@@ -458,7 +463,7 @@ impl IntegrationService for Integrations {
         let request = request.into_inner();
         let id = validate::integration("name", &request.name)?;
         let edit = match &request.proposal {
-            Some(proposal) => edit(proposal, request.update_mask.as_ref())?,
+            Some(proposal) => edit("proposal", proposal, request.update_mask.as_ref())?,
             None => Edit::default(),
         };
         let review = self.0.integration_review(&caller, id, edit).await?;
@@ -473,7 +478,7 @@ impl IntegrationService for Integrations {
         let request = request.into_inner();
         let id = validate::integration("name", &request.name)?;
         let request_id = validate::request_id(&request.request_id)?;
-        let revision = revision(&request.etag)?;
+        let revision = revision("etag", &request.etag)?;
         let save = self.0.integration_activate(
             &caller,
             id,
@@ -502,7 +507,7 @@ impl IntegrationService for Integrations {
         let mut request = request.into_inner();
         let id = validate::integration("parent", &request.parent)?;
         let caller = self.0.reader_of(caller, id).await?;
-        validate::list("objects", &request.objects, 100)?;
+        validate::list("objects", &request.objects, 20)?;
         let size = validate::page_size(std::mem::take(&mut request.page_size), 500, 2_000)?;
         let token = std::mem::take(&mut request.page_token);
         let pages = Pages::new(self.0.sealer(), "ListFields", caller.group.as_deref(), &request);

@@ -6,8 +6,16 @@ use std::str::FromStr;
 
 /// Most characters of a name that people give.
 pub const NAME_LENGTH: usize = 100;
-/// Most bytes of a URL.
-pub const URL_BYTES: usize = 2_048;
+/// Most characters of an etag.
+pub const ETAG_LENGTH: usize = 64;
+/// Most characters of the name of a group.
+pub const GROUP_NAME_LENGTH: usize = 200;
+/// Most characters of the name of a company.
+pub const COMPANY_NAME_LENGTH: usize = 500;
+/// Most characters of a URL.
+pub const URL_LENGTH: usize = 2_048;
+/// Most characters of words to find.
+pub const QUERY_LENGTH: usize = 200;
 
 fn resource<T: FromStr>(field: &str, name: &str, collection: &str) -> Result<T> {
     name.strip_prefix(collection)
@@ -111,11 +119,23 @@ pub fn field_key(field: &str, key: &str) -> Result<(String, String)> {
 /// # Errors
 /// INVALID_FIELD_VALUE.
 pub fn display_name(field: &str, name: &str) -> Result<String> {
+    name_of(field, name, NAME_LENGTH)
+}
+
+/// The same for the name of a group: 1 to 200 characters.
+///
+/// # Errors
+/// INVALID_FIELD_VALUE.
+pub fn group_name(field: &str, name: &str) -> Result<String> {
+    name_of(field, name, GROUP_NAME_LENGTH)
+}
+
+fn name_of(field: &str, name: &str, most: usize) -> Result<String> {
     let length = name.chars().count();
-    if length == 0 || length > NAME_LENGTH {
+    if length == 0 || length > most {
         return Err(Error::invalid(
             field,
-            format!("must have 1 to {NAME_LENGTH} characters; it has {length}"),
+            format!("must have 1 to {most} characters; it has {length}"),
         ));
     }
     if name.trim() != name || name.chars().any(char::is_control) {
@@ -127,16 +147,16 @@ pub fn display_name(field: &str, name: &str) -> Result<String> {
     Ok(name.to_owned())
 }
 
-/// A company's name: 1 to 255 characters.
+/// A company's name: 1 to 500 characters.
 ///
 /// # Errors
 /// INVALID_FIELD_VALUE.
 pub fn company_name(field: &str, name: &str) -> Result<String> {
     let length = name.trim().chars().count();
-    if length == 0 || length > 255 || name.chars().any(char::is_control) {
+    if length == 0 || length > COMPANY_NAME_LENGTH || name.chars().any(char::is_control) {
         return Err(Error::invalid(
             field,
-            "must have 1 to 255 characters and no control characters",
+            format!("must have 1 to {COMPANY_NAME_LENGTH} characters and no control characters"),
         ));
     }
     Ok(name.trim().to_owned())
@@ -157,16 +177,19 @@ pub fn label(field: &str, label: &str) -> Result<String> {
     Ok(label.to_owned())
 }
 
-/// A text of at most so many bytes.
+/// A text of at most so many characters (Unicode scalar values).
 ///
 /// # Errors
 /// INVALID_FIELD_VALUE.
 pub fn text(field: &str, text: &str, most: usize) -> Result<()> {
     if text.len() > most {
-        return Err(Error::invalid(
-            field,
-            format!("may have {most} bytes; it has {}", text.len()),
-        ));
+        let length = text.chars().count();
+        if length > most {
+            return Err(Error::invalid(
+                field,
+                format!("may have {most} characters; it has {length}"),
+            ));
+        }
     }
     Ok(())
 }
@@ -185,7 +208,21 @@ pub fn list<T>(field: &str, list: &[T], most: usize) -> Result<()> {
     Ok(())
 }
 
-/// A map of texts of at most so many entries, keys of 100 and values of `value_bytes` bytes.
+/// A list of 1 to so many entries.
+///
+/// # Errors
+/// INVALID_FIELD_VALUE.
+pub fn entries<T>(field: &str, entries: &[T], most: usize) -> Result<()> {
+    if entries.is_empty() {
+        return Err(Error::invalid(
+            field,
+            format!("must have 1 to {most} entries; it has none"),
+        ));
+    }
+    list(field, entries, most)
+}
+
+/// A map of texts of at most so many entries, keys of 64 and values of `value_length` characters.
 ///
 /// # Errors
 /// INVALID_FIELD_VALUE.
@@ -193,7 +230,7 @@ pub fn map(
     field: &str,
     map: &std::collections::HashMap<String, String>,
     most: usize,
-    value_bytes: usize,
+    value_length: usize,
 ) -> Result<()> {
     if map.len() > most {
         return Err(Error::invalid(
@@ -202,8 +239,8 @@ pub fn map(
         ));
     }
     for (key, value) in map {
-        text(&format!("{field} (a key)"), key, 100)?;
-        text(&format!("{field}[{key:?}]"), value, value_bytes)?;
+        text(&format!("{field} (a key)"), key, 64)?;
+        text(&format!("{field}[{key:?}]"), value, value_length)?;
     }
     Ok(())
 }

@@ -48,7 +48,7 @@ pub(crate) struct Options {
     pub(crate) searches: usize,
 }
 
-/// What the operator sets: the app. A group never sees these.
+/// What the operator sets: the public app. None is needed for private apps, whose tokens groups bring.
 pub(crate) fn operator_settings() -> Vec<Setting> {
     let setting = |key: &str, label: &str, required: bool, secret: bool| Setting {
         key: key.to_owned(),
@@ -58,8 +58,8 @@ pub(crate) fn operator_settings() -> Vec<Setting> {
         ..Setting::default()
     };
     vec![
-        setting("client_id", "Client id", true, false),
-        setting("client_secret", "Client secret", true, true),
+        setting("client_id", "Client id", false, false),
+        setting("client_secret", "Client secret", false, true),
     ]
 }
 
