@@ -6,8 +6,11 @@
 
 pub mod outbox;
 mod refresh;
+mod retry;
 pub mod rotate;
 pub mod seal;
+
+pub use retry::{Pauses, lasts, passes, refusal_kind};
 
 use crate::connectors::{self, Connector, Registry};
 use crate::domain::{AuthKind, GrantId, GrantState};
@@ -60,6 +63,17 @@ pub struct Access {
     pub generation: i64,
     /// What a connector needs.
     pub connection: Connection,
+    /// Whether the CRM refused earlier ones although they were new: what it accepts now has to be written down.
+    refused: bool,
+}
+
+/// How grants are used.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// The longest that a CRM has for a refresh: a stalled one must end, a slow one must not lose a rotated token.
+    pub refresh_timeout: Duration,
+    /// How failed refreshes are spaced.
+    pub pauses: Pauses,
 }
 
 /// The credentials of all accounts.
@@ -73,6 +87,7 @@ pub struct Grants {
     /// Wakes the outbox.
     due: Arc<Notify>,
     refresh_timeout: Duration,
+    pauses: Pauses,
     /// Read by every refresh under way, so that the process can wait for them.
     under_way: Arc<RwLock<()>>,
 }
@@ -93,17 +108,17 @@ fn account_of(grant: &store::Grant) -> String {
 }
 
 impl Grants {
-    /// The credentials in this store. The timeout is the longest that a CRM has for a refresh: a stalled one must end, a
-    /// slow one must not lose a rotated token.
+    /// The credentials in this store.
     #[must_use]
-    pub fn new(store: Store, registry: Registry, sealer: Sealer, refresh_timeout: Duration) -> Self {
+    pub fn new(store: Store, registry: Registry, sealer: Sealer, options: Options) -> Self {
         Self {
             store,
             registry,
             sealer,
             owner: uuid::Uuid::new_v4().to_string(),
             due: Arc::new(Notify::new()),
-            refresh_timeout,
+            refresh_timeout: options.refresh_timeout,
+            pauses: options.pauses,
             under_way: Arc::default(),
         }
     }
@@ -131,6 +146,7 @@ impl Grants {
             grant_id: grant.id,
             generation: grant.generation,
             connection,
+            refused: grant.refusal.kind == retry::uncured(),
         })
     }
 
@@ -146,29 +162,59 @@ impl Grants {
     {
         let connector = self.registry.get(connector)?;
         let mut access = self.open(id).await?;
-        let ends = access
-            .connection
-            .credentials
-            .as_ref()
-            .map_or(0, |credentials| credentials.expires_us);
-        if ends != 0 && ends < now_us() + RENEW_BEFORE_US {
-            access = self.refresh(id, access.generation).await?;
+        let mut refreshed = false;
+        let (ends, now) = (access.ends_us(), now_us());
+        if ends != 0 && ends < now + RENEW_BEFORE_US {
+            match self.refresh(id, access.generation).await {
+                Ok(renewed) => (access, refreshed) = (renewed, true),
+                // What is good for another moment is used that long.
+                Err(Error::Connector(_)) if ends > now => {}
+                Err(error) => return Err(error),
+            }
         }
-        match call(connector.clone(), access.connection.clone()).await {
-            Err(error) if error.kind() == ErrorKind::CredentialsExpired => {
-                let access = self.refresh(id, access.generation).await?;
-                Ok(call(connector, access.connection).await?)
+        loop {
+            match call(connector.clone(), access.connection.clone()).await {
+                Err(error) if error.kind() == ErrorKind::CredentialsExpired && !refreshed => {
+                    access = self.refresh(id, access.generation).await?;
+                    refreshed = true;
+                }
+                Err(error) => return Err(self.refused(id, access.generation, error).await?),
+                Ok(answer) => {
+                    if access.refused {
+                        self.store.grant_accepted(id, access.generation).await?;
+                    }
+                    return Ok(answer);
+                }
             }
-            Err(error) if is_dead(error.kind()) => {
-                let cause = self.lost(id, access.generation, &error).await?;
-                Err(cause)
-            }
-            other => Ok(other?),
+        }
+    }
+
+    /// Draws the conclusions from a refused call that no refresh can cure, or none did: credentials that are dead end the
+    /// grant, those that are called expired right after a refresh are not refreshed again before a pause.
+    /// `used_generation` is that of the [`Access`] the call was made with. Answers the error to show.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn refused(
+        &self,
+        id: GrantId,
+        used_generation: i64,
+        error: connectors::Error,
+    ) -> Result<Error, Error> {
+        match error.kind() {
+            kind if is_dead(kind) => self.lost(id, used_generation, &error).await,
+            ErrorKind::CredentialsExpired => Ok(self.failed(id, used_generation, error).await?.into()),
+            _ => Ok(error.into()),
         }
     }
 
     /// The CRM said that a grant is dead: it and its integrations say so from now on.
-    async fn lost(&self, id: GrantId, generation: i64, error: &connectors::Error) -> Result<Error, Error> {
+    async fn lost(
+        &self,
+        id: GrantId,
+        used_generation: i64,
+        error: &connectors::Error,
+    ) -> Result<Error, Error> {
         let cause = if error.kind() == ErrorKind::Suspended {
             "ACCOUNT_SUSPENDED"
         } else {
@@ -177,7 +223,7 @@ impl Grants {
         let message = message(error);
         let revoked = self
             .store
-            .grant_revoked(id, generation, cause, &message, now_us())
+            .grant_revoked(id, used_generation, cause, &message, now_us())
             .await?;
         if revoked.revoked {
             tracing::warn!(
@@ -326,15 +372,43 @@ impl Grants {
     }
 }
 
+impl Access {
+    /// When the access token ends, in microseconds; 0 for unknown.
+    fn ends_us(&self) -> i64 {
+        self.connection
+            .credentials
+            .as_ref()
+            .map_or(0, |credentials| credentials.expires_us)
+    }
+}
+
 /// The moment until which an answer is wanted.
 #[must_use]
 pub fn deadline(within: Duration) -> tokio::time::Instant {
     tokio::time::Instant::now() + within
 }
 
-/// What a connector's error says to the integration's owner.
+/// Most characters of what a connector says that are kept and shown.
+const MESSAGE_LENGTH: usize = 500;
+
+/// What a connector's error says to the integration's owner: one line, without characters that hide or turn text round.
 #[must_use]
 pub fn message(error: &connectors::Error) -> String {
+    let invisible = |c: &char| {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let words = words(error);
+    let plain = words.chars().map(|c| if c.is_whitespace() { ' ' } else { c });
+    let mut plain = plain.filter(|c| !invisible(c));
+    let mut shown: String = plain.by_ref().take(MESSAGE_LENGTH).collect();
+    if plain.next().is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+fn words(error: &connectors::Error) -> String {
     match error.failed() {
         Some(failed) if failed.message.is_empty() => {
             format!(

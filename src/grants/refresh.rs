@@ -1,6 +1,6 @@
 //! Refreshing: one at a time for each grant, over all processes, and to the end whoever asked for it.
 
-use super::{Access, Error, Grants, account_of, deadline, is_dead};
+use super::{Access, Error, Grants, account_of, deadline, is_dead, retry};
 use crate::domain::{GrantId, GrantState};
 use crate::store;
 use crate::time::now_us;
@@ -11,16 +11,19 @@ use std::time::{Duration, Instant};
 use tether_connector_proto::{self as proto, ErrorKind};
 use tracing::Instrument as _;
 
-/// Tries of one refresh while the CRM says that it will pass.
-const REFRESH_TRIES: u32 = 4;
+/// Tries of the first refresh that fails, while the CRM says that it will pass; later ones make one each.
+const REFRESH_TRIES: u32 = 3;
+/// The longest pause between these tries.
+const TRY_PAUSE: Duration = Duration::from_secs(5);
 
 impl Grants {
     /// New credentials in place of those of the generation that was refused. If somebody else has refreshed them in
     /// between, those.
     ///
     /// # Errors
-    /// [`Error::Revoked`] once the CRM said so, and the integrations of the grant say so too; a passing failure revokes
-    /// nothing.
+    /// [`Error::Revoked`] once the CRM said so, and the integrations of the grant say so too. Any other failure revokes
+    /// nothing: it is written down with the time of the next try, and until then it is the answer without the CRM being
+    /// asked.
     pub async fn refresh(&self, id: GrantId, refused: i64) -> Result<Access, Error> {
         // A caller who goes away must not take the CRM's answer along: the old token may be spent by then.
         let (grants, under_way) = (self.clone(), Arc::clone(&self.under_way).read_owned().await);
@@ -41,6 +44,14 @@ impl Grants {
 
     async fn refresh_to_the_end(&self, id: GrantId, refused: i64) -> Result<Access, Error> {
         let begun = Instant::now();
+        // While a refusal is to be waited for, nobody needs the lease.
+        let known = self.store.grant_get(id).await?;
+        if known.generation <= refused
+            && known.state != GrantState::Revoked
+            && let Some(error) = self.to_wait_for(&known)
+        {
+            return Err(error);
+        }
         // A lease outlives the refresh it covers.
         let lease = self.refresh_timeout + self.refresh_timeout / 4;
         let leased = loop {
@@ -54,7 +65,13 @@ impl Grants {
                     self.store.grant_release(id, &self.owner).await?;
                     return self.unseal(&grant);
                 }
-                Some(grant) => break grant,
+                Some(grant) => match self.to_wait_for(&grant) {
+                    Some(error) => {
+                        self.store.grant_release(id, &self.owner).await?;
+                        return Err(error);
+                    }
+                    None => break grant,
+                },
                 None => {
                     let grant = self.store.grant_get(id).await?;
                     if grant.generation > refused || grant.state == GrantState::Revoked {
@@ -99,13 +116,21 @@ impl Grants {
                 Err(error) if is_dead(error.kind()) => {
                     return Err(self.lost(leased.id, leased.generation, &error).await?);
                 }
-                Err(error) if error.kind() == ErrorKind::Transient && tries < REFRESH_TRIES => {
-                    let pause = rand::rng().random_range(500..1_500) * u64::from(tries);
+                Err(error)
+                    if error.kind() == ErrorKind::Transient
+                        && tries < REFRESH_TRIES
+                        && !leased.refusal.is_some() =>
+                {
+                    let pause =
+                        Duration::from_millis(rand::rng().random_range(500..1_500) * u64::from(tries));
+                    let wish = super::retry_after(&error).unwrap_or_default().min(TRY_PAUSE);
                     tracing::info!(grant = %leased.id, tries, "refresh of grant {} will be tried again: {error}", leased.id);
-                    tokio::time::sleep(Duration::from_millis(pause)).await;
+                    tokio::time::sleep(pause.max(wish)).await;
                     tries += 1;
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => {
+                    return Err(self.failed(leased.id, leased.generation, error).await?.into());
+                }
             }
         };
         access.connection.credentials = answer.credentials;
@@ -126,6 +151,7 @@ impl Grants {
                     sealed.clone(),
                     &self.sealer.key_id(),
                     &access.connection.base_url,
+                    retry::uncured(),
                     now_us(),
                 )
                 .await;

@@ -13,10 +13,13 @@ mod integration;
 mod login;
 mod places;
 mod profile;
+mod refreshes;
+mod request_key;
 mod review;
 mod search;
 mod share;
 mod source;
+mod standing;
 mod sync;
 
 pub use crate::index::Position;
@@ -32,10 +35,12 @@ pub use integration::{Access, DraftStep, IntegrationView, Removed};
 pub use login::{Asked, Begun, Landed, ReturnTo};
 pub use places::ACCOUNT_LIMIT;
 pub use profile::{Card, Column, Freshness, Profile, RefreshPolicy, RelatedRecord, Table};
+pub use request_key::RequestKey;
 pub use review::{Review, ReviewedGroup, ReviewedObject};
 pub use search::{Cell, CompanyAsk, CompanyPage, Cursor};
 pub use share::{MOST_SHARES, Shareable};
 pub use source::{SourcePage, SourceView};
+pub use standing::{Standing, Why};
 pub use sync::SyncView;
 
 use crate::caller::{Caller, Role};
@@ -68,6 +73,10 @@ pub struct Options {
     pub client_ids: BTreeMap<String, String>,
     /// Which settings the operator has given each connector.
     pub connector_settings: BTreeMap<String, BTreeSet<String>>,
+    /// How long a draft stays after it was begun, in microseconds.
+    pub draft_life_us: i64,
+    /// How long a login in the browser may take, in microseconds.
+    pub login_life_us: i64,
 }
 
 /// The services. Cheap to clone.
@@ -85,7 +94,7 @@ pub struct Inner {
     sealer: grants::seal::Sealer,
     options: Options,
     listings: field::Listings,
-    refreshes: profile::Refreshes,
+    refreshes: refreshes::Refreshes,
     feed: event::Feed,
     /// Groups that the platform has named, as far as looked up lately.
     known_groups: moka::future::Cache<GroupId, ()>,
@@ -116,7 +125,7 @@ impl Services {
         wake: Arc<Notify>,
     ) -> Self {
         let feed = event::Feed::default();
-        let (listings, refreshes) = (field::listings(), profile::Refreshes::new());
+        let (listings, refreshes) = (field::listings(), refreshes::Refreshes::new());
         Self {
             inner: Arc::new(Inner {
                 store,
@@ -138,6 +147,11 @@ impl Services {
     /// Ends streams that do not end by themselves: the server is about to stop.
     pub fn drain(&self) {
         self.draining.cancel();
+    }
+
+    /// Waits for what goes on after its callers were answered, and ends what takes longer.
+    pub async fn settle(&self, patience: Duration) {
+        self.refreshes.settle(patience).await;
     }
 
     /// Is cancelled when the server is about to stop.
@@ -283,6 +297,29 @@ fn of_integration<E: Into<Error>>(id: IntegrationId) -> impl FnOnce(E) -> Error 
     }
 }
 
+/// The reason that stands for a kind of a connector's errors.
+pub(crate) fn reason_of(kind: ErrorKind) -> Reason {
+    use ErrorKind as K;
+    use Reason as R;
+    match kind {
+        K::CredentialsRevoked => R::CredentialsRevoked,
+        K::Suspended => R::AccountSuspended,
+        K::AdminAction => R::CrmAdminActionNeeded,
+        K::Forbidden => R::CrmForbidden,
+        K::RateLimited => R::CrmRateLimited,
+        K::AllowanceExhausted => R::CrmAllowanceExhausted,
+        // A token that was got a moment ago and has ended already: nobody took the access away.
+        K::CredentialsExpired | K::Transient | K::CursorGone => R::CrmUnavailable,
+        K::InvalidInput => R::AuthorizationRejected,
+        K::Configuration => R::ConnectorMisconfigured,
+        K::Cancelled | K::DeadlineExceeded => R::DeadlineExceeded,
+        K::Unsupported => R::ConnectorUnsupported,
+        K::FieldGone | K::ObjectGone => R::FieldUnknown,
+        K::RecordGone => R::NotFound,
+        K::QueryTooBig | K::Unspecified | K::Bug | K::ReadOnly => R::ConnectorFault,
+    }
+}
+
 /// How long a client should wait before it tries again, where nothing more is known.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -309,6 +346,7 @@ impl From<store::Error> for Error {
                 Conflict::Name => Self::new(Reason::NameTaken, message),
                 Conflict::Label => Self::new(Reason::LabelTaken, message),
                 Conflict::NotConnected => Self::new(Reason::GroupsNotConnected, message),
+                Conflict::DraftsFull => Self::new(Reason::LimitReached, message),
                 Conflict::State | Conflict::Generation | Conflict::AccountFull => {
                     Self::new(Reason::IllegalState, message)
                 }
@@ -331,26 +369,9 @@ impl From<store::Error> for Error {
 
 impl From<connectors::Error> for Error {
     fn from(error: connectors::Error) -> Self {
-        use ErrorKind as K;
         use Reason as R;
         let retry = grants::retry_after(&error).unwrap_or(RETRY);
-        let reason = match error.kind() {
-            K::CredentialsRevoked => R::CredentialsRevoked,
-            K::Suspended => R::AccountSuspended,
-            K::AdminAction => R::CrmAdminActionNeeded,
-            K::Forbidden => R::CrmForbidden,
-            K::RateLimited => R::CrmRateLimited,
-            K::AllowanceExhausted => R::CrmAllowanceExhausted,
-            // A token that was got a moment ago and has ended already: nobody took the access away.
-            K::CredentialsExpired | K::Transient | K::CursorGone => R::CrmUnavailable,
-            K::InvalidInput => R::AuthorizationRejected,
-            K::Configuration => R::ConnectorMisconfigured,
-            K::Cancelled | K::DeadlineExceeded => R::DeadlineExceeded,
-            K::Unsupported => R::ConnectorUnsupported,
-            K::FieldGone | K::ObjectGone => R::FieldUnknown,
-            K::RecordGone => R::NotFound,
-            K::QueryTooBig | K::Unspecified | K::Bug | K::ReadOnly => R::ConnectorFault,
-        };
+        let reason = reason_of(error.kind());
         let reason = if grants::is_unavailable(&error) {
             R::ConnectorUnavailable
         } else {

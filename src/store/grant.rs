@@ -3,11 +3,11 @@
 use diesel::prelude::*;
 
 use super::{
-    Conflict, Error, Integration, NewOutbox, Store,
+    Conflict, Error, Integration, NewOutbox, Refusal, Store,
     conn::{Conn, first_locked},
     error::OrNotFound,
-    event, outbox,
-    schema::{grants, integration},
+    event, outbox, refusal,
+    schema::{grants, integration, outbox as outbox_table},
 };
 use crate::domain::{
     AuthKind, EventKind, GrantId, GrantState, IntegrationId, IntegrationState, Micros, OutboxKind,
@@ -61,6 +61,9 @@ pub struct Grant {
     pub refresh_us: Option<Micros>,
     /// When somebody last logged in.
     pub log_in_us: Micros,
+    /// Why the last refreshes failed.
+    #[diesel(embed)]
+    pub refusal: Refusal,
 }
 
 impl std::fmt::Debug for Grant {
@@ -199,7 +202,8 @@ impl Store {
     }
 
     /// Stores refreshed credentials and ends the lease. [`Conflict::Generation`] if they were changed by someone else:
-    /// what could not be stored is to be revoked.
+    /// what could not be stored is to be revoked. A refusal of the kind `keep` stays: that the CRM gives a token does not
+    /// say that it accepts it.
     #[expect(clippy::too_many_arguments, reason = "one call site, all of it one row")]
     pub async fn grant_store(
         &self,
@@ -209,9 +213,11 @@ impl Store {
         sealed: Vec<u8>,
         key_id: &str,
         base_url: &str,
+        keep: &str,
         now_us: Micros,
     ) -> Result<Grant, Error> {
         let (owner, key_id, base_url) = (owner.to_owned(), key_id.to_owned(), base_url.to_owned());
+        let keep = keep.to_owned();
         self.write(move |conn| {
             let mine = grants::table
                 .find(id)
@@ -230,8 +236,12 @@ impl Store {
                     grants::refresh_us.eq(now_us),
                 ))
                 .execute(conn)?;
-            let grant = get(conn, id)?;
+            let mut grant = get(conn, id)?;
             if stored == 1 {
+                if grant.refusal.is_some() && grant.refusal.kind != keep {
+                    grant.refusal = Refusal::default();
+                    refusal::set(conn, id, &grant.refusal)?;
+                }
                 return Ok(grant);
             }
             Err(Error::conflict(
@@ -283,11 +293,12 @@ impl Store {
     }
 
     /// The CRM refused the credentials for good: the grant and, in the same transaction, its active integrations say
-    /// so. Does nothing if the credentials are no longer of the expected generation.
+    /// so. `used_generation` is the generation of the credentials that the refused call was made with, never one read
+    /// afterwards: a login or a refresh in between has put others in their place, and then nothing is done.
     pub async fn grant_revoked(
         &self,
         id: GrantId,
-        expected_generation: i64,
+        used_generation: i64,
         cause: &str,
         message: &str,
         now_us: Micros,
@@ -304,7 +315,7 @@ impl Store {
             };
             let same = grants::table
                 .find(id)
-                .filter(grants::generation.eq(expected_generation));
+                .filter(grants::generation.eq(used_generation));
             let done = diesel::update(same)
                 .set((
                     grants::state.eq(GrantState::Revoked),
@@ -320,6 +331,7 @@ impl Store {
                     integrations: Vec::new(),
                 });
             }
+            refusal::set(conn, id, &Refusal::default())?;
             let of_grant = integration::grant_id
                 .eq(id)
                 .and(integration::state.eq(IntegrationState::Active));
@@ -401,7 +413,8 @@ impl Store {
         .await
     }
 
-    /// Removes revoked grants that nothing uses and that have not changed since before this time; returns how many.
+    /// Removes revoked grants that nothing uses, that have not changed since before this time and whose CRM was told;
+    /// returns how many, 1,000 at most.
     pub async fn grant_purge(&self, before_us: Micros) -> Result<usize, Error> {
         self.write(move |conn| {
             let dead = grants::state
@@ -414,7 +427,23 @@ impl Store {
                 .limit(1000)
                 .select(grants::id)
                 .load(conn)?;
-            Ok(diesel::delete(grants::table.filter(grants::id.eq_any(ids))).execute(conn)?)
+            // What is still to be told needs the row: it says what the secret is sealed for.
+            let subjects: Vec<String> = ids.iter().map(GrantId::to_string).collect();
+            let pending: Vec<String> = outbox_table::table
+                .filter(
+                    outbox_table::done_us
+                        .is_null()
+                        .and(outbox_table::subject.eq_any(subjects)),
+                )
+                .select(outbox_table::subject)
+                .load(conn)?;
+            let ids: Vec<GrantId> = ids
+                .into_iter()
+                .filter(|id| !pending.contains(&id.to_string()))
+                .collect();
+            // A login in between has revived it.
+            let still = grants::table.filter(grants::id.eq_any(ids).and(dead));
+            Ok(diesel::delete(still).execute(conn)?)
         })
         .await
     }
@@ -454,6 +483,7 @@ fn put(conn: &mut Conn, new: NewGrant, now_us: Micros) -> Result<GrantPut, Error
             update_us: now_us,
             refresh_us: None,
             log_in_us: now_us,
+            refusal: Refusal::default(),
         };
         return match diesel::insert_into(grants::table).values(&grant).execute(conn) {
             Err(e) if super::error::is_unique_violation(&e, "grants") => Err(Error::Busy(
@@ -498,6 +528,7 @@ fn put(conn: &mut Conn, new: NewGrant, now_us: Micros) -> Result<GrantPut, Error
         cause: String::new(),
         update_us: now_us,
         log_in_us: now_us,
+        refusal: Refusal::default(),
         ..old
     };
     diesel::update(grants::table.find(grant.id))
@@ -518,6 +549,7 @@ fn put(conn: &mut Conn, new: NewGrant, now_us: Micros) -> Result<GrantPut, Error
             grants::log_in_us.eq(now_us),
         ))
         .execute(conn)?;
+    refusal::set(conn, grant.id, &grant.refusal)?;
     Ok(GrantPut {
         grant,
         stored: true,

@@ -13,6 +13,7 @@ mod company;
 mod conn;
 mod covers;
 mod enablement;
+mod erase;
 mod error;
 mod event;
 mod field;
@@ -25,6 +26,7 @@ mod outbox;
 mod pool;
 mod postgres;
 mod record;
+mod refusal;
 mod request;
 mod schema;
 mod secret;
@@ -38,18 +40,20 @@ pub use authorization::{Authorization, NewAuthorization};
 pub use company::{Company, CompanyKey, Track};
 pub use covers::{Covers, IdOrder, is_number};
 pub use enablement::Enablement;
+pub use erase::Erased;
 pub use error::{Conflict, Error, Lost};
 pub use event::{Event, EventHead};
 pub use field::{Field, FieldRef};
 pub use grant::{Grant, GrantPut, NewGrant, RevokedGrant};
 pub use group::{DeletedGroup, Group};
 pub use integration::{
-    Activate, AttachGrant, Attached, Deleted, Integration, IntegrationUpdate, NewIntegration,
+    Activate, AttachGrant, Attached, Deleted, Integration, IntegrationUpdate, Names, NewIntegration,
 };
 pub use outbox::{NewOutbox, Outbox};
 pub use record::{
     Change, ChildSet, Counters, Parent, Record, RecordBatch, RecordRow, Refresh, Refreshed, RelatedKey,
 };
+pub use refusal::{NewRefusal, Refusal};
 pub use request::Remembered;
 pub use share::{NewShare, Share};
 pub use source::{Relation, SeenField, Source};

@@ -52,6 +52,13 @@ diesel::table! {
         update_us -> BigInt,
         refresh_us -> Nullable<BigInt>,
         log_in_us -> BigInt,
+        refusal_kind -> Text,
+        refusal_code -> Text,
+        refusal_message -> Text,
+        refusal_count -> BigInt,
+        refusal_us -> BigInt,
+        try_us -> BigInt,
+        next_try_us -> BigInt,
     }
 }
 
@@ -304,6 +311,7 @@ diesel::table! {
     }
 }
 
+diesel::joinable!(integration -> grants (grant_id));
 diesel::joinable!(source -> integration (integration_id));
 diesel::joinable!(share -> integration (integration_id));
 diesel::joinable!(share -> groups (group_id));

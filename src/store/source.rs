@@ -6,11 +6,11 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use diesel::prelude::*;
 
 use super::{
-    Conflict, Error, Field, FieldRef, Integration, Store,
+    Conflict, Error, Field, FieldRef, Integration, Refusal, Store,
     conn::{Conn, first_locked},
     error::{OrNotFound, is_unique_violation},
     field,
-    schema::{activation, connector_enablement, groups, integration, share, share_field, source},
+    schema::{activation, connector_enablement, grants, groups, integration, share, share_field, source},
 };
 use crate::domain::{GroupId, IntegrationId, IntegrationState, Micros, slug};
 
@@ -40,6 +40,8 @@ pub struct Source {
     pub enabled: bool,
     /// Since when the group has it.
     pub create_us: Micros,
+    /// Why the last refreshes of its account's credentials failed.
+    pub refusal: Refusal,
 }
 
 impl Source {
@@ -135,16 +137,20 @@ impl Store {
 
 fn list(conn: &mut Conn, group_id: &GroupId, only: Option<IntegrationId>) -> Result<Vec<Source>, Error> {
     let mut of = source::table
-        .inner_join(integration::table)
+        .inner_join(integration::table.left_join(grants::table))
         .filter(source::group_id.eq(group_id))
         .filter(integration::state.ne(IntegrationState::Deleting))
-        .select((Row::as_select(), Integration::as_select()))
+        .select((
+            Row::as_select(),
+            Integration::as_select(),
+            Option::<Refusal>::as_select(),
+        ))
         .into_boxed();
     if let Some(id) = only {
         of = of.filter(source::integration_id.eq(id));
     }
-    let rows: Vec<(Row, Integration)> = of.load(conn)?;
-    let mut groups: BTreeSet<&GroupId> = rows.iter().map(|(_, row)| &row.group_id).collect();
+    let rows: Vec<(Row, Integration, Option<Refusal>)> = of.load(conn)?;
+    let mut groups: BTreeSet<&GroupId> = rows.iter().map(|(_, row, _)| &row.group_id).collect();
     groups.insert(group_id);
     let said: Vec<(GroupId, String, bool)> = connector_enablement::table
         .filter(connector_enablement::group_id.eq_any(groups))
@@ -161,7 +167,7 @@ fn list(conn: &mut Conn, group_id: &GroupId, only: Option<IntegrationId>) -> Res
     let enabled = |group: &GroupId, connector: &str| said.get(&(group.as_str(), connector)).copied();
     let mut sources: Vec<Source> = rows
         .into_iter()
-        .map(|(row, of)| {
+        .map(|(row, of, refusal)| {
             let owned = of.group_id == *group_id;
             Source {
                 relation: if owned {
@@ -174,6 +180,7 @@ fn list(conn: &mut Conn, group_id: &GroupId, only: Option<IntegrationId>) -> Res
                 owner_enabled: enabled(&of.group_id, &of.connector).unwrap_or(false),
                 enabled: enabled(group_id, &of.connector).unwrap_or(!owned),
                 create_us: row.create_us,
+                refusal: refusal.unwrap_or_default(),
                 integration: of,
             }
         })
@@ -330,6 +337,16 @@ pub(super) fn lock_group(conn: &mut Conn, group_id: &GroupId) -> Result<(), Erro
     found.or_not_found("group", group_id).map(|_| ())
 }
 
+/// Refuses a group that does not exist, without locking it.
+pub(super) fn known_group(conn: &mut Conn, group_id: &GroupId) -> Result<(), Error> {
+    let found: Result<String, _> = groups::table
+        .find(group_id)
+        .filter(groups::delete_us.is_null())
+        .select(groups::display_name)
+        .first(conn);
+    found.or_not_found("group", group_id).map(|_| ())
+}
+
 /// Gives a group a source, under a label that is free in it: the one wished for, or one like it. What the group has
 /// already stays as it is; whether it was new.
 pub(super) fn add(
@@ -340,21 +357,11 @@ pub(super) fn add(
     now_us: Micros,
 ) -> Result<bool, Error> {
     lock_group(conn, group_id)?;
-    let taken: Vec<(IntegrationId, String)> = source::table
-        .filter(source::group_id.eq(group_id))
-        .select((source::integration_id, source::label))
-        .load(conn)?;
-    if taken.iter().any(|(of, _)| *of == id) {
+    let known: i64 = source::table.find((group_id, id)).count().get_result(conn)?;
+    if known > 0 {
         return Ok(false);
     }
-    let wanted = slug(name);
-    let mut label = wanted.clone();
-    let mut n = 2;
-    while taken.iter().any(|(_, one)| *one == label) {
-        let suffix = format!("_{n}");
-        label = format!("{}{suffix}", &wanted[..wanted.len().min(40 - suffix.len())]);
-        n += 1;
-    }
+    let label = free_label(conn, group_id, name)?;
     let row = Row {
         group_id: group_id.clone(),
         integration_id: id,
@@ -364,6 +371,49 @@ pub(super) fn add(
     };
     diesel::insert_into(source::table).values(&row).execute(conn)?;
     Ok(true)
+}
+
+/// The label that a source of this name gets: the name's own, or one like it that is free.
+pub(super) fn free_label(conn: &mut Conn, group_id: &GroupId, name: &str) -> Result<String, Error> {
+    let taken: HashSet<String> = source::table
+        .filter(source::group_id.eq(group_id))
+        .select(source::label)
+        .load(conn)?
+        .into_iter()
+        .collect();
+    let wanted = slug(name);
+    let mut label = wanted.clone();
+    let mut n = 2;
+    while taken.contains(&label) {
+        let suffix = format!("_{n}");
+        label = format!("{}{suffix}", &wanted[..wanted.len().min(40 - suffix.len())]);
+        n += 1;
+    }
+    Ok(label)
+}
+
+/// Refuses a label that another source of the group has: [`Conflict::Label`].
+pub(super) fn check_label(
+    conn: &mut Conn,
+    group_id: &GroupId,
+    id: Option<IntegrationId>,
+    label: &str,
+) -> Result<(), Error> {
+    let holders: Vec<IntegrationId> = source::table
+        .filter(source::group_id.eq(group_id).and(source::label.eq(label)))
+        .select(source::integration_id)
+        .load(conn)?;
+    match holders.iter().any(|holder| Some(*holder) != id) {
+        true => Err(label_taken(label)),
+        false => Ok(()),
+    }
+}
+
+fn label_taken(label: &str) -> Error {
+    Error::conflict(
+        Conflict::Label,
+        format!("the group has a source with the label \"{label}\" already"),
+    )
 }
 
 /// Changes a group's label of a source. [`Conflict::Label`] if it has another of that label.
@@ -377,10 +427,7 @@ pub(super) fn set_label(
         .set(source::label.eq(label))
         .execute(conn)
     {
-        Err(error) if is_unique_violation(&error, "label") => Err(Error::conflict(
-            Conflict::Label,
-            format!("the group has a source with the label \"{label}\" already"),
-        )),
+        Err(error) if is_unique_violation(&error, "label") => Err(label_taken(label)),
         other => Ok(other.map(|_| ())?),
     }
 }

@@ -4,7 +4,7 @@ use super::{cause, sync, timestamp, value};
 use crate::domain::{AuthKind, IntegrationState};
 use crate::proto::v1;
 use crate::service::{
-    ACCOUNT_LIMIT, Activated, AvailableObject, Definition, DraftStep, IntegrationView, Review,
+    ACCOUNT_LIMIT, Activated, AvailableObject, Definition, DraftStep, IntegrationView, Review, Standing, Why,
 };
 use crate::store::{Relation, SeenField, Share};
 
@@ -24,6 +24,17 @@ pub fn relation(of: Relation) -> v1::integration::Relation {
     }
 }
 
+/// Where an integration stands.
+pub fn state(of: Standing) -> v1::integration::State {
+    match of {
+        Standing::Draft => v1::integration::State::Draft,
+        Standing::Active => v1::integration::State::Active,
+        Standing::NeedsReauthorization => v1::integration::State::NeedsReauthorization,
+        Standing::Paused => v1::integration::State::Paused,
+        Standing::Disabled => v1::integration::State::Disabled,
+    }
+}
+
 /// An integration, whole.
 pub fn integration(view: &IntegrationView) -> v1::Integration {
     let fields = view.fields.iter();
@@ -40,11 +51,7 @@ pub fn integration(view: &IntegrationView) -> v1::Integration {
 pub fn listed_integration(view: &IntegrationView) -> v1::Integration {
     let (row, source, owned) = (view.row(), &view.source, view.source.is_owned());
     let settings = view.settings.iter().filter(|_| owned);
-    let message = if owned || row.state_reason.is_empty() {
-        row.state_message.as_str()
-    } else {
-        "the owner group has to put it right at its CRM; what was stored is shown"
-    };
+    let now = crate::time::now_us();
     v1::Integration {
         name: row.id.name(),
         display_name: row.display_name.clone(),
@@ -63,13 +70,9 @@ pub fn listed_integration(view: &IntegrationView) -> v1::Integration {
         group: row.group_id.name(),
         group_display_name: view.group.display_name.clone(),
         relation: relation(source.relation) as i32,
-        state: match row.state {
-            IntegrationState::Draft => v1::integration::State::Draft,
-            _ if !source.owner_enabled => v1::integration::State::Disabled,
-            IntegrationState::NeedsReauthorization => v1::integration::State::NeedsReauthorization,
-            IntegrationState::Active | IntegrationState::Deleting => v1::integration::State::Active,
-        } as i32,
-        state_reason: cause(&row.state_reason, message, Some(row.state_us), None),
+        state: state(Standing::of(source, now)) as i32,
+        state_reason: Why::of(source, now)
+            .and_then(|why| cause(&why.reason, &why.message, Some(why.time_us), why.retry_us)),
         draft_step: view
             .draft_step()
             .map_or(v1::integration::DraftStep::Unspecified, |step| match step {
@@ -139,10 +142,18 @@ pub fn etag(revision: i64) -> String {
     format!("r{revision}")
 }
 
+/// The account. Of what it receives a group sees the organization; who logged in there is the owner's to know.
 fn account(view: &IntegrationView) -> Option<v1::Account> {
-    view.grant.as_ref().map(|grant| v1::Account {
+    let grant = view.grant.as_ref()?;
+    let organization = v1::Account {
         organization_id: grant.organization_id.clone(),
         organization_name: grant.organization_name.clone(),
+        ..v1::Account::default()
+    };
+    if !view.source.is_owned() {
+        return Some(organization);
+    }
+    Some(v1::Account {
         user_id: grant.user_id.clone(),
         username: grant.username.clone(),
         user_display_name: grant.user_display_name.clone(),
@@ -155,6 +166,7 @@ fn account(view: &IntegrationView) -> Option<v1::Account> {
         log_in_time: Some(timestamp(grant.log_in_us)),
         active_integration_count: i32::try_from(view.account_integrations).unwrap_or(i32::MAX),
         active_integration_limit: i32::try_from(ACCOUNT_LIMIT).unwrap_or(i32::MAX),
+        ..organization
     })
 }
 

@@ -10,7 +10,9 @@ mod value;
 pub use company::{company, listed_company, profile, source_position, source_view};
 pub use connector::connector;
 pub use event::event;
-pub use integration::{activated, available_objects, field, integration, listed_integration, review, share};
+pub use integration::{
+    activated, available_objects, field, integration, listed_integration, review, share, state,
+};
 pub use sync::sync;
 pub use value::{micros, timestamp};
 

@@ -218,6 +218,9 @@ both! {
         let told = store.outbox_lease_due("w", NOW, NOW + MINUTE).await.unwrap().unwrap();
         assert_eq!((told.subject, told.sealed), (one.grant_id.unwrap().to_string(), b"token".to_vec()));
         assert_eq!(store.grant_get(one.grant_id.unwrap()).await.unwrap().state, GrantState::Revoked);
+        // What is still to be told needs the grant's row.
+        assert_eq!(store.grant_purge(NOW + 1).await.unwrap(), 0);
+        assert!(store.outbox_done(told.id, "w", NOW).await.unwrap());
         assert_eq!(store.grant_purge(NOW + 1).await.unwrap(), 1);
     }
 }

@@ -1,0 +1,247 @@
+//! Failed refreshes: few tries, spaced over all replicas, with the cause kept from the first one on.
+//!
+//! The CRM counts token requests, and a refusal that an administrator has to undo lasts for days. So a failure is written
+//! into the grant's row with the time of the next try; until then every caller gets the stored words instead of another
+//! token request. What an administrator undoes heals by itself: [`Grants::run_retries`] makes the tries that are due.
+
+use super::{Error, Grants, is_unavailable, message};
+use crate::connectors;
+use crate::domain::GrantId;
+use crate::store::{self, NewRefusal, Refusal};
+use crate::time::now_us;
+use std::time::Duration;
+use tether_connector_proto::{self as proto, ErrorKind};
+use tokio_util::sync::CancellationToken;
+
+/// The pause grows by this factor with each failure.
+const GROWTH: i64 = 3;
+/// The longest pause after a failure that usually passes by itself.
+const LONGEST_PASSING: Duration = Duration::from_secs(900);
+/// Failures closer together than this belong to one series.
+const FORGET: Duration = Duration::from_secs(3_600);
+/// How often due tries are looked for.
+const LOOK: Duration = Duration::from_secs(2);
+/// Due tries of one look.
+const BATCH: i64 = 20;
+/// A person's wish to try at once is granted if the last try is this many first pauses ago.
+const WISH_GAP: u32 = 6;
+/// A refusal other than an administrator's is taken for a lasting one from this many failures in a row on.
+const LASTING: i64 = 3;
+
+/// The kind of a refusal of credentials that were refreshed a moment before: a refresh does not cure it.
+pub(super) fn uncured() -> &'static str {
+    ErrorKind::CredentialsExpired.as_str_name()
+}
+
+/// How failed refreshes are spaced.
+#[derive(Debug, Clone, Copy)]
+pub struct Pauses {
+    /// After the first failure.
+    pub first: Duration,
+    /// At most.
+    pub longest: Duration,
+}
+
+impl Pauses {
+    /// The time until the next try, in microseconds, after so many failures in a row. A fifth of it is chance.
+    fn after(self, kind: ErrorKind, count: i64) -> i64 {
+        let longest = match passes(kind) {
+            true => self.longest.min(LONGEST_PASSING),
+            false => self.longest,
+        };
+        let (first, longest) = (self.first.as_micros() as i64, longest.as_micros() as i64);
+        let growth = GROWTH.saturating_pow(u32::try_from(count - 1).unwrap_or(0));
+        let pause = first.saturating_mul(growth).min(longest.max(first));
+        pause - rand::Rng::random_range(&mut rand::rng(), 0..=pause / 5)
+    }
+
+    /// A failure so long ago does not belong to one of now.
+    fn forget(self) -> i64 {
+        (2 * self.longest.max(self.first)).max(FORGET).as_micros() as i64
+    }
+}
+
+/// Whether an error of this kind usually ends without anybody's doing.
+#[must_use]
+pub fn passes(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::Transient
+            | ErrorKind::RateLimited
+            | ErrorKind::AllowanceExhausted
+            | ErrorKind::DeadlineExceeded
+            | ErrorKind::Cancelled
+            | ErrorKind::CredentialsExpired
+    )
+}
+
+/// What a stored refusal is, in the connector contract's terms; `None` without one. One of credentials that a refresh did
+/// not cure is over when its pause is: only the next call can tell.
+#[must_use]
+pub fn refusal_kind(of: &Refusal, now_us: i64) -> Option<ErrorKind> {
+    let kind = ErrorKind::from_str_name(&of.kind)?;
+    (kind != ErrorKind::CredentialsExpired || of.next_try_us > now_us).then_some(kind)
+}
+
+/// Whether a refusal lasts until somebody acts: an administrator's at once, any other that does not pass by itself when
+/// it was said again and again.
+#[must_use]
+pub fn lasts(of: &Refusal, now_us: i64) -> bool {
+    refusal_kind(of, now_us)
+        .is_some_and(|kind| kind == ErrorKind::AdminAction || (!passes(kind) && of.count >= LASTING))
+}
+
+/// A stored refusal as the error it was.
+fn as_error(connector: &str, of: &Refusal) -> connectors::Error {
+    let kind = ErrorKind::from_str_name(&of.kind).unwrap_or(ErrorKind::Transient);
+    let error = proto::Error {
+        kind: kind.into(),
+        message: of.message.clone(),
+        code: of.code.clone(),
+        retry_us: of.next_try_us,
+        ..proto::Error::default()
+    };
+    connectors::Error::said(connector, error)
+}
+
+impl Grants {
+    /// The refusal that is still to be waited for.
+    pub(super) fn to_wait_for(&self, grant: &store::Grant) -> Option<Error> {
+        let waits = grant.refusal.is_some() && grant.refusal.next_try_us > now_us();
+        waits.then(|| as_error(&grant.connector, &grant.refusal).into())
+    }
+
+    /// Writes a failure down that did not end the grant. Answers the error as it is shown, with the time of the next try.
+    pub(super) async fn failed(
+        &self,
+        id: GrantId,
+        used_generation: i64,
+        error: connectors::Error,
+    ) -> Result<connectors::Error, Error> {
+        let kind = error.kind();
+        if is_unavailable(&error) || kind == ErrorKind::Cancelled {
+            // The connector's fault: nothing was learnt of the grant, and the host keeps pauses of its own.
+            return Ok(error);
+        }
+        let code = error.failed().map(|said| said.code.clone()).unwrap_or_default();
+        let new = NewRefusal {
+            id,
+            used_generation,
+            kind: kind.as_str_name().to_owned(),
+            code,
+            message: message(&error),
+            now_us: now_us(),
+        };
+        let (pauses, wish) = (self.pauses, super::retry_after(&error).unwrap_or_default());
+        let pause = move |count| pauses.after(kind, count).max(wish.as_micros() as i64);
+        let refusal = self.store.grant_refused(new, pauses.forget(), pause).await?;
+        tracing::warn!(
+            grant = %id,
+            failures = refusal.count,
+            "grant {id} is refused, the next try is in {:?}: {}",
+            Duration::from_micros((refusal.next_try_us - now_us()).max(0) as u64),
+            message(&error)
+        );
+        match error {
+            connectors::Error::Failed {
+                connector,
+                error: mut said,
+            } => {
+                said.retry_us = refusal.next_try_us;
+                Ok(connectors::Error::Failed {
+                    connector,
+                    error: said,
+                })
+            }
+            other => Ok(other),
+        }
+    }
+
+    /// A person asks for another try of a refused grant now. It is granted unless the last one was a moment ago.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn try_soon(&self, id: GrantId) -> Result<(), Error> {
+        let gap = (self.pauses.first * WISH_GAP).as_micros() as i64;
+        Ok(self.store.grant_try_soon(id, now_us(), gap).await?)
+    }
+
+    /// Makes the tries that are due, until told to stop, so that what was put right at the CRM heals without anybody's
+    /// call.
+    pub async fn run_retries(self, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(LOOK) => {}
+            }
+            let due = match self.store.grant_list_due(now_us(), uncured(), BATCH).await {
+                Ok(due) => due,
+                Err(error) => {
+                    tracing::warn!("refused grants are tried later: {error}");
+                    continue;
+                }
+            };
+            for (id, generation) in due {
+                if stop.is_cancelled() {
+                    return;
+                }
+                match self.refresh(id, generation).await {
+                    Ok(_) => tracing::info!(grant = %id, "grant {id} is accepted again"),
+                    // What the CRM said was written down and logged there.
+                    Err(error) => tracing::debug!(grant = %id, "grant {id} is still refused: {error}"),
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_and_end_growing() {
+        let pauses = Pauses {
+            first: Duration::from_secs(5),
+            longest: Duration::from_secs(3_600),
+        };
+        let seconds = |kind, count| pauses.after(kind, count) / 1_000_000;
+        for (count, least, most) in [
+            (1, 4, 5),
+            (2, 12, 15),
+            (3, 36, 45),
+            (7, 2_880, 3_600),
+            (400, 2_880, 3_600),
+        ] {
+            for _ in 0..50 {
+                let pause = seconds(ErrorKind::AdminAction, count);
+                assert!((least..=most).contains(&pause), "{count}: {pause}");
+            }
+        }
+        assert!(seconds(ErrorKind::Transient, 40) <= 900);
+        // One that is longer from the beginning stays as long.
+        let long = Pauses {
+            first: Duration::from_secs(3_600),
+            longest: Duration::from_secs(60),
+        };
+        assert!(long.after(ErrorKind::Transient, 9) >= 2_880_000_000);
+    }
+
+    #[test]
+    fn what_lasts_is_what_somebody_has_to_undo() {
+        let refusal = |kind: ErrorKind, count| Refusal {
+            kind: kind.as_str_name().to_owned(),
+            count,
+            next_try_us: 10,
+            ..Refusal::default()
+        };
+        assert!(lasts(&refusal(ErrorKind::AdminAction, 1), 0));
+        assert!(!lasts(&refusal(ErrorKind::Configuration, 2), 0));
+        assert!(lasts(&refusal(ErrorKind::Configuration, 3), 0));
+        assert!(!lasts(&refusal(ErrorKind::Transient, 300), 0));
+        assert!(!lasts(&Refusal::default(), 0));
+        let uncured = refusal(ErrorKind::CredentialsExpired, 9);
+        assert_eq!(refusal_kind(&uncured, 9), Some(ErrorKind::CredentialsExpired));
+        assert_eq!(refusal_kind(&uncured, 10), None);
+    }
+}

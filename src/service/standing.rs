@@ -1,0 +1,82 @@
+//! Where an integration stands, and why: out of its own row, its owner's connectors and what its grant was told last.
+
+use super::reason_of;
+use crate::domain::IntegrationState;
+use crate::grants;
+use crate::store::Source;
+
+/// Where an integration stands for those who ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Being set up.
+    Draft,
+    /// Saved.
+    Active,
+    /// Its account has to be logged into again.
+    NeedsReauthorization,
+    /// The CRM lets it in again only when somebody has acted.
+    Paused,
+    /// Its owner disabled the connector.
+    Disabled,
+}
+
+/// Why something stands as it does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Why {
+    /// A word of `tether.v1.ErrorReason`.
+    pub reason: String,
+    /// What happened, for the asking group.
+    pub message: String,
+    /// Since when.
+    pub time_us: i64,
+    /// When tether tries again by itself; `None` where it does not, and for receivers.
+    pub retry_us: Option<i64>,
+}
+
+impl Standing {
+    /// Of an integration as one group sees it.
+    #[must_use]
+    pub fn of(source: &Source, now_us: i64) -> Self {
+        match source.integration.state {
+            IntegrationState::Draft => Self::Draft,
+            _ if !source.owner_enabled => Self::Disabled,
+            IntegrationState::NeedsReauthorization => Self::NeedsReauthorization,
+            _ if grants::lasts(&source.refusal, now_us) => Self::Paused,
+            IntegrationState::Active | IntegrationState::Deleting => Self::Active,
+        }
+    }
+}
+
+impl Why {
+    /// Why an integration stands as it does; `None` where there is nothing to say. What the CRM said is the owner's
+    /// alone.
+    #[must_use]
+    pub fn of(source: &Source, now_us: i64) -> Option<Self> {
+        let row = &source.integration;
+        let mut why = if !row.state_reason.is_empty() {
+            Self {
+                reason: row.state_reason.clone(),
+                message: row.state_message.clone(),
+                time_us: row.state_us,
+                retry_us: None,
+            }
+        } else if let Some(kind) = grants::refusal_kind(&source.refusal, now_us)
+            && row.state != IntegrationState::Draft
+        {
+            Self {
+                reason: reason_of(kind).as_str().to_owned(),
+                message: source.refusal.message.clone(),
+                time_us: source.refusal.since_us,
+                retry_us: Some(source.refusal.next_try_us),
+            }
+        } else {
+            return None;
+        };
+        if !source.is_owned() {
+            why.message =
+                "the owner group has to put it right at its CRM; what was stored is shown".to_owned();
+            why.retry_us = None;
+        }
+        Some(why)
+    }
+}
