@@ -74,6 +74,7 @@ async fn integration(store: &Store, group_id: &GroupId, name: &str) -> Sync {
         create_by: "bench".to_owned(),
         now_us: NOW,
         expire_us: NOW,
+        most_drafts: 1_000,
     };
     let draft = store.integration_create(new).await.unwrap();
     let grant = NewGrant {

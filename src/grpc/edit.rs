@@ -49,6 +49,9 @@ pub fn edit(
     if paths.iter().any(|path| path == "schedule") {
         return Err(Error::not_yet("changing the schedule"));
     }
+    if paths.is_empty() || paths.iter().any(|path| path == "*") {
+        has_no_schedule(wanted)?;
+    }
     let all = paths.iter().any(|path| path == "*");
     let has = |path: &str, filled: bool| {
         all || if paths.is_empty() {
@@ -87,6 +90,19 @@ pub fn edit(
         edit.connected = Some(wanted.connected.unwrap_or(true));
     }
     Ok(edit)
+}
+
+/// Refuses a schedule, which this version would drop without a word. The one that every integration has is none: what was
+/// read can be sent back.
+pub fn has_no_schedule(wanted: &v1::Integration) -> Result<(), Error> {
+    let present = v1::SyncSchedule {
+        manual_only: true,
+        interval: None,
+    };
+    match &wanted.schedule {
+        Some(schedule) if *schedule != present => Err(Error::not_yet("a schedule")),
+        _ => Ok(()),
+    }
 }
 
 /// The shares of an edit, each with one receiver.

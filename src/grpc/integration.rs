@@ -1,17 +1,17 @@
 //! `tether.v1.IntegrationService`.
 
 use super::audit::{self, answer};
-use super::edit::{edit, edited, field_keys, logged_in, new_share, revision};
+use super::edit::{edit, edited, field_keys, has_no_schedule, logged_in, new_share, revision};
 use super::page_token::{self, Pages};
 use super::watch::{self, Messages};
-use super::{call, convert, gate, validate};
+use super::{call, convert, gate, request_id, validate};
 use crate::caller::{Caller, Role};
 use crate::domain::{AuthKind, GroupId, IntegrationId, IntegrationState, SyncState};
 use crate::error::{Detail, Error, Reason};
 use crate::proto::internal::v1::keyset_value::Kind;
 use crate::proto::v1::integration_service_server::IntegrationService;
 use crate::proto::v1::{self, begin_authorization_request, delete_integration_response};
-use crate::service::{self, Edit, IntegrationView, Made, ReturnTo, Services, SyncView};
+use crate::service::{self, Edit, IntegrationView, Made, ReturnTo, Services, Standing, SyncView};
 use crate::store::{FieldRef, Relation, Source};
 use std::time::Duration;
 use tonic::{Request, Response, Status};
@@ -129,7 +129,7 @@ impl IntegrationService for Integrations {
         let caller = gate::caller(&request)?;
         let request = request.into_inner();
         service::viewpoint(&caller, &validate::group("parent", &request.parent)?)?;
-        let wanted = request.integration.unwrap_or_default();
+        let wanted = request.integration.clone().unwrap_or_default();
         let connector = validate::connector("integration.connector", &wanted.connector)?;
         let name = validate::display_name("integration.display_name", &wanted.display_name)?;
         validate::map("integration.settings", &wanted.settings, 20, 2_048)?;
@@ -143,7 +143,8 @@ impl IntegrationService for Integrations {
                 return Err(Error::invalid(field, text).into());
             }
         }
-        let id = validate::request_id(&request.request_id)?;
+        has_no_schedule(&wanted)?;
+        let key = request_id::of_create(&request)?;
         let label = match wanted.label.as_str() {
             "" => None,
             label => Some(validate::label("integration.label", label)?),
@@ -157,8 +158,12 @@ impl IntegrationService for Integrations {
         };
         let create = self
             .0
-            .integration_create(&caller, draft, id.as_deref(), request.validate_only);
-        let created = convert::integration(&create.await?);
+            .integration_create(&caller, draft, key.as_ref(), request.validate_only);
+        let mut created = convert::integration(&create.await?);
+        if request.validate_only {
+            // There is no such thing.
+            created.name.clear();
+        }
         let made = match request.validate_only {
             true => Made::nothing(),
             false => Made::of(&created.name)
@@ -199,14 +204,10 @@ impl IntegrationService for Integrations {
             "" => None,
             name => Some(validate::connector("connector", name)?),
         };
+        let now = crate::time::now_us();
         let wanted = |source: &Source| {
             let view = &source.integration;
-            let state = match view.state {
-                IntegrationState::Draft => v1::integration::State::Draft,
-                _ if !source.owner_enabled => v1::integration::State::Disabled,
-                IntegrationState::NeedsReauthorization => v1::integration::State::NeedsReauthorization,
-                IntegrationState::Active | IntegrationState::Deleting => v1::integration::State::Active,
-            } as i32;
+            let state = convert::state(Standing::of(source, now)) as i32;
             let relation = match source.relation {
                 Relation::Owned => v1::integration::Relation::Owned,
                 Relation::Received => v1::integration::Relation::Received,
@@ -477,15 +478,11 @@ impl IntegrationService for Integrations {
         let caller = gate::caller(&request)?;
         let request = request.into_inner();
         let id = validate::integration("name", &request.name)?;
-        let request_id = validate::request_id(&request.request_id)?;
+        let key = request_id::of("ActivateIntegration", &request.request_id, &request)?;
         let revision = revision("etag", &request.etag)?;
-        let save = self.0.integration_activate(
-            &caller,
-            id,
-            revision,
-            request_id.as_deref(),
-            request.validate_only,
-        );
+        let save = self
+            .0
+            .integration_activate(&caller, id, revision, key.as_ref(), request.validate_only);
         let (view, sync) = save.await?;
         let sync = match &sync {
             Some(sync) => Some(self.sync(&caller, sync).await?),
@@ -641,8 +638,8 @@ impl IntegrationService for Integrations {
                 .detail(Detail::Fields(vec![("mode".to_owned(), text.to_owned())]))
                 .into());
         }
-        let request_id = validate::request_id(&request.request_id)?;
-        let view = self.0.sync_start(&caller, id, request_id.as_deref()).await?;
+        let key = request_id::of("SyncIntegration", &request.request_id, &request)?;
+        let view = self.0.sync_start(&caller, id, key.as_ref()).await?;
         let queued = self.sync(&caller, &view).await?;
         let made = Made::of(&queued.name);
         Ok(answer(queued, made))

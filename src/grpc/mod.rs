@@ -12,6 +12,7 @@ mod integration;
 mod load;
 mod outcome;
 mod page_token;
+mod request_id;
 pub mod server;
 pub mod status;
 mod validate;

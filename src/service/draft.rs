@@ -1,18 +1,16 @@
 //! Drafts: how an integration begins.
 
-use super::{IntegrationView, Services, group_of};
+use super::login::settings;
+use super::{IntegrationView, RequestKey, Services, group_of};
 use crate::caller::Caller;
-use crate::domain::{GroupId, IntegrationState};
 use crate::error::{Detail, Error, Reason, Result};
-use crate::store::{Conflict, NewIntegration, Remembered};
+use crate::store::{self, Conflict, Integration, NewIntegration, Refusal, Relation, Remembered, Source};
 use crate::time::now_us;
 use std::collections::BTreeMap;
 use tether_connector_proto::DescribeResponse;
 
-/// A draft goes after thirty days.
-const DRAFT_LIFE_US: i64 = 30 * 24 * 3_600 * 1_000_000;
 /// Most drafts a group may have at a time.
-const MOST_DRAFTS: usize = 50;
+const MOST_DRAFTS: i64 = 50;
 
 /// A draft to begin.
 #[derive(Debug, Clone)]
@@ -30,7 +28,7 @@ pub struct Draft {
 }
 
 impl Services {
-    /// Begins a draft.
+    /// Begins a draft; with `validate_only` says what it would be, and writes nothing.
     ///
     /// # Errors
     /// CONNECTOR_DISABLED, NAME_TAKEN, LABEL_TAKEN, LIMIT_REACHED, GROUP_UNKNOWN, REQUEST_ID_REUSED, INVALID_FIELD_VALUE.
@@ -38,16 +36,14 @@ impl Services {
         &self,
         caller: &Caller,
         draft: Draft,
-        request_id: Option<&str>,
+        request: Option<&RequestKey>,
         validate_only: bool,
     ) -> Result<IntegrationView> {
-        const METHOD: &str = "CreateIntegration";
         let group = group_of(caller)?;
-        let fingerprint = format!("{draft:?}");
-        if let Some(request_id) = request_id
+        if let Some(key) = request
             && let Some(name) = self
                 .store
-                .request_get(&group, METHOD, request_id, &fingerprint)
+                .request_get(&group, key.method, &key.id, &key.fingerprint)
                 .await?
         {
             return self
@@ -57,52 +53,35 @@ impl Services {
         self.require_enabled(&group, &draft.connector).await?;
         let (_, describe) = self.usable(&draft.connector)?;
         let chosen = check_settings(&describe, draft.settings)?;
-        let drafts = self.drafts(&group).await?;
-        if drafts >= MOST_DRAFTS {
-            let limit = format!("a group may have {MOST_DRAFTS} drafts at a time: save or abandon one");
-            return Err(
-                Error::new(Reason::LimitReached, format!("{}: {limit}", group.name()))
-                    .with("limit", MOST_DRAFTS)
-                    .with("quota", "drafts per group")
-                    .detail(Detail::Quota(group.name(), limit)),
-            );
-        }
-        if validate_only {
-            self.store.group_get(&group).await?;
-        }
         let now = now_us();
+        let (name, label) = (draft.display_name.clone(), draft.label.clone());
         let new = NewIntegration {
             group_id: group.clone(),
             connector: draft.connector,
-            display_name: draft.display_name.clone(),
-            label: draft.label.clone(),
+            display_name: draft.display_name,
+            label: draft.label,
             connected: draft.connected,
             settings: serde_json::to_string(&chosen).map_err(Error::internal)?,
             create_by: caller.subject.clone(),
             now_us: now,
-            expire_us: now + DRAFT_LIFE_US,
+            expire_us: now + self.options.draft_life_us,
+            most_drafts: MOST_DRAFTS,
         };
-        let row = match self.store.integration_create(new).await {
-            Err(error) if error.is_conflict(Conflict::Name) => {
-                return Err(Error::new(Reason::NameTaken, format!("{error}: choose another"))
-                    .with("display_name", draft.display_name));
-            }
-            Err(error) if error.is_conflict(Conflict::Label) => {
-                return Err(Error::new(Reason::LabelTaken, format!("{error}: choose another"))
-                    .with("label", draft.label.unwrap_or_default()));
-            }
-            other => other?,
+        let refused = |error: store::Error| match error {
+            error if error.is_conflict(Conflict::DraftsFull) => too_many(&group.name()),
+            error => taken(error, Some(name), label),
         };
         if validate_only {
-            let view = self.view(&group, row.id).await;
-            self.store.integration_abandon(row.id, now_us()).await?;
-            return view;
+            let checked = self.store.integration_check_new(new).await;
+            let (row, label) = checked.map_err(refused)?;
+            return self.not_stored(row, label, draft.connected).await;
         }
-        if let Some(request_id) = request_id {
+        let row = self.store.integration_create(new).await.map_err(refused)?;
+        if let Some(key) = request {
             let id = row.id.to_string();
             let known = self
                 .store
-                .request_remember(&group, METHOD, request_id, &fingerprint, &id, now)
+                .request_remember(&group, key.method, &key.id, &key.fingerprint, &id, now)
                 .await?;
             if let Remembered::Before(earlier) = known {
                 // The same request, twice at once: the first one's draft stands.
@@ -116,20 +95,50 @@ impl Services {
         self.view(&group, row.id).await
     }
 
-    async fn drafts(&self, group: &GroupId) -> Result<usize> {
-        let mut drafts = 0;
-        let mut after = None;
-        loop {
-            let page = self.store.integration_list(group, after, 500).await?;
-            let Some(last) = page.last() else {
-                return Ok(drafts);
-            };
-            after = Some((last.create_us, last.id));
-            drafts += page
-                .iter()
-                .filter(|row| row.state == IntegrationState::Draft)
-                .count();
-        }
+    /// A draft that is only checked, as its owner would see it.
+    async fn not_stored(&self, row: Integration, label: String, connected: bool) -> Result<IntegrationView> {
+        let group = row.group_id.clone();
+        let source = Source {
+            relation: Relation::Owned,
+            label,
+            connected,
+            owner_enabled: true,
+            enabled: true,
+            create_us: row.create_us,
+            refusal: Refusal::default(),
+            integration: row,
+        };
+        Ok(IntegrationView {
+            settings: settings(&source.integration)?,
+            fields: Vec::new(),
+            shares: Vec::new(),
+            grant: None,
+            account_integrations: 0,
+            group: self.store.group_get(&group).await?,
+            last_sync: None,
+            source,
+        })
+    }
+}
+
+fn too_many(group: &str) -> Error {
+    let limit = format!("a group may have {MOST_DRAFTS} drafts at a time: save or abandon one");
+    Error::new(Reason::LimitReached, format!("{group}: {limit}"))
+        .with("limit", MOST_DRAFTS)
+        .with("quota", "drafts per group")
+        .detail(Detail::Quota(group.to_owned(), limit))
+}
+
+/// An error of the store, with the name that is taken where that is the reason.
+pub(super) fn taken(error: store::Error, display_name: Option<String>, label: Option<String>) -> Error {
+    if error.is_conflict(Conflict::Name) {
+        Error::new(Reason::NameTaken, format!("{error}: choose another"))
+            .with("display_name", display_name.unwrap_or_default())
+    } else if error.is_conflict(Conflict::Label) {
+        Error::new(Reason::LabelTaken, format!("{error}: choose another"))
+            .with("label", label.unwrap_or_default())
+    } else {
+        error.into()
     }
 }
 

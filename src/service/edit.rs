@@ -1,12 +1,12 @@
 //! Editing an integration: what it would be afterwards, for the review and for the update alike.
 
-use super::draft::check_settings;
+use super::draft::{check_settings, taken};
 use super::integration::{check_revision, no_fields};
 use super::{IntegrationView, Services, field, share};
 use crate::caller::Caller;
 use crate::domain::{IntegrationId, IntegrationState};
-use crate::error::{Error, Reason, Result};
-use crate::store::{Conflict, Integration, IntegrationUpdate, NewShare, Share};
+use crate::error::{Error, Result};
+use crate::store::{Integration, IntegrationUpdate, Names, NewShare, Share};
 use crate::time::now_us;
 use std::collections::BTreeMap;
 
@@ -66,8 +66,15 @@ impl Services {
         if row.state != IntegrationState::Draft && proposed.fields.is_empty() {
             return Err(no_fields(id));
         }
+        let names = Names {
+            display_name: edit.display_name.clone(),
+            label: edit.label.clone(),
+        };
         if validate_only {
-            return Ok(proposed);
+            return match self.store.integration_check_names(&row, names).await {
+                Ok(()) => Ok(proposed),
+                Err(error) => Err(taken(error, edit.display_name, edit.label)),
+            };
         }
         let update = IntegrationUpdate {
             id,
@@ -90,15 +97,7 @@ impl Services {
                 tracing::info!(integration = %id, by = caller.subject, "integration {id} edited");
                 self.view(&row.group_id, id).await
             }
-            Err(error) if error.is_conflict(Conflict::Name) => {
-                Err(Error::new(Reason::NameTaken, format!("{error}: choose another"))
-                    .with("display_name", edit.display_name.unwrap_or_default()))
-            }
-            Err(error) if error.is_conflict(Conflict::Label) => {
-                Err(Error::new(Reason::LabelTaken, format!("{error}: choose another"))
-                    .with("label", edit.label.unwrap_or_default()))
-            }
-            Err(error) => Err(error.into()),
+            Err(error) => Err(taken(error, edit.display_name, edit.label)),
         }
     }
 

@@ -2,17 +2,19 @@
 
 use super::login::settings;
 use super::places::{ACCOUNT_LIMIT, account_full};
-use super::{Services, SyncView, field, group_of};
+use super::{RequestKey, Services, SyncView, field, group_of};
 use crate::caller::Caller;
 use crate::domain::{GrantState, GroupId, IntegrationId, IntegrationState, SyncId};
 use crate::error::{Detail, Error, Reason, Result};
-use crate::store::{self, Activate, Conflict, Grant, Group, Integration, SeenField, Share, Source};
+use crate::store::{Activate, Conflict, Grant, Group, Integration, SeenField, Share, Source};
 use crate::time::now_us;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// How long a deletion waits to be able to say that access was given back.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How often a draft that is edited while it is saved is looked at again; then what is there is saved.
+const SAVE_TRIES: u32 = 10;
 
 /// What a draft needs next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -222,73 +224,66 @@ impl Services {
         })
     }
 
-    /// "Save": the draft becomes active and its first sync is queued, in one transaction.
+    /// "Save": the draft becomes active and its first sync is queued, in one transaction. With `validate_only` everything
+    /// is checked and nothing written.
     ///
     /// # Errors
-    /// NOT_FOUND, NOT_OWNER, ILLEGAL_STATE unless it is a draft, NOT_LOGGED_IN, NO_FIELDS_SELECTED,
-    /// ACCOUNT_LIMIT_REACHED, GROUPS_NOT_CONNECTED, ETAG_MISMATCH, CONNECTOR_DISABLED, REQUEST_ID_REUSED.
+    /// NOT_FOUND, NOT_OWNER, ILLEGAL_STATE unless it is a draft, NOT_LOGGED_IN, CREDENTIALS_REVOKED, NO_FIELDS_SELECTED,
+    /// ACCOUNT_LIMIT_REACHED, GROUPS_NOT_CONNECTED, CONNECTOR_DISABLED, REQUEST_ID_REUSED, and ETAG_MISMATCH where a
+    /// revision is given.
     pub async fn integration_activate(
         &self,
         caller: &Caller,
         id: IntegrationId,
         revision: Option<i64>,
-        request_id: Option<&str>,
+        request: Option<&RequestKey>,
         validate_only: bool,
     ) -> Result<(IntegrationView, Option<SyncView>)> {
-        const METHOD: &str = "ActivateIntegration";
-        let row = self.owned(caller, id).await?;
-        let fingerprint = format!("{id}\n{revision:?}");
-        if let Some(request_id) = request_id
-            && let Some(sync) = self
-                .store
-                .request_get(&row.group_id, METHOD, request_id, &fingerprint)
-                .await?
-        {
-            let sync: SyncId = sync.parse().map_err(Error::internal)?;
-            return Ok((
-                self.view(&row.group_id, id).await?,
-                Some(self.sync_view(sync).await?),
-            ));
-        }
-        if row.state != IntegrationState::Draft {
-            let allowed = "UpdateIntegration, SyncIntegration, DeleteIntegration";
-            return Err(Error::illegal_state(
-                &id.name(),
-                row.state.as_str(),
-                "saving",
-                allowed,
-            ));
-        }
-        self.require_enabled(&row.group_id, &row.connector).await?;
-        check_revision(&row, revision)?;
-        field::logged_in(&row)?;
-        if self.store.field_list(id).await?.is_empty() {
-            return Err(no_fields(id));
-        }
-        self.check_places(&row).await?;
-        if validate_only {
-            return Ok((self.view(&row.group_id, id).await?, None));
-        }
-        let activate = Activate {
-            id,
-            revision: Some(row.revision),
-            account_limit: ACCOUNT_LIMIT,
-            company_records: None,
-            by: caller.subject.clone(),
-            now_us: now_us(),
-        };
-        let group = row.group_id.clone();
-        let (_, sync) = match self.store.integration_activate(activate).await {
-            Err(error) if error.is_conflict(Conflict::AccountFull) => return Err(account_full(error)),
-            Err(error) if error.is_conflict(Conflict::NotConnected) => {
-                return Err(self.not_connected(&group, id, &error).await?);
+        let mut tries = 0;
+        let (group, sync) = loop {
+            let row = self.owned(caller, id).await?;
+            if let Some(key) = request
+                && let Some(sync) = self
+                    .store
+                    .request_get(&row.group_id, key.method, &key.id, &key.fingerprint)
+                    .await?
+            {
+                let sync: SyncId = sync.parse().map_err(Error::internal)?;
+                return Ok((
+                    self.view(&row.group_id, id).await?,
+                    Some(self.sync_view(sync).await?),
+                ));
             }
-            other => other?,
+            self.check_save(&row, revision).await?;
+            if validate_only {
+                return Ok((self.view(&row.group_id, id).await?, None));
+            }
+            // What was checked is what is saved. Without a revision of the caller's an edit in between is no error: the
+            // draft is looked at again.
+            tries += 1;
+            let activate = Activate {
+                id,
+                revision: (tries < SAVE_TRIES).then_some(row.revision).or(revision),
+                account_limit: ACCOUNT_LIMIT,
+                company_records: None,
+                by: caller.subject.clone(),
+                now_us: now_us(),
+            };
+            match self.store.integration_activate(activate).await {
+                Ok((_, sync)) => break (row.group_id, sync),
+                Err(error) if error.is_conflict(Conflict::Revision) && revision.is_none() => {}
+                Err(error) if error.is_conflict(Conflict::AccountFull) => return Err(account_full(error)),
+                Err(error) if error.is_conflict(Conflict::NotConnected) => {
+                    let named = self.not_connected(&row).await?;
+                    return Err(named.unwrap_or_else(|| error.into()));
+                }
+                Err(error) => return Err(error.into()),
+            }
         };
-        if let Some(request_id) = request_id {
+        if let Some(key) = request {
             let result = sync.id.to_string();
             self.store
-                .request_remember(&group, METHOD, request_id, &fingerprint, &result, now_us())
+                .request_remember(&group, key.method, &key.id, &key.fingerprint, &result, now_us())
                 .await?;
         }
         self.wake.notify_one();
@@ -296,24 +291,62 @@ impl Services {
         Ok((self.view(&group, id).await?, Some(self.sync_view(sync.id).await?)))
     }
 
-    /// Which receiver stands in the way of saving.
-    async fn not_connected(&self, group: &GroupId, id: IntegrationId, error: &store::Error) -> Result<Error> {
-        let connections = self.store.group_connections(group).await?;
-        let shares = self.store.share_list(id).await?;
+    /// Everything that has to be so before a draft can be saved.
+    async fn check_save(&self, row: &Integration, revision: Option<i64>) -> Result<()> {
+        if row.state != IntegrationState::Draft {
+            let allowed = "UpdateIntegration, SyncIntegration, DeleteIntegration";
+            let name = row.id.name();
+            return Err(Error::illegal_state(&name, row.state.as_str(), "saving", allowed));
+        }
+        self.require_enabled(&row.group_id, &row.connector).await?;
+        check_revision(row, revision)?;
+        let grant = self.store.grant_get(field::logged_in(row)?).await?;
+        if grant.state == GrantState::Revoked {
+            return Err(Error::new(
+                Reason::CredentialsRevoked,
+                format!(
+                    "the CRM does not accept the login of {} any more: log in again",
+                    row.id.name()
+                ),
+            )
+            .with("name", row.id.name()));
+        }
+        if self.store.field_list(row.id).await?.is_empty() {
+            return Err(no_fields(row.id));
+        }
+        self.check_places(row).await?;
+        match self.not_connected(row).await? {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    /// The receiver that stands in the way of saving, if there is one: its group and the owner are not connected any more.
+    async fn not_connected(&self, row: &Integration) -> Result<Option<Error>> {
+        let shares = self.store.share_list(row.id).await?;
+        if shares.is_empty() {
+            return Ok(None);
+        }
+        let connections = self.store.group_connections(&row.group_id).await?;
         let gone = shares
             .iter()
             .find(|share| !connections.iter().any(|group| group.id == share.group_id));
-        let name = gone.map(|share| share.group_id.name()).unwrap_or_default();
-        Ok(Error::new(
-            Reason::GroupsNotConnected,
-            format!("{error}: take the share away with RemoveShare and save again"),
-        )
-        .with("group", &name)
-        .detail(Detail::Precondition(
-            "GROUP",
-            name,
-            "is not connected with the owner".to_owned(),
-        )))
+        Ok(gone.map(|share| {
+            let name = share.group_id.name();
+            Error::new(
+                Reason::GroupsNotConnected,
+                format!(
+                    "{name} is not connected with {}: take the share away with RemoveShare and save again",
+                    row.group_id.name()
+                ),
+            )
+            .with("group", &name)
+            .detail(Detail::Precondition(
+                "GROUP",
+                name,
+                "is not connected with the owner".to_owned(),
+            ))
+        }))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Syncs, as an integration's group asks for and watches them.
 
 use super::profile::for_receivers;
-use super::{Services, group_of};
+use super::{RequestKey, Services, group_of};
 use crate::caller::Caller;
 use crate::domain::{IntegrationId, IntegrationState, SyncId, SyncTrigger};
 use crate::error::{Detail, Error, Reason, Result};
@@ -54,15 +54,13 @@ impl Services {
         &self,
         caller: &Caller,
         id: IntegrationId,
-        request_id: Option<&str>,
+        request: Option<&RequestKey>,
     ) -> Result<SyncView> {
-        const METHOD: &str = "SyncIntegration";
         let row = self.owned(caller, id).await?;
-        let fingerprint = id.to_string();
-        if let Some(request_id) = request_id
+        if let Some(key) = request
             && let Some(sync) = self
                 .store
-                .request_get(&row.group_id, METHOD, request_id, &fingerprint)
+                .request_get(&row.group_id, key.method, &key.id, &key.fingerprint)
                 .await?
         {
             return self.sync_view(sync.parse().map_err(Error::internal)?).await;
@@ -90,6 +88,10 @@ impl Services {
             }
         }
         self.require_enabled(&row.group_id, &row.connector).await?;
+        if let Some(grant) = row.grant_id {
+            // Whoever asks for a sync may just have put right what the CRM refused.
+            self.grants.try_soon(grant).await?;
+        }
         let now = now_us();
         let new = NewSync {
             integration_id: id,
@@ -110,10 +112,10 @@ impl Services {
                 .detail(Detail::Precondition("SYNC", name, format!("is {}", sync.state))));
             }
         };
-        if let Some(request_id) = request_id {
+        if let Some(key) = request {
             let result = sync.id.to_string();
             self.store
-                .request_remember(&row.group_id, METHOD, request_id, &fingerprint, &result, now)
+                .request_remember(&row.group_id, key.method, &key.id, &key.fingerprint, &result, now)
                 .await?;
         }
         self.wake.notify_one();

@@ -19,6 +19,8 @@ pub enum Conflict {
     Generation,
     /// The account has as many active integrations as it may have.
     AccountFull,
+    /// The group has as many drafts as it may have.
+    DraftsFull,
     /// Two groups are not connected with each other.
     NotConnected,
 }

@@ -3,7 +3,7 @@
 use diesel::prelude::*;
 
 use super::{
-    Conflict, Error, Field, NewShare, NewSync, Store, Sync,
+    Conflict, Error, Field, NewShare, NewSync, Store, Sync, authorization,
     conn::{Conn, first_locked},
     error::{OrNotFound, is_unique_violation},
     event, field, grant, record,
@@ -83,6 +83,17 @@ pub struct NewIntegration {
     pub now_us: Micros,
     /// When the draft goes.
     pub expire_us: Micros,
+    /// How many drafts the group may have, this one included.
+    pub most_drafts: i64,
+}
+
+/// Names that an integration is to have; what is `None` stays.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Names {
+    /// The name people see.
+    pub display_name: Option<String>,
+    /// What filters call it.
+    pub label: Option<String>,
 }
 
 /// An edit. What is `None` stays.
@@ -165,9 +176,38 @@ pub struct Deleted {
 }
 
 impl Store {
-    /// Begins a draft. [`Conflict::Name`] or [`Conflict::Label`] if that is taken.
+    /// Begins a draft. [`Conflict::Name`] or [`Conflict::Label`] if that is taken, [`Conflict::DraftsFull`] if the group has
+    /// too many.
     pub async fn integration_create(&self, new: NewIntegration) -> Result<Integration, Error> {
         self.write(move |conn| create(conn, new)).await
+    }
+
+    /// Whether a draft could be begun now; nothing is written. Answers the draft as it would be, and its label. Fails as
+    /// [`integration_create`](Self::integration_create).
+    pub async fn integration_check_new(&self, new: NewIntegration) -> Result<(Integration, String), Error> {
+        self.snapshot(move |conn| {
+            source::known_group(conn, &new.group_id)?;
+            check_drafts(conn, &new.group_id, new.most_drafts)?;
+            let names = Names {
+                display_name: Some(new.display_name.clone()),
+                label: new.label.clone(),
+            };
+            check_names(conn, &new.group_id, None, &names)?;
+            let label = match new.label.clone() {
+                Some(label) => label,
+                None => source::free_label(conn, &new.group_id, &new.display_name)?,
+            };
+            Ok((draft(new), label))
+        })
+        .await
+    }
+
+    /// Whether an integration could have these names; nothing is written. [`Conflict::Name`] or [`Conflict::Label`] if one
+    /// is taken.
+    pub async fn integration_check_names(&self, of: &Integration, names: Names) -> Result<(), Error> {
+        let (id, group_id) = (of.id, of.group_id.clone());
+        self.snapshot(move |conn| check_names(conn, &group_id, Some(id), &names))
+            .await
     }
 
     /// One integration, in any state.
@@ -420,13 +460,57 @@ fn check_revision(row: &Integration, expected: Option<i64>) -> Result<(), Error>
 fn taken(error: diesel::result::Error, name: &str) -> Error {
     if is_unique_violation(&error, "integration_name") || is_unique_violation(&error, "integration.name_key")
     {
-        Error::conflict(
-            Conflict::Name,
-            format!("the group has an integration named \"{name}\" already"),
-        )
+        name_taken(name)
     } else {
         error.into()
     }
+}
+
+fn name_taken(name: &str) -> Error {
+    Error::conflict(
+        Conflict::Name,
+        format!("the group has an integration named \"{name}\" already"),
+    )
+}
+
+/// Refuses names that another integration or source of the group has.
+fn check_names(
+    conn: &mut Conn,
+    group_id: &GroupId,
+    id: Option<IntegrationId>,
+    names: &Names,
+) -> Result<(), Error> {
+    if let Some(name) = &names.display_name {
+        let owners: Vec<IntegrationId> = integration::table
+            .filter(integration::group_id.eq(group_id))
+            .filter(integration::name_key.eq(name_key(name)))
+            .filter(integration::state.ne(IntegrationState::Deleting))
+            .select(integration::id)
+            .load(conn)?;
+        if owners.iter().any(|owner| Some(*owner) != id) {
+            return Err(name_taken(name));
+        }
+    }
+    match &names.label {
+        Some(label) => source::check_label(conn, group_id, id, label),
+        None => Ok(()),
+    }
+}
+
+/// Refuses one more draft where the group has as many as it may have. The group must be locked, where it counts.
+fn check_drafts(conn: &mut Conn, group_id: &GroupId, most: i64) -> Result<(), Error> {
+    let drafts: i64 = integration::table
+        .filter(integration::group_id.eq(group_id))
+        .filter(integration::state.eq(IntegrationState::Draft))
+        .count()
+        .get_result(conn)?;
+    if drafts < most {
+        return Ok(());
+    }
+    Err(Error::conflict(
+        Conflict::DraftsFull,
+        format!("group \"{group_id}\" has {drafts} drafts; {most} is the most"),
+    ))
 }
 
 /// The owner configured something: the revision grows.
@@ -440,9 +524,9 @@ pub(super) fn touch(conn: &mut Conn, of: &Integration, now_us: Micros) -> Result
     Ok(())
 }
 
-fn create(conn: &mut Conn, new: NewIntegration) -> Result<Integration, Error> {
-    source::lock_group(conn, &new.group_id)?;
-    let row = Integration {
+/// A draft as it begins.
+fn draft(new: NewIntegration) -> Integration {
+    Integration {
         id: IntegrationId::new(),
         group_id: new.group_id,
         connector: new.connector,
@@ -464,16 +548,24 @@ fn create(conn: &mut Conn, new: NewIntegration) -> Result<Integration, Error> {
         expire_us: Some(new.expire_us),
         company_records: None,
         last_success_us: None,
-    };
+    }
+}
+
+fn create(conn: &mut Conn, new: NewIntegration) -> Result<Integration, Error> {
+    // The group's lock holds until commit: of many at once none passes the limit.
+    source::lock_group(conn, &new.group_id)?;
+    check_drafts(conn, &new.group_id, new.most_drafts)?;
+    let (label, connected) = (new.label.clone(), new.connected);
+    let row = draft(new);
     diesel::insert_into(integration::table)
         .values(&row)
         .execute(conn)
         .map_err(|e| taken(e, &row.display_name))?;
     source::add(conn, &row.group_id, row.id, &row.display_name, row.create_us)?;
-    if let Some(label) = new.label {
+    if let Some(label) = label {
         source::set_label(conn, &row.group_id, row.id, &label)?;
     }
-    if !new.connected {
+    if !connected {
         source::set_connected(conn, &row.group_id, row.id, false)?;
     }
     Ok(row)
@@ -596,6 +688,7 @@ fn attach_grant(conn: &mut Conn, attach: &AttachGrant) -> Result<Attached, Error
             integration::state_message.eq(""),
         ))
         .execute(conn)?;
+    authorization::end_others(conn, row.id)?;
     let released = match old {
         Some(old) => grant::release(conn, old, &row.settings, attach.now_us)?.map(|g| g.id),
         None => None,

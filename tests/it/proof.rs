@@ -286,6 +286,7 @@ async fn integration(store: &Store, group: &GroupId, name: &str) -> store::Integ
             create_by: "ann".to_owned(),
             now_us: NOW,
             expire_us: NOW * 2,
+            most_drafts: 1_000,
         })
         .await
         .unwrap();

@@ -156,6 +156,7 @@ fn new_integration(group_id: &GroupId, name: &str) -> NewIntegration {
         create_by: "ada".to_owned(),
         now_us: NOW,
         expire_us: NOW + 30 * 24 * 60 * MINUTE,
+        most_drafts: 1_000,
     }
 }
 

@@ -49,8 +49,12 @@ both! {
         assert!(matches!(say("1", "q", "integrations/y").await.unwrap_err(), Error::RequestReused(id) if id == "1"));
         assert_eq!(store.request_get(&g, "Create", "1", "p").await.unwrap().as_deref(), Some("integrations/x"));
         assert_eq!(store.request_get(&g, "Sync", "1", "p").await.unwrap(), None);
+        // A row of an earlier version holds what cannot be compared with a hash: its id stands for the same request.
+        assert_eq!(say("1", "blake3:aa", "integrations/z").await.unwrap(), Remembered::Before("integrations/x".to_owned()));
+        assert_eq!(say("2", "blake3:aa", "integrations/y").await.unwrap(), Remembered::New);
+        assert!(matches!(say("2", "blake3:bb", "integrations/y").await.unwrap_err(), Error::RequestReused(id) if id == "2"));
         assert_eq!(store.request_purge(NOW).await.unwrap(), 0);
-        assert_eq!(store.request_purge(NOW + 1).await.unwrap(), 1);
+        assert_eq!(store.request_purge(NOW + 1).await.unwrap(), 2);
     }
 
     async fn the_outbox_keeps_what_was_not_told(store) {
@@ -111,10 +115,26 @@ both! {
         assert_eq!(won[0].sealed, b"verifier");
         assert_eq!(won[0].callback.as_deref(), Some(b"code".as_slice()));
         assert!(store.authorization_get(&hash, NOW).await.unwrap_err().is_not_found());
-        // A new login ends the one before it.
-        store.authorization_create(NewAuthorization { state_hash: "cd".repeat(32).parse().unwrap(), ..new.clone() }).await.unwrap();
-        store.authorization_create(NewAuthorization { state_hash: "ef".repeat(32).parse().unwrap(), ..new }).await.unwrap();
-        assert!(store.authorization_get(&"cd".repeat(32).parse().unwrap(), NOW).await.is_err());
+        // A new login leaves those before it alone, five in all; the oldest ends.
+        let begin = async |n: i64| {
+            let hash: AuthorizationHash = format!("{n:064}").parse().unwrap();
+            let new = NewAuthorization { state_hash: hash.clone(), create_us: NOW + n, ..new.clone() };
+            store.authorization_create(new).await.unwrap();
+            hash
+        };
+        let mut begun = Vec::new();
+        for n in 1..=6 {
+            begun.push(begin(n).await);
+        }
+        assert!(store.authorization_get(&begun[0], NOW).await.unwrap_err().is_not_found());
+        for hash in &begun[1..] {
+            store.authorization_get(hash, NOW).await.unwrap();
+        }
+        // When one has succeeded the others are of no use.
+        log_in(store, draft.id, "u").await;
+        for hash in &begun[1..] {
+            assert!(store.authorization_get(hash, NOW).await.unwrap_err().is_not_found());
+        }
         assert_eq!(store.authorization_purge(NOW + 11 * MINUTE).await.unwrap(), 1);
     }
 
@@ -163,7 +183,7 @@ both! {
         assert_eq!(won.len(), 1);
         let owner = won[0].lease_owner.clone().unwrap();
         let put = |owner: String, generation: i64| async move {
-            store.grant_store(id, generation, &owner, b"t2".to_vec(), "k2", "https://y", NOW).await
+            store.grant_store(id, generation, &owner, b"t2".to_vec(), "k2", "https://y", "", NOW).await
         };
         assert!(put("thief".to_owned(), 1).await.unwrap_err().is_conflict(Conflict::Generation));
         assert!(put(owner.clone(), 0).await.unwrap_err().is_conflict(Conflict::Generation));

@@ -1,0 +1,74 @@
+//! Request ids: which request one stands for.
+
+use std::collections::BTreeMap;
+
+/// A request id with what it stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestKey {
+    /// The caller's id.
+    pub id: String,
+    /// The rpc, without its package and service.
+    pub method: &'static str,
+    /// A hash of the rpc's name and the whole message: the same id with anything else is refused.
+    pub fingerprint: String,
+}
+
+/// What a fingerprint begins with. Rows of earlier versions lack it: they hold a text that nothing can be compared with,
+/// and go a day after they were written.
+pub const FINGERPRINT: &str = "blake3:";
+
+impl RequestKey {
+    /// Of a message. Maps have no order when they are encoded: one is given apart, and is empty in the message.
+    #[must_use]
+    pub fn new(
+        method: &'static str,
+        id: String,
+        message: &impl prost::Message,
+        map: &BTreeMap<String, String>,
+    ) -> Self {
+        let mut hash = blake3::Hasher::new();
+        let mut add = |part: &[u8]| {
+            hash.update(&(part.len() as u64).to_le_bytes());
+            hash.update(part);
+        };
+        add(method.as_bytes());
+        add(&message.encode_to_vec());
+        for (key, value) in map {
+            add(key.as_bytes());
+            add(value.as_bytes());
+        }
+        Self {
+            id,
+            method,
+            fingerprint: format!("{FINGERPRINT}{}", hash.finalize().to_hex()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_differs_is_another_request() {
+        let key = |method, name: &str, settings: &[(&str, &str)]| {
+            let message = name.to_owned();
+            let settings = settings
+                .iter()
+                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+                .collect();
+            RequestKey::new(method, "id".to_owned(), &message, &settings).fingerprint
+        };
+        let one = key("Create", "a", &[("x", "1"), ("y", "2")]);
+        assert_eq!(one, key("Create", "a", &[("y", "2"), ("x", "1")]));
+        assert!(one.starts_with(FINGERPRINT));
+        for other in [
+            key("Sync", "a", &[("x", "1"), ("y", "2")]),
+            key("Create", "b", &[("x", "1"), ("y", "2")]),
+            key("Create", "a", &[("x", "1y"), ("", "2")]),
+            key("Create", "a", &[("x", "1")]),
+        ] {
+            assert_ne!(one, other);
+        }
+    }
+}
