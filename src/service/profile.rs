@@ -3,6 +3,7 @@
 
 use super::company::CompanyView;
 use super::field::logged_in;
+use super::refreshes::{Outcome, RECEIVED_PER_MINUTE};
 use super::{Services, viewpoint};
 use crate::caller::Caller;
 use crate::domain::{CompanyId, FieldType, GroupId, IntegrationId, IntegrationState};
@@ -12,21 +13,15 @@ use crate::ingest;
 use crate::store::{ChildSet, FieldRef, Integration, Record, RecordBatch, Refresh, SeenField, Source};
 use crate::time::{now_us, read_time};
 use crate::value::{self, Value};
-use futures_util::future::join_all;
+use futures_util::future::try_join_all;
 use serde_json::{Map, Value as Json};
-use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::time::Duration;
 use tether_connector_proto::{DescribeResponse, FetchCompanyRequest, ObjectRole};
 
-/// A company is not read twice within this time, whoever opens it.
-const COALESCE: Duration = Duration::from_secs(5);
 /// How long a live read goes on after its opener was shown what is stored.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(60);
 /// Most records of one company that are read live.
 const MOST_RECORDS: usize = 20;
-/// Most profiles a group may open live in a minute through one integration that it receives.
-const RECEIVED_PER_MINUTE: NonZeroU32 = NonZeroU32::new(120).unwrap();
 /// Most related records of one object that are read live.
 const RELATED_LIMIT: u32 = 200;
 
@@ -123,31 +118,6 @@ pub struct RelatedRecord {
     pub modified_us: i64,
 }
 
-/// What came of a live read: when, or why not.
-type Outcome = std::result::Result<i64, (Reason, String)>;
-
-/// Live reads under way and just done: those who open the same profile wait for one.
-#[derive(Clone)]
-pub(super) struct Refreshes {
-    done: moka::future::Cache<(IntegrationId, CompanyId), Arc<Outcome>>,
-    /// How fast a group opens what it receives.
-    received: Arc<governor::DefaultKeyedRateLimiter<(GroupId, IntegrationId)>>,
-}
-
-impl Refreshes {
-    pub(super) fn new() -> Self {
-        Self {
-            done: moka::future::Cache::builder()
-                .max_capacity(100_000)
-                .time_to_live(COALESCE)
-                .build(),
-            received: Arc::new(governor::RateLimiter::keyed(governor::Quota::per_minute(
-                RECEIVED_PER_MINUTE,
-            ))),
-        }
-    }
-}
-
 impl Services {
     /// Opens a profile.
     ///
@@ -171,13 +141,13 @@ impl Services {
         let stored = self.store.company_get(parent, ids.clone(), id).await?;
         let stored = stored.ok_or_else(|| Error::not_found(id.name()))?;
         let before = CompanyView::new(stored, &sources);
-        let outcomes = join_all(
+        let outcomes = try_join_all(
             before
                 .sources
                 .iter()
                 .map(|source| self.refresh(parent, source, id, policy, patience)),
         )
-        .await;
+        .await?;
         // A live read may have taken the company's last record elsewhere: then its name stays and the cards are empty.
         let after = self.store.company_get(parent, ids, id).await?;
         let company = after.map_or_else(|| before.clone(), |company| CompanyView::new(company, &sources));
@@ -191,6 +161,9 @@ impl Services {
     }
 
     /// Reads live if the policy asks for it; `None` where it does not.
+    ///
+    /// # Errors
+    /// STORAGE_UNAVAILABLE: without the age of what is stored it is not known whether the CRM is to be asked.
     async fn refresh(
         &self,
         group: &GroupId,
@@ -198,59 +171,43 @@ impl Services {
         id: CompanyId,
         policy: RefreshPolicy,
         patience: Duration,
-    ) -> Option<Outcome> {
+    ) -> Result<Option<Outcome>> {
         let source = &of.integration;
         match policy {
             RefreshPolicy::Always => {}
-            RefreshPolicy::Never => return None,
+            RefreshPolicy::Never => return Ok(None),
             RefreshPolicy::IfOlderThan(age) => {
-                let records = self
-                    .store
-                    .record_company(vec![source.id], id)
-                    .await
-                    .unwrap_or_default();
+                let records = self.store.record_company(vec![source.id], id).await?;
                 if now_us() - read_us(source, &records) <= age.as_micros() as i64 {
-                    return None;
+                    return Ok(None);
                 }
             }
         }
         if source.state != IntegrationState::Active {
-            let text = "the integration has to be logged in again; what is shown was read before";
-            return Some(Err((Reason::CredentialsRevoked, text.to_owned())));
+            return Ok(Some(Err(needs_login(source))));
         }
         // A receiver's opens use the owner's account and allowance.
         let key = (source.id, id);
         if !of.is_owned()
-            && !self.refreshes.done.contains_key(&key)
-            && self
-                .refreshes
-                .received
-                .check_key(&(group.clone(), source.id))
-                .is_err()
+            && !self.refreshes.is_fresh(key)
+            && !self.refreshes.keeps_pace(group, source.id).await
         {
             let text = format!(
                 "the group opened more than {RECEIVED_PER_MINUTE} profiles a minute through another group's account"
             );
-            return Some(Err((Reason::RefreshLimited, text)));
+            return Ok(Some(Err((Reason::RefreshLimited, text))));
         }
-        // A task of its own: the read goes on, and is stored, when this opener has no more patience.
         let (services, source) = (self.clone(), source.clone());
-        let read = tokio::spawn(async move {
-            let cache = services.refreshes.done.clone();
-            cache
-                .get_with(key, async move { Arc::new(services.fetch(&source, id).await) })
-                .await
-        });
-        let outcome = match tokio::time::timeout(patience, read).await {
-            Ok(Ok(outcome)) => outcome.as_ref().clone(),
-            Ok(Err(_)) => Err((Reason::Internal, "the live read broke off".to_owned())),
+        let fetch = async move { services.fetch(&source, id).await };
+        let outcome = match tokio::time::timeout(patience, self.refreshes.read(key, fetch)).await {
+            Ok(outcome) => outcome,
             Err(_) => Err((
                 Reason::CrmUnavailable,
                 format!("the CRM has not answered within {patience:?}"),
             )),
         };
         metrics::counter!("tether_profile_total", "outcome" => if outcome.is_ok() { "live" } else { "stored" }).increment(1);
-        Some(outcome)
+        Ok(Some(outcome))
     }
 
     /// One live read, stored.
@@ -437,6 +394,19 @@ impl Services {
             related,
         }))
     }
+}
+
+/// Why an integration that needs a login is not read: as its state says it.
+fn needs_login(source: &Integration) -> (Reason, String) {
+    let known = Reason::ALL
+        .iter()
+        .find(|known| known.as_str() == source.state_reason);
+    let lead = "the integration has to be logged in again; what is shown was read before";
+    let message = match source.state_message.as_str() {
+        "" => lead.to_owned(),
+        said => format!("{lead}: {said}"),
+    };
+    (known.copied().unwrap_or(Reason::CredentialsRevoked), message)
 }
 
 /// When stored records were last known to be as the CRM has them: their own last read, or the last whole sync, which

@@ -1,0 +1,167 @@
+//! Live reads under way: those who open one profile share a read, a group that receives has a pace, and every task has an
+//! owner that waits for it when the server stops.
+
+use crate::domain::{CompanyId, GroupId, IntegrationId};
+use crate::error::Reason;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// A company is not read twice within this time, whoever opens it.
+const COALESCE: Duration = Duration::from_secs(5);
+/// Most profiles a group may open live in a minute through one integration that it receives.
+pub(super) const RECEIVED_PER_MINUTE: NonZeroU32 = NonZeroU32::new(120).unwrap();
+/// Most pairs of a group and an integration whose pace is kept; the least used go first.
+const PACES: u64 = 100_000;
+/// A pace that was not used for this long is that of somebody new.
+const PACE_LIFE: Duration = Duration::from_secs(120);
+
+/// What came of a live read: when, or why not.
+pub(super) type Outcome = std::result::Result<i64, (Reason, String)>;
+
+/// Live reads under way and just done.
+#[derive(Clone)]
+pub(super) struct Refreshes {
+    done: moka::future::Cache<(IntegrationId, CompanyId), Arc<Outcome>>,
+    /// How fast a group opens what it receives.
+    paces: moka::future::Cache<(GroupId, IntegrationId), Arc<governor::DefaultDirectRateLimiter>>,
+    tasks: TaskTracker,
+    /// Ends reads that are still under way when the server no longer waits.
+    abort: CancellationToken,
+}
+
+impl Refreshes {
+    pub(super) fn new() -> Self {
+        Self {
+            done: moka::future::Cache::builder()
+                .max_capacity(100_000)
+                .time_to_live(COALESCE)
+                .build(),
+            paces: moka::future::Cache::builder()
+                .max_capacity(PACES)
+                .time_to_idle(PACE_LIFE)
+                .build(),
+            tasks: TaskTracker::new(),
+            abort: CancellationToken::new(),
+        }
+    }
+
+    /// Whether a company was read a moment ago.
+    pub(super) fn is_fresh(&self, key: (IntegrationId, CompanyId)) -> bool {
+        self.done.contains_key(&key)
+    }
+
+    /// Counts one opening of what a group receives; false if it opens too fast.
+    pub(super) async fn keeps_pace(&self, group: &GroupId, id: IntegrationId) -> bool {
+        let new = async {
+            Arc::new(governor::RateLimiter::direct(governor::Quota::per_minute(
+                RECEIVED_PER_MINUTE,
+            )))
+        };
+        let pace = self.paces.get_with((group.clone(), id), new).await;
+        pace.check().is_ok()
+    }
+
+    /// Reads, or waits for the read of the same company that is under way. The read goes on, and is stored, when the
+    /// caller stops waiting; [`settle`](Self::settle) waits for it.
+    pub(super) async fn read<F>(&self, key: (IntegrationId, CompanyId), read: F) -> Outcome
+    where
+        F: Future<Output = Outcome> + Send + 'static,
+    {
+        let (done, abort) = (self.done.clone(), self.abort.clone());
+        let task = self.tasks.spawn(async move {
+            let read = done.get_with(key, async move { Arc::new(read.await) });
+            tokio::select! {
+                outcome = read => outcome.as_ref().clone(),
+                () = abort.cancelled() => Err((Reason::ShuttingDown, "the server stopped before the CRM answered".to_owned())),
+            }
+        });
+        task.await
+            .unwrap_or_else(|_| Err((Reason::Internal, "the live read broke off".to_owned())))
+    }
+
+    /// Waits for the reads under way, and ends those that take longer than `patience`.
+    pub(super) async fn settle(&self, patience: Duration) {
+        self.tasks.close();
+        if tokio::time::timeout(patience, self.tasks.wait()).await.is_err() {
+            tracing::warn!(
+                reads = self.tasks.len(),
+                "live reads were still under way after {patience:?}: ended"
+            );
+            self.abort.cancel();
+            self.tasks.wait().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    fn key() -> (IntegrationId, CompanyId) {
+        (
+            IntegrationId::from_uuid(uuid::Uuid::nil()),
+            CompanyId::from_uuid(uuid::Uuid::nil()),
+        )
+    }
+
+    #[tokio::test]
+    async fn a_read_is_shared_and_waited_for() {
+        let refreshes = Refreshes::new();
+        let (go, gone) = tokio::sync::oneshot::channel::<()>();
+        let ended = Arc::new(AtomicBool::new(false));
+        let (all, mark) = (refreshes.clone(), Arc::clone(&ended));
+        let first = tokio::spawn(async move {
+            let read = async move {
+                let _ = gone.await;
+                mark.store(true, Ordering::SeqCst);
+                Ok(7)
+            };
+            all.read(key(), read).await
+        });
+        while refreshes.tasks.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        // The caller goes away; another one gets the same read; the end of the server waits for it.
+        first.abort();
+        let all = refreshes.clone();
+        let second = tokio::spawn(async move { all.read(key(), async { Ok(8) }).await });
+        while refreshes.tasks.len() < 2 {
+            tokio::task::yield_now().await;
+        }
+        go.send(()).unwrap();
+        refreshes.settle(Duration::from_secs(60)).await;
+        assert!(ended.load(Ordering::SeqCst));
+        assert_eq!(second.await.unwrap(), Ok(7));
+    }
+
+    #[tokio::test]
+    async fn a_read_that_never_ends_is_ended() {
+        let refreshes = Refreshes::new();
+        let all = refreshes.clone();
+        let stuck = tokio::spawn(async move { all.read(key(), std::future::pending()).await });
+        while refreshes.tasks.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        refreshes.settle(Duration::ZERO).await;
+        assert!(matches!(stuck.await.unwrap(), Err((Reason::ShuttingDown, _))));
+    }
+
+    #[tokio::test]
+    async fn each_group_has_its_own_pace() {
+        let refreshes = Refreshes::new();
+        let group = |name: &str| name.parse::<GroupId>().unwrap();
+        for _ in 0..RECEIVED_PER_MINUTE.get() {
+            assert!(refreshes.keeps_pace(&group("a"), key().0).await);
+        }
+        let mut refused = false;
+        for _ in 0..RECEIVED_PER_MINUTE.get() {
+            refused |= !refreshes.keeps_pace(&group("a"), key().0).await;
+        }
+        assert!(refused);
+        assert!(refreshes.keeps_pace(&group("b"), key().0).await);
+    }
+}
