@@ -1,5 +1,6 @@
 //! tether: the CRM integration service. ARCHITECTURE.md shows the way through.
 
+pub mod address;
 pub mod admin;
 pub mod caller;
 pub mod check;

@@ -21,8 +21,6 @@ use tether_connector_proto::{
     self as proto, BeginAuthorizationRequest, ExchangeCodeRequest, LogInRequest, LoggedIn,
 };
 
-/// A state and its verifier live this long.
-const LIFE_US: i64 = 10 * 60 * 1_000_000;
 /// The parameter that names an app of the customer's own, by the connector contract.
 const CLIENT_ID: &str = "client_id";
 /// How long the CRM has to answer a login.
@@ -104,7 +102,7 @@ fn unknown_state() -> Error {
 }
 
 impl Services {
-    /// Begins a login in the browser. Another one under way for the integration ends.
+    /// Begins a login in the browser. Those under way for the integration go on: of all, the first that succeeds counts.
     ///
     /// # Errors
     /// NOT_FOUND, CONNECTOR_DISABLED, CONNECTOR_UNSUPPORTED, REDIRECT_URI_NOT_ALLOWED, and what the connector says.
@@ -152,24 +150,23 @@ impl Services {
             redirect_uri,
             landing,
             create_us: now,
-            expire_us: now + LIFE_US,
+            expire_us: now + self.options.login_life_us,
         };
         self.store.authorization_create(new).await?;
         Ok(Begun {
             url,
             state,
-            expire_us: now + LIFE_US,
+            expire_us: now + self.options.login_life_us,
         })
     }
 
     fn check_redirect(&self, uri: &str) -> Result<()> {
-        let loopback = || {
-            let url = url::Url::parse(uri).ok()?;
-            let host = url.host_str()?;
-            (url.scheme() == "http" && matches!(host, "127.0.0.1" | "localhost" | "[::1]")).then_some(())
+        let on_loopback = || {
+            crate::address::plain(uri)
+                .is_some_and(|url| url.scheme() == "http" && crate::address::is_loopback(&url))
         };
         if self.options.redirect_uris.iter().any(|allowed| allowed == uri)
-            || (self.options.loopback_redirects && loopback().is_some())
+            || (self.options.loopback_redirects && on_loopback())
         {
             return Ok(());
         }
@@ -296,7 +293,10 @@ impl Services {
         match self.store.authorization_get(&hash, i64::MIN).await {
             Ok(row) if row.expire_us <= now_us() => Err(Error::new(
                 Reason::AuthorizationExpired,
-                "this login took longer than its ten minutes: begin it again",
+                format!(
+                    "this login took longer than its {} minutes: begin it again",
+                    self.options.login_life_us / 60_000_000
+                ),
             )),
             Ok(row) => Ok(row),
             Err(error) if error.is_not_found() => Err(unknown_state()),

@@ -72,8 +72,12 @@ impl std::fmt::Debug for Authorization {
     }
 }
 
+/// Most logins under way for one integration; the oldest end.
+const MOST_UNDER_WAY: i64 = 5;
+
 impl Store {
-    /// Begins a login. Others under way for the same integration end: the last one counts.
+    /// Begins a login. Those under way for the same integration go on, at most five with this one: a retry, or a second
+    /// tab, does not spoil the first. They end when one of them has succeeded.
     pub async fn authorization_create(&self, new: NewAuthorization) -> Result<(), Error> {
         self.write(move |conn| {
             let row = Authorization {
@@ -90,7 +94,15 @@ impl Store {
                 expire_us: new.expire_us,
                 used_us: None,
             };
-            diesel::delete(authorization::table.filter(authorization::integration_id.eq(row.integration_id)))
+            let others: Vec<AuthorizationHash> = authorization::table
+                .filter(authorization::integration_id.eq(row.integration_id))
+                .filter(authorization::used_us.is_null())
+                .order((authorization::create_us.desc(), authorization::state_hash))
+                .offset(MOST_UNDER_WAY - 1)
+                .limit(1_000)
+                .select(authorization::state_hash)
+                .load(conn)?;
+            diesel::delete(authorization::table.filter(authorization::state_hash.eq_any(others)))
                 .execute(conn)?;
             match diesel::insert_into(authorization::table)
                 .values(&row)
@@ -189,6 +201,17 @@ impl Store {
         })
         .await
     }
+}
+
+/// The integration has been logged in: other logins that were begun for it are of no use any more.
+pub(super) fn end_others(conn: &mut super::conn::Conn, id: IntegrationId) -> Result<(), Error> {
+    let unused = authorization::table.filter(
+        authorization::integration_id
+            .eq(id)
+            .and(authorization::used_us.is_null()),
+    );
+    diesel::delete(unused).execute(conn)?;
+    Ok(())
 }
 
 fn open_authorization(

@@ -30,6 +30,7 @@ fn sources_of(folder: &str) -> Vec<(String, String)> {
 
 /// What a layer may use; whoever is not named may use all.
 const LAYERS: &[(&str, &[&str])] = &[
+    ("address", &[]),
     ("domain", &[]),
     ("error", &[]),
     ("caller", &[]),
@@ -38,7 +39,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("identity", &["domain"]),
     ("value", &["domain"]),
     ("store", &["domain"]),
-    ("ingest", &["domain", "identity", "store"]),
+    ("ingest", &["domain", "identity", "store", "time"]),
     ("index", &["domain", "identity", "store", "value"]),
     ("query", &["domain", "index", "store", "value"]),
     ("grants", &["connectors", "domain", "error", "store", "time"]),
@@ -49,6 +50,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "service",
         &[
+            "address",
             "caller",
             "connectors",
             "domain",

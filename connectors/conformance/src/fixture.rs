@@ -105,7 +105,12 @@ fn authority(url: &str) -> Result<String, Error> {
         parsed.host_str().unwrap_or_default(),
         parsed.port_or_known_default(),
     );
-    let loopback = host == "localhost" || host == "[::1]" || host.starts_with("127.");
+    let loopback = match parsed.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
     match (parsed.scheme(), port) {
         ("http", Some(port)) if loopback => Ok(format!("{host}:{port}")),
         _ => Err(wrong()),

@@ -1,6 +1,6 @@
 //! Which addresses may be called: the host's [`HttpPolicy`], compiled.
 
-use std::net::Ipv6Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use url::{Host, Url};
 
@@ -115,7 +115,9 @@ fn loopback(entry: &str) -> Result<String, Error> {
     };
     let is_loopback = name == "localhost"
         || name.ends_with(".localhost")
-        || name.strip_prefix("127.").is_some()
+        || name
+            .parse::<Ipv4Addr>()
+            .is_ok_and(|address| address.is_loopback())
         || name == format!("[{}]", Ipv6Addr::LOCALHOST);
     if !is_loopback {
         return wrong("only loopback addresses may be called without TLS");
@@ -198,6 +200,7 @@ mod tests {
             ("https://a.b", ""),
             ("a b", ""),
             ("", "crm.example:80"),
+            ("", "127.crm.example:80"),
             ("", "127.0.0.1"),
         ] {
             let list = |entry: &'static str| if entry.is_empty() { vec![] } else { vec![entry] };
