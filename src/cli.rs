@@ -4,8 +4,10 @@ use crate::caller::Role;
 use crate::config::Options;
 use crate::connectors::manifest::Isolation;
 use crate::connectors::{Connector, Status};
+use crate::domain::GroupId;
 use crate::grants::rotate::Rotation;
 use crate::server::{self, Failure, Running};
+use crate::time::now_us;
 use crate::tokens::DevSigner;
 use crate::{check, connector_template, data_dir, demo, telemetry};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -75,8 +77,26 @@ enum Command {
         #[command(subcommand)]
         command: SecretsCommand,
     },
+    /// Groups.
+    Groups {
+        #[command(subcommand)]
+        command: GroupsCommand,
+    },
     /// Show everything: a simulated CRM, a server, and all steps through the gRPC face.
     Demo(demo::Options),
+}
+
+#[derive(Subcommand)]
+enum GroupsCommand {
+    /// Delete a group and erase at once all that would go later, its audit log too. Servers go on meanwhile; safe to
+    /// repeat. docs/operate.md says what goes and what cannot.
+    Erase {
+        /// The group's id.
+        group: GroupId,
+        /// Erase; without it the command only says what it would do.
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 #[derive(Subcommand)]
@@ -220,8 +240,50 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
             let rotate = matches!(command, SecretsCommand::Rotate { dry_run: false });
             secrets(&options, rotate).await
         }
+        Command::Groups {
+            command: GroupsCommand::Erase { group, yes },
+        } => {
+            let options = cli.global.options()?;
+            telemetry::init_logs(&options.log)?;
+            erase(&options, &group, yes).await
+        }
         Command::Demo(options) => demo::run(options).await,
     }
+}
+
+/// Erases a group, and says what went: `what, how many`, a line each.
+async fn erase(options: &Options, group: &GroupId, yes: bool) -> Result<(), Failure> {
+    let store = server::connect_store(options).await?;
+    if !yes {
+        let known = match store.group_get(group).await {
+            Ok(known) => format!("{} ({})", group.name(), known.display_name),
+            Err(error) if error.is_not_found() => {
+                format!("{}, which is deleted or was never told of", group.name())
+            }
+            Err(error) => return Err(error.into()),
+        };
+        return Err(format!("this erases {known}, for good: say --yes to do it").into());
+    }
+    let erased = store.group_erase(group, "tether groups erase", now_us()).await?;
+    for (what, count) in [
+        ("integrations", erased.integrations),
+        ("received shares", erased.shares),
+        ("tracked companies", erased.tracked_companies),
+        ("audit entries", erased.audit_entries),
+        ("events", erased.events),
+        ("request ids", erased.requests),
+        ("unused accounts", erased.accounts),
+        ("groups", usize::from(erased.group)),
+    ] {
+        say(&format!("{what}\t{count}"));
+    }
+    if erased.revocations_pending > 0 {
+        say(&format!(
+            "revocations pending\t{}: a running server tells the CRMs; repeat the command afterwards to erase these accounts",
+            erased.revocations_pending
+        ));
+    }
+    Ok(())
 }
 
 /// Prints `table, key id, secrets, what the key is`, a line each; fails if a secret needs a key that is not configured.

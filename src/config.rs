@@ -53,6 +53,12 @@ pub struct Options {
     pub events: Keep,
     /// The log of who changed what.
     pub audit: Keep,
+    /// Integrations that were begun and not saved.
+    pub drafts: Keep,
+    /// What is left of deleted groups.
+    pub deleted_groups: Keep,
+    /// Logins in the browser.
+    pub login: Login,
     /// Credentials of accounts.
     pub grants: Grants,
     /// Logs.
@@ -202,6 +208,14 @@ impl Keep {
     }
 }
 
+/// Logins in the browser.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Login {
+    /// How long one may take, in minutes.
+    pub minutes: u32,
+}
+
 /// Credentials of accounts.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -209,6 +223,13 @@ pub struct Grants {
     /// How long a CRM may take for a refresh, in seconds. A process that dies during one leaves the account waiting for
     /// a quarter longer, before another tries.
     pub refresh_timeout_seconds: u64,
+    /// How long after a failed refresh the CRM is asked again, in seconds; three times as long after each further failure.
+    pub first_retry_seconds: u64,
+    /// The longest pause between two tries, in seconds. After failures that usually pass it is a quarter of an hour at
+    /// most.
+    pub longest_retry_seconds: u64,
+    /// How long the names of an account that nothing uses any more are kept, in days.
+    pub keep_days: u32,
 }
 
 /// Logs.
@@ -263,8 +284,17 @@ poll_milliseconds = 500
 keep_days = 7
 [audit]
 keep_days = 400
+[drafts]
+keep_days = 30
+[deleted_groups]
+keep_days = 90
+[login]
+minutes = 10
 [grants]
 refresh_timeout_seconds = 120
+first_retry_seconds = 5
+longest_retry_seconds = 3600
+keep_days = 90
 [log]
 filter = "info"
 "#;
@@ -331,6 +361,13 @@ impl Options {
         if self.events.keep_days == 0 || self.audit.keep_days == 0 {
             return rule("events.keep_days and audit.keep_days must be at least 1");
         }
+        if !(1..=365).contains(&self.drafts.keep_days) {
+            return rule("drafts.keep_days must be from 1 to 365");
+        }
+        if !(1..=60).contains(&self.login.minutes) {
+            return rule("login.minutes must be from 1 to 60");
+        }
+        self.check_addresses()?;
         for origin in &self.web.allowed_origins {
             self.check_origin(origin)?;
         }
@@ -339,6 +376,34 @@ impl Options {
         }
         if !(2..=600).contains(&self.grants.refresh_timeout_seconds) {
             return rule("grants.refresh_timeout_seconds must be from 2 to 600");
+        }
+        let (first, longest) = (self.grants.first_retry_seconds, self.grants.longest_retry_seconds);
+        if first == 0 || longest < first || longest > 24 * 3_600 {
+            return rule(
+                "grants.first_retry_seconds must be at least 1, and grants.longest_retry_seconds from that to 86400",
+            );
+        }
+        Ok(())
+    }
+
+    /// Addresses that browsers are sent to: each with one reading, and over TLS unless it is on this machine.
+    fn check_addresses(&self) -> Result<(), Error> {
+        let rule = |setting: &str, address: &str| {
+            Err(Error::Rule(format!(
+                "{setting}: {address:?} must be https://host/path, spelt as browsers spell it: lower-case host, no user name, \
+                 no fragment, no backslash (http on loopback only)"
+            )))
+        };
+        let good = |address: &str| {
+            crate::address::plain(address)
+                .is_some_and(|url| url.scheme() == "https" || crate::address::is_loopback(&url))
+        };
+        if let Some(wrong) = self.redirect_uris.iter().find(|uri| !good(uri)) {
+            return rule("redirect_uris", wrong);
+        }
+        let public = self.public_url.as_str();
+        if !public.is_empty() && !(good(public) && !public.contains('?')) {
+            return rule("public_url", public);
         }
         Ok(())
     }
@@ -440,6 +505,21 @@ mod tests {
             (
                 "dev = true\n[web]\nallowed_origins = ['https://a.example/']",
                 "not an origin",
+            ),
+            (
+                "dev = true\nredirect_uris = ['https://a.example\\\\@b.example/']",
+                "redirect_uris",
+            ),
+            (
+                "dev = true\nredirect_uris = ['http://a.example/callback']",
+                "redirect_uris",
+            ),
+            ("dev = true\npublic_url = 'https://a.example/?x'", "public_url"),
+            ("dev = true\n[drafts]\nkeep_days = 0", "keep_days"),
+            ("dev = true\n[login]\nminutes = 90", "login.minutes"),
+            (
+                "dev = true\n[grants]\nlongest_retry_seconds = 1",
+                "longest_retry_seconds",
             ),
             (
                 "dev = true\n[web]\nallowed_origins = 'a.example'",

@@ -2,7 +2,7 @@
 
 use crate::config::{self, Options};
 use crate::connectors::{self, Registry};
-use crate::grants::{Grants, seal::Sealer};
+use crate::grants::{self, Grants, seal::Sealer};
 use crate::grpc::server::{self as grpc, Health};
 use crate::index::{self, Index};
 use crate::listener::{self, Descriptors, Limits};
@@ -223,7 +223,7 @@ impl Running {
             store.clone(),
             registry.clone(),
             sealer.clone(),
-            Duration::from_secs(options.grants.refresh_timeout_seconds),
+            grants_options(&options),
         );
         let index = Index::new(store.clone(), index::Options::new(options.data_dir.join("index")));
         let services = Services::new(
@@ -255,8 +255,15 @@ impl Running {
                 workers: options.sync.workers,
                 lease: Duration::from_secs(options.sync.lease_seconds),
                 poll: Duration::from_millis(options.sync.poll_milliseconds),
-                keep_events_us: options.events.micros(),
-                keep_audit_us: options.audit.micros(),
+                keep: sync::Keep {
+                    events_us: options.events.micros(),
+                    audit_us: options.audit.micros(),
+                    deleted_groups_us: options.deleted_groups.micros(),
+                    grants_us: config::Keep {
+                        keep_days: options.grants.keep_days,
+                    }
+                    .micros(),
+                },
             },
             wake,
         );
@@ -309,6 +316,11 @@ impl Running {
             index.run(follow).await;
             Ok(())
         });
+        let (retries, until) = (grants.clone(), stop.clone());
+        listeners.spawn(async move {
+            retries.run_retries(until).await;
+            Ok(())
+        });
         let outbox = stop.clone();
         listeners.spawn(async move {
             grants.run_outbox(outbox).await;
@@ -349,6 +361,8 @@ impl Running {
     /// close.
     pub async fn stop(mut self) {
         const PATIENCE: Duration = Duration::from_secs(20);
+        /// Live reads whose callers were answered: the next opening reads again.
+        const SETTLE: Duration = Duration::from_secs(2);
         self.health.set_serving(false).await;
         self.services.drain();
         self.engine.stop().await;
@@ -358,6 +372,7 @@ impl Running {
         if tokio::time::timeout(PATIENCE, drained).await.is_err() {
             tracing::warn!("requests were still under way after {PATIENCE:?}: closed");
         }
+        self.services.settle(SETTLE).await;
         // A rotated token that is not stored is lost: this is worth the wait.
         if tokio::time::timeout(PATIENCE, self.grants.settle())
             .await
@@ -365,6 +380,16 @@ impl Running {
         {
             tracing::error!("credentials were still being refreshed after {PATIENCE:?}");
         }
+    }
+}
+
+fn grants_options(options: &Options) -> grants::Options {
+    grants::Options {
+        refresh_timeout: Duration::from_secs(options.grants.refresh_timeout_seconds),
+        pauses: grants::Pauses {
+            first: Duration::from_secs(options.grants.first_retry_seconds),
+            longest: Duration::from_secs(options.grants.longest_retry_seconds),
+        },
     }
 }
 
@@ -393,6 +418,8 @@ fn service_options(options: &Options, callback: SocketAddr) -> service::Options 
                 (name.clone(), given.map(|(key, _)| key.clone()).collect())
             })
             .collect(),
+        draft_life_us: options.drafts.micros(),
+        login_life_us: i64::from(options.login.minutes) * 60_000_000,
         client_ids: options
             .connector
             .iter()

@@ -7,6 +7,7 @@ use diesel::prelude::*;
 use super::{
     Conflict, Error, Store,
     conn::{Conn, each},
+    erase,
     error::OrNotFound,
     integration,
     schema::{
@@ -96,26 +97,36 @@ impl Store {
         .await
     }
 
-    /// Deletes a group with all that is its own, for everyone at once. Its row goes with the last rows of its
-    /// integrations, by [`group_purge`](Self::group_purge).
+    /// Deletes a group with all that is its own, for everyone at once. Its row and its log of changes go later, by
+    /// [`group_purge`](Self::group_purge).
     pub async fn group_delete(&self, id: &GroupId, now_us: Micros) -> Result<DeletedGroup, Error> {
         let id = id.clone();
         self.write(move |conn| delete(conn, &id, now_us)).await
     }
 
-    /// Removes the rows of deleted groups of which nothing else is left; returns how many.
-    pub async fn group_purge(&self) -> Result<usize, Error> {
-        self.write(|conn| {
+    /// Removes what is left of groups that were deleted before this time and whose integrations are gone: their log of
+    /// changes, then their own row; returns how many groups went. Some rows at a time: call it again.
+    pub async fn group_purge(&self, before_us: Micros) -> Result<usize, Error> {
+        /// Rows of one call, of each table.
+        const ROWS: i64 = 500;
+        self.write(move |conn| {
             let owners = integration_table::table
                 .select(integration_table::group_id)
                 .distinct();
             let left: Vec<GroupId> = groups::table
-                .filter(groups::delete_us.is_not_null())
+                .filter(groups::delete_us.lt(before_us))
                 .filter(groups::id.ne_all(owners))
+                .order(groups::id)
+                .limit(20)
                 .select(groups::id)
                 .load(conn)?;
-            let gone = groups::table.filter(groups::id.eq_any(&left).and(groups::delete_us.is_not_null()));
-            Ok(diesel::delete(gone).execute(conn)?)
+            let mut gone = 0;
+            for id in left {
+                if erase::rest(conn, &id, ROWS)?.is_empty() && remove(conn, &id)? {
+                    gone += 1;
+                }
+            }
+            Ok(gone)
         })
         .await
     }
@@ -255,6 +266,12 @@ fn delete(conn: &mut Conn, id: &GroupId, now_us: Micros) -> Result<DeletedGroup,
         integrations: ids.len(),
         shares: received.len(),
     })
+}
+
+/// Removes the row of a deleted group, and with it the numbers of its events; false if there is none, or if it lives.
+pub(super) fn remove(conn: &mut Conn, id: &GroupId) -> Result<bool, Error> {
+    let gone = groups::table.find(id).filter(groups::delete_us.is_not_null());
+    Ok(diesel::delete(gone).execute(conn)? > 0)
 }
 
 fn upsert(conn: &mut Conn, row: &Group) -> Result<Group, Error> {

@@ -1,4 +1,4 @@
-//! What goes by itself: the rows of what was deleted, drafts after thirty days, used logins, request ids, told
+//! What goes by itself: the rows of what was deleted, drafts after their time, used logins, request ids, told
 //! revocations, old events and entries of the audit log.
 
 use crate::domain::IntegrationState;
@@ -10,11 +10,24 @@ use tokio_util::sync::CancellationToken;
 const HOUR_US: i64 = 3_600 * 1_000_000;
 const DAY_US: i64 = 24 * HOUR_US;
 
+/// How long things are kept after their end, in microseconds.
+#[derive(Debug, Clone, Copy)]
+pub struct Keep {
+    /// Events of groups.
+    pub events_us: i64,
+    /// Entries of the audit log.
+    pub audit_us: i64,
+    /// What is left of deleted groups.
+    pub deleted_groups_us: i64,
+    /// Accounts that nothing uses any more.
+    pub grants_us: i64,
+}
+
 /// Removes the rows of deleted integrations and groups, some at a time, so that nobody waits for it.
-pub(super) async fn purge(store: Store, stop: CancellationToken) {
+pub(super) async fn purge(store: Store, keep: Keep, stop: CancellationToken) {
     const EVERY: Duration = Duration::from_secs(1);
     while !stop.is_cancelled() {
-        match purge_one(&store, &stop).await {
+        match purge_one(&store, keep, &stop).await {
             Ok(true) => continue,
             Ok(false) => {}
             Err(error) => tracing::warn!("what was deleted will be removed later: {error}"),
@@ -27,14 +40,14 @@ pub(super) async fn purge(store: Store, stop: CancellationToken) {
 }
 
 /// Removes one deleted integration; false if there is none.
-async fn purge_one(store: &Store, stop: &CancellationToken) -> Result<bool, Error> {
+async fn purge_one(store: &Store, keep: Keep, stop: &CancellationToken) -> Result<bool, Error> {
     /// Rows of one transaction.
     const ROWS: i64 = 1_000;
     let found = store
         .integration_list_by_state(IntegrationState::Deleting, None, 1)
         .await?;
     let Some(gone) = found.first() else {
-        store.group_purge().await?;
+        store.group_purge(now_us() - keep.deleted_groups_us).await?;
         return Ok(false);
     };
     let started = Instant::now();
@@ -51,7 +64,7 @@ async fn purge_one(store: &Store, stop: &CancellationToken) -> Result<bool, Erro
 }
 
 /// Removes what has had its time.
-pub(super) async fn sweep(store: Store, keep: (i64, i64), stop: CancellationToken) {
+pub(super) async fn sweep(store: Store, keep: Keep, stop: CancellationToken) {
     const EVERY: Duration = Duration::from_secs(600);
     loop {
         tokio::select! {
@@ -64,12 +77,7 @@ pub(super) async fn sweep(store: Store, keep: (i64, i64), stop: CancellationToke
     }
 }
 
-async fn sweep_once(
-    store: &Store,
-    (keep_events_us, keep_audit_us): (i64, i64),
-    stop: &CancellationToken,
-    now: i64,
-) -> Result<(), Error> {
+async fn sweep_once(store: &Store, keep: Keep, stop: &CancellationToken, now: i64) -> Result<(), Error> {
     /// Rows of one transaction.
     const BATCH: i64 = 500;
     for draft in store.drafts_expire(now, 100).await? {
@@ -82,8 +90,8 @@ async fn sweep_once(
     if unused > 0 {
         tracing::info!("{unused} logins that nothing uses are given back");
     }
-    store.grant_purge(now - 90 * DAY_US).await?;
-    while store.event_purge(now - keep_events_us, BATCH).await? as i64 >= BATCH && !stop.is_cancelled() {}
-    while store.audit_purge(now - keep_audit_us, BATCH).await? as i64 >= BATCH && !stop.is_cancelled() {}
+    store.grant_purge(now - keep.grants_us).await?;
+    while store.event_purge(now - keep.events_us, BATCH).await? as i64 >= BATCH && !stop.is_cancelled() {}
+    while store.audit_purge(now - keep.audit_us, BATCH).await? as i64 >= BATCH && !stop.is_cancelled() {}
     Ok(())
 }

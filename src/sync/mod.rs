@@ -6,6 +6,8 @@
 mod housekeeping;
 mod runner;
 
+pub use housekeeping::Keep;
+
 use crate::connectors::Registry;
 use crate::grants::Grants;
 use crate::store::Store;
@@ -25,10 +27,8 @@ pub struct Options {
     pub lease: Duration,
     /// How often an idle worker looks for work that another process queued.
     pub poll: Duration,
-    /// How long events of groups are kept, in microseconds.
-    pub keep_events_us: i64,
-    /// How long the audit log is kept, in microseconds.
-    pub keep_audit_us: i64,
+    /// How long things are kept after their end.
+    pub keep: Keep,
 }
 
 /// What a worker needs.
@@ -62,7 +62,7 @@ impl Engine {
     ) -> Self {
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
-        let keep = (options.keep_events_us, options.keep_audit_us);
+        let keep = options.keep;
         for _ in 0..options.workers {
             let context = Context {
                 store: store.clone(),
@@ -75,7 +75,7 @@ impl Engine {
             };
             tasks.spawn(work(context));
         }
-        tasks.spawn(housekeeping::purge(store.clone(), stop.clone()));
+        tasks.spawn(housekeeping::purge(store.clone(), keep, stop.clone()));
         tasks.spawn(housekeeping::sweep(store, keep, stop.clone()));
         Self { tasks, stop }
     }

@@ -157,10 +157,11 @@ both! {
         assert_eq!((again.create_us, store.source_list(&g).await.unwrap()), (NOW + 5, vec![]));
         assert_eq!(store.enablement_list(&g).await.unwrap(), []);
         store.group_delete(&g, NOW + 6).await.unwrap();
-        // The row goes with the last rows of what it owned.
-        assert_eq!(store.group_purge().await.unwrap(), 0);
+        // The row goes after the last rows of what it owned, and after its time.
+        assert_eq!(store.group_purge(NOW + 7).await.unwrap(), 0);
         while !store.integration_purge(one.id, 100).await.unwrap() {}
-        assert_eq!(store.group_purge().await.unwrap(), 1);
+        assert_eq!(store.group_purge(NOW + 6).await.unwrap(), 0);
+        assert_eq!(store.group_purge(NOW + 7).await.unwrap(), 1);
     }
 
     async fn of_many_at_once_five_are_saved(store) {

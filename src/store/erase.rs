@@ -1,0 +1,204 @@
+//! Erasing a group: what is left of it after its deletion goes too, its log of changes among that.
+
+use diesel::prelude::*;
+
+use super::{
+    AuditEntry, Error, Store,
+    conn::Conn,
+    group,
+    schema::{audit_entry, authorization, group_event, integration, outbox, request, tracked_company},
+};
+use crate::domain::{AuditId, GroupId, IntegrationId, IntegrationState, Micros};
+
+/// Rows of one transaction: servers write in between.
+const BATCH: i64 = 1_000;
+
+/// What was erased of a group.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Erased {
+    /// Integrations, drafts included, with their records, syncs and shares.
+    pub integrations: usize,
+    /// Shares it received.
+    pub shares: usize,
+    /// Companies it tracked.
+    pub tracked_companies: usize,
+    /// Entries of its log of changes.
+    pub audit_entries: usize,
+    /// Events it was told.
+    pub events: usize,
+    /// Request ids it used.
+    pub requests: usize,
+    /// Accounts, of whichever group, that nothing uses any more and that the CRM was told of.
+    pub accounts: usize,
+    /// Whether there was a row of the group itself.
+    pub group: bool,
+    /// Revocations, of whichever group, that a CRM has not taken yet: their sealed credentials stay until it has.
+    pub revocations_pending: i64,
+}
+
+impl Erased {
+    /// Whether there was anything.
+    #[must_use]
+    pub fn is_some(&self) -> bool {
+        let done = Self {
+            revocations_pending: 0,
+            accounts: 0,
+            ..*self
+        };
+        done != Self::default()
+    }
+}
+
+impl Store {
+    /// Erases a group at once: deletes it where that has not happened, then removes everything that would go later. Safe
+    /// to repeat, and while servers run. One entry of the audit log that is no group's says so.
+    pub async fn group_erase(&self, id: &GroupId, by: &str, now_us: Micros) -> Result<Erased, Error> {
+        let mut erased = Erased::default();
+        self.write(|conn| {
+            if let Conn::Sqlite(c) = conn {
+                // Freed pages are overwritten: the file does not keep what was erased.
+                diesel::connection::SimpleConnection::batch_execute(c, "PRAGMA secure_delete = ON")?;
+            }
+            Ok(())
+        })
+        .await?;
+        let group = id.clone();
+        erased.tracked_companies = self
+            .read(move |conn| {
+                let tracked = tracked_company::table.filter(tracked_company::group_id.eq(group));
+                let count: i64 = tracked.count().get_result(conn)?;
+                Ok(usize::try_from(count).unwrap_or(usize::MAX))
+            })
+            .await?;
+        match self.group_get(id).await {
+            Ok(_) => {
+                let gone = self.group_delete(id, now_us).await?;
+                (erased.integrations, erased.shares) = (gone.integrations, gone.shares);
+            }
+            Err(Error::NotFound { .. }) => {}
+            Err(other) => return Err(other),
+        }
+        // Some may have been deleted before; saved ones that were deleted just now are among them.
+        let deleting = self.deleting(id).await?;
+        erased.integrations = erased.integrations.max(deleting.len());
+        for integration in deleting {
+            let mut emptied = false;
+            while !emptied {
+                emptied = self.integration_purge(integration, BATCH).await?;
+            }
+        }
+        let group = id.clone();
+        loop {
+            let group = group.clone();
+            let rest = self.write(move |conn| rest(conn, &group, BATCH)).await?;
+            erased.audit_entries += rest.audit_entries;
+            erased.events += rest.events;
+            erased.requests += rest.requests;
+            if rest.is_empty() {
+                break;
+            }
+        }
+        let group = id.clone();
+        erased.group = self.write(move |conn| group::remove(conn, &group)).await?;
+        // What was told to the CRMs need not be remembered; an account that nothing uses goes with it.
+        self.outbox_purge(now_us + 1).await?;
+        loop {
+            let accounts = self.grant_purge(now_us + 1).await?;
+            erased.accounts += accounts;
+            if accounts == 0 {
+                break;
+            }
+        }
+        erased.revocations_pending = self
+            .read(|conn| {
+                Ok(outbox::table
+                    .filter(outbox::done_us.is_null())
+                    .count()
+                    .get_result(conn)?)
+            })
+            .await?;
+        if erased.is_some() {
+            let entry = AuditEntry {
+                id: AuditId::new(),
+                group_id: String::new(),
+                create_us: now_us,
+                actor: by.to_owned(),
+                role: "operator".to_owned(),
+                request_id: String::new(),
+                method: "EraseGroup".to_owned(),
+                resource: id.name(),
+                detail: "{}".to_owned(),
+            };
+            self.audit_append(vec![entry]).await?;
+        }
+        Ok(erased)
+    }
+
+    /// The integrations of a group whose rows are still to be removed.
+    async fn deleting(&self, id: &GroupId) -> Result<Vec<IntegrationId>, Error> {
+        let id = id.clone();
+        self.read(move |conn| {
+            Ok(integration::table
+                .filter(integration::group_id.eq(id))
+                .filter(integration::state.eq(IntegrationState::Deleting))
+                .order(integration::id)
+                .select(integration::id)
+                .load(conn)?)
+        })
+        .await
+    }
+}
+
+/// Rows that a deleted group left behind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Rest {
+    audit_entries: usize,
+    events: usize,
+    requests: usize,
+}
+
+impl Rest {
+    /// Whether nothing was left.
+    pub(super) fn is_empty(self) -> bool {
+        self == Self::default()
+    }
+}
+
+/// Removes some of what a group leaves behind when it is deleted: at most `limit` rows of each table.
+pub(super) fn rest(conn: &mut Conn, id: &GroupId, limit: i64) -> Result<Rest, Error> {
+    let entries: Vec<AuditId> = audit_entry::table
+        .filter(audit_entry::group_id.eq(id.as_str()))
+        .limit(limit)
+        .select(audit_entry::id)
+        .load(conn)?;
+    let audit_entries =
+        diesel::delete(audit_entry::table.filter(audit_entry::id.eq_any(entries))).execute(conn)?;
+    let numbers: Vec<i64> = group_event::table
+        .filter(group_event::group_id.eq(id))
+        .order(group_event::event_no)
+        .limit(limit)
+        .select(group_event::event_no)
+        .load(conn)?;
+    let events = match numbers.last() {
+        Some(last) => diesel::delete(
+            group_event::table.filter(group_event::group_id.eq(id).and(group_event::event_no.le(last))),
+        )
+        .execute(conn)?,
+        None => 0,
+    };
+    let used: Vec<(String, String)> = request::table
+        .filter(request::group_id.eq(id))
+        .limit(limit)
+        .select((request::method, request::request_id))
+        .load(conn)?;
+    let mut requests = 0;
+    for (method, request_id) in used {
+        requests += diesel::delete(request::table.find((id, method, request_id))).execute(conn)?;
+    }
+    diesel::delete(authorization::table.filter(authorization::group_id.eq(id))).execute(conn)?;
+    Ok(Rest {
+        audit_entries,
+        events,
+        requests,
+    })
+}
