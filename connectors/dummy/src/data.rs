@@ -234,6 +234,10 @@ impl<'a> Rows<'a> {
             modified_us: EPOCH_US + self.world.changed(company).cast_signed() * DAY_US,
             parents,
             display_name: self.name(company, index),
+            homepages: Some(homepage.clone())
+                .filter(|page| !page.is_empty())
+                .into_iter()
+                .collect(),
             homepage,
             ..Record::default()
         }

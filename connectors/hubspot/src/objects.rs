@@ -15,7 +15,7 @@ pub(crate) struct CrmObject {
     pub(crate) scope: &'static str,
     /// Where its display name stands: the first of these that is not empty; several properties are put together.
     pub(crate) names: &'static [&'static [&'static str]],
-    /// Where the homepage stands: the first of these that is not empty.
+    /// Where the homepage may stand, the most reliable first. HubSpot keys companies by `domain`; people edit both.
     pub(crate) homepage: &'static [&'static str],
 }
 
@@ -30,7 +30,7 @@ pub(crate) const OBJECTS: [CrmObject; 4] = [
         role: ObjectRole::Company,
         scope: "crm.objects.companies.read",
         names: &[&["name"], &["domain"]],
-        homepage: &["website", "domain"],
+        homepage: &["domain", "website"],
     },
     CrmObject {
         key: "contacts",

@@ -96,7 +96,8 @@ fn record(object: &CrmObject, row: Row, payload: Bytes) -> Record {
         },
         display_name: row.name,
         homepage: row.homepage,
-        read_us: 0,
+        // `Website` is the only standard field of an account for it.
+        ..Record::default()
     }
 }
 

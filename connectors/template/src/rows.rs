@@ -87,6 +87,7 @@ impl Rows {
             modified_us: timestamp_us(&text(item, "updated_at")).unwrap_or(0),
             parents,
             display_name: text(item, "name"),
+            // Where the API has several texts that may be the homepage, give them all in `homepages`, the most reliable first.
             homepage: match self.object.as_str() {
                 COMPANIES => text(item, "website"),
                 _ => String::new(),

@@ -201,6 +201,7 @@ fn differs(one: &Record, other: &Record) -> &'static str {
         () if one.parents != other.parents => "the parents differ",
         () if one.display_name != other.display_name => "display_name differs",
         () if one.homepage != other.homepage => "homepage differs",
+        () if one.homepages != other.homepages => "homepages differ",
         () => "deleted or merged_into differ",
     }
 }

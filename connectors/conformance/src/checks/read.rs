@@ -32,7 +32,7 @@ pub(super) const RECORDS: Check = Check {
     title: "records have one id each, a name, parents that exist; objects come in order and say how they ended",
     why: "Ids are keys, parents join the company's card, and an object that says nothing is never complete.",
     spec: &[
-        "RECORD-1", "RECORD-4", "RECORD-5", "RECORD-6", "STREAM-3", "STREAM-7", "STREAM-9",
+        "RECORD-1", "RECORD-4", "RECORD-5", "RECORD-6", "RECORD-8", "STREAM-3", "STREAM-7", "STREAM-9",
     ],
     run: |world| Box::pin(records(world)),
 };
@@ -183,6 +183,10 @@ fn row(findings: &mut Findings, company: &str, object: &str, record: &Record) {
     if !record.deleted {
         findings.unless(object != company || !record.display_name.is_empty(), || {
             format!("{object} {id} has no display_name")
+        });
+        let first = record.homepages.first();
+        findings.unless(first.is_none_or(|first| *first == record.homepage), || {
+            format!("{object} {id}: homepage is not the first of homepages")
         });
     }
 }
