@@ -12,7 +12,7 @@ use super::moment;
 use super::number::Number;
 use super::text::{self, cut, fold, words};
 use crate::domain::{CompanyId, FieldType, name_key};
-use crate::identity;
+use crate::identity::Homepage;
 use crate::store::{self, Change};
 use crate::value::{self, Value};
 
@@ -123,7 +123,7 @@ pub fn sorted_name() -> String {
 pub fn domain() -> String {
     path("", "domain", "")
 }
-/// The homepage.
+/// The homepage, as it is shown.
 pub fn homepage() -> String {
     path("", "homepage", "")
 }
@@ -343,10 +343,12 @@ pub(super) fn document(
         pair(fields.parents, hash(&parent.object, &parent.external_id));
     }
     if record.company_id.is_some() {
-        let homepage_text = record.homepage.as_deref().unwrap_or_default();
-        let domain_text = identity::domain_of(homepage_text).unwrap_or_default();
+        let page = record.homepage.as_deref().and_then(Homepage::read);
+        let (domain_text, homepage_text) = page.map_or_else(Default::default, |page| {
+            (page.domain.unwrap_or_default(), page.uri)
+        });
         writer.part(&name(), &record.name);
-        writer.part(&homepage(), homepage_text);
+        writer.part(&homepage(), &homepage_text);
         writer.part(&domain(), &domain_text);
         let sorted = name_key(&record.name);
         if !sorted.is_empty() {

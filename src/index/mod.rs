@@ -35,7 +35,7 @@ pub use snapshot::Snapshot;
 use writer::Source;
 
 /// The form of the index: another number, and it is made again.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Why the index does not answer.
 #[derive(Debug, thiserror::Error)]

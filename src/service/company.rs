@@ -6,7 +6,7 @@ use super::{Services, viewpoint};
 use crate::caller::Caller;
 use crate::domain::{CompanyId, GroupId, IntegrationId};
 use crate::error::{Error, Result};
-use crate::identity;
+use crate::identity::{self, Homepage};
 use crate::query;
 use crate::store::{Company, SeenField, Source, Track};
 use crate::time::now_us;
@@ -150,17 +150,20 @@ impl Services {
             tracks.push(match one {
                 ToTrack::Known(id) => {
                     let company = seen.get(&id).ok_or_else(|| Error::not_found(id.name()))?;
-                    let homepage = company.homepage.clone().unwrap_or_default();
+                    let homepage = company.homepage.as_deref().map(identity::uri_of).unwrap_or_default();
                     Track { company_id: id, name: company.name.clone(), homepage }
                 }
                 ToTrack::New { name, homepage } => {
-                    let domain = identity::domain_of(&homepage).ok_or_else(|| {
+                    let refused = || {
                         Error::invalid(
                             format!("companies[{position}].new_company.homepage_uri"),
-                            "identifies no company: give the company's own website, not a shared host or an address",
+                            "identifies no company: give the company's own website, not a page at a social network or a \
+                             number",
                         )
-                    })?;
-                    Track { company_id: CompanyId::of_domain(&domain), name, homepage }
+                    };
+                    let homepage = Homepage::read(&homepage).ok_or_else(refused)?;
+                    let domain = homepage.domain.ok_or_else(refused)?;
+                    Track { company_id: CompanyId::of_domain(&domain), name, homepage: homepage.uri }
                 }
             });
         }

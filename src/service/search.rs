@@ -8,7 +8,7 @@ use super::{CompanyView, Scope, Services, viewpoint};
 use crate::caller::Caller;
 use crate::domain::{CompanyId, GroupId, IntegrationId};
 use crate::error::{Detail, Error, Reason, Result};
-use crate::identity;
+use crate::identity::Homepage;
 use crate::index::{Position, number::Number, text};
 use crate::query::{self, Column, Fault, Place, Plan, Problem, Question, Tracked};
 use crate::store::{Company, CompanyKey, Record, Source};
@@ -205,12 +205,18 @@ impl Services {
         };
         let plan = Plan::new(&about, &text)?;
         let tracked = self.store.company_tracked(parent).await?;
-        let tracked = tracked.into_iter().map(|(track, name_key)| Tracked {
-            company_id: track.company_id,
-            domain: identity::domain_of(&track.homepage).unwrap_or_default(),
-            name: track.name,
-            homepage: track.homepage,
-            name_key,
+        let tracked = tracked.into_iter().map(|(track, name_key)| {
+            let homepage = Homepage::read(&track.homepage);
+            let (domain, homepage) = homepage.map_or_else(Default::default, |homepage| {
+                (homepage.domain.unwrap_or_default(), homepage.uri)
+            });
+            Tracked {
+                company_id: track.company_id,
+                domain,
+                name: track.name,
+                homepage,
+                name_key,
+            }
         });
         let mut used: Vec<usize> = listed.iter().copied().chain(plan.uses()).collect();
         used.sort_unstable();

@@ -22,7 +22,7 @@ pub struct Company {
     pub name: String,
     /// What it is sorted by.
     pub name_key: String,
-    /// The homepage that stands beside that name.
+    /// The texts that may be the homepage, one a line, of the record that gives the name.
     pub homepage: Option<String>,
     /// The sources that hold it, in the order that was asked with.
     pub sources: Vec<IntegrationId>,

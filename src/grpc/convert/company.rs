@@ -3,19 +3,22 @@
 use super::value::{duration, field_type, value};
 use super::{of_reason, timestamp};
 use crate::domain::IntegrationId;
-use crate::identity;
+use crate::identity::Homepage;
 use crate::proto::v1;
 use crate::service::{Card, Cell, CompanyView, Position, Profile, SourceView, Table};
 use crate::store::Source;
 
 /// A company.
 pub fn company(view: &CompanyView) -> v1::Company {
-    let homepage = view.company.homepage.clone().unwrap_or_default();
+    let homepage = view.company.homepage.as_deref().and_then(Homepage::read);
+    let (domain, homepage_uri) = homepage.map_or_else(Default::default, |homepage| {
+        (homepage.domain.unwrap_or_default(), homepage.uri)
+    });
     v1::Company {
         name: view.company.company_id.name(),
         display_name: view.company.name.clone(),
-        domain: identity::domain_of(&homepage).unwrap_or_default(),
-        homepage_uri: homepage,
+        domain,
+        homepage_uri,
         platform_id: String::new(),
         tracked: view.company.tracked,
         sources: view.sources.iter().map(source).collect(),
