@@ -21,6 +21,7 @@ pub mod oauth_callback;
 pub mod policy;
 pub mod proto;
 pub mod query;
+pub mod reidentify;
 pub mod server;
 pub mod service;
 pub mod store;

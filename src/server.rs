@@ -9,7 +9,7 @@ use crate::listener::{self, Descriptors, Limits};
 use crate::service::{self, Services};
 use crate::store::{self, Store};
 use crate::tokens::{self, DevSigner, Verifier};
-use crate::{admin, data_dir, identity, oauth_callback, query, sync, telemetry};
+use crate::{admin, data_dir, oauth_callback, query, reidentify, sync, telemetry};
 use arc_swap::ArcSwap;
 use secrecy::{ExposeSecret, SecretString};
 use std::net::SocketAddr;
@@ -72,27 +72,16 @@ pub async fn connect_store(options: &Options) -> Result<Store, Failure> {
     Ok(tokio::task::spawn_blocking(move || Store::open(&of)).await??)
 }
 
-/// Opens the database and brings it up to date.
+/// Opens the database and brings it up to date: its tables, and which company each record is.
 ///
 /// # Errors
-/// The database does not answer, or its identity rules are of another version.
+/// The database does not answer, or is a later tether's.
 pub async fn open_store(options: &Options) -> Result<Store, Failure> {
     let store = connect_store(options).await?;
     for version in store.migrate().await? {
         tracing::info!("migrated the database: {version}");
     }
-    match store.meta_get("identity").await? {
-        None => store.meta_set("identity", identity::VERSION).await?,
-        Some(version) if version == identity::VERSION => {}
-        Some(version) => {
-            return Err(format!(
-                "the database's companies are identified by the rules {version}, this tether's are {}: run the version \
-                 that migrates them",
-                identity::VERSION
-            )
-            .into());
-        }
-    }
+    reidentify::run(&store).await?;
     Ok(store)
 }
 

@@ -19,6 +19,7 @@ mod event;
 mod field;
 mod grant;
 mod group;
+mod identity;
 mod integration;
 mod meta;
 mod migrate;
@@ -46,6 +47,7 @@ pub use event::{Event, EventHead};
 pub use field::{Field, FieldRef};
 pub use grant::{Grant, GrantPut, NewGrant, RevokedGrant};
 pub use group::{DeletedGroup, Group};
+pub use identity::{CompanyRecord, Moved};
 pub use integration::{
     Activate, AttachGrant, Attached, Deleted, Integration, IntegrationUpdate, Names, NewIntegration,
 };

@@ -35,7 +35,7 @@ pub struct Record {
     pub name: String,
     /// What it is sorted by.
     pub name_key: String,
-    /// The homepage as it stands in the CRM.
+    /// The texts that may be the homepage, as they stand in the CRM, one a line (identity.rs reads them).
     pub homepage: Option<String>,
     /// The selected fields, one JSON object.
     pub payload: String,
@@ -73,7 +73,7 @@ pub struct RecordRow {
     pub company_id: Option<CompanyId>,
     /// The name people know it by.
     pub name: String,
-    /// The homepage as it stands in the CRM.
+    /// The texts that may be the homepage, as they stand in the CRM, one a line (identity.rs reads them).
     pub homepage: Option<String>,
     /// The selected fields, one canonical JSON object.
     pub payload: String,

@@ -135,7 +135,11 @@ impl Store {
     }
 }
 
-fn list(conn: &mut Conn, group_id: &GroupId, only: Option<IntegrationId>) -> Result<Vec<Source>, Error> {
+pub(super) fn list(
+    conn: &mut Conn,
+    group_id: &GroupId,
+    only: Option<IntegrationId>,
+) -> Result<Vec<Source>, Error> {
     let mut of = source::table
         .inner_join(integration::table.left_join(grants::table))
         .filter(source::group_id.eq(group_id))

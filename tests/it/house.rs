@@ -37,6 +37,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("connectors", &[]),
     ("policy", &["caller"]),
     ("identity", &["domain"]),
+    ("reidentify", &["domain", "identity", "store"]),
     ("value", &["domain"]),
     ("store", &["domain"]),
     ("ingest", &["domain", "identity", "store", "time"]),

@@ -7,6 +7,7 @@ use tether::{domain::*, store::*};
 
 mod company;
 mod event;
+mod identity;
 mod integration;
 mod record;
 mod schema;

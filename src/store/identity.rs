@@ -1,0 +1,329 @@
+//! Moving stored companies to other rules of identity, a batch at a time.
+//!
+//! Which batch is next stands in `meta`, in the transaction that stores the batch before it: a move that is interrupted goes on
+//! where it was, and several processes that move at once take turns under the lock of the version's row.
+
+use diesel::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Error, Store,
+    conn::{Conn, each, first_locked},
+    integration, record,
+    schema::{grants, integration as integration_table, meta, record as record_table, tracked_company},
+    source,
+};
+use crate::domain::{CompanyId, GrantId, GroupId, IntegrationId, IntegrationState, Micros};
+
+/// The version of the rules that the stored companies follow.
+const VERSION: &str = "identity";
+/// How far a move to another version has come.
+const PROGRESS: &str = "identity move";
+
+/// A company record as the rules of identity see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CompanyRecord {
+    /// The connector's id.
+    pub connector: String,
+    /// The CRM's id of the organization; empty where the integration has lost its account.
+    pub organization_id: String,
+    /// Its id in the CRM.
+    pub external_id: String,
+    /// The texts that may be its homepage, one a line.
+    pub homepage: String,
+    /// The company it is now.
+    pub company_id: CompanyId,
+}
+
+/// What one batch did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Moved {
+    /// Records that are another company now.
+    pub records: usize,
+    /// Entries of groups' own lists that moved.
+    pub tracked: usize,
+    /// Everything follows the new rules.
+    pub done: bool,
+}
+
+/// How far a move has come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Progress {
+    /// The version that is moved to. Progress towards another one counts for nothing.
+    to: String,
+    step: Step,
+}
+
+/// Groups' own lists come first: where such an entry has no usable homepage of its own, the records that are still under its
+/// old id tell where it belongs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+enum Step {
+    /// Entries after this group and company.
+    Tracked(String, String),
+    /// Integrations after this one; in the one that follows, records after this company, object and id.
+    Records(String, (String, String, String)),
+}
+
+impl Store {
+    /// The version of the rules that the stored companies follow; `None` in a new database.
+    pub async fn identity_version(&self) -> Result<Option<String>, Error> {
+        self.meta_get(VERSION).await
+    }
+
+    /// Stores that all companies follow these rules: for a new database. Another process may have done so already.
+    pub async fn identity_begin(&self, version: &str) -> Result<(), Error> {
+        let version = version.to_owned();
+        self.write(move |conn| {
+            each!(conn, c => diesel::insert_into(meta::table)
+                .values((meta::key.eq(VERSION), meta::value.eq(&version)))
+                .on_conflict_do_nothing()
+                .execute(c))?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Moves the next `limit` companies to the rules of version `to`. `domain_of` gives the domain of a homepage, `company_of`
+    /// the company of a record. Records that become another company get new change numbers.
+    pub async fn identity_move(
+        &self,
+        to: &str,
+        limit: i64,
+        domain_of: fn(&str) -> Option<String>,
+        company_of: fn(&CompanyRecord) -> CompanyId,
+    ) -> Result<Moved, Error> {
+        let to = to.to_owned();
+        self.write(move |conn| {
+            let version: String = first_locked!(conn, meta::table.find(VERSION).select(meta::value))?;
+            if version == to {
+                return Ok(Moved {
+                    done: true,
+                    ..Moved::default()
+                });
+            }
+            let stored: Option<String> = meta::table
+                .find(PROGRESS)
+                .select(meta::value)
+                .first(conn)
+                .optional()?;
+            let progress = stored
+                .and_then(|text| serde_json::from_str::<Progress>(&text).ok())
+                .filter(|progress| progress.to == to);
+            let step = progress.map_or_else(
+                || Step::Tracked(String::new(), String::new()),
+                |progress| progress.step,
+            );
+            let mut moved = Moved::default();
+            let next = match step {
+                Step::Tracked(group, company) => Some(tracked(
+                    conn,
+                    (group, company),
+                    limit,
+                    domain_of,
+                    company_of,
+                    &mut moved,
+                )?),
+                Step::Records(integration, after) => {
+                    records(conn, integration, after, limit, company_of, &mut moved)?
+                }
+            };
+            match next {
+                Some(step) => {
+                    let text = serde_json::to_string(&Progress { to, step })
+                        .map_err(|e| Error::Corrupt(e.to_string()))?;
+                    set(conn, PROGRESS, &text)?;
+                }
+                None => {
+                    set(conn, VERSION, &to)?;
+                    diesel::delete(meta::table.find(PROGRESS)).execute(conn)?;
+                    moved.done = true;
+                }
+            }
+            Ok(moved)
+        })
+        .await
+    }
+}
+
+fn set(conn: &mut Conn, key: &str, value: &str) -> Result<(), Error> {
+    each!(conn, c => diesel::insert_into(meta::table)
+        .values((meta::key.eq(key), meta::value.eq(value)))
+        .on_conflict(meta::key)
+        .do_update()
+        .set(meta::value.eq(value))
+        .execute(c))?;
+    Ok(())
+}
+
+/// Moves entries of groups' own lists; returns where to go on.
+fn tracked(
+    conn: &mut Conn,
+    (group, company): (String, String),
+    limit: i64,
+    domain_of: fn(&str) -> Option<String>,
+    company_of: fn(&CompanyRecord) -> CompanyId,
+    moved: &mut Moved,
+) -> Result<Step, Error> {
+    use tracked_company::dsl;
+    let same_group = dsl::group_id.eq(&group).and(dsl::company_id.gt(&company));
+    let rows: Vec<(GroupId, CompanyId, String, Micros)> = each!(conn, c => tracked_company::table
+        .filter(dsl::group_id.gt(&group).or(same_group))
+        .order((dsl::group_id, dsl::company_id))
+        .limit(limit)
+        .select((dsl::group_id, dsl::company_id, dsl::homepage, dsl::create_us))
+        .load(c))?;
+    let Some((last_group, last_company, ..)) = rows.last() else {
+        return Ok(Step::Records(String::new(), Default::default()));
+    };
+    let next = Step::Tracked(last_group.as_str().to_owned(), last_company.as_str().to_owned());
+    for (group, old, homepage, create_us) in rows {
+        let new = match domain_of(&homepage) {
+            Some(domain) => Some(CompanyId::of_domain(&domain)),
+            None => by_record(conn, &group, old, company_of)?,
+        };
+        let Some(new) = new.filter(|new| *new != old) else {
+            continue;
+        };
+        moved.tracked += 1;
+        let other: Option<Micros> = tracked_company::table
+            .find((&group, new))
+            .select(dsl::create_us)
+            .first(conn)
+            .optional()?;
+        // Two entries that are one company now: the earlier one stays.
+        let gone = match other {
+            Some(other) if other <= create_us => Some(old),
+            Some(_) => Some(new),
+            None => None,
+        };
+        if let Some(gone) = gone {
+            diesel::delete(tracked_company::table.find((&group, gone))).execute(conn)?;
+        }
+        if gone != Some(old) {
+            diesel::update(tracked_company::table.find((&group, old)))
+                .set(dsl::company_id.eq(new))
+                .execute(conn)?;
+        }
+    }
+    Ok(next)
+}
+
+/// The company that the first record under this id becomes, in the order in which the group's sources name companies.
+fn by_record(
+    conn: &mut Conn,
+    group: &GroupId,
+    old: CompanyId,
+    company_of: fn(&CompanyRecord) -> CompanyId,
+) -> Result<Option<CompanyId>, Error> {
+    for of in source::list(conn, group, None)? {
+        let row: Option<(String, Option<String>)> = record_table::table
+            .filter(record_table::integration_id.eq(of.integration.id))
+            .filter(record_table::company_id.eq(old))
+            .filter(record_table::delete_us.is_null())
+            .order((record_table::name_key, record_table::external_id))
+            .select((record_table::external_id, record_table::homepage))
+            .first(conn)
+            .optional()?;
+        if let Some((external_id, homepage)) = row {
+            let organization_id = organization_of(conn, of.integration.grant_id)?;
+            return Ok(moved_to(
+                &CompanyRecord {
+                    connector: of.integration.connector,
+                    organization_id,
+                    external_id,
+                    homepage: homepage.unwrap_or_default(),
+                    company_id: old,
+                },
+                company_of,
+            ));
+        }
+    }
+    Ok(None)
+}
+
+/// The company that a record becomes. Without its organization a record that has no usable homepage stays what it is.
+fn moved_to(of: &CompanyRecord, company_of: fn(&CompanyRecord) -> CompanyId) -> Option<CompanyId> {
+    let new = company_of(of);
+    let itself = CompanyId::of_record(&of.connector, &of.organization_id, &of.external_id);
+    (!of.organization_id.is_empty() || new != itself).then_some(new)
+}
+
+fn organization_of(conn: &mut Conn, grant: Option<GrantId>) -> Result<String, Error> {
+    let Some(grant) = grant else {
+        return Ok(String::new());
+    };
+    let organization = grants::table
+        .find(grant)
+        .select(grants::organization_id)
+        .first(conn)
+        .optional()?;
+    Ok(organization.unwrap_or_default())
+}
+
+type Key = (String, String, String);
+
+/// Moves records of one integration; returns where to go on, `None` at the end.
+fn records(
+    conn: &mut Conn,
+    after_integration: String,
+    after: Key,
+    limit: i64,
+    company_of: fn(&CompanyRecord) -> CompanyId,
+    moved: &mut Moved,
+) -> Result<Option<Step>, Error> {
+    use record_table::dsl;
+    let next: Option<IntegrationId> = each!(conn, c => integration_table::table
+        .filter(integration_table::id.gt(&after_integration))
+        .filter(integration_table::state.ne(IntegrationState::Deleting))
+        .order(integration_table::id)
+        .select(integration_table::id)
+        .first(c)
+        .optional())?;
+    let Some(id) = next else { return Ok(None) };
+    let of = integration::lock(conn, id)?;
+    let organization_id = organization_of(conn, of.grant_id)?;
+    // By the index of companies, which has company records only. Ids that were moved may come again, and stay.
+    let (company, object, external_id) = &after;
+    let later = dsl::company_id
+        .gt(company)
+        .or(dsl::object.gt(object))
+        .or(dsl::object.eq(object).and(dsl::external_id.gt(external_id)));
+    let rows: Vec<(Option<CompanyId>, String, String, Option<String>)> = each!(conn, c => record_table::table
+        .filter(dsl::integration_id.eq(id))
+        .filter(dsl::company_id.is_not_null())
+        .filter(dsl::delete_us.is_null())
+        .filter(dsl::company_id.ge(company))
+        .filter(later.assume_not_null())
+        .order((dsl::company_id, dsl::object, dsl::external_id))
+        .limit(limit)
+        .select((dsl::company_id, dsl::object, dsl::external_id, dsl::homepage))
+        .load(c))?;
+    let Some((Some(last), object, external_id, _)) = rows.last() else {
+        return Ok(Some(Step::Records(id.as_str().to_owned(), Default::default())));
+    };
+    let next = Step::Records(
+        after_integration,
+        (last.as_str().to_owned(), object.clone(), external_id.clone()),
+    );
+    let mut change_no = of.change_no;
+    for (old, object, external_id, homepage) in rows {
+        let Some(old) = old else { continue };
+        let one = CompanyRecord {
+            connector: of.connector.clone(),
+            organization_id: organization_id.clone(),
+            external_id,
+            homepage: homepage.unwrap_or_default(),
+            company_id: old,
+        };
+        let Some(new) = moved_to(&one, company_of).filter(|new| *new != old) else {
+            continue;
+        };
+        change_no += 1;
+        moved.records += 1;
+        diesel::update(record_table::table.find((id, object, one.external_id)))
+            .set((dsl::company_id.eq(new), dsl::change_no.eq(change_no)))
+            .execute(conn)?;
+    }
+    record::set_change_no(conn, &of, change_no)?;
+    Ok(Some(next))
+}
