@@ -37,9 +37,7 @@ async fn companies_of(world: &World) -> BTreeSet<String> {
     accounts
         .iter()
         .map(|account| (text(account, "Id"), text(account, "Website")))
-        .map(|(id, website)| {
-            tether::identity::company_of_record("salesforce", &organization, &id, &website).name()
-        })
+        .map(|(id, website)| crate::support::companies::of("salesforce", &organization, &id, &website))
         .collect()
 }
 
@@ -73,8 +71,7 @@ async fn singles(world: &World, count: usize) -> Vec<Single> {
                 account["Id"].as_str().unwrap(),
                 account["Website"].as_str().unwrap_or_default(),
             );
-            let company =
-                tether::identity::company_of_record("salesforce", &organization, id, website).name();
+            let company = crate::support::companies::of("salesforce", &organization, id, website);
             Single {
                 id: id.to_owned(),
                 company,

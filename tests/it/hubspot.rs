@@ -34,11 +34,11 @@ const FIELDS: &[&str] = &[
 /// The company that a row of the truth is.
 fn company(row: &Json) -> String {
     let text = |key: &str| row[key].as_str().unwrap_or_default();
-    let homepage = match text("website") {
-        "" => text("domain"),
-        website => website,
+    let homepage = match text("domain") {
+        "" => text("website"),
+        domain => domain,
     };
-    tether::identity::company_of_record("hubspot", "62515", text("id"), homepage).name()
+    crate::support::companies::of("hubspot", "62515", text("id"), homepage)
 }
 
 async fn companies_of(world: &World) -> BTreeSet<String> {

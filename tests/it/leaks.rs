@@ -1113,9 +1113,6 @@ impl Hunt {
 }
 
 fn company(number: usize) -> String {
-    let (id, homepage) = (
-        format!("C{number:08}"),
-        format!("https://www.company-{number}.example"),
-    );
-    tether::identity::company_of_record("dummy", "org-acme", &id, &homepage).name()
+    // `.example` is no public suffix: the dummy's companies are records.
+    crate::support::companies::of_record("dummy", "org-acme", &format!("C{number:08}"))
 }

@@ -19,6 +19,7 @@ mod grants;
 mod guides;
 mod house;
 mod hubspot;
+mod identity;
 mod leaks;
 mod manual;
 mod operations;

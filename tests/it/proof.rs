@@ -156,6 +156,7 @@ struct Rec {
     parents: Vec<String>,
     name: String,
     homepage: String,
+    domain: String,
     payload: Map<String, Json>,
 }
 
@@ -210,10 +211,16 @@ fn random_value(rng: &mut StdRng, kind: FieldType) -> Option<Json> {
 
 fn random_record(rng: &mut StdRng, object: &'static str, id: usize, accounts: usize) -> Rec {
     let company_record = object == "Account";
-    let homepage = match rng.random_range(0..5) {
-        0 => String::new(),
-        1 => format!("https://market{}.co.uk", rng.random_range(0..9)),
-        _ => format!("http://www.acme{}.com/x", rng.random_range(0..accounts / 2)),
+    let (homepage, domain) = match rng.random_range(0..5) {
+        0 => (String::new(), String::new()),
+        1 => {
+            let domain = format!("market{}.co.uk", rng.random_range(0..9));
+            (format!("https://{domain}/"), domain)
+        }
+        _ => {
+            let domain = format!("acme{}.com", rng.random_range(0..accounts / 2));
+            (format!("http://www.{domain}/x"), domain)
+        }
     };
     let id = format!("{}{id:05}", &object[..1]);
     let mut payload = Map::new();
@@ -227,7 +234,11 @@ fn random_record(rng: &mut StdRng, object: &'static str, id: usize, accounts: us
         .collect::<BTreeSet<_>>();
     Rec {
         object,
-        company: company_record.then(|| tether::identity::company_of_record("dummy", "org", &id, &homepage)),
+        company: company_record.then(|| match domain.as_str() {
+            "" => CompanyId::of_record("dummy", "org", &id),
+            domain => CompanyId::of_domain(domain),
+        }),
+        domain,
         id,
         parents: parents.into_iter().collect(),
         name: if rng.random_bool(0.5) {
@@ -458,7 +469,7 @@ impl Data {
                 company_id,
                 name_key: name_key(&name),
                 name,
-                homepage: format!("https://{domain}"),
+                homepage: format!("https://{domain}/"),
                 domain,
             };
             tracked.insert(company_id, one);
@@ -647,7 +658,7 @@ fn random_cond(rng: &mut StdRng, depth: usize) -> Cond {
                     "Societe",
                     "société générale",
                     "co",
-                    "https://market1.co.uk",
+                    "https://market1.co.uk/",
                     "zoo 3",
                 ],
             );
@@ -982,7 +993,7 @@ impl<'a> Truth<'a> {
                     firms.entry(rec.company.unwrap()).or_insert_with(|| Firm {
                         name: rec.name.clone(),
                         homepage: rec.homepage.clone(),
-                        domain: tether::identity::domain_of(&rec.homepage).unwrap_or_default(),
+                        domain: rec.domain.clone(),
                         tracked: false,
                     });
                 }

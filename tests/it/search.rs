@@ -79,13 +79,12 @@ async fn a_group_searches_two_sources(database: Database) {
     let organization = world.control("GET", "", Json::Null).await["orgs"][0]["id"].clone();
     let company = |account: &Json| {
         let text = |key: &str| account[key].as_str().unwrap_or_default();
-        tether::identity::company_of_record(
+        crate::support::companies::of(
             "salesforce",
             organization.as_str().unwrap(),
             text("Id"),
             text("Website"),
         )
-        .name()
     };
     let accounts = world.truth("Account", "Id,Website,Industry").await;
     let industry = accounts
