@@ -23,6 +23,8 @@ pub(crate) struct Limits {
 /// What the headers of an answer say.
 pub(crate) struct Standing {
     pub(crate) remaining: u32,
+    /// The same of one second, which has a tenth of the window's requests.
+    pub(crate) secondly: (u32, u32),
     pub(crate) daily: Option<(u64, u64)>,
 }
 
@@ -51,8 +53,17 @@ impl Limits {
         } else {
             0
         };
+        let second = self
+            .recent
+            .get(&app)
+            .into_iter()
+            .flatten()
+            .filter(|at| **at > now - 1_000);
+        let secondly = self.burst / 10;
+        let left = secondly.saturating_sub(u32::try_from(second.count()).unwrap_or(u32::MAX));
         let standing = Standing {
             remaining: self.burst.saturating_sub(used),
+            secondly: (secondly, left),
             daily: private.then(|| (self.daily, self.daily.saturating_sub(self.daily_used))),
         };
         let refusal = if private && self.daily_used > self.daily {

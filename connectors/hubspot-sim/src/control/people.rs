@@ -89,6 +89,7 @@ pub(crate) struct Settings {
     scrambled: Option<bool>,
     index_lag_ms: Option<i64>,
     associations_a_page: Option<usize>,
+    association_inputs: Option<usize>,
 }
 
 pub(crate) async fn settings(State(app): State<Arc<App>>, Given(settings): Given<Settings>) -> Answer {
@@ -97,6 +98,7 @@ pub(crate) async fn settings(State(app): State<Arc<App>>, Given(settings): Given
     quirks.scrambled = settings.scrambled.unwrap_or(quirks.scrambled);
     quirks.index_lag_ms = settings.index_lag_ms.unwrap_or(quirks.index_lag_ms);
     quirks.associations_a_page = settings.associations_a_page.unwrap_or(quirks.associations_a_page);
+    quirks.association_inputs = settings.association_inputs.unwrap_or(quirks.association_inputs);
     let mut oauth = app.oauth.lock();
     oauth.session_seconds = settings.session_seconds.unwrap_or(oauth.session_seconds);
     oauth.same_refresh_token = settings.same_refresh_token.unwrap_or(oauth.same_refresh_token);

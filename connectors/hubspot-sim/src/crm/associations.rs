@@ -8,9 +8,6 @@ use crate::portal::Portal;
 use crate::portal::schema::Object;
 use crate::refusal::Refusal;
 
-/// Records that one request may ask for.
-const MOST: usize = 1_000;
-
 fn page(
     portal: &Portal,
     from: Object,
@@ -49,9 +46,10 @@ pub(crate) fn batch(portal: &Portal, call: &Call<'_>, from: Object, to: Object) 
     call.needs(&[from, to])?;
     let body = call.json()?;
     let inputs = body["inputs"].as_array().cloned().unwrap_or_default();
-    if inputs.is_empty() || inputs.len() > MOST {
+    let most = portal.quirks.association_inputs;
+    if inputs.is_empty() || inputs.len() > most {
         return Err(Refusal::invalid(format!(
-            "The batch request may not contain more than {MOST} inputs, and one at least"
+            "The batch request may not contain more than {most} inputs, and one at least"
         )));
     }
     let limit = portal.quirks.associations_a_page;

@@ -2,6 +2,7 @@
 
 mod associations;
 mod objects;
+mod order;
 mod properties;
 mod search;
 
@@ -105,28 +106,50 @@ pub(crate) async fn serve(State(app): State<Arc<App>>, request: Request) -> Resp
         Ok((status, body)) => {
             let status = StatusCode::from_u16(status).unwrap_or_default();
             let kind = [(header::CONTENT_TYPE, "application/json;charset=utf-8")];
-            (status, kind, body.to_string()).into_response()
+            (status, kind, order::text(&body)).into_response()
         }
         Err(refusal) => refusal.into_response(),
     };
-    put_limits(&app, &mut response, &standing);
+    put_headers(&app, &mut response, &standing, path.ends_with("/search"));
     response
 }
 
-fn put_limits(app: &App, response: &mut Response, standing: &Standing) {
+/// The headers of HubSpot's replies, as recorded. Those of searches say nothing of the limits.
+fn put_headers(app: &App, response: &mut Response, standing: &Standing, search: bool) {
     let limits = app.limits.lock();
     let mut headers = vec![
         ("x-hubspot-correlation-id", correlation_id()),
-        ("x-hubspot-ratelimit-max", limits.burst.to_string()),
-        ("x-hubspot-ratelimit-remaining", standing.remaining.to_string()),
+        ("access-control-allow-credentials", "false".to_owned()),
+        ("cf-cache-status", "DYNAMIC".to_owned()),
+        ("server", "cloudflare".to_owned()),
+        (
+            "set-cookie",
+            "__cf_bm=x; path=/; domain=.hubapi.com; HttpOnly; Secure; SameSite=None".to_owned(),
+        ),
+        (
+            "strict-transport-security",
+            "max-age=31536000; includeSubDomains; preload".to_owned(),
+        ),
+        ("vary", "origin, Accept-Encoding".to_owned()),
+        ("x-content-type-options", "nosniff".to_owned()),
+    ];
+    let (second, second_left) = standing.secondly;
+    let limit = [
         (
             "x-hubspot-ratelimit-interval-milliseconds",
             limits.interval_ms.to_string(),
         ),
+        ("x-hubspot-ratelimit-max", limits.burst.to_string()),
+        ("x-hubspot-ratelimit-remaining", standing.remaining.to_string()),
+        ("x-hubspot-ratelimit-secondly", second.to_string()),
+        ("x-hubspot-ratelimit-secondly-remaining", second_left.to_string()),
     ];
-    if let Some((daily, left)) = standing.daily {
-        headers.push(("x-hubspot-ratelimit-daily", daily.to_string()));
-        headers.push(("x-hubspot-ratelimit-daily-remaining", left.to_string()));
+    if !search {
+        headers.extend(limit);
+        if let Some((daily, left)) = standing.daily {
+            headers.push(("x-hubspot-ratelimit-daily", daily.to_string()));
+            headers.push(("x-hubspot-ratelimit-daily-remaining", left.to_string()));
+        }
     }
     for (name, value) in headers {
         if let Ok(value) = HeaderValue::try_from(value) {

@@ -36,6 +36,7 @@ pub(crate) fn record(portal: &Portal, object: Object, row: u32, names: &[String]
         "id": object.id(row).to_string(), "properties": properties,
         "createdAt": iso(portal.created_ms(object, row)), "updatedAt": iso(portal.updated_ms(object, row)),
         "archived": archived.is_some(),
+        "url": format!("https://app.hubspot.com/contacts/{}/record/{}/{}", portal.id, object.kind(), object.id(row)),
     });
     if let Some(at) = archived {
         json["archivedAt"] = iso(at).into();

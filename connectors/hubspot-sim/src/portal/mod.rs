@@ -43,6 +43,8 @@ pub(crate) struct Quirks {
     pub(crate) index_lag_ms: i64,
     /// Associations that one answer holds for one record.
     pub(crate) associations_a_page: usize,
+    /// Records that one request for links may name: 1,000, and 100 in some accounts.
+    pub(crate) association_inputs: usize,
 }
 
 pub(crate) struct Portal {
@@ -75,6 +77,7 @@ impl Portal {
             seed,
             quirks: Quirks {
                 associations_a_page: 500,
+                association_inputs: 1_000,
                 ..Quirks::default()
             },
             properties: OBJECTS.map(schema::properties),

@@ -43,6 +43,11 @@ impl Object {
         ["company", "contact", "deal", "ticket"][self.index()]
     }
 
+    /// HubSpot's number of its kind.
+    pub(crate) fn kind(self) -> &'static str {
+        ["0-2", "0-1", "0-3", "0-5"][self.index()]
+    }
+
     /// The scope that lets an app read it.
     pub(crate) fn scope(self) -> &'static str {
         crate::oauth::READ_SCOPES[self.index() + 1]
