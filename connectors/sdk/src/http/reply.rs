@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use http::{HeaderName, header};
 
 use super::Response;
+use super::text::whole_surrogates;
 use crate::proto::Error;
 
 /// No CRM is taken at its word for longer.
@@ -46,15 +47,15 @@ impl Response {
         Some(until.duration_since(now).unwrap_or_default().min(LONGEST_WAIT))
     }
 
-    /// The body as text: broken UTF-8 is mended, and NULs, which nobody can store, go.
+    /// The body as text: broken UTF-8 and JSON's halves of surrogate pairs are mended, and NULs, which nobody can store, go.
     #[must_use]
     pub fn text(&self) -> Cow<'_, str> {
         let text = String::from_utf8_lossy(&self.body);
-        if text.contains('\0') {
+        whole_surrogates(if text.contains('\0') {
             Cow::Owned(text.replace('\0', ""))
         } else {
             text
-        }
+        })
     }
 
     /// Whether it is a web page: the word of a gateway, not of an API.
