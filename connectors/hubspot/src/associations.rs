@@ -1,22 +1,25 @@
 //! Who hangs under whom. HubSpot links many to many and keeps the links apart from the records: they are asked for by the
 //! thousand, a link's labels do not count, and no time stamp moves with them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tether_connector_sdk::proto::{Error, Parent, Record};
+use tether_connector_sdk::proto::{Error, ErrorKind, Parent, Record};
 
 use crate::bodies::{self, Associations, Input};
 use crate::ids;
 use crate::objects::{COMPANY, CrmObject};
-use crate::page::Paging;
+use crate::page::{Failed, Paging, is_whole};
 use crate::rest::Session;
 use crate::values;
 
 /// Records that one request may ask about.
-const A_REQUEST: usize = 1_000;
-/// Requests for the links of the same records, before something is wrong.
+pub(crate) const A_REQUEST: usize = 1_000;
+/// The same where HubSpot refuses so many, as it does in some accounts.
+const FEW_A_REQUEST: usize = 100;
+/// Requests for the links of the same records beyond their number, before something is wrong.
 const MOST_ROUNDS: usize = 1_000;
 
 /// The other ends of the links of records, by record; records without any are not there.
@@ -28,6 +31,8 @@ struct Reply<'a> {
     results: Vec<Linked<'a>>,
     #[serde(default)]
     errors: Vec<Failed>,
+    #[serde(borrow, default)]
+    status: Option<Cow<'a, str>>,
 }
 
 #[derive(Deserialize)]
@@ -50,15 +55,8 @@ struct From<'a> {
 #[serde(rename_all = "camelCase")]
 struct To<'a> {
     /// A number in some versions, a text in others.
-    #[serde(borrow)]
-    to_object_id: &'a RawValue,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
-struct Failed {
-    category: String,
-    message: String,
+    #[serde(borrow, default)]
+    to_object_id: Option<&'a RawValue>,
 }
 
 /// What one request answered: links, and where some records go on.
@@ -66,34 +64,82 @@ struct Failed {
 struct Answer {
     ends: Vec<(String, String)>,
     more: Vec<(String, String)>,
+    /// Records that were answered in full, so far as the page goes.
+    answered: HashSet<String>,
+    /// Records that HubSpot says have no links.
+    none: HashSet<String>,
+    /// How often it says so without a name.
+    unnamed: usize,
+    /// There are errors: what is not answered may have links.
+    partial: bool,
     /// Why some links are not here though they may exist.
     failed: Option<String>,
 }
 
 fn read(text: &str) -> Result<Answer, serde_json::Error> {
     let reply: Reply<'_> = serde_json::from_str(text)?;
-    let mut answer = Answer::default();
+    let mut answer = Answer {
+        partial: !reply.errors.is_empty(),
+        ..Answer::default()
+    };
+    if !is_whole(reply.status.as_deref()) {
+        answer.partial = true;
+        answer.failed = Some("the batch is not complete".to_owned());
+    }
     for linked in reply.results {
         let from = values::text(linked.from.id).into_owned();
-        for to in &linked.to {
-            if let Some(to) = ids::check(&values::text(to.to_object_id)) {
-                answer.ends.push((from.clone(), to.to_owned()));
+        let ends = linked
+            .to
+            .iter()
+            .map(|to| to.to_object_id.map(values::text).unwrap_or_default());
+        let mut told = true;
+        for end in ends {
+            match ids::check(&end) {
+                Some(end) => answer.ends.push((from.clone(), end.to_owned())),
+                None => told = false,
             }
         }
+        if !told {
+            answer.failed = Some("a link without an id".to_owned());
+            answer.partial = true;
+            continue;
+        }
         if let Some(after) = Paging::after(linked.paging) {
-            answer.more.push((from, after));
+            answer.more.push((from.clone(), after));
+        }
+        answer.answered.insert(from);
+    }
+    for error in &reply.errors {
+        // Having no links is told as an error; any other must not be taken for it.
+        if error.is_absence() {
+            let named = error.ids(&["fromObjectId", "fromObjectIds", "ids", "id"]);
+            answer.unnamed += usize::from(named.is_empty());
+            answer.none.extend(named);
+        } else {
+            answer.failed = Some(error.text());
         }
     }
-    // Having no links is told as an error; any other must not be taken for it.
-    let failed = reply
-        .errors
-        .into_iter()
-        .find(|error| error.category != "OBJECT_NOT_FOUND");
-    answer.failed = failed.map(|error| format!("{} {}", error.category, error.message));
     Ok(answer)
 }
 
-/// The links of records to another object. `enough` ends the search for more of one record once it has so many.
+impl Answer {
+    /// Those of the records asked about of which the answer says nothing: they may have links. A reply without errors lists all
+    /// that have some.
+    fn unknown(&self, asked: Vec<Input>) -> Vec<Input> {
+        if !self.partial {
+            return Vec::new();
+        }
+        let silent = |input: &Input| !self.answered.contains(&input.id) && !self.none.contains(&input.id);
+        let unknown: Vec<Input> = asked.into_iter().filter(silent).collect();
+        if self.failed.is_none() && unknown.len() <= self.unnamed {
+            return Vec::new();
+        }
+        unknown
+    }
+}
+
+/// The links of records to another object. `enough` ends the search for more of one record once it has so many. What HubSpot
+/// fails at is asked for again, and in the end an error: a record that is not in the answer has no links.
 pub(crate) async fn ends(
     session: &Session,
     from: &CrmObject,
@@ -102,36 +148,55 @@ pub(crate) async fn ends(
     enough: usize,
 ) -> Result<Ends, Error> {
     let path = format!("/crm/v4/associations/{}/{}/batch/read", from.key, to.key);
+    let input = |id: &str, after| Input {
+        id: id.to_owned(),
+        after,
+    };
     let mut ends = Ends::new();
-    for records in records.chunks(A_REQUEST) {
-        let input = |id: &str, after| Input {
-            id: id.to_owned(),
-            after,
-        };
-        let mut inputs: Vec<Input> = records.iter().map(|id| input(id, None)).collect();
-        let mut rounds = 0;
-        while !inputs.is_empty() {
-            rounds += 1;
-            if rounds > MOST_ROUNDS {
-                return Err(Error::bug("HubSpot's list of links does not end").object(from.key));
-            }
-            let body = bodies::text(&Associations { inputs });
-            let (answer, _) = session.post(&path, &body, read).await?;
-            if let Some(failed) = answer.failed {
-                return Err(
-                    Error::transient(format!("HubSpot did not give all links ({failed})")).object(from.key),
-                );
-            }
-            for (record, end) in answer.ends {
-                ends.entry(record).or_default().insert(end);
-            }
-            inputs = answer
-                .more
-                .into_iter()
-                .filter(|(record, _)| ends.get(record).map_or(0, BTreeSet::len) < enough)
-                .map(|(record, after)| input(&record, Some(after)))
-                .collect();
+    let mut queue: VecDeque<Input> = records.iter().map(|id| input(id, None)).collect();
+    let (mut rounds, mut attempt) = (0, 0);
+    while !queue.is_empty() {
+        rounds += 1;
+        if rounds > MOST_ROUNDS + records.len() {
+            return Err(Error::bug("HubSpot's list of links does not end").object(from.key));
         }
+        let size = session.links_a_request().min(queue.len());
+        let asked: Vec<Input> = queue.drain(..size).collect();
+        let body = bodies::text(&Associations {
+            inputs: asked.clone(),
+        });
+        let answer = match session.post(&path, &body, read).await {
+            Ok((answer, _)) => answer,
+            Err(error)
+                if size > FEW_A_REQUEST
+                    && matches!(error.what(), ErrorKind::Bug | ErrorKind::QueryTooBig) =>
+            {
+                session.set_links_a_request(FEW_A_REQUEST);
+                queue.extend(asked);
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        let unknown = answer.unknown(asked);
+        if unknown.is_empty() {
+            attempt = 0;
+        } else {
+            attempt += 1;
+            if !session.pause(attempt).await? {
+                let failed = answer
+                    .failed
+                    .unwrap_or_else(|| "some records are passed over".to_owned());
+                let text = format!("HubSpot did not give all links ({failed})");
+                return Err(Error::transient(text).object(from.key));
+            }
+            queue.extend(unknown);
+        }
+        for (record, end) in answer.ends {
+            ends.entry(record).or_default().insert(end);
+        }
+        let more = answer.more.into_iter();
+        let wanted = more.filter(|(record, _)| ends.get(record).map_or(0, BTreeSet::len) < enough);
+        queue.extend(wanted.map(|(record, after)| input(&record, Some(after))));
     }
     Ok(ends)
 }
@@ -189,15 +254,79 @@ mod tests {
         let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
         assert_eq!(answer.ends, [pair("51", "9999999800"), pair("51", "10000000000")]);
         assert_eq!((answer.more, answer.failed), (vec![pair("51", "2")], None));
+        assert_eq!(answer.none, HashSet::from(["151".to_owned()]));
     }
 
     #[test]
-    fn an_error_is_not_taken_for_having_no_links() {
-        let answer = read(r#"{"results":[],"errors":[{"category":"INTERNAL_ERROR","message":"try again"}]}"#);
-        assert_eq!(
-            answer.ok().and_then(|a| a.failed).as_deref(),
-            Some("INTERNAL_ERROR try again")
-        );
+    fn what_is_not_answered_is_not_taken_for_having_no_links() {
+        let unknown = |text: &str, asked: &[&str]| {
+            let answer = read(text).unwrap_or_else(|error| panic!("{error}"));
+            let input = |id: &&str| Input {
+                id: (*id).to_owned(),
+                after: None,
+            };
+            let unknown = answer.unknown(asked.iter().map(input).collect());
+            unknown
+                .into_iter()
+                .map(|input| input.id)
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        let linked = r#"{"from":{"id":"1"},"to":[{"toObjectId":9}]}"#;
+        let none =
+            |id: &str| format!(r#"{{"category":"OBJECT_NOT_FOUND","context":{{"fromObjectId":["{id}"]}}}}"#);
+        let reply = |results: &str, errors: &str| {
+            format!(r#"{{"status":"COMPLETE","results":[{results}],"errors":[{errors}]}}"#)
+        };
+        for (results, errors, right) in [
+            // Complete and without errors: who is not listed has none.
+            (linked, String::new(), ""),
+            (linked, format!("{},{}", none("2"), none("3")), ""),
+            (linked, none("2"), "3"),
+            (
+                linked,
+                r#"{"category":"OBJECT_NOT_FOUND","message":"No company"},{"category":"OBJECT_NOT_FOUND"}"#
+                    .to_owned(),
+                "",
+            ),
+            (
+                linked,
+                r#"{"category":"OBJECT_NOT_FOUND","message":"No company"}"#.to_owned(),
+                "2 3",
+            ),
+            (
+                linked,
+                r#"{"category":"RATE_LIMITS","message":"later"}"#.to_owned(),
+                "2 3",
+            ),
+            (
+                linked,
+                format!(
+                    r#"{},{{"category":"RATE_LIMITS","context":{{"fromObjectId":["3"]}}}}"#,
+                    none("2")
+                ),
+                "3",
+            ),
+            (
+                "",
+                r#"{"category":"INTERNAL_ERROR","message":"try again"}"#.to_owned(),
+                "1 2 3",
+            ),
+            // A link that leads nowhere: that record is asked about again.
+            (
+                r#"{"from":{"id":"1"},"to":[{"toObjectId":9},{"toObjectId":null}]}"#,
+                format!("{},{}", none("2"), none("3")),
+                "1",
+            ),
+            (r#"{"from":{"id":"1"},"to":[{}]}"#, String::new(), "1 2 3"),
+        ] {
+            assert_eq!(
+                unknown(&reply(results, &errors), &["1", "2", "3"]),
+                right,
+                "{results} {errors}"
+            );
+        }
+        assert_eq!(unknown(r#"{"status":"PENDING","results":[]}"#, &["1"]), "1");
         assert!(read("{}").is_err());
     }
 }

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Records by id, for a batch of records or of associations.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Input {
     pub(crate) id: String,

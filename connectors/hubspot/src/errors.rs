@@ -32,6 +32,8 @@ pub(crate) struct Said {
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
 struct Body {
+    status: Json,
+    correlation_id: Option<String>,
     category: Option<String>,
     message: Option<String>,
     error_type: Option<String>,
@@ -48,7 +50,19 @@ struct Detail {
 
 /// Reads an error body.
 pub(crate) fn read(body: &[u8]) -> Said {
-    let Ok(body) = serde_json::from_slice::<Body>(body) else {
+    // HubSpot's errors say so: `{"message":"Forbidden"}` is a gateway's.
+    let own = serde_json::from_slice::<Body>(body).ok().filter(|body| {
+        body.status == "error"
+            || [
+                &body.correlation_id,
+                &body.category,
+                &body.error_type,
+                &body.policy_name,
+            ]
+            .into_iter()
+            .any(Option::is_some)
+    });
+    let Some(body) = own else {
         return Said {
             foreign: true,
             // Its short form, for clients that want no page: `error code: 1020`.
@@ -119,6 +133,8 @@ fn kind_of(status: u16, said: &Said) -> ErrorKind {
     use ErrorKind::*;
     let text = said.text.to_ascii_lowercase();
     match (status, said.category.as_str()) {
+        // Only HubSpot's own reply says anything about a request, a record or an object. A gateway's is asked again.
+        (400..=402 | 404..=407 | 409..=412 | 415..=428, _) if said.page => Transient,
         // A refresh tells whether it expired or was taken away.
         (401, _)                                        => CredentialsExpired,
         // HubSpot stands behind a gateway that says 403 with a page of its own where it takes us for a robot. What is no
@@ -126,7 +142,9 @@ fn kind_of(status: u16, said: &Said) -> ErrorKind {
         (403, _) if said.page                           => Transient,
         (403, _) if text.contains("deactivated") || text.contains("suspended") => Suspended,
         (403, _)                                        => Forbidden,
-        (404, _) if said.foreign                        => Transient,
+        (400 | 404 | 405 | 415, _) if said.foreign      => Transient,
+        // An object that the portal does not have: no category comes with it.
+        (400, _) if text.starts_with("unable to infer object type") => ObjectGone,
         (404, _)                                        => RecordGone,
         (429, _) if said.policy.eq_ignore_ascii_case("DAILY") || text.contains("daily limit") => AllowanceExhausted,
         (429, _)                                        => RateLimited,
@@ -154,6 +172,7 @@ fn sentence(kind: ErrorKind, status: u16, said: &Said) -> String {
         ),
         ErrorKind::Forbidden => "the logged-in user lacks a permission".to_owned(),
         ErrorKind::Suspended => "the HubSpot user or account was deactivated".to_owned(),
+        ErrorKind::ObjectGone => "the HubSpot account has no such object".to_owned(),
         ErrorKind::RecordGone => "HubSpot has no such record, or the user cannot see it".to_owned(),
         ErrorKind::CursorGone => "HubSpot no longer accepts the place in the list".to_owned(),
         ErrorKind::QueryTooBig => "the request asks for too much at once".to_owned(),
@@ -188,6 +207,8 @@ mod tests {
             (403, "FORBIDDEN", "This account has been deactivated", Suspended),
             (404, "OBJECT_NOT_FOUND", "resource not found", RecordGone),
             (405, "", "Method Not Allowed", Bug),
+            (400, "", "Unable to infer object type from: tickets", ObjectGone),
+            (404, "", "resource not found", RecordGone),
             (423, "", "locked", Transient),
             (477, "", "Migration in progress", Transient),
             (500, "", "internal error", Transient),
@@ -255,6 +276,20 @@ mod tests {
             (403, b"", Forbidden),
             (403, b"no", Forbidden),
             (404, b"<html>", Transient),
+            (400, b"<html>", Transient),
+            (401, b"<html>", Transient),
+            (405, b"<!doctype html>", Transient),
+            (410, b"<html>", Transient),
+            (415, b"<html>", Transient),
+            (404, b"", Transient),
+            (
+                404,
+                br#"{"message":"no Route matched with those values"}"#,
+                Transient,
+            ),
+            (404, br#"{"detail":"Not Found","status":404}"#, Transient),
+            (400, br#"{"message":"Bad Request"}"#, Transient),
+            (403, br#"{"message":"Forbidden"}"#, Forbidden),
             (414, b"<html><h1>414", QueryTooBig),
             (503, b"\xff\xfe", Transient),
             (401, b"", CredentialsExpired),

@@ -74,6 +74,7 @@ impl Connector for HubSpot {
                 host,
                 http,
                 searches: limits::Turns::new(options.searches),
+                links_a_request: associations::A_REQUEST.into(),
                 options,
             }),
         })

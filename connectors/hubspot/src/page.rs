@@ -1,10 +1,12 @@
 //! Records as HubSpot gives them, in lists, batches and by themselves, turned into canonical ones.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde::Deserialize;
+use serde_json::Value as Json;
 use serde_json::value::RawValue;
+use tether_connector_sdk::http::one_line;
 use tether_connector_sdk::payload::timestamp_us;
 use tether_connector_sdk::proto::Record;
 
@@ -49,16 +51,25 @@ pub(crate) struct Paging {
 
 #[derive(Deserialize, Debug, Clone)]
 struct Next {
-    after: String,
+    after: After,
+}
+
+/// A text, or a number.
+#[derive(Deserialize, Debug, Clone)]
+#[serde(untagged)]
+enum After {
+    Text(String),
+    Number(u64),
 }
 
 impl Paging {
     /// Where to go on, if there is more.
     pub(crate) fn after(this: Option<Paging>) -> Option<String> {
-        this?
-            .next
-            .map(|next| next.after)
-            .filter(|after| !after.is_empty())
+        let after = match this?.next?.after {
+            After::Text(text) => text,
+            After::Number(number) => number.to_string(),
+        };
+        (!after.is_empty()).then_some(after)
     }
 }
 
@@ -89,11 +100,103 @@ struct Links<'a> {
 
 #[derive(Deserialize)]
 struct Link<'a> {
-    #[serde(borrow)]
-    id: Cow<'a, str>,
+    #[serde(borrow, default)]
+    id: Option<&'a RawValue>,
 }
 
-/// Reads a list, or a batch.
+/// What a reply says of records that it does not give.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Lacking {
+    /// HubSpot says that there are no such records.
+    pub(crate) gone: HashSet<String>,
+    /// Why others are not there; they may well exist.
+    pub(crate) failed: Option<String>,
+}
+
+/// An error in a reply that is whole otherwise (207).
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Failed {
+    pub(crate) category: Option<String>,
+    message: Option<String>,
+    context: Json,
+}
+
+impl Failed {
+    /// What it says, for an error of ours.
+    pub(crate) fn text(&self) -> String {
+        let text = [&self.category, &self.message]
+            .into_iter()
+            .flatten()
+            .map(String::as_str);
+        one_line(&text.collect::<Vec<_>>().join(" "))
+    }
+
+    /// HubSpot says that something does not exist.
+    pub(crate) fn is_absence(&self) -> bool {
+        self.category.as_deref() == Some("OBJECT_NOT_FOUND")
+    }
+
+    /// The ids that it is about, under one of these names.
+    pub(crate) fn ids(&self, names: &[&str]) -> Vec<String> {
+        let one = |value: &Json| match value {
+            Json::String(text) => text.split(',').map(|id| id.trim().to_owned()).collect(),
+            Json::Number(number) => vec![number.to_string()],
+            _ => Vec::new(),
+        };
+        let of = |value: &Json| match value {
+            Json::Array(all) => all.iter().flat_map(one).collect(),
+            value => one(value),
+        };
+        let ids = names.iter().flat_map(|name| of(&self.context[*name]));
+        ids.filter(|id| ids::check(id).is_some()).collect()
+    }
+}
+
+#[derive(Deserialize)]
+struct BatchReply<'a> {
+    #[serde(borrow)]
+    results: Vec<Given<'a>>,
+    #[serde(default)]
+    errors: Vec<Failed>,
+    #[serde(borrow, default)]
+    status: Option<Cow<'a, str>>,
+}
+
+/// Whether a batch's `status` says that it was answered whole.
+pub(crate) fn is_whole(status: Option<&str>) -> bool {
+    status.is_none_or(|status| status == "COMPLETE")
+}
+
+/// Reads the reply to a batch of ids, with what it says of those that it does not give.
+pub(crate) fn read_batch(plan: &Plan, text: &str) -> Result<(Page, Lacking), serde_json::Error> {
+    let reply: BatchReply<'_> = serde_json::from_str(text)?;
+    let mut lacking = Lacking::default();
+    if !is_whole(reply.status.as_deref()) {
+        lacking.failed = Some("the batch is not complete".to_owned());
+    }
+    for error in &reply.errors {
+        if error.is_absence() {
+            lacking.gone.extend(error.ids(&["ids", "id"]));
+        } else {
+            lacking.failed = Some(error.text());
+        }
+    }
+    let mut maker = Maker::new(plan);
+    let rows = reply
+        .results
+        .into_iter()
+        .map(|given| maker.row(given))
+        .collect::<Result<Vec<_>, _>>()?;
+    let page = Page {
+        next: None,
+        unmentioned: maker.unmentioned(!rows.is_empty()),
+        rows,
+    };
+    Ok((page, lacking))
+}
+
+/// Reads a list.
 pub(crate) fn read(plan: &Plan, text: &str) -> Result<Page, serde_json::Error> {
     let list: List<'_> = serde_json::from_str(text)?;
     let mut maker = Maker::new(plan);
@@ -165,13 +268,14 @@ impl<'p> Maker<'p> {
                 .collect();
             (!parts.is_empty()).then(|| parts.join(" "))
         });
-        let homepage = self
+        let homepages: Vec<String> = self
             .plan
             .object
             .homepage
             .iter()
-            .map(|key| text(key))
-            .find(|page| !page.is_empty());
+            .map(|key| text(key).into_owned())
+            .filter(|page| !page.is_empty())
+            .collect();
         let stamp = if given.archived {
             &given.archived_at
         } else {
@@ -180,7 +284,11 @@ impl<'p> Maker<'p> {
         let record = Record {
             external_id: id.to_owned(),
             payload: self.payload.finish(),
-            modified_us: stamp.as_deref().and_then(timestamp_us).unwrap_or(0),
+            modified_us: stamp
+                .as_deref()
+                .map(values::whole)
+                .and_then(timestamp_us)
+                .unwrap_or(0),
             deleted: given.archived,
             // HubSpot takes companies without a name, and without a domain: what people see must still tell them apart.
             display_name: match name {
@@ -188,7 +296,8 @@ impl<'p> Maker<'p> {
                 None if self.plan.object.is_company() => format!("Company {id}"),
                 None => String::new(),
             },
-            homepage: homepage.unwrap_or_default().into_owned(),
+            homepage: homepages.first().cloned().unwrap_or_default(),
+            homepages,
             ..Record::default()
         };
         let merged = text(MERGED);
@@ -199,13 +308,17 @@ impl<'p> Maker<'p> {
             .map(str::to_owned)
             .collect();
         let linked = given.associations.into_iter().map(|(object, links)| {
-            let all = Paging::after(links.paging).is_none();
-            let ends = links
-                .results
-                .iter()
-                .filter_map(|link| ids::check(&link.id))
-                .map(str::to_owned);
-            (object.into_owned(), (ends.collect(), all))
+            let mut all = Paging::after(links.paging).is_none();
+            let mut ends = BTreeSet::new();
+            for link in &links.results {
+                let end = link.id.map(values::text).unwrap_or_default();
+                match ids::check(&end) {
+                    Some(end) => _ = ends.insert(end.to_owned()),
+                    // A link to something, and not told to what.
+                    None => all = false,
+                }
+            }
+            (object.into_owned(), (ends, all))
         });
         Ok(Row {
             record,
@@ -283,8 +396,9 @@ mod tests {
         assert!(b.record.deleted && b.record.modified_us == 1_709_251_200_000_000);
         assert_eq!(
             (b.record.display_name.as_str(), b.record.homepage.as_str()),
-            ("b.com", "https://b.com/")
+            ("b.com", "b.com")
         );
+        assert_eq!(b.record.homepages, ["b.com", "https://b.com/"]);
         let (ends, all) = &b.linked["contacts"];
         assert_eq!(
             (ends.iter().map(String::as_str).collect::<Vec<_>>(), *all),
@@ -324,6 +438,88 @@ mod tests {
             "a@x.org"
         );
         assert_eq!(name("{}"), "");
+    }
+
+    #[test]
+    fn a_batch_says_which_records_there_are_not_and_which_it_failed_at() {
+        let plan = plan("companies", &[]);
+        let batch = |errors: &str, status: &str| {
+            let text = format!(
+                r#"{{"status":"{status}","results":[{{"id":"51","properties":{{}},"url":"https://app.hubspot.com/x"}}],"numErrors":1,"errors":{errors}}}"#
+            );
+            let (page, lacking) = read_batch(&plan, &text).unwrap_or_else(|error| panic!("{error}"));
+            let mut gone: Vec<String> = lacking.gone.into_iter().collect();
+            gone.sort();
+            (page.rows.len(), gone.join(" "), lacking.failed)
+        };
+        let failed = |text: &str| Some(text.to_owned());
+        for (errors, gone, why) in [
+            ("[]", "", None),
+            (
+                r#"[{"status":"error","category":"OBJECT_NOT_FOUND","message":"Could not get some","context":{"ids":["7","8"]}}]"#,
+                "7 8",
+                None,
+            ),
+            (
+                r#"[{"category":"OBJECT_NOT_FOUND","context":{"ids":["7, 8"]}}]"#,
+                "7 8",
+                None,
+            ),
+            (
+                r#"[{"category":"OBJECT_NOT_FOUND","context":{"id":[9]}}]"#,
+                "9",
+                None,
+            ),
+            // No ids: nothing is said of any record.
+            (r#"[{"category":"OBJECT_NOT_FOUND","context":{}}]"#, "", None),
+            (
+                r#"[{"status":"error","category":"RATE_LIMITS","message":"slow\ndown","context":{"ids":["7"]}}]"#,
+                "",
+                failed("RATE_LIMITS slow down"),
+            ),
+            (
+                r#"[{"category":"OBJECT_NOT_FOUND","context":{"ids":["7"]}},{"category":"INTERNAL_ERROR","context":{"ids":["8"]}}]"#,
+                "7",
+                failed("INTERNAL_ERROR"),
+            ),
+            (r#"[{"category":null,"message":null}]"#, "", failed("")),
+        ] {
+            assert_eq!(batch(errors, "COMPLETE"), (1, gone.to_owned(), why), "{errors}");
+        }
+        assert_eq!(batch("[]", "PROCESSING").2, failed("the batch is not complete"));
+    }
+
+    #[test]
+    fn a_link_without_an_id_leaves_open_what_is_linked() {
+        let plan = plan("companies", &[]);
+        for (link, all) in [
+            (r#"{"id":"51"}"#, true),
+            (r#"{"id":52}"#, true),
+            (r#"{"id":null}"#, false),
+            ("{}", false),
+            (r#"{"id":""}"#, false),
+        ] {
+            let text = format!(
+                r#"{{"id":"7","properties":{{}},"associations":{{"contacts":{{"results":[{{"id":"50"}},{link}]}}}}}}"#
+            );
+            let page = read_one(&plan, &text).unwrap_or_else(|error| panic!("{error}"));
+            let (ends, told) = &page.rows[0].linked["contacts"];
+            assert!(ends.contains("50"));
+            assert_eq!(*told, all, "{link}");
+        }
+    }
+
+    #[test]
+    fn where_a_list_goes_on_may_be_a_number() {
+        let plan = plan("companies", &[]);
+        for (after, next) in [(r#""100""#, Some("100")), ("100", Some("100")), (r#""""#, None)] {
+            let text = format!(r#"{{"results":[],"paging":{{"next":{{"after":{after}}}}}}}"#);
+            let page = read(&plan, &text).unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(page.next.as_deref(), next);
+        }
+        assert!(
+            read(&plan, r#"{"results":[],"paging":{"next":null}}"#).is_ok_and(|page| page.next.is_none())
+        );
     }
 
     #[test]

@@ -17,7 +17,7 @@ use tether_connector_sdk::{CallContext, ReadStream};
 
 use crate::bodies::{self, Batch, Input};
 use crate::objects::{self, CrmObject};
-use crate::page::{self, Page, Row, tombstone};
+use crate::page::{self, Row, tombstone};
 use crate::plan::{Change, PAGE, Plan};
 use crate::properties::{self, Described};
 use crate::rest::{App, Session};
@@ -84,6 +84,8 @@ struct Wanted {
 /// Some pages of a list.
 struct Stride {
     rows: Vec<Row>,
+    /// When the earliest of the replies was made, by HubSpot's clock; 0 where one does not say.
+    time_us: i64,
     /// None at the end of the list.
     next: Option<String>,
     last: String,
@@ -200,6 +202,7 @@ impl Reader {
                     object: object.key.to_owned(),
                     records,
                     covers_numbers,
+                    read_time_us: stride.time_us,
                     ..RecordBatch::default()
                 })
                 .await?;
@@ -246,6 +249,7 @@ impl Reader {
     async fn stride(&self, plan: &Plan, state: &State) -> Result<Stride, Error> {
         let mut stride = Stride {
             rows: Vec::new(),
+            time_us: i64::MAX,
             next: Some(state.after.clone()),
             last: state.last.clone(),
             in_order: true,
@@ -253,7 +257,8 @@ impl Reader {
         for _ in 0..self.pages {
             let Some(after) = stride.next.take() else { break };
             let path = plan.list_path(&after, state.archived);
-            let (page, _) = self.session.get(&path, |text| page::read(plan, text)).await?;
+            let (page, time_us) = self.session.get(&path, |text| page::read(plan, text)).await?;
+            stride.time_us = stride.time_us.min(time_us);
             for row in &page.rows {
                 let id = row.record.external_id.as_str();
                 stride.in_order &= stride.last.is_empty() || ids::value(id) > ids::value(&stride.last);
@@ -433,54 +438,78 @@ fn ends_too_soon(rows: u64, total: Option<u64>) -> bool {
     total.is_some_and(|total| rows == 0 && total > 0 || rows + (total / 50).max(100) < total)
 }
 
-/// Records by id, and the selected properties that none of them mentions: all, where there is none. Those that are not there any more, or that
-/// another took the place of, are left out.
+/// Records by id, and the selected properties that none of them mentions: all, where there is none. One that is not in it is
+/// gone: HubSpot said so, or that another took its place. What it says nothing of is asked for again, and in the end an error.
 pub(crate) async fn batch(
     session: &Session,
     plan: &Plan,
     ids: &[&str],
 ) -> Result<(HashMap<String, Row>, Vec<String>), Error> {
     let path = format!("/crm/v3/objects/{}/batch/read", plan.object.key);
-    let asked: HashSet<&str> = ids.iter().copied().collect();
-    let mut found = HashMap::with_capacity(ids.len());
+    let mut found: HashMap<String, Row> = HashMap::with_capacity(ids.len());
     let mut unmentioned: Option<HashSet<String>> = None;
     for ids in ids.chunks(PAGE) {
-        let body = bodies::text(&Batch {
-            inputs: ids
-                .iter()
-                .map(|id| Input {
-                    id: (*id).to_owned(),
-                    after: None,
-                })
-                .collect(),
-            properties: plan.names().into_iter().map(str::to_owned).collect(),
-        });
-        let (
-            Page {
-                rows,
-                unmentioned: none,
-                ..
-            },
-            _,
-        ) = session.post(&path, &body, |text| page::read(plan, text)).await?;
-        if rows.is_empty() {
-            continue;
+        let mut left: Vec<&str> = ids.to_vec();
+        let mut attempt = 0;
+        while !left.is_empty() {
+            attempt += 1;
+            let input = |id: &&str| Input {
+                id: (*id).to_owned(),
+                after: None,
+            };
+            let body = bodies::text(&Batch {
+                inputs: left.iter().map(input).collect(),
+                properties: plan.names().into_iter().map(str::to_owned).collect(),
+            });
+            let read = |text: &str| page::read_batch(plan, text);
+            let ((page, lacking), _) = session.post(&path, &body, read).await?;
+            if !page.rows.is_empty() {
+                let none: HashSet<String> = page.unmentioned.into_iter().collect();
+                unmentioned = Some(match unmentioned {
+                    Some(before) => before.intersection(&none).cloned().collect(),
+                    None => none,
+                });
+            }
+            let asked: HashSet<&str> = left.iter().copied().collect();
+            let rows = page
+                .rows
+                .into_iter()
+                .filter(|row| asked.contains(row.record.external_id.as_str()));
+            found.extend(rows.map(|row| (row.record.external_id.clone(), row)));
+            left.retain(|id| !found.contains_key(*id) && !lacking.gone.contains(*id));
+            match lacking.failed {
+                _ if left.is_empty() => {}
+                Some(_) if session.pause(attempt).await? => {}
+                Some(failed) => {
+                    let text = format!("HubSpot did not give all records ({failed})");
+                    return Err(Error::transient(text).object(plan.object.key));
+                }
+                None => {
+                    for id in std::mem::take(&mut left) {
+                        is_gone(session, plan, id).await?;
+                    }
+                }
+            }
         }
-        let none: HashSet<String> = none.into_iter().collect();
-        unmentioned = Some(match unmentioned {
-            Some(before) => before.intersection(&none).cloned().collect(),
-            None => none,
-        });
-        let rows = rows
-            .into_iter()
-            .filter(|row| asked.contains(row.record.external_id.as_str()));
-        found.extend(rows.map(|row| (row.record.external_id.clone(), row)));
     }
     let unmentioned = match unmentioned {
         Some(unmentioned) => unmentioned.into_iter().collect(),
         None => plan.columns.iter().map(|column| column.key.clone()).collect(),
     };
     Ok((found, unmentioned))
+}
+
+/// Makes sure that a record that a batch passed over in silence is gone, or gave its place to another: then its id leads there.
+async fn is_gone(session: &Session, plan: &Plan, id: &str) -> Result<(), Error> {
+    let path = Plan::new(plan.object, &[], None, session.address_budget())
+        .0
+        .record_path(id, &[]);
+    match session.get(&path, |text| page::read_one(plan, text)).await {
+        Ok((page, _)) if page.rows.iter().all(|row| row.record.external_id != id) => Ok(()),
+        Ok(_) => Err(Error::transient("HubSpot passed over a record that it has").object(plan.object.key)),
+        Err(error) if error.is(ErrorKind::RecordGone) => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 #[cfg(test)]

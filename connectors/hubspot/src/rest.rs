@@ -1,6 +1,7 @@
 //! HubSpot's API on behalf of one account: a request is sent, retried where that helps, and its reply read.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tether_connector_sdk::http::{HttpClient, Method, ReadSet, Request, Response, back_off, jitter};
@@ -18,6 +19,8 @@ pub(crate) struct App {
     pub(crate) http: HttpClient,
     pub(crate) options: Options,
     pub(crate) searches: Turns,
+    /// Records that one request for links may name: less where HubSpot has refused so many.
+    pub(crate) links_a_request: AtomicUsize,
 }
 
 /// Everything the connector will ever ask of HubSpot.
@@ -135,7 +138,7 @@ impl Session {
         self.app.options.address_budget
     }
 
-    /// Gets a reply and reads it with `read`; says also when it was made, by HubSpot's clock.
+    /// Gets a reply and reads it with `read`; says also when it was made, by HubSpot's clock, 0 where it does not say.
     pub(crate) async fn get<T>(
         &self,
         path: &str,
@@ -154,6 +157,26 @@ impl Session {
         self.ask(Ask::Post(path, body), read).await
     }
 
+    /// Waits before the part of a reply that failed is asked for again; false where it was asked for often enough.
+    pub(crate) async fn pause(&self, attempt: u32) -> Result<bool, Error> {
+        if attempt >= self.attempts {
+            return Ok(false);
+        }
+        let wait = back_off(self.app.options.back_off, attempt, jitter());
+        self.call.sleep(wait).await?;
+        Ok(true)
+    }
+
+    /// Records that one request for links may name.
+    pub(crate) fn links_a_request(&self) -> usize {
+        self.app.links_a_request.load(Ordering::Relaxed)
+    }
+
+    /// HubSpot refused more.
+    pub(crate) fn set_links_a_request(&self, most: usize) {
+        self.app.links_a_request.store(most, Ordering::Relaxed);
+    }
+
     /// Sends until there is a reply that can be read, or no hope.
     async fn ask<T>(
         &self,
@@ -166,8 +189,7 @@ impl Session {
             let error = match self.attempt(ask).await {
                 Ok(response) => match read(&response.text()) {
                     Ok(value) => {
-                        let made_us = response.made_us();
-                        return Ok((value, made_us.unwrap_or_else(|| self.app.host.now_us())));
+                        return Ok((value, response.made_us().unwrap_or(0)));
                     }
                     Err(error) => response.unreadable("HubSpot", &error),
                 },

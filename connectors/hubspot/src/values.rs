@@ -8,7 +8,13 @@ use tether_connector_sdk::proto::FieldType;
 
 /// Sets a value. Null and the empty text are no value.
 pub(crate) fn set(payload: &mut Payload, place: usize, kind: FieldType, value: &RawValue) {
+    if !is_text(kind) && text(value).trim().is_empty() {
+        return;
+    }
     match kind {
+        FieldType::Timestamp if whole(&text(value)).len() < text(value).len() => {
+            payload.value(place, kind, whole(&text(value)));
+        }
         FieldType::MultiPicklist => {
             let text = text(value);
             payload.list(place, text.split(';').filter(|one| !one.is_empty()));
@@ -18,12 +24,35 @@ pub(crate) fn set(payload: &mut Payload, place: usize, kind: FieldType, value: &
             Some(share) => payload.value(place, kind, &format!("{share}E2")),
             None => payload.json(place, kind, value.get()),
         },
-        FieldType::Date => match day(&text(value)) {
+        FieldType::Date => match day(whole(&text(value))) {
             Some(day) => payload.value(place, kind, &day),
             None => payload.json(place, kind, value.get()),
         },
         FieldType::Reference => payload.reference(place, &text(value), ""),
         _ => payload.json(place, kind, value.get()),
+    }
+}
+
+/// Whether white space is a value like any other.
+fn is_text(kind: FieldType) -> bool {
+    use FieldType as T;
+    matches!(
+        kind,
+        T::Text | T::Html | T::Picklist | T::Url | T::Email | T::Phone
+    )
+}
+
+/// Milliseconds without the fraction of nothing that some times come with: `1633996800000.0`.
+pub(crate) fn whole(text: &str) -> &str {
+    match text.split_once('.') {
+        Some((whole, fraction))
+            if !whole.is_empty()
+                && whole.bytes().all(|b| b.is_ascii_digit())
+                && fraction.bytes().all(|b| b == b'0') =>
+        {
+            whole
+        }
+        _ => text,
     }
 }
 
@@ -89,6 +118,12 @@ mod tests {
             (Date, r#""1709164800001""#, r#"{"raw":"1709164800001"}"#),
             (Timestamp, r#""2024-02-29T10:00:00Z""#, r#""2024-02-29T10:00:00.000Z""#),
             (Timestamp, r#""1709164800123""#, r#""2024-02-29T00:00:00.123Z""#),
+            (Timestamp, r#""1633996800000.0""#, r#""2021-10-12T00:00:00.000Z""#),
+            (Timestamp, "1633996800000.0", r#""2021-10-12T00:00:00.000Z""#),
+            (Date, r#""1633996800000.0""#, r#""2021-10-12""#),
+            (Decimal, r#"" ""#, ""), (Currency, r#""""#, ""), (Percent, r#""  ""#, ""), (Date, r#"" ""#, ""), (Timestamp, r#"" ""#, ""),
+            (Boolean, r#"" ""#, ""), (Text, r#"" ""#, r#"" ""#),
+            (Decimal, r#""12.0""#, r#""12""#),
             (Reference, r#""81000001""#, r#"{"id":"81000001"}"#),
             (Html, r#""<p>x</p>""#, r#""<p>x</p>""#),
         ];

@@ -9,4 +9,5 @@ mod fetch;
 mod fields;
 mod harness;
 mod login;
+mod proof;
 mod read;
