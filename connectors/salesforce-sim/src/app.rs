@@ -1,14 +1,17 @@
 //! Everything the simulator knows, shared by all its routes.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
 use crate::faults::Fault;
+use crate::hosts::Left;
 use crate::ids;
 use crate::journal::Journal;
 use crate::oauth::store::{Client, OAuth};
 use crate::org::{Counts, Org, User};
+use crate::rest::answers::Answers;
 use crate::rest::cursors::Cursors;
 use crate::schema::Hidden;
 
@@ -35,6 +38,8 @@ pub struct Options {
     pub jwt_public_key: Option<String>,
     /// Whether refresh tokens are single use.
     pub rotation: bool,
+    /// Whether a refresh ends the earlier access tokens.
+    pub end_sessions: bool,
 }
 
 impl Default for Options {
@@ -50,6 +55,7 @@ impl Default for Options {
             client_secret: "tether-demo-secret".to_owned(),
             jwt_public_key: None,
             rotation: false,
+            end_sessions: false,
         }
     }
 }
@@ -76,6 +82,12 @@ pub(crate) struct App {
     pub(crate) faults: Mutex<Vec<Fault>>,
     /// How long a refresh takes: long enough for a second one to meet it.
     pub(crate) token_delay_ms: Mutex<u64>,
+    /// What queries and describes are made to say, by organization and object.
+    pub(crate) answers: Mutex<Answers>,
+    /// The host that data are no longer served at.
+    pub(crate) left: Mutex<Option<Left>>,
+    /// How far Salesforce's clock is ahead of ours.
+    pub(crate) skew_seconds: AtomicI64,
 }
 
 /// The user a call is made for.
@@ -105,12 +117,20 @@ impl App {
         };
         Arc::new(App {
             orgs: vec![RwLock::new(acme), RwLock::new(globex)],
-            oauth: Mutex::new(OAuth::new(client, options.rotation)),
+            oauth: Mutex::new(OAuth::new(client, options.rotation, options.end_sessions)),
             cursors: Mutex::default(),
             journal: Mutex::default(),
             faults: Mutex::default(),
             token_delay_ms: Mutex::default(),
+            answers: Mutex::default(),
+            left: Mutex::default(),
+            skew_seconds: AtomicI64::new(0),
         })
+    }
+
+    /// Salesforce's time, in unix seconds.
+    pub(crate) fn now(&self) -> i64 {
+        crate::value::now() + self.skew_seconds.load(Ordering::Relaxed)
     }
 
     /// The user of that name, in any org.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Extension;
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::{Body, Bytes, HttpBody, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header, request::Parts};
 use axum::middleware::Next;
@@ -19,9 +19,11 @@ use url::form_urlencoded;
 use crate::app::App;
 use crate::errors::Error;
 use crate::faults::{self, Fault, Kind};
+use crate::hosts;
 use crate::journal::{Entry, classify, inner_requests};
 use crate::oauth::{Base, bearer};
 use crate::rest::{self, Call, Reply};
+use crate::value::http_date;
 
 /// Salesforce refuses what is longer.
 const LONGEST: usize = 16_384;
@@ -54,9 +56,14 @@ pub(crate) async fn around(State(app): State<Arc<App>>, request: Request, next: 
         tokio::time::sleep(Duration::from_millis(wait)).await;
     }
     let gzip = accepts_gzip(&parts.headers);
-    let response = match (too_long(&parts), fault) {
+    let refusal = too_long(&parts).or_else(|| hosts::left(&app, &parts, host));
+    let mut response = match (refusal, fault) {
         (Some(refusal), _) => refusal,
-        (None, Some(fault)) if matches!(fault.kind, Kind::Status | Kind::Html) => instead(&fault),
+        (None, Some(fault)) if matches!(fault.kind, Kind::Status | Kind::Html) => {
+            // What Salesforce itself refuses still tells the allowance; a gateway does not know it.
+            let own = fault.kind == Kind::Status && parts.uri.path().starts_with("/services/data");
+            instead(&fault, usage(&app, &parts).filter(|_| own))
+        }
         (None, fault) => {
             let response = next.run(Request::from_parts(parts, Body::from(body))).await;
             match fault {
@@ -74,7 +81,58 @@ pub(crate) async fn around(State(app): State<Arc<App>>, request: Request, next: 
         .unwrap_or(0);
     entry.took_ms = started.elapsed().as_millis() as u64;
     app.journal.lock().add(entry);
-    response
+    dress(&app, response.headers_mut());
+    chunked(response)
+}
+
+/// What every reply of Salesforce carries, whatever it is about.
+fn dress(app: &App, headers: &mut HeaderMap) {
+    let date = http_date(app.now());
+    let random = |length| crate::oauth::store::random(length).replace(['.', '_'], "0");
+    let cookie = format!("BrowserId={}; path=/; Max-Age=31536000", random(22));
+    let own = [
+        ("date", date),
+        ("x-sfdc-request-id", random(32).to_lowercase()),
+        ("set-cookie", cookie),
+    ];
+    for (name, value) in own {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.entry(name).or_insert(value);
+        }
+    }
+}
+
+/// Long bodies come in pieces, without a length.
+fn chunked(response: Response) -> Response {
+    const SHORT: u64 = 1_000;
+    const PIECE: usize = 64 << 10;
+    let (mut parts, body) = response.into_parts();
+    if HttpBody::size_hint(&body)
+        .exact()
+        .is_none_or(|length| length <= SHORT)
+    {
+        return Response::from_parts(parts, body);
+    }
+    parts.headers.remove(header::CONTENT_LENGTH);
+    let pieces = body.into_data_stream().map(|piece| {
+        let pieces = piece.map(|piece| {
+            let from = (0..piece.len()).step_by(PIECE);
+            from.map(|from| piece.slice(from..piece.len().min(from + PIECE)))
+                .collect::<Vec<_>>()
+        });
+        stream::iter(match pieces {
+            Ok(pieces) => pieces.into_iter().map(Ok).collect::<Vec<_>>(),
+            Err(error) => vec![Err(error)],
+        })
+    });
+    Response::from_parts(parts, Body::from_stream(pieces.flatten()))
+}
+
+/// What `Sforce-Limit-Info` says to the holder of a session.
+fn usage(app: &App, parts: &Parts) -> Option<String> {
+    let session = app.oauth.lock().touch(bearer(&parts.headers)?)?;
+    let org = app.orgs[session.user.org].read();
+    Some(format!("api-usage={}/{}", org.used(), org.api_max))
 }
 
 /// `http` or `https`, by listener.
@@ -157,9 +215,7 @@ fn too_long(parts: &Parts) -> Option<Response> {
     })
 }
 
-fn instead(fault: &Fault) -> Response {
-    const LOGIN: &str = "<!DOCTYPE html><html><head><title>Login | Salesforce</title></head><body>\
-        <form name=\"login\" action=\"/\">Username <input name=\"username\"></form></body></html>";
+fn instead(fault: &Fault, usage: Option<String>) -> Response {
     let html = fault.kind == Kind::Html;
     let status = fault.status.unwrap_or(if html { 200 } else { 500 });
     let kind = fault.content_type.clone();
@@ -171,14 +227,12 @@ fn instead(fault: &Fault) -> Response {
         }
         .to_owned()
     });
-    let body = fault
-        .body
-        .clone()
-        .unwrap_or_else(|| if html { LOGIN } else { "" }.to_owned());
-    let mut response = (StatusCode::from_u16(status).unwrap_or_default(), body).into_response();
+    let mut response = (StatusCode::from_u16(status).unwrap_or_default(), fault.page()).into_response();
+    let usage = usage.map(|usage| ("sforce-limit-info".to_owned(), usage));
+    let own = [("content-type".to_owned(), kind)].into_iter().chain(usage);
     put_headers(
         response.headers_mut(),
-        [("content-type".to_owned(), kind)].iter().chain(&fault.headers),
+        own.collect::<Vec<_>>().iter().chain(&fault.headers),
     );
     response
 }
@@ -289,6 +343,7 @@ pub(crate) async fn data(
         rest::dispatch(&Call {
             app: &app,
             user: session.user,
+            session: session.number,
             base: &base.0,
             method: parts.method.as_str(),
             path: parts.uri.path(),

@@ -1,5 +1,7 @@
 //! Faults to order: what the next matching requests get instead of, or on top of, their answer.
 
+use std::time::{Duration, Instant};
+
 use serde::{Deserialize, Serialize};
 
 /// One order for trouble.
@@ -19,10 +21,22 @@ pub(crate) struct Fault {
     /// Strike so often.
     #[serde(default = "once")]
     pub(crate) times: u32,
+    /// Strike every matching request for so long from the order on, instead of `times`.
+    #[serde(default)]
+    pub(crate) seconds: Option<f64>,
+    /// When `seconds` are over.
+    #[serde(skip)]
+    until: Option<Instant>,
     #[serde(default)]
     pub(crate) delay_ms: u64,
     #[serde(default)]
     pub(crate) kind: Kind,
+    /// A refusal by its code: status and body are Salesforce's, see [`crate::refusals`].
+    #[serde(default)]
+    code: Option<String>,
+    /// With `code`: another text than the usual one.
+    #[serde(default)]
+    message: Option<String>,
     #[serde(default)]
     pub(crate) status: Option<u16>,
     #[serde(default)]
@@ -38,6 +52,9 @@ pub(crate) struct Fault {
     #[serde(default)]
     pub(crate) inner: bool,
 }
+
+const LOGIN: &str = "<!DOCTYPE html><html><head><title>Login | Salesforce</title></head><body>\
+    <form name=\"login\" action=\"/\">Username <input name=\"username\"></form></body></html>";
 
 fn once() -> u32 {
     1
@@ -56,15 +73,51 @@ pub(crate) enum Kind {
     Cut,
     /// Do the work, then break the JSON of the answer.
     Garbage,
-    /// A 200 with a login page.
+    /// A web page: of the login with 200 (the default), of a gateway with any other `status`.
     Html,
     /// Do the work, then cut the connection before any answer: the outcome is unknown to the caller.
     Lost,
 }
 
 impl Fault {
+    /// Fills in what an order leaves to its code, and starts its time.
+    pub(crate) fn begin(mut self) -> Result<Self, String> {
+        if let Some(code) = &self.code {
+            let known = crate::refusals::reply(code, self.message.as_deref());
+            let (status, body) = known.ok_or_else(|| format!("there is no refusal {code}"))?;
+            self.status.get_or_insert(status);
+            self.body.get_or_insert(body);
+        }
+        self.until = self
+            .seconds
+            .map(|seconds| Instant::now() + Duration::from_secs_f64(seconds.clamp(0.0, 86_400.0)));
+        Ok(self)
+    }
+
+    /// The body of a fault that answers in Salesforce's place.
+    pub(crate) fn page(&self) -> String {
+        if let Some(body) = &self.body {
+            return body.clone();
+        }
+        match (self.kind, self.status) {
+            (Kind::Html, None | Some(200)) => LOGIN.to_owned(),
+            (Kind::Html, Some(status)) => format!(
+                "<html>\r\n<head><title>{status}</title></head>\r\n<body>\r\n<center><h1>{status}</h1></center>\r\n\
+                 <hr><center>gateway</center>\r\n</body>\r\n</html>\r\n"
+            ),
+            _ => String::new(),
+        }
+    }
+
+    fn over(&self) -> bool {
+        match self.until {
+            Some(until) => Instant::now() >= until,
+            None => self.times == 0,
+        }
+    }
+
     fn matches(&self, method: &str, path: &str, text: &str, inner: bool) -> bool {
-        self.times > 0
+        !self.over()
             && self.inner == inner
             && path.starts_with(&self.path)
             && self
@@ -88,10 +141,10 @@ pub(crate) fn strike(
         if fault.skip > 0 {
             fault.skip -= 1;
         } else if struck.is_none() {
-            fault.times -= 1;
+            fault.times = fault.times.saturating_sub(1);
             struck = Some(fault.clone());
         }
     }
-    faults.retain(|f| f.times > 0);
+    faults.retain(|f| !f.over());
     struck
 }

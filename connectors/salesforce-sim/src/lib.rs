@@ -11,7 +11,7 @@
 //! Control routes, under `/control`: `GET /`; `POST /records/{create,update,touch,delete,undelete,purge,merge}`;
 //! `POST /fields/{add,remove,rename,hide,show}`; `GET /oauth`, `GET /oauth/approve`,
 //! `POST /oauth/{token,settings,clients}`; `POST /sessions/expire`, `/grants/revoke`, `/users`, `/limits`,
-//! `/cursors/drop`; `GET|POST|DELETE /faults`; `GET|DELETE /requests`; `GET /truth`. What they take is written in
+//! `/cursors/drop`, `/clock`, `/oauth/refusal`; `POST|DELETE /hosts`; `GET|POST|DELETE /answers`, `/faults`; `GET|DELETE /requests`; `GET /truth`. What they take is written in
 //! the README beside this crate.
 #![recursion_limit = "256"] // a field has more keys than json! can take by default
 
@@ -20,10 +20,12 @@ mod control;
 mod edge;
 mod errors;
 mod faults;
+mod hosts;
 mod ids;
 mod journal;
 mod oauth;
 mod org;
+mod refusals;
 mod rest;
 mod schema;
 mod server;

@@ -60,6 +60,9 @@ struct Flags {
     /// Refresh tokens are single use
     #[arg(long)]
     rotation: bool,
+    /// A refresh ends the earlier access tokens
+    #[arg(long)]
+    end_sessions: bool,
     /// Exit when stdin ends: whoever started the simulator cannot leave it behind
     #[arg(long)]
     exit_with_parent: bool,
@@ -107,6 +110,7 @@ async fn main() -> Result<(), Error> {
             .map(std::fs::read_to_string)
             .transpose()?,
         rotation: flags.rotation,
+        end_sessions: flags.end_sessions,
     };
     let sim = Sim::start(&options).await?;
     let line = json!({ "http": sim.http, "https": sim.https, "ca": sim.ca, "control": sim.control });

@@ -1,6 +1,7 @@
 //! The control plane: what tests and the demo do to this Salesforce behind its users' backs. JSON, no
 //! authentication, loopback only. Every route is listed in the crate's documentation.
 
+mod answers;
 mod observe;
 mod people;
 mod records;
@@ -41,7 +42,14 @@ pub(crate) fn router() -> Router<Arc<App>> {
         .route("/oauth/token", post(people::token))
         .route("/oauth/settings", post(people::settings))
         .route("/oauth/clients", post(people::client))
+        .route("/oauth/refusal", post(people::refusal))
         .route("/oauth", get(people::state))
+        .route("/clock", post(people::clock))
+        .route("/hosts", post(people::leave).delete(people::come_back))
+        .route(
+            "/answers",
+            get(answers::list).post(answers::set).delete(answers::clear),
+        )
         .route("/sessions/expire", post(people::expire))
         .route("/grants/revoke", post(people::revoke))
         .route("/users", post(people::user))

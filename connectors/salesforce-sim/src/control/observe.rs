@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::{Query, State};
 use serde_json::{Value, json};
 
-use super::{Answer, Given};
+use super::{Answer, Given, Refusal};
 use crate::app::App;
 use crate::faults::Fault;
 
@@ -41,6 +41,7 @@ pub(crate) async fn faults(State(app): State<Arc<App>>) -> Answer {
 }
 
 pub(crate) async fn add_fault(State(app): State<Arc<App>>, Given(fault): Given<Fault>) -> Answer {
+    let fault = fault.begin().map_err(Refusal)?;
     let mut faults = app.faults.lock();
     faults.push(fault);
     Ok(Json(json!({ "ordered": faults.len() })))

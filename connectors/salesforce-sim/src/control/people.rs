@@ -12,6 +12,7 @@ use url::Url;
 
 use super::{Answer, Given, Refusal, refuse};
 use crate::app::App;
+use crate::hosts;
 use crate::oauth::authorize::{Refusal as NoCode, Request};
 use crate::oauth::store::Client;
 
@@ -72,19 +73,87 @@ pub(crate) struct Settings {
     rotation: Option<bool>,
     session_seconds: Option<i64>,
     token_delay_ms: Option<u64>,
+    end_sessions: Option<bool>,
 }
 
 pub(crate) async fn settings(State(app): State<Arc<App>>, Given(settings): Given<Settings>) -> Answer {
     let mut oauth = app.oauth.lock();
     oauth.rotation = settings.rotation.unwrap_or(oauth.rotation);
     oauth.session_seconds = settings.session_seconds.unwrap_or(oauth.session_seconds);
+    oauth.end_sessions = settings.end_sessions.unwrap_or(oauth.end_sessions);
     if let Some(delay) = settings.token_delay_ms {
         *app.token_delay_ms.lock() = delay;
     }
     let delay = *app.token_delay_ms.lock();
     Ok(Json(json!({
         "rotation": oauth.rotation, "sessionSeconds": oauth.session_seconds, "tokenDelayMs": delay,
+        "endSessions": oauth.end_sessions,
     })))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Refused {
+    callback: Option<String>,
+    token: Option<String>,
+    description: Option<String>,
+}
+
+/// What logins and refreshes are refused with, until it is ordered otherwise; `{}` for nothing.
+pub(crate) async fn refusal(State(app): State<Arc<App>>, Given(refused): Given<Refused>) -> Answer {
+    let with = |code: Option<String>| {
+        code.map(|code| {
+            let usual = crate::refusals::description(&code).unwrap_or_default();
+            let text = refused.description.clone().unwrap_or_else(|| usual.to_owned());
+            (code, text)
+        })
+    };
+    let mut oauth = app.oauth.lock();
+    oauth.callback_refusal = with(refused.callback.clone());
+    oauth.token_refusal = with(refused.token.clone());
+    Ok(Json(json!({ "ok": true })))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Clock {
+    skew_seconds: i64,
+}
+
+/// Sets Salesforce's clock this far ahead of ours, or behind: its `Date` headers and the stamps of changes.
+pub(crate) async fn clock(State(app): State<Arc<App>>, Given(clock): Given<Clock>) -> Answer {
+    app.skew_seconds
+        .store(clock.skew_seconds, std::sync::atomic::Ordering::Relaxed);
+    Ok(Json(json!({ "now": app.now() })))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Move {
+    from: String,
+    to: String,
+    how: hosts::How,
+}
+
+/// Salesforce leaves a host: data is served at another one, which token replies name from now on.
+pub(crate) async fn leave(State(app): State<Arc<App>>, Given(left): Given<Move>) -> Answer {
+    let host = |text: &str| {
+        text.trim_start_matches("http://")
+            .trim_end_matches('/')
+            .to_owned()
+    };
+    *app.left.lock() = Some(hosts::Left {
+        from: host(&left.from),
+        to: host(&left.to),
+        how: left.how,
+    });
+    Ok(Json(json!({ "ok": true })))
+}
+
+/// Comes back to it.
+pub(crate) async fn come_back(State(app): State<Arc<App>>) -> Answer {
+    *app.left.lock() = None;
+    Ok(Json(json!({ "ok": true })))
 }
 
 #[derive(Deserialize)]

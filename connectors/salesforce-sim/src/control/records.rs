@@ -37,8 +37,8 @@ pub(crate) struct Change {
 }
 
 impl Change {
-    fn moment(&self) -> Result<Moment, Refusal> {
-        let mut moment = Moment::now();
+    fn moment(&self, app: &App) -> Result<Moment, Refusal> {
+        let mut moment = Moment::at(app.now());
         moment.moves_stamp = self.move_stamp.unwrap_or(true);
         if let Some(stamp) = &self.stamp {
             moment.at =
@@ -70,7 +70,7 @@ pub(crate) async fn create(State(app): State<Arc<App>>, Given(change): Given<Cha
         return refuse(format!("there is no object {name}"));
     };
     let at = org
-        .create(table, &change.fields, change.moment()?)
+        .create(table, &change.fields, change.moment(&app)?)
         .map_err(Refusal)?;
     Ok(Json(
         json!({ "id": ids::text(org.schema.objects[table].prefix, at.row) }),
@@ -84,7 +84,7 @@ fn each(
     mut act: impl FnMut(&mut Org, Row, Moment) -> Result<(), String>,
 ) -> Answer {
     let mut org = app.named_org(change.org.as_deref())?.write();
-    let moment = change.moment()?;
+    let moment = change.moment(app)?;
     let rows = change.rows(&org)?;
     for at in &rows {
         act(&mut org, *at, moment).map_err(Refusal)?;
@@ -135,7 +135,7 @@ pub(crate) async fn merge(State(app): State<Arc<App>>, Given(change): Given<Chan
     if winner.table != loser.table || winner == loser {
         return refuse("a merge is of two rows of one object");
     }
-    let moment = change.moment()?;
+    let moment = change.moment(&app)?;
     org.merge(winner, loser, moment);
     Ok(Json(json!({ "changed": 2 })))
 }

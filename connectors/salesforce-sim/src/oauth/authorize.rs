@@ -73,6 +73,9 @@ impl Request {
             challenge: get("code_challenge").to_owned(),
             state: params.get("state").cloned(),
         };
+        if let Some((error, description)) = &oauth.callback_refusal {
+            return Err(request.refuse(error, description));
+        }
         if !client.installed {
             return Err(request.refuse("invalid_client", "app must be installed into org"));
         }

@@ -67,6 +67,8 @@ pub(crate) struct Grant {
 /// An access token.
 #[derive(Clone, Debug)]
 pub(crate) struct Session {
+    /// Another for each access token.
+    pub(crate) number: u64,
     pub(crate) user: UserKey,
     pub(crate) scope: String,
     pub(crate) grant: Option<u64>,
@@ -82,12 +84,18 @@ pub(crate) struct OAuth {
     pub(crate) sessions: HashMap<String, Session>,
     pub(crate) rotation: bool,
     pub(crate) session_seconds: i64,
+    /// A refresh ends the earlier sessions of its grant.
+    pub(crate) end_sessions: bool,
+    /// What the callback and the token endpoint say, instead of doing what they are asked: code and text.
+    pub(crate) callback_refusal: Option<(String, String)>,
+    pub(crate) token_refusal: Option<(String, String)>,
     /// Refresh tokens given out, and spent ones that came again: each of these killed its family.
     pub(crate) rotated: u64,
     pub(crate) reused: u64,
     /// Refresh tokens whose request is being answered.
     pub(crate) busy: HashSet<String>,
     next_grant: u64,
+    next_session: u64,
 }
 
 /// A user may approve an app five times; the sixth silently revokes the first.
@@ -98,7 +106,7 @@ pub(crate) const EXPIRED_TOKEN: OAuthError = OAuthError::new("invalid_grant", "e
 pub(crate) const EXPIRED_CODE: OAuthError = OAuthError::new("invalid_grant", "expired authorization code");
 
 impl OAuth {
-    pub(crate) fn new(client: Client, rotation: bool) -> OAuth {
+    pub(crate) fn new(client: Client, rotation: bool, end_sessions: bool) -> OAuth {
         OAuth {
             clients: vec![client],
             codes: HashMap::new(),
@@ -106,10 +114,14 @@ impl OAuth {
             sessions: HashMap::new(),
             rotation,
             session_seconds: 7200,
+            end_sessions,
+            callback_refusal: None,
+            token_refusal: None,
             rotated: 0,
             reused: 0,
             busy: HashSet::new(),
             next_grant: 1,
+            next_session: 1,
         }
     }
 
@@ -219,13 +231,20 @@ impl OAuth {
             grant.spent.insert(old);
             self.rotated += 1;
         }
-        Ok(grant.clone())
+        let grant = grant.clone();
+        if self.end_sessions {
+            self.sessions.retain(|_, s| s.grant != Some(grant.id));
+        }
+        Ok(grant)
     }
 
     /// A new access token.
     pub(crate) fn session(&mut self, org: &str, user: UserKey, scope: &str, grant: Option<u64>) -> String {
         let token = format!("{}!{}", &org[..15], random(92));
+        let number = self.next_session;
+        self.next_session += 1;
         let session = Session {
+            number,
             user,
             scope: scope.to_owned(),
             grant,

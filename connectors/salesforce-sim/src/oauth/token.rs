@@ -22,6 +22,7 @@ use super::Base;
 use super::store::{Client, Grant};
 use crate::app::{App, UserKey};
 use crate::errors::OAuthError;
+use crate::hosts;
 use crate::value::now;
 
 type Params = HashMap<String, String>;
@@ -45,6 +46,10 @@ async fn give_token(
 ) -> Result<Response, OAuthError> {
     let params: Params = form_urlencoded::parse(&body).into_owned().collect();
     let get = |name: &str| params.get(name).map_or("", String::as_str);
+    if let Some((error, description)) = app.oauth.lock().token_refusal.clone() {
+        let body = json!({ "error": error, "error_description": description });
+        return Ok((StatusCode::BAD_REQUEST, answer(&body)).into_response());
+    }
     let delay = Duration::from_millis(*app.token_delay_ms.lock());
     if get("grant_type") == "urn:ietf:params:oauth:grant-type:jwt-bearer" {
         // The assertion is the authentication: it is signed with the app's key.
@@ -191,12 +196,12 @@ fn reply(
     let (org, user_id) = app.ids_of(user);
     let token = app.oauth.lock().session(&org, user, scope, grant);
     let id = format!("{}/id/{org}/{user_id}", base.0);
-    let issued_at = format!("{}", now() * 1000);
+    let issued_at = format!("{}", app.now() * 1000);
     Ok(json!({
         "access_token": token,
         "signature": sign(&client.secret, &format!("{id}{issued_at}")),
         "scope": scope,
-        "instance_url": base.0,
+        "instance_url": hosts::instance(app, &base.0),
         "id": id,
         "token_type": "Bearer",
         "issued_at": issued_at,

@@ -4,7 +4,7 @@ use serde_json::{Map, Value as Json};
 
 use super::make::Maker;
 use super::{ACCOUNT, Org, Row};
-use crate::value::{Value, from_json, now};
+use crate::value::{Value, from_json};
 
 /// When a change happened, and whether it shows in the row's stamp.
 #[derive(Clone, Copy)]
@@ -14,9 +14,9 @@ pub(crate) struct Moment {
 }
 
 impl Moment {
-    pub(crate) fn now() -> Moment {
+    pub(crate) fn at(at: i64) -> Moment {
         Moment {
-            at: now(),
+            at,
             moves_stamp: true,
         }
     }

@@ -12,6 +12,8 @@ use crate::soql::plan::Plan;
 pub(crate) struct Cursor {
     pub(crate) id: String,
     pub(crate) owner: UserKey,
+    /// The session that asked: the cursor dies with it.
+    session: u64,
     pub(crate) plan: Arc<Plan>,
     pub(crate) rows: Arc<Vec<u32>>,
     pub(crate) all: bool,
@@ -35,7 +37,7 @@ impl Cursors {
     /// Opens a cursor, or finds the one that holds these rows.
     pub(crate) fn open(
         &mut self,
-        owner: UserKey,
+        (owner, session): (UserKey, u64),
         plan: &Arc<Plan>,
         rows: &Arc<Vec<u32>>,
         all: bool,
@@ -50,6 +52,7 @@ impl Cursors {
         self.list.push_back(Cursor {
             id: id.clone(),
             owner,
+            session,
             plan,
             rows,
             all,
@@ -70,10 +73,11 @@ impl Cursors {
         }
     }
 
-    pub(crate) fn find(&self, id: &str, owner: UserKey) -> Option<Cursor> {
+    pub(crate) fn find(&self, id: &str, (owner, session): (UserKey, u64)) -> Option<Cursor> {
+        let asked = id.get(..15).unwrap_or("");
         self.list
             .iter()
-            .find(|c| c.id[..15] == *id.get(..15).unwrap_or("") && c.owner == owner)
+            .find(|c| c.id[..15] == *asked && c.owner == owner && c.session == session)
             .cloned()
     }
 

@@ -1,5 +1,6 @@
 //! The REST API: one call in, one reply out. HTTP and composite both come through [`dispatch`].
 
+pub(crate) mod answers;
 pub(crate) mod composite;
 pub(crate) mod cursors;
 mod feeds;
@@ -15,6 +16,7 @@ use url::form_urlencoded;
 use crate::app::{App, UserKey};
 use crate::errors::Error;
 use crate::faults::{self, Kind};
+use crate::org::make::mix;
 use crate::org::{Org, User};
 use crate::schema::describe;
 use crate::soql::Viewer;
@@ -27,6 +29,8 @@ pub(crate) const VERSIONS: std::ops::RangeInclusive<u32> = 31..=64;
 pub(crate) struct Call<'a> {
     pub(crate) app: &'a App,
     pub(crate) user: UserKey,
+    /// The session it is made with: further pages of a result are its alone.
+    pub(crate) session: u64,
     pub(crate) base: &'a str,
     pub(crate) method: &'a str,
     /// `/services/data/v62.0/query`, still encoded.
@@ -118,8 +122,12 @@ pub(crate) fn dispatch(call: &Call<'_>) -> Reply {
     if call.inner {
         let text = decode(call.query) + &String::from_utf8_lossy(call.body);
         let struck = faults::strike(&mut call.app.faults.lock(), call.method, call.path, &text, true);
-        if let Some(fault) = struck.filter(|f| f.kind == Kind::Status) {
-            let body = fault.body.unwrap_or_else(|| "[]".to_owned());
+        if let Some(fault) = struck.filter(|f| matches!(f.kind, Kind::Status | Kind::Html)) {
+            let body = match fault.kind {
+                // A body inside a composite is JSON whatever it is.
+                Kind::Html => Json::from(fault.page()).to_string(),
+                _ => fault.body.unwrap_or_else(|| "[]".to_owned()),
+            };
             return Reply {
                 status: fault.status.unwrap_or(500),
                 body,
@@ -169,13 +177,9 @@ fn route(call: &Call<'_>) -> Result<Reply, Error> {
         (true, _, ["sobjects", name, "describe"]) => conditional(call, |viewer| {
             let (_, object) = viewer.object(name)?;
             let hidden = &viewer.user.hidden;
-            Some(describe::object(
-                &viewer.org.schema,
-                object,
-                hidden,
-                call.version(),
-                call.base,
-            ))
+            let mut json = describe::object(&viewer.org.schema, object, hidden, call.version(), call.base);
+            answers::describe(call, object.name, &mut json);
+            Some(json)
         }),
         (true, _, ["sobjects", name]) => {
             let org = call.org();
@@ -231,22 +235,27 @@ fn conditional(call: &Call<'_>, make: impl Fn(Viewer<'_>) -> Option<Json>) -> Re
     let org = call.org();
     let changed = org.schema_changed;
     let modified = ("last-modified", http_date(changed));
+    let tag = ("etag", format!("\"{:x}\"", mix(changed as u64)));
     let since = call
         .headers
         .get("if-modified-since")
         .and_then(|v| parse_http_date(v.to_str().ok()?));
-    if since.is_some_and(|since| changed <= since) {
+    let same = call
+        .headers
+        .get("if-none-match")
+        .is_some_and(|known| known.as_bytes() == tag.1.as_bytes());
+    if same || since.is_some_and(|since| changed <= since) {
         return Ok(Reply {
             status: 304,
             body: String::new(),
-            headers: vec![modified],
+            headers: vec![modified, tag],
         });
     }
     let json = make(call.viewer(&org)?).ok_or_else(Error::not_found)?;
     Ok(Reply {
         status: 200,
         body: json.to_string(),
-        headers: vec![modified],
+        headers: vec![modified, tag],
     })
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{Call, Reply};
+use super::{Call, Reply, answers};
 use crate::errors::Error;
 use crate::soql::plan::{Plan, plan};
 use crate::soql::render::{Keep, Renderer};
@@ -19,12 +19,13 @@ struct Keeper<'a> {
 
 impl Keep for Keeper<'_> {
     fn keep(&self, plan: &Arc<Plan>, rows: Arc<Vec<u32>>, next: usize) -> String {
-        let id = self
-            .call
-            .app
-            .cursors
-            .lock()
-            .open(self.call.user, plan, &rows, self.all, self.batch);
+        let id = self.call.app.cursors.lock().open(
+            (self.call.user, self.call.session),
+            plan,
+            &rows,
+            self.all,
+            self.batch,
+        );
         format!("/services/data/v{}/query/{id}-{next}", self.call.version())
     }
 }
@@ -44,7 +45,9 @@ pub(crate) fn run_soql(call: &Call<'_>, soql: &str, all: bool) -> Result<Reply, 
         let records = aggregates.run(&org, &plan, all);
         return Ok(json!({ "totalSize": records.len(), "done": true, "records": records }).into());
     }
-    let rows = eval::rows(&org, &plan, all);
+    let object = org.schema.objects[plan.table].name;
+    let mut rows = eval::rows(&org, &plan, all);
+    answers::rows(call, object, &mut rows)?;
     if plan.count_only {
         return Ok(json!({ "totalSize": rows.len(), "done": true, "records": [] }).into());
     }
@@ -57,7 +60,8 @@ pub(crate) fn run_soql(call: &Call<'_>, soql: &str, all: bool) -> Result<Reply, 
         all,
         keep: &keeper,
     };
-    Ok(Reply::ok(renderer.page(&Arc::new(plan), &Arc::new(rows), 0)))
+    let page = renderer.page(&Arc::new(plan), &Arc::new(rows), 0);
+    Ok(Reply::ok(answers::page(call, object, page)))
 }
 
 /// A further page: `{locator}-{row}`.
@@ -65,7 +69,12 @@ pub(crate) fn more(call: &Call<'_>, locator: &str) -> Result<Reply, Error> {
     let gone = || Error::new(400, "INVALID_QUERY_LOCATOR", "invalid query locator");
     let (id, from) = locator.split_once('-').ok_or_else(gone)?;
     let from: usize = from.parse().map_err(|_| gone())?;
-    let cursor = call.app.cursors.lock().find(id, call.user).ok_or_else(gone)?;
+    let cursor = call
+        .app
+        .cursors
+        .lock()
+        .find(id, (call.user, call.session))
+        .ok_or_else(gone)?;
     if from > cursor.rows.len() {
         return Err(gone());
     }
@@ -86,5 +95,6 @@ pub(crate) fn more(call: &Call<'_>, locator: &str) -> Result<Reply, Error> {
     if page.contains("\"done\":true,\"records\"") {
         call.app.cursors.lock().finish(&cursor.id);
     }
-    Ok(Reply::ok(page))
+    let object = org.schema.objects[cursor.plan.table].name;
+    Ok(Reply::ok(answers::page(call, object, page)))
 }
