@@ -17,12 +17,12 @@ use oauth2::{
     EndpointSet, HttpRequest, HttpResponse, PkceCodeVerifier, RedirectUrl, RefreshToken, RequestTokenError,
     Scope, StandardRevocableToken, TokenUrl,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 pub use self::token::Token;
 
 use crate::CallContext;
-use crate::http::{HttpClient, Request};
+use crate::http::{HttpClient, Request, Response, from_json};
 use crate::proto::Error;
 
 /// Largest answer of a token endpoint that is read.
@@ -235,7 +235,7 @@ impl TokenEndpoint {
         {
             return Ok(token);
         }
-        Err(from_body(response.status, &response.body))
+        Err(from_reply(&response))
     }
 
     fn client(&self) -> Result<ReadyClient, TokenError> {
@@ -273,10 +273,11 @@ pub async fn revoke(
         .send(call, request.max_body(MAX_TOKEN_BODY))
         .await
         .map_err(TokenError::Failed)?;
-    if response.status.is_success() {
+    // A web page with 200 is a gateway's, or a login's: nothing was revoked.
+    if response.status.is_success() && !response.is_page() {
         return Ok(false);
     }
-    match from_body(response.status, &response.body) {
+    match from_reply(&response) {
         TokenError::Refused { error, .. }
             if matches!(error.as_str(), "invalid_token" | "unsupported_token_type") =>
         {
@@ -318,11 +319,17 @@ async fn send(http: HttpClient, call: CallContext, request: HttpRequest) -> Resu
     }
     ours = ours.header(ACCEPT, HeaderValue::from_static("application/json"));
     let response = http.send(&call, ours).await?;
-    // A gateway's page is no refusal: what comes of it must be TRANSIENT, not a parse error.
-    if response.status.is_server_error() || response.status == StatusCode::TOO_MANY_REQUESTS {
-        return Err(unavailable(response.status));
-    }
-    let mut theirs = HttpResponse::new(response.body.to_vec());
+    let body = match response.status {
+        StatusCode::OK => response.body.to_vec(),
+        // Refusals come in more forms than the crate reads.
+        _ => match from_reply(&response) {
+            TokenError::Failed(error) => return Err(error),
+            TokenError::Refused { error, description } => {
+                serde_json::to_vec(&Refusal { error, description }).unwrap_or_default()
+            }
+        },
+    };
+    let mut theirs = HttpResponse::new(body);
     *theirs.status_mut() = response.status;
     *theirs.headers_mut() = response.headers;
     Ok(theirs)
@@ -344,23 +351,68 @@ fn refused(error: RequestTokenError<Error, BasicErrorResponse>) -> TokenError {
     }
 }
 
-fn from_body(status: StatusCode, body: &[u8]) -> TokenError {
+/// A refusal, in the standard's form.
+#[derive(Serialize, Deserialize)]
+struct Refusal {
+    error: String,
+    #[serde(default, rename = "error_description")]
+    description: String,
+}
+
+/// What a reply that is no token says. A refusal is an object (RFC 6749, 5.2), a form, or a list in the style of the CRM's REST
+/// API. A page of a gateway is no refusal: what comes of it is TRANSIENT.
+fn from_reply(response: &Response) -> TokenError {
     #[derive(Deserialize)]
-    struct Refusal {
+    struct Listed {
+        #[serde(rename = "errorCode")]
         error: String,
         #[serde(default)]
-        error_description: String,
+        message: String,
     }
+    let status = response.status;
     if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
         return TokenError::Failed(unavailable(status));
     }
-    match serde_json::from_slice::<Refusal>(body) {
-        Ok(refusal) => TokenError::Refused {
-            error: refusal.error,
-            description: refusal.error_description,
-        },
-        Err(_) => TokenError::Failed(not_oauth()),
+    let text = response.text();
+    let listed = || {
+        let first = from_json::<Vec<Listed>>(&text).ok()?.into_iter().next()?;
+        Some(Refusal {
+            error: first.error,
+            description: first.message,
+        })
+    };
+    let refusal = from_json::<Refusal>(&text)
+        .ok()
+        .or_else(listed)
+        .or_else(|| form(&text));
+    match refusal.filter(|refusal| !refusal.error.is_empty()) {
+        Some(Refusal { error, description }) => TokenError::Refused { error, description },
+        None => {
+            let page = response.foreign("the CRM's login");
+            TokenError::Failed(Error::transient(page.message).code("oauth.garbage"))
+        }
     }
+}
+
+/// `error=…&error_description=…`, and nothing else.
+fn form(text: &str) -> Option<Refusal> {
+    let fields: Vec<(String, String)> = url::form_urlencoded::parse(text.trim().as_bytes())
+        .into_owned()
+        .collect();
+    let known = |name: &str| matches!(name, "error" | "error_description" | "error_uri" | "state");
+    if !fields.iter().all(|(name, _)| known(name)) {
+        return None;
+    }
+    let get = |wanted: &str| {
+        fields
+            .iter()
+            .find(|(name, _)| name == wanted)
+            .map(|(_, value)| value.clone())
+    };
+    Some(Refusal {
+        error: get("error")?,
+        description: get("error_description").unwrap_or_default(),
+    })
 }
 
 fn unavailable(status: StatusCode) -> Error {

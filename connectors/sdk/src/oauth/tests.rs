@@ -51,3 +51,65 @@ fn the_authorization_address_carries_what_the_host_gave() {
         assert!(url.contains(part), "{part} is missing in {url}");
     }
 }
+
+#[test]
+fn refusals_are_read_in_every_form_and_pages_are_none() {
+    let said = |status: u16, body: &'static str| {
+        let response = Response {
+            status: StatusCode::from_u16(status).unwrap(),
+            headers: http::HeaderMap::new(),
+            body: bytes::Bytes::from_static(body.as_bytes()),
+        };
+        match from_reply(&response) {
+            TokenError::Refused { error, description } => Ok((error, description)),
+            TokenError::Failed(error) => Err(error),
+        }
+    };
+    for (body, code, text) in [
+        (
+            r#"{"error":"invalid_app_access","error_description":"no"}"#,
+            "invalid_app_access",
+            "no",
+        ),
+        (r#"{"error":"new_one"}"#, "new_one", ""),
+        (
+            r#"{"error":"cut","error_description":"\ud83d"}"#,
+            "cut",
+            "\u{fffd}",
+        ),
+        (
+            r#"[{"errorCode":"OAUTH_AUTHORIZATION_BLOCKED","message":"no"}]"#,
+            "OAUTH_AUTHORIZATION_BLOCKED",
+            "no",
+        ),
+        (
+            "error=invalid_token&error_description=no+such+token",
+            "invalid_token",
+            "no such token",
+        ),
+    ] {
+        assert_eq!(said(400, body).unwrap(), (code.to_owned(), text.to_owned()));
+    }
+    for body in [
+        "",
+        "<html><title>Blocked</title></html>",
+        r#"{"message":"Forbidden"}"#,
+        r#"{"error":""}"#,
+        "[]",
+        "a=b&error=c",
+    ] {
+        for status in [400, 403, 404, 415] {
+            let error = said(status, body).unwrap_err();
+            assert_eq!(
+                error.what(),
+                crate::proto::ErrorKind::Transient,
+                "{status} {body}"
+            );
+            assert!(error.message.contains(&status.to_string()), "{error}");
+        }
+    }
+    assert_eq!(
+        said(503, r#"{"error":"x"}"#).unwrap_err().code,
+        "oauth.unavailable"
+    );
+}

@@ -1,0 +1,234 @@
+//! Whose word a reply is. Between a connector and its CRM stand proxies, gateways, firewalls and login pages, and each of them
+//! answers with statuses of its own. Only a whole reply of the CRM's own API proves anything: that a record or an object is gone,
+//! that a user may not see it, that there is nothing. Everything else is asked again.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use http::{HeaderMap, header};
+use serde::de::DeserializeOwned;
+
+use super::{Response, one_line};
+use crate::proto::Error;
+
+/// For "too many at once" where the reply does not say how long to wait.
+const RATE_PAUSE: Duration = Duration::from_secs(30);
+
+/// The code of an error that something between the connector and the CRM answered with.
+pub const FOREIGN: &str = "http.foreign";
+
+impl Response {
+    /// Whether the reply calls itself JSON by its content type, or has none.
+    #[must_use]
+    pub fn is_json(&self) -> bool {
+        is_json(&self.headers)
+    }
+
+    /// The reply as the API's own: JSON by its content type, whole, and of the shape `T`. Nothing for everything else: a web
+    /// page, an empty or cut body, the JSON of another program.
+    ///
+    /// `T` has to tell the API's replies from other JSON: its fields are required, not defaulted. `{"message": "Not Found"}` is
+    /// what many gateways say.
+    #[must_use]
+    pub fn own<T: DeserializeOwned>(&self) -> Option<T> {
+        self.is_json().then(|| from_json(&self.text()).ok()).flatten()
+    }
+
+    /// The error for a reply that is no success and not the API's own (see [`Response::own`]). It says nothing about records,
+    /// objects, fields or permissions: a 404 or 403 of a gateway is TRANSIENT, and asked again. Only what does not depend on who
+    /// says it keeps its meaning: 401 is CREDENTIALS_EXPIRED (a refresh tells), 413, 414 and 431 are QUERY_TOO_BIG, 420 and 429
+    /// RATE_LIMITED.
+    #[must_use]
+    pub fn foreign(&self, crm: &str) -> Error {
+        let status = self.status.as_u16();
+        let said = match title(&self.body) {
+            Some(title) => format!("a web page, {title:?}"),
+            None if self.body.is_empty() => "no body".to_owned(),
+            None => "what is no answer of its API".to_owned(),
+        };
+        let text = format!("{crm} answered {status} with {said}");
+        let wait = self.retry_after();
+        let error = match status {
+            401 => return Error::credentials_expired(text).code(FOREIGN),
+            413 | 414 | 431 => return Error::query_too_big(text).code(FOREIGN),
+            420 | 429 => Error::rate_limited(text).retry_after(wait.unwrap_or(RATE_PAUSE)),
+            _ => match wait {
+                Some(wait) => Error::transient(text).retry_after(wait),
+                None => Error::transient(text),
+            },
+        };
+        error.code(FOREIGN)
+    }
+}
+
+/// Reads JSON; where a text in it ends in half of a surrogate pair, U+FFFD stands for the half.
+///
+/// # Errors
+/// It is not JSON, not whole, or not of the shape `T`.
+pub fn from_json<T: DeserializeOwned>(text: &str) -> Result<T, serde_json::Error> {
+    serde_json::from_str(text).or_else(|error| match mended(text) {
+        Some(text) => serde_json::from_str(&text),
+        None => Err(error),
+    })
+}
+
+/// JSON text with `\ufffd` for each escape of half a surrogate pair; nothing where there is none. Texts that were cut between
+/// the halves are common, and strict parsers refuse the whole reply for one.
+#[must_use]
+pub fn mended(json: &str) -> Option<String> {
+    const WIDTH: usize = 6;
+    let unit = |at: usize| -> Option<u16> {
+        let digits = json.get(at..at + WIDTH)?.strip_prefix("\\u")?;
+        u16::from_str_radix(digits, 16).ok()
+    };
+    let mut out = String::new();
+    let (mut from, mut at) = (0, 0);
+    while let Some(next) = json[at..].find('\\') {
+        at += next;
+        let high = |unit: u16| (0xd800..0xdc00).contains(&unit);
+        let low = |unit: u16| (0xdc00..0xe000).contains(&unit);
+        at += match unit(at) {
+            Some(first) if high(first) && unit(at + WIDTH).is_some_and(low) => 2 * WIDTH,
+            Some(first) if high(first) || low(first) => {
+                out.push_str(&json[from..at]);
+                out.push_str("\\ufffd");
+                from = at + WIDTH;
+                WIDTH
+            }
+            Some(_) => WIDTH,
+            // Any other escape is of two bytes; a backslash may be followed by a character of several.
+            None => 1 + json[at + 1..].chars().next().map_or(0, char::len_utf8),
+        };
+    }
+    (from > 0).then(|| out + &json[from..])
+}
+
+/// Whether a content type is one of JSON; true where there is none.
+fn is_json(headers: &HeaderMap) -> bool {
+    let Some(value) = headers.get(header::CONTENT_TYPE) else {
+        return true;
+    };
+    let media = value.to_str().unwrap_or_default();
+    let media = media
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
+    media == "application/json" || media == "text/json" || media.ends_with("+json")
+}
+
+/// What a web page calls itself.
+fn title(body: &[u8]) -> Option<String> {
+    if !super::is_page(body) {
+        return None;
+    }
+    let text: Cow<'_, str> = String::from_utf8_lossy(&body[..body.len().min(4_096)]);
+    let lower = text.to_ascii_lowercase();
+    let from = lower
+        .find("<title>")
+        .map_or(lower.len(), |at| at + "<title>".len());
+    let to = lower[from..]
+        .find('<')
+        .map_or(lower.len(), |length| from + length);
+    let title = one_line(&text[from..to]);
+    Some(title.chars().take(80).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::{HeaderValue, StatusCode};
+    use serde::Deserialize;
+
+    use super::*;
+    use crate::proto::ErrorKind;
+
+    #[derive(Deserialize)]
+    struct Refusal {
+        code: String,
+    }
+
+    fn reply(status: u16, media: Option<&'static str>, body: &'static str) -> Response {
+        let media = media.map(|media| (header::CONTENT_TYPE, HeaderValue::from_static(media)));
+        Response {
+            status: StatusCode::from_u16(status).unwrap(),
+            headers: media.into_iter().collect(),
+            body: Bytes::from_static(body.as_bytes()),
+        }
+    }
+
+    #[test]
+    fn only_whole_json_of_the_api_s_shape_is_its_own() {
+        let own = |media, body| {
+            reply(404, media, body)
+                .own::<Refusal>()
+                .map(|refusal| refusal.code)
+        };
+        let json = Some("application/json;charset=UTF-8");
+        let gone = r#"{"code":"GONE"}"#;
+        for media in [json, Some("application/problem+json"), Some("text/json"), None] {
+            assert_eq!(own(media, gone).as_deref(), Some("GONE"));
+        }
+        for (media, body) in [
+            (Some("text/html"), gone),
+            (
+                Some("application/xml"),
+                "<Error><Code>AccessDenied</Code></Error>",
+            ),
+            (json, "<html><title>404</title></html>"),
+            (json, r#"{"message":"Not Found"}"#),
+            (json, r#"{"code":"GO"#),
+            (json, ""),
+            (None, "not found"),
+        ] {
+            assert_eq!(own(media, body), None, "{body}");
+        }
+    }
+
+    #[test]
+    fn what_is_foreign_proves_nothing() {
+        use ErrorKind::{CredentialsExpired, QueryTooBig, RateLimited, Transient};
+        for (status, kind) in [
+            (302, Transient),
+            (400, Transient),
+            (401, CredentialsExpired),
+            (403, Transient),
+            (404, Transient),
+            (405, Transient),
+            (410, Transient),
+            (414, QueryTooBig),
+            (415, Transient),
+            (420, RateLimited),
+            (429, RateLimited),
+            (502, Transient),
+        ] {
+            let error = reply(status, Some("text/html"), "<HTML><Title>Gate way</title>").foreign("Acme");
+            assert_eq!((error.what(), error.code.as_str()), (kind, FOREIGN), "{status}");
+            assert!(error.message.contains("Gate way") && error.message.contains(&status.to_string()));
+            assert_eq!(error.retry_us > 0, kind == RateLimited);
+        }
+        let mut busy = reply(503, None, "");
+        busy.headers
+            .insert(header::RETRY_AFTER, HeaderValue::from_static("7"));
+        assert!(busy.foreign("Acme").retry_us > 0);
+    }
+
+    #[test]
+    fn halves_of_surrogate_pairs_are_mended() {
+        assert_eq!(mended(r#"{"a":"\ud83d\ude00 \\ud83d \u00e9 \n"}"#), None);
+        assert_eq!(
+            mended(r#"["\ud83d","x\ude00y"]"#).as_deref(),
+            Some(r#"["\ufffd","x\ufffdy"]"#)
+        );
+        assert_eq!(
+            mended(r#""\ud83d\ud83d\ude00""#).as_deref(),
+            Some(r#""\ufffd\ud83d\ude00""#)
+        );
+        for odd in ["\\", "\\u", "\\ud83", "\\é", "\"\\ud83é\""] {
+            assert_eq!(mended(odd), None, "{odd}");
+        }
+        assert_eq!(from_json::<Vec<String>>(r#"["\ud83d"]"#).unwrap(), ["\u{fffd}"]);
+        assert!(from_json::<Vec<String>>(r#"["\ud83d""#).is_err());
+    }
+}
