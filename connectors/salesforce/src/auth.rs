@@ -283,14 +283,9 @@ impl App {
         );
         let already_gone = oauth::revoke(&self.http, call, &url, &token)
             .await
-            .or_else(|error| {
-                // The refusal may be a form instead of JSON: any refusal of a known token means that it is none any more.
-                match token::refusal(error) {
-                    error if error.code == "oauth.garbage" || error.is(ErrorKind::CredentialsRevoked) => {
-                        Ok(true)
-                    }
-                    error => Err(error),
-                }
+            .or_else(|error| match token::refusal(error) {
+                error if error.is(ErrorKind::CredentialsRevoked) => Ok(true),
+                error => Err(error),
             })?;
         Ok(RevokeResponse { already_gone })
     }
@@ -466,6 +461,14 @@ fn audience(settings: &HashMap<String, String>, base: &str) -> String {
     }
 }
 
+/// A key in PEM, also where its line ends are spelt `\n`, as they are in environment variables and JSON files.
+fn pem(given: &str) -> String {
+    given
+        .trim_matches(['"', '\'', ' '])
+        .replace("\\r\\n", "\n")
+        .replace("\\n", "\n")
+}
+
 fn assertion(client_id: &str, audience: &str, headless: &Headless, now_us: i64) -> Result<String, Error> {
     #[derive(Serialize)]
     struct Claims<'a> {
@@ -478,7 +481,7 @@ fn assertion(client_id: &str, audience: &str, headless: &Headless, now_us: i64) 
         return Err(Error::invalid_input("the parameter username is missing").field("username"));
     }
     // The reason is not repeated: it may quote the key.
-    let key = EncodingKey::from_rsa_pem(headless.private_key.as_bytes()).map_err(|_| {
+    let key = EncodingKey::from_rsa_pem(pem(&headless.private_key).as_bytes()).map_err(|_| {
         Error::invalid_input("the parameter private_key is not an RSA key in PEM").field("private_key")
     })?;
     let exp = now_us / 1_000_000 + ASSERTION_SECONDS;

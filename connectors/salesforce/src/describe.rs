@@ -1,6 +1,9 @@
-//! The describe of an object, turned into fields. Every key is optional and unknown keys are ignored: versions differ.
+//! The describe of an object, turned into fields. Of a field only its name is needed and unknown keys are ignored: versions
+//! differ, and a value of an unexpected form must not cost the object.
 
 use serde::Deserialize;
+use serde::de::Error as _;
+use serde_json::Value as Json;
 use tether_connector_sdk::proto::{Field, FieldType, ObjectFields, PicklistValue};
 
 use crate::objects::CrmObject;
@@ -8,118 +11,122 @@ use crate::objects::CrmObject;
 /// Texts longer than this are indexed as words only.
 const LONG_TEXT: u32 = 255;
 
+/// What tells a describe from other JSON is required.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Describe {
-    #[serde(default)]
-    label: Option<String>,
-    #[serde(default)]
-    label_plural: Option<String>,
-    #[serde(default)]
-    fields: Vec<FieldDescribe>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-#[derive(Default)]
-struct FieldDescribe {
     name: String,
-    label: Option<String>,
-    #[serde(rename = "type")]
-    native_type: Option<String>,
-    length: Option<u32>,
-    scale: Option<u32>,
-    calculated: Option<bool>,
-    custom: Option<bool>,
-    encrypted: Option<bool>,
-    html_formatted: Option<bool>,
-    deprecated_and_hidden: Option<bool>,
-    inline_help_text: Option<String>,
-    picklist_values: Option<Vec<PicklistDescribe>>,
-    reference_to: Option<Vec<String>>,
+    #[serde(default)]
+    label: Json,
+    #[serde(default)]
+    label_plural: Json,
+    fields: Vec<Json>,
 }
 
-#[derive(Deserialize)]
-struct PicklistDescribe {
-    #[serde(default)]
-    value: Option<String>,
-    #[serde(default)]
-    label: Option<String>,
-    #[serde(default)]
-    active: Option<bool>,
+/// A described object.
+#[derive(Debug, Clone)]
+pub(crate) struct Described {
+    pub(crate) object: ObjectFields,
+    /// Every field of the describe could be read: one that is not among them is not there.
+    pub(crate) whole: bool,
 }
 
 /// The fields of a described object.
-pub(crate) fn fields(object: &CrmObject, json: &str) -> Result<ObjectFields, serde_json::Error> {
+pub(crate) fn fields(object: &CrmObject, json: &str) -> Result<Described, serde_json::Error> {
     let describe: Describe = serde_json::from_str(json)?;
-    let label = [describe.label_plural, describe.label]
+    if describe.name != object.key {
+        return Err(serde_json::Error::custom("the describe of another object"));
+    }
+    let label = [text(&describe.label_plural), text(&describe.label)]
         .into_iter()
-        .flatten()
         .find(|label| !label.is_empty());
-    Ok(ObjectFields {
-        object: object.key.to_owned(),
-        label: label.unwrap_or_else(|| object.label.to_owned()),
-        visible: true,
-        fields: describe.fields.into_iter().filter_map(field).collect(),
+    let whole = describe.fields.iter().all(|field| field["name"].is_string());
+    Ok(Described {
+        object: ObjectFields {
+            object: object.key.to_owned(),
+            label: label.unwrap_or_else(|| object.label.to_owned()),
+            visible: true,
+            fields: describe.fields.iter().filter_map(field).collect(),
+        },
+        whole,
     })
 }
 
 /// An object that the user cannot see.
-pub(crate) fn invisible(object: &CrmObject) -> ObjectFields {
-    ObjectFields {
-        object: object.key.to_owned(),
-        label: object.label.to_owned(),
-        visible: false,
-        fields: Vec::new(),
+pub(crate) fn invisible(object: &CrmObject) -> Described {
+    Described {
+        object: ObjectFields {
+            object: object.key.to_owned(),
+            label: object.label.to_owned(),
+            visible: false,
+            fields: Vec::new(),
+        },
+        whole: true,
     }
 }
 
-fn field(described: FieldDescribe) -> Option<Field> {
-    let native_type = described.native_type.unwrap_or_default();
-    let html = described.html_formatted.unwrap_or(false);
-    if native_type == "base64"
-        || described.deprecated_and_hidden.unwrap_or(false)
-        || !crate::soql::is_name(&described.name)
-    {
+fn field(described: &Json) -> Option<Field> {
+    let key = text(&described["name"]);
+    let native_type = text(&described["type"]);
+    if native_type == "base64" || flag(&described["deprecatedAndHidden"]) || !crate::soql::is_name(&key) {
         return None;
     }
-    let length = described.length.unwrap_or(0);
+    let length = number(&described["length"]);
+    let choices = described["picklistValues"]
+        .as_array()
+        .map_or(&[][..], Vec::as_slice);
+    let targets = described["referenceTo"].as_array().map_or(&[][..], Vec::as_slice);
     Some(Field {
-        label: described
-            .label
+        label: Some(text(&described["label"]))
             .filter(|label| !label.is_empty())
-            .unwrap_or_else(|| described.name.clone()),
-        key: described.name,
-        r#type: field_type(&native_type, html).into(),
-        picklist_values: described
-            .picklist_values
-            .unwrap_or_default()
-            .into_iter()
-            .filter_map(choice)
+            .unwrap_or_else(|| key.clone()),
+        key,
+        r#type: field_type(&native_type, flag(&described["htmlFormatted"])).into(),
+        picklist_values: choices.iter().filter_map(choice).collect(),
+        reference_to: targets
+            .iter()
+            .map(text)
+            .filter(|target| !target.is_empty())
             .collect(),
-        reference_to: described.reference_to.unwrap_or_default(),
-        scale: described.scale.unwrap_or(0),
+        scale: number(&described["scale"]),
         length,
-        calculated: described.calculated.unwrap_or(false),
-        custom: described.custom.unwrap_or(false),
+        calculated: flag(&described["calculated"]),
+        custom: flag(&described["custom"]),
         long_text: length > LONG_TEXT
             && matches!(native_type.as_str(), "textarea" | "string" | "encryptedstring"),
-        sensitive: described.encrypted.unwrap_or(false) || native_type == "encryptedstring",
-        description: described.inline_help_text.unwrap_or_default(),
+        sensitive: flag(&described["encrypted"]) || native_type == "encryptedstring",
+        description: text(&described["inlineHelpText"]),
         native_type,
     })
 }
 
-fn choice(described: PicklistDescribe) -> Option<PicklistValue> {
-    let value = described.value?;
+fn choice(described: &Json) -> Option<PicklistValue> {
+    let value = described["value"].as_str()?.replace('\0', "");
     Some(PicklistValue {
-        label: described
-            .label
+        label: Some(text(&described["label"]))
             .filter(|label| !label.is_empty())
             .unwrap_or_else(|| value.clone()),
         value,
-        active: described.active.unwrap_or(true),
+        active: described["active"].as_bool().unwrap_or(true),
     })
+}
+
+/// A text without NULs, or nothing.
+fn text(json: &Json) -> String {
+    json.as_str().unwrap_or_default().replace('\0', "")
+}
+
+fn flag(json: &Json) -> bool {
+    json.as_bool().unwrap_or(false)
+}
+
+/// A whole number in whatever form (`2`, `2.0`); 0 for what is none, less than nothing included.
+fn number(json: &Json) -> u32 {
+    let whole = json.as_u64().or_else(|| {
+        let number = json.as_f64()?;
+        (number >= 0.0).then_some(number as u64)
+    });
+    whole.and_then(|number| u32::try_from(number).ok()).unwrap_or(0)
 }
 
 /// Decided by the type alone. A field that has a compound name is no compound: `Account.Name` has one.
@@ -185,7 +192,9 @@ mod tests {
                 {"value":"a","label":"A","active":true},{"value":"b","label":null,"active":false},{"label":"no value"}]},
             {"name":"Score__c","type":"double","calculated":true,"scale":2},
             {"name":"OwnerId","type":"reference","referenceTo":["User","Group"]}]}"#;
-        let object = fields(&OBJECTS[0], json).unwrap();
+        let described = fields(&OBJECTS[0], json).unwrap();
+        assert!(described.whole);
+        let object = described.object;
         assert_eq!((object.label.as_str(), object.visible), ("Firmen", true));
         let keys: Vec<&str> = object.fields.iter().map(|f| f.key.as_str()).collect();
         assert_eq!(
@@ -216,15 +225,35 @@ mod tests {
     }
 
     #[test]
-    fn an_old_or_odd_describe_is_no_failure() {
-        assert!(
-            fields(&OBJECTS[0], r#"{"fields":[{"name":"X"},{"type":"string"}]}"#)
-                .unwrap()
-                .fields
-                .len()
-                == 1
+    fn an_odd_field_costs_no_other() {
+        let odd = r#"{"name":"Account","label":7,"fields":[
+            {"name":"A","scale":0.0,"length":-1,"label":null,"type":"double"},
+            {"name":"B","scale":2.0,"length":"many","picklistValues":[{"value":7},null,{"value":"x\u0000"}],"referenceTo":null},
+            {"name":null,"type":"string"},{"type":"string"},null]}"#;
+        let described = fields(&OBJECTS[0], odd).unwrap();
+        assert!(!described.whole, "what a nameless field is, is not known");
+        let [a, b] = &described.object.fields[..] else {
+            panic!("two fields")
+        };
+        assert_eq!((a.label.as_str(), a.scale, a.length), ("A", 0, 0));
+        assert_eq!(
+            (b.scale, b.length, b.picklist_values[0].value.as_str()),
+            (2, 0, "x")
         );
-        assert!(fields(&OBJECTS[0], "{}").unwrap().fields.is_empty());
-        assert!(fields(&OBJECTS[0], "<html>").is_err());
+        assert_eq!(described.object.label, "Accounts");
+    }
+
+    #[test]
+    fn what_is_no_describe_of_the_object_is_refused() {
+        for text in [
+            "{}",
+            "<html>",
+            r#"{"fields":[]}"#,
+            r#"{"name":"Account"}"#,
+            r#"{"name":"Contact","fields":[]}"#,
+            r#"{"name":"Account","fields":null}"#,
+        ] {
+            assert!(fields(&OBJECTS[0], text).is_err(), "{text}");
+        }
     }
 }

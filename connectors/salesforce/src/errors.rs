@@ -1,14 +1,33 @@
 //! What the REST API's errors mean. Bodies come as a JSON array, an object, XML, HTML or not at all, whatever was asked
-//! for; the same code may mean two things, and then the text decides.
+//! for; the same code may mean two things, and then the text decides. Only what Salesforce itself said proves anything: a
+//! gateway's 404 or 403 is no word about a record, an object or a permission.
 
 use serde::Deserialize;
-use tether_connector_sdk::http::one_line;
+use tether_connector_sdk::http::{FOREIGN, Response, from_json, one_line};
 use tether_connector_sdk::proto::{Error, ErrorKind};
 
 /// An hour: the allowance is counted over the last 24, so asking sooner is of little use.
 const ALLOWANCE_PAUSE_US: i64 = 3_600_000_000;
 /// Half a minute, for "too many at once".
 const RATE_PAUSE_US: i64 = 30_000_000;
+/// Five minutes, for an allowance that is refused again and again while the reply's header says that there is some left: the
+/// header is late.
+const DOUBTFUL_PAUSE_US: i64 = 300_000_000;
+
+/// One failed reply, or one part of a composite.
+#[derive(Clone, Copy)]
+pub(crate) struct Failed<'a> {
+    pub(crate) status: u16,
+    pub(crate) body: &'a [u8],
+    /// The content type says JSON, XML, or nothing.
+    pub(crate) readable: bool,
+    /// The reply's own wish.
+    pub(crate) retry_after_us: Option<i64>,
+    /// Calls that were made and may be made, where the reply tells.
+    pub(crate) usage: Option<(u64, u64)>,
+    /// The time now.
+    pub(crate) now_us: i64,
+}
 
 /// What one failed reply said.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -19,46 +38,88 @@ pub(crate) struct Said {
     pub(crate) text: String,
 }
 
+/// An error of the REST API. The code is required: JSON with other keys is another program's.
 #[derive(Deserialize)]
 struct RestError {
-    #[serde(default, rename = "errorCode", alias = "error", alias = "exceptionCode")]
-    code: Option<String>,
-    #[serde(default, alias = "error_description", alias = "exceptionMessage")]
+    #[serde(rename = "errorCode", alias = "exceptionCode")]
+    code: String,
+    #[serde(default, alias = "exceptionMessage")]
     message: Option<String>,
 }
 
-/// Reads an error body in any of its forms.
-pub(crate) fn read(body: &[u8]) -> Said {
+impl<'a> Failed<'a> {
+    pub(crate) fn new(response: &'a Response, usage: Option<(u64, u64)>, now_us: i64) -> Self {
+        let retry_after = response.retry_after();
+        let media = response
+            .headers
+            .get("content-type")
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+            .to_ascii_lowercase();
+        let words =
+            response.status.as_u16() == 403 && WORDS.iter().any(|word| *word == trimmed(&response.body));
+        Self {
+            status: response.status.as_u16(),
+            body: &response.body,
+            readable: response.is_json() || media.contains("xml") && !media.contains("html") || words,
+            retry_after_us: retry_after.and_then(|wait| i64::try_from(wait.as_micros()).ok()),
+            usage,
+            now_us,
+        }
+    }
+
+    /// What Salesforce said; nothing where it was not Salesforce that answered.
+    fn said(&self) -> Option<Said> {
+        if self.readable { read(self.body) } else { None }
+    }
+}
+
+/// What the identity address refuses with, as text.
+const WORDS: [&str; 5] = [
+    "Bad_OAuth_Token",
+    "Missing_OAuth_Token",
+    "Wrong_Org",
+    "Bad_Id",
+    "Inactive",
+];
+
+fn trimmed(body: &[u8]) -> &str {
+    std::str::from_utf8(body).unwrap_or_default().trim()
+}
+
+/// Reads an error body in any of Salesforce's forms; nothing for anything else.
+pub(crate) fn read(body: &[u8]) -> Option<Said> {
     let text = String::from_utf8_lossy(body);
-    let text = text.trim();
-    let parsed = serde_json::from_str::<Vec<RestError>>(text)
+    let text = text.trim().replace('\0', "");
+    let parsed = from_json::<Vec<RestError>>(&text)
         .ok()
         .and_then(|list| list.into_iter().next())
-        .or_else(|| serde_json::from_str::<RestError>(text).ok());
+        .or_else(|| from_json::<RestError>(&text).ok());
     if let Some(error) = parsed {
-        return Said {
-            code: error.code.unwrap_or_default(),
-            text: told(&error.message.unwrap_or_default()),
-        };
+        let code = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+        return (!error.code.is_empty() && error.code.len() <= 100 && error.code.chars().all(code)).then(
+            || Said {
+                text: told(&error.message.unwrap_or_default()),
+                code: error.code,
+            },
+        );
     }
+    if WORDS.contains(&text.as_str()) {
+        return Some(Said {
+            code: String::new(),
+            text,
+        });
+    }
+    let errors = text.find("<Errors>").filter(|_| text.ends_with("</Errors>"))?;
     let tag = |name: &str| {
-        let from = text.find(&format!("<{name}>"))? + name.len() + 2;
+        let from = errors + text[errors..].find(&format!("<{name}>"))? + name.len() + 2;
         let to = text[from..].find("</")? + from;
         Some(text[from..to].to_owned())
     };
-    if let Some(code) = tag("errorCode") {
-        return Said {
-            code,
-            text: told(&tag("message").unwrap_or_default()),
-        };
-    }
-    if text.starts_with('<') || text.starts_with('{') || text.starts_with('[') {
-        return Said::default();
-    }
-    Said {
-        code: String::new(),
-        text: told(text),
-    }
+    Some(Said {
+        code: tag("errorCode")?,
+        text: told(&tag("message").unwrap_or_default()),
+    })
 }
 
 /// The CRM's text without line breaks and caret art, at most 300 characters. A query's text is cut off: what matters is
@@ -84,15 +145,22 @@ fn unsupported_object(text: &str) -> Option<&str> {
     rest.split_once('\'').map(|(name, _)| name)
 }
 
-/// What a failed reply means. `retry_after_us` is the reply's own wish, `now_us` the time now.
-pub(crate) fn classify(status: u16, body: &[u8], retry_after_us: Option<i64>, now_us: i64) -> Error {
-    let said = read(body);
-    let kind = kind_of(status, &said);
-    let retry_us = match (kind, retry_after_us) {
-        (ErrorKind::AllowanceExhausted, None) => now_us + ALLOWANCE_PAUSE_US,
-        (ErrorKind::RateLimited, None) => now_us + RATE_PAUSE_US,
+/// What a failed reply means.
+pub(crate) fn classify(failed: Failed<'_>) -> Error {
+    let Some(said) = failed.said() else {
+        return foreign(failed);
+    };
+    let mut kind = kind_of(failed.status, &said);
+    // The header counts what the refusal claims to have counted.
+    let some_left = failed.usage.is_some_and(|(used, limit)| used < limit);
+    if kind == ErrorKind::AllowanceExhausted && some_left {
+        kind = ErrorKind::RateLimited;
+    }
+    let retry_us = match (kind, failed.retry_after_us) {
+        (ErrorKind::AllowanceExhausted, None) => failed.now_us + ALLOWANCE_PAUSE_US,
+        (ErrorKind::RateLimited, None) => failed.now_us + RATE_PAUSE_US,
         (ErrorKind::AllowanceExhausted | ErrorKind::RateLimited | ErrorKind::Transient, Some(wait)) => {
-            now_us + wait
+            failed.now_us + wait
         }
         _ => 0,
     };
@@ -104,15 +172,97 @@ pub(crate) fn classify(status: u16, body: &[u8], retry_after_us: Option<i64>, no
         ErrorKind::ObjectGone => unsupported_object(&said.text).unwrap_or_default().to_owned(),
         _ => String::new(),
     };
-    Error {
+    let error = Error {
         kind: kind.into(),
-        message: sentence(kind, status, &said),
+        message: sentence(kind, failed.status, &said),
         code: said.code,
         object,
         field,
         retry_us,
         api_usage: None,
+    };
+    match (kind, failed.usage) {
+        (ErrorKind::AllowanceExhausted, Some((used, limit))) => error.allowance(used, limit),
+        _ => error,
     }
+}
+
+/// What a reply means that is not Salesforce's: nothing about the data.
+fn foreign(failed: Failed<'_>) -> Error {
+    let status = failed.status;
+    let text = format!("something between tether and Salesforce answered (HTTP {status})");
+    let (kind, wait_us) = match status {
+        // A refresh tells.
+        401 => (ErrorKind::CredentialsExpired, None),
+        // It leads to a login page or to the account's new home; a refresh tells which.
+        301..=303 | 307 | 308 => (ErrorKind::CredentialsExpired, None),
+        413 | 414 | 431 => (ErrorKind::QueryTooBig, None),
+        420 | 429 => (
+            ErrorKind::RateLimited,
+            Some(failed.retry_after_us.unwrap_or(RATE_PAUSE_US)),
+        ),
+        _ => (ErrorKind::Transient, failed.retry_after_us),
+    };
+    Error {
+        retry_us: wait_us.map_or(0, |wait| failed.now_us + wait),
+        ..Error::new(kind, text).code(FOREIGN)
+    }
+}
+
+/// Whether a refusal may come from a host that Salesforce has left: a 404 page is what the old host of a moved organization
+/// shows, and what gateways show.
+pub(crate) fn may_be_left(error: &Error, status: u16) -> bool {
+    error.is(ErrorKind::Transient) && error.code == FOREIGN && matches!(status, 404 | 410)
+}
+
+/// A refusal that came again after new credentials: they were not the cause, so what it says is believed.
+pub(crate) fn believed(error: Error) -> Error {
+    let kind = match error.code.as_str() {
+        "INVALID_SESSION_ID" | "" => return error,
+        FOREIGN | HOST_LEFT => ErrorKind::Transient,
+        _ => ErrorKind::AdminAction,
+    };
+    Error {
+        kind: kind.into(),
+        ..error
+    }
+}
+
+/// A refusal of the allowance that came again and again, whatever the header says: it is believed.
+pub(crate) fn exhausted(error: Error, now_us: i64) -> Error {
+    let refused = error.is(ErrorKind::RateLimited) && error.code == "REQUEST_LIMIT_EXCEEDED";
+    if !refused || error.message.to_ascii_lowercase().contains("concurrent") {
+        return error;
+    }
+    Error {
+        kind: ErrorKind::AllowanceExhausted.into(),
+        retry_us: error.retry_us.max(now_us + DOUBTFUL_PAUSE_US),
+        ..error
+    }
+}
+
+/// The code of the error that a host is not Salesforce's any more.
+pub(crate) const HOST_LEFT: &str = "host_left";
+
+/// No Salesforce answers where the organization was.
+pub(crate) fn host_left(status: u16) -> Error {
+    Error::credentials_expired(format!(
+        "Salesforce does not answer any more where the organization was (HTTP {status}); a refresh tells where it is"
+    ))
+    .code(HOST_LEFT)
+}
+
+/// An error that every other object would meet too.
+pub(crate) fn account_wide(error: &Error) -> bool {
+    matches!(
+        error.what(),
+        ErrorKind::CredentialsExpired
+            | ErrorKind::CredentialsRevoked
+            | ErrorKind::Suspended
+            | ErrorKind::AllowanceExhausted
+            | ErrorKind::Cancelled
+            | ErrorKind::DeadlineExceeded
+    )
 }
 
 #[rustfmt::skip]
@@ -120,9 +270,12 @@ fn kind_of(status: u16, said: &Said) -> ErrorKind {
     use ErrorKind::*;
     let text = said.text.to_ascii_lowercase();
     match (status, said.code.as_str()) {
-        (_, "INVALID_SESSION_ID") if text.contains("session expired or invalid") => CredentialsExpired,
-        (_, "INVALID_SESSION_ID")                       => AdminAction,
-        (_, "INVALID_AUTH_HEADER")                      => Bug,
+        // The only two that a refresh cannot cure.
+        (_, "INVALID_SESSION_ID") if text.contains("not valid for use with") || text.contains("not attached to agent") => AdminAction,
+        (_, "INVALID_SESSION_ID")                       => CredentialsExpired,
+        // The organization moved; a refresh names its new host.
+        (_, "URL_NOT_RESET")                            => CredentialsExpired,
+        (_, "INVALID_OPERATION_WITH_EXPIRED_PASSWORD")  => AdminAction,
         (_, "INVALID_FIELD") if missing_column(&said.text).is_some() => FieldGone,
         (_, "INVALID_FIELD") if text.contains("relationship") => FieldGone,
         (_, "INVALID_TYPE")                             => ObjectGone,
@@ -136,17 +289,15 @@ fn kind_of(status: u16, said: &Said) -> ErrorKind {
         (_, "REQUEST_LIMIT_EXCEEDED")                   => AllowanceExhausted,
         (_, "API_DISABLED_FOR_ORG" | "FUNCTIONALITY_NOT_ENABLED" | "CLIENT_NOT_ACCESSIBLE_FOR_USER"
             | "LOGIN_MUST_USE_SECURITY_TOKEN")          => AdminAction,
+        // Every other 401 is one of the session's, until a refresh has shown that it is not.
+        (401, _)                                        => CredentialsExpired,
         (_, "INSUFFICIENT_ACCESS" | "INSUFFICIENT_ACCESS_OR_READONLY" | "FORBIDDEN") => Forbidden,
         (_, "ENTITY_IS_DELETED")                        => RecordGone,
         (_, "MALFORMED_ID")                             => InvalidInput,
         (410, _) | (_, "UNSUPPORTED_API_VERSION" | "GONE") => Configuration,
         (404, _) | (_, "NOT_FOUND")                      => RecordGone,
-        // A redirect leads to a login page or to the account's new home; a refresh tells which.
-        (301..=303 | 307 | 308, _)                      => CredentialsExpired,
-        (401, _) if said.code.is_empty()                => CredentialsExpired,
-        (401, _)                                        => AdminAction,
-        (403, _) if text.contains("bad_oauth_token") || text.contains("missing_oauth_token") => CredentialsExpired,
-        (403, _) if text.contains("inactive")           => Suspended,
+        (403, "") if text == "bad_oauth_token" || text == "missing_oauth_token" => CredentialsExpired,
+        (403, "") if text == "inactive"                 => Suspended,
         (403, _)                                        => Forbidden,
         (413 | 414 | 431, _)                            => QueryTooBig,
         (420 | 429, _)                                  => RateLimited,
@@ -164,6 +315,9 @@ fn sentence(kind: ErrorKind, status: u16, said: &Said) -> String {
         (code, text) => format!("{code}: {text}"),
     };
     let lead = match (kind, said.code.as_str()) {
+        (ErrorKind::CredentialsExpired, "URL_NOT_RESET") => {
+            "the organization is not at this host any more; a refresh tells where it is"
+        }
         (ErrorKind::CredentialsExpired, _) => "Salesforce no longer accepts the session",
         (ErrorKind::FieldGone, _) => "a field is gone, or the user may no longer see it",
         (ErrorKind::ObjectGone, _) => "the user cannot see this object",
@@ -178,6 +332,9 @@ fn sentence(kind: ErrorKind, status: u16, said: &Said) -> String {
         }
         (ErrorKind::AdminAction, code) if code.starts_with("TXN_SECURITY_") => {
             "a transaction security policy blocks the query; an administrator has to exempt the integration's user"
+        }
+        (ErrorKind::AdminAction, "INVALID_OPERATION_WITH_EXPIRED_PASSWORD") => {
+            "the password of the Salesforce user has expired; the user has to set a new one in Salesforce"
         }
         (ErrorKind::AdminAction, _) => {
             "Salesforce refuses the session; an administrator has to allow the app API access"
@@ -200,9 +357,20 @@ mod tests {
     use super::*;
     use ErrorKind::*;
 
+    fn failed(status: u16, body: &[u8]) -> Failed<'_> {
+        Failed {
+            status,
+            body,
+            readable: true,
+            retry_after_us: None,
+            usage: None,
+            now_us: 7,
+        }
+    }
+
     fn said(status: u16, code: &str, message: &str) -> Error {
         let body = serde_json::json!([{ "message": message, "errorCode": code }]).to_string();
-        classify(status, body.as_bytes(), None, 0)
+        classify(failed(status, body.as_bytes()))
     }
 
     #[test]
@@ -222,7 +390,12 @@ mod tests {
             (401, "INVALID_SESSION_ID", "Session expired or invalid", CredentialsExpired),
             (401, "INVALID_SESSION_ID", "This session is not valid for use with the REST API", AdminAction),
             (401, "INVALID_SESSION_ID", "Connected app is not attached to Agent", AdminAction),
-            (401, "INVALID_AUTH_HEADER", "INVALID_HEADER_TYPE", Bug),
+            (401, "INVALID_SESSION_ID", "Session is not there", CredentialsExpired),
+            (401, "INVALID_AUTH_HEADER", "INVALID_HEADER_TYPE", CredentialsExpired),
+            (401, "INVALID_AUTH_HEADER", "INVALID_JWT_FORMAT", CredentialsExpired),
+            (401, "SOMETHING_NEW", "", CredentialsExpired),
+            (400, "URL_NOT_RESET", "", CredentialsExpired),
+            (403, "INVALID_OPERATION_WITH_EXPIRED_PASSWORD", "The users password has expired", AdminAction),
             (403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.", AllowanceExhausted),
             (403, "REQUEST_LIMIT_EXCEEDED", "ConcurrentRequests (Concurrent API Requests) Limit exceeded.", RateLimited),
             (403, "API_DISABLED_FOR_ORG", "The REST API is not enabled for this Organization.", AdminAction),
@@ -258,35 +431,118 @@ mod tests {
     }
 
     #[test]
-    fn bodies_without_json() {
+    fn what_is_not_salesforce_s_own_proves_nothing() {
+        let gone = r#"[{"errorCode":"NOT_FOUND","message":"no"}]"#;
+        let xml = "<?xml version=\"1.0\"?><Errors><Error><errorCode>INVALID_QUERY_LOCATOR</errorCode><message>gone</message></Error></Errors>";
         #[rustfmt::skip]
-        let table: [(u16, &[u8], ErrorKind); 10] = [
-            (503, b"<html><body>Down for maintenance</body></html>", Transient),
-            (502, b"", Transient),
-            (420, b"<html>We are setting things up.</html>", RateLimited),
-            (414, b"<h1>URI Too Long</h1>", QueryTooBig),
-            (431, b"", QueryTooBig),
-            (403, b"Bad_OAuth_Token", CredentialsExpired),
-            (403, b"Inactive", Suspended),
-            (400, b"<?xml version=\"1.0\"?><Errors><Error><errorCode>INVALID_QUERY_LOCATOR</errorCode><message>gone</message></Error></Errors>", CursorGone),
-            (500, b"\xff\xfe", Transient),
-            (302, b"", CredentialsExpired),
+        let table: [(u16, &str, ErrorKind); 26] = [
+            (503, "<html><body>Down for maintenance</body></html>", Transient),
+            (502, "", Transient),
+            (420, "<html>We are setting things up.</html>", RateLimited),
+            (414, "<h1>URI Too Long</h1>", QueryTooBig),
+            (431, "", QueryTooBig),
+            (403, "Bad_OAuth_Token", CredentialsExpired),
+            (403, "Inactive", Suspended),
+            (400, xml, CursorGone),
+            (302, "", CredentialsExpired),
+            (401, "<html>", CredentialsExpired),
+            (404, gone, RecordGone),
+            // Gateways, firewalls and proxies.
+            (404, "<html><title>404 Not Found</title></html>", Transient),
+            (403, "<html>This inactive page</html>", Transient),
+            (403, "Inactive or blocked", Transient),
+            (400, "<html>", Transient),
+            (405, "<html>", Transient),
+            (415, "<html>", Transient),
+            (410, "<html>", Transient),
+            (404, "", Transient),
+            (404, &gone[..20], Transient),
+            (404, r#"{"message":"Not Found"}"#, Transient),
+            (404, r#"{"error":"not_found","message":"no Route matched"}"#, Transient),
+            (404, r#"[{"errorCode":"no-route","message":"x"}]"#, Transient),
+            (403, r#"[{"errorCode":null,"message":"x"}]"#, Transient),
+            (403, "<Error><Code>AccessDenied</Code></Error>", Transient),
+            (404, &xml[..xml.len() - 3], Transient),
         ];
         for (status, body, kind) in table {
             assert_eq!(
-                classify(status, body, None, 0).kind(),
+                classify(failed(status, body.as_bytes())).kind(),
                 kind,
-                "{status} {}",
-                String::from_utf8_lossy(body)
+                "{status} {body}"
             );
         }
+        // Salesforce's words under another content type are not taken for Salesforce's.
+        let typed = Failed {
+            readable: false,
+            ..failed(404, gone.as_bytes())
+        };
+        assert_eq!(classify(typed).what(), Transient);
+    }
+
+    #[test]
+    fn what_comes_again_after_a_refresh_is_believed() {
+        let again = |error: Error| believed(error).what();
+        assert_eq!(
+            again(said(401, "INVALID_SESSION_ID", "Session expired or invalid")),
+            CredentialsExpired
+        );
+        assert_eq!(
+            again(said(401, "INVALID_AUTH_HEADER", "INVALID_JWT_FORMAT")),
+            AdminAction
+        );
+        assert_eq!(again(said(400, "URL_NOT_RESET", "")), AdminAction);
+        assert_eq!(again(classify(failed(401, b"<html>"))), Transient);
+        assert_eq!(again(host_left(404)), Transient);
     }
 
     #[test]
     fn when_to_come_back() {
         let body = br#"[{"message":"TotalRequests Limit exceeded.","errorCode":"REQUEST_LIMIT_EXCEEDED"}]"#;
-        assert_eq!(classify(403, body, None, 7).retry_us, 7 + ALLOWANCE_PAUSE_US);
-        assert_eq!(classify(429, b"", Some(5_000_000), 7).retry_us, 5_000_007);
-        assert_eq!(classify(400, b"", None, 7).retry_us, 0);
+        let refused = failed(403, body);
+        assert_eq!(classify(refused).retry_us, 7 + ALLOWANCE_PAUSE_US);
+        let with = |usage, retry_after_us| {
+            let error = classify(Failed {
+                usage,
+                retry_after_us,
+                ..refused
+            });
+            (
+                error.what(),
+                error.retry_us,
+                error.api_usage.map(|usage| (usage.used, usage.limit)),
+            )
+        };
+        let full = Some((5_000, 5_000));
+        assert_eq!(
+            with(full, None),
+            (AllowanceExhausted, 7 + ALLOWANCE_PAUSE_US, full)
+        );
+        assert_eq!(with(full, Some(9_000_000)), (AllowanceExhausted, 9_000_007, full));
+        // One refusal is not an hour where the reply's own header says that there are calls left.
+        assert_eq!(
+            with(Some((18, 5_000)), None),
+            (RateLimited, 7 + RATE_PAUSE_US, None)
+        );
+        let again = classify(Failed {
+            usage: Some((18, 5_000)),
+            ..refused
+        });
+        let again = exhausted(again, 7);
+        assert_eq!(
+            (again.what(), again.retry_us),
+            (AllowanceExhausted, 7 + DOUBTFUL_PAUSE_US)
+        );
+        let concurrent = said(
+            403,
+            "REQUEST_LIMIT_EXCEEDED",
+            "ConcurrentRequests Limit exceeded.",
+        );
+        assert_eq!(exhausted(concurrent, 7).what(), RateLimited);
+        let busy = Failed {
+            retry_after_us: Some(5_000_000),
+            ..failed(429, b"")
+        };
+        assert_eq!(classify(busy).retry_us, 5_000_007);
+        assert_eq!(classify(failed(400, b"")).retry_us, 0);
     }
 }

@@ -6,17 +6,18 @@ use std::sync::Arc;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tether_connector_sdk::CallContext;
 use tether_connector_sdk::proto::{
-    Error, ErrorKind, FetchCompanyRequest, FetchCompanyResponse, ObjectResult, ObjectSelection, Record,
+    Error, ErrorKind, FetchCompanyRequest, FetchCompanyResponse, ObjectFields, ObjectResult, ObjectSelection,
+    Record,
 };
 
 use crate::composite::MOST_QUERIES;
 use crate::objects::{self, CrmObject};
-use crate::page::{self, Page};
+use crate::page::{self, Page, Row};
 use crate::plan::Plan;
-use crate::query::{cursor_path, together};
-use crate::rest::{App, Session};
+use crate::query::{Whole, cursor_path, together};
+use crate::rest::{App, Session, earlier};
 use crate::soql::Filter;
-use crate::{fields, ids};
+use crate::{errors, fields, ids};
 
 /// Related records of one object, where the caller does not say.
 const RELATED_LIMIT: u32 = 200;
@@ -64,9 +65,9 @@ pub(crate) async fn fetch(
             ..ObjectResult::default()
         })
         .collect();
-    let mut read_time_us = i64::MAX;
+    let mut read_time_us = 0;
     for (parts, time_us) in fetched {
-        read_time_us = read_time_us.min(time_us);
+        read_time_us = earlier(read_time_us, time_us);
         for (result, part) in results.iter_mut().zip(parts) {
             for field in part.missing {
                 if !result.missing_fields.contains(&field) {
@@ -85,7 +86,7 @@ pub(crate) async fn fetch(
             }
         }
     }
-    if read_time_us == i64::MAX {
+    if read_time_us == 0 {
         read_time_us = app.host.now_us();
     }
     Ok(FetchCompanyResponse {
@@ -120,7 +121,7 @@ async fn one(
         })
         .collect();
     let ids = [company.clone()];
-    let mut time_us = None;
+    let mut time_us = 0;
     let mut described = false;
     for _ in 0..ROUNDS {
         // Every query that is still wanted, with the object and the part of its plan it is for.
@@ -137,16 +138,16 @@ async fn one(
         let mut failed: Vec<Option<Error>> = parts.iter().map(|_| None).collect();
         for chunk in wanted.chunks(MOST_QUERIES) {
             let paths: Vec<String> = chunk.iter().map(|(_, _, path)| path.clone()).collect();
-            let (answers, answered_us) = session.composite(&paths).await?;
-            time_us.get_or_insert(answered_us);
-            for (index, (at, share, _)) in chunk.iter().enumerate() {
-                let answer = fields::find(&answers, index)?;
+            let columns = |index: usize| {
+                let (at, share, _) = &chunk[index];
+                &parts[*at].plan.parts[*share]
+            };
+            let (answers, answered_us) = session
+                .parts(&paths, |index, text| page::read(text, columns(index)))
+                .await?;
+            time_us = earlier(time_us, answered_us);
+            for ((at, share, _), page) in chunk.iter().zip(answers) {
                 let columns = &parts[*at].plan.parts[*share];
-                let page = match answer.status {
-                    200 => page::read(&answer.body, columns)
-                        .map_err(|_| Error::transient("a part of Salesforce's answer cannot be read")),
-                    _ => Err(session.classify(answer)),
-                };
                 match page {
                     Ok(page) => match rest_of(session, page, columns, limit).await {
                         Ok(page) => pages[*at].push(page),
@@ -174,7 +175,7 @@ async fn one(
                     }
                     ErrorKind::FieldGone => gone.push((at, error)),
                     ErrorKind::QueryTooBig if part.plan.split() => {}
-                    _ if account_wide(&error) => return Err(error),
+                    _ if errors::account_wide(&error) => return Err(error),
                     _ => part.done = Some(Err(error)),
                 },
             }
@@ -186,20 +187,7 @@ async fn one(
             "fields keep disappearing while they are read",
         )));
     }
-    Ok((parts, time_us.unwrap_or(i64::MAX)))
-}
-
-/// An error that every other object would meet too.
-fn account_wide(error: &Error) -> bool {
-    matches!(
-        error.what(),
-        ErrorKind::CredentialsExpired
-            | ErrorKind::CredentialsRevoked
-            | ErrorKind::Suspended
-            | ErrorKind::AllowanceExhausted
-            | ErrorKind::Cancelled
-            | ErrorKind::DeadlineExceeded
-    )
+    Ok((parts, time_us))
 }
 
 fn query(session: &Session, plan: &Plan, share: usize, company: &[String; 1], limit: u32) -> String {
@@ -239,8 +227,25 @@ async fn finish(
     company: &str,
     limit: u32,
 ) -> Result<(Vec<Record>, bool), Error> {
-    let more = pages.iter().any(|page| page.rows.len() > limit as usize);
-    let mut records = together(session, plan, pages).await?;
+    let more = pages.iter().any(|page| {
+        let asked = |row: &Row| plan.object.parent.is_some() || row.id == company;
+        page.rows.len() > limit as usize || !page.rows.iter().all(asked)
+    });
+    let Whole {
+        mut records,
+        unusable,
+        ..
+    } = together(session, plan, pages).await?;
+    // What cannot be used is there all the same: the list is not complete.
+    let more = more || unusable > 0;
+    if plan.object.parent.is_none() {
+        records.retain(|record| record.external_id == company);
+        if records.is_empty() && more {
+            return Err(Error::bug(
+                "Salesforce answered with another record than was asked for",
+            ));
+        }
+    }
     if plan.object.parent.is_some() {
         records.sort_by(|a, b| a.external_id.cmp(&b.external_id));
         records.truncate(limit as usize);
@@ -270,11 +275,17 @@ async fn drop_gone(
     } else {
         fields::describe(session, &objects, false).await?.0
     };
+    // What a describe that failed, or is not whole, does not show may be there.
+    let seen: Vec<Option<ObjectFields>> = seen
+        .into_iter()
+        .map(|seen| seen.ok().filter(|seen| seen.whole).map(|seen| seen.object))
+        .collect();
+    let seen = |place: usize| seen.get(place).and_then(Option::as_ref);
     *described = true;
     for (place, (at, error)) in gone.into_iter().enumerate() {
         let part = &mut parts[at];
         let before = part.missing.len();
-        if let Some(seen) = seen.get(place) {
+        if let Some(seen) = seen(place) {
             part.missing.extend(part.plan.keep_seen(seen));
         }
         if part.missing.len() == before && !part.plan.drop_labels() {
@@ -283,7 +294,7 @@ async fn drop_gone(
             }
             // A column of our own that went is no field of the selection; one we do not know is beyond us.
             let dropped = part.plan.drop_field(&error.field);
-            if !dropped && seen.get(place).is_none() {
+            if !dropped && seen(place).is_none() {
                 part.done = Some(Err(error));
             }
         }

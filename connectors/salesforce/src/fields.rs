@@ -1,9 +1,9 @@
 //! Fields and counts, each of all objects in one call.
 
 use serde::Deserialize;
-use tether_connector_sdk::proto::{Error, ErrorKind, ObjectCount, ObjectFields};
+use tether_connector_sdk::proto::{Error, ErrorKind, ObjectCount};
 
-use crate::composite::Answer;
+use crate::describe::Described;
 use crate::objects::CrmObject;
 use crate::rest::Session;
 use crate::{describe, page, soql};
@@ -21,12 +21,13 @@ struct Estimate {
     count: u64,
 }
 
-/// The fields of objects, in their order; with `estimate`, also about how many records there are, where the CRM tells.
+/// The fields of objects, in their order, or why one cannot be described; with `estimate`, also about how many records there
+/// are, where the CRM tells.
 pub(crate) async fn describe(
     session: &Session,
     objects: &[&'static CrmObject],
     estimate: bool,
-) -> Result<(Vec<ObjectFields>, Vec<ObjectCount>), Error> {
+) -> Result<(Vec<Result<Described, Error>>, Vec<ObjectCount>), Error> {
     if objects.is_empty() {
         return Ok((Vec::new(), Vec::new()));
     }
@@ -37,33 +38,35 @@ pub(crate) async fn describe(
     if estimate {
         paths.push(estimate_path(session, objects));
     }
-    let (answers, _) = session.composite(&paths).await?;
-    let mut fields = Vec::with_capacity(objects.len());
-    for (index, object) in objects.iter().enumerate() {
-        let answer = find(&answers, index)?;
-        fields.push(match answer.status {
-            200 => describe::fields(object, &answer.body)
-                .map_err(|_| Error::bug(format!("the describe of {} cannot be read", object.key)))?,
-            _ => {
-                let error = session.classify(answer);
-                match error.what() {
-                    ErrorKind::RecordGone | ErrorKind::ObjectGone | ErrorKind::Forbidden => {
-                        describe::invisible(object)
-                    }
-                    _ => return Err(error.object(object.key)),
+    let read = |index: usize, text: &str| match objects.get(index) {
+        Some(object) => describe::fields(object, text).map(Part::Object),
+        // A courtesy: one that cannot be read is not asked for again.
+        None => Ok(Part::Estimates(estimates_of(text))),
+    };
+    let (parts, _) = session.parts(&paths, read).await?;
+    let mut described = Vec::with_capacity(objects.len());
+    let mut estimates = Vec::new();
+    for (index, part) in parts.into_iter().enumerate() {
+        match (part, objects.get(index)) {
+            (Ok(Part::Object(object)), _) => described.push(Ok(object)),
+            (Ok(Part::Estimates(counts)), _) => estimates = counts,
+            (Err(error), Some(object)) => described.push(match error.what() {
+                // Salesforce's own word: the object is not there for this user.
+                ErrorKind::RecordGone | ErrorKind::ObjectGone | ErrorKind::Forbidden => {
+                    Ok(describe::invisible(object))
                 }
-            }
-        });
+                _ => Err(error.object(object.key)),
+            }),
+            (Err(_), None) => {}
+        }
     }
-    let estimates = answers
-        .iter()
-        .find(|answer| answer.index == objects.len() && answer.status == 200);
-    Ok((
-        fields,
-        estimates
-            .map(|answer| estimates_of(&answer.body))
-            .unwrap_or_default(),
-    ))
+    Ok((described, estimates))
+}
+
+/// A part of the answer to a describe.
+enum Part {
+    Object(Described),
+    Estimates(Vec<ObjectCount>),
 }
 
 /// How many records the user can see; objects that he cannot see are left out.
@@ -78,37 +81,28 @@ pub(crate) async fn count(
         .iter()
         .map(|object| session.query_path(&soql::count(object.key), false))
         .collect();
-    let (answers, _) = session.composite(&paths).await?;
+    let (parts, _) = session.parts(&paths, |_, text| page::total(text)).await?;
     let mut counts = Vec::with_capacity(objects.len());
     let mut too_many: Vec<&'static CrmObject> = Vec::new();
-    for (index, object) in objects.iter().enumerate() {
-        let answer = find(&answers, index)?;
-        if answer.status == 200 {
-            let count = page::total(&answer.body)
-                .map_err(|_| Error::bug(format!("the count of {} cannot be read", object.key)))?;
-            counts.push(ObjectCount {
+    for (part, object) in parts.into_iter().zip(objects) {
+        match part {
+            Ok(count) => counts.push(ObjectCount {
                 object: object.key.to_owned(),
                 count,
                 exact: true,
-            });
-            continue;
-        }
-        let error = session.classify(answer);
-        match error.what() {
-            ErrorKind::RecordGone | ErrorKind::ObjectGone | ErrorKind::Forbidden => {}
-            ErrorKind::QueryTooBig | ErrorKind::AdminAction => too_many.push(object),
-            _ => return Err(error.object(object.key)),
+            }),
+            Err(error) => match error.what() {
+                ErrorKind::RecordGone | ErrorKind::ObjectGone | ErrorKind::Forbidden => {}
+                ErrorKind::QueryTooBig | ErrorKind::AdminAction => too_many.push(object),
+                _ => return Err(error.object(object.key)),
+            },
         }
     }
     // Where counting takes too long, an estimate is better than none.
     if !too_many.is_empty() {
-        let (answers, _) = session.composite(&[estimate_path(session, &too_many)]).await?;
-        counts.extend(
-            answers
-                .iter()
-                .filter(|a| a.status == 200)
-                .flat_map(|a| estimates_of(&a.body)),
-        );
+        let path = [estimate_path(session, &too_many)];
+        let (parts, _) = session.parts(&path, |_, text| Ok(estimates_of(text))).await?;
+        counts.extend(parts.into_iter().flatten().flatten());
     }
     Ok(counts)
 }
@@ -130,12 +124,4 @@ fn estimates_of(body: &str) -> Vec<ObjectCount> {
             exact: false,
         })
         .collect()
-}
-
-/// The answer to a part.
-pub(crate) fn find(answers: &[Answer], index: usize) -> Result<&Answer, Error> {
-    answers
-        .iter()
-        .find(|answer| answer.index == index)
-        .ok_or_else(|| Error::bug("Salesforce left a part of a composite call unanswered"))
 }

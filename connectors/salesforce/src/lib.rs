@@ -127,7 +127,11 @@ impl Connector for Salesforce {
     ) -> Result<ListFieldsResponse, Error> {
         let objects = chosen(&request.objects);
         let session = Session::new(&self.app, &call, request.connection.as_ref())?;
-        let (objects, _) = fields::describe(&session, &objects, false).await?;
+        let (described, _) = fields::describe(&session, &objects, false).await?;
+        let objects = described
+            .into_iter()
+            .map(|described| described.map(|described| described.object))
+            .collect::<Result<_, Error>>()?;
         Ok(ListFieldsResponse {
             objects,
             api_usage: Some(call.usage()),

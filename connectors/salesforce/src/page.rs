@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use tether_connector_sdk::payload::timestamp_us;
 
 use crate::plan::{Column, Role};
+use crate::rest::earlier;
 use crate::{ids, values};
 
 /// One page.
@@ -24,11 +25,17 @@ pub(crate) struct Page {
     pub(crate) rows: Vec<Row>,
     /// The payloads of all rows.
     pub(crate) buffer: Vec<u8>,
+    /// Rows that are not here: without an id, or under something that is none. What they are is not known.
+    pub(crate) unusable: u64,
+    /// When the CRM answered, by its clock: unix microseconds, 0 for unknown.
+    pub(crate) read_us: i64,
 }
 
 impl Page {
     /// Adds the page that follows.
     pub(crate) fn append(&mut self, next: Self) {
+        self.unusable += next.unusable;
+        self.read_us = earlier(self.read_us, next.read_us);
         let shift = self.buffer.len();
         self.buffer.extend_from_slice(&next.buffer);
         self.rows.extend(next.rows.into_iter().map(|mut row| {
@@ -82,23 +89,17 @@ impl<'de> Visitor<'de> for PageSeed<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Page, A::Error> {
         let mut page = Page::default();
-        let (mut done, mut records) = (None, false);
+        let (mut done, mut total, mut records) = (None, None, false);
         while let Some(key) = map.next_key::<Cow<'de, str>>()? {
             match &*key {
-                "totalSize" => {
-                    page.total = map
-                        .next_value::<Option<i64>>()?
-                        .and_then(|n| n.try_into().ok())
-                        .unwrap_or(0)
-                }
+                "totalSize" => total = Some(map.next_value::<u64>()?),
                 "done" => done = Some(map.next_value::<bool>()?),
                 "nextRecordsUrl" => page.next = map.next_value()?,
                 "records" => {
-                    let (columns, rows, buffer) = (self.columns, &mut page.rows, &mut page.buffer);
+                    let columns = self.columns;
                     map.next_value_seed(Rows {
                         columns,
-                        rows,
-                        buffer,
+                        page: &mut page,
                     })?;
                     records = true;
                 }
@@ -109,6 +110,7 @@ impl<'de> Visitor<'de> for PageSeed<'_> {
         }
         // A reply without these is no page, whatever its status said.
         page.done = done.ok_or_else(|| A::Error::missing_field("done"))?;
+        page.total = total.ok_or_else(|| A::Error::missing_field("totalSize"))?;
         if !records {
             return Err(A::Error::missing_field("records"));
         }
@@ -118,8 +120,7 @@ impl<'de> Visitor<'de> for PageSeed<'_> {
 
 struct Rows<'c, 'p> {
     columns: &'c [Column],
-    rows: &'p mut Vec<Row>,
-    buffer: &'p mut Vec<u8>,
+    page: &'p mut Page,
 }
 
 impl<'de> DeserializeSeed<'de> for Rows<'_, '_> {
@@ -143,10 +144,11 @@ impl<'de> Visitor<'de> for Rows<'_, '_> {
             let seed = RowSeed {
                 columns: self.columns,
                 cells: &mut cells,
-                buffer: self.buffer,
+                buffer: &mut self.page.buffer,
             };
             match seq.next_element_seed(seed)? {
-                Some(row) => self.rows.push(row),
+                Some(Some(row)) => self.page.rows.push(row),
+                Some(None) => self.page.unusable += 1,
                 None => return Ok(()),
             }
         }
@@ -163,21 +165,34 @@ struct RowSeed<'c, 'p> {
 }
 
 impl<'de> DeserializeSeed<'de> for RowSeed<'_, '_> {
-    type Value = Row;
+    type Value = Option<Row>;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Row, D::Error> {
-        deserializer.deserialize_map(self)
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<Row>, D::Error> {
+        deserializer.deserialize_option(self)
     }
 }
 
+/// A row, or nothing where it is none that can be used.
 impl<'de> Visitor<'de> for RowSeed<'_, '_> {
-    type Value = Row;
+    type Value = Option<Row>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a record")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Row, A::Error> {
+    fn visit_unit<E>(self) -> Result<Option<Row>, E> {
+        Ok(None)
+    }
+
+    fn visit_none<E>(self) -> Result<Option<Row>, E> {
+        Ok(None)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<Row>, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Option<Row>, A::Error> {
         let mut row = Row::default();
         let mut name_place = u8::MAX;
         let mut label: Option<(usize, Cow<'de, str>)> = None;
@@ -187,6 +202,7 @@ impl<'de> Visitor<'de> for RowSeed<'_, '_> {
         let start = self.buffer.len();
         self.cells.clear();
         let mut expected = 0;
+        let mut usable = true;
         while let Some(column) = map.next_key_seed(ColumnSeed {
             columns: self.columns,
             expected,
@@ -204,7 +220,11 @@ impl<'de> Visitor<'de> for RowSeed<'_, '_> {
                 Role::Modified => row.modified_us = timestamp_us(&values::scalar(json)).unwrap_or(0),
                 Role::Deleted => row.deleted = json == "true",
                 Role::MergedInto => row.merged_into = reference(json),
-                Role::Parent => row.parent = reference(json),
+                Role::Parent => {
+                    row.parent = reference(json);
+                    // Under something that is no record: which, is not known.
+                    usable &= !row.parent.is_empty() || is_none(json);
+                }
                 Role::Name(place) if place < name_place && json != "null" && json != "\"\"" => {
                     row.name = values::scalar(json).into_owned();
                     name_place = place;
@@ -228,8 +248,9 @@ impl<'de> Visitor<'de> for RowSeed<'_, '_> {
                 }
             }
         }
-        if row.id.is_empty() {
-            return Err(A::Error::custom("a record without an id"));
+        if row.id.is_empty() || !usable {
+            self.buffer.truncate(start);
+            return Ok(None);
         }
         if !self.cells.is_sorted_by_key(|cell| cell.0) {
             sort(self.cells, self.buffer, start);
@@ -242,7 +263,7 @@ impl<'de> Visitor<'de> for RowSeed<'_, '_> {
         }
         self.buffer.push(b'}');
         row.payload = start..self.buffer.len();
-        Ok(row)
+        Ok(Some(row))
     }
 }
 
@@ -264,6 +285,11 @@ fn reference(json: &str) -> String {
     } else {
         ids::normalise(&values::scalar(json)).unwrap_or_default()
     }
+}
+
+/// Whether a reference refers to nothing.
+fn is_none(json: &str) -> bool {
+    json == "null" || json == "\"\"" || values::scalar(json).starts_with(ids::EMPTY_KEY)
 }
 
 /// Puts the values of a row into the order of the columns, for a reply that is not in the query's order.
@@ -329,6 +355,8 @@ pub(crate) fn total(text: &str) -> Result<u64, serde_json::Error> {
     struct Total {
         #[serde(rename = "totalSize")]
         total: u64,
+        #[expect(dead_code, reason = "that it is there tells a query's reply from other JSON")]
+        done: bool,
     }
     serde_json::from_str::<Total>(text).map(|reply| reply.total)
 }
@@ -441,6 +469,33 @@ mod tests {
     }
 
     #[test]
+    fn a_row_that_cannot_be_used_costs_no_other() {
+        let plan = plan(find("Contact").unwrap(), &[("LastName", FieldType::Text)]);
+        let page = read(
+            r#"{"totalSize":7,"done":true,"records":[
+              {"Id":"003000000000001AAA","AccountId":null,"LastName":"a\ud83d\u0000b","Name":null},
+              {"Id":null,"LastName":"x"},{"LastName":"y"},{"Id":"no id"},null,
+              {"Id":"003000000000002AAA","AccountId":{"id":"x"}},
+              {"Id":"003000000000003","AccountId":"001000000000001","LastName":"c"}]}"#,
+            &plan.parts[0],
+        )
+        .unwrap();
+        assert_eq!(page.unusable, 5);
+        let [a, c] = &page.rows[..] else {
+            panic!("two rows")
+        };
+        assert_eq!(
+            (payload(&page, a), a.name.as_str()),
+            ("{\"LastName\":\"a\u{fffd}b\"}", "")
+        );
+        assert_eq!(
+            (payload(&page, c), c.id.as_str()),
+            (r#"{"LastName":"c"}"#, "003000000000003AAA")
+        );
+        assert_eq!(c.parent, "001000000000001AAA");
+    }
+
+    #[test]
     fn what_is_no_page_is_refused() {
         let plan = plan(&OBJECTS[0], &[]);
         for text in [
@@ -450,7 +505,11 @@ mod tests {
             "[]",
             r#"{"totalSize":1,"done":true}"#,
             r#"{"totalSize":1,"records":[]}"#,
-            r#"{"totalSize":1,"done":true,"records":[{"Name":"no id"}]}"#,
+            r#"{"done":true,"records":[]}"#,
+            r#"{"totalSize":null,"done":true,"records":[]}"#,
+            r#"{"totalSize":1,"done":true,"records":null}"#,
+            r#"{"totalSize":1,"done":true,"records":{}}"#,
+            r#"{"totalSize":1,"done":false,"nextRecordsUrl":7,"records":[]}"#,
             r#"{"totalSize":1,"done":true,"records":[{"Id":"001000000000001AAA"#,
             r#"{"totalSize":1,"done":true,"records":[]} trailing"#,
         ] {

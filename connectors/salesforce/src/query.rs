@@ -5,7 +5,7 @@ use tether_connector_sdk::proto::{Error, ErrorKind, Record};
 use crate::page::Page;
 use crate::plan::Plan;
 use crate::records;
-use crate::rest::Session;
+use crate::rest::{Session, earlier};
 use crate::soql::{Filter, NARROW_LIMITS};
 
 /// Rows that changed between the parts of a split query are read again this often.
@@ -22,10 +22,15 @@ pub(crate) struct Place {
     next: Option<String>,
     /// Queries are narrowed to this many rows, by index.
     narrowed: Option<usize>,
+    /// Pages that came since then.
+    narrow_pages: u32,
     /// Rows that the cursor gave and promised.
     given: u64,
     promised: u64,
 }
+
+/// Pages of a narrowed query before a wider one is tried: what ran too long may have done so for a moment only.
+const PAGES_BEFORE_WIDER: u32 = 5;
 
 /// What a page did to the place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,10 +74,21 @@ impl Place {
     pub(crate) fn narrow(&mut self) -> bool {
         self.leave_cursor();
         let next = self.narrowed.map_or(0, |index| index + 1);
+        self.narrow_pages = 0;
         if next < NARROW_LIMITS.len() {
             self.narrowed = Some(next);
         }
         next < NARROW_LIMITS.len()
+    }
+
+    /// Notes that a narrowed query was answered in time.
+    fn widen(&mut self) {
+        self.narrow_pages += 1;
+        if self.narrowed.is_some() && self.narrow_pages >= PAGES_BEFORE_WIDER {
+            self.narrow_pages = 0;
+            self.narrowed = self.narrowed.and_then(|index| index.checked_sub(1));
+            self.leave_cursor();
+        }
     }
 
     /// Moves behind a page.
@@ -87,15 +103,21 @@ impl Place {
         if begun {
             (self.given, self.promised) = (0, page.total);
         }
-        self.given += page.rows.len() as u64;
+        self.given += page.rows.len() as u64 + page.unusable;
         let last = page.rows.last().map(|row| row.id.clone());
+        // What follows rows without ids cannot be asked for.
+        if last.is_none() && page.unusable > 0 && !page.done {
+            return Err(Error::bug(
+                "Salesforce answered with a page of records that have no ids",
+            ));
+        }
         if last.as_ref() == Some(&self.after) || (last.is_none() && !page.done) {
             return Err(Error::cursor_gone(
                 "Salesforce's cursor gives the same page again and again",
             ));
         }
         // Taken at its word, this page would be proof that the object is empty.
-        if last.is_none() && begun && page.total > 0 {
+        if last.is_none() && begun && page.total > page.unusable {
             return Err(Error::cursor_gone("Salesforce promised records and gave none"));
         }
         self.next = if page.done {
@@ -113,11 +135,13 @@ impl Place {
         if let Some(last) = last {
             self.after = last;
         }
-        Ok(Step {
+        let step = Step {
             last: last_page,
             in_order,
             total: (begun && self.narrowed.is_none()).then_some(page.total),
-        })
+        };
+        self.widen();
+        Ok(step)
     }
 }
 
@@ -132,13 +156,9 @@ pub(crate) fn cursor_path(url: &str) -> Option<String> {
     Some(path.to_owned())
 }
 
-/// The records of a page: the page itself where the selection is not split, else all parts over the page's range.
-pub(crate) async fn whole(
-    session: &Session,
-    plan: &Plan,
-    first: Page,
-    after: &str,
-) -> Result<Vec<Record>, Error> {
+/// The records of a page: the page itself where the selection is not split, else all parts over the page's range. Says also
+/// when they were read, by Salesforce's clock (0 where it does not tell), and how many rows could not be used.
+pub(crate) async fn whole(session: &Session, plan: &Plan, first: Page, after: &str) -> Result<Whole, Error> {
     let through = first.rows.last().map(|row| row.id.clone());
     let mut parts = vec![first];
     if let Some(through) = through {
@@ -153,12 +173,29 @@ pub(crate) async fn whole(
     together(session, plan, parts).await
 }
 
+/// Records, and what is known of them all.
+#[derive(Debug, Default)]
+pub(crate) struct Whole {
+    pub(crate) records: Vec<Record>,
+    /// When they were read: the earliest time of their parts, 0 for unknown.
+    pub(crate) read_us: i64,
+    /// Rows that could not be used and are not among them.
+    pub(crate) unusable: u64,
+}
+
 /// Puts parts together; rows that changed between two queries are read again, by themselves.
-pub(crate) async fn together(session: &Session, plan: &Plan, parts: Vec<Page>) -> Result<Vec<Record>, Error> {
+pub(crate) async fn together(session: &Session, plan: &Plan, parts: Vec<Page>) -> Result<Whole, Error> {
+    let read_us = parts.iter().fold(0, |time, part| earlier(time, part.read_us));
+    let unusable = parts.iter().map(|part| part.unusable).max().unwrap_or(0);
     let (mut records, mut torn) = records::merge(plan.object, parts);
+    let whole = |records| Whole {
+        records,
+        read_us,
+        unusable,
+    };
     for _ in 0..TORN_ATTEMPTS {
         if torn.is_empty() {
-            return Ok(records);
+            return Ok(whole(records));
         }
         let mut still = Vec::new();
         for ids in torn.chunks(IDS_A_QUERY) {
@@ -173,7 +210,7 @@ pub(crate) async fn together(session: &Session, plan: &Plan, parts: Vec<Page>) -
         torn = still;
     }
     if torn.is_empty() {
-        return Ok(records);
+        return Ok(whole(records));
     }
     Err(Error::new(ErrorKind::Transient, "records keep changing while they are read").object(plan.object.key))
 }
@@ -212,7 +249,7 @@ mod tests {
                     ..Row::default()
                 })
                 .collect(),
-            buffer: Vec::new(),
+            ..Page::default()
         }
     }
 
@@ -284,6 +321,40 @@ mod tests {
         assert_eq!(place.limit(), Some(2_000));
         while place.narrow() {}
         assert_eq!(place.limit(), Some(200));
+    }
+
+    #[test]
+    fn what_was_narrowed_for_a_moment_becomes_wide_again() {
+        let mut place = Place::default();
+        while place.narrow() {}
+        let mut limits = Vec::new();
+        for id in 0..100 {
+            let ids: Vec<String> = (0..200).map(|row| format!("{id:03}{row:03}")).collect();
+            let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+            place.step(&page(&ids, 200, None)).unwrap();
+            if limits.last() != Some(&place.limit()) {
+                limits.push(place.limit());
+            }
+            if place.limit().is_none() {
+                break;
+            }
+        }
+        assert_eq!(limits, [Some(200), Some(500), Some(1_000), Some(2_000), None]);
+    }
+
+    #[test]
+    fn rows_without_ids_are_counted_and_prove_nothing() {
+        let mut place = Place::default();
+        let odd = Page {
+            unusable: 1,
+            ..page(&["a", "b"], 3, None)
+        };
+        assert!(place.step(&odd).unwrap().last);
+        let blind = Page {
+            unusable: 2,
+            ..page(&[], 4, Some("/services/data/v62.0/query/x"))
+        };
+        assert!(Place::default().step(&blind).is_err());
     }
 
     #[test]

@@ -6,19 +6,22 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tether_connector_sdk::proto::{
-    Covers, Error, ErrorKind, FieldChange, FieldChangeKind, FieldType, ObjectCount, ObjectFields,
-    ObjectSelection, ObjectStatus, Progress, ReadMode, ReadRequest, Record, RecordBatch, SelectedField,
+    Covers, Error, ErrorKind, FieldChange, FieldChangeKind, FieldType, ObjectCount, ObjectSelection,
+    ObjectStatus, Progress, ReadMode, ReadRequest, RecordBatch, SelectedField,
 };
 use tether_connector_sdk::{CallContext, ReadStream};
 
+use crate::describe::Described;
 use crate::objects::{self, CrmObject};
 use crate::plan::{Change, Plan};
-use crate::query::{self, Place, Step};
+use crate::query::{self, Place, Step, Whole};
 use crate::rest::{App, Session};
-use crate::{fields, ids};
+use crate::{errors, fields, ids};
 
 /// Times in a row that a cursor may be left without a page in between.
 const MOST_CURSORS_LOST: u32 = 5;
+/// Times in a row that a query may run too long before the object is given up: with the pauses between them, about a minute.
+const MOST_TIME_OUTS: u32 = 7;
 
 /// Where a stream stands. No secrets and no addresses: another process, on another host of the account, goes on from it.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,8 +33,11 @@ struct State {
     after: String,
     /// Its rows so far.
     rows: u64,
-    /// The CRM's order of its ids was seen not to be the order of the bytes.
+    /// The CRM's order of its ids was seen not to be the order of the bytes, or some ids are not known.
     unordered: bool,
+    /// Some rows could not be used.
+    #[serde(default)]
+    unusable: bool,
 }
 
 impl State {
@@ -69,6 +75,18 @@ struct Reader {
     budget: usize,
     /// The credentials were renewed and nothing was answered since.
     renewed: bool,
+}
+
+/// What was tried for an object, and how often in a row.
+#[derive(Default)]
+struct Tries {
+    /// Cursors that were lost since the last page.
+    lost: u32,
+    /// Queries that ran too long since the last page.
+    timed_out: u32,
+    described_again: bool,
+    /// Rows without ids were asked for again.
+    asked_again: bool,
 }
 
 /// What becomes of an object after an error.
@@ -115,7 +133,7 @@ pub(crate) async fn read(
     let mut state = state;
     for (at, (wanted, seen)) in left.iter().zip(&described).enumerate() {
         let next = left.get(at + 1).map_or("", |wanted| wanted.object.key);
-        reader.object(wanted, seen, state, next).await?;
+        reader.object(wanted, seen.as_ref(), state, next).await?;
         state = State::at(next);
     }
     Ok(())
@@ -143,17 +161,19 @@ impl Reader {
     async fn object(
         &mut self,
         wanted: &Wanted,
-        seen: &ObjectFields,
+        seen: Option<&Described>,
         mut state: State,
         next: &str,
     ) -> Result<(), Error> {
         let object = wanted.object;
-        if !seen.visible {
+        if seen.is_some_and(|seen| !seen.object.visible) {
             let error =
                 Error::object_gone(format!("the user cannot see {}", object.label)).object(object.key);
             return self.give_up(object, error, next).await;
         }
-        let (mut plan, changes) = Plan::new(object, &wanted.fields, Some(seen), self.budget);
+        // Without a describe that is whole the selection is believed: the query itself tells what is gone.
+        let seen = seen.filter(|seen| seen.whole).map(|seen| &seen.object);
+        let (mut plan, changes) = Plan::new(object, &wanted.fields, seen, self.budget);
         let mut told = HashSet::new();
         for change in changes {
             let (field, kind, field_type) = match change {
@@ -164,8 +184,8 @@ impl Reader {
         }
         let mut place = Place::after(std::mem::take(&mut state.after));
         let mut ready: Option<Result<crate::page::Page, Error>> = None;
-        let mut lost = 0;
-        let mut described_again = false;
+        let mut tries = Tries::default();
+        let mut unusable = 0;
         loop {
             let page = match ready.take() {
                 Some(page) => page,
@@ -180,18 +200,17 @@ impl Reader {
                 Ok(page) => self.take(&plan, &mut moved, page).await,
                 Err(error) => Err(error),
             };
-            let (step, records) = match read {
+            let (step, whole) = match read {
+                // It may be a fault of the moment.
+                Ok((_, whole)) if whole.unusable > 0 && !std::mem::replace(&mut tries.asked_again, true) => {
+                    tracing::warn!(object = object.key, "records without ids are asked for again");
+                    place.leave_cursor();
+                    continue;
+                }
                 Ok(read) => read,
                 Err(error) => {
                     match self
-                        .recover(
-                            error,
-                            &mut plan,
-                            &mut place,
-                            &mut lost,
-                            &mut described_again,
-                            &mut told,
-                        )
+                        .recover(error, &mut plan, &mut place, &mut tries, &mut told)
                         .await?
                     {
                         Recovery::Again => continue,
@@ -199,8 +218,10 @@ impl Reader {
                     }
                 }
             };
-            (lost, self.renewed) = (0, false);
-            state.unordered |= !step.in_order;
+            (tries.lost, tries.timed_out, self.renewed) = (0, 0, false);
+            unusable += whole.unusable;
+            // From a record on whose place is not known, no range is known to be whole.
+            state.unordered |= !step.in_order || whole.unusable > 0;
             if let Some(total) = step.total {
                 let expected = state.rows + total;
                 self.out
@@ -210,7 +231,7 @@ impl Reader {
                     })
                     .await?;
             }
-            state.rows += records.len() as u64;
+            state.rows += whole.records.len() as u64;
             let covers = (!state.unordered).then(|| Covers {
                 after: place.after.clone(),
                 through: if step.last {
@@ -221,13 +242,18 @@ impl Reader {
             });
             let batch = RecordBatch {
                 object: object.key.to_owned(),
-                records,
+                records: whole.records,
                 covers,
+                read_time_us: whole.read_us,
                 ..RecordBatch::default()
             };
             place = moved;
             if step.last {
                 self.out.batch(batch).await?;
+                if unusable > 0 || state.unusable {
+                    let text = format!("Salesforce gave {} without ids that can be used", object.label);
+                    return self.give_up(object, Error::bug(text), next).await;
+                }
                 let status = ObjectStatus {
                     object: object.key.to_owned(),
                     complete: true,
@@ -236,6 +262,7 @@ impl Reader {
                 self.out.object_status(status).await?;
                 return self.checkpoint(&State::at(next)).await;
             }
+            state.unusable |= unusable > 0;
             let checkpoint = State {
                 after: place.after.clone(),
                 ..state.clone()
@@ -261,7 +288,7 @@ impl Reader {
         plan: &Plan,
         moved: &mut Place,
         page: crate::page::Page,
-    ) -> Result<(Step, Vec<Record>), Error> {
+    ) -> Result<(Step, Whole), Error> {
         let after = moved.after.clone();
         let step = moved.step(&page)?;
         Ok((step, query::whole(&self.session, plan, page, &after).await?))
@@ -273,20 +300,21 @@ impl Reader {
         error: Error,
         plan: &mut Plan,
         place: &mut Place,
-        lost: &mut u32,
-        described_again: &mut bool,
+        tries: &mut Tries,
         told: &mut HashSet<String>,
     ) -> Result<Recovery, Error> {
         let object = plan.object;
         match error.what() {
             ErrorKind::CredentialsExpired => {
                 self.renew(error).await?;
+                // A cursor dies with its session.
+                place.leave_cursor();
                 Ok(Recovery::Again)
             }
             ErrorKind::CursorGone => {
                 place.leave_cursor();
-                *lost += 1;
-                if *lost > MOST_CURSORS_LOST {
+                tries.lost += 1;
+                if tries.lost > MOST_CURSORS_LOST {
                     Err(error)
                 } else {
                     Ok(Recovery::Again)
@@ -295,13 +323,15 @@ impl Reader {
             ErrorKind::QueryTooBig => {
                 let whole_is_big = matches!(error.code.as_str(), "QUERY_TIMEOUT" | "http.body_too_large");
                 let smaller = if whole_is_big {
-                    place.narrow()
+                    // The database may be slow for a moment: it is given some time besides.
+                    tries.timed_out += 1;
+                    let narrower = place.narrow();
+                    (narrower || tries.timed_out <= MOST_TIME_OUTS)
+                        && self.session.pause(tries.timed_out).await?
                 } else {
+                    place.leave_cursor();
                     plan.split()
                 };
-                if !whole_is_big {
-                    place.leave_cursor();
-                }
                 Ok(if smaller {
                     Recovery::Again
                 } else {
@@ -312,12 +342,13 @@ impl Reader {
                 place.leave_cursor();
                 let mut gone = Vec::new();
                 let mut smaller = false;
-                if !*described_again {
-                    *described_again = true;
+                if !std::mem::replace(&mut tries.described_again, true) {
                     let (described, _) = self.describe(&[object], false).await?;
                     let before: usize = plan.parts.iter().map(Vec::len).sum();
-                    if let Some(seen) = described.first() {
-                        gone = plan.keep_seen(seen);
+                    let seen = described.first().and_then(Option::as_ref);
+                    // Hidden since the read began: the query has the last word.
+                    if let Some(seen) = seen.filter(|seen| seen.whole && seen.object.visible) {
+                        gone = plan.keep_seen(&seen.object);
                     }
                     smaller = plan.parts.iter().map(Vec::len).sum::<usize>() < before;
                 }
@@ -356,14 +387,27 @@ impl Reader {
         }
     }
 
-    /// Describes objects, with new credentials where the old ones ended.
+    /// Describes objects, with new credentials where the old ones ended. One that cannot be described is left out: it can be
+    /// read without.
     async fn describe(
         &mut self,
         objects: &[&'static CrmObject],
         estimate: bool,
-    ) -> Result<(Vec<ObjectFields>, Vec<ObjectCount>), Error> {
+    ) -> Result<(Vec<Option<Described>>, Vec<ObjectCount>), Error> {
         loop {
-            match fields::describe(&self.session, objects, estimate).await {
+            let described = fields::describe(&self.session, objects, estimate).await;
+            let described = described.and_then(|(described, estimates)| {
+                let told = described.into_iter().map(|described| match described {
+                    Err(error) if errors::account_wide(&error) => Err(error),
+                    Err(error) => {
+                        tracing::warn!(object = %error.object, "an object is read without its describe: {error}");
+                        Ok(None)
+                    }
+                    Ok(described) => Ok(Some(described)),
+                });
+                Ok((told.collect::<Result<_, Error>>()?, estimates))
+            });
+            match described {
                 Err(error) if error.is(ErrorKind::CredentialsExpired) => self.renew(error).await?,
                 other => {
                     self.renewed = false;
@@ -376,7 +420,7 @@ impl Reader {
     /// Asks the host for new credentials, once for each request.
     async fn renew(&mut self, error: Error) -> Result<(), Error> {
         if self.renewed {
-            return Err(error);
+            return Err(errors::believed(error));
         }
         self.renewed = true;
         let (credentials, base_url) = self.out.credentials_needed(error).await?;

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tether_connector_sdk::http::{HttpClient, ReadSet, Request, Response, back_off, jitter};
+use serde::Deserialize;
+use tether_connector_sdk::http::{HttpClient, ReadSet, Request, Response, back_off, jitter, mended};
 use tether_connector_sdk::proto::{Connection, Error, ErrorKind};
 use tether_connector_sdk::{CallContext, Host};
 
 use crate::composite::{self, Answer};
+use crate::errors::Failed;
 use crate::options::Options;
 use crate::page::{self, Page};
 use crate::plan::Column;
@@ -111,7 +113,8 @@ impl Session {
 
     /// A page of records.
     pub(crate) async fn page(&self, path: &str, columns: &[Column]) -> Result<Page, Error> {
-        let (page, _) = self.ask(Ask::Get(path), |text| page::read(text, columns)).await?;
+        let (mut page, read_us) = self.ask(Ask::Get(path), |text| page::read(text, columns)).await?;
+        page.read_us = read_us;
         Ok(page)
     }
 
@@ -123,55 +126,150 @@ impl Session {
             .0)
     }
 
-    /// Several GETs in one call; and when they were answered, by Salesforce's clock.
-    pub(crate) async fn composite(&self, paths: &[String]) -> Result<(Vec<Answer>, i64), Error> {
-        self.ask(Ask::Composite(&composite::body(paths)), composite::read)
-            .await
+    /// Several GETs in one call, each read with `read`, which is given its place. Those whose answers prove nothing are asked
+    /// for again. Says also when the earliest of the replies was made, by Salesforce's clock; 0 where it does not tell.
+    pub(crate) async fn parts<T>(
+        &self,
+        paths: &[String],
+        read: impl Fn(usize, &str) -> Result<T, serde_json::Error>,
+    ) -> Result<(Vec<Result<T, Error>>, i64), Error> {
+        let mut results: Vec<Result<T, Error>> = Vec::with_capacity(paths.len());
+        let mut open: Vec<usize> = (0..paths.len()).collect();
+        let (mut attempt, mut read_us) = (0, 0);
+        loop {
+            attempt += 1;
+            let asked: Vec<String> = open.iter().map(|&index| paths[index].clone()).collect();
+            let asked = self
+                .ask(Ask::Composite(&composite::body(&asked)), composite::read)
+                .await;
+            let (answers, at) = match asked {
+                Ok(answered) => answered,
+                // What was answered before stands.
+                Err(_) if attempt > 1 => break,
+                Err(error) => return Err(error),
+            };
+            read_us = earlier(read_us, at);
+            let mut longest: Option<Duration> = None;
+            let mut left = Vec::new();
+            for (place, &index) in open.iter().enumerate() {
+                let answer = answers.iter().find(|answer| answer.index == place);
+                let result = match answer {
+                    Some(answer) if answer.status == 200 => readable(&answer.body, |text| read(index, text))
+                        .map_err(|_| {
+                            Error::transient("a part of Salesforce's answer cannot be read")
+                                .code("http.unreadable")
+                        }),
+                    Some(answer) => Err(self.classify(answer)),
+                    None => Err(Error::transient(
+                        "Salesforce left a part of a composite call unanswered",
+                    )),
+                };
+                if let Err(error) = &result
+                    && let Some(wait) = self.wait(attempt, error, None)
+                {
+                    longest = longest.max(Some(wait));
+                    left.push(index);
+                }
+                match results.get_mut(index) {
+                    Some(before) => *before = result,
+                    None => results.push(result),
+                }
+            }
+            open = left;
+            let remaining = self.call.remaining();
+            match longest {
+                Some(wait) if attempt < self.attempts && remaining.is_none_or(|left| wait < left) => {
+                    self.call.sleep(wait).await?;
+                }
+                _ => break,
+            }
+        }
+        let now_us = self.app.host.now_us();
+        let results = results
+            .into_iter()
+            .map(|result| result.map_err(|error| errors::exhausted(error, now_us)));
+        Ok((results.collect(), read_us))
     }
 
-    /// What a failed part of a composite means.
-    pub(crate) fn classify(&self, answer: &Answer) -> Error {
-        errors::classify(
-            answer.status,
-            answer.body.as_bytes(),
-            None,
-            self.app.host.now_us(),
-        )
+    /// What a failed part of a composite means. The allowance is in the headers of the whole reply.
+    fn classify(&self, answer: &Answer) -> Error {
+        let usage = self.call.usage();
+        errors::classify(Failed {
+            status: answer.status,
+            body: answer.body.as_bytes(),
+            readable: true,
+            retry_after_us: None,
+            usage: (usage.limit > 0).then_some((usage.used, usage.limit)),
+            now_us: self.app.host.now_us(),
+        })
     }
 
-    /// Sends until there is a reply that can be read, or no hope.
+    /// Sends until there is a reply that can be read, or no hope. Says also when the reply was made, by Salesforce's clock; 0
+    /// where it does not tell.
     async fn ask<T>(
         &self,
         ask: Ask<'_>,
         read: impl Fn(&str) -> Result<T, serde_json::Error>,
     ) -> Result<(T, i64), Error> {
-        let mut attempt = 0;
+        let (mut attempt, mut probed) = (0, false);
         loop {
             attempt += 1;
-            let error = match self.attempt(ask).await {
-                Ok(response) => match read(&response.text()) {
-                    Ok(value) => {
-                        let made_us = response.made_us();
-                        return Ok((value, made_us.unwrap_or_else(|| self.app.host.now_us())));
-                    }
-                    Err(error) => response.unreadable("Salesforce", &error),
+            let failure = match self.attempt(ask).await {
+                Ok(response) => match readable(&response.text(), &read) {
+                    Ok(value) => return Ok((value, response.made_us().unwrap_or(0))),
+                    Err(error) => Failure::from(response.unreadable("Salesforce", &error)),
                 },
-                Err(error) => error,
+                Err(failure) => failure,
             };
-            let wait = self.wait(attempt, &error);
+            // One such page is a gateway's; the second may be what a moved organization's old host shows.
+            if attempt > 1 && !probed && errors::may_be_left(&failure.error, failure.status) {
+                probed = true;
+                if !self.is_salesforce().await {
+                    return Err(errors::host_left(failure.status));
+                }
+            }
+            let wait = self.wait(attempt, &failure.error, failure.wish);
             let remaining = self.call.remaining();
             match wait {
                 Some(wait) if attempt < self.attempts && remaining.is_none_or(|left| wait < left) => {
-                    tracing::debug!(attempt, kind = error.label(), "trying again");
+                    tracing::debug!(attempt, kind = failure.error.label(), "trying again");
                     self.call.sleep(wait).await?;
                 }
-                _ => return Err(error),
+                _ => return Err(errors::exhausted(failure.error, self.app.host.now_us())),
             }
         }
     }
 
-    /// How long to wait before another attempt; none where it would not help.
-    fn wait(&self, attempt: u32, error: &Error) -> Option<Duration> {
+    /// Whether Salesforce answers at the account's host: the list of versions is for everybody, and is not counted. Where
+    /// nothing can be told it is taken to be there.
+    async fn is_salesforce(&self) -> bool {
+        #[derive(Deserialize)]
+        struct Version {
+            #[expect(
+                dead_code,
+                reason = "that it is there tells Salesforce's list from other JSON"
+            )]
+            version: String,
+        }
+        let Ok(request) = Request::get(&format!("{}/services/data", self.base_url)) else {
+            return true;
+        };
+        match self
+            .app
+            .http
+            .send(&self.call, request.accept("application/json"))
+            .await
+        {
+            Ok(response) if response.status.is_server_error() => true,
+            Ok(response) => response
+                .own::<Vec<Version>>()
+                .is_some_and(|list| !list.is_empty()),
+            Err(_) => true,
+        }
+    }
+
+    /// How long to wait before another attempt; none where it would not help. `wish` is the reply's own.
+    fn wait(&self, attempt: u32, error: &Error, wish: Option<Duration>) -> Option<Duration> {
         let base = match error.what() {
             ErrorKind::Transient => self.app.options.back_off,
             ErrorKind::RateLimited => self.app.options.back_off * 5,
@@ -179,15 +277,21 @@ impl Session {
         };
         let wait = back_off(base, attempt, jitter());
         // A wish of the reply itself is honoured, unless the host had better wait instead of us.
-        let wish = match (error.what(), error.code.as_str()) {
-            (ErrorKind::RateLimited, "REQUEST_LIMIT_EXCEEDED" | "") => 0,
-            _ => error.retry_us.saturating_sub(self.app.host.now_us()).max(0),
-        };
-        let wish = Duration::from_micros(u64::try_from(wish).unwrap_or(0));
+        let wish = wish.unwrap_or_default();
         (wish <= Duration::from_secs(60)).then_some(wait.max(wish))
     }
 
-    async fn attempt(&self, ask: Ask<'_>) -> Result<Response, Error> {
+    /// Waits before something is asked for again in another way; false where there is no time for that.
+    pub(crate) async fn pause(&self, attempt: u32) -> Result<bool, Error> {
+        let wait = back_off(self.app.options.back_off, attempt, jitter());
+        if self.call.remaining().is_some_and(|left| wait >= left) {
+            return Ok(false);
+        }
+        self.call.sleep(wait).await?;
+        Ok(true)
+    }
+
+    async fn attempt(&self, ask: Ask<'_>) -> Result<Response, Failure> {
         let request = match ask {
             Ask::Get(path) => Request::get(&format!("{}{path}", self.base_url))?,
             Ask::Composite(body) => Request::post_json(
@@ -208,17 +312,48 @@ impl Session {
         if response.status.is_success() {
             return Ok(response);
         }
-        let retry_after = response.retry_after();
-        let retry_after_us = retry_after.and_then(|wait| i64::try_from(wait.as_micros()).ok());
-        let error = errors::classify(
-            response.status.as_u16(),
-            &response.body,
-            retry_after_us,
-            self.app.host.now_us(),
-        );
-        Err(match (error.what(), usage) {
-            (ErrorKind::AllowanceExhausted, Some((used, limit))) => error.allowance(used, limit),
-            _ => error,
+        Err(Failure {
+            status: response.status.as_u16(),
+            error: errors::classify(Failed::new(&response, usage, self.app.host.now_us())),
+            wish: response.retry_after(),
         })
     }
+}
+
+/// Why an attempt failed.
+struct Failure {
+    error: Error,
+    /// The reply's; 0 where there was none.
+    status: u16,
+    /// How long the reply asks to wait.
+    wish: Option<Duration>,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self {
+            error,
+            status: 0,
+            wish: None,
+        }
+    }
+}
+
+/// The earlier of two times, of which 0 is none.
+pub(crate) fn earlier(a: i64, b: i64) -> i64 {
+    match (a, b) {
+        (0, other) | (other, 0) => other,
+        (a, b) => a.min(b),
+    }
+}
+
+/// Reads a text; where half of a surrogate pair stands in it, as if U+FFFD stood there.
+fn readable<T>(
+    text: &str,
+    read: impl Fn(&str) -> Result<T, serde_json::Error>,
+) -> Result<T, serde_json::Error> {
+    read(text).or_else(|error| match mended(text) {
+        Some(text) => read(&text),
+        None => Err(error),
+    })
 }

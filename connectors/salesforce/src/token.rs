@@ -1,5 +1,6 @@
 //! What the token endpoint says, refusals above all: the same `invalid_grant` may mean that access was revoked, that
-//! another refresh is in flight or that an administrator has to act. Only texts that say so count as revoked.
+//! another refresh is in flight or that an administrator has to act. Only texts that say so count as revoked, and only codes that
+//! say so as an outage: Salesforce adds refusals of its own, and what is unknown is for an administrator, word for word.
 
 use std::time::Duration;
 
@@ -17,6 +18,13 @@ const INSTALL: &str = "a Salesforce administrator has to install the app: Setup,
                        Client App Manager), Install, and then permit the user; or give the user the permission Approve \
                        Uninstalled Connected Apps";
 
+/// What an administrator does about an app that is blocked.
+const BLOCKED: &str = "a Salesforce administrator has blocked the app; an administrator has to unblock it: Setup, Connected Apps \
+                       OAuth Usage (or External Client App Manager), Unblock";
+/// What an administrator does about a user who is not let into the app.
+const NOT_ADMITTED: &str = "the app does not admit this user; a Salesforce administrator has to add the user's profile or a \
+                            permission set to the app, or let all users authorize it";
+
 /// The error of a refused token request.
 pub(crate) fn refusal(error: TokenError) -> Error {
     match error {
@@ -28,11 +36,9 @@ pub(crate) fn refusal(error: TokenError) -> Error {
 /// Classifies `error` and `error_description` of the token endpoint or of the browser's way back.
 pub(crate) fn refused(code: &str, description: &str) -> Error {
     let (kind, message) = meaning(code, &description.to_ascii_lowercase());
-    let description: String = description
-        .chars()
-        .filter(|c| !c.is_control())
-        .take(200)
-        .collect();
+    let shown =
+        |text: &str, most: usize| -> String { text.chars().filter(|c| !c.is_control()).take(most).collect() };
+    let (code, description) = (&*shown(code, 100), shown(description, 200));
     let said = if description.is_empty() {
         code.to_owned()
     } else {
@@ -82,8 +88,12 @@ fn meaning(code: &str, text: &str) -> (ErrorKind, &'static str) {
         "access_denied" => (InvalidInput, "the login was not approved; log in again and choose Allow"),
         "immediate_unsuccessful" => (InvalidInput, "the user has to log in and approve the app"),
         "rate_limit_exceeded" => (RateLimited, "too many logins; wait a minute"),
-        // Unknown texts included: a login is declared dead only where Salesforce says that it is.
-        _ => (Transient, "Salesforce could not log in just now"),
+        "OAUTH_APP_BLOCKED" | "OAUTH_AUTHORIZATION_BLOCKED" => (AdminAction, BLOCKED),
+        "OAUTH_APP_ACCESS_DENIED" | "invalid_app_access" => (AdminAction, NOT_ADMITTED),
+        "OAUTH_EC_APP_NOT_FOUND" => (AdminAction, INSTALL),
+        "unknown_error" | "server_error" | "temporarily_unavailable" => (Transient, "Salesforce could not log in just now"),
+        // Neither dead, for Salesforce did not say so, nor passing.
+        _ => (AdminAction, "Salesforce refuses the app or the user; an administrator has to find out why from what it says"),
     }
 }
 
@@ -147,8 +157,14 @@ mod tests {
             ("invalid_grant", "Audience validation failed", InvalidInput),
             ("invalid_grant", "invalid assertion", InvalidInput),
             ("invalid_grant", "no client credentials user enabled", AdminAction),
-            ("invalid_grant", "something new", Transient),
-            ("invalid_grant", "", Transient),
+            ("invalid_grant", "something new", AdminAction),
+            ("invalid_grant", "", AdminAction),
+            ("OAUTH_APP_BLOCKED", "this app is blocked by admin", AdminAction),
+            ("OAUTH_APP_ACCESS_DENIED", "user is not admin approved to access this app", AdminAction),
+            ("OAUTH_EC_APP_NOT_FOUND", "external client app not found", AdminAction),
+            ("OAUTH_AUTHORIZATION_BLOCKED", "", AdminAction),
+            ("invalid_app_access", "user is not admin approved to access this app", AdminAction),
+            ("something_of_next_year", "and its text", AdminAction),
             ("inactive_user", "inactive user", Suspended),
             ("inactive_org", "organization locked", Suspended),
             ("invalid_client", "invalid client credentials", Configuration),
@@ -168,11 +184,20 @@ mod tests {
             assert_eq!(error.what(), kind, "{code}: {description}");
             assert!(error.message.contains(description) && error.code == code);
         }
-        assert!(
-            refused("invalid_client", "app must be installed into org")
-                .message
-                .contains("administrator")
-        );
+        for code in [
+            "OAUTH_APP_BLOCKED",
+            "invalid_app_access",
+            "something_of_next_year",
+        ] {
+            let error = refused(code, "its text");
+            assert!(
+                error.message.contains("administrator") && error.message.contains(code),
+                "{error}"
+            );
+            assert_eq!(error.retry_us, 0, "not an outage");
+        }
+        let long = refused(&"x".repeat(100_000), &"y".repeat(100_000));
+        assert!(long.message.len() < 600 && long.code.len() == 100);
     }
 
     fn token(json: serde_json::Value) -> Token {

@@ -113,6 +113,16 @@ impl Sim {
         self.post("/control/faults", fault).await;
     }
 
+    /// Takes back what was ordered: `faults`, `answers`, `hosts`.
+    pub(crate) async fn clear(&self, what: &str) {
+        let cleared = self
+            .http
+            .delete(format!("{}/control/{what}", self.base))
+            .send()
+            .await;
+        assert!(cleared.unwrap().status().is_success());
+    }
+
     /// Forgets the requests so far.
     pub(crate) async fn forget(&self) {
         self.http
@@ -188,7 +198,8 @@ impl Sim {
             settings: all,
             http: Some(HttpPolicy {
                 allowed_hosts: vec!["login.salesforce.com".into(), "*.my.salesforce.com".into()],
-                plain_http_hosts: vec![host],
+                // Both names are the simulator's: an organization can move from one to the other.
+                plain_http_hosts: vec![host.replace("127.0.0.1", "localhost"), host],
                 ..HttpPolicy::default()
             }),
             ..OpenRequest::default()
@@ -318,6 +329,10 @@ pub(crate) struct Outcome {
     pub(crate) usage: ApiUsage,
     pub(crate) credentials_asked: u32,
     pub(crate) rows: u64,
+    /// `read_time_us` of each batch.
+    pub(crate) read_times: Vec<i64>,
+    /// Batches that list a range completely.
+    pub(crate) covering: u64,
 }
 
 /// A stream, run as a host would: rows are stored at checkpoints, credentials are refreshed when asked for.
@@ -362,7 +377,11 @@ impl<'a> Reading<'a> {
             let event = self.connector.next(self.stream, self.acknowledged).await.unwrap();
             let outcome = &mut self.outcome;
             match event.event.unwrap() {
-                Event::Batch(batch) => self.waiting.push(batch),
+                Event::Batch(batch) => {
+                    outcome.read_times.push(batch.read_time_us);
+                    outcome.covering += u64::from(batch.covers.is_some());
+                    self.waiting.push(batch);
+                }
                 Event::Checkpoint(checkpoint) => {
                     for batch in self.waiting.drain(..) {
                         outcome.rows += batch.records.len() as u64;

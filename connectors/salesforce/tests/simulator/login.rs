@@ -104,6 +104,9 @@ async fn trouble_at_the_token_endpoint_revokes_nobody() {
         json!({"path": "/services/oauth2/token", "kind": "html"}),
         json!({"path": "/services/oauth2/token", "status": 400, "body": "{\"error\":\"invalid_grant\",\"error_description\":\"token request is already being processed\"}"}),
         json!({"path": "/services/oauth2/token", "status": 400, "body": "{\"error\":\"unknown_error\"}"}),
+        json!({"path": "/services/oauth2/token", "kind": "html", "status": 400}),
+        json!({"path": "/services/oauth2/token", "kind": "html", "status": 403}),
+        json!({"path": "/services/oauth2/token", "status": 404, "body": "{\"message\":\"Not Found\"}"}),
     ] {
         sim.fault(fault.clone()).await;
         let error = refresh(&connector, &connection).await.unwrap_err();
@@ -184,6 +187,18 @@ async fn a_signed_assertion_logs_in() {
     let error = log_in("admin@acme.example", "no key").await.unwrap_err();
     assert_eq!(error.what(), ErrorKind::InvalidInput);
     assert!(!error.message.contains("no key"));
+    // As environment variables and JSON files have it.
+    for (from, to) in [("\n", "\\n"), ("\n", "\\r\\n"), ("\n", "\r\n")] {
+        log_in("admin@acme.example", &key.replace(from, to))
+            .await
+            .unwrap();
+    }
+    log_in(
+        "admin@acme.example",
+        &format!("\"{}\"", key.trim().replace('\n', "\\n")),
+    )
+    .await
+    .unwrap();
     let mut connection = connection(log_in("admin@acme.example", &key).await.unwrap());
     assert_eq!(
         connection.identity.as_ref().unwrap().username,
@@ -195,4 +210,61 @@ async fn a_signed_assertion_logs_in() {
         renewed.credentials.unwrap().access_token,
         connection.credentials.unwrap().access_token
     );
+}
+
+#[tokio::test]
+async fn refusals_of_administrators_are_told_word_for_word() {
+    let sim = Sim::start(&[]);
+    let connector = sim.connector();
+    let connection = log_in(&sim, &connector, "admin@acme.example").await;
+    for code in [
+        "OAUTH_APP_BLOCKED",
+        "OAUTH_APP_ACCESS_DENIED",
+        "OAUTH_EC_APP_NOT_FOUND",
+        "OAUTH_AUTHORIZATION_BLOCKED",
+        "invalid_app_access",
+        "a_refusal_of_next_year",
+    ] {
+        let words = format!("the words of {code}");
+        let refusal = json!({"callback": code, "token": code, "description": words});
+        sim.post("/control/oauth/refusal", refusal).await;
+        let callback = begin(&sim, &connector, "admin@acme.example", "allow").await;
+        assert_eq!(callback["error"], code);
+        let told = [
+            exchange(&connector, callback).await.unwrap_err(),
+            refresh(&connector, &connection).await.unwrap_err(),
+        ];
+        for error in told {
+            assert_eq!(
+                (error.what(), error.code.as_str()),
+                (ErrorKind::AdminAction, code)
+            );
+            assert!(
+                error.message.contains(&words) && error.message.contains("administrator"),
+                "{error}"
+            );
+            assert_eq!(error.retry_us, 0, "an outage would have a time");
+        }
+    }
+    sim.post("/control/oauth/refusal", json!({})).await;
+    refresh(&connector, &connection).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_gateway_s_page_revokes_nothing() {
+    let sim = Sim::start(&[]);
+    let connector = sim.connector();
+    let connection = log_in(&sim, &connector, "admin@acme.example").await;
+    let request = || RevokeRequest {
+        connection: Some(connection.clone()),
+    };
+    for status in [200, 400, 403, 404] {
+        sim.fault(json!({"path": "/services/oauth2/revoke", "kind": "html", "status": status}))
+            .await;
+        let refused: Result<RevokeResponse, Error> = connector.revoke(request()).await;
+        assert_eq!(refused.unwrap_err().what(), ErrorKind::Transient, "{status}");
+    }
+    refresh(&connector, &connection).await.unwrap();
+    let revoked: Result<RevokeResponse, Error> = connector.revoke(request()).await;
+    assert!(!revoked.unwrap().already_gone);
 }

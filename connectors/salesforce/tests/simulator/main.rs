@@ -10,4 +10,5 @@ mod fetch;
 mod fields;
 mod harness;
 mod login;
+mod proof;
 mod read;
