@@ -184,6 +184,8 @@ async fn mutants_of_time_and_trouble_are_found() {
         ("unclassified", "trouble.calls", "BUG"),
         ("unclassified", "trouble.streams", "BUG"),
         ("trusting", "trouble.calls", "as if all were well"),
+        ("believes-pages", "foreign.streams", "TRANSIENT is right"),
+        ("believes-pages", "foreign.calls", "TRANSIENT is right"),
         ("alone", "life.concurrent", "a stream beside others"),
         ("leaks", "life.growth", "more memory"),
         ("writes", "safety.read-only", "POST /data/anything"),

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
-use http::header::{ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, HOST, RETRY_AFTER, TRANSFER_ENCODING};
+use http::header::{
+    ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, RETRY_AFTER, TRANSFER_ENCODING,
+};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
@@ -77,6 +79,8 @@ impl Seen {
 pub(crate) enum Which {
     /// From this one on, counted from 1 since the order.
     From(usize),
+    /// This one alone.
+    Once(usize),
     /// Those that carry a text: an access token.
     Carrying(String),
 }
@@ -227,6 +231,9 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> io::Result<R
         Some(Trouble::Status(status)) => Ok(refuse(status, None)),
         Some(Trouble::TooManyUntil) => Ok(refuse(429, Some(trouble::RETRY_AFTER))),
         Some(Trouble::Garbage) => Ok(whole(StatusCode::OK, Bytes::from_static(b"\x00\xff{]<garbage"))),
+        Some(Trouble::Page(status)) => Ok(typed(status, "text/html", PAGE)),
+        Some(Trouble::Empty(status)) => Ok(typed(status, "text/plain", "")),
+        Some(Trouble::OtherJson(status)) => Ok(typed(status, "application/json", OTHER_JSON)),
         Some(Trouble::CutBefore) => Err(io::ErrorKind::ConnectionReset.into()),
         Some(Trouble::CutMiddle) => cut(forward().await?).await,
         Some(Trouble::Never) => std::future::pending().await,
@@ -240,6 +247,7 @@ impl Shared {
         order.seen += 1;
         let strikes = match &order.which {
             Which::From(first) => order.seen >= *first,
+            Which::Once(place) => order.seen == *place,
             Which::Carrying(text) => seen.carries(text),
         };
         order.struck += usize::from(strikes);
@@ -344,6 +352,20 @@ fn refuse(status: u16, retry_after: Option<Duration>) -> Response<Body> {
     response
 }
 
+/// What stands between, and answers in the CRM's place.
+const PAGE: &str =
+    "<html>\r\n<head><title>Gateway</title></head>\r\n<body><h1>Gateway</h1></body>\r\n</html>\r\n";
+const OTHER_JSON: &str = r#"{"message":"no Route matched with those values"}"#;
+
+fn typed(status: u16, media: &'static str, body: &'static str) -> Response<Body> {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = whole(status, Bytes::from_static(body.as_bytes()));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(media));
+    response
+}
+
 fn whole(status: StatusCode, body: Bytes) -> Response<Body> {
     let mut response = Response::new(full(body));
     *response.status_mut() = status;
@@ -445,6 +467,13 @@ mod tests {
         }
         proxy.order(Trouble::Garbage, Which::From(1));
         assert!(matches!(ask(&proxy).await, Ok((200, body, _)) if body.contains("garbage")));
+        proxy.order(Trouble::Page(404), Which::Once(2));
+        let answers = [
+            ask(&proxy).await.unwrap().0,
+            ask(&proxy).await.unwrap().0,
+            ask(&proxy).await.unwrap().0,
+        ];
+        assert_eq!(answers, [200, 404, 200]);
         proxy.order(Trouble::Never, Which::From(1));
         assert!(
             tokio::time::timeout(Duration::from_millis(50), ask(&proxy))

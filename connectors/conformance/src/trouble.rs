@@ -20,6 +20,12 @@ pub(crate) enum Trouble {
     CutMiddle,
     /// 200 with bytes that are nothing.
     Garbage,
+    /// A gateway answers with this status, and a web page.
+    Page(u16),
+    /// Something answers with this status, and nothing else.
+    Empty(u16),
+    /// Something answers with this status, and JSON of its own.
+    OtherJson(u16),
     /// The answer comes this much later.
     Slow(Duration),
     /// No answer comes.
@@ -48,6 +54,9 @@ impl std::fmt::Display for Trouble {
             Self::CutBefore => f.write_str("a connection cut before the answer"),
             Self::CutMiddle => f.write_str("a connection cut in the middle of the body"),
             Self::Garbage => f.write_str("200 with a garbage body"),
+            Self::Page(status) => write!(f, "a gateway's page with {status}"),
+            Self::Empty(status) => write!(f, "{status} without a body"),
+            Self::OtherJson(status) => write!(f, "{status} with JSON of another program"),
             Self::Slow(wait) => write!(f, "an answer {} ms late", wait.as_millis()),
             Self::Never => f.write_str("no answer"),
         }
@@ -95,6 +104,8 @@ pub(crate) fn allowed(trouble: Trouble, concern: Concern) -> &'static [ErrorKind
             Suspended,
             CredentialsRevoked,
             CredentialsExpired,
+            // The kit's 403 is not the CRM's own word.
+            Transient,
         ],
         (Trouble::Status(403), Concern::Login) => &[
             InvalidInput,
@@ -116,6 +127,7 @@ pub(crate) fn allowed(trouble: Trouble, concern: Concern) -> &'static [ErrorKind
         (Trouble::Status(429) | Trouble::TooManyUntil, Concern::Data) => &[RateLimited, AllowanceExhausted],
         (Trouble::Status(429) | Trouble::TooManyUntil, _) => &[RateLimited, AllowanceExhausted, Transient],
         (Trouble::Status(503), _) => &[Transient, RateLimited],
+        (Trouble::Page(_) | Trouble::Empty(_) | Trouble::OtherJson(_), _) => &[Transient, RateLimited],
         (Trouble::Status(_) | Trouble::CutBefore | Trouble::CutMiddle, _) => &[Transient],
         // Whole, and not what the CRM documents.
         (Trouble::Garbage, _) => &[Transient, Bug],

@@ -18,6 +18,13 @@ pub(crate) struct Granted {
     pub(crate) generation: u64,
 }
 
+/// What the CRM refuses with. Its shape tells it from what gateways say.
+#[derive(Deserialize)]
+struct Refusal {
+    #[expect(dead_code, reason = "that it is there is what counts")]
+    refused: String,
+}
+
 /// The client.
 #[derive(Clone)]
 pub(crate) struct Crm {
@@ -82,7 +89,12 @@ impl Crm {
             _ if settings.is_mutant("unclassified") => Err(Error::bug("the CRM failed")),
             200 => Err(Error::transient("the CRM answered with what is not its JSON")),
             401 => Err(Error::credentials_expired("the access token has expired")),
-            403 => Err(Error::forbidden("the user may not read this").object(object)),
+            403 | 404 if settings.is_mutant("believes-pages") => {
+                Err(Error::forbidden("the user may not read this").object(object))
+            }
+            403 if response.own::<Refusal>().is_some() => {
+                Err(Error::forbidden("the user may not read this").object(object))
+            }
             _ => Err(refused(&response)),
         }
     }
@@ -153,7 +165,8 @@ fn refused(response: &Response) -> Error {
             let wait = wait.map_or(PAUSE, std::time::Duration::from_secs);
             Error::rate_limited("the CRM asks to slow down").retry_after(wait)
         }
-        500..=599 => Error::transient(format!("the CRM answered {status}")),
-        _ => Error::bug(format!("the CRM answered {status}")),
+        _ if response.own::<Refusal>().is_some() => Error::bug(format!("the CRM answered {status}")),
+        // Not the CRM's own: whatever the status, it proves nothing.
+        _ => response.foreign("the CRM"),
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use tether_connector_sdk::http::{HttpClient, ReadSet, Request, Response, StatusCode, Url, header};
+use tether_connector_sdk::http::{HttpClient, ReadSet, Request, Response, StatusCode, Url};
 use tether_connector_sdk::proto::{AuthKind, Connection, ErrorKind};
 use tether_connector_sdk::{CallContext, Error, Host};
 
@@ -136,7 +136,16 @@ impl Session {
 
     /// What an answer that is no success means. The kind says what the host does about it.
     fn classify(&self, response: &Response) -> Error {
-        let said = said(&response.body);
+        // Gateways answer with 403 and 404 too. Only the CRM's own word proves that something is gone or forbidden.
+        let said = match response.own::<Said>() {
+            Some(Said { error }) => error
+                .chars()
+                .filter(|c| !c.is_control())
+                .take(200)
+                .collect::<String>(),
+            None if response.status != StatusCode::UNAUTHORIZED => return response.foreign("the CRM"),
+            None => String::new(),
+        };
         let with = |what: &str| {
             if said.is_empty() {
                 what.to_owned()
@@ -157,11 +166,7 @@ impl Session {
             )),
             StatusCode::NOT_FOUND => Error::record_gone(with("the CRM has no such record")),
             StatusCode::TOO_MANY_REQUESTS => {
-                let wait = response.headers.get(header::RETRY_AFTER);
-                let wait = wait.and_then(|value| value.to_str().ok()?.trim().parse().ok());
-                let wait = wait.map_or(RATE_PAUSE, |seconds: u64| {
-                    Duration::from_secs(seconds.min(86_400))
-                });
+                let wait = response.retry_after().unwrap_or(RATE_PAUSE);
                 Error::rate_limited(with("the CRM asks to be called more slowly")).retry_after(wait)
             }
             status if status.is_server_error() => {
@@ -172,15 +177,10 @@ impl Session {
     }
 }
 
-/// The CRM's own text, `{"error": "…"}`, in one short line.
-fn said(body: &[u8]) -> String {
-    #[derive(Deserialize)]
-    struct Said {
-        error: String,
-    }
-    let said = serde_json::from_slice::<Said>(body).map(|said| said.error);
-    let said = said.unwrap_or_default();
-    said.chars().filter(|c| !c.is_control()).take(200).collect()
+/// What the CRM refuses with: `{"error": "…"}`. The key is required: it tells the CRM's JSON from a gateway's.
+#[derive(Deserialize)]
+struct Said {
+    error: String,
 }
 
 /// A path segment out of an id.

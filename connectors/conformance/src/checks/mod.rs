@@ -5,6 +5,7 @@ mod describe;
 mod door;
 mod fetch;
 mod fields;
+mod foreign;
 mod grant;
 mod life;
 mod login;
@@ -84,6 +85,8 @@ pub(crate) const ALL: &[Check] = &[
     time::CLOSE,
     trouble::CALLS,
     trouble::STREAMS,
+    foreign::STREAMS,
+    foreign::CALLS,
     life::CONCURRENT,
     door::GARBAGE,
     door::NUMBERS,

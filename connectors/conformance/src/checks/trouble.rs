@@ -418,7 +418,7 @@ async fn streams(world: &World) -> Seen {
 }
 
 /// Reads to the end, answering that there are no other credentials than those it has.
-async fn read(
+pub(super) async fn read(
     connector: &Connector,
     connection: &Connection,
     selection: &[ObjectSelection],
