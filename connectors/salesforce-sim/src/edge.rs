@@ -61,7 +61,7 @@ pub(crate) async fn around(State(app): State<Arc<App>>, request: Request, next: 
         (Some(refusal), _) => refusal,
         (None, Some(fault)) if matches!(fault.kind, Kind::Status | Kind::Html) => {
             // What Salesforce itself refuses still tells the allowance; a gateway does not know it.
-            let own = fault.kind == Kind::Status && parts.uri.path().starts_with("/services/data");
+            let own = fault.is_own() && parts.uri.path().starts_with("/services/data");
             instead(&fault, usage(&app, &parts).filter(|_| own))
         }
         (None, fault) => {

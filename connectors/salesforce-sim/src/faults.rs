@@ -94,6 +94,11 @@ impl Fault {
         Ok(self)
     }
 
+    /// Whether it is a refusal of Salesforce's own, ordered by its code.
+    pub(crate) fn is_own(&self) -> bool {
+        self.kind == Kind::Status && self.code.is_some()
+    }
+
     /// The body of a fault that answers in Salesforce's place.
     pub(crate) fn page(&self) -> String {
         if let Some(body) = &self.body {

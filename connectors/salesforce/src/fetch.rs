@@ -86,9 +86,6 @@ pub(crate) async fn fetch(
             }
         }
     }
-    if read_time_us == 0 {
-        read_time_us = app.host.now_us();
-    }
     Ok(FetchCompanyResponse {
         objects: results,
         api_usage: Some(call.usage()),
