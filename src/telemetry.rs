@@ -176,6 +176,14 @@ fn describe() {
         "Time of a token refresh, by connector"
     );
     metrics::describe_counter!(
+        "tether_index_failures_total",
+        "Attempts to bring a search index up to date that failed, by cause"
+    );
+    metrics::describe_counter!(
+        "tether_index_builds_total",
+        "Search indexes built from the database, by reason"
+    );
+    metrics::describe_counter!(
         "tether_profile_total",
         "Profiles opened, by how fresh the cards were"
     );

@@ -1,13 +1,16 @@
 //! Following the changes of all integrations: who is behind is brought up to date, a few at a time.
 
 use std::collections::HashSet;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
+use super::files::Files;
 use super::writer::{Memory, Source};
 use super::{Entry, Error, Index, Position};
 use crate::domain::IntegrationId;
@@ -18,14 +21,14 @@ const PAGE: i64 = 2_000;
 const DURABLE: usize = 200_000;
 /// A writer that had nothing to do for so long gives its memory back.
 const IDLE: Duration = Duration::from_secs(20);
-/// How long after a failure the next attempt is made.
-const AFTER_FAILURE: Duration = Duration::from_secs(5);
 
 impl Index {
     /// Follows all integrations until `stop`. What is under way then is finished.
     pub async fn run(&self, stop: CancellationToken) {
         let mut tasks: JoinSet<()> = JoinSet::new();
         let mut settled = false;
+        let (verifier, until) = (self.clone(), stop.clone());
+        let verifying = tokio::spawn(async move { verifier.verify_in_background(until).await });
         while !stop.is_cancelled() {
             match self.inner.store.integration_heads().await {
                 Ok(heads) => {
@@ -57,6 +60,7 @@ impl Index {
             }
         }
         while tasks.join_next().await.is_some() {}
+        let _ = verifying.await;
         let open: Vec<_> = self
             .inner
             .entries
@@ -78,6 +82,7 @@ impl Index {
             entries.retain(|id, entry| {
                 let stays = live.contains(id) || entry.busy;
                 if !stays {
+                    entry.files.retire();
                     folders.push((self.folder(*id), entry.source.take()));
                 }
                 stays
@@ -117,11 +122,16 @@ impl Index {
             used: Instant::now(),
             busy: false,
             committed: None,
+            files: Arc::new(Files::new(id, self.folder(id))),
+            damaged: false,
+            failures: 0,
+            next: Instant::now(),
         });
         let behind = entry.published.is_none_or(|position| position.change_no != head);
-        let rested = entry
-            .committed
-            .is_none_or(|committed| committed.elapsed() >= self.inner.options.commit);
+        let rested = entry.next <= Instant::now()
+            && entry
+                .committed
+                .is_none_or(|committed| committed.elapsed() >= self.inner.options.commit);
         if behind && rested && !entry.busy {
             entry.busy = true;
             return true;
@@ -130,50 +140,42 @@ impl Index {
     }
 
     async fn catch_up(&self, id: IntegrationId, head: i64) {
-        let done = self.follow(id, head).await;
-        let mut entries = self.inner.entries.lock();
-        if let Some(entry) = entries.get_mut(&id) {
-            entry.busy = false;
-            entry.committed = Some(Instant::now());
-            match done {
-                Ok(position) => entry.published = Some(position),
-                Err(error) => {
-                    tracing::error!(integration = %id, "the index of {id} cannot follow: {error}");
-                    // Whatever is held may be broken: open it anew.
-                    entry.source = None;
-                    entry.committed = Some(Instant::now() + AFTER_FAILURE);
+        // A panic of ours is one more failure: this integration must not stay busy for ever.
+        let done = AssertUnwindSafe(self.follow(id, head)).catch_unwind().await;
+        match done {
+            Ok(Ok(position)) => {
+                if let Some(entry) = self.inner.entries.lock().get_mut(&id) {
+                    entry.failures = 0;
+                    // Found damaged meanwhile: the next attempt builds it again.
+                    entry.published = (!entry.damaged).then_some(position);
                 }
             }
+            Ok(Err(error)) => self.failed(id, error).await,
+            Err(_) => {
+                self.failed(id, Error::Broken("following panicked".to_owned()))
+                    .await
+            }
         }
-        drop(entries);
+        if let Some(entry) = self.inner.entries.lock().get_mut(&id) {
+            entry.busy = false;
+            entry.committed = Some(Instant::now());
+        }
         self.inner.published.send_modify(|count| *count += 1);
     }
 
     async fn follow(&self, id: IntegrationId, head: i64) -> Result<Position, Error> {
         let bytes = self.inner.options.writer_bytes;
-        let held = self
-            .inner
-            .entries
-            .lock()
-            .get(&id)
-            .and_then(|entry| entry.source.clone());
-        let (mut source, mut memory) = match held {
-            Some(source) => {
-                let memory = source.memory()?;
-                (source, memory)
-            }
-            None => self.open_source(id).await?,
-        };
+        let (mut source, mut memory) = self.begin(id).await?;
         // Read again: another pass may have gone on since the heads were listed.
         let head = self.inner.store.record_change_no(id).await?.max(head);
         let floor = self.inner.store.record_forgotten(id).await?;
         if memory.change_no > head || (memory.change_no > 0 && memory.change_no < floor) {
-            (source, memory) = self.again(id, source).await?;
+            (source, memory) = self.again(id, "behind").await?;
         } else if memory.complete && source.current().is_none() {
             // What was committed before is searchable while the rest is applied.
-            let position = source.publish(&memory)?;
+            let position = publish(&source, memory.clone()).await?;
             if let Some(entry) = self.inner.entries.lock().get_mut(&id) {
-                entry.published = Some(position);
+                entry.published = (!entry.damaged).then_some(position);
             }
         }
         let mut applied = 0;
@@ -186,7 +188,7 @@ impl Index {
             // After the rows: so whatever they were stored with is known.
             let fields = self.inner.store.field_list(id).await?;
             if !memory.learn(&fields) {
-                (source, memory) = self.again(id, source).await?;
+                (source, memory) = self.again(id, "fields").await?;
                 continue;
             }
             let last = (changes.len() as i64) < PAGE;
@@ -210,66 +212,116 @@ impl Index {
                 break;
             }
         }
-        let publish = Arc::clone(&source);
-        spawn_blocking(move || publish.publish(&memory))
-            .await
-            .map_err(|error| Error::Broken(error.to_string()))?
+        publish(&source, memory).await
     }
 
-    /// Opens what is not open, for reading or writing.
-    async fn open_source(&self, id: IntegrationId) -> Result<(Arc<Source>, Memory), Error> {
-        let (folder, companies) = (self.folder(id), Arc::clone(&self.inner.companies));
-        let (source, memory) = spawn_blocking(move || Source::open(&folder, companies))
+    /// What an attempt to follow begins with: the open index, the one on disk, or an empty one.
+    async fn begin(&self, id: IntegrationId) -> Result<(Arc<Source>, Memory), Error> {
+        let (held, files, damaged) = {
+            let entries = self.inner.entries.lock();
+            let gone = || Error::Broken("the integration is gone".to_owned());
+            let entry = entries.get(&id).ok_or_else(gone)?;
+            (entry.source.clone(), Arc::clone(&entry.files), entry.damaged)
+        };
+        files.take_refused();
+        if damaged {
+            return self.again(id, "damage").await;
+        }
+        if let Some(source) = held {
+            return spawn_blocking(move || {
+                source.files().check()?;
+                let memory = source.memory()?;
+                Ok((source, memory))
+            })
+            .await
+            .map_err(|error| Error::Broken(error.to_string()))?;
+        }
+        let new = !files.folder().exists();
+        match self.open_source(&files, true).await? {
+            (source, Some(memory)) => Ok((source, memory)),
+            (_, None) => self.again(id, if new { "new" } else { "form" }).await,
+        }
+    }
+
+    /// Opens an index, unless another has done so meanwhile: there is one, or readers and the writer would part.
+    async fn open_source(
+        &self,
+        files: &Arc<Files>,
+        begin: bool,
+    ) -> Result<(Arc<Source>, Option<Memory>), Error> {
+        let (of, companies) = (Arc::clone(files), Arc::clone(&self.inner.companies));
+        let (source, memory) = spawn_blocking(move || Source::open(of, companies, begin))
             .await
             .map_err(|error| Error::Broken(error.to_string()))??;
         let source = Arc::new(source);
         let first = {
             let mut entries = self.inner.entries.lock();
-            match entries.get_mut(&id) {
-                Some(entry) => match &entry.source {
-                    // Another opened it meanwhile: there is one, or readers and the writer would part.
+            match entries.get_mut(&files.integration()) {
+                Some(entry) if Arc::ptr_eq(&entry.files, files) => match &entry.source {
                     Some(first) => Some(Arc::clone(first)),
                     None => {
                         entry.source = Some(Arc::clone(&source));
                         None
                     }
                 },
-                None => None,
+                _ => None,
             }
         };
         match first {
-            Some(first) => {
+            Some(first) => spawn_blocking(move || {
                 let memory = first.memory()?;
-                Ok((first, memory))
-            }
+                Ok((first, Some(memory)))
+            })
+            .await
+            .map_err(|error| Error::Broken(error.to_string()))?,
             None => Ok((source, memory)),
         }
     }
 
     /// Opens an index for searching that was closed to make place.
-    pub(super) async fn open(&self, id: IntegrationId) -> Result<Arc<Source>, Error> {
-        let (source, memory) = self.open_source(id).await?;
-        if memory.complete {
-            source.publish(&memory)?;
+    pub(super) async fn open(&self, files: &Arc<Files>) -> Result<Arc<Source>, Error> {
+        let (source, memory) = self.open_source(files, false).await?;
+        if let Some(memory) = memory
+            && memory.complete
+        {
+            publish(&source, memory).await?;
         }
         Ok(source)
     }
 
-    /// Begins again with nothing. Searches wait until it is made.
-    async fn again(&self, id: IntegrationId, source: Arc<Source>) -> Result<(Arc<Source>, Memory), Error> {
-        tracing::info!(integration = %id, "the index of {id} is made again from the database");
-        if let Some(entry) = self.inner.entries.lock().get_mut(&id) {
-            entry.published = None;
-            entry.source = None;
-        }
-        spawn_blocking(move || {
-            let folder = source.folder().to_owned();
-            source.rest();
-            Source::remove(&folder)
+    /// Begins again with nothing. Searches wait until it is built; those under way end on the old files.
+    async fn again(&self, id: IntegrationId, reason: &'static str) -> Result<(Arc<Source>, Memory), Error> {
+        let (folder, companies) = (self.folder(id), Arc::clone(&self.inner.companies));
+        let old = {
+            let mut entries = self.inner.entries.lock();
+            entries.get_mut(&id).and_then(|entry| {
+                entry.published = None;
+                // Until it has been deleted.
+                entry.damaged = true;
+                entry.files.retire();
+                entry.source.take()
+            })
+        };
+        tracing::info!(integration = %id, reason, "the index of {id} is built from the database");
+        metrics::counter!("tether_index_builds_total", "reason" => reason).increment(1);
+        let files = Arc::new(Files::new(id, folder.clone()));
+        let fresh = Arc::clone(&files);
+        let (source, _) = spawn_blocking(move || {
+            if let Some(old) = old {
+                old.abandon();
+            }
+            Source::remove(&folder)?;
+            Source::open(fresh, companies, true)
         })
         .await
         .map_err(|error| Error::Broken(error.to_string()))??;
-        self.open_source(id).await
+        let source = Arc::new(source);
+        if let Some(entry) = self.inner.entries.lock().get_mut(&id) {
+            entry.files = files;
+            entry.source = Some(Arc::clone(&source));
+            entry.damaged = false;
+        }
+        Ok((source, Memory::new()))
     }
 
     /// Gives back the memory of writers that have nothing to do, and closes the indexes that were not used for longest.
@@ -303,4 +355,12 @@ impl Index {
             let _ = spawn_blocking(move || source.rest()).await;
         }
     }
+}
+
+/// Lets searches see what was committed.
+async fn publish(source: &Arc<Source>, memory: Memory) -> Result<Position, Error> {
+    let source = Arc::clone(source);
+    spawn_blocking(move || source.publish(&memory))
+        .await
+        .map_err(|error| Error::Broken(error.to_string()))?
 }

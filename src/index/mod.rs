@@ -4,8 +4,12 @@
 //! [`Index`] is cheap to clone. [`Index::run`] follows; [`Index::snapshot`] gives what searches run on.
 
 mod companies;
+mod directory;
 mod document;
+mod error;
+mod files;
 mod follow;
+mod heal;
 pub mod moment;
 pub mod number;
 mod rank;
@@ -24,35 +28,21 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
 use crate::domain::{IntegrationId, Micros};
-use crate::store::{self, Store};
+use crate::store::Store;
 pub use companies::Companies;
 pub use document::{
     ADDRESS, Kind, company_number, domain, external_id, found_by, homepage, name, path, sorted_name, whole,
 };
+use error::Cause;
+pub use error::Error;
+use files::Files;
 pub use rank::{Key, Ranks, Texts};
 pub use search::{Comparison, Expr, Test, TextTest, WordTest};
 pub use snapshot::Snapshot;
 use writer::Source;
 
-/// The form of the index: another number, and it is made again.
-const VERSION: u32 = 2;
-
-/// Why the index does not answer.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The database does not.
-    #[error(transparent)]
-    Store(#[from] store::Error),
-    /// The library does not.
-    #[error("the index: {0}")]
-    Tantivy(#[from] tantivy::TantivyError),
-    /// A file cannot be read or written.
-    #[error("the index: {0}")]
-    Io(#[from] std::io::Error),
-    /// The index is not what it should be.
-    #[error("the index: {0}")]
-    Broken(String),
-}
+/// The form of the index: with another number it is built again.
+const VERSION: u32 = 3;
 
 /// Where the index is, and how much it may take.
 #[derive(Debug, Clone)]
@@ -69,6 +59,8 @@ pub struct Options {
     pub poll: Duration,
     /// Least time between two commits of one index.
     pub commit: Duration,
+    /// How often every file is read again to compare it with its checksum.
+    pub verify: Duration,
 }
 
 impl Options {
@@ -81,6 +73,7 @@ impl Options {
             readers: 256,
             poll: Duration::from_millis(400),
             commit: Duration::from_secs(1),
+            verify: Duration::from_secs(3_600),
         }
     }
 }
@@ -104,6 +97,12 @@ struct Entry {
     /// Someone is applying changes.
     busy: bool,
     committed: Option<Instant>,
+    files: Arc<Files>,
+    /// The files are not what was written: it is built again from the database.
+    damaged: bool,
+    /// Failed attempts in a row to follow, and when the next may begin.
+    failures: u32,
+    next: Instant,
 }
 
 /// The read model.
@@ -170,10 +169,10 @@ impl Index {
         }
     }
 
-    /// What searches over an integration run on; `None` while it is being made.
+    /// What searches over an integration run on; `None` while it is being built.
     ///
     /// # Errors
-    /// The files cannot be read.
+    /// The operating system or the database refuses for now. Nothing is deleted because of that.
     pub async fn snapshot(&self, id: IntegrationId) -> Result<Option<Arc<Snapshot>>, Error> {
         let open = {
             let mut entries = self.inner.entries.lock();
@@ -184,11 +183,18 @@ impl Index {
             if entry.published.is_none() {
                 return Ok(None);
             }
-            entry.source.clone()
+            (entry.source.clone(), Arc::clone(&entry.files))
         };
         let source = match open {
-            Some(source) => source,
-            None => self.open(id).await?,
+            (Some(source), _) => source,
+            (None, files) => match self.open(&files).await {
+                Ok(source) => source,
+                Err(error) if error.cause() == Cause::Damage => {
+                    self.mark_damaged(&files, &error);
+                    return Ok(None);
+                }
+                Err(error) => return Err(error),
+            },
         };
         Ok(source.current())
     }

@@ -12,6 +12,7 @@ use tantivy::{Searcher, SegmentReader};
 
 use super::companies::Companies;
 use super::document::{Fields, external_id, sorted_name};
+use super::files::Files;
 use super::{Error, Position};
 
 /// No number.
@@ -57,6 +58,7 @@ pub struct Snapshot {
     pub(super) fields: Fields,
     shared: Arc<Shared>,
     companies: Arc<Companies>,
+    pub(super) files: Arc<Files>,
     join: OnceLock<Join>,
 }
 
@@ -67,6 +69,7 @@ impl Snapshot {
         fields: Fields,
         shared: Arc<Shared>,
         companies: Arc<Companies>,
+        files: Arc<Files>,
     ) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         Self {
@@ -76,8 +79,18 @@ impl Snapshot {
             fields,
             shared,
             companies,
+            files,
             join: OnceLock::new(),
         }
+    }
+
+    /// Whether the index's files are what was written. What is found in it counts only if that was so before and after.
+    /// Blocks, for a microsecond a file.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`]; or the operating system refuses.
+    pub fn check(&self) -> Result<(), Error> {
+        self.files.check()
     }
 
     pub(super) fn segments(&self) -> &[SegmentReader] {

@@ -1,21 +1,34 @@
 //! One integration's index on disk: opening, applying changes, committing, publishing.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use tantivy::directory::MmapDirectory;
+use tantivy::index::SegmentComponent;
 use tantivy::{IndexReader, IndexWriter, ReloadPolicy, TantivyDocument, Term};
 
 use super::companies::Companies;
+use super::directory::Verified;
 use super::document::{self, Fields, Kind, Known};
+use super::files::Files;
 use super::snapshot::{Shared, Snapshot};
 use super::{Error, Position, VERSION};
 use crate::domain::FieldType;
 use crate::store::{self, Change};
+
+/// The files of a segment.
+const PARTS: [SegmentComponent; 7] = [
+    SegmentComponent::Postings,
+    SegmentComponent::Positions,
+    SegmentComponent::FastFields,
+    SegmentComponent::FieldNorms,
+    SegmentComponent::Terms,
+    SegmentComponent::Store,
+    SegmentComponent::Delete,
+];
 
 /// What a commit remembers.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -35,7 +48,7 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             version: VERSION,
             ..Self::default()
@@ -89,43 +102,45 @@ pub(super) struct Source {
     shared: Arc<Shared>,
     companies: Arc<Companies>,
     current: ArcSwapOption<Snapshot>,
-    folder: PathBuf,
+    files: Arc<Files>,
     /// Held by whoever applies changes.
     pub(super) writer: Mutex<Option<IndexWriter>>,
 }
 
 impl Source {
-    /// Opens the index in a folder; one that is of another form, or cannot be read, is made anew. Blocks.
-    pub(super) fn open(folder: &Path, companies: Arc<Companies>) -> Result<(Self, Memory), Error> {
-        match Self::open_as_is(folder, Arc::clone(&companies)) {
-            Ok((source, Some(memory))) if memory.version == VERSION => return Ok((source, memory)),
-            Ok((_, None)) => {}
-            Ok(_) => {
-                tracing::info!(folder = %folder.display(), "the index is of another form: it is made again")
-            }
-            Err(error) => {
-                tracing::warn!(folder = %folder.display(), "cannot be opened, is made again: {error}")
+    /// Opens the index in its folder, and says what its last commit remembers: nothing, if it is of another form or was
+    /// only just begun. Every file is verified first. Blocks.
+    ///
+    /// # Errors
+    /// A file is damaged, the operating system refuses, or, unless it may `begin` one, there is no index.
+    pub(super) fn open(
+        files: Arc<Files>,
+        companies: Arc<Companies>,
+        begin: bool,
+    ) -> Result<(Self, Option<Memory>), Error> {
+        if begin {
+            std::fs::create_dir_all(files.folder())?;
+        }
+        let (schema, fields) = Fields::new();
+        let directory = Verified::open(Arc::clone(&files))?;
+        let index = if begin {
+            tantivy::Index::builder()
+                .schema(schema)
+                .open_or_create(directory)?
+        } else {
+            tantivy::Index::open(directory)?
+        };
+        // The library opens most of them only when they are needed.
+        for segment in index.load_metas()?.segments {
+            for part in PARTS {
+                files.sound(&segment.relative_path(part))?;
             }
         }
-        Self::remove(folder)?;
-        let (source, _) = Self::open_as_is(folder, companies)?;
-        Ok((source, Memory::new()))
-    }
-
-    fn open_as_is(folder: &Path, companies: Arc<Companies>) -> Result<(Self, Option<Memory>), Error> {
-        std::fs::create_dir_all(folder)?;
-        let (schema, fields) = Fields::new();
-        let directory = MmapDirectory::open(folder).map_err(tantivy::TantivyError::from)?;
-        let index = tantivy::Index::builder()
-            .schema(schema)
-            .open_or_create(directory)?;
         let reader = index
             .reader_builder()
             .reload_policy(ReloadPolicy::Manual)
             .doc_store_cache_num_blocks(1)
             .try_into()?;
-        let payload = index.load_metas()?.payload;
-        let memory = payload.and_then(|payload| serde_json::from_str(&payload).ok());
         let source = Self {
             index,
             reader,
@@ -133,18 +148,21 @@ impl Source {
             shared: Arc::default(),
             companies,
             current: ArcSwapOption::empty(),
-            folder: folder.to_owned(),
+            files,
             writer: Mutex::new(None),
         };
+        let memory = source.remembered()?.filter(|memory| memory.version == VERSION);
         Ok((source, memory))
+    }
+
+    fn remembered(&self) -> Result<Option<Memory>, Error> {
+        let payload = self.index.load_metas()?.payload;
+        Ok(payload.and_then(|payload| serde_json::from_str(&payload).ok()))
     }
 
     /// What the last commit remembers.
     pub(super) fn memory(&self) -> Result<Memory, Error> {
-        let payload = self.index.load_metas()?.payload;
-        Ok(payload
-            .and_then(|payload| serde_json::from_str(&payload).ok())
-            .unwrap_or_else(Memory::new))
+        Ok(self.remembered()?.unwrap_or_else(Memory::new))
     }
 
     /// Removes an index.
@@ -159,8 +177,25 @@ impl Source {
         self.current.load_full()
     }
 
-    pub(super) fn folder(&self) -> &Path {
-        &self.folder
+    pub(super) fn files(&self) -> &Arc<Files> {
+        &self.files
+    }
+
+    /// The writer, another one if there is none. What an interrupted one left is deleted first, so that a full disk is
+    /// not filled by attempts.
+    fn writer<'a>(
+        &self,
+        held: &'a mut Option<IndexWriter>,
+        bytes: usize,
+    ) -> Result<&'a mut IndexWriter, Error> {
+        match held {
+            Some(writer) => Ok(writer),
+            none => {
+                let writer = self.index.writer_with_num_threads::<TantivyDocument>(1, bytes)?;
+                writer.garbage_collect_files().wait()?;
+                Ok(none.insert(writer))
+            }
+        }
     }
 
     /// Lets searches see what was committed.
@@ -176,6 +211,7 @@ impl Source {
             self.fields,
             Arc::clone(&self.shared),
             Arc::clone(&self.companies),
+            Arc::clone(&self.files),
         ))));
         Ok(position)
     }
@@ -184,10 +220,7 @@ impl Source {
     pub(super) fn apply(&self, memory: &mut Memory, changes: &[Change], bytes: usize) -> Result<(), Error> {
         let known = memory.known();
         let mut held = self.writer.lock();
-        let writer = match &mut *held {
-            Some(writer) => writer,
-            none => none.insert(self.index.writer_with_num_threads::<TantivyDocument>(1, bytes)?),
-        };
+        let writer = self.writer(&mut held, bytes)?;
         for change in changes {
             let record = &change.record;
             let key = document::key(&record.object, &record.external_id);
@@ -210,10 +243,7 @@ impl Source {
     pub(super) fn commit(&self, memory: &Memory, bytes: usize) -> Result<(), Error> {
         let payload = serde_json::to_string(memory).map_err(|error| Error::Broken(error.to_string()))?;
         let mut held = self.writer.lock();
-        let writer = match &mut *held {
-            Some(writer) => writer,
-            none => none.insert(self.index.writer_with_num_threads::<TantivyDocument>(1, bytes)?),
-        };
+        let writer = self.writer(&mut held, bytes)?;
         let mut commit = writer.prepare_commit()?;
         commit.set_payload(&payload);
         commit.commit()?;
@@ -225,7 +255,12 @@ impl Source {
         if let Some(writer) = self.writer.lock().take()
             && let Err(error) = writer.wait_merging_threads()
         {
-            tracing::warn!(folder = %self.folder.display(), "merging failed: {error}");
+            tracing::warn!(folder = %self.files.folder().display(), "merging failed: {error}");
         }
+    }
+
+    /// Drops the writer and what it has not committed, without waiting for what it merges. Blocks.
+    pub(super) fn abandon(&self) {
+        drop(self.writer.lock().take());
     }
 }

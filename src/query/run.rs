@@ -111,10 +111,25 @@ impl Engine {
             positions.push((id, snapshot.position));
             snapshots[at] = Some(snapshot);
         }
-        let engine = self.clone();
-        let (page, total) = tokio::task::spawn_blocking(move || engine.answer(&question, &snapshots))
+        let used: Vec<Arc<Snapshot>> = snapshots.iter().flatten().cloned().collect();
+        let (engine, checked) = (self.clone(), used.clone());
+        let done = tokio::task::spawn_blocking(move || {
+            // What was found counts only if the files are what was written, before and after.
+            checked.iter().try_for_each(|snapshot| snapshot.check())?;
+            let found = engine.answer(&question, &snapshots)?;
+            checked.iter().try_for_each(|snapshot| snapshot.check())?;
+            Ok::<_, Error>(found)
+        });
+        let done = done
             .await
-            .map_err(|error| index::Error::Broken(error.to_string()))??;
+            .unwrap_or_else(|error| Err(index::Error::Broken(error.to_string()).into()));
+        let (page, total) = match done {
+            Err(Error::Index(error)) => match self.index.suspect(used, &error).await {
+                Some(damaged) => return Err(Error::NotReady(damaged)),
+                None => return Err(Error::Index(error)),
+            },
+            other => other?,
+        };
         Ok(Answer {
             page,
             total,

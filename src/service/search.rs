@@ -417,6 +417,14 @@ impl From<query::Error> for Error {
             query::Error::Order(problem) => refused("order_by", Reason::InvalidOrderBy, problem),
             query::Error::NotReady(id) => not_ready(id),
             query::Error::Index(crate::index::Error::Store(error)) => error.into(),
+            query::Error::Index(error) if error.is_temporary() => {
+                tracing::warn!("a search index cannot be read: {error}");
+                Self::new(
+                    Reason::IndexNotReady,
+                    "a search index cannot be read at the moment: try again",
+                )
+                .detail(Detail::RetryAfter(Duration::from_secs(1)))
+            }
             query::Error::Index(error) => Self::internal(error),
         }
     }

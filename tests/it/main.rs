@@ -11,6 +11,7 @@ mod boundary;
 mod conformance;
 mod crm;
 mod csv;
+mod damage;
 mod drafts;
 mod edge;
 mod errors;
