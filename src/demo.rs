@@ -18,10 +18,14 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
+use tonic_types::StatusExt as _;
 
 const GROUP: &str = "groups/acme";
 /// Where a browser would come back to; nothing listens there, the demo reads the address itself.
 const REDIRECT: &str = "http://127.0.0.1:9/demo-callback";
+
+/// Longest wait for the search index after a sync.
+const LONGEST_WAIT: Duration = Duration::from_secs(120);
 
 /// What the demo may be told.
 #[derive(clap::Args)]
@@ -50,6 +54,8 @@ struct Script {
     only_when_asked_for: bool,
     /// The operator's settings; `{simulator}` stands for its address.
     settings: BTreeMap<String, String>,
+    /// The currency of the simulated organization, three letters: the CRM tells none with each amount.
+    currency: String,
     select: Selection,
     change: Change,
 }
@@ -114,6 +120,7 @@ pub async fn run(options: Options) -> Result<(), Failure> {
         connector,
         script,
         at,
+        steps: 0,
     };
     let begun_login = walk.all().await?;
     say(&format!(
@@ -169,6 +176,7 @@ async fn start_simulator(script: &Script, companies: u32) -> Result<(Child, Simu
             "--exit-with-parent",
             "--accounts",
             &companies.to_string(),
+            "--realistic",
         ])
         .stdin(std::process::Stdio::piped())
         .stdout(std::process::Stdio::piped())
@@ -243,9 +251,17 @@ struct Walk {
     connector: String,
     script: Script,
     at: Simulator,
+    /// Steps that were told.
+    steps: u32,
 }
 
 impl Walk {
+    /// Tells the next step.
+    fn step(&mut self, what: &str) {
+        self.steps += 1;
+        say(&format!("{:>2}  {what}", self.steps));
+    }
+
     /// Walks all of them; answers the address of a login that a person may try in a browser.
     async fn all(&mut self) -> Result<String, Failure> {
         let connector = format!("connectors/{}", self.connector);
@@ -254,13 +270,13 @@ impl Walk {
             connector: connector.clone(),
         };
         let enabled = self.integrations.enable_connector(request).await?.into_inner();
-        say(&format!(
-            "1  {} {} is enabled for {GROUP}",
+        self.step(&format!(
+            "{} {} is enabled for {GROUP}",
             enabled.display_name, enabled.version
         ));
 
         let draft = self.create("Demo source", &connector).await?;
-        say(&format!("2  draft begun: {}", draft.name));
+        self.step(&format!("draft begun: {}", draft.name));
 
         self.log_in(&draft.name).await?;
         let request = v1::ListAvailableFieldsRequest {
@@ -277,8 +293,8 @@ impl Walk {
             .iter()
             .map(|one| format!("{} {}", one.label, one.fields.len()))
             .collect();
-        say(&format!(
-            "4  {} fields can be seen there: {}",
+        self.step(&format!(
+            "{} fields can be seen there: {}",
             available.total_size,
             objects.join(", ")
         ));
@@ -293,13 +309,15 @@ impl Walk {
             ..Default::default()
         };
         self.integrations.update_integration(request).await?;
+        let selected = self.script.select.fields.len();
+        self.step(&format!("{selected} of them are selected"));
         let request = v1::ReviewIntegrationRequest {
             name: draft.name.clone(),
             ..Default::default()
         };
         let review = self.integrations.review_integration(request).await?.into_inner();
-        say(&format!(
-            "6  review: owner {}, {} fields, {} companies at most, {} group with access",
+        self.step(&format!(
+            "review: owner {}, {} fields, {} companies at most, {} group with access",
             review.group_display_name,
             review.field_counts.unwrap_or_default().selected,
             review.company_record_count,
@@ -315,9 +333,9 @@ impl Walk {
             .activate_integration(request)
             .await?
             .into_inner();
-        say("7  saved; the first sync runs");
-        self.watch(saved.sync.unwrap_or_default()).await?;
-        self.profile().await?;
+        self.step("saved; the first sync runs");
+        let change_number = self.watch(saved.sync.unwrap_or_default()).await?;
+        self.profile(&draft.name, change_number).await?;
 
         let second = self.create("A login of your own", &connector).await?;
         let begin = v1::BeginAuthorizationRequest {
@@ -374,16 +392,17 @@ impl Walk {
             .await?
             .into_inner();
         let account = done.integration.unwrap_or_default().account.unwrap_or_default();
-        say(&format!(
-            "3  logged in as {} of {}",
+        self.step(&format!(
+            "logged in as {} of {}",
             account.username, account.organization_name
         ));
         Ok(())
     }
 
-    async fn watch(&mut self, sync: v1::Sync) -> Result<(), Failure> {
+    /// Watches a sync to its end; answers the change number that it brought the integration to.
+    async fn watch(&mut self, sync: v1::Sync) -> Result<i64, Failure> {
         let bar = ProgressBar::new(0);
-        let style = "   {bar:40.cyan/dim} {pos}/{len} records, {per_sec}, {msg}";
+        let style = "    {bar:40.cyan/dim} {pos}/{len} records, {per_sec}, {msg}";
         bar.set_style(ProgressStyle::with_template(style)?);
         let request = v1::WatchSyncRequest { name: sync.name };
         let mut stream = self.integrations.watch_sync(request).await?.into_inner();
@@ -398,28 +417,55 @@ impl Walk {
         let totals = last.totals.unwrap_or_default();
         let state = last.state().as_str_name().trim_start_matches("STATE_");
         say(&format!(
-            "   sync {state}: {} records read, {} stored",
+            "    sync {state}: {} records read, {} stored",
             totals.read, totals.written
         ));
         match last.state() {
-            v1::sync::State::Succeeded => Ok(()),
+            v1::sync::State::Succeeded => Ok(last.change_number),
             _ => Err(format!("the sync did not succeed: {:?}", last.error).into()),
         }
     }
 
-    async fn profile(&mut self) -> Result<(), Failure> {
+    /// The companies, once all that was synced can be found: `at_least` waits for the search index, and as long as that
+    /// is being built the answer says when to ask again.
+    async fn list(
+        &mut self,
+        integration: &str,
+        change_number: i64,
+    ) -> Result<v1::ListCompaniesResponse, Failure> {
         let request = v1::ListCompaniesRequest {
             parent: GROUP.into(),
             page_size: 200,
             show_total_size: true,
+            at_least: vec![v1::SourcePosition {
+                integration: integration.to_owned(),
+                change_number,
+                time: None,
+            }],
             ..Default::default()
         };
-        let page = self.companies.list_companies(request).await?.into_inner();
-        say(&format!("\n   All Companies has {} companies", page.total_size()));
+        let begun = Instant::now();
+        loop {
+            let refused = match self.companies.list_companies(request.clone()).await {
+                Ok(page) => return Ok(page.into_inner()),
+                Err(refused) => refused,
+            };
+            let not_ready = refused
+                .get_details_error_info()
+                .is_some_and(|info| info.reason == "INDEX_NOT_READY");
+            match refused.get_details_retry_info().and_then(|info| info.retry_delay) {
+                Some(delay) if not_ready && begun.elapsed() < LONGEST_WAIT => tokio::time::sleep(delay).await,
+                _ => return Err(refused.into()),
+            }
+        }
+    }
+
+    async fn profile(&mut self, integration: &str, change_number: i64) -> Result<(), Failure> {
+        let page = self.list(integration, change_number).await?;
+        self.step(&format!("All Companies has {} companies", page.total_size()));
         // One that shows something: a company with related records.
         let mut shown = None;
-        let plain = |company: &&v1::Company| company.display_name.starts_with(char::is_alphabetic);
-        for company in page.companies.iter().filter(plain) {
+        for company in &page.companies {
             let profile = self.open(&company.name, Refresh::Never).await?;
             let related = profile
                 .cards
@@ -435,9 +481,9 @@ impl Walk {
             }
         }
         let (_, name) = shown.ok_or("there is no company to show")?;
-        say("9  a company's profile, read live:\n");
+        self.step("a company's profile, read live:\n");
         let profile = self.open(&name, Refresh::Always).await?;
-        card(&profile);
+        card(&profile, &self.script.currency);
 
         let Change { object, field, value } = self.script.change.clone();
         let record = profile
@@ -453,13 +499,14 @@ impl Walk {
             .header("content-type", "application/json")
             .body(change.to_string());
         update.send().await?.error_for_status()?;
-        say(&format!(
-            "\n   {object}.{field} was changed in the CRM; a company is not read twice within five seconds …"
+        say("");
+        self.step(&format!(
+            "{object}.{field} was changed to {value:?} in the CRM; a company is not read twice within five seconds …"
         ));
         tokio::time::sleep(Duration::from_secs(5)).await;
-        say("   the same profile, opened again:\n");
+        self.step("the same profile, opened again:\n");
         let profile = self.open(&name, Refresh::Always).await?;
-        card(&profile);
+        card(&profile, &self.script.currency);
         let seen = profile
             .cards
             .iter()
@@ -467,7 +514,7 @@ impl Walk {
         let seen = seen
             .flat_map(|table| &table.records)
             .flat_map(|record| &record.values)
-            .any(|one| text(one) == value);
+            .any(|one| text(one, "") == value);
         if seen {
             Ok(())
         } else {
@@ -486,32 +533,32 @@ impl Walk {
     }
 }
 
-/// Prints a profile.
-fn card(profile: &v1::CompanyProfile) {
+/// Prints a profile; amounts without a currency of their own are of this one.
+fn card(profile: &v1::CompanyProfile, currency: &str) {
     let company = profile.company.clone().unwrap_or_default();
     for card in &profile.cards {
         let freshness = card.freshness.clone().unwrap_or_default();
         let how = if freshness.live { "live" } else { "stored" };
         say(&format!(
-            "   ┌ {}   {}",
+            "    ┌ {}   {}",
             company.display_name, company.homepage_uri
         ));
         let source = card.source.clone().unwrap_or_default();
         say(&format!(
-            "   │ {} ({}), {how}",
+            "    │ {} ({}), {how}",
             source.display_name, card.connector_display_name
         ));
         for table in card.company_records.iter().chain(&card.related) {
             if table.total_size == 0 {
                 continue;
             }
-            say(&format!("   ├ {} ({})", table.label, table.total_size));
+            say(&format!("    ├ {} ({})", table.label, table.total_size));
             for record in table.records.iter().take(2) {
                 for (column, value) in table.columns.iter().zip(&record.values) {
-                    let value = text(value);
+                    let value = text(value, currency);
                     if !value.is_empty() {
                         say(&format!(
-                            "   │   {:<18} {}",
+                            "    │   {:<18} {}",
                             column.label,
                             value.replace('\n', " ")
                         ));
@@ -519,16 +566,37 @@ fn card(profile: &v1::CompanyProfile) {
                 }
             }
         }
-        say("   └");
+        say("    └");
     }
 }
 
+/// An amount with its thousands apart.
+fn grouped(amount: &str) -> String {
+    let (whole, fraction) = match amount.split_once('.') {
+        Some((whole, fraction)) => (whole, format!(".{fraction}")),
+        None => (amount, String::new()),
+    };
+    let mut text = String::new();
+    for (at, digit) in whole.chars().enumerate() {
+        let left = whole.len() - at;
+        if at > 0 && left.is_multiple_of(3) && !text.ends_with('-') {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text + &fraction
+}
+
 /// A value as text, for people.
-fn text(value: &v1::Value) -> String {
+fn text(value: &v1::Value, currency: &str) -> String {
     match value.kind.clone() {
         None => String::new(),
         Some(Kind::Text(text) | Kind::Html(text) | Kind::Decimal(text) | Kind::Raw(text)) => text,
-        Some(Kind::Money(money)) => money.amount,
+        Some(Kind::Money(money)) => {
+            let of = Some(money.currency_code).filter(|code| !code.is_empty());
+            let amount = grouped(&money.amount);
+            format!("{amount} {}", of.as_deref().unwrap_or(currency))
+        }
         Some(Kind::Integer(number)) => number.to_string(),
         Some(Kind::Boolean(yes)) => if yes { "yes" } else { "no" }.to_owned(),
         Some(Kind::Date(day)) => format!("{:04}-{:02}-{:02}", day.year, day.month, day.day),
@@ -566,4 +634,21 @@ fn stay(server: &Running, token: &str, login: &str) {
         grpc = server.grpc,
         admin = server.admin,
     ));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::grouped;
+
+    #[test]
+    fn thousands_stand_apart() {
+        for (amount, shown) in [
+            ("0", "0"),
+            ("-123", "-123"),
+            ("-123456", "-123,456"),
+            ("1234567.5", "1,234,567.5"),
+        ] {
+            assert_eq!(grouped(amount), shown);
+        }
+    }
 }

@@ -24,6 +24,8 @@ pub struct Options {
     pub second_companies: u32,
     /// Everything follows from it.
     pub seed: u64,
+    /// Whether texts look like those of a real CRM, for demos.
+    pub realistic: bool,
     /// The registered app.
     pub client_id: String,
     /// Its secret.
@@ -44,7 +46,7 @@ pub(crate) struct App {
 
 impl App {
     pub(crate) fn new(options: &Options) -> Arc<App> {
-        let acme = Portal::new(
+        let mut acme = Portal::new(
             62_515,
             "acme.example",
             options.seed,
@@ -54,13 +56,16 @@ impl App {
                 user(1_002, "restricted@acme.example", false),
             ],
         );
-        let globex = Portal::new(
+        let mut globex = Portal::new(
             98_765,
             "globex.example",
             options.seed ^ 0x0061_0be0,
             options.second_companies,
             vec![user(2_001, "admin@globex.example", true)],
         );
+        for portal in [&mut acme, &mut globex] {
+            portal.realistic = options.realistic;
+        }
         let mut oauth = OAuth::new(Client {
             id: options.client_id.clone(),
             secret: options.client_secret.clone(),

@@ -22,6 +22,9 @@ struct Flags {
     /// Everything follows from it
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Texts as a real CRM holds them, for demos
+    #[arg(long)]
+    realistic: bool,
     /// Client id of the registered app
     #[arg(long, default_value = "tether-demo-app")]
     client_id: String,
@@ -47,6 +50,7 @@ async fn main() -> Result<(), Error> {
         companies: flags.companies,
         second_companies: flags.second_companies,
         seed: flags.seed,
+        realistic: flags.realistic,
         client_id: flags.client_id,
         client_secret: flags.client_secret,
         burst: flags.burst.unwrap_or(u32::MAX),

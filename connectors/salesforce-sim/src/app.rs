@@ -26,6 +26,8 @@ pub struct Options {
     pub tls_dir: Option<std::path::PathBuf>,
     /// The seed everything follows from.
     pub seed: u64,
+    /// Whether values look like those of a real CRM, for demos; else many are there to break readers.
+    pub realistic: bool,
     /// Rows of the first org.
     pub counts: Counts,
     /// Rows of the second org (`Globex`, a sandbox with the same record ids).
@@ -49,6 +51,7 @@ impl Default for Options {
             tls_port: None,
             tls_dir: None,
             seed: 1,
+            realistic: false,
             counts: related(1000),
             second: related(100),
             client_id: "3MVG9tether.demo".to_owned(),
@@ -99,14 +102,17 @@ pub(crate) struct UserKey {
 
 impl App {
     pub(crate) fn new(options: &Options) -> Arc<App> {
-        let acme = Org::new(0, "Acme", options.seed, options.counts, acme_users());
-        let globex = Org::new(
+        let mut acme = Org::new(0, "Acme", options.seed, options.counts, acme_users());
+        let mut globex = Org::new(
             1,
             "Globex",
             options.seed ^ 0x0061_0be0,
             options.second,
             globex_users(),
         );
+        for org in [&mut acme, &mut globex] {
+            org.realistic = options.realistic;
+        }
         let client = Client {
             id: options.client_id.clone(),
             secret: options.client_secret.clone(),

@@ -48,6 +48,9 @@ struct Flags {
     /// Everything follows from it
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Values as a real CRM holds them, for demos; without it many are there to break readers
+    #[arg(long)]
+    realistic: bool,
     /// Consumer key of the registered app
     #[arg(long, default_value = "3MVG9tether.demo")]
     client_id: String,
@@ -100,6 +103,7 @@ async fn main() -> Result<(), Error> {
         tls_port: flags.tls_port,
         tls_dir: flags.tls_dir.clone(),
         seed: flags.seed,
+        realistic: flags.realistic,
         counts: flags.counts(),
         second: related(flags.second_accounts),
         client_id: flags.client_id.clone(),

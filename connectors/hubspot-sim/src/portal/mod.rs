@@ -53,6 +53,8 @@ pub(crate) struct Portal {
     pub(crate) domain: String,
     pub(crate) users: Vec<User>,
     pub(crate) seed: u64,
+    /// Texts as a real CRM holds them, none that breaks readers.
+    pub(crate) realistic: bool,
     pub(crate) quirks: Quirks,
     pub(crate) properties: [Vec<Property>; 4],
     /// Rows of each object, archived ones among them.
@@ -75,6 +77,7 @@ impl Portal {
             domain: domain.to_owned(),
             users,
             seed,
+            realistic: false,
             quirks: Quirks {
                 associations_a_page: 500,
                 association_inputs: 1_000,
@@ -223,7 +226,14 @@ impl Portal {
                 change.fields[&property.name].clone().filter(|v| !v.is_empty())
             }
             Some(change) if change.made => None,
-            _ => values::value(self.seed, object, row, property),
+            _ => {
+                let value = values::value(self.seed, object, row, property)?;
+                Some(if self.realistic {
+                    value.replace("\"quoted\"", "onboarding")
+                } else {
+                    value
+                })
+            }
         }
     }
 

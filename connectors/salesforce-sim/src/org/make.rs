@@ -129,6 +129,11 @@ pub(crate) fn account_of(org: &Org, at: Row, nillable: bool) -> Option<u32> {
 /// The value of one cell of a generated row.
 pub(crate) fn make(org: &Org, at: Row, field: &Field) -> Value {
     let h = org.hash(at, field.salt);
+    if org.realistic
+        && let Some(value) = super::realistic::value(org, at, field, h)
+    {
+        return value;
+    }
     match &field.maker {
         Maker::ByType => by_type(field, at, h),
         Maker::Null => Value::Null,

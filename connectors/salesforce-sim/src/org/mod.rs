@@ -6,6 +6,7 @@ pub(crate) mod change;
 pub(crate) mod formula;
 pub(crate) mod make;
 mod named;
+mod realistic;
 pub(crate) mod table;
 mod words;
 
@@ -66,6 +67,8 @@ pub(crate) struct Org {
     pub(crate) sandbox: bool,
     pub(crate) active: bool,
     pub(crate) seed: u64,
+    /// Values as a real CRM holds them, not those that break readers.
+    pub(crate) realistic: bool,
     pub(crate) schema: Schema,
     /// When fields were last added or removed: the `Last-Modified` of every describe.
     pub(crate) schema_changed: i64,
@@ -101,6 +104,7 @@ impl Org {
             sandbox: number > 0,
             active: true,
             seed,
+            realistic: false,
             schema,
             schema_changed: 1_672_531_200,
             users,
