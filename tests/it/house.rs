@@ -260,3 +260,21 @@ fn every_error_reason_stands_in_the_operators_manual() {
     }
     assert!(number > 40);
 }
+
+#[test]
+fn commands_of_the_guides_can_be_pasted() {
+    let guides = include_str!("../../docs/guides.md");
+    let mut commands = 0;
+    for block in guides.split("```sh\n").skip(1) {
+        let block = block.split("```").next().unwrap();
+        commands += block.lines().count();
+        for word in block.split(|c: char| !(c.is_ascii_hexdigit() || c == '-')) {
+            assert!(
+                uuid::Uuid::try_parse(word).is_err(),
+                "an id of another server: {word}"
+            );
+        }
+        assert!(!block.contains('…'), "{block}");
+    }
+    assert!(commands > 60);
+}
