@@ -165,7 +165,7 @@ fn describe() {
     );
     metrics::describe_counter!(
         "tether_crm_calls_total",
-        "API calls made at the CRM, by connector and integration"
+        "API calls made at the CRM, by connector"
     );
     metrics::describe_counter!(
         "tether_grant_refresh_total",
@@ -182,6 +182,18 @@ fn describe() {
     metrics::describe_counter!(
         "tether_index_builds_total",
         "Search indexes built from the database, by reason"
+    );
+    metrics::describe_counter!(
+        "tether_calls_refused_total",
+        "Calls refused because a limit was reached, by limit"
+    );
+    metrics::describe_gauge!(
+        "tether_answer_bytes",
+        "Bytes of answers that are made and not yet taken by their callers"
+    );
+    metrics::describe_counter!(
+        "tether_slow_readers_total",
+        "Answers and streams given up because their callers did not take them, by kind"
     );
     metrics::describe_counter!(
         "tether_profile_total",

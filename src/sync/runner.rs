@@ -326,12 +326,7 @@ impl Run<'_> {
                     .increment(rows.max(0) as u64);
             }
         }
-        metrics::counter!(
-            "tether_crm_calls_total",
-            "connector" => self.connector.clone(),
-            "integration" => self.sync.integration_id.to_string()
-        )
-        .increment(calls);
+        metrics::counter!("tether_crm_calls_total", "connector" => self.connector.clone()).increment(calls);
         metrics::histogram!("tether_sync_commit_seconds", "connector" => self.connector.clone())
             .record(begun.elapsed().as_secs_f64());
         if committed.cancel_requested {
