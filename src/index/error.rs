@@ -31,6 +31,9 @@ pub enum Error {
     /// The index is not what it should be, or the library panicked.
     #[error("the index: {0}")]
     Broken(String),
+    /// Nobody waits for the answer any more.
+    #[error("nobody waits for the answer any more")]
+    Cancelled,
 }
 
 /// What kind of error it is. Only damage is a reason to delete an index.
@@ -59,7 +62,7 @@ impl Error {
             Self::Tantivy(error) => of_library(error),
             Self::Io(error) => of_io(error),
             Self::Damaged { .. } => Cause::Damage,
-            Self::Broken(_) => Cause::Unknown,
+            Self::Broken(_) | Self::Cancelled => Cause::Unknown,
         }
     }
 }

@@ -45,7 +45,7 @@ impl Index {
     /// After a search over these states failed: verifies their files, if the error may come from them. Answers the
     /// integration whose index is, or is being, built again because of that.
     pub async fn suspect(&self, used: Vec<Arc<Snapshot>>, error: &Error) -> Option<IntegrationId> {
-        if matches!(error.cause(), Cause::Database | Cause::System(_)) {
+        if matches!(error, Error::Cancelled) || matches!(error.cause(), Cause::Database | Cause::System(_)) {
             return None;
         }
         let found = spawn_blocking(move || {

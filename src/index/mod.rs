@@ -3,6 +3,7 @@
 //!
 //! [`Index`] is cheap to clone. [`Index::run`] follows; [`Index::snapshot`] gives what searches run on.
 
+mod cancel;
 mod companies;
 mod directory;
 mod document;
@@ -29,6 +30,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::domain::{IntegrationId, Micros};
 use crate::store::Store;
+pub use cancel::{CancelOnDrop, Cancelled, check, check_at};
 pub use companies::Companies;
 pub use document::{
     ADDRESS, Kind, company_number, domain, external_id, found_by, homepage, name, path, sorted_name, whole,
@@ -148,6 +150,15 @@ impl Index {
     #[must_use]
     pub fn position(&self, id: IntegrationId) -> Option<Position> {
         self.inner.entries.lock().get(&id)?.published
+    }
+
+    /// Whether each of these indexes has come so far.
+    #[must_use]
+    pub fn reached(&self, wanted: &[(IntegrationId, i64)]) -> bool {
+        wanted.iter().all(|(id, change_no)| {
+            self.position(*id)
+                .is_some_and(|position| position.change_no >= *change_no)
+        })
     }
 
     /// Waits until each of these indexes has come so far; answers one that has not in time.

@@ -6,6 +6,7 @@ use std::collections::BinaryHeap;
 use tantivy::columnar::StrColumn;
 
 use super::Error;
+use super::cancel::check_at;
 use super::snapshot::{Snapshot, decimals, ints, texts};
 use super::text::{MOST_SORTED, cut};
 
@@ -83,6 +84,7 @@ impl Ranks {
                 last = Some(text.to_vec());
                 at.push((column as u32, ranks[column].len() as u64));
             }
+            check_at(ranks[column].len())?;
             ranks[column].push((at.len() - 1) as u32);
             if let Some(stream) = &mut streams[column]
                 && stream.advance()

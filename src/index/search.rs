@@ -8,6 +8,7 @@ use tantivy::schema::IndexRecordOption;
 use tantivy::{SegmentReader, TERMINATED, Term};
 
 use super::Error;
+use super::cancel::{check, check_at};
 use super::number::Number;
 use super::snapshot::{Snapshot, decimals, ints, texts};
 use super::text::words;
@@ -184,6 +185,7 @@ impl Snapshot {
     }
 
     fn eval(&self, segment: &SegmentReader, expr: &Expr) -> Result<RoaringBitmap, Error> {
+        check()?;
         Ok(match expr {
             Expr::All(object) => {
                 let term = Term::from_field_text(self.fields.object, object);
@@ -304,6 +306,7 @@ impl Snapshot {
             };
             let mut stream = terms.search(automaton).into_stream()?;
             while let Some((_, info)) = stream.next() {
+                check()?;
                 add(info)?;
             }
             return Ok(found);
@@ -314,7 +317,10 @@ impl Snapshot {
             format!("{head}{}", test.word)
         };
         let mut stream = terms.range().ge(from.as_bytes()).into_stream()?;
+        let mut turn = 0;
         while let Some((term, info)) = stream.next() {
+            turn += 1;
+            check_at(turn)?;
             // Without an open beginning all terms of the range begin as asked.
             let begins = if test.before {
                 head.as_bytes()
@@ -433,6 +439,7 @@ fn text(column: &StrColumn, test: &TextTest) -> Result<RoaringBitmap, Error> {
     let mut ords = RoaringBitmap::new();
     let mut stream = dictionary.stream()?;
     while stream.advance() {
+        check_at(stream.term_ord() as usize)?;
         if test.passes(std::str::from_utf8(stream.key()).unwrap_or_default()) {
             ords.insert(stream.term_ord() as u32);
         }

@@ -10,6 +10,7 @@ use tantivy::columnar::{Column, StrColumn};
 use tantivy::index::SegmentId;
 use tantivy::{Searcher, SegmentReader};
 
+use super::cancel::{check, check_at};
 use super::companies::Companies;
 use super::document::{Fields, external_id, sorted_name};
 use super::files::Files;
@@ -110,6 +111,7 @@ impl Snapshot {
         let join = self.join()?;
         let mut companies = Vec::new();
         for (table, documents) in join.tables.iter().zip(found) {
+            check()?;
             for document in documents {
                 let document = document as usize;
                 if table.company[document] != NONE {
@@ -135,6 +137,7 @@ impl Snapshot {
     pub(super) fn each_company_record(&self, mut each: impl FnMut(usize, u32, u32)) -> Result<(), Error> {
         for (at, (table, segment)) in self.join()?.tables.iter().zip(self.segments()).enumerate() {
             for (document, company) in table.company.iter().enumerate() {
+                check_at(document)?;
                 let document = document as u32;
                 if *company != NONE && !segment.is_deleted(document) {
                     each(at, document, *company);

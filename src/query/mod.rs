@@ -111,6 +111,17 @@ pub enum Error {
 pub struct Page {
     /// The companies.
     pub companies: Vec<CompanyId>,
-    /// Where the next page begins.
-    pub next: Option<(Vec<Place>, CompanyId)>,
+    /// Of each, the values of the keys: a page may end after any of them.
+    pub places: Vec<Vec<Place>>,
+    /// Whether more come after the last.
+    pub more: bool,
+}
+
+impl Page {
+    /// Where the next page begins; `None` at the end.
+    #[must_use]
+    pub fn next(&self) -> Option<(Vec<Place>, CompanyId)> {
+        let last = (self.places.last()?.clone(), *self.companies.last()?);
+        self.more.then_some(last)
+    }
 }

@@ -11,7 +11,7 @@ use super::order::{By, Column, Ground, Kept, Place, SortKey};
 use super::{Error, Page, Source};
 use crate::domain::{CompanyId, IntegrationId};
 use crate::index::text::{fold, plain, words};
-use crate::index::{self, Expr, Index, Position, Snapshot, Test};
+use crate::index::{self, CancelOnDrop, Expr, Index, Position, Snapshot, Test, check};
 
 /// A company of the group's own list, under the name the group gave it.
 #[derive(Debug, Clone)]
@@ -93,11 +93,11 @@ impl Engine {
         &self.index
     }
 
-    /// Answers.
+    /// Answers. `held` is dropped when the work has ended, which a caller who leaves makes it do soon.
     ///
     /// # Errors
     /// [`Error::NotReady`], and what the index answers.
-    pub async fn run(&self, question: Question) -> Result<Answer, Error> {
+    pub async fn run(&self, question: Question, held: impl Send + 'static) -> Result<Answer, Error> {
         let mut used = question.listed.clone();
         used.extend(question.plan.uses());
         let mut snapshots = vec![None; question.sources.len()];
@@ -113,14 +113,17 @@ impl Engine {
         }
         let used: Vec<Arc<Snapshot>> = snapshots.iter().flatten().cloned().collect();
         let (engine, checked) = (self.clone(), used.clone());
-        let done = tokio::task::spawn_blocking(move || {
+        let waiter = CancelOnDrop::default();
+        let cancelled = waiter.cancelled();
+        let work = move || {
+            let _held = held;
             // What was found counts only if the files are what was written, before and after.
             checked.iter().try_for_each(|snapshot| snapshot.check())?;
-            let found = engine.answer(&question, &snapshots)?;
+            let found = cancelled.during(|| engine.answer(&question, &snapshots))?;
             checked.iter().try_for_each(|snapshot| snapshot.check())?;
             Ok::<_, Error>(found)
-        });
-        let done = done
+        };
+        let done = tokio::task::spawn_blocking(work)
             .await
             .unwrap_or_else(|error| Err(index::Error::Broken(error.to_string()).into()));
         let (page, total) = match done {
@@ -190,6 +193,7 @@ impl Engine {
             .iter()
             .map(|key| ground.column(key))
             .collect::<Result<Vec<_>, _>>()?;
+        check()?;
         let page = self.page(question, &matched, &columns)?;
         Ok((page, matched.len()))
     }
@@ -226,16 +230,11 @@ impl Engine {
         }
         all.sort_unstable_by(compare);
         let id = |at: &usize| CompanyId::from_uuid(uuid::Uuid::from_u128(ids[*at]));
-        let next = match all.last() {
-            Some(last) if more => {
-                let places = columns.iter().map(|column| column.place(*last));
-                Some((places.collect::<Result<_, _>>()?, id(last)))
-            }
-            _ => None,
-        };
+        let places = |at: &usize| columns.iter().map(|column| column.place(*at)).collect();
         Ok(Page {
             companies: all.iter().map(id).collect(),
-            next,
+            places: all.iter().map(places).collect::<Result<_, _>>()?,
+            more,
         })
     }
 }

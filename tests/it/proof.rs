@@ -1353,7 +1353,7 @@ pub async fn run(store: &Store, seed: u64, questions: usize, size: usize) -> Fou
                 after,
                 limit,
             };
-            let answer = match data.engine.run(question).await {
+            let answer = match data.engine.run(question, ()).await {
                 Ok(answer) => answer,
                 Err(error) => {
                     wrong = Some(format!("{error:?}"));
@@ -1365,8 +1365,9 @@ pub async fn run(store: &Store, seed: u64, questions: usize, size: usize) -> Fou
                 wrong = Some(format!("{} in all, not {}", answer.total, expected.len()));
                 break;
             }
+            let next = answer.page.next();
             got.extend(answer.page.companies);
-            match answer.page.next {
+            match next {
                 Some(next) if got.len() <= expected.len() => after = Some(next),
                 _ => break,
             }
