@@ -28,6 +28,7 @@ mod pool;
 mod postgres;
 mod record;
 mod refusal;
+mod record_read;
 mod request;
 mod schema;
 mod secret;
@@ -56,6 +57,7 @@ pub use record::{
     Change, ChildSet, Counters, Parent, Record, RecordBatch, RecordRow, Refresh, Refreshed, RelatedKey,
 };
 pub use refusal::{NewRefusal, Refusal};
+pub use record_read::{CompanyRecordKey, RecordContent};
 pub use request::Remembered;
 pub use share::{NewShare, Share};
 pub use source::{Relation, SeenField, Source};
