@@ -3,6 +3,7 @@
 //! The file is TOML. In the environment a setting's path is joined by two underscores: `TETHER__LISTEN__GRPC`,
 //! `TETHER__CONNECTOR__DUMMY__SETTINGS__CLIENT_ID`.
 
+use crate::service::LimitOptions;
 use secrecy::SecretString;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -61,6 +62,8 @@ pub struct Options {
     pub login: Login,
     /// Credentials of accounts.
     pub grants: Grants,
+    /// How much may be under way at a time.
+    pub limits: LimitOptions,
     /// Logs.
     pub log: Log,
 }
@@ -295,6 +298,17 @@ refresh_timeout_seconds = 120
 first_retry_seconds = 5
 longest_retry_seconds = 3600
 keep_days = 90
+[limits]
+calls_per_group = 256
+lists = 64
+lists_per_group = 16
+waits = 512
+waits_per_group = 64
+streams = 2000
+streams_per_group = 200
+answer_megabytes = 256
+answer_megabytes_per_group = 64
+slow_reader_seconds = 30
 [log]
 filter = "info"
 "#;
@@ -368,6 +382,11 @@ impl Options {
             return rule("login.minutes must be from 1 to 60");
         }
         self.check_addresses()?;
+        if let Some(setting) = self.limits.wrong() {
+            return rule(&format!(
+                "limits.{setting} must be at least 1 (answer_megabytes: 4) and not above the limit of all groups"
+            ));
+        }
         for origin in &self.web.allowed_origins {
             self.check_origin(origin)?;
         }

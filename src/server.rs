@@ -409,6 +409,7 @@ fn service_options(options: &Options, callback: SocketAddr) -> service::Options 
             .collect(),
         draft_life_us: options.drafts.micros(),
         login_life_us: i64::from(options.login.minutes) * 60_000_000,
+        limits: options.limits.clone(),
         client_ids: options
             .connector
             .iter()

@@ -184,6 +184,7 @@ where
         );
         let caller_of_group = caller.clone().filter(|caller| caller.group.is_some());
         let author = caller.clone().filter(|_| effect == Effect::Changes);
+        let asked = caller.clone();
         if let Some(caller) = caller {
             request.extensions_mut().insert(caller);
         }
@@ -203,7 +204,7 @@ where
                 let GateLayer {
                     services, changes, ..
                 } = gate;
-                let response = match author {
+                let mut response = match author {
                     None => answered.await?,
                     Some(author) => {
                         // A task of its own: a caller that goes away stops neither the change nor its entry.
@@ -223,6 +224,10 @@ where
                     .headers()
                     .get("grpc-status")
                     .and_then(|value| value.to_str().ok());
+                // Whose answer it is, for those who hold it within bounds.
+                if let Some(caller) = asked {
+                    response.extensions_mut().insert(caller);
+                }
                 tracing::debug!(code, micros = started.elapsed().as_micros() as u64, "answered");
                 Ok(response)
             }

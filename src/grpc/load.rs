@@ -1,5 +1,8 @@
-//! Load shedding: so many requests at a time, the next one is refused at once. Queueing would only make all of them late.
+//! Load shedding: so many requests at a time, of one group and of all, the next one is refused at once. Queueing would only
+//! make all of them late.
 
+use crate::caller::Caller;
+use crate::service::Limits;
 use futures_util::future::{Either, Ready, ready};
 use std::future::Future;
 use std::pin::Pin;
@@ -14,14 +17,16 @@ use tower::{Layer, Service};
 pub struct LoadLimit {
     places: Arc<Semaphore>,
     most: usize,
+    limits: Limits,
 }
 
 impl LoadLimit {
-    /// So many at a time.
-    pub fn new(most: usize) -> Self {
+    /// So many at a time, and of one group as many as the limits say.
+    pub fn new(most: usize, limits: Limits) -> Self {
         Self {
             places: Arc::new(Semaphore::new(most)),
             most,
+            limits,
         }
     }
 }
@@ -34,6 +39,7 @@ impl<S> Layer<S> for LoadLimit {
             inner,
             places: Arc::clone(&self.places),
             most: self.most,
+            limits: self.limits.clone(),
         }
     }
 }
@@ -44,6 +50,7 @@ pub struct Limited<S> {
     inner: S,
     places: Arc<Semaphore>,
     most: usize,
+    limits: Limits,
 }
 
 impl<S> Service<http::Request<Body>> for Limited<S>
@@ -68,10 +75,18 @@ where
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
             return Either::Left(ready(Ok(super::outcome::overloaded(self.most).into_http())));
         };
+        let of_group = match request.extensions().get::<Caller>() {
+            Some(caller) => self.limits.calls.enter(caller).map(Some),
+            None => Ok(None),
+        };
+        let of_group = match of_group {
+            Ok(of_group) => of_group,
+            Err(error) => return Either::Left(ready(Ok(tonic::Status::from(error).into_http()))),
+        };
         let answered = self.inner.call(request);
         Either::Right(Box::pin(async move {
             let response = answered.await;
-            drop(place);
+            drop((place, of_group));
             response
         }))
     }
@@ -80,6 +95,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::service::LimitOptions;
 
     #[tokio::test]
     async fn the_one_too_many_is_refused_at_once() {
@@ -91,7 +107,7 @@ mod tests {
                 Ok::<_, std::convert::Infallible>(http::Response::new(Body::empty()))
             }
         });
-        let mut service = LoadLimit::new(1).layer(inner);
+        let mut service = LoadLimit::new(1, Limits::new(&LimitOptions::default())).layer(inner);
         let first = service.call(http::Request::new(Body::empty()));
         let refused = service.call(http::Request::new(Body::empty())).await.unwrap();
         assert_eq!(refused.headers()["grpc-status"], "14");
