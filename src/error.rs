@@ -1,6 +1,7 @@
 //! The error of the business rules. It says what happened in words of the product; the edge (`grpc::status`) turns it
 //! into a `google.rpc.Status` once, and nothing else does.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -73,6 +74,9 @@ reasons! {
     SyncAlreadyRunning = "SYNC_ALREADY_RUNNING",
     IndexNotReady = "INDEX_NOT_READY",
     Overloaded = "OVERLOADED",
+    GroupOverloaded = "GROUP_OVERLOADED",
+    AnswerTooLarge = "ANSWER_TOO_LARGE",
+    ReaderTooSlow = "READER_TOO_SLOW",
     ShuttingDown = "SHUTTING_DOWN",
     StorageUnavailable = "STORAGE_UNAVAILABLE",
     DeadlineExceeded = "DEADLINE_EXCEEDED",
@@ -82,6 +86,22 @@ reasons! {
     RequestTooLarge = "REQUEST_TOO_LARGE",
     EncodingUnsupported = "ENCODING_UNSUPPORTED",
     RpcUnknown = "RPC_UNKNOWN",
+}
+
+/// Most characters of a caller's input that an error repeats.
+pub const MOST_ECHO: usize = 100;
+
+/// What an error repeats of a caller's input: its first 100 characters, the last of them an ellipsis where there are
+/// more. Everything that formats input into an error, its metadata or its details goes through this.
+#[must_use]
+pub fn echo(input: &str) -> Cow<'_, str> {
+    match input.char_indices().nth(MOST_ECHO) {
+        None => Cow::Borrowed(input),
+        Some(_) => {
+            let end = input.char_indices().nth(MOST_ECHO - 1).map_or(0, |(at, _)| at);
+            Cow::Owned(format!("{}…", &input[..end]))
+        }
+    }
 }
 
 /// What a client can act on besides the reason.
@@ -192,3 +212,16 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_echo_has_100_characters_at_most() {
+        assert_eq!(echo("ü"), "ü");
+        assert_eq!(echo(&"ü".repeat(100)), "ü".repeat(100));
+        assert_eq!(echo(&"ü".repeat(101)), format!("{}…", "ü".repeat(99)));
+        assert_eq!(echo(&"x".repeat(100_000)).chars().count(), MOST_ECHO);
+    }
+}

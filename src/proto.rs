@@ -32,6 +32,23 @@ mod google {
 /// The public API as an encoded `FileDescriptorSet`, comments included.
 pub const FILE_DESCRIPTOR_SET: &[u8] = tonic::include_file_descriptor_set!("descriptor");
 
+/// The rpcs of the public API that answer with a stream: `tether.v1.IntegrationService/WatchSync`.
+#[must_use]
+pub fn server_streams() -> std::collections::HashSet<String> {
+    use prost::Message as _;
+    let set = prost_types::FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap_or_default();
+    let mut streams = std::collections::HashSet::new();
+    for file in &set.file {
+        for service in &file.service {
+            let methods = service.method.iter().filter(|method| method.server_streaming());
+            streams.extend(
+                methods.map(|method| format!("{}.{}/{}", file.package(), service.name(), method.name())),
+            );
+        }
+    }
+    streams
+}
+
 impl v1::ErrorReason {
     /// As it stands in `ErrorInfo.reason`: the value's name without the enum's prefix.
     pub fn as_reason(self) -> &'static str {

@@ -41,6 +41,142 @@ pub enum Value {
     Raw(String),
 }
 
+/// A value as an answer shows it: whole, or a part of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Shown {
+    /// The value, or the part of it that is shown.
+    pub value: Value,
+    /// The part, where it is not the whole.
+    pub part: Option<Part>,
+}
+
+/// Which part of a value is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    /// The characters before it that are left out.
+    pub from: usize,
+    /// The characters of the whole; of a list or an address, of all its texts.
+    pub length: usize,
+}
+
+/// Most characters of the label of a reference and of a part of an address.
+const MOST_NAME: usize = 1_000;
+/// Most characters of a number, a date and the like: a longer one is none.
+const MOST_NUMBER: usize = 1_000;
+
+impl Value {
+    /// At most so many characters of a value, from this one on. Labels and addresses always begin at their beginning.
+    #[must_use]
+    pub fn shown(self, from: usize, most: usize) -> Shown {
+        let of = |text: String, make: fn(String) -> Self| {
+            let (text, part) = part_of(text, from, most);
+            Shown {
+                value: make(text),
+                part,
+            }
+        };
+        match self {
+            Self::Text(text) => of(text, Self::Text),
+            Self::Html(text) => of(text, Self::Html),
+            Self::Raw(text) => of(text, Self::Raw),
+            Self::Decimal(text) | Self::Money(text) | Self::Date(text) | Self::Time(text)
+                if text.len() > MOST_NUMBER =>
+            {
+                of(text, Self::Raw)
+            }
+            Self::Location(latitude, longitude) if latitude.len() + longitude.len() > MOST_NUMBER => {
+                of(format!("{latitude}, {longitude}"), Self::Raw)
+            }
+            Self::List(texts) => list(texts, from, most),
+            Self::Reference { id, label } => {
+                let (label, part) = part_of(label, 0, most.min(MOST_NAME));
+                let value = Self::Reference { id, label };
+                Shown { value, part }
+            }
+            Self::Address(mut address) => {
+                let parts = [
+                    &mut address.street,
+                    &mut address.city,
+                    &mut address.postal_code,
+                    &mut address.state,
+                    &mut address.state_code,
+                    &mut address.country,
+                    &mut address.country_code,
+                ];
+                let (mut cut, mut length, mut left) = (false, 0, most);
+                for text in parts {
+                    let (shown, part) = part_of(std::mem::take(text), 0, left.min(MOST_NAME));
+                    let characters = shown.chars().count();
+                    length += part.map_or(characters, |part| part.length);
+                    left -= characters;
+                    cut |= part.is_some();
+                    *text = shown;
+                }
+                Shown {
+                    value: Self::Address(address),
+                    part: cut.then_some(Part { from: 0, length }),
+                }
+            }
+            value => Shown { value, part: None },
+        }
+    }
+}
+
+impl Shown {
+    /// The same with fewer characters.
+    #[must_use]
+    pub fn shorter(self, most: usize) -> Self {
+        let shown = self.value.shown(0, most);
+        Self {
+            value: shown.value,
+            part: self.part.or(shown.part),
+        }
+    }
+}
+
+fn part_of(text: String, from: usize, most: usize) -> (String, Option<Part>) {
+    if from == 0 && text.len() <= most {
+        return (text, None);
+    }
+    let length = text.chars().count();
+    if from == 0 && length <= most {
+        return (text, None);
+    }
+    let shown = text.chars().skip(from).take(most).collect();
+    (shown, Some(Part { from, length }))
+}
+
+fn list(texts: Vec<String>, from: usize, most: usize) -> Shown {
+    let length: usize = texts.iter().map(|text| text.chars().count()).sum();
+    // An empty entry has no character and yet takes room.
+    let fits = length <= most && texts.len() <= most;
+    if from == 0 && fits {
+        return Shown {
+            value: Value::List(texts),
+            part: None,
+        };
+    }
+    let (mut skip, mut left, mut shown) = (from, most, Vec::new());
+    for text in texts {
+        let characters = text.chars().count();
+        if skip >= characters {
+            skip -= characters;
+            continue;
+        }
+        if left == 0 || shown.len() == most {
+            break;
+        }
+        let some: String = text.chars().skip(skip).take(left).collect();
+        left -= some.chars().count();
+        skip = 0;
+        shown.push(some);
+    }
+    Shown {
+        value: Value::List(shown),
+        part: Some(Part { from, length }),
+    }
+}
+
 /// A postal address; absent parts are empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names say it")]
@@ -141,6 +277,37 @@ pub fn timestamp_us(text: &str) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parts_make_the_whole() {
+        let text = "äöü-0123456789".repeat(50);
+        let (mut whole, mut from) = (String::new(), 0);
+        loop {
+            let shown = Value::Text(text.clone()).shown(from, 60);
+            let Value::Text(some) = shown.value else {
+                unreachable!()
+            };
+            assert_eq!(shown.part.unwrap(), Part { from, length: 700 });
+            if some.is_empty() {
+                break;
+            }
+            from += some.chars().count();
+            whole += &some;
+        }
+        assert_eq!(whole, text);
+        assert_eq!(Value::Text(text.clone()).shown(0, 700).part, None);
+        let entries: Vec<String> = ["abc", "", "defgh", "ij"].map(str::to_owned).to_vec();
+        let shown = |from, most| Value::List(entries.clone()).shown(from, most);
+        assert_eq!(shown(0, 10).part, None);
+        assert_eq!(shown(0, 5).value, Value::List(vec!["abc".into(), "de".into()]));
+        assert_eq!(shown(5, 5).value, Value::List(vec!["fgh".into(), "ij".into()]));
+        assert_eq!(shown(5, 5).part, Some(Part { from: 5, length: 10 }));
+        let long = Value::Decimal("1".repeat(5_000)).shown(0, 100);
+        assert_eq!(long.value, Value::Raw("1".repeat(100)));
+        let shorter = Value::Text("x".repeat(500)).shown(0, 300).shorter(100);
+        assert_eq!(shorter.value, Value::Text("x".repeat(100)));
+        assert_eq!(shorter.part, Some(Part { from: 0, length: 500 }));
+    }
 
     #[test]
     fn each_type_and_what_does_not_fit() {

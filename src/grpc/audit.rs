@@ -1,5 +1,6 @@
 //! What the audit log hears of an answer, and how it is read.
 
+use super::page;
 use super::page_token::{self, Pages};
 use super::{convert, validate};
 use crate::caller::{Caller, Role};
@@ -57,13 +58,13 @@ pub async fn list(
         from_us: request.start_time.map(convert::micros),
         until_us: request.end_time.map(convert::micros),
     };
-    let mut entries = services.audit_list(filter, before, size + 1).await?;
-    let more = entries.len() > size;
-    entries.truncate(size);
+    let entries = services.audit_list(filter, before, size + 1).await?;
     let place = |of: &AuditEntry| vec![Kind::Integer(of.create_us), Kind::Text(of.id.to_string())];
+    let (page, more) = page::fill(size, &entries, |of| entry(of.clone()));
+    let last = page.len().checked_sub(1).filter(|_| more);
     Ok(v1::ListAuditEntriesResponse {
-        next_page_token: pages.next(entries.last().filter(|_| more).map(place))?,
-        audit_entries: entries.into_iter().map(entry).collect(),
+        next_page_token: pages.next(last.map(|last| place(&entries[last])))?,
+        audit_entries: page,
     })
 }
 

@@ -1,7 +1,9 @@
 //! `tether.v1.CompanyService`.
 
 use super::audit::answer;
+use super::page::{self, Page, field_bytes};
 use super::page_token::{self, Pages};
+use super::profile;
 use super::{convert, gate, validate};
 use crate::domain::{CompanyId, IntegrationId};
 use crate::error::Error;
@@ -11,15 +13,23 @@ use crate::proto::v1::company_to_track::Company as Wanted;
 use crate::proto::v1::get_company_profile_request::Refresh;
 use crate::proto::v1::{self, CompanyScope};
 use crate::service::{self, CompanyAsk, Made, RefreshPolicy, Scope, Services, ToTrack};
+use prost::Message as _;
 use std::time::Duration;
 use tonic::{Request, Response, Status};
 
 type Answer<T> = Result<Response<T>, Status>;
 
 /// How long a profile waits for the CRM where the caller does not say.
-const PATIENCE: Duration = Duration::from_secs(3);
+const TIMEOUT: Duration = Duration::from_secs(3);
 /// Longest that a caller may ask for.
-const MOST_PATIENCE: Duration = Duration::from_secs(30);
+const MOST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Most bytes of tracked companies that an answer tells whole; the names of a thousand take less than the rest of it.
+const MOST_TRACKED_BYTES: usize = page::MOST_ANSWER_BYTES - (256 << 10);
+/// Companies of which the cells are read first, before it is known how large they are.
+const FIRST_COMPANIES: usize = 32;
+/// Most companies of which the cells are read at a time.
+const MOST_COMPANIES: usize = 250;
 
 /// Most characters of the name of a column.
 const MOST_COLUMN: usize = 600;
@@ -89,16 +99,32 @@ impl CompanyService for Companies {
             after: page_token::cursor(pages.after(&token)?)?,
             limit: size,
         };
-        let page = self.0.company_list(&caller, &parent, ask).await?;
+        let walk = self.0.company_list(&caller, &parent, ask).await?;
+        let as_of = walk.positions.iter();
+        let as_of: Vec<_> = as_of
+            .map(|(id, position)| convert::source_position(*id, *position))
+            .collect();
+        let bytes = as_of.iter().map(|one| field_bytes(one.encoded_len())).sum();
+        let mut page = Page::beside(walk.len(), bytes);
+        while page.len() < walk.len() && !page.is_full() {
+            let from = page.len();
+            // So many that about a third of what is left is read at a time.
+            let average = page.bytes() / from.max(1) + 1;
+            let count = match from {
+                0 => FIRST_COMPANIES,
+                _ => (page.left() / 3 / average).clamp(1, MOST_COMPANIES),
+            };
+            for company in walk.some(from..walk.len().min(from + count)).await? {
+                if !page.push(convert::listed_company(company)) {
+                    break;
+                }
+            }
+        }
         Ok(Response::new(v1::ListCompaniesResponse {
-            next_page_token: pages.next(page.next.map(page_token::of_cursor))?,
-            companies: page.companies.into_iter().map(convert::listed_company).collect(),
-            total_size: page.total,
-            as_of: page
-                .positions
-                .into_iter()
-                .map(|(id, position)| convert::source_position(id, position))
-                .collect(),
+            next_page_token: pages.next(walk.next(page.len()).map(page_token::of_cursor))?,
+            total_size: walk.total,
+            companies: page.into_items(),
+            as_of,
         }))
     }
 
@@ -131,14 +157,34 @@ impl CompanyService for Companies {
             }
             Refresh::Never => RefreshPolicy::Never,
         };
-        let patience = span("refresh_timeout", request.refresh_timeout)?
-            .unwrap_or(PATIENCE)
-            .min(MOST_PATIENCE);
+        let timeout = span("refresh_timeout", request.refresh_timeout)?
+            .unwrap_or(TIMEOUT)
+            .min(MOST_TIMEOUT);
         let related = validate::page_size(request.related_limit, 50, 200)?;
-        let open = self
-            .0
-            .profile(&caller, &parent, id, policy, patience, &only, related);
-        Ok(Response::new(convert::profile(open.await?)))
+        let text_from = usize::try_from(request.text_offset)
+            .map_err(|_| Error::invalid("text_offset", "must not be negative"))?;
+        // What a page shows may be asked for again with other texts, and without the CRM.
+        let bound = v1::GetCompanyProfileRequest {
+            refresh: 0,
+            max_age: None,
+            refresh_timeout: None,
+            page_token: String::new(),
+            text_offset: 0,
+            ..request.clone()
+        };
+        let group = caller.group.as_deref();
+        let pages = Pages::new(self.0.sealer(), "GetCompanyProfile", group, &bound);
+        let ask = profile::Ask {
+            id,
+            parent,
+            refresh: (policy, timeout),
+            only,
+            related,
+            text_from,
+            token: request.page_token,
+        };
+        let profile = profile::get(&self.0, &caller, ask, pages).await?;
+        Ok(Response::new(profile))
     }
 
     async fn list_sources(
@@ -153,10 +199,13 @@ impl CompanyService for Companies {
         let token = std::mem::take(&mut request.page_token);
         let pages = Pages::new(self.0.sealer(), "ListSources", caller.group.as_deref(), &request);
         let after = page_token::text(pages.after(&token)?)?;
-        let page = self.0.source_list(&caller, &parent, after, size).await?;
+        let listed = self.0.source_list(&caller, &parent, after, size).await?;
+        let (sources, more) = page::fill(size, listed.sources, convert::source_view);
+        let last = sources.last().filter(|_| more).map(|last| last.label.clone());
+        let next = last.or(listed.next).map(|label| vec![Kind::Text(label)]);
         Ok(Response::new(v1::ListSourcesResponse {
-            sources: page.sources.into_iter().map(convert::source_view).collect(),
-            next_page_token: pages.next(page.next.map(|label| vec![Kind::Text(label)]))?,
+            next_page_token: pages.next(next)?,
+            sources,
         }))
     }
 
@@ -207,7 +256,22 @@ impl CompanyService for Companies {
         }
         let companies = self.0.company_track(&caller, &parent, wanted).await?;
         let made = Made::of(parent.name()).with("companies", companies.len());
-        let companies = companies.iter().map(convert::company).collect();
+        // The change is made: what does not fit into the answer is named.
+        let mut left = MOST_TRACKED_BYTES;
+        let companies = companies.iter().map(|view| {
+            let company = convert::company(view);
+            let bytes = company.encoded_len();
+            if bytes <= left {
+                left -= bytes;
+                return company;
+            }
+            left = 0;
+            v1::Company {
+                name: company.name,
+                ..Default::default()
+            }
+        });
+        let companies = companies.collect();
         Ok(answer(v1::TrackCompaniesResponse { companies }, made))
     }
 

@@ -2,7 +2,7 @@
 
 use super::audit::answer;
 use super::page_token::Pages;
-use super::{convert, gate, validate};
+use super::{convert, gate, page, validate};
 use crate::domain::GroupId;
 use crate::error::Error;
 use crate::proto::internal::v1::keyset_value::Kind;
@@ -102,17 +102,13 @@ impl GroupService for Groups {
             ),
             _ => None,
         };
-        let mut groups = self.0.group_list(to.as_ref(), after.as_ref(), size + 1).await?;
-        let more = groups.len() > size;
-        groups.truncate(size);
-        let next = groups
-            .last()
-            .filter(|_| more)
-            .map(|(last, _)| vec![Kind::Text(last.id.to_string())]);
-        let next_page_token = pages.next(next)?;
+        let groups = self.0.group_list(to.as_ref(), after.as_ref(), size + 1).await?;
+        let (page, more) = page::fill(size, &groups, group);
+        let last = page.len().checked_sub(1).filter(|_| more);
+        let next = last.map(|last| vec![Kind::Text(groups[last].0.id.to_string())]);
         Ok(Response::new(v1::ListGroupsResponse {
-            groups: groups.iter().map(group).collect(),
-            next_page_token,
+            next_page_token: pages.next(next)?,
+            groups: page,
         }))
     }
 }

@@ -2,16 +2,17 @@
 
 use super::audit::{self, answer};
 use super::edit::{edit, edited, field_keys, has_no_schedule, logged_in, new_share, revision};
+use super::page::{self, Page};
 use super::page_token::{self, Pages};
 use super::watch::{self, Messages};
 use super::{call, convert, gate, request_id, validate};
 use crate::caller::{Caller, Role};
 use crate::domain::{AuthKind, GroupId, IntegrationId, IntegrationState, SyncState};
-use crate::error::{Detail, Error, Reason};
+use crate::error::{Detail, Error, Reason, echo};
 use crate::proto::internal::v1::keyset_value::Kind;
 use crate::proto::v1::integration_service_server::IntegrationService;
 use crate::proto::v1::{self, begin_authorization_request, delete_integration_response};
-use crate::service::{self, Edit, IntegrationView, Made, ReturnTo, Services, Standing, SyncView};
+use crate::service::{self, Edit, Made, ReturnTo, Services, Standing, SyncView};
 use crate::store::{FieldRef, Relation, Source};
 use std::time::Duration;
 use tonic::{Request, Response, Status};
@@ -49,6 +50,11 @@ impl Integrations {
     }
 }
 
+/// Where the page after this one begins, in a list that is walked by offsets.
+fn after<T>(from: usize, page: &[T], more: bool) -> Option<Vec<Kind>> {
+    more.then(|| vec![Kind::Integer((from + page.len()) as i64)])
+}
+
 /// Marks a watched sync as done with, after an error.
 fn ended(mut view: SyncView) -> SyncView {
     view.sync.state = SyncState::Failed;
@@ -78,16 +84,10 @@ impl IntegrationService for Integrations {
         );
         let from = page_token::offset(pages.after(&token)?)?;
         let all = self.0.connector_list(parent.as_ref()).await?;
-        let next = (from + size < all.len()).then(|| vec![Kind::Integer((from + size) as i64)]);
-        let connectors = all
-            .into_iter()
-            .skip(from)
-            .take(size)
-            .map(convert::connector)
-            .collect();
+        let (connectors, more) = page::fill(size, all.into_iter().skip(from), convert::connector);
         Ok(Response::new(v1::ListConnectorsResponse {
+            next_page_token: pages.next(after(from, &connectors, more))?,
             connectors,
-            next_page_token: pages.next(next)?,
         }))
     }
 
@@ -226,18 +226,30 @@ impl IntegrationService for Integrations {
                     states.contains(&state)
                 }
         };
-        let (mut views, total) = self.0.integration_list(&parent, wanted, after, size + 1).await?;
-        let more = views.len() > size;
-        views.truncate(size);
-        let place = |view: &IntegrationView| {
+        let (sources, total) = self.0.integration_sources(&parent, wanted, after).await?;
+        let (mut page, mut next) = (Page::new(size), None);
+        let place = |source: &Source| {
             vec![
-                Kind::Integer(view.source.create_us),
-                Kind::Text(view.row().id.to_string()),
+                Kind::Integer(source.create_us),
+                Kind::Text(source.integration.id.to_string()),
             ]
         };
-        let next = views.last().filter(|_| more).map(place);
+        // One after the other: what stands around an integration may be large.
+        let mut last = None;
+        for source in sources {
+            let here = place(&source);
+            let on_it = page.len() < size && {
+                let view = self.0.integration_view(&parent, source).await?;
+                page.push(convert::listed_integration(&view))
+            };
+            if !on_it {
+                next = last;
+                break;
+            }
+            last = Some(here);
+        }
         Ok(Response::new(v1::ListIntegrationsResponse {
-            integrations: views.iter().map(convert::listed_integration).collect(),
+            integrations: page.into_items(),
             next_page_token: pages.next(next)?,
             total_size: i32::try_from(total).unwrap_or(i32::MAX),
         }))
@@ -407,15 +419,14 @@ impl IntegrationService for Integrations {
         let from = page_token::offset(pages.after(&token)?)?;
         let listed = self
             .0
-            .field_list_available(&caller, id, &request.objects, !token.is_empty());
-        let (objects, read_us) = listed.await?;
-        let total: usize = objects.iter().map(|object| object.fields.len()).sum();
-        let next = (from + size < total).then(|| vec![Kind::Integer((from + size) as i64)]);
+            .field_list_available(&caller, id, &request.objects, !token.is_empty())
+            .await?;
+        let (objects, next) = convert::available_objects(&listed, from, size);
         Ok(Response::new(v1::ListAvailableFieldsResponse {
-            objects: convert::available_objects(objects, from, from + size),
-            next_page_token: pages.next(next)?,
-            total_size: i32::try_from(total).unwrap_or(i32::MAX),
-            read_time: Some(convert::timestamp(read_us)),
+            objects,
+            next_page_token: pages.next(next.map(|next| vec![Kind::Integer(next as i64)]))?,
+            total_size: i32::try_from(listed.total()).unwrap_or(i32::MAX),
+            read_time: Some(convert::timestamp(listed.read_us())),
         }))
     }
 
@@ -444,15 +455,14 @@ impl IntegrationService for Integrations {
             .0
             .group_search_shareable(&caller, &request.query, integration)
             .await?;
-        let next = (from + size < found.len()).then(|| vec![Kind::Integer((from + size) as i64)]);
-        let page = found.iter().skip(from).take(size).map(|one| v1::ShareableGroup {
+        let (groups, more) = page::fill(size, found.iter().skip(from), |one| v1::ShareableGroup {
             group: one.group.id.name(),
             display_name: one.group.display_name.clone(),
             shared: one.shared,
         });
         Ok(Response::new(v1::SearchShareableGroupsResponse {
-            groups: page.collect(),
-            next_page_token: pages.next(next)?,
+            next_page_token: pages.next(after(from, &groups, more))?,
+            groups,
         }))
     }
 
@@ -521,8 +531,7 @@ impl IntegrationService for Integrations {
                     v1::FieldActivation::Passive => !one.active,
                 }
         });
-        let next = (from + size < fields.len()).then(|| vec![Kind::Integer((from + size) as i64)]);
-        let page = fields.iter().skip(from).take(size).map(|one| {
+        let (page, more) = page::fill(size, fields.iter().skip(from), |one| {
             let key = FieldRef {
                 object: one.field.object.clone(),
                 key: one.field.key.clone(),
@@ -530,8 +539,8 @@ impl IntegrationService for Integrations {
             convert::field(&label, one, receivers.get(&key).copied().unwrap_or_default())
         });
         Ok(Response::new(v1::ListFieldsResponse {
-            fields: page.collect(),
-            next_page_token: pages.next(next)?,
+            next_page_token: pages.next(after(from, &page, more))?,
+            fields: page,
             total_size: i32::try_from(fields.len()).unwrap_or(i32::MAX),
         }))
     }
@@ -549,7 +558,11 @@ impl IntegrationService for Integrations {
             return Err(Error::invalid("active_fields", "names no field, nor does passive_fields").into());
         }
         if let Some((object, key)) = active.iter().find(|key| passive.contains(key)) {
-            return Err(Error::invalid("passive_fields", format!("{object}.{key} is in both lists")).into());
+            return Err(Error::invalid(
+                "passive_fields",
+                format!("{} is in both lists", echo(&format!("{object}.{key}"))),
+            )
+            .into());
         }
         let done = self
             .0
@@ -599,11 +612,10 @@ impl IntegrationService for Integrations {
         let pages = Pages::new(self.0.sealer(), "ListShares", caller.group.as_deref(), &request);
         let from = page_token::offset(pages.after(&token)?)?;
         let (shares, saved) = self.0.share_list(&caller, id).await?;
-        let next = (from + size < shares.len()).then(|| vec![Kind::Integer((from + size) as i64)]);
-        let page = shares.iter().skip(from).take(size);
+        let (page, more) = page::fill(size, shares.iter().skip(from), |one| convert::share(one, saved));
         Ok(Response::new(v1::ListSharesResponse {
-            shares: page.map(|one| convert::share(one, saved)).collect(),
-            next_page_token: pages.next(next)?,
+            next_page_token: pages.next(after(from, &page, more))?,
+            shares: page,
             total_size: i32::try_from(shares.len()).unwrap_or(i32::MAX),
         }))
     }
@@ -662,23 +674,23 @@ impl IntegrationService for Integrations {
         let token = std::mem::take(&mut request.page_token);
         let pages = Pages::new(self.0.sealer(), "ListSyncs", caller.group.as_deref(), &request);
         let before = page_token::time_and_id(pages.after(&token)?)?;
-        let mut views = self.0.sync_list(&caller, id, before, size + 1).await?;
-        let more = views.len() > size;
-        views.truncate(size);
+        let views = self.0.sync_list(&caller, id, before, size + 1).await?;
         let place = |view: &SyncView| {
             vec![
                 Kind::Integer(view.sync.create_us),
                 Kind::Text(view.sync.id.to_string()),
             ]
         };
-        let next_page_token = pages.next(views.last().filter(|_| more).map(place))?;
-        let mut syncs = Vec::with_capacity(views.len());
+        let mut page = Page::new(size);
         for view in &views {
-            syncs.push(self.sync(&caller, view).await?);
+            if page.len() == size || !page.push(self.sync(&caller, view).await?) {
+                break;
+            }
         }
+        let last = page.len().checked_sub(1).filter(|last| last + 1 < views.len());
         Ok(Response::new(v1::ListSyncsResponse {
-            syncs,
-            next_page_token,
+            next_page_token: pages.next(last.map(|last| place(&views[last])))?,
+            syncs: page.into_items(),
         }))
     }
 
@@ -692,8 +704,9 @@ impl IntegrationService for Integrations {
         let watched = Integrations(self.0.clone());
         let call = call::current();
         // Progress travels through rows: whichever process runs the sync, all see the same.
+        let watcher = caller.clone();
         let stream = futures_util::stream::unfold((Some(first), None::<SyncView>), move |(first, shown)| {
-            let (watched, caller) = (Integrations(watched.0.clone()), caller.clone());
+            let (watched, caller) = (Integrations(watched.0.clone()), watcher.clone());
             call::within(call.clone(), async move {
                 let mut view = match (first, &shown) {
                     (Some(first), _) => first,
@@ -715,7 +728,7 @@ impl IntegrationService for Integrations {
                 Some((item, (None, Some(view))))
             })
         });
-        Ok(Response::new(watch::until_drained(stream, self.0.draining())))
+        Ok(Response::new(watch::open(&self.0, &caller, stream)?))
     }
 
     async fn cancel_sync(&self, request: Request<v1::CancelSyncRequest>) -> Answer<v1::Sync> {

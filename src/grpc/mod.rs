@@ -1,5 +1,6 @@
 //! The edge: authenticate → validate → call a service → convert. Only here the generated public types are touched.
 
+mod answers;
 mod audit;
 mod call;
 mod company;
@@ -11,7 +12,9 @@ mod group;
 mod integration;
 mod load;
 mod outcome;
+mod page;
 mod page_token;
+mod profile;
 mod request_id;
 pub mod server;
 pub mod status;

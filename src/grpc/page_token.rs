@@ -211,7 +211,8 @@ fn key(kind: &Kind) -> Result<Place> {
     })
 }
 
-fn wrong() -> Error {
+/// A token that is sealed well and leads nowhere.
+pub fn wrong() -> Error {
     Error::new(Reason::InvalidPageToken, "page_token: is not of this list")
 }
 

@@ -1,5 +1,6 @@
 //! The gRPC listener: services, reflection and health behind one stack that reads top to bottom.
 
+use super::answers::AnswerLayer;
 use super::company::Companies;
 use super::form::{FormLayer, LARGEST_HEADERS};
 use super::gate::GateLayer;
@@ -165,8 +166,9 @@ pub async fn serve(
         .layer(OutcomeLayer {
             largest_request: LARGEST_REQUEST,
         })
-        .layer(GateLayer::new(verifier, services, changes.clone()))
-        .layer(super::load::LoadLimit::new(MOST_REQUESTS))
+        .layer(AnswerLayer::new(services.limits().clone()))
+        .layer(GateLayer::new(verifier, services.clone(), changes.clone()))
+        .layer(super::load::LoadLimit::new(MOST_REQUESTS, services.limits().clone()))
         .service(routes)
         .map_request(|request: http::Request<Incoming>| request.map(Body::new));
     listener::serve(listener, limits, tls, stack, stop).await;

@@ -63,19 +63,38 @@ pub fn code(reason: Reason) -> Code {
         | R::CrmAllowanceExhausted
         | R::RefreshLimited
         | R::RequestTooLarge
+        | R::GroupOverloaded
+        | R::ReaderTooSlow
         | R::AccountLimitReached => Code::ResourceExhausted,
         R::NotImplementedYet | R::EncodingUnsupported | R::RpcUnknown => Code::Unimplemented,
         R::DeadlineExceeded => Code::DeadlineExceeded,
+        R::AnswerTooLarge => Code::OutOfRange,
         R::ConnectorFault | R::Internal => Code::Internal,
     }
 }
 
+/// Most bytes of a message. Statuses travel in headers, of which some clients accept 8 KiB in all.
+const MOST_MESSAGE: usize = 1_000;
+/// Most bytes of a description and of a value of the metadata.
+const MOST_TEXT: usize = 400;
+/// Most violations that are listed.
+const MOST_VIOLATIONS: usize = 10;
+
+/// The beginning of a text, at most so many bytes, with an ellipsis where there is more.
+fn short(text: String, most: usize) -> String {
+    if text.len() <= most {
+        return text;
+    }
+    format!("{}…", &text[..text.floor_char_boundary(most - '…'.len_utf8())])
+}
+
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
+        let text = |text| short(text, MOST_TEXT);
         let mut metadata: HashMap<String, String> = error
             .metadata
             .iter()
-            .map(|(key, value)| ((*key).to_owned(), value.clone()))
+            .map(|(key, value)| ((*key).to_owned(), text(value.clone())))
             .collect();
         if let Some(call) = call::current() {
             match error.reason {
@@ -96,22 +115,22 @@ impl From<Error> for Status {
         for detail in error.details {
             match detail {
                 Detail::Fields(fields) => {
-                    for (field, description) in fields {
-                        details.add_bad_request_violation(field, description);
+                    for (field, description) in fields.into_iter().take(MOST_VIOLATIONS) {
+                        details.add_bad_request_violation(text(field), text(description));
                     }
                 }
                 Detail::RetryAfter(after) => {
                     details.set_retry_info(Some(after));
                 }
                 Detail::Precondition(kind, subject, description) => {
-                    details.add_precondition_failure_violation(kind, subject, description);
+                    details.add_precondition_failure_violation(kind, text(subject), text(description));
                 }
                 Detail::Quota(subject, description) => {
-                    details.add_quota_failure_violation(subject, description);
+                    details.add_quota_failure_violation(text(subject), text(description));
                 }
             }
         }
-        Self::with_error_details(code(error.reason), error.message, details)
+        Self::with_error_details(code(error.reason), short(error.message, MOST_MESSAGE), details)
     }
 }
 
@@ -157,4 +176,32 @@ pub(super) fn too_large(what: &str, limit: usize) -> Error {
         format!("{what} may have {limit} bytes: send less at a time"),
     )
     .with("limit", limit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_status_is_larger_than_a_header_may_be() {
+        let long = "ü".repeat(50_000);
+        let fields = vec![(long.clone(), long.clone()); 1_000];
+        let error = Error::new(Reason::InvalidFieldValue, &*long)
+            .with("field", &long)
+            .detail(Detail::Fields(fields))
+            .detail(Detail::Precondition("FIELD", long.clone(), long.clone()))
+            .detail(Detail::Quota(long.clone(), long.clone()));
+        let status = Status::from(error);
+        assert!(status.message().len() <= MOST_MESSAGE);
+        assert!(status.details().len() < 12 << 10, "{}", status.details().len());
+        assert_eq!(
+            status
+                .get_error_details()
+                .bad_request()
+                .unwrap()
+                .field_violations
+                .len(),
+            10
+        );
+    }
 }

@@ -1,7 +1,7 @@
 //! What every request passes before a service sees it: names have their form, texts and lists their bounds (AIP-122, 210).
 
 use crate::domain::{CompanyId, GroupId, IntegrationId, SyncId};
-use crate::error::{Detail, Error, Reason, Result};
+use crate::error::{Detail, Error, Reason, Result, echo};
 use std::str::FromStr;
 
 /// Most characters of a name that people give.
@@ -111,7 +111,7 @@ pub fn field_key(field: &str, key: &str) -> Result<(String, String)> {
     key.split_once('.')
         .filter(|(object, key)| !object.is_empty() && !key.is_empty() && object.len() + key.len() <= 255)
         .map(|(object, key)| (object.to_owned(), key.to_owned()))
-        .ok_or_else(|| Error::invalid(field, format!("{key:?} is not of the form Object.Field")))
+        .ok_or_else(|| Error::invalid(field, format!("{:?} is not of the form Object.Field", echo(key))))
 }
 
 /// A name that people give: 1 to 100 characters, no control characters, no blanks around it.
@@ -240,7 +240,7 @@ pub fn map(
     }
     for (key, value) in map {
         text(&format!("{field} (a key)"), key, 64)?;
-        text(&format!("{field}[{key:?}]"), value, value_length)?;
+        text(&format!("{field}[{:?}]", echo(key)), value, value_length)?;
     }
     Ok(())
 }
@@ -277,6 +277,7 @@ pub fn update_mask(paths: &[String], known: &[&str]) -> Result<()> {
     match paths.iter().find(|path| !known.contains(&path.as_str())) {
         None => Ok(()),
         Some(path) => {
+            let path = echo(path);
             let description = format!("{path:?} is none of {}", known.join(", "));
             Err(
                 Error::new(Reason::InvalidUpdateMask, format!("update_mask: {description}"))

@@ -1,7 +1,7 @@
 //! Streams that go on until something ends them.
 
 use super::page_token::Pages;
-use super::{convert, gate};
+use super::{answers, call, convert, gate};
 use crate::caller::Caller;
 use crate::domain::GroupId;
 use crate::error::Error;
@@ -9,28 +9,94 @@ use crate::proto::internal::v1::keyset_value::Kind;
 use crate::proto::v1;
 use crate::service::{Services, Watched};
 use futures_util::stream::{BoxStream, StreamExt as _, unfold};
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tonic::Status;
+use tracing::Instrument as _;
 
 /// What a server stream answers with.
 pub type Messages<T> = BoxStream<'static, Result<T, Status>>;
 
-/// A stream that ends with SHUTTING_DOWN when the server is about to stop.
-pub fn until_drained<T: Send + 'static>(
+/// A stream for a caller, in a place among those that are open. Nothing is read ahead: one message waits for the
+/// connection, and the next is looked for when that one was taken. It ends with SHUTTING_DOWN when the server is about to
+/// stop, and with READER_TOO_SLOW when its message is not taken for too long.
+///
+/// # Errors
+/// GROUP_OVERLOADED, OVERLOADED.
+pub fn open<T: Send + 'static>(
+    services: &Services,
+    caller: &Caller,
     stream: impl Stream<Item = Result<T, Status>> + Send + 'static,
+) -> Result<Messages<T>, Error> {
+    let place = services.limits().streams.enter(caller)?;
+    Ok(paced(
+        stream,
+        place,
+        services.draining(),
+        services.limits().slow_reader,
+    ))
+}
+
+/// What is said at the end of a stream, after the message that waits.
+type Last = Arc<Mutex<Option<Error>>>;
+
+fn paced<T: Send + 'static>(
+    stream: impl Stream<Item = Result<T, Status>> + Send + 'static,
+    place: impl Send + 'static,
     draining: CancellationToken,
+    limit: Duration,
 ) -> Messages<T> {
-    let state = Some((stream.boxed(), draining));
-    unfold(state, |state| async {
-        let (mut stream, draining) = state?;
-        tokio::select! {
+    let (sender, receiver) = mpsc::channel(1);
+    let last: Last = Arc::default();
+    let ended = Arc::clone(&last);
+    let work = async move {
+        let _place = place;
+        let mut stream = stream.boxed();
+        let error = tokio::select! {
             biased;
-            () = draining.cancelled() => Some((Err(gate::shutting_down().into()), None)),
-            item = stream.next() => item.map(|item| (item, Some((stream, draining)))),
-        }
+            () = draining.cancelled() => gate::shutting_down(),
+            error = pass_on(&mut stream, &sender, limit) => match error {
+                Some(error) => error,
+                None => return,
+            },
+        };
+        *ended.lock() = Some(error);
+    };
+    let work = call::within(call::current(), work).in_current_span();
+    let state = (receiver, AbortOnDropHandle::new(tokio::spawn(work)), last);
+    unfold(state, |(mut receiver, work, last)| async {
+        let item = match receiver.recv().await {
+            Some(item) => item,
+            None => Err(last.lock().take()?.into()),
+        };
+        Some((item, (receiver, work, last)))
     })
     .boxed()
+}
+
+/// Passes messages on until the stream ends, or nobody takes them: why, if it is the reader's doing.
+async fn pass_on<T>(
+    stream: &mut BoxStream<'static, Result<T, Status>>,
+    sender: &mpsc::Sender<Result<T, Status>>,
+    limit: Duration,
+) -> Option<Error> {
+    loop {
+        let room = match tokio::time::timeout(limit, sender.reserve()).await {
+            Ok(Ok(room)) => room,
+            // The caller has left.
+            Ok(Err(_)) => return None,
+            Err(_) => {
+                metrics::counter!("tether_slow_readers_total", "kind" => "stream").increment(1);
+                return Some(answers::too_slow(limit));
+            }
+        };
+        room.send(stream.next().await?);
+    }
 }
 
 /// Answers WatchGroup.
@@ -48,7 +114,7 @@ pub async fn group(
     };
     let watched = services.group_watch(&caller, group, place).await?;
     let began = message(services, &caller, &request, None, watched.place());
-    // Nothing is read ahead: the next event is looked for when the last one was taken by the connection.
+    let owner = caller.clone();
     let events = unfold(
         Some((watched, services.clone(), caller, request)),
         |state| async {
@@ -60,7 +126,7 @@ pub async fn group(
         },
     );
     let all = tokio_stream::once(began.map_err(Status::from)).chain(events);
-    Ok(until_drained(all, services.draining()))
+    open(services, &owner, all)
 }
 
 async fn next(
@@ -94,4 +160,40 @@ fn message(
 fn pages<'a>(services: &'a Services, caller: &Caller, request: &v1::WatchGroupRequest) -> Pages<'a> {
     Pages::new(services.sealer(), "WatchGroup", caller.group.as_deref(), request)
         .living(services.event_life_seconds())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::stream::iter;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[tokio::test]
+    async fn a_reader_that_takes_nothing_loses_its_stream_and_hears_why() {
+        let made = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&made);
+        let stream = iter(0..1_000).map(move |number| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            Ok(number)
+        });
+        let (place, held) = tokio::sync::oneshot::channel::<()>();
+        let limit = Duration::from_millis(1);
+        let mut messages = paced(stream, place, CancellationToken::new(), limit);
+        // The place is given back when the stream is given up, though nothing was read.
+        assert!(held.await.is_err());
+        assert_eq!(made.load(Ordering::Relaxed), 1, "nothing is read ahead");
+        assert_eq!(messages.next().await.unwrap().unwrap(), 0);
+        let status = messages.next().await.unwrap().unwrap_err();
+        assert_eq!(status.code(), tonic::Code::ResourceExhausted);
+        assert!(messages.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_reader_gets_all_and_the_end() {
+        let limit = Duration::from_secs(60);
+        let stream = iter((0..100).map(Ok));
+        let messages = paced(stream, (), CancellationToken::new(), limit);
+        let got: Vec<i32> = messages.map(Result::unwrap).collect().await;
+        assert_eq!(got, (0..100).collect::<Vec<_>>());
+    }
 }

@@ -1,15 +1,19 @@
 //! Companies as a group sees them: All Companies, and the group's own list.
 
-use super::field::Definition;
+use super::field;
 use super::profile::company_object;
 use super::{Services, viewpoint};
 use crate::caller::Caller;
 use crate::domain::{CompanyId, GroupId, IntegrationId};
-use crate::error::{Error, Result};
+use crate::error::{Detail, Error, Reason, Result};
 use crate::identity::{self, Homepage};
 use crate::query;
 use crate::store::{Company, SeenField, Source, Track};
 use crate::time::now_us;
+use std::collections::HashSet;
+
+/// Most companies that a group may track.
+pub const MOST_TRACKED: i64 = 100_000;
 
 /// Which of the group's companies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,15 +67,12 @@ impl Services {
     ) -> Result<Vec<query::Source>> {
         let ids = sources.iter().map(|source| source.integration.id).collect();
         let mut fields = self.store.field_list_seen(group, ids).await?;
-        let field = |SeenField { field, active }: SeenField| {
-            let definition = Definition::of(&field);
-            query::Field {
-                object: definition.object,
-                key: definition.key,
-                field_type: definition.field_type,
-                long_text: definition.more.long_text,
-                active,
-            }
+        let seen = |SeenField { field, active }: SeenField| query::Field {
+            long_text: field::is_long_text(&field),
+            object: field.object,
+            key: field.key,
+            field_type: field.field_type,
+            active,
         };
         let source = |source: &Source| {
             let describe = self
@@ -86,7 +87,7 @@ impl Services {
                     .remove(&source.integration.id)
                     .unwrap_or_default()
                     .into_iter()
-                    .map(field)
+                    .map(seen)
                     .collect(),
             }
         };
@@ -168,6 +169,7 @@ impl Services {
             });
         }
         let ids: Vec<_> = tracks.iter().map(|track| track.company_id).collect();
+        self.check_tracked(parent, &ids).await?;
         self.store
             .company_track(parent, tracks, &caller.subject, now_us())
             .await?;
@@ -180,6 +182,28 @@ impl Services {
             .filter_map(|id| now.remove(id))
             .map(|one| CompanyView::new(one, &sources))
             .collect())
+    }
+
+    /// Refuses what would make the group's own list too long: each search reads all of it.
+    async fn check_tracked(&self, parent: &GroupId, more: &[CompanyId]) -> Result<()> {
+        let there = self.store.company_count_tracked(parent).await?;
+        if there + more.len() as i64 <= MOST_TRACKED {
+            return Ok(());
+        }
+        let known = self
+            .store
+            .company_get_tracked(parent, Vec::new(), more.to_vec())
+            .await?;
+        let new: HashSet<_> = more.iter().filter(|id| !known.contains_key(id)).collect();
+        if there + new.len() as i64 <= MOST_TRACKED {
+            return Ok(());
+        }
+        let limit =
+            format!("a group may track {MOST_TRACKED} companies, and tracks {there}: untrack some first");
+        Err(Error::new(Reason::LimitReached, limit.clone())
+            .with("limit", MOST_TRACKED)
+            .with("quota", "tracked companies")
+            .detail(Detail::Quota(parent.name(), limit)))
     }
 
     /// Takes companies off the group's own list; answers how many were on it.

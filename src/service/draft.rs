@@ -3,7 +3,7 @@
 use super::login::settings;
 use super::{IntegrationView, RequestKey, Services, group_of};
 use crate::caller::Caller;
-use crate::error::{Detail, Error, Reason, Result};
+use crate::error::{Detail, Error, Reason, Result, echo};
 use crate::store::{self, Conflict, Integration, NewIntegration, Refusal, Relation, Remembered, Source};
 use crate::time::now_us;
 use std::collections::BTreeMap;
@@ -162,7 +162,10 @@ pub(super) fn check_settings(
             describe.connector,
             known.join(", ")
         );
-        return Err(Error::invalid(format!("integration.settings[{unknown:?}]"), text));
+        return Err(Error::invalid(
+            format!("integration.settings[{:?}]", echo(unknown)),
+            text,
+        ));
     }
     for setting in &describe.settings {
         let path = || format!("integration.settings[{:?}]", setting.key);

@@ -125,6 +125,10 @@ impl Services {
             }
             self.check_shares(row, &view.fields, &view.shares, shares, "integration.shares")
                 .await?;
+            share::check_listed(
+                &row.id.name(),
+                shares.iter().filter_map(|new| new.fields.as_ref()).flatten(),
+            )?;
             let names = shares.iter().map(|share| share.group_id.clone()).collect();
             let names = self.store.group_get_many(names).await?;
             view.shares = shares

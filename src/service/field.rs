@@ -3,7 +3,7 @@
 use super::{Services, group_of, share};
 use crate::caller::Caller;
 use crate::domain::{FieldType, GrantId, IntegrationId};
-use crate::error::{Error, Reason, Result};
+use crate::error::{Error, Reason, Result, echo};
 use crate::grants::deadline;
 use crate::store::{Field, FieldRef, Integration, SeenField};
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,8 @@ use tether_connector_proto::{self as proto, ListFieldsRequest, ObjectRole};
 
 /// Most fields an integration may select.
 pub const MOST_FIELDS: usize = 2_000;
+/// Most bytes of listings that are kept, over all accounts.
+const MOST_LISTED_BYTES: u64 = 128 << 20;
 /// How long the CRM has to list fields.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -71,8 +73,42 @@ pub struct AvailableObject {
     pub role: ObjectRole,
     /// Whether the user can see it at all.
     pub visible: bool,
-    /// Its fields, each with whether it is selected.
-    pub fields: Vec<(Definition, bool)>,
+    /// How many fields it has.
+    pub fields: usize,
+    /// Where it stands in the listing.
+    listed: Option<usize>,
+}
+
+/// What can be selected. Descriptions may be large, so each is made when it is asked for.
+#[derive(Debug)]
+pub struct Available {
+    /// The objects, in the connector's order.
+    pub objects: Vec<AvailableObject>,
+    listing: Arc<Listing>,
+    selected: HashSet<(String, String)>,
+}
+
+impl Available {
+    /// How many fields there are in all objects.
+    #[must_use]
+    pub fn total(&self) -> usize {
+        self.objects.iter().map(|object| object.fields).sum()
+    }
+
+    /// When the CRM answered.
+    #[must_use]
+    pub fn read_us(&self) -> i64 {
+        self.listing.read_us
+    }
+
+    /// A field of an object, and whether it is selected.
+    #[must_use]
+    pub fn field(&self, object: &AvailableObject, at: usize) -> Option<(Definition, bool)> {
+        let field = self.listing.objects.get(object.listed?)?.fields.get(at)?;
+        let key = (object.object.clone(), field.key.clone());
+        let selected = self.selected.contains(&key);
+        Some((definition(&object.object, field), selected))
+    }
 }
 
 /// What a group's decision about fields led to.
@@ -104,7 +140,8 @@ pub(super) type Listings = moka::future::Cache<GrantId, Arc<Listing>>;
 /// An empty cache of listings.
 pub(super) fn listings() -> Listings {
     moka::future::Cache::builder()
-        .max_capacity(200)
+        .weigher(|_, listing: &Arc<Listing>| u32::try_from(listing.bytes).unwrap_or(u32::MAX))
+        .max_capacity(MOST_LISTED_BYTES)
         .time_to_live(Duration::from_secs(300))
         .build()
 }
@@ -114,6 +151,8 @@ pub(super) fn listings() -> Listings {
 pub(super) struct Listing {
     pub(super) objects: Vec<proto::ObjectFields>,
     pub(super) read_us: i64,
+    /// How large it is.
+    bytes: usize,
 }
 
 impl Services {
@@ -127,7 +166,7 @@ impl Services {
         id: IntegrationId,
         objects: &[String],
         continued: bool,
-    ) -> Result<(Vec<AvailableObject>, i64)> {
+    ) -> Result<Available> {
         let row = self.owned(caller, id).await?;
         self.require_enabled(&row.group_id, &row.connector).await?;
         let (_, describe) = self.usable(&row.connector)?;
@@ -137,7 +176,7 @@ impl Services {
         {
             return Err(Error::invalid(
                 "objects",
-                format!("{unknown:?} is no object of connectors/{}", row.connector),
+                format!("{:?} is no object of connectors/{}", echo(unknown), row.connector),
             ));
         }
         let listing = self.listing(&row, continued).await?;
@@ -147,25 +186,25 @@ impl Services {
             if !objects.is_empty() && !objects.contains(&object.key) {
                 continue;
             }
-            let listed = listing.objects.iter().find(|listed| listed.object == object.key);
-            let fields = listed.map(|listed| listed.fields.as_slice()).unwrap_or_default();
+            let place = listing
+                .objects
+                .iter()
+                .position(|listed| listed.object == object.key);
+            let listed = place.map(|place| &listing.objects[place]);
             out.push(AvailableObject {
                 object: object.key.clone(),
                 label: listed.map_or(&object.label, |listed| &listed.label).clone(),
                 role: object.role(),
                 visible: listed.is_some_and(|listed| listed.visible),
-                fields: fields
-                    .iter()
-                    .map(|field| {
-                        let is = selected
-                            .iter()
-                            .any(|one| one.object == object.key && one.key == field.key);
-                        (definition(&object.key, field), is)
-                    })
-                    .collect(),
+                fields: listed.map_or(0, |listed| listed.fields.len()),
+                listed: place,
             });
         }
-        Ok((out, listing.read_us))
+        Ok(Available {
+            objects: out,
+            listing,
+            selected: selected.into_iter().map(|one| (one.object, one.key)).collect(),
+        })
     }
 
     /// The source's label, the fields the caller's group sees, in their order, and how many groups receive each.
@@ -270,6 +309,7 @@ impl Services {
             .await
             .map_err(super::of_integration(row.id))?;
         let listing = Arc::new(Listing {
+            bytes: answer.objects.iter().map(prost::Message::encoded_len).sum(),
             objects: answer.objects,
             read_us: crate::time::now_us(),
         });
@@ -334,12 +374,14 @@ impl Services {
         let mut fields = Vec::with_capacity(keys.len());
         for (position, (object, key)) in keys.iter().enumerate() {
             let Some(field) = find(&listing, object, key) else {
-                let description = format!("the logged-in user sees no field {object}.{key}");
+                let name = format!("{object}.{key}");
+                let name = echo(&name);
+                let description = format!("the logged-in user sees no field {name}");
                 return Err(Error::new(
                     Reason::FieldUnknown,
                     format!("{description}: ListAvailableFields lists those there are"),
                 )
-                .with("field", format!("{object}.{key}"))
+                .with("field", &name)
                 .detail(crate::error::Detail::Fields(vec![(
                     format!("integration.selected_fields[{position}]"),
                     description,
@@ -378,6 +420,16 @@ pub(super) fn logged_in(row: &Integration) -> Result<GrantId> {
             "has no account yet".to_owned(),
         ))
     })
+}
+
+/// Whether a stored field holds long text, without making the rest of its description.
+pub(super) fn is_long_text(field: &Field) -> bool {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Part {
+        long_text: bool,
+    }
+    serde_json::from_str::<Part>(&field.describe).is_ok_and(|part| part.long_text)
 }
 
 fn definition(object: &str, field: &proto::Field) -> Definition {

@@ -108,17 +108,17 @@ impl Services {
         self.view_of(&group_of(caller)?, source).await
     }
 
-    /// What a group owns and receives of what `keep` keeps, newest first, after this (time the group has it, id).
+    /// What a group owns and receives of what `keep` keeps, newest first, after this (time the group has it, id), and how
+    /// many there are in all. [`Self::integration_view`] reads what stands around each.
     ///
     /// # Errors
     /// STORAGE_UNAVAILABLE.
-    pub async fn integration_list(
+    pub async fn integration_sources(
         &self,
         group: &GroupId,
         keep: impl Fn(&Source) -> bool,
         after: Option<(i64, IntegrationId)>,
-        limit: usize,
-    ) -> Result<(Vec<IntegrationView>, usize)> {
+    ) -> Result<(Vec<Source>, usize)> {
         // A group has tens of integrations: all of them are read, which the total needs anyway.
         let mut sources = self.store.source_list(group).await?;
         sources.retain(|source| keep(source));
@@ -126,12 +126,15 @@ impl Services {
         let place = |source: &Source| (source.create_us, source.integration.id);
         sources.sort_by_key(|source| std::cmp::Reverse(place(source)));
         sources.retain(|source| after.is_none_or(|after| place(source) < after));
-        sources.truncate(limit);
-        let mut views = Vec::with_capacity(sources.len());
-        for source in sources {
-            views.push(self.view_of(group, source).await?);
-        }
-        Ok((views, total))
+        Ok((sources, total))
+    }
+
+    /// Everything that stands around one of them.
+    ///
+    /// # Errors
+    /// STORAGE_UNAVAILABLE.
+    pub async fn integration_view(&self, group: &GroupId, source: Source) -> Result<IntegrationView> {
+        self.view_of(group, source).await
     }
 
     /// Everything that stands around an integration, as a group sees it.

@@ -6,7 +6,7 @@ use super::{IntegrationView, Made, Services, of_integration};
 use crate::caller::{Caller, Role};
 use crate::connectors;
 use crate::domain::{AuthKind, AuthorizationHash, IntegrationId, IntegrationState, Landing, SyncTrigger};
-use crate::error::{Detail, Error, Reason, Result};
+use crate::error::{Detail, Error, Reason, Result, echo};
 use crate::grants::{self, deadline, seal};
 use crate::store::{AttachGrant, Authorization, Conflict, Integration, NewAuthorization, NewSync};
 use crate::time::now_us;
@@ -170,7 +170,10 @@ impl Services {
         {
             return Ok(());
         }
-        let description = format!("{uri} is not among the redirect_uris that the operator allows");
+        let description = format!(
+            "{} is not among the redirect_uris that the operator allows",
+            echo(uri)
+        );
         Err(Error::new(
             Reason::RedirectUriNotAllowed,
             format!("redirect_uri: {description}"),
@@ -376,7 +379,7 @@ impl Services {
             .find(|key| !method.parameters.iter().any(|one| one.key == **key))
         {
             return Err(Error::invalid(
-                format!("parameters[{unknown:?}]"),
+                format!("parameters[{:?}]", echo(unknown)),
                 "is no parameter of this way to log in",
             ));
         }
@@ -512,7 +515,7 @@ fn refused(error: connectors::Error, id: IntegrationId, parameters: &str) -> Err
     if field.is_empty() || error.reason != Reason::AuthorizationRejected {
         return error;
     }
-    let fields = vec![(format!("{parameters}[{field:?}]"), error.message.clone())];
+    let fields = vec![(format!("{parameters}[{:?}]", echo(&field)), error.message.clone())];
     error.detail(Detail::Fields(fields))
 }
 

@@ -2,6 +2,7 @@
 //! asked, here is decided whether the thing is theirs and whether the step is possible.
 
 mod audit;
+mod cells;
 mod company;
 mod connector;
 mod draft;
@@ -10,6 +11,7 @@ mod event;
 mod field;
 mod group;
 mod integration;
+mod limits;
 mod login;
 mod places;
 mod profile;
@@ -25,19 +27,21 @@ mod sync;
 pub use crate::index::Position;
 pub use crate::query::Place;
 pub use audit::Made;
+pub use cells::Cell;
 pub use company::{CompanyView, Scope, ToTrack};
 pub use connector::ConnectorView;
 pub use draft::Draft;
 pub use edit::Edit;
 pub use event::Watched;
-pub use field::{Activated, AvailableObject, Definition, MOST_FIELDS, PicklistValue};
+pub use field::{Activated, Available, AvailableObject, Definition, MOST_FIELDS, PicklistValue};
 pub use integration::{Access, DraftStep, IntegrationView, Removed};
+pub use limits::{LimitOptions, Limits, Place as LimitPlace};
 pub use login::{Asked, Begun, Landed, ReturnTo};
 pub use places::ACCOUNT_LIMIT;
 pub use profile::{Card, Column, Freshness, Profile, RefreshPolicy, RelatedRecord, Table};
 pub use request_key::RequestKey;
 pub use review::{Review, ReviewedGroup, ReviewedObject};
-pub use search::{Cell, CompanyAsk, CompanyPage, Cursor};
+pub use search::{CompanyAsk, CompanyWalk, Cursor};
 pub use share::{MOST_SHARES, Shareable};
 pub use source::{SourcePage, SourceView};
 pub use standing::{Standing, Why};
@@ -69,6 +73,8 @@ pub struct Options {
     pub loopback_redirects: bool,
     /// How long events of groups are kept, in microseconds.
     pub keep_events_us: i64,
+    /// How much may be under way at a time.
+    pub limits: LimitOptions,
     /// The app's client id at each connector: part of a grant's identity.
     pub client_ids: BTreeMap<String, String>,
     /// Which settings the operator has given each connector.
@@ -95,6 +101,7 @@ pub struct Inner {
     options: Options,
     listings: field::Listings,
     refreshes: refreshes::Refreshes,
+    limits: Limits,
     feed: event::Feed,
     /// Groups that the platform has named, as far as looked up lately.
     known_groups: moka::future::Cache<GroupId, ()>,
@@ -126,6 +133,7 @@ impl Services {
     ) -> Self {
         let feed = event::Feed::default();
         let (listings, refreshes) = (field::listings(), refreshes::Refreshes::new());
+        let limits = Limits::new(&options.limits);
         Self {
             inner: Arc::new(Inner {
                 store,
@@ -136,6 +144,7 @@ impl Services {
                 options,
                 listings,
                 refreshes,
+                limits,
                 feed,
                 known_groups: group::known_groups(),
                 draining: CancellationToken::new(),
@@ -158,6 +167,12 @@ impl Services {
     #[must_use]
     pub fn draining(&self) -> CancellationToken {
         self.draining.clone()
+    }
+
+    /// What may be under way at a time.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     /// What seals page tokens.

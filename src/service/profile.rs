@@ -6,15 +6,18 @@ use super::field::logged_in;
 use super::refreshes::{Outcome, RECEIVED_PER_MINUTE};
 use super::{Services, viewpoint};
 use crate::caller::Caller;
-use crate::domain::{CompanyId, FieldType, GroupId, IntegrationId, IntegrationState};
+use crate::domain::{CompanyId, FieldType, GroupId, IntegrationId, IntegrationState, Micros};
 use crate::error::{Error, Reason, Result};
 use crate::grants::deadline;
 use crate::ingest;
-use crate::store::{ChildSet, FieldRef, Integration, Record, RecordBatch, Refresh, SeenField, Source};
+use crate::store::{
+    ChildSet, CompanyRecordKey, FieldRef, Integration, RecordBatch, RecordContent, Refresh, SeenField, Source,
+};
 use crate::time::{now_us, read_time};
-use crate::value::{self, Value};
+use crate::value::{self, Shown, Value};
 use futures_util::future::try_join_all;
 use serde_json::{Map, Value as Json};
+use std::collections::HashMap;
 use std::time::Duration;
 use tether_connector_proto::{DescribeResponse, FetchCompanyRequest, ObjectRole};
 
@@ -22,6 +25,8 @@ use tether_connector_proto::{DescribeResponse, FetchCompanyRequest, ObjectRole};
 const FETCH_TIMEOUT: Duration = Duration::from_secs(60);
 /// Most records of one company that are read live.
 const MOST_RECORDS: usize = 20;
+/// Most characters of a text on a card: as long as texts of CRMs usually may be.
+const MOST_CHARACTERS: usize = 131_072;
 /// Most related records of one object that are read live.
 const RELATED_LIMIT: u32 = 200;
 
@@ -36,16 +41,19 @@ pub enum RefreshPolicy {
     Never,
 }
 
-/// A company with its cards.
-#[derive(Debug, Clone)]
+/// A profile that was opened: its sources are read live as far as they answered in time. The cards are read one after the
+/// other, [`Services::profile_card`], and their records in parts, [`Services::profile_records`].
 pub struct Profile {
     /// The company.
     pub company: CompanyView,
-    /// One card a source, oldest source first.
-    pub cards: Vec<Card>,
+    /// The sources that hold it, the oldest first: one card each.
+    pub sources: Vec<Source>,
+    group: GroupId,
+    id: CompanyId,
+    outcomes: Vec<Option<Outcome>>,
 }
 
-/// What one source shows.
+/// What one source shows, but for the records.
 #[derive(Debug, Clone)]
 pub struct Card {
     /// The source.
@@ -56,10 +64,8 @@ pub struct Card {
     pub group: String,
     /// How fresh it is.
     pub freshness: Freshness,
-    /// The company records.
-    pub company: Table,
-    /// The related records, by object.
-    pub related: Vec<Table>,
+    /// The company records, then the related ones by object.
+    pub tables: Vec<Table>,
 }
 
 /// How fresh a card is.
@@ -73,7 +79,7 @@ pub struct Freshness {
     pub stale: Option<(Reason, String)>,
 }
 
-/// Records of one object.
+/// Records of one object: where they are.
 #[derive(Debug, Clone)]
 pub struct Table {
     /// The object's key.
@@ -84,10 +90,12 @@ pub struct Table {
     pub role: ObjectRole,
     /// The fields the group sees.
     pub columns: Vec<Column>,
-    /// The records.
-    pub records: Vec<RelatedRecord>,
-    /// How many there are in all.
+    /// How many records there are in all.
     pub total: i64,
+    /// The records in their order, (when last changed, id); related ones as many as were asked for.
+    pub keys: Vec<(Micros, String)>,
+    /// Whether records are named even if no field that is shown has their name.
+    names: bool,
 }
 
 /// A column of a card.
@@ -113,7 +121,7 @@ pub struct RelatedRecord {
     /// The name people know it by.
     pub name: String,
     /// Its values, in the order of the columns.
-    pub values: Vec<Option<Value>>,
+    pub values: Vec<Option<Shown>>,
     /// When it was last changed in the CRM; 0 for unknown.
     pub modified_us: i64,
 }
@@ -124,16 +132,13 @@ impl Services {
     /// # Errors
     /// NOT_FOUND unless a source or the group's own list holds the company. What the CRM answers is never an error: it
     /// stands in the card's freshness.
-    #[expect(clippy::too_many_arguments, reason = "the arguments of one rpc")]
     pub async fn profile(
         &self,
         caller: &Caller,
         parent: &GroupId,
         id: CompanyId,
-        policy: RefreshPolicy,
-        patience: Duration,
+        (policy, timeout): (RefreshPolicy, Duration),
         only: &[IntegrationId],
-        related_limit: usize,
     ) -> Result<Profile> {
         viewpoint(caller, parent)?;
         let sources = self.sources_among(parent, only).await?;
@@ -145,19 +150,20 @@ impl Services {
             before
                 .sources
                 .iter()
-                .map(|source| self.refresh(parent, source, id, policy, patience)),
+                .map(|source| self.refresh(parent, source, id, policy, timeout)),
         )
         .await?;
         // A live read may have taken the company's last record elsewhere: then its name stays and the cards are empty.
         let after = self.store.company_get(parent, ids, id).await?;
-        let company = after.map_or_else(|| before.clone(), |company| CompanyView::new(company, &sources));
-        let mut cards = Vec::new();
-        for (source, outcome) in before.sources.iter().zip(outcomes) {
-            if let Some(card) = self.card(parent, source, id, outcome, related_limit).await? {
-                cards.push(card);
-            }
-        }
-        Ok(Profile { company, cards })
+        let held = before.sources.clone();
+        let company = after.map_or(before, |company| CompanyView::new(company, &sources));
+        Ok(Profile {
+            company,
+            sources: held,
+            group: parent.clone(),
+            id,
+            outcomes,
+        })
     }
 
     /// Reads live if the policy asks for it; `None` where it does not.
@@ -177,7 +183,7 @@ impl Services {
             RefreshPolicy::Always => {}
             RefreshPolicy::Never => return Ok(None),
             RefreshPolicy::IfOlderThan(age) => {
-                let records = self.store.record_company(vec![source.id], id).await?;
+                let records = self.store.record_company_keys(source.id, vec![id]).await?;
                 if now_us() - read_us(source, &records) <= age.as_micros() as i64 {
                     return Ok(None);
                 }
@@ -225,7 +231,7 @@ impl Services {
         let grant_id = logged_in(source)?;
         let (_, describe) = self.usable(&source.connector)?;
         let company_object = company_object(&describe);
-        let records = self.store.record_company(vec![source.id], id).await?;
+        let records = self.store.record_company_keys(source.id, vec![id]).await?;
         let external_ids: Vec<String> = records
             .iter()
             .take(MOST_RECORDS)
@@ -250,12 +256,7 @@ impl Services {
             .await
             .map_err(super::of_integration(source.id))?;
         let calls = answer.api_usage.unwrap_or_default().calls;
-        metrics::counter!(
-            "tether_crm_calls_total",
-            "connector" => source.connector.clone(),
-            "integration" => source.id.to_string()
-        )
-        .increment(calls);
+        metrics::counter!("tether_crm_calls_total", "connector" => source.connector.clone()).increment(calls);
         let now = now_us();
         let read = read_time(answer.read_time_us);
         let grant = self.store.grant_get(grant_id).await?;
@@ -312,57 +313,38 @@ impl Services {
         Ok(read.us.min(now))
     }
 
-    /// A card out of what is stored; `None` where the source holds the company no more.
-    async fn card(
+    /// The card of a source, out of what is stored; `None` where the source holds the company no more.
+    ///
+    /// # Errors
+    /// STORAGE_UNAVAILABLE.
+    pub async fn profile_card(
         &self,
-        viewer: &GroupId,
-        of: &Source,
-        id: CompanyId,
-        outcome: Option<Outcome>,
+        profile: &Profile,
+        at: usize,
         related_limit: usize,
     ) -> Result<Option<Card>> {
-        let source = &of.integration;
-        let records = self.store.record_company(vec![source.id], id).await?;
-        if records.is_empty() {
+        let Some(of) = profile.sources.get(at) else {
             return Ok(None);
-        }
-        let fields = self.seen_fields(viewer, source.id).await?;
+        };
+        let outcome = profile.outcomes.get(at).cloned().flatten();
+        let source = &of.integration;
+        let records = self
+            .store
+            .record_company_keys(source.id, vec![profile.id])
+            .await?;
+        let Some(first) = records.first() else {
+            return Ok(None);
+        };
+        let company_object = first.object.clone();
+        let fields = self.seen_fields(&profile.group, source.id).await?;
         let group = self.store.group_get(&source.group_id).await?;
         // A connector that is gone from the folder still has its data: keys stand for labels.
         let describe = self
             .usable(&source.connector)
             .map(|(_, describe)| describe)
             .unwrap_or_default();
-        let company_object = records
-            .first()
-            .map(|record| record.object.clone())
-            .unwrap_or_default();
-        let freshness = match outcome {
-            Some(Ok(read_us)) => Freshness {
-                read_us,
-                live: true,
-                stale: None,
-            },
-            Some(Err((reason, message))) => Freshness {
-                read_us: read_us(source, &records),
-                live: false,
-                // What the CRM said is the owner's to know.
-                stale: Some((
-                    reason,
-                    if of.is_owned() || reason == Reason::RefreshLimited {
-                        message
-                    } else {
-                        for_receivers(reason)
-                    },
-                )),
-            },
-            None => Freshness {
-                read_us: read_us(source, &records),
-                live: false,
-                stale: None,
-            },
-        };
-        let parents: Vec<String> = records.iter().map(|record| record.external_id.clone()).collect();
+        let stored_us = read_us(source, &records);
+        let parents: Vec<String> = records.into_iter().map(|record| record.external_id).collect();
         let mut objects: Vec<&str> = Vec::new();
         for one in fields.iter().filter(|one| one.field.object != company_object) {
             if !objects.contains(&one.field.object.as_str()) {
@@ -371,18 +353,29 @@ impl Services {
         }
         let place = |key: &str| describe.objects.iter().position(|object| object.key == key);
         objects.sort_by_key(|key| place(key).unwrap_or(usize::MAX));
-        let mut related = Vec::with_capacity(objects.len());
+        let own = parents.iter().map(|id| (0, id.clone())).collect();
+        let mut tables = vec![Table {
+            total: parents.len() as i64,
+            keys: own,
+            names: true,
+            ..table(&describe, &company_object, &fields)
+        }];
         for object in objects {
-            let limit = related_limit as i64;
-            let (rows, total) = self
+            let mut keys = self
                 .store
-                .record_related(source.id, &company_object, parents.clone(), object, None, limit)
+                .record_related_keys(source.id, &company_object, parents.clone(), object)
                 .await?;
-            related.push(table(&describe, object, &fields, rows, total, of.is_owned()));
+            let total = keys.len() as i64;
+            keys.truncate(related_limit);
+            tables.push(Table {
+                total,
+                keys,
+                names: of.is_owned(),
+                ..table(&describe, object, &fields)
+            });
         }
-        let total = records.len() as i64;
         Ok(Some(Card {
-            company: table(&describe, &company_object, &fields, records, total, true),
+            tables,
             source: of.clone(),
             connector: if describe.display_name.is_empty() {
                 source.connector.clone()
@@ -390,9 +383,77 @@ impl Services {
                 describe.display_name
             },
             group: group.display_name,
-            freshness,
-            related,
+            freshness: freshness(of, outcome, stored_us),
         }))
+    }
+
+    /// Some of the records of a card's table, from this place among its keys on: about so many bytes of them, but one at
+    /// least, and the place after the last that was looked at. Texts are shown from this character on.
+    ///
+    /// # Errors
+    /// STORAGE_UNAVAILABLE.
+    pub async fn profile_records(
+        &self,
+        card: &Card,
+        table: &Table,
+        from: usize,
+        most_bytes: usize,
+        text_from: usize,
+    ) -> Result<(Vec<(usize, RelatedRecord)>, usize)> {
+        let ids: Vec<String> = table.keys[from.min(table.keys.len())..]
+            .iter()
+            .map(|(_, id)| id.clone())
+            .collect();
+        let last = table.keys.len();
+        let most_bytes = most_bytes.max(1);
+        let place: HashMap<String, usize> = ids.iter().cloned().zip(from..).collect();
+        let (columns, names) = (table.columns.clone(), table.names);
+        let made = (Vec::new(), last, 0);
+        let each = move |(records, reached, bytes): &mut (Vec<_>, usize, usize), row: RecordContent| {
+            let Some(at) = place.get(&row.external_id).copied() else {
+                return true;
+            };
+            if *bytes >= most_bytes {
+                *reached = at;
+                return false;
+            }
+            *bytes += row.payload.len();
+            records.push((at, shown(&columns, names, row, text_from)));
+            true
+        };
+        let id = card.source.integration.id;
+        let read = self.store.record_each(id, &table.object, ids, made, each);
+        let (records, reached, _) = read.await?;
+        Ok((records, reached))
+    }
+}
+
+/// How fresh a card is that was last known to be right at this time.
+fn freshness(of: &Source, outcome: Option<Outcome>, stored_us: i64) -> Freshness {
+    match outcome {
+        Some(Ok(read_us)) => Freshness {
+            read_us,
+            live: true,
+            stale: None,
+        },
+        Some(Err((reason, message))) => Freshness {
+            read_us: stored_us,
+            live: false,
+            // What the CRM said is the owner's to know.
+            stale: Some((
+                reason,
+                if of.is_owned() || reason == Reason::RefreshLimited {
+                    message
+                } else {
+                    for_receivers(reason)
+                },
+            )),
+        },
+        None => Freshness {
+            read_us: stored_us,
+            live: false,
+            stale: None,
+        },
     }
 }
 
@@ -411,7 +472,7 @@ fn needs_login(source: &Integration) -> (Reason, String) {
 
 /// When stored records were last known to be as the CRM has them: their own last read, or the last whole sync, which
 /// looked at all and left unchanged ones as they were.
-fn read_us(source: &Integration, records: &[Record]) -> i64 {
+fn read_us(source: &Integration, records: &[CompanyRecordKey]) -> i64 {
     let own = records
         .iter()
         .map(|record| record.read_us)
@@ -446,57 +507,49 @@ pub(super) fn company_object(describe: &DescribeResponse) -> String {
     object.map(|object| object.key.clone()).unwrap_or_default()
 }
 
-fn table(
-    describe: &DescribeResponse,
-    object: &str,
-    fields: &[SeenField],
-    records: Vec<Record>,
-    total: i64,
-    names: bool,
-) -> Table {
+/// The head of a table.
+fn table(describe: &DescribeResponse, object: &str, fields: &[SeenField]) -> Table {
     let described = describe.objects.iter().find(|one| one.key == object);
-    let columns: Vec<Column> = fields
-        .iter()
-        .filter(|one| one.field.object == object)
-        .map(|SeenField { field, active }| Column {
-            key: field.key.clone(),
-            label: field.label.clone(),
-            field_type: field.field_type,
-            active: *active,
-            missing: field.missing_us.is_some(),
-        })
-        .collect();
-    let records = records
-        .into_iter()
-        .map(|record| {
-            let payload: Map<String, Json> = serde_json::from_str(&record.payload).unwrap_or_default();
-            let values: Vec<Option<Value>> = columns
-                .iter()
-                .map(|column| {
-                    value::read(&payload, &column.key, column.field_type).filter(|_| !column.missing)
-                })
-                .collect();
-            // A name that none of the shown fields holds is not shared.
-            let told =
-                |value: &Option<Value>| matches!(value, Some(Value::Text(text)) if *text == record.name);
-            RelatedRecord {
-                name: if names || values.iter().any(told) {
-                    record.name
-                } else {
-                    String::new()
-                },
-                values,
-                external_id: record.external_id,
-                modified_us: record.modified_us,
-            }
-        })
-        .collect();
+    let columns = fields.iter().filter(|one| one.field.object == object);
     Table {
         object: object.to_owned(),
         label: described.map_or(object, |one| &one.label).to_owned(),
         role: described.map_or(ObjectRole::Other, tether_connector_proto::Object::role),
-        columns,
-        records,
-        total,
+        columns: columns
+            .map(|SeenField { field, active }| Column {
+                key: field.key.clone(),
+                label: field.label.clone(),
+                field_type: field.field_type,
+                active: *active,
+                missing: field.missing_us.is_some(),
+            })
+            .collect(),
+        total: 0,
+        keys: Vec::new(),
+        names: false,
+    }
+}
+
+/// A record as a table of these columns shows it.
+fn shown(columns: &[Column], names: bool, row: RecordContent, text_from: usize) -> RelatedRecord {
+    let payload: Map<String, Json> = serde_json::from_str(&row.payload).unwrap_or_default();
+    let values: Vec<Option<Value>> = columns
+        .iter()
+        .map(|column| value::read(&payload, &column.key, column.field_type).filter(|_| !column.missing))
+        .collect();
+    // A name that none of the shown fields holds is not shared.
+    let told = |value: &Option<Value>| matches!(value, Some(Value::Text(text)) if *text == row.name);
+    RelatedRecord {
+        name: if names || values.iter().any(told) {
+            row.name
+        } else {
+            String::new()
+        },
+        values: values
+            .into_iter()
+            .map(|value| value.map(|value| value.shown(text_from, MOST_CHARACTERS)))
+            .collect(),
+        external_id: row.external_id,
+        modified_us: row.modified_us,
     }
 }

@@ -1,24 +1,22 @@
 //! Lists of companies: by name out of the database, and whatever is searched, filtered or sorted out of the read model.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::{CompanyView, Scope, Services, viewpoint};
+use super::cells::{self, Cell};
+use super::{CompanyView, LimitPlace, Scope, Services, viewpoint};
 use crate::caller::Caller;
 use crate::domain::{CompanyId, GroupId, IntegrationId};
-use crate::error::{Detail, Error, Reason, Result};
+use crate::error::{Detail, Error, Reason, Result, echo};
 use crate::identity::Homepage;
-use crate::index::{Position, number::Number, text};
+use crate::index::{self, Position};
 use crate::query::{self, Column, Fault, Place, Plan, Problem, Question, Tracked};
-use crate::store::{Company, CompanyKey, Record, Source};
+use crate::store::{Company, CompanyKey, Source};
 use crate::time::now_us;
-use crate::value::{self, Value};
 
 /// How long a list waits for the index.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// Most values of one cell.
-const MOST_VALUES: usize = 10;
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What is asked of a list of companies.
 #[derive(Debug, Clone)]
@@ -61,40 +59,38 @@ pub enum Cursor {
     },
 }
 
-/// The values of one column for one company.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Cell {
-    /// The values, ascending.
-    pub values: Vec<Value>,
-    /// Whether there are more.
-    pub more: bool,
-}
-
-/// One page.
-#[derive(Debug, Clone)]
-pub struct CompanyPage {
-    /// The companies, in order, each with a cell for each column.
-    pub companies: Vec<(CompanyView, Vec<Cell>)>,
-    /// Where the next page begins; `None` at the end.
-    pub next: Option<Cursor>,
-    /// How many there are in all, if asked for.
+/// The companies of one page, to be taken as far as they fit into an answer.
+pub struct CompanyWalk {
+    services: Services,
+    about: Vec<query::Source>,
+    columns: Vec<Column>,
+    shown: Vec<Source>,
+    companies: Vec<Company>,
+    /// After each company, where a page goes on.
+    cursors: Vec<Cursor>,
+    /// Where the next page begins after all of them; `None` at the end.
+    end: Option<Cursor>,
+    /// How many there are in all pages, if asked for.
     pub total: Option<i64>,
     /// How far the index of each source had come.
     pub positions: Vec<(IntegrationId, Position)>,
+    /// Held until the last of the work on it has ended.
+    place: Arc<LimitPlace>,
 }
 
 impl Services {
-    /// The companies of a group.
+    /// The companies of a group. [`CompanyWalk::cells`] reads their columns.
     ///
     /// # Errors
     /// NOT_FOUND for another group's viewpoint or a source that is not the group's; INVALID_FILTER, INVALID_ORDER_BY,
-    /// FIELD_UNKNOWN, FIELD_PASSIVE, INDEX_NOT_READY.
+    /// FIELD_UNKNOWN, FIELD_PASSIVE, INDEX_NOT_READY; GROUP_OVERLOADED and OVERLOADED for more lists, or more that wait,
+    /// than may be under way.
     pub async fn company_list(
         &self,
         caller: &Caller,
         parent: &GroupId,
         ask: CompanyAsk,
-    ) -> Result<CompanyPage> {
+    ) -> Result<CompanyWalk> {
         viewpoint(caller, parent)?;
         let sources = self.sources(parent).await?;
         let known = |id: &IntegrationId| sources.iter().any(|source| source.integration.id == *id);
@@ -105,36 +101,46 @@ impl Services {
         let listed: Vec<usize> = (0..sources.len())
             .filter(|at| ask.only.is_empty() || ask.only.contains(&sources[*at].integration.id))
             .collect();
+        self.wait_for_index(caller, &ask.at_least).await?;
+        // A place of its own, since this is what takes processors and memory. Who waits has none.
+        let place = Arc::new(self.limits.lists.enter(caller)?);
         let about = self.query_sources(parent, &sources).await?;
         let columns = columns(&about, &ask.columns)?;
-        if let Some(behind) = self.engine.index().wait(&ask.at_least, PATIENCE).await {
-            return Err(not_ready(behind));
-        }
         let shown: Vec<Source> = listed.iter().map(|at| sources[*at].clone()).collect();
         let words = |text: &str| !text.trim().is_empty();
         let plain = ask.only.is_empty() && !words(&ask.filter) && !words(&ask.query) && !words(&ask.order_by);
-        let (companies, next, total, positions) = if plain {
-            let (companies, next, total) = self.list_by_name(parent, &ask, &shown).await?;
-            (companies, next, total, self.positions(&shown))
+        let found = if plain {
+            self.list_by_name(parent, &ask, &shown).await?
         } else {
-            self.list_by_index(parent, &ask, about.clone(), listed, &shown)
+            let of = (listed, shown.as_slice());
+            self.list_by_index(caller, parent, &ask, about.clone(), of, &place)
                 .await?
         };
-        let ids: Vec<CompanyId> = companies.iter().map(|company| company.company_id).collect();
-        let mut cells = self.cells(&about, &columns, &ids).await?;
-        let companies = companies
-            .into_iter()
-            .map(|company| {
-                let cells = cells.remove(&company.company_id).unwrap_or_default();
-                (CompanyView::new(company, &shown), cells)
-            })
-            .collect();
-        Ok(CompanyPage {
-            companies,
-            next,
-            total,
-            positions,
+        Ok(CompanyWalk {
+            services: self.clone(),
+            about,
+            columns,
+            companies: found.companies,
+            cursors: found.cursors,
+            end: found.end,
+            total: found.total,
+            positions: found.positions.unwrap_or_else(|| self.positions(&shown)),
+            shown,
+            place,
         })
+    }
+
+    /// Waits until the indexes have come so far, in a place among those who wait.
+    async fn wait_for_index(&self, caller: &Caller, wanted: &[(IntegrationId, i64)]) -> Result<()> {
+        let index = self.engine.index();
+        if index.reached(wanted) {
+            return Ok(());
+        }
+        let _place = self.limits.waits.enter(caller)?;
+        match index.wait(wanted, TIMEOUT).await {
+            Some(behind) => Err(not_ready(behind)),
+            None => Ok(()),
+        }
     }
 
     /// How far the indexes of these sources have come.
@@ -146,12 +152,7 @@ impl Services {
             .collect()
     }
 
-    async fn list_by_name(
-        &self,
-        parent: &GroupId,
-        ask: &CompanyAsk,
-        shown: &[Source],
-    ) -> Result<(Vec<Company>, Option<Cursor>, Option<i64>)> {
+    async fn list_by_name(&self, parent: &GroupId, ask: &CompanyAsk, shown: &[Source]) -> Result<Found> {
         let ids: Vec<_> = shown.iter().map(|source| source.integration.id).collect();
         let after = match &ask.after {
             None => None,
@@ -170,24 +171,25 @@ impl Services {
         };
         let more = companies.len() > ask.limit;
         companies.truncate(ask.limit);
-        let last = companies.last().filter(|_| more);
-        let next = last.map(|last| Cursor::Name(last.key()));
-        Ok((companies, next, total))
+        let cursors: Vec<Cursor> = companies.iter().map(|one| Cursor::Name(one.key())).collect();
+        Ok(Found {
+            end: cursors.last().filter(|_| more).cloned(),
+            companies,
+            cursors,
+            total,
+            positions: None,
+        })
     }
 
     async fn list_by_index(
         &self,
+        caller: &Caller,
         parent: &GroupId,
         ask: &CompanyAsk,
         about: Vec<query::Source>,
-        listed: Vec<usize>,
-        shown: &[Source],
-    ) -> Result<(
-        Vec<Company>,
-        Option<Cursor>,
-        Option<i64>,
-        Vec<(IntegrationId, Position)>,
-    )> {
+        (listed, shown): (Vec<usize>, &[Source]),
+        place: &Arc<LimitPlace>,
+    ) -> Result<Found> {
         let (now_us, after) = match &ask.after {
             None => (now_us(), None),
             Some(Cursor::Search {
@@ -223,9 +225,7 @@ impl Services {
         used.dedup();
         // An index that was only just begun is there in a moment.
         let wanted: Vec<_> = used.iter().map(|at| (about[*at].integration, 0)).collect();
-        if let Some(behind) = self.engine.index().wait(&wanted, PATIENCE).await {
-            return Err(not_ready(behind));
-        }
+        self.wait_for_index(caller, &wanted).await?;
         let question = Question {
             sources: about,
             listed,
@@ -236,135 +236,103 @@ impl Services {
             after,
             limit: ask.limit,
         };
-        let answer = self.engine.run(question).await?;
+        let answer = self.engine.run(question, Arc::clone(place)).await?;
         let ids: Vec<_> = shown.iter().map(|source| source.integration.id).collect();
+        let cursor = |(places, company_id)| Cursor::Search {
+            now_us,
+            places,
+            company_id,
+        };
+        let end = answer.page.next().map(cursor);
         let page = answer.page.companies;
         let mut views = match ask.scope {
             Scope::All => self.store.company_get_many(parent, ids, page.clone()).await?,
             Scope::Tracked => self.store.company_get_tracked(parent, ids, page.clone()).await?,
         };
-        let next = answer.page.next.map(|(places, company_id)| Cursor::Search {
-            now_us,
-            places,
-            company_id,
-        });
-        Ok((
-            // What went since the index last looked is left out.
-            page.iter().filter_map(|id| views.remove(id)).collect(),
-            next,
-            ask.total.then_some(answer.total as i64),
-            answer.positions,
-        ))
-    }
-
-    /// The cells of companies, one for each column.
-    async fn cells(
-        &self,
-        about: &[query::Source],
-        columns: &[Column],
-        ids: &[CompanyId],
-    ) -> Result<HashMap<CompanyId, Vec<Cell>>> {
-        let mut values: HashMap<CompanyId, Vec<Vec<Value>>> = ids
-            .iter()
-            .map(|id| (*id, vec![Vec::new(); columns.len()]))
-            .collect();
-        let mut read: HashMap<(usize, &str), Vec<(CompanyId, Record)>> = HashMap::new();
-        for (at, column) in columns.iter().enumerate() {
-            let key = (column.source, column.object.as_str());
-            let records = match read.entry(key) {
-                Entry::Occupied(entry) => entry.into_mut(),
-                Entry::Vacant(entry) => {
-                    let source = &about[column.source];
-                    entry.insert(self.records_of(source, &column.object, ids).await?)
-                }
-            };
-            for (company, record) in records.iter() {
-                let payload: serde_json::Map<String, serde_json::Value> =
-                    serde_json::from_str(&record.payload).map_err(Error::internal)?;
-                if let Some(value) = value::read(&payload, &column.key, column.field_type)
-                    && let Some(cells) = values.get_mut(company)
-                {
-                    cells[at].push(value);
-                }
-            }
-        }
-        let cell = |mut values: Vec<Value>| {
-            values.sort_by_cached_key(sorted);
-            let more = values.len() > MOST_VALUES;
-            values.truncate(MOST_VALUES);
-            Cell { values, more }
-        };
-        Ok(values
+        // What went since the index last looked is left out.
+        let found = page
             .into_iter()
-            .map(|(company, columns)| (company, columns.into_iter().map(cell).collect()))
-            .collect())
-    }
-
-    async fn records_of(
-        &self,
-        source: &query::Source,
-        object: &str,
-        ids: &[CompanyId],
-    ) -> Result<Vec<(CompanyId, Record)>> {
-        let own = self
-            .store
-            .record_of_companies(source.integration, ids.to_vec())
-            .await?;
-        // Of a connector that is not loaded the records themselves say it.
-        let company_object = own
-            .first()
-            .map_or_else(|| source.company_object.clone(), |record| record.object.clone());
-        let own: Vec<(CompanyId, Record)> = own
-            .into_iter()
-            .filter_map(|record| Some((record.company_id?, record)))
-            .collect();
-        if object == company_object {
-            return Ok(own);
-        }
-        let company_of: HashMap<String, CompanyId> = own
-            .into_iter()
-            .map(|(company, record)| (record.external_id, company))
-            .collect();
-        let parents = company_of.keys().cloned().collect();
-        let under = self
-            .store
-            .record_under(source.integration, &company_object, parents, object)
-            .await?;
-        let mut found: Vec<(CompanyId, Record)> = under
-            .into_iter()
-            .filter_map(|(parent, record)| Some((*company_of.get(&parent)?, record)))
-            .collect();
-        // A record under two records of one company counts once.
-        found.sort_by(|a, b| (a.0, &a.1.external_id).cmp(&(b.0, &b.1.external_id)));
-        found.dedup_by(|a, b| a.0 == b.0 && a.1.external_id == b.1.external_id);
-        Ok(found)
+            .zip(answer.page.places)
+            .filter_map(|(id, places)| Some((views.remove(&id)?, cursor((places, id)))));
+        let (companies, cursors) = found.unzip();
+        Ok(Found {
+            companies,
+            cursors,
+            end,
+            total: ask.total.then_some(answer.total as i64),
+            positions: Some(answer.positions),
+        })
     }
 }
 
-/// What values of one column are sorted by.
-fn sorted(value: &Value) -> (i64, String) {
-    let number = |text: &str| Number::parse(text).map_or_else(|| text.to_owned(), |number| number.ordered());
-    match value {
-        Value::Boolean(yes) => (i64::from(*yes), String::new()),
-        Value::Timestamp(us) => (*us, String::new()),
-        Value::Integer(whole) => (0, number(&whole.to_string())),
-        Value::Decimal(text) | Value::Money(text) | Value::Location(text, _) => (0, number(text)),
-        Value::Text(text) | Value::Html(text) => (0, text::fold(text)),
-        Value::Date(text) | Value::Time(text) | Value::Raw(text) => (0, text.clone()),
-        Value::List(entries) => (0, text::fold(&entries.join("\n"))),
-        Value::Reference { label, .. } => (0, text::fold(label)),
-        Value::Address(address) => (0, text::fold(&format!("{}\n{}", address.country, address.city))),
+/// What a list found.
+struct Found {
+    companies: Vec<Company>,
+    cursors: Vec<Cursor>,
+    end: Option<Cursor>,
+    total: Option<i64>,
+    positions: Option<Vec<(IntegrationId, Position)>>,
+}
+
+impl CompanyWalk {
+    /// How many companies there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.companies.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.companies.is_empty()
+    }
+
+    /// Where a page goes on that has the first so many of them; `None` at the end.
+    #[must_use]
+    pub fn next(&self, count: usize) -> Option<Cursor> {
+        if count >= self.companies.len() {
+            return self.end.clone();
+        }
+        self.cursors.get(count.checked_sub(1)?).cloned()
+    }
+
+    /// Some of the companies, each with a cell for each column.
+    ///
+    /// # Errors
+    /// STORAGE_UNAVAILABLE.
+    pub async fn some(&self, range: Range<usize>) -> Result<Vec<(CompanyView, Vec<Cell>)>> {
+        let companies = self.companies.get(range).unwrap_or_default();
+        let ids: Vec<CompanyId> = companies.iter().map(|company| company.company_id).collect();
+        let read = cells::Reading {
+            store: &self.services.store,
+            about: &self.about,
+            columns: &self.columns,
+            place: &self.place,
+        };
+        let mut cells = read.cells(&ids).await?;
+        let companies = companies.iter().map(|company| {
+            let cells = cells.remove(&company.company_id).unwrap_or_default();
+            (CompanyView::new(company.clone(), &self.shown), cells)
+        });
+        Ok(companies.collect())
     }
 }
 
 fn columns(about: &[query::Source], texts: &[String]) -> Result<Vec<Column>> {
-    let texts = texts.iter().enumerate();
-    texts
-        .map(|(at, text)| {
-            Column::new(about, text)
-                .map_err(|problem| refused(&format!("columns[{at}]"), Reason::InvalidFieldValue, problem))
-        })
-        .collect()
+    let mut columns: Vec<Column> = Vec::with_capacity(texts.len());
+    for (at, text) in texts.iter().enumerate() {
+        let argument = format!("columns[{at}]");
+        let column = Column::new(about, text)
+            .map_err(|problem| refused(&argument, Reason::InvalidFieldValue, problem))?;
+        if let Some(first) = columns.iter().position(|known| *known == column) {
+            return Err(Error::invalid(
+                argument,
+                format!("is the same as columns[{first}]"),
+            ));
+        }
+        columns.push(column);
+    }
+    Ok(columns)
 }
 
 fn wrong_page() -> Error {
@@ -386,7 +354,7 @@ fn not_ready(id: IntegrationId) -> Error {
 /// What is wrong with an argument, pointed at.
 fn refused(argument: &str, reason: Reason, problem: Problem) -> Error {
     let Problem { fault, spot, message } = problem;
-    let (position, token) = (spot.position, spot.token);
+    let (position, token) = (spot.position, echo(&spot.token));
     let description = if token.is_empty() {
         format!("at position {position}, the end: {message}")
     } else {
@@ -397,15 +365,15 @@ fn refused(argument: &str, reason: Reason, problem: Problem) -> Error {
     let error = match fault {
         Fault::Syntax => Error::new(reason, sentence).detail(fields(description)),
         Fault::Unknown(field) => Error::new(Reason::FieldUnknown, sentence)
-            .with("field", field)
+            .with("field", echo(&field))
             .detail(fields(description)),
         Fault::Passive(field) => Error::new(Reason::FieldPassive, sentence)
             .detail(Detail::Precondition(
                 "FIELD",
-                field.clone(),
+                echo(&field).into_owned(),
                 "is passive".to_owned(),
             ))
-            .with("field", field),
+            .with("field", echo(&field)),
     };
     error.with("position", position).with("token", token)
 }
@@ -416,7 +384,10 @@ impl From<query::Error> for Error {
             query::Error::Filter(problem) => refused("filter", Reason::InvalidFilter, problem),
             query::Error::Order(problem) => refused("order_by", Reason::InvalidOrderBy, problem),
             query::Error::NotReady(id) => not_ready(id),
-            query::Error::Index(crate::index::Error::Store(error)) => error.into(),
+            query::Error::Index(index::Error::Store(error)) => error.into(),
+            query::Error::Index(index::Error::Cancelled) => {
+                Self::new(Reason::DeadlineExceeded, "the caller's deadline has passed")
+            }
             query::Error::Index(error) if error.is_temporary() => {
                 tracing::warn!("a search index cannot be read: {error}");
                 Self::new(

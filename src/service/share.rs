@@ -3,7 +3,7 @@
 use super::{Services, group_of};
 use crate::caller::Caller;
 use crate::domain::{GroupId, IntegrationId, name_key};
-use crate::error::{Detail, Error, Reason, Result};
+use crate::error::{Detail, Error, Reason, Result, echo};
 use crate::service::IntegrationView;
 use crate::store::{Conflict, FieldRef, Group, Integration, NewShare, SeenField, Share};
 use crate::time::now_us;
@@ -11,6 +11,9 @@ use std::collections::HashSet;
 
 /// Most groups an integration may be shared with.
 pub const MOST_SHARES: usize = 500;
+/// Most bytes of the names of fields that all shares of one integration list: an integration is answered whole, and an
+/// answer has at most 3 MiB.
+const MOST_LISTED_BYTES: usize = 1 << 20;
 
 /// A group that could be shared with.
 #[derive(Debug, Clone)]
@@ -83,6 +86,9 @@ impl Services {
         if known.len() >= MOST_SHARES && !known.iter().any(|share| share.group_id == new.group_id) {
             return Err(too_many(&row));
         }
+        let others = known.iter().filter(|share| share.group_id != new.group_id);
+        let lists = others.map(|share| &share.fields).chain([&new.fields]);
+        check_listed(&row.id.name(), lists.flatten().flatten())?;
         let group = new.group_id.clone();
         match self.store.share_set(id, new, &caller.subject, now_us()).await {
             Err(error) if error.is_conflict(Conflict::NotConnected) => {
@@ -173,7 +179,7 @@ impl Services {
                 if before.contains(field) {
                     continue;
                 }
-                let name = format!("{}.{}", field.object, field.key);
+                let name = echo(&format!("{}.{}", field.object, field.key)).into_owned();
                 let at = format!("{path}.fields[{position}]");
                 match seen.iter().find(|one| is(one, field)) {
                     None => return Err(unknown(&at, &name, "is not selected")),
@@ -207,6 +213,7 @@ pub(super) fn is(one: &SeenField, field: &FieldRef) -> bool {
 
 /// A field that cannot be meant.
 pub(super) fn unknown(path: &str, name: &str, why: &str) -> Error {
+    let name = echo(name);
     let description = format!("{name} {why}");
     Error::new(
         Reason::FieldUnknown,
@@ -214,6 +221,22 @@ pub(super) fn unknown(path: &str, name: &str, why: &str) -> Error {
     )
     .with("field", name)
     .detail(Detail::Fields(vec![(path.to_owned(), description)]))
+}
+
+/// Refuses shares that list more than an answer about their integration can hold.
+pub(super) fn check_listed<'a>(name: &str, listed: impl Iterator<Item = &'a FieldRef>) -> Result<()> {
+    let bytes: usize = listed.map(|field| field.object.len() + field.key.len() + 1).sum();
+    if bytes <= MOST_LISTED_BYTES {
+        return Ok(());
+    }
+    let limit = format!(
+        "the fields that its shares list may have {MOST_LISTED_BYTES} bytes of names together, and would have {bytes}: \
+         share all active fields, or fewer"
+    );
+    Err(Error::new(Reason::LimitReached, format!("{name}: {limit}"))
+        .with("limit", MOST_LISTED_BYTES)
+        .with("quota", "bytes of fields listed in shares")
+        .detail(Detail::Quota(name.to_owned(), limit)))
 }
 
 pub(super) fn too_many(row: &Integration) -> Error {
@@ -226,4 +249,22 @@ pub(super) fn too_many(row: &Integration) -> Error {
 
 fn share_name(id: IntegrationId, group: &GroupId) -> String {
     format!("{}/shares/{group}", id.name())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_list_no_more_than_an_answer_holds() {
+        let field = |length: usize| FieldRef {
+            object: "o".repeat(10),
+            key: "k".repeat(length - 11),
+        };
+        let fields = vec![field(256); 4_096];
+        assert!(check_listed("integrations/1", fields.iter()).is_ok());
+        let one_more = [field(12)];
+        let refused = check_listed("integrations/1", fields.iter().chain(&one_more)).unwrap_err();
+        assert_eq!(refused.reason, Reason::LimitReached);
+    }
 }

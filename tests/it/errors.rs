@@ -43,6 +43,18 @@ const NOT_PROVOKED: &[(Reason, &str)] = &[
         "takes a request that no client makes; `edge` sends it raw",
     ),
     (
+        Reason::AnswerTooLarge,
+        "no answer is that large as far as known; the layer's own test has one",
+    ),
+    (
+        Reason::GroupOverloaded,
+        "takes many calls at once; the story of one group beside another has them",
+    ),
+    (
+        Reason::ReaderTooSlow,
+        "takes a reader that does not read; the streams' and the answers' own tests have one",
+    ),
+    (
         Reason::RefreshLimited,
         "stands in a card's freshness, never in the error of a call",
     ),

@@ -8,6 +8,7 @@
 
 mod audit;
 mod boundary;
+mod bounds;
 mod conformance;
 mod crm;
 mod csv;

@@ -124,13 +124,17 @@ pub(crate) fn list(settings: &Settings, objects: &[String]) -> Vec<ObjectFields>
             let fields = fields
                 .iter()
                 .filter(|(field, _)| visible && !is_missing(settings, key, Some(field)));
+            let mut fields: Vec<Field> = fields
+                .map(|(field, kind)| describe_field(settings, key, field, *kind))
+                .collect();
+            if *key == OBJECTS[0].0 {
+                fields.extend((1..=settings.number("picklists", 0)).map(|number| picklist(settings, number)));
+            }
             ObjectFields {
                 object: (*key).to_owned(),
                 label: (*label).to_owned(),
                 visible,
-                fields: fields
-                    .map(|(field, kind)| describe_field(settings, key, field, *kind))
-                    .collect(),
+                fields,
             }
         });
     let mut listed: Vec<_> = listed.collect();
@@ -138,6 +142,22 @@ pub(crate) fn list(settings: &Settings, objects: &[String]) -> Vec<ObjectFields>
         listed.reverse();
     }
     listed
+}
+
+/// A picklist that no record has a value of, with as many entries as the CRM is told to have.
+fn picklist(settings: &Settings, number: u64) -> Field {
+    let entry = |entry: u64| PicklistValue {
+        value: format!("entry {entry} of picklist {number}"),
+        label: format!("What people read of entry {entry} of picklist {number}, which is some words long"),
+        active: true,
+    };
+    Field {
+        key: format!("Picklist{number}"),
+        label: format!("Picklist {number}"),
+        r#type: FieldType::Picklist.into(),
+        picklist_values: (1..=settings.number("entries", 10)).map(entry).collect(),
+        ..Field::default()
+    }
 }
 
 fn describe_field(settings: &Settings, object: &str, field: &str, kind: FieldType) -> Field {

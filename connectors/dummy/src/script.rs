@@ -10,6 +10,7 @@
 //! | `revision` | 0 | from 1 on, some companies have changed, are deleted, gone; from 2 on, merged |
 //! | `batch`, `checkpoint_every` | 50, 100 | rows |
 //! | `padding` | 0 | bytes of text in each row's `Notes` |
+//! | `picklists`, `entries` | 0, 10 | fields of companies that are picklists without values, and how many entries each has |
 //! | `missing` | | `Company.Industry,Deal`: fields and objects that cannot be seen |
 //! | `retyped` | | `Company.Employees=text`: a field that now has another type |
 //! | `token_seconds` | 3600 | life of access tokens; 0 for unknown |

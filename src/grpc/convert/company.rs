@@ -1,16 +1,24 @@
 //! Companies and their profiles.
 
-use super::value::{duration, field_type, value};
+use super::value::{beginning, duration, field_type, value};
 use super::{of_reason, timestamp};
 use crate::domain::IntegrationId;
 use crate::identity::Homepage;
 use crate::proto::v1;
-use crate::service::{Card, Cell, CompanyView, Position, Profile, SourceView, Table};
+use crate::service::{Card, Cell, CompanyView, Position, RelatedRecord, SourceView, Table};
 use crate::store::Source;
+
+/// Most bytes of a homepage's address: a longer one is none.
+const MOST_URI_BYTES: usize = 2_048;
+/// Most sources that a company names.
+const MOST_SOURCES: usize = 100;
+/// Most characters of a column's label.
+const MOST_LABEL: usize = 200;
 
 /// A company.
 pub fn company(view: &CompanyView) -> v1::Company {
-    let homepage = view.company.homepage.as_deref().and_then(Homepage::read);
+    let homepage = view.company.homepage.as_deref().filter(|uri| uri.len() <= MOST_URI_BYTES);
+    let homepage = homepage.and_then(Homepage::read);
     let (domain, homepage_uri) = homepage.map_or_else(Default::default, |homepage| {
         (homepage.domain.unwrap_or_default(), homepage.uri)
     });
@@ -21,7 +29,8 @@ pub fn company(view: &CompanyView) -> v1::Company {
         homepage_uri,
         platform_id: String::new(),
         tracked: view.company.tracked,
-        sources: view.sources.iter().map(source).collect(),
+        sources: view.sources.iter().take(MOST_SOURCES).map(source).collect(),
+        source_count: i32::try_from(view.sources.len()).unwrap_or(i32::MAX),
         cells: Vec::new(),
     }
 }
@@ -70,67 +79,61 @@ fn source(of: &Source) -> v1::SourceReference {
     }
 }
 
-/// A profile.
-pub fn profile(of: Profile) -> v1::CompanyProfile {
-    v1::CompanyProfile {
-        company: Some(company(&of.company)),
-        cards: of.cards.into_iter().map(card).collect(),
-    }
-}
-
-fn card(of: Card) -> v1::Card {
-    let freshness = of.freshness;
+/// A card without its tables.
+pub fn card(of: &Card) -> v1::Card {
+    let freshness = &of.freshness;
     v1::Card {
         source: Some(source(&of.source)),
         connector: format!("connectors/{}", of.source.integration.connector),
-        connector_display_name: of.connector,
+        connector_display_name: of.connector.clone(),
         relation: super::integration::relation(of.source.relation) as i32,
-        group_display_name: of.group,
+        group_display_name: of.group.clone(),
         freshness: Some(v1::Freshness {
             read_time: Some(timestamp(freshness.read_us)),
             age: Some(duration(crate::time::now_us() - freshness.read_us)),
             live: freshness.live,
-            stale_reason: freshness.stale.map(|(reason, message)| v1::Cause {
-                reason: of_reason(reason) as i32,
-                message,
+            stale_reason: freshness.stale.as_ref().map(|(reason, message)| v1::Cause {
+                reason: of_reason(*reason) as i32,
+                message: beginning(message, super::MOST_CAUSE),
                 time: None,
                 retry_time: None,
             }),
         }),
-        company_records: Some(table(of.company)),
-        related: of.related.into_iter().map(table).collect(),
+        company_records: None,
+        related: Vec::new(),
     }
 }
 
-fn table(of: Table) -> v1::RecordTable {
-    let more = of.total > of.records.len() as i64;
+/// A table of a card without its records.
+pub fn table(of: &Table) -> v1::RecordTable {
     v1::RecordTable {
-        object: of.object,
-        label: of.label,
+        object: of.object.clone(),
+        label: of.label.clone(),
         role: of.role as i32,
         columns: of
             .columns
-            .into_iter()
+            .iter()
             .map(|column| v1::RecordColumn {
-                key: column.key,
-                label: column.label,
+                key: column.key.clone(),
+                label: beginning(&column.label, MOST_LABEL),
                 r#type: field_type(column.field_type) as i32,
                 active: column.active,
                 missing: column.missing,
             })
             .collect(),
-        records: of
-            .records
-            .into_iter()
-            .map(|record| v1::CardRecord {
-                external_id: record.external_id,
-                display_name: record.name,
-                values: record.values.into_iter().map(value).collect(),
-                modify_time: (record.modified_us != 0).then(|| timestamp(record.modified_us)),
-                parent_external_ids: Vec::new(),
-            })
-            .collect(),
+        records: Vec::new(),
         total_size: of.total,
-        more,
+        more: false,
+    }
+}
+
+/// A record of a card.
+pub fn record(of: RelatedRecord) -> v1::CardRecord {
+    v1::CardRecord {
+        external_id: of.external_id,
+        display_name: of.name,
+        values: of.values.into_iter().map(value).collect(),
+        modify_time: (of.modified_us != 0).then(|| timestamp(of.modified_us)),
+        parent_external_ids: Vec::new(),
     }
 }

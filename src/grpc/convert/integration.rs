@@ -2,9 +2,10 @@
 
 use super::{cause, sync, timestamp, value};
 use crate::domain::{AuthKind, IntegrationState};
+use crate::grpc::page::{Page, field_bytes};
 use crate::proto::v1;
 use crate::service::{
-    ACCOUNT_LIMIT, Activated, AvailableObject, Definition, DraftStep, IntegrationView, Review, Standing, Why,
+    ACCOUNT_LIMIT, Activated, Available, Definition, DraftStep, IntegrationView, Review, Standing, Why,
 };
 use crate::store::{Relation, SeenField, Share};
 
@@ -206,26 +207,44 @@ pub fn field(label: &str, of: &SeenField, receivers: usize) -> v1::Field {
     }
 }
 
-/// What a field is.
+/// Most characters of a label, and of other short texts about a field.
+const LABEL_LENGTH: usize = 255;
+/// Most characters of a description.
+const DESCRIPTION_LENGTH: usize = 4_000;
+/// Most bytes of the picklist entries of one field.
+const PICKLIST_BYTES: usize = 512 << 10;
+/// Most objects that a reference names.
+const MOST_REFERENCES: usize = 100;
+
+/// What a field is. However much the CRM says of it, it is a fraction of an answer.
 pub fn definition(of: Definition) -> v1::FieldDefinition {
+    let entries = of.more.picklist_values.len();
+    let mut bytes = 0;
+    let picklist_values = of.more.picklist_values.into_iter().map_while(|one| {
+        let entry = v1::PicklistValue {
+            label: value::beginning(&one.label, LABEL_LENGTH),
+            value: one.value,
+            active: one.active,
+        };
+        bytes += field_bytes(prost::Message::encoded_len(&entry));
+        (bytes <= PICKLIST_BYTES).then_some(entry)
+    });
     v1::FieldDefinition {
         object: of.object,
         key: of.key,
-        label: of.label,
+        label: value::beginning(&of.label, LABEL_LENGTH),
         r#type: value::field_type(of.field_type) as i32,
-        native_type: of.more.native_type,
-        description: of.more.description,
-        picklist_values: of
+        native_type: value::beginning(&of.more.native_type, LABEL_LENGTH),
+        description: value::beginning(&of.more.description, DESCRIPTION_LENGTH),
+        picklist_values: picklist_values.collect(),
+        picklist_value_count: count(entries),
+        reference_objects: of
             .more
-            .picklist_values
+            .reference_to
             .into_iter()
-            .map(|one| v1::PicklistValue {
-                value: one.value,
-                label: one.label,
-                active: one.active,
-            })
+            .filter(|one| one.chars().count() <= LABEL_LENGTH)
+            .take(MOST_REFERENCES)
             .collect(),
-        reference_objects: of.more.reference_to,
         scale: i32::try_from(of.more.scale).unwrap_or_default(),
         max_length: i32::try_from(of.more.length).unwrap_or_default(),
         calculated: of.more.calculated,
@@ -235,50 +254,75 @@ pub fn definition(of: Definition) -> v1::FieldDefinition {
     }
 }
 
-/// A page of what can be selected: fields `from` to `to` in the order of objects; the objects of each page's fields, and
-/// on the first page those without fields.
-pub fn available_objects(objects: Vec<AvailableObject>, from: usize, to: usize) -> Vec<v1::AvailableObject> {
-    let mut place = 0;
-    let mut page = Vec::new();
-    for object in objects {
+/// A page of what can be selected: so many fields, from this one on, in the order of objects, and where the next page
+/// begins. The objects of each page's fields, and on the first page those without fields.
+pub fn available_objects(
+    of: &Available,
+    from: usize,
+    most: usize,
+) -> (Vec<v1::AvailableObject>, Option<usize>) {
+    // What an object says of itself besides its fields: two texts of at most 255 characters.
+    const HEAD: usize = 2_200;
+    let mut fields = Page::beside(most, HEAD * of.objects.len());
+    let mut objects: Vec<(v1::AvailableObject, usize)> = Vec::new();
+    let (mut place, mut next) = (0, None);
+    for object in &of.objects {
         let begin = place;
-        place += object.fields.len();
-        let empty = object.fields.is_empty();
-        let fields: Vec<_> = object
-            .fields
-            .into_iter()
-            .zip(begin..)
-            .filter(|(_, at)| (from..to).contains(at))
-            .map(|((one, selected), _)| v1::AvailableField {
+        place += object.fields;
+        let before = fields.len();
+        for at in from.max(begin)..place {
+            let Some((one, selected)) = of.field(object, at - begin) else {
+                break;
+            };
+            let field = v1::AvailableField {
                 definition: Some(definition(one)),
                 selected,
-            })
-            .collect();
-        if !fields.is_empty() || (empty && from == 0) {
-            page.push(v1::AvailableObject {
-                object: object.object,
-                label: object.label,
+            };
+            if fields.is_full() || !fields.push(field) {
+                next = Some(at);
+                break;
+            }
+        }
+        let count = fields.len() - before;
+        if count > 0 || (object.fields == 0 && from == 0) {
+            let object = v1::AvailableObject {
+                object: object.object.clone(),
+                label: value::beginning(&object.label, LABEL_LENGTH),
                 role: object.role as i32,
                 visible: object.visible,
-                fields,
-            });
+                fields: Vec::new(),
+            };
+            objects.push((object, count));
+        }
+        if next.is_some() {
+            break;
         }
     }
-    page
+    let mut fields = fields.into_items().into_iter();
+    let objects = objects.into_iter().map(|(object, count)| v1::AvailableObject {
+        fields: fields.by_ref().take(count).collect(),
+        ..object
+    });
+    (objects.collect(), next)
 }
+
+/// Most fields that a warning lists.
+const MOST_WARNED: usize = 100;
 
 /// A review.
 pub fn review(of: &Review) -> v1::ReviewIntegrationResponse {
     use v1::review_warning::Kind;
     let view = &of.integration;
     let (records, exact) = of.company_records().unwrap_or_default();
-    let warning =
-        |kind: Kind, reason: v1::ErrorReason, message: String, fields: Vec<String>| v1::ReviewWarning {
+    let warning = |kind: Kind, reason: v1::ErrorReason, message: String, mut fields: Vec<String>| {
+        fields.truncate(MOST_WARNED);
+        v1::ReviewWarning {
             kind: kind as i32,
             reason: reason as i32,
             message,
             fields,
-        };
+        }
+    };
     let mut warnings: Vec<_> = of
         .blocking
         .iter()

@@ -7,7 +7,7 @@ mod integration;
 mod sync;
 mod value;
 
-pub use company::{company, listed_company, profile, source_position, source_view};
+pub use company::{card, company, listed_company, record, source_position, source_view, table};
 pub use connector::connector;
 pub use event::event;
 pub use integration::{
@@ -20,6 +20,9 @@ use crate::domain::Micros;
 use crate::error::Reason;
 use crate::proto::v1;
 
+/// Most characters of what is said of a cause.
+const MOST_CAUSE: usize = 2_000;
+
 /// A reason out of its stored word.
 fn reason(word: &str) -> v1::ErrorReason {
     v1::ErrorReason::from_str_name(&format!("ERROR_REASON_{word}")).unwrap_or(v1::ErrorReason::Internal)
@@ -29,7 +32,7 @@ fn reason(word: &str) -> v1::ErrorReason {
 fn cause(word: &str, message: &str, time_us: Option<Micros>, retry_us: Option<Micros>) -> Option<v1::Cause> {
     (!word.is_empty()).then(|| v1::Cause {
         reason: reason(word) as i32,
-        message: message.to_owned(),
+        message: value::beginning(message, MOST_CAUSE),
         time: time_us.map(timestamp),
         retry_time: retry_us.map(timestamp),
     })

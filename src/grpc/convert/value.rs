@@ -3,7 +3,7 @@
 use crate::domain::FieldType;
 use crate::proto::google_type::{Date, TimeOfDay};
 use crate::proto::v1::{self, value::Kind};
-use crate::value::Value;
+use crate::value::{Shown, Value};
 use prost_types::Timestamp;
 
 /// A moment.
@@ -35,9 +35,14 @@ pub fn duration(us: i64) -> prost_types::Duration {
 
 /// A value; one that is unset has no kind.
 #[must_use]
-pub fn value(value: Option<Value>) -> v1::Value {
+pub fn value(shown: Option<Shown>) -> v1::Value {
+    let part = shown.as_ref().and_then(|shown| shown.part);
     v1::Value {
-        kind: value.map(|value| match value {
+        part: part.map(|part| v1::ValuePart {
+            offset: i64::try_from(part.from).unwrap_or(i64::MAX),
+            length: i64::try_from(part.length).unwrap_or(i64::MAX),
+        }),
+        kind: shown.map(|shown| match shown.value {
             Value::Text(text) => Kind::Text(text),
             Value::Html(html) => Kind::Html(html),
             Value::Integer(number) => Kind::Integer(number),
@@ -88,6 +93,15 @@ fn time_of_day(text: &str) -> Option<TimeOfDay> {
         seconds: seconds.parse().ok()?,
         nanos,
     })
+}
+
+/// The beginning of a text for people: so many characters, the last of them an ellipsis where there are more.
+#[must_use]
+pub fn beginning(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        None => text.to_owned(),
+        Some(_) => text.chars().take(most - 1).chain(['…']).collect(),
+    }
 }
 
 /// A field's type.
@@ -147,7 +161,7 @@ mod tests {
             }
         );
         assert!(matches!(
-            value(Some(Value::Date("soon".into()))).kind,
+            value(Some(Value::Date("soon".into()).shown(0, 10))).kind,
             Some(Kind::Raw(_))
         ));
     }

@@ -1,0 +1,399 @@
+//! The way of every answer out: none is larger than 3 MiB, and what is held of answers that their callers do not take is
+//! bounded, for each group and in all.
+//!
+//! An answer is encoded whole, counted, and handed to the connection piece by piece, each when the client's window has
+//! room for it. What waits is counted in bytes; a caller who takes nothing for a while loses its answer. (The connection
+//! cannot be asked whether it is stuck: it looks at an answer only when it can send. So a task beside it looks.)
+
+use super::page::MOST_ANSWER_BYTES;
+use crate::caller::Caller;
+use crate::error::{Error, Reason};
+use crate::policy;
+use crate::proto;
+use crate::service::{LimitPlace, Limits};
+use bytes::{Buf as _, Bytes};
+use http::HeaderMap;
+use http_body::Frame;
+use http_body_util::BodyExt as _;
+use parking_lot::Mutex;
+use std::collections::HashSet;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio_util::task::AbortOnDropHandle;
+use tonic::Status;
+use tonic::body::Body;
+use tower::{Layer, Service};
+
+/// Bytes handed to the connection at a time.
+const PIECE: usize = 32 << 10;
+/// Smaller answers are handed over whole and not counted: they are as small as what a connection holds anyway.
+const SMALL: usize = 2 * PIECE;
+/// What gRPC puts before a message.
+const FRAME_HEAD: usize = 5;
+
+/// Bounds the answers of a service.
+#[derive(Clone)]
+pub struct AnswerLayer {
+    limits: Limits,
+    /// The paths of rpcs that answer with one message.
+    unary: Arc<HashSet<String>>,
+}
+
+impl AnswerLayer {
+    /// A layer that holds answers within these limits.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            unary: Arc::new(unary()),
+        }
+    }
+}
+
+/// The paths of our rpcs that answer with one message.
+fn unary() -> HashSet<String> {
+    let streams = proto::server_streams();
+    policy::TABLE
+        .iter()
+        .map(|(rpc, ..)| *rpc)
+        .filter(|rpc| rpc.starts_with("tether.v1.") && !streams.contains(*rpc))
+        .map(|rpc| format!("/{rpc}"))
+        .collect()
+}
+
+impl<S> Layer<S> for AnswerLayer {
+    type Service = Answers<S>;
+
+    fn layer(&self, inner: S) -> Answers<S> {
+        Answers {
+            inner,
+            layer: self.clone(),
+        }
+    }
+}
+
+/// A service whose answers are bounded.
+#[derive(Clone)]
+pub struct Answers<S> {
+    inner: S,
+    layer: AnswerLayer,
+}
+
+impl<S> Service<http::Request<Body>> for Answers<S>
+where
+    S: Service<http::Request<Body>, Response = http::Response<Body>>,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+{
+    type Response = http::Response<Body>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let unary = self.layer.unary.contains(request.uri().path());
+        let path = request.uri().path().to_owned();
+        let limits = self.layer.limits.clone();
+        let answered = self.inner.call(request);
+        Box::pin(async move {
+            let response = answered.await?;
+            // A refusal is in the headers and has no body.
+            if !unary || response.headers().contains_key("grpc-status") {
+                return Ok(response);
+            }
+            Ok(bounded(response, &path, &limits).await)
+        })
+    }
+}
+
+/// The response with a body that is bounded; or, instead of it, why there is none.
+async fn bounded(response: http::Response<Body>, path: &str, limits: &Limits) -> http::Response<Body> {
+    let (head, mut body) = response.into_parts();
+    let (mut pieces, mut trailers): (Vec<Bytes>, Option<HeaderMap>) = (Vec::new(), None);
+    while let Some(frame) = body.frame().await {
+        match frame.map(Frame::into_data) {
+            Ok(Ok(data)) => pieces.push(data),
+            Ok(Err(frame)) => trailers = frame.into_trailers().ok(),
+            Err(status) => return instead(&head, status),
+        }
+    }
+    let bytes: usize = pieces.iter().map(Bytes::len).sum();
+    if bytes > MOST_ANSWER_BYTES + FRAME_HEAD {
+        tracing::error!(
+            bytes,
+            "the answer of {path} is larger than it may be, and was not sent"
+        );
+        let text = format!("the answer would have {bytes} bytes, and may have {MOST_ANSWER_BYTES}");
+        let error = Error::new(Reason::AnswerTooLarge, text)
+            .with("bytes", bytes)
+            .with("limit", MOST_ANSWER_BYTES);
+        return instead(&head, error.into());
+    }
+    let mut data = match pieces.len() {
+        1 => pieces.swap_remove(0),
+        _ => pieces.concat().into(),
+    };
+    if bytes <= SMALL {
+        let held = Held {
+            pieces: vec![std::mem::take(&mut data)],
+            trailers,
+        };
+        return http::Response::from_parts(head, Body::new(Sent::Small(held)));
+    }
+    let group = head
+        .extensions
+        .get::<Caller>()
+        .and_then(|caller| caller.group.clone())
+        .unwrap_or_default();
+    let place = match limits.answers.take(&group, bytes) {
+        Ok(place) => place,
+        Err(error) => return instead(&head, error.into()),
+    };
+    let body = Sent::Large(Waiting::new(data, trailers, place, limits.slow_reader));
+    http::Response::from_parts(head, Body::new(body))
+}
+
+/// A refusal in the place of an answer, with the headers that the answer would have had.
+fn instead(head: &http::response::Parts, status: Status) -> http::Response<Body> {
+    let mut refusal: http::Response<Body> = status.into_http();
+    for (name, value) in &head.headers {
+        if !refusal.headers().contains_key(name) {
+            refusal.headers_mut().insert(name, value.clone());
+        }
+    }
+    refusal
+}
+
+/// A small answer.
+struct Held {
+    pieces: Vec<Bytes>,
+    trailers: Option<HeaderMap>,
+}
+
+/// The body of an answer.
+enum Sent {
+    Small(Held),
+    Large(Waiting),
+}
+
+/// An answer that waits for its caller to take it.
+struct Waiting {
+    state: Arc<Mutex<State>>,
+    /// Gives it up when nothing of it is taken. Ends with the body.
+    _watch: AbortOnDropHandle<()>,
+}
+
+struct State {
+    data: Bytes,
+    trailers: Option<HeaderMap>,
+    /// What it takes of the budget.
+    place: Option<LimitPlace>,
+    /// Counts the pieces that were taken.
+    taken: u64,
+    /// Why it was given up.
+    given_up: Option<Status>,
+}
+
+impl Waiting {
+    fn new(data: Bytes, trailers: Option<HeaderMap>, place: LimitPlace, limit: Duration) -> Self {
+        let state = Arc::new(Mutex::new(State {
+            data,
+            trailers,
+            place: Some(place),
+            taken: 0,
+            given_up: None,
+        }));
+        let watched = Arc::clone(&state);
+        let watch = tokio::spawn(async move {
+            let mut seen = 0;
+            loop {
+                tokio::time::sleep(limit).await;
+                let mut state = watched.lock();
+                if state.taken == seen {
+                    metrics::counter!("tether_slow_readers_total", "kind" => "answer").increment(1);
+                    state.give_up(limit);
+                    return;
+                }
+                seen = state.taken;
+            }
+        });
+        Self {
+            state,
+            _watch: AbortOnDropHandle::new(watch),
+        }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        // At once: the task beside it ends some time later.
+        let mut state = self.state.lock();
+        state.data = Bytes::new();
+        state.place = None;
+    }
+}
+
+/// Why an answer or a stream was given up.
+pub fn too_slow(limit: Duration) -> Error {
+    let seconds = limit.as_secs();
+    Error::new(
+        Reason::ReaderTooSlow,
+        format!("nothing of the answer was read for {seconds} s: it was given up"),
+    )
+    .with("seconds", seconds)
+}
+
+impl http_body::Body for Sent {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        Poll::Ready(match &mut *self {
+            Self::Small(held) => match held.pieces.pop() {
+                Some(data) => Some(Ok(Frame::data(data))),
+                None => held.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))),
+            },
+            Self::Large(waiting) => waiting.state.lock().next(),
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Small(held) => held.pieces.is_empty() && held.trailers.is_none(),
+            Self::Large(waiting) => waiting.state.lock().is_done(),
+        }
+    }
+}
+
+impl State {
+    /// Lets go of what was not taken.
+    fn give_up(&mut self, limit: Duration) {
+        self.data = Bytes::new();
+        self.trailers = None;
+        self.place = None;
+        self.given_up = Some(too_slow(limit).into());
+    }
+
+    fn next(&mut self) -> Option<Result<Frame<Bytes>, Status>> {
+        if let Some(status) = self.given_up.take() {
+            return Some(Err(status));
+        }
+        self.taken += 1;
+        if self.data.is_empty() {
+            self.place = None;
+            return self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers)));
+        }
+        let length = PIECE.min(self.data.len());
+        // A copy: a part of the answer would keep all of it in memory until the connection has sent it.
+        let piece = Bytes::copy_from_slice(&self.data[..length]);
+        self.data.advance(length);
+        if self.data.is_empty() {
+            self.data = Bytes::new();
+        }
+        Some(Ok(Frame::data(piece)))
+    }
+
+    fn is_done(&self) -> bool {
+        self.data.is_empty() && self.trailers.is_none() && self.given_up.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::LimitOptions;
+
+    fn limits(megabytes: usize) -> Limits {
+        Limits::new(&LimitOptions {
+            answer_megabytes: megabytes,
+            answer_megabytes_per_group: megabytes,
+            ..LimitOptions::default()
+        })
+    }
+
+    fn response(bytes: usize) -> http::Response<Body> {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", "0".parse().unwrap());
+        let body = http_body_util::Full::new(Bytes::from(vec![7; bytes]))
+            .with_trailers(async { Some(Ok(trailers)) });
+        let body = body.map_err(|never: std::convert::Infallible| match never {});
+        http::Response::builder()
+            .header("x-request-id", "r")
+            .body(Body::new(body))
+            .unwrap()
+    }
+
+    fn code(response: &http::Response<Body>) -> Option<&str> {
+        response
+            .headers()
+            .get("grpc-status")
+            .map(|code| code.to_str().unwrap())
+    }
+
+    #[tokio::test]
+    async fn an_answer_arrives_whole_and_gives_its_bytes_back() {
+        let limits = limits(4);
+        for bytes in [0, 1, SMALL, SMALL + 1, MOST_ANSWER_BYTES + FRAME_HEAD] {
+            let answer = bounded(response(bytes), "/x", &limits).await;
+            assert_eq!(code(&answer), None);
+            let held = limits.answers.taken();
+            assert_eq!(held, if bytes > SMALL { bytes } else { 0 });
+            let collected = answer.into_body().collect().await.unwrap();
+            assert_eq!(collected.trailers().unwrap()["grpc-status"], "0");
+            assert_eq!(collected.to_bytes(), vec![7; bytes]);
+            assert_eq!(limits.answers.taken(), 0);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_too_large_or_one_too_many_is_refused() {
+        let limits = limits(4);
+        let refused = bounded(response(MOST_ANSWER_BYTES + FRAME_HEAD + 1), "/x", &limits).await;
+        assert_eq!(code(&refused), Some("11"));
+        assert_eq!(refused.headers()["x-request-id"], "r");
+        let first = bounded(response(MOST_ANSWER_BYTES), "/x", &limits).await;
+        let second = bounded(response(MOST_ANSWER_BYTES), "/x", &limits).await;
+        assert_eq!((code(&first), code(&second)), (None, Some("8")));
+        drop(first);
+        let third = bounded(response(MOST_ANSWER_BYTES), "/x", &limits).await;
+        assert_eq!(code(&third), None);
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_given_up_says_so_and_holds_nothing() {
+        let limits = limits(4);
+        let place = limits.answers.take("acme", 100_000).unwrap();
+        let data = Bytes::from(vec![7; 100_000]);
+        let waiting = Waiting::new(data, None, place, limits.slow_reader);
+        let state = Arc::clone(&waiting.state);
+        let mut body = Body::new(Sent::Large(waiting));
+        assert!(body.frame().await.unwrap().is_ok());
+        assert_eq!((state.lock().taken, limits.answers.taken()), (1, 100_000));
+        state.lock().give_up(limits.slow_reader);
+        assert_eq!((state.lock().data.len(), limits.answers.taken()), (0, 0));
+        let status = body.frame().await.unwrap().unwrap_err();
+        assert_eq!(status.code(), tonic::Code::ResourceExhausted);
+        assert!(body.frame().await.is_none());
+    }
+
+    #[test]
+    fn every_rpc_of_ours_is_bounded_but_streams() {
+        let unary = unary();
+        assert!(unary.contains("/tether.v1.CompanyService/ListCompanies"));
+        assert!(!unary.contains("/tether.v1.IntegrationService/WatchSync"));
+        let rest: Vec<_> = policy::TABLE
+            .iter()
+            .map(|(rpc, ..)| *rpc)
+            .filter(|rpc| rpc.starts_with("tether.") && !unary.contains(&format!("/{rpc}")))
+            .collect();
+        assert_eq!(rest.len(), 3, "{rest:?}");
+    }
+}

@@ -1,0 +1,153 @@
+//! Pages that end before an answer becomes too large: every list is put together here.
+
+use prost::Message;
+
+/// Most bytes of an encoded answer of any rpc: below the 4 MiB that gRPC clients accept unless told otherwise.
+pub const MOST_ANSWER_BYTES: usize = 3 << 20;
+/// What a page keeps for the rest of its answer: token, size, positions.
+const RESERVED: usize = 64 << 10;
+
+/// A page under construction: at most so many items, and no more than fit into an answer.
+pub struct Page<T> {
+    items: Vec<T>,
+    most: usize,
+    bytes: usize,
+    left: usize,
+    full: bool,
+}
+
+impl<T: Message> Page<T> {
+    /// A page of at most so many items.
+    pub fn new(most: usize) -> Self {
+        Self::beside(most, 0)
+    }
+
+    /// The same in an answer that has so many bytes besides.
+    pub fn beside(most: usize, bytes: usize) -> Self {
+        Self {
+            items: Vec::new(),
+            most,
+            bytes: 0,
+            left: (MOST_ANSWER_BYTES - RESERVED).saturating_sub(bytes),
+            full: false,
+        }
+    }
+
+    /// Puts an item on the page; whether it is on it. The first always is, so that a list goes on. After one that is not,
+    /// none is: a page has no gaps.
+    pub fn push(&mut self, item: T) -> bool {
+        let bytes = field_bytes(item.encoded_len());
+        let fits = self.items.is_empty() || (bytes <= self.left && self.items.len() < self.most);
+        if self.full || !fits {
+            self.full = true;
+            return false;
+        }
+        self.bytes += bytes;
+        self.left = self.left.saturating_sub(bytes);
+        self.items.push(item);
+        true
+    }
+
+    /// The bytes of the items that are on it.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The bytes that are left.
+    pub fn left(&self) -> usize {
+        self.left
+    }
+
+    /// How many items are on it.
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Whether it has as many items as it may have, or one did not fit.
+    pub fn is_full(&self) -> bool {
+        self.full || self.items.len() >= self.most
+    }
+
+    /// The items.
+    pub fn into_items(self) -> Vec<T> {
+        self.items
+    }
+}
+
+/// The bytes of a message as a field of another: key, length, and itself.
+pub fn field_bytes(length: usize) -> usize {
+    // Field numbers of lists are below 16: one byte.
+    1 + prost::length_delimiter_len(length) + length
+}
+
+/// Fills a page out of a list that is at hand: the items, and whether more of the list follow.
+pub fn fill<S, T: Message>(
+    most: usize,
+    list: impl IntoIterator<Item = S>,
+    convert: impl Fn(S) -> T,
+) -> (Vec<T>, bool) {
+    let mut page = Page::new(most);
+    for one in list {
+        if page.len() == most || !page.push(convert(one)) {
+            return (page.into_items(), true);
+        }
+    }
+    (page.into_items(), false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::v1;
+
+    fn group(bytes: usize) -> v1::Group {
+        v1::Group {
+            name: "x".repeat(bytes),
+            ..Default::default()
+        }
+    }
+
+    fn answer(groups: Vec<v1::Group>) -> usize {
+        v1::ListGroupsResponse {
+            groups,
+            next_page_token: "t".repeat(2_048),
+        }
+        .encoded_len()
+    }
+
+    #[test]
+    fn a_page_ends_by_its_number_or_its_bytes() {
+        let (items, more) = fill(3, 0..5, |_| group(1));
+        assert_eq!((items.len(), more), (3, true));
+        let (items, more) = fill(5, 0..5, |_| group(1));
+        assert_eq!((items.len(), more), (5, false));
+        // Of every size: the answer fits, and one item more would be cut off by its bytes.
+        for size in [1_000, 31_000, 1_000_000, 2_900_000] {
+            let (items, more) = fill(100_000, 0..100_000, |_| group(size));
+            assert!(more);
+            assert!(answer(items.clone()) <= MOST_ANSWER_BYTES, "{size}");
+            assert!(
+                (items.len() + 1) * size > MOST_ANSWER_BYTES - RESERVED - 100 * items.len(),
+                "{size}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_list_goes_on_even_if_one_item_is_too_large() {
+        let (items, more) = fill(10, [5_000_000, 1, 1], group);
+        assert_eq!((items.len(), more), (1, true));
+    }
+
+    #[test]
+    fn a_page_has_no_gaps() {
+        let mut page = Page::new(10);
+        assert!(page.push(group(2_000_000)));
+        assert!(!page.push(group(2_000_000)));
+        assert!(
+            !page.push(group(1)),
+            "it would stand before the one that did not fit"
+        );
+        assert_eq!(page.len(), 1);
+    }
+}
