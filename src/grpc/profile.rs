@@ -99,6 +99,8 @@ pub async fn get(
     };
     let opened = services.profile(caller, &ask.parent, ask.id, refresh, &ask.only);
     let profile = opened.await?;
+    let turn = services.limits().profiles.acquire().await;
+    let _turn = turn.map_err(Error::internal)?;
     let company = convert::company(&profile.company);
     let mut builder = Builder {
         services,

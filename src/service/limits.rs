@@ -10,6 +10,7 @@ use serde::Deserialize;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 
 /// When a caller should try again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -99,6 +100,8 @@ pub struct Limits {
     pub streams: Limit,
     /// Bytes of answers that wait for their callers.
     pub answers: Limit,
+    /// Profiles that are put together at a time. These wait for their turn: opening a profile never fails for this.
+    pub profiles: Arc<Semaphore>,
     /// How long a caller may take nothing.
     pub slow_reader: Duration,
 }
@@ -119,6 +122,7 @@ impl Limits {
                 options.answer_megabytes_per_group << 20,
                 Some(metrics::gauge!("tether_answer_bytes")),
             ),
+            profiles: Arc::new(Semaphore::new(options.lists)),
             slow_reader: Duration::from_secs(options.slow_reader_seconds),
         }
     }
