@@ -278,3 +278,42 @@ fn commands_of_the_guides_can_be_pasted() {
     }
     assert!(commands > 60);
 }
+
+/// Labels of metrics whose values are few: known rpcs, codes, connectors of the folder, closed lists of words.
+const LABELS: &[&str] = &[
+    "call",
+    "cause",
+    "code",
+    "connector",
+    "kind",
+    "limit",
+    "listener",
+    "outcome",
+    "reason",
+    "rpc",
+    "state",
+];
+
+#[test]
+fn labels_of_metrics_have_few_values() {
+    let mut files = sources();
+    files.extend(sources_of("connectors/host/src"));
+    let (mut unknown, mut seen) = (Vec::new(), 0);
+    for (file, text) in &files {
+        for macro_name in ["counter!(", "gauge!(", "histogram!("] {
+            for (at, _) in text.match_indices(&format!("metrics::{macro_name}")) {
+                let call = &text[at..];
+                let call = &call[..call.find(';').unwrap_or(call.len())];
+                for (arrow, _) in call.match_indices("\" =>") {
+                    seen += 1;
+                    let label = call[..arrow].rsplit('"').next().unwrap_or_default();
+                    if !LABELS.contains(&label) {
+                        unknown.push(format!("{file}: {label}"));
+                    }
+                }
+            }
+        }
+    }
+    assert!(seen > 10, "{seen} labels were found");
+    assert!(unknown.is_empty(), "{unknown:?}");
+}
