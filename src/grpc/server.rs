@@ -168,7 +168,10 @@ pub async fn serve(
         })
         .layer(AnswerLayer::new(services.limits().clone()))
         .layer(GateLayer::new(verifier, services.clone(), changes.clone()))
-        .layer(super::load::LoadLimit::new(MOST_REQUESTS, services.limits().clone()))
+        .layer(super::load::LoadLimit::new(
+            MOST_REQUESTS,
+            services.limits().clone(),
+        ))
         .service(routes)
         .map_request(|request: http::Request<Incoming>| request.map(Body::new));
     listener::serve(listener, limits, tls, stack, stop).await;

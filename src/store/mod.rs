@@ -27,8 +27,8 @@ mod outbox;
 mod pool;
 mod postgres;
 mod record;
-mod refusal;
 mod record_read;
+mod refusal;
 mod request;
 mod schema;
 mod secret;
@@ -56,8 +56,8 @@ pub use outbox::{NewOutbox, Outbox};
 pub use record::{
     Change, ChildSet, Counters, Parent, Record, RecordBatch, RecordRow, Refresh, Refreshed, RelatedKey,
 };
-pub use refusal::{NewRefusal, Refusal};
 pub use record_read::{CompanyRecordKey, RecordContent};
+pub use refusal::{NewRefusal, Refusal};
 pub use request::Remembered;
 pub use share::{NewShare, Share};
 pub use source::{Relation, SeenField, Source};

@@ -17,7 +17,11 @@ const MOST_LABEL: usize = 200;
 
 /// A company.
 pub fn company(view: &CompanyView) -> v1::Company {
-    let homepage = view.company.homepage.as_deref().filter(|uri| uri.len() <= MOST_URI_BYTES);
+    let homepage = view
+        .company
+        .homepage
+        .as_deref()
+        .filter(|uri| uri.len() <= MOST_URI_BYTES);
     let homepage = homepage.and_then(Homepage::read);
     let (domain, homepage_uri) = homepage.map_or_else(Default::default, |homepage| {
         (homepage.domain.unwrap_or_default(), homepage.uri)
