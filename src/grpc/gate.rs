@@ -220,14 +220,14 @@ where
                         }
                     }
                 };
-                let code = response
-                    .headers()
-                    .get("grpc-status")
-                    .and_then(|value| value.to_str().ok());
                 // Whose answer it is, for those who hold it within bounds.
                 if let Some(caller) = asked {
                     response.extensions_mut().insert(caller);
                 }
+                let code = response
+                    .headers()
+                    .get("grpc-status")
+                    .and_then(|value| value.to_str().ok());
                 tracing::debug!(code, micros = started.elapsed().as_micros() as u64, "answered");
                 Ok(response)
             }
