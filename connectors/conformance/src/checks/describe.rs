@@ -131,6 +131,7 @@ async fn whole(world: &World) -> Seen {
         )
     });
     settings(&mut findings, &described.settings);
+    settings(&mut findings, &described.operator_settings);
     findings.done(format!(
         "{} objects, {} ways to log in",
         described.objects.len(),
