@@ -420,11 +420,11 @@ impl Options {
         if let Some(wrong) = self.redirect_uris.iter().find(|uri| !good(uri)) {
             return rule("redirect_uris", wrong);
         }
-        let public = self.public_url.as_str();
-        if !public.is_empty() && !(good(public) && !public.contains('?')) {
-            return rule("public_url", public);
+        match self.public_url.as_str() {
+            "" => Ok(()),
+            public if good(public) && !public.contains('?') => Ok(()),
+            public => rule("public_url", public),
         }
-        Ok(())
     }
 
     /// An origin as browsers spell it (RFC 6454): anything else would silently match nothing.

@@ -186,10 +186,12 @@ async fn an_unknown_refusal_is_told_word_for_word(database: Database) {
     .await;
     let (state, why) = cause(&mut ann, &name).await;
     assert!(why.message.contains(words) && why.retry_time.is_some(), "{why:?}");
-    // What may pass takes nothing away.
-    assert_ne!(state, State::NeedsReauthorization);
-    let asked = refreshes(&world).await - before;
-    assert!((1..=3).contains(&asked), "{asked} token requests");
+    // Nobody said that the login is dead, and waiting does not help: an administrator has to look.
+    assert_eq!(
+        (state, why.reason()),
+        (State::Paused, ErrorReason::CrmAdminActionNeeded)
+    );
+    assert_eq!(refreshes(&world).await - before, 1);
 }
 
 async fn what_is_put_right_heals_by_itself(database: Database) {
@@ -355,6 +357,23 @@ async fn the_callback_page_shows_what_the_crm_said(database: Database) {
     );
 
     // The platform gets the same, in its own way.
+    for code in ["OAUTH_APP_BLOCKED", "OAUTH_EC_APP_NOT_FOUND", "MOON_PHASE_WRONG"] {
+        let came = v1::CompleteAuthorizationRequest {
+            state: ann.begin(&name).await.state,
+            callback_parameters: [
+                ("error".to_owned(), code.to_owned()),
+                ("error_description".to_owned(), "not on Tuesdays".to_owned()),
+            ]
+            .into(),
+        };
+        let no = refused(ann.integrations.complete_authorization(came)).await;
+        assert_eq!(no.reason, "CRM_ADMIN_ACTION_NEEDED", "{code}");
+        assert!(
+            no.message.contains(code) && no.message.contains("not on Tuesdays"),
+            "{}",
+            no.message
+        );
+    }
     let begun = ann.begin(&name).await;
     let came = v1::CompleteAuthorizationRequest {
         state: begun.state,
