@@ -94,6 +94,11 @@ pub(crate) fn read(body: &[u8]) -> Said {
     }
 }
 
+/// Whether an error body is HubSpot's own. Another's says nothing about a request, a record, an object or a permission.
+pub(crate) fn is_own(body: &[u8]) -> bool {
+    !read(body).foreign
+}
+
 /// What a failed reply means. `retry_after` is the reply's own wish, `window` the length of HubSpot's rate window.
 pub(crate) fn classify(
     status: u16,
@@ -261,6 +266,30 @@ mod tests {
         }
         let wished = classify(429, b"", Some(Duration::from_secs(3)), WINDOW, 7);
         assert_eq!((wished.what(), wished.retry_us), (RateLimited, 3_000_007));
+    }
+
+    #[test]
+    fn hubspots_own_errors_are_told_from_others() {
+        for own in [
+            r#"{"status":"error","message":"resource not found"}"#,
+            r#"{"message":"x","correlationId":"1"}"#,
+            r#"{"category":"MISSING_SCOPES"}"#,
+            r#"{"errorType":"RATE_LIMIT","policyName":"DAILY"}"#,
+        ] {
+            assert!(is_own(own.as_bytes()), "{own}");
+        }
+        for other in [
+            "",
+            "{}",
+            "[]",
+            "null",
+            "no",
+            "<html>",
+            r#"{"message":"Forbidden"}"#,
+            r#"{"status":404,"error":"Not Found"}"#,
+        ] {
+            assert!(!is_own(other.as_bytes()), "{other}");
+        }
     }
 
     #[test]

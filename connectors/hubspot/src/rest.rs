@@ -249,6 +249,10 @@ impl Session {
             }
             return Ok(response);
         }
+        // Limits are told by HubSpot's edge too, in whatever form.
+        if response.status.as_u16() != 429 && !(response.is_json() && errors::is_own(&response.body)) {
+            return Err(response.foreign("HubSpot"));
+        }
         let error = errors::classify(
             response.status.as_u16(),
             &response.body,
