@@ -160,6 +160,8 @@ fn only_connectors_know_a_crm() {
         .into_iter()
         .chain(sources_of("connectors/host/src"))
         .filter(|(file, _)| file != "demo.rs" && !file.starts_with("demo/"))
+        // A list of web hosts, among them makers of websites whose owners make CRMs too.
+        .filter(|(file, _)| file != "identity/hosts.txt")
     {
         for (at, line) in text.lines().enumerate() {
             let line = line.to_lowercase();
