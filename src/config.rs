@@ -184,6 +184,20 @@ pub struct Sync {
     pub lease_seconds: u64,
     /// How often an idle worker looks for work, in milliseconds.
     pub poll_milliseconds: u64,
+    /// Tries of a sync that does not get on at errors that pass, before it ends with the cause.
+    pub most_tries: u32,
+    /// The pause after the first of them, in milliseconds; each further one is three times as long, up to ten minutes.
+    pub first_pause_milliseconds: u64,
+    /// Up to so many records of an object that a listing lacks are removed at once.
+    pub removal_rows: u32,
+    /// So are more, up to this share of the object's records in percent; 100 removes whatever a listing lacks.
+    pub removal_percent: u32,
+    /// A second listing that lacks the same records removes them if it began so many minutes after the first ended.
+    pub removal_again_minutes: u32,
+    /// How many days syncs are kept after their end.
+    pub keep_days: u32,
+    /// How many days it is remembered that a record is gone.
+    pub keep_gone_days: u32,
 }
 
 /// Pages in browsers that may call over gRPC-Web. Calls that do not come from a page need no permission here.
@@ -207,7 +221,25 @@ impl Keep {
     /// The same in microseconds.
     #[must_use]
     pub fn micros(self) -> i64 {
-        i64::from(self.keep_days) * 24 * 3_600 * 1_000_000
+        days(self.keep_days)
+    }
+}
+
+/// Days in microseconds.
+#[must_use]
+pub fn days(days: u32) -> i64 {
+    i64::from(days) * 24 * 3_600 * 1_000_000
+}
+
+impl Sync {
+    /// How much a listing may remove without being asked.
+    #[must_use]
+    pub fn guard(&self) -> crate::store::RemovalGuard {
+        crate::store::RemovalGuard {
+            rows: i64::from(self.removal_rows),
+            percent: i64::from(self.removal_percent),
+            again_us: i64::from(self.removal_again_minutes) * 60 * 1_000_000,
+        }
     }
 }
 
@@ -283,6 +315,13 @@ watch = true
 workers = 2
 lease_seconds = 30
 poll_milliseconds = 500
+most_tries = 10
+first_pause_milliseconds = 1000
+removal_rows = 100
+removal_percent = 20
+removal_again_minutes = 60
+keep_days = 90
+keep_gone_days = 30
 [events]
 keep_days = 7
 [audit]
@@ -392,6 +431,15 @@ impl Options {
         }
         if self.sync.workers == 0 || self.sync.lease_seconds < 2 {
             return rule("sync.workers must be at least 1 and sync.lease_seconds at least 2");
+        }
+        if self.sync.most_tries == 0 || self.sync.first_pause_milliseconds == 0 {
+            return rule("sync.most_tries and sync.first_pause_milliseconds must be at least 1");
+        }
+        if self.sync.removal_percent > 100 {
+            return rule("sync.removal_percent must be from 0 to 100");
+        }
+        if self.sync.keep_days == 0 || self.sync.keep_gone_days == 0 {
+            return rule("sync.keep_days and sync.keep_gone_days must be at least 1");
         }
         if !(2..=600).contains(&self.grants.refresh_timeout_seconds) {
             return rule("grants.refresh_timeout_seconds must be from 2 to 600");
@@ -521,6 +569,7 @@ mod tests {
             ("dev = true\n[listen]\nadmin = '0.0.0.0:1'", "listen.admin"),
             ("dev = true\nsurprise = 1", "surprise"),
             ("dev = true\n[audit]\nkeep_days = 0", "keep_days"),
+            ("dev = true\n[sync]\nremoval_percent = 101", "removal_percent"),
             (
                 "dev = true\n[web]\nallowed_origins = ['https://a.example/']",
                 "not an origin",

@@ -73,6 +73,8 @@ reasons! {
     RefreshLimited = "REFRESH_LIMITED",
     SyncAlreadyRunning = "SYNC_ALREADY_RUNNING",
     IndexNotReady = "INDEX_NOT_READY",
+    RemovalHeldBack = "REMOVAL_HELD_BACK",
+    NothingToConfirm = "NOTHING_TO_CONFIRM",
     Overloaded = "OVERLOADED",
     GroupOverloaded = "GROUP_OVERLOADED",
     AnswerTooLarge = "ANSWER_TOO_LARGE",

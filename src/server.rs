@@ -244,14 +244,16 @@ impl Running {
                 workers: options.sync.workers,
                 lease: Duration::from_secs(options.sync.lease_seconds),
                 poll: Duration::from_millis(options.sync.poll_milliseconds),
+                most_tries: i64::from(options.sync.most_tries),
+                first_pause: Duration::from_millis(options.sync.first_pause_milliseconds),
+                guard: options.sync.guard(),
                 keep: sync::Keep {
                     events_us: options.events.micros(),
                     audit_us: options.audit.micros(),
                     deleted_groups_us: options.deleted_groups.micros(),
-                    grants_us: config::Keep {
-                        keep_days: options.grants.keep_days,
-                    }
-                    .micros(),
+                    grants_us: config::days(options.grants.keep_days),
+                    syncs_us: config::days(options.sync.keep_days),
+                    gone_us: config::days(options.sync.keep_gone_days),
                 },
             },
             wake,

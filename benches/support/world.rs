@@ -331,7 +331,9 @@ impl Api {
             let sync = self.sync(name).await;
             match sync.state() {
                 v1::sync::State::Succeeded => return sync,
-                v1::sync::State::Failed | v1::sync::State::Cancelled => panic!("{sync:?}"),
+                v1::sync::State::Partial | v1::sync::State::Failed | v1::sync::State::Cancelled => {
+                    panic!("{sync:?}")
+                }
                 _ => tokio::time::sleep(Duration::from_millis(50)).await,
             }
         }

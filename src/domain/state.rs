@@ -105,8 +105,10 @@ words! {
         Running = "RUNNING",
         /// Waits for a time: a rate limit, a back-off.
         Waiting = "WAITING",
-        /// Read all it could.
+        /// Read everything whole.
         Succeeded = "SUCCEEDED",
+        /// Read the company object whole, and lacks another one, or held back a removal.
+        Partial = "PARTIAL",
         /// Gave up.
         Failed = "FAILED",
         /// Was cancelled.
@@ -117,7 +119,10 @@ words! {
 impl SyncState {
     /// Whether it ended.
     pub fn is_final(self) -> bool {
-        matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
+        matches!(
+            self,
+            Self::Succeeded | Self::Partial | Self::Failed | Self::Cancelled
+        )
     }
 }
 
@@ -146,7 +151,7 @@ words! {
         Reading = "READING",
         /// All of it was read.
         Complete = "COMPLETE",
-        /// Not read, for a reason that is no failure.
+        /// Not read: it is gone, or the user may not see it.
         Skipped = "SKIPPED",
         /// Could not be read.
         Failed = "FAILED",
@@ -164,8 +169,10 @@ words! {
 words! {
     /// What happened to a group's integration.
     EventKind, "a kind of event" {
-        /// A sync read all it could.
+        /// A sync read everything whole.
         SyncFinished = "SYNC_FINISHED",
+        /// A sync lacks an object, or held back a removal.
+        SyncPartial = "SYNC_PARTIAL",
         /// A sync gave up.
         SyncFailed = "SYNC_FAILED",
         /// A sync was cancelled.

@@ -27,10 +27,12 @@ pub struct Integrations(pub Services);
 
 impl Integrations {
     /// A sync with what stands around it.
-    async fn sync(&self, caller: &Caller, view: &SyncView) -> Result<v1::Sync, Error> {
-        let around = self.0.sync_surroundings(caller, view.sync.integration_id);
-        let (missing, change_number) = around.await?;
-        Ok(convert::sync(view, missing, change_number))
+    async fn sync(&self, view: &SyncView) -> Result<v1::Sync, Error> {
+        let labels = self.0.object_labels(view.sync.integration_id).await?;
+        Ok(convert::sync(view, |object| {
+            let known = labels.iter().find(|(key, _)| key == object);
+            known.map_or(object, |(_, label)| label.as_str()).to_owned()
+        }))
     }
 
     /// The group of an optional `parent`; the caller's own where none is given.
@@ -495,7 +497,7 @@ impl IntegrationService for Integrations {
             .integration_activate(&caller, id, revision, key.as_ref(), request.validate_only);
         let (view, sync) = save.await?;
         let sync = match &sync {
-            Some(sync) => Some(self.sync(&caller, sync).await?),
+            Some(sync) => Some(self.sync(sync).await?),
             None => None,
         };
         let made = match request.validate_only {
@@ -651,9 +653,22 @@ impl IntegrationService for Integrations {
                 .into());
         }
         let key = request_id::of("SyncIntegration", &request.request_id, &request)?;
-        let view = self.0.sync_start(&caller, id, key.as_ref()).await?;
-        let queued = self.sync(&caller, &view).await?;
-        let made = Made::of(&queued.name);
+        let confirms = match request.confirm_removals_of.as_str() {
+            "" => None,
+            name => match validate::sync("confirm_removals_of", name)? {
+                (integration, sync) if integration == id => Some(sync),
+                _ => {
+                    let text = "must be a sync of the same integration";
+                    return Err(Error::invalid("confirm_removals_of", text).into());
+                }
+            },
+        };
+        let view = self.0.sync_start(&caller, id, confirms, key.as_ref()).await?;
+        let queued = self.sync(&view).await?;
+        let mut made = Made::of(&queued.name);
+        if confirms.is_some() {
+            made = made.with("confirm_removals_of", &request.confirm_removals_of);
+        }
         Ok(answer(queued, made))
     }
 
@@ -662,7 +677,7 @@ impl IntegrationService for Integrations {
         let (integration, id) = validate::sync("name", &request.into_inner().name)?;
         let caller = self.0.reader_of(caller, integration).await?;
         let view = self.0.sync_get(&caller, integration, id).await?;
-        Ok(Response::new(self.sync(&caller, &view).await?))
+        Ok(Response::new(self.sync(&view).await?))
     }
 
     async fn list_syncs(&self, request: Request<v1::ListSyncsRequest>) -> Answer<v1::ListSyncsResponse> {
@@ -683,7 +698,7 @@ impl IntegrationService for Integrations {
         };
         let mut page = Page::new(size);
         for view in &views {
-            if page.len() == size || !page.push(self.sync(&caller, view).await?) {
+            if page.len() == size || !page.push(self.sync(view).await?) {
                 break;
             }
         }
@@ -721,7 +736,7 @@ impl IntegrationService for Integrations {
                         Err(error) => return Some((Err(error.into()), (None, Some(ended(view))))),
                     }
                 }
-                let item = match watched.sync(&caller, &view).await {
+                let item = match watched.sync(&view).await {
                     Ok(sync) => Ok(v1::WatchSyncResponse { sync: Some(sync) }),
                     Err(error) => Err(error.into()),
                 };
@@ -735,7 +750,7 @@ impl IntegrationService for Integrations {
         let caller = gate::caller(&request)?;
         let (integration, id) = validate::sync("name", &request.into_inner().name)?;
         let view = self.0.sync_cancel(&caller, integration, id).await?;
-        let cancelled = self.sync(&caller, &view).await?;
+        let cancelled = self.sync(&view).await?;
         let made = Made::of(&cancelled.name);
         Ok(answer(cancelled, made))
     }

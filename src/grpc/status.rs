@@ -47,6 +47,8 @@ pub fn code(reason: Reason) -> Code {
         | R::AuthorizationExpired
         | R::AuthorizationDenied
         | R::SyncAlreadyRunning
+        | R::RemovalHeldBack
+        | R::NothingToConfirm
         | R::CredentialsRevoked
         | R::AccountSuspended
         | R::DifferentOrganization

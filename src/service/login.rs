@@ -498,6 +498,7 @@ impl Services {
                 trigger: SyncTrigger::Reauthorization,
                 create_by: by.to_owned(),
                 due_us: now_us(),
+                confirms: None,
                 now_us: now_us(),
             };
             self.store.sync_enqueue(new).await?;

@@ -3,9 +3,9 @@
 use super::profile::for_receivers;
 use super::{RequestKey, Services, group_of};
 use crate::caller::Caller;
-use crate::domain::{IntegrationId, IntegrationState, SyncId, SyncTrigger};
+use crate::domain::{IntegrationId, IntegrationState, SyncId, SyncState, SyncTrigger};
 use crate::error::{Detail, Error, Reason, Result};
-use crate::store::{Enqueued, NewSync, SeenField, Sync, SyncObject};
+use crate::store::{Confirmed, Enqueued, Integration, NewSync, SeenField, Sync, SyncObject};
 use crate::time::now_us;
 
 /// A sync with its objects.
@@ -29,6 +29,12 @@ impl SyncView {
             hide(&one.error_reason, &mut one.error_message);
         }
         hide(&self.sync.error_reason, &mut self.sync.error_message);
+        let seen = |name: &String| {
+            let known = |one: &SeenField| *name == format!("{}.{}", one.field.object, one.field.key);
+            fields.iter().any(known)
+        };
+        let missing: Vec<String> = self.sync.missing_fields().into_iter().filter(seen).collect();
+        self.sync.missing = serde_json::to_string(&missing).unwrap_or_default();
         self.sync.note.clear();
         self.sync.api_calls = 0;
         self.sync.bytes = 0;
@@ -45,15 +51,16 @@ fn hide(reason: &str, message: &mut String) {
 }
 
 impl Services {
-    /// Queues a sync.
+    /// Queues a sync, which may confirm what the last one holds back from removal.
     ///
     /// # Errors
     /// NOT_FOUND, ILLEGAL_STATE unless the integration is active, SYNC_ALREADY_RUNNING, CONNECTOR_DISABLED,
-    /// REQUEST_ID_REUSED.
+    /// REQUEST_ID_REUSED, NOTHING_TO_CONFIRM.
     pub async fn sync_start(
         &self,
         caller: &Caller,
         id: IntegrationId,
+        confirms: Option<SyncId>,
         request: Option<&RequestKey>,
     ) -> Result<SyncView> {
         let row = self.owned(caller, id).await?;
@@ -88,6 +95,10 @@ impl Services {
             }
         }
         self.require_enabled(&row.group_id, &row.connector).await?;
+        let confirms = match confirms {
+            Some(sync) => Some(self.confirmed(&row, sync).await?),
+            None => None,
+        };
         if let Some(grant) = row.grant_id {
             // Whoever asks for a sync may just have put right what the CRM refused.
             self.grants.try_soon(grant).await?;
@@ -98,6 +109,7 @@ impl Services {
             trigger: SyncTrigger::Manual,
             create_by: caller.subject.clone(),
             due_us: now,
+            confirms,
             now_us: now,
         };
         let sync = match self.store.sync_enqueue(new).await? {
@@ -202,18 +214,48 @@ impl Services {
         self.sync_view(id).await
     }
 
-    /// What stands around a sync: the missing ones of the fields the caller's group sees, and the integration's last
-    /// change number.
+    /// The held-back removals of a sync, which must be the last one of the integration that said what there is.
+    async fn confirmed(&self, of: &Integration, id: SyncId) -> Result<Confirmed> {
+        let nothing = |why: &str| {
+            let name = format!("{}/syncs/{id}", of.id.name());
+            Error::new(Reason::NothingToConfirm, format!("{name} {why}"))
+                .with("sync", &name)
+                .detail(Detail::Precondition("SYNC", name, why.to_owned()))
+        };
+        let view = match self.sync_view(id).await {
+            Ok(view) if view.sync.integration_id == of.id => view,
+            Err(error) if error.reason != Reason::NotFound => return Err(error),
+            _ => return Err(Error::not_found(format!("{}/syncs/{id}", of.id.name()))),
+        };
+        let (Some(end_us), true) = (view.sync.end_us, view.objects.iter().any(|one| one.held > 0)) else {
+            return Err(nothing("holds no removals back"));
+        };
+        if view.sync.generation != of.generation {
+            return Err(nothing("read another selection or account than the present one"));
+        }
+        // Newer ones that broke off said nothing new.
+        for newer in self.store.sync_list(of.id, None, 50).await? {
+            if newer.id == id {
+                return Ok(Confirmed { sync_id: id, end_us });
+            }
+            if matches!(newer.state, SyncState::Succeeded | SyncState::Partial) {
+                break;
+            }
+        }
+        Err(nothing("is not the last one that looked"))
+    }
+
+    /// The names people see of a connector's objects: (key, label). Empty for a connector that is not there.
     ///
     /// # Errors
-    /// STORAGE_UNAVAILABLE.
-    pub async fn sync_surroundings(&self, caller: &Caller, id: IntegrationId) -> Result<(Vec<String>, i64)> {
-        let fields = self.seen_fields(&group_of(caller)?, id).await?;
-        let missing = fields.into_iter().filter(|one| one.field.missing_us.is_some());
-        let missing = missing
-            .map(|one| format!("{}.{}", one.field.object, one.field.key))
-            .collect();
-        Ok((missing, self.store.record_change_no(id).await?))
+    /// NOT_FOUND, STORAGE_UNAVAILABLE.
+    pub async fn object_labels(&self, id: IntegrationId) -> Result<Vec<(String, String)>> {
+        let of = self.store.integration_get(id).await?;
+        let Ok((_, describe)) = self.usable(&of.connector) else {
+            return Ok(Vec::new());
+        };
+        let objects = describe.objects.into_iter();
+        Ok(objects.map(|object| (object.key, object.label)).collect())
     }
 
     /// A sync and its objects as of one moment.

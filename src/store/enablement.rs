@@ -2,8 +2,13 @@
 
 use diesel::prelude::*;
 
-use super::{Error, Store, conn::each, error::is_foreign_key_violation, schema::connector_enablement};
-use crate::domain::{GroupId, Micros};
+use super::{
+    Error, Store,
+    conn::each,
+    error::is_foreign_key_violation,
+    schema::{connector_enablement, integration},
+};
+use crate::domain::{GroupId, IntegrationId, Micros};
 
 /// Whether a group may use a connector. Without a row it may not.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
@@ -22,9 +27,25 @@ pub struct Enablement {
 }
 
 impl Store {
-    /// Enables or disables a connector for a group.
+    /// Enables or disables a connector for a group. Disabling cancels the syncs of its integrations: once it returns, nothing
+    /// of them is written any more.
     pub async fn enablement_set(&self, row: Enablement) -> Result<(), Error> {
         self.write(move |conn| {
+            if !row.enabled {
+                let ids: Vec<IntegrationId> = integration::table
+                    .filter(integration::group_id.eq(&row.group_id))
+                    .filter(integration::connector.eq(&row.connector))
+                    .order(integration::id)
+                    .select(integration::id)
+                    .load(conn)?;
+                // A commit holds the integration's lock and looks at the sync under it: it is done, or sees this.
+                for id in &ids {
+                    super::integration::lock(conn, *id)?;
+                }
+                for id in ids {
+                    super::sync::cancel_unfinished(conn, id, row.update_us)?;
+                }
+            }
             let done = each!(conn, c => diesel::insert_into(connector_enablement::table)
                 .values(&row)
                 .on_conflict((connector_enablement::group_id, connector_enablement::connector))

@@ -51,27 +51,10 @@ impl Store {
         fields: Vec<FieldRef>,
         now_us: Micros,
     ) -> Result<usize, Error> {
-        self.write(move |conn| mark_missing(conn, integration_id, &fields, now_us))
-            .await
-    }
-
-    /// Fields are there again; returns how many were missing.
-    pub async fn field_clear_missing(
-        &self,
-        integration_id: IntegrationId,
-        fields: Vec<FieldRef>,
-    ) -> Result<usize, Error> {
         self.write(move |conn| {
-            let mut changed = 0;
-            for field in &fields {
-                let row = integration_field::table
-                    .find((integration_id, &field.object, &field.key))
-                    .filter(integration_field::missing_us.is_not_null());
-                changed += diesel::update(row)
-                    .set(integration_field::missing_us.eq(None::<Micros>))
-                    .execute(conn)?;
-            }
-            Ok(changed)
+            // Who writes fields holds their integration: an edit replaces all of them.
+            integration::lock(conn, integration_id)?;
+            mark_missing(conn, integration_id, &fields, now_us)
         })
         .await
     }
@@ -79,6 +62,7 @@ impl Store {
     /// Takes over what the CRM says of a field now: label, type and the rest.
     pub async fn field_describe(&self, field: Field) -> Result<bool, Error> {
         self.write(move |conn| {
+            integration::lock(conn, field.integration_id)?;
             let row = integration_field::table.find((field.integration_id, &field.object, &field.key));
             let done = diesel::update(row)
                 .set((
@@ -190,6 +174,20 @@ pub(super) fn mark_missing(
         }
     }
     Ok(missing.len())
+}
+
+/// Fields are there again; the integration is locked.
+pub(super) fn clear_missing(
+    conn: &mut Conn,
+    integration_id: IntegrationId,
+    fields: &[FieldRef],
+) -> Result<(), Error> {
+    for field in fields {
+        diesel::update(integration_field::table.find((integration_id, &field.object, &field.key)))
+            .set(integration_field::missing_us.eq(None::<Micros>))
+            .execute(conn)?;
+    }
+    Ok(())
 }
 
 pub(super) fn set_type(

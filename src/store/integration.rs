@@ -6,7 +6,7 @@ use super::{
     Conflict, Error, Field, NewShare, NewSync, Store, Sync, authorization,
     conn::{Conn, first_locked},
     error::{OrNotFound, is_unique_violation},
-    event, field, grant, record,
+    event, field, grant, record, removal,
     schema::integration,
     share, source, sync,
 };
@@ -420,7 +420,7 @@ impl Store {
                     ));
                 }
             }
-            if record::purge(conn, id, limit)? > 0 {
+            if record::purge(conn, id, limit)? + removal::purge(conn, id, limit)? > 0 {
                 return Ok(false);
             }
             diesel::delete(integration::table.find(id)).execute(conn)?;
@@ -620,6 +620,7 @@ fn edit(conn: &mut Conn, update: IntegrationUpdate) -> Result<Integration, Error
             trigger: SyncTrigger::Selection,
             create_by: update.by,
             due_us: update.now_us,
+            confirms: None,
             now_us: update.now_us,
         };
         sync::insert(conn, &row, new)?;
@@ -744,6 +745,7 @@ fn save(conn: &mut Conn, activate: Activate) -> Result<(Integration, Sync), Erro
         trigger: SyncTrigger::Activation,
         create_by: activate.by,
         due_us: activate.now_us,
+        confirms: None,
         now_us: activate.now_us,
     };
     let sync = sync::insert(conn, &row, new)?;

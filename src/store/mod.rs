@@ -29,6 +29,7 @@ mod postgres;
 mod record;
 mod record_read;
 mod refusal;
+mod removal;
 mod request;
 mod schema;
 mod secret;
@@ -58,11 +59,12 @@ pub use record::{
 };
 pub use record_read::{CompanyRecordKey, RecordContent};
 pub use refusal::{NewRefusal, Refusal};
+pub use removal::{Decision, RemovalGuard, Settle, Settled};
 pub use request::Remembered;
 pub use share::{NewShare, Share};
 pub use source::{Relation, SeenField, Source};
 pub use sync::{
-    Committed, Enqueued, Heartbeat, NewSync, ObjectProgress, Sync, SyncCommit, SyncEnd, SyncObject,
+    Committed, Confirmed, Enqueued, Heartbeat, NewSync, ObjectProgress, Sync, SyncCommit, SyncEnd, SyncObject,
 };
 
 use conn::Conn;

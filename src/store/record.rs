@@ -7,8 +7,9 @@ use diesel::{prelude::*, sql_types};
 use super::{
     Conflict, Error, Integration, Store,
     conn::{Conn, each},
-    covers::Covers,
+    covers::{Covers, Piece},
     integration, postgres,
+    removal::{self, Marks},
     schema::{integration as integration_table, meta, record, record_link},
     sqlite,
 };
@@ -17,7 +18,7 @@ use crate::domain::{CompanyId, IntegrationId, IntegrationState, Micros, ReadCloc
 mod apply;
 
 use apply::Changes;
-pub(super) use apply::{Existing, Gone, Link, Put, Touch, Touched};
+pub(super) use apply::{By, Existing, Gone, Link, Put, Touched};
 
 /// A record as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable)]
@@ -99,7 +100,8 @@ pub struct RecordBatch {
     pub object: String,
     /// The rows, in any order.
     pub rows: Vec<RecordRow>,
-    /// The range it lists completely: live rows in it that are not in the batch, and were not read later, are gone.
+    /// The range it lists completely: live rows in it that are not in the batch, and were not read later, are gone once the
+    /// object was listed whole. Of no effect in a live read.
     pub covers: Option<Covers>,
     /// When it was read.
     pub read: ReadTime,
@@ -116,6 +118,8 @@ pub struct Counters {
     pub unchanged: i64,
     /// Rows that turned out to be gone.
     pub removed: i64,
+    /// Of the written ones, those that were not known before, or gone.
+    pub added: i64,
 }
 
 impl Counters {
@@ -125,6 +129,7 @@ impl Counters {
         self.written += other.written;
         self.unchanged += other.unchanged;
         self.removed += other.removed;
+        self.added += other.added;
     }
 }
 
@@ -539,7 +544,7 @@ fn store_refresh(conn: &mut Conn, refresh: Refresh) -> Result<Refreshed, Error> 
             of.id,
             &mut change_no,
             batch,
-            Touch::All,
+            By::Live,
             refresh.now_us,
         )?);
     }
@@ -597,20 +602,34 @@ fn unlink(
     Ok(unlinked)
 }
 
-/// Applies one batch. The integration is locked; every row that changes gets the next change number.
+/// Applies one batch. The integration is locked; every row that changes gets the next change number. What a sync's range
+/// lacks is marked, not removed.
 pub(super) fn apply(
     conn: &mut Conn,
     integration_id: IntegrationId,
     change_no: &mut i64,
     mut batch: RecordBatch,
-    touch: Touch,
+    by: By,
     now_us: Micros,
 ) -> Result<Counters, Error> {
     apply::prepare(&mut batch);
     let rows = apply::newest(&batch.rows);
     let object = batch.object.as_str();
-    let existing = existing(conn, integration_id, object, &rows, batch.covers.as_ref())?;
-    let changes = apply::changes(&existing, &rows, &batch, touch, change_no);
+    let ids: Vec<&str> = rows.iter().map(|row| row.external_id.as_str()).collect();
+    removal::unmark(conn, integration_id, object, &ids)?;
+    let existing = match (by, &batch.covers) {
+        (By::Sync { sync_id, generation }, Some(covers)) => {
+            let marks = Marks {
+                integration_id,
+                object,
+                sync_id,
+                generation,
+            };
+            existing_listed(conn, &marks, &ids, covers, batch.read)?
+        }
+        _ => existing_ids(conn, integration_id, object, &ids)?,
+    };
+    let changes = apply::changes(&existing, &rows, &batch, by.touch(), change_no);
     let Changes {
         puts, gone, touched, ..
     } = &changes;
@@ -634,25 +653,118 @@ pub(super) fn apply(
     Ok(changes.counters)
 }
 
-/// What is stored of these rows and of the range, by key.
-fn existing(
+/// Removes rows that a listing lacked, unless they were read after it; returns how many. They are sorted by id; the
+/// integration is locked.
+pub(super) fn remove(
     conn: &mut Conn,
     integration_id: IntegrationId,
     object: &str,
-    rows: &[&RecordRow],
-    covers: Option<&Covers>,
-) -> Result<Vec<Existing>, Error> {
-    let ids = rows.iter().map(|row| row.external_id.as_str());
-    let Some(covers) = covers else {
-        return existing_ids(conn, integration_id, object, &ids.collect::<Vec<_>>());
-    };
-    let mut found = existing_range(conn, integration_id, object, covers)?;
-    let outside: Vec<&str> = ids.filter(|id| !covers.contains(id)).collect();
-    if !outside.is_empty() {
-        found.extend(existing_ids(conn, integration_id, object, &outside)?);
-        found.sort_unstable_by(|a, b| a.external_id.cmp(&b.external_id));
+    change_no: &mut i64,
+    lacking: &[(String, Micros, i64)],
+    now_us: Micros,
+) -> Result<i64, Error> {
+    let ids: Vec<&str> = lacking.iter().map(|(id, ..)| id.as_str()).collect();
+    let existing = existing_ids(conn, integration_id, object, &ids)?;
+    let mut gone = Vec::with_capacity(existing.len());
+    for old in &existing {
+        let Ok(at) = lacking.binary_search_by(|(id, ..)| id.cmp(&old.external_id)) else {
+            continue;
+        };
+        let (_, us, clock) = &lacking[at];
+        let read = ReadTime {
+            us: *us,
+            clock: ReadClock::from_number(*clock),
+        };
+        if old.deleted || read.is_before(old.read) {
+            continue;
+        }
+        *change_no += 1;
+        gone.push(Gone {
+            external_id: &old.external_id,
+            merged_into: None,
+            modified_us: old.modified_us,
+            read,
+            change_no: *change_no,
+        });
     }
+    let unlink: Vec<&str> = gone.iter().map(|gone| gone.external_id).collect();
+    match conn {
+        Conn::Sqlite(c) => {
+            sqlite::gone(c, integration_id, object, &gone, now_us)?;
+            sqlite::unlink(c, integration_id, object, &unlink)?;
+        }
+        Conn::Postgres(c) => {
+            postgres::gone(c, integration_id, object, &gone, now_us)?;
+            postgres::unlink(c, integration_id, object, &unlink)?;
+        }
+    }
+    Ok(gone.len() as i64)
+}
+
+/// What is stored of these rows, by key; what is stored in the range and not among them is marked. Only so much is held in
+/// memory as the batch has rows, however many the range has. The ids are sorted.
+fn existing_listed(
+    conn: &mut Conn,
+    marks: &Marks<'_>,
+    ids: &[&str],
+    covers: &Covers,
+    read: ReadTime,
+) -> Result<Vec<Existing>, Error> {
+    let listed = |id: &str| ids.binary_search(&id).is_ok();
+    let mut found: Vec<Existing> = Vec::with_capacity(ids.len());
+    for mut piece in covers.pieces() {
+        loop {
+            let page = existing_range(conn, marks.integration_id, marks.object, &piece, RANGE_ROWS)?;
+            let next = (page.len() as i64 == RANGE_ROWS)
+                .then(|| page.last().map(|last| next_id(&last.external_id)))
+                .flatten();
+            let mut lacking = Vec::new();
+            for old in page {
+                if !covers.contains(&old.external_id) {
+                } else if listed(&old.external_id) {
+                    found.push(old);
+                } else if !old.deleted && !read.is_before(old.read) {
+                    lacking.push(old.external_id);
+                }
+            }
+            if !lacking.is_empty() {
+                let lacking: Vec<&str> = lacking.iter().map(String::as_str).collect();
+                removal::mark(conn, marks, read, &lacking)?;
+            }
+            match next {
+                Some(next) => piece.from = next,
+                None => break,
+            }
+        }
+    }
+    let outside: Vec<&str> = ids.iter().copied().filter(|id| !covers.contains(id)).collect();
+    found.extend(existing_ids(conn, marks.integration_id, marks.object, &outside)?);
+    found.sort_unstable_by(|a, b| a.external_id.cmp(&b.external_id));
     Ok(found)
+}
+
+/// The first id after this one: none holds NUL.
+fn next_id(id: &str) -> String {
+    format!("{id}\u{1}")
+}
+
+/// Rows of a range that are looked at at once.
+const RANGE_ROWS: i64 = 5_000;
+
+/// How many live rows an object has.
+pub(super) fn count_live(conn: &mut Conn, integration_id: IntegrationId, object: &str) -> Result<i64, Error> {
+    #[derive(QueryableByName)]
+    struct Count {
+        #[diesel(sql_type = sql_types::BigInt)]
+        n: i64,
+    }
+    let count: Count = diesel::sql_query(
+        "SELECT count(*) AS n FROM record WHERE integration_id = (SELECT $1) AND object = (SELECT $2) AND delete_us IS NULL",
+    )
+    .bind::<sql_types::Text, _>(integration_id)
+    .bind::<sql_types::Text, _>(object)
+    .get_result(conn)?;
+    Ok(count.n)
 }
 
 #[diesel::declare_sql_function]
@@ -683,37 +795,34 @@ fn existing_range(
     conn: &mut Conn,
     integration_id: IntegrationId,
     object: &str,
-    covers: &Covers,
+    piece: &Piece,
+    limit: i64,
 ) -> Result<Vec<Existing>, Error> {
-    let mut found: Vec<Existing> = Vec::new();
-    for piece in covers.pieces() {
-        let rows: Vec<Known> = each!(conn, c => {
-            let mut range = record::table
-                .filter(record::integration_id.eq(integration_id))
-                .filter(record::object.eq(object))
-                .filter(record::external_id.ge(&piece.from))
-                .select((
-                    record::external_id,
-                    record::hash,
-                    record::modified_us,
-                    record::read_us,
-                    record::read_clock,
-                    record::delete_us,
-                ))
-                .into_boxed();
-            if !piece.to.is_empty() {
-                range = range.filter(record::external_id.le(&piece.to));
-            }
-            if let Some((shortest, longest)) = piece.lengths {
-                range = range.filter(length(record::external_id).between(shortest, longest));
-            }
-            range.load(c)
-        })?;
-        found.extend(rows.into_iter().map(Existing::from));
-    }
-    found.retain(|old| covers.contains(&old.external_id));
-    found.sort_unstable_by(|a, b| a.external_id.cmp(&b.external_id));
-    Ok(found)
+    let rows: Vec<Known> = each!(conn, c => {
+        let mut range = record::table
+            .filter(record::integration_id.eq(integration_id))
+            .filter(record::object.eq(object))
+            .filter(record::external_id.ge(&piece.from))
+            .order(record::external_id)
+            .limit(limit)
+            .select((
+                record::external_id,
+                record::hash,
+                record::modified_us,
+                record::read_us,
+                record::read_clock,
+                record::delete_us,
+            ))
+            .into_boxed();
+        if !piece.to.is_empty() {
+            range = range.filter(record::external_id.le(&piece.to));
+        }
+        if let Some((shortest, longest)) = piece.lengths {
+            range = range.filter(length(record::external_id).between(shortest, longest));
+        }
+        range.load(c)
+    })?;
+    Ok(rows.into_iter().map(Existing::from).collect())
 }
 
 fn existing_ids(

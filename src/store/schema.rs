@@ -209,6 +209,11 @@ diesel::table! {
         error_reason -> Text,
         error_message -> Text,
         note -> Text,
+        tries -> BigInt,
+        change_no -> BigInt,
+        missing -> Text,
+        confirms -> Nullable<Text>,
+        confirm_us -> Nullable<BigInt>,
     }
 }
 
@@ -225,6 +230,22 @@ diesel::table! {
         removed -> BigInt,
         error_reason -> Text,
         error_message -> Text,
+        tries -> BigInt,
+        added -> BigInt,
+        held -> BigInt,
+    }
+}
+
+diesel::table! {
+    removal (integration_id, object, external_id) {
+        integration_id -> Text,
+        object -> Text,
+        external_id -> Text,
+        sync_id -> Text,
+        generation -> BigInt,
+        read_us -> BigInt,
+        read_clock -> BigInt,
+        first_us -> Nullable<BigInt>,
     }
 }
 
@@ -332,6 +353,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     outbox,
     sync,
     sync_object,
+    removal,
     record,
     record_link,
     tracked_company,

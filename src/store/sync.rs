@@ -42,7 +42,7 @@ pub struct Sync {
     pub lease_owner: Option<String>,
     /// Grows with every worker that takes it; only the holder of the last may write.
     pub fence: i64,
-    /// How often it was taken since it last got on.
+    /// How often it was taken, from its beginning.
     pub attempt: i64,
     /// Where to go on from.
     pub checkpoint: Option<Vec<u8>>,
@@ -60,6 +60,23 @@ pub struct Sync {
     pub error_message: String,
     /// What else there is to say.
     pub note: String,
+    /// How often it was taken since it last got on.
+    pub tries: i64,
+    /// The integration's change number when it last stored something, or ended.
+    pub change_no: i64,
+    /// Fields that were missing in any attempt: a JSON array of `Object.Field`.
+    pub missing: String,
+    /// The sync whose held-back removal a person confirmed with this one.
+    pub confirms: Option<SyncId>,
+    /// When that one ended: what was lacking by then is confirmed.
+    pub confirm_us: Option<Micros>,
+}
+
+impl Sync {
+    /// Fields that were missing in any attempt, as `Object.Field`.
+    pub fn missing_fields(&self) -> Vec<String> {
+        serde_json::from_str(&self.missing).unwrap_or_default()
+    }
 }
 
 /// How one object of a sync stands.
@@ -86,8 +103,14 @@ pub struct SyncObject {
     pub removed: i64,
     /// Why it was not read, as a word.
     pub error_reason: String,
-    /// Why it was not read, as a sentence.
+    /// Why it was not read, or why removals are held back, as a sentence.
     pub error_message: String,
+    /// How often its reading broke off for a reason that passes.
+    pub tries: i64,
+    /// Rows that were not known before, or gone.
+    pub added: i64,
+    /// Rows that the listing lacks and that are held back from removal.
+    pub held: i64,
 }
 
 /// A sync to queue.
@@ -101,8 +124,19 @@ pub struct NewSync {
     pub create_by: String,
     /// Not before.
     pub due_us: Micros,
+    /// The held-back removal that a person confirms with it.
+    pub confirms: Option<Confirmed>,
     /// Now.
     pub now_us: Micros,
+}
+
+/// A sync whose held-back removal a person confirms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Confirmed {
+    /// Which.
+    pub sync_id: SyncId,
+    /// When it ended: what was lacking by then is confirmed.
+    pub end_us: Micros,
 }
 
 /// What became of a wish to sync.
@@ -134,6 +168,8 @@ pub struct ObjectProgress {
     pub expected: Option<i64>,
     /// Why it is not read: (word, sentence).
     pub error: Option<(String, String)>,
+    /// How often its reading broke off; `None` as before.
+    pub tries: Option<i64>,
 }
 
 /// All that is between two checkpoints, to be stored at once.
@@ -187,7 +223,7 @@ pub struct SyncEnd {
     pub sync_id: SyncId,
     /// The fence it was taken with.
     pub fence: i64,
-    /// SUCCEEDED, FAILED or CANCELLED.
+    /// SUCCEEDED if every object was read whole and nothing is held back, PARTIAL, FAILED or CANCELLED.
     pub state: SyncState,
     /// Why it failed, as a word.
     pub error_reason: String,
@@ -195,11 +231,14 @@ pub struct SyncEnd {
     pub error_message: String,
     /// What else there is to say.
     pub note: String,
-    /// How many company records the CRM says there are; `None` counts ours, when it succeeded.
+    /// How many company records the CRM says there are; `None` counts ours, when they were read whole.
     pub company_records: Option<i64>,
     /// Now.
     pub now_us: Micros,
 }
+
+/// The reason of a sync that a worker handed on because its process stops.
+const HANDED_ON: &str = "SHUTTING_DOWN";
 
 const UNFINISHED: [SyncState; 3] = [SyncState::Queued, SyncState::Running, SyncState::Waiting];
 
@@ -392,15 +431,17 @@ impl Store {
         .await
     }
 
-    /// Removes syncs that ended before this time, at most `limit`; returns how many.
+    /// Removes syncs that ended before this time, at most `limit`, but for the last one of each integration; returns how
+    /// many.
     pub async fn sync_purge(&self, before_us: Micros, limit: i64) -> Result<usize, Error> {
         self.write(move |conn| {
-            let ids: Vec<SyncId> = sync::table
-                .filter(sync::end_us.lt(before_us))
-                .limit(limit)
-                .select(sync::id)
-                .load(conn)?;
-            Ok(diesel::delete(sync::table.filter(sync::id.eq_any(ids))).execute(conn)?)
+            Ok(diesel::sql_query(
+                "DELETE FROM sync WHERE id IN (SELECT s.id FROM sync s WHERE s.end_us < $1 AND EXISTS (SELECT 1 FROM sync n \
+                 WHERE n.integration_id = s.integration_id AND n.create_us > s.create_us) LIMIT $2)",
+            )
+            .bind::<sql_types::BigInt, _>(before_us)
+            .bind::<sql_types::BigInt, _>(limit)
+            .execute(conn)?)
         })
         .await
     }
@@ -408,7 +449,7 @@ impl Store {
 
 /// The row of a sync, if a worker still holds it.
 #[diesel::dsl::auto_type]
-fn held(id: SyncId, fence: i64) -> _ {
+pub(super) fn held(id: SyncId, fence: i64) -> _ {
     let running: SyncState = SyncState::Running;
     sync::table
         .find(id)
@@ -477,6 +518,11 @@ pub(super) fn insert(conn: &mut Conn, of: &Integration, new: NewSync) -> Result<
         error_reason: String::new(),
         error_message: String::new(),
         note: String::new(),
+        tries: 0,
+        change_no: of.change_no,
+        missing: "[]".to_owned(),
+        confirms: new.confirms.map(|confirmed| confirmed.sync_id),
+        confirm_us: new.confirms.map(|confirmed| confirmed.end_us),
     };
     match diesel::insert_into(sync::table).values(&row).execute(conn) {
         Err(e) if is_unique_violation(&e, "sync") => Err(Error::conflict(
@@ -505,7 +551,7 @@ fn lease_next(
         JOIN integration i ON i.id = s.integration_id \
         JOIN connector_enablement e ON e.group_id = i.group_id AND e.connector = i.connector \
         WHERE s.state IN ('QUEUED', 'RUNNING', 'WAITING') AND s.due_us <= $1 \
-        AND i.state = 'ACTIVE' AND e.enabled ORDER BY s.due_us, s.id LIMIT 1";
+        AND (s.cancel_requested OR (i.state = 'ACTIVE' AND e.enabled)) ORDER BY s.due_us, s.id LIMIT 1";
     let found: Option<Due> = match conn {
         Conn::Sqlite(c) => diesel::sql_query(DUE)
             .bind::<sql_types::BigInt, _>(now_us)
@@ -517,6 +563,11 @@ fn lease_next(
     .optional()?;
     let Some(due) = found else { return Ok(None) };
     let mut row = get(conn, due.id)?;
+    if row.cancel_requested {
+        // Its worker is gone and did not hear of it.
+        cancel(conn, row.id, now_us)?;
+        return Ok(None);
+    }
     if row.generation != due.generation {
         diesel::delete(sync_object::table.filter(sync_object::sync_id.eq(row.id))).execute(conn)?;
         row.generation = due.generation;
@@ -524,13 +575,20 @@ fn lease_next(
         row.checkpoint = None;
         row.checkpoint_seq = 0;
         row.attempt = 0;
+        row.tries = 0;
+        row.missing = "[]".to_owned();
+        // What was confirmed was confirmed of another selection or account.
+        row.confirm_us = None;
     }
+    // A worker that had to stop handed it on: that is no attempt that failed.
+    let handed_on = row.state == SyncState::Waiting && row.error_reason == HANDED_ON;
     row.state = SyncState::Running;
     row.start_us = row.start_us.or(Some(now_us));
     row.due_us = until_us;
     row.lease_owner = Some(owner);
     row.fence += 1;
-    row.attempt += 1;
+    row.attempt += i64::from(!handed_on || row.attempt == 0);
+    row.tries += i64::from(!handed_on || row.tries == 0);
     diesel::update(sync::table.find(row.id))
         .set((
             sync::generation.eq(row.generation),
@@ -542,28 +600,48 @@ fn lease_next(
             sync::lease_owner.eq(&row.lease_owner),
             sync::fence.eq(row.fence),
             sync::attempt.eq(row.attempt),
+            sync::tries.eq(row.tries),
+            sync::missing.eq(&row.missing),
+            sync::confirm_us.eq(row.confirm_us),
         ))
         .execute(conn)?;
     Ok(Some(row))
 }
 
-fn store_commit(conn: &mut Conn, commit: SyncCommit) -> Result<Committed, Error> {
-    let of = integration::lock(conn, commit.integration_id)?;
-    let before = get(conn, commit.sync_id)?;
-    let why = if before.fence != commit.fence {
+/// The sync that a worker holds, with its integration locked.
+pub(super) fn held_by(conn: &mut Conn, id: SyncId, fence: i64) -> Result<(Integration, Sync), Error> {
+    // The integration first, as everywhere: who cancels because of it holds its lock too, and is seen here.
+    let of = integration::lock(conn, get(conn, id)?.integration_id)?;
+    let row = get(conn, id)?;
+    let why = if row.fence != fence {
         Some(Lost::Fence)
-    } else if before.state != SyncState::Running
-        || before.integration_id != of.id
-        || of.state != IntegrationState::Active
-    {
+    } else if row.state != SyncState::Running || of.state != IntegrationState::Active {
         Some(Lost::State)
-    } else if of.generation != commit.generation {
+    } else if of.generation != row.generation {
         Some(Lost::Generation)
     } else {
         None
     };
-    if let Some(why) = why {
+    match why {
+        Some(why) => Err(Error::LeaseLost { sync: row.id, why }),
+        None => Ok((of, row)),
+    }
+}
+
+fn store_commit(conn: &mut Conn, commit: SyncCommit) -> Result<Committed, Error> {
+    let (of, before) = held_by(conn, commit.sync_id, commit.fence)?;
+    if before.integration_id != commit.integration_id || before.generation != commit.generation {
+        let why = Lost::Generation;
         return Err(Error::LeaseLost { sync: before.id, why });
+    }
+    if before.cancel_requested {
+        // Nothing is written once it was asked to stop: not by someone, not because the connector was disabled.
+        return Ok(Committed {
+            change_no: of.change_no,
+            checkpoint_seq: before.checkpoint_seq,
+            counters: Vec::new(),
+            cancel_requested: true,
+        });
     }
 
     let mut change_no = of.change_no;
@@ -575,7 +653,10 @@ fn store_commit(conn: &mut Conn, commit: SyncCommit) -> Result<Committed, Error>
             of.id,
             &mut change_no,
             batch,
-            record::Touch::Moved,
+            record::By::Sync {
+                sync_id: before.id,
+                generation: before.generation,
+            },
             commit.now_us,
         )?;
         match counters.iter_mut().find(|(o, _)| *o == object) {
@@ -596,16 +677,22 @@ fn store_commit(conn: &mut Conn, commit: SyncCommit) -> Result<Committed, Error>
     }
 
     // Last, so that heartbeats of the same worker do not wait for the rows; the fence in its condition is what counts.
-    let commit_checkpointed = commit.checkpoint.is_some();
-    let checkpoint_seq = before.checkpoint_seq + i64::from(commit_checkpointed);
+    let checkpoint_seq = before.checkpoint_seq + i64::from(commit.checkpoint.is_some());
+    // A checkpoint that is where it was before is no step.
+    let got_on = commit.checkpoint.is_some() && commit.checkpoint != before.checkpoint;
+    let missing = with_missing(&before, &commit.missing_fields)?;
     let update = diesel::update(held(commit.sync_id, commit.fence)).set((
         commit.checkpoint.map(|c| sync::checkpoint.eq(c)),
         sync::checkpoint_seq.eq(checkpoint_seq),
         sync::bytes.eq(sync::bytes + commit.bytes),
         sync::api_calls.eq(sync::api_calls + commit.api_calls),
-        commit_checkpointed.then_some(sync::attempt.eq(0)),
-        sync::error_reason.eq(""),
-        sync::error_message.eq(""),
+        got_on.then_some((
+            sync::tries.eq(0),
+            sync::error_reason.eq(""),
+            sync::error_message.eq(""),
+        )),
+        missing.map(|missing| sync::missing.eq(missing)),
+        sync::change_no.eq(change_no),
         sync::due_us.eq(commit.lease_until_us),
     ));
     if update.execute(conn)? == 0 {
@@ -628,6 +715,23 @@ fn store_commit(conn: &mut Conn, commit: SyncCommit) -> Result<Committed, Error>
     })
 }
 
+/// The sync's missing fields with these among them; `None` if there is nothing new.
+fn with_missing(of: &Sync, fields: &[FieldRef]) -> Result<Option<String>, Error> {
+    if fields.is_empty() {
+        return Ok(None);
+    }
+    let mut missing = of.missing_fields();
+    missing.extend(
+        fields
+            .iter()
+            .map(|field| format!("{}.{}", field.object, field.key)),
+    );
+    missing.sort_unstable();
+    missing.dedup();
+    let missing = serde_json::to_string(&missing).map_err(|e| Error::Corrupt(e.to_string()))?;
+    Ok(Some(missing).filter(|missing| *missing != of.missing))
+}
+
 fn object_upsert(conn: &mut Conn, sync_id: SyncId, progress: &ObjectProgress) -> Result<(), Error> {
     let (reason, message) = progress.error.clone().unwrap_or_default();
     let changed = diesel::update(sync_object::table.find((sync_id, &progress.object)))
@@ -635,6 +739,7 @@ fn object_upsert(conn: &mut Conn, sync_id: SyncId, progress: &ObjectProgress) ->
             sync_object::position.eq(progress.position),
             progress.state.map(|s| sync_object::state.eq(s)),
             progress.expected.map(|e| sync_object::expected.eq(e)),
+            progress.tries.map(|tries| sync_object::tries.eq(tries)),
             progress
                 .error
                 .as_ref()
@@ -658,6 +763,9 @@ fn object_upsert(conn: &mut Conn, sync_id: SyncId, progress: &ObjectProgress) ->
             removed: 0,
             error_reason: reason,
             error_message: message,
+            tries: progress.tries.unwrap_or(0),
+            added: 0,
+            held: 0,
         };
         diesel::insert_into(sync_object::table)
             .values(&row)
@@ -666,7 +774,12 @@ fn object_upsert(conn: &mut Conn, sync_id: SyncId, progress: &ObjectProgress) ->
     Ok(())
 }
 
-fn object_count(conn: &mut Conn, sync_id: SyncId, object: &str, done: &Counters) -> Result<(), Error> {
+pub(super) fn object_count(
+    conn: &mut Conn,
+    sync_id: SyncId,
+    object: &str,
+    done: &Counters,
+) -> Result<(), Error> {
     let row = SyncObject {
         sync_id,
         object: object.to_owned(),
@@ -679,6 +792,9 @@ fn object_count(conn: &mut Conn, sync_id: SyncId, object: &str, done: &Counters)
         removed: done.removed,
         error_reason: String::new(),
         error_message: String::new(),
+        tries: 0,
+        added: done.added,
+        held: 0,
     };
     each!(conn, c => diesel::insert_into(sync_object::table)
         .values(&row)
@@ -689,12 +805,13 @@ fn object_count(conn: &mut Conn, sync_id: SyncId, object: &str, done: &Counters)
             sync_object::written.eq(sync_object::written + done.written),
             sync_object::unchanged.eq(sync_object::unchanged + done.unchanged),
             sync_object::removed.eq(sync_object::removed + done.removed),
+            sync_object::added.eq(sync_object::added + done.added),
         ))
         .execute(c))?;
     Ok(())
 }
 
-fn finish(conn: &mut Conn, end: SyncEnd) -> Result<Sync, Error> {
+fn finish(conn: &mut Conn, mut end: SyncEnd) -> Result<Sync, Error> {
     if !end.state.is_final() {
         return Err(Error::conflict(
             super::Conflict::State,
@@ -704,6 +821,28 @@ fn finish(conn: &mut Conn, end: SyncEnd) -> Result<Sync, Error> {
     let before = get(conn, end.sync_id)?;
     // The integration first, as everywhere.
     let of = integration::lock(conn, before.integration_id)?;
+    let before = get(conn, end.sync_id)?;
+    let done_well = |state| matches!(state, SyncState::Succeeded | SyncState::Partial);
+    if done_well(end.state) && before.cancel_requested {
+        end.state = SyncState::Cancelled;
+        end.error_reason.clear();
+        end.error_message.clear();
+    }
+    if end.state == SyncState::Succeeded {
+        // The last word on it: whoever asks for it, no sync succeeds that is not whole.
+        let lacking = objects(conn, end.sync_id)?
+            .into_iter()
+            .find(|one| one.state != ObjectState::Complete || one.held > 0);
+        if let Some(one) = lacking {
+            return Err(Error::conflict(
+                super::Conflict::State,
+                format!(
+                    "sync \"{}\" cannot end as SUCCEEDED: {} is {} with {} removals held back",
+                    end.sync_id, one.object, one.state, one.held
+                ),
+            ));
+        }
+    }
     let done = diesel::update(held(end.sync_id, end.fence))
         .set((
             sync::state.eq(end.state),
@@ -712,13 +851,14 @@ fn finish(conn: &mut Conn, end: SyncEnd) -> Result<Sync, Error> {
             sync::error_reason.eq(&end.error_reason),
             sync::error_message.eq(&end.error_message),
             sync::note.eq(&end.note),
+            sync::change_no.eq(of.change_no),
         ))
         .execute(conn)?;
     let row = get(conn, end.sync_id)?;
     if done == 0 {
         return Err(lost(&row, end.fence));
     }
-    if end.state == SyncState::Succeeded {
+    if done_well(end.state) {
         if of.generation != row.generation {
             return Err(Error::LeaseLost {
                 sync: row.id,
@@ -731,21 +871,21 @@ fn finish(conn: &mut Conn, end: SyncEnd) -> Result<Sync, Error> {
         };
         diesel::update(integration_table::table.find(of.id))
             .set((
-                integration_table::last_success_us.eq(row.start_us),
+                (end.state == SyncState::Succeeded)
+                    .then_some(integration_table::last_success_us.eq(row.start_us)),
                 integration_table::company_records.eq(company_records),
             ))
             .execute(conn)?;
+        fields_are_back(conn, &row)?;
     }
-    if end.state != SyncState::Succeeded
-        && of.state == IntegrationState::Active
-        && of.generation != row.generation
-    {
+    if !done_well(end.state) && of.state == IntegrationState::Active && of.generation != row.generation {
         // The selection changed while it ran, and what was added relied on it: another one reads that.
         let new = NewSync {
             integration_id: of.id,
             trigger: SyncTrigger::Selection,
             create_by: row.create_by.clone(),
             due_us: end.now_us,
+            confirms: None,
             now_us: end.now_us,
         };
         insert(conn, &of, new)?;
@@ -753,10 +893,34 @@ fn finish(conn: &mut Conn, end: SyncEnd) -> Result<Sync, Error> {
     let kind = match end.state {
         SyncState::Failed => EventKind::SyncFailed,
         SyncState::Cancelled => EventKind::SyncCancelled,
+        SyncState::Partial => EventKind::SyncPartial,
         _ => EventKind::SyncFinished,
     };
     event::tell(conn, kind, of.id, &name(&row), &end.error_reason, end.now_us)?;
     Ok(row)
+}
+
+/// Fields that no attempt of a sync missed are there, as far as it read their objects whole. Marks made since it began are
+/// of live reads that saw more than it.
+fn fields_are_back(conn: &mut Conn, of: &Sync) -> Result<(), Error> {
+    let missing = of.missing_fields();
+    let whole: Vec<String> = objects(conn, of.id)?
+        .into_iter()
+        .filter(|one| one.state == ObjectState::Complete)
+        .map(|one| one.object)
+        .collect();
+    let back: Vec<FieldRef> = field::list(conn, &[of.integration_id])?
+        .into_iter()
+        .filter(|field| field.missing_us.is_some_and(|since| Some(since) < of.start_us))
+        .filter(|field| whole.contains(&field.object))
+        .filter(|field| !missing.contains(&format!("{}.{}", field.object, field.key)))
+        .map(|field| FieldRef {
+            object: field.object,
+            key: field.key,
+        })
+        .collect();
+    field::clear_missing(conn, of.integration_id, &back)?;
+    Ok(())
 }
 
 /// A sync's resource name.

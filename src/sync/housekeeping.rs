@@ -1,5 +1,5 @@
 //! What goes by itself: the rows of what was deleted, drafts after their time, used logins, request ids, told
-//! revocations, old events and entries of the audit log.
+//! revocations, old events, entries of the audit log, syncs, and marks of records that are gone.
 
 use crate::domain::IntegrationState;
 use crate::store::{Error, Store};
@@ -21,6 +21,10 @@ pub struct Keep {
     pub deleted_groups_us: i64,
     /// Accounts that nothing uses any more.
     pub grants_us: i64,
+    /// Syncs that ended, but for the last one of each integration.
+    pub syncs_us: i64,
+    /// Marks of records that are gone.
+    pub gone_us: i64,
 }
 
 /// Removes the rows of deleted integrations and groups, some at a time, so that nobody waits for it.
@@ -93,5 +97,35 @@ async fn sweep_once(store: &Store, keep: Keep, stop: &CancellationToken, now: i6
     store.grant_purge(now - keep.grants_us).await?;
     while store.event_purge(now - keep.events_us, BATCH).await? as i64 >= BATCH && !stop.is_cancelled() {}
     while store.audit_purge(now - keep.audit_us, BATCH).await? as i64 >= BATCH && !stop.is_cancelled() {}
+    while store.sync_purge(now - keep.syncs_us, BATCH).await? as i64 >= BATCH && !stop.is_cancelled() {}
+    for state in [IntegrationState::Active, IntegrationState::NeedsReauthorization] {
+        forget(store, state, now - keep.gone_us, stop).await?;
+    }
     Ok(())
+}
+
+/// Forgets records that have been gone for long. An index that has not heard of it by now is made again.
+async fn forget(
+    store: &Store,
+    state: IntegrationState,
+    before_us: i64,
+    stop: &CancellationToken,
+) -> Result<(), Error> {
+    const BATCH: i64 = 500;
+    let mut after = None;
+    loop {
+        let some = store.integration_list_by_state(state, after, 100).await?;
+        let Some(last) = some.last() else { return Ok(()) };
+        after = Some(last.id);
+        for one in &some {
+            loop {
+                let begun = Instant::now();
+                let gone = store.record_forget(one.id, before_us, BATCH).await?;
+                if (gone as i64) < BATCH || stop.is_cancelled() {
+                    break;
+                }
+                tokio::time::sleep(begun.elapsed().min(Duration::from_millis(200))).await;
+            }
+        }
+    }
 }

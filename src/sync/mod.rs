@@ -5,12 +5,13 @@
 
 mod housekeeping;
 mod runner;
+mod verdict;
 
 pub use housekeeping::Keep;
 
 use crate::connectors::Registry;
 use crate::grants::Grants;
-use crate::store::Store;
+use crate::store::{RemovalGuard, Store};
 use crate::time::now_us;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +28,13 @@ pub struct Options {
     pub lease: Duration,
     /// How often an idle worker looks for work that another process queued.
     pub poll: Duration,
-    /// How long things are kept after their end.
+    /// Tries of a sync that does not get on, at errors that pass.
+    pub most_tries: i64,
+    /// The pause after the first of them; each further one is three times as long, up to ten minutes.
+    pub first_pause: Duration,
+    /// How much a listing may remove without being asked.
+    pub guard: RemovalGuard,
+    /// How long things are kept.
     pub keep: Keep,
 }
 

@@ -1,14 +1,21 @@
 //! One sync, forward only: next batch → rows as the store keeps them → one transaction {rows, removals, checkpoint,
-//! counters} at each checkpoint → acknowledge with the next pull → finish.
+//! counters} at each checkpoint → acknowledge with the next pull → settle removals → finish.
+//!
+//! A sync says what it did: an object counts as read only where the connector said that all of it was. See `verdict` for
+//! what is tried again.
 
 use super::Context;
+use super::verdict::{FEW_TRIES, Verdict, pause, reason};
 use crate::connectors::{self, Connector, RecordStream};
-use crate::domain::{FieldType, ObjectState, SyncState};
+use crate::domain::{FieldType, GrantId, ObjectState, SyncId, SyncState};
 use crate::grants;
 use crate::ingest::{self, Source};
-use crate::store::{self, FieldRef, ObjectProgress, RecordBatch, Sync, SyncCommit, SyncEnd};
+use crate::store::{
+    self, FieldRef, ObjectProgress, RecordBatch, Settle, Sync, SyncCommit, SyncEnd, SyncObject,
+};
 use crate::time::now_us;
 use prost::bytes::Bytes;
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 use tether_connector_proto::{
     self as proto, Connection, ErrorKind, FieldChangeKind, ObjectRole, ReadMode, ReadRequest,
@@ -17,8 +24,8 @@ use tether_connector_proto::{
 
 /// Rows without a checkpoint are held in memory: a connector that gives more than this between two breaks its contract.
 const MOST_ROWS_PENDING: usize = 50_000;
-/// Tries of a sync that does not get on, before it fails.
-const MOST_ATTEMPTS: i64 = 20;
+/// Rows that are removed in one transaction.
+const REMOVED_AT_ONCE: i64 = 1_000;
 /// How long a stream may be silent.
 const EVENT_TIMEOUT: Duration = Duration::from_secs(900);
 
@@ -35,6 +42,12 @@ enum Stop {
     Rows(#[from] ingest::Error),
     #[error("the connector gave over {MOST_ROWS_PENDING} rows without a checkpoint")]
     NoCheckpoint,
+    /// The reading of an object broke off, and is to be tried again from the checkpoint.
+    #[error("{object} is not read: {}", .error.message)]
+    Object {
+        object: String,
+        error: Box<proto::Error>,
+    },
     #[error("someone asked it to stop")]
     Cancelled,
     #[error("this process is about to stop")]
@@ -48,21 +61,14 @@ pub(super) async fn run(context: &Context, sync: Sync) {
     let mut run = Run {
         context,
         pending: Pending::default(),
-        missing: Vec::new(),
         connector: String::new(),
+        company_object: String::new(),
         order: Vec::new(),
+        tries: HashMap::new(),
+        used: None,
         sync,
     };
-    let outcome = {
-        let read = run.read();
-        let beat = heartbeat(context, id, fence);
-        // Whoever loses is dropped at an await: a commit under way is one transaction, done or not.
-        tokio::select! {
-            outcome = read => outcome,
-            stop = beat => Err(stop),
-            () = context.stop.cancelled() => Err(Stop::Drain),
-        }
-    };
+    let outcome = held(context, id, fence, run.read()).await;
     if let Err(error) = run.end(outcome).await {
         match error {
             store::Error::LeaseLost { .. } => {
@@ -75,8 +81,23 @@ pub(super) async fn run(context: &Context, sync: Sync) {
     }
 }
 
+/// Does something while the lease is kept.
+async fn held<T>(
+    context: &Context,
+    id: SyncId,
+    fence: i64,
+    work: impl Future<Output = Result<T, Stop>>,
+) -> Result<T, Stop> {
+    // Whoever loses is dropped at an await: a commit under way is one transaction, done or not.
+    tokio::select! {
+        outcome = work => outcome,
+        stop = heartbeat(context, id, fence) => Err(stop),
+        () = context.stop.cancelled() => Err(Stop::Drain),
+    }
+}
+
 /// Keeps the lease, and hears of a wish to cancel.
-async fn heartbeat(context: &Context, id: crate::domain::SyncId, fence: i64) -> Stop {
+async fn heartbeat(context: &Context, id: SyncId, fence: i64) -> Stop {
     let lease = context.options.lease;
     let mut renewed = Instant::now();
     loop {
@@ -109,11 +130,23 @@ struct Run<'a> {
     context: &'a Context,
     sync: Sync,
     connector: String,
+    /// The object whose records are companies.
+    company_object: String,
     /// The objects, in their order.
     order: Vec<String>,
+    /// How often the reading of each object broke off.
+    tries: HashMap<String, i64>,
+    /// The login it uses, with its generation.
+    used: Option<(GrantId, i64)>,
     pending: Pending,
-    /// Every field the connector said is gone, in this run.
-    missing: Vec<FieldRef>,
+}
+
+/// What a sync knows of itself at its end.
+struct Whole {
+    /// The company object was read whole.
+    company: bool,
+    /// The first thing it lacks or holds back: (word, sentence).
+    lack: Option<(String, String)>,
 }
 
 impl Run<'_> {
@@ -128,20 +161,25 @@ impl Run<'_> {
         let connector = self.context.registry.get(&integration.connector)?;
         let describe = connector.describe();
         let fields = store.field_list(integration.id).await?;
-        let mut access = self.context.grants.open(grant_id).await?;
-        let identity = access.connection.identity.clone().unwrap_or_default();
         let company = describe
             .objects
             .iter()
             .find(|object| object.role() == ObjectRole::Company);
+        self.company_object = company.map(|object| object.key.clone()).unwrap_or_default();
+        let selection = ingest::selection(&describe.objects, &fields);
+        self.order = selection.iter().map(|one| one.object.clone()).collect();
+        for object in store.sync_objects(self.sync.id).await? {
+            self.tries.insert(object.object, object.tries);
+        }
+        let mut access = self.context.grants.open(grant_id).await?;
+        self.used = Some((grant_id, access.generation));
+        let identity = access.connection.identity.clone().unwrap_or_default();
         let source = Source {
             integration_id: integration.id,
             connector: integration.connector.clone(),
             organization_id: identity.organization_id,
-            company_object: company.map(|object| object.key.clone()).unwrap_or_default(),
+            company_object: self.company_object.clone(),
         };
-        let selection = ingest::selection(&describe.objects, &fields);
-        self.order = selection.iter().map(|one| one.object.clone()).collect();
         if self.sync.checkpoint.is_none() {
             for object in self.order.clone() {
                 self.note(&object, None, None, None);
@@ -174,7 +212,7 @@ impl Run<'_> {
                     let expected = i64::try_from(one.expected).ok();
                     self.note(&one.object, Some(ObjectState::Reading), expected, None);
                 }
-                Event::ObjectStatus(status) => self.object_status(status),
+                Event::ObjectStatus(status) => self.object_status(status)?,
                 Event::FieldChange(change) => self.field_change(change),
                 Event::ApiUsage(usage) => {
                     self.pending.usage = (usage.bytes as i64, usage.calls as i64);
@@ -183,6 +221,7 @@ impl Run<'_> {
                     match self.context.grants.refresh(grant_id, access.generation).await {
                         Ok(renewed) => {
                             access = renewed;
+                            self.used = Some((grant_id, access.generation));
                             let Connection {
                                 credentials,
                                 base_url,
@@ -197,7 +236,7 @@ impl Run<'_> {
                 }
                 Event::End(_) => {
                     self.commit(None).await?;
-                    return Ok(());
+                    return self.settle().await;
                 }
                 Event::Error(error) => return Err(connectors::Error::said(&self.connector, error).into()),
             }
@@ -205,21 +244,23 @@ impl Run<'_> {
     }
 
     async fn open_stream(
-        &self,
+        &mut self,
         connector: &Connector,
         access: &mut grants::Access,
-        grant_id: crate::domain::GrantId,
+        grant_id: GrantId,
         selection: Vec<proto::ObjectSelection>,
     ) -> Result<RecordStream, Stop> {
+        let checkpoint = self.sync.checkpoint.clone().unwrap_or_default();
         let request = |access: &grants::Access| ReadRequest {
             connection: Some(access.connection.clone()),
             selection: selection.clone(),
             mode: ReadMode::Full as i32,
-            checkpoint: self.sync.checkpoint.clone().unwrap_or_default(),
+            checkpoint: checkpoint.clone(),
         };
         match connector.read(request(access), None).await {
             Err(error) if error.kind() == ErrorKind::CredentialsExpired => {
                 *access = self.context.grants.refresh(grant_id, access.generation).await?;
+                self.used = Some((grant_id, access.generation));
                 Ok(connector.read(request(access), None).await?)
             }
             other => Ok(other?),
@@ -250,27 +291,41 @@ impl Run<'_> {
             state,
             expected,
             error,
+            tries: None,
         });
     }
 
-    fn object_status(&mut self, status: proto::ObjectStatus) {
-        let (state, error) = match status.error {
-            None => (status.complete.then_some(ObjectState::Complete), None),
-            Some(error) => {
-                let gone = matches!(error.kind(), ErrorKind::ObjectGone | ErrorKind::Forbidden);
-                let state = if gone {
-                    ObjectState::Skipped
-                } else {
-                    ObjectState::Failed
-                };
-                tracing::warn!(sync = %self.sync.id, object = status.object, "{} is not read: {}", status.object, error.message);
-                (
-                    Some(state),
-                    Some((reason(error.kind()).to_owned(), error.message)),
-                )
-            }
+    /// What the connector says of an object. One whose reading broke off for a reason that passes is tried again, a few times,
+    /// from the last checkpoint: the stream ends here, before it goes past the object.
+    fn object_status(&mut self, status: proto::ObjectStatus) -> Result<(), Stop> {
+        let Some(error) = status.error else {
+            let state = status.complete.then_some(ObjectState::Complete);
+            let nothing = status.complete.then(|| (String::new(), String::new()));
+            self.note(&status.object, state, None, nothing);
+            return Ok(());
         };
-        self.note(&status.object, state, None, error);
+        tracing::warn!(sync = %self.sync.id, object = status.object, "{} is not read: {}", status.object, error.message);
+        let verdict = Verdict::of(error.kind());
+        let tries = self.tries.get(&status.object).copied().unwrap_or_default() + 1;
+        let again = match verdict {
+            Verdict::Patience => true,
+            // What comes of the company object comes of the sync.
+            _ if status.object == self.company_object => {
+                return Err(Stop::Connector(connectors::Error::said(&self.connector, error)));
+            }
+            verdict => verdict.passes() && tries < FEW_TRIES,
+        };
+        if again {
+            let (object, error) = (status.object, Box::new(error));
+            return Err(Stop::Object { object, error });
+        }
+        let state = match error.kind() {
+            ErrorKind::ObjectGone | ErrorKind::Forbidden => ObjectState::Skipped,
+            _ => ObjectState::Failed,
+        };
+        let told = (reason(error.kind()).to_owned(), error.message);
+        self.note(&status.object, Some(state), None, Some(told));
+        Ok(())
     }
 
     fn field_change(&mut self, change: proto::FieldChange) {
@@ -281,7 +336,6 @@ impl Run<'_> {
         match change.kind() {
             FieldChangeKind::Missing => {
                 tracing::warn!(sync = %self.sync.id, "{}.{} is missing in the CRM", field.object, field.key);
-                self.missing.push(field.clone());
                 self.pending.missing_fields.push(field);
             }
             FieldChangeKind::TypeChanged => {
@@ -315,7 +369,14 @@ impl Run<'_> {
             now_us: now,
         };
         let calls = commit.api_calls.max(0) as u64;
+        let got_on = commit.checkpoint.is_some() && commit.checkpoint != self.sync.checkpoint;
+        if got_on {
+            self.sync.checkpoint.clone_from(&commit.checkpoint);
+        }
         let committed = self.context.store.sync_commit(commit).await?;
+        if got_on {
+            self.sync.tries = 0;
+        }
         for (_, counters) in &committed.counters {
             for (word, rows) in [
                 ("written", counters.written),
@@ -335,24 +396,119 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Removes what the listings of whole objects lack, or holds it back.
+    async fn settle(&self) -> Result<(), Stop> {
+        let store = &self.context.store;
+        for one in store.sync_objects(self.sync.id).await? {
+            // Removals need a listing that is known to be whole, and a sync that does not fail.
+            if one.state != ObjectState::Complete {
+                continue;
+            }
+            let mut decided = None;
+            loop {
+                let settle = Settle {
+                    sync_id: self.sync.id,
+                    fence: self.sync.fence,
+                    object: one.object.clone(),
+                    guard: self.context.options.guard,
+                    limit: REMOVED_AT_ONCE,
+                    decided,
+                    now_us: now_us(),
+                };
+                let settled = store.sync_settle(settle).await?;
+                for (word, rows) in [("removed", settled.removed), ("held", settled.held)] {
+                    metrics::counter!("tether_sync_rows_total", "connector" => self.connector.clone(), "outcome" => word)
+                        .increment(rows.max(0) as u64);
+                }
+                if settled.held > 0 {
+                    tracing::warn!(
+                        sync = %self.sync.id,
+                        object = one.object,
+                        rows = settled.held,
+                        "the removal of {} records of {} is held back",
+                        settled.held,
+                        one.object
+                    );
+                }
+                if !settled.more {
+                    break;
+                }
+                decided = settled.decided;
+            }
+        }
+        Ok(())
+    }
+
+    /// What was read whole, and what was not.
+    async fn whole(&self) -> Result<Whole, store::Error> {
+        let objects = self.context.store.sync_objects(self.sync.id).await?;
+        let is_whole = |object: &str| {
+            let known = |one: &&SyncObject| one.object == object;
+            objects
+                .iter()
+                .find(known)
+                .is_some_and(|one| one.state == ObjectState::Complete)
+        };
+        let lack = |object: &String| {
+            let one = objects.iter().find(|one| one.object == *object)?;
+            match (one.state, one.error_reason.as_str()) {
+                (ObjectState::Complete, _) if one.held == 0 => None,
+                (ObjectState::Complete | ObjectState::Skipped | ObjectState::Failed, reason)
+                    if !reason.is_empty() =>
+                {
+                    Some((reason.to_owned(), format!("{object}: {}", one.error_message)))
+                }
+                _ => {
+                    let text = format!("{object}: the connector ended without saying that it read all of it");
+                    Some(("CONNECTOR_FAULT".to_owned(), text))
+                }
+            }
+        };
+        // The company object's cause before the others'.
+        let mut company_first = std::iter::once(&self.company_object).chain(&self.order);
+        Ok(Whole {
+            company: is_whole(&self.company_object),
+            lack: company_first.find_map(lack),
+        })
+    }
+
+    /// Ends after the stream did: with everything, without something, or for nothing.
+    async fn conclude(&mut self) -> Result<(), store::Error> {
+        let whole = self.whole().await?;
+        match whole.lack {
+            None => self.finish(SyncState::Succeeded, "", "").await,
+            Some((reason, message)) if whole.company => {
+                self.finish(SyncState::Partial, &reason, &message).await
+            }
+            Some((reason, message)) => self.finish(SyncState::Failed, &reason, &message).await,
+        }
+    }
+
+    /// Ends because it cannot go on: what it read whole counts, if the companies are among it.
+    async fn give_up(&mut self, reason: &str, message: &str) -> Result<(), store::Error> {
+        if !self.whole().await?.company {
+            return self.finish(SyncState::Failed, reason, message).await;
+        }
+        let settled = held(self.context, self.sync.id, self.sync.fence, self.settle()).await;
+        match settled {
+            Ok(()) => self.finish(SyncState::Partial, reason, message).await,
+            Err(Stop::Cancelled) => {
+                self.finish(SyncState::Cancelled, "", "someone asked it to stop")
+                    .await
+            }
+            Err(Stop::Store(error)) => Err(error),
+            // About to stop: another process goes on, and comes to the same end.
+            Err(stop) => {
+                self.wait(Duration::ZERO, "SHUTTING_DOWN", &stop.to_string())
+                    .await
+            }
+        }
+    }
+
     /// Says how it ended: finished, failed, cancelled, or waiting to go on from its checkpoint.
     async fn end(&mut self, outcome: Result<(), Stop>) -> Result<(), store::Error> {
-        let store = &self.context.store;
         let stop = match outcome {
-            Ok(()) => {
-                let fields = store.field_list(self.sync.integration_id).await?;
-                let back = fields
-                    .into_iter()
-                    .filter(|field| field.missing_us.is_some())
-                    .map(|field| FieldRef {
-                        object: field.object,
-                        key: field.key,
-                    })
-                    .filter(|field| !self.missing.contains(field))
-                    .collect();
-                store.field_clear_missing(self.sync.integration_id, back).await?;
-                return self.finish(SyncState::Succeeded, "", "").await;
-            }
+            Ok(()) => return self.conclude().await,
             Err(stop) => stop,
         };
         let message = stop.to_string();
@@ -361,7 +517,8 @@ impl Run<'_> {
             Stop::Drain => self.wait(Duration::ZERO, "SHUTTING_DOWN", &message).await,
             Stop::Store(store::Error::LeaseLost { sync, why }) => Err(store::Error::LeaseLost { sync, why }),
             Stop::Store(error) if error.is_retryable() => {
-                self.back_off(None, "STORAGE_UNAVAILABLE", &message).await
+                self.back_off(Verdict::Passing, None, "STORAGE_UNAVAILABLE", &message)
+                    .await
             }
             Stop::Store(_) | Stop::Rows(_) | Stop::NoCheckpoint => {
                 tracing::error!(sync = %self.sync.id, "sync {} failed: {message}", self.sync.id);
@@ -372,82 +529,115 @@ impl Run<'_> {
                 };
                 self.finish(SyncState::Failed, reason, &message).await
             }
+            Stop::Object { object, error } => self.object_again(object, *error).await,
             Stop::Grant(grants::Error::Revoked { cause, message, .. }) => {
-                self.finish(SyncState::Failed, &cause, &message).await
+                self.give_up(&cause, &message).await
             }
             Stop::Grant(grants::Error::Store(error)) if error.is_retryable() => {
-                self.back_off(None, "STORAGE_UNAVAILABLE", &message).await
+                self.back_off(Verdict::Passing, None, "STORAGE_UNAVAILABLE", &message)
+                    .await
             }
             Stop::Grant(grants::Error::Connector(error)) | Stop::Connector(error) => self.failed(error).await,
-            Stop::Grant(grants::Error::Busy) => self.back_off(None, "CRM_UNAVAILABLE", &message).await,
+            Stop::Grant(grants::Error::Busy) => {
+                self.back_off(Verdict::Passing, None, "CRM_UNAVAILABLE", &message)
+                    .await
+            }
             Stop::Grant(_) => self.finish(SyncState::Failed, "INTERNAL", &message).await,
         }
+    }
+
+    /// Waits, and tries an object again from the checkpoint.
+    async fn object_again(&mut self, object: String, error: proto::Error) -> Result<(), store::Error> {
+        let verdict = Verdict::of(error.kind());
+        let tries =
+            self.tries.get(&object).copied().unwrap_or_default() + i64::from(verdict != Verdict::Patience);
+        let word = reason(error.kind());
+        let position = self.order.iter().position(|known| *known == object);
+        let progress = ObjectProgress {
+            position: position.unwrap_or(self.order.len()) as i64,
+            state: Some(ObjectState::Reading),
+            expected: None,
+            error: Some((word.to_owned(), error.message.clone())),
+            tries: Some(tries),
+            object: object.clone(),
+        };
+        let (id, fence) = (self.sync.id, self.sync.fence);
+        self.context
+            .store
+            .sync_object_upsert(id, fence, vec![progress])
+            .await?;
+        let message = format!("{object}: {}", error.message);
+        let error = connectors::Error::said(&self.connector, error);
+        let pause = match grants::retry_after(&error) {
+            Some(named) => named,
+            None => pause(self.context.options.first_pause, tries, rand::random()),
+        };
+        self.wait(pause, word, &message).await
     }
 
     /// What the connector said, by what can be done about it.
     async fn failed(&mut self, error: connectors::Error) -> Result<(), store::Error> {
         let (kind, message) = (error.kind(), grants::message(&error));
+        let after = grants::retry_after(&error);
         if grants::is_unavailable(&error) {
-            let after = grants::retry_after(&error);
-            return self.back_off(after, "CONNECTOR_UNAVAILABLE", &message).await;
+            return self
+                .back_off(Verdict::Passing, after, "CONNECTOR_UNAVAILABLE", &message)
+                .await;
         }
-        match kind {
-            ErrorKind::Transient
-            | ErrorKind::CursorGone
-            | ErrorKind::DeadlineExceeded
-            | ErrorKind::RateLimited
-            | ErrorKind::AllowanceExhausted
-            | ErrorKind::Cancelled
-            | ErrorKind::CredentialsExpired => {
-                self.back_off(grants::retry_after(&error), reason(kind), &message)
-                    .await
-            }
-            ErrorKind::CredentialsRevoked | ErrorKind::Suspended => {
-                let integration = self
-                    .context
-                    .store
-                    .integration_get(self.sync.integration_id)
-                    .await?;
-                if let Some(grant) = integration.grant_id {
-                    let grant = self.context.store.grant_get(grant).await?;
-                    let (id, generation) = (grant.id, grant.generation);
-                    self.context
-                        .store
-                        .grant_revoked(id, generation, reason(kind), &message, now_us())
+        match Verdict::of(kind) {
+            Verdict::Final => self.give_up(reason(kind), &message).await,
+            Verdict::Dead => {
+                // The login that this sync used, not the one that may have taken its place meanwhile.
+                if let Some((id, generation)) = self.used {
+                    let now = now_us();
+                    let store = &self.context.store;
+                    let revoked = store
+                        .grant_revoked(id, generation, reason(kind), &message, now)
                         .await?;
+                    if !revoked.revoked && store.grant_get(id).await?.generation != generation {
+                        return self
+                            .back_off(Verdict::Passing, None, reason(kind), &message)
+                            .await;
+                    }
                 }
-                self.finish(SyncState::Failed, reason(kind), &message).await
+                self.give_up(reason(kind), &message).await
             }
-            _ => self.finish(SyncState::Failed, reason(kind), &message).await,
+            verdict => self.back_off(verdict, after, reason(kind), &message).await,
         }
     }
 
     /// Waits and goes on from the checkpoint, unless it has not got on for too long.
     async fn back_off(
         &mut self,
+        verdict: Verdict,
         after: Option<Duration>,
         reason: &str,
         message: &str,
     ) -> Result<(), store::Error> {
-        let patient = reason == "CRM_ALLOWANCE_EXHAUSTED";
-        if self.sync.attempt >= MOST_ATTEMPTS && !patient {
-            return self.finish(SyncState::Failed, reason, message).await;
+        let most = match verdict {
+            Verdict::Patience => i64::MAX,
+            Verdict::Unknown => FEW_TRIES,
+            _ => self.context.options.most_tries,
+        };
+        if self.sync.tries >= most {
+            return self.give_up(reason, message).await;
         }
-        let pause = after.unwrap_or_else(|| {
-            let seconds = 2_u64.saturating_pow(u32::try_from(self.sync.attempt).unwrap_or(1).min(9));
-            let jitter = rand::Rng::random_range(&mut rand::rng(), 0..=500);
-            Duration::from_millis(seconds.min(600) * 500 + jitter)
-        });
+        let own = || pause(self.context.options.first_pause, self.sync.tries, rand::random());
+        let pause = after.unwrap_or_else(own);
         self.wait(pause, reason, message).await
     }
 
     async fn wait(&mut self, pause: Duration, reason: &str, message: &str) -> Result<(), store::Error> {
         let due = now_us() + pause.as_micros() as i64;
         tracing::info!(sync = %self.sync.id, ?pause, "sync {} waits: {reason}: {message}", self.sync.id);
-        self.context
-            .store
+        let store = &self.context.store;
+        let waiting = store
             .sync_wait(self.sync.id, self.sync.fence, due, reason, message)
             .await?;
+        if waiting.cancel_requested {
+            // Asked while it was about to wait: nobody would hear of it until the wait is over.
+            store.sync_cancel_request(self.sync.id, now_us()).await?;
+        }
         Ok(())
     }
 
@@ -467,22 +657,5 @@ impl Run<'_> {
             .increment(1);
         tracing::info!(sync = %self.sync.id, "sync {} ended {state} {reason} {message}", self.sync.id);
         Ok(())
-    }
-}
-
-/// The word of `tether.v1.ErrorReason` for what a connector said.
-fn reason(kind: ErrorKind) -> &'static str {
-    match kind {
-        ErrorKind::CredentialsExpired | ErrorKind::CredentialsRevoked => "CREDENTIALS_REVOKED",
-        ErrorKind::Suspended => "ACCOUNT_SUSPENDED",
-        ErrorKind::AdminAction => "CRM_ADMIN_ACTION_NEEDED",
-        ErrorKind::Forbidden | ErrorKind::ObjectGone => "CRM_FORBIDDEN",
-        ErrorKind::RateLimited => "CRM_RATE_LIMITED",
-        ErrorKind::AllowanceExhausted => "CRM_ALLOWANCE_EXHAUSTED",
-        ErrorKind::Configuration => "CONNECTOR_MISCONFIGURED",
-        ErrorKind::Transient | ErrorKind::CursorGone | ErrorKind::DeadlineExceeded | ErrorKind::Cancelled => {
-            "CRM_UNAVAILABLE"
-        }
-        _ => "CONNECTOR_FAULT",
     }
 }

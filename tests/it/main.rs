@@ -35,5 +35,6 @@ mod sharing;
 mod store;
 mod support;
 mod template;
+mod truth;
 mod watch;
 mod web;

@@ -10,6 +10,7 @@ mod event;
 mod identity;
 mod integration;
 mod record;
+mod removal;
 mod schema;
 mod share;
 mod small;
@@ -284,6 +285,35 @@ fn refresh(of: &Integration, read_us: Micros, batches: Vec<RecordBatch>) -> Refr
         complete: Vec::new(),
         read: ReadTime::crm(read_us),
         now_us: read_us,
+    }
+}
+
+/// Removes whatever a listing lacks.
+const TRUSTING: RemovalGuard = RemovalGuard {
+    rows: 0,
+    percent: 100,
+    again_us: 60 * MINUTE,
+};
+
+/// Settles what the listing of an object lacks, a few rows at a time.
+async fn settle(store: &Store, sync: &Sync, object: &str, guard: RemovalGuard, now_us: Micros) -> Settled {
+    let mut all = Settled::default();
+    loop {
+        let settle = Settle {
+            sync_id: sync.id,
+            fence: sync.fence,
+            object: object.to_owned(),
+            guard,
+            limit: 700,
+            decided: all.decided,
+            now_us,
+        };
+        let done = store.sync_settle(settle).await.unwrap();
+        all.removed += done.removed;
+        (all.held, all.decided) = (done.held, done.decided);
+        if !done.more {
+            return all;
+        }
     }
 }
 

@@ -119,6 +119,14 @@ impl Reader<'_> {
             };
             return self.out.object_status(status).await;
         };
+        if let Some(Action::Fail(error)) = Script::of(self.settings, &format!("object.{key}"))?.at_once() {
+            let status = ObjectStatus {
+                object: key.clone(),
+                complete: false,
+                error: Some(Error::clone(error)),
+            };
+            return self.out.object_status(status).await;
+        }
         let world = World::new(self.settings);
         let mut rows = Rows::new(&world, self.settings, object, &selection.fields);
         if self.settings.is_mutant("strict") && !rows.missing().is_empty() {

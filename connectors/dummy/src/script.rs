@@ -18,6 +18,7 @@
 //! | `crm` | | the address of a `dummy-crm` to ask for tokens and leave; none: nothing is asked |
 //! | `mutant` | | defects for tests of the conformance kit, one name each; each stands where it does its harm |
 //! | `script.<call>` | | what a call does instead of, or before, its work |
+//! | `script.object.<key>` | | an `error:…`: the stream tells it of the object, and goes on without it |
 //!
 //! A script is a list of `action[@row]`, separated by commas: `slow:50,error:rate_limited:2000@120`. Actions are `panic`,
 //! `hang` (never answers, but yields), `block:<ms>` (does not yield), `slow:<ms>`, `error:<kind>[:<retry ms>]`,

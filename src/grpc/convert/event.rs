@@ -9,6 +9,7 @@ use crate::store::Event;
 pub fn event(of: &Event) -> GroupEvent {
     let kind = match of.kind {
         EventKind::SyncFinished => Kind::SyncFinished,
+        EventKind::SyncPartial => Kind::SyncPartial,
         EventKind::SyncFailed => Kind::SyncFailed,
         EventKind::SyncCancelled => Kind::SyncCancelled,
         EventKind::NeedsReauthorization => Kind::NeedsReauthorization,

@@ -5,8 +5,8 @@ use crate::domain::{ObjectState, SyncState, SyncTrigger};
 use crate::proto::v1;
 use crate::service::SyncView;
 
-/// A sync with its progress.
-pub fn sync(view: &SyncView, missing_fields: Vec<String>, change_number: i64) -> v1::Sync {
+/// A sync with its progress. `label` gives the name people see of an object.
+pub fn sync(view: &SyncView, label: impl Fn(&str) -> String) -> v1::Sync {
     let of = &view.sync;
     v1::Sync {
         name: name(view),
@@ -28,7 +28,7 @@ pub fn sync(view: &SyncView, missing_fields: Vec<String>, change_number: i64) ->
             .iter()
             .map(|one| v1::SyncObject {
                 object: one.object.clone(),
-                label: String::new(),
+                label: label(&one.object),
                 state: match one.state {
                     ObjectState::Pending => v1::sync_object::State::Pending,
                     ObjectState::Reading => v1::sync_object::State::Reading,
@@ -43,6 +43,7 @@ pub fn sync(view: &SyncView, missing_fields: Vec<String>, change_number: i64) ->
                     removed: one.removed,
                 }),
                 error: cause(&one.error_reason, &one.error_message, None, None),
+                held_back_removals: one.held,
             })
             .collect(),
         totals: Some(totals(view)),
@@ -50,8 +51,12 @@ pub fn sync(view: &SyncView, missing_fields: Vec<String>, change_number: i64) ->
         api_calls_used: of.api_calls,
         attempt: i32::try_from(of.attempt).unwrap_or(i32::MAX),
         error: error(view),
-        missing_fields,
-        change_number,
+        missing_fields: of.missing_fields(),
+        change_number: of.change_no,
+        confirmed_sync: of
+            .confirms
+            .map(|confirmed| format!("{}/syncs/{confirmed}", of.integration_id.name()))
+            .unwrap_or_default(),
     }
 }
 
@@ -77,6 +82,7 @@ fn state(of: SyncState) -> v1::sync::State {
         SyncState::Running => v1::sync::State::Running,
         SyncState::Waiting => v1::sync::State::Waiting,
         SyncState::Succeeded => v1::sync::State::Succeeded,
+        SyncState::Partial => v1::sync::State::Partial,
         SyncState::Failed => v1::sync::State::Failed,
         SyncState::Cancelled => v1::sync::State::Cancelled,
     }

@@ -1,11 +1,29 @@
 //! What a batch changes, given what is stored: no SQL here.
 
 use super::{Counters, Parent, RecordBatch, RecordRow};
-use crate::domain::{Micros, ReadTime, name_key};
+use crate::domain::{Micros, ReadTime, SyncId, name_key};
+
+/// Which way rows came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) enum By {
+    /// A live read.
+    Live,
+    /// A sync, which reads for a generation of the integration.
+    Sync { sync_id: SyncId, generation: i64 },
+}
+
+impl By {
+    pub(super) fn touch(self) -> Touch {
+        match self {
+            Self::Live => Touch::All,
+            Self::Sync { .. } => Touch::Moved,
+        }
+    }
+}
 
 /// Which unchanged rows get the times of the new read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::store) enum Touch {
+pub(super) enum Touch {
     /// Those whose time of change moved.
     Moved,
     /// All: live reads are few, and a listing that began earlier must not remove them.
@@ -179,20 +197,6 @@ pub(super) fn changes<'a>(
         *change_no += 1;
         *change_no
     };
-    let missing = |old: &Existing| {
-        let covered = batch
-            .covers
-            .as_ref()
-            .is_some_and(|c| c.contains(&old.external_id));
-        covered && !old.deleted && !batch.read.is_before(old.read)
-    };
-    let absent = |old: &'a Existing, change_no| Gone {
-        external_id: &old.external_id,
-        merged_into: None,
-        modified_us: old.modified_us,
-        read: batch.read,
-        change_no,
-    };
     let mut changes = Changes {
         puts: Vec::new(),
         gone: Vec::new(),
@@ -205,11 +209,7 @@ pub(super) fn changes<'a>(
     };
     let mut stored = existing.iter().peekable();
     for &row in rows {
-        while let Some(old) = stored.next_if(|old| old.external_id < row.external_id) {
-            if missing(old) {
-                changes.gone.push(absent(old, next()));
-            }
-        }
+        while stored.next_if(|old| old.external_id < row.external_id).is_some() {}
         let old = stored.next_if(|old| old.external_id == row.external_id);
         let read = ReadTime {
             us: row.read_us,
@@ -225,14 +225,17 @@ pub(super) fn changes<'a>(
                     read,
                 });
             }
-            Fate::Put => changes.puts.push(Put {
-                row,
-                name_key: name_key(&row.name),
-                read,
-                clock: read.clock.number(),
-                change_no: next(),
-                known: old.is_some(),
-            }),
+            Fate::Put => {
+                changes.counters.added += i64::from(old.is_none_or(|old| old.deleted));
+                changes.puts.push(Put {
+                    row,
+                    name_key: name_key(&row.name),
+                    read,
+                    clock: read.clock.number(),
+                    change_no: next(),
+                    known: old.is_some(),
+                });
+            }
             Fate::Gone => changes.gone.push(Gone {
                 external_id: &row.external_id,
                 merged_into: row.merged_into.as_deref(),
@@ -240,11 +243,6 @@ pub(super) fn changes<'a>(
                 read,
                 change_no: next(),
             }),
-        }
-    }
-    for old in stored {
-        if missing(old) {
-            changes.gone.push(absent(old, next()));
         }
     }
     changes.counters.written += changes.puts.len() as i64;

@@ -36,8 +36,46 @@ async fn apply(store: &Store, of: &Integration, batch: RecordBatch) -> Counters 
     store
         .record_refresh(refresh(of, batch.read.us, vec![batch]))
         .await
+        .map(|done| Counters {
+            added: 0,
+            ..done.counters
+        })
         .unwrap()
-        .counters
+}
+
+/// A sync that was taken, whatever others wait.
+async fn running(store: &Store, of: &Integration) -> Sync {
+    match store.sync_unfinished(of.id).await.unwrap() {
+        Some(sync) if sync.state == SyncState::Running => sync,
+        _ => loop {
+            let sync = store
+                .sync_lease_next("w", NOW, NOW + 500 * MINUTE)
+                .await
+                .unwrap()
+                .unwrap();
+            if sync.integration_id == of.id {
+                break sync;
+            }
+        },
+    }
+}
+
+/// A listing of a sync, settled at once: what it lacks is gone.
+async fn list(store: &Store, of: &Integration, batch: RecordBatch) -> Counters {
+    let sync = running(store, of).await;
+    let object = batch.object.clone();
+    let commit = SyncCommit {
+        lease_until_us: NOW + 500 * MINUTE,
+        ..commit(&sync, vec![batch])
+    };
+    let done = store.sync_commit(commit).await.unwrap().counters[0].1;
+    assert_eq!(done.removed, 0, "a commit removes nothing");
+    let removed = settle(store, &sync, &object, TRUSTING, NOW).await.removed;
+    Counters {
+        removed,
+        added: 0,
+        ..done
+    }
 }
 
 fn counters(read: i64, written: i64, unchanged: i64, removed: i64) -> Counters {
@@ -46,6 +84,7 @@ fn counters(read: i64, written: i64, unchanged: i64, removed: i64) -> Counters {
         written,
         unchanged,
         removed,
+        added: 0,
     }
 }
 
@@ -143,12 +182,12 @@ both! {
         apply(store, &one, batch("Contact", 100, vec![row("b", 1, 10)])).await;
         apply(store, &one, batch("Account", 500, vec![row("d", 1, 10)])).await;
         // (a, d]: b and c are gone; d was read later than the listing; a, e and the contact are not in the range.
-        assert_eq!(apply(store, &one, covering("a", "d", 200, vec![row("cc", 1, 1)])).await, counters(1, 1, 0, 2));
+        assert_eq!(list(store, &one, covering("a", "d", 200, vec![row("cc", 1, 1)])).await, counters(1, 1, 0, 2));
         assert_eq!(live(store, one.id).await, ["a", "b", "cc", "d", "e"]);
-        assert_eq!(apply(store, &one, covering("", "a", 200, vec![])).await, counters(0, 0, 0, 1));
+        assert_eq!(list(store, &one, covering("", "a", 200, vec![])).await, counters(0, 0, 0, 1));
         // A row outside of the range it came with is still a row.
-        assert_eq!(apply(store, &one, covering("d", "", 600, vec![row("a", 1, 10)])).await, counters(1, 1, 0, 1));
-        assert_eq!(apply(store, &one, covering("", "", 600, vec![])).await, counters(0, 0, 0, 3));
+        assert_eq!(list(store, &one, covering("d", "", 600, vec![row("a", 1, 10)])).await, counters(1, 1, 0, 1));
+        assert_eq!(list(store, &one, covering("", "", 600, vec![])).await, counters(0, 0, 0, 3));
         // The contact.
         assert_eq!(live(store, one.id).await, ["b"]);
     }
@@ -228,7 +267,7 @@ both! {
         }
         assert_eq!(seen.len(), 5004);
         assert_eq!(after, store.record_change_no(one.id).await.unwrap());
-        assert_eq!(apply(store, &one, RecordBatch { object: "Many".to_owned(), ..covering("", "", 2, vec![]) }).await.removed, 5003);
+        assert_eq!(list(store, &one, RecordBatch { object: "Many".to_owned(), ..covering("", "", 2, vec![]) }).await.removed, 5003);
     }
 
     async fn numbers_are_covered_by_their_values(store) {
@@ -241,11 +280,11 @@ both! {
         apply(store, &one, batch("Account", 1, ids.map(|id| row(id, 1, 1)).to_vec())).await;
         // From 999 on, over the length, up to 1001: 1000 is gone, its neighbours by bytes are not.
         let page = numbers("998", "1001", 2, vec![row("999", 1, 1), row("1001", 1, 1)]);
-        assert_eq!(apply(store, &one, page).await, counters(2, 0, 2, 1));
+        assert_eq!(list(store, &one, page).await, counters(2, 0, 2, 1));
         assert_eq!(live(store, one.id).await, ["1001", "1002", "20000", "42", "5", "998", "999", "x1"]);
         // The beginning and the end; what is no number is in no range.
-        assert_eq!(apply(store, &one, numbers("", "998", 3, vec![row("998", 1, 1)])).await.removed, 2);
-        assert_eq!(apply(store, &one, numbers("1001", "", 3, vec![row("1003", 1, 1)])).await, counters(1, 1, 0, 2));
+        assert_eq!(list(store, &one, numbers("", "998", 3, vec![row("998", 1, 1)])).await.removed, 2);
+        assert_eq!(list(store, &one, numbers("1001", "", 3, vec![row("1003", 1, 1)])).await, counters(1, 1, 0, 2));
         assert_eq!(live(store, one.id).await, ["1001", "1003", "998", "999", "x1"]);
     }
 
@@ -258,11 +297,15 @@ both! {
         let mut model = Model::default();
         for step in 0..150 {
             let batch = batches().new_tree(&mut runner).unwrap().current();
-            let live = batch.0;
-            let batch = batch.1;
+            let (live, whole, batch) = batch;
             let expected = model.apply(&batch, live, step);
             let done = store.record_refresh_or_commit(&one, batch.clone(), live, step).await;
             assert_eq!(done, expected, "step {step}: {batch:?}");
+            if whole {
+                // The object was listed whole: what its ranges lacked, and was not read since, goes.
+                let sync = running(store, &one).await;
+                assert_eq!(settle(store, &sync, "Account", TRUSTING, step).await.removed, model.settle(), "step {step}");
+            }
             if step % 10 == 9 {
                 model.check(store, one.id).await;
             }
@@ -321,19 +364,7 @@ impl Fixture {
                 .unwrap()
                 .counters;
         }
-        let sync = match self.sync_unfinished(of.id).await.unwrap() {
-            Some(sync) if sync.state == SyncState::Running => sync,
-            _ => loop {
-                let sync = self
-                    .sync_lease_next("w", NOW, NOW + 500 * MINUTE)
-                    .await
-                    .unwrap()
-                    .unwrap();
-                if sync.integration_id == of.id {
-                    break sync;
-                }
-            },
-        };
+        let sync = running(self, of).await;
         let commit = SyncCommit {
             now_us: step,
             lease_until_us: NOW + 500 * MINUTE,
@@ -343,8 +374,8 @@ impl Fixture {
     }
 }
 
-/// A live read or a commit, with few ids and times, so that they meet.
-fn batches() -> impl Strategy<Value = (bool, RecordBatch)> {
+/// A live read or a commit, and whether the listing ends with it; with few ids and times, so that they meet.
+fn batches() -> impl Strategy<Value = (bool, bool, RecordBatch)> {
     let rows = prop::collection::vec(
         (0..24u8, 0..4i64, 0..6i64, 0..9i64, prop::bool::weighted(0.15)),
         0..12,
@@ -352,7 +383,8 @@ fn batches() -> impl Strategy<Value = (bool, RecordBatch)> {
     let covers = prop::option::weighted(0.4, (0..26u8, 0..26u8, any::<bool>()));
     // Mostly the CRM's clock, at times one of two processes', or one that is not known.
     let clock = prop_oneof![6 => Just(1), 1 => Just(2), 1 => Just(3), 1 => Just(0)];
-    (any::<bool>(), rows, covers, 1..9i64, clock).prop_map(|(live, rows, covers, us, clock)| {
+    let whole = prop::bool::weighted(0.3);
+    (any::<bool>(), whole, rows, covers, 1..9i64, clock).prop_map(|(live, whole, rows, covers, us, clock)| {
         let clock = ReadClock::from_number(clock);
         // Half of the ids are numbers of several lengths.
         let id = |n: u8| match n {
@@ -392,6 +424,7 @@ fn batches() -> impl Strategy<Value = (bool, RecordBatch)> {
         });
         (
             live,
+            whole,
             RecordBatch {
                 object: "Account".to_owned(),
                 rows,
@@ -406,6 +439,8 @@ fn batches() -> impl Strategy<Value = (bool, RecordBatch)> {
 #[derive(Default)]
 struct Model {
     rows: BTreeMap<String, Stored>,
+    /// What listings lacked, and when they were read.
+    marks: BTreeMap<String, (ReadClock, Micros)>,
     change_no: i64,
 }
 
@@ -462,17 +497,14 @@ impl Model {
         let ids: BTreeSet<String> = self.rows.keys().chain(newest.keys()).cloned().collect();
         for id in ids {
             let Some(row) = newest.get(&id) else {
-                let old = self.rows.get_mut(&id).unwrap();
-                if inside(&id) && !old.gone && !later(old.read, batch.read.us) {
-                    self.change_no += 1;
-                    done.removed += 1;
-                    old.gone = true;
-                    old.parents.clear();
-                    old.read = (clock, batch.read.us);
-                    old.change_no = self.change_no;
+                let old = &self.rows[&id];
+                if !live && inside(&id) && !old.gone && !later(old.read, batch.read.us) {
+                    self.marks.insert(id, (clock, batch.read.us));
                 }
                 continue;
             };
+            // Who is listed is there.
+            self.marks.remove(&id);
             let old = self.rows.get(&id).cloned();
             let stale = old.as_ref().is_some_and(|o| later(o.read, row.read_us));
             if stale || (row.deleted && old.as_ref().is_none_or(|o| o.gone)) {
@@ -497,6 +529,7 @@ impl Model {
                 done.removed += 1;
             } else {
                 done.written += 1;
+                done.added += i64::from(old.as_ref().is_none_or(|o| o.gone));
             }
             let old = old.unwrap_or(Stored {
                 hash: 0,
@@ -529,6 +562,24 @@ impl Model {
             );
         }
         done
+    }
+
+    fn settle(&mut self) -> i64 {
+        let mut removed = 0;
+        for (id, read) in std::mem::take(&mut self.marks) {
+            let old = self.rows.get_mut(&id).unwrap();
+            let later = old.read.0 == read.0 && read.0 != ReadClock::UNKNOWN && old.read.1 > read.1;
+            if old.gone || later {
+                continue;
+            }
+            removed += 1;
+            self.change_no += 1;
+            old.gone = true;
+            old.parents.clear();
+            old.read = read;
+            old.change_no = self.change_no;
+        }
+        removed
     }
 
     async fn check(&self, store: &Store, id: IntegrationId) {

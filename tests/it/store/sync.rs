@@ -8,6 +8,7 @@ fn new_sync(integration_id: IntegrationId, now_us: Micros) -> NewSync {
         trigger: SyncTrigger::Manual,
         create_by: "ada".to_owned(),
         due_us: now_us,
+        confirms: None,
         now_us,
     }
 }
@@ -87,9 +88,6 @@ both! {
     async fn only_allowed_syncs_are_taken(store) {
         let g = group(store, "g").await;
         let one = active(store, &g, "One").await;
-        store.enablement_set(enablement(&g, false)).await.unwrap();
-        assert_eq!(lease(store, "w", NOW).await, None);
-        store.enablement_set(enablement(&g, true)).await.unwrap();
         store.integration_set_state(one.id, IntegrationState::NeedsReauthorization, "R", "m", NOW).await.unwrap();
         assert_eq!(lease(store, "w", NOW).await, None);
         store.integration_set_state(one.id, IntegrationState::Active, "", "", NOW).await.unwrap();
@@ -97,6 +95,89 @@ both! {
         let sync = lease(store, "w", NOW).await.unwrap();
         assert_eq!((sync.fence, sync.attempt, sync.start_us), (1, 1, Some(NOW)));
         assert_eq!(store.sync_get(sync.id).await.unwrap(), sync);
+    }
+
+    async fn disabling_a_connector_cancels_its_syncs(store) {
+        let (g, other) = (group(store, "g").await, group(store, "h").await);
+        let (queued, running) = (active(store, &g, "One").await, active(store, &g, "Two").await);
+        let (left, elsewhere) = (active(store, &g, "Three").await, active(store, &other, "Four").await);
+        let mut taken = Vec::new();
+        while let Some(sync) = lease(store, "w", NOW).await {
+            taken.push(sync);
+        }
+        let of = |id| taken.iter().find(|sync| sync.integration_id == id).unwrap();
+        let waiting = of(queued.id);
+        store.sync_wait(waiting.id, waiting.fence, NOW + 90 * MINUTE, "CRM_RATE_LIMITED", "m").await.unwrap();
+        let before = store.sync_commit(SyncCommit { lease_until_us: NOW + MINUTE, ..commit(of(running.id), vec![batch("Account", 1, vec![row("a", 1, 1)])]) });
+        before.await.unwrap();
+        store.enablement_set(enablement(&g, false)).await.unwrap();
+        assert_eq!(store.sync_get(waiting.id).await.unwrap().state, SyncState::Cancelled);
+        // The one that runs hears of it with its next word, and writes nothing.
+        let late = commit(of(running.id), vec![batch("Account", 2, vec![row("b", 1, 1)])]);
+        assert!(store.sync_commit(late).await.unwrap().cancel_requested);
+        assert_eq!(store.record_counts(running.id).await.unwrap(), [("Account".to_owned(), 1)]);
+        store.enablement_set(enablement(&g, true)).await.unwrap();
+        let ended = store.sync_finish(end(of(running.id), SyncState::Partial, NOW)).await.unwrap();
+        assert_eq!((ended.state, ended.attempt), (SyncState::Cancelled, 1));
+        // One whose worker is gone ends, too, though its connector stays disabled.
+        store.enablement_set(enablement(&g, false)).await.unwrap();
+        assert_eq!(lease(store, "w", NOW + MINUTE).await, None);
+        assert_eq!(store.sync_get(of(left.id).id).await.unwrap().state, SyncState::Cancelled);
+        assert_eq!(store.sync_get(of(elsewhere.id).id).await.unwrap().state, SyncState::Running);
+    }
+
+    async fn attempts_count_all_and_tries_since_it_got_on(store) {
+        let g = group(store, "g").await;
+        active(store, &g, "One").await;
+        let wait = async |sync: &Sync, reason: &str| store.sync_wait(sync.id, sync.fence, NOW, reason, "m").await.unwrap();
+        let sync = lease(store, "w", NOW).await.unwrap();
+        wait(&sync, "CRM_UNAVAILABLE").await;
+        let sync = lease(store, "w", NOW).await.unwrap();
+        assert_eq!((sync.attempt, sync.tries, sync.error_reason.as_str()), (2, 2, "CRM_UNAVAILABLE"));
+        // Rows without a checkpoint, or with the same one, are no step, and the cause stays to be seen.
+        store.sync_commit(SyncCommit { checkpoint: None, ..commit(&sync, Vec::new()) }).await.unwrap();
+        assert_eq!(store.sync_get(sync.id).await.unwrap().error_reason, "CRM_UNAVAILABLE");
+        store.sync_commit(commit(&sync, Vec::new())).await.unwrap();
+        let now = store.sync_get(sync.id).await.unwrap();
+        assert_eq!((now.attempt, now.tries, now.error_reason.as_str()), (2, 0, ""));
+        wait(&sync, "CRM_UNAVAILABLE").await;
+        let sync = lease(store, "w", NOW).await.unwrap();
+        store.sync_commit(commit(&sync, Vec::new())).await.unwrap();
+        assert_eq!(store.sync_get(sync.id).await.unwrap().tries, 1);
+        // A worker that stops hands it on: that is no attempt.
+        wait(&sync, "SHUTTING_DOWN").await;
+        let sync = lease(store, "w", NOW).await.unwrap();
+        assert_eq!((sync.attempt, sync.tries), (3, 1));
+        let ended = store.sync_finish(end(&sync, SyncState::Failed, NOW)).await.unwrap();
+        assert_eq!(ended.attempt, 3);
+    }
+
+    async fn missing_fields_are_known_over_all_attempts(store) {
+        let g = group(store, "g").await;
+        let one = active(store, &g, "One").await;
+        let fields = vec![field("Account", "A"), field("Account", "B"), field("Account", "C"), field("Contact", "D")];
+        let edit = IntegrationUpdate { fields: Some(fields), ..no_edit(one.id) };
+        store.integration_update(edit).await.unwrap();
+        let reference = |object: &str, key: &str| FieldRef { object: object.to_owned(), key: key.to_owned() };
+        let all = vec![reference("Account", "A"), reference("Account", "B"), reference("Contact", "D")];
+        store.field_mark_missing(one.id, all, NOW - 1).await.unwrap();
+        let object = |object: &str, state| ObjectProgress { object: object.to_owned(), position: 0, state: Some(state), expected: None, error: None, tries: None };
+        let sync = lease(store, "w", NOW).await.unwrap();
+        store.sync_commit(SyncCommit { missing_fields: vec![reference("Account", "A")], ..commit(&sync, Vec::new()) }).await.unwrap();
+        store.sync_wait(sync.id, sync.fence, NOW, "CRM_UNAVAILABLE", "m").await.unwrap();
+        // Another attempt does not say it again; a live read sees one more.
+        let sync = lease(store, "w", NOW + 1).await.unwrap();
+        store.field_mark_missing(one.id, vec![reference("Account", "C")], NOW + 1).await.unwrap();
+        let objects = vec![object("Account", ObjectState::Complete), object("Contact", ObjectState::Failed)];
+        store.sync_commit(SyncCommit { objects, ..commit(&sync, Vec::new()) }).await.unwrap();
+        let ended = store.sync_finish(end(&sync, SyncState::Partial, NOW + 2)).await.unwrap();
+        assert_eq!(ended.missing_fields(), ["Account.A"]);
+        let missing: Vec<(String, Option<Micros>)> = store.field_list(one.id).await.unwrap().into_iter().map(|f| (f.key, f.missing_us)).collect();
+        let expected = [("A", Some(NOW - 1)), ("B", None), ("C", Some(NOW + 1)), ("D", Some(NOW - 1))];
+        assert_eq!(missing, expected.map(|(key, since)| (key.to_owned(), since)));
+        // Not whole: not a success, but the companies are counted.
+        let after = store.integration_get(one.id).await.unwrap();
+        assert_eq!((after.last_success_us, after.company_records), (None, Some(0)));
     }
 
     async fn a_lost_lease_stops_the_worker(store) {
@@ -153,6 +234,7 @@ both! {
             state,
             expected,
             error: error.map(|(a, b)| (a.to_owned(), b.to_owned())),
+            tries: None,
         };
         let first = SyncCommit {
             objects: vec![progress(Some(ObjectState::Reading), Some(2), None)],
@@ -162,13 +244,14 @@ both! {
         };
         let done = store.sync_commit(first.clone()).await.unwrap();
         assert_eq!((done.change_no, done.checkpoint_seq, done.cancel_requested), (3, 1, false));
-        assert_eq!(done.counters[0], ("Account".to_owned(), Counters { read: 2, written: 2, unchanged: 0, removed: 0 }));
+        assert_eq!(done.counters[0], ("Account".to_owned(), Counters { read: 2, written: 2, unchanged: 0, removed: 0, added: 2 }));
         // The same again changes nothing but the counters.
         let again = SyncCommit { checkpoint: None, objects: vec![progress(None, None, Some(("R", "m")))], ..first };
         let done = store.sync_commit(again).await.unwrap();
         assert_eq!((done.change_no, done.checkpoint_seq), (3, 1));
         let (now, objects) = store.sync_progress(sync.id).await.unwrap();
-        assert_eq!((now.bytes, now.api_calls, now.checkpoint_seq, now.attempt), (20, 2, 1, 0));
+        assert_eq!((now.bytes, now.api_calls, now.checkpoint_seq, now.attempt, now.tries), (20, 2, 1, 1, 0));
+        assert_eq!((now.change_no, now.missing_fields()), (3, vec!["Account.Gone".to_owned()]));
         assert_eq!(now.checkpoint.as_deref(), Some(b"checkpoint".as_slice()));
         let account = objects.iter().find(|o| o.object == "Account").unwrap();
         assert_eq!((account.read, account.written, account.unchanged), (4, 2, 2));
@@ -177,6 +260,10 @@ both! {
         let fields = store.field_list(one.id).await.unwrap();
         assert_eq!((fields[0].missing_us, fields[1].field_type), (Some(NOW), FieldType::Date));
         store.sync_object_upsert(sync.id, sync.fence, vec![progress(Some(ObjectState::Complete), None, None)]).await.unwrap();
+        // The contacts were not read whole: it cannot be said that all was.
+        assert!(store.sync_finish(end(&sync, SyncState::Succeeded, NOW + 5)).await.unwrap_err().is_conflict(Conflict::State));
+        let contact = ObjectProgress { object: "Contact".to_owned(), ..progress(Some(ObjectState::Complete), None, None) };
+        store.sync_object_upsert(sync.id, sync.fence, vec![contact]).await.unwrap();
         let ended = store.sync_finish(end(&sync, SyncState::Succeeded, NOW + 5)).await.unwrap();
         assert_eq!((ended.state, ended.end_us, ended.note.as_str()), (SyncState::Succeeded, Some(NOW + 5), "done"));
         let after = store.integration_get(one.id).await.unwrap();
@@ -193,12 +280,16 @@ both! {
         assert_eq!((waiting.state, waiting.error_reason.as_str()), (SyncState::Waiting, "RATE_LIMITED"));
         assert_eq!(lease(store, "w", NOW + 5 * MINUTE - 1).await, None);
         let sync = lease(store, "w", NOW + 5 * MINUTE).await.unwrap();
-        assert_eq!((sync.attempt, sync.start_us), (2, Some(NOW)));
+        assert_eq!((sync.attempt, sync.tries, sync.start_us), (2, 2, Some(NOW)));
         assert!(!store.sync_heartbeat(sync.id, sync.fence, NOW + 9 * MINUTE).await.unwrap().cancel_requested);
         assert_eq!(store.sync_cancel_request(sync.id, NOW).await.unwrap().state, SyncState::Running);
         assert!(store.sync_heartbeat(sync.id, sync.fence, NOW + 9 * MINUTE).await.unwrap().cancel_requested);
-        assert!(store.sync_commit(commit(&sync, Vec::new())).await.unwrap().cancel_requested);
-        store.sync_finish(end(&sync, SyncState::Cancelled, NOW)).await.unwrap();
+        // Nothing is written any more, and an end that would have been good is not.
+        let late = commit(&sync, vec![batch("Account", 1, vec![row("late", 1, 1)])]);
+        assert!(store.sync_commit(late).await.unwrap().cancel_requested);
+        assert_eq!(store.record_get(one.id, "Account", "late").await.unwrap(), None);
+        let ended = store.sync_finish(end(&sync, SyncState::Succeeded, NOW)).await.unwrap();
+        assert_eq!(ended.state, SyncState::Cancelled);
         let Enqueued::New(second) = store.sync_enqueue(new_sync(one.id, NOW + 1)).await.unwrap() else { panic!() };
         let cancelled = store.sync_cancel_request(second.id, NOW).await.unwrap();
         assert_eq!((cancelled.state, cancelled.end_us), (SyncState::Cancelled, Some(NOW)));
@@ -215,5 +306,7 @@ both! {
         let page = store.sync_list(one.id, Some((page[1].create_us, page[1].id)), 5).await.unwrap();
         assert_eq!(page.iter().map(|s| s.id).collect::<Vec<_>>(), [sync.id]);
         assert_eq!(store.sync_purge(NOW + 1, 10).await.unwrap(), 2);
+        // The last one of an integration stays, however old.
+        assert_eq!(store.sync_purge(NOW + 99 * MINUTE, 10).await.unwrap(), 0);
     }
 }

@@ -209,7 +209,9 @@ async fn settled(ann: &mut Person, name: &str, sync: &str) -> v1::Sync {
     loop {
         let now = ok(ann.integrations.get_sync(request())).await;
         match now.state() {
-            sync::State::Succeeded | sync::State::Failed | sync::State::Cancelled => return now,
+            sync::State::Succeeded | sync::State::Partial | sync::State::Failed | sync::State::Cancelled => {
+                return now;
+            }
             sync::State::Waiting => {
                 cancel(ann, sync).await;
                 return now;

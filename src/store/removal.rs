@@ -1,0 +1,379 @@
+//! Rows that a listing lacks: candidates for removal, held until their object was listed whole and it is clear that the
+//! listing may be believed.
+//!
+//! A commit marks what its range lacks ([`mark`]) and removes nothing. When the connector has said that the object was read
+//! whole, [`Store::sync_settle`] looks at all marks of the sync at once: few are removed; many are held back until a person
+//! confirms them or a second listing lacks the same rows. It is the same *rows* that have to be lacking, not as many: two
+//! answers that are wrong in different ways confirm nothing.
+
+use diesel::{prelude::*, sql_query, sql_types};
+
+use super::{
+    Counters, Error, Store,
+    conn::Conn,
+    record,
+    schema::{removal, sync, sync_object},
+    sync::held,
+};
+use crate::domain::{IntegrationId, Micros, ReadTime, SyncId};
+
+/// How much may go without being asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RemovalGuard {
+    /// Up to so many rows of an object go at once.
+    pub rows: i64,
+    /// So do more, up to this share of the object's rows; 100 holds nothing back.
+    pub percent: i64,
+    /// A second listing that lacks the same rows confirms that they are gone, if it began so long after the first ended.
+    pub again_us: Micros,
+}
+
+impl RemovalGuard {
+    /// Whether the removal of so many of so many rows is held back.
+    fn holds(&self, rows: i64, of: i64) -> bool {
+        rows > self.rows && rows.saturating_mul(100) > of.saturating_mul(self.percent)
+    }
+}
+
+/// A question about one object of a sync: may what its listing lacks go?
+#[derive(Debug, Clone)]
+pub struct Settle {
+    /// Which sync.
+    pub sync_id: SyncId,
+    /// The fence it was taken with.
+    pub fence: i64,
+    /// The object, which was read whole.
+    pub object: String,
+    /// The rule.
+    pub guard: RemovalGuard,
+    /// Most rows of one call.
+    pub limit: i64,
+    /// What the call before decided; `None` decides.
+    pub decided: Option<Decision>,
+    /// Now.
+    pub now_us: Micros,
+}
+
+/// What is to become of what a listing lacks. It holds for a worker's calls in a row; another worker decides anew, and comes to
+/// the same, because what was removed meanwhile is no longer counted on either side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Decision {
+    /// Only what is confirmed goes.
+    hold: bool,
+    /// What was lacking in a whole listing by then is confirmed.
+    confirmed_us: Micros,
+    /// How many rows are lacking and not confirmed.
+    alone: i64,
+}
+
+/// What became of what a listing lacks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// Rows removed by this call.
+    pub removed: i64,
+    /// Rows that are held back; told by the last call.
+    pub held: i64,
+    /// There is more to do: call again, with the decision.
+    pub more: bool,
+    /// What was decided.
+    pub decided: Option<Decision>,
+}
+
+impl Store {
+    /// Decides about what the listing of an object lacks, and removes it or holds it back, at most `limit` rows a call. It may
+    /// be cut off at any moment and begun again. [`Error::LeaseLost`] as for a commit.
+    pub async fn sync_settle(&self, settle: Settle) -> Result<Settled, Error> {
+        self.write(move |conn| run(conn, &settle)).await
+    }
+
+    /// How many rows of an integration are held back: lacking in a listing that was whole, and neither confirmed nor listed
+    /// since.
+    pub async fn removals_held(&self, integration_id: IntegrationId) -> Result<i64, Error> {
+        self.read(move |conn| {
+            Ok(removal::table
+                .filter(removal::integration_id.eq(integration_id))
+                .filter(removal::first_us.is_not_null())
+                .count()
+                .get_result(conn)?)
+        })
+        .await
+    }
+}
+
+/// Marks rows that a range lacks.
+pub(super) fn mark(conn: &mut Conn, of: &Marks<'_>, read: ReadTime, ids: &[&str]) -> Result<(), Error> {
+    const UPSERT: &str = "ON CONFLICT (integration_id, object, external_id) DO UPDATE SET sync_id = excluded.sync_id, \
+        read_us = excluded.read_us, read_clock = excluded.read_clock, generation = excluded.generation, \
+        first_us = CASE WHEN removal.generation = excluded.generation THEN removal.first_us END";
+    match conn {
+        Conn::Sqlite(c) => {
+            let ids = serde_json::to_string(ids).map_err(|e| Error::Corrupt(e.to_string()))?;
+            // WHERE true: SQLite's grammar would else read the conflict clause as part of a join.
+            sql_query(format!(
+                "INSERT INTO removal (integration_id, object, external_id, sync_id, generation, read_us, read_clock) \
+                 SELECT $1, $2, value, $3, $4, $5, $6 FROM json_each($7) WHERE true {UPSERT}"
+            ))
+            .bind::<sql_types::Text, _>(of.integration_id)
+            .bind::<sql_types::Text, _>(of.object)
+            .bind::<sql_types::Text, _>(of.sync_id)
+            .bind::<sql_types::BigInt, _>(of.generation)
+            .bind::<sql_types::BigInt, _>(read.us)
+            .bind::<sql_types::BigInt, _>(read.clock.number())
+            .bind::<sql_types::Text, _>(ids)
+            .execute(c)?;
+        }
+        Conn::Postgres(c) => {
+            sql_query(format!(
+                "INSERT INTO removal (integration_id, object, external_id, sync_id, generation, read_us, read_clock) \
+                 SELECT $1, $2, u.id, $3, $4, $5, $6 FROM unnest($7::text[]) u (id) {UPSERT}"
+            ))
+            .bind::<sql_types::Text, _>(of.integration_id)
+            .bind::<sql_types::Text, _>(of.object)
+            .bind::<sql_types::Text, _>(of.sync_id)
+            .bind::<sql_types::BigInt, _>(of.generation)
+            .bind::<sql_types::BigInt, _>(read.us)
+            .bind::<sql_types::BigInt, _>(read.clock.number())
+            .bind::<sql_types::Array<sql_types::Text>, _>(ids)
+            .execute(c)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whose marks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Marks<'a> {
+    pub(super) integration_id: IntegrationId,
+    pub(super) object: &'a str,
+    pub(super) sync_id: SyncId,
+    pub(super) generation: i64,
+}
+
+/// Rows that were read are there, whatever a listing lacked.
+pub(super) fn unmark(
+    conn: &mut Conn,
+    integration_id: IntegrationId,
+    object: &str,
+    ids: &[&str],
+) -> Result<(), Error> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    // Most integrations have none, nearly always.
+    let any: Option<String> = removal::table
+        .filter(removal::integration_id.eq(integration_id))
+        .filter(removal::object.eq(object))
+        .select(removal::external_id)
+        .limit(1)
+        .first(conn)
+        .optional()?;
+    if any.is_none() {
+        return Ok(());
+    }
+    delete(conn, integration_id, object, ids)
+}
+
+fn delete(conn: &mut Conn, integration_id: IntegrationId, object: &str, ids: &[&str]) -> Result<(), Error> {
+    match conn {
+        Conn::Sqlite(c) => {
+            let ids = serde_json::to_string(ids).map_err(|e| Error::Corrupt(e.to_string()))?;
+            sql_query(
+                "DELETE FROM removal WHERE integration_id = $1 AND object = $2 \
+                 AND external_id IN (SELECT value FROM json_each($3))",
+            )
+            .bind::<sql_types::Text, _>(integration_id)
+            .bind::<sql_types::Text, _>(object)
+            .bind::<sql_types::Text, _>(ids)
+            .execute(c)?;
+        }
+        Conn::Postgres(c) => {
+            sql_query(
+                "DELETE FROM removal WHERE integration_id = $1 AND object = $2 AND external_id = ANY ($3)",
+            )
+            .bind::<sql_types::Text, _>(integration_id)
+            .bind::<sql_types::Text, _>(object)
+            .bind::<sql_types::Array<sql_types::Text>, _>(ids)
+            .execute(c)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes up to `limit` marks of an integration that is being deleted; returns how many.
+pub(super) fn purge(conn: &mut Conn, integration_id: IntegrationId, limit: i64) -> Result<usize, Error> {
+    let ids: Vec<(String, String)> = removal::table
+        .filter(removal::integration_id.eq(integration_id))
+        .select((removal::object, removal::external_id))
+        .order((removal::object, removal::external_id))
+        .limit(limit)
+        .load(conn)?;
+    for one in ids.chunk_by(|a, b| a.0 == b.0) {
+        let keys: Vec<&str> = one.iter().map(|(_, id)| id.as_str()).collect();
+        delete(conn, integration_id, &one[0].0, &keys)?;
+    }
+    Ok(ids.len())
+}
+
+type Lacking = (String, Micros, i64);
+
+fn run(conn: &mut Conn, settle: &Settle) -> Result<Settled, Error> {
+    let (of, sync) = super::sync::held_by(conn, settle.sync_id, settle.fence)?;
+    if sync.cancel_requested {
+        // Nothing is written any more; the worker hears of it.
+        return Ok(Settled::default());
+    }
+    let object = settle.object.as_str();
+    let of_object = || {
+        removal::table
+            .filter(removal::integration_id.eq(of.id))
+            .filter(removal::object.eq(object))
+    };
+    let mine = || {
+        of_object()
+            .filter(removal::sync_id.eq(sync.id))
+            .filter(removal::generation.eq(sync.generation))
+    };
+    let decided = match settle.decided {
+        Some(decided) => decided,
+        None => {
+            // What an earlier listing lacked and this one had, or an earlier account could not see.
+            let stale: Vec<String> = of_object()
+                .filter(
+                    removal::sync_id
+                        .ne(sync.id)
+                        .or(removal::generation.ne(sync.generation)),
+                )
+                .select(removal::external_id)
+                .limit(settle.limit)
+                .load(conn)?;
+            if !stale.is_empty() {
+                let ids: Vec<&str> = stale.iter().map(String::as_str).collect();
+                delete(conn, of.id, object, &ids)?;
+                let more = true;
+                return Ok(Settled {
+                    more,
+                    ..Settled::default()
+                });
+            }
+            let lacking: i64 = mine().count().get_result(conn)?;
+            if lacking == 0 {
+                return Ok(Settled::default());
+            }
+            // Confirmed by a person, who saw what was lacking at the end of an earlier sync; or by that earlier listing itself.
+            let listed_before = sync.start_us.unwrap_or(sync.create_us) - settle.guard.again_us;
+            let confirmed_us = listed_before.max(sync.confirm_us.unwrap_or(i64::MIN));
+            let confirmed: i64 = mine()
+                .filter(removal::first_us.le(confirmed_us))
+                .count()
+                .get_result(conn)?;
+            let alone = lacking - confirmed;
+            let hold = alone > settle.guard.rows && {
+                let added: Option<i64> = sync_object::table
+                    .find((sync.id, object))
+                    .select(sync_object::added)
+                    .first(conn)
+                    .optional()?;
+                // As many as there were before this sync, those left out that are known to be gone.
+                let known = record::count_live(conn, of.id, object)? - added.unwrap_or_default() - confirmed;
+                settle.guard.holds(alone, known.max(0))
+            };
+            Decision {
+                hold,
+                confirmed_us,
+                alone,
+            }
+        }
+    };
+    let Decision {
+        hold,
+        confirmed_us,
+        alone,
+    } = decided;
+    let take: Vec<Lacking> = if hold {
+        mine()
+            .filter(removal::first_us.le(confirmed_us))
+            .order(removal::external_id)
+            .limit(settle.limit)
+            .select((removal::external_id, removal::read_us, removal::read_clock))
+            .load(conn)?
+    } else {
+        mine()
+            .order(removal::external_id)
+            .limit(settle.limit)
+            .select((removal::external_id, removal::read_us, removal::read_clock))
+            .load(conn)?
+    };
+    if !take.is_empty() {
+        let mut change_no = of.change_no;
+        let removed = record::remove(conn, of.id, object, &mut change_no, &take, settle.now_us)?;
+        let ids: Vec<&str> = take.iter().map(|(id, ..)| id.as_str()).collect();
+        delete(conn, of.id, object, &ids)?;
+        record::set_change_no(conn, &of, change_no)?;
+        let counters = Counters {
+            removed,
+            ..Counters::default()
+        };
+        super::sync::object_count(conn, sync.id, object, &counters)?;
+        diesel::update(held(sync.id, settle.fence))
+            .set(sync::change_no.eq(change_no))
+            .execute(conn)?;
+        return Ok(Settled {
+            removed,
+            held: 0,
+            more: true,
+            decided: Some(decided),
+        });
+    }
+    if hold {
+        diesel::update(mine().filter(removal::first_us.is_null()))
+            .set(removal::first_us.eq(settle.now_us))
+            .execute(conn)?;
+        diesel::update(sync_object::table.find((sync.id, object)))
+            .set((
+                sync_object::held.eq(alone),
+                sync_object::error_reason.eq("REMOVAL_HELD_BACK"),
+                sync_object::error_message.eq(format!(
+                    "the CRM's listing of {object} lacks {alone} records that are known, so many that none of them was \
+                     removed: look at them in the CRM; if they are gone there, SyncIntegration with \
+                     confirm_removals_of, or a later sync that finds the same, removes them"
+                )),
+            ))
+            .execute(conn)?;
+    }
+    Ok(Settled {
+        removed: 0,
+        held: if hold { alone } else { 0 },
+        more: false,
+        decided: Some(decided),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_numbers_have_to_be_passed() {
+        let guard = RemovalGuard {
+            rows: 100,
+            percent: 20,
+            again_us: 0,
+        };
+        for (rows, of, held) in [
+            (100, 100, false),
+            (101, 101, true),
+            (101, 505, false),
+            (101, 504, true),
+            (4_884, 4_884, true),
+            (1_000_000, 5_000_000, false),
+            (i64::MAX, i64::MAX, false),
+        ] {
+            assert_eq!(guard.holds(rows, of), held, "{rows} of {of}");
+        }
+        let off = RemovalGuard {
+            percent: 100,
+            ..guard
+        };
+        assert!(!off.holds(5_000, 5_000));
+    }
+}

@@ -1,0 +1,114 @@
+//! What is done about an error of a connector: whether the sync waits and goes on, how often, how long, and the word it
+//! is told with.
+
+use std::time::Duration;
+use tether_connector_proto::ErrorKind;
+
+/// What an error of a connector means for a sync.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It passes: wait and go on.
+    Passing,
+    /// The organization's allowance is used up: wait until it is not, however often.
+    Patience,
+    /// Nobody knows it: few more tries, then it is taken as final.
+    Unknown,
+    /// The credentials are dead.
+    Dead,
+    /// Trying again changes nothing.
+    Final,
+}
+
+impl Verdict {
+    pub(super) fn of(kind: ErrorKind) -> Self {
+        match kind {
+            ErrorKind::Transient
+            | ErrorKind::CursorGone
+            | ErrorKind::DeadlineExceeded
+            | ErrorKind::RateLimited
+            | ErrorKind::Cancelled
+            | ErrorKind::CredentialsExpired => Self::Passing,
+            ErrorKind::AllowanceExhausted => Self::Patience,
+            ErrorKind::Bug | ErrorKind::Unspecified => Self::Unknown,
+            ErrorKind::CredentialsRevoked | ErrorKind::Suspended => Self::Dead,
+            ErrorKind::AdminAction
+            | ErrorKind::Forbidden
+            | ErrorKind::FieldGone
+            | ErrorKind::ObjectGone
+            | ErrorKind::RecordGone
+            | ErrorKind::QueryTooBig
+            | ErrorKind::InvalidInput
+            | ErrorKind::Configuration
+            | ErrorKind::Unsupported
+            | ErrorKind::ReadOnly => Self::Final,
+        }
+    }
+
+    /// Whether another try may help.
+    pub(super) fn passes(self) -> bool {
+        matches!(self, Self::Passing | Self::Patience | Self::Unknown)
+    }
+}
+
+/// Tries of a sync, or of one of its objects, at an error that nobody knows; of an object at any error.
+pub(super) const FEW_TRIES: i64 = 3;
+
+/// How long to wait after so many tries in a row: three times as long each time, from `first` to ten minutes, and a part
+/// more or less, so that syncs that broke off together do not come back together.
+pub(super) fn pause(first: Duration, tries: i64, chance: f64) -> Duration {
+    const LONGEST: Duration = Duration::from_secs(600);
+    let power = u32::try_from(tries - 1).unwrap_or_default().min(16);
+    let pause = first.saturating_mul(3_u32.saturating_pow(power)).min(LONGEST);
+    pause.mul_f64(0.75 + chance.clamp(0.0, 1.0) / 2.0)
+}
+
+/// The word of `tether.v1.ErrorReason` for what a connector said.
+pub(super) fn reason(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::CredentialsRevoked => "CREDENTIALS_REVOKED",
+        ErrorKind::Suspended => "ACCOUNT_SUSPENDED",
+        ErrorKind::AdminAction => "CRM_ADMIN_ACTION_NEEDED",
+        ErrorKind::Forbidden | ErrorKind::ObjectGone => "CRM_FORBIDDEN",
+        ErrorKind::RateLimited => "CRM_RATE_LIMITED",
+        ErrorKind::AllowanceExhausted => "CRM_ALLOWANCE_EXHAUSTED",
+        ErrorKind::Configuration => "CONNECTOR_MISCONFIGURED",
+        // A token that ends again and again though it is renewed each time says that the CRM has trouble, not that the
+        // login is dead: the refresh would say that.
+        ErrorKind::Transient
+        | ErrorKind::CursorGone
+        | ErrorKind::DeadlineExceeded
+        | ErrorKind::Cancelled
+        | ErrorKind::CredentialsExpired => "CRM_UNAVAILABLE",
+        _ => "CONNECTOR_FAULT",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_ten_minutes() {
+        let first = Duration::from_secs(1);
+        let pauses: Vec<u64> = (1..=9).map(|tries| pause(first, tries, 0.5).as_secs()).collect();
+        assert_eq!(pauses, [1, 3, 9, 27, 81, 243, 600, 600, 600]);
+        assert_eq!(pause(first, 0, 0.5), first);
+        assert_eq!(pause(first, i64::MAX, 1.0).as_secs(), 750);
+        assert_eq!(pause(first, 2, 0.0).as_millis(), 2_250);
+    }
+
+    #[test]
+    fn only_what_is_known_to_be_dead_ends_a_login() {
+        for number in 0..=40 {
+            let Ok(kind) = ErrorKind::try_from(number) else {
+                continue;
+            };
+            let dead = matches!(kind, ErrorKind::CredentialsRevoked | ErrorKind::Suspended);
+            assert_eq!(Verdict::of(kind) == Verdict::Dead, dead, "{kind:?}");
+            assert_eq!(
+                reason(kind) == "CREDENTIALS_REVOKED",
+                kind == ErrorKind::CredentialsRevoked
+            );
+        }
+    }
+}
