@@ -1,12 +1,16 @@
 //! The audit log: who changed what. Entries outlive what they speak of.
 
-use diesel::prelude::*;
+use diesel::{
+    prelude::*,
+    sql_query,
+    sql_types::{BigInt, Text},
+};
 
-use super::{Error, Store, schema::audit_entry};
+use super::{Error, Store, conn::Conn, schema::audit_entry};
 use crate::domain::{AuditId, GroupId, Micros};
 
 /// One change that somebody made.
-#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, QueryableByName, Selectable, Insertable)]
 #[diesel(table_name = audit_entry, treat_none_as_default_value = false)]
 pub struct AuditEntry {
     /// Its id.
@@ -65,36 +69,16 @@ impl Store {
         before: Option<(Micros, AuditId)>,
         limit: i64,
     ) -> Result<Vec<AuditEntry>, Error> {
-        self.read(move |conn| {
-            let mut query = audit_entry::table.into_boxed();
-            if let Some(group) = filter.group {
-                query = query.filter(audit_entry::group_id.eq(group.as_str().to_owned()));
-            }
-            if let Some(resource) = filter.resource {
-                // '0' is the character after '/'.
-                let (from, to) = (format!("{resource}/"), format!("{resource}0"));
-                let under = audit_entry::resource.ge(from).and(audit_entry::resource.lt(to));
-                query = query.filter(audit_entry::resource.eq(resource).or(under));
-            }
-            if let Some(actor) = filter.actor {
-                query = query.filter(audit_entry::actor.eq(actor));
-            }
-            if let Some(from) = filter.from_us {
-                query = query.filter(audit_entry::create_us.ge(from));
-            }
-            if let Some(until) = filter.until_us {
-                query = query.filter(audit_entry::create_us.lt(until));
-            }
-            if let Some((create_us, id)) = before {
-                query = query
-                    .filter(audit_entry::create_us.le(create_us))
-                    .filter(audit_entry::create_us.lt(create_us).or(audit_entry::id.lt(id)));
-            }
-            Ok(query
-                .order((audit_entry::create_us.desc(), audit_entry::id.desc()))
-                .limit(limit)
-                .select(AuditEntry::as_select())
-                .load(conn)?)
+        self.snapshot(move |conn| {
+            let Some(resource) = filter.resource.clone() else {
+                return page(conn, &filter, None, before, limit);
+            };
+            // Each of the two is a range of the index of resources; both in one condition would not be.
+            let mut found = page(conn, &filter, Some(Of::Itself(&resource)), before, limit)?;
+            found.extend(page(conn, &filter, Some(Of::Under(&resource)), before, limit)?);
+            found.sort_unstable_by_key(|entry| std::cmp::Reverse((entry.create_us, entry.id)));
+            found.truncate(usize::try_from(limit).unwrap_or_default());
+            Ok(found)
         })
         .await
     }
@@ -112,4 +96,75 @@ impl Store {
         })
         .await
     }
+}
+
+/// Whose entries.
+enum Of<'a> {
+    /// Those of this resource.
+    Itself(&'a str),
+    /// Those of what is under it.
+    Under(&'a str),
+}
+
+/// A page of entries of one range of an index, the newest first. Whose entries, and how many, is hidden from PostgreSQL's
+/// planner: `postgres::read` says why. Those of a resource are found by the index of resources and sorted: asked for in
+/// order, PostgreSQL would go through the group's whole log until it has a page of them. Every form has the same parameters.
+fn page(
+    conn: &mut Conn,
+    filter: &AuditFilter,
+    of: Option<Of<'_>>,
+    before: Option<(Micros, AuditId)>,
+    limit: i64,
+) -> Result<Vec<AuditEntry>, Error> {
+    const NEWEST: &str = "create_us >= $4 AND create_us < $5 AND create_us <= $6 AND (create_us < $7 OR id < $8) \
+        AND ($9 = '' OR actor = $10) ORDER BY create_us DESC, id DESC LIMIT (SELECT $11)";
+    let group = match filter.group {
+        Some(_) => "group_id = (SELECT $1)",
+        None => "(SELECT $1) IS NOT NULL",
+    };
+    let all = match conn {
+        Conn::Sqlite(_) => "",
+        Conn::Postgres(_) => "OFFSET 0",
+    };
+    let inside =
+        |of: &str| format!("FROM (SELECT * FROM audit_entry WHERE {group} AND {of} {all}) entry WHERE");
+    let (from_where, from, to) = match of {
+        Some(Of::Itself(resource)) => (
+            inside("resource = (SELECT $2) AND (SELECT $3) IS NOT NULL"),
+            resource.to_owned(),
+            String::new(),
+        ),
+        // '0' is the character after '/'.
+        Some(Of::Under(resource)) => (
+            inside("resource >= (SELECT $2) AND resource < (SELECT $3)"),
+            format!("{resource}/"),
+            format!("{resource}0"),
+        ),
+        None => (
+            format!(
+                "FROM audit_entry WHERE {group} AND (SELECT $2) IS NOT NULL AND (SELECT $3) IS NOT NULL AND"
+            ),
+            String::new(),
+            String::new(),
+        ),
+    };
+    let group_id = filter.group.as_ref().map(|group| group.as_str().to_owned());
+    let actor = filter.actor.clone().unwrap_or_default();
+    let (before_us, before_id) = match before {
+        Some((create_us, id)) => (create_us, id.to_string()),
+        None => (i64::MAX, "~".to_owned()),
+    };
+    Ok(sql_query(format!("SELECT * {from_where} {NEWEST}"))
+        .bind::<Text, _>(group_id.unwrap_or_default())
+        .bind::<Text, _>(from)
+        .bind::<Text, _>(to)
+        .bind::<BigInt, _>(filter.from_us.unwrap_or(i64::MIN))
+        .bind::<BigInt, _>(filter.until_us.unwrap_or(i64::MAX))
+        .bind::<BigInt, _>(before_us)
+        .bind::<BigInt, _>(before_us)
+        .bind::<Text, _>(before_id)
+        .bind::<Text, _>(actor.clone())
+        .bind::<Text, _>(actor)
+        .bind::<BigInt, _>(limit)
+        .load(conn)?)
 }

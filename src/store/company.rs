@@ -8,7 +8,9 @@ use super::{
     Error, Store,
     conn::{Conn, each},
     error::is_foreign_key_violation,
+    postgres,
     schema::{record, tracked_company},
+    sqlite,
 };
 use crate::domain::{CompanyId, GroupId, IntegrationId, Micros, name_key};
 
@@ -60,9 +62,9 @@ pub struct Track {
     pub homepage: String,
 }
 
-#[derive(Queryable, Selectable, Insertable)]
+#[derive(Queryable, QueryableByName, Selectable, Insertable)]
 #[diesel(table_name = tracked_company, treat_none_as_default_value = false)]
-struct Tracked {
+pub(super) struct Tracked {
     group_id: GroupId,
     company_id: CompanyId,
     name: String,
@@ -211,11 +213,14 @@ impl Store {
         company_ids: Vec<CompanyId>,
     ) -> Result<usize, Error> {
         let group_id = group_id.clone();
-        self.write(move |conn| {
-            let rows = tracked_company::table
-                .filter(tracked_company::group_id.eq(&group_id))
-                .filter(tracked_company::company_id.eq_any(&company_ids));
-            Ok(diesel::delete(rows).execute(conn)?)
+        self.write(move |conn| match conn {
+            Conn::Sqlite(c) => {
+                let rows = tracked_company::table
+                    .filter(tracked_company::group_id.eq(&group_id))
+                    .filter(tracked_company::company_id.eq_any(&company_ids));
+                Ok(diesel::delete(rows).execute(c)?)
+            }
+            Conn::Postgres(c) => postgres::untrack(c, &group_id, &company_ids),
         })
         .await
     }
@@ -274,8 +279,8 @@ fn source_keys(
 ) -> Result<Vec<CompanyKey>, Error> {
     let (name_key, company_id) = bounds(after);
     let rows: Vec<KeyRow> = diesel::sql_query(
-        "SELECT name_key, company_id FROM record WHERE integration_id = $1 AND company_id IS NOT NULL \
-         AND delete_us IS NULL AND (name_key, company_id) > ($2, $3) ORDER BY name_key, company_id LIMIT $4",
+        "SELECT name_key, company_id FROM record WHERE integration_id = (SELECT $1) AND company_id IS NOT NULL \
+         AND delete_us IS NULL AND (name_key, company_id) > ($2, $3) ORDER BY name_key, company_id LIMIT (SELECT $4)",
     )
     .bind::<sql_types::Text, _>(source)
     .bind::<sql_types::Text, _>(name_key)
@@ -294,8 +299,8 @@ fn tracked_keys(
 ) -> Result<Vec<CompanyKey>, Error> {
     let (name_key, company_id) = bounds(after);
     let rows: Vec<KeyRow> = diesel::sql_query(
-        "SELECT name_key, company_id FROM tracked_company WHERE group_id = $1 \
-         AND (name_key, company_id) > ($2, $3) ORDER BY name_key, company_id LIMIT $4",
+        "SELECT name_key, company_id FROM tracked_company WHERE group_id = (SELECT $1) \
+         AND (name_key, company_id) > ($2, $3) ORDER BY name_key, company_id LIMIT (SELECT $4)",
     )
     .bind::<sql_types::Text, _>(group_id.as_str())
     .bind::<sql_types::Text, _>(name_key)
@@ -306,11 +311,39 @@ fn tracked_keys(
 }
 
 fn tracked_rows(conn: &mut Conn, group_id: &GroupId, ids: &[CompanyId]) -> Result<Vec<Tracked>, Error> {
-    Ok(tracked_company::table
-        .filter(tracked_company::group_id.eq(group_id))
-        .filter(tracked_company::company_id.eq_any(ids))
-        .select(Tracked::as_select())
-        .load(conn)?)
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    match conn {
+        Conn::Sqlite(c) => Ok(tracked_company::table
+            .filter(tracked_company::group_id.eq(group_id))
+            .filter(tracked_company::company_id.eq_any(ids))
+            .select(Tracked::as_select())
+            .load(c)?),
+        Conn::Postgres(c) => postgres::read::tracked(c, group_id, ids),
+    }
+}
+
+/// A company record without its payload.
+#[derive(QueryableByName)]
+#[diesel(table_name = record)]
+pub(super) struct Held {
+    integration_id: IntegrationId,
+    external_id: String,
+    company_id: Option<CompanyId>,
+    name: String,
+    name_key: String,
+    homepage: Option<String>,
+}
+
+fn held(conn: &mut Conn, sources: &[IntegrationId], company_ids: &[CompanyId]) -> Result<Vec<Held>, Error> {
+    if sources.is_empty() || company_ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    match conn {
+        Conn::Sqlite(c) => sqlite::read::held(c, sources, company_ids),
+        Conn::Postgres(c) => postgres::read::held(c, sources, company_ids),
+    }
 }
 
 /// These companies as the group sees them; those that nothing holds are not in it.
@@ -320,43 +353,27 @@ fn views(
     sources: &[IntegrationId],
     ids: &[CompanyId],
 ) -> Result<HashMap<CompanyId, Company>, Error> {
-    type Held = (
-        IntegrationId,
-        Option<CompanyId>,
-        String,
-        String,
-        String,
-        Option<String>,
-    );
     let rank: HashMap<IntegrationId, usize> =
         sources.iter().enumerate().rev().map(|(i, s)| (*s, i)).collect();
-    let mut held: Vec<(usize, Held)> = Vec::new();
-    if !sources.is_empty() && !ids.is_empty() {
-        let rows: Vec<Held> = record::table
-            .filter(record::integration_id.eq_any(sources))
-            .filter(record::company_id.eq_any(ids))
-            .filter(record::delete_us.is_null())
-            .select((
-                record::integration_id,
-                record::company_id,
-                record::name_key,
-                record::external_id,
-                record::name,
-                record::homepage,
-            ))
-            .load(conn)?;
-        held.extend(rows.into_iter().filter_map(|row| Some((*rank.get(&row.0)?, row))));
-    }
+    let mut held: Vec<(usize, Held)> = held(conn, sources, ids)?
+        .into_iter()
+        .filter_map(|row| Some((*rank.get(&row.integration_id)?, row)))
+        .collect();
     // By precedence, then by name and id within one source: the first of a company names it.
-    held.sort_unstable_by(|(ra, a), (rb, b)| (ra, &a.2, &a.3).cmp(&(rb, &b.2, &b.3)));
+    held.sort_unstable_by(|(ra, a), (rb, b)| {
+        (ra, &a.name_key, &a.external_id).cmp(&(rb, &b.name_key, &b.external_id))
+    });
     let mut found: HashMap<CompanyId, Company> = HashMap::new();
-    for (_, (source, company_id, name_key, _, name, homepage)) in held {
-        let Some(company_id) = company_id else { continue };
+    for (_, row) in held {
+        let source = row.integration_id;
+        let Some(company_id) = row.company_id else {
+            continue;
+        };
         let company = found.entry(company_id).or_insert_with(|| Company {
             company_id,
-            name,
-            name_key,
-            homepage,
+            name: row.name,
+            name_key: row.name_key,
+            homepage: row.homepage,
             sources: Vec::new(),
             tracked: false,
         });
@@ -479,8 +496,9 @@ fn count_all(conn: &mut Conn, group_id: &GroupId, sources: &[IntegrationId]) -> 
     const SQLITE: &str = "SELECT count(*) AS n FROM (SELECT company_id FROM record WHERE integration_id IN \
         (SELECT value FROM json_each('[\"' || replace($1, ',', '\",\"') || '\"]')) AND company_id IS NOT NULL \
         AND delete_us IS NULL UNION SELECT company_id FROM tracked_company WHERE group_id = $2) c";
-    const POSTGRES: &str = "SELECT count(*) AS n FROM (SELECT company_id FROM record WHERE integration_id = \
-        ANY (string_to_array($1, ',')) AND company_id IS NOT NULL AND delete_us IS NULL \
+    const POSTGRES: &str = "SELECT count(*) AS n FROM (SELECT r.company_id FROM unnest(string_to_array($1, ',')) i (id) \
+        CROSS JOIN LATERAL (SELECT company_id FROM record WHERE integration_id = i.id COLLATE \"C\" \
+        AND company_id IS NOT NULL AND delete_us IS NULL OFFSET 0) r \
         UNION SELECT company_id FROM tracked_company WHERE group_id = $2) c";
     let sql = match conn {
         Conn::Sqlite(_) => SQLITE,

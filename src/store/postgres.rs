@@ -1,4 +1,7 @@
 //! What PostgreSQL does in its own way: rows by the thousand.
+//!
+//! Rows that exist are found as in [`read`] and changed where they were found, by their place in the table (`ctid`): the
+//! integration is locked by whoever writes its rows, so that nothing moves them in between.
 
 use diesel::{
     prelude::*,
@@ -6,94 +9,16 @@ use diesel::{
     sql_types::{Array, BigInt, Nullable, Text},
 };
 
+pub(super) mod read;
+
 use super::{
     Error,
     record::{Gone, Link, Put, Touched},
 };
-use crate::domain::{IntegrationId, Micros};
+use crate::domain::{CompanyId, GroupId, IntegrationId, Micros};
 
 /// Rows of one statement.
 const ROWS: usize = 4000;
-
-#[derive(QueryableByName)]
-struct Known {
-    #[diesel(sql_type = Text)]
-    external_id: String,
-    #[diesel(sql_type = BigInt)]
-    hash: i64,
-    #[diesel(sql_type = BigInt)]
-    modified_us: Micros,
-    #[diesel(sql_type = BigInt)]
-    read_us: Micros,
-    #[diesel(sql_type = BigInt)]
-    read_clock: i64,
-    #[diesel(sql_type = Nullable<BigInt>)]
-    delete_us: Option<Micros>,
-}
-
-/// What is stored of these ids. One look-up for each: before a table's first statistics the planner would rather compare
-/// every row of the object with every id.
-pub(super) fn existing(
-    c: &mut PgConnection,
-    integration_id: IntegrationId,
-    object: &str,
-    ids: &[&str],
-) -> Result<Vec<super::record::Known>, Error> {
-    let rows: Vec<Known> = sql_query(
-        "SELECT r.external_id, r.hash, r.modified_us, r.read_us, r.read_clock, r.delete_us FROM unnest($3::text[]) u (id) \
-         CROSS JOIN LATERAL (SELECT * FROM record WHERE integration_id = $1 AND object = $2 \
-         AND external_id = u.id COLLATE \"C\" LIMIT 1) r",
-    )
-    .bind::<Text, _>(integration_id)
-    .bind::<Text, _>(object)
-    .bind::<Array<Text>, _>(ids)
-    .load(c)?;
-    Ok(rows
-        .into_iter()
-        .map(|r| {
-            (
-                r.external_id,
-                r.hash,
-                r.modified_us,
-                r.read_us,
-                r.read_clock,
-                r.delete_us,
-            )
-        })
-        .collect())
-}
-
-#[derive(QueryableByName)]
-struct Linked {
-    #[diesel(sql_type = Text)]
-    child_id: String,
-    #[diesel(sql_type = Text)]
-    parent_object: String,
-    #[diesel(sql_type = Text)]
-    parent_id: String,
-}
-
-/// The links of children: (child, parent's object, parent's id).
-pub(super) fn parents(
-    c: &mut PgConnection,
-    integration_id: IntegrationId,
-    object: &str,
-    children: &[&str],
-) -> Result<Vec<(String, String, String)>, Error> {
-    let rows: Vec<Linked> = sql_query(
-        "SELECT l.child_id, l.parent_object, l.parent_id FROM unnest($3::text[]) u (id) \
-         JOIN record_link l ON l.integration_id = $1 AND l.child_object = $2 AND l.child_id = u.id COLLATE \"C\" \
-         ORDER BY l.child_id, l.parent_object, l.parent_id",
-    )
-    .bind::<Text, _>(integration_id)
-    .bind::<Text, _>(object)
-    .bind::<Array<Text>, _>(children)
-    .load(c)?;
-    Ok(rows
-        .into_iter()
-        .map(|l| (l.child_id, l.parent_object, l.parent_id))
-        .collect())
-}
 
 /// Inserts or replaces rows.
 pub(super) fn put(
@@ -147,7 +72,9 @@ pub(super) fn gone(
              merged_into = u.merged_into, change_no = u.change_no \
              FROM unnest($4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[]) \
              u (external_id, merged_into, modified_us, read_us, change_no, read_clock) \
-             WHERE r.integration_id = $1 AND r.object = $2 AND r.external_id = u.external_id COLLATE \"C\"",
+             CROSS JOIN LATERAL (SELECT ctid FROM record WHERE integration_id = (SELECT $1) \
+             AND object = (SELECT $2) AND external_id = u.external_id COLLATE \"C\" LIMIT 1) s (at) \
+             WHERE r.ctid = s.at",
         )
         .bind::<Text, _>(integration_id)
         .bind::<Text, _>(object)
@@ -175,7 +102,9 @@ pub(super) fn touch(
             "UPDATE record r SET modified_us = u.modified_us, read_us = u.read_us, read_clock = u.read_clock \
              FROM unnest($3::text[], $4::bigint[], $5::bigint[], $6::bigint[]) \
              u (external_id, modified_us, read_us, read_clock) \
-             WHERE r.integration_id = $1 AND r.object = $2 AND r.external_id = u.external_id COLLATE \"C\"",
+             CROSS JOIN LATERAL (SELECT ctid FROM record WHERE integration_id = (SELECT $1) \
+             AND object = (SELECT $2) AND external_id = u.external_id COLLATE \"C\" LIMIT 1) s (at) \
+             WHERE r.ctid = s.at",
         )
         .bind::<Text, _>(integration_id)
         .bind::<Text, _>(object)
@@ -198,7 +127,9 @@ pub(super) fn unlink(
     for children in children.chunks(ROWS) {
         sql_query(
             "DELETE FROM record_link l USING unnest($3::text[]) u (id) \
-             WHERE l.integration_id = $1 AND l.child_object = $2 AND l.child_id = u.id COLLATE \"C\"",
+             CROSS JOIN LATERAL (SELECT ctid FROM record_link WHERE integration_id = (SELECT $1) \
+             AND child_object = (SELECT $2) AND child_id = u.id COLLATE \"C\" OFFSET 0) s (at) \
+             WHERE l.ctid = s.at",
         )
         .bind::<Text, _>(integration_id)
         .bind::<Text, _>(object)
@@ -228,6 +159,23 @@ pub(super) fn link(
         .execute(c)?;
     }
     Ok(())
+}
+
+/// Removes rows of a group's own list; returns how many. A row that moved in between was changed by another, and stays.
+pub(super) fn untrack(
+    c: &mut PgConnection,
+    group_id: &GroupId,
+    company_ids: &[CompanyId],
+) -> Result<usize, Error> {
+    Ok(sql_query(
+        "DELETE FROM tracked_company t USING unnest($2::text[]) u (id) \
+         CROSS JOIN LATERAL (SELECT company_id FROM tracked_company WHERE group_id = (SELECT $1) \
+         AND company_id = u.id COLLATE \"C\" LIMIT 1) s \
+         WHERE t.group_id = (SELECT $1) AND t.company_id = s.company_id",
+    )
+    .bind::<Text, _>(group_id)
+    .bind::<Array<Text>, _>(company_ids)
+    .execute(c)?)
 }
 
 fn column<'a, R, T>(rows: &'a [R], of: impl Fn(&'a R) -> T) -> Vec<T> {

@@ -10,7 +10,7 @@ use super::{
     covers::{Covers, Piece},
     integration, postgres,
     removal::{self, Marks},
-    schema::{integration as integration_table, meta, record, record_link},
+    schema::{integration as integration_table, meta, record},
     sqlite,
 };
 use crate::domain::{CompanyId, IntegrationId, IntegrationState, Micros, ReadClock, ReadTime};
@@ -21,7 +21,7 @@ use apply::Changes;
 pub(super) use apply::{By, Existing, Gone, Link, Put, Touched};
 
 /// A record as it is stored.
-#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable)]
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, QueryableByName, Selectable)]
 #[diesel(table_name = record)]
 pub struct Record {
     /// Of which integration.
@@ -190,8 +190,9 @@ pub struct RelatedKey {
     pub external_id: String,
 }
 
-/// Ids in one query's list: well under what either database takes.
-const IDS_A_QUERY: usize = 500;
+/// How many change numbers the feed looks at for each row it wants: a record that changed again leaves a gap, so that a
+/// window of as many numbers as rows would often be short.
+const FEED_WINDOW: i64 = 4;
 
 impl Store {
     /// Stores what a live read brought. [`Conflict::Generation`] if the account or the selection changed since.
@@ -206,15 +207,9 @@ impl Store {
         object: &str,
         external_id: &str,
     ) -> Result<Option<Record>, Error> {
-        let key = (integration_id, object.to_owned(), external_id.to_owned());
-        self.read(move |conn| {
-            Ok(record::table
-                .find(key)
-                .select(Record::as_select())
-                .first(conn)
-                .optional()?)
-        })
-        .await
+        let (object, external_id) = (object.to_owned(), external_id.to_owned());
+        self.read(move |conn| Ok(records(conn, integration_id, &object, &[&external_id])?.pop()))
+            .await
     }
 
     /// The live company records of a company in these integrations.
@@ -224,13 +219,11 @@ impl Store {
         company_id: CompanyId,
     ) -> Result<Vec<Record>, Error> {
         self.read(move |conn| {
-            Ok(record::table
-                .filter(record::integration_id.eq_any(integration_ids))
-                .filter(record::company_id.eq(company_id))
-                .filter(record::delete_us.is_null())
-                .order((record::integration_id, record::external_id))
-                .select(Record::as_select())
-                .load(conn)?)
+            let mut rows = of_companies(conn, &integration_ids, &[company_id])?;
+            rows.sort_unstable_by(|a, b| {
+                (a.integration_id, &a.external_id).cmp(&(b.integration_id, &b.external_id))
+            });
+            Ok(rows)
         })
         .await
     }
@@ -248,31 +241,16 @@ impl Store {
     ) -> Result<(Vec<Record>, i64), Error> {
         let (parent_object, object) = (parent_object.to_owned(), object.to_owned());
         self.snapshot(move |conn| {
-            // Three look-ups by key instead of one clever join: its plan depends on statistics, and a database that has none
-            // yet (PostgreSQL after a first load) went through every record of the object for each profile.
-            let children: Vec<String> = record_link::table
-                .filter(record_link::integration_id.eq(integration_id))
-                .filter(record_link::parent_object.eq(&parent_object))
-                .filter(record_link::parent_id.eq_any(&parent_ids))
-                .filter(record_link::child_object.eq(&object))
-                .select(record_link::child_id)
-                .distinct()
-                .load(conn)?;
-            let of_object = || {
-                record::table
-                    .filter(record::integration_id.eq(integration_id))
-                    .filter(record::object.eq(&object))
-            };
-            let mut live: Vec<(Micros, String)> = Vec::with_capacity(children.len());
-            for some in children.chunks(IDS_A_QUERY) {
-                live.extend(
-                    of_object()
-                        .filter(record::external_id.eq_any(some))
-                        .filter(record::delete_us.is_null())
-                        .select((record::modified_us, record::external_id))
-                        .load::<(Micros, String)>(conn)?,
-                );
-            }
+            // Three look-ups by key instead of one clever join, whose plan would depend on statistics.
+            let links = children(conn, integration_id, &parent_object, &parent_ids, &object)?;
+            let mut ids: Vec<&str> = links.iter().map(|(_, child)| child.as_str()).collect();
+            ids.sort_unstable();
+            ids.dedup();
+            let mut live: Vec<(Micros, String)> = existing_ids(conn, integration_id, &object, &ids)?
+                .into_iter()
+                .filter(|known| !known.deleted)
+                .map(|known| (known.modified_us, known.external_id))
+                .collect();
             let total = live.len() as i64;
             live.sort_unstable_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
             if let Some(key) = after {
@@ -283,15 +261,8 @@ impl Store {
             }
             live.truncate(usize::try_from(limit).unwrap_or_default());
             let place: HashMap<&str, usize> = live.iter().map(|(_, id)| id.as_str()).zip(0..).collect();
-            let mut rows: Vec<Record> = Vec::with_capacity(live.len());
-            for some in live.chunks(IDS_A_QUERY) {
-                rows.extend(
-                    of_object()
-                        .filter(record::external_id.eq_any(some.iter().map(|(_, id)| id)))
-                        .select(Record::as_select())
-                        .load(conn)?,
-                );
-            }
+            let ids: Vec<&str> = live.iter().map(|(_, id)| id.as_str()).collect();
+            let mut rows = records(conn, integration_id, &object, &ids)?;
             rows.sort_by_key(|row| place.get(row.external_id.as_str()).copied());
             Ok((rows, total))
         })
@@ -318,16 +289,20 @@ impl Store {
     /// How many live records there are, by object. Reads all of them: for reports, not for pages.
     pub async fn record_counts(&self, integration_id: IntegrationId) -> Result<Vec<(String, i64)>, Error> {
         self.read(move |conn| {
-            Ok(record::table
-                .filter(
-                    record::integration_id
-                        .eq(integration_id)
-                        .and(record::delete_us.is_null()),
-                )
-                .group_by(record::object)
-                .order(record::object)
-                .select((record::object, diesel::dsl::count_star()))
-                .load(conn)?)
+            #[derive(QueryableByName)]
+            struct Count {
+                #[diesel(sql_type = sql_types::Text)]
+                object: String,
+                #[diesel(sql_type = sql_types::BigInt)]
+                n: i64,
+            }
+            let counts: Vec<Count> = diesel::sql_query(
+                "SELECT object, count(*) AS n FROM record WHERE integration_id = (SELECT $1) AND delete_us IS NULL \
+                 GROUP BY object ORDER BY object",
+            )
+            .bind::<sql_types::Text, _>(integration_id)
+            .load(conn)?;
+            Ok(counts.into_iter().map(|count| (count.object, count.n)).collect())
         })
         .await
     }
@@ -340,16 +315,30 @@ impl Store {
         limit: i64,
     ) -> Result<Vec<Change>, Error> {
         self.snapshot(move |conn| {
-            let rows: Vec<Record> = record::table
-                .filter(
-                    record::integration_id
-                        .eq(integration_id)
-                        .and(record::change_no.gt(after_change_no)),
-                )
-                .order(record::change_no)
-                .limit(limit)
-                .select(Record::as_select())
-                .load(conn)?;
+            let head: Option<i64> = integration_table::table
+                .find(integration_id)
+                .select(integration_table::change_no)
+                .first(conn)
+                .optional()?;
+            // A window of numbers costs what is in it. "The first rows after a number" costs all rows after it, where the
+            // planner expects few of them and sorts.
+            let (mut after, mut window) = (after_change_no, limit.saturating_mul(FEED_WINDOW));
+            let mut rows: Vec<Record> = Vec::new();
+            while let Some(head) = head
+                && after < head
+                && (rows.len() as i64) < limit
+            {
+                let through = after.saturating_add(window).min(head);
+                rows.extend(changed(
+                    conn,
+                    integration_id,
+                    after,
+                    through,
+                    limit - rows.len() as i64,
+                )?);
+                after = through;
+                window = window.saturating_mul(2);
+            }
             with_parents(conn, integration_id, rows)
         })
         .await
@@ -375,11 +364,7 @@ impl Store {
         limit: i64,
     ) -> Result<usize, Error> {
         self.write(move |conn| {
-            let last: Option<i64> = record::table
-                .filter(record::integration_id.eq(integration_id))
-                .filter(record::delete_us.lt(before_us))
-                .select(diesel::dsl::max(record::change_no))
-                .first(conn)?;
+            let last = last_gone(conn, integration_id, before_us)?;
             if let Some(last) = last {
                 let (key, last) = (forgotten_key(integration_id), last.to_string());
                 each!(conn, c => diesel::insert_into(meta::table)
@@ -389,10 +374,14 @@ impl Store {
                     .set(meta::value.eq(&last))
                     .execute(c))?;
             }
-            let done = diesel::sql_query(
-                "DELETE FROM record WHERE integration_id = $1 AND (object, external_id) IN (SELECT object, \
-                 external_id FROM record WHERE integration_id = $1 AND delete_us < $2 LIMIT $3)",
-            )
+            const SQLITE: &str = "DELETE FROM record WHERE integration_id = $1 AND (object, external_id) IN \
+                (SELECT object, external_id FROM record WHERE integration_id = $1 AND delete_us < $2 LIMIT $3)";
+            const POSTGRES: &str = "DELETE FROM record WHERE ctid = ANY (ARRAY(SELECT ctid FROM record \
+                WHERE integration_id = (SELECT $1) AND delete_us < $2 LIMIT $3))";
+            let done = diesel::sql_query(match conn {
+                Conn::Sqlite(_) => SQLITE,
+                Conn::Postgres(_) => POSTGRES,
+            })
             .bind::<sql_types::Text, _>(integration_id)
             .bind::<sql_types::BigInt, _>(before_us)
             .bind::<sql_types::BigInt, _>(limit)
@@ -403,8 +392,103 @@ impl Store {
     }
 }
 
+/// The number of the last change among the records that were gone before this time.
+fn last_gone(
+    conn: &mut Conn,
+    integration_id: IntegrationId,
+    before_us: Micros,
+) -> Result<Option<i64>, Error> {
+    #[derive(QueryableByName)]
+    struct Last {
+        #[diesel(sql_type = sql_types::Nullable<sql_types::BigInt>)]
+        change_no: Option<i64>,
+    }
+    const SQLITE: &str =
+        "SELECT max(change_no) AS change_no FROM record WHERE integration_id = $1 AND delete_us < $2";
+    // Else it would go through all changes from the last one backwards, until it finds one of these.
+    const POSTGRES: &str = "SELECT max(change_no) AS change_no FROM (SELECT change_no FROM record \
+        WHERE integration_id = (SELECT $1) AND delete_us < $2 OFFSET 0) gone";
+    let last: Last = diesel::sql_query(match conn {
+        Conn::Sqlite(_) => SQLITE,
+        Conn::Postgres(_) => POSTGRES,
+    })
+    .bind::<sql_types::Text, _>(integration_id)
+    .bind::<sql_types::BigInt, _>(before_us)
+    .get_result(conn)?;
+    Ok(last.change_no)
+}
+
 fn forgotten_key(integration_id: IntegrationId) -> String {
     format!("forgotten {integration_id}")
+}
+
+/// Whole records by id, live or gone.
+fn records(
+    conn: &mut Conn,
+    integration_id: IntegrationId,
+    object: &str,
+    ids: &[&str],
+) -> Result<Vec<Record>, Error> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    match conn {
+        Conn::Sqlite(c) => sqlite::read::records(c, integration_id, object, ids),
+        Conn::Postgres(c) => postgres::read::records(c, integration_id, object, ids),
+    }
+}
+
+/// The live company records of these companies in these integrations.
+pub(super) fn of_companies(
+    conn: &mut Conn,
+    integration_ids: &[IntegrationId],
+    company_ids: &[CompanyId],
+) -> Result<Vec<Record>, Error> {
+    if integration_ids.is_empty() || company_ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    match conn {
+        Conn::Sqlite(c) => sqlite::read::of_companies(c, integration_ids, company_ids),
+        Conn::Postgres(c) => postgres::read::of_companies(c, integration_ids, company_ids),
+    }
+}
+
+/// The children of an object under these parents: (parent, child).
+fn children<T: AsRef<str>>(
+    conn: &mut Conn,
+    integration_id: IntegrationId,
+    parent_object: &str,
+    parent_ids: &[T],
+    object: &str,
+) -> Result<Vec<(String, String)>, Error> {
+    let parent_ids: Vec<&str> = parent_ids.iter().map(AsRef::as_ref).collect();
+    if parent_ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    match conn {
+        Conn::Sqlite(c) => sqlite::read::children(c, integration_id, parent_object, &parent_ids, object),
+        Conn::Postgres(c) => postgres::read::children(c, integration_id, parent_object, &parent_ids, object),
+    }
+}
+
+/// The first records of a window of change numbers, in their order. The value is hidden from PostgreSQL's planner, as in
+/// `postgres::read`.
+fn changed(
+    conn: &mut Conn,
+    integration_id: IntegrationId,
+    after: i64,
+    through: i64,
+    limit: i64,
+) -> Result<Vec<Record>, Error> {
+    Ok(diesel::sql_query(
+        "SELECT * FROM record WHERE integration_id = (SELECT $1) AND change_no > $2 AND change_no <= $3 \
+         ORDER BY change_no LIMIT $4",
+    )
+    .bind::<sql_types::Text, _>(integration_id)
+    .bind::<sql_types::BigInt, _>(after)
+    .bind::<sql_types::BigInt, _>(through)
+    .bind::<sql_types::BigInt, _>(limit)
+    .load(conn)?)
 }
 
 fn parents(
@@ -413,23 +497,9 @@ fn parents(
     object: &str,
     ids: &[&str],
 ) -> Result<Vec<(String, Parent)>, Error> {
-    let rows: Vec<(String, String, String)> = match conn {
-        Conn::Sqlite(c) => record_link::table
-            .filter(record_link::integration_id.eq(integration_id))
-            .filter(record_link::child_object.eq(object))
-            .filter(record_link::child_id.eq_any(ids))
-            .order((
-                record_link::child_id,
-                record_link::parent_object,
-                record_link::parent_id,
-            ))
-            .select((
-                record_link::child_id,
-                record_link::parent_object,
-                record_link::parent_id,
-            ))
-            .load(c)?,
-        Conn::Postgres(c) => postgres::parents(c, integration_id, object, ids)?,
+    let rows = match conn {
+        Conn::Sqlite(c) => sqlite::read::parents(c, integration_id, object, ids)?,
+        Conn::Postgres(c) => postgres::read::parents(c, integration_id, object, ids)?,
     };
     Ok(rows
         .into_iter()
@@ -482,23 +552,38 @@ fn with_parents(
 
 /// How many live company records an integration has.
 pub(super) fn count_companies(conn: &mut Conn, integration_id: IntegrationId) -> Result<i64, Error> {
-    Ok(record::table
-        .filter(record::integration_id.eq(integration_id))
-        .filter(record::company_id.is_not_null())
-        .filter(record::delete_us.is_null())
-        .count()
-        .get_result(conn)?)
+    #[derive(QueryableByName)]
+    struct Count {
+        #[diesel(sql_type = sql_types::BigInt)]
+        n: i64,
+    }
+    let count: Count = diesel::sql_query(
+        "SELECT count(*) AS n FROM record WHERE integration_id = (SELECT $1) AND company_id IS NOT NULL \
+         AND delete_us IS NULL",
+    )
+    .bind::<sql_types::Text, _>(integration_id)
+    .get_result(conn)?;
+    Ok(count.n)
 }
 
 /// Removes up to `limit` records and links of an integration; returns how many.
 pub(super) fn purge(conn: &mut Conn, integration_id: IntegrationId, limit: i64) -> Result<usize, Error> {
-    let mut gone = 0;
-    for sql in [
+    const SQLITE: [&str; 2] = [
         "DELETE FROM record WHERE integration_id = $1 AND (object, external_id) IN (SELECT object, external_id FROM \
          record WHERE integration_id = $1 LIMIT $2)",
         "DELETE FROM record_link WHERE integration_id = $1 AND (child_object, child_id, parent_object, parent_id) IN \
          (SELECT child_object, child_id, parent_object, parent_id FROM record_link WHERE integration_id = $1 LIMIT $2)",
-    ] {
+    ];
+    const POSTGRES: [&str; 2] = [
+        "DELETE FROM record WHERE ctid = ANY (ARRAY(SELECT ctid FROM record WHERE integration_id = (SELECT $1) LIMIT $2))",
+        "DELETE FROM record_link WHERE ctid = ANY (ARRAY(SELECT ctid FROM record_link \
+         WHERE integration_id = (SELECT $1) LIMIT $2))",
+    ];
+    let mut gone = 0;
+    for sql in match conn {
+        Conn::Sqlite(_) => SQLITE,
+        Conn::Postgres(_) => POSTGRES,
+    } {
         gone += diesel::sql_query(sql)
             .bind::<sql_types::Text, _>(integration_id)
             .bind::<sql_types::BigInt, _>(limit)
@@ -570,14 +655,15 @@ fn unlink(
     listed: &HashSet<(String, String)>,
     read: ReadTime,
 ) -> Result<i64, Error> {
-    let children: Vec<String> = record_link::table
-        .filter(record_link::integration_id.eq(integration_id))
-        .filter(record_link::parent_object.eq(&set.parent_object))
-        .filter(record_link::parent_id.eq(&set.parent_id))
-        .filter(record_link::child_object.eq(&set.child_object))
-        .select(record_link::child_id)
-        .load(conn)?;
-    let children: Vec<&str> = children.iter().map(String::as_str).collect();
+    let parent = [set.parent_id.as_str()];
+    let children = children(
+        conn,
+        integration_id,
+        &set.parent_object,
+        &parent,
+        &set.child_object,
+    )?;
+    let children: Vec<&str> = children.iter().map(|(_, child)| child.as_str()).collect();
     let stored = existing_ids(conn, integration_id, &set.child_object, &children)?;
     let mut unlinked = 0;
     for child in stored {
@@ -587,17 +673,26 @@ fn unlink(
         }
         *change_no += 1;
         unlinked += 1;
-        diesel::delete(record_link::table.find((
-            integration_id,
-            &set.child_object,
-            &key.1,
-            &set.parent_object,
-            &set.parent_id,
-        )))
+        diesel::sql_query(
+            "DELETE FROM record_link WHERE integration_id = (SELECT $1) AND child_object = (SELECT $2) AND child_id = $3 \
+             AND parent_object = $4 AND parent_id = $5",
+        )
+        .bind::<sql_types::Text, _>(integration_id)
+        .bind::<sql_types::Text, _>(&set.child_object)
+        .bind::<sql_types::Text, _>(&key.1)
+        .bind::<sql_types::Text, _>(&set.parent_object)
+        .bind::<sql_types::Text, _>(&set.parent_id)
         .execute(conn)?;
-        diesel::update(record::table.find((integration_id, &set.child_object, &key.1)))
-            .set((record::hash.eq(!child.hash), record::change_no.eq(*change_no)))
-            .execute(conn)?;
+        diesel::sql_query(
+            "UPDATE record SET hash = $1, change_no = $2 WHERE integration_id = (SELECT $3) AND object = (SELECT $4) \
+             AND external_id = $5",
+        )
+        .bind::<sql_types::BigInt, _>(!child.hash)
+        .bind::<sql_types::BigInt, _>(*change_no)
+        .bind::<sql_types::Text, _>(integration_id)
+        .bind::<sql_types::Text, _>(&set.child_object)
+        .bind::<sql_types::Text, _>(&key.1)
+        .execute(conn)?;
     }
     Ok(unlinked)
 }
@@ -767,12 +862,6 @@ pub(super) fn count_live(conn: &mut Conn, integration_id: IntegrationId, object:
     Ok(count.n)
 }
 
-#[diesel::declare_sql_function]
-extern "SQL" {
-    /// Characters of a text.
-    fn length(text: sql_types::Text) -> sql_types::Integer;
-}
-
 /// What is known of a stored row: id, hash, time of change, time of reading and its clock, time it was gone.
 pub(super) type Known = (String, i64, Micros, Micros, i64, Option<Micros>);
 
@@ -798,30 +887,10 @@ fn existing_range(
     piece: &Piece,
     limit: i64,
 ) -> Result<Vec<Existing>, Error> {
-    let rows: Vec<Known> = each!(conn, c => {
-        let mut range = record::table
-            .filter(record::integration_id.eq(integration_id))
-            .filter(record::object.eq(object))
-            .filter(record::external_id.ge(&piece.from))
-            .order(record::external_id)
-            .limit(limit)
-            .select((
-                record::external_id,
-                record::hash,
-                record::modified_us,
-                record::read_us,
-                record::read_clock,
-                record::delete_us,
-            ))
-            .into_boxed();
-        if !piece.to.is_empty() {
-            range = range.filter(record::external_id.le(&piece.to));
-        }
-        if let Some((shortest, longest)) = piece.lengths {
-            range = range.filter(length(record::external_id).between(shortest, longest));
-        }
-        range.load(c)
-    })?;
+    let rows = match conn {
+        Conn::Sqlite(c) => sqlite::read::existing_range(c, integration_id, object, piece, limit)?,
+        Conn::Postgres(c) => postgres::read::existing_range(c, integration_id, object, piece, limit)?,
+    };
     Ok(rows.into_iter().map(Existing::from).collect())
 }
 
@@ -835,8 +904,8 @@ fn existing_ids(
         return Ok(Vec::new());
     }
     let rows: Vec<Known> = match conn {
-        Conn::Sqlite(c) => sqlite::existing(c, integration_id, object, ids)?,
-        Conn::Postgres(c) => postgres::existing(c, integration_id, object, ids)?,
+        Conn::Sqlite(c) => sqlite::read::existing(c, integration_id, object, ids)?,
+        Conn::Postgres(c) => postgres::read::existing(c, integration_id, object, ids)?,
     };
     let mut found: Vec<Existing> = rows.into_iter().map(Existing::from).collect();
     found.sort_unstable_by(|a, b| a.external_id.cmp(&b.external_id));

@@ -3,43 +3,18 @@
 use diesel::{
     prelude::*,
     query_builder::{AstPass, QueryFragment, QueryId},
-    sql_types::{BigInt, Bool, Nullable, Text},
+    sql_types::{BigInt, Nullable, Text},
     sqlite::Sqlite,
 };
 
+pub(super) mod read;
+
 use super::{
     Error,
-    record::{Gone, Known, Link, Put, Touched},
+    record::{Gone, Link, Put, Touched},
     schema::{record, record_link},
 };
 use crate::domain::{IntegrationId, Micros};
-
-/// What is stored of these ids.
-pub(super) fn existing(
-    c: &mut SqliteConnection,
-    integration_id: IntegrationId,
-    object: &str,
-    ids: &[&str],
-) -> Result<Vec<Known>, Error> {
-    let ids = serde_json::to_string(ids).map_err(|e| Error::Corrupt(e.to_string()))?;
-    Ok(record::table
-        .filter(record::integration_id.eq(integration_id))
-        .filter(record::object.eq(object))
-        .filter(
-            diesel::dsl::sql::<Bool>("external_id IN (SELECT value FROM json_each(")
-                .bind::<Text, _>(ids)
-                .sql("))"),
-        )
-        .select((
-            record::external_id,
-            record::hash,
-            record::modified_us,
-            record::read_us,
-            record::read_clock,
-            record::delete_us,
-        ))
-        .load(c)?)
-}
 
 /// An upsert of exactly `N` rows: one text, so one prepared statement.
 struct PutRows<'a, const N: usize> {

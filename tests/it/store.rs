@@ -9,6 +9,8 @@ mod company;
 mod event;
 mod identity;
 mod integration;
+mod limits;
+mod plans;
 mod record;
 mod removal;
 mod schema;

@@ -59,6 +59,34 @@ pub(crate) fn database() -> Database {
     }
 }
 
+#[allow(dead_code, reason = "the benches need less")]
+impl Database {
+    /// Its name in the cluster.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The folder of the cluster's socket.
+    pub(crate) fn socket(&self) -> &Path {
+        &self.cluster.socket
+    }
+
+    /// Its address for another role.
+    pub(crate) fn url_for(&self, role: &str) -> String {
+        self.url.replace("user=postgres", &format!("user={role}"))
+    }
+
+    /// Says something to the server as its superuser, in this cluster's own database.
+    pub(crate) fn admin(&self, sql: &str) {
+        self.cluster.admin(sql);
+    }
+
+    /// The log of the cluster: each message begins with the database's name and a colon.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.cluster.socket.join("server.log")
+    }
+}
+
 impl Drop for Database {
     fn drop(&mut self) {
         self.cluster
@@ -245,7 +273,8 @@ fn start_cluster(state: &Path) -> PathBuf {
 
     let options = format!(
         "-k {} -c listen_addresses='' -c fsync=off -c full_page_writes=off -c synchronous_commit=off \
-         -c max_connections=300 -c shared_buffers=128MB -c max_wal_size=4GB -c autovacuum_naptime=10s",
+         -c max_connections=300 -c shared_buffers=128MB -c max_wal_size=4GB -c autovacuum_naptime=10s \
+         -c log_line_prefix='%d: '",
         folder.display()
     );
     let mut start = unprivileged(&bin.join("pg_ctl"));
@@ -256,7 +285,9 @@ fn start_cluster(state: &Path) -> PathBuf {
         .arg(folder.join("server.log"))
         .arg("-o")
         .arg(options)
-        .args(["-w", "start"]);
+        .args(["-w", "start"])
+        // Nothing may depend on the words of errors: roles that may not choose the language of theirs get German ones.
+        .env("LANGUAGE", "de");
     run(start, &log);
 
     fs::write(state.join("folder"), folder.display().to_string()).unwrap();

@@ -1,0 +1,188 @@
+//! Look-ups of many rows by key. A list of keys is one bound text, so that a statement is prepared once for lists of any
+//! length.
+
+use diesel::{dsl::sql, prelude::*, sql_query, sql_types::Bool, sql_types::Text};
+
+use crate::domain::{CompanyId, IntegrationId};
+use crate::store::{
+    Error,
+    company::Held,
+    covers::Piece,
+    record::{Known, Record},
+    schema::{record, record_link},
+};
+
+/// Keys as one text.
+fn list<'a>(keys: impl IntoIterator<Item = &'a str>) -> Result<String, Error> {
+    let keys: Vec<&str> = keys.into_iter().collect();
+    serde_json::to_string(&keys).map_err(|e| Error::Corrupt(e.to_string()))
+}
+
+/// What is stored of these ids.
+pub(in crate::store) fn existing(
+    c: &mut SqliteConnection,
+    integration_id: IntegrationId,
+    object: &str,
+    ids: &[&str],
+) -> Result<Vec<Known>, Error> {
+    Ok(record::table
+        .filter(record::integration_id.eq(integration_id))
+        .filter(record::object.eq(object))
+        .filter(
+            sql::<Bool>("external_id IN (SELECT value FROM json_each(")
+                .bind::<Text, _>(list(ids.iter().copied())?)
+                .sql("))"),
+        )
+        .select((
+            record::external_id,
+            record::hash,
+            record::modified_us,
+            record::read_us,
+            record::read_clock,
+            record::delete_us,
+        ))
+        .load(c)?)
+}
+
+#[diesel::declare_sql_function]
+extern "SQL" {
+    /// Characters of a text.
+    fn length(text: Text) -> diesel::sql_types::Integer;
+}
+
+/// What is stored of a range of ids: the first so many of it, by id.
+pub(in crate::store) fn existing_range(
+    c: &mut SqliteConnection,
+    integration_id: IntegrationId,
+    object: &str,
+    piece: &Piece,
+    limit: i64,
+) -> Result<Vec<Known>, Error> {
+    let mut range = record::table
+        .filter(record::integration_id.eq(integration_id))
+        .filter(record::object.eq(object))
+        .filter(record::external_id.ge(&piece.from))
+        .order(record::external_id)
+        .limit(limit)
+        .select((
+            record::external_id,
+            record::hash,
+            record::modified_us,
+            record::read_us,
+            record::read_clock,
+            record::delete_us,
+        ))
+        .into_boxed();
+    if !piece.to.is_empty() {
+        range = range.filter(record::external_id.le(&piece.to));
+    }
+    if let Some((shortest, longest)) = piece.lengths {
+        range = range.filter(length(record::external_id).between(shortest, longest));
+    }
+    Ok(range.load(c)?)
+}
+
+/// Whole records by id, live or gone.
+pub(in crate::store) fn records(
+    c: &mut SqliteConnection,
+    integration_id: IntegrationId,
+    object: &str,
+    ids: &[&str],
+) -> Result<Vec<Record>, Error> {
+    Ok(record::table
+        .filter(record::integration_id.eq(integration_id))
+        .filter(record::object.eq(object))
+        .filter(
+            sql::<Bool>("external_id IN (SELECT value FROM json_each(")
+                .bind::<Text, _>(list(ids.iter().copied())?)
+                .sql("))"),
+        )
+        .select(Record::as_select())
+        .load(c)?)
+}
+
+macro_rules! of_companies {
+    ($columns:literal) => {
+        concat!(
+            "SELECT ",
+            $columns,
+            " FROM record WHERE integration_id IN (SELECT value FROM json_each(?)) \
+             AND company_id IN (SELECT value FROM json_each(?)) AND company_id IS NOT NULL AND delete_us IS NULL"
+        )
+    };
+}
+
+/// The live company records of these companies in these integrations.
+pub(in crate::store) fn of_companies(
+    c: &mut SqliteConnection,
+    integration_ids: &[IntegrationId],
+    company_ids: &[CompanyId],
+) -> Result<Vec<Record>, Error> {
+    Ok(sql_query(of_companies!("*"))
+        .bind::<Text, _>(list(integration_ids.iter().map(|id| id.as_str()))?)
+        .bind::<Text, _>(list(company_ids.iter().map(|id| id.as_str()))?)
+        .load(c)?)
+}
+
+/// [`of_companies`] without payloads.
+pub(in crate::store) fn held(
+    c: &mut SqliteConnection,
+    integration_ids: &[IntegrationId],
+    company_ids: &[CompanyId],
+) -> Result<Vec<Held>, Error> {
+    Ok(sql_query(of_companies!(
+        "integration_id, external_id, company_id, name, name_key, homepage"
+    ))
+    .bind::<Text, _>(list(integration_ids.iter().map(|id| id.as_str()))?)
+    .bind::<Text, _>(list(company_ids.iter().map(|id| id.as_str()))?)
+    .load(c)?)
+}
+
+/// The links of children: (child, parent's object, parent's id), in that order.
+pub(in crate::store) fn parents(
+    c: &mut SqliteConnection,
+    integration_id: IntegrationId,
+    object: &str,
+    children: &[&str],
+) -> Result<Vec<(String, String, String)>, Error> {
+    Ok(record_link::table
+        .filter(record_link::integration_id.eq(integration_id))
+        .filter(record_link::child_object.eq(object))
+        .filter(
+            sql::<Bool>("child_id IN (SELECT value FROM json_each(")
+                .bind::<Text, _>(list(children.iter().copied())?)
+                .sql("))"),
+        )
+        .order((
+            record_link::child_id,
+            record_link::parent_object,
+            record_link::parent_id,
+        ))
+        .select((
+            record_link::child_id,
+            record_link::parent_object,
+            record_link::parent_id,
+        ))
+        .load(c)?)
+}
+
+/// The children of an object under these parents: (parent, child).
+pub(in crate::store) fn children(
+    c: &mut SqliteConnection,
+    integration_id: IntegrationId,
+    parent_object: &str,
+    parent_ids: &[&str],
+    object: &str,
+) -> Result<Vec<(String, String)>, Error> {
+    Ok(record_link::table
+        .filter(record_link::integration_id.eq(integration_id))
+        .filter(record_link::parent_object.eq(parent_object))
+        .filter(
+            sql::<Bool>("parent_id IN (SELECT value FROM json_each(")
+                .bind::<Text, _>(list(parent_ids.iter().copied())?)
+                .sql("))"),
+        )
+        .filter(record_link::child_object.eq(object))
+        .select((record_link::parent_id, record_link::child_id))
+        .load(c)?)
+}
