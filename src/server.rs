@@ -65,7 +65,8 @@ pub fn prepare_data_dir(options: &Options) -> Result<(), Failure> {
 /// # Errors
 /// The database does not answer.
 pub async fn connect_store(options: &Options) -> Result<Store, Failure> {
-    let mut of = store::Options::new(options.database_url().expose_secret());
+    let mut of = store::Options::new(options.database_url().expose_secret())
+        .within_lease(Duration::from_secs(options.sync.lease_seconds));
     if options.database.connections > 0 {
         of.connections = options.database.connections;
     }

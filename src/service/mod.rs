@@ -337,6 +337,8 @@ pub(crate) fn reason_of(kind: ErrorKind) -> Reason {
 
 /// How long a client should wait before it tries again, where nothing more is known.
 const RETRY: Duration = Duration::from_secs(2);
+/// The same where somebody has to make room on a disk first.
+const RETRY_FULL: Duration = Duration::from_secs(30);
 
 impl From<store::Error> for Error {
     fn from(error: store::Error) -> Self {
@@ -367,7 +369,15 @@ impl From<store::Error> for Error {
                 }
             },
             S::LeaseLost { .. } => Self::internal(error),
-            S::Busy(_) | S::Unavailable(_) => {
+            S::Full(_) => {
+                tracing::error!("the database: {error}");
+                Self::new(
+                    Reason::StorageUnavailable,
+                    "the disk of tether's database is full: nothing can be stored until its operator has made room",
+                )
+                .detail(Detail::RetryAfter(RETRY_FULL))
+            }
+            S::Busy(_) | S::Unavailable(_) | S::Failed(_) => {
                 tracing::warn!("the database: {error}");
                 Self::new(
                     Reason::StorageUnavailable,

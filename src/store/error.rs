@@ -72,6 +72,13 @@ pub enum Error {
     /// The database does not answer. Try again later.
     #[error("the database is not available: {0}")]
     Unavailable(String),
+    /// There is no room left for what was to be written. Try again when somebody has made some.
+    #[error("the disk of the database is full: {0}")]
+    Full(String),
+    /// The database could not do it, for a reason of its own: it ran out of memory, an operator cancelled it, a lock was not
+    /// had, an administrator took a permission away. Try again later.
+    #[error("the database could not do it: {0}")]
+    Failed(String),
     /// Something stored cannot be read back.
     #[error("stored data cannot be read: {0}")]
     Corrupt(String),
@@ -89,7 +96,10 @@ pub enum Error {
 impl Error {
     /// Whether the same call may succeed later.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Busy(_) | Self::Unavailable(_))
+        matches!(
+            self,
+            Self::Busy(_) | Self::Unavailable(_) | Self::Full(_) | Self::Failed(_)
+        )
     }
 
     /// Whether this is a conflict of this kind.
@@ -122,36 +132,66 @@ impl Error {
     }
 }
 
+impl Error {
+    /// What PostgreSQL's error means beyond what diesel says of it.
+    ///
+    /// diesel hands on a few of PostgreSQL's codes as a kind and no code itself, and the texts are in whatever language the
+    /// server speaks. What tells a statement of ours that is wrong from a server in trouble is the place in the statement:
+    /// the parser and the planner point at what they cannot make out, whereas time-outs, deadlocks, cancellations, memory,
+    /// disks and permissions are nowhere in a text. The tests run every statement, so that what is left are the latter.
+    pub(super) fn of_postgres(self) -> Self {
+        match self {
+            Self::Query(DieselError::DatabaseError(DatabaseErrorKind::Unknown, info))
+                if info.statement_position().is_none() =>
+            {
+                let mut said = info.message().to_owned();
+                if let Some(hint) = info.hint() {
+                    said.push_str(". ");
+                    said.push_str(hint);
+                }
+                // For people only: elsewhere the same error is told in the server's words, and is as good to retry.
+                match said.contains("No space left on device") {
+                    true => Self::Full(said),
+                    false => Self::Failed(said),
+                }
+            }
+            other => other,
+        }
+    }
+}
+
+/// What an error of SQLite means that diesel has no kind for. Its texts for result codes are constants of the library, which
+/// is built into this program (`sqlite3ErrStr` in its source), in no other language: they are as good as the codes, which
+/// diesel does not hand on.
+fn of_sqlite(message: &str) -> Option<Error> {
+    let message = || message.to_owned();
+    Some(match message().as_str() {
+        "database is locked" | "interrupted" | "out of memory" => Error::Busy(message()),
+        "database or disk is full" => Error::Full(message()),
+        "disk I/O error" | "unable to open database file" | "attempt to write a readonly database" => {
+            Error::Unavailable(message())
+        }
+        "database disk image is malformed" | "file is not a database" => Error::Corrupt(message()),
+        other if other.starts_with("database table is locked") => Error::Busy(message()),
+        _ => return None,
+    })
+}
+
 impl From<DieselError> for Error {
     fn from(error: DieselError) -> Self {
         match error {
-            DieselError::DatabaseError(kind, info) => {
-                let message = info.message().to_owned();
-                match kind {
-                    DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::UnableToSendCommand => {
-                        Self::Unavailable(message)
-                    }
-                    DatabaseErrorKind::SerializationFailure => Self::Busy(message),
-                    _ if [
-                        "database is locked",
-                        "database table is locked",
-                        "deadlock detected",
-                    ]
-                    .iter()
-                    .any(|m| message.starts_with(m))
-                        || message.starts_with("canceling statement due to") =>
-                    {
-                        Self::Busy(message)
-                    }
-                    _ if message.starts_with("terminating connection")
-                        || message.starts_with("server closed the connection")
-                        || message.contains("connection not open") =>
-                    {
-                        Self::Unavailable(message)
-                    }
-                    _ => Self::Query(DieselError::DatabaseError(kind, info)),
+            DieselError::DatabaseError(kind, info) => match kind {
+                DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::UnableToSendCommand => {
+                    Self::Unavailable(info.message().to_owned())
                 }
-            }
+                // The server became a standby: another one writes now.
+                DatabaseErrorKind::ReadOnlyTransaction => Self::Unavailable(info.message().to_owned()),
+                DatabaseErrorKind::SerializationFailure => Self::Busy(info.message().to_owned()),
+                DatabaseErrorKind::Unknown => {
+                    of_sqlite(info.message()).unwrap_or(Self::Query(DieselError::DatabaseError(kind, info)))
+                }
+                _ => Self::Query(DieselError::DatabaseError(kind, info)),
+            },
             DieselError::BrokenTransactionManager => {
                 Self::Unavailable("the connection broke within a transaction".to_owned())
             }
@@ -180,8 +220,9 @@ impl<T> OrNotFound<T> for Result<T, DieselError> {
 /// If a statement failed on a unique index whose name or column contains `part`.
 pub(crate) fn is_unique_violation(error: &DieselError, part: &str) -> bool {
     match error {
+        // SQLite names the columns, in the one text it has; PostgreSQL the constraint.
         DieselError::DatabaseError(DatabaseErrorKind::UniqueViolation, info) => {
-            info.constraint_name().is_some_and(|name| name.contains(part)) || info.message().contains(part)
+            info.constraint_name().unwrap_or(info.message()).contains(part)
         }
         _ => false,
     }

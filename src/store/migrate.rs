@@ -14,7 +14,7 @@ fn failed(error: impl std::fmt::Display) -> Error {
     Error::Migration(error.to_string())
 }
 
-/// Applies what is missing; returns the versions.
+/// Applies what is missing, within a transaction; returns the versions.
 pub(super) fn run(conn: &mut Conn) -> Result<Vec<String>, Error> {
     match conn {
         Conn::Sqlite(c) => {
@@ -23,15 +23,15 @@ pub(super) fn run(conn: &mut Conn) -> Result<Vec<String>, Error> {
         }
         Conn::Postgres(c) => {
             use diesel::connection::SimpleConnection;
-            // Others wait here as long as the first one takes.
-            c.batch_execute("SET lock_timeout = 0; SET statement_timeout = 0")?;
-            c.batch_execute(&format!("SELECT pg_advisory_lock({LOCK})"))?;
-            let done = c
-                .run_pending_migrations(POSTGRES)
+            // Others wait here as long as the first one takes. The lock and the lifted limits end with the transaction: a
+            // connection goes back to the pool as it was, and a pooler may stand in between.
+            c.batch_execute(&format!(
+                "SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0; \
+                 SET LOCAL idle_in_transaction_session_timeout = 0; SELECT pg_advisory_xact_lock({LOCK})"
+            ))?;
+            c.run_pending_migrations(POSTGRES)
                 .map(|done| done.iter().map(ToString::to_string).collect())
-                .map_err(failed);
-            c.batch_execute(&format!("SELECT pg_advisory_unlock({LOCK})"))?;
-            done
+                .map_err(failed)
         }
     }
 }

@@ -33,10 +33,12 @@ mod removal;
 mod request;
 mod schema;
 mod secret;
+mod session;
 mod share;
 mod source;
 mod sqlite;
 mod sync;
+mod writer;
 
 pub use audit::{AuditEntry, AuditFilter};
 pub use authorization::{Authorization, NewAuthorization};
@@ -80,7 +82,7 @@ pub struct Options {
     pub connection_timeout: Duration,
     /// PostgreSQL: how long one statement may take. SQLite has no such limit.
     pub statement_timeout: Duration,
-    /// How long a statement waits for a lock.
+    /// How long a statement waits for a lock; with SQLite how long a write waits for its turn.
     pub lock_timeout: Duration,
     /// PostgreSQL: how long a transaction may do nothing.
     pub idle_timeout: Duration,
@@ -97,6 +99,17 @@ impl Options {
             lock_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),
         }
+    }
+
+    /// Limits by which a process that was stopped or cut off in the middle of a transaction has lost its locks by the time
+    /// its lease ends, so that whoever takes over does not wait for them.
+    #[must_use]
+    pub fn within_lease(mut self, lease: Duration) -> Self {
+        // Very short leases are for trials, on machines that are slow besides.
+        self.statement_timeout = (lease / 2).max(Duration::from_secs(5));
+        self.idle_timeout = (lease / 3).max(Duration::from_secs(1));
+        self.lock_timeout = (lease / 6).clamp(Duration::from_secs(5), Duration::from_secs(10));
+        self
     }
 }
 

@@ -1,46 +1,26 @@
-//! Connections: who gets one, how long they wait, and the one thread that writes to SQLite.
+//! Connections: who gets one, and how long they wait.
 
 use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use diesel::{
-    Connection, ConnectionError, PgConnection, SqliteConnection,
-    connection::{AnsiTransactionManager, SimpleConnection, TransactionManager},
+    ConnectionError,
+    connection::{AnsiTransactionManager, TransactionManager},
     r2d2::{ManageConnection, Pool, R2D2Connection},
 };
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::Semaphore;
 
-use super::{Error, Options, conn::Conn, migrate};
-
-/// How many jobs one commit of the SQLite writer takes at most.
-const GROUP_JOBS: usize = 64;
-/// How long a commit of the SQLite writer is held open for more jobs that are queued already.
-const GROUP_TIME: Duration = Duration::from_millis(10);
-
-/// Reports how the commit went to whoever waits for the job.
-type Finish = Box<dyn FnOnce(Result<(), &str>) + Send>;
-/// Work for the writer.
-type Job = Box<dyn FnOnce(&mut Conn) -> Finish + Send>;
-
-/// How connections are made.
-#[derive(Debug, Clone)]
-enum Address {
-    Sqlite { path: String },
-    Postgres { url: String },
-}
+use super::{Error, Options, conn::Conn, migrate, session::Session, writer::Writer};
 
 #[derive(Debug)]
 struct Manager {
-    address: Address,
-    /// What each connection is told first.
-    setup: String,
+    session: Session,
     /// Grows when a connection was found dead, so that none of the same age is used again.
     epoch: Arc<AtomicU64>,
 }
@@ -49,18 +29,8 @@ struct Manager {
 struct Slot {
     conn: Conn,
     epoch: u64,
-}
-
-impl Manager {
-    fn establish(&self) -> Result<Conn, ConnectionError> {
-        let mut conn = match &self.address {
-            Address::Sqlite { path } => Conn::Sqlite(SqliteConnection::establish(path)?),
-            Address::Postgres { url } => Conn::Postgres(PgConnection::establish(url)?),
-        };
-        conn.batch_execute(&self.setup)
-            .map_err(ConnectionError::CouldntSetupConfiguration)?;
-        Ok(conn)
-    }
+    /// A statement failed on it for a reason that may be the connection's own.
+    doubtful: bool,
 }
 
 impl ManageConnection for Manager {
@@ -70,8 +40,9 @@ impl ManageConnection for Manager {
     fn connect(&self) -> Result<Slot, ConnectionError> {
         let epoch = self.epoch.load(Ordering::Relaxed);
         Ok(Slot {
-            conn: self.establish()?,
+            conn: self.session.establish()?,
             epoch,
+            doubtful: false,
         })
     }
 
@@ -88,6 +59,7 @@ impl ManageConnection for Manager {
 
     fn has_broken(&self, slot: &mut Slot) -> bool {
         thread::panicking()
+            || slot.doubtful
             || slot.epoch != self.epoch.load(Ordering::Relaxed)
             || match &mut slot.conn {
                 Conn::Sqlite(c) => c.is_broken(),
@@ -98,44 +70,33 @@ impl ManageConnection for Manager {
 
 /// The pools of one database.
 pub(super) struct Pools {
+    session: Session,
     pool: Pool<Manager>,
     permits: Arc<Semaphore>,
     epoch: Arc<AtomicU64>,
     timeout: Duration,
     /// SQLite only.
-    writer: Option<mpsc::Sender<Job>>,
+    writer: Option<Writer>,
 }
 
 impl Pools {
     pub(super) fn open(options: &Options) -> Result<Self, Error> {
-        let (address, setup) = address(options)?;
-        let epoch = Arc::new(AtomicU64::new(0));
-        let writer = match &address {
-            Address::Sqlite { .. } => {
-                // The first connection makes the file; it is the writer's.
-                let manager = Manager {
-                    address: address.clone(),
-                    setup: setup.clone(),
-                    epoch: Arc::clone(&epoch),
-                };
-                let conn = manager.establish().map_err(|e| cannot_open(&address, &e))?;
-                Some(spawn_writer(conn, manager)?)
-            }
-            Address::Postgres { .. } => None,
-        };
-        let setup = if writer.is_some() {
-            // The writer's big cache would be had once a reader: half a gigabyte for eight.
-            format!("{setup}PRAGMA cache_size = -8192; PRAGMA query_only = ON;")
+        let mut session = Session::new(options)?;
+        let writer = if session.is_sqlite() {
+            // The first connection makes the file; it is the writer's.
+            let conn = session.establish().map_err(|e| session.cannot_open(&e))?;
+            Some(Writer::start(conn, session.clone(), options.lock_timeout)?)
         } else {
-            setup
+            None
         };
+        let epoch = Arc::new(AtomicU64::new(0));
+        // A clear error now rather than a time-out later.
+        session.examine(options)?;
+        let session = session.of_readers();
         let manager = Manager {
-            address: address.clone(),
-            setup,
+            session: session.clone(),
             epoch: Arc::clone(&epoch),
         };
-        // A clear error now rather than a time-out later.
-        drop(manager.establish().map_err(|e| cannot_open(&address, &e))?);
         let connections = options.connections.max(1);
         let pool = Pool::builder()
             .max_size(connections)
@@ -144,6 +105,7 @@ impl Pools {
             .connection_timeout(options.connection_timeout)
             .build_unchecked(manager);
         Ok(Self {
+            session,
             pool,
             permits: Arc::new(Semaphore::new(connections as usize)),
             epoch,
@@ -161,13 +123,8 @@ impl Pools {
     }
 
     pub(super) async fn migrate(&self) -> Result<Vec<String>, Error> {
-        match &self.writer {
-            None => self.blocking(migrate::run).await,
-            Some(writer) => {
-                // Each migration is a transaction of its own, nested in the writer's.
-                self.queue(writer, migrate::run).await
-            }
-        }
+        // One transaction, of which each migration is a part.
+        self.write(migrate::run).await
     }
 
     /// Runs one statement that reads.
@@ -176,6 +133,10 @@ impl Pools {
         T: Send + 'static,
         F: FnOnce(&mut Conn) -> Result<T, Error> + Send + 'static,
     {
+        if self.session.is_pooled() {
+            // Its limits hold within a transaction alone.
+            return self.reading("BEGIN READ ONLY", work).await;
+        }
         self.blocking(work).await
     }
 
@@ -185,21 +146,31 @@ impl Pools {
         T: Send + 'static,
         F: FnOnce(&mut Conn) -> Result<T, Error> + Send + 'static,
     {
-        self.blocking(|conn| {
-            match conn {
-                Conn::Sqlite(c) => AnsiTransactionManager::begin_transaction_sql(c, "BEGIN"),
-                Conn::Postgres(c) => AnsiTransactionManager::begin_transaction_sql(
-                    c,
+        match self.writer {
+            Some(_) => self.reading("BEGIN", work).await,
+            None => {
+                self.reading(
                     "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY",
-                ),
-            }?;
+                    work,
+                )
+                .await
+            }
+        }
+    }
+
+    /// Runs a transaction that begins like this and writes nothing.
+    async fn reading<T, F>(&self, begin: &str, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Conn) -> Result<T, Error> + Send + 'static,
+    {
+        let begin = self.session.begin(begin);
+        self.blocking(move |conn| {
+            begin_transaction(conn, &begin)?;
             let result = work(conn);
             // Nothing was written, so how it ends makes no difference but for errors.
-            let ended = match conn {
-                Conn::Sqlite(c) => AnsiTransactionManager::rollback_transaction(c),
-                Conn::Postgres(c) => AnsiTransactionManager::rollback_transaction(c),
-            };
-            result.and_then(|value| Ok(ended.map(|()| value)?))
+            let ended = roll_back(conn);
+            result.and_then(|value| ended.map(|()| value))
         })
         .await
     }
@@ -210,10 +181,25 @@ impl Pools {
         T: Send + 'static,
         F: FnOnce(&mut Conn) -> Result<T, Error> + Send + 'static,
     {
-        match &self.writer {
-            None => self.blocking(|conn| conn.transaction(work)).await,
-            Some(writer) => self.queue(writer, work).await,
+        if let Some(writer) = &self.writer {
+            return writer.write(work).await;
         }
+        let begin = self.session.begin("BEGIN");
+        self.blocking(move |conn| {
+            begin_transaction(conn, &begin)?;
+            match work(conn) {
+                Ok(value) => {
+                    commit(conn)?;
+                    Ok(value)
+                }
+                Err(error) => {
+                    // What went wrong first is what is told.
+                    let _ = roll_back(conn);
+                    Err(error)
+                }
+            }
+        })
+        .await
     }
 
     /// Takes a connection of the pool to a thread that may block.
@@ -232,7 +218,11 @@ impl Pools {
         let done = tokio::task::spawn_blocking(move || {
             let _permit = permit;
             let mut slot = pool.get().map_err(|e| Error::Unavailable(e.to_string()))?;
-            let result = work(&mut slot.conn);
+            let mut result = work(&mut slot.conn);
+            if matches!(slot.conn, Conn::Postgres(_)) {
+                result = result.map_err(Error::of_postgres);
+            }
+            slot.doubtful = matches!(result, Err(Error::Failed(_) | Error::Full(_)));
             if result.as_ref().is_err_and(Error::is_broken_connection) {
                 // Only the first of an age to notice ends it.
                 let _ =
@@ -243,164 +233,25 @@ impl Pools {
         done.await
             .map_err(|e| Error::Unavailable(format!("the work on the database ended early: {e}")))?
     }
-
-    /// Hands work to the writer and waits until it is committed.
-    async fn queue<T, F>(&self, writer: &mpsc::Sender<Job>, work: F) -> Result<T, Error>
-    where
-        T: Send + 'static,
-        F: FnOnce(&mut Conn) -> Result<T, Error> + Send + 'static,
-    {
-        let (done, result) = oneshot::channel();
-        let job: Job = Box::new(move |conn| {
-            let result = conn.transaction(work);
-            Box::new(move |committed| {
-                // Whoever asked may have gone; the work is done all the same.
-                let _ = done.send(match committed {
-                    Ok(()) => result,
-                    Err(message) => Err(Error::Busy(message.to_owned())),
-                });
-            })
-        });
-        let place = tokio::time::timeout(self.timeout, writer.reserve())
-            .await
-            .map_err(|_| Error::Busy(format!("the writer's queue stayed full for {:?}", self.timeout)))?
-            .map_err(|_| Error::Unavailable("the writer stopped".to_owned()))?;
-        place.send(job);
-        result
-            .await
-            .map_err(|_| Error::Unavailable("the writer gave the work up".to_owned()))?
-    }
 }
 
-fn cannot_open(address: &Address, error: &ConnectionError) -> Error {
-    match address {
-        Address::Sqlite { path } => Error::Unavailable(format!("cannot open \"{path}\": {error}")),
-        // The address may hold a password.
-        Address::Postgres { .. } => Error::Unavailable(format!("cannot connect to PostgreSQL: {error}")),
-    }
+fn begin_transaction(conn: &mut Conn, sql: &str) -> Result<(), Error> {
+    Ok(match conn {
+        Conn::Sqlite(c) => AnsiTransactionManager::begin_transaction_sql(c, sql),
+        Conn::Postgres(c) => AnsiTransactionManager::begin_transaction_sql(c, sql),
+    }?)
 }
 
-/// Reads the address and says what each connection is told first.
-fn address(options: &Options) -> Result<(Address, String), Error> {
-    let lock_ms = options.lock_timeout.as_millis();
-    if let Some(path) = options.url.strip_prefix("sqlite:") {
-        let path = path.strip_prefix("//").unwrap_or(path);
-        if path.is_empty() || path.starts_with(":memory:") || path.contains("mode=memory") {
-            return Err(Error::Config(
-                "sqlite: needs the path of a file, as in \"sqlite:tether.db\"".to_owned(),
-            ));
-        }
-        let setup = format!(
-            "PRAGMA busy_timeout = {lock_ms};\
-             PRAGMA page_size = 16384;\
-             PRAGMA journal_mode = WAL;\
-             PRAGMA synchronous = FULL;\
-             PRAGMA foreign_keys = ON;\
-             PRAGMA cache_size = -65536;\
-             PRAGMA temp_store = MEMORY;\
-             PRAGMA wal_autocheckpoint = 16000;\
-             PRAGMA journal_size_limit = 268435456;"
-        );
-        return Ok((
-            Address::Sqlite {
-                path: path.to_owned(),
-            },
-            setup,
-        ));
-    }
-    if options.url.starts_with("postgres://") || options.url.starts_with("postgresql://") {
-        let asked = options
-            .url
-            .split(['?', '&'])
-            .find_map(|p| p.strip_prefix("sslmode=").map(str::to_owned));
-        let mode = asked
-            .or_else(|| std::env::var("PGSSLMODE").ok())
-            .unwrap_or_default();
-        if mode == "require" || mode.starts_with("verify") {
-            return Err(Error::Config(format!(
-                "sslmode={mode} needs TLS, and the PostgreSQL client in this build has none: use a build with TLS, or \
-                 a local proxy or socket with sslmode=disable"
-            )));
-        }
-        // Every query and join of ours has an index to go by. Before a new table's first statistics the planner takes it
-        // for tiny and would read all of it for every batch of a first sync.
-        let setup = format!(
-            "SET statement_timeout = {}; SET lock_timeout = {lock_ms}; \
-             SET idle_in_transaction_session_timeout = {}; SET TIME ZONE 'UTC'; SET jit = off; SET enable_seqscan = off; \
-             SET enable_hashjoin = off; SET enable_mergejoin = off; \
-             SET client_min_messages = warning; SET application_name = 'tether'",
-            options.statement_timeout.as_millis(),
-            options.idle_timeout.as_millis(),
-        );
-        return Ok((
-            Address::Postgres {
-                url: options.url.clone(),
-            },
-            setup,
-        ));
-    }
-    Err(Error::Config(
-        "the address has to begin with \"sqlite:\" or \"postgres://\"".to_owned(),
-    ))
-}
-
-/// Starts the thread that writes. It ends when the store is dropped.
-fn spawn_writer(conn: Conn, manager: Manager) -> Result<mpsc::Sender<Job>, Error> {
-    let (sender, mut jobs) = mpsc::channel::<Job>(256);
-    thread::Builder::new()
-        .name("store-writer".to_owned())
-        .spawn(move || {
-            let mut conn = Some(conn);
-            while let Some(first) = jobs.blocking_recv() {
-                if conn.is_none() {
-                    conn = manager
-                        .establish()
-                        .inspect_err(|error| {
-                            tracing::error!(%error, "the writer cannot open the database");
-                        })
-                        .ok();
-                }
-                // Without a connection the job is dropped, and its caller told so.
-                let Some(open) = conn.as_mut() else { continue };
-                // Dropping the connection rolls back whatever is open.
-                match catch_unwind(AssertUnwindSafe(|| write_group(open, first, &mut jobs))) {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => {
-                        tracing::warn!(error, "the writer could not commit; it opens the database again");
-                        conn = None;
-                    }
-                    Err(_) => {
-                        tracing::error!("a job panicked in the writer; its group was rolled back");
-                        conn = None;
-                    }
-                }
-            }
-        })
-        .map_err(|e| Error::Unavailable(format!("the writer's thread could not be started: {e}")))?;
-    Ok(sender)
-}
-
-/// One commit: the job that came, and those that are queued behind it, each in its savepoint.
-fn write_group(conn: &mut Conn, first: Job, jobs: &mut mpsc::Receiver<Job>) -> Result<(), String> {
-    let begun = match conn {
-        Conn::Sqlite(c) => AnsiTransactionManager::begin_transaction_sql(c, "BEGIN IMMEDIATE"),
-        Conn::Postgres(c) => AnsiTransactionManager::begin_transaction(c),
-    };
-    // The job is dropped unrun, and its caller told so.
-    begun.map_err(|e| e.to_string())?;
-    let start = Instant::now();
-    let mut finish = vec![first(conn)];
-    while finish.len() < GROUP_JOBS && start.elapsed() < GROUP_TIME {
-        let Ok(job) = jobs.try_recv() else { break };
-        finish.push(job(conn));
-    }
-    let committed = match conn {
+fn commit(conn: &mut Conn) -> Result<(), Error> {
+    Ok(match conn {
         Conn::Sqlite(c) => AnsiTransactionManager::commit_transaction(c),
         Conn::Postgres(c) => AnsiTransactionManager::commit_transaction(c),
-    };
-    let committed = committed.map_err(|e| e.to_string());
-    for done in finish {
-        done(committed.as_ref().map(|_| ()).map_err(String::as_str));
-    }
-    committed
+    }?)
+}
+
+fn roll_back(conn: &mut Conn) -> Result<(), Error> {
+    Ok(match conn {
+        Conn::Sqlite(c) => AnsiTransactionManager::rollback_transaction(c),
+        Conn::Postgres(c) => AnsiTransactionManager::rollback_transaction(c),
+    }?)
 }

@@ -3,5 +3,6 @@
 pub(crate) mod companies;
 pub(crate) mod connectors;
 pub(crate) mod logs;
+pub(crate) mod pgbouncer;
 pub(crate) mod postgres;
 pub(crate) mod server;
