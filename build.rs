@@ -26,13 +26,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("descriptor.bin"), public.encode_file_descriptor_set())?;
 
+    let mut config = prost_build::Config::new();
+    // The codec finds a message's description by its name.
+    config.enable_type_names();
     tonic_prost_build::configure()
+        .codec_path("crate::grpc::texts::Texts")
         // Whatever may hold a secret prints as its name alone: `src/proto.rs`.
         .skip_debug([
             ".tether.v1.BeginAuthorizationResponse",
             ".tether.v1.CompleteAuthorizationRequest",
             ".tether.v1.AuthorizeWithCredentialsRequest",
         ])
-        .compile_fds(protox::compile(PUBLIC.iter().chain(&INTERNAL), [ROOT])?)?;
+        .compile_fds_with_config(protox::compile(PUBLIC.iter().chain(&INTERNAL), [ROOT])?, config)?;
     Ok(())
 }

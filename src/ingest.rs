@@ -142,6 +142,7 @@ fn row(source: &Source, object: &str, record: proto::Record) -> Result<RecordRow
     let Ok(payload) = String::from_utf8(record.payload.into()) else {
         return Err(wrong("a payload that is not UTF-8", &external_id));
     };
+    let payload = storable(payload);
     if !payload.starts_with('{') || serde_json::from_str::<IgnoredAny>(&payload).is_err() {
         return Err(wrong("a payload that is no JSON object", &external_id));
     }
@@ -193,6 +194,17 @@ fn row(source: &Source, object: &str, record: proto::Record) -> Result<RecordRow
         merged_into: None,
         parents,
     })
+}
+
+/// A payload without escapes that stand for no text: what reads it later is strict, and no text of ours holds NUL.
+fn storable(payload: String) -> String {
+    // The canonical form has them for control characters alone.
+    if !payload.contains("\\u") {
+        return payload;
+    }
+    let mut bytes = proto::escapes::without_nul(&payload).into_bytes();
+    proto::escapes::mend_surrogates(&mut bytes);
+    String::from_utf8(bytes).unwrap_or(payload)
 }
 
 /// PostgreSQL holds no NUL, and a name in a list is one line of bounded length.
@@ -310,6 +322,22 @@ mod tests {
             payload: payload.to_owned().into(),
             ..Default::default()
         }
+    }
+
+    #[test]
+    fn escapes_that_stand_for_no_text_are_put_right_before_the_hash() {
+        let make = |payload| {
+            rows(&source(), "Company", vec![record("1", payload)])
+                .unwrap_or_default()
+                .remove(0)
+        };
+        let plain = make(r#"{"A":"xy"}"#);
+        assert_eq!(make(r#"{"A":"x\u0000y"}"#), plain);
+        assert_eq!(make(r#"{"A":"x\ud800"}"#).payload, r#"{"A":"x\ufffd"}"#);
+        assert_eq!(
+            make(r#"{"A":"\u0001\\u0000"}"#).payload,
+            r#"{"A":"\u0001\\u0000"}"#
+        );
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod profile;
 mod request_id;
 pub mod server;
 pub mod status;
+pub mod texts;
 mod validate;
 mod watch;
 mod web;

@@ -18,6 +18,7 @@ use super::proto::{
     RefreshRequest, RefreshResponse, RevokeRequest, RevokeResponse, call_request::Call,
     call_response::Result as Answer,
 };
+use super::texts;
 use super::transport::{Place, Transport};
 use super::{Error, LoadError, RecordStream, Status};
 
@@ -334,7 +335,7 @@ impl Shared {
         if answer.len() > MOST_MESSAGE_BYTES {
             return Err(broken(name, "the answer is larger than 64 MiB"));
         }
-        match CallResponse::decode(answer).map(|answer| answer.result) {
+        match texts::decode::<CallResponse>(answer).map(|answer| answer.result) {
             Ok(Some(Answer::Error(error))) => Err(Error::said(name, error)),
             Ok(Some(answer)) => Ok(answer),
             Ok(None) => Err(broken(name, "the answer is empty")),

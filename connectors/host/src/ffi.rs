@@ -14,7 +14,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
-use prost::Message;
 use tether_connector_abi as abi;
 use tether_connector_abi::{Buffer, ConnectorApi, Entry, HostApi, Slice};
 
@@ -23,7 +22,7 @@ use super::child_process::Upstream;
 use super::lines::{self, Line, Lines};
 use super::numbers::Numbers;
 use super::private_copy::{PrivateCopy, verify};
-use super::{LoadError, proto};
+use super::{LoadError, proto, texts};
 
 /// Every call and pull of the process.
 pub(super) static CALLS: LazyLock<Arc<CallTable>> = LazyLock::new(Arc::default);
@@ -265,7 +264,7 @@ fn check(api: &ConnectorApi, room: u32) -> Result<Slots, String> {
 }
 
 fn read_error(buffer: &Buffer) -> proto::Error {
-    match proto::Error::decode(buffer.as_ref()) {
+    match texts::decode::<proto::Error>(Bytes::copy_from_slice(buffer.as_ref())) {
         Ok(error) if !buffer.as_ref().is_empty() => error,
         _ => proto::Error::bug("it failed and did not say why"),
     }
@@ -361,6 +360,8 @@ pub(super) fn max_log_level() -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use prost::Message as _;
+
     use super::*;
 
     unsafe extern "C" fn refuses(_: *const HostApi, _: *mut ConnectorApi, err: *mut Buffer) -> i32 {

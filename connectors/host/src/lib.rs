@@ -27,6 +27,7 @@ mod private_copy;
 pub mod raw;
 mod registry;
 mod stream;
+mod texts;
 mod transport;
 mod watch;
 

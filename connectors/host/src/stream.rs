@@ -7,6 +7,7 @@ use super::frame::MOST_MESSAGE_BYTES;
 use super::proto::{
     self, Credentials, ProvideCredentialsRequest, StreamEvent, StreamNext, stream_event::Event,
 };
+use super::texts;
 use super::transport::{Answer, Transport};
 use super::{Connector, Error};
 
@@ -78,7 +79,9 @@ impl RecordStream {
         if answer.len() > MOST_MESSAGE_BYTES {
             return Err(self.connector.broken("an event is larger than 64 MiB"));
         }
-        let event = StreamEvent::decode(answer).ok().and_then(|event| event.event);
+        let event = texts::decode::<StreamEvent>(answer)
+            .ok()
+            .and_then(|event| event.event);
         let event =
             event.ok_or_else(|| self.connector.broken("an event is not a message this host knows"))?;
         if let Event::Batch(batch) = &event

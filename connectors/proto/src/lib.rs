@@ -2,6 +2,7 @@
 //! `proto/tether/connector/v1/connector.proto`.
 
 mod error;
+pub mod escapes;
 
 #[allow(missing_docs, clippy::all)]
 mod generated {
@@ -9,6 +10,9 @@ mod generated {
 }
 
 pub use generated::*;
+
+/// The contract as an encoded `FileDescriptorSet`.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptor.bin"));
 
 /// Secrets never reach a debug print: messages that may hold one print as their name alone.
 macro_rules! opaque_debug {

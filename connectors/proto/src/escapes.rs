@@ -1,0 +1,101 @@
+//! Escapes in JSON that stand for no text: halves of surrogate pairs, and NUL.
+//!
+//! JSON allows both, and CRMs pass on whatever a person's program once stored. A strict parser refuses a whole page for half a
+//! pair in one label; PostgreSQL keeps no NUL. Both sides of the boundary put this right by the same code: the SDK in what a
+//! CRM answers, the host in payloads of connectors that do without the SDK.
+
+/// An escape `\uXXXX` at the beginning: its number.
+fn unit(json: &[u8]) -> Option<u16> {
+    let hex = json.strip_prefix(b"\\u")?.get(..4)?;
+    u16::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok()
+}
+
+/// Where the escapes `\uXXXX` are: (place, number). In JSON a backslash stands in strings only.
+fn units(json: &[u8]) -> impl Iterator<Item = (usize, u16)> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        loop {
+            at += json.get(at..)?.iter().position(|byte| *byte == b'\\')?;
+            let here = at;
+            match unit(&json[here..]) {
+                Some(number) => {
+                    at += 6;
+                    return Some((here, number));
+                }
+                None => at += 2,
+            }
+        }
+    })
+}
+
+/// Turns escapes of halves of surrogate pairs into U+FFFD, in place.
+pub fn mend_surrogates(json: &mut [u8]) {
+    let mut lone: Vec<usize> = Vec::new();
+    let mut high: Option<usize> = None;
+    for (at, number) in units(json) {
+        match number {
+            0xdc00..0xe000 if high.take_if(|before| *before + 6 == at).is_some() => {}
+            0xd800..0xdc00 => lone.extend(high.replace(at)),
+            0xdc00..0xe000 => lone.push(at),
+            _ => {}
+        }
+    }
+    lone.extend(high);
+    for at in lone {
+        json[at + 2..at + 6].copy_from_slice(b"fffd");
+    }
+}
+
+/// Leaves escapes of NUL out.
+#[must_use]
+pub fn without_nul(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    let mut from = 0;
+    for (at, _) in units(json.as_bytes()).filter(|(_, number)| *number == 0) {
+        out.push_str(&json[from..at]);
+        from = at + 6;
+    }
+    out.push_str(&json[from..]);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mended(json: &str) -> String {
+        let mut bytes = json.as_bytes().to_vec();
+        mend_surrogates(&mut bytes);
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    #[test]
+    fn halves_of_pairs_are_mended() {
+        for (json, expected) in [
+            (r#""a\ud83db""#, r#""a\ufffdb""#),
+            (r#""\uDE00""#, r#""\ufffd""#),
+            (r#""\ud83d\ude00""#, r#""\ud83d\ude00""#),
+            (r#""\ud83d\ud83d\ude00\ude00""#, r#""\ufffd\ud83d\ude00\ufffd""#),
+            (r#""\ud83d \ude00""#, r#""\ufffd \ufffd""#),
+            (r#""\\ud83d""#, r#""\\ud83d""#),
+            (r#""\\\ud83d""#, r#""\\\ufffd""#),
+            (r#""\ud83d\n\ude00""#, r#""\ufffd\n\ufffd""#),
+            (r#""\u00e9\"\u12""#, r#""\u00e9\"\u12""#),
+            ("\"é\\", "\"é\\"),
+        ] {
+            assert_eq!(mended(json), expected, "{json}");
+        }
+    }
+
+    #[test]
+    fn nul_is_left_out() {
+        for (json, expected) in [
+            (r#"{"a":"x\u0000y\u0000"}"#, r#"{"a":"xy"}"#),
+            (r#""\\u0000""#, r#""\\u0000""#),
+            (r#""\\\u0000é""#, r#""\\é""#),
+            (r#""\u0001""#, r#""\u0001""#),
+        ] {
+            assert_eq!(without_nul(json), expected, "{json}");
+        }
+    }
+}
