@@ -81,10 +81,10 @@ pub(in crate::store) fn existing_range(
     let (shortest, longest) = piece.lengths.unwrap_or((0, i32::MAX));
     const FROM: &str = "SELECT external_id, hash, modified_us, read_us, read_clock, delete_us FROM record \
         WHERE integration_id = (SELECT $1) AND object = (SELECT $2) AND length(external_id) BETWEEN $3 AND $4 \
-        AND external_id >= $5 ORDER BY external_id LIMIT $6";
+        AND external_id >= $5 ORDER BY external_id LIMIT (SELECT $6)";
     const FROM_TO: &str = "SELECT external_id, hash, modified_us, read_us, read_clock, delete_us FROM record \
         WHERE integration_id = (SELECT $1) AND object = (SELECT $2) AND length(external_id) BETWEEN $3 AND $4 \
-        AND external_id >= $5 AND external_id <= $7 ORDER BY external_id LIMIT $6";
+        AND external_id >= $5 AND external_id <= $7 ORDER BY external_id LIMIT (SELECT $6)";
     let open = piece.to.is_empty();
     let query = sql_query(if open { FROM } else { FROM_TO })
         .bind::<Text, _>(integration_id)
