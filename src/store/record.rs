@@ -454,7 +454,7 @@ pub(super) fn of_companies(
 }
 
 /// The children of an object under these parents: (parent, child).
-fn children<T: AsRef<str>>(
+pub(super) fn children<T: AsRef<str>>(
     conn: &mut Conn,
     integration_id: IntegrationId,
     parent_object: &str,
@@ -894,7 +894,7 @@ fn existing_range(
     Ok(rows.into_iter().map(Existing::from).collect())
 }
 
-fn existing_ids(
+pub(super) fn existing_ids(
     conn: &mut Conn,
     integration_id: IntegrationId,
     object: &str,

@@ -5,7 +5,11 @@ use diesel::prelude::*;
 
 use super::{
     Error, Store,
-    schema::{record, record_link},
+    conn::Conn,
+    postgres,
+    record::{children, existing_ids},
+    schema::record,
+    sqlite,
 };
 use crate::domain::{CompanyId, IntegrationId, Micros};
 
@@ -17,7 +21,8 @@ const BYTES_A_QUERY: usize = 1 << 20;
 const FIRST_ROWS: usize = 16;
 
 /// Where a company record is found.
-#[derive(Debug, Clone, PartialEq, Eq, Queryable)]
+#[derive(Debug, Clone, PartialEq, Eq, QueryableByName)]
+#[diesel(table_name = record)]
 pub struct CompanyRecordKey {
     /// The company.
     pub company_id: Option<CompanyId>,
@@ -30,7 +35,8 @@ pub struct CompanyRecordKey {
 }
 
 /// What answers show of a record.
-#[derive(Debug, Clone, PartialEq, Eq, Queryable)]
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, QueryableByName)]
+#[diesel(table_name = record)]
 pub struct RecordContent {
     /// Its id in the CRM.
     pub external_id: String,
@@ -52,19 +58,10 @@ impl Store {
         self.read(move |conn| {
             let mut keys: Vec<CompanyRecordKey> = Vec::new();
             for some in company_ids.chunks(IDS_A_QUERY) {
-                keys.extend(
-                    record::table
-                        .filter(record::integration_id.eq(integration_id))
-                        .filter(record::company_id.eq_any(some))
-                        .filter(record::delete_us.is_null())
-                        .select((
-                            record::company_id,
-                            record::object,
-                            record::external_id,
-                            record::read_us,
-                        ))
-                        .load::<CompanyRecordKey>(conn)?,
-                );
+                keys.extend(match conn {
+                    Conn::Sqlite(c) => sqlite::read::company_keys(c, integration_id, some)?,
+                    Conn::Postgres(c) => postgres::read::company_keys(c, integration_id, some)?,
+                });
             }
             keys.sort_unstable_by(|a, b| a.external_id.cmp(&b.external_id));
             Ok(keys)
@@ -84,15 +81,7 @@ impl Store {
         self.read(move |conn| {
             let mut links = Vec::new();
             for some in parent_ids.chunks(IDS_A_QUERY) {
-                links.extend(
-                    record_link::table
-                        .filter(record_link::integration_id.eq(integration_id))
-                        .filter(record_link::parent_object.eq(&parent_object))
-                        .filter(record_link::parent_id.eq_any(some))
-                        .filter(record_link::child_object.eq(&object))
-                        .select((record_link::parent_id, record_link::child_id))
-                        .load::<(String, String)>(conn)?,
-                );
+                links.extend(children(conn, integration_id, &parent_object, some, &object)?);
             }
             Ok(links)
         })
@@ -113,17 +102,14 @@ impl Store {
         children.dedup();
         let object = object.to_owned();
         self.read(move |conn| {
-            // Look-ups by key instead of a join: the plan of a join depends on statistics, which may not be there yet.
             let mut live: Vec<(Micros, String)> = Vec::with_capacity(children.len());
             for some in children.chunks(IDS_A_QUERY) {
+                let ids: Vec<&str> = some.iter().map(String::as_str).collect();
+                let known = existing_ids(conn, integration_id, &object, &ids)?.into_iter();
                 live.extend(
-                    record::table
-                        .filter(record::integration_id.eq(integration_id))
-                        .filter(record::object.eq(&object))
-                        .filter(record::external_id.eq_any(some))
-                        .filter(record::delete_us.is_null())
-                        .select((record::modified_us, record::external_id))
-                        .load::<(Micros, String)>(conn)?,
+                    known
+                        .filter(|one| !one.deleted)
+                        .map(|one| (one.modified_us, one.external_id)),
                 );
             }
             live.sort_unstable_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
@@ -148,18 +134,11 @@ impl Store {
             while from < external_ids.len() {
                 let some = &external_ids[from..external_ids.len().min(from + count)];
                 from += some.len();
-                let mut rows: Vec<RecordContent> = record::table
-                    .filter(record::integration_id.eq(integration_id))
-                    .filter(record::object.eq(&object))
-                    .filter(record::external_id.eq_any(some))
-                    .filter(record::delete_us.is_null())
-                    .select((
-                        record::external_id,
-                        record::name,
-                        record::modified_us,
-                        record::payload,
-                    ))
-                    .load(conn)?;
+                let ids: Vec<&str> = some.iter().map(String::as_str).collect();
+                let mut rows: Vec<RecordContent> = match conn {
+                    Conn::Sqlite(c) => sqlite::read::contents(c, integration_id, &object, &ids)?,
+                    Conn::Postgres(c) => postgres::read::contents(c, integration_id, &object, &ids)?,
+                };
                 let bytes: usize = rows.iter().map(|row| row.payload.len()).sum();
                 let average = bytes / rows.len().max(1) + 1;
                 count = (BYTES_A_QUERY / average).clamp(1, IDS_A_QUERY);

@@ -19,6 +19,7 @@ use crate::store::{
     company::{Held, Tracked},
     covers::Piece,
     record::{Known, Record},
+    record_read::{CompanyRecordKey, RecordContent},
 };
 
 #[derive(QueryableByName)]
@@ -153,6 +154,38 @@ pub(in crate::store) fn held(
     ))
     .bind::<Array<Text>, _>(integration_ids)
     .bind::<Array<Text>, _>(company_ids)
+    .load(c)?)
+}
+
+/// [`of_companies`] of one integration, the keys alone.
+pub(in crate::store) fn company_keys(
+    c: &mut PgConnection,
+    integration_id: IntegrationId,
+    company_ids: &[CompanyId],
+) -> Result<Vec<CompanyRecordKey>, Error> {
+    Ok(
+        sql_query(of_companies!("company_id, object, external_id, read_us"))
+            .bind::<Array<Text>, _>(&[integration_id][..])
+            .bind::<Array<Text>, _>(company_ids)
+            .load(c)?,
+    )
+}
+
+/// What answers show of these records, as far as they are live.
+pub(in crate::store) fn contents(
+    c: &mut PgConnection,
+    integration_id: IntegrationId,
+    object: &str,
+    ids: &[&str],
+) -> Result<Vec<RecordContent>, Error> {
+    Ok(sql_query(
+        "SELECT r.* FROM unnest($3::text[]) u (id) CROSS JOIN LATERAL (SELECT external_id, name, modified_us, payload \
+         FROM record WHERE integration_id = (SELECT $1) AND object = (SELECT $2) AND external_id = u.id COLLATE \"C\" \
+         AND delete_us IS NULL LIMIT 1) r",
+    )
+    .bind::<Text, _>(integration_id)
+    .bind::<Text, _>(object)
+    .bind::<Array<Text>, _>(ids)
     .load(c)?)
 }
 

@@ -9,6 +9,7 @@ use crate::store::{
     company::Held,
     covers::Piece,
     record::{Known, Record},
+    record_read::{CompanyRecordKey, RecordContent},
     schema::{record, record_link},
 };
 
@@ -136,6 +137,45 @@ pub(in crate::store) fn held(
     .bind::<Text, _>(list(integration_ids.iter().map(|id| id.as_str()))?)
     .bind::<Text, _>(list(company_ids.iter().map(|id| id.as_str()))?)
     .load(c)?)
+}
+
+/// [`of_companies`] of one integration, the keys alone.
+pub(in crate::store) fn company_keys(
+    c: &mut SqliteConnection,
+    integration_id: IntegrationId,
+    company_ids: &[CompanyId],
+) -> Result<Vec<CompanyRecordKey>, Error> {
+    Ok(
+        sql_query(of_companies!("company_id, object, external_id, read_us"))
+            .bind::<Text, _>(list([integration_id.as_str()])?)
+            .bind::<Text, _>(list(company_ids.iter().map(|id| id.as_str()))?)
+            .load(c)?,
+    )
+}
+
+/// What answers show of these records, as far as they are live.
+pub(in crate::store) fn contents(
+    c: &mut SqliteConnection,
+    integration_id: IntegrationId,
+    object: &str,
+    ids: &[&str],
+) -> Result<Vec<RecordContent>, Error> {
+    Ok(record::table
+        .filter(record::integration_id.eq(integration_id))
+        .filter(record::object.eq(object))
+        .filter(
+            sql::<Bool>("external_id IN (SELECT value FROM json_each(")
+                .bind::<Text, _>(list(ids.iter().copied())?)
+                .sql("))"),
+        )
+        .filter(record::delete_us.is_null())
+        .select((
+            record::external_id,
+            record::name,
+            record::modified_us,
+            record::payload,
+        ))
+        .load(c)?)
 }
 
 /// The links of children: (child, parent's object, parent's id), in that order.

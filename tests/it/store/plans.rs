@@ -420,12 +420,26 @@ async fn round(w: &mut World, group_id: &GroupId, of: &Integration, size: Size, 
     // Look-ups.
     ask!(w, 1, record_get(of.id, "Account", &account(first)));
     ask!(w, 1, record_company(vec![of.id], company(first)));
-    ask!(w, 50, record_of_companies(of.id, companies.clone()));
+    ask!(w, 50, record_company_keys(of.id, companies.clone()));
     ask!(
         w,
         3 * n,
-        record_under(of.id, "Account", ids(first + 2 * n), "Contact")
+        record_links(of.id, "Account", ids(first + 2 * n), "Contact")
     );
+    ask!(
+        w,
+        3 * n,
+        record_related_keys(of.id, "Account", ids(first + 2 * n), "Contact")
+    );
+    let seen = ask!(
+        w,
+        3 * n,
+        record_each(of.id, "Account", ids(first + 2 * n), 0_usize, |seen, _| {
+            *seen += 1;
+            true
+        })
+    );
+    assert!(seen > 0);
     ask!(
         w,
         3 * n,
