@@ -613,7 +613,8 @@ fn lease_next(
 /// The sync that a worker holds, with its integration locked.
 pub(super) fn held_by(conn: &mut Conn, id: SyncId, fence: i64) -> Result<(Integration, Sync), Error> {
     // The integration first, as everywhere: who cancels because of it holds its lock too, and is seen here.
-    let of = integration::lock(conn, get(conn, id)?.integration_id)?;
+    let integration_id = get(conn, id)?.integration_id;
+    let of = integration::lock(conn, integration_id)?;
     let row = get(conn, id)?;
     let why = if row.fence != fence {
         Some(Lost::Fence)

@@ -270,6 +270,7 @@ async fn round(w: &mut World, group_id: &GroupId, of: &Integration, size: Size, 
             trigger: SyncTrigger::Manual,
             create_by: "ada".to_owned(),
             due_us: NOW - MINUTE,
+            confirms: None,
             now_us: NOW,
         })
     ) {
@@ -289,6 +290,7 @@ async fn round(w: &mut World, group_id: &GroupId, of: &Integration, size: Size, 
         state: Some(ObjectState::Reading),
         expected: Some(7),
         error: None,
+        tries: None,
     };
     ask!(w, 1, sync_object_upsert(sync.id, sync.fence, vec![news]));
     let covers = |from: usize| {
@@ -360,6 +362,7 @@ async fn round(w: &mut World, group_id: &GroupId, of: &Integration, size: Size, 
             trigger: SyncTrigger::Manual,
             create_by: "ada".to_owned(),
             due_us: NOW - MINUTE,
+            confirms: None,
             now_us: NOW,
         })
     );
@@ -579,7 +582,6 @@ async fn round(w: &mut World, group_id: &GroupId, of: &Integration, size: Size, 
         })
     );
     ask!(w, 1, field_mark_missing(of.id, vec![industry.clone()], NOW));
-    ask!(w, 1, field_clear_missing(of.id, vec![industry.clone()]));
     ask!(w, 1, field_activate(of.id, group_id, vec![industry], vec![]));
     ask!(
         w,
