@@ -110,12 +110,12 @@ pub(crate) async fn serve(State(app): State<Arc<App>>, request: Request) -> Resp
         }
         Err(refusal) => refusal.into_response(),
     };
-    put_headers(&app, &mut response, &standing, path.ends_with("/search"));
+    put_headers(&app, &mut response, &standing);
     response
 }
 
-/// The headers of HubSpot's replies, as recorded. Those of searches say nothing of the limits.
-fn put_headers(app: &App, response: &mut Response, standing: &Standing, search: bool) {
+/// The headers of HubSpot's replies, as recorded. (HubSpot leaves those of the limits out of searches.)
+fn put_headers(app: &App, response: &mut Response, standing: &Standing) {
     let limits = app.limits.lock();
     let mut headers = vec![
         ("x-hubspot-correlation-id", correlation_id()),
@@ -144,12 +144,10 @@ fn put_headers(app: &App, response: &mut Response, standing: &Standing, search: 
         ("x-hubspot-ratelimit-secondly", second.to_string()),
         ("x-hubspot-ratelimit-secondly-remaining", second_left.to_string()),
     ];
-    if !search {
-        headers.extend(limit);
-        if let Some((daily, left)) = standing.daily {
-            headers.push(("x-hubspot-ratelimit-daily", daily.to_string()));
-            headers.push(("x-hubspot-ratelimit-daily-remaining", left.to_string()));
-        }
+    headers.extend(limit);
+    if let Some((daily, left)) = standing.daily {
+        headers.push(("x-hubspot-ratelimit-daily", daily.to_string()));
+        headers.push(("x-hubspot-ratelimit-daily-remaining", left.to_string()));
     }
     for (name, value) in headers {
         if let Ok(value) = HeaderValue::try_from(value) {
