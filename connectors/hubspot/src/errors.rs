@@ -139,15 +139,12 @@ fn kind_of(status: u16, said: &Said) -> ErrorKind {
     let text = said.text.to_ascii_lowercase();
     match (status, said.category.as_str()) {
         // Only HubSpot's own reply says anything about a request, a record or an object. A gateway's is asked again.
-        (400..=402 | 404..=407 | 409..=412 | 415..=428, _) if said.page => Transient,
+        (400 | 402..=407 | 409..=412 | 415..=428, _) if said.foreign => Transient,
+        (401, _) if said.page                           => Transient,
         // A refresh tells whether it expired or was taken away.
         (401, _)                                        => CredentialsExpired,
-        // HubSpot stands behind a gateway that says 403 with a page of its own where it takes us for a robot. What is no
-        // page is a refusal: to repeat it for ever would be wrong.
-        (403, _) if said.page                           => Transient,
         (403, _) if text.contains("deactivated") || text.contains("suspended") => Suspended,
         (403, _)                                        => Forbidden,
-        (400 | 404 | 405 | 415, _) if said.foreign      => Transient,
         // An object that the portal does not have: no category comes with it.
         (400, _) if text.starts_with("unable to infer object type") => ObjectGone,
         (404, _)                                        => RecordGone,
@@ -302,8 +299,8 @@ mod tests {
             ),
             (403, b"\n<!DOCTYPE html>", Transient),
             (403, b"error code: 1020", Transient),
-            (403, b"", Forbidden),
-            (403, b"no", Forbidden),
+            (403, b"", Transient),
+            (403, b"no", Transient),
             (404, b"<html>", Transient),
             (400, b"<html>", Transient),
             (401, b"<html>", Transient),
@@ -318,7 +315,7 @@ mod tests {
             ),
             (404, br#"{"detail":"Not Found","status":404}"#, Transient),
             (400, br#"{"message":"Bad Request"}"#, Transient),
-            (403, br#"{"message":"Forbidden"}"#, Forbidden),
+            (403, br#"{"message":"Forbidden"}"#, Transient),
             (414, b"<html><h1>414", QueryTooBig),
             (503, b"\xff\xfe", Transient),
             (401, b"", CredentialsExpired),

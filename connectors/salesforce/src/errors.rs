@@ -3,7 +3,7 @@
 //! gateway's 404 or 403 is no word about a record, an object or a permission.
 
 use serde::Deserialize;
-use tether_connector_sdk::http::{FOREIGN, Response, from_json, one_line};
+use tether_connector_sdk::http::{FOREIGN, Response, one_line, whole_surrogates};
 use tether_connector_sdk::proto::{Error, ErrorKind};
 
 /// An hour: the allowance is counted over the last 24, so asking sooner is of little use.
@@ -89,12 +89,12 @@ fn trimmed(body: &[u8]) -> &str {
 
 /// Reads an error body in any of Salesforce's forms; nothing for anything else.
 pub(crate) fn read(body: &[u8]) -> Option<Said> {
-    let text = String::from_utf8_lossy(body);
+    let text = whole_surrogates(String::from_utf8_lossy(body));
     let text = text.trim().replace('\0', "");
-    let parsed = from_json::<Vec<RestError>>(&text)
+    let parsed = serde_json::from_str::<Vec<RestError>>(&text)
         .ok()
         .and_then(|list| list.into_iter().next())
-        .or_else(|| from_json::<RestError>(&text).ok());
+        .or_else(|| serde_json::from_str::<RestError>(&text).ok());
     if let Some(error) = parsed {
         let code = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
         return (!error.code.is_empty() && error.code.len() <= 100 && error.code.chars().all(code)).then(

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
-use tether_connector_sdk::http::{HttpClient, ReadSet, Request, Response, back_off, jitter, mended};
+use tether_connector_sdk::http::{HttpClient, ReadSet, Request, Response, back_off, jitter};
 use tether_connector_sdk::proto::{Connection, Error, ErrorKind};
 use tether_connector_sdk::{CallContext, Host};
 
@@ -215,7 +215,7 @@ impl Session {
         loop {
             attempt += 1;
             let failure = match self.attempt(ask).await {
-                Ok(response) => match readable(&response.text(), &read) {
+                Ok(response) => match read(&response.text()) {
                     Ok(value) => return Ok((value, response.made_us().unwrap_or(0))),
                     Err(error) => Failure::from(response.unreadable("Salesforce", &error)),
                 },
@@ -345,15 +345,4 @@ pub(crate) fn earlier(a: i64, b: i64) -> i64 {
         (0, other) | (other, 0) => other,
         (a, b) => a.min(b),
     }
-}
-
-/// Reads a text; where half of a surrogate pair stands in it, as if U+FFFD stood there.
-fn readable<T>(
-    text: &str,
-    read: impl Fn(&str) -> Result<T, serde_json::Error>,
-) -> Result<T, serde_json::Error> {
-    read(text).or_else(|error| match mended(text) {
-        Some(text) => read(&text),
-        None => Err(error),
-    })
 }

@@ -19,7 +19,7 @@ mod request;
 mod text;
 
 pub use self::client::{Body, HttpClient, Response};
-pub use self::origin::{FOREIGN, from_json, mended};
+pub use self::origin::FOREIGN;
 pub use self::read_set::{BodyCheck, ReadSet};
 pub use self::reply::{back_off, is_page, jitter, one_line};
 pub use self::request::Request;

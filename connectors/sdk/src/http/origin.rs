@@ -31,7 +31,9 @@ impl Response {
     /// what many gateways say.
     #[must_use]
     pub fn own<T: DeserializeOwned>(&self) -> Option<T> {
-        self.is_json().then(|| from_json(&self.text()).ok()).flatten()
+        self.is_json()
+            .then(|| serde_json::from_str(&self.text()).ok())
+            .flatten()
     }
 
     /// The error for a reply that is no success and not the API's own (see [`Response::own`]). It says nothing about records,
@@ -59,48 +61,6 @@ impl Response {
         };
         error.code(FOREIGN)
     }
-}
-
-/// Reads JSON; where a text in it ends in half of a surrogate pair, U+FFFD stands for the half.
-///
-/// # Errors
-/// It is not JSON, not whole, or not of the shape `T`.
-pub fn from_json<T: DeserializeOwned>(text: &str) -> Result<T, serde_json::Error> {
-    serde_json::from_str(text).or_else(|error| match mended(text) {
-        Some(text) => serde_json::from_str(&text),
-        None => Err(error),
-    })
-}
-
-/// JSON text with `\ufffd` for each escape of half a surrogate pair; nothing where there is none. Texts that were cut between
-/// the halves are common, and strict parsers refuse the whole reply for one.
-#[must_use]
-pub fn mended(json: &str) -> Option<String> {
-    const WIDTH: usize = 6;
-    let unit = |at: usize| -> Option<u16> {
-        let digits = json.get(at..at + WIDTH)?.strip_prefix("\\u")?;
-        u16::from_str_radix(digits, 16).ok()
-    };
-    let mut out = String::new();
-    let (mut from, mut at) = (0, 0);
-    while let Some(next) = json[at..].find('\\') {
-        at += next;
-        let high = |unit: u16| (0xd800..0xdc00).contains(&unit);
-        let low = |unit: u16| (0xdc00..0xe000).contains(&unit);
-        at += match unit(at) {
-            Some(first) if high(first) && unit(at + WIDTH).is_some_and(low) => 2 * WIDTH,
-            Some(first) if high(first) || low(first) => {
-                out.push_str(&json[from..at]);
-                out.push_str("\\ufffd");
-                from = at + WIDTH;
-                WIDTH
-            }
-            Some(_) => WIDTH,
-            // Any other escape is of two bytes; a backslash may be followed by a character of several.
-            None => 1 + json[at + 1..].chars().next().map_or(0, char::len_utf8),
-        };
-    }
-    (from > 0).then(|| out + &json[from..])
 }
 
 /// Whether a content type is one of JSON; true where there is none.
@@ -212,23 +172,5 @@ mod tests {
         busy.headers
             .insert(header::RETRY_AFTER, HeaderValue::from_static("7"));
         assert!(busy.foreign("Acme").retry_us > 0);
-    }
-
-    #[test]
-    fn halves_of_surrogate_pairs_are_mended() {
-        assert_eq!(mended(r#"{"a":"\ud83d\ude00 \\ud83d \u00e9 \n"}"#), None);
-        assert_eq!(
-            mended(r#"["\ud83d","x\ude00y"]"#).as_deref(),
-            Some(r#"["\ufffd","x\ufffdy"]"#)
-        );
-        assert_eq!(
-            mended(r#""\ud83d\ud83d\ude00""#).as_deref(),
-            Some(r#""\ufffd\ud83d\ude00""#)
-        );
-        for odd in ["\\", "\\u", "\\ud83", "\\é", "\"\\ud83é\""] {
-            assert_eq!(mended(odd), None, "{odd}");
-        }
-        assert_eq!(from_json::<Vec<String>>(r#"["\ud83d"]"#).unwrap(), ["\u{fffd}"]);
-        assert!(from_json::<Vec<String>>(r#"["\ud83d""#).is_err());
     }
 }

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 pub use self::token::Token;
 
 use crate::CallContext;
-use crate::http::{HttpClient, Request, Response, from_json};
+use crate::http::{HttpClient, Request, Response};
 use crate::proto::Error;
 
 /// Largest answer of a token endpoint that is read.
@@ -375,13 +375,16 @@ fn from_reply(response: &Response) -> TokenError {
     }
     let text = response.text();
     let listed = || {
-        let first = from_json::<Vec<Listed>>(&text).ok()?.into_iter().next()?;
+        let first = serde_json::from_str::<Vec<Listed>>(&text)
+            .ok()?
+            .into_iter()
+            .next()?;
         Some(Refusal {
             error: first.error,
             description: first.message,
         })
     };
-    let refusal = from_json::<Refusal>(&text)
+    let refusal = serde_json::from_str::<Refusal>(&text)
         .ok()
         .or_else(listed)
         .or_else(|| form(&text));
