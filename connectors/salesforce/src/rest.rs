@@ -154,11 +154,10 @@ impl Session {
             for (place, &index) in open.iter().enumerate() {
                 let answer = answers.iter().find(|answer| answer.index == place);
                 let result = match answer {
-                    Some(answer) if answer.status == 200 => readable(&answer.body, |text| read(index, text))
-                        .map_err(|_| {
-                            Error::transient("a part of Salesforce's answer cannot be read")
-                                .code("http.unreadable")
-                        }),
+                    Some(answer) if answer.status == 200 => read(index, &answer.body).map_err(|_| {
+                        Error::transient("a part of Salesforce's answer cannot be read")
+                            .code("http.unreadable")
+                    }),
                     Some(answer) => Err(self.classify(answer)),
                     None => Err(Error::transient(
                         "Salesforce left a part of a composite call unanswered",
