@@ -12,6 +12,8 @@ const INTERNAL: [&str; 1] = ["tether/internal/v1/page_token.proto"];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=build.rs");
+    // They are embedded by a macro, which sees no new folder by itself.
+    println!("cargo:rerun-if-changed=migrations");
     for folder in ["google", "tether/v1", "tether/internal"] {
         println!("cargo:rerun-if-changed={ROOT}/{folder}");
     }

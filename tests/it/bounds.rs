@@ -668,7 +668,7 @@ async fn a_group_tracks_so_many_companies(database: Database) {
     let new = || {
         v1::company_to_track::Company::NewCompany(v1::NewCompany {
             display_name: "New".to_owned(),
-            homepage_uri: "https://www.one-too-many.example".to_owned(),
+            homepage_uri: "https://www.one-too-many.com".to_owned(),
         })
     };
     // What is tracked may be tracked again; one more may not.
@@ -697,5 +697,5 @@ async fn a_group_tracks_so_many_companies(database: Database) {
     };
     let found = ok(ann.companies.list_companies(list)).await;
     assert_eq!(found.total_size, Some(MOST as i64));
-    assert_eq!(found.companies[0].domain, "one-too-many.example");
+    assert_eq!(found.companies[0].domain, "one-too-many.com");
 }
