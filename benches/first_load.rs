@@ -17,7 +17,6 @@
 #[path = "../tests/it/support/postgres.rs"]
 mod postgres;
 #[path = "support/world.rs"]
-#[allow(dead_code, reason = "other benches need more")]
 mod world;
 
 use std::time::{Duration, Instant};

@@ -56,7 +56,7 @@ pub(super) fn identifying(host: &str, domain: &str, suffix: &str, rest: &str) ->
         let any = at.strip_suffix(suffix).map(|name| format!("{name}*"));
         let any = any.as_deref().and_then(|any| HOSTS.get(any));
         let lines: Vec<&Line> = HOSTS.get(at).into_iter().chain(any).flatten().collect();
-        let has = |rule| lines.iter().any(|line| *line == &("", rule));
+        let has = |rule| lines.contains(&&("", rule));
         let nothing = |(of, rule): &&Line| *rule == Rule::Nothing && is_under(path, of);
         if lines.iter().copied().any(|line| nothing(&line)) {
             return None;

@@ -107,7 +107,7 @@ impl Options {
     pub fn within_lease(mut self, lease: Duration) -> Self {
         // Very short leases are for trials, on machines that are slow besides.
         self.statement_timeout = (lease / 2).max(Duration::from_secs(5));
-        self.idle_timeout = (lease / 3).max(Duration::from_secs(1));
+        self.idle_timeout = (lease / 3).max(Duration::from_secs(4));
         self.lock_timeout = (lease / 6).clamp(Duration::from_secs(5), Duration::from_secs(10));
         self
     }

@@ -128,9 +128,13 @@ impl Writer {
             if done.is_closed() {
                 return None;
             }
-            let result = conn.transaction(work);
+            // A full disk rolls back all of the transaction, so that the job's savepoint cannot be rolled back: diesel then
+            // hands on that error, and not the work's own.
+            let mut met = None;
+            let result =
+                conn.transaction(|conn| work(conn).inspect_err(|error| met = Failure::of_all(error)));
             Some(Done {
-                failure: result.as_ref().err().and_then(Failure::of_all),
+                failure: met.or_else(|| result.as_ref().err().and_then(Failure::of_all)),
                 finish: Box::new(move |committed| {
                     // Whoever asked may have gone; the work is done all the same.
                     let _ = done.send(match committed {

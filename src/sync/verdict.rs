@@ -57,7 +57,7 @@ pub(super) const FEW_TRIES: i64 = 3;
 /// more or less, so that syncs that broke off together do not come back together.
 pub(super) fn pause(first: Duration, tries: i64, chance: f64) -> Duration {
     const LONGEST: Duration = Duration::from_secs(600);
-    let power = u32::try_from(tries - 1).unwrap_or_default().min(16);
+    let power = u32::try_from(tries.clamp(1, 17) - 1).unwrap_or_default();
     let pause = first.saturating_mul(3_u32.saturating_pow(power)).min(LONGEST);
     pause.mul_f64(0.75 + chance.clamp(0.0, 1.0) / 2.0)
 }

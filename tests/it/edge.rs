@@ -109,7 +109,8 @@ async fn every_malformed_request_is_refused_with_a_reason() {
             .unwrap()
     };
     let huge = "x".repeat(40 << 10);
-    let cases: Vec<(&str, http::Request<Bytes>, u16, (Code, &str))> = vec![
+    type Case = (&'static str, http::Request<Bytes>, u16, (Code, &'static str));
+    let cases: Vec<Case> = vec![
         ("no body", list().body(Bytes::new()).unwrap(), 200, malformed),
         (
             "half a prefix",

@@ -55,6 +55,14 @@ const NOT_PROVOKED: &[(Reason, &str)] = &[
         "takes a reader that does not read; the streams' and the answers' own tests have one",
     ),
     (
+        Reason::RemovalHeldBack,
+        "stands in a sync's objects, never in the error of a call; `truth` has it",
+    ),
+    (
+        Reason::NothingToConfirm,
+        "takes a sync that held nothing back, or another's; `truth` has both",
+    ),
+    (
         Reason::RefreshLimited,
         "stands in a card's freshness, never in the error of a call",
     ),

@@ -113,7 +113,7 @@ async fn a_group_is_erased(database: Database) {
     );
     assert!(count(&said, "audit entries") > 5, "{said}");
     let left: Vec<String> = gil.integrations().await.into_iter().map(|one| one.name).collect();
-    assert_eq!(left, [theirs.clone()]);
+    assert_eq!(left, std::slice::from_ref(&theirs));
     let mut platform = world.person("platform", "", Role::Service).await;
     let groups = ok(platform.groups.list_groups(v1::ListGroupsRequest::default()))
         .await

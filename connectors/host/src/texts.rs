@@ -39,13 +39,10 @@ fn clean_value(value: &mut Value) -> bool {
     match value {
         Value::String(text) => clean_text(text),
         Value::Message(message) => clean(message),
-        Value::List(list) => list
-            .iter_mut()
-            .fold(false, |any, value| clean_value(value) || any),
+        // Counted: `any` would stop at the first.
+        Value::List(list) => list.iter_mut().map(clean_value).filter(|any| *any).count() > 0,
         Value::Map(map) => {
-            let mut any = map
-                .values_mut()
-                .fold(false, |any, value| clean_value(value) || any);
+            let mut any = map.values_mut().map(clean_value).filter(|any| *any).count() > 0;
             let dirty: Vec<MapKey> = map
                 .keys()
                 .filter(|key| matches!(key, MapKey::String(key) if key.contains('\0')))

@@ -72,7 +72,12 @@ impl Rows {
         }
         let external_id = text(item, "id");
         if external_id.is_empty() {
-            return Err(Error::bug(format!("a record of {} without an id", self.object)).object(&self.object));
+            // No record of the CRM's lacks it: this is the JSON of another program (SPEC.md, ERR-9).
+            let text = format!(
+                "a record of {} without an id: the reply is not the CRM's",
+                self.object
+            );
+            return Err(Error::transient(text).object(&self.object));
         }
         let parents = match self.object.as_str() {
             PEOPLE => vec![Parent {
