@@ -55,14 +55,10 @@ pub struct Source {
 ///
 /// # Errors
 /// A row breaks the contract: no id, a payload that is no JSON object, or too large.
-pub fn batch(source: &Source, mut batch: proto::RecordBatch) -> Result<RecordBatch, Error> {
+pub fn batch(source: &Source, batch: proto::RecordBatch) -> Result<RecordBatch, Error> {
     let covers = covers(&batch)?;
     let read = read_time(batch.read_time_us);
-    if batch.read_time_us <= 0 {
-        // Times of a clock that the batch does not name.
-        batch.records.iter_mut().for_each(|record| record.read_us = 0);
-    }
-    let rows = rows(source, &batch.object, batch.records)?;
+    let rows = rows(source, &batch.object, batch.records, batch.read_time_us > 0)?;
     Ok(RecordBatch {
         object: batch.object,
         rows,
@@ -100,14 +96,26 @@ fn covers(batch: &proto::RecordBatch) -> Result<Option<Covers>, Error> {
     }))
 }
 
-/// Rows of one object to be stored.
+/// Rows of one object to be stored. Where the answer has no time of the CRM's (`timed` is false), the rows' own times
+/// are of a clock that nobody named, and count for nothing.
 ///
 /// # Errors
 /// As [`batch`].
-pub fn rows(source: &Source, object: &str, records: Vec<proto::Record>) -> Result<Vec<RecordRow>, Error> {
+pub fn rows(
+    source: &Source,
+    object: &str,
+    records: Vec<proto::Record>,
+    timed: bool,
+) -> Result<Vec<RecordRow>, Error> {
     records
         .into_iter()
-        .map(|record| row(source, object, record))
+        .map(|record| {
+            let mut row = row(source, object, record)?;
+            if !timed {
+                row.read_us = 0;
+            }
+            Ok(row)
+        })
         .collect()
 }
 
@@ -327,7 +335,7 @@ mod tests {
     #[test]
     fn escapes_that_stand_for_no_text_are_put_right_before_the_hash() {
         let make = |payload| {
-            rows(&source(), "Company", vec![record("1", payload)])
+            rows(&source(), "Company", vec![record("1", payload)], true)
                 .unwrap_or_default()
                 .remove(0)
         };
@@ -342,7 +350,7 @@ mod tests {
 
     #[test]
     fn what_the_contract_forbids_is_refused() {
-        let make = |record| rows(&source(), "Company", vec![record]);
+        let make = |record| rows(&source(), "Company", vec![record], true);
         assert!(make(record("1", "{}")).is_ok());
         for (id, payload) in [
             ("", "{}"),
@@ -389,7 +397,7 @@ mod tests {
 
     #[test]
     fn only_company_records_are_companies_and_the_hash_sees_what_counts() {
-        let one = |object: &str, record| rows(&source(), object, vec![record]).unwrap().remove(0);
+        let one = |object: &str, record| rows(&source(), object, vec![record], true).unwrap().remove(0);
         let base = record("1", r#"{"a":1}"#);
         assert!(one("Company", base.clone()).company_id.is_some());
         assert!(one("Person", base.clone()).company_id.is_none());
@@ -438,6 +446,7 @@ mod tests {
                 display_name: " A\nB\0 ".into(),
                 ..record("1", "{}")
             }],
+            true,
         );
         assert_eq!(row.unwrap()[0].name, "A B");
     }
@@ -449,7 +458,7 @@ mod tests {
             homepage: "https://stone-three.com/about".into(),
             ..record("3", "{}")
         };
-        let one = |given| rows(&source(), "Company", vec![given]).unwrap().remove(0);
+        let one = |given| rows(&source(), "Company", vec![given], true).unwrap().remove(0);
         let listed = proto::Record {
             homepages: vec![given.homepage.clone()],
             ..given.clone()
@@ -476,7 +485,7 @@ mod tests {
                 homepages: homepages.iter().map(|text| (*text).to_owned()).collect(),
                 ..record("1", "{}")
             };
-            rows(&source(), "Company", vec![given])
+            rows(&source(), "Company", vec![given], true)
                 .unwrap()
                 .remove(0)
                 .company_id

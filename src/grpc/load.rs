@@ -71,15 +71,16 @@ where
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        // Health probes have no token and take no place: callers without one could fill the server with requests that
+        // never arrive.
+        let Some(caller) = request.extensions().get::<Caller>() else {
+            return Either::Right(Box::pin(self.inner.call(request)));
+        };
         // A place is held to the answer's headers: a watched stream would hold one for hours.
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
             return Either::Left(ready(Ok(super::outcome::overloaded(self.most).into_http())));
         };
-        let of_group = match request.extensions().get::<Caller>() {
-            Some(caller) => self.limits.calls.enter(caller).map(Some),
-            None => Ok(None),
-        };
-        let of_group = match of_group {
+        let of_group = match self.limits.calls.enter(caller) {
             Ok(of_group) => of_group,
             Err(error) => return Either::Left(ready(Ok(tonic::Status::from(error).into_http()))),
         };
@@ -108,8 +109,17 @@ mod tests {
             }
         });
         let mut service = LoadLimit::new(1, Limits::new(&LimitOptions::default())).layer(inner);
-        let first = service.call(http::Request::new(Body::empty()));
-        let refused = service.call(http::Request::new(Body::empty())).await.unwrap();
+        let ask = || {
+            let mut request = http::Request::new(Body::empty());
+            request.extensions_mut().insert(Caller {
+                subject: "ann".to_owned(),
+                group: Some("acme".to_owned()),
+                role: crate::caller::Role::Member,
+            });
+            request
+        };
+        let first = service.call(ask());
+        let refused = service.call(ask()).await.unwrap();
         assert_eq!(refused.headers()["grpc-status"], "14");
         let _ = release.send(());
         assert!(first.await.unwrap().headers().get("grpc-status").is_none());

@@ -169,8 +169,11 @@ impl Index {
         // Read again: another pass may have gone on since the heads were listed.
         let head = self.inner.store.record_change_no(id).await?.max(head);
         let floor = self.inner.store.record_forgotten(id).await?;
+        // Whether it holds rows of an earlier time, of which some may be forgotten meanwhile.
+        let mut grown = memory.change_no > 0;
         if memory.change_no > head || (memory.change_no > 0 && memory.change_no < floor) {
             (source, memory) = self.again(id, "behind").await?;
+            grown = false;
         } else if memory.complete && source.current().is_none() {
             // What was committed before is searchable while the rest is applied.
             let position = publish(&source, memory.clone()).await?;
@@ -185,10 +188,17 @@ impl Index {
                 .store
                 .record_changes(id, memory.change_no, PAGE)
                 .await?;
+            // After the rows: what was forgotten before they were read is not among them.
+            if grown && memory.change_no < self.inner.store.record_forgotten(id).await? {
+                (source, memory) = self.again(id, "behind").await?;
+                (grown, applied) = (false, 0);
+                continue;
+            }
             // After the rows: so whatever they were stored with is known.
             let fields = self.inner.store.field_list(id).await?;
             if !memory.learn(&fields) {
                 (source, memory) = self.again(id, "fields").await?;
+                (grown, applied) = (false, 0);
                 continue;
             }
             let last = (changes.len() as i64) < PAGE;

@@ -259,6 +259,7 @@ impl Services {
         metrics::counter!("tether_crm_calls_total", "connector" => source.connector.clone()).increment(calls);
         let now = now_us();
         let read = read_time(answer.read_time_us);
+        let timed = answer.read_time_us > 0;
         let grant = self.store.grant_get(grant_id).await?;
         let rows_of = ingest::Source {
             integration_id: source.id,
@@ -286,7 +287,7 @@ impl Services {
                     child_object: result.object.clone(),
                 }));
             }
-            let rows = ingest::rows(&rows_of, &result.object, result.records).map_err(|error| {
+            let rows = ingest::rows(&rows_of, &result.object, result.records, timed).map_err(|error| {
                 tracing::error!(integration = %source.id, "{error}");
                 Error::new(Reason::ConnectorFault, error.to_string())
             })?;

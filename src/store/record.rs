@@ -364,9 +364,39 @@ impl Store {
         limit: i64,
     ) -> Result<usize, Error> {
         self.write(move |conn| {
-            let last = last_gone(conn, integration_id, before_us)?;
-            if let Some(last) = last {
-                let (key, last) = (forgotten_key(integration_id), last.to_string());
+            // Who changes rows holds their integration: a commit may bring one back at this moment.
+            match integration::lock(conn, integration_id) {
+                Err(error) if error.is_not_found() => return Ok(0),
+                locked => locked?,
+            };
+            #[derive(QueryableByName)]
+            struct Forgotten {
+                #[diesel(sql_type = sql_types::BigInt)]
+                change_no: i64,
+            }
+            const SQLITE: &str = "DELETE FROM record WHERE integration_id = $1 AND (object, external_id) IN \
+                (SELECT object, external_id FROM record WHERE integration_id = $1 AND delete_us < $2 LIMIT $3) \
+                RETURNING change_no";
+            const POSTGRES: &str = "DELETE FROM record WHERE ctid = ANY (ARRAY(SELECT ctid FROM record \
+                WHERE integration_id = (SELECT $1) AND delete_us < $2 LIMIT $3)) AND delete_us < $2 RETURNING change_no";
+            let done: Vec<Forgotten> = diesel::sql_query(match conn {
+                Conn::Sqlite(_) => SQLITE,
+                Conn::Postgres(_) => POSTGRES,
+            })
+            .bind::<sql_types::Text, _>(integration_id)
+            .bind::<sql_types::BigInt, _>(before_us)
+            .bind::<sql_types::BigInt, _>(limit)
+            .load(conn)?;
+            if let Some(last) = done.iter().map(|one| one.change_no).max() {
+                let key = forgotten_key(integration_id);
+                let known: Option<String> = meta::table
+                    .find(&key)
+                    .select(meta::value)
+                    .first(conn)
+                    .optional()?;
+                // It never falls: what was forgotten stays so.
+                let known = known.and_then(|known| known.parse().ok()).unwrap_or(0);
+                let last = last.max(known).to_string();
                 each!(conn, c => diesel::insert_into(meta::table)
                     .values((meta::key.eq(&key), meta::value.eq(&last)))
                     .on_conflict(meta::key)
@@ -374,48 +404,10 @@ impl Store {
                     .set(meta::value.eq(&last))
                     .execute(c))?;
             }
-            const SQLITE: &str = "DELETE FROM record WHERE integration_id = $1 AND (object, external_id) IN \
-                (SELECT object, external_id FROM record WHERE integration_id = $1 AND delete_us < $2 LIMIT $3)";
-            const POSTGRES: &str = "DELETE FROM record WHERE ctid = ANY (ARRAY(SELECT ctid FROM record \
-                WHERE integration_id = (SELECT $1) AND delete_us < $2 LIMIT $3))";
-            let done = diesel::sql_query(match conn {
-                Conn::Sqlite(_) => SQLITE,
-                Conn::Postgres(_) => POSTGRES,
-            })
-            .bind::<sql_types::Text, _>(integration_id)
-            .bind::<sql_types::BigInt, _>(before_us)
-            .bind::<sql_types::BigInt, _>(limit)
-            .execute(conn)?;
-            Ok(done)
+            Ok(done.len())
         })
         .await
     }
-}
-
-/// The number of the last change among the records that were gone before this time.
-fn last_gone(
-    conn: &mut Conn,
-    integration_id: IntegrationId,
-    before_us: Micros,
-) -> Result<Option<i64>, Error> {
-    #[derive(QueryableByName)]
-    struct Last {
-        #[diesel(sql_type = sql_types::Nullable<sql_types::BigInt>)]
-        change_no: Option<i64>,
-    }
-    const SQLITE: &str =
-        "SELECT max(change_no) AS change_no FROM record WHERE integration_id = $1 AND delete_us < $2";
-    // Else it would go through all changes from the last one backwards, until it finds one of these.
-    const POSTGRES: &str = "SELECT max(change_no) AS change_no FROM (SELECT change_no FROM record \
-        WHERE integration_id = (SELECT $1) AND delete_us < $2 OFFSET 0) gone";
-    let last: Last = diesel::sql_query(match conn {
-        Conn::Sqlite(_) => SQLITE,
-        Conn::Postgres(_) => POSTGRES,
-    })
-    .bind::<sql_types::Text, _>(integration_id)
-    .bind::<sql_types::BigInt, _>(before_us)
-    .get_result(conn)?;
-    Ok(last.change_no)
 }
 
 fn forgotten_key(integration_id: IntegrationId) -> String {

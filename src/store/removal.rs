@@ -236,6 +236,17 @@ fn run(conn: &mut Conn, settle: &Settle) -> Result<Settled, Error> {
     let decided = match settle.decided {
         Some(decided) => decided,
         None => {
+            // An earlier worker of this sync may have held rows back that were listed again since.
+            let earlier = sync_object::table
+                .find((sync.id, object))
+                .filter(sync_object::held.gt(0));
+            diesel::update(earlier)
+                .set((
+                    sync_object::held.eq(0),
+                    sync_object::error_reason.eq(""),
+                    sync_object::error_message.eq(""),
+                ))
+                .execute(conn)?;
             // What an earlier listing lacked and this one had, or an earlier account could not see.
             let stale: Vec<String> = of_object()
                 .filter(

@@ -584,13 +584,15 @@ fn lease_next(
     }
     // A worker that had to stop handed it on: that is no attempt that failed.
     let handed_on = row.state == SyncState::Waiting && row.error_reason == HANDED_ON;
+    // Nor is a wait for the customer's allowance, however often.
+    let waited = row.state == SyncState::Waiting && row.error_reason == "CRM_ALLOWANCE_EXHAUSTED";
     row.state = SyncState::Running;
     row.start_us = row.start_us.or(Some(now_us));
     row.due_us = until_us;
     row.lease_owner = Some(owner);
     row.fence += 1;
     row.attempt += i64::from(!handed_on || row.attempt == 0);
-    row.tries += i64::from(!handed_on || row.tries == 0);
+    row.tries += i64::from(!(handed_on || waited) || row.tries == 0);
     diesel::update(sync::table.find(row.id))
         .set((
             sync::generation.eq(row.generation),

@@ -118,6 +118,9 @@ async fn forget(
         let Some(last) = some.last() else { return Ok(()) };
         after = Some(last.id);
         for one in &some {
+            if stop.is_cancelled() {
+                return Ok(());
+            }
             loop {
                 let begun = Instant::now();
                 let gone = store.record_forget(one.id, before_us, BATCH).await?;

@@ -24,6 +24,8 @@ use tether_connector_proto::{
 
 /// Rows without a checkpoint are held in memory: a connector that gives more than this between two breaks its contract.
 const MOST_ROWS_PENDING: usize = 50_000;
+/// The same for bytes of payloads.
+const MOST_BYTES_PENDING: usize = 256 << 20;
 /// Rows that are removed in one transaction.
 const REMOVED_AT_ONCE: i64 = 1_000;
 /// How long a stream may be silent.
@@ -40,7 +42,7 @@ enum Stop {
     Connector(#[from] connectors::Error),
     #[error(transparent)]
     Rows(#[from] ingest::Error),
-    #[error("the connector gave over {MOST_ROWS_PENDING} rows without a checkpoint")]
+    #[error("the connector gave over {MOST_ROWS_PENDING} rows, or over 256 MiB, without a checkpoint")]
     NoCheckpoint,
     /// The reading of an object broke off, and is to be tried again from the checkpoint.
     #[error("{object} is not read: {}", .error.message)]
@@ -118,6 +120,8 @@ async fn heartbeat(context: &Context, id: SyncId, fence: i64) -> Stop {
 struct Pending {
     batches: Vec<RecordBatch>,
     rows: usize,
+    /// Of their payloads.
+    bytes: usize,
     objects: Vec<ObjectProgress>,
     missing_fields: Vec<FieldRef>,
     field_types: Vec<(FieldRef, FieldType)>,
@@ -199,8 +203,9 @@ impl Run<'_> {
                     let reading = Some(ObjectState::Reading);
                     self.note(&batch.object, reading, None, None);
                     self.pending.rows += batch.rows.len();
+                    self.pending.bytes += batch.rows.iter().map(|row| row.payload.len()).sum::<usize>();
                     self.pending.batches.push(batch);
-                    if self.pending.rows > MOST_ROWS_PENDING {
+                    if self.pending.rows > MOST_ROWS_PENDING || self.pending.bytes > MOST_BYTES_PENDING {
                         return Err(Stop::NoCheckpoint);
                     }
                 }
@@ -399,6 +404,10 @@ impl Run<'_> {
     /// Removes what the listings of whole objects lack, or holds it back.
     async fn settle(&self) -> Result<(), Stop> {
         let store = &self.context.store;
+        if !self.whole().await?.company {
+            // It will fail, and a failed sync removes nothing.
+            return Ok(());
+        }
         for one in store.sync_objects(self.sync.id).await? {
             // Removals need a listing that is known to be whole, and a sync that does not fail.
             if one.state != ObjectState::Complete {
@@ -450,7 +459,10 @@ impl Run<'_> {
                 .is_some_and(|one| one.state == ObjectState::Complete)
         };
         let lack = |object: &String| {
-            let one = objects.iter().find(|one| one.object == *object)?;
+            let Some(one) = objects.iter().find(|one| one.object == *object) else {
+                let text = format!("{object}: the connector ended without a word of it");
+                return Some(("CONNECTOR_FAULT".to_owned(), text));
+            };
             match (one.state, one.error_reason.as_str()) {
                 (ObjectState::Complete, _) if one.held == 0 => None,
                 (ObjectState::Complete | ObjectState::Skipped | ObjectState::Failed, reason)
@@ -492,6 +504,11 @@ impl Run<'_> {
         let settled = held(self.context, self.sync.id, self.sync.fence, self.settle()).await;
         match settled {
             Ok(()) => self.finish(SyncState::Partial, reason, message).await,
+            // The login is dead: its integration takes no rows and what is lacking stays marked. `finish` checks the fence.
+            Err(Stop::Store(store::Error::LeaseLost {
+                why: store::Lost::State,
+                ..
+            })) => self.finish(SyncState::Partial, reason, message).await,
             Err(Stop::Cancelled) => {
                 self.finish(SyncState::Cancelled, "", "someone asked it to stop")
                     .await

@@ -84,12 +84,19 @@ impl RecordStream {
             .and_then(|event| event.event);
         let event =
             event.ok_or_else(|| self.connector.broken("an event is not a message this host knows"))?;
-        if let Event::Batch(batch) = &event
-            && !self.objects.contains(&batch.object)
+        let named = match &event {
+            Event::Batch(one) => Some((&one.object, "it gave rows of an object that was not asked for")),
+            Event::ObjectStatus(one) => Some((
+                &one.object,
+                "it told the state of an object that was not asked for",
+            )),
+            Event::Progress(one) => Some((&one.object, "it counted an object that was not asked for")),
+            _ => None,
+        };
+        if let Some((object, text)) = named
+            && !self.objects.contains(object)
         {
-            return Err(self
-                .connector
-                .broken("it gave rows of an object that was not asked for"));
+            return Err(self.connector.broken(text));
         }
         if let Event::Checkpoint(checkpoint) = &event {
             if checkpoint.sequence != self.sequence + 1 {

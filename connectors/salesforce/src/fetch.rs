@@ -12,7 +12,7 @@ use tether_connector_sdk::proto::{
 
 use crate::composite::MOST_QUERIES;
 use crate::objects::{self, CrmObject};
-use crate::page::{self, Page, Row};
+use crate::page::{self, Page, Row, short};
 use crate::plan::Plan;
 use crate::query::{Whole, cursor_path, together};
 use crate::rest::{App, Session, earlier};
@@ -224,6 +224,9 @@ async fn finish(
     company: &str,
     limit: u32,
 ) -> Result<(Vec<Record>, bool), Error> {
+    if pages.iter().any(Page::is_short) {
+        return Err(short().object(plan.object.key));
+    }
     let more = pages.iter().any(|page| {
         let asked = |row: &Row| plan.object.parent.is_some() || row.id == company;
         page.rows.len() > limit as usize || !page.rows.iter().all(asked)

@@ -8,6 +8,7 @@ use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, V
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use tether_connector_sdk::payload::timestamp_us;
+use tether_connector_sdk::proto::Error;
 
 use crate::plan::{Column, Role};
 use crate::rest::earlier;
@@ -35,6 +36,7 @@ impl Page {
     /// Adds the page that follows.
     pub(crate) fn append(&mut self, next: Self) {
         self.unusable += next.unusable;
+        self.total = self.total.max(next.total);
         self.read_us = earlier(self.read_us, next.read_us);
         let shift = self.buffer.len();
         self.buffer.extend_from_slice(&next.buffer);
@@ -44,6 +46,16 @@ impl Page {
         }));
         (self.done, self.next) = (next.done, next.next);
     }
+
+    /// Whether it ended with fewer rows than it promised.
+    pub(crate) fn is_short(&self) -> bool {
+        self.done && self.rows.len() as u64 + self.unusable < self.total
+    }
+}
+
+/// The error for [`Page::is_short`]: what is not there proves nothing.
+pub(crate) fn short() -> Error {
+    Error::transient("Salesforce promised records and gave fewer")
 }
 
 /// One row.

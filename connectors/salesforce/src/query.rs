@@ -2,7 +2,7 @@
 
 use tether_connector_sdk::proto::{Error, ErrorKind, Record};
 
-use crate::page::Page;
+use crate::page::{Page, short};
 use crate::plan::Plan;
 use crate::records;
 use crate::rest::{Session, earlier};
@@ -221,6 +221,9 @@ async fn all_pages(session: &Session, plan: &Plan, part: usize, filter: &Filter<
     let mut whole = Page::default();
     loop {
         whole.append(session.page(&path, &plan.parts[part]).await?);
+        if whole.is_short() {
+            return Err(short().object(plan.object.key));
+        }
         if whole.done {
             return Ok(whole);
         }
