@@ -248,7 +248,7 @@ static inline bytes fetched(tether_slice request) {
 
 typedef struct stream {
   uint64_t number, instance;
-  int row, sequence, batch_is_next;
+  int row, sequence, batch_is_next, told;
 } stream;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -345,6 +345,7 @@ static inline void base_stream_next(uint64_t instance, uint64_t call, uint64_t n
   if (found != NULL) {
     was = *found;
     if (was.batch_is_next && was.row <= COMPANIES) found->row += IN_A_BATCH;
+    if (was.batch_is_next && was.row > COMPANIES) found->told = 1;
     if (!ENDS && found->row > COMPANIES) found->row = 1;
     found->batch_is_next = !CHECKPOINTS || !was.batch_is_next;
     if (!was.batch_is_next) found->sequence++;
@@ -360,7 +361,13 @@ static inline void base_stream_next(uint64_t instance, uint64_t call, uint64_t n
     put_message(&it, 2, state);
     return answer(call, 2, it);
   }
-  if (was.row > COMPANIES) return answer(call, 8, it);
+  if (was.row > COMPANIES && was.told) return answer(call, 8, it);
+  if (was.row > COMPANIES) {
+    /* ObjectStatus: all of it was read. */
+    put_text(&it, 1, BATCH_OBJECT);
+    put_number(&it, 2, 1);
+    return answer(call, 4, it);
+  }
   put_text(&it, 1, BATCH_OBJECT);
   for (int n = was.row; n < was.row + IN_A_BATCH && n <= COMPANIES; n++) put_message(&it, 2, record(n));
   answer(call, 1, it);
