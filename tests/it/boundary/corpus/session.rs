@@ -211,6 +211,7 @@ async fn stream(connector: &Connector, patience: Duration) -> String {
             Err(_) => return format!("{so_far}, then silence"),
             Ok(Ok(Event::Batch(batch))) => rows += batch.records.len(),
             Ok(Ok(Event::Checkpoint(_))) => checkpoints += 1,
+            Ok(Ok(Event::ObjectStatus(_))) => {}
             Ok(Ok(Event::End(_))) => {
                 let after = stream.next(checkpoints).await.map(|_| ());
                 assert!(after.is_err(), "{}: something follows the end", connector.name());
