@@ -31,7 +31,8 @@ pub struct RemovalGuard {
 impl RemovalGuard {
     /// Whether the removal of so many of so many rows is held back.
     fn holds(&self, rows: i64, of: i64) -> bool {
-        rows > self.rows && rows.saturating_mul(100) > of.saturating_mul(self.percent)
+        // At 100 % nothing is held back, whatever the sync itself added before.
+        self.percent < 100 && rows > self.rows && rows.saturating_mul(100) > of.saturating_mul(self.percent)
     }
 }
 

@@ -833,21 +833,6 @@ fn finish(conn: &mut Conn, mut end: SyncEnd) -> Result<Sync, Error> {
         end.error_reason.clear();
         end.error_message.clear();
     }
-    if end.state == SyncState::Succeeded {
-        // The last word on it: whoever asks for it, no sync succeeds that is not whole.
-        let lacking = objects(conn, end.sync_id)?
-            .into_iter()
-            .find(|one| one.state != ObjectState::Complete || one.held > 0);
-        if let Some(one) = lacking {
-            return Err(Error::conflict(
-                super::Conflict::State,
-                format!(
-                    "sync \"{}\" cannot end as SUCCEEDED: {} is {} with {} removals held back",
-                    end.sync_id, one.object, one.state, one.held
-                ),
-            ));
-        }
-    }
     let done = diesel::update(held(end.sync_id, end.fence))
         .set((
             sync::state.eq(end.state),
@@ -869,6 +854,21 @@ fn finish(conn: &mut Conn, mut end: SyncEnd) -> Result<Sync, Error> {
                 sync: row.id,
                 why: Lost::Generation,
             });
+        }
+        if end.state == SyncState::Succeeded {
+            // The last word on it: whoever asks for it, no sync succeeds that is not whole.
+            let lacking = objects(conn, end.sync_id)?
+                .into_iter()
+                .find(|one| one.state != ObjectState::Complete || one.held > 0);
+            if let Some(one) = lacking {
+                return Err(Error::conflict(
+                    super::Conflict::State,
+                    format!(
+                        "sync \"{}\" cannot end as SUCCEEDED: {} is {} with {} removals held back",
+                        end.sync_id, one.object, one.state, one.held
+                    ),
+                ));
+            }
         }
         let company_records = match end.company_records {
             Some(count) => count,

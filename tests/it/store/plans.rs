@@ -28,6 +28,11 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("pending_migrations", "reads the table of migrations"),
     ("ping", "reads no table"),
     (
+        "sync_settle",
+        "goes through the marks of one object by their key, some at a time; `store::removal` makes them",
+    ),
+    ("removals_held", "counts the marks of one object, for tests"),
+    (
         "release_all_leases",
         "once, at the start of the one process that has a SQLite file",
     ),
