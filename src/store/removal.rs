@@ -188,8 +188,12 @@ fn delete(conn: &mut Conn, integration_id: IntegrationId, object: &str, ids: &[&
             .execute(c)?;
         }
         Conn::Postgres(c) => {
+            // By their place, as in `postgres`: the integration is locked, so that no mark moves meanwhile.
             sql_query(
-                "DELETE FROM removal WHERE integration_id = $1 AND object = $2 AND external_id = ANY ($3)",
+                "DELETE FROM removal r USING (SELECT s.ctid AS at FROM unnest($3::text[]) u (id) \
+                 CROSS JOIN LATERAL (SELECT ctid FROM removal WHERE integration_id = (SELECT $1) \
+                 AND object = (SELECT $2) AND external_id = u.id COLLATE \"C\" LIMIT 1) s) s \
+                 WHERE r.ctid = s.at",
             )
             .bind::<sql_types::Text, _>(integration_id)
             .bind::<sql_types::Text, _>(object)
