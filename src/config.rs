@@ -338,7 +338,7 @@ first_retry_seconds = 5
 longest_retry_seconds = 3600
 keep_days = 90
 [limits]
-calls_per_group = 256
+calls_per_group = 80
 lists = 64
 lists_per_group = 16
 waits = 512

@@ -44,7 +44,7 @@ pub struct LimitOptions {
 impl Default for LimitOptions {
     fn default() -> Self {
         Self {
-            calls_per_group: 256,
+            calls_per_group: 80,
             lists: 64,
             lists_per_group: 16,
             waits: 512,
