@@ -1,4 +1,4 @@
-//! Work on blocking threads that ends when nobody waits for it any more: the caller left, or its deadline passed.
+//! Cancels work on blocking threads when its call is dropped or the deadline of the call has passed.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -52,7 +52,7 @@ impl Cancelled {
     }
 }
 
-/// Ends the work of this thread if nobody waits for it any more. Loops over terms, documents and companies call it.
+/// Ends the work of this thread if its call was dropped. Loops over terms, documents and companies call it.
 ///
 /// # Errors
 /// [`Error::Cancelled`].

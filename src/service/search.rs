@@ -102,7 +102,8 @@ impl Services {
             .filter(|at| ask.only.is_empty() || ask.only.contains(&sources[*at].integration.id))
             .collect();
         self.wait_for_index(caller, &ask.at_least).await?;
-        // A place of its own, since this is what takes processors and memory. Who waits has none.
+        // A place of its own, since this is what takes processors and memory. Calls that wait for
+        // `at_least` hold none yet; the short wait for an index that was only just begun holds one.
         let place = Arc::new(self.limits.lists.enter(caller)?);
         let about = self.query_sources(parent, &sources).await?;
         let columns = columns(&about, &ask.columns)?;

@@ -460,7 +460,7 @@ impl Run<'_> {
         };
         let lack = |object: &String| {
             let Some(one) = objects.iter().find(|one| one.object == *object) else {
-                let text = format!("{object}: the connector ended without a word of it");
+                let text = format!("{object}: the connector ended without reporting its state");
                 return Some(("CONNECTOR_FAULT".to_owned(), text));
             };
             match (one.state, one.error_reason.as_str()) {

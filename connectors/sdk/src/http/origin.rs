@@ -1,4 +1,4 @@
-//! Whose word a reply is. Between a connector and its CRM stand proxies, gateways, firewalls and login pages, and each of them
+//! Tells replies of the CRM's API from replies of proxies and gateways. Between a connector and its CRM stand proxies, gateways, firewalls and login pages, and each of them
 //! answers with statuses of its own. Only a whole reply of the CRM's own API proves anything: that a record or an object is gone,
 //! that a user may not see it, that there is nothing. Everything else is asked again.
 
