@@ -1,7 +1,6 @@
 //! Who hangs under whom. HubSpot links many to many and keeps the links apart from the records: they are asked for by the
 //! thousand, a link's labels do not count, and no time stamp moves with them.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 
 use serde::Deserialize;
@@ -11,7 +10,7 @@ use tether_connector_sdk::proto::{Error, ErrorKind, Parent, Record};
 use crate::bodies::{self, Associations, Input};
 use crate::ids;
 use crate::objects::{COMPANY, CrmObject};
-use crate::page::{Failed, Paging, is_whole};
+use crate::page::{Failed, IDS, Outcome, Paging};
 use crate::rest::Session;
 use crate::values;
 
@@ -31,16 +30,17 @@ struct Reply<'a> {
     results: Vec<Linked<'a>>,
     #[serde(default)]
     errors: Vec<Failed>,
-    #[serde(borrow, default)]
-    status: Option<Cow<'a, str>>,
+    #[serde(flatten, borrow)]
+    outcome: Outcome<'a>,
 }
 
 #[derive(Deserialize)]
 struct Linked<'a> {
     #[serde(borrow)]
     from: From<'a>,
+    /// Without it nothing is known of the record's links.
     #[serde(borrow, default)]
-    to: Vec<To<'a>>,
+    to: Option<Vec<To<'a>>>,
     #[serde(default)]
     paging: Option<Paging>,
 }
@@ -78,21 +78,17 @@ struct Answer {
 
 fn read(text: &str) -> Result<Answer, serde_json::Error> {
     let reply: Reply<'_> = serde_json::from_str(text)?;
+    let failed = reply.outcome.shortfall(&reply.errors);
     let mut answer = Answer {
-        partial: !reply.errors.is_empty(),
+        partial: !reply.errors.is_empty() || failed.is_some(),
+        failed,
         ..Answer::default()
     };
-    if !is_whole(reply.status.as_deref()) {
-        answer.partial = true;
-        answer.failed = Some("the batch is not complete".to_owned());
-    }
     for linked in reply.results {
         let from = values::text(linked.from.id).into_owned();
-        let ends = linked
-            .to
-            .iter()
-            .map(|to| to.to_object_id.map(values::text).unwrap_or_default());
-        let mut told = true;
+        let mut told = linked.to.is_some();
+        let links = linked.to.iter().flatten();
+        let ends = links.map(|to| to.to_object_id.map(values::text).unwrap_or_default());
         for end in ends {
             match ids::check(&end) {
                 Some(end) => answer.ends.push((from.clone(), end.to_owned())),
@@ -100,7 +96,7 @@ fn read(text: &str) -> Result<Answer, serde_json::Error> {
             }
         }
         if !told {
-            answer.failed = Some("a link without an id".to_owned());
+            answer.failed = Some("a link without an id, or no list of links".to_owned());
             answer.partial = true;
             continue;
         }
@@ -112,7 +108,7 @@ fn read(text: &str) -> Result<Answer, serde_json::Error> {
     for error in &reply.errors {
         // Having no links is told as an error; any other must not be taken for it.
         if error.is_absence() {
-            let named = error.ids(&["fromObjectId", "fromObjectIds", "ids", "id"]);
+            let named = error.ids(&IDS);
             answer.unnamed += usize::from(named.is_empty());
             answer.none.extend(named);
         } else {
@@ -319,6 +315,13 @@ mod tests {
                 "1",
             ),
             (r#"{"from":{"id":"1"},"to":[{}]}"#, String::new(), "1 2 3"),
+            // No list is not an empty list.
+            (r#"{"from":{"id":"1"}}"#, String::new(), "1 2 3"),
+            (
+                r#"{"from":{"id":"1"},"to":null}"#,
+                format!("{},{}", none("2"), none("3")),
+                "1",
+            ),
         ] {
             assert_eq!(
                 unknown(&reply(results, &errors), &["1", "2", "3"]),
@@ -326,7 +329,13 @@ mod tests {
                 "{results} {errors}"
             );
         }
-        assert_eq!(unknown(r#"{"status":"PENDING","results":[]}"#, &["1"]), "1");
+        for not_whole in [
+            r#"{"status":"PENDING","results":[]}"#,
+            r#"{"results":[]}"#,
+            r#"{"status":"COMPLETE","results":[],"numErrors":1}"#,
+        ] {
+            assert_eq!(unknown(not_whole, &["1"]), "1", "{not_whole}");
+        }
         assert!(read("{}").is_err());
     }
 }

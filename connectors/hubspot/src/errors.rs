@@ -32,7 +32,6 @@ pub(crate) struct Said {
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
 struct Body {
-    status: Json,
     correlation_id: Option<String>,
     category: Option<String>,
     message: Option<String>,
@@ -40,6 +39,21 @@ struct Body {
     policy_name: Option<String>,
     errors: Vec<Detail>,
     context: Json,
+}
+
+impl Body {
+    /// HubSpot's errors have a message, and besides it one of HubSpot's own keys. `{"message":"Forbidden"}` and
+    /// `{"status":"error"}` are what gateways answer too.
+    fn is_own(&self) -> bool {
+        let has = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
+        let keys = [
+            &self.correlation_id,
+            &self.category,
+            &self.error_type,
+            &self.policy_name,
+        ];
+        has(&self.message) && keys.into_iter().any(has)
+    }
 }
 
 #[derive(Deserialize, Default)]
@@ -50,19 +64,7 @@ struct Detail {
 
 /// Reads an error body.
 pub(crate) fn read(body: &[u8]) -> Said {
-    // HubSpot's errors say so: `{"message":"Forbidden"}` is a gateway's.
-    let own = serde_json::from_slice::<Body>(body).ok().filter(|body| {
-        body.status == "error"
-            || [
-                &body.correlation_id,
-                &body.category,
-                &body.error_type,
-                &body.policy_name,
-            ]
-            .into_iter()
-            .any(Option::is_some)
-    });
-    let Some(body) = own else {
+    let Some(body) = serde_json::from_slice::<Body>(body).ok().filter(Body::is_own) else {
         return Said {
             foreign: true,
             // Its short form, for clients that want no page: `error code: 1020`.
@@ -214,13 +216,13 @@ mod tests {
             (423, "", "locked", Transient),
             (477, "", "Migration in progress", Transient),
             (500, "", "internal error", Transient),
-            (502, "", "", Transient),
-            (521, "", "", Transient),
+            (502, "", "bad gateway", Transient),
+            (521, "", "web server is down", Transient),
         ];
         for (status, category, message, kind) in table {
             let error = said(
                 status,
-                serde_json::json!({"status": "error", "category": category, "message": message}),
+                serde_json::json!({"status": "error", "category": category, "message": message, "correlationId": "1"}),
             );
             assert_eq!(error.kind(), kind, "{status} {category}: {message}");
             assert!(error.message.contains(message), "{}", error.message);
@@ -268,10 +270,10 @@ mod tests {
     #[test]
     fn hubspots_own_errors_are_told_from_others() {
         for own in [
-            r#"{"status":"error","message":"resource not found"}"#,
+            r#"{"status":"error","message":"resource not found","correlationId":"1"}"#,
             r#"{"message":"x","correlationId":"1"}"#,
-            r#"{"category":"MISSING_SCOPES"}"#,
-            r#"{"errorType":"RATE_LIMIT","policyName":"DAILY"}"#,
+            r#"{"category":"MISSING_SCOPES","message":"x"}"#,
+            r#"{"errorType":"RATE_LIMIT","policyName":"DAILY","message":"x"}"#,
         ] {
             assert!(is_own(own.as_bytes()), "{own}");
         }
@@ -284,6 +286,12 @@ mod tests {
             "<html>",
             r#"{"message":"Forbidden"}"#,
             r#"{"status":404,"error":"Not Found"}"#,
+            r#"{"status":"error"}"#,
+            r#"{"status":"error","message":"Not Found"}"#,
+            r#"{"status":"error","message":"","correlationId":"1"}"#,
+            r#"{"status":"error","message":"Not Found","correlationId":"","category":""}"#,
+            r#"{"correlationId":"1"}"#,
+            r#"{"category":"OBJECT_NOT_FOUND"}"#,
         ] {
             assert!(!is_own(other.as_bytes()), "{other}");
         }
@@ -316,6 +324,8 @@ mod tests {
             (404, br#"{"detail":"Not Found","status":404}"#, Transient),
             (400, br#"{"message":"Bad Request"}"#, Transient),
             (403, br#"{"message":"Forbidden"}"#, Transient),
+            (403, br#"{"status":"error"}"#, Transient),
+            (404, br#"{"status":"error","message":"Not Found"}"#, Transient),
             (414, b"<html><h1>414", QueryTooBig),
             (503, b"\xff\xfe", Transient),
             (401, b"", CredentialsExpired),

@@ -278,7 +278,7 @@ async fn missing(session: &Session, plan: &Plan, unmentioned: Vec<String>) -> Re
     };
     Ok(unmentioned
         .into_iter()
-        .filter(|key| described.find(key).is_none())
+        .filter(|key| described.lacks(key))
         .collect())
 }
 

@@ -16,19 +16,14 @@ use crate::token;
 /// What both generations say of an access token.
 #[derive(Deserialize)]
 struct Described {
-    /// The older one says so by its status.
-    #[serde(default = "yes")]
-    active: bool,
+    /// The newer one always says it; the older one refuses a token that is not.
+    active: Option<bool>,
     hub_id: Option<u64>,
     user_id: Option<u64>,
     #[serde(default)]
     user: Option<String>,
     #[serde(default)]
     hub_domain: Option<String>,
-}
-
-fn yes() -> bool {
-    true
 }
 
 /// What HubSpot says of a private app's token.
@@ -72,7 +67,8 @@ impl App {
         }
         let said: Described = serde_json::from_slice(&response.body)
             .map_err(|_| Error::transient("HubSpot did not say whose login it is").code("oauth.garbage"))?;
-        let both = said.hub_id.zip(said.user_id).filter(|_| said.active);
+        let active = said.active.unwrap_or(self.options.oauth_api == OAuthApi::V1);
+        let both = said.hub_id.zip(said.user_id).filter(|_| active);
         let (hub_id, user_id) = both.ok_or_else(|| Error::bug("HubSpot did not say whose login it is"))?;
         Ok(Identity {
             organization_id: hub_id.to_string(),

@@ -78,7 +78,8 @@ impl Paging {
 struct Given<'a> {
     #[serde(borrow)]
     id: Cow<'a, str>,
-    #[serde(borrow, default)]
+    /// Always there: a record without it would lose all its values.
+    #[serde(borrow)]
     properties: BTreeMap<Cow<'a, str>, &'a RawValue>,
     #[serde(borrow, default)]
     updated_at: Option<Cow<'a, str>>,
@@ -92,8 +93,9 @@ struct Given<'a> {
 
 #[derive(Deserialize)]
 struct Links<'a> {
+    /// Without it nothing is known of the links.
     #[serde(borrow, default)]
-    results: Vec<Link<'a>>,
+    results: Option<Vec<Link<'a>>>,
     #[serde(default)]
     paging: Option<Paging>,
 }
@@ -159,25 +161,48 @@ struct BatchReply<'a> {
     results: Vec<Given<'a>>,
     #[serde(default)]
     errors: Vec<Failed>,
-    #[serde(borrow, default)]
-    status: Option<Cow<'a, str>>,
+    #[serde(flatten, borrow)]
+    outcome: Outcome<'a>,
 }
 
-/// Whether a batch's `status` says that it was answered whole.
-pub(crate) fn is_whole(status: Option<&str>) -> bool {
-    status.is_none_or(|status| status == "COMPLETE")
+/// What a batch's reply says of itself.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Outcome<'a> {
+    #[serde(borrow, default)]
+    status: Option<Cow<'a, str>>,
+    /// Only beside errors.
+    #[serde(default)]
+    num_errors: Option<u64>,
 }
+
+impl Outcome<'_> {
+    /// Why the reply does not account for all that was asked; nothing where it does. HubSpot always sends `status`, and lists
+    /// as many errors as it counts, or one error for several ids.
+    pub(crate) fn shortfall(&self, errors: &[Failed]) -> Option<String> {
+        if self.status.as_deref() != Some("COMPLETE") {
+            return Some("the batch is not complete".to_owned());
+        }
+        let counted = self.num_errors.unwrap_or(0);
+        let ids = errors.iter().map(|error| error.ids(&IDS).len().max(1));
+        let listed = ids.sum::<usize>() as u64;
+        (counted > listed).then(|| format!("it counts {counted} errors and lists {listed}"))
+    }
+}
+
+/// Where an error of a batch names the records that it is about.
+pub(crate) const IDS: [&str; 4] = ["fromObjectId", "fromObjectIds", "ids", "id"];
 
 /// Reads the reply to a batch of ids, with what it says of those that it does not give.
 pub(crate) fn read_batch(plan: &Plan, text: &str) -> Result<(Page, Lacking), serde_json::Error> {
     let reply: BatchReply<'_> = serde_json::from_str(text)?;
-    let mut lacking = Lacking::default();
-    if !is_whole(reply.status.as_deref()) {
-        lacking.failed = Some("the batch is not complete".to_owned());
-    }
+    let mut lacking = Lacking {
+        failed: reply.outcome.shortfall(&reply.errors),
+        ..Lacking::default()
+    };
     for error in &reply.errors {
         if error.is_absence() {
-            lacking.gone.extend(error.ids(&["ids", "id"]));
+            lacking.gone.extend(error.ids(&IDS));
         } else {
             lacking.failed = Some(error.text());
         }
@@ -308,9 +333,9 @@ impl<'p> Maker<'p> {
             .map(str::to_owned)
             .collect();
         let linked = given.associations.into_iter().map(|(object, links)| {
-            let mut all = Paging::after(links.paging).is_none();
+            let mut all = Paging::after(links.paging).is_none() && links.results.is_some();
             let mut ends = BTreeSet::new();
-            for link in &links.results {
+            for link in links.results.iter().flatten() {
                 let end = link.id.map(values::text).unwrap_or_default();
                 match ids::check(&end) {
                     Some(end) => _ = ends.insert(end.to_owned()),
@@ -445,7 +470,7 @@ mod tests {
         let plan = plan("companies", &[]);
         let batch = |errors: &str, status: &str| {
             let text = format!(
-                r#"{{"status":"{status}","results":[{{"id":"51","properties":{{}},"url":"https://app.hubspot.com/x"}}],"numErrors":1,"errors":{errors}}}"#
+                r#"{{"status":"{status}","results":[{{"id":"51","properties":{{}},"url":"https://app.hubspot.com/x"}}],"errors":{errors}}}"#
             );
             let (page, lacking) = read_batch(&plan, &text).unwrap_or_else(|error| panic!("{error}"));
             let mut gone: Vec<String> = lacking.gone.into_iter().collect();
@@ -490,6 +515,51 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_is_whole_only_where_it_says_so_and_lists_the_errors_it_counts() {
+        let plan = plan("companies", &[]);
+        let failed = |rest: &str| {
+            let text = format!(r#"{{"results":[{{"id":"51","properties":{{}}}}]{rest}}}"#);
+            let (page, lacking) = read_batch(&plan, &text).unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(page.rows.len(), 1, "what is given stands: {rest}");
+            lacking.failed
+        };
+        let absent = |ids: &str| format!(r#"{{"category":"OBJECT_NOT_FOUND","context":{{"ids":[{ids}]}}}}"#);
+        for (rest, right) in [
+            (String::new(), Some("the batch is not complete")),
+            (r#","status":null"#.to_owned(), Some("the batch is not complete")),
+            (r#","status":"COMPLETE""#.to_owned(), None),
+            (r#","status":"COMPLETE","numErrors":0"#.to_owned(), None),
+            (
+                r#","status":"COMPLETE","numErrors":1"#.to_owned(),
+                Some("it counts 1 errors and lists 0"),
+            ),
+            (
+                format!(
+                    r#","status":"COMPLETE","numErrors":3,"errors":[{}]"#,
+                    absent(r#""7","8""#)
+                ),
+                Some("it counts 3 errors and lists 2"),
+            ),
+            (
+                format!(
+                    r#","status":"COMPLETE","numErrors":2,"errors":[{}]"#,
+                    absent(r#""7","8""#)
+                ),
+                None,
+            ),
+            (
+                format!(
+                    r#","status":"COMPLETE","numErrors":1,"errors":[{}]"#,
+                    absent(r#""7","8""#)
+                ),
+                None,
+            ),
+        ] {
+            assert_eq!(failed(&rest).as_deref(), right, "{rest}");
+        }
+    }
+
+    #[test]
     fn a_link_without_an_id_leaves_open_what_is_linked() {
         let plan = plan("companies", &[]);
         for (link, all) in [
@@ -507,6 +577,9 @@ mod tests {
             assert!(ends.contains("50"));
             assert_eq!(*told, all, "{link}");
         }
+        let text = r#"{"id":"7","properties":{},"associations":{"contacts":{}}}"#;
+        let page = read_one(&plan, text).unwrap_or_else(|error| panic!("{error}"));
+        assert!(!page.rows[0].linked["contacts"].1, "no list is not an empty list");
     }
 
     #[test]
@@ -531,7 +604,8 @@ mod tests {
             "{}",
             "[]",
             r#"{"results":[{"properties":{}}]}"#,
-            r#"{"results":[{"id":"x"}]}"#,
+            r#"{"results":[{"id":"x","properties":{}}]}"#,
+            r#"{"results":[{"id":"1"}]}"#,
             r#"{"results":[{"id":"1""#,
         ] {
             assert!(read(&plan, text).is_err(), "{text}");

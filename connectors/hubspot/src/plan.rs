@@ -42,12 +42,12 @@ impl Plan {
         let mut changes = Vec::new();
         let mut columns: Vec<Column> = Vec::with_capacity(selection.len());
         for field in selection {
-            let known = seen.map(|seen| seen.find(&field.key));
-            if !properties::is_name(&field.key) || matches!(known, Some(None)) {
+            if !properties::is_name(&field.key) || seen.is_some_and(|seen| seen.lacks(&field.key)) {
                 changes.push(Change::Missing(field.key.clone()));
                 continue;
             }
-            let kind = known.flatten().map_or(field.r#type(), |f| f.r#type());
+            let known = seen.and_then(|seen| seen.find(&field.key));
+            let kind = known.map_or(field.r#type(), |f| f.r#type());
             if kind != field.r#type() {
                 changes.push(Change::Type(field.key.clone(), kind));
             }
@@ -148,6 +148,7 @@ mod tests {
     #[test]
     fn what_changed_is_told_and_what_is_gone_is_not_asked_for() {
         let seen = Described {
+            whole: true,
             properties: [("industry", FieldType::Picklist), ("size", FieldType::Decimal)]
                 .map(|(key, kind)| Property {
                     hidden: key == "size",

@@ -1,4 +1,5 @@
-//! The properties of an object, turned into fields. Every key is optional and unknown keys are ignored.
+//! The properties of an object, turned into fields. Of a property its name and type are needed, every other key is optional
+//! and unknown keys are ignored.
 
 use serde::Deserialize;
 use tether_connector_sdk::proto::{Error, ErrorKind, Field, FieldType, PicklistValue};
@@ -10,6 +11,8 @@ use crate::rest::Session;
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Described {
     pub(crate) properties: Vec<Property>,
+    /// Every property of the reply could be read: one that is not among them is not there.
+    pub(crate) whole: bool,
 }
 
 /// A property.
@@ -23,6 +26,11 @@ pub(crate) struct Property {
 impl Described {
     pub(crate) fn find(&self, key: &str) -> Option<&Field> {
         self.properties.iter().map(|p| &p.field).find(|f| f.key == key)
+    }
+
+    /// Whether it proves that there is no such property.
+    pub(crate) fn lacks(&self, key: &str) -> bool {
+        self.whole && self.find(key).is_none()
     }
 }
 
@@ -51,6 +59,12 @@ struct Given {
     data_sensitivity: Option<String>,
 }
 
+impl Given {
+    fn is_usable(&self) -> bool {
+        !self.name.is_empty() && self.kind.is_some()
+    }
+}
+
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Choice {
@@ -73,7 +87,10 @@ pub(crate) async fn describe(session: &Session, object: &CrmObject) -> Result<Op
 
 fn read(text: &str) -> Result<Described, serde_json::Error> {
     let listed: Listed = serde_json::from_str(text)?;
+    // Every object of HubSpot's has properties, and every property a name and a type.
+    let whole = !listed.results.is_empty() && listed.results.iter().all(Given::is_usable);
     Ok(Described {
+        whole,
         properties: listed.results.into_iter().filter_map(property).collect(),
     })
 }
@@ -89,8 +106,8 @@ fn property(given: Given) -> Option<Property> {
     if given.archived == Some(true) || !is_name(&given.name) {
         return None;
     }
-    let kind = given.kind.as_deref().unwrap_or("string");
-    let field_type = given.field_type.as_deref().unwrap_or("text");
+    let kind = given.kind.as_deref()?;
+    let field_type = given.field_type.as_deref().unwrap_or_default();
     let money =
         given.show_currency_symbol == Some(true) || given.number_display_hint.as_deref() == Some("currency");
     let share = given.number_display_hint.as_deref() == Some("percentage");
@@ -236,8 +253,30 @@ mod tests {
             .collect();
         assert_eq!(values, [("a", "A", true), ("b", "b", false)]);
         for none in ["", "a,b", "a b"] {
-            assert!(one(serde_json::json!({"name": none})).is_none());
+            assert!(one(serde_json::json!({"name": none, "type": "string"})).is_none());
         }
-        assert!(one(serde_json::json!({"name": "old", "archived": true})).is_none());
+        assert!(one(serde_json::json!({"name": "old", "type": "string", "archived": true})).is_none());
+    }
+
+    #[test]
+    fn only_a_reply_that_can_be_read_whole_proves_that_a_property_is_gone() {
+        let name = r#"{"name":"name","type":"string","fieldType":"text"}"#;
+        for (results, lacks) in [
+            (name.to_owned(), true),
+            (
+                format!(r#"{name},{{"name":"old","type":"string","archived":true}}"#),
+                true,
+            ),
+            (String::new(), false),
+            (format!(r#"{name},{{"type":"string"}}"#), false),
+            (format!(r#"{name},{{"name":"industry"}}"#), false),
+            (format!("{name},{{}}"), false),
+        ] {
+            let text = format!(r#"{{"results":[{results}]}}"#);
+            let described = read(&text).unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(described.lacks("industry"), lacks, "{results}");
+            assert!(!described.lacks("name") || results.is_empty());
+        }
+        assert!(read("{}").is_err());
     }
 }

@@ -40,7 +40,9 @@ pub(crate) fn fields(object: &CrmObject, json: &str) -> Result<Described, serde_
     let label = [text(&describe.label_plural), text(&describe.label)]
         .into_iter()
         .find(|label| !label.is_empty());
-    let whole = describe.fields.iter().all(|field| field["name"].is_string());
+    // Every object has fields, and every field a name and a type.
+    let usable = |field: &Json| field["name"].is_string() && field["type"].is_string();
+    let whole = !describe.fields.is_empty() && describe.fields.iter().all(usable);
     Ok(Described {
         object: ObjectFields {
             object: object.key.to_owned(),
@@ -241,6 +243,22 @@ mod tests {
             (2, 0, "x")
         );
         assert_eq!(described.object.label, "Accounts");
+    }
+
+    #[test]
+    fn only_a_describe_that_can_be_read_whole_proves_that_a_field_is_gone() {
+        let id = r#"{"name":"Id","type":"id"}"#;
+        for (list, whole) in [
+            (id.to_owned(), true),
+            (String::new(), false),
+            (format!(r#"{id},{{"name":"A"}}"#), false),
+            (format!(r#"{id},{{"type":"string"}}"#), false),
+            (format!(r#"{id},{{"name":"A","type":null}}"#), false),
+        ] {
+            let described =
+                fields(&OBJECTS[0], &format!(r#"{{"name":"Account","fields":[{list}]}}"#)).unwrap();
+            assert_eq!(described.whole, whole, "{list}");
+        }
     }
 
     #[test]

@@ -106,6 +106,20 @@ async fn a_batch_that_failed_at_a_record_does_not_say_that_it_is_gone() {
         .await;
     let answer = fetch(&connector, &connection, &selection, &id).await.unwrap();
     assert!(answer.objects[1].error.is_none() && answer.objects[1].records.is_empty());
+    // More errors than it lists, or no status: it is asked for again.
+    for short in [
+        json!({"status": "COMPLETE", "results": [], "numErrors": 1}),
+        json!({"results": []}),
+    ] {
+        sim.fault(json!({"path": path, "status": 207, "body": short.to_string()}))
+            .await;
+        let answer = fetch(&connector, &connection, &selection, &id).await.unwrap();
+        assert_eq!(
+            answer.objects[1].records.iter().collect::<Vec<_>>(),
+            contacts,
+            "{short}"
+        );
+    }
     // Passed over in silence though it is there: nothing is said of it.
     let silent = json!({"status": "COMPLETE", "results": []}).to_string();
     sim.fault(json!({"path": path, "status": 200, "body": silent, "times": 100}))
@@ -161,6 +175,10 @@ async fn links_that_were_not_told_are_not_taken_for_none() {
         null(&first),
         refused,
         json!({"status": "PENDING", "results": []}).to_string(),
+        // No status, more errors counted than listed, and no list of links.
+        json!({"results": []}).to_string(),
+        json!({"status": "COMPLETE", "results": [], "numErrors": 2}).to_string(),
+        json!({"status": "COMPLETE", "results": [{"from": {"id": first}}]}).to_string(),
     ] {
         // Once: asked again, and the truth in the end.
         sim.fault(json!({"path": path, "status": 207, "body": body}))
@@ -258,11 +276,18 @@ async fn a_gateways_page_proves_nothing() {
     let error = fetch(&connector, &connection, &selection, &id).await.unwrap_err();
     assert_eq!(error.what(), ErrorKind::Transient, "{error}");
     clear(&sim).await;
-    let gateway = json!({"message": "no Route matched with those values"}).to_string();
-    sim.fault(json!({"path": "/crm/v3/objects/companies/", "status": 404, "body": gateway, "times": 100}))
-        .await;
-    let error = fetch(&connector, &connection, &selection, &id).await.unwrap_err();
-    assert_eq!(error.what(), ErrorKind::Transient, "{error}");
+    for gateway in [
+        json!({"message": "no Route matched with those values"}),
+        json!({"status": "error"}),
+        json!({"status": "error", "message": "Not Found"}),
+    ] {
+        let body = gateway.to_string();
+        sim.fault(json!({"path": "/crm/v3/objects/companies/", "status": 404, "body": body, "times": 100}))
+            .await;
+        let error = fetch(&connector, &connection, &selection, &id).await.unwrap_err();
+        assert_eq!(error.what(), ErrorKind::Transient, "{error}");
+        clear(&sim).await;
+    }
 }
 
 #[tokio::test]
