@@ -82,6 +82,9 @@ mod tests {
             (r#""\ud83d\n\ude00""#, r#""\ufffd\n\ufffd""#),
             (r#""\u00e9\"\u12""#, r#""\u00e9\"\u12""#),
             ("\"é\\", "\"é\\"),
+            (r#""\ude00 \ud83d \n""#, r#""\ufffd \ufffd \n""#),
+            (r#""\u12"#, r#""\u12"#),
+            (r"\", r"\"),
         ] {
             assert_eq!(mended(json), expected, "{json}");
         }

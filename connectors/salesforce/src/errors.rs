@@ -3,7 +3,7 @@
 //! gateway's 404 or 403 is no word about a record, an object or a permission.
 
 use serde::Deserialize;
-use tether_connector_sdk::http::{FOREIGN, Response, one_line, whole_surrogates};
+use tether_connector_sdk::http::{FOREIGN, Response, one_line};
 use tether_connector_sdk::proto::{Error, ErrorKind};
 
 /// An hour: the allowance is counted over the last 24, so asking sooner is of little use.
@@ -89,7 +89,7 @@ fn trimmed(body: &[u8]) -> &str {
 
 /// Reads an error body in any of Salesforce's forms; nothing for anything else.
 pub(crate) fn read(body: &[u8]) -> Option<Said> {
-    let text = whole_surrogates(String::from_utf8_lossy(body));
+    let text = String::from_utf8_lossy(body);
     let text = text.trim().replace('\0', "");
     let parsed = serde_json::from_str::<Vec<RestError>>(&text)
         .ok()

@@ -485,7 +485,7 @@ mod tests {
         let plan = plan(find("Contact").unwrap(), &[("LastName", FieldType::Text)]);
         let page = read(
             r#"{"totalSize":7,"done":true,"records":[
-              {"Id":"003000000000001AAA","AccountId":null,"LastName":"a\ud83d\u0000b","Name":null},
+              {"Id":"003000000000001AAA","AccountId":null,"LastName":"a\u0000b","Name":null},
               {"Id":null,"LastName":"x"},{"LastName":"y"},{"Id":"no id"},null,
               {"Id":"003000000000002AAA","AccountId":{"id":"x"}},
               {"Id":"003000000000003","AccountId":"001000000000001","LastName":"c"}]}"#,
@@ -498,7 +498,7 @@ mod tests {
         };
         assert_eq!(
             (payload(&page, a), a.name.as_str()),
-            ("{\"LastName\":\"a\u{fffd}b\"}", "")
+            ("{\"LastName\":\"ab\"}", "")
         );
         assert_eq!(
             (payload(&page, c), c.id.as_str()),

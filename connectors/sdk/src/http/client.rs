@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_TYPE, USER_AGENT};
+use http::header::USER_AGENT;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio::time::Instant;
 
+use super::origin::is_json;
 use super::policy::Addresses;
 use super::{ReadSet, Request};
 use crate::CallContext;
@@ -116,9 +117,8 @@ impl HttpClient {
         while let Some(chunk) = body.chunk().await? {
             whole.extend_from_slice(&chunk);
         }
-        // Whoever reads a reply with a strict parser would lose all of it for half a character in one text.
-        let kind = body.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-        if kind.is_some_and(|kind| kind.contains("json")) {
+        // A strict parser would refuse the whole reply for half a character in one text.
+        if is_json(&body.headers) {
             crate::proto::escapes::mend_surrogates(&mut whole);
         }
         Ok(Response {

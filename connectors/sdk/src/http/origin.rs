@@ -8,7 +8,8 @@ use std::time::Duration;
 use http::{HeaderMap, header};
 use serde::de::DeserializeOwned;
 
-use super::{Response, one_line};
+use super::Response;
+use super::reply::line;
 use crate::proto::Error;
 
 /// For "too many at once" where the reply does not say how long to wait.
@@ -64,7 +65,7 @@ impl Response {
 }
 
 /// Whether a content type is one of JSON; true where there is none.
-fn is_json(headers: &HeaderMap) -> bool {
+pub(super) fn is_json(headers: &HeaderMap) -> bool {
     let Some(value) = headers.get(header::CONTENT_TYPE) else {
         return true;
     };
@@ -77,6 +78,9 @@ fn is_json(headers: &HeaderMap) -> bool {
         .to_ascii_lowercase();
     media == "application/json" || media == "text/json" || media.ends_with("+json")
 }
+
+/// Most characters of a page's title in an error.
+const LONGEST_TITLE: usize = 80;
 
 /// What a web page calls itself.
 fn title(body: &[u8]) -> Option<String> {
@@ -91,8 +95,7 @@ fn title(body: &[u8]) -> Option<String> {
     let to = lower[from..]
         .find('<')
         .map_or(lower.len(), |length| from + length);
-    let title = one_line(&text[from..to]);
-    Some(title.chars().take(80).collect())
+    Some(line(&text[from..to], LONGEST_TITLE))
 }
 
 #[cfg(test)]

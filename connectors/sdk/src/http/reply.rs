@@ -8,14 +8,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use http::{HeaderName, header};
 
 use super::Response;
-use super::text::whole_surrogates;
 use crate::proto::Error;
 
 /// No CRM is taken at its word for longer.
 const LONGEST_WAIT: Duration = Duration::from_secs(86_400);
 /// The longest pause of [`back_off`].
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(60);
-/// Characters of [`one_line`].
+/// Characters of the line that [`one_line`] makes.
 const LONGEST_LINE: usize = 300;
 
 impl Response {
@@ -47,15 +46,16 @@ impl Response {
         Some(until.duration_since(now).unwrap_or_default().min(LONGEST_WAIT))
     }
 
-    /// The body as text: broken UTF-8 and JSON's halves of surrogate pairs are mended, and NULs, which nobody can store, go.
+    /// The body as text: broken UTF-8 is mended, and NULs, which nobody can store, go. Halves of surrogate pairs in JSON are
+    /// mended when the body is received.
     #[must_use]
     pub fn text(&self) -> Cow<'_, str> {
         let text = String::from_utf8_lossy(&self.body);
-        whole_surrogates(if text.contains('\0') {
+        if text.contains('\0') {
             Cow::Owned(text.replace('\0', ""))
         } else {
             text
-        })
+        }
     }
 
     /// Whether it is a web page: the word of a gateway, not of an API.
@@ -109,17 +109,22 @@ pub fn back_off(base: Duration, attempt: u32, jitter: f64) -> Duration {
 /// A CRM's own words for an error's text: in one line, at most 300 characters.
 #[must_use]
 pub fn one_line(text: &str) -> String {
-    let mut line = String::with_capacity(text.len().min(LONGEST_LINE));
+    line(text, LONGEST_LINE)
+}
+
+/// A text in one line of at most so many characters.
+pub(super) fn line(text: &str, most: usize) -> String {
+    let mut line = String::with_capacity(text.len().min(most));
     let mut length = 0;
     for word in text.split_whitespace() {
         if !line.is_empty() {
             line.push(' ');
         }
-        let room = LONGEST_LINE - length;
+        let room = most - length;
         length += word.chars().count() + 1;
-        if length > LONGEST_LINE {
+        if length > most {
             // At a word's end, unless that would leave little: not every language has spaces, and not every text words.
-            let part = if room > LONGEST_LINE / 2 { room - 1 } else { 0 };
+            let part = if room > most / 2 { room - 1 } else { 0 };
             line.extend(word.chars().take(part));
             line.truncate(line.trim_end().len());
             line.push('…');

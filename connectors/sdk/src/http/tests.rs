@@ -147,3 +147,22 @@ async fn what_is_not_allowed_is_not_sent() {
     }
     assert_eq!(call.usage().calls, 0);
 }
+
+#[tokio::test]
+async fn half_a_character_costs_no_reply() {
+    for header in [
+        "content-type: application/json;charset=UTF-8\r\n",
+        "content-type: application/problem+json\r\n",
+        "",
+    ] {
+        let body = r#"{"a":"x\ud83dy \ud83d\ude00"}"#;
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\n{header}content-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let answer = get(Box::leak(answer.into_boxed_str()).as_bytes(), |r| r)
+            .await
+            .unwrap();
+        assert_eq!(&*answer.text(), r#"{"a":"x\ufffdy \ud83d\ude00"}"#, "{header}");
+    }
+}

@@ -73,11 +73,6 @@ fn refusals_are_read_in_every_form_and_pages_are_none() {
         ),
         (r#"{"error":"new_one"}"#, "new_one", ""),
         (
-            r#"{"error":"cut","error_description":"\ud83d"}"#,
-            "cut",
-            "\u{fffd}",
-        ),
-        (
             r#"[{"errorCode":"OAUTH_AUTHORIZATION_BLOCKED","message":"no"}]"#,
             "OAUTH_AUTHORIZATION_BLOCKED",
             "no",
