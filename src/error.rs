@@ -97,13 +97,32 @@ pub const MOST_ECHO: usize = 100;
 /// more. Everything that formats input into an error, its metadata or its details goes through this.
 #[must_use]
 pub fn echo(input: &str) -> Cow<'_, str> {
-    match input.char_indices().nth(MOST_ECHO) {
-        None => Cow::Borrowed(input),
-        Some(_) => {
-            let end = input.char_indices().nth(MOST_ECHO - 1).map_or(0, |(at, _)| at);
-            Cow::Owned(format!("{}…", &input[..end]))
+    shortened(input, Most::Characters(MOST_ECHO))
+}
+
+/// The longest that a text may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Most {
+    /// So many characters.
+    Characters(usize),
+    /// So many bytes of UTF-8.
+    Bytes(usize),
+}
+
+/// The beginning of a text for people: no longer than `most`, with an ellipsis at its end where there is more.
+#[must_use]
+pub fn shortened(text: &str, most: Most) -> Cow<'_, str> {
+    let end = match most {
+        Most::Characters(most) if text.char_indices().nth(most).is_some() => {
+            let last = text.char_indices().nth(most.saturating_sub(1));
+            last.map_or(0, |(at, _)| at)
         }
-    }
+        Most::Bytes(most) if text.len() > most => {
+            text.floor_char_boundary(most.saturating_sub('…'.len_utf8()))
+        }
+        Most::Characters(_) | Most::Bytes(_) => return Cow::Borrowed(text),
+    };
+    Cow::Owned(format!("{}…", &text[..end]))
 }
 
 /// What a client can act on besides the reason.
@@ -225,5 +244,21 @@ mod tests {
         assert_eq!(echo(&"ü".repeat(100)), "ü".repeat(100));
         assert_eq!(echo(&"ü".repeat(101)), format!("{}…", "ü".repeat(99)));
         assert_eq!(echo(&"x".repeat(100_000)).chars().count(), MOST_ECHO);
+    }
+
+    #[test]
+    fn a_text_is_shortened_at_a_character_and_to_its_bound() {
+        for (text, most, right) in [
+            ("", Most::Bytes(3), ""),
+            ("abc", Most::Bytes(3), "abc"),
+            ("abcdefg", Most::Bytes(6), "abc…"),
+            ("üüü", Most::Bytes(6), "üüü"),
+            ("üüüü", Most::Bytes(7), "üü…"),
+            ("üüüü", Most::Bytes(6), "ü…"),
+            ("üüü", Most::Characters(3), "üüü"),
+            ("üüüü", Most::Characters(3), "üü…"),
+        ] {
+            assert_eq!(shortened(text, most), right, "{text} {most:?}");
+        }
     }
 }

@@ -51,12 +51,6 @@ impl Throttle {
     }
 }
 
-/// The first bytes of a text of a caller, for the log.
-#[must_use]
-pub fn shortened(text: &str, most: usize) -> &str {
-    &text[..text.floor_char_boundary(most)]
-}
-
 /// Standard error, a line at a time, none longer than [`LONGEST_LINE`].
 struct Stderr {
     json: bool,
@@ -85,12 +79,11 @@ fn cut(line: &[u8], json: bool) -> Option<Vec<u8>> {
     }
     let text = String::from_utf8_lossy(line);
     let mark = format!("… (cut, {} bytes)", line.len());
+    let beginning = |most| &text[..text.floor_char_boundary(most)];
     let short = match json {
-        false => format!("{}{mark}", shortened(&text, LONGEST_LINE).trim_end()),
+        false => format!("{}{mark}", beginning(LONGEST_LINE).trim_end()),
         // Escaped, each byte may become two.
-        true => {
-            serde_json::json!({"cut": format!("{}{mark}", shortened(&text, LONGEST_LINE / 2))}).to_string()
-        }
+        true => serde_json::json!({"cut": format!("{}{mark}", beginning(LONGEST_LINE / 2))}).to_string(),
     };
     Some(format!("{short}\n").into_bytes())
 }

@@ -3,8 +3,7 @@
 
 use super::call::{self, Call};
 use super::status::{malformed, too_large};
-use crate::error::{Error, Reason};
-use crate::telemetry::shortened;
+use crate::error::{Error, Most, Reason, shortened};
 use futures_util::future::{Either, Ready, ready};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use std::future::Future;
@@ -61,7 +60,7 @@ where
         let id = request_id(request.headers());
         let path = request.uri().path();
         let call = Call {
-            rpc: shortened(path.trim_start_matches('/'), LONGEST_PATH).to_owned(),
+            rpc: shortened(path.trim_start_matches('/'), Most::Bytes(LONGEST_PATH)).into_owned(),
             request_id: id.to_str().unwrap_or_default().to_owned(),
         };
         if let Err((http_status, error)) = check(&request) {
@@ -163,7 +162,7 @@ fn check<B>(request: &Request<B>) -> Result<(), Wrong> {
             Reason::EncodingUnsupported,
             "messages of requests are taken uncompressed only (grpc-encoding: identity)",
         );
-        let error = error.with("encoding", shortened(&encoding, LONGEST_PATH));
+        let error = error.with("encoding", shortened(&encoding, Most::Bytes(LONGEST_PATH)));
         return Err((StatusCode::OK, error));
     }
     match headers.get("grpc-timeout") {

@@ -7,10 +7,10 @@ use super::call;
 use super::form::REQUEST_ID;
 
 use crate::caller::{Caller, Role};
-use crate::error::{Detail, Error, Reason};
+use crate::error::{Detail, Error, Most, Reason, shortened};
 use crate::policy::{self, Effect, Who};
 use crate::service::{Made, Services};
-use crate::telemetry::{Throttle, shortened};
+use crate::telemetry::Throttle;
 use crate::tokens::Verifier;
 use arc_swap::ArcSwap;
 use futures_util::future::{Either, Ready, ready};
@@ -31,14 +31,14 @@ pub struct GateLayer {
     verifier: Arc<ArcSwap<Verifier>>,
     services: Services,
     changes: TaskTracker,
-    /// Refusals are logged, but whoever has no token must not fill the disk with them.
+    /// Bounds how many refusals are logged: calls without a token must not fill the disk.
     refusals: Arc<Throttle>,
 }
 
 /// Most bytes of a path in the log.
 const LONGEST_PATH: usize = 200;
 
-/// What is told to those who have to go elsewhere.
+/// The error of calls and streams while the server shuts down.
 #[must_use]
 pub fn shutting_down() -> Error {
     Error::new(
@@ -63,14 +63,14 @@ impl GateLayer {
 }
 
 impl GateLayer {
-    /// Logs a refusal: never the token, and no more lines than a disk can bear.
+    /// Logs a refusal, without the token, unless too many were logged just before.
     fn log(&self, error: &Error, path: &str, request_id: &str) {
         let Some(suppressed) = self.refusals.admit() else {
             return;
         };
         let claim = error.metadata.iter().find(|(key, _)| *key == "claim");
         tracing::info!(
-            rpc = shortened(path, LONGEST_PATH),
+            rpc = &*shortened(path, Most::Bytes(LONGEST_PATH)),
             reason = error.reason.as_str(),
             claim = claim.map(|(_, claim)| claim.as_str()),
             request_id,
@@ -99,7 +99,7 @@ pub struct Gate<S> {
     gate: GateLayer,
 }
 
-/// Who calls, if the policy lets them, and whether that changes anything.
+/// The caller, if the policy allows it the RPC, and whether the RPC changes anything.
 fn admit(
     verifier: &Verifier,
     path: &str,
@@ -107,7 +107,7 @@ fn admit(
 ) -> Result<(Option<Caller>, Effect), Error> {
     let (roles, effect) = match policy::row(path) {
         None => {
-            let rpc = shortened(path, LONGEST_PATH / 2);
+            let rpc = shortened(path, Most::Bytes(LONGEST_PATH / 2));
             return Err(Error::new(
                 Reason::RpcUnknown,
                 format!("this server has no rpc {rpc}"),

@@ -1,8 +1,7 @@
 //! The one place where an error of the business rules becomes a `google.rpc.Status` (AIP-193).
 
 use super::call;
-use crate::error::{Detail, Error, Reason};
-use crate::telemetry::shortened;
+use crate::error::{Detail, Error, Most, Reason, shortened};
 use std::collections::HashMap;
 use std::time::Duration;
 use tonic::{Code, Status};
@@ -82,17 +81,9 @@ const MOST_TEXT: usize = 400;
 /// Most violations that are listed.
 const MOST_VIOLATIONS: usize = 10;
 
-/// The beginning of a text, at most so many bytes, with an ellipsis where there is more.
-fn short(text: String, most: usize) -> String {
-    if text.len() <= most {
-        return text;
-    }
-    format!("{}…", &text[..text.floor_char_boundary(most - '…'.len_utf8())])
-}
-
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
-        let text = |text| short(text, MOST_TEXT);
+        let text = |text: String| shortened(&text, Most::Bytes(MOST_TEXT)).into_owned();
         let mut metadata: HashMap<String, String> = error
             .metadata
             .iter()
@@ -132,7 +123,11 @@ impl From<Error> for Status {
                 }
             }
         }
-        Self::with_error_details(code(error.reason), short(error.message, MOST_MESSAGE), details)
+        Self::with_error_details(
+            code(error.reason),
+            shortened(&error.message, Most::Bytes(MOST_MESSAGE)),
+            details,
+        )
     }
 }
 
@@ -156,7 +151,7 @@ pub fn complete(status: Status) -> Status {
         Code::Unavailable | Code::ResourceExhausted => Reason::Overloaded,
         _ => return Error::internal(format!("{:?}: {}", status.code(), status.message())).into(),
     };
-    let error = Error::new(reason, shortened(status.message(), LONGEST_MESSAGE));
+    let error = Error::new(reason, shortened(status.message(), Most::Bytes(LONGEST_MESSAGE)));
     match reason {
         Reason::NotFound => error.with("name", ""),
         Reason::RequestTooLarge => error.with("limit", super::server::LARGEST_REQUEST),

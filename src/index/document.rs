@@ -10,7 +10,7 @@ use tantivy::schema::{
 
 use super::moment;
 use super::number::Number;
-use super::text::{self, cut, fold, words};
+use super::text::{self, fold, words};
 use crate::domain::{CompanyId, FieldType, name_key};
 use crate::identity::Homepage;
 use crate::store::{self, Change};
@@ -223,11 +223,7 @@ impl Writer<'_> {
     fn text(&mut self, path: &str, text: &str) {
         let folded = fold(text);
         self.words(path, &folded);
-        self.put(
-            path,
-            "t",
-            OwnedValue::Str(cut(&folded, text::MOST_TEXT).to_owned()),
-        );
+        self.put(path, "t", stored(folded));
     }
 
     /// A part that is not there is empty.
@@ -280,7 +276,7 @@ impl Writer<'_> {
             Value::List(entries) => {
                 let folded = entries
                     .iter()
-                    .map(|entry| OwnedValue::Str(cut(&fold(entry), text::MOST_TEXT).to_owned()))
+                    .map(|entry| stored(fold(entry)))
                     .collect::<Vec<_>>();
                 if !folded.is_empty() {
                     self.put(&path, "t", OwnedValue::Array(folded));
@@ -387,4 +383,9 @@ pub(super) fn document(
 #[must_use]
 pub fn company_number(id: CompanyId) -> u128 {
     id.uuid().as_u128()
+}
+/// A folded text as it stands in the index: of a long one the beginning.
+fn stored(mut folded: String) -> OwnedValue {
+    folded.truncate(folded.floor_char_boundary(text::MOST_TEXT));
+    OwnedValue::Str(folded)
 }

@@ -8,7 +8,7 @@ use tantivy::columnar::StrColumn;
 use super::Error;
 use super::cancel::check_at;
 use super::snapshot::{Snapshot, decimals, ints, texts};
-use super::text::{MOST_SORTED, cut};
+use super::text::MOST_SORTED;
 
 /// Which texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -34,7 +34,7 @@ pub struct Ranks {
 
 fn sorted(which: Texts, text: &str) -> &str {
     match which {
-        Texts::Texts => cut(text, MOST_SORTED),
+        Texts::Texts => &text[..text.floor_char_boundary(MOST_SORTED)],
         Texts::Decimals => text,
     }
 }

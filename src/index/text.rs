@@ -36,13 +36,7 @@ pub fn plain(text: &str) -> String {
 pub fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !c.is_alphanumeric())
         .filter(|word| !word.is_empty())
-        .map(|word| cut(word, MOST_WORD))
-}
-
-/// The beginning of a text, at most so many bytes.
-#[must_use]
-pub fn cut(text: &str, bytes: usize) -> &str {
-    &text[..text.floor_char_boundary(bytes)]
+        .map(|word| &word[..word.floor_char_boundary(MOST_WORD)])
 }
 
 /// What people read of HTML: without tags, the usual entities resolved.

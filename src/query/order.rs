@@ -272,7 +272,7 @@ impl Ground<'_> {
 impl Column {
     /// Where a text stands among those of the indexes and those that are in none.
     fn key_of(&self, text: &str) -> Result<Key, Error> {
-        let text = index::text::cut(text, index::text::MOST_SORTED);
+        let text = &text[..text.floor_char_boundary(index::text::MOST_SORTED)];
         let place = match &self.ranks {
             Some(ranks) => ranks.place(text)?,
             None => 1,

@@ -1,8 +1,9 @@
 //! Companies and their profiles.
 
-use super::value::{beginning, duration, field_type, value};
+use super::value::{duration, field_type, value};
 use super::{of_reason, timestamp};
 use crate::domain::IntegrationId;
+use crate::error::{Most, shortened};
 use crate::identity::Homepage;
 use crate::proto::v1;
 use crate::service::{Card, Cell, CompanyView, Position, RelatedRecord, SourceView, Table};
@@ -98,7 +99,7 @@ pub fn card(of: &Card) -> v1::Card {
             live: freshness.live,
             stale_reason: freshness.stale.as_ref().map(|(reason, message)| v1::Cause {
                 reason: of_reason(*reason) as i32,
-                message: beginning(message, super::MOST_CAUSE),
+                message: shortened(message, Most::Characters(super::MOST_CAUSE)).into_owned(),
                 time: None,
                 retry_time: None,
             }),
@@ -119,7 +120,7 @@ pub fn table(of: &Table) -> v1::RecordTable {
             .iter()
             .map(|column| v1::RecordColumn {
                 key: column.key.clone(),
-                label: beginning(&column.label, MOST_LABEL),
+                label: shortened(&column.label, Most::Characters(MOST_LABEL)).into_owned(),
                 r#type: field_type(column.field_type) as i32,
                 active: column.active,
                 missing: column.missing,

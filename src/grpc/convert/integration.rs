@@ -2,6 +2,7 @@
 
 use super::{cause, sync, timestamp, value};
 use crate::domain::{AuthKind, IntegrationState};
+use crate::error::{Most, shortened};
 use crate::grpc::page::{Page, field_bytes};
 use crate::proto::v1;
 use crate::service::{
@@ -222,7 +223,7 @@ pub fn definition(of: Definition) -> v1::FieldDefinition {
     let mut bytes = 0;
     let picklist_values = of.more.picklist_values.into_iter().map_while(|one| {
         let entry = v1::PicklistValue {
-            label: value::beginning(&one.label, LABEL_LENGTH),
+            label: shortened(&one.label, Most::Characters(LABEL_LENGTH)).into_owned(),
             value: one.value,
             active: one.active,
         };
@@ -232,10 +233,10 @@ pub fn definition(of: Definition) -> v1::FieldDefinition {
     v1::FieldDefinition {
         object: of.object,
         key: of.key,
-        label: value::beginning(&of.label, LABEL_LENGTH),
+        label: shortened(&of.label, Most::Characters(LABEL_LENGTH)).into_owned(),
         r#type: value::field_type(of.field_type) as i32,
-        native_type: value::beginning(&of.more.native_type, LABEL_LENGTH),
-        description: value::beginning(&of.more.description, DESCRIPTION_LENGTH),
+        native_type: shortened(&of.more.native_type, Most::Characters(LABEL_LENGTH)).into_owned(),
+        description: shortened(&of.more.description, Most::Characters(DESCRIPTION_LENGTH)).into_owned(),
         picklist_values: picklist_values.collect(),
         picklist_value_count: count(entries),
         reference_objects: of
@@ -287,7 +288,7 @@ pub fn available_objects(
         if count > 0 || (object.fields == 0 && from == 0) {
             let object = v1::AvailableObject {
                 object: object.object.clone(),
-                label: value::beginning(&object.label, LABEL_LENGTH),
+                label: shortened(&object.label, Most::Characters(LABEL_LENGTH)).into_owned(),
                 role: object.role as i32,
                 visible: object.visible,
                 fields: Vec::new(),

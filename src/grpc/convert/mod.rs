@@ -17,7 +17,7 @@ pub use sync::sync;
 pub use value::{micros, timestamp};
 
 use crate::domain::Micros;
-use crate::error::Reason;
+use crate::error::{Most, Reason, shortened};
 use crate::proto::v1;
 
 /// Most characters of what is said of a cause.
@@ -32,7 +32,7 @@ fn reason(word: &str) -> v1::ErrorReason {
 fn cause(word: &str, message: &str, time_us: Option<Micros>, retry_us: Option<Micros>) -> Option<v1::Cause> {
     (!word.is_empty()).then(|| v1::Cause {
         reason: reason(word) as i32,
-        message: value::beginning(message, MOST_CAUSE),
+        message: shortened(message, Most::Characters(MOST_CAUSE)).into_owned(),
         time: time_us.map(timestamp),
         retry_time: retry_us.map(timestamp),
     })

@@ -95,15 +95,6 @@ fn time_of_day(text: &str) -> Option<TimeOfDay> {
     })
 }
 
-/// The beginning of a text for people: so many characters, the last of them an ellipsis where there are more.
-#[must_use]
-pub fn beginning(text: &str, most: usize) -> String {
-    match text.char_indices().nth(most) {
-        None => text.to_owned(),
-        Some(_) => text.chars().take(most - 1).chain(['…']).collect(),
-    }
-}
-
 /// A field's type.
 #[must_use]
 pub fn field_type(of: FieldType) -> v1::FieldType {
