@@ -73,10 +73,10 @@ pub async fn connect_store(options: &Options) -> Result<Store, Failure> {
     Ok(tokio::task::spawn_blocking(move || Store::open(&of)).await??)
 }
 
-/// Opens the database and brings it up to date: its tables, and which company each record is.
+/// Opens the database, migrates its tables, and recomputes the companies of records where the identity rules have changed.
 ///
 /// # Errors
-/// The database does not answer, or is a later tether's.
+/// The database does not answer, or a later version of tether has migrated it.
 pub async fn open_store(options: &Options) -> Result<Store, Failure> {
     let store = connect_store(options).await?;
     for version in store.migrate().await? {

@@ -79,7 +79,8 @@ fn paced<T: Send + 'static>(
     .boxed()
 }
 
-/// Passes messages on until the stream ends, or nobody takes them: why, if it is the reader's doing.
+/// Forwards messages until the stream ends, the caller leaves, or no message is taken within `limit`; returns an error in the
+/// last case only.
 async fn pass_on<T>(
     stream: &mut BoxStream<'static, Result<T, Status>>,
     sender: &mpsc::Sender<Result<T, Status>>,

@@ -1,5 +1,5 @@
-//! Live reads under way: those who open one profile share a read, a group that receives has a pace, and every task has an
-//! owner that waits for it when the server stops.
+//! Live reads under way. Calls that open the same profile at the same time share one read, the rate at which a group opens
+//! profiles through integrations that it receives is limited, and a shutdown waits for all reads.
 
 use crate::domain::{CompanyId, GroupId, IntegrationId};
 use crate::error::Reason;
@@ -13,22 +13,22 @@ use tokio_util::task::TaskTracker;
 const COALESCE: Duration = Duration::from_secs(5);
 /// Most profiles a group may open live in a minute through one integration that it receives.
 pub(super) const RECEIVED_PER_MINUTE: NonZeroU32 = NonZeroU32::new(120).unwrap();
-/// Most pairs of a group and an integration whose pace is kept; the least used go first.
+/// Most rate limiters that are kept, one for each group and integration; the least used are dropped first.
 const PACES: u64 = 100_000;
-/// A pace that was not used for this long is that of somebody new.
+/// A rate limiter that was not used for this long is dropped.
 const PACE_LIFE: Duration = Duration::from_secs(120);
 
-/// What came of a live read: when, or why not.
+/// The result of a live read: its time, or why it failed.
 pub(super) type Outcome = std::result::Result<i64, (Reason, String)>;
 
-/// Live reads under way and just done.
+/// Live reads that are under way or have just finished.
 #[derive(Clone)]
 pub(super) struct Refreshes {
     done: moka::future::Cache<(IntegrationId, CompanyId), Arc<Outcome>>,
-    /// How fast a group opens what it receives.
+    /// Rate limiters of groups that open profiles through integrations that they receive.
     paces: moka::future::Cache<(GroupId, IntegrationId), Arc<governor::DefaultDirectRateLimiter>>,
     tasks: TaskTracker,
-    /// Ends reads that are still under way when the server no longer waits.
+    /// Cancels reads that are still under way when the time for a shutdown is over.
     abort: CancellationToken,
 }
 

@@ -1,26 +1,27 @@
-//! Where an integration stands, and why: out of its own row, its owner's connectors and what its grant was told last.
+//! The state of an integration as groups see it, and the reason for it: computed from its row, its owner's connectors and the
+//! last refusal of its grant.
 
 use super::reason_of;
 use crate::domain::IntegrationState;
 use crate::grants;
 use crate::store::Source;
 
-/// Where an integration stands for those who ask.
+/// The state of an integration as groups see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
     /// Being set up.
     Draft,
     /// Saved.
     Active,
-    /// Its account has to be logged into again.
+    /// Its owner has to log in again.
     NeedsReauthorization,
-    /// The CRM lets it in again only when somebody has acted.
+    /// Syncs are paused: the CRM refuses access until somebody acts there.
     Paused,
     /// Its owner disabled the connector.
     Disabled,
 }
 
-/// Why something stands as it does.
+/// The reason of a state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Why {
     /// A word of `tether.v1.ErrorReason`.
@@ -34,7 +35,7 @@ pub struct Why {
 }
 
 impl Standing {
-    /// Of an integration as one group sees it.
+    /// The state of an integration as one group sees it.
     #[must_use]
     pub fn of(source: &Source, now_us: i64) -> Self {
         match source.integration.state {

@@ -215,8 +215,8 @@ pub(crate) fn may_be_left(error: &Error, status: u16) -> bool {
     error.is(ErrorKind::Transient) && error.code == FOREIGN && matches!(status, 404 | 410)
 }
 
-/// A refusal that came again after new credentials: they were not the cause, so what it says is believed.
-pub(crate) fn believed(error: Error) -> Error {
+/// The error of a request that was refused with new credentials too: the old ones were not the cause, so a refresh is no cure.
+pub(crate) fn refused_again(error: Error) -> Error {
     let kind = match error.code.as_str() {
         "INVALID_SESSION_ID" | "" => return error,
         FOREIGN | HOST_LEFT => ErrorKind::Transient,
@@ -228,7 +228,8 @@ pub(crate) fn believed(error: Error) -> Error {
     }
 }
 
-/// A refusal of the allowance that came again and again, whatever the header says: it is believed.
+/// The error of a request whose last attempt was refused for the allowance too: the allowance counts as exhausted, whatever the
+/// reply's header says.
 pub(crate) fn exhausted(error: Error, now_us: i64) -> Error {
     let refused = error.is(ErrorKind::RateLimited) && error.code == "REQUEST_LIMIT_EXCEEDED";
     if !refused || error.message.to_ascii_lowercase().contains("concurrent") {
@@ -480,8 +481,8 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_again_after_a_refresh_is_believed() {
-        let again = |error: Error| believed(error).what();
+    fn a_refusal_with_new_credentials_is_for_the_administrator() {
+        let again = |error: Error| refused_again(error).what();
         assert_eq!(
             again(said(401, "INVALID_SESSION_ID", "Session expired or invalid")),
             CredentialsExpired

@@ -420,7 +420,7 @@ impl Reader {
     /// Asks the host for new credentials, once for each request.
     async fn renew(&mut self, error: Error) -> Result<(), Error> {
         if self.renewed {
-            return Err(errors::believed(error));
+            return Err(errors::refused_again(error));
         }
         self.renewed = true;
         let (credentials, base_url) = self.out.credentials_needed(error).await?;
