@@ -14,9 +14,12 @@ use super::files::Files;
 use super::writer::{Memory, Source};
 use super::{Entry, Error, Index, Position};
 use crate::domain::IntegrationId;
+use crate::store;
 
 /// Changes read at a time.
 const PAGE: i64 = 2_000;
+/// Bytes of their texts, unless one record alone has more: so much is in memory at once, whatever records hold.
+const PAGE_BYTES: i64 = 8 << 20;
 /// Changes after which a long catching-up is made durable, so that a crash does not lose all of it.
 const DURABLE: usize = 200_000;
 /// A writer that had nothing to do for so long gives its memory back.
@@ -183,10 +186,10 @@ impl Index {
         }
         let mut applied = 0;
         loop {
-            let changes = self
+            let store::ChangePage { changes, last } = self
                 .inner
                 .store
-                .record_changes(id, memory.change_no, PAGE)
+                .record_changes(id, memory.change_no, PAGE, PAGE_BYTES)
                 .await?;
             // After the rows: what was forgotten before they were read is not among them.
             if grown && memory.change_no < self.inner.store.record_forgotten(id).await? {
@@ -201,7 +204,6 @@ impl Index {
                 (grown, applied) = (false, 0);
                 continue;
             }
-            let last = (changes.len() as i64) < PAGE;
             if changes.is_empty() && memory.complete && applied == 0 {
                 break;
             }

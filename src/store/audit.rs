@@ -6,7 +6,7 @@ use diesel::{
     sql_types::{BigInt, Text},
 };
 
-use super::{Error, Store, conn::Conn, schema::audit_entry};
+use super::{Error, Store, conn::Conn, purge, schema::audit_entry};
 use crate::domain::{AuditId, GroupId, Micros};
 
 /// One change that somebody made.
@@ -85,16 +85,8 @@ impl Store {
 
     /// Removes entries from before this time, at most `limit`; returns how many.
     pub async fn audit_purge(&self, before_us: Micros, limit: i64) -> Result<usize, Error> {
-        self.write(move |conn| {
-            let ids: Vec<AuditId> = audit_entry::table
-                .filter(audit_entry::create_us.lt(before_us))
-                .order((audit_entry::create_us, audit_entry::id))
-                .limit(limit)
-                .select(audit_entry::id)
-                .load(conn)?;
-            Ok(diesel::delete(audit_entry::table.filter(audit_entry::id.eq_any(ids))).execute(conn)?)
-        })
-        .await
+        self.write(move |conn| purge::old(conn, "audit_entry", "create_us", "true", before_us, limit))
+            .await
     }
 }
 

@@ -2,11 +2,7 @@
 
 use diesel::prelude::*;
 
-use super::{
-    Error, Store,
-    error::{OrNotFound, is_foreign_key_violation},
-    schema::authorization,
-};
+use super::{Error, Store, error::OrNotFound, integration, purge, schema::authorization};
 use crate::domain::{AuthorizationHash, GroupId, IntegrationId, Landing, Micros};
 
 /// A login that begins.
@@ -80,6 +76,8 @@ impl Store {
     /// tab, does not spoil the first. They end when one of them has succeeded.
     pub async fn authorization_create(&self, new: NewAuthorization) -> Result<(), Error> {
         self.write(move |conn| {
+            // Whoever removes the integration removes its logins too, and holds this lock.
+            integration::lock(conn, new.integration_id)?;
             let row = Authorization {
                 state_hash: new.state_hash,
                 integration_id: new.integration_id,
@@ -104,15 +102,10 @@ impl Store {
                 .load(conn)?;
             diesel::delete(authorization::table.filter(authorization::state_hash.eq_any(others)))
                 .execute(conn)?;
-            match diesel::insert_into(authorization::table)
+            diesel::insert_into(authorization::table)
                 .values(&row)
-                .execute(conn)
-            {
-                Err(e) if is_foreign_key_violation(&e) => {
-                    Err(Error::not_found("integration", row.integration_id))
-                }
-                other => Ok(other.map(|_| ())?),
-            }
+                .execute(conn)?;
+            Ok(())
         })
         .await
     }
@@ -191,15 +184,10 @@ impl Store {
         .await
     }
 
-    /// Forgets logins that expired before this time; returns how many.
-    pub async fn authorization_purge(&self, before_us: Micros) -> Result<usize, Error> {
-        self.write(move |conn| {
-            Ok(
-                diesel::delete(authorization::table.filter(authorization::expire_us.lt(before_us)))
-                    .execute(conn)?,
-            )
-        })
-        .await
+    /// Forgets logins that expired before this time, at most `limit`; returns how many.
+    pub async fn authorization_purge(&self, before_us: Micros, limit: i64) -> Result<usize, Error> {
+        self.write(move |conn| purge::old(conn, "\"authorization\"", "expire_us", "true", before_us, limit))
+            .await
     }
 }
 

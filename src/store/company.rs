@@ -7,10 +7,9 @@ use diesel::{prelude::*, sql_types};
 use super::{
     Error, Store,
     conn::{Conn, each},
-    error::is_foreign_key_violation,
     postgres,
     schema::{record, tracked_company},
-    sqlite,
+    source, sqlite,
 };
 use crate::domain::{CompanyId, GroupId, IntegrationId, Micros, name_key};
 
@@ -174,6 +173,8 @@ impl Store {
     ) -> Result<(), Error> {
         let (group_id, by) = (group_id.clone(), by.to_owned());
         self.write(move |conn| {
+            // Two that track the same companies in another order would wait for each other.
+            source::lock_group(conn, &group_id)?;
             for company in companies {
                 let row = Tracked {
                     group_id: group_id.clone(),
@@ -184,7 +185,7 @@ impl Store {
                     create_us: now_us,
                     create_by: by.clone(),
                 };
-                let done = each!(conn, c => diesel::insert_into(tracked_company::table)
+                each!(conn, c => diesel::insert_into(tracked_company::table)
                     .values(&row)
                     .on_conflict((tracked_company::group_id, tracked_company::company_id))
                     .do_update()
@@ -193,13 +194,7 @@ impl Store {
                         tracked_company::name_key.eq(&row.name_key),
                         tracked_company::homepage.eq(&row.homepage),
                     ))
-                    .execute(c));
-                match done {
-                    Err(e) if is_foreign_key_violation(&e) => {
-                        return Err(Error::not_found("group", &group_id));
-                    }
-                    other => other?,
-                };
+                    .execute(c))?;
             }
             Ok(())
         })
@@ -213,14 +208,20 @@ impl Store {
         company_ids: Vec<CompanyId>,
     ) -> Result<usize, Error> {
         let group_id = group_id.clone();
-        self.write(move |conn| match conn {
-            Conn::Sqlite(c) => {
-                let rows = tracked_company::table
-                    .filter(tracked_company::group_id.eq(&group_id))
-                    .filter(tracked_company::company_id.eq_any(&company_ids));
-                Ok(diesel::delete(rows).execute(c)?)
+        self.write(move |conn| {
+            match source::lock_group(conn, &group_id) {
+                Err(error) if error.is_not_found() => return Ok(0),
+                other => other?,
             }
-            Conn::Postgres(c) => postgres::untrack(c, &group_id, &company_ids),
+            match conn {
+                Conn::Sqlite(c) => {
+                    let rows = tracked_company::table
+                        .filter(tracked_company::group_id.eq(&group_id))
+                        .filter(tracked_company::company_id.eq_any(&company_ids));
+                    Ok(diesel::delete(rows).execute(c)?)
+                }
+                Conn::Postgres(c) => postgres::untrack(c, &group_id, &company_ids),
+            }
         })
         .await
     }

@@ -30,4 +30,14 @@ macro_rules! first_locked {
     };
 }
 
-pub(crate) use {each, first_locked};
+/// Loads all rows of a query and, on PostgreSQL, locks them in its order.
+macro_rules! all_locked {
+    ($conn:expr, $query:expr) => {
+        match $conn {
+            $crate::store::conn::Conn::Sqlite(c) => $query.load(c),
+            $crate::store::conn::Conn::Postgres(c) => $query.for_no_key_update().load(c),
+        }
+    };
+}
+
+pub(crate) use {all_locked, each, first_locked};

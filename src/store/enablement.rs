@@ -30,7 +30,7 @@ impl Store {
     /// Enables or disables a connector for a group. Disabling cancels the syncs of its integrations: once it returns, nothing
     /// of them is written any more.
     pub async fn enablement_set(&self, row: Enablement) -> Result<(), Error> {
-        self.write(move |conn| {
+        self.write_with_events(move |conn, events| {
             if !row.enabled {
                 let ids: Vec<IntegrationId> = integration::table
                     .filter(integration::group_id.eq(&row.group_id))
@@ -43,7 +43,7 @@ impl Store {
                     super::integration::lock(conn, *id)?;
                 }
                 for id in ids {
-                    super::sync::cancel_unfinished(conn, id, row.update_us)?;
+                    super::sync::cancel_unfinished(conn, events, id, row.update_us)?;
                 }
             }
             let done = each!(conn, c => diesel::insert_into(connector_enablement::table)

@@ -101,7 +101,7 @@ impl Store {
         let group = id.clone();
         erased.group = self.write(move |conn| group::remove(conn, &group)).await?;
         // What was told to the CRMs need not be remembered; an account that nothing uses goes with it.
-        self.outbox_purge(now_us + 1).await?;
+        while self.outbox_purge(now_us + 1, BATCH).await? > 0 {}
         loop {
             let accounts = self.grant_purge(now_us + 1).await?;
             erased.accounts += accounts;

@@ -3,13 +3,13 @@
 //! The numbers of a group's events are given out under the lock of its head, which lasts until commit. So whoever has
 //! seen number n has seen all before it, and a stream that goes on after n neither loses nor repeats anything.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use diesel::{prelude::*, sql_types};
 
 use super::{
     Error, Integration, Store,
-    conn::{Conn, each},
+    conn::{Conn, each, first_locked},
     schema::{group_event, group_event_head, source},
 };
 use crate::domain::{EventKind, GroupId, IntegrationId, Micros};
@@ -126,53 +126,138 @@ impl Store {
     }
 }
 
-/// Tells a group of something, within the transaction of the change itself. Call it last: the group's head stays locked
-/// until commit, and it is locked after integrations and grants everywhere.
-pub(super) fn append(
-    conn: &mut Conn,
-    group: &GroupId,
-    kind: EventKind,
-    integration: IntegrationId,
-    subject: &str,
-    now_us: Micros,
-) -> Result<(), Error> {
-    append_because(conn, group, kind, integration, subject, "", now_us)
+/// What a transaction has to tell, kept until all else of it is done: [`Store::write_with_events`](Store) appends it.
+///
+/// The heads of groups come last in the order of locks (see the module `store`), and in the order of the groups' ids. So
+/// nothing but [`append`](Self::append) writes events, and it does so for all groups at once.
+#[derive(Debug, Default)]
+pub(super) struct NewEvents {
+    /// In the order in which they happened; not numbered yet.
+    rows: Vec<Event>,
+    /// A group that is being deleted: it is told nothing, and what it was told goes.
+    deleted: Option<GroupId>,
 }
 
-/// [`append`] with the reason, as a word.
-pub(super) fn append_because(
-    conn: &mut Conn,
-    group: &GroupId,
-    kind: EventKind,
-    integration: IntegrationId,
-    subject: &str,
-    reason: &str,
-    now_us: Micros,
-) -> Result<(), Error> {
+impl NewEvents {
+    /// Tells a group of something that happened to an integration, without a reason.
+    pub(super) fn add(
+        &mut self,
+        group: &GroupId,
+        kind: EventKind,
+        integration: IntegrationId,
+        subject: &str,
+        now_us: Micros,
+    ) {
+        self.add_because(group, kind, integration, subject, "", now_us);
+    }
+
+    /// [`add`](Self::add) with the reason, as a word.
+    pub(super) fn add_because(
+        &mut self,
+        group: &GroupId,
+        kind: EventKind,
+        integration: IntegrationId,
+        subject: &str,
+        reason: &str,
+        now_us: Micros,
+    ) {
+        self.rows.push(Event {
+            group_id: group.clone(),
+            event_no: 0,
+            kind,
+            integration_id: integration,
+            subject: subject.to_owned(),
+            reason: reason.to_owned(),
+            create_us: now_us,
+        });
+    }
+
+    /// Tells everyone of an integration: the groups that own or receive it now.
+    pub(super) fn tell(
+        &mut self,
+        conn: &mut Conn,
+        kind: EventKind,
+        integration: IntegrationId,
+        subject: &str,
+        reason: &str,
+        now_us: Micros,
+    ) -> Result<(), Error> {
+        for group in audience(conn, integration)? {
+            self.add_because(&group, kind, integration, subject, reason, now_us);
+        }
+        Ok(())
+    }
+
+    /// Tells the owner alone: of fields, which others may not know of, and of logins, which others can do nothing about.
+    pub(super) fn tell_owner(
+        &mut self,
+        kind: EventKind,
+        of: &Integration,
+        subject: &str,
+        reason: &str,
+        now_us: Micros,
+    ) {
+        self.add_because(&of.group_id, kind, of.id, subject, reason, now_us);
+    }
+
+    /// The group is being deleted.
+    pub(super) fn delete_group(&mut self, group: &GroupId) {
+        self.deleted = Some(group.clone());
+    }
+
+    /// Writes everything. The heads stay locked until commit.
+    pub(super) fn append(self, conn: &mut Conn) -> Result<(), Error> {
+        let mut groups: BTreeMap<GroupId, Vec<Event>> = BTreeMap::new();
+        for row in self.rows {
+            groups.entry(row.group_id.clone()).or_default().push(row);
+        }
+        groups.extend(self.deleted.iter().map(|group| (group.clone(), Vec::new())));
+        for (group, rows) in groups {
+            match self.deleted.as_ref() == Some(&group) {
+                true => clear(conn, &group)?,
+                false => append_to(conn, &group, rows)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Gives events the next numbers of their group.
+fn append_to(conn: &mut Conn, group: &GroupId, mut rows: Vec<Event>) -> Result<(), Error> {
+    /// Rows of one statement: each binds seven values.
+    const ROWS: usize = 1_000;
+    let count = rows.len() as i64;
     let first = (
         group_event_head::group_id.eq(group),
-        group_event_head::last_no.eq(1),
+        group_event_head::last_no.eq(count),
         group_event_head::purged_no.eq(0),
     );
-    let event_no: i64 = each!(conn, c => diesel::insert_into(group_event_head::table)
+    let last_no: i64 = each!(conn, c => diesel::insert_into(group_event_head::table)
         .values(first)
         .on_conflict(group_event_head::group_id)
         .do_update()
-        .set(group_event_head::last_no.eq(group_event_head::last_no + 1))
+        .set(group_event_head::last_no.eq(group_event_head::last_no + count))
         .returning(group_event_head::last_no)
         .get_result(c))?;
-    let row = Event {
-        group_id: group.clone(),
-        event_no,
-        kind,
-        integration_id: integration,
-        subject: subject.to_owned(),
-        reason: reason.to_owned(),
-        create_us: now_us,
-    };
-    diesel::insert_into(group_event::table)
-        .values(&row)
-        .execute(conn)?;
+    for (row, event_no) in rows.iter_mut().zip(last_no - count + 1..) {
+        row.event_no = event_no;
+    }
+    for some in rows.chunks(ROWS) {
+        each!(conn, c => diesel::insert_into(group_event::table).values(some).execute(c))?;
+    }
+    Ok(())
+}
+
+/// Removes all events of a group that is being deleted. Its head stays: numbers are not given out twice.
+fn clear(conn: &mut Conn, group: &GroupId) -> Result<(), Error> {
+    let head: Result<i64, _> = first_locked!(
+        conn,
+        group_event_head::table
+            .find(group)
+            .select(group_event_head::last_no)
+    );
+    head.optional()?;
+    diesel::delete(group_event::table.filter(group_event::group_id.eq(group))).execute(conn)?;
     Ok(())
 }
 
@@ -183,31 +268,4 @@ pub(super) fn audience(conn: &mut Conn, id: IntegrationId) -> Result<Vec<GroupId
         .order(source::group_id)
         .select(source::group_id)
         .load(conn)?)
-}
-
-/// Tells everyone of an integration.
-pub(super) fn tell(
-    conn: &mut Conn,
-    kind: EventKind,
-    integration: IntegrationId,
-    subject: &str,
-    reason: &str,
-    now_us: Micros,
-) -> Result<(), Error> {
-    for group in audience(conn, integration)? {
-        append_because(conn, &group, kind, integration, subject, reason, now_us)?;
-    }
-    Ok(())
-}
-
-/// Tells the owner alone: of fields, which others may not know of, and of logins, which others can do nothing about.
-pub(super) fn tell_owner(
-    conn: &mut Conn,
-    kind: EventKind,
-    of: &Integration,
-    subject: &str,
-    reason: &str,
-    now_us: Micros,
-) -> Result<(), Error> {
-    append_because(conn, &of.group_id, kind, of.id, subject, reason, now_us)
 }

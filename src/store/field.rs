@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use diesel::prelude::*;
 
-use super::{Error, Store, conn::Conn, event, integration, schema::integration_field};
+use super::{
+    Error, Integration, Store, conn::Conn, event::NewEvents, integration, schema::integration_field,
+};
 use crate::domain::{EventKind, FieldType, IntegrationId, Micros};
 
 /// A selected field.
@@ -51,27 +53,10 @@ impl Store {
         fields: Vec<FieldRef>,
         now_us: Micros,
     ) -> Result<usize, Error> {
-        self.write(move |conn| {
+        self.write_with_events(move |conn, events| {
             // Who writes fields holds their integration: an edit replaces all of them.
-            integration::lock(conn, integration_id)?;
-            mark_missing(conn, integration_id, &fields, now_us)
-        })
-        .await
-    }
-
-    /// Takes over what the CRM says of a field now: label, type and the rest.
-    pub async fn field_describe(&self, field: Field) -> Result<bool, Error> {
-        self.write(move |conn| {
-            integration::lock(conn, field.integration_id)?;
-            let row = integration_field::table.find((field.integration_id, &field.object, &field.key));
-            let done = diesel::update(row)
-                .set((
-                    integration_field::label.eq(&field.label),
-                    integration_field::field_type.eq(field.field_type),
-                    integration_field::describe.eq(&field.describe),
-                ))
-                .execute(conn)?;
-            Ok(done == 1)
+            let of = integration::lock(conn, integration_id)?;
+            mark_missing(conn, events, &of, &fields, now_us)
         })
         .await
     }
@@ -144,36 +129,29 @@ pub(super) fn replace(
     })
 }
 
+/// Marks fields as missing, where they are not already, and tells the owner; how many. The integration is locked.
 pub(super) fn mark_missing(
     conn: &mut Conn,
-    integration_id: IntegrationId,
+    events: &mut NewEvents,
+    of: &Integration,
     fields: &[FieldRef],
     now_us: Micros,
 ) -> Result<usize, Error> {
-    let mut missing = Vec::new();
+    let mut missing = 0;
     for field in fields {
         let row = integration_field::table
-            .find((integration_id, &field.object, &field.key))
+            .find((of.id, &field.object, &field.key))
             .filter(integration_field::missing_us.is_null());
         let changed = diesel::update(row)
             .set(integration_field::missing_us.eq(now_us))
             .execute(conn)?;
         if changed > 0 {
-            missing.push(format!(
-                "{}/fields/{}.{}",
-                integration_id.name(),
-                field.object,
-                field.key
-            ));
+            missing += 1;
+            let subject = format!("{}/fields/{}.{}", of.id.name(), field.object, field.key);
+            events.tell_owner(EventKind::FieldMissing, of, &subject, "", now_us);
         }
     }
-    if !missing.is_empty() {
-        let of = integration::get(conn, integration_id)?;
-        for subject in &missing {
-            event::tell_owner(conn, EventKind::FieldMissing, &of, subject, "", now_us)?;
-        }
-    }
-    Ok(missing.len())
+    Ok(missing)
 }
 
 /// Fields are there again; the integration is locked.

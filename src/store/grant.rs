@@ -1,12 +1,15 @@
 //! Grants: what accounts gave us access with, sealed. One for each (way to log in, client, organization, user).
 
+use std::collections::BTreeSet;
+
 use diesel::prelude::*;
 
 use super::{
     Conflict, Error, Integration, NewOutbox, Refusal, Store,
-    conn::{Conn, first_locked},
+    conn::{Conn, all_locked, first_locked},
     error::OrNotFound,
-    event, outbox, refusal,
+    event::NewEvents,
+    outbox, refusal,
     schema::{grants, integration, outbox as outbox_table},
 };
 use crate::domain::{
@@ -162,17 +165,6 @@ impl Store {
         .await
     }
 
-    /// Those of the grants that exist, in no order.
-    pub async fn grant_get_many(&self, ids: Vec<GrantId>) -> Result<Vec<Grant>, Error> {
-        self.read(move |conn| {
-            Ok(grants::table
-                .filter(grants::id.eq_any(ids))
-                .select(Grant::as_select())
-                .load(conn)?)
-        })
-        .await
-    }
-
     /// Takes the right to refresh; `None` while another has it. The row is as it is now: look whether a refresh is
     /// still needed.
     pub async fn grant_lease(
@@ -304,67 +296,10 @@ impl Store {
         now_us: Micros,
     ) -> Result<RevokedGrant, Error> {
         let (cause, message) = (cause.to_owned(), message.to_owned());
-        self.write(move |conn| {
-            // Integrations before grants, as everywhere.
-            let users = integration::table
-                .filter(integration::grant_id.eq(id))
-                .order(integration::id);
-            let _locked: Vec<IntegrationId> = match conn {
-                Conn::Sqlite(c) => users.select(integration::id).load(c)?,
-                Conn::Postgres(c) => users.select(integration::id).for_no_key_update().load(c)?,
-            };
-            let same = grants::table
-                .find(id)
-                .filter(grants::generation.eq(used_generation));
-            let done = diesel::update(same)
-                .set((
-                    grants::state.eq(GrantState::Revoked),
-                    grants::cause.eq(&cause),
-                    grants::lease_owner.eq(None::<String>),
-                    grants::lease_until_us.eq(0),
-                    grants::update_us.eq(now_us),
-                ))
-                .execute(conn)?;
-            if done == 0 {
-                return Ok(RevokedGrant {
-                    revoked: false,
-                    integrations: Vec::new(),
-                });
-            }
-            refusal::set(conn, id, &Refusal::default())?;
-            let of_grant = integration::grant_id
-                .eq(id)
-                .and(integration::state.eq(IntegrationState::Active));
-            let affected: Vec<Integration> = integration::table
-                .filter(of_grant)
-                .order((integration::group_id, integration::id))
-                .select(Integration::as_select())
-                .load(conn)?;
-            let integrations: Vec<IntegrationId> = affected.iter().map(|of| of.id).collect();
-            diesel::update(integration::table.filter(integration::id.eq_any(&integrations)))
-                .set((
-                    integration::state.eq(IntegrationState::NeedsReauthorization),
-                    integration::state_reason.eq(&cause),
-                    integration::state_message.eq(&message),
-                    integration::state_us.eq(now_us),
-                    integration::revision.eq(integration::revision + 1),
-                ))
-                .execute(conn)?;
-            for of in &affected {
-                let kind = EventKind::NeedsReauthorization;
-                event::tell_owner(conn, kind, of, &of.id.name(), &cause, now_us)?;
-            }
-            Ok(RevokedGrant {
-                revoked: true,
-                integrations,
-            })
+        self.write_anew(move |conn, events| {
+            revoked(conn, events, id, used_generation, &cause, &message, now_us)
         })
         .await
-    }
-
-    /// The integrations that use a grant, those being deleted not counted.
-    pub async fn grant_integrations(&self, id: GrantId) -> Result<Vec<IntegrationId>, Error> {
-        self.read(move |conn| references(conn, id)).await
     }
 
     /// How many integrations of this account count towards its limit, over all groups, ways to log in and clients.
@@ -437,16 +372,86 @@ impl Store {
                 )
                 .select(outbox_table::subject)
                 .load(conn)?;
-            let ids: Vec<GrantId> = ids
+            let ids: BTreeSet<GrantId> = ids
                 .into_iter()
                 .filter(|id| !pending.contains(&id.to_string()))
                 .collect();
             // A login in between has revived it.
+            let ids: BTreeSet<GrantId> = lock_all(conn, &ids)?.into_iter().map(|grant| grant.id).collect();
             let still = grants::table.filter(grants::id.eq_any(ids).and(dead));
             Ok(diesel::delete(still).execute(conn)?)
         })
         .await
     }
+}
+
+fn revoked(
+    conn: &mut Conn,
+    events: &mut NewEvents,
+    id: GrantId,
+    used_generation: i64,
+    cause: &str,
+    message: &str,
+    now_us: Micros,
+) -> Result<Option<RevokedGrant>, Error> {
+    let users = |conn: &mut Conn| -> Result<Vec<IntegrationId>, Error> {
+        Ok(integration::table
+            .filter(integration::grant_id.eq(id))
+            .order(integration::id)
+            .select(integration::id)
+            .load(conn)?)
+    };
+    let known = users(conn)?;
+    let mut affected: Vec<Integration> = Vec::with_capacity(known.len());
+    for one in &known {
+        match super::integration::lock(conn, *one) {
+            Ok(of) if of.grant_id == Some(id) && of.state == IntegrationState::Active => affected.push(of),
+            Ok(_) | Err(Error::NotFound { .. }) => {}
+            Err(other) => return Err(other),
+        }
+    }
+    let nothing = RevokedGrant {
+        revoked: false,
+        integrations: Vec::new(),
+    };
+    let generation: Option<i64> =
+        first_locked!(conn, grants::table.find(id).select(grants::generation)).optional()?;
+    if generation != Some(used_generation) {
+        return Ok(Some(nothing));
+    }
+    // Nothing gets the grant while it is locked; one that got it just before is not locked yet.
+    if users(conn)?.iter().any(|user| !known.contains(user)) {
+        return Ok(None);
+    }
+    diesel::update(grants::table.find(id))
+        .set((
+            grants::state.eq(GrantState::Revoked),
+            grants::cause.eq(cause),
+            grants::lease_owner.eq(None::<String>),
+            grants::lease_until_us.eq(0),
+            grants::update_us.eq(now_us),
+        ))
+        .execute(conn)?;
+    refusal::set(conn, id, &Refusal::default())?;
+    affected.sort_by(|a, b| (&a.group_id, a.id).cmp(&(&b.group_id, b.id)));
+    let integrations: Vec<IntegrationId> = affected.iter().map(|of| of.id).collect();
+    diesel::update(integration::table.filter(integration::id.eq_any(&integrations)))
+        .set((
+            integration::state.eq(IntegrationState::NeedsReauthorization),
+            integration::state_reason.eq(cause),
+            integration::state_message.eq(message),
+            integration::state_us.eq(now_us),
+            integration::revision.eq(integration::revision + 1),
+        ))
+        .execute(conn)?;
+    for of in &affected {
+        let kind = EventKind::NeedsReauthorization;
+        events.tell_owner(kind, of, &of.id.name(), cause, now_us);
+    }
+    Ok(Some(RevokedGrant {
+        revoked: true,
+        integrations,
+    }))
 }
 
 fn put(conn: &mut Conn, new: NewGrant, now_us: Micros) -> Result<GrantPut, Error> {
@@ -578,6 +583,31 @@ pub(super) fn get(conn: &mut Conn, id: GrantId) -> Result<Grant, Error> {
         .or_not_found("grant", id)
 }
 
+/// Locks grants, in order; those that are there.
+pub(super) fn lock_all(conn: &mut Conn, ids: &BTreeSet<GrantId>) -> Result<Vec<Grant>, Error> {
+    Ok(all_locked!(
+        conn,
+        grants::table
+            .filter(grants::id.eq_any(ids))
+            .order(grants::id)
+            .select(Grant::as_select())
+    )?)
+}
+
+/// All grants of the account of one, this among them: what is locked to count the account's integrations.
+pub(super) fn of_account(conn: &mut Conn, grant: &Grant) -> Result<BTreeSet<GrantId>, Error> {
+    let ids: Vec<GrantId> = grants::table
+        .filter(
+            grants::connector
+                .eq(&grant.connector)
+                .and(grants::organization_id.eq(&grant.organization_id))
+                .and(grants::user_id.eq(&grant.user_id)),
+        )
+        .select(grants::id)
+        .load(conn)?;
+    Ok(ids.into_iter().collect())
+}
+
 /// Locks a grant against others that take or drop its last reference.
 pub(super) fn lock(conn: &mut Conn, id: GrantId) -> Result<Grant, Error> {
     first_locked!(conn, grants::table.find(id).select(Grant::as_select())).or_not_found("grant", id)
@@ -638,26 +668,13 @@ pub(super) fn count_account(
     Ok(ids.iter().filter(|id| Some(**id) != without).count() as i64)
 }
 
-/// Locks the account and refuses if one more integration would be too many.
+/// Refuses if one more integration of an account would be too many. All grants of the account are locked.
 pub(super) fn check_account(
     conn: &mut Conn,
     grant: &Grant,
     integration_id: IntegrationId,
     limit: i64,
 ) -> Result<(), Error> {
-    let account = grants::table
-        .filter(
-            grants::connector
-                .eq(&grant.connector)
-                .and(grants::organization_id.eq(&grant.organization_id))
-                .and(grants::user_id.eq(&grant.user_id)),
-        )
-        .order(grants::id)
-        .select(grants::id);
-    let _locked: Vec<GrantId> = match conn {
-        Conn::Sqlite(c) => account.load(c)?,
-        Conn::Postgres(c) => account.for_no_key_update().load(c)?,
-    };
     let count = count_account(
         conn,
         &grant.connector,

@@ -9,14 +9,15 @@ use super::{
     conn::{Conn, each},
     erase,
     error::OrNotFound,
-    integration,
+    event::NewEvents,
+    grant, integration,
     schema::{
-        activation, connector_enablement, group_connection, group_event, groups,
-        integration as integration_table, share, tracked_company,
+        activation, connector_enablement, group_connection, groups, integration as integration_table, share,
+        tracked_company,
     },
     share as shares, source,
 };
-use crate::domain::{GroupId, IntegrationId, IntegrationState, Micros};
+use crate::domain::{GrantId, GroupId, IntegrationId, IntegrationState, Micros};
 
 /// A group.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
@@ -101,7 +102,8 @@ impl Store {
     /// [`group_purge`](Self::group_purge).
     pub async fn group_delete(&self, id: &GroupId, now_us: Micros) -> Result<DeletedGroup, Error> {
         let id = id.clone();
-        self.write(move |conn| delete(conn, &id, now_us)).await
+        self.write_anew(move |conn, events| delete(conn, events, &id, now_us))
+            .await
     }
 
     /// Removes what is left of groups that were deleted before this time and whose integrations are gone: their log of
@@ -159,23 +161,17 @@ impl Store {
         now_us: Micros,
     ) -> Result<usize, Error> {
         let (a, b) = ordered(one, other)?;
-        self.write(move |conn| {
-            // The integrations first, as everywhere.
+        self.write_with_events(move |conn, events| {
             for id in shares::between(conn, &a, &b)? {
-                integration::lock(conn, id)?;
+                match integration::lock(conn, id) {
+                    Err(error) if error.is_not_found() => {}
+                    locked => drop(locked?),
+                }
             }
+            // Shares that were made before this was locked end too. Whoever makes one from here on waits for the connection,
+            // before it locks anything of a share.
             diesel::delete(group_connection::table.find((&a, &b))).execute(conn)?;
-            shares::part(conn, &a, &b, now_us)
-        })
-        .await
-    }
-
-    /// Whether two groups are connected with each other.
-    pub async fn group_connected(&self, one: &GroupId, other: &GroupId) -> Result<bool, Error> {
-        let (a, b) = ordered(one, other)?;
-        self.read(move |conn| {
-            let count: i64 = group_connection::table.find((a, b)).count().get_result(conn)?;
-            Ok(count == 1)
+            shares::part(conn, events, &a, &b, now_us)
         })
         .await
     }
@@ -214,7 +210,12 @@ fn ordered(one: &GroupId, other: &GroupId) -> Result<(GroupId, GroupId), Error> 
     }
 }
 
-fn delete(conn: &mut Conn, id: &GroupId, now_us: Micros) -> Result<DeletedGroup, Error> {
+fn delete(
+    conn: &mut Conn,
+    events: &mut NewEvents,
+    id: &GroupId,
+    now_us: Micros,
+) -> Result<Option<DeletedGroup>, Error> {
     let received = |conn: &mut Conn| -> Result<Vec<IntegrationId>, Error> {
         Ok(share::table
             .filter(share::group_id.eq(id))
@@ -230,25 +231,30 @@ fn delete(conn: &mut Conn, id: &GroupId, now_us: Micros) -> Result<DeletedGroup,
             .select(integration_table::id)
             .load(conn)?)
     };
-    // The integrations first, as everywhere, owned and received ones, in order; then what began before the group was
-    // locked.
-    let mut ids = owned(conn)?;
+    let ids = owned(conn)?;
     let mut all: BTreeSet<IntegrationId> = ids.iter().copied().collect();
     all.extend(received(conn)?);
-    for one in all {
-        integration::lock(conn, one)?;
+    let mut grants: BTreeSet<GrantId> = BTreeSet::new();
+    for one in &all {
+        match integration::lock(conn, *one) {
+            Ok(of) if of.group_id == *id => grants.extend(of.grant_id),
+            Ok(_) => {}
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) => return Err(error),
+        }
+    }
+    grant::lock_all(conn, &grants)?;
+    source::lock_group(conn, id)?;
+    // With the group's lock nothing begins in it or is shared with it any more. What did before is not locked.
+    let received = received(conn)?;
+    if owned(conn)? != ids || received.iter().any(|one| !all.contains(one)) {
+        return Ok(None);
     }
     for one in &ids {
-        integration::delete(conn, *one, None, now_us)?;
+        integration::delete(conn, events, *one, None, now_us)?;
     }
-    source::lock_group(conn, id)?;
-    for one in owned(conn)? {
-        integration::delete(conn, one, None, now_us)?;
-        ids.push(one);
-    }
-    let received = received(conn)?;
     for one in &received {
-        shares::end(conn, *one, id, now_us)?;
+        shares::end(conn, events, *one, id, now_us)?;
     }
     let connected = group_connection::group_a
         .eq(id)
@@ -258,14 +264,14 @@ fn delete(conn: &mut Conn, id: &GroupId, now_us: Micros) -> Result<DeletedGroup,
     diesel::delete(connector_enablement::table.filter(connector_enablement::group_id.eq(id)))
         .execute(conn)?;
     diesel::delete(activation::table.filter(activation::group_id.eq(id))).execute(conn)?;
-    diesel::delete(group_event::table.filter(group_event::group_id.eq(id))).execute(conn)?;
+    events.delete_group(id);
     diesel::update(groups::table.find(id))
         .set((groups::delete_us.eq(now_us), groups::update_us.eq(now_us)))
         .execute(conn)?;
-    Ok(DeletedGroup {
+    Ok(Some(DeletedGroup {
         integrations: ids.len(),
         shares: received.len(),
-    })
+    }))
 }
 
 /// Removes the row of a deleted group, and with it the numbers of its events; false if there is none, or if it lives.

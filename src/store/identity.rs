@@ -3,6 +3,8 @@
 //! Which batch is next stands in `meta`, in the transaction that stores the batch before it: a move that is interrupted goes on
 //! where it was, and several processes that move at once take turns under the lock of the version's row.
 
+use std::collections::BTreeSet;
+
 use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -176,6 +178,13 @@ fn tracked(
         return Ok(Step::Records(String::new(), Default::default()));
     };
     let next = Step::Tracked(last_group.as_str().to_owned(), last_company.as_str().to_owned());
+    let groups: BTreeSet<&GroupId> = rows.iter().map(|(group, ..)| group).collect();
+    for group in groups {
+        match source::lock_group(conn, group) {
+            Err(error) if error.is_not_found() => {}
+            other => other?,
+        }
+    }
     for (group, old, homepage, create_us) in rows {
         let new = match domain_of(&homepage) {
             Some(domain) => Some(CompanyId::of_domain(&domain)),

@@ -1,12 +1,15 @@
 //! Integrations: drafts, saved ones, and those on their way out.
 
+use std::collections::BTreeSet;
+
 use diesel::prelude::*;
 
 use super::{
     Conflict, Error, Field, NewShare, NewSync, Store, Sync, authorization,
     conn::{Conn, first_locked},
     error::{OrNotFound, is_unique_violation},
-    event, field, grant, record, removal,
+    event::{self, NewEvents},
+    field, grant, record, removal,
     schema::integration,
     share, source, sync,
 };
@@ -215,44 +218,6 @@ impl Store {
         self.read(move |conn| get(conn, id)).await
     }
 
-    /// Those of the integrations that exist, by time of creation.
-    pub async fn integration_get_many(&self, ids: Vec<IntegrationId>) -> Result<Vec<Integration>, Error> {
-        self.read(move |conn| {
-            Ok(integration::table
-                .filter(integration::id.eq_any(ids))
-                .order((integration::create_us, integration::id))
-                .select(Integration::as_select())
-                .load(conn)?)
-        })
-        .await
-    }
-
-    /// The integrations a group owns, oldest first, those being deleted left out, after this (time of creation, id).
-    pub async fn integration_list(
-        &self,
-        group_id: &GroupId,
-        after: Option<(Micros, IntegrationId)>,
-        limit: i64,
-    ) -> Result<Vec<Integration>, Error> {
-        let group_id = group_id.clone();
-        self.read(move |conn| {
-            let (create_us, id) = match after {
-                Some((create_us, id)) => (create_us, id.to_string()),
-                None => (i64::MIN, String::new()),
-            };
-            Ok(integration::table
-                .filter(integration::group_id.eq(group_id))
-                .filter(integration::state.ne(IntegrationState::Deleting))
-                .filter(integration::create_us.ge(create_us))
-                .filter(integration::create_us.gt(create_us).or(integration::id.gt(id)))
-                .order((integration::create_us, integration::id))
-                .limit(limit)
-                .select(Integration::as_select())
-                .load(conn)?)
-        })
-        .await
-    }
-
     /// The saved integrations with the number of their last change each: what followers of the feed look at.
     pub async fn integration_heads(&self) -> Result<Vec<(IntegrationId, i64)>, Error> {
         self.read(move |conn| {
@@ -287,7 +252,8 @@ impl Store {
     /// [`Conflict::Label`] if that is taken, [`Conflict::NotConnected`] if a receiver is not connected with the owner. A
     /// changed selection begins a new generation; where it adds to a saved one, a sync is queued, if none is under way.
     pub async fn integration_update(&self, update: IntegrationUpdate) -> Result<Integration, Error> {
-        self.write(move |conn| edit(conn, update)).await
+        self.write_with_events(move |conn, events| edit(conn, events, update))
+            .await
     }
 
     /// Gives an integration the account of a login. [`Conflict::AccountFull`] if it is active and the account has no
@@ -298,65 +264,8 @@ impl Store {
 
     /// Saves a draft and queues its first sync.
     pub async fn integration_activate(&self, activate: Activate) -> Result<(Integration, Sync), Error> {
-        self.write(move |conn| save(conn, activate)).await
-    }
-
-    /// Moves an active integration between ACTIVE and NEEDS_REAUTHORIZATION; false if it is in neither.
-    pub async fn integration_set_state(
-        &self,
-        id: IntegrationId,
-        state: IntegrationState,
-        reason: &str,
-        message: &str,
-        now_us: Micros,
-    ) -> Result<bool, Error> {
-        let (reason, message) = (reason.to_owned(), message.to_owned());
-        self.write(move |conn| {
-            let saved = [IntegrationState::Active, IntegrationState::NeedsReauthorization];
-            if !saved.contains(&state) {
-                return Err(Error::conflict(
-                    Conflict::State,
-                    format!("an integration cannot be set to {state}"),
-                ));
-            }
-            let of = match lock(conn, id) {
-                Ok(of) if saved.contains(&of.state) => of,
-                Ok(_) | Err(Error::NotFound { .. }) => return Ok(false),
-                Err(other) => return Err(other),
-            };
-            diesel::update(integration::table.find(id))
-                .set((
-                    integration::state.eq(state),
-                    integration::state_reason.eq(&reason),
-                    integration::state_message.eq(message),
-                    integration::state_us.eq(now_us),
-                    integration::revision.eq(integration::revision + 1),
-                ))
-                .execute(conn)?;
-            if state == IntegrationState::NeedsReauthorization && of.state != state {
-                event::tell_owner(
-                    conn,
-                    EventKind::NeedsReauthorization,
-                    &of,
-                    &id.name(),
-                    &reason,
-                    now_us,
-                )?;
-            }
-            Ok(true)
-        })
-        .await
-    }
-
-    /// Stores how many company records there are.
-    pub async fn integration_set_company_records(&self, id: IntegrationId, count: i64) -> Result<(), Error> {
-        self.write(move |conn| {
-            diesel::update(integration::table.find(id))
-                .set(integration::company_records.eq(count))
-                .execute(conn)?;
-            Ok(())
-        })
-        .await
+        self.write_with_events(move |conn, events| save(conn, events, activate))
+            .await
     }
 
     /// Removes a draft for good.
@@ -364,31 +273,33 @@ impl Store {
         self.write(move |conn| abandon(conn, id, now_us)).await
     }
 
-    /// Removes drafts whose time has come, at most `limit`.
+    /// Removes drafts whose time has come, at most `limit`. A transaction each: none holds a draft's account while it waits
+    /// for another draft.
     pub async fn drafts_expire(&self, now_us: Micros, limit: i64) -> Result<Vec<Deleted>, Error> {
-        self.write(move |conn| {
-            let due: Vec<IntegrationId> = integration::table
-                .filter(
-                    integration::expire_us
-                        .le(now_us)
-                        .and(integration::state.eq(IntegrationState::Draft)),
-                )
-                .order((integration::expire_us, integration::id))
-                .limit(limit)
-                .select(integration::id)
-                .load(conn)?;
-            let mut gone = Vec::new();
-            for id in due {
-                match abandon(conn, id, now_us) {
-                    Ok(deleted) => gone.push(deleted),
-                    // Saved or removed by someone else in between.
-                    Err(Error::NotFound { .. } | Error::Conflict { .. }) => {}
-                    Err(other) => return Err(other),
-                }
+        let due: Vec<IntegrationId> = self
+            .read(move |conn| {
+                Ok(integration::table
+                    .filter(
+                        integration::expire_us
+                            .le(now_us)
+                            .and(integration::state.eq(IntegrationState::Draft)),
+                    )
+                    .order((integration::expire_us, integration::id))
+                    .limit(limit)
+                    .select(integration::id)
+                    .load(conn)?)
+            })
+            .await?;
+        let mut gone = Vec::new();
+        for id in due {
+            match self.integration_abandon(id, now_us).await {
+                Ok(deleted) => gone.push(deleted),
+                // Saved or removed by someone else in between.
+                Err(Error::NotFound { .. } | Error::Conflict { .. }) => {}
+                Err(other) => return Err(other),
             }
-            Ok(gone)
-        })
-        .await
+        }
+        Ok(gone)
     }
 
     /// Deletes a saved integration: gone for everyone at once; its name and its place are free; its unfinished sync is
@@ -399,7 +310,8 @@ impl Store {
         revision: Option<i64>,
         now_us: Micros,
     ) -> Result<Deleted, Error> {
-        self.write(move |conn| delete(conn, id, revision, now_us)).await
+        self.write_with_events(move |conn, events| delete(conn, events, id, revision, now_us))
+            .await
     }
 
     /// Removes up to `limit` rows of an integration that is being deleted; true when nothing is left of it.
@@ -424,6 +336,8 @@ impl Store {
                 return Ok(false);
             }
             diesel::delete(integration::table.find(id)).execute(conn)?;
+            // After the row: whoever forgets records holds it, and is done.
+            record::unforget(conn, id)?;
             Ok(true)
         })
         .await
@@ -571,7 +485,7 @@ fn create(conn: &mut Conn, new: NewIntegration) -> Result<Integration, Error> {
     Ok(row)
 }
 
-fn edit(conn: &mut Conn, update: IntegrationUpdate) -> Result<Integration, Error> {
+fn edit(conn: &mut Conn, events: &mut NewEvents, update: IntegrationUpdate) -> Result<Integration, Error> {
     let mut row = lock(conn, update.id)?;
     check_revision(&row, update.revision)?;
     if row.state == IntegrationState::Deleting {
@@ -599,7 +513,7 @@ fn edit(conn: &mut Conn, update: IntegrationUpdate) -> Result<Integration, Error
         fill = replaced.to_read;
     }
     if let Some(shares) = &update.shares {
-        share::replace(conn, &row, shares, &update.by, update.now_us)?;
+        share::replace(conn, events, &row, shares, &update.by, update.now_us)?;
     }
     row.revision += 1;
     row.update_us = update.now_us;
@@ -633,25 +547,24 @@ fn attach_grant(conn: &mut Conn, attach: &AttachGrant) -> Result<Attached, Error
     if row.state == IntegrationState::Deleting {
         return Err(Error::not_found("integration", row.id));
     }
-    // In one order, so that two that swap their grants do not wait for each other.
-    let mut grants = [
-        Some(attach.grant_id),
-        row.grant_id.filter(|old| *old != attach.grant_id),
-    ];
-    grants.sort();
-    let mut old = None;
-    let mut new = None;
-    for id in grants.into_iter().flatten() {
-        let locked = grant::lock(conn, id)?;
-        if id == attach.grant_id {
-            new = Some(locked)
-        } else {
-            old = Some(locked)
+    // All grants at once, in one order: those of the account too, where its integrations are counted.
+    let counts = row.state != IntegrationState::Draft;
+    let mut ids = match counts {
+        true => {
+            let new = grant::get(conn, attach.grant_id)?;
+            grant::of_account(conn, &new)?
         }
-    }
-    let Some(new) = new else {
-        return Err(Error::not_found("grant", attach.grant_id));
+        false => BTreeSet::new(),
     };
+    ids.insert(attach.grant_id);
+    ids.extend(row.grant_id);
+    let mut grants = grant::lock_all(conn, &ids)?;
+    let mut take = |id: GrantId| {
+        let at = grants.iter().position(|grant| grant.id == id)?;
+        Some(grants.swap_remove(at))
+    };
+    let new = take(attach.grant_id).ok_or_else(|| Error::not_found("grant", attach.grant_id))?;
+    let old = row.grant_id.and_then(take);
     if new.state == GrantState::Revoked {
         return Err(Error::Busy(
             "the login was given back meanwhile, with the last integration that used it".to_owned(),
@@ -661,7 +574,7 @@ fn attach_grant(conn: &mut Conn, attach: &AttachGrant) -> Result<Attached, Error
         || old
             .as_ref()
             .is_some_and(|o| o.organization_id == new.organization_id && o.user_id == new.user_id);
-    if row.state != IntegrationState::Draft && !same_account {
+    if counts && !same_account {
         grant::check_account(conn, &new, row.id, attach.account_limit)?;
     }
     let moved = row.grant_id != Some(new.id);
@@ -701,7 +614,7 @@ fn attach_grant(conn: &mut Conn, attach: &AttachGrant) -> Result<Attached, Error
     })
 }
 
-fn save(conn: &mut Conn, activate: Activate) -> Result<(Integration, Sync), Error> {
+fn save(conn: &mut Conn, events: &mut NewEvents, activate: Activate) -> Result<(Integration, Sync), Error> {
     let mut row = lock(conn, activate.id)?;
     check_revision(&row, activate.revision)?;
     if row.state != IntegrationState::Draft {
@@ -720,6 +633,8 @@ fn save(conn: &mut Conn, activate: Activate) -> Result<(Integration, Sync), Erro
         ));
     };
     let grant = grant::get(conn, grant_id)?;
+    let account = grant::of_account(conn, &grant)?;
+    grant::lock_all(conn, &account)?;
     grant::check_account(conn, &grant, row.id, activate.account_limit)?;
     row.state = IntegrationState::Active;
     row.state_us = activate.now_us;
@@ -739,7 +654,7 @@ fn save(conn: &mut Conn, activate: Activate) -> Result<(Integration, Sync), Erro
             integration::update_us.eq(row.update_us),
         ))
         .execute(conn)?;
-    share::activate(conn, &row, activate.now_us)?;
+    share::activate(conn, events, &row, activate.now_us)?;
     let new = NewSync {
         integration_id: row.id,
         trigger: SyncTrigger::Activation,
@@ -779,6 +694,7 @@ fn abandon(conn: &mut Conn, id: IntegrationId, now_us: Micros) -> Result<Deleted
 
 pub(super) fn delete(
     conn: &mut Conn,
+    events: &mut NewEvents,
     id: IntegrationId,
     revision: Option<i64>,
     now_us: Micros,
@@ -801,7 +717,7 @@ pub(super) fn delete(
             integration::grant_id.eq(None::<GrantId>),
         ))
         .execute(conn)?;
-    sync::cancel_unfinished(conn, id, now_us)?;
+    sync::cancel_unfinished(conn, events, id, now_us)?;
     let told = event::audience(conn, id)?;
     let groups = share::end_all(conn, id)?;
     let released = match grant {
@@ -809,14 +725,7 @@ pub(super) fn delete(
         None => false,
     };
     for group in told {
-        event::append(
-            conn,
-            &group,
-            EventKind::IntegrationDeleted,
-            id,
-            &id.name(),
-            now_us,
-        )?;
+        events.add(&group, EventKind::IntegrationDeleted, id, &id.name(), now_us);
     }
     Ok(Deleted {
         id,

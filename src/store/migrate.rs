@@ -35,18 +35,3 @@ pub(super) fn run(conn: &mut Conn) -> Result<Vec<String>, Error> {
         }
     }
 }
-
-/// The versions that have not been applied.
-pub(super) fn pending(conn: &mut Conn) -> Result<Vec<String>, Error> {
-    use diesel::migration::Migration;
-    fn names<DB: diesel::backend::Backend>(migrations: Vec<Box<dyn Migration<DB>>>) -> Vec<String> {
-        migrations
-            .iter()
-            .map(|m| m.name().version().to_string())
-            .collect()
-    }
-    match conn {
-        Conn::Sqlite(c) => Ok(names(c.pending_migrations(SQLITE).map_err(failed)?)),
-        Conn::Postgres(c) => Ok(names(c.pending_migrations(POSTGRES).map_err(failed)?)),
-    }
-}

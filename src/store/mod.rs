@@ -1,9 +1,32 @@
 //! All SQL: SQLite in a file, or PostgreSQL, behind one API.
 //!
-//! [`Store`] is cheap to clone; its methods are asynchronous and noun-first. Each is one transaction. Inside, every noun
+//! [`Store`] is cheap to clone; its methods are asynchronous and noun-first. Each is one transaction, where its
+//! comment says nothing else. Inside, every noun
 //! has one file of plain functions on `&mut Conn`; what must differ between the databases is in `sqlite` and `postgres`.
 //!
 //! SQLite has a pool of readers and one writer thread that commits what is queued together. PostgreSQL has one pool.
+//!
+//! # The order of locks
+//!
+//! PostgreSQL locks each row that a transaction changes until its end. Two transactions that lock the same rows in another
+//! order wait for each other, and the server ends one of them. So every transaction locks in this order, leaves out what it
+//! does not need, and never goes back:
+//!
+//! 1. `meta`, the row of the version (identity moves alone)
+//! 2. `integration`, by id: all of them before anything else
+//! 3. `grants`, by id: all of them in one statement (`grant::lock_all`)
+//! 4. `groups`, by id, then `group_connection`, by key
+//! 5. what belongs to an integration or a group, under the lock of that: shares, sources, fields, records, links, marks of
+//!    removal, authorizations; tracked companies
+//! 6. `sync`, then `sync_object`: several syncs in the order of their integrations. Under the integration's lock their order
+//!    is free.
+//! 7. `connector_enablement`, `outbox`
+//! 8. `group_event_head` and `group_event`, by group: last, for all groups at once, by `Store::write_with_events` alone
+//!
+//! What a transaction has to lock it often learns from what it reads; what is added between the reading and the lock
+//! would come too late in the order. Such a transaction looks again under its locks and begins anew
+//! (`Store::write_anew`). Housekeeping that deletes old rows of many owners waits for none of them: it leaves out rows that
+//! are locked (`purge`). Rows that are new to the database are locked by nobody else, wherever they are inserted.
 
 use std::{sync::Arc, time::Duration};
 
@@ -26,6 +49,7 @@ mod migrate;
 mod outbox;
 mod pool;
 mod postgres;
+mod purge;
 mod record;
 mod record_read;
 mod refusal;
@@ -57,11 +81,11 @@ pub use integration::{
 };
 pub use outbox::{NewOutbox, Outbox};
 pub use record::{
-    Change, ChildSet, Counters, Parent, Record, RecordBatch, RecordRow, Refresh, Refreshed, RelatedKey,
+    Change, ChangePage, ChildSet, Counters, Parent, Record, RecordBatch, RecordRow, Refresh, Refreshed,
 };
 pub use record_read::{CompanyRecordKey, RecordContent};
 pub use refusal::{NewRefusal, Refusal};
-pub use removal::{Decision, RemovalGuard, Settle, Settled};
+pub use removal::{RemovalGuard, Settle, Settled, Settling};
 pub use request::Remembered;
 pub use share::{NewShare, Share};
 pub use source::{Relation, SeenField, Source};
@@ -143,11 +167,6 @@ impl Store {
         self.inner.migrate().await
     }
 
-    /// The versions of the migrations that have not been applied. Makes the table that remembers them, if need be.
-    pub async fn pending_migrations(&self) -> Result<Vec<String>, Error> {
-        self.write(migrate::pending).await
-    }
-
     /// Whether the database answers.
     pub async fn ping(&self) -> Result<(), Error> {
         self.read(|conn| {
@@ -173,6 +192,42 @@ impl Store {
         F: FnOnce(&mut Conn) -> Result<T, Error> + Send + 'static,
     {
         self.inner.read(work).await
+    }
+
+    /// Runs one transaction and appends the events it leaves: last, when everything else of it has been locked and written.
+    async fn write_with_events<T, F>(&self, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Conn, &mut event::NewEvents) -> Result<T, Error> + Send + 'static,
+    {
+        self.write(move |conn| {
+            let mut events = event::NewEvents::default();
+            let done = work(conn, &mut events)?;
+            events.append(conn)?;
+            Ok(done)
+        })
+        .await
+    }
+
+    /// [`write_with_events`](Self::write_with_events) for work that finds out by reading what it has to lock. It answers
+    /// `None`, and has written nothing, where others added to that before it had its locks; then it begins anew.
+    async fn write_anew<T, F>(&self, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: Fn(&mut Conn, &mut event::NewEvents) -> Result<Option<T>, Error> + Clone + Send + 'static,
+    {
+        /// Each time somebody else has got something done.
+        const MOST: usize = 50;
+        for _ in 0..MOST {
+            let work = work.clone();
+            let done = self.write_with_events(move |conn, events| work(conn, events));
+            if let Some(done) = done.await? {
+                return Ok(done);
+            }
+        }
+        Err(Error::Busy(
+            "what is to be changed grew each time before it could be locked".to_owned(),
+        ))
     }
 
     /// Runs one transaction.

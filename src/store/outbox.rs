@@ -2,7 +2,7 @@
 
 use diesel::prelude::*;
 
-use super::{Error, Store, conn::Conn, schema::outbox};
+use super::{Error, Store, conn::Conn, purge, schema::outbox};
 use crate::domain::{Micros, OutboxId, OutboxKind};
 
 /// Something that has to be told.
@@ -147,18 +147,6 @@ impl Store {
         .await
     }
 
-    /// One entry.
-    pub async fn outbox_get(&self, id: OutboxId) -> Result<Option<Outbox>, Error> {
-        self.read(move |conn| {
-            Ok(outbox::table
-                .find(id)
-                .select(Outbox::as_select())
-                .first(conn)
-                .optional()?)
-        })
-        .await
-    }
-
     /// Whether something about this subject has not been told yet.
     pub async fn outbox_pending(&self, subject: &str) -> Result<bool, Error> {
         let subject = subject.to_owned();
@@ -169,12 +157,10 @@ impl Store {
         .await
     }
 
-    /// Forgets entries done before this time; returns how many.
-    pub async fn outbox_purge(&self, before_us: Micros) -> Result<usize, Error> {
-        self.write(move |conn| {
-            Ok(diesel::delete(outbox::table.filter(outbox::done_us.lt(before_us))).execute(conn)?)
-        })
-        .await
+    /// Forgets entries done before this time, at most `limit`; returns how many.
+    pub async fn outbox_purge(&self, before_us: Micros, limit: i64) -> Result<usize, Error> {
+        self.write(move |conn| purge::old(conn, "outbox", "done_us", "true", before_us, limit))
+            .await
     }
 }
 

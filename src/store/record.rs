@@ -1,6 +1,6 @@
 //! Records: what came from the CRMs, their links, and the feed of their changes.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashSet, VecDeque};
 
 use diesel::{prelude::*, sql_types};
 
@@ -13,12 +13,12 @@ use super::{
     schema::{integration as integration_table, meta, record},
     sqlite,
 };
-use crate::domain::{CompanyId, IntegrationId, IntegrationState, Micros, ReadClock, ReadTime};
+use crate::domain::{CompanyId, IntegrationId, IntegrationState, Micros, ReadClock, ReadTime, SyncId};
 
 mod apply;
 
-use apply::Changes;
-pub(super) use apply::{By, Existing, Gone, Link, Put, Touched};
+use apply::{Changes, Touch};
+pub(super) use apply::{Existing, Gone, Link, Put, Touched};
 
 /// A record as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, QueryableByName, Selectable)]
@@ -181,13 +181,13 @@ pub struct Change {
     pub parents: Vec<Parent>,
 }
 
-/// Where a page of related records ended.
+/// A page of the feed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RelatedKey {
-    /// The last one's time of change.
-    pub modified_us: Micros,
-    /// The last one's id.
-    pub external_id: String,
+pub struct ChangePage {
+    /// The changes, in order.
+    pub changes: Vec<Change>,
+    /// Nothing has changed after these, as of the moment of the reading.
+    pub last: bool,
 }
 
 /// How many change numbers the feed looks at for each row it wants: a record that changed again leaves a gap, so that a
@@ -200,146 +200,63 @@ impl Store {
         self.write(move |conn| store_refresh(conn, refresh)).await
     }
 
-    /// One record, live or gone.
-    pub async fn record_get(
-        &self,
-        integration_id: IntegrationId,
-        object: &str,
-        external_id: &str,
-    ) -> Result<Option<Record>, Error> {
-        let (object, external_id) = (object.to_owned(), external_id.to_owned());
-        self.read(move |conn| Ok(records(conn, integration_id, &object, &[&external_id])?.pop()))
-            .await
-    }
-
-    /// The live company records of a company in these integrations.
-    pub async fn record_company(
-        &self,
-        integration_ids: Vec<IntegrationId>,
-        company_id: CompanyId,
-    ) -> Result<Vec<Record>, Error> {
-        self.read(move |conn| {
-            let mut rows = of_companies(conn, &integration_ids, &[company_id])?;
-            rows.sort_unstable_by(|a, b| {
-                (a.integration_id, &a.external_id).cmp(&(b.integration_id, &b.external_id))
-            });
-            Ok(rows)
-        })
-        .await
-    }
-
-    /// The live records of an object under these parents, last changed first, after this key, and how many there are
-    /// in all.
-    pub async fn record_related(
-        &self,
-        integration_id: IntegrationId,
-        parent_object: &str,
-        parent_ids: Vec<String>,
-        object: &str,
-        after: Option<RelatedKey>,
-        limit: i64,
-    ) -> Result<(Vec<Record>, i64), Error> {
-        let (parent_object, object) = (parent_object.to_owned(), object.to_owned());
-        self.snapshot(move |conn| {
-            // Three look-ups by key instead of one clever join, whose plan would depend on statistics.
-            let links = children(conn, integration_id, &parent_object, &parent_ids, &object)?;
-            let mut ids: Vec<&str> = links.iter().map(|(_, child)| child.as_str()).collect();
-            ids.sort_unstable();
-            ids.dedup();
-            let mut live: Vec<(Micros, String)> = existing_ids(conn, integration_id, &object, &ids)?
-                .into_iter()
-                .filter(|known| !known.deleted)
-                .map(|known| (known.modified_us, known.external_id))
-                .collect();
-            let total = live.len() as i64;
-            live.sort_unstable_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
-            if let Some(key) = after {
-                live.retain(|(modified_us, id)| {
-                    *modified_us < key.modified_us
-                        || (*modified_us == key.modified_us && *id > key.external_id)
-                });
-            }
-            live.truncate(usize::try_from(limit).unwrap_or_default());
-            let place: HashMap<&str, usize> = live.iter().map(|(_, id)| id.as_str()).zip(0..).collect();
-            let ids: Vec<&str> = live.iter().map(|(_, id)| id.as_str()).collect();
-            let mut rows = records(conn, integration_id, &object, &ids)?;
-            rows.sort_by_key(|row| place.get(row.external_id.as_str()).copied());
-            Ok((rows, total))
-        })
-        .await
-    }
-
-    /// The records that one hangs under.
-    pub async fn record_parents(
-        &self,
-        integration_id: IntegrationId,
-        object: &str,
-        external_id: &str,
-    ) -> Result<Vec<Parent>, Error> {
-        let (object, external_id) = (object.to_owned(), external_id.to_owned());
-        self.read(move |conn| {
-            Ok(parents(conn, integration_id, &object, &[&external_id])?
-                .into_iter()
-                .map(|(_, p)| p)
-                .collect())
-        })
-        .await
-    }
-
-    /// How many live records there are, by object. Reads all of them: for reports, not for pages.
-    pub async fn record_counts(&self, integration_id: IntegrationId) -> Result<Vec<(String, i64)>, Error> {
-        self.read(move |conn| {
-            #[derive(QueryableByName)]
-            struct Count {
-                #[diesel(sql_type = sql_types::Text)]
-                object: String,
-                #[diesel(sql_type = sql_types::BigInt)]
-                n: i64,
-            }
-            let counts: Vec<Count> = diesel::sql_query(
-                "SELECT object, count(*) AS n FROM record WHERE integration_id = (SELECT $1) AND delete_us IS NULL \
-                 GROUP BY object ORDER BY object",
-            )
-            .bind::<sql_types::Text, _>(integration_id)
-            .load(conn)?;
-            Ok(counts.into_iter().map(|count| (count.object, count.n)).collect())
-        })
-        .await
-    }
-
-    /// The feed: records changed after this change number, each once, by the number of its last change.
+    /// The feed: records changed after this change number, each once, by the number of its last change. A page has at most
+    /// `rows` of them, and ends before they have more than `bytes` of texts together; one alone may have more.
     pub async fn record_changes(
         &self,
         integration_id: IntegrationId,
         after_change_no: i64,
-        limit: i64,
-    ) -> Result<Vec<Change>, Error> {
+        rows: i64,
+        bytes: i64,
+    ) -> Result<ChangePage, Error> {
         self.snapshot(move |conn| {
             let head: Option<i64> = integration_table::table
                 .find(integration_id)
                 .select(integration_table::change_no)
                 .first(conn)
                 .optional()?;
+            let head = head.unwrap_or(after_change_no);
             // A window of numbers costs what is in it. "The first rows after a number" costs all rows after it, where the
             // planner expects few of them and sorts.
-            let (mut after, mut window) = (after_change_no, limit.saturating_mul(FEED_WINDOW));
-            let mut rows: Vec<Record> = Vec::new();
-            while let Some(head) = head
-                && after < head
-                && (rows.len() as i64) < limit
-            {
+            let (mut after, mut window) = (after_change_no, rows.saturating_mul(FEED_WINDOW));
+            let (mut rows_left, mut bytes_left) = (rows, bytes);
+            let mut found: Vec<Record> = Vec::new();
+            while after < head && rows_left > 0 && (bytes_left > 0 || found.is_empty()) {
                 let through = after.saturating_add(window).min(head);
-                rows.extend(changed(
-                    conn,
-                    integration_id,
-                    after,
-                    through,
-                    limit - rows.len() as i64,
-                )?);
-                after = through;
+                // What the rows hold is asked for before they are read.
+                let sizes = changed_sizes(conn, integration_id, after, through, rows_left)?;
+                let mut fits = 0;
+                for (_, size) in &sizes {
+                    if bytes_left < *size && (fits > 0 || !found.is_empty()) {
+                        break;
+                    }
+                    bytes_left = bytes_left.saturating_sub(*size);
+                    fits += 1;
+                }
+                let Some((last, _)) = sizes[..fits].last() else {
+                    match sizes.is_empty() {
+                        true => after = through,
+                        false => break,
+                    }
+                    window = window.saturating_mul(2);
+                    continue;
+                };
+                found.extend(changed(conn, integration_id, after, *last, fits as i64)?);
+                rows_left -= fits as i64;
+                match fits == sizes.len() && rows_left > 0 {
+                    // All of the window.
+                    true => after = through,
+                    false => {
+                        after = *last;
+                        break;
+                    }
+                }
                 window = window.saturating_mul(2);
             }
-            with_parents(conn, integration_id, rows)
+            Ok(ChangePage {
+                changes: with_parents(conn, integration_id, found)?,
+                last: after >= head,
+            })
         })
         .await
     }
@@ -410,39 +327,15 @@ impl Store {
     }
 }
 
+/// Where the number of the last change that was forgotten stands: the one row of `meta` that belongs to an integration.
 fn forgotten_key(integration_id: IntegrationId) -> String {
     format!("forgotten {integration_id}")
 }
 
-/// Whole records by id, live or gone.
-fn records(
-    conn: &mut Conn,
-    integration_id: IntegrationId,
-    object: &str,
-    ids: &[&str],
-) -> Result<Vec<Record>, Error> {
-    if ids.is_empty() {
-        return Ok(Vec::new());
-    }
-    match conn {
-        Conn::Sqlite(c) => sqlite::read::records(c, integration_id, object, ids),
-        Conn::Postgres(c) => postgres::read::records(c, integration_id, object, ids),
-    }
-}
-
-/// The live company records of these companies in these integrations.
-pub(super) fn of_companies(
-    conn: &mut Conn,
-    integration_ids: &[IntegrationId],
-    company_ids: &[CompanyId],
-) -> Result<Vec<Record>, Error> {
-    if integration_ids.is_empty() || company_ids.is_empty() {
-        return Ok(Vec::new());
-    }
-    match conn {
-        Conn::Sqlite(c) => sqlite::read::of_companies(c, integration_ids, company_ids),
-        Conn::Postgres(c) => postgres::read::of_companies(c, integration_ids, company_ids),
-    }
+/// The integration is gone, and with it what was forgotten of it.
+pub(super) fn unforget(conn: &mut Conn, integration_id: IntegrationId) -> Result<(), Error> {
+    diesel::delete(meta::table.find(forgotten_key(integration_id))).execute(conn)?;
+    Ok(())
 }
 
 /// The children of an object under these parents: (parent, child).
@@ -481,6 +374,35 @@ fn changed(
     .bind::<sql_types::BigInt, _>(through)
     .bind::<sql_types::BigInt, _>(limit)
     .load(conn)?)
+}
+
+/// The numbers of the first changes of such a window, and how many bytes of texts each record has.
+fn changed_sizes(
+    conn: &mut Conn,
+    integration_id: IntegrationId,
+    after: i64,
+    through: i64,
+    limit: i64,
+) -> Result<Vec<(i64, i64)>, Error> {
+    #[derive(QueryableByName)]
+    struct Size {
+        #[diesel(sql_type = sql_types::BigInt)]
+        change_no: i64,
+        #[diesel(sql_type = sql_types::BigInt)]
+        bytes: i64,
+    }
+    // Neither database reads a long text to tell its length.
+    let sizes: Vec<Size> = diesel::sql_query(
+        "SELECT change_no, CAST(octet_length(payload) + octet_length(name) + octet_length(name_key) \
+         + coalesce(octet_length(homepage), 0) AS BIGINT) AS bytes FROM record WHERE integration_id = (SELECT $1) \
+         AND change_no > $2 AND change_no <= $3 ORDER BY change_no LIMIT $4",
+    )
+    .bind::<sql_types::Text, _>(integration_id)
+    .bind::<sql_types::BigInt, _>(after)
+    .bind::<sql_types::BigInt, _>(through)
+    .bind::<sql_types::BigInt, _>(limit)
+    .load(conn)?;
+    Ok(sizes.into_iter().map(|one| (one.change_no, one.bytes)).collect())
 }
 
 fn parents(
@@ -615,13 +537,19 @@ fn store_refresh(conn: &mut Conn, refresh: Refresh) -> Result<Refreshed, Error> 
         .iter()
         .flat_map(|b| b.rows.iter().map(|r| (b.object.clone(), r.external_id.clone())))
         .collect();
-    for batch in refresh.batches {
-        counters.add(&apply(
+    for mut batch in refresh.batches {
+        apply::prepare(&mut batch);
+        let rows = apply::newest(&batch.rows);
+        let ids: Vec<&str> = rows.iter().map(|row| row.external_id.as_str()).collect();
+        removal::unmark(conn, of.id, &batch.object, &ids)?;
+        let existing = existing_ids(conn, of.id, &batch.object, &ids)?;
+        counters.add(&store(
             conn,
             of.id,
             &mut change_no,
-            batch,
-            By::Live,
+            &batch,
+            (&existing, &rows),
+            Touch::All,
             refresh.now_us,
         )?);
     }
@@ -689,34 +617,84 @@ fn unlink(
     Ok(unlinked)
 }
 
-/// Applies one batch. The integration is locked; every row that changes gets the next change number. What a sync's range
-/// lacks is marked, not removed.
-pub(super) fn apply(
+/// A batch of a sync, on its way into the store. What its range lacks is marked, not removed.
+pub(super) struct Listing {
+    batch: RecordBatch,
+    /// What of its range has not been walked through; `None` before the first step.
+    left: Option<VecDeque<Piece>>,
+}
+
+impl Listing {
+    pub(super) fn new(mut batch: RecordBatch) -> Self {
+        apply::prepare(&mut batch);
+        Self { batch, left: None }
+    }
+
+    pub(super) fn object(&self) -> &str {
+        &self.batch.object
+    }
+
+    /// Applies the batch; every row that changes gets the next change number. `budget` is how many rows that the batch lacks
+    /// may be looked at. Where it is used up before the end of the range, only marks have been written so far, `None` is
+    /// answered, and another transaction goes on: what a listing lacks has no bound. The integration is locked.
+    pub(super) fn step(
+        &mut self,
+        conn: &mut Conn,
+        of: (IntegrationId, SyncId, i64),
+        change_no: &mut i64,
+        budget: &mut i64,
+        now_us: Micros,
+    ) -> Result<Option<Counters>, Error> {
+        let (integration_id, sync_id, generation) = of;
+        let (batch, object) = (&self.batch, self.batch.object.as_str());
+        let rows = apply::newest(&batch.rows);
+        let ids: Vec<&str> = rows.iter().map(|row| row.external_id.as_str()).collect();
+        let existing = match &batch.covers {
+            None => existing_ids(conn, integration_id, object, &ids)?,
+            Some(covers) => {
+                let marks = Marks {
+                    integration_id,
+                    object,
+                    sync_id,
+                    generation,
+                };
+                let begun = self.left.is_some();
+                let left = self.left.get_or_insert_with(|| covers.pieces().into());
+                let mut found = Vec::new();
+                if !walk(conn, &marks, &ids, covers, batch.read, left, budget, &mut found)? {
+                    return Ok(None);
+                }
+                match begun {
+                    // An earlier transaction saw some of it.
+                    true => existing_ids(conn, integration_id, object, &ids)?,
+                    false => {
+                        let outside: Vec<&str> =
+                            ids.iter().copied().filter(|id| !covers.contains(id)).collect();
+                        found.extend(existing_ids(conn, integration_id, object, &outside)?);
+                        found.sort_unstable_by(|a, b| a.external_id.cmp(&b.external_id));
+                        found
+                    }
+                }
+            }
+        };
+        removal::unmark(conn, integration_id, object, &ids)?;
+        let seen = (existing.as_slice(), rows.as_slice());
+        store(conn, integration_id, change_no, batch, seen, Touch::Moved, now_us).map(Some)
+    }
+}
+
+/// Stores what became of the rows of a batch, given what is stored of them: both by key.
+fn store(
     conn: &mut Conn,
     integration_id: IntegrationId,
     change_no: &mut i64,
-    mut batch: RecordBatch,
-    by: By,
+    batch: &RecordBatch,
+    (existing, rows): (&[Existing], &[&RecordRow]),
+    touch: Touch,
     now_us: Micros,
 ) -> Result<Counters, Error> {
-    apply::prepare(&mut batch);
-    let rows = apply::newest(&batch.rows);
     let object = batch.object.as_str();
-    let ids: Vec<&str> = rows.iter().map(|row| row.external_id.as_str()).collect();
-    removal::unmark(conn, integration_id, object, &ids)?;
-    let existing = match (by, &batch.covers) {
-        (By::Sync { sync_id, generation }, Some(covers)) => {
-            let marks = Marks {
-                integration_id,
-                object,
-                sync_id,
-                generation,
-            };
-            existing_listed(conn, &marks, &ids, covers, batch.read)?
-        }
-        _ => existing_ids(conn, integration_id, object, &ids)?,
-    };
-    let changes = apply::changes(&existing, &rows, &batch, by.touch(), change_no);
+    let changes = apply::changes(existing, rows, batch, touch, change_no);
     let Changes {
         puts, gone, touched, ..
     } = &changes;
@@ -788,46 +766,52 @@ pub(super) fn remove(
     Ok(gone.len() as i64)
 }
 
-/// What is stored of these rows, by key; what is stored in the range and not among them is marked. Only so much is held in
-/// memory as the batch has rows, however many the range has. The ids are sorted.
-fn existing_listed(
+/// Walks through what is stored in the pieces of a range: what is listed is found, what is live and not listed is marked.
+/// False if the budget, of rows that are not listed, was used up first: `pieces` has the rest. Only so much is held in memory
+/// as the batch has rows, however many the range has. The ids are sorted.
+#[expect(clippy::too_many_arguments, reason = "one call site, the state of one walk")]
+fn walk(
     conn: &mut Conn,
     marks: &Marks<'_>,
     ids: &[&str],
     covers: &Covers,
     read: ReadTime,
-) -> Result<Vec<Existing>, Error> {
+    pieces: &mut VecDeque<Piece>,
+    budget: &mut i64,
+    found: &mut Vec<Existing>,
+) -> Result<bool, Error> {
     let listed = |id: &str| ids.binary_search(&id).is_ok();
-    let mut found: Vec<Existing> = Vec::with_capacity(ids.len());
-    for mut piece in covers.pieces() {
-        loop {
-            let page = existing_range(conn, marks.integration_id, marks.object, &piece, RANGE_ROWS)?;
-            let next = (page.len() as i64 == RANGE_ROWS)
-                .then(|| page.last().map(|last| next_id(&last.external_id)))
-                .flatten();
-            let mut lacking = Vec::new();
-            for old in page {
-                if !covers.contains(&old.external_id) {
-                } else if listed(&old.external_id) {
-                    found.push(old);
-                } else if !old.deleted && !read.is_before(old.read) {
-                    lacking.push(old.external_id);
-                }
+    while let Some(piece) = pieces.front_mut() {
+        if *budget <= 0 {
+            return Ok(false);
+        }
+        let page = existing_range(conn, marks.integration_id, marks.object, piece, RANGE_ROWS)?;
+        let next = (page.len() as i64 == RANGE_ROWS)
+            .then(|| page.last().map(|last| next_id(&last.external_id)))
+            .flatten();
+        let mut lacking = Vec::new();
+        for old in page {
+            if covers.contains(&old.external_id) && listed(&old.external_id) {
+                found.push(old);
+                continue;
             }
-            if !lacking.is_empty() {
-                let lacking: Vec<&str> = lacking.iter().map(String::as_str).collect();
-                removal::mark(conn, marks, read, &lacking)?;
+            *budget -= 1;
+            if covers.contains(&old.external_id) && !old.deleted && !read.is_before(old.read) {
+                lacking.push(old.external_id);
             }
-            match next {
-                Some(next) => piece.from = next,
-                None => break,
+        }
+        if !lacking.is_empty() {
+            let lacking: Vec<&str> = lacking.iter().map(String::as_str).collect();
+            removal::mark(conn, marks, read, &lacking)?;
+        }
+        match next {
+            Some(next) => piece.from = next,
+            None => {
+                pieces.pop_front();
             }
         }
     }
-    let outside: Vec<&str> = ids.iter().copied().filter(|id| !covers.contains(id)).collect();
-    found.extend(existing_ids(conn, marks.integration_id, marks.object, &outside)?);
-    found.sort_unstable_by(|a, b| a.external_id.cmp(&b.external_id));
-    Ok(found)
+    Ok(true)
 }
 
 /// The first id after this one: none holds NUL.

@@ -9,7 +9,7 @@
 use diesel::{prelude::*, sql_query, sql_types};
 
 use super::{
-    Counters, Error, Store,
+    Counters, Error, Integration, Lost, Store, Sync,
     conn::Conn,
     record,
     schema::{removal, sync, sync_object},
@@ -49,16 +49,25 @@ pub struct Settle {
     pub guard: RemovalGuard,
     /// Most rows of one call.
     pub limit: i64,
-    /// What the call before decided; `None` decides.
-    pub decided: Option<Decision>,
+    /// How far the call before came; `None` begins.
+    pub settling: Option<Settling>,
     /// Now.
     pub now_us: Micros,
 }
 
-/// What is to become of what a listing lacks. It holds for a worker's calls in a row; another worker decides anew, and comes to
-/// the same, because what was removed meanwhile is no longer counted on either side.
+/// How far the settling of one object has come. It holds for a worker's calls in a row; another worker begins anew, and comes
+/// to the same, because what was removed meanwhile is no longer counted on either side.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settling {
+    /// `None` as long as marks of other syncs are removed.
+    decision: Option<Decision>,
+    /// Marks up to this id are dealt with: each call goes on from there, however many were left as they are.
+    through: String,
+}
+
+/// What is to become of what a listing lacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Decision {
+struct Decision {
     /// Only what is confirmed goes.
     hold: bool,
     /// What was lacking in a whole listing by then is confirmed.
@@ -68,36 +77,21 @@ pub struct Decision {
 }
 
 /// What became of what a listing lacks.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settled {
     /// Rows removed by this call.
     pub removed: i64,
     /// Rows that are held back; told by the last call.
     pub held: i64,
-    /// There is more to do: call again, with the decision.
-    pub more: bool,
-    /// What was decided.
-    pub decided: Option<Decision>,
+    /// There is more to do, from there on: call again.
+    pub more: Option<Settling>,
 }
 
 impl Store {
-    /// Decides about what the listing of an object lacks, and removes it or holds it back, at most `limit` rows a call. It may
-    /// be cut off at any moment and begun again. [`Error::LeaseLost`] as for a commit.
+    /// Decides about what the listing of an object lacks, and removes it or holds it back. A call looks at `limit` marks at
+    /// most, but for counting them once. It may be cut off at any moment and begun again. [`Error::LeaseLost`] as for a commit.
     pub async fn sync_settle(&self, settle: Settle) -> Result<Settled, Error> {
         self.write(move |conn| run(conn, &settle)).await
-    }
-
-    /// How many rows of an integration are held back: lacking in a listing that was whole, and neither confirmed nor listed
-    /// since.
-    pub async fn removals_held(&self, integration_id: IntegrationId) -> Result<i64, Error> {
-        self.read(move |conn| {
-            Ok(removal::table
-                .filter(removal::integration_id.eq(integration_id))
-                .filter(removal::first_us.is_not_null())
-                .count()
-                .get_result(conn)?)
-        })
-        .await
     }
 }
 
@@ -219,7 +213,75 @@ pub(super) fn purge(conn: &mut Conn, integration_id: IntegrationId, limit: i64) 
     Ok(ids.len())
 }
 
-type Lacking = (String, Micros, i64);
+/// A mark.
+#[derive(QueryableByName)]
+#[diesel(table_name = removal)]
+struct Mark {
+    external_id: String,
+    sync_id: SyncId,
+    generation: i64,
+    read_us: Micros,
+    read_clock: i64,
+    first_us: Option<Micros>,
+}
+
+/// The first marks of an object after this id. Values and limit are hidden from the planner: `postgres::read` says why.
+fn marks_after(
+    conn: &mut Conn,
+    of: IntegrationId,
+    object: &str,
+    after: &str,
+    limit: i64,
+) -> Result<Vec<Mark>, Error> {
+    Ok(sql_query(
+        "SELECT external_id, sync_id, generation, read_us, read_clock, first_us FROM removal \
+         WHERE integration_id = (SELECT $1) AND object = (SELECT $2) AND external_id > $3 ORDER BY external_id \
+         LIMIT (SELECT $4)",
+    )
+    .bind::<sql_types::Text, _>(of)
+    .bind::<sql_types::Text, _>(object)
+    .bind::<sql_types::Text, _>(after)
+    .bind::<sql_types::BigInt, _>(limit)
+    .load(conn)?)
+}
+
+/// These rows were lacking in a listing that was whole, for the first time now.
+fn set_first(
+    conn: &mut Conn,
+    integration_id: IntegrationId,
+    object: &str,
+    ids: &[&str],
+    now_us: Micros,
+) -> Result<(), Error> {
+    match conn {
+        Conn::Sqlite(c) => {
+            let ids = serde_json::to_string(ids).map_err(|e| Error::Corrupt(e.to_string()))?;
+            sql_query(
+                "UPDATE removal SET first_us = $1 WHERE integration_id = $2 AND object = $3 \
+                 AND external_id IN (SELECT value FROM json_each($4))",
+            )
+            .bind::<sql_types::BigInt, _>(now_us)
+            .bind::<sql_types::Text, _>(integration_id)
+            .bind::<sql_types::Text, _>(object)
+            .bind::<sql_types::Text, _>(ids)
+            .execute(c)?;
+        }
+        Conn::Postgres(c) => {
+            // By their place, as where marks are deleted.
+            sql_query(
+                "UPDATE removal r SET first_us = $1 FROM (SELECT s.ctid AS at FROM unnest($4::text[]) u (id) \
+                 CROSS JOIN LATERAL (SELECT ctid FROM removal WHERE integration_id = (SELECT $2) \
+                 AND object = (SELECT $3) AND external_id = u.id COLLATE \"C\" LIMIT 1) s) s WHERE r.ctid = s.at",
+            )
+            .bind::<sql_types::BigInt, _>(now_us)
+            .bind::<sql_types::Text, _>(integration_id)
+            .bind::<sql_types::Text, _>(object)
+            .bind::<sql_types::Array<sql_types::Text>, _>(ids)
+            .execute(c)?;
+        }
+    }
+    Ok(())
+}
 
 fn run(conn: &mut Conn, settle: &Settle) -> Result<Settled, Error> {
     let (of, sync) = super::sync::held_by(conn, settle.sync_id, settle.fence)?;
@@ -228,101 +290,45 @@ fn run(conn: &mut Conn, settle: &Settle) -> Result<Settled, Error> {
         return Ok(Settled::default());
     }
     let object = settle.object.as_str();
-    let of_object = || {
-        removal::table
-            .filter(removal::integration_id.eq(of.id))
-            .filter(removal::object.eq(object))
+    let (decision, after) = match &settle.settling {
+        Some(settling) => (settling.decision, settling.through.as_str()),
+        None => (None, ""),
     };
-    let mine = || {
-        of_object()
-            .filter(removal::sync_id.eq(sync.id))
-            .filter(removal::generation.eq(sync.generation))
+    let marks = marks_after(conn, of.id, object, after, settle.limit)?;
+    let through = match marks.last() {
+        Some(last) if marks.len() as i64 >= settle.limit => Some(last.external_id.clone()),
+        _ => None,
     };
-    let decided = match settle.decided {
-        Some(decided) => decided,
-        None => {
-            // An earlier worker of this sync may have held rows back that were listed again since.
-            let earlier = sync_object::table
-                .find((sync.id, object))
-                .filter(sync_object::held.gt(0));
-            diesel::update(earlier)
-                .set((
-                    sync_object::held.eq(0),
-                    sync_object::error_reason.eq(""),
-                    sync_object::error_message.eq(""),
-                ))
-                .execute(conn)?;
-            // What an earlier listing lacked and this one had, or an earlier account could not see.
-            let stale: Vec<String> = of_object()
-                .filter(
-                    removal::sync_id
-                        .ne(sync.id)
-                        .or(removal::generation.ne(sync.generation)),
-                )
-                .select(removal::external_id)
-                .limit(settle.limit)
-                .load(conn)?;
-            if !stale.is_empty() {
-                let ids: Vec<&str> = stale.iter().map(String::as_str).collect();
-                delete(conn, of.id, object, &ids)?;
-                let more = true;
-                return Ok(Settled {
-                    more,
-                    ..Settled::default()
-                });
-            }
-            let lacking: i64 = mine().count().get_result(conn)?;
-            if lacking == 0 {
-                return Ok(Settled::default());
-            }
-            // Confirmed by a person, who saw what was lacking at the end of an earlier sync; or by that earlier listing itself.
-            let listed_before = sync.start_us.unwrap_or(sync.create_us) - settle.guard.again_us;
-            let confirmed_us = listed_before.max(sync.confirm_us.unwrap_or(i64::MIN));
-            let confirmed: i64 = mine()
-                .filter(removal::first_us.le(confirmed_us))
-                .count()
-                .get_result(conn)?;
-            let alone = lacking - confirmed;
-            let hold = alone > settle.guard.rows && {
-                let added: Option<i64> = sync_object::table
-                    .find((sync.id, object))
-                    .select(sync_object::added)
-                    .first(conn)
-                    .optional()?;
-                // As many as there were before this sync, those left out that are known to be gone.
-                let known = record::count_live(conn, of.id, object)? - added.unwrap_or_default() - confirmed;
-                settle.guard.holds(alone, known.max(0))
-            };
-            Decision {
-                hold,
-                confirmed_us,
-                alone,
-            }
+    let go_on = |decision, through| Settled {
+        more: Some(Settling { decision, through }),
+        ..Settled::default()
+    };
+    let Some(decision) = decision else {
+        drop_stale(conn, &of, &sync, object, &marks)?;
+        if let Some(through) = through {
+            return Ok(go_on(None, through));
         }
+        return Ok(match decide(conn, &of, &sync, settle)? {
+            Some(decision) => go_on(Some(decision), String::new()),
+            None => Settled::default(),
+        });
     };
-    let Decision {
-        hold,
-        confirmed_us,
-        alone,
-    } = decided;
-    let take: Vec<Lacking> = if hold {
-        mine()
-            .filter(removal::first_us.le(confirmed_us))
-            .order(removal::external_id)
-            .limit(settle.limit)
-            .select((removal::external_id, removal::read_us, removal::read_clock))
-            .load(conn)?
-    } else {
-        mine()
-            .order(removal::external_id)
-            .limit(settle.limit)
-            .select((removal::external_id, removal::read_us, removal::read_clock))
-            .load(conn)?
+    let goes = |mark: &Mark| {
+        !decision.hold
+            || mark
+                .first_us
+                .is_some_and(|first_us| first_us <= decision.confirmed_us)
     };
+    let (take, keep): (Vec<&Mark>, Vec<&Mark>) = marks.iter().partition(|mark| goes(mark));
+    let mut removed = 0;
     if !take.is_empty() {
+        let lacking: Vec<(String, Micros, i64)> = take
+            .iter()
+            .map(|mark| (mark.external_id.clone(), mark.read_us, mark.read_clock))
+            .collect();
         let mut change_no = of.change_no;
-        let removed = record::remove(conn, of.id, object, &mut change_no, &take, settle.now_us)?;
-        let ids: Vec<&str> = take.iter().map(|(id, ..)| id.as_str()).collect();
+        removed = record::remove(conn, of.id, object, &mut change_no, &lacking, settle.now_us)?;
+        let ids: Vec<&str> = take.iter().map(|mark| mark.external_id.as_str()).collect();
         delete(conn, of.id, object, &ids)?;
         record::set_change_no(conn, &of, change_no)?;
         let counters = Counters {
@@ -330,37 +336,124 @@ fn run(conn: &mut Conn, settle: &Settle) -> Result<Settled, Error> {
             ..Counters::default()
         };
         super::sync::object_count(conn, sync.id, object, &counters)?;
-        diesel::update(held(sync.id, settle.fence))
-            .set(sync::change_no.eq(change_no))
-            .execute(conn)?;
-        return Ok(Settled {
-            removed,
-            held: 0,
-            more: true,
-            decided: Some(decided),
-        });
+        let held = diesel::update(held(sync.id, settle.fence)).set(sync::change_no.eq(change_no));
+        if held.execute(conn)? == 0 {
+            // Taken by another worker, or ended, since it was looked at: neither needs the integration's lock.
+            return Err(Error::LeaseLost {
+                sync: sync.id,
+                why: Lost::Fence,
+            });
+        }
     }
-    if hold {
-        diesel::update(mine().filter(removal::first_us.is_null()))
-            .set(removal::first_us.eq(settle.now_us))
-            .execute(conn)?;
-        diesel::update(sync_object::table.find((sync.id, object)))
-            .set((
-                sync_object::held.eq(alone),
-                sync_object::error_reason.eq("REMOVAL_HELD_BACK"),
-                sync_object::error_message.eq(format!(
-                    "the CRM's listing of {object} lacks {alone} records that are known, so many that none of them was \
-                     removed: look at them in the CRM; if they are gone there, SyncIntegration with \
-                     confirm_removals_of, or a later sync that finds the same, removes them"
-                )),
-            ))
-            .execute(conn)?;
+    let first: Vec<&str> = keep
+        .iter()
+        .filter(|mark| mark.first_us.is_none())
+        .map(|mark| mark.external_id.as_str())
+        .collect();
+    if !first.is_empty() {
+        set_first(conn, of.id, object, &first, settle.now_us)?;
     }
+    let end = match through {
+        Some(through) => go_on(Some(decision), through),
+        None => conclude(conn, &sync, settle, decision)?,
+    };
+    Ok(Settled { removed, ..end })
+}
+
+/// Removes those of some marks that an earlier listing made and this one had, or that an earlier account made, who could not
+/// see the row.
+fn drop_stale(
+    conn: &mut Conn,
+    of: &Integration,
+    sync: &Sync,
+    object: &str,
+    marks: &[Mark],
+) -> Result<(), Error> {
+    let stale: Vec<&str> = marks
+        .iter()
+        .filter(|mark| mark.sync_id != sync.id || mark.generation != sync.generation)
+        .map(|mark| mark.external_id.as_str())
+        .collect();
+    match stale.is_empty() {
+        true => Ok(()),
+        false => delete(conn, of.id, object, &stale),
+    }
+}
+
+/// Decides what is to become of what the listing lacks; `None` if it lacks nothing. All marks of the object are its.
+fn decide(
+    conn: &mut Conn,
+    of: &Integration,
+    sync: &Sync,
+    settle: &Settle,
+) -> Result<Option<Decision>, Error> {
+    let object = settle.object.as_str();
+    // An earlier worker of this sync may have held rows back that were listed again since.
+    let earlier = sync_object::table
+        .find((sync.id, object))
+        .filter(sync_object::held.gt(0));
+    diesel::update(earlier)
+        .set((
+            sync_object::held.eq(0),
+            sync_object::error_reason.eq(""),
+            sync_object::error_message.eq(""),
+        ))
+        .execute(conn)?;
+    let marked = || {
+        removal::table
+            .filter(removal::integration_id.eq(of.id))
+            .filter(removal::object.eq(object))
+    };
+    let lacking: i64 = marked().count().get_result(conn)?;
+    if lacking == 0 {
+        return Ok(None);
+    }
+    // Confirmed by a person, who saw what was lacking at the end of an earlier sync; or by that earlier listing itself.
+    let listed_before = sync.start_us.unwrap_or(sync.create_us) - settle.guard.again_us;
+    let confirmed_us = listed_before.max(sync.confirm_us.unwrap_or(i64::MIN));
+    let confirmed: i64 = marked()
+        .filter(removal::first_us.le(confirmed_us))
+        .count()
+        .get_result(conn)?;
+    let alone = lacking - confirmed;
+    let hold = alone > settle.guard.rows && {
+        let added: Option<i64> = sync_object::table
+            .find((sync.id, object))
+            .select(sync_object::added)
+            .first(conn)
+            .optional()?;
+        // As many as there were before this sync, those left out that are known to be gone.
+        let known = record::count_live(conn, of.id, object)? - added.unwrap_or_default() - confirmed;
+        settle.guard.holds(alone, known.max(0))
+    };
+    Ok(Some(Decision {
+        hold,
+        confirmed_us,
+        alone,
+    }))
+}
+
+/// All marks are dealt with.
+fn conclude(conn: &mut Conn, sync: &Sync, settle: &Settle, decision: Decision) -> Result<Settled, Error> {
+    let Decision { hold, alone, .. } = decision;
+    if !hold {
+        return Ok(Settled::default());
+    }
+    let object = settle.object.as_str();
+    diesel::update(sync_object::table.find((sync.id, object)))
+        .set((
+            sync_object::held.eq(alone),
+            sync_object::error_reason.eq("REMOVAL_HELD_BACK"),
+            sync_object::error_message.eq(format!(
+                "the CRM's listing of {object} lacks {alone} records that are known, so many that none of them was \
+                 removed: look at them in the CRM; if they are gone there, SyncIntegration with \
+                 confirm_removals_of, or a later sync that finds the same, removes them"
+            )),
+        ))
+        .execute(conn)?;
     Ok(Settled {
-        removed: 0,
-        held: if hold { alone } else { 0 },
-        more: false,
-        decided: Some(decided),
+        held: alone,
+        ..Settled::default()
     })
 }
 

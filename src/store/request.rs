@@ -2,7 +2,7 @@
 
 use diesel::prelude::*;
 
-use super::{Error, Store, conn::each, schema::request};
+use super::{Error, Store, conn::each, purge, schema::request};
 use crate::domain::{GroupId, Micros};
 
 /// What came of a request id.
@@ -89,11 +89,9 @@ impl Store {
         .await
     }
 
-    /// Forgets request ids used before this time; returns how many.
-    pub async fn request_purge(&self, before_us: Micros) -> Result<usize, Error> {
-        self.write(move |conn| {
-            Ok(diesel::delete(request::table.filter(request::create_us.lt(before_us))).execute(conn)?)
-        })
-        .await
+    /// Forgets request ids used before this time, at most `limit`; returns how many.
+    pub async fn request_purge(&self, before_us: Micros, limit: i64) -> Result<usize, Error> {
+        self.write(move |conn| purge::old(conn, "request", "create_us", "true", before_us, limit))
+            .await
     }
 }

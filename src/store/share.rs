@@ -1,13 +1,14 @@
 //! Shares: the access of other groups to active fields of an integration, and each group's own active and passive.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use diesel::prelude::*;
 
 use super::{
     Conflict, Error, FieldRef, Integration, Store,
     conn::{Conn, first_locked},
-    event, field, integration,
+    event::NewEvents,
+    field, integration,
     schema::{activation, group_connection, groups, share, share_field, source as source_table},
     source::{self, Decisions},
 };
@@ -70,9 +71,10 @@ impl Store {
         now_us: Micros,
     ) -> Result<(), Error> {
         let by = by.to_owned();
-        self.write(move |conn| {
+        self.write_with_events(move |conn, events| {
             let of = alive(conn, id)?;
-            put(conn, &of, &new, &by, now_us)?;
+            lock_connected(conn, &of.group_id, [&new.group_id])?;
+            put(conn, events, &of, &new, &by, now_us)?;
             integration::touch(conn, &of, now_us)
         })
         .await
@@ -86,9 +88,9 @@ impl Store {
         now_us: Micros,
     ) -> Result<bool, Error> {
         let group_id = group_id.clone();
-        self.write(move |conn| {
+        self.write_with_events(move |conn, events| {
             let of = alive(conn, id)?;
-            if end(conn, id, &group_id, now_us)? == 0 {
+            if end(conn, events, id, &group_id, now_us)? == 0 {
                 return Ok(false);
             }
             integration::touch(conn, &of, now_us)?;
@@ -195,46 +197,53 @@ fn list(conn: &mut Conn, id: IntegrationId) -> Result<Vec<Share>, Error> {
         .collect())
 }
 
-/// Refuses unless two groups are connected, and holds that until the end of the transaction. The receiver is locked
-/// first, as where groups are deleted.
-fn check_connected(conn: &mut Conn, owner: &GroupId, receiver: &GroupId) -> Result<(), Error> {
-    let apart = || {
+/// Refuses unless the owner is connected with each of these groups, and holds that until the end of the transaction: the
+/// groups are locked, in order, then the connections. The integration is locked.
+fn lock_connected<'a>(
+    conn: &mut Conn,
+    owner: &GroupId,
+    receivers: impl IntoIterator<Item = &'a GroupId>,
+) -> Result<(), Error> {
+    let receivers: BTreeSet<&GroupId> = receivers.into_iter().collect();
+    let apart = |receiver: &GroupId| {
         Error::conflict(
             Conflict::NotConnected,
             format!("{owner} and {receiver} are not connected with each other"),
         )
     };
-    match source::lock_group(conn, receiver) {
-        Err(error) if error.is_not_found() => return Err(apart()),
-        other => other?,
+    for receiver in &receivers {
+        match source::lock_group(conn, receiver) {
+            Err(error) if error.is_not_found() => return Err(apart(receiver)),
+            other => other?,
+        }
     }
-    let key = if owner < receiver {
-        (owner, receiver)
-    } else {
-        (receiver, owner)
-    };
-    let found: Option<Micros> = first_locked!(
-        conn,
-        group_connection::table
-            .find(key)
-            .select(group_connection::create_us)
-    )
-    .optional()?;
-    match found {
-        Some(_) => Ok(()),
-        None => Err(apart()),
+    // The connections of one group, in the order of the others: that of their keys.
+    for receiver in &receivers {
+        let key = match owner < receiver {
+            true => (owner, *receiver),
+            false => (*receiver, owner),
+        };
+        let found: Option<Micros> = first_locked!(
+            conn,
+            group_connection::table
+                .find(key)
+                .select(group_connection::create_us)
+        )
+        .optional()?;
+        found.ok_or_else(|| apart(receiver))?;
     }
+    Ok(())
 }
 
-/// Adds or changes a share. The integration is locked.
-pub(super) fn put(
+/// Adds or changes a share. The integration is locked, and [`lock_connected`] has locked the receiver.
+fn put(
     conn: &mut Conn,
+    events: &mut NewEvents,
     of: &Integration,
     new: &NewShare,
     by: &str,
     now_us: Micros,
 ) -> Result<(), Error> {
-    check_connected(conn, &of.group_id, &new.group_id)?;
     let known: Option<Row> = share::table
         .find((of.id, &new.group_id))
         .select(Row::as_select())
@@ -288,12 +297,13 @@ pub(super) fn put(
     if of.state == IntegrationState::Draft {
         return Ok(());
     }
-    take_effect(conn, of, &new.group_id, again, now_us)
+    take_effect(conn, events, of, &new.group_id, again, now_us)
 }
 
 /// The receiver gets the source, connected, and is told; also if it had it, and now gets more or less of it.
 fn take_effect(
     conn: &mut Conn,
+    events: &mut NewEvents,
     of: &Integration,
     receiver: &GroupId,
     changed: bool,
@@ -301,7 +311,7 @@ fn take_effect(
 ) -> Result<(), Error> {
     if source::add(conn, receiver, of.id, &of.display_name, now_us)? || changed {
         let subject = name(of.id, receiver);
-        event::append(conn, receiver, EventKind::ShareReceived, of.id, &subject, now_us)?;
+        events.add(receiver, EventKind::ShareReceived, of.id, &subject, now_us);
     }
     Ok(())
 }
@@ -313,6 +323,7 @@ fn name(id: IntegrationId, receiver: &GroupId) -> String {
 /// Makes these the shares of an integration. It is locked.
 pub(super) fn replace(
     conn: &mut Conn,
+    events: &mut NewEvents,
     of: &Integration,
     shares: &[NewShare],
     by: &str,
@@ -323,15 +334,15 @@ pub(super) fn replace(
         .order(share::group_id)
         .select(share::group_id)
         .load(conn)?;
-    // One walk in one order, so that two edits do not wait for each other.
+    lock_connected(conn, &of.group_id, shares.iter().map(|new| &new.group_id))?;
     let mut all: BTreeMap<GroupId, Option<&NewShare>> =
         known.into_iter().map(|group| (group, None)).collect();
     all.extend(shares.iter().map(|new| (new.group_id.clone(), Some(new))));
     for (group, new) in all {
         match new {
-            Some(new) => put(conn, of, new, by, now_us)?,
+            Some(new) => put(conn, events, of, new, by, now_us)?,
             None => {
-                end(conn, of.id, &group, now_us)?;
+                end(conn, events, of.id, &group, now_us)?;
             }
         }
     }
@@ -339,15 +350,20 @@ pub(super) fn replace(
 }
 
 /// A draft was saved: its shares take effect. [`Conflict::NotConnected`] if a receiver is connected no more.
-pub(super) fn activate(conn: &mut Conn, of: &Integration, now_us: Micros) -> Result<(), Error> {
+pub(super) fn activate(
+    conn: &mut Conn,
+    events: &mut NewEvents,
+    of: &Integration,
+    now_us: Micros,
+) -> Result<(), Error> {
     let receivers: Vec<GroupId> = share::table
         .filter(share::integration_id.eq(of.id))
         .order(share::group_id)
         .select(share::group_id)
         .load(conn)?;
+    lock_connected(conn, &of.group_id, &receivers)?;
     for receiver in receivers {
-        check_connected(conn, &of.group_id, &receiver)?;
-        take_effect(conn, of, &receiver, false, now_us)?;
+        take_effect(conn, events, of, &receiver, false, now_us)?;
     }
     Ok(())
 }
@@ -355,6 +371,7 @@ pub(super) fn activate(conn: &mut Conn, of: &Integration, now_us: Micros) -> Res
 /// Ends a share: its source and what the receiver decided go with it. How many ended: 0 or 1.
 pub(super) fn end(
     conn: &mut Conn,
+    events: &mut NewEvents,
     id: IntegrationId,
     receiver: &GroupId,
     now_us: Micros,
@@ -370,14 +387,7 @@ pub(super) fn end(
         diesel::delete(decided).execute(conn)?;
         // A draft's share had no effect that could be lost.
         if had > 0 {
-            event::append(
-                conn,
-                receiver,
-                EventKind::ShareLost,
-                id,
-                &name(id, receiver),
-                now_us,
-            )?;
+            events.add(receiver, EventKind::ShareLost, id, &name(id, receiver), now_us);
         }
     }
     Ok(ended)
@@ -405,10 +415,15 @@ pub(super) fn between(conn: &mut Conn, one: &GroupId, other: &GroupId) -> Result
 
 /// Two groups part: what saved integrations of one share with the other ends; how many shares did. A draft keeps its
 /// own, without effect, until it is saved, which says that they cannot be.
-pub(super) fn part(conn: &mut Conn, one: &GroupId, other: &GroupId, now_us: Micros) -> Result<usize, Error> {
+pub(super) fn part(
+    conn: &mut Conn,
+    events: &mut NewEvents,
+    one: &GroupId,
+    other: &GroupId,
+    now_us: Micros,
+) -> Result<usize, Error> {
     use super::schema::integration as integration_table;
     let mut ended = 0;
-    // `one` is the smaller id: those that are told, in order.
     for (owner, receiver) in [(other, one), (one, other)] {
         let ids: Vec<IntegrationId> = share::table
             .inner_join(integration_table::table)
@@ -419,7 +434,7 @@ pub(super) fn part(conn: &mut Conn, one: &GroupId, other: &GroupId, now_us: Micr
             .select(share::integration_id)
             .load(conn)?;
         for id in ids {
-            ended += end(conn, id, receiver, now_us)?;
+            ended += end(conn, events, id, receiver, now_us)?;
         }
     }
     Ok(ended)

@@ -1,12 +1,15 @@
 //! Syncs: the queue, the leases, and the commit that every sync is made of.
 
+use std::collections::VecDeque;
+
 use diesel::{prelude::*, sql_types};
 
 use super::{
     Counters, Error, FieldRef, Integration, Lost, RecordBatch, Store,
-    conn::{Conn, each},
+    conn::{Conn, each, first_locked},
     error::{OrNotFound, is_unique_violation},
-    event, field, integration, record,
+    event::NewEvents,
+    field, integration, purge, record,
     schema::{grants, integration as integration_table, sync, sync_object},
 };
 use crate::domain::{
@@ -282,11 +285,6 @@ impl Store {
             .await
     }
 
-    /// The sync of an integration that has not ended, if there is one.
-    pub async fn sync_unfinished(&self, integration_id: IntegrationId) -> Result<Option<Sync>, Error> {
-        self.read(move |conn| unfinished(conn, integration_id)).await
-    }
-
     /// The syncs of an integration, newest first, before this (time of creation, id).
     pub async fn sync_list(
         &self,
@@ -324,7 +322,7 @@ impl Store {
         until_us: Micros,
     ) -> Result<Option<Sync>, Error> {
         let owner = owner.to_owned();
-        self.write(move |conn| lease_next(conn, owner, now_us, until_us))
+        self.write_with_events(move |conn, events| lease_next(conn, events, owner, now_us, until_us))
             .await
     }
 
@@ -363,15 +361,26 @@ impl Store {
         .await
     }
 
-    /// Stores what came between two checkpoints: rows, removals, checkpoint, counters and news, all or nothing.
+    /// Stores what came between two checkpoints: rows, marks of what is lacking, checkpoint, counters and news.
     /// [`Error::LeaseLost`] if the sync is another's, ended, or the integration's generation changed.
+    ///
+    /// All or nothing, unless a range lacks very many rows: these are marked in several transactions, of which the last one
+    /// stores the checkpoint. If the process ends in between, the same is read and stored again.
     pub async fn sync_commit(&self, commit: SyncCommit) -> Result<Committed, Error> {
-        self.write(move |conn| store_commit(conn, commit)).await
+        let mut left = PartOfCommit::new(commit);
+        loop {
+            let part = self.write_with_events(move |conn, events| store_commit(conn, events, left));
+            match part.await? {
+                Part::Last(done) => return Ok(done),
+                Part::More(more) => left = more,
+            }
+        }
     }
 
     /// Ends a sync.
     pub async fn sync_finish(&self, end: SyncEnd) -> Result<Sync, Error> {
-        self.write(move |conn| finish(conn, end)).await
+        self.write_with_events(move |conn, events| finish(conn, events, end))
+            .await
     }
 
     /// Gives a sync back until a time: a rate limit, a back-off, a shutdown.
@@ -406,8 +415,8 @@ impl Store {
 
     /// Asks a sync to stop. One that no worker has ends at once.
     pub async fn sync_cancel_request(&self, id: SyncId, now_us: Micros) -> Result<Sync, Error> {
-        self.write(move |conn| {
-            cancel(conn, id, now_us)?;
+        self.write_with_events(move |conn, events| {
+            cancel(conn, events, id, now_us)?;
             get(conn, id)
         })
         .await
@@ -421,7 +430,9 @@ impl Store {
         objects: Vec<ObjectProgress>,
     ) -> Result<(), Error> {
         self.write(move |conn| {
-            let row = get(conn, id)?;
+            locked(conn, id)?;
+            // The sync's row too: a worker that takes it, or who ends it, locks nothing but that.
+            let row: Sync = first_locked!(conn, sync::table.find(id).select(Sync::as_select()))?;
             if row.fence != fence || row.state != SyncState::Running {
                 return Err(lost(&row, fence));
             }
@@ -437,13 +448,9 @@ impl Store {
     /// many.
     pub async fn sync_purge(&self, before_us: Micros, limit: i64) -> Result<usize, Error> {
         self.write(move |conn| {
-            Ok(diesel::sql_query(
-                "DELETE FROM sync WHERE id IN (SELECT s.id FROM sync s WHERE s.end_us < $1 AND EXISTS (SELECT 1 FROM sync n \
-                 WHERE n.integration_id = s.integration_id AND n.create_us > s.create_us) LIMIT $2)",
-            )
-            .bind::<sql_types::BigInt, _>(before_us)
-            .bind::<sql_types::BigInt, _>(limit)
-            .execute(conn)?)
+            const NOT_LAST: &str = "EXISTS (SELECT 1 FROM sync n \
+                WHERE n.integration_id = sync.integration_id AND n.create_us > sync.create_us)";
+            purge::old(conn, "sync", "end_us", NOT_LAST, before_us, limit)
         })
         .await
     }
@@ -545,6 +552,7 @@ struct Due {
 
 fn lease_next(
     conn: &mut Conn,
+    events: &mut NewEvents,
     owner: String,
     now_us: Micros,
     until_us: Micros,
@@ -567,7 +575,7 @@ fn lease_next(
     let mut row = get(conn, due.id)?;
     if row.cancel_requested {
         // Its worker is gone and did not hear of it.
-        cancel(conn, row.id, now_us)?;
+        cancel(conn, events, row.id, now_us)?;
         return Ok(None);
     }
     if row.generation != due.generation {
@@ -612,12 +620,17 @@ fn lease_next(
     Ok(Some(row))
 }
 
-/// The sync that a worker holds, with its integration locked.
-pub(super) fn held_by(conn: &mut Conn, id: SyncId, fence: i64) -> Result<(Integration, Sync), Error> {
-    // The integration first, as everywhere: who cancels because of it holds its lock too, and is seen here.
+/// A sync as it is once its integration is locked: what is written of a sync's work is written under that lock, and who
+/// ends a sync because of its integration holds it too, and is seen here.
+fn locked(conn: &mut Conn, id: SyncId) -> Result<(Integration, Sync), Error> {
     let integration_id = get(conn, id)?.integration_id;
     let of = integration::lock(conn, integration_id)?;
-    let row = get(conn, id)?;
+    Ok((of, get(conn, id)?))
+}
+
+/// The sync that a worker holds, with its integration locked.
+pub(super) fn held_by(conn: &mut Conn, id: SyncId, fence: i64) -> Result<(Integration, Sync), Error> {
+    let (of, row) = locked(conn, id)?;
     let why = if row.fence != fence {
         Some(Lost::Fence)
     } else if row.state != SyncState::Running || of.state != IntegrationState::Active {
@@ -633,7 +646,44 @@ pub(super) fn held_by(conn: &mut Conn, id: SyncId, fence: i64) -> Result<(Integr
     }
 }
 
-fn store_commit(conn: &mut Conn, commit: SyncCommit) -> Result<Committed, Error> {
+/// Rows that ranges lack and one transaction marks, about.
+const MARKED_AT_ONCE: i64 = 5_000;
+
+/// What of a commit is still to be stored.
+struct PartOfCommit {
+    /// Without its batches.
+    commit: SyncCommit,
+    batches: VecDeque<record::Listing>,
+    /// What happened to rows so far.
+    counters: Vec<(String, Counters)>,
+}
+
+/// What a transaction of a commit did.
+enum Part {
+    More(PartOfCommit),
+    Last(Committed),
+}
+
+impl PartOfCommit {
+    fn new(mut commit: SyncCommit) -> Self {
+        let batches = std::mem::take(&mut commit.batches);
+        Self {
+            commit,
+            batches: batches.into_iter().map(record::Listing::new).collect(),
+            counters: Vec::new(),
+        }
+    }
+}
+
+fn count(counters: &mut Vec<(String, Counters)>, object: &str, done: &Counters) {
+    match counters.iter_mut().find(|(known, _)| known == object) {
+        Some((_, sum)) => sum.add(done),
+        None => counters.push((object.to_owned(), *done)),
+    }
+}
+
+fn store_commit(conn: &mut Conn, events: &mut NewEvents, mut part: PartOfCommit) -> Result<Part, Error> {
+    let commit = &part.commit;
     let (of, before) = held_by(conn, commit.sync_id, commit.fence)?;
     if before.integration_id != commit.integration_id || before.generation != commit.generation {
         let why = Lost::Generation;
@@ -641,83 +691,84 @@ fn store_commit(conn: &mut Conn, commit: SyncCommit) -> Result<Committed, Error>
     }
     if before.cancel_requested {
         // Nothing is written once it was asked to stop: not by someone, not because the connector was disabled.
-        return Ok(Committed {
+        return Ok(Part::Last(Committed {
             change_no: of.change_no,
             checkpoint_seq: before.checkpoint_seq,
-            counters: Vec::new(),
+            counters: part.counters,
             cancel_requested: true,
-        });
+        }));
     }
 
     let mut change_no = of.change_no;
     let mut counters: Vec<(String, Counters)> = Vec::new();
-    for batch in commit.batches {
-        let object = batch.object.clone();
-        let done = record::apply(
-            conn,
-            of.id,
-            &mut change_no,
-            batch,
-            record::By::Sync {
-                sync_id: before.id,
-                generation: before.generation,
-            },
-            commit.now_us,
-        )?;
-        match counters.iter_mut().find(|(o, _)| *o == object) {
-            Some((_, sum)) => sum.add(&done),
-            None => counters.push((object, done)),
-        }
+    let mut budget = MARKED_AT_ONCE;
+    let whose = (of.id, before.id, before.generation);
+    while let Some(batch) = part.batches.front_mut() {
+        let Some(done) = batch.step(conn, whose, &mut change_no, &mut budget, commit.now_us)? else {
+            break;
+        };
+        count(&mut counters, batch.object(), &done);
+        part.batches.pop_front();
     }
     record::set_change_no(conn, &of, change_no)?;
-
-    for progress in &commit.objects {
-        object_upsert(conn, before.id, progress)?;
+    let last = part.batches.is_empty();
+    if last {
+        for progress in &commit.objects {
+            object_upsert(conn, before.id, progress)?;
+        }
+        for (field, field_type) in &commit.field_types {
+            field::set_type(conn, of.id, field, *field_type)?;
+        }
+        field::mark_missing(conn, events, &of, &commit.missing_fields, commit.now_us)?;
     }
     for (object, done) in &counters {
         object_count(conn, before.id, object, done)?;
-    }
-    for (field, field_type) in &commit.field_types {
-        field::set_type(conn, of.id, field, *field_type)?;
+        count(&mut part.counters, object, done);
     }
 
     // Last, so that heartbeats of the same worker do not wait for the rows; the fence in its condition is what counts.
-    let checkpoint_seq = before.checkpoint_seq + i64::from(commit.checkpoint.is_some());
-    // A checkpoint that is where it was before is no step.
-    let got_on = commit.checkpoint.is_some() && commit.checkpoint != before.checkpoint;
-    let missing = with_missing(&before, &commit.missing_fields)?;
-    let update = diesel::update(held(commit.sync_id, commit.fence)).set((
-        commit.checkpoint.map(|c| sync::checkpoint.eq(c)),
-        sync::checkpoint_seq.eq(checkpoint_seq),
-        sync::bytes.eq(sync::bytes + commit.bytes),
-        sync::api_calls.eq(sync::api_calls + commit.api_calls),
-        got_on.then_some((
-            sync::tries.eq(0),
-            sync::error_reason.eq(""),
-            sync::error_message.eq(""),
-        )),
-        missing.map(|missing| sync::missing.eq(missing)),
-        sync::change_no.eq(change_no),
-        sync::due_us.eq(commit.lease_until_us),
-    ));
-    if update.execute(conn)? == 0 {
+    let mine = held(commit.sync_id, commit.fence);
+    let stored = if last {
+        let checkpoint_seq = before.checkpoint_seq + i64::from(commit.checkpoint.is_some());
+        // A checkpoint that is where it was before is no step.
+        let got_on = commit.checkpoint.is_some() && commit.checkpoint != before.checkpoint;
+        let missing = with_missing(&before, &commit.missing_fields)?;
+        let update = diesel::update(mine).set((
+            commit.checkpoint.as_ref().map(|c| sync::checkpoint.eq(c)),
+            sync::checkpoint_seq.eq(checkpoint_seq),
+            sync::bytes.eq(sync::bytes + commit.bytes),
+            sync::api_calls.eq(sync::api_calls + commit.api_calls),
+            got_on.then_some((
+                sync::tries.eq(0),
+                sync::error_reason.eq(""),
+                sync::error_message.eq(""),
+            )),
+            missing.map(|missing| sync::missing.eq(missing)),
+            sync::change_no.eq(change_no),
+            sync::due_us.eq(commit.lease_until_us),
+        ));
+        update.execute(conn)?
+    } else {
+        diesel::update(mine)
+            .set(sync::change_no.eq(change_no))
+            .execute(conn)?
+    };
+    if stored == 0 {
         return Err(Error::LeaseLost {
             sync: before.id,
             why: Lost::Fence,
         });
     }
-    // After the sync's row: it may tell the owner's group, and events come last everywhere.
-    field::mark_missing(conn, of.id, &commit.missing_fields, commit.now_us)?;
-    let cancel_requested: bool = sync::table
-        .find(before.id)
-        .select(sync::cancel_requested)
-        .first(conn)?;
-    Ok(Committed {
+    if !last {
+        return Ok(Part::More(part));
+    }
+    let now = get(conn, before.id)?;
+    Ok(Part::Last(Committed {
         change_no,
-        checkpoint_seq,
-        counters,
-        cancel_requested,
-    })
+        checkpoint_seq: now.checkpoint_seq,
+        counters: part.counters,
+        cancel_requested: now.cancel_requested,
+    }))
 }
 
 /// The sync's missing fields with these among them; `None` if there is nothing new.
@@ -816,17 +867,14 @@ pub(super) fn object_count(
     Ok(())
 }
 
-fn finish(conn: &mut Conn, mut end: SyncEnd) -> Result<Sync, Error> {
+fn finish(conn: &mut Conn, events: &mut NewEvents, mut end: SyncEnd) -> Result<Sync, Error> {
     if !end.state.is_final() {
         return Err(Error::conflict(
             super::Conflict::State,
             format!("a sync cannot end as {}", end.state),
         ));
     }
-    let before = get(conn, end.sync_id)?;
-    // The integration first, as everywhere.
-    let of = integration::lock(conn, before.integration_id)?;
-    let before = get(conn, end.sync_id)?;
+    let (of, before) = locked(conn, end.sync_id)?;
     let done_well = |state| matches!(state, SyncState::Succeeded | SyncState::Partial);
     if done_well(end.state) && before.cancel_requested {
         end.state = SyncState::Cancelled;
@@ -901,7 +949,7 @@ fn finish(conn: &mut Conn, mut end: SyncEnd) -> Result<Sync, Error> {
         SyncState::Partial => EventKind::SyncPartial,
         _ => EventKind::SyncFinished,
     };
-    event::tell(conn, kind, of.id, &name(&row), &end.error_reason, end.now_us)?;
+    events.tell(conn, kind, of.id, &name(&row), &end.error_reason, end.now_us)?;
     Ok(row)
 }
 
@@ -936,16 +984,17 @@ fn name(of: &Sync) -> String {
 /// Asks the unfinished sync of an integration to stop.
 pub(super) fn cancel_unfinished(
     conn: &mut Conn,
+    events: &mut NewEvents,
     integration_id: IntegrationId,
     now_us: Micros,
 ) -> Result<(), Error> {
     match unfinished(conn, integration_id)? {
-        Some(row) => cancel(conn, row.id, now_us),
+        Some(row) => cancel(conn, events, row.id, now_us),
         None => Ok(()),
     }
 }
 
-fn cancel(conn: &mut Conn, id: SyncId, now_us: Micros) -> Result<(), Error> {
+fn cancel(conn: &mut Conn, events: &mut NewEvents, id: SyncId, now_us: Micros) -> Result<(), Error> {
     // Nobody has it, or whoever had it is gone.
     let left_behind = sync::state.eq(SyncState::Running).and(sync::due_us.le(now_us));
     let idle = sync::table.find(id).filter(
@@ -967,7 +1016,7 @@ fn cancel(conn: &mut Conn, id: SyncId, now_us: Micros) -> Result<(), Error> {
             .execute(conn)?;
     } else {
         let row = get(conn, id)?;
-        event::tell(
+        events.tell(
             conn,
             EventKind::SyncCancelled,
             row.integration_id,

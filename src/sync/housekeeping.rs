@@ -87,9 +87,9 @@ async fn sweep_once(store: &Store, keep: Keep, stop: &CancellationToken, now: i6
     for draft in store.drafts_expire(now, 100).await? {
         tracing::info!(integration = %draft.id, "draft {} expired", draft.id);
     }
-    store.authorization_purge(now - DAY_US).await?;
-    store.request_purge(now - DAY_US).await?;
-    store.outbox_purge(now - 7 * DAY_US).await?;
+    while store.authorization_purge(now - DAY_US, BATCH).await? as i64 >= BATCH && !stop.is_cancelled() {}
+    while store.request_purge(now - DAY_US, BATCH).await? as i64 >= BATCH && !stop.is_cancelled() {}
+    while store.outbox_purge(now - 7 * DAY_US, BATCH).await? as i64 >= BATCH && !stop.is_cancelled() {}
     let unused = store.grant_release_unused(now - HOUR_US, now).await?;
     if unused > 0 {
         tracing::info!("{unused} logins that nothing uses are given back");

@@ -413,7 +413,7 @@ impl Run<'_> {
             if one.state != ObjectState::Complete {
                 continue;
             }
-            let mut decided = None;
+            let mut settling = None;
             loop {
                 let settle = Settle {
                     sync_id: self.sync.id,
@@ -421,7 +421,7 @@ impl Run<'_> {
                     object: one.object.clone(),
                     guard: self.context.options.guard,
                     limit: REMOVED_AT_ONCE,
-                    decided,
+                    settling,
                     now_us: now_us(),
                 };
                 let settled = store.sync_settle(settle).await?;
@@ -439,10 +439,10 @@ impl Run<'_> {
                         one.object
                     );
                 }
-                if !settled.more {
+                if settled.more.is_none() {
                     break;
                 }
-                decided = settled.decided;
+                settling = settled.more;
             }
         }
         Ok(())

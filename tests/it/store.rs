@@ -10,7 +10,9 @@ mod event;
 mod identity;
 mod integration;
 mod limits;
+mod locks;
 mod plans;
+mod raw;
 mod record;
 mod removal;
 mod schema;
@@ -21,6 +23,7 @@ mod sync;
 /// A store with what it stands on.
 pub(crate) struct Fixture {
     store: Store,
+    url: String,
     _base: Base,
 }
 
@@ -47,12 +50,13 @@ impl Fixture {
         let url = format!("sqlite:{}", folder.path().join("tether.db").display());
         let store = Store::open(&Options {
             connections: 4,
-            ..Options::new(url)
+            ..Options::new(&url)
         })
         .unwrap();
         store.migrate().await.unwrap();
         Self {
             store,
+            url,
             _base: Base::Sqlite { _folder: folder },
         }
     }
@@ -69,6 +73,7 @@ impl Fixture {
         .unwrap();
         Self {
             store,
+            url: database.url.clone(),
             _base: Base::Postgres { _database: database },
         }
     }
@@ -297,6 +302,50 @@ const TRUSTING: RemovalGuard = RemovalGuard {
     again_us: 60 * MINUTE,
 };
 
+/// The feed of an integration after this change number, to its end.
+async fn feed(store: &Store, id: IntegrationId, mut after: i64) -> Vec<Change> {
+    let mut all = Vec::new();
+    loop {
+        let page = store.record_changes(id, after, 5_000, 1 << 20).await.unwrap();
+        if let Some(change) = page.changes.last() {
+            after = change.record.change_no;
+        }
+        all.extend(page.changes);
+        if page.last {
+            return all;
+        }
+    }
+}
+
+/// A record, live or gone, as the feed has it.
+async fn record_of(store: &Store, id: IntegrationId, object: &str, external_id: &str) -> Option<Record> {
+    let mut all = feed(store, id, 0).await.into_iter().map(|change| change.record);
+    all.find(|record| record.object == object && record.external_id == external_id)
+}
+
+/// How many live records there are, by object.
+async fn counts(store: &Store, id: IntegrationId) -> Vec<(String, usize)> {
+    let mut counts = std::collections::BTreeMap::new();
+    for change in feed(store, id, 0).await {
+        if change.record.delete_us.is_none() {
+            *counts.entry(change.record.object).or_default() += 1;
+        }
+    }
+    counts.into_iter().collect()
+}
+
+/// The CRM refuses an integration's account for good; whom that concerned.
+async fn refuse(store: &Store, id: IntegrationId, cause: &str, now_us: Micros) -> Vec<IntegrationId> {
+    let grant = store.integration_get(id).await.unwrap().grant_id.unwrap();
+    let generation = store.grant_get(grant).await.unwrap().generation;
+    let dead = store
+        .grant_revoked(grant, generation, cause, "CANARY", now_us)
+        .await
+        .unwrap();
+    assert!(dead.revoked);
+    dead.integrations
+}
+
 /// Settles what the listing of an object lacks, a few rows at a time.
 async fn settle(store: &Store, sync: &Sync, object: &str, guard: RemovalGuard, now_us: Micros) -> Settled {
     let mut all = Settled::default();
@@ -307,13 +356,13 @@ async fn settle(store: &Store, sync: &Sync, object: &str, guard: RemovalGuard, n
             object: object.to_owned(),
             guard,
             limit: 700,
-            decided: all.decided,
+            settling: all.more.take(),
             now_us,
         };
         let done = store.sync_settle(settle).await.unwrap();
         all.removed += done.removed;
-        (all.held, all.decided) = (done.held, done.decided);
-        if !done.more {
+        (all.held, all.more) = (done.held, done.more);
+        if all.more.is_none() {
             return all;
         }
     }

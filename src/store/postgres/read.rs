@@ -18,7 +18,7 @@ use crate::store::{
     Error,
     company::{Held, Tracked},
     covers::Piece,
-    record::{Known, Record},
+    record::Known,
     record_read::{CompanyRecordKey, RecordContent},
 };
 
@@ -102,23 +102,6 @@ pub(in crate::store) fn existing_range(
     Ok(rows.into_iter().map(Known::from).collect())
 }
 
-/// Whole records by id, live or gone.
-pub(in crate::store) fn records(
-    c: &mut PgConnection,
-    integration_id: IntegrationId,
-    object: &str,
-    ids: &[&str],
-) -> Result<Vec<Record>, Error> {
-    Ok(sql_query(
-        "SELECT r.* FROM unnest($3::text[]) u (id) CROSS JOIN LATERAL (SELECT * FROM record \
-         WHERE integration_id = (SELECT $1) AND object = (SELECT $2) AND external_id = u.id COLLATE \"C\" LIMIT 1) r",
-    )
-    .bind::<Text, _>(integration_id)
-    .bind::<Text, _>(object)
-    .bind::<Array<Text>, _>(ids)
-    .load(c)?)
-}
-
 macro_rules! of_companies {
     ($columns:literal) => {
         concat!(
@@ -131,19 +114,7 @@ macro_rules! of_companies {
     };
 }
 
-/// The live company records of these companies in these integrations.
-pub(in crate::store) fn of_companies(
-    c: &mut PgConnection,
-    integration_ids: &[IntegrationId],
-    company_ids: &[CompanyId],
-) -> Result<Vec<Record>, Error> {
-    Ok(sql_query(of_companies!("*"))
-        .bind::<Array<Text>, _>(integration_ids)
-        .bind::<Array<Text>, _>(company_ids)
-        .load(c)?)
-}
-
-/// [`of_companies`] without payloads.
+/// The live company records of these companies in these integrations, without payloads.
 pub(in crate::store) fn held(
     c: &mut PgConnection,
     integration_ids: &[IntegrationId],
@@ -157,7 +128,7 @@ pub(in crate::store) fn held(
     .load(c)?)
 }
 
-/// [`of_companies`] of one integration, the keys alone.
+/// [`held`] of one integration, the keys alone.
 pub(in crate::store) fn company_keys(
     c: &mut PgConnection,
     integration_id: IntegrationId,

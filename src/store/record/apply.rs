@@ -1,30 +1,12 @@
 //! What a batch changes, given what is stored: no SQL here.
 
 use super::{Counters, Parent, RecordBatch, RecordRow};
-use crate::domain::{Micros, ReadTime, SyncId, name_key};
-
-/// Which way rows came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::store) enum By {
-    /// A live read.
-    Live,
-    /// A sync, which reads for a generation of the integration.
-    Sync { sync_id: SyncId, generation: i64 },
-}
-
-impl By {
-    pub(super) fn touch(self) -> Touch {
-        match self {
-            Self::Live => Touch::All,
-            Self::Sync { .. } => Touch::Moved,
-        }
-    }
-}
+use crate::domain::{Micros, ReadTime, name_key};
 
 /// Which unchanged rows get the times of the new read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Touch {
-    /// Those whose time of change moved.
+    /// Those whose time of change moved: of a sync.
     Moved,
     /// All: live reads are few, and a listing that began earlier must not remove them.
     All,

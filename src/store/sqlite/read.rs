@@ -8,7 +8,7 @@ use crate::store::{
     Error,
     company::Held,
     covers::Piece,
-    record::{Known, Record},
+    record::Known,
     record_read::{CompanyRecordKey, RecordContent},
     schema::{record, record_link},
 };
@@ -83,25 +83,6 @@ pub(in crate::store) fn existing_range(
     Ok(range.load(c)?)
 }
 
-/// Whole records by id, live or gone.
-pub(in crate::store) fn records(
-    c: &mut SqliteConnection,
-    integration_id: IntegrationId,
-    object: &str,
-    ids: &[&str],
-) -> Result<Vec<Record>, Error> {
-    Ok(record::table
-        .filter(record::integration_id.eq(integration_id))
-        .filter(record::object.eq(object))
-        .filter(
-            sql::<Bool>("external_id IN (SELECT value FROM json_each(")
-                .bind::<Text, _>(list(ids.iter().copied())?)
-                .sql("))"),
-        )
-        .select(Record::as_select())
-        .load(c)?)
-}
-
 macro_rules! of_companies {
     ($columns:literal) => {
         concat!(
@@ -113,19 +94,7 @@ macro_rules! of_companies {
     };
 }
 
-/// The live company records of these companies in these integrations.
-pub(in crate::store) fn of_companies(
-    c: &mut SqliteConnection,
-    integration_ids: &[IntegrationId],
-    company_ids: &[CompanyId],
-) -> Result<Vec<Record>, Error> {
-    Ok(sql_query(of_companies!("*"))
-        .bind::<Text, _>(list(integration_ids.iter().map(|id| id.as_str()))?)
-        .bind::<Text, _>(list(company_ids.iter().map(|id| id.as_str()))?)
-        .load(c)?)
-}
-
-/// [`of_companies`] without payloads.
+/// The live company records of these companies in these integrations, without payloads.
 pub(in crate::store) fn held(
     c: &mut SqliteConnection,
     integration_ids: &[IntegrationId],
@@ -139,7 +108,7 @@ pub(in crate::store) fn held(
     .load(c)?)
 }
 
-/// [`of_companies`] of one integration, the keys alone.
+/// [`held`] of one integration, the keys alone.
 pub(in crate::store) fn company_keys(
     c: &mut SqliteConnection,
     integration_id: IntegrationId,

@@ -71,14 +71,11 @@ both! {
         let cancelled = queue().await;
         store.sync_cancel_request(cancelled.id, NOW).await.unwrap();
         store.sync_cancel_request(cancelled.id, NOW).await.unwrap();
-        let dead = |state| store.integration_set_state(of.id, state, "CREDENTIALS_REVOKED", "CANARY", NOW);
-        assert!(dead(IntegrationState::NeedsReauthorization).await.unwrap());
-        assert!(dead(IntegrationState::NeedsReauthorization).await.unwrap());
-        assert!(dead(IntegrationState::Active).await.unwrap());
-        let grant = store.integration_get(of.id).await.unwrap().grant_id.unwrap();
-        store.grant_revoked(grant, 1, "ACCOUNT_SUSPENDED", "CANARY", NOW).await.unwrap();
+        assert_eq!(refuse(store, of.id, "CREDENTIALS_REVOKED", NOW).await, [of.id]);
+        assert_eq!(refuse(store, of.id, "CREDENTIALS_REVOKED", NOW).await, []);
+        log_in(store, of.id, "u").await;
+        assert_eq!(refuse(store, of.id, "ACCOUNT_SUSPENDED", NOW).await, [of.id]);
         store.integration_delete(of.id, None, NOW).await.unwrap();
-        assert!(!dead(IntegrationState::Active).await.unwrap());
         let told = store.event_list(&a, 2, 100).await.unwrap();
         let told: Vec<_> = told.iter().map(|one| (one.event_no, one.kind, one.reason.as_str())).collect();
         assert_eq!(told, [
@@ -115,12 +112,12 @@ both! {
                 tokio::task::yield_now().await;
             }
         });
-        let both = [IntegrationState::NeedsReauthorization, IntegrationState::Active];
         futures(8, |at| {
             let (store, id) = (Store::clone(store), of[at]);
             async move {
-                for state in both.iter().cycle().take(6) {
-                    assert!(store.integration_set_state(id, *state, "R", "", NOW).await.unwrap());
+                for _ in 0..3 {
+                    assert_eq!(refuse(&store, id, "R", NOW).await, [id]);
+                    log_in(&store, id, &slug(&format!("I {at}"))).await;
                 }
             }
         }).await;
@@ -133,9 +130,8 @@ both! {
         let of = active(store, &g, "One").await;
         for at in 0..4 {
             let now = NOW + at * MINUTE;
-            for state in [IntegrationState::NeedsReauthorization, IntegrationState::Active] {
-                store.integration_set_state(of.id, state, "R", "", now).await.unwrap();
-            }
+            refuse(store, of.id, "R", now).await;
+            log_in(store, of.id, "one").await;
         }
         assert_eq!(store.event_purge(NOW + 2 * MINUTE, 1).await.unwrap(), 1);
         assert_eq!(store.event_head(&g).await.unwrap(), EventHead { last_no: 4, purged_no: 1 });

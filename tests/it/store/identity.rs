@@ -83,8 +83,8 @@ fn records() -> Vec<(RecordRow, CompanyId)> {
     ]
 }
 
-async fn of_version_1(store: &Store) -> (GroupId, Integration) {
-    store.meta_set("identity", V1).await.unwrap();
+async fn of_version_1(url: &str, store: &Store) -> (GroupId, Integration) {
+    raw::set_meta(url, "identity", V1);
     let g = group(store, "g").await;
     let of = active(store, &g, "Stones").await;
     let sync = store
@@ -105,8 +105,8 @@ async fn of_version_1(store: &Store) -> (GroupId, Integration) {
 }
 
 async fn company_ids(store: &Store, id: IntegrationId) -> Vec<(String, CompanyId)> {
-    let changes = store.record_changes(id, 0, 1_000).await.unwrap();
-    let mut ids: Vec<_> = changes
+    let mut ids: Vec<_> = feed(store, id, 0)
+        .await
         .into_iter()
         .filter_map(|change| Some((change.record.external_id, change.record.company_id?)))
         .collect();
@@ -123,14 +123,14 @@ fn right() -> Vec<(String, CompanyId)> {
 
 both! {
     async fn records_of_version_1_become_the_companies_they_are(store) {
-        let (g, before) = of_version_1(store).await;
+        let (g, before) = of_version_1(&store.url, store).await;
         let moved = reidentify::run(store).await.unwrap();
         // 1, 2, 4, 6 and 8; the others are what they were.
         assert_eq!((moved.records, moved.tracked, moved.done), (5, 0, true));
         assert_eq!(company_ids(store, before.id).await, right());
         assert_eq!(store.identity_version().await.unwrap().as_deref(), Some(identity::VERSION));
         // Those that moved come in the feed after all that was, each under a number of its own; the others do not.
-        let feed = store.record_changes(before.id, before.change_no, 100).await.unwrap();
+        let feed = feed(store, before.id, before.change_no).await;
         let mut again: Vec<&str> = feed.iter().map(|change| change.record.external_id.as_str()).collect();
         again.sort_unstable();
         assert_eq!(again, ["1", "2", "4", "6", "8"]);
@@ -144,7 +144,7 @@ both! {
     }
 
     async fn tracked_companies_keep_name_and_homepage_and_move_along(store) {
-        let (g, of) = of_version_1(store).await;
+        let (g, of) = of_version_1(&store.url, store).await;
         let entry = |name: &str, homepage: &str, company_id| Track { company_id, name: name.to_owned(), homepage: homepage.to_owned() };
         let entries = vec![
             entry("One", "stone-one.com;shared-agency.com", domain("com;shared-agency.com")),
@@ -184,7 +184,7 @@ both! {
     }
 
     async fn a_move_that_was_interrupted_goes_on_and_several_take_turns(store) {
-        let (g, of) = of_version_1(store).await;
+        let (g, of) = of_version_1(&store.url, store).await;
         let entry = Track { company_id: itself("4"), name: "Four".to_owned(), homepage: "\"stone-four.com\"".to_owned() };
         store.company_track(&g, vec![entry], "ada", NOW).await.unwrap();
         // Batches of one, and after the fourth the process is gone.
@@ -206,20 +206,20 @@ both! {
         runs.await;
         assert_eq!(company_ids(store, of.id).await, right());
         assert_eq!(store.record_change_no(of.id).await.unwrap(), of.change_no + 5);
-        assert!(store.meta_get("identity move").await.unwrap().is_none());
+        assert_eq!(raw::meta(&store.url, "identity move"), None);
     }
 
     async fn progress_towards_another_version_counts_for_nothing(store) {
-        let (_, of) = of_version_1(store).await;
+        let (_, of) = of_version_1(&store.url, store).await;
         let all_done = r#"{"to":"1:other","step":{"Records":["g",["f","f","f"]]}}"#;
-        store.meta_set("identity move", all_done).await.unwrap();
+        raw::set_meta(&store.url, "identity move", all_done);
         reidentify::run(store).await.unwrap();
         assert_eq!(company_ids(store, of.id).await, right());
     }
 
     async fn a_later_tethers_database_is_left_alone(store) {
-        let (_, of) = of_version_1(store).await;
-        store.meta_set("identity", "3:psl-9.9.9").await.unwrap();
+        let (_, of) = of_version_1(&store.url, store).await;
+        raw::set_meta(&store.url, "identity", "3:psl-9.9.9");
         let error = reidentify::run(store).await.unwrap_err();
         assert!(error.to_string().contains("3:psl-9.9.9"), "{error}");
         assert_eq!(company_ids(store, of.id).await.len(), 9);
@@ -242,7 +242,8 @@ async fn opening_the_database_moves_it() {
     ];
     let options = tether::config::Options::load(None, &flags).unwrap();
     let store = server::open_store(&options).await.unwrap();
-    let (_, of) = of_version_1(&store).await;
+    let url = format!("sqlite:{}", folder.path().join("tether.db").display());
+    let (_, of) = of_version_1(&url, &store).await;
     drop(store);
     let store = server::open_store(&options).await.unwrap();
     assert_eq!(company_ids(&store, of.id).await, right());

@@ -57,10 +57,8 @@ both! {
         assert_eq!(fields.iter().map(|f| f.key.as_str()).collect::<Vec<_>>(), ["Industry", "Email"]);
         assert_eq!(fields[0].missing_us, Some(NOW));
         let retyped = Field { field_type: FieldType::Email, ..field("Contact", "Email") };
-        let fourth = store.integration_update(edit(3, vec![retyped.clone()])).await.unwrap();
+        let fourth = store.integration_update(edit(3, vec![retyped])).await.unwrap();
         assert_eq!(fourth.generation, 3);
-        assert!(store.field_describe(Field { label: "E-mail".to_owned(), integration_id: one.id, ..retyped }).await.unwrap());
-        assert_eq!(store.field_list(one.id).await.unwrap()[0].label, "E-mail");
         // Everything or nothing: a taken name leaves the fields alone.
         store.integration_create(new_integration(&g, "Two")).await.unwrap();
         let both = IntegrationUpdate { display_name: Some("two".to_owned()), ..edit(4, Vec::new()) };
@@ -75,19 +73,16 @@ both! {
             let new = NewIntegration { now_us: NOW + i / 3, ..new_integration(&g, &format!("N{i}")) };
             made.push(store.integration_create(new).await.unwrap());
         }
-        made.sort_by_key(|i| (i.create_us, i.id));
+        made.sort_by_key(|i| i.id);
         let mut seen = Vec::new();
         let mut after = None;
         loop {
-            let page = store.integration_list(&g, after, 2).await.unwrap();
+            let page = store.integration_list_by_state(IntegrationState::Draft, after, 2).await.unwrap();
             let Some(last) = page.last() else { break };
-            after = Some((last.create_us, last.id));
+            after = Some(last.id);
             seen.extend(page);
         }
         assert_eq!(seen, made);
-        assert_eq!(store.integration_get_many(made.iter().map(|i| i.id).collect()).await.unwrap(), made);
-        let drafts = store.integration_list_by_state(IntegrationState::Draft, None, 100).await.unwrap();
-        assert_eq!(drafts.len(), 7);
     }
 
     async fn saving_starts_the_first_sync(store) {
@@ -170,7 +165,6 @@ both! {
         let draft = store.integration_create(new_integration(&g, "Draft")).await.unwrap();
         let grant = one.grant_id.unwrap();
         attach(store, draft.id, grant).await.unwrap();
-        assert_eq!(store.grant_integrations(grant).await.unwrap().len(), 2);
         let generation = store.grant_get(grant).await.unwrap().generation;
         let dead = store.grant_revoked(grant, generation, "REVOKED_BY_USER", "Log in again.", NOW).await.unwrap();
         assert_eq!((dead.revoked, dead.integrations), (true, vec![one.id]));
@@ -180,8 +174,6 @@ both! {
         let again = log_in(store, one.id, "one").await;
         assert_eq!(again.integration.state, IntegrationState::Active);
         assert!(!again.moved && again.integration.generation == one.generation);
-        assert!(store.integration_set_state(one.id, IntegrationState::NeedsReauthorization, "R", "m", NOW).await.unwrap());
-        assert!(!store.integration_set_state(draft.id, IntegrationState::Active, "", "", NOW).await.unwrap());
     }
 
     async fn the_last_of_a_grant_gives_it_back(store) {
@@ -204,7 +196,7 @@ both! {
         assert!(store.sync_get(sync.id).await.unwrap().cancel_requested);
         assert!(store.integration_delete(one.id, None, NOW).await.unwrap_err().is_not_found());
         store.integration_create(new_integration(&g, "One")).await.unwrap();
-        assert_eq!(store.integration_list(&g, None, 10).await.unwrap().len(), 2);
+        assert_eq!(store.source_list(&g).await.unwrap().len(), 2);
         let mut rounds = 0;
         while !store.integration_purge(one.id, 20).await.unwrap() {
             rounds += 1;

@@ -11,7 +11,7 @@ use super::*;
 use crate::support::{pgbouncer::PgBouncer, postgres};
 
 /// Longer than anything here may wait; what waits for ever fails by it.
-const FOREVER: Duration = Duration::from_secs(60);
+pub(super) const FOREVER: Duration = Duration::from_secs(60);
 
 async fn database() -> postgres::Database {
     tokio::task::spawn_blocking(postgres::database).await.unwrap()
@@ -41,7 +41,7 @@ struct Waiting {
 }
 
 /// The server process that waits for a lock in this database, once there is one.
-async fn waiting(conn: &mut PgConnection) -> i32 {
+pub(super) async fn waiting(conn: &mut PgConnection) -> i32 {
     loop {
         let found: Vec<Waiting> = diesel::sql_query(
             "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
@@ -90,16 +90,13 @@ async fn errors_mean_the_same_in_every_language() {
 
     // A lock that is not had in time.
     lock_row(&mut admin, &one);
-    let late = store
-        .integration_set_company_records(one.id, 1)
-        .await
-        .unwrap_err();
+    let late = store.integration_update(no_edit(one.id)).await.unwrap_err();
     assert!(
         matches!(late, Error::Failed(_)) && late.is_retryable(),
         "{late:?}"
     );
     admin.batch_execute("ROLLBACK").unwrap();
-    store.integration_set_company_records(one.id, 2).await.unwrap();
+    store.integration_update(no_edit(one.id)).await.unwrap();
 
     // A statement that an administrator ends, and a connection.
     let patient = Store::open(&Options {
@@ -114,7 +111,7 @@ async fn errors_mean_the_same_in_every_language() {
     ] {
         lock_row(&mut admin, &one);
         let (store, id) = (patient.clone(), one.id);
-        let call = tokio::spawn(async move { store.integration_set_company_records(id, 3).await });
+        let call = tokio::spawn(async move { store.integration_update(no_edit(id)).await });
         let pid = waiting(&mut watcher).await;
         watcher.batch_execute(&format!("SELECT {end}({pid})")).unwrap();
         let ended = call.await.unwrap().unwrap_err();
@@ -123,7 +120,7 @@ async fn errors_mean_the_same_in_every_language() {
             "{end}: {ended:?}"
         );
         admin.batch_execute("ROLLBACK").unwrap();
-        patient.integration_set_company_records(one.id, 4).await.unwrap();
+        patient.integration_update(no_edit(one.id)).await.unwrap();
     }
 
     // A ring of locks, of which the server ends one.
@@ -154,24 +151,18 @@ async fn errors_mean_the_same_in_every_language() {
     admin
         .batch_execute(&format!("REVOKE UPDATE ON integration FROM {role}"))
         .unwrap();
-    let denied = store
-        .integration_set_company_records(one.id, 6)
-        .await
-        .unwrap_err();
+    let denied = store.integration_update(no_edit(one.id)).await.unwrap_err();
     assert!(matches!(denied, Error::Failed(_)), "{denied:?}");
     admin
         .batch_execute(&format!("GRANT UPDATE ON integration TO {role}"))
         .unwrap();
-    store.integration_set_company_records(one.id, 6).await.unwrap();
+    store.integration_update(no_edit(one.id)).await.unwrap();
 
     // A statement that is wrong stays a fault.
     admin
         .batch_execute("ALTER TABLE integration RENAME COLUMN company_records TO other")
         .unwrap();
-    let wrong = store
-        .integration_set_company_records(one.id, 7)
-        .await
-        .unwrap_err();
+    let wrong = store.integration_update(no_edit(one.id)).await.unwrap_err();
     assert!(
         matches!(wrong, Error::Query(_)) && !wrong.is_retryable(),
         "{wrong:?}"
@@ -195,7 +186,7 @@ async fn limits_hold_again_after_migrations() {
     store.migrate().await.unwrap();
     let mut admin = PgConnection::establish(&database.url).unwrap();
     lock_row(&mut admin, &one);
-    let late = tokio::time::timeout(FOREVER, store.integration_set_company_records(one.id, 1)).await;
+    let late = tokio::time::timeout(FOREVER, store.integration_update(no_edit(one.id))).await;
     assert!(
         late.expect("it does not wait for ever")
             .unwrap_err()
@@ -241,10 +232,7 @@ async fn a_pooler_may_stand_in_between() {
             counts.contains(&0) && counts.iter().sum::<usize>() >= 4,
             "{counts:?}"
         );
-        assert_eq!(
-            stores[0].pending_migrations().await.unwrap(),
-            Vec::<String>::new()
-        );
+        assert_eq!(stores[0].migrate().await.unwrap(), Vec::<String>::new());
     }
     let options = Options {
         connections: 8,
@@ -264,24 +252,23 @@ async fn a_pooler_may_stand_in_between() {
                 .await
                 .unwrap();
             store.source_list(&g).await.unwrap();
+            let ids = vec![format!("{i:02}-07")];
             store
-                .record_get(one.id, "Account", &format!("{i:02}-07"))
+                .record_each(one.id, "Account", ids, 0, |seen, _| {
+                    *seen += 1;
+                    true
+                })
                 .await
                 .unwrap()
-                .unwrap()
-                .hash
         }
     })
     .await;
     assert_eq!(done, [1; 64]);
-    assert_eq!(
-        store.record_counts(one.id).await.unwrap(),
-        [("Account".to_owned(), 64 * 20)]
-    );
+    assert_eq!(counts(&store, one.id).await, [("Account".to_owned(), 64 * 20)]);
 
     let mut admin = PgConnection::establish(&database.url).unwrap();
     lock_row(&mut admin, &one);
-    let late = tokio::time::timeout(FOREVER, store.integration_set_company_records(one.id, 1)).await;
+    let late = tokio::time::timeout(FOREVER, store.integration_update(no_edit(one.id))).await;
     let late = late.expect("its limits hold behind the pooler, too").unwrap_err();
     assert!(late.is_retryable(), "{late:?}");
     admin.batch_execute("ROLLBACK").unwrap();

@@ -25,13 +25,11 @@ use crate::support::postgres;
 /// Calls that are not made here, and why.
 const ELSEWHERE: &[(&str, &str)] = &[
     ("migrate", "its statements are the migrations'"),
-    ("pending_migrations", "reads the table of migrations"),
     ("ping", "reads no table"),
     (
         "sync_settle",
         "goes through the marks of one object by their key, some at a time; `store::removal` makes them",
     ),
-    ("removals_held", "counts the marks of one object, for tests"),
     (
         "release_all_leases",
         "once, at the start of the one process that has a SQLite file",
@@ -57,12 +55,15 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("group_purge", "hourly, over the groups that were deleted"),
     (
         "authorization_purge",
-        "by the index of what expires; removes all it finds",
+        "hourly, some rows at a time, by the index of times",
     ),
-    ("request_purge", "by the index of times; removes all it finds"),
+    (
+        "request_purge",
+        "hourly, some rows at a time, by the index of times",
+    ),
     (
         "outbox_purge",
-        "by the index of what is done; removes all it finds",
+        "hourly, some rows at a time, by the index of times",
     ),
     ("grant_list_due", "looks over all grants; there are few"),
     ("grant_accepted", "by key"),
@@ -281,7 +282,6 @@ async fn round(w: &mut World, group_id: &GroupId, of: &Integration, size: Size, 
     ) {
         Enqueued::New(sync) | Enqueued::AlreadyRunning(sync) => sync,
     };
-    ask!(w, 1, sync_unfinished(of.id));
     let mut now = NOW;
     let sync = loop {
         assert!(now < NOW + 100 * MINUTE, "{} is never leased", sync.id);
@@ -420,21 +420,28 @@ async fn round(w: &mut World, group_id: &GroupId, of: &Integration, size: Size, 
     ask!(
         w,
         3 * n,
-        record_changes(of.id, size.accounts as i64 / 2, n as i64)
+        record_changes(of.id, size.accounts as i64 / 2, n as i64, 1 << 30)
     );
-    ask!(w, 3 * n, record_changes(of.id, head - n as i64, n as i64));
     ask!(
         w,
         3 * n,
-        record_changes(of.id, size.accounts as i64 + size.accounts as i64 / 2, n as i64)
+        record_changes(of.id, head - n as i64, n as i64, 1 << 30)
+    );
+    ask!(
+        w,
+        3 * n,
+        record_changes(
+            of.id,
+            size.accounts as i64 + size.accounts as i64 / 2,
+            n as i64,
+            1 << 30
+        )
     );
     ask!(w, 1, record_forgotten(of.id));
     // The rows of 2 n tombstones are looked at for the last number.
     ask!(w, 3 * n, record_forget(of.id, NOW + 1, 10));
 
     // Look-ups.
-    ask!(w, 1, record_get(of.id, "Account", &account(first)));
-    ask!(w, 1, record_company(vec![of.id], company(first)));
     ask!(w, 50, record_company_keys(of.id, companies.clone()));
     ask!(
         w,
@@ -455,17 +462,6 @@ async fn round(w: &mut World, group_id: &GroupId, of: &Integration, size: Size, 
         })
     );
     assert!(seen > 0);
-    ask!(
-        w,
-        3 * n,
-        record_related(of.id, "Account", ids(first + 2 * n), "Contact", None, 20)
-    );
-    ask!(
-        w,
-        1,
-        record_parents(of.id, "Contact", &contact(first + 2 * n + 2))
-    );
-    ask!(w, 3 * size.accounts, record_counts(of.id));
 
     // Companies.
     let sources = vec![of.id];
@@ -551,7 +547,6 @@ async fn round(w: &mut World, group_id: &GroupId, of: &Integration, size: Size, 
     ask!(w, 2, group_get_many(vec![group_id.clone(), other.clone()]));
     ask!(w, 20, group_list(None, 20));
     ask!(w, 1, group_connect(group_id, &other, NOW));
-    ask!(w, 1, group_connected(group_id, &other));
     ask!(w, 1, group_connections(group_id));
     ask!(w, 1, enablement_set(enablement(&other, true)));
     ask!(w, 1, enablement_get(group_id, "salesforce"));
@@ -561,20 +556,12 @@ async fn round(w: &mut World, group_id: &GroupId, of: &Integration, size: Size, 
     ask!(w, 1, source_connect(group_id, of.id, true));
     ask!(w, 1, field_list_seen(group_id, vec![of.id]));
     ask!(w, 1, integration_get(of.id));
-    ask!(w, 1, integration_get_many(vec![of.id]));
-    ask!(w, 20, integration_list(group_id, None, 20));
     ask!(
         w,
         20,
         integration_list_by_state(IntegrationState::Active, None, 20)
     );
     ask!(w, 20, integration_heads());
-    ask!(w, 1, integration_set_company_records(of.id, 7));
-    ask!(
-        w,
-        1,
-        integration_set_state(of.id, IntegrationState::Active, "", "", NOW)
-    );
     let industry = FieldRef {
         object: "Account".to_owned(),
         key: "Industry".to_owned(),
@@ -585,14 +572,6 @@ async fn round(w: &mut World, group_id: &GroupId, of: &Integration, size: Size, 
     };
     ask!(w, 5, integration_update(edit));
     ask!(w, 1, field_list(of.id));
-    ask!(
-        w,
-        1,
-        field_describe(Field {
-            integration_id: of.id,
-            ..field("Account", "Industry")
-        })
-    );
     ask!(w, 1, field_mark_missing(of.id, vec![industry.clone()], NOW));
     ask!(w, 1, field_activate(of.id, group_id, vec![industry], vec![]));
     ask!(
@@ -611,8 +590,6 @@ async fn round(w: &mut World, group_id: &GroupId, of: &Integration, size: Size, 
     ask!(w, 1, share_list(of.id));
     ask!(w, 1, share_remove(of.id, &other, NOW));
     ask!(w, 1, group_disconnect(group_id, &other, NOW));
-    ask!(w, 1, meta_set("key", "value"));
-    ask!(w, 1, meta_get("key"));
     ask!(
         w,
         1,
@@ -628,7 +605,6 @@ async fn round(w: &mut World, group_id: &GroupId, of: &Integration, size: Size, 
     };
     let told = ask!(w, 1, outbox_add(told, NOW));
     ask!(w, 1, outbox_lease_due("worker", NOW, NOW + MINUTE));
-    ask!(w, 1, outbox_get(told));
     ask!(w, 1, outbox_retry(told, "worker", NOW, "later"));
     ask!(w, 1, outbox_lease_due("worker", NOW, NOW + MINUTE));
     ask!(w, 1, outbox_done(told, "worker", NOW));
@@ -658,7 +634,6 @@ async fn round(w: &mut World, group_id: &GroupId, of: &Integration, size: Size, 
     ask!(w, 1, authorization_use(&hash, NOW));
     let grant = ask!(w, 1, grant_put(new_grant("00D", "passing", b"token"), NOW)).grant;
     ask!(w, 1, grant_get(grant.id));
-    ask!(w, 1, grant_get_many(vec![grant.id]));
     ask!(
         w,
         1,
@@ -680,7 +655,6 @@ async fn round(w: &mut World, group_id: &GroupId, of: &Integration, size: Size, 
             now_us: NOW
         })
     );
-    ask!(w, 1, grant_integrations(grant.id));
     ask!(w, 1, account_count("salesforce", "00D", "passing"));
     ask!(w, 1, grant_lease(grant.id, "worker", NOW, NOW + MINUTE));
     ask!(
@@ -893,7 +867,6 @@ const LARGE: &[&str] = &[
 /// Calls that go through all of an integration or a group: (call, what SQLite says of it).
 const WHOLE: &[(&str, &str)] = &[
     ("sync_finish", "record_company"),
-    ("record_counts", "record"),
     ("company_tracked", "tracked_company"),
     ("company_count_tracked", "tracked_company"),
     ("company_count_all", "record_company"),

@@ -45,7 +45,7 @@ async fn apply(store: &Store, of: &Integration, batch: RecordBatch) -> Counters 
 
 /// A sync that was taken, whatever others wait.
 async fn running(store: &Store, of: &Integration) -> Sync {
-    match store.sync_unfinished(of.id).await.unwrap() {
+    match store.sync_list(of.id, None, 1).await.unwrap().pop() {
         Some(sync) if sync.state == SyncState::Running => sync,
         _ => loop {
             let sync = store
@@ -89,10 +89,8 @@ fn counters(read: i64, written: i64, unchanged: i64, removed: i64) -> Counters {
 }
 
 async fn live(store: &Store, of: IntegrationId) -> Vec<String> {
-    let mut ids: Vec<String> = store
-        .record_changes(of, 0, 10_000)
+    let mut ids: Vec<String> = feed(store, of, 0)
         .await
-        .unwrap()
         .into_iter()
         .filter(|c| c.record.delete_us.is_none())
         .map(|c| c.record.external_id)
@@ -114,12 +112,12 @@ both! {
         let read = |read_us, row: RecordRow| RecordRow { read_us, ..row };
         let twice = vec![read(301, row("a", 4, 11)), read(300, row("a", 3, 12)), read(301, row("a", 5, 12))];
         assert_eq!(apply(store, &one, batch("Account", 300, twice)).await, counters(3, 1, 2, 0));
-        let a = store.record_get(one.id, "Account", "a").await.unwrap().unwrap();
+        let a = record_of(store, one.id, "Account", "a").await.unwrap();
         assert_eq!((a.hash, a.modified_us, a.read_us, a.change_no), (5, 12, 301, 5));
         assert_eq!((a.name.as_str(), a.name_key.as_str(), a.payload.as_str()), ("Name a", "name a", r#"{"Hash":5}"#));
         // A change that concerns nothing selected moves the times only.
         assert_eq!(apply(store, &one, batch("Account", 400, vec![row("a", 5, 20)])).await, counters(1, 0, 1, 0));
-        let a = store.record_get(one.id, "Account", "a").await.unwrap().unwrap();
+        let a = record_of(store, one.id, "Account", "a").await.unwrap();
         assert_eq!((a.modified_us, a.read_us, a.change_no), (20, 400, 5));
     }
 
@@ -156,18 +154,18 @@ both! {
         let company = CompanyId::of_domain("a.com");
         let a = RecordRow { company_id: Some(company), homepage: Some("a.com".to_owned()), ..row("a", 1, 10) };
         apply(store, &one, batch("Account", 100, vec![a.clone(), row("b", 1, 10)])).await;
-        assert_eq!(store.record_company(vec![one.id], company).await.unwrap().len(), 1);
+        assert_eq!(store.record_company_keys(one.id, vec![company]).await.unwrap().len(), 1);
         let merged = RecordRow { merged_into: Some("b".to_owned()), ..deleted("a", 20) };
         assert_eq!(apply(store, &one, batch("Account", 200, vec![merged, deleted("z", 1)])).await, counters(2, 0, 1, 1));
-        let stone = store.record_get(one.id, "Account", "a").await.unwrap().unwrap();
+        let stone = record_of(store, one.id, "Account", "a").await.unwrap();
         assert_eq!((stone.delete_us, stone.merged_into.as_deref()), (Some(200), Some("b")));
         assert_eq!((stone.payload.as_str(), stone.name.as_str(), stone.homepage), ("{}", "", None));
-        assert_eq!(store.record_get(one.id, "Account", "z").await.unwrap(), None);
-        assert!(store.record_company(vec![one.id], company).await.unwrap().is_empty());
+        assert_eq!(record_of(store, one.id, "Account", "z").await, None);
+        assert!(store.record_company_keys(one.id, vec![company]).await.unwrap().is_empty());
         // Read before it was gone: proves nothing. Read after: it is back.
         assert_eq!(apply(store, &one, batch("Account", 150, vec![a.clone()])).await, counters(1, 0, 1, 0));
         assert_eq!(apply(store, &one, batch("Account", 250, vec![a.clone()])).await, counters(1, 1, 0, 0));
-        let back = store.record_get(one.id, "Account", "a").await.unwrap().unwrap();
+        let back = record_of(store, one.id, "Account", "a").await.unwrap();
         assert_eq!((back.delete_us, back.merged_into, back.change_no), (None, None, 4));
         apply(store, &one, batch("Account", 300, vec![deleted("a", 30)])).await;
         assert_eq!(store.record_forget(one.id, 300, 10).await.unwrap(), 0);
@@ -206,23 +204,24 @@ both! {
             child("5", 1, 40, &[]),
         ];
         apply(store, &one, batch("Contact", 100, contacts)).await;
-        let related = async |parents: &[&str], after: Option<(Micros, &str)>, limit| {
-            let after = after.map(|(modified_us, id)| RelatedKey { modified_us, external_id: id.to_owned() });
+        let related = async |parents: &[&str]| {
             let parents = parents.iter().map(|p| p.to_string()).collect();
-            let (rows, total) = store.record_related(one.id, "Account", parents, "Contact", after, limit).await.unwrap();
-            (rows.into_iter().map(|r| r.external_id).collect::<Vec<_>>(), total)
+            let keys = store.record_related_keys(one.id, "Account", parents, "Contact").await.unwrap();
+            keys.into_iter().map(|(_, id)| id).collect::<Vec<_>>()
         };
-        assert_eq!(related(&["a"], None, 2).await, (vec!["2".to_owned(), "3".to_owned()], 3));
-        assert_eq!(related(&["a"], Some((30, "3")), 2).await, (vec!["1".to_owned()], 3));
-        assert_eq!(related(&["a", "b"], None, 10).await.0, ["4", "2", "3", "1"]);
-        assert_eq!(store.record_parents(one.id, "Contact", "2").await.unwrap(), [parent("a"), parent("b")]);
+        assert_eq!(related(&["a"]).await, ["2", "3", "1"]);
+        assert_eq!(related(&["a", "b"]).await, ["4", "2", "3", "1"]);
+        let first = feed(store, one.id, 0).await;
+        let parents = |id: &str| first.iter().find(|c| c.record.external_id == id).unwrap().parents.clone();
+        assert_eq!(parents("2"), [parent("a"), parent("b")]);
+        assert_eq!(parents("3"), [parent("a")]);
         // A changed child brings its parents anew, a gone one has none.
         apply(store, &one, batch("Contact", 200, vec![child("2", 2, 60, &["b"]), deleted("3", 70)])).await;
-        assert_eq!(related(&["a"], None, 10).await, (vec!["1".to_owned()], 1));
-        let feed = store.record_changes(one.id, 5, 10).await.unwrap();
-        assert_eq!(feed.len(), 2);
-        assert_eq!(feed[0].parents, [parent("b")]);
-        assert!(feed[1].parents.is_empty() && feed[1].record.delete_us.is_some());
+        assert_eq!(related(&["a"]).await, ["1"]);
+        let later = feed(store, one.id, 5).await;
+        assert_eq!(later.len(), 2);
+        assert_eq!(later[0].parents, [parent("b")]);
+        assert!(later[1].parents.is_empty() && later[1].record.delete_us.is_some());
         // A complete live listing under b: 4 is not there any more, 2 is; 6 is new.
         let set = ChildSet { parent_object: "Account".into(), parent_id: "b".into(), child_object: "Contact".into() };
         let read = Refresh {
@@ -231,12 +230,12 @@ both! {
         };
         let done = store.record_refresh(read).await.unwrap();
         assert_eq!((done.unlinked, Counters { added: 0, ..done.counters }), (1, counters(2, 1, 1, 0)));
-        assert_eq!(related(&["b"], None, 10).await.0, ["2", "6"]);
-        let last = store.record_changes(one.id, done.change_no - 1, 10).await.unwrap();
+        assert_eq!(related(&["b"]).await, ["2", "6"]);
+        let last = feed(store, one.id, done.change_no - 1).await;
         assert_eq!((last[0].record.external_id.as_str(), last[0].parents.len()), ("4", 0));
         // It was a mistake: the same row as before links it again.
         apply(store, &one, batch("Contact", 400, vec![child("4", 1, 50, &["b"])])).await;
-        assert_eq!(related(&["b"], None, 10).await.0, ["2", "4", "6"]);
+        assert_eq!(related(&["b"]).await, ["2", "4", "6"]);
     }
 
     async fn odd_texts_are_stored(store) {
@@ -250,7 +249,7 @@ both! {
         };
         apply(store, &one, batch("Account", 1, vec![odd.clone()])).await;
         assert_eq!(apply(store, &one, batch("Account", 1, vec![odd])).await, counters(1, 0, 1, 0));
-        let feed = store.record_changes(one.id, 0, 10).await.unwrap();
+        let feed = feed(store, one.id, 0).await;
         assert_eq!(feed[0].record.external_id, "'\"\\%_\u{fffd}");
         assert_eq!(feed[0].record.name, "N\u{fffd}UL 日本 \u{1f600}");
         assert_eq!(feed[0].parents, [parent("p\u{fffd}")]);
@@ -260,14 +259,58 @@ both! {
         let mut seen = BTreeSet::new();
         let mut after = 0;
         loop {
-            let page = store.record_changes(one.id, after, 700).await.unwrap();
-            let Some(last) = page.last() else { break };
-            after = last.record.change_no;
-            seen.extend(page.iter().map(|c| c.record.change_no));
+            let page = store.record_changes(one.id, after, 700, i64::MAX).await.unwrap();
+            assert!(page.changes.len() == 700 || page.last);
+            after = page.changes.last().unwrap().record.change_no;
+            seen.extend(page.changes.iter().map(|c| c.record.change_no));
+            if page.last {
+                break;
+            }
         }
         assert_eq!(seen.len(), 5004);
         assert_eq!(after, store.record_change_no(one.id).await.unwrap());
         assert_eq!(list(store, &one, RecordBatch { object: "Many".to_owned(), ..covering("", "", 2, vec![]) }).await.removed, 5003);
+    }
+
+    async fn a_page_of_the_feed_is_bounded_in_bytes_too(store) {
+        let one = active(store, &group(store, "g").await, "One").await;
+        let sized = |id: &str, bytes: usize| RecordRow {
+            payload: format!("{{\"T\":\"{}\"}}", "é".repeat(bytes / 2)),
+            ..row(id, 1, 1)
+        };
+        let rows = vec![sized("1", 400), sized("2", 400), sized("3", 90_000), sized("4", 600), sized("5", 600)];
+        apply(store, &one, batch("Account", 1, rows)).await;
+        // Changes of one record leave a gap that is longer than a window.
+        for n in 2..40 {
+            apply(store, &one, batch("Account", n, vec![RecordRow { hash: n, ..sized("6", 10) }])).await;
+        }
+        let mut pages = Vec::new();
+        let mut after = 0;
+        loop {
+            let page = store.record_changes(one.id, after, 4, 1_000).await.unwrap();
+            pages.push(page.changes.iter().map(|c| c.record.external_id.clone()).collect::<Vec<_>>().concat());
+            after = page.changes.last().unwrap().record.change_no;
+            if page.last {
+                break;
+            }
+        }
+        // The third alone has more than a page may.
+        assert_eq!(pages, ["12", "3", "4", "56"]);
+        let all = store.record_changes(one.id, 0, 100, i64::MAX).await.unwrap();
+        assert_eq!((all.changes.len(), all.last), (6, true));
+        let nothing = store.record_changes(one.id, after, 4, 1_000).await.unwrap();
+        assert!(nothing.changes.is_empty() && nothing.last);
+    }
+
+    async fn a_deleted_integration_leaves_nothing_in_meta(store) {
+        let one = active(store, &group(store, "g").await, "One").await;
+        apply(store, &one, batch("Account", 100, vec![row("a", 1, 1)])).await;
+        apply(store, &one, batch("Account", 200, vec![deleted("a", 2)])).await;
+        assert_eq!(store.record_forget(one.id, 201, 10).await.unwrap(), 1);
+        assert_eq!(raw::count(&store.url, "meta", "key LIKE 'forgotten %'"), 1);
+        store.integration_delete(one.id, None, NOW).await.unwrap();
+        while !store.integration_purge(one.id, 20).await.unwrap() {}
+        assert_eq!(raw::count(&store.url, "meta", "key LIKE 'forgotten %'"), 0);
     }
 
     async fn numbers_are_covered_by_their_values(store) {
@@ -333,7 +376,7 @@ both! {
         let mut running = true;
         while running {
             running = writers.iter().any(|w| !w.is_finished());
-            for change in store.record_changes(one.id, after, 7).await.unwrap() {
+            for change in store.record_changes(one.id, after, 7, 90).await.unwrap().changes {
                 after = change.record.change_no;
                 known.insert(change.record.external_id.clone(), change.record.hash);
                 running = true;
@@ -583,7 +626,7 @@ impl Model {
     }
 
     async fn check(&self, store: &Store, id: IntegrationId) {
-        let feed = store.record_changes(id, 0, 10_000).await.unwrap();
+        let feed = feed(store, id, 0).await;
         let found: BTreeMap<String, Stored> = feed
             .iter()
             .map(|c| {
@@ -623,7 +666,7 @@ impl Model {
         assert_eq!(store.record_change_no(id).await.unwrap(), self.change_no);
         for company in 0..6 {
             let company = CompanyId::of_domain(&company.to_string());
-            let held = store.record_company(vec![id], company).await.unwrap();
+            let held = store.record_company_keys(id, vec![company]).await.unwrap();
             let expected: Vec<&String> = self
                 .rows
                 .iter()

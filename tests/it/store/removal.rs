@@ -96,6 +96,11 @@ async fn sync(
     (end(store, &sync, state, at).await, done.removed, done.held)
 }
 
+/// How many rows are held back: lacking in a listing that was whole, and neither confirmed nor listed since.
+fn held_rows(store: &Fixture) -> usize {
+    raw::count(&store.url, "removal", "first_us IS NOT NULL")
+}
+
 /// An integration that has had its first sync, with these rows.
 async fn known(store: &Store, rows: usize) -> Integration {
     let of = active(store, &group(store, "g").await, "One").await;
@@ -105,8 +110,8 @@ async fn known(store: &Store, rows: usize) -> Integration {
 }
 
 async fn live(store: &Store, of: &Integration) -> i64 {
-    let counts = store.record_counts(of.id).await.unwrap();
-    counts.iter().map(|(_, count)| count).sum()
+    let counts = counts(store, of.id).await;
+    counts.iter().map(|(_, count)| *count as i64).sum()
 }
 
 const HOUR: Micros = 60 * MINUTE;
@@ -122,7 +127,7 @@ both! {
         let object = &store.sync_objects(held.id).await.unwrap()[0];
         assert_eq!((object.held, object.removed, object.error_reason.as_str()), (15, 0, "REMOVAL_HELD_BACK"));
         assert!(object.error_message.contains("15 records"), "{}", object.error_message);
-        assert_eq!(store.removals_held(of.id).await.unwrap(), 15);
+        assert_eq!(held_rows(store), 15);
         // It is not whole, and cannot say that it is.
         let next = begin(store, &of, NOW + 3 * HOUR + 1, None).await;
         store_listing(store, &next, NOW + 3 * HOUR + 1, &[]).await;
@@ -151,7 +156,7 @@ both! {
         // The CRM shows some again: they stay, the rest is confirmed.
         let (_, removed, rows) = sync(store, &of, NOW + HOUR + 2, &ids(50..100), Some(&next)).await;
         assert_eq!((removed, rows, live(store, &of).await), (20, 0, 50));
-        assert_eq!(store.removals_held(of.id).await.unwrap(), 0);
+        assert_eq!(held_rows(store), 0);
     }
 
     async fn a_second_listing_an_hour_later_confirms_the_same_rows(store) {
@@ -174,7 +179,7 @@ both! {
         let broken = begin(store, &of, NOW + HOUR, None).await;
         store_listing(store, &broken, NOW + HOUR, &[]).await;
         end(store, &broken, SyncState::Failed, NOW + HOUR).await;
-        assert_eq!(store.removals_held(of.id).await.unwrap(), 0);
+        assert_eq!(held_rows(store), 0);
         let (_, removed, held) = sync(store, &of, NOW + 3 * HOUR, &[], None).await;
         assert_eq!((removed, held, live(store, &of).await), (0, 100, 100));
         // Nor is what another selection or account saw.
@@ -194,10 +199,14 @@ both! {
         store.record_refresh(refresh(&of, NOW + HOUR + 1, vec![batch("Account", NOW + HOUR + 1, rows)])).await.unwrap();
         // The worker is gone; the one that goes on knows what was lacking, the late one is refused.
         let second = store.sync_lease_next("w2", NOW + 2 * HOUR, NOW + 3 * HOUR).await.unwrap().unwrap();
-        let late = Settle { sync_id: first.id, fence: first.fence, object: "Account".to_owned(), guard: GUARD, limit: 3, decided: None, now_us: NOW };
+        let late = Settle { sync_id: first.id, fence: first.fence, object: "Account".to_owned(), guard: GUARD, limit: 3, settling: None, now_us: NOW };
         assert!(matches!(store.sync_settle(late.clone()).await, Err(Error::LeaseLost { why: Lost::Fence, .. })));
-        let part = store.sync_settle(Settle { fence: second.fence, ..late.clone() }).await.unwrap();
-        assert_eq!((part.removed, part.more), (3, true));
+        let mut part = Settled::default();
+        while part.removed == 0 {
+            let settle = Settle { fence: second.fence, settling: part.more.take(), ..late.clone() };
+            part = store.sync_settle(settle).await.unwrap();
+        }
+        assert_eq!((part.removed, part.more.is_some()), (3, true));
         assert_eq!(settle(store, &second, "Account", GUARD, NOW).await.removed, 6);
         assert_eq!(live(store, &of).await, 91);
         let object = &store.sync_objects(second.id).await.unwrap()[0];
@@ -214,6 +223,71 @@ both! {
         assert_eq!(sync(store, &of, NOW + HOUR, &[], None).await.2, 50);
         store.integration_delete(of.id, None, NOW + 2 * HOUR).await.unwrap();
         while !store.integration_purge(of.id, 20).await.unwrap() {}
-        assert_eq!(store.removals_held(of.id).await.unwrap(), 0);
+        assert_eq!(held_rows(store), 0);
+    }
+
+    async fn many_rows_are_held_back_a_few_at_a_time(store) {
+        let of = known(store, 100).await;
+        let first = begin(store, &of, NOW + HOUR, None).await;
+        store_listing(store, &first, NOW + HOUR, &[]).await;
+        let one = Settle { sync_id: first.id, fence: first.fence, object: "Account".to_owned(), guard: GUARD, limit: 7, settling: None, now_us: NOW + HOUR };
+        // No call marks more than it may look at, and one that is cut off is begun again by another worker.
+        let mut done = Settled::default();
+        for _ in 0..25 {
+            let before = held_rows(store);
+            done = store.sync_settle(Settle { settling: done.more.take(), ..one.clone() }).await.unwrap();
+            assert!(held_rows(store) <= before + 7 && done.more.is_some());
+        }
+        assert!(held_rows(store) > 7 && held_rows(store) < 100);
+        let second = store.sync_lease_next("w2", NOW + 2 * HOUR, NOW + 3 * HOUR).await.unwrap().unwrap();
+        let late = Settle { settling: done.more.take(), ..one };
+        assert!(matches!(store.sync_settle(late).await, Err(Error::LeaseLost { why: Lost::Fence, .. })));
+        assert_eq!(settle(store, &second, "Account", GUARD, NOW + 2 * HOUR).await.held, 100);
+        assert_eq!((held_rows(store), live(store, &of).await), (100, 100));
+        // Rows that are held back among rows that go: both are gone through once.
+        end(store, &second, SyncState::Partial, NOW + 2 * HOUR).await;
+        let third = begin(store, &of, NOW + 2 * HOUR + 1, Some(&store.sync_get(second.id).await.unwrap())).await;
+        let more: Vec<String> = ids(100..200);
+        store_listing(store, &third, NOW + 2 * HOUR + 1, &more).await;
+        assert_eq!(settle(store, &third, "Account", GUARD, NOW + 2 * HOUR + 1).await.removed, 100);
+        assert_eq!(live(store, &of).await, 100);
+    }
+
+    async fn a_listing_that_lacks_very_many_rows_marks_them_all(store) {
+        let of = active(store, &group(store, "g").await, "One").await;
+        let first = begin(store, &of, NOW, None).await;
+        let all = ids(0..12_500);
+        store_listing(store, &first, NOW, &all).await;
+        // Some at the beginning, some in the middle and one at the end are there, in two batches of one commit.
+        let listed: Vec<String> = [&all[..50], &all[7_000..7_050], &all[12_499..]].concat();
+        let half = |from: &str, to: &str, ids: &[String]| RecordBatch {
+            covers: Some(Covers { after: from.to_owned(), through: to.to_owned(), order: IdOrder::Bytes }),
+            ..listing(NOW + 1, ids)
+        };
+        let batches = vec![half("", &all[6_999], &listed[..50]), half(&all[6_999], "", &listed[50..])];
+        let commit = SyncCommit { checkpoint: Some(b"all".to_vec()), ..commit(&first, batches) };
+        let done = store.sync_commit(commit).await.unwrap();
+        assert_eq!((done.checkpoint_seq, done.counters[0].1.read, done.counters[0].1.unchanged), (2, 101, 101));
+        assert_eq!(raw::count(&store.url, "removal", "first_us IS NULL"), 12_500 - 101);
+        let object = &store.sync_objects(first.id).await.unwrap()[0];
+        assert_eq!(object.read, 12_500 + 101);
+        assert_eq!(settle(store, &first, "Account", TRUSTING, NOW + 1).await.removed, 12_500 - 101);
+        assert_eq!(live(store, &of).await, 101);
+    }
+
+    async fn numbers_that_are_lacking_are_marked_over_several_lengths(store) {
+        let of = active(store, &group(store, "g").await, "One").await;
+        let first = begin(store, &of, NOW, None).await;
+        let all: Vec<String> = (1..=12_000).map(|n: u32| n.to_string()).collect();
+        let numbers = |read_us, ids: &[String]| RecordBatch {
+            covers: Some(Covers { after: String::new(), through: String::new(), order: IdOrder::Number }),
+            ..listing(read_us, ids)
+        };
+        store.sync_commit(commit(&first, vec![numbers(NOW, &all)])).await.unwrap();
+        let some: Vec<String> = ["7", "999", "1000", "12000"].map(str::to_owned).to_vec();
+        store.sync_commit(commit(&first, vec![numbers(NOW + 1, &some)])).await.unwrap();
+        assert_eq!(raw::count(&store.url, "removal", "first_us IS NULL"), 12_000 - 4);
+        assert_eq!(settle(store, &first, "Account", TRUSTING, NOW + 1).await.removed, 12_000 - 4);
+        assert_eq!(live(store, &of).await, 4);
     }
 }

@@ -59,7 +59,11 @@ both! {
             .collect();
         assert_eq!(ids.len(), 1);
         assert_eq!(asked.iter().filter(|a| matches!(a, Enqueued::New(_))).count(), 1);
-        assert_eq!(store.sync_unfinished(one.id).await.unwrap().unwrap().id, *ids.iter().next().unwrap());
+        let open: Vec<SyncId> = store.sync_list(one.id, None, 99).await.unwrap().into_iter()
+            .filter(|sync| !sync.state.is_final())
+            .map(|sync| sync.id)
+            .collect();
+        assert_eq!(open, ids.into_iter().collect::<Vec<_>>());
         let draft = store.integration_create(new_integration(&g, "Draft")).await.unwrap();
         assert!(store.sync_enqueue(new_sync(draft.id, NOW)).await.unwrap_err().is_conflict(Conflict::State));
     }
@@ -88,9 +92,9 @@ both! {
     async fn only_allowed_syncs_are_taken(store) {
         let g = group(store, "g").await;
         let one = active(store, &g, "One").await;
-        store.integration_set_state(one.id, IntegrationState::NeedsReauthorization, "R", "m", NOW).await.unwrap();
+        refuse(store, one.id, "R", NOW).await;
         assert_eq!(lease(store, "w", NOW).await, None);
-        store.integration_set_state(one.id, IntegrationState::Active, "", "", NOW).await.unwrap();
+        log_in(store, one.id, "one").await;
         assert_eq!(lease(store, "w", NOW - 1).await, None);
         let sync = lease(store, "w", NOW).await.unwrap();
         assert_eq!((sync.fence, sync.attempt, sync.start_us), (1, 1, Some(NOW)));
@@ -115,7 +119,7 @@ both! {
         // The one that runs hears of it with its next word, and writes nothing.
         let late = commit(of(running.id), vec![batch("Account", 2, vec![row("b", 1, 1)])]);
         assert!(store.sync_commit(late).await.unwrap().cancel_requested);
-        assert_eq!(store.record_counts(running.id).await.unwrap(), [("Account".to_owned(), 1)]);
+        assert_eq!(counts(store, running.id).await, [("Account".to_owned(), 1)]);
         store.enablement_set(enablement(&g, true)).await.unwrap();
         let ended = store.sync_finish(end(of(running.id), SyncState::Partial, NOW)).await.unwrap();
         assert_eq!((ended.state, ended.attempt), (SyncState::Cancelled, 1));
@@ -196,7 +200,7 @@ both! {
         assert_eq!(why(store.sync_wait(old.id, old.fence, NOW, "", "").await), Lost::Fence);
         assert_eq!(why(store.sync_object_upsert(old.id, old.fence, Vec::new()).await), Lost::Fence);
         // Nothing of it was stored.
-        assert_eq!(store.record_get(one.id, "Account", "b").await.unwrap(), None);
+        assert_eq!(record_of(store, one.id, "Account", "b").await, None);
         assert_eq!(store.record_change_no(one.id).await.unwrap(), 1);
         store.sync_heartbeat(new.id, new.fence, NOW + 9 * MINUTE).await.unwrap();
         assert_eq!(lease(store, "w3", NOW + 8 * MINUTE).await, None);
@@ -268,7 +272,7 @@ both! {
         assert_eq!((ended.state, ended.end_us, ended.note.as_str()), (SyncState::Succeeded, Some(NOW + 5), "done"));
         let after = store.integration_get(one.id).await.unwrap();
         assert_eq!((after.last_success_us, after.company_records), (Some(NOW), Some(1)));
-        assert_eq!(store.record_counts(one.id).await.unwrap(), [("Account".to_owned(), 2), ("Contact".to_owned(), 1)]);
+        assert_eq!(counts(store, one.id).await, [("Account".to_owned(), 2), ("Contact".to_owned(), 1)]);
         assert_eq!(why(store.sync_finish(end(&sync, SyncState::Failed, NOW)).await), Lost::State);
     }
 
@@ -287,7 +291,7 @@ both! {
         // Nothing is written any more, and an end that would have been good is not.
         let late = commit(&sync, vec![batch("Account", 1, vec![row("late", 1, 1)])]);
         assert!(store.sync_commit(late).await.unwrap().cancel_requested);
-        assert_eq!(store.record_get(one.id, "Account", "late").await.unwrap(), None);
+        assert_eq!(record_of(store, one.id, "Account", "late").await, None);
         let ended = store.sync_finish(end(&sync, SyncState::Succeeded, NOW)).await.unwrap();
         assert_eq!(ended.state, SyncState::Cancelled);
         let Enqueued::New(second) = store.sync_enqueue(new_sync(one.id, NOW + 1)).await.unwrap() else { panic!() };

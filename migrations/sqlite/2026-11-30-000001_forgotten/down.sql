@@ -1,0 +1,1 @@
+-- Nothing to do: nobody needs what was removed.

@@ -1,0 +1,436 @@
+//! The order in which transactions lock rows (the module `store` says it), on PostgreSQL. A call is stopped at a row that
+//! somebody else holds; whatever comes after that row in the order has to be free then.
+
+use diesel::{Connection as _, PgConnection, connection::SimpleConnection as _};
+
+use super::{
+    limits::{FOREVER, waiting},
+    *,
+};
+
+/// Somebody who holds rows.
+struct Holder(PgConnection);
+
+impl Holder {
+    fn of(store: &Fixture, sql: &str) -> Self {
+        let mut conn = PgConnection::establish(&store.url).unwrap();
+        conn.batch_execute(&format!("BEGIN; {sql}")).unwrap();
+        Self(conn)
+    }
+
+    fn end(mut self, how: &str) {
+        self.0.batch_execute(how).unwrap();
+    }
+}
+
+fn lock(rows: &str) -> String {
+    format!("SELECT 1 FROM {rows} FOR UPDATE")
+}
+
+/// Waits until a call waits for a lock.
+async fn stopped(store: &Fixture) {
+    let mut watcher = PgConnection::establish(&store.url).unwrap();
+    tokio::time::timeout(FOREVER, waiting(&mut watcher))
+        .await
+        .expect("the call waits for the row");
+}
+
+/// Makes a call while somebody holds the rows `held`: when it waits for them, nobody holds the rows `free`.
+async fn comes_before<T: Send + 'static>(
+    store: &Fixture,
+    held: &str,
+    free: &str,
+    call: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> T {
+    let holder = Holder::of(store, &lock(held));
+    let call = tokio::spawn(call);
+    stopped(store).await;
+    let mut other = PgConnection::establish(&store.url).unwrap();
+    if let Err(error) = other.batch_execute(&format!("BEGIN; {} NOWAIT; ROLLBACK", lock(free))) {
+        panic!("it holds {free} while it waits for {held}: {error}");
+    }
+    holder.end("ROLLBACK");
+    call.await.unwrap().unwrap()
+}
+
+const HEADS: &str = "group_event_head";
+
+/// An owner with two receivers, all of whom have been told something, and two integrations, in order.
+struct World {
+    store: Fixture,
+    owner: GroupId,
+    ids: [IntegrationId; 2],
+}
+
+fn shares() -> Vec<NewShare> {
+    ["b", "c"]
+        .map(|receiver| NewShare {
+            group_id: group_id(receiver),
+            fields: None,
+        })
+        .to_vec()
+}
+
+impl World {
+    async fn new() -> Self {
+        let store = Fixture::postgres().await;
+        let owner = group(&store, "a").await;
+        let mut ids = [
+            active(&store, &owner, "One").await.id,
+            active(&store, &owner, "Two").await.id,
+        ];
+        ids.sort();
+        for receiver in ["b", "c"] {
+            let receiver = group(&store, receiver).await;
+            store.group_connect(&owner, &receiver, NOW).await.unwrap();
+        }
+        for id in ids {
+            let edit = IntegrationUpdate {
+                shares: Some(shares()),
+                ..no_edit(id)
+            };
+            store.integration_update(edit).await.unwrap();
+        }
+        Holder::of(
+            &store,
+            "INSERT INTO group_event_head (group_id, last_no, purged_no) SELECT id, 0, 0 FROM groups \
+             ON CONFLICT DO NOTHING",
+        )
+        .end("COMMIT");
+        Self { store, owner, ids }
+    }
+
+    fn store(&self) -> Store {
+        Store::clone(&self.store)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connector_is_disabled_before_anyone_is_told() {
+    let w = World::new().await;
+    let (store, off) = (w.store(), enablement(&w.owner, false));
+    let held = format!("sync WHERE integration_id = '{}'", w.ids[1]);
+    let call = async move { store.enablement_set(off).await };
+    comes_before(&w.store, &held, HEADS, call).await;
+    let told = w.store.event_list(&group_id("c"), 0, 100).await.unwrap();
+    let cancelled = told.iter().filter(|one| one.kind == EventKind::SyncCancelled);
+    assert_eq!(cancelled.count(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_owners_disable_their_connectors_at_once() {
+    // Both tell the same groups, of several integrations each, in whatever order these have.
+    let store = Fixture::postgres().await;
+    let mut owners = Vec::new();
+    for owner in ["m", "n", "o"] {
+        owners.push(group(&store, owner).await);
+    }
+    for owner in &owners {
+        for receiver in &owners {
+            if owner < receiver {
+                store.group_connect(owner, receiver, NOW).await.unwrap();
+            }
+        }
+    }
+    for owner in &owners {
+        for n in 0..4 {
+            let of = active(&store, owner, &format!("{owner} {n}")).await;
+            let receiver = owners.iter().filter(|other| *other != owner).nth(n % 2).unwrap();
+            let share = NewShare {
+                group_id: receiver.clone(),
+                fields: None,
+            };
+            store.share_set(of.id, share, "ada", NOW).await.unwrap();
+        }
+    }
+    let done = futures(3, |at| {
+        let (store, owner) = (Store::clone(&store), owners[at].clone());
+        async move { store.enablement_set(enablement(&owner, false)).await }
+    });
+    assert!(done.await.iter().all(Result::is_ok));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shares_end_and_begin_before_anyone_is_told() {
+    let w = World::new().await;
+    let [one, two] = w.ids;
+    // More of it for both.
+    let store = w.store();
+    let edit = IntegrationUpdate {
+        shares: Some(shares()),
+        ..no_edit(one)
+    };
+    let call = async move { store.integration_update(edit).await };
+    comes_before(&w.store, "groups WHERE id = 'c'", HEADS, call).await;
+    // A draft that is saved.
+    let draft = w
+        .store
+        .integration_create(new_integration(&w.owner, "Three"))
+        .await
+        .unwrap();
+    log_in(&w.store, draft.id, "three").await;
+    let edit = IntegrationUpdate {
+        shares: Some(shares()),
+        ..no_edit(draft.id)
+    };
+    w.store.integration_update(edit).await.unwrap();
+    let store = w.store();
+    let call = async move { store.integration_activate(activate(draft.id)).await };
+    comes_before(&w.store, "groups WHERE id = 'c'", HEADS, call).await;
+    // Groups that part.
+    let (store, owner) = (w.store(), w.owner.clone());
+    let call = async move { store.group_disconnect(&owner, &group_id("b"), NOW).await };
+    let held = format!("share WHERE integration_id = '{two}' AND group_id = 'b'");
+    assert_eq!(comes_before(&w.store, &held, HEADS, call).await, 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn integrations_and_groups_are_deleted_before_anyone_is_told() {
+    let w = World::new().await;
+    let [one, two] = w.ids;
+    let store = w.store();
+    let call = async move { store.integration_delete(one, None, NOW).await };
+    let held = format!("source WHERE integration_id = '{one}' AND group_id = 'c'");
+    assert_eq!(comes_before(&w.store, &held, HEADS, call).await.groups, 3);
+    // All accounts before the group, and both before the heads.
+    let draft = w
+        .store
+        .integration_create(new_integration(&w.owner, "Three"))
+        .await
+        .unwrap();
+    log_in(&w.store, draft.id, "three").await;
+    let last = w
+        .store
+        .integration_get(two.max(draft.id))
+        .await
+        .unwrap()
+        .grant_id
+        .unwrap();
+    let (store, owner) = (w.store(), w.owner.clone());
+    let call = async move { store.group_delete(&owner, NOW).await };
+    let holder = Holder::of(&w.store, &lock("connector_enablement WHERE group_id = 'a'"));
+    let held = format!("grants WHERE id = '{last}'");
+    let gone = tokio::spawn(async move {
+        let gone = call.await;
+        gone.unwrap()
+    });
+    stopped(&w.store).await;
+    let mut other = PgConnection::establish(&w.store.url).unwrap();
+    other
+        .batch_execute(&format!("BEGIN; {} NOWAIT; ROLLBACK", lock(HEADS)))
+        .expect("nobody has been told yet");
+    other
+        .batch_execute(&format!("BEGIN; {} NOWAIT; ROLLBACK", lock(&held)))
+        .expect_err("the accounts come before");
+    holder.end("ROLLBACK");
+    assert_eq!(gone.await.unwrap().integrations, 2);
+    assert!(w.store.event_list(&w.owner, 0, 100).await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_added_before_the_locks_are_had_is_not_left_out() {
+    let w = World::new().await;
+    // The account is refused while another integration gets it.
+    let grant = w.store.integration_get(w.ids[0]).await.unwrap().grant_id.unwrap();
+    let holder = Holder::of(&w.store, &lock(&format!("integration WHERE id = '{}'", w.ids[0])));
+    let store = w.store();
+    let call = tokio::spawn(async move { store.grant_revoked(grant, 1, "R", "m", NOW).await });
+    stopped(&w.store).await;
+    let late = w
+        .store
+        .integration_create(new_integration(&w.owner, "Late"))
+        .await
+        .unwrap();
+    attach(&w.store, late.id, grant).await.unwrap();
+    w.store.integration_activate(activate(late.id)).await.unwrap();
+    holder.end("ROLLBACK");
+    let mut refused = call.await.unwrap().unwrap().integrations;
+    refused.sort();
+    assert_eq!(refused, [w.ids[0], late.id]);
+    // A group is deleted while it begins another draft.
+    let holder = Holder::of(&w.store, &lock(&format!("integration WHERE id = '{}'", w.ids[0])));
+    let (store, owner) = (w.store(), w.owner.clone());
+    let call = tokio::spawn(async move { store.group_delete(&owner, NOW).await });
+    stopped(&w.store).await;
+    w.store
+        .integration_create(new_integration(&w.owner, "Last"))
+        .await
+        .unwrap();
+    holder.end("ROLLBACK");
+    assert_eq!(call.await.unwrap().unwrap().integrations, 4);
+    assert_eq!(raw::count(&w.store.url, "integration", "state <> 'DELETING'"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn accounts_are_locked_in_one_order() {
+    let w = World::new().await;
+    // An account with two grants: the client differs.
+    let mut grants = Vec::new();
+    for client in ["c1", "c2"] {
+        let new = NewGrant {
+            client_id: client.to_owned(),
+            ..new_grant("00D", "both", b"token")
+        };
+        grants.push(w.store.grant_put(new, NOW).await.unwrap().grant.id);
+    }
+    grants.sort();
+    let (held, free) = (
+        format!("grants WHERE id = '{}'", grants[0]),
+        format!("grants WHERE id = '{}'", grants[1]),
+    );
+    let (store, id, grant) = (w.store(), w.ids[0], grants[1]);
+    let call = async move { attach(&store, id, grant).await };
+    assert!(comes_before(&w.store, &held, &free, call).await.moved);
+    // Of two drafts that expire, the first's account is not held while the second is waited for.
+    let mut drafts = Vec::new();
+    for n in 0..2 {
+        let new = NewIntegration {
+            expire_us: NOW + n,
+            ..new_integration(&w.owner, &format!("Draft {n}"))
+        };
+        let draft = w.store.integration_create(new).await.unwrap();
+        let grant = log_in(&w.store, draft.id, &format!("draft {n}")).await;
+        drafts.push((draft.id, grant.integration.grant_id.unwrap()));
+    }
+    let held = format!("integration WHERE id = '{}'", drafts[1].0);
+    let free = format!("grants WHERE id = '{}'", drafts[0].1);
+    let store = w.store();
+    let call = async move { store.drafts_expire(NOW + 2, 10).await };
+    assert_eq!(comes_before(&w.store, &held, &free, call).await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn companies_are_tracked_in_any_order_at_once() {
+    let store = Fixture::postgres().await;
+    let g = group(&store, "g").await;
+    let track = |n: usize| Track {
+        company_id: CompanyId::of_domain(&format!("{n}.com")),
+        name: "Name".to_owned(),
+        homepage: String::new(),
+    };
+    let up: Vec<Track> = (0..200).map(track).collect();
+    let down: Vec<Track> = up.iter().rev().cloned().collect();
+    let done = futures(4, |at| {
+        let (store, g) = (Store::clone(&store), g.clone());
+        let (up, down) = (up.clone(), down.clone());
+        async move {
+            let list = if at % 2 == 0 { up } else { down };
+            let ids: Vec<CompanyId> = list.iter().map(|one| one.company_id).collect();
+            for _ in 0..10 {
+                store.company_track(&g, list.clone(), "ada", NOW).await?;
+                store.company_untrack(&g, ids.clone()).await?;
+            }
+            Ok::<_, Error>(())
+        }
+    });
+    for one in done.await {
+        one.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_ended_sync_takes_no_news() {
+    let w = World::new().await;
+    let sync = w
+        .store
+        .sync_lease_next("w", NOW, NOW + MINUTE)
+        .await
+        .unwrap()
+        .unwrap();
+    let news = ObjectProgress {
+        object: "Account".to_owned(),
+        position: 0,
+        state: Some(ObjectState::Reading),
+        expected: None,
+        error: None,
+        tries: Some(1),
+    };
+    for (by, rows) in [
+        (
+            "its end",
+            format!("UPDATE sync SET state = 'CANCELLED' WHERE id = '{}'", sync.id),
+        ),
+        (
+            "its integration",
+            format!(
+                "SELECT 1 FROM integration WHERE id = '{}' FOR UPDATE; \
+                 UPDATE sync SET state = 'CANCELLED' WHERE id = '{}'",
+                sync.integration_id, sync.id
+            ),
+        ),
+    ] {
+        let holder = Holder::of(&w.store, &rows);
+        let (store, news) = (w.store(), news.clone());
+        let call =
+            tokio::spawn(async move { store.sync_object_upsert(sync.id, sync.fence, vec![news]).await });
+        stopped(&w.store).await;
+        holder.end("COMMIT");
+        let late = call.await.unwrap();
+        assert!(
+            matches!(late, Err(Error::LeaseLost { why: Lost::State, .. })),
+            "{by}: {late:?}"
+        );
+        assert!(w.store.sync_objects(sync.id).await.unwrap().is_empty(), "{by}");
+        Holder::of(
+            &w.store,
+            &format!("UPDATE sync SET state = 'RUNNING' WHERE id = '{}'", sync.id),
+        )
+        .end("COMMIT");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn housekeeping_waits_for_nobody() {
+    let w = World::new().await;
+    for id in ["1", "2", "3"] {
+        w.store
+            .request_remember(&w.owner, "Create", id, "print", "result", NOW)
+            .await
+            .unwrap();
+    }
+    let holder = Holder::of(&w.store, &lock("request WHERE request_id = '1'"));
+    assert_eq!(w.store.request_purge(NOW + 1, 10).await.unwrap(), 2);
+    holder.end("ROLLBACK");
+    assert_eq!(w.store.request_purge(NOW + 1, 10).await.unwrap(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn very_many_marks_are_several_transactions() {
+    let w = World::new().await;
+    let sync = w
+        .store
+        .sync_lease_next("w", NOW, NOW + MINUTE)
+        .await
+        .unwrap()
+        .unwrap();
+    let rows = (0..12_000).map(|n| row(&format!("{n:05}"), 1, 1)).collect();
+    w.store
+        .sync_commit(commit(&sync, vec![batch("Account", NOW, rows)]))
+        .await
+        .unwrap();
+    // Somebody marks one of the last rows: by then the first ones are stored, and the checkpoint is not.
+    let holder = Holder::of(
+        &w.store,
+        &format!(
+            "INSERT INTO removal (integration_id, object, external_id, sync_id, generation, read_us, read_clock) \
+             VALUES ('{}', 'Account', '11999', '{}', 1, 0, 0)",
+            sync.integration_id, sync.id
+        ),
+    );
+    let listing = RecordBatch {
+        covers: Some(Covers {
+            after: String::new(),
+            through: String::new(),
+            order: IdOrder::Bytes,
+        }),
+        ..batch("Account", NOW + 1, Vec::new())
+    };
+    let (store, late) = (w.store(), commit(&sync, vec![listing]));
+    let call = tokio::spawn(async move { store.sync_commit(late).await });
+    stopped(&w.store).await;
+    assert!(raw::count(&w.store.url, "removal", "true") >= 5_000);
+    assert_eq!(w.store.sync_get(sync.id).await.unwrap().checkpoint_seq, 1);
+    holder.end("ROLLBACK");
+    assert_eq!(call.await.unwrap().unwrap().checkpoint_seq, 2);
+    assert_eq!(raw::count(&w.store.url, "removal", "true"), 12_000);
+}

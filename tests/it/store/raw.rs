@@ -1,0 +1,48 @@
+//! The database itself, for what no call of the product tells.
+
+use diesel::{Connection as _, PgConnection, QueryableByName, RunQueryDsl as _, SqliteConnection, sql_types};
+
+#[derive(QueryableByName)]
+struct Row {
+    #[diesel(sql_type = sql_types::Text)]
+    text: String,
+}
+
+/// The column `text` of each row.
+pub(super) fn ask(url: &str, sql: &str) -> Vec<String> {
+    let query = diesel::sql_query(sql);
+    let rows: Vec<Row> = match url.strip_prefix("sqlite:") {
+        Some(path) => query.load(&mut SqliteConnection::establish(path).unwrap()),
+        None => query.load(&mut PgConnection::establish(url).unwrap()),
+    }
+    .unwrap();
+    rows.into_iter().map(|row| row.text).collect()
+}
+
+/// How many rows of a table this holds for.
+pub(super) fn count(url: &str, table: &str, condition: &str) -> usize {
+    let sql = format!("SELECT CAST(count(*) AS text) AS text FROM {table} WHERE {condition}");
+    ask(url, &sql)[0].parse().unwrap()
+}
+
+/// What a row of `meta` says.
+pub(super) fn meta(url: &str, key: &str) -> Option<String> {
+    ask(
+        url,
+        &format!("SELECT value AS text FROM meta WHERE key = '{key}'"),
+    )
+    .pop()
+}
+
+/// Makes a row of `meta` say this.
+pub(super) fn set_meta(url: &str, key: &str, value: &str) {
+    let sql = format!(
+        "INSERT INTO meta (key, value) VALUES ('{key}', '{value}') ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+    );
+    let query = diesel::sql_query(sql);
+    match url.strip_prefix("sqlite:") {
+        Some(path) => query.execute(&mut SqliteConnection::establish(path).unwrap()),
+        None => query.execute(&mut PgConnection::establish(url).unwrap()),
+    }
+    .unwrap();
+}
