@@ -1,0 +1,165 @@
+//! The end of a sync, and of its row.
+
+use diesel::prelude::*;
+
+use super::{
+    queue::{NewSync, insert},
+    row::{Sync, get, held, locked, lost, name, objects},
+};
+use crate::domain::{EventKind, IntegrationState, Micros, ObjectState, SyncId, SyncState, SyncTrigger};
+use crate::store::{
+    Conflict, Error, FieldRef, Lost, Store,
+    conn::Conn,
+    event::NewEvents,
+    field, purge, record,
+    schema::{integration as integration_table, sync},
+};
+
+/// How a sync ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SyncEnd {
+    /// Which.
+    pub sync_id: SyncId,
+    /// The fence it was taken with.
+    pub fence: i64,
+    /// SUCCEEDED if every object was read whole and nothing is held back, PARTIAL, FAILED or CANCELLED.
+    pub state: SyncState,
+    /// Why it failed, as a word.
+    pub error_reason: String,
+    /// Why it failed, as a sentence for the integration's owner.
+    pub error_message: String,
+    /// What else there is to say.
+    pub note: String,
+    /// How many company records the CRM says there are; `None` counts ours, when they were read whole.
+    pub company_records: Option<i64>,
+    /// Now.
+    pub now_us: Micros,
+}
+
+impl Store {
+    /// Ends a sync.
+    pub async fn sync_finish(&self, end: SyncEnd) -> Result<Sync, Error> {
+        self.write_with_events(move |conn, events| finish(conn, events, end))
+            .await
+    }
+
+    /// Removes syncs that ended before this time, at most `limit`, but for the last one of each integration; returns how
+    /// many.
+    pub async fn sync_purge(&self, before_us: Micros, limit: i64) -> Result<usize, Error> {
+        self.write(move |conn| {
+            const NOT_LAST: &str = "EXISTS (SELECT 1 FROM sync n \
+                WHERE n.integration_id = sync.integration_id AND n.create_us > sync.create_us)";
+            purge::old(conn, "sync", "end_us", NOT_LAST, before_us, limit)
+        })
+        .await
+    }
+}
+
+fn finish(conn: &mut Conn, events: &mut NewEvents, mut end: SyncEnd) -> Result<Sync, Error> {
+    if !end.state.is_final() {
+        return Err(Error::conflict(
+            Conflict::State,
+            format!("a sync cannot end as {}", end.state),
+        ));
+    }
+    let (of, before) = locked(conn, end.sync_id)?;
+    let done_well = |state| matches!(state, SyncState::Succeeded | SyncState::Partial);
+    if done_well(end.state) && before.cancel_requested {
+        end.state = SyncState::Cancelled;
+        end.error_reason.clear();
+        end.error_message.clear();
+    }
+    let done = diesel::update(held(end.sync_id, end.fence))
+        .set((
+            sync::state.eq(end.state),
+            sync::end_us.eq(end.now_us),
+            sync::lease_owner.eq(None::<String>),
+            sync::error_reason.eq(&end.error_reason),
+            sync::error_message.eq(&end.error_message),
+            sync::note.eq(&end.note),
+            sync::change_no.eq(of.change_no),
+        ))
+        .execute(conn)?;
+    let row = get(conn, end.sync_id)?;
+    if done == 0 {
+        return Err(lost(&row, end.fence));
+    }
+    if done_well(end.state) {
+        if of.generation != row.generation {
+            return Err(Error::LeaseLost {
+                sync: row.id,
+                why: Lost::Generation,
+            });
+        }
+        if end.state == SyncState::Succeeded {
+            // The last word on it: whoever asks for it, no sync succeeds that is not whole.
+            let lacking = objects(conn, end.sync_id)?
+                .into_iter()
+                .find(|one| one.state != ObjectState::Complete || one.held > 0);
+            if let Some(one) = lacking {
+                return Err(Error::conflict(
+                    Conflict::State,
+                    format!(
+                        "sync \"{}\" cannot end as SUCCEEDED: {} is {} with {} removals held back",
+                        end.sync_id, one.object, one.state, one.held
+                    ),
+                ));
+            }
+        }
+        let company_records = match end.company_records {
+            Some(count) => count,
+            None => record::count_companies(conn, of.id)?,
+        };
+        diesel::update(integration_table::table.find(of.id))
+            .set((
+                (end.state == SyncState::Succeeded)
+                    .then_some(integration_table::last_success_us.eq(row.start_us)),
+                integration_table::company_records.eq(company_records),
+            ))
+            .execute(conn)?;
+        fields_are_back(conn, &row)?;
+    }
+    if !done_well(end.state) && of.state == IntegrationState::Active && of.generation != row.generation {
+        // The selection changed while it ran, and what was added relied on it: another one reads that.
+        let new = NewSync {
+            integration_id: of.id,
+            trigger: SyncTrigger::Selection,
+            create_by: row.create_by.clone(),
+            due_us: end.now_us,
+            confirms: None,
+            now_us: end.now_us,
+        };
+        insert(conn, &of, new)?;
+    }
+    let kind = match end.state {
+        SyncState::Failed => EventKind::SyncFailed,
+        SyncState::Cancelled => EventKind::SyncCancelled,
+        SyncState::Partial => EventKind::SyncPartial,
+        _ => EventKind::SyncFinished,
+    };
+    events.tell(conn, kind, of.id, &name(&row), &end.error_reason, end.now_us)?;
+    Ok(row)
+}
+
+/// Fields that no attempt of a sync missed are there, as far as it read their objects whole. Marks made since it began are
+/// of live reads that saw more than it.
+fn fields_are_back(conn: &mut Conn, of: &Sync) -> Result<(), Error> {
+    let missing = of.missing_fields();
+    let whole: Vec<String> = objects(conn, of.id)?
+        .into_iter()
+        .filter(|one| one.state == ObjectState::Complete)
+        .map(|one| one.object)
+        .collect();
+    let back: Vec<FieldRef> = field::list(conn, &[of.integration_id])?
+        .into_iter()
+        .filter(|field| field.missing_us.is_some_and(|since| Some(since) < of.start_us))
+        .filter(|field| whole.contains(&field.object))
+        .filter(|field| !missing.contains(&format!("{}.{}", field.object, field.key)))
+        .map(|field| FieldRef {
+            object: field.object,
+            key: field.key,
+        })
+        .collect();
+    field::clear_missing(conn, of.integration_id, &back)?;
+    Ok(())
+}
