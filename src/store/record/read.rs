@@ -1,0 +1,130 @@
+//! What is stored of records, by key.
+
+use diesel::{prelude::*, sql_types};
+
+use super::{Existing, Parent};
+use crate::domain::{IntegrationId, Micros, ReadClock, ReadTime};
+use crate::store::{Error, conn::Conn, covers::Piece, postgres, sqlite};
+
+/// What is known of a stored row: id, hash, time of change, time of reading and its clock, time it was gone.
+pub(in crate::store) type Known = (String, i64, Micros, Micros, i64, Option<Micros>);
+
+impl From<Known> for Existing {
+    fn from((external_id, hash, modified_us, read_us, read_clock, delete_us): Known) -> Self {
+        Self {
+            external_id,
+            hash,
+            modified_us,
+            read: ReadTime {
+                us: read_us,
+                clock: ReadClock::from_number(read_clock),
+            },
+            deleted: delete_us.is_some(),
+        }
+    }
+}
+
+/// The children of an object under these parents: (parent, child).
+pub(in crate::store) fn children<T: AsRef<str>>(
+    conn: &mut Conn,
+    integration_id: IntegrationId,
+    parent_object: &str,
+    parent_ids: &[T],
+    object: &str,
+) -> Result<Vec<(String, String)>, Error> {
+    let parent_ids: Vec<&str> = parent_ids.iter().map(AsRef::as_ref).collect();
+    if parent_ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    match conn {
+        Conn::Sqlite(c) => sqlite::read::children(c, integration_id, parent_object, &parent_ids, object),
+        Conn::Postgres(c) => postgres::read::children(c, integration_id, parent_object, &parent_ids, object),
+    }
+}
+
+pub(super) fn parents(
+    conn: &mut Conn,
+    integration_id: IntegrationId,
+    object: &str,
+    ids: &[&str],
+) -> Result<Vec<(String, Parent)>, Error> {
+    let rows = match conn {
+        Conn::Sqlite(c) => sqlite::read::parents(c, integration_id, object, ids)?,
+        Conn::Postgres(c) => postgres::read::parents(c, integration_id, object, ids)?,
+    };
+    Ok(rows
+        .into_iter()
+        .map(|(child, object, external_id)| (child, Parent { object, external_id }))
+        .collect())
+}
+
+/// How many live company records an integration has.
+pub(in crate::store) fn count_companies(
+    conn: &mut Conn,
+    integration_id: IntegrationId,
+) -> Result<i64, Error> {
+    #[derive(QueryableByName)]
+    struct Count {
+        #[diesel(sql_type = sql_types::BigInt)]
+        n: i64,
+    }
+    let count: Count = diesel::sql_query(
+        "SELECT count(*) AS n FROM record WHERE integration_id = (SELECT $1) AND company_id IS NOT NULL \
+         AND delete_us IS NULL",
+    )
+    .bind::<sql_types::Text, _>(integration_id)
+    .get_result(conn)?;
+    Ok(count.n)
+}
+
+/// How many live rows an object has.
+pub(in crate::store) fn count_live(
+    conn: &mut Conn,
+    integration_id: IntegrationId,
+    object: &str,
+) -> Result<i64, Error> {
+    #[derive(QueryableByName)]
+    struct Count {
+        #[diesel(sql_type = sql_types::BigInt)]
+        n: i64,
+    }
+    let count: Count = diesel::sql_query(
+        "SELECT count(*) AS n FROM record WHERE integration_id = (SELECT $1) AND object = (SELECT $2) AND delete_us IS NULL",
+    )
+    .bind::<sql_types::Text, _>(integration_id)
+    .bind::<sql_types::Text, _>(object)
+    .get_result(conn)?;
+    Ok(count.n)
+}
+
+pub(super) fn existing_range(
+    conn: &mut Conn,
+    integration_id: IntegrationId,
+    object: &str,
+    piece: &Piece,
+    limit: i64,
+) -> Result<Vec<Existing>, Error> {
+    let rows = match conn {
+        Conn::Sqlite(c) => sqlite::read::existing_range(c, integration_id, object, piece, limit)?,
+        Conn::Postgres(c) => postgres::read::existing_range(c, integration_id, object, piece, limit)?,
+    };
+    Ok(rows.into_iter().map(Existing::from).collect())
+}
+
+pub(in crate::store) fn existing_ids(
+    conn: &mut Conn,
+    integration_id: IntegrationId,
+    object: &str,
+    ids: &[&str],
+) -> Result<Vec<Existing>, Error> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows: Vec<Known> = match conn {
+        Conn::Sqlite(c) => sqlite::read::existing(c, integration_id, object, ids)?,
+        Conn::Postgres(c) => postgres::read::existing(c, integration_id, object, ids)?,
+    };
+    let mut found: Vec<Existing> = rows.into_iter().map(Existing::from).collect();
+    found.sort_unstable_by(|a, b| a.external_id.cmp(&b.external_id));
+    Ok(found)
+}

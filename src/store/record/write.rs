@@ -1,0 +1,387 @@
+//! Writing: live reads, and the batches of syncs. What a batch changes is decided in `apply`, without SQL.
+
+use std::collections::{HashSet, VecDeque};
+
+use diesel::{prelude::*, sql_types};
+
+use super::{
+    Counters, Existing, Gone, RecordBatch, RecordRow,
+    apply::{self, Changes, Touch},
+    read::{children, existing_ids, existing_range},
+};
+use crate::domain::{IntegrationId, IntegrationState, Micros, ReadClock, ReadTime, SyncId};
+use crate::store::{
+    Conflict, Error, Integration, Store,
+    conn::Conn,
+    covers::{Covers, Piece},
+    integration, postgres,
+    removal::{self, Marks},
+    schema::integration as integration_table,
+    sqlite,
+};
+
+/// What a live read brought.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refresh {
+    /// Of which integration.
+    pub integration_id: IntegrationId,
+    /// The generation it was read for.
+    pub generation: i64,
+    /// The rows.
+    pub batches: Vec<RecordBatch>,
+    /// Children listed completely: stored ones that are not in the batches no longer hang under that parent.
+    pub complete: Vec<ChildSet>,
+    /// When it was read.
+    pub read: ReadTime,
+    /// Now.
+    pub now_us: Micros,
+}
+
+/// What a live read changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refreshed {
+    /// The integration's change number after it.
+    pub change_no: i64,
+    /// What happened to the rows.
+    pub counters: Counters,
+    /// How many children were taken from under a parent.
+    pub unlinked: i64,
+}
+
+/// Children of one parent that were listed completely.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChildSet {
+    /// The parent's object.
+    pub parent_object: String,
+    /// The parent's id in the CRM.
+    pub parent_id: String,
+    /// The children's object.
+    pub child_object: String,
+}
+
+/// A batch of a sync, on its way into the store. What its range lacks is marked, not removed.
+pub(in crate::store) struct Listing {
+    batch: RecordBatch,
+    /// What of its range has not been walked through; `None` before the first step.
+    left: Option<VecDeque<Piece>>,
+}
+
+impl Listing {
+    pub(in crate::store) fn new(mut batch: RecordBatch) -> Self {
+        apply::prepare(&mut batch);
+        Self { batch, left: None }
+    }
+
+    pub(in crate::store) fn object(&self) -> &str {
+        &self.batch.object
+    }
+
+    /// Applies the batch; every row that changes gets the next change number. `budget` is how many rows that the batch lacks
+    /// may be looked at. Where it is used up before the end of the range, only marks have been written so far, `None` is
+    /// answered, and another transaction goes on: what a listing lacks has no bound. The integration is locked.
+    pub(in crate::store) fn step(
+        &mut self,
+        conn: &mut Conn,
+        of: (IntegrationId, SyncId, i64),
+        change_no: &mut i64,
+        budget: &mut i64,
+        now_us: Micros,
+    ) -> Result<Option<Counters>, Error> {
+        let (integration_id, sync_id, generation) = of;
+        let (batch, object) = (&self.batch, self.batch.object.as_str());
+        let rows = apply::newest(&batch.rows);
+        let ids: Vec<&str> = rows.iter().map(|row| row.external_id.as_str()).collect();
+        let existing = match &batch.covers {
+            None => existing_ids(conn, integration_id, object, &ids)?,
+            Some(covers) => {
+                let marks = Marks {
+                    integration_id,
+                    object,
+                    sync_id,
+                    generation,
+                };
+                let begun = self.left.is_some();
+                let left = self.left.get_or_insert_with(|| covers.pieces().into());
+                let mut found = Vec::new();
+                if !walk(conn, &marks, &ids, covers, batch.read, left, budget, &mut found)? {
+                    return Ok(None);
+                }
+                match begun {
+                    // An earlier transaction saw some of it.
+                    true => existing_ids(conn, integration_id, object, &ids)?,
+                    false => {
+                        let outside: Vec<&str> =
+                            ids.iter().copied().filter(|id| !covers.contains(id)).collect();
+                        found.extend(existing_ids(conn, integration_id, object, &outside)?);
+                        found.sort_unstable_by(|a, b| a.external_id.cmp(&b.external_id));
+                        found
+                    }
+                }
+            }
+        };
+        removal::unmark(conn, integration_id, object, &ids)?;
+        let seen = (existing.as_slice(), rows.as_slice());
+        store(conn, integration_id, change_no, batch, seen, Touch::Moved, now_us).map(Some)
+    }
+}
+
+/// Rows of a range that are looked at at once.
+const RANGE_ROWS: i64 = 5_000;
+
+impl Store {
+    /// Stores what a live read brought. [`Conflict::Generation`] if the account or the selection changed since.
+    pub async fn record_refresh(&self, refresh: Refresh) -> Result<Refreshed, Error> {
+        self.write(move |conn| store_refresh(conn, refresh)).await
+    }
+}
+
+/// Stores the change number after a write. The integration is locked and was at `of.change_no`.
+pub(in crate::store) fn set_change_no(
+    conn: &mut Conn,
+    of: &Integration,
+    change_no: i64,
+) -> Result<(), Error> {
+    if change_no != of.change_no {
+        diesel::update(integration_table::table.find(of.id))
+            .set(integration_table::change_no.eq(change_no))
+            .execute(conn)?;
+    }
+    Ok(())
+}
+
+fn store_refresh(conn: &mut Conn, refresh: Refresh) -> Result<Refreshed, Error> {
+    let of = integration::lock(conn, refresh.integration_id)?;
+    if of.state == IntegrationState::Deleting {
+        return Err(Error::not_found("integration", of.id));
+    }
+    if of.generation != refresh.generation {
+        return Err(Error::conflict(
+            Conflict::Generation,
+            format!(
+                "integration \"{}\" is at generation {}, not {}",
+                of.id, of.generation, refresh.generation
+            ),
+        ));
+    }
+    let mut change_no = of.change_no;
+    let mut counters = Counters::default();
+    let listed: HashSet<(String, String)> = refresh
+        .batches
+        .iter()
+        .flat_map(|b| b.rows.iter().map(|r| (b.object.clone(), r.external_id.clone())))
+        .collect();
+    for mut batch in refresh.batches {
+        apply::prepare(&mut batch);
+        let rows = apply::newest(&batch.rows);
+        let ids: Vec<&str> = rows.iter().map(|row| row.external_id.as_str()).collect();
+        removal::unmark(conn, of.id, &batch.object, &ids)?;
+        let existing = existing_ids(conn, of.id, &batch.object, &ids)?;
+        counters.add(&store(
+            conn,
+            of.id,
+            &mut change_no,
+            &batch,
+            (&existing, &rows),
+            Touch::All,
+            refresh.now_us,
+        )?);
+    }
+    let mut unlinked = 0;
+    for set in &refresh.complete {
+        unlinked += unlink(conn, of.id, &mut change_no, set, &listed, refresh.read)?;
+    }
+    set_change_no(conn, &of, change_no)?;
+    Ok(Refreshed {
+        change_no,
+        counters,
+        unlinked,
+    })
+}
+
+/// Takes children that a complete listing lacks from under their parent. They may live on under another: the next
+/// sync tells, and writes them whatever their hash.
+fn unlink(
+    conn: &mut Conn,
+    integration_id: IntegrationId,
+    change_no: &mut i64,
+    set: &ChildSet,
+    listed: &HashSet<(String, String)>,
+    read: ReadTime,
+) -> Result<i64, Error> {
+    let parent = [set.parent_id.as_str()];
+    let children = children(
+        conn,
+        integration_id,
+        &set.parent_object,
+        &parent,
+        &set.child_object,
+    )?;
+    let children: Vec<&str> = children.iter().map(|(_, child)| child.as_str()).collect();
+    let stored = existing_ids(conn, integration_id, &set.child_object, &children)?;
+    let mut unlinked = 0;
+    for child in stored {
+        let key = (set.child_object.clone(), child.external_id);
+        if child.deleted || read.is_before(child.read) || listed.contains(&key) {
+            continue;
+        }
+        *change_no += 1;
+        unlinked += 1;
+        diesel::sql_query(
+            "DELETE FROM record_link WHERE integration_id = (SELECT $1) AND child_object = (SELECT $2) AND child_id = $3 \
+             AND parent_object = $4 AND parent_id = $5",
+        )
+        .bind::<sql_types::Text, _>(integration_id)
+        .bind::<sql_types::Text, _>(&set.child_object)
+        .bind::<sql_types::Text, _>(&key.1)
+        .bind::<sql_types::Text, _>(&set.parent_object)
+        .bind::<sql_types::Text, _>(&set.parent_id)
+        .execute(conn)?;
+        diesel::sql_query(
+            "UPDATE record SET hash = $1, change_no = $2 WHERE integration_id = (SELECT $3) AND object = (SELECT $4) \
+             AND external_id = $5",
+        )
+        .bind::<sql_types::BigInt, _>(!child.hash)
+        .bind::<sql_types::BigInt, _>(*change_no)
+        .bind::<sql_types::Text, _>(integration_id)
+        .bind::<sql_types::Text, _>(&set.child_object)
+        .bind::<sql_types::Text, _>(&key.1)
+        .execute(conn)?;
+    }
+    Ok(unlinked)
+}
+
+/// Stores what became of the rows of a batch, given what is stored of them: both by key.
+fn store(
+    conn: &mut Conn,
+    integration_id: IntegrationId,
+    change_no: &mut i64,
+    batch: &RecordBatch,
+    (existing, rows): (&[Existing], &[&RecordRow]),
+    touch: Touch,
+    now_us: Micros,
+) -> Result<Counters, Error> {
+    let object = batch.object.as_str();
+    let changes = apply::changes(existing, rows, batch, touch, change_no);
+    let Changes {
+        puts, gone, touched, ..
+    } = &changes;
+    let (unlink, links) = (changes.unlinked(), changes.links());
+    match conn {
+        Conn::Sqlite(c) => {
+            sqlite::put(c, integration_id, object, puts)?;
+            sqlite::gone(c, integration_id, object, gone, now_us)?;
+            sqlite::touch(c, integration_id, object, touched)?;
+            sqlite::unlink(c, integration_id, object, &unlink)?;
+            sqlite::link(c, integration_id, object, &links)?;
+        }
+        Conn::Postgres(c) => {
+            postgres::put(c, integration_id, object, puts)?;
+            postgres::gone(c, integration_id, object, gone, now_us)?;
+            postgres::touch(c, integration_id, object, touched)?;
+            postgres::unlink(c, integration_id, object, &unlink)?;
+            postgres::link(c, integration_id, object, &links)?;
+        }
+    }
+    Ok(changes.counters)
+}
+
+/// Removes rows that a listing lacked, unless they were read after it; returns how many. They are sorted by id; the
+/// integration is locked.
+pub(in crate::store) fn remove(
+    conn: &mut Conn,
+    integration_id: IntegrationId,
+    object: &str,
+    change_no: &mut i64,
+    lacking: &[(String, Micros, i64)],
+    now_us: Micros,
+) -> Result<i64, Error> {
+    let ids: Vec<&str> = lacking.iter().map(|(id, ..)| id.as_str()).collect();
+    let existing = existing_ids(conn, integration_id, object, &ids)?;
+    let mut gone = Vec::with_capacity(existing.len());
+    for old in &existing {
+        let Ok(at) = lacking.binary_search_by(|(id, ..)| id.cmp(&old.external_id)) else {
+            continue;
+        };
+        let (_, us, clock) = &lacking[at];
+        let read = ReadTime {
+            us: *us,
+            clock: ReadClock::from_number(*clock),
+        };
+        if old.deleted || read.is_before(old.read) {
+            continue;
+        }
+        *change_no += 1;
+        gone.push(Gone {
+            external_id: &old.external_id,
+            merged_into: None,
+            modified_us: old.modified_us,
+            read,
+            change_no: *change_no,
+        });
+    }
+    let unlink: Vec<&str> = gone.iter().map(|gone| gone.external_id).collect();
+    match conn {
+        Conn::Sqlite(c) => {
+            sqlite::gone(c, integration_id, object, &gone, now_us)?;
+            sqlite::unlink(c, integration_id, object, &unlink)?;
+        }
+        Conn::Postgres(c) => {
+            postgres::gone(c, integration_id, object, &gone, now_us)?;
+            postgres::unlink(c, integration_id, object, &unlink)?;
+        }
+    }
+    Ok(gone.len() as i64)
+}
+
+/// Walks through what is stored in the pieces of a range: what is listed is found, what is live and not listed is marked.
+/// False if the budget, of rows that are not listed, was used up first: `pieces` has the rest. Only so much is held in memory
+/// as the batch has rows, however many the range has. The ids are sorted.
+#[expect(clippy::too_many_arguments, reason = "one call site, the state of one walk")]
+fn walk(
+    conn: &mut Conn,
+    marks: &Marks<'_>,
+    ids: &[&str],
+    covers: &Covers,
+    read: ReadTime,
+    pieces: &mut VecDeque<Piece>,
+    budget: &mut i64,
+    found: &mut Vec<Existing>,
+) -> Result<bool, Error> {
+    let listed = |id: &str| ids.binary_search(&id).is_ok();
+    while let Some(piece) = pieces.front_mut() {
+        if *budget <= 0 {
+            return Ok(false);
+        }
+        let page = existing_range(conn, marks.integration_id, marks.object, piece, RANGE_ROWS)?;
+        let next = (page.len() as i64 == RANGE_ROWS)
+            .then(|| page.last().map(|last| next_id(&last.external_id)))
+            .flatten();
+        let mut lacking = Vec::new();
+        for old in page {
+            if covers.contains(&old.external_id) && listed(&old.external_id) {
+                found.push(old);
+                continue;
+            }
+            *budget -= 1;
+            if covers.contains(&old.external_id) && !old.deleted && !read.is_before(old.read) {
+                lacking.push(old.external_id);
+            }
+        }
+        if !lacking.is_empty() {
+            let lacking: Vec<&str> = lacking.iter().map(String::as_str).collect();
+            removal::mark(conn, marks, read, &lacking)?;
+        }
+        match next {
+            Some(next) => piece.from = next,
+            None => {
+                pieces.pop_front();
+            }
+        }
+    }
+    Ok(true)
+}
+
+/// The first id after this one: none holds NUL.
+fn next_id(id: &str) -> String {
+    format!("{id}\u{1}")
+}
