@@ -1,0 +1,154 @@
+//! Reading plans: PostgreSQL's out of its log, with the rows and pages that each step touched, and SQLite's by their words.
+
+use std::{fs, path::Path};
+
+use serde_json::Value as Json;
+
+/// The plans that were written since, of statements in this database.
+pub(super) fn plans(log: &Path, database: &str, read: &mut u64) -> Vec<Json> {
+    use std::io::{Read as _, Seek as _};
+    let mut file = fs::File::open(log).unwrap();
+    file.seek(std::io::SeekFrom::Start(*read)).unwrap();
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).unwrap();
+    *read += bytes.len() as u64;
+    let text = String::from_utf8_lossy(&bytes);
+    let mut found = Vec::new();
+    let mut lines = text.lines().peekable();
+    while let Some(line) = lines.next() {
+        if !(line.starts_with(&format!("{database}: LOG:")) && line.ends_with("plan:")) {
+            continue;
+        }
+        let mut json = String::new();
+        while let Some(line) = lines.next_if(|line| line.starts_with('\t')) {
+            json.push_str(line);
+            json.push('\n');
+        }
+        found.push(serde_json::from_str(&json).unwrap_or_else(|e| panic!("{e}: {json}")));
+    }
+    found
+}
+
+fn number(plan: &Json, name: &str) -> f64 {
+    plan[name].as_f64().unwrap_or(0.0)
+}
+
+/// The rows that the steps of a plan went through, and the pages it touched.
+pub(super) fn cost(plan: &Json) -> (f64, f64) {
+    let own = [
+        "Actual Rows",
+        "Rows Removed by Filter",
+        "Rows Removed by Join Filter",
+        "Rows Removed by Index Recheck",
+    ]
+    .iter()
+    .map(|name| number(plan, name))
+    .sum::<f64>()
+        * number(plan, "Actual Loops");
+    let below: f64 = plan["Plans"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|plan| cost(plan).0)
+        .sum();
+    (
+        own + below,
+        number(plan, "Shared Hit Blocks") + number(plan, "Shared Read Blocks"),
+    )
+}
+
+/// A plan for people.
+pub(super) fn tree(plan: &Json, depth: usize) -> String {
+    let text = |name: &str| plan[name].as_str().unwrap_or_default().to_owned();
+    let mut out = format!(
+        "{}{} {} {} rows {} of {} expected, loops {}, pages {} [{}{}]\n",
+        "  ".repeat(depth),
+        text("Node Type"),
+        text("Relation Name"),
+        text("Index Name"),
+        number(plan, "Actual Rows"),
+        number(plan, "Plan Rows"),
+        number(plan, "Actual Loops"),
+        number(plan, "Shared Hit Blocks") + number(plan, "Shared Read Blocks"),
+        text("Index Cond"),
+        text("Filter"),
+    );
+    for below in plan["Plans"].as_array().into_iter().flatten() {
+        out.push_str(&tree(below, depth + 1));
+    }
+    out
+}
+
+/// Tables that grow. Where one is read, the plan has to come to its rows by an index, and by more than the integration
+/// or the group.
+pub(super) const LARGE: &[&str] = &[
+    "record",
+    "record_link",
+    "sync",
+    "group_event",
+    "audit_entry",
+    "tracked_company",
+    "request",
+    "outbox",
+];
+/// Calls that go through all of an integration or a group: (call, what SQLite says of it).
+pub(super) const WHOLE: &[(&str, &str)] = &[
+    ("sync_finish", "record_company"),
+    ("company_tracked", "tracked_company"),
+    ("company_count_tracked", "tracked_company"),
+    ("company_count_all", "record_company"),
+    ("company_count_all", "tracked_company"),
+    ("integration_purge", "record"),
+    ("integration_purge", "record_link"),
+    ("group_delete", "tracked_company"),
+    ("group_delete", "group_event"),
+    // What is due, all of it; there is little.
+    ("outbox_pending", "outbox USING INDEX outbox_due"),
+    // The index has the syncs that have not ended: one of an integration.
+    ("sync_enqueue", "sync USING INDEX sync_unfinished"),
+    ("integration_delete", "sync USING INDEX sync_unfinished"),
+    // The newest first, as many as a page has.
+    ("audit_list", "audit_entry USING INDEX audit_entry_create"),
+    ("audit_list", "audit_entry USING INDEX audit_entry_group"),
+    // What goes with the row by its foreign keys.
+    ("integration_purge", "sync USING COVERING INDEX sync_integration"),
+    (
+        "integration_abandon",
+        "sync USING COVERING INDEX sync_integration",
+    ),
+];
+
+/// The table that a step of SQLite's plan reads, and whether it goes through all of it, of an integration or of a group.
+pub(super) fn goes_through(detail: &str, text: &str) -> Option<(String, bool)> {
+    let mut words = detail.split(' ');
+    let verb = words.next()?;
+    let named = words.next()?;
+    // An alias stands in the text behind its table.
+    let before = text
+        .split([' ', ',', '`', '(', ')'])
+        .filter(|word| !word.is_empty())
+        .collect::<Vec<_>>();
+    let table = match LARGE.contains(&named) {
+        true => named.to_owned(),
+        false => before
+            .windows(2)
+            .find(|two| two[1] == named)
+            .map(|two| two[0].to_owned())
+            .unwrap_or_default(),
+    };
+    let whole = match verb {
+        "SCAN" => true,
+        "SEARCH" => {
+            let by = detail
+                .rsplit_once('(')
+                .map(|(_, by)| by.trim_end_matches(')'))
+                .unwrap_or_default();
+            matches!(
+                by,
+                "integration_id=?" | "group_id=?" | "integration_id=? AND object=?"
+            )
+        }
+        _ => return None,
+    };
+    Some((table, whole))
+}
