@@ -62,14 +62,19 @@ pub struct ChildSet {
 /// A batch of a sync, on its way into the store. What its range lacks is marked, not removed.
 pub(in crate::store) struct Listing {
     batch: RecordBatch,
+    /// By the first step, which runs where work may take its time.
+    is_prepared: bool,
     /// What of its range has not been walked through; `None` before the first step.
     left: Option<VecDeque<Piece>>,
 }
 
 impl Listing {
-    pub(in crate::store) fn new(mut batch: RecordBatch) -> Self {
-        apply::prepare(&mut batch);
-        Self { batch, left: None }
+    pub(in crate::store) fn new(batch: RecordBatch) -> Self {
+        Self {
+            batch,
+            is_prepared: false,
+            left: None,
+        }
     }
 
     pub(in crate::store) fn object(&self) -> &str {
@@ -88,6 +93,9 @@ impl Listing {
         now_us: Micros,
     ) -> Result<Option<Counters>, Error> {
         let (integration_id, sync_id, generation) = of;
+        if !std::mem::replace(&mut self.is_prepared, true) {
+            apply::prepare(&mut self.batch);
+        }
         let (batch, object) = (&self.batch, self.batch.object.as_str());
         let rows = apply::newest(&batch.rows);
         let ids: Vec<&str> = rows.iter().map(|row| row.external_id.as_str()).collect();
