@@ -11,12 +11,13 @@ use tether_connector_sdk::CallContext;
 use tether_connector_sdk::proto::{
     Error, ErrorKind, FetchCompanyRequest, FetchCompanyResponse, ObjectResult, Record,
 };
+use tether_connector_sdk::reading::Known;
 
 use crate::objects::{self, COMPANY, CrmObject};
 use crate::page::{self, Page, Row, tombstone};
 use crate::plan::Plan;
 use crate::rest::{App, Session};
-use crate::{associations, ids, properties, read};
+use crate::{associations, batch, ids, properties};
 
 /// Related records of one object, where the caller does not say.
 const RELATED_LIMIT: u32 = 200;
@@ -125,7 +126,7 @@ async fn one(
     }
     let (mut record, mut unmentioned) = (row.record.clone(), page.unmentioned);
     if plan.wide {
-        let (mut whole, none) = read::batch(session, plan, &[id]).await?;
+        let (mut whole, none) = batch::records(session, plan, &[id]).await?;
         match whole.remove(id) {
             Some(whole) => (record, unmentioned) = (whole.record, none),
             None => return Ok(gone(tombstone(id, ""), time_us)),
@@ -203,7 +204,7 @@ async fn companies(session: &Session, plan: &Plan, found: &[Found]) -> Result<Ob
 async fn children(session: &Session, plan: &Plan, found: &[Found]) -> Result<ObjectResult, Error> {
     match try_children(session, plan, found).await {
         Ok(result) => Ok(result),
-        Err(error) if account_wide(&error) => Err(error),
+        Err(error) if error.is_account_wide() => Err(error),
         Err(error) => Ok(ObjectResult {
             error: Some(error.object(plan.object.key)),
             ..ObjectResult::default()
@@ -238,7 +239,7 @@ async fn try_children(session: &Session, plan: &Plan, found: &[Found]) -> Result
         });
     }
     let ((mut rows, unmentioned), parents) = try_join(
-        read::batch(session, plan, &wanted),
+        batch::records(session, plan, &wanted),
         associations::ends(session, plan.object, COMPANY, &wanted, usize::MAX),
     )
     .await?;
@@ -278,19 +279,6 @@ async fn missing(session: &Session, plan: &Plan, unmentioned: Vec<String>) -> Re
     };
     Ok(unmentioned
         .into_iter()
-        .filter(|key| described.lacks(key))
+        .filter(|key| matches!(described.known(key), Known::Gone))
         .collect())
-}
-
-/// An error that every other object would meet too.
-fn account_wide(error: &Error) -> bool {
-    matches!(
-        error.what(),
-        ErrorKind::CredentialsExpired
-            | ErrorKind::CredentialsRevoked
-            | ErrorKind::Suspended
-            | ErrorKind::AllowanceExhausted
-            | ErrorKind::Cancelled
-            | ErrorKind::DeadlineExceeded
-    )
 }

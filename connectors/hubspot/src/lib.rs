@@ -10,6 +10,7 @@
 //! | `plan` | what is asked for of an object, and how |
 //! | `page`, `values`, `ids` | replies turned into canonical records |
 //! | `associations` | which companies a record hangs under |
+//! | `batch` | records by their ids, each accounted for |
 //! | `read` | everything, resumable |
 //! | `fetch` | one company, live, in seven calls at most as a rule |
 //!
@@ -28,6 +29,7 @@
 
 mod associations;
 mod auth;
+mod batch;
 mod bodies;
 mod errors;
 mod fetch;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use tether_connector_sdk::proto::{Error, Setting};
+use tether_connector_sdk::settings::{self, Settings};
 
 /// The scopes that a login cannot do without.
 const SCOPES: &str = "oauth crm.objects.companies.read";
@@ -50,32 +51,16 @@ pub(crate) struct Options {
 
 /// What the operator sets: the public app. None is needed for private apps, whose tokens groups bring.
 pub(crate) fn operator_settings() -> Vec<Setting> {
-    let setting = |key: &str, label: &str, required: bool, secret: bool| Setting {
-        key: key.to_owned(),
-        label: label.to_owned(),
-        required,
-        secret,
-        ..Setting::default()
-    };
     vec![
-        setting("client_id", "Client id", false, false),
-        setting("client_secret", "Client secret", false, true),
+        settings::operator("client_id", "Client id", false, false),
+        settings::operator("client_secret", "Client secret", false, true),
     ]
 }
 
 impl Options {
     pub(crate) fn new(settings: &HashMap<String, String>) -> Result<Self, Error> {
-        let get = |key: &str| {
-            settings
-                .get(key)
-                .map(|value| value.trim())
-                .filter(|value| !value.is_empty())
-        };
-        let number = |key: &str, default: u64| match get(key).map(str::parse::<u64>) {
-            None => Ok(default),
-            Some(Ok(number)) => Ok(number),
-            Some(Err(_)) => Err(Error::configuration(format!("the setting {key} is not a number"))),
-        };
+        let settings = Settings::new(settings);
+        let get = |key: &str| settings.get(key);
         let list = |key: &str, default: &str| -> Vec<String> {
             let text = get(key).unwrap_or(default);
             text.split([' ', ','])
@@ -96,17 +81,19 @@ impl Options {
             get("address_override").map_or_else(|| public.to_owned(), |a| a.trim_end_matches('/').to_owned())
         };
         let size = |key: &str, default: u64| {
-            number(key, default).map(|n| usize::try_from(n).unwrap_or(usize::MAX).max(1))
+            settings
+                .number(key, default)
+                .map(|n| usize::try_from(n).unwrap_or(usize::MAX).max(1))
         };
         Ok(Self {
-            client_id: get("client_id").unwrap_or_default().to_owned(),
-            client_secret: get("client_secret").unwrap_or_default().to_owned(),
+            client_id: settings.text("client_id"),
+            client_secret: settings.text("client_secret"),
             oauth_api,
             scopes: list("scopes", SCOPES),
             optional_scopes: list("optional_scopes", OPTIONAL_SCOPES),
             login_base: address("https://app.hubspot.com"),
             api_base: address("https://api.hubapi.com"),
-            back_off: Duration::from_millis(number("back_off_ms", 1_000)?),
+            back_off: Duration::from_millis(settings.number("back_off_ms", 1_000)?),
             address_budget: size("address_budget", ADDRESS_BUDGET)?,
             checkpoint_pages: size("checkpoint_pages", 10)?,
             searches: size("searches_per_second", SEARCHES)?.min(MOST_SEARCHES),

@@ -278,7 +278,7 @@ impl<'p> Maker<'p> {
         for (place, column) in self.plan.columns.iter().enumerate() {
             if let Some(value) = given.properties.get(column.key.as_str()) {
                 self.mentioned[place] = true;
-                values::set(&mut self.payload, place, column.kind, value);
+                values::set(&mut self.payload, place, column.field_type, value);
             }
         }
         let text = |key: &str| {

@@ -1,34 +1,21 @@
 //! What is asked for of an object, and how: a selection that does not fit an address is read by POST, page by page of ids.
 
 use tether_connector_sdk::payload::Payload;
-use tether_connector_sdk::proto::{FieldType, SelectedField};
+use tether_connector_sdk::proto::SelectedField;
+use tether_connector_sdk::reading::{self, Change, Known, Selected};
 use url::form_urlencoded::byte_serialize;
 
 use crate::objects::CrmObject;
 use crate::properties::{self, Described};
-
-/// A selected field that can be read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Column {
-    pub(crate) key: String,
-    pub(crate) kind: FieldType,
-}
 
 /// How an object is read.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
     pub(crate) object: &'static CrmObject,
     /// The selected fields, in the order of their keys.
-    pub(crate) columns: Vec<Column>,
+    pub(crate) columns: Vec<Selected>,
     /// Their properties do not fit an address: lists give ids, batches give records.
     pub(crate) wide: bool,
-}
-
-/// A selected field that is not as it was selected.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Change {
-    Missing(String),
-    Type(String, FieldType),
 }
 
 impl Plan {
@@ -39,25 +26,11 @@ impl Plan {
         seen: Option<&Described>,
         budget: usize,
     ) -> (Self, Vec<Change>) {
-        let mut changes = Vec::new();
-        let mut columns: Vec<Column> = Vec::with_capacity(selection.len());
-        for field in selection {
-            if !properties::is_name(&field.key) || seen.is_some_and(|seen| seen.lacks(&field.key)) {
-                changes.push(Change::Missing(field.key.clone()));
-                continue;
-            }
-            let known = seen.and_then(|seen| seen.find(&field.key));
-            let kind = known.map_or(field.r#type(), |f| f.r#type());
-            if kind != field.r#type() {
-                changes.push(Change::Type(field.key.clone(), kind));
-            }
-            columns.push(Column {
-                key: field.key.clone(),
-                kind,
-            });
-        }
-        columns.sort_by(|a, b| a.key.cmp(&b.key));
-        columns.dedup_by(|a, b| a.key == b.key);
+        let (columns, changes) = reading::compare(selection, |key| match seen {
+            _ if !properties::is_name(key) => Known::Gone,
+            Some(seen) => seen.known(key),
+            None => Known::Unknown,
+        });
         let mut plan = Self {
             object,
             columns,
@@ -136,7 +109,7 @@ mod tests {
     use super::*;
     use crate::objects::OBJECTS;
     use crate::properties::Property;
-    use tether_connector_sdk::proto::Field;
+    use tether_connector_sdk::proto::{Field, FieldType};
 
     fn selected(key: &str, kind: FieldType) -> SelectedField {
         SelectedField {

@@ -3,6 +3,7 @@
 
 use serde::Deserialize;
 use tether_connector_sdk::proto::{Error, ErrorKind, Field, FieldType, PicklistValue};
+use tether_connector_sdk::reading::Known;
 
 use crate::objects::CrmObject;
 use crate::rest::Session;
@@ -24,13 +25,17 @@ pub(crate) struct Property {
 }
 
 impl Described {
-    pub(crate) fn find(&self, key: &str) -> Option<&Field> {
+    fn find(&self, key: &str) -> Option<&Field> {
         self.properties.iter().map(|p| &p.field).find(|f| f.key == key)
     }
 
-    /// Whether it proves that there is no such property.
-    pub(crate) fn lacks(&self, key: &str) -> bool {
-        self.whole && self.find(key).is_none()
+    /// What it tells of a property.
+    pub(crate) fn known(&self, key: &str) -> Known<'_> {
+        match self.find(key) {
+            Some(field) => Known::Field(field),
+            None if self.whole => Known::Gone,
+            None => Known::Unknown,
+        }
     }
 }
 
@@ -274,8 +279,9 @@ mod tests {
         ] {
             let text = format!(r#"{{"results":[{results}]}}"#);
             let described = read(&text).unwrap_or_else(|error| panic!("{error}"));
-            assert_eq!(described.lacks("industry"), lacks, "{results}");
-            assert!(!described.lacks("name") || results.is_empty());
+            let gone = matches!(described.known("industry"), Known::Gone);
+            assert_eq!(gone, lacks, "{results}");
+            assert!(!matches!(described.known("name"), Known::Gone), "{results}");
         }
         assert!(read("{}").is_err());
     }

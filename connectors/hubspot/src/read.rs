@@ -5,35 +5,27 @@
 //! is gone. Where it does not hold, or a list ends long before the end that search promises, nothing is concluded from what
 //! is not listed; then the list of archived records tells what is gone.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tether_connector_sdk::proto::{
-    Covers, Error, ErrorKind, FieldChange, FieldChangeKind, FieldType, ObjectSelection, ObjectStatus,
-    Progress, ReadMode, ReadRequest, Record, RecordBatch, SelectedField,
-};
+use tether_connector_sdk::proto::{Covers, Error, ErrorKind, ReadRequest, Record};
+use tether_connector_sdk::reading::{self, Looked, Page, Recovery, Source, Wanted};
 use tether_connector_sdk::{CallContext, ReadStream};
 
-use crate::bodies::{self, Batch, Input};
 use crate::objects::{self, CrmObject};
 use crate::page::{self, Row, tombstone};
-use crate::plan::{Change, PAGE, Plan};
-use crate::properties::{self, Described};
+use crate::plan::Plan;
 use crate::rest::{App, Session};
-use crate::{associations, fields, ids};
+use crate::{associations, batch, fields, ids, properties};
 
 /// Times that the list of one object may be begun anew.
 const MOST_RESTARTS: u32 = 3;
 /// Longest cursor that is kept.
 const LONGEST_CURSOR: usize = 2_000;
 
-/// Where a stream stands. No secrets and no addresses: another process goes on from it.
+/// Where the list of an object stands.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct State {
-    v: u8,
-    /// The object that is next, or being read; empty when all are done.
-    object: String,
+struct Place {
     /// HubSpot's own word for the next page.
     after: String,
     /// The last id that was read.
@@ -46,39 +38,13 @@ struct State {
     archived: bool,
 }
 
-impl State {
-    fn at(object: &str) -> Self {
-        Self {
-            v: 1,
-            object: object.to_owned(),
-            ..Self::default()
-        }
-    }
-
-    /// The state of a checkpoint, if it fits the selection. One that does not is no harm: the read begins anew.
-    fn of(checkpoint: &[u8], wanted: &[Wanted]) -> Option<Self> {
-        let state: Self = serde_json::from_slice(checkpoint).ok()?;
-        let known = state.object.is_empty() || wanted.iter().any(|wanted| wanted.object.key == state.object);
-        let id = state.last.is_empty() || ids::check(&state.last).is_some();
-        (state.v == 1 && known && id && state.after.len() <= LONGEST_CURSOR).then_some(state)
-    }
-
-    fn bytes(&self) -> Vec<u8> {
-        serde_json::to_vec(self).unwrap_or_default()
-    }
-
-    /// The beginning of the list that it is in.
-    fn restart(&mut self) {
-        self.after.clear();
-        self.last.clear();
-        self.rows = 0;
-    }
-}
-
-/// An object of the selection.
-struct Wanted {
-    object: &'static CrmObject,
-    fields: Vec<SelectedField>,
+/// How an object is read.
+struct Reading {
+    plan: Plan,
+    /// What search counts of it.
+    total: Option<u64>,
+    /// Times that its list was begun anew.
+    restarts: u32,
 }
 
 /// Some pages of a list.
@@ -94,17 +60,7 @@ struct Stride {
 
 struct Reader {
     session: Session,
-    call: CallContext,
-    out: ReadStream,
     pages: usize,
-    /// The credentials were renewed and nothing was answered since.
-    renewed: bool,
-}
-
-/// What becomes of an object after an error.
-enum Recovery {
-    Again,
-    GiveUp(Error),
 }
 
 /// Reads what a request asks for.
@@ -114,149 +70,70 @@ pub(crate) async fn read(
     request: ReadRequest,
     out: ReadStream,
 ) -> Result<(), Error> {
-    if request.mode() != ReadMode::Full {
-        return Err(Error::unsupported("HubSpot is read in full only, so far"));
-    }
-    let wanted = wanted(request.selection)?;
-    let mut state = match State::of(&request.checkpoint, &wanted) {
-        Some(state) => state,
-        None => {
-            if !request.checkpoint.is_empty() {
-                tracing::warn!("the checkpoint does not fit this read; it begins anew");
-            }
-            State::at(wanted.first().map_or("", |wanted| wanted.object.key))
-        }
-    };
-    let Some(start) = wanted.iter().position(|wanted| wanted.object.key == state.object) else {
-        return Ok(());
-    };
-    let mut reader = Reader {
-        session: Session::new(app, call, request.connection.as_ref())?.yielding(),
-        call: call.clone(),
-        out,
-        pages: app.options.checkpoint_pages,
-        renewed: false,
-    };
-    let left = &wanted[start..];
-    for (at, wanted) in left.iter().enumerate() {
-        let next = left.get(at + 1).map_or("", |wanted| wanted.object.key);
-        reader.object(wanted, state, next).await?;
-        state = State::at(next);
-    }
-    Ok(())
+    reading::read(call, request, out, |connection| {
+        Ok(Reader {
+            session: Session::new(app, call, connection)?.yielding(),
+            pages: app.options.checkpoint_pages,
+        })
+    })
+    .await
 }
 
-fn wanted(selection: Vec<ObjectSelection>) -> Result<Vec<Wanted>, Error> {
-    let mut all: Vec<Wanted> = Vec::with_capacity(selection.len());
-    for ObjectSelection { object, fields } in selection {
-        let object = objects::named(&object)?;
-        match all.iter_mut().find(|wanted| wanted.object.key == object.key) {
-            Some(wanted) => wanted.fields.extend(fields),
-            None => all.push(Wanted { object, fields }),
-        }
-    }
-    Ok(all)
-}
+impl Source for Reader {
+    const CRM: &'static str = "HubSpot";
+    type Object = &'static CrmObject;
+    type Plan = Reading;
+    type Place = Place;
+    type Loaded = Stride;
 
-impl Reader {
-    /// Reads one object from where `state` stands. Errors of the object alone are told in the stream.
-    async fn object(&mut self, wanted: &Wanted, mut state: State, next: &str) -> Result<(), Error> {
+    fn object(key: &str) -> Result<&'static CrmObject, Error> {
+        objects::named(key)
+    }
+
+    fn key(object: &'static CrmObject) -> &'static str {
+        object.key
+    }
+
+    fn is_place(place: &Place) -> bool {
+        let id = place.last.is_empty() || ids::check(&place.last).is_some();
+        id && place.after.len() <= LONGEST_CURSOR
+    }
+
+    async fn look(&mut self, wanted: &Wanted<&'static CrmObject>) -> Result<Looked<Reading>, Error> {
         let object = wanted.object;
-        let Some((described, total)) = self.look(object).await? else {
-            let error = Error::object_gone(format!(
+        let Some(described) = properties::describe(&self.session, object).await? else {
+            return Ok(Looked::Hidden(Error::object_gone(format!(
                 "the login cannot see {}: it lacks the scope {}",
                 object.label, object.scope
-            ));
-            return self.give_up(object, error, next).await;
+            ))));
         };
-        let (mut plan, changes) = Plan::new(
-            object,
-            &wanted.fields,
-            Some(&described),
-            self.session.address_budget(),
-        );
-        for change in changes {
-            self.tell(object, change).await?;
-        }
-        if let Some(expected) = total {
-            let object = object.key.to_owned();
-            self.out.progress(Progress { object, expected }).await?;
-        }
-        let mut restarts = 0;
-        loop {
-            let made = match self.stride(&plan, &state).await {
-                Ok(stride) => self.records(&plan, &state, stride).await,
-                Err(error) => Err(error),
-            };
-            let (stride, records) = match made {
-                Ok(made) => made,
-                Err(error) => match self.recover(error, &mut plan, &mut state, &mut restarts).await? {
-                    Recovery::Again => continue,
-                    Recovery::GiveUp(error) => return self.give_up(object, error, next).await,
-                },
-            };
-            self.renewed = false;
-            let covers_numbers = self.covers(object, &mut state, &stride, total);
-            self.out
-                .batch(RecordBatch {
-                    object: object.key.to_owned(),
-                    records,
-                    covers_numbers,
-                    read_time_us: stride.time_us,
-                    ..RecordBatch::default()
-                })
-                .await?;
-            state.rows += stride.rows.len() as u64;
-            state.last = stride.last;
-            state.after = stride.next.unwrap_or_default();
-            if state.after.is_empty() && state.doubtful && !state.archived {
-                state.restart();
-                state.archived = true;
-            } else if state.after.is_empty() {
-                let status = ObjectStatus {
-                    object: object.key.to_owned(),
-                    complete: true,
-                    error: None,
-                };
-                self.out.object_status(status).await?;
-                return self.checkpoint(&State::at(next)).await;
-            }
-            self.checkpoint(&state).await?;
-        }
+        let total = fields::total(&self.session, object).await?;
+        let budget = self.session.address_budget();
+        let (plan, changes) = Plan::new(object, &wanted.fields, Some(&described), budget);
+        Ok(Looked::Seen {
+            plan: Reading {
+                plan,
+                total,
+                restarts: 0,
+            },
+            changes,
+            expected: total,
+        })
     }
 
-    /// What an object has, and about how much of it there is; nothing where the login cannot see it.
-    async fn look(&mut self, object: &'static CrmObject) -> Result<Option<(Described, Option<u64>)>, Error> {
-        loop {
-            let looked = match properties::describe(&self.session, object).await {
-                Ok(None) => Ok(None),
-                Ok(Some(described)) => fields::total(&self.session, object)
-                    .await
-                    .map(|total| Some((described, total))),
-                Err(error) => Err(error),
-            };
-            match looked {
-                Err(error) if error.is(ErrorKind::CredentialsExpired) => self.renew(error).await?,
-                other => {
-                    self.renewed = false;
-                    return other;
-                }
-            }
-        }
-    }
-
-    /// Some pages of the list, from where `state` stands.
-    async fn stride(&self, plan: &Plan, state: &State) -> Result<Stride, Error> {
+    /// Some pages of the list.
+    async fn load(&self, reading: &Reading, place: &Place) -> Result<Stride, Error> {
+        let plan = &reading.plan;
         let mut stride = Stride {
             rows: Vec::new(),
             time_us: i64::MAX,
-            next: Some(state.after.clone()),
-            last: state.last.clone(),
+            next: Some(place.after.clone()),
+            last: place.last.clone(),
             in_order: true,
         };
         for _ in 0..self.pages {
             let Some(after) = stride.next.take() else { break };
-            let path = plan.list_path(&after, state.archived);
+            let path = plan.list_path(&after, place.archived);
             let (page, time_us) = self.session.get(&path, |text| page::read(plan, text)).await?;
             stride.time_us = stride.time_us.min(time_us);
             for row in &page.rows {
@@ -282,104 +159,57 @@ impl Reader {
         Ok(stride)
     }
 
-    /// The records of a stride: whole, under their companies, and with those whose place they took.
-    async fn records(
-        &self,
-        plan: &Plan,
-        state: &State,
+    async fn page(
+        &mut self,
+        reading: &mut Reading,
+        place: &Place,
         mut stride: Stride,
-    ) -> Result<(Stride, Vec<Record>), Error> {
-        let mut listed = std::mem::take(&mut stride.rows);
-        if state.archived {
-            // One that does not say that it is archived proves nothing, and has no values here.
-            listed.retain(|row| row.record.deleted);
-        }
-        let rows = if plan.wide && !state.archived {
-            let ids: Vec<&str> = listed.iter().map(|row| row.record.external_id.as_str()).collect();
-            let mut whole = batch(&self.session, plan, &ids).await?.0;
-            // What was archived between the list and the batch is not there any more.
-            ids.iter().filter_map(|id| whole.remove(*id)).collect()
-        } else {
-            listed
+    ) -> Result<Page<Place>, Error> {
+        let records = self.records(&reading.plan, place, &mut stride).await?;
+        let mut next = place.clone();
+        let covers_numbers = covers(reading, &mut next, &stride);
+        next.rows += stride.rows.len() as u64;
+        next.last = stride.last;
+        next.after = stride.next.unwrap_or_default();
+        let next = match (next.after.is_empty(), next.doubtful && !next.archived) {
+            (false, _) => Some(next),
+            (true, true) => Some(Place {
+                doubtful: true,
+                archived: true,
+                ..Place::default()
+            }),
+            (true, false) => None,
         };
-        let mut records: Vec<Record> = Vec::with_capacity(rows.len());
-        for row in &rows {
-            records.push(row.record.clone());
-            // The list lacks them, and their ids lead here.
-            if !row.record.deleted {
-                let lost = row.merged.iter();
-                records.extend(lost.map(|loser| tombstone(loser, &row.record.external_id)));
-            }
-        }
-        associations::adopt(&self.session, plan.object, &mut records).await?;
-        stride.rows = rows;
-        Ok((stride, records))
-    }
-
-    /// The range that a stride lists completely, if there is one; notes in `state` where there is none from here on.
-    fn covers(
-        &self,
-        object: &CrmObject,
-        state: &mut State,
-        stride: &Stride,
-        total: Option<u64>,
-    ) -> Option<Covers> {
-        if state.archived {
-            return None;
-        }
-        let last = stride.next.is_none();
-        let rows = state.rows + stride.rows.len() as u64;
-        if !stride.in_order && !state.doubtful {
-            tracing::warn!(
-                object = object.key,
-                "the list is not in the order of its ids: removals are taken from the archived records"
-            );
-        }
-        state.doubtful |= !stride.in_order;
-        let claimed = !state.doubtful;
-        if last && claimed && ends_too_soon(rows, total) {
-            tracing::warn!(
-                object = object.key,
-                rows,
-                ?total,
-                "the list ended long before what search counts"
-            );
-            state.doubtful = true;
-        }
-        let through = if last && !state.doubtful {
-            String::new()
-        } else {
-            stride.last.clone()
-        };
-        // An empty end would be the end of all.
-        let ends = !through.is_empty() || last && !state.doubtful;
-        (claimed && ends).then(|| Covers {
-            after: state.last.clone(),
-            through,
+        Ok(Page {
+            records,
+            covers: None,
+            covers_numbers,
+            read_time_us: stride.time_us,
+            expected: None,
+            next,
+            lacking: None,
         })
     }
 
-    /// Decides what to do about an error, and does it.
     async fn recover(
         &mut self,
         error: Error,
-        plan: &mut Plan,
-        state: &mut State,
-        restarts: &mut u32,
+        reading: &mut Reading,
+        place: &mut Place,
     ) -> Result<Recovery, Error> {
         match error.what() {
-            ErrorKind::CredentialsExpired => {
-                self.renew(error).await?;
-                Ok(Recovery::Again)
+            ErrorKind::CursorGone if reading.restarts < MOST_RESTARTS => {
+                reading.restarts += 1;
+                *place = Place {
+                    doubtful: place.doubtful,
+                    archived: place.archived,
+                    ..Place::default()
+                };
+                Ok(Recovery::Again(Vec::new()))
             }
-            ErrorKind::CursorGone if *restarts < MOST_RESTARTS => {
-                *restarts += 1;
-                state.restart();
-                Ok(Recovery::Again)
-            }
-            ErrorKind::QueryTooBig if !plan.wide => {
-                plan.wide = true;
-                Ok(Recovery::Again)
+            ErrorKind::QueryTooBig if !reading.plan.wide => {
+                reading.plan.wide = true;
+                Ok(Recovery::Again(Vec::new()))
             }
             ErrorKind::ObjectGone
             | ErrorKind::Forbidden
@@ -391,49 +221,75 @@ impl Reader {
         }
     }
 
-    /// Asks the host for new credentials, once for each request.
-    async fn renew(&mut self, error: Error) -> Result<(), Error> {
-        if self.renewed {
-            return Err(error);
+    fn renew(&mut self, access_token: String, _base_url: &str) {
+        self.session.renew(access_token);
+    }
+}
+
+impl Reader {
+    /// The records of a stride: whole, under their companies, and with those whose place they took. The rows that they were
+    /// made of stay in the stride.
+    async fn records(&self, plan: &Plan, place: &Place, stride: &mut Stride) -> Result<Vec<Record>, Error> {
+        if place.archived {
+            // One that does not say that it is archived proves nothing, and has no values here.
+            stride.rows.retain(|row| row.record.deleted);
+        } else if plan.wide {
+            let listed = std::mem::take(&mut stride.rows);
+            let ids: Vec<&str> = listed.iter().map(|row| row.record.external_id.as_str()).collect();
+            let mut whole = batch::records(&self.session, plan, &ids).await?.0;
+            // What was archived between the list and the batch is not there any more.
+            stride.rows = ids.iter().filter_map(|id| whole.remove(*id)).collect();
         }
-        self.renewed = true;
-        let (credentials, _) = self.out.credentials_needed(error).await?;
-        self.session.renew(credentials.access_token);
-        Ok(())
+        let mut records: Vec<Record> = Vec::with_capacity(stride.rows.len());
+        for row in &stride.rows {
+            records.push(row.record.clone());
+            // The list lacks them, and their ids lead here.
+            if !row.record.deleted {
+                let lost = row.merged.iter();
+                records.extend(lost.map(|loser| tombstone(loser, &row.record.external_id)));
+            }
+        }
+        associations::adopt(&self.session, plan.object, &mut records).await?;
+        Ok(records)
     }
+}
 
-    async fn tell(&mut self, object: &CrmObject, change: Change) -> Result<(), Error> {
-        let (field, kind, field_type) = match change {
-            Change::Missing(field) => (field, FieldChangeKind::Missing, FieldType::Unspecified),
-            Change::Type(field, field_type) => (field, FieldChangeKind::TypeChanged, field_type),
-        };
-        self.out
-            .field_change(FieldChange {
-                object: object.key.to_owned(),
-                field,
-                kind: kind.into(),
-                r#type: field_type.into(),
-            })
-            .await
+/// The range that a stride lists completely, if there is one; notes in `place` where there is none from here on.
+fn covers(reading: &Reading, place: &mut Place, stride: &Stride) -> Option<Covers> {
+    if place.archived {
+        return None;
     }
-
-    /// Goes on with the next object.
-    async fn give_up(&mut self, object: &CrmObject, error: Error, next: &str) -> Result<(), Error> {
-        let error = Some(error.object(object.key));
-        self.out
-            .object_status(ObjectStatus {
-                object: object.key.to_owned(),
-                complete: false,
-                error,
-            })
-            .await?;
-        self.checkpoint(&State::at(next)).await
+    let object = reading.plan.object.key;
+    let last = stride.next.is_none();
+    let rows = place.rows + stride.rows.len() as u64;
+    if !stride.in_order && !place.doubtful {
+        tracing::warn!(
+            object,
+            "the list is not in the order of its ids: removals are taken from the archived records"
+        );
     }
-
-    async fn checkpoint(&mut self, state: &State) -> Result<(), Error> {
-        self.out.api_usage(self.call.usage()).await?;
-        self.out.checkpoint(state.bytes()).await.map(|_| ())
+    place.doubtful |= !stride.in_order;
+    let claimed = !place.doubtful;
+    if last && claimed && ends_too_soon(rows, reading.total) {
+        tracing::warn!(
+            object,
+            rows,
+            total = ?reading.total,
+            "the list ended long before what search counts"
+        );
+        place.doubtful = true;
     }
+    let through = if last && !place.doubtful {
+        String::new()
+    } else {
+        stride.last.clone()
+    };
+    // An empty end would be the end of all.
+    let ends = !through.is_empty() || last && !place.doubtful;
+    (claimed && ends).then(|| Covers {
+        after: place.last.clone(),
+        through,
+    })
 }
 
 /// Whether a list that ended lacks more than search can be behind. Search lags by moments; a list that a fault cut off
@@ -442,117 +298,31 @@ fn ends_too_soon(rows: u64, total: Option<u64>) -> bool {
     total.is_some_and(|total| rows == 0 && total > 0 || rows + (total / 50).max(100) < total)
 }
 
-/// Records by id, and the selected properties that none of them mentions: all, where there is none. One that is not in it is
-/// gone: HubSpot said so, or that another took its place. What it says nothing of is asked for again, and in the end an error.
-pub(crate) async fn batch(
-    session: &Session,
-    plan: &Plan,
-    ids: &[&str],
-) -> Result<(HashMap<String, Row>, Vec<String>), Error> {
-    let path = format!("/crm/v3/objects/{}/batch/read", plan.object.key);
-    let mut found: HashMap<String, Row> = HashMap::with_capacity(ids.len());
-    let mut unmentioned: Option<HashSet<String>> = None;
-    for ids in ids.chunks(PAGE) {
-        let mut left: Vec<&str> = ids.to_vec();
-        let mut attempt = 0;
-        while !left.is_empty() {
-            attempt += 1;
-            let input = |id: &&str| Input {
-                id: (*id).to_owned(),
-                after: None,
-            };
-            let body = bodies::text(&Batch {
-                inputs: left.iter().map(input).collect(),
-                properties: plan.names().into_iter().map(str::to_owned).collect(),
-            });
-            let read = |text: &str| page::read_batch(plan, text);
-            let ((page, lacking), _) = session.post(&path, &body, read).await?;
-            if !page.rows.is_empty() {
-                let none: HashSet<String> = page.unmentioned.into_iter().collect();
-                unmentioned = Some(match unmentioned {
-                    Some(before) => before.intersection(&none).cloned().collect(),
-                    None => none,
-                });
-            }
-            let asked: HashSet<&str> = left.iter().copied().collect();
-            let rows = page
-                .rows
-                .into_iter()
-                .filter(|row| asked.contains(row.record.external_id.as_str()));
-            found.extend(rows.map(|row| (row.record.external_id.clone(), row)));
-            left.retain(|id| !found.contains_key(*id) && !lacking.gone.contains(*id));
-            match lacking.failed {
-                _ if left.is_empty() => {}
-                Some(_) if session.pause(attempt).await? => {}
-                Some(failed) => {
-                    let text = format!("HubSpot did not give all records ({failed})");
-                    return Err(Error::transient(text).object(plan.object.key));
-                }
-                None => {
-                    for id in std::mem::take(&mut left) {
-                        is_gone(session, plan, id).await?;
-                    }
-                }
-            }
-        }
-    }
-    let unmentioned = match unmentioned {
-        Some(unmentioned) => unmentioned.into_iter().collect(),
-        None => plan.columns.iter().map(|column| column.key.clone()).collect(),
-    };
-    Ok((found, unmentioned))
-}
-
-/// Makes sure that a record that a batch passed over in silence is gone, or gave its place to another: then its id leads there.
-async fn is_gone(session: &Session, plan: &Plan, id: &str) -> Result<(), Error> {
-    let path = Plan::new(plan.object, &[], None, session.address_budget())
-        .0
-        .record_path(id, &[]);
-    match session.get(&path, |text| page::read_one(plan, text)).await {
-        Ok((page, _)) if page.rows.iter().all(|row| row.record.external_id != id) => Ok(()),
-        Ok(_) => Err(Error::transient("HubSpot passed over a record that it has").object(plan.object.key)),
-        Err(error) if error.is(ErrorKind::RecordGone) => Ok(()),
-        Err(error) => Err(error),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::objects::OBJECTS;
 
     #[test]
-    fn checkpoints_that_do_not_fit_begin_anew() {
-        let wanted = [Wanted {
-            object: &OBJECTS[1],
-            fields: Vec::new(),
-        }];
-        let state = State {
+    fn places_that_cannot_be_gone_on_from() {
+        let place = Place {
             after: "10051".into(),
             last: "10001".into(),
             rows: 7,
-            ..State::at("contacts")
+            ..Place::default()
         };
-        assert_eq!(State::of(&state.bytes(), &wanted), Some(state.clone()));
-        assert_eq!(State::of(&State::at("").bytes(), &wanted), Some(State::at("")));
+        assert!(Reader::is_place(&place) && Reader::is_place(&Place::default()));
         for other in [
-            State::at("companies"),
-            State {
-                v: 2,
-                ..state.clone()
-            },
-            State {
+            Place {
                 last: "1&x=2".into(),
-                ..state.clone()
+                ..place.clone()
             },
-            State {
+            Place {
                 after: "9".repeat(3_000),
-                ..state.clone()
+                ..place.clone()
             },
         ] {
-            assert_eq!(State::of(&other.bytes(), &wanted), None);
+            assert!(!Reader::is_place(&other));
         }
-        assert_eq!(State::of(b"", &wanted), None);
     }
 
     #[test]

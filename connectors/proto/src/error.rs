@@ -131,6 +131,20 @@ impl Error {
         }
     }
 
+    /// Whether every other request on behalf of the account would meet it too, whatever its object.
+    #[must_use]
+    pub fn is_account_wide(&self) -> bool {
+        matches!(
+            self.what(),
+            ErrorKind::CredentialsExpired
+                | ErrorKind::CredentialsRevoked
+                | ErrorKind::Suspended
+                | ErrorKind::AllowanceExhausted
+                | ErrorKind::Cancelled
+                | ErrorKind::DeadlineExceeded
+        )
+    }
+
     /// The kind in the form it has in metrics and logs: `rate_limited`.
     #[must_use]
     pub fn label(&self) -> &'static str {

@@ -253,19 +253,6 @@ pub(crate) fn host_left(status: u16) -> Error {
     .code(HOST_LEFT)
 }
 
-/// An error that every other object would meet too.
-pub(crate) fn account_wide(error: &Error) -> bool {
-    matches!(
-        error.what(),
-        ErrorKind::CredentialsExpired
-            | ErrorKind::CredentialsRevoked
-            | ErrorKind::Suspended
-            | ErrorKind::AllowanceExhausted
-            | ErrorKind::Cancelled
-            | ErrorKind::DeadlineExceeded
-    )
-}
-
 #[rustfmt::skip]
 fn kind_of(status: u16, said: &Said) -> ErrorKind {
     use ErrorKind::*;

@@ -17,7 +17,7 @@ use crate::plan::Plan;
 use crate::query::{Whole, cursor_path, together};
 use crate::rest::{App, Session, earlier};
 use crate::soql::Filter;
-use crate::{errors, fields, ids};
+use crate::{fields, ids};
 
 /// Related records of one object, where the caller does not say.
 const RELATED_LIMIT: u32 = 200;
@@ -172,7 +172,7 @@ async fn one(
                     }
                     ErrorKind::FieldGone => gone.push((at, error)),
                     ErrorKind::QueryTooBig if part.plan.split() => {}
-                    _ if errors::account_wide(&error) => return Err(error),
+                    _ if error.is_account_wide() => return Err(error),
                     _ => part.done = Some(Err(error)),
                 },
             }

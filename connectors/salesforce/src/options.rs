@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use tether_connector_sdk::proto::{Choice, Error, Setting};
+use tether_connector_sdk::settings::{self, Settings};
 
 use crate::plan::QUERY_BUDGET;
 
@@ -31,17 +32,8 @@ pub(crate) struct Options {
 
 impl Options {
     pub(crate) fn new(settings: &HashMap<String, String>) -> Result<Self, Error> {
-        let get = |key: &str| {
-            settings
-                .get(key)
-                .map(|value| value.trim())
-                .filter(|value| !value.is_empty())
-        };
-        let number = |key: &str, default: u64| match get(key).map(str::parse::<u64>) {
-            None => Ok(default),
-            Some(Ok(number)) => Ok(number),
-            Some(Err(_)) => Err(Error::configuration(format!("the setting {key} is not a number"))),
-        };
+        let settings = Settings::new(settings);
+        let get = |key: &str| settings.get(key);
         let api_version = get("api_version").unwrap_or("v62.0").trim_start_matches('v');
         let valid = api_version
             .strip_suffix(".0")
@@ -52,11 +44,11 @@ impl Options {
             ));
         }
         Ok(Self {
-            client_id: get("client_id").unwrap_or_default().to_owned(),
-            client_secret: get("client_secret").unwrap_or_default().to_owned(),
+            client_id: settings.text("client_id"),
+            client_secret: settings.text("client_secret"),
             api_version: format!("v{api_version}"),
-            back_off: Duration::from_millis(number("back_off_ms", 1_000)?),
-            query_budget: usize::try_from(number("query_budget", QUERY_BUDGET as u64)?)
+            back_off: Duration::from_millis(settings.number("back_off_ms", 1_000)?),
+            query_budget: usize::try_from(settings.number("query_budget", QUERY_BUDGET as u64)?)
                 .unwrap_or(QUERY_BUDGET),
             login_host_override: get("login_host_override").map(|host| host.trim_end_matches('/').to_owned()),
         })
@@ -106,16 +98,9 @@ pub(crate) fn settings() -> Vec<Setting> {
 
 /// What the operator sets: the app. A group never sees these.
 pub(crate) fn operator_settings() -> Vec<Setting> {
-    let setting = |key: &str, label: &str, required: bool, secret: bool| Setting {
-        key: key.to_owned(),
-        label: label.to_owned(),
-        required,
-        secret,
-        ..Setting::default()
-    };
     vec![
-        setting("client_id", "Client id", true, false),
-        setting("client_secret", "Client secret", false, true),
+        settings::operator("client_id", "Client id", true, false),
+        settings::operator("client_secret", "Client secret", false, true),
     ]
 }
 

@@ -2,6 +2,7 @@
 //! the same closed range of ids and put together by id.
 
 use tether_connector_sdk::proto::{FieldType, ObjectFields, SelectedField};
+use tether_connector_sdk::reading::{self, Change, Known, Selected};
 
 use crate::objects::CrmObject;
 use crate::soql::{self, Filter};
@@ -67,14 +68,6 @@ fn label_of(field: &str) -> Option<&'static str> {
     }
 }
 
-/// A selected field that can be read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Selected {
-    key: String,
-    field_type: FieldType,
-    calculated: bool,
-}
-
 /// How an object is read.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
@@ -87,13 +80,6 @@ pub(crate) struct Plan {
     pub(crate) parts: Vec<Vec<Column>>,
 }
 
-/// A selected field that is not as it was selected.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Change {
-    Missing(String),
-    Type(String, FieldType),
-}
-
 impl Plan {
     /// A plan for a selection, and what changed since it was made. Without a describe the selection is believed.
     pub(crate) fn new(
@@ -102,28 +88,15 @@ impl Plan {
         seen: Option<&ObjectFields>,
         budget: usize,
     ) -> (Self, Vec<Change>) {
-        let mut changes = Vec::new();
-        let mut selected: Vec<Selected> = Vec::with_capacity(selection.len());
-        for field in selection {
-            let described = seen.map(|seen| seen.fields.iter().find(|f| f.key == field.key));
-            if !soql::is_name(&field.key) || described == Some(None) {
-                changes.push(Change::Missing(field.key.clone()));
-                continue;
-            }
-            let described = described.flatten();
-            let field_type = described.map_or(field.r#type(), |f| f.r#type());
-            if field_type != field.r#type() {
-                changes.push(Change::Type(field.key.clone(), field_type));
-            }
-            let calculated = described.is_some_and(|f| f.calculated);
-            selected.push(Selected {
-                key: field.key.clone(),
-                field_type,
-                calculated,
-            });
-        }
-        selected.sort_by(|a, b| a.key.cmp(&b.key));
-        selected.dedup_by(|a, b| a.key == b.key);
+        let (selected, changes) = reading::compare(selection, |key| match seen {
+            _ if !soql::is_name(key) => Known::Gone,
+            Some(seen) => seen
+                .fields
+                .iter()
+                .find(|f| f.key == key)
+                .map_or(Known::Gone, Known::Field),
+            None => Known::Unknown,
+        });
         let mut own = object.own_fields();
         if let Some(seen) = seen {
             own.retain(|key| *key == "Id" || seen.fields.iter().any(|f| f.key == *key));

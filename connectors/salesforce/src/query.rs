@@ -1,5 +1,6 @@
 //! Reading one object page by page: through the CRM's cursor while it lasts, from the last id when it does not.
 
+use serde::{Deserialize, Serialize};
 use tether_connector_sdk::proto::{Error, ErrorKind, Record};
 
 use crate::page::{Page, short};
@@ -14,18 +15,23 @@ const TORN_ATTEMPTS: usize = 3;
 const IDS_A_QUERY: usize = 10;
 
 /// Where a reader of an object stands.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Place {
     /// Everything up to this id was read.
     pub(crate) after: String,
-    /// The cursor's next page, if there is a cursor.
+    /// The cursor's next page, if there is a cursor. Like the rest it is of this process alone.
+    #[serde(skip)]
     next: Option<String>,
     /// Queries are narrowed to this many rows, by index.
+    #[serde(skip)]
     narrowed: Option<usize>,
     /// Pages that came since then.
+    #[serde(skip)]
     narrow_pages: u32,
     /// Rows that the cursor gave and promised.
+    #[serde(skip)]
     given: u64,
+    #[serde(skip)]
     promised: u64,
 }
 
@@ -45,6 +51,7 @@ pub(crate) struct Step {
 
 impl Place {
     /// After this id.
+    #[cfg(test)]
     pub(crate) fn after(id: String) -> Self {
         Self {
             after: id,

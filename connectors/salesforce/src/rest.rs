@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use tether_connector_sdk::http::{HttpClient, ReadSet, Request, Response, back_off, jitter};
 use tether_connector_sdk::proto::{Connection, Error, ErrorKind};
-use tether_connector_sdk::{CallContext, Host};
+use tether_connector_sdk::{CallContext, Host, settings};
 
 use crate::composite::{self, Answer};
 use crate::errors::Failed;
@@ -58,15 +58,7 @@ impl Session {
         call: &CallContext,
         connection: Option<&Connection>,
     ) -> Result<Self, Error> {
-        let connection = connection.ok_or_else(|| Error::bug("a call without a connection"))?;
-        let token = connection
-            .credentials
-            .as_ref()
-            .map(|c| c.access_token.clone())
-            .unwrap_or_default();
-        if token.is_empty() {
-            return Err(Error::credentials_expired("there is no access token yet"));
-        }
+        let (connection, token) = settings::signed_in(connection)?;
         Ok(Self::with(app, call, &connection.base_url, token))
     }
 

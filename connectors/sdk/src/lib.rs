@@ -18,6 +18,8 @@
 //! | [`http`] | the HTTP client and the read set it is held to |
 //! | [`oauth`] | authorization URLs and token endpoints |
 //! | [`payload`] | records in canonical form |
+//! | [`reading`] | a full read: objects in turn, checkpoints, new credentials, recovery |
+//! | [`settings`] | settings as texts, and the access token of a connection |
 //! | [`testing`] | a connector run without a library around it |
 
 mod connector;
@@ -30,6 +32,8 @@ mod instance;
 mod log;
 pub mod oauth;
 pub mod payload;
+pub mod reading;
+pub mod settings;
 pub mod stream;
 pub mod testing;
 

@@ -1,0 +1,94 @@
+//! The selection of a read: its objects, and what became of its fields since they were selected.
+
+use crate::proto::{Error, Field, FieldType, ObjectSelection, SelectedField};
+
+/// An object of the selection.
+#[derive(Debug, Clone)]
+pub struct Wanted<O> {
+    /// The object.
+    pub object: O,
+    /// Its selected fields.
+    pub fields: Vec<SelectedField>,
+}
+
+impl<O: Copy> Wanted<O> {
+    /// The objects of a selection, in its order; the fields of one that is named twice are put together.
+    pub(super) fn all(
+        selection: Vec<ObjectSelection>,
+        find: impl Fn(&str) -> Result<O, Error>,
+        key: impl Fn(O) -> &'static str,
+    ) -> Result<Vec<Self>, Error> {
+        let mut all: Vec<Self> = Vec::with_capacity(selection.len());
+        for ObjectSelection { object, fields } in selection {
+            let object = find(&object)?;
+            match all.iter_mut().find(|wanted| key(wanted.object) == key(object)) {
+                Some(wanted) => wanted.fields.extend(fields),
+                None => all.push(Self { object, fields }),
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// A selected field that is not as it was selected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// It is gone, or the user may no longer see it.
+    Missing(String),
+    /// It has another type now.
+    Type(String, FieldType),
+}
+
+/// What is known of a selected field.
+#[derive(Debug, Clone, Copy)]
+pub enum Known<'a> {
+    /// The CRM describes it.
+    Field(&'a Field),
+    /// The CRM's description is whole and does not have it.
+    Gone,
+    /// Nothing: the selection is believed.
+    Unknown,
+}
+
+/// A selected field that can be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Selected {
+    /// Its key.
+    pub key: String,
+    /// Its type now.
+    pub field_type: FieldType,
+    /// The CRM computes it.
+    pub calculated: bool,
+}
+
+/// The fields of a selection that can be read, each once and in the order of their keys, and how others changed since they
+/// were selected.
+pub fn compare<'a>(
+    selection: &[SelectedField],
+    known: impl Fn(&str) -> Known<'a>,
+) -> (Vec<Selected>, Vec<Change>) {
+    let mut changes = Vec::new();
+    let mut selected: Vec<Selected> = Vec::with_capacity(selection.len());
+    for field in selection {
+        let described = match known(&field.key) {
+            Known::Field(described) => Some(described),
+            Known::Unknown => None,
+            Known::Gone => {
+                changes.push(Change::Missing(field.key.clone()));
+                continue;
+            }
+        };
+        let field_type = described.map_or(field.r#type(), Field::r#type);
+        if field_type != field.r#type() {
+            changes.push(Change::Type(field.key.clone(), field_type));
+        }
+        selected.push(Selected {
+            key: field.key.clone(),
+            field_type,
+            calculated: described.is_some_and(|described| described.calculated),
+        });
+    }
+    selected.sort_by(|a, b| a.key.cmp(&b.key));
+    selected.dedup_by(|a, b| a.key == b.key);
+    (selected, changes)
+}
