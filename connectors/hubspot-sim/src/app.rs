@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use sim_kit::Simulator;
+use sim_kit::faults::Fault;
+use sim_kit::journal::Journal;
 
-use crate::faults::Fault;
-use crate::journal::Journal;
+use crate::journal::Entry;
 use crate::limits::Limits;
 use crate::oauth::store::{Client, OAuth, PrivateApp};
 use crate::portal::{Portal, User};
@@ -40,7 +42,7 @@ pub(crate) struct App {
     pub(crate) portals: Mutex<Vec<Portal>>,
     pub(crate) oauth: Mutex<OAuth>,
     pub(crate) limits: Mutex<Limits>,
-    pub(crate) journal: Mutex<Journal>,
+    pub(crate) journal: Mutex<Journal<Entry>>,
     pub(crate) faults: Mutex<Vec<Fault>>,
 }
 
@@ -86,6 +88,18 @@ impl App {
             journal: Mutex::default(),
             faults: Mutex::default(),
         })
+    }
+}
+
+impl Simulator for App {
+    type Entry = Entry;
+
+    fn faults(&self) -> &Mutex<Vec<Fault>> {
+        &self.faults
+    }
+
+    fn journal(&self) -> &Mutex<Journal<Entry>> {
+        &self.journal
     }
 }
 

@@ -1,6 +1,4 @@
-//! Every request that arrived, so that tests can prove what was asked and that nothing was written.
-
-use std::collections::{BTreeMap, VecDeque};
+//! What the log of requests says of one.
 
 use serde::Serialize;
 
@@ -20,37 +18,24 @@ pub(crate) struct Entry {
     pub(crate) address_bytes: usize,
     pub(crate) status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) fault: Option<crate::faults::Kind>,
+    pub(crate) fault: Option<sim_kit::faults::Kind>,
 }
 
-/// The last requests, and counts of all.
-#[derive(Default)]
-pub(crate) struct Journal {
-    next: u64,
-    pub(crate) entries: VecDeque<Entry>,
-    pub(crate) counts: BTreeMap<&'static str, u64>,
-    pub(crate) writes: u64,
-}
-
-const KEPT: usize = 100_000;
-
-impl Journal {
-    pub(crate) fn add(&mut self, mut entry: Entry) {
-        entry.seq = self.next;
-        self.next += 1;
-        *self.counts.entry(entry.kind).or_default() += 1;
-        self.writes += u64::from(entry.write);
-        if self.entries.len() == KEPT {
-            self.entries.pop_front();
-        }
-        self.entries.push_back(entry);
+impl sim_kit::journal::Entry for Entry {
+    fn number(&mut self, seq: u64) {
+        self.seq = seq;
     }
 
-    pub(crate) fn clear(&mut self) {
-        *self = Journal {
-            next: self.next,
-            ..Journal::default()
-        };
+    fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    fn kind(&self) -> &str {
+        self.kind
+    }
+
+    fn is_write(&self) -> bool {
+        self.write
     }
 }
 

@@ -13,7 +13,6 @@ mod app;
 mod control;
 mod crm;
 mod edge;
-mod faults;
 mod journal;
 mod limits;
 mod oauth;

@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
+use sim_kit::Simulator;
+use sim_kit::faults::Fault;
+use sim_kit::journal::Journal;
 
-use crate::faults::Fault;
 use crate::hosts::Left;
 use crate::ids;
-use crate::journal::Journal;
+use crate::journal::Entry;
 use crate::oauth::store::{Client, OAuth};
 use crate::org::{Counts, Org, User};
 use crate::rest::answers::Answers;
@@ -81,7 +83,7 @@ pub(crate) struct App {
     pub(crate) orgs: Vec<RwLock<Org>>,
     pub(crate) oauth: Mutex<OAuth>,
     pub(crate) cursors: Mutex<Cursors>,
-    pub(crate) journal: Mutex<Journal>,
+    pub(crate) journal: Mutex<Journal<Entry>>,
     pub(crate) faults: Mutex<Vec<Fault>>,
     /// How long a refresh takes: long enough for a second one to meet it.
     pub(crate) token_delay_ms: Mutex<u64>,
@@ -154,6 +156,22 @@ impl App {
     /// Organization and user id of a user.
     pub(crate) fn ids_of(&self, key: UserKey) -> (String, String) {
         (self.orgs[key.org].read().id(), ids::text("005", key.user))
+    }
+}
+
+impl Simulator for App {
+    type Entry = Entry;
+
+    fn faults(&self) -> &Mutex<Vec<Fault>> {
+        &self.faults
+    }
+
+    fn journal(&self) -> &Mutex<Journal<Entry>> {
+        &self.journal
+    }
+
+    fn refusal(code: &str, message: Option<&str>) -> Option<(u16, String)> {
+        crate::refusals::reply(code, message)
     }
 }
 

@@ -3,22 +3,22 @@
 
 use std::io::Write as _;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::Extension;
 use axum::body::{Body, Bytes, HttpBody, to_bytes};
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header, request::Parts};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use futures_util::{StreamExt as _, stream};
+use sim_kit::faults::{self, Asked};
 use url::form_urlencoded;
 
 use crate::app::App;
 use crate::errors::Error;
-use crate::faults::{self, Fault, Kind};
 use crate::hosts;
 use crate::journal::{Entry, classify, inner_requests};
 use crate::oauth::{Base, bearer};
@@ -27,6 +27,10 @@ use crate::value::http_date;
 
 /// Salesforce refuses what is longer.
 const LONGEST: usize = 16_384;
+
+/// The login page, which stands where a session has ended.
+pub(crate) const LOGIN: &str = "<!DOCTYPE html><html><head><title>Login | Salesforce</title></head><body>\
+    <form name=\"login\" action=\"/\">Username <input name=\"username\"></form></body></html>";
 
 /// Around every route but the control plane.
 pub(crate) async fn around(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
@@ -43,31 +47,33 @@ pub(crate) async fn around(State(app): State<Arc<App>>, request: Request, next: 
         .unwrap_or("localhost");
     parts.extensions.insert(Base(format!("{scheme}://{host}")));
     let mut entry = entry(&app, &parts, &body);
-    let text = text(&parts.uri, &body);
-    let fault = faults::strike(
-        &mut app.faults.lock(),
-        parts.method.as_str(),
-        parts.uri.path(),
-        &text,
-        false,
-    );
+    let text = faults::text(&parts.uri, &body);
+    let asked = Asked {
+        method: parts.method.as_str(),
+        path: parts.uri.path(),
+        text: &text,
+        inner: false,
+    };
+    let fault = faults::strike(&mut app.faults.lock(), &asked);
     entry.fault = fault.as_ref().map(|f| f.kind);
-    if let Some(wait) = fault.as_ref().map(|f| f.delay_ms).filter(|ms| *ms > 0) {
-        tokio::time::sleep(Duration::from_millis(wait)).await;
+    if let Some(fault) = &fault {
+        fault.wait().await;
     }
     let gzip = accepts_gzip(&parts.headers);
     let refusal = too_long(&parts).or_else(|| hosts::left(&app, &parts, host));
     let mut response = match (refusal, fault) {
         (Some(refusal), _) => refusal,
-        (None, Some(fault)) if matches!(fault.kind, Kind::Status | Kind::Html) => {
+        (None, Some(fault)) if fault.answers() => {
             // What Salesforce itself refuses still tells the allowance; a gateway does not know it.
             let own = fault.is_own() && parts.uri.path().starts_with("/services/data");
-            instead(&fault, usage(&app, &parts).filter(|_| own))
+            let usage = usage(&app, &parts).filter(|_| own);
+            let usage = usage.map(|usage| ("sforce-limit-info".to_owned(), usage));
+            fault.instead(LOGIN, usage.as_slice())
         }
         (None, fault) => {
             let response = next.run(Request::from_parts(parts, Body::from(body))).await;
             match fault {
-                Some(fault) => spoil(&fault, response).await,
+                Some(fault) => fault.spoil(response).await,
                 None if gzip => compress(response).await,
                 None => response,
             }
@@ -178,12 +184,6 @@ fn entry(app: &App, parts: &Parts, body: &[u8]) -> Entry {
     }
 }
 
-fn text(uri: &Uri, body: &[u8]) -> String {
-    let query = form_urlencoded::parse(uri.query().unwrap_or("").as_bytes());
-    let query: String = query.map(|(k, v)| format!("{k}={v}&")).collect();
-    query + &String::from_utf8_lossy(body)
-}
-
 fn too_long(parts: &Parts) -> Option<Response> {
     let uri = parts.uri.path_and_query().map_or(0, |p| p.as_str().len());
     let headers: usize = parts
@@ -213,70 +213,6 @@ fn too_long(parts: &Parts) -> Option<Response> {
             "Request Header Fields Too Large",
         )
     })
-}
-
-fn instead(fault: &Fault, usage: Option<String>) -> Response {
-    let html = fault.kind == Kind::Html;
-    let status = fault.status.unwrap_or(if html { 200 } else { 500 });
-    let kind = fault.content_type.clone();
-    let kind = kind.unwrap_or_else(|| {
-        if html {
-            "text/html;charset=UTF-8"
-        } else {
-            "application/json;charset=UTF-8"
-        }
-        .to_owned()
-    });
-    let mut response = (StatusCode::from_u16(status).unwrap_or_default(), fault.page()).into_response();
-    let usage = usage.map(|usage| ("sforce-limit-info".to_owned(), usage));
-    let own = [("content-type".to_owned(), kind)].into_iter().chain(usage);
-    put_headers(
-        response.headers_mut(),
-        own.collect::<Vec<_>>().iter().chain(&fault.headers),
-    );
-    response
-}
-
-fn put_headers<'a>(headers: &mut HeaderMap, more: impl Iterator<Item = &'a (String, String)>) {
-    for (name, value) in more {
-        if let (Ok(name), Ok(value)) = (header::HeaderName::try_from(name), HeaderValue::try_from(value)) {
-            headers.insert(name, value);
-        }
-    }
-}
-
-/// The work is done, the answer does not arrive whole.
-async fn spoil(fault: &Fault, response: Response) -> Response {
-    let (mut parts, body) = response.into_parts();
-    let body = to_bytes(body, usize::MAX).await.unwrap_or_default();
-    let broken = || Err::<Bytes, _>(std::io::Error::other("cut by order of the control plane"));
-    match fault.kind {
-        Kind::Cut => {
-            let keep = fault.after_bytes.unwrap_or(body.len() / 2).min(body.len());
-            let part = body.slice(..keep);
-            // The pause lets what came before the cut leave; hyper would throw it away with the error.
-            let end = stream::once(async move {
-                tokio::task::yield_now().await;
-                broken()
-            });
-            Response::from_parts(parts, Body::from_stream(stream::iter([Ok(part)]).chain(end)))
-        }
-        Kind::Lost => {
-            // An error before the first byte of the body: the status line may or may not have left.
-            parts.headers.clear();
-            Response::from_parts(parts, Body::from_stream(stream::iter([broken()])))
-        }
-        Kind::Garbage => {
-            let mut bytes = body[..body.len() / 2].to_vec();
-            bytes.extend_from_slice(b"\x00<<<garbage");
-            parts.headers.remove(header::CONTENT_LENGTH);
-            Response::from_parts(parts, Body::from(bytes))
-        }
-        _ => {
-            put_headers(&mut parts.headers, fault.headers.iter());
-            Response::from_parts(parts, Body::from(body))
-        }
-    }
 }
 
 fn accepts_gzip(headers: &HeaderMap) -> bool {

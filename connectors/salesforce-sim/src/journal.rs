@@ -1,6 +1,4 @@
-//! Every request that arrived, so that tests can prove what was asked and that nothing was written.
-
-use std::collections::{BTreeMap, VecDeque};
+//! What the log of requests says of one.
 
 use serde::Serialize;
 use serde_json::Value as Json;
@@ -31,7 +29,7 @@ pub(crate) struct Entry {
     pub(crate) bytes: usize,
     pub(crate) took_ms: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) fault: Option<crate::faults::Kind>,
+    pub(crate) fault: Option<sim_kit::faults::Kind>,
 }
 
 /// A request inside a composite or batch.
@@ -42,61 +40,30 @@ pub(crate) struct Inner {
     pub(crate) kind: String,
 }
 
-/// The last requests, and counts of all.
-#[derive(Default)]
-pub(crate) struct Journal {
-    next: u64,
-    entries: VecDeque<Entry>,
-    counts: BTreeMap<String, u64>,
-    writes: u64,
-}
+impl sim_kit::journal::Entry for Entry {
+    fn number(&mut self, seq: u64) {
+        self.seq = seq;
+    }
 
-const KEPT: usize = 100_000;
+    fn seq(&self) -> u64 {
+        self.seq
+    }
 
-impl Journal {
-    pub(crate) fn add(&mut self, mut entry: Entry) {
-        entry.seq = self.next;
-        self.next += 1;
-        let kind = match &entry.grant_type {
+    fn kind(&self) -> &str {
+        &self.kind
+    }
+
+    fn is_write(&self) -> bool {
+        self.write
+    }
+
+    fn counted(&self) -> Vec<String> {
+        let own = match &self.grant_type {
             Some(grant) => format!("token:{}", grant.rsplit(':').next().unwrap_or(grant)),
-            None => entry.kind.clone(),
+            None => self.kind.clone(),
         };
-        *self.counts.entry(kind).or_default() += 1;
-        for inner in &entry.inner {
-            *self.counts.entry(format!("inner:{}", inner.kind)).or_default() += 1;
-        }
-        self.writes += u64::from(entry.write);
-        if self.entries.len() == KEPT {
-            self.entries.pop_front();
-        }
-        self.entries.push_back(entry);
-    }
-
-    pub(crate) fn clear(&mut self) {
-        *self = Journal {
-            next: self.next,
-            ..Journal::default()
-        };
-    }
-
-    pub(crate) fn counts(&self) -> &BTreeMap<String, u64> {
-        &self.counts
-    }
-
-    pub(crate) fn total(&self) -> u64 {
-        self.counts
-            .iter()
-            .filter(|(k, _)| !k.starts_with("inner:"))
-            .map(|(_, n)| n)
-            .sum()
-    }
-
-    pub(crate) fn writes(&self) -> u64 {
-        self.writes
-    }
-
-    pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.iter()
+        let inner = self.inner.iter().map(|inner| format!("inner:{}", inner.kind));
+        [own].into_iter().chain(inner).collect()
     }
 }
 

@@ -19,7 +19,6 @@ mod app;
 mod control;
 mod edge;
 mod errors;
-mod faults;
 mod hosts;
 mod ids;
 mod journal;

@@ -1,6 +1,5 @@
 //! The simulator as a program.
 
-use std::io::Read as _;
 use std::path::PathBuf;
 
 use clap::Parser;
@@ -117,25 +116,6 @@ async fn main() -> Result<(), Error> {
         end_sessions: flags.end_sessions,
     };
     let sim = Sim::start(&options).await?;
-    let line = json!({ "http": sim.http, "https": sim.https, "ca": sim.ca, "control": sim.control });
-    #[expect(
-        clippy::print_stdout,
-        reason = "the one line that tells the parent where we listen"
-    )]
-    {
-        println!("{line}");
-    }
-    if flags.exit_with_parent {
-        // A thread, not a task: a blocked read of stdin would keep the runtime from ending.
-        let (ended, end) = tokio::sync::oneshot::channel();
-        std::thread::spawn(move || {
-            let mut buffer = [0; 1024];
-            while std::io::stdin().read(&mut buffer).is_ok_and(|n| n > 0) {}
-            _ = ended.send(());
-        });
-        _ = end.await;
-    } else {
-        tokio::signal::ctrl_c().await?;
-    }
-    Ok(())
+    let addresses = json!({ "http": sim.http, "https": sim.https, "ca": sim.ca, "control": sim.control });
+    Ok(sim_kit::program::run(&addresses, flags.exit_with_parent).await?)
 }

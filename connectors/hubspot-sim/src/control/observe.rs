@@ -1,4 +1,4 @@
-//! Faults to order, the journal, what there is, and what a perfect read would find.
+//! What there is, and what a perfect read would find.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -10,9 +10,8 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
-use super::{Answer, Given, No, object, portal};
+use super::{Answer, Refusal, object, portal};
 use crate::app::App;
-use crate::faults::Fault;
 use crate::portal::schema::{OBJECTS, Object};
 
 /// `GET /control`: the portals, their users, and how many live rows they have.
@@ -34,53 +33,12 @@ pub(crate) async fn info(State(app): State<Arc<App>>) -> Answer {
     Ok(Json(json!({ "portals": portals })))
 }
 
-pub(crate) async fn faults(State(app): State<Arc<App>>) -> Answer {
-    Ok(Json(json!({ "faults": *app.faults.lock() })))
-}
-
-pub(crate) async fn add_fault(State(app): State<Arc<App>>, Given(fault): Given<Fault>) -> Answer {
-    let mut faults = app.faults.lock();
-    faults.push(fault);
-    Ok(Json(json!({ "ordered": faults.len() })))
-}
-
-pub(crate) async fn clear_faults(State(app): State<Arc<App>>) -> Answer {
-    app.faults.lock().clear();
-    Ok(Json(json!({ "ordered": 0 })))
-}
-
-/// `GET /control/requests?kind=list`.
-pub(crate) async fn requests(
-    State(app): State<Arc<App>>,
-    Query(asked): Query<HashMap<String, String>>,
-) -> Answer {
-    let journal = app.journal.lock();
-    let kind = asked.get("kind");
-    let requests: Vec<_> = journal
-        .entries
-        .iter()
-        .filter(|e| kind.is_none_or(|k| *k == e.kind))
-        .collect();
-    Ok(Json(json!({
-        "total": journal.counts.values().sum::<u64>(),
-        "counts": journal.counts,
-        "writes": journal.writes,
-        "writeRequests": journal.entries.iter().filter(|e| e.write).collect::<Vec<_>>(),
-        "requests": requests,
-    })))
-}
-
-pub(crate) async fn clear_requests(State(app): State<Arc<App>>) -> Answer {
-    app.journal.lock().clear();
-    super::done()
-}
-
 /// `GET /control/truth?object=companies&fields=name,domain&deleted=true`: one JSON object a line, in the order of ids:
 /// `id`, `archived`, `updatedAt`, `mergedInto`, `companies` (the ids it hangs under), and the fields, as HubSpot spells them.
 pub(crate) async fn truth(
     State(app): State<Arc<App>>,
     Query(asked): Query<HashMap<String, String>>,
-) -> Result<Response, No> {
+) -> Result<Response, Refusal> {
     let mut portals = app.portals.lock();
     let of = portal(&mut portals, asked.get("portal").map(String::as_str))?;
     let object = object(asked.get("object").map_or("companies", String::as_str))?;
@@ -115,7 +73,7 @@ pub(crate) async fn truth(
         for name in &names {
             let property = of
                 .property(object, name)
-                .ok_or_else(|| No(format!("{} have no property {name}", object.plural())))?;
+                .ok_or_else(|| Refusal(format!("{} have no property {name}", object.plural())))?;
             line[name] = of.value(object, row, property).into();
         }
         _ = writeln!(out, "{line}");

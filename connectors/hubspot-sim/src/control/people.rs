@@ -7,12 +7,12 @@ use axum::Json;
 use axum::extract::{Query, State};
 use serde::Deserialize;
 use serde_json::json;
-use url::Url;
+use sim_kit::oauth;
 
-use super::{Answer, Given, No, done, no, portal};
+use super::{Answer, Given, Refusal, done, portal};
 use crate::app::App;
 use crate::oauth::READ_SCOPES;
-use crate::oauth::authorize::{NoCode, Request};
+use crate::oauth::authorize::Request;
 use crate::oauth::store::{Client, Grant, PrivateApp, random};
 
 /// `GET /control/oauth/approve?url=…&username=…&decision=allow|deny`: where the browser would go, had the user clicked.
@@ -20,28 +20,13 @@ pub(crate) async fn approve(
     State(app): State<Arc<App>>,
     Query(asked): Query<HashMap<String, String>>,
 ) -> Answer {
-    let get = |name: &str| asked.get(name).map_or("", String::as_str);
-    let Ok(url) = Url::parse(get("url")) else {
-        return no("give the authorize URL as url=");
-    };
-    let params: HashMap<String, String> = url.query_pairs().into_owned().collect();
-    let username = match get("username") {
-        "" => "admin@acme.example",
-        name => name,
-    };
-    let allow = get("decision") != "deny";
-    match Request::check(&app, &params).and_then(|request| request.decide(&app, username, allow)) {
-        Ok(to) | Err(NoCode::Redirect(to)) => {
-            let answer: HashMap<String, String> = Url::parse(&to)
-                .map(|u| u.query_pairs().into_owned().collect())
-                .unwrap_or_default();
-            Ok(Json(json!({
-                "redirectUrl": to, "code": answer.get("code"), "state": answer.get("state"),
-                "error": answer.get("error"),
-            })))
-        }
-        Err(NoCode::Page(text)) => no(text),
-    }
+    oauth::approve(&asked, |params, username, allow| {
+        let username = match username {
+            "" => "admin@acme.example",
+            name => name,
+        };
+        Request::check(&app, params).and_then(|request| request.decide(&app, username, allow))
+    })
 }
 
 #[derive(Deserialize)]
@@ -50,13 +35,13 @@ pub(crate) struct Who {
 }
 
 /// The user's hub and id.
-fn find(app: &App, email: Option<&str>) -> Result<(u64, u64), No> {
+fn find(app: &App, email: Option<&str>) -> Result<(u64, u64), Refusal> {
     let email = email.unwrap_or("admin@acme.example");
     let portals = app.portals.lock();
     portals
         .iter()
         .find_map(|p| p.users.iter().find(|u| u.email == email).map(|u| (p.id, u.id)))
-        .ok_or_else(|| No(format!("there is no user {email}")))
+        .ok_or_else(|| Refusal(format!("there is no user {email}")))
 }
 
 /// An access token out of thin air, for scripts that are not about logging in.

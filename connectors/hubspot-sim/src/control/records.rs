@@ -8,7 +8,7 @@ use axum::extract::State;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Answer, Given, No, done, no, object, portal};
+use super::{Answer, Given, Refusal, done, object, portal, refuse};
 use crate::app::App;
 use crate::portal::Portal;
 use crate::portal::schema::Object;
@@ -43,10 +43,10 @@ impl Change {
     }
 }
 
-fn locate(of: &Portal, object: Object, id: Option<&String>) -> Result<u32, No> {
+fn locate(of: &Portal, object: Object, id: Option<&String>) -> Result<u32, Refusal> {
     let id = id.map_or("", String::as_str);
     of.find(object, id)
-        .ok_or_else(|| No(format!("there is no {} {id}", object.singular())))
+        .ok_or_else(|| Refusal(format!("there is no {} {id}", object.singular())))
 }
 
 /// Finds the row and changes it.
@@ -99,7 +99,7 @@ pub(crate) async fn merge(State(app): State<Arc<App>>, Given(change): Given<Chan
         locate(of, object, change.loser.as_ref())?,
     );
     if winner == loser || !of.is_live(object, winner) || !of.is_live(object, loser) {
-        return no("a merge is of two live rows");
+        return refuse("a merge is of two live rows");
     }
     let winner = of.merge(object, winner, loser, change.mint);
     Ok(Json(json!({ "id": object.id(winner).to_string() })))
@@ -119,7 +119,7 @@ fn ends(app: &App, change: &Change, act: impl FnOnce(&mut Portal, Object, u32, u
     let of = portal(&mut portals, change.portal.as_deref())?;
     let object = object(&change.object)?;
     if object == Object::Companies {
-        return no("name the contact, deal or ticket as object and id");
+        return refuse("name the contact, deal or ticket as object and id");
     }
     let row = locate(of, object, change.id.as_ref())?;
     let company = locate(of, Object::Companies, change.company.as_ref())?;

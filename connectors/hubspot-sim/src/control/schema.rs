@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use serde::Deserialize;
 
-use super::{Answer, Given, No, done, no, object, portal};
+use super::{Answer, Given, Refusal, done, object, portal, refuse};
 use crate::app::App;
 use crate::portal::schema::Property;
 
@@ -42,7 +42,7 @@ pub(crate) async fn add(State(app): State<Arc<App>>, Given(change): Given<Change
             change.field_type.as_deref().unwrap_or("text"),
             change.values.as_deref().unwrap_or("words custom"),
         );
-        let property = Property::read(&line).ok_or_else(|| No("that is no property".to_owned()))?;
+        let property = Property::read(&line).ok_or_else(|| Refusal("that is no property".to_owned()))?;
         let all = &mut of.properties[object.index()];
         all.retain(|p| p.name != name);
         all.push(property);
@@ -57,7 +57,7 @@ pub(crate) async fn remove(State(app): State<Arc<App>>, Given(change): Given<Cha
     let before = all.len();
     all.retain(|p| p.name != change.field);
     if all.len() == before {
-        return no(format!("{} have no property {}", change.object, change.field));
+        return refuse(format!("{} have no property {}", change.object, change.field));
     }
     done()
 }

@@ -1,33 +1,21 @@
 //! The page where a user lets an app in.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::extract::{Form, Query, State};
-use axum::http::{StatusCode, header};
-use axum::response::{Html, IntoResponse, Response};
-use url::form_urlencoded;
+use axum::response::{IntoResponse, Response};
+use sim_kit::oauth::{Consent, NoCode, Params, WayBack, decided, decision};
 
 use super::READ_SCOPES;
 use super::store::{Code, Grant, random};
 use crate::app::App;
 
-type Params = HashMap<String, String>;
-
 /// A checked request.
 pub(crate) struct Request {
     client: String,
-    redirect_uri: String,
+    back: WayBack,
     scopes: Vec<String>,
     optional: Vec<String>,
-    state: Option<String>,
-}
-
-/// A request that cannot go on.
-pub(crate) enum NoCode {
-    /// Shown on HubSpot's own page: there is nowhere safe to send the browser.
-    Page(String),
-    Redirect(String),
 }
 
 impl Request {
@@ -66,30 +54,18 @@ impl Request {
         }
         Ok(Request {
             client: client.id.clone(),
-            redirect_uri: get("redirect_uri").to_owned(),
+            back: WayBack::of(params),
             scopes,
             optional,
-            state: params.get("state").cloned(),
         })
-    }
-
-    fn redirect(&self, answer: &[(&str, &str)]) -> String {
-        let mut query = form_urlencoded::Serializer::new(String::new());
-        query.extend_pairs(answer);
-        if let Some(state) = &self.state {
-            query.append_pair("state", state);
-        }
-        let join = if self.redirect_uri.contains('?') { '&' } else { '?' };
-        format!("{}{join}{}", self.redirect_uri, query.finish())
     }
 
     /// The address the browser goes back to once a user has decided.
     pub(crate) fn decide(&self, app: &App, email: &str, allow: bool) -> Result<String, NoCode> {
         if !allow {
-            return Err(NoCode::Redirect(self.redirect(&[
-                ("error", "access_denied"),
-                ("error_description", "The user has denied access to the app"),
-            ])));
+            return Err(self
+                .back
+                .refuse("access_denied", "The user has denied access to the app"));
         }
         let found = {
             let portals = app.portals.lock();
@@ -120,29 +96,13 @@ impl Request {
             scopes,
             revoked: false,
         };
-        let redirect_uri = self.redirect_uri.clone();
+        let redirect_uri = self.back.redirect_uri.clone();
         app.oauth
             .lock()
             .codes
             .insert(code.clone(), Code { grant, redirect_uri });
-        Ok(self.redirect(&[("code", &code)]))
+        Ok(self.back.with(&[("code", &code)]))
     }
-}
-
-impl IntoResponse for NoCode {
-    fn into_response(self) -> Response {
-        match self {
-            NoCode::Page(text) => {
-                let page = format!("<!DOCTYPE html><title>Error</title><p>{}</p>", escape(&text));
-                (StatusCode::BAD_REQUEST, Html(page)).into_response()
-            }
-            NoCode::Redirect(to) => found(&to),
-        }
-    }
-}
-
-fn found(to: &str) -> Response {
-    (StatusCode::FOUND, [(header::LOCATION, to)]).into_response()
 }
 
 /// `GET /oauth/authorize`: log in and consent, on one page.
@@ -151,62 +111,29 @@ pub(crate) async fn page(State(app): State<Arc<App>>, Query(params): Query<Param
         Ok(request) => request,
         Err(refusal) => return refusal.into_response(),
     };
-    let mut users = String::new();
-    for portal in app.portals.lock().iter() {
-        for user in &portal.users {
-            let checked = if users.is_empty() { " checked" } else { "" };
-            users.push_str(&format!(
-                "<label><input type=\"radio\" name=\"username\" value=\"{name}\"{checked}> {name}, portal {hub}</label><br>",
-                name = escape(&user.email),
-                hub = portal.id,
-            ));
-        }
+    let portals = app.portals.lock();
+    let users = portals.iter().flat_map(|portal| {
+        let of = |email: &str| (email.to_owned(), format!("{email}, portal {}", portal.id));
+        portal.users.iter().map(move |user| of(&user.email))
+    });
+    let optional = request.optional.iter();
+    let optional = optional.map(|scope| format!("{scope} (optional)"));
+    Consent {
+        title: "Connect app",
+        crm: "HubSpot",
+        headline: &format!("Connect {}?", request.client),
+        lead: "It asks for:",
+        scopes: request.scopes.iter().cloned().chain(optional).collect(),
+        users: users.collect(),
+        chosen: "",
+        action: "/oauth/authorize",
+        buttons: ["Cancel", "Connect app"],
     }
-    let fields: String = params
-        .iter()
-        .map(|(k, v)| {
-            format!(
-                "<input type=\"hidden\" name=\"{}\" value=\"{}\">",
-                escape(k),
-                escape(v)
-            )
-        })
-        .collect();
-    let scopes: String = request
-        .scopes
-        .iter()
-        .map(|s| format!("<li>{}</li>", escape(s)))
-        .chain(
-            request
-                .optional
-                .iter()
-                .map(|s| format!("<li>{} (optional)</li>", escape(s))),
-        )
-        .collect();
-    Html(format!(
-        "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>Connect app | Simulated HubSpot</title>\
-         <style>body{{font:16px sans-serif;max-width:34em;margin:4em auto}}</style></head><body><h1>Connect {client}?</h1>\
-         <p>It asks for:</p><ul>{scopes}</ul><form method=\"post\" action=\"/oauth/authorize\">{fields}<p>Log in as</p>{users}\
-         <p><button name=\"decision\" value=\"deny\">Cancel</button> \
-         <button name=\"decision\" value=\"allow\">Connect app</button></p></form></body></html>",
-        client = escape(&request.client)
-    ))
-    .into_response()
+    .page(&params)
 }
 
 /// `POST /oauth/authorize`: what the page's buttons do; a script may post the same form.
 pub(crate) async fn decide(State(app): State<Arc<App>>, Form(params): Form<Params>) -> Response {
-    let allow = params.get("decision").is_some_and(|d| d == "allow");
-    let email = params.get("username").map_or("", String::as_str);
-    match Request::check(&app, &params).and_then(|request| request.decide(&app, email, allow)) {
-        Ok(to) => found(&to),
-        Err(refusal) => refusal.into_response(),
-    }
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
+    let (email, allow) = decision(&params);
+    decided(Request::check(&app, &params).and_then(|request| request.decide(&app, email, allow)))
 }

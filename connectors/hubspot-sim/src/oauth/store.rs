@@ -19,13 +19,7 @@ impl Client {
         if !self.redirect_uris.is_empty() {
             return self.redirect_uris.iter().any(|u| u == redirect_uri);
         }
-        url::Url::parse(redirect_uri).is_ok_and(|url| {
-            let host = url.host_str().unwrap_or("");
-            host == "localhost"
-                || host.starts_with("127.")
-                || host.ends_with(".example")
-                || host.ends_with(".example.com")
-        })
+        sim_kit::oauth::is_harmless(redirect_uri)
     }
 }
 

@@ -11,20 +11,15 @@ mod truth;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::{FromRequest, Request};
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use parking_lot::RwLock;
-use serde::de::DeserializeOwned;
-use serde_json::json;
+pub(crate) use sim_kit::control::{Answer, Given, Refusal, done, refuse};
 
 use crate::app::{App, UserKey};
 use crate::org::Org;
 
 pub(crate) fn router() -> Router<Arc<App>> {
-    Router::new()
+    sim_kit::control::router()
         .route("/", get(observe::info))
         .route("/records/create", post(records::create))
         .route("/records/update", post(records::update))
@@ -55,55 +50,7 @@ pub(crate) fn router() -> Router<Arc<App>> {
         .route("/users", post(people::user))
         .route("/limits", post(people::limits))
         .route("/cursors/drop", post(people::drop_cursors))
-        .route(
-            "/faults",
-            get(observe::faults)
-                .post(observe::add_fault)
-                .delete(observe::clear_faults),
-        )
-        .route(
-            "/requests",
-            get(observe::requests).delete(observe::clear_requests),
-        )
         .route("/truth", get(truth::truth))
-        .fallback(async || {
-            (
-                StatusCode::NOT_FOUND,
-                axum::Json(json!({ "error": "there is no such control route" })),
-            )
-        })
-}
-
-/// A refusal of the control plane, for whoever writes the test.
-pub(crate) struct Refusal(pub(crate) String);
-
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        (StatusCode::BAD_REQUEST, axum::Json(json!({ "error": self.0 }))).into_response()
-    }
-}
-
-/// JSON in, whatever its content type; what is wrong with it out. Nothing at all is `{}`.
-pub(crate) struct Given<T>(pub(crate) T);
-
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Given<T> {
-    type Rejection = Refusal;
-
-    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
-        let body = Bytes::from_request(request, state)
-            .await
-            .map_err(|e| Refusal(e.body_text()))?;
-        let body = if body.is_empty() { &b"{}"[..] } else { &body };
-        serde_json::from_slice(body)
-            .map(Given)
-            .map_err(|e| Refusal(e.to_string()))
-    }
-}
-
-pub(crate) type Answer = Result<axum::Json<serde_json::Value>, Refusal>;
-
-pub(crate) fn refuse<T>(message: impl Into<String>) -> Result<T, Refusal> {
-    Err(Refusal(message.into()))
 }
 
 impl App {

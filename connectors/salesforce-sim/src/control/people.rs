@@ -8,12 +8,12 @@ use axum::extract::{Query, State};
 use axum::http::{HeaderMap, header};
 use serde::Deserialize;
 use serde_json::json;
-use url::Url;
+use sim_kit::oauth;
 
-use super::{Answer, Given, Refusal, refuse};
+use super::{Answer, Given, Refusal, done};
 use crate::app::App;
 use crate::hosts;
-use crate::oauth::authorize::{Refusal as NoCode, Request};
+use crate::oauth::authorize::Request;
 use crate::oauth::store::Client;
 
 /// `GET /control/oauth/approve?url=…&username=…&decision=allow|deny`: where the browser would go, had the user
@@ -22,29 +22,14 @@ pub(crate) async fn approve(
     State(app): State<Arc<App>>,
     Query(asked): Query<HashMap<String, String>>,
 ) -> Answer {
-    let get = |name: &str| asked.get(name).map_or("", String::as_str);
-    let Ok(url) = Url::parse(get("url")) else {
-        return refuse("give the authorize URL as url=");
-    };
-    let params: HashMap<String, String> = url.query_pairs().into_owned().collect();
-    let username = match (get("username"), params.get("login_hint")) {
-        ("", Some(hint)) => hint.clone(),
-        ("", None) => "admin@acme.example".to_owned(),
-        (name, _) => name.to_owned(),
-    };
-    let allow = get("decision") != "deny";
-    match Request::check(&app, &params).and_then(|request| request.decide(&app, &username, allow)) {
-        Ok(to) | Err(NoCode::Redirect(to)) => {
-            let answer: HashMap<String, String> = Url::parse(&to)
-                .map(|u| u.query_pairs().into_owned().collect())
-                .unwrap_or_default();
-            Ok(Json(json!({
-                "redirectUrl": to, "code": answer.get("code"), "state": answer.get("state"),
-                "error": answer.get("error"),
-            })))
-        }
-        Err(NoCode::Page(error, description)) => refuse(format!("{error}: {description}")),
-    }
+    oauth::approve(&asked, |params, username, allow| {
+        let username = match (username, params.get("login_hint")) {
+            ("", Some(hint)) => hint.as_str(),
+            ("", None) => "admin@acme.example",
+            (name, _) => name,
+        };
+        Request::check(&app, params).and_then(|request| request.decide(&app, username, allow))
+    })
 }
 
 #[derive(Deserialize)]
@@ -111,7 +96,7 @@ pub(crate) async fn refusal(State(app): State<Arc<App>>, Given(refused): Given<R
     let mut oauth = app.oauth.lock();
     oauth.callback_refusal = with(refused.callback.clone());
     oauth.token_refusal = with(refused.token.clone());
-    Ok(Json(json!({ "ok": true })))
+    done()
 }
 
 #[derive(Deserialize)]
@@ -147,13 +132,13 @@ pub(crate) async fn leave(State(app): State<Arc<App>>, Given(left): Given<Move>)
         to: host(&left.to),
         how: left.how,
     });
-    Ok(Json(json!({ "ok": true })))
+    done()
 }
 
 /// Comes back to it.
 pub(crate) async fn come_back(State(app): State<Arc<App>>) -> Answer {
     *app.left.lock() = None;
-    Ok(Json(json!({ "ok": true })))
+    done()
 }
 
 #[derive(Deserialize)]
@@ -192,7 +177,7 @@ pub(crate) async fn client(State(app): State<Arc<App>>, Given(new): Given<NewCli
             client.run_as = run_as;
         }
     }
-    Ok(Json(json!({ "ok": true })))
+    done()
 }
 
 /// What is approved and open, without the secrets.
@@ -266,7 +251,7 @@ pub(crate) async fn user(State(app): State<Arc<App>>, Given(change): Given<UserC
     if !user.active {
         app.oauth.lock().sessions.retain(|_, s| s.user != key);
     }
-    Ok(Json(json!({ "ok": true })))
+    done()
 }
 
 #[derive(Deserialize)]
@@ -292,5 +277,5 @@ pub(crate) async fn limits(State(app): State<Arc<App>>, Given(limits): Given<Lim
 /// Forgets every open query: the next page is an INVALID_QUERY_LOCATOR.
 pub(crate) async fn drop_cursors(State(app): State<Arc<App>>) -> Answer {
     app.cursors.lock().clear();
-    Ok(Json(json!({ "ok": true })))
+    done()
 }

@@ -11,11 +11,11 @@ mod record;
 use axum::http::HeaderMap;
 use parking_lot::RwLockReadGuard;
 use serde_json::Value as Json;
+use sim_kit::faults::{self, Asked, Fault, Kind};
 use url::form_urlencoded;
 
 use crate::app::{App, UserKey};
 use crate::errors::Error;
-use crate::faults::{self, Kind};
 use crate::org::make::mix;
 use crate::org::{Org, User};
 use crate::schema::describe;
@@ -121,11 +121,17 @@ impl<'a> Call<'a> {
 pub(crate) fn dispatch(call: &Call<'_>) -> Reply {
     if call.inner {
         let text = decode(call.query) + &String::from_utf8_lossy(call.body);
-        let struck = faults::strike(&mut call.app.faults.lock(), call.method, call.path, &text, true);
-        if let Some(fault) = struck.filter(|f| matches!(f.kind, Kind::Status | Kind::Html)) {
+        let asked = Asked {
+            method: call.method,
+            path: call.path,
+            text: &text,
+            inner: true,
+        };
+        let struck = faults::strike(&mut call.app.faults.lock(), &asked);
+        if let Some(fault) = struck.filter(Fault::answers) {
             let body = match fault.kind {
                 // A body inside a composite is JSON whatever it is.
-                Kind::Html => Json::from(fault.page()).to_string(),
+                Kind::Html => Json::from(fault.text(crate::edge::LOGIN)).to_string(),
                 _ => fault.body.unwrap_or_else(|| "[]".to_owned()),
             };
             return Reply {

@@ -1,0 +1,32 @@
+//! A simulator as a program that another one starts.
+
+use std::io::Read as _;
+
+use serde_json::Value;
+
+/// Prints the line that tells the parent where the simulator listens, then waits until it is to end: at the end of stdin where
+/// the parent must not leave it behind, else at Ctrl-C.
+///
+/// # Errors
+/// Ctrl-C cannot be waited for.
+pub async fn run(addresses: &Value, exit_with_parent: bool) -> std::io::Result<()> {
+    #[expect(
+        clippy::print_stdout,
+        reason = "the one line that tells the parent where we listen"
+    )]
+    {
+        println!("{addresses}");
+    }
+    if !exit_with_parent {
+        return tokio::signal::ctrl_c().await;
+    }
+    // A thread, not a task: a blocked read of stdin would keep the runtime from ending.
+    let (ended, end) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let mut buffer = [0; 1024];
+        while std::io::stdin().read(&mut buffer).is_ok_and(|n| n > 0) {}
+        _ = ended.send(());
+    });
+    _ = end.await;
+    Ok(())
+}
