@@ -100,7 +100,7 @@ impl PartOfCommit {
 
 /// What a transaction of a commit did.
 enum Part {
-    More(PartOfCommit),
+    More(Box<PartOfCommit>),
     Last(Committed),
 }
 
@@ -116,7 +116,7 @@ impl Store {
             let part = self.write_with_events(move |conn, events| store_commit(conn, events, left));
             match part.await? {
                 Part::Last(done) => return Ok(done),
-                Part::More(more) => left = more,
+                Part::More(more) => left = *more,
             }
         }
     }
@@ -229,7 +229,7 @@ fn store_commit(conn: &mut Conn, events: &mut NewEvents, mut part: PartOfCommit)
         });
     }
     if !last {
-        return Ok(Part::More(part));
+        return Ok(Part::More(Box::new(part)));
     }
     let now = get(conn, before.id)?;
     Ok(Part::Last(Committed {
