@@ -121,7 +121,7 @@ fn request(objects: &[&str], checkpoint: &[u8]) -> ReadRequest {
     });
     ReadRequest {
         selection: selection.collect(),
-        checkpoint: checkpoint.to_vec().into(),
+        checkpoint: checkpoint.to_vec(),
         mode: ReadMode::Full.into(),
         ..ReadRequest::default()
     }
