@@ -26,6 +26,7 @@ pub mod server;
 pub mod service;
 pub mod store;
 pub mod sync;
+pub mod tasks;
 pub mod telemetry;
 pub mod time;
 pub mod tokens;

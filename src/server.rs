@@ -9,7 +9,7 @@ use crate::listener::{self, Descriptors, Limits};
 use crate::service::{self, Services};
 use crate::store::{self, Store};
 use crate::tokens::{self, DevSigner, Verifier};
-use crate::{admin, data_dir, oauth_callback, query, reidentify, sync, telemetry};
+use crate::{admin, data_dir, oauth_callback, query, reidentify, sync, tasks, telemetry};
 use arc_swap::ArcSwap;
 use secrecy::{ExposeSecret, SecretString};
 use std::net::SocketAddr;
@@ -288,7 +288,8 @@ impl Running {
         ));
         let (feed, until) = (services.clone(), stop.clone());
         listeners.spawn(async move {
-            feed.run_feed(until).await;
+            let run = || feed.clone().run_feed(until.clone());
+            tasks::lasting("feed", until.clone(), run).await;
             Ok(())
         });
         listeners.spawn(serve_http(
@@ -310,12 +311,14 @@ impl Running {
         });
         let (retries, until) = (grants.clone(), stop.clone());
         listeners.spawn(async move {
-            retries.run_retries(until).await;
+            let run = || retries.clone().run_retries(until.clone());
+            tasks::lasting("refresh retries", until.clone(), run).await;
             Ok(())
         });
         let outbox = stop.clone();
         listeners.spawn(async move {
-            grants.run_outbox(outbox).await;
+            let run = || grants.clone().run_outbox(outbox.clone());
+            tasks::lasting("outbox", outbox.clone(), run).await;
             Ok(())
         });
         running.health.set_serving(true).await;

@@ -32,9 +32,13 @@ impl Grants {
             drop(under_way);
             outcome
         };
+        // It counts as the server's own work: a new token must not wait behind its group's calls to be stored.
         tokio::spawn(task.in_current_span())
             .await
-            .unwrap_or(Err(Error::Busy))
+            .unwrap_or_else(|error| {
+                tracing::error!(grant = %id, "the refresh of {id} ended: {error}");
+                Err(Error::Busy)
+            })
     }
 
     /// Waits for the refreshes under way.

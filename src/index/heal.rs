@@ -54,7 +54,11 @@ impl Index {
                 _ => None,
             })
         });
-        let (files, error) = found.await.ok()??;
+        let found = found.await.unwrap_or_else(|error| {
+            tracing::error!("the verification of an index ended: {error}");
+            None
+        });
+        let (files, error) = found?;
         self.mark_damaged(&files, &error);
         Some(files.integration())
     }
@@ -136,7 +140,11 @@ impl Index {
                         let id = files.integration();
                         tracing::warn!(integration = %id, "the index of {id} cannot be verified: {error}");
                     }
-                    _ => {}
+                    Ok(Ok(())) => {}
+                    Err(error) => {
+                        let id = files.integration();
+                        tracing::error!(integration = %id, "the verification of the index of {id} ended: {error}");
+                    }
                 }
                 if stop.is_cancelled() {
                     return;

@@ -12,7 +12,10 @@ pub use housekeeping::Keep;
 use crate::connectors::Registry;
 use crate::grants::Grants;
 use crate::store::{RemovalGuard, Store};
+use crate::tasks;
 use crate::time::now_us;
+use futures_util::FutureExt as _;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -68,7 +71,7 @@ impl Engine {
         wake: Arc<Notify>,
     ) -> Self {
         let stop = CancellationToken::new();
-        let mut tasks = JoinSet::new();
+        let mut running = JoinSet::new();
         let keep = options.keep;
         for _ in 0..options.workers {
             let context = Context {
@@ -80,11 +83,16 @@ impl Engine {
                 wake: Arc::clone(&wake),
                 stop: stop.clone(),
             };
-            tasks.spawn(work(context));
+            let work = move || work(context.clone());
+            running.spawn(tasks::lasting("sync worker", stop.clone(), work));
         }
-        tasks.spawn(housekeeping::purge(store.clone(), keep, stop.clone()));
-        tasks.spawn(housekeeping::sweep(store, keep, stop.clone()));
-        Self { tasks, stop }
+        let (of, until) = (store.clone(), stop.clone());
+        let purge = move || housekeeping::purge(of.clone(), keep, until.clone());
+        running.spawn(tasks::lasting("purge", stop.clone(), purge));
+        let until = stop.clone();
+        let sweep = move || housekeeping::sweep(store.clone(), keep, until.clone());
+        running.spawn(tasks::lasting("sweep", stop.clone(), sweep));
+        Self { tasks: running, stop }
     }
 
     /// Stops leasing, lets running syncs store what they have and give their lease back, and waits for them.
@@ -102,7 +110,11 @@ async fn work(context: Context) {
             Ok(Some(sync)) => {
                 let gauge = metrics::gauge!("tether_sync_running");
                 gauge.increment(1.0);
-                runner::run(&context, sync).await;
+                let ran = AssertUnwindSafe(runner::run(&context, sync)).catch_unwind();
+                // A panic ends this attempt as a crash would: the lease runs out, and the sync is tried again.
+                if ran.await.is_err() {
+                    tasks::panicked("sync");
+                }
                 gauge.decrement(1.0);
                 continue;
             }

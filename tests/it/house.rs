@@ -39,14 +39,24 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("identity", &["domain"]),
     ("reidentify", &["domain", "identity", "store"]),
     ("value", &["domain"]),
-    ("store", &["domain"]),
+    ("fair", &[]),
+    ("store", &["domain", "fair"]),
     ("ingest", &["domain", "identity", "store", "time"]),
-    ("index", &["domain", "identity", "store", "value"]),
+    ("tasks", &[]),
+    ("index", &["domain", "identity", "store", "tasks", "value"]),
     ("query", &["domain", "index", "store", "value"]),
     ("grants", &["connectors", "domain", "error", "store", "time"]),
     (
         "sync",
-        &["connectors", "domain", "grants", "ingest", "store", "time"],
+        &[
+            "connectors",
+            "domain",
+            "grants",
+            "ingest",
+            "store",
+            "tasks",
+            "time",
+        ],
     ),
     (
         "service",
@@ -56,6 +66,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "connectors",
             "domain",
             "error",
+            "fair",
             "grants",
             "identity",
             "index",
@@ -73,6 +84,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "config",
             "domain",
             "error",
+            "fair",
             "grants",
             "identity",
             "listener",
@@ -86,7 +98,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "value",
         ],
     ),
-    ("oauth_callback", &["error", "service"]),
+    ("oauth_callback", &["error", "fair", "service"]),
 ];
 
 /// The layers that a file names: `crate::layer`, also in `use crate::{layer, layer::…}`.
@@ -299,6 +311,7 @@ const LABELS: &[&str] = &[
     "reason",
     "rpc",
     "state",
+    "task",
 ];
 
 #[test]
