@@ -15,6 +15,7 @@ use super::writer::{Memory, Source};
 use super::{Entry, Error, Index, Position};
 use crate::domain::IntegrationId;
 use crate::store;
+use crate::tasks;
 
 /// Changes read at a time.
 const PAGE: i64 = 2_000;
@@ -28,21 +29,25 @@ const IDLE: Duration = Duration::from_secs(20);
 impl Index {
     /// Follows all integrations until `stop`. What is under way then is finished.
     pub async fn run(&self, stop: CancellationToken) {
-        let mut tasks: JoinSet<()> = JoinSet::new();
+        let mut following: JoinSet<()> = JoinSet::new();
         let mut settled = false;
         let (verifier, until) = (self.clone(), stop.clone());
-        let verifying = tokio::spawn(async move { verifier.verify_in_background(until).await });
+        let verify = move || {
+            let (verifier, until) = (verifier.clone(), until.clone());
+            async move { verifier.verify_in_background(until).await }
+        };
+        let verifying = tokio::spawn(tasks::lasting("index verification", stop.clone(), verify));
         while !stop.is_cancelled() {
             match self.inner.store.integration_heads().await {
                 Ok(heads) => {
                     self.forget(&heads, &mut settled).await;
-                    for (id, head) in heads {
-                        if tasks.len() >= self.inner.options.writers {
+                    for (id, head) in self.in_turn(heads) {
+                        if following.len() >= self.inner.options.writers {
                             break;
                         }
                         if self.claim(id, head) {
                             let index = self.clone();
-                            tasks.spawn(async move { index.catch_up(id, head).await });
+                            following.spawn(async move { index.catch_up(id, head).await });
                         }
                     }
                 }
@@ -50,7 +55,7 @@ impl Index {
             }
             self.close_idle().await;
             let ended = async {
-                match tasks.join_next().await {
+                match following.join_next().await {
                     Some(_) => {}
                     None => std::future::pending().await,
                 }
@@ -62,7 +67,7 @@ impl Index {
                 () = ended => {}
             }
         }
-        while tasks.join_next().await.is_some() {}
+        while following.join_next().await.is_some() {}
         let _ = verifying.await;
         let open: Vec<_> = self
             .inner
@@ -116,20 +121,36 @@ impl Index {
         self.inner.options.folder.join(id.to_string())
     }
 
+    /// The integrations in the order in which they are brought up to date: whose last turn was longest ago comes first,
+    /// so that a few that always change do not keep the others waiting.
+    fn in_turn(&self, heads: Vec<(IntegrationId, i64)>) -> Vec<(IntegrationId, i64)> {
+        let mut entries = self.inner.entries.lock();
+        let last_turn = |(id, head)| {
+            let entry = entries.entry(id).or_insert_with(|| Entry {
+                published: None,
+                source: None,
+                used: Instant::now(),
+                busy: false,
+                committed: None,
+                files: Arc::new(Files::new(id, self.folder(id))),
+                damaged: false,
+                failures: 0,
+                next: Instant::now(),
+                seen: Instant::now(),
+            });
+            (entry.committed.unwrap_or(entry.seen), (id, head))
+        };
+        let mut turns: Vec<_> = heads.into_iter().map(last_turn).collect();
+        turns.sort_by_key(|(last, _)| *last);
+        turns.into_iter().map(|(_, head)| head).collect()
+    }
+
     /// Whether the integration has changes to apply, and nobody is at it.
     fn claim(&self, id: IntegrationId, head: i64) -> bool {
         let mut entries = self.inner.entries.lock();
-        let entry = entries.entry(id).or_insert_with(|| Entry {
-            published: None,
-            source: None,
-            used: Instant::now(),
-            busy: false,
-            committed: None,
-            files: Arc::new(Files::new(id, self.folder(id))),
-            damaged: false,
-            failures: 0,
-            next: Instant::now(),
-        });
+        let Some(entry) = entries.get_mut(&id) else {
+            return false;
+        };
         let behind = entry.published.is_none_or(|position| position.change_no != head);
         let rested = entry.next <= Instant::now()
             && entry
@@ -375,4 +396,31 @@ async fn publish(source: &Arc<Source>, memory: Memory) -> Result<Position, Error
     spawn_blocking(move || source.publish(&memory))
         .await
         .map_err(|error| Error::Broken(error.to_string()))?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::index::Options;
+    use crate::store::Store;
+
+    #[tokio::test]
+    async fn whose_turn_was_longest_ago_comes_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", folder.path().join("t.db").display());
+        let store = Store::open(&store::Options::new(url)).unwrap();
+        let index = Index::new(store, Options::new(folder.path().join("index")));
+        let ids: Vec<IntegrationId> = (0..3).map(|_| IntegrationId::new()).collect();
+        let order = |of: &[IntegrationId]| {
+            let heads = of.iter().map(|id| (*id, 1)).collect();
+            let ids: Vec<_> = index.in_turn(heads).into_iter().map(|(id, _)| id).collect();
+            ids
+        };
+        assert_eq!(order(&ids[..1]), ids[..1]);
+        assert_eq!(order(&ids), ids);
+        // The first has had its turn: an attempt that fails counts as well.
+        assert!(index.claim(ids[0], 1));
+        index.catch_up(ids[0], 1).await;
+        assert_eq!(order(&ids), [ids[1], ids[2], ids[0]]);
+    }
 }

@@ -105,6 +105,8 @@ struct Entry {
     /// Failed attempts in a row to follow, and when the next may begin.
     failures: u32,
     next: Instant,
+    /// When it was first seen.
+    seen: Instant,
 }
 
 /// The read model.
