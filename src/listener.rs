@@ -3,12 +3,15 @@
 //! All three listeners use it. Each connection is in a table with its number of open requests. When the table is full,
 //! or when `accept` fails because the process has no descriptors left, the connection that has been without an open
 //! request for the longest time is closed. So clients that open connections and send nothing push out each other, not
-//! the clients with requests.
+//! the clients with requests. Where each connection has an open request, the one on which nothing was read or written for
+//! the longest time is closed, if that is longer than [`Limits::stalled`]: requests that never end do not keep everybody
+//! else out.
 
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use std::{future::Future, pin::Pin};
@@ -50,6 +53,8 @@ pub struct Limits {
     pub header: Duration,
     /// How long a connection may stay open without an open request.
     pub idle: Duration,
+    /// After so long without a byte read or written, a connection with an open request may be closed to make room.
+    pub stalled: Duration,
     /// How long a connection may stay open at all. None: no limit.
     pub lifetime: Option<Duration>,
     /// HTTP/2 beside HTTP/1.
@@ -122,6 +127,16 @@ struct Connection {
     evicted: CancellationToken,
     /// Bytes read so far, TLS taken off.
     read: AtomicUsize,
+    /// When bytes were last read or written, in milliseconds since [`START`].
+    progress: AtomicU64,
+}
+
+/// What times of progress are counted from.
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// Milliseconds since [`START`].
+fn milliseconds() -> u64 {
+    u64::try_from(START.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 struct State {
@@ -143,6 +158,14 @@ impl Connection {
             }),
             evicted: CancellationToken::new(),
             read: AtomicUsize::new(0),
+            progress: AtomicU64::new(milliseconds()),
+        }
+    }
+
+    /// Bytes were read or written.
+    fn went_on(&self, bytes: usize) {
+        if bytes > 0 {
+            self.progress.store(milliseconds(), Ordering::Relaxed);
         }
     }
 
@@ -215,20 +238,29 @@ impl Table {
         }
     }
 
-    /// Closes the connection that has been without an open request for the longest time. False if each has one.
-    fn evict(&self) -> bool {
+    /// Closes the connection that has been without an open request for the longest time; where each has one, the one
+    /// that has made no progress for the longest time, if that is at least `stalled`. False if there is none.
+    fn evict(&self, stalled: Duration) -> bool {
         let mut connections = self.connections.lock();
-        let longest = connections
-            .1
-            .iter()
+        let all = || connections.1.iter();
+        let idle = all()
             .filter_map(|(number, connection)| Some((connection.idle_since()?, *number)))
             .min();
-        let Some((_, number)) = longest else {
+        let number = match idle {
+            Some((_, number)) => Some(number),
+            None => {
+                let since = |connection: &Connection| connection.progress.load(Ordering::Relaxed);
+                let longest = all()
+                    .map(|(number, connection)| (since(connection), *number))
+                    .min();
+                let silent = |at: u64| Duration::from_millis(milliseconds().saturating_sub(at));
+                longest.and_then(|(at, number)| (silent(at) >= stalled).then_some(number))
+            }
+        };
+        let Some(connection) = number.and_then(|number| connections.1.remove(&number)) else {
             return false;
         };
-        if let Some(connection) = connections.1.remove(&number) {
-            connection.evicted.cancel();
-        }
+        connection.evicted.cancel();
         true
     }
 }
@@ -270,7 +302,10 @@ pub async fn serve<S, B>(
         let accepted = tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            Some(_) = tasks.join_next(), if !tasks.is_empty() => {
+            Some(ended) = tasks.join_next(), if !tasks.is_empty() => {
+                if let Err(error) = ended {
+                    tracing::error!("a connection of the {} listener ended: {error}", limits.name);
+                }
                 open.set(table.len() as f64);
                 continue;
             }
@@ -284,12 +319,12 @@ pub async fn serve<S, B>(
                     if let Some(suppressed) = log.admit() {
                         tracing::warn!(
                             suppressed,
-                            "the {} listener has {} connections, its most: the longest idle one is closed",
+                            "the {} listener has {} connections, its most: the one that did nothing for longest is closed",
                             limits.name,
                             limits.connections
                         );
                     }
-                    if !table.evict() {
+                    if !table.evict(limits.stalled) {
                         continue;
                     }
                 }
@@ -308,7 +343,7 @@ pub async fn serve<S, B>(
             Err(error) if of_the_client(&error) => {}
             Err(error) => {
                 // No descriptors or no memory: a listener that ended would be worse than one that pauses.
-                table.evict();
+                table.evict(limits.stalled);
                 shed(limits.name, "accept");
                 if let Some(suppressed) = log.admit() {
                     tracing::error!(suppressed, "the {} listener cannot accept: {error}", limits.name);
@@ -471,7 +506,7 @@ async fn finish<F: Future>(conversation: Pin<&mut F>, connection: &Connection) {
     }
 }
 
-/// A socket that counts what was read of it.
+/// A socket that counts what was read of it, and notices when bytes go either way.
 struct Counted<S> {
     inner: S,
     connection: Arc<Connection>,
@@ -487,6 +522,16 @@ impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
         let polled = Pin::new(&mut self.inner).poll_read(context, buffer);
         let read = buffer.filled().len() - before;
         self.connection.read.fetch_add(read, Ordering::Relaxed);
+        self.connection.went_on(read);
+        polled
+    }
+}
+
+impl<S> Counted<S> {
+    fn wrote(&self, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(bytes)) = polled {
+            self.connection.went_on(bytes);
+        }
         polled
     }
 }
@@ -497,7 +542,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(context, bytes)
+        let polled = Pin::new(&mut self.inner).poll_write(context, bytes);
+        self.wrote(polled)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -513,7 +559,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(context, slices)
+        let polled = Pin::new(&mut self.inner).poll_write_vectored(context, slices);
+        self.wrote(polled)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -540,6 +587,7 @@ mod tests {
             connections,
             header: Duration::from_secs(5),
             idle: Duration::from_secs(60),
+            stalled: Duration::from_secs(60),
             lifetime: Some(Duration::from_secs(30)),
             http2: None,
         }
@@ -555,7 +603,10 @@ mod tests {
     ) -> (std::net::SocketAddr, CancellationToken) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
-        let router = axum::Router::new().route("/", axum::routing::get(|| async { "here" }));
+        let router = axum::Router::new()
+            .route("/", axum::routing::get(|| async { "here" }))
+            // It reads the body to its end.
+            .route("/", axum::routing::post(|body: String| async { body }));
         tokio::spawn(serve(listener, limits, tls, router, stop.clone()));
         (address, stop)
     }
@@ -585,6 +636,52 @@ mod tests {
         let closed = silent[0].read_to_end(&mut rest).await;
         assert!(closed.is_err() || rest.is_empty());
         assert!(asks(address).await.ends_with("here"));
+    }
+
+    /// A connection with a request that does not end: its body is longer than what is sent. It answers once it is read.
+    async fn unfinished(address: std::net::SocketAddr) -> TcpStream {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let head = b"POST / HTTP/1.1\r\nhost: here\r\nexpect: 100-continue\r\ncontent-length: 9\r\n\r\n";
+        stream.write_all(head).await.unwrap();
+        // The server says that it waits for the body: the request is open.
+        let mut line = [0; 25];
+        stream.read_exact(&mut line).await.unwrap();
+        assert!(line.starts_with(b"HTTP/1.1 100"), "{line:?}");
+        stream
+    }
+
+    #[tokio::test]
+    async fn open_requests_without_progress_do_not_keep_others_out() {
+        let soon = Limits {
+            stalled: Duration::ZERO,
+            ..limits(2)
+        };
+        let (address, _stop) = serving(soon).await;
+        let mut stuck = unfinished(address).await;
+        let mut busy = unfinished(address).await;
+        // Both have an open request. The first, on which nothing happened for longest, makes room.
+        assert!(asks(address).await.ends_with("here"));
+        let mut rest = Vec::new();
+        let closed = stuck.read_to_end(&mut rest).await;
+        assert!(closed.is_err() || rest.is_empty());
+        // The other goes on.
+        busy.write_all(b"abcdefghi").await.unwrap();
+        let mut answer = [0; 512];
+        let read = busy.read(&mut answer).await.unwrap();
+        assert!(answer[..read].ends_with(b"abcdefghi"));
+    }
+
+    #[tokio::test]
+    async fn an_open_request_is_not_closed_while_it_may_still_go_on() {
+        let (address, _stop) = serving(limits(1)).await;
+        let mut first = unfinished(address).await;
+        // One too many is turned away.
+        let mut second = TcpStream::connect(address).await.unwrap();
+        let _ = second.read_to_end(&mut Vec::new()).await;
+        first.write_all(b"abcdefghi").await.unwrap();
+        let mut answer = [0; 512];
+        let read = first.read(&mut answer).await.unwrap();
+        assert!(answer[..read].ends_with(b"abcdefghi"));
     }
 
     #[tokio::test]

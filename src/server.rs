@@ -431,6 +431,7 @@ fn short_lived(name: &'static str, connections: usize) -> Limits {
         connections,
         header: Duration::from_secs(5),
         idle: Duration::from_secs(10),
+        stalled: Duration::from_secs(30),
         // A login waits for the CRM to exchange the code.
         lifetime: Some(Duration::from_secs(120)),
         http2: None,

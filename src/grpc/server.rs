@@ -90,6 +90,8 @@ pub fn limits(connections: usize) -> Limits {
         header: Duration::from_secs(10),
         // Clients keep connections between calls, and open another when theirs has ended.
         idle: Duration::from_secs(15 * 60),
+        // The longest that a profile waits for the CRM: until then nothing need be wrong.
+        stalled: Duration::from_secs(30),
         lifetime: None,
         http2: Some(Http2 {
             streams: 256,
