@@ -11,6 +11,7 @@ pub mod data_dir;
 pub mod demo;
 pub mod domain;
 pub mod error;
+pub mod fair;
 pub mod grants;
 pub mod grpc;
 pub mod identity;

@@ -5,6 +5,7 @@
 
 mod cancel;
 mod companies;
+mod count;
 mod directory;
 mod document;
 mod error;

@@ -4,7 +4,7 @@ use super::{Services, viewpoint};
 use crate::caller::Caller;
 use crate::domain::GroupId;
 use crate::error::Result;
-use crate::index::Position;
+use crate::index::{self, Position};
 use crate::store::Source;
 
 /// A source as a group sees it.
@@ -18,8 +18,21 @@ pub struct SourceView {
     pub companies: i64,
     /// How many of its fields are active for the group.
     pub active_fields: usize,
+    /// Whether it can be searched.
+    pub index: IndexState,
     /// How far its index has come.
     pub position: Position,
+}
+
+/// Whether a source can be searched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IndexState {
+    /// It can.
+    Ready,
+    /// Its index is being built.
+    Building,
+    /// Its index cannot be read for now: the operating system refuses, or the reason is not known.
+    Unreadable,
 }
 
 /// One page.
@@ -58,25 +71,29 @@ impl Services {
                 .group_get(&row.integration.group_id)
                 .await?
                 .display_name;
-            let snapshot = self.engine.index().snapshot(row.integration.id).await;
-            let (companies, position) = match snapshot.map_err(crate::query::Error::from)? {
-                Some(snapshot) => {
-                    let position = snapshot.position;
-                    let count =
-                        tokio::task::spawn_blocking(move || snapshot.companies().map(|all| all.len()))
-                            .await
-                            .map_err(crate::error::Error::internal)?
-                            .map_err(crate::query::Error::from)?;
-                    (count as i64, position)
+            // One index that does not answer is that source's state, and no reason to show none of them.
+            let counted = self.engine.index().count(row.integration.id).await;
+            let (index, counted) = match counted {
+                Ok(Some(counted)) => (IndexState::Ready, Some(counted)),
+                Ok(None) => (IndexState::Building, None),
+                Err(index::Error::Store(error)) => return Err(error.into()),
+                Err(error) => {
+                    let id = row.integration.id;
+                    tracing::error!(integration = %id, "the companies of {id} cannot be counted: {error}");
+                    (IndexState::Unreadable, None)
                 }
-                None => (
+            };
+            let stored = || {
+                (
                     row.integration.company_records.unwrap_or_default(),
                     Position::default(),
-                ),
+                )
             };
+            let (companies, position) = counted.unwrap_or_else(stored);
             sources.push(SourceView {
                 group,
                 companies,
+                index,
                 active_fields: about.fields.iter().filter(|field| field.active).count(),
                 position,
                 row,

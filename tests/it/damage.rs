@@ -10,7 +10,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Value as Json, json};
-use tether::proto::v1;
+use tether::proto::v1::{self, source::IndexState};
 use tonic::Code;
 
 use crate::support::server::{Database, Person, Refused, World, ok, until};
@@ -179,6 +179,20 @@ impl Pair {
         }
     }
 
+    /// The states of the damaged index and of the other, and how many companies each source has.
+    async fn sources(&mut self) -> [(IndexState, i64); 2] {
+        let request = v1::ListSourcesRequest {
+            parent: self.ann.parent.clone(),
+            ..Default::default()
+        };
+        let sources = ok(self.ann.companies.list_sources(request)).await.sources;
+        [&self.damaged, &self.sound].map(|name| {
+            let found = sources.iter().find(|source| source.integration == *name);
+            let source = found.expect("each source is listed");
+            (source.index_state(), source.company_count)
+        })
+    }
+
     fn folder(&self) -> PathBuf {
         let id = self.damaged.rsplit('/').next().unwrap();
         self.world.data().join("index").join(id)
@@ -333,6 +347,26 @@ async fn any_damage_heals() {
     assert_eq!(pair.builds(), before);
 }
 
+/// A list of sources shows each of them, whatever its index does; and what it finds damaged is built again.
+#[tokio::test]
+async fn a_damaged_index_is_listed_and_built_again() {
+    let mut pair = Pair::start(30).await;
+    let [(state, count), sound] = pair.sources().await;
+    assert_eq!((state, sound), (IndexState::Ready, (IndexState::Ready, count)));
+    assert!(count > 0);
+    let before = pair.builds();
+    let meta = pair.folder().join("meta.json");
+    std::fs::write(&meta, "garbage").unwrap();
+    // No search has met it before.
+    let [(state, _), other] = pair.sources().await;
+    assert_eq!((state, other), (IndexState::Building, sound));
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while pair.sources().await != [sound, sound] {
+        assert!(std::time::Instant::now() < end, "never built again");
+    }
+    assert!(pair.builds() > before);
+}
+
 /// What the operating system refuses is not damage: nothing is deleted, and it goes on when it can.
 #[tokio::test]
 async fn what_cannot_be_opened_is_kept() {
@@ -345,6 +379,8 @@ async fn what_cannot_be_opened_is_kept() {
     std::fs::rename(&meta, folder.join("kept")).unwrap();
     std::os::unix::fs::symlink("meta.json", &meta).unwrap();
     assert!(!pair.answers("a refused file").await);
+    let [(state, _), (other, _)] = pair.sources().await;
+    assert_eq!((state, other), (IndexState::Unreadable, IndexState::Ready));
     let kept = files(&folder);
     let log = pair.world.log();
     let log_ends = log.len();

@@ -6,7 +6,7 @@ use crate::domain::IntegrationId;
 use crate::error::{Most, shortened};
 use crate::identity::Homepage;
 use crate::proto::v1;
-use crate::service::{Card, Cell, CompanyView, Position, RelatedRecord, SourceView, Table};
+use crate::service::{Card, Cell, CompanyView, IndexState, Position, RelatedRecord, SourceView, Table};
 use crate::store::Source;
 
 /// Most bytes of a homepage's address: a longer one is none.
@@ -63,6 +63,11 @@ pub fn source_position(id: IntegrationId, position: Position) -> v1::SourcePosit
 
 /// A source.
 pub fn source_view(of: SourceView) -> v1::Source {
+    let index_state = match of.index {
+        IndexState::Ready => v1::source::IndexState::Ready,
+        IndexState::Building => v1::source::IndexState::Building,
+        IndexState::Unreadable => v1::source::IndexState::Unreadable,
+    };
     v1::Source {
         integration: of.row.integration.id.name(),
         label: of.row.label,
@@ -73,6 +78,7 @@ pub fn source_view(of: SourceView) -> v1::Source {
         company_count: of.companies,
         active_field_count: i32::try_from(of.active_fields).unwrap_or(i32::MAX),
         as_of: Some(source_position(of.row.integration.id, of.position)),
+        index_state: index_state as i32,
     }
 }
 
