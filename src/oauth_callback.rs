@@ -5,10 +5,12 @@
 //! token that only this page's reader has; the sender, who knows the state, does not.
 
 use crate::error::Error;
+use crate::fair::{CallFlow, Flow};
 use crate::service::Services;
 use axum::Router;
-use axum::extract::{Form, Query, State};
+use axum::extract::{Form, Query, Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::{Next, from_fn};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use std::collections::HashMap;
@@ -23,6 +25,10 @@ pub fn router(services: Services) -> Router {
     Router::new()
         .route(PATH, get(arrived))
         .route("/oauth/confirm", post(confirmed))
+        // Its readers need no token: they count as one flow, and not as the server's own work.
+        .layer(from_fn(|request: Request, next: Next| {
+            CallFlow::of(Flow::Callback).scope(next.run(request))
+        }))
         .with_state(services)
 }
 

@@ -4,11 +4,14 @@
 //! An answer is encoded whole, counted, and handed to the connection piece by piece, each when the client's window has
 //! room for it. What waits is counted in bytes; a caller who takes nothing for a while loses its answer. (The connection
 //! cannot be asked whether it is stuck: it looks at an answer only when it can send. So a task beside it looks.)
+//!
+//! The answer of a change that was made is never refused for want of room: it is counted beyond the limit, and the calls
+//! that follow are refused before they begin (`Limits::enter_call`).
 
 use super::page::MOST_ANSWER_BYTES;
-use crate::caller::Caller;
 use crate::error::{Error, Reason};
-use crate::policy;
+use crate::fair;
+use crate::policy::{self, Effect};
 use crate::proto;
 use crate::service::{LimitPlace, Limits};
 use bytes::{Buf as _, Bytes};
@@ -29,8 +32,6 @@ use tower::{Layer, Service};
 
 /// Bytes handed to the connection at a time.
 const PIECE: usize = 32 << 10;
-/// Smaller answers are handed over whole and not counted: they are as small as what a connection holds anyway.
-const SMALL: usize = 2 * PIECE;
 /// What gRPC puts before a message.
 const FRAME_HEAD: usize = 5;
 
@@ -134,27 +135,19 @@ async fn bounded(response: http::Response<Body>, path: &str, limits: &Limits) ->
             .with("limit", MOST_ANSWER_BYTES);
         return instead(&head, error.into());
     }
-    let mut data = match pieces.len() {
+    let data = match pieces.len() {
         1 => pieces.swap_remove(0),
         _ => pieces.concat().into(),
     };
-    if bytes <= SMALL {
-        let held = Held {
-            pieces: vec![std::mem::take(&mut data)],
-            trailers,
-        };
-        return http::Response::from_parts(head, Body::new(Sent::Small(held)));
-    }
-    let group = head
-        .extensions
-        .get::<Caller>()
-        .and_then(|caller| caller.group.clone())
-        .unwrap_or_default();
-    let place = match limits.answers.take(&group, bytes) {
-        Ok(place) => place,
-        Err(error) => return instead(&head, error.into()),
+    let flow = fair::current();
+    let place = match policy::row(path) {
+        Some((_, _, Effect::Changes)) => limits.answers.take_beyond(&flow, bytes),
+        _ => match limits.answers.take(&flow, bytes) {
+            Ok(place) => place,
+            Err(error) => return instead(&head, error.into()),
+        },
     };
-    let body = Sent::Large(Waiting::new(data, trailers, place, limits.slow_reader));
+    let body = Waiting::new(data, trailers, place, limits.slow_reader);
     http::Response::from_parts(head, Body::new(body))
 }
 
@@ -169,19 +162,7 @@ fn instead(head: &http::response::Parts, status: Status) -> http::Response<Body>
     refusal
 }
 
-/// A small answer.
-struct Held {
-    pieces: Vec<Bytes>,
-    trailers: Option<HeaderMap>,
-}
-
-/// The body of an answer.
-enum Sent {
-    Small(Held),
-    Large(Waiting),
-}
-
-/// An answer that waits for its caller to take it.
+/// The body of an answer, which waits for its caller to take it.
 struct Waiting {
     state: Arc<Mutex<State>>,
     /// Gives it up when nothing of it is taken. Ends with the body.
@@ -248,28 +229,16 @@ pub fn too_slow(limit: Duration) -> Error {
     .with("seconds", seconds)
 }
 
-impl http_body::Body for Sent {
+impl http_body::Body for Waiting {
     type Data = Bytes;
     type Error = Status;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        Poll::Ready(match &mut *self {
-            Self::Small(held) => match held.pieces.pop() {
-                Some(data) => Some(Ok(Frame::data(data))),
-                None => held.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))),
-            },
-            Self::Large(waiting) => waiting.state.lock().next(),
-        })
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        Poll::Ready(self.state.lock().next())
     }
 
     fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Small(held) => held.pieces.is_empty() && held.trailers.is_none(),
-            Self::Large(waiting) => waiting.state.lock().is_done(),
-        }
+        self.state.lock().is_done()
     }
 }
 
@@ -286,10 +255,15 @@ impl State {
         if let Some(status) = self.given_up.take() {
             return Some(Err(status));
         }
+        let first = self.taken == 0;
         self.taken += 1;
         if self.data.is_empty() {
             self.place = None;
             return self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers)));
+        }
+        if first && self.data.len() <= PIECE {
+            // Nearly all answers: the connection holds no more than this anyway.
+            return Some(Ok(Frame::data(std::mem::take(&mut self.data))));
         }
         let length = PIECE.min(self.data.len());
         // A copy: a part of the answer would keep all of it in memory until the connection has sent it.
@@ -341,11 +315,10 @@ mod tests {
     #[tokio::test]
     async fn an_answer_arrives_whole_and_gives_its_bytes_back() {
         let limits = limits(4);
-        for bytes in [0, 1, SMALL, SMALL + 1, MOST_ANSWER_BYTES + FRAME_HEAD] {
+        for bytes in [0, 1, PIECE, PIECE + 1, MOST_ANSWER_BYTES + FRAME_HEAD] {
             let answer = bounded(response(bytes), "/x", &limits).await;
             assert_eq!(code(&answer), None);
-            let held = limits.answers.taken();
-            assert_eq!(held, if bytes > SMALL { bytes } else { 0 });
+            assert_eq!(limits.answers.taken(), bytes);
             let collected = answer.into_body().collect().await.unwrap();
             assert_eq!(collected.trailers().unwrap()["grpc-status"], "0");
             assert_eq!(collected.to_bytes(), vec![7; bytes]);
@@ -368,13 +341,42 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn small_answers_count_like_large_ones() {
+        let limits = limits(4);
+        let mut held = Vec::new();
+        while limits.answers.taken() + 1_000 <= 4 << 20 {
+            let answer = bounded(response(1_000), "/x", &limits).await;
+            assert_eq!(code(&answer), None);
+            held.push(answer);
+        }
+        assert_eq!(code(&bounded(response(1_000), "/x", &limits).await), Some("8"));
+        held.pop();
+        assert_eq!(code(&bounded(response(1_000), "/x", &limits).await), None);
+    }
+
+    #[tokio::test]
+    async fn a_change_that_was_made_is_answered_and_the_next_call_is_refused_before_it_begins() {
+        let (limits, flow) = (limits(4), fair::Flow::Internal);
+        let change = "/tether.v1.IntegrationService/CreateIntegration";
+        let first = bounded(response(MOST_ANSWER_BYTES), "/x", &limits).await;
+        assert!(limits.enter_call(&flow).is_ok());
+        let second = bounded(response(MOST_ANSWER_BYTES), change, &limits).await;
+        assert_eq!(code(&second), None);
+        assert_eq!(limits.answers.taken(), 2 * MOST_ANSWER_BYTES);
+        let refused = limits.enter_call(&flow).err().unwrap();
+        assert_eq!(refused.reason, Reason::GroupOverloaded);
+        drop((first, second));
+        assert!(limits.enter_call(&flow).is_ok());
+    }
+
+    #[tokio::test]
     async fn an_answer_that_is_given_up_says_so_and_holds_nothing() {
         let limits = limits(4);
-        let place = limits.answers.take("acme", 100_000).unwrap();
+        let place = limits.answers.take(&fair::Flow::group("acme"), 100_000).unwrap();
         let data = Bytes::from(vec![7; 100_000]);
         let waiting = Waiting::new(data, None, place, limits.slow_reader);
         let state = Arc::clone(&waiting.state);
-        let mut body = Body::new(Sent::Large(waiting));
+        let mut body = Body::new(waiting);
         assert!(body.frame().await.unwrap().is_ok());
         assert_eq!((state.lock().taken, limits.answers.taken()), (1, 100_000));
         state.lock().give_up(limits.slow_reader);

@@ -39,6 +39,9 @@ pub async fn list(
     if let Some(group) = group.as_ref().filter(|_| caller.role != Role::Service) {
         service::viewpoint(caller, group)?;
     }
+    if let Some(group) = &group {
+        services.about(caller, group)?;
+    }
     validate::text("resource", &request.resource, 512)?;
     validate::text("actor", &request.actor, 512)?;
     let size = validate::page_size(std::mem::take(&mut request.page_size), 50, 500)?;

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 
+use crate::fair::CallFlow;
 use crate::policy;
 
 /// The call being answered.
@@ -11,6 +12,8 @@ pub struct Call {
     pub rpc: String,
     /// Under which id the log has it.
     pub request_id: String,
+    /// The group that it counts for.
+    pub flow: CallFlow,
 }
 
 tokio::task_local! {
@@ -26,14 +29,15 @@ pub fn current() -> Option<Call> {
 /// Runs what belongs to a call, for example its stream after the call itself was answered.
 pub async fn within<F: Future>(call: Option<Call>, work: F) -> F::Output {
     match call {
-        Some(call) => CALL.scope(call, work).await,
+        Some(call) => call.flow.clone().scope(CALL.scope(call, work)).await,
         None => work.await,
     }
 }
 
 /// The same without waiting.
 pub fn sync_within<T>(call: &Call, work: impl FnOnce() -> T) -> T {
-    CALL.sync_scope(call.clone(), work)
+    let flow = call.flow.clone();
+    flow.sync_scope(|| CALL.sync_scope(call.clone(), work))
 }
 
 /// The rpc of this path as a metric's label: a caller cannot make new ones.

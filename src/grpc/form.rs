@@ -4,6 +4,7 @@
 use super::call::{self, Call};
 use super::status::{malformed, too_large};
 use crate::error::{Error, Most, Reason, shortened};
+use crate::fair::CallFlow;
 use futures_util::future::{Either, Ready, ready};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use std::future::Future;
@@ -62,6 +63,7 @@ where
         let call = Call {
             rpc: shortened(path.trim_start_matches('/'), Most::Bytes(LONGEST_PATH)).into_owned(),
             request_id: id.to_str().unwrap_or_default().to_owned(),
+            flow: CallFlow::default(),
         };
         if let Err((http_status, error)) = check(&request) {
             let status: Status = call::sync_within(&call, || error.into());

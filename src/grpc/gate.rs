@@ -8,6 +8,7 @@ use super::form::REQUEST_ID;
 
 use crate::caller::{Caller, Role};
 use crate::error::{Detail, Error, Most, Reason, shortened};
+use crate::fair::{self, Flow};
 use crate::policy::{self, Effect, Who};
 use crate::service::{Made, Services};
 use crate::telemetry::Throttle;
@@ -184,8 +185,10 @@ where
         );
         let caller_of_group = caller.clone().filter(|caller| caller.group.is_some());
         let author = caller.clone().filter(|_| effect == Effect::Changes);
-        let asked = caller.clone();
         if let Some(caller) = caller {
+            if let (Some(call), Some(group)) = (fair::call(), &caller.group) {
+                call.set(Flow::group(group));
+            }
             request.extensions_mut().insert(caller);
         }
         let started = Instant::now();
@@ -204,7 +207,7 @@ where
                 let GateLayer {
                     services, changes, ..
                 } = gate;
-                let mut response = match author {
+                let response = match author {
                     None => answered.await?,
                     Some(author) => {
                         // A task of its own: a caller that goes away stops neither the change nor its entry.
@@ -220,10 +223,6 @@ where
                         }
                     }
                 };
-                // Whose answer it is, for those who hold it within bounds.
-                if let Some(caller) = asked {
-                    response.extensions_mut().insert(caller);
-                }
                 let code = response
                     .headers()
                     .get("grpc-status")

@@ -30,8 +30,10 @@ fn group((of, connections): &(Group, usize)) -> v1::Group {
 #[tonic::async_trait]
 impl GroupService for Groups {
     async fn upsert_group(&self, request: Request<v1::UpsertGroupRequest>) -> Answer<v1::Group> {
+        let caller = gate::caller(&request)?;
         let wanted = request.into_inner().group.unwrap_or_default();
         let id = validate::group("group.name", &wanted.name)?;
+        self.0.about(&caller, &id)?;
         let name = validate::group_name("group.display_name", &wanted.display_name)?;
         let upserted = group(&self.0.group_upsert(&id, &name).await?);
         let made = Made::of(id.name()).with("display_name", name).concerns(id);
@@ -42,7 +44,9 @@ impl GroupService for Groups {
         &self,
         request: Request<v1::DeleteGroupRequest>,
     ) -> Answer<v1::DeleteGroupResponse> {
+        let caller = gate::caller(&request)?;
         let id = validate::group("name", &request.into_inner().name)?;
+        self.0.about(&caller, &id)?;
         let gone = self.0.group_delete(&id).await?;
         let made = Made::of(id.name())
             .with("integrations", gone.integrations)
@@ -92,6 +96,9 @@ impl GroupService for Groups {
             "" => None,
             name => Some(validate::group("connected_to", name)?),
         };
+        if let Some(to) = &to {
+            self.0.about(&caller, to)?;
+        }
         let size = validate::page_size(std::mem::take(&mut request.page_size), 100, 1_000)?;
         let token = std::mem::take(&mut request.page_token);
         let pages = Pages::new(self.0.sealer(), "ListGroups", caller.group.as_deref(), &request);

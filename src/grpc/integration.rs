@@ -36,7 +36,7 @@ impl Integrations {
     }
 
     /// The group of an optional `parent`; the caller's own where none is given.
-    fn parent(caller: &Caller, parent: &str) -> Result<Option<GroupId>, Error> {
+    fn parent(&self, caller: &Caller, parent: &str) -> Result<Option<GroupId>, Error> {
         if parent.is_empty() {
             return caller
                 .group
@@ -48,6 +48,7 @@ impl Integrations {
         if caller.role != Role::Service {
             service::viewpoint(caller, &parent)?;
         }
+        self.0.about(caller, &parent)?;
         Ok(Some(parent))
     }
 }
@@ -75,7 +76,7 @@ impl IntegrationService for Integrations {
     ) -> Answer<v1::ListConnectorsResponse> {
         let caller = gate::caller(&request)?;
         let mut request = request.into_inner();
-        let parent = Self::parent(&caller, &request.parent)?;
+        let parent = self.parent(&caller, &request.parent)?;
         let size = validate::page_size(std::mem::take(&mut request.page_size), 50, 200)?;
         let token = std::mem::take(&mut request.page_token);
         let pages = Pages::new(
@@ -97,7 +98,7 @@ impl IntegrationService for Integrations {
         let caller = gate::caller(&request)?;
         let request = request.into_inner();
         let id = validate::connector("name", &request.name)?;
-        let parent = Self::parent(&caller, &request.parent)?;
+        let parent = self.parent(&caller, &request.parent)?;
         Ok(Response::new(convert::connector(
             self.0.connector_get(parent.as_ref(), &id).await?,
         )))
@@ -719,7 +720,7 @@ impl IntegrationService for Integrations {
         let watched = Integrations(self.0.clone());
         let call = call::current();
         // Progress travels through rows: whichever process runs the sync, all see the same.
-        let watcher = caller.clone();
+        let watcher = caller;
         let stream = futures_util::stream::unfold((Some(first), None::<SyncView>), move |(first, shown)| {
             let (watched, caller) = (Integrations(watched.0.clone()), watcher.clone());
             call::within(call.clone(), async move {
@@ -743,7 +744,7 @@ impl IntegrationService for Integrations {
                 Some((item, (None, Some(view))))
             })
         });
-        Ok(Response::new(watch::open(&self.0, &caller, stream)?))
+        Ok(Response::new(watch::open(&self.0, stream)?))
     }
 
     async fn cancel_sync(&self, request: Request<v1::CancelSyncRequest>) -> Answer<v1::Sync> {

@@ -2,13 +2,14 @@
 //! make all of them late.
 
 use crate::caller::Caller;
+use crate::fair::{self, CallFlow};
 use crate::service::Limits;
 use futures_util::future::{Either, Ready, ready};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::body::Body;
 use tower::{Layer, Service};
 
@@ -73,23 +74,37 @@ where
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         // Health probes have no token and take no place: callers without one could fill the server with requests that
         // never arrive.
-        let Some(caller) = request.extensions().get::<Caller>() else {
+        if request.extensions().get::<Caller>().is_none() {
             return Either::Right(Box::pin(self.inner.call(request)));
-        };
+        }
         // A place is held to the answer's headers: a watched stream would hold one for hours.
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
             return Either::Left(ready(Ok(super::outcome::overloaded(self.most).into_http())));
         };
-        let of_group = match self.limits.calls.enter(caller) {
-            Ok(of_group) => of_group,
+        let call = fair::call().unwrap_or_default();
+        match self.limits.enter_call(&call.flow()) {
+            Ok(of_flow) => call.hold(of_flow),
             Err(error) => return Either::Left(ready(Ok(tonic::Status::from(error).into_http()))),
-        };
+        }
+        let held = Held { call, _place: place };
         let answered = self.inner.call(request);
         Either::Right(Box::pin(async move {
             let response = answered.await;
-            drop((place, of_group));
+            drop(held);
             response
         }))
+    }
+}
+
+/// The places of a call. That among the calls of its flow is with the call, because the flow may change.
+struct Held {
+    call: CallFlow,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.call.release();
     }
 }
 

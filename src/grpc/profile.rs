@@ -6,6 +6,7 @@ use super::page_token::{self, Pages};
 use crate::caller::Caller;
 use crate::domain::{CompanyId, GroupId, IntegrationId};
 use crate::error::Error;
+use crate::fair;
 use crate::proto::internal::v1::keyset_value::Kind;
 use crate::proto::v1;
 use crate::service::{Card, Profile, RefreshPolicy, RelatedRecord, Services, Table};
@@ -99,8 +100,7 @@ pub async fn get(
     };
     let opened = services.profile(caller, &ask.parent, ask.id, refresh, &ask.only);
     let profile = opened.await?;
-    let turn = services.limits().profiles.acquire().await;
-    let _turn = turn.map_err(Error::internal)?;
+    let _turn = services.limits().profiles.acquire(fair::current()).await;
     let company = convert::company(&profile.company);
     let mut builder = Builder {
         services,

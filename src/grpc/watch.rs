@@ -22,7 +22,7 @@ use tracing::Instrument as _;
 /// What a server stream answers with.
 pub type Messages<T> = BoxStream<'static, Result<T, Status>>;
 
-/// A stream for a caller, in a place among those that are open. Nothing is read ahead: one message waits for the
+/// A stream for the present call, in a place among those that are open. Nothing is read ahead: one message waits for the
 /// connection, and the next is looked for when that one was taken. It ends with SHUTTING_DOWN when the server is about to
 /// stop, and with READER_TOO_SLOW when its message is not taken for too long.
 ///
@@ -30,10 +30,9 @@ pub type Messages<T> = BoxStream<'static, Result<T, Status>>;
 /// GROUP_OVERLOADED, OVERLOADED.
 pub fn open<T: Send + 'static>(
     services: &Services,
-    caller: &Caller,
     stream: impl Stream<Item = Result<T, Status>> + Send + 'static,
 ) -> Result<Messages<T>, Error> {
-    let place = services.limits().streams.enter(caller)?;
+    let place = services.limits().streams.enter()?;
     Ok(paced(
         stream,
         place,
@@ -42,8 +41,9 @@ pub fn open<T: Send + 'static>(
     ))
 }
 
-/// What is said at the end of a stream, after the message that waits.
-type Last = Arc<Mutex<Option<Error>>>;
+/// How the task of a stream ended, and with what error after the message that waits; `None` while it runs, and if it
+/// broke off.
+type End = Arc<Mutex<Option<Option<Error>>>>;
 
 fn paced<T: Send + 'static>(
     stream: impl Stream<Item = Result<T, Status>> + Send + 'static,
@@ -52,29 +52,33 @@ fn paced<T: Send + 'static>(
     limit: Duration,
 ) -> Messages<T> {
     let (sender, receiver) = mpsc::channel(1);
-    let last: Last = Arc::default();
-    let ended = Arc::clone(&last);
+    let end: End = Arc::default();
+    let ended = Arc::clone(&end);
     let work = async move {
         let _place = place;
         let mut stream = stream.boxed();
         let error = tokio::select! {
             biased;
-            () = draining.cancelled() => gate::shutting_down(),
-            error = pass_on(&mut stream, &sender, limit) => match error {
-                Some(error) => error,
-                None => return,
-            },
+            () = draining.cancelled() => Some(gate::shutting_down()),
+            error = pass_on(&mut stream, &sender, limit) => error,
         };
         *ended.lock() = Some(error);
     };
     let work = call::within(call::current(), work).in_current_span();
-    let state = (receiver, AbortOnDropHandle::new(tokio::spawn(work)), last);
-    unfold(state, |(mut receiver, work, last)| async {
+    let state = (receiver, AbortOnDropHandle::new(tokio::spawn(work)), end);
+    unfold(state, |(mut receiver, work, end)| async {
         let item = match receiver.recv().await {
             Some(item) => item,
-            None => Err(last.lock().take()?.into()),
+            None => {
+                // A task that said nothing of its end panicked: what it sent is not all there is.
+                let error = match end.lock().replace(None) {
+                    Some(error) => error?,
+                    None => Error::internal("the task of a stream panicked"),
+                };
+                Err(error.into())
+            }
         };
-        Some((item, (receiver, work, last)))
+        Some((item, (receiver, work, end)))
     })
     .boxed()
 }
@@ -115,7 +119,6 @@ pub async fn group(
     };
     let watched = services.group_watch(&caller, group, place).await?;
     let began = message(services, &caller, &request, None, watched.place());
-    let owner = caller.clone();
     let events = unfold(
         Some((watched, services.clone(), caller, request)),
         |state| async {
@@ -127,7 +130,7 @@ pub async fn group(
         },
     );
     let all = tokio_stream::once(began.map_err(Status::from)).chain(events);
-    open(services, &owner, all)
+    open(services, all)
 }
 
 async fn next(
@@ -187,6 +190,25 @@ mod tests {
         let status = messages.next().await.unwrap().unwrap_err();
         assert_eq!(status.code(), tonic::Code::ResourceExhausted);
         assert!(messages.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_panic_ends_the_stream_with_internal() {
+        use tonic_types::StatusExt as _;
+        let stream = iter(0..3).map(|number| match number {
+            2 => panic!("a defect"),
+            number => Ok(number),
+        });
+        let (place, held) = tokio::sync::oneshot::channel::<()>();
+        let mut messages = paced(stream, place, CancellationToken::new(), Duration::from_secs(60));
+        for number in 0..2 {
+            assert_eq!(messages.next().await.unwrap().unwrap(), number);
+        }
+        let status = messages.next().await.unwrap().unwrap_err();
+        assert_eq!(status.code(), tonic::Code::Internal);
+        assert_eq!(status.get_details_error_info().unwrap().reason, "INTERNAL");
+        assert!(messages.next().await.is_none());
+        assert!(held.await.is_err(), "its place is free");
     }
 
     #[tokio::test]

@@ -105,6 +105,7 @@ impl Services {
     /// NOT_FOUND for a group that the service identity made up; INVALID_PAGE_TOKEN if events after it are gone.
     pub async fn group_watch(&self, caller: &Caller, group: GroupId, after: Option<i64>) -> Result<Watched> {
         if caller.role == Role::Service {
+            self.about(caller, &group)?;
             self.known(&group).await?;
         }
         let news = self.feed.subscribe(&group);

@@ -3,14 +3,14 @@
 //! Places are counted, never waited for: a queue would make everybody late. A caller that is refused is told when to try
 //! again.
 
-use crate::caller::Caller;
+use crate::domain::GroupId;
 use crate::error::{Detail, Error, Reason, Result};
+use crate::fair::{self, FairSemaphore, Flow};
 use parking_lot::Mutex;
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
 
 /// When a caller should try again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -100,8 +100,9 @@ pub struct Limits {
     pub streams: Limit,
     /// Bytes of answers that wait for their callers.
     pub answers: Limit,
-    /// Profiles that are put together at a time. These wait for their turn: opening a profile never fails for this.
-    pub profiles: Arc<Semaphore>,
+    /// Profiles that are put together at a time. These wait for their turn, group by group: opening a profile never fails
+    /// for this.
+    pub profiles: FairSemaphore,
     /// How long a caller may take nothing.
     pub slow_reader: Duration,
 }
@@ -122,9 +123,34 @@ impl Limits {
                 options.answer_megabytes_per_group << 20,
                 Some(metrics::gauge!("tether_answer_bytes")),
             ),
-            profiles: Arc::new(Semaphore::new(options.lists)),
+            profiles: FairSemaphore::new(options.lists),
             slow_reader: Duration::from_secs(options.slow_reader_seconds),
         }
+    }
+
+    /// A place for one more call of a flow.
+    ///
+    /// # Errors
+    /// GROUP_OVERLOADED, OVERLOADED: for want of a place, or because answers that nobody reads have used up the budget.
+    /// The latter is found out here because a change that was made is answered whatever the budget says.
+    pub fn enter_call(&self, flow: &Flow) -> Result<Place> {
+        self.answers.has_room(flow)?;
+        self.calls.take(flow, 1)
+    }
+
+    /// From now on the call that this task answers counts as this group's: it is about it.
+    ///
+    /// # Errors
+    /// As [`enter_call`](Self::enter_call).
+    pub fn count_for(&self, group: &GroupId) -> Result<()> {
+        let (Some(call), flow) = (fair::call(), Flow::group(group.as_str())) else {
+            return Ok(());
+        };
+        if call.flow() != flow {
+            call.hold(self.enter_call(&flow)?);
+            call.set(flow);
+        }
+        Ok(())
     }
 }
 
@@ -146,14 +172,14 @@ struct Inner {
 #[derive(Default)]
 struct Taken {
     all: usize,
-    /// Only groups that have some.
-    groups: HashMap<String, usize>,
+    /// Only flows that have some.
+    flows: HashMap<Flow, usize>,
 }
 
 /// Places that are taken until it is dropped.
 pub struct Place {
     limit: Limit,
-    group: String,
+    flow: Flow,
     count: usize,
 }
 
@@ -174,52 +200,97 @@ impl Limit {
         }
     }
 
-    /// Takes a place for a caller's group. The service identity, which has none, counts as one.
+    /// Takes a place for the call that this task answers.
     ///
     /// # Errors
-    /// GROUP_OVERLOADED if the group has as many as it may have, OVERLOADED if all have.
-    pub fn enter(&self, caller: &Caller) -> Result<Place> {
-        self.take(caller.group.as_deref().unwrap_or_default(), 1)
+    /// GROUP_OVERLOADED if its flow has as many as it may have, OVERLOADED if all have.
+    pub fn enter(&self) -> Result<Place> {
+        self.take(&fair::current(), 1)
     }
 
-    /// Takes so many places for a group.
+    /// Takes so many places for a flow.
     ///
     /// # Errors
     /// As [`enter`](Self::enter).
-    pub fn take(&self, group: &str, count: usize) -> Result<Place> {
-        let Inner {
-            name,
-            most,
-            most_per_group,
-            taken,
-            gauge,
-        } = &*self.inner;
-        let mut taken = taken.lock();
-        let of_group = taken.groups.get(group).copied().unwrap_or_default();
-        if of_group + count > *most_per_group {
-            drop(taken);
-            return Err(group_full(name, *most_per_group));
+    pub fn take(&self, flow: &Flow, count: usize) -> Result<Place> {
+        let mut taken = self.inner.taken.lock();
+        match self.inner.refusal(&taken, flow, count) {
+            None => Ok(self.add(&mut taken, flow, count)),
+            Some(refusal) => {
+                drop(taken);
+                Err(refusal(&self.inner, flow))
+            }
         }
-        if taken.all + count > *most {
-            drop(taken);
-            return Err(full(name, *most));
-        }
+    }
+
+    /// Takes so many places whatever the limit, for what cannot be refused any more.
+    #[must_use]
+    pub fn take_beyond(&self, flow: &Flow, count: usize) -> Place {
+        self.add(&mut self.inner.taken.lock(), flow, count)
+    }
+
+    /// Whether there is a place, without taking it.
+    ///
+    /// # Errors
+    /// As [`enter`](Self::enter).
+    pub fn has_room(&self, flow: &Flow) -> Result<()> {
+        let refusal = self.inner.refusal(&self.inner.taken.lock(), flow, 1);
+        refusal.map_or(Ok(()), |refusal| Err(refusal(&self.inner, flow)))
+    }
+
+    fn add(&self, taken: &mut Taken, flow: &Flow, count: usize) -> Place {
         taken.all += count;
-        if let Some(gauge) = gauge {
+        if let Some(gauge) = &self.inner.gauge {
             gauge.set(taken.all as f64);
         }
-        *taken.groups.entry(group.to_owned()).or_default() += count;
-        Ok(Place {
+        *taken.flows.entry(flow.clone()).or_default() += count;
+        Place {
             limit: self.clone(),
-            group: group.to_owned(),
+            flow: flow.clone(),
             count,
-        })
+        }
     }
 
     /// How many places are taken.
     #[must_use]
     pub fn taken(&self) -> usize {
         self.inner.taken.lock().all
+    }
+}
+
+impl Inner {
+    /// Why so many more places are too many, if they are.
+    fn refusal(&self, taken: &Taken, flow: &Flow, count: usize) -> Option<fn(&Self, &Flow) -> Error> {
+        let of_flow = taken.flows.get(flow).copied().unwrap_or_default();
+        if of_flow + count > self.most_per_group {
+            return Some(Self::flow_full);
+        }
+        (taken.all + count > self.most).then_some(Self::full)
+    }
+
+    fn flow_full(&self, flow: &Flow) -> Error {
+        let (name, limit) = (self.name, self.most_per_group);
+        metrics::counter!("tether_calls_refused_total", "limit" => format!("{name}_per_group")).increment(1);
+        let who = match flow {
+            Flow::Group(_) => "the group has",
+            _ => "calls that are about no group have",
+        };
+        let text = format!("{who} the most {name} under way that one group may have, {limit}");
+        Error::new(
+            Reason::GroupOverloaded,
+            format!("{text}: try again with fewer at a time"),
+        )
+        .with("quota", name)
+        .with("limit", limit)
+        .detail(Detail::Quota("group".to_owned(), text))
+        .detail(Detail::RetryAfter(RETRY))
+    }
+
+    fn full(&self, _: &Flow) -> Error {
+        let (name, limit) = (self.name, self.most);
+        metrics::counter!("tether_calls_refused_total", "limit" => name).increment(1);
+        let text = format!("the server has its most {name} under way, {limit}: try again");
+        Error::new(Reason::Overloaded, text).detail(Detail::RetryAfter(RETRY))
     }
 }
 
@@ -230,32 +301,13 @@ impl Drop for Place {
         if let Some(gauge) = &self.limit.inner.gauge {
             gauge.set(taken.all as f64);
         }
-        if let Some(of_group) = taken.groups.get_mut(&self.group) {
-            *of_group = of_group.saturating_sub(self.count);
-            if *of_group == 0 {
-                taken.groups.remove(&self.group);
+        if let Some(of_flow) = taken.flows.get_mut(&self.flow) {
+            *of_flow = of_flow.saturating_sub(self.count);
+            if *of_flow == 0 {
+                taken.flows.remove(&self.flow);
             }
         }
     }
-}
-
-fn group_full(name: &'static str, limit: usize) -> Error {
-    metrics::counter!("tether_calls_refused_total", "limit" => format!("{name}_per_group")).increment(1);
-    let text = format!("the group has its most {name} under way, {limit}");
-    Error::new(
-        Reason::GroupOverloaded,
-        format!("{text}: try again with fewer at a time"),
-    )
-    .with("quota", name)
-    .with("limit", limit)
-    .detail(Detail::Quota("group".to_owned(), text))
-    .detail(Detail::RetryAfter(RETRY))
-}
-
-fn full(name: &'static str, limit: usize) -> Error {
-    metrics::counter!("tether_calls_refused_total", "limit" => name).increment(1);
-    let text = format!("the server has its most {name} under way, {limit}: try again");
-    Error::new(Reason::Overloaded, text).detail(Detail::RetryAfter(RETRY))
 }
 
 #[cfg(test)]
@@ -265,7 +317,7 @@ mod tests {
     #[test]
     fn one_group_leaves_places_to_others() {
         let limit = Limit::new("lists", 5, 3);
-        let of = |group: &str| limit.take(group, 1);
+        let of = |group: &str| limit.take(&Flow::group(group), 1);
         let mut places: Vec<Place> = (0..3).map(|_| of("a").unwrap()).collect();
         let refused = of("a").err().unwrap();
         assert_eq!(refused.reason, Reason::GroupOverloaded);
@@ -276,11 +328,53 @@ mod tests {
         drop(places);
         assert_eq!(limit.taken(), 0);
         assert!(
-            limit.inner.taken.lock().groups.is_empty(),
+            limit.inner.taken.lock().flows.is_empty(),
             "a group without places is forgotten"
         );
-        assert!(limit.take("a", 4).is_err());
+        assert!(limit.take(&Flow::group("a"), 4).is_err());
         assert_eq!(limit.taken(), 0);
+    }
+
+    #[test]
+    fn what_cannot_be_refused_counts_beyond_the_limit() {
+        let (limit, flow) = (Limit::new("bytes", 5, 3), Flow::group("a"));
+        let place = limit.take_beyond(&flow, 4);
+        assert_eq!(limit.taken(), 4);
+        assert_eq!(
+            limit.has_room(&flow).err().unwrap().reason,
+            Reason::GroupOverloaded
+        );
+        assert!(limit.has_room(&Flow::group("b")).is_ok());
+        drop(place);
+        assert!(limit.has_room(&flow).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_call_of_the_service_identity_counts_for_the_group_it_is_about() {
+        let limits = Limits::new(&LimitOptions {
+            calls_per_group: 1,
+            ..LimitOptions::default()
+        });
+        let [acme, globex] = ["acme", "globex"].map(|id| id.parse::<GroupId>().unwrap());
+        let (first, second) = (fair::CallFlow::default(), fair::CallFlow::default());
+        first.hold(limits.enter_call(&Flow::Platform).unwrap());
+        assert!(limits.enter_call(&Flow::Platform).is_err());
+        let about = async |call: &fair::CallFlow, group: &GroupId| {
+            call.clone().scope(async { limits.count_for(group) }).await
+        };
+        about(&first, &acme).await.unwrap();
+        second.hold(limits.enter_call(&Flow::Platform).unwrap());
+        assert_eq!(
+            about(&second, &acme).await.unwrap_err().reason,
+            Reason::GroupOverloaded
+        );
+        about(&second, &globex).await.unwrap();
+        assert!(
+            limits.enter_call(&Flow::group("acme")).is_err(),
+            "as its own calls"
+        );
+        first.release();
+        assert!(limits.enter_call(&Flow::group("acme")).is_ok());
     }
 
     #[test]

@@ -43,7 +43,7 @@ pub use request_key::RequestKey;
 pub use review::{Review, ReviewedGroup, ReviewedObject};
 pub use search::{CompanyAsk, CompanyWalk, Cursor};
 pub use share::{MOST_SHARES, Shareable};
-pub use source::{SourcePage, SourceView};
+pub use source::{IndexState, SourcePage, SourceView};
 pub use standing::{Standing, Why};
 pub use sync::SyncView;
 
@@ -264,8 +264,20 @@ impl Services {
             viewpoint(&caller, parent)?;
             return Ok(caller);
         }
+        self.about(&caller, parent)?;
         self.known(parent).await?;
         Ok(member_of(caller, parent))
+    }
+
+    /// Counts a call of the service identity for the group that it is about, as if it were the group's own.
+    ///
+    /// # Errors
+    /// GROUP_OVERLOADED.
+    pub fn about(&self, caller: &Caller, group: &GroupId) -> Result<()> {
+        match caller.role {
+            Role::Service => self.limits.count_for(group),
+            Role::Member | Role::Administrator => Ok(()),
+        }
     }
 
     /// The same for a thing of an integration: the service identity sees what the owner group's members see.
@@ -277,7 +289,10 @@ impl Services {
             return Ok(caller);
         }
         match self.store.integration_get(id).await {
-            Ok(integration) => Ok(member_of(caller, &integration.group_id)),
+            Ok(integration) => {
+                self.about(&caller, &integration.group_id)?;
+                Ok(member_of(caller, &integration.group_id))
+            }
             Err(error) if error.is_not_found() => Err(Error::not_found(id.name())),
             Err(error) => Err(error.into()),
         }

@@ -3,6 +3,7 @@
 
 use crate::domain::{CompanyId, GroupId, IntegrationId};
 use crate::error::Reason;
+use crate::fair;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -71,15 +72,18 @@ impl Refreshes {
         F: Future<Output = Outcome> + Send + 'static,
     {
         let (done, abort) = (self.done.clone(), self.abort.clone());
-        let task = self.tasks.spawn(async move {
+        // A shared read counts for the group that began it.
+        let task = self.tasks.spawn(fair::carried(async move {
             let read = done.get_with(key, async move { Arc::new(read.await) });
             tokio::select! {
                 outcome = read => outcome.as_ref().clone(),
                 () = abort.cancelled() => Err((Reason::ShuttingDown, "the server stopped before the CRM answered".to_owned())),
             }
-        });
-        task.await
-            .unwrap_or_else(|_| Err((Reason::Internal, "the live read broke off".to_owned())))
+        }));
+        task.await.unwrap_or_else(|error| {
+            tracing::error!("a live read ended: {error}");
+            Err((Reason::Internal, "the live read broke off".to_owned()))
+        })
     }
 
     /// Waits for the reads under way, and ends those that take longer than `patience`.

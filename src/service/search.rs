@@ -101,21 +101,19 @@ impl Services {
         let listed: Vec<usize> = (0..sources.len())
             .filter(|at| ask.only.is_empty() || ask.only.contains(&sources[*at].integration.id))
             .collect();
-        self.wait_for_index(caller, &ask.at_least).await?;
-        // A place of its own, since this is what takes processors and memory. Calls that wait for
-        // `at_least` hold none yet; the short wait for an index that was only just begun holds one.
-        let place = Arc::new(self.limits.lists.enter(caller)?);
+        self.wait_for_index(&ask.at_least).await?;
+        // A place of its own, since this is what takes processors and memory. Calls that wait for an index hold none.
+        let place = self.limits.lists.enter()?;
         let about = self.query_sources(parent, &sources).await?;
         let columns = columns(&about, &ask.columns)?;
         let shown: Vec<Source> = listed.iter().map(|at| sources[*at].clone()).collect();
         let words = |text: &str| !text.trim().is_empty();
         let plain = ask.only.is_empty() && !words(&ask.filter) && !words(&ask.query) && !words(&ask.order_by);
-        let found = if plain {
-            self.list_by_name(parent, &ask, &shown).await?
+        let (found, place) = if plain {
+            (self.list_by_name(parent, &ask, &shown).await?, Arc::new(place))
         } else {
             let of = (listed, shown.as_slice());
-            self.list_by_index(caller, parent, &ask, about.clone(), of, &place)
-                .await?
+            self.list_by_index(parent, &ask, about.clone(), of, place).await?
         };
         Ok(CompanyWalk {
             services: self.clone(),
@@ -132,12 +130,12 @@ impl Services {
     }
 
     /// Waits until the indexes have come so far, in a place among those who wait.
-    async fn wait_for_index(&self, caller: &Caller, wanted: &[(IntegrationId, i64)]) -> Result<()> {
+    async fn wait_for_index(&self, wanted: &[(IntegrationId, i64)]) -> Result<()> {
         let index = self.engine.index();
         if index.reached(wanted) {
             return Ok(());
         }
-        let _place = self.limits.waits.enter(caller)?;
+        let _place = self.limits.waits.enter()?;
         match index.wait(wanted, TIMEOUT).await {
             Some(behind) => Err(not_ready(behind)),
             None => Ok(()),
@@ -182,15 +180,15 @@ impl Services {
         })
     }
 
+    /// Also the place that was held in the end: it is given back while the list waits for an index.
     async fn list_by_index(
         &self,
-        caller: &Caller,
         parent: &GroupId,
         ask: &CompanyAsk,
         about: Vec<query::Source>,
         (listed, shown): (Vec<usize>, &[Source]),
-        place: &Arc<LimitPlace>,
-    ) -> Result<Found> {
+        mut place: LimitPlace,
+    ) -> Result<(Found, Arc<LimitPlace>)> {
         let (now_us, after) = match &ask.after {
             None => (now_us(), None),
             Some(Cursor::Search {
@@ -207,6 +205,17 @@ impl Services {
             now_us,
         };
         let plan = Plan::new(&about, &text)?;
+        let mut used: Vec<usize> = listed.iter().copied().chain(plan.uses()).collect();
+        used.sort_unstable();
+        used.dedup();
+        // An index that was only just begun is there in a moment.
+        let wanted: Vec<_> = used.iter().map(|at| (about[*at].integration, 0)).collect();
+        if !self.engine.index().reached(&wanted) {
+            drop(place);
+            self.wait_for_index(&wanted).await?;
+            place = self.limits.lists.enter()?;
+        }
+        let place = Arc::new(place);
         let tracked = self.store.company_tracked(parent).await?;
         let tracked = tracked.into_iter().map(|(track, name_key)| {
             let homepage = Homepage::read(&track.homepage);
@@ -221,12 +230,6 @@ impl Services {
                 name_key,
             }
         });
-        let mut used: Vec<usize> = listed.iter().copied().chain(plan.uses()).collect();
-        used.sort_unstable();
-        used.dedup();
-        // An index that was only just begun is there in a moment.
-        let wanted: Vec<_> = used.iter().map(|at| (about[*at].integration, 0)).collect();
-        self.wait_for_index(caller, &wanted).await?;
         let question = Question {
             sources: about,
             listed,
@@ -237,7 +240,7 @@ impl Services {
             after,
             limit: ask.limit,
         };
-        let answer = self.engine.run(question, Arc::clone(place)).await?;
+        let answer = self.engine.run(question, Arc::clone(&place)).await?;
         let ids: Vec<_> = shown.iter().map(|source| source.integration.id).collect();
         let cursor = |(places, company_id)| Cursor::Search {
             now_us,
@@ -256,13 +259,14 @@ impl Services {
             .zip(answer.page.places)
             .filter_map(|(id, places)| Some((views.remove(&id)?, cursor((places, id)))));
         let (companies, cursors) = found.unzip();
-        Ok(Found {
+        let found = Found {
             companies,
             cursors,
             end,
             total: ask.total.then_some(answer.total as i64),
             positions: Some(answer.positions),
-        })
+        };
+        Ok((found, place))
     }
 }
 

@@ -14,9 +14,9 @@ use diesel::{
     connection::{AnsiTransactionManager, TransactionManager},
     r2d2::{ManageConnection, Pool, R2D2Connection},
 };
-use tokio::sync::Semaphore;
 
 use super::{Error, Options, conn::Conn, migrate, session::Session, writer::Writer};
+use crate::fair::{self, FairSemaphore};
 
 #[derive(Debug)]
 struct Manager {
@@ -72,7 +72,9 @@ impl ManageConnection for Manager {
 pub(super) struct Pools {
     session: Session,
     pool: Pool<Manager>,
-    permits: Arc<Semaphore>,
+    /// One for each connection. Calls of one group wait behind each other, and the server's own tasks have a share: a sync
+    /// that cannot store its heartbeat loses its lease.
+    permits: FairSemaphore,
     epoch: Arc<AtomicU64>,
     timeout: Duration,
     /// SQLite only.
@@ -107,7 +109,7 @@ impl Pools {
         Ok(Self {
             session,
             pool,
-            permits: Arc::new(Semaphore::new(connections as usize)),
+            permits: FairSemaphore::with_internal(connections as usize),
             epoch,
             timeout: options.connection_timeout,
             writer,
@@ -209,10 +211,9 @@ impl Pools {
         F: FnOnce(&mut Conn) -> Result<T, Error> + Send + 'static,
     {
         let busy = || Error::Busy(format!("no connection became free within {:?}", self.timeout));
-        let permit = tokio::time::timeout(self.timeout, Arc::clone(&self.permits).acquire_owned())
+        let permit = tokio::time::timeout(self.timeout, self.permits.acquire(fair::current()))
             .await
-            .map_err(|_| busy())?
-            .map_err(|_| Error::Unavailable("the store was closed".to_owned()))?;
+            .map_err(|_| busy())?;
         let pool = self.pool.clone();
         let epoch = Arc::clone(&self.epoch);
         let done = tokio::task::spawn_blocking(move || {

@@ -17,6 +17,7 @@ use diesel::{
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Error, conn::Conn, session::Session};
+use crate::fair::{self, FairSemaphore};
 
 /// How many jobs one commit takes at most.
 const GROUP_JOBS: usize = 64;
@@ -92,6 +93,8 @@ impl Job {
 /// Hands jobs to the thread.
 pub(super) struct Writer {
     jobs: mpsc::Sender<Job>,
+    /// As many as one commit takes may be queued: what waits beyond, waits for its turn.
+    permits: FairSemaphore,
     /// How long a job waits for its turn.
     patience: Duration,
 }
@@ -104,7 +107,11 @@ impl Writer {
             .name("store-writer".to_owned())
             .spawn(move || write_all(conn, &session, queue))
             .map_err(|e| Error::Unavailable(format!("the writer's thread could not be started: {e}")))?;
-        Ok(Self { jobs, patience })
+        Ok(Self {
+            jobs,
+            permits: FairSemaphore::with_internal(GROUP_JOBS),
+            patience,
+        })
     }
 
     /// Runs work in a transaction and waits until it is committed. Work that could not begin in time is not done.
@@ -115,6 +122,10 @@ impl Writer {
     {
         let deadline = Instant::now() + self.patience;
         let late = || Error::Busy(format!("nothing could be written for {:?}", self.patience));
+        let turn = self.permits.acquire(fair::current());
+        let _permit = tokio::time::timeout_at(deadline.into(), turn)
+            .await
+            .map_err(|_| late())?;
         let (done, mut result) = oneshot::channel();
         let taken = Arc::new(AtomicBool::new(false));
         let run = move |turn: Result<&mut Conn, Failure>| {

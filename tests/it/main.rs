@@ -16,6 +16,7 @@ mod damage;
 mod drafts;
 mod edge;
 mod errors;
+mod fairness;
 mod filters;
 mod grants;
 mod guides;
