@@ -1,24 +1,24 @@
-//! A filter as it was written, with positions.
+//! The syntax tree of a filter, with positions for error messages.
 
-/// A place in a filter or an order.
+/// A position in a filter or an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spot {
-    /// Characters before it.
+    /// Number of characters before it.
     pub position: usize,
-    /// What stands there.
+    /// The token at this position.
     pub token: String,
 }
 
-/// A name: a label, a key, a part.
+/// A name in a filter: a label, an object, a key or a part.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Name {
     /// The name.
     pub text: String,
-    /// Where it stands.
+    /// Its position.
     pub spot: Spot,
 }
 
-/// How a value is compared.
+/// Comparison operators.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operator {
     /// `=`
@@ -44,61 +44,61 @@ pub enum Value {
     Any,
     /// A word.
     Word(String),
-    /// A string; `*` at its ends taken off.
+    /// A string, without the `*` at its ends.
     Text {
         /// It began with `*`.
         before: bool,
-        /// What stood between.
+        /// The text between the stars.
         text: String,
         /// It ended with `*`.
         after: bool,
     },
     /// A number, with its sign.
     Number(String),
-    /// A day, in days since 1970.
+    /// A date, in days since 1970-01-01.
     Date(i64),
-    /// A moment, in unix microseconds.
+    /// A timestamp, in Unix microseconds.
     Moment(i64),
     /// A time of day, in microseconds.
     Time(i64),
-    /// `today` or `now`, so many units away.
+    /// `today` or `now`, with an optional offset.
     Relative {
-        /// `now`, not `today`.
+        /// True for `now`, false for `today`.
         now: bool,
-        /// How many, and of what: `d`, `w`, `m`, `y`.
+        /// The offset and its unit: `d`, `w`, `m` or `y`.
         offset: Option<(i64, char)>,
     },
 }
 
-/// A filter.
+/// A filter expression.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ast {
-    /// All hold.
+    /// All conditions hold.
     And(Vec<Self>),
-    /// One holds.
+    /// At least one condition holds.
     Or(Vec<Self>),
-    /// It does not hold.
+    /// The condition does not hold.
     Not(Box<Self>),
-    /// One and the same record.
+    /// All conditions hold for the same record: `label.Object(...)`.
     Same {
-        /// The source.
+        /// The label of the source.
         label: Name,
         /// The object.
         object: Name,
-        /// What holds of the record.
+        /// The conditions.
         inner: Box<Self>,
     },
     /// One condition.
     Restriction {
-        /// The names, as they were joined by points.
+        /// The names that were joined by dots.
         field: Vec<Name>,
-        /// How it is compared.
+        /// The operator.
         operator: Operator,
-        /// Where the operator stands.
+        /// The position of the operator.
         at: Spot,
-        /// With what.
+        /// The value.
         value: Value,
-        /// Where that stands.
+        /// The position of the value.
         value_at: Spot,
     },
 }

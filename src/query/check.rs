@@ -1,4 +1,5 @@
-//! A filter against the fields there are: each condition becomes an expression over the index, or a fault with a place.
+//! Checks a filter against the existing fields: each condition becomes an index expression, or an error with a
+//! position.
 
 use time::Month;
 
@@ -17,37 +18,37 @@ type Result<T> = std::result::Result<T, Problem>;
 /// A checked condition on companies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Node {
-    /// All hold.
+    /// All conditions hold.
     And(Vec<Self>),
-    /// One holds.
+    /// At least one condition holds.
     Or(Vec<Self>),
-    /// It does not hold.
+    /// The condition does not hold.
     Not(Box<Self>),
     /// A record of this source matches.
     Records(usize, Expr),
-    /// Name, domain or homepage, as they are shown, match.
+    /// The displayed name, domain or homepage matches.
     Shown(Expr),
-    /// Whether it is tracked.
+    /// Whether the company is tracked.
     Tracked(bool),
-    /// One of these sources feeds it.
+    /// One of these sources has a record of the company.
     Fed(Vec<usize>),
 }
 
-/// A checked question.
+/// A checked query.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// The condition, if there is one.
+    /// The condition, if the filter is not empty.
     pub(super) filter: Option<Node>,
-    /// The words, if there are any.
+    /// The search words, if there are any.
     pub(super) words: Option<Words>,
-    /// The keys of the order.
+    /// The sort keys.
     pub(super) order: Vec<SortKey>,
 }
 
-/// A column to answer with.
+/// A column of the answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Column {
-    /// The place of its source.
+    /// The index of its source.
     pub source: usize,
     /// The object.
     pub object: String,
@@ -58,10 +59,10 @@ pub struct Column {
 }
 
 impl Plan {
-    /// Checks a question against the sources of a group.
+    /// Checks a query against the sources of a group.
     ///
     /// # Errors
-    /// What is wrong with filter or order, and where.
+    /// The error in the filter or the order, with its position.
     pub fn new(sources: &[Source], text: &Text<'_>) -> std::result::Result<Self, Error> {
         let checker = Checker {
             sources,
@@ -77,7 +78,7 @@ impl Plan {
         Ok(Self { filter, words, order })
     }
 
-    /// The sources that the answer depends on, besides those that are listed.
+    /// The sources that the answer depends on, in addition to the listed ones.
     #[must_use]
     pub fn uses(&self) -> Vec<usize> {
         fn of(node: &Node, to: &mut Vec<usize>) {
@@ -103,11 +104,11 @@ impl Column {
     /// Checks a column by its query key.
     ///
     /// # Errors
-    /// What is wrong with it, and where.
+    /// The error, with its position.
     pub fn new(sources: &[Source], text: &str) -> Result<Self> {
         let names = parse::field(text)?;
         let [label, object, key] = names.as_slice() else {
-            return Err(fault(&names[0], "is no field: write source.Object.Field"));
+            return Err(fault(&names[0], "is not a field: write source.Object.Field"));
         };
         let (source, field) = field(sources, label, object, key)?;
         Ok(Self {
@@ -125,10 +126,10 @@ fn fault(at: &Name, message: impl Into<String>) -> Problem {
 
 pub(super) fn source(sources: &[Source], label: &Name) -> Result<usize> {
     let found = sources.iter().position(|source| source.label == label.text);
-    found.ok_or_else(|| fault(label, "names no source; ListSources lists those there are"))
+    found.ok_or_else(|| fault(label, "is not the label of a source; ListSources lists them"))
 }
 
-/// The field, if it is there and active.
+/// The field, if it exists and is active.
 pub(super) fn field<'a>(
     sources: &'a [Source],
     label: &Name,
@@ -139,7 +140,7 @@ pub(super) fn field<'a>(
     let mut fields = sources[at].fields.iter();
     let full = || format!("{}.{}.{}", label.spot.token, object.spot.token, key.spot.token);
     let Some(field) = fields.find(|field| field.object == object.text && field.key == key.text) else {
-        let message = "is no field of the source that can be used; ListFields lists those there are";
+        let message = "is not a usable field of the source; ListFields lists the fields";
         return Err(Problem::new(Fault::Unknown(full()), key.spot.clone(), message));
     };
     if !field.active {
@@ -149,15 +150,15 @@ pub(super) fn field<'a>(
     Ok((at, field))
 }
 
-/// A value to be compared: where it is, and how.
+/// The indexed values that a condition tests.
 pub(super) struct Target {
-    /// The paths it may be at; several only for what has parts.
+    /// Their paths in the index; several only for a field with parts.
     pub(super) paths: Vec<String>,
-    /// How it is compared; `None` where it has parts and can only be set or not.
+    /// How values are compared; `None` for a field with parts, which can only be tested for being set.
     pub(super) kind: Option<Kind>,
 }
 
-/// What a field, or a part of it, compares.
+/// The indexed values of a field, or of a part of it.
 pub(super) fn target(field: &Field, part: Option<&Name>) -> Result<Target> {
     let path = |part: &str| index::path(&field.object, &field.key, part);
     let one = |path, kind| Target {
@@ -186,7 +187,7 @@ pub(super) fn target(field: &Field, part: Option<&Name>) -> Result<Target> {
         (Kind::Location, _, "latitude" | "longitude") => one(path(&part.text), Kind::Number),
         (_, FieldType::Currency, "amount") => one(path(""), Kind::Number),
         (_, FieldType::Currency, "currency_code") => one(path("currency_code"), Kind::Text),
-        _ => return Err(fault(part, "is no part of such a field")),
+        _ => return Err(fault(part, "is not a part of this type of field")),
     })
 }
 
@@ -195,7 +196,7 @@ struct Checker<'a> {
     now_us: Micros,
 }
 
-/// A condition as it was written.
+/// A condition in the form in which it was written.
 struct Condition<'a> {
     operator: Operator,
     at: &'a Spot,
@@ -223,7 +224,7 @@ impl Checker<'_> {
                 let at = source(self.sources, label)?;
                 let fields = &self.sources[at].fields;
                 if !fields.iter().any(|field| field.object == object.text) {
-                    return Err(fault(object, "is no object of the source that has fields to use"));
+                    return Err(fault(object, "is not an object of the source with usable fields"));
                 }
                 Node::Records(at, self.same(label, object, inner)?)
             }
@@ -249,7 +250,7 @@ impl Checker<'_> {
                     names => {
                         return Err(fault(
                             &names[0],
-                            "is no field: outside source.Object(...) write source.Object.Field",
+                            "is not a field: outside source.Object(...) write source.Object.Field",
                         ));
                     }
                 }
@@ -261,7 +262,7 @@ impl Checker<'_> {
         list.iter().map(|one| self.node(one)).collect()
     }
 
-    /// Conditions on one and the same record.
+    /// Conditions on the same record.
     fn same(&self, label: &Name, object: &Name, ast: &Ast) -> Result<Expr> {
         let list = |list: &[Ast]| -> Result<Vec<Expr>> {
             list.iter().map(|one| self.same(label, object, one)).collect()
@@ -273,7 +274,7 @@ impl Checker<'_> {
                 Box::new(Expr::All(object.text.clone())),
                 Box::new(self.same(label, object, one)?),
             ),
-            Ast::Same { label, .. } => return Err(fault(label, "a group inside another is not possible")),
+            Ast::Same { label, .. } => return Err(fault(label, "source.Object(...) cannot be nested")),
             Ast::Restriction {
                 field: names,
                 operator,
@@ -293,7 +294,7 @@ impl Checker<'_> {
                     names => {
                         return Err(fault(
                             &names[0],
-                            "inside source.Object(...) fields are written by their keys alone",
+                            "inside source.Object(...) write only the key of the field",
                         ));
                     }
                 };
@@ -320,7 +321,7 @@ impl Checker<'_> {
                 Err(condition.of_operator("can only be =, != or : here"))
             }
             "tracked" => match condition.value {
-                // Every company is tracked or not: it always has a value.
+                // Each company is either tracked or not, so `tracked` always has a value.
                 Value::Any => Ok(Node::Or(vec![Node::Tracked(true), Node::Tracked(false)])),
                 value => Ok(Node::Tracked(boolean(value, condition)? == equal)),
             },
@@ -349,7 +350,7 @@ impl Checker<'_> {
             }
             _ => Err(fault(
                 name,
-                "is no field: write source.Object.Field, display_name, domain, homepage_uri, tracked or source",
+                "is not a field: write source.Object.Field, display_name, domain, homepage_uri, tracked or source",
             )),
         }
     }
@@ -390,7 +391,7 @@ impl Checker<'_> {
         })
     }
 
-    /// The test of a condition; of `!=` that of `=`.
+    /// The test for a condition; for `!=`, the test of `=`.
     fn test(&self, kind: Kind, condition: &Condition<'_>) -> Result<Test> {
         let comparison = match condition.operator {
             Operator::Equal | Operator::NotEqual | Operator::Has => None,
@@ -425,14 +426,14 @@ impl Checker<'_> {
                     return pattern.words(condition);
                 }
                 if pattern.before || pattern.after {
-                    return Err(condition.of_value("has *, which HTML and long text take with : alone"));
+                    return Err(condition.of_value("has *, which HTML and long text allow only with :"));
                 }
                 Ok(Test::Text(TextTest::Is(index::whole(&fold(&pattern.text)))))
             }
             Kind::Number => match condition.value {
                 Value::Number(text) => match Number::parse(text) {
                     Some(number) => Ok(Test::Number(comparison.unwrap_or(Comparison::Equal), number)),
-                    None => Err(condition.of_value("is no number")),
+                    None => Err(condition.of_value("is not a number")),
                 },
                 _ => Err(condition.of_value("must be a number, without quotes")),
             },
@@ -463,7 +464,7 @@ impl Checker<'_> {
     }
 
     fn moment(&self, condition: &Condition<'_>) -> Result<Option<When>> {
-        let beyond = || condition.of_value("is beyond the calendar");
+        let beyond = || condition.of_value("is outside the years 0 to 9999");
         Ok(match condition.value {
             Value::Date(day) => Some(When::Day(*day)),
             Value::Moment(us) => Some(When::Moment(*us)),
@@ -500,7 +501,7 @@ fn after(last: i64) -> Test {
     }
 }
 
-/// The day that is so far away; a day that a month lacks becomes its last.
+/// The date with the offset added. Where the month is too short, the last day of the month.
 fn away(day: i64, offset: Option<(i64, char)>) -> Option<i64> {
     let Some((amount, unit)) = offset else {
         return Some(day);
@@ -523,7 +524,7 @@ fn away(day: i64, offset: Option<(i64, char)>) -> Option<i64> {
     checked(moment::of_date(date))
 }
 
-/// Days from year 0 to 9999.
+/// The day, if it is in the years 0 to 9999.
 fn checked(day: i64) -> Option<i64> {
     let year = moment::to_date(day)?.year();
     (0..=9_999).contains(&year).then_some(day)
@@ -537,14 +538,14 @@ fn boolean(value: &Value, condition: &Condition<'_>) -> Result<bool> {
     }
 }
 
-/// A text to compare with, `*` at its ends taken off.
+/// A text to compare with, without the `*` at its ends.
 struct Pattern {
     before: bool,
     text: String,
     after: bool,
 }
 
-/// Without quotes, whatever stands there is text.
+/// A value without quotes is read as text.
 fn pattern(condition: &Condition<'_>) -> Result<Pattern> {
     let text = match condition.value {
         Value::Text { before, text, after } => {
@@ -567,7 +568,7 @@ fn pattern(condition: &Condition<'_>) -> Result<Pattern> {
 }
 
 impl Pattern {
-    /// The text with its stars: they stand for themselves in comparisons.
+    /// The text with its stars: in comparisons by order, a star is a literal character.
     fn whole(&self) -> String {
         let star = |is| if is { "*" } else { "" };
         format!("{}{}{}", star(self.before), self.text, star(self.after))
@@ -589,7 +590,7 @@ impl Pattern {
             return Ok(Test::Set);
         }
         if words.is_empty() {
-            return Err(condition.of_value("has no word to find"));
+            return Err(condition.of_value("contains no word"));
         }
         let last = words.len() - 1;
         let open_before = self.before && folded.starts_with(char::is_alphanumeric);

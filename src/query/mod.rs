@@ -1,6 +1,6 @@
-//! Questions about companies: parse → check against the sources' fields → run over the read model.
+//! Queries over companies: parse, check against the fields of the sources, run on the search index.
 //!
-//! [`Engine::run`] answers a [`Question`]; [`Plan::new`] makes the checked form of filter, words and order.
+//! [`Engine::run`] answers a [`Question`]; [`Plan::new`] checks filter, words and order.
 
 pub mod ast;
 mod check;
@@ -15,67 +15,67 @@ pub use check::{Column, Plan};
 pub use order::Place;
 pub use run::{Answer, Engine, Question, Tracked};
 
-/// What can be asked about: one integration, as a group sees it. Where the order of sources matters, the one that comes
-/// first names companies.
+/// A source that can be queried: one integration, as a group sees it. Where several sources have a company, the first
+/// in the list gives the company its name.
 #[derive(Debug, Clone)]
 pub struct Source {
     /// The integration.
     pub integration: IntegrationId,
-    /// What the group calls it.
+    /// The label that the group gave it.
     pub label: String,
     /// The object whose records are companies.
     pub company_object: String,
-    /// Its fields that the group may know of.
+    /// The fields that the group is allowed to see.
     pub fields: Vec<Field>,
 }
 
 /// A field of a source.
 #[derive(Debug, Clone)]
 pub struct Field {
-    /// Its object.
+    /// The object of the field.
     pub object: String,
-    /// Its key.
+    /// The key of the field.
     pub key: String,
-    /// Its type.
+    /// The type of the field.
     pub field_type: FieldType,
     /// Whether it holds long text.
     pub long_text: bool,
-    /// Whether it is active for the group.
+    /// Whether the field is active for the group.
     pub active: bool,
 }
 
-/// What is asked.
+/// The text of a query.
 #[derive(Debug, Clone, Copy)]
 pub struct Text<'a> {
     /// The filter.
     pub filter: &'a str,
-    /// The words.
+    /// The search words.
     pub query: &'a str,
     /// The order.
     pub order_by: &'a str,
-    /// What `today` and `now` are.
+    /// The value of `today` and `now`.
     pub now_us: Micros,
 }
 
-/// What is wrong with a filter or an order.
+/// The kind of an error in a filter or an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
-    /// It is not of the grammar, or a value does not suit.
+    /// A syntax error, or a value of the wrong type.
     Syntax,
-    /// The source has no such field, as far as the group knows.
+    /// The source has no such field that the group is allowed to see.
     Unknown(String),
     /// The field is passive for the group.
     Passive(String),
 }
 
-/// What is wrong, and where.
+/// An error in a filter or an order, with its position.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// What kind of fault it is.
+    /// The kind of error.
     pub fault: Fault,
-    /// Where.
+    /// The position.
     pub spot: ast::Spot,
-    /// What is wrong, to follow "at position 5 (x): ".
+    /// The message, to be appended to "at position 5 (x): ".
     pub message: String,
 }
 
@@ -89,19 +89,19 @@ impl Problem {
     }
 }
 
-/// Why a question has no answer.
+/// Why a query failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The filter is wrong.
-    #[error("the filter is wrong")]
+    /// The filter is invalid.
+    #[error("the filter is invalid")]
     Filter(Problem),
-    /// The order is wrong.
-    #[error("the order is wrong")]
+    /// The order is invalid.
+    #[error("the order is invalid")]
     Order(Problem),
-    /// The index of this integration is not there yet.
-    #[error("the index of {0} is being made")]
+    /// The index of this integration is still being built.
+    #[error("the index of {0} is being built")]
     NotReady(IntegrationId),
-    /// The index does not answer.
+    /// The index returned an error.
     #[error(transparent)]
     Index(#[from] index::Error),
 }
@@ -111,14 +111,14 @@ pub enum Error {
 pub struct Page {
     /// The companies.
     pub companies: Vec<CompanyId>,
-    /// Of each, the values of the keys: a page may end after any of them.
+    /// For each company, the values of the sort keys: a page may end after any of them.
     pub places: Vec<Vec<Place>>,
-    /// Whether more come after the last.
+    /// Whether there are more companies after the last one.
     pub more: bool,
 }
 
 impl Page {
-    /// Where the next page begins; `None` at the end.
+    /// Where the next page begins; `None` if this is the last page.
     #[must_use]
     pub fn next(&self) -> Option<(Vec<Place>, CompanyId)> {
         let last = (self.places.last()?.clone(), *self.companies.last()?);

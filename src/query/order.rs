@@ -1,4 +1,4 @@
-//! The order of companies: keys, what they compare, and the places between which pages end.
+//! Sorting of companies: sort keys, their values, and the values at which a page ends.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -13,24 +13,24 @@ use super::run::Row;
 use super::{Error, Fault, Problem, Source};
 use crate::index::{self, Key, Kind, Ranks, Snapshot, Texts};
 
-/// What is sorted by.
+/// What a sort key compares.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum By {
-    /// The name that is shown.
+    /// The displayed name.
     Name,
-    /// The domain that is shown.
+    /// The displayed domain.
     Domain,
-    /// How well the words match.
+    /// How well the search words match.
     Class,
-    /// Texts of a source at this path.
+    /// Text of a source at this path.
     Text(usize, String),
-    /// Whole numbers of a source at this path.
+    /// Integers of a source at this path.
     Int(usize, String),
     /// Decimals of a source at this path.
     Number(usize, String),
 }
 
-/// One key of an order.
+/// One sort key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct SortKey {
     pub(super) by: By,
@@ -38,7 +38,7 @@ pub(super) struct SortKey {
 }
 
 impl SortKey {
-    /// The source that it depends on.
+    /// The source that the key depends on.
     pub(super) fn source(&self) -> Option<usize> {
         match &self.by {
             By::Text(source, _) | By::Int(source, _) | By::Number(source, _) => Some(*source),
@@ -47,16 +47,16 @@ impl SortKey {
     }
 }
 
-/// The value of one key at the end of a page.
+/// The value of one sort key at the end of a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
-    /// There is none.
+    /// The company has no value.
     None,
-    /// A whole number, or a scaled one.
+    /// An integer or a scaled number.
     Integer(i64),
-    /// A text, as far as it is sorted by.
+    /// Text, cut to the length that is used for sorting.
     Text(String),
-    /// A decimal that is no scaled number: the scaled one below, and its ordered text.
+    /// A decimal that is not an exact scaled number: the largest scaled number below it, and its sortable text.
     Decimal(i64, String),
 }
 
@@ -86,25 +86,25 @@ pub(super) fn sort_key(sources: &[Source], (names, descending): OrderKey) -> Res
         names => {
             return Err(fault(
                 &names[0],
-                "is no key: write display_name, domain or source.Object.Field",
+                "is not a sort key: write display_name, domain or source.Object.Field",
             ));
         }
     };
     Ok(SortKey { by, descending })
 }
 
-/// The order of texts that was made for some states of indexes, kept for the pages that follow.
+/// Cache of text ranks, so that the next pages of a query do not compute them again.
 #[derive(Default)]
 pub(super) struct Kept {
-    /// With the turn in which each was used last.
+    /// Each entry with the turn of its last use.
     ranks: HashMap<Made, (Arc<Ranks>, u64)>,
     turn: u64,
 }
 
-/// Of what an order was made: the states, the path, which texts.
+/// Cache key: the ids of the snapshots, the path, and the kind of texts.
 type Made = (Vec<u64>, String, Texts);
 
-/// Most orders that are kept.
+/// Maximum number of cached ranks.
 const MOST_KEPT: usize = 32;
 
 impl Kept {
@@ -145,25 +145,25 @@ impl Kept {
     }
 }
 
-/// The values of one key for all companies that matched, by their place in the set.
+/// The values of one sort key for all companies that matched, by their index in the set.
 pub(super) struct Column {
     keys: Vec<Option<Key>>,
     ranks: Option<Arc<Ranks>>,
-    /// Texts that come from no index, sorted: of companies that only the group's own list holds.
+    /// Sorted texts that are in no index: those of companies that only the group's own list has.
     own: Vec<String>,
     descending: bool,
     decimal: bool,
 }
 
-/// What columns are made from.
+/// What columns are computed from.
 pub(super) struct Ground<'a> {
     /// The companies that matched.
     pub(super) matched: &'a RoaringBitmap,
-    /// What names companies, in order: the state, and the companies it names.
+    /// The snapshots that give companies their names, in order of precedence, each with the companies it names.
     pub(super) naming: Vec<(&'a Snapshot, RoaringBitmap)>,
-    /// The group's own rows that name companies.
+    /// The rows of the group's own list that give companies their names.
     pub(super) rows: Vec<&'a Row>,
-    /// The states of all sources.
+    /// The snapshots of all sources.
     pub(super) snapshots: &'a [Option<Arc<Snapshot>>],
     /// The classes of matches, best first.
     pub(super) classes: &'a [RoaringBitmap],
@@ -191,7 +191,7 @@ impl Ground<'_> {
                 .ok_or_else(|| index::Error::Broken("a source is not open".to_owned()).into())
         };
         let mut keys = std::mem::take(&mut column.keys);
-        // Of several values the smallest counts, or the largest.
+        // Of several values, the smallest counts in ascending order, the largest in descending order.
         let mut put = |company: u32, value: Key| {
             if let Some(at) = place(company) {
                 let better =
@@ -270,7 +270,7 @@ impl Ground<'_> {
 }
 
 impl Column {
-    /// Where a text stands among those of the indexes and those that are in none.
+    /// The sort key of a text, which may be in no index.
     fn key_of(&self, text: &str) -> Result<Key, Error> {
         let text = &text[..text.floor_char_boundary(index::text::MOST_SORTED)];
         let place = match &self.ranks {
@@ -287,7 +287,7 @@ impl Column {
         Ok((i64::from(place), among as u32))
     }
 
-    /// The key of a place that an earlier page ended with.
+    /// The sort key for the value at the end of an earlier page.
     pub(super) fn key(&self, place: &Place) -> Result<Option<Key>, Error> {
         Ok(Some(match place {
             Place::None => return Ok(None),
@@ -303,7 +303,7 @@ impl Column {
         }))
     }
 
-    /// The place of a company that matched, for a token.
+    /// The value of the company at this index, for a page token.
     pub(super) fn place(&self, at: usize) -> Result<Place, Error> {
         let Some((number, among)) = self.keys[at] else {
             return Ok(Place::None);
@@ -330,7 +330,7 @@ impl Column {
         self.keys[at]
     }
 
-    /// Companies without a value come last, whichever way.
+    /// Companies without a value come last in both directions.
     pub(super) fn compare(&self, a: Option<Key>, b: Option<Key>) -> Ordering {
         match (a, b) {
             (Some(a), Some(b)) if self.descending => b.cmp(&a),

@@ -1,22 +1,22 @@
-//! Filters and orders out of text, by the grammar in `company_service.proto`.
+//! Parses filters and orders by the grammar in `company_service.proto`.
 
 use super::ast::{Ast, Name, Operator, Spot, Value};
 use super::{Fault, Problem};
 use crate::index::moment;
 
-/// Most characters of a filter.
+/// Maximum length of a filter, in characters.
 pub const MOST_CHARACTERS: usize = 4_096;
-/// Most levels of parentheses.
+/// Maximum nesting depth of parentheses.
 const MOST_LEVELS: usize = 32;
-/// Most conditions.
+/// Maximum number of conditions.
 const MOST_CONDITIONS: usize = 200;
 
 type Result<T> = std::result::Result<T, Problem>;
 
-/// Reads a filter; `None` if there is nothing in it.
+/// Parses a filter; `None` if the text is empty.
 ///
 /// # Errors
-/// Where it is not of the grammar, or beyond a limit.
+/// A syntax error, or a limit is exceeded.
 pub fn filter(text: &str) -> Result<Option<Ast>> {
     let mut parser = Parser::new(text, MOST_CHARACTERS)?;
     parser.space();
@@ -30,13 +30,13 @@ pub fn filter(text: &str) -> Result<Option<Ast>> {
     Ok(Some(ast))
 }
 
-/// One key of an order, or a column: the names, and whether it is descending.
+/// One sort key or column: the names, and whether the order is descending.
 pub type OrderKey = (Vec<Name>, bool);
 
-/// Reads an order.
+/// Parses an order.
 ///
 /// # Errors
-/// Where it is not of the grammar.
+/// A syntax error.
 pub fn order(text: &str) -> Result<Vec<OrderKey>> {
     let mut parser = Parser::new(text, 1_024)?;
     let mut keys = Vec::new();
@@ -65,10 +65,10 @@ pub fn order(text: &str) -> Result<Vec<OrderKey>> {
     }
 }
 
-/// Reads the name of a field, as `Field.query_key` gives it.
+/// Parses the name of a field, in the form of `Field.query_key`.
 ///
 /// # Errors
-/// Where it is not one.
+/// The text is not the name of a field.
 pub fn field(text: &str) -> Result<Vec<Name>> {
     let mut parser = Parser::new(text, 1_024)?;
     parser.space();
@@ -139,7 +139,7 @@ impl Parser {
         is
     }
 
-    /// What stands from here: a word, or one character.
+    /// The token at the current position: a word, or one character.
     fn spot(&self) -> Spot {
         let rest = &self.text[self.at.min(self.text.len())..];
         let end = rest.iter().position(|c| !in_word(*c)).unwrap_or(rest.len());
@@ -309,7 +309,7 @@ impl Parser {
         Ok(Name { text, spot })
     }
 
-    /// The characters of a string, each with whether it was escaped.
+    /// The characters of a string, each with a flag that is true if it was escaped.
     fn string(&mut self) -> Result<Vec<(char, bool)>> {
         let from = self.at;
         let quote = self.peek();
@@ -439,7 +439,7 @@ impl Parser {
         };
         value.ok_or_else(|| {
             let spot = self.since(from);
-            let message = "is no number, date (2026-01-31) or time (09:30:00, 2026-01-31T09:30:00Z); other text is \
+            let message = "is not a number, date (2026-01-31) or time (09:30:00, 2026-01-31T09:30:00Z); other text is \
                            written in quotes";
             Problem::new(Fault::Syntax, spot, message)
         })

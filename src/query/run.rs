@@ -1,4 +1,4 @@
-//! Running a checked question: sets of companies, and one page of them in order.
+//! Runs a checked query: computes sets of companies with bitmaps, then one sorted page.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -13,39 +13,39 @@ use crate::domain::{CompanyId, IntegrationId};
 use crate::index::text::{fold, plain, words};
 use crate::index::{self, CancelOnDrop, Expr, Index, Position, Snapshot, Test, check};
 
-/// A company of the group's own list, under the name the group gave it.
+/// A company of the group's own list, with the name that the group gave it.
 #[derive(Debug, Clone)]
 pub struct Tracked {
     /// The company.
     pub company_id: CompanyId,
     /// Its name.
     pub name: String,
-    /// What it is sorted by.
+    /// The key by which the name is sorted.
     pub name_key: String,
-    /// Its homepage, or empty.
+    /// Its homepage; empty if there is none.
     pub homepage: String,
-    /// The homepage's domain, or empty.
+    /// The domain of the homepage; empty if there is none.
     pub domain: String,
 }
 
-/// What is asked of the engine.
+/// A query for the engine.
 #[derive(Debug, Clone)]
 pub struct Question {
-    /// The sources of the group, in the order in which they name companies.
+    /// The sources of the group, in the order of precedence for names.
     pub sources: Vec<Source>,
-    /// The places of those whose companies are listed.
+    /// Indexes in `sources` of the sources whose companies are listed.
     pub listed: Vec<usize>,
     /// The group's own list.
     pub tracked: Vec<Tracked>,
-    /// Only companies of the group's own list, under the names that the group gave them.
+    /// Return only companies of the group's own list, with the names that the group gave them.
     pub only_tracked: bool,
-    /// Whether only companies count that one of the listed sources feeds.
+    /// Return only companies of which a listed source has a record.
     pub only_fed: bool,
     /// The checked filter, words and order.
     pub plan: Plan,
-    /// Where the page begins.
+    /// The end of the previous page: the values of the sort keys, and the company.
     pub after: Option<(Vec<Place>, CompanyId)>,
-    /// Most companies of the page.
+    /// Maximum number of companies in the page.
     pub limit: usize,
 }
 
@@ -54,13 +54,13 @@ pub struct Question {
 pub struct Answer {
     /// The page.
     pub page: Page,
-    /// How many companies match in all.
+    /// Number of all companies that match.
     pub total: u64,
-    /// How far the indexes of the listed sources, and of those that the question uses, had come.
+    /// The positions of the indexes of the listed sources and of those that the query uses.
     pub positions: Vec<(IntegrationId, Position)>,
 }
 
-/// A row of the group's own list, as conditions and orders see it.
+/// A row of the group's own list, in the form that conditions and sort keys use.
 pub(super) struct Row {
     pub(super) number: u32,
     name: String,
@@ -70,7 +70,7 @@ pub(super) struct Row {
     found_by: String,
 }
 
-/// Answers questions.
+/// Runs queries.
 #[derive(Clone)]
 pub struct Engine {
     index: Index,
@@ -78,7 +78,7 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine over this read model.
+    /// Creates an engine on this index.
     #[must_use]
     pub fn new(index: Index) -> Self {
         Self {
@@ -87,16 +87,16 @@ impl Engine {
         }
     }
 
-    /// The read model.
+    /// The index.
     #[must_use]
     pub fn index(&self) -> &Index {
         &self.index
     }
 
-    /// Answers. `held` is dropped when the work has ended, which a caller who leaves makes it do soon.
+    /// Runs a query. `held` is dropped when the work ends; the work ends early if the caller drops this future.
     ///
     /// # Errors
-    /// [`Error::NotReady`], and what the index answers.
+    /// [`Error::NotReady`], or an error of the index.
     pub async fn run(&self, question: Question, held: impl Send + 'static) -> Result<Answer, Error> {
         let mut used = question.listed.clone();
         used.extend(question.plan.uses());
@@ -117,7 +117,7 @@ impl Engine {
         let cancelled = waiter.cancelled();
         let work = move || {
             let _held = held;
-            // What was found counts only if the files are what was written, before and after.
+            // The result counts only if the index files pass the check both before and after the search.
             checked.iter().try_for_each(|snapshot| snapshot.check())?;
             let found = cancelled.during(|| engine.answer(&question, &snapshots))?;
             checked.iter().try_for_each(|snapshot| snapshot.check())?;
@@ -239,14 +239,14 @@ impl Engine {
     }
 }
 
-/// The sets that conditions are made of.
+/// The sets of companies from which conditions are computed.
 struct Search<'a> {
     snapshots: &'a [Option<Arc<Snapshot>>],
     universe: RoaringBitmap,
     tracked: RoaringBitmap,
-    /// What names companies: the state, and the companies it names.
+    /// The snapshots that give companies their names, each with the companies it names.
     naming: Vec<(&'a Snapshot, RoaringBitmap)>,
-    /// The rows that name companies.
+    /// The rows that give companies their names.
     rows: Vec<&'a Row>,
 }
 
@@ -334,7 +334,7 @@ impl<'a> Search<'a> {
             .ok_or_else(|| index::Error::Broken("a source is not open".to_owned()).into())
     }
 
-    /// The companies that are shown so.
+    /// The companies whose displayed name, domain or homepage matches.
     fn shown(&self, expr: &Expr) -> Result<RoaringBitmap, Error> {
         let mut found = RoaringBitmap::new();
         for (snapshot, named) in &self.naming {

@@ -1,9 +1,9 @@
-//! Words to find companies by: in name or domain, the last one as a beginning, one letter of longer ones forgiven.
+//! Search words: matched in name and domain, the last word as a prefix, longer words with one typing error allowed.
 
 use crate::index::text::{plain, words};
 use crate::index::{self, Expr, Test, TextTest, WordTest};
 
-/// From so many letters on a word is forgiven one.
+/// Minimum length, in characters, of a word that may have one typing error.
 const FORGIVEN: usize = 5;
 
 /// The words of a query.
@@ -31,7 +31,8 @@ impl Words {
         Expr::Value(index::found_by(), Test::Words(tests.collect()))
     }
 
-    /// The classes of matches, best first: the name itself, its beginning, all words as they are, all words.
+    /// The classes of matches, best first: the whole name, a prefix of the name, all words exact, all words with
+    /// typing errors allowed.
     pub(super) fn classes(&self) -> [Expr; 4] {
         let text = self.words.join(" ");
         let named = |test| Expr::Value(index::found_by(), Test::Text(test));

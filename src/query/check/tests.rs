@@ -1,4 +1,4 @@
-//! Each fault of a filter or an order, with its place.
+//! Tests of the errors in filters and orders, with their positions.
 
 use super::*;
 use crate::domain::IntegrationId;

@@ -1,9 +1,9 @@
-//! The grammar: what is understood, and where faults are.
+//! Tests of the grammar: what is parsed, and the positions of errors.
 
 use super::*;
 use proptest::prelude::*;
 
-/// Writes a filter with all parentheses, to see how it was understood.
+/// Writes a filter with all parentheses, to show how it was parsed.
 fn shape(ast: &Ast) -> String {
     let list =
         |all: &[Ast], word: &str| format!("({})", all.iter().map(shape).collect::<Vec<_>>().join(word));
@@ -118,7 +118,7 @@ proptest! {
     #[test]
     fn near_filters_never_panic(text in "([a-z_.()\"'*\\\\=!<>:0-9T Zé-]|AND|OR|NOT|today){0,60}") {
         if let Ok(Some(ast)) = filter(&text) {
-            // What was understood, written out, is understood the same way.
+            // Text written from a syntax tree parses to the same tree.
             let once = shape(&ast);
             prop_assert_eq!(shaped(&once), once);
         }
