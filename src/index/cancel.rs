@@ -10,16 +10,16 @@ thread_local! {
     static FLAG: RefCell<Option<Cancelled>> = const { RefCell::new(None) };
 }
 
-/// Whether work is to end.
+/// A flag that says whether the work must stop.
 #[derive(Clone, Default)]
 pub struct Cancelled(Arc<AtomicBool>);
 
-/// Ends the work when it is dropped: held by the future that waits for it.
+/// Cancels the work when it is dropped. The future that waits for the work holds it.
 #[derive(Default)]
 pub struct CancelOnDrop(Cancelled);
 
 impl CancelOnDrop {
-    /// What the work looks at.
+    /// The flag that the work checks.
     #[must_use]
     pub fn cancelled(&self) -> Cancelled {
         self.0.clone()
@@ -33,13 +33,13 @@ impl Drop for CancelOnDrop {
 }
 
 impl Cancelled {
-    /// Whether it is.
+    /// Whether the work must stop.
     #[must_use]
     pub fn is(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Runs work on this thread that [`check`]s.
+    /// Runs work on this thread; [`check`] inside it reads this flag.
     pub fn during<T>(self, work: impl FnOnce() -> T) -> T {
         struct Reset(Option<Cancelled>);
         impl Drop for Reset {
@@ -52,7 +52,7 @@ impl Cancelled {
     }
 }
 
-/// Ends the work of this thread if its call was dropped. Loops over terms, documents and companies call it.
+/// Fails if the caller of this thread's work has gone. Loops over terms, documents and companies call it.
 ///
 /// # Errors
 /// [`Error::Cancelled`].
@@ -63,7 +63,7 @@ pub fn check() -> Result<(), Error> {
     }
 }
 
-/// Calls [`check`] at every so-many-th turn of a loop.
+/// Calls [`check`] in every 4,096th iteration of a loop.
 ///
 /// # Errors
 /// [`Error::Cancelled`].

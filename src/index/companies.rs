@@ -1,4 +1,4 @@
-//! The companies this process has met, each under a small number, so that sets of them are bitmaps.
+//! Numbers the companies seen by this process, so that sets of companies are bitmaps.
 
 use std::collections::HashMap;
 
@@ -6,7 +6,7 @@ use parking_lot::RwLock;
 
 use crate::domain::CompanyId;
 
-/// The dictionary: company ↔ number. Numbers are never given twice while the process lives.
+/// The dictionary between company ids and numbers. A number is never reused while the process runs.
 #[derive(Default)]
 pub struct Companies {
     inner: RwLock<Inner>,
@@ -19,7 +19,7 @@ struct Inner {
 }
 
 impl Companies {
-    /// The numbers of companies, new ones where there were none.
+    /// The numbers of these companies; companies without a number get a new one.
     pub fn numbers(&self, ids: impl Iterator<Item = u128>) -> Vec<u32> {
         let mut inner = self.inner.write();
         let inner = &mut *inner;
@@ -32,26 +32,26 @@ impl Companies {
         .collect()
     }
 
-    /// How many numbers there are.
+    /// How many numbers are assigned.
     #[must_use]
     pub fn len(&self) -> usize {
         self.inner.read().ids.len()
     }
 
-    /// Whether there are none.
+    /// Whether no number is assigned.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The ids of numbers, as numbers that sort as they do.
+    /// The ids of these numbers, as integers that sort like the ids.
     #[must_use]
     pub fn ids(&self, numbers: impl Iterator<Item = u32>) -> Vec<u128> {
         let inner = self.inner.read();
         numbers.map(|number| inner.ids[number as usize]).collect()
     }
 
-    /// The id of a number.
+    /// The id for a number.
     #[must_use]
     pub fn id(&self, number: u32) -> CompanyId {
         CompanyId::from_uuid(uuid::Uuid::from_u128(self.inner.read().ids[number as usize]))

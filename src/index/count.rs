@@ -1,4 +1,4 @@
-//! How many companies an index has.
+//! The number of companies in an index.
 
 use std::sync::Arc;
 
@@ -8,18 +8,18 @@ use super::{Error, Index, Position};
 use crate::domain::IntegrationId;
 
 impl Index {
-    /// How many companies an integration has, and how far its index has come; `None` while that is being built. An index
-    /// that turns out to be damaged is built again from here on.
+    /// The number of companies of an integration, and the position of its index; `None` while the index is being
+    /// built. If the index turns out to be damaged, it is marked to be rebuilt.
     ///
     /// # Errors
-    /// The operating system or the database refuses for now, or the index does not answer for an unknown reason.
+    /// A temporary error of the operating system or the database, or an unknown error of the index.
     pub async fn count(&self, id: IntegrationId) -> Result<Option<(i64, Position)>, Error> {
         let Some(snapshot) = self.snapshot(id).await? else {
             return Ok(None);
         };
         let counted = Arc::clone(&snapshot);
         let count = spawn_blocking(move || {
-            // As with a search: what was counted counts only if the files are what was written, before and after.
+            // As for a search: the count is valid only if the index files pass the check both before and after it.
             counted.check()?;
             let count = counted.companies()?.len();
             counted.check()?;

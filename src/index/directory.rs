@@ -1,4 +1,5 @@
-//! The folder of an index as the library sees it: each file without the checksum at its end, and none that does not fit it.
+//! The directory of an index as Tantivy sees it: files without the checksum at their end, and only files that match
+//! it.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Read as _, Write};
@@ -14,7 +15,7 @@ use tantivy::directory::{
 
 use super::files::{CHECKSUM, Files, TRIES, checksum, damaged};
 
-/// A tantivy directory whose files carry checksums.
+/// A Tantivy directory whose files have checksums.
 #[derive(Clone)]
 pub(super) struct Verified {
     inner: MmapDirectory,
@@ -65,7 +66,7 @@ impl Directory for Verified {
             io_error: Arc::new(error),
             filepath: path.to_owned(),
         })?;
-        // First: a check that finds the file missing must see that it was deleted on purpose.
+        // Do this first: a check that finds the file missing must know that it was deleted on purpose.
         self.files.forget(path);
         self.inner.delete(path)
     }
@@ -96,13 +97,13 @@ impl Directory for Verified {
                 let mut file = File::open(self.files.folder().join(path))?;
                 let mut bytes = Vec::new();
                 file.read_to_end(&mut bytes)?;
-                // What was compared, not what came into its place since.
+                // The mapped file must be the verified one, not one that replaced it.
                 if self.files.is_verified(path, &file.metadata()?) && bytes.len() >= CHECKSUM {
                     bytes.truncate(bytes.len() - CHECKSUM);
                     return Ok(bytes);
                 }
             }
-            Err(damaged(path, "is changed again and again"))
+            Err(damaged(path, "keeps changing while it is read"))
         };
         self.files.note(read()).map_err(|error| self.unread(path, error))
     }

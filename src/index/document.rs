@@ -1,4 +1,4 @@
-//! What the index holds of a record: the schema, and the values under the paths that tests name.
+//! The index document of a record: the schema, and the values under the paths that tests use.
 
 use std::collections::BTreeMap;
 
@@ -19,27 +19,27 @@ use crate::value::{self, Value};
 /// How values of a field are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// Text, over its whole length and by words.
+    /// Text, compared as a whole and by words.
     Text,
-    /// Long text and HTML: by words, and as a whole for being the same.
+    /// Long text and HTML: compared by words; as a whole only for equality.
     Long,
-    /// Several texts.
+    /// A list of texts.
     List,
     /// An exact decimal.
     Number,
-    /// Yes or no.
+    /// A boolean.
     Boolean,
-    /// A day.
+    /// A date.
     Date,
-    /// A moment.
+    /// A timestamp.
     Timestamp,
     /// A time of day.
     Time,
-    /// A record: `id` and `label`.
+    /// A reference to a record: `id` and `label`.
     Reference,
-    /// A postal address, by its parts.
+    /// A postal address, compared by its parts.
     Address,
-    /// A place: `latitude` and `longitude`.
+    /// A geographic location: `latitude` and `longitude`.
     Location,
 }
 
@@ -88,7 +88,8 @@ pub const ADDRESS: &[&str] = &[
     "country_code",
 ];
 
-/// Where the index holds a field, or a part of one. Objects have names, so what has none is the company itself.
+/// The path of a field, or of a part of it, in the index. Object names are never empty, so an empty object name
+/// stands for the company itself.
 #[must_use]
 pub fn path(object: &str, key: &str, part: &str) -> String {
     fn escape(to: &mut String, text: &str) {
@@ -111,27 +112,27 @@ pub fn path(object: &str, key: &str, part: &str) -> String {
     path
 }
 
-/// The name that a source gives a company.
+/// The path of the name that a source gives a company.
 pub fn name() -> String {
     path("", "name", "")
 }
-/// What that name is sorted by.
+/// The path of the key by which that name is sorted.
 pub fn sorted_name() -> String {
     path("", "name_key", "")
 }
-/// The domain of the homepage.
+/// The path of the domain of the homepage.
 pub fn domain() -> String {
     path("", "domain", "")
 }
-/// The homepage, as it is shown.
+/// The path of the displayed homepage.
 pub fn homepage() -> String {
     path("", "homepage", "")
 }
-/// The words of name and domain, whatever the accents; as a text, those of the name alone.
+/// The path of the words of name and domain, without accents. The text at this path has the words of the name only.
 pub fn found_by() -> String {
     path("", "found_by", "")
 }
-/// The record's id.
+/// The path of the id of the record.
 pub fn external_id() -> String {
     path("", "id", "")
 }
@@ -139,19 +140,19 @@ pub fn external_id() -> String {
 /// The fields of the index.
 #[derive(Clone, Copy)]
 pub(super) struct Fields {
-    /// Object and id: what is replaced and deleted by.
+    /// Object and id: the key by which documents are replaced and deleted.
     pub key: Field,
     /// The object.
     pub object: Field,
-    /// A hash of object and id, in two halves.
+    /// A hash of object and id, as two 64-bit halves.
     pub id: [Field; 2],
-    /// The company, in two halves; only of company records.
+    /// The company id, as two 64-bit halves; only for company records.
     pub company: [Field; 2],
-    /// The hashes of the records it hangs under, in two halves.
+    /// The hashes of the parent records, as two 64-bit halves.
     pub parents: [Field; 2],
-    /// The values: `path/t` texts, `path/i` whole numbers, `path/d` decimals that are not.
+    /// The values: `path/t` for text, `path/i` for integers, `path/d` for decimals that are not scaled integers.
     pub values: Field,
-    /// `path`, a zero byte, word.
+    /// `path`, a zero byte, and a word.
     pub words: Field,
 }
 
@@ -177,7 +178,7 @@ impl Fields {
     }
 }
 
-/// What a record is replaced and deleted by.
+/// The key by which a record is replaced and deleted.
 pub(super) fn key(object: &str, external_id: &str) -> String {
     format!("{object}\0{external_id}")
 }
@@ -193,13 +194,13 @@ fn hash(object: &str, external_id: &str) -> u128 {
     u128::from_be_bytes(bytes)
 }
 
-/// A long text as a whole.
+/// The term for the equality test of a long text: its hash.
 #[must_use]
 pub fn whole(folded: &str) -> String {
     blake3::hash(folded.as_bytes()).to_hex().to_string()
 }
 
-/// The fields that are known: by object and key, how their values are compared.
+/// The known fields: by object and key, the field type and how values are compared.
 pub(super) type Known = BTreeMap<String, BTreeMap<String, (FieldType, Kind)>>;
 
 struct Writer<'a> {
@@ -226,7 +227,7 @@ impl Writer<'_> {
         self.put(path, "t", stored(folded));
     }
 
-    /// A part that is not there is empty.
+    /// Adds a part of a value, unless it is empty.
     fn part(&mut self, path: &str, text: &str) {
         if !text.is_empty() {
             self.text(path, text);
@@ -309,7 +310,7 @@ impl Writer<'_> {
     }
 }
 
-/// The document of a live record. Fields of its payload that are not known go to `skipped`.
+/// Builds the document of a live record. Fields of its payload that are not known are added to `skipped`.
 pub(super) fn document(
     fields: &Fields,
     change: &Change,
@@ -379,12 +380,12 @@ pub(super) fn document(
     document
 }
 
-/// A company's id as a number.
+/// The id of a company as a number.
 #[must_use]
 pub fn company_number(id: CompanyId) -> u128 {
     id.uuid().as_u128()
 }
-/// A folded text as it stands in the index: of a long one the beginning.
+/// A folded text as it is stored in the index; a long text is cut.
 fn stored(mut folded: String) -> OwnedValue {
     folded.truncate(folded.floor_char_boundary(text::MOST_TEXT));
     OwnedValue::Str(folded)

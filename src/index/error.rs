@@ -1,4 +1,4 @@
-//! Why an index does not answer, and what follows from it: wait, or build it again.
+//! The errors of the index, and their consequence: wait, or rebuild it.
 
 use std::io;
 
@@ -8,49 +8,49 @@ use tantivy::directory::error::{LockError, OpenDirectoryError, OpenReadError, Op
 use crate::domain::IntegrationId;
 use crate::store;
 
-/// Why the index does not answer.
+/// An error of the index.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The database does not.
+    /// An error of the database.
     #[error(transparent)]
     Store(#[from] store::Error),
-    /// The library does not.
+    /// An error of Tantivy.
     #[error("the index: {0}")]
     Tantivy(#[from] TantivyError),
     /// A file cannot be read or written.
     #[error("the index: {0}")]
     Io(#[from] io::Error),
-    /// The files of this integration's index are not what was written.
+    /// The index files of this integration do not have the content that was written.
     #[error("the index of {integration} is damaged: {what}")]
     Damaged {
-        /// Whose index it is.
+        /// The integration.
         integration: IntegrationId,
-        /// The file, and how it differs.
+        /// The file, and what is wrong with it.
         what: String,
     },
-    /// The index is not what it should be, or the library panicked.
+    /// The index is in an unexpected state, or Tantivy panicked.
     #[error("the index: {0}")]
     Broken(String),
-    /// Nobody waits for the answer any more.
-    #[error("nobody waits for the answer any more")]
+    /// The caller no longer waits for the result.
+    #[error("cancelled: the caller no longer waits for the result")]
     Cancelled,
 }
 
-/// What kind of error it is. Only damage is a reason to delete an index.
+/// The cause of an error. Only `Damage` is a reason to delete an index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cause {
-    /// The database does not answer.
+    /// The database failed.
     Database,
-    /// The operating system refuses for now, with this number: no descriptors, memory, space, permission.
+    /// The operating system failed with this error number: no descriptors, memory or disk space, or no permission.
     System(i32),
-    /// A file is missing, or is not what was written.
+    /// A file is missing or does not have the content that was written.
     Damage,
-    /// Nothing that says whether the files are sound.
+    /// The error does not say whether the files are intact.
     Unknown,
 }
 
 impl Error {
-    /// Whether it is worth trying again as it is: the operating system refused memory, descriptors, space or access.
+    /// Whether a later retry may succeed: the operating system refused memory, descriptors, disk space or access.
     #[must_use]
     pub fn is_temporary(&self) -> bool {
         matches!(self.cause(), Cause::System(_))
@@ -67,8 +67,8 @@ impl Error {
     }
 }
 
-/// An error of the operating system is temporary, except that a file is missing. What has no number was found by
-/// reading: a checksum, a length, a form.
+/// Errors of the operating system are temporary, except a missing file. Errors without a number were found in the
+/// content that was read: a checksum, a length, a format.
 pub(super) fn of_io(error: &io::Error) -> Cause {
     match (error.raw_os_error(), error.kind()) {
         (_, io::ErrorKind::NotFound | io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) => {
@@ -89,7 +89,7 @@ fn of_library(error: &TantivyError) -> Cause {
         | TantivyError::OpenReadError(OpenReadError::IoError { io_error: error, .. })
         | TantivyError::OpenWriteError(OpenWriteError::IoError { io_error: error, .. })
         | TantivyError::LockFailure(LockError::IoError(error), _) => of_io(error),
-        // The writer before it has not ended yet.
+        // The previous writer has not ended yet.
         TantivyError::LockFailure(LockError::LockBusy, _) | TantivyError::SystemError(_) => Cause::System(0),
         TantivyError::OpenReadError(_)
         | TantivyError::OpenDirectoryError(_)

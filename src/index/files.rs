@@ -1,10 +1,11 @@
-//! The files of one index, each with a checksum that is compared before the library may open the file.
+//! The files of one index, each with a checksum that is verified before Tantivy may open the file.
 //!
-//! Tantivy writes a checksum at the end of each segment file and never compares it, has none for the list of segments, and
-//! none of them would notice that two files changed places. From a damaged file it returns wrong documents, panics, which
-//! in one of its threads ends the process, or allocates without end. So [`Verified`](super::directory::Verified) appends 16
-//! bytes to every file: the BLAKE3 hash of the integration, the file's name and its content. A file that was verified is
-//! not read again until its length, inode or times change; looking at these costs a microsecond a file, and is done before
+//! Tantivy writes a checksum at the end of each segment file but never verifies it. The list of segments has none,
+//! and no checksum would detect that two files were swapped. When it reads a damaged file, Tantivy returns wrong
+//! documents, allocates without limit, or panics, which in one of its threads ends the process. So
+//! [`Verified`](super::directory::Verified) appends 16 bytes to each file: the BLAKE3 hash of the integration, the
+//! file name and the content. A verified file is read again only if its length, inode or times change. Comparing
+//! these takes a microsecond per file and is done before and after each search.
 //! and after each search.
 
 use std::collections::HashMap;
@@ -25,12 +26,12 @@ use crate::domain::IntegrationId;
 pub(super) const CHECKSUM: usize = 16;
 /// Bytes read at a time when a file is verified.
 const CHUNK: usize = 1 << 20;
-/// How often a file that is replaced while it is verified is tried again.
+/// How often verification is retried if the file is replaced meanwhile.
 pub(super) const TRIES: usize = 5;
-/// Least time between two complete readings of one index because of an error that its files do not explain.
+/// Minimum time between two full verifications of one index after errors that its files do not explain.
 const BETWEEN_DOUBTS: Duration = Duration::from_secs(60);
 
-/// What changes about a file when anything writes to it or puts another in its place.
+/// The file attributes that change when the file is written or replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stamp {
     device: u64,
@@ -56,16 +57,16 @@ pub(super) fn damaged(path: &Path, how: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("{} {how}", path.display()))
 }
 
-/// What is known of the files of one integration's index. It outlives the opened index: what was verified once needs no
-/// second reading when the index is opened again.
+/// What is known about the files of one index. This outlives the opened index: a verified file is not read again when
+/// the index is reopened.
 pub(super) struct Files {
     integration: IntegrationId,
     folder: PathBuf,
-    /// The files that the index consists of, as they were when they were written or verified.
+    /// The files of the index, with their attributes when they were written or verified.
     verified: Mutex<HashMap<PathBuf, Stamp>>,
-    /// The index is being deleted: threads that still hold it must not write.
+    /// The index is being deleted: threads that still use it must not write.
     retired: AtomicBool,
-    /// The last error of the operating system: the library's threads report theirs without its number.
+    /// The last error number of the operating system: Tantivy's threads report errors without it.
     refused: Mutex<Option<i32>>,
     doubted: Mutex<Option<Instant>>,
 }
@@ -90,23 +91,23 @@ impl Files {
         &self.folder
     }
 
-    /// From now on, writes and deletes through this index fail.
+    /// Makes all later writes and deletes through this index fail.
     pub(super) fn retire(&self) {
         self.retired.store(true, Ordering::Release);
     }
 
-    /// The last error of the operating system since the last call.
+    /// Returns and clears the last error number of the operating system.
     pub(super) fn take_refused(&self) -> Option<i32> {
         self.refused.lock().take()
     }
 
-    /// Whether all files are as they were when they were verified. What has changed is read again. Blocks.
+    /// Checks that all files are unchanged since they were verified. Changed files are read again. Blocks.
     ///
     /// # Errors
-    /// [`Error::Damaged`]; or the operating system refuses.
+    /// [`Error::Damaged`], or a temporary error of the operating system.
     pub(super) fn check(&self) -> Result<(), Error> {
         if self.retired.load(Ordering::Acquire) {
-            return Err(self.damage("it is being built again"));
+            return Err(self.damage("it is being rebuilt"));
         }
         let verified: Vec<(PathBuf, Stamp)> = {
             let verified = self.verified.lock();
@@ -126,11 +127,11 @@ impl Files {
         Ok(())
     }
 
-    /// Reads every file again, also those that look unchanged. `rest` is called with the time that each piece took, and
-    /// returns whether to go on. Blocks.
+    /// Reads each file again, including unchanged ones. After each chunk, `rest` is called with the time the chunk
+    /// took; it returns whether to continue. Blocks.
     ///
     /// # Errors
-    /// [`Error::Damaged`]; or the operating system refuses.
+    /// [`Error::Damaged`], or a temporary error of the operating system.
     pub(super) fn verify(&self, mut rest: impl FnMut(Duration) -> bool) -> Result<(), Error> {
         let paths: Vec<PathBuf> = self.verified.lock().keys().cloned().collect();
         for path in paths {
@@ -139,10 +140,11 @@ impl Files {
         Ok(())
     }
 
-    /// After an error that says nothing of the files: verifies them all, unless that was done a moment ago. Blocks.
+    /// Called after an error with an unknown cause: verifies all files, unless this was done less than a minute ago.
+    /// Blocks.
     ///
     /// # Errors
-    /// [`Error::Damaged`]; or the operating system refuses.
+    /// [`Error::Damaged`], or a temporary error of the operating system.
     pub(super) fn doubt(&self) -> Result<(), Error> {
         self.check()?;
         let lately = |last: Instant| last.elapsed() < BETWEEN_DOUBTS;
@@ -159,15 +161,16 @@ impl Files {
         }
     }
 
-    /// Whether a file is what was written; one that is not there and was never known is sound. Blocks.
+    /// Checks that a file has the content that was written. A missing file that was never known is not an error.
+    /// Blocks.
     ///
     /// # Errors
-    /// [`Error::Damaged`]; or the operating system refuses.
+    /// [`Error::Damaged`], or a temporary error of the operating system.
     pub(super) fn sound(&self, path: &Path) -> Result<(), Error> {
         self.is_sound(path, true, &mut |_| true)
     }
 
-    /// Whether a file of the index is what was written.
+    /// Checks that a file of the index has the content that was written.
     fn is_sound(
         &self,
         path: &Path,
@@ -175,7 +178,7 @@ impl Files {
         rest: &mut impl FnMut(Duration) -> bool,
     ) -> Result<(), Error> {
         match self.compare(path, trust, rest) {
-            // The library has deleted it meanwhile.
+            // Tantivy deleted the file meanwhile.
             Err(error)
                 if error.kind() == io::ErrorKind::NotFound && !self.verified.lock().contains_key(path) =>
             {
@@ -188,7 +191,7 @@ impl Files {
         }
     }
 
-    /// Compares a file with its checksum, unless it looks as it did the last time and that is trusted.
+    /// Compares a file with its checksum. With `trust`, a file with unchanged attributes is not read.
     pub(super) fn compare(
         &self,
         path: &Path,
@@ -210,15 +213,15 @@ impl Files {
                 continue;
             }
             if !fits {
-                return Err(damaged(path, "does not fit its checksum"));
+                return Err(damaged(path, "does not match its checksum"));
             }
             self.verified.lock().insert(path.to_owned(), before);
             return Ok(());
         }
-        Err(damaged(path, "is changed again and again"))
+        Err(damaged(path, "keeps changing while it is read"))
     }
 
-    /// Whether the content fits the checksum behind it; `None` if it should not be read to its end.
+    /// Whether the content matches the checksum at its end; `None` if `rest` stopped the reading.
     fn fits(
         &self,
         path: &Path,
@@ -264,24 +267,24 @@ impl Files {
         hasher
     }
 
-    /// A file was written: it is known as it is now.
+    /// Records the attributes of a file that was just written.
     pub(super) fn written(&self, path: &Path) -> io::Result<()> {
         let stamp = Stamp::of(&std::fs::metadata(self.folder.join(path))?);
         self.verified.lock().insert(path.to_owned(), stamp);
         Ok(())
     }
 
-    /// Whether a file is the one that was verified.
+    /// Whether these are the attributes of the verified file.
     pub(super) fn is_verified(&self, path: &Path, is: &Metadata) -> bool {
         self.verified.lock().get(path) == Some(&Stamp::of(is))
     }
 
-    /// The library deletes a file.
+    /// Removes a file that Tantivy deletes from the list.
     pub(super) fn forget(&self, path: &Path) {
         self.verified.lock().remove(path);
     }
 
-    /// Remembers an error of the operating system.
+    /// Records an error of the operating system.
     pub(super) fn note<T>(&self, result: io::Result<T>) -> io::Result<T> {
         if let Err(error) = &result {
             self.note_error(error);
@@ -379,18 +382,18 @@ mod tests {
         read(&directory).unwrap();
         files.check().unwrap();
         files.verify(|_| true).unwrap();
-        // A copy of the same content is the same file.
+        // A copy with the same content passes the check.
         std::fs::copy(folder.path("a.fast"), folder.path("copy")).unwrap();
         std::fs::rename(folder.path("copy"), folder.path("a.fast")).unwrap();
         files.check().unwrap();
-        // What the library deletes is not missed; what anybody else deletes is.
+        // A file deleted by Tantivy is not missed; a file deleted by another process is.
         directory.delete(Path::new("a.fast")).unwrap();
         files.check().unwrap();
         std::fs::remove_file(folder.path("b.fast")).unwrap();
         assert!(matches!(files.check(), Err(Error::Damaged { .. })));
     }
 
-    /// Whatever is done to a file is found when it is opened, and under an open index when it is looked at.
+    /// Each modification of a file is detected when the file is opened, and on an open index at the next check.
     #[test]
     fn whatever_is_done_to_a_file_is_found() {
         let length = 3_000 + CHECKSUM as u64;
@@ -443,7 +446,7 @@ mod tests {
         }
     }
 
-    /// Bit rot on the disk changes neither length nor times. Simulated by taking the changed file for a verified one.
+    /// Bit rot on the disk changes neither length nor times. Simulated by recording the modified file as verified.
     #[test]
     fn bit_rot_is_found_by_reading_again() {
         let folder = Folder::new();
@@ -459,7 +462,7 @@ mod tests {
         });
         assert!(matches!(found, Err(Error::Damaged { .. })), "{found:?}");
         assert!(pieces > 0);
-        // Stopped before the end of a file, nothing is said of it.
+        // If verification stops before the end of a file, it reports no error.
         files.verify(|_| false).unwrap();
         assert!(matches!(files.doubt(), Err(Error::Damaged { .. })));
     }
@@ -483,12 +486,12 @@ mod tests {
         assert!(matches!(files.check(), Err(Error::Damaged { .. })));
     }
 
-    /// An error of the operating system is not damage.
+    /// An error of the operating system is not reported as damage.
     #[test]
     fn what_cannot_be_opened_is_not_damaged() {
         let folder = Folder::new();
         let (files, directory) = folder.open();
-        // A link to itself cannot be opened, not even by root.
+        // A symbolic link to itself cannot be opened, not even by root.
         std::fs::remove_file(folder.path("a.fast")).unwrap();
         std::os::unix::fs::symlink("a.fast", folder.path("a.fast")).unwrap();
         let error = tantivy::TantivyError::from(read(&directory).unwrap_err());

@@ -1,4 +1,4 @@
-//! Following the changes of all integrations: who is behind is brought up to date, a few at a time.
+//! Applies the changes of all integrations to their indexes, a few integrations at a time.
 
 use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
@@ -17,17 +17,17 @@ use crate::domain::IntegrationId;
 use crate::store;
 use crate::tasks;
 
-/// Changes read at a time.
+/// Maximum number of changes read at a time.
 const PAGE: i64 = 2_000;
-/// Bytes of their texts, unless one record alone has more: so much is in memory at once, whatever records hold.
+/// Maximum size of their texts in bytes; a single larger record is read alone. This bounds the memory for one page.
 const PAGE_BYTES: i64 = 8 << 20;
-/// Changes after which a long catching-up is made durable, so that a crash does not lose all of it.
+/// During a long catch-up, commit after this many changes, so that a crash does not lose all of them.
 const DURABLE: usize = 200_000;
-/// A writer that had nothing to do for so long gives its memory back.
+/// A writer that was idle for this long is closed to free its memory.
 const IDLE: Duration = Duration::from_secs(20);
 
 impl Index {
-    /// Follows all integrations until `stop`. What is under way then is finished.
+    /// Applies the changes of all integrations until `stop`; then finishes the work in progress.
     pub async fn run(&self, stop: CancellationToken) {
         let mut following: JoinSet<()> = JoinSet::new();
         let mut settled = false;
@@ -51,7 +51,7 @@ impl Index {
                         }
                     }
                 }
-                Err(error) => tracing::warn!("the index cannot follow: {error}"),
+                Err(error) => tracing::warn!("cannot list integrations for indexing, will retry: {error}"),
             }
             self.close_idle().await;
             let ended = async {
@@ -81,7 +81,7 @@ impl Index {
         }
     }
 
-    /// Drops the indexes of integrations that are gone.
+    /// Drops the indexes of deleted integrations.
     async fn forget(&self, heads: &[(IntegrationId, i64)], settled: &mut bool) {
         let live: HashSet<IntegrationId> = heads.iter().map(|(id, _)| *id).collect();
         let mut folders = Vec::new();
@@ -112,7 +112,7 @@ impl Index {
                 Source::remove(&folder)
             });
             if let Ok(Err(error)) = removed.await {
-                tracing::warn!("an index cannot be removed: {error}");
+                tracing::warn!("cannot remove an index: {error}");
             }
         }
     }
@@ -121,8 +121,8 @@ impl Index {
         self.inner.options.folder.join(id.to_string())
     }
 
-    /// The integrations in the order in which they are brought up to date: whose last turn was longest ago comes first,
-    /// so that a few that always change do not keep the others waiting.
+    /// The integrations in the order in which they are updated: the one whose last turn was longest ago comes first,
+    /// so that a few integrations that change all the time do not delay the others.
     fn in_turn(&self, heads: Vec<(IntegrationId, i64)>) -> Vec<(IntegrationId, i64)> {
         let mut entries = self.inner.entries.lock();
         let last_turn = |(id, head)| {
@@ -145,7 +145,7 @@ impl Index {
         turns.into_iter().map(|(_, head)| head).collect()
     }
 
-    /// Whether the integration has changes to apply, and nobody is at it.
+    /// Whether the integration has changes to apply and no task applies them already. If so, marks it as busy.
     fn claim(&self, id: IntegrationId, head: i64) -> bool {
         let mut entries = self.inner.entries.lock();
         let Some(entry) = entries.get_mut(&id) else {
@@ -164,19 +164,19 @@ impl Index {
     }
 
     async fn catch_up(&self, id: IntegrationId, head: i64) {
-        // A panic of ours is one more failure: this integration must not stay busy for ever.
+        // A panic counts as a failure: the integration must not stay marked as busy.
         let done = AssertUnwindSafe(self.follow(id, head)).catch_unwind().await;
         match done {
             Ok(Ok(position)) => {
                 if let Some(entry) = self.inner.entries.lock().get_mut(&id) {
                     entry.failures = 0;
-                    // Found damaged meanwhile: the next attempt builds it again.
+                    // If damage was found meanwhile, the next attempt rebuilds the index.
                     entry.published = (!entry.damaged).then_some(position);
                 }
             }
             Ok(Err(error)) => self.failed(id, error).await,
             Err(_) => {
-                self.failed(id, Error::Broken("following panicked".to_owned()))
+                self.failed(id, Error::Broken("applying changes panicked".to_owned()))
                     .await
             }
         }
@@ -190,16 +190,17 @@ impl Index {
     async fn follow(&self, id: IntegrationId, head: i64) -> Result<Position, Error> {
         let bytes = self.inner.options.writer_bytes;
         let (mut source, mut memory) = self.begin(id).await?;
-        // Read again: another pass may have gone on since the heads were listed.
+        // Read the number again: the integration may have changed since the heads were listed.
         let head = self.inner.store.record_change_no(id).await?.max(head);
         let floor = self.inner.store.record_forgotten(id).await?;
-        // Whether it holds rows of an earlier time, of which some may be forgotten meanwhile.
+        // Whether the index already has rows. Deletions of some of these rows may have been purged from the change
+        // feed.
         let mut grown = memory.change_no > 0;
         if memory.change_no > head || (memory.change_no > 0 && memory.change_no < floor) {
             (source, memory) = self.again(id, "behind").await?;
             grown = false;
         } else if memory.complete && source.current().is_none() {
-            // What was committed before is searchable while the rest is applied.
+            // Make the last commit searchable while the remaining changes are applied.
             let position = publish(&source, memory.clone()).await?;
             if let Some(entry) = self.inner.entries.lock().get_mut(&id) {
                 entry.published = (!entry.damaged).then_some(position);
@@ -212,13 +213,14 @@ impl Index {
                 .store
                 .record_changes(id, memory.change_no, PAGE, PAGE_BYTES)
                 .await?;
-            // After the rows: what was forgotten before they were read is not among them.
+            // This check comes after the rows were read: deletions that were purged before the read are missing from
+            // them.
             if grown && memory.change_no < self.inner.store.record_forgotten(id).await? {
                 (source, memory) = self.again(id, "behind").await?;
                 (grown, applied) = (false, 0);
                 continue;
             }
-            // After the rows: so whatever they were stored with is known.
+            // Read the fields after the rows, so that every field used in the rows is known.
             let fields = self.inner.store.field_list(id).await?;
             if !memory.learn(&fields) {
                 (source, memory) = self.again(id, "fields").await?;
@@ -248,11 +250,11 @@ impl Index {
         publish(&source, memory).await
     }
 
-    /// What an attempt to follow begins with: the open index, the one on disk, or an empty one.
+    /// The index and its commit state for an attempt: the open index, the one on disk, or a new one.
     async fn begin(&self, id: IntegrationId) -> Result<(Arc<Source>, Memory), Error> {
         let (held, files, damaged) = {
             let entries = self.inner.entries.lock();
-            let gone = || Error::Broken("the integration is gone".to_owned());
+            let gone = || Error::Broken("the integration no longer exists".to_owned());
             let entry = entries.get(&id).ok_or_else(gone)?;
             (entry.source.clone(), Arc::clone(&entry.files), entry.damaged)
         };
@@ -276,7 +278,8 @@ impl Index {
         }
     }
 
-    /// Opens an index, unless another has done so meanwhile: there is one, or readers and the writer would part.
+    /// Opens an index. If another task opened it meanwhile, that one is used: readers and the writer must share one
+    /// instance.
     async fn open_source(
         &self,
         files: &Arc<Files>,
@@ -311,7 +314,7 @@ impl Index {
         }
     }
 
-    /// Opens an index for searching that was closed to make place.
+    /// Opens an index for searching after it was closed to limit the number of open indexes.
     pub(super) async fn open(&self, files: &Arc<Files>) -> Result<Arc<Source>, Error> {
         let (source, memory) = self.open_source(files, false).await?;
         if let Some(memory) = memory
@@ -322,14 +325,14 @@ impl Index {
         Ok(source)
     }
 
-    /// Begins again with nothing. Searches wait until it is built; those under way end on the old files.
+    /// Starts a new, empty index. Searches wait until it is built; searches in progress finish on the old files.
     async fn again(&self, id: IntegrationId, reason: &'static str) -> Result<(Arc<Source>, Memory), Error> {
         let (folder, companies) = (self.folder(id), Arc::clone(&self.inner.companies));
         let old = {
             let mut entries = self.inner.entries.lock();
             entries.get_mut(&id).and_then(|entry| {
                 entry.published = None;
-                // Until it has been deleted.
+                // Reset when the old index is deleted.
                 entry.damaged = true;
                 entry.files.retire();
                 entry.source.take()
@@ -357,7 +360,7 @@ impl Index {
         Ok((source, Memory::new()))
     }
 
-    /// Gives back the memory of writers that have nothing to do, and closes the indexes that were not used for longest.
+    /// Closes idle writers to free their memory, and closes the indexes that were unused for the longest time.
     async fn close_idle(&self) {
         let mut idle = Vec::new();
         {
@@ -390,7 +393,7 @@ impl Index {
     }
 }
 
-/// Lets searches see what was committed.
+/// Makes the last commit visible to searches.
 async fn publish(source: &Arc<Source>, memory: Memory) -> Result<Position, Error> {
     let source = Arc::clone(source);
     spawn_blocking(move || source.publish(&memory))
@@ -418,7 +421,7 @@ mod tests {
         };
         assert_eq!(order(&ids[..1]), ids[..1]);
         assert_eq!(order(&ids), ids);
-        // The first has had its turn: an attempt that fails counts as well.
+        // The first integration had its turn: a failed attempt counts, too.
         assert!(index.claim(ids[0], 1));
         index.catch_up(ids[0], 1).await;
         assert_eq!(order(&ids), [ids[1], ids[2], ids[0]]);

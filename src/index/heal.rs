@@ -1,5 +1,5 @@
-//! What follows from an error: a damaged index is built again from the database, and whatever else went wrong is tried
-//! again without deleting anything.
+//! Reactions to errors: a damaged index is rebuilt from the database; after any other error the work is retried and
+//! nothing is deleted.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,17 +12,19 @@ use super::files::Files;
 use super::{Error, Index, Snapshot};
 use crate::domain::IntegrationId;
 
-/// After so many failures in a row that neither files nor operating system explain, the index is built again.
+/// After this many consecutive failures that neither the files nor the operating system explain, the index is
+/// rebuilt.
 const UNEXPLAINED: u32 = 3;
-/// A disk that cannot read a file so often in a row will not read it any more.
+/// After this many consecutive read errors of the disk, the file is considered unreadable and the index is rebuilt.
 const UNREADABLE: u32 = 5;
-/// Longest pause between two attempts to follow.
+/// Maximum pause between two attempts to apply changes.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// Background verification sleeps so many times as long as it read: it takes at most a tenth of one core and of the disk.
+/// Background verification sleeps this many times as long as it reads, so it uses at most a tenth of one core and of
+/// the disk.
 const SLEEP_FACTOR: u32 = 9;
 
 impl Index {
-    /// From now on this integration's searches answer that the index is being built; the follower builds it.
+    /// From now on, searches of this integration report that the index is being built; the follower rebuilds it.
     pub(super) fn mark_damaged(&self, files: &Arc<Files>, error: &Error) {
         let id = files.integration();
         {
@@ -30,7 +32,7 @@ impl Index {
             let Some(entry) = entries.get_mut(&id) else {
                 return;
             };
-            // What was found in files that are deleted already says nothing of those that took their place.
+            // Damage in files that were already deleted says nothing about the files that replaced them.
             if entry.damaged || !Arc::ptr_eq(&entry.files, files) {
                 return;
             }
@@ -38,12 +40,12 @@ impl Index {
             entry.published = None;
             entry.next = Instant::now();
         }
-        tracing::error!(integration = %id, "the index of {id} is built again from the database: {error}");
+        tracing::error!(integration = %id, "the index of {id} will be rebuilt from the database: {error}");
         self.inner.poke.notify_one();
     }
 
-    /// After a search over these states failed: verifies their files, if the error may come from them. Answers the
-    /// integration whose index is, or is being, built again because of that.
+    /// Called after a search of these snapshots failed: if the error may come from the files, verifies them. Returns
+    /// the integration whose index is or will be rebuilt because of that.
     pub async fn suspect(&self, used: Vec<Arc<Snapshot>>, error: &Error) -> Option<IntegrationId> {
         if matches!(error, Error::Cancelled) || matches!(error.cause(), Cause::Database | Cause::System(_)) {
             return None;
@@ -55,7 +57,7 @@ impl Index {
             })
         });
         let found = found.await.unwrap_or_else(|error| {
-            tracing::error!("the verification of an index ended: {error}");
+            tracing::error!("the verification of an index failed: {error}");
             None
         });
         let (files, error) = found?;
@@ -63,7 +65,8 @@ impl Index {
         Some(files.integration())
     }
 
-    /// An attempt to follow failed: decides when the next begins, and whether with nothing.
+    /// Handles a failed attempt to apply changes: decides when the next attempt starts, and whether the index is
+    /// rebuilt.
     pub(super) async fn failed(&self, id: IntegrationId, error: Error) {
         let (source, files, failures) = {
             let mut entries = self.inner.entries.lock();
@@ -71,7 +74,7 @@ impl Index {
                 return;
             };
             entry.failures = entry.failures.saturating_add(1);
-            // Whatever is held may be broken: it is opened again.
+            // The open index may be in a bad state: it is opened again.
             (entry.source.take(), Arc::clone(&entry.files), entry.failures)
         };
         if let Some(source) = source {
@@ -102,9 +105,9 @@ impl Index {
         {
             let refused = std::io::Error::from_raw_os_error(number);
             tracing::error!(integration = %id,
-                "the index of {id} cannot follow: {refused}. Nothing is deleted, the next attempt is in {pause:?}: {error}");
+                "cannot apply changes to the index of {id}: {refused}. Nothing is deleted; next attempt in {pause:?}: {error}");
         } else {
-            tracing::error!(integration = %id, "the index of {id} cannot follow, the next attempt is in {pause:?}: {error}");
+            tracing::error!(integration = %id, "cannot apply changes to the index of {id}, next attempt in {pause:?}: {error}");
         }
         if let Some(entry) = self.inner.entries.lock().get_mut(&id)
             && !(again && failures == 1)
@@ -113,8 +116,8 @@ impl Index {
         }
     }
 
-    /// Reads every file again from time to time, slowly, and compares it with its checksum: bit rot on the disk changes
-    /// neither lengths nor times.
+    /// Reads all files again periodically and slowly, and compares them with their checksums: bit rot on the disk
+    /// changes neither lengths nor times.
     pub(super) async fn verify_in_background(&self, stop: CancellationToken) {
         loop {
             tokio::select! {
@@ -138,12 +141,12 @@ impl Index {
                     Ok(Err(error)) if error.cause() == Cause::Damage => self.mark_damaged(&files, &error),
                     Ok(Err(error)) => {
                         let id = files.integration();
-                        tracing::warn!(integration = %id, "the index of {id} cannot be verified: {error}");
+                        tracing::warn!(integration = %id, "cannot verify the index of {id}: {error}");
                     }
                     Ok(Ok(())) => {}
                     Err(error) => {
                         let id = files.integration();
-                        tracing::error!(integration = %id, "the verification of the index of {id} ended: {error}");
+                        tracing::error!(integration = %id, "the verification of the index of {id} failed: {error}");
                     }
                 }
                 if stop.is_cancelled() {

@@ -1,7 +1,7 @@
-//! The read model: one Tantivy index for each integration, made of its records and kept up to date by following its
-//! changes. All of it can be made again from the database.
+//! The search index: one Tantivy index for each integration, built from its records and updated from its change feed.
+//! It can always be rebuilt from the database.
 //!
-//! [`Index`] is cheap to clone. [`Index::run`] follows; [`Index::snapshot`] gives what searches run on.
+//! [`Index`] is cheap to clone. [`Index::run`] applies changes; [`Index::snapshot`] returns the state to search.
 
 mod cancel;
 mod companies;
@@ -44,30 +44,30 @@ pub use search::{Comparison, Expr, Test, TextTest, WordTest};
 pub use snapshot::Snapshot;
 use writer::Source;
 
-/// The form of the index: with another number it is built again.
+/// The format version: an index with another version is rebuilt.
 const VERSION: u32 = 3;
 
-/// Where the index is, and how much it may take.
+/// Location and resource limits of the index.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The folder; each integration has one in it.
+    /// The folder; it has a subfolder for each integration.
     pub folder: PathBuf,
-    /// Most integrations whose changes are applied at the same time.
+    /// Maximum number of integrations whose changes are applied at the same time.
     pub writers: usize,
     /// Memory of one writer, in bytes; at least 15 MB.
     pub writer_bytes: usize,
-    /// Most indexes held open.
+    /// Maximum number of open indexes.
     pub readers: usize,
     /// How often to look for changes.
     pub poll: Duration,
-    /// Least time between two commits of one index.
+    /// Minimum time between two commits of one index.
     pub commit: Duration,
-    /// How often every file is read again to compare it with its checksum.
+    /// How often each file is read again and compared with its checksum.
     pub verify: Duration,
 }
 
 impl Options {
-    /// The usual options in this folder.
+    /// The default options for this folder.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self {
             folder: folder.into(),
@@ -81,36 +81,36 @@ impl Options {
     }
 }
 
-/// How far an index has come.
+/// The position of an index in the change feed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Position {
-    /// The number of the last change that can be found.
+    /// The number of the last change that is searchable.
     pub change_no: i64,
-    /// When the latest of these changes was read; 0 for never.
+    /// When the latest of these changes was read from the CRM; 0 if there is none.
     pub time_us: Micros,
 }
 
-/// What is known of an integration's index.
+/// The state of the index of one integration.
 struct Entry {
-    /// What searches see; none while it is being made.
+    /// The searchable position; `None` while the index is being built.
     published: Option<Position>,
-    /// Open, if it was used lately.
+    /// The open index; `None` if it was closed because it was unused.
     source: Option<Arc<Source>>,
     used: Instant,
-    /// Someone is applying changes.
+    /// A task is applying changes.
     busy: bool,
     committed: Option<Instant>,
     files: Arc<Files>,
-    /// The files are not what was written: it is built again from the database.
+    /// The files are damaged: the index will be rebuilt from the database.
     damaged: bool,
-    /// Failed attempts in a row to follow, and when the next may begin.
+    /// Consecutive failed attempts to apply changes, and the time of the next attempt.
     failures: u32,
     next: Instant,
-    /// When it was first seen.
+    /// When this process first saw the integration.
     seen: Instant,
 }
 
-/// The read model.
+/// The search index.
 #[derive(Clone)]
 pub struct Index {
     inner: Arc<Inner>,
@@ -121,14 +121,14 @@ struct Inner {
     options: Options,
     companies: Arc<Companies>,
     entries: Mutex<HashMap<IntegrationId, Entry>>,
-    /// Somebody waits: look now.
+    /// Wakes the task that looks for changes.
     poke: Notify,
-    /// Counts what was published.
+    /// Incremented when a new position is published.
     published: watch::Sender<u64>,
 }
 
 impl Index {
-    /// The read model over this store. Nothing happens before [`Self::run`].
+    /// Creates the index for this store. Nothing happens before [`Self::run`].
     #[must_use]
     pub fn new(store: Store, options: Options) -> Self {
         Self {
@@ -143,19 +143,19 @@ impl Index {
         }
     }
 
-    /// The companies that sets are made of.
+    /// The numbering of companies that sets of companies use.
     #[must_use]
     pub fn companies(&self) -> &Arc<Companies> {
         &self.inner.companies
     }
 
-    /// How far an index has come; `None` while it is being made.
+    /// The position of an index; `None` while it is being built.
     #[must_use]
     pub fn position(&self, id: IntegrationId) -> Option<Position> {
         self.inner.entries.lock().get(&id)?.published
     }
 
-    /// Whether each of these indexes has come so far.
+    /// Whether each of these indexes has reached its change number.
     #[must_use]
     pub fn reached(&self, wanted: &[(IntegrationId, i64)]) -> bool {
         wanted.iter().all(|(id, change_no)| {
@@ -164,7 +164,7 @@ impl Index {
         })
     }
 
-    /// Waits until each of these indexes has come so far; answers one that has not in time.
+    /// Waits until each of these indexes has reached its change number. After `limit`, returns one that has not.
     pub async fn wait(&self, wanted: &[(IntegrationId, i64)], limit: Duration) -> Option<IntegrationId> {
         let end = tokio::time::Instant::now() + limit;
         let mut published = self.inner.published.subscribe();
@@ -183,10 +183,10 @@ impl Index {
         }
     }
 
-    /// What searches over an integration run on; `None` while it is being built.
+    /// The state of an index to search; `None` while it is being built.
     ///
     /// # Errors
-    /// The operating system or the database refuses for now. Nothing is deleted because of that.
+    /// A temporary error of the operating system or the database. It never leads to the deletion of an index.
     pub async fn snapshot(&self, id: IntegrationId) -> Result<Option<Arc<Snapshot>>, Error> {
         let open = {
             let mut entries = self.inner.entries.lock();

@@ -1,11 +1,11 @@
-//! Days, moments and times of day as whole numbers.
+//! Dates, timestamps and times of day as integers.
 
 use time::{Date, Month};
 
-/// Microseconds of a day.
+/// Microseconds in a day.
 pub const DAY_US: i64 = 86_400_000_000;
 
-/// Days since 1970-01-01 of `2026-01-31`.
+/// Parses `2026-01-31` into days since 1970-01-01.
 #[must_use]
 pub fn day(text: &str) -> Option<i64> {
     let bytes = text.as_bytes();
@@ -25,13 +25,13 @@ pub fn of_date(date: Date) -> i64 {
     i64::from(date.to_julian_day()) - 2_440_588
 }
 
-/// The date so many days after 1970-01-01; `None` beyond the calendar.
+/// The date this many days after 1970-01-01; `None` if it is out of range.
 #[must_use]
 pub fn to_date(days: i64) -> Option<Date> {
     Date::from_julian_day(i32::try_from(days.checked_add(2_440_588)?).ok()?).ok()
 }
 
-/// Microseconds since midnight of `09:30:00` or `09:30:00.5`.
+/// Parses `09:30:00` or `09:30:00.5` into microseconds since midnight.
 #[must_use]
 pub fn time_of_day(text: &str) -> Option<i64> {
     let text = text.strip_suffix('Z').unwrap_or(text);

@@ -1,12 +1,12 @@
-//! Exact decimals: those of up to 12 digits before and 6 after the point are scaled whole numbers, all others are texts
-//! that sort as the numbers do.
+//! Exact decimals: up to 12 digits before and 6 after the decimal point are stored as scaled integers, all others as
+//! texts that sort in numeric order.
 
-/// Digits after the point that a scaled number keeps.
+/// Number of decimal places of a scaled number.
 const SCALE: usize = 6;
-/// Most digits before the point of a scaled number.
+/// Maximum number of digits before the decimal point of a scaled number.
 const WHOLE: usize = 12;
 
-/// A decimal in its parts: no zeros at either end, zero is without digits and not negative.
+/// The parts of a decimal. There are no leading or trailing zeros; zero has no digits and is not negative.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Number {
     negative: bool,
@@ -15,7 +15,7 @@ pub struct Number {
 }
 
 impl Number {
-    /// Reads `-1234.5`; no exponent.
+    /// Parses `-1234.5`, without an exponent.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (negative, digits) = match text.strip_prefix('-') {
@@ -24,7 +24,7 @@ impl Number {
         };
         let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
         let all = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
-        // Longer ones than this no term can hold.
+        // A longer number would not fit into a term of the index.
         if whole.is_empty() || !all(whole) || !all(fraction) || digits.len() > 30_000 {
             return None;
         }
@@ -36,13 +36,13 @@ impl Number {
         })
     }
 
-    /// The scaled number, where it is exact.
+    /// The scaled number; `None` if it would not be exact.
     #[must_use]
     pub fn scaled(&self) -> Option<i64> {
         (self.whole.len() <= WHOLE && self.fraction.len() <= SCALE).then(|| self.floor().0)
     }
 
-    /// The largest scaled number that is not above it, as far as 64 bits go, and whether it is the number itself.
+    /// The largest scaled number that is not above this number, limited to 64 bits, and whether it is equal to it.
     #[must_use]
     pub fn floor(&self) -> (i64, bool) {
         let mut scaled: i128 = 0;
@@ -61,13 +61,13 @@ impl Number {
         }
     }
 
-    /// The largest scaled number that is not above the number of an ordered text.
+    /// The largest scaled number that is not above the number of a sortable text.
     #[must_use]
     pub fn floor_of_ordered(text: &str) -> i64 {
         Self::from_ordered(text).map_or(0, |number| number.floor().0)
     }
 
-    /// The number of an ordered text.
+    /// Parses a sortable text.
     fn from_ordered(text: &str) -> Option<Self> {
         let negative = text.starts_with('m');
         let body: String = match (text.strip_prefix('p'), text.strip_prefix('m')) {
@@ -90,7 +90,7 @@ impl Number {
         Some(Self { negative, ..number })
     }
 
-    /// A text that sorts among the others as the number does.
+    /// A text that sorts in numeric order among the others.
     #[must_use]
     pub fn ordered(&self) -> String {
         let mantissa = format!("{}{}", self.whole, self.fraction);
@@ -120,7 +120,7 @@ mod tests {
     use proptest::prelude::*;
     use std::cmp::Ordering;
 
-    /// Compares the slow way: digit by digit after lining the points up.
+    /// Compares digit by digit after aligning the decimal points; slow, but obviously correct.
     fn slow(a: &str, b: &str) -> Ordering {
         fn parts(text: &str) -> (bool, String, String) {
             let (negative, rest) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
@@ -160,7 +160,7 @@ mod tests {
                 prop_assert_eq!(p.cmp(&q), slow(&a, &b));
             }
             prop_assert_eq!(Number::floor_of_ordered(&x.ordered()), x.floor().0);
-            // A floor never passes another floor.
+            // The scaled numbers keep the order of the numbers.
             if slow(&a, &b) == Ordering::Less {
                 prop_assert!(x.floor().0 <= y.floor().0);
             }

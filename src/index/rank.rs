@@ -1,4 +1,4 @@
-//! The place of each text of a path among all of them, over segments and indexes: what sorting compares.
+//! The rank of each text of a path among all texts, over segments and indexes. Sorting compares ranks.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -10,24 +10,25 @@ use super::cancel::check_at;
 use super::snapshot::{Snapshot, decimals, ints, texts};
 use super::text::MOST_SORTED;
 
-/// Which texts.
+/// Which texts are ranked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Texts {
-    /// The texts themselves, by their beginnings.
+    /// The texts themselves, by the bytes at their beginning.
     Texts,
     /// The decimals that are not scaled numbers.
     Decimals,
 }
 
-/// What a company is sorted by, smallest first. Of numbers: the scaled number, and the place among those that are not.
+/// A sort key, ascending. For numbers: the scaled number, and the rank among the decimals that are not scaled
+/// numbers.
 pub type Key = (i64, u32);
 
-/// The texts of a path in order.
+/// The sorted texts of a path.
 pub struct Ranks {
     columns: Vec<Option<StrColumn>>,
-    /// By column and number of the text in it, the rank.
+    /// By column and the number of the text in that column, the rank.
     ranks: Vec<Vec<u32>>,
-    /// By rank, a column that has the text, and its number there.
+    /// By rank, a column with the text, and its number there.
     at: Vec<(u32, u64)>,
     which: Texts,
 }
@@ -40,7 +41,7 @@ fn sorted(which: Texts, text: &str) -> &str {
 }
 
 impl Ranks {
-    /// Puts the texts of a path in order, over all segments of these indexes.
+    /// Sorts the texts of a path over all segments of these indexes.
     ///
     /// # Errors
     /// A file of the index cannot be read.
@@ -103,26 +104,27 @@ impl Ranks {
         })
     }
 
-    /// The place of a document's text; the column is the segment's, counted over all indexes.
+    /// The rank of the text of a document. Columns are numbered like the segments, over all indexes.
     #[must_use]
     pub fn of(&self, column: usize, document: u32) -> Option<u32> {
         let ord = self.columns[column].as_ref()?.ords().first(document)?;
         Some(2 * self.ranks[column][ord as usize] + 2)
     }
 
-    /// How many different texts there are.
+    /// How many distinct texts there are.
     #[must_use]
     pub fn len(&self) -> usize {
         self.at.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no texts.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.at.is_empty()
     }
 
-    /// The place of any text: even if it is one of these, else the odd one between its neighbours.
+    /// The rank of any text: an even number for a text that is in the index, else the odd number between its
+    /// neighbours.
     ///
     /// # Errors
     /// A file of the index cannot be read.
@@ -140,7 +142,7 @@ impl Ranks {
         Ok(2 * from as u32 + 1)
     }
 
-    /// The text at an even place.
+    /// The text of an even rank.
     ///
     /// # Errors
     /// A file of the index cannot be read.
@@ -159,13 +161,13 @@ impl Ranks {
 }
 
 impl Snapshot {
-    /// How many segments there are.
+    /// The number of segments.
     #[must_use]
     pub fn segment_count(&self) -> usize {
         self.segments().len()
     }
 
-    /// Calls with (segment, document, company) of each document that names its company.
+    /// Calls `each` with (segment, document, company) for each document that gives its company its name.
     ///
     /// # Errors
     /// A file of the index cannot be read.
@@ -178,7 +180,7 @@ impl Snapshot {
         Ok(())
     }
 
-    /// Calls with (company, key) of each company record that has a value at this path.
+    /// Calls `each` with (company, key) for each company record that has text at this path.
     ///
     /// # Errors
     /// A file of the index cannot be read.
@@ -190,7 +192,7 @@ impl Snapshot {
         })
     }
 
-    /// Calls with (company, key) of each company record that has a whole number at this path.
+    /// Calls `each` with (company, key) for each company record that has an integer at this path.
     ///
     /// # Errors
     /// A file of the index cannot be read.
@@ -209,7 +211,8 @@ impl Snapshot {
 }
 
 impl Snapshot {
-    /// Calls with (company, key) of each company record that has a decimal at this path that is no scaled number.
+    /// Calls `each` with (company, key) for each company record that has a decimal at this path that is not a scaled
+    /// number.
     ///
     /// # Errors
     /// A file of the index cannot be read.
@@ -224,7 +227,7 @@ impl Snapshot {
         if columns.iter().all(Option::is_none) {
             return Ok(());
         }
-        // Few numbers are such: the scaled number below each is worked out once.
+        // There are few such numbers: compute the scaled number below each of them once.
         let mut below = Vec::new();
         for rank in 0..ranks.len() {
             below.push(super::number::Number::floor_of_ordered(&ranks.text(rank)?));

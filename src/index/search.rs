@@ -1,4 +1,4 @@
-//! Which records of an integration match: an expression over the values of one and the same record.
+//! Finds the records of an integration that match an expression over the values of one record.
 
 use std::ops::Bound;
 
@@ -17,68 +17,68 @@ use super::typo::{AfterHead, Typo};
 /// A condition on one record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Expr {
-    /// Every record of this object.
+    /// Matches each record of this object.
     All(String),
-    /// All of them hold.
+    /// All conditions hold.
     And(Vec<Self>),
-    /// One of them holds.
+    /// At least one condition holds.
     Or(Vec<Self>),
-    /// The first holds and the second does not.
+    /// The first condition holds and the second does not.
     Less(Box<Self>, Box<Self>),
-    /// The value at this path passes the test.
+    /// A value at this path passes the test.
     Value(String, Test),
 }
 
-/// A test of the values at one path: one of them passes.
+/// A test of the values at one path; it passes if one of them passes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Test {
-    /// There is a value.
+    /// A value exists.
     Set,
-    /// A whole number from here to there.
+    /// An integer in this range, both ends included.
     Int(i64, i64),
-    /// A decimal.
+    /// A comparison with a decimal.
     Number(Comparison, Number),
-    /// A folded text.
+    /// A test of a folded text.
     Text(TextTest),
-    /// All these words.
+    /// The text has all these words.
     Words(Vec<WordTest>),
 }
 
-/// How a value stands to another.
+/// How a value compares with another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Comparison {
-    /// The same.
+    /// Equal.
     Equal,
-    /// Before it.
+    /// Less than.
     Less,
-    /// Not after it.
+    /// Less than or equal.
     LessOrEqual,
-    /// After it.
+    /// Greater than.
     Greater,
-    /// Not before it.
+    /// Greater than or equal.
     GreaterOrEqual,
 }
 
 /// A test of a folded text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TextTest {
-    /// It is this one.
+    /// Equal to this text.
     Is(String),
-    /// It has this one, open at the beginning, at the end, or both.
+    /// Matches this text, with any text allowed before it, after it, or both.
     Like {
-        /// Anything may come before.
+        /// Any text may come before.
         before: bool,
         /// The text.
         text: String,
-        /// Anything may come after.
+        /// Any text may come after.
         after: bool,
     },
-    /// It compares so by code points.
+    /// Compares with this text by code points.
     Compare(Comparison, String),
 }
 
 impl TextTest {
-    /// Whether a folded text passes.
+    /// Whether a folded text passes the test.
     #[must_use]
     pub fn passes(&self, text: &str) -> bool {
         match self {
@@ -93,7 +93,7 @@ impl TextTest {
                 (true, false) => text.ends_with(part),
                 (true, true) => text.contains(part.as_str()),
             },
-            // The bytes of UTF-8 sort as its code points.
+            // UTF-8 bytes sort in the order of the code points.
             Self::Compare(comparison, with) => match comparison {
                 Comparison::Equal => text == with,
                 Comparison::Less => text < with.as_str(),
@@ -105,21 +105,21 @@ impl TextTest {
     }
 }
 
-/// A test of words: one of the text's passes.
+/// A test of words; it passes if one word of the text passes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WordTest {
     /// The word.
     pub word: String,
-    /// Anything may come before it.
+    /// Any characters may come before the word.
     pub before: bool,
-    /// Anything may come after it.
+    /// Any characters may come after the word.
     pub after: bool,
-    /// One letter may be missing, added, another, or swapped with the next.
+    /// One typing error is allowed: a letter missing, added, replaced, or swapped with the next.
     pub forgiving: bool,
 }
 
 impl WordTest {
-    /// Whether a word passes.
+    /// Whether a word passes the test.
     #[must_use]
     pub fn passes(&self, word: &str) -> bool {
         if self.forgiving {
@@ -141,7 +141,7 @@ impl WordTest {
         }
     }
 
-    /// Whether one of the words of a folded text passes.
+    /// Whether one of the words of a folded text passes the test.
     #[must_use]
     pub fn passes_in(&self, text: &str) -> bool {
         words(text).any(|word| self.passes(word))
@@ -149,7 +149,7 @@ impl WordTest {
 }
 
 impl Snapshot {
-    /// The companies of which a record matches.
+    /// The companies that have a matching record.
     ///
     /// # Errors
     /// A file of the index cannot be read.
@@ -158,7 +158,7 @@ impl Snapshot {
         self.companies_of(&found)
     }
 
-    /// The companies whose naming record matches.
+    /// The companies whose name-giving record matches.
     ///
     /// # Errors
     /// A file of the index cannot be read.
@@ -321,7 +321,7 @@ impl Snapshot {
         while let Some((term, info)) = stream.next() {
             turn += 1;
             check_at(turn)?;
-            // Without an open beginning all terms of the range begin as asked.
+            // Without an open beginning, all terms in the range start with the word.
             let begins = if test.before {
                 head.as_bytes()
             } else {
@@ -369,7 +369,7 @@ fn range<
     to: T,
 ) -> RoaringBitmap {
     let mut documents = Vec::new();
-    // The library takes a range that lies beyond all values for one that touches the nearest of them.
+    // Tantivy treats a range outside all values as one that contains the nearest value.
     if to < column.min_value() || from > column.max_value() {
         return RoaringBitmap::new();
     }
@@ -377,7 +377,7 @@ fn range<
     documents.into_iter().collect()
 }
 
-/// The scaled numbers that compare so with a number, the first and the last.
+/// The first and the last scaled number of this comparison.
 fn scaled_range(comparison: Comparison, number: &Number) -> Option<(i64, i64)> {
     let (floor, exact) = number.floor();
     match comparison {
@@ -413,7 +413,7 @@ fn text(column: &StrColumn, test: &TextTest) -> Result<RoaringBitmap, Error> {
             after: true,
         } => {
             let mut end: Vec<u8> = text.clone().into();
-            // No byte of UTF-8 is 0xff: this comes after everything that begins so.
+            // UTF-8 contains no byte 0xff, so this sorts after all texts with this prefix.
             end.push(0xff);
             Some((Bound::Included(text.clone().into()), Bound::Excluded(end)))
         }

@@ -1,4 +1,4 @@
-//! One state of one integration's index: its segments, and which company each document is of.
+//! An immutable state of the index of one integration: its segments, and the company of each document.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,44 +16,44 @@ use super::document::{Fields, external_id, sorted_name};
 use super::files::Files;
 use super::{Error, Position};
 
-/// No number.
+/// Marks a missing number.
 const NONE: u32 = u32::MAX;
 
-/// What never changes of a segment: whose its documents are.
+/// The immutable data of a segment: which company each document belongs to.
 pub(super) struct Table {
-    /// By document, the company; of company records only.
+    /// By document, the company number; only for company records.
     company: Vec<u32>,
-    /// By document, the record's own number; of company records only.
+    /// By document, the number of the record; only for company records.
     record: Vec<u32>,
-    /// By document, where its parents begin in `parents`; one more at the end.
+    /// By document, the index of its first parent in `parents`; one more entry at the end.
     first: Vec<u32>,
-    /// The numbers of the parents.
+    /// The record numbers of the parents.
     parents: Vec<u32>,
 }
 
-/// What the states of one index share: the numbers of its records, and the tables of its segments.
+/// Data shared by the snapshots of one index: the numbers of its records, and the tables of its segments.
 #[derive(Default)]
 pub(super) struct Shared {
     records: Mutex<HashMap<u128, u32>>,
     tables: Mutex<HashMap<SegmentId, Arc<Table>>>,
 }
 
-/// Which documents are whose, at one state.
+/// Which company each document belongs to, in one snapshot.
 struct Join {
     tables: Vec<Arc<Table>>,
     /// By number of a company record, its company.
     company_of: Vec<u32>,
-    /// The companies that the integration feeds.
+    /// The companies of which the integration has a record.
     companies: RoaringBitmap,
-    /// By segment, the documents that name their company: of several records the first by name and id.
+    /// By segment, the documents that give their company its name: of several records, the first by name and id.
     naming: Vec<RoaringBitmap>,
 }
 
-/// One state of one integration's index. What is searched stays as it is while the integration moves on.
+/// An immutable state of the index of one integration. Searches use it while newer changes are applied.
 pub struct Snapshot {
-    /// No other state of any index has it.
+    /// Unique among all snapshots of this process.
     pub id: u64,
-    /// How far it has come.
+    /// The position of the index in the change feed.
     pub position: Position,
     pub(super) searcher: Searcher,
     pub(super) fields: Fields,
@@ -85,11 +85,11 @@ impl Snapshot {
         }
     }
 
-    /// Whether the index's files are what was written. What is found in it counts only if that was so before and after.
-    /// Blocks, for a microsecond a file.
+    /// Checks that the index files have the content that was written. A search result is valid only if this check
+    /// passes both before and after the search. Blocks for about a microsecond per file.
     ///
     /// # Errors
-    /// [`Error::Damaged`]; or the operating system refuses.
+    /// [`Error::Damaged`], or a temporary error of the operating system.
     pub fn check(&self) -> Result<(), Error> {
         self.files.check()
     }
@@ -98,7 +98,7 @@ impl Snapshot {
         self.searcher.segment_readers()
     }
 
-    /// The companies that the integration feeds.
+    /// The companies of which the integration has a record.
     ///
     /// # Errors
     /// A file of the index cannot be read.
@@ -106,7 +106,7 @@ impl Snapshot {
         Ok(&self.join()?.companies)
     }
 
-    /// Of these documents, by segment, the companies.
+    /// The companies of these documents, which are given by segment.
     pub(super) fn companies_of(&self, found: &[RoaringBitmap]) -> Result<RoaringBitmap, Error> {
         let join = self.join()?;
         let mut companies = Vec::new();
@@ -133,7 +133,7 @@ impl Snapshot {
         RoaringBitmap::from_sorted_iter(companies).map_err(|error| Error::Broken(error.to_string()))
     }
 
-    /// Calls with each live company record: (segment, document, company).
+    /// Calls `each` with (segment, document, company) for each live company record.
     pub(super) fn each_company_record(&self, mut each: impl FnMut(usize, u32, u32)) -> Result<(), Error> {
         for (at, (table, segment)) in self.join()?.tables.iter().zip(self.segments()).enumerate() {
             for (document, company) in table.company.iter().enumerate() {
@@ -147,7 +147,7 @@ impl Snapshot {
         Ok(())
     }
 
-    /// The documents that name their companies, by segment.
+    /// By segment, the documents that give their companies their names.
     pub(super) fn naming(&self) -> Result<&[RoaringBitmap], Error> {
         Ok(&self.join()?.naming)
     }
@@ -302,17 +302,17 @@ impl Snapshot {
     }
 }
 
-/// The texts of a path in a segment, if it has any.
+/// The text column of a path in a segment, if it exists.
 pub(super) fn texts(segment: &SegmentReader, path: &str) -> Result<Option<StrColumn>, Error> {
     Ok(segment.fast_fields().str(&format!("v.{path}/t"))?)
 }
 
-/// The whole numbers of a path in a segment, if it has any.
+/// The integer column of a path in a segment, if it exists.
 pub(super) fn ints(segment: &SegmentReader, path: &str) -> Result<Option<Column<i64>>, Error> {
     Ok(segment.fast_fields().column_opt::<i64>(&format!("v.{path}/i"))?)
 }
 
-/// The decimals of a path in a segment that are not scaled numbers, if it has any.
+/// The column of a path in a segment with the decimals that are not scaled numbers, if it exists.
 pub(super) fn decimals(segment: &SegmentReader, path: &str) -> Result<Option<StrColumn>, Error> {
     Ok(segment.fast_fields().str(&format!("v.{path}/d"))?)
 }

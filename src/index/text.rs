@@ -1,16 +1,17 @@
-//! The forms in which texts are compared: folded (whatever the case), plain (whatever the accents, too), and as words.
+//! The forms in which texts are compared: folded (case-insensitive), plain (also without accents), and as words.
 
 use caseless::Caseless as _;
 use unicode_normalization::{UnicodeNormalization as _, char::is_combining_mark};
 
-/// A folded text is indexed up to here: longer than any text a filter can hold, shorter than the library's longest term.
+/// Maximum indexed length of a folded text, in bytes: above the longest text of a filter, below the longest term of
+/// Tantivy.
 pub const MOST_TEXT: usize = 60_000;
-/// A word is indexed up to here.
+/// Maximum indexed length of a word, in bytes.
 const MOST_WORD: usize = 30_000;
-/// Texts are sorted by so many bytes at their beginning.
+/// Number of bytes at the beginning of a text that sorting compares.
 pub const MOST_SORTED: usize = 256;
 
-/// The text whatever the case: Unicode's full case folding, composed.
+/// The case-insensitive form of a text: Unicode full case folding, composed.
 #[must_use]
 pub fn fold(text: &str) -> String {
     if text.is_ascii() {
@@ -19,7 +20,7 @@ pub fn fold(text: &str) -> String {
     text.nfc().default_case_fold().nfc().collect()
 }
 
-/// The text whatever the case and the accents.
+/// The form of a text without case and accents.
 #[must_use]
 pub fn plain(text: &str) -> String {
     if text.is_ascii() {
@@ -32,14 +33,14 @@ pub fn plain(text: &str) -> String {
         .collect()
 }
 
-/// The words of a text: runs of letters and digits.
+/// The words of a text: sequences of letters and digits.
 pub fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !c.is_alphanumeric())
         .filter(|word| !word.is_empty())
         .map(|word| &word[..word.floor_char_boundary(MOST_WORD)])
 }
 
-/// What people read of HTML: without tags, the usual entities resolved.
+/// The visible text of HTML: without tags, with the common entities resolved.
 #[must_use]
 pub fn of_html(html: &str) -> String {
     let mut text = String::with_capacity(html.len());

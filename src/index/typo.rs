@@ -1,22 +1,23 @@
-//! Words with one typing error.
+//! Matches words with one typing error.
 
 use tantivy_fst::Automaton;
 
-/// Finds words with one typing error, letter by letter: the rows of an edit distance that counts a swap as one.
+/// Automaton for words with one typing error. It keeps rows of an edit distance matrix in which a swap of two letters
+/// counts as one error.
 pub(super) struct Typo {
     pub(super) word: Vec<char>,
-    /// A beginning is enough.
+    /// A matching prefix is enough.
     pub(super) prefix: bool,
 }
 
-/// Where the automaton stands: the last two rows, the last letter, and bytes of a letter that is not complete.
+/// The automaton state: the last two rows, the last letter, and the bytes of an incomplete UTF-8 character.
 #[derive(Clone)]
 pub(super) struct Row {
     row: Vec<u8>,
     before: Vec<u8>,
     last: Option<char>,
     bytes: ([u8; 4], u8),
-    /// With an open end: something that matches has come.
+    /// In prefix mode: a matching prefix was found.
     done: bool,
 }
 
@@ -67,7 +68,7 @@ impl Typo {
     }
 
     fn can_match(state: &Row) -> bool {
-        // A swap may still make up for a row that is all 2.
+        // A swap can still reduce a row in which all distances are 2.
         state.done
             || state
                 .row
@@ -98,7 +99,7 @@ impl Typo {
     }
 }
 
-/// The automaton of terms that begin with the path.
+/// Automaton for terms that consist of this path and a matching word.
 pub(super) struct AfterHead {
     pub(super) head: Vec<u8>,
     pub(super) typo: Typo,

@@ -1,4 +1,4 @@
-//! One integration's index on disk: opening, applying changes, committing, publishing.
+//! The index of one integration on disk: open, apply changes, commit, publish.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -30,20 +30,20 @@ const PARTS: [SegmentComponent; 7] = [
     SegmentComponent::Delete,
 ];
 
-/// What a commit remembers.
+/// The data stored with a commit.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Memory {
-    /// The form of the index.
+    /// The format version of the index.
     version: u32,
     /// The last change that was applied.
     pub change_no: i64,
-    /// When the latest change was read.
+    /// When the latest change was read from the CRM.
     pub time_us: i64,
-    /// Whether all changes up to here are in it. In between, a record that changed again may be missing.
+    /// Whether all changes up to `change_no` are applied. If not, a record with a later change may be missing.
     pub complete: bool,
-    /// The types that values were read with: object → key → type as it is stored, and whether the text is long.
+    /// The field types with which values were parsed: object → key → stored type, and whether it is long text.
     fields: BTreeMap<String, BTreeMap<String, (String, bool)>>,
-    /// Fields that records had and that were not known: object → keys.
+    /// Fields that records had but that were not known: object → keys.
     skipped: BTreeMap<String, BTreeSet<String>>,
 }
 
@@ -55,7 +55,7 @@ impl Memory {
         }
     }
 
-    /// Takes over the fields as they are now. False where records that were read before must be read again.
+    /// Takes over the current fields. Returns false if records indexed earlier must be indexed again.
     pub(super) fn learn(&mut self, fields: &[store::Field]) -> bool {
         for field in fields {
             let kind = Kind::of_field(field);
@@ -94,7 +94,7 @@ impl Memory {
     }
 }
 
-/// One integration's index.
+/// The index of one integration.
 pub(super) struct Source {
     index: tantivy::Index,
     reader: IndexReader,
@@ -103,16 +103,16 @@ pub(super) struct Source {
     companies: Arc<Companies>,
     current: ArcSwapOption<Snapshot>,
     files: Arc<Files>,
-    /// Held by whoever applies changes.
+    /// Locked while changes are applied.
     pub(super) writer: Mutex<Option<IndexWriter>>,
 }
 
 impl Source {
-    /// Opens the index in its folder, and says what its last commit remembers: nothing, if it is of another form or was
-    /// only just begun. Every file is verified first. Blocks.
+    /// Opens the index in its folder, and returns the data of its last commit: `None` if its format version differs
+    /// or it has no commit yet. All files are verified first. Blocks.
     ///
     /// # Errors
-    /// A file is damaged, the operating system refuses, or, unless it may `begin` one, there is no index.
+    /// A file is damaged, the operating system failed, or there is no index and `begin` is false.
     pub(super) fn open(
         files: Arc<Files>,
         companies: Arc<Companies>,
@@ -130,7 +130,7 @@ impl Source {
         } else {
             tantivy::Index::open(directory)?
         };
-        // The library opens most of them only when they are needed.
+        // Tantivy opens most of these files only when they are needed.
         for segment in index.load_metas()?.segments {
             for part in PARTS {
                 files.sound(&segment.relative_path(part))?;
@@ -160,7 +160,7 @@ impl Source {
         Ok(payload.and_then(|payload| serde_json::from_str(&payload).ok()))
     }
 
-    /// What the last commit remembers.
+    /// The data of the last commit.
     pub(super) fn memory(&self) -> Result<Memory, Error> {
         Ok(self.remembered()?.unwrap_or_else(Memory::new))
     }
@@ -181,8 +181,8 @@ impl Source {
         &self.files
     }
 
-    /// The writer, another one if there is none. What an interrupted one left is deleted first, so that a full disk is
-    /// not filled by attempts.
+    /// The writer; opened if there is none. Files of an interrupted writer are deleted first, so that repeated
+    /// attempts do not fill the disk.
     fn writer<'a>(
         &self,
         held: &'a mut Option<IndexWriter>,
@@ -198,7 +198,7 @@ impl Source {
         }
     }
 
-    /// Lets searches see what was committed.
+    /// Makes the last commit visible to searches.
     pub(super) fn publish(&self, memory: &Memory) -> Result<Position, Error> {
         self.reader.reload()?;
         let position = Position {
@@ -216,7 +216,7 @@ impl Source {
         Ok(position)
     }
 
-    /// Applies changes in their order. Blocks.
+    /// Applies changes in order. Blocks.
     pub(super) fn apply(&self, memory: &mut Memory, changes: &[Change], bytes: usize) -> Result<(), Error> {
         let known = memory.known();
         let mut held = self.writer.lock();
@@ -239,7 +239,7 @@ impl Source {
         Ok(())
     }
 
-    /// Makes what was applied durable. Blocks.
+    /// Commits the applied changes durably. Blocks.
     pub(super) fn commit(&self, memory: &Memory, bytes: usize) -> Result<(), Error> {
         let payload = serde_json::to_string(memory).map_err(|error| Error::Broken(error.to_string()))?;
         let mut held = self.writer.lock();
@@ -250,16 +250,16 @@ impl Source {
         Ok(())
     }
 
-    /// Ends the writer: what it merges is finished, its memory given back. Blocks.
+    /// Waits for merges to finish, then drops the writer to free its memory. Blocks.
     pub(super) fn rest(&self) {
         if let Some(writer) = self.writer.lock().take()
             && let Err(error) = writer.wait_merging_threads()
         {
-            tracing::warn!(folder = %self.files.folder().display(), "merging failed: {error}");
+            tracing::warn!(folder = %self.files.folder().display(), "a merge of segments failed: {error}");
         }
     }
 
-    /// Drops the writer and what it has not committed, without waiting for what it merges. Blocks.
+    /// Drops the writer with its uncommitted changes, without waiting for merges. Blocks.
     pub(super) fn abandon(&self) {
         drop(self.writer.lock().take());
     }
