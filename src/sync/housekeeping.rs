@@ -1,5 +1,5 @@
-//! What goes by itself: the rows of what was deleted, drafts after their time, used logins, request ids, told
-//! revocations, old events, entries of the audit log, syncs, and marks of records that are gone.
+//! Background cleanup: rows of deleted integrations and groups, expired drafts, used logins, request ids, completed
+//! revocations, old events, audit log entries, old syncs, and tombstones of deleted records.
 
 use crate::domain::IntegrationState;
 use crate::store::{Error, Store};
@@ -10,31 +10,33 @@ use tokio_util::sync::CancellationToken;
 const HOUR_US: i64 = 3_600 * 1_000_000;
 const DAY_US: i64 = 24 * HOUR_US;
 
-/// How long things are kept after their end, in microseconds.
+/// Retention times after the end of use, in microseconds.
 #[derive(Debug, Clone, Copy)]
 pub struct Keep {
     /// Events of groups.
     pub events_us: i64,
     /// Entries of the audit log.
     pub audit_us: i64,
-    /// What is left of deleted groups.
+    /// Remaining rows of deleted groups.
     pub deleted_groups_us: i64,
-    /// Accounts that nothing uses any more.
+    /// Accounts that are no longer used.
     pub grants_us: i64,
-    /// Syncs that ended, but for the last one of each integration.
+    /// Ended syncs, except the last one of each integration.
     pub syncs_us: i64,
-    /// Marks of records that are gone.
+    /// Tombstones of deleted records.
     pub gone_us: i64,
 }
 
-/// Removes the rows of deleted integrations and groups, some at a time, so that nobody waits for it.
+/// Deletes the rows of deleted integrations and groups in small batches, so that other writers are not blocked.
 pub(super) async fn purge(store: Store, keep: Keep, stop: CancellationToken) {
     const EVERY: Duration = Duration::from_secs(1);
     while !stop.is_cancelled() {
         match purge_one(&store, keep, &stop).await {
             Ok(true) => continue,
             Ok(false) => {}
-            Err(error) => tracing::warn!("what was deleted will be removed later: {error}"),
+            Err(error) => tracing::warn!(
+                "cannot delete the rows of deleted integrations or groups, will retry: {error}"
+            ),
         }
         tokio::select! {
             () = stop.cancelled() => return,
@@ -43,9 +45,9 @@ pub(super) async fn purge(store: Store, keep: Keep, stop: CancellationToken) {
     }
 }
 
-/// Removes one deleted integration; false if there is none.
+/// Deletes the rows of one deleted integration; false if there is none.
 async fn purge_one(store: &Store, keep: Keep, stop: &CancellationToken) -> Result<bool, Error> {
-    /// Rows of one transaction.
+    /// Rows per transaction.
     const ROWS: i64 = 1_000;
     let found = store
         .integration_list_by_state(IntegrationState::Deleting, None, 1)
@@ -58,16 +60,16 @@ async fn purge_one(store: &Store, keep: Keep, stop: &CancellationToken) -> Resul
     while !stop.is_cancelled() {
         let batch = Instant::now();
         if store.integration_purge(gone.id, ROWS).await? {
-            tracing::info!(integration = %gone.id, seconds = started.elapsed().as_secs_f64(), "the rows of {} are removed", gone.id);
+            tracing::info!(integration = %gone.id, seconds = started.elapsed().as_secs_f64(), "deleted the rows of {}", gone.id);
             return Ok(true);
         }
-        // As long as it worked it rests: others write in between.
+        // Sleeps as long as the batch took, so that other writers get their turn.
         tokio::time::sleep(batch.elapsed().min(Duration::from_millis(200))).await;
     }
     Ok(true)
 }
 
-/// Removes what has had its time.
+/// Deletes rows whose retention time is over.
 pub(super) async fn sweep(store: Store, keep: Keep, stop: CancellationToken) {
     const EVERY: Duration = Duration::from_secs(600);
     loop {
@@ -76,13 +78,13 @@ pub(super) async fn sweep(store: Store, keep: Keep, stop: CancellationToken) {
             () = tokio::time::sleep(EVERY) => {}
         }
         if let Err(error) = sweep_once(&store, keep, &stop, now_us()).await {
-            tracing::warn!("housekeeping will be tried again: {error}");
+            tracing::warn!("cleanup failed, will retry: {error}");
         }
     }
 }
 
 async fn sweep_once(store: &Store, keep: Keep, stop: &CancellationToken, now: i64) -> Result<(), Error> {
-    /// Rows of one transaction.
+    /// Rows per transaction.
     const BATCH: i64 = 500;
     for draft in store.drafts_expire(now, 100).await? {
         tracing::info!(integration = %draft.id, "draft {} expired", draft.id);
@@ -92,7 +94,7 @@ async fn sweep_once(store: &Store, keep: Keep, stop: &CancellationToken, now: i6
     while store.outbox_purge(now - 7 * DAY_US, BATCH).await? as i64 >= BATCH && !stop.is_cancelled() {}
     let unused = store.grant_release_unused(now - HOUR_US, now).await?;
     if unused > 0 {
-        tracing::info!("{unused} logins that nothing uses are given back");
+        tracing::info!("revoking {unused} unused logins");
     }
     store.grant_purge(now - keep.grants_us).await?;
     while store.event_purge(now - keep.events_us, BATCH).await? as i64 >= BATCH && !stop.is_cancelled() {}
@@ -104,7 +106,7 @@ async fn sweep_once(store: &Store, keep: Keep, stop: &CancellationToken, now: i6
     Ok(())
 }
 
-/// Forgets records that have been gone for long. An index that has not heard of it by now is made again.
+/// Deletes old tombstones. An index that has not applied them by now is rebuilt.
 async fn forget(
     store: &Store,
     state: IntegrationState,

@@ -1,7 +1,7 @@
-//! The sync engine: workers lease queued syncs from the database and run them; any replica may go on where another
-//! stopped. Progress travels through rows only.
+//! The sync engine: workers lease queued syncs from the database and run them. Any replica can continue a sync that
+//! another one stopped, because all progress is stored in the database.
 //!
-//! Options → [`Engine::start`] → [`Engine::stop`]: every task has an owner and is joined at drain.
+//! Options → [`Engine::start`] → [`Engine::stop`]: each task has an owner and is joined when the engine stops.
 
 mod housekeeping;
 mod runner;
@@ -22,46 +22,46 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// How the engine works.
+/// Options of the sync engine.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Syncs at a time.
+    /// Number of syncs that run at the same time.
     pub workers: usize,
-    /// How long a lease holds without a heartbeat.
+    /// How long a lease is valid without a heartbeat.
     pub lease: Duration,
-    /// How often an idle worker looks for work that another process queued.
+    /// How often an idle worker looks for syncs that another process queued.
     pub poll: Duration,
-    /// Tries of a sync that does not get on, at errors that pass.
+    /// Maximum attempts without progress after temporary errors.
     pub most_tries: i64,
-    /// The pause after the first of them; each further one is three times as long, up to ten minutes.
+    /// The pause after the first failed attempt. Each further pause is three times longer, up to ten minutes.
     pub first_pause: Duration,
-    /// How much a listing may remove without being asked.
+    /// How many records a listing may remove without confirmation.
     pub guard: RemovalGuard,
-    /// How long things are kept.
+    /// Retention times.
     pub keep: Keep,
 }
 
-/// What a worker needs.
+/// Shared data of the workers.
 #[derive(Clone)]
 struct Context {
     store: Store,
     registry: Registry,
     grants: Grants,
     options: Options,
-    /// Names this process in leases.
+    /// Identifies this process in leases.
     owner: String,
     wake: Arc<Notify>,
     stop: CancellationToken,
 }
 
-/// Running workers.
+/// The running workers.
 pub struct Engine {
     tasks: JoinSet<()>,
     stop: CancellationToken,
 }
 
 impl Engine {
-    /// Starts the workers. `wake` ends the wait of an idle one.
+    /// Starts the workers. `wake` wakes an idle worker.
     #[must_use]
     pub fn start(
         store: Store,
@@ -95,7 +95,7 @@ impl Engine {
         Self { tasks: running, stop }
     }
 
-    /// Stops leasing, lets running syncs store what they have and give their lease back, and waits for them.
+    /// Stops leasing, lets running syncs store their progress and release their leases, and waits for them.
     pub async fn stop(mut self) {
         self.stop.cancel();
         while self.tasks.join_next().await.is_some() {}
@@ -111,7 +111,7 @@ async fn work(context: Context) {
                 let gauge = metrics::gauge!("tether_sync_running");
                 gauge.increment(1.0);
                 let ran = AssertUnwindSafe(runner::run(&context, sync)).catch_unwind();
-                // A panic ends this attempt as a crash would: the lease runs out, and the sync is tried again.
+                // A panic ends this attempt like a crash: the lease expires and the sync is retried.
                 if ran.await.is_err() {
                     tasks::panicked("sync");
                 }
@@ -119,7 +119,7 @@ async fn work(context: Context) {
                 continue;
             }
             Ok(None) => {}
-            Err(error) => tracing::warn!("no sync could be leased: {error}"),
+            Err(error) => tracing::warn!("cannot lease a sync: {error}"),
         }
         tokio::select! {
             () = context.stop.cancelled() => {}

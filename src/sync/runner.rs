@@ -1,8 +1,9 @@
-//! One sync, forward only: next batch → rows as the store keeps them → one transaction {rows, removals, checkpoint,
-//! counters} at each checkpoint → acknowledge with the next pull → settle removals → finish.
+//! Runs one sync. It reads batches and converts them to stored rows. At each checkpoint it commits one transaction
+//! with rows, removals, checkpoint and counters, and acknowledges the checkpoint with the next pull. At the end it
+//! settles removals and finishes.
 //!
-//! A sync says what it did: an object counts as read only where the connector said that all of it was. See `verdict` for
-//! what is tried again.
+//! A sync reports only what it really did: an object counts as completely read only if the connector said so. See
+//! `verdict` for which errors are retried.
 
 use super::Context;
 use super::verdict::{FEW_TRIES, Verdict, pause, reason};
@@ -22,16 +23,17 @@ use tether_connector_proto::{
     stream_event::Event,
 };
 
-/// Rows without a checkpoint are held in memory: a connector that gives more than this between two breaks its contract.
+/// Rows without a checkpoint are kept in memory. A connector that sends more than this between two checkpoints
+/// violates its contract.
 const MOST_ROWS_PENDING: usize = 50_000;
-/// The same for bytes of payloads.
+/// The same limit for the size of payloads, in bytes.
 const MOST_BYTES_PENDING: usize = 256 << 20;
-/// Rows that are removed in one transaction.
+/// Maximum number of rows removed in one transaction.
 const REMOVED_AT_ONCE: i64 = 1_000;
-/// How long a stream may be silent.
+/// Maximum time without an event on a stream.
 const EVENT_TIMEOUT: Duration = Duration::from_secs(900);
 
-/// Why a run ended before its stream did.
+/// Why a run ended before its stream.
 #[derive(Debug, thiserror::Error)]
 enum Stop {
     #[error(transparent)]
@@ -44,22 +46,22 @@ enum Stop {
     Rows(#[from] ingest::Error),
     #[error("the connector gave over {MOST_ROWS_PENDING} rows, or over 256 MiB, without a checkpoint")]
     NoCheckpoint,
-    /// The reading of an object broke off, and is to be tried again from the checkpoint.
-    #[error("{object} is not read: {}", .error.message)]
+    /// Reading of an object was interrupted and will be retried from the checkpoint.
+    #[error("cannot read {object}: {}", .error.message)]
     Object {
         object: String,
         error: Box<proto::Error>,
     },
-    #[error("someone asked it to stop")]
+    #[error("cancelled on request")]
     Cancelled,
-    #[error("this process is about to stop")]
+    #[error("this process is shutting down")]
     Drain,
 }
 
-/// Runs a leased sync to its end, to its next wait, or until the lease is lost.
+/// Runs a leased sync until it ends, has to wait, or loses its lease.
 pub(super) async fn run(context: &Context, sync: Sync) {
     let (id, fence) = (sync.id, sync.fence);
-    tracing::info!(sync = %id, integration = %sync.integration_id, attempt = sync.attempt, "sync {id} runs");
+    tracing::info!(sync = %id, integration = %sync.integration_id, attempt = sync.attempt, "sync {id} started");
     let mut run = Run {
         context,
         pending: Pending::default(),
@@ -74,23 +76,24 @@ pub(super) async fn run(context: &Context, sync: Sync) {
     if let Err(error) = run.end(outcome).await {
         match error {
             store::Error::LeaseLost { .. } => {
-                tracing::info!(sync = %id, "sync {id} goes on elsewhere: {error}")
+                tracing::info!(sync = %id, "sync {id} continues in another process: {error}")
             }
             error => {
-                tracing::error!(sync = %id, "sync {id} could not say how it ended; its lease will run out: {error}")
+                tracing::error!(sync = %id, "cannot store the outcome of sync {id}; its lease will expire: {error}")
             }
         }
     }
 }
 
-/// Does something while the lease is kept.
+/// Does the work while a heartbeat keeps the lease.
 async fn held<T>(
     context: &Context,
     id: SyncId,
     fence: i64,
     work: impl Future<Output = Result<T, Stop>>,
 ) -> Result<T, Stop> {
-    // Whoever loses is dropped at an await: a commit under way is one transaction, done or not.
+    // The other futures are dropped at an await point. A commit in progress is one transaction: it happens completely
+    // or not at all.
     tokio::select! {
         outcome = work => outcome,
         stop = heartbeat(context, id, fence) => Err(stop),
@@ -98,7 +101,7 @@ async fn held<T>(
     }
 }
 
-/// Keeps the lease, and hears of a wish to cancel.
+/// Keeps the lease, and notices a cancel request.
 async fn heartbeat(context: &Context, id: SyncId, fence: i64) -> Stop {
     let lease = context.options.lease;
     let mut renewed = Instant::now();
@@ -108,24 +111,25 @@ async fn heartbeat(context: &Context, id: SyncId, fence: i64) -> Stop {
         match context.store.sync_heartbeat(id, fence, until).await {
             Ok(beat) if beat.cancel_requested => return Stop::Cancelled,
             Ok(_) => renewed = Instant::now(),
-            // A database that is busy for a moment costs nothing; one that is gone for a lease costs the lease.
+            // A database that is busy for a moment is tolerated; one that is unavailable for the time of a lease
+            // costs the lease.
             Err(error) if error.is_retryable() && renewed.elapsed() < lease => {}
             Err(error) => return error.into(),
         }
     }
 }
 
-/// What has come since the last checkpoint.
+/// Data received since the last checkpoint.
 #[derive(Default)]
 struct Pending {
     batches: Vec<RecordBatch>,
     rows: usize,
-    /// Of their payloads.
+    /// Size of the payloads.
     bytes: usize,
     objects: Vec<ObjectProgress>,
     missing_fields: Vec<FieldRef>,
     field_types: Vec<(FieldRef, FieldType)>,
-    /// Bytes and calls of the stream so far, and as of the last commit.
+    /// Bytes and API calls of the stream so far; `committed` is their state at the last commit.
     usage: (i64, i64),
     committed: (i64, i64),
 }
@@ -136,20 +140,20 @@ struct Run<'a> {
     connector: String,
     /// The object whose records are companies.
     company_object: String,
-    /// The objects, in their order.
+    /// The objects, in the order of the connector.
     order: Vec<String>,
-    /// How often the reading of each object broke off.
+    /// How often reading of each object was interrupted.
     tries: HashMap<String, i64>,
-    /// The login it uses, with its generation.
+    /// The account that the sync uses, with the generation of its credentials.
     used: Option<(GrantId, i64)>,
     pending: Pending,
 }
 
-/// What a sync knows of itself at its end.
+/// The completeness of a sync at its end.
 struct Whole {
-    /// The company object was read whole.
+    /// The company object was read completely.
     company: bool,
-    /// The first thing it lacks or holds back: (word, sentence).
+    /// The first missing object or held-back removal: (error reason, message).
     lack: Option<(String, String)>,
 }
 
@@ -300,8 +304,8 @@ impl Run<'_> {
         });
     }
 
-    /// What the connector says of an object. One whose reading broke off for a reason that passes is tried again, a few times,
-    /// from the last checkpoint: the stream ends here, before it goes past the object.
+    /// Handles the status of an object. If reading stopped because of a temporary error, it is retried a few times
+    /// from the last checkpoint: the run ends here, before the stream continues with the next object.
     fn object_status(&mut self, status: proto::ObjectStatus) -> Result<(), Stop> {
         let Some(error) = status.error else {
             let state = status.complete.then_some(ObjectState::Complete);
@@ -309,12 +313,12 @@ impl Run<'_> {
             self.note(&status.object, state, None, nothing);
             return Ok(());
         };
-        tracing::warn!(sync = %self.sync.id, object = status.object, "{} is not read: {}", status.object, error.message);
+        tracing::warn!(sync = %self.sync.id, object = status.object, "cannot read {}: {}", status.object, error.message);
         let verdict = Verdict::of(error.kind());
         let tries = self.tries.get(&status.object).copied().unwrap_or_default() + 1;
         let again = match verdict {
             Verdict::Patience => true,
-            // What comes of the company object comes of the sync.
+            // An error of the company object is an error of the whole sync.
             _ if status.object == self.company_object => {
                 return Err(Stop::Connector(connectors::Error::said(&self.connector, error)));
             }
@@ -401,15 +405,15 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Removes what the listings of whole objects lack, or holds it back.
+    /// Removes records that are missing from complete listings, or holds the removal back.
     async fn settle(&self) -> Result<(), Stop> {
         let store = &self.context.store;
         if !self.whole().await?.company {
-            // It will fail, and a failed sync removes nothing.
+            // The sync will fail, and a failed sync removes nothing.
             return Ok(());
         }
         for one in store.sync_objects(self.sync.id).await? {
-            // Removals need a listing that is known to be whole, and a sync that does not fail.
+            // A removal requires a complete listing and a sync that does not fail.
             if one.state != ObjectState::Complete {
                 continue;
             }
@@ -434,7 +438,7 @@ impl Run<'_> {
                         sync = %self.sync.id,
                         object = one.object,
                         rows = settled.held,
-                        "the removal of {} records of {} is held back",
+                        "held back the removal of {} records of {}",
                         settled.held,
                         one.object
                     );
@@ -448,7 +452,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// What was read whole, and what was not.
+    /// Which objects were read completely, and what is missing.
     async fn whole(&self) -> Result<Whole, store::Error> {
         let objects = self.context.store.sync_objects(self.sync.id).await?;
         let is_whole = |object: &str| {
@@ -476,7 +480,7 @@ impl Run<'_> {
                 }
             }
         };
-        // The company object's cause before the others'.
+        // The error of the company object takes precedence.
         let mut company_first = std::iter::once(&self.company_object).chain(&self.order);
         Ok(Whole {
             company: is_whole(&self.company_object),
@@ -484,7 +488,7 @@ impl Run<'_> {
         })
     }
 
-    /// Ends after the stream did: with everything, without something, or for nothing.
+    /// Ends the sync after its stream: succeeded, partial or failed.
     async fn conclude(&mut self) -> Result<(), store::Error> {
         let whole = self.whole().await?;
         match whole.lack {
@@ -496,7 +500,7 @@ impl Run<'_> {
         }
     }
 
-    /// Ends because it cannot go on: what it read whole counts, if the companies are among it.
+    /// Ends a sync that cannot continue. If the company object was read completely, the result is partial.
     async fn give_up(&mut self, reason: &str, message: &str) -> Result<(), store::Error> {
         if !self.whole().await?.company {
             return self.finish(SyncState::Failed, reason, message).await;
@@ -504,17 +508,18 @@ impl Run<'_> {
         let settled = held(self.context, self.sync.id, self.sync.fence, self.settle()).await;
         match settled {
             Ok(()) => self.finish(SyncState::Partial, reason, message).await,
-            // The login is dead: its integration takes no rows and what is lacking stays marked. `finish` checks the fence.
+            // The login is dead: its integration accepts no rows, and missing records stay marked. `finish` checks
+            // the fencing token.
             Err(Stop::Store(store::Error::LeaseLost {
                 why: store::Lost::State,
                 ..
             })) => self.finish(SyncState::Partial, reason, message).await,
             Err(Stop::Cancelled) => {
-                self.finish(SyncState::Cancelled, "", "someone asked it to stop")
+                self.finish(SyncState::Cancelled, "", "cancelled on request")
                     .await
             }
             Err(Stop::Store(error)) => Err(error),
-            // About to stop: another process goes on, and comes to the same end.
+            // The process is stopping: another process continues and reaches the same result.
             Err(stop) => {
                 self.wait(Duration::ZERO, "SHUTTING_DOWN", &stop.to_string())
                     .await
@@ -522,7 +527,7 @@ impl Run<'_> {
         }
     }
 
-    /// Says how it ended: finished, failed, cancelled, or waiting to go on from its checkpoint.
+    /// Stores the outcome: finished, failed, cancelled, or waiting to continue from the checkpoint.
     async fn end(&mut self, outcome: Result<(), Stop>) -> Result<(), store::Error> {
         let stop = match outcome {
             Ok(()) => return self.conclude().await,
@@ -563,7 +568,7 @@ impl Run<'_> {
         }
     }
 
-    /// Waits, and tries an object again from the checkpoint.
+    /// Waits, and retries an object from the checkpoint.
     async fn object_again(&mut self, object: String, error: proto::Error) -> Result<(), store::Error> {
         let verdict = Verdict::of(error.kind());
         let tries =
@@ -592,7 +597,7 @@ impl Run<'_> {
         self.wait(pause, word, &message).await
     }
 
-    /// What the connector said, by what can be done about it.
+    /// Handles an error of the connector by its verdict.
     async fn failed(&mut self, error: connectors::Error) -> Result<(), store::Error> {
         let (kind, message) = (error.kind(), grants::message(&error));
         let after = grants::retry_after(&error);
@@ -604,7 +609,7 @@ impl Run<'_> {
         match Verdict::of(kind) {
             Verdict::Final => self.give_up(reason(kind), &message).await,
             Verdict::Dead => {
-                // The login that this sync used, not the one that may have taken its place meanwhile.
+                // Mark only the credentials that this sync used; newer ones may have replaced them meanwhile.
                 if let Some((id, generation)) = self.used {
                     let now = now_us();
                     let store = &self.context.store;
@@ -623,7 +628,7 @@ impl Run<'_> {
         }
     }
 
-    /// Waits and goes on from the checkpoint, unless it has not got on for too long.
+    /// Waits and continues from the checkpoint, unless there were too many attempts without progress.
     async fn back_off(
         &mut self,
         verdict: Verdict,
@@ -652,7 +657,8 @@ impl Run<'_> {
             .sync_wait(self.sync.id, self.sync.fence, due, reason, message)
             .await?;
         if waiting.cancel_requested {
-            // Asked while it was about to wait: nobody would hear of it until the wait is over.
+            // The cancel request came just before the wait began. Without this call it would take effect only after
+            // the wait.
             store.sync_cancel_request(self.sync.id, now_us()).await?;
         }
         Ok(())

@@ -1,5 +1,5 @@
-//! What is done about an error of a connector: whether the sync waits and goes on, how often, how long, and the word it
-//! is told with.
+//! Decides how a sync reacts to an error of a connector: whether it retries, how often, after which pause, and which
+//! error reason it reports.
 
 use std::time::Duration;
 use tether_connector_proto::ErrorKind;
@@ -7,15 +7,16 @@ use tether_connector_proto::ErrorKind;
 /// What an error of a connector means for a sync.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It passes: wait and go on.
+    /// Temporary: wait and continue.
     Passing,
-    /// The organization's allowance is used up: wait until it is not, however often.
+    /// The API allowance of the organization is used up: wait until it is available again, without a limit on
+    /// attempts.
     Patience,
-    /// Nobody knows it: few more tries, then it is taken as final.
+    /// An unknown error: retry a few times, then treat it as final.
     Unknown,
-    /// The credentials are dead.
+    /// The credentials no longer work.
     Dead,
-    /// Trying again changes nothing.
+    /// A retry would fail in the same way.
     Final,
 }
 
@@ -44,17 +45,17 @@ impl Verdict {
         }
     }
 
-    /// Whether another try may help.
+    /// Whether a retry may succeed.
     pub(super) fn passes(self) -> bool {
         matches!(self, Self::Passing | Self::Patience | Self::Unknown)
     }
 }
 
-/// Tries of a sync, or of one of its objects, at an error that nobody knows; of an object at any error.
+/// Maximum attempts after an unknown error of a sync or an object; for an object, after any error.
 pub(super) const FEW_TRIES: i64 = 3;
 
-/// How long to wait after so many tries in a row: three times as long each time, from `first` to ten minutes, and a part
-/// more or less, so that syncs that broke off together do not come back together.
+/// The pause after this many consecutive attempts: three times longer each time, from `first` up to ten minutes, with
+/// a random variation of a quarter, so that syncs that failed together do not retry together.
 pub(super) fn pause(first: Duration, tries: i64, chance: f64) -> Duration {
     const LONGEST: Duration = Duration::from_secs(600);
     let power = u32::try_from(tries.clamp(1, 17) - 1).unwrap_or_default();
@@ -62,7 +63,7 @@ pub(super) fn pause(first: Duration, tries: i64, chance: f64) -> Duration {
     pause.mul_f64(0.75 + chance.clamp(0.0, 1.0) / 2.0)
 }
 
-/// The word of `tether.v1.ErrorReason` for what a connector said.
+/// The name in `tether.v1.ErrorReason` for an error kind of the connector.
 pub(super) fn reason(kind: ErrorKind) -> &'static str {
     match kind {
         ErrorKind::CredentialsRevoked => "CREDENTIALS_REVOKED",
@@ -72,8 +73,8 @@ pub(super) fn reason(kind: ErrorKind) -> &'static str {
         ErrorKind::RateLimited => "CRM_RATE_LIMITED",
         ErrorKind::AllowanceExhausted => "CRM_ALLOWANCE_EXHAUSTED",
         ErrorKind::Configuration => "CONNECTOR_MISCONFIGURED",
-        // A token that ends again and again though it is renewed each time says that the CRM has trouble, not that the
-        // login is dead: the refresh would say that.
+        // If a token expires repeatedly although it is refreshed each time, the CRM has a problem. The login is still
+        // valid: otherwise the refresh would have failed.
         ErrorKind::Transient
         | ErrorKind::CursorGone
         | ErrorKind::DeadlineExceeded
