@@ -1,10 +1,11 @@
-//! Which company a record is: identity is the registrable domain of its homepage (mission.md, "Companies").
+//! The identity of companies: the company of a record is the registrable domain of its homepage (mission.md,
+//! "Companies").
 //!
-//! The id is a UUIDv5 of that domain: no look-up, the same on every replica, and it tells nothing about who else holds
-//! the company. A homepage is what people typed: `address` finds the web addresses in it, `hosts` says which of them are pages
-//! at a host of many. The public suffix list comes embedded with the crate `psl`. A change of any of these changes identities,
-//! so [`VERSION`] is stored with the database, and a database of an earlier version is brought to this one when it is opened
-//! (src/reidentify.rs).
+//! The company id is a UUIDv5 of that domain. It needs no lookup, is the same on each replica, and does not reveal
+//! who else has the company. A homepage is free text: `address` finds web addresses in it, and `hosts` decides which
+//! of them are pages on shared hosts. The public suffix list is embedded with the crate `psl`. A change of any of
+//! these changes identities. Therefore [`VERSION`] is stored in the database, and a database with an earlier version
+//! is converted when it is opened (src/reidentify.rs).
 
 mod address;
 mod hosts;
@@ -14,28 +15,28 @@ mod tests;
 use crate::domain::CompanyId;
 use address::{Address, addresses};
 
-/// The version of the rules here and of both lists, stored in the database: a number that grows with each change of either,
-/// and the release of `psl`, which is pinned to exactly this one.
+/// The version of these rules and of both lists, stored in the database: a number that is raised with each change of
+/// either, and the release of `psl`, which is pinned to this exact release.
 pub const VERSION: &str = "2:psl-2.1.247";
 
-/// Most texts of a record that are kept as candidates for its homepage.
+/// Maximum number of texts of a record that are stored as candidates for its homepage.
 const MOST_CANDIDATES: usize = 8;
-/// Most bytes of one of them.
+/// Maximum length of a candidate, in bytes.
 const MOST_CANDIDATE_BYTES: usize = 2_048;
 
-/// What a homepage's text says.
+/// The result of parsing a homepage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Homepage {
-    /// The registrable domain that identifies a company, in lower case ASCII; `None` where every address is a page at a host
-    /// of many.
+    /// The registrable domain that identifies the company, in lower-case ASCII; `None` if all addresses are pages on
+    /// shared hosts.
     pub domain: Option<String>,
-    /// The address that does, or the first one there is: a normalised http or https URL.
+    /// The address with that domain, or else the first address: a normalized http or https URL.
     pub uri: String,
 }
 
 impl Homepage {
-    /// Reads a text as people type it: the first address that identifies a company, else the first address. `None` where
-    /// there is none. Candidates that [`candidates`] joined are read in their order.
+    /// Parses free text: returns the first address that identifies a company, else the first address; `None` if there
+    /// is no address. Candidates that were joined by [`candidates`] are read in order.
     #[must_use]
     pub fn read(text: &str) -> Option<Self> {
         let mut first = None;
@@ -47,7 +48,7 @@ impl Homepage {
                     uri,
                 });
             }
-            // A page without its path would be another one, so one that is too long is not shown.
+            // An address that is too long is not shown: without its path it would be another page.
             first = first.or_else(|| address.uri());
         }
         first.map(|uri| Self { domain: None, uri })
@@ -59,14 +60,14 @@ fn identifying(address: &Address) -> Option<String> {
     hosts::identifying(&address.host, domain, suffix, address.rest())
 }
 
-/// The registrable domain that identifies a company, or `None` where the text has no web address, or only pages at hosts of
-/// many.
+/// The registrable domain that identifies a company; `None` if the text has no web address or only pages on shared
+/// hosts.
 #[must_use]
 pub fn domain_of(homepage: &str) -> Option<String> {
     Homepage::read(homepage)?.domain
 }
 
-/// The homepage as it is shown: a normalised http or https URL, or empty.
+/// The displayed homepage: a normalized http or https URL, or empty.
 #[must_use]
 pub fn uri_of(homepage: &str) -> String {
     Homepage::read(homepage)
@@ -74,8 +75,8 @@ pub fn uri_of(homepage: &str) -> String {
         .unwrap_or_default()
 }
 
-/// The company of a record: of the domain of the first usable homepage among the text's addresses, or without one the record
-/// itself.
+/// The company of a record: that of the domain of the first usable homepage in the text, or else a company known only
+/// by this record.
 #[must_use]
 pub fn company_of_record(
     connector: &str,
@@ -89,8 +90,8 @@ pub fn company_of_record(
     }
 }
 
-/// The texts that may be a record's homepage, in their order, as one text to be stored: one a line, each at most 2,048 bytes,
-/// at most 8. `None` where there is none.
+/// The texts that may be the homepage of a record, in order, joined for storage: one per line, at most 8, each at
+/// most 2,048 bytes. `None` if there is none.
 pub fn candidates<'a>(texts: impl IntoIterator<Item = &'a str>) -> Option<String> {
     let mut kept: Vec<String> = Vec::new();
     for text in texts {
@@ -105,7 +106,8 @@ pub fn candidates<'a>(texts: impl IntoIterator<Item = &'a str>) -> Option<String
     (!kept.is_empty()).then(|| kept.join("\n"))
 }
 
-/// One line within bounds. A text is cut where no address is: behind white space, or behind an address's host.
+/// Puts a text on one line within the limit. A text is cut only outside addresses: after white space, or after the
+/// host of an address.
 fn one_line(text: &str) -> String {
     let mut line = String::new();
     for c in text.trim().chars() {
@@ -115,7 +117,7 @@ fn one_line(text: &str) -> String {
             break;
         }
         line.push(match c {
-            // A line break parts addresses, as a semicolon does.
+            // A line break separates addresses, like a semicolon.
             '\n' | '\r' | '\t' => ';',
             c if c.is_control() => ' ',
             c => c,

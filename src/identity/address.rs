@@ -1,19 +1,19 @@
-//! Web addresses in a text as people type it.
+//! Finds web addresses in free text.
 //!
-//! Nothing is guessed. A name is a host if it consists of labels that UTS #46 and the rules for host names (STD 3) allow and
-//! ends in a public suffix of the list. What stands around an address is left out; where a text has several, all are given, in
-//! their order.
+//! Nothing is guessed. A name is a host if its labels are valid under UTS #46 and the rules for host names (STD 3),
+//! and it ends in a public suffix of the list. Text around an address is ignored. If a text has several addresses,
+//! all are returned in order.
 
-/// Most bytes of a text that are looked at.
+/// Maximum number of bytes of a text that are read.
 const MOST_BYTES: usize = 32 << 10;
-/// Most bytes of an address as it is shown.
+/// Maximum length of a displayed address, in bytes.
 const MOST_URI_BYTES: usize = 2_048;
-/// Words before an address that say only that one follows.
+/// Words before an address that only announce it.
 const LABELS: &[&str] = &[
     "domain", "home", "homepage", "internet", "link", "page", "site", "sitio", "url", "web", "webpage",
     "website", "webseite", "www",
 ];
-/// How people write the scheme, with the usual slips.
+/// Schemes, with common typing errors.
 const SCHEMES: &[(&str, bool)] = &[
     ("hhtp", false),
     ("hhtps", true),
@@ -32,9 +32,9 @@ const SCHEMES: &[(&str, bool)] = &[
 /// An address whose host is a domain name under a known public suffix.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Address {
-    /// In lower case ASCII, without a trailing point.
+    /// In lower-case ASCII, without a trailing dot.
     pub(super) host: String,
-    /// Without credentials.
+    /// Without user name and password.
     url: url::Url,
 }
 
@@ -48,11 +48,11 @@ impl Address {
         (plain && address.domain().is_some()).then_some(address)
     }
 
-    /// The registrable domain and the public suffix it ends in.
+    /// The registrable domain, and the public suffix at its end.
     pub(super) fn domain(&self) -> Option<(&str, &str)> {
         let domain = psl::domain(self.host.as_bytes())?;
         let suffix = domain.suffix();
-        // A suffix nobody registered ("n/a", "localhost", "acme.invalidtld") is a slip of the pen, not a domain.
+        // A host with an unknown suffix ("n/a", "localhost", "acme.invalidtld") is a typing error, not a domain.
         if !suffix.is_known() {
             return None;
         }
@@ -61,12 +61,12 @@ impl Address {
         Some((self.host.get(start..)?, self.host.get(end..)?))
     }
 
-    /// Path, query and fragment, normalised.
+    /// Path, query and fragment, normalized.
     pub(super) fn rest(&self) -> &str {
         &self.url[url::Position::BeforePath..]
     }
 
-    /// The address as a normalised http or https URL; `None` for one that is longer than 2,048 bytes.
+    /// The address as a normalized http or https URL; `None` if it is longer than 2,048 bytes.
     pub(super) fn uri(&self) -> Option<String> {
         let uri = self.url.as_str();
         (uri.len() <= MOST_URI_BYTES).then(|| uri.to_owned())
@@ -78,7 +78,7 @@ impl Address {
     }
 }
 
-/// The addresses of a text, in their order.
+/// The addresses in a text, in order.
 pub(super) fn addresses(text: &str) -> impl Iterator<Item = Address> {
     parts(bounded(text)).flat_map(|part| {
         let mut reader = Reader::default();
@@ -87,7 +87,7 @@ pub(super) fn addresses(text: &str) -> impl Iterator<Item = Address> {
     })
 }
 
-/// The text, or its beginning up to the last white space within bounds: an address that is cut is another one.
+/// The text, cut at the last white space within the limit: cutting inside an address would give another address.
 fn bounded(text: &str) -> &str {
     if text.len() <= MOST_BYTES {
         return text;
@@ -100,7 +100,7 @@ fn bounded(text: &str) -> &str {
     start.rfind(is_space).map_or("", |space| &start[..space])
 }
 
-/// What lists are written with. A comma is looked at where it stands: paths have commas.
+/// Splits a text at list separators. Commas are handled later, because paths may contain them.
 fn parts(text: &str) -> impl Iterator<Item = &str> {
     text.split(['\n', '\r', ';', '|', '；', '、', '，', '•', '¦'])
 }
@@ -114,7 +114,8 @@ fn is_space(c: char) -> bool {
         )
 }
 
-/// Characters that are not seen: they come with text that is copied from elsewhere. The two joiners mean something in names.
+/// Invisible characters, which come with copied text. The two joiners (U+200C, U+200D) are not included: they are
+/// significant in names.
 fn is_invisible(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
@@ -123,20 +124,20 @@ fn is_invisible(c: char) -> bool {
 #[derive(Default)]
 struct Reader {
     found: Vec<Address>,
-    /// Words that are no addresses came before: what follows is a sentence or a name ("Acme Co.Ltd"), and only an address
-    /// that says that it is one counts.
+    /// Words that are not addresses came before. The text is then a sentence or a name ("Acme Co.Ltd"), and only an
+    /// address with a scheme or `www.` counts.
     words: bool,
-    /// A scheme stood alone.
+    /// The last token was a scheme without an address.
     scheme: Option<bool>,
 }
 
 enum Token {
     Address(Address),
-    /// An address of something else: an e-mail address, another scheme, an unknown suffix behind a scheme.
+    /// Another kind of address: an e-mail address, another scheme, or an unknown suffix after a scheme.
     Other,
-    /// A scheme without anything.
+    /// A scheme without an address.
     Scheme(bool),
-    /// Says only that an address follows.
+    /// A word that announces an address.
     Label,
     Word,
 }
@@ -154,7 +155,7 @@ impl Reader {
             token = &plain;
         }
         let mut next = Some(token);
-        // Each turn takes something away.
+        // Each iteration removes at least one character, so the loop ends.
         while let Some(token) = next.take() {
             let token = trim(token);
             if !token.contains(char::is_alphanumeric) {
@@ -176,7 +177,7 @@ impl Reader {
         }
     }
 
-    /// Reads the token's beginning; what is left of it comes back.
+    /// Parses the beginning of the token, and returns the rest.
     fn read<'a>(&self, token: &'a str) -> (Token, Option<&'a str>) {
         let (mut secure, text) = strip_schemes(token);
         if secure.is_none() {
@@ -202,7 +203,7 @@ impl Reader {
     fn authority(&self, authority: &str, rest: &str, secure: Option<bool>) -> Token {
         let mut host = authority;
         if let Some((_, after)) = host.rsplit_once('@') {
-            // A person's address is at somebody's mail provider as often as not.
+            // The domain of an e-mail address is often that of a mail provider.
             if secure.is_none() {
                 return Token::Other;
             }
@@ -231,7 +232,7 @@ impl Reader {
     }
 }
 
-/// The name of a host in its one form, if it is one.
+/// The canonical form of a host name; `None` if it is not one.
 fn host_name(text: &str) -> Option<String> {
     use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
     let text = text.strip_suffix(['.', '。', '．', '｡']).unwrap_or(text);
@@ -246,7 +247,7 @@ fn host_name(text: &str) -> Option<String> {
         .map(|name| name.into_owned())
 }
 
-/// Removes what stands around an address.
+/// Removes punctuation around an address.
 fn trim(token: &str) -> &str {
     let around = |c: char| {
         matches!(
@@ -275,11 +276,11 @@ fn trim(token: &str) -> &str {
     };
     let end = |c: char| around(c) || matches!(c, '.' | ':' | '?' | '-' | '–' | '—' | '。');
     let start = |c: char| around(c) || matches!(c, '.' | ':' | '?' | '-' | '–' | '—' | '#');
-    // A label says so with its colon.
+    // A trailing colon of a label is removed, too.
     token.trim_start_matches(start).trim_end_matches(end)
 }
 
-/// What a host's name cannot hold: there the address ends, and another may begin.
+/// Characters that a host name cannot contain: the address ends there, and another one may begin.
 fn ends_host(c: char) -> bool {
     let of_host = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '@' | '_' | '%');
     if c.is_ascii() {
@@ -289,12 +290,12 @@ fn ends_host(c: char) -> bool {
     }
 }
 
-/// An authority may be followed by nothing but a point or a colon.
+/// Removes dots and colons at the end of an authority.
 fn authority_of(text: &str) -> &str {
     text.trim_end_matches([':', '.'])
 }
 
-/// Ends a path where another address begins behind a comma.
+/// Splits a path where another address begins after a comma.
 fn list_in_path(text: &str) -> (&str, Option<&str>) {
     for (at, _) in text.match_indices(',') {
         let after = &text[at + 1..];
@@ -313,7 +314,7 @@ fn list_in_path(text: &str) -> (&str, Option<&str>) {
     (text, None)
 }
 
-/// Removes schemes, as often as they stand there; tells whether there was one, and whether the last was secure.
+/// Removes all leading schemes. Returns whether there was one, and whether the last one was secure.
 fn strip_schemes(token: &str) -> (Option<bool>, &str) {
     let mut secure = None;
     let mut text = token;
@@ -332,12 +333,12 @@ fn strip_schemes(token: &str) -> (Option<bool>, &str) {
             (secure, text) = (Some(*is_secure), body);
             continue;
         }
-        // "website:acme.com".
+        // For example "website:acme.com".
         if is_label(&text[..word]) && after.starts_with(':') && body.len() < after.len() {
             text = body;
             continue;
         }
-        // "//acme.com", and "http://www.http://acme.com".
+        // For example "//acme.com" and "http://www.http://acme.com".
         let body = text.trim_start_matches('/');
         if body.len() < text.len() {
             text = body;
@@ -352,7 +353,7 @@ fn strip_schemes(token: &str) -> (Option<bool>, &str) {
             text = inner;
             continue;
         }
-        // "*.acme.com", behind a scheme.
+        // For example "*.acme.com" after a scheme.
         return (secure, text.trim_start_matches(['*', '.']));
     }
 }

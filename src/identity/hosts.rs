@@ -1,11 +1,11 @@
-//! The list of hosts where many keep a page or a site (hosts.txt, which says what its rules mean).
+//! The list of shared hosts, where many companies have a page or a site. hosts.txt defines its rules.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
 pub(super) const LIST: &str = include_str!("hosts.txt");
 
-/// What a host's line says.
+/// The rule of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Rule {
     Pages,
@@ -13,7 +13,7 @@ enum Rule {
     Nothing,
 }
 
-/// A line: the path it holds for, without slashes at its ends, empty for all; and its rule.
+/// A line: its path without slashes at the ends (empty for all paths), and its rule.
 type Line = (&'static str, Rule);
 
 static HOSTS: LazyLock<HashMap<&'static str, Vec<Line>>> = LazyLock::new(|| {
@@ -24,7 +24,7 @@ static HOSTS: LazyLock<HashMap<&'static str, Vec<Line>>> = LazyLock::new(|| {
     hosts
 });
 
-/// The lines of the list; `None` for one that cannot be read, which a test finds.
+/// The lines of the list; `None` for an invalid line, which a test detects.
 fn lines() -> impl Iterator<Item = Option<(&'static str, &'static str, Rule)>> {
     let written = |line: &&str| !line.is_empty() && !line.starts_with('#');
     LIST.lines().filter(written).map(|line| {
@@ -40,10 +40,10 @@ fn lines() -> impl Iterator<Item = Option<(&'static str, &'static str, Rule)>> {
     })
 }
 
-/// What identifies a company at an address: a domain, or `None` for a page at a host of many.
+/// The domain that identifies a company at an address; `None` for a page on a shared host.
 ///
-/// `host` is in lower case ASCII, `domain` its registrable domain, `suffix` the public suffix of that, and `rest` what follows
-/// the host: path, query and fragment.
+/// `host` is in lower-case ASCII, `domain` is its registrable domain, `suffix` is the public suffix of that, and
+/// `rest` is the path, query and fragment after the host.
 pub(super) fn identifying(host: &str, domain: &str, suffix: &str, rest: &str) -> Option<String> {
     let path = rest
         .split(['?', '#'])
@@ -77,7 +77,7 @@ pub(super) fn identifying(host: &str, domain: &str, suffix: &str, rest: &str) ->
     Some(domain.to_owned())
 }
 
-/// Whether the path is this one, or under it. Every path is under the empty one.
+/// Whether the path is equal to or below `of`. Each path is below the empty one.
 fn is_under(path: &str, of: &str) -> bool {
     of.is_empty()
         || path
@@ -85,7 +85,7 @@ fn is_under(path: &str, of: &str) -> bool {
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Whether a name before a host is another door of the same house: none, `www`, a mobile page, a language.
+/// Whether the labels before a host lead to the site of the host's owner: none, `www`, a mobile site, or a language.
 fn is_own(labels: &str) -> bool {
     let language = |label: &str| {
         let (language, country) = label.split_once('-').unwrap_or((label, "xx"));

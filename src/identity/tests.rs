@@ -1,9 +1,10 @@
-//! The right answers are written by hand: no test asks the rules what is right.
+//! The expected results are written by hand: no test computes them with the rules under test.
 
 use super::*;
 use proptest::prelude::*;
 
-/// A text as people type it, a tab, and the domain that identifies the company, or `-` for none. `\n` stands for a line break.
+/// Test cases: an input text, a tab, and the domain that identifies the company, or `-` for none. `\n` stands for a
+/// line break.
 const CASES: &str = include_str!("cases.tsv");
 
 fn cases() -> impl Iterator<Item = (String, Option<&'static str>)> {
@@ -143,7 +144,7 @@ fn candidates_are_bounded_and_never_cut_within_a_host() {
     let many: Vec<String> = (0..20).map(|i| format!("c{i}.com")).collect();
     let kept = candidates(many.iter().map(String::as_str)).unwrap();
     assert_eq!(kept.lines().count(), 8);
-    // The cut would fall into the name: "acme.co" is another company than "acme.com".
+    // A cut at the limit would split the name: "acme.co" and "acme.com" are different companies.
     let text = format!("{}acme.com", "- ".repeat(1_020));
     assert_eq!(text.len(), 2_048);
     assert_eq!(
@@ -199,7 +200,7 @@ fn a_change_of_the_list_needs_a_new_version() {
     );
 }
 
-/// Domains that have nothing to do with each other, and differ by little.
+/// Unrelated domains with similar names.
 const DOMAINS: &[&str] = &[
     "acme.com",
     "acme.co",
@@ -238,7 +239,7 @@ const DOMAINS: &[&str] = &[
     "shared-reseller.com",
 ];
 
-/// What people put before and behind an address, none of which is part of it.
+/// Text that people write before and after an address and that is not part of it.
 const BEFORE: &[&str] = &[
     "",
     " ",
@@ -320,14 +321,14 @@ fn no_two_domains_become_one_whatever_stands_around_them() {
     for domain in DOMAINS {
         for before in BEFORE {
             for behind in BEHIND {
-                // The host of many with a path is a page at it.
+                // A shared host with a path is a page on it.
                 if *domain == "facebook.com"
                     && behind.contains(['/', '?'])
                     && !matches!(*behind, "/" | ":443/" | "./")
                 {
                     continue;
                 }
-                // "www.com" is a domain, and "www." before "com.com" too.
+                // "www.com" is a domain, also in "www.com.com".
                 let text = format!("{before}{domain}{behind}");
                 assert_eq!(domain_of(&text).as_deref(), Some(*domain), "{text:?}");
             }
@@ -351,7 +352,7 @@ proptest! {
         let homepage = Homepage::read(&text);
         if let Some(Homepage { domain: Some(domain), uri }) = homepage {
             prop_assert_eq!(domain_of(&domain), Some(domain.clone()));
-            // A domain is host-name labels and nothing else.
+            // A domain consists only of valid host name labels.
             for label in domain.split('.') {
                 prop_assert!(!label.is_empty() && label.len() < 64, "{}", domain);
                 prop_assert!(label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'), "{}", domain);
@@ -368,7 +369,7 @@ proptest! {
 
     #[test]
     fn two_labels_give_themselves(one in "[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?", two in "[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?") {
-        // Labels that begin like an encoded name have to be one.
+        // Labels that begin like a Punycode label must be valid Punycode.
         prop_assume!(!one.starts_with("xn--") && !two.starts_with("xn--"));
         let (a, b) = (format!("{one}-acme.com"), format!("{two}-acme.com"));
         prop_assert_eq!(domain_of(&format!("http://www.{a};{b}")), Some(a.clone()));
