@@ -1,7 +1,7 @@
-//! The flow of a piece of work: the group, or the part of the server, for which it is done.
+//! The flow of a piece of work: the group, or the part of the server, for which the work is done.
 //!
-//! The flow of a call is task-local. An argument would have to go through each of the store's methods and through
-//! everything between them and the edge, only to be handed on.
+//! The flow of a call is a task-local. An argument would have to be passed through each method of the store and all
+//! code between the store and the gRPC layer.
 
 use std::any::Any;
 use std::future::Future;
@@ -9,18 +9,18 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-/// For whom a piece of work is done. Work of one flow waits in order; flows take turns.
+/// Identifies for whom work is done. Work of one flow is served in order; flows take turns.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub enum Flow {
-    /// A group: its own calls, and calls of the service identity about it.
+    /// A group: its own calls, and calls of the service identity about this group.
     Group(Arc<str>),
-    /// A call about no group or about several: those of the service identity, and probes. Also a call whose group is not
-    /// known yet.
+    /// A call about no group or about several: calls of the service identity, and health probes. Also a call whose
+    /// group is not known yet.
     #[default]
     Platform,
-    /// The callback page for browsers, whose readers need no token.
+    /// The callback page for browsers, which needs no token.
     Callback,
-    /// The server's own tasks: syncs and their heartbeats, refreshes of tokens, the index, the outbox, housekeeping.
+    /// The server's own tasks: syncs and their heartbeats, token refreshes, the index, the outbox, cleanup.
     Internal,
 }
 
@@ -32,8 +32,8 @@ impl Flow {
     }
 }
 
-/// The flow of one call. It changes once for calls of the service identity: their group is in the message, which is read
-/// after the call has been let in. Cheap to clone.
+/// The flow of one call. It changes once for calls of the service identity: their group is in the message, which is
+/// read after the call was admitted. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct CallFlow {
     state: Arc<Mutex<State>>,
@@ -42,7 +42,7 @@ pub struct CallFlow {
 #[derive(Default)]
 struct State {
     flow: Flow,
-    /// What the call holds until its answer begins: its place among the calls under way.
+    /// What the call holds until its response begins: its slot among the calls in progress.
     held: Option<Box<dyn Any + Send>>,
 }
 
@@ -50,19 +50,19 @@ tokio::task_local! {
     static CALL: CallFlow;
 }
 
-/// The call that this task answers; `None` in the server's own tasks.
+/// The call that this task serves; `None` in the server's own tasks.
 #[must_use]
 pub fn call() -> Option<CallFlow> {
     CALL.try_with(CallFlow::clone).ok()
 }
 
-/// The flow of the work that this task does.
+/// The flow of the current task.
 #[must_use]
 pub fn current() -> Flow {
     CALL.try_with(CallFlow::flow).unwrap_or(Flow::Internal)
 }
 
-/// The same work for a task of its own, so that it still counts for this task's call.
+/// Wraps work for a new task, so that it still counts for the call of this task.
 pub fn carried<F: Future>(work: F) -> impl Future<Output = F::Output> {
     let call = call();
     async move {
@@ -74,7 +74,7 @@ pub fn carried<F: Future>(work: F) -> impl Future<Output = F::Output> {
 }
 
 impl CallFlow {
-    /// A call of this flow.
+    /// A call with this flow.
     #[must_use]
     pub fn of(flow: Flow) -> Self {
         let this = Self::default();
@@ -82,35 +82,35 @@ impl CallFlow {
         this
     }
 
-    /// Its flow, as far as known.
+    /// The current flow.
     #[must_use]
     pub fn flow(&self) -> Flow {
         self.state.lock().flow.clone()
     }
 
-    /// The flow is known now.
+    /// Sets the flow when it becomes known.
     pub fn set(&self, flow: Flow) {
         self.state.lock().flow = flow;
     }
 
-    /// Keeps something until [`release`](Self::release), instead of what was kept before.
+    /// Keeps a value until [`release`](Self::release); replaces and drops the previous value.
     pub fn hold(&self, held: impl Any + Send) {
         let before = self.state.lock().held.replace(Box::new(held));
         drop(before);
     }
 
-    /// Drops what the call holds: its answer begins.
+    /// Drops the kept value: the response begins.
     pub fn release(&self) {
         let held = self.state.lock().held.take();
         drop(held);
     }
 
-    /// Does work of this call.
+    /// Runs work for this call.
     pub async fn scope<F: Future>(self, work: F) -> F::Output {
         CALL.scope(self, work).await
     }
 
-    /// The same without waiting.
+    /// Runs synchronous work for this call.
     pub fn sync_scope<T>(self, work: impl FnOnce() -> T) -> T {
         CALL.sync_scope(self, work)
     }

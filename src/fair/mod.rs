@@ -1,10 +1,11 @@
-//! A semaphore in whose queue flows take turns: what waits in the queue of one group delays that group alone.
+//! A semaphore that serves flows in turn: requests that wait in the queue of one group delay only that group.
 //!
-//! A permit that becomes free goes to the waiting flow that holds the fewest, and among equals to the one whose last turn
-//! was longest ago. Within a flow the order is that of arrival. Two bounds keep some permits free of what takes long: one
-//! flow holds at most three quarters, and where the server's own tasks use the permits too
-//! ([`FairSemaphore::with_internal`]), neither they nor all calls together hold the last one. The internal flow comes
-//! before the calls while it holds less than a quarter, and after them otherwise.
+//! A free permit goes to the waiting flow that holds the fewest permits; among equals, to the flow whose last turn
+//! was longest ago. Within a flow, requests are served in order of arrival. Two limits keep permits free when permits
+//! are held for a long time. One flow holds at most three quarters of the permits. Where the server's own tasks also
+//! use the permits ([`FairSemaphore::with_internal`]), neither they nor all calls together can hold the last permit.
+//! The internal flow is served before the calls while it holds less than a quarter of the permits, and after them
+//! otherwise.
 
 mod flow;
 
@@ -23,56 +24,56 @@ pub struct FairSemaphore {
 }
 
 struct Inner {
-    /// Most permits that are held at a time.
+    /// Maximum number of permits held at the same time.
     most: usize,
-    /// Most of one flow that is not internal.
+    /// Maximum for one flow that is not internal.
     most_of_flow: usize,
-    /// Most of all these flows together.
+    /// Maximum for all flows together that are not internal.
     most_of_calls: usize,
-    /// Most of the internal flow.
+    /// Maximum for the internal flow.
     most_internal: usize,
-    /// The internal flow comes first while it holds less than this.
+    /// The internal flow is served first while it holds less than this.
     share_internal: usize,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    /// Permits of flows that are not internal.
+    /// Permits held by flows that are not internal.
     calls: usize,
     internal: Line,
-    /// Only flows that hold or wait.
+    /// Contains only flows that hold or wait for permits.
     lines: HashMap<Flow, Line>,
-    /// The flows that wait, in the order in which they are served: by how many permits they hold, then by their turn.
+    /// The waiting flows, in the order in which they are served: by the number of permits they hold, then by turn.
     order: BTreeMap<(usize, u64), Flow>,
-    /// Numbers turns and those who wait.
+    /// Counter for turns and waiters.
     next: u64,
 }
 
-/// What is known of a flow.
+/// The state of a flow.
 #[derive(Default)]
 struct Line {
     held: usize,
-    /// Grows with each permit that it gets or gives back.
+    /// Set to a new, higher number with each permit that the flow gets or returns.
     turn: u64,
-    /// In the order of their numbers.
+    /// In order of their numbers.
     waiting: VecDeque<(u64, oneshot::Sender<()>)>,
 }
 
-/// A permit, until it is dropped.
+/// A permit; it is returned when dropped.
 pub struct Permit {
     semaphore: FairSemaphore,
     flow: Flow,
 }
 
 impl FairSemaphore {
-    /// So many permits for calls.
+    /// A semaphore with this many permits, used only by calls.
     #[must_use]
     pub fn new(permits: usize) -> Self {
         Self::bounded(permits, permits, 0, 0)
     }
 
-    /// So many permits for calls and for the server's own tasks.
+    /// A semaphore with this many permits, used by calls and by the server's own tasks.
     #[must_use]
     pub fn with_internal(permits: usize) -> Self {
         let all_but_one = permits.saturating_sub(1).max(1);
@@ -92,10 +93,11 @@ impl FairSemaphore {
         }
     }
 
-    /// Waits for the flow's turn.
+    /// Waits for a permit.
     pub async fn acquire(&self, flow: Flow) -> Permit {
         let mut waiter = self.wait(flow);
-        // The sender stays in the line until it was used: the waiter keeps the semaphore.
+        // This cannot fail: the sender stays in the queue until it is used, because the waiter keeps the semaphore
+        // alive.
         let _ = (&mut waiter.turn).await;
         waiter.done = true;
         Permit {
@@ -111,7 +113,7 @@ impl FairSemaphore {
         let number = state.next;
         state.change(&flow, |line| {
             if line.held == 0 && line.waiting.is_empty() {
-                // A flow that comes anew is behind those of as many permits that wait already.
+                // A new flow comes after the waiting flows with the same number of permits.
                 line.turn = number;
             }
             line.waiting.push_back((number, sender));
@@ -134,12 +136,12 @@ impl FairSemaphore {
 }
 
 impl Inner {
-    /// Gives free permits to those whose turn it is.
+    /// Gives free permits to the waiters that are next.
     fn serve(&self, state: &mut State) {
         while state.calls + state.internal.held < self.most {
             let internal = !state.internal.waiting.is_empty() && state.internal.held < self.most_internal;
             let call = match state.order.first_key_value() {
-                // The first holds the fewest: if that is too many, no other may have one.
+                // The first flow holds the fewest permits: if it has reached its limit, all others have, too.
                 Some(((held, _), flow)) if *held < self.most_of_flow && state.calls < self.most_of_calls => {
                     Some(flow.clone())
                 }
@@ -151,7 +153,7 @@ impl Inner {
                 _ => return,
             };
             let first = state.change(&flow, |line| line.waiting.pop_front());
-            // Who has gone since gets none.
+            // A waiter that was dropped meanwhile gets no permit.
             if let Some((_, waiter)) = first
                 && waiter.send(()).is_ok()
             {
@@ -162,7 +164,7 @@ impl Inner {
 }
 
 impl State {
-    /// Changes what a flow holds.
+    /// Changes the number of permits that a flow holds.
     fn hold(&mut self, flow: &Flow, change: impl FnOnce(usize) -> usize) {
         self.next += 1;
         let turn = self.next;
@@ -177,7 +179,7 @@ impl State {
         }
     }
 
-    /// Changes a flow's line, and its place in the order with it.
+    /// Changes the state of a flow, and updates its position in the order.
     fn change<T>(&mut self, flow: &Flow, change: impl FnOnce(&mut Line) -> T) -> T {
         if *flow == Flow::Internal {
             return change(&mut self.internal);
@@ -200,7 +202,7 @@ impl Drop for Permit {
     }
 }
 
-/// Somebody who waits.
+/// A waiting request.
 struct Waiter {
     semaphore: FairSemaphore,
     flow: Flow,
@@ -217,7 +219,7 @@ impl Drop for Waiter {
         }
         let inner = &self.semaphore.inner;
         let mut state = inner.state.lock();
-        // Permits are given under the lock: either this one was, or it still stands in its line.
+        // Permits are granted under the lock: either this waiter has one, or it is still in the queue.
         if self.turn.try_recv().is_ok() {
             state.hold(&self.flow, |held| held - 1);
         } else {
@@ -242,7 +244,7 @@ mod tests {
     }
 
     impl FairSemaphore {
-        /// A permit, if there is one at once.
+        /// A permit, if one is available at once.
         fn now(&self, flow: &Flow) -> Option<Permit> {
             self.acquire(flow.clone()).now_or_never()
         }
@@ -253,7 +255,7 @@ mod tests {
         }
     }
 
-    /// The permit of one who waits, if it was given.
+    /// The permit of a waiter, if it was granted.
     fn given(waiter: &mut Waiter) -> Option<Permit> {
         (&mut waiter.turn).now_or_never()?.ok()?;
         waiter.done = true;
@@ -271,13 +273,13 @@ mod tests {
             .map(|name| (name, semaphore.wait(group(name))))
             .into();
         drop(first);
-        // Each gives its permit back before the next is looked for.
+        // Each request returns its permit before the next one is served.
         let mut order = String::new();
         while !waiters.is_empty() {
             let ready = waiters.iter_mut().position(|(_, waiter)| given(waiter).is_some());
             order.push_str(waiters.remove(ready.unwrap()).0);
         }
-        // The queue of `a` is not in the way of `b` and `c`, though it was there first.
+        // The queue of `a` does not delay `b` and `c`, although it was there first.
         assert_eq!(order, "bcabaa");
         assert!(semaphore.is_empty());
     }
@@ -353,7 +355,7 @@ mod tests {
         let gone = semaphore.wait(b.clone());
         let (late, mut next) = (semaphore.wait(b), semaphore.wait(a));
         drop(gone);
-        // `late` has the permit and has not taken it yet when it goes.
+        // When it is dropped, `late` has been granted the permit but has not taken it.
         drop(first);
         assert!(given(&mut next).is_none());
         drop(late);
@@ -377,7 +379,7 @@ mod tests {
                 };
                 let mut permit = Box::pin(semaphore.acquire(flow));
                 if number % 3 == 0 {
-                    // Some give up, before or just as they get one.
+                    // Some give up before, or just when, they get a permit.
                     tokio::select! {
                         biased;
                         () = tokio::task::yield_now() => return,
