@@ -1,11 +1,12 @@
-//! Web addresses that people configure or callers send. Programs read malformed ones differently: `http://127.0.0.1\@evil/`
-//! is loopback for a browser and `evil` for others. So one is taken only if it is spelt as every parser reads it, and
-//! addresses are compared as parsed, never by how they begin.
+//! Web addresses from the configuration or from callers. Programs parse malformed addresses differently:
+//! `http://127.0.0.1\@evil/` is loopback for a browser and the host `evil` for other programs. So an address is
+//! accepted only if it is spelled in the normalized form that all parsers read alike, and addresses are compared
+//! after parsing, never by prefix.
 
 use url::{Host, Url};
 
-/// An http(s) address that has one reading: spelt as its parser spells it (a missing last slash apart), without a user
-/// name, a password or a fragment.
+/// Parses an http(s) address that is unambiguous: spelled as its parser writes it (except for a final slash), without
+/// user name, password or fragment.
 #[must_use]
 pub fn plain(text: &str) -> Option<Url> {
     let url = Url::parse(text).ok()?;
@@ -14,7 +15,7 @@ pub fn plain(text: &str) -> Option<Url> {
     (spelt && bare && matches!(url.scheme(), "http" | "https") && url.has_host()).then_some(url)
 }
 
-/// Whether an address is on this machine.
+/// Whether an address is on the loopback interface.
 #[must_use]
 pub fn is_loopback(url: &Url) -> bool {
     match url.host() {

@@ -1,4 +1,4 @@
-//! The operator's listener: `/metrics` in Prometheus text, on loopback alone.
+//! The admin listener: `/metrics` in the Prometheus text format, on loopback only.
 
 use axum::Router;
 use axum::extract::State;

@@ -1,20 +1,20 @@
-//! Who calls: verified from the request's token, never from its message.
+//! The caller of a request, read from the verified token, never from the message.
 
 use std::fmt;
 
-/// What a caller may be. The table of what each may do is `policy`.
+/// The roles of callers. `policy` says what each role may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
     /// A member of the group.
     Member,
     /// An administrator of the group.
     Administrator,
-    /// The platform itself: keeps groups and the connections between them.
+    /// The platform itself: manages groups and the shares between them.
     Service,
 }
 
 impl Role {
-    /// The word in tokens.
+    /// The name of the role in tokens.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -24,7 +24,7 @@ impl Role {
         }
     }
 
-    /// Reads the word in a token.
+    /// Parses the name of a role in a token.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
         match word {
@@ -45,10 +45,10 @@ impl fmt::Display for Role {
 /// A verified caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
-    /// The token's subject: a user, or a service.
+    /// The subject of the token: a user or a service.
     pub subject: String,
-    /// The group it acts for; `None` for the service identity, which belongs to no group.
+    /// The group of the caller; `None` for the service identity, which belongs to no group.
     pub group: Option<String>,
-    /// What it is in that group.
+    /// The role of the caller.
     pub role: Role,
 }

@@ -1,4 +1,4 @@
-//! `tether connectors check`: the conformance kit on one connector.
+//! `tether connectors check`: runs the conformance tests against one connector.
 
 use std::path::PathBuf;
 
@@ -14,36 +14,36 @@ use crate::server::Failure;
 /// Options of `tether connectors check`.
 #[derive(Args)]
 pub struct Options {
-    /// The connector's folder: connector.toml, the library, conformance.toml.
+    /// The folder of the connector, with connector.toml, the library and conformance.toml
     folder: PathBuf,
-    /// The address of a fixture server that runs already, in place of the one that conformance.toml starts.
+    /// The address of a running fixture server, used instead of the one that conformance.toml starts
     #[arg(long, value_name = "URL")]
     fixture: Option<String>,
-    /// Where to run the connector.
+    /// Where to run the connector
     #[arg(long, value_enum, default_value = "both")]
     isolation: Where,
-    /// Only this check, by its id (may be repeated).
+    /// Run only the check with this id (may be repeated)
     #[arg(long, value_name = "ID")]
     only: Vec<String>,
-    /// One JSON document instead of text.
+    /// Print one JSON document instead of text
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Where {
-    /// In this process; in a child first, to see whether it crashes.
+    /// In this process; first in a child process, to detect a crash
     InProcess,
-    /// In a process of its own.
+    /// In a separate process
     Child,
-    /// One after the other.
+    /// First in a separate process, then in this process
     Both,
 }
 
-/// Checks a connector. Answers whether it passed.
+/// Checks a connector. Returns whether it passed.
 pub(crate) async fn run(options: Options) -> Result<bool, Failure> {
     let logs = conformance::Logs::default();
-    // Nothing is printed: what connectors log is kept, at every level, and looked through.
+    // Nothing is printed: the logs of the connector are collected at all levels and checked.
     tracing_subscriber::registry().with(logs.clone()).try_init()?;
     let isolations = match options.isolation {
         Where::InProcess => vec![Isolation::InProcess],
@@ -68,7 +68,7 @@ pub(crate) async fn run(options: Options) -> Result<bool, Failure> {
             if at != Some(isolation) {
                 at = Some(isolation);
                 say(match isolation {
-                    Isolation::Child => "in a process of its own",
+                    Isolation::Child => "in a separate process",
                     Isolation::InProcess => "in process",
                 });
             }

@@ -27,16 +27,16 @@ pub struct Cli {
 
 #[derive(Args)]
 struct Global {
-    /// A TOML file with settings; environment (TETHER__…) and flags come before it.
+    /// A TOML file with settings; environment variables (TETHER__…) and flags override it
     #[arg(long, global = true, env = "TETHER_CONFIG")]
     config: Option<PathBuf>,
-    /// Any setting: --set listen.grpc=127.0.0.1:0 (may be repeated).
+    /// Override one setting: --set listen.grpc=127.0.0.1:0 (may be repeated)
     #[arg(long = "set", global = true, value_name = "PATH=VALUE", value_parser = setting)]
     set: Vec<(String, String)>,
-    /// Where the SQLite file, the search index and generated keys are.
+    /// The folder of the SQLite file, the search index and generated keys
     #[arg(long, global = true)]
     data_dir: Option<PathBuf>,
-    /// Generated keys, demo groups, loopback only. Never for production.
+    /// Development mode: generated keys, demo groups, loopback only. Never for production
     #[arg(long, global = true)]
     dev: bool,
 }
@@ -48,52 +48,53 @@ fn setting(text: &str) -> Result<(String, String), String> {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serve gRPC, the callback page and metrics.
+    /// Serve gRPC, the callback page and metrics
     Serve,
-    /// Bring the database up to date, then stop.
+    /// Migrate the database to this version, then exit
     Migrate,
-    /// Print a token, signed with the key of `serve --dev`.
+    /// Print a token, signed with the key of `serve --dev`
     Token {
-        /// The group it is for; none for the service role.
+        /// The group of the caller; not used for the role service
         #[arg(long)]
         group: Option<String>,
-        /// What it may do.
+        /// The role of the caller
         #[arg(long, value_enum, default_value = "administrator")]
         role: Role,
-        /// Who it speaks for.
+        /// The subject of the token
         #[arg(long, default_value = "dev-user")]
         subject: String,
-        /// How long it holds, in hours.
+        /// How long the token is valid, in hours
         #[arg(long, default_value_t = 12)]
         hours: u64,
     },
-    /// Connectors in the folder.
+    /// Manage connectors
     Connectors {
         #[command(subcommand)]
         command: ConnectorsCommand,
     },
-    /// The keys that secrets are sealed with.
+    /// Manage the keys that seal secrets
     Secrets {
         #[command(subcommand)]
         command: SecretsCommand,
     },
-    /// Groups.
+    /// Manage groups
     Groups {
         #[command(subcommand)]
         command: GroupsCommand,
     },
-    /// Show everything: a simulated CRM, a server, and all steps through the gRPC face.
+    /// Run the demo: a simulated CRM, a server, and all steps over gRPC
     Demo(demo::Options),
 }
 
 #[derive(Subcommand)]
 enum GroupsCommand {
-    /// Delete a group and erase at once all that would go later, its audit log too. Servers go on meanwhile; safe to
-    /// repeat. docs/operate.md says what goes and what cannot.
+    /// Delete a group and erase at once all data that would otherwise be deleted later, including its audit log.
+    /// Servers can keep running; the command can be repeated. docs/operate.md lists what is erased and what cannot
+    /// be.
     Erase {
-        /// The group's id.
+        /// The id of the group
         group: GroupId,
-        /// Erase; without it the command only says what it would do.
+        /// Erase; without this flag the command only prints what it would do
         #[arg(long)]
         yes: bool,
     },
@@ -101,11 +102,11 @@ enum GroupsCommand {
 
 #[derive(Subcommand)]
 enum SecretsCommand {
-    /// Say how many secrets each key seals: one that seals none can be removed from the configuration.
+    /// Print how many secrets each key seals; a key that seals none can be removed from the configuration
     Status,
-    /// Seal everything anew with the first key. Servers go on meanwhile; safe to repeat.
+    /// Seal all secrets again with the first key. Servers can keep running; the command can be repeated
     Rotate {
-        /// Change nothing: the same as `status`.
+        /// Change nothing: the same as `status`
         #[arg(long)]
         dry_run: bool,
     },
@@ -113,20 +114,20 @@ enum SecretsCommand {
 
 #[derive(Subcommand)]
 enum ConnectorsCommand {
-    /// List them, those that cannot be loaded with the reason.
+    /// List connectors; for those that cannot be loaded, with the reason
     List,
-    /// Write the beginnings of one, which build and work as they are (docs/connectors.md).
+    /// Create the sources of a new connector, which build and work as they are (docs/connectors.md)
     New {
-        /// Its name: letters a-z, digits, dashes.
+        /// The name of the connector: letters a-z, digits, dashes
         name: String,
-        /// Where its folder is made.
+        /// The folder in which to create the folder of the connector
         #[arg(long, default_value = ".")]
         into: PathBuf,
-        /// The folder connectors/sdk of a checkout of tether; by default of the one that this program was built in.
+        /// The folder connectors/sdk of a checkout of tether; default: the checkout in which this program was built
         #[arg(long)]
         sdk: Option<PathBuf>,
     },
-    /// Check one against the contract (docs/conformance.md); exits with 1 where it does not pass.
+    /// Check a connector against the contract (docs/conformance.md); exits with status 1 if it fails
     Check(check::Options),
 }
 
@@ -153,10 +154,10 @@ impl Global {
     }
 }
 
-/// Runs what the command line asks for.
+/// Runs the command.
 ///
 /// # Errors
-/// Whatever stands in the way, in a sentence.
+/// An error message for the operator.
 pub async fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Serve => serve(cli.global.options()?).await,
@@ -192,7 +193,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Connectors {
             command: ConnectorsCommand::List,
         } => {
-            // Without a configuration the folder alone counts, and no key is asked for.
+            // Without a configuration file, only the folder is used, and no key is required.
             let dev = cli.global.dev || cli.global.config.is_none();
             let options = Global { dev, ..cli.global }.options()?;
             telemetry::init_logs(&options.log)?;
@@ -206,7 +207,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
                 let status = match (listed.status, isolation) {
                     (Status::Failed { reason }, _) => format!("failed: {reason}"),
                     (_, Some(Isolation::InProcess)) => "ready in the server".to_owned(),
-                    (_, _) => "ready in a process of its own".to_owned(),
+                    (_, _) => "ready in a separate process".to_owned(),
                 };
                 say(&format!(
                     "{}\t{version}\t{status}\t{}",
@@ -222,7 +223,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
             let folder = connector_template::create(&name, &into, sdk.as_deref())?;
             say(&folder.display().to_string());
             eprintln!(
-                "next: cd {0} && cargo test; {0}/README.md says what to change",
+                "next: cd {0} && cargo test; see {0}/README.md for what to change",
                 folder.display()
             );
             Ok(())
@@ -231,7 +232,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
             command: ConnectorsCommand::Check(options),
         } => match check::run(options).await? {
             true => Ok(()),
-            // What failed was said.
+            // The failed checks were printed already.
             false => std::process::exit(1),
         },
         Command::Secrets { command } => {
@@ -251,18 +252,18 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
     }
 }
 
-/// Erases a group, and says what went: `what, how many`, a line each.
+/// Erases a group, and prints what was erased: one line `what, number` for each kind.
 async fn erase(options: &Options, group: &GroupId, yes: bool) -> Result<(), Failure> {
     let store = server::connect_store(options).await?;
     if !yes {
         let known = match store.group_get(group).await {
             Ok(known) => format!("{} ({})", group.name(), known.display_name),
             Err(error) if error.is_not_found() => {
-                format!("{}, which is deleted or was never told of", group.name())
+                format!("{}, which is unknown or already deleted", group.name())
             }
             Err(error) => return Err(error.into()),
         };
-        return Err(format!("this erases {known}, for good: say --yes to do it").into());
+        return Err(format!("this permanently erases {known}; confirm with --yes").into());
     }
     let erased = store.group_erase(group, "tether groups erase", now_us()).await?;
     for (what, count) in [
@@ -279,14 +280,15 @@ async fn erase(options: &Options, group: &GroupId, yes: bool) -> Result<(), Fail
     }
     if erased.revocations_pending > 0 {
         say(&format!(
-            "revocations pending\t{}: a running server tells the CRMs; repeat the command afterwards to erase these accounts",
+            "revocations pending\t{}: a running server sends them to the CRMs; repeat the command afterwards to erase these accounts",
             erased.revocations_pending
         ));
     }
     Ok(())
 }
 
-/// Prints `table, key id, secrets, what the key is`, a line each; fails if a secret needs a key that is not configured.
+/// Prints one line `table, key id, secrets, description of the key` for each key. Fails if a secret needs a key that
+/// is not configured.
 async fn secrets(options: &Options, rotate: bool) -> Result<(), Failure> {
     let sealer = server::sealer(options)?;
     let rotation = Rotation::new(server::connect_store(options).await?, sealer.clone());
@@ -328,7 +330,7 @@ async fn serve(options: Options) -> Result<(), Failure> {
     tracing::debug!(?options, "settings");
     data_dir::close_umask();
     let mut running = Running::start(options).await?;
-    // One line for whoever started it, a person or a program: port 0 has become a number.
+    // One line for the operator or program that started the server: with port 0, it has the actual ports.
     say(&serde_json::json!({
         "grpc": running.grpc.to_string(),
         "callback": running.callback.to_string(),
@@ -352,7 +354,7 @@ async fn serve(options: Options) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What a command answers goes to standard output, logs to standard error.
+/// Prints the result of a command to standard output. Logs go to standard error.
 #[expect(clippy::print_stdout, reason = "this is what the command was asked for")]
 pub(crate) fn say(text: &str) {
     println!("{text}");

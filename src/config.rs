@@ -1,7 +1,8 @@
-//! What an operator can set: defaults < file < environment < flags. Validated once, at start; printed with secrets masked.
+//! The settings of the operator: defaults < file < environment < flags. Validated once at start; printed with secrets
+//! masked.
 //!
-//! The file is TOML. In the environment a setting's path is joined by two underscores: `TETHER__LISTEN__GRPC`,
-//! `TETHER__CONNECTOR__DUMMY__SETTINGS__CLIENT_ID`.
+//! The file is TOML. In environment variables, the parts of a path are joined by two underscores:
+//! `TETHER__LISTEN__GRPC`, `TETHER__CONNECTOR__DUMMY__SETTINGS__CLIENT_ID`.
 
 use crate::service::LimitOptions;
 use secrecy::SecretString;
@@ -10,13 +11,13 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-/// Everything an operator can set.
+/// All settings.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Options {
-    /// Where the SQLite file, the search index (with PostgreSQL too) and, with `--dev`, the generated keys are.
+    /// The folder of the SQLite file, the search index (also with PostgreSQL) and, with `--dev`, the generated keys.
     pub data_dir: PathBuf,
-    /// Fixed demo groups, generated keys, loopback only. Never for production.
+    /// Development mode: fixed demo groups, generated keys, loopback only. Never for production.
     #[serde(default)]
     pub dev: bool,
     /// The database.
@@ -24,45 +25,46 @@ pub struct Options {
     pub database: Database,
     /// The three listeners.
     pub listen: Listen,
-    /// TLS of the gRPC listener; without it the listener must be on loopback or `listen.plaintext` be set.
+    /// TLS of the gRPC listener. Without it the listener must be on loopback, or `listen.plaintext` must be set.
     #[serde(default)]
     pub tls: Option<Tls>,
-    /// Who may call.
+    /// Authentication of callers.
     #[serde(default)]
     pub auth: Auth,
-    /// What seals credentials at rest.
+    /// The keys that seal credentials at rest.
     #[serde(default)]
     pub secrets: Secrets,
-    /// Where browsers reach the callback listener: `https://tether.example.com`. Empty: its own address.
+    /// The URL at which browsers reach the callback listener, for example `https://tether.example.com`. Empty: the
+    /// address of the listener.
     #[serde(default)]
     pub public_url: String,
-    /// Where the platform's callbacks are: a browser login may return to these addresses and to tether's own page. With
-    /// `--dev` any loopback address will do as well.
+    /// The callback addresses of the platform: a browser login may return to these addresses and to tether's own
+    /// page. With `--dev`, loopback addresses are allowed, too.
     #[serde(default, deserialize_with = "list")]
     pub redirect_uris: Vec<String>,
-    /// Where connectors are.
+    /// The location of connectors.
     pub connectors: Connectors,
     /// Settings of each connector, by its name.
     #[serde(default)]
     pub connector: BTreeMap<String, ConnectorOptions>,
     /// The sync engine.
     pub sync: Sync,
-    /// Pages in browsers that may call.
+    /// Browser access to the gRPC listener.
     #[serde(default)]
     pub web: Web,
-    /// What groups are told of.
+    /// Events for groups.
     pub events: Keep,
-    /// The log of who changed what.
+    /// The audit log.
     pub audit: Keep,
-    /// Integrations that were begun and not saved.
+    /// Drafts: integrations that were created but not saved.
     pub drafts: Keep,
-    /// What is left of deleted groups.
+    /// Remaining rows of deleted groups.
     pub deleted_groups: Keep,
     /// Logins in the browser.
     pub login: Login,
     /// Credentials of accounts.
     pub grants: Grants,
-    /// How much may be under way at a time.
+    /// Limits for work in progress.
     pub limits: LimitOptions,
     /// Logs.
     pub log: Log,
@@ -75,22 +77,22 @@ pub struct Database {
     /// `sqlite:PATH` or `postgres://…`. Empty: `tether.db` in the data directory. May hold a password.
     #[serde(default)]
     pub url: Option<SecretString>,
-    /// Most connections to PostgreSQL, or readers of SQLite. 0: 8.
+    /// Maximum number of connections to PostgreSQL, or of SQLite readers. 0: 8.
     #[serde(default)]
     pub connections: u32,
 }
 
-/// The three listeners. Port 0 takes a free one; the addresses taken are printed at start.
+/// The three listeners. Port 0 selects a free port; the actual addresses are printed at start.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Listen {
     /// gRPC.
     pub grpc: SocketAddr,
-    /// The OAuth callback page and nothing else.
+    /// The OAuth callback page only.
     pub callback: SocketAddr,
     /// `/metrics`; loopback only.
     pub admin: SocketAddr,
-    /// Allow gRPC without TLS beyond loopback, where something in front of it does TLS.
+    /// Allow gRPC without TLS outside loopback, for example behind a proxy that terminates TLS.
     #[serde(default)]
     pub plaintext: bool,
 }
@@ -101,72 +103,73 @@ pub struct Listen {
 pub struct Tls {
     /// PEM file of the certificate chain.
     pub certificate: PathBuf,
-    /// PEM file of its key.
+    /// PEM file of the private key.
     pub key: PathBuf,
 }
 
-/// Who may call: JWTs signed (EdDSA or RS256) by a key of the JWKS.
+/// Authentication of callers: JWTs signed (EdDSA or RS256) by a key of the JWKS.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Auth {
-    /// A file with a JWKS (RFC 7517). Read again on SIGHUP.
+    /// A JWKS file (RFC 7517). Read again on SIGHUP.
     #[serde(default)]
     pub jwks_file: Option<PathBuf>,
-    /// The `iss` that tokens must have.
+    /// The required `iss` of tokens.
     #[serde(default)]
     pub issuer: String,
-    /// The `aud` that tokens must have.
+    /// The required `aud` of tokens.
     #[serde(default)]
     pub audience: String,
 }
 
-/// What seals credentials at rest.
+/// The keys that seal credentials at rest.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Secrets {
-    /// Keys, 32 bytes in base64 each, separated by commas: the first seals, all open.
+    /// Keys, 32 bytes in base64 each, separated by commas. The first key seals; all keys can open.
     #[serde(default)]
     pub keys: Option<SecretString>,
-    /// The same from a file, one key a line.
+    /// The same from a file, one key per line.
     #[serde(default)]
     pub keys_file: Option<PathBuf>,
 }
 
-/// Where connectors are.
+/// The location of connectors.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Connectors {
-    /// The folder with one folder a connector; or several, separated by `:`, of which the first that has a connector counts.
+    /// The folder that contains one folder per connector; or several, separated by `:`, of which the first with a
+    /// connector of a name is used.
     pub dir: String,
-    /// Look through the folders again when something in them changes.
+    /// Scan the folders again when something in them changes.
     pub watch: bool,
 }
 
 impl Connectors {
-    /// The folders, in their order.
+    /// The folders, in order.
     pub fn folders(&self) -> Vec<PathBuf> {
         std::env::split_paths(&self.dir).collect()
     }
 }
 
-/// What the operator gives one connector.
+/// The settings for one connector.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ConnectorOptions {
-    /// The connector's own settings; the app's `client_id` and `client_secret` among them.
+    /// The connector's own settings, including `client_id` and `client_secret` of the app.
     #[serde(default)]
     pub settings: BTreeMap<String, SecretString>,
-    /// Hosts it may call besides those of its manifest.
+    /// Hosts that it may call in addition to those of its manifest.
     #[serde(default, deserialize_with = "list")]
     pub allowed_hosts: Vec<String>,
-    /// Run it in the server itself, where its manifest allows that: faster by the cost of a process boundary, and a crash is
-    /// the server's. Without it, and without the manifest's word, it runs in a process of its own.
+    /// Run it inside the server process, if its manifest allows that. This avoids the cost of a process boundary, but
+    /// a crash of the connector crashes the server. Otherwise it runs in a separate process.
     #[serde(default)]
     pub trusted: bool,
-    /// Loopback `host:port` it may call over plain http: simulators.
+    /// Loopback `host:port` addresses that it may call over plain http, for simulators.
     #[serde(default, deserialize_with = "list")]
     pub plain_http_hosts: Vec<String>,
-    /// PEM file of trust anchors it accepts besides the public ones.
+    /// PEM file of trust anchors that it accepts in addition to the public ones.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
     /// An HTTP proxy.
@@ -178,33 +181,38 @@ pub struct ConnectorOptions {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sync {
-    /// Syncs that this process runs at a time.
+    /// Number of syncs that this process runs at the same time.
     pub workers: usize,
-    /// How long a lease holds without a heartbeat, in seconds: after a crash another process goes on after this time.
+    /// How long a lease is valid without a heartbeat, in seconds. After a crash, another process continues after this
+    /// time.
     pub lease_seconds: u64,
     /// How often an idle worker looks for work, in milliseconds.
     pub poll_milliseconds: u64,
-    /// Tries of a sync that does not get on at errors that pass, before it ends with the cause.
+    /// Maximum attempts without progress after temporary errors, before a sync ends with the error.
     pub most_tries: u32,
-    /// The pause after the first of them, in milliseconds; each further one is three times as long, up to ten minutes.
+    /// The pause after the first failed attempt, in milliseconds. Each further pause is three times longer, up to ten
+    /// minutes.
     pub first_pause_milliseconds: u64,
-    /// Up to so many records of an object that a listing lacks are removed at once.
+    /// If a listing lacks at most this many records of an object, they are removed at once.
     pub removal_rows: u32,
-    /// So are more, up to this share of the object's records in percent; 100 removes whatever a listing lacks.
+    /// More records are also removed at once if they are at most this percentage of the object's records; 100:
+    /// always.
     pub removal_percent: u32,
-    /// A second listing that lacks the same records removes them if it began so many minutes after the first ended.
+    /// A second listing that lacks the same records removes them if it began this many minutes or more after the
+    /// first ended.
     pub removal_again_minutes: u32,
     /// How many days syncs are kept after their end.
     pub keep_days: u32,
-    /// How many days it is remembered that a record is gone.
+    /// How many days the tombstones of deleted records are kept.
     pub keep_gone_days: u32,
 }
 
-/// Pages in browsers that may call over gRPC-Web. Calls that do not come from a page need no permission here.
+/// Pages in browsers that may call over gRPC-Web. Calls that do not come from a page do not need this.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Web {
-    /// Origins of these pages: `https://app.example.com`. None unless set; `*` with `--dev` only.
+    /// Origins of these pages, for example `https://app.example.com`. Default: none. `*` is allowed only with
+    /// `--dev`.
     #[serde(default, deserialize_with = "list")]
     pub allowed_origins: Vec<String>,
 }
@@ -218,7 +226,7 @@ pub struct Keep {
 }
 
 impl Keep {
-    /// The same in microseconds.
+    /// The time in microseconds.
     #[must_use]
     pub fn micros(self) -> i64 {
         days(self.keep_days)
@@ -232,7 +240,7 @@ pub fn days(days: u32) -> i64 {
 }
 
 impl Sync {
-    /// How much a listing may remove without being asked.
+    /// How many records a listing may remove without confirmation.
     #[must_use]
     pub fn guard(&self) -> crate::store::RemovalGuard {
         crate::store::RemovalGuard {
@@ -247,7 +255,7 @@ impl Sync {
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Login {
-    /// How long one may take, in minutes.
+    /// Maximum duration of a login, in minutes.
     pub minutes: u32,
 }
 
@@ -255,15 +263,15 @@ pub struct Login {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Grants {
-    /// How long a CRM may take for a refresh, in seconds. A process that dies during one leaves the account waiting for
-    /// a quarter longer, before another tries.
+    /// Maximum duration of a token refresh, in seconds. If a process dies during a refresh, other processes wait a
+    /// quarter longer than this before they refresh the account.
     pub refresh_timeout_seconds: u64,
-    /// How long after a failed refresh the CRM is asked again, in seconds; three times as long after each further failure.
+    /// The pause after a failed refresh, in seconds. Each further pause is three times longer.
     pub first_retry_seconds: u64,
-    /// The longest pause between two tries, in seconds. After failures that usually pass it is a quarter of an hour at
-    /// most.
+    /// The maximum pause between two attempts, in seconds. After failures that are usually temporary, the pause is at
+    /// most a quarter of an hour.
     pub longest_retry_seconds: u64,
-    /// How long the names of an account that nothing uses any more are kept, in days.
+    /// How long the names of an unused account are kept, in days.
     pub keep_days: u32,
 }
 
@@ -273,33 +281,33 @@ pub struct Grants {
 pub struct Log {
     /// A `tracing` filter: `info`, `tether=debug`.
     pub filter: String,
-    /// One JSON object a line instead of text.
+    /// One JSON object per line instead of text.
     #[serde(default)]
     pub json: bool,
 }
 
-/// A setting is missing or does not fit.
+/// An error in the settings.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The file, the environment or a flag cannot be read.
+    /// The file, the environment or a flag cannot be parsed.
     #[error("configuration: {0}")]
     Read(#[from] config::ConfigError),
-    /// A rule between settings is broken.
+    /// Settings contradict each other or are out of range.
     #[error("configuration: {0}")]
     Rule(String),
-    /// A file that a setting names cannot be read.
+    /// A file named by a setting cannot be read.
     #[error("configuration: {setting} = {path}: {cause}")]
     File {
         /// The setting.
         setting: &'static str,
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The error.
         cause: std::io::Error,
     },
 }
 
-/// Where connectors are unless something else is said; in a checkout, their sources.
+/// The default folder of connectors. In a checkout, this folder has their sources.
 const SOURCES: &str = "connectors";
 
 const DEFAULTS: &str = r#"
@@ -353,10 +361,10 @@ filter = "info"
 "#;
 
 impl Options {
-    /// Reads all layers and checks the rules between settings.
+    /// Reads all layers and validates the settings.
     ///
     /// # Errors
-    /// A layer cannot be read, a setting is unknown or does not fit.
+    /// A layer cannot be read, or a setting is unknown or invalid.
     pub fn load(file: Option<&Path>, flags: &[(String, String)]) -> Result<Self, Error> {
         let mut layers =
             config::Config::builder().add_source(config::File::from_str(DEFAULTS, config::FileFormat::Toml));
@@ -373,7 +381,7 @@ impl Options {
         }
         let mut options: Self = layers.build()?.try_deserialize()?;
         let built = Path::new("target").join(SOURCES);
-        // Started in a checkout, where the folder of this name has the sources.
+        // In a checkout, this folder has the sources of connectors.
         if options.dev
             && options.connectors.dir == SOURCES
             && Path::new(SOURCES).join("sdk/Cargo.toml").exists()
@@ -453,7 +461,7 @@ impl Options {
         Ok(())
     }
 
-    /// Addresses that browsers are sent to: each with one reading, and over TLS unless it is on this machine.
+    /// Checks the addresses to which browsers are redirected: unambiguous, and https unless on loopback.
     fn check_addresses(&self) -> Result<(), Error> {
         let rule = |setting: &str, address: &str| {
             Err(Error::Rule(format!(
@@ -475,7 +483,7 @@ impl Options {
         }
     }
 
-    /// An origin as browsers spell it (RFC 6454): anything else would silently match nothing.
+    /// Checks that an origin is spelled as browsers send it (RFC 6454): any other spelling would never match.
     fn check_origin(&self, origin: &str) -> Result<(), Error> {
         let rule = |text: String| Err(Error::Rule(text));
         if origin == "*" {
@@ -500,7 +508,7 @@ impl Options {
         }
     }
 
-    /// The database's address, the default filled in.
+    /// The database URL, with the default filled in.
     #[must_use]
     pub fn database_url(&self) -> SecretString {
         self.database
@@ -510,7 +518,7 @@ impl Options {
     }
 }
 
-/// A list: in a file as such, in the environment and in flags separated by commas.
+/// A list: a TOML array in the file, or text separated by commas in the environment and in flags.
 fn list<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -528,10 +536,10 @@ fn list<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Err
     })
 }
 
-/// Reads a file that a setting names.
+/// Reads a file that is named by a setting.
 ///
 /// # Errors
-/// The file cannot be read; the error names the setting and the path.
+/// The file cannot be read. The error names the setting and the path.
 pub fn read_file(setting: &'static str, path: &Path) -> Result<String, Error> {
     std::fs::read_to_string(path).map_err(|cause| Error::File {
         setting,

@@ -1,10 +1,10 @@
-//! `tether connectors new`: the beginnings of a connector, a copy of `connectors/template` under another name.
+//! `tether connectors new`: creates the sources of a connector, as a copy of `connectors/template` with another name.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-/// The SDK of the checkout that this program was built in, where it still is.
+/// The SDK in the checkout where this program was built, if it still exists.
 const OWN_SDK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/connectors/sdk");
 
 macro_rules! files {
@@ -13,7 +13,7 @@ macro_rules! files {
     };
 }
 
-/// The template's files. A test holds the list against the folder.
+/// The files of the template. A test compares the list with the folder.
 pub const FILES: [(&str, &str); 17] = files![
     "Cargo.toml",
     "README.md",
@@ -34,34 +34,34 @@ pub const FILES: [(&str, &str); 17] = files![
     "tests/fixture.rs",
 ];
 
-/// Why there is no new connector.
+/// Why the connector was not created.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The name is not one.
+    /// The name is invalid.
     #[error(
-        "{0:?} is no name for a connector: it begins with a letter and has letters a-z, digits and single dashes, 40 at most"
+        "{0:?} is not a valid connector name: it must begin with a letter and may have letters a-z, digits and single dashes, at most 40"
     )]
     Name(String),
-    /// There is something of this name already.
-    #[error("{} is there already: choose another name, or another --into", .0.display())]
+    /// A file or folder of this name already exists.
+    #[error("{} already exists: choose another name or another --into", .0.display())]
     Exists(PathBuf),
-    /// No SDK was named, and there is none where this program was built.
-    #[error("{} is no SDK: name the folder connectors/sdk of a checkout of tether with --sdk", .0.display())]
+    /// `--sdk` is missing, and there is no SDK where this program was built.
+    #[error("{} is not an SDK: set --sdk to the folder connectors/sdk of a checkout of tether", .0.display())]
     NoSdk(PathBuf),
     /// A file cannot be written.
     #[error("{}: {source}", path.display())]
     Io {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The error.
         source: std::io::Error,
     },
 }
 
-/// Writes a connector of a name into a folder of that name; answers the folder.
+/// Creates a connector in a new folder with its name; returns the folder.
 ///
 /// # Errors
-/// See [`Error`]; nothing that is there is overwritten.
+/// See [`Error`]; existing files are never overwritten.
 pub fn create(name: &str, into: &Path, sdk: Option<&Path>) -> Result<PathBuf, Error> {
     check(name)?;
     let sdk = sdk.unwrap_or(Path::new(OWN_SDK));
@@ -96,7 +96,7 @@ fn check(name: &str) -> Result<(), Error> {
     }
 }
 
-/// A file of the template under another name. In the template's files the word stands for the name and nothing else.
+/// Renames the connector in a file of the template. In these files, the word "template" only stands for the name.
 fn renamed(file: &str, text: &str, name: &str, sdk: &Path) -> String {
     let capital = |part: &str| part[..1].to_ascii_uppercase() + &part[1..];
     let words: Vec<String> = name.split('-').map(capital).collect();
@@ -111,7 +111,7 @@ fn renamed(file: &str, text: &str, name: &str, sdk: &Path) -> String {
     if file != "Cargo.toml" {
         return text;
     }
-    // A workspace of its own, wherever it is written.
+    // A separate workspace, so that it builds in any folder.
     let path = format!("path = {}", toml::Value::from(sdk.to_string_lossy().as_ref()));
     text.replace("path = \"../sdk\"", &path) + "\n[workspace]\n"
 }
@@ -131,7 +131,7 @@ fn write(path: &Path, text: &str, program: bool) -> std::io::Result<()> {
 mod tests {
     use super::*;
 
-    /// Every file below a folder, but what builds leave there.
+    /// All files below a folder, except build output.
     fn files_below(folder: &Path, of: &Path, found: &mut Vec<String>) {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();

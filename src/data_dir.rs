@@ -1,7 +1,7 @@
-//! The data directory: who may read what is in it, and whether it can be written.
+//! The data directory: its permissions, and whether it is writable.
 //!
-//! It holds the SQLite database, the search index (with PostgreSQL too) and the keys of `--dev`: whatever tether makes is readable
-//! by its own user alone, whatever the umask it was started with.
+//! It has the SQLite database, the search index (also with PostgreSQL) and the keys of `--dev`. Only the user of the
+//! server may read these files, whatever the umask at start.
 
 use std::fs::{self, Metadata};
 use std::io;
@@ -12,19 +12,19 @@ use crate::config::Error;
 
 /// Mode bits of the group and of others.
 const OTHERS: u32 = 0o077;
-/// Files of the folder that are tether's own, by how their names begin; the index is a folder.
+/// Prefixes of the names of tether's own files in the folder; the index is a folder.
 const OURS: [&str; 4] = ["tether.db", "index", "dev-signing.key", "dev-sealing.key"];
 
-/// Files and folders made from now on are for this user alone.
+/// Sets the umask, so that new files and folders are accessible to this user only.
 pub fn close_umask() {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(OTHERS));
 }
 
-/// Makes the folder if it is not there, tries whether it can be written, and closes it and tether's own files in it, and
-/// `database` with the files beside it, to other users.
+/// Creates the folder if it does not exist, checks that it is writable, and removes the access of other users to it,
+/// to tether's own files in it, and to `database` with its companion files.
 ///
 /// # Errors
-/// It cannot be made or written. The error names the folder.
+/// It cannot be created or written. The error names the folder.
 pub fn prepare(folder: &Path, database: Option<&Path>) -> Result<(), Error> {
     let wrong = |cause: io::Error| {
         Error::Rule(format!(
@@ -39,7 +39,7 @@ pub fn prepare(folder: &Path, database: Option<&Path>) -> Result<(), Error> {
         .mode(0o700)
         .create(folder)
         .map_err(wrong)?;
-    // Permissions alone do not say it: the file system may be read-only or full.
+    // Permissions alone are not enough: the file system may be read-only or full.
     drop(
         tempfile::Builder::new()
             .prefix(".writable-")
@@ -67,7 +67,7 @@ fn close_all(path: &Path) {
     let mut waiting = vec![path.to_owned()];
     while let Some(path) = waiting.pop() {
         close(&path);
-        // A link may lead anywhere.
+        // Do not follow symbolic links.
         let folder = fs::symlink_metadata(&path).is_ok_and(|of| of.is_dir());
         if let Some(entries) = folder.then(|| fs::read_dir(&path).ok()).flatten() {
             waiting.extend(entries.flatten().map(|entry| entry.path()));
@@ -75,7 +75,7 @@ fn close_all(path: &Path) {
     }
 }
 
-/// Takes away what the group and others may do; says so where it cannot.
+/// Removes the permissions of the group and of others; logs an error if that fails.
 fn close(path: &Path) {
     let Ok(of) = fs::symlink_metadata(path) else {
         return;
@@ -89,12 +89,9 @@ fn close(path: &Path) {
         false => Err(io::Error::other(format!("it belongs to user {}", of.uid()))),
     };
     match closed {
-        Ok(()) => tracing::warn!(
-            "{} was open to other users: it is closed to them now",
-            path.display()
-        ),
+        Ok(()) => tracing::warn!("{} was open to other users: removed their access", path.display()),
         Err(error) => tracing::error!(
-            "{} is open to other users and cannot be closed to them: {error}",
+            "{} is open to other users, and their access cannot be removed: {error}",
             path.display()
         ),
     }
@@ -105,7 +102,7 @@ fn mine(of: &Metadata) -> bool {
     of.uid() == user.as_raw() || user.is_root()
 }
 
-/// The file of an address `sqlite:PATH`.
+/// The file of a database URL `sqlite:PATH`.
 #[must_use]
 pub fn sqlite_file(url: &str) -> Option<PathBuf> {
     url.strip_prefix("sqlite:").map(PathBuf::from)
@@ -150,7 +147,7 @@ mod tests {
             (data.join("index/one/segment"), 0o600),
             (data.join("dev-sealing.key"), 0o600),
             (elsewhere, 0o600),
-            // Not of tether's making.
+            // A file that tether did not create.
             (data.join("notes.txt"), 0o644),
         ] {
             assert_eq!(mode(&path), bits, "{}", path.display());
@@ -167,7 +164,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");
         fs::write(&file, "").unwrap();
-        // Root may write into a folder of mode 0500; nobody may make one in a file, or a file in /proc.
+        // Root may write into a folder of mode 0500. But no user can create a folder below a file, or a file in
+        // /proc.
         for data in [file.join("data"), PathBuf::from("/proc/self")] {
             let error = prepare(&data, None).unwrap_err().to_string();
             let said = format!("data_dir = {}: tether cannot write there", data.display());

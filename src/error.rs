@@ -1,21 +1,21 @@
-//! The error of the business rules. It says what happened in words of the product; the edge (`grpc::status`) turns it
-//! into a `google.rpc.Status` once, and nothing else does.
+//! The error type of the business rules. Its message uses the terms of the product. Only `grpc::status` converts it
+//! into a `google.rpc.Status`.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-/// Why a call was refused. Each stands under the same name in `tether.v1.ErrorReason`, whose comments are the manual;
-/// a test holds the two lists against each other.
+/// Why a call was rejected. Each reason has the same name in `tether.v1.ErrorReason`, where it is documented; a test
+/// compares the two lists.
 macro_rules! reasons {
     ($($variant:ident = $name:literal),+ $(,)?) => {
-        /// Why a call was refused; the manual is `tether.v1.ErrorReason`.
+        /// Why a call was rejected; documented in `tether.v1.ErrorReason`.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[allow(missing_docs, reason = "the proto enum of the same names is the manual")]
         pub enum Reason { $($variant),+ }
 
         impl Reason {
-            /// Every reason.
+            /// All reasons.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
             /// The name in `tether.v1.ErrorReason`.
@@ -90,26 +90,26 @@ reasons! {
     RpcUnknown = "RPC_UNKNOWN",
 }
 
-/// Most characters of a caller's input that an error repeats.
+/// Maximum number of characters of a caller's input in an error.
 pub const MOST_ECHO: usize = 100;
 
-/// What an error repeats of a caller's input: its first 100 characters, the last of them an ellipsis where there are
-/// more. Everything that formats input into an error, its metadata or its details goes through this.
+/// Shortens a caller's input for use in an error: its first 100 characters; if there are more, the last one is an
+/// ellipsis. All input in an error, its metadata or its details goes through this function.
 #[must_use]
 pub fn echo(input: &str) -> Cow<'_, str> {
     shortened(input, Most::Characters(MOST_ECHO))
 }
 
-/// The longest that a text may be.
+/// The maximum length of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Most {
-    /// So many characters.
+    /// In characters.
     Characters(usize),
-    /// So many bytes of UTF-8.
+    /// In bytes of UTF-8.
     Bytes(usize),
 }
 
-/// The beginning of a text for people: no longer than `most`, with an ellipsis at its end where there is more.
+/// Shortens a text to at most `most`; if it is cut, it ends with an ellipsis.
 #[must_use]
 pub fn shortened(text: &str, most: Most) -> Cow<'_, str> {
     let end = match most {
@@ -125,37 +125,37 @@ pub fn shortened(text: &str, most: Most) -> Cow<'_, str> {
     Cow::Owned(format!("{}…", &text[..end]))
 }
 
-/// What a client can act on besides the reason.
+/// Additional information that a client can act on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Detail {
-    /// Which fields of the request are wrong, and how: (path, description).
+    /// The invalid fields of the request: (path, description).
     Fields(Vec<(String, String)>),
-    /// Worth trying again after this time.
+    /// The call can be retried after this time.
     RetryAfter(Duration),
-    /// What has to be true first: (kind, subject, description).
+    /// A condition that must be met first: (kind, subject, description).
     Precondition(&'static str, String, String),
-    /// Which limit was reached: (subject, description).
+    /// The limit that was reached: (subject, description).
     Quota(String, String),
 }
 
-/// A refused call: a reason for programs, a sentence for people.
+/// A rejected call: a reason for programs and a message for people.
 #[derive(Debug, Clone)]
 pub struct Error {
-    /// Why.
+    /// The reason.
     pub reason: Reason,
-    /// The thing, the limit and the way out, in a sentence. Never a secret.
+    /// What failed, the limit, and what to do. Never contains a secret.
     pub message: String,
-    /// For programs; goes into `ErrorInfo.metadata`.
+    /// Values for programs, sent as `ErrorInfo.metadata`.
     pub metadata: Vec<(&'static str, String)>,
-    /// What a client can act on.
+    /// Additional information for the client.
     pub details: Vec<Detail>,
 }
 
-/// What services answer.
+/// The result of a service.
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    /// An error with a reason and a sentence.
+    /// Creates an error with a reason and a message.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
         Self {
             reason,
@@ -165,34 +165,34 @@ impl Error {
         }
     }
 
-    /// Adds a word for programs.
+    /// Adds a value to the metadata.
     #[must_use]
     pub fn with(mut self, key: &'static str, value: impl fmt::Display) -> Self {
         self.metadata.push((key, value.to_string()));
         self
     }
 
-    /// Adds what a client can act on.
+    /// Adds a detail.
     #[must_use]
     pub fn detail(mut self, detail: Detail) -> Self {
         self.details.push(detail);
         self
     }
 
-    /// The thing does not exist, or is not this caller's to know of: both read the same (AIP-211).
+    /// The object does not exist, or the caller has no access to it. Both cases give the same error (AIP-211).
     pub fn not_found(name: impl Into<String>) -> Self {
         let name = name.into();
         Self::new(Reason::NotFound, format!("{name} was not found")).with("name", name)
     }
 
-    /// One field of the request is wrong.
+    /// A field of the request is invalid.
     pub fn invalid(field: impl Into<String>, description: impl Into<String>) -> Self {
         let (field, description) = (field.into(), description.into());
         Self::new(Reason::InvalidFieldValue, format!("{field}: {description}"))
             .detail(Detail::Fields(vec![(field, description)]))
     }
 
-    /// A step that this state does not allow.
+    /// The step is not allowed in this state.
     pub fn illegal_state(name: &str, state: &str, step: &str, allowed: &str) -> Self {
         Self::new(
             Reason::IllegalState,
@@ -208,16 +208,16 @@ impl Error {
         ))
     }
 
-    /// Something that is tether's own fault: the cause goes to the log, not to the caller.
+    /// An internal error of tether. The cause is logged and not sent to the caller.
     pub fn internal(cause: impl fmt::Display) -> Self {
         tracing::error!(%cause, "internal error");
         Self::new(
             Reason::Internal,
-            "an internal error; the server's log has the cause under this request's id",
+            "an internal error; the log of the server has the cause, with the id of this request",
         )
     }
 
-    /// A later part of tether: the shape is there, the work is not.
+    /// A method that this version does not implement.
     pub fn not_yet(what: &str) -> Self {
         Self::new(
             Reason::NotImplementedYet,

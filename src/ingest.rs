@@ -1,7 +1,7 @@
-//! Rows as a connector gives them, made into rows as the store keeps them: the one way in, for syncs and for live reads.
+//! Converts rows from a connector into rows for the store. Syncs and live reads both use it.
 //!
-//! The connector's SDK writes canonical payloads; here is checked what must hold whoever wrote the connector, because the
-//! next reader of a payload is a person.
+//! The SDK of connectors writes canonical payloads. This module checks what must be true for rows of any connector,
+//! because clients display payloads to people.
 
 use crate::domain::{FieldType, IntegrationId};
 use crate::identity;
@@ -11,14 +11,14 @@ use serde::de::IgnoredAny;
 use std::collections::HashMap;
 use tether_connector_proto as proto;
 
-/// Most bytes of one payload.
+/// Maximum size of a payload, in bytes.
 pub const MOST_PAYLOAD_BYTES: usize = 4 << 20;
-/// Most bytes of an id.
+/// Maximum length of an id, in bytes.
 const MOST_ID_BYTES: usize = 255;
-/// Most characters of a name that is kept for lists; the whole one stands in the payload if its field is selected.
+/// Maximum length of a name for lists, in characters. The full name is in the payload if its field is selected.
 const MOST_NAME_CHARS: usize = 255;
 
-/// A connector gave what its contract forbids.
+/// The connector sent data that its contract forbids.
 #[derive(Debug, thiserror::Error)]
 #[error("the connector gave {what} for {object} {external_id:?}")]
 pub struct Error {
@@ -38,23 +38,24 @@ impl Error {
     }
 }
 
-/// Whose rows they are.
+/// The origin of rows.
 #[derive(Debug, Clone)]
 pub struct Source {
     /// The integration.
     pub integration_id: IntegrationId,
-    /// The connector's id.
+    /// The id of the connector.
     pub connector: String,
-    /// The CRM's id of the organization: records without a usable homepage are companies of it.
+    /// The id of the organization in the CRM. A record without a usable homepage is a company identified by
+    /// organization and record.
     pub organization_id: String,
     /// The object whose records are companies.
     pub company_object: String,
 }
 
-/// Rows to be stored, read at the time that the CRM told, or just now.
+/// Converts a batch. The read time is that of the CRM, or now if the CRM gave none.
 ///
 /// # Errors
-/// A row breaks the contract: no id, a payload that is no JSON object, or too large.
+/// A row violates the contract: it has no id, or its payload is not a JSON object or is too large.
 pub fn batch(source: &Source, batch: proto::RecordBatch) -> Result<RecordBatch, Error> {
     let covers = covers(&batch)?;
     let read = read_time(batch.read_time_us);
@@ -67,7 +68,8 @@ pub fn batch(source: &Source, batch: proto::RecordBatch) -> Result<RecordBatch, 
     })
 }
 
-/// The range that a batch claims to list. What is removed follows from it, so a claim that makes no sense is refused.
+/// The id range that the batch claims to list completely. Rows are removed based on it, so an invalid claim is
+/// rejected.
 fn covers(batch: &proto::RecordBatch) -> Result<Option<Covers>, Error> {
     let (claimed, order) = match (&batch.covers, &batch.covers_numbers) {
         (None, None) => return Ok(None),
@@ -96,11 +98,11 @@ fn covers(batch: &proto::RecordBatch) -> Result<Option<Covers>, Error> {
     }))
 }
 
-/// Rows of one object to be stored. Where the answer has no time of the CRM's (`timed` is false), the rows' own times
-/// are of a clock that nobody named, and count for nothing.
+/// Converts rows of one object. If the reply has no read time of the CRM (`timed` is false), the times in the rows
+/// come from an unknown clock and are ignored.
 ///
 /// # Errors
-/// As [`batch`].
+/// The same as for [`batch`].
 pub fn rows(
     source: &Source,
     object: &str,
@@ -180,8 +182,9 @@ fn row(source: &Source, object: &str, record: proto::Record) -> Result<RecordRow
     part(&payload);
     part(&name);
     part(homepage.as_deref().unwrap_or_default());
-    // The rules of identity are no part: a change of them moves the stored rows itself (src/reidentify.rs). The version that
-    // was, stays, so that rows stored under it are not all written anew.
+    // The identity rules are not part of the hash: when they change, src/reidentify.rs moves the stored rows itself.
+    // The version that was once part of it stays as a constant, so that unchanged rows keep their hash and are not
+    // written again.
     part(if company_id.is_some() { "1:psl-2.1.247" } else { "" });
     for parent in &parents {
         part(&parent.object);
@@ -204,9 +207,10 @@ fn row(source: &Source, object: &str, record: proto::Record) -> Result<RecordRow
     })
 }
 
-/// A payload without escapes that stand for no text: what reads it later is strict, and no text of ours holds NUL.
+/// Removes escapes for NUL and for unpaired surrogates: later readers parse strictly, and PostgreSQL cannot store
+/// NUL.
 fn storable(payload: String) -> String {
-    // The canonical form has them for control characters alone.
+    // The canonical form uses `\u` escapes only for control characters.
     if !payload.contains("\\u") {
         return payload;
     }
@@ -215,7 +219,7 @@ fn storable(payload: String) -> String {
     String::from_utf8(bytes).unwrap_or(payload)
 }
 
-/// PostgreSQL holds no NUL, and a name in a list is one line of bounded length.
+/// PostgreSQL cannot store NUL, and a name in a list is one line of limited length.
 fn clean(text: &str) -> String {
     let text = text.trim();
     let plain = !text.contains(|c: char| c.is_control()) && text.len() <= MOST_NAME_CHARS;
@@ -226,7 +230,7 @@ fn clean(text: &str) -> String {
     spaced.take(MOST_NAME_CHARS).collect::<String>().trim().to_owned()
 }
 
-/// A field's type out of the connector contract.
+/// Converts a field type from the connector contract.
 #[must_use]
 pub fn field_type(of: proto::FieldType) -> FieldType {
     use proto::FieldType as P;
@@ -252,7 +256,7 @@ pub fn field_type(of: proto::FieldType) -> FieldType {
     }
 }
 
-/// A field's type into the connector contract.
+/// Converts a field type to the connector contract.
 #[must_use]
 pub fn field_type_proto(of: FieldType) -> proto::FieldType {
     use proto::FieldType as P;
@@ -278,8 +282,8 @@ pub fn field_type_proto(of: FieldType) -> proto::FieldType {
     }
 }
 
-/// What a connector is asked to read: the selected fields by object, in the connector's order of objects; the company
-/// object always, because companies come from it.
+/// The objects and fields that a connector has to read: the selected fields by object, in the connector's order of
+/// objects. The company object is always included, because companies come from it.
 #[must_use]
 pub fn selection<'a>(
     objects: &[proto::Object],
@@ -496,7 +500,7 @@ mod tests {
             assert_eq!(company(other, &[other, "https://www.social-one.com/"]), right);
         }
         assert_eq!(company("social-one.com", &[]), right);
-        // `homepage` is a candidate too, should a connector not repeat it.
+        // `homepage` is a candidate even if the connector does not repeat it in `homepages`.
         assert_eq!(company("social-one.com", &["other-one.com"]), right);
         let itself = crate::domain::CompanyId::of_record("any", "org", "1");
         assert_eq!(company("", &[]), Some(itself));

@@ -1,4 +1,4 @@
-//! tether: the CRM integration service. ARCHITECTURE.md shows the way through.
+//! tether: the CRM integration service. ARCHITECTURE.md is the overview.
 
 pub mod address;
 pub mod admin;
@@ -33,5 +33,5 @@ pub mod time;
 pub mod tokens;
 pub mod value;
 
-/// The host's side of the connector boundary: a crate of its own, because the conformance kit is a host too.
+/// The host side of the connector boundary. It is a separate crate because the conformance kit is also a host.
 pub use tether_connector_host as connectors;

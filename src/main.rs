@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use tether::connectors;
 
 fn main() -> ExitCode {
-    // A child process that carries a connector needs nothing of a server, not even a runtime.
+    // A child process that runs a connector needs no server and no async runtime.
     if std::env::args_os()
         .nth(1)
         .is_some_and(|argument| argument == connectors::ARGUMENT)
