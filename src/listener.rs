@@ -1,11 +1,11 @@
-//! Accepting connections: how many at a time, how long each may take, and what happens when file descriptors run out.
+//! Accepts connections: limits their number and duration, and handles a lack of file descriptors.
 //!
-//! All three listeners use it. Each connection is in a table with its number of open requests. When the table is full,
-//! or when `accept` fails because the process has no descriptors left, the connection that has been without an open
-//! request for the longest time is closed. So clients that open connections and send nothing push out each other, not
-//! the clients with requests. Where each connection has an open request, the one on which nothing was read or written for
-//! the longest time is closed, if that is longer than [`Limits::stalled`]: requests that never end do not keep everybody
-//! else out.
+//! All three listeners use it. Each connection is in a table with its number of open requests. When the table is
+//! full, or when `accept` fails because the process has no descriptors left, the connection that has been without an
+//! open request for the longest time is closed. So clients that open connections and send nothing lose their own
+//! connections, and clients with requests keep theirs. If each connection has an open request, the one without a byte
+//! read or written for the longest time is closed, if that time is longer than [`Limits::stalled`]. So requests that
+//! never end do not block other clients.
 
 use std::collections::HashMap;
 use std::io;
@@ -33,65 +33,65 @@ use tower::{Service, ServiceExt as _};
 
 use crate::telemetry::Throttle;
 
-/// The longest pause after an `accept` that failed for want of descriptors or memory.
+/// Maximum pause after `accept` failed because of a lack of descriptors or memory.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// How long a connection that is told to end may take for it.
+/// How long a connection may take to close after it was asked to.
 const GRACE: Duration = Duration::from_secs(10);
-/// Most bytes of an HTTP/2 stream's answer that wait for a client to read them.
+/// Maximum number of bytes per HTTP/2 stream that are buffered for a slow client.
 const SEND_BUFFER: usize = 128 << 10;
-/// Length of the HTTP/2 preface. Until so many bytes have arrived, the protocol of a connection is not known.
+/// Length of the HTTP/2 preface. Until this many bytes have arrived, the protocol of a connection is not known.
 const PREFACE: usize = 24;
 
-/// What a listener allows.
+/// Limits of a listener.
 #[derive(Debug, Clone)]
 pub struct Limits {
     /// The listener, for logs and metrics: `grpc`, `callback` or `admin`.
     pub name: &'static str,
-    /// Most open connections.
+    /// Maximum number of open connections.
     pub connections: usize,
-    /// How long the TLS handshake may take, then the first bytes, then the header of each HTTP/1 request.
+    /// Timeout of the TLS handshake, then of the first bytes, then of the header of each HTTP/1 request.
     pub header: Duration,
     /// How long a connection may stay open without an open request.
     pub idle: Duration,
-    /// After so long without a byte read or written, a connection with an open request may be closed to make room.
+    /// After this time without a byte read or written, a connection with an open request may be closed to make room.
     pub stalled: Duration,
-    /// How long a connection may stay open at all. None: no limit.
+    /// Maximum duration of a connection. None: no limit.
     pub lifetime: Option<Duration>,
-    /// HTTP/2 beside HTTP/1.
+    /// HTTP/2 in addition to HTTP/1.
     pub http2: Option<Http2>,
 }
 
-/// What an HTTP/2 listener allows.
+/// Limits of HTTP/2.
 #[derive(Debug, Clone, Copy)]
 pub struct Http2 {
-    /// Most open streams of one connection.
+    /// Maximum number of open streams per connection.
     pub streams: u32,
-    /// Largest header list in bytes, by HTTP/2's count.
+    /// Maximum size of the header list in bytes, as HTTP/2 counts it.
     pub header_list: u32,
-    /// After so much silence a ping is sent.
+    /// A ping is sent after this time without traffic.
     pub ping_after: Duration,
-    /// A connection that does not answer a ping for so long is closed.
+    /// A connection that does not answer a ping within this time is closed.
     pub ping_timeout: Duration,
 }
 
-/// How many file descriptors the process may have, and how many of them are for connections.
+/// The limit on file descriptors of the process, and its division between connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Descriptors {
-    /// Most descriptors of the process.
+    /// Maximum number of descriptors of the process.
     pub limit: usize,
-    /// Most connections of the gRPC listener.
+    /// Maximum number of connections of the gRPC listener.
     pub grpc: usize,
-    /// Most connections of the callback listener.
+    /// Maximum number of connections of the callback listener.
     pub callback: usize,
-    /// Most connections of the admin listener.
+    /// Maximum number of connections of the admin listener.
     pub admin: usize,
 }
 
 impl Descriptors {
-    /// More than any server here needs; a limit of a billion would cost programs that walk all of them.
+    /// More than any server needs. With a limit of a billion, programs that iterate over all descriptors become slow.
     const ENOUGH: u64 = 65_536;
 
-    /// Raises the soft limit of the process to the hard one and divides it.
+    /// Raises the soft limit of the process to the hard limit, and divides it.
     #[must_use]
     pub fn raise() -> Self {
         use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -109,7 +109,7 @@ impl Descriptors {
         Self::divide(usize::try_from(limit).unwrap_or(usize::MAX))
     }
 
-    /// At least half is left to the database, the index and the connectors.
+    /// At least half of the descriptors are left for the database, the index and the connectors.
     fn divide(limit: usize) -> Self {
         Self {
             limit,
@@ -120,18 +120,18 @@ impl Descriptors {
     }
 }
 
-/// One open connection, as the table knows it.
+/// An open connection in the table.
 struct Connection {
     state: Mutex<State>,
-    /// Told when the connection has to make room.
+    /// Cancelled when the connection has to make room.
     evicted: CancellationToken,
-    /// Bytes read so far, TLS taken off.
+    /// Bytes read so far, after TLS.
     read: AtomicUsize,
     /// When bytes were last read or written, in milliseconds since [`START`].
     progress: AtomicU64,
 }
 
-/// What times of progress are counted from.
+/// The origin of progress times.
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// Milliseconds since [`START`].
@@ -140,11 +140,11 @@ fn milliseconds() -> u64 {
 }
 
 struct State {
-    /// Requests whose answer has not ended.
+    /// Requests whose response has not ended.
     open: usize,
-    /// Since when there is none.
+    /// Since when there is no open request.
     idle_since: Instant,
-    /// Whether there ever was one.
+    /// Whether there was a request.
     served: bool,
 }
 
@@ -162,14 +162,14 @@ impl Connection {
         }
     }
 
-    /// Bytes were read or written.
+    /// Records that bytes were read or written.
     fn went_on(&self, bytes: usize) {
         if bytes > 0 {
             self.progress.store(milliseconds(), Ordering::Relaxed);
         }
     }
 
-    /// Counts a request until the returned guard is dropped.
+    /// Counts an open request until the returned guard is dropped.
     fn open(self: &Arc<Self>) -> OpenRequest {
         let mut state = self.state.lock();
         state.open += 1;
@@ -182,7 +182,7 @@ impl Connection {
         (state.open == 0).then_some(state.idle_since)
     }
 
-    /// When to look at it again; `None` when its time is over.
+    /// When to check the connection again; `None` if its time is over.
     fn next_look(&self, accepted: Instant, limits: &Limits, now: Instant) -> Option<Instant> {
         let (open, idle_since, served) = {
             let state = self.state.lock();
@@ -238,8 +238,8 @@ impl Table {
         }
     }
 
-    /// Closes the connection that has been without an open request for the longest time; where each has one, the one
-    /// that has made no progress for the longest time, if that is at least `stalled`. False if there is none.
+    /// Closes the connection that has been without an open request for the longest time. If all have one, closes the
+    /// one without progress for the longest time, if that time is at least `stalled`. False if there is none.
     fn evict(&self, stalled: Duration) -> bool {
         let mut connections = self.connections.lock();
         let all = || connections.1.iter();
@@ -265,7 +265,7 @@ impl Table {
     }
 }
 
-/// A connection's place in the table, until it is dropped.
+/// The entry of a connection in the table; removed when dropped.
 struct Place {
     table: Arc<Table>,
     number: u64,
@@ -278,7 +278,7 @@ impl Drop for Place {
     }
 }
 
-/// Serves until told to stop, then waits until open requests have been answered.
+/// Serves until `stop`, then waits until open requests have ended.
 pub async fn serve<S, B>(
     listener: TcpListener,
     limits: Limits,
@@ -304,7 +304,7 @@ pub async fn serve<S, B>(
             () = stop.cancelled() => break,
             Some(ended) = tasks.join_next(), if !tasks.is_empty() => {
                 if let Err(error) = ended {
-                    tracing::error!("a connection of the {} listener ended: {error}", limits.name);
+                    tracing::error!("a connection of the {} listener failed: {error}", limits.name);
                 }
                 open.set(table.len() as f64);
                 continue;
@@ -319,7 +319,7 @@ pub async fn serve<S, B>(
                     if let Some(suppressed) = log.admit() {
                         tracing::warn!(
                             suppressed,
-                            "the {} listener has {} connections, its most: the one that did nothing for longest is closed",
+                            "the {} listener has its maximum of {} connections: closing the one that is idle for longest",
                             limits.name,
                             limits.connections
                         );
@@ -328,7 +328,8 @@ pub async fn serve<S, B>(
                         continue;
                     }
                 }
-                // The answer in two packets would wait for the client's delayed acknowledgement: 40 ms a call.
+                // Without this, a response in two packets waits for the client's delayed acknowledgement: 40 ms per
+                // call.
                 let _ = socket.set_nodelay(true);
                 tasks.spawn(connection(
                     socket,
@@ -342,11 +343,15 @@ pub async fn serve<S, B>(
             }
             Err(error) if of_the_client(&error) => {}
             Err(error) => {
-                // No descriptors or no memory: a listener that ended would be worse than one that pauses.
+                // No descriptors or no memory: pausing is better than ending the listener.
                 table.evict(limits.stalled);
                 shed(limits.name, "accept");
                 if let Some(suppressed) = log.admit() {
-                    tracing::error!(suppressed, "the {} listener cannot accept: {error}", limits.name);
+                    tracing::error!(
+                        suppressed,
+                        "the {} listener cannot accept connections: {error}",
+                        limits.name
+                    );
                 }
                 tokio::select! {
                     () = stop.cancelled() => break,
@@ -365,7 +370,7 @@ fn shed(listener: &'static str, why: &'static str) {
     metrics::counter!("tether_connections_shed_total", "listener" => listener, "reason" => why).increment(1);
 }
 
-/// Errors of `accept` that concern one connection, which its client ended.
+/// Errors of `accept` for a single connection, caused by its client.
 fn of_the_client(error: &io::Error) -> bool {
     use io::ErrorKind as K;
     matches!(
@@ -406,7 +411,7 @@ async fn connection<S, B>(
     }
 }
 
-/// Speaks HTTP until the connection ends or its time is over.
+/// Serves HTTP until the connection ends or its time is over.
 async fn converse<S, B>(
     socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     connection: &Arc<Connection>,
@@ -446,7 +451,7 @@ async fn converse<S, B>(
         let answered = service.clone().oneshot(request);
         async move {
             let response = answered.await?;
-            // The request is open until its answer has ended, or was given up.
+            // The request is open until its response has ended or was dropped.
             Ok::<_, S::Error>(response.map(|body| {
                 body.map_frame(move |frame| {
                     let _held = &open;
@@ -486,7 +491,7 @@ async fn converse<S, B>(
             () = connection.evicted.cancelled() => return,
             () = stop.cancelled() => {
                 conversation.as_mut().graceful_shutdown();
-                // Open requests are waited for; who started this server decides for how long.
+                // Waits for open requests without a limit; the caller of `serve` sets one.
                 return finish(conversation, connection).await;
             }
             () = tokio::time::sleep_until(look) => {
@@ -498,7 +503,7 @@ async fn converse<S, B>(
     }
 }
 
-/// Waits for the end of a connection that was told to end.
+/// Waits for the end of a connection that was asked to close.
 async fn finish<F: Future>(conversation: Pin<&mut F>, connection: &Connection) {
     tokio::select! {
         _ = conversation => {}
@@ -506,7 +511,7 @@ async fn finish<F: Future>(conversation: Pin<&mut F>, connection: &Connection) {
     }
 }
 
-/// A socket that counts what was read of it, and notices when bytes go either way.
+/// A socket that counts the bytes read, and records when bytes are read or written.
 struct Counted<S> {
     inner: S,
     connection: Arc<Connection>,
@@ -605,7 +610,7 @@ mod tests {
         let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
         let router = axum::Router::new()
             .route("/", axum::routing::get(|| async { "here" }))
-            // It reads the body to its end.
+            // Reads the whole body.
             .route("/", axum::routing::post(|body: String| async { body }));
         tokio::spawn(serve(listener, limits, tls, router, stop.clone()));
         (address, stop)
@@ -631,19 +636,20 @@ mod tests {
             stream.write_all(b"GET / HT").await.unwrap();
             silent.push(stream);
         }
-        // The first has made room for the third, and the next request is answered beside two that say nothing.
+        // The first connection is closed for the third, and the next request is served next to two idle connections.
         let mut rest = Vec::new();
         let closed = silent[0].read_to_end(&mut rest).await;
         assert!(closed.is_err() || rest.is_empty());
         assert!(asks(address).await.ends_with("here"));
     }
 
-    /// A connection with a request that does not end: its body is longer than what is sent. It answers once it is read.
+    /// A connection with a request that does not end, because less than its whole body is sent. Returns when the
+    /// server reads it.
     async fn unfinished(address: std::net::SocketAddr) -> TcpStream {
         let mut stream = TcpStream::connect(address).await.unwrap();
         let head = b"POST / HTTP/1.1\r\nhost: here\r\nexpect: 100-continue\r\ncontent-length: 9\r\n\r\n";
         stream.write_all(head).await.unwrap();
-        // The server says that it waits for the body: the request is open.
+        // The server sends "100 Continue": the request is open.
         let mut line = [0; 25];
         stream.read_exact(&mut line).await.unwrap();
         assert!(line.starts_with(b"HTTP/1.1 100"), "{line:?}");
@@ -659,12 +665,12 @@ mod tests {
         let (address, _stop) = serving(soon).await;
         let mut stuck = unfinished(address).await;
         let mut busy = unfinished(address).await;
-        // Both have an open request. The first, on which nothing happened for longest, makes room.
+        // Both have an open request. The first one, without progress for longer, is closed.
         assert!(asks(address).await.ends_with("here"));
         let mut rest = Vec::new();
         let closed = stuck.read_to_end(&mut rest).await;
         assert!(closed.is_err() || rest.is_empty());
-        // The other goes on.
+        // The other one continues.
         busy.write_all(b"abcdefghi").await.unwrap();
         let mut answer = [0; 512];
         let read = busy.read(&mut answer).await.unwrap();
@@ -675,7 +681,7 @@ mod tests {
     async fn an_open_request_is_not_closed_while_it_may_still_go_on() {
         let (address, _stop) = serving(limits(1)).await;
         let mut first = unfinished(address).await;
-        // One too many is turned away.
+        // One connection too many is rejected.
         let mut second = TcpStream::connect(address).await.unwrap();
         let _ = second.read_to_end(&mut Vec::new()).await;
         first.write_all(b"abcdefghi").await.unwrap();
@@ -712,7 +718,7 @@ mod tests {
             ] {
                 let mut stream = TcpStream::connect(address).await.unwrap();
                 stream.write_all(sent).await.unwrap();
-                // It ends; without a limit it would be read for ever.
+                // This ends; without a limit the read would not return.
                 let _ = stream.read_to_end(&mut Vec::new()).await;
             }
         }
@@ -734,7 +740,7 @@ mod tests {
             ..limits(16)
         };
         let (address, _stop) = serving_over(Some(TlsAcceptor::from(Arc::new(config))), soon).await;
-        // Nothing, and the beginning of a ClientHello.
+        // First no data, then the beginning of a ClientHello.
         for sent in [&b""[..], b"\x16\x03\x01\x02\x00\x01"] {
             let mut stream = TcpStream::connect(address).await.unwrap();
             stream.write_all(sent).await.unwrap();

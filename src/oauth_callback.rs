@@ -1,8 +1,9 @@
-//! The one page for people: where the browser comes back to after a login at the CRM.
+//! The only web page of tether: the browser returns to it after a login at the CRM.
 //!
-//! An authorize URL can be mailed to a victim, whose CRM account would then feed the sender's integration. So the page
-//! says which group and integration the login is for and asks before the code is exchanged. The confirmation carries a
-//! token that only this page's reader has; the sender, who knows the state, does not.
+//! An attacker can send an authorize URL to a victim, whose CRM account would then be read through the attacker's
+//! integration. Therefore the page shows the group and the integration of the login, and asks for confirmation before
+//! the code is exchanged. The confirmation has a token that only this page contains; the attacker knows the state,
+//! but not the token.
 
 use crate::error::Error;
 use crate::fair::{CallFlow, Flow};
@@ -15,17 +16,17 @@ use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use std::collections::HashMap;
 
-/// The path that is registered with the CRM as redirect address, after the public URL.
+/// The path of the redirect URI that is registered with the CRM; it follows the public URL.
 pub const PATH: &str = "/oauth/callback";
 const MOST_PARAMETERS: usize = 16;
 const MOST_BYTES: usize = 4_096;
 
-/// The routes: the callback and its confirmation, nothing else.
+/// The routes: the callback and its confirmation.
 pub fn router(services: Services) -> Router {
     Router::new()
         .route(PATH, get(arrived))
         .route("/oauth/confirm", post(confirmed))
-        // Its readers need no token: they count as one flow, and not as the server's own work.
+        // The page needs no token: all its requests are one flow, separate from the server's own work.
         .layer(from_fn(|request: Request, next: Next| {
             CallFlow::of(Flow::Callback).scope(next.run(request))
         }))

@@ -1,45 +1,46 @@
-//! Who may do what: one table, rpc × role, and whether it changes anything. An rpc that is not in the table cannot be called by anyone; a test walks every
-//! rpc that the server's descriptor knows through it.
+//! The access policy: one table that says, for each RPC, which roles may call it and whether it changes anything. An
+//! RPC that is missing from the table is rejected. A test checks the table against all RPCs of the server's
+//! descriptor.
 //!
-//! The table says what a *role* may do at all. Whether the *thing* is the caller's group's is decided where the thing is
-//! read, and answers NOT_FOUND (AIP-211).
+//! The table decides what a *role* may do. Whether the *object* belongs to the caller's group is checked where the
+//! object is read; if not, the error is NOT_FOUND (AIP-211).
 
 use crate::caller::Role;
 
-/// Who may call an rpc.
+/// Who may call an RPC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Who {
-    /// Anyone, without a token: health probes.
+    /// Any caller, without a token: health probes.
     Anyone,
     /// Callers of these roles.
     Roles(&'static [Role]),
 }
 
-/// Members and administrators read for their group; the service identity reads for any.
+/// Members and administrators read for their group; the service identity reads for any group.
 const READ: Who = Who::Roles(&[Role::Member, Role::Administrator, Role::Service]);
-/// Every member of the group.
+/// All members of the group.
 const MEMBERS: Who = Who::Roles(&[Role::Member, Role::Administrator]);
-/// The group's administrators.
+/// Administrators of the group.
 const ADMINISTRATORS: Who = Who::Roles(&[Role::Administrator]);
-/// The platform.
+/// The service identity.
 const SERVICE: Who = Who::Roles(&[Role::Service]);
 
-/// The group's administrators, and the platform for any group.
+/// Administrators of the group, and the service identity for any group.
 const AUDITORS: Who = Who::Roles(&[Role::Administrator, Role::Service]);
 
-/// What an rpc does.
+/// Whether an RPC changes anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
-    /// It changes nothing that somebody decided. Opening a profile is one: it stores what the CRM has.
+    /// It changes nothing that a user decided. Opening a profile is an example: it only stores data from the CRM.
     Reads,
-    /// It changes or begins something: whenever it succeeds, the audit log gets an entry.
+    /// It changes or starts something. Each success adds an entry to the audit log.
     Changes,
 }
 
 const READS: Effect = Effect::Reads;
 const CHANGES: Effect = Effect::Changes;
 
-/// One row: the rpc's path without the leading slash, who may call it, and what it does.
+/// The rows: path of the RPC without the leading slash, who may call it, and its effect.
 pub const TABLE: &[(&str, Who, Effect)] = &[
     ("tether.v1.IntegrationService/ListConnectors", READ, READS),
     ("tether.v1.IntegrationService/GetConnector", READ, READS),
@@ -167,14 +168,14 @@ pub const TABLE: &[(&str, Who, Effect)] = &[
     ),
 ];
 
-/// The row of the rpc at this path (`/package.Service/Method`); `None` for what is not served.
+/// The row of the RPC at this path (`/package.Service/Method`); `None` if it is not in the table.
 #[must_use]
 pub fn row(path: &str) -> Option<&'static (&'static str, Who, Effect)> {
     let path = path.strip_prefix('/')?;
     TABLE.iter().find(|(rpc, _, _)| *rpc == path)
 }
 
-/// Who may call the rpc at this path; `None` for what is not served.
+/// Who may call the RPC at this path; `None` if it is not in the table.
 #[must_use]
 pub fn who_may(path: &str) -> Option<Who> {
     row(path).map(|(_, who, _)| *who)

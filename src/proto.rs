@@ -1,9 +1,9 @@
-//! The messages and services of `proto/`. The manual is there.
+//! The generated messages and services of `proto/`, which has their documentation.
 
 pub use google::r#type as google_type;
 pub use tether::{internal, v1};
 
-// Laid out as the packages are: the generated code refers from one to another by `super`.
+// The modules have the structure of the packages: generated code refers to other packages by `super`.
 mod tether {
     /// The public API, `tether.v1`.
     #[allow(missing_docs, unreachable_pub, clippy::all)]
@@ -11,7 +11,7 @@ mod tether {
         tonic::include_proto!("tether.v1");
     }
 
-    /// What is sealed in tokens and never served, `tether.internal`.
+    /// Messages that are sealed in tokens and never served, `tether.internal`.
     pub mod internal {
         /// Version 1.
         #[allow(missing_docs, unreachable_pub, clippy::all)]
@@ -22,17 +22,17 @@ mod tether {
 }
 
 mod google {
-    /// Days and times of day, `google.type`.
+    /// Dates and times of day, `google.type`.
     #[allow(missing_docs, unreachable_pub, clippy::all)]
     pub mod r#type {
         tonic::include_proto!("google.r#type");
     }
 }
 
-/// The public API as an encoded `FileDescriptorSet`, comments included.
+/// The public API as an encoded `FileDescriptorSet`, with comments.
 pub const FILE_DESCRIPTOR_SET: &[u8] = tonic::include_file_descriptor_set!("descriptor");
 
-/// The rpcs of the public API that answer with a stream: `tether.v1.IntegrationService/WatchSync`.
+/// The RPCs of the public API with a streaming response: `tether.v1.IntegrationService/WatchSync`.
 #[must_use]
 pub fn server_streams() -> std::collections::HashSet<String> {
     use prost::Message as _;
@@ -50,14 +50,14 @@ pub fn server_streams() -> std::collections::HashSet<String> {
 }
 
 impl v1::ErrorReason {
-    /// As it stands in `ErrorInfo.reason`: the value's name without the enum's prefix.
+    /// The form used in `ErrorInfo.reason`: the name of the value without the prefix of the enum.
     pub fn as_reason(self) -> &'static str {
         let name = self.as_str_name();
         name.strip_prefix("ERROR_REASON_").unwrap_or(name)
     }
 }
 
-/// Secrets never reach a debug print: messages that may hold one print as their name alone.
+/// Keeps secrets out of debug output: messages that may have one print only their name.
 macro_rules! opaque_debug {
     ($($message:ident),+ $(,)?) => {$(
         impl std::fmt::Debug for v1::$message {

@@ -1,18 +1,19 @@
-//! Brings a database whose companies follow earlier rules of identity to the present ones.
+//! Converts a database whose companies were identified by earlier rules to the current identity rules.
 
 use crate::domain::CompanyId;
 use crate::identity;
 use crate::store::{self, CompanyRecord, Moved, Store};
 
-/// Companies of one transaction: a fraction of a second, so that others who wait for the same integration do.
+/// Companies per transaction. One takes a fraction of a second, so that other writers of the same integration do not
+/// wait long.
 pub const BATCH: i64 = 1_000;
 
-/// Why it cannot be brought to them.
+/// Why the database cannot be converted.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The database was in the hands of a later tether.
+    /// A later version of tether has converted the database.
     #[error(
-        "the database's companies are identified by the rules {found}, which are later than this tether's {}: run the version \
+        "the companies in the database were identified by the rules {found}, later than the rules {} of this version: run the version \
          that wrote them, or a later one",
         identity::VERSION
     )]
@@ -20,19 +21,19 @@ pub enum Error {
         /// The version of the rules in the database.
         found: String,
     },
-    /// The database does not answer.
+    /// An error of the database.
     #[error(transparent)]
     Store(#[from] store::Error),
 }
 
-/// The number a version begins with; 0 for a text that has none.
+/// The number at the beginning of a version; 0 if there is none.
 fn number(version: &str) -> u32 {
     let digits = version.split(':').next().unwrap_or_default();
     digits.parse().unwrap_or_default()
 }
 
-/// Moves what has to be moved, in batches. Stopped at any moment, the next run goes on; of several processes each waits until
-/// all is done.
+/// Converts the records in batches. After an interruption, the next run continues. If several processes run this,
+/// each returns only when all is done.
 ///
 /// # Errors
 /// [`Error`].
@@ -46,7 +47,7 @@ pub async fn run(store: &Store) -> Result<Moved, Error> {
             tracing::info!(
                 from = found,
                 to = identity::VERSION,
-                "moving companies to other rules of identity"
+                "converting companies to new identity rules"
             );
             while !all.done {
                 let moved = store
@@ -58,7 +59,7 @@ pub async fn run(store: &Store) -> Result<Moved, Error> {
             }
             let Moved { records, tracked, .. } = all;
             tracing::info!(
-                "{records} records are other companies now, {tracked} entries of groups' own lists moved"
+                "converted companies: {records} records belong to another company, {tracked} entries of groups' own lists moved"
             );
         }
     }
@@ -66,7 +67,7 @@ pub async fn run(store: &Store) -> Result<Moved, Error> {
     Ok(all)
 }
 
-/// The company of a stored record, by the present rules.
+/// The company of a stored record under the current rules.
 #[must_use]
 pub fn company_of(of: &CompanyRecord) -> CompanyId {
     identity::company_of_record(&of.connector, &of.organization_id, &of.external_id, &of.homepage)

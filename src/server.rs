@@ -1,4 +1,4 @@
-//! The running server: three listeners, the sync engine and the outbox, started together and drained in order.
+//! The running server: three listeners, the sync engine and the outbox, started together and stopped in order.
 
 use crate::config::{self, Options};
 use crate::connectors::{self, Registry};
@@ -20,22 +20,22 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// What may go wrong at start or while serving.
+/// An error at start or while serving.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// The groups that `--dev` knows from the start: (id, name).
+/// The groups that `--dev` creates: (id, name).
 pub const DEV_GROUPS: &[(&str, &str)] = &[("acme", "Acme Research"), ("globex", "Globex Partners")];
 const DEV_SEALING_KEY_FILE: &str = "dev-sealing.key";
 
 /// A running server.
 pub struct Running {
-    /// Where gRPC is.
+    /// The address of the gRPC listener.
     pub grpc: SocketAddr,
-    /// Where the callback page is.
+    /// The address of the callback listener.
     pub callback: SocketAddr,
-    /// Where metrics are.
+    /// The address of the admin listener.
     pub admin: SocketAddr,
-    /// Signs tokens, with `--dev`.
+    /// Signs tokens; only with `--dev`.
     pub signer: Option<DevSigner>,
     health: Health,
     registry: Registry,
@@ -46,24 +46,24 @@ pub struct Running {
     grants: Grants,
     services: Services,
     listeners: JoinSet<Result<(), Failure>>,
-    /// Ends the listeners.
+    /// Stops the listeners.
     stop: CancellationToken,
 }
 
-/// Makes the data directory ready: it is there, can be written, and is closed to other users.
+/// Prepares the data directory: creates it, checks that it is writable, and removes the access of other users.
 ///
 /// # Errors
-/// It cannot be made or written.
+/// It cannot be created or written.
 pub fn prepare_data_dir(options: &Options) -> Result<(), Failure> {
     let database = data_dir::sqlite_file(options.database_url().expose_secret());
     data_dir::prepare(&options.data_dir, database.as_deref())?;
     Ok(())
 }
 
-/// Opens the database as it is.
+/// Opens the database without changing it.
 ///
 /// # Errors
-/// The database does not answer.
+/// An error of the database.
 pub async fn connect_store(options: &Options) -> Result<Store, Failure> {
     let mut of = store::Options::new(options.database_url().expose_secret())
         .within_lease(Duration::from_secs(options.sync.lease_seconds));
@@ -73,10 +73,11 @@ pub async fn connect_store(options: &Options) -> Result<Store, Failure> {
     Ok(tokio::task::spawn_blocking(move || Store::open(&of)).await??)
 }
 
-/// Opens the database, migrates its tables, and recomputes the companies of records where the identity rules have changed.
+/// Opens the database, migrates its tables, and recomputes the companies of records if the identity rules have
+/// changed.
 ///
 /// # Errors
-/// The database does not answer, or a later version of tether has migrated it.
+/// An error of the database, or a later version of tether has migrated it.
 pub async fn open_store(options: &Options) -> Result<Store, Failure> {
     let store = connect_store(options).await?;
     for version in store.migrate().await? {
@@ -86,10 +87,10 @@ pub async fn open_store(options: &Options) -> Result<Store, Failure> {
     Ok(store)
 }
 
-/// The sealing keys that are configured; with `--dev` one is made in the data directory.
+/// The configured sealing keys; with `--dev`, a key is created in the data directory.
 ///
 /// # Errors
-/// No key, or one that cannot be read.
+/// No key is configured, or a key cannot be read.
 pub fn sealer(options: &Options) -> Result<Sealer, Failure> {
     let mut keys: Vec<SecretString> = Vec::new();
     if let Some(list) = &options.secrets.keys {
@@ -138,7 +139,7 @@ fn verifier(options: &Options, signer: Option<&DevSigner>) -> Result<Verifier, F
 /// Finds and loads the connectors.
 ///
 /// # Errors
-/// A file that a connector's settings name cannot be read.
+/// A file that the settings of a connector name cannot be read.
 pub async fn open_registry(options: &Options) -> Result<Registry, Failure> {
     for folder in options.connectors.folders() {
         if folder.join("sdk/Cargo.toml").exists() {
@@ -178,10 +179,10 @@ pub async fn open_registry(options: &Options) -> Result<Registry, Failure> {
 }
 
 impl Running {
-    /// Starts everything.
+    /// Starts the server.
     ///
     /// # Errors
-    /// A listener's address is taken, the database does not answer, a key is missing.
+    /// The address of a listener is in use, the database fails, or a key is missing.
     pub async fn start(options: Options) -> Result<Self, Failure> {
         prepare_data_dir(&options)?;
         let metrics = telemetry::init_metrics()?;
@@ -234,7 +235,7 @@ impl Running {
             }
         }
         if store.backend() == "sqlite" {
-            // One process has the file: whatever was leased, its holder is gone.
+            // Only one process can have the file open, so the holders of all leases are gone.
             store.release_all_leases(crate::time::now_us()).await?;
         }
         let engine = sync::Engine::start(
@@ -331,7 +332,7 @@ impl Running {
         &self.registry
     }
 
-    /// What an operator may change while the server runs: connectors are looked for again, the JWKS is read again.
+    /// Reloads what can change at run time: looks for connectors again, and reads the JWKS again.
     pub async fn reload(&self) {
         self.registry.rescan().await;
         match verifier(&self.options, self.signer.as_ref()) {
@@ -340,7 +341,7 @@ impl Running {
         }
     }
 
-    /// Waits until a listener fails; never returns while all is well.
+    /// Waits until a listener fails. Does not return otherwise.
     pub async fn failed(&mut self) -> Failure {
         loop {
             match self.listeners.join_next().await {
@@ -352,11 +353,12 @@ impl Running {
         }
     }
 
-    /// Drains: NOT_SERVING → streams end → stop leasing, running syncs give their lease back → requests under way end →
-    /// close.
+    /// Stops in order: health is NOT_SERVING → streams end → no more leases, running syncs release theirs → requests
+    /// in progress end → close.
     pub async fn stop(mut self) {
         const PATIENCE: Duration = Duration::from_secs(20);
-        /// Live reads whose callers were answered: the next opening reads again.
+        /// Time for live reads whose callers already have their response. If one is interrupted, the next opening of
+        /// the profile reads again.
         const SETTLE: Duration = Duration::from_secs(2);
         self.health.set_serving(false).await;
         self.services.drain();
@@ -365,10 +367,10 @@ impl Running {
         self.health.end().await;
         let drained = async { while self.listeners.join_next().await.is_some() {} };
         if tokio::time::timeout(PATIENCE, drained).await.is_err() {
-            tracing::warn!("requests were still under way after {PATIENCE:?}: closed");
+            tracing::warn!("closed requests that were still in progress after {PATIENCE:?}");
         }
         self.services.settle(SETTLE).await;
-        // A rotated token that is not stored is lost: this is worth the wait.
+        // A rotated token that is not stored is lost, so wait for refreshes in progress.
         if tokio::time::timeout(PATIENCE, self.grants.settle())
             .await
             .is_err()
@@ -424,7 +426,7 @@ fn service_options(options: &Options, callback: SocketAddr) -> service::Options 
     }
 }
 
-/// Limits of a listener whose requests are small and answered at once.
+/// Limits of a listener with small requests and fast responses.
 fn short_lived(name: &'static str, connections: usize) -> Limits {
     Limits {
         name,
@@ -432,7 +434,7 @@ fn short_lived(name: &'static str, connections: usize) -> Limits {
         header: Duration::from_secs(5),
         idle: Duration::from_secs(10),
         stalled: Duration::from_secs(30),
-        // A login waits for the CRM to exchange the code.
+        // A login waits until the CRM has exchanged the code.
         lifetime: Some(Duration::from_secs(120)),
         http2: None,
     }
@@ -448,7 +450,7 @@ async fn serve_http(
     Ok(())
 }
 
-/// Takes the address of a listener.
+/// Binds the address of a listener.
 async fn listen(setting: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
     TcpListener::bind(address)
         .await

@@ -1,4 +1,4 @@
-//! Tasks that last as long as the server: a panic in one of them must not end it without a word.
+//! Tasks that run as long as the server. A panic in one of them must be visible and must not end it silently.
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -7,11 +7,11 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use tokio_util::sync::CancellationToken;
 
-/// How long after a panic the task begins again.
+/// The pause after a panic before the task is restarted.
 const PAUSE: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 1_000 });
 
-/// Does the work until it ends by itself. After a panic, which the log and `tether_task_panics_total` tell of, it is begun
-/// again, unless the server stops.
+/// Runs the work until it ends by itself. After a panic, which is logged and counted in `tether_task_panics_total`,
+/// the work is restarted, unless the server is stopping.
 pub async fn lasting<F>(name: &'static str, stop: CancellationToken, mut work: impl FnMut() -> F)
 where
     F: Future<Output = ()>,
@@ -29,7 +29,7 @@ where
     }
 }
 
-/// Tells of a panic that was caught. The message of the panic itself is on the standard error stream.
+/// Logs and counts a caught panic. The panic message itself is on standard error.
 pub fn panicked(name: &'static str) {
     metrics::counter!("tether_task_panics_total", "task" => name).increment(1);
     tracing::error!(task = name, "a task of the server panicked: {name}");

@@ -11,22 +11,22 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// Seconds; from a local call to a CRM's slowest answer.
+/// Histogram buckets in seconds, from a local call to the slowest reply of a CRM.
 const BUCKETS: &[f64] = &[
     0.000_1, 0.000_5, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 120.0,
 ];
 
-/// Longest line of the log in bytes. What is longer is cut.
+/// Maximum length of a log line in bytes. Longer lines are cut.
 const LONGEST_LINE: usize = 8_192;
 
-/// Bounds how many lines one place of the code logs, where callers without a token decide how often it is reached.
+/// Limits the log lines from one place in the code that unauthenticated callers can trigger.
 pub struct Throttle {
     limiter: DefaultDirectRateLimiter,
     suppressed: AtomicU64,
 }
 
 impl Throttle {
-    /// So many lines a second, and so many at once.
+    /// Limits to this many lines per second, with bursts of at most `burst` lines.
     #[must_use]
     pub fn new(per_second: u32, burst: u32) -> Self {
         let at_least_one = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
@@ -37,8 +37,8 @@ impl Throttle {
         }
     }
 
-    /// Whether a line may be logged now, and if so, how many were suppressed since the last one. The metric
-    /// `tether_log_suppressed_total` counts these too.
+    /// Whether a line may be logged now; if so, how many lines were suppressed since the last one. The metric
+    /// `tether_log_suppressed_total` counts these, too.
     pub fn admit(&self) -> Option<u64> {
         match self.limiter.check() {
             Ok(()) => Some(self.suppressed.swap(0, Ordering::Relaxed)),
@@ -51,13 +51,13 @@ impl Throttle {
     }
 }
 
-/// Standard error, a line at a time, none longer than [`LONGEST_LINE`].
+/// Writes whole lines to standard error, none longer than [`LONGEST_LINE`].
 struct Stderr {
     json: bool,
 }
 
 impl std::io::Write for Stderr {
-    /// The subscriber gives a whole event in one call.
+    /// The subscriber passes a complete event in one call.
     fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
         let mut out = std::io::stderr().lock();
         match cut(line, self.json) {
@@ -72,7 +72,8 @@ impl std::io::Write for Stderr {
     }
 }
 
-/// A line that is too long, cut; `None` for one that is not. What is left of a JSON line becomes the text of another.
+/// Cuts a line that is too long; `None` if it is short enough. The beginning of a JSON line becomes a text in a new
+/// JSON object.
 fn cut(line: &[u8], json: bool) -> Option<Vec<u8>> {
     if line.len() <= LONGEST_LINE {
         return None;
@@ -82,21 +83,21 @@ fn cut(line: &[u8], json: bool) -> Option<Vec<u8>> {
     let beginning = |most| &text[..text.floor_char_boundary(most)];
     let short = match json {
         false => format!("{}{mark}", beginning(LONGEST_LINE).trim_end()),
-        // Escaped, each byte may become two.
+        // Escaping can double the number of bytes.
         true => serde_json::json!({"cut": format!("{}{mark}", beginning(LONGEST_LINE / 2))}).to_string(),
     };
     Some(format!("{short}\n").into_bytes())
 }
 
-/// Sends logs to stderr as the operator asked. A second call changes nothing.
+/// Starts logging to standard error with the operator's settings. A second call changes nothing.
 ///
 /// # Errors
-/// The filter cannot be read.
+/// The filter is invalid.
 pub fn init_logs(options: &config::Log) -> Result<(), config::Error> {
     let filter = EnvFilter::try_new(&options.filter)
         .map_err(|error| config::Error::Rule(format!("log.filter = {:?}: {error}", options.filter)))?;
     let registry = tracing_subscriber::registry().with(filter);
-    // Colours are for people; a file or a collector would keep their codes.
+    // Colors are for terminals; in a file or a log collector, the escape codes would remain.
     let format = tracing_subscriber::fmt::layer()
         .with_ansi(
             std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty()),
@@ -113,10 +114,10 @@ pub fn init_logs(options: &config::Log) -> Result<(), config::Error> {
     Ok(())
 }
 
-/// Makes metrics; the handle renders them.
+/// Installs the metrics recorder; the handle renders the metrics.
 ///
 /// # Errors
-/// Metrics are made already in this process.
+/// A recorder is already installed in this process.
 pub fn init_metrics() -> Result<PrometheusHandle, config::Error> {
     let recorder = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), BUCKETS)
@@ -131,27 +132,27 @@ pub fn init_metrics() -> Result<PrometheusHandle, config::Error> {
 fn describe() {
     metrics::describe_counter!(
         "tether_rpc_total",
-        "Ended rpcs, by rpc and gRPC code; a stream counts when it ends"
+        "Completed RPCs, by RPC and gRPC code; a stream counts when it ends"
     );
     metrics::describe_gauge!("tether_connections", "Open connections, by listener");
     metrics::describe_counter!(
         "tether_connections_shed_total",
-        "Connections closed or not accepted for want of room, by listener and reason"
+        "Connections closed or rejected because a limit was reached, by listener and reason"
     );
     metrics::describe_counter!(
         "tether_log_suppressed_total",
-        "Log lines left out because callers caused too many"
+        "Log lines suppressed because callers caused too many"
     );
-    metrics::describe_histogram!("tether_rpc_seconds", "Time to the answer's headers, by rpc");
+    metrics::describe_histogram!("tether_rpc_seconds", "Time until the response headers, by RPC");
     metrics::describe_counter!(
         "tether_sync_rows_total",
-        "Rows of syncs, by connector and what became of them"
+        "Rows of syncs, by connector and outcome"
     );
     metrics::describe_counter!(
         "tether_sync_finished_total",
         "Finished syncs, by connector and state"
     );
-    metrics::describe_gauge!("tether_sync_running", "Syncs this process runs now");
+    metrics::describe_gauge!("tether_sync_running", "Syncs that run in this process");
     metrics::describe_histogram!(
         "tether_sync_commit_seconds",
         "Time of one commit of a sync, by connector"
@@ -170,7 +171,7 @@ fn describe() {
     );
     metrics::describe_counter!(
         "tether_index_failures_total",
-        "Attempts to bring a search index up to date that failed, by cause"
+        "Failed attempts to update a search index, by cause"
     );
     metrics::describe_counter!(
         "tether_index_builds_total",
@@ -178,19 +179,19 @@ fn describe() {
     );
     metrics::describe_counter!(
         "tether_calls_refused_total",
-        "Calls refused because a limit was reached, by limit"
+        "Calls rejected because a limit was reached, by limit"
     );
     metrics::describe_gauge!(
         "tether_answer_bytes",
-        "Bytes of answers that are made and not yet taken by their callers"
+        "Bytes of responses that the callers have not read yet"
     );
     metrics::describe_counter!(
         "tether_slow_readers_total",
-        "Answers and streams given up because their callers did not take them, by kind"
+        "Responses and streams cancelled because the callers did not read them, by kind"
     );
     metrics::describe_counter!(
         "tether_profile_total",
-        "Profiles opened, by how fresh the cards were"
+        "Opened profiles, by the freshness of their data"
     );
 }
 

@@ -1,18 +1,18 @@
-//! Now, in the one unit of the database, and when something was read.
+//! The current time in the unit of the database, and read times.
 
 use crate::domain::{ReadClock, ReadTime};
 use std::sync::LazyLock;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-/// Unix microseconds.
+/// The current time in Unix microseconds.
 #[must_use]
 pub fn now_us() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
 
-/// The moment of a reading: by the CRM's clock where it told (not 0), else by a clock of this process that never goes back,
-/// whatever becomes of the host's.
+/// The time of a read: from the CRM's clock if it gave one (not 0), else from a clock of this process that is
+/// monotonic even if the clock of the host is changed.
 #[must_use]
 pub fn read_time(crm_us: i64) -> ReadTime {
     static BEGAN: LazyLock<(Instant, i64, ReadClock)> =

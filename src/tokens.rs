@@ -1,9 +1,9 @@
-//! Tokens of callers: JWTs (RFC 7519) signed with EdDSA or RS256 by a key of the configured JWKS (RFC 7517).
+//! Authentication: JWTs (RFC 7519) signed with EdDSA or RS256 by a key of the configured JWKS (RFC 7517).
 //!
-//! Claims: `sub` the user or service, `group` its group, `role` one of `member`, `administrator`, `service`, and `iss`,
-//! `aud`, `exp`, and `nbf` if given. What RFC 8725 advises is kept: the algorithm comes from the key, not from the token alone, the
-//! type of a token is looked at, and nothing that a header names (`jku`, `jwk`, `x5u`) is fetched or trusted.
-//! With `--dev` a key is made in the data directory and `tether token` signs with it.
+//! Claims: `sub` is the user or service, `group` its group, `role` one of `member`, `administrator`, `service`; also
+//! `iss`, `aud`, `exp`, and optionally `nbf`. As RFC 8725 recommends, the algorithm is determined by the key and not
+//! by the token alone, the type of a token is checked, and URLs or keys in a header (`jku`, `jwk`, `x5u`) are neither
+//! fetched nor trusted. With `--dev` a key is created in the data directory, and `tether token` signs with it.
 
 use crate::caller::{Caller, Role};
 use crate::config;
@@ -22,21 +22,21 @@ use serde_json::{Map, Value};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The issuer of tokens that `tether token` signs.
+/// The issuer of tokens from `tether token`.
 pub const DEV_ISSUER: &str = "tether-dev";
-/// The audience of tokens that `tether token` signs.
+/// The audience of tokens from `tether token`.
 pub const DEV_AUDIENCE: &str = "tether";
 const DEV_KEY_FILE: &str = "dev-signing.key";
-/// RFC 8410: the PKCS #8 wrapping of an Ed25519 seed.
+/// The PKCS #8 prefix of an Ed25519 seed (RFC 8410).
 const PKCS8_ED25519: [u8; 16] = [
     0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20,
 ];
 
-/// How far apart the clocks of the platform and of this server may be, in seconds.
+/// Maximum difference between the clocks of the platform and of this server, in seconds.
 const LEEWAY: f64 = 60.0;
-/// Smallest RSA key, in bytes of its modulus (RFC 7518, 3.3: 2,048 bits).
+/// Minimum size of an RSA key, in bytes of its modulus (RFC 7518, 3.3: 2,048 bits).
 const SMALLEST_MODULUS: usize = 256;
-/// Types of tokens (header `typ`) that are taken; other types are for other uses (RFC 8725, 3.11).
+/// Accepted token types (header `typ`). Tokens of other types are for other uses (RFC 8725, 3.11).
 const TYPES: [&str; 2] = ["jwt", "at+jwt"];
 
 #[derive(Serialize)]
@@ -56,7 +56,7 @@ struct Key {
     key: DecodingKey,
 }
 
-/// Checks tokens.
+/// Verifies tokens.
 pub struct Verifier {
     keys: Vec<Key>,
     issuer: String,
@@ -76,17 +76,17 @@ fn invalid(text: impl Into<String>) -> Error {
     Error::new(Reason::TokenInvalid, text)
 }
 
-/// A claim that is missing or not as it must be. What it holds is not repeated.
+/// A claim is missing or invalid. The error does not repeat its value.
 fn wrong(claim: &'static str, text: &str) -> Error {
     invalid(format!("the token's claim {claim} {text}")).with("claim", claim)
 }
 
 impl Verifier {
-    /// A verifier over a JWKS. Keys that are not for verifying EdDSA or RS256 signatures are left out (RFC 7517: `kty`, `crv`,
-    /// `alg`, `use`, `key_ops`).
+    /// Creates a verifier for a JWKS. Keys that cannot verify EdDSA or RS256 signatures are skipped (RFC 7517: `kty`,
+    /// `crv`, `alg`, `use`, `key_ops`).
     ///
     /// # Errors
-    /// The text is no JWKS, a key is damaged or weak, or none of its keys can be used.
+    /// The text is not a JWKS, a key is invalid or weak, or there is no usable key.
     pub fn from_jwks(jwks: &str, issuer: &str, audience: &str) -> std::result::Result<Self, config::Error> {
         let rule = |text: String| config::Error::Rule(format!("auth.jwks_file: {text}"));
         let set: JwkSet = serde_json::from_str(jwks).map_err(|error| rule(error.to_string()))?;
@@ -110,7 +110,7 @@ impl Verifier {
             });
         }
         if keys.is_empty() {
-            return Err(rule("no Ed25519 or RSA key for signatures in it".to_owned()));
+            return Err(rule("it has no Ed25519 or RSA key for signatures".to_owned()));
         }
         Ok(Self {
             keys,
@@ -119,33 +119,33 @@ impl Verifier {
         })
     }
 
-    /// The caller that the value of an `authorization` header speaks for.
+    /// The caller for the value of an `authorization` header.
     ///
     /// # Errors
-    /// TOKEN_MISSING, TOKEN_INVALID or TOKEN_EXPIRED; none says what the token held.
+    /// TOKEN_MISSING, TOKEN_INVALID or TOKEN_EXPIRED; none of them repeats the content of the token.
     pub fn verify(&self, authorization: Option<&str>) -> Result<Caller> {
         let token = authorization
             .ok_or_else(|| Error::new(Reason::TokenMissing, "send a token: authorization: Bearer …"))?
             .split_once(' ')
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
             .map(|(_, token)| token.trim())
-            .ok_or_else(|| invalid("the authorization header is not of the form: Bearer …"))?;
+            .ok_or_else(|| invalid("the authorization header must have the form: Bearer …"))?;
         let claims = self.signed(token)?;
         self.addressed(&claims)?;
         in_its_time(&claims)?;
         caller(&claims)
     }
 
-    /// The claims of a token that one of the keys has signed (RFC 7515).
+    /// The claims of a token with a valid signature of one of the keys (RFC 7515).
     fn signed(&self, token: &str) -> Result<Map<String, Value>> {
-        let no_jwt = || invalid("the token is no JWT");
+        let no_jwt = || invalid("the token is not a JWT");
         let header: Map<String, Value> = token
             .split_once('.')
             .and_then(|(header, _)| URL_SAFE_NO_PAD.decode(header).ok())
             .and_then(|bytes| serde_json::from_slice(&bytes).ok())
             .ok_or_else(no_jwt)?;
         if header.contains_key("crit") {
-            // RFC 7515, 4.1.11: none of the extensions that it may name is understood here, `b64` included.
+            // No critical extension (RFC 7515, 4.1.11) is supported, including `b64`.
             return Err(
                 invalid("the token's header has crit: critical extensions are not supported")
                     .with("claim", "crit"),
@@ -162,10 +162,11 @@ impl Verifier {
             }
         }
         let header = jsonwebtoken::decode_header(token).map_err(|_| {
-            invalid("the token's header cannot be read, or its alg is unknown (EdDSA and RS256 are taken)")
+            invalid("the token's header is invalid, or its alg is not supported (supported: EdDSA, RS256)")
         })?;
         let mut rules = Validation::new(header.alg);
-        // Signatures are checked by the library, claims here: it takes some forms of them and not others.
+        // The library verifies signatures only. Claims are checked here, because the library does not accept all of
+        // their valid forms.
         (rules.validate_exp, rules.validate_aud) = (false, false);
         rules.required_spec_claims.clear();
         let mut known = false;
@@ -183,17 +184,17 @@ impl Verifier {
             }
         }
         Err(invalid(match known {
-            true => "the token's signature does not hold",
-            false => "the token's key or algorithm is not in the JWKS (EdDSA and RS256 are taken)",
+            true => "the token's signature is invalid",
+            false => "the token's key or algorithm is not in the JWKS (supported: EdDSA, RS256)",
         }))
     }
 
-    /// Whether the token is from the issuer and for this audience.
+    /// Checks issuer and audience.
     fn addressed(&self, claims: &Map<String, Value>) -> Result<()> {
         if claims.get("iss").and_then(Value::as_str) != Some(&self.issuer) {
             return Err(wrong("iss", "is missing or is not auth.issuer"));
         }
-        // RFC 7519, 4.1.3: one text, or a list of them.
+        // RFC 7519, 4.1.3: a string or a list of strings.
         let here = match claims.get("aud") {
             Some(Value::String(one)) => *one == self.audience,
             Some(Value::Array(list)) => {
@@ -209,7 +210,7 @@ impl Verifier {
     }
 }
 
-/// The algorithm whose signatures a key of a JWKS verifies; `None` for keys of other kinds or uses.
+/// The algorithm of the signatures that a key of a JWKS verifies; `None` for other keys.
 fn verifies(jwk: &Jwk) -> Option<Algorithm> {
     let (algorithm, named) = match &jwk.algorithm {
         AlgorithmParameters::RSA(_) => (Algorithm::RS256, KeyAlgorithm::RS256),
@@ -231,7 +232,7 @@ fn verifies(jwk: &Jwk) -> Option<Algorithm> {
     for_it.then_some(algorithm)
 }
 
-/// Whether the token has begun and has not ended. Dates are numbers of seconds, with a fraction or without (RFC 7519, 2).
+/// Checks that the token is valid now. Times are seconds, with or without a fraction (RFC 7519, 2).
 fn in_its_time(claims: &Map<String, Value>) -> Result<()> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now = now.as_secs_f64();
@@ -252,13 +253,13 @@ fn in_its_time(claims: &Map<String, Value>) -> Result<()> {
     if begin.is_some_and(|begin| now < begin - LEEWAY) {
         return expired(
             "nbf",
-            "the token is not valid yet: get a new one, or look at the clocks",
+            "the token is not valid yet: get a new one, or check the clocks",
         );
     }
     Ok(())
 }
 
-/// Who the claims say calls.
+/// The caller according to the claims.
 fn caller(claims: &Map<String, Value>) -> Result<Caller> {
     let subject = claims.get("sub").and_then(Value::as_str).unwrap_or_default();
     if !(1..=255).contains(&subject.chars().count()) || subject.chars().any(char::is_control) {
@@ -271,7 +272,7 @@ fn caller(claims: &Map<String, Value>) -> Result<Caller> {
         .get("role")
         .and_then(Value::as_str)
         .and_then(Role::parse)
-        .ok_or_else(|| wrong("role", "is none of member, administrator, service"))?;
+        .ok_or_else(|| wrong("role", "is not member, administrator or service"))?;
     let group = match claims.get("group") {
         None | Some(Value::Null) => None,
         Some(Value::String(group)) if group.is_empty() => None,
@@ -281,7 +282,7 @@ fn caller(claims: &Map<String, Value>) -> Result<Caller> {
     if (role == Role::Service) == group.is_some() {
         return Err(wrong(
             "group",
-            "does not go with the role: a member's or administrator's token names a group, a service's does not",
+            "does not match the role: tokens of members and administrators need a group, tokens of a service must not have one",
         ));
     }
     Ok(Caller {
@@ -291,16 +292,16 @@ fn caller(claims: &Map<String, Value>) -> Result<Caller> {
     })
 }
 
-/// Signs tokens with the key that `--dev` made.
+/// Signs tokens with the key that `--dev` created.
 pub struct DevSigner {
     seed: [u8; 32],
 }
 
 impl DevSigner {
-    /// Reads the key of the data directory; with `create` it is made where there is none (readable by its owner alone).
+    /// Reads the key in the data directory. With `create`, a missing key is created, readable only by its owner.
     ///
     /// # Errors
-    /// The file cannot be read or written, or is not there and is not to be made.
+    /// The file cannot be read or written, or it is missing and `create` is false.
     pub fn open(data_dir: &Path, create: bool) -> std::result::Result<Self, config::Error> {
         let path = data_dir.join(DEV_KEY_FILE);
         let file = |cause| config::Error::File {
@@ -330,10 +331,10 @@ impl DevSigner {
         Ok(Self { seed })
     }
 
-    /// A token.
+    /// Signs a token.
     ///
     /// # Errors
-    /// None in practice.
+    /// Does not occur in practice.
     pub fn sign(
         &self,
         subject: &str,
@@ -355,7 +356,7 @@ impl DevSigner {
             .map_err(|error| config::Error::Rule(format!("the dev key does not sign: {error}")))
     }
 
-    /// The JWKS of its public half.
+    /// The JWKS with the public key.
     #[must_use]
     pub fn jwks(&self) -> String {
         let public = ed25519_dalek::SigningKey::from_bytes(&self.seed).verifying_key();
@@ -364,7 +365,7 @@ impl DevSigner {
     }
 }
 
-/// Writes a file that only its owner can read, in one step.
+/// Writes a file that only its owner can read, atomically.
 ///
 /// # Errors
 /// The folder or the file cannot be written.
@@ -458,7 +459,7 @@ mod tests {
         );
     }
 
-    /// A token with these claims in place of good ones (null takes one away) and these headers.
+    /// A token with these claims instead of valid ones (null removes a claim) and these headers.
     fn token(signer: &DevSigner, claims: &serde_json::Value, header: &serde_json::Value) -> String {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         let mut all = serde_json::json!({
@@ -497,7 +498,7 @@ mod tests {
                 json!({"exp": now + 600.5, "nbf": now - 0.5, "iat": now - 0.25}),
                 json!({}),
             ),
-            // Clocks differ.
+            // The difference between the clocks is within the tolerance.
             (json!({"exp": now - 30.0, "nbf": now + 30.0}), json!({})),
             (json!({"aud": ["another", DEV_AUDIENCE]}), json!({})),
             (json!({"sub": "ü".repeat(255)}), json!({})),

@@ -1,71 +1,71 @@
-//! Typed values out of canonical payloads (the comment of `tether.connector.v1.Record.payload` is their grammar).
+//! Typed values from canonical payloads. The comment of `tether.connector.v1.Record.payload` defines their grammar.
 
 use crate::domain::FieldType;
 use serde_json::Value as Json;
 
-/// One value of one field of one record.
+/// A value of a field of a record.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
-    /// Text, and everything that is text to people: picklist values, links, addresses of mail, telephone numbers.
+    /// Text, including picklist values, links, e-mail addresses and telephone numbers.
     Text(String),
-    /// Text with HTML in it.
+    /// Text with HTML.
     Html(String),
-    /// A whole number.
+    /// An integer.
     Integer(i64),
-    /// An exact decimal, in its canonical text.
+    /// An exact decimal, in its canonical form.
     Decimal(String),
-    /// An exact amount of money; the currency is that of the record, where the CRM tells it.
+    /// An exact amount of money. Its currency is that of the record, if the CRM returns it.
     Money(String),
-    /// Yes or no.
+    /// A boolean.
     Boolean(bool),
-    /// `2026-01-31`.
+    /// A date: `2026-01-31`.
     Date(String),
-    /// A moment, in unix microseconds.
+    /// A timestamp, in Unix microseconds.
     Timestamp(i64),
-    /// `09:30:00.000`.
+    /// A time of day: `09:30:00.000`.
     Time(String),
-    /// Several values of a picklist.
+    /// The selected values of a picklist.
     List(Vec<String>),
-    /// A record of the CRM.
+    /// A reference to a record of the CRM.
     Reference {
         /// Its id.
         id: String,
-        /// Its name, where it came along.
+        /// Its name, if the CRM returned it.
         label: String,
     },
-    /// A postal address; absent parts are empty.
+    /// A postal address; missing parts are empty.
     Address(Box<Address>),
     /// Latitude and longitude, as decimals.
     Location(String, String),
-    /// What the CRM gave, where it does not fit the field's type.
+    /// The value from the CRM, if it does not match the type of the field.
     Raw(String),
 }
 
-/// A value as an answer shows it: whole, or a part of it.
+/// A value as a response shows it: complete or in part.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Shown {
-    /// The value, or the part of it that is shown.
+    /// The value, or the part that is shown.
     pub value: Value,
-    /// The part, where it is not the whole.
+    /// Which part it is; `None` if the value is complete.
     pub part: Option<Part>,
 }
 
 /// Which part of a value is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Part {
-    /// The characters before it that are left out.
+    /// Number of characters skipped before the part.
     pub from: usize,
-    /// The characters of the whole; of a list or an address, of all its texts.
+    /// Number of characters of the complete value; for a list or an address, of all its texts.
     pub length: usize,
 }
 
-/// Most characters of the label of a reference and of a part of an address.
+/// Maximum length of the label of a reference and of a part of an address, in characters.
 const MOST_NAME: usize = 1_000;
-/// Most characters of a number, a date and the like: a longer one is none.
+/// Maximum length of a number, a date and similar values, in characters. A longer one is shown as [`Value::Raw`].
 const MOST_NUMBER: usize = 1_000;
 
 impl Value {
-    /// At most so many characters of a value, from this one on. Labels and addresses always begin at their beginning.
+    /// At most `most` characters of a value, starting at `from`. Labels and addresses always start at the beginning.
     #[must_use]
     pub fn shown(self, from: usize, most: usize) -> Shown {
         let of = |text: String, make: fn(String) -> Self| {
@@ -123,7 +123,7 @@ impl Value {
 }
 
 impl Shown {
-    /// The same with fewer characters.
+    /// The same value with fewer characters.
     #[must_use]
     pub fn shorter(self, most: usize) -> Self {
         let shown = self.value.shown(0, most);
@@ -148,7 +148,7 @@ fn part_of(text: String, from: usize, most: usize) -> (String, Option<Part>) {
 
 fn list(texts: Vec<String>, from: usize, most: usize) -> Shown {
     let length: usize = texts.iter().map(|text| text.chars().count()).sum();
-    // An empty entry has no character and yet takes room.
+    // Empty entries have no characters but still need space, so the number of entries is limited, too.
     let fits = length <= most && texts.len() <= most;
     if from == 0 && fits {
         return Shown {
@@ -177,7 +177,7 @@ fn list(texts: Vec<String>, from: usize, most: usize) -> Shown {
     }
 }
 
-/// A postal address; absent parts are empty.
+/// A postal address; missing parts are empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names say it")]
 pub struct Address {
@@ -190,10 +190,10 @@ pub struct Address {
     pub country_code: String,
 }
 
-/// The value of a field in a payload; `None` where it is unset.
+/// The value of a field in a payload; `None` if it is not set.
 ///
-/// A value that is not of the form its type asks for comes as [`Value::Raw`]: a field's type may have changed since the
-/// record was stored.
+/// A value that does not match the type of the field is returned as [`Value::Raw`]: the type may have changed since
+/// the record was stored.
 #[must_use]
 pub fn read(payload: &serde_json::Map<String, Json>, key: &str, field_type: FieldType) -> Option<Value> {
     let json = payload.get(key)?;
@@ -258,7 +258,7 @@ fn part(json: &Json, name: &str) -> Option<String> {
     json.get(name)?.as_str().map(str::to_owned)
 }
 
-/// Decimals stand as text; a whole number that was stored while the field was an integer is one too.
+/// Parses a decimal. Decimals are stored as text; an integer is also accepted, stored when the field was an integer.
 fn decimal(json: &Json) -> Option<String> {
     match json {
         Json::String(text) => Some(text.clone()),
@@ -267,7 +267,7 @@ fn decimal(json: &Json) -> Option<String> {
     }
 }
 
-/// Unix microseconds of an RFC 3339 text.
+/// Parses an RFC 3339 timestamp into Unix microseconds.
 #[must_use]
 pub fn timestamp_us(text: &str) -> Option<i64> {
     let at = time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339).ok()?;
