@@ -1,7 +1,7 @@
-//! Who waits for which answer.
+//! Matches answers with waiting calls.
 //!
-//! Answers come from foreign code with a number and nothing else. A number that is not in the table (answered already,
-//! given up, made up) is harmless.
+//! An answer comes from foreign code with only a number. Replies to unknown, completed or cancelled call numbers are
+//! ignored.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,11 +12,12 @@ use tokio::sync::oneshot;
 
 use super::numbers::Numbers;
 
-/// The table. The libraries of the process share one, since their functions carry no context; a child process has its own.
+/// The table. All libraries of a process share one, because their callbacks have no context; each child process has
+/// its own.
 #[derive(Debug)]
 pub(super) struct CallTable {
     numbers: Numbers,
-    /// None once closed: nothing will be answered any more.
+    /// `None` after closing: no more answers will come.
     waiting: Mutex<Option<HashMap<u64, oneshot::Sender<Bytes>>>>,
 }
 
@@ -29,7 +30,7 @@ impl Default for CallTable {
     }
 }
 
-/// A call that has no answer yet. Dropping it takes it out of the table.
+/// A call without an answer yet. Dropping it removes it from the table.
 #[derive(Debug)]
 pub(super) struct Pending {
     table: Arc<CallTable>,
@@ -38,7 +39,7 @@ pub(super) struct Pending {
 }
 
 impl CallTable {
-    /// Makes a place for an answer, under a number never used before.
+    /// Adds a call to the table, with a new unique number.
     pub(super) fn begin(self: &Arc<Self>) -> Pending {
         let id = self.numbers.next();
         let (sender, answer) = oneshot::channel();
@@ -52,7 +53,7 @@ impl CallTable {
         }
     }
 
-    /// Hands an answer to whoever waits for it. Answers whether somebody does.
+    /// Passes an answer to the waiting call. Returns whether there is one.
     pub(super) fn complete(&self, id: u64, answer: Bytes) -> bool {
         let waiting = self
             .waiting
@@ -62,7 +63,7 @@ impl CallTable {
         waiting.is_some_and(|waiting| waiting.send(answer).is_ok())
     }
 
-    /// Whoever waits hears that there will be no answer, and so does whoever asks from now on.
+    /// Ends all waiting calls without an answer, and all later calls, too.
     pub(super) fn close(&self) {
         drop(self.waiting.lock().take());
     }
@@ -74,12 +75,12 @@ impl CallTable {
 }
 
 impl Pending {
-    /// The call's number.
+    /// The number of the call.
     pub(super) fn id(&self) -> u64 {
         self.id
     }
 
-    /// The answer. May be dropped and asked again; nothing if the other side is gone.
+    /// The answer; `None` if the other side is gone. The future may be dropped and the method called again.
     pub(super) async fn answer(&mut self) -> Option<Bytes> {
         (&mut self.answer).await.ok()
     }

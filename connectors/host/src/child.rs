@@ -1,7 +1,7 @@
-//! A connector in a process of its own, from the server's side.
+//! A connector in a separate process, as seen by the server.
 //!
-//! One child carries one instance. Whatever it does, crash, hang or talk garbage, costs this child alone: its calls and
-//! streams fail as [`Error::Lost`](super::Error::Lost), and the next call starts another.
+//! A child process runs one instance. If it crashes, hangs or sends invalid data, only this child is affected: its
+//! calls and streams fail as [`Error::Lost`](super::Error::Lost), and the next call starts another child.
 
 mod supervise;
 
@@ -22,30 +22,30 @@ use super::ffi;
 use super::frame::{Frame, Kind, Open};
 use super::{Error, LoadError};
 
-/// The argument that makes the server's binary a child.
+/// The argument with which the server's binary runs as a child process.
 pub const ARGUMENT: &str = "connector-host";
 
-/// Loading and opening may take this long.
+/// Timeout of loading and opening.
 pub(super) const OPEN_TIME: Duration = Duration::from_secs(30);
-/// How often a child is asked whether its slots still return.
+/// How often a child is checked for slots that do not return.
 const PING_EVERY: Duration = Duration::from_secs(5);
-/// A child that has not answered for so long hangs.
+/// A child that has not answered a ping for this long is considered hung.
 const PONG_WITHIN: Duration = Duration::from_secs(30);
 
 /// How to start a child.
 #[derive(Clone, Debug)]
 pub(super) struct Launch {
-    /// The program that has [`child_process`](super::child_process) in it; none for this one.
+    /// The program that contains [`child_process`](super::child_process); `None` for this program.
     pub(super) program: Option<PathBuf>,
     pub(super) library: PathBuf,
     pub(super) sha256: String,
-    /// The server's own copy of the library, hashed already, if there could be one.
+    /// The server's private copy of the library, with a verified hash; `None` if no copy could be made.
     pub(super) copy: Option<PathBuf>,
-    /// Memory that the process may have, in bytes.
+    /// Memory limit of the process, in bytes.
     pub(super) most_memory: u64,
 }
 
-/// A running child. Dropping it asks it to close, and kills it where it does not.
+/// A running child. Dropping it asks it to close, and kills it if it does not.
 #[derive(Debug)]
 pub(super) struct Child {
     shared: Arc<Shared>,
@@ -59,21 +59,21 @@ struct Shared {
     calls: Arc<CallTable>,
     /// It takes no more calls.
     poisoned: AtomicBool,
-    /// Why, as far as it is known.
+    /// The reason, if known.
     failure: Mutex<Option<String>>,
-    /// Kill it now.
+    /// Kills it immediately.
     kill: CancellationToken,
     /// It was asked to close.
     closing: CancellationToken,
-    /// It is no more.
+    /// The process has ended.
     ended: CancellationToken,
-    /// When a ping was last answered, in milliseconds of the child's life.
+    /// When a ping was last answered, in milliseconds since the child began.
     pong: AtomicU64,
     began: tokio::time::Instant,
 }
 
 impl Child {
-    /// Starts a child, loads and opens the connector in it.
+    /// Starts a child process, and loads and opens the connector in it.
     pub(super) async fn open(name: &str, launch: &Launch, request: Bytes) -> Result<Self, LoadError> {
         let shared = Arc::new(Shared {
             name: name.to_owned(),
@@ -90,7 +90,7 @@ impl Child {
         let (process, socket) = supervise::start(launch, &shared)
             .map_err(|error| LoadError::Child(format!("a process for it could not be started: {error}")))?;
         if let Some(pid) = process.id() {
-            // Nobody has set it before.
+            // This cannot fail: it is set only here.
             let _ = shared.process.set(pid);
         }
         let (read, write) = socket.into_split();
@@ -131,7 +131,7 @@ impl Child {
         self.ask(pending)
     }
 
-    /// Pulls a stream.
+    /// Requests the next event of a stream.
     pub(super) fn stream_next(self: &Arc<Self>, stream: u64, request: &[u8]) -> Ask {
         let pending = self.shared.calls.begin();
         let request = Bytes::copy_from_slice(request);
@@ -144,34 +144,34 @@ impl Child {
         self.send(Kind::StreamClose, 0, stream, Bytes::new());
     }
 
-    /// Asks for an early answer to a call.
+    /// Asks the library to answer a call early.
     pub(super) fn cancel(&self, call: u64) {
         self.send(Kind::Cancel, call, 0, Bytes::new());
     }
 
-    /// Its process, once that runs.
+    /// The process id, once it runs.
     pub(super) fn process(&self) -> Option<u32> {
         self.shared.process.get().copied()
     }
 
-    /// Asks it to close, and returns when its process is gone.
+    /// Asks it to close, and returns when its process has ended.
     pub(super) async fn close(&self) {
         self.shared.closing.cancel();
         self.send(Kind::Close, 0, 0, Bytes::new());
         self.ended().await;
     }
 
-    /// Returns when its process is gone.
+    /// Returns when its process has ended.
     pub(super) async fn ended(&self) {
         self.shared.ended.cancelled().await;
     }
 
-    /// Whether another must be started.
+    /// Whether a new child must be started.
     pub(super) fn is_poisoned(&self) -> bool {
         self.shared.poisoned.load(Ordering::Acquire)
     }
 
-    /// Why it ended, or is about to.
+    /// Why it ended or will end.
     pub(super) fn failure(&self) -> Option<String> {
         self.shared.failure.lock().clone()
     }
@@ -191,16 +191,16 @@ impl Child {
     }
 
     fn send(&self, kind: Kind, a: u64, b: u64, body: impl Into<Bytes>) {
-        // The writer is gone with the child, and then the table of calls is closed.
+        // If sending fails, the child has ended, and the table of calls is closed.
         let _ = self.frames.send(Frame::new(kind, a, b, body));
     }
 
-    /// Asks, every few seconds, whether slots still return.
+    /// Checks periodically that slots return.
     fn ping(&self) {
         let (shared, frames) = (Arc::clone(&self.shared), self.frames.clone().downgrade());
         tokio::spawn(async move {
             loop {
-                // It is not to outlive the child by up to a whole turn: children may come and go by the hundred.
+                // Ends at once with the child, because hundreds of children may start and end in a short time.
                 tokio::select! {
                     () = tokio::time::sleep(PING_EVERY) => {}
                     () = shared.closing.cancelled() => return,
@@ -234,14 +234,14 @@ impl Shared {
         u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// No more calls; the first reason is the one that counts.
+    /// Stops new calls. The first reason is kept.
     fn fail(&self, why: String) {
         self.failure.lock().get_or_insert(why);
         self.poisoned.store(true, Ordering::Release);
     }
 }
 
-/// A call or pull that is on its way. Dropping it before its answer cancels it.
+/// A call or pull in progress. Dropping it before its answer cancels it.
 #[derive(Debug)]
 pub(super) struct Ask {
     to: Arc<Child>,
@@ -250,14 +250,14 @@ pub(super) struct Ask {
 }
 
 impl Ask {
-    /// The answer. May be dropped and asked again.
+    /// The answer. The future may be dropped and the method called again.
     pub(super) async fn answer(&mut self) -> Result<Bytes, Error> {
         let answer = self.pending.answer().await;
         self.done = true;
         answer.ok_or_else(|| Error::Lost(self.to.shared.name.clone()))
     }
 
-    /// Asks for an early answer, and goes on waiting.
+    /// Asks for an early answer, and continues to wait.
     pub(super) fn cancel(&self) {
         self.to.cancel(self.pending.id());
     }

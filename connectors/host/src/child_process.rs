@@ -1,8 +1,9 @@
-//! The inside of a child process that carries a connector: `tether connector-host`.
+//! The code of a child process that runs a connector: `tether connector-host`.
 //!
-//! Its standard input is the socket. One thread reads it, one calls the library's slots, one writes answers, so that the
-//! end of the server is seen even while a slot does not return: the process then ends at once, whatever the library does.
-//! What the library prints goes to the server's log, through the pipes that standard output and error are.
+//! Its standard input is the socket. One thread reads the socket, one calls the slots of the library, and one writes
+//! answers. So the end of the server is noticed even while a slot does not return: the process then exits at once,
+//! whatever the library does. Output of the library on standard output and error goes through pipes to the server's
+//! log.
 
 use std::collections::HashMap;
 use std::io::{BufReader, BufWriter, Write as _};
@@ -25,22 +26,22 @@ use super::frame::{Frame, Kind, MOST_MESSAGE_BYTES, Open, Refused};
 use super::lines::{self, Line, Lines};
 use super::proto::{self, CallResponse, StreamEvent, call_response, stream_event};
 
-/// Log lines that may wait to be written; more are dropped rather than kept.
+/// Maximum number of log lines that wait to be written; further lines are dropped.
 const MOST_LINES_WAITING: usize = 1_000;
 
-/// The way to the server, for what the library says of itself.
+/// The connection to the server, used by callbacks of the library.
 #[derive(Debug)]
 pub(super) struct Upstream {
-    /// None is the last: what came before it is written, and the writer ends.
+    /// Frames to be written. `None` is the last entry: everything before it is written, then the writer ends.
     frames: Sender<Option<Frame>>,
     /// Calls and pulls that have no answer yet.
     open: Mutex<HashMap<u64, Asked>>,
-    /// Log lines that wait to be written.
+    /// Number of log lines that wait to be written.
     waiting: AtomicUsize,
     lines: Lines,
 }
 
-/// What an answer is to.
+/// The kind of request that an answer belongs to.
 #[derive(Clone, Copy, Debug)]
 enum Asked {
     Call,
@@ -48,7 +49,7 @@ enum Asked {
 }
 
 impl Upstream {
-    /// Passes an answer on. One that nobody waits for is dropped, and its buffer freed.
+    /// Sends an answer to the server. An answer to an unknown or completed call is dropped, and its buffer is freed.
     pub(super) fn complete(&self, call: u64, answer: Bytes) {
         let Some(asked) = self.open.lock().remove(&call) else {
             return;
@@ -61,7 +62,7 @@ impl Upstream {
         self.send(Frame::new(Kind::Answer, call, 0, body));
     }
 
-    /// Passes a log line on.
+    /// Sends a log line to the server.
     pub(super) fn log(&self, level: u32, target: &[u8], message: &[u8]) {
         let Line::Told { dropped } = self.lines.one() else {
             return;
@@ -81,25 +82,26 @@ impl Upstream {
         self.send(Frame::new(Kind::Log, level.into(), target.len() as u64, body));
     }
 
-    /// Passes an event on.
+    /// Sends an event to the server.
     pub(super) fn notify(&self, event: u32) {
         self.send(Frame::new(Kind::Notify, event.into(), 0, Bytes::new()));
     }
 
     fn send(&self, frame: Frame) {
-        // The writer ends with the process alone.
+        // The writer runs until the process ends, so this does not fail.
         let _ = self.frames.send(Some(frame));
     }
 
-    /// Returns when everything that was sent so far is written.
+    /// Returns when everything sent so far is written.
     fn finish(&self, writer: JoinHandle<()>) {
         let _ = self.frames.send(None);
-        // It ends the process where it cannot write.
+        // If the writer cannot write, it ends the process.
         let _ = writer.join();
     }
 }
 
-/// What is said instead of an answer that is larger than a message may be: it costs its call, not the process.
+/// The error sent instead of an answer that exceeds the maximum size of a message: only this call fails, not the
+/// process.
 fn too_large(asked: Asked) -> Bytes {
     let error = |what: &str| proto::Error::bug(format!("{what} is larger than 64 MiB"));
     let encoded = match asked {
@@ -115,26 +117,25 @@ fn too_large(asked: Asked) -> Bytes {
     encoded.into()
 }
 
-/// Serves one connector to the process that started this one, until that ends or says so.
+/// Serves one connector to the process that started this one, until that process ends or sends `Close`.
 #[must_use]
 pub fn run() -> ExitCode {
     match socket() {
         Ok(socket) => serve(&socket),
         Err(error) => {
-            eprintln!(
-                "connector-host is started by tether itself, with a socket as its standard input: {error}"
-            );
+            eprintln!("connector-host must be started by tether, with a socket as standard input: {error}");
             ExitCode::FAILURE
         }
     }
 }
 
-/// Takes the socket away from standard input, where a library might read it.
+/// Takes the socket from standard input, so that the library cannot read it there.
 fn socket() -> std::io::Result<UnixStream> {
     let socket = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     socket.peer_addr()?;
     rustix::stdio::dup2_stdin(std::fs::File::open("/dev/null")?)?;
-    // No secret is to lie in a core file, and memory that runs out is to cost this process, not the server.
+    // No core files, because they could contain secrets. If memory runs out, this process is killed instead of the
+    // server.
     let none = rustix::process::Rlimit {
         current: Some(0),
         maximum: Some(0),
@@ -159,7 +160,7 @@ fn serve(socket: &UnixStream) -> ExitCode {
     spawn("reader", move || reader(read, &requests));
     let writer = spawn("writer", move || writer(write, &waiting, upstream));
     let ended = dispatch(&asked, upstream);
-    // Closing has answered every call; the answers are to arrive.
+    // Closing has answered all calls; wait until the answers are written.
     upstream.finish(writer);
     ended
 }
@@ -169,12 +170,12 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
         .name(format!("tether-{name}"))
         .spawn(work);
     thread.unwrap_or_else(|error| {
-        eprintln!("no thread for the {name}: {error}");
+        eprintln!("cannot start the {name} thread: {error}");
         end();
     })
 }
 
-/// Ends the process and all that it has started, without asking the library.
+/// Kills this process and the processes that it started, without a call to the library.
 fn end() -> ! {
     use rustix::process::{Signal, getpgrp, getpid, kill_process, kill_process_group};
     if getpgrp() == getpid() {
@@ -192,7 +193,7 @@ fn reader(socket: UnixStream, requests: &Sender<Frame>) {
             break;
         }
     }
-    // After Close this waits for the server's end; it never sends more.
+    // After `Close` the server sends nothing more; this waits until it closes the socket.
     while Frame::read(&mut socket).is_ok() {}
     end()
 }
@@ -201,7 +202,7 @@ fn writer(socket: UnixStream, frames: &Receiver<Option<Frame>>, upstream: &Upstr
     let mut socket = BufWriter::with_capacity(64 * 1024, socket);
     let mut last = false;
     while !last && let Ok(first) = frames.recv() {
-        // What waits goes out together.
+        // Writes all waiting frames together.
         let written = std::iter::once(first)
             .chain(frames.try_iter())
             .try_for_each(|frame| {
@@ -220,7 +221,7 @@ fn writer(socket: UnixStream, frames: &Receiver<Option<Frame>>, upstream: &Upstr
     }
 }
 
-/// Calls the library's slots, in the order of the frames.
+/// Calls the slots of the library in the order of the frames.
 fn dispatch(frames: &Receiver<Frame>, upstream: &'static Upstream) -> ExitCode {
     let Ok(first) = frames.recv() else {
         return ExitCode::FAILURE;
@@ -234,16 +235,17 @@ fn dispatch(frames: &Receiver<Frame>, upstream: &'static Upstream) -> ExitCode {
         current: Some(open.most_memory),
         maximum: Some(open.most_memory),
     };
-    // An allocation beyond it fails, and a library that does not look at that ends here and not with the machine.
+    // An allocation beyond the limit fails. A library that does not handle this crashes here and does not exhaust the
+    // machine.
     if let Err(error) = rustix::process::setrlimit(rustix::process::Resource::Data, memory) {
-        eprintln!("the memory of this process is not limited: {error}");
+        eprintln!("cannot limit the memory of this process: {error}");
     }
     let (library, instance, _registered) = match load(&open) {
         Ok(opened) => opened,
         Err(error) => {
             let refused = Refused::from(error);
             upstream.send(Frame::new(Kind::Refused, 0, 0, refused.encode_to_vec()));
-            // The server hangs up when it has read it.
+            // The server closes the socket after it has read this.
             loop {
                 std::thread::park();
             }

@@ -1,4 +1,5 @@
-//! The handle that the rest of the server uses: typed calls with deadlines, metrics, and a new instance after a failure.
+//! The handle to a connector for the rest of the server: typed calls with deadlines, metrics, and a new instance
+//! after a failure.
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -22,22 +23,23 @@ use super::texts;
 use super::transport::{Place, Transport};
 use super::{Error, LoadError, RecordStream, Status};
 
-/// How much longer than its deadline a call is waited for: the connector is to say so itself.
+/// How long to wait for a call after its deadline: normally the connector itself reports that the deadline has
+/// passed.
 const GRACE: Duration = Duration::from_secs(1);
-/// Opening a stream and describing use no network.
+/// Timeout of opening a stream and of describing, which use no network.
 const LOCAL_CALL: Duration = Duration::from_secs(10);
-/// The first pause after a second failure in a row; it doubles.
+/// The pause after the second failure in a row; it is multiplied by four with each further failure.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// An instance that has lived this long has earned a fresh start.
+/// After an instance has run for this long, its earlier failures no longer count.
 const GOOD_LIFE: Duration = Duration::from_secs(60);
-/// After so many failures in a row a connector is in quarantine: listed so, and tried once a minute.
+/// After this many failures in a row, a connector is quarantined: it is listed as such and retried once a minute.
 const QUARANTINE: u32 = 6;
 
-/// A connector that may be called. Cheap to clone; all clones are the same generation of the same library.
+/// A connector that can be called. Cheap to clone; all clones refer to the same generation of the same library.
 ///
-/// Every call takes the moment until which its answer is wanted; a little later it fails with [`Error::TimedOut`], whatever
-/// the connector does, and the connector is opened anew. Dropping a call's future cancels the call.
+/// Each call has a deadline. Shortly after it, the call fails with [`Error::TimedOut`] in any case, and the connector
+/// is reopened. Dropping the future of a call cancels the call.
 #[derive(Clone, Debug)]
 pub struct Connector {
     shared: Arc<Shared>,
@@ -46,11 +48,11 @@ pub struct Connector {
 struct Shared {
     manifest: Manifest,
     place: Place,
-    /// What children load from, for as long as there may be any.
+    /// The file from which child processes load the library, kept as long as there can be children.
     _copy: Option<PrivateCopy>,
-    /// How it is opened; has secrets.
+    /// The request that opens it; contains secrets.
     request: OpenRequest,
-    /// Set once it is loaded.
+    /// Set after loading.
     description: OnceLock<DescribeResponse>,
     slot: Mutex<Slot>,
     opening: tokio::sync::Mutex<()>,
@@ -62,11 +64,11 @@ struct Slot {
     opened: Instant,
     /// Failures in a row.
     failures: u32,
-    /// What the last one was.
+    /// The reason of the last failure.
     failure: String,
-    /// Why the last attempt to open another failed, until the next takes note of it.
+    /// Why the last attempt to open an instance failed, until it is counted by the next attempt.
     not_opened: Option<String>,
-    /// Not to be opened before.
+    /// The next instance may not be opened earlier.
     not_before: Option<Instant>,
 }
 
@@ -102,26 +104,26 @@ macro_rules! calls {
 }
 
 calls! {
-    /// Where to send the browser.
+    /// Returns the URL to which the browser is sent.
     begin_authorization: BeginAuthorization(BeginAuthorizationRequest) -> BeginAuthorization(BeginAuthorizationResponse);
-    /// The browser came back.
+    /// Exchanges the code that the browser brought back.
     exchange_code: ExchangeCode(ExchangeCodeRequest) -> LoggedIn(LoggedIn);
     /// Logs in without a browser.
     log_in: LogIn(LogInRequest) -> LoggedIn(LoggedIn);
-    /// Gets new credentials: make them durable before anything else uses them.
+    /// Returns new credentials. They must be stored durably before they are used.
     refresh: Refresh(RefreshRequest) -> Refresh(RefreshResponse);
-    /// Gives access back.
+    /// Revokes the access.
     revoke: Revoke(RevokeRequest) -> Revoke(RevokeResponse);
-    /// The fields the logged-in user can see.
+    /// The fields that the logged-in user can see.
     list_fields: ListFields(ListFieldsRequest) -> ListFields(ListFieldsResponse);
-    /// How many records there are.
+    /// The number of records.
     count_records: CountRecords(CountRecordsRequest) -> CountRecords(CountRecordsResponse);
-    /// One company with its related records, live.
+    /// One company with its related records, read live from the CRM.
     fetch_company: FetchCompany(FetchCompanyRequest) -> FetchCompany(FetchCompanyResponse);
 }
 
 impl Connector {
-    /// Opens an instance and asks it what it is.
+    /// Opens an instance and requests its description.
     pub(super) async fn open(
         manifest: Manifest,
         place: Place,
@@ -169,25 +171,25 @@ impl Connector {
         Ok(Self { shared })
     }
 
-    /// The connector's name.
+    /// The name of the connector.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.shared.manifest.name
     }
 
-    /// Its manifest.
+    /// The manifest of the connector.
     #[must_use]
     pub fn manifest(&self) -> &Manifest {
         &self.shared.manifest
     }
 
-    /// What it is and offers; asked once, when it was loaded.
+    /// The description of the connector, requested once when it was loaded.
     #[must_use]
     pub fn describe(&self) -> &DescribeResponse {
         self.shared.description.get_or_init(DescribeResponse::default)
     }
 
-    /// Opens a stream. `deadline` is the whole stream's; without one it may take as long as it takes.
+    /// Opens a stream. `deadline` is for the whole stream; `None` means no limit.
     pub async fn read(&self, request: ReadRequest, deadline: Option<Instant>) -> Result<RecordStream, Error> {
         let opened = Instant::now() + LOCAL_CALL;
         let transport = self.shared.transport(opened).await?;
@@ -205,7 +207,7 @@ impl Connector {
         }
     }
 
-    /// Answers a stream that asked for credentials. It goes to the instance that has the stream, or nowhere.
+    /// Answers a stream that requested credentials. The answer goes only to the instance of this stream.
     pub(super) async fn provide_credentials(
         &self,
         transport: &Transport,
@@ -226,7 +228,7 @@ impl Connector {
         }
     }
 
-    /// How it is.
+    /// The status of the connector.
     #[must_use]
     pub fn status(&self) -> Status {
         let slot = self.shared.slot.lock();
@@ -234,7 +236,7 @@ impl Connector {
             return Status::Ready;
         }
         let failures = slot.failures.max(1);
-        // Until the next call takes note of it, the instance itself knows best.
+        // Until the next call counts the failure, the instance has the latest reason.
         let reason = match slot.not_before {
             None => slot.latest_failure(),
             Some(_) => slot.failure.clone(),
@@ -246,7 +248,8 @@ impl Connector {
         }
     }
 
-    /// Opens another instance, which takes all new calls. What is under way goes on in the old one, which is closed after it.
+    /// Opens a new instance, which takes all new calls. Calls in progress continue on the old instance, which is
+    /// closed after them.
     pub async fn reopen(&self) -> Result<(), LoadError> {
         let Shared {
             manifest,
@@ -263,7 +266,7 @@ impl Connector {
         Ok(())
     }
 
-    /// Whether it runs in the server, or in a process of its own.
+    /// Whether it runs inside the server or in a separate process.
     #[must_use]
     pub fn isolation(&self) -> Isolation {
         match self.shared.place {
@@ -323,10 +326,10 @@ impl Shared {
         let name = &self.manifest.name;
         let mut answer = transport.call(&request.encode_to_vec());
         let Ok(answer) = tokio::time::timeout_at(deadline + GRACE, answer.wait()).await else {
-            // A connector that does not even say that it has no answer is stuck; its threads are lost to it.
+            // The connector did not even report the deadline: it is stuck, and its threads are lost.
             tracing::error!(
                 connector = name,
-                "no answer after the deadline, the connector is opened anew"
+                "no answer after the deadline: the connector will be reopened"
             );
             transport.give_up("a call had no answer after its deadline");
             return Err(Error::TimedOut(name.clone()));
@@ -343,8 +346,8 @@ impl Shared {
         }
     }
 
-    /// The open instance; a new one where the last has failed and its pause is over. Opening may take longer than a caller
-    /// has, and goes on then for the next.
+    /// The open instance; a new one if the last one failed and the pause is over. If opening takes longer than the
+    /// caller can wait, it continues for the next caller.
     async fn transport(self: &Arc<Self>, deadline: Instant) -> Result<Transport, Error> {
         if let Some(transport) = self.healthy() {
             return Ok(transport);
@@ -374,7 +377,7 @@ impl Shared {
                     connector = name,
                     failures = slot.failures,
                     reason = slot.failure,
-                    "connector {name} was opened anew"
+                    "reopened connector {name}"
                 );
                 metrics::counter!("tether_connector_restarts_total", "connector" => name.clone())
                     .increment(1);
@@ -399,7 +402,7 @@ impl Shared {
         (!slot.transport.is_poisoned()).then(|| slot.transport.clone())
     }
 
-    /// Fails while the pause lasts. The first call after a failure begins it.
+    /// Fails during the pause after a failure. The first call after a failure starts the pause.
     fn pause(&self) -> Result<(), Error> {
         let mut slot = self.slot.lock();
         let now = Instant::now();
@@ -411,7 +414,7 @@ impl Shared {
                 } else {
                     slot.failures + 1
                 };
-                // What fails to open from here on has had no life at all.
+                // If opening fails from now on, the lifetime counts as zero.
                 slot.opened = now;
                 slot.failure = slot.latest_failure();
                 slot.not_opened = None;
@@ -456,7 +459,7 @@ impl Shared {
     }
 }
 
-/// The first failure costs nothing, the next ones ever more.
+/// No pause after the first failure, then increasing pauses.
 fn pause(failures: u32) -> Duration {
     match failures {
         0 | 1 => Duration::ZERO,
@@ -476,7 +479,7 @@ fn broken(name: &str, what: &'static str) -> Error {
     }
 }
 
-/// A moment of this process as unix time.
+/// Converts a time of this process to Unix time.
 fn unix_us(moment: Instant) -> i64 {
     let at = SystemTime::now() + moment.saturating_duration_since(Instant::now());
     let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();

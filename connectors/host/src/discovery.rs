@@ -1,4 +1,4 @@
-//! Finding connectors: `<folder>/<name>/connector.toml`, nothing else and nowhere else.
+//! Finds connectors, only as `<folder>/<name>/connector.toml`.
 
 use std::path::{Path, PathBuf};
 
@@ -7,42 +7,41 @@ use sha2::{Digest, Sha256};
 use super::LoadError;
 use super::manifest::{FILE_NAME, Manifest};
 
-/// A connector's folder, with what was found in it.
+/// The folder of a connector, and what was found in it.
 #[derive(Debug)]
 pub struct Found {
-    /// The folder's name, which is the connector's.
+    /// The name of the folder, which is the name of the connector.
     pub name: String,
-    /// The manifest that was looked at.
+    /// The manifest that was checked.
     pub path: PathBuf,
-    /// The connector, if there may be one.
+    /// The connector, or why there is none.
     pub candidate: Result<Candidate, LoadError>,
 }
 
-/// A connector whose manifest is in order; its library is hashed when it is loaded.
+/// A connector with a valid manifest. Its library is hashed later, when it is loaded.
 #[derive(Clone, Debug)]
 pub struct Candidate {
-    /// Its manifest.
+    /// The manifest.
     pub manifest: Manifest,
-    /// Its library, by its real path.
+    /// The canonical path of the library.
     pub library: PathBuf,
-    /// The library's hash, as the manifest says: what makes one generation of a connector another.
+    /// The hash of the library according to the manifest. A different hash makes a new generation of the connector.
     pub sha256: String,
 }
 
-/// What was found in the folders.
+/// The result of a scan.
 #[derive(Debug, Default)]
 pub struct Discovery {
-    /// Connectors, by name within each folder.
+    /// Connectors, sorted by name within each folder.
     pub found: Vec<Found>,
-    /// Folders that could not be read, or that must not be.
+    /// Folders that could not be read, or must not be used.
     pub unreadable: Vec<LoadError>,
-    /// Manifests that do not count, each with the one of the same name in an earlier folder that does.
+    /// Ignored manifests, each with the manifest of the same name in an earlier folder that takes precedence.
     pub shadowed: Vec<(PathBuf, PathBuf)>,
 }
 
-/// Looks into the folders, in their order; the first connector of a name wins, also where it is broken: falling back to
-/// another without a word would hide what is wrong. Folders without a manifest are no connectors; everything else that is
-/// wrong is said.
+/// Scans the folders in order. The first connector of a name takes precedence, even if it is broken: silently using
+/// another one would hide the error. Folders without a manifest are ignored; all other problems are reported.
 #[must_use]
 pub fn discover(folders: &[PathBuf]) -> Discovery {
     let mut discovery = Discovery::default();
@@ -87,14 +86,14 @@ fn names(folder: &Path) -> std::io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// Looks at one manifest and what it names.
+/// Checks a manifest and its library.
 pub(super) fn candidate(path: &Path) -> Result<Candidate, LoadError> {
     let folder = path.parent().unwrap_or(Path::new("."));
     closed_to_others(folder)?;
     closed_to_others(path)?;
     let manifest = Manifest::read(path)?;
     let (library, file) = manifest.library(path)?;
-    // Its real folders, too: one of them may be below the connector's.
+    // Also checks the canonical folders between the connector's folder and the library.
     let real = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
     for part in library.ancestors().take_while(|part| *part != real) {
         closed_to_others(part)?;
@@ -107,7 +106,7 @@ pub(super) fn candidate(path: &Path) -> Result<Candidate, LoadError> {
     })
 }
 
-/// Refuses a file or folder that another user may change: what is loaded is the operator's choice alone.
+/// Rejects a file or folder that another user can change: only the operator may decide what is loaded.
 fn closed_to_others(path: &Path) -> Result<(), LoadError> {
     use std::os::unix::fs::MetadataExt as _;
     let path = path.to_owned();
@@ -120,7 +119,7 @@ fn closed_to_others(path: &Path) -> Result<(), LoadError> {
     }
 }
 
-/// Why a file of this owner and mode is open to other users than root and the server's own.
+/// Why a file with this owner and mode is writable by users other than root and the server's user.
 fn open_to_others(owner: u32, mode: u32, server: u32) -> Option<String> {
     const OTHERS_MAY_WRITE: u32 = 0o002;
     if owner != 0 && owner != server {
@@ -131,7 +130,7 @@ fn open_to_others(owner: u32, mode: u32, server: u32) -> Option<String> {
     (mode & OTHERS_MAY_WRITE != 0).then(|| "every user of this machine may write it (chmod o-w)".to_owned())
 }
 
-/// A hash in the form of manifests.
+/// A hash in the format of manifests.
 pub(super) fn sha256_of(bytes: &[u8]) -> String {
     Sha256::digest(bytes)
         .iter()
@@ -152,7 +151,7 @@ mod tests {
         }
         let other = open_to_others(1_001, 0o100_755, 1_000).unwrap();
         assert!(other.contains("user 1001"), "{other}");
-        // Root trusts itself alone.
+        // If the server runs as root, only root is trusted.
         assert!(open_to_others(1_000, 0o100_755, 0).is_some());
     }
 }

@@ -1,19 +1,19 @@
-//! What can go wrong with a connector.
+//! Errors of connectors.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::proto::{self, ErrorKind};
 
-/// A call to a connector, or a stream of one, failed.
+/// A call to a connector, or a stream, failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
-    /// The connector says so; the kind says what to do.
+    /// The connector returned an error; its kind says what to do.
     #[error("{error}")]
     Failed {
-        /// The connector's name.
+        /// The name of the connector.
         connector: String,
-        /// What it says.
+        /// The error.
         error: Box<proto::Error>,
     },
     /// There is no connector of this name.
@@ -21,43 +21,43 @@ pub enum Error {
     Unknown {
         /// The name.
         name: String,
-        /// The manifests that are not there.
+        /// The paths at which no manifest was found.
         tried: Vec<PathBuf>,
     },
-    /// The connector is there but could not be loaded or opened.
+    /// The connector exists but could not be loaded or opened.
     #[error("the connector {name} cannot be used: {reason}")]
     Unusable {
-        /// Its name.
+        /// The name of the connector.
         name: String,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// The connector failed in a way it should not and is opened anew, after a pause.
+    /// The connector failed unexpectedly and is reopened after a pause.
     #[error("the connector {name} has failed and is being restarted")]
     Poisoned {
-        /// Its name.
+        /// The name of the connector.
         name: String,
-        /// How long the pause still is.
+        /// The remaining pause.
         retry_after: Duration,
     },
-    /// There was no answer in time, not even that there is none.
+    /// There was no answer in time, not even a report that the deadline has passed.
     #[error("the connector {0} did not answer in time")]
     TimedOut(String),
-    /// The answer will never come: the connector was closed, or its process ended.
+    /// No answer will come: the connector was closed, or its process ended.
     #[error("the connector {0} was closed during the call")]
     Lost(String),
-    /// The answer is not one to the question.
+    /// The answer does not match the call.
     #[error("the connector {name} broke the contract: {what}")]
     Protocol {
-        /// Its name.
+        /// The name of the connector.
         name: String,
-        /// How.
+        /// What is wrong.
         what: &'static str,
     },
 }
 
 impl Error {
-    /// What to do about it, in the contract's terms.
+    /// The error kind of the contract, which says what to do.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
@@ -69,7 +69,7 @@ impl Error {
         }
     }
 
-    /// The kind as it stands in metrics and logs.
+    /// The kind, as used in metrics and logs.
     #[must_use]
     pub fn label(&self) -> &'static str {
         match self {
@@ -83,7 +83,7 @@ impl Error {
         }
     }
 
-    /// A connector says that something failed.
+    /// Creates an error that a connector returned.
     #[must_use]
     pub fn said(connector: &str, error: proto::Error) -> Self {
         Self::Failed {
@@ -92,7 +92,7 @@ impl Error {
         }
     }
 
-    /// The name of the connector it is about.
+    /// The name of the connector.
     #[must_use]
     pub fn connector(&self) -> &str {
         match self {
@@ -106,7 +106,7 @@ impl Error {
         }
     }
 
-    /// The connector's own error, where it is one.
+    /// The connector's own error, if it is one.
     #[must_use]
     pub fn failed(&self) -> Option<&proto::Error> {
         match self {
@@ -127,63 +127,63 @@ pub enum LoadError {
     /// A folder or file cannot be read.
     #[error("{path}: {source}")]
     Io {
-        /// Which.
+        /// The path.
         path: PathBuf,
-        /// Why.
+        /// The error.
         source: std::io::Error,
     },
-    /// The manifest says something it may not.
+    /// The manifest is invalid.
     #[error("{path}: {reason}")]
     Manifest {
         /// The manifest.
         path: PathBuf,
-        /// What.
+        /// What is wrong.
         reason: String,
     },
-    /// The library is not the one that the manifest names.
+    /// The hash of the library is not that of the manifest.
     #[error("{path}: its sha256 is {found}, the manifest says {expected}; it was not loaded")]
     Hash {
         /// The library.
         path: PathBuf,
-        /// As it is.
+        /// The actual hash.
         found: String,
-        /// As it should be.
+        /// The expected hash.
         expected: String,
     },
-    /// The library is no connector, or not one for this host.
+    /// The library is not a connector, or not one for this host.
     #[error("{path}: {reason}")]
     Library {
         /// The library.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         reason: String,
     },
     /// The connector refused to open.
     #[error("it did not open: {0}")]
     Open(proto::Error),
-    /// It opened and then did not say what it is.
+    /// It opened but did not describe itself correctly.
     #[error("it does not describe itself: {0}")]
     Describe(Box<Error>),
-    /// What it says does not fit its manifest.
+    /// Its description does not match its manifest.
     #[error("it calls itself {found:?}, its manifest calls it {expected:?}")]
     Name {
-        /// In its description.
+        /// The name in its description.
         found: String,
-        /// In its manifest.
+        /// The name in its manifest.
         expected: String,
     },
-    /// What a child process said, or what became of it.
+    /// An error of a child process, or how it ended.
     #[error("{0}")]
     Child(String),
-    /// Somebody else than the operator could put something in its place.
+    /// A user other than the operator could replace it.
     #[error("{path}: {reason}; it was not loaded")]
     Unsafe {
         /// The file or folder.
         path: PathBuf,
-        /// Who could.
+        /// Which user could replace it.
         reason: String,
     },
-    /// The manifest or the operator asks for what this build cannot do.
+    /// The manifest or the operator requires something that this build does not support.
     #[error("{0}")]
     Unsupported(String),
 }

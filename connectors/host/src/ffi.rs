@@ -1,7 +1,7 @@
-//! Loading a library and calling it: the only unsafe code of the server.
+//! Loads libraries and calls them: the only unsafe code of the server.
 //!
-//! Everything that the C ABI asks of a host is kept here: tables are checked by their sizes, a library is never unloaded,
-//! numbers instead of pointers go out, and nothing unwinds into the library.
+//! This module keeps the rules of the C ABI for hosts: the size of tables is checked, a library is never unloaded,
+//! the library gets numbers instead of pointers, and no panic unwinds into the library.
 
 #![expect(unsafe_code, reason = "this is the host's side of the C ABI")]
 
@@ -24,31 +24,31 @@ use super::numbers::Numbers;
 use super::private_copy::{PrivateCopy, verify};
 use super::{LoadError, proto, texts};
 
-/// Every call and pull of the process.
+/// All calls and pulls of this process that wait for an answer.
 pub(super) static CALLS: LazyLock<Arc<CallTable>> = LazyLock::new(Arc::default);
 
 static INSTANCES: RwLock<Vec<(u64, Weak<Instance>)>> = RwLock::new(Vec::new());
 static NUMBERS: LazyLock<Numbers> = LazyLock::new(Numbers::default);
 
-/// Lines of no instance, or of one that there is not.
+/// Log limit for lines with an unknown instance.
 static NOBODYS_LINES: LazyLock<Lines> = LazyLock::new(Lines::default);
 
-/// Answers that nobody waited for.
+/// Number of answers for unknown or completed calls.
 pub(super) static UNEXPECTED: AtomicU64 = AtomicU64::new(0);
 
-/// In a child process: where to pass on what libraries say, and the least important level of log lines.
+/// In a child process: where messages of the library are sent, and the least important level of log lines.
 static UPSTREAM: OnceLock<(&'static Upstream, u32)> = OnceLock::new();
 
-/// From now on, what libraries say goes to the server that started this process.
+/// From now on, messages of libraries are sent to the server that started this process.
 pub(super) fn pass_on(upstream: &'static Upstream, max_log_level: u32) {
-    // There is one connector in a child process.
+    // A child process has only one connector.
     let _ = UPSTREAM.set((upstream, max_log_level));
 }
 
-/// What the host knows of an open instance, for what libraries say unasked.
+/// The state of an open instance, used by callbacks of its library.
 #[derive(Debug)]
 pub(super) struct Instance {
-    /// The connector's name.
+    /// The name of the connector.
     pub(super) name: String,
     poisoned: AtomicBool,
     failure: Mutex<Option<String>>,
@@ -56,7 +56,7 @@ pub(super) struct Instance {
 }
 
 impl Instance {
-    /// Takes note of an instance and gives it a number.
+    /// Registers an instance and gives it a number.
     pub(super) fn register(name: &str) -> (u64, Arc<Self>) {
         let number = NUMBERS.next();
         let instance = Arc::new(Self {
@@ -79,24 +79,25 @@ impl Instance {
             .and_then(|(_, instance)| instance.upgrade())
     }
 
-    /// It answers no more, or has not answered when it had to. The first reason is the one that counts.
+    /// Marks the instance as failed: it no longer answers, or did not answer in time. The first reason is kept.
     pub(super) fn fail(&self, why: &str) {
         self.failure.lock().get_or_insert_with(|| why.to_owned());
         self.poisoned.store(true, Ordering::Release);
     }
 
-    /// Why it must be opened anew.
+    /// Why it must be reopened.
     pub(super) fn failure(&self) -> Option<String> {
         self.failure.lock().clone()
     }
 
-    /// Whether it must be opened anew.
+    /// Whether it must be reopened.
     pub(super) fn is_poisoned(&self) -> bool {
         self.poisoned.load(Ordering::Acquire)
     }
 }
 
-/// A loaded library. There is no way to unload it: its threads may run, and its functions be called, until the end.
+/// A loaded library. It is never unloaded: its threads may run and its functions may be called until the process
+/// ends.
 #[derive(Debug)]
 pub(super) struct Library {
     slots: Slots,
@@ -115,19 +116,19 @@ struct Slots {
 }
 
 impl Library {
-    /// Loads a library, if its hash is this, and shakes hands. Blocks.
+    /// Loads a library if its hash matches, and runs the handshake. Blocks.
     pub(super) fn load(path: &Path, sha256: &str) -> Result<Self, LoadError> {
         let copy = PrivateCopy::of(path, sha256)?;
         Self::load_copy(copy.as_ref().map(PrivateCopy::path), path, sha256)
     }
 
-    /// Loads a library from a copy that was hashed when it was made, or from its own file where there is no copy, or no
-    /// code may run where that is (a temporary folder may be mounted so). Blocks.
+    /// Loads a library from a private copy that is verified already. Without a copy, or if code cannot be run from
+    /// its folder (a temporary folder may be mounted with `noexec`), loads the original file. Blocks.
     pub(super) fn load_copy(copy: Option<&Path>, path: &Path, sha256: &str) -> Result<Self, LoadError> {
         if let Some(Ok(library)) = copy.map(Self::load_verified) {
             return Ok(library);
         }
-        // What is wrong with the library itself is said of its own path, too.
+        // An error of the library itself is reported again here, with its own path.
         verify(path, sha256)?;
         Self::load_verified(path)
     }
@@ -137,11 +138,11 @@ impl Library {
             path: path.to_owned(),
             reason,
         };
-        // SAFETY: loading runs the library's initialisers; the operator has put it there, its hash is the manifest's, and
-        // connectors that are not trusted that far run in a child process.
+        // SAFETY: loading runs the library's initializers. The operator installed it, its hash is that of the
+        // manifest, and connectors without this trust run in a child process.
         let library = unsafe { open_library(path) }.map_err(|error| wrong(error.to_string()))?;
         let library = ManuallyDrop::new(library);
-        // SAFETY: a symbol of this name has this type: the major version is part of the name.
+        // SAFETY: a symbol of this name has this type, because the major version is part of the name.
         let entry = unsafe { library.get::<Entry>(abi::ENTRY_SYMBOL) };
         let entry = entry.map(|symbol| *symbol).map_err(|_| {
             let symbol = String::from_utf8_lossy(&abi::ENTRY_SYMBOL[..abi::ENTRY_SYMBOL.len() - 1]);
@@ -156,10 +157,10 @@ impl Library {
         })
     }
 
-    /// Opens an instance and answers the library's number for it. Blocks.
+    /// Opens an instance and returns the library's number for it. Blocks.
     pub(super) fn open(&self, host_instance: u64, request: &[u8]) -> Result<u64, proto::Error> {
         let (mut number, mut error) = (0, Buffer::empty());
-        // SAFETY: the request and both places live until it returns.
+        // SAFETY: the request and both output places live until it returns.
         let status =
             unsafe { (self.slots.open)(host_instance, Slice::new(request), &mut number, &mut error) };
         match (status, number) {
@@ -171,49 +172,49 @@ impl Library {
 
     /// Starts a call.
     pub(super) fn call(&self, instance: u64, call: u64, request: &[u8]) {
-        // SAFETY: the request lives until it returns; numbers may be anything.
+        // SAFETY: the request lives until it returns; any number is allowed.
         unsafe { (self.slots.call)(instance, call, Slice::new(request)) }
     }
 
     /// Asks for an early answer.
     pub(super) fn cancel(&self, instance: u64, call: u64) {
-        // SAFETY: numbers may be anything.
+        // SAFETY: any number is allowed.
         unsafe { (self.slots.cancel)(instance, call) }
     }
 
-    /// Pulls a stream.
+    /// Requests the next event of a stream.
     pub(super) fn stream_next(&self, instance: u64, call: u64, stream: u64, request: &[u8]) {
-        // SAFETY: the request lives until it returns; numbers may be anything.
+        // SAFETY: the request lives until it returns; any number is allowed.
         unsafe { (self.slots.stream_next)(instance, call, stream, Slice::new(request)) }
     }
 
     /// Ends a stream.
     pub(super) fn stream_close(&self, instance: u64, stream: u64) {
-        // SAFETY: numbers may be anything.
+        // SAFETY: any number is allowed.
         unsafe { (self.slots.stream_close)(instance, stream) }
     }
 
     /// Closes an instance. Blocks.
     pub(super) fn close(&self, instance: u64) {
-        // SAFETY: numbers may be anything.
+        // SAFETY: any number is allowed.
         unsafe { (self.slots.close)(instance) }
     }
 }
 
 /// # Safety
 ///
-/// As [`libloading::Library::new`]: the library's initialisers run.
+/// The same as for [`libloading::Library::new`]: the library's initializers run.
 unsafe fn open_library(path: &Path) -> Result<libloading::Library, libloading::Error> {
     #[cfg(unix)]
     {
         use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
-        // Everything is resolved now, so that a missing symbol is an error here and not a crash later; nothing of the
-        // library is offered to others.
-        // SAFETY: the caller's.
+        // All symbols are resolved now, so that a missing one is an error here and not a crash later. The library's
+        // symbols are not visible to other libraries.
+        // SAFETY: guaranteed by the caller.
         unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }.map(Into::into)
     }
     #[cfg(not(unix))]
-    // SAFETY: the caller's.
+    // SAFETY: guaranteed by the caller.
     unsafe {
         libloading::Library::new(path)
     }
@@ -236,7 +237,7 @@ fn handshake(entry: Entry) -> Result<Slots, String> {
         ..ConnectorApi::default()
     };
     let mut error = Buffer::empty();
-    // SAFETY: the three live until it returns, and the function has the type that its name promises.
+    // SAFETY: the three arguments live until it returns, and the symbol name guarantees the type of the function.
     let status = unsafe { entry(&host, &mut api, &mut error) };
     if status != abi::status::OK {
         return Err(format!("it refused this host: {}", read_error(&error)));
@@ -271,7 +272,7 @@ fn read_error(buffer: &Buffer) -> proto::Error {
 }
 
 unsafe extern "C" fn complete(call: u64, answer: Buffer) {
-    // Aborting would be the other way to keep a panic out of the library.
+    // A panic must not unwind into the library; without this it would abort the process.
     let _ = catch_unwind(AssertUnwindSafe(|| {
         let answer = Bytes::from_owner(answer);
         match UPSTREAM.get() {
@@ -301,7 +302,7 @@ unsafe extern "C" fn notify(instance: u64, event: u32) {
 
 unsafe extern "C" fn log(instance: u64, level: u32, target: Slice, message: Slice) {
     let _ = catch_unwind(|| {
-        // SAFETY: both are lent until this function returns.
+        // SAFETY: both slices are valid until this function returns.
         let (target, message) = unsafe { (target.bytes(), message.bytes()) };
         if let Some((upstream, _)) = UPSTREAM.get() {
             return upstream.log(level, target, message);
@@ -325,7 +326,7 @@ unsafe extern "C" fn log(instance: u64, level: u32, target: Slice, message: Slic
     });
 }
 
-/// A line of a connector, in the server's log.
+/// Writes a log line of a connector to the server's log.
 pub(super) fn log_line(connector: &str, level: u32, target: &[u8], message: &[u8]) {
     let (target, message) = (String::from_utf8_lossy(target), String::from_utf8_lossy(message));
     macro_rules! line {
@@ -342,7 +343,7 @@ pub(super) fn log_line(connector: &str, level: u32, target: &[u8], message: &[u8
     }
 }
 
-/// The least important level that is kept.
+/// The least important level of log lines that is kept.
 pub(super) fn max_log_level() -> u32 {
     if let Some((_, level)) = UPSTREAM.get() {
         return *level;
@@ -366,7 +367,7 @@ mod tests {
 
     unsafe extern "C" fn refuses(_: *const HostApi, _: *mut ConnectorApi, err: *mut Buffer) -> i32 {
         let error = proto::Error::configuration("too old");
-        // SAFETY: `err` is a place for a buffer.
+        // SAFETY: `err` points to writable memory for a buffer.
         unsafe { err.write(Buffer::from(error.encode_to_vec())) };
         abi::status::ERROR
     }
@@ -376,7 +377,7 @@ mod tests {
     }
 
     unsafe extern "C" fn fills_little(_: *const HostApi, out: *mut ConnectorApi, _: *mut Buffer) -> i32 {
-        // SAFETY: `out` is the host's table.
+        // SAFETY: `out` points to the host's table.
         unsafe { (*out).struct_size = 16 };
         abi::status::OK
     }

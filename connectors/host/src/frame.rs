@@ -1,7 +1,8 @@
-//! What crosses the socket between the server and a child process that carries a connector.
+//! The protocol on the socket between the server and a child process that runs a connector.
 //!
-//! Both ends are the same binary, so this is no contract: the slots of the C ABI, one frame each, with the same protobuf
-//! messages inside. A frame is `kind: u8, a: u64, b: u64, length: u32` in little endian, and the body.
+//! Both ends are the same binary, so this is not a stable contract. Each frame is a call of one slot of the C ABI,
+//! with the same protobuf messages. A frame is `kind: u8, a: u64, b: u64, length: u32` in little endian, followed by
+//! the body.
 
 use std::io::{self, Read, Write};
 
@@ -11,38 +12,39 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use super::proto;
 
-/// The largest message that may cross the boundary, in bytes, wherever the connector runs (SPEC.md, LIMIT-1).
+/// Maximum size of a message across the boundary, in bytes, wherever the connector runs (SPEC.md, LIMIT-1).
 pub(super) const MOST_MESSAGE_BYTES: usize = 64 * 1024 * 1024;
 
 const HEADER: usize = 1 + 8 + 8 + 4;
 
-/// What a frame is. What `a` and `b` are is said with each; where it is not, they are zero.
+/// The kind of a frame. "Down" is from the server to the child, "up" from the child to the server. Fields `a` and `b`
+/// are zero unless described.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Kind {
-    /// Down, first: load and open; the body is an [`Open`].
+    /// Down, first: load and open the connector; the body is an [`Open`].
     Open = 1,
-    /// Down: a call. `a` is its number.
+    /// Down: a call with number `a`.
     Call = 2,
     /// Down: cancel the call or pull `a`.
     Cancel = 3,
-    /// Down: pull the stream `b`, as the call `a`.
+    /// Down: request the next event of stream `b`, as call `a`.
     StreamNext = 4,
-    /// Down: end the stream `b`.
+    /// Down: end stream `b`.
     StreamClose = 5,
     /// Down, last: close and exit.
     Close = 6,
-    /// Down: say that slots still return; `a` comes back.
+    /// Down: a check that slots return; `a` is returned in the answer.
     Ping = 7,
-    /// Up: it is open.
+    /// Up: the connector is open.
     Opened = 8,
-    /// Up, last: it is not open; the body is a [`Refused`].
+    /// Up, last: the connector was not opened; the body is a [`Refused`].
     Refused = 9,
     /// Up: the answer to the call or pull `a`.
     Answer = 10,
-    /// Up: a line for the log of level `a`; the first `b` bytes of the body are its target.
+    /// Up: a log line of level `a`; the first `b` bytes of the body are its target.
     Log = 11,
-    /// Up: the event `a` of the ABI.
+    /// Up: event `a` of the ABI.
     Notify = 12,
     /// Up: the answer to a ping.
     Pong = 13,
@@ -80,39 +82,39 @@ pub(super) struct Frame {
     pub(super) body: Bytes,
 }
 
-/// How a connector is opened in a child.
+/// How to open a connector in a child.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Open {
-    /// Its name, for logs.
+    /// The name of the connector, for logs.
     #[prost(string, tag = "1")]
     pub(super) name: String,
-    /// Where the library is.
+    /// The path of the library.
     #[prost(string, tag = "2")]
     pub(super) library: String,
-    /// Its hash.
+    /// The hash of the library.
     #[prost(string, tag = "3")]
     pub(super) sha256: String,
-    /// The least important level that is logged.
+    /// The least important log level that is kept.
     #[prost(uint32, tag = "4")]
     pub(super) max_log_level: u32,
     /// The encoded `OpenRequest`.
     #[prost(bytes = "bytes", tag = "5")]
     pub(super) request: Bytes,
-    /// The server's own copy of the library, hashed already; empty where there is none.
+    /// The server's private copy of the library, with a verified hash; empty if there is none.
     #[prost(string, tag = "6")]
     pub(super) copy: String,
-    /// Memory that the process may have, in bytes.
+    /// Memory limit of the process, in bytes.
     #[prost(uint64, tag = "7")]
     pub(super) most_memory: u64,
 }
 
-/// Why a connector did not open in a child.
+/// Why a connector was not opened in a child.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Refused {
-    /// What the connector says.
+    /// The error of the connector.
     #[prost(message, optional, tag = "1")]
     pub(super) error: Option<proto::Error>,
-    /// Why its library was not loaded, where it came to that.
+    /// Otherwise, why the library was not loaded.
     #[prost(string, tag = "2")]
     pub(super) reason: String,
 }
@@ -127,7 +129,7 @@ impl Frame {
         }
     }
 
-    /// Bytes on the wire.
+    /// The encoded header.
     pub(super) fn header(&self) -> [u8; HEADER] {
         let mut header = [0; HEADER];
         header[0] = self.kind as u8;
@@ -138,13 +140,13 @@ impl Frame {
         header
     }
 
-    /// Writes it; the caller flushes.
+    /// Writes the frame; the caller flushes.
     pub(super) fn write(&self, to: &mut impl Write) -> io::Result<()> {
         to.write_all(&self.header())?;
         to.write_all(&self.body)
     }
 
-    /// The next frame of a blocking socket.
+    /// Reads the next frame from a blocking socket.
     pub(super) fn read(from: &mut impl Read) -> io::Result<Self> {
         let mut header = [0; HEADER];
         from.read_exact(&mut header)?;
@@ -155,7 +157,7 @@ impl Frame {
         Ok(frame)
     }
 
-    /// The next frame. Not to be dropped half way.
+    /// Reads the next frame. The future must not be dropped before it completes.
     pub(super) async fn read_async(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Self> {
         let mut header = [0; HEADER];
         from.read_exact(&mut header).await?;

@@ -1,7 +1,8 @@
-//! An instance of a library in this process.
+//! An instance of a connector library in this process.
 //!
-//! One thread an instance calls the library's slots, in the order they were asked for, as in a child process. A slot that
-//! does not return costs this thread and the instance; whoever waits hears of it, and nobody else does.
+//! One thread per instance calls the slots of the library in the order of the requests, as in a child process. A slot
+//! that does not return blocks this thread and this instance: its waiting callers get an error, and other instances
+//! are not affected.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,11 +19,11 @@ use super::child::OPEN_TIME;
 use super::ffi::{CALLS, Instance, Library};
 use super::{Error, LoadError};
 
-/// A slot that has not returned for so long does not when its instance is given up.
+/// When an instance is abandoned, a slot that runs for longer than this is assumed never to return.
 const STUCK_AFTER: Duration = Duration::from_millis(500);
-/// One that has not returned for so long never does.
+/// A slot that runs for longer than this is always assumed never to return.
 const LOST_AFTER: Duration = Duration::from_secs(30);
-/// How often it is looked at.
+/// How often this is checked.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// An open instance. Dropping it closes it.
@@ -30,7 +31,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 pub(super) struct InProcess {
     shared: Arc<Shared>,
     slots: Sender<Slot>,
-    /// It ends with this: there is nothing to watch any more.
+    /// Ends the watch task together with the instance.
     _watched: DropGuard,
 }
 
@@ -38,13 +39,13 @@ pub(super) struct InProcess {
 struct Shared {
     info: Arc<Instance>,
     began: Instant,
-    /// When the slot was called that has not returned yet, in milliseconds of the instance's life, and one more; else 0.
+    /// When the running slot was called, in milliseconds since the instance began, plus one; 0 if no slot runs.
     busy_since: AtomicU64,
-    /// No answer will come any more.
+    /// No more answers will come.
     lost: CancellationToken,
 }
 
-/// A slot to be called.
+/// A call of a slot.
 #[derive(Debug)]
 enum Slot {
     Call {
@@ -62,7 +63,7 @@ enum Slot {
     StreamClose {
         stream: u64,
     },
-    /// For [`raw`](super::raw): of an instance that may not exist.
+    /// For [`raw`](super::raw): a call of an instance that may not exist.
     CallOf {
         instance: u64,
         call: u64,
@@ -95,7 +96,7 @@ impl InProcess {
                     Err(error) => return drop(opened.send(Err(error))),
                 };
                 drop(request);
-                // Nobody may be waiting any more: then there is nothing to call, and it is closed at once.
+                // If the caller no longer waits, the instance is closed at once.
                 if opened.send(Ok(())).is_ok() {
                     serve(&library, instance, &of, &asked);
                 }
@@ -137,7 +138,7 @@ impl InProcess {
         Ask::new(self, pending)
     }
 
-    /// Starts a call on another instance than this one.
+    /// Starts a call on another instance.
     pub(super) fn call_of(self: &Arc<Self>, instance: u64, request: &[u8]) -> Ask {
         let pending = CALLS.begin();
         let request = Bytes::copy_from_slice(request);
@@ -149,20 +150,20 @@ impl InProcess {
         Ask::new(self, pending)
     }
 
-    /// Asks for an early answer to a call.
+    /// Asks the library to answer a call early.
     pub(super) fn cancel(&self, call: u64) {
         self.ask(Slot::Cancel { call });
     }
 
-    /// Closes it, and returns when it is closed. Dropping it closes it once more, which is harmless.
+    /// Closes the instance, and returns when it is closed. Dropping it afterwards closes it again, which is harmless.
     pub(super) async fn close(&self) {
         let (done, closed) = oneshot::channel();
         self.ask(Slot::Close { done });
-        // The thread is gone where an earlier slot has not returned.
+        // This fails if the thread is gone because an earlier slot did not return.
         let _ = closed.await;
     }
 
-    /// Pulls a stream.
+    /// Requests the next event of a stream.
     pub(super) fn stream_next(self: &Arc<Self>, stream: u64, request: &[u8]) -> Ask {
         let pending = CALLS.begin();
         let request = Bytes::copy_from_slice(request);
@@ -179,17 +180,17 @@ impl InProcess {
         self.ask(Slot::StreamClose { stream });
     }
 
-    /// Whether it must be opened anew.
+    /// Whether it must be reopened.
     pub(super) fn is_poisoned(&self) -> bool {
         self.shared.info.is_poisoned()
     }
 
-    /// Why it must be opened anew.
+    /// Why it must be reopened.
     pub(super) fn failure(&self) -> Option<String> {
         self.shared.info.failure()
     }
 
-    /// Gives it up. What else it does goes on, if its slots return.
+    /// Abandons the instance. Its other calls continue if its slots return.
     pub(super) fn give_up(&self, why: &str) {
         self.shared.info.fail(why);
         if self.shared.stuck_for() > STUCK_AFTER {
@@ -198,12 +199,12 @@ impl InProcess {
     }
 
     fn ask(&self, slot: Slot) {
-        // The thread ends with this.
+        // This fails only after the thread has ended.
         let _ = self.slots.send(slot);
     }
 }
 
-/// Calls slots until nobody can ask for more.
+/// Calls slots until the instance is dropped.
 fn serve(library: &Library, instance: u64, shared: &Shared, asked: &Receiver<Slot>) {
     for slot in asked {
         shared.busy_since.store(shared.age() + 1, Ordering::Release);
@@ -232,7 +233,7 @@ fn serve(library: &Library, instance: u64, shared: &Shared, asked: &Receiver<Slo
     }
 }
 
-/// Notices a slot that never returns, also where only streams wait, who have no deadline.
+/// Detects a slot that never returns, also if only streams wait, which have no deadline.
 async fn watch(shared: std::sync::Weak<Shared>) {
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
@@ -254,7 +255,7 @@ impl Shared {
         u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// How long the slot that is being called has not returned.
+    /// For how long the current slot has been running.
     fn stuck_for(&self) -> Duration {
         match self.busy_since.load(Ordering::Acquire) {
             0 => Duration::ZERO,
@@ -263,7 +264,7 @@ impl Shared {
     }
 }
 
-/// A call or pull that is on its way. Dropping it before its answer cancels it.
+/// A call or pull in progress. Dropping it before its answer cancels it.
 #[derive(Debug)]
 pub(super) struct Ask {
     to: Arc<InProcess>,
@@ -280,7 +281,7 @@ impl Ask {
         }
     }
 
-    /// The answer. May be dropped and asked again.
+    /// The answer. The future may be dropped and the method called again.
     pub(super) async fn answer(&mut self) -> Result<Bytes, Error> {
         let shared = &self.to.shared;
         let answer = tokio::select! {
@@ -292,7 +293,7 @@ impl Ask {
         answer.ok_or_else(|| Error::Lost(shared.info.name.clone()))
     }
 
-    /// Asks for an early answer, and goes on waiting.
+    /// Asks for an early answer, and continues to wait.
     pub(super) fn cancel(&self) {
         self.to.cancel(self.pending.id());
     }

@@ -1,13 +1,15 @@
-//! The host's side of the connector boundary.
+//! The host side of the connector boundary.
 //!
-//! [`Options`] say where connectors are and what the operator allows them; [`Options::build`] finds, checks and opens them
-//! into a [`Registry`]; [`Registry::get`] gives a [`Connector`], the typed handle that the rest of the server uses. What
-//! is said through it are the messages of `tether.connector.v1`; nothing here knows any CRM, the store or the public API.
+//! [`Options`] has the folders of connectors and what the operator allows them. [`Options::build`] finds, checks and
+//! opens the connectors into a [`Registry`]. [`Registry::get`] returns a [`Connector`], the typed handle for the rest
+//! of the server. Its messages are those of `tether.connector.v1`; this crate knows no specific CRM, and neither the
+//! store nor the public API.
 //!
-//! From the inside out: [`manifest`] and [`discovery`] decide what may be loaded; `ffi` is the only unsafe code of the
-//! server; `call_table` matches answers with who waits for them; `in_process` is a library that runs in the server, `child`
-//! one that runs in a process of its own ([`child_process`] is that process, `frame` what crosses the socket); `transport`
-//! makes them alike; [`Connector`] adds deadlines, metrics, and reopening after a failure.
+//! The modules, from the inside out: [`manifest`] and [`discovery`] decide what may be loaded; `ffi` has the only
+//! unsafe code of the server; `call_table` matches answers with waiting calls; `in_process` runs a library inside the
+//! server, `child` in a separate process ([`child_process`] is the code of that process, `frame` the protocol on the
+//! socket); `transport` gives both the same interface; [`Connector`] adds deadlines, metrics, and reopening after a
+//! failure.
 
 mod call_table;
 mod child;

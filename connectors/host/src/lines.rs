@@ -1,10 +1,10 @@
-//! How many lines a second a connector may put into the log. One that logs in a loop is not to fill the disk.
+//! Limits the number of log lines per second of a connector: one that logs in a loop must not fill the disk.
 
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// Lines that are told in a second; more are counted and dropped.
+/// Maximum number of lines logged in a second; further lines are counted and dropped.
 const MOST_A_SECOND: u32 = 1_000;
 
 /// Counts the lines of one source.
@@ -13,15 +13,15 @@ pub(super) struct Lines {
     second: Mutex<(Instant, u32)>,
 }
 
-/// What becomes of a line.
+/// What to do with a line.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Line {
-    /// It is told, after so many that were not.
+    /// Log it. Some lines before it may have been dropped.
     Told {
-        /// How many.
+        /// The number of dropped lines.
         dropped: u32,
     },
-    /// There were too many before it.
+    /// Drop it, because the limit is reached.
     Dropped,
 }
 
@@ -34,7 +34,7 @@ impl Default for Lines {
 }
 
 impl Lines {
-    /// One more line.
+    /// Counts a line.
     pub(super) fn one(&self) -> Line {
         let mut second = self.second.lock();
         let (began, count) = &mut *second;
@@ -51,7 +51,7 @@ impl Lines {
     }
 }
 
-/// What is told instead of lines that were not.
+/// The message about dropped lines.
 pub(super) fn lost(dropped: u32) -> String {
     format!("it logs too much: {dropped} lines were dropped, {MOST_A_SECOND} a second are kept")
 }
@@ -64,7 +64,7 @@ mod tests {
     fn a_flood_is_cut_and_counted() {
         let lines = Lines::default();
         let told = (0..5_000).filter(|_| lines.one() != Line::Dropped).count();
-        // A machine that stands still for a second in between gives the next one its thousand, too.
+        // If the machine stalls for a second during the test, a second period begins with a new limit.
         assert!((1_000..5_000).contains(&told), "{told}");
         lines.second.lock().0 -= Duration::from_secs(1);
         let dropped = u32::try_from(5_000 - told).unwrap();

@@ -1,4 +1,4 @@
-//! `connector.toml`: what a connector says of itself before any of its code runs.
+//! `connector.toml`: the description of a connector that is read before its code runs.
 //!
 //! ```toml
 //! manifest_version = 1
@@ -20,30 +20,30 @@ use serde::Deserialize;
 
 use super::LoadError;
 
-/// The contract this host speaks.
+/// The contract that this host supports.
 pub const CONTRACT: &str = "tether.connector.v1";
-/// The file's name.
+/// The name of the file.
 pub const FILE_NAME: &str = "connector.toml";
 
 /// A manifest.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// 1.
+    /// The version of the format: 1.
     pub manifest_version: u32,
-    /// The connector's name; its folder has the same.
+    /// The name of the connector, which is also the name of its folder.
     pub name: String,
-    /// The connector's version.
+    /// The version of the connector.
     pub version: String,
-    /// The contract it speaks.
+    /// The contract that the connector implements.
     pub contract: String,
-    /// Hosts it may call: a name, or `*.` and a suffix.
+    /// Hosts that it may call: a name, or `*.` and a suffix.
     #[serde(default)]
     pub allowed_hosts: Vec<String>,
-    /// Where it wants to run.
+    /// Where it may run.
     #[serde(default)]
     pub isolation: Isolation,
-    /// Its library, by platform.
+    /// The libraries, by platform.
     #[serde(default)]
     pub library: BTreeMap<String, LibraryFile>,
 }
@@ -52,31 +52,31 @@ pub struct Manifest {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Isolation {
-    /// In a process of its own.
+    /// In a separate process.
     #[default]
     Child,
-    /// In the server, if the operator trusts it; else in a process of its own.
+    /// Inside the server if the operator trusts it; otherwise in a separate process.
     InProcess,
 }
 
-/// A library of a manifest.
+/// A library in a manifest.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LibraryFile {
-    /// Its path, inside the manifest's folder.
+    /// The path, inside the folder of the manifest.
     pub path: PathBuf,
-    /// Its hash, in hex.
+    /// The SHA-256 hash, in hex.
     pub sha256: String,
 }
 
-/// This platform, as manifests call it: `x86_64-linux`.
+/// The name of this platform in manifests: `x86_64-linux`.
 #[must_use]
 pub fn platform() -> String {
     format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS)
 }
 
 impl Manifest {
-    /// Reads a manifest and checks everything that can be checked without its library.
+    /// Reads a manifest and checks everything that can be checked without the library.
     pub fn read(path: &Path) -> Result<Self, LoadError> {
         let text = std::fs::read_to_string(path).map_err(|source| LoadError::Io {
             path: path.to_owned(),
@@ -122,7 +122,7 @@ impl Manifest {
         Ok(())
     }
 
-    /// The library for this platform, by its real path, which lies inside the manifest's folder.
+    /// The canonical path of the library for this platform, which is inside the folder of the manifest.
     pub fn library(&self, manifest_path: &Path) -> Result<(PathBuf, &LibraryFile), LoadError> {
         let wrong = |reason: String| LoadError::Manifest {
             path: manifest_path.to_owned(),
@@ -152,7 +152,7 @@ impl Manifest {
                 .map_err(|source| LoadError::Io { path, source })
         };
         let (folder, file) = (real(folder.to_owned())?, real(folder.join(&library.path))?);
-        // A link may lead anywhere, whatever the text of the path says.
+        // The canonical path is checked, because a symbolic link can lead out of the folder.
         if !file.starts_with(&folder) {
             return Err(escapes());
         }

@@ -1,10 +1,10 @@
-//! Numbers that are given to libraries, and that nobody guesses by mistake.
+//! Numbers that are given to libraries and are unlikely to be guessed by mistake.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Gives each number once, none beside another: a library that is wrong by one, or makes one up, means nobody, and not
-/// another library's call or instance.
+/// Generates unique numbers that are far apart: if a library passes a number that is off by one or invented, it does
+/// not match the call or instance of another library.
 #[derive(Debug)]
 pub(super) struct Numbers(AtomicU64);
 
@@ -15,9 +15,9 @@ impl Default for Numbers {
 }
 
 impl Numbers {
-    /// The next one.
+    /// The next number.
     pub(super) fn next(&self) -> u64 {
-        // The finalizer of SplitMix64: another number for each number, far from those of its neighbours.
+        // The finalizer of SplitMix64: a bijection that maps neighbouring numbers far apart.
         let number = self.0.fetch_add(1, Ordering::Relaxed);
         let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

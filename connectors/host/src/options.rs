@@ -1,4 +1,4 @@
-//! What the operator says about connectors.
+//! The operator's options for connectors.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,34 +11,34 @@ use super::{LoadError, Registry};
 /// Options of the registry.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Folders with connectors; where two have one of the same name, the first wins.
+    /// Folders with connectors; if two have a connector of the same name, the first takes precedence.
     pub folders: Vec<PathBuf>,
-    /// By name.
+    /// Options by connector name.
     pub connectors: BTreeMap<String, ConnectorOptions>,
-    /// For all.
+    /// HTTP options for all connectors.
     pub http: HttpOptions,
-    /// The program that child processes run, which must begin with [`child_process::run`](crate::child_process::run) where
-    /// its first argument is [`child::ARGUMENT`](crate::ARGUMENT). None: this process's own, for the server.
+    /// The program that child processes run. It must begin with [`child_process::run`](crate::child_process::run) if
+    /// its first argument is [`child::ARGUMENT`](crate::ARGUMENT). None: the program of this process, for the server.
     pub program: Option<PathBuf>,
-    /// Memory that a child process may have, in bytes; 0 for 4 GiB. One that wants more ends, and its connector is opened
-    /// anew.
+    /// Memory limit of a child process, in bytes; 0 means 4 GiB. A child that needs more ends, and its connector is
+    /// reopened.
     pub most_child_memory: u64,
 }
 
 /// Options of one connector.
 #[derive(Clone, Default)]
 pub struct ConnectorOptions {
-    /// Handed to the connector: the app's `client_id` and `client_secret`, and what else it takes. May be secrets.
+    /// Settings passed to the connector: `client_id` and `client_secret` of the app, and others. May contain secrets.
     pub settings: BTreeMap<String, String>,
-    /// Hosts it may call besides those of its manifest: own domains, tests.
+    /// Hosts that it may call in addition to those of its manifest: custom domains, tests.
     pub extra_allowed_hosts: Vec<String>,
-    /// Loopback addresses (`127.0.0.1:8080`) that it may call without TLS: tests and demos.
+    /// Loopback addresses (`127.0.0.1:8080`) that it may call without TLS, for tests and demos.
     pub plain_http_hosts: Vec<String>,
-    /// Run it in the server, where its manifest asks for that too. Everything else runs in a process of its own.
+    /// Run it inside the server if its manifest also allows that. Otherwise it runs in a separate process.
     pub trusted: bool,
 }
 
-/// What holds for the HTTP of all connectors. Zero and empty mean the SDK's defaults.
+/// HTTP options for all connectors. Zero and empty mean the defaults of the SDK.
 #[derive(Clone, Debug, Default)]
 pub struct HttpOptions {
     /// An HTTP proxy.
@@ -47,18 +47,18 @@ pub struct HttpOptions {
     pub ca_pem: String,
     /// The User-Agent header; `tether/<version>` if empty.
     pub user_agent: String,
-    /// Time to connect.
+    /// Timeout of connecting.
     pub connect_timeout: Duration,
-    /// Time without a byte.
+    /// Timeout between received bytes.
     pub read_timeout: Duration,
-    /// Largest body.
+    /// Maximum size of a response body.
     pub max_body_bytes: u64,
 }
 
 const MOST_CHILD_MEMORY: u64 = 4 << 30;
 
 impl Options {
-    /// Memory that a child process may have, in bytes.
+    /// Memory limit of a child process, in bytes.
     pub(super) fn most_child_memory(&self) -> u64 {
         match self.most_child_memory {
             0 => MOST_CHILD_MEMORY,
@@ -66,14 +66,15 @@ impl Options {
         }
     }
 
-    /// Finds, checks, loads and opens all connectors. One that fails is listed with the reason; the server runs without.
+    /// Finds, checks, loads and opens all connectors. A connector that fails is listed with the reason; the server
+    /// runs without it.
     pub async fn build(self) -> Registry {
         Registry::new(self).await
     }
 }
 
 impl ConnectorOptions {
-    /// Where a connector runs. The operator may be stricter than its manifest, never more lenient.
+    /// Where a connector runs. The operator can be stricter than the manifest, but not more permissive.
     pub(super) fn isolation(&self, manifest: &Manifest) -> Isolation {
         match manifest.isolation {
             Isolation::InProcess if self.trusted => Isolation::InProcess,
@@ -91,7 +92,7 @@ impl ConnectorOptions {
         }
     }
 
-    /// What the connector's HTTP client may do: the manifest's hosts and the operator's.
+    /// The limits of the connector's HTTP client: the hosts of the manifest and those of the operator.
     pub(super) fn http_policy(
         &self,
         manifest: &Manifest,

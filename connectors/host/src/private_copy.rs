@@ -1,9 +1,9 @@
-//! A copy of a library that nobody else can change.
+//! A private copy of a library that no other user can change.
 //!
-//! A library is mapped, not read: whoever copies a new version over its file changes the running code, or crashes the
-//! server. And between hashing a file and loading it there is time to change it. So what is hashed and loaded is a copy of
-//! our own, gone from the folder as soon as it is of no more use: for a library in the server once it is loaded, for one in
-//! children, who may be started again at any time, with its generation.
+//! A library is mapped, not read: if a new version is copied over its file, the running code changes or the server
+//! crashes. The file could also change between hashing and loading. Therefore the server hashes and loads a private
+//! copy. The copy is removed when it is no longer needed: for a library inside the server after loading; for a
+//! library in child processes, which may be started at any time, together with its generation.
 
 use std::fs::{self, File};
 use std::io;
@@ -13,10 +13,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::LoadError;
 use super::discovery::sha256_of;
 
-/// Held locked by the process that made the copy: copies without a holder can be removed.
+/// Locked by the process that made the copy: copies without a lock holder can be removed.
 const LOCK: &str = "lock";
 
-/// The copy; dropping it removes the file, what was loaded from it stays.
+/// The copy. Dropping it removes the file; code that is loaded from it stays.
 #[derive(Debug)]
 pub(super) struct PrivateCopy {
     folder: PathBuf,
@@ -24,7 +24,7 @@ pub(super) struct PrivateCopy {
     _lock: File,
 }
 
-/// The bytes of a file whose hash must be this.
+/// Reads a file and verifies its hash.
 pub(super) fn verify(library: &Path, sha256: &str) -> Result<Vec<u8>, LoadError> {
     let path = library.to_owned();
     let bytes = match fs::read(library) {
@@ -43,13 +43,13 @@ pub(super) fn verify(library: &Path, sha256: &str) -> Result<Vec<u8>, LoadError>
 }
 
 impl PrivateCopy {
-    /// Copies a library whose hash must be this. None where there is no place for a copy (a read-only container).
+    /// Copies a library and verifies its hash. `None` if no folder for a copy is writable (a read-only container).
     pub(super) fn of(library: &Path, sha256: &str) -> Result<Option<Self>, LoadError> {
         let bytes = verify(library, sha256)?;
         let copied = Self::write(library, &bytes);
         if let Err(error) = &copied {
             let path = library.display();
-            tracing::warn!(%path, %error, "no private copy: do not replace this library while the server runs");
+            tracing::warn!(%path, %error, "cannot make a private copy: do not replace this library while the server runs");
         }
         Ok(copied.ok())
     }
@@ -61,7 +61,7 @@ impl PrivateCopy {
         let mut builder = fs::DirBuilder::new();
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        // Fails where somebody has put a folder, or a link, of this name there before us.
+        // Fails if another user has already created a folder or link of this name.
         builder.create(&folder)?;
         let lock = File::create_new(folder.join(LOCK))?;
         lock.try_lock()?;
@@ -74,12 +74,12 @@ impl PrivateCopy {
         Ok(copy)
     }
 
-    /// The copy's path.
+    /// The path of the copy.
     pub(super) fn path(&self) -> &Path {
         &self.file
     }
 
-    /// Removes copies that servers which were killed have left.
+    /// Removes copies of servers that were killed.
     pub(super) fn sweep() {
         let ours = |name: &str| {
             let mut parts = name.strip_prefix("tether-").unwrap_or_default().split('-');
@@ -96,14 +96,12 @@ impl PrivateCopy {
             let left = entry.file_name().to_str().is_some_and(ours)
                 && File::open(entry.path().join(LOCK)).is_ok_and(|lock| lock.try_lock().is_ok());
             if left {
-                tracing::debug!(folder = %entry.path().display(), "a copy of a server that was killed");
+                tracing::debug!(folder = %entry.path().display(), "removing the copies of a killed server");
                 swept += u32::from(fs::remove_dir_all(entry.path()).is_ok());
             }
         }
         if swept > 0 {
-            tracing::info!(
-                "removed {swept} folders with copies of libraries that servers which were killed had left"
-            );
+            tracing::info!("removed {swept} folders with library copies of killed servers");
         }
     }
 }
@@ -123,7 +121,7 @@ mod tests {
     #[test]
     fn a_sweep_takes_what_nobody_holds() {
         let held = PrivateCopy::write(Path::new("lib.so"), b"x").unwrap();
-        // As a process that was killed leaves it: the file is there, the lock is not held.
+        // The state after a process was killed: the file exists, and the lock is not held.
         let left = std::env::temp_dir().join(format!("tether-{}-999999", std::process::id()));
         fs::create_dir(&left).unwrap();
         fs::write(left.join(LOCK), b"").unwrap();

@@ -1,7 +1,7 @@
-//! The door of whoever checks connectors instead of using them: `connectors/conformance`.
+//! Low-level access for tests of connectors: used by `connectors/conformance`.
 //!
-//! Encoded messages go in and come out as they are; deadlines, message order and repair are the caller's. It runs the
-//! same transports as [`Connector`](super::Connector), so what holds here holds in the server.
+//! Encoded messages are passed unchanged; deadlines, message order and reopening are up to the caller. It uses the
+//! same transports as [`Connector`](super::Connector), so results here also hold in the server.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,18 +19,18 @@ use super::proto::OpenRequest;
 use super::transport::{Answer, Place, Transport};
 use super::{Error, LoadError};
 
-/// A library that was found and checked, with a place to run it.
+/// A library that was found and checked, and where to run it.
 #[derive(Debug)]
 pub struct Library {
     manifest: Manifest,
     place: Place,
-    /// What children load from.
+    /// The file from which child processes load the library.
     _copy: Option<PrivateCopy>,
 }
 
 impl Library {
-    /// Looks at the connector of one folder: its manifest, its library, the hash. In a child nothing is loaded yet; in
-    /// process the library is loaded, for good, whatever isolation its manifest asks for. Blocks.
+    /// Checks the connector in a folder: manifest, library and hash. For a child process, nothing is loaded yet. In
+    /// process, the library is loaded permanently, whatever isolation its manifest has. Blocks.
     pub fn find(folder: &Path, isolation: Isolation, program: Option<PathBuf>) -> Result<Self, LoadError> {
         let candidate = discovery::candidate(&folder.join(FILE_NAME))?;
         let (place, copy) = match isolation {
@@ -57,13 +57,13 @@ impl Library {
         })
     }
 
-    /// Its manifest.
+    /// The manifest.
     #[must_use]
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
 
-    /// The request that the server would open it with.
+    /// The request with which the server would open it.
     pub fn open_request(
         &self,
         options: &ConnectorOptions,
@@ -72,7 +72,7 @@ impl Library {
         Ok(options.open_request(options.http_policy(&self.manifest, http)?))
     }
 
-    /// Opens an instance: in this process, or in one of its own.
+    /// Opens an instance: in this process or in a separate one.
     pub async fn open(&self, request: &OpenRequest) -> Result<Instance, LoadError> {
         let request = request.encode_to_vec().into();
         let transport = self.place.open(&self.manifest.name, request).await?;
@@ -87,24 +87,24 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// Starts a call with whatever bytes.
+    /// Starts a call with any bytes.
     #[must_use]
     pub fn call(&self, request: &[u8]) -> Waiting {
         Waiting(self.transport.call(request))
     }
 
-    /// Pulls whatever stream with whatever bytes.
+    /// Requests the next event of any stream, with any bytes.
     #[must_use]
     pub fn stream_next(&self, stream: u64, request: &[u8]) -> Waiting {
         Waiting(self.transport.stream_next(stream, request))
     }
 
-    /// Ends whatever stream.
+    /// Ends any stream.
     pub fn stream_close(&self, stream: u64) {
         self.transport.stream_close(stream);
     }
 
-    /// Cancels the call of whatever number.
+    /// Cancels any call.
     pub fn cancel(&self, call: u64) {
         match &self.transport {
             Transport::InProcess(instance) => instance.cancel(call),
@@ -112,8 +112,8 @@ impl Instance {
         }
     }
 
-    /// Starts a call on an instance that the library has never given out. None in a child, which carries one instance
-    /// and asks for no other.
+    /// Starts a call on an instance number that the library never returned. `None` for a child process, which has
+    /// only one instance.
     #[must_use]
     pub fn call_of(&self, instance: u64, request: &[u8]) -> Option<Waiting> {
         match &self.transport {
@@ -122,7 +122,7 @@ impl Instance {
         }
     }
 
-    /// Why it must be opened anew, where it must.
+    /// Why it must be reopened; `None` if it has not failed.
     #[must_use]
     pub fn failure(&self) -> Option<String> {
         self.transport.is_poisoned().then(|| {
@@ -131,7 +131,7 @@ impl Instance {
         })
     }
 
-    /// The process it runs in, where that is not this one.
+    /// The process id, if it runs in a separate process.
     #[must_use]
     pub fn process(&self) -> Option<u32> {
         match &self.transport {
@@ -140,7 +140,7 @@ impl Instance {
         }
     }
 
-    /// Closes it and returns when it is closed; a process that does not end by itself is killed after 5 seconds.
+    /// Closes it, and returns when it is closed. A process that does not end by itself is killed after 5 seconds.
     pub async fn close(&self) {
         match &self.transport {
             Transport::InProcess(instance) => instance.close().await,
@@ -148,7 +148,7 @@ impl Instance {
         }
     }
 
-    /// Ends its process as a crash would. Nothing in process.
+    /// Kills its process like a crash. Does nothing in process.
     pub async fn kill(&self) {
         if let Transport::Child(child) = &self.transport {
             child.give_up("it was killed".to_owned());
@@ -157,17 +157,18 @@ impl Instance {
     }
 }
 
-/// An answer that is waited for. Dropping it cancels the call.
+/// A call in progress. Dropping it cancels the call.
 #[derive(Debug)]
 pub struct Waiting(Answer);
 
 impl Waiting {
-    /// The answer, as it came. May be dropped and asked again. An error: there will be none.
+    /// The unchanged answer. The future may be dropped and the method called again. An error means that no answer
+    /// will come.
     pub async fn answer(&mut self) -> Result<Bytes, Error> {
         self.0.wait().await
     }
 
-    /// Asks for an early answer, and goes on waiting.
+    /// Asks for an early answer, and continues to wait.
     pub fn cancel(&self) {
         match &self.0 {
             Answer::InProcess(ask) => ask.cancel(),
@@ -176,7 +177,7 @@ impl Waiting {
     }
 }
 
-/// Answers that libraries in this process gave to calls that nobody waited for: answered already, or never asked.
+/// Number of answers from libraries in this process to unknown or completed calls.
 #[must_use]
 pub fn unexpected_answers() -> u64 {
     ffi::UNEXPECTED.load(std::sync::atomic::Ordering::Relaxed)

@@ -1,4 +1,4 @@
-//! The connectors of this server, by name.
+//! All connectors of this server, by name.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
@@ -28,7 +28,7 @@ struct Inner {
     options: Options,
     entries: RwLock<BTreeMap<String, Entry>>,
     scanning: tokio::sync::Mutex<()>,
-    /// Hashes of libraries that have opened in a child.
+    /// Hashes of libraries that were opened successfully in a child process.
     probed: Mutex<HashSet<String>>,
 }
 
@@ -38,41 +38,41 @@ struct Entry {
     state: Result<(Connector, String), String>,
 }
 
-/// One connector of [`Registry::list`].
+/// A connector in [`Registry::list`].
 #[derive(Clone, Debug)]
 pub struct Listed {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// Its manifest's path.
+    /// The path of the manifest.
     pub path: PathBuf,
-    /// How it is.
+    /// The status.
     pub status: Status,
     /// The connector, unless it failed to load.
     pub connector: Option<Connector>,
 }
 
-/// How a connector is.
+/// The status of a connector.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Status {
     /// It can be called.
     Ready,
-    /// It has failed in a way it should not and is opened anew by the next call.
+    /// It failed unexpectedly; the next call reopens it.
     Restarting {
         /// Failures in a row.
         failures: u32,
-        /// What the last one was.
+        /// The reason of the last failure.
         reason: String,
     },
-    /// It keeps failing and is tried once a minute.
+    /// It fails repeatedly and is retried once a minute.
     Quarantined {
         /// Failures in a row.
         failures: u32,
-        /// What the last one was.
+        /// The reason of the last failure.
         reason: String,
     },
     /// It could not be loaded.
     Failed {
-        /// Why.
+        /// The reason.
         reason: String,
     },
 }
@@ -94,12 +94,12 @@ impl Registry {
         registry
     }
 
-    /// The folders that are looked through.
+    /// The folders that are scanned.
     pub(super) fn folders(&self) -> &[PathBuf] {
         &self.inner.options.folders
     }
 
-    /// A connector that can be called.
+    /// Returns a connector that can be called.
     pub fn get(&self, name: &str) -> Result<Connector, Error> {
         let entries = self.inner.entries.read();
         match entries.get(name).map(|entry| &entry.state) {
@@ -119,7 +119,7 @@ impl Registry {
         }
     }
 
-    /// All that were found, by name, those that failed with the reason.
+    /// All connectors that were found, by name; failed ones with the reason.
     #[must_use]
     pub fn list(&self) -> Vec<Listed> {
         let entries = self.inner.entries.read();
@@ -143,8 +143,9 @@ impl Registry {
         listed.collect()
     }
 
-    /// Looks again: new connectors are added, changed ones become a new generation (streams and handles of the old go on
-    /// there), failed ones are tried again. What was loaded stays, also when its folder is gone.
+    /// Scans the folders again. New connectors are added, and failed ones are retried. A changed connector becomes a
+    /// new generation; streams and handles of the old generation continue with it. Loaded connectors stay, even if
+    /// their folder is gone.
     pub async fn rescan(&self) {
         let _one_at_a_time = self.inner.scanning.lock().await;
         let folders = self.inner.options.folders.clone();
@@ -157,11 +158,11 @@ impl Registry {
             shadowed,
         } = discovery;
         for error in unreadable {
-            tracing::warn!(%error, "a folder of connectors cannot be used: {error}");
+            tracing::warn!(%error, "cannot use a folder of connectors: {error}");
         }
         for (path, by) in &shadowed {
             let (path, by) = (path.display(), by.display());
-            tracing::info!(%path, %by, "{path} does not count: {by} comes first");
+            tracing::info!(%path, %by, "ignored {path}: {by} takes precedence");
         }
         let names: Vec<_> = found.iter().map(|found| found.name.clone()).collect();
         let mut loading = JoinSet::new();
@@ -200,7 +201,7 @@ impl Registry {
             }
             Err(error) => {
                 tracing::error!(connector = %name, path = %path.display(), %error, "connector {name} cannot be used");
-                // A broken update does not take away what works.
+                // A broken update does not replace a working connector.
                 if entries.get(&name).is_some_and(|entry| entry.state.is_ok()) {
                     return;
                 }
@@ -254,7 +255,7 @@ impl Registry {
         Ok((opened, sha256))
     }
 
-    /// Opens a library in a child first: one that crashes or hangs is to do it there. Once for each library.
+    /// Opens a library first in a child process, so that a crash or hang happens there. Done once per library.
     async fn probe(
         &self,
         manifest: &Manifest,
@@ -274,7 +275,7 @@ impl Registry {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, LoadError> + Send + 'static,
 ) -> Result<T, LoadError> {
-    // A thread of its own: what never returns is not to hold up the runtime's end.
+    // Use a separate thread: a library that never returns must not block the end of the runtime.
     let (done, outcome) = tokio::sync::oneshot::channel();
     let thread = std::thread::Builder::new().name("connector-load".to_owned());
     let failed = |why: String| LoadError::Unsupported(format!("loading it failed: {why}"));

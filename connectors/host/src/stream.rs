@@ -1,4 +1,4 @@
-//! A stream of records, from the host's end.
+//! A stream of records, on the host side.
 
 use bytes::Bytes;
 use prost::Message;
@@ -11,23 +11,24 @@ use super::texts;
 use super::transport::{Answer, Transport};
 use super::{Connector, Error};
 
-/// The contract's bound of a checkpoint.
+/// Maximum size of a checkpoint in the contract.
 const MOST_CHECKPOINT_BYTES: usize = 64 * 1024;
 
-/// An open stream. Dropping it closes it; a stream that has ended stays ended.
+/// An open stream. Dropping it closes it. After its end, it returns no more events.
 ///
-/// It belongs to the instance that opened it and goes on there, even when the connector has been opened anew since.
+/// It belongs to the instance that opened it and continues on that instance, even if the connector was reopened
+/// since.
 #[derive(Debug)]
 pub struct RecordStream {
     connector: Connector,
     transport: Transport,
     stream: u64,
-    /// The pull that a dropped `next` has left: its event must not be lost.
+    /// The pull of a dropped call of `next`: its event must not be lost.
     pull: Option<Answer>,
     ended: bool,
-    /// Sequence number of the last checkpoint.
+    /// The sequence number of the last checkpoint.
     sequence: u64,
-    /// What was asked for.
+    /// The requested objects.
     objects: Vec<String>,
 }
 
@@ -44,10 +45,10 @@ impl RecordStream {
         }
     }
 
-    /// The next event. `acknowledged` is the sequence number of the last checkpoint that is stored.
+    /// Returns the next event. `acknowledged` is the sequence number of the last stored checkpoint.
     ///
-    /// `Event::End` is the last one of a stream that ended well, nothing follows it; a stream that failed ends with an
-    /// error. May be dropped, for a time-out or a look at something else, and asked again: nothing is lost.
+    /// `Event::End` is the last event of a successful stream; a failed stream ends with an error. The future may be
+    /// dropped, for example after a timeout, and the method called again: no event is lost.
     pub async fn next(&mut self, acknowledged: u64) -> Result<Event, Error> {
         if self.ended {
             return Err(self.connector.broken("the stream has ended"));
@@ -110,8 +111,8 @@ impl RecordStream {
         Ok(event)
     }
 
-    /// Answers [`Event::CredentialsNeeded`]: the new credentials and base URL, or why there are none, which ends the
-    /// stream.
+    /// Answers [`Event::CredentialsNeeded`] with the new credentials and base URL, or with the reason why there are
+    /// none, which ends the stream.
     pub async fn provide_credentials(
         &mut self,
         credentials: Result<(Credentials, String), proto::Error>,
@@ -136,7 +137,7 @@ impl RecordStream {
             .map(|_| ())
     }
 
-    /// The connector it is of.
+    /// The connector of the stream.
     #[must_use]
     pub fn connector(&self) -> &Connector {
         &self.connector

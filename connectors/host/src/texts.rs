@@ -1,8 +1,8 @@
-//! Messages of connectors as the host takes them: without NUL in any text.
+//! Decodes messages of connectors, and removes NUL from all their texts.
 //!
-//! PostgreSQL keeps no NUL, and no text of a CRM means one. The SDK leaves it out of values; here it is left out of all else
-//! that a connector says (labels, options, names, errors), whoever wrote it, once, as the message is decoded. Fields of bytes
-//! (payloads, checkpoints, credentials) are not texts and pass as they are.
+//! PostgreSQL cannot store NUL, and no text of a CRM needs it. The SDK removes it from values. Here it is removed
+//! from all other texts of any connector (labels, options, names, errors), once, when the message is decoded. Fields
+//! of type bytes (payloads, checkpoints, credentials) are not changed.
 
 use std::sync::LazyLock;
 
@@ -14,9 +14,9 @@ use tether_connector_proto as proto;
 static POOL: LazyLock<DescriptorPool> =
     LazyLock::new(|| DescriptorPool::decode(proto::FILE_DESCRIPTOR_SET).unwrap_or_default());
 
-/// Decodes a message, without the NULs in its texts.
+/// Decodes a message and removes NUL from its texts.
 pub(crate) fn decode<M: Message + Name + Default>(bytes: Bytes) -> Result<M, DecodeError> {
-    // Hardly a message has such a byte at all.
+    // Only few messages contain such a byte, so check that first.
     if bytes.contains(&0)
         && let Some(of) = POOL.get_message_by_name(&M::full_name())
     {
@@ -28,7 +28,7 @@ pub(crate) fn decode<M: Message + Name + Default>(bytes: Bytes) -> Result<M, Dec
     M::decode(bytes)
 }
 
-/// Leaves NUL out of the texts of a message; whether there was any.
+/// Removes NUL from the texts of a message. Returns whether there was any.
 fn clean(message: &mut DynamicMessage) -> bool {
     message
         .fields_mut()
@@ -39,7 +39,7 @@ fn clean_value(value: &mut Value) -> bool {
     match value {
         Value::String(text) => clean_text(text),
         Value::Message(message) => clean(message),
-        // Counted: `any` would stop at the first.
+        // `count` visits all elements; `any` would stop at the first match.
         Value::List(list) => list.iter_mut().map(clean_value).filter(|any| *any).count() > 0,
         Value::Map(map) => {
             let mut any = map.values_mut().map(clean_value).filter(|any| *any).count() > 0;
@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn what_has_none_is_taken_as_it_is() {
-        // An empty text in a list is a length of zero.
+        // In a list, an empty text is encoded as a length of zero.
         let message = proto::Credentials::default().encode_to_vec();
         assert_eq!(
             decode::<proto::Credentials>(message.into())

@@ -1,4 +1,4 @@
-//! Where a connector runs. What is above speaks encoded messages and does not see the difference.
+//! Where a connector runs. Code above this module uses encoded messages and does not depend on it.
 
 use std::sync::Arc;
 
@@ -12,20 +12,20 @@ use super::{Error, LoadError};
 /// Where instances of a connector are opened.
 #[derive(Clone, Debug)]
 pub(super) enum Place {
-    /// In this process.
+    /// Inside this process.
     InProcess(Arc<Library>),
-    /// In a process of their own, one each.
+    /// In separate processes, one per instance.
     Child(Launch),
 }
 
-/// An open instance, wherever it runs.
+/// An open instance, in either place.
 #[derive(Clone, Debug)]
 pub(super) enum Transport {
     InProcess(Arc<InProcess>),
     Child(Arc<Child>),
 }
 
-/// An answer on its way.
+/// An answer that has not arrived yet.
 #[derive(Debug)]
 pub(super) enum Answer {
     InProcess(in_process::Ask),
@@ -57,7 +57,7 @@ impl Transport {
         }
     }
 
-    /// Pulls a stream with an encoded `StreamNext`.
+    /// Requests the next event of a stream with an encoded `StreamNext`.
     pub(super) fn stream_next(&self, stream: u64, request: &[u8]) -> Answer {
         match self {
             Self::InProcess(instance) => Answer::InProcess(instance.stream_next(stream, request)),
@@ -73,7 +73,7 @@ impl Transport {
         }
     }
 
-    /// Whether it must be opened anew.
+    /// Whether it must be reopened.
     pub(super) fn is_poisoned(&self) -> bool {
         match self {
             Self::InProcess(instance) => instance.is_poisoned(),
@@ -81,7 +81,7 @@ impl Transport {
         }
     }
 
-    /// Why it must be opened anew.
+    /// Why it must be reopened.
     pub(super) fn failure(&self) -> Option<String> {
         match self {
             Self::InProcess(instance) => instance.failure(),
@@ -89,7 +89,7 @@ impl Transport {
         }
     }
 
-    /// Gives it up: the next call opens another.
+    /// Abandons the instance: the next call opens a new one.
     pub(super) fn give_up(&self, why: &str) {
         match self {
             Self::InProcess(instance) => instance.give_up(why),
@@ -99,7 +99,7 @@ impl Transport {
 }
 
 impl Answer {
-    /// The encoded answer. May be dropped and asked again; dropping `self` cancels the call.
+    /// The encoded answer. The future may be dropped and the method called again; dropping `self` cancels the call.
     pub(super) async fn wait(&mut self) -> Result<Bytes, Error> {
         match self {
             Self::InProcess(ask) => ask.answer().await,

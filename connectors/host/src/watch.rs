@@ -1,4 +1,4 @@
-//! Watching the folders: a connector that is dropped in appears without a word to the server.
+//! Watches the folders of connectors, so that a connector copied into one is loaded automatically.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,12 +10,12 @@ use tokio::task::JoinHandle;
 
 use super::Registry;
 
-/// A change is looked at when nothing has changed for so long: files are copied one after the other, in pieces.
+/// How long to wait after the last change before scanning: several files may be copied one after another, in parts.
 const QUIET: Duration = Duration::from_millis(300);
-/// How often folders that could not be watched, because they were not there, are tried again.
+/// How often to retry watching folders that did not exist.
 const TRY_AGAIN: Duration = Duration::from_secs(10);
 
-/// Looks through the folders again whenever something in them changes. Dropping it stops that.
+/// Scans the folders again when something in them changes. Dropping it stops that.
 #[derive(Debug)]
 pub struct Watch {
     task: JoinHandle<()>,
@@ -28,8 +28,8 @@ impl Drop for Watch {
 }
 
 impl Registry {
-    /// Watches the folders. Where the system cannot (a network file system), this says so in the log, and
-    /// [`Registry::rescan`] is the way.
+    /// Watches the folders. If the system does not support that (a network file system), a log message says so, and
+    /// [`Registry::rescan`] must be used.
     #[must_use]
     pub fn watch(&self) -> Watch {
         Watch {
@@ -42,7 +42,7 @@ async fn watch(registry: Registry) {
     let changed = Arc::new(Notify::new());
     let tell = Arc::clone(&changed);
     let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        // Reading is no change: hashing a library would else begin the next scan.
+        // Ignore read events: otherwise hashing a library would start the next scan.
         if event.is_ok_and(|event| !matches!(event.kind, EventKind::Access(_))) {
             tell.notify_one();
         }
@@ -50,7 +50,7 @@ async fn watch(registry: Registry) {
     let mut watcher = match watcher {
         Ok(watcher) => watcher,
         Err(error) => {
-            tracing::warn!(%error, "folders of connectors are not watched: send SIGHUP after a change");
+            tracing::warn!(%error, "cannot watch the folders of connectors: send SIGHUP after a change");
             return;
         }
     };
@@ -62,12 +62,12 @@ async fn watch(registry: Registry) {
             Ok(()) => false,
             Err(error) => {
                 if first {
-                    tracing::info!(folder = %folder.display(), %error, "not watched yet");
+                    tracing::info!(folder = %folder.display(), %error, "cannot watch this folder yet");
                 }
                 true
             }
         });
-        // What came between the last scan and the watch is not told by the watch.
+        // Changes between the last scan and the start of the watch cause no events, so scan once.
         if !first && missing.len() < before {
             registry.rescan().await;
         }

@@ -1,4 +1,4 @@
-//! What owns a child: starts it, writes and hears its frames, tells what it prints, and sees to it that it ends.
+//! Owns a child process: starts it, writes and reads its frames, logs its output, and makes sure that it ends.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -23,9 +23,10 @@ use crate::frame::{Frame, Kind, Refused};
 use crate::lines::{self, Line, Lines};
 use crate::{LoadError, ffi};
 
-/// From the wish to close to the end of the process it may take this long; then it is killed.
+/// How long a process may take to end after it was asked to close; then it is killed.
 const CLOSE_TIME: Duration = Duration::from_secs(5);
-/// After its end of the socket is closed, a process is given this long to end, so that it can be told how it ended.
+/// How long to wait for a process to end after it closed its end of the socket, so that its exit status can be
+/// reported.
 const END_TIME: Duration = Duration::from_secs(1);
 
 pub(super) fn start(launch: &Launch, shared: &Arc<Shared>) -> io::Result<(Process, UnixStream)> {
@@ -33,19 +34,20 @@ pub(super) fn start(launch: &Launch, shared: &Arc<Shared>) -> io::Result<(Proces
     ours.set_nonblocking(true)?;
     let program = match &launch.program {
         Some(program) => program.clone(),
-        // Good also after the file was replaced by a newer one.
+        // This also works after the file was replaced by a newer version.
         None if cfg!(target_os = "linux") => PathBuf::from("/proc/self/exe"),
         None => std::env::current_exe()?,
     };
     let mut process = Command::new(program)
         .arg(ARGUMENT)
-        // Not read; so that `ps` tells whose it is.
+        // The name is not read; it makes the process recognizable in `ps`.
         .arg(&shared.name)
         .env_clear()
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        // A terminal's Ctrl-C is the server's to handle, and killing the group takes what the library has started.
+        // Ctrl-C in a terminal must only reach the server. Killing the group also kills processes that the library
+        // started.
         .process_group(0)
         .kill_on_drop(true)
         .spawn()?;
@@ -76,11 +78,12 @@ pub(super) async fn writer(
             return;
         }
     }
-    // The end of the socket is the end of the server to a child; this one is to close in peace.
+    // For a child, the end of the socket means the end of the server. Keep it open so that this child can close
+    // properly.
     shared.ended.cancelled().await;
 }
 
-/// Owns the process: hears its frames, notes its end, and sees to it that it ends.
+/// Owns the process: reads its frames, notices its end, and makes sure that it ends.
 pub(super) async fn supervise(
     shared: Arc<Shared>,
     mut process: Process,
@@ -101,10 +104,11 @@ pub(super) async fn supervise(
             () = shared.kill.cancelled() => (Some("it was given up".to_owned()), None),
             () = overdue(&shared) => {
                 let seconds = CLOSE_TIME.as_secs();
-                tracing::warn!(connector = shared.name, pid, "{} did not close within {seconds} seconds and is killed", shared.name);
+                tracing::warn!(connector = shared.name, pid, "killing {}: it did not close within {seconds} seconds", shared.name);
                 (Some(format!("it did not close within {seconds} seconds")), None)
             }
-            // What it has started may still hold the socket: its end alone does not tell.
+            // Processes that the child started may hold the socket open, so the end of the socket alone does not show
+            // its end.
             status = process.wait() => match timeout(END_TIME, &mut heard).await {
                 Ok(ended) => (told(ended), Some(status)),
                 Err(_) => (None, Some(status)),
@@ -138,13 +142,13 @@ pub(super) async fn supervise(
     shared.ended.cancel();
 }
 
-/// Waits until a child that was asked to close should have.
+/// Waits until the time for closing is over, after the child was asked to close.
 async fn overdue(shared: &Shared) {
     shared.closing.cancelled().await;
     tokio::time::sleep(CLOSE_TIME).await;
 }
 
-/// Kills the process, and what it has started, and waits for it.
+/// Kills the process group, and waits for the process.
 async fn kill(pid: Option<u32>, process: &mut Process) {
     use rustix::process::{Pid, Signal, kill_process_group};
     let group = pid
@@ -180,10 +184,10 @@ fn signal_name(signal: i32) -> Option<&'static str> {
     })
 }
 
-/// How [`hear`] tells that the connector is not open: there is nothing to close.
+/// How [`hear`] reports that the connector was not opened: there is nothing to close.
 const REFUSED: io::ErrorKind = io::ErrorKind::ConnectionRefused;
 
-/// Hands frames on until there are no more; answers why.
+/// Handles frames until there are no more; returns the reason.
 async fn hear(
     shared: &Shared,
     read: OwnedReadHalf,
@@ -233,7 +237,7 @@ async fn hear(
     }
 }
 
-/// What the library prints goes to the log.
+/// Logs what the library prints.
 async fn printed(shared: &Shared, from: &'static str, out: impl AsyncRead + Unpin) {
     use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _};
     const LONGEST: u64 = 8 * 1024;
@@ -242,7 +246,7 @@ async fn printed(shared: &Shared, from: &'static str, out: impl AsyncRead + Unpi
     let mut line = Vec::new();
     loop {
         line.clear();
-        // A line that is too long is told in parts.
+        // A line that is too long is logged in parts.
         match (&mut out).take(LONGEST).read_until(b'\n', &mut line).await {
             Ok(0) | Err(_) => return,
             Ok(_) => {}
@@ -265,7 +269,8 @@ async fn printed(shared: &Shared, from: &'static str, out: impl AsyncRead + Unpi
     }
 }
 
-/// What a process that is no more has left in its pipe is told; whatever it has started may hold the pipe for ever.
+/// Logs the rest of the output after the process has ended, for a limited time: processes that it started may hold
+/// the pipe open.
 async fn printed_until_the_end(shared: Arc<Shared>, from: &'static str, out: impl AsyncRead + Unpin) {
     let ended = async {
         shared.ended.cancelled().await;
