@@ -1,4 +1,5 @@
-//! Ids. Those we make are UUIDs: v7 where a thing is new, v5 where identity is content. Groups bring their own.
+//! Ids. tether's own ids are UUIDs: v7 for new objects, v5 where the id is derived from content. The platform chooses
+//! the ids of groups.
 
 use std::{fmt, str::FromStr};
 
@@ -15,10 +16,10 @@ macro_rules! uuid_id {
         pub struct $ty([u8; 36]);
 
         impl $ty {
-            /// The collection its resource name begins with.
+            /// The collection at the beginning of its resource name.
             pub const COLLECTION: &'static str = $collection;
 
-            /// The id of this UUID.
+            /// The id with this UUID.
             pub fn from_uuid(uuid: Uuid) -> Self {
                 let mut text = [0; 36];
                 uuid.hyphenated().encode_lower(&mut text);
@@ -32,11 +33,11 @@ macro_rules! uuid_id {
 
             /// The id as text: hyphenated, lower case.
             pub fn as_str(&self) -> &str {
-                // Only ever filled from a UUID's own ASCII.
+                // The buffer is always filled with the ASCII text of a UUID.
                 std::str::from_utf8(&self.0).unwrap_or_default()
             }
 
-            /// The resource name, as the public API spells it.
+            /// The resource name, as in the public API.
             pub fn name(&self) -> String {
                 format!(concat!($collection, "/{}"), self)
             }
@@ -48,7 +49,7 @@ macro_rules! uuid_id {
             fn from_str(text: &str) -> Result<Self, Invalid> {
                 let uuid = Uuid::try_parse(text).map_err(|_| Invalid::new(text, $what))?;
                 let id = Self::from_uuid(uuid);
-                // One spelling of one id.
+                // Accept only the canonical spelling of an id.
                 if id.as_str() == text { Ok(id) } else { Err(Invalid::new(text, $what)) }
             }
         }
@@ -90,7 +91,7 @@ uuid_id! {
     SyncId, "a sync id", "syncs"
 }
 uuid_id! {
-    /// A grant: what an account gave us access with.
+    /// A grant: the credentials with which a user of the CRM gave access.
     GrantId, "a grant id", "grants"
 }
 uuid_id! {
@@ -102,16 +103,16 @@ uuid_id! {
     AuditId, "an audit entry id", "auditEntries"
 }
 uuid_id! {
-    /// A company. Its id is made from its identity, so it is the same wherever it is computed.
+    /// A company. The id is derived from the identity of the company, so it is the same wherever it is computed.
     CompanyId, "a company id", "companies"
 }
 new_id!(IntegrationId, SyncId, GrantId, OutboxId, AuditId);
 
-/// The space of company ids; never changes.
+/// The UUID namespace of company ids; it must never change.
 const COMPANY_SPACE: Uuid = Uuid::from_u128(0x6b1d_5c3e_9a40_5f0e_8d2b_7e74_6865_7221);
 
 impl CompanyId {
-    /// The company that owns this registrable domain (lower case, without a trailing point).
+    /// The company that owns this registrable domain (lower case, without a trailing dot).
     pub fn of_domain(domain: &str) -> Self {
         Self::from_uuid(Uuid::new_v5(
             &COMPANY_SPACE,
@@ -119,20 +120,21 @@ impl CompanyId {
         ))
     }
 
-    /// The company known only as this record, where no homepage tells more.
+    /// The company that is known only by this record, because it has no usable homepage.
     pub fn of_record(connector: &str, organization_id: &str, external_id: &str) -> Self {
         let text = format!("record\n{connector}\n{organization_id}\n{external_id}");
         Self::from_uuid(Uuid::new_v5(&COMPANY_SPACE, text.as_bytes()))
     }
 }
 
-/// A group, by the id the platform gives it: 1 to 63 of `a-z`, `0-9`, `-`, `_`, beginning with a letter or digit.
+/// A group, with the id that the platform gives it: 1 to 63 characters of `a-z`, `0-9`, `-`, `_`, beginning with a
+/// letter or digit.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, AsExpression, FromSqlRow)]
 #[diesel(sql_type = Text)]
 pub struct GroupId(String);
 
 impl GroupId {
-    /// The collection its resource name begins with.
+    /// The collection at the beginning of its resource name.
     pub const COLLECTION: &'static str = "groups";
 
     /// The id as text.
@@ -140,7 +142,7 @@ impl GroupId {
         &self.0
     }
 
-    /// The resource name, as the public API spells it.
+    /// The resource name, as in the public API.
     pub fn name(&self) -> String {
         format!("groups/{self}")
     }
@@ -177,7 +179,8 @@ impl fmt::Debug for GroupId {
 
 text_column!(GroupId);
 
-/// The SHA-256, in lower-case hex, of the `state` a login was begun with: who reads the database cannot finish it.
+/// The SHA-256 hash, in lower-case hex, of the `state` of a login. Only the hash is stored, so the database alone is
+/// not enough to complete a login.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, AsExpression, FromSqlRow)]
 #[diesel(sql_type = Text)]
 pub struct AuthorizationHash(String);

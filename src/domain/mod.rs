@@ -1,7 +1,7 @@
-//! The nouns of tether as types: ids with their resource names, states, and the one form of names.
+//! The basic types of tether: ids with their resource names, states, and the canonical form of names.
 //!
-//! Nothing here does input or output. The types know how they stand in a text column, because ids and states are
-//! stored as text on both databases.
+//! This module does no input or output. Its types define how they are stored, because ids and states are text columns
+//! in both databases.
 
 pub mod ids;
 pub mod name;
@@ -16,16 +16,16 @@ pub use state::{
     SyncState, SyncTrigger,
 };
 
-/// A moment: unix microseconds.
+/// A time in Unix microseconds.
 pub type Micros = i64;
 
-/// Text that is not what it should be.
+/// Text in an invalid form.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("\"{text}\" is not {expected}")]
 pub struct Invalid {
-    /// What was given, shortened.
+    /// The text, shortened.
     pub text: String,
-    /// What should have been given, with its article: `a group id`.
+    /// The expected form, with its article: `a group id`.
     pub expected: &'static str,
 }
 
@@ -38,7 +38,7 @@ impl Invalid {
     }
 }
 
-/// Lets a type with `as_str` and `FromStr` stand in a text column of either database.
+/// Implements storage in a text column of either database, for a type with `as_str` and `FromStr`.
 macro_rules! text_column {
     ($ty:ty) => {
         impl<DB> diesel::serialize::ToSql<diesel::sql_types::Text, DB> for $ty

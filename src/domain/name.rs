@@ -1,10 +1,10 @@
-//! The one form of names: what two names are compared and sorted by, and the label made from a name.
+//! The canonical form of names: the key by which names are compared and sorted, and the label made from a name.
 
-/// Most bytes of a name key, so that it always fits an index.
+/// Maximum length of a name key in bytes, so that it always fits into a database index.
 const KEY_BYTES: usize = 256;
 
-/// What a name is compared and sorted by: lower case, white space collapsed, without control characters, at most 256
-/// bytes.
+/// The key by which a name is compared and sorted: lower case, white space collapsed, without control characters, at
+/// most 256 bytes.
 pub fn name_key(name: &str) -> String {
     let mut key = String::with_capacity(name.len());
     let words = name

@@ -1,59 +1,59 @@
-//! When something was read from a CRM, and by which clock: what decides between two readings of one record.
+//! When a record was read from a CRM, and by which clock. This decides which of two reads of a record is newer.
 
 use super::Micros;
 
-/// Whose clock a time of reading is of. Times of two clocks say nothing about each other.
+/// The clock of a read time. Times of two different clocks cannot be compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ReadClock(i64);
 
 impl ReadClock {
-    /// Not known: rows of before clocks were kept.
+    /// Unknown: the row was stored before clocks were recorded.
     pub const UNKNOWN: Self = Self(0);
-    /// The CRM's, as its replies tell it.
+    /// The clock of the CRM, as given in its replies.
     pub const CRM: Self = Self(1);
 
-    /// The monotonic clock of one process, which has this number: a random one, so that no two have the same.
+    /// The monotonic clock of one process. The number is random, so that no two processes have the same.
     #[must_use]
     pub fn of_process(number: i64) -> Self {
         Self((number & i64::MAX).max(2))
     }
 
-    /// As it is stored.
+    /// The number that is stored.
     #[must_use]
     pub fn number(self) -> i64 {
         self.0
     }
 
-    /// Out of the database.
+    /// The clock for a stored number.
     #[must_use]
     pub fn from_number(number: i64) -> Self {
         Self(number)
     }
 }
 
-/// When something was read.
+/// When a record was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReadTime {
-    /// The moment, by that clock.
+    /// The time, by that clock.
     pub us: Micros,
-    /// Whose clock.
+    /// The clock.
     pub clock: ReadClock,
 }
 
 impl ReadTime {
-    /// Longest time from a reading to the moment it is stored. What is said to have been read longer before what is stored
-    /// already was not: the clock that said when was put right in between.
+    /// Maximum time from reading a record to storing it. If a read seems to be older than the stored one by more than
+    /// this, the clock was corrected between the two reads, and the comparison is not used.
     pub const LONGEST: Micros = 24 * 3_600 * 1_000_000;
 
-    /// By the CRM's clock.
+    /// A time by the CRM's clock.
     #[must_use]
     pub fn crm(us: Micros) -> Self {
         let clock = ReadClock::CRM;
         Self { us, clock }
     }
 
-    /// Whether this is known to have been read before the other. Where it is not known (two clocks, the same second), it was
-    /// not: what arrives later counts.
+    /// Whether this read is known to be older than the other one. If that is unknown (two clocks, the same second),
+    /// it counts as not older: the later arrival is used.
     #[must_use]
     pub fn is_before(self, other: Self) -> bool {
         self.clock == other.clock
@@ -80,7 +80,7 @@ mod tests {
             (at(1, one), at(2, other)),
             (at(1, one), ReadTime::crm(2)),
             (at(1, ReadClock::UNKNOWN), at(2, ReadClock::UNKNOWN)),
-            // A clock that was days ahead.
+            // The clock was days ahead.
             (ReadTime::crm(1), ReadTime::crm(2 + ReadTime::LONGEST)),
         ] {
             assert!(!a.is_before(b), "{a:?} {b:?}");

@@ -1,4 +1,4 @@
-//! The closed lists of words that stand in columns.
+//! Enums that are stored as TEXT.
 
 use std::{fmt, str::FromStr};
 
@@ -16,10 +16,10 @@ macro_rules! words {
         }
 
         impl $ty {
-            /// Every one of them.
+            /// All values.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
 
-            /// As it is stored.
+            /// The stored text.
             pub fn as_str(&self) -> &'static str {
                 match self {
                     $(Self::$variant => $text,)+
@@ -49,15 +49,15 @@ macro_rules! words {
 }
 
 words! {
-    /// Where an integration stands.
+    /// The state of an integration.
     IntegrationState, "a state of an integration" {
-        /// Being set up; without effect on the platform.
+        /// Being set up; has no effect on the platform.
         Draft = "DRAFT",
         /// Saved.
         Active = "ACTIVE",
-        /// Saved, but its account has to be logged into again.
+        /// Saved, but a user must log in to its account again.
         NeedsReauthorization = "NEEDS_REAUTHORIZATION",
-        /// Gone for everyone; its rows are being removed.
+        /// Deleted for all users; its rows are being deleted.
         Deleting = "DELETING",
     }
 }
@@ -65,15 +65,15 @@ words! {
 words! {
     /// Whether a grant can be used.
     GrantState, "a state of a grant" {
-        /// As far as we know.
+        /// It can be used, as far as tether knows.
         Live = "LIVE",
-        /// The CRM refused it, or we gave it back.
+        /// The CRM rejected it, or tether revoked it.
         Revoked = "REVOKED",
     }
 }
 
 words! {
-    /// How a grant was logged in.
+    /// How the login of a grant was done.
     AuthKind, "a way to log in" {
         /// OAuth 2.0 authorization code with PKCE, in the browser.
         AuthorizationCode = "AUTHORIZATION_CODE",
@@ -81,43 +81,43 @@ words! {
         ClientCredentials = "CLIENT_CREDENTIALS",
         /// A signed assertion.
         JwtBearer = "JWT_BEARER",
-        /// A key made in the CRM.
+        /// A key created in the CRM.
         ApiKey = "API_KEY",
     }
 }
 
 words! {
-    /// Where the browser comes back to.
+    /// Where the browser returns after a login.
     Landing, "a place where a login lands" {
         /// To the platform, which passes code and state over gRPC.
         Platform = "PLATFORM",
-        /// To tether's own page, which asks to confirm first.
+        /// To tether's own page, which asks for confirmation first.
         Tether = "TETHER",
     }
 }
 
 words! {
-    /// Where a sync stands.
+    /// The state of a sync.
     SyncState, "a state of a sync" {
         /// Waits for a worker.
         Queued = "QUEUED",
-        /// A worker has it.
+        /// A worker runs it.
         Running = "RUNNING",
-        /// Waits for a time: a rate limit, a back-off.
+        /// Waits until a time: a rate limit or a retry.
         Waiting = "WAITING",
-        /// Read everything whole.
+        /// All objects were read completely.
         Succeeded = "SUCCEEDED",
-        /// Read the company object whole, and lacks another one, or held back a removal.
+        /// The company object was read completely, but another object was not, or a removal was held back.
         Partial = "PARTIAL",
-        /// Gave up.
+        /// It failed.
         Failed = "FAILED",
-        /// Was cancelled.
+        /// It was cancelled.
         Cancelled = "CANCELLED",
     }
 }
 
 impl SyncState {
-    /// Whether it ended.
+    /// Whether the sync has ended.
     pub fn is_final(self) -> bool {
         matches!(
             self,
@@ -127,63 +127,63 @@ impl SyncState {
 }
 
 words! {
-    /// Why a sync was begun.
+    /// Why a sync was started.
     SyncTrigger, "a trigger of a sync" {
-        /// Someone asked.
+        /// A user requested it.
         Manual = "MANUAL",
         /// The integration was saved for the first time.
         Activation = "ACTIVATION",
-        /// Fields were added.
+        /// Fields were added to the selection.
         Selection = "SELECTION",
-        /// Its time had come.
+        /// The schedule.
         Schedule = "SCHEDULE",
-        /// Logged in again.
+        /// A user logged in again.
         Reauthorization = "REAUTHORIZATION",
     }
 }
 
 words! {
-    /// Where one object of a sync stands.
+    /// The state of one object of a sync.
     ObjectState, "a state of an object of a sync" {
-        /// Not begun.
+        /// Not started.
         Pending = "PENDING",
         /// Being read.
         Reading = "READING",
-        /// All of it was read.
+        /// It was read completely.
         Complete = "COMPLETE",
-        /// Not read: it is gone, or the user may not see it.
+        /// Not read: it does not exist any more, or the user has no access to it.
         Skipped = "SKIPPED",
-        /// Could not be read.
+        /// Reading it failed.
         Failed = "FAILED",
     }
 }
 
 words! {
-    /// What an entry of the outbox asks for.
+    /// The kind of an outbox entry.
     OutboxKind, "a kind of outbox entry" {
-        /// Give credentials back to the CRM.
+        /// Revoke credentials at the CRM.
         Revoke = "REVOKE",
     }
 }
 
 words! {
-    /// What happened to a group's integration.
+    /// The kind of an event of an integration.
     EventKind, "a kind of event" {
-        /// A sync read everything whole.
+        /// A sync read all objects completely.
         SyncFinished = "SYNC_FINISHED",
-        /// A sync lacks an object, or held back a removal.
+        /// A sync did not read an object completely, or held back a removal.
         SyncPartial = "SYNC_PARTIAL",
-        /// A sync gave up.
+        /// A sync failed.
         SyncFailed = "SYNC_FAILED",
         /// A sync was cancelled.
         SyncCancelled = "SYNC_CANCELLED",
-        /// The account has to be logged into again.
+        /// A user must log in to the account again.
         NeedsReauthorization = "NEEDS_REAUTHORIZATION",
-        /// Another group shares an integration with this one, or shares more or less of it than before.
+        /// Another group shares an integration with this group, or changed what it shares.
         ShareReceived = "SHARE_RECEIVED",
-        /// What was shared is shared no more.
+        /// A share was removed.
         ShareLost = "SHARE_LOST",
-        /// A selected field is gone in the CRM, or no longer visible.
+        /// A selected field no longer exists in the CRM or is no longer visible.
         FieldMissing = "FIELD_MISSING",
         /// A saved integration was deleted.
         IntegrationDeleted = "INTEGRATION_DELETED",
@@ -191,27 +191,27 @@ words! {
 }
 
 words! {
-    /// The types of fields, as the connector contract has them.
+    /// The types of fields in the connector contract.
     FieldType, "a type of a field" {
         /// Text.
         Text = "TEXT",
-        /// One of a list.
+        /// One value of a list of options.
         Picklist = "PICKLIST",
-        /// Several of a list.
+        /// Several values of a list of options.
         MultiPicklist = "MULTI_PICKLIST",
-        /// Yes or no.
+        /// A boolean.
         Boolean = "BOOLEAN",
-        /// A whole number of 64 bits.
+        /// A 64-bit integer.
         Integer = "INTEGER",
         /// An exact decimal.
         Decimal = "DECIMAL",
         /// An exact decimal that is money.
         Currency = "CURRENCY",
-        /// An exact decimal, 0 to 100 for a share of a whole.
+        /// An exact decimal; 100 stands for the whole.
         Percent = "PERCENT",
-        /// A day.
+        /// A date.
         Date = "DATE",
-        /// A moment.
+        /// A timestamp.
         Timestamp = "TIMESTAMP",
         /// A time of day.
         Time = "TIME",
@@ -221,13 +221,13 @@ words! {
         Email = "EMAIL",
         /// A telephone number.
         Phone = "PHONE",
-        /// A record of the CRM.
+        /// A reference to a record of the CRM.
         Reference = "REFERENCE",
         /// A postal address.
         Address = "ADDRESS",
         /// Latitude and longitude.
         Location = "LOCATION",
-        /// Text with HTML in it.
+        /// Text with HTML.
         Html = "HTML",
     }
 }
