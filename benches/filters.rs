@@ -15,6 +15,10 @@
 mod postgres;
 #[path = "../tests/it/proof.rs"]
 mod proof;
+mod support {
+    #[path = "../../tests/it/support/alone.rs"]
+    pub(crate) mod alone;
+}
 
 use std::time::Instant;
 

@@ -11,11 +11,14 @@
     reason = "a program for people"
 )]
 
+#[path = "../tests/it/support/alone.rs"]
+mod alone;
 #[path = "../tests/it/support/postgres.rs"]
 mod postgres;
 
 use std::time::Instant;
 
+use alone::Alone as _;
 use tether::{domain::*, store::*};
 
 const NOW: Micros = 1_800_000_000_000_000;

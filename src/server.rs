@@ -229,7 +229,7 @@ impl Running {
         if options.dev {
             for (id, name) in DEV_GROUPS {
                 services
-                    .group_upsert(&id.parse()?, name)
+                    .group_ensure(&id.parse()?, name)
                     .await
                     .map_err(|error| error.to_string())?;
             }

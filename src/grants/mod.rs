@@ -13,8 +13,8 @@ pub mod seal;
 pub use retry::{Pauses, lasts, passes, refusal_kind};
 
 use crate::connectors::{self, Connector, Registry};
-use crate::domain::{AuthKind, GrantId, GrantState};
-use crate::store::{self, GrantPut, NewGrant, NewOutbox, Store};
+use crate::domain::{AuthKind, GrantId, GrantState, IntegrationId};
+use crate::store::{self, Grant, NewGrant, NewOutbox, Rollback, Store, Tx};
 use crate::time::now_us;
 use prost::Message as _;
 use seal::Sealer;
@@ -242,17 +242,17 @@ impl Grants {
         })
     }
 
-    /// Stores what a login gave. Credentials that are replaced, or not kept, are given back to the CRM.
+    /// What a login gave, sealed: ready to be stored.
     ///
     /// # Errors
-    /// The database, or the sealing.
-    pub async fn put(
+    /// The sealing.
+    pub fn login(
         &self,
         connector: &str,
         client_id: &str,
         auth_kind: AuthKind,
-        connection: &Connection,
-    ) -> Result<GrantPut, Error> {
+        connection: Connection,
+    ) -> Result<Login, Error> {
         let identity = connection.identity.clone().unwrap_or_default();
         let account = account(
             connector,
@@ -280,17 +280,39 @@ impl Grants {
             key_id: self.sealer.key_id(),
             refreshable,
         };
-        let put = self.store.grant_put(new, now_us()).await?;
+        Ok(Login {
+            new,
+            account,
+            connection,
+        })
+    }
+
+    /// Stores what a login of an integration gave, in a transaction. Of two tokens of one account the one that is not kept
+    /// is given back to the CRM, if the transaction is committed.
+    ///
+    /// # Errors
+    /// The database, or the sealing.
+    pub fn put(&self, tx: &mut Tx<'_>, of: IntegrationId, login: Login) -> Result<Grant, Rollback<Error>> {
+        let Login {
+            new,
+            account,
+            connection,
+        } = login;
+        let before = tx.integration_lock(of)?.grant_id;
+        let put = tx.grant_put(new, before, now_us())?;
         if !put.stored {
-            self.discard(connection, &put.grant).await?;
+            let sealed = self
+                .sealer
+                .seal(&account_of(&put.grant), &connection.encode_to_vec())
+                .map_err(|error| Rollback::By(error.into()))?;
+            tx.outbox_add(revocation(put.grant.id, sealed, self.sealer.key_id()), now_us())?;
         }
-        if let Some((sealed, key_id)) = &put.replaced
-            && !self.same_token(&account, sealed, connection)
+        if let Some((sealed, key_id)) = put.replaced
+            && !self.same_token(&account, &sealed, &connection)
         {
-            self.give_back(put.grant.id.to_string(), sealed.clone(), key_id.clone())
-                .await?;
+            tx.outbox_add(revocation(put.grant.id, sealed, key_id), now_us())?;
         }
-        Ok(put)
+        Ok(put.grant)
     }
 
     /// Some CRMs answer a second login with the token of the first: giving that back would end both.
@@ -347,29 +369,29 @@ impl Grants {
             return Ok(());
         }
         let sealed = self.sealer.seal(&account, &connection.encode_to_vec())?;
-        self.give_back(account, sealed, self.sealer.key_id()).await
-    }
-
-    async fn discard(&self, connection: &Connection, grant: &store::Grant) -> Result<(), Error> {
-        let sealed = self
-            .sealer
-            .seal(&account_of(grant), &connection.encode_to_vec())?;
-        self.give_back(grant.id.to_string(), sealed, self.sealer.key_id())
-            .await
-    }
-
-    async fn give_back(&self, subject: String, sealed: Vec<u8>, key_id: String) -> Result<(), Error> {
-        let kind = crate::domain::OutboxKind::Revoke;
-        let new = NewOutbox {
-            kind,
-            subject,
-            detail: "{}".to_owned(),
-            sealed,
-            key_id,
-        };
-        self.store.outbox_add(new, now_us()).await?;
+        self.store
+            .outbox_add(revocation(account, sealed, self.sealer.key_id()), now_us())
+            .await?;
         Ok(())
     }
+}
+
+/// The outbox's entry of a token that has to be given back.
+fn revocation(subject: impl ToString, sealed: Vec<u8>, key_id: String) -> NewOutbox {
+    NewOutbox {
+        kind: crate::domain::OutboxKind::Revoke,
+        subject: subject.to_string(),
+        detail: "{}".to_owned(),
+        sealed,
+        key_id,
+    }
+}
+
+/// What a login gave, before it is stored.
+pub struct Login {
+    new: NewGrant,
+    account: String,
+    connection: Connection,
 }
 
 impl Access {

@@ -1,6 +1,6 @@
 //! Refreshing: one at a time for each grant, over all processes, and to the end whoever asked for it.
 
-use super::{Access, Error, Grants, account_of, deadline, is_dead, retry};
+use super::{Access, Error, Grants, account_of, deadline, is_dead, retry, revocation};
 use crate::domain::{GrantId, GrantState};
 use crate::store;
 use crate::time::now_us;
@@ -174,7 +174,11 @@ impl Grants {
             }
             Err(store::Error::Conflict { .. }) => {
                 // Somebody logged in meanwhile: theirs count, ours are given back.
-                self.discard(&access.connection, leased).await?;
+                let sealed = self
+                    .sealer
+                    .seal(&account_of(leased), &access.connection.encode_to_vec())?;
+                let new = revocation(leased.id, sealed, self.sealer.key_id());
+                self.store.outbox_add(new, now_us()).await?;
                 self.open(leased.id).await
             }
             Err(error) => Err(error.into()),

@@ -1,4 +1,4 @@
-//! What the audit log hears of an answer, and how it is read.
+//! How the audit log is read.
 
 use super::page;
 use super::page_token::{self, Pages};
@@ -7,23 +7,8 @@ use crate::caller::{Caller, Role};
 use crate::error::Error;
 use crate::proto::internal::v1::keyset_value::Kind;
 use crate::proto::v1;
-use crate::service::{self, Made, Services};
+use crate::service::{self, Services};
 use crate::store::{AuditEntry, AuditFilter};
-use tonic::Response;
-
-/// An answer that says what was changed: the gate writes it down before the answer leaves.
-pub fn answer<T>(message: T, made: Made) -> Response<T> {
-    let mut response = Response::new(message);
-    response.extensions_mut().insert(made);
-    response
-}
-
-/// The keys of a map whose values stay out of the log.
-pub fn keys<'a>(keys: impl IntoIterator<Item = &'a String>) -> String {
-    let mut keys: Vec<&str> = keys.into_iter().map(String::as_str).collect();
-    keys.sort_unstable();
-    keys.join(", ")
-}
 
 /// Answers ListAuditEntries.
 pub async fn list(

@@ -1,6 +1,5 @@
 //! `tether.v1.CompanyService`.
 
-use super::audit::answer;
 use super::page::{self, Page, field_bytes};
 use super::page_token::{self, Pages};
 use super::profile;
@@ -12,7 +11,7 @@ use crate::proto::v1::company_service_server::CompanyService;
 use crate::proto::v1::company_to_track::Company as Wanted;
 use crate::proto::v1::get_company_profile_request::Refresh;
 use crate::proto::v1::{self, CompanyScope};
-use crate::service::{self, CompanyAsk, Made, RefreshPolicy, Scope, Services, ToTrack};
+use crate::service::{self, CompanyAsk, RefreshPolicy, Scope, Services, ToTrack};
 use prost::Message as _;
 use std::time::Duration;
 use tonic::{Request, Response, Status};
@@ -227,10 +226,10 @@ impl CompanyService for Companies {
         &self,
         request: Request<v1::TrackCompaniesRequest>,
     ) -> Answer<v1::TrackCompaniesResponse> {
-        let caller = gate::caller(&request)?;
+        let author = gate::author(&request)?;
         let request = request.into_inner();
         let parent = validate::group("parent", &request.parent)?;
-        service::viewpoint(&caller, &parent)?;
+        service::viewpoint(&author, &parent)?;
         validate::entries("companies", &request.companies, 1_000)?;
         let mut wanted = Vec::with_capacity(request.companies.len());
         for (at, one) in request.companies.into_iter().enumerate() {
@@ -254,8 +253,7 @@ impl CompanyService for Companies {
                 None => return Err(Error::invalid(format!("companies[{at}]"), "names no company").into()),
             });
         }
-        let companies = self.0.company_track(&caller, &parent, wanted).await?;
-        let made = Made::of(parent.name()).with("companies", companies.len());
+        let companies = self.0.company_track(&author, &parent, wanted).await?;
         // The change is made: what does not fit into the answer is named.
         let mut left = MOST_TRACKED_BYTES;
         let companies = companies.iter().map(|view| {
@@ -272,26 +270,25 @@ impl CompanyService for Companies {
             }
         });
         let companies = companies.collect();
-        Ok(answer(v1::TrackCompaniesResponse { companies }, made))
+        Ok(Response::new(v1::TrackCompaniesResponse { companies }))
     }
 
     async fn untrack_companies(
         &self,
         request: Request<v1::UntrackCompaniesRequest>,
     ) -> Answer<v1::UntrackCompaniesResponse> {
-        let caller = gate::caller(&request)?;
+        let author = gate::author(&request)?;
         let request = request.into_inner();
         let parent = validate::group("parent", &request.parent)?;
-        service::viewpoint(&caller, &parent)?;
+        service::viewpoint(&author, &parent)?;
         validate::entries("names", &request.names, 1_000)?;
         let ids = request.names.iter().enumerate();
         let ids: Vec<CompanyId> = ids
             .map(|(at, name)| validate::company(&format!("names[{at}]"), name))
             .collect::<Result<_, _>>()?;
-        let count = self.0.company_untrack(&caller, &parent, ids).await?;
+        let count = self.0.company_untrack(&author, &parent, ids).await?;
         let untracked_count = i32::try_from(count).unwrap_or(i32::MAX);
-        let made = Made::of(parent.name()).with("companies", untracked_count);
-        Ok(answer(v1::UntrackCompaniesResponse { untracked_count }, made))
+        Ok(Response::new(v1::UntrackCompaniesResponse { untracked_count }))
     }
 
     type ExportCompaniesStream = tokio_stream::Empty<Result<v1::ExportCompaniesResponse, Status>>;

@@ -1,10 +1,10 @@
-//! What an edit asks for, read out of a request: names, fields, shares; and what the audit log hears of it.
+//! What an edit asks for, read out of a request: names, fields, shares.
 
-use super::{audit, validate};
-use crate::domain::{GroupId, IntegrationId};
+use super::validate;
+use crate::domain::GroupId;
 use crate::error::Error;
 use crate::proto::v1;
-use crate::service::{self, Edit, Made};
+use crate::service::{self, Edit};
 use crate::store::{FieldRef, NewShare};
 
 /// The revision an etag stands for; `None` without one.
@@ -141,45 +141,4 @@ pub fn new_share(path: &str, group_id: GroupId, share: &v1::Share) -> Result<New
         }
     };
     Ok(NewShare { group_id, fields })
-}
-
-/// What the audit log hears of an edit: names as they are now, the rest counted, of settings the keys.
-pub fn edited(id: IntegrationId, edit: &Edit) -> Made {
-    let mut made = Made::of(id.name());
-    if let Some(name) = &edit.display_name {
-        made = made.with("display_name", name);
-    }
-    if let Some(label) = &edit.label {
-        made = made.with("label", label);
-    }
-    if let Some(settings) = &edit.settings {
-        made = made.with("settings", audit::keys(settings.keys()));
-    }
-    if let Some(fields) = &edit.fields {
-        made = made.with("selected_fields", fields.len());
-    }
-    if let Some(shares) = &edit.shares {
-        made = made.with(
-            "shares",
-            audit::keys(
-                &shares
-                    .iter()
-                    .map(|share| share.group_id.to_string())
-                    .collect::<Vec<_>>(),
-            ),
-        );
-    }
-    if let Some(connected) = edit.connected {
-        made = made.with("connected", connected);
-    }
-    made
-}
-
-/// What the audit log hears of a login.
-pub fn logged_in(of: &service::Landed) -> Made {
-    let account = of.integration.grant.as_ref();
-    let username = account.map(|grant| grant.username.as_str()).unwrap_or_default();
-    Made::of(of.integration.row().id.name())
-        .with("account_changed", of.account_changed)
-        .with("username", username)
 }

@@ -10,7 +10,7 @@ use crate::caller::{Caller, Role};
 use crate::error::{Detail, Error, Most, Reason, shortened};
 use crate::fair::{self, Flow};
 use crate::policy::{self, Effect, Who};
-use crate::service::{Made, Services};
+use crate::service::{Author, Services};
 use crate::telemetry::Throttle;
 use crate::tokens::Verifier;
 use arc_swap::ArcSwap;
@@ -184,7 +184,6 @@ where
             group = caller.as_ref().and_then(|caller| caller.group.as_deref()),
         );
         let caller_of_group = caller.clone().filter(|caller| caller.group.is_some());
-        let author = caller.clone().filter(|_| effect == Effect::Changes);
         if let Some(caller) = caller {
             if let (Some(call), Some(group)) = (fair::call(), &caller.group) {
                 call.set(Flow::group(group));
@@ -204,24 +203,17 @@ where
                     gate.log(&error, &path, &request_id);
                     return Ok(Status::from(error).into_http());
                 }
-                let GateLayer {
-                    services, changes, ..
-                } = gate;
-                let response = match author {
-                    None => answered.await?,
-                    Some(author) => {
-                        // A task of its own: a caller that goes away stops neither the change nor its entry.
-                        let (path, request_id) = (path.clone(), request_id.clone());
-                        let change = async move {
-                            let response = answered.await?;
-                            Ok(written(&services, &author, &path, &request_id, response).await)
-                        };
-                        let change = call::within(call::current(), change);
+                let changes = gate.changes;
+                let response = match effect {
+                    Effect::Changes => {
+                        // A task of its own: a caller that goes away does not stop the change.
+                        let change = call::within(call::current(), answered);
                         match changes.spawn(change.in_current_span()).await {
                             Ok(response) => response?,
                             Err(error) => Status::from(Error::internal(error)).into_http(),
                         }
                     }
+                    Effect::Reads => answered.await?,
                 };
                 let code = response
                     .headers()
@@ -235,33 +227,6 @@ where
     }
 }
 
-/// Writes what was changed into the audit log. Without the entry there is no good answer.
-async fn written(
-    services: &Services,
-    author: &Caller,
-    path: &str,
-    request_id: &str,
-    mut response: http::Response<Body>,
-) -> http::Response<Body> {
-    // An answer that is refused says so in its headers; one that is not has its status at its end.
-    let refused = response
-        .headers()
-        .get("grpc-status")
-        .is_some_and(|code| code != "0");
-    if refused {
-        return response;
-    }
-    let method = path.rsplit('/').next().unwrap_or(path);
-    let made = response.extensions_mut().remove::<Made>().unwrap_or_else(|| {
-        tracing::error!("{method} does not say what it changed: its audit entry names no resource");
-        Made::default()
-    });
-    match services.audit(author, request_id, method, made).await {
-        Ok(()) => response,
-        Err(error) => Status::from(error).into_http(),
-    }
-}
-
 /// Who calls, as the gate found out.
 ///
 /// # Errors
@@ -272,4 +237,19 @@ pub fn caller<T>(request: &tonic::Request<T>) -> Result<Caller, Status> {
         .get::<Caller>()
         .cloned()
         .ok_or_else(|| Error::new(Reason::TokenMissing, "send a token: authorization: Bearer …").into())
+}
+
+/// Who makes a change, as the gate found out, and by which call.
+///
+/// # Errors
+/// As [`caller`].
+pub fn author<T>(request: &tonic::Request<T>) -> Result<Author, Status> {
+    let caller = caller(request)?;
+    let call = call::current();
+    let (rpc, request_id) = call.map_or_else(Default::default, |call| (call.rpc, call.request_id));
+    Ok(Author {
+        caller,
+        request_id,
+        method: rpc.rsplit('/').next().unwrap_or_default().to_owned(),
+    })
 }

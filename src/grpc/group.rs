@@ -1,6 +1,5 @@
 //! `tether.v1.GroupService`: the platform tells us of groups.
 
-use super::audit::answer;
 use super::page_token::Pages;
 use super::{convert, gate, page, validate};
 use crate::domain::GroupId;
@@ -8,7 +7,7 @@ use crate::error::Error;
 use crate::proto::internal::v1::keyset_value::Kind;
 use crate::proto::v1;
 use crate::proto::v1::group_service_server::GroupService;
-use crate::service::{Made, Services};
+use crate::service::Services;
 use crate::store::Group;
 use tonic::{Request, Response, Status};
 
@@ -30,63 +29,56 @@ fn group((of, connections): &(Group, usize)) -> v1::Group {
 #[tonic::async_trait]
 impl GroupService for Groups {
     async fn upsert_group(&self, request: Request<v1::UpsertGroupRequest>) -> Answer<v1::Group> {
-        let caller = gate::caller(&request)?;
+        let author = gate::author(&request)?;
         let wanted = request.into_inner().group.unwrap_or_default();
         let id = validate::group("group.name", &wanted.name)?;
-        self.0.about(&caller, &id)?;
+        self.0.about(&author, &id)?;
         let name = validate::group_name("group.display_name", &wanted.display_name)?;
-        let upserted = group(&self.0.group_upsert(&id, &name).await?);
-        let made = Made::of(id.name()).with("display_name", name).concerns(id);
-        Ok(answer(upserted, made))
+        Ok(Response::new(group(
+            &self.0.group_upsert(&author, &id, &name).await?,
+        )))
     }
 
     async fn delete_group(
         &self,
         request: Request<v1::DeleteGroupRequest>,
     ) -> Answer<v1::DeleteGroupResponse> {
-        let caller = gate::caller(&request)?;
+        let author = gate::author(&request)?;
         let id = validate::group("name", &request.into_inner().name)?;
-        self.0.about(&caller, &id)?;
-        let gone = self.0.group_delete(&id).await?;
-        let made = Made::of(id.name())
-            .with("integrations", gone.integrations)
-            .with("shares", gone.shares)
-            .concerns(id);
+        self.0.about(&author, &id)?;
+        let gone = self.0.group_delete(&author, &id).await?;
         let deleted = v1::DeleteGroupResponse {
             deleted_integration_count: i32::try_from(gone.integrations).unwrap_or(i32::MAX),
             ended_share_count: i32::try_from(gone.shares).unwrap_or(i32::MAX),
         };
-        Ok(answer(deleted, made))
+        Ok(Response::new(deleted))
     }
 
     async fn connect_groups(
         &self,
         request: Request<v1::ConnectGroupsRequest>,
     ) -> Answer<v1::ConnectGroupsResponse> {
+        let author = gate::author(&request)?;
         let request = request.into_inner();
         let one = validate::group("group", &request.group)?;
         let other = validate::group("other_group", &request.other_group)?;
-        self.0.group_connect(&one, &other).await?;
-        let made = Made::of(one.name()).with("other_group", other.name());
-        Ok(answer(
-            v1::ConnectGroupsResponse {},
-            made.concerns(one).concerns(other),
-        ))
+        self.0.group_connect(&author, &one, &other).await?;
+        Ok(Response::new(v1::ConnectGroupsResponse {}))
     }
 
     async fn disconnect_groups(
         &self,
         request: Request<v1::DisconnectGroupsRequest>,
     ) -> Answer<v1::DisconnectGroupsResponse> {
+        let author = gate::author(&request)?;
         let request = request.into_inner();
         let one = validate::group("group", &request.group)?;
         let other = validate::group("other_group", &request.other_group)?;
-        let ended = self.0.group_disconnect(&one, &other).await?;
-        let made = Made::of(one.name()).with("other_group", other.name());
+        let ended = self.0.group_disconnect(&author, &one, &other).await?;
         let done = v1::DisconnectGroupsResponse {
             ended_share_count: i32::try_from(ended).unwrap_or(i32::MAX),
         };
-        Ok(answer(done, made.concerns(one).concerns(other)))
+        Ok(Response::new(done))
     }
 
     async fn list_groups(&self, request: Request<v1::ListGroupsRequest>) -> Answer<v1::ListGroupsResponse> {

@@ -1,7 +1,7 @@
 //! `tether.v1.IntegrationService`.
 
-use super::audit::{self, answer};
-use super::edit::{edit, edited, field_keys, has_no_schedule, logged_in, new_share, revision};
+use super::audit;
+use super::edit::{edit, field_keys, has_no_schedule, new_share, revision};
 use super::page::{self, Page};
 use super::page_token::{self, Pages};
 use super::watch::{self, Messages};
@@ -12,7 +12,7 @@ use crate::error::{Detail, Error, Reason, echo};
 use crate::proto::internal::v1::keyset_value::Kind;
 use crate::proto::v1::integration_service_server::IntegrationService;
 use crate::proto::v1::{self, begin_authorization_request, delete_integration_response};
-use crate::service::{self, Edit, Made, ReturnTo, Services, Standing, SyncView};
+use crate::service::{self, Edit, ReturnTo, Services, Standing, SyncView};
 use crate::store::{FieldRef, Relation, Source};
 use std::time::Duration;
 use tonic::{Request, Response, Status};
@@ -105,33 +105,33 @@ impl IntegrationService for Integrations {
     }
 
     async fn enable_connector(&self, request: Request<v1::EnableConnectorRequest>) -> Answer<v1::Connector> {
-        let caller = gate::caller(&request)?;
+        let author = gate::author(&request)?;
         let request = request.into_inner();
-        service::viewpoint(&caller, &validate::group("parent", &request.parent)?)?;
+        service::viewpoint(&author, &validate::group("parent", &request.parent)?)?;
         let id = validate::connector("connector", &request.connector)?;
-        let enabled = self.0.connector_enable(&caller, &id, true).await?;
-        Ok(answer(convert::connector(enabled), Made::of(request.connector)))
+        let enabled = self.0.connector_enable(&author, &id, true).await?;
+        Ok(Response::new(convert::connector(enabled)))
     }
 
     async fn disable_connector(
         &self,
         request: Request<v1::DisableConnectorRequest>,
     ) -> Answer<v1::Connector> {
-        let caller = gate::caller(&request)?;
+        let author = gate::author(&request)?;
         let request = request.into_inner();
-        service::viewpoint(&caller, &validate::group("parent", &request.parent)?)?;
+        service::viewpoint(&author, &validate::group("parent", &request.parent)?)?;
         let id = validate::connector("connector", &request.connector)?;
-        let disabled = self.0.connector_enable(&caller, &id, false).await?;
-        Ok(answer(convert::connector(disabled), Made::of(request.connector)))
+        let disabled = self.0.connector_enable(&author, &id, false).await?;
+        Ok(Response::new(convert::connector(disabled)))
     }
 
     async fn create_integration(
         &self,
         request: Request<v1::CreateIntegrationRequest>,
     ) -> Answer<v1::Integration> {
-        let caller = gate::caller(&request)?;
+        let author = gate::author(&request)?;
         let request = request.into_inner();
-        service::viewpoint(&caller, &validate::group("parent", &request.parent)?)?;
+        service::viewpoint(&author, &validate::group("parent", &request.parent)?)?;
         let wanted = request.integration.clone().unwrap_or_default();
         let connector = validate::connector("integration.connector", &wanted.connector)?;
         let name = validate::display_name("integration.display_name", &wanted.display_name)?;
@@ -161,19 +161,13 @@ impl IntegrationService for Integrations {
         };
         let create = self
             .0
-            .integration_create(&caller, draft, key.as_ref(), request.validate_only);
+            .integration_create(&author, draft, key.as_ref(), request.validate_only);
         let mut created = convert::integration(&create.await?);
         if request.validate_only {
             // There is no such thing.
             created.name.clear();
         }
-        let made = match request.validate_only {
-            true => Made::nothing(),
-            false => Made::of(&created.name)
-                .with("connector", &created.connector)
-                .with("display_name", &created.display_name),
-        };
-        Ok(answer(created, made))
+        Ok(Response::new(created))
     }
 
     async fn get_integration(&self, request: Request<v1::GetIntegrationRequest>) -> Answer<v1::Integration> {
@@ -262,20 +256,16 @@ impl IntegrationService for Integrations {
         &self,
         request: Request<v1::UpdateIntegrationRequest>,
     ) -> Answer<v1::Integration> {
-        let caller = gate::caller(&request)?;
+        let author = gate::author(&request)?;
         let request = request.into_inner();
         let wanted = request.integration.unwrap_or_default();
         let id = validate::integration("integration.name", &wanted.name)?;
         let edit = edit("integration", &wanted, request.update_mask.as_ref())?;
-        let made = match request.validate_only {
-            true => Made::nothing(),
-            false => edited(id, &edit),
-        };
         let view = self
             .0
-            .integration_update(&caller, id, edit, request.validate_only)
+            .integration_update(&author, id, edit, request.validate_only)
             .await?;
-        Ok(answer(convert::integration(&view), made))
+        Ok(Response::new(convert::integration(&view)))
     }
 
     async fn delete_integration(
@@ -283,12 +273,12 @@ impl IntegrationService for Integrations {
         request: Request<v1::DeleteIntegrationRequest>,
     ) -> Answer<v1::DeleteIntegrationResponse> {
         use delete_integration_response::Access;
-        let caller = gate::caller(&request)?;
+        let author = gate::author(&request)?;
         let request = request.into_inner();
         let id = validate::integration("name", &request.name)?;
         let removed = self
             .0
-            .integration_delete(&caller, id, revision("etag", &request.etag)?)
+            .integration_delete(&author, id, revision("etag", &request.etag)?)
             .await?;
         let access = match removed.access {
             service::Access::None => Access::None,
@@ -301,8 +291,7 @@ impl IntegrationService for Integrations {
             affected_group_count: i32::try_from(removed.groups).unwrap_or(i32::MAX),
             company_record_count: removed.company_records,
         };
-        let what = access.as_str_name().trim_start_matches("ACCESS_");
-        Ok(answer(deleted, Made::of(request.name).with("access", what)))
+        Ok(Response::new(deleted))
     }
 
     async fn begin_authorization(
@@ -310,7 +299,7 @@ impl IntegrationService for Integrations {
         request: Request<v1::BeginAuthorizationRequest>,
     ) -> Answer<v1::BeginAuthorizationResponse> {
         use begin_authorization_request::ReturnTo as Wanted;
-        let caller = gate::caller(&request)?;
+        let author = gate::author(&request)?;
         let request = request.into_inner();
         let id = validate::integration("name", &request.name)?;
         validate::text("redirect_uri", &request.redirect_uri, validate::URL_LENGTH)?;
@@ -325,21 +314,21 @@ impl IntegrationService for Integrations {
         };
         let begun = self
             .0
-            .login_begin(&caller, id, return_to, &request.login_hint)
+            .login_begin(&author, id, return_to, &request.login_hint)
             .await?;
         let begun = v1::BeginAuthorizationResponse {
             authorization_uri: begun.url,
             state: begun.state,
             expire_time: Some(convert::timestamp(begun.expire_us)),
         };
-        Ok(answer(begun, Made::of(request.name)))
+        Ok(Response::new(begun))
     }
 
     async fn complete_authorization(
         &self,
         request: Request<v1::CompleteAuthorizationRequest>,
     ) -> Answer<v1::CompleteAuthorizationResponse> {
-        let caller = gate::caller(&request)?;
+        let author = gate::author(&request)?;
         let request = request.into_inner();
         if request.state.is_empty() {
             return Err(Error::invalid("state", "is required").into());
@@ -358,22 +347,21 @@ impl IntegrationService for Integrations {
         }
         let done = self
             .0
-            .login_complete(&caller, &request.state, request.callback_parameters)
+            .login_complete(&author, &request.state, request.callback_parameters)
             .await?;
-        let made = logged_in(&done);
         let (integration, account_changed) = landed(done);
         let done = v1::CompleteAuthorizationResponse {
             integration,
             account_changed,
         };
-        Ok(answer(done, made))
+        Ok(Response::new(done))
     }
 
     async fn authorize_with_credentials(
         &self,
         request: Request<v1::AuthorizeWithCredentialsRequest>,
     ) -> Answer<v1::AuthorizeWithCredentialsResponse> {
-        let caller = gate::caller(&request)?;
+        let author = gate::author(&request)?;
         let request = request.into_inner();
         let id = validate::integration("name", &request.name)?;
         let kind = match request.auth_kind() {
@@ -387,20 +375,16 @@ impl IntegrationService for Integrations {
             }
         };
         validate::map("parameters", &request.parameters, 20, 16_384)?;
-        let parameters = audit::keys(request.parameters.keys());
         let done = self
             .0
-            .login_with_credentials(&caller, id, kind, request.parameters)
+            .login_with_credentials(&author, id, kind, request.parameters)
             .await?;
-        let made = logged_in(&done)
-            .with("auth_kind", kind)
-            .with("parameters", parameters);
         let (integration, account_changed) = landed(done);
         let done = v1::AuthorizeWithCredentialsResponse {
             integration,
             account_changed,
         };
-        Ok(answer(done, made))
+        Ok(Response::new(done))
     }
 
     async fn list_available_fields(
@@ -488,28 +472,24 @@ impl IntegrationService for Integrations {
         &self,
         request: Request<v1::ActivateIntegrationRequest>,
     ) -> Answer<v1::ActivateIntegrationResponse> {
-        let caller = gate::caller(&request)?;
+        let author = gate::author(&request)?;
         let request = request.into_inner();
         let id = validate::integration("name", &request.name)?;
         let key = request_id::of("ActivateIntegration", &request.request_id, &request)?;
         let revision = revision("etag", &request.etag)?;
         let save = self
             .0
-            .integration_activate(&caller, id, revision, key.as_ref(), request.validate_only);
+            .integration_activate(&author, id, revision, key.as_ref(), request.validate_only);
         let (view, sync) = save.await?;
         let sync = match &sync {
             Some(sync) => Some(self.sync(sync).await?),
             None => None,
         };
-        let made = match request.validate_only {
-            true => Made::nothing(),
-            false => Made::of(request.name).with("selected_fields", view.fields.len()),
-        };
         let activated = v1::ActivateIntegrationResponse {
             integration: Some(convert::integration(&view)),
             sync,
         };
-        Ok(answer(activated, made))
+        Ok(Response::new(activated))
     }
 
     async fn list_fields(&self, request: Request<v1::ListFieldsRequest>) -> Answer<v1::ListFieldsResponse> {
@@ -552,7 +532,7 @@ impl IntegrationService for Integrations {
         &self,
         request: Request<v1::BatchUpdateFieldActivationRequest>,
     ) -> Answer<v1::BatchUpdateFieldActivationResponse> {
-        let caller = gate::caller(&request)?;
+        let author = gate::author(&request)?;
         let request = request.into_inner();
         let id = validate::integration("parent", &request.parent)?;
         let active = field_keys("active_fields", &request.active_fields)?;
@@ -569,40 +549,28 @@ impl IntegrationService for Integrations {
         }
         let done = self
             .0
-            .field_activate(&caller, id, active, passive, request.validate_only)
+            .field_activate(&author, id, active, passive, request.validate_only)
             .await?;
-        let made = match request.validate_only {
-            true => Made::nothing(),
-            false => Made::of(request.parent)
-                .with("active_fields", request.active_fields.len())
-                .with("passive_fields", request.passive_fields.len()),
-        };
-        Ok(answer(convert::activated(&done), made))
+        Ok(Response::new(convert::activated(&done)))
     }
 
     async fn set_share(&self, request: Request<v1::SetShareRequest>) -> Answer<v1::Share> {
-        let caller = gate::caller(&request)?;
+        let author = gate::author(&request)?;
         let share = request.into_inner().share.unwrap_or_default();
         let (id, group) = validate::share("share.name", &share.name)?;
         let new = new_share("share", group, &share)?;
-        let (share, saved) = self.0.share_set(&caller, id, new).await?;
-        let fields = share.fields.as_ref().map(Vec::len);
-        let made = Made::of(format!("{}/shares/{}", id.name(), share.group_id)).with(
-            "fields",
-            fields.map_or("all active".to_owned(), |count| count.to_string()),
-        );
-        Ok(answer(convert::share(&share, saved), made))
+        let (share, saved) = self.0.share_set(&author, id, new).await?;
+        Ok(Response::new(convert::share(&share, saved)))
     }
 
     async fn remove_share(
         &self,
         request: Request<v1::RemoveShareRequest>,
     ) -> Answer<v1::RemoveShareResponse> {
-        let caller = gate::caller(&request)?;
+        let author = gate::author(&request)?;
         let (id, group) = validate::share("name", &request.into_inner().name)?;
-        self.0.share_remove(&caller, id, &group).await?;
-        let made = Made::of(format!("{}/shares/{group}", id.name()));
-        Ok(answer(v1::RemoveShareResponse {}, made))
+        self.0.share_remove(&author, id, &group).await?;
+        Ok(Response::new(v1::RemoveShareResponse {}))
     }
 
     async fn list_shares(&self, request: Request<v1::ListSharesRequest>) -> Answer<v1::ListSharesResponse> {
@@ -627,24 +595,24 @@ impl IntegrationService for Integrations {
         &self,
         request: Request<v1::ConnectIntegrationRequest>,
     ) -> Answer<v1::Integration> {
-        let caller = gate::caller(&request)?;
+        let author = gate::author(&request)?;
         let id = validate::integration("name", &request.into_inner().name)?;
-        let view = self.0.integration_connect(&caller, id, true).await?;
-        Ok(answer(convert::integration(&view), Made::of(id.name())))
+        let view = self.0.integration_connect(&author, id, true).await?;
+        Ok(Response::new(convert::integration(&view)))
     }
 
     async fn disconnect_integration(
         &self,
         request: Request<v1::DisconnectIntegrationRequest>,
     ) -> Answer<v1::Integration> {
-        let caller = gate::caller(&request)?;
+        let author = gate::author(&request)?;
         let id = validate::integration("name", &request.into_inner().name)?;
-        let view = self.0.integration_connect(&caller, id, false).await?;
-        Ok(answer(convert::integration(&view), Made::of(id.name())))
+        let view = self.0.integration_connect(&author, id, false).await?;
+        Ok(Response::new(convert::integration(&view)))
     }
 
     async fn sync_integration(&self, request: Request<v1::SyncIntegrationRequest>) -> Answer<v1::Sync> {
-        let caller = gate::caller(&request)?;
+        let author = gate::author(&request)?;
         let request = request.into_inner();
         let id = validate::integration("name", &request.name)?;
         if !matches!(request.mode(), v1::sync::Mode::Unspecified | v1::sync::Mode::Full) {
@@ -664,13 +632,8 @@ impl IntegrationService for Integrations {
                 }
             },
         };
-        let view = self.0.sync_start(&caller, id, confirms, key.as_ref()).await?;
-        let queued = self.sync(&view).await?;
-        let mut made = Made::of(&queued.name);
-        if confirms.is_some() {
-            made = made.with("confirm_removals_of", &request.confirm_removals_of);
-        }
-        Ok(answer(queued, made))
+        let view = self.0.sync_start(&author, id, confirms, key.as_ref()).await?;
+        Ok(Response::new(self.sync(&view).await?))
     }
 
     async fn get_sync(&self, request: Request<v1::GetSyncRequest>) -> Answer<v1::Sync> {
@@ -748,12 +711,10 @@ impl IntegrationService for Integrations {
     }
 
     async fn cancel_sync(&self, request: Request<v1::CancelSyncRequest>) -> Answer<v1::Sync> {
-        let caller = gate::caller(&request)?;
+        let author = gate::author(&request)?;
         let (integration, id) = validate::sync("name", &request.into_inner().name)?;
-        let view = self.0.sync_cancel(&caller, integration, id).await?;
-        let cancelled = self.sync(&view).await?;
-        let made = Made::of(&cancelled.name);
-        Ok(answer(cancelled, made))
+        let view = self.0.sync_cancel(&author, integration, id).await?;
+        Ok(Response::new(self.sync(&view).await?))
     }
 
     type WatchGroupStream = Messages<v1::WatchGroupResponse>;

@@ -1,23 +1,73 @@
 //! The audit log: who changed what.
 //!
-//! Entries are written at the edge, by the gate, for every rpc that the policy table says changes something, after the
-//! change was committed and before the answer leaves. Whoever was told OK has an entry. Between the two commits only the
-//! death of the process, or of the database, can come: a caller that goes away does not stop the second one. Then the
-//! call fails, and the log has the entry.
+//! The entries of a change are written in its own transaction: whoever was told OK has an entry, and an entry without its
+//! change does not exist.
 
-use super::Services;
-use crate::caller::Caller;
-use crate::domain::{AuditId, Micros};
-use crate::error::{Detail, Error, Reason, Result};
-use crate::store::{AuditEntry, AuditFilter};
+use super::{Inner, Services};
+use crate::caller::{Caller, Role};
+use crate::domain::{AuditId, GroupId, Micros};
+use crate::error::{Error, Result};
+use crate::store::{AuditEntry, AuditFilter, Rollback, Tx};
 use crate::time::now_us;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::time::Duration;
+use std::ops::Deref;
 
-/// How often an entry is tried.
-const TRIES: u32 = 3;
-const PAUSE: Duration = Duration::from_millis(200);
+/// Who makes a change, by which call: what its entries name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Author {
+    /// Who calls.
+    pub caller: Caller,
+    /// Under which id the log has the call.
+    pub request_id: String,
+    /// What was called, without its package and service.
+    pub method: String,
+}
+
+impl Author {
+    /// The administrator who began a login in the browser and ends it there: no call of an rpc.
+    #[must_use]
+    pub fn of_page(subject: String, group: &GroupId, method: &str) -> Self {
+        Self {
+            caller: Caller {
+                subject,
+                group: Some(group.to_string()),
+                role: Role::Administrator,
+            },
+            request_id: String::new(),
+            method: method.to_owned(),
+        }
+    }
+
+    /// One entry for each group that a change concerns.
+    fn entries(&self, made: Made, now: Micros) -> Result<Vec<AuditEntry>> {
+        let groups = match made.groups.is_empty() {
+            true => vec![self.group.clone().unwrap_or_default()],
+            false => made.groups,
+        };
+        let detail = serde_json::to_string(&made.detail).map_err(Error::internal)?;
+        let entry = |group_id: String| AuditEntry {
+            id: AuditId::new(),
+            group_id,
+            create_us: now,
+            actor: self.subject.clone(),
+            role: self.role.to_string(),
+            request_id: self.request_id.clone(),
+            method: self.method.clone(),
+            resource: made.resource.clone(),
+            detail: detail.clone(),
+        };
+        Ok(groups.into_iter().map(entry).collect())
+    }
+}
+
+impl Deref for Author {
+    type Target = Caller;
+
+    fn deref(&self) -> &Caller {
+        &self.caller
+    }
+}
 
 /// What a call made of a thing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -28,8 +78,6 @@ pub struct Made {
     resource: String,
     /// What of it. Names, counts, keys: never a secret, never imported data.
     detail: BTreeMap<&'static str, String>,
-    /// Whether nothing was changed after all.
-    nothing: bool,
 }
 
 impl Made {
@@ -38,15 +86,6 @@ impl Made {
     pub fn of(resource: impl Into<String>) -> Self {
         Self {
             resource: resource.into(),
-            ..Self::default()
-        }
-    }
-
-    /// Nothing, because only a check was asked for.
-    #[must_use]
-    pub fn nothing() -> Self {
-        Self {
-            nothing: true,
             ..Self::default()
         }
     }
@@ -66,55 +105,55 @@ impl Made {
     }
 }
 
-impl Services {
-    /// Writes down what a caller changed: one entry for each group it concerns.
+/// What the work of a transaction says of itself.
+pub(super) type Worked<T> = std::result::Result<T, Rollback<Error>>;
+
+impl Inner {
+    /// Runs a change as one transaction with its entries in the audit log. Work that answers no [`Made`] changed nothing.
     ///
     /// # Errors
-    /// STORAGE_UNAVAILABLE; the log has the entries then.
-    pub async fn audit(&self, caller: &Caller, request_id: &str, method: &str, made: Made) -> Result<()> {
-        if made.nothing {
-            return Ok(());
-        }
-        let groups = if made.groups.is_empty() {
-            vec![caller.group.clone().unwrap_or_default()]
-        } else {
-            made.groups
-        };
-        let now = now_us();
-        let detail = serde_json::to_string(&made.detail).map_err(Error::internal)?;
-        let entry = |group_id: String| AuditEntry {
-            id: AuditId::new(),
-            group_id,
-            create_us: now,
-            actor: caller.subject.clone(),
-            role: caller.role.to_string(),
-            request_id: request_id.to_owned(),
-            method: method.to_owned(),
-            resource: made.resource.clone(),
-            detail: detail.clone(),
-        };
-        let entries: Vec<AuditEntry> = groups.into_iter().map(entry).collect();
-        for last in (1..=TRIES).map(|one| one == TRIES) {
-            match self.store.audit_append(entries.clone()).await {
-                Ok(()) => break,
-                Err(error) if !last && error.is_retryable() => tokio::time::sleep(PAUSE).await,
-                Err(error) => {
-                    metrics::counter!("tether_audit_lost_total").increment(entries.len() as u64);
-                    tracing::error!(
-                        ?entries,
-                        "a change was made and its audit entry could not be written: {error}"
-                    );
-                    return Err(Error::new(
-                        Reason::StorageUnavailable,
-                        "the change was made, but the audit log could not be written: look at the thing before trying again",
-                    )
-                    .detail(Detail::RetryAfter(super::RETRY)));
+    /// [`Rollback::Store`] where the store cannot do it, [`Rollback::By`] where the work says so. Nothing is stored then.
+    pub(super) async fn change<T, F>(&self, author: &Author, work: F) -> Worked<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Tx<'_>) -> Worked<(T, Option<Made>)> + Send + 'static,
+    {
+        let author = author.clone();
+        self.store
+            .transaction(move |tx| {
+                let (done, made) = work(tx)?;
+                if let Some(made) = made {
+                    tx.audit_append(&author.entries(made, now_us())?)?;
                 }
-            }
-        }
-        Ok(())
+                Ok(done)
+            })
+            .await
     }
+}
 
+impl From<Error> for Rollback<Error> {
+    fn from(error: Error) -> Self {
+        Self::By(error)
+    }
+}
+
+impl From<Rollback<Error>> for Error {
+    fn from(rollback: Rollback<Error>) -> Self {
+        rollback.or(Self::from)
+    }
+}
+
+impl Rollback<Error> {
+    /// The error that is told, with this one for the store's.
+    pub(super) fn or(self, of_store: impl FnOnce(crate::store::Error) -> Error) -> Error {
+        match self {
+            Self::Store(error) => of_store(error),
+            Self::By(error) => error,
+        }
+    }
+}
+
+impl Services {
     /// Entries, newest first, before this (time, id).
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use super::field;
 use super::profile::company_object;
-use super::{Services, viewpoint};
+use super::{Author, Made, Services, viewpoint};
 use crate::caller::Caller;
 use crate::domain::{CompanyId, GroupId, IntegrationId};
 use crate::error::{Detail, Error, Reason, Result};
@@ -128,11 +128,11 @@ impl Services {
     /// NOT_FOUND for a company the group does not see; INVALID_FIELD_VALUE for a homepage that identifies nothing.
     pub async fn company_track(
         &self,
-        caller: &Caller,
+        author: &Author,
         parent: &GroupId,
         companies: Vec<ToTrack>,
     ) -> Result<Vec<CompanyView>> {
-        viewpoint(caller, parent)?;
+        viewpoint(author, parent)?;
         let sources = self.sources(parent).await?;
         let source_ids: Vec<_> = sources.iter().map(|source| source.integration.id).collect();
         let known = companies
@@ -170,9 +170,13 @@ impl Services {
         }
         let ids: Vec<_> = tracks.iter().map(|track| track.company_id).collect();
         self.check_tracked(parent, &ids).await?;
-        self.store
-            .company_track(parent, tracks, &caller.subject, now_us())
-            .await?;
+        let (of, by) = (parent.clone(), author.subject.clone());
+        let made = Made::of(parent.name()).with("companies", tracks.len());
+        self.change(author, move |tx| {
+            tx.company_track(&of, tracks, &by, now_us())?;
+            Ok(((), Some(made)))
+        })
+        .await?;
         let mut now = self
             .store
             .company_get_many(parent, source_ids, ids.clone())
@@ -212,11 +216,16 @@ impl Services {
     /// NOT_FOUND for another group's viewpoint.
     pub async fn company_untrack(
         &self,
-        caller: &Caller,
+        author: &Author,
         parent: &GroupId,
         ids: Vec<CompanyId>,
     ) -> Result<usize> {
-        viewpoint(caller, parent)?;
-        Ok(self.store.company_untrack(parent, ids).await?)
+        viewpoint(author, parent)?;
+        let of = parent.clone();
+        let untracked = self.change(author, move |tx| {
+            let count = tx.company_untrack(&of, &ids)?;
+            Ok((count, Some(Made::of(of.name()).with("companies", count))))
+        });
+        Ok(untracked.await?)
     }
 }

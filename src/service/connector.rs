@@ -1,7 +1,6 @@
 //! Connectors, and which group may use which.
 
-use super::{Services, group_of};
-use crate::caller::Caller;
+use super::{Author, Made, Services, group_of};
 use crate::connectors::{self, Status};
 use crate::domain::GroupId;
 use crate::error::{Error, Reason, Result};
@@ -107,8 +106,8 @@ impl Services {
     ///
     /// # Errors
     /// NOT_FOUND for a connector that is not there; GROUP_UNKNOWN.
-    pub async fn connector_enable(&self, caller: &Caller, id: &str, enabled: bool) -> Result<ConnectorView> {
-        let group = group_of(caller)?;
+    pub async fn connector_enable(&self, author: &Author, id: &str, enabled: bool) -> Result<ConnectorView> {
+        let group = group_of(author)?;
         // What is gone from the folder can still be disabled.
         if enabled && let Some(failure) = self.connector_get(None, id).await?.failure {
             let text = format!("the connector {id} cannot be enabled now: {}", failure.message);
@@ -121,10 +120,12 @@ impl Services {
             connector: id.to_owned(),
             enabled,
             update_us: now_us(),
-            update_by: caller.subject.clone(),
+            update_by: author.subject.clone(),
         };
-        self.store.enablement_set(row).await?;
-        tracing::info!(connector = id, %group, by = caller.subject, "connector {id} {} for {group}", if enabled { "enabled" } else { "disabled" });
+        let made = Made::of(format!("connectors/{id}"));
+        self.change(author, move |tx| Ok((tx.enablement_set(&row)?, Some(made))))
+            .await?;
+        tracing::info!(connector = id, %group, by = author.subject, "connector {id} {} for {group}", if enabled { "enabled" } else { "disabled" });
         match self.connector_get(Some(&group), id).await {
             Err(error) if error.reason == Reason::NotFound => Ok(ConnectorView {
                 id: id.to_owned(),

@@ -1,10 +1,11 @@
 //! Drafts: how an integration begins.
 
+use super::audit::{Author, Made, Worked};
 use super::login::settings;
 use super::{IntegrationView, RequestKey, Services, group_of};
-use crate::caller::Caller;
+use crate::domain::IntegrationId;
 use crate::error::{Detail, Error, Reason, Result, echo};
-use crate::store::{self, Conflict, Integration, NewIntegration, Refusal, Relation, Remembered, Source};
+use crate::store::{self, Conflict, NewIntegration, Source};
 use crate::time::now_us;
 use std::collections::BTreeMap;
 use tether_connector_proto::DescribeResponse;
@@ -34,21 +35,17 @@ impl Services {
     /// CONNECTOR_DISABLED, NAME_TAKEN, LABEL_TAKEN, LIMIT_REACHED, GROUP_UNKNOWN, REQUEST_ID_REUSED, INVALID_FIELD_VALUE.
     pub async fn integration_create(
         &self,
-        caller: &Caller,
+        author: &Author,
         draft: Draft,
         request: Option<&RequestKey>,
         validate_only: bool,
     ) -> Result<IntegrationView> {
-        let group = group_of(caller)?;
-        if let Some(key) = request
-            && let Some(name) = self
-                .store
-                .request_get(&group, key.method, &key.id, &key.fingerprint)
-                .await?
+        let group = group_of(author)?;
+        let request = request.map(|key| key.of(&group));
+        if let Some(request) = &request
+            && let Some(earlier) = self.store.request_get(request).await?
         {
-            return self
-                .integration_get(caller, name.parse().map_err(Error::internal)?)
-                .await;
+            return self.integration_get(author, read_id(&earlier)?).await;
         }
         self.require_enabled(&group, &draft.connector).await?;
         let (_, describe) = self.usable(&draft.connector)?;
@@ -62,7 +59,7 @@ impl Services {
             label: draft.label,
             connected: draft.connected,
             settings: serde_json::to_string(&chosen).map_err(Error::internal)?,
-            create_by: caller.subject.clone(),
+            create_by: author.subject.clone(),
             now_us: now,
             expire_us: now + self.options.draft_life_us,
             most_drafts: MOST_DRAFTS,
@@ -72,53 +69,58 @@ impl Services {
             error => taken(error, Some(name), label),
         };
         if validate_only {
-            let checked = self.store.integration_check_new(new).await;
-            let (row, label) = checked.map_err(refused)?;
-            return self.not_stored(row, label, draft.connected).await;
+            let begun = self.store.rehearse(move |tx| {
+                let row = tx.integration_create(new)?;
+                let source = tx.source_get(&row.group_id, row.id)?;
+                Worked::Ok(source.ok_or_else(|| Error::not_found(row.id.name()))?)
+            });
+            return self
+                .not_stored(begun.await.map_err(|error| error.or(refused))?)
+                .await;
         }
-        let row = self.store.integration_create(new).await.map_err(refused)?;
-        if let Some(key) = request {
-            let id = row.id.to_string();
-            let known = self
-                .store
-                .request_remember(&group, key.method, &key.id, &key.fingerprint, &id, now)
-                .await?;
-            if let Remembered::Before(earlier) = known {
+        let begun = self.change(author, move |tx| {
+            if let Some(request) = &request
+                && let Some(earlier) = tx.request_begin(request, now)?
+            {
                 // The same request, twice at once: the first one's draft stands.
-                self.store.integration_abandon(row.id, now_us()).await?;
-                return self
-                    .integration_get(caller, earlier.parse().map_err(Error::internal)?)
-                    .await;
+                return Ok((read_id(&earlier)?, None));
             }
-        }
-        tracing::info!(integration = %row.id, %group, by = caller.subject, "draft {} begun", row.id);
-        self.view(&group, row.id).await
+            let row = tx.integration_create(new)?;
+            if let Some(request) = &request {
+                tx.request_end(request, &row.id.to_string())?;
+            }
+            let made = Made::of(row.id.name())
+                .with("connector", connector_name(&row.connector))
+                .with("display_name", &row.display_name);
+            Ok((row.id, Some(made)))
+        });
+        let id = begun.await.map_err(|error| error.or(refused))?;
+        tracing::info!(integration = %id, %group, by = author.subject, "draft {id} begun");
+        self.view(&group, id).await
     }
 
     /// A draft that is only checked, as its owner would see it.
-    async fn not_stored(&self, row: Integration, label: String, connected: bool) -> Result<IntegrationView> {
-        let group = row.group_id.clone();
-        let source = Source {
-            relation: Relation::Owned,
-            label,
-            connected,
-            owner_enabled: true,
-            enabled: true,
-            create_us: row.create_us,
-            refusal: Refusal::default(),
-            integration: row,
-        };
+    async fn not_stored(&self, source: Source) -> Result<IntegrationView> {
         Ok(IntegrationView {
             settings: settings(&source.integration)?,
             fields: Vec::new(),
             shares: Vec::new(),
             grant: None,
             account_integrations: 0,
-            group: self.store.group_get(&group).await?,
+            group: self.store.group_get(&source.integration.group_id).await?,
             last_sync: None,
             source,
         })
     }
+}
+
+/// The integration that an earlier request led to.
+fn read_id(result: &str) -> Result<IntegrationId> {
+    result.parse().map_err(Error::internal)
+}
+
+fn connector_name(connector: &str) -> String {
+    format!("connectors/{connector}")
 }
 
 fn too_many(group: &str) -> Error {

@@ -1,12 +1,12 @@
 //! Editing an integration: what it would be afterwards, for the review and for the update alike.
 
+use super::audit::{Author, Made, Worked};
 use super::draft::{check_settings, taken};
 use super::integration::{check_revision, no_fields};
 use super::{IntegrationView, Services, field, share};
-use crate::caller::Caller;
 use crate::domain::{IntegrationId, IntegrationState};
 use crate::error::{Error, Result};
-use crate::store::{Integration, IntegrationUpdate, Names, NewShare, Share};
+use crate::store::{self, Integration, IntegrationUpdate, NewShare, Share};
 use crate::time::now_us;
 use std::collections::BTreeMap;
 
@@ -29,6 +29,39 @@ pub struct Edit {
     pub revision: Option<i64>,
 }
 
+impl Edit {
+    /// What the audit log hears of it: names as they are now, the rest counted, of settings the keys.
+    fn made(&self, id: IntegrationId) -> Made {
+        let mut made = Made::of(id.name());
+        if let Some(name) = &self.display_name {
+            made = made.with("display_name", name);
+        }
+        if let Some(label) = &self.label {
+            made = made.with("label", label);
+        }
+        if let Some(settings) = &self.settings {
+            made = made.with("settings", names(settings.keys()));
+        }
+        if let Some(fields) = &self.fields {
+            made = made.with("selected_fields", fields.len());
+        }
+        if let Some(shares) = &self.shares {
+            made = made.with("shares", names(shares.iter().map(|share| &share.group_id)));
+        }
+        if let Some(connected) = self.connected {
+            made = made.with("connected", connected);
+        }
+        made
+    }
+}
+
+/// Names in order, without what belongs to them.
+pub(super) fn names(names: impl IntoIterator<Item = impl ToString>) -> String {
+    let mut names: Vec<String> = names.into_iter().map(|name| name.to_string()).collect();
+    names.sort_unstable();
+    names.join(", ")
+}
+
 impl Services {
     /// Edits an integration: everything at once. Where a saved one selects more, a sync is queued that reads it.
     ///
@@ -38,12 +71,12 @@ impl Services {
     /// login, ILLEGAL_STATE for settings after it, CONNECTOR_DISABLED, and what the CRM answers where fields are added.
     pub async fn integration_update(
         &self,
-        caller: &Caller,
+        author: &Author,
         id: IntegrationId,
         edit: Edit,
         validate_only: bool,
     ) -> Result<IntegrationView> {
-        let row = self.owned(caller, id).await?;
+        let row = self.owned(author, id).await?;
         self.require_enabled(&row.group_id, &row.connector).await?;
         check_revision(&row, edit.revision)?;
         let chosen = match &edit.settings {
@@ -66,16 +99,7 @@ impl Services {
         if row.state != IntegrationState::Draft && proposed.fields.is_empty() {
             return Err(no_fields(id));
         }
-        let names = Names {
-            display_name: edit.display_name.clone(),
-            label: edit.label.clone(),
-        };
-        if validate_only {
-            return match self.store.integration_check_names(&row, names).await {
-                Ok(()) => Ok(proposed),
-                Err(error) => Err(taken(error, edit.display_name, edit.label)),
-            };
-        }
+        let made = edit.made(id);
         let update = IntegrationUpdate {
             id,
             revision: edit.revision,
@@ -88,17 +112,25 @@ impl Services {
                 .then(|| proposed.fields.iter().map(|one| one.field.clone()).collect()),
             shares: edit.shares,
             connected: edit.connected,
-            by: caller.subject.clone(),
+            by: author.subject.clone(),
             now_us: now_us(),
         };
-        match self.store.integration_update(update).await {
-            Ok(row) => {
-                self.wake.notify_one();
-                tracing::info!(integration = %id, by = caller.subject, "integration {id} edited");
-                self.view(&row.group_id, id).await
-            }
-            Err(error) => Err(taken(error, edit.display_name, edit.label)),
+        let refused = |error: store::Error| taken(error, edit.display_name, edit.label);
+        if validate_only {
+            let checked = self
+                .store
+                .rehearse(move |tx| Worked::Ok(tx.integration_update(update)?));
+            checked.await.map_err(|error| error.or(refused))?;
+            return Ok(proposed);
         }
+        let edited = self.change(author, move |tx| {
+            let row = tx.integration_update(update)?;
+            Ok((row.group_id, Some(made)))
+        });
+        let group = edited.await.map_err(|error| error.or(refused))?;
+        self.wake.notify_one();
+        tracing::info!(integration = %id, by = author.subject, "integration {id} edited");
+        self.view(&group, id).await
     }
 
     /// An integration as it would be after an edit that nothing stands in the way of.

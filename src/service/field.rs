@@ -1,6 +1,6 @@
 //! Fields: what the logged-in user can see, and what the owner selected of it.
 
-use super::{Services, group_of, share};
+use super::{Author, Made, Services, group_of, share};
 use crate::caller::Caller;
 use crate::domain::{FieldType, GrantId, IntegrationId};
 use crate::error::{Error, Reason, Result, echo};
@@ -235,14 +235,14 @@ impl Services {
     /// NOT_FOUND, FIELD_UNKNOWN for what the group does not see.
     pub async fn field_activate(
         &self,
-        caller: &Caller,
+        author: &Author,
         id: IntegrationId,
         active: Vec<(String, String)>,
         passive: Vec<(String, String)>,
         validate_only: bool,
     ) -> Result<Activated> {
-        let source = self.seen(caller, id).await?;
-        let group = group_of(caller)?;
+        let source = self.seen(author, id).await?;
+        let group = group_of(author)?;
         let mut fields = self.seen_fields(&group, id).await?;
         let lists = [
             ("active_fields", active, true),
@@ -282,11 +282,21 @@ impl Services {
         if !validate_only {
             let [(_, active, _), (_, passive, _)] = lists;
             let counts = (active.len(), passive.len());
-            match self.store.field_activate(id, &group, active, passive).await {
-                Err(error) if error.is_not_found() => return Err(Error::not_found(id.name())),
-                other => other?,
-            }
-            tracing::info!(integration = %id, %group, by = caller.subject, "{} fields made active, {} passive", counts.0, counts.1);
+            let of = group.clone();
+            let made = Made::of(id.name())
+                .with("active_fields", counts.0)
+                .with("passive_fields", counts.1);
+            let decided = self.change(author, move |tx| {
+                tx.field_activate(id, &of, &active, &passive)?;
+                Ok(((), Some(made)))
+            });
+            decided.await.map_err(|error| {
+                error.or(|error| match error.is_not_found() {
+                    true => Error::not_found(id.name()),
+                    false => error.into(),
+                })
+            })?;
+            tracing::info!(integration = %id, %group, by = author.subject, "{} fields made active, {} passive", counts.0, counts.1);
         }
         Ok(Activated { fields, losing })
     }

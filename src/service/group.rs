@@ -1,15 +1,19 @@
 //! Groups: the platform tells us who there is and who is connected with whom.
 
-use super::Services;
+use super::audit::Worked;
+use super::{Author, Made, Services};
 use crate::caller::Caller;
 use crate::domain::GroupId;
 use crate::error::{Error, Result};
-use crate::store::{DeletedGroup, Group};
+use crate::store::{self, DeletedGroup, Group};
 use crate::time::now_us;
 use std::time::Duration;
 
 /// How long a group that was found counts as known. A group that is deleted meanwhile has nothing to see.
 const KNOWN_FOR: Duration = Duration::from_secs(30);
+
+/// How often the deletion of a group that others add to begins anew.
+const ANEW: u32 = 50;
 
 /// An empty cache of known groups.
 pub(super) fn known_groups() -> moka::future::Cache<GroupId, ()> {
@@ -44,10 +48,36 @@ impl Services {
     ///
     /// # Errors
     /// STORAGE_UNAVAILABLE.
-    pub async fn group_upsert(&self, id: &GroupId, display_name: &str) -> Result<(Group, usize)> {
-        let group = self.store.group_upsert(id, display_name, now_us()).await?;
+    pub async fn group_upsert(
+        &self,
+        author: &Author,
+        id: &GroupId,
+        display_name: &str,
+    ) -> Result<(Group, usize)> {
+        let made = Made::of(id.name())
+            .with("display_name", display_name)
+            .concerns(id);
+        let (of, name) = (id.clone(), display_name.to_owned());
+        let group = self
+            .change(author, move |tx| {
+                Ok((tx.group_upsert(&of, &name, now_us())?, Some(made)))
+            })
+            .await?;
         let connections = self.store.group_connections(id).await?.len();
         Ok((group, connections))
+    }
+
+    /// Adds a group that the server itself needs: no change by anybody.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn group_ensure(&self, id: &GroupId, display_name: &str) -> Result<()> {
+        let (id, name) = (id.clone(), display_name.to_owned());
+        let added = self
+            .store
+            .transaction(move |tx| Worked::Ok(tx.group_upsert(&id, &name, now_us())?));
+        added.await?;
+        Ok(())
     }
 
     /// Groups by id, each with how many it is connected with.
@@ -82,9 +112,14 @@ impl Services {
     ///
     /// # Errors
     /// NOT_FOUND if one is unknown.
-    pub async fn group_connect(&self, one: &GroupId, other: &GroupId) -> Result<()> {
+    pub async fn group_connect(&self, author: &Author, one: &GroupId, other: &GroupId) -> Result<()> {
         self.two(one, other).await?;
-        self.store.group_connect(one, other, now_us()).await?;
+        let (a, b, made) = (one.clone(), other.clone(), of_both(one, other));
+        self.change(author, move |tx| {
+            tx.group_connect(&a, &b, now_us())?;
+            Ok(((), Some(made)))
+        })
+        .await?;
         Ok(())
     }
 
@@ -92,25 +127,53 @@ impl Services {
     ///
     /// # Errors
     /// NOT_FOUND if one is unknown.
-    pub async fn group_disconnect(&self, one: &GroupId, other: &GroupId) -> Result<usize> {
+    pub async fn group_disconnect(&self, author: &Author, one: &GroupId, other: &GroupId) -> Result<usize> {
         self.two(one, other).await?;
-        Ok(self.store.group_disconnect(one, other, now_us()).await?)
+        let (a, b, made) = (one.clone(), other.clone(), of_both(one, other));
+        let parted = self.change(author, move |tx| {
+            let ended = tx.group_disconnect(&a, &b, now_us())?;
+            Ok((ended, Some(made)))
+        });
+        Ok(parted.await?)
     }
 
     /// Deletes a group with all that is its own.
     ///
     /// # Errors
     /// NOT_FOUND.
-    pub async fn group_delete(&self, id: &GroupId) -> Result<DeletedGroup> {
-        match self.store.group_delete(id, now_us()).await {
-            Err(error) if error.is_not_found() => Err(Error::not_found(id.name())),
-            Err(error) => Err(error.into()),
-            Ok(gone) => {
-                self.known_groups.invalidate(id).await;
-                tracing::info!(group = %id, integrations = gone.integrations, "{} deleted", id.name());
-                Ok(gone)
+    pub async fn group_delete(&self, author: &Author, id: &GroupId) -> Result<DeletedGroup> {
+        let mut tries = 0..ANEW;
+        let gone = loop {
+            let of = id.clone();
+            let deleted = self.change(author, move |tx| {
+                let gone = tx.group_delete(&of, now_us())?;
+                let made = gone.map(|gone| {
+                    Made::of(of.name())
+                        .with("integrations", gone.integrations)
+                        .with("shares", gone.shares)
+                        .concerns(&of)
+                });
+                Ok((gone, made))
+            });
+            let deleted = deleted.await.map_err(|error| {
+                error.or(|error| match error.is_not_found() {
+                    true => Error::not_found(id.name()),
+                    false => error.into(),
+                })
+            })?;
+            match (deleted, tries.next()) {
+                (Some(gone), _) => break gone,
+                // Others added to the group meanwhile, and so got something done.
+                (None, Some(_)) => {}
+                (None, None) => {
+                    let busy = format!("{} grew each time before it could be locked", id.name());
+                    return Err(store::Error::Busy(busy).into());
+                }
             }
-        }
+        };
+        self.known_groups.invalidate(id).await;
+        tracing::info!(group = %id, integrations = gone.integrations, "{} deleted", id.name());
+        Ok(gone)
     }
 
     async fn two(&self, one: &GroupId, other: &GroupId) -> Result<()> {
@@ -131,4 +194,12 @@ impl Services {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// A change of what is between two groups, in the logs of both.
+fn of_both(one: &GroupId, other: &GroupId) -> Made {
+    Made::of(one.name())
+        .with("other_group", other.name())
+        .concerns(one)
+        .concerns(other)
 }

@@ -2,11 +2,13 @@
 
 use super::login::settings;
 use super::places::{ACCOUNT_LIMIT, account_full};
-use super::{RequestKey, Services, SyncView, field, group_of};
+use super::{Author, Made, RequestKey, Services, SyncView, field, group_of, sync};
 use crate::caller::Caller;
 use crate::domain::{GrantState, GroupId, IntegrationId, IntegrationState, SyncId};
 use crate::error::{Detail, Error, Reason, Result};
-use crate::store::{Activate, Conflict, Grant, Group, Integration, SeenField, Share, Source};
+use crate::store::{
+    Activate, Conflict, Grant, Group, Integration, Request, Rollback, SeenField, Share, Source,
+};
 use crate::time::now_us;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -195,17 +197,24 @@ impl Services {
     /// NOT_FOUND, NOT_OWNER, ETAG_MISMATCH.
     pub async fn integration_delete(
         &self,
-        caller: &Caller,
+        author: &Author,
         id: IntegrationId,
         revision: Option<i64>,
     ) -> Result<Removed> {
-        let row = self.owned(caller, id).await?;
+        let row = self.owned(author, id).await?;
         check_revision(&row, revision)?;
-        let gone = match self.store.integration_delete(id, revision, now_us()).await {
-            Err(error) if error.is_not_found() => return Err(Error::not_found(id.name())),
-            other => other?,
-        };
-        tracing::info!(integration = %id, by = caller.subject, "integration {id} deleted");
+        let deleted = self.change(author, move |tx| {
+            let gone = tx.integration_delete(id, revision, now_us())?;
+            let groups = gone.groups;
+            Ok((gone, Some(Made::of(id.name()).with("groups", groups))))
+        });
+        let gone = deleted.await.map_err(|error| {
+            error.or(|error| match error.is_not_found() {
+                true => Error::not_found(id.name()),
+                false => error.into(),
+            })
+        })?;
+        tracing::info!(integration = %id, by = author.subject, "integration {id} deleted");
         let access = match gone.grant_id {
             None => Access::None,
             Some(grant) if gone.released => {
@@ -236,7 +245,7 @@ impl Services {
     /// revision is given.
     pub async fn integration_activate(
         &self,
-        caller: &Caller,
+        author: &Author,
         id: IntegrationId,
         revision: Option<i64>,
         request: Option<&RequestKey>,
@@ -244,18 +253,12 @@ impl Services {
     ) -> Result<(IntegrationView, Option<SyncView>)> {
         let mut tries = 0;
         let (group, sync) = loop {
-            let row = self.owned(caller, id).await?;
-            if let Some(key) = request
-                && let Some(sync) = self
-                    .store
-                    .request_get(&row.group_id, key.method, &key.id, &key.fingerprint)
-                    .await?
+            let row = self.owned(author, id).await?;
+            let request = request.map(|key| key.of(&row.group_id));
+            if let Some(request) = &request
+                && let Some(earlier) = self.store.request_get(request).await?
             {
-                let sync: SyncId = sync.parse().map_err(Error::internal)?;
-                return Ok((
-                    self.view(&row.group_id, id).await?,
-                    Some(self.sync_view(sync).await?),
-                ));
+                break (row.group_id, sync::read_id(&earlier)?);
             }
             self.check_save(&row, revision).await?;
             if validate_only {
@@ -269,29 +272,52 @@ impl Services {
                 revision: (tries < SAVE_TRIES).then_some(row.revision).or(revision),
                 account_limit: ACCOUNT_LIMIT,
                 company_records: None,
-                by: caller.subject.clone(),
+                by: author.subject.clone(),
                 now_us: now_us(),
             };
-            match self.store.integration_activate(activate).await {
-                Ok((_, sync)) => break (row.group_id, sync),
-                Err(error) if error.is_conflict(Conflict::Revision) && revision.is_none() => {}
-                Err(error) if error.is_conflict(Conflict::AccountFull) => return Err(account_full(error)),
-                Err(error) if error.is_conflict(Conflict::NotConnected) => {
+            match self.save(author, activate, request).await {
+                Ok(sync) => break (row.group_id, sync),
+                Err(Rollback::Store(error))
+                    if error.is_conflict(Conflict::Revision) && revision.is_none() => {}
+                Err(Rollback::Store(error)) if error.is_conflict(Conflict::AccountFull) => {
+                    return Err(account_full(error));
+                }
+                Err(Rollback::Store(error)) if error.is_conflict(Conflict::NotConnected) => {
                     let named = self.not_connected(&row).await?;
                     return Err(named.unwrap_or_else(|| error.into()));
                 }
                 Err(error) => return Err(error.into()),
             }
         };
-        if let Some(key) = request {
-            let result = sync.id.to_string();
-            self.store
-                .request_remember(&group, key.method, &key.id, &key.fingerprint, &result, now_us())
-                .await?;
-        }
         self.wake.notify_one();
-        tracing::info!(integration = %id, sync = %sync.id, by = caller.subject, "integration {id} saved");
-        Ok((self.view(&group, id).await?, Some(self.sync_view(sync.id).await?)))
+        Ok((self.view(&group, id).await?, Some(self.sync_view(sync).await?)))
+    }
+
+    /// Saves a draft; answers its first sync.
+    async fn save(
+        &self,
+        author: &Author,
+        activate: Activate,
+        request: Option<Request>,
+    ) -> std::result::Result<SyncId, Rollback<Error>> {
+        let id = activate.id;
+        let saved = self.change(author, move |tx| {
+            if let Some(request) = &request
+                && let Some(earlier) = tx.request_begin(request, activate.now_us)?
+            {
+                // The same request, twice at once.
+                return Ok((sync::read_id(&earlier)?, None));
+            }
+            let (_, sync) = tx.integration_activate(activate)?;
+            let fields = tx.field_count(id)?;
+            if let Some(request) = &request {
+                tx.request_end(request, &sync.id.to_string())?;
+            }
+            Ok((sync.id, Some(Made::of(id.name()).with("selected_fields", fields))))
+        });
+        let sync = saved.await?;
+        tracing::info!(integration = %id, %sync, by = author.subject, "integration {id} saved");
+        Ok(sync)
     }
 
     /// Everything that has to be so before a draft can be saved.

@@ -1,14 +1,14 @@
 //! Logging in: the browser's round trip with state and PKCE, credentials without a browser, and logging in again.
 
+use super::edit::names;
 use super::field::logged_in;
 use super::places::{ACCOUNT_LIMIT, account_full};
-use super::{IntegrationView, Made, Services, of_integration};
-use crate::caller::{Caller, Role};
+use super::{Author, IntegrationView, Made, Services, of_integration};
 use crate::connectors;
 use crate::domain::{AuthKind, AuthorizationHash, IntegrationId, IntegrationState, Landing, SyncTrigger};
 use crate::error::{Detail, Error, Reason, Result, echo};
 use crate::grants::{self, deadline, seal};
-use crate::store::{AttachGrant, Authorization, Conflict, Integration, NewAuthorization, NewSync};
+use crate::store::{AttachGrant, Authorization, Conflict, Integration, NewAuthorization, NewSync, Rollback};
 use crate::time::now_us;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -108,12 +108,12 @@ impl Services {
     /// NOT_FOUND, CONNECTOR_DISABLED, CONNECTOR_UNSUPPORTED, REDIRECT_URI_NOT_ALLOWED, and what the connector says.
     pub async fn login_begin(
         &self,
-        caller: &Caller,
+        author: &Author,
         id: IntegrationId,
         return_to: ReturnTo,
         login_hint: &str,
     ) -> Result<Begun> {
-        let row = self.owned(caller, id).await?;
+        let row = self.owned(author, id).await?;
         self.require_enabled(&row.group_id, &row.connector).await?;
         let (connector, describe) = self.usable(&row.connector)?;
         offers(&describe, &row.connector, proto::AuthKind::AuthorizationCode)?;
@@ -146,13 +146,17 @@ impl Services {
             state_hash: hash,
             integration_id: row.id,
             group_id: row.group_id,
-            create_by: caller.subject.clone(),
+            create_by: author.subject.clone(),
             redirect_uri,
             landing,
             create_us: now,
             expire_us: now + self.options.login_life_us,
         };
-        self.store.authorization_create(new).await?;
+        self.change(author, move |tx| {
+            tx.authorization_create(new)?;
+            Ok(((), Some(Made::of(id.name()))))
+        })
+        .await?;
         Ok(Begun {
             url,
             state,
@@ -188,19 +192,18 @@ impl Services {
     /// DIFFERENT_ORGANIZATION, and what the connector says.
     pub async fn login_complete(
         &self,
-        caller: &Caller,
+        author: &Author,
         state: &str,
         callback: HashMap<String, String>,
     ) -> Result<Landed> {
         let row = self.under_way(state).await?;
         let theirs =
-            caller.group.as_deref() == Some(row.group_id.as_str()) && caller.subject == row.create_by;
+            author.group.as_deref() == Some(row.group_id.as_str()) && author.subject == row.create_by;
         if !theirs || row.landing != Landing::Platform {
             return Err(unknown_state());
         }
-        let integration = self.owned(caller, row.integration_id).await?;
-        let (integration, account_changed) =
-            self.exchange(row, integration, callback, &caller.subject).await?;
+        let integration = self.owned(author, row.integration_id).await?;
+        let (integration, account_changed) = self.exchange(author, row, integration, callback).await?;
         Ok(Landed {
             integration: self.view(&integration.group_id, integration.id).await?,
             account_changed,
@@ -219,8 +222,8 @@ impl Services {
         let integration = self.store.integration_get(row.integration_id).await?;
         if callback.contains_key("error") || !callback.contains_key("code") {
             // Nothing to confirm: the connector says what the refusal means.
-            let by = row.create_by.clone();
-            self.exchange(row, integration, callback.into_iter().collect(), &by)
+            let author = confirmer(&row);
+            self.exchange(&author, row, integration, callback.into_iter().collect())
                 .await?;
             return Err(unknown_state());
         }
@@ -274,18 +277,10 @@ impl Services {
             return Err(unknown_state());
         }
         let integration = self.store.integration_get(row.integration_id).await?;
-        let by = row.create_by.clone();
-        let (integration, account_changed) = self
-            .exchange(row, integration, kept.callback.into_iter().collect(), &by)
+        let author = confirmer(&row);
+        let (integration, _) = self
+            .exchange(&author, row, integration, kept.callback.into_iter().collect())
             .await?;
-        // The page is no rpc, so the gate does not see this change. Whoever began the login made it.
-        let caller = Caller {
-            subject: by,
-            group: Some(integration.group_id.to_string()),
-            role: Role::Administrator,
-        };
-        let made = Made::of(integration.id.name()).with("account_changed", account_changed);
-        self.audit(&caller, "", "ConfirmAuthorization", made).await?;
         Ok(integration.display_name)
     }
 
@@ -310,10 +305,10 @@ impl Services {
     /// Uses a login up: exchanges the code and attaches the account.
     async fn exchange(
         &self,
+        author: &Author,
         row: Authorization,
         integration: Integration,
         mut callback: HashMap<String, String>,
-        by: &str,
     ) -> Result<(Integration, bool)> {
         let used = match self.store.authorization_use(&row.state_hash, now_us()).await {
             Ok(used) => used,
@@ -345,8 +340,15 @@ impl Services {
                 }
                 error
             })?;
-        self.attach(integration, AuthKind::AuthorizationCode, None, logged_in, by)
-            .await
+        self.attach(
+            author,
+            integration,
+            AuthKind::AuthorizationCode,
+            None,
+            logged_in,
+            None,
+        )
+        .await
     }
 
     /// Logs in without a browser.
@@ -356,12 +358,12 @@ impl Services {
     /// the connector says.
     pub async fn login_with_credentials(
         &self,
-        caller: &Caller,
+        author: &Author,
         id: IntegrationId,
         auth_kind: AuthKind,
         parameters: HashMap<String, String>,
     ) -> Result<Landed> {
-        let row = self.owned(caller, id).await?;
+        let row = self.owned(author, id).await?;
         self.require_enabled(&row.group_id, &row.connector).await?;
         let (connector, describe) = self.usable(&row.connector)?;
         let kind = grants::auth_kind_proto(auth_kind);
@@ -387,6 +389,7 @@ impl Services {
             .get(CLIENT_ID)
             .map(|id| id.trim().to_owned())
             .filter(|id| !id.is_empty());
+        let given = names(parameters.keys());
         let request = LogInRequest {
             settings: settings(&row)?.into_iter().collect(),
             auth_kind: kind as i32,
@@ -397,7 +400,7 @@ impl Services {
             .await
             .map_err(|error| refused(error, row.id, "parameters"))?;
         let (integration, account_changed) = self
-            .attach(row, auth_kind, own_client, logged_in, &caller.subject)
+            .attach(author, row, auth_kind, own_client, logged_in, Some(given))
             .await?;
         Ok(Landed {
             integration: self.view(&integration.group_id, integration.id).await?,
@@ -408,11 +411,12 @@ impl Services {
     /// Gives an integration the account that logged in.
     async fn attach(
         &self,
+        author: &Author,
         row: Integration,
         auth_kind: AuthKind,
         own_client: Option<String>,
         logged_in_as: LoggedIn,
-        by: &str,
+        parameters: Option<String>,
     ) -> Result<(Integration, bool)> {
         let connection = grants::connection(&settings(&row)?, auth_kind, logged_in_as);
         let identity = connection.identity.clone().unwrap_or_default();
@@ -469,44 +473,68 @@ impl Services {
                 .await?;
             return Err(full);
         }
-        let put = self
+        let login = self
             .grants
-            .put(&row.connector, &client_id, auth_kind, &connection)
-            .await?;
-        let attach = AttachGrant {
-            id: row.id,
-            grant_id: put.grant.id,
-            account_limit: ACCOUNT_LIMIT,
-            now_us: now_us(),
+            .login(&row.connector, &client_id, auth_kind, connection.clone())?;
+        let mut made = Made::of(row.id.name()).with("username", &identity.username);
+        if let Some(parameters) = parameters {
+            made = made.with("auth_kind", auth_kind).with("parameters", parameters);
+        }
+        let (before, grants, by) = (row.clone(), self.grants.clone(), author.subject.clone());
+        let attached = self.change(author, move |tx| {
+            let grant = grants
+                .put(tx, before.id, login)
+                .map_err(|error| error.map(Error::from))?;
+            let attach = AttachGrant {
+                id: before.id,
+                grant_id: grant.id,
+                account_limit: ACCOUNT_LIMIT,
+                now_us: now_us(),
+            };
+            let attached = tx.integration_attach_grant(&attach)?;
+            if before.state != IntegrationState::Draft {
+                tx.sync_enqueue(NewSync {
+                    integration_id: before.id,
+                    trigger: SyncTrigger::Reauthorization,
+                    create_by: by,
+                    due_us: now_us(),
+                    confirms: None,
+                    now_us: now_us(),
+                })?;
+            }
+            let moved = before.grant_id.is_some() && attached.moved;
+            Ok((
+                (attached.integration, moved),
+                Some(made.with("account_changed", moved)),
+            ))
+        });
+        let (integration, moved) = match attached.await {
+            Ok(attached) => attached,
+            Err(Rollback::Store(error)) if error.is_conflict(Conflict::AccountFull) => {
+                // Taken by another since it was looked at.
+                self.grants
+                    .refuse(&row.connector, &client_id, auth_kind, &connection)
+                    .await?;
+                return Err(account_full(error));
+            }
+            Err(error) => return Err(error.into()),
         };
-        let attached = match self.store.integration_attach_grant(attach).await {
-            // Taken by another since it was looked at: the account keeps its grant for those that have it.
-            Err(error) if error.is_conflict(Conflict::AccountFull) => return Err(account_full(error)),
-            other => other?,
-        };
+        self.wake.notify_one();
         tracing::info!(
             integration = %row.id,
             organization = identity.organization_id,
-            by,
+            by = author.subject,
             "integration {} logged in as {}",
             row.id,
             identity.username
         );
-        if row.state != IntegrationState::Draft {
-            let new = NewSync {
-                integration_id: row.id,
-                trigger: SyncTrigger::Reauthorization,
-                create_by: by.to_owned(),
-                due_us: now_us(),
-                confirms: None,
-                now_us: now_us(),
-            };
-            self.store.sync_enqueue(new).await?;
-            self.wake.notify_one();
-        }
-        let moved = row.grant_id.is_some() && attached.moved;
-        Ok((attached.integration, moved))
+        Ok((integration, moved))
     }
+}
+
+/// Whoever began a login that ends on tether's own page.
+fn confirmer(row: &Authorization) -> Author {
+    Author::of_page(row.create_by.clone(), &row.group_id, "ConfirmAuthorization")
 }
 
 /// A login that the connector refused, with the parameter at fault where it names one.

@@ -26,7 +26,7 @@ mod sync;
 
 pub use crate::index::Position;
 pub use crate::query::Place;
-pub use audit::Made;
+pub use audit::{Author, Made};
 pub use cells::Cell;
 pub use company::{CompanyView, Scope, ToTrack};
 pub use connector::ConnectorView;

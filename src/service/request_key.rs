@@ -1,5 +1,7 @@
 //! Request ids: which request one stands for.
 
+use crate::domain::GroupId;
+use crate::store::Request;
 use std::collections::BTreeMap;
 
 /// A request id with what it stands for.
@@ -18,6 +20,16 @@ pub struct RequestKey {
 pub const FINGERPRINT: &str = "blake3:";
 
 impl RequestKey {
+    /// As the store keeps it for this group.
+    pub(super) fn of(&self, group: &GroupId) -> Request {
+        Request {
+            group_id: group.clone(),
+            method: self.method.to_owned(),
+            id: self.id.clone(),
+            fingerprint: self.fingerprint.clone(),
+        }
+    }
+
     /// Of a message. Maps have no order when they are encoded: one is given apart, and is empty in the message.
     #[must_use]
     pub fn new(

@@ -1,6 +1,6 @@
 //! Sharing: which other groups get which of the owner's active fields, and each group's own use of what it has.
 
-use super::{Services, group_of};
+use super::{Author, Made, Services, group_of};
 use crate::caller::Caller;
 use crate::domain::{GroupId, IntegrationId, name_key};
 use crate::error::{Detail, Error, Reason, Result, echo};
@@ -67,11 +67,11 @@ impl Services {
     /// LIMIT_REACHED.
     pub async fn share_set(
         &self,
-        caller: &Caller,
+        author: &Author,
         id: IntegrationId,
         new: NewShare,
     ) -> Result<(Share, bool)> {
-        let row = self.owned(caller, id).await?;
+        let row = self.owned(author, id).await?;
         let name = share_name(id, &new.group_id);
         let seen = self.seen_fields(&row.group_id, id).await?;
         let known = self.store.share_list(id).await?;
@@ -90,13 +90,23 @@ impl Services {
         let lists = others.map(|share| &share.fields).chain([&new.fields]);
         check_listed(&row.id.name(), lists.flatten().flatten())?;
         let group = new.group_id.clone();
-        match self.store.share_set(id, new, &caller.subject, now_us()).await {
-            Err(error) if error.is_conflict(Conflict::NotConnected) => {
-                return Err(Error::not_found(group.name()));
-            }
-            other => other?,
-        }
-        tracing::info!(integration = %id, %group, by = caller.subject, "shared {id} with {group}");
+        let fields = new.fields.as_ref().map(Vec::len);
+        let made = Made::of(share_name(id, &group)).with(
+            "fields",
+            fields.map_or("all active".to_owned(), |count| count.to_string()),
+        );
+        let by = author.subject.clone();
+        let shared = self.change(author, move |tx| {
+            tx.share_set(id, &new, &by, now_us())?;
+            Ok(((), Some(made)))
+        });
+        shared.await.map_err(|error| {
+            error.or(|error| match error.is_conflict(Conflict::NotConnected) {
+                true => Error::not_found(group.name()),
+                false => error.into(),
+            })
+        })?;
+        tracing::info!(integration = %id, %group, by = author.subject, "shared {id} with {group}");
         let shares = self.store.share_list(id).await?;
         let share = shares.into_iter().find(|share| share.group_id == group);
         let saved = row.state != crate::domain::IntegrationState::Draft;
@@ -107,12 +117,17 @@ impl Services {
     ///
     /// # Errors
     /// NOT_FOUND, NOT_OWNER.
-    pub async fn share_remove(&self, caller: &Caller, id: IntegrationId, group: &GroupId) -> Result<()> {
-        self.owned(caller, id).await?;
-        if !self.store.share_remove(id, group, now_us()).await? {
-            return Err(Error::not_found(share_name(id, group)));
-        }
-        tracing::info!(integration = %id, %group, by = caller.subject, "no longer shared: {id} with {group}");
+    pub async fn share_remove(&self, author: &Author, id: IntegrationId, group: &GroupId) -> Result<()> {
+        self.owned(author, id).await?;
+        let (name, receiver) = (share_name(id, group), group.clone());
+        self.change(author, move |tx| {
+            if !tx.share_remove(id, &receiver, now_us())? {
+                return Err(Error::not_found(name).into());
+            }
+            Ok(((), Some(Made::of(name))))
+        })
+        .await?;
+        tracing::info!(integration = %id, %group, by = author.subject, "no longer shared: {id} with {group}");
         Ok(())
     }
 
@@ -132,20 +147,25 @@ impl Services {
     /// NOT_FOUND.
     pub async fn integration_connect(
         &self,
-        caller: &Caller,
+        author: &Author,
         id: IntegrationId,
         connected: bool,
     ) -> Result<IntegrationView> {
-        self.seen(caller, id).await?;
-        let group = group_of(caller)?;
-        let changed = self.store.source_connect(&group, id, connected).await;
-        match changed {
-            Ok(true) => {
-                tracing::info!(integration = %id, %group, by = caller.subject, connected, "the group's own use of {id} changed");
-            }
-            Ok(false) => {}
-            Err(error) if error.is_not_found() => return Err(Error::not_found(id.name())),
-            Err(error) => return Err(error.into()),
+        self.seen(author, id).await?;
+        let group = group_of(author)?;
+        let of = group.clone();
+        let changed = self.change(author, move |tx| {
+            let changed = tx.source_connect(&of, id, connected)?;
+            Ok((changed, Some(Made::of(id.name()))))
+        });
+        let changed = changed.await.map_err(|error| {
+            error.or(|error| match error.is_not_found() {
+                true => Error::not_found(id.name()),
+                false => error.into(),
+            })
+        })?;
+        if changed {
+            tracing::info!(integration = %id, %group, by = author.subject, connected, "the group's own use of {id} changed");
         }
         self.view(&group, id).await
     }

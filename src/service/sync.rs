@@ -1,7 +1,7 @@
 //! Syncs, as an integration's group asks for and watches them.
 
 use super::profile::for_receivers;
-use super::{RequestKey, Services, group_of};
+use super::{Author, Made, RequestKey, Services, group_of};
 use crate::caller::Caller;
 use crate::domain::{IntegrationId, IntegrationState, SyncId, SyncState, SyncTrigger};
 use crate::error::{Detail, Error, Reason, Result};
@@ -58,19 +58,17 @@ impl Services {
     /// REQUEST_ID_REUSED, NOTHING_TO_CONFIRM.
     pub async fn sync_start(
         &self,
-        caller: &Caller,
+        author: &Author,
         id: IntegrationId,
         confirms: Option<SyncId>,
         request: Option<&RequestKey>,
     ) -> Result<SyncView> {
-        let row = self.owned(caller, id).await?;
-        if let Some(key) = request
-            && let Some(sync) = self
-                .store
-                .request_get(&row.group_id, key.method, &key.id, &key.fingerprint)
-                .await?
+        let row = self.owned(author, id).await?;
+        let request = request.map(|key| key.of(&row.group_id));
+        if let Some(request) = &request
+            && let Some(earlier) = self.store.request_get(request).await?
         {
-            return self.sync_view(sync.parse().map_err(Error::internal)?).await;
+            return self.sync_view(read_id(&earlier)?).await;
         }
         match row.state {
             IntegrationState::Active => {}
@@ -107,31 +105,35 @@ impl Services {
         let new = NewSync {
             integration_id: id,
             trigger: SyncTrigger::Manual,
-            create_by: caller.subject.clone(),
+            create_by: author.subject.clone(),
             due_us: now,
             confirms,
             now_us: now,
         };
-        let sync = match self.store.sync_enqueue(new).await? {
-            Enqueued::New(sync) => sync,
-            Enqueued::AlreadyRunning(sync) => {
-                let name = sync_name(&sync);
-                return Err(Error::new(
-                    Reason::SyncAlreadyRunning,
-                    format!("{name} has not ended yet: watch that one"),
-                )
-                .with("sync", &name)
-                .detail(Detail::Precondition("SYNC", name, format!("is {}", sync.state))));
+        let queued = self.change(author, move |tx| {
+            if let Some(request) = &request
+                && let Some(earlier) = tx.request_begin(request, now)?
+            {
+                // The same request, twice at once.
+                return Ok((read_id(&earlier)?, None));
             }
-        };
-        if let Some(key) = request {
-            let result = sync.id.to_string();
-            self.store
-                .request_remember(&row.group_id, key.method, &key.id, &key.fingerprint, &result, now)
-                .await?;
-        }
+            let sync = match tx.sync_enqueue(new)? {
+                Enqueued::New(sync) => sync,
+                Enqueued::AlreadyRunning(sync) => return Err(under_way(&sync).into()),
+            };
+            if let Some(request) = &request {
+                tx.request_end(request, &sync.id.to_string())?;
+            }
+            let mut made = Made::of(sync_name(&sync));
+            if let Some(confirms) = confirms {
+                let confirmed = format!("{}/syncs/{}", id.name(), confirms.sync_id);
+                made = made.with("confirm_removals_of", confirmed);
+            }
+            Ok((sync.id, Some(made)))
+        });
+        let sync = queued.await?;
         self.wake.notify_one();
-        self.sync_view(sync.id).await
+        self.sync_view(sync).await
     }
 
     /// One sync of an integration that the caller's group owns or receives.
@@ -195,12 +197,12 @@ impl Services {
     /// NOT_FOUND, ILLEGAL_STATE once it has ended.
     pub async fn sync_cancel(
         &self,
-        caller: &Caller,
+        author: &Author,
         integration: IntegrationId,
         id: SyncId,
     ) -> Result<SyncView> {
-        let view = self.sync_get(caller, integration, id).await?;
-        self.owned(caller, integration).await?;
+        let view = self.sync_get(author, integration, id).await?;
+        self.owned(author, integration).await?;
         if view.sync.state.is_final() {
             let name = sync_name(&view.sync);
             return Err(Error::illegal_state(
@@ -210,7 +212,11 @@ impl Services {
                 "SyncIntegration",
             ));
         }
-        self.store.sync_cancel_request(id, now_us()).await?;
+        let made = Made::of(sync_name(&view.sync));
+        self.change(author, move |tx| {
+            Ok((tx.sync_cancel_request(id, now_us())?, Some(made)))
+        })
+        .await?;
         self.sync_view(id).await
     }
 
@@ -267,4 +273,19 @@ impl Services {
 
 fn sync_name(sync: &Sync) -> String {
     format!("{}/syncs/{}", sync.integration_id.name(), sync.id)
+}
+
+/// The sync that an earlier request led to.
+pub(super) fn read_id(result: &str) -> Result<SyncId> {
+    result.parse().map_err(Error::internal)
+}
+
+fn under_way(sync: &Sync) -> Error {
+    let name = sync_name(sync);
+    Error::new(
+        Reason::SyncAlreadyRunning,
+        format!("{name} has not ended yet: watch that one"),
+    )
+    .with("sync", &name)
+    .detail(Detail::Precondition("SYNC", name, format!("is {}", sync.state)))
 }

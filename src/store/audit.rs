@@ -6,7 +6,7 @@ use diesel::{
     sql_types::{BigInt, Text},
 };
 
-use super::{Error, Store, conn::Conn, purge, schema::audit_entry};
+use super::{Error, Store, Tx, conn::Conn, purge, schema::audit_entry};
 use crate::domain::{AuditId, GroupId, Micros};
 
 /// One change that somebody made.
@@ -48,20 +48,20 @@ pub struct AuditFilter {
     pub until_us: Option<Micros>,
 }
 
-impl Store {
+impl Tx<'_> {
     /// Adds entries, all or none.
-    pub async fn audit_append(&self, entries: Vec<AuditEntry>) -> Result<(), Error> {
-        self.write(move |conn| {
-            for entry in &entries {
-                diesel::insert_into(audit_entry::table)
-                    .values(entry)
-                    .execute(conn)?;
-            }
-            Ok(())
-        })
-        .await
+    pub fn audit_append(&mut self, entries: &[AuditEntry]) -> Result<(), Error> {
+        let conn = &mut *self.conn;
+        for entry in entries {
+            diesel::insert_into(audit_entry::table)
+                .values(entry)
+                .execute(conn)?;
+        }
+        Ok(())
     }
+}
 
+impl Store {
     /// Entries, newest first, before this (time, id).
     pub async fn audit_list(
         &self,

@@ -2,7 +2,7 @@
 
 use diesel::prelude::*;
 
-use super::{Error, Store, error::OrNotFound, integration, purge, schema::authorization};
+use super::{Error, Store, Tx, error::OrNotFound, integration, purge, schema::authorization};
 use crate::domain::{AuthorizationHash, GroupId, IntegrationId, Landing, Micros};
 
 /// A login that begins.
@@ -71,45 +71,45 @@ impl std::fmt::Debug for Authorization {
 /// Most logins under way for one integration; the oldest end.
 const MOST_UNDER_WAY: i64 = 5;
 
-impl Store {
+impl Tx<'_> {
     /// Begins a login. Those under way for the same integration go on, at most five with this one: a retry, or a second
     /// tab, does not spoil the first. They end when one of them has succeeded.
-    pub async fn authorization_create(&self, new: NewAuthorization) -> Result<(), Error> {
-        self.write(move |conn| {
-            // Whoever removes the integration removes its logins too, and holds this lock.
-            integration::lock(conn, new.integration_id)?;
-            let row = Authorization {
-                state_hash: new.state_hash,
-                integration_id: new.integration_id,
-                group_id: new.group_id,
-                create_by: new.create_by,
-                sealed: new.sealed,
-                key_id: new.key_id,
-                redirect_uri: new.redirect_uri,
-                landing: new.landing,
-                callback: None,
-                create_us: new.create_us,
-                expire_us: new.expire_us,
-                used_us: None,
-            };
-            let others: Vec<AuthorizationHash> = authorization::table
-                .filter(authorization::integration_id.eq(row.integration_id))
-                .filter(authorization::used_us.is_null())
-                .order((authorization::create_us.desc(), authorization::state_hash))
-                .offset(MOST_UNDER_WAY - 1)
-                .limit(1_000)
-                .select(authorization::state_hash)
-                .load(conn)?;
-            diesel::delete(authorization::table.filter(authorization::state_hash.eq_any(others)))
-                .execute(conn)?;
-            diesel::insert_into(authorization::table)
-                .values(&row)
-                .execute(conn)?;
-            Ok(())
-        })
-        .await
+    pub fn authorization_create(&mut self, new: NewAuthorization) -> Result<(), Error> {
+        let conn = &mut *self.conn;
+        // Whoever removes the integration removes its logins too, and holds this lock.
+        integration::lock(conn, new.integration_id)?;
+        let row = Authorization {
+            state_hash: new.state_hash,
+            integration_id: new.integration_id,
+            group_id: new.group_id,
+            create_by: new.create_by,
+            sealed: new.sealed,
+            key_id: new.key_id,
+            redirect_uri: new.redirect_uri,
+            landing: new.landing,
+            callback: None,
+            create_us: new.create_us,
+            expire_us: new.expire_us,
+            used_us: None,
+        };
+        let others: Vec<AuthorizationHash> = authorization::table
+            .filter(authorization::integration_id.eq(row.integration_id))
+            .filter(authorization::used_us.is_null())
+            .order((authorization::create_us.desc(), authorization::state_hash))
+            .offset(MOST_UNDER_WAY - 1)
+            .limit(1_000)
+            .select(authorization::state_hash)
+            .load(conn)?;
+        diesel::delete(authorization::table.filter(authorization::state_hash.eq_any(others)))
+            .execute(conn)?;
+        diesel::insert_into(authorization::table)
+            .values(&row)
+            .execute(conn)?;
+        Ok(())
     }
+}
 
+impl Store {
     /// A login that is neither used nor expired, to show what it is about.
     pub async fn authorization_get(
         &self,

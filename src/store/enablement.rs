@@ -3,7 +3,7 @@
 use diesel::prelude::*;
 
 use super::{
-    Error, Store,
+    Error, Store, Tx,
     conn::each,
     error::is_foreign_key_violation,
     schema::{connector_enablement, integration},
@@ -26,44 +26,44 @@ pub struct Enablement {
     pub update_by: String,
 }
 
-impl Store {
+impl Tx<'_> {
     /// Enables or disables a connector for a group. Disabling cancels the syncs of its integrations: once it returns, nothing
     /// of them is written any more.
-    pub async fn enablement_set(&self, row: Enablement) -> Result<(), Error> {
-        self.write_with_events(move |conn, events| {
-            if !row.enabled {
-                let ids: Vec<IntegrationId> = integration::table
-                    .filter(integration::group_id.eq(&row.group_id))
-                    .filter(integration::connector.eq(&row.connector))
-                    .order(integration::id)
-                    .select(integration::id)
-                    .load(conn)?;
-                // A commit holds the integration's lock and looks at the sync under it: it is done, or sees this.
-                for id in &ids {
-                    super::integration::lock(conn, *id)?;
-                }
-                for id in ids {
-                    super::sync::cancel_unfinished(conn, events, id, row.update_us)?;
-                }
+    pub fn enablement_set(&mut self, row: &Enablement) -> Result<(), Error> {
+        let (conn, events) = (&mut *self.conn, &mut self.events);
+        if !row.enabled {
+            let ids: Vec<IntegrationId> = integration::table
+                .filter(integration::group_id.eq(&row.group_id))
+                .filter(integration::connector.eq(&row.connector))
+                .order(integration::id)
+                .select(integration::id)
+                .load(conn)?;
+            // A commit holds the integration's lock and looks at the sync under it: it is done, or sees this.
+            for id in &ids {
+                super::integration::lock(conn, *id)?;
             }
-            let done = each!(conn, c => diesel::insert_into(connector_enablement::table)
-                .values(&row)
-                .on_conflict((connector_enablement::group_id, connector_enablement::connector))
-                .do_update()
-                .set((
-                    connector_enablement::enabled.eq(row.enabled),
-                    connector_enablement::update_us.eq(row.update_us),
-                    connector_enablement::update_by.eq(&row.update_by),
-                ))
-                .execute(c));
-            match done {
-                Err(e) if is_foreign_key_violation(&e) => Err(Error::not_found("group", &row.group_id)),
-                other => Ok(other.map(|_| ())?),
+            for id in ids {
+                super::sync::cancel_unfinished(conn, events, id, row.update_us)?;
             }
-        })
-        .await
+        }
+        let done = each!(conn, c => diesel::insert_into(connector_enablement::table)
+            .values(row)
+            .on_conflict((connector_enablement::group_id, connector_enablement::connector))
+            .do_update()
+            .set((
+                connector_enablement::enabled.eq(row.enabled),
+                connector_enablement::update_us.eq(row.update_us),
+                connector_enablement::update_by.eq(&row.update_by),
+            ))
+            .execute(c));
+        match done {
+            Err(e) if is_foreign_key_violation(&e) => Err(Error::not_found("group", &row.group_id)),
+            other => Ok(other.map(|_| ())?),
+        }
     }
+}
 
+impl Store {
     /// What was last said, if anything.
     pub async fn enablement_get(
         &self,

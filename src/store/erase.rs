@@ -3,7 +3,7 @@
 use diesel::prelude::*;
 
 use super::{
-    AuditEntry, Error, Store,
+    AuditEntry, Error, Store, Tx,
     conn::Conn,
     group,
     schema::{audit_entry, authorization, group_event, integration, outbox, request, tracked_company},
@@ -72,7 +72,10 @@ impl Store {
             .await?;
         match self.group_get(id).await {
             Ok(_) => {
-                let gone = self.group_delete(id, now_us).await?;
+                let group = id.clone();
+                let gone = self
+                    .write_anew(move |conn, events| group::delete(conn, events, &group, now_us))
+                    .await?;
                 (erased.integrations, erased.shares) = (gone.integrations, gone.shares);
             }
             Err(Error::NotFound { .. }) => {}
@@ -129,7 +132,8 @@ impl Store {
                 resource: id.name(),
                 detail: "{}".to_owned(),
             };
-            self.audit_append(vec![entry]).await?;
+            self.write(move |conn| Tx::new(conn).audit_append(&[entry]))
+                .await?;
         }
         Ok(erased)
     }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use diesel::prelude::*;
 
 use super::{
-    Error, Integration, Store, conn::Conn, event::NewEvents, integration, schema::integration_field,
+    Error, Integration, Store, Tx, conn::Conn, event::NewEvents, integration, schema::integration_field,
 };
 use crate::domain::{EventKind, FieldType, IntegrationId, Micros};
 
@@ -38,6 +38,14 @@ pub struct FieldRef {
     pub object: String,
     /// The field's key.
     pub key: String,
+}
+
+impl Tx<'_> {
+    /// How many fields an integration selects.
+    pub fn field_count(&mut self, id: IntegrationId) -> Result<i64, Error> {
+        let selected = integration_field::table.filter(integration_field::integration_id.eq(id));
+        Ok(selected.count().get_result(self.conn)?)
+    }
 }
 
 impl Store {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use diesel::prelude::*;
 
 use super::{
-    Conflict, Error, Integration, NewOutbox, Refusal, Store,
+    Conflict, Error, Integration, NewOutbox, Refusal, Store, Tx,
     conn::{Conn, all_locked, first_locked},
     error::OrNotFound,
     event::NewEvents,
@@ -129,12 +129,23 @@ pub struct RevokedGrant {
     pub integrations: Vec<IntegrationId>,
 }
 
-impl Store {
-    /// Stores what a login gave: a new grant, or new credentials of the one of the same account.
-    pub async fn grant_put(&self, new: NewGrant, now_us: Micros) -> Result<GrantPut, Error> {
-        self.write(move |conn| put(conn, new, now_us)).await
+impl Tx<'_> {
+    /// Stores what a login gave: a new grant, or new credentials of the one of the same account and app. The account's
+    /// grants, and the one that the integration had before, are locked at once; the integration is locked already.
+    pub fn grant_put(
+        &mut self,
+        new: NewGrant,
+        before: Option<GrantId>,
+        now_us: Micros,
+    ) -> Result<GrantPut, Error> {
+        let mut ids = of_account(self.conn, &new.connector, &new.organization_id, &new.user_id)?;
+        ids.extend(before);
+        lock_all(self.conn, &ids)?;
+        put(self.conn, new, now_us)
     }
+}
 
+impl Store {
     /// One grant.
     pub async fn grant_get(&self, id: GrantId) -> Result<Grant, Error> {
         self.read(move |conn| get(conn, id)).await
@@ -454,7 +465,8 @@ fn revoked(
     }))
 }
 
-fn put(conn: &mut Conn, new: NewGrant, now_us: Micros) -> Result<GrantPut, Error> {
+/// The grant of a login's account and app.
+fn of_login(conn: &mut Conn, new: &NewGrant) -> Result<Option<GrantId>, Error> {
     let same_account = grants::table.filter(
         grants::connector
             .eq(&new.connector)
@@ -463,7 +475,11 @@ fn put(conn: &mut Conn, new: NewGrant, now_us: Micros) -> Result<GrantPut, Error
             .and(grants::auth_kind.eq(new.auth_kind))
             .and(grants::client_id.eq(&new.client_id)),
     );
-    let known: Option<Grant> = first_locked!(conn, same_account.select(Grant::as_select())).optional()?;
+    Ok(same_account.select(grants::id).first(conn).optional()?)
+}
+
+fn put(conn: &mut Conn, new: NewGrant, now_us: Micros) -> Result<GrantPut, Error> {
+    let known = of_login(conn, &new)?.map(|id| lock(conn, id)).transpose()?;
     let Some(old) = known else {
         let grant = Grant {
             id: GrantId::new(),
@@ -594,14 +610,19 @@ pub(super) fn lock_all(conn: &mut Conn, ids: &BTreeSet<GrantId>) -> Result<Vec<G
     )?)
 }
 
-/// All grants of the account of one, this among them: what is locked to count the account's integrations.
-pub(super) fn of_account(conn: &mut Conn, grant: &Grant) -> Result<BTreeSet<GrantId>, Error> {
+/// All grants of an account: what is locked to count the account's integrations.
+pub(super) fn of_account(
+    conn: &mut Conn,
+    connector: &str,
+    organization_id: &str,
+    user_id: &str,
+) -> Result<BTreeSet<GrantId>, Error> {
     let ids: Vec<GrantId> = grants::table
         .filter(
             grants::connector
-                .eq(&grant.connector)
-                .and(grants::organization_id.eq(&grant.organization_id))
-                .and(grants::user_id.eq(&grant.user_id)),
+                .eq(connector)
+                .and(grants::organization_id.eq(organization_id))
+                .and(grants::user_id.eq(user_id)),
         )
         .select(grants::id)
         .load(conn)?;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use diesel::prelude::*;
 
 use super::{
-    Conflict, Error, Store,
+    Conflict, Error, Store, Tx,
     conn::{Conn, each},
     erase,
     error::OrNotFound,
@@ -42,23 +42,66 @@ pub struct DeletedGroup {
     pub shares: usize,
 }
 
-impl Store {
+impl Tx<'_> {
     /// Adds a group, or renames it.
-    pub async fn group_upsert(
-        &self,
-        id: &GroupId,
-        display_name: &str,
-        now_us: Micros,
-    ) -> Result<Group, Error> {
+    pub fn group_upsert(&mut self, id: &GroupId, display_name: &str, now_us: Micros) -> Result<Group, Error> {
         let row = Group {
             id: id.clone(),
             display_name: display_name.to_owned(),
             create_us: now_us,
             update_us: now_us,
         };
-        self.write(move |conn| upsert(conn, &row)).await
+        upsert(self.conn, &row)
     }
 
+    /// Deletes a group with all that is its own, for everyone at once; `None`, with nothing written, where others added to
+    /// that before it was locked: then in another transaction. Its row and its log of changes go later, by
+    /// [`group_purge`](Store::group_purge).
+    pub fn group_delete(&mut self, id: &GroupId, now_us: Micros) -> Result<Option<DeletedGroup>, Error> {
+        delete(self.conn, &mut self.events, id, now_us)
+    }
+
+    /// Connects two groups with each other; true if they were not.
+    pub fn group_connect(&mut self, one: &GroupId, other: &GroupId, now_us: Micros) -> Result<bool, Error> {
+        let (a, b) = ordered(one, other)?;
+        let conn = &mut *self.conn;
+        source::lock_group(conn, &a)?;
+        source::lock_group(conn, &b)?;
+        let row = (
+            group_connection::group_a.eq(&a),
+            group_connection::group_b.eq(&b),
+            group_connection::create_us.eq(now_us),
+        );
+        Ok(each!(conn, c => diesel::insert_into(group_connection::table)
+            .values(row)
+            .on_conflict_do_nothing()
+            .execute(c))?
+            == 1)
+    }
+
+    /// Ends the connection of two groups, and with it the shares between them; how many shares that were.
+    pub fn group_disconnect(
+        &mut self,
+        one: &GroupId,
+        other: &GroupId,
+        now_us: Micros,
+    ) -> Result<usize, Error> {
+        let (a, b) = ordered(one, other)?;
+        let (conn, events) = (&mut *self.conn, &mut self.events);
+        for id in shares::between(conn, &a, &b)? {
+            match integration::lock(conn, id) {
+                Err(error) if error.is_not_found() => {}
+                locked => drop(locked?),
+            }
+        }
+        // Shares that were made before this was locked end too. Whoever makes one from here on waits for the connection,
+        // before it locks anything of a share.
+        diesel::delete(group_connection::table.find((&a, &b))).execute(conn)?;
+        shares::part(conn, events, &a, &b, now_us)
+    }
+}
+
+impl Store {
     /// One group.
     pub async fn group_get(&self, id: &GroupId) -> Result<Group, Error> {
         let id = id.clone();
@@ -98,14 +141,6 @@ impl Store {
         .await
     }
 
-    /// Deletes a group with all that is its own, for everyone at once. Its row and its log of changes go later, by
-    /// [`group_purge`](Self::group_purge).
-    pub async fn group_delete(&self, id: &GroupId, now_us: Micros) -> Result<DeletedGroup, Error> {
-        let id = id.clone();
-        self.write_anew(move |conn, events| delete(conn, events, &id, now_us))
-            .await
-    }
-
     /// Removes what is left of groups that were deleted before this time and whose integrations are gone: their log of
     /// changes, then their own row; returns how many groups went. Some rows at a time: call it again.
     pub async fn group_purge(&self, before_us: Micros) -> Result<usize, Error> {
@@ -129,49 +164,6 @@ impl Store {
                 }
             }
             Ok(gone)
-        })
-        .await
-    }
-
-    /// Connects two groups with each other; true if they were not.
-    pub async fn group_connect(&self, one: &GroupId, other: &GroupId, now_us: Micros) -> Result<bool, Error> {
-        let (a, b) = ordered(one, other)?;
-        self.write(move |conn| {
-            source::lock_group(conn, &a)?;
-            source::lock_group(conn, &b)?;
-            let row = (
-                group_connection::group_a.eq(&a),
-                group_connection::group_b.eq(&b),
-                group_connection::create_us.eq(now_us),
-            );
-            Ok(each!(conn, c => diesel::insert_into(group_connection::table)
-                .values(row)
-                .on_conflict_do_nothing()
-                .execute(c))?
-                == 1)
-        })
-        .await
-    }
-
-    /// Ends the connection of two groups, and with it the shares between them; how many shares that were.
-    pub async fn group_disconnect(
-        &self,
-        one: &GroupId,
-        other: &GroupId,
-        now_us: Micros,
-    ) -> Result<usize, Error> {
-        let (a, b) = ordered(one, other)?;
-        self.write_with_events(move |conn, events| {
-            for id in shares::between(conn, &a, &b)? {
-                match integration::lock(conn, id) {
-                    Err(error) if error.is_not_found() => {}
-                    locked => drop(locked?),
-                }
-            }
-            // Shares that were made before this was locked end too. Whoever makes one from here on waits for the connection,
-            // before it locks anything of a share.
-            diesel::delete(group_connection::table.find((&a, &b))).execute(conn)?;
-            shares::part(conn, events, &a, &b, now_us)
         })
         .await
     }
@@ -210,7 +202,7 @@ fn ordered(one: &GroupId, other: &GroupId) -> Result<(GroupId, GroupId), Error> 
     }
 }
 
-fn delete(
+pub(super) fn delete(
     conn: &mut Conn,
     events: &mut NewEvents,
     id: &GroupId,

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use diesel::prelude::*;
 
 use super::{
-    Conflict, Error, Field, NewShare, NewSync, Store, Sync, authorization,
+    Conflict, Error, Field, NewShare, NewSync, Store, Sync, Tx, authorization,
     conn::{Conn, first_locked},
     error::{OrNotFound, is_unique_violation},
     event::{self, NewEvents},
@@ -90,15 +90,6 @@ pub struct NewIntegration {
     pub most_drafts: i64,
 }
 
-/// Names that an integration is to have; what is `None` stays.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Names {
-    /// The name people see.
-    pub display_name: Option<String>,
-    /// What filters call it.
-    pub label: Option<String>,
-}
-
 /// An edit. What is `None` stays.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IntegrationUpdate {
@@ -178,41 +169,49 @@ pub struct Deleted {
     pub groups: usize,
 }
 
-impl Store {
+impl Tx<'_> {
+    /// An integration, locked until the end of the transaction.
+    pub fn integration_lock(&mut self, id: IntegrationId) -> Result<Integration, Error> {
+        lock(self.conn, id)
+    }
+
     /// Begins a draft. [`Conflict::Name`] or [`Conflict::Label`] if that is taken, [`Conflict::DraftsFull`] if the group has
     /// too many.
-    pub async fn integration_create(&self, new: NewIntegration) -> Result<Integration, Error> {
-        self.write(move |conn| create(conn, new)).await
+    pub fn integration_create(&mut self, new: NewIntegration) -> Result<Integration, Error> {
+        create(self.conn, new)
     }
 
-    /// Whether a draft could be begun now; nothing is written. Answers the draft as it would be, and its label. Fails as
-    /// [`integration_create`](Self::integration_create).
-    pub async fn integration_check_new(&self, new: NewIntegration) -> Result<(Integration, String), Error> {
-        self.snapshot(move |conn| {
-            source::known_group(conn, &new.group_id)?;
-            check_drafts(conn, &new.group_id, new.most_drafts)?;
-            let names = Names {
-                display_name: Some(new.display_name.clone()),
-                label: new.label.clone(),
-            };
-            check_names(conn, &new.group_id, None, &names)?;
-            let label = match new.label.clone() {
-                Some(label) => label,
-                None => source::free_label(conn, &new.group_id, &new.display_name)?,
-            };
-            Ok((draft(new), label))
-        })
-        .await
+    /// Edits everything at once. [`Conflict::Revision`] if it was edited in between, [`Conflict::Name`] or
+    /// [`Conflict::Label`] if that is taken, [`Conflict::NotConnected`] if a receiver is not connected with the owner. A
+    /// changed selection begins a new generation; where it adds to a saved one, a sync is queued, if none is under way.
+    pub fn integration_update(&mut self, update: IntegrationUpdate) -> Result<Integration, Error> {
+        edit(self.conn, &mut self.events, update)
     }
 
-    /// Whether an integration could have these names; nothing is written. [`Conflict::Name`] or [`Conflict::Label`] if one
-    /// is taken.
-    pub async fn integration_check_names(&self, of: &Integration, names: Names) -> Result<(), Error> {
-        let (id, group_id) = (of.id, of.group_id.clone());
-        self.snapshot(move |conn| check_names(conn, &group_id, Some(id), &names))
-            .await
+    /// Gives an integration the account of a login. [`Conflict::AccountFull`] if it is active and the account has no
+    /// place; nothing is changed then.
+    pub fn integration_attach_grant(&mut self, attach: &AttachGrant) -> Result<Attached, Error> {
+        attach_grant(self.conn, attach)
     }
 
+    /// Saves a draft and queues its first sync.
+    pub fn integration_activate(&mut self, activate: Activate) -> Result<(Integration, Sync), Error> {
+        save(self.conn, &mut self.events, activate)
+    }
+
+    /// Deletes a saved integration: gone for everyone at once; its name and its place are free; its unfinished sync is
+    /// cancelled. The rows go with [`integration_purge`](Store::integration_purge).
+    pub fn integration_delete(
+        &mut self,
+        id: IntegrationId,
+        revision: Option<i64>,
+        now_us: Micros,
+    ) -> Result<Deleted, Error> {
+        delete(self.conn, &mut self.events, id, revision, now_us)
+    }
+}
+
+impl Store {
     /// One integration, in any state.
     pub async fn integration_get(&self, id: IntegrationId) -> Result<Integration, Error> {
         self.read(move |conn| get(conn, id)).await
@@ -248,31 +247,6 @@ impl Store {
         .await
     }
 
-    /// Edits everything at once. [`Conflict::Revision`] if it was edited in between, [`Conflict::Name`] or
-    /// [`Conflict::Label`] if that is taken, [`Conflict::NotConnected`] if a receiver is not connected with the owner. A
-    /// changed selection begins a new generation; where it adds to a saved one, a sync is queued, if none is under way.
-    pub async fn integration_update(&self, update: IntegrationUpdate) -> Result<Integration, Error> {
-        self.write_with_events(move |conn, events| edit(conn, events, update))
-            .await
-    }
-
-    /// Gives an integration the account of a login. [`Conflict::AccountFull`] if it is active and the account has no
-    /// place; nothing is changed then.
-    pub async fn integration_attach_grant(&self, attach: AttachGrant) -> Result<Attached, Error> {
-        self.write(move |conn| attach_grant(conn, &attach)).await
-    }
-
-    /// Saves a draft and queues its first sync.
-    pub async fn integration_activate(&self, activate: Activate) -> Result<(Integration, Sync), Error> {
-        self.write_with_events(move |conn, events| save(conn, events, activate))
-            .await
-    }
-
-    /// Removes a draft for good.
-    pub async fn integration_abandon(&self, id: IntegrationId, now_us: Micros) -> Result<Deleted, Error> {
-        self.write(move |conn| abandon(conn, id, now_us)).await
-    }
-
     /// Removes drafts whose time has come, at most `limit`. A transaction each: none holds a draft's account while it waits
     /// for another draft.
     pub async fn drafts_expire(&self, now_us: Micros, limit: i64) -> Result<Vec<Deleted>, Error> {
@@ -292,7 +266,7 @@ impl Store {
             .await?;
         let mut gone = Vec::new();
         for id in due {
-            match self.integration_abandon(id, now_us).await {
+            match self.write(move |conn| abandon(conn, id, now_us)).await {
                 Ok(deleted) => gone.push(deleted),
                 // Saved or removed by someone else in between.
                 Err(Error::NotFound { .. } | Error::Conflict { .. }) => {}
@@ -300,18 +274,6 @@ impl Store {
             }
         }
         Ok(gone)
-    }
-
-    /// Deletes a saved integration: gone for everyone at once; its name and its place are free; its unfinished sync is
-    /// cancelled. The rows go with [`integration_purge`](Self::integration_purge).
-    pub async fn integration_delete(
-        &self,
-        id: IntegrationId,
-        revision: Option<i64>,
-        now_us: Micros,
-    ) -> Result<Deleted, Error> {
-        self.write_with_events(move |conn, events| delete(conn, events, id, revision, now_us))
-            .await
     }
 
     /// Removes up to `limit` rows of an integration that is being deleted; true when nothing is left of it.
@@ -385,30 +347,6 @@ fn name_taken(name: &str) -> Error {
         Conflict::Name,
         format!("the group has an integration named \"{name}\" already"),
     )
-}
-
-/// Refuses names that another integration or source of the group has.
-fn check_names(
-    conn: &mut Conn,
-    group_id: &GroupId,
-    id: Option<IntegrationId>,
-    names: &Names,
-) -> Result<(), Error> {
-    if let Some(name) = &names.display_name {
-        let owners: Vec<IntegrationId> = integration::table
-            .filter(integration::group_id.eq(group_id))
-            .filter(integration::name_key.eq(name_key(name)))
-            .filter(integration::state.ne(IntegrationState::Deleting))
-            .select(integration::id)
-            .load(conn)?;
-        if owners.iter().any(|owner| Some(*owner) != id) {
-            return Err(name_taken(name));
-        }
-    }
-    match &names.label {
-        Some(label) => source::check_label(conn, group_id, id, label),
-        None => Ok(()),
-    }
 }
 
 /// Refuses one more draft where the group has as many as it may have. The group must be locked, where it counts.
@@ -552,7 +490,7 @@ fn attach_grant(conn: &mut Conn, attach: &AttachGrant) -> Result<Attached, Error
     let mut ids = match counts {
         true => {
             let new = grant::get(conn, attach.grant_id)?;
-            grant::of_account(conn, &new)?
+            grant::of_account(conn, &new.connector, &new.organization_id, &new.user_id)?
         }
         false => BTreeSet::new(),
     };
@@ -633,7 +571,7 @@ fn save(conn: &mut Conn, events: &mut NewEvents, activate: Activate) -> Result<(
         ));
     };
     let grant = grant::get(conn, grant_id)?;
-    let account = grant::of_account(conn, &grant)?;
+    let account = grant::of_account(conn, &grant.connector, &grant.organization_id, &grant.user_id)?;
     grant::lock_all(conn, &account)?;
     grant::check_account(conn, &grant, row.id, activate.account_limit)?;
     row.state = IntegrationState::Active;

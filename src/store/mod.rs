@@ -1,8 +1,8 @@
 //! All SQL: SQLite in a file, or PostgreSQL, behind one API.
 //!
-//! [`Store`] is cheap to clone; its methods are asynchronous and noun-first. Each is one transaction, where its
-//! comment says nothing else. Inside, every noun
-//! has one file of plain functions on `&mut Conn`; what must differ between the databases is in `sqlite` and `postgres`.
+//! [`Store`] is cheap to clone; its methods are asynchronous and noun-first. Each is one transaction, where its comment
+//! says nothing else. What has to be committed together is composed with [`Store::transaction`], of methods of [`Tx`].
+//! Inside, every noun has one file of plain functions on `&mut Conn`; what must differ between the databases is in `sqlite` and `postgres`.
 //!
 //! SQLite has a pool of readers and one writer thread that commits what is queued together. PostgreSQL has one pool.
 //!
@@ -12,7 +12,7 @@
 //! order wait for each other, and the server ends one of them. So every transaction locks in this order, leaves out what it
 //! does not need, and never goes back:
 //!
-//! 1. `meta`, the row of the version (identity moves alone)
+//! 1. `meta`, the row of the version (identity moves alone); `request`, the row of the request's id
 //! 2. `integration`, by id: all of them before anything else
 //! 3. `grants`, by id: all of them in one statement (`grant::lock_all`)
 //! 4. `groups`, by id, then `group_connection`, by key
@@ -21,7 +21,8 @@
 //! 6. `sync`, then `sync_object`: several syncs in the order of their integrations. Under the integration's lock their order
 //!    is free.
 //! 7. `connector_enablement`, `outbox`
-//! 8. `group_event_head` and `group_event`, by group: last, for all groups at once, by `Store::write_with_events` alone
+//! 8. `group_event_head` and `group_event`, by group: last, for all groups at once, by `Store::transaction` and
+//!    `Store::write_with_events` alone
 //!
 //! What a transaction has to lock it often learns from what it reads; what is added between the reading and the lock
 //! would come too late in the order. Such a transaction looks again under its locks and begins anew
@@ -62,6 +63,7 @@ mod share;
 mod source;
 mod sqlite;
 mod sync;
+mod transaction;
 mod writer;
 
 pub use audit::{AuditEntry, AuditFilter};
@@ -77,7 +79,7 @@ pub use grant::{Grant, GrantPut, NewGrant, RevokedGrant};
 pub use group::{DeletedGroup, Group};
 pub use identity::{CompanyRecord, Moved};
 pub use integration::{
-    Activate, AttachGrant, Attached, Deleted, Integration, IntegrationUpdate, Names, NewIntegration,
+    Activate, AttachGrant, Attached, Deleted, Integration, IntegrationUpdate, NewIntegration,
 };
 pub use outbox::{NewOutbox, Outbox};
 pub use record::{
@@ -86,12 +88,13 @@ pub use record::{
 pub use record_read::{CompanyRecordKey, RecordContent};
 pub use refusal::{NewRefusal, Refusal};
 pub use removal::{RemovalGuard, Settle, Settled, Settling};
-pub use request::Remembered;
+pub use request::Request;
 pub use share::{NewShare, Share};
 pub use source::{Relation, SeenField, Source};
 pub use sync::{
     Committed, Confirmed, Enqueued, Heartbeat, NewSync, ObjectProgress, Sync, SyncCommit, SyncEnd, SyncObject,
 };
+pub use transaction::{Rollback, Tx};
 
 use conn::Conn;
 
@@ -230,12 +233,13 @@ impl Store {
         ))
     }
 
-    /// Runs one transaction.
+    /// Runs one transaction of one noun.
     async fn write<T, F>(&self, work: F) -> Result<T, Error>
     where
         T: Send + 'static,
         F: FnOnce(&mut Conn) -> Result<T, Error> + Send + 'static,
     {
-        self.inner.write(work).await
+        let work = move |conn: &mut Conn| work(conn).map_err(Rollback::Store);
+        Ok(self.inner.write::<_, transaction::Never, _>(work).await?)
     }
 }

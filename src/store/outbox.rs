@@ -2,7 +2,7 @@
 
 use diesel::prelude::*;
 
-use super::{Error, Store, conn::Conn, purge, schema::outbox};
+use super::{Error, Store, Tx, conn::Conn, purge, schema::outbox};
 use crate::domain::{Micros, OutboxId, OutboxKind};
 
 /// Something that has to be told.
@@ -56,6 +56,13 @@ impl std::fmt::Debug for Outbox {
             .field("id", &self.id)
             .field("kind", &self.kind)
             .finish_non_exhaustive()
+    }
+}
+
+impl Tx<'_> {
+    /// Adds an entry, due at once.
+    pub fn outbox_add(&mut self, new: NewOutbox, now_us: Micros) -> Result<OutboxId, Error> {
+        add(self.conn, new, now_us)
     }
 }
 

@@ -15,7 +15,14 @@ use diesel::{
     r2d2::{ManageConnection, Pool, R2D2Connection},
 };
 
-use super::{Error, Options, conn::Conn, migrate, session::Session, writer::Writer};
+use super::{
+    Error, Options,
+    conn::Conn,
+    migrate,
+    session::Session,
+    transaction::{Never, Rollback},
+    writer::Writer,
+};
 use crate::fair::{self, FairSemaphore};
 
 #[derive(Debug)]
@@ -126,7 +133,8 @@ impl Pools {
 
     pub(super) async fn migrate(&self) -> Result<Vec<String>, Error> {
         // One transaction, of which each migration is a part.
-        self.write(migrate::run).await
+        let run = |conn: &mut Conn| migrate::run(conn).map_err(Rollback::Store);
+        Ok(self.write::<_, Never, _>(run).await?)
     }
 
     /// Runs one statement that reads.
@@ -139,7 +147,8 @@ impl Pools {
             // Its limits hold within a transaction alone.
             return self.reading("BEGIN READ ONLY", work).await;
         }
-        self.blocking(work).await
+        let work = |conn: &mut Conn| work(conn).map_err(Rollback::Store);
+        Ok(self.blocking::<_, Never, _>(work).await?)
     }
 
     /// Runs several reads of one snapshot.
@@ -167,21 +176,22 @@ impl Pools {
         F: FnOnce(&mut Conn) -> Result<T, Error> + Send + 'static,
     {
         let begin = self.session.begin(begin);
-        self.blocking(move |conn| {
+        let work = move |conn: &mut Conn| {
             begin_transaction(conn, &begin)?;
             let result = work(conn);
             // Nothing was written, so how it ends makes no difference but for errors.
             let ended = roll_back(conn);
-            result.and_then(|value| ended.map(|()| value))
-        })
-        .await
+            Ok(result.and_then(|value| ended.map(|()| value))?)
+        };
+        Ok(self.blocking::<_, Never, _>(work).await?)
     }
 
     /// Runs one transaction that writes.
-    pub(super) async fn write<T, F>(&self, work: F) -> Result<T, Error>
+    pub(super) async fn write<T, E, F>(&self, work: F) -> Result<T, Rollback<E>>
     where
         T: Send + 'static,
-        F: FnOnce(&mut Conn) -> Result<T, Error> + Send + 'static,
+        E: Send + 'static,
+        F: FnOnce(&mut Conn) -> Result<T, Rollback<E>> + Send + 'static,
     {
         if let Some(writer) = &self.writer {
             return writer.write(work).await;
@@ -205,10 +215,11 @@ impl Pools {
     }
 
     /// Takes a connection of the pool to a thread that may block.
-    async fn blocking<T, F>(&self, work: F) -> Result<T, Error>
+    async fn blocking<T, E, F>(&self, work: F) -> Result<T, Rollback<E>>
     where
         T: Send + 'static,
-        F: FnOnce(&mut Conn) -> Result<T, Error> + Send + 'static,
+        E: Send + 'static,
+        F: FnOnce(&mut Conn) -> Result<T, Rollback<E>> + Send + 'static,
     {
         let busy = || Error::Busy(format!("no connection became free within {:?}", self.timeout));
         let permit = tokio::time::timeout(self.timeout, self.permits.acquire(fair::current()))
@@ -221,10 +232,11 @@ impl Pools {
             let mut slot = pool.get().map_err(|e| Error::Unavailable(e.to_string()))?;
             let mut result = work(&mut slot.conn);
             if matches!(slot.conn, Conn::Postgres(_)) {
-                result = result.map_err(Error::of_postgres);
+                result = result.map_err(|error| error.map_store(Error::of_postgres));
             }
-            slot.doubtful = matches!(result, Err(Error::Failed(_) | Error::Full(_)));
-            if result.as_ref().is_err_and(Error::is_broken_connection) {
+            let error = result.as_ref().err().and_then(Rollback::store);
+            slot.doubtful = matches!(error, Some(Error::Failed(_) | Error::Full(_)));
+            if error.is_some_and(Error::is_broken_connection) {
                 // Only the first of an age to notice ends it.
                 let _ =
                     epoch.compare_exchange(slot.epoch, slot.epoch + 1, Ordering::Relaxed, Ordering::Relaxed);

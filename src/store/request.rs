@@ -2,16 +2,20 @@
 
 use diesel::prelude::*;
 
-use super::{Error, Store, conn::each, purge, schema::request};
+use super::{Error, Store, Tx, conn::each, purge, schema::request};
 use crate::domain::{GroupId, Micros};
 
-/// What came of a request id.
+/// A request by its caller's id.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Remembered {
-    /// It was new and now stands for this result.
-    New,
-    /// It was used before, for the same request, with this result.
-    Before(String),
+pub struct Request {
+    /// The group it changes something of.
+    pub group_id: GroupId,
+    /// The rpc, without its package and service.
+    pub method: String,
+    /// The caller's id.
+    pub id: String,
+    /// A hash of the rpc's name and the whole message: the same id with anything else is refused.
+    pub fingerprint: String,
 }
 
 /// Whether a stored fingerprint is that of this request. One of an earlier form cannot be compared and passes: its row
@@ -21,68 +25,57 @@ fn is_same(known: &str, fingerprint: &str) -> bool {
     known == fingerprint || (form(fingerprint) == Some(true) && form(known) != Some(true))
 }
 
-impl Store {
-    /// Remembers what a request led to, or says what it led to before. Another request under the same id is
-    /// [`Error::RequestReused`].
-    pub async fn request_remember(
-        &self,
-        group_id: &GroupId,
-        method: &str,
-        request_id: &str,
-        fingerprint: &str,
-        result: &str,
-        now_us: Micros,
-    ) -> Result<Remembered, Error> {
-        let (group_id, method, request_id) = (group_id.clone(), method.to_owned(), request_id.to_owned());
-        let (fingerprint, result) = (fingerprint.to_owned(), result.to_owned());
-        self.write(move |conn| {
-            let row = (
-                request::group_id.eq(&group_id),
-                request::method.eq(&method),
-                request::request_id.eq(&request_id),
-                request::fingerprint.eq(&fingerprint),
-                request::result.eq(&result),
-                request::create_us.eq(now_us),
-            );
-            let added = each!(conn, c => diesel::insert_into(request::table)
-                .values(row)
-                .on_conflict_do_nothing()
-                .execute(c))?;
-            if added == 1 {
-                return Ok(Remembered::New);
-            }
-            let (known, result): (String, String) = request::table
-                .find((&group_id, &method, &request_id))
-                .select((request::fingerprint, request::result))
-                .first(conn)?;
-            if is_same(&known, &fingerprint) {
-                Ok(Remembered::Before(result))
-            } else {
-                Err(Error::RequestReused(request_id))
-            }
-        })
-        .await
+impl Tx<'_> {
+    /// Takes a request id for what this transaction does; answers what an earlier one under it led to. Of two at once the
+    /// second waits for the first's end. Another request under the same id is [`Error::RequestReused`].
+    pub fn request_begin(&mut self, of: &Request, now_us: Micros) -> Result<Option<String>, Error> {
+        let row = (
+            request::group_id.eq(&of.group_id),
+            request::method.eq(&of.method),
+            request::request_id.eq(&of.id),
+            request::fingerprint.eq(&of.fingerprint),
+            request::result.eq(""),
+            request::create_us.eq(now_us),
+        );
+        let added = each!(self.conn, c => diesel::insert_into(request::table)
+            .values(row)
+            .on_conflict_do_nothing()
+            .execute(c))?;
+        if added == 1 {
+            return Ok(None);
+        }
+        let (known, result): (String, String) = request::table
+            .find((&of.group_id, &of.method, &of.id))
+            .select((request::fingerprint, request::result))
+            .first(self.conn)?;
+        match is_same(&known, &of.fingerprint) {
+            true => Ok(Some(result)),
+            false => Err(Error::RequestReused(of.id.clone())),
+        }
     }
 
+    /// Remembers what a request that was begun in this transaction led to.
+    pub fn request_end(&mut self, of: &Request, result: &str) -> Result<(), Error> {
+        diesel::update(request::table.find((&of.group_id, &of.method, &of.id)))
+            .set(request::result.eq(result))
+            .execute(self.conn)?;
+        Ok(())
+    }
+}
+
+impl Store {
     /// What a request id led to, if it was used; another request under it is [`Error::RequestReused`].
-    pub async fn request_get(
-        &self,
-        group_id: &GroupId,
-        method: &str,
-        request_id: &str,
-        fingerprint: &str,
-    ) -> Result<Option<String>, Error> {
-        let key = (group_id.clone(), method.to_owned(), request_id.to_owned());
-        let fingerprint = fingerprint.to_owned();
+    pub async fn request_get(&self, of: &Request) -> Result<Option<String>, Error> {
+        let of = of.clone();
         self.read(move |conn| {
             let known: Option<(String, String)> = request::table
-                .find((&key.0, &key.1, &key.2))
+                .find((&of.group_id, &of.method, &of.id))
                 .select((request::fingerprint, request::result))
                 .first(conn)
                 .optional()?;
             match known {
-                Some((known, result)) if is_same(&known, &fingerprint) => Ok(Some(result)),
-                Some(_) => Err(Error::RequestReused(key.2)),
+                Some((known, result)) if is_same(&known, &of.fingerprint) => Ok(Some(result)),
+                Some(_) => Err(Error::RequestReused(of.id)),
                 None => Ok(None),
             }
         })

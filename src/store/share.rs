@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use diesel::prelude::*;
 
 use super::{
-    Conflict, Error, FieldRef, Integration, Store,
+    Conflict, Error, FieldRef, Integration, Store, Tx,
     conn::{Conn, first_locked},
     event::NewEvents,
     field, integration,
@@ -55,73 +55,66 @@ struct Row {
     update_us: Micros,
 }
 
-impl Store {
-    /// The shares of an integration, by the receiver's id.
-    pub async fn share_list(&self, id: IntegrationId) -> Result<Vec<Share>, Error> {
-        self.snapshot(move |conn| list(conn, id)).await
-    }
-
+impl Tx<'_> {
     /// Shares an integration, or changes what is shared. [`Conflict::NotConnected`] unless owner and receiver are
     /// connected with each other.
-    pub async fn share_set(
-        &self,
+    pub fn share_set(
+        &mut self,
         id: IntegrationId,
-        new: NewShare,
+        new: &NewShare,
         by: &str,
         now_us: Micros,
     ) -> Result<(), Error> {
-        let by = by.to_owned();
-        self.write_with_events(move |conn, events| {
-            let of = alive(conn, id)?;
-            lock_connected(conn, &of.group_id, [&new.group_id])?;
-            put(conn, events, &of, &new, &by, now_us)?;
-            integration::touch(conn, &of, now_us)
-        })
-        .await
+        let (conn, events) = (&mut *self.conn, &mut self.events);
+        let of = alive(conn, id)?;
+        lock_connected(conn, &of.group_id, [&new.group_id])?;
+        put(conn, events, &of, new, by, now_us)?;
+        integration::touch(conn, &of, now_us)
     }
 
     /// Ends a share; false if there was none.
-    pub async fn share_remove(
-        &self,
+    pub fn share_remove(
+        &mut self,
         id: IntegrationId,
         group_id: &GroupId,
         now_us: Micros,
     ) -> Result<bool, Error> {
-        let group_id = group_id.clone();
-        self.write_with_events(move |conn, events| {
-            let of = alive(conn, id)?;
-            if end(conn, events, id, &group_id, now_us)? == 0 {
-                return Ok(false);
-            }
-            integration::touch(conn, &of, now_us)?;
-            Ok(true)
-        })
-        .await
+        let (conn, events) = (&mut *self.conn, &mut self.events);
+        let of = alive(conn, id)?;
+        if end(conn, events, id, group_id, now_us)? == 0 {
+            return Ok(false);
+        }
+        integration::touch(conn, &of, now_us)?;
+        Ok(true)
     }
 
     /// A group makes fields active and others passive, at once.
-    pub async fn field_activate(
-        &self,
+    pub fn field_activate(
+        &mut self,
         id: IntegrationId,
         group_id: &GroupId,
-        active: Vec<FieldRef>,
-        passive: Vec<FieldRef>,
+        active: &[FieldRef],
+        passive: &[FieldRef],
     ) -> Result<(), Error> {
-        let group_id = group_id.clone();
-        self.write(move |conn| {
-            alive(conn, id)?;
-            // A share that has just ended leaves no decisions behind.
-            let has: i64 = source_table::table
-                .find((&group_id, id))
-                .count()
-                .get_result(conn)?;
-            if has == 0 {
-                return Err(Error::not_found("integration", id));
-            }
-            source::decide(conn, id, &group_id, &active, true)?;
-            source::decide(conn, id, &group_id, &passive, false)
-        })
-        .await
+        let conn = &mut *self.conn;
+        alive(conn, id)?;
+        // A share that has just ended leaves no decisions behind.
+        let has: i64 = source_table::table
+            .find((group_id, id))
+            .count()
+            .get_result(conn)?;
+        if has == 0 {
+            return Err(Error::not_found("integration", id));
+        }
+        source::decide(conn, id, group_id, active, true)?;
+        source::decide(conn, id, group_id, passive, false)
+    }
+}
+
+impl Store {
+    /// The shares of an integration, by the receiver's id.
+    pub async fn share_list(&self, id: IntegrationId) -> Result<Vec<Share>, Error> {
+        self.snapshot(move |conn| list(conn, id)).await
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use diesel::prelude::*;
 
 use super::{
-    Conflict, Error, Field, FieldRef, Integration, Refusal, Store,
+    Conflict, Error, Field, FieldRef, Integration, Refusal, Store, Tx,
     conn::{Conn, first_locked},
     error::{OrNotFound, is_unique_violation},
     field,
@@ -83,6 +83,36 @@ pub(super) struct Row {
     pub(super) create_us: Micros,
 }
 
+impl Tx<'_> {
+    /// An integration as a group has it, if it owns or receives it.
+    pub fn source_get(&mut self, group_id: &GroupId, id: IntegrationId) -> Result<Option<Source>, Error> {
+        Ok(list(self.conn, group_id, Some(id))?.pop())
+    }
+
+    /// The group uses an integration from now on, or no longer; true if that is a change. Not found unless the group
+    /// owns or receives it.
+    pub fn source_connect(
+        &mut self,
+        group_id: &GroupId,
+        id: IntegrationId,
+        connected: bool,
+    ) -> Result<bool, Error> {
+        let row: Option<Row> = first_locked!(
+            self.conn,
+            source::table.find((group_id, id)).select(Row::as_select())
+        )
+        .optional()?;
+        let row = row.ok_or_else(|| Error::not_found("integration", id))?;
+        if row.connected == connected {
+            return Ok(false);
+        }
+        diesel::update(source::table.find((group_id, id)))
+            .set(source::connected.eq(connected))
+            .execute(self.conn)?;
+        Ok(true)
+    }
+}
+
 impl Store {
     /// What a group owns (drafts too), the oldest first, then what it receives, the longest shared first.
     pub async fn source_list(&self, group_id: &GroupId) -> Result<Vec<Source>, Error> {
@@ -95,31 +125,6 @@ impl Store {
         let group_id = group_id.clone();
         self.snapshot(move |conn| Ok(list(conn, &group_id, Some(id))?.pop()))
             .await
-    }
-
-    /// The group uses an integration from now on, or no longer; true if that is a change. Not found unless the group
-    /// owns or receives it.
-    pub async fn source_connect(
-        &self,
-        group_id: &GroupId,
-        id: IntegrationId,
-        connected: bool,
-    ) -> Result<bool, Error> {
-        let group_id = group_id.clone();
-        self.write(move |conn| {
-            let row: Option<Row> =
-                first_locked!(conn, source::table.find((&group_id, id)).select(Row::as_select()))
-                    .optional()?;
-            let row = row.ok_or_else(|| Error::not_found("integration", id))?;
-            if row.connected == connected {
-                return Ok(false);
-            }
-            diesel::update(source::table.find((&group_id, id)))
-                .set(source::connected.eq(connected))
-                .execute(conn)?;
-            Ok(true)
-        })
-        .await
     }
 
     /// The fields of these integrations that a group sees, in their order: all selected ones of what it owns, and of
@@ -341,16 +346,6 @@ pub(super) fn lock_group(conn: &mut Conn, group_id: &GroupId) -> Result<(), Erro
     found.or_not_found("group", group_id).map(|_| ())
 }
 
-/// Refuses a group that does not exist, without locking it.
-pub(super) fn known_group(conn: &mut Conn, group_id: &GroupId) -> Result<(), Error> {
-    let found: Result<String, _> = groups::table
-        .find(group_id)
-        .filter(groups::delete_us.is_null())
-        .select(groups::display_name)
-        .first(conn);
-    found.or_not_found("group", group_id).map(|_| ())
-}
-
 /// Gives a group a source, under a label that is free in it: the one wished for, or one like it. What the group has
 /// already stays as it is; whether it was new.
 pub(super) fn add(
@@ -394,23 +389,6 @@ pub(super) fn free_label(conn: &mut Conn, group_id: &GroupId, name: &str) -> Res
         n += 1;
     }
     Ok(label)
-}
-
-/// Refuses a label that another source of the group has: [`Conflict::Label`].
-pub(super) fn check_label(
-    conn: &mut Conn,
-    group_id: &GroupId,
-    id: Option<IntegrationId>,
-    label: &str,
-) -> Result<(), Error> {
-    let holders: Vec<IntegrationId> = source::table
-        .filter(source::group_id.eq(group_id).and(source::label.eq(label)))
-        .select(source::integration_id)
-        .load(conn)?;
-    match holders.iter().any(|holder| Some(*holder) != id) {
-        true => Err(label_taken(label)),
-        false => Ok(()),
-    }
 }
 
 fn label_taken(label: &str) -> Error {

@@ -16,7 +16,7 @@ use diesel::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Error, conn::Conn, session::Session};
+use super::{Error, conn::Conn, session::Session, transaction::Rollback};
 use crate::fair::{self, FairSemaphore};
 
 /// How many jobs one commit takes at most.
@@ -43,6 +43,10 @@ impl Failure {
             Error::Unavailable(why) => Some(Self::Unavailable(why.clone())),
             _ => None,
         }
+    }
+
+    fn of_rollback<E>(rollback: &Rollback<E>) -> Option<Self> {
+        rollback.store().and_then(Self::of_all)
     }
 
     fn of(error: impl Into<Error>) -> Self {
@@ -115,10 +119,11 @@ impl Writer {
     }
 
     /// Runs work in a transaction and waits until it is committed. Work that could not begin in time is not done.
-    pub(super) async fn write<T, F>(&self, work: F) -> Result<T, Error>
+    pub(super) async fn write<T, E, F>(&self, work: F) -> Result<T, Rollback<E>>
     where
         T: Send + 'static,
-        F: FnOnce(&mut Conn) -> Result<T, Error> + Send + 'static,
+        E: Send + 'static,
+        F: FnOnce(&mut Conn) -> Result<T, Rollback<E>> + Send + 'static,
     {
         let deadline = Instant::now() + self.patience;
         let late = || Error::Busy(format!("nothing could be written for {:?}", self.patience));
@@ -132,7 +137,7 @@ impl Writer {
             let conn = match turn {
                 Ok(conn) => conn,
                 Err(failure) => {
-                    let _ = done.send(Err(Error::from(failure)));
+                    let _ = done.send(Err(Error::from(failure).into()));
                     return None;
                 }
             };
@@ -143,14 +148,14 @@ impl Writer {
             // hands on that error, and not the work's own.
             let mut met = None;
             let result =
-                conn.transaction(|conn| work(conn).inspect_err(|error| met = Failure::of_all(error)));
+                conn.transaction(|conn| work(conn).inspect_err(|error| met = Failure::of_rollback(error)));
             Some(Done {
-                failure: met.or_else(|| result.as_ref().err().and_then(Failure::of_all)),
+                failure: met.or_else(|| result.as_ref().err().and_then(Failure::of_rollback)),
                 finish: Box::new(move |committed| {
                     // Whoever asked may have gone; the work is done all the same.
                     let _ = done.send(match committed {
                         Ok(()) => result,
-                        Err(failure) => Err(failure.into()),
+                        Err(failure) => Err(Error::from(failure).into()),
                     });
                 }),
             })
@@ -169,7 +174,7 @@ impl Writer {
         match tokio::time::timeout_at(deadline.into(), &mut result).await {
             Ok(result) => result.map_err(gave_up)?,
             // It has not begun, and now it never will.
-            Err(_) if !taken.swap(true, Ordering::AcqRel) => Err(late()),
+            Err(_) if !taken.swap(true, Ordering::AcqRel) => Err(late().into()),
             Err(_) => result.await.map_err(gave_up)?,
         }
     }
@@ -262,9 +267,9 @@ mod tests {
     use diesel::{RunQueryDsl as _, connection::SimpleConnection as _, sql_query, sql_types};
 
     use super::*;
-    use crate::store::Options;
+    use crate::store::{Options, transaction::Never};
 
-    fn add(length: usize) -> impl FnOnce(&mut Conn) -> Result<usize, Error> + Send + 'static {
+    fn add(length: usize) -> impl FnOnce(&mut Conn) -> Result<usize, Rollback<Never>> + Send + 'static {
         move |conn| {
             let done = sql_query("INSERT INTO t (text) VALUES ($1)")
                 .bind::<sql_types::Text, _>("x".repeat(length))
@@ -284,7 +289,7 @@ mod tests {
             .unwrap();
         let writer = Writer::start(conn, session.clone(), Duration::from_secs(60)).unwrap();
         writer.write(add(10)).await.unwrap();
-        let full = writer.write(add(1 << 20)).await.unwrap_err();
+        let full = Error::from(writer.write(add(1 << 20)).await.unwrap_err());
         assert!(matches!(full, Error::Full(_)) && full.is_retryable(), "{full:?}");
         writer.write(add(20)).await.unwrap();
 
@@ -321,7 +326,7 @@ mod tests {
         other.batch_execute("ROLLBACK").unwrap();
         first.await.unwrap();
         let count = writer
-            .write(|conn| Ok(sql_query("DELETE FROM t").execute(conn)?))
+            .write(|conn| Ok::<_, Rollback<Never>>(sql_query("DELETE FROM t").execute(conn)?))
             .await
             .unwrap();
         assert_eq!(count, 1);

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use tether::policy::{self, Effect};
+
 fn sources() -> Vec<(String, String)> {
     sources_of("src")
 }
@@ -336,4 +338,88 @@ fn labels_of_metrics_have_few_values() {
     }
     assert!(seen > 10, "{seen} labels were found");
     assert!(unknown.is_empty(), "{unknown:?}");
+}
+
+/// The functions of some files: (name, signature, body).
+fn functions(of: &[(String, String)]) -> Vec<(String, String, String)> {
+    let mut found = Vec::new();
+    for (_, text) in of {
+        for part in text.split("async fn ").skip(1) {
+            let (signature, body) = part.split_once("{\n").unwrap_or((part, ""));
+            let name = signature.split(['(', '<']).next().unwrap_or_default().to_owned();
+            // Up to the next function of the same block.
+            let body = body.split("\n    }\n").next().unwrap_or_default().to_owned();
+            found.push((name, signature.to_owned(), body));
+        }
+    }
+    found
+}
+
+#[test]
+fn whatever_changes_something_writes_an_audit_entry() {
+    // A handler of an rpc that changes something hands its author on.
+    let handlers = functions(&sources_of("src/grpc"));
+    for (rpc, _, effect) in policy::TABLE {
+        if *effect != Effect::Changes {
+            continue;
+        }
+        let snake = rpc
+            .rsplit('/')
+            .next()
+            .unwrap()
+            .chars()
+            .fold(String::new(), |mut name, letter| {
+                if letter.is_uppercase() && !name.is_empty() {
+                    name.push('_');
+                }
+                name.extend(letter.to_lowercase());
+                name
+            });
+        let of_rpc = |(name, _, body): &&(String, String, String)| {
+            *name == snake && (body.contains("Response") || body.contains("Error::not_yet("))
+        };
+        let (_, _, body) = handlers
+            .iter()
+            .find(of_rpc)
+            .unwrap_or_else(|| panic!("no handler of {rpc}"));
+        assert!(
+            body.contains("gate::author(&request)") || body.contains("Error::not_yet("),
+            "{rpc} changes something, by nobody"
+        );
+    }
+    // A service that is given an author makes its change through `Inner::change`, itself or through another one.
+    let services = functions(&sources_of("src/service"));
+    let given: Vec<_> = services
+        .iter()
+        .filter(|(name, signature, _)| name != "change" && signature.contains("author: &Author"))
+        .collect();
+    assert!(given.len() > 15, "{} services are given an author", given.len());
+    let mut records: Vec<&str> = vec!["change"];
+    while let Some((name, ..)) = given.iter().find(|(name, _, body)| {
+        !records.contains(&name.as_str())
+            && records.iter().any(|known| {
+                let call = format!(".{known}(");
+                body.split(&call).skip(1).any(|rest| {
+                    let rest = rest.trim_start().trim_start_matches('&');
+                    rest.starts_with("author")
+                })
+            })
+    }) {
+        records.push(name);
+    }
+    let silent: Vec<_> = given
+        .iter()
+        .map(|(name, ..)| name)
+        .filter(|name| !records.contains(&name.as_str()))
+        .collect();
+    assert!(
+        silent.is_empty(),
+        "services that leave the audit entry out: {silent:?}"
+    );
+    // What changes something in the store and is somebody's decision is a function of `Tx`: services open no transaction.
+    for (file, text) in sources_of("src/service") {
+        let opened = text.matches(".transaction(").count();
+        let expected = usize::from(file.ends_with("audit.rs")) + usize::from(file.ends_with("group.rs"));
+        assert_eq!(opened, expected, "{file} opens a transaction of its own");
+    }
 }

@@ -17,6 +17,8 @@ use tether::query::{Engine, Field, Plan, Question, Source, Text, Tracked};
 use tether::store::{self, Store};
 use tokio_util::sync::CancellationToken;
 
+use crate::support::alone::Alone as _;
+
 const NOW: Micros = 1_790_000_123_456_789;
 
 /// A field of the random sources.

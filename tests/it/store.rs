@@ -5,6 +5,8 @@ use std::{ops::Deref, time::Duration};
 
 use tether::{domain::*, store::*};
 
+use crate::support::alone::Alone as _;
+
 mod company;
 mod event;
 mod identity;
@@ -118,6 +120,15 @@ async fn group(store: &Store, id: &str) -> GroupId {
     store.group_upsert(&id, &id.to_string(), NOW).await.unwrap();
     store.enablement_set(enablement(&id, true)).await.unwrap();
     id
+}
+
+fn request(group_id: &GroupId, id: &str) -> Request {
+    Request {
+        group_id: group_id.clone(),
+        method: "Create".to_owned(),
+        id: id.to_owned(),
+        fingerprint: "print".to_owned(),
+    }
 }
 
 fn enablement(group_id: &GroupId, enabled: bool) -> Enablement {

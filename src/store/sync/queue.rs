@@ -5,7 +5,7 @@ use diesel::{prelude::*, sql_types};
 use super::row::{Sync, get, held, lost, name, unfinished};
 use crate::domain::{EventKind, IntegrationId, IntegrationState, Micros, SyncId, SyncState, SyncTrigger};
 use crate::store::{
-    Conflict, Error, Integration, Store,
+    Conflict, Error, Integration, Store, Tx,
     conn::Conn,
     error::is_unique_violation,
     event::NewEvents,
@@ -66,24 +66,40 @@ struct Due {
     generation: i64,
 }
 
-impl Store {
+impl Tx<'_> {
     /// Queues a sync of an active integration, or returns the one that has not ended yet.
-    pub async fn sync_enqueue(&self, new: NewSync) -> Result<Enqueued, Error> {
-        self.write(move |conn| {
-            let row = integration::lock(conn, new.integration_id)?;
-            if let Some(running) = unfinished(conn, row.id)? {
-                return Ok(Enqueued::AlreadyRunning(running));
-            }
-            if row.state != IntegrationState::Active {
-                return Err(Error::conflict(
-                    Conflict::State,
-                    format!(
-                        "integration \"{}\" is {}; only an active one can be synced",
-                        row.id, row.state
-                    ),
-                ));
-            }
-            Ok(Enqueued::New(insert(conn, &row, new)?))
+    pub fn sync_enqueue(&mut self, new: NewSync) -> Result<Enqueued, Error> {
+        let conn = &mut *self.conn;
+        let row = integration::lock(conn, new.integration_id)?;
+        if let Some(running) = unfinished(conn, row.id)? {
+            return Ok(Enqueued::AlreadyRunning(running));
+        }
+        if row.state != IntegrationState::Active {
+            return Err(Error::conflict(
+                Conflict::State,
+                format!(
+                    "integration \"{}\" is {}; only an active one can be synced",
+                    row.id, row.state
+                ),
+            ));
+        }
+        Ok(Enqueued::New(insert(conn, &row, new)?))
+    }
+
+    /// Asks a sync to stop. One that no worker has ends at once.
+    pub fn sync_cancel_request(&mut self, id: SyncId, now_us: Micros) -> Result<Sync, Error> {
+        let (conn, events) = (&mut *self.conn, &mut self.events);
+        cancel(conn, events, id, now_us)?;
+        get(conn, id)
+    }
+}
+
+impl Store {
+    /// [`Tx::sync_cancel_request`] as a transaction of its own.
+    pub async fn sync_cancel_request(&self, id: SyncId, now_us: Micros) -> Result<Sync, Error> {
+        self.write_with_events(move |conn, events| {
+            cancel(conn, events, id, now_us)?;
+            get(conn, id)
         })
         .await
     }
@@ -163,15 +179,6 @@ impl Store {
             } else {
                 Ok(row)
             }
-        })
-        .await
-    }
-
-    /// Asks a sync to stop. One that no worker has ends at once.
-    pub async fn sync_cancel_request(&self, id: SyncId, now_us: Micros) -> Result<Sync, Error> {
-        self.write_with_events(move |conn, events| {
-            cancel(conn, events, id, now_us)?;
-            get(conn, id)
         })
         .await
     }

@@ -98,7 +98,6 @@ both! {
         assert_eq!((sync.state, sync.trigger), (SyncState::Queued, SyncTrigger::Activation));
         assert_eq!(store.sync_get(sync.id).await.unwrap(), sync);
         assert!(store.integration_activate(activate(draft.id)).await.unwrap_err().is_conflict(Conflict::State));
-        assert!(store.integration_abandon(draft.id, NOW).await.unwrap_err().is_conflict(Conflict::State));
     }
 
     async fn an_account_has_five_places(store) {
@@ -154,7 +153,7 @@ both! {
         assert_eq!(gone, [Deleted { id: old.id, grant_id: Some(grant), released: true, groups: 0 }]);
         assert!(store.integration_get(old.id).await.unwrap_err().is_not_found());
         assert_eq!(store.integration_get(saved.id).await.unwrap().state, IntegrationState::Active);
-        store.integration_abandon(young.id, NOW).await.unwrap();
+        store.integration_delete(young.id, None, NOW).await.unwrap();
         assert!(store.integration_get(young.id).await.unwrap_err().is_not_found());
         store.integration_create(new_integration(&g, "Old")).await.unwrap();
     }

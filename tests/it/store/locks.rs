@@ -383,10 +383,7 @@ async fn an_ended_sync_takes_no_news() {
 async fn housekeeping_waits_for_nobody() {
     let w = World::new().await;
     for id in ["1", "2", "3"] {
-        w.store
-            .request_remember(&w.owner, "Create", id, "print", "result", NOW)
-            .await
-            .unwrap();
+        w.store.request_begin(&request(&w.owner, id), NOW).await.unwrap();
     }
     let holder = Holder::of(&w.store, &lock("request WHERE request_id = '1'"));
     assert_eq!(w.store.request_purge(NOW + 1, 10).await.unwrap(), 2);

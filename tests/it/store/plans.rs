@@ -68,8 +68,8 @@ const ELSEWHERE: &[(&str, &str)] = &[
         "identity_move",
         "once, at the first start with other rules: all companies, in batches",
     ),
-    ("integration_check_new", "what integration_create checks, alone"),
-    ("integration_check_names", "what integration_update checks, alone"),
+    ("transaction", "runs the calls that are given to it"),
+    ("rehearse", "runs the calls that are given to it"),
 ];
 
 /// Where the calls go, and what they were found to do.
@@ -150,7 +150,12 @@ fn methods() -> BTreeSet<String> {
                 continue;
             }
             let text = fs::read_to_string(&path).unwrap();
-            for part in text.split("pub async fn ").skip(1) {
+            let in_transactions = text
+                .split("impl Tx<'_> {\n")
+                .skip(1)
+                .map(|block| block.split("\n}\n").next().unwrap_or_default());
+            let calls = text.split("pub async fn ").skip(1);
+            for part in calls.chain(in_transactions.flat_map(|block| block.split("    pub fn ").skip(1))) {
                 found.insert(part.split(['(', '<']).next().unwrap_or_default().to_owned());
             }
         }

@@ -40,23 +40,76 @@ both! {
     }
 
     async fn a_request_id_stands_for_one_request(store) {
-        let g = group_id("g");
-        let say = |id: &'static str, print: &'static str, result: &'static str| {
-            let g = g.clone();
-            async move { store.request_remember(&g, "Create", id, print, result, NOW).await }
+        let of = |method: &str, id: &str, print: &str| Request {
+            method: method.to_owned(),
+            fingerprint: print.to_owned(),
+            ..request(&group_id("g"), id)
         };
-        assert_eq!(say("1", "p", "integrations/x").await.unwrap(), Remembered::New);
-        assert_eq!(say("1", "p", "integrations/y").await.unwrap(), Remembered::Before("integrations/x".to_owned()));
+        let say = |id: &'static str, print: &'static str, result: &'static str| {
+            let of = of("Create", id, print);
+            async move {
+                let earlier = store.request_begin(&of, NOW).await?;
+                if earlier.is_none() {
+                    store.request_end(&of, result).await?;
+                }
+                Ok::<_, Error>(earlier)
+            }
+        };
+        let before = Some("integrations/x".to_owned());
+        assert_eq!(say("1", "p", "integrations/x").await.unwrap(), None);
+        assert_eq!(say("1", "p", "integrations/y").await.unwrap(), before);
         assert!(matches!(say("1", "q", "integrations/y").await.unwrap_err(), Error::RequestReused(id) if id == "1"));
-        assert_eq!(store.request_get(&g, "Create", "1", "p").await.unwrap().as_deref(), Some("integrations/x"));
-        assert_eq!(store.request_get(&g, "Sync", "1", "p").await.unwrap(), None);
+        assert_eq!(store.request_get(&of("Create", "1", "p")).await.unwrap(), before);
+        assert_eq!(store.request_get(&of("Sync", "1", "p")).await.unwrap(), None);
         // A row of an earlier version holds what cannot be compared with a hash: its id stands for the same request.
-        assert_eq!(say("1", "blake3:aa", "integrations/z").await.unwrap(), Remembered::Before("integrations/x".to_owned()));
-        assert_eq!(say("2", "blake3:aa", "integrations/y").await.unwrap(), Remembered::New);
+        assert_eq!(say("1", "blake3:aa", "integrations/z").await.unwrap(), before);
+        assert_eq!(say("2", "blake3:aa", "integrations/y").await.unwrap(), None);
         assert!(matches!(say("2", "blake3:bb", "integrations/y").await.unwrap_err(), Error::RequestReused(id) if id == "2"));
         assert_eq!(store.request_purge(NOW, 9).await.unwrap(), 0);
         assert_eq!(store.request_purge(NOW + 1, 1).await.unwrap(), 1);
         assert_eq!(store.request_purge(NOW + 1, 9).await.unwrap(), 1);
+    }
+
+    async fn a_transaction_stores_all_or_nothing(store) {
+        #[derive(Debug, PartialEq)]
+        struct Refused;
+        let id = group_id("whole");
+        let of = request(&id, "1");
+        let upsert = |refuse: bool| {
+            let (id, of) = (id.clone(), of.clone());
+            move |tx: &mut Tx<'_>| {
+                let earlier = tx.request_begin(&of, NOW)?;
+                let group = tx.group_upsert(&id, "Whole", NOW)?;
+                tx.request_end(&of, "groups/whole")?;
+                match refuse {
+                    true => Err(Rollback::By(Refused)),
+                    false => Ok((earlier, group.display_name)),
+                }
+            }
+        };
+        let unknown = || async { store.group_get(&id).await.unwrap_err().is_not_found() };
+        let refused = store.transaction(upsert(true)).await.unwrap_err();
+        assert!(matches!(refused, Rollback::By(Refused)));
+        assert!(unknown().await);
+        assert_eq!(store.request_get(&of).await.unwrap(), None);
+        // A rehearsal says what would come of it, and leaves nothing.
+        let whole = (None, "Whole".to_owned());
+        assert_eq!(store.rehearse(upsert(false)).await.unwrap(), whole);
+        assert!(unknown().await);
+        // The store's own errors roll back too, and stay what they are.
+        let failed = store.transaction::<(), Refused, _>({
+            let id = id.clone();
+            move |tx| {
+                tx.group_upsert(&id, "Whole", NOW)?;
+                tx.integration_lock(IntegrationId::new())?;
+                Ok(())
+            }
+        });
+        assert!(matches!(failed.await.unwrap_err(), Rollback::Store(error) if error.is_not_found()));
+        assert!(unknown().await);
+        assert_eq!(store.transaction(upsert(false)).await.unwrap(), whole);
+        assert_eq!(store.group_get(&id).await.unwrap().display_name, "Whole");
+        assert_eq!(store.request_get(&of).await.unwrap().as_deref(), Some("groups/whole"));
     }
 
     async fn the_outbox_keeps_what_was_not_told(store) {

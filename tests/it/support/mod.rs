@@ -1,5 +1,6 @@
 //! What the tests share.
 
+pub(crate) mod alone;
 pub(crate) mod companies;
 pub(crate) mod connectors;
 pub(crate) mod logs;

@@ -112,10 +112,7 @@ pub(super) const WHOLE: &[(&str, &str)] = &[
     ("audit_list", "audit_entry USING INDEX audit_entry_group"),
     // What goes with the row by its foreign keys.
     ("integration_purge", "sync USING COVERING INDEX sync_integration"),
-    (
-        "integration_abandon",
-        "sync USING COVERING INDEX sync_integration",
-    ),
+    ("integration_delete", "sync USING COVERING INDEX sync_integration"),
 ];
 
 /// The table that a step of SQLite's plan reads, and whether it goes through all of it, of an integration or of a group.

@@ -377,12 +377,12 @@ pub(super) async fn round(w: &mut World, group_id: &GroupId, of: &Integration, s
     ask!(w, 1, share_list(of.id));
     ask!(w, 1, share_remove(of.id, &other, NOW));
     ask!(w, 1, group_disconnect(group_id, &other, NOW));
-    ask!(
-        w,
-        1,
-        request_remember(group_id, "Create", "1", "print", "result", NOW)
-    );
-    ask!(w, 1, request_get(group_id, "Create", "1", "print"));
+    let request = request(group_id, "1");
+    ask!(w, 1, request_begin(&request, NOW));
+    ask!(w, 1, request_end(&request, "result"));
+    ask!(w, 1, request_get(&request));
+    ask!(w, 1, field_count(of.id));
+    ask!(w, 1, integration_lock(of.id));
     let told = NewOutbox {
         kind: OutboxKind::Revoke,
         subject: "subject".to_owned(),
@@ -480,6 +480,6 @@ pub(super) async fn round(w: &mut World, group_id: &GroupId, of: &Integration, s
     while !w.store.integration_purge(passing.id, 5 * n as i64).await.unwrap() {}
     w.done("integration_purge", 10 * n);
     let draft = ask!(w, 1, integration_create(new_integration(group_id, "Abandoned")));
-    ask!(w, 1, integration_abandon(draft.id, NOW));
+    ask!(w, 1, integration_delete(draft.id, None, NOW));
     ask!(w, 5, group_delete(&other, NOW));
 }
