@@ -6,7 +6,10 @@ use tether::proto::v1;
 
 use crate::support::server::{Database, Person, World, ok, on_both_databases, refused};
 
-on_both_databases!(every_change_has_one_entry_and_no_secret);
+on_both_databases!(
+    every_change_has_one_entry_and_no_secret,
+    the_same_request_many_times_at_once_is_one_change,
+);
 
 /// All entries of a group's log, oldest first, page by page.
 async fn log(person: &mut Person, parent: &str, resource: &str) -> Vec<v1::AuditEntry> {
@@ -221,4 +224,73 @@ async fn every_change_has_one_entry_and_no_secret(database: Database) {
         refused(ann.integrations.list_audit_entries(wild)).await.reason,
         "INVALID_FIELD_VALUE"
     );
+}
+
+/// Makes the same call eight times at once; all answers are the same, and this is it.
+async fn eight_times<T, F, R>(call: impl Fn() -> F, name: impl Fn(T) -> R) -> R
+where
+    F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+    R: PartialEq + std::fmt::Debug,
+{
+    let answers = futures_util::future::join_all((0..8).map(|_| call())).await;
+    let mut names = answers
+        .into_iter()
+        .map(|answer| name(answer.unwrap().into_inner()));
+    let first = names.next().unwrap();
+    for other in names {
+        assert_eq!(other, first);
+    }
+    first
+}
+
+async fn the_same_request_many_times_at_once_is_one_change(database: Database) {
+    let world = World::start(database, 3).await;
+    let mut ann = world.ann().await;
+    ann.enable("dummy").await;
+    let clients = ann.integrations.clone();
+    let create = v1::CreateIntegrationRequest {
+        request_id: "0198c0de-0000-4000-8000-000000000001".to_owned(),
+        ..ann.draft("dummy", "Once")
+    };
+    let call = || {
+        let (mut client, create) = (clients.clone(), create.clone());
+        async move { client.create_integration(create).await }
+    };
+    let name = eight_times(call, |created| created.name).await;
+    ann.log_in_with_key(&name, "ann").await;
+    ann.select(&name, &["Company.Industry"]).await;
+    // Long enough for all calls to come while the sync is under way.
+    world.script(&json!({"script.read": "hang"}));
+    let activate = v1::ActivateIntegrationRequest {
+        name: name.clone(),
+        request_id: "0198c0de-0000-4000-8000-000000000002".to_owned(),
+        ..Default::default()
+    };
+    let call = || {
+        let (mut client, activate) = (clients.clone(), activate.clone());
+        async move { client.activate_integration(activate).await }
+    };
+    let first = eight_times(call, |activated| activated.sync.unwrap().name).await;
+    ok(ann
+        .integrations
+        .cancel_sync(v1::CancelSyncRequest { name: first.clone() }))
+    .await;
+    ann.watch(&first).await;
+    let sync = v1::SyncIntegrationRequest {
+        name: name.clone(),
+        request_id: "0198c0de-0000-4000-8000-000000000003".to_owned(),
+        ..Default::default()
+    };
+    let call = || {
+        let (mut client, sync) = (clients.clone(), sync.clone());
+        async move { client.sync_integration(sync).await }
+    };
+    let second = eight_times(call, |sync| sync.name).await;
+    assert_ne!(first, second);
+    let parent = ann.parent.clone();
+    let entries = log(&mut ann, &parent, "").await;
+    for method in ["CreateIntegration", "ActivateIntegration", "SyncIntegration"] {
+        let entries = entries.iter().filter(|entry| entry.method == method);
+        assert_eq!(entries.count(), 1, "{method}");
+    }
 }
