@@ -319,7 +319,7 @@ async fn secrets(options: &Options, rotate: bool) -> Result<(), Failure> {
     missing.sort();
     missing.dedup();
     Err(format!(
-        "secrets are sealed with {}, which is not among secrets.keys: add the key, or log in again",
+        "secrets are sealed with {}, which is not in secrets.keys: add the key, or log in again",
         missing.join(", ")
     )
     .into())

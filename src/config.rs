@@ -415,7 +415,7 @@ impl Options {
             }
             if self.secrets.keys.is_none() && self.secrets.keys_file.is_none() {
                 return rule(
-                    "secrets.keys or secrets.keys_file must be set; a key is made by: head -c32 /dev/urandom | base64",
+                    "secrets.keys or secrets.keys_file must be set; create a key with: head -c32 /dev/urandom | base64",
                 );
             }
         }
@@ -455,7 +455,7 @@ impl Options {
         let (first, longest) = (self.grants.first_retry_seconds, self.grants.longest_retry_seconds);
         if first == 0 || longest < first || longest > 24 * 3_600 {
             return rule(
-                "grants.first_retry_seconds must be at least 1, and grants.longest_retry_seconds from that to 86400",
+                "grants.first_retry_seconds must be at least 1, and grants.longest_retry_seconds from that value to 86400",
             );
         }
         Ok(())
@@ -465,7 +465,7 @@ impl Options {
     fn check_addresses(&self) -> Result<(), Error> {
         let rule = |setting: &str, address: &str| {
             Err(Error::Rule(format!(
-                "{setting}: {address:?} must be https://host/path, spelt as browsers spell it: lower-case host, no user name, \
+                "{setting}: {address:?} must be https://host/path in normalized form: lower-case host, no user name, \
                  no fragment, no backslash (http on loopback only)"
             )))
         };
@@ -490,7 +490,7 @@ impl Options {
             return match self.dev {
                 true => Ok(()),
                 false => rule(
-                    "web.allowed_origins = \"*\" lets every page on the web call with a token it got hold of: name the \
+                    "web.allowed_origins = \"*\" lets any web page with a token call the server: name the \
                      origins (\"*\" is for --dev)"
                         .to_owned(),
                 ),
@@ -502,7 +502,7 @@ impl Options {
         match is_origin {
             true => Ok(()),
             false => rule(format!(
-                "web.allowed_origins: {origin:?} is not an origin: scheme and host, a port that is not the scheme's own, \
+                "web.allowed_origins: {origin:?} is not an origin: scheme and host, a port only if it is not the default, \
                  lower case, no path, as in https://app.example.com"
             )),
         }

@@ -296,7 +296,7 @@ impl Walk {
             .map(|one| format!("{} {}", one.label, one.fields.len()))
             .collect();
         self.step(&format!(
-            "{} fields can be seen there: {}",
+            "{} fields are visible in the CRM: {}",
             available.total_size,
             objects.join(", ")
         ));

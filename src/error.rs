@@ -221,7 +221,7 @@ impl Error {
     pub fn not_yet(what: &str) -> Self {
         Self::new(
             Reason::NotImplementedYet,
-            format!("{what} is not there yet in this version"),
+            format!("{what} is not available in this version"),
         )
     }
 }

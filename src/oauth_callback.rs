@@ -43,7 +43,7 @@ async fn arrived(
         return page(
             StatusCode::BAD_REQUEST,
             "Nothing to do here",
-            "<p>This address ends a login; begin it on the platform.</p>",
+            "<p>This page completes a login. Start the login on the platform.</p>",
         );
     };
     match services
@@ -54,9 +54,9 @@ async fn arrived(
             StatusCode::OK,
             "Connect this account?",
             &format!(
-                "<p>You logged in to <b>{connector}</b>. If you go on, the group <b>{group}</b> can read what you can \
-                 see there, through its integration <b>{integration}</b>, begun by {user}. Nothing is ever written to \
-                 {connector}.</p><p>If you did not begin this yourself, close this page.</p>\
+                "<p>You logged in to <b>{connector}</b>. If you continue, the group <b>{group}</b> can read what you can \
+                 see there, through its integration <b>{integration}</b>. {user} started this login. Nothing is ever written to \
+                 {connector}.</p><p>If you did not start this login yourself, close this page.</p>\
                  <form method=\"post\" action=\"/oauth/confirm\"><input type=\"hidden\" name=\"state\" value=\"{state}\">\
                  <input type=\"hidden\" name=\"token\" value=\"{token}\"><button>Connect</button></form>",
                 connector = escape(&asked.connector),
@@ -83,7 +83,7 @@ async fn confirmed(State(services): State<Services>, Form(form): Form<Confirmati
             StatusCode::OK,
             "Connected",
             &format!(
-                "<p>The account is connected to the integration <b>{}</b>. You can close this page and go on where you \
+                "<p>The account is connected to the integration <b>{}</b>. You can close this page and continue where you \
                  came from.</p>",
                 escape(&integration)
             ),
@@ -98,7 +98,7 @@ fn refusal(error: &Error) -> Response {
         escape(&error.message),
         error.reason.as_str()
     );
-    page(StatusCode::BAD_REQUEST, "This login did not work", &text)
+    page(StatusCode::BAD_REQUEST, "The login failed", &text)
 }
 
 fn escape(text: &str) -> String {

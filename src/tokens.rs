@@ -353,7 +353,7 @@ impl DevSigner {
         };
         let key = EncodingKey::from_ed_der(&[&PKCS8_ED25519[..], &self.seed].concat());
         jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), &claims, &key)
-            .map_err(|error| config::Error::Rule(format!("the dev key does not sign: {error}")))
+            .map_err(|error| config::Error::Rule(format!("cannot sign with the dev key: {error}")))
     }
 
     /// The JWKS with the public key.

@@ -88,7 +88,7 @@ words! {
 
 words! {
     /// Where the browser returns after a login.
-    Landing, "a place where a login lands" {
+    Landing, "a redirect target of a login" {
         /// To the platform, which passes code and state over gRPC.
         Platform = "PLATFORM",
         /// To tether's own page, which asks for confirmation first.

@@ -401,7 +401,7 @@ impl Checker<'_> {
             Operator::GreaterOrEqual => Some(Comparison::GreaterOrEqual),
         };
         if comparison.is_some() && matches!(kind, Kind::List | Kind::Boolean | Kind::Long) {
-            return Err(condition.of_operator("cannot compare lists, booleans, HTML and long text by order"));
+            return Err(condition.of_operator("cannot compare lists, booleans, HTML or long text by order"));
         }
         let has = condition.operator == Operator::Has;
         let between = |first: i64, last: i64| match comparison {
@@ -556,7 +556,7 @@ fn pattern(condition: &Condition<'_>) -> Result<Pattern> {
             });
         }
         Value::Relative { offset: Some(_), .. } => {
-            return Err(condition.of_value("is a date, and the field is text: write text in quotes"));
+            return Err(condition.of_value("is a date, but the field is text: write the text in quotes"));
         }
         _ => condition.value_at.token.clone(),
     };

@@ -227,19 +227,19 @@ impl Parser {
             .filter(|word| matches!(word.as_str(), "AND" | "OR" | "NOT"))
         {
             return Err(self.problem(&format!(
-                "expected a condition; a key {word} is written in quotes"
+                "expected a condition; write a key named {word} in quotes"
             )));
         }
         let begin = self.at;
         let mut field = self.names()?;
         if self.peek() == Some('(') {
             if field.len() != 2 {
-                return Err(self.problem("only label.Object can stand before ("));
+                return Err(self.problem("only label.Object is allowed before ("));
             }
             self.take('(');
             let inner = Box::new(self.nested()?);
             let (Some(object), Some(label)) = (field.pop(), field.pop()) else {
-                return Err(self.problem("only label.Object can stand before ("));
+                return Err(self.problem("only label.Object is allowed before ("));
             };
             return Ok(Ast::Same { label, object, inner });
         }
@@ -250,7 +250,7 @@ impl Parser {
         }
         let from = self.at;
         let Some(operator) = self.operator() else {
-            return Err(self.problem("expected an operator; words to search for belong in query"));
+            return Err(self.problem("expected an operator; put search words into query"));
         };
         let at = self.since(from);
         self.space();
@@ -336,7 +336,7 @@ impl Parser {
                 }
                 _ => {
                     self.at -= 1;
-                    return Err(self.problem("after \\ only \", ', \\ and * can stand"));
+                    return Err(self.problem("only \", ', \\ and * are allowed after \\"));
                 }
             }
         }
@@ -364,7 +364,7 @@ impl Parser {
             }
             Some(c) if begins_word(c) => self.word_or_relative(),
             Some(c) if c.is_ascii_digit() || c == '-' => self.number_or_date(),
-            _ => Err(self.problem("expected a value; text with other characters is written in quotes")),
+            _ => Err(self.problem("expected a value; write text with other characters in quotes")),
         }
     }
 
@@ -439,8 +439,8 @@ impl Parser {
         };
         value.ok_or_else(|| {
             let spot = self.since(from);
-            let message = "is not a number, date (2026-01-31) or time (09:30:00, 2026-01-31T09:30:00Z); other text is \
-                           written in quotes";
+            let message = "is not a number, date (2026-01-31) or time (09:30:00, 2026-01-31T09:30:00Z); write other \
+                           text in quotes";
             Problem::new(Fault::Syntax, spot, message)
         })
     }
