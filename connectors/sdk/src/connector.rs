@@ -12,20 +12,21 @@ use crate::{CallContext, Host, ReadStream};
 
 /// One CRM.
 ///
-/// A value of this type belongs to the operator, not to an account: whatever a call needs comes with its request, and
-/// any call may be answered by another process. Calls run concurrently. A future may be dropped at any await, when the
-/// call is cancelled or its deadline passes; a panic fails its call as BUG and makes the host open the connector anew.
+/// A value of this type belongs to the operator, not to an account: each request contains everything that the call
+/// needs, and any call may be answered by another process. Calls run concurrently. A future may be dropped at any
+/// await, when the call is cancelled or its deadline passes. A panic fails its call with BUG, and the host opens the
+/// connector again.
 ///
-/// What each call means is said at its messages in `connector.proto`. Every error carries a kind that tells the host
-/// what to do: choose it with care, the message is for people.
+/// The messages in `connector.proto` define each call. Choose the kind of every error with care: the host acts on the
+/// kind, the message is for users.
 pub trait Connector: Send + Sync + Sized + 'static {
-    /// Starts the connector. Must not use the network; what is wrong with the operator's settings is CONFIGURATION.
+    /// Starts the connector. Must not use the network. An invalid operator setting is CONFIGURATION.
     fn open(host: Host, request: OpenRequest) -> Result<Self, Error>;
 
-    /// What the connector is and offers. Always the same.
+    /// Name, version and features of the connector. Must be constant.
     fn describe(&self) -> DescribeResponse;
 
-    /// Where to send the browser. UNSUPPORTED unless implemented.
+    /// The URL for the browser login. UNSUPPORTED unless implemented.
     fn begin_authorization(
         &self,
         call: CallContext,
@@ -35,7 +36,7 @@ pub trait Connector: Send + Sync + Sized + 'static {
         ready(unsupported("authorization in the browser"))
     }
 
-    /// The browser came back. UNSUPPORTED unless implemented.
+    /// Completes a browser login. UNSUPPORTED unless implemented.
     fn exchange_code(
         &self,
         call: CallContext,
@@ -55,7 +56,8 @@ pub trait Connector: Send + Sync + Sized + 'static {
         ready(unsupported("logging in without a browser"))
     }
 
-    /// Gets new credentials. UNSUPPORTED unless implemented: right only where credentials do not end.
+    /// Gets new credentials. UNSUPPORTED unless implemented; a connector whose credentials do not expire need not
+    /// implement it.
     fn refresh(
         &self,
         call: CallContext,
@@ -65,7 +67,8 @@ pub trait Connector: Send + Sync + Sized + 'static {
         ready(unsupported("refreshing credentials"))
     }
 
-    /// Gives access back. UNSUPPORTED unless implemented: right only where the CRM cannot.
+    /// Revokes the credentials. UNSUPPORTED unless implemented; a connector whose CRM has no revocation need not
+    /// implement it.
     fn revoke(
         &self,
         call: CallContext,
@@ -82,22 +85,22 @@ pub trait Connector: Send + Sync + Sized + 'static {
         request: ListFieldsRequest,
     ) -> impl Future<Output = Result<ListFieldsResponse, Error>> + Send;
 
-    /// How many records there are.
+    /// Counts records.
     fn count_records(
         &self,
         call: CallContext,
         request: CountRecordsRequest,
     ) -> impl Future<Output = Result<CountRecordsResponse, Error>> + Send;
 
-    /// One company with its related records, live.
+    /// Reads one company with its related records, live.
     fn fetch_company(
         &self,
         call: CallContext,
         request: FetchCompanyRequest,
     ) -> impl Future<Output = Result<FetchCompanyResponse, Error>> + Send;
 
-    /// Reads records into `out`, which waits while the host is behind. Returning Ok ends the stream well, an error ends
-    /// it as failed; what was checkpointed stays. Goes on from `request.checkpoint` where that is not empty.
+    /// Sends records to `out`, which waits while the host is slower. Ok ends the stream successfully, an error ends
+    /// it as failed; checkpoints already sent stay valid. Resumes from `request.checkpoint` if it is not empty.
     fn read(
         &self,
         call: CallContext,

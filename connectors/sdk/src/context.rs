@@ -1,4 +1,4 @@
-//! What every call is handed besides its request.
+//! The context of a call: deadline, cancellation, API usage.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::proto::{ApiUsage, Error};
 
-/// A call: until when it is wanted, whether it still is, and what it has cost.
+/// A call: its deadline, its cancellation and its API usage.
 ///
-/// Cheap to clone; all clones are the same call. The HTTP client takes one with every request, stops at its deadline and
-/// counts into it.
+/// Cheap to clone; all clones are the same call. The HTTP client takes a context with every request, stops at its
+/// deadline and counts the request in it.
 #[derive(Clone, Debug, Default)]
 pub struct CallContext {
     call: Arc<Call>,
@@ -30,7 +30,7 @@ struct Call {
 }
 
 impl CallContext {
-    /// A call of its own, for tests. The SDK makes those of the host.
+    /// A new call, for tests. The SDK creates the contexts of the host's calls.
     #[must_use]
     pub fn new(deadline: Option<Instant>) -> Self {
         Self::with_token(deadline, CancellationToken::new())
@@ -46,13 +46,13 @@ impl CallContext {
         }
     }
 
-    /// When the answer is no longer wanted.
+    /// The deadline of the call.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         self.call.deadline
     }
 
-    /// How long the answer is still wanted.
+    /// The time until the deadline.
     #[must_use]
     pub fn remaining(&self) -> Option<Duration> {
         self.call
@@ -60,8 +60,8 @@ impl CallContext {
             .map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
-    /// Resolves when the call is cancelled. A future of the connector is dropped soon after by itself; this is for what
-    /// it has spawned, and for tidying up.
+    /// Resolves when the call is cancelled. The SDK drops the connector's future soon afterwards; use this for
+    /// spawned tasks and for clean-up.
     pub async fn cancelled(&self) {
         self.call.cancelled.cancelled().await;
     }
@@ -92,7 +92,7 @@ impl CallContext {
         self.run(tokio::time::sleep(time)).await
     }
 
-    /// What the call has cost so far.
+    /// The API usage of the call so far.
     #[must_use]
     pub fn usage(&self) -> ApiUsage {
         ApiUsage {
@@ -103,7 +103,7 @@ impl CallContext {
         }
     }
 
-    /// Notes what the CRM said of the organization's allowance.
+    /// Records the organization's allowance as reported by the CRM.
     pub fn set_allowance(&self, used: u64, limit: u64) {
         self.call.used.store(used, Relaxed);
         self.call.limit.store(limit, Relaxed);

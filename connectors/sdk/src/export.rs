@@ -1,6 +1,6 @@
-//! The C side of a library: what [`export_connector!`](crate::export_connector) puts behind the one symbol.
+//! The C side of a library: the functions that [`export_connector!`](crate::export_connector) exports.
 //!
-//! Every entry catches panics, looks its instance up by number and does nothing for one it does not know.
+//! Every function catches panics, looks up its instance by number, and does nothing if the number is unknown.
 
 #![expect(unsafe_code, reason = "this is the library's side of the C ABI")]
 
@@ -18,7 +18,7 @@ use crate::log::{Bridge, set_instance};
 use crate::proto::{Error, OpenRequest};
 use crate::{Connector, Host};
 
-/// A library of one connector. The macro makes it a static.
+/// A library with one connector. The macro stores it in a static.
 pub struct Library<C> {
     target: &'static str,
     host: OnceLock<HostApi>,
@@ -26,7 +26,7 @@ pub struct Library<C> {
     next: AtomicU64,
 }
 
-/// An instance's way to the host.
+/// The callbacks of an instance to the host.
 struct ToHost {
     host: HostApi,
     host_instance: u64,
@@ -45,20 +45,20 @@ impl Outlet for ToHost {
     }
 }
 
-/// The part of a table of functions that both sides know; the rest is as in the default one, which has none.
+/// The part of a function table that both sides know; the rest has its default, null.
 ///
 /// # Safety
 ///
-/// `table` has at least `size` bytes, which are a table from its beginning on.
+/// `table` points to the first `size` bytes of a table.
 unsafe fn read_table<T: Copy + Default>(table: *const T, size: u32) -> T {
     let mut known = T::default();
     let bytes = size_of::<T>().min(size as usize);
-    // SAFETY: the one has `size` bytes, the other its own; they do not overlap.
+    // SAFETY: the source has `size` bytes, the target at least as many; they do not overlap.
     unsafe { std::ptr::copy_nonoverlapping(table.cast::<u8>(), (&raw mut known).cast::<u8>(), bytes) };
     known
 }
 
-/// Writes as much of a table as there is room for.
+/// Writes as much of a table as fits into `room`.
 ///
 /// # Safety
 ///
@@ -97,7 +97,7 @@ impl<C: Connector> Library<C> {
             if host.is_null() || out.is_null() {
                 return Err(Error::bug("the host gave no tables"));
             }
-            // SAFETY: not null; each table begins with its size, and its memory is at least of that size.
+            // SAFETY: not null; each table begins with its size and has at least that size.
             let (host_size, room) = unsafe { ((*host).struct_size, (*out).struct_size) };
             if host_size < HOST_API_SIZE_0 || room < CONNECTOR_API_SIZE_0 {
                 return Err(Error::bug(format!(
@@ -105,24 +105,25 @@ impl<C: Connector> Library<C> {
                      {CONNECTOR_API_SIZE_0}"
                 )));
             }
-            // SAFETY: the host's table has as many bytes as it says, and zeros for the rest are functions that are not there.
+            // SAFETY: the host's table has the size that it states; the remaining functions are zero, that is,
+            // absent.
             let host = unsafe { read_table(host, host_size) };
             if host.complete.is_none() || host.log.is_none() || host.now_us.is_none() || host.notify.is_none()
             {
                 return Err(Error::bug("the host's table has gaps"));
             }
-            // A second handshake comes from the same process: its functions are as good as the first's.
+            // A second handshake comes from the same process, so the functions of the first remain valid.
             if self.host.set(host).is_ok() {
                 self.take_over_logging(host);
             }
-            // What an older host has no room for it does not know: it would not call it.
+            // An older host has no room for functions that it does not know, and does not call them.
             let filled = room.min(size_of::<ConnectorApi>() as u32);
             let api = ConnectorApi {
                 struct_size: filled,
                 minor: MINOR,
                 ..api
             };
-            // SAFETY: the host has as much room as it says.
+            // SAFETY: the host's table has the room that it states.
             unsafe { fill_table(out, filled, &api) };
             Ok(())
         }));
@@ -149,7 +150,7 @@ impl<C: Connector> Library<C> {
                 Some(now_us) => unsafe { now_us() },
                 None => 0,
             };
-            // What `open` itself logs belongs to the instance too.
+            // Log lines of `open` belong to the instance too.
             set_instance(host_instance);
             let handle = Host::new(clock, request.http.clone().unwrap_or_default());
             let outlet = Box::new(ToHost { host, host_instance });
@@ -158,7 +159,7 @@ impl<C: Connector> Library<C> {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
             self.instances().insert(number, Arc::new(opened?));
             if !out.is_null() {
-                // SAFETY: `out` is a place for a number, until this function returns.
+                // SAFETY: `out` points to a number and is valid until this function returns.
                 unsafe { out.write(number) };
             }
             Ok(())
@@ -207,7 +208,7 @@ impl<C: Connector> Library<C> {
     pub fn close(&self, instance: u64) {
         let closing = self.instances().remove(&instance);
         if let Some(instance) = closing {
-            // A connector whose drop panics is gone all the same.
+            // If the connector's drop panics, the instance is removed nevertheless.
             let _ = catch_unwind(AssertUnwindSafe(|| {
                 instance.close();
                 drop(instance);
@@ -215,8 +216,8 @@ impl<C: Connector> Library<C> {
         }
     }
 
-    /// Runs an entry on an instance. A call on one that is not there, or that panics, is answered with an error; where it
-    /// was answered already the host ignores the second one.
+    /// Runs a function on an instance. If the instance is unknown or the function panics, the call is answered with
+    /// an error; the host ignores a second answer.
     fn with(&self, instance: u64, call: Option<(Asked, u64)>, entry: impl FnOnce(&Instance<C>)) {
         let found = self.instances().get(&instance).cloned();
         let done = catch_unwind(AssertUnwindSafe(|| found.map(|instance| entry(&instance))));
@@ -236,13 +237,13 @@ impl<C: Connector> Library<C> {
     }
 
     fn take_over_logging(&'static self, host: HostApi) {
-        // Another may be there when the library is linked into a test.
+        // There may already be a subscriber when the library is linked into a test.
         let _ = tracing::subscriber::set_global_default(Bridge {
             host,
             target: self.target,
         });
         std::panic::set_hook(Box::new(move |info| {
-            // The place, not the message: that may quote what was being worked on.
+            // Only the location: the message may contain data.
             let place = info.location().map(ToString::to_string).unwrap_or_default();
             Bridge::line(&host, level::ERROR, self.target, &format!("panic at {place}"));
         }));
@@ -266,7 +267,8 @@ pub(crate) fn log(host: &HostApi, instance: u64, level: u32, target: &str, messa
 
 fn complete(host: &HostApi, call: u64, answer: Vec<u8>) {
     if let Some(complete) = host.complete {
-        // SAFETY: the host's functions are good for as long as the process, and the buffer is given away.
+        // SAFETY: the host's functions are good for as long as the process, and the ownership of the buffer passes to
+        // the host.
         unsafe { complete(call, Buffer::from(answer)) }
     }
 }
@@ -275,11 +277,11 @@ fn panicked() -> Error {
     Error::bug("the connector failed in a way it should not").code("connector.panicked")
 }
 
-/// Turns what an entry came to into its status and error.
+/// Converts the result of a function into its status and error.
 ///
 /// # Safety
 ///
-/// `err` is null or a place for a buffer.
+/// `err` is null or valid for writing a buffer.
 unsafe fn answer(done: std::thread::Result<Result<(), Error>>, err: *mut Buffer) -> i32 {
     let error = match done {
         Ok(Ok(())) => return status::OK,
@@ -287,7 +289,7 @@ unsafe fn answer(done: std::thread::Result<Result<(), Error>>, err: *mut Buffer)
         Err(_) => panicked(),
     };
     if !err.is_null() {
-        // SAFETY: the caller vouches for the place; it holds nothing that would have to be freed.
+        // SAFETY: the caller guarantees that `err` is valid; it contains nothing that has to be freed.
         unsafe { err.write(Buffer::from(error.encode_to_vec())) };
     }
     status::ERROR
@@ -297,7 +299,7 @@ unsafe fn answer(done: std::thread::Result<Result<(), Error>>, err: *mut Buffer)
 #[macro_export]
 macro_rules! export_connector {
     ($connector:ty) => {
-        // Each function hands its arguments on as the ABI gives them.
+        // Each function passes on its arguments as the ABI defines them.
         #[allow(unsafe_code, clippy::undocumented_unsafe_blocks)]
         const _: () = {
             use $crate::export::{Buffer, ConnectorApi, HostApi, Library, Slice};

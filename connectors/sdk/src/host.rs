@@ -1,4 +1,4 @@
-//! What a connector may ask of its host.
+//! The host's services for a connector.
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -8,8 +8,8 @@ use crate::proto::{Error, HttpPolicy};
 
 /// The host, as a connector sees it. Cheap to clone.
 ///
-/// Logging needs no handle: use the macros of `tracing`; under a host they arrive in its log. Never log what a request
-/// carried: values of settings and credentials are secrets, record contents are the customer's.
+/// Logging needs no handle: use the macros of `tracing`; the host writes the lines to its log. Do not log data of
+/// requests: values of settings and credentials are secrets, record contents belong to the customer.
 #[derive(Clone)]
 pub struct Host {
     clock: Arc<dyn Fn() -> i64 + Send + Sync>,
@@ -23,7 +23,7 @@ impl std::fmt::Debug for Host {
 }
 
 impl Host {
-    /// A host made of a clock and a policy; the SDK makes the real one, tests make theirs.
+    /// A host with this clock and policy. The SDK creates the real one, tests create their own.
     pub fn new(clock: impl Fn() -> i64 + Send + Sync + 'static, policy: HttpPolicy) -> Self {
         Self {
             clock: Arc::new(clock),
@@ -37,14 +37,14 @@ impl Host {
         Self::new(system_now_us, policy)
     }
 
-    /// Now, in unix microseconds, by the host's clock. Use no other: tests own it.
+    /// The host's time in unix microseconds. Use no other clock, so that tests can control the time.
     #[must_use]
     pub fn now_us(&self) -> i64 {
         (self.clock)()
     }
 
-    /// An HTTP client that keeps to the host's policy and can do nothing outside `read_set`. Make one and keep it: it
-    /// holds the connections.
+    /// An HTTP client that observes the host's policy and refuses requests outside `read_set`. Create one and reuse
+    /// it: it pools the connections.
     pub fn http(&self, read_set: ReadSet) -> Result<HttpClient, Error> {
         HttpClient::new(&self.policy, read_set)
     }

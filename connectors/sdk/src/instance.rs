@@ -1,7 +1,8 @@
-//! One open connector with its runtime: calls in, answers out, nothing of it knows of C.
+//! One open connector with its runtime. This module does not depend on the C ABI.
 //!
-//! Each call runs as a task of its own under a supervisor that watches its deadline and its cancelling, so a connector
-//! that forgets both is still answered for. An answer goes out when its call is taken out of the table: once.
+//! Each call runs in its own task under a supervisor that enforces deadline and cancellation, so every call is
+//! answered even if the connector ignores both. An answer is sent when its call is removed from the table, so it is
+//! sent once.
 
 mod streams;
 
@@ -26,10 +27,10 @@ use crate::{CallContext, Connector, Host};
 
 /// Enough for work that waits for a network.
 const WORKERS: usize = 2;
-/// How long closing waits for code that does not yield; its threads are left behind after.
+/// How long closing waits for code that does not yield; afterwards its threads are abandoned.
 const CLOSE_GRACE: Duration = Duration::from_secs(2);
 
-/// Where an instance's answers and its one event go.
+/// The receiver of an instance's answers and of its only event.
 pub(crate) trait Outlet: Send + Sync + 'static {
     /// Answers a call or a pull.
     fn complete(&self, call: u64, answer: Vec<u8>);
@@ -43,7 +44,7 @@ pub(crate) struct Instance<C> {
     state: Arc<State<C>>,
 }
 
-/// The runtime, stopped without waiting when it is dropped: the form that waits panics inside of another runtime.
+/// The runtime, shut down in the background when dropped: the blocking shutdown panics inside another runtime.
 struct Threads(Option<Runtime>);
 
 impl Drop for Threads {
@@ -54,7 +55,7 @@ impl Drop for Threads {
     }
 }
 
-/// What is being answered.
+/// The kind of a request that has to be answered.
 #[derive(Clone, Copy)]
 pub(crate) enum Asked {
     /// A call, with a `CallResponse`.
@@ -64,7 +65,7 @@ pub(crate) enum Asked {
 }
 
 impl Asked {
-    /// The answer that says it failed.
+    /// The answer for a failure.
     pub(crate) fn failed(self, error: Error) -> Vec<u8> {
         match self {
             Self::Call => CallResponse {
@@ -82,7 +83,7 @@ impl Asked {
 struct State<C> {
     connector: C,
     outlet: Box<dyn Outlet>,
-    /// Calls and pulls that are not answered yet; none after closing.
+    /// Unanswered calls and pulls; None after closing.
     calls: Mutex<Option<Calls>>,
     streams: Mutex<HashMap<u64, Arc<Stream>>>,
     next_stream: AtomicU64,
@@ -108,7 +109,7 @@ impl<C: Connector> Instance<C> {
             .map(|runtime| Threads(Some(runtime)))
             .map_err(|error| Error::transient(format!("no threads for the connector: {error}")))?;
         let connector = {
-            // A connector may spawn while it opens.
+            // A connector may spawn tasks while it opens.
             let _inside = runtime.0.as_ref().map(Runtime::enter);
             C::open(host, request)?
         };
@@ -133,7 +134,7 @@ impl<C: Connector> Instance<C> {
                 deadline_us,
                 call: Some(call),
             }) => Ok((deadline_us, call)),
-            // A call of a later contract arrives as none.
+            // A call of a later version of the contract is decoded as None.
             Ok(CallRequest { call: None, .. }) => {
                 Err(Error::unsupported("this connector does not know the call"))
             }
@@ -155,7 +156,7 @@ impl<C: Connector> Instance<C> {
             let context = CallContext::with_token(deadline, cancelled.clone());
             let task = tokio::spawn(State::dispatch(work, context, deadline_us, call));
             let result = supervise(&state, task, deadline, &cancelled).await;
-            // What the connector spawned for a call that is over should see that.
+            // Tasks that the connector spawned for the call must see that it has ended.
             cancelled.cancel();
             let answer = match result.and_then(|answer| answer) {
                 Ok(answer) => CallResponse { result: Some(answer) }.encode_to_vec(),
@@ -203,7 +204,7 @@ impl<C: Connector> Instance<C> {
     }
 
     fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
-        // After closing there is none, and nobody left to answer.
+        // After closing there is no runtime, and no call left to answer.
         if let Some(runtime) = &self.runtime.lock().unwrap_or_else(PoisonError::into_inner).0 {
             runtime.spawn(work);
         }
@@ -219,7 +220,8 @@ impl<C> State<C> {
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a call into the table. None where it is there already (the first is answered) or where nobody waits.
+    /// Adds a call to the table. None if it is already there (the first one is answered), or if the instance is
+    /// closed.
     fn admit(&self, asked: Asked, id: u64) -> Option<CancellationToken> {
         let cancelled = CancellationToken::new();
         let closed = match &mut *self.calls() {
@@ -238,7 +240,7 @@ impl<C> State<C> {
         Some(cancelled)
     }
 
-    /// Answers a call, if nobody has.
+    /// Answers a call that has not been answered yet.
     fn finish(&self, id: u64, answer: Vec<u8>) {
         let waited_for = self
             .calls()
@@ -295,7 +297,7 @@ impl<C: Connector> State<C> {
     }
 }
 
-/// Waits for a task until it is done, cancelled or out of time. A panic poisons the instance.
+/// Waits until a task is done, cancelled or past its deadline. A panic poisons the instance.
 async fn supervise<C, T>(
     state: &State<C>,
     mut task: JoinHandle<T>,

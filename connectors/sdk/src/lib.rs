@@ -6,21 +6,20 @@
 //! tether_connector_sdk::export_connector!(MyCrm);
 //! ```
 //!
-//! The SDK owns everything that is not about the CRM: the C ABI, the runtime, deadlines, cancelling, catching panics,
-//! back-pressure of streams, and an HTTP client that keeps to the host's policy. Messages are those of
-//! `proto/tether/connector/v1/connector.proto`, which is also the manual of what each call means; they are here as
-//! [`proto`].
+//! The SDK implements everything that does not depend on the CRM: the C ABI, the runtime, deadlines, cancelling,
+//! catching panics, back-pressure of streams, and an HTTP client that observes the host's policy. Messages are those
+//! of `proto/tether/connector/v1/connector.proto`, which also documents each call; they are available as [`proto`].
 //!
-//! | module | what it gives |
+//! | module | content |
 //! |---|---|
 //! | [`Connector`] | the trait |
-//! | [`CallContext`], [`Host`], [`ReadStream`] | what a call is handed |
-//! | [`http`] | the HTTP client and the read set it is held to |
+//! | [`CallContext`], [`Host`], [`ReadStream`] | arguments of a call |
+//! | [`http`] | the HTTP client and its read set |
 //! | [`oauth`] | authorization URLs and token endpoints |
 //! | [`payload`] | records in canonical form |
 //! | [`reading`] | a full read: objects in turn, checkpoints, new credentials, recovery |
 //! | [`settings`] | settings as texts, and the access token of a connection |
-//! | [`testing`] | a connector run without a library around it |
+//! | [`testing`] | running a connector without a library |
 
 mod connector;
 mod context;

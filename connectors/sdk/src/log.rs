@@ -1,7 +1,7 @@
-//! `tracing` inside a library: its events go to the host.
+//! `tracing` inside a library: events are sent to the host.
 //!
-//! Statics are per library, so this subscriber sees what this library logs and nothing else. Only the connector's own
-//! lines and the SDK's pass: what HTTP and TLS libraries write may hold addresses and headers.
+//! Statics are per library, so this subscriber sees the events of this library only. Only lines of the connector and
+//! of the SDK are sent: lines of HTTP and TLS libraries may contain addresses and headers.
 
 use std::cell::Cell;
 use std::fmt::Write;
@@ -11,11 +11,11 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber, span};
 
 thread_local! {
-    /// The instance that this thread works for, by the host's number; 0 for none.
+    /// The instance that this thread belongs to, by the host's number; 0 for none.
     static INSTANCE: Cell<u64> = const { Cell::new(0) };
 }
 
-/// This thread works for that instance from here on.
+/// Assigns this thread to an instance.
 pub(crate) fn set_instance(host_instance: u64) {
     INSTANCE.set(host_instance);
 }
@@ -28,7 +28,7 @@ pub(crate) struct Bridge {
 }
 
 impl Bridge {
-    /// Logs a line; safe to call anywhere.
+    /// Logs a line; may be called from any thread.
     pub(crate) fn line(host: &HostApi, level: u32, target: &str, message: &str) {
         crate::export::log(host, INSTANCE.get(), level, target, message);
     }
@@ -46,7 +46,7 @@ impl Subscriber for Bridge {
     }
 
     fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        // Spans have no meaning beyond the library; events carry what matters.
+        // Spans are not sent to the host; events contain what is needed.
         span::Id::from_u64(1)
     }
 

@@ -1,15 +1,15 @@
-//! What a connector takes out of settings and connections.
+//! Reading settings and connections.
 
 use std::collections::HashMap;
 
 use crate::proto::{Connection, Error, Setting};
 
-/// The values of settings: blank ones count as not set.
+/// The values of settings; a blank value counts as not set.
 #[derive(Clone, Copy)]
 pub struct Settings<'a>(&'a HashMap<String, String>);
 
 impl<'a> Settings<'a> {
-    /// Of these values.
+    /// Wraps these values.
     #[must_use]
     pub fn new(values: &'a HashMap<String, String>) -> Self {
         Self(values)
@@ -22,7 +22,7 @@ impl<'a> Settings<'a> {
         value.filter(|value| !value.is_empty())
     }
 
-    /// A text; empty where it is not set.
+    /// A text; empty if not set.
     #[must_use]
     pub fn text(&self, key: &str) -> String {
         self.get(key).unwrap_or_default().to_owned()
@@ -31,7 +31,7 @@ impl<'a> Settings<'a> {
     /// A whole number.
     ///
     /// # Errors
-    /// CONFIGURATION: it is no number.
+    /// CONFIGURATION if it is not a number.
     pub fn number(&self, key: &str, default: u64) -> Result<u64, Error> {
         match self.get(key).map(str::parse) {
             None => Ok(default),
@@ -41,7 +41,7 @@ impl<'a> Settings<'a> {
     }
 }
 
-/// A setting of the operator's for `describe`.
+/// Describes an operator setting, for `describe`.
 #[must_use]
 pub fn operator(key: &str, label: &str, required: bool, secret: bool) -> Setting {
     Setting {
@@ -53,10 +53,10 @@ pub fn operator(key: &str, label: &str, required: bool, secret: bool) -> Setting
     }
 }
 
-/// The connection of a call on behalf of an account, and its access token.
+/// The connection of a call for an account, and its access token.
 ///
 /// # Errors
-/// BUG without a connection, CREDENTIALS_EXPIRED without a token: a refresh gives one.
+/// BUG without a connection; CREDENTIALS_EXPIRED without a token, so that the host refreshes.
 pub fn signed_in(connection: Option<&Connection>) -> Result<(&Connection, String), Error> {
     let connection = connection.ok_or_else(|| Error::bug("a call without a connection"))?;
     let credentials = connection.credentials.as_ref();

@@ -1,6 +1,6 @@
-//! Both ends of a stream inside a connector: the connector puts events in, the host's pulls take them out.
+//! Both ends of a stream: the connector sends events, the host's pulls receive them.
 //!
-//! Events are encoded where they are made, so that the bytes which wait are known and bounded.
+//! Events are encoded when they are created, so that the size of the queue is known and bounded.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,16 +14,17 @@ use crate::proto::{
     RecordBatch, StreamEvent, stream_event::Event,
 };
 
-/// Events that may wait for the host.
+/// The largest number of queued events.
 const MAX_WAITING_EVENTS: usize = 4;
-/// Encoded bytes that may wait for the host. A larger event passes alone.
+/// The largest number of queued bytes, encoded. A larger event is queued alone.
 const MAX_WAITING_BYTES: u32 = 8 * 1024 * 1024;
-/// The contract's bound of a checkpoint.
+/// The contract's limit for a checkpoint.
 const MAX_CHECKPOINT_BYTES: usize = 64 * 1024;
 
-/// Where a read puts what it finds.
+/// The output of a read.
 ///
-/// Each method waits while the host is behind and fails with CANCELLED once the host has closed the stream; pass that on.
+/// Each method waits while the host is slower, and fails with CANCELLED once the host has closed the stream; return
+/// that error.
 #[derive(Debug)]
 pub struct ReadStream {
     shared: Arc<Shared>,
@@ -38,7 +39,7 @@ struct Shared {
     answer: parking::Slot<Result<(Credentials, String), Error>>,
 }
 
-/// A place where one side waits for one value of the other.
+/// A slot in which one side waits for one value from the other.
 mod parking {
     use std::sync::{Mutex, PoisonError};
 
@@ -69,7 +70,7 @@ struct Waiting {
 }
 
 impl ReadStream {
-    /// A stream and its other end.
+    /// A stream and its reader.
     #[must_use]
     pub fn channel() -> (Self, EventReader) {
         let shared = Arc::new(Shared {
@@ -92,13 +93,13 @@ impl ReadStream {
         )
     }
 
-    /// Rows. A few thousand, or about a megabyte, at a time are best.
+    /// Sends rows. A few thousand, or about a megabyte, per batch are best.
     pub async fn batch(&mut self, batch: RecordBatch) -> Result<(), Error> {
         self.put(Event::Batch(batch)).await
     }
 
-    /// Everything before this is one unit: the host stores it together with `state`, and a stream that is given `state`
-    /// as its checkpoint goes on from here. Answers its sequence number.
+    /// Sends a checkpoint. The host stores all rows before it together with `state`; a stream that receives `state`
+    /// as its checkpoint resumes here. Returns the sequence number.
     pub async fn checkpoint(&mut self, state: impl Into<Bytes> + Send) -> Result<u64, Error> {
         let state = state.into();
         if state.len() > MAX_CHECKPOINT_BYTES {
@@ -114,28 +115,28 @@ impl ReadStream {
         Ok(sequence)
     }
 
-    /// A selected field went, or changed its type.
+    /// Reports that a selected field is missing or has a new type.
     pub async fn field_change(&mut self, change: FieldChange) -> Result<(), Error> {
         self.put(Event::FieldChange(change)).await
     }
 
-    /// An object cannot be read, or is done.
+    /// Reports that an object cannot be read, or is complete.
     pub async fn object_status(&mut self, status: ObjectStatus) -> Result<(), Error> {
         self.put(Event::ObjectStatus(status)).await
     }
 
-    /// How many rows to expect.
+    /// Reports the expected number of rows.
     pub async fn progress(&mut self, progress: Progress) -> Result<(), Error> {
         self.put(Event::Progress(progress)).await
     }
 
-    /// What it cost so far: `call.usage()`.
+    /// Reports the API usage so far: `call.usage()`.
     pub async fn api_usage(&mut self, usage: ApiUsage) -> Result<(), Error> {
         self.put(Event::ApiUsage(usage)).await
     }
 
-    /// The access token is no longer accepted: asks the host for another and waits for it. Answers the credentials and
-    /// the base URL to go on with; an error ends the stream, pass it on.
+    /// Reports that the access token is no longer accepted, and waits for new credentials. Returns the credentials
+    /// and the base URL to use; an error ends the stream, return it.
     pub async fn credentials_needed(&mut self, why: Error) -> Result<(Credentials, String), Error> {
         let (sender, answer) = oneshot::channel();
         self.shared.answer.put(sender);
@@ -153,7 +154,7 @@ impl ReadStream {
         self.shared.acknowledged.load(Ordering::Acquire)
     }
 
-    /// A way to put the last event, for whoever outlives the read that this stream is given to.
+    /// A handle for the last event, for code that outlives the read.
     pub(crate) fn ending(&self) -> StreamEnding {
         StreamEnding {
             room: Arc::clone(&self.shared.room),
@@ -166,7 +167,7 @@ impl ReadStream {
     }
 }
 
-/// Puts the last event of a stream.
+/// Sends the last event of a stream.
 pub(crate) struct StreamEnding {
     room: Arc<Semaphore>,
     events: mpsc::Sender<Waiting>,
@@ -178,7 +179,7 @@ impl StreamEnding {
             Ok(()) => Event::End(End {}),
             Err(error) => Event::Error(error),
         };
-        // Nobody to tell where the host has closed the stream.
+        // If the host has closed the stream, there is no receiver.
         let _ = put(&self.room, &self.events, event).await;
     }
 }
@@ -202,7 +203,7 @@ fn closed() -> Error {
     Error::cancelled("the host closed the stream")
 }
 
-/// The other end of a [`ReadStream`]: pulled by the SDK for the host, and by a connector's own tests.
+/// The receiving end of a [`ReadStream`], pulled by the SDK for the host, and by a connector's own tests.
 #[derive(Debug)]
 pub struct EventReader {
     shared: Arc<Shared>,
@@ -210,13 +211,13 @@ pub struct EventReader {
 }
 
 impl EventReader {
-    /// The next event, or none when the stream has ended. `acknowledged` is the last checkpoint that is stored.
+    /// The next event, or None at the end of the stream. `acknowledged` is the number of the last stored checkpoint.
     pub async fn next(&self, acknowledged: u64) -> Option<StreamEvent> {
         let encoded = self.next_encoded(acknowledged).await?;
         StreamEvent::decode(encoded.as_slice()).ok()
     }
 
-    /// Answers a `credentials_needed`. Answers whether somebody was waiting.
+    /// Answers a `credentials_needed`. Returns whether the stream was waiting for it.
     pub fn provide(&self, answer: Result<(Credentials, String), Error>) -> bool {
         self.shared
             .answer
@@ -224,14 +225,14 @@ impl EventReader {
             .is_some_and(|waiting| waiting.send(answer).is_ok())
     }
 
-    /// The next event as it crosses the boundary. Loses nothing when it is dropped.
+    /// The next event, encoded. No event is lost if the future is dropped.
     pub(crate) async fn next_encoded(&self, acknowledged: u64) -> Option<Vec<u8>> {
         self.shared.acknowledged.fetch_max(acknowledged, Ordering::AcqRel);
         let waiting = self.waiting.lock().await.recv().await?;
         Some(waiting.encoded)
     }
 
-    /// As [`EventReader::next_encoded`], where there is one already.
+    /// Like [`EventReader::next_encoded`], if an event is already queued.
     pub(crate) fn next_encoded_now(&self, acknowledged: u64) -> Option<Vec<u8>> {
         self.shared.acknowledged.fetch_max(acknowledged, Ordering::AcqRel);
         let waiting = self.waiting.try_lock().ok()?.try_recv().ok()?;
@@ -257,7 +258,7 @@ mod tests {
         }
     }
 
-    /// How many batches a reader that nobody pulls gets rid of.
+    /// How many batches a stream accepts while its reader is not pulled.
     async fn put_unpulled(bytes: usize) -> (usize, EventReader) {
         let (mut out, reader) = ReadStream::channel();
         let mut count = 0;
@@ -274,7 +275,7 @@ mod tests {
     async fn what_waits_is_bounded_in_number_and_bytes() {
         assert_eq!(put_unpulled(10).await.0, MAX_WAITING_EVENTS);
         assert_eq!(put_unpulled(3 * 1024 * 1024).await.0, 2);
-        // What is larger than the bound passes alone.
+        // An event larger than the limit is queued alone.
         let (count, reader) = put_unpulled(20 * 1024 * 1024).await;
         assert_eq!(count, 1);
         assert!(reader.next(0).await.is_some());

@@ -1,4 +1,4 @@
-//! For tests of connectors: a connector run in the same process, through the SDK and without the C ABI.
+//! For tests of connectors: runs a connector in the same process, through the SDK but without the C ABI.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,7 +18,7 @@ use crate::proto::{
 };
 use crate::{Connector, Host};
 
-/// An open connector without a library around it.
+/// An open connector without a library.
 pub struct Native<C: Connector> {
     instance: Instance<C>,
     waiting: Arc<Waiting>,
@@ -39,7 +39,7 @@ impl Outlet for Arc<Waiting> {
             .unwrap_or_else(PoisonError::into_inner)
             .remove(&call);
         if let Some(waiting) = waiting {
-            // Nobody listens to a call whose future was dropped.
+            // There is no receiver if the future of the call was dropped.
             let _ = waiting.send(answer);
         }
     }
@@ -67,7 +67,7 @@ macro_rules! calls {
 }
 
 calls! {
-    /// Asks what the connector is.
+    /// Describes the connector.
     pub describe: Describe(DescribeRequest) -> Describe(DescribeResponse);
     /// Begins a login in the browser.
     pub begin_authorization: BeginAuthorization(BeginAuthorizationRequest) -> BeginAuthorization(BeginAuthorizationResponse);
@@ -77,13 +77,13 @@ calls! {
     pub log_in: LogIn(LogInRequest) -> LoggedIn(LoggedIn);
     /// Gets new credentials.
     pub refresh: Refresh(RefreshRequest) -> Refresh(RefreshResponse);
-    /// Gives access back.
+    /// Revokes credentials.
     pub revoke: Revoke(RevokeRequest) -> Revoke(RevokeResponse);
     /// Lists fields.
     pub list_fields: ListFields(ListFieldsRequest) -> ListFields(ListFieldsResponse);
     /// Counts records.
     pub count_records: CountRecords(CountRecordsRequest) -> CountRecords(CountRecordsResponse);
-    /// Reads companies with what belongs to them.
+    /// Reads companies with their related records.
     pub fetch_company: FetchCompany(FetchCompanyRequest) -> FetchCompany(FetchCompanyResponse);
     /// Answers a stream's CredentialsNeeded.
     pub provide_credentials: ProvideCredentials(ProvideCredentialsRequest) -> ProvideCredentials(ProvideCredentialsResponse);
@@ -91,7 +91,7 @@ calls! {
 }
 
 impl<C: Connector> Native<C> {
-    /// Opens the connector on this machine's clock.
+    /// Opens the connector with this machine's clock.
     pub fn open(request: OpenRequest) -> Result<Self, Error> {
         let waiting = Arc::new(Waiting::default());
         let host = Host::standalone(request.http.clone().unwrap_or_default());
@@ -118,7 +118,7 @@ impl<C: Connector> Native<C> {
         }
     }
 
-    /// Opens a stream and answers its number.
+    /// Opens a stream and returns its number.
     pub async fn read(&self, request: ReadRequest) -> Result<u64, Error> {
         Ok(self.open_stream(request).await?.stream)
     }

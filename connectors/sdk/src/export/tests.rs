@@ -1,4 +1,4 @@
-//! A library without a file around it, driven through its C table by a host that keeps what it is told.
+//! A library without a file, driven through its C table by a host that records its callbacks.
 
 use std::sync::atomic::AtomicI64;
 use std::time::{Duration, Instant};
@@ -103,7 +103,7 @@ fn shake(host: &HostApi, room: u32) -> Result<ConnectorApi, Error> {
     }
 }
 
-/// All answers to a call, once there is one; a second would have come with the first.
+/// All answers to a call, after the first has arrived; a second one would have arrived with it.
 fn answers(call: u64) -> Vec<Vec<u8>> {
     let until = Instant::now() + Duration::from_secs(10);
     loop {
@@ -233,7 +233,7 @@ fn a_library_keeps_to_the_abi() {
     }
 }
 
-/// Tables of a later minor version, on one side only: each reads and writes what both know.
+/// Tables of a later minor version on one side only: each side reads and writes the part that both know.
 #[test]
 fn tables_of_other_sizes_meet() {
     let (new, old) = ([7_u64, 8, 9], 16);

@@ -1,4 +1,4 @@
-//! The client itself: check, send, bound, count.
+//! The client: checks, sends, bounds and counts requests.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const READ_TIMEOUT: Duration = Duration::from_secs(120);
 const MAX_BODY_BYTES: u64 = 64 * 1024 * 1024;
 
-/// An HTTP client held to the host's policy and the connector's read set. Cheap to clone; clones share connections.
+/// An HTTP client restricted to the host's policy and the connector's read set. Cheap to clone; clones share
+/// connections.
 #[derive(Clone, Debug)]
 pub struct HttpClient {
     inner: Arc<Inner>,
@@ -32,7 +33,7 @@ struct Inner {
     max_body: u64,
 }
 
-/// An answer, read whole. Any status is an answer, errors of the CRM and redirects too.
+/// A complete answer of any status, also errors of the CRM and redirects.
 #[derive(Clone)]
 pub struct Response {
     /// The status.
@@ -43,7 +44,7 @@ pub struct Response {
     pub body: Bytes,
 }
 
-/// A body as it arrives, decompressed.
+/// A body that is read in parts, decompressed.
 pub struct Body {
     /// The status.
     pub status: StatusCode,
@@ -57,7 +58,8 @@ pub struct Body {
 
 impl HttpClient {
     pub(crate) fn new(policy: &HttpPolicy, read_set: ReadSet) -> Result<Self, Error> {
-        // Statics are per library: the server's provider is not ours. Where one is installed already, it is ours.
+        // Statics are per library, so the server's provider is not visible here. If one is already installed, it is
+        // used.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let or = |milliseconds: u32, default: Duration| match milliseconds {
             0 => default,
@@ -69,7 +71,7 @@ impl HttpClient {
             .retry(reqwest::retry::never())
             .connect_timeout(or(policy.connect_timeout_ms, CONNECT_TIMEOUT))
             .read_timeout(or(policy.read_timeout_ms, READ_TIMEOUT))
-            // The environment of the server is not a setting of connectors.
+            // Environment variables of the server must not configure connectors.
             .no_proxy();
         if !policy.proxy_url.is_empty() {
             let proxy = reqwest::Proxy::all(&policy.proxy_url)
@@ -107,17 +109,17 @@ impl HttpClient {
         })
     }
 
-    /// Sends a request and reads the answer whole.
+    /// Sends a request and reads the complete answer.
     ///
-    /// Fails with READ_ONLY or CONFIGURATION where the request is not allowed, TRANSIENT where there was no whole answer,
-    /// CANCELLED and DEADLINE_EXCEEDED where the call ended, QUERY_TOO_BIG where the body is larger than the bound.
+    /// Fails with READ_ONLY or CONFIGURATION if the request is not allowed, TRANSIENT without a complete answer,
+    /// CANCELLED or DEADLINE_EXCEEDED if the call ended, QUERY_TOO_BIG if the body is larger than the limit.
     pub async fn send(&self, call: &CallContext, request: Request) -> Result<Response, Error> {
         let mut body = self.stream(call, request).await?;
         let mut whole = BytesMut::new();
         while let Some(chunk) = body.chunk().await? {
             whole.extend_from_slice(&chunk);
         }
-        // A strict parser would refuse the whole reply for half a character in one text.
+        // A strict parser would reject the whole reply because of one lone surrogate.
         if is_json(&body.headers) {
             crate::proto::escapes::mend_surrogates(&mut whole);
         }
@@ -128,7 +130,7 @@ impl HttpClient {
         })
     }
 
-    /// Sends a request and answers as soon as the headers are here.
+    /// Sends a request and returns when the headers have arrived.
     pub async fn stream(&self, call: &CallContext, request: Request) -> Result<Body, Error> {
         self.check(&request)?;
         let Request {
@@ -168,7 +170,7 @@ impl HttpClient {
         })
     }
 
-    /// Whether a request would be sent.
+    /// Checks whether a request is allowed.
     pub fn check(&self, request: &Request) -> Result<(), Error> {
         self.inner.addresses.check(&request.url)?;
         if request
@@ -195,7 +197,7 @@ impl Body {
             return Ok(None);
         };
         self.call.count_bytes(chunk.len());
-        // Counted after decompression: a small body must not become a large one unseen.
+        // Counted after decompression, so that a small compressed body cannot exceed the limit.
         self.left = self.left.checked_sub(chunk.len() as u64).ok_or_else(|| {
             Error::query_too_big("the CRM's answer is larger than allowed").code("http.body_too_large")
         })?;
@@ -234,7 +236,7 @@ fn transport(error: &reqwest::Error) -> Error {
     Error::transient(format!("no whole answer from the CRM: {reason}")).code("http.transport")
 }
 
-/// What went wrong, without the address: its query may hold a token.
+/// The cause of the error without the URL: its query may contain a token.
 fn reason(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return "time-out".to_owned();

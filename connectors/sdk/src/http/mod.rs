@@ -1,14 +1,15 @@
 //! The HTTP client of connectors.
 //!
-//! It refuses whatever the host's policy does not allow (hosts, plain http) and whatever lies outside the connector's
-//! own [`ReadSet`], before anything is sent. It follows no redirect, bounds bodies while they stream, keeps to the call's
-//! deadline, counts into the call, and says nothing of query strings, headers or bodies in logs and errors.
+//! Before it sends a request, it refuses what the host's policy does not allow (hosts, plain http) and what is
+//! outside the connector's own [`ReadSet`]. It follows no redirects, limits bodies while they arrive, observes the
+//! call's deadline, counts the request in the call, and keeps query strings, headers and bodies out of logs and
+//! errors.
 //!
-//! [`Response::own`] tells the API's own replies from those of gateways between: only the former prove that something is gone or
-//! forbidden.
+//! [`Response::own`] distinguishes the API's own replies from those of gateways: only the former prove that something
+//! is deleted or forbidden.
 //!
-//! It is a guard-rail against mistakes, not a jail: code that wants to write opens a socket. Untrusted connectors run in
-//! a child process.
+//! It protects against mistakes, not against malicious code, which can open sockets. Untrusted connectors run in a
+//! child process.
 
 mod client;
 mod origin;

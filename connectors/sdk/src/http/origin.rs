@@ -1,6 +1,6 @@
-//! Tells replies of the CRM's API from replies of proxies and gateways. Between a connector and its CRM stand proxies, gateways, firewalls and login pages, and each of them
-//! answers with statuses of its own. Only a whole reply of the CRM's own API proves anything: that a record or an object is gone,
-//! that a user may not see it, that there is nothing. Everything else is asked again.
+//! Distinguishes replies of the CRM's API from replies of proxies, gateways, firewalls and login pages, which answer
+//! with statuses of their own. Only a complete reply of the CRM's own API proves that a record or an object is
+//! deleted, that a user may not see it, or that a result is empty. After any other reply the request is repeated.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -12,24 +12,24 @@ use super::Response;
 use super::reply::line;
 use crate::proto::Error;
 
-/// For "too many at once" where the reply does not say how long to wait.
+/// The pause after a rate limit if the reply does not contain one.
 const RATE_PAUSE: Duration = Duration::from_secs(30);
 
-/// The code of an error that something between the connector and the CRM answered with.
+/// The error code for a reply of a system between the connector and the CRM.
 pub const FOREIGN: &str = "http.foreign";
 
 impl Response {
-    /// Whether the reply calls itself JSON by its content type, or has none.
+    /// Whether the reply's content type is JSON or absent.
     #[must_use]
     pub fn is_json(&self) -> bool {
         is_json(&self.headers)
     }
 
-    /// The reply as the API's own: JSON by its content type, whole, and of the shape `T`. Nothing for everything else: a web
-    /// page, an empty or cut body, the JSON of another program.
+    /// The reply if it is the API's own: JSON by its content type, complete, and of the form `T`. None for everything
+    /// else: a web page, an empty or truncated body, the JSON of another program.
     ///
-    /// `T` has to tell the API's replies from other JSON: its fields are required, not defaulted. `{"message": "Not Found"}` is
-    /// what many gateways say.
+    /// `T` has to distinguish the API's replies from other JSON: its fields must be required, not defaulted. Many
+    /// gateways answer `{"message": "Not Found"}`.
     #[must_use]
     pub fn own<T: DeserializeOwned>(&self) -> Option<T> {
         self.is_json()
@@ -37,10 +37,10 @@ impl Response {
             .flatten()
     }
 
-    /// The error for a reply that is no success and not the API's own (see [`Response::own`]). It says nothing about records,
-    /// objects, fields or permissions: a 404 or 403 of a gateway is TRANSIENT, and asked again. Only what does not depend on who
-    /// says it keeps its meaning: 401 is CREDENTIALS_EXPIRED (a refresh tells), 413, 414 and 431 are QUERY_TOO_BIG, 420 and 429
-    /// RATE_LIMITED.
+    /// The error for an unsuccessful reply that is not the API's own (see [`Response::own`]). It makes no statement
+    /// about records, objects, fields or permissions: a 404 or 403 of a gateway is TRANSIENT and retried. Only
+    /// statuses that mean the same from any sender keep their meaning: 401 is CREDENTIALS_EXPIRED (a refresh shows
+    /// whether it is true), 413, 414 and 431 are QUERY_TOO_BIG, 420 and 429 RATE_LIMITED.
     #[must_use]
     pub fn foreign(&self, crm: &str) -> Error {
         let status = self.status.as_u16();
@@ -64,7 +64,7 @@ impl Response {
     }
 }
 
-/// Whether a content type is one of JSON; true where there is none.
+/// Whether a content type is a JSON type; true if it is absent.
 pub(super) fn is_json(headers: &HeaderMap) -> bool {
     let Some(value) = headers.get(header::CONTENT_TYPE) else {
         return true;
@@ -79,10 +79,10 @@ pub(super) fn is_json(headers: &HeaderMap) -> bool {
     media == "application/json" || media == "text/json" || media.ends_with("+json")
 }
 
-/// Most characters of a page's title in an error.
+/// The largest number of characters of a page's title in an error.
 const LONGEST_TITLE: usize = 80;
 
-/// What a web page calls itself.
+/// The title of a web page.
 fn title(body: &[u8]) -> Option<String> {
     if !super::is_page(body) {
         return None;

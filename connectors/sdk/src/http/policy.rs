@@ -1,4 +1,4 @@
-//! Which addresses may be called: the host's [`HttpPolicy`], compiled.
+//! The allowed addresses: the host's [`HttpPolicy`], compiled.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -34,7 +34,7 @@ impl Addresses {
         Ok(Self { https, plain })
     }
 
-    /// Whether a URL may be called. The error says the host and never the query.
+    /// Checks whether a URL is allowed. The error names the host, never the query.
     pub(super) fn check(&self, url: &Url) -> Result<(), Error> {
         let Some(host) = url.host() else {
             return Err(refused("the address has no host"));
@@ -48,7 +48,7 @@ impl Addresses {
                 let port = url.port().map(|port| format!("{name}:{port}"));
                 let listed = self.https.iter().any(|pattern| match pattern {
                     Pattern::Exactly(listed) => listed == port.as_ref().unwrap_or(&name),
-                    // An IP address has no names below anything.
+                    // An IP address has no subdomains.
                     Pattern::Below(suffix) => {
                         port.is_none()
                             && matches!(host, Host::Domain(_))
@@ -91,7 +91,7 @@ fn pattern(entry: &str) -> Result<Pattern, Error> {
     let wrong = |why: &str| Err(Error::configuration(format!("allowed host {entry:?}: {why}")));
     let entry_lower = entry.to_ascii_lowercase();
     if let Some(suffix) = entry_lower.strip_prefix("*.") {
-        // `*.com` allows more than anybody means.
+        // `*.com` is always a mistake.
         if !suffix.contains('.') {
             return wrong("a suffix needs two labels at least");
         }
@@ -128,12 +128,12 @@ fn loopback(entry: &str) -> Result<String, Error> {
     }
 }
 
-/// A host and a port as a URL would read them, or nothing where there is anything else.
+/// Host and port as a URL parser reads them, or None if the text contains anything else.
 fn authority(text: &str) -> Option<(String, Option<u16>)> {
     if text.contains(['/', '@', '?', '#', '*', '\\']) {
         return None;
     }
-    // With this scheme the parser applies the rules of the web and drops no port we care for.
+    // For this scheme the parser follows the URL standard, and keeps every port that matters here.
     let url = Url::parse(&format!("ws://{text}/")).ok()?;
     let name = host_name(&url.host()?);
     let port = url.port().or_else(|| text.ends_with(":80").then_some(80));

@@ -1,15 +1,15 @@
-//! What a connector declares that it will ever ask of its CRM.
+//! The requests that a connector declares.
 
 use http::Method;
 use url::Url;
 
-/// Looks at the body of a request before it is sent; the text says what is wrong.
+/// Checks the body of a request before it is sent; the error text names the problem.
 pub type BodyCheck = fn(&[u8]) -> Result<(), String>;
 
-/// The methods and paths a connector may use; everything else is refused as READ_ONLY.
+/// The methods and paths that a connector may use; other requests are refused as READ_ONLY.
 ///
-/// A pattern is a path. A segment `*` stands for any one segment, a last segment `**` for any rest (one segment at
-/// least); a `*` inside a segment stands for any characters of it: `/services/data/v*/query/**`.
+/// A pattern is a path. A segment `*` matches any one segment, a last segment `**` one or more remaining segments; a
+/// `*` inside a segment matches any characters of it: `/services/data/v*/query/**`.
 #[derive(Clone, Debug, Default)]
 pub struct ReadSet {
     rules: Vec<Rule>,
@@ -23,31 +23,32 @@ struct Rule {
 }
 
 impl ReadSet {
-    /// Nothing.
+    /// An empty set.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// And to GET these paths.
+    /// Adds GET of these paths.
     #[must_use]
     pub fn get(self, pattern: &str) -> Self {
         self.rule(Method::GET, pattern, None)
     }
 
-    /// And to POST to these paths, whatever the body: for endpoints that cannot change records (token, revoke).
+    /// Adds POST to these paths with any body: for endpoints that cannot change records (token, revoke).
     #[must_use]
     pub fn post(self, pattern: &str) -> Self {
         self.rule(Method::POST, pattern, None)
     }
 
-    /// And to POST to these paths bodies that pass the check: for endpoints that could write, composite ones above all.
+    /// Adds POST to these paths with bodies that pass the check: for endpoints that could write, such as composite
+    /// requests.
     #[must_use]
     pub fn post_checked(self, pattern: &str, check: BodyCheck) -> Self {
         self.rule(Method::POST, pattern, Some(check))
     }
 
-    /// And this method on these paths, for what the shorter forms do not say.
+    /// Adds this method for these paths.
     #[must_use]
     pub fn rule(mut self, method: Method, pattern: &str, check: Option<BodyCheck>) -> Self {
         let pattern = segments(pattern).map(str::to_owned).collect();
@@ -59,12 +60,12 @@ impl ReadSet {
         self
     }
 
-    /// Whether a request is one of these; the text says why not, without anything secret.
+    /// Checks whether a request is in the set; the error text names the reason and contains no secrets.
     ///
-    /// Where several rules fit, one that accepts the body is enough.
+    /// If several rules match, one that accepts the body is sufficient.
     pub fn check(&self, method: &Method, url: &Url, body: &[u8]) -> Result<(), String> {
         let path = url.path();
-        // A server that decodes these sees another path than we have checked.
+        // A server that decodes these would see another path than the one checked here.
         let lower = path.to_ascii_lowercase();
         if ["%2f", "%5c", "%2e", "%00", "\\"]
             .iter()
@@ -72,7 +73,7 @@ impl ReadSet {
         {
             return Err(format!("{method} {path}: the path hides a separator"));
         }
-        // Some CRMs take the real method from the query.
+        // Some CRMs read the actual method from the query.
         if url
             .query_pairs()
             .any(|(key, _)| key.to_ascii_lowercase().contains("httpmethod"))
@@ -111,7 +112,7 @@ fn matches(pattern: &[String], path: &[&str]) -> bool {
     }
 }
 
-/// One `*` in a segment stands for any characters, but at least one.
+/// One `*` in a segment matches one or more characters.
 fn segment_matches(expected: &str, segment: &str) -> bool {
     match expected.split_once('*') {
         None => expected == segment,

@@ -1,4 +1,4 @@
-//! What every connector reads out of a CRM's replies, and how it waits between attempts.
+//! Reading the CRM's replies, and the pauses between attempts.
 
 use std::borrow::Cow;
 use std::collections::hash_map::RandomState;
@@ -10,15 +10,15 @@ use http::{HeaderName, header};
 use super::Response;
 use crate::proto::Error;
 
-/// No CRM is taken at its word for longer.
+/// Longer waits requested by a CRM are limited to this.
 const LONGEST_WAIT: Duration = Duration::from_secs(86_400);
 /// The longest pause of [`back_off`].
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(60);
-/// Characters of the line that [`one_line`] makes.
+/// The largest number of characters of a line of [`one_line`].
 const LONGEST_LINE: usize = 300;
 
 impl Response {
-    /// When it was made, by the CRM's clock (its `Date` header), in unix microseconds.
+    /// The time of the reply by the CRM's clock (its `Date` header), in unix microseconds.
     #[must_use]
     pub fn made_us(&self) -> Option<i64> {
         let since = self.date()?.duration_since(UNIX_EPOCH).ok()?;
@@ -29,7 +29,7 @@ impl Response {
         httpdate::parse_http_date(self.header(&header::DATE)?).ok()
     }
 
-    /// How long the CRM asks to wait: `Retry-After` in seconds or as a date (RFC 9110, 10.2.3), a day at most.
+    /// How long the CRM asks to wait: `Retry-After` in seconds or as a date (RFC 9110, 10.2.3), at most one day.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         let text = self.header(&header::RETRY_AFTER)?.trim();
@@ -41,13 +41,13 @@ impl Response {
             );
         }
         let until = httpdate::parse_http_date(text).ok()?;
-        // By the clock that the date is of, where the reply says what it shows.
+        // Relative to the CRM's clock, if the reply has its time.
         let now = self.date().unwrap_or_else(SystemTime::now);
         Some(until.duration_since(now).unwrap_or_default().min(LONGEST_WAIT))
     }
 
-    /// The body as text: broken UTF-8 is mended, and NULs, which nobody can store, go. Halves of surrogate pairs in JSON are
-    /// mended when the body is received.
+    /// The body as text: invalid UTF-8 is replaced, and NULs are removed because they cannot be stored. Lone
+    /// surrogates in JSON are replaced when the body is received.
     #[must_use]
     pub fn text(&self) -> Cow<'_, str> {
         let text = String::from_utf8_lossy(&self.body);
@@ -58,13 +58,13 @@ impl Response {
         }
     }
 
-    /// Whether it is a web page: the word of a gateway, not of an API.
+    /// Whether it is a web page: the reply of a gateway, not of an API.
     #[must_use]
     pub fn is_page(&self) -> bool {
         is_page(&self.body)
     }
 
-    /// The error that it is not the JSON it should be: a gateway's page, a cut body. The next attempt may be luckier.
+    /// The error for a reply that is not JSON: a gateway's page, a truncated body. A retry may succeed.
     #[must_use]
     pub fn unreadable(&self, crm: &str, error: &serde_json::Error) -> Error {
         let what = if self.is_page() {
@@ -90,14 +90,14 @@ pub fn is_page(body: &[u8]) -> bool {
     body.trim_ascii_start().starts_with(b"<")
 }
 
-/// A number between 0 and 1, another each time: for pauses that are not to end together.
+/// A random number between 0 and 1, so that pauses do not end at the same time.
 #[must_use]
 pub fn jitter() -> f64 {
     RandomState::new().build_hasher().finish() as f64 / u64::MAX as f64
 }
 
-/// How long to wait before attempt `attempt` (1 is the first repetition): `base`, then twice as long each time, at most a
-/// minute, of which up to a half is taken off by `jitter`, between 0 and 1.
+/// The pause before attempt `attempt` (1 is the first retry): `base`, doubled each time, at most one minute.
+/// `jitter`, between 0 and 1, shortens it by up to one half.
 #[must_use]
 pub fn back_off(base: Duration, attempt: u32, jitter: f64) -> Duration {
     let full = base
@@ -106,13 +106,13 @@ pub fn back_off(base: Duration, attempt: u32, jitter: f64) -> Duration {
     full.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0)
 }
 
-/// A CRM's own words for an error's text: in one line, at most 300 characters.
+/// A message of the CRM for an error's text: in one line, at most 300 characters.
 #[must_use]
 pub fn one_line(text: &str) -> String {
     line(text, LONGEST_LINE)
 }
 
-/// A text in one line of at most so many characters.
+/// A text in one line of at most `most` characters.
 pub(super) fn line(text: &str, most: usize) -> String {
     let mut line = String::with_capacity(text.len().min(most));
     let mut length = 0;
@@ -123,7 +123,7 @@ pub(super) fn line(text: &str, most: usize) -> String {
         let room = most - length;
         length += word.chars().count() + 1;
         if length > most {
-            // At a word's end, unless that would leave little: not every language has spaces, and not every text words.
+            // Cut after a word, unless that would remove too much: some languages have no spaces.
             let part = if room > most / 2 { room - 1 } else { 0 };
             line.extend(word.chars().take(part));
             line.truncate(line.trim_end().len());

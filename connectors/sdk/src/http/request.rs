@@ -1,4 +1,4 @@
-//! A request, before it is checked.
+//! A request, before the checks.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use url::Url;
 
 use crate::proto::Error;
 
-/// A request. Its Debug shows method, host and path, never query, headers or body.
+/// A request. Its Debug output has method, host and path, but not query, headers or body.
 #[derive(Clone)]
 pub struct Request {
     pub(super) method: Method,
@@ -23,7 +23,7 @@ pub struct Request {
 impl Request {
     /// A request without headers or body.
     pub fn new(method: Method, url: &str) -> Result<Self, Error> {
-        // The text is not repeated: a wrong address may still hold a token.
+        // The error does not repeat the text: an invalid URL may contain a token.
         let url = Url::parse(url).map_err(|error| Error::bug(format!("not an address: {error}")))?;
         let headers = HeaderMap::new();
         Ok(Self {
@@ -62,21 +62,21 @@ impl Request {
         Ok(request.header(CONTENT_TYPE, HeaderValue::from_static("application/json")))
     }
 
-    /// With another query parameter.
+    /// Adds a query parameter.
     #[must_use]
     pub fn query(mut self, key: &str, value: &str) -> Self {
         self.url.query_pairs_mut().append_pair(key, value);
         self
     }
 
-    /// With a header, in place of one of the same name.
+    /// Sets a header; replaces one of the same name.
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.insert(name, value);
         self
     }
 
-    /// Asking for this content type.
+    /// Sets the accepted content type.
     #[must_use]
     pub fn accept(self, content_type: &'static str) -> Self {
         self.header(ACCEPT, HeaderValue::from_static(content_type))
@@ -95,28 +95,28 @@ impl Request {
         self.authorization("Bearer", token)
     }
 
-    /// With a body.
+    /// Sets the body.
     #[must_use]
     pub fn body(mut self, body: impl Into<Bytes>) -> Self {
         self.body = body.into();
         self
     }
 
-    /// Accepting no larger body than this; the host's bound holds besides.
+    /// Sets a limit for the body of the reply; the host's limit applies too.
     #[must_use]
     pub fn max_body(mut self, bytes: u64) -> Self {
         self.max_body = Some(bytes);
         self
     }
 
-    /// Answered whole in this time; the call's deadline holds besides.
+    /// Sets a time limit for the complete reply; the call's deadline applies too.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
     }
 
-    /// Where it goes.
+    /// The URL.
     #[must_use]
     pub fn url(&self) -> &Url {
         &self.url

@@ -1,4 +1,4 @@
-//! Against a loopback server that answers whatever it is given.
+//! Tests with a loopback server that sends a given answer.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::*;
 use crate::proto::{ErrorKind, HttpPolicy};
 use crate::{CallContext, Host};
 
-/// Answers every connection with these bytes, then closes it. Answers its address.
+/// Answers every connection with these bytes, then closes it. Returns the server's address.
 async fn server(answer: &'static [u8]) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();

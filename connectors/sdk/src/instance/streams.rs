@@ -45,7 +45,7 @@ impl<C: Connector> Instance<C> {
                 Asked::Pull.failed(Error::bug("the stream is being pulled already")),
             );
         }
-        // Most pulls find an event waiting; those cost no change of thread.
+        // For most pulls an event is already queued; they need no thread switch.
         if let Some(event) = stream.events.next_encoded_now(request.acknowledged) {
             stream.pulling.store(false, Ordering::Release);
             return state.outlet.complete(id, event);
@@ -77,7 +77,7 @@ impl<C: Connector> Instance<C> {
 }
 
 impl<C: Connector> State<C> {
-    /// Opens a stream. The deadline is the whole stream's, so its context is another than the call's.
+    /// Opens a stream. The deadline applies to the whole stream, so its context is not that of the call.
     pub(super) fn read(self: Arc<Self>, deadline_us: i64, request: ReadRequest) -> ReadResponse {
         let id = self.next_stream.fetch_add(1, Ordering::Relaxed);
         let (out, events) = ReadStream::channel();

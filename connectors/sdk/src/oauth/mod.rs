@@ -1,7 +1,7 @@
-//! OAuth 2.0 as CRMs do it: the authorization address, and a token endpoint that answers more or less by the book.
+//! OAuth 2.0 for CRMs: the authorization URL, and token endpoints that follow the standard more or less closely.
 //!
-//! The host makes state and PKCE verifier and keeps them; the connector only puts them where they belong. What a refusal
-//! means is the connector's to say: see [`TokenError::Refused`].
+//! The host creates and stores the state and the PKCE verifier; the connector only puts them into the requests. The
+//! connector decides what a refusal means: see [`TokenError::Refused`].
 
 mod token;
 
@@ -25,10 +25,10 @@ use crate::CallContext;
 use crate::http::{HttpClient, Request, Response};
 use crate::proto::Error;
 
-/// Largest answer of a token endpoint that is read.
+/// The largest accepted answer of a token endpoint.
 const MAX_TOKEN_BODY: u64 = 1024 * 1024;
 
-/// How a client shows who it is.
+/// How a client authenticates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ClientAuth {
     /// Id and secret as fields of the form.
@@ -38,7 +38,7 @@ pub enum ClientAuth {
     Basic,
 }
 
-/// A token endpoint and who asks it.
+/// A token endpoint and its client.
 #[derive(Clone)]
 pub struct TokenEndpoint {
     /// Its address.
@@ -51,41 +51,41 @@ pub struct TokenEndpoint {
     pub client_auth: ClientAuth,
 }
 
-/// What [`authorization_url`] needs.
+/// The arguments of [`authorization_url`].
 #[derive(Clone, Debug, Default)]
 pub struct Authorization<'a> {
     /// The CRM's authorization address.
     pub url: &'a str,
     /// The operator's app.
     pub client_id: &'a str,
-    /// Where the browser comes back to.
+    /// The redirect target of the browser.
     pub redirect_uri: &'a str,
     /// From the host.
     pub state: &'a str,
-    /// From the host; the method is S256. Empty where the CRM has no PKCE.
+    /// From the host; the method is S256. Empty if the CRM does not support PKCE.
     pub code_challenge: &'a str,
-    /// What to ask for.
+    /// The requested scopes.
     pub scopes: &'a [&'a str],
-    /// Whatever else the CRM takes.
+    /// Further parameters of the CRM.
     pub extra: &'a [(&'a str, &'a str)],
 }
 
 /// Why there is no token.
 #[derive(Debug)]
 pub enum TokenError {
-    /// The endpoint refused. The connector says what that means: revoked, suspended, an administrator's doing.
+    /// The endpoint refused. The connector decides what that means: revoked, suspended, blocked by an administrator.
     Refused {
         /// `error`: `invalid_grant`.
         error: String,
         /// `error_description`, or empty.
         description: String,
     },
-    /// Anything else, classified already.
+    /// Any other error, already classified.
     Failed(Error),
 }
 
 impl TokenError {
-    /// The error for refusals that the connector knows no better about: what the standard's codes mean.
+    /// The error for refusals that the connector does not classify itself, by the standard's codes.
     #[must_use]
     pub fn into_error(self) -> Error {
         let (error, description) = match self {
@@ -114,7 +114,7 @@ impl TokenError {
     }
 }
 
-/// The address the browser is sent to.
+/// The URL for the browser.
 pub fn authorization_url(authorization: &Authorization<'_>) -> Result<String, Error> {
     let Authorization {
         url,
@@ -135,7 +135,7 @@ pub fn authorization_url(authorization: &Authorization<'_>) -> Result<String, Er
         .authorize_url(|| CsrfToken::new((*state).to_owned()))
         .add_scopes(scopes.iter().map(|&scope| Scope::new(scope.to_owned())));
     if !code_challenge.is_empty() {
-        // The host keeps the verifier, so the crate cannot make the challenge itself.
+        // The host keeps the verifier, so the crate cannot compute the challenge itself.
         request = request
             .add_extra_param("code_challenge", *code_challenge)
             .add_extra_param("code_challenge_method", "S256");
@@ -167,7 +167,7 @@ type ReadyClient = Client<
 >;
 
 impl TokenEndpoint {
-    /// Exchanges the code that the browser came back with.
+    /// Exchanges the code of the browser's redirect.
     pub async fn exchange_code(
         &self,
         http: &HttpClient,
@@ -187,7 +187,7 @@ impl TokenEndpoint {
         request.request_async(&sender(http, call)).await.map_err(refused)
     }
 
-    /// Exchanges a refresh token. The answer may have a new one; if not, the old one goes on.
+    /// Exchanges a refresh token. If the answer has no new one, the old one stays valid.
     pub async fn refresh(
         &self,
         http: &HttpClient,
@@ -203,7 +203,7 @@ impl TokenEndpoint {
             .map_err(refused)
     }
 
-    /// Logs the app itself in.
+    /// Logs in with the app's own credentials.
     pub async fn client_credentials(
         &self,
         http: &HttpClient,
@@ -261,7 +261,7 @@ impl std::fmt::Debug for TokenEndpoint {
     }
 }
 
-/// Revokes a token (RFC 7009, and those near it). Answers whether the CRM did not know it any more.
+/// Revokes a token (RFC 7009 and similar). Returns whether the CRM no longer knew the token.
 pub async fn revoke(
     http: &HttpClient,
     call: &CallContext,
@@ -273,7 +273,7 @@ pub async fn revoke(
         .send(call, request.max_body(MAX_TOKEN_BODY))
         .await
         .map_err(TokenError::Failed)?;
-    // A web page with 200 is a gateway's, or a login's: nothing was revoked.
+    // A web page with 200 comes from a gateway or a login page: nothing was revoked.
     if response.status.is_success() && !response.is_page() {
         return Ok(false);
     }
@@ -287,7 +287,7 @@ pub async fn revoke(
     }
 }
 
-/// Our client in the form that `oauth2` takes. It owns what it uses: a future that borrows would not be `Send`.
+/// The HTTP client in the form that `oauth2` requires. It owns its fields: a future with borrows would not be `Send`.
 struct Sender {
     http: HttpClient,
     call: CallContext,
@@ -321,7 +321,7 @@ async fn send(http: HttpClient, call: CallContext, request: HttpRequest) -> Resu
     let response = http.send(&call, ours).await?;
     let body = match response.status {
         StatusCode::OK => response.body.to_vec(),
-        // Refusals come in more forms than the crate reads.
+        // Refusals have more forms than the crate parses.
         _ => match from_reply(&response) {
             TokenError::Failed(error) => return Err(error),
             TokenError::Refused { error, description } => {
@@ -345,13 +345,13 @@ fn refused(error: RequestTokenError<Error, BasicErrorResponse>) -> TokenError {
             description: response.error_description().cloned().unwrap_or_default(),
         },
         RequestTokenError::Request(error) => TokenError::Failed(error),
-        // Neither says what was received: it may be a token.
+        // The errors do not contain the received data: it may be a token.
         RequestTokenError::Parse(..) => TokenError::Failed(not_oauth()),
         RequestTokenError::Other(_) => TokenError::Failed(not_oauth()),
     }
 }
 
-/// A refusal, in the standard's form.
+/// A refusal in the standard's form.
 #[derive(Serialize, Deserialize)]
 struct Refusal {
     error: String,
@@ -359,8 +359,8 @@ struct Refusal {
     description: String,
 }
 
-/// What a reply that is no token says. A refusal is an object (RFC 6749, 5.2), a form, or a list in the style of the CRM's REST
-/// API. A page of a gateway is no refusal: what comes of it is TRANSIENT.
+/// The error in a reply without a token. A refusal is an object (RFC 6749, 5.2), a form, or a list in the style of
+/// the CRM's REST API. A gateway's page is not a refusal: it becomes TRANSIENT.
 fn from_reply(response: &Response) -> TokenError {
     #[derive(Deserialize)]
     struct Listed {

@@ -1,6 +1,6 @@
 use super::*;
 
-/// The trait asks for futures that may move between threads.
+/// The trait requires futures that are `Send`.
 #[expect(dead_code, reason = "compiling it is the test")]
 fn futures_are_send(endpoint: &TokenEndpoint, http: &HttpClient, call: &CallContext) {
     fn send(_: impl Send) {}

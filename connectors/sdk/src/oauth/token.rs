@@ -1,4 +1,4 @@
-//! What a token endpoint answers, also where it leaves out what the standard asks for.
+//! Answers of token endpoints, also without fields that the standard requires.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use oauth2::basic::BasicTokenType;
 use oauth2::{AccessToken, RefreshToken, Scope, TokenResponse};
 use serde::{Deserialize, Serialize};
 
-/// A token, from endpoints that leave out what the standard asks for. Its Debug shows no secret.
+/// A token, from endpoints that may omit fields that the standard requires. Its Debug output contains no secret.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Token {
     access_token: AccessToken,
@@ -24,7 +24,7 @@ pub struct Token {
     extra: Extra,
 }
 
-/// The fields that the standard does not know.
+/// Fields that are not in the standard.
 #[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 struct Extra(serde_json::Map<String, serde_json::Value>);
@@ -78,13 +78,13 @@ impl Token {
         self.access_token.secret()
     }
 
-    /// The refresh token, where there is one.
+    /// The refresh token, if there is one.
     #[must_use]
     pub fn refresh_token(&self) -> Option<&str> {
         self.refresh_token.as_ref().map(|token| token.secret().as_str())
     }
 
-    /// How long the access token holds, where the endpoint says.
+    /// The lifetime of the access token, if the endpoint reports it.
     #[must_use]
     pub fn expires_in(&self) -> Option<Duration> {
         let seconds = match self.expires_in.as_ref()? {
@@ -94,14 +94,14 @@ impl Token {
         Some(Duration::from_secs(seconds))
     }
 
-    /// When the access token ends, for `Credentials.expires_us`; 0 where the endpoint does not say.
+    /// The expiry of the access token, for `Credentials.expires_us`; 0 if the endpoint does not report it.
     #[must_use]
     pub fn expires_us(&self, now_us: i64) -> i64 {
         let Some(time) = self.expires_in() else { return 0 };
         now_us.saturating_add(i64::try_from(time.as_micros()).unwrap_or(i64::MAX))
     }
 
-    /// The scopes that were given, where the endpoint says.
+    /// The granted scopes, if the endpoint reports them.
     #[must_use]
     pub fn scopes(&self) -> Vec<String> {
         self.scope
@@ -118,7 +118,7 @@ impl Token {
         self.extra.0.get(field)
     }
 
-    /// Another field of the answer, where it is a text.
+    /// Another field of the answer, if it is a text.
     #[must_use]
     pub fn extra_text(&self, field: &str) -> Option<&str> {
         self.extra(field)?.as_str()

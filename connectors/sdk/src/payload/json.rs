@@ -1,4 +1,4 @@
-//! Values as they stand in JSON documents. Numbers are taken as text, so that none becomes a float.
+//! Values of JSON documents. Numbers are read as text, without floating point.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ pub(super) fn set(payload: &mut Payload, place: usize, kind: FieldType, json: &s
         },
         Some(b'{') => object(payload, place, kind, json),
         Some(b'[') => array(payload, place, kind, json),
-        // A number or a word: its text is its value, of whatever type.
+        // For a number or a literal, the text is the value, whatever the type.
         Some(_) => payload.value(place, kind, json),
     }
 }

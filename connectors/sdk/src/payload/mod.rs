@@ -1,7 +1,7 @@
 //! Record payloads in canonical form, as `Record.payload` in `connector.proto` defines it.
 //!
-//! The same value gives the same bytes, whichever API of the CRM it came from: that is what lets the host see that a row
-//! did not change. So numbers never pass through a float, and every time has one form.
+//! The same value has the same bytes, whichever API of the CRM it came from, so that the host can detect unchanged
+//! rows. Therefore numbers are never converted to floating point, and every time has one form.
 //!
 //! ```
 //! use tether_connector_sdk::payload::Payload;
@@ -31,24 +31,24 @@ pub use self::number::decimal;
 use self::write::string;
 use crate::proto::FieldType;
 
-/// Builds the payloads of rows that have the same fields. Reused from row to row, it allocates once a row.
+/// Builds the payloads of rows with the same fields. One builder is reused for all rows and allocates once per row.
 ///
-/// Setters take the field's place in the list given to [`Payload::new`]. Each sets a field once; the last wins. Empty
-/// texts and what is not set are left out. [`Payload::finish`] gives the row and starts the next.
+/// Setters take the field's index in the list given to [`Payload::new`]. If a field is set twice, the last value
+/// wins. Empty texts and unset fields are omitted. [`Payload::finish`] returns the row and starts the next one.
 #[derive(Clone, Debug)]
 pub struct Payload {
     /// The fields' names in the caller's order.
     names: Vec<String>,
-    /// Places in sorted order, each with its name as it is written: `"Name":`.
+    /// Indexes in sorted order, each with its name as written: `"Name":`.
     sorted: Vec<(usize, Vec<u8>)>,
-    /// Written values, in the order they came.
+    /// Encoded values, in the order of the setters.
     values: Vec<u8>,
-    /// Where in `values` each field's value is; empty for unset.
+    /// The range of each field's value in `values`; empty for unset.
     ranges: Vec<Range<usize>>,
 }
 
-/// Appends a value as [`Payload::value`] sets it, for connectors that put their rows together themselves. Answers whether
-/// there is one.
+/// Appends a value like [`Payload::value`], for connectors that build their rows themselves. Returns whether there is
+/// a value.
 pub fn value_into(out: &mut Vec<u8>, kind: FieldType, text: &str) -> bool {
     if text.is_empty() {
         return false;
@@ -79,7 +79,7 @@ pub fn value_into(out: &mut Vec<u8>, kind: FieldType, text: &str) -> bool {
     any
 }
 
-/// A postal address. Empty parts are left out.
+/// A postal address. Empty parts are omitted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Address<'a> {
     /// City.
@@ -94,12 +94,12 @@ pub struct Address<'a> {
     pub state: &'a str,
     /// State or province, by code.
     pub state_code: &'a str,
-    /// Street, with line breaks where it has several lines.
+    /// Street; several lines are separated by line breaks.
     pub street: &'a str,
 }
 
 impl Payload {
-    /// For rows of these fields.
+    /// Creates a builder for these fields.
     pub fn new<I>(fields: I) -> Self
     where
         I: IntoIterator,
@@ -126,7 +126,7 @@ impl Payload {
         }
     }
 
-    /// The place of a field.
+    /// The index of a field.
     #[must_use]
     pub fn place(&self, field: &str) -> Option<usize> {
         let found = self
@@ -135,16 +135,16 @@ impl Payload {
         found.ok().map(|at| self.sorted[at].0)
     }
 
-    /// A value in the text form in which CRMs give it (a CSV cell, the inside of a JSON string), by its field's type.
+    /// Sets a value from the text form of CRMs (a CSV cell, the content of a JSON string), by its field's type.
     ///
-    /// Empty is unset. What does not fit the type stands as `{"raw":…}`; so do the types that are no single text
-    /// (multi-picklist, address, location), which have setters of their own. A reference is its id.
+    /// An empty text is unset. A text that does not fit the type is written as `{"raw":…}`, also for types that are
+    /// not a single text (multi-picklist, address, location) and have their own setters. A reference is its id.
     pub fn value(&mut self, place: usize, kind: FieldType, text: &str) {
         self.set(place, |out| value_into(out, kind, text));
     }
 
-    /// A value as it stands in a JSON document (`serde_json::value::RawValue::get`), by its field's type. `null` is
-    /// unset. Objects and arrays are taken in the form that this module writes them.
+    /// Sets a value from JSON (`serde_json::value::RawValue::get`), by its field's type. `null` is unset. Objects and
+    /// arrays are accepted in the form that this module writes.
     pub fn json(&mut self, place: usize, kind: FieldType, json: &str) {
         json::set(self, place, kind, json.trim_ascii());
     }
@@ -172,7 +172,7 @@ impl Payload {
         });
     }
 
-    /// A moment in unix microseconds; it is kept to the millisecond.
+    /// A time in unix microseconds, stored in milliseconds.
     pub fn timestamp(&mut self, place: usize, unix_us: i64) {
         self.set(place, |out| {
             quoted(out, |out| moment::write_timestamp(out, unix_us.div_euclid(1_000)))
@@ -180,7 +180,7 @@ impl Payload {
         });
     }
 
-    /// Several of a list, in the CRM's order. An empty list is unset.
+    /// Several values of a picklist, in the CRM's order. An empty list is unset.
     pub fn list<'a>(&mut self, place: usize, values: impl IntoIterator<Item = &'a str>) {
         self.set(place, |out| {
             let start = out.len();
@@ -196,12 +196,12 @@ impl Payload {
         });
     }
 
-    /// A record of the CRM. An empty id is unset, an empty label is left out.
+    /// A reference to a record of the CRM. An empty id is unset, an empty label is omitted.
     pub fn reference(&mut self, place: usize, id: &str, label: &str) {
         self.set(place, |out| reference_into(out, id, label));
     }
 
-    /// A postal address. One without any part is unset.
+    /// A postal address. Without any part it is unset.
     pub fn address(&mut self, place: usize, address: &Address<'_>) {
         self.set(place, |out| {
             object_into(
@@ -219,7 +219,7 @@ impl Payload {
         });
     }
 
-    /// A place on earth, as decimal texts. Without both it is unset; what is no decimal makes it raw.
+    /// A geographic location, as decimal texts. Unset unless both are given; raw if one of them is not a decimal.
     pub fn location(&mut self, place: usize, latitude: &str, longitude: &str) {
         if latitude.is_empty() || longitude.is_empty() {
             return;
@@ -245,7 +245,7 @@ impl Payload {
         self.set(place, |out| raw_into(out, text));
     }
 
-    /// The row; the next begins empty.
+    /// Returns the row and starts an empty one.
     pub fn finish(&mut self) -> Bytes {
         let names: usize = self.sorted.iter().map(|(_, name)| name.len() + 1).sum();
         let mut out = Vec::with_capacity(self.values.len() + names + 2);
@@ -266,7 +266,7 @@ impl Payload {
         Bytes::from(out)
     }
 
-    /// Writes a value; `write` answers whether there is one.
+    /// Writes a value; `write` returns whether there is one.
     fn set(&mut self, place: usize, write: impl FnOnce(&mut Vec<u8>) -> bool) {
         let start = self.values.len();
         if write(&mut self.values)
@@ -284,7 +284,7 @@ fn text_into(out: &mut Vec<u8>, text: &str) -> bool {
     !blank(text)
 }
 
-/// Whether nothing is left of a text once its NULs are taken out.
+/// Whether a text is empty after its NULs are removed.
 fn blank(text: &str) -> bool {
     text.bytes().all(|byte| byte == 0)
 }
@@ -307,7 +307,7 @@ fn reference_into(out: &mut Vec<u8>, id: &str, label: &str) -> bool {
     !blank(id) && object_into(out, &[("id", id), ("label", label)])
 }
 
-/// An object of texts; the keys come sorted. Answers whether it has any.
+/// An object of texts with sorted keys. Returns whether it has any.
 fn object_into(out: &mut Vec<u8>, parts: &[(&str, &str)]) -> bool {
     let start = out.len();
     for (key, value) in parts.iter().filter(|(_, value)| !blank(value)) {
@@ -323,7 +323,7 @@ fn object_into(out: &mut Vec<u8>, parts: &[(&str, &str)]) -> bool {
     any
 }
 
-/// What `write` writes, in quotes; nothing if it answers false.
+/// Writes the output of `write` in quotes; nothing if it returns false.
 fn quoted(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> bool) -> bool {
     let start = out.len();
     out.push(b'"');

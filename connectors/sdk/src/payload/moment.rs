@@ -1,10 +1,11 @@
-//! Dates and times: from the forms CRMs write to one form. By hand, because every row has several.
+//! Dates and times: from the forms of CRMs to the canonical form. Hand-written for speed, because every row has
+//! several.
 
 use super::write::{integer, padded};
 
 const DAY_MS: i64 = 86_400_000;
 
-/// A day in canonical form.
+/// A date in canonical form.
 #[must_use]
 pub fn date(text: &str) -> Option<String> {
     written(|out| date_into(out, text))
@@ -16,8 +17,8 @@ pub fn time(text: &str) -> Option<String> {
     written(|out| time_into(out, text))
 }
 
-/// A moment in unix microseconds, to the millisecond: from ISO 8601 with `Z` or an offset (`+0000`, `+00:00`), without
-/// (UTC), with a blank for the `T`, or from milliseconds since the epoch.
+/// A time in unix microseconds, to the millisecond: from ISO 8601 with `Z` or an offset (`+0000`, `+00:00`), without
+/// one (UTC), with a space instead of `T`, or from milliseconds since the epoch.
 ///
 /// ```
 /// use tether_connector_sdk::payload::timestamp_us;
@@ -36,7 +37,7 @@ fn written(write: impl FnOnce(&mut Vec<u8>) -> bool) -> Option<String> {
     write(&mut out).then(|| String::from_utf8(out).ok()).flatten()
 }
 
-/// Writes a day; a moment at midnight UTC is one too.
+/// Writes a date; a timestamp at midnight UTC is accepted too.
 pub(super) fn date_into(out: &mut Vec<u8>, text: &str) -> bool {
     let text = text.trim_ascii().as_bytes();
     let days = match parse_date(text) {
@@ -60,12 +61,12 @@ pub(super) fn time_into(out: &mut Vec<u8>, text: &str) -> bool {
     }
 }
 
-/// Writes a moment.
+/// Writes a timestamp.
 pub(super) fn timestamp_into(out: &mut Vec<u8>, text: &str) -> bool {
     parse_timestamp(text.trim_ascii().as_bytes()).is_some_and(|moment| write_timestamp(out, moment))
 }
 
-/// Writes a moment given in milliseconds, if its year has four digits.
+/// Writes a timestamp in milliseconds, if its year has four digits.
 pub(super) fn write_timestamp(out: &mut Vec<u8>, unix_ms: i64) -> bool {
     if !write_date(out, unix_ms.div_euclid(DAY_MS)) {
         return false;
@@ -112,7 +113,7 @@ fn parse_timestamp(text: &[u8]) -> Option<i64> {
 }
 
 fn parse_epoch(text: &[u8]) -> Option<i64> {
-    // Ten digits are more likely seconds, and a short number more likely no moment at all: refuse to guess.
+    // A number of ten digits is more likely in seconds, and a short one is probably not a time: both are rejected.
     let digits = text.strip_prefix(b"-").unwrap_or(text).len();
     if !(11..=15).contains(&digits) {
         return None;
@@ -123,7 +124,7 @@ fn parse_epoch(text: &[u8]) -> Option<i64> {
     (canonical == text).then_some(value)
 }
 
-/// Days since the epoch and what follows the date.
+/// Days since the epoch, and the text after the date.
 fn parse_date(text: &[u8]) -> Option<(i64, &[u8])> {
     let (date, rest) = text.split_at_checked(10)?;
     if date[4] != b'-' || date[7] != b'-' {
@@ -131,11 +132,11 @@ fn parse_date(text: &[u8]) -> Option<(i64, &[u8])> {
     }
     let (year, month, day) = (number(&date[..4])?, number(&date[5..7])?, number(&date[8..])?);
     let days = days_from_civil(i64::from(year), month, day);
-    // A 30th of February is another day when it is written again.
+    // A 30th of February would change when it is written again.
     (year > 0 && civil_from_days(days) == (i64::from(year), month, day)).then_some((days, rest))
 }
 
-/// Milliseconds of the day and what follows the time.
+/// Milliseconds of the day, and the text after the time.
 fn parse_time(text: &[u8]) -> Option<(u32, &[u8])> {
     let (time, mut rest) = text.split_at_checked(5)?;
     if time[2] != b':' {

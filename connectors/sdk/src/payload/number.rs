@@ -1,11 +1,11 @@
-//! Exact numbers: from whatever text a CRM writes to one text. No float is ever made.
+//! Exact numbers: from the text forms of CRMs to one canonical text, without floating point.
 
 use super::write;
 
-/// More digits than any CRM keeps; an exponent must not make a text of megabytes.
+/// More digits than any CRM stores; limits the text that a large exponent could produce.
 const MAX_DIGITS: i64 = 128;
 
-/// A decimal in canonical form (no exponent, no zeros that say nothing, no `-0`), or nothing where it is none.
+/// A decimal in canonical form (no exponent, no insignificant zeros, no `-0`), or None if the text is not a decimal.
 ///
 /// ```
 /// use tether_connector_sdk::payload::decimal;
@@ -26,10 +26,11 @@ pub fn decimal(text: &str) -> Option<String> {
 /// The significant digits of a decimal and where its point is.
 struct Decimal<'a> {
     negative: bool,
-    /// Digits before and after the point of the text, without the zeros around the whole.
+    /// Digits before and after the point of the text, without leading and trailing zeros.
     before: &'a [u8],
     after: &'a [u8],
-    /// How many digits stand before the point, once the exponent is applied; may be negative or beyond the digits.
+    /// The number of digits before the point, after the exponent is applied; may be negative or larger than the
+    /// number of digits.
     point: i64,
 }
 
@@ -85,7 +86,7 @@ fn trim_end(digits: &[u8]) -> &[u8] {
     &digits[..digits.len() - digits.iter().rev().take_while(|&&digit| digit == b'0').count()]
 }
 
-/// Writes a decimal; answers whether it is one.
+/// Writes a decimal; returns whether the text is one.
 pub(super) fn decimal_into(out: &mut Vec<u8>, text: &str) -> bool {
     let Some(Decimal {
         negative,
@@ -123,13 +124,13 @@ pub(super) fn decimal_into(out: &mut Vec<u8>, text: &str) -> bool {
     true
 }
 
-/// Writes a whole number of 64 bits; answers whether it is one.
+/// Writes a 64-bit integer; returns whether the text is one.
 pub(super) fn integer_into(out: &mut Vec<u8>, text: &str) -> bool {
     if let Ok(value) = text.parse::<i64>() {
         write::integer(out, value);
         return true;
     }
-    // "5.0" and "1E3" are whole numbers too.
+    // "5.0" and "1E3" are integers too.
     let value = decimal(text).and_then(|text| text.parse::<i64>().ok());
     if let Some(value) = value {
         write::integer(out, value);

@@ -153,7 +153,7 @@ fn kinds() -> impl Strategy<Value = FieldType> {
     prop::sample::select(&KINDS[..])
 }
 
-/// Texts that often are nearly a number or a time.
+/// Texts that are often almost a number or a time.
 fn texts() -> impl Strategy<Value = String> {
     prop_oneof![
         any::<String>(),

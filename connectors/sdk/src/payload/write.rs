@@ -1,6 +1,6 @@
-//! JSON texts and numbers, written in their one form.
+//! JSON texts and numbers in canonical form.
 
-/// What each byte needs: 0 nothing, 1 is dropped, `u` the long escape, anything else the short one.
+/// How each byte is written: 0 unchanged, 1 omitted, `u` as the long escape, any other value as the short escape.
 const ESCAPES: [u8; 256] = {
     let mut table = [0; 256];
     let mut byte = 1;
@@ -8,7 +8,7 @@ const ESCAPES: [u8; 256] = {
         table[byte] = b'u';
         byte += 1;
     }
-    // PostgreSQL cannot hold it in a text.
+    // PostgreSQL cannot store it in a text.
     table[0] = 1;
     table[0x08] = b'b';
     table[0x09] = b't';
@@ -71,7 +71,7 @@ pub(super) fn integer(out: &mut Vec<u8>, value: i64) {
     out.extend_from_slice(&digits[at..]);
 }
 
-/// A number of a fixed width, with zeros before it.
+/// A number of a fixed width, with leading zeros.
 pub(super) fn padded(out: &mut Vec<u8>, value: u32, width: usize) {
     let start = out.len();
     out.resize(start + width, b'0');

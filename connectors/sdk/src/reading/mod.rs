@@ -1,16 +1,17 @@
-//! A full read, as every connector does it: object after object, page after page, a checkpoint behind each.
+//! The common form of a full read: object after object, page after page, with a checkpoint after each page.
 //!
-//! [`read`] owns what does not depend on the CRM. A connector says through [`Source`] what it alone knows: how an object is
-//! described, how a page of it is loaded, which range of ids a page lists completely, and what helps against an error.
+//! [`read`] implements the parts that do not depend on the CRM. A connector implements [`Source`]: how an object is
+//! described, how a page is loaded, which range of ids a page lists completely, and how to recover from an error.
 //!
 //! | what [`read`] does | rule |
 //! |---|---|
-//! | merges the selection, and goes on from a checkpoint that fits it | a checkpoint that does not fit begins anew |
-//! | asks the host for new credentials when they expire, and repeats the request | once for each request |
-//! | tells fields that are gone or have another type | each once |
-//! | gives an object up and goes on with the next | what [`Source::recover`] says |
-//! | sends records, then what they cost, then the checkpoint | in this order |
-//! | loads the next page while the host stores this one | where [`Source::AHEAD`] allows it |
+//! | merges the selection, and resumes from a matching checkpoint | with another checkpoint, it starts from the
+//! beginning |
+//! | requests new credentials from the host when they expire, and repeats the request | once for each request |
+//! | reports fields that are missing or have a new type | each once |
+//! | skips an object that cannot be read | as [`Source::recover`] decides |
+//! | sends records, then API usage, then the checkpoint | in this order |
+//! | loads the next page while the host stores this one | if [`Source::AHEAD`] allows it |
 
 mod selection;
 mod source;
@@ -29,12 +30,12 @@ use crate::proto::{
 };
 use crate::{CallContext, ReadStream};
 
-/// Reads what a request asks for into `out`. `open` makes the source for the request's connection; it is called where there is
-/// something left to read.
+/// Reads the requested records into `out`. `open` creates the source for the request's connection; it is called only
+/// if something is left to read.
 ///
 /// # Errors
-/// UNSUPPORTED for a mode other than FULL, INVALID_INPUT for a selection of unknown objects, and what the source cannot
-/// recover from. Errors of one object alone are told in the stream.
+/// UNSUPPORTED for a mode other than FULL, INVALID_INPUT for a selection of unknown objects, and errors from which
+/// the source cannot recover. Errors of a single object are reported in the stream.
 pub async fn read<S: Source>(
     call: &CallContext,
     request: ReadRequest,
@@ -86,12 +87,12 @@ pub async fn read<S: Source>(
 struct Reader<S> {
     source: S,
     telling: Telling,
-    /// The credentials were renewed and nothing was answered since.
+    /// The credentials were renewed, and no request has succeeded since.
     renewed: bool,
 }
 
 impl<S: Source> Reader<S> {
-    /// Has the source look at all objects at once.
+    /// Lets the source inspect all objects at once.
     async fn open(&mut self, left: &[Wanted<S::Object>]) -> Result<Vec<ObjectCount>, Error> {
         loop {
             match self.source.open(left).await {
@@ -104,7 +105,8 @@ impl<S: Source> Reader<S> {
         }
     }
 
-    /// Tells how many records there are about. What is still left of an object that was begun is known better in a moment.
+    /// Reports the approximate number of records. The rest of a partly read object is reported later, when it is
+    /// known better.
     async fn expect(&mut self, counts: Vec<ObjectCount>, state: &State<S::Place>) -> Result<(), Error> {
         for ObjectCount { object, count, .. } in counts {
             if object != state.object || state.place == S::Place::default() {
@@ -114,7 +116,7 @@ impl<S: Source> Reader<S> {
         Ok(())
     }
 
-    /// Reads one object from `place` on; `next` is the object behind it.
+    /// Reads one object from `place` on; `next` is the following object.
     async fn object(
         &mut self,
         wanted: &Wanted<S::Object>,
@@ -204,7 +206,7 @@ impl<S: Source> Reader<S> {
         }
     }
 
-    /// Decides what to do about an error, and does it.
+    /// Decides how to handle an error, and does so.
     async fn recover(
         &mut self,
         error: Error,
@@ -226,7 +228,7 @@ impl<S: Source> Reader<S> {
         }
     }
 
-    /// Asks the host for new credentials, once for each request.
+    /// Requests new credentials from the host, once for each request.
     async fn renew(&mut self, error: Error) -> Result<(), Error> {
         if self.renewed {
             return Err(self.source.refused_again(error));
@@ -237,7 +239,7 @@ impl<S: Source> Reader<S> {
         Ok(())
     }
 
-    /// Tells that an object cannot be read, and goes on with the next.
+    /// Reports that an object cannot be read, and continues with the next one.
     async fn give_up(&mut self, key: &str, error: Error, next: &str) -> Result<(), Error> {
         self.telling.status(key, Some(error.object(key))).await?;
         self.checkpoint(&State::at(next)).await
@@ -248,7 +250,7 @@ impl<S: Source> Reader<S> {
     }
 }
 
-/// What goes to the host besides records.
+/// The events of the stream other than records.
 struct Telling {
     call: CallContext,
     out: ReadStream,

@@ -1,4 +1,4 @@
-//! The selection of a read: its objects, and what became of its fields since they were selected.
+//! The selection of a read: its objects, and changes of its fields since they were selected.
 
 use crate::proto::{Error, Field, FieldType, ObjectSelection, SelectedField};
 
@@ -12,7 +12,7 @@ pub struct Wanted<O> {
 }
 
 impl<O: Copy> Wanted<O> {
-    /// The objects of a selection, in its order; the fields of one that is named twice are put together.
+    /// The objects of a selection, in its order; if an object is named twice, its fields are merged.
     pub(super) fn all(
         selection: Vec<ObjectSelection>,
         find: impl Fn(&str) -> Result<O, Error>,
@@ -30,23 +30,23 @@ impl<O: Copy> Wanted<O> {
     }
 }
 
-/// A selected field that is not as it was selected.
+/// A selected field that has changed since it was selected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// It is gone, or the user may no longer see it.
+    /// It no longer exists, or the user may no longer see it.
     Missing(String),
-    /// It has another type now.
+    /// It has a new type.
     Type(String, FieldType),
 }
 
-/// What is known of a selected field.
+/// The CRM's description of a selected field.
 #[derive(Debug, Clone, Copy)]
 pub enum Known<'a> {
     /// The CRM describes it.
     Field(&'a Field),
-    /// The CRM's description is whole and does not have it.
+    /// The CRM's description is complete and does not contain the field.
     Gone,
-    /// Nothing: the selection is believed.
+    /// There is no description: the selection is used as it is.
     Unknown,
 }
 
@@ -61,8 +61,8 @@ pub struct Selected {
     pub calculated: bool,
 }
 
-/// The fields of a selection that can be read, each once and in the order of their keys, and how others changed since they
-/// were selected.
+/// The readable fields of a selection, each once and ordered by key, and the changes of the others since they were
+/// selected.
 pub fn compare<'a>(
     selection: &[SelectedField],
     known: impl Fn(&str) -> Known<'a>,

@@ -1,4 +1,4 @@
-//! What a connector knows of its CRM, for a full read.
+//! The part of a full read that depends on the CRM.
 
 use std::future::{Future, ready};
 
@@ -17,12 +17,13 @@ pub trait Source: Send + Sync {
 
     /// One of the objects that the connector offers.
     type Object: Copy + Send + Sync;
-    /// How an object is read: its columns, and what was tried against errors.
+    /// How an object is read: its columns, and the recoveries tried so far.
     type Plan: Send + Sync;
-    /// Where the list of an object stands. It goes into checkpoints as the keys of a JSON object beside `v` and `object`:
-    /// no secrets and no addresses, another process goes on from it. The default is the beginning.
+    /// The position in the list of an object. It is stored in checkpoints as keys of a JSON object beside `v` and
+    /// `object`. It must not contain secrets or addresses, because another process may resume from it. The default is
+    /// the beginning.
     type Place: Clone + Default + PartialEq + Send + Sync + Serialize + DeserializeOwned;
-    /// What one request, or a few, gave; not yet records.
+    /// The result of one or a few requests, before it is converted to records.
     type Loaded: Send;
 
     /// The object with this key, or INVALID_INPUT.
@@ -31,14 +32,14 @@ pub trait Source: Send + Sync {
     /// The key of an object.
     fn key(object: Self::Object) -> &'static str;
 
-    /// Whether a place of a checkpoint can be gone on from.
+    /// Whether a read can resume from this position of a checkpoint.
     fn is_place(place: &Self::Place) -> bool {
         let _ = place;
         true
     }
 
-    /// Looks at all objects that are left before the first is read, where the CRM answers for several at once. Answers about
-    /// how many records they have.
+    /// Inspects all remaining objects before the first is read, if the CRM can describe several at once. Returns the
+    /// approximate numbers of their records.
     fn open(
         &mut self,
         left: &[Wanted<Self::Object>],
@@ -47,20 +48,21 @@ pub trait Source: Send + Sync {
         ready(Ok(Vec::new()))
     }
 
-    /// Looks at an object before it is read. An error ends the stream, one of the object alone is [`Looked::Hidden`].
+    /// Inspects an object before it is read. An error ends the stream; an error of this object only is
+    /// [`Looked::Hidden`].
     fn look(
         &mut self,
         wanted: &Wanted<Self::Object>,
     ) -> impl Future<Output = Result<Looked<Self::Plan>, Error>> + Send;
 
-    /// Loads what comes at a place.
+    /// Loads the page at a position.
     fn load(
         &self,
         plan: &Self::Plan,
         place: &Self::Place,
     ) -> impl Future<Output = Result<Self::Loaded, Error>> + Send;
 
-    /// Turns what was loaded at `place` into records; completes it by more requests where that needs some.
+    /// Converts what was loaded at `place` into records, with further requests if necessary.
     fn page(
         &mut self,
         plan: &mut Self::Plan,
@@ -68,8 +70,8 @@ pub trait Source: Send + Sync {
         loaded: Self::Loaded,
     ) -> impl Future<Output = Result<Page<Self::Place>, Error>> + Send;
 
-    /// Does what helps against an error of [`Source::load`] or [`Source::page`] other than CREDENTIALS_EXPIRED, by changing
-    /// the plan or the place. An error that is returned ends the stream; CREDENTIALS_EXPIRED is recovered from as anywhere, and
+    /// Recovers from an error of [`Source::load`] or [`Source::page`] other than CREDENTIALS_EXPIRED, by changing the
+    /// plan or the position. A returned error ends the stream, except CREDENTIALS_EXPIRED, which is handled as usual;
     /// then the page is loaded again.
     fn recover(
         &mut self,
@@ -78,30 +80,30 @@ pub trait Source: Send + Sync {
         place: &mut Self::Place,
     ) -> impl Future<Output = Result<Recovery, Error>> + Send;
 
-    /// Goes on with another access token, at another base URL where that is not empty.
+    /// Continues with another access token, and with another base URL if that is not empty.
     fn renew(&mut self, access_token: String, base_url: &str);
 
-    /// Drops from a place what ends with the session of the old credentials.
+    /// Removes from a position what is bound to the session of the old credentials.
     fn leave_session(place: &mut Self::Place) {
         let _ = place;
     }
 
-    /// The error of a request that was refused with new credentials too.
+    /// The error of a request that was refused with the new credentials too.
     fn refused_again(&self, error: Error) -> Error {
         error
     }
 }
 
-/// What looking at an object showed.
+/// The result of inspecting an object.
 #[derive(Debug)]
 pub enum Looked<P> {
     /// It can be read.
     Seen {
-        /// How.
+        /// How it is read.
         plan: P,
-        /// Selected fields that are not as they were selected.
+        /// Selected fields that have changed since they were selected.
         changes: Vec<Change>,
-        /// About how many records it has, where the CRM tells.
+        /// The approximate number of records, if the CRM reports it.
         expected: Option<u64>,
     },
     /// The login cannot see it.
@@ -113,25 +115,25 @@ pub enum Looked<P> {
 pub struct Page<P> {
     /// Its records.
     pub records: Vec<Record>,
-    /// The range of ids, by their bytes, that it lists completely; see `RecordBatch.covers`.
+    /// The range of ids, ordered by their bytes, that the page lists completely; see `RecordBatch.covers`.
     pub covers: Option<Covers>,
-    /// The same where ids are numbers.
+    /// The same, if ids are numbers.
     pub covers_numbers: Option<Covers>,
-    /// When the CRM answered, by its clock: unix microseconds, 0 for unknown.
+    /// The CRM's time of the answer: unix microseconds, 0 if unknown.
     pub read_time_us: i64,
-    /// How many records the object has, where the page tells.
+    /// The number of records of the object, if the page reports it.
     pub expected: Option<u64>,
-    /// Where the list goes on; none at its end.
+    /// The next position; None at the end of the list.
     pub next: Option<P>,
-    /// At the end of the list: why the object is not complete all the same.
+    /// At the end of the list: the reason why the object is nevertheless not complete.
     pub lacking: Option<Error>,
 }
 
-/// What becomes of an object after an error.
+/// How to continue with an object after an error.
 #[derive(Debug)]
 pub enum Recovery {
-    /// Its page is loaded again; these fields turned out to have changed.
+    /// Load its page again; these fields have changed.
     Again(Vec<Change>),
-    /// It is told as not complete, and the read goes on with the next object.
+    /// Report it as not complete, and continue with the next object.
     GiveUp(Error),
 }

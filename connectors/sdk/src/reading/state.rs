@@ -1,26 +1,26 @@
-//! What a checkpoint holds.
+//! The content of a checkpoint.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::proto::Error;
 
-/// The version of the form.
+/// The version of the format.
 const VERSION: u8 = 1;
 
-/// Where a stream stands.
+/// The position of a stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct State<P> {
     v: u8,
-    /// The object that is next, or being read; empty when all are done.
+    /// The object that is next or being read; empty when all are done.
     pub(super) object: String,
-    /// Where its list stands.
+    /// The position in its list.
     #[serde(flatten)]
     pub(super) place: P,
 }
 
 impl<P> State<P> {
-    /// At a place in an object.
+    /// At a position in an object.
     pub(super) fn new(object: &str, place: P) -> Self {
         Self {
             v: VERSION,
@@ -37,7 +37,7 @@ impl<P> State<P> {
         Self::new(object, P::default())
     }
 
-    /// The state of a checkpoint, if it can be read and fits. One that does not is no harm: the read begins anew.
+    /// The state of a checkpoint, if it can be parsed and fits. Otherwise the read starts from the beginning.
     pub(super) fn of(checkpoint: &[u8], fits: impl Fn(&Self) -> bool) -> Option<Self>
     where
         P: DeserializeOwned,

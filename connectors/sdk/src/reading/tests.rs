@@ -1,4 +1,4 @@
-//! A CRM of three objects in memory, with two rows a page, that fails as it is told.
+//! A CRM of three objects in memory, with two rows per page, that fails on request.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -11,7 +11,7 @@ use crate::proto::{
 };
 use crate::stream::EventReader;
 
-/// What each load answers, in turn; what is left out succeeds.
+/// The error of each load, in order; None succeeds.
 type Faults = Arc<Mutex<VecDeque<Option<Error>>>>;
 
 struct Toy<const AHEAD: bool> {
@@ -127,7 +127,8 @@ fn request(objects: &[&str], checkpoint: &[u8]) -> ReadRequest {
     }
 }
 
-/// What a host hears, each event in a few characters, and how the read ended; every question for credentials is answered.
+/// The events that a host receives, each in a few characters, and the end of the read; every request for credentials
+/// is answered.
 async fn heard<const AHEAD: bool>(
     request: ReadRequest,
     faults: Vec<Option<Error>>,
