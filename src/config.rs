@@ -195,8 +195,8 @@ pub struct Sync {
     pub first_pause_milliseconds: u64,
     /// If a listing lacks at most this many records of an object, they are removed at once.
     pub removal_rows: u32,
-    /// More records are also removed at once if they are at most this percentage of the object's records; 100:
-    /// always.
+    /// More records are also removed at once if they are at most this percentage of the object's records. With 100, all
+    /// are.
     pub removal_percent: u32,
     /// A second listing that lacks the same records removes them if it began this many minutes or more after the
     /// first ended.
