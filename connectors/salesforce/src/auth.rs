@@ -1,7 +1,7 @@
-//! Logging in, staying logged in, giving access back.
+//! Login, token refresh and revocation.
 //!
-//! Salesforce keeps five approvals of a user and an app and silently drops the oldest: a token that was got and cannot be
-//! used is given back at once.
+//! Salesforce keeps five approvals per user and app and silently revokes the oldest. Therefore a new token that
+//! cannot be used is revoked at once.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,12 +20,12 @@ use url::Url;
 use crate::rest::App;
 use crate::{identity, options, token};
 
-/// The smallest scopes that work: data, staying logged in, whose login it is.
+/// The smallest scopes that work: data, refresh token, identity.
 const SCOPES: [&str; 3] = ["api", "refresh_token", "id"];
-/// Seconds an assertion is good for.
+/// Lifetime of an assertion in seconds.
 const ASSERTION_SECONDS: i64 = 180;
 
-/// The ways to log in.
+/// The login methods.
 pub(crate) fn methods() -> Vec<AuthMethod> {
     let parameter = |key: &str, label: &str, description: &str, required: bool, secret: bool| Setting {
         key: key.to_owned(),
@@ -81,7 +81,7 @@ pub(crate) fn methods() -> Vec<AuthMethod> {
     ]
 }
 
-/// What is needed to log in again without a browser; sealed by the host with the tokens.
+/// The parameters for another login without a browser; sealed by the host with the tokens.
 #[derive(Serialize, Deserialize, Default, Clone)]
 struct Headless {
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -95,8 +95,8 @@ struct Headless {
 }
 
 impl Headless {
-    /// The refusal of a login with these parameters: what the operator's app would be blamed for is theirs where the app
-    /// is, and a refused login revokes nothing.
+    /// The error of a refused login with these parameters. If the app belongs to the group, errors of the operator's
+    /// app become errors of the parameters. A refused login does not mean revoked credentials.
     fn at_fault(&self, kind: AuthKind, error: Error) -> Error {
         let own = !self.client_id.is_empty();
         let field = match (error.what(), error.code.as_str()) {
@@ -113,7 +113,7 @@ impl Headless {
 }
 
 impl App {
-    /// The address the browser is sent to.
+    /// The URL for the browser login.
     pub(crate) fn authorization_url(&self, request: &BeginAuthorizationRequest) -> Result<String, Error> {
         self.client_is_set()?;
         let url = format!(
@@ -132,7 +132,7 @@ impl App {
         })
     }
 
-    /// The browser came back.
+    /// Completes a browser login.
     pub(crate) async fn exchange_code(
         self: &Arc<Self>,
         call: &CallContext,
@@ -162,7 +162,7 @@ impl App {
         let token = exchanged
             .map_err(token::refusal)
             .map_err(|error| match error.what() {
-                // A code is good for one try.
+                // A code can be used once.
                 ErrorKind::Transient if error.code == "invalid_grant" => {
                     Error::new(ErrorKind::InvalidInput, error.message.clone()).code(error.code)
                 }
@@ -210,7 +210,7 @@ impl App {
         self.log_in_done(call, &base, &secret, token, extra).await
     }
 
-    /// Gets a new access token, and maybe a new refresh token.
+    /// Gets a new access token, and possibly a new refresh token.
     pub(crate) async fn refresh(
         &self,
         call: &CallContext,
@@ -226,7 +226,8 @@ impl App {
                 let headless: Headless = serde_json::from_slice(&old.extra)
                     .map_err(|_| Error::credentials_revoked("what is needed to log in again was not kept"))?;
                 let token = self.headless(call, kind, &connection.settings, &headless).await;
-                // What was accepted once and is no more was taken away: a secret, a certificate.
+                // Credentials that were accepted before and are refused now were revoked: a new secret, another
+                // certificate.
                 token.map_err(|error| match error.what() {
                     ErrorKind::InvalidInput => Error::credentials_revoked(error.message).code(error.code),
                     _ => error,
@@ -242,7 +243,7 @@ impl App {
                     .await?
             }
         };
-        // The old place where none is given; never one that we may not call.
+        // Without an address in the reply, the old one stays. An address that may not be called is rejected.
         let base_url = match token.extra_text("instance_url") {
             Some(instance) => self.instance(instance)?,
             None => connection.base_url,
@@ -259,7 +260,7 @@ impl App {
         })
     }
 
-    /// Gives access back.
+    /// Revokes the access.
     pub(crate) async fn revoke(
         &self,
         call: &CallContext,
@@ -290,8 +291,8 @@ impl App {
         Ok(RevokeResponse { already_gone })
     }
 
-    /// The outcome of a refresh whose answer was lost is unknown: the old token may be spent. It is tried once more, and
-    /// what comes then is the truth.
+    /// If the answer of a refresh is lost, its outcome is unknown: the old token may already be used up. The refresh
+    /// is tried once more, and the second result counts.
     async fn exchange_refresh_token(
         &self,
         call: &CallContext,
@@ -322,7 +323,7 @@ impl App {
         }
     }
 
-    /// Client credentials, or a signed assertion.
+    /// Login with client credentials or a signed assertion.
     async fn headless(
         &self,
         call: &CallContext,
@@ -361,7 +362,7 @@ impl App {
         token.map_err(|error| headless.at_fault(kind, token::refusal(error)))
     }
 
-    /// Checks a new token and finds out whose it is. A token that does not pass is given back.
+    /// Checks a new token and finds its account. A token that fails the check is revoked.
     async fn log_in_done(
         self: &Arc<Self>,
         call: &CallContext,
@@ -402,7 +403,7 @@ impl App {
         })
     }
 
-    /// Revokes a token that is not kept. Best effort: the error that led here matters more.
+    /// Revokes a token that is not kept. Errors are ignored: the original error is more important.
     async fn give_back(&self, call: &CallContext, base: &str, token: &Token) {
         let url = format!("{base}/services/oauth2/revoke");
         let secret = token.refresh_token().unwrap_or(token.access_token());
@@ -414,11 +415,11 @@ impl App {
         }
     }
 
-    /// An `instance_url`, if it is an address that we may call.
+    /// An `instance_url`, if the policy allows the address.
     fn instance(&self, given: &str) -> Result<String, Error> {
         let wrong = || Error::bug("Salesforce named an instance that is not one of its own hosts");
         let url = Url::parse(given).map_err(|_| wrong())?;
-        // A site is a place to log in, its API is the organization's.
+        // A site can be used for the login, but has no API of the organization.
         let site = url.host_str().is_some_and(|host| host.ends_with(".my.site.com"));
         if site || url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
             return Err(wrong());
@@ -452,7 +453,7 @@ impl App {
     }
 }
 
-/// Whom an assertion is for: the login host by its public name, also where another stands in for it.
+/// The audience of an assertion: the public name of the login host, also if another host replaces it.
 fn audience(settings: &HashMap<String, String>, base: &str) -> String {
     match settings.get(options::ENVIRONMENT).map(String::as_str) {
         Some("sandbox") => "https://test.salesforce.com".to_owned(),
@@ -461,7 +462,7 @@ fn audience(settings: &HashMap<String, String>, base: &str) -> String {
     }
 }
 
-/// A key in PEM, also where its line ends are spelt `\n`, as they are in environment variables and JSON files.
+/// A PEM key. Line ends may be written as `\n`, as in environment variables and JSON files.
 fn pem(given: &str) -> String {
     given
         .trim_matches(['"', '\'', ' '])
@@ -480,7 +481,7 @@ fn assertion(client_id: &str, audience: &str, headless: &Headless, now_us: i64) 
     if headless.username.is_empty() {
         return Err(Error::invalid_input("the parameter username is missing").field("username"));
     }
-    // The reason is not repeated: it may quote the key.
+    // The error does not repeat the cause: it may quote the key.
     let key = EncodingKey::from_rsa_pem(pem(&headless.private_key).as_bytes()).map_err(|_| {
         Error::invalid_input("the parameter private_key is not an RSA key in PEM").field("private_key")
     })?;

@@ -1,10 +1,10 @@
-//! Several GETs in one call. The endpoint could write too, so a body is built of GETs alone and is checked again before it
-//! is sent.
+//! Several GETs in one call. The endpoint could write too, so a body is built from GETs only and is checked again
+//! before it is sent.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-/// Queries that one composite call may hold.
+/// The largest number of queries in one composite call.
 pub(crate) const MOST_QUERIES: usize = 5;
 
 #[derive(Serialize, Deserialize)]
@@ -23,17 +23,17 @@ struct Part {
     url: String,
 }
 
-/// What one part was answered.
+/// The answer of one part.
 #[derive(Debug)]
 pub(crate) struct Answer {
-    /// The place of its request.
+    /// The index of its request.
     pub(crate) index: usize,
     pub(crate) status: u16,
     /// JSON: an object, or an array of errors.
     pub(crate) body: String,
 }
 
-/// The body for GETs of these paths. The answers refer to them by their places.
+/// The body for GETs of these paths. The answers refer to them by index.
 pub(crate) fn body(paths: &[String]) -> String {
     let parts = paths.iter().enumerate().map(|(i, path)| Part {
         method: "GET".to_owned(),
@@ -48,7 +48,7 @@ pub(crate) fn body(paths: &[String]) -> String {
     serde_json::to_string(&body).unwrap_or_default()
 }
 
-/// Whether a body holds GETs of data alone.
+/// Checks that a body contains only GETs of data.
 pub(crate) fn check(body: &[u8]) -> Result<(), String> {
     let body: Body =
         serde_json::from_slice(body).map_err(|_| "not a composite body of the known form".to_owned())?;
@@ -75,7 +75,7 @@ pub(crate) fn check(body: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-/// Reads the reply. Its status says nothing: each part has its own.
+/// Reads the reply. The status of the whole reply has no meaning: each part has its own.
 pub(crate) fn read(text: &str) -> Result<Vec<Answer>, serde_json::Error> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]

@@ -1,5 +1,5 @@
-//! The describe of an object, turned into fields. Of a field only its name is needed and unknown keys are ignored: versions
-//! differ, and a value of an unexpected form must not cost the object.
+//! Converts the describe of an object to fields. Only the name and the type of a field are required and unknown keys
+//! are ignored: versions differ, and a value of an unexpected form must not make the object unreadable.
 
 use serde::Deserialize;
 use serde::de::Error as _;
@@ -11,7 +11,7 @@ use crate::objects::CrmObject;
 /// Texts longer than this are indexed as words only.
 const LONG_TEXT: u32 = 255;
 
-/// What tells a describe from other JSON is required.
+/// The keys that distinguish a describe from other JSON are required.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Describe {
@@ -27,7 +27,7 @@ struct Describe {
 #[derive(Debug, Clone)]
 pub(crate) struct Described {
     pub(crate) object: ObjectFields,
-    /// Every field of the describe could be read: one that is not among them is not there.
+    /// Every field of the describe could be read: a field that is not in the list does not exist.
     pub(crate) whole: bool,
 }
 
@@ -113,7 +113,7 @@ fn choice(described: &Json) -> Option<PicklistValue> {
     })
 }
 
-/// A text without NULs, or nothing.
+/// A text without NULs, or an empty text.
 fn text(json: &Json) -> String {
     json.as_str().unwrap_or_default().replace('\0', "")
 }
@@ -122,7 +122,7 @@ fn flag(json: &Json) -> bool {
     json.as_bool().unwrap_or(false)
 }
 
-/// A whole number in whatever form (`2`, `2.0`); 0 for what is none, less than nothing included.
+/// A whole number in any form (`2`, `2.0`); 0 for anything else, negative numbers included.
 fn number(json: &Json) -> u32 {
     let whole = json.as_u64().or_else(|| {
         let number = json.as_f64()?;
@@ -131,7 +131,7 @@ fn number(json: &Json) -> u32 {
     whole.and_then(|number| u32::try_from(number).ok()).unwrap_or(0)
 }
 
-/// Decided by the type alone. A field that has a compound name is no compound: `Account.Name` has one.
+/// The type alone decides. A field with a compound name need not be a compound: `Account.Name` has one.
 fn field_type(native: &str, html: bool) -> FieldType {
     match native {
         "string" | "textarea" if html => FieldType::Html,

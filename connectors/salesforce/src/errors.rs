@@ -1,17 +1,17 @@
-//! What the REST API's errors mean. Bodies come as a JSON array, an object, XML, HTML or not at all, whatever was asked
-//! for; the same code may mean two things, and then the text decides. Only what Salesforce itself said proves anything: a
-//! gateway's 404 or 403 is no word about a record, an object or a permission.
+//! The meaning of the REST API's errors. Bodies are a JSON array, an object, XML, HTML or empty, whatever was
+//! requested. The same code may have two meanings; then the text decides. Only replies of Salesforce itself are
+//! evidence: a gateway's 404 or 403 says nothing about a record, an object or a permission.
 
 use serde::Deserialize;
 use tether_connector_sdk::http::{FOREIGN, Response, one_line};
 use tether_connector_sdk::proto::{Error, ErrorKind};
 
-/// An hour: the allowance is counted over the last 24, so asking sooner is of little use.
+/// One hour: the allowance is counted over the last 24 hours, so an earlier attempt is of little use.
 const ALLOWANCE_PAUSE_US: i64 = 3_600_000_000;
-/// Half a minute, for "too many at once".
+/// Half a minute, for a rate limit.
 const RATE_PAUSE_US: i64 = 30_000_000;
-/// Five minutes, for an allowance that is refused again and again while the reply's header says that there is some left: the
-/// header is late.
+/// Five minutes, for an allowance that is refused repeatedly although the reply's header shows remaining calls: the
+/// header is delayed.
 const DOUBTFUL_PAUSE_US: i64 = 300_000_000;
 
 /// One failed reply, or one part of a composite.
@@ -19,17 +19,17 @@ const DOUBTFUL_PAUSE_US: i64 = 300_000_000;
 pub(crate) struct Failed<'a> {
     pub(crate) status: u16,
     pub(crate) body: &'a [u8],
-    /// The content type says JSON, XML, or nothing.
+    /// The content type is JSON, XML, or absent.
     pub(crate) readable: bool,
-    /// The reply's own wish.
+    /// The pause requested by the reply.
     pub(crate) retry_after_us: Option<i64>,
-    /// Calls that were made and may be made, where the reply tells.
+    /// Calls used and calls allowed, if the reply has them.
     pub(crate) usage: Option<(u64, u64)>,
-    /// The time now.
+    /// The current time.
     pub(crate) now_us: i64,
 }
 
-/// What one failed reply said.
+/// The content of one failed reply.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Said {
     /// The CRM's code, or empty.
@@ -38,7 +38,7 @@ pub(crate) struct Said {
     pub(crate) text: String,
 }
 
-/// An error of the REST API. The code is required: JSON with other keys is another program's.
+/// An error of the REST API. The code is required: JSON with other keys comes from another program.
 #[derive(Deserialize)]
 struct RestError {
     #[serde(rename = "errorCode", alias = "exceptionCode")]
@@ -68,13 +68,13 @@ impl<'a> Failed<'a> {
         }
     }
 
-    /// What Salesforce said; nothing where it was not Salesforce that answered.
+    /// Salesforce's error; None if the reply does not come from Salesforce.
     fn said(&self) -> Option<Said> {
         if self.readable { read(self.body) } else { None }
     }
 }
 
-/// What the identity address refuses with, as text.
+/// Refusals of the identity address, which are plain text.
 const WORDS: [&str; 5] = [
     "Bad_OAuth_Token",
     "Missing_OAuth_Token",
@@ -87,7 +87,7 @@ fn trimmed(body: &[u8]) -> &str {
     std::str::from_utf8(body).unwrap_or_default().trim()
 }
 
-/// Reads an error body in any of Salesforce's forms; nothing for anything else.
+/// Reads an error body in any of Salesforce's forms; None for anything else.
 pub(crate) fn read(body: &[u8]) -> Option<Said> {
     let text = String::from_utf8_lossy(body);
     let text = text.trim().replace('\0', "");
@@ -122,8 +122,8 @@ pub(crate) fn read(body: &[u8]) -> Option<Said> {
     })
 }
 
-/// The CRM's text without line breaks and caret art, at most 300 characters. A query's text is cut off: what matters is
-/// behind it.
+/// The CRM's text without line breaks and caret markers, at most 300 characters. The text of a query is cut off,
+/// because the message follows it.
 fn told(text: &str) -> String {
     let text = match text.find("ERROR at Row:") {
         Some(at) => text[at..].split_once('\n').map_or(&text[at..], |(_, rest)| rest),
@@ -145,13 +145,13 @@ fn unsupported_object(text: &str) -> Option<&str> {
     rest.split_once('\'').map(|(name, _)| name)
 }
 
-/// What a failed reply means.
+/// Classifies a failed reply.
 pub(crate) fn classify(failed: Failed<'_>) -> Error {
     let Some(said) = failed.said() else {
         return foreign(failed);
     };
     let mut kind = kind_of(failed.status, &said);
-    // The header counts what the refusal claims to have counted.
+    // The header counts the same calls as the refusal.
     let some_left = failed.usage.is_some_and(|(used, limit)| used < limit);
     if kind == ErrorKind::AllowanceExhausted && some_left {
         kind = ErrorKind::RateLimited;
@@ -187,14 +187,14 @@ pub(crate) fn classify(failed: Failed<'_>) -> Error {
     }
 }
 
-/// What a reply means that is not Salesforce's: nothing about the data.
+/// Classifies a reply that is not Salesforce's own: it says nothing about the data.
 fn foreign(failed: Failed<'_>) -> Error {
     let status = failed.status;
     let text = format!("something between tether and Salesforce answered (HTTP {status})");
     let (kind, wait_us) = match status {
-        // A refresh tells.
+        // A refresh shows whether it is true.
         401 => (ErrorKind::CredentialsExpired, None),
-        // It leads to a login page or to the account's new home; a refresh tells which.
+        // A redirect to a login page or to the account's new host; a refresh shows which.
         301..=303 | 307 | 308 => (ErrorKind::CredentialsExpired, None),
         413 | 414 | 431 => (ErrorKind::QueryTooBig, None),
         420 | 429 => (
@@ -209,13 +209,14 @@ fn foreign(failed: Failed<'_>) -> Error {
     }
 }
 
-/// Whether a refusal may come from a host that Salesforce has left: a 404 page is what the old host of a moved organization
-/// shows, and what gateways show.
+/// Whether a refusal may come from a host that the organization has left: the old host of a moved organization
+/// answers with a 404 page, and so do gateways.
 pub(crate) fn may_be_left(error: &Error, status: u16) -> bool {
     error.is(ErrorKind::Transient) && error.code == FOREIGN && matches!(status, 404 | 410)
 }
 
-/// The error of a request that was refused with new credentials too: the old ones were not the cause, so a refresh is no cure.
+/// The error of a request that was refused with new credentials too: the old ones were not the cause, so a refresh
+/// does not help.
 pub(crate) fn refused_again(error: Error) -> Error {
     let kind = match error.code.as_str() {
         "INVALID_SESSION_ID" | "" => return error,
@@ -228,8 +229,8 @@ pub(crate) fn refused_again(error: Error) -> Error {
     }
 }
 
-/// The error of a request whose last attempt was refused for the allowance too: the allowance counts as exhausted, whatever the
-/// reply's header says.
+/// The error of a request whose last attempt was refused for the allowance too: the allowance counts as exhausted,
+/// whatever the reply's header shows.
 pub(crate) fn exhausted(error: Error, now_us: i64) -> Error {
     let refused = error.is(ErrorKind::RateLimited) && error.code == "REQUEST_LIMIT_EXCEEDED";
     if !refused || error.message.to_ascii_lowercase().contains("concurrent") {
@@ -242,10 +243,10 @@ pub(crate) fn exhausted(error: Error, now_us: i64) -> Error {
     }
 }
 
-/// The code of the error that a host is not Salesforce's any more.
+/// The error code for a host that no longer belongs to Salesforce.
 pub(crate) const HOST_LEFT: &str = "host_left";
 
-/// No Salesforce answers where the organization was.
+/// The organization's host no longer answers as Salesforce.
 pub(crate) fn host_left(status: u16) -> Error {
     Error::credentials_expired(format!(
         "Salesforce does not answer any more where the organization was (HTTP {status}); a refresh tells where it is"
@@ -258,10 +259,10 @@ fn kind_of(status: u16, said: &Said) -> ErrorKind {
     use ErrorKind::*;
     let text = said.text.to_ascii_lowercase();
     match (status, said.code.as_str()) {
-        // The only two that a refresh cannot cure.
+        // The only two cases that a refresh cannot solve.
         (_, "INVALID_SESSION_ID") if text.contains("not valid for use with") || text.contains("not attached to agent") => AdminAction,
         (_, "INVALID_SESSION_ID")                       => CredentialsExpired,
-        // The organization moved; a refresh names its new host.
+        // The organization moved; the refresh returns its new host.
         (_, "URL_NOT_RESET")                            => CredentialsExpired,
         (_, "INVALID_OPERATION_WITH_EXPIRED_PASSWORD")  => AdminAction,
         (_, "INVALID_FIELD") if missing_column(&said.text).is_some() => FieldGone,
@@ -277,7 +278,7 @@ fn kind_of(status: u16, said: &Said) -> ErrorKind {
         (_, "REQUEST_LIMIT_EXCEEDED")                   => AllowanceExhausted,
         (_, "API_DISABLED_FOR_ORG" | "FUNCTIONALITY_NOT_ENABLED" | "CLIENT_NOT_ACCESSIBLE_FOR_USER"
             | "LOGIN_MUST_USE_SECURITY_TOKEN")          => AdminAction,
-        // Every other 401 is one of the session's, until a refresh has shown that it is not.
+        // Every other 401 is treated as an expired session until a refresh has shown otherwise.
         (401, _)                                        => CredentialsExpired,
         (_, "INSUFFICIENT_ACCESS" | "INSUFFICIENT_ACCESS_OR_READONLY" | "FORBIDDEN") => Forbidden,
         (_, "ENTITY_IS_DELETED")                        => RecordGone,
@@ -459,7 +460,7 @@ mod tests {
                 "{status} {body}"
             );
         }
-        // Salesforce's words under another content type are not taken for Salesforce's.
+        // Salesforce's JSON under another content type does not count as Salesforce's reply.
         let typed = Failed {
             readable: false,
             ..failed(404, gone.as_bytes())
@@ -506,7 +507,7 @@ mod tests {
             (AllowanceExhausted, 7 + ALLOWANCE_PAUSE_US, full)
         );
         assert_eq!(with(full, Some(9_000_000)), (AllowanceExhausted, 9_000_007, full));
-        // One refusal is not an hour where the reply's own header says that there are calls left.
+        // A single refusal does not cause a pause of one hour if the reply's own header shows remaining calls.
         assert_eq!(
             with(Some((18, 5_000)), None),
             (RateLimited, 7 + RATE_PAUSE_US, None)

@@ -1,5 +1,5 @@
-//! One company with its related records, live: the company and four lists are five queries, and five queries are what one
-//! composite call may hold.
+//! Reads one company with its related records, live. The company and four lists are five queries, the largest number
+//! in one composite call.
 
 use std::sync::Arc;
 
@@ -19,16 +19,16 @@ use crate::rest::{App, Session, earlier};
 use crate::soql::Filter;
 use crate::{fields, ids};
 
-/// Related records of one object, where the caller does not say.
+/// Default number of related records per object.
 const RELATED_LIMIT: u32 = 200;
-/// Most of them: one page, and one row that shows that there are more.
+/// The largest number: one page, minus one row that shows whether there are more.
 const MOST_RELATED: u32 = 1_999;
-/// Companies fetched at once.
+/// Companies fetched concurrently.
 const AT_ONCE: usize = 4;
-/// Rounds of asking again without what is gone.
+/// Rounds of queries without fields that no longer exist.
 const ROUNDS: usize = 6;
 
-/// One object of one company, while it is fetched.
+/// One object of one company during the fetch.
 struct Part {
     plan: Plan,
     missing: Vec<String>,
@@ -102,7 +102,7 @@ fn plans(app: &App, selection: &[ObjectSelection]) -> Result<Vec<Plan>, Error> {
     selection.iter().map(plan).collect()
 }
 
-/// Fetches one company, and says when.
+/// Fetches one company. Also returns the time of the read.
 async fn one(
     session: &Session,
     plans: Vec<Plan>,
@@ -121,7 +121,7 @@ async fn one(
     let mut time_us = 0;
     let mut described = false;
     for _ in 0..ROUNDS {
-        // Every query that is still wanted, with the object and the part of its plan it is for.
+        // Every pending query, with its object and the part of its plan.
         let mut wanted = Vec::new();
         for (at, part) in parts.iter().enumerate().filter(|(_, part)| part.done.is_none()) {
             for share in 0..part.plan.parts.len() {
@@ -189,7 +189,7 @@ async fn one(
 
 fn query(session: &Session, plan: &Plan, share: usize, company: &[String; 1], limit: u32) -> String {
     match plan.object.parent {
-        // Deleted rows included: a merged company names the one that took its place.
+        // With deleted rows: a merged company has the id of the company that replaced it.
         None => session.query_path(&plan.soql(share, &Filter::Ids(company), None), true),
         Some(field) => {
             let filter = Filter::Under {
@@ -201,7 +201,7 @@ fn query(session: &Session, plan: &Plan, share: usize, company: &[String; 1], li
     }
 }
 
-/// Rows that did not fit the first page, for wide ones.
+/// Reads the rows after the first page, for wide selections.
 async fn rest_of(
     session: &Session,
     mut page: Page,
@@ -236,7 +236,7 @@ async fn finish(
         unusable,
         ..
     } = together(session, plan, pages).await?;
-    // What cannot be used is there all the same: the list is not complete.
+    // Unusable rows exist nevertheless, so the list is not complete.
     let more = more || unusable > 0;
     if plan.object.parent.is_none() {
         records.retain(|record| record.external_id == company);
@@ -259,7 +259,7 @@ async fn finish(
     Ok((records, more))
 }
 
-/// Takes out what the user can no longer see: all of it, from one describe of the objects concerned.
+/// Removes all fields that the user can no longer see, with one describe of the affected objects.
 async fn drop_gone(
     session: &Session,
     parts: &mut [Part],
@@ -275,7 +275,7 @@ async fn drop_gone(
     } else {
         fields::describe(session, &objects, false).await?.0
     };
-    // What a describe that failed, or is not whole, does not show may be there.
+    // If a describe failed or is incomplete, a field that it lacks may still exist.
     let seen: Vec<Option<ObjectFields>> = seen
         .into_iter()
         .map(|seen| seen.ok().filter(|seen| seen.whole).map(|seen| seen.object))
@@ -292,7 +292,7 @@ async fn drop_gone(
             if part.plan.has_selected(&error.field) {
                 part.missing.push(error.field.clone());
             }
-            // A column of our own that went is no field of the selection; one we do not know is beyond us.
+            // A missing column of the connector's own is not a selected field; an unknown column cannot be removed.
             let dropped = part.plan.drop_field(&error.field);
             if !dropped && seen(place).is_none() {
                 part.done = Some(Err(error));

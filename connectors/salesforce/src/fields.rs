@@ -1,4 +1,4 @@
-//! Fields and counts, each of all objects in one call.
+//! Fields and counts of all objects, each in one call.
 
 use serde::Deserialize;
 use tether_connector_sdk::proto::{Error, ErrorKind, ObjectCount};
@@ -8,7 +8,7 @@ use crate::objects::CrmObject;
 use crate::rest::Session;
 use crate::{describe, page, soql};
 
-/// `limits/recordCount`: what the CRM believes, without counting.
+/// The reply of `limits/recordCount`: estimates without counting.
 #[derive(Deserialize)]
 struct Estimates {
     #[serde(default, rename = "sObjects")]
@@ -21,8 +21,8 @@ struct Estimate {
     count: u64,
 }
 
-/// The fields of objects, in their order, or why one cannot be described; with `estimate`, also about how many records there
-/// are, where the CRM tells.
+/// The fields of the objects, in their order, or the reason why one cannot be described; with `estimate`, also the
+/// approximate numbers of records, if the CRM reports them.
 pub(crate) async fn describe(
     session: &Session,
     objects: &[&'static CrmObject],
@@ -40,7 +40,7 @@ pub(crate) async fn describe(
     }
     let read = |index: usize, text: &str| match objects.get(index) {
         Some(object) => describe::fields(object, text).map(Part::Object),
-        // A courtesy: one that cannot be read is not asked for again.
+        // Estimates are optional, so an unreadable reply is not requested again.
         None => Ok(Part::Estimates(estimates_of(text))),
     };
     let (parts, _) = session.parts(&paths, read).await?;
@@ -51,7 +51,7 @@ pub(crate) async fn describe(
             (Ok(Part::Object(object)), _) => described.push(Ok(object)),
             (Ok(Part::Estimates(counts)), _) => estimates = counts,
             (Err(error), Some(object)) => described.push(match error.what() {
-                // Salesforce's own word: the object is not there for this user.
+                // Salesforce itself reports that the object does not exist for this user.
                 ErrorKind::RecordGone | ErrorKind::ObjectGone | ErrorKind::Forbidden => {
                     Ok(describe::invisible(object))
                 }
@@ -69,7 +69,7 @@ enum Part {
     Estimates(Vec<ObjectCount>),
 }
 
-/// How many records the user can see; objects that he cannot see are left out.
+/// The numbers of records that the user can see; invisible objects are omitted.
 pub(crate) async fn count(
     session: &Session,
     objects: &[&'static CrmObject],
@@ -98,7 +98,7 @@ pub(crate) async fn count(
             },
         }
     }
-    // Where counting takes too long, an estimate is better than none.
+    // If counting takes too long, an estimate is used.
     if !too_many.is_empty() {
         let path = [estimate_path(session, &too_many)];
         let (parts, _) = session.parts(&path, |_, text| Ok(estimates_of(text))).await?;

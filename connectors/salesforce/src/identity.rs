@@ -1,4 +1,5 @@
-//! Whose login it is. The ids make the account that the limit of five counts, so they must be there; names are a courtesy.
+//! The identity of a login. The ids identify the account for the limit of five, so they are required; names are
+//! optional.
 
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use tether_connector_sdk::proto::{Error, Identity};
 use crate::rest::{App, Session};
 use crate::{ids, token};
 
-/// What the identity address and userinfo say, under either's names.
+/// The replies of the identity address and of userinfo, with the names of either.
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Said {
@@ -35,7 +36,7 @@ struct Organization {
     name: Option<String>,
 }
 
-/// Asks who logged in.
+/// Requests the identity of the login.
 pub(crate) async fn find(
     app: &Arc<App>,
     call: &CallContext,
@@ -44,7 +45,7 @@ pub(crate) async fn find(
 ) -> Result<Identity, Error> {
     let session = Session::with(app, call, base_url, token.access_token().to_owned()).impatient();
     let ids = token.extra_text("id").and_then(token::identity_ids);
-    // The address names a login host; the path alone counts, and the instance answers it too.
+    // The identity address names a login host. Only its path is used, because the instance answers it too.
     let path = match &ids {
         Some((organization, user)) => format!("/id/{organization}/{user}"),
         None => "/services/oauth2/userinfo".to_owned(),

@@ -1,11 +1,11 @@
-//! Record ids: 15 characters where case matters, or 18 with a checksum of that case. tether stores 18 and no other form.
+//! Record ids: 15 case-sensitive characters, or 18 with a checksum of the case. tether stores only the form with 18.
 
 const CHECK: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ012345";
 
-/// Stands where there is no record: feeds and shares use it for "nobody".
+/// The id that means "no record" in feeds and shares.
 pub(crate) const EMPTY_KEY: &str = "000000000000000";
 
-/// The id in its 18-character form, or nothing if it is no id, has a wrong checksum or is the empty key.
+/// The id with 18 characters, or None if the text is not an id, has a wrong checksum or is the empty key.
 pub(crate) fn normalise(id: &str) -> Option<String> {
     let bytes = id.as_bytes();
     if !matches!(bytes.len(), 15 | 18)
@@ -25,7 +25,7 @@ pub(crate) fn normalise(id: &str) -> Option<String> {
     Some(out)
 }
 
-/// Three characters; each says which of five letters are upper case.
+/// Three characters; each encodes which of five letters are upper case.
 fn checksum(body: &[u8]) -> [u8; 3] {
     let mut check = [0; 3];
     for (slot, group) in check.iter_mut().zip(body.chunks(5)) {

@@ -1,26 +1,27 @@
 //! The Salesforce connector: Accounts as companies, with their Contacts, Opportunities, Contracts and Cases.
 //!
-//! | module | what it knows |
+//! | module | content |
 //! |---|---|
-//! | `options` | the operator's settings; where a group logs in |
-//! | `auth`, `token`, `identity` | logging in, refreshing, revoking; what refusals mean; whose login it is |
-//! | `rest`, `errors`, `limits` | one request: sent, retried, its failure classified, its cost counted |
+//! | `options` | the operator's settings; login hosts |
+//! | `auth`, `token`, `identity` | login, refresh, revocation; the meaning of refusals; the account of a login |
+//! | `rest`, `errors`, `limits` | one request: sending, retries, error classification, API usage |
 //! | `composite` | several GETs in one call |
-//! | `objects`, `describe`, `fields` | the five objects and what the user can see of them |
-//! | `soql`, `plan` | queries; how a wide selection is split |
-//! | `page`, `values`, `ids`, `records` | replies turned into canonical records |
-//! | `query`, `read` | everything, page by page, resumable at each |
-//! | `fetch` | one company, live, in one call |
+//! | `objects`, `describe`, `fields` | the five objects, and their fields that the user can see |
+//! | `soql`, `plan` | queries; splitting of wide selections |
+//! | `page`, `values`, `ids`, `records` | conversion of replies to canonical records |
+//! | `query`, `read` | the full read, page by page, resumable after each page |
+//! | `fetch` | the live read of one company, in one call |
 //!
-//! The operator sets:
+//! Operator settings:
 //!
-//! | setting | what it is |
+//! | setting | meaning |
 //! |---|---|
 //! | `client_id`, `client_secret` | the connected app, or external client app |
-//! | `api_version` | `v62.0` unless set |
-//! | `login_host_override` | an address that stands in for every login host: for simulators. The HTTP policy must allow it |
-//! | `back_off_ms` | the first wait after a transient failure; 1,000 unless set |
-//! | `query_budget` | most bytes of an encoded query; 14,000 unless set |
+//! | `api_version` | default `v62.0` |
+//! | `login_host_override` | an address that replaces every login host, for simulators. The HTTP policy must allow it
+//! |
+//! | `back_off_ms` | the first pause after a transient failure; default 1,000 |
+//! | `query_budget` | largest size of an encoded query in bytes; default 14,000 |
 
 mod auth;
 mod composite;
@@ -165,8 +166,8 @@ impl Connector for Salesforce {
     }
 }
 
-/// The objects with these keys, in the order they are offered; all where none is named. Keys that are not offered are left
-/// out, as the contract says.
+/// The objects with these keys, in the order of Describe; all objects if none is named. Unknown keys are omitted, as
+/// the contract requires.
 fn chosen(keys: &[String]) -> Vec<&'static CrmObject> {
     OBJECTS
         .iter()

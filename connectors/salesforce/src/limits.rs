@@ -1,7 +1,7 @@
-//! What calls cost: the reply header that tells, and how often one is tried.
+//! API usage from the reply header, and the number of attempts.
 
-/// Calls the whole organization made and may make in 24 hours, from `Sforce-Limit-Info`.
-/// The header grows new entries (`per-app-api-usage=17/250(appName=x)`), so it is searched by name.
+/// Calls that the whole organization used and may use in 24 hours, from `Sforce-Limit-Info`. New entries are added to
+/// the header (`per-app-api-usage=17/250(appName=x)`), so the entry is searched by name.
 pub(crate) fn api_usage(header: &str) -> Option<(u64, u64)> {
     let value = header
         .split([';', ','])
@@ -11,7 +11,7 @@ pub(crate) fn api_usage(header: &str) -> Option<(u64, u64)> {
     Some((used.trim().parse().ok()?, limit[..digits(limit)].parse().ok()?))
 }
 
-/// Attempts at one request, the first included, before a transient failure is told to the host.
+/// Attempts at one request, the first included, before a transient failure is reported to the host.
 pub(crate) const ATTEMPTS: u32 = 6;
 
 #[cfg(test)]

@@ -1,21 +1,21 @@
-//! The five objects and what is always read of them.
+//! The five objects, and their fields that are always read.
 
 use tether_connector_sdk::proto::ObjectRole;
 
-/// One of the objects the connector offers.
+/// One of the connector's objects.
 #[derive(Debug)]
 pub(crate) struct CrmObject {
     /// The CRM's name.
     pub(crate) key: &'static str,
-    /// The name people see.
+    /// The label for users.
     pub(crate) label: &'static str,
-    /// What it is to tether.
+    /// Its role in tether.
     pub(crate) role: ObjectRole,
-    /// Where its display name stands: the first of these that is not empty.
+    /// The fields for its display name: the first one that is not empty.
     pub(crate) names: &'static [&'static str],
-    /// The reference to the company it hangs under.
+    /// The reference field to its company.
     pub(crate) parent: Option<&'static str>,
-    /// Where the homepage stands.
+    /// The field with the homepage.
     pub(crate) homepage: Option<&'static str>,
     /// Whether records of it can be merged.
     pub(crate) mergeable: bool,
@@ -24,7 +24,7 @@ pub(crate) struct CrmObject {
 /// The object whose records are companies.
 pub(crate) const COMPANY: &str = "Account";
 
-/// All of them, in the order they are offered and read.
+/// All objects, in the order of Describe and of reads.
 pub(crate) const OBJECTS: [CrmObject; 5] = [
     CrmObject {
         key: COMPANY,
@@ -79,7 +79,7 @@ pub(crate) fn find(key: &str) -> Option<&'static CrmObject> {
 }
 
 impl CrmObject {
-    /// Fields read besides the selected ones. `Id` and `SystemModstamp` come first: every part of a split query has them.
+    /// Fields that are always read. `Id` and `SystemModstamp` come first: every part of a split query has them.
     pub(crate) fn own_fields(&self) -> Vec<&'static str> {
         let mut fields = vec!["Id", "SystemModstamp", "IsDeleted"];
         if self.mergeable {

@@ -1,5 +1,5 @@
-//! What the operator set, and where a group logs in. A host that a person typed is an address our server will call, so
-//! only Salesforce's own are taken.
+//! The operator's settings and the login hosts. The server calls hosts that users enter, so only hosts of Salesforce
+//! are accepted.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -9,23 +9,23 @@ use tether_connector_sdk::settings::{self, Settings};
 
 use crate::plan::QUERY_BUDGET;
 
-/// The setting that says which kind of organization it is.
+/// The setting for the kind of organization.
 pub(crate) const ENVIRONMENT: &str = "environment";
-/// The setting that holds an own login host.
+/// The setting for the organization's own login host.
 pub(crate) const DOMAIN: &str = "domain";
 
 const PRODUCTION: &str = "production";
 const SANDBOX: &str = "sandbox";
 
-/// The operator's settings. It has no Debug: the secret is in it.
+/// The operator's settings. No Debug, because they contain the secret.
 pub(crate) struct Options {
     pub(crate) client_id: String,
     pub(crate) client_secret: String,
     /// `v62.0`.
     pub(crate) api_version: String,
-    /// The first wait after a transient failure.
+    /// The first pause after a transient failure.
     pub(crate) back_off: Duration,
-    /// Most bytes of an encoded query.
+    /// Largest size of an encoded query in bytes.
     pub(crate) query_budget: usize,
     login_host_override: Option<String>,
 }
@@ -54,7 +54,7 @@ impl Options {
         })
     }
 
-    /// Where a group with these settings logs in, without a slash at the end.
+    /// The login URL for a group with these settings, without a trailing slash.
     pub(crate) fn login_base(&self, settings: &HashMap<String, String>) -> Result<String, Error> {
         let host = login_host(settings)?;
         Ok(self
@@ -64,7 +64,7 @@ impl Options {
     }
 }
 
-/// What a group is asked before it logs in.
+/// The settings that a group enters before the login.
 pub(crate) fn settings() -> Vec<Setting> {
     let choice = |value: &str, label: &str| Choice {
         value: value.to_owned(),
@@ -96,7 +96,7 @@ pub(crate) fn settings() -> Vec<Setting> {
     ]
 }
 
-/// What the operator sets: the app. A group never sees these.
+/// The operator's settings for the app. Groups do not see them.
 pub(crate) fn operator_settings() -> Vec<Setting> {
     vec![
         settings::operator("client_id", "Client id", true, false),
@@ -104,7 +104,7 @@ pub(crate) fn operator_settings() -> Vec<Setting> {
     ]
 }
 
-/// Whether the settings name a My Domain host: some ways to log in work only there.
+/// Whether the settings name a My Domain host: some login methods work only there.
 pub(crate) fn has_own_domain(settings: &HashMap<String, String>) -> bool {
     login_host(settings).is_ok_and(|host| host.ends_with(".my.salesforce.com"))
 }
@@ -117,7 +117,7 @@ fn login_host(settings: &HashMap<String, String>) -> Result<String, Error> {
         (DOMAIN, "") => Err(invalid(
             "the setting domain is missing; it is like acme.my.salesforce.com",
         )),
-        // An own domain is the more exact answer.
+        // An own domain is more specific than the environment.
         (PRODUCTION | SANDBOX | DOMAIN | "", domain) => own_domain(domain),
         _ => Err(invalid(
             "the setting environment must be production, sandbox or domain",
@@ -125,7 +125,7 @@ fn login_host(settings: &HashMap<String, String>) -> Result<String, Error> {
     }
 }
 
-/// The login host a person meant.
+/// The login host for a text entered by a user.
 fn own_domain(given: &str) -> Result<String, Error> {
     let host = given
         .strip_prefix("https://")

@@ -1,4 +1,5 @@
-//! A page of a query, read in one pass from its JSON text into records. No tree is built and no value is copied twice.
+//! Reads a page of a query from its JSON text into records in one pass, without a tree and without copying a value
+//! twice.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -17,23 +18,23 @@ use crate::{ids, values};
 /// One page.
 #[derive(Debug, Default)]
 pub(crate) struct Page {
-    /// Rows of the whole query.
+    /// Number of rows of the whole query.
     pub(crate) total: u64,
     /// There is no next page.
     pub(crate) done: bool,
-    /// Where the next page is.
+    /// The path of the next page.
     pub(crate) next: Option<String>,
     pub(crate) rows: Vec<Row>,
     /// The payloads of all rows.
     pub(crate) buffer: Vec<u8>,
-    /// Rows that are not here: without an id, or under something that is none. What they are is not known.
+    /// Number of rows that could not be used: without an id, or with an invalid parent. Their content is unknown.
     pub(crate) unusable: u64,
-    /// When the CRM answered, by its clock: unix microseconds, 0 for unknown.
+    /// The CRM's time of the reply: unix microseconds, 0 if unknown.
     pub(crate) read_us: i64,
 }
 
 impl Page {
-    /// Adds the page that follows.
+    /// Appends the next page.
     pub(crate) fn append(&mut self, next: Self) {
         self.unusable += next.unusable;
         self.total = self.total.max(next.total);
@@ -47,13 +48,13 @@ impl Page {
         (self.done, self.next) = (next.done, next.next);
     }
 
-    /// Whether it ended with fewer rows than it promised.
+    /// Whether the result has fewer rows than its total.
     pub(crate) fn is_short(&self) -> bool {
         self.done && self.rows.len() as u64 + self.unusable < self.total
     }
 }
 
-/// The error for [`Page::is_short`]: what is not there proves nothing.
+/// The error for [`Page::is_short`]: missing rows are not evidence of a deletion.
 pub(crate) fn short() -> Error {
     Error::transient("Salesforce promised records and gave fewer")
 }
@@ -68,11 +69,11 @@ pub(crate) struct Row {
     pub(crate) parent: String,
     pub(crate) name: String,
     pub(crate) homepage: String,
-    /// Its payload, braces included, in the page's buffer.
+    /// Its payload, including braces, in the page's buffer.
     pub(crate) payload: Range<usize>,
 }
 
-/// Reads a page. `text` is the reply's body; rows hold what `columns` say.
+/// Reads a page. `text` is the reply's body; `columns` defines the content of the rows.
 pub(crate) fn read(text: &str, columns: &[Column]) -> Result<Page, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let page = PageSeed { columns }.deserialize(&mut deserializer)?;
@@ -120,7 +121,7 @@ impl<'de> Visitor<'de> for PageSeed<'_> {
                 }
             }
         }
-        // A reply without these is no page, whatever its status said.
+        // A reply without these keys is not a page, whatever its status.
         page.done = done.ok_or_else(|| A::Error::missing_field("done"))?;
         page.total = total.ok_or_else(|| A::Error::missing_field("totalSize"))?;
         if !records {
@@ -184,7 +185,7 @@ impl<'de> DeserializeSeed<'de> for RowSeed<'_, '_> {
     }
 }
 
-/// A row, or nothing where it is none that can be used.
+/// A row, or None if it cannot be used.
 impl<'de> Visitor<'de> for RowSeed<'_, '_> {
     type Value = Option<Row>;
 
@@ -234,7 +235,7 @@ impl<'de> Visitor<'de> for RowSeed<'_, '_> {
                 Role::MergedInto => row.merged_into = reference(json),
                 Role::Parent => {
                     row.parent = reference(json);
-                    // Under something that is no record: which, is not known.
+                    // The parent is not a record id, so the parent is unknown.
                     usable &= !row.parent.is_empty() || is_none(json);
                 }
                 Role::Name(place) if place < name_place && json != "null" && json != "\"\"" => {
@@ -267,7 +268,7 @@ impl<'de> Visitor<'de> for RowSeed<'_, '_> {
         if !self.cells.is_sorted_by_key(|cell| cell.0) {
             sort(self.cells, self.buffer, start);
         }
-        // Each value brings a comma before it: the first one's place is the opening brace's.
+        // Each value is preceded by a comma; that of the first value is replaced by the opening brace.
         if self.buffer.len() == start {
             self.buffer.push(b'{');
         } else {
@@ -299,12 +300,12 @@ fn reference(json: &str) -> String {
     }
 }
 
-/// Whether a reference refers to nothing.
+/// Whether a reference is empty.
 fn is_none(json: &str) -> bool {
     json == "null" || json == "\"\"" || values::scalar(json).starts_with(ids::EMPTY_KEY)
 }
 
-/// Puts the values of a row into the order of the columns, for a reply that is not in the query's order.
+/// Sorts the values of a row in the order of the columns, for a reply in another order than the query.
 fn sort(cells: &mut [Cell], buffer: &mut Vec<u8>, start: usize) {
     cells.sort_by_key(|cell| cell.0);
     let mut sorted = Vec::with_capacity(buffer.len() - start);
@@ -315,7 +316,7 @@ fn sort(cells: &mut [Cell], buffer: &mut Vec<u8>, start: usize) {
     buffer.extend_from_slice(&sorted);
 }
 
-/// Finds the column of a key: nearly always the one after the last.
+/// Finds the column of a key: nearly always the one after the previous.
 struct ColumnSeed<'c> {
     columns: &'c [Column],
     expected: usize,
@@ -353,7 +354,7 @@ impl Visitor<'_> for ColumnSeed<'_> {
         {
             return Ok(Some(at));
         }
-        // Names come back in the describe's spelling, whatever was typed.
+        // Names are returned in the spelling of the describe, whatever the query had.
         Ok(self
             .columns
             .iter()

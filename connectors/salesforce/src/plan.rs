@@ -1,5 +1,5 @@
-//! Which columns are asked for in which query. A selection that does not fit one address is split into parts, read over
-//! the same closed range of ids and put together by id.
+//! The assignment of columns to queries. A selection that does not fit into one URL is split into parts, which are
+//! read over the same closed range of ids and joined by id.
 
 use tether_connector_sdk::proto::{FieldType, ObjectFields, SelectedField};
 use tether_connector_sdk::reading::{self, Change, Known, Selected};
@@ -7,12 +7,12 @@ use tether_connector_sdk::reading::{self, Change, Known, Selected};
 use crate::objects::CrmObject;
 use crate::soql::{self, Filter};
 
-/// Bytes of an encoded query that are safe: addresses end at 16,384 bytes, headers included.
+/// A safe size of an encoded query in bytes: URLs are limited to 16,384 bytes, including headers.
 pub(crate) const QUERY_BUDGET: usize = 14_000;
-/// Stands for any id when a length is measured.
+/// A sample id for measuring lengths.
 const SAMPLE_ID: &str = "001000000000000AAA";
 
-/// What a column is used for besides the payload.
+/// The use of a column besides the payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
     None,
@@ -21,23 +21,23 @@ pub(crate) enum Role {
     Deleted,
     MergedInto,
     Parent,
-    /// The name, by its place among the candidates.
+    /// The name, with its index among the candidates.
     Name(u8),
     Homepage,
-    /// The name of the record that a later column refers to: that of `Owner` is for `OwnerId`.
+    /// The name of the record that a later column refers to: `Owner` for `OwnerId`.
     Label,
 }
 
 /// One column of a query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Column {
-    /// As it is asked for: `OwnerId`, `Owner.Name`.
+    /// The name in the query: `OwnerId`, `Owner.Name`.
     pub(crate) asked: String,
-    /// As it is answered: `OwnerId`, `Owner`.
+    /// The key in the reply: `OwnerId`, `Owner`.
     pub(crate) key: String,
-    /// `,"key":`, as it stands in a payload.
+    /// `,"key":`, as written in a payload.
     pub(crate) prefix: Vec<u8>,
-    /// How it stands in the payload, if it does.
+    /// The type in the payload, if the column is part of it.
     pub(crate) kind: Option<FieldType>,
     pub(crate) role: Role,
 }
@@ -54,8 +54,9 @@ impl Column {
     }
 }
 
-/// The relationship whose name is asked for together with a reference: standard ones to objects that have a name and that
-/// every user sees. No describe is needed to know them, so a record reads the same live and in bulk.
+/// The relationship whose name is queried together with a reference: standard relationships to objects that have a
+/// name and are visible to every user. They are known without a describe, so live reads and full reads return the
+/// same record.
 fn label_of(field: &str) -> Option<&'static str> {
     match field {
         "AccountId" => Some("Account"),
@@ -68,20 +69,20 @@ fn label_of(field: &str) -> Option<&'static str> {
     }
 }
 
-/// How an object is read.
+/// The plan for reading an object.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
     pub(crate) object: &'static CrmObject,
     own: Vec<&'static str>,
-    /// Names are asked for together with references.
+    /// Names are queried together with references.
     labels: bool,
     shares: Vec<Vec<Selected>>,
-    /// The columns of each part, in the order of their names. The first part has all that is not payload.
+    /// The columns of each part, ordered by name. The first part has all columns that are not part of the payload.
     pub(crate) parts: Vec<Vec<Column>>,
 }
 
 impl Plan {
-    /// A plan for a selection, and what changed since it was made. Without a describe the selection is believed.
+    /// A plan for a selection, and the changes of its fields. Without a describe the selection is used as it is.
     pub(crate) fn new(
         object: &'static CrmObject,
         selection: &[SelectedField],
@@ -112,7 +113,7 @@ impl Plan {
         (plan, changes)
     }
 
-    /// Drops a column that turned out to be gone. False where there is none of this name.
+    /// Removes a column that does not exist. False if there is no column with this name.
     pub(crate) fn drop_field(&mut self, key: &str) -> bool {
         let before = self.own.len() + self.shares.iter().map(Vec::len).sum::<usize>();
         self.own
@@ -124,7 +125,7 @@ impl Plan {
         before > self.own.len() + self.shares.iter().map(Vec::len).sum::<usize>()
     }
 
-    /// Drops every column that a fresh describe does not show; answers the selected ones among them.
+    /// Removes every column that a new describe lacks; returns the selected ones among them.
     pub(crate) fn keep_seen(&mut self, seen: &ObjectFields) -> Vec<String> {
         let is_seen = |key: &str| seen.fields.iter().any(|f| f.key == key);
         self.own.retain(|key| *key == "Id" || is_seen(key));
@@ -142,7 +143,7 @@ impl Plan {
         gone
     }
 
-    /// Stops asking for names together with references. False where that was done before.
+    /// Stops querying names together with references. False if they were not queried any more.
     pub(crate) fn drop_labels(&mut self) -> bool {
         let had = std::mem::replace(&mut self.labels, false);
         self.lay_out();
@@ -157,8 +158,8 @@ impl Plan {
             .any(|field| field.key.eq_ignore_ascii_case(key))
     }
 
-    /// Splits the part that is likely to be the heaviest: formulas first, they unfold inside the CRM. False where nothing
-    /// can be split any more.
+    /// Splits the part that is probably the most expensive: formulas first, because the CRM expands them. False if
+    /// nothing can be split.
     pub(crate) fn split(&mut self) -> bool {
         let weight = |share: &Vec<Selected>| (share.iter().filter(|f| f.calculated).count(), share.len());
         let Some(at) = (0..self.shares.len())
@@ -194,7 +195,7 @@ impl Plan {
         soql::select(self.object.key, &columns, filter, limit)
     }
 
-    /// Splits until every part fits the budget.
+    /// Splits until every part fits into the budget.
     fn fit(&mut self, budget: usize) {
         self.lay_out();
         let range = Filter::Range {
@@ -206,7 +207,7 @@ impl Plan {
                 soql::encode(&self.soql(i, &range, Some(2_000))).len() > budget && self.shares[i].len() > 1
             });
             let Some(wide) = wide else { return };
-            // The widest prefix that fits stays; the rest is a part of its own.
+            // The longest prefix that fits stays; the rest becomes a new part.
             let mut low = 1;
             let mut high = self.shares[wide].len() - 1;
             let share = self.shares[wide].clone();
@@ -228,7 +229,7 @@ impl Plan {
     }
 
     fn lay_out(&mut self) {
-        // The first part has columns of its own; another without fields would be asked for nothing.
+        // The first part always has columns; any other part needs at least one field.
         let mut first = true;
         self.shares
             .retain(|share| std::mem::take(&mut first) || !share.is_empty());
@@ -237,8 +238,8 @@ impl Plan {
             .collect();
     }
 
-    /// Columns in the order of their names: rows come in the order of the query, so payloads need no sorting, and a label
-    /// comes before its reference.
+    /// Columns ordered by name: values are returned in the order of the query, so payloads need no sorting, and a
+    /// label comes before its reference.
     fn columns(&self, part: usize, share: &[Selected]) -> Vec<Column> {
         let own = self
             .own

@@ -1,4 +1,4 @@
-//! Reading one object page by page: through the CRM's cursor while it lasts, from the last id when it does not.
+//! Reads one object page by page: through the CRM's cursor while it is valid, otherwise from the last id.
 
 use serde::{Deserialize, Serialize};
 use tether_connector_sdk::proto::{Error, ErrorKind, Record};
@@ -9,43 +9,43 @@ use crate::records;
 use crate::rest::{Session, earlier};
 use crate::soql::{Filter, NARROW_LIMITS};
 
-/// Rows that changed between the parts of a split query are read again this often.
+/// How often rows that changed between the parts of a split query are read again.
 const TORN_ATTEMPTS: usize = 3;
-/// Ids asked for in one query.
+/// Number of ids per query.
 const IDS_A_QUERY: usize = 10;
 
-/// Where a reader of an object stands.
+/// The position of a reader in an object.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Place {
-    /// Everything up to this id was read.
+    /// Everything up to this id has been read.
     pub(crate) after: String,
-    /// The cursor's next page, if there is a cursor. Like the rest it is of this process alone.
+    /// The next page of the cursor, if there is one. Like the following fields it is not stored.
     #[serde(skip)]
     next: Option<String>,
-    /// Queries are narrowed to this many rows, by index.
+    /// The row limit of queries, as an index into the limits.
     #[serde(skip)]
     narrowed: Option<usize>,
-    /// Pages that came since then.
+    /// Pages since the limit was set.
     #[serde(skip)]
     narrow_pages: u32,
-    /// Rows that the cursor gave and promised.
+    /// Rows returned by the cursor, and rows it announced.
     #[serde(skip)]
     given: u64,
     #[serde(skip)]
     promised: u64,
 }
 
-/// Pages of a narrowed query before a wider one is tried: what ran too long may have done so for a moment only.
+/// Pages of a narrowed query before a wider one is tried: the timeout may have been temporary.
 const PAGES_BEFORE_WIDER: u32 = 5;
 
-/// What a page did to the place.
+/// The effect of a page on the position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Step {
-    /// There is nothing more of the object.
+    /// The object has no more rows.
     pub(crate) last: bool,
-    /// The ids were strictly increasing by their bytes, from the id before the page on.
+    /// The ids of the page were strictly increasing by their bytes, starting after the id before the page.
     pub(crate) in_order: bool,
-    /// Rows that are left of the object, where this page says so.
+    /// The remaining rows of the object, if this page reports them.
     pub(crate) total: Option<u64>,
 }
 
@@ -71,13 +71,13 @@ impl Place {
         self.narrowed.map(|index| NARROW_LIMITS[index])
     }
 
-    /// Leaves the cursor: the next page is asked for by the last id.
+    /// Leaves the cursor: the next page is queried by the last id.
     pub(crate) fn leave_cursor(&mut self) -> bool {
         self.given = 0;
         self.next.take().is_some()
     }
 
-    /// Asks for fewer rows at once. False where it cannot be fewer.
+    /// Lowers the row limit. False if it is already the lowest.
     pub(crate) fn narrow(&mut self) -> bool {
         self.leave_cursor();
         let next = self.narrowed.map_or(0, |index| index + 1);
@@ -88,7 +88,7 @@ impl Place {
         next < NARROW_LIMITS.len()
     }
 
-    /// Notes that a narrowed query was answered in time.
+    /// Records that a narrowed query was answered in time.
     fn widen(&mut self) {
         self.narrow_pages += 1;
         if self.narrowed.is_some() && self.narrow_pages >= PAGES_BEFORE_WIDER {
@@ -98,7 +98,7 @@ impl Place {
         }
     }
 
-    /// Moves behind a page.
+    /// Moves the position behind a page.
     pub(crate) fn step(&mut self, page: &Page) -> Result<Step, Error> {
         let begun = self.next.is_none();
         let mut before = self.after.as_str();
@@ -112,7 +112,7 @@ impl Place {
         }
         self.given += page.rows.len() as u64 + page.unusable;
         let last = page.rows.last().map(|row| row.id.clone());
-        // What follows rows without ids cannot be asked for.
+        // Rows after a row without an id cannot be queried by id.
         if last.is_none() && page.unusable > 0 && !page.done {
             return Err(Error::bug(
                 "Salesforce answered with a page of records that have no ids",
@@ -123,7 +123,7 @@ impl Place {
                 "Salesforce's cursor gives the same page again and again",
             ));
         }
-        // Taken at its word, this page would be proof that the object is empty.
+        // Otherwise this page would be evidence that the object is empty.
         if last.is_none() && begun && page.total > page.unusable {
             return Err(Error::cursor_gone("Salesforce promised records and gave none"));
         }
@@ -133,9 +133,9 @@ impl Place {
             page.next.as_deref().and_then(cursor_path)
         };
         let full = match self.limit() {
-            // A narrowed query is done when it is full, the object is not.
+            // A narrowed query ends at its limit, not at the end of the object.
             Some(limit) => last.is_some() && self.given >= u64::from(limit),
-            // A cursor that ends early is no proof that the object does; one more query is.
+            // A cursor that ends early is no evidence for the end of the object; one more query is needed.
             None => self.given < self.promised,
         };
         let last_page = page.done && !full;
@@ -152,7 +152,7 @@ impl Place {
     }
 }
 
-/// The cursor's path, without a host: the account may move.
+/// The path of the cursor without the host: the organization may move.
 pub(crate) fn cursor_path(url: &str) -> Option<String> {
     let path = match url.find("/services/data/") {
         Some(0) => url,
@@ -163,8 +163,8 @@ pub(crate) fn cursor_path(url: &str) -> Option<String> {
     Some(path.to_owned())
 }
 
-/// The records of a page: the page itself where the selection is not split, else all parts over the page's range. Says also
-/// when they were read, by Salesforce's clock (0 where it does not tell), and how many rows could not be used.
+/// The records of a page: the page itself if the selection is not split, else all parts over the page's range. Also
+/// returns the time of the read by Salesforce's clock (0 if unknown), and the number of unusable rows.
 pub(crate) async fn whole(session: &Session, plan: &Plan, first: Page, after: &str) -> Result<Whole, Error> {
     let through = first.rows.last().map(|row| row.id.clone());
     let mut parts = vec![first];
@@ -180,17 +180,17 @@ pub(crate) async fn whole(session: &Session, plan: &Plan, first: Page, after: &s
     together(session, plan, parts).await
 }
 
-/// Records, and what is known of them all.
+/// Records with their common properties.
 #[derive(Debug, Default)]
 pub(crate) struct Whole {
     pub(crate) records: Vec<Record>,
-    /// When they were read: the earliest time of their parts, 0 for unknown.
+    /// The time of the read: the earliest time of the parts, 0 if unknown.
     pub(crate) read_us: i64,
-    /// Rows that could not be used and are not among them.
+    /// Number of unusable rows, which are not in the list.
     pub(crate) unusable: u64,
 }
 
-/// Puts parts together; rows that changed between two queries are read again, by themselves.
+/// Joins parts. Rows that changed between two queries are read again separately.
 pub(crate) async fn together(session: &Session, plan: &Plan, parts: Vec<Page>) -> Result<Whole, Error> {
     let read_us = parts.iter().fold(0, |time, part| earlier(time, part.read_us));
     let unusable = parts.iter().map(|part| part.unusable).max().unwrap_or(0);

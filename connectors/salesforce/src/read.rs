@@ -1,5 +1,5 @@
-//! The stream of everything: object after object, a checkpoint after each page. A checkpoint is the last id, so any
-//! process goes on where another stopped, and the CRM's cursors may die at will.
+//! The full read: object after object, with a checkpoint after each page. A checkpoint contains the last id, so any
+//! process can resume, and expired cursors of the CRM do no harm.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,36 +16,36 @@ use crate::query::{self, Place};
 use crate::rest::{App, Session};
 use crate::{errors, fields, ids, page};
 
-/// Times in a row that a cursor may be left without a page in between.
+/// How often in a row a cursor may be left without a page in between.
 const MOST_CURSORS_LOST: u32 = 5;
-/// Times in a row that a query may run too long before the object is given up: with the pauses between them, about a minute.
+/// How often in a row a query may time out before the object is given up: with the pauses in between, about a minute.
 const MOST_TIME_OUTS: u32 = 7;
-/// The code of the error that a page has rows without ids: it may be a fault of the moment, and the page is asked for again.
+/// The error code for a page with rows without ids. The error may be temporary, so the page is requested again.
 const ROWS_WITHOUT_IDS: &str = "rows_without_ids";
 
-/// Where the list of an object stands.
+/// The position in the list of an object.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct At {
     #[serde(flatten)]
     place: Place,
     /// Rows so far.
     rows: u64,
-    /// The CRM's order of its ids was seen not to be the order of the bytes, or some ids are not known.
+    /// The CRM's order of ids was not the order of their bytes, or some ids are unknown.
     unordered: bool,
     /// Some rows could not be used.
     #[serde(default)]
     unusable: bool,
 }
 
-/// How an object is read, and what was tried for it.
+/// The plan for an object, and the recoveries tried so far.
 struct Reading {
     plan: Plan,
-    /// Cursors that were lost since the last page.
+    /// Lost cursors since the last page.
     lost: u32,
-    /// Queries that ran too long since the last page.
+    /// Timed-out queries since the last page.
     timed_out: u32,
     described_again: bool,
-    /// Rows without ids were asked for again.
+    /// A page with rows without ids was requested again.
     asked_again: bool,
 }
 
@@ -56,7 +56,7 @@ struct Reader {
     described: HashMap<&'static str, Described>,
 }
 
-/// Reads what a request asks for.
+/// Runs a read request.
 pub(crate) async fn read(
     app: &Arc<App>,
     call: &CallContext,
@@ -109,7 +109,7 @@ impl Source for Reader {
             let text = format!("the user cannot see {}", object.label);
             return Ok(Looked::Hidden(Error::object_gone(text)));
         }
-        // Without a describe that is whole the selection is believed: the query itself tells what is gone.
+        // Without a complete describe the selection is used as it is: the query itself shows missing fields.
         let seen = seen.filter(|seen| seen.whole).map(|seen| seen.object);
         let (plan, changes) = Plan::new(object, &wanted.fields, seen.as_ref(), self.budget);
         Ok(Looked::Seen {
@@ -138,7 +138,7 @@ impl Source for Reader {
             return Err(Error::transient("Salesforce gave records without ids").code(ROWS_WITHOUT_IDS));
         }
         (reading.lost, reading.timed_out) = (0, 0);
-        // From a record on whose place is not known, no range is known to be whole.
+        // After a record whose position is unknown, no range is known to be complete.
         next.unordered |= !step.in_order || whole.unusable > 0;
         next.unusable |= whole.unusable > 0;
         next.rows += whole.records.len() as u64;
@@ -185,7 +185,7 @@ impl Source for Reader {
             ErrorKind::QueryTooBig => {
                 let whole_is_big = matches!(error.code.as_str(), "QUERY_TIMEOUT" | "http.body_too_large");
                 let smaller = if whole_is_big {
-                    // The database may be slow for a moment: it is given some time besides.
+                    // The CRM's database may be slow temporarily, so there is an additional pause.
                     reading.timed_out += 1;
                     let narrower = at.place.narrow();
                     (narrower || reading.timed_out <= MOST_TIME_OUTS)
@@ -210,7 +210,7 @@ impl Source for Reader {
             ErrorKind::ObjectGone | ErrorKind::Forbidden | ErrorKind::RecordGone | ErrorKind::Bug => {
                 Ok(Recovery::GiveUp(error))
             }
-            // What an administrator can do about one object; the others are not concerned.
+            // An administrator can solve it for this object; the others are not affected.
             ErrorKind::AdminAction
                 if matches!(error.code.as_str(), "OPERATION_TOO_LARGE" | "API_ERROR")
                     || error.code.starts_with("TXN_SECURITY_") =>
@@ -236,7 +236,7 @@ impl Source for Reader {
 }
 
 impl Reader {
-    /// Takes fields that are gone out of the plan; answers the selected ones among them, or nothing where that does not help.
+    /// Removes missing fields from the plan; returns the selected ones among them, or None if that does not help.
     async fn gone_fields(&self, error: &Error, reading: &mut Reading) -> Result<Option<Vec<String>>, Error> {
         let plan = &mut reading.plan;
         let mut gone = Vec::new();
@@ -245,14 +245,14 @@ impl Reader {
             let (described, _) = self.describe(&[plan.object], false).await?;
             reading.described_again = true;
             let before: usize = plan.parts.iter().map(Vec::len).sum();
-            // Hidden since the read began: the query has the last word.
+            // The field was hidden after the read began: the query decides.
             let seen = described.get(plan.object.key);
             if let Some(seen) = seen.filter(|seen| seen.whole && seen.object.visible) {
                 gone = plan.keep_seen(&seen.object);
             }
             smaller = plan.parts.iter().map(Vec::len).sum::<usize>() < before;
         }
-        // The describe may still show what the query refuses.
+        // The describe may still list a field that the query refuses.
         if !smaller && !plan.drop_labels() {
             if plan.has_selected(&error.field) {
                 gone.push(error.field.clone());
@@ -264,7 +264,7 @@ impl Reader {
         Ok(Some(gone))
     }
 
-    /// Describes objects. One that cannot be described is left out: it can be read without.
+    /// Describes objects. An object that cannot be described is omitted: it can be read without a describe.
     async fn describe(
         &self,
         objects: &[&'static CrmObject],

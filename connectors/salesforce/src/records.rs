@@ -1,4 +1,4 @@
-//! Rows become records; the parts of a split selection are put together.
+//! Converts rows to records, and joins the parts of a split selection.
 
 use std::collections::HashMap;
 
@@ -20,8 +20,8 @@ pub(crate) fn records(object: &CrmObject, page: Page) -> Vec<Record> {
         .collect()
 }
 
-/// Puts the parts together by id. The first has what is not payload. Rows that are not the same in all parts, because
-/// they changed between two queries, are not given: their ids are.
+/// Joins the parts by id. The first part has the columns that are not payload. For rows that are not the same in all
+/// parts, because they changed between two queries, only the ids are returned.
 pub(crate) fn merge(object: &CrmObject, mut parts: Vec<Page>) -> (Vec<Record>, Vec<String>) {
     if parts.len() == 1 {
         return (
@@ -65,7 +65,7 @@ pub(crate) fn merge(object: &CrmObject, mut parts: Vec<Page>) -> (Vec<Record>, V
             torn.push(row.id);
         }
     }
-    // What only a later part has came into sight meanwhile.
+    // A row that only a later part has became visible in the meantime.
     for (rows, _) in rest {
         torn.extend(rows.into_keys());
     }
@@ -96,7 +96,7 @@ fn record(object: &CrmObject, row: Row, payload: Bytes) -> Record {
         },
         display_name: row.name,
         homepage: row.homepage,
-        // `Website` is the only standard field of an account for it.
+        // `Website` is the only standard field of an account for the homepage.
         ..Record::default()
     }
 }

@@ -1,4 +1,4 @@
-//! One account's REST API: a request is sent, retried where that helps, and its reply read.
+//! The REST API of one account: sends requests, retries them, and reads the replies.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,14 +15,14 @@ use crate::page::{self, Page};
 use crate::plan::Column;
 use crate::{errors, limits, soql};
 
-/// What all calls share.
+/// The state shared by all calls.
 pub(crate) struct App {
     pub(crate) host: Host,
     pub(crate) http: HttpClient,
     pub(crate) options: Options,
 }
 
-/// Everything the connector will ever ask of Salesforce.
+/// All requests that the connector may send to Salesforce.
 pub(crate) fn read_set() -> ReadSet {
     ReadSet::new()
         .get("/services/data")
@@ -34,7 +34,7 @@ pub(crate) fn read_set() -> ReadSet {
         .post_checked("/services/data/v*/composite", composite::check)
 }
 
-/// One account during one call. It has no Debug: the token is in it.
+/// One account during one call. No Debug, because it contains the token.
 #[derive(Clone)]
 pub(crate) struct Session {
     app: Arc<App>,
@@ -44,7 +44,7 @@ pub(crate) struct Session {
     attempts: u32,
 }
 
-/// What a request is.
+/// The kind of a request.
 #[derive(Clone, Copy)]
 enum Ask<'a> {
     Get(&'a str),
@@ -62,7 +62,7 @@ impl Session {
         Ok(Self::with(app, call, &connection.base_url, token))
     }
 
-    /// With a token that was just given.
+    /// Creates a session with a new token.
     pub(crate) fn with(app: &Arc<App>, call: &CallContext, base_url: &str, token: String) -> Self {
         let base_url = base_url.trim_end_matches('/').to_owned();
         Self {
@@ -74,13 +74,13 @@ impl Session {
         }
     }
 
-    /// Giving up sooner: for calls that somebody waits for.
+    /// Fewer retries, for calls that users wait for.
     pub(crate) fn impatient(mut self) -> Self {
         self.attempts = 3;
         self
     }
 
-    /// Goes on with other credentials, at another place.
+    /// Continues with other credentials and another base URL.
     pub(crate) fn renew(&mut self, token: String, base_url: &str) {
         self.token = token;
         if !base_url.is_empty() {
@@ -98,7 +98,7 @@ impl Session {
         )
     }
 
-    /// The path of anything else.
+    /// The path of any other resource.
     pub(crate) fn path(&self, rest: &str) -> String {
         format!("/services/data/{}/{rest}", self.app.options.api_version)
     }
@@ -118,8 +118,9 @@ impl Session {
             .0)
     }
 
-    /// Several GETs in one call, each read with `read`, which is given its place. Those whose answers prove nothing are asked
-    /// for again. Says also when the earliest of the replies was made, by Salesforce's clock; 0 where it does not tell.
+    /// Sends several GETs in one call and reads each answer with `read`, which receives its index. Answers that are
+    /// no evidence are requested again. Also returns the earliest time of the replies by Salesforce's clock; 0 if
+    /// unknown.
     pub(crate) async fn parts<T>(
         &self,
         paths: &[String],
@@ -136,7 +137,7 @@ impl Session {
                 .await;
             let (answers, at) = match asked {
                 Ok(answered) => answered,
-                // What was answered before stands.
+                // Earlier answers stay valid.
                 Err(_) if attempt > 1 => break,
                 Err(error) => return Err(error),
             };
@@ -182,7 +183,7 @@ impl Session {
         Ok((results.collect(), read_us))
     }
 
-    /// What a failed part of a composite means. The allowance is in the headers of the whole reply.
+    /// Classifies a failed part of a composite. The allowance is in the headers of the whole reply.
     fn classify(&self, answer: &Answer) -> Error {
         let usage = self.call.usage();
         errors::classify(Failed {
@@ -195,8 +196,8 @@ impl Session {
         })
     }
 
-    /// Sends until there is a reply that can be read, or no hope. Says also when the reply was made, by Salesforce's clock; 0
-    /// where it does not tell.
+    /// Sends a request until a reply can be read or retries do not help. Also returns the time of the reply by
+    /// Salesforce's clock; 0 if unknown.
     async fn ask<T>(
         &self,
         ask: Ask<'_>,
@@ -212,7 +213,8 @@ impl Session {
                 },
                 Err(failure) => failure,
             };
-            // One such page is a gateway's; the second may be what a moved organization's old host shows.
+            // A single such page comes from a gateway; a second one may come from the old host of a moved
+            // organization.
             if attempt > 1 && !probed && errors::may_be_left(&failure.error, failure.status) {
                 probed = true;
                 if !self.is_salesforce().await {
@@ -231,8 +233,8 @@ impl Session {
         }
     }
 
-    /// Whether Salesforce answers at the account's host: the list of versions is for everybody, and is not counted. Where
-    /// nothing can be told it is taken to be there.
+    /// Whether the account's host answers as Salesforce: the list of versions needs no login and is not counted. True
+    /// if it cannot be determined.
     async fn is_salesforce(&self) -> bool {
         #[derive(Deserialize)]
         struct Version {
@@ -259,7 +261,7 @@ impl Session {
         }
     }
 
-    /// How long to wait before another attempt; none where it would not help. `wish` is the reply's own.
+    /// The pause before the next attempt; None if a retry does not help. `wish` is the pause requested by the reply.
     fn wait(&self, attempt: u32, error: &Error, wish: Option<Duration>) -> Option<Duration> {
         let base = match error.what() {
             ErrorKind::Transient => self.app.options.back_off,
@@ -267,12 +269,12 @@ impl Session {
             _ => return None,
         };
         let wait = back_off(base, attempt, jitter());
-        // A wish of the reply itself is honoured, unless the host had better wait instead of us.
+        // The requested pause is observed, unless it is so long that the host should wait instead.
         let wish = wish.unwrap_or_default();
         (wish <= Duration::from_secs(60)).then_some(wait.max(wish))
     }
 
-    /// Waits before something is asked for again in another way; false where there is no time for that.
+    /// Waits before a request is repeated in another form; false if there is not enough time.
     pub(crate) async fn pause(&self, attempt: u32) -> Result<bool, Error> {
         let wait = back_off(self.app.options.back_off, attempt, jitter());
         if self.call.remaining().is_some_and(|left| wait >= left) {
@@ -311,12 +313,12 @@ impl Session {
     }
 }
 
-/// Why an attempt failed.
+/// The reason of a failed attempt.
 struct Failure {
     error: Error,
-    /// The reply's; 0 where there was none.
+    /// The status of the reply; 0 without a reply.
     status: u16,
-    /// How long the reply asks to wait.
+    /// The pause requested by the reply.
     wish: Option<Duration>,
 }
 
@@ -330,7 +332,7 @@ impl From<Error> for Failure {
     }
 }
 
-/// The earlier of two times, of which 0 is none.
+/// The earlier of two times; 0 means unknown.
 pub(crate) fn earlier(a: i64, b: i64) -> i64 {
     match (a, b) {
         (0, other) | (other, 0) => other,

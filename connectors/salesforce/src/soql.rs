@@ -1,24 +1,24 @@
-//! SOQL, built and never pasted: names are checked, text is quoted, and the length on the wire is known before sending.
+//! Builds SOQL: names are checked, text is quoted, and the encoded length is known before sending.
 
 use std::fmt::Write as _;
 
-/// Rows a query is narrowed to when the CRM says that it ran too long.
+/// Row limits for a query that timed out.
 pub(crate) const NARROW_LIMITS: [u32; 4] = [2_000, 1_000, 500, 200];
 
-/// What a query is limited to.
+/// The condition of a query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Filter<'a> {
     /// Rows after an id, in the order of ids.
     After(&'a str),
     /// Rows after one id, up to and with another.
     Range { after: &'a str, through: &'a str },
-    /// These rows.
+    /// Rows with these ids.
     Ids(&'a [String]),
     /// Rows whose reference is this id.
     Under { field: &'a str, id: &'a str },
 }
 
-/// A name of an object or a field: nothing else may enter a query unquoted.
+/// Whether a text is a name of an object or a field: nothing else may be put into a query unquoted.
 pub(crate) fn is_name(name: &str) -> bool {
     name.len() <= 128
         && name.as_bytes().first().is_some_and(u8::is_ascii_alphabetic)
@@ -82,7 +82,8 @@ pub(crate) fn quote(text: &str) -> String {
     out
 }
 
-/// A value for a query string. Spaces become `+`; commas stay, a wide selection is mostly commas.
+/// Encodes a value for a query string. Spaces become `+`; commas stay, because a wide selection consists mostly of
+/// commas.
 pub(crate) fn encode(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + text.len() / 4);
     for b in text.bytes() {

@@ -1,6 +1,6 @@
-//! What the token endpoint says, refusals above all: the same `invalid_grant` may mean that access was revoked, that
-//! another refresh is in flight or that an administrator has to act. Only texts that say so count as revoked, and only codes that
-//! say so as an outage: Salesforce adds refusals of its own, and what is unknown is for an administrator, word for word.
+//! Errors of the token endpoint. The same `invalid_grant` may mean that access was revoked, that another refresh is
+//! running or that an administrator has to act. Only texts that say so count as revoked, and only codes that say so
+//! as an outage: Salesforce adds new refusals, and an unknown one is reported verbatim as ADMIN_ACTION.
 
 use std::time::Duration;
 
@@ -13,15 +13,15 @@ use tether_connector_sdk::proto::{Error, ErrorKind};
 
 use crate::ids;
 
-/// What an administrator does about an app that is not installed.
+/// The remedy for an app that is not installed.
 const INSTALL: &str = "a Salesforce administrator has to install the app: Setup, Connected Apps OAuth Usage (or External \
                        Client App Manager), Install, and then permit the user; or give the user the permission Approve \
                        Uninstalled Connected Apps";
 
-/// What an administrator does about an app that is blocked.
+/// The remedy for a blocked app.
 const BLOCKED: &str = "a Salesforce administrator has blocked the app; an administrator has to unblock it: Setup, Connected Apps \
                        OAuth Usage (or External Client App Manager), Unblock";
-/// What an administrator does about a user who is not let into the app.
+/// The remedy for a user who is not permitted to use the app.
 const NOT_ADMITTED: &str = "the app does not admit this user; a Salesforce administrator has to add the user's profile or a \
                             permission set to the app, or let all users authorize it";
 
@@ -33,7 +33,7 @@ pub(crate) fn refusal(error: TokenError) -> Error {
     }
 }
 
-/// Classifies `error` and `error_description` of the token endpoint or of the browser's way back.
+/// Classifies `error` and `error_description` of the token endpoint or of the browser's redirect.
 pub(crate) fn refused(code: &str, description: &str) -> Error {
     let (kind, message) = meaning(code, &description.to_ascii_lowercase());
     let shown =
@@ -46,7 +46,7 @@ pub(crate) fn refused(code: &str, description: &str) -> Error {
     };
     let error = Error::new(kind, format!("{message} ({said})")).code(code);
     match kind {
-        // Another refresh with the same token takes seconds at most.
+        // Another refresh with the same token takes at most seconds.
         ErrorKind::Transient => error.retry_after(Duration::from_secs(2)),
         ErrorKind::RateLimited => error.retry_after(Duration::from_secs(60)),
         _ => error,
@@ -61,7 +61,7 @@ fn meaning(code: &str, text: &str) -> (ErrorKind, &'static str) {
         "invalid_grant" if says("already being processed") => (Transient, "another refresh with the same token is in flight"),
         "invalid_grant" if says("expired access/refresh token") || says("token revoked") || says("token is revoked") =>
             (CredentialsRevoked, "Salesforce no longer accepts the login: it was revoked, was not used for long, or the same user approved the app more than five times and Salesforce dropped the oldest"),
-        // Salesforce said this for refreshes in flight too.
+        // Salesforce has used this text for concurrent refreshes too.
         "invalid_grant" if says("expired authorization code") => (Transient, "the authorization code was used before or came too late; log in again"),
         "invalid_grant" if says("inactive user") || says("inactive org") => (Suspended, "the Salesforce user or organization was deactivated"),
         "invalid_grant" if says("ip restricted") || says("ip address") || says("ip range") =>
@@ -92,13 +92,13 @@ fn meaning(code: &str, text: &str) -> (ErrorKind, &'static str) {
         "OAUTH_APP_ACCESS_DENIED" | "invalid_app_access" => (AdminAction, NOT_ADMITTED),
         "OAUTH_EC_APP_NOT_FOUND" => (AdminAction, INSTALL),
         "unknown_error" | "server_error" | "temporarily_unavailable" => (Transient, "Salesforce could not log in just now"),
-        // Neither dead, for Salesforce did not say so, nor passing.
+        // Neither revoked, because Salesforce did not say so, nor transient.
         _ => (AdminAction, "Salesforce refuses the app or the user; an administrator has to find out why from what it says"),
     }
 }
 
-/// Whether the reply was signed by someone who knows the client secret: the identity was not swapped on its way. A reply
-/// without signature passes, old versions sent none.
+/// Whether the reply was signed with the client secret, so that the identity was not changed on its way. A reply
+/// without signature passes, because old versions send none.
 pub(crate) fn signature_holds(token: &Token, client_secret: &str) -> bool {
     let Some(signature) = token.extra_text("signature") else {
         return true;
@@ -122,7 +122,7 @@ pub(crate) fn signature_holds(token: &Token, client_secret: &str) -> bool {
     mac.verify_slice(&signature).is_ok()
 }
 
-/// Organization and user of an identity address, the last two segments of its path.
+/// Organization id and user id of an identity address, the last two segments of its path.
 pub(crate) fn identity_ids(id: &str) -> Option<(String, String)> {
     let url = url::Url::parse(id).ok()?;
     let mut segments = url.path_segments()?.rev();

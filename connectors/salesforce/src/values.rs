@@ -1,5 +1,5 @@
-//! One value of the REST API, taken from its JSON text to its canonical form. Numbers are carried as text from end to end:
-//! they never become floats. What is Salesforce's own way stands here, the rest is the SDK's.
+//! Converts one value of the REST API from its JSON text to its canonical form. Numbers stay text throughout, without
+//! floating point. This module has the forms that are specific to Salesforce; the SDK has the rest.
 
 use std::borrow::Cow;
 
@@ -10,8 +10,8 @@ use tether_connector_sdk::proto::FieldType;
 
 use crate::ids;
 
-/// Appends the canonical form of `json`, a JSON value's text. False, and nothing appended, where there is no value: null
-/// and the empty text are the same to Salesforce.
+/// Appends the canonical form of `json`, a JSON value's text. False, with nothing appended, if there is no value:
+/// null and the empty text are the same to Salesforce.
 pub(crate) fn write(kind: FieldType, json: &str, out: &mut Vec<u8>) -> bool {
     if matches!(json.as_bytes().first(), None | Some(b'n')) || json == "\"\"" {
         return false;
@@ -30,7 +30,7 @@ pub(crate) fn write(kind: FieldType, json: &str, out: &mut Vec<u8>) -> bool {
         | FieldType::Date
         | FieldType::Timestamp
         | FieldType::Time => value_into(out, kind, &scalar(json)),
-        // Most texts stand in JSON as they stand in memory, and so they stand in a payload.
+        // Most texts have the same form in JSON, in memory and in a payload.
         _ if plain(json) => {
             out.extend_from_slice(json.as_bytes());
             true
@@ -45,7 +45,7 @@ fn plain(json: &str) -> bool {
     bytes.len() >= 2 && bytes[0] == b'"' && !bytes.contains(&b'\\')
 }
 
-/// The text of a scalar: of a string what it says, of anything else its JSON.
+/// The text of a scalar: the content of a string, else the JSON text.
 pub(crate) fn scalar(json: &str) -> Cow<'_, str> {
     if plain(json) {
         return Cow::Borrowed(&json[1..json.len() - 1]);
@@ -53,7 +53,7 @@ pub(crate) fn scalar(json: &str) -> Cow<'_, str> {
     if !json.starts_with('"') {
         return Cow::Borrowed(json);
     }
-    // What the SDK received has no halves of surrogate pairs: every string of it can be read.
+    // The SDK has replaced lone surrogates, so every string can be read.
     let text = serde_json::from_str::<String>(json).unwrap_or_else(|_| json.to_owned());
     Cow::Owned(if text.contains('\0') {
         text.replace('\0', "")
@@ -63,7 +63,7 @@ pub(crate) fn scalar(json: &str) -> Cow<'_, str> {
 }
 
 fn raw(json: &str, out: &mut Vec<u8>) -> bool {
-    // A text is no location: it becomes raw.
+    // A text is not a location: it becomes raw.
     value_into(out, FieldType::Location, &scalar(json))
 }
 
@@ -83,7 +83,7 @@ fn many(text: &str, out: &mut Vec<u8>) -> bool {
     any
 }
 
-/// Appends a reference, with the name of the record where it is known.
+/// Appends a reference, with the name of the record if it is known.
 pub(crate) fn reference(text: &str, label: &str, out: &mut Vec<u8>) -> bool {
     let Some(id) = ids::normalise(text) else {
         let none = text.is_empty() || text == "null" || text.starts_with(ids::EMPTY_KEY);
@@ -148,7 +148,7 @@ fn location(json: &str, out: &mut Vec<u8>) -> bool {
     };
     let start = out.len();
     let named = [("latitude", parts.latitude), ("longitude", parts.longitude)];
-    // Half a place is none.
+    // A location with only one coordinate is invalid.
     let whole = object(FieldType::Decimal, &named, out) == named.len();
     if !whole {
         out.truncate(start);
@@ -156,7 +156,7 @@ fn location(json: &str, out: &mut Vec<u8>) -> bool {
     whole
 }
 
-/// Appends the parts that are set as an object, and says how many there are; nothing where there is none.
+/// Appends the parts that are set as an object, and returns their number; appends nothing if there is none.
 fn object(kind: FieldType, parts: &[(&str, Option<&RawValue>)], out: &mut Vec<u8>) -> usize {
     let start = out.len();
     let mut set = 0;

@@ -25,7 +25,7 @@ async fn fetch(
     connector.fetch_company(request).await
 }
 
-/// An account that has something of everything.
+/// An account with related records of every object.
 fn rich(store: &Store) -> String {
     let related = ["Contact", "Opportunity", "Contract", "Case"];
     let has = |account: &Record, object: &str| {
@@ -48,7 +48,7 @@ async fn a_company_is_one_call_and_reads_as_in_bulk() {
     let (store, _) = read_all(&connector, &connection, &selection).await;
     let id = rich(&store);
     sim.forget().await;
-    // People paste the short form.
+    // Users often enter the short form.
     let fetched = fetch(&connector, &connection, &selection, &[&id[..15]], 0)
         .await
         .unwrap();

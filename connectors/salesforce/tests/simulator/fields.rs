@@ -1,4 +1,4 @@
-//! What a user can see, and how much of it there is.
+//! Visible fields and numbers of records.
 
 use tether_connector_sdk::proto::*;
 

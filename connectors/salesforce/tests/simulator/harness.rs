@@ -1,4 +1,4 @@
-//! A simulator of its own for each test, a connector in this process, and what a host does between the two.
+//! A separate simulator for each test, a connector in this process, and the host's part between them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead, BufReader};
@@ -32,7 +32,8 @@ impl Drop for Sim {
     }
 }
 
-/// The simulator's program: the one named by SALESFORCE_SIM, or that of this workspace, built now where it is not yet.
+/// The simulator's program: the one named by SALESFORCE_SIM, or that of this workspace, built now if it does not
+/// exist.
 fn program() -> PathBuf {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM
@@ -40,7 +41,7 @@ fn program() -> PathBuf {
             if let Some(named) = std::env::var_os("SALESFORCE_SIM") {
                 return named.into();
             }
-            // Beside this test, in the profile of this test. Cargo knows whether the one that is there is the right one.
+            // In the folder and profile of this test. Cargo decides whether the existing one is up to date.
             let beside = std::env::current_exe().unwrap();
             let folder = beside.ancestors().nth(2).unwrap();
             let mut cargo = Command::new(env!("CARGO"));
@@ -57,7 +58,7 @@ fn program() -> PathBuf {
 
 impl Sim {
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        // reqwest asks for one even where only plain http is spoken.
+        // reqwest requires a provider even for plain http.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut child = Command::new(program())
             .args(["--port", "0", "--exit-with-parent"])
@@ -70,7 +71,7 @@ impl Sim {
         let said = lines.next().unwrap().unwrap();
         let said: Json = serde_json::from_str(&said).unwrap();
         let base = said["http"].as_str().unwrap().trim_end_matches('/').to_owned();
-        // The rest is read to its end, so that the simulator never waits for us.
+        // The rest is read until its end, so that the simulator never blocks on output.
         std::thread::spawn(move || lines.for_each(drop));
         Self {
             child,
@@ -108,12 +109,12 @@ impl Sim {
         serde_json::from_str(&text).unwrap_or(Json::Null)
     }
 
-    /// Orders a fault for requests to come.
+    /// Adds a fault for later requests.
     pub(crate) async fn fault(&self, fault: Json) {
         self.post("/control/faults", fault).await;
     }
 
-    /// Takes back what was ordered: `faults`, `answers`, `hosts`.
+    /// Clears `faults`, `answers` or `hosts`.
     pub(crate) async fn clear(&self, what: &str) {
         let cleared = self
             .http
@@ -123,7 +124,7 @@ impl Sim {
         assert!(cleared.unwrap().status().is_success());
     }
 
-    /// Forgets the requests so far.
+    /// Clears the log of requests.
     pub(crate) async fn forget(&self) {
         self.http
             .delete(format!("{}/control/requests", self.base))
@@ -132,7 +133,7 @@ impl Sim {
             .unwrap();
     }
 
-    /// The requests since, of a kind where one is given.
+    /// The requests since then; with a kind, only those of the kind.
     pub(crate) async fn requests(&self, kind: &str) -> Vec<Json> {
         let journal = self
             .get(&format!("/control/requests?limit=100000&kind={kind}"))
@@ -140,7 +141,7 @@ impl Sim {
         journal["requests"].as_array().unwrap().clone()
     }
 
-    /// What a complete read would find of an object, as `user` sees it; deleted rows too.
+    /// The expected result of a complete read of an object for `user`, deleted rows included.
     pub(crate) async fn truth(&self, object: &str, user: &str) -> Vec<Json> {
         let path = format!(
             "{}/control/truth?object={object}&user={user}&deleted=true&form=canonical",
@@ -152,7 +153,7 @@ impl Sim {
             .collect()
     }
 
-    /// What a browser does: the page, a user, Allow; answers the query of the callback.
+    /// Acts as the browser: opens the page, chooses a user, allows; returns the query of the callback.
     pub(crate) async fn approve(&self, url: &str, username: &str, decision: &str) -> HashMap<String, String> {
         let url = reqwest::Url::parse(url).unwrap();
         let mut form: Vec<(String, String)> = url.query_pairs().into_owned().collect();
@@ -178,7 +179,7 @@ impl Sim {
             .collect()
     }
 
-    /// A connector that knows this simulator.
+    /// A connector configured for this simulator.
     pub(crate) fn connector(&self) -> Native<Salesforce> {
         self.connector_with(&[])
     }
@@ -198,7 +199,7 @@ impl Sim {
             settings: all,
             http: Some(HttpPolicy {
                 allowed_hosts: vec!["login.salesforce.com".into(), "*.my.salesforce.com".into()],
-                // Both names are the simulator's: an organization can move from one to the other.
+                // The simulator answers both names: an organization can move from one to the other.
                 plain_http_hosts: vec![host.replace("127.0.0.1", "localhost"), host],
                 ..HttpPolicy::default()
             }),
@@ -208,7 +209,7 @@ impl Sim {
     }
 }
 
-/// Logs in by the browser.
+/// Logs in with the browser.
 pub(crate) async fn log_in(sim: &Sim, connector: &Native<Salesforce>, username: &str) -> Connection {
     let callback = begin(sim, connector, username, "allow").await;
     let logged_in = exchange(connector, callback).await.unwrap();
@@ -279,7 +280,7 @@ pub(crate) async fn list_fields(
     listed.unwrap()
 }
 
-/// A selection of fields by name, with the types that ListFields says.
+/// A selection of fields by name, with the types from ListFields.
 pub(crate) fn select(fields: &ListFieldsResponse, wanted: &[(&str, &[&str])]) -> Vec<ObjectSelection> {
     let of = |object: &str| fields.objects.iter().find(|o| o.object == object).unwrap();
     wanted
@@ -299,7 +300,7 @@ pub(crate) fn select(fields: &ListFieldsResponse, wanted: &[(&str, &[&str])]) ->
         .collect()
 }
 
-/// Everything a user can see.
+/// A selection of everything that a user can see.
 pub(crate) fn select_all(fields: &ListFieldsResponse) -> Vec<ObjectSelection> {
     let objects: Vec<(&str, &[&str])> = fields
         .objects
@@ -310,13 +311,13 @@ pub(crate) fn select_all(fields: &ListFieldsResponse) -> Vec<ObjectSelection> {
     select(fields, &objects)
 }
 
-/// What a host keeps of streams: it stores rows at each checkpoint, and what a complete listing lacks goes.
+/// The rows that a host keeps: it stores rows at each checkpoint, and removes rows that a complete listing lacks.
 #[derive(Default, Clone, PartialEq, Debug)]
 pub(crate) struct Store {
     pub(crate) rows: BTreeMap<(String, String), Record>,
 }
 
-/// What a stream did.
+/// The result of a stream.
 #[derive(Default)]
 pub(crate) struct Outcome {
     pub(crate) end: Option<Result<(), Error>>,
@@ -335,7 +336,7 @@ pub(crate) struct Outcome {
     pub(crate) covering: u64,
 }
 
-/// A stream, run as a host would: rows are stored at checkpoints, credentials are refreshed when asked for.
+/// A stream, run as a host does: rows are stored at checkpoints, credentials are refreshed on request.
 pub(crate) struct Reading<'a> {
     connector: &'a Native<Salesforce>,
     stream: u64,
@@ -371,7 +372,7 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Runs to the next checkpoint; false where the stream ended before.
+    /// Runs to the next checkpoint; false if the stream ended before.
     pub(crate) async fn checkpoint(&mut self) -> bool {
         loop {
             let event = self.connector.next(self.stream, self.acknowledged).await.unwrap();
@@ -419,7 +420,7 @@ impl<'a> Reading<'a> {
         (self.store, self.outcome, self.connection)
     }
 
-    /// Stops, as if killed.
+    /// Stops without closing, like a kill.
     pub(crate) fn kill(self) -> Store {
         self.connector.close_stream(self.stream);
         self.store
@@ -439,7 +440,7 @@ impl<'a> Reading<'a> {
     }
 }
 
-/// Reads everything from the beginning; it must end well.
+/// Reads everything from the beginning; it must succeed.
 pub(crate) async fn read_all(
     connector: &Native<Salesforce>,
     connection: &Connection,
@@ -468,7 +469,7 @@ fn apply(store: &mut Store, batch: RecordBatch) {
     }
 }
 
-/// How a value of the truth stands in a payload.
+/// The form of a value of the truth in a payload.
 pub(crate) fn canonical(kind: FieldType, truth: &Json) -> Option<Json> {
     let text = match truth {
         Json::Null => return None,
@@ -523,7 +524,7 @@ fn comparable(kind: FieldType, mut value: Json) -> Json {
     }
 }
 
-/// Holds the store against the truth: every row of every object, every selected field.
+/// Compares the store with the truth: every row of every object, every selected field.
 pub(crate) async fn assert_true(sim: &Sim, user: &str, selection: &[ObjectSelection], store: &Store) {
     for ObjectSelection { object, fields } in selection {
         let truth = sim.truth(object, user).await;
@@ -560,7 +561,7 @@ pub(crate) async fn assert_true(sim: &Sim, user: &str, selection: &[ObjectSelect
     }
 }
 
-/// Holds the journal against the read set: the token endpoint, GETs, and composites of GETs.
+/// Checks the journal against the read set: the token endpoint, GETs, and composites of GETs.
 pub(crate) async fn assert_only_read(sim: &Sim) {
     let journal = sim.get("/control/requests?limit=100000").await;
     assert_eq!(journal["writes"], 0);

@@ -1,4 +1,4 @@
-//! Logging in, staying logged in, giving access back.
+//! Login, token refresh and revocation.
 
 use serde_json::json;
 use tether_connector_sdk::proto::*;
@@ -113,7 +113,7 @@ async fn trouble_at_the_token_endpoint_revokes_nobody() {
         assert_eq!(error.what(), ErrorKind::Transient, "{fault}: {error}");
     }
     refresh(&connector, &connection).await.unwrap();
-    // The answer is lost on its way: the second try finds out.
+    // The answer is lost on its way: the second attempt shows the outcome.
     sim.fault(json!({"path": "/services/oauth2/token", "kind": "lost"}))
         .await;
     refresh(&connector, &connection).await.unwrap();
@@ -182,12 +182,12 @@ async fn a_signed_assertion_logs_in() {
         };
         connector.log_in(request).await
     };
-    // Of no use anywhere but here.
+    // A test key that is used nowhere else.
     let key = std::fs::read_to_string(format!("{keys}/private.pem")).unwrap();
     let error = log_in("admin@acme.example", "no key").await.unwrap_err();
     assert_eq!(error.what(), ErrorKind::InvalidInput);
     assert!(!error.message.contains("no key"));
-    // As environment variables and JSON files have it.
+    // The forms in environment variables and JSON files.
     for (from, to) in [("\n", "\\n"), ("\n", "\\r\\n"), ("\n", "\r\n")] {
         log_in("admin@acme.example", &key.replace(from, to))
             .await

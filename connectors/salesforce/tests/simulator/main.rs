@@ -1,4 +1,4 @@
-//! The connector against the simulator, over HTTP, through the SDK: what a host would see.
+//! The connector against the simulator, over HTTP, through the SDK, from the host's point of view.
 
 #![expect(
     clippy::unwrap_used,

@@ -1,4 +1,5 @@
-//! What proves something, and what does not: only Salesforce's own whole word ends an object, as read or as gone.
+//! Which replies are evidence: only complete replies of Salesforce itself mark an object as read or a record as
+//! deleted.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -25,7 +26,7 @@ fn some(fields: &ListFieldsResponse) -> Vec<ObjectSelection> {
     )
 }
 
-/// A simulator, a connector that is logged in, what it reads, and the truth.
+/// A simulator, a logged-in connector, its selection, and the truth.
 struct World {
     sim: Sim,
     connector: Native<Salesforce>,
@@ -47,7 +48,7 @@ impl World {
         }
     }
 
-    /// A read whose rows go into a store that has something already.
+    /// A read into a store that already has rows.
     async fn read_into(&self, store: Store) -> (Store, Outcome, Connection) {
         Reading::start(&self.connector, &self.connection, &self.selection, &[], store)
             .await
@@ -152,7 +153,7 @@ async fn what_lasts_is_told_and_what_is_stored_stays() {
         .sim
         .post("/control/fields/show", json!({"object": "Account"}))
         .await;
-    // A gateway that does not come to its senses: nothing is told of any object.
+    // A gateway that fails permanently: nothing is reported about any object.
     world
         .sim
         .fault(json!({"path": QUERY, "skip": 1, "times": 99, "kind": "html", "status": 403}))
@@ -192,7 +193,7 @@ async fn rows_that_cannot_be_used_cost_no_other_and_prove_nothing() {
         assert_eq!(outcome.rows, calm.rows - 1, "{cells}");
         assert_eq!(outcome.covering, 1, "only contacts: {cells}");
     }
-    // Without a name it is a record like others.
+    // A record without a name is a normal record.
     world
         .sim
         .post("/control/answers", rows(json!({"Name": null})))
@@ -204,7 +205,7 @@ async fn rows_that_cannot_be_used_cost_no_other_and_prove_nothing() {
         (store.rows.len(), store.rows[&key].display_name.as_str()),
         (whole.rows.len(), "")
     );
-    // A contact under something that is no record: under what, is not known, so it is not under nothing.
+    // A contact with an invalid parent: the parent is unknown, so the contact is not listed as without a parent.
     let contact = whole
         .of("Contact")
         .find(|c| !c.parents.is_empty())
@@ -289,7 +290,7 @@ async fn a_part_of_a_composite_that_is_not_salesforce_s_proves_nothing() {
         assert_eq!(fetched.objects, right.objects, "{fault}");
         world.struck(&fault).await;
     }
-    // One that lasts is the object's error, and no record is gone.
+    // A permanent failure is the object's error, and no record is removed.
     for body in ["null", empty] {
         let status = if body == empty { 200 } else { 404 };
         world
@@ -303,7 +304,7 @@ async fn a_part_of_a_composite_that_is_not_salesforce_s_proves_nothing() {
         }
         world.sim.clear("faults").await;
     }
-    // An account without an id is not one that is gone.
+    // A row without an id does not mean that the account was deleted.
     let rows = json!({"object": "Account", "rows": {(id.as_str()): {"Id": null}}});
     world.sim.post("/control/answers", rows).await;
     let account = &world.fetch(&id).await.unwrap().objects[0];
@@ -378,7 +379,7 @@ async fn a_read_goes_on_where_the_organization_moved_to() {
             "{how}"
         );
         assert!(store == whole && errors(&outcome).is_empty(), "{how}");
-        // A call is for the host to refresh.
+        // For a call, the host refreshes.
         let id = &whole.of("Account").next().unwrap().external_id;
         assert_eq!(
             world.fetch(id).await.unwrap_err().what(),
@@ -414,7 +415,7 @@ async fn a_slow_database_is_given_time_and_asked_for_less() {
     let (store, outcome) = world.read().await;
     world.struck(&fault).await;
     assert!(store == whole && errors(&outcome).is_empty());
-    // It becomes wide again: contacts are read as before.
+    // The limit is raised again: contacts are read as before.
     let contacts = |requests: &[Json]| {
         let of = requests
             .iter()
@@ -423,7 +424,7 @@ async fn a_slow_database_is_given_time_and_asked_for_less() {
     };
     assert_eq!(contacts(&world.sim.requests("query_all").await), 1);
     assert!(outcome.usage.calls > calm.usage.calls);
-    // What never ends is the object's error, and the others are read.
+    // A permanent timeout is the object's error, and the other objects are read.
     world
         .sim
         .fault(json!({"path": QUERY, "contains": "FROM Account", "times": 99, "code": "QUERY_TIMEOUT"}))
@@ -442,12 +443,12 @@ async fn one_refusal_of_the_allowance_is_not_an_hour() {
         .unwrap()
         .external_id
         .clone();
-    // Its own header says that there are calls left.
+    // The header of the reply shows remaining calls.
     let fault = json!({"path": QUERY, "times": 2, "code": "REQUEST_LIMIT_EXCEEDED"});
     world.sim.fault(fault.clone()).await;
     assert!(world.read().await.0 == whole);
     world.struck(&fault).await;
-    // Again and again it is believed, for some minutes.
+    // Repeated refusals are believed, for some minutes.
     world
         .sim
         .fault(json!({"path": QUERY, "times": 99, "code": "REQUEST_LIMIT_EXCEEDED"}))
@@ -463,7 +464,7 @@ async fn one_refusal_of_the_allowance_is_not_an_hour() {
     let wait = error.retry_us - now_us();
     assert!((100_000_000..=301_000_000).contains(&wait), "{wait}");
     world.sim.clear("faults").await;
-    // Used up: by a part of a composite, whose totals stand in the headers of the whole.
+    // Exhausted, reported by a part of a composite; the totals are in the headers of the whole reply.
     world
         .sim
         .post("/control/limits", json!({"max": 1_000, "used": 999}))

@@ -1,4 +1,4 @@
-//! Reading everything: complete, resumable anywhere, through whatever goes wrong on the way.
+//! Full reads: complete, resumable at any point, and with faults.
 
 use serde_json::{Value as Json, json};
 use tether_connector_sdk::proto::*;
@@ -6,7 +6,7 @@ use tether_connector_sdk::proto::*;
 use crate::harness::*;
 
 const ADMIN: &str = "admin@acme.example";
-/// Small enough to be quick, large enough for two pages of an object.
+/// Small enough to be fast, large enough for two pages of an object.
 const ACCOUNTS: [&str; 2] = ["--accounts", "2300"];
 
 fn some(fields: &ListFieldsResponse) -> Vec<ObjectSelection> {
@@ -90,7 +90,7 @@ async fn it_goes_on_from_every_checkpoint() {
             !text.contains("http") && !text.contains('!'),
             "no address, no token: {text}"
         );
-        // Another process goes on.
+        // Another process resumes.
         let connector = sim.connector();
         let store = outcome.stores[at].clone();
         let reading = Reading::start(&connector, &connection, &selection, checkpoint, store).await;
@@ -127,7 +127,7 @@ async fn wide_selections_are_split_and_put_together() {
     let queries = sim.requests("query_all").await;
     assert!(queries.len() >= 10, "each object in two parts at least");
 
-    // Rows that change between two parts are read again, by themselves.
+    // Rows that change between two parts are read again separately.
     let id = store
         .of("Account")
         .find(|account| !account.deleted)
@@ -155,7 +155,7 @@ async fn wide_selections_are_split_and_put_together() {
 
 #[tokio::test]
 async fn a_field_that_goes_is_told_and_left_out() {
-    // More pages of accounts than the stream reads ahead: contacts are not asked for before they lose their fields.
+    // More pages of accounts than the stream reads ahead: contacts lose their fields before they are queried.
     let sim = Sim::start(&["--accounts", "14300"]);
     let connector = sim.connector();
     let connection = log_in(&sim, &connector, ADMIN).await;
@@ -167,7 +167,7 @@ async fn a_field_that_goes_is_told_and_left_out() {
             .map(|c| (c.object.clone(), c.field.clone(), c.kind()))
             .collect()
     };
-    // Before it begins.
+    // Before the read begins.
     sim.post(
         "/control/fields/remove",
         json!({"object": "Account", "field": "Industry"}),
@@ -175,7 +175,7 @@ async fn a_field_that_goes_is_told_and_left_out() {
     .await;
     let mut reading = Reading::start(&connector, &connection, &selection, &[], Store::default()).await;
     assert!(reading.checkpoint().await);
-    // In the middle; a query that is open does not mind, the next one does.
+    // During the read; an open query is not affected, the next one is.
     sim.post(
         "/control/fields/hide",
         json!({"object": "Contact", "field": "Email"}),
