@@ -1,5 +1,6 @@
-//! Who hangs under whom. HubSpot links many to many and keeps the links apart from the records: they are asked for by the
-//! thousand, a link's labels do not count, and no time stamp moves with them.
+//! Associations of records with companies. HubSpot associations are many to many and stored apart from the records:
+//! up to a thousand records are queried per request, labels are ignored, and a change of an association changes no
+//! time stamp.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 
@@ -14,14 +15,14 @@ use crate::page::{Failed, IDS, Outcome, Paging};
 use crate::rest::Session;
 use crate::values;
 
-/// Records that one request may ask about.
+/// The largest number of records in one request.
 pub(crate) const A_REQUEST: usize = 1_000;
-/// The same where HubSpot refuses so many, as it does in some accounts.
+/// The limit for accounts where HubSpot refuses so many.
 const FEW_A_REQUEST: usize = 100;
-/// Requests for the links of the same records beyond their number, before something is wrong.
+/// The largest number of additional requests for the links of the same records, before it is an error.
 const MOST_ROUNDS: usize = 1_000;
 
-/// The other ends of the links of records, by record; records without any are not there.
+/// The records linked to each record; records without links are absent.
 pub(crate) type Ends = BTreeMap<String, BTreeSet<String>>;
 
 #[derive(Deserialize)]
@@ -38,7 +39,7 @@ struct Reply<'a> {
 struct Linked<'a> {
     #[serde(borrow)]
     from: From<'a>,
-    /// Without it nothing is known of the record's links.
+    /// If absent, the links of the record are unknown.
     #[serde(borrow, default)]
     to: Option<Vec<To<'a>>>,
     #[serde(default)]
@@ -59,20 +60,20 @@ struct To<'a> {
     to_object_id: Option<&'a RawValue>,
 }
 
-/// What one request answered: links, and where some records go on.
+/// The answer to one request: links, and cursors of records with more links.
 #[derive(Debug, Default, PartialEq)]
 struct Answer {
     ends: Vec<(String, String)>,
     more: Vec<(String, String)>,
-    /// Records that were answered in full, so far as the page goes.
+    /// Records answered completely, as far as this page goes.
     answered: HashSet<String>,
-    /// Records that HubSpot says have no links.
+    /// Records that, according to HubSpot, have no links.
     none: HashSet<String>,
-    /// How often it says so without a name.
+    /// The number of such records without an id.
     unnamed: usize,
-    /// There are errors: what is not answered may have links.
+    /// The reply has errors: records without an answer may have links.
     partial: bool,
-    /// Why some links are not here though they may exist.
+    /// The reason why some links may be missing.
     failed: Option<String>,
 }
 
@@ -106,7 +107,7 @@ fn read(text: &str) -> Result<Answer, serde_json::Error> {
         answer.answered.insert(from);
     }
     for error in &reply.errors {
-        // Having no links is told as an error; any other must not be taken for it.
+        // The absence of links is reported as an error; other errors do not mean absence.
         if error.is_absence() {
             let named = error.ids(&IDS);
             answer.unnamed += usize::from(named.is_empty());
@@ -119,8 +120,8 @@ fn read(text: &str) -> Result<Answer, serde_json::Error> {
 }
 
 impl Answer {
-    /// Those of the records asked about of which the answer says nothing: they may have links. A reply without errors lists all
-    /// that have some.
+    /// The requested records that the answer does not mention: they may have links. A reply without errors lists all
+    /// records with links.
     fn unknown(&self, asked: Vec<Input>) -> Vec<Input> {
         if !self.partial {
             return Vec::new();
@@ -134,8 +135,9 @@ impl Answer {
     }
 }
 
-/// The links of records to another object. `enough` ends the search for more of one record once it has so many. What HubSpot
-/// fails at is asked for again, and in the end an error: a record that is not in the answer has no links.
+/// The links of records to another object. With `enough`, no further links of a record are queried once it has that
+/// many. Failed parts are requested again, and finally become an error: a record that is absent from the result has
+/// no links.
 pub(crate) async fn ends(
     session: &Session,
     from: &CrmObject,
@@ -197,7 +199,7 @@ pub(crate) async fn ends(
     Ok(ends)
 }
 
-/// Puts records under their companies.
+/// Sets the companies of records.
 pub(crate) async fn adopt(
     session: &Session,
     object: &CrmObject,
@@ -221,7 +223,7 @@ pub(crate) async fn adopt(
     Ok(())
 }
 
-/// The companies that a record hangs under.
+/// The companies of a record.
 pub(crate) fn parents(ends: &Ends, id: &str) -> Vec<Parent> {
     let companies = ends.get(id).into_iter().flatten();
     companies
@@ -275,7 +277,7 @@ mod tests {
             format!(r#"{{"status":"COMPLETE","results":[{results}],"errors":[{errors}]}}"#)
         };
         for (results, errors, right) in [
-            // Complete and without errors: who is not listed has none.
+            // Complete and without errors: a record that is not listed has no links.
             (linked, String::new(), ""),
             (linked, format!("{},{}", none("2"), none("3")), ""),
             (linked, none("2"), "3"),
@@ -308,14 +310,14 @@ mod tests {
                 r#"{"category":"INTERNAL_ERROR","message":"try again"}"#.to_owned(),
                 "1 2 3",
             ),
-            // A link that leads nowhere: that record is asked about again.
+            // A link without target: that record is requested again.
             (
                 r#"{"from":{"id":"1"},"to":[{"toObjectId":9},{"toObjectId":null}]}"#,
                 format!("{},{}", none("2"), none("3")),
                 "1",
             ),
             (r#"{"from":{"id":"1"},"to":[{}]}"#, String::new(), "1 2 3"),
-            // No list is not an empty list.
+            // A missing list is not an empty list.
             (r#"{"from":{"id":"1"}}"#, String::new(), "1 2 3"),
             (
                 r#"{"from":{"id":"1"},"to":null}"#,

@@ -1,9 +1,9 @@
-//! Logging in, staying logged in, giving access back.
+//! Login, token refresh and revocation.
 //!
-//! HubSpot documents no `code_challenge` for its login page, so none is sent, and no verifier: a verifier without a
-//! challenge is what a careful server refuses. What guards the code is the state, which the host checks, and the client
-//! secret, without which it cannot be exchanged. Access tokens live for half an hour; refresh tokens do not end and are not
-//! rotated, so a refresh whose answer was lost is simply made again.
+//! HubSpot documents no `code_challenge` for its login page, so neither a challenge nor a verifier is sent: a careful
+//! server rejects a verifier without a challenge. The code is protected by the state, which the host checks, and by
+//! the client secret, which is required for the exchange. Access tokens are valid for half an hour; refresh tokens do
+//! not expire and are not rotated, so a refresh whose answer was lost is repeated.
 
 use std::sync::Arc;
 
@@ -20,10 +20,10 @@ use crate::options::OAuthApi;
 use crate::rest::App;
 use crate::token;
 
-/// The parameter that holds a private app's token.
+/// The parameter for a private app's token.
 const API_KEY: &str = "api_key";
 
-/// The ways to log in.
+/// The login methods.
 pub(crate) fn methods() -> Vec<AuthMethod> {
     vec![
         AuthMethod {
@@ -48,7 +48,7 @@ pub(crate) fn methods() -> Vec<AuthMethod> {
 }
 
 impl App {
-    /// The address the browser is sent to.
+    /// The URL for the browser login.
     pub(crate) fn authorization_url(&self, request: &BeginAuthorizationRequest) -> Result<String, Error> {
         self.client_is_set()?;
         let scopes: Vec<&str> = self.options.scopes.iter().map(String::as_str).collect();
@@ -65,7 +65,7 @@ impl App {
         })
     }
 
-    /// The browser came back.
+    /// Completes a browser login.
     pub(crate) async fn exchange_code(
         self: &Arc<Self>,
         call: &CallContext,
@@ -90,7 +90,7 @@ impl App {
             .token(call, &form)
             .await
             .map_err(|error| match error.what() {
-                // Nothing was logged in that could be revoked.
+                // There is no login yet that could have been revoked.
                 ErrorKind::CredentialsRevoked => Error::invalid_input(error.message).code(error.code),
                 _ => error,
             })?;
@@ -143,7 +143,7 @@ impl App {
                 }
                 _ => error,
             })?;
-        // Where HubSpot does not say what a key may do, the fields step will show it.
+        // If HubSpot does not report the scopes of a key, the list of fields will show them.
         if !scopes.is_empty() {
             has_companies(&scopes).map_err(|error| Error::invalid_input(error.message).field(API_KEY))?;
         }
@@ -171,7 +171,7 @@ impl App {
         let old = connection.credentials.unwrap_or_default();
         let base_url = self.options.api_base.clone();
         if kind == AuthKind::ApiKey {
-            // It does not end by itself: either HubSpot erred, or somebody took it away.
+            // The token does not expire: either HubSpot had an error, or the token was revoked.
             return match self.whose_app(call, &old.access_token).await {
                 Ok(_) => Ok(RefreshResponse {
                     credentials: Some(old),
@@ -210,7 +210,7 @@ impl App {
         })
     }
 
-    /// Gives access back. HubSpot ends the refresh token; the access token lives on until its half hour is over.
+    /// Revokes the access. HubSpot ends the refresh token; the access token stays valid until its half hour is over.
     pub(crate) async fn revoke(
         &self,
         call: &CallContext,
@@ -245,7 +245,7 @@ impl App {
         token::read(&response)
     }
 
-    /// Ends a refresh token; answers whether HubSpot did not know it any more.
+    /// Ends a refresh token; returns whether HubSpot no longer knew it.
     async fn end(&self, call: &CallContext, refresh_token: &str) -> Result<bool, Error> {
         let base = &self.options.api_base;
         let request = match self.options.oauth_api {
@@ -277,7 +277,7 @@ impl App {
         }
     }
 
-    /// Ends a token that is not kept. Best effort: the error that led here matters more.
+    /// Ends a token that is not kept. Errors are ignored: the original error is more important.
     async fn give_back(&self, call: &CallContext, token: &Token) {
         let Some(refresh_token) = token.refresh_token() else {
             return;
@@ -309,7 +309,7 @@ impl App {
     }
 }
 
-/// The scopes that were given: HubSpot lists them, the standard writes them as one text.
+/// The granted scopes: HubSpot sends a list, the standard defines one text.
 fn scopes(token: &Token) -> Vec<String> {
     let listed = token.extra("scopes").and_then(|scopes| scopes.as_array());
     match listed {
@@ -321,7 +321,8 @@ fn scopes(token: &Token) -> Vec<String> {
     }
 }
 
-/// Companies are what everything else hangs under. Where HubSpot does not list the scopes the login is believed.
+/// Companies are required, because all other objects belong to them. If HubSpot does not list the scopes, the login
+/// is accepted.
 fn has_companies(scopes: &[String]) -> Result<(), Error> {
     if scopes.is_empty() || scopes.iter().any(|scope| scope == COMPANY.scope) {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Records by their ids, each accounted for: given, named as absent by HubSpot itself, or asked for again.
+//! Records by their ids. Each id is either returned, reported as absent by HubSpot itself, or requested again.
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,8 +9,9 @@ use crate::page::{self, Row};
 use crate::plan::{PAGE, Plan};
 use crate::rest::Session;
 
-/// Records by id, and the selected properties that none of them mentions: all, where there is none. One that is not in it is
-/// gone: HubSpot said so, or that another took its place. What it says nothing of is asked for again, and in the end an error.
+/// Records by id, and the selected properties that no record mentions (all of them if there is no record). A missing
+/// id is a deleted record: HubSpot reported it as absent or merged. An id that HubSpot does not mention is requested
+/// again, and finally becomes an error.
 pub(crate) async fn records(
     session: &Session,
     plan: &Plan,
@@ -70,7 +71,7 @@ pub(crate) async fn records(
     Ok((found, unmentioned))
 }
 
-/// Makes sure that a record that a batch passed over in silence is gone, or gave its place to another: then its id leads there.
+/// Checks that a record missing from a batch is deleted or merged; the id of a merged record resolves to its winner.
 async fn is_gone(session: &Session, plan: &Plan, id: &str) -> Result<(), Error> {
     let path = Plan::new(plan.object, &[], None, session.address_budget())
         .0

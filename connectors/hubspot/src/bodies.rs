@@ -1,5 +1,5 @@
-//! What may be POSTed. The endpoints beside these write, so a body is built of these shapes alone, and is checked again
-//! before it is sent.
+//! The bodies of POST requests. Related endpoints can write, so a body is built only from these types, and is checked
+//! again before it is sent.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields)]
 pub(crate) struct Input {
     pub(crate) id: String,
-    /// Where the associations of this record go on.
+    /// The cursor for further associations of this record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) after: Option<String>,
 }
@@ -72,7 +72,7 @@ pub(crate) fn check_private_app(body: &[u8]) -> Result<(), String> {
     check::<PrivateApp>(body, "a question about a private app")
 }
 
-/// The form of a token endpoint: a grant that is exchanged, or a token that is asked about or given back.
+/// Checks the form of a request to a token endpoint: an exchange, an introspection or a revocation.
 pub(crate) fn check_token(body: &[u8]) -> Result<(), String> {
     let mut form = url::form_urlencoded::parse(body);
     let known = form.any(|(key, value)| match &*key {

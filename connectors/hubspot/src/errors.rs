@@ -1,4 +1,5 @@
-//! What the API's errors mean: `{status, message, correlationId, category, …}`, a gateway's page, or nothing at all.
+//! The meaning of the API's errors: `{status, message, correlationId, category, …}`, a gateway's page, or an empty
+//! body.
 
 use std::time::Duration;
 
@@ -7,25 +8,25 @@ use serde_json::Value as Json;
 use tether_connector_sdk::http::{is_page, one_line};
 use tether_connector_sdk::proto::{Error, ErrorKind};
 
-/// The daily allowance begins anew at midnight of the portal's time zone, which we do not know: an hour is asked for.
+/// The daily allowance is reset at midnight of the portal's time zone, which is unknown: the pause is one hour.
 const DAILY_PAUSE: Duration = Duration::from_secs(3_600);
-/// Searches are counted by the second.
+/// Searches are limited per second.
 const SECOND: Duration = Duration::from_secs(1);
 
-/// What one failed reply said.
+/// The content of one failed reply.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Said {
     /// The CRM's category, or empty.
     pub(crate) category: String,
     /// The CRM's text, in one line.
     pub(crate) text: String,
-    /// Which limit was reached.
+    /// The limit that was reached.
     pub(crate) policy: String,
     /// Scopes that are missing.
     pub(crate) scopes: Vec<String>,
-    /// It was no JSON of HubSpot's.
+    /// The reply is not JSON of HubSpot.
     pub(crate) foreign: bool,
-    /// It was a gateway's word.
+    /// The reply is a gateway's page.
     pub(crate) page: bool,
 }
 
@@ -42,8 +43,8 @@ struct Body {
 }
 
 impl Body {
-    /// HubSpot's errors have a message, and besides it one of HubSpot's own keys. `{"message":"Forbidden"}` and
-    /// `{"status":"error"}` are what gateways answer too.
+    /// HubSpot's errors have a message and at least one of HubSpot's own keys. Gateways also answer
+    /// `{"message":"Forbidden"}` and `{"status":"error"}`.
     fn is_own(&self) -> bool {
         let has = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
         let keys = [
@@ -67,7 +68,7 @@ pub(crate) fn read(body: &[u8]) -> Said {
     let Some(body) = serde_json::from_slice::<Body>(body).ok().filter(Body::is_own) else {
         return Said {
             foreign: true,
-            // Its short form, for clients that want no page: `error code: 1020`.
+            // The short form of the page, for clients that do not accept HTML: `error code: 1020`.
             page: is_page(body) || body.trim_ascii_start().starts_with(b"error code:"),
             ..Said::default()
         };
@@ -96,12 +97,14 @@ pub(crate) fn read(body: &[u8]) -> Said {
     }
 }
 
-/// Whether an error body is HubSpot's own. Another's says nothing about a request, a record, an object or a permission.
+/// Whether an error body is HubSpot's own. Other bodies say nothing about a request, a record, an object or a
+/// permission.
 pub(crate) fn is_own(body: &[u8]) -> bool {
     !read(body).foreign
 }
 
-/// What a failed reply means. `retry_after` is the reply's own wish, `window` the length of HubSpot's rate window.
+/// Classifies a failed reply. `retry_after` is the pause requested by the reply, `window` the length of HubSpot's
+/// rate window.
 pub(crate) fn classify(
     status: u16,
     body: &[u8],
@@ -140,20 +143,21 @@ fn kind_of(status: u16, said: &Said) -> ErrorKind {
     use ErrorKind::*;
     let text = said.text.to_ascii_lowercase();
     match (status, said.category.as_str()) {
-        // Only HubSpot's own reply says anything about a request, a record or an object. A gateway's is asked again.
+        // Only HubSpot's own reply is evidence about a request, a record or an object. After a gateway's reply the
+        // request is repeated.
         (400 | 402..=407 | 409..=412 | 415..=428, _) if said.foreign => Transient,
         (401, _) if said.page                           => Transient,
-        // A refresh tells whether it expired or was taken away.
+        // A refresh shows whether the token expired or was revoked.
         (401, _)                                        => CredentialsExpired,
         (403, _) if text.contains("deactivated") || text.contains("suspended") => Suspended,
         (403, _)                                        => Forbidden,
-        // An object that the portal does not have: no category comes with it.
+        // An object that does not exist in the portal; the reply has no category.
         (400, _) if text.starts_with("unable to infer object type") => ObjectGone,
         (404, _)                                        => RecordGone,
         (429, _) if said.policy.eq_ignore_ascii_case("DAILY") || text.contains("daily limit") => AllowanceExhausted,
         (429, _)                                        => RateLimited,
         (413 | 414 | 431, _)                            => QueryTooBig,
-        // Busy with the record, or with moving the portal to another data centre.
+        // The record is locked, or the portal is being moved to another data centre.
         (408 | 423 | 477, _) | (500..=599, _)           => Transient,
         (301..=308, _)                                  => Transient,
         (400, "VALIDATION_ERROR") if text.contains("paging") || text.contains("offset") || text.contains("after") => CursorGone,

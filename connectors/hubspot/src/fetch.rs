@@ -1,6 +1,6 @@
-//! One company with its related records, live. HubSpot has no call for that: one for the company and its links, and for
-//! each related object one for its records and one for the companies that these hang under, so seven at most where all
-//! fits a page each. They are made at the same time as far as one does not need the other.
+//! Reads one company with its related records, live. HubSpot has no single call for this: one call reads the company
+//! and its links, and for each related object one call reads the records and one their companies, so at most seven
+//! calls if everything fits into one page each. Independent calls run concurrently.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -19,17 +19,17 @@ use crate::plan::Plan;
 use crate::rest::{App, Session};
 use crate::{associations, batch, ids, properties};
 
-/// Related records of one object, where the caller does not say.
+/// Default number of related records per object.
 const RELATED_LIMIT: u32 = 200;
-/// Most of them.
+/// The largest number.
 const MOST_RELATED: u32 = 1_000;
-/// Companies fetched at once.
+/// Companies fetched concurrently.
 const AT_ONCE: usize = 4;
 
-/// Linked records of one object in the order of their ids, and whether there are more.
+/// Linked records of one object, ordered by id, and whether there are more.
 type Linked = Result<(Vec<String>, bool), Error>;
 
-/// A company as it was found.
+/// A company as returned by HubSpot.
 struct Found {
     record: Record,
     linked: HashMap<&'static str, Linked>,
@@ -86,7 +86,7 @@ pub(crate) async fn fetch(
     })
 }
 
-/// Fetches one company, with the ids of what hangs under it.
+/// Fetches one company, with the ids of its related records.
 async fn one(
     session: &Session,
     plan: &Plan,
@@ -98,7 +98,7 @@ async fn one(
     let keys: Vec<&'static str> = related.iter().map(|object| object.key).collect();
     let mut listed = !keys.is_empty();
     let mut answer = get(session, plan, id, &keys).await;
-    // One object out of sight must not hide the company: the links are asked for one by one.
+    // One invisible object must not hide the company: the links are queried one by one.
     if let Err(error) = &answer
         && listed
         && matches!(error.what(), ErrorKind::Forbidden | ErrorKind::Bug)
@@ -114,7 +114,7 @@ async fn one(
     };
     let (mut page, time_us) = match answer {
         Ok(answered) => answered,
-        // Archived, or gone for good.
+        // Archived, or permanently deleted.
         Err(error) if error.is(ErrorKind::RecordGone) => return Ok(gone(tombstone(id, ""), i64::MAX)),
         Err(error) => return Err(error.object(COMPANY.key)),
     };
@@ -156,7 +156,7 @@ async fn get(session: &Session, plan: &Plan, id: &str, related: &[&str]) -> Resu
     session.get(&path, |text| page::read_one(plan, text)).await
 }
 
-/// What of an object hangs under a company: as the company's record lists it, or asked for where that is not all.
+/// The related records of one object of a company: from the company's record, or queried if that list is incomplete.
 async fn linked(
     session: &Session,
     object: &CrmObject,
@@ -178,7 +178,7 @@ async fn linked(
     Ok((ends, more))
 }
 
-/// What came of one object.
+/// The result for one object.
 async fn result(session: &Session, plan: &Plan, found: &[Found]) -> Result<ObjectResult, Error> {
     let result = if plan.object.is_company() {
         companies(session, plan, found).await?
@@ -227,8 +227,8 @@ async fn try_children(session: &Session, plan: &Plan, found: &[Found]) -> Result
     }
     let wanted: Vec<&str> = wanted.into_values().collect();
     if wanted.is_empty() {
-        // No record shows which fields are gone. The two calls saved here pay for asking; of a company that is gone itself
-        // nobody wants to know.
+        // No record shows which fields are missing. The two calls saved here are used to query the properties; for a
+        // deleted company this is not needed.
         let live = found.iter().any(|one| !one.record.deleted);
         let columns = plan.columns.iter().filter(|_| live);
         let all = columns.map(|column| column.key.clone()).collect();
@@ -259,7 +259,7 @@ async fn try_children(session: &Session, plan: &Plan, found: &[Found]) -> Result
     })
 }
 
-/// What all lists hold.
+/// The ids that all lists have in common.
 fn common<'a>(mut lists: impl Iterator<Item = &'a Vec<String>>) -> Vec<String> {
     let first = lists.next().cloned().unwrap_or_default();
     lists.fold(first, |common, list| {
@@ -267,14 +267,14 @@ fn common<'a>(mut lists: impl Iterator<Item = &'a Vec<String>>) -> Vec<String> {
     })
 }
 
-/// HubSpot leaves out properties that it does not know without a word. Those that no record mentions are looked up before
-/// they are called missing.
+/// HubSpot silently omits properties that it does not know. Properties that no record mentions are looked up before
+/// they are reported as missing.
 async fn missing(session: &Session, plan: &Plan, unmentioned: Vec<String>) -> Result<Vec<String>, Error> {
     if unmentioned.is_empty() {
         return Ok(Vec::new());
     }
     let Some(described) = properties::describe(session, plan.object).await? else {
-        // They are out of sight with their object, and not gone.
+        // They are invisible together with their object, not missing.
         return Ok(Vec::new());
     };
     Ok(unmentioned

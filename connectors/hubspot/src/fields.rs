@@ -1,4 +1,4 @@
-//! Fields and counts, object by object: HubSpot answers for one at a time.
+//! Fields and counts, one object after another: HubSpot describes one object per call.
 
 use serde::Deserialize;
 use tether_connector_sdk::proto::{Error, ErrorKind, ObjectCount, ObjectFields};
@@ -36,19 +36,19 @@ pub(crate) async fn list(
     Ok(fields.collect())
 }
 
-/// How many records the user can see; objects that he cannot see are left out.
+/// The numbers of records that the user can see; invisible objects are omitted.
 pub(crate) async fn count(
     session: &Session,
     objects: &[&'static CrmObject],
 ) -> Result<Vec<ObjectCount>, Error> {
     let mut counts = Vec::with_capacity(objects.len());
-    // One after the other: searches are counted by the second.
+    // Sequentially: searches are limited per second.
     for object in objects {
         if let Some(count) = total(session, object).await? {
             counts.push(ObjectCount {
                 object: object.key.to_owned(),
                 count,
-                // The index follows the records some time later.
+                // The search index is updated with a delay.
                 exact: false,
             });
         }
@@ -56,7 +56,7 @@ pub(crate) async fn count(
     Ok(counts)
 }
 
-/// What search counts of an object; nothing where the login may not see it.
+/// The search count of an object; None if the login cannot see it.
 pub(crate) async fn total(session: &Session, object: &CrmObject) -> Result<Option<u64>, Error> {
     #[derive(Deserialize)]
     struct Total {

@@ -1,4 +1,5 @@
-//! Whose login it is. The ids make the account that the limit of five counts, so they must be there; names are a courtesy.
+//! The identity of a login. The ids identify the account for the limit of five, so they are required; names are
+//! optional.
 
 use std::sync::Arc;
 
@@ -13,10 +14,10 @@ use crate::options::OAuthApi;
 use crate::rest::{App, PRIVATE_APP, Session};
 use crate::token;
 
-/// What both generations say of an access token.
+/// The reply about an access token, of both API generations.
 #[derive(Deserialize)]
 struct Described {
-    /// The newer one always says it; the older one refuses a token that is not.
+    /// The newer one always has it; the older one refuses inactive tokens.
     active: Option<bool>,
     hub_id: Option<u64>,
     user_id: Option<u64>,
@@ -26,7 +27,7 @@ struct Described {
     hub_domain: Option<String>,
 }
 
-/// What HubSpot says of a private app's token.
+/// The reply about a private app's token.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct AppDescribed {
@@ -45,7 +46,7 @@ struct Details {
 }
 
 impl App {
-    /// Asks who let the app in.
+    /// Requests the user who installed the app.
     pub(crate) async fn who(&self, call: &CallContext, access_token: &str) -> Result<Identity, Error> {
         let base = &self.options.api_base;
         let request = match self.options.oauth_api {
@@ -79,8 +80,8 @@ impl App {
         })
     }
 
-    /// Asks whose a private app's token is, and what it may do. The user is the one who made the app: its token acts with
-    /// what was granted then, and ends when the app goes.
+    /// Requests the account, user and scopes of a private app's token. The user is the creator of the app: the token
+    /// has the scopes granted at that time, and ends when the app is deleted.
     pub(crate) async fn whose_app(
         self: &Arc<Self>,
         call: &CallContext,
@@ -121,8 +122,8 @@ impl App {
                 said.text
             )));
         }
-        // Keys of newer kinds may be unknown there and good elsewhere. All of a portal's are one account then: that counts
-        // too many rather than too few.
+        // Newer kinds of keys may be valid but unknown to this endpoint. Then all keys of a portal count as one
+        // account: the count is rather too high than too low.
         let session = Session::with(self, call, key.to_owned()).impatient();
         let details = session
             .get("/account-info/v3/details", |text| {

@@ -1,12 +1,12 @@
-//! Record ids: whole numbers of 64 bits, written as decimal text. Their order is that of their values, not of their bytes.
+//! Record ids: 64-bit integers, written as decimal text. They are ordered by their values, not by their bytes.
 
-/// The id, if it is one.
+/// The id, if it is valid.
 pub(crate) fn check(id: &str) -> Option<&str> {
     let plain = !id.is_empty() && id.len() <= 19 && id.bytes().all(|b| b.is_ascii_digit());
     (plain && (id == "0" || !id.starts_with('0'))).then_some(id)
 }
 
-/// The value of an id that was checked; what is none comes last.
+/// The value of a checked id; an invalid id is last.
 pub(crate) fn value(id: &str) -> u64 {
     id.parse().unwrap_or(u64::MAX)
 }

@@ -1,31 +1,31 @@
 //! The HubSpot connector: companies, with their contacts, deals and tickets.
 //!
-//! | module | what it knows |
+//! | module | content |
 //! |---|---|
 //! | `options` | the operator's settings |
-//! | `auth`, `token`, `identity` | logging in, refreshing, revoking; what refusals mean; whose login it is |
-//! | `rest`, `errors`, `limits` | one request: sent, retried, its failure classified, its cost counted |
-//! | `bodies` | what may be POSTed, and the check that nothing else is |
-//! | `objects`, `properties`, `fields` | the four objects and what the user can see of them |
-//! | `plan` | what is asked for of an object, and how |
-//! | `page`, `values`, `ids` | replies turned into canonical records |
-//! | `associations` | which companies a record hangs under |
+//! | `auth`, `token`, `identity` | login, refresh, revocation; the meaning of refusals; the account of a login |
+//! | `rest`, `errors`, `limits` | one request: sending, retries, error classification, API usage |
+//! | `bodies` | the bodies of POST requests, and the check that no others are sent |
+//! | `objects`, `properties`, `fields` | the four objects, and their fields that the user can see |
+//! | `plan` | the plan for reading an object |
+//! | `page`, `values`, `ids` | conversion of replies to canonical records |
+//! | `associations` | the companies of a record |
 //! | `batch` | records by their ids, each accounted for |
-//! | `read` | everything, resumable |
-//! | `fetch` | one company, live, in seven calls at most as a rule |
+//! | `read` | the full read, resumable |
+//! | `fetch` | the live read of one company, normally in at most seven calls |
 //!
-//! The operator sets:
+//! Operator settings:
 //!
-//! | setting | what it is |
+//! | setting | meaning |
 //! |---|---|
 //! | `client_id`, `client_secret` | the public app |
-//! | `oauth_api` | `2026-03` unless set; `v1` until HubSpot ends it on 16 February 2027 |
-//! | `scopes`, `optional_scopes` | what is asked for, where the app is not set up as docs/hubspot.md says |
-//! | `address_override` | an address that stands in for HubSpot's hosts: for simulators. The HTTP policy must allow it |
-//! | `back_off_ms` | the first wait after a transient failure; 1,000 unless set |
-//! | `address_budget` | most bytes of an address; 7,000 unless set |
-//! | `searches_per_second` | searches of an account in a second; 4 unless set |
-//! | `checkpoint_pages` | pages of a hundred records between two checkpoints; 10 unless set |
+//! | `oauth_api` | default `2026-03`; `v1` until HubSpot ends it on 16 February 2027 |
+//! | `scopes`, `optional_scopes` | the requested scopes, if the app is not configured as in docs/hubspot.md |
+//! | `address_override` | an address that replaces HubSpot's hosts, for simulators. The HTTP policy must allow it |
+//! | `back_off_ms` | the first pause after a transient failure; default 1,000 |
+//! | `address_budget` | largest size of a URL in bytes; default 7,000 |
+//! | `searches_per_second` | searches per second and account; default 4 |
+//! | `checkpoint_pages` | pages of a hundred records between two checkpoints; default 10 |
 
 mod associations;
 mod auth;
@@ -171,7 +171,7 @@ impl Connector for HubSpot {
     }
 }
 
-/// The objects with these keys, in the order they are offered; all where none is named. Unknown ones are left out.
+/// The objects with these keys, in the order of Describe; all objects if none is named. Unknown keys are omitted.
 fn chosen(keys: &[String]) -> Vec<&'static CrmObject> {
     OBJECTS
         .iter()

@@ -1,4 +1,4 @@
-//! What calls cost and how fast they may come: the reply headers that tell, and the waits between attempts.
+//! API usage and rate limits: the reply headers, and the pauses between attempts.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,32 +11,32 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// The window of searches.
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Waits for one request in all, some of HubSpot's windows, before its failure is told to the host, which can wait without
-/// holding anything.
+/// The total pause for one request, several of HubSpot's windows, before its failure is reported to the host, which
+/// can wait without using resources.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-/// The same where somebody waits for the answer.
+/// The same for calls that users wait for.
 pub(crate) const IMPATIENCE: Duration = Duration::from_secs(4);
-/// Attempts at one request, the first included, before a failure that does not say when to come back is told to the host.
+/// Attempts at one request, the first included, before a failure without a requested pause is reported to the host.
 pub(crate) const ATTEMPTS: u32 = 6;
-/// The same where somebody waits for the answer.
+/// The same for calls that users wait for.
 pub(crate) const FEW_ATTEMPTS: u32 = 3;
-/// The same for one that says it, however soon that is.
+/// The same for a failure with a requested pause, however short.
 pub(crate) const TOLD_ATTEMPTS: u32 = 20;
 
-/// What a reply's headers say of the limits.
+/// The limits in a reply's headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Standing {
     /// The length of the window.
     pub(crate) window: Duration,
-    /// Less than a tenth of the requests of a window is left, of that of ten seconds or that of one. Searches carry none of
-    /// these headers.
+    /// Less than a tenth of the requests of a window is left, of the window of ten seconds or of one second. Replies
+    /// to searches have none of these headers.
     pub(crate) low: bool,
-    /// Calls made and allowed in a day: HubSpot says so to private apps only.
+    /// Calls used and calls allowed per day: HubSpot reports them only to private apps.
     pub(crate) daily: Option<(u64, u64)>,
 }
 
 impl Standing {
-    /// What `headers` say; `window` is its length where they do not.
+    /// The limits in `headers`; `window` is the default for the length of the window.
     pub(crate) fn of(headers: &HeaderMap, window: Duration) -> Self {
         let number = |name: &str| -> Option<u64> { headers.get(name)?.to_str().ok()?.trim().parse().ok() };
         let window = number("x-hubspot-ratelimit-interval-milliseconds")
@@ -54,20 +54,21 @@ impl Standing {
     }
 }
 
-/// Whose turn it is to search, by account. HubSpot counts the searches that it refuses too, so that many who try again would
-/// starve each other: they wait here instead.
+/// Serializes searches per account. HubSpot counts refused searches too, so concurrent retries would starve each
+/// other; instead, searches wait here.
 #[derive(Debug)]
 pub(crate) struct Turns {
     a_second: usize,
     accounts: Mutex<HashMap<String, Arc<Semaphore>>>,
 }
 
-/// The right to one search. HubSpot counted it at some moment of its life, so it is over a second after that.
+/// The right to one search. HubSpot counts the search at some time while it runs, so the right is released one second
+/// after its end.
 #[derive(Debug)]
 pub(crate) struct Turn(Option<OwnedSemaphorePermit>);
 
 impl Turns {
-    /// So many in a second for each account.
+    /// Allows this many per second for each account.
     pub(crate) fn new(a_second: usize) -> Self {
         Self {
             a_second,
@@ -75,11 +76,11 @@ impl Turns {
         }
     }
 
-    /// The next turn of an account.
+    /// Waits for the next turn of an account.
     pub(crate) async fn next(&self, account: &str) -> Turn {
         let turns = {
             let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
-            // Those that nobody waits for and whose last second is over.
+            // Accounts without waiting searches whose last second is over.
             accounts
                 .retain(|_, turns| Arc::strong_count(turns) > 1 || turns.available_permits() < self.a_second);
             let turns = accounts
@@ -123,11 +124,11 @@ mod tests {
         for _ in 0..4 {
             assert!(turns.next("1").now_or_never().is_some());
         }
-        // A search that is over counts for a second still.
+        // A finished search still counts for one second.
         assert!(turns.next("1").now_or_never().is_none());
         assert!(turns.next("2").now_or_never().is_some());
         drop(turns.next("1").await);
-        // What is over is forgotten.
+        // Finished searches are removed.
         tokio::time::sleep(SECOND * 3 / 2).await;
         drop(turns.next("3").await);
         let accounts = turns.accounts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -141,7 +142,7 @@ mod tests {
             (none.window, none.low, none.daily),
             (Duration::from_secs(10), false, None)
         );
-        // As recorded: 110 in ten seconds for an app of the marketplace.
+        // Recorded values: 110 in ten seconds for an app of the marketplace.
         let recorded = |left: &'static str, second: &'static str| {
             standing(&[
                 ("x-hubspot-ratelimit-max", "110"),

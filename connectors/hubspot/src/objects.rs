@@ -1,28 +1,30 @@
-//! The four objects and what is always read of them.
+//! The four objects, and their fields that are always read.
 
 use tether_connector_sdk::proto::{Error, ObjectRole};
 
-/// One of the objects the connector offers.
+/// One of the connector's objects.
 #[derive(Debug)]
 pub(crate) struct CrmObject {
-    /// The CRM's name, as it stands in paths.
+    /// The CRM's name, as used in paths.
     pub(crate) key: &'static str,
-    /// The name people see.
+    /// The label for users.
     pub(crate) label: &'static str,
-    /// What it is to tether.
+    /// Its role in tether.
     pub(crate) role: ObjectRole,
     /// The scope that lets an app read it.
     pub(crate) scope: &'static str,
-    /// Where its display name stands: the first of these that is not empty; several properties are put together.
+    /// The properties for its display name: the first entry that is not empty; several properties of an entry are
+    /// joined.
     pub(crate) names: &'static [&'static [&'static str]],
-    /// Where the homepage may stand, the most reliable first. HubSpot keys companies by `domain`; people edit both.
+    /// The properties for the homepage, the most reliable first. HubSpot identifies companies by `domain`; users edit
+    /// both.
     pub(crate) homepage: &'static [&'static str],
 }
 
-/// The ids of the records whose place a record took, with `;` between them.
+/// The ids of the records that were merged into a record, separated by `;`.
 pub(crate) const MERGED: &str = "hs_merged_object_ids";
 
-/// All of them, in the order they are offered and read. The first is the one whose records are companies.
+/// All objects, in the order of Describe and of reads. The first one has the companies.
 pub(crate) const OBJECTS: [CrmObject; 4] = [
     CrmObject {
         key: "companies",
@@ -66,7 +68,7 @@ pub(crate) fn find(key: &str) -> Option<&'static CrmObject> {
     OBJECTS.iter().find(|object| object.key == key)
 }
 
-/// The object with this key, or the error that there is none.
+/// The object with this key, or an error.
 pub(crate) fn named(key: &str) -> Result<&'static CrmObject, Error> {
     find(key).ok_or_else(|| Error::invalid_input(format!("there is no object {key}")).object(key))
 }
@@ -77,7 +79,7 @@ impl CrmObject {
         self.role == ObjectRole::Company
     }
 
-    /// Properties read besides the selected ones.
+    /// Properties that are always read.
     pub(crate) fn own_properties(&self) -> impl Iterator<Item = &'static str> + use<> {
         let names = self.names.iter().copied().flatten();
         names.chain(self.homepage).copied().chain([MERGED])

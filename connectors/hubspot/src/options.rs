@@ -1,4 +1,4 @@
-//! What the operator set.
+//! The operator's settings.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -6,50 +6,50 @@ use std::time::Duration;
 use tether_connector_sdk::proto::{Error, Setting};
 use tether_connector_sdk::settings::{self, Settings};
 
-/// The scopes that a login cannot do without.
+/// The required scopes.
 const SCOPES: &str = "oauth crm.objects.companies.read";
-/// Those whose objects are left out where they are not granted. HubSpot has no scope that reads tickets alone.
+/// The optional scopes: if one is not granted, its object is omitted. HubSpot has no read-only scope for tickets.
 const OPTIONAL_SCOPES: &str = "crm.objects.contacts.read crm.objects.deals.read tickets";
-/// Bytes of an address that are safe: HubSpot's edge ends them at about 8 KiB.
+/// A safe size of a URL in bytes: HubSpot's edge rejects URLs of about 8 KiB.
 const ADDRESS_BUDGET: u64 = 7_000;
 
-/// Which of HubSpot's OAuth endpoints are used. They differ in where secrets stand, not in what they mean.
+/// The OAuth endpoints of HubSpot. They differ in the position of secrets, not in their meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OAuthApi {
     /// Tokens in paths; ends on 16 February 2027.
     V1,
-    /// Everything in forms.
+    /// All parameters in forms.
     Dated,
 }
 
-/// HubSpot takes five searches a second; one is left to others.
+/// HubSpot allows five searches per second; one is left to other systems.
 const SEARCHES: u64 = 4;
 
-/// What no account is allowed: enough for "no limit".
+/// More than any account is allowed; used as "no limit".
 const MOST_SEARCHES: usize = 10_000;
 
-/// The operator's settings. It has no Debug: the secret is in it.
+/// The operator's settings. No Debug, because they contain the secret.
 pub(crate) struct Options {
     pub(crate) client_id: String,
     pub(crate) client_secret: String,
     pub(crate) oauth_api: OAuthApi,
     pub(crate) scopes: Vec<String>,
     pub(crate) optional_scopes: Vec<String>,
-    /// Where people log in, without a slash at the end.
+    /// The login URL, without a trailing slash.
     pub(crate) login_base: String,
-    /// Where the API is, without a slash at the end.
+    /// The API's URL, without a trailing slash.
     pub(crate) api_base: String,
-    /// The first wait after a transient failure.
+    /// The first pause after a transient failure.
     pub(crate) back_off: Duration,
-    /// Most bytes of an address.
+    /// Largest size of a URL in bytes.
     pub(crate) address_budget: usize,
     /// Pages of a list between two checkpoints.
     pub(crate) checkpoint_pages: usize,
-    /// Searches of an account in a second.
+    /// Searches per second and account.
     pub(crate) searches: usize,
 }
 
-/// What the operator sets: the public app. None is needed for private apps, whose tokens groups bring.
+/// The operator's settings for the public app. Private apps do not need them, because groups provide their tokens.
 pub(crate) fn operator_settings() -> Vec<Setting> {
     vec![
         settings::operator("client_id", "Client id", false, false),
@@ -100,7 +100,7 @@ impl Options {
         })
     }
 
-    /// The path of a token endpoint: empty, `/introspect` or `/revoke` behind the token's.
+    /// The path of a token endpoint, with the suffix `what`: empty, `/introspect` or `/revoke`.
     pub(crate) fn token_path(&self, what: &str) -> String {
         match self.oauth_api {
             OAuthApi::V1 => format!("/oauth/v1/token{what}"),

@@ -1,4 +1,4 @@
-//! Records as HubSpot gives them, in lists, batches and by themselves, turned into canonical ones.
+//! Converts records of lists, batches and single reads to canonical records.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -14,21 +14,21 @@ use crate::objects::MERGED;
 use crate::plan::Plan;
 use crate::{ids, values};
 
-/// A record, made, and what belongs to it.
+/// A converted record and its links.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Row {
     pub(crate) record: Record,
-    /// The records whose place it took.
+    /// The records that were merged into it.
     pub(crate) merged: Vec<String>,
-    /// Linked records by object, as far as the reply lists them; and whether it lists them all.
+    /// Linked records by object, as far as the reply lists them, and whether the list is complete.
     pub(crate) linked: HashMap<String, (BTreeSet<String>, bool)>,
 }
 
-/// Records, and where to go on.
+/// Records, and the cursor of the next page.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Page {
     pub(crate) rows: Vec<Row>,
-    /// Opaque; none at the end.
+    /// Opaque; None at the end.
     pub(crate) next: Option<String>,
     /// Selected properties that no record of the page mentions, not even as empty.
     pub(crate) unmentioned: Vec<String>,
@@ -63,7 +63,7 @@ enum After {
 }
 
 impl Paging {
-    /// Where to go on, if there is more.
+    /// The cursor of the next page, if there is one.
     pub(crate) fn after(this: Option<Paging>) -> Option<String> {
         let after = match this?.next?.after {
             After::Text(text) => text,
@@ -78,7 +78,7 @@ impl Paging {
 struct Given<'a> {
     #[serde(borrow)]
     id: Cow<'a, str>,
-    /// Always there: a record without it would lose all its values.
+    /// Required: without it a record would lose all its values.
     #[serde(borrow)]
     properties: BTreeMap<Cow<'a, str>, &'a RawValue>,
     #[serde(borrow, default)]
@@ -93,7 +93,7 @@ struct Given<'a> {
 
 #[derive(Deserialize)]
 struct Links<'a> {
-    /// Without it nothing is known of the links.
+    /// If absent, the links are unknown.
     #[serde(borrow, default)]
     results: Option<Vec<Link<'a>>>,
     #[serde(default)]
@@ -106,16 +106,16 @@ struct Link<'a> {
     id: Option<&'a RawValue>,
 }
 
-/// What a reply says of records that it does not give.
+/// The records that a reply reports as missing.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Lacking {
-    /// HubSpot says that there are no such records.
+    /// HubSpot reports that these records do not exist.
     pub(crate) gone: HashSet<String>,
-    /// Why others are not there; they may well exist.
+    /// The reason why others are missing; they may exist.
     pub(crate) failed: Option<String>,
 }
 
-/// An error in a reply that is whole otherwise (207).
+/// An error in an otherwise successful reply (207).
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Failed {
@@ -125,7 +125,7 @@ pub(crate) struct Failed {
 }
 
 impl Failed {
-    /// What it says, for an error of ours.
+    /// The text for an error of the connector.
     pub(crate) fn text(&self) -> String {
         let text = [&self.category, &self.message]
             .into_iter()
@@ -134,12 +134,12 @@ impl Failed {
         one_line(&text.collect::<Vec<_>>().join(" "))
     }
 
-    /// HubSpot says that something does not exist.
+    /// HubSpot reports that something does not exist.
     pub(crate) fn is_absence(&self) -> bool {
         self.category.as_deref() == Some("OBJECT_NOT_FOUND")
     }
 
-    /// The ids that it is about, under one of these names.
+    /// The ids of the error, under one of these names.
     pub(crate) fn ids(&self, names: &[&str]) -> Vec<String> {
         let one = |value: &Json| match value {
             Json::String(text) => text.split(',').map(|id| id.trim().to_owned()).collect(),
@@ -165,20 +165,20 @@ struct BatchReply<'a> {
     outcome: Outcome<'a>,
 }
 
-/// What a batch's reply says of itself.
+/// The status part of a batch's reply.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Outcome<'a> {
     #[serde(borrow, default)]
     status: Option<Cow<'a, str>>,
-    /// Only beside errors.
+    /// Only present together with errors.
     #[serde(default)]
     num_errors: Option<u64>,
 }
 
 impl Outcome<'_> {
-    /// Why the reply does not account for all that was asked; nothing where it does. HubSpot always sends `status`, and lists
-    /// as many errors as it counts, or one error for several ids.
+    /// The reason why the reply does not account for all requested ids; None if it does. HubSpot always sends
+    /// `status`, and lists as many errors as it counts, or one error for several ids.
     pub(crate) fn shortfall(&self, errors: &[Failed]) -> Option<String> {
         if self.status.as_deref() != Some("COMPLETE") {
             return Some("the batch is not complete".to_owned());
@@ -190,10 +190,10 @@ impl Outcome<'_> {
     }
 }
 
-/// Where an error of a batch names the records that it is about.
+/// The keys under which an error of a batch has the ids of its records.
 pub(crate) const IDS: [&str; 4] = ["fromObjectId", "fromObjectIds", "ids", "id"];
 
-/// Reads the reply to a batch of ids, with what it says of those that it does not give.
+/// Reads the reply to a batch of ids, with the records that it reports as missing.
 pub(crate) fn read_batch(plan: &Plan, text: &str) -> Result<(Page, Lacking), serde_json::Error> {
     let reply: BatchReply<'_> = serde_json::from_str(text)?;
     let mut lacking = Lacking {
@@ -315,7 +315,8 @@ impl<'p> Maker<'p> {
                 .and_then(timestamp_us)
                 .unwrap_or(0),
             deleted: given.archived,
-            // HubSpot takes companies without a name, and without a domain: what people see must still tell them apart.
+            // HubSpot permits companies without a name and without a domain; users must still be able to distinguish
+            // them.
             display_name: match name {
                 Some(name) => name,
                 None if self.plan.object.is_company() => format!("Company {id}"),
@@ -339,7 +340,7 @@ impl<'p> Maker<'p> {
                 let end = link.id.map(values::text).unwrap_or_default();
                 match ids::check(&end) {
                     Some(end) => _ = ends.insert(end.to_owned()),
-                    // A link to something, and not told to what.
+                    // A link whose target is missing.
                     None => all = false,
                 }
             }
@@ -353,7 +354,7 @@ impl<'p> Maker<'p> {
     }
 }
 
-/// A record that is gone, or whose place another took.
+/// A record that was deleted, or merged into another.
 pub(crate) fn tombstone(id: &str, merged_into: &str) -> Record {
     Record {
         external_id: id.to_owned(),
@@ -495,7 +496,7 @@ mod tests {
                 "9",
                 None,
             ),
-            // No ids: nothing is said of any record.
+            // Without ids the error says nothing about any record.
             (r#"[{"category":"OBJECT_NOT_FOUND","context":{}}]"#, "", None),
             (
                 r#"[{"status":"error","category":"RATE_LIMITS","message":"slow\ndown","context":{"ids":["7"]}}]"#,

@@ -1,4 +1,5 @@
-//! What is asked for of an object, and how: a selection that does not fit an address is read by POST, page by page of ids.
+//! The plan for reading an object: a selection that does not fit into a URL is read by POST, one page of ids at a
+//! time.
 
 use tether_connector_sdk::payload::Payload;
 use tether_connector_sdk::proto::SelectedField;
@@ -8,18 +9,18 @@ use url::form_urlencoded::byte_serialize;
 use crate::objects::CrmObject;
 use crate::properties::{self, Described};
 
-/// How an object is read.
+/// The plan for reading an object.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
     pub(crate) object: &'static CrmObject,
     /// The selected fields, in the order of their keys.
     pub(crate) columns: Vec<Selected>,
-    /// Their properties do not fit an address: lists give ids, batches give records.
+    /// The properties do not fit into a URL: lists return ids, batches return records.
     pub(crate) wide: bool,
 }
 
 impl Plan {
-    /// A plan for a selection, and what changed since it was made. Without a description the selection is believed.
+    /// A plan for a selection, and the changes of its fields. Without a description the selection is used as it is.
     pub(crate) fn new(
         object: &'static CrmObject,
         selection: &[SelectedField],
@@ -40,7 +41,7 @@ impl Plan {
         (plan, changes)
     }
 
-    /// Names of all properties that are asked for: selected ones, and those that every record needs.
+    /// Names of all requested properties: selected ones, and those that every record needs.
     pub(crate) fn names(&self) -> Vec<&str> {
         let mut names: Vec<&str> = self.columns.iter().map(|column| column.key.as_str()).collect();
         for name in self.object.own_properties() {
@@ -51,7 +52,7 @@ impl Plan {
         names
     }
 
-    /// The same as the value of a query parameter.
+    /// The names as the value of a query parameter.
     pub(crate) fn properties(&self) -> String {
         let names: Vec<String> = self
             .names()
@@ -95,13 +96,13 @@ impl Plan {
         path
     }
 
-    /// Where the payloads of this plan are put together.
+    /// The builder for payloads of this plan.
     pub(crate) fn payload(&self) -> Payload {
         Payload::new(self.columns.iter().map(|column| column.key.as_str()))
     }
 }
 
-/// Records of one page, the most that HubSpot gives.
+/// Records per page, HubSpot's maximum.
 pub(crate) const PAGE: usize = 100;
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! The properties of an object, turned into fields. Of a property its name and type are needed, every other key is optional
-//! and unknown keys are ignored.
+//! Converts the properties of an object to fields. Name and type of a property are required, all other keys are
+//! optional and unknown keys are ignored.
 
 use serde::Deserialize;
 use tether_connector_sdk::proto::{Error, ErrorKind, Field, FieldType, PicklistValue};
@@ -8,11 +8,11 @@ use tether_connector_sdk::reading::Known;
 use crate::objects::CrmObject;
 use crate::rest::Session;
 
-/// What an object's records have, as far as the login may see.
+/// The properties of an object that the login can see.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Described {
     pub(crate) properties: Vec<Property>,
-    /// Every property of the reply could be read: one that is not among them is not there.
+    /// Every property of the reply could be read: a property that is not in the list does not exist.
     pub(crate) whole: bool,
 }
 
@@ -20,7 +20,7 @@ pub(crate) struct Described {
 #[derive(Debug, Clone)]
 pub(crate) struct Property {
     pub(crate) field: Field,
-    /// HubSpot's own, shown nowhere in HubSpot: not offered, but read where it was selected.
+    /// An internal property that HubSpot does not display: it is not offered, but read if it is selected.
     pub(crate) hidden: bool,
 }
 
@@ -29,7 +29,7 @@ impl Described {
         self.properties.iter().map(|p| &p.field).find(|f| f.key == key)
     }
 
-    /// What it tells of a property.
+    /// The description of a property.
     pub(crate) fn known(&self, key: &str) -> Known<'_> {
         match self.find(key) {
             Some(field) => Known::Field(field),
@@ -78,7 +78,7 @@ struct Choice {
     hidden: Option<bool>,
 }
 
-/// Asks for an object's properties; nothing where the login may not see the object.
+/// Requests an object's properties; None if the login cannot see the object.
 pub(crate) async fn describe(session: &Session, object: &CrmObject) -> Result<Option<Described>, Error> {
     let path = format!("/crm/v3/properties/{}", object.key);
     match session.get(&path, read).await {
@@ -92,7 +92,7 @@ pub(crate) async fn describe(session: &Session, object: &CrmObject) -> Result<Op
 
 fn read(text: &str) -> Result<Described, serde_json::Error> {
     let listed: Listed = serde_json::from_str(text)?;
-    // Every object of HubSpot's has properties, and every property a name and a type.
+    // Every object of HubSpot has properties, and every property a name and a type.
     let whole = !listed.results.is_empty() && listed.results.iter().all(Given::is_usable);
     Ok(Described {
         whole,
@@ -100,7 +100,7 @@ fn read(text: &str) -> Result<Described, serde_json::Error> {
     })
 }
 
-/// Names stand between commas in addresses.
+/// Names are separated by commas in URLs.
 pub(crate) fn is_name(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= 255
@@ -159,7 +159,7 @@ fn property(given: Given) -> Option<Property> {
     })
 }
 
-/// HubSpot has no types for links and addresses of its own: its well-known names tell.
+/// HubSpot has no types for links and addresses; they are recognized by well-known names.
 fn by_name(name: &str) -> FieldType {
     match name {
         "website"

@@ -1,9 +1,9 @@
-//! The stream of everything: object after object, some pages of a list between two checkpoints.
+//! The full read: object after object, with several pages of a list between two checkpoints.
 //!
-//! HubSpot lists records in the order of their ids, which are numbers. That is seen rather than documented, so it is
-//! checked, and while it holds each batch is a complete listing of a range of numbers: what is stored there and not listed
-//! is gone. Where it does not hold, or a list ends long before the end that search promises, nothing is concluded from what
-//! is not listed; then the list of archived records tells what is gone.
+//! HubSpot lists records in the order of their ids, which are numbers. This was observed but is not documented, so it
+//! is checked. While it holds, each batch is a complete listing of a range of numbers, and stored records in that
+//! range that are not listed are deleted. If it does not hold, or if a list ends long before the count of the search,
+//! missing records are not treated as deleted; then the list of archived records shows the deleted ones.
 
 use std::sync::Arc;
 
@@ -18,39 +18,39 @@ use crate::plan::Plan;
 use crate::rest::{App, Session};
 use crate::{associations, batch, fields, ids, properties};
 
-/// Times that the list of one object may be begun anew.
+/// How often the list of one object may be restarted.
 const MOST_RESTARTS: u32 = 3;
-/// Longest cursor that is kept.
+/// Largest length of a stored cursor.
 const LONGEST_CURSOR: usize = 2_000;
 
-/// Where the list of an object stands.
+/// The position in the list of an object.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Place {
-    /// HubSpot's own word for the next page.
+    /// HubSpot's cursor of the next page.
     after: String,
     /// The last id that was read.
     last: String,
     /// Rows so far.
     rows: u64,
-    /// What a list lacks says nothing: its order was not that of the ids, or it ended too soon.
+    /// Missing records are no evidence: the list was not ordered by id, or it ended too soon.
     doubtful: bool,
     /// The archived records are being listed.
     archived: bool,
 }
 
-/// How an object is read.
+/// The plan for an object, and its state.
 struct Reading {
     plan: Plan,
-    /// What search counts of it.
+    /// The search count of the object.
     total: Option<u64>,
-    /// Times that its list was begun anew.
+    /// How often its list was restarted.
     restarts: u32,
 }
 
 /// Some pages of a list.
 struct Stride {
     rows: Vec<Row>,
-    /// When the earliest of the replies was made, by HubSpot's clock; 0 where one does not say.
+    /// The earliest time of the replies by HubSpot's clock; 0 if one is unknown.
     time_us: i64,
     /// None at the end of the list.
     next: Option<String>,
@@ -63,7 +63,7 @@ struct Reader {
     pages: usize,
 }
 
-/// Reads what a request asks for.
+/// Runs a read request.
 pub(crate) async fn read(
     app: &Arc<App>,
     call: &CallContext,
@@ -121,7 +121,7 @@ impl Source for Reader {
         })
     }
 
-    /// Some pages of the list.
+    /// Loads several pages of the list.
     async fn load(&self, reading: &Reading, place: &Place) -> Result<Stride, Error> {
         let plan = &reading.plan;
         let mut stride = Stride {
@@ -227,23 +227,23 @@ impl Source for Reader {
 }
 
 impl Reader {
-    /// The records of a stride: whole, under their companies, and with those whose place they took. The rows that they were
-    /// made of stay in the stride.
+    /// The records of a stride: complete, with their companies, and with tombstones of the records merged into them.
+    /// The source rows stay in the stride.
     async fn records(&self, plan: &Plan, place: &Place, stride: &mut Stride) -> Result<Vec<Record>, Error> {
         if place.archived {
-            // One that does not say that it is archived proves nothing, and has no values here.
+            // A record that is not marked archived is no evidence, and has no values here.
             stride.rows.retain(|row| row.record.deleted);
         } else if plan.wide {
             let listed = std::mem::take(&mut stride.rows);
             let ids: Vec<&str> = listed.iter().map(|row| row.record.external_id.as_str()).collect();
             let mut whole = batch::records(&self.session, plan, &ids).await?.0;
-            // What was archived between the list and the batch is not there any more.
+            // Records archived between the list and the batch are missing.
             stride.rows = ids.iter().filter_map(|id| whole.remove(*id)).collect();
         }
         let mut records: Vec<Record> = Vec::with_capacity(stride.rows.len());
         for row in &stride.rows {
             records.push(row.record.clone());
-            // The list lacks them, and their ids lead here.
+            // The list does not contain them, and their ids resolve to this record.
             if !row.record.deleted {
                 let lost = row.merged.iter();
                 records.extend(lost.map(|loser| tombstone(loser, &row.record.external_id)));
@@ -254,7 +254,7 @@ impl Reader {
     }
 }
 
-/// The range that a stride lists completely, if there is one; notes in `place` where there is none from here on.
+/// The range that a stride lists completely, if there is one; updates `place` if there is none from here on.
 fn covers(reading: &Reading, place: &mut Place, stride: &Stride) -> Option<Covers> {
     if place.archived {
         return None;
@@ -284,7 +284,7 @@ fn covers(reading: &Reading, place: &mut Place, stride: &Stride) -> Option<Cover
     } else {
         stride.last.clone()
     };
-    // An empty end would be the end of all.
+    // An empty end would mean the end of all records.
     let ends = !through.is_empty() || last && !place.doubtful;
     (claimed && ends).then(|| Covers {
         after: place.last.clone(),
@@ -292,8 +292,8 @@ fn covers(reading: &Reading, place: &mut Place, stride: &Stride) -> Option<Cover
     })
 }
 
-/// Whether a list that ended lacks more than search can be behind. Search lags by moments; a list that a fault cut off
-/// must not be proof that the rest is gone.
+/// Whether a list that ended lacks more records than the delay of the search index explains. A list truncated by a
+/// fault must not be evidence that the remaining records were deleted.
 fn ends_too_soon(rows: u64, total: Option<u64>) -> bool {
     total.is_some_and(|total| rows == 0 && total > 0 || rows + (total / 50).max(100) < total)
 }

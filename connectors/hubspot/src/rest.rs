@@ -1,4 +1,4 @@
-//! HubSpot's API on behalf of one account: a request is sent, retried where that helps, and its reply read.
+//! HubSpot's API for one account: sends requests, retries them, and reads the replies.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,17 +13,17 @@ use crate::objects::{COMPANY, OBJECTS};
 use crate::options::Options;
 use crate::{bodies, errors};
 
-/// What all calls share.
+/// The state shared by all calls.
 pub(crate) struct App {
     pub(crate) host: Host,
     pub(crate) http: HttpClient,
     pub(crate) options: Options,
     pub(crate) searches: Turns,
-    /// Records that one request for links may name: less where HubSpot has refused so many.
+    /// Records per request for links: fewer after HubSpot has refused more.
     pub(crate) links_a_request: AtomicUsize,
 }
 
-/// Everything the connector will ever ask of HubSpot.
+/// All requests that the connector may send to HubSpot.
 pub(crate) fn read_set() -> ReadSet {
     let mut set = ReadSet::new()
         .get("/account-info/v3/details")
@@ -52,27 +52,27 @@ pub(crate) fn read_set() -> ReadSet {
     set
 }
 
-/// HubSpot's window of ten seconds, in first waits.
+/// HubSpot's window of ten seconds, as a multiple of the first pause.
 const WINDOW: u32 = 10;
 
-/// Whose a private app's token is.
+/// The endpoint for the owner of a private app's token.
 pub(crate) const PRIVATE_APP: &str = "/oauth/v2/private-apps/get/access-token-info";
 
-/// One account during one call. It has no Debug: the token is in it.
+/// One account during one call. No Debug, because it contains the token.
 #[derive(Clone)]
 pub(crate) struct Session {
     app: Arc<App>,
     call: CallContext,
-    /// HubSpot's number of it; empty while it is not known.
+    /// HubSpot's number of the account; empty while unknown.
     account: String,
     token: String,
     attempts: u32,
     patience: Duration,
-    /// It leaves a part of every window to others.
+    /// Leaves a part of every window to other calls.
     yielding: bool,
 }
 
-/// What a request is.
+/// The kind of a request.
 #[derive(Clone, Copy)]
 enum Ask<'a> {
     Get(&'a str),
@@ -94,7 +94,7 @@ impl Session {
         })
     }
 
-    /// With a token that was just given.
+    /// Creates a session with a new token.
     pub(crate) fn with(app: &Arc<App>, call: &CallContext, token: String) -> Self {
         Self {
             app: Arc::clone(app),
@@ -107,30 +107,30 @@ impl Session {
         }
     }
 
-    /// Giving up sooner: for calls that somebody waits for.
+    /// Fewer retries, for calls that users wait for.
     pub(crate) fn impatient(mut self) -> Self {
         self.attempts = limits::FEW_ATTEMPTS;
         self.patience = limits::IMPATIENCE;
         self
     }
 
-    /// Leaving a part of HubSpot's window to others: for reads that take long.
+    /// Leaves a part of HubSpot's window to other calls: for long reads.
     pub(crate) fn yielding(mut self) -> Self {
         self.yielding = true;
         self
     }
 
-    /// Goes on with another token.
+    /// Continues with another token.
     pub(crate) fn renew(&mut self, token: String) {
         self.token = token;
     }
 
-    /// Most bytes of an address.
+    /// Largest size of a URL in bytes.
     pub(crate) fn address_budget(&self) -> usize {
         self.app.options.address_budget
     }
 
-    /// Gets a reply and reads it with `read`; says also when it was made, by HubSpot's clock, 0 where it does not say.
+    /// Gets a reply and reads it with `read`; also returns its time by HubSpot's clock, 0 if unknown.
     pub(crate) async fn get<T>(
         &self,
         path: &str,
@@ -139,7 +139,7 @@ impl Session {
         self.ask(Ask::Get(path), read).await
     }
 
-    /// Posts a question and reads the reply with `read`.
+    /// Posts a query and reads the reply with `read`.
     pub(crate) async fn post<T>(
         &self,
         path: &str,
@@ -149,7 +149,7 @@ impl Session {
         self.ask(Ask::Post(path, body), read).await
     }
 
-    /// Waits before the part of a reply that failed is asked for again; false where it was asked for often enough.
+    /// Waits before the failed part of a reply is requested again; false after too many attempts.
     pub(crate) async fn pause(&self, attempt: u32) -> Result<bool, Error> {
         if attempt >= self.attempts {
             return Ok(false);
@@ -159,17 +159,17 @@ impl Session {
         Ok(true)
     }
 
-    /// Records that one request for links may name.
+    /// Records per request for links.
     pub(crate) fn links_a_request(&self) -> usize {
         self.app.links_a_request.load(Ordering::Relaxed)
     }
 
-    /// HubSpot refused more.
+    /// Lowers it after HubSpot has refused more.
     pub(crate) fn set_links_a_request(&self, most: usize) {
         self.app.links_a_request.store(most, Ordering::Relaxed);
     }
 
-    /// Sends until there is a reply that can be read, or no hope.
+    /// Sends a request until a reply can be read or retries do not help.
     async fn ask<T>(
         &self,
         ask: Ask<'_>,
@@ -199,13 +199,13 @@ impl Session {
         }
     }
 
-    /// How long to wait before another attempt; none where it would not help.
+    /// The pause before the next attempt; None if a retry does not help.
     fn wait(&self, attempt: u32, error: &Error) -> Option<Duration> {
         let wish = error.retry_us.saturating_sub(self.app.host.now_us()).max(0);
         let wish = Duration::from_micros(u64::try_from(wish).unwrap_or(0));
         match error.what() {
-            // As often as patience lasts: of many that wait for the next second or window each takes some. A little later
-            // than asked for, and not all at the same moment.
+            // As often as the time limit allows: of many calls that wait for the next second or window, each window
+            // serves some. Slightly longer than requested, and randomized.
             ErrorKind::RateLimited if !wish.is_zero() && attempt < limits::TOLD_ATTEMPTS => {
                 Some(wish.mul_f64(1.0 + jitter() / 4.0))
             }
@@ -241,7 +241,7 @@ impl Session {
             }
             return Ok(response);
         }
-        // Limits are told by HubSpot's edge too, in whatever form.
+        // HubSpot's edge reports limits too, in any form.
         if response.status.as_u16() != 429 && !(response.is_json() && errors::is_own(&response.body)) {
             return Err(response.foreign("HubSpot"));
         }

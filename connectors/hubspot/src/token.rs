@@ -1,12 +1,12 @@
-//! What the token endpoints say, refusals above all. Only texts that say so count as revoked.
+//! Errors of the token endpoints. Only texts that say so count as revoked.
 
 use serde::Deserialize;
 use tether_connector_sdk::http::{Response, one_line};
 use tether_connector_sdk::oauth::Token;
 use tether_connector_sdk::proto::{Error, ErrorKind};
 
-/// The standard's words (`error`, `error_description`), and HubSpot's own (`status`, `message`), of which older replies
-/// have only the second.
+/// The standard's keys (`error`, `error_description`), and HubSpot's own (`status`, `message`); older replies have
+/// only the latter.
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Refusal {
@@ -16,10 +16,10 @@ struct Refusal {
     message: Option<String>,
 }
 
-/// The token in a reply, or what its refusal means.
+/// The token of a reply, or the classified refusal.
 pub(crate) fn read(response: &Response) -> Result<Token, Error> {
     if response.status.is_success() {
-        // What was received is not repeated: it may be a token.
+        // The received data is not repeated: it may be a token.
         return serde_json::from_slice(&response.body).map_err(|_| {
             Error::transient("HubSpot's login answered with something that is no token").code("oauth.garbage")
         });
@@ -27,7 +27,7 @@ pub(crate) fn read(response: &Response) -> Result<Token, Error> {
     Err(refusal(response))
 }
 
-/// What a failed reply of a token endpoint means.
+/// Classifies a failed reply of a token endpoint.
 pub(crate) fn refusal(response: &Response) -> Error {
     let status = response.status.as_u16();
     if status == 429 || status >= 500 {
@@ -43,7 +43,7 @@ pub(crate) fn refusal(response: &Response) -> Error {
     refused(&code, &text)
 }
 
-/// Classifies the code and the text of a token endpoint or of the browser's way back.
+/// Classifies code and text of a token endpoint or of the browser's redirect.
 pub(crate) fn refused(code: &str, text: &str) -> Error {
     let (kind, message) = meaning(code, &text.to_ascii_lowercase());
     let text = one_line(text);
@@ -71,7 +71,7 @@ fn meaning(code: &str, text: &str) -> (ErrorKind, &'static str) {
         "invalid_scope"                                 => (Configuration, "the scopes are not those of the app; set scopes and optional_scopes as the app has them"),
         "access_denied"                                 => (InvalidInput, "the login was not approved; log in again and connect the app"),
         _ if says("deactivated") || says("suspended")   => (Suspended, "the HubSpot user or account was deactivated"),
-        // Unknown texts included: a login is declared dead only where HubSpot says that it is.
+        // Also for unknown texts: a login counts as revoked only if HubSpot says so.
         _                                               => (Transient, "HubSpot could not log in just now"),
     }
 }

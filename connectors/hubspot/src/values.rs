@@ -1,4 +1,4 @@
-//! One value, taken from HubSpot's text to its canonical form. HubSpot writes every value as a text, or null.
+//! Converts one value from HubSpot's text to its canonical form. HubSpot writes every value as a text, or null.
 
 use std::borrow::Cow;
 
@@ -20,7 +20,7 @@ pub(crate) fn set(payload: &mut Payload, place: usize, kind: FieldType, value: &
             payload.list(place, text.split(';').filter(|one| !one.is_empty()));
         }
         FieldType::Percent => match decimal(&text(value)) {
-            // HubSpot keeps 0.25 and shows 25 %.
+            // HubSpot stores 0.25 and displays 25 %.
             Some(share) => payload.value(place, kind, &format!("{share}E2")),
             None => payload.json(place, kind, value.get()),
         },
@@ -33,7 +33,7 @@ pub(crate) fn set(payload: &mut Payload, place: usize, kind: FieldType, value: &
     }
 }
 
-/// Whether white space is a value like any other.
+/// Whether white space is a value of this type.
 fn is_text(kind: FieldType) -> bool {
     use FieldType as T;
     matches!(
@@ -42,7 +42,7 @@ fn is_text(kind: FieldType) -> bool {
     )
 }
 
-/// Milliseconds without the fraction of nothing that some times come with: `1633996800000.0`.
+/// Milliseconds without the zero fraction that some times have: `1633996800000.0`.
 pub(crate) fn whole(text: &str) -> &str {
     match text.split_once('.') {
         Some((whole, fraction))
@@ -56,7 +56,7 @@ pub(crate) fn whole(text: &str) -> &str {
     }
 }
 
-/// The text of a value: of a string what it says, of null nothing, of anything else its JSON.
+/// The text of a value: the content of a string, empty for null, else the JSON text.
 pub(crate) fn text(value: &RawValue) -> Cow<'_, str> {
     let json = value.get();
     match json.as_bytes().first() {
@@ -66,7 +66,7 @@ pub(crate) fn text(value: &RawValue) -> Cow<'_, str> {
     }
 }
 
-/// A day that is given as milliseconds of its midnight, as older properties have it.
+/// A date in milliseconds of its midnight, the form of older properties.
 fn day(text: &str) -> Option<String> {
     if text.contains('-') {
         return None;

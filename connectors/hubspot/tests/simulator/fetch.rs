@@ -34,7 +34,7 @@ async fn fetch(
     connector.fetch_company(request).await
 }
 
-/// A company with so many of each related object at least.
+/// A company with at least this many records of each related object.
 fn rich(store: &Store, at_least: usize) -> &str {
     let under = |object: &str, company: &str| {
         let children = store
@@ -74,7 +74,7 @@ async fn a_company_reads_the_same_live_and_in_full() {
             .collect();
         assert_eq!(object.records.len(), expected.len(), "{}", object.object);
         for record in expected {
-            // All companies above it, not this one alone: what is stored afterwards is the same.
+            // All companies of the record, not only this one, so that the stored record stays the same.
             assert!(
                 object.records.contains(record),
                 "{record:?} in {:?}",
@@ -88,7 +88,7 @@ async fn a_company_reads_the_same_live_and_in_full() {
         .unwrap()
         .as_micros() as i64;
     assert!((now - answer.read_time_us).abs() < 60_000_000);
-    // Several records at once share what they can.
+    // Several records at once share requests where possible.
     let two: Vec<&str> = store
         .live("companies")
         .take(2)
@@ -157,7 +157,7 @@ async fn what_is_gone_is_told() {
         (asked[3], false, ""),
     ];
     assert_eq!(told, expected);
-    // Only what is gone: nothing hangs under it.
+    // Only a deleted company: it has no related records.
     let answer = fetch(&connector, &connection, &selection, &asked[..1], 0)
         .await
         .unwrap();
@@ -209,7 +209,7 @@ async fn more_is_honest() {
         (answer.objects[1].records.len(), answer.objects[1].more),
         (5, true)
     );
-    // Beyond what the record itself lists, and beyond one batch.
+    // More than the record itself lists, and more than one batch.
     let answer = fetch(&connector, &connection, &selection, &[&id], 500)
         .await
         .unwrap();
@@ -227,7 +227,7 @@ async fn more_is_honest() {
 async fn trouble_is_told_as_far_as_it_goes() {
     let (sim, connector, connection, selection, store) = world(100).await;
     let id = rich(&store, 1);
-    // One related object fails, the rest is there.
+    // One related object fails, the others are returned.
     let down = json!({"path": "/crm/v3/objects/deals/batch/read", "status": 503, "times": 20});
     sim.fault(down).await;
     let answer = fetch(&connector, &connection, &selection, &[id], 0)
@@ -244,7 +244,7 @@ async fn trouble_is_told_as_far_as_it_goes() {
         .await
         .unwrap();
 
-    // A field that went is told, one that is merely empty is not.
+    // A removed field is reported, an empty one is not.
     sim.control("/fields/remove", json!({"object": "companies", "field": "tier"}))
         .await;
     sim.control(
@@ -259,7 +259,7 @@ async fn trouble_is_told_as_far_as_it_goes() {
     assert_eq!(answer.objects[1].missing_fields, ["languages"]);
     assert!(answer.objects[2].missing_fields.is_empty());
 
-    // An object that is out of sight does not hide the company.
+    // An invisible object does not hide the company.
     let restricted = log_in(&sim, &connector, "restricted@acme.example").await;
     let answer = fetch(&connector, &restricted, &selection, &[id], 0)
         .await
@@ -271,7 +271,7 @@ async fn trouble_is_told_as_far_as_it_goes() {
         "{error}"
     );
 
-    // Of the whole account.
+    // For the whole account.
     sim.control("/sessions/expire", json!({})).await;
     let error = fetch(&connector, &connection, &selection, &[id], 0)
         .await

@@ -1,4 +1,4 @@
-//! What a login can see, and how much of it there is.
+//! Visible fields and numbers of records.
 
 use serde_json::json;
 use tether_connector_sdk::proto::*;
@@ -66,7 +66,7 @@ async fn the_fields_of_four_objects() {
         .find(|value| value.value == "TOBACCO")
         .unwrap();
     assert!(tobacco.label == "Tobacco" && !tobacco.active);
-    // What HubSpot shows nowhere is not offered.
+    // Properties that HubSpot does not display are not offered.
     assert!(
         !fields.objects[0]
             .fields
@@ -109,7 +109,7 @@ async fn what_is_not_granted_is_out_of_sight() {
         ]
     );
 
-    // A read says which scope is missing, and goes on with what it has.
+    // A read reports the missing scope, and continues with the other objects.
     let mut selection = select(&fields, &[("companies", &["name"])]);
     selection.push(ObjectSelection {
         object: "tickets".to_owned(),
@@ -148,7 +148,7 @@ async fn limits_are_kept_and_told() {
         let counted: Result<CountRecordsResponse, Error> = connector.count_records(request).await;
         counted
     };
-    // A window that is full is waited for: two pass, the third waits until the window has moved on.
+    // The connector waits for a full window: two requests pass, the third waits for the next window.
     sim.control("/limits", json!({"burst": 2, "intervalMs": 300}))
         .await;
     for _ in 0..4 {
@@ -160,7 +160,7 @@ async fn limits_are_kept_and_told() {
             .iter()
             .any(|request| request["status"] == 429)
     );
-    // The day's allowance is told, and when it is used up nobody waits for midnight here.
+    // The daily allowance is reported, and when it is used up the connector does not wait until midnight.
     sim.control("/limits", json!({"burst": 1_000, "daily": 100, "dailyUsed": 40}))
         .await;
     let usage = count().await.unwrap().api_usage.unwrap();
@@ -188,7 +188,7 @@ async fn searches_side_by_side_take_turns() {
         let counted: Result<CountRecordsResponse, Error> = connector.count_records(request).await;
         counted.unwrap().counts.len()
     };
-    // Twelve searches where the simulator, as HubSpot, takes five a second and counts those it refuses.
+    // Twelve searches; the simulator, like HubSpot, allows five per second and counts refused ones.
     assert_eq!(tokio::join!(count(), count(), count()), (4, 4, 4));
     let searches = sim.requests("search").await;
     assert_eq!(searches.len(), 12);

@@ -1,4 +1,4 @@
-//! A simulator of its own for each test, a connector in this process, and what a host does between the two.
+//! A separate simulator for each test, a connector in this process, and the host's part between them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io::{BufRead, BufReader};
@@ -31,7 +31,7 @@ impl Drop for Sim {
     }
 }
 
-/// The simulator's program: the one named by HUBSPOT_SIM, or that of this workspace, built now where it is not yet.
+/// The simulator's program: the one named by HUBSPOT_SIM, or that of this workspace, built now if it does not exist.
 fn program() -> PathBuf {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM
@@ -39,7 +39,7 @@ fn program() -> PathBuf {
             if let Some(named) = std::env::var_os("HUBSPOT_SIM") {
                 return named.into();
             }
-            // Beside this test, in the profile of this test. Cargo knows whether the one that is there is the right one.
+            // In the folder and profile of this test. Cargo decides whether the existing one is up to date.
             let beside = std::env::current_exe().unwrap();
             let folder = beside.ancestors().nth(2).unwrap();
             let mut cargo = Command::new(env!("CARGO"));
@@ -56,7 +56,7 @@ fn program() -> PathBuf {
 
 impl Sim {
     pub(crate) fn start(companies: u32) -> Self {
-        // reqwest asks for one even where only plain http is spoken.
+        // reqwest requires a provider even for plain http.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut child = Command::new(program())
             .args(["--port", "0", "--exit-with-parent", "--companies"])
@@ -90,7 +90,7 @@ impl Sim {
         response.json().await.unwrap()
     }
 
-    /// Does something at the simulator behind everyone's back.
+    /// Sends a control request to the simulator.
     pub(crate) async fn control(&self, path: &str, body: Json) -> Json {
         let url = format!("{}/control{path}", self.base);
         let response = self.http.post(url).json(&body).send().await.unwrap();
@@ -100,23 +100,23 @@ impl Sim {
         serde_json::from_str(&text).unwrap_or(Json::Null)
     }
 
-    /// Orders a fault for requests to come.
+    /// Adds a fault for later requests.
     pub(crate) async fn fault(&self, fault: Json) {
         self.control("/faults", fault).await;
     }
 
-    /// Searches as many as it likes: for tests that are about something else.
+    /// Removes the limit of searches, for tests of other features.
     pub(crate) async fn unlimited(&self) {
         self.control("/limits", json!({"searches": 1_000})).await;
     }
 
-    /// Forgets the requests so far.
+    /// Clears the log of requests.
     pub(crate) async fn forget(&self) {
         let url = format!("{}/control/requests", self.base);
         self.http.delete(url).send().await.unwrap();
     }
 
-    /// The requests since, of a kind where one is given.
+    /// The requests since then; with a kind, only those of the kind.
     pub(crate) async fn requests(&self, kind: &str) -> Vec<Json> {
         let query = if kind.is_empty() {
             String::new()
@@ -127,7 +127,7 @@ impl Sim {
         journal["requests"].as_array().unwrap().clone()
     }
 
-    /// What a complete read would find of an object, archived rows too.
+    /// The expected result of a complete read of an object, archived rows included.
     pub(crate) async fn truth(&self, object: &str) -> Vec<Json> {
         let path = format!("{}/control/truth?object={object}&deleted=true", self.base);
         let text = self.http.get(path).send().await.unwrap().text().await.unwrap();
@@ -146,7 +146,7 @@ impl Sim {
         live.map(|row| row["id"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// What a browser does: the page, a user, Connect; answers the query of the callback.
+    /// Acts as the browser: opens the page, chooses a user, connects; returns the query of the callback.
     pub(crate) async fn approve(&self, url: &str, username: &str, decision: &str) -> HashMap<String, String> {
         let url = reqwest::Url::parse(url).unwrap();
         let mut form: Vec<(String, String)> = url.query_pairs().into_owned().collect();
@@ -171,7 +171,7 @@ impl Sim {
             .collect()
     }
 
-    /// A connector that knows this simulator.
+    /// A connector configured for this simulator.
     pub(crate) fn connector(&self) -> Native<HubSpot> {
         self.connector_with(&[])
     }
@@ -201,7 +201,7 @@ impl Sim {
     }
 }
 
-/// Logs in by the browser.
+/// Logs in with the browser.
 pub(crate) async fn log_in(sim: &Sim, connector: &Native<HubSpot>, username: &str) -> Connection {
     let callback = begin(sim, connector, username, "allow").await;
     connection(
@@ -280,7 +280,7 @@ pub(crate) async fn list_fields(connector: &Native<HubSpot>, connection: &Connec
     listed.unwrap()
 }
 
-/// A selection of fields by name, with the types that ListFields says; `*` takes all.
+/// A selection of fields by name, with the types from ListFields; `*` selects all.
 pub(crate) fn select(fields: &ListFieldsResponse, wanted: &[(&str, &[&str])]) -> Vec<ObjectSelection> {
     let of = |object: &str| fields.objects.iter().find(|o| o.object == object).unwrap();
     wanted
@@ -300,7 +300,7 @@ pub(crate) fn select(fields: &ListFieldsResponse, wanted: &[(&str, &[&str])]) ->
         .collect()
 }
 
-/// Everything a login can see.
+/// A selection of everything that a login can see.
 pub(crate) fn select_all(fields: &ListFieldsResponse) -> Vec<ObjectSelection> {
     let objects: Vec<(&str, &[&str])> = fields
         .objects
@@ -311,15 +311,15 @@ pub(crate) fn select_all(fields: &ListFieldsResponse) -> Vec<ObjectSelection> {
     select(fields, &objects)
 }
 
-/// What a host keeps of streams: it stores rows at each checkpoint, and what a complete listing lacks goes.
+/// The rows that a host keeps: it stores rows at each checkpoint, and removes rows that a complete listing lacks.
 #[derive(Default, Clone, PartialEq, Debug)]
 pub(crate) struct Store {
     pub(crate) rows: BTreeMap<(String, String), Record>,
-    /// Rows that went because a listing lacked them.
+    /// Rows removed because a listing lacked them.
     pub(crate) unlisted: BTreeSet<String>,
 }
 
-/// What a stream did.
+/// The result of a stream.
 #[derive(Default)]
 pub(crate) struct Outcome {
     pub(crate) end: Option<Result<(), Error>>,
@@ -336,7 +336,7 @@ pub(crate) struct Outcome {
     pub(crate) covering: u64,
 }
 
-/// A stream, run as a host would: rows are stored at checkpoints, credentials are refreshed when asked for.
+/// A stream, run as a host does: rows are stored at checkpoints, credentials are refreshed on request.
 pub(crate) struct Reading<'a> {
     connector: &'a Native<HubSpot>,
     stream: u64,
@@ -372,7 +372,7 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Runs to the next checkpoint; false where the stream ended before.
+    /// Runs to the next checkpoint; false if the stream ended before.
     pub(crate) async fn checkpoint(&mut self) -> bool {
         loop {
             let event = self.connector.next(self.stream, self.acknowledged).await.unwrap();
@@ -435,7 +435,7 @@ impl<'a> Reading<'a> {
     }
 }
 
-/// Reads everything from the beginning into what is stored; it must end well.
+/// Reads everything from the beginning into an existing store; it must succeed.
 pub(crate) async fn read_into(
     connector: &Native<HubSpot>,
     connection: &Connection,
@@ -448,7 +448,7 @@ pub(crate) async fn read_into(
     (store, outcome)
 }
 
-/// The same into nothing.
+/// The same into an empty store.
 pub(crate) async fn read_all(
     connector: &Native<HubSpot>,
     connection: &Connection,
@@ -457,7 +457,7 @@ pub(crate) async fn read_all(
     read_into(connector, connection, selection, Store::default()).await
 }
 
-/// What the host does: ids are compared as numbers.
+/// The host's part: ids are compared as numbers.
 fn apply(store: &mut Store, batch: RecordBatch) {
     assert!(
         batch.covers.is_none(),
@@ -480,7 +480,7 @@ fn apply(store: &mut Store, batch: RecordBatch) {
     }
     for record in batch.records {
         let key = (batch.object.clone(), record.external_id.clone());
-        // What is gone for the host already stays as it is.
+        // A record that is already removed stays unchanged.
         if !record.deleted || store.rows.contains_key(&key) || !record.merged_into.is_empty() {
             store.rows.insert(key, record);
         }
@@ -503,7 +503,7 @@ impl Store {
         of.map(|(_, record)| record).filter(|record| !record.deleted)
     }
 
-    /// The companies that a record hangs under.
+    /// The companies of a record.
     pub(crate) fn parents(&self, object: &str, id: &str) -> Vec<&str> {
         let record = self.get(object, id).unwrap();
         let mut ids: Vec<&str> = record.parents.iter().map(|p| p.external_id.as_str()).collect();
@@ -513,7 +513,7 @@ impl Store {
     }
 }
 
-/// How a value of the truth stands in a payload.
+/// The form of a value of the truth in a payload.
 pub(crate) fn canonical(kind: FieldType, truth: &Json) -> Option<Json> {
     use tether_connector_sdk::payload::decimal;
     let text = truth.as_str().filter(|text| !text.is_empty())?;
@@ -537,7 +537,8 @@ fn comparable(kind: FieldType, value: Json) -> Json {
     }
 }
 
-/// Holds the store against the truth: every live row of every object, every selected field, every company above it.
+/// Compares the store with the truth: every live row of every object, every selected field, every company of a
+/// record.
 pub(crate) async fn assert_true(sim: &Sim, selection: &[ObjectSelection], store: &Store) {
     for ObjectSelection { object, fields } in selection {
         let truth = sim.truth(object).await;
@@ -571,7 +572,7 @@ pub(crate) async fn assert_true(sim: &Sim, selection: &[ObjectSelection], store:
     }
 }
 
-/// Holds the journal against what may be asked.
+/// Checks the journal against the allowed requests.
 pub(crate) async fn assert_only_read(sim: &Sim) {
     let journal = sim.get("/control/requests").await;
     assert_eq!(journal["writes"], 0, "{}", journal["writeRequests"]);

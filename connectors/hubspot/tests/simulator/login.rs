@@ -1,4 +1,4 @@
-//! Logging in, staying logged in, giving access back.
+//! Login, token refresh and revocation.
 
 use serde_json::json;
 use tether_connector_sdk::proto::*;
@@ -41,7 +41,7 @@ async fn the_browser_logs_in_by_both_generations() {
             "a code is good once: {error}"
         );
 
-        // The refresh token stays; an answer that got lost is asked for again.
+        // The refresh token stays; after a lost answer the refresh is repeated.
         let connection = connection(AuthKind::AuthorizationCode, logged_in);
         sim.fault(json!({"path": format!("/oauth/{api}/token"), "kind": "lost"}))
             .await;
@@ -53,7 +53,7 @@ async fn the_browser_logs_in_by_both_generations() {
         assert_eq!(renewed.refresh_token, credentials.refresh_token);
         assert_ne!(renewed.access_token, credentials.access_token);
 
-        // Given back once, gone the second time, and no refresh brings it back.
+        // Revoked once, already gone the second time, and no refresh restores it.
         for already_gone in [false, api == "v1"] {
             let request = RevokeRequest {
                 connection: Some(connection.clone()),
@@ -85,20 +85,20 @@ async fn a_login_that_fails_says_why_and_leaves_nothing() {
     assert_eq!(error.what(), ErrorKind::Configuration, "{error}");
     assert!(!error.message.contains("wr0ng"), "{error}");
 
-    // HubSpot is down: the login is not dead, and may be tried again.
+    // HubSpot is down: the login stays valid, and the refresh may be repeated.
     sim.fault(json!({"path": "/oauth/2026-03/token", "status": 502, "body": "<html>"}))
         .await;
     let error = exchange(&connector, callback.clone()).await.unwrap_err();
     assert_eq!(error.what(), ErrorKind::Transient, "{error}");
     assert!(exchange(&connector, callback).await.is_ok());
 
-    // Without companies there is nothing to see: what the login gave is given back.
+    // Without the scope for companies the login is useless: its tokens are revoked.
     let narrow = sim.connector_with(&[("scopes", "oauth"), ("optional_scopes", "tickets")]);
     let callback = begin(&sim, &narrow, ADMIN, "allow").await;
     let error = exchange(&narrow, callback).await.unwrap_err();
     assert_eq!(error.what(), ErrorKind::AdminAction);
     assert!(error.message.contains("crm.objects.companies.read"), "{error}");
-    // It is not known whose the login is: what it gave is given back too.
+    // The identity of the login is unknown: its tokens are revoked too.
     let callback = begin(&sim, &connector, ADMIN, "allow").await;
     sim.fault(json!({"path": "/oauth/2026-03/token/introspect", "kind": "garbage"}))
         .await;
@@ -129,7 +129,7 @@ async fn a_private_app_logs_in() {
         .await
         .unwrap();
     let identity = logged_in.identity.clone().unwrap();
-    // The same account as that of its maker's own login: five of both together.
+    // The same account as the creator's own login: both count towards the limit of five.
     assert_eq!(
         (identity.organization_id.as_str(), identity.user_id.as_str()),
         ("62515", "1001")
@@ -160,7 +160,7 @@ async fn a_private_app_logs_in() {
         assert!(key.is_empty() || !error.message.contains(key), "{error}");
     }
 
-    // It does not end by itself: a 401 is looked into before the login is called dead.
+    // The token does not expire: a 401 is verified before the login counts as revoked.
     let connection = connection(AuthKind::ApiKey, logged_in);
     assert_eq!(
         refresh(&connector, &connection)
@@ -200,7 +200,7 @@ async fn a_key_that_only_account_info_knows_is_an_account_of_its_portal() {
         (identity.organization_id.as_str(), identity.user_id.as_str()),
         ("62515", "key-of-62515")
     );
-    // A fault of HubSpot's is not taken for that.
+    // An error of HubSpot does not count as a revocation.
     sim.fault(json!({"path": "/oauth/v2/private-apps", "status": 500}))
         .await;
     let error = log_in_with_key(&connector, PRIVATE_APP).await.unwrap_err();

@@ -1,4 +1,4 @@
-//! The connector against a HubSpot that runs on loopback.
+//! The connector against a simulated HubSpot on loopback.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,4 +1,4 @@
-//! What proves that a record is gone, and what does not: only a complete reply of HubSpot's own.
+//! Which replies are evidence that a record was deleted: only complete replies of HubSpot itself.
 
 use serde_json::json;
 use tether_connector_hubspot::HubSpot;
@@ -54,7 +54,7 @@ fn children<'a>(store: &'a Store, object: &'a str, company: &'a str) -> Vec<&'a 
         .collect()
 }
 
-/// A reply that is whole otherwise, and failed at these records.
+/// An otherwise complete reply with errors for these records.
 fn failed(category: &str, ids: &[&str]) -> String {
     json!({"status": "COMPLETE", "results": [], "numErrors": 1, "startedAt": "2026-01-01T00:00:00Z", "completedAt": "2026-01-01T00:00:00Z",
         "errors": [{"status": "error", "category": category, "message": "You have reached your secondly limit.", "context": {"ids": ids}}]})
@@ -77,14 +77,14 @@ async fn a_batch_that_failed_at_a_record_does_not_say_that_it_is_gone() {
         .collect();
     let path = "/crm/v3/objects/contacts/batch/read";
     for category in ["RATE_LIMITS", "INTERNAL_ERROR", "VALIDATION_ERROR"] {
-        // Once: it is asked for again, and all is there.
+        // Once: the records are requested again, and all are returned.
         sim.fault(json!({"path": path, "status": 207, "body": failed(category, &ids)}))
             .await;
         let answer = fetch(&connector, &connection, &selection, &id).await.unwrap();
         let told = &answer.objects[1];
         assert!(told.error.is_none() && !told.more, "{category}: {told:?}");
         assert_eq!(told.records.iter().collect::<Vec<_>>(), contacts, "{category}");
-        // Again and again: the object is not told as read, the others are.
+        // Repeatedly: the object is not reported as read, the others are.
         sim.fault(json!({"path": path, "status": 207, "body": failed(category, &ids), "times": 100}))
             .await;
         let answer = fetch(&connector, &connection, &selection, &id).await.unwrap();
@@ -101,12 +101,12 @@ async fn a_batch_that_failed_at_a_record_does_not_say_that_it_is_gone() {
         );
         clear(&sim).await;
     }
-    // HubSpot's own word: this one is gone.
+    // Reported by HubSpot itself: this record is deleted.
     sim.fault(json!({"path": path, "status": 207, "body": failed("OBJECT_NOT_FOUND", &ids)}))
         .await;
     let answer = fetch(&connector, &connection, &selection, &id).await.unwrap();
     assert!(answer.objects[1].error.is_none() && answer.objects[1].records.is_empty());
-    // More errors than it lists, or no status: it is asked for again.
+    // More errors counted than listed, or no status: the records are requested again.
     for short in [
         json!({"status": "COMPLETE", "results": [], "numErrors": 1}),
         json!({"results": []}),
@@ -120,7 +120,7 @@ async fn a_batch_that_failed_at_a_record_does_not_say_that_it_is_gone() {
             "{short}"
         );
     }
-    // Passed over in silence though it is there: nothing is said of it.
+    // An existing record that the reply omits: nothing is concluded about it.
     let silent = json!({"status": "COMPLETE", "results": []}).to_string();
     sim.fault(json!({"path": path, "status": 200, "body": silent, "times": 100}))
         .await;
@@ -150,7 +150,7 @@ async fn a_full_read_in_batches_removes_no_company_that_is_alive() {
     let (again, _) = read_into(&connector, &connection, companies, store.clone()).await;
     assert_eq!(again, store);
     assert_true(&sim, companies, &again).await;
-    // For ever: the read ends with an error, and what is stored stays.
+    // Permanently: the read ends with an error, and stored rows are kept.
     sim.fault(json!({"path": path, "status": 207, "body": failed("RATE_LIMITS", &ids[..5]), "times": 1_000}))
         .await;
     let reading = Reading::start(&connector, &connection, companies, &[], store.clone()).await;
@@ -180,12 +180,12 @@ async fn links_that_were_not_told_are_not_taken_for_none() {
         json!({"status": "COMPLETE", "results": [], "numErrors": 2}).to_string(),
         json!({"status": "COMPLETE", "results": [{"from": {"id": first}}]}).to_string(),
     ] {
-        // Once: asked again, and the truth in the end.
+        // Once: requested again, with the right result.
         sim.fault(json!({"path": path, "status": 207, "body": body}))
             .await;
         let (again, _) = read_into(&connector, &connection, &selection, store.clone()).await;
         assert_eq!(again, store, "{body}");
-        // For ever: no contact loses its company.
+        // Permanently: no contact loses its company.
         sim.fault(json!({"path": path, "status": 207, "body": body, "times": 1_000}))
             .await;
         let reading = Reading::start(&connector, &connection, &selection, &[], store.clone()).await;
@@ -200,7 +200,7 @@ async fn links_that_were_not_told_are_not_taken_for_none() {
         assert_eq!(again, store, "{body}");
         clear(&sim).await;
     }
-    // The same where a company's record lists its links: what it does not name is asked for.
+    // The same for a company's record with links: the missing ones are queried.
     let id = rich(&store);
     let path = format!("/crm/v3/objects/companies/{id}");
     let record = json!({"id": id, "properties": {"name": "A", "domain": null}, "createdAt": "2020-01-01T00:00:00Z",
@@ -254,7 +254,7 @@ async fn a_gateways_page_proves_nothing() {
         );
         clear(&sim).await;
     }
-    // For ever: an error, or an object that is not complete, and what is stored stays.
+    // Permanently: an error, or an object that is not complete, and stored rows are kept.
     for status in [400, 403, 404, 405, 415] {
         let page = json!({"path": "/crm/v3/objects/companies", "kind": "html", "status": status, "body": page, "times": 1_000, "skip": 1});
         sim.fault(page).await;
@@ -270,7 +270,7 @@ async fn a_gateways_page_proves_nothing() {
         assert_eq!(again, store, "{status}");
         clear(&sim).await;
     }
-    // Opened live, the company is not told as gone.
+    // When opened live, the company is not reported as deleted.
     let id = rich(&store);
     sim.fault(json!({"path": "/crm/v3/objects/companies/", "kind": "html", "status": 404, "body": page, "times": 100})).await;
     let error = fetch(&connector, &connection, &selection, &id).await.unwrap_err();
@@ -363,7 +363,7 @@ async fn the_candidates_of_a_homepage_come_in_order_and_unchanged() {
 async fn what_other_versions_of_the_api_write_is_read() {
     let (sim, connector, connection, selection, store) = world(60).await;
     let id = rich(&store);
-    // Half a character, where a text was cut; a blank number; a time with a fraction of nothing; an id that is a number.
+    // A lone surrogate of a truncated text; a blank number; a time with a zero fraction; a numeric id.
     let record = format!(
         r#"{{"id":"{id}","properties":{{"name":"Half \ud83d","domain":"half.com","annualrevenue":" ","founded_year":"1999"}},
             "createdAt":"2020-01-01T00:00:00Z","updatedAt":"1633996800000.0","archived":false,"url":"https://app.hubspot.com/x"}}"#

@@ -1,4 +1,4 @@
-//! Reading everything: the truth, whatever happens on the way.
+//! Full reads have the right result, also with faults.
 
 use serde_json::json;
 use tether_connector_hubspot::HubSpot;
@@ -49,7 +49,7 @@ async fn a_read_finds_the_truth() {
         outcome.batches, outcome.covering,
         "every batch is a complete listing"
     );
-    // Companies with a website, else with a domain; people under several companies, and under none.
+    // Companies with a website, or only a domain; contacts with several companies, and without.
     assert!(
         store
             .live("companies")
@@ -58,7 +58,7 @@ async fn a_read_finds_the_truth() {
     assert!(store.live("companies").any(|c| c.homepage.ends_with("-site.com")));
     let parents = |n: usize| store.live("contacts").filter(|c| c.parents.len() == n).count();
     assert!(parents(0) > 0 && parents(1) > 500 && parents(2) > 50 && parents(3) > 5);
-    // What it cost: a page a hundred, and one question for links a thousand.
+    // API usage: one list request per hundred records, and one request for links per thousand.
     assert_eq!(sim.requests("list").await.len(), 11 + 11 + 11 + 6);
     assert_eq!(sim.requests("associations").await.len(), 2 + 2 + 1);
     assert_eq!(outcome.usage.calls, 39 + 5 + 4 + 4);
@@ -95,7 +95,7 @@ async fn what_happens_meanwhile_arrives_with_the_next_read() {
             json!({"object": "contacts", "fields": {"firstname": "New"}, "company": companies[9]}),
         )
         .await;
-    // No time stamp moves with a link.
+    // A change of a link changes no time stamp.
     let free = contacts
         .iter()
         .find(|id| store.parents("contacts", id).is_empty())
@@ -166,7 +166,7 @@ async fn a_list_in_another_order_proves_nothing_and_loses_nothing() {
     .await;
     sim.forget().await;
     let (store, outcome) = read_into(&connector, &connection, &selection, store).await;
-    // What is gone was told by name, from the list of archived records and from the winner.
+    // Deleted records were reported by id, from the list of archived records and from the winner.
     assert_true(&sim, &selection, &store).await;
     assert!(
         outcome.covering == 0 && store.unlisted.is_empty(),
@@ -187,7 +187,7 @@ async fn a_list_that_is_cut_off_is_no_proof() {
     let (sim, connector, connection, selection) = world(300, &[]).await;
     let companies = &selection[..1];
     let (store, _) = read_all(&connector, &connection, companies).await;
-    // The first page says that it is the last.
+    // The first page claims to be the last one.
     let cut = json!({"path": "/crm/v3/objects/companies", "method": "GET", "status": 200, "body": "{\"results\":[]}"});
     sim.fault(cut).await;
     let (store, outcome) = read_into(&connector, &connection, companies, store).await;
@@ -202,14 +202,14 @@ async fn killed_anywhere_it_goes_on_and_ends_the_same() {
     for (checkpoint, store) in outcome.checkpoints.iter().zip(&outcome.stores) {
         let text = String::from_utf8(checkpoint.clone()).unwrap();
         assert!(!text.contains("http") && text.len() < 1_000);
-        // By another process, which knows nothing but the checkpoint.
+        // In another process, which has only the checkpoint.
         let other = sim.connector_with(&[("checkpoint_pages", "1")]);
         let reading = Reading::start(&other, &connection, &selection, checkpoint, store.clone()).await;
         let (resumed, outcome, _) = reading.finish().await;
         assert!(matches!(outcome.end, Some(Ok(()))), "{:?}", outcome.end);
         assert_eq!(resumed, whole, "after {text}");
     }
-    // A place that HubSpot does not know any more: the object is begun anew, and nothing is lost.
+    // HubSpot no longer knows the cursor: the object is restarted, and no record is lost.
     let text = String::from_utf8(outcome.checkpoints[1].clone()).unwrap();
     let mut state: serde_json::Value = serde_json::from_str(&text).unwrap();
     state["after"] = "no such place".into();
@@ -239,7 +239,7 @@ async fn tokens_that_end_on_the_way_are_renewed() {
     assert!(outcome.credentials_asked >= 1);
     assert_true(&sim, &selection, &store).await;
 
-    // Taken away on the way: the stream ends and says so.
+    // The login was revoked during the read: the stream ends with that error.
     let mut reading = Reading::start(&connector, &connection, &selection, &[], Store::default()).await;
     assert!(reading.checkpoint().await);
     sim.control("/grants/revoke", json!({"user": ADMIN})).await;
@@ -347,7 +347,7 @@ async fn a_selection_of_hundreds_fits_and_links_come_in_pages() {
     let (store, _) = read_all(&connector, &connection, &selection).await;
     assert_true(&sim, &selection, &store).await;
     assert!(sim.requests("batch_read").await.len() >= 3);
-    // HubSpot's edge refuses an address that we thought would do.
+    // HubSpot's edge refuses a URL that the connector considered short enough.
     let bold = sim.connector_with(&[("address_budget", "1000000")]);
     let (store, _) = read_all(&bold, &connection, &selection).await;
     assert_true(&sim, &selection, &store).await;
