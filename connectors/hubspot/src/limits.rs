@@ -17,7 +17,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// The same for calls that users wait for.
 pub(crate) const IMPATIENCE: Duration = Duration::from_secs(4);
 /// Attempts at one request, the first included, before a failure without a requested pause is reported to the host.
-pub(crate) const ATTEMPTS: u32 = 6;
+pub(crate) const ATTEMPTS: u32 = 5;
 /// The same for calls that users wait for.
 pub(crate) const FEW_ATTEMPTS: u32 = 3;
 /// The same for a failure with a requested pause, however short.

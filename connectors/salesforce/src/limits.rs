@@ -11,8 +11,9 @@ pub(crate) fn api_usage(header: &str) -> Option<(u64, u64)> {
     Some((used.trim().parse().ok()?, limit[..digits(limit)].parse().ok()?))
 }
 
-/// Attempts at one request, the first included, before a transient failure is reported to the host.
-pub(crate) const ATTEMPTS: u32 = 6;
+/// Attempts at one request, the first included, before a transient failure is reported to the host: some ten seconds. From
+/// then on the host shows the cause, and continues by itself.
+pub(crate) const ATTEMPTS: u32 = 5;
 
 #[cfg(test)]
 mod tests {
