@@ -1,4 +1,5 @@
-//! The canonical form of payloads, checked strictly and from the contract alone: `Record.payload` in `connector.proto`.
+//! A strict check of the canonical form of payloads, written from the contract only: `Record.payload` in
+//! `connector.proto`.
 
 use std::collections::HashMap;
 
@@ -7,10 +8,10 @@ use tether_connector_host::proto::FieldType;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 
-/// The contract's bound of a payload.
+/// The contract's limit for a payload.
 const MOST_BYTES: usize = 4 * 1024 * 1024;
 
-/// What is wrong with a payload, or nothing. `types` are the selected fields'.
+/// The violation of a payload, or None. `types` are the types of the selected fields.
 pub(crate) fn wrong(payload: &[u8], types: &HashMap<&str, FieldType>) -> Option<String> {
     if payload.len() > MOST_BYTES {
         return Some(format!(
@@ -36,7 +37,7 @@ pub(crate) fn wrong(payload: &[u8], types: &HashMap<&str, FieldType>) -> Option<
             ));
         }
     }
-    // White space, order, duplicates and other escapes all show here.
+    // Finds white space, a wrong order, duplicates and other escapes.
     let canonical = written(&value);
     (canonical.as_bytes() != payload).then(|| {
         let same = canonical.bytes().zip(payload).take_while(|(one, other)| one == *other).count();
@@ -113,7 +114,7 @@ fn wrong_value(value: &Value, kind: FieldType) -> Option<String> {
     }
 }
 
-/// A value, for a report: what kind of thing it is, and its beginning.
+/// A value for a report: its kind, and its beginning.
 fn short(value: &Value) -> String {
     let text = value.to_string();
     match text.char_indices().nth(40) {
@@ -122,7 +123,7 @@ fn short(value: &Value) -> String {
     }
 }
 
-/// An object of non-empty texts with no other keys than these.
+/// Whether a value is an object of non-empty texts with no other keys than these.
 fn texts(value: &Value, keys: &[&str]) -> bool {
     value.as_object().is_some_and(|members| {
         !members.is_empty()
@@ -161,7 +162,7 @@ fn is_timestamp(text: &str) -> bool {
     parts.is_some_and(|(date, time)| is_date(date) && is_time(time))
 }
 
-/// JSON in the one form: members sorted by the bytes of their keys, no white space, the short escapes.
+/// JSON in the canonical form: members sorted by the bytes of their keys, no white space, the short escapes.
 fn written(value: &Value) -> String {
     match value {
         Value::Object(members) => {
@@ -176,7 +177,7 @@ fn written(value: &Value) -> String {
             let values: Vec<_> = values.iter().map(written).collect();
             format!("[{}]", values.join(","))
         }
-        // serde_json writes texts and whole numbers in this very form.
+        // serde_json writes texts and integers in this form.
         other => other.to_string(),
     }
 }

@@ -1,4 +1,4 @@
-//! The library under check: instances, and typed calls with nothing between them and the boundary.
+//! The library under check: instances, and typed calls without retries or interpretation.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -16,31 +16,31 @@ use tether_connector_host::proto::{
 use tether_connector_host::raw;
 use tokio::time::timeout;
 
-/// Time for a call that nothing troubles.
+/// Time limit for a call without faults.
 pub(crate) const AMPLE: Duration = Duration::from_secs(30);
-/// How much later than its deadline an answer may come: what the host waits.
+/// How long after its deadline an answer may come: the grace period of the host.
 pub(crate) const GRACE: Duration = Duration::from_secs(1);
 
-/// A call that came to nothing.
+/// The reason of a failed call.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// The connector says why.
+    /// The connector's error.
     Said(Box<Said>),
     /// There was no answer, not even after the deadline.
     Silent(Duration),
-    /// There never will be one: the process ended, or the instance was closed.
+    /// There will be no answer: the process ended, or the instance was closed.
     Lost(String),
-    /// The answer is none to the question.
+    /// The answer does not belong to the request.
     Garbled(&'static str),
 }
 
 impl Failure {
-    /// The kind, where the connector says one.
+    /// The error kind, if there is an error.
     pub(crate) fn kind(&self) -> Option<ErrorKind> {
         self.said().map(Said::what)
     }
 
-    /// What the connector says, where it does.
+    /// The connector's error, if there is one.
     pub(crate) fn said(&self) -> Option<&Said> {
         match self {
             Self::Said(said) => Some(said),
@@ -60,12 +60,12 @@ impl std::fmt::Display for Failure {
     }
 }
 
-/// What connectors said that must not have secrets in it: where, and the text.
+/// Texts of connectors that must not contain secrets: the source and the text.
 #[derive(Default)]
 pub(crate) struct Heard(Mutex<Vec<(String, String)>>);
 
 impl Heard {
-    /// Takes note.
+    /// Records a text.
     pub(crate) fn note(&self, place: impl Into<String>, text: impl Into<String>) {
         self.0.lock().push((place.into(), text.into()));
     }
@@ -76,7 +76,7 @@ impl Heard {
     }
 }
 
-/// An open instance. Clones are the same one.
+/// An open instance. Clones refer to the same instance.
 #[derive(Clone)]
 pub(crate) struct Connector {
     pub(crate) raw: raw::Instance,
@@ -111,14 +111,14 @@ calls! {
 }
 
 impl Connector {
-    /// A call with a deadline, waited for as long as the host would.
+    /// A call with a deadline; waits as long as the host.
     pub(crate) async fn ask(&self, call: Call, limit: Duration) -> Result<Answer, Failure> {
         let name = name(&call);
         let mut waiting = self.start(call, limit);
         self.finish(name, &mut waiting, limit + GRACE).await
     }
 
-    /// Starts a call. For a stream the deadline is the stream's: none.
+    /// Starts a call. A stream has no deadline here, because it would apply to the whole stream.
     pub(crate) fn start(&self, call: Call, limit: Duration) -> raw::Waiting {
         let deadline_us = if matches!(call, Call::Read(_)) {
             0
@@ -132,7 +132,7 @@ impl Connector {
         self.raw.call(&request.encode_to_vec())
     }
 
-    /// Waits for the answer to a call, at most so long.
+    /// Waits for the answer to a call, at most for `limit`.
     pub(crate) async fn finish(
         &self,
         name: &str,
@@ -150,7 +150,7 @@ impl Connector {
         Ok(answer)
     }
 
-    /// Takes note of what the connector says of a failure.
+    /// Records the text of the connector's error.
     pub(crate) fn said(&self, place: &str, said: Said) -> Failure {
         let text = format!("{} {} {} {}", said.message, said.code, said.object, said.field);
         self.heard.note(format!("an error of {place}"), text);
@@ -170,7 +170,7 @@ fn decode(answer: Bytes) -> Result<Answer, Failure> {
     }
 }
 
-/// What a call is called in reports.
+/// The name of a call in reports.
 pub(crate) fn name(call: &Call) -> &'static str {
     match call {
         Call::Describe(_) => "Describe",
@@ -187,7 +187,7 @@ pub(crate) fn name(call: &Call) -> &'static str {
     }
 }
 
-/// Now, in unix microseconds.
+/// The current time in unix microseconds.
 pub(crate) fn now_us() -> i64 {
     micros(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }

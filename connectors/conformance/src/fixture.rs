@@ -1,4 +1,4 @@
-//! The author's fixture server: started, asked where it is, ended.
+//! The author's fixture server: start, address, end.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -11,13 +11,13 @@ use tokio::time::timeout;
 
 use crate::{Error, quirks};
 
-/// A fixture that has not said where it is by then does not start.
+/// Time limit for a fixture to print its address.
 const START: Duration = Duration::from_secs(60);
 
-/// A running fixture. Dropping it ends it, where the kit has started it.
+/// A running fixture. Dropping it stops it, if the kit started it.
 #[derive(Debug)]
 pub(crate) struct Fixture {
-    /// Where the CRM is: `127.0.0.1:1234`.
+    /// The CRM's host and port: `127.0.0.1:1234`.
     pub(crate) authority: String,
     /// The control address, or empty.
     pub(crate) control: String,
@@ -25,10 +25,10 @@ pub(crate) struct Fixture {
 }
 
 impl Fixture {
-    /// One that runs already.
+    /// A fixture that is already running.
     pub(crate) fn at(url: &str) -> Result<Self, Error> {
         let authority = authority(url)?;
-        // Where else it could be is not known: most have it below their own address.
+        // The control address is unknown: most fixtures have it below their own address.
         let control = format!("http://{authority}/control");
         Ok(Self {
             authority,
@@ -37,7 +37,7 @@ impl Fixture {
         })
     }
 
-    /// Starts one.
+    /// Starts a fixture.
     pub(crate) async fn start(quirks: &quirks::Fixture, folder: &Path) -> Result<Self, Error> {
         let wrong = |what: String| Error::Fixture(what);
         let (name, arguments) = quirks
@@ -69,7 +69,7 @@ impl Fixture {
                 )));
             }
         };
-        // The rest is read to its end, so that it never waits for us.
+        // The rest is read until its end, so that the fixture never blocks on output.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         let said: Value =
             serde_json::from_str(&line).map_err(|_| wrong(format!("its first line is not JSON: {line}")))?;

@@ -1,11 +1,12 @@
-//! The conformance kit: checks any connector library, in any language, against the contract (`connectors/SPEC.md`), in
-//! this process and in one of its own, beside its author's fixture server.
+//! The conformance kit: checks any connector library, in any language, against the contract (`connectors/SPEC.md`),
+//! in this process and in a child process, with its author's fixture server.
 //!
-//! [`Options::run`] reads `conformance.toml` ([`quirks`]), starts the fixture, puts a reverse proxy in front of it that
-//! sees every request and makes trouble (`proxy`), opens the library through the host's raw door (`connector`, `stream`),
-//! and runs every check of [`checks`]. What came of each is a [`Report`], for people and for programs.
+//! [`Options::run`] reads `conformance.toml` ([`quirks`]), starts the fixture, puts a reverse proxy in front of it
+//! that sees every request and injects faults (`proxy`), opens the library through the host's low-level interface
+//! (`connector`, `stream`), and runs every check of [`checks`]. The results are a [`Report`], for users and for
+//! programs.
 //!
-//! Nothing here knows a CRM or the Rust SDK: what differs between connectors stands in `conformance.toml`.
+//! The kit does not depend on a CRM or on the Rust SDK: the differences between connectors are in `conformance.toml`.
 
 mod canonical;
 mod checks;
@@ -34,51 +35,51 @@ pub use report::{Checked, Outcome, Report, Run};
 use quirks::Quirks;
 use world::World;
 
-/// No check takes this long; one that does hangs.
+/// A check that takes longer hangs.
 const LONGEST_CHECK: Duration = Duration::from_secs(120);
 
-/// The kit could not begin.
+/// The kit could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// `conformance.toml` is missing or says something that it cannot.
+    /// `conformance.toml` is missing or invalid.
     #[error("{path}: {reason}")]
     Quirks {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The problem.
         reason: String,
     },
-    /// The fixture server did not start, or did not say where it is.
+    /// The fixture server did not start, or did not print its address.
     #[error("the fixture: {0}")]
     Fixture(String),
     /// There is no such check.
     #[error("there is no check {0}; there are: {all}", all = ids().join(", "))]
     Unknown(String),
-    /// There is no room for the proxy.
+    /// The proxy could not listen.
     #[error("the kit's proxy cannot listen on loopback: {0}")]
     Proxy(std::io::Error),
 }
 
-/// The ids of all checks, in the order they run.
+/// The ids of all checks, in the order of execution.
 #[must_use]
 pub fn ids() -> Vec<&'static str> {
     checks::ALL.iter().map(|check| check.id).collect()
 }
 
-/// What to check, and how.
+/// The library to check, and the options.
 #[derive(Debug)]
 pub struct Options {
     /// The connector's folder: `connector.toml`, the library, `conformance.toml`.
     pub folder: PathBuf,
-    /// A fixture that runs already, in place of the one that `conformance.toml` starts.
+    /// A fixture that is already running, instead of the one in `conformance.toml`.
     pub fixture: Option<String>,
-    /// Where to run the connector, in this order. A child comes first: a library that crashes is to do it there.
+    /// The isolations to test, in this order. A child comes first, so that a library that crashes does so there.
     pub isolations: Vec<Isolation>,
-    /// The program that child processes run; none for this one.
+    /// The program for child processes; None for the current program.
     pub program: Option<PathBuf>,
-    /// Only these checks, by id, besides those that come first; empty for all.
+    /// Only these checks, by id, and those that always run first; empty for all.
     pub only: Vec<String>,
-    /// Installed as a layer of this process's `tracing`: what connectors log is looked through for secrets.
+    /// Installed as a layer of this process's `tracing`: log lines of connectors are searched for secrets.
     pub logs: Logs,
 }
 
@@ -87,11 +88,10 @@ impl Options {
         self.only.is_empty() || self.only.iter().any(|only| only == id)
     }
 
-    /// Runs every check. `told` hears of each as it ends.
+    /// Runs every check. `told` is called with each result.
     ///
     /// # Errors
-    /// Only where the kit cannot begin, or `only` names what is no check; what is wrong with the connector stands in the
-    /// report.
+    /// Only if the kit cannot start, or `only` names an unknown check; problems of the connector are in the report.
     pub async fn run(self, told: &mut dyn FnMut(Isolation, &Checked)) -> Result<Report, Error> {
         if let Some(unknown) = self
             .only
@@ -103,7 +103,7 @@ impl Options {
         let quirks = Quirks::read(&self.folder)?;
         let mut runs = Vec::new();
         if !self.isolations.contains(&Isolation::Child) {
-            // A library that crashes while it is loaded is to do it in a child, and is not let into this process.
+            // A library that crashes during loading must do so in a child; then it is not loaded into this process.
             let (probed, usable) = self
                 .checks(&quirks, Isolation::Child, true, &mut |_, _| {})
                 .await?;
@@ -122,7 +122,7 @@ impl Options {
         Ok(Report::new(&self.folder, runs))
     }
 
-    /// Runs the checks of one isolation, or only those that come first. Answers also whether there is anything to use.
+    /// Runs the checks of one isolation, or only those that run first. Also returns whether the library can be used.
     async fn checks(
         &self,
         quirks: &Quirks,

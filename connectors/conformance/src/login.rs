@@ -1,4 +1,4 @@
-//! Logging in, as `conformance.toml` says.
+//! Logging in according to `conformance.toml`.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,7 +15,7 @@ use crate::connector::{AMPLE, Connector, Failure};
 use crate::quirks::Method;
 use crate::world::World;
 
-/// One way through the browser. It has no Debug.
+/// One browser login. No Debug.
 pub(crate) struct Attempt {
     pub(crate) state: String,
     pub(crate) verifier: String,
@@ -23,7 +23,7 @@ pub(crate) struct Attempt {
 }
 
 impl Attempt {
-    /// One that no other has the state and verifier of.
+    /// An attempt with its own state and verifier.
     pub(crate) fn new() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let unique = format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
@@ -39,7 +39,7 @@ impl Attempt {
 }
 
 impl World {
-    /// The request for the address the browser is sent to.
+    /// The request for the URL of the browser login.
     pub(crate) fn begin_request(&self, attempt: &Attempt) -> BeginAuthorizationRequest {
         BeginAuthorizationRequest {
             settings: self.group(),
@@ -50,7 +50,7 @@ impl World {
         }
     }
 
-    /// Through the browser, up to the callback. `decision` is `allow` or `deny`.
+    /// Runs the browser login up to the callback. `decision` is `allow` or `deny`.
     pub(crate) async fn callback(
         &self,
         connector: &Connector,
@@ -91,7 +91,7 @@ impl World {
         Ok(callback)
     }
 
-    /// Exchanges what the browser came back with.
+    /// The request that exchanges the parameters of the callback.
     pub(crate) fn exchange_request(
         &self,
         attempt: &Attempt,
@@ -117,7 +117,7 @@ impl World {
         }
     }
 
-    /// Logs in, by whatever way. The inner error is the connector's.
+    /// Logs in by the configured method. The inner error is the connector's.
     pub(crate) async fn try_log_in(&self, connector: &Connector) -> Result<Result<LoggedIn, Failure>, Halt> {
         let answer = if self.quirks.login.method == Method::AuthorizationCode {
             let attempt = Attempt::new();
@@ -134,7 +134,7 @@ impl World {
         Ok(answer)
     }
 
-    /// A connection of an account that was logged into now.
+    /// The connection of a new login.
     pub(crate) async fn log_in(&self, connector: &Connector) -> Result<Connection, Halt> {
         let logged_in = self.try_log_in(connector).await?.told("logging in")?;
         Ok(self.connection(logged_in))
@@ -151,13 +151,13 @@ impl World {
         }
     }
 
-    /// Takes note of credentials, as secrets.
+    /// Records credentials as secrets.
     pub(crate) fn know(&self, credentials: Option<&Credentials>) {
         let Some(credentials) = credentials else { return };
         self.secrets.add("an access token", &credentials.access_token);
         self.secrets.add("a refresh token", &credentials.refresh_token);
         if let Ok(text) = std::str::from_utf8(&credentials.extra) {
-            // Short ones may be a version or a flag.
+            // Short texts may be a version or a flag.
             if text.len() >= 12 {
                 self.secrets.add("the credentials' extra part", text);
             }

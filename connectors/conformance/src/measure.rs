@@ -1,4 +1,4 @@
-//! What a process holds, from /proc.
+//! The resources of a process, from /proc.
 
 use std::fs;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// Of this process, or of another; nothing where the system does not tell.
+    /// Of this process, or of another; None if the system does not report them.
     pub(crate) fn by(process: Option<u32>) -> Option<Self> {
         let folder = folder(process);
         let status = fs::read_to_string(folder.join("status")).ok()?;
@@ -27,7 +27,7 @@ impl Held {
         })
     }
 
-    /// The same, once threads and descriptors are back where they were, or two seconds later.
+    /// The same, once threads and descriptors are back at their earlier numbers, or after two seconds.
     pub(crate) async fn settled(process: Option<u32>, before: Self) -> Option<Self> {
         for _ in 0..40 {
             let held = Self::by(process)?;
@@ -47,7 +47,7 @@ fn folder(process: Option<u32>) -> PathBuf {
     )
 }
 
-/// How many processes carry connectors for this one.
+/// The number of child processes with connectors.
 pub(crate) fn children() -> usize {
     let ours = std::process::id().to_string();
     let Ok(processes) = fs::read_dir("/proc") else {
@@ -55,7 +55,7 @@ pub(crate) fn children() -> usize {
     };
     let child = |folder: PathBuf| {
         let stat = fs::read_to_string(folder.join("stat")).unwrap_or_default();
-        // Behind the name, which may hold anything: state, parent.
+        // After the name, which may contain any characters: state, parent.
         let parent = stat
             .rsplit(')')
             .next()

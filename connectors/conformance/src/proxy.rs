@@ -1,5 +1,5 @@
-//! Between connector and fixture: a reverse proxy on loopback that sees every request and makes the trouble it is told to,
-//! so that no author has to write a fault API.
+//! A reverse proxy on loopback between connector and fixture. It sees every request and injects faults, so that
+//! authors need no fault injection in their fixtures.
 
 use std::convert::Infallible;
 use std::io;
@@ -28,7 +28,7 @@ use crate::trouble::{self, Trouble};
 
 type Body = BoxBody<Bytes, io::Error>;
 
-/// A running proxy. Dropping it ends it.
+/// A running proxy. Dropping it stops it.
 #[derive(Debug)]
 pub(crate) struct Proxy {
     shared: Arc<Shared>,
@@ -50,38 +50,38 @@ impl std::fmt::Debug for Shared {
     }
 }
 
-/// One request. It has no Debug: tokens are in it.
+/// One request. No Debug, because it contains tokens.
 #[derive(Clone)]
 pub(crate) struct Seen {
     pub(crate) method: Method,
     /// Without the query.
     pub(crate) path: String,
-    /// When it came.
+    /// The time of its arrival.
     pub(crate) at: Instant,
-    /// Everything it carries: path, query, headers, body.
+    /// The whole content: path, query, headers, body.
     text: Arc<str>,
 }
 
 impl Seen {
-    /// Whether it carries a text, anywhere, plain or percent-encoded.
+    /// Whether the request contains a text, anywhere, plain or percent-encoded.
     pub(crate) fn carries(&self, text: &str) -> bool {
         self.text.contains(text) || self.text.contains(&crate::secrets::percent(text))
     }
 
-    /// For reports: neither query nor body.
+    /// For reports: without query and body.
     pub(crate) fn place(&self) -> String {
         format!("{} {}", self.method, self.path)
     }
 }
 
-/// Which requests meet trouble.
+/// The requests that a fault applies to.
 #[derive(Clone)]
 pub(crate) enum Which {
-    /// From this one on, counted from 1 since the order.
+    /// From this one on, counted from 1 since the fault was set.
     From(usize),
-    /// This one alone.
+    /// Only this one.
     Once(usize),
-    /// Those that carry a text: an access token.
+    /// Requests that contain a text: an access token.
     Carrying(String),
 }
 
@@ -93,7 +93,7 @@ struct Order {
 }
 
 impl Proxy {
-    /// Listens, and forwards to the fixture.
+    /// Starts the proxy in front of the fixture.
     pub(crate) async fn start(upstream: &str) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let shared = Arc::new(Shared {
@@ -112,17 +112,17 @@ impl Proxy {
         self.shared.address.to_string()
     }
 
-    /// How many requests came so far: a place to look from.
+    /// The number of requests so far, as an argument of [`Proxy::since`].
     pub(crate) fn count(&self) -> usize {
         self.shared.seen.lock().len()
     }
 
-    /// The requests since a place.
+    /// The requests since then.
     pub(crate) fn since(&self, place: usize) -> Vec<Seen> {
         self.shared.seen.lock().get(place..).unwrap_or_default().to_vec()
     }
 
-    /// Makes trouble until [`Proxy::clear`].
+    /// Injects a fault until [`Proxy::clear`].
     pub(crate) fn order(&self, trouble: Trouble, which: Which) {
         *self.shared.order.lock() = Some(Order {
             trouble,
@@ -132,12 +132,12 @@ impl Proxy {
         });
     }
 
-    /// No more trouble. Answers how many requests met it.
+    /// Ends the fault. Returns the number of affected requests.
     pub(crate) fn clear(&self) -> usize {
         self.shared.order.lock().take().map_or(0, |order| order.struck)
     }
 
-    /// Waits until no request has come for `quiet`, at most `limit`. Answers whether it is so.
+    /// Waits until no request has come for `quiet`, at most `limit`. Returns whether that succeeded.
     pub(crate) async fn quiet(&self, quiet: Duration, limit: Duration) -> bool {
         let until = Instant::now() + limit;
         let begun = Instant::now();
@@ -158,7 +158,7 @@ impl Proxy {
         }
     }
 
-    /// A GET of the kit's own, past the proxy. Only JSON.
+    /// A GET of the kit itself, without the proxy. JSON only.
     pub(crate) async fn get(&self, url: &str) -> Result<serde_json::Value, String> {
         let place = url.split('?').next().unwrap_or_default().to_owned();
         let wrong = |what: String| format!("GET {place}: {what}");
@@ -189,27 +189,27 @@ impl Drop for Proxy {
     }
 }
 
-/// Accepts until aborted; connections end with it.
+/// Accepts connections until aborted, which ends them.
 async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             continue;
         };
-        // Whoever measures a connector must not measure Nagle's algorithm.
+        // The delay of Nagle's algorithm must not be part of the measurement.
         let _ = stream.set_nodelay(true);
         let shared = Arc::clone(&shared);
         connections.spawn(async move {
             let service = service_fn(move |request| answer(Arc::clone(&shared), request));
             let connection = hyper::server::conn::http1::Builder::new();
-            // A connection that breaks is what some checks want.
+            // Some checks break connections on purpose.
             let _ = connection.serve_connection(TokioIo::new(stream), service).await;
         });
         while connections.try_join_next().is_some() {}
     }
 }
 
-/// An error ends the connection.
+/// Answers a request. An error ends the connection.
 async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> io::Result<Response<Body>> {
     let (parts, body) = request.into_parts();
     let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
@@ -266,8 +266,8 @@ impl Shared {
             .method(method)
             .uri(format!("http://{}{path}", self.upstream));
         for (name, value) in headers {
-            // The fixture hears our address as its own: one that makes addresses of it makes the right ones, and what it
-            // signs stays whole. Nothing compressed comes, so that every body can be looked into.
+            // The fixture receives the proxy's address as its own, so that the addresses it generates and the
+            // requests it signs are right. Compression is disabled, so that every body can be inspected.
             if ![CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, ACCEPT_ENCODING].contains(name) {
                 request = request.header(name, value);
             }
@@ -288,7 +288,7 @@ impl Shared {
         answer.body(full(self.ours(&body))).map_err(io::Error::other)
     }
 
-    /// A fixture that names itself names us instead.
+    /// Replaces the fixture's own address by that of the proxy.
     fn ours(&self, text: &[u8]) -> Bytes {
         let (_, port) = self.upstream.rsplit_once(':').unwrap_or_default();
         let ours = self.address.to_string();
@@ -310,7 +310,7 @@ fn replaced(text: &Bytes, old: &[u8], new: &[u8]) -> Bytes {
     let mut from = 0;
     let mut at = 0;
     while at + old.len() <= text.len() {
-        // Not a part of a longer port.
+        // Not followed by further digits of a port.
         let ends = text.get(at + old.len()).is_none_or(|next| !next.is_ascii_digit());
         if text[at..].starts_with(old) && ends {
             out.extend_from_slice(&text[from..at]);
@@ -352,7 +352,7 @@ fn refuse(status: u16, retry_after: Option<Duration>) -> Response<Body> {
     response
 }
 
-/// What stands between, and answers in the CRM's place.
+/// The page of a gateway that answers instead of the CRM.
 const PAGE: &str =
     "<html>\r\n<head><title>Gateway</title></head>\r\n<body><h1>Gateway</h1></body>\r\n</html>\r\n";
 const OTHER_JSON: &str = r#"{"message":"no Route matched with those values"}"#;
@@ -378,14 +378,14 @@ fn full(body: Bytes) -> Body {
         .boxed()
 }
 
-/// The first half of the body, and then the end of the connection.
+/// The first half of the body, then the end of the connection.
 async fn cut(response: Response<Body>) -> io::Result<Response<Body>> {
     let (parts, body) = response.into_parts();
     let body = body.collect().await?.to_bytes();
     let half = body.slice(..body.len() / 2);
     let first = stream::once(async move { Ok(Frame::data(half)) });
     let end = stream::once(async {
-        // What is written together is lost together.
+        // Data written at the same time would be lost with the connection.
         tokio::time::sleep(Duration::from_millis(20)).await;
         Err(io::ErrorKind::ConnectionReset.into())
     });
@@ -399,7 +399,7 @@ async fn cut(response: Response<Body>) -> io::Result<Response<Body>> {
 mod tests {
     use super::*;
 
-    /// A fixture that says its own address.
+    /// A fixture that returns its own address.
     async fn fixture() -> SocketAddr {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -1,7 +1,7 @@
-//! `conformance.toml`: what the kit has to know of a connector, beside its `connector.toml`.
+//! `conformance.toml`: the kit's configuration for a connector, beside its `connector.toml`.
 //!
-//! Placeholders in texts: `{fixture}` is the address that the connector shall use, with scheme and port; `{control}` the
-//! fixture's own control address; `{folder}` the connector's folder.
+//! Placeholders in texts: `{fixture}` is the address that the connector must use, with scheme and port; `{control}`
+//! the fixture's own control address; `{folder}` the connector's folder.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -14,37 +14,37 @@ use crate::Error;
 /// The file's name.
 pub const FILE_NAME: &str = "conformance.toml";
 
-/// A connector, as the kit must know it.
+/// The configuration of a connector.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Quirks {
     /// The fixture server; none for a connector that uses no network.
     pub fixture: Option<Fixture>,
-    /// What the operator sets.
+    /// The operator's settings.
     #[serde(default)]
     pub operator: Operator,
-    /// What a group chooses before it logs in.
+    /// The settings that a group chooses before the login.
     #[serde(default)]
     pub group: Group,
     /// How to log in.
     pub login: Login,
-    /// What the connector may ask of the CRM besides GET.
+    /// The connector's requests to the CRM besides GET.
     #[serde(default)]
     pub requests: Requests,
-    /// A well-formed id of a company record that is not there.
+    /// A well-formed id of a company record that does not exist.
     pub absent_company: String,
-    /// What it does not have, each with the reason. The checks of it are not applicable.
+    /// Missing features, each with the reason. Their checks are not applicable.
     #[serde(default)]
     pub lacks: BTreeMap<Lack, String>,
 }
 
-/// How to start the fixture server. It stays in the foreground, listens on loopback, and prints one line of JSON with its
-/// addresses first; it is to end when its standard input does, and is killed where it does not.
+/// How to start the fixture server. It stays in the foreground, listens on loopback, and prints one line of JSON with
+/// its addresses first. It must exit when its standard input is closed; otherwise it is killed.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fixture {
-    /// The program and its arguments. A name without a slash is looked for in the connector's folder, beside the running
-    /// program, then in PATH.
+    /// The program and its arguments. A name without a slash is searched in the connector's folder, in the folder of
+    /// the running program, then in PATH.
     pub command: Vec<String>,
     /// The member of the line that has the CRM's address, `http://127.0.0.1:1234`.
     #[serde(default = "http")]
@@ -52,7 +52,7 @@ pub struct Fixture {
     /// The member that has the control address, if there is one.
     #[serde(default = "control")]
     pub control: String,
-    /// Where a GET answers JSON whose `writes` (a number or a list) tells attempts to change the CRM.
+    /// A URL where GET answers JSON with `writes` (a number or a list): attempts to change the CRM.
     pub writes: Option<String>,
 }
 
@@ -64,17 +64,17 @@ fn control() -> String {
     "control".to_owned()
 }
 
-/// What the operator sets.
+/// The operator's settings.
 #[derive(Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Operator {
     /// The settings.
     #[serde(default)]
     pub settings: BTreeMap<String, String>,
-    /// Those without which, and with nonsense in which, nobody can log in.
+    /// Settings without which, or with invalid values of which, a login must fail.
     #[serde(default)]
     pub required: Vec<String>,
-    /// Those that are secret.
+    /// The secret settings.
     #[serde(default)]
     pub secret: Vec<String>,
 }
@@ -87,7 +87,7 @@ impl std::fmt::Debug for Operator {
     }
 }
 
-/// What a group chooses.
+/// The settings of a group.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Group {
@@ -100,15 +100,15 @@ pub struct Group {
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Login {
-    /// Which of the connector's methods.
+    /// The login method.
     pub method: Method,
     /// The method's parameters.
     #[serde(default)]
     pub parameters: HashMap<String, String>,
-    /// For the browser's way: where a GET answers JSON with `redirectUrl`, where the browser would go. `{url}` is the
-    /// authorization address, `{decision}` is `allow` or `deny`; both come percent-encoded.
+    /// For a browser login: a URL where GET answers JSON with `redirectUrl`, the redirect of the browser. `{url}` is
+    /// the authorization URL, `{decision}` is `allow` or `deny`; both are percent-encoded.
     pub approve: Option<String>,
-    /// Where the browser comes back to.
+    /// The redirect target of the browser.
     #[serde(default = "redirect_uri")]
     pub redirect_uri: String,
 }
@@ -125,22 +125,22 @@ fn redirect_uri() -> String {
     "http://127.0.0.1:1/callback".to_owned()
 }
 
-/// A way to log in.
+/// A login method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Method {
     /// In the browser.
     AuthorizationCode,
-    /// As the app.
+    /// With the app's own credentials.
     ClientCredentials,
     /// With a signed assertion.
     JwtBearer,
-    /// With a key made in the CRM.
+    /// With a key created in the CRM.
     ApiKey,
 }
 
 impl Method {
-    /// As the contract calls it.
+    /// The name in the contract.
     #[must_use]
     pub fn kind(self) -> AuthKind {
         match self {
@@ -152,7 +152,7 @@ impl Method {
     }
 }
 
-/// What the connector may ask of the CRM besides GET. Paths, in which `*` stands for anything but a slash.
+/// The connector's requests to the CRM besides GET. Paths, in which `*` matches anything but a slash.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Requests {
@@ -164,33 +164,33 @@ pub struct Requests {
     pub reads: Vec<String>,
 }
 
-/// What a connector may lack.
+/// A feature that a connector may lack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Lack {
-    /// It uses no network: nothing can be seen or troubled on the way to the CRM.
+    /// It does not use the network: requests can be neither observed nor disturbed.
     Network,
-    /// Its credentials do not end and cannot be refreshed.
+    /// Its credentials do not expire and cannot be refreshed.
     Expiry,
-    /// The login page takes no PKCE challenge, so that none is sent.
+    /// The login page does not support PKCE, so no challenge is sent.
     Pkce,
-    /// The CRM has nothing to revoke.
+    /// The CRM has no revocation.
     Revocation,
-    /// Revocation ends what credentials are refreshed with; an access token lives on until its own end.
+    /// A revocation ends the refresh token; an access token stays valid until it expires.
     ImmediateRevocation,
-    /// The CRM does not say that credentials are gone already.
+    /// The CRM does not report that credentials are already revoked.
     RevocationMemory,
     /// A code can be exchanged twice.
     SingleUseCodes,
-    /// Nobody can be denied.
+    /// Users cannot deny a login.
     Denial,
-    /// Records may name parents that are not there.
+    /// Records may name parents that do not exist.
     WholeParents,
     /// Some objects have no records in the fixture.
     Rows,
     /// No company has two related records of one object in the fixture.
     Related,
-    /// The CRM never says how long to wait, so that the connector does not listen for it.
+    /// The CRM never reports how long to wait, so the connector does not read it.
     RetryAfter,
 }
 
@@ -198,7 +198,7 @@ impl Quirks {
     /// Reads the quirks of a connector.
     ///
     /// # Errors
-    /// Where the file cannot be read, or says what it cannot.
+    /// If the file cannot be read or is invalid.
     pub fn read(folder: &Path) -> Result<Self, Error> {
         let path = folder.join(FILE_NAME);
         let wrong = |reason: String| Error::Quirks {
@@ -221,7 +221,7 @@ impl Quirks {
         Ok(quirks)
     }
 
-    /// The reason why it lacks something, where it does.
+    /// The reason for a missing feature, if it is missing.
     #[must_use]
     pub fn lack(&self, what: Lack) -> Option<&str> {
         self.lacks.get(&what).map(String::as_str)

@@ -1,4 +1,4 @@
-//! What came of the checks, for people and for programs.
+//! The results of the checks, for users and for programs.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -7,57 +7,57 @@ use std::time::Duration;
 use serde::Serialize;
 use tether_connector_host::manifest::Isolation;
 
-/// What came of one check.
+/// The result of one check.
 #[derive(Clone, Debug, Serialize)]
 pub struct Checked {
     /// `family.name`.
     pub id: &'static str,
-    /// What must hold.
+    /// The requirement.
     pub title: &'static str,
-    /// What goes wrong in production where it does not.
+    /// The consequence in production if it is not met.
     pub why: &'static str,
-    /// The rules of `connectors/SPEC.md` that it holds.
+    /// The rules of `connectors/SPEC.md` that it checks.
     pub spec: &'static [&'static str],
-    /// What came of it.
+    /// The result.
     #[serde(flatten)]
     pub outcome: Outcome,
-    /// How long it took.
+    /// The duration.
     pub milliseconds: u64,
 }
 
-/// How a check ended.
+/// The result of a check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum Outcome {
-    /// It holds.
+    /// The requirement is met.
     Passed {
-        /// What was seen, in a few words.
+        /// The observation, in a few words.
         seen: String,
     },
-    /// It does not.
+    /// The requirement is not met.
     Failed {
-        /// What was seen instead, one each.
+        /// The observations, one for each finding.
         findings: Vec<String>,
     },
-    /// It is about something that the connector declares not to have.
+    /// It concerns a feature that the connector declares as missing.
     NotApplicable {
-        /// Why not, as `conformance.toml` says.
+        /// The reason in `conformance.toml`.
         reason: String,
     },
 }
 
-/// All checks in one isolation.
+/// The results of all checks in one isolation.
 #[derive(Clone, Debug, Serialize)]
 pub struct Run {
     /// `child` or `in_process`.
     pub isolation: &'static str,
-    /// In the order they ran.
+    /// In the order of execution.
     pub checks: Vec<Checked>,
-    /// How long all took.
+    /// The duration of all checks.
     pub milliseconds: u64,
 }
 
-/// Everything.
+/// The whole report.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// The connector's folder.
@@ -69,7 +69,7 @@ pub struct Report {
 }
 
 impl Outcome {
-    /// As it stands in tables.
+    /// The symbol in tables.
     #[must_use]
     pub fn sign(&self) -> &'static str {
         match self {
@@ -81,11 +81,11 @@ impl Outcome {
 }
 
 impl Checked {
-    /// For people: a line, and where it failed what was seen and why it matters.
+    /// For users: one line, and for a failure the observations and the consequence.
     #[must_use]
     pub fn text(&self) -> String {
         let mut text = format!("{} {:<22} {}", self.outcome.sign(), self.id, self.title);
-        // Writing to a String does not fail.
+        // Writing to a String cannot fail.
         let _ = match &self.outcome {
             Outcome::Passed { seen } => write!(text, ": {seen}"),
             Outcome::NotApplicable { reason } => write!(text, "\n    not applicable: {reason}"),
@@ -131,7 +131,7 @@ impl Report {
         }
     }
 
-    /// For people: a table, check by isolation, and the sum.
+    /// For users: a table of checks and isolations, and the totals.
     #[must_use]
     pub fn table(&self) -> String {
         let mut text = String::new();
@@ -141,7 +141,7 @@ impl Report {
             .into_iter()
             .flatten();
         let heads: Vec<_> = self.runs.iter().map(|run| run.isolation).collect();
-        // Writing to a String does not fail.
+        // Writing to a String cannot fail.
         let _ = writeln!(text, "{:<24}{}", "check", heads.join("  "));
         for id in ids {
             let _ = write!(text, "{id:<24}");
@@ -172,7 +172,7 @@ impl Report {
     }
 }
 
-/// An isolation, as manifests and reports write it.
+/// The name of an isolation in manifests and reports.
 #[must_use]
 pub(crate) fn word(isolation: Isolation) -> &'static str {
     match isolation {

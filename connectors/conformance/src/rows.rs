@@ -1,4 +1,4 @@
-//! What a stream has given, as a host would keep it.
+//! The content of a stream, as a host stores it.
 
 use std::collections::BTreeMap;
 
@@ -8,23 +8,23 @@ use tether_connector_host::proto::{FieldChange, ObjectStatus, Record, RecordBatc
 /// Object and external id.
 pub(crate) type Key = (String, String);
 
-/// Everything a stream gave so far.
+/// Everything that a stream has returned so far.
 #[derive(Clone, Default)]
 pub(crate) struct Rows {
     /// The last row of each record.
     pub(crate) records: BTreeMap<Key, Record>,
     /// Batches, in order.
     pub(crate) batches: Vec<RecordBatch>,
-    /// Checkpoints: their number as told, their state, and how many batches came before.
+    /// Checkpoints: their reported number, their state, and the number of batches before.
     pub(crate) checkpoints: Vec<(u64, Bytes, usize)>,
     pub(crate) changes: Vec<FieldChange>,
     pub(crate) statuses: Vec<ObjectStatus>,
-    /// How many events there were.
+    /// The number of events.
     pub(crate) events: usize,
 }
 
 impl Rows {
-    /// Takes an event.
+    /// Adds an event.
     pub(crate) fn take(&mut self, event: Event) {
         self.events += 1;
         match event {
@@ -49,7 +49,7 @@ impl Rows {
         }
     }
 
-    /// What a host has stored when checkpoint `at` (0 is the first) was its last.
+    /// The rows that a host has stored if checkpoint `at` (0 is the first) was its last.
     pub(crate) fn stored(&self, at: usize) -> Self {
         let mut stored = Self::default();
         let batches = self.checkpoints.get(at).map_or(0, |(_, _, batches)| *batches);
@@ -59,7 +59,7 @@ impl Rows {
         stored
     }
 
-    /// The state of the last checkpoint, or nothing.
+    /// The state of the last checkpoint, or empty.
     pub(crate) fn last_checkpoint(&self) -> Bytes {
         self.checkpoints
             .last()
@@ -67,14 +67,14 @@ impl Rows {
             .unwrap_or_default()
     }
 
-    /// Takes what another stream gave after this one.
+    /// Adds what another stream returned after this one.
     pub(crate) fn extend(&mut self, after: &Self) {
         for (key, record) in &after.records {
             self.records.insert(key.clone(), record.clone());
         }
     }
 
-    /// How these differ from what they should be: a few examples, or nothing.
+    /// The difference to the expected rows: a few examples, or None.
     pub(crate) fn difference(&self, expected: &Self) -> Option<String> {
         let name = |(object, id): &Key| format!("{object} {id}");
         let missing = expected
@@ -107,7 +107,7 @@ impl Rows {
     }
 }
 
-/// Whether two rows say the same of a record. When it was read is another thing.
+/// Whether two rows of a record have the same content; the time of the read may differ.
 pub(crate) fn same(one: &Record, other: &Record) -> bool {
     let plain = |record: &Record| Record {
         read_us: 0,

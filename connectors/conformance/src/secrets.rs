@@ -1,26 +1,26 @@
-//! Everything secret that the kit has handed out or been given, to look for where it must not be.
+//! All secrets that the kit has passed or received, to search for them in logs and errors.
 
 use aho_corasick::AhoCorasick;
 use parking_lot::Mutex;
 
-/// What is shorter could stand anywhere by chance.
+/// Shorter texts could match by chance.
 const SHORTEST: usize = 6;
 
-/// Secrets, as canaries. It has no Debug.
+/// Secrets to search for. No Debug.
 #[derive(Default)]
 pub(crate) struct Secrets {
     /// Name and text.
     all: Mutex<Vec<(String, String)>>,
 }
 
-/// All secrets so far, to look for in many texts.
+/// A search for all secrets so far in many texts.
 pub(crate) struct Search {
     names: Vec<String>,
     texts: Option<AhoCorasick>,
 }
 
 impl Secrets {
-    /// Takes note of a secret; of a text of many lines (a key), of each line.
+    /// Records a secret; for a text of several lines (a key), each line.
     pub(crate) fn add(&self, name: &str, secret: &str) {
         let mut all = self.all.lock();
         let lines = secret.lines().map(str::trim);
@@ -42,24 +42,24 @@ impl Secrets {
                 .iter()
                 .flat_map(|(name, _)| [name.clone(), name.clone()])
                 .collect(),
-            // Too many patterns to be searched for would be some gigabytes of them.
+            // The construction fails only for patterns of several gigabytes.
             texts: AhoCorasick::new(both).ok(),
         }
     }
 
-    /// The names of those that a text has in it.
+    /// The names of the secrets that a text contains.
     pub(crate) fn found_in(&self, text: &str) -> Vec<String> {
         self.search().found_in(text)
     }
 
-    /// How many there are.
+    /// The number of secrets.
     pub(crate) fn len(&self) -> usize {
         self.all.lock().len()
     }
 }
 
 impl Search {
-    /// The names of those that a text has in it.
+    /// The names of the secrets that a text contains.
     pub(crate) fn found_in(&self, text: &str) -> Vec<String> {
         let Some(texts) = &self.texts else {
             return vec!["more than can be searched for".to_owned()];

@@ -1,4 +1,4 @@
-//! A stream of the library under check, pulled event by event.
+//! A stream of the library under check, pulled one event at a time.
 
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ impl Stream {
         Ok(Self::of(connector, answer.stream))
     }
 
-    /// The stream of this number.
+    /// The stream with this number.
     pub(crate) fn of(connector: &Connector, number: u64) -> Self {
         Self {
             connector: connector.clone(),
@@ -78,7 +78,7 @@ impl Stream {
         self.event(&mut pull, AMPLE).await
     }
 
-    /// Answers CredentialsNeeded.
+    /// Answers CredentialsNeeded with credentials.
     pub(crate) async fn provide(&self, credentials: Credentials, base_url: String) -> Result<(), Failure> {
         let request = ProvideCredentialsRequest {
             stream: self.number,
@@ -92,7 +92,7 @@ impl Stream {
             .map(|_| ())
     }
 
-    /// Answers CredentialsNeeded: there are none.
+    /// Answers CredentialsNeeded with an error.
     pub(crate) async fn refuse(&self, why: proto::Error) -> Result<(), Failure> {
         let request = ProvideCredentialsRequest {
             stream: self.number,
@@ -105,7 +105,8 @@ impl Stream {
             .map(|_| ())
     }
 
-    /// Pulls until the end, or until `stop` says so, taking all into `rows`. Answers whether the stream has ended.
+    /// Pulls until the end, or until `stop` returns true, and adds all events to `rows`. Returns whether the stream
+    /// has ended.
     pub(crate) async fn take(
         &self,
         rows: &mut Rows,

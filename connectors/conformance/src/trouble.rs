@@ -1,13 +1,13 @@
-//! What can happen to a request on its way, and what a connector may say of it.
+//! Faults of a request on its way to the CRM, and the errors that a connector may answer.
 
 use std::time::Duration;
 
 use tether_connector_host::proto::ErrorKind;
 
-/// Longer than any connector should wait by itself: it has to tell.
+/// Too long for a connector to wait by itself: it has to report it.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(120);
 
-/// What happens to a request.
+/// A fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trouble {
     /// The CRM answers with this status, and a short text.
@@ -18,21 +18,21 @@ pub(crate) enum Trouble {
     CutBefore,
     /// The connection ends in the middle of the body.
     CutMiddle,
-    /// 200 with bytes that are nothing.
+    /// 200 with random bytes.
     Garbage,
     /// A gateway answers with this status, and a web page.
     Page(u16),
-    /// Something answers with this status, and nothing else.
+    /// A status without a body.
     Empty(u16),
-    /// Something answers with this status, and JSON of its own.
+    /// A status with JSON that is not the CRM's.
     OtherJson(u16),
-    /// The answer comes this much later.
+    /// The answer is delayed by this time.
     Slow(Duration),
-    /// No answer comes.
+    /// There is no answer.
     Never,
 }
 
-/// All that a call may meet, but those that end no call by themselves.
+/// All faults for calls, except those that do not end a call.
 pub(crate) const ALL: &[Trouble] = &[
     Trouble::Status(401),
     Trouble::Status(403),
@@ -63,21 +63,21 @@ impl std::fmt::Display for Trouble {
     }
 }
 
-/// What a call is about, as far as its errors go.
+/// The purpose of a call, as far as its errors depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Concern {
-    /// Reading data with credentials that were good.
+    /// Reading data with valid credentials.
     Data,
-    /// Getting credentials: a login.
+    /// Getting credentials by a login.
     Login,
-    /// Getting new credentials, or giving them back.
+    /// Refreshing or revoking credentials.
     Grant,
 }
 
-/// The kinds of errors that say the right thing (SPEC.md, ERR-1 to ERR-5).
+/// The right kinds of errors (SPEC.md, ERR-1 to ERR-5).
 ///
-/// A status without a reason may mean several things; what is never right is to declare a login dead for what passes, or
-/// to take the CRM's failure for one of the connector.
+/// A status without a reason may have several meanings. It is always wrong to report a login as revoked after a
+/// transient failure, or to report a failure of the CRM as one of the connector.
 pub(crate) fn allowed(trouble: Trouble, concern: Concern) -> &'static [ErrorKind] {
     use ErrorKind::*;
     match (trouble, concern) {
@@ -104,7 +104,7 @@ pub(crate) fn allowed(trouble: Trouble, concern: Concern) -> &'static [ErrorKind
             Suspended,
             CredentialsRevoked,
             CredentialsExpired,
-            // The kit's 403 is not the CRM's own word.
+            // The kit's 403 is not in the CRM's own form.
             Transient,
         ],
         (Trouble::Status(403), Concern::Login) => &[
@@ -123,13 +123,13 @@ pub(crate) fn allowed(trouble: Trouble, concern: Concern) -> &'static [ErrorKind
             Suspended,
             Transient,
         ],
-        // The login's own limits may be told as a failure that passes; those of data have kinds of their own.
+        // Limits of the login may be reported as transient failures; those of data have their own kinds.
         (Trouble::Status(429) | Trouble::TooManyUntil, Concern::Data) => &[RateLimited, AllowanceExhausted],
         (Trouble::Status(429) | Trouble::TooManyUntil, _) => &[RateLimited, AllowanceExhausted, Transient],
         (Trouble::Status(503), _) => &[Transient, RateLimited],
         (Trouble::Page(_) | Trouble::Empty(_) | Trouble::OtherJson(_), _) => &[Transient, RateLimited],
         (Trouble::Status(_) | Trouble::CutBefore | Trouble::CutMiddle, _) => &[Transient],
-        // Whole, and not what the CRM documents.
+        // Complete, but not what the CRM documents.
         (Trouble::Garbage, _) => &[Transient, Bug],
         (Trouble::Never, _) => &[DeadlineExceeded, Transient],
         (Trouble::Slow(_), _) => &[],

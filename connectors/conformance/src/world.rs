@@ -1,4 +1,4 @@
-//! What the checks of one isolation share: the library, the fixture behind its proxy, and what was found out so far.
+//! The state shared by the checks of one isolation: the library, the fixture behind its proxy, and cached results.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -24,19 +24,19 @@ use crate::secrets::Secrets;
 use crate::stream::Stream;
 use crate::{Error, Options};
 
-/// The world of one run.
+/// The shared state of one run.
 pub(crate) struct World {
     pub(crate) quirks: Quirks,
     pub(crate) isolation: Isolation,
     pub(crate) folder: PathBuf,
-    /// The library, or why there is none.
+    /// The library, or the reason why it could not be loaded.
     pub(crate) library: Result<raw::Library, LoadError>,
     fixture: Option<Fixture>,
     pub(crate) proxy: Option<Proxy>,
     pub(crate) secrets: Secrets,
     pub(crate) heard: Arc<Heard>,
     logs: Logs,
-    /// Lines of an earlier run are not ours.
+    /// Lines of earlier runs are skipped.
     logged_before: usize,
     described: OnceCell<DescribeResponse>,
     listed: OnceCell<Vec<ObjectFields>>,
@@ -44,7 +44,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// Starts the fixture and the proxy, and finds the library.
+    /// Starts the fixture and the proxy, and loads the library.
     pub(crate) async fn new(options: &Options, quirks: &Quirks, isolation: Isolation) -> Result<Self, Error> {
         let fixture = match (&options.fixture, &quirks.fixture) {
             (Some(url), _) => Some(Fixture::at(url)?),
@@ -91,7 +91,7 @@ impl World {
         Ok(world)
     }
 
-    /// Fills the placeholders of a text.
+    /// Replaces the placeholders of a text.
     pub(crate) fn filled(&self, text: &str) -> String {
         self.filled_at(text, &self.address())
     }
@@ -107,12 +107,12 @@ impl World {
             .replace("{folder}", &self.folder.to_string_lossy())
     }
 
-    /// Where the connector finds the CRM: the proxy.
+    /// The connector's address of the CRM: the proxy.
     pub(crate) fn address(&self) -> String {
         self.proxy.as_ref().map_or_else(String::new, Proxy::authority)
     }
 
-    /// The proxy; the check is not applicable to a connector without network.
+    /// The proxy; for a connector without network the check is not applicable.
     pub(crate) fn network(&self) -> Result<&Proxy, Halt> {
         if let Some(reason) = self.quirks.lack(Lack::Network) {
             return Err(Halt::Lacks(reason.to_owned()));
@@ -120,14 +120,14 @@ impl World {
         self.proxy.as_ref().ok_or_else(|| fails("there is no fixture"))
     }
 
-    /// Not applicable where this is lacking.
+    /// The check is not applicable if this feature is missing.
     pub(crate) fn has(&self, what: Lack) -> Result<(), Halt> {
         self.quirks
             .lack(what)
             .map_or(Ok(()), |reason| Err(Halt::Lacks(reason.to_owned())))
     }
 
-    /// The operator's settings, filled.
+    /// The operator's settings, with placeholders replaced.
     pub(crate) fn operator(&self) -> HashMap<String, String> {
         let settings = self.quirks.operator.settings.iter();
         settings
@@ -135,7 +135,7 @@ impl World {
             .collect()
     }
 
-    /// What the group chose, filled.
+    /// The group's settings, with placeholders replaced.
     pub(crate) fn group(&self) -> HashMap<String, String> {
         let settings = self.quirks.group.settings.iter();
         settings
@@ -143,7 +143,7 @@ impl World {
             .collect()
     }
 
-    /// Opens an instance with other settings, that may call this address.
+    /// Opens an instance with other settings that may call this address.
     pub(crate) async fn open_with(
         &self,
         settings: HashMap<String, String>,
@@ -181,7 +181,7 @@ impl World {
         opened.map_err(|error| fails(format!("it does not open: {error}")))
     }
 
-    /// What the connector is.
+    /// The description of the connector.
     pub(crate) async fn description(&self, connector: &Connector) -> Result<&DescribeResponse, Halt> {
         let describe = || async {
             let described = connector
@@ -194,7 +194,7 @@ impl World {
         self.described.get_or_try_init(describe).await
     }
 
-    /// Takes note of what is secret by its description: of the group's settings, and of the login's parameters.
+    /// Records values that are secret by their description: of the group's settings, and of the login's parameters.
     fn know_settings(&self, described: &DescribeResponse) {
         let ours = |method: &&AuthMethod| method.kind() == self.quirks.login.method.kind();
         let parameters = described.auth_methods.iter().filter(ours);
@@ -225,7 +225,7 @@ impl World {
             .ok_or_else(|| fails("no object has the role COMPANY"))
     }
 
-    /// The fields of all objects that can be seen.
+    /// The fields of all visible objects.
     pub(crate) async fn listed(&self, connector: &Connector) -> Result<&[ObjectFields], Halt> {
         let list = || async {
             let connection = Some(self.log_in(connector).await?);
@@ -242,7 +242,7 @@ impl World {
         self.listed.get_or_try_init(list).await.map(Vec::as_slice)
     }
 
-    /// Every field of every object that can be seen.
+    /// Every field of every visible object.
     pub(crate) async fn selection(&self, connector: &Connector) -> Result<Vec<ObjectSelection>, Halt> {
         let field = |field: &Field| SelectedField {
             key: field.key.clone(),
@@ -261,7 +261,7 @@ impl World {
             .collect())
     }
 
-    /// What one whole, untroubled read of everything gives.
+    /// The result of one complete read without faults.
     pub(crate) async fn whole(&self, connector: &Connector) -> Result<&Rows, Halt> {
         let read = || async {
             let selection = self.selection(connector).await?;
@@ -279,14 +279,14 @@ impl World {
         self.whole.get_or_try_init(read).await
     }
 
-    /// Lines that the connector has logged.
+    /// The lines that the connector has logged.
     pub(crate) fn logged(&self) -> Vec<String> {
         let mut lines = self.logs.lines();
         lines.drain(..self.logged_before.min(lines.len()));
         lines
     }
 
-    /// Whether the fixture was asked to change anything; nothing where it does not tell.
+    /// The number of attempts to change the fixture; None if it does not report them.
     pub(crate) async fn writes(&self) -> Result<Option<u64>, Halt> {
         let journal = self
             .quirks
@@ -304,7 +304,7 @@ impl World {
         }
     }
 
-    /// Whether the connector stops asking: waits for a moment without requests, at most `limit`.
+    /// Whether the connector stops sending requests: waits for a pause without requests, at most `limit`.
     pub(crate) async fn quiet(&self, limit: Duration) -> bool {
         match &self.proxy {
             Some(proxy) => proxy.quiet(Duration::from_millis(300), limit).await,

@@ -1,4 +1,4 @@
-//! Wrong settings are somebody's mistake: the connector says whose.
+//! Wrong settings: the connector must report the operator's and the group's errors as such.
 
 use std::collections::HashMap;
 
@@ -11,9 +11,9 @@ use crate::login::Attempt;
 use crate::quirks::Method;
 use crate::world::World;
 
-/// No key, no address, no number.
+/// Not a valid key, address or number.
 const NONSENSE: &str = "\u{1}☃ no such thing\n";
-/// Whose mistake it is.
+/// The allowed kinds.
 const WRONG: &[ErrorKind] = &[ErrorKind::Configuration, ErrorKind::InvalidInput];
 
 pub(super) const OPERATOR: Check = Check {
@@ -75,7 +75,7 @@ async fn operator(world: &World) -> Seen {
             match world.try_log_in(&connector).await {
                 Ok(Ok(_)) => findings.add(format!("{what}: one can log in all the same; is it required?")),
                 Ok(Err(failure)) => wrong(&mut findings, &what, &failure),
-                // The address was made, and the CRM itself refused it; unless the connector failed on the way.
+                // The URL was built, and the CRM itself refused it; or the connector failed.
                 Err(halt) => match &halt {
                     Halt::Fails(seen)
                         if seen
@@ -160,7 +160,7 @@ async fn group(world: &World) -> Seen {
                 Err(failure) => {
                     wrong(&mut findings, &what, &failure);
                     let named = failure.said().is_some_and(|said| said.field == parameter.key);
-                    // Where several are missing any may be named; here one is.
+                    // If several are missing, any of them may be named; here only one is missing.
                     findings.unless(named || !ours, || {
                         format!("{what}: `field` does not name it: {failure}")
                     });
@@ -188,7 +188,7 @@ async fn group(world: &World) -> Seen {
     findings.done(format!("{tried} wrong inputs"))
 }
 
-/// What may not be given for a setting.
+/// Invalid values for a setting.
 fn wrongs(setting: &Setting, given: bool) -> Vec<(Option<String>, &'static str)> {
     let mut wrongs = Vec::new();
     if setting.required && given && setting.default_value.is_empty() {
@@ -200,7 +200,7 @@ fn wrongs(setting: &Setting, given: bool) -> Vec<(Option<String>, &'static str)>
     wrongs
 }
 
-/// Begins a login with these settings, by the way of `conformance.toml`.
+/// Begins a login with these settings, by the method of `conformance.toml`.
 async fn begin(
     world: &World,
     connector: &Connector,

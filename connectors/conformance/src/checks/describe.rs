@@ -1,4 +1,4 @@
-//! What the connector says it is.
+//! The description of the connector.
 
 use std::collections::HashSet;
 
@@ -26,7 +26,7 @@ pub(super) const WHOLE: Check = Check {
 
 async fn offline(world: &World) -> Seen {
     let mut findings = Findings::default();
-    // A port that nobody listens on any more: the CRM is down.
+    // A port without a listener: the CRM is down.
     let down = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
     let down = down
         .map_err(|error| fails(format!("no port on loopback: {error}")))?
@@ -43,7 +43,7 @@ async fn offline(world: &World) -> Seen {
         .told("with the CRM down, Describe")?;
     let bare = world.open_with(std::collections::HashMap::new(), "").await;
     let mut others = Vec::new();
-    // A connector may need settings to open; what it describes may not depend on them.
+    // A connector may need settings to open, but its description must not depend on them.
     if let Ok(bare) = bare {
         others.push(
             bare.describe(DescribeRequest {}, AMPLE)
@@ -155,7 +155,7 @@ fn settings(findings: &mut Findings, settings: &[Setting]) {
         findings.unless(free || among, || {
             format!("the default of the setting {key} is not among its choices")
         });
-        // A password that is shown is a password that is lost.
+        // Platforms display settings that are not marked secret.
         let tells = ["secret", "password", "private_key", "api_key", "token"]
             .iter()
             .any(|word| key.contains(word));

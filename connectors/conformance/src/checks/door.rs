@@ -1,4 +1,4 @@
-//! Requests that are none.
+//! Malformed requests.
 
 use std::time::Duration;
 
@@ -16,11 +16,11 @@ use crate::connector::{AMPLE, Connector};
 use crate::stream::Stream;
 use crate::world::World;
 
-/// Field 2047, a varint, a field of a contract to come: key 16376 as two bytes and a bit, value 1.
+/// Field 2047, a varint, as a future version might add: key 16376 in two bytes, value 1.
 const UNKNOWN_FIELD: &[u8] = &[0xf8, 0x7f, 0x01];
-/// Time for an answer that needs nothing.
+/// Time limit for an answer that needs no work.
 const SOON: Duration = Duration::from_secs(5);
-/// Never given out.
+/// A number that was never assigned.
 const MADE_UP: u64 = 0x7e57_0000_dead_beef;
 
 pub(super) const GARBAGE: Check = Check {
@@ -39,7 +39,7 @@ pub(super) const NUMBERS: Check = Check {
     run: |world| Box::pin(numbers(world)),
 };
 
-/// The error of an answer to a call; nothing where it is something else.
+/// The error of an answer to a call; None for any other answer.
 async fn answered(waiting: raw::Waiting) -> Result<CallResponse, String> {
     let mut waiting = waiting;
     match timeout(SOON, waiting.answer()).await {
@@ -67,7 +67,7 @@ async fn garbage(world: &World) -> Seen {
     }
     .encode_to_vec();
     let cut = &describe[..describe.len() - 1];
-    // A length that is not there, a group that does not end, text that is not UTF-8 where a text must be.
+    // A length beyond the end, an unterminated group, a text that is not UTF-8.
     let broken: [(&str, &[u8]); 4] = [
         ("bytes that are no message", b"\xff\xff\xff\xff garbage"),
         ("a length beyond the end", b"\x12\xff\xff\xff\xff\x0f"),
@@ -83,7 +83,7 @@ async fn garbage(world: &World) -> Seen {
             Err(why) => findings.add(format!("{what}: {why}")),
         }
     }
-    // No call at all, and one that a later contract may have.
+    // No call, and a call of a future version.
     for (what, request) in [
         ("a request without a call", &b""[..]),
         ("an unknown call", UNKNOWN_FIELD),
@@ -105,7 +105,7 @@ async fn garbage(world: &World) -> Seen {
         }),
         Err(why) => findings.add(format!("Describe with a field of a later contract: {why}")),
     }
-    // A pull with garbage: an event, or an error; no crash.
+    // A pull with invalid bytes: an event or an error, but no crash.
     let selection = world.selection(&connector).await?;
     let connection = world.log_in(&connector).await?;
     let stream = Stream::open(&connector, &connection, &selection, b"")

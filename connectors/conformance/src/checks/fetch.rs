@@ -1,4 +1,4 @@
-//! One company, live.
+//! Live reads of one company.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -51,7 +51,7 @@ fn related<'a>(rows: &'a Rows, company: &str, id: &str) -> BTreeMap<&'a str, Vec
     related
 }
 
-/// The companies of a full read that are there, those with most related records first.
+/// The live companies of a full read, those with the most related records first.
 fn companies<'a>(rows: &'a Rows, company: &str) -> Vec<&'a str> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for ((object, id), record) in &rows.records {

@@ -1,4 +1,4 @@
-//! What there is to select, and how much.
+//! Fields and counts.
 
 use std::collections::HashSet;
 
@@ -92,7 +92,7 @@ async fn listed(world: &World) -> Seen {
             }
         }
     }
-    // One object alone, and one that is none.
+    // One single object, and an unknown one.
     let company = world.company(&connector).await?;
     let objects = vec![company.clone(), "NoSuchObjectOfTheKit".to_owned()];
     let request = ListFieldsRequest { connection, objects };

@@ -1,4 +1,4 @@
-//! A reply that is not the CRM's own, in the middle of the CRM's: it proves nothing.
+//! Replies that are not the CRM's own, in the middle of a read or call: they are no evidence.
 
 use tether_connector_host::proto::call_response::Result as Answer;
 use tether_connector_host::proto::{
@@ -31,7 +31,7 @@ pub(super) const CALLS: Check = Check {
     run: |world| Box::pin(calls(world)),
 };
 
-/// Replies that no API documents. A 200 is the worst of them: taken at its word there is nothing.
+/// Replies that no API documents. A 200 is the most dangerous one: it looks like an empty result.
 const REPLIES: [Trouble; 9] = [
     Trouble::Page(400),
     Trouble::Page(403),
@@ -44,7 +44,7 @@ const REPLIES: [Trouble; 9] = [
     Trouble::OtherJson(200),
 ];
 
-/// Whether a failure says no more than that something was in the way.
+/// Whether a failure is reported as transient.
 fn passing(failure: &Failure) -> bool {
     failure
         .said()
@@ -72,7 +72,7 @@ async fn streams(world: &World) -> Seen {
         .await
         .told("a read")?;
     let requests = proxy.count() - place;
-    // The first request, one in the middle and the last: each may be of another kind.
+    // The first request, one in the middle and the last: each may have another kind.
     let mut struck: Vec<usize> = vec![1, requests / 2 + 1, requests];
     struck.dedup();
     for (reply, at) in pairs(&struck) {
@@ -155,7 +155,7 @@ async fn calls(world: &World) -> Seen {
     findings.done(format!("{tried} replies"))
 }
 
-/// What an answer leaves out of the right one, or tells wrongly.
+/// The parts of the right answer that an answer lacks or reports wrongly.
 fn difference(right: &Answer, answer: &Answer) -> Option<String> {
     match (right, answer) {
         (Answer::ListFields(right), Answer::ListFields(answer)) => fields(right, answer),

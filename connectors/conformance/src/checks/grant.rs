@@ -1,4 +1,4 @@
-//! Credentials after the login: renewed, asked for by streams, given back.
+//! Credentials after the login: refresh, renewal in streams, revocation.
 
 use tether_connector_host::proto::{
     Connection, Credentials, ErrorKind, ListFieldsRequest, RefreshRequest, RevokeRequest, stream_event::Event,
@@ -37,7 +37,7 @@ pub(super) const REVOKE: Check = Check {
     run: |world| Box::pin(revoke(world)),
 };
 
-/// New credentials in a connection.
+/// A connection with new credentials.
 pub(crate) async fn renewed(
     world: &World,
     connector: &Connector,
@@ -88,7 +88,7 @@ async fn refresh(world: &World) -> Seen {
             findings.add(format!("Refresh used the new token itself: {}", seen.place()));
         }
     }
-    // Twice in a row, and from another process each time: nothing is kept but what the host keeps.
+    // Twice in a row, each time in another process: the only state is the host's.
     let other = world.open().await?;
     if let Some(third) = findings.part(renewed(world, &other, &second).await) {
         let request = ListFieldsRequest {
@@ -135,7 +135,7 @@ async fn stream(world: &World) -> Seen {
     let stream = Stream::open(&connector, &old, &selection, b"")
         .await
         .told("Read")?;
-    // Something has come; from now on the CRM knows the token no more.
+    // An event has arrived; from now on the CRM refuses the token.
     let mut ended = stream
         .take(&mut rows, |event| matches!(event, Event::Checkpoint(_)))
         .await
@@ -156,7 +156,7 @@ async fn stream(world: &World) -> Seen {
                 "the stream asks for credentials again and again, although the new ones are good",
             ));
         }
-        // It waits: a pull gets nothing, and the CRM is not asked, until the host has answered.
+        // The stream waits: until the host has answered, a pull gets no event and the CRM gets no request.
         let mut pull = stream.pull(rows.checkpoints.len() as u64);
         let early = tokio::time::timeout(std::time::Duration::from_millis(200), pull.answer()).await;
         findings.unless(early.is_err(), || {
@@ -179,7 +179,7 @@ async fn stream(world: &World) -> Seen {
             .told("the stream, with new credentials")?;
         ended = matches!(event, Event::End(_));
         rows.take(event);
-        // From here on only the new token may be seen, and no token request at all.
+        // From here on only the new token may be used, and no token request may be sent.
         if !ended {
             ended = stream
                 .take(&mut rows, needs)

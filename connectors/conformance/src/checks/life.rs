@@ -1,4 +1,4 @@
-//! Many at once, and again and again.
+//! Many instances at once, and repeatedly.
 
 use futures_util::future::join_all;
 use tether_connector_host::manifest::Isolation;
@@ -11,15 +11,15 @@ use crate::rows::Rows;
 use crate::stream::Stream;
 use crate::world::World;
 
-/// Times of opening and closing.
+/// Number of times that an instance is opened and closed.
 const CYCLES: usize = 200;
-/// Processes take longer, and the system cleans up after each.
+/// Child processes are slower, and the system cleans up after each.
 const CHILD_CYCLES: usize = 10;
-/// Streams of one process: each asks the CRM.
+/// Streams of one process: each sends requests to the CRM.
 const STREAM_CYCLES: usize = 60;
-/// What allocators and pools reach before they stop growing.
+/// Cycles until allocators and pools stop growing.
 const WARM_UP: usize = 20;
-/// Memory that may come on top, whatever the number of cycles: an allocator's own.
+/// Allowed growth of memory, whatever the number of cycles: that of the allocator.
 const SLACK: u64 = 8 * 1024 * 1024;
 
 pub(super) const CONCURRENT: Check = Check {
@@ -93,7 +93,7 @@ async fn concurrent(world: &World) -> Seen {
     findings.done(format!("{STREAMS} streams, {CALLS} times two calls"))
 }
 
-/// One life of an instance; in some lives a stream is left open.
+/// One cycle of an instance; in some cycles a stream is left open.
 async fn cycle(world: &World, number: usize) -> Result<(), Halt> {
     let connector = world.open().await?;
     connector
@@ -122,7 +122,7 @@ async fn growth(world: &World) -> Seen {
             for number in 0..WARM_UP {
                 cycle(world, number).await?;
             }
-            // What the kit itself holds for earlier checks goes meanwhile.
+            // Meanwhile the kit releases resources of earlier checks.
             tokio::time::sleep(std::time::Duration::from_millis(300)).await;
             let Some(before) = Held::by(None) else {
                 return Err(Halt::Lacks("this system has no /proc to measure with".to_owned()));
@@ -147,7 +147,7 @@ async fn growth(world: &World) -> Seen {
             findings.unless(left == 0, || {
                 format!("{left} processes are left after {CHILD_CYCLES} lives")
             });
-            // Within one process, what streams and calls leave behind.
+            // Within one process: what streams and calls leave behind.
             let connector = world.open().await?;
             let process = connector.raw.process();
             let selection = world.selection(&connector).await?;
@@ -192,7 +192,7 @@ fn compare(before: Held, after: Option<Held>, cycles: usize, what: &str) -> Seen
         findings.add("its process ended");
         return findings.done("");
     };
-    // A pool may have one more; what grows with the cycles has many.
+    // A pool may grow by one; a leak grows with the cycles.
     let most = cycles / 20;
     let threads = after.threads.saturating_sub(before.threads);
     let descriptors = after.descriptors.saturating_sub(before.descriptors);

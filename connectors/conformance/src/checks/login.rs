@@ -122,7 +122,7 @@ async fn works(world: &World) -> Seen {
     let mut findings = Findings::default();
     let connector = world.open().await?;
     let first = world.try_log_in(&connector).await?.told("logging in")?;
-    // By another process, as any replica may get the callback.
+    // In another process, because any replica may receive the callback.
     let other = world.open().await?;
     let second = world.try_log_in(&other).await?.told("logging in again")?;
     for logged_in in [&first, &second] {

@@ -1,4 +1,4 @@
-//! Is there a connector at all?
+//! Whether there is a usable connector.
 
 use super::{Check, Findings, Seen, fails};
 use crate::connector::AMPLE;
@@ -40,7 +40,7 @@ async fn opens(world: &World) -> Seen {
         format!("opening it made {asked} requests to the CRM")
     });
     first.raw.close().await;
-    // What one instance's end does to another is what a server's update does to running syncs.
+    // The end of one instance must not affect another, as in an update during running syncs.
     let described = second.describe(DescribeRequest {}, AMPLE).await;
     if let Err(failure) = described {
         findings.add(format!(

@@ -1,4 +1,4 @@
-//! The checks, in the order they run.
+//! The checks, in the order of execution.
 
 mod config;
 mod describe;
@@ -25,32 +25,32 @@ use crate::connector::Failure;
 use crate::report::{Checked, Outcome};
 use crate::world::World;
 
-/// What a check comes to: what was seen, in a few words, or why it did not pass.
+/// The result of a check: the observation in a few words, or the reason why it did not pass.
 pub(crate) type Seen = Result<String, Halt>;
 
 /// A check that did not pass.
 #[derive(Debug)]
 pub(crate) enum Halt {
-    /// It failed: what was seen, a finding each.
+    /// It failed, with its findings.
     Fails(Vec<String>),
-    /// It is about something that the connector does not have: why not.
+    /// It concerns a missing feature, with the reason.
     Lacks(String),
 }
 
 /// One check.
 pub(crate) struct Check {
-    /// `family.name`: never changes its meaning.
+    /// `family.name`; its meaning never changes.
     pub(crate) id: &'static str,
-    /// What must hold.
+    /// The requirement.
     title: &'static str,
-    /// What goes wrong in production where it does not.
+    /// The consequence in production if it is not met.
     why: &'static str,
-    /// The rules of SPEC.md that it holds.
+    /// The rules of SPEC.md that it checks.
     spec: &'static [&'static str],
     run: for<'a> fn(&'a World) -> BoxFuture<'a, Seen>,
 }
 
-/// Every check. The first one decides whether there is anything to check.
+/// Every check. The first one decides whether the others can run.
 pub(crate) const ALL: &[Check] = &[
     manifest::IN_ORDER,
     manifest::OPENS,
@@ -96,16 +96,16 @@ pub(crate) const ALL: &[Check] = &[
 ];
 
 impl Check {
-    /// Without this one, nothing else can be checked.
+    /// Whether this check has to pass before all others.
     pub(crate) fn is_first(&self) -> bool {
         self.id == manifest::IN_ORDER.id || self.id == manifest::OPENS.id
     }
 
-    /// Runs it, at most so long.
+    /// Runs it, at most for `limit`.
     pub(crate) async fn run(&self, world: &World, limit: Duration) -> Checked {
         let started = std::time::Instant::now();
         let seen = tokio::time::timeout(limit, (self.run)(world)).await;
-        // A check that ended early leaves no trouble behind.
+        // A check that ended early must not leave a fault behind.
         if let Some(proxy) = &world.proxy {
             proxy.clear();
         }
@@ -136,9 +136,9 @@ pub(crate) fn fails(finding: impl Into<String>) -> Halt {
     Halt::Fails(vec![finding.into()])
 }
 
-/// Turns a call's failure into the check's.
+/// Converts the failure of a call to that of the check.
 pub(crate) trait Told<T> {
-    /// With what was done.
+    /// With the action that failed.
     fn told(self, what: &str) -> Result<T, Halt>;
 }
 
@@ -148,24 +148,24 @@ impl<T> Told<T> for Result<T, Failure> {
     }
 }
 
-/// What a check has found so far.
+/// The findings of a check so far.
 #[derive(Default)]
 pub(crate) struct Findings(Vec<String>);
 
 impl Findings {
-    /// A finding.
+    /// Adds a finding.
     pub(crate) fn add(&mut self, finding: impl Into<String>) {
         self.0.push(finding.into());
     }
 
-    /// A finding unless it holds.
+    /// Adds a finding unless `holds`.
     pub(crate) fn unless(&mut self, holds: bool, finding: impl FnOnce() -> String) {
         if !holds {
             self.0.push(finding());
         }
     }
 
-    /// What a part of the check came to; it goes on.
+    /// Adds the findings of a part of the check, which then continues.
     pub(crate) fn part<T>(&mut self, part: Result<T, Halt>) -> Option<T> {
         match part {
             Ok(part) => Some(part),
@@ -177,7 +177,7 @@ impl Findings {
         }
     }
 
-    /// The check's end: the findings, or what was seen.
+    /// The result of the check: the findings, or the observation.
     pub(crate) fn done(self, seen: impl Into<String>) -> Seen {
         const MOST: usize = 12;
         if self.0.is_empty() {

@@ -8,7 +8,7 @@ use crate::rows::Rows;
 use crate::stream::Stream;
 use crate::world::World;
 
-/// More than a bounded stream can need.
+/// More memory than a bounded stream can need.
 const MOST_MEMORY: u64 = 256 * 1024 * 1024;
 
 pub(super) const BOUNDED: Check = Check {

@@ -1,4 +1,4 @@
-//! What a read gives.
+//! The content of a read.
 
 use std::collections::{HashMap, HashSet};
 
@@ -84,7 +84,7 @@ async fn payloads(world: &World) -> Seen {
                 continue;
             }
             if let Some(what) = canonical::wrong(&record.payload, &types) {
-                // One row of each kind of mistake is enough.
+                // One row for each kind of error is sufficient.
                 let kind = what.split(':').next().unwrap_or_default().to_owned();
                 if told.insert(kind) {
                     findings.add(format!("{object} {id}: {what}"));
@@ -191,7 +191,7 @@ fn row(findings: &mut Findings, company: &str, object: &str, record: &Record) {
     }
 }
 
-/// Checks the ranges of one stream, against all ids there are.
+/// Checks the ranges of one stream against all existing ids.
 pub(super) fn ranges(findings: &mut Findings, rows: &Rows, all: &Rows, from_the_beginning: bool) -> usize {
     let mut ends: HashMap<&str, Option<&str>> = HashMap::new();
     let mut ranges = 0;
@@ -256,7 +256,7 @@ pub(super) fn ranges(findings: &mut Findings, rows: &Rows, all: &Rows, from_the_
     ranges
 }
 
-/// The order that a range of ids is meant in.
+/// The order of a range of ids.
 #[derive(Clone, Copy)]
 enum Order {
     Bytes,
@@ -266,7 +266,8 @@ enum Order {
 
 impl Order {
     fn inside(self, covers: &Covers, id: &str) -> bool {
-        // Numbers without leading zeros: a longer one is larger, and those of one length stand in the order of their bytes.
+        // Numbers without leading zeros: a longer one is larger, and numbers of the same length are ordered by their
+        // bytes.
         let key = |id: &str| match self {
             Self::Bytes => (0, id.to_owned()),
             Self::Numbers => (id.len(), id.to_owned()),
@@ -412,7 +413,7 @@ async fn missing(world: &World) -> Seen {
         let fetched = connector.fetch_company(request, AMPLE).await;
         let fetched = fetched.told("FetchCompany with a field that is not there")?;
         for result in &fetched.objects {
-            // Where a company has nothing of an object, there may be nothing that shows it.
+            // If a company has no records of an object, its missing fields may be undetectable.
             let told = result.missing_fields.iter().any(|field| field == NO_FIELD);
             findings.unless(told, || {
                 format!(

@@ -1,4 +1,4 @@
-//! Going on where another stopped.
+//! Resuming streams.
 
 use tether_connector_host::proto::{ErrorKind, stream_event::Event};
 
@@ -77,7 +77,8 @@ async fn killed(world: &World) -> Seen {
     let whole = world.whole(&connector).await?;
     let selection = world.selection(&connector).await?;
     let (mut stored, mut checkpoint, mut kills) = (Rows::default(), bytes::Bytes::new(), 0);
-    // Each life gets one checkpoint further, so there are no more lives than checkpoints; a few for what is read again.
+    // Each attempt reaches at least one more checkpoint, so there are no more attempts than checkpoints, plus some
+    // for repeated reads.
     let most = whole.checkpoints.len() * 2 + 4;
     loop {
         let life = world.open().await?;
@@ -94,7 +95,7 @@ async fn killed(world: &World) -> Seen {
             stored.extend(&rows);
             break;
         }
-        // Only what came before a checkpoint is stored with it; the next event is on its way when the end comes.
+        // Only rows before a checkpoint are stored with it; the next event is pending when the stream is killed.
         stored.extend(&rows.stored(rows.checkpoints.len() - 1));
         checkpoint = rows.last_checkpoint();
         let in_flight = stream.pull(rows.checkpoints.len() as u64);

@@ -1,4 +1,4 @@
-//! Over all that was said and asked in this run: these two come last.
+//! Checks of all logs, errors and requests of this run; therefore they run last.
 
 use std::collections::BTreeSet;
 
@@ -23,7 +23,7 @@ pub(super) const SECRETS: Check = Check {
     run: |world| Box::pin(secrets(world)),
 };
 
-/// Whether a path is of a pattern, in which `*` stands for anything but a slash.
+/// Whether a path matches a pattern, in which `*` matches anything but a slash.
 pub(super) fn matches(pattern: &str, path: &str) -> bool {
     let (pattern, path): (Vec<_>, Vec<_>) = (pattern.split('/').collect(), path.split('/').collect());
     let segment = |(pattern, segment): (&&str, &&str)| match pattern.split_once('*') {
@@ -91,7 +91,7 @@ async fn secrets(world: &World) -> Seen {
     for line in world.logged() {
         lines += 1;
         for name in search.found_in(&line) {
-            // Where it stands in the code, without what it says.
+            // The location in the code, without the message.
             let from = line
                 .split_whitespace()
                 .find(|part| part.starts_with("from="))

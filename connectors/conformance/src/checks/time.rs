@@ -1,4 +1,4 @@
-//! Calls that are no longer wanted, and ends.
+//! Cancellation, deadlines and closing.
 
 use std::time::{Duration, Instant};
 
@@ -16,9 +16,9 @@ use crate::stream::Stream;
 use crate::trouble::Trouble;
 use crate::world::World;
 
-/// A cancelled call is answered within this.
+/// Time limit for the answer to a cancelled call.
 const CANCELLED_WITHIN: Duration = Duration::from_secs(1);
-/// A deadline to keep.
+/// A short deadline.
 const DEADLINE_MS: Duration = Duration::from_millis(700);
 /// The host kills a child that takes longer to close.
 const CLOSED_WITHIN: Duration = Duration::from_secs(5);
@@ -75,7 +75,7 @@ async fn cancel(world: &World) -> Seen {
         let answer = connector.finish(name, &mut waiting, CANCELLED_WITHIN * 3).await;
         let took = began.elapsed();
         match answer {
-            // It may have been done just then, or ask nothing of the CRM.
+            // The call may have completed just then, or may need no request to the CRM.
             Ok(_) => {}
             Err(failure) if failure.kind() == Some(ErrorKind::Cancelled) => {}
             Err(failure) => findings.add(format!("{name}, cancelled: {failure}; CANCELLED is right")),
@@ -103,7 +103,7 @@ async fn cancel(world: &World) -> Seen {
     findings.done(format!("{} calls", targets.len()))
 }
 
-/// Waits until a call has asked the CRM all that it asks without an answer, or does not seem to ask.
+/// Waits until a call has sent all requests that it sends without an answer, or seems to send none.
 async fn asked(world: &World, place: usize) {
     let Some(proxy) = &world.proxy else { return };
     let (mut seen, mut quiet) = (place, 0);
@@ -112,14 +112,14 @@ async fn asked(world: &World, place: usize) {
         let now = proxy.count();
         quiet = if now == seen { quiet + 1 } else { 0 };
         seen = now;
-        // Requests that are made together arrive one by one; where none has come, it may still be on its way.
+        // Concurrent requests arrive one by one; if none has arrived, it may still be on its way.
         if quiet >= if seen > place { 20 } else { 50 } {
             return;
         }
     }
 }
 
-/// A call that was answered a second time.
+/// Checks that no call was answered twice.
 async fn twice(findings: &mut Findings, before: u64) {
     tokio::time::sleep(Duration::from_millis(100)).await;
     let more = raw::unexpected_answers() - before;
@@ -216,7 +216,7 @@ fn kept(
         )
     });
     match answer {
-        // Nothing of it needs the CRM.
+        // The call needs no request to the CRM.
         Ok(()) => {}
         Err(failure)
             if matches!(
@@ -262,7 +262,7 @@ async fn pulls(world: &World) -> Seen {
     if let Some(difference) = rows.difference(whole) {
         findings.add(format!("with every pull cancelled and repeated: {difference}"));
     }
-    // Past its end there is nothing, and it is said.
+    // After the end a pull must be answered with an error.
     refused(&mut findings, &stream, "a pull after the end").await;
 
     let stream = Stream::open(&connector, &connection, &selection, b"")
@@ -282,7 +282,7 @@ async fn pulls(world: &World) -> Seen {
                     ended |= matches!(event, Event::End(_));
                     rows.take(event);
                 }
-                // The second one, or one behind the end.
+                // The second pull, or one after the end.
                 Err(failure) if matches!(failure.kind(), Some(ErrorKind::Bug | ErrorKind::Cancelled)) => {
                     refusals += 1
                 }
@@ -383,7 +383,7 @@ async fn close(world: &World) -> Seen {
     if let Some(proxy) = &world.proxy {
         proxy.clear();
     }
-    // In process the numbers live on: what comes now is answered as closed, or not at all.
+    // In process the numbers stay known: a pull is now answered as closed, or not at all.
     if connector.raw.process().is_none() {
         let late = connector.describe(Default::default(), connector::GRACE).await;
         if let Ok(_) | Err(Failure::Garbled(_)) = late {

@@ -1,4 +1,4 @@
-//! A CRM in trouble.
+//! Faults of the CRM.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -20,9 +20,9 @@ use crate::stream::Stream;
 use crate::trouble::{ALL, Concern, RETRY_AFTER, Trouble, allowed};
 use crate::world::World;
 
-/// Time for a call in trouble: a connector may try again by itself, a few times.
+/// Time limit for a call under a fault: a connector may retry a few times.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Time for a call that gets no answer.
+/// Deadline for a call without an answer.
 const DEADLINE: Duration = Duration::from_millis(700);
 
 pub(super) const CALLS: Check = Check {
@@ -41,7 +41,7 @@ pub(super) const STREAMS: Check = Check {
     run: |world| Box::pin(streams(world)),
 };
 
-/// A call that can be made again and again.
+/// A call that can be repeated.
 pub(super) struct Target {
     pub(super) name: &'static str,
     concern: Concern,
@@ -50,7 +50,7 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// The call, with credentials of its own.
+    /// The call, with its own credentials.
     pub(super) async fn call(&self, world: &World, connector: &Connector) -> Result<Call, Halt> {
         let connection =
             async || -> Result<Option<Connection>, Halt> { Ok(Some(world.log_in(connector).await?)) };
@@ -89,7 +89,7 @@ impl Target {
     }
 }
 
-/// Every call that the connector has.
+/// Every call of the connector.
 pub(super) async fn targets(world: &World, connector: &Connector) -> Result<Vec<Target>, Halt> {
     let selection = world.selection(connector).await?;
     let company = world.company(connector).await?;
@@ -121,7 +121,7 @@ pub(super) async fn targets(world: &World, connector: &Connector) -> Result<Vec<
     Ok(names.into_iter().map(target).collect())
 }
 
-/// What this connector can be asked to understand.
+/// The faults that this connector can recognize.
 fn troubles(world: &World) -> impl Iterator<Item = Trouble> {
     let deaf = world.quirks.lack(Lack::RetryAfter).is_some();
     ALL.iter()
@@ -157,7 +157,7 @@ async fn calls(world: &World) -> Seen {
                 &place,
             )
             .await?;
-            // And again where a part of the work is done already.
+            // Again after a part of the work is done.
             if requests > 1 && matches!(trouble, Trouble::Status(500) | Trouble::CutMiddle) {
                 let place = format!("{place}, from its request {requests} on");
                 troubled(
@@ -173,7 +173,7 @@ async fn calls(world: &World) -> Seen {
                 .await?;
             }
         }
-        // What is late is not lost.
+        // A delayed answer is not lost.
         let call = target.call(world, &connector).await?;
         proxy.order(Trouble::Slow(Duration::from_millis(250)), Which::From(1));
         match connector.ask(call, AMPLE).await {
@@ -223,7 +223,7 @@ async fn troubled(
             learn(world, &answer);
             let told = told_inside(&answer);
             match told.first() {
-                // Objects that cannot be read are told one by one.
+                // Unreadable objects are reported one by one.
                 Some(_) => {
                     for said in &told {
                         right(
@@ -236,12 +236,12 @@ async fn troubled(
                         );
                     }
                 }
-                // Any refusal of a token that is given back may mean that it is none any more.
+                // Any refusal of a token during its revocation may mean that it is no longer valid.
                 None if target.name == "Revoke" && !serious(trouble) => {}
                 None if struck == 0 => {}
-                // What may not be seen is not listed and not counted: that is how these two calls tell it.
+                // These two calls omit objects that the user may not see.
                 None if trouble == Trouble::Status(403) && shows_less(&answer) => {}
-                // A login may do without what it asks last: names of the organization and the user.
+                // A login may succeed without its last request: names of the organization and the user.
                 None if from > 1 && target.concern == Concern::Login => {}
                 None => findings.add(format!("{place}: it answers as if all were well")),
             }
@@ -258,7 +258,7 @@ fn serious(trouble: Trouble) -> bool {
     )
 }
 
-/// Errors of single objects.
+/// Errors of single objects in an answer.
 fn told_inside(answer: &Answer) -> Vec<tether_connector_host::proto::Error> {
     match answer {
         Answer::FetchCompany(answer) => answer
@@ -270,7 +270,7 @@ fn told_inside(answer: &Answer) -> Vec<tether_connector_host::proto::Error> {
     }
 }
 
-/// Whether a listing says that an object is not visible, or a count leaves it out.
+/// Whether a listing reports an object as not visible, or a count omits it.
 fn shows_less(answer: &Answer) -> bool {
     match answer {
         Answer::ListFields(listed) => listed.objects.iter().any(|object| !object.visible),
@@ -279,7 +279,7 @@ fn shows_less(answer: &Answer) -> bool {
     }
 }
 
-/// Whether an error says the right thing.
+/// Whether an error has the right kind and content.
 fn right(
     findings: &mut Findings,
     place: &str,
@@ -377,10 +377,10 @@ async fn streams(world: &World) -> Seen {
                 )
             }),
         }
-        // Ranges told in trouble remove records just the same.
+        // Wrong ranges under a fault remove records too.
         super::read::ranges(&mut findings, &rows, whole, true);
-        // What a host does then, once the trouble is over: from the last checkpoint on, in a fresh instance. Objects that
-        // were told as failed are read anew by a later sync.
+        // What a host does after the fault: resume from the last checkpoint in a new instance. Objects reported as
+        // failed are read again by a later sync.
         if end.is_err() {
             let fresh = world.open().await?;
             let connection = world.log_in(&fresh).await?;
@@ -417,7 +417,7 @@ async fn streams(world: &World) -> Seen {
     ))
 }
 
-/// Reads to the end, answering that there are no other credentials than those it has.
+/// Reads to the end; requests for credentials are answered with the current ones.
 pub(super) async fn read(
     connector: &Connector,
     connection: &Connection,
@@ -440,7 +440,7 @@ pub(super) async fn read(
             return Ok(());
         }
         match needs {
-            // The host has found that they are refused, and says so: the stream must end with it.
+            // The host has found that they are refused, and reports it: the stream must end with that error.
             Some(why) => stream.refuse(why).await?,
             None => return Err(Failure::Garbled("CredentialsNeeded does not say why")),
         }
