@@ -1,5 +1,5 @@
-//! The control interface: what tests and the demo do to a simulator without its users' knowledge. JSON, no authentication,
-//! loopback only.
+//! The control interface, through which tests and the demo change a simulator. JSON, no authentication, loopback
+//! only.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::Simulator;
 use crate::faults::Fault;
 use crate::journal::Entry as _;
 
-/// The routes that every simulator has: `/faults` and `/requests`, and an answer for those that it does not have.
+/// The routes that every simulator has: `/faults` and `/requests`, and the answer for unknown routes.
 pub fn router<S: Simulator>() -> Router<Arc<S>> {
     Router::new()
         .route(
@@ -31,7 +31,7 @@ pub fn router<S: Simulator>() -> Router<Arc<S>> {
         })
 }
 
-/// A refusal, for the author of a test.
+/// An error of a control route.
 #[derive(Debug)]
 pub struct Refusal(pub String);
 
@@ -41,7 +41,7 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// JSON in, whatever its content type; what is wrong with it out. Nothing at all is `{}`.
+/// A JSON body with any content type; errors name the problem. An empty body counts as `{}`.
 #[derive(Debug)]
 pub struct Given<T>(pub T);
 
@@ -59,10 +59,10 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Given<T> {
     }
 }
 
-/// What a route answers.
+/// The answer of a route.
 pub type Answer = Result<Json<Value>, Refusal>;
 
-/// Refuses.
+/// Returns an error.
 ///
 /// # Errors
 /// Always.
@@ -73,7 +73,7 @@ pub fn refuse<T>(message: impl Into<String>) -> Result<T, Refusal> {
 /// `{"ok": true}`.
 ///
 /// # Errors
-/// Never: it is an answer like others.
+/// Never: the type is that of other answers.
 pub fn done() -> Answer {
     Ok(Json(json!({ "ok": true })))
 }
@@ -94,7 +94,7 @@ async fn clear_faults<S: Simulator>(State(simulator): State<Arc<S>>) -> Answer {
     Ok(Json(json!({ "ordered": 0 })))
 }
 
-/// `GET /requests?kind=query&since=17&limit=100`: all that are kept, where nothing is named.
+/// `GET /requests?kind=query&since=17&limit=100`: without parameters all stored requests.
 async fn requests<S: Simulator>(
     State(simulator): State<Arc<S>>,
     Query(asked): Query<HashMap<String, String>>,

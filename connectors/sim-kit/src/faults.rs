@@ -1,4 +1,4 @@
-//! Faults that are ordered: what the next matching requests get instead of, or on top of, their answer.
+//! Faults for later requests: they replace or change the answer of matching requests.
 
 use std::time::{Duration, Instant};
 
@@ -9,11 +9,11 @@ use futures_util::{StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 use url::form_urlencoded;
 
-/// An order.
+/// A fault.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Fault {
-    /// The request's path starts with this.
+    /// The prefix of the request's path.
     pub path: String,
     /// The request's method.
     #[serde(default)]
@@ -21,25 +21,25 @@ pub struct Fault {
     /// The decoded query or the body contains this.
     #[serde(default)]
     pub contains: Option<String>,
-    /// Let so many matching requests pass first.
+    /// The number of matching requests that pass first.
     #[serde(default)]
     pub skip: u32,
-    /// Strike so often.
+    /// The number of requests that fail.
     #[serde(default = "once")]
     pub times: u32,
-    /// Strike every matching request for so long from the order on, instead of `times`.
+    /// Instead of `times`: every matching request fails for this many seconds from now on.
     #[serde(default)]
     pub seconds: Option<f64>,
-    /// When `seconds` are over.
+    /// The end of `seconds`.
     #[serde(skip)]
     until: Option<Instant>,
-    /// Milliseconds to wait first.
+    /// A pause in milliseconds before the answer.
     #[serde(default)]
     pub delay_ms: u64,
-    /// What it does.
+    /// The effect.
     #[serde(default)]
     pub kind: Kind,
-    /// A refusal of the CRM's by its code, which gives status and body.
+    /// An error code of the CRM, which determines status and body.
     #[serde(default)]
     code: Option<String>,
     /// With `code`: another text than the usual one.
@@ -57,10 +57,10 @@ pub struct Fault {
     /// Headers of the answer.
     #[serde(default)]
     pub headers: Vec<(String, String)>,
-    /// For `cut`: after so many bytes of the body; half of it if not given.
+    /// For `cut`: after this many bytes of the body; half of it by default.
     #[serde(default)]
     pub after_bytes: Option<usize>,
-    /// Strike the requests inside a request that holds several, not the one that holds them.
+    /// Applies to the requests inside a request that contains several, not to the outer request.
     #[serde(default)]
     pub inner: bool,
 }
@@ -69,30 +69,30 @@ fn once() -> u32 {
     1
 }
 
-/// What a fault does.
+/// The effect of a fault.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Kind {
-    /// Answer `status` and `body` without doing anything.
+    /// Answers `status` and `body` without executing the request.
     #[default]
     Status,
-    /// Only wait.
+    /// Only delays the answer.
     Delay,
-    /// Do the work, then cut the connection in the middle of the answer.
+    /// Executes the request, then cuts the connection in the middle of the answer.
     Cut,
-    /// Do the work, then break the JSON of the answer.
+    /// Executes the request, then makes the JSON of the answer invalid.
     Garbage,
     /// A web page: the CRM's own with 200 (the default), a gateway's with any other `status`.
     Html,
-    /// Do the work, then cut the connection before any answer: the outcome is unknown to the caller.
+    /// Executes the request, then cuts the connection before the answer: the outcome is unknown to the caller.
     Lost,
 }
 
 impl Fault {
-    /// Fills in what an order leaves to its code, as `refusal` has it, and starts its time.
+    /// Sets the fields that follow from the code, with `refusal`, and starts the duration.
     ///
     /// # Errors
-    /// There is no such code.
+    /// The code is unknown.
     pub fn begin(
         mut self,
         refusal: impl Fn(&str, Option<&str>) -> Option<(u16, String)>,
@@ -109,19 +109,19 @@ impl Fault {
         Ok(self)
     }
 
-    /// Whether it is a refusal of the CRM's own, ordered by its code.
+    /// Whether it is one of the CRM's own errors, chosen by its code.
     #[must_use]
     pub fn is_own(&self) -> bool {
         self.kind == Kind::Status && self.code.is_some()
     }
 
-    /// Whether it answers without the request being carried out.
+    /// Whether it answers without executing the request.
     #[must_use]
     pub fn answers(&self) -> bool {
         matches!(self.kind, Kind::Status | Kind::Html)
     }
 
-    /// Waits as long as it is ordered to.
+    /// Waits for the configured pause.
     pub async fn wait(&self) {
         if self.delay_ms > 0 {
             tokio::time::sleep(Duration::from_millis(self.delay_ms)).await;
@@ -183,7 +183,7 @@ impl Fault {
         response
     }
 
-    /// An answer whose work is done, and which does not arrive whole.
+    /// Truncates or damages the answer of an executed request.
     pub async fn spoil(&self, response: Response) -> Response {
         let (mut parts, body) = response.into_parts();
         let body = to_bytes(body, usize::MAX).await.unwrap_or_default();
@@ -192,7 +192,7 @@ impl Fault {
             Kind::Cut => {
                 let keep = self.after_bytes.unwrap_or(body.len() / 2).min(body.len());
                 let part = body.slice(..keep);
-                // The pause lets what came before the cut leave; hyper would throw it away with the error.
+                // The pause lets the data before the cut be sent; hyper would discard it together with the error.
                 let end = stream::once(async move {
                     tokio::task::yield_now().await;
                     broken()
@@ -200,7 +200,7 @@ impl Fault {
                 Response::from_parts(parts, Body::from_stream(stream::iter([Ok(part)]).chain(end)))
             }
             Kind::Lost => {
-                // An error before the first byte of the body: the status line may or may not have left.
+                // An error before the first byte of the body: the status line may or may not have been sent.
                 parts.headers.clear();
                 Response::from_parts(parts, Body::from_stream(stream::iter([broken()])))
             }
@@ -226,14 +226,14 @@ fn put_headers(headers: &mut HeaderMap, more: &[(String, String)]) {
     }
 }
 
-/// A request that faults are looked up for.
+/// A request to be matched with faults.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {
     /// Its method.
     pub method: &'a str,
     /// Its path.
     pub path: &'a str,
-    /// What `contains` is looked for in; see [`text`].
+    /// The text that `contains` is matched with; see [`text`].
     pub text: &'a str,
     /// It is inside another request.
     pub inner: bool,
@@ -247,7 +247,7 @@ pub fn text(uri: &Uri, body: &[u8]) -> String {
     query + &String::from_utf8_lossy(body)
 }
 
-/// The fault that strikes a request, if any; used-up orders are dropped.
+/// The fault for a request, if any; used-up faults are removed.
 pub fn strike(faults: &mut Vec<Fault>, request: &Asked<'_>) -> Option<Fault> {
     let mut struck = None;
     for fault in faults.iter_mut().filter(|f| f.matches(request)) {

@@ -1,4 +1,4 @@
-//! The log of requests, so that tests can prove what was asked and that nothing was written.
+//! The log of requests, so that tests can check which requests were sent and that there were no writes.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -6,19 +6,19 @@ use serde::Serialize;
 
 /// A request in a log.
 pub trait Entry: Serialize + Send + Sync + 'static {
-    /// Takes its number.
+    /// Sets its number.
     fn number(&mut self, seq: u64);
 
     /// Its number.
     fn seq(&self) -> u64;
 
-    /// What kind of request it is.
+    /// The kind of the request.
     fn kind(&self) -> &str;
 
     /// Whether it would have changed data.
     fn is_write(&self) -> bool;
 
-    /// The names that it is counted under: its own, and `inner:…` for each request inside it.
+    /// The names under which it is counted: its own, and `inner:…` for each request inside it.
     fn counted(&self) -> Vec<String> {
         vec![self.kind().to_owned()]
     }
@@ -44,7 +44,7 @@ impl<E> Default for Journal<E> {
     }
 }
 
-/// Requests that are kept.
+/// Number of stored requests.
 const KEPT: usize = 100_000;
 
 impl<E: Entry> Journal<E> {
@@ -62,7 +62,7 @@ impl<E: Entry> Journal<E> {
         self.entries.push_back(entry);
     }
 
-    /// Forgets all; numbers go on.
+    /// Removes all requests; numbering continues.
     pub fn clear(&mut self) {
         *self = Self {
             next: self.next,
@@ -70,20 +70,20 @@ impl<E: Entry> Journal<E> {
         };
     }
 
-    /// How many requests there were, by name.
+    /// The numbers of requests, by name.
     #[must_use]
     pub fn counts(&self) -> &BTreeMap<String, u64> {
         &self.counts
     }
 
-    /// How many requests there were, without those inside others.
+    /// The number of requests, without those inside others.
     #[must_use]
     pub fn total(&self) -> u64 {
         let outer = self.counts.iter().filter(|(name, _)| !name.starts_with("inner:"));
         outer.map(|(_, count)| count).sum()
     }
 
-    /// How many would have changed data.
+    /// The number of requests that would have changed data.
     #[must_use]
     pub fn writes(&self) -> u64 {
         self.writes

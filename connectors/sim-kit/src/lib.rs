@@ -1,14 +1,14 @@
-//! What simulators of CRMs share.
+//! Common code of the CRM simulators.
 //!
-//! | module | what it has |
+//! | module | content |
 //! |---|---|
-//! | [`faults`] | faults that are ordered for requests to come, and replies that carry them out |
+//! | [`faults`] | faults for later requests, and the damaged replies |
 //! | [`journal`] | the log of requests, with counts |
 //! | [`control`] | the control interface: its input and answers, and the routes for faults and requests |
-//! | [`oauth`] | the page where a user lets an app in, and the way back to the app |
-//! | [`program`] | a simulator as a program that another one starts |
+//! | [`oauth`] | the page on which a user allows an app, and the redirect to the app |
+//! | [`program`] | running a simulator as a child process |
 //!
-//! What a simulator says and holds of its CRM stays in the simulator.
+//! Data and behaviour of a CRM stay in its simulator.
 
 pub mod control;
 pub mod faults;
@@ -24,13 +24,14 @@ pub trait Simulator: Send + Sync + 'static {
     /// A request in its log.
     type Entry: Entry;
 
-    /// The faults that are ordered.
+    /// The current faults.
     fn faults(&self) -> &Mutex<Vec<faults::Fault>>;
 
     /// The log of requests.
     fn journal(&self) -> &Mutex<Journal<Self::Entry>>;
 
-    /// Status and body of a refusal of the CRM's by its code, with this text or the usual one; nothing for an unknown code.
+    /// Status and body of one of the CRM's errors by its code, with this text or the usual one; None for an unknown
+    /// code.
     fn refusal(code: &str, message: Option<&str>) -> Option<(u16, String)> {
         let _ = (code, message);
         None

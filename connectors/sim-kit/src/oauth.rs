@@ -1,4 +1,4 @@
-//! The page where a user lets an app in, and the browser's way back to the app.
+//! The page on which a user allows an app, and the redirect of the browser to the app.
 
 use std::collections::HashMap;
 
@@ -13,12 +13,12 @@ use crate::control::{Answer, Refusal, refuse};
 /// The parameters of an authorization request.
 pub type Params = HashMap<String, String>;
 
-/// A request that cannot go on.
+/// A request that must be refused.
 #[derive(Debug)]
 pub enum NoCode {
-    /// Shown on the CRM's own page: there is nowhere safe to send the browser.
+    /// Shown on the CRM's own page: there is no safe redirect target.
     Page(String),
-    /// The browser goes back to the app with the error.
+    /// The browser is redirected to the app with the error.
     Redirect(String),
 }
 
@@ -34,17 +34,17 @@ impl IntoResponse for NoCode {
     }
 }
 
-/// Where the browser goes back to.
+/// The redirect target.
 #[derive(Debug, Clone)]
 pub struct WayBack {
-    /// The app's address.
+    /// The app's URL.
     pub redirect_uri: String,
-    /// The app's word, given back as it came.
+    /// The app's `state`, returned unchanged.
     pub state: Option<String>,
 }
 
 impl WayBack {
-    /// The one of a request.
+    /// The redirect target of a request.
     #[must_use]
     pub fn of(params: &Params) -> Self {
         Self {
@@ -53,7 +53,7 @@ impl WayBack {
         }
     }
 
-    /// The app's address with an answer.
+    /// The app's URL with an answer.
     #[must_use]
     pub fn with(&self, answer: &[(&str, &str)]) -> String {
         let mut query = form_urlencoded::Serializer::new(String::new());
@@ -65,14 +65,14 @@ impl WayBack {
         format!("{}{join}{}", self.redirect_uri, query.finish())
     }
 
-    /// The refusal that goes back to the app.
+    /// The error that is returned to the app.
     #[must_use]
     pub fn refuse(&self, error: &str, description: &str) -> NoCode {
         NoCode::Redirect(self.with(&[("error", error), ("error_description", description)]))
     }
 }
 
-/// Whether an app without registered addresses lets a browser go back to one: loopback and reserved names only.
+/// Whether an app without registered URLs may redirect to this one: only loopback and reserved names.
 #[must_use]
 pub fn is_harmless(redirect_uri: &str) -> bool {
     Url::parse(redirect_uri).is_ok_and(|url| {
@@ -84,13 +84,13 @@ pub fn is_harmless(redirect_uri: &str) -> bool {
     })
 }
 
-/// Sends the browser on.
+/// Redirects the browser.
 #[must_use]
 pub fn found(to: &str) -> Response {
     (StatusCode::FOUND, [(header::LOCATION, to)]).into_response()
 }
 
-/// Text for a page.
+/// Escapes a text for a page.
 #[must_use]
 pub fn escape(text: &str) -> String {
     text.replace('&', "&amp;")
@@ -99,7 +99,7 @@ pub fn escape(text: &str) -> String {
         .replace('"', "&quot;")
 }
 
-/// The page: log in and consent at once. All texts are escaped by it.
+/// The page with login and consent. It escapes all texts.
 #[derive(Debug)]
 pub struct Consent<'a> {
     /// The title of the page, without the CRM's name.
@@ -108,17 +108,17 @@ pub struct Consent<'a> {
     pub crm: &'a str,
     /// The headline.
     pub headline: &'a str,
-    /// What stands before the scopes.
+    /// The text before the scopes.
     pub lead: &'a str,
-    /// What the app asks for.
+    /// The requested scopes.
     pub scopes: Vec<String>,
-    /// The users: what is posted, and what people read.
+    /// The users: the posted value, and the label.
     pub users: Vec<(String, String)>,
-    /// The user who is chosen; the first where there is none of this name.
+    /// The selected user; the first one if this name is unknown.
     pub chosen: &'a str,
-    /// Where the form is posted to.
+    /// The target of the form.
     pub action: &'a str,
-    /// The texts of the buttons, of the refusing one first.
+    /// The texts of the buttons, that of the refusing button first.
     pub buttons: [&'a str; 2],
 }
 
@@ -174,14 +174,14 @@ impl Consent<'_> {
     }
 }
 
-/// What the buttons of the page post, as a script may post it too: the user, and whether access is given.
+/// The data posted by the page's buttons, or by a script: the user, and whether access is granted.
 #[must_use]
 pub fn decision(params: &Params) -> (&str, bool) {
     let allow = params.get("decision").is_some_and(|d| d == "allow");
     (params.get("username").map_or("", String::as_str), allow)
 }
 
-/// The answer to a decision: the browser is sent on, or shown a page.
+/// The answer to a decision: a redirect or a page.
 #[must_use]
 pub fn decided(outcome: Result<String, NoCode>) -> Response {
     match outcome {
@@ -190,11 +190,12 @@ pub fn decided(outcome: Result<String, NoCode>) -> Response {
     }
 }
 
-/// `GET /control/oauth/approve?url=…&username=…&decision=allow|deny`: where the browser would go, had the user clicked. `decide`
-/// is given the parameters of the URL, the user's name (empty where none is named) and whether access is given.
+/// `GET /control/oauth/approve?url=…&username=…&decision=allow|deny`: the redirect of the browser after the user's
+/// decision. `decide` receives the parameters of the URL, the user's name (empty if not given) and whether access is
+/// granted.
 ///
 /// # Errors
-/// There is no URL, or the CRM shows a page instead.
+/// The URL is missing, or the CRM shows a page instead.
 pub fn approve(asked: &Params, decide: impl FnOnce(&Params, &str, bool) -> Result<String, NoCode>) -> Answer {
     let get = |name: &str| asked.get(name).map_or("", String::as_str);
     let Ok(url) = Url::parse(get("url")) else {

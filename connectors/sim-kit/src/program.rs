@@ -1,14 +1,14 @@
-//! A simulator as a program that another one starts.
+//! Running a simulator as a child process.
 
 use std::io::Read as _;
 
 use serde_json::Value;
 
-/// Prints the line that tells the parent where the simulator listens, then waits until it is to end: at the end of stdin where
-/// the parent must not leave it behind, else at Ctrl-C.
+/// Prints the line with the simulator's addresses, then waits until it has to exit: at the end of stdin with
+/// `exit_with_parent`, else at Ctrl-C.
 ///
 /// # Errors
-/// Ctrl-C cannot be waited for.
+/// Waiting for Ctrl-C failed.
 pub async fn run(addresses: &Value, exit_with_parent: bool) -> std::io::Result<()> {
     #[expect(
         clippy::print_stdout,
