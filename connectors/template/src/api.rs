@@ -1,4 +1,4 @@
-//! The CRM's API: what may be asked, how it is asked, and what its errors mean.
+//! The CRM's API: the allowed requests, how they are sent, and the meaning of errors.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,21 +12,21 @@ use tether_connector_sdk::{CallContext, Error, Host};
 use crate::options::Options;
 use crate::rows::Item;
 
-/// Tries of a request that failed in a way that passes.
+/// Attempts at a request after transient failures.
 const ATTEMPTS: u32 = 3;
-/// The pause after the first; it grows.
+/// The pause after the first failure; it grows.
 const PAUSE: Duration = Duration::from_millis(250);
-/// What a refusal for speed is taken to mean where the CRM does not say.
+/// The pause after a rate limit if the CRM does not report one.
 const RATE_PAUSE: Duration = Duration::from_secs(10);
 
-/// What all calls share.
+/// The state shared by all calls.
 pub(crate) struct App {
     pub(crate) host: Host,
     pub(crate) http: HttpClient,
     pub(crate) options: Options,
 }
 
-/// Everything this connector will ever ask of the CRM. A request outside of it is refused before it is sent.
+/// All requests that this connector may send to the CRM. Other requests are refused before they are sent.
 pub(crate) fn read_set() -> ReadSet {
     ReadSet::new()
         .get("/api/v1/me")
@@ -37,7 +37,7 @@ pub(crate) fn read_set() -> ReadSet {
         .post("/oauth/revoke")
 }
 
-/// One account during one call. It has no Debug: the token is in it.
+/// One account during one call. No Debug, because it contains the token.
 pub(crate) struct Session {
     pub(crate) app: Arc<App>,
     pub(crate) call: CallContext,
@@ -48,11 +48,11 @@ pub(crate) struct Session {
 /// A page of a list.
 #[derive(Deserialize)]
 pub(crate) struct Page {
-    /// Records in the order of their ids.
+    /// Records, ordered by id.
     pub(crate) items: Vec<Item>,
-    /// How many there are in all.
+    /// The total number of records.
     pub(crate) total: u64,
-    /// There are others behind.
+    /// There are further records.
     pub(crate) more: bool,
 }
 
@@ -65,7 +65,7 @@ impl Session {
         Self::with(app, call, auth_kind, token.unwrap_or_default())
     }
 
-    /// With a token that was just given.
+    /// Creates a session with a new token.
     pub(crate) fn with(app: &Arc<App>, call: &CallContext, auth_kind: AuthKind, token: String) -> Self {
         Self {
             app: Arc::clone(app),
@@ -75,17 +75,17 @@ impl Session {
         }
     }
 
-    /// Goes on with a new token.
+    /// Continues with a new token.
     pub(crate) fn renew(&mut self, token: String) {
         self.token = token;
     }
 
-    /// A page of a list, by the id that it begins after.
+    /// A page of a list that begins after an id.
     pub(crate) async fn page(&self, path: &str, query: &[(&str, &str)]) -> Result<Page, Error> {
         self.get(path, query).await
     }
 
-    /// Anything else. Nothing for what is not there.
+    /// Any other resource; None if it does not exist.
     pub(crate) async fn find<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>, Error> {
         match self.get(path, &[]).await {
             Err(error) if error.is(ErrorKind::RecordGone) => Ok(None),
@@ -93,7 +93,7 @@ impl Session {
         }
     }
 
-    /// Asks until there is an answer, or no hope.
+    /// Sends the request until there is an answer or retries do not help.
     pub(crate) async fn get<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -124,7 +124,7 @@ impl Session {
         if !response.status.is_success() {
             return Err(self.classify(&response));
         }
-        // A gateway's page, most likely: the next attempt may be luckier.
+        // Most likely a gateway's page: a retry may succeed.
         serde_json::from_slice(&response.body).map_err(|error| {
             Error::transient(format!(
                 "the CRM answered with what is not the JSON expected (line {} column {})",
@@ -134,9 +134,10 @@ impl Session {
         })
     }
 
-    /// What an answer that is no success means. The kind says what the host does about it.
+    /// Classifies an unsuccessful answer. The kind determines the host's reaction.
     fn classify(&self, response: &Response) -> Error {
-        // Gateways answer with 403 and 404 too. Only the CRM's own word proves that something is gone or forbidden.
+        // Gateways answer with 403 and 404 too. Only the CRM's own reply proves that something is deleted or
+        // forbidden.
         let said = match response.own::<Said>() {
             Some(Said { error }) => error
                 .chars()
@@ -154,7 +155,7 @@ impl Session {
             }
         };
         match response.status {
-            // A key has no other; a token may be refreshed.
+            // A key cannot be refreshed; a token can.
             StatusCode::UNAUTHORIZED if self.auth_kind == AuthKind::ApiKey => {
                 Error::credentials_revoked(with("the CRM no longer accepts the API key: log in again"))
             }
@@ -177,13 +178,13 @@ impl Session {
     }
 }
 
-/// What the CRM refuses with: `{"error": "…"}`. The key is required: it tells the CRM's JSON from a gateway's.
+/// An error of the CRM: `{"error": "…"}`. The key is required: it distinguishes the CRM's JSON from a gateway's.
 #[derive(Deserialize)]
 struct Said {
     error: String,
 }
 
-/// A path segment out of an id.
+/// An id as a path segment.
 pub(crate) fn segment(id: &str) -> String {
     let mut url = match Url::parse("http://localhost/") {
         Ok(url) => url,

@@ -1,4 +1,4 @@
-//! Logging in, staying logged in, giving access back.
+//! Login, token refresh and revocation.
 
 use std::sync::Arc;
 
@@ -13,12 +13,12 @@ use tether_connector_sdk::{CallContext, Error};
 
 use crate::api::{App, Session};
 
-/// The smallest scopes that work: none that writes.
+/// The smallest scopes that work, without write access.
 const SCOPES: [&str; 1] = ["read"];
 /// The parameter of a login with a key.
 const API_KEY: &str = "api_key";
 
-/// The ways to log in, the usual one first.
+/// The login methods, the usual one first.
 pub(crate) fn methods() -> Vec<AuthMethod> {
     let api_key = Setting {
         key: API_KEY.to_owned(),
@@ -40,7 +40,7 @@ pub(crate) fn methods() -> Vec<AuthMethod> {
     ]
 }
 
-/// Where the browser is sent to.
+/// The URL for the browser login.
 pub(crate) fn begin(
     app: &App,
     request: &BeginAuthorizationRequest,
@@ -58,7 +58,7 @@ pub(crate) fn begin(
     Ok(BeginAuthorizationResponse { url })
 }
 
-/// The browser came back.
+/// Completes a browser login.
 pub(crate) async fn exchange(
     app: &Arc<App>,
     call: &CallContext,
@@ -89,7 +89,7 @@ pub(crate) async fn exchange(
         .await
         .map_err(oauth::TokenError::into_error)
         .map_err(|error| match error.what() {
-            // There is no login yet that could be dead: the code is.
+            // There is no login yet that could have been revoked: the code is invalid.
             ErrorKind::CredentialsRevoked => Error {
                 kind: ErrorKind::InvalidInput.into(),
                 field: "code".to_owned(),
@@ -126,7 +126,7 @@ pub(crate) async fn log_in(
     })
 }
 
-/// New credentials in place of old ones. The host stores them before anything uses them.
+/// Replaces old credentials by new ones. The host stores them before they are used.
 pub(crate) async fn refresh(
     app: &Arc<App>,
     call: &CallContext,
@@ -134,7 +134,7 @@ pub(crate) async fn refresh(
 ) -> Result<RefreshResponse, Error> {
     let old = connection.credentials.clone().unwrap_or_default();
     if connection.auth_kind() == AuthKind::ApiKey {
-        // A key has no end, so there is nothing newer: it is good, or it is dead.
+        // A key does not expire, so it is either valid or revoked.
         me(&Session::new(app, call, Some(&connection))).await?;
         return Ok(RefreshResponse {
             credentials: Some(old),
@@ -154,7 +154,7 @@ pub(crate) async fn refresh(
     })
 }
 
-/// Gives access back.
+/// Revokes the access.
 pub(crate) async fn revoke(
     app: &Arc<App>,
     call: &CallContext,
@@ -213,7 +213,7 @@ async fn me(session: &Session) -> Result<Me, Error> {
     session.get("me", &[]).await
 }
 
-/// Whose account it is: organization and user count, by ids that never change.
+/// The identity of the account: organization and user, by ids that never change.
 async fn logged_in(
     app: &Arc<App>,
     call: &CallContext,

@@ -1,4 +1,4 @@
-//! One company with what hangs under it, live.
+//! The live read of one company with its related records.
 
 use tether_connector_sdk::Error;
 use tether_connector_sdk::proto::{
@@ -9,12 +9,12 @@ use crate::api::{Session, segment};
 use crate::fields::{self, COMPANIES};
 use crate::rows::{Item, Rows};
 
-/// Related records where the host does not say.
+/// Default number of related records.
 const RELATED: u32 = 200;
-/// The API's longest page.
+/// The API's largest page.
 const MOST_OF_A_PAGE: u32 = 100;
 
-/// A result for each object of the selection. One that cannot be read says why; credentials that ended fail the call.
+/// A result for each object of the selection. An unreadable object has an error; expired credentials fail the call.
 pub(crate) async fn company(
     session: &Session,
     request: &FetchCompanyRequest,
@@ -54,7 +54,7 @@ async fn object(
     let missing = changes
         .into_iter()
         .filter(|change| change.kind() == FieldChangeKind::Missing);
-    // The host has no way to hear of another type here: values stand in the types that it knows.
+    // This call cannot report a new type, so values have the types that the host knows.
     let mut rows = Rows::new(object, &selection.fields);
     let mut result = ObjectResult {
         missing_fields: missing.map(|change| change.field).collect(),
@@ -82,7 +82,7 @@ async fn object(
     Ok(result)
 }
 
-/// The records under a company, until there are `limit` of them; answers whether there are others.
+/// The records of a company, at most `limit`; returns also whether there are more.
 async fn related(
     session: &Session,
     object: &str,

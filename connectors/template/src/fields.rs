@@ -1,4 +1,4 @@
-//! The objects, their fields, and how many records they have.
+//! The objects, their fields, and their numbers of records.
 
 use serde::Deserialize;
 use tether_connector_sdk::Error;
@@ -12,7 +12,7 @@ use crate::auth;
 
 /// The company object's key; the keys are the paths of the API.
 pub(crate) const COMPANIES: &str = "companies";
-/// The key of the object under it.
+/// The key of the related object.
 pub(crate) const PEOPLE: &str = "people";
 
 const OBJECTS: [(&str, &str, ObjectRole); 2] = [
@@ -20,7 +20,7 @@ const OBJECTS: [(&str, &str, ObjectRole); 2] = [
     (PEOPLE, "People", ObjectRole::Contact),
 ];
 
-/// What the connector is and offers; always the same.
+/// Name, version and features of the connector; constant.
 pub(crate) fn describe() -> DescribeResponse {
     let objects = OBJECTS.iter().map(|&(key, label, role)| Object {
         key: key.to_owned(),
@@ -39,12 +39,12 @@ pub(crate) fn describe() -> DescribeResponse {
     }
 }
 
-/// Whether it is one of ours.
+/// Whether it is one of the connector's objects.
 pub(crate) fn is_known(object: &str) -> bool {
     OBJECTS.iter().any(|&(key, ..)| key == object)
 }
 
-/// A field as the API tells it.
+/// A field in the API's form.
 #[derive(Deserialize)]
 struct Told {
     key: String,
@@ -67,12 +67,12 @@ fn field_type(native: &str) -> FieldType {
         "email" => FieldType::Email,
         "phone" => FieldType::Phone,
         "enum" => FieldType::Picklist,
-        // What is not known is text, so that a type the CRM adds breaks nothing.
+        // Unknown types are text, so that a new type of the CRM causes no error.
         _ => FieldType::Text,
     }
 }
 
-/// The fields of an object; none where the user cannot see it.
+/// The fields of an object; None if the user cannot see it.
 pub(crate) async fn of_object(session: &Session, object: &str) -> Result<Option<Vec<Field>>, Error> {
     let told: Vec<Told> = match session.get("fields", &[("object", object)]).await {
         Ok(told) => told,
@@ -99,7 +99,7 @@ pub(crate) async fn of_object(session: &Session, object: &str) -> Result<Option<
     Ok(Some(fields.collect()))
 }
 
-/// The fields of the objects asked for; of all for none.
+/// The fields of the requested objects; of all objects if none is named.
 pub(crate) async fn list(session: &Session, asked: &[String]) -> Result<Vec<ObjectFields>, Error> {
     let mut listed = Vec::new();
     for (key, label, _) in OBJECTS {
@@ -117,7 +117,7 @@ pub(crate) async fn list(session: &Session, asked: &[String]) -> Result<Vec<Obje
     Ok(listed)
 }
 
-/// How many records the objects asked for have.
+/// The numbers of records of the requested objects.
 pub(crate) async fn count(session: &Session, asked: &[String]) -> Result<Vec<ObjectCount>, Error> {
     let mut counts = Vec::new();
     for object in asked.iter().filter(|object| is_known(object)) {

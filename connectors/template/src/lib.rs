@@ -1,7 +1,7 @@
 //! A tether connector for Template.
 //!
-//! What the host asks of it comes in at [`TemplateConnector`], and each call is a few lines that say where it goes. What each must
-//! do is said at its message in `connector.proto`, and numbered in `connectors/SPEC.md`.
+//! The host calls [`TemplateConnector`], and each method delegates to a module. The requirements are documented at
+//! the messages in `connector.proto`, and numbered in `connectors/SPEC.md`.
 
 mod api;
 mod auth;
@@ -108,7 +108,7 @@ impl Connector for TemplateConnector {
         Ok(FetchCompanyResponse {
             objects,
             api_usage: Some(call.usage()),
-            // The time of the CRM's own clock, where its replies tell it (`Date`), here and in each batch of a read.
+            // The CRM's time of the read, if its replies have it (`Date`), here and in each batch of a read.
             read_time_us: 0,
         })
     }

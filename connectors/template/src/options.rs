@@ -1,22 +1,22 @@
-//! What the operator sets: `[connector.template.settings]`.
+//! The operator's settings: `[connector.template.settings]`.
 
 use std::collections::HashMap;
 
 use tether_connector_sdk::Error;
 
-/// The settings. They have no Debug: a secret is among them.
+/// The settings. No Debug, because they contain a secret.
 pub(crate) struct Options {
-    /// Of the operator's app at the CRM.
+    /// Id and secret of the operator's app at the CRM.
     pub(crate) client_id: String,
     pub(crate) client_secret: String,
-    /// Where the API is.
+    /// The URL of the API.
     pub(crate) api_url: String,
-    /// Where people log in.
+    /// The URL of the login page.
     pub(crate) login_url: String,
 }
 
 impl Options {
-    /// Out of the host's settings. Whatever is not set has its default; an app is needed for the browser's login only.
+    /// Parses the host's settings. Missing settings have their defaults; an app is needed for the browser login only.
     pub(crate) fn new(mut settings: HashMap<String, String>) -> Self {
         let mut take = |key: &str, default: &str| {
             let value = settings.remove(key).unwrap_or_default();
@@ -31,7 +31,7 @@ impl Options {
         }
     }
 
-    /// Fails where the operator has given no app.
+    /// Fails if the operator has configured no app.
     pub(crate) fn check_app(&self) -> Result<(), Error> {
         for (key, value) in [
             ("client_id", &self.client_id),

@@ -1,4 +1,4 @@
-//! The whole read: object by object, page by page, a checkpoint behind each page.
+//! The full read: object by object, page by page, with a checkpoint after each page.
 
 use serde::{Deserialize, Serialize};
 use tether_connector_sdk::proto::{
@@ -10,16 +10,16 @@ use crate::api::Session;
 use crate::fields;
 use crate::rows::{Rows, text};
 
-/// Records of a page: the API's most.
+/// Records per page, the API's maximum.
 const PAGE: &str = "100";
 
-/// Where a read goes on: the object's place in the selection, and the last id that was read of it.
+/// The position of a read: the index of the object in the selection, and the last id that was read.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Position {
     version: u32,
     object: usize,
     after: String,
-    /// All of the object was read.
+    /// The whole object was read.
     whole: bool,
 }
 
@@ -27,7 +27,7 @@ const VERSION: u32 = 1;
 
 /// Reads everything into `out`.
 pub(crate) async fn read(session: Session, request: ReadRequest, out: ReadStream) -> Result<(), Error> {
-    // A checkpoint of another version is no reason to fail: the read begins again.
+    // A checkpoint of another version is not an error: the read begins again.
     let position = serde_json::from_slice(&request.checkpoint).ok();
     let mut position = position
         .filter(|position: &Position| position.version == VERSION)
@@ -78,8 +78,8 @@ impl Reader {
             let ids: Vec<String> = page.items.iter().map(|item| text(item, "id")).collect();
             let records = page.items.iter().map(|item| rows.record(item));
             let records = records.collect::<Result<Vec<_>, Error>>()?;
-            // What the host has of this range and the page lacks is gone. That holds only while the CRM's order is the
-            // order of the ids' bytes: it is checked, not believed.
+            // The host removes stored records of this range that the page lacks. That is right only while the CRM's
+            // order is the order of the ids' bytes, so the order is checked.
             let ordered = ids.first().is_none_or(|first| *first > position.after) && ids.is_sorted();
             if !ordered {
                 return Err(Error::bug(format!("the CRM lists {object} out of order")).object(object));
@@ -118,7 +118,7 @@ impl Reader {
             .await
     }
 
-    /// The object's fields, with new credentials where the old ones have ended.
+    /// The object's fields, with new credentials if the old ones have expired.
     async fn fields(
         &mut self,
         object: &str,
@@ -131,7 +131,7 @@ impl Reader {
         }
     }
 
-    /// The page behind an id, with new credentials where the old ones have ended.
+    /// The page after an id, with new credentials if the old ones have expired.
     async fn page(&mut self, object: &str, after: &str) -> Result<crate::api::Page, Error> {
         loop {
             let page = self
@@ -145,7 +145,7 @@ impl Reader {
         }
     }
 
-    /// Asks the host for other credentials, and goes on with them. It gives up by itself where there are none.
+    /// Requests other credentials from the host, and continues with them. Without them the stream ends.
     async fn renew(&mut self, why: Error) -> Result<(), Error> {
         let (credentials, _) = self.out.credentials_needed(why).await?;
         self.session.renew(credentials.access_token);

@@ -1,4 +1,4 @@
-//! JSON documents of the CRM as records.
+//! Converts JSON documents of the CRM to records.
 
 use std::collections::HashMap;
 
@@ -11,10 +11,10 @@ use tether_connector_sdk::proto::{
 
 use crate::fields::{COMPANIES, PEOPLE};
 
-/// One record as the API has it. Values stay JSON text, so that no number becomes a float.
+/// One record in the API's form. Values stay JSON text, so that numbers are not converted to floating point.
 pub(crate) type Item = HashMap<String, Box<RawValue>>;
 
-/// What is read of one object, and how rows are made of it.
+/// The selected fields of one object, and the builder of its rows.
 pub(crate) struct Rows {
     object: String,
     fields: Vec<(String, FieldType)>,
@@ -22,13 +22,14 @@ pub(crate) struct Rows {
 }
 
 impl Rows {
-    /// For the selected fields, in the types that the host has them in.
+    /// For the selected fields, with the types that the host knows.
     pub(crate) fn new(object: &str, selected: &[SelectedField]) -> Self {
         let fields = selected.iter().map(|field| (field.key.clone(), field.r#type()));
         Self::of(object, fields.collect())
     }
 
-    /// For the selected fields that there are, in the types that they have now; and what changed since they were selected.
+    /// For the existing selected fields, with their current types; also returns their changes since they were
+    /// selected.
     pub(crate) fn as_now(
         object: &str,
         selected: &[SelectedField],
@@ -72,7 +73,7 @@ impl Rows {
         }
         let external_id = text(item, "id");
         if external_id.is_empty() {
-            // No record of the CRM's lacks it: this is the JSON of another program (SPEC.md, ERR-9).
+            // Every record of the CRM has it: this is the JSON of another program (SPEC.md, ERR-9).
             let text = format!(
                 "a record of {} without an id: the reply is not the CRM's",
                 self.object
@@ -92,7 +93,8 @@ impl Rows {
             modified_us: timestamp_us(&text(item, "updated_at")).unwrap_or(0),
             parents,
             display_name: text(item, "name"),
-            // Where the API has several texts that may be the homepage, give them all in `homepages`, the most reliable first.
+            // If the API has several texts that may be the homepage, return all of them in `homepages`, the most
+            // reliable first.
             homepage: match self.object.as_str() {
                 COMPANIES => text(item, "website"),
                 _ => String::new(),
@@ -102,7 +104,7 @@ impl Rows {
     }
 }
 
-/// A member that is a text; empty where it is not.
+/// The text of a member; empty if it is not a text.
 pub(crate) fn text(item: &Item, key: &str) -> String {
     item.get(key)
         .and_then(|value| serde_json::from_str(value.get()).ok())

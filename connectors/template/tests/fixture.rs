@@ -1,4 +1,4 @@
-//! The connector against the CRM of `fixture/`, through the SDK and without a library around it.
+//! The connector against the CRM of `fixture/`, through the SDK and without a library.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -89,7 +89,7 @@ impl World {
         self.connector.exchange_code(request).await
     }
 
-    /// Clicks at the login page: what the browser comes back with.
+    /// Acts as the user of the login page: returns the parameters of the callback.
     async fn consent(&self, url: &str, decision: &str) -> HashMap<String, String> {
         use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
         let encoded: String = url.bytes().map(|byte| format!("%{byte:02X}")).collect();
@@ -152,7 +152,7 @@ fn everything() -> Vec<ObjectSelection> {
     ]
 }
 
-/// What a read found: payloads by object and id, and the last checkpoint.
+/// The result of a read: payloads by object and id, and the last checkpoint.
 #[derive(Default)]
 struct Found {
     rows: BTreeMap<(String, String), String>,
@@ -161,7 +161,7 @@ struct Found {
     ended: bool,
 }
 
-/// Reads on from the last checkpoint, at most so many further.
+/// Continues the read from the last checkpoint, for at most the given number of further checkpoints.
 async fn read_on(world: &World, connection: Option<Connection>, found: &mut Found, most: usize) -> usize {
     let request = ReadRequest {
         connection,
@@ -234,7 +234,7 @@ async fn people_log_in_with_a_key_or_in_the_browser() {
     let login = world.in_browser("allow").await.unwrap();
     assert_eq!(login.identity, Some(identity));
 
-    // Tokens end, are refreshed, and are given back; what is dead is told as dead.
+    // Tokens expire, are refreshed, and are revoked; revoked ones are reported as such.
     world.crm.expire();
     let list = |connection| {
         let objects = Vec::new();
