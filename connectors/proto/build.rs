@@ -7,16 +7,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let out = std::path::PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("descriptor.bin"), prost::Message::encode_to_vec(&files))?;
     prost_build::Config::new()
-        // The host finds a message's description by its name.
+        // The host looks up a message's descriptor by its name.
         .enable_type_names()
-        // Payloads are slices of the buffer that crossed the boundary, never copies.
+        // Payloads are slices of the received buffer, not copies.
         .bytes([
             ".tether.connector.v1.Record.payload",
             ".tether.connector.v1.Checkpoint.state",
         ])
-        // Errors stay small: they are carried by every result.
+        // Errors stay small, because every result contains one.
         .boxed(".tether.connector.v1.Error.api_usage")
-        // Whatever may hold a secret has a Debug of its own, or none.
+        // Messages that may contain a secret have their own Debug, or none.
         .skip_debug([
             ".tether.connector.v1.OpenRequest",
             ".tether.connector.v1.Credentials",

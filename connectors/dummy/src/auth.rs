@@ -1,6 +1,6 @@
-//! Logins of the dummy: whoever says a name is in.
+//! Logins of the dummy: every name is accepted.
 //!
-//! A code or an API key is `user` or `user@organization`. Tokens say whose they are and how often they were refreshed.
+//! A code or an API key is `user` or `user@organization`. Tokens contain the user and the number of refreshes.
 
 use tether_connector_sdk::oauth::{Authorization, authorization_url};
 use tether_connector_sdk::proto::{
@@ -14,7 +14,7 @@ use crate::script::Settings;
 
 const BASE_URL: &str = "https://api.dummy.invalid";
 
-/// Whose a token is, and how often it was refreshed.
+/// The user of a token, and the number of refreshes.
 struct Token {
     user: String,
     organization: String,

@@ -1,5 +1,5 @@
-//! The dummy's CRM over the network, where the setting `crm` names one: the program `dummy-crm`, or what stands before it.
-//! Without one, whoever says a name is in, and nothing is asked.
+//! The dummy's CRM over the network, if the setting `crm` names one: the program `dummy-crm`, or a proxy in front of
+//! it. Without one, every name is accepted and no request is sent.
 
 use serde::Deserialize;
 use tether_connector_sdk::http::{HttpClient, ReadSet, Request, Response, header};
@@ -7,10 +7,10 @@ use tether_connector_sdk::{CallContext, Error, Host};
 
 use crate::script::Settings;
 
-/// Where too many requests are answered without a time to come back.
+/// The pause after a rate limit if the reply does not contain one.
 const PAUSE: std::time::Duration = std::time::Duration::from_secs(30);
 
-/// Whose a new token is.
+/// The user of a new token.
 #[derive(Deserialize)]
 pub(crate) struct Granted {
     pub(crate) user: String,
@@ -18,7 +18,7 @@ pub(crate) struct Granted {
     pub(crate) generation: u64,
 }
 
-/// What the CRM refuses with. Its shape tells it from what gateways say.
+/// An error of the CRM. Its form distinguishes it from replies of gateways.
 #[derive(Deserialize)]
 struct Refusal {
     #[expect(dead_code, reason = "that it is there is what counts")]
@@ -40,7 +40,7 @@ impl Crm {
         host.http(reads).map(|http| Self { http })
     }
 
-    /// Asks for data of an object. What comes is only checked: the dummy knows its rows itself.
+    /// Requests data of an object. The reply is only checked: the dummy generates its rows itself.
     pub(crate) async fn ask(
         &self,
         settings: &Settings,
@@ -64,7 +64,7 @@ impl Crm {
                 for _ in 0..100 {
                     tokio::time::sleep(std::time::Duration::from_millis(50)).await;
                     if let Ok(request) = Request::get(&url) {
-                        // Nobody hears of it: that is the mutant.
+                        // The requests continue after the call has ended: that is the mutant.
                         tokio::spawn({
                             let http = http.clone();
                             async move { drop(http.send(&CallContext::default(), request).await) }
@@ -99,7 +99,7 @@ impl Crm {
         }
     }
 
-    /// Asks for a token. None: there is no CRM to ask.
+    /// Requests a token. None: there is no CRM.
     pub(crate) async fn token(
         &self,
         settings: &Settings,
@@ -129,7 +129,7 @@ impl Crm {
         }
     }
 
-    /// Gives a token back. Answers whether the CRM did not know it any more; none: there is no CRM to ask.
+    /// Revokes a token. Returns whether the CRM no longer knew it; None: there is no CRM.
     pub(crate) async fn revoke(
         &self,
         settings: &Settings,
@@ -153,7 +153,7 @@ impl Crm {
     }
 }
 
-/// What any endpoint may answer.
+/// The errors of all endpoints.
 fn refused(response: &Response) -> Error {
     let status = response.status.as_u16();
     match status {
@@ -166,7 +166,7 @@ fn refused(response: &Response) -> Error {
             Error::rate_limited("the CRM asks to slow down").retry_after(wait)
         }
         _ if response.own::<Refusal>().is_some() => Error::bug(format!("the CRM answered {status}")),
-        // Not the CRM's own: whatever the status, it proves nothing.
+        // Not the CRM's own reply: it is no evidence, whatever its status.
         _ => response.foreign("the CRM"),
     }
 }

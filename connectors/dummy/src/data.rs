@@ -1,4 +1,4 @@
-//! The records of the dummy: made up from the seed and the record's number whenever somebody looks.
+//! The records of the dummy, generated from the seed and the record's number when they are read.
 
 use tether_connector_sdk::payload::{Address, Payload};
 use tether_connector_sdk::proto::{FieldType, Parent, Record, SelectedField};
@@ -33,7 +33,7 @@ impl Object {
     }
 }
 
-/// How big the CRM is, and how it stands.
+/// The size and state of the CRM.
 pub(crate) struct World {
     seed: u64,
     revision: u64,
@@ -43,7 +43,7 @@ pub(crate) struct World {
     padding: usize,
 }
 
-/// What became of a company.
+/// The state of a company.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fate {
     Alive,
@@ -51,7 +51,7 @@ enum Fate {
     Deleted,
     /// Listed as merged into the company before it.
     Merged,
-    /// Not listed any more.
+    /// No longer listed.
     Gone,
 }
 
@@ -67,7 +67,7 @@ impl World {
         }
     }
 
-    /// How many records there are, those that are deleted not counted.
+    /// The number of records, without deleted ones.
     pub(crate) fn count(&self, object: Object) -> u64 {
         let alive = (1..=self.companies)
             .filter(|&number| self.fate(number) == Fate::Alive)
@@ -102,7 +102,7 @@ impl World {
         if number % 20 == 5 { self.revision } else { 0 }
     }
 
-    /// A number that looks random and is not.
+    /// A pseudorandom number.
     fn dice(&self, number: u64, what: u64) -> u64 {
         let mut dice =
             self.seed ^ number.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ what.wrapping_mul(0xD1B5_4A32_D192_ED03);
@@ -112,7 +112,7 @@ impl World {
     }
 }
 
-/// The external id of a company. In this form the order of the bytes is that of the numbers.
+/// The external id of a company. With this form the order of the bytes is that of the numbers.
 pub(crate) fn company_id(number: u64) -> String {
     format!("C{number:08}")
 }
@@ -122,7 +122,7 @@ pub(crate) fn company_number(id: &str) -> Option<u64> {
     id.strip_prefix('C')?.parse().ok()
 }
 
-/// Makes the rows of one object with the fields that are selected and visible.
+/// Generates the rows of one object with the selected and visible fields.
 pub(crate) struct Rows<'a> {
     world: &'a World,
     object: Object,
@@ -172,12 +172,12 @@ impl<'a> Rows<'a> {
         &self.missing
     }
 
-    /// Selected fields that have another type now.
+    /// Selected fields with a new type.
     pub(crate) fn retyped(&self) -> &[(String, FieldType)] {
         &self.retyped
     }
 
-    /// Adds the rows of one company; the company's own where this is the object of companies.
+    /// Adds the rows of one company; for the object of companies, the company's own row.
     pub(crate) fn of_company(&mut self, number: u64, out: &mut Vec<Record>) {
         let fate = self.world.fate(number);
         let known = (1..=self.world.companies).contains(&number);

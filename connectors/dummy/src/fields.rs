@@ -1,4 +1,4 @@
-//! What the dummy describes and offers.
+//! The dummy's description and fields.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -113,7 +113,7 @@ pub(crate) fn describe(settings: &Settings) -> DescribeResponse {
     }
 }
 
-/// The fields of the objects asked for; all for none.
+/// The fields of the requested objects; of all objects if none is named.
 pub(crate) fn list(settings: &Settings, objects: &[String]) -> Vec<ObjectFields> {
     let wanted = |key: &str| objects.is_empty() || objects.iter().any(|object| object == key);
     let listed = OBJECTS
@@ -144,7 +144,7 @@ pub(crate) fn list(settings: &Settings, objects: &[String]) -> Vec<ObjectFields>
     listed
 }
 
-/// A picklist that no record has a value of, with as many entries as the CRM is told to have.
+/// A picklist without values in the records, with the configured number of entries.
 fn picklist(settings: &Settings, number: u64) -> Field {
     let entry = |entry: u64| PicklistValue {
         value: format!("entry {entry} of picklist {number}"),
@@ -192,7 +192,7 @@ fn describe_field(settings: &Settings, object: &str, field: &str, kind: FieldTyp
     }
 }
 
-/// The type a field has, if it is not its own any more.
+/// The new type of a field, if it has changed.
 pub(crate) fn retyped(settings: &Settings, object: &str, field: &str) -> Option<FieldType> {
     let entries = settings
         .text("retyped")
@@ -203,7 +203,7 @@ pub(crate) fn retyped(settings: &Settings, object: &str, field: &str) -> Option<
     FieldType::from_str_name(&format!("FIELD_TYPE_{}", kind.to_ascii_uppercase()))
 }
 
-/// Whether a field, or the whole object, cannot be seen.
+/// Whether a field, or the whole object, is invisible.
 pub(crate) fn is_missing(settings: &Settings, object: &str, field: Option<&str>) -> bool {
     let name = field.map_or_else(|| object.to_owned(), |field| format!("{object}.{field}"));
     settings

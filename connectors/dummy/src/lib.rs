@@ -1,5 +1,5 @@
-//! A connector to a CRM that exists in memory only. It does everything a connector can do, and, told to, everything a
-//! connector should not: the tests of the host and of the server drive it. [`script`] says how.
+//! A connector to a CRM that exists in memory only. It uses every feature of the contract and, on request, shows
+//! every kind of misbehaviour, for the tests of the host and of the server. See [`script`].
 
 mod auth;
 mod crm;
@@ -42,7 +42,7 @@ impl Connector for Dummy {
             "the dummy connector is open"
         );
         if settings.is_mutant("leaks") {
-            // Threads and memory that nothing ends.
+            // Threads and memory that are never released.
             std::thread::spawn(|| {
                 loop {
                     std::thread::park()
@@ -207,7 +207,7 @@ impl Connector for Dummy {
         Ok(FetchCompanyResponse {
             objects,
             api_usage: Some(call.usage()),
-            // This CRM tells no time.
+            // This CRM does not report the time.
             read_time_us: 0,
         })
     }
@@ -237,7 +237,7 @@ impl Dummy {
         self.crm.ask(settings, call, &token, "anything").await
     }
 
-    /// The mutant that takes one stream at a time.
+    /// The mutant that permits one stream at a time.
     fn alone(&self, settings: &Settings) -> Result<Option<Alone>, Error> {
         if !settings.is_mutant("alone") {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! Streams of the dummy: object by object, company by company, a checkpoint every so many rows.
+//! Streams of the dummy: object by object, company by company, with a checkpoint after a configured number of rows.
 
 use std::time::Duration;
 
@@ -15,13 +15,13 @@ use crate::data::{Object, Rows, World, company_id};
 use crate::fields::is_missing;
 use crate::script::{Action, Script, Settings};
 
-/// Where a stream goes on.
+/// The position of a stream.
 #[derive(Clone, Serialize, Deserialize)]
 struct Position {
     version: u32,
-    /// Place in the selection.
+    /// Index in the selection.
     object: usize,
-    /// The last company that was read of it.
+    /// The last company that was read.
     company: u64,
     /// Rows so far, for scripts.
     rows: u64,
@@ -195,7 +195,7 @@ impl Reader<'_> {
             .await
     }
 
-    /// Asks the CRM for the next rows, with new credentials where the old ones ended.
+    /// Requests the next rows from the CRM, with new credentials if the old ones have expired.
     async fn ask(&mut self, object: &str) -> Result<(), Error> {
         let mut renewed = false;
         loop {
@@ -215,13 +215,13 @@ impl Reader<'_> {
         }
     }
 
-    /// The mutant that asks for everything, whether anybody takes it or not.
+    /// The mutant that requests all rows, even if the host does not pull.
     fn hurry(&self) {
         let (crm, settings, token) = (self.crm.clone(), self.settings.clone(), self.token.clone());
         tokio::spawn(async move {
             for _ in 0..400 {
                 tokio::time::sleep(Duration::from_millis(30)).await;
-                // Nobody looks at what comes: that is the mutant.
+                // The replies are ignored: that is the mutant.
                 drop(
                     crm.ask(&settings, &CallContext::default(), &token, "Company")
                         .await,
@@ -262,7 +262,7 @@ impl Reader<'_> {
             .await
     }
 
-    /// Does what the script has for a row.
+    /// Runs the script's actions for a row.
     async fn act(&mut self, row: u64) -> Result<(), Error> {
         let actions: Vec<Action> = self.script.at(row).cloned().collect();
         for action in actions {
@@ -276,7 +276,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Asks for credentials until they are good.
+    /// Requests credentials until they are valid.
     async fn credentials(&mut self, mut why: Error) -> Result<(), Error> {
         loop {
             let (credentials, _) = self.out.credentials_needed(why).await?;

@@ -1,28 +1,30 @@
-//! How the dummy is told what to do.
+//! The configuration of the dummy's behaviour.
 //!
-//! Settings come from the operator, are overridden by those of the connection, and these by the JSON object of texts in
-//! the file that the setting `control` names (read at every call, so that a test can change the CRM while it is used):
+//! Settings come from the operator. Those of the connection override them, and these are overridden by the JSON
+//! object of texts in the file named by the setting `control` (read at every call, so that a test can change the CRM
+//! while it is used):
 //!
-//! | setting | default | what |
+//! | setting | default | meaning |
 //! |---|---|---|
-//! | `companies`, `people`, `deals` | 100, 2, 1 | how many; the latter for each company |
-//! | `seed` | 1 | which values |
+//! | `companies`, `people`, `deals` | 100, 2, 1 | numbers of records; the latter two per company |
+//! | `seed` | 1 | selects the generated values |
 //! | `revision` | 0 | from 1 on, some companies have changed, are deleted, gone; from 2 on, merged |
 //! | `batch`, `checkpoint_every` | 50, 100 | rows |
 //! | `padding` | 0 | bytes of text in each row's `Notes` |
 //! | `picklists`, `entries` | 0, 10 | fields of companies that are picklists without values, and how many entries each has |
-//! | `missing` | | `Company.Industry,Deal`: fields and objects that cannot be seen |
-//! | `retyped` | | `Company.Employees=text`: a field that now has another type |
-//! | `token_seconds` | 3600 | life of access tokens; 0 for unknown |
+//! | `missing` | | `Company.Industry,Deal`: invisible fields and objects |
+//! | `retyped` | | `Company.Employees=text`: a field with a new type |
+//! | `token_seconds` | 3600 | lifetime of access tokens; 0 for unknown |
 //! | `valid_generation` | 0 | access tokens that were refreshed fewer times are expired |
-//! | `crm` | | the address of a `dummy-crm` to ask for tokens and leave; none: nothing is asked |
-//! | `mutant` | | defects for tests of the conformance kit, one name each; each stands where it does its harm |
-//! | `script.<call>` | | what a call does instead of, or before, its work |
-//! | `script.object.<key>` | | an `error:…`: the stream tells it of the object, and goes on without it |
+//! | `crm` | | the address of a `dummy-crm` for tokens and data; without it no request is sent |
+//! | `mutant` | | defects for tests of the conformance kit, one name each; see the code of each |
+//! | `script.<call>` | | the actions of a call, instead of or before its work |
+//! | `script.object.<key>` | | an `error:…`: the stream reports it for the object, and continues without it |
 //!
-//! A script is a list of `action[@row]`, separated by commas: `slow:50,error:rate_limited:2000@120`. Actions are `panic`,
-//! `hang` (never answers, but yields), `block:<ms>` (does not yield), `slow:<ms>`, `error:<kind>[:<retry ms>]`,
-//! `credentials` (streams only) and `log:<text>`. Without a row it happens before the first; only reads have rows.
+//! A script is a list of `action[@row]`, separated by commas: `slow:50,error:rate_limited:2000@120`. Actions are
+//! `panic`, `hang` (never answers, but yields), `block:<ms>` (does not yield), `slow:<ms>`, `error:<kind>[:<retry
+//! ms>]`, `credentials` (streams only) and `log:<text>`. An action without a row runs before the first row; only
+//! reads have rows.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -35,13 +37,13 @@ use tether_connector_sdk::{CallContext, Error};
 pub struct Settings(HashMap<String, String>);
 
 impl Settings {
-    /// The operator's.
+    /// The operator's settings.
     #[must_use]
     pub fn new(settings: HashMap<String, String>) -> Self {
         Self(settings)
     }
 
-    /// With those of a connection, and those of the control file.
+    /// Adds the settings of a connection, and those of the control file.
     pub fn with(&self, connection: &HashMap<String, String>) -> Result<Self, Error> {
         let mut settings = self.0.clone();
         settings.extend(connection.clone());
@@ -55,19 +57,19 @@ impl Settings {
         Ok(Self(settings))
     }
 
-    /// A setting, or nothing.
+    /// A setting, if it is set.
     #[must_use]
     pub fn text(&self, key: &str) -> &str {
         self.0.get(key).map_or("", String::as_str)
     }
 
-    /// Where the CRM is, if it is anywhere.
+    /// The address of the CRM, if there is one.
     #[must_use]
     pub fn crm(&self) -> Option<&str> {
         Some(self.text("crm")).filter(|base| !base.is_empty())
     }
 
-    /// Whether it is to have this defect.
+    /// Whether this defect is enabled.
     #[must_use]
     pub fn is_mutant(&self, defect: &str) -> bool {
         self.text("mutant").split(',').any(|name| name.trim() == defect)
@@ -80,24 +82,24 @@ impl Settings {
     }
 }
 
-/// What a call does.
+/// The actions of a call.
 #[derive(Debug, Default)]
 pub struct Script(Vec<(Option<u64>, Action)>);
 
-/// One thing it does.
+/// One action.
 #[derive(Clone, Debug)]
 pub enum Action {
     /// Panics.
     Panic,
     /// Never answers.
     Hang,
-    /// Holds the thread.
+    /// Blocks the thread.
     Block(Duration),
     /// Waits.
     Slow(Duration),
-    /// Fails.
+    /// Returns an error.
     Fail(Box<Error>),
-    /// Asks for credentials.
+    /// Requests credentials.
     Credentials,
     /// Writes to the log.
     Log(String),
@@ -111,7 +113,7 @@ impl Script {
         steps.map(step).collect::<Result<_, _>>().map(Self)
     }
 
-    /// The first action that is not bound to a row.
+    /// The first action without a row.
     #[must_use]
     pub fn at_once(&self) -> Option<&Action> {
         self.0
@@ -120,7 +122,7 @@ impl Script {
             .map(|(_, action)| action)
     }
 
-    /// Runs the actions that are not bound to a row.
+    /// Runs the actions without a row.
     pub async fn run(&self, call: &CallContext) -> Result<(), Error> {
         for (_, action) in self.0.iter().filter(|(row, _)| row.is_none()) {
             action.run(call).await?;
@@ -138,7 +140,7 @@ impl Script {
 }
 
 impl Action {
-    /// Does it. Credentials are the stream's to ask for.
+    /// Runs the action. Only the stream can request credentials.
     pub async fn run(&self, call: &CallContext) -> Result<(), Error> {
         match self {
             Self::Hang => std::future::pending().await,
@@ -147,7 +149,7 @@ impl Action {
         }
     }
 
-    /// Does it where nothing can be awaited.
+    /// Runs the action without awaiting.
     pub fn run_blocking(&self) -> Result<(), Error> {
         match self {
             #[expect(clippy::panic, reason = "that is what it was told to do")]

@@ -1,4 +1,4 @@
-//! Errors as a connector makes them and a host reads them: a kind that says what to do, and a sentence for people.
+//! Errors of connectors: a kind that determines the host's reaction, and a sentence for users.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -18,7 +18,7 @@ macro_rules! constructors {
 constructors! {
     /// The access token is no longer accepted: the host refreshes and tries once more.
     credentials_expired => CredentialsExpired;
-    /// The credentials are dead: somebody has to log in again.
+    /// The credentials are no longer valid: a user has to log in again.
     credentials_revoked => CredentialsRevoked;
     /// The user or the organization was deactivated.
     suspended => Suspended;
@@ -26,40 +26,40 @@ constructors! {
     admin_action => AdminAction;
     /// The logged-in user lacks a permission.
     forbidden => Forbidden;
-    /// A field is gone; name it with [`Error::field`].
+    /// A field no longer exists; name it with [`Error::field`].
     field_gone => FieldGone;
-    /// An object is gone or not visible; name it with [`Error::object`].
+    /// An object no longer exists or is not visible; name it with [`Error::object`].
     object_gone => ObjectGone;
-    /// A record is gone or not visible.
+    /// A record no longer exists or is not visible.
     record_gone => RecordGone;
-    /// A cursor ended: the host goes on from the last checkpoint.
+    /// A cursor expired: the host resumes from the last checkpoint.
     cursor_gone => CursorGone;
-    /// Too much was asked for at once.
+    /// The query is too large.
     query_too_big => QueryTooBig;
-    /// Too fast; say until when with [`Error::retry_after`].
+    /// A rate limit was reached; set the pause with [`Error::retry_after`].
     rate_limited => RateLimited;
-    /// The organization's API allowance is used up; say until when with [`Error::retry_after`].
+    /// The organization's API allowance is used up; set the pause with [`Error::retry_after`].
     allowance_exhausted => AllowanceExhausted;
-    /// Network, time-out, maintenance: the host tries again with back-off.
+    /// Network error, timeout, maintenance: the host retries with back-off.
     transient => Transient;
-    /// What the caller gave (settings, code, parameters) is wrong.
+    /// The caller's input (settings, code, parameters) is wrong.
     invalid_input => InvalidInput;
-    /// What the operator configured (client id, secret, redirect address) is wrong.
+    /// The operator's configuration (client id, secret, redirect address) is wrong.
     configuration => Configuration;
     /// The call was cancelled.
     cancelled => Cancelled;
     /// The deadline passed.
     deadline_exceeded => DeadlineExceeded;
-    /// The connector does not offer this.
+    /// The connector does not support this.
     unsupported => Unsupported;
-    /// The CRM, or the connector, broke its rules.
+    /// The CRM or the connector violated its specification.
     bug => Bug;
     /// A request was refused by the read-only policy.
     read_only => ReadOnly;
 }
 
 impl Error {
-    /// An error of a kind.
+    /// An error of this kind.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self {
             kind: kind.into(),
@@ -68,28 +68,28 @@ impl Error {
         }
     }
 
-    /// With the CRM's own code.
+    /// Sets the CRM's own code.
     #[must_use]
     pub fn code(mut self, code: impl Into<String>) -> Self {
         self.code = code.into();
         self
     }
 
-    /// About an object.
+    /// Sets the affected object.
     #[must_use]
     pub fn object(mut self, object: impl Into<String>) -> Self {
         self.object = object.into();
         self
     }
 
-    /// About a field.
+    /// Sets the affected field.
     #[must_use]
     pub fn field(mut self, field: impl Into<String>) -> Self {
         self.field = field.into();
         self
     }
 
-    /// With the organization's allowance: calls made, and calls it may make.
+    /// Sets the organization's allowance: calls used, and calls allowed.
     #[must_use]
     pub fn allowance(mut self, used: u64, limit: u64) -> Self {
         self.api_usage = Some(Box::new(ApiUsage {
@@ -100,7 +100,7 @@ impl Error {
         self
     }
 
-    /// Not to be tried again before this long from now.
+    /// Sets the time before which the request should not be retried.
     #[must_use]
     pub fn retry_after(self, wait: Duration) -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -108,20 +108,20 @@ impl Error {
         self.retry_at_us(until)
     }
 
-    /// Not to be tried again before this moment, in unix microseconds.
+    /// Sets the time before which the request should not be retried, in unix microseconds.
     #[must_use]
     pub fn retry_at_us(mut self, moment_us: i64) -> Self {
         self.retry_us = moment_us;
         self
     }
 
-    /// Whether it is of this kind. A kind this side does not know counts as BUG, as the contract says.
+    /// Whether it has this kind. An unknown kind counts as BUG, as the contract requires.
     #[must_use]
     pub fn is(&self, kind: ErrorKind) -> bool {
         self.what() == kind
     }
 
-    /// The kind, never "not said": a kind that is missing or unknown is a BUG.
+    /// The kind; a missing or unknown kind is BUG.
     #[must_use]
     pub fn what(&self) -> ErrorKind {
         match self.kind() {
@@ -131,7 +131,7 @@ impl Error {
         }
     }
 
-    /// Whether every other request on behalf of the account would meet it too, whatever its object.
+    /// Whether every other request for the account would fail in the same way, whatever its object.
     #[must_use]
     pub fn is_account_wide(&self) -> bool {
         matches!(
@@ -145,7 +145,7 @@ impl Error {
         )
     }
 
-    /// The kind in the form it has in metrics and logs: `rate_limited`.
+    /// The name of the kind in metrics and logs: `rate_limited`.
     #[must_use]
     pub fn label(&self) -> &'static str {
         match self.what() {

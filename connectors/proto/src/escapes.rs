@@ -1,16 +1,16 @@
-//! Escapes in JSON that stand for no text: halves of surrogate pairs, and NUL.
+//! Escapes in JSON that cannot be stored as text: lone surrogates, and NUL.
 //!
-//! JSON allows both, and CRMs pass on whatever a person's program once stored. A strict parser refuses a whole page for half a
-//! pair in one label; PostgreSQL keeps no NUL. Both sides of the boundary put this right by the same code: the SDK in what a
-//! CRM answers, the host in payloads of connectors that do without the SDK.
+//! JSON allows both, and CRMs return whatever other programs stored. A strict parser rejects a whole page because of
+//! one lone surrogate; PostgreSQL cannot store NUL. Both sides use this code: the SDK for replies of a CRM, the host
+//! for payloads of connectors without the SDK.
 
-/// An escape `\uXXXX` at the beginning: its number.
+/// The number of an escape `\uXXXX` at the beginning.
 fn unit(json: &[u8]) -> Option<u16> {
     let hex = json.strip_prefix(b"\\u")?.get(..4)?;
     u16::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok()
 }
 
-/// Where the escapes `\uXXXX` are: (place, number). In JSON a backslash stands in strings only.
+/// The escapes `\uXXXX`: (index, number). In JSON, backslashes occur only in strings.
 fn units(json: &[u8]) -> impl Iterator<Item = (usize, u16)> {
     let mut at = 0;
     std::iter::from_fn(move || {
@@ -28,7 +28,7 @@ fn units(json: &[u8]) -> impl Iterator<Item = (usize, u16)> {
     })
 }
 
-/// Turns escapes of halves of surrogate pairs into U+FFFD, in place.
+/// Replaces escapes of lone surrogates by U+FFFD, in place.
 pub fn mend_surrogates(json: &mut [u8]) {
     let mut lone: Vec<usize> = Vec::new();
     let mut high: Option<usize> = None;
@@ -46,7 +46,7 @@ pub fn mend_surrogates(json: &mut [u8]) {
     }
 }
 
-/// Leaves escapes of NUL out.
+/// Removes escapes of NUL.
 #[must_use]
 pub fn without_nul(json: &str) -> String {
     let mut out = String::with_capacity(json.len());

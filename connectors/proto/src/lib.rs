@@ -1,4 +1,4 @@
-//! The messages of `tether.connector.v1`: what the host and a connector say to each other. The manual is
+//! The messages of `tether.connector.v1` between the host and a connector. They are documented in
 //! `proto/tether/connector/v1/connector.proto`.
 
 mod error;
@@ -14,7 +14,7 @@ pub use generated::*;
 /// The contract as an encoded `FileDescriptorSet`.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptor.bin"));
 
-/// Secrets never reach a debug print: messages that may hold one print as their name alone.
+/// Messages that may contain a secret print only their name, so that secrets do not appear in debug output.
 macro_rules! opaque_debug {
     ($($message:ident),+ $(,)?) => {$(
         impl std::fmt::Debug for $message {

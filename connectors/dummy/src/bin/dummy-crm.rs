@@ -1,13 +1,14 @@
-//! A CRM on loopback for the dummy connector: it gives and takes tokens, and says yes to whoever has a good one. The
-//! conformance kit runs the dummy against it. It prints its addresses and ends with its standard input.
+//! A CRM on loopback for the dummy connector: it issues and revokes tokens, and answers every request with a valid
+//! token. The conformance kit runs the dummy against it. It prints its addresses, and exits when its standard input
+//! is closed.
 //!
 //! | request | answer |
 //! |---|---|
-//! | `GET /approve?url=…&decision=allow\|deny` | where the browser would go: `{"redirectUrl":…}` |
+//! | `GET /approve?url=…&decision=allow\|deny` | the redirect of the browser: `{"redirectUrl":…}` |
 //! | `POST /token` with `code`, `key` or `refresh` | `{"user","organization","generation"}`, or 400 |
-//! | `POST /revoke` with `token` | 200, or 404 for one it does not know |
+//! | `POST /revoke` with `token` | 200, or 404 for an unknown token |
 //! | `GET /data/<object>` with a bearer token | `{"ok":true}`, or 401 |
-//! | `GET /writes` | `{"writes":n}`: how often somebody tried anything else |
+//! | `GET /writes` | `{"writes":n}`: the number of other requests |
 
 use std::collections::{HashMap, HashSet};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -16,14 +17,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tether_connector_sdk::http::Url;
 
-/// Generations that one login may refresh through.
+/// The largest number of refreshes of one login.
 const GENERATIONS: u64 = 1_000_000;
 
 #[derive(Default)]
 struct Crm {
     logins: u64,
     codes: HashSet<String>,
-    /// Login and generation of tokens that are good.
+    /// Login and generation of valid tokens.
     live: HashMap<u64, u64>,
     writes: u64,
 }
@@ -38,11 +39,11 @@ fn main() -> std::io::Result<()> {
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let crm = Arc::clone(&crm);
-            // A connection that breaks is the client's business.
+            // The client handles broken connections.
             std::thread::spawn(move || drop(converse(&stream, &crm)));
         }
     });
-    // Whoever started it cannot leave it behind.
+    // The program exits together with its parent.
     std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).map(drop)
 }
 
@@ -139,7 +140,7 @@ impl Crm {
             ("alice".to_owned(), old + 1)
         } else {
             let user = match (form.get("code"), form.get("key")) {
-                // Good for one try.
+                // A code can be used once.
                 (Some(code), _) => self.codes.remove(code).then(|| "alice".to_owned())?,
                 (None, Some(key)) => key
                     .split('-')
@@ -155,7 +156,7 @@ impl Crm {
         Some(serde_json::json!({ "user": user, "organization": "acme", "generation": generation }))
     }
 
-    /// Refreshing leaves older access tokens good, as most CRMs do.
+    /// A refresh leaves older access tokens valid, as in most CRMs.
     fn is_good(&self, token: &str) -> bool {
         number(token).is_some_and(|number| {
             self.live
@@ -165,7 +166,7 @@ impl Crm {
     }
 }
 
-/// What a token of the dummy ends with: login and generation.
+/// The end of a token of the dummy: login and generation.
 fn number(token: &str) -> Option<u64> {
     token.rsplit('.').next()?.parse().ok()
 }
