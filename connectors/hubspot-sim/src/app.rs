@@ -1,4 +1,4 @@
-//! What all requests share.
+//! The state shared by all requests.
 
 use std::sync::Arc;
 
@@ -12,19 +12,19 @@ use crate::limits::Limits;
 use crate::oauth::store::{Client, OAuth, PrivateApp};
 use crate::portal::{Portal, User};
 
-/// The token of the private app that Acme has from the start.
+/// The token of Acme's initial private app.
 pub const PRIVATE_APP_TOKEN: &str = "pat-na1-11111111-2222-4333-8444-555555555555";
 
-/// How a simulator is started.
+/// The options of a simulator.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// 0 takes a free one.
+    /// 0 selects a free port.
     pub port: u16,
     /// Live companies of the first portal.
     pub companies: u32,
     /// Live companies of the second portal.
     pub second_companies: u32,
-    /// Everything follows from it.
+    /// The seed of all generated data.
     pub seed: u64,
     /// Whether texts look like those of a real CRM, for demos.
     pub realistic: bool,
@@ -32,9 +32,9 @@ pub struct Options {
     pub client_id: String,
     /// Its secret.
     pub client_secret: String,
-    /// Requests that an app may make of a portal in ten seconds.
+    /// Requests of an app to a portal in ten seconds.
     pub burst: u32,
-    /// Searches a second.
+    /// Searches per second.
     pub searches: u32,
 }
 
@@ -116,7 +116,7 @@ pub(crate) fn now_ms() -> i64 {
     (time::UtcDateTime::now().unix_timestamp_nanos() / 1_000_000) as i64
 }
 
-/// A moment as HubSpot writes it: `2026-01-31T09:30:00.125Z`, the fraction only where there is one.
+/// A time in HubSpot's format: `2026-01-31T09:30:00.125Z`, with the fraction only if it is not zero.
 pub(crate) fn iso(ms: i64) -> String {
     let at = time::UtcDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000)
         .unwrap_or(time::UtcDateTime::UNIX_EPOCH);

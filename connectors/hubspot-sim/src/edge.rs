@@ -1,4 +1,4 @@
-//! What happens to every request before and after it is answered: the journal, faults, limits of length.
+//! Processing of every request before and after its handler: journal, faults, limits of length.
 
 use std::sync::Arc;
 
@@ -14,10 +14,10 @@ use crate::journal::{Entry, classify};
 
 /// The page of HubSpot's edge.
 const PAGE: &str = "<!DOCTYPE html><title>Just a moment...</title>";
-/// HubSpot's edge refuses longer addresses.
+/// The URL limit of HubSpot's edge.
 const LONGEST_ADDRESS: usize = 8_192;
 
-/// Around every route but the control plane.
+/// The middleware of every route except the control routes.
 pub(crate) async fn around(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     let Ok(body) = to_bytes(body, 16 << 20).await else {

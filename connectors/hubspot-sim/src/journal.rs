@@ -1,4 +1,4 @@
-//! What the log of requests says of one.
+//! The log entry of a request.
 
 use serde::Serialize;
 
@@ -39,7 +39,7 @@ impl sim_kit::journal::Entry for Entry {
     }
 }
 
-/// What kind of request it is. What is not known to read counts as a write.
+/// The kind of a request. A request that is not known to read counts as a write.
 pub(crate) fn classify(method: &str, path: &str) -> &'static str {
     let parts: Vec<&str> = path.split('/').filter(|p| !p.is_empty()).collect();
     let read = matches!(method, "GET" | "HEAD");

@@ -1,13 +1,13 @@
-//! A HubSpot that runs on loopback: the demo logs in to it, tests read from it.
+//! A simulated HubSpot on loopback, for the demo and for tests.
 //!
-//! A request goes through `edge` (journal, faults, length, rate limits), then to `oauth` or to `crm`, which answers out of a
-//! `portal` as far as the token's scopes reach. Values are computed when they are read; what the `control` plane changes
-//! lies over them.
+//! A request goes through `edge` (journal, faults, length, rate limits), then to `oauth` or to `crm`, which answers
+//! from a `portal` within the token's scopes. Values are computed when they are read; changes of the `control` routes
+//! are stored on top of them.
 //!
 //! The program prints one line of JSON (`http`, `control`) when it listens, on loopback only. The registered app is
-//! `tether-demo-app` with secret `tether-demo-secret`; there is one private app, whose token is [`PRIVATE_APP_TOKEN`]. The
-//! users are `admin@acme.example`, `restricted@acme.example` (may not grant tickets) and `admin@globex.example`. What the
-//! control routes take is written in the README beside this crate.
+//! `tether-demo-app` with secret `tether-demo-secret`; there is one private app, whose token is
+//! [`PRIVATE_APP_TOKEN`]. The users are `admin@acme.example`, `restricted@acme.example` (may not grant tickets) and
+//! `admin@globex.example`. The README of this crate documents the control routes.
 
 mod app;
 mod control;

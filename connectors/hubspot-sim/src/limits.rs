@@ -1,4 +1,4 @@
-//! How fast, and how much a day: HubSpot's windows.
+//! HubSpot's rate limits and daily limits.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -7,23 +7,23 @@ use crate::refusal::Refusal;
 
 /// The windows of all apps.
 pub(crate) struct Limits {
-    /// Requests an app may make of a portal in one window.
+    /// Requests of an app to a portal in one window.
     pub(crate) burst: u32,
     /// The window's length.
     pub(crate) interval_ms: i64,
-    /// Searches a second.
+    /// Searches per second.
     pub(crate) searches: u32,
-    /// Requests of private apps a day.
+    /// Requests of private apps per day.
     pub(crate) daily: u64,
     pub(crate) daily_used: u64,
     recent: HashMap<u64, VecDeque<i64>>,
     searched: HashMap<u64, VecDeque<i64>>,
 }
 
-/// What the headers of an answer say.
+/// The limits in the headers of an answer.
 pub(crate) struct Standing {
     pub(crate) remaining: u32,
-    /// The same of one second, which has a tenth of the window's requests.
+    /// The limits of one second, which are a tenth of those of the window.
     pub(crate) secondly: (u32, u32),
     pub(crate) daily: Option<(u64, u64)>,
 }
@@ -41,7 +41,7 @@ impl Limits {
         }
     }
 
-    /// Lets a request of an app pass, or says why not. Refused ones count too.
+    /// Checks a request of an app against the limits. Refused requests count too.
     pub(crate) fn pass(&mut self, app: u64, private: bool, search: bool) -> (Standing, Option<Refusal>) {
         let now = now_ms();
         if private {
@@ -78,7 +78,7 @@ impl Limits {
         (standing, refusal)
     }
 
-    /// Forgets what was asked so far.
+    /// Resets the counters.
     pub(crate) fn forget(&mut self) {
         self.recent.clear();
         self.searched.clear();

@@ -4,11 +4,11 @@ use clap::Parser;
 use hubspot_sim::{Error, Options, Sim};
 use serde_json::json;
 
-/// A HubSpot that runs on loopback, for demos and tests.
+/// A simulated HubSpot on loopback, for demos and tests.
 #[derive(Parser)]
 #[command(version)]
 struct Flags {
-    /// Port of the HTTP listener; 0 takes a free one
+    /// Port of the HTTP listener; 0 selects a free one
     #[arg(long, default_value_t = 0)]
     port: u16,
     /// Live companies of the first portal; as many contacts and deals, and half as many tickets
@@ -17,10 +17,10 @@ struct Flags {
     /// Live companies of the second portal, with the same ids
     #[arg(long, default_value_t = 50)]
     second_companies: u32,
-    /// Everything follows from it
+    /// Seed of all generated data
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Texts as a real CRM holds them, for demos
+    /// Texts like those of a real CRM, for demos
     #[arg(long)]
     realistic: bool,
     /// Client id of the registered app
@@ -29,13 +29,13 @@ struct Flags {
     /// Client secret of the registered app
     #[arg(long, default_value = "tether-demo-secret")]
     client_secret: String,
-    /// Requests that an app may make of a portal in ten seconds [default: as many as it likes]
+    /// Requests of an app to a portal in ten seconds [default: unlimited]
     #[arg(long)]
     burst: Option<u32>,
-    /// Searches that an app may make of a portal in a second
+    /// Searches of an app in a portal per second
     #[arg(long, default_value_t = 5)]
     searches: u32,
-    /// Exit when stdin ends: whoever started the simulator cannot leave it behind
+    /// Exit when stdin is closed, so that the simulator ends with its parent
     #[arg(long)]
     exit_with_parent: bool,
 }

@@ -1,10 +1,10 @@
-//! What HubSpot says when it refuses.
+//! HubSpot's error replies.
 
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value as Json, json};
 
-/// An error of HubSpot's: `{status, message, correlationId, category, …}`.
+/// An error of HubSpot: `{status, message, correlationId, category, …}`.
 #[derive(Clone, Debug)]
 pub(crate) struct Refusal {
     pub(crate) status: u16,
@@ -72,7 +72,7 @@ impl Refusal {
         refusal
     }
 
-    /// An error of the token endpoints: the standard's words and HubSpot's own, side by side.
+    /// An error of the token endpoints, with the standard's keys and HubSpot's own.
     pub(crate) fn oauth(status: u16, error: &str, own: &str, message: &str) -> Refusal {
         let body = json!({
             "error": error, "error_description": message,

@@ -16,7 +16,7 @@ pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// A running simulator; it stops when dropped.
 pub struct Sim {
-    /// `http://127.0.0.1:1234`: stands for both app.hubspot.com and api.hubapi.com.
+    /// `http://127.0.0.1:1234`: replaces both app.hubspot.com and api.hubapi.com.
     pub http: String,
     /// `http://127.0.0.1:1234/control`
     pub control: String,

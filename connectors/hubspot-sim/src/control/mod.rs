@@ -1,5 +1,5 @@
-//! The control plane: what tests and the demo do to this HubSpot behind its users' backs. JSON, no authentication,
-//! loopback only. Every route is listed in the README.
+//! The control routes, through which tests and the demo change this HubSpot. JSON, no authentication, loopback only.
+//! The README lists every route.
 
 mod observe;
 mod people;

@@ -1,4 +1,4 @@
-//! What there is, and what a perfect read would find.
+//! The content of the portals, and the expected result of a complete read.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -14,7 +14,7 @@ use super::{Answer, Refusal, object, portal};
 use crate::app::App;
 use crate::portal::schema::{OBJECTS, Object};
 
-/// `GET /control`: the portals, their users, and how many live rows they have.
+/// `GET /control`: the portals, their users, and their numbers of live rows.
 pub(crate) async fn info(State(app): State<Arc<App>>) -> Answer {
     let portals: Vec<Value> = app
         .portals
@@ -33,8 +33,9 @@ pub(crate) async fn info(State(app): State<Arc<App>>) -> Answer {
     Ok(Json(json!({ "portals": portals })))
 }
 
-/// `GET /control/truth?object=companies&fields=name,domain&deleted=true`: one JSON object a line, in the order of ids:
-/// `id`, `archived`, `updatedAt`, `mergedInto`, `companies` (the ids it hangs under), and the fields, as HubSpot spells them.
+/// `GET /control/truth?object=companies&fields=name,domain&deleted=true`: one JSON object per line, ordered by id:
+/// `id`, `archived`, `updatedAt`, `mergedInto`, `companies` (the ids of its companies), and the fields in HubSpot's
+/// form.
 pub(crate) async fn truth(
     State(app): State<Arc<App>>,
     Query(asked): Query<HashMap<String, String>>,

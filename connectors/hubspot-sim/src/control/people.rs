@@ -15,7 +15,8 @@ use crate::oauth::READ_SCOPES;
 use crate::oauth::authorize::Request;
 use crate::oauth::store::{Client, Grant, PrivateApp, random};
 
-/// `GET /control/oauth/approve?url=…&username=…&decision=allow|deny`: where the browser would go, had the user clicked.
+/// `GET /control/oauth/approve?url=…&username=…&decision=allow|deny`: the redirect of the browser after the user's
+/// decision.
 pub(crate) async fn approve(
     State(app): State<Arc<App>>,
     Query(asked): Query<HashMap<String, String>>,
@@ -44,7 +45,7 @@ fn find(app: &App, email: Option<&str>) -> Result<(u64, u64), Refusal> {
         .ok_or_else(|| Refusal(format!("there is no user {email}")))
 }
 
-/// An access token out of thin air, for scripts that are not about logging in.
+/// Issues an access token without a login, for scripts that test other features.
 pub(crate) async fn token(State(app): State<Arc<App>>, Given(who): Given<Who>) -> Answer {
     let (hub_id, user_id) = find(&app, who.user.as_deref())?;
     let mut oauth = app.oauth.lock();
@@ -127,7 +128,7 @@ pub(crate) struct NewPrivateApp {
     delete: bool,
 }
 
-/// Makes a private app, changes its scopes, or deletes it; answers its token.
+/// Creates a private app, changes its scopes, or deletes it; returns its token.
 pub(crate) async fn private_app(State(app): State<Arc<App>>, Given(new): Given<NewPrivateApp>) -> Answer {
     let (hub_id, user_id) = find(&app, new.user.as_deref())?;
     let mut oauth = app.oauth.lock();
@@ -153,7 +154,7 @@ pub(crate) async fn private_app(State(app): State<Arc<App>>, Given(new): Given<N
     Ok(Json(json!({ "token": token })))
 }
 
-/// What is granted and open, without the secrets.
+/// The grants and access tokens, without secrets.
 pub(crate) async fn state(State(app): State<Arc<App>>) -> Answer {
     let portals = app.portals.lock();
     let name = |id: u64| {
@@ -179,7 +180,7 @@ pub(crate) async fn state(State(app): State<Arc<App>>) -> Answer {
     })))
 }
 
-/// Ends access tokens: of one user, or of everybody. Refresh tokens live on.
+/// Ends access tokens, of one user or of all. Refresh tokens stay valid.
 pub(crate) async fn expire(State(app): State<Arc<App>>, Given(who): Given<Who>) -> Answer {
     let user = who.user.as_deref().map(|u| find(&app, Some(u))).transpose()?;
     let mut oauth = app.oauth.lock();
@@ -197,7 +198,7 @@ pub(crate) async fn expire(State(app): State<Arc<App>>, Given(who): Given<Who>) 
     Ok(Json(json!({ "expired": expired })))
 }
 
-/// Uninstalls the app for a user: refresh and access tokens die.
+/// Uninstalls the app for a user: ends its refresh and access tokens.
 pub(crate) async fn revoke(State(app): State<Arc<App>>, Given(who): Given<Who>) -> Answer {
     let (_, user_id) = find(&app, who.user.as_deref())?;
     let mut oauth = app.oauth.lock();
@@ -221,7 +222,7 @@ pub(crate) struct NewLimits {
     daily_used: Option<u64>,
 }
 
-/// Sets the windows, and begins them anew.
+/// Sets the windows, and restarts them.
 pub(crate) async fn limits(State(app): State<Arc<App>>, Given(new): Given<NewLimits>) -> Answer {
     let mut limits = app.limits.lock();
     limits.burst = new.burst.unwrap_or(limits.burst);

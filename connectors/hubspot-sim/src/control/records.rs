@@ -13,7 +13,7 @@ use crate::app::App;
 use crate::portal::Portal;
 use crate::portal::schema::Object;
 
-/// What every change may say.
+/// The parameters of all changes.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(crate) struct Change {
@@ -22,7 +22,7 @@ pub(crate) struct Change {
     id: Option<String>,
     #[serde(default)]
     fields: BTreeMap<String, Value>,
-    /// False plays a calculated property: the value moves, the stamp does not.
+    /// False, as for a calculated property: the value changes, the time stamp does not.
     move_stamp: Option<bool>,
     winner: Option<String>,
     loser: Option<String>,

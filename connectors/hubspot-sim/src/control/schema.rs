@@ -19,9 +19,9 @@ pub(crate) struct Change {
     #[serde(rename = "type")]
     kind: Option<String>,
     field_type: Option<String>,
-    /// What its values are, and flags, as in the tables: `number currency custom`.
+    /// The generator of its values, and flags, as in the tables: `number currency custom`.
     values: Option<String>,
-    /// So many of them, with a number behind the name.
+    /// The number of properties to add, with a number appended to the name.
     count: Option<u32>,
 }
 

@@ -1,4 +1,4 @@
-//! Who hangs under whom: many to many, with labels.
+//! Associations of records: many to many, with labels.
 
 use serde_json::{Value as Json, json};
 
@@ -41,7 +41,7 @@ fn paging(next: Option<String>) -> Option<Json> {
     next.map(|after| json!({ "next": { "after": after, "link": "https://api.hubapi.com/crm/v4/x" } }))
 }
 
-/// `POST /crm/v4/associations/{from}/{to}/batch/read`: 207 where some have none.
+/// `POST /crm/v4/associations/{from}/{to}/batch/read`: 207 if some records have none.
 pub(crate) fn batch(portal: &Portal, call: &Call<'_>, from: Object, to: Object) -> Answer {
     call.needs(&[from, to])?;
     let body = call.json()?;

@@ -1,4 +1,4 @@
-//! The CRM's API: who asks is known, the scopes reach, the limits hold; then an answer is made.
+//! The CRM's API: checks the token, the scopes and the limits, then answers.
 
 mod associations;
 mod objects;
@@ -23,7 +23,7 @@ use crate::portal::Portal;
 use crate::portal::schema::Object;
 use crate::refusal::{Refusal, correlation_id};
 
-/// What a request asks, taken apart.
+/// A parsed request.
 pub(crate) struct Call<'a> {
     pub(crate) caller: &'a Caller,
     query: Vec<(String, String)>,
@@ -42,7 +42,7 @@ impl Call<'_> {
             .map(|(_, v)| v.as_str())
     }
 
-    /// A list: repeated, or with commas.
+    /// A list parameter: repeated, or separated by commas.
     pub(crate) fn list(&self, name: &str) -> Vec<String> {
         let values = self.query.iter().filter(|(k, _)| k == name);
         values
@@ -70,7 +70,7 @@ impl Call<'_> {
     }
 }
 
-/// Everything that no other route takes.
+/// Handles all requests without another route.
 pub(crate) async fn serve(State(app): State<Arc<App>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let Ok(body) = axum::body::to_bytes(body, 16 << 20).await else {
@@ -114,7 +114,7 @@ pub(crate) async fn serve(State(app): State<Arc<App>>, request: Request) -> Resp
     response
 }
 
-/// The headers of HubSpot's replies, as recorded. (HubSpot leaves those of the limits out of searches.)
+/// The headers of HubSpot's replies, as recorded. (Replies of HubSpot to searches have no headers for the limits.)
 fn put_headers(app: &App, response: &mut Response, standing: &Standing) {
     let limits = app.limits.lock();
     let mut headers = vec![
@@ -203,7 +203,7 @@ fn route(portal: &Portal, call: &Call<'_>, method: &str, path: &str) -> Answer {
             associations::of(portal, call, object(from)?, id, object(to)?)
         }
         ("GET", _) => Err(Refusal::not_found()),
-        // The simulator takes no writes; the journal has them.
+        // The simulator refuses writes; the journal records them.
         _ => Err(Refusal::new(
             403,
             "FORBIDDEN",
@@ -212,7 +212,7 @@ fn route(portal: &Portal, call: &Call<'_>, method: &str, path: &str) -> Answer {
     }
 }
 
-/// The numbers from an `after` on.
+/// The index of an `after`.
 pub(crate) fn offset(after: Option<&str>) -> Result<usize, Refusal> {
     match after {
         None | Some("") => Ok(0),

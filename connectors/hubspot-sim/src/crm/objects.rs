@@ -1,4 +1,4 @@
-//! Lists of records, single ones, and many by id.
+//! Lists of records, single records, and batches by id.
 
 use serde_json::{Map, Value as Json, json};
 
@@ -8,12 +8,12 @@ use crate::portal::Portal;
 use crate::portal::schema::Object;
 use crate::refusal::Refusal;
 
-/// Records a page.
+/// Records per page.
 const MOST: usize = 100;
-/// Associations that an inline list holds.
+/// Associations per record in a list.
 const INLINE: usize = 100;
 
-/// A record with these properties. Unknown names are left out without a word, as HubSpot does.
+/// A record with these properties. Unknown names are silently omitted, as at HubSpot.
 pub(crate) fn record(portal: &Portal, object: Object, row: u32, names: &[String]) -> Json {
     let mut properties = Map::new();
     let mut put = |name: &str| {
@@ -44,7 +44,7 @@ pub(crate) fn record(portal: &Portal, object: Object, row: u32, names: &[String]
     json
 }
 
-/// The links of a record, as lists carry them: one entry for each label.
+/// The links of a record in a list: one entry for each label.
 fn inline(portal: &Portal, object: Object, row: u32, to: Object) -> Json {
     let ends = portal.linked(object, row, to);
     let kind = format!("{}_to_{}", object.singular(), to.singular());
@@ -88,7 +88,7 @@ fn with_associations(
     Ok(json)
 }
 
-/// `GET /crm/v3/objects/{object}`: in the order of ids, unless the control plane says otherwise.
+/// `GET /crm/v3/objects/{object}`: ordered by id, unless changed by a control route.
 pub(crate) fn list(portal: &Portal, call: &Call<'_>, object: Object) -> Answer {
     call.needs(&[object])?;
     let limit: usize = call
@@ -110,7 +110,7 @@ pub(crate) fn list(portal: &Portal, call: &Call<'_>, object: Object) -> Answer {
     let from = super::offset(call.get("after"))? as u64;
     let mut rows: Vec<u32> = portal.rows(object).filter(shown).collect();
     if portal.quirks.scrambled {
-        // Some order that is none; the cursor is a place in it.
+        // An order other than that of the ids; the cursor is an index in it.
         rows.sort_by_key(|row| (row % 7, *row));
         rows = rows.split_off((from as usize).min(rows.len()));
     } else {
@@ -139,7 +139,7 @@ pub(crate) fn list(portal: &Portal, call: &Call<'_>, object: Object) -> Answer {
     Ok((200, json))
 }
 
-/// The row an id leads to: of a merged one, the row that took its place.
+/// The row of an id; for a merged row, its winner.
 fn resolve(portal: &Portal, object: Object, id: &str) -> Option<u32> {
     let mut row = portal.find(object, id)?;
     while let Some(winner) = portal.merged_into(object, row) {
@@ -159,7 +159,7 @@ pub(crate) fn get(portal: &Portal, call: &Call<'_>, object: Object, id: &str) ->
     Ok((200, with_associations(portal, call, object, row, json)?))
 }
 
-/// `POST /crm/v3/objects/{object}/batch/read`: 207 where some are not there.
+/// `POST /crm/v3/objects/{object}/batch/read`: 207 if some do not exist.
 pub(crate) fn batch(portal: &Portal, call: &Call<'_>, object: Object) -> Answer {
     call.needs(&[object])?;
     let body = call.json()?;

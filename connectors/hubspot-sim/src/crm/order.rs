@@ -1,4 +1,4 @@
-//! JSON with its keys in HubSpot's order: the id first, where readers that stream need it.
+//! JSON with its keys in HubSpot's order: the id first, where streaming readers need it.
 
 use serde_json::Value as Json;
 
@@ -38,7 +38,7 @@ pub(crate) fn text(json: &Json) -> String {
     out
 }
 
-/// `known`: the keys are HubSpot's own, not the names of properties.
+/// `known`: the keys are HubSpot's own, not names of properties.
 fn write(out: &mut String, json: &Json, known: bool) {
     match json {
         Json::Object(map) => {

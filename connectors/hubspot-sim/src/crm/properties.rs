@@ -1,4 +1,4 @@
-//! What an object's records have.
+//! The properties of an object.
 
 use serde_json::{Value as Json, json};
 

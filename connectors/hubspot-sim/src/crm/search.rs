@@ -1,4 +1,4 @@
-//! Search: filters, sorts, and its own limits. It reads an index that follows the records some time later.
+//! Search: filters, sorts, and its own limits. It uses an index that is updated with a delay.
 
 use std::cmp::Ordering;
 
@@ -10,9 +10,9 @@ use crate::portal::schema::Object;
 use crate::portal::{Portal, SearchView};
 use crate::refusal::Refusal;
 
-/// A search reaches no further.
+/// The largest number of results of a search.
 const DEEPEST: usize = 10_000;
-/// Records a page.
+/// Records per page.
 const MOST: usize = 200;
 
 #[derive(Deserialize, Default)]
@@ -185,7 +185,7 @@ fn matches(
     })
 }
 
-/// In the order of the property's type. Times may be asked for in milliseconds.
+/// Compares by the property's type. Times may be given in milliseconds.
 fn compare(kind: &str, value: &str, other: &str) -> Ordering {
     match kind {
         "number" => {
@@ -197,7 +197,7 @@ fn compare(kind: &str, value: &str, other: &str) -> Ordering {
                 Ok(ms) => crate::app::iso(ms),
                 Err(_) => other.to_owned(),
             };
-            // Fractions stand in some and not in others.
+            // Some times have a fraction and others do not.
             let plain = |text: &str| text.trim_end_matches('Z').to_owned();
             plain(value).cmp(&plain(&text))
         }

@@ -1,4 +1,4 @@
-//! The page where a user lets an app in.
+//! The page on which a user allows an app.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// Checks what HubSpot checks before anybody is asked anything.
+    /// Makes the checks that HubSpot makes before it shows the page.
     pub(crate) fn check(app: &App, params: &Params) -> Result<Request, NoCode> {
         let get = |name: &str| params.get(name).map_or("", String::as_str);
         let oauth = app.oauth.lock();
@@ -60,7 +60,7 @@ impl Request {
         })
     }
 
-    /// The address the browser goes back to once a user has decided.
+    /// The redirect of the browser after the user's decision.
     pub(crate) fn decide(&self, app: &App, email: &str, allow: bool) -> Result<String, NoCode> {
         if !allow {
             return Err(self
@@ -105,7 +105,7 @@ impl Request {
     }
 }
 
-/// `GET /oauth/authorize`: log in and consent, on one page.
+/// `GET /oauth/authorize`: login and consent on one page.
 pub(crate) async fn page(State(app): State<Arc<App>>, Query(params): Query<Params>) -> Response {
     let request = match Request::check(&app, &params) {
         Ok(request) => request,
@@ -132,7 +132,7 @@ pub(crate) async fn page(State(app): State<Arc<App>>, Query(params): Query<Param
     .page(&params)
 }
 
-/// `POST /oauth/authorize`: what the page's buttons do; a script may post the same form.
+/// `POST /oauth/authorize`: the target of the page's form; a script may post the same form.
 pub(crate) async fn decide(State(app): State<Arc<App>>, Form(params): Form<Params>) -> Response {
     let (email, allow) = decision(&params);
     decided(Request::check(&app, &params).and_then(|request| request.decide(&app, email, allow)))

@@ -1,4 +1,4 @@
-//! Letting apps in: the page, the tokens, private apps.
+//! OAuth: the consent page, tokens, private apps.
 
 pub(crate) mod authorize;
 pub(crate) mod store;
@@ -6,7 +6,7 @@ pub(crate) mod token;
 
 use axum::http::{HeaderMap, header};
 
-/// What an app may ask for to read: the basic scope, and one for each object in its order.
+/// The read scopes: the basic scope, and one for each object in its order.
 pub(crate) const READ_SCOPES: [&str; 5] = [
     "oauth",
     "crm.objects.companies.read",

@@ -23,7 +23,7 @@ impl Client {
     }
 }
 
-/// A private app: one portal, one token, no end.
+/// A private app: one portal, one token, no expiry.
 #[derive(Clone, Debug)]
 pub(crate) struct PrivateApp {
     pub(crate) token: String,
@@ -33,7 +33,7 @@ pub(crate) struct PrivateApp {
     pub(crate) scopes: Vec<String>,
 }
 
-/// What a user let an app do.
+/// The consent of a user for an app.
 #[derive(Clone, Debug)]
 pub(crate) struct Grant {
     pub(crate) refresh_token: String,
@@ -44,7 +44,7 @@ pub(crate) struct Grant {
     pub(crate) revoked: bool,
 }
 
-/// A code that waits for its exchange.
+/// A code that has not been exchanged.
 #[derive(Clone, Debug)]
 pub(crate) struct Code {
     pub(crate) grant: Grant,
@@ -58,7 +58,7 @@ pub(crate) struct Session {
     pub(crate) expires_ms: i64,
 }
 
-/// Who asks, and what for.
+/// The caller of a request, and its scopes.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
     pub(crate) app_id: u64,
@@ -67,10 +67,10 @@ pub(crate) struct Caller {
     pub(crate) private: bool,
 }
 
-/// Why a token is not one.
+/// The reason why a token is invalid.
 pub(crate) enum NoCaller {
     Unknown,
-    /// So many seconds ago.
+    /// This many seconds ago.
     Expired(i64),
 }
 
@@ -81,7 +81,7 @@ pub(crate) struct OAuth {
     pub(crate) codes: HashMap<String, Code>,
     pub(crate) sessions: HashMap<String, Session>,
     pub(crate) session_seconds: i64,
-    /// A second login of a user answers with the refresh token of the first.
+    /// A second login of a user returns the refresh token of the first.
     pub(crate) same_refresh_token: bool,
 }
 
@@ -102,7 +102,7 @@ impl OAuth {
         self.clients.iter().find(|c| c.id == id)
     }
 
-    /// Keeps what a code stood for; answers its place.
+    /// Stores a grant; returns its index.
     pub(crate) fn keep(&mut self, grant: Grant) -> usize {
         let same = |g: &Grant| {
             !g.revoked && (&g.client, g.hub_id, g.user_id) == (&grant.client, grant.hub_id, grant.user_id)
@@ -148,7 +148,7 @@ impl OAuth {
         })
     }
 
-    /// Ends a refresh token. Access tokens live on until they end by themselves, unless the app is uninstalled.
+    /// Ends a refresh token. Access tokens stay valid until they expire, unless the app is uninstalled.
     pub(crate) fn revoke(&mut self, refresh_token: &str, sessions_too: bool) -> bool {
         let Some(at) = self
             .grants

@@ -1,5 +1,5 @@
-//! The token endpoints: v1, which ends in February 2027 and takes tokens in paths, and its successor, which takes all in
-//! the form.
+//! The token endpoints: v1, which ends in February 2027 and has tokens in paths, and its successor, which has all
+//! parameters in the form.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -98,7 +98,7 @@ fn exchange(oauth: &mut OAuth, form: &Params) -> Result<Value, Refusal> {
     }))
 }
 
-/// What is known of a token, by both versions.
+/// The properties of a token, for both versions.
 fn describe(app: &App, token: &str) -> Option<Value> {
     let oauth = app.oauth.lock();
     let session = oauth.sessions.get(token)?;
@@ -138,7 +138,7 @@ pub(crate) async fn forget(State(app): State<Arc<App>>, Path(token): Path<String
     }
 }
 
-/// `POST …/token/introspect`: 200 whatever the token is.
+/// `POST …/token/introspect`: 200 for any token.
 pub(crate) async fn introspect(State(app): State<Arc<App>>, Form(form): Form<Params>) -> Response {
     if let Err(refusal) = check_client(&app.oauth.lock(), &form) {
         return refusal.into_response();
@@ -154,7 +154,7 @@ pub(crate) async fn introspect(State(app): State<Arc<App>>, Form(form): Form<Par
     Json(answer).into_response()
 }
 
-/// `POST …/token/revoke`: 200 whatever the token was (RFC 7009).
+/// `POST …/token/revoke`: 200 for any token (RFC 7009).
 pub(crate) async fn revoke(State(app): State<Arc<App>>, Form(form): Form<Params>) -> Response {
     let mut oauth = app.oauth.lock();
     if let Err(refusal) = check_client(&oauth, &form) {
@@ -181,7 +181,7 @@ pub(crate) async fn private_app(State(app): State<Arc<App>>, body: Bytes) -> Res
     }
 }
 
-/// Who asks, or what to answer instead.
+/// The caller of a request, or the error reply.
 pub(crate) fn caller(app: &App, token: Option<&str>) -> Result<super::store::Caller, Refusal> {
     let token = token.ok_or_else(Refusal::unauthenticated)?;
     app.oauth.lock().caller(token).map_err(|why| match why {

@@ -1,4 +1,4 @@
-//! What happens to rows and links behind everyone's back.
+//! Changes of rows and links by the control routes.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use super::{Changed, Portal};
 use crate::app::now_ms;
 
 impl Portal {
-    /// Notes a change of a row and hands out what to change.
+    /// Records a change of a row and returns the state to modify.
     fn touch(&mut self, object: Object, row: u32, moves_stamp: bool) -> &mut Changed {
         let archived_ms = self.archived_ms(object, row);
         let merged_into = self.merged_into(object, row);
@@ -58,14 +58,14 @@ impl Portal {
         (change.archived_ms, change.merged_into) = (None, None);
     }
 
-    /// Gone for good: no list knows it.
+    /// Permanently deleted: in no list.
     pub(crate) fn purge(&mut self, object: Object, row: u32) {
         let change = self.touch(object, row, true);
         (change.archived_ms, change.purged) = (Some(now_ms()), true);
     }
 
-    /// The loser is archived, its links move, its id leads to the winner. With `mint` both lose to a new row, as companies,
-    /// deals and tickets do in HubSpot since 2025; answers who won.
+    /// Archives the loser and moves its links; its id resolves to the winner. With `mint` both are merged into a new
+    /// row, as with companies, deals and tickets in HubSpot since 2025; returns the winner.
     pub(crate) fn merge(&mut self, object: Object, winner: u32, loser: u32, mint: bool) -> u32 {
         let (winner, losers) = if mint {
             let fields = self.properties[object.index()]
@@ -108,7 +108,7 @@ impl Portal {
         }
     }
 
-    /// Puts a contact, deal or ticket under a company. No time stamp moves: associations are no property.
+    /// Associates a contact, deal or ticket with a company. No time stamp changes: associations are not properties.
     pub(crate) fn link(&mut self, object: Object, row: u32, company: u32) {
         self.links.entry((object, row)).or_default().insert(company);
         self.back.entry((object, company)).or_default().insert(row);

@@ -17,33 +17,33 @@ pub(crate) struct User {
     pub(crate) may_grant_tickets: bool,
 }
 
-/// What a change left on a row.
+/// The changes of a row.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Changed {
     pub(crate) fields: BTreeMap<String, Option<String>>,
     pub(crate) updated_ms: Option<i64>,
-    /// It was made by the control plane: it has no values but those that were given.
+    /// Created by a control route: it has only the given values.
     pub(crate) made: bool,
     pub(crate) archived_ms: Option<i64>,
-    /// Nothing knows it any more.
+    /// It is permanently deleted.
     pub(crate) purged: bool,
     pub(crate) merged_into: Option<u32>,
     pub(crate) losers: Vec<u32>,
-    /// When the change happened, and what was there before: search sees that for a while.
+    /// The time of the change, and the previous state: search uses that for a while.
     at_ms: i64,
     before: Option<Box<Changed>>,
 }
 
-/// How a list behaves.
+/// The behaviour of lists and search.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Quirks {
-    /// Lists come in no order.
+    /// Lists are unordered.
     pub(crate) scrambled: bool,
-    /// How long search does not see a change.
+    /// The delay of the search index.
     pub(crate) index_lag_ms: i64,
-    /// Associations that one answer holds for one record.
+    /// Associations of one record in one answer.
     pub(crate) associations_a_page: usize,
-    /// Records that one request for links may name: 1,000, and 100 in some accounts.
+    /// Records per request for links: 1,000, and 100 in some accounts.
     pub(crate) association_inputs: usize,
 }
 
@@ -53,19 +53,19 @@ pub(crate) struct Portal {
     pub(crate) domain: String,
     pub(crate) users: Vec<User>,
     pub(crate) seed: u64,
-    /// Texts as a real CRM holds them, none that breaks readers.
+    /// Texts like those of a real CRM, without edge cases.
     pub(crate) realistic: bool,
     pub(crate) quirks: Quirks,
     pub(crate) properties: [Vec<Property>; 4],
-    /// Rows of each object, archived ones among them.
+    /// Number of rows of each object, including archived ones.
     rows: [u32; 4],
     changed: HashMap<(Object, u32), Changed>,
-    /// Companies of each contact, deal and ticket; and these of each company.
+    /// The companies of each contact, deal and ticket, and the inverse for each company.
     links: BTreeMap<(Object, u32), BTreeSet<u32>>,
     back: HashMap<(Object, u32), BTreeSet<u32>>,
 }
 
-/// Every so many rows one is archived, from the start.
+/// One of this many rows is archived initially.
 const ARCHIVED_EVERY: u32 = 101;
 
 impl Portal {
@@ -130,14 +130,14 @@ impl Portal {
         self.changed.get(&(object, row))
     }
 
-    /// The row with this id, if anything knows it.
+    /// The row with this id, if it exists.
     pub(crate) fn find(&self, object: Object, id: &str) -> Option<u32> {
         let row = object.row(id)?;
         let purged = self.change(object, row).is_some_and(|c| c.purged);
         (self.rows(object).contains(&row) && !purged).then_some(row)
     }
 
-    /// Since when a row is archived.
+    /// The time when a row was archived.
     pub(crate) fn archived_ms(&self, object: Object, row: u32) -> Option<i64> {
         match self.change(object, row) {
             Some(change) if change.made || change.at_ms > 0 => change.archived_ms,
@@ -146,7 +146,7 @@ impl Portal {
         }
     }
 
-    /// The row that took its place.
+    /// The row that it was merged into.
     pub(crate) fn merged_into(&self, object: Object, row: u32) -> Option<u32> {
         match self.change(object, row) {
             Some(change) if change.merged_into.is_some() => change.merged_into,
@@ -157,7 +157,7 @@ impl Portal {
         }
     }
 
-    /// The rows that it took the place of.
+    /// The rows that were merged into it.
     fn losers(&self, object: Object, row: u32) -> Vec<u32> {
         let mut losers: Vec<u32> = self
             .change(object, row)
@@ -176,7 +176,7 @@ impl Portal {
         self.rows(object).contains(&row) && !purged && self.archived_ms(object, row).is_none()
     }
 
-    /// Archived and still known by itself: what was merged is found under another id.
+    /// Archived, and found by its own id: a merged row is found under another id.
     pub(crate) fn is_archived(&self, object: Object, row: u32) -> bool {
         let purged = self.change(object, row).is_some_and(|c| c.purged);
         !purged && self.archived_ms(object, row).is_some() && self.merged_into(object, row).is_none()
@@ -195,7 +195,7 @@ impl Portal {
             .unwrap_or_else(|| values::updated_ms(self.seed, object, row))
     }
 
-    /// A value as HubSpot answers it now.
+    /// The current value in HubSpot's form.
     pub(crate) fn value(&self, object: Object, row: u32, property: &Property) -> Option<String> {
         self.value_in(object, row, property, self.change(object, row))
     }
@@ -237,7 +237,7 @@ impl Portal {
         }
     }
 
-    /// The row as search knows it: changes of the last moments are not there yet. None where it does not know it.
+    /// The row in the search index, without the latest changes. None if it is not in the index.
     pub(crate) fn searched(&self, object: Object, row: u32) -> Option<SearchView<'_>> {
         let since = now_ms() - self.quirks.index_lag_ms;
         let mut change = self.change(object, row);
@@ -260,7 +260,7 @@ impl Portal {
         })
     }
 
-    /// The other ends of a row's links, live ones only.
+    /// The live rows linked to a row.
     pub(crate) fn linked(&self, from: Object, row: u32, to: Object) -> Vec<u32> {
         let none = BTreeSet::new();
         let ends = match (from, to) {
@@ -276,7 +276,7 @@ impl Portal {
     }
 }
 
-/// A row as search sees it.
+/// A row in the search index.
 pub(crate) struct SearchView<'a> {
     portal: &'a Portal,
     object: Object,

@@ -1,5 +1,5 @@
-//! Objects and their properties. What each object has is written in the tables beside this file, a property a line:
-//! `name | label | type | field type | what its values are, and flags`.
+//! Objects and their properties. The tables beside this file have one property per line: `name | label | type | field
+//! type | generator of its values, and flags`.
 
 use serde_json::{Value as Json, json};
 
@@ -20,7 +20,7 @@ pub(crate) const OBJECTS: [Object; 4] = [
 ];
 
 impl Object {
-    /// By any of the names that HubSpot takes: plural, singular, type id.
+    /// Finds an object by any of HubSpot's names: plural, singular, type id.
     pub(crate) fn named(name: &str) -> Option<Object> {
         match name.to_ascii_lowercase().as_str() {
             "companies" | "company" | "0-2" => Some(Object::Companies),
@@ -43,12 +43,12 @@ impl Object {
         ["company", "contact", "deal", "ticket"][self.index()]
     }
 
-    /// HubSpot's number of its kind.
+    /// HubSpot's type id.
     pub(crate) fn kind(self) -> &'static str {
         ["0-2", "0-1", "0-3", "0-5"][self.index()]
     }
 
-    /// The scope that lets an app read it.
+    /// The scope for reading it.
     pub(crate) fn scope(self) -> &'static str {
         crate::oauth::READ_SCOPES[self.index() + 1]
     }
@@ -61,7 +61,7 @@ impl Object {
         }
     }
 
-    /// The id of a row. Ids grow and are of several lengths: the order of numbers is not the order of texts.
+    /// The id of a row. Ids increase and have several lengths: their numerical order is not the order of texts.
     pub(crate) fn id(self, row: u32) -> u64 {
         let (first, step) = self.ids();
         first + u64::from(row) * step
@@ -87,7 +87,7 @@ impl Object {
         }
     }
 
-    /// What a list answers where no properties are asked for.
+    /// The default properties of a list.
     pub(crate) fn defaults(self) -> &'static [&'static str] {
         match self {
             Object::Companies => &[
@@ -145,7 +145,7 @@ pub(crate) struct Property {
     pub(crate) label: String,
     pub(crate) kind: String,
     pub(crate) field_type: String,
-    /// How its values are made.
+    /// The generator of its values.
     pub(crate) maker: String,
     pub(crate) options: Vec<Choice>,
     pub(crate) flags: Vec<String>,
@@ -156,7 +156,7 @@ impl Property {
         self.flags.iter().any(|f| f == flag)
     }
 
-    /// A line of a table.
+    /// Parses a line of a table.
     pub(crate) fn read(line: &str) -> Option<Property> {
         let mut cells = line.split('|').map(str::trim);
         let (name, label, kind, field_type, rest) = (
@@ -169,7 +169,7 @@ impl Property {
         let (mut options, mut words): (Vec<Choice>, Vec<&str>) = (Vec::new(), Vec::new());
         for part in rest.split(',').map(str::trim) {
             match part.split_once('=') {
-                // Flags stand behind the last option.
+                // Flags follow the last option.
                 Some((value, label)) => {
                     let (label, flags) = match label.rsplit_once(' ') {
                         Some((label, "custom")) => (label, &["custom"][..]),
@@ -201,7 +201,7 @@ impl Property {
         })
     }
 
-    /// As the properties API answers it.
+    /// The form in the properties API.
     pub(crate) fn json(&self) -> Json {
         let options: Vec<Json> = self
             .options
@@ -239,7 +239,7 @@ impl Property {
     }
 }
 
-/// What an object has from the start.
+/// The initial properties of an object.
 pub(crate) fn properties(object: Object) -> Vec<Property> {
     let table = match object {
         Object::Companies => include_str!("schema/companies.txt"),

@@ -1,4 +1,4 @@
-//! Values out of nothing: the same row and property give the same value, always.
+//! Generated values: the same row and property always have the same value.
 
 use crate::app::iso;
 use crate::portal::schema::{Object, Property};
@@ -57,7 +57,7 @@ const WORDS: [&str; 14] = [
 const BEGIN_MS: i64 = 1_546_300_800_000;
 const DAY_MS: i64 = 86_400_000;
 
-/// A number that follows from its parts (splitmix64 over an FNV hash).
+/// A pseudorandom number derived from its arguments (splitmix64 over an FNV hash).
 pub(crate) fn hash(seed: u64, object: Object, row: u32, what: &str) -> u64 {
     let mut h = 0xcbf2_9ce4_8422_2325_u64 ^ seed;
     for byte in [object.index() as u8]
@@ -72,17 +72,17 @@ pub(crate) fn hash(seed: u64, object: Object, row: u32, what: &str) -> u64 {
     h ^ (h >> 31)
 }
 
-/// When a row was made.
+/// The time when a row was created.
 pub(crate) fn created_ms(seed: u64, object: Object, row: u32) -> i64 {
     BEGIN_MS + (hash(seed, object, row, "created") % (2_000 * DAY_MS as u64)) as i64
 }
 
-/// When it was last changed, nothing else said.
+/// The default time of its last change.
 pub(crate) fn updated_ms(seed: u64, object: Object, row: u32) -> i64 {
     created_ms(seed, object, row) + (hash(seed, object, row, "updated") % (300 * DAY_MS as u64)) as i64
 }
 
-/// The word that a company's names are made of. Every 37th company has that of the one before: one company, two records.
+/// The word in a company's names. Every 37th company has that of the previous one: one company with two records.
 fn brand(seed: u64, row: u32) -> (u32, String) {
     let row = if row % 37 == 36 { row - 1 } else { row };
     let lead = LEAD[(hash(seed, Object::Companies, row, "lead") % 12) as usize];
@@ -90,7 +90,7 @@ fn brand(seed: u64, row: u32) -> (u32, String) {
     (row, format!("{lead} {tail}"))
 }
 
-/// The value of a property, where the row has one.
+/// The value of a property, if the row has one.
 pub(crate) fn value(seed: u64, object: Object, row: u32, property: &Property) -> Option<String> {
     let h = hash(seed, object, row, &property.name);
     let pick = |list: &[&str], salt: u32| list[((h >> salt) % list.len() as u64) as usize].to_owned();
@@ -98,7 +98,7 @@ pub(crate) fn value(seed: u64, object: Object, row: u32, property: &Property) ->
         property.maker.as_str(),
         "company" | "first" | "last" | "deal" | "ticket" | "created"
     );
-    // Most fields of a CRM are empty here and there, names rarely.
+    // Most fields of a CRM are sometimes empty, names rarely.
     if !named && h.is_multiple_of(5) || named && property.maker != "created" && h.is_multiple_of(97) {
         return None;
     }
@@ -109,7 +109,8 @@ pub(crate) fn value(seed: u64, object: Object, row: u32, property: &Property) ->
             let (row, brand) = brand(seed, row);
             let word = brand.split(' ').next().unwrap_or_default().to_lowercase();
             match property.maker.as_str() {
-                // The registrable domain of the website, as HubSpot takes it: a shared one would make one company of all.
+                // The registrable domain of the website, as at HubSpot: with a shared domain all would be one
+                // company.
                 "domain" => format!("{word}-{row}-site.com"),
                 "website" => format!("https://www.{word}-{row}-site.com/"),
                 _ => format!("https://www.linkedin.com/company/{word}-{row}"),
@@ -155,7 +156,7 @@ pub(crate) fn value(seed: u64, object: Object, row: u32, property: &Property) ->
             .map(|n| WORDS[((h >> (8 + n * 3)) % WORDS.len() as u64) as usize])
             .collect::<Vec<_>>()
             .join(" "),
-        // Of the row itself: the portal knows them.
+        // Stored in the row itself, by the portal.
         _ => return None,
     };
     Some(text)
