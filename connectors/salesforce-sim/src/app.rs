@@ -1,4 +1,4 @@
-//! Everything the simulator knows, shared by all its routes.
+//! The simulator's state, shared by all its routes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -17,18 +17,18 @@ use crate::rest::answers::Answers;
 use crate::rest::cursors::Cursors;
 use crate::schema::Hidden;
 
-/// What a simulator starts with.
+/// The options of a simulator.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The port to listen on; 0 takes a free one.
+    /// The port to listen on; 0 selects a free one.
     pub port: u16,
-    /// The port of the TLS listener, if there is to be one.
+    /// The port of the TLS listener, if there is one.
     pub tls_port: Option<u16>,
-    /// Where the certificate authority is written; a temporary folder if not given.
+    /// The folder for the certificate authority; a temporary folder by default.
     pub tls_dir: Option<std::path::PathBuf>,
-    /// The seed everything follows from.
+    /// The seed of all generated data.
     pub seed: u64,
-    /// Whether values look like those of a real CRM, for demos; else many are there to break readers.
+    /// Whether values are like those of a real CRM, for demos; otherwise many values are edge cases.
     pub realistic: bool,
     /// Rows of the first org.
     pub counts: Counts,
@@ -65,7 +65,7 @@ impl Default for Options {
     }
 }
 
-/// The usual shares: a contact and an opportunity an account, a contract and a case every second one.
+/// The default numbers: one contact and one opportunity per account, one contract and one case per two accounts.
 pub fn related(accounts: u32) -> Counts {
     let half = accounts / 2;
     Counts {
@@ -85,17 +85,17 @@ pub(crate) struct App {
     pub(crate) cursors: Mutex<Cursors>,
     pub(crate) journal: Mutex<Journal<Entry>>,
     pub(crate) faults: Mutex<Vec<Fault>>,
-    /// How long a refresh takes: long enough for a second one to meet it.
+    /// The duration of a refresh, long enough for a second one to overlap.
     pub(crate) token_delay_ms: Mutex<u64>,
-    /// What queries and describes are made to say, by organization and object.
+    /// Overrides of replies to queries and describes, by organization and object.
     pub(crate) answers: Mutex<Answers>,
-    /// The host that data are no longer served at.
+    /// The host that no longer serves data.
     pub(crate) left: Mutex<Option<Left>>,
-    /// How far Salesforce's clock is ahead of ours.
+    /// The difference between Salesforce's clock and the machine's.
     pub(crate) skew_seconds: AtomicI64,
 }
 
-/// The user a call is made for.
+/// The user of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct UserKey {
     pub(crate) org: usize,

@@ -1,5 +1,5 @@
-//! What happens to every request before and after it is answered: the journal, faults, limits of length,
-//! sessions, API usage, gzip.
+//! Processing of every request before and after its handler: journal, faults, limits of length, sessions, API usage,
+//! gzip.
 
 use std::io::Write as _;
 use std::sync::Arc;
@@ -25,14 +25,14 @@ use crate::oauth::{Base, bearer};
 use crate::rest::{self, Call, Reply};
 use crate::value::http_date;
 
-/// Salesforce refuses what is longer.
+/// The URL limit of Salesforce.
 const LONGEST: usize = 16_384;
 
-/// The login page, which stands where a session has ended.
+/// The login page, shown when a session has ended.
 pub(crate) const LOGIN: &str = "<!DOCTYPE html><html><head><title>Login | Salesforce</title></head><body>\
     <form name=\"login\" action=\"/\">Username <input name=\"username\"></form></body></html>";
 
-/// Around every route but the control plane.
+/// The middleware of every route except the control routes.
 pub(crate) async fn around(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let (mut parts, body) = request.into_parts();
@@ -64,7 +64,7 @@ pub(crate) async fn around(State(app): State<Arc<App>>, request: Request, next: 
     let mut response = match (refusal, fault) {
         (Some(refusal), _) => refusal,
         (None, Some(fault)) if fault.answers() => {
-            // What Salesforce itself refuses still tells the allowance; a gateway does not know it.
+            // Salesforce's own error replies contain the allowance; those of a gateway do not.
             let own = fault.is_own() && parts.uri.path().starts_with("/services/data");
             let usage = usage(&app, &parts).filter(|_| own);
             let usage = usage.map(|usage| ("sforce-limit-info".to_owned(), usage));
@@ -91,7 +91,7 @@ pub(crate) async fn around(State(app): State<Arc<App>>, request: Request, next: 
     chunked(response)
 }
 
-/// What every reply of Salesforce carries, whatever it is about.
+/// Adds the headers of every reply of Salesforce.
 fn dress(app: &App, headers: &mut HeaderMap) {
     let date = http_date(app.now());
     let random = |length| crate::oauth::store::random(length).replace(['.', '_'], "0");
@@ -108,7 +108,7 @@ fn dress(app: &App, headers: &mut HeaderMap) {
     }
 }
 
-/// Long bodies come in pieces, without a length.
+/// Long bodies are chunked, without a length.
 fn chunked(response: Response) -> Response {
     const SHORT: u64 = 1_000;
     const PIECE: usize = 64 << 10;
@@ -134,7 +134,7 @@ fn chunked(response: Response) -> Response {
     Response::from_parts(parts, Body::from_stream(pieces.flatten()))
 }
 
-/// What `Sforce-Limit-Info` says to the holder of a session.
+/// The value of `Sforce-Limit-Info` for the holder of a session.
 fn usage(app: &App, parts: &Parts) -> Option<String> {
     let session = app.oauth.lock().touch(bearer(&parts.headers)?)?;
     let org = app.orgs[session.user.org].read();

@@ -1,8 +1,8 @@
-//! What Salesforce says when it refuses.
+//! Salesforce's error replies.
 
 use serde_json::{Value as Json, json};
 
-/// An error of the REST API: an array of one element on the wire.
+/// An error of the REST API: an array of one element in the reply.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Error {
     pub(crate) status: u16,
@@ -38,7 +38,7 @@ impl Error {
         Error::new(405, "METHOD_NOT_ALLOWED", message)
     }
 
-    /// An error at a byte of a query: the excerpt, the caret, the place, the message.
+    /// An error at a byte of a query: the excerpt, the caret, the position, the message.
     pub(crate) fn at(code: &'static str, soql: &str, byte: usize, message: &str) -> Error {
         let byte = (0..=byte.min(soql.len()))
             .rev()
@@ -49,7 +49,7 @@ impl Error {
         let line_from = before.rfind('\n').map_or(0, |n| n + 1);
         let line_to = soql[byte..].find('\n').map_or(soql.len(), |n| byte + n);
         let column = soql[line_from..byte].chars().count();
-        // Long queries are shown around the place only.
+        // Of long queries, only the part around the position is shown.
         let line: Vec<char> = soql[line_from..line_to].chars().collect();
         let from = if line.len() > 120 {
             column.saturating_sub(40)
@@ -66,7 +66,7 @@ impl Error {
         Error::new(400, code, message)
     }
 
-    /// The body, its keys in Salesforce's order.
+    /// The body, with its keys in Salesforce's order.
     pub(crate) fn body(&self) -> String {
         let (message, fields) = (json!(self.message), json!(self.fields));
         let fields = if self.fields.is_empty() {

@@ -1,4 +1,4 @@
-//! A host that Salesforce has left: an organization that moved, or a My Domain that was renamed.
+//! A host that an organization has left, because it moved or its My Domain was renamed.
 
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
@@ -9,14 +9,14 @@ use crate::app::App;
 use crate::errors::Error;
 use crate::refusals;
 
-/// Where data were served before, and where they are served now: hosts with ports.
+/// The host that served data before, and the current one: hosts with ports.
 pub(crate) struct Left {
     pub(crate) from: String,
     pub(crate) to: String,
     pub(crate) how: How,
 }
 
-/// What the old host answers.
+/// The reply of the old host.
 #[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum How {
@@ -28,7 +28,7 @@ pub(crate) enum How {
     Redirect,
 }
 
-/// What a request to the old host is answered. Logging in goes on as before: it has hosts of its own.
+/// The reply to a request at the old host. Logins are not affected: they have their own hosts.
 pub(crate) fn left(app: &App, parts: &Parts, host: &str) -> Option<Response> {
     let left = app.left.lock();
     let left = left.as_ref().filter(|left| left.from == host)?;
@@ -57,7 +57,7 @@ pub(crate) fn left(app: &App, parts: &Parts, host: &str) -> Option<Response> {
     })
 }
 
-/// The `instance_url` of a token reply that is asked for at `base`.
+/// The `instance_url` of a token reply for a request at `base`.
 pub(crate) fn instance(app: &App, base: &str) -> String {
     match &*app.left.lock() {
         Some(left) => format!("http://{}", left.to),

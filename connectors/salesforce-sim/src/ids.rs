@@ -5,8 +5,8 @@
 const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 const CHECK: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ012345";
 
-/// Every org here has the same instance code: a sandbox copy keeps the ids of its production org, and whoever
-/// keys rows by record id alone must notice.
+/// Every org has the same instance code: a sandbox copy keeps the ids of its production org, so programs that
+/// identify rows by the record id alone have wrong results.
 const INSTANCE: &[u8; 2] = b"Hs";
 
 /// Ids do not start at zero, as they do not in a real org.
@@ -27,7 +27,7 @@ pub(crate) fn encode(prefix: &str, row: u32) -> [u8; 18] {
     id
 }
 
-/// The row an id of this prefix names, if any could have it.
+/// The row of an id with this prefix, if the id is valid.
 pub(crate) fn decode(prefix: &str, id: &str) -> Option<u32> {
     let id15 = normalise(id)?;
     if &id15[..3] != prefix.as_bytes() || &id15[3..5] != INSTANCE {
@@ -41,7 +41,7 @@ pub(crate) fn decode(prefix: &str, id: &str) -> Option<u32> {
     u32::try_from(number.checked_sub(FIRST)?).ok()
 }
 
-/// The 15 significant characters of a well-formed id; none when length, alphabet or checksum are wrong.
+/// The 15 significant characters of a well-formed id; None if length, alphabet or checksum are wrong.
 pub(crate) fn normalise(id: &str) -> Option<[u8; 15]> {
     let bytes = id.as_bytes();
     if !(bytes.len() == 15 || bytes.len() == 18) || !bytes.iter().all(u8::is_ascii_alphanumeric) {
@@ -54,7 +54,7 @@ pub(crate) fn normalise(id: &str) -> Option<[u8; 15]> {
     Some(id15)
 }
 
-/// Upper-case letters of each group of five are the bits of one check character.
+/// The upper-case letters of each group of five are the bits of one check character.
 fn checksum(id: &[u8]) -> [u8; 3] {
     let mut out = [0; 3];
     for (group, check) in id[..15].chunks(5).zip(&mut out) {

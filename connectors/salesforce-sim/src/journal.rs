@@ -1,4 +1,4 @@
-//! What the log of requests says of one.
+//! The log entry of a request.
 
 use serde::Serialize;
 use serde_json::Value as Json;
@@ -67,7 +67,7 @@ impl sim_kit::journal::Entry for Entry {
     }
 }
 
-/// What kind of request it is, and its path without versions and ids.
+/// The kind of a request, and its path without versions and ids.
 pub(crate) fn classify(method: &str, path: &str) -> (String, String) {
     let parts: Vec<&str> = path.split('/').filter(|p| !p.is_empty()).collect();
     let kind = match parts.as_slice() {

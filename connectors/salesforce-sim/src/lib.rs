@@ -1,18 +1,18 @@
-//! A Salesforce that runs on loopback: the demo logs in to it, tests and benches read from it.
+//! A simulated Salesforce on loopback, for the demo, tests and benches.
 //!
-//! A request goes through `edge` (journal, faults, limits), then to `oauth` or to `rest`; SOQL is read and
-//! answered by `soql` over the rows of an `org`, as far as the user may see its `schema`. Rows are computed
-//! when they are read; what the `control` plane changes lies over them.
+//! A request goes through `edge` (journal, faults, limits), then to `oauth` or to `rest`; SOQL is parsed and executed
+//! by `soql` on the rows of an `org`, restricted to the part of its `schema` that the user may see. Rows are computed
+//! when they are read; changes of the `control` routes are stored on top of them.
 //!
 //! The program prints one line of JSON (`http`, `https`, `ca`, `control`) when it listens, on loopback only. The
 //! registered app is `3MVG9tether.demo` with secret `tether-demo-secret`; the users are `admin@acme.example`,
 //! `restricted@acme.example` (sees no contracts and not all fields) and `admin@globex.example`.
 //!
 //! Control routes, under `/control`: `GET /`; `POST /records/{create,update,touch,delete,undelete,purge,merge}`;
-//! `POST /fields/{add,remove,rename,hide,show}`; `GET /oauth`, `GET /oauth/approve`,
-//! `POST /oauth/{token,settings,clients}`; `POST /sessions/expire`, `/grants/revoke`, `/users`, `/limits`,
-//! `/cursors/drop`, `/clock`, `/oauth/refusal`; `POST|DELETE /hosts`; `GET|POST|DELETE /answers`, `/faults`; `GET|DELETE /requests`; `GET /truth`. What they take is written in
-//! the README beside this crate.
+//! `POST /fields/{add,remove,rename,hide,show}`; `GET /oauth`, `GET /oauth/approve`, `POST
+//! /oauth/{token,settings,clients}`; `POST /sessions/expire`, `/grants/revoke`, `/users`, `/limits`, `/cursors/drop`,
+//! `/clock`, `/oauth/refusal`; `POST|DELETE /hosts`; `GET|POST|DELETE /answers`, `/faults`; `GET|DELETE /requests`;
+//! `GET /truth`. The README of this crate documents their parameters.
 #![recursion_limit = "256"] // a field has more keys than json! can take by default
 
 mod app;

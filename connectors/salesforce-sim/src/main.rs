@@ -6,17 +6,17 @@ use clap::Parser;
 use salesforce_sim::{Counts, Error, Options, Sim, related};
 use serde_json::json;
 
-/// A Salesforce that runs on loopback, for demos, tests and benches.
+/// A simulated Salesforce on loopback, for demos, tests and benches.
 #[derive(Parser)]
 #[command(version)]
 struct Flags {
-    /// Port of the HTTP listener; 0 takes a free one
+    /// Port of the HTTP listener; 0 selects a free one
     #[arg(long, default_value_t = 0)]
     port: u16,
-    /// Port of a TLS listener for `localhost`; 0 takes a free one
+    /// Port of a TLS listener for `localhost`; 0 selects a free one
     #[arg(long)]
     tls_port: Option<u16>,
-    /// Where ca.pem is written
+    /// Folder for ca.pem
     #[arg(long)]
     tls_dir: Option<PathBuf>,
     /// Live accounts of the first org
@@ -38,16 +38,16 @@ struct Flags {
     /// Live cases, exactly
     #[arg(long)]
     cases: Option<u32>,
-    /// So many further contacts under the first account
+    /// Additional contacts under the first account
     #[arg(long, default_value_t = 0)]
     skew: u32,
     /// Live accounts of the second org, a sandbox with the same ids
     #[arg(long, default_value_t = 100)]
     second_accounts: u32,
-    /// Everything follows from it
+    /// Seed of all generated data
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Values as a real CRM holds them, for demos; without it many are there to break readers
+    /// Values like those of a real CRM, for demos; without it many values are edge cases
     #[arg(long)]
     realistic: bool,
     /// Consumer key of the registered app
@@ -65,7 +65,7 @@ struct Flags {
     /// A refresh ends the earlier access tokens
     #[arg(long)]
     end_sessions: bool,
-    /// Exit when stdin ends: whoever started the simulator cannot leave it behind
+    /// Exit when stdin is closed, so that the simulator ends with its parent
     #[arg(long)]
     exit_with_parent: bool,
 }

@@ -1,9 +1,9 @@
-//! Refusals by their codes, with the status and the text that Salesforce gives them: faults and control routes name the code
-//! alone.
+//! Error replies by their codes, with the status and the text of Salesforce: faults and control routes name only the
+//! code.
 
 use serde_json::json;
 
-/// Refusals of the REST API: an array of one element. Texts marked (?) are unconfirmed.
+/// Errors of the REST API: an array of one element. Texts marked (?) are unconfirmed.
 #[rustfmt::skip]
 const REST: &[(&str, u16, &str)] = &[
     ("API_CURRENTLY_DISABLED", 403, "API access is currently disabled"),
@@ -29,7 +29,7 @@ const REST: &[(&str, u16, &str)] = &[
     ("URL_NOT_RESET", 400, "The URL for this Salesforce organization was not reset"), // (?)
 ];
 
-/// Refusals of the OAuth endpoints: an object, or parameters of the callback.
+/// Errors of the OAuth endpoints: an object, or parameters of the callback.
 #[rustfmt::skip]
 const OAUTH: &[(&str, &str)] = &[
     ("OAUTH_APP_ACCESS_DENIED", "user is not admin approved to access this app"), // (?)
@@ -48,7 +48,7 @@ const OAUTH: &[(&str, &str)] = &[
     ("unknown_error", "retry your request"),
 ];
 
-/// The status and the body of a refusal, with another text where one is given.
+/// Status and body of an error, optionally with another text.
 pub(crate) fn reply(code: &str, message: Option<&str>) -> Option<(u16, String)> {
     if let Some((code, status, usual)) = REST.iter().find(|known| known.0 == code) {
         let error = json!([{ "message": message.unwrap_or(usual), "errorCode": code }]);
@@ -59,7 +59,7 @@ pub(crate) fn reply(code: &str, message: Option<&str>) -> Option<(u16, String)> 
     Some((400, error.to_string()))
 }
 
-/// The usual text of a refusal of the OAuth endpoints.
+/// The usual text of an error of the OAuth endpoints.
 pub(crate) fn description(code: &str) -> Option<&'static str> {
     OAUTH.iter().find(|known| known.0 == code).map(|known| known.1)
 }

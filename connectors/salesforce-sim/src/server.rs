@@ -100,7 +100,7 @@ fn router(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-/// Accepts until aborted; connections end with the listener's task.
+/// Accepts connections until aborted, which ends them.
 async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, router: Router) {
     let mut connections = tokio::task::JoinSet::new();
     loop {
@@ -126,13 +126,13 @@ async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, router: Router) 
 async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, router: Router) {
     let mut server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new()).http1_only();
     server.http1().timer(TokioTimer::new());
-    // A connection that breaks is the client's business.
+    // The client handles broken connections.
     _ = server
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
         .await;
 }
 
-/// A certificate authority of our own, written for clients, and a certificate for `localhost` signed by it.
+/// Creates a certificate authority, written to a file for clients, and a certificate for `localhost` signed by it.
 fn certificates(dir: &Path) -> Result<(TlsAcceptor, PathBuf), Error> {
     std::fs::create_dir_all(dir)?;
     let ca_key = KeyPair::generate()?;

@@ -1,4 +1,4 @@
-//! One cell, and how it looks on the wire.
+//! The value of a cell, and its form in replies.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -9,7 +9,7 @@ use time::{Date, Duration, OffsetDateTime, UtcDateTime};
 
 use crate::ids;
 
-/// One cell. Dates are days and instants seconds since 1970, as years 0001 and 4000 occur.
+/// The value of a cell. Dates are in days and times in seconds since 1970, because the years 0001 and 4000 occur.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Value {
     Null,
@@ -17,7 +17,7 @@ pub(crate) enum Value {
     Int(i64),
     Num(f64),
     Text(Cow<'static, str>),
-    /// A reference: key prefix and row. Kept apart so that lookups need no text.
+    /// A reference: key prefix and row. A separate variant, so that lookups need no text.
     Id(&'static str, u32),
     Date(i32),
     Instant(i64),
@@ -26,12 +26,12 @@ pub(crate) enum Value {
     Location(f64, f64),
 }
 
-/// What the cells are written for.
+/// The form of cells.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
-    /// As Salesforce's REST answers.
+    /// The form of Salesforce's REST replies.
     Wire,
-    /// One spelling per value: numbers without exponent or trailing zeros, instants as RFC 3339.
+    /// One form per value: numbers without exponent or trailing zeros, times as in RFC 3339.
     Canonical,
 }
 
@@ -137,7 +137,7 @@ fn id15(text: &str) -> &str {
     text.get(..15).unwrap_or(text)
 }
 
-/// Case-insensitive without building lower-case copies of either side.
+/// Case-insensitive comparison without copies.
 fn order_text(a: &str, b: &str) -> Ordering {
     if a.is_ascii() && b.is_ascii() {
         return a
@@ -156,7 +156,7 @@ fn write_number(n: f64, out: &mut String, form: Form) {
     } else if form == Form::Canonical {
         _ = write!(out, "{n}");
     } else if n.abs() >= 1e10 {
-        // Salesforce prints large numbers as Java does: 1.0E10, never 1e10.
+        // Salesforce writes large numbers like Java: 1.0E10, never 1e10.
         let text = format!("{n:E}");
         let (mantissa, exponent) = text.split_once('E').unwrap_or((&text, "0"));
         let point = if mantissa.contains('.') { "" } else { ".0" };
@@ -195,7 +195,7 @@ fn write_date(days: i32, out: &mut String) {
     _ = write!(out, "{y:04}-{m:02}-{d:02}");
 }
 
-/// Year, month and day of a day number: plain arithmetic, as every row has half a dozen of them.
+/// Year, month and day of a day number: simple arithmetic for speed, because every row has several of them.
 pub(crate) fn civil(days: i64) -> (i64, i64, i64) {
     let z = days + 719_468;
     let era = z.div_euclid(146_097);
@@ -228,7 +228,7 @@ pub(crate) fn parse_date(text: &str) -> Option<i32> {
     Some((date - Date::from_calendar_date(1970, time::Month::January, 1).ok()?).whole_days() as i32)
 }
 
-/// Seconds since 1970 of an instant in any spelling Salesforce takes: `Z`, `+00:00`, `+0000`, with or without
+/// Seconds since 1970 of a time in any form that Salesforce accepts: `Z`, `+00:00`, `+0000`, with or without
 /// milliseconds.
 pub(crate) fn parse_instant(text: &str) -> Option<i64> {
     let (date, rest) = text.split_once('T')?;
@@ -257,7 +257,7 @@ pub(crate) fn parse_instant(text: &str) -> Option<i64> {
     Some(days * 86_400 + h * 3600 + m * 60 + s - offset * 60)
 }
 
-/// Seconds since 1970, now.
+/// The current time in seconds since 1970.
 pub(crate) fn now() -> i64 {
     UtcDateTime::now().unix_timestamp()
 }
@@ -275,7 +275,7 @@ pub(crate) fn http_date(seconds: i64) -> String {
     )
 }
 
-/// Reads an HTTP date; the weekday is ignored, as clients get it wrong.
+/// Parses an HTTP date; the weekday is ignored, because some clients send a wrong one.
 pub(crate) fn parse_http_date(text: &str) -> Option<i64> {
     const MONTHS: [&str; 12] = [
         "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
@@ -286,8 +286,8 @@ pub(crate) fn parse_http_date(text: &str) -> Option<i64> {
     parse_instant(&format!("{year}-{month:02}-{day:0>2}T{clock}Z"))
 }
 
-/// A value given through the control plane, read as the field's type; what does not fit stays text, so that
-/// broken rows (`20222-01-01` in a date) can be made.
+/// A value from a control route, parsed by the field's type; a value that does not fit stays text, so that invalid
+/// rows (`20222-01-01` in a date) can be created.
 pub(crate) fn from_json(kind: &str, json: &Json) -> Value {
     match json {
         Json::Null => Value::Null,

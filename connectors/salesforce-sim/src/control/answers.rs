@@ -1,4 +1,4 @@
-//! What queries and describes are made to say.
+//! Overrides of replies to queries and describes.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::{Answer, Given};
 use crate::app::App;
 use crate::rest::answers;
 
-/// Replaces what was ordered for the object before.
+/// Replaces the previous override of the object.
 pub(crate) async fn set(State(app): State<Arc<App>>, Given(order): Given<answers::Answer>) -> Answer {
     let org = app.named_org(order.org.as_deref())?.read().number as usize;
     let key = (org, order.object.to_ascii_lowercase());

@@ -1,5 +1,5 @@
-//! The control plane: what tests and the demo do to this Salesforce behind its users' backs. JSON, no
-//! authentication, loopback only. Every route is listed in the crate's documentation.
+//! The control routes, through which tests and the demo change this Salesforce. JSON, no authentication, loopback
+//! only. The crate's documentation lists every route.
 
 mod answers;
 mod observe;

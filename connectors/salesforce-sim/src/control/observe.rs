@@ -1,4 +1,4 @@
-//! What there is.
+//! The content of the orgs.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::Answer;
 use crate::app::App;
 
-/// `GET /control`: the orgs, their users, and how many live rows they have.
+/// `GET /control`: the orgs, their users, and their numbers of live rows.
 pub(crate) async fn info(State(app): State<Arc<App>>) -> Answer {
     let orgs: Vec<Value> = app
         .orgs

@@ -16,8 +16,8 @@ use crate::hosts;
 use crate::oauth::authorize::Request;
 use crate::oauth::store::Client;
 
-/// `GET /control/oauth/approve?url=…&username=…&decision=allow|deny`: where the browser would go, had the user
-/// clicked.
+/// `GET /control/oauth/approve?url=…&username=…&decision=allow|deny`: the redirect of the browser after the user's
+/// decision.
 pub(crate) async fn approve(
     State(app): State<Arc<App>>,
     Query(asked): Query<HashMap<String, String>>,
@@ -37,7 +37,7 @@ pub(crate) struct Who {
     user: Option<String>,
 }
 
-/// An access token out of thin air, for scripts that are not about logging in.
+/// Issues an access token without a login, for scripts that test other features.
 pub(crate) async fn token(State(app): State<Arc<App>>, headers: HeaderMap, Given(who): Given<Who>) -> Answer {
     let user = app.named_user(who.user.as_deref())?;
     let (org, id) = app.ids_of(user);
@@ -84,7 +84,7 @@ pub(crate) struct Refused {
     description: Option<String>,
 }
 
-/// What logins and refreshes are refused with, until it is ordered otherwise; `{}` for nothing.
+/// Sets the error of logins and refreshes, until it is changed; `{}` for none.
 pub(crate) async fn refusal(State(app): State<Arc<App>>, Given(refused): Given<Refused>) -> Answer {
     let with = |code: Option<String>| {
         code.map(|code| {
@@ -105,7 +105,7 @@ pub(crate) struct Clock {
     skew_seconds: i64,
 }
 
-/// Sets Salesforce's clock this far ahead of ours, or behind: its `Date` headers and the stamps of changes.
+/// Sets the difference of Salesforce's clock to the machine's: for its `Date` headers and the stamps of changes.
 pub(crate) async fn clock(State(app): State<Arc<App>>, Given(clock): Given<Clock>) -> Answer {
     app.skew_seconds
         .store(clock.skew_seconds, std::sync::atomic::Ordering::Relaxed);
@@ -120,7 +120,7 @@ pub(crate) struct Move {
     how: hosts::How,
 }
 
-/// Salesforce leaves a host: data is served at another one, which token replies name from now on.
+/// The org leaves a host: data is served at another one, which token replies name from now on.
 pub(crate) async fn leave(State(app): State<Arc<App>>, Given(left): Given<Move>) -> Answer {
     let host = |text: &str| {
         text.trim_start_matches("http://")
@@ -135,7 +135,7 @@ pub(crate) async fn leave(State(app): State<Arc<App>>, Given(left): Given<Move>)
     done()
 }
 
-/// Comes back to it.
+/// Ends the move.
 pub(crate) async fn come_back(State(app): State<Arc<App>>) -> Answer {
     *app.left.lock() = None;
     done()
@@ -180,7 +180,7 @@ pub(crate) async fn client(State(app): State<Arc<App>>, Given(new): Given<NewCli
     done()
 }
 
-/// What is approved and open, without the secrets.
+/// The approvals and sessions, without secrets.
 pub(crate) async fn state(State(app): State<Arc<App>>) -> Answer {
     let oauth = app.oauth.lock();
     let name = |user: crate::app::UserKey| {
@@ -210,7 +210,7 @@ pub(crate) async fn state(State(app): State<Arc<App>>) -> Answer {
     })))
 }
 
-/// Ends access tokens: of one user, or of everybody. Refresh tokens live on.
+/// Ends access tokens, of one user or of all. Refresh tokens stay valid.
 pub(crate) async fn expire(State(app): State<Arc<App>>, Given(who): Given<Who>) -> Answer {
     let user = who.user.as_deref().map(|u| app.named_user(Some(u))).transpose()?;
     let mut oauth = app.oauth.lock();
@@ -219,7 +219,7 @@ pub(crate) async fn expire(State(app): State<Arc<App>>, Given(who): Given<Who>) 
     Ok(Json(json!({ "expired": before - oauth.sessions.len() })))
 }
 
-/// Revokes what a user approved, as an administrator can: refresh tokens and sessions die.
+/// Revokes the approvals of a user, as an administrator can: ends refresh tokens and sessions.
 pub(crate) async fn revoke(State(app): State<Arc<App>>, Given(who): Given<Who>) -> Answer {
     let user = app.named_user(who.user.as_deref())?;
     let mut oauth = app.oauth.lock();
@@ -274,7 +274,7 @@ pub(crate) async fn limits(State(app): State<Arc<App>>, Given(limits): Given<Lim
     ))
 }
 
-/// Forgets every open query: the next page is an INVALID_QUERY_LOCATOR.
+/// Invalidates every open query: the next page is an INVALID_QUERY_LOCATOR.
 pub(crate) async fn drop_cursors(State(app): State<Arc<App>>) -> Answer {
     app.cursors.lock().clear();
     done()

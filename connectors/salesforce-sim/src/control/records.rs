@@ -14,7 +14,7 @@ use crate::org::change::Moment;
 use crate::org::{Org, Row};
 use crate::value::parse_instant;
 
-/// What every change may say.
+/// The parameters of all changes.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Change {
@@ -22,14 +22,14 @@ pub(crate) struct Change {
     #[serde(default)]
     object: Option<String>,
     id: Option<String>,
-    /// Several rows at once, sharing one stamp: a bulk update.
+    /// Several rows at once with one stamp: a bulk update.
     #[serde(default)]
     ids: Vec<String>,
     #[serde(default)]
     fields: Map<String, Value>,
-    /// The stamp to set; now if absent. An old one plays a transaction that was committed late.
+    /// The stamp to set; now by default. An old one simulates a transaction that was committed late.
     stamp: Option<String>,
-    /// False plays a formula that changed: the value moves, the stamp does not.
+    /// False, as for a formula: the value changes, the stamp does not.
     move_stamp: Option<bool>,
     cascade: Option<bool>,
     winner: Option<String>,
@@ -77,7 +77,7 @@ pub(crate) async fn create(State(app): State<Arc<App>>, Given(change): Given<Cha
     ))
 }
 
-/// Runs one kind of change over the named rows.
+/// Applies one kind of change to the named rows.
 fn each(
     app: &App,
     change: &Change,

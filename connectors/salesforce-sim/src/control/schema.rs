@@ -27,18 +27,18 @@ pub(crate) struct Change {
     /// `255`, or precision and scale: `18.2`.
     #[serde(default)]
     size: Option<String>,
-    /// Picklist values; `!` before one makes it inactive, `value=label` gives it a label.
+    /// Picklist values; a leading `!` makes one inactive, `value=label` gives it a label.
     #[serde(default)]
     values: Vec<String>,
     #[serde(default)]
     to: Option<String>,
-    /// Whose eyes; all users of the org if absent.
+    /// The affected user; all users of the org by default.
     #[serde(default)]
     user: Option<String>,
 }
 
 fn done(org: &mut Org) -> Answer {
-    // Two changes within a second must both be seen by `If-Modified-Since`.
+    // `If-Modified-Since` must detect both of two changes within a second.
     org.schema_changed = now().max(org.schema_changed + 1);
     Ok(Json(json!({ "ok": true })))
 }
@@ -60,7 +60,7 @@ pub(crate) async fn add(State(app): State<Arc<App>>, Given(change): Given<Change
         _ => "255",
     });
     let mut field = Field::new(name, label, kind, size);
-    // A field lives as long as the program; its values are handed out as plain references.
+    // A field lives as long as the program, so its values can be static references.
     field.picks = change
         .values
         .iter()
@@ -82,7 +82,7 @@ pub(crate) async fn remove(State(app): State<Arc<App>>, Given(change): Given<Cha
     done(&mut org)
 }
 
-/// A new API name for the same column: its data stays.
+/// Sets a new API name for the same column: its data is kept.
 pub(crate) async fn rename(State(app): State<Arc<App>>, Given(change): Given<Change>) -> Answer {
     let mut org = app.named_org(change.org.as_deref())?.write();
     let (name, Some(to)) = (change.field.as_deref().unwrap_or(""), &change.to) else {
@@ -102,7 +102,7 @@ pub(crate) async fn rename(State(app): State<Arc<App>>, Given(change): Given<Cha
     done(&mut org)
 }
 
-/// Takes a field, or without one the whole object, out of users' sight.
+/// Hides a field, or without one the whole object, from users.
 pub(crate) async fn hide(State(app): State<Arc<App>>, Given(change): Given<Change>) -> Answer {
     sight(&app, &change, true)
 }
@@ -111,7 +111,8 @@ pub(crate) async fn show(State(app): State<Arc<App>>, Given(change): Given<Chang
     sight(&app, &change, false)
 }
 
-/// Permissions do not move the schema's date, as they do not reliably in Salesforce: a 304 may hide them.
+/// Permissions do not change the schema's date, because they do not do so reliably in Salesforce: a 304 may hide
+/// them.
 fn sight(app: &App, change: &Change, hide: bool) -> Answer {
     let mut org = app.named_org(change.org.as_deref())?.write();
     let object = change.object.to_ascii_lowercase();

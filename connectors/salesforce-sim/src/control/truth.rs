@@ -1,4 +1,4 @@
-//! What a complete and correct read would have found, row by row.
+//! The expected result of a complete and correct read, row by row.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,8 +17,8 @@ use crate::value::Form;
 
 const CHUNK: u32 = 2000;
 
-/// `GET /control/truth?object=Account&fields=Id,Name&user=…&deleted=false&form=canonical|wire`: one JSON object a
-/// line, in id order, keys in the order asked for.
+/// `GET /control/truth?object=Account&fields=Id,Name&user=…&deleted=false&form=canonical|wire`: one JSON object per
+/// line, ordered by id, with the keys in the requested order.
 pub(crate) async fn truth(
     State(app): State<Arc<App>>,
     Query(asked): Query<HashMap<String, String>>,

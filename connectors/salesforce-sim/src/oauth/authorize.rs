@@ -1,4 +1,4 @@
-//! The page where a user lets an app in.
+//! The page on which a user allows an app.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use sim_kit::oauth::{Consent, NoCode, Params, WayBack, decided, decision};
 
 use crate::app::App;
 
-/// What an app may ask for.
+/// The scopes that an app may request.
 const SCOPES: [&str; 16] = [
     "api",
     "web",
@@ -36,13 +36,13 @@ pub(crate) struct Request {
     challenge: String,
 }
 
-/// The page for a request that cannot go back to the app.
+/// The page for a request that cannot be redirected to the app.
 fn page_of(error: &str, description: &str) -> NoCode {
     NoCode::Page(format!("error={error}&error_description={description}"))
 }
 
 impl Request {
-    /// Checks what Salesforce checks before anybody is asked anything.
+    /// Makes the checks that Salesforce makes before it shows the page.
     pub(crate) fn check(app: &App, params: &Params) -> Result<Request, NoCode> {
         let get = |name: &str| params.get(name).map_or("", String::as_str);
         let oauth = app.oauth.lock();
@@ -83,7 +83,7 @@ impl Request {
                 .back
                 .refuse("invalid_request", "missing required code challenge"));
         }
-        // S256 is the only method, and what is meant when none is named (jsforce names none).
+        // S256 is the only method, and the default (jsforce names none).
         if !matches!(get("code_challenge_method"), "" | "S256") {
             return Err(request
                 .back
@@ -97,7 +97,7 @@ impl Request {
         Ok(request)
     }
 
-    /// The address the browser goes back to once a user has decided.
+    /// The redirect of the browser after the user's decision.
     pub(crate) fn decide(&self, app: &App, username: &str, allow: bool) -> Result<String, NoCode> {
         if !allow {
             return Err(self.back.refuse("access_denied", "end-user denied authorization"));
@@ -125,7 +125,7 @@ impl Request {
     }
 }
 
-/// `GET /services/oauth2/authorize`: log in and consent, on one page.
+/// `GET /services/oauth2/authorize`: login and consent on one page.
 pub(crate) async fn page(State(app): State<Arc<App>>, Query(params): Query<Params>) -> Response {
     let request = match Request::check(&app, &params) {
         Ok(request) => request,
@@ -153,7 +153,7 @@ pub(crate) async fn page(State(app): State<Arc<App>>, Query(params): Query<Param
     .page(&params)
 }
 
-/// `POST /services/oauth2/authorize`: what the page's buttons do; a script may post the same form.
+/// `POST /services/oauth2/authorize`: the target of the page's form; a script may post the same form.
 pub(crate) async fn decide(State(app): State<Arc<App>>, Form(params): Form<Params>) -> Response {
     let (username, allow) = decision(&params);
     decided(Request::check(&app, &params).and_then(|request| request.decide(&app, username, allow)))

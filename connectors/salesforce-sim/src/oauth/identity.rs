@@ -1,4 +1,4 @@
-//! Who a token belongs to.
+//! The identity of a token.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{Base, bearer};
 use crate::app::{App, UserKey};
 
-/// `GET /id/{org}/{user}`. Refusals are bare words, not JSON.
+/// `GET /id/{org}/{user}`. Errors are plain text, not JSON.
 pub(crate) async fn identity(
     State(app): State<Arc<App>>,
     Extension(base): Extension<Base>,
@@ -101,7 +101,7 @@ fn describe(app: &App, base: &Base, key: UserKey) -> Value {
     })
 }
 
-/// `GET` or `POST /services/oauth2/userinfo`: the same person in OpenID's words.
+/// `GET` or `POST /services/oauth2/userinfo`: the same user with the keys of OpenID.
 pub(crate) async fn userinfo(
     State(app): State<Arc<App>>,
     Extension(base): Extension<Base>,

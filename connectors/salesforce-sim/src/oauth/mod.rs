@@ -1,4 +1,4 @@
-//! Logging in: authorize page, token endpoint, revocation, introspection, identity.
+//! OAuth: authorize page, token endpoint, revocation, introspection, identity.
 
 pub(crate) mod authorize;
 pub(crate) mod identity;
@@ -21,7 +21,7 @@ impl IntoResponse for OAuthError {
     }
 }
 
-/// The token in an Authorization header (`Bearer`, or `OAuth` as older clients say).
+/// The token in an Authorization header (`Bearer`, or `OAuth` in older clients).
 pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     value
@@ -29,6 +29,6 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
         .or_else(|| value.strip_prefix("OAuth "))
 }
 
-/// Where the caller found us: `http://127.0.0.1:1234`. It is what `instance_url` says.
+/// The address at which the caller reached the simulator: `http://127.0.0.1:1234`. It is returned as `instance_url`.
 #[derive(Clone, Debug)]
 pub(crate) struct Base(pub(crate) String);

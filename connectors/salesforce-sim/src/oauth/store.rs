@@ -1,4 +1,4 @@
-//! Clients, codes, grants and sessions, and the rules Salesforce has for them.
+//! Clients, codes, grants and sessions, with Salesforce's rules for them.
 
 use std::collections::{HashMap, HashSet};
 
@@ -16,13 +16,13 @@ use crate::value::now;
 pub(crate) struct Client {
     pub(crate) id: String,
     pub(crate) secret: String,
-    /// Empty: any loopback URI, as the demo's port is not known beforehand.
+    /// Empty: any loopback URI, because the demo's port is not known in advance.
     pub(crate) redirect_uris: Vec<String>,
-    /// PEM; checks the signature of JWT assertions.
+    /// PEM; verifies the signature of JWT assertions.
     pub(crate) public_key: Option<String>,
-    /// Who the client credentials flow acts as.
+    /// The user of the client credentials flow.
     pub(crate) run_as: UserKey,
-    /// An admin has let the app in.
+    /// An administrator has installed the app.
     pub(crate) installed: bool,
 }
 
@@ -44,12 +44,12 @@ pub(crate) struct Code {
     pub(crate) scope: String,
     pub(crate) challenge: String,
     pub(crate) expires: i64,
-    /// Set once it was exchanged.
+    /// Set when it is exchanged.
     pub(crate) grant: Option<u64>,
     pub(crate) used: bool,
 }
 
-/// What a user approved: one refresh token, or a chain of them.
+/// The approval of a user: one refresh token, or a chain of them.
 #[derive(Clone, Debug)]
 pub(crate) struct Grant {
     pub(crate) id: u64,
@@ -64,7 +64,7 @@ pub(crate) struct Grant {
 /// An access token.
 #[derive(Clone, Debug)]
 pub(crate) struct Session {
-    /// Another for each access token.
+    /// A different number for each access token.
     pub(crate) number: u64,
     pub(crate) user: UserKey,
     pub(crate) scope: String,
@@ -73,7 +73,7 @@ pub(crate) struct Session {
     pub(crate) expires: i64,
 }
 
-/// All of it.
+/// The whole OAuth state.
 pub(crate) struct OAuth {
     pub(crate) clients: Vec<Client>,
     pub(crate) codes: HashMap<String, Code>,
@@ -83,19 +83,19 @@ pub(crate) struct OAuth {
     pub(crate) session_seconds: i64,
     /// A refresh ends the earlier sessions of its grant.
     pub(crate) end_sessions: bool,
-    /// What the callback and the token endpoint say, instead of doing what they are asked: code and text.
+    /// Error of the callback and of the token endpoint, instead of the requested action: code and text.
     pub(crate) callback_refusal: Option<(String, String)>,
     pub(crate) token_refusal: Option<(String, String)>,
-    /// Refresh tokens given out, and spent ones that came again: each of these killed its family.
+    /// Number of issued refresh tokens, and used ones that came again: each of these revoked its family.
     pub(crate) rotated: u64,
     pub(crate) reused: u64,
-    /// Refresh tokens whose request is being answered.
+    /// Refresh tokens whose request is being processed.
     pub(crate) busy: HashSet<String>,
     next_grant: u64,
     next_session: u64,
 }
 
-/// A user may approve an app five times; the sixth silently revokes the first.
+/// A user may approve an app five times; the sixth approval silently revokes the first.
 const APPROVALS: usize = 5;
 const CODE_SECONDS: i64 = 15 * 60;
 
@@ -126,7 +126,7 @@ impl OAuth {
         self.clients.iter().find(|c| c.id == id)
     }
 
-    /// A fresh code for an approved request.
+    /// A new code for an approved request.
     pub(crate) fn code(
         &mut self,
         client: &str,
@@ -150,7 +150,7 @@ impl OAuth {
         code
     }
 
-    /// Code for grant. A second use kills what the first one got.
+    /// Exchanges a code for a grant. A second use revokes the tokens of the first.
     pub(crate) fn exchange(
         &mut self,
         code: &str,
@@ -201,7 +201,7 @@ impl OAuth {
         Ok(grant)
     }
 
-    /// Only the refresh token dies: sessions live on until they end, which is why nobody notices.
+    /// Only the refresh token is revoked: sessions stay valid until they end, so users notice it late.
     fn drop_oldest_approval(&mut self, client: &str, user: UserKey) {
         let is_same = |g: &Grant| g.client == client && g.user == user && g.refresh.is_some() && !g.revoked;
         if self.grants.iter().filter(|g| is_same(g)).count() >= APPROVALS
@@ -211,7 +211,7 @@ impl OAuth {
         }
     }
 
-    /// Refresh token for grant; with rotation the grant holds the next token afterwards.
+    /// Exchanges a refresh token for a grant; with rotation the grant has the next token afterwards.
     pub(crate) fn refresh(&mut self, token: &str, client: &str) -> Result<Grant, OAuthError> {
         if let Some(family) = self.grants.iter().find(|g| g.spent.contains(token)).map(|g| g.id) {
             self.reused += 1;
@@ -252,7 +252,7 @@ impl OAuth {
         token
     }
 
-    /// The session of a token. Using it prolongs it.
+    /// The session of a token. Each use extends it.
     pub(crate) fn touch(&mut self, token: &str) -> Option<Session> {
         let until = now() + self.session_seconds;
         let session = self.sessions.get_mut(token).filter(|s| s.expires > now())?;
@@ -268,7 +268,7 @@ impl OAuth {
         self.sessions.retain(|_, s| s.grant != Some(id));
     }
 
-    /// Revokes an access or refresh token; false when nobody knows it.
+    /// Revokes an access or refresh token; false if it is unknown.
     pub(crate) fn revoke(&mut self, token: &str) -> bool {
         if self.sessions.remove(token).is_some() {
             return true;
@@ -282,7 +282,7 @@ impl OAuth {
     }
 }
 
-/// Text nobody can guess, of the characters tokens have.
+/// A random text with the characters of tokens.
 pub(crate) fn random(length: usize) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._";
     let mut rng = rand::rng();

@@ -27,7 +27,7 @@ use crate::value::now;
 
 type Params = HashMap<String, String>;
 
-/// `POST /services/oauth2/token`. It goes on to its end also where the asker has hung up, as Salesforce does.
+/// `POST /services/oauth2/token`. The request completes even if the client has disconnected, as at Salesforce.
 pub(crate) async fn token(
     State(app): State<Arc<App>>,
     Extension(base): Extension<Base>,
@@ -52,7 +52,7 @@ async fn give_token(
     }
     let delay = Duration::from_millis(*app.token_delay_ms.lock());
     if get("grant_type") == "urn:ietf:params:oauth:grant-type:jwt-bearer" {
-        // The assertion is the authentication: it is signed with the app's key.
+        // The assertion authenticates the client: it is signed with the app's key.
         let (client, user) = assertion(&app, &base, get("assertion"))?;
         return issue(&app, &base, &client, user, "api id web", None);
     }
@@ -79,7 +79,7 @@ async fn give_token(
         }
         "refresh_token" => {
             let token = get("refresh_token").to_owned();
-            // Two requests with one token: the second is told to come again.
+            // Of two concurrent requests with one token, the second has to be repeated.
             if !app.oauth.lock().busy.insert(token.clone()) {
                 return Err(OAuthError::new(
                     "invalid_grant",
@@ -103,7 +103,7 @@ async fn give_token(
     }
 }
 
-/// An administrator has let the app in.
+/// Checks that an administrator has installed the app.
 fn installed(client: &Client) -> Result<(), OAuthError> {
     match client.installed {
         true => Ok(()),
@@ -114,7 +114,7 @@ fn installed(client: &Client) -> Result<(), OAuthError> {
     }
 }
 
-/// The client, by secret in the body or in a Basic header.
+/// Authenticates the client, by its secret in the body or in a Basic header.
 fn authenticate(app: &App, headers: &HeaderMap, params: &Params) -> Result<Client, OAuthError> {
     let basic = headers
         .get(header::AUTHORIZATION)
@@ -175,7 +175,7 @@ fn answer(reply: &Json) -> Response {
     (headers, reply.to_string()).into_response()
 }
 
-/// What a successful token request gets: no `expires_in`, `issued_at` a text of milliseconds.
+/// The reply to a successful token request: no `expires_in`, `issued_at` a text of milliseconds.
 fn reply(
     app: &App,
     base: &Base,
@@ -222,12 +222,12 @@ struct Claims {
     iss: String,
     sub: String,
     aud: Json,
-    /// A number; simple-salesforce sends it as text, and Salesforce takes that.
+    /// A number; simple-salesforce sends it as text, and Salesforce accepts that.
     exp: Json,
 }
 
-/// Who a JWT assertion speaks for. The signature is checked with the key registered for the client; a real app
-/// registers a certificate, here it is the bare public key.
+/// The user of a JWT assertion. The signature is verified with the key registered for the client; a real app
+/// registers a certificate, here it is only the public key.
 fn assertion(app: &App, base: &Base, jwt: &str) -> Result<(Client, UserKey), OAuthError> {
     let invalid = OAuthError::new("invalid_grant", "invalid assertion");
     let mut validation = Validation::new(Algorithm::RS256);
@@ -260,7 +260,7 @@ fn assertion(app: &App, base: &Base, jwt: &str) -> Result<(Client, UserKey), OAu
     if !(fits(&claims.aud) || claims.aud.as_array().is_some_and(|all| all.iter().any(fits))) {
         return Err(OAuthError::new("invalid_grant", "Audience validation failed"));
     }
-    // Three minutes, and some seconds for clocks.
+    // Three minutes, and some seconds for clock skew.
     let exp = claims
         .exp
         .as_i64()

@@ -1,4 +1,4 @@
-//! What the control plane does to rows.
+//! Changes of rows by the control routes.
 
 use serde_json::{Map, Value as Json};
 
@@ -6,7 +6,7 @@ use super::make::Maker;
 use super::{ACCOUNT, Org, Row};
 use crate::value::{Value, from_json};
 
-/// When a change happened, and whether it shows in the row's stamp.
+/// The time of a change, and whether it changes the row's stamp.
 #[derive(Clone, Copy)]
 pub(crate) struct Moment {
     pub(crate) at: i64,
@@ -23,7 +23,7 @@ impl Moment {
 }
 
 impl Org {
-    /// A new row with these fields.
+    /// Creates a row with these fields.
     pub(crate) fn create(
         &mut self,
         table: usize,
@@ -89,7 +89,7 @@ impl Org {
         }
     }
 
-    /// Moves the stamp of a row. A change record without a stamp would hide nothing, so it is made in any case.
+    /// Changes the stamp of a row. Without a stamp to set, a change record is created nevertheless.
     pub(crate) fn touch(&mut self, at: Row, moment: Moment) {
         let change = self.tables[at.table].change_mut(at.row);
         if moment.moves_stamp {
@@ -97,7 +97,7 @@ impl Org {
         }
     }
 
-    /// Into the recycle bin. An account takes its related rows along (Salesforce refuses while there are
+    /// Moves a row to the recycle bin, an account together with its related rows (Salesforce refuses while there are
     /// contracts or cases; a test would have to delete those first, one by one).
     pub(crate) fn delete(&mut self, at: Row, cascade: bool, moment: Moment) {
         self.set_deleted(at, true, moment);
@@ -110,7 +110,7 @@ impl Org {
         }
     }
 
-    /// Out of the recycle bin, with the related rows that went in at the same moment.
+    /// Restores a row from the recycle bin, with the related rows that were deleted at the same time.
     pub(crate) fn undelete(&mut self, at: Row, moment: Moment) {
         let went = self.tables[at.table].change(at.row).and_then(|c| c.stamp);
         self.set_deleted(at, false, moment);
@@ -124,12 +124,12 @@ impl Org {
         }
     }
 
-    /// Gone for good: not even queryAll knows it.
+    /// Deletes a row permanently: queryAll does not return it either.
     pub(crate) fn purge(&mut self, at: Row) {
         self.tables[at.table].change_mut(at.row).purged = true;
     }
 
-    /// The loser goes to the bin and points at the winner; what hung under it hangs under the winner.
+    /// Moves the loser to the recycle bin with a reference to the winner, and moves its related rows to the winner.
     pub(crate) fn merge(&mut self, winner: Row, loser: Row, moment: Moment) {
         self.set_deleted(loser, true, moment);
         let prefix = self.schema.objects[winner.table].prefix;

@@ -1,4 +1,4 @@
-//! Fields that follow from other fields of the row. They change without moving its stamp.
+//! Fields that are computed from other fields of the row. They change without a change of its stamp.
 
 use super::make::year_month;
 use super::{Org, Row};

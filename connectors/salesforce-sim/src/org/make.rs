@@ -1,5 +1,5 @@
-//! How the value of a cell follows from seed, object, row and field. Nothing is stored: a million rows cost
-//! nothing until somebody reads them, and the same seed gives the same org.
+//! Derives the value of a cell from seed, object, row and field. Nothing is stored: rows need no memory until they
+//! are read, and the same seed always gives the same org.
 
 use super::named::{domain, email, named};
 use super::words::{AWKWARD, NOUNS, VERBS};
@@ -7,10 +7,10 @@ use super::{Org, Row};
 use crate::schema::Field;
 use crate::value::{Value, civil};
 
-/// What a field's values are made of.
+/// The generator of a field's values.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Maker {
-    /// Whatever suits the field's type.
+    /// By the field's type.
     ByType,
     Null,
     /// Mostly null.
@@ -22,7 +22,7 @@ pub(crate) enum Maker {
     Created,
     Modified,
     Stamp,
-    /// The account a related row hangs under.
+    /// The account of a related row.
     Account,
     Parent,
     Contact,
@@ -41,7 +41,7 @@ pub(crate) enum Maker {
 }
 
 impl Maker {
-    /// Reads the maker column of a schema table.
+    /// Parses the maker column of a schema table.
     pub(crate) fn read(text: &'static str, field: &Field) -> Maker {
         let (word, rest) = text.split_once(':').unwrap_or((text, ""));
         match word {
@@ -97,19 +97,19 @@ pub(super) fn pick<T: Copy, const N: usize>(from: &[T; N], h: u64) -> T {
     from[(h % N as u64) as usize]
 }
 
-/// Seconds since 1970 of 2023-01-01: generated rows were last changed in the two and a half years after.
+/// 2023-01-01 in seconds since 1970: generated rows were last changed in the two and a half years after.
 const CHANGES_FROM: i64 = 1_672_531_200;
 const CHANGES_SPAN: i64 = 79_000_000;
 const CREATED_FROM: i64 = 1_420_070_400;
 
-/// When a generated row was last changed. About fifty rows share each second, as after bulk updates.
+/// The time when a generated row was last changed. About fifty rows share each second, as after bulk updates.
 pub(crate) fn stamp(org: &Org, at: Row) -> i64 {
     let buckets = u64::from(org.tables[at.table].generated() / 50 + 1);
     let bucket = (org.hash(at, 0x57a3) % buckets) as i64;
     CHANGES_FROM + bucket * (CHANGES_SPAN / buckets as i64)
 }
 
-/// The account of a related row, as the seed has it.
+/// The generated account of a related row.
 pub(crate) fn account_of(org: &Org, at: Row, nillable: bool) -> Option<u32> {
     let accounts = &org.tables[0];
     let table = &org.tables[at.table];
@@ -189,7 +189,7 @@ fn some_row(org: &Org, table: usize, h: u64) -> Value {
     Value::Id(org.schema.objects[table].prefix, row)
 }
 
-/// A row's parent is an earlier row, so there are no circles.
+/// A row's parent is an earlier row, so there are no cycles.
 fn parent(org: &Org, at: Row, h: u64) -> Value {
     let row = at.row / 3;
     if at.row == 0 || !h.is_multiple_of(10) || org.tables[at.table].deleted_at_start(row) {
@@ -198,7 +198,7 @@ fn parent(org: &Org, at: Row, h: u64) -> Value {
     Value::Id(org.schema.objects[at.table].prefix, row)
 }
 
-/// Half of the deleted rows lost a merge; the last of them lost it to one that had itself lost one.
+/// Half of the deleted rows were merged; the winner of the last one was itself merged.
 fn master(org: &Org, at: Row) -> Value {
     let table = &org.tables[at.table];
     let prefix = org.schema.objects[at.table].prefix;
@@ -286,8 +286,8 @@ fn text(field: &Field, h: u64) -> Value {
     )
 }
 
-/// One of the values in use: now and then one that is inactive, or (unless the list is restricted) one that
-/// the list never had.
+/// One of the values in use; sometimes an inactive value, or (unless the list is restricted) one that was never in
+/// the list.
 fn choose(field: &Field, h: u64) -> Value {
     match (h % 64, field.picks.is_empty()) {
         (_, true) => Value::Null,

@@ -1,6 +1,7 @@
 //! One organization: its schema, its users, its rows.
 //!
-//! Rows follow from the seed ([`make`]); what the control plane changed lies over them ([`table`], [`change`]).
+//! Rows are generated from the seed ([`make`]); changes of the control routes are stored on top of them ([`table`],
+//! [`change`]).
 
 pub(crate) mod change;
 pub(crate) mod formula;
@@ -30,7 +31,7 @@ pub(crate) struct Row {
     pub(crate) row: u32,
 }
 
-/// How many live rows an org starts with.
+/// The initial numbers of live rows of an org.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counts {
     /// Accounts.
@@ -43,11 +44,11 @@ pub struct Counts {
     pub contracts: u32,
     /// Cases.
     pub cases: u32,
-    /// Contacts of the first account, on top of `contacts`.
+    /// Additional contacts of the first account.
     pub skew: u32,
 }
 
-/// Somebody who can log in.
+/// A user who can log in.
 #[derive(Clone, Debug)]
 pub(crate) struct User {
     pub(crate) row: u32,
@@ -67,15 +68,15 @@ pub(crate) struct Org {
     pub(crate) sandbox: bool,
     pub(crate) active: bool,
     pub(crate) seed: u64,
-    /// Values as a real CRM holds them, not those that break readers.
+    /// Values like those of a real CRM, instead of edge cases.
     pub(crate) realistic: bool,
     pub(crate) schema: Schema,
-    /// When fields were last added or removed: the `Last-Modified` of every describe.
+    /// The time when fields were last added or removed: the `Last-Modified` of every describe.
     pub(crate) schema_changed: i64,
     pub(crate) users: Vec<User>,
     pub(crate) tables: Vec<Table>,
     pub(crate) api_max: u64,
-    /// Counted by readers, so that no request waits for a long query of another.
+    /// Atomic, so that no request waits for a long query of another.
     pub(crate) api_used: AtomicU64,
 }
 
@@ -118,7 +119,7 @@ impl Org {
         self.api_used.load(Ordering::Relaxed)
     }
 
-    /// Counts one call; false when the day's allowance is used up.
+    /// Counts one call; false if the daily allowance is used up.
     pub(crate) fn count_call(&self) -> bool {
         let within = |used| (used < self.api_max).then_some(used + 1);
         self.api_used
@@ -135,7 +136,7 @@ impl Org {
             ^ mix(salt ^ (at.table as u64) << 56 ^ u64::from(at.row).wrapping_mul(0x9e37_79b9_7f4a_7c15)))
     }
 
-    /// The row an id names, whether or not it is there.
+    /// The row of an id, whether or not it exists.
     pub(crate) fn locate(&self, id: &str) -> Option<Row> {
         let (table, object) = self.schema.by_prefix(id.get(..3)?)?;
         Some(Row {
@@ -181,7 +182,7 @@ impl Org {
             .map_or(Value::Null, |f| self.cell(at, f))
     }
 
-    /// Follows a reference to a row that is there.
+    /// Follows a reference to an existing row.
     pub(crate) fn follow(&self, value: &Value) -> Option<Row> {
         let at = match value {
             Value::Id(prefix, row) => Row {
@@ -198,7 +199,7 @@ impl Org {
         self.users.iter().find(|u| u.row == row)
     }
 
-    /// The key that counts as a row's account: the field and its parent table.
+    /// The reference to a row's account: the field and its parent table.
     pub(crate) fn account_field(&self, table: usize) -> Option<&Field> {
         self.schema.objects[table]
             .fields
@@ -206,7 +207,7 @@ impl Org {
             .find(|f| f.maker == Maker::Account)
     }
 
-    /// Live and deleted rows of a table that hang under an account, in id order.
+    /// Live and deleted rows of a table that belong to an account, ordered by id.
     pub(crate) fn rows_of_account(&self, table: usize, account: u32) -> Vec<u32> {
         let Some(field) = self.account_field(table) else {
             return Vec::new();

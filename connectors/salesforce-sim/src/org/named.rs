@@ -1,4 +1,4 @@
-//! Values that go by the field's meaning: companies, web sites, people, places, notes.
+//! Values by the field's meaning: companies, web sites, people, places, notes.
 
 use super::make::{hash_text, mix, pick};
 use super::words::{
@@ -25,14 +25,14 @@ fn stem(n: u32) -> &'static str {
     pick(&STEMS, mix(u64::from(n)))
 }
 
-/// The domain of the nth company: the same in every org, so that sources of one company meet.
+/// The domain of the nth company: the same in every org, so that different sources can have the same company.
 pub(crate) fn domain(n: u32) -> String {
     format!("{}-{n}.{}", stem(n), pick(&TLDS, mix(u64::from(n)) >> 8))
 }
 
-/// Web sites as people type them.
+/// Web sites in the forms that users enter.
 fn website(at: Row, h: u64) -> Value {
-    // Now and then two accounts are one company.
+    // Sometimes two accounts are one company.
     let n = if h % 40 == 1 { at.row / 2 } else { at.row };
     let d = domain(n);
     Value::text(match (h >> 8) % 26 {

@@ -1,5 +1,5 @@
-//! Values as the CRM of a trading company holds them, for demos. Those of [`named`](super::named) and
-//! [`make`](super::make) are there to break readers, and stay what tests get.
+//! Values like those in the CRM of a trading company, for demos. Tests use the values of [`named`](super::named) and
+//! [`make`](super::make), which include edge cases.
 
 use super::make::{Maker, account_of, pick};
 use super::words::{FIRST, LAST, TITLES};
@@ -155,10 +155,10 @@ const NOTES: [&str; 10] = [
     "Compares us with one competitor; price is not the main concern.",
 ];
 
-/// Companies before their names begin again, in another city.
+/// The number of companies after which names repeat, in another city.
 const COMPANIES: u32 = 40 * 40 * 5;
 
-/// The parts of the nth company's name: of neighbours they have nothing in common.
+/// The parts of the nth company's name; neighbours have different parts.
 fn parts(
     n: u32,
 ) -> (
@@ -196,7 +196,7 @@ fn domain(n: u32) -> String {
     }
 }
 
-/// The account that a row is, or hangs under.
+/// The account that a row is or belongs to.
 fn account(org: &Org, at: Row) -> Option<u32> {
     if at.table == super::ACCOUNT {
         Some(at.row)
@@ -208,7 +208,7 @@ fn account(org: &Org, at: Row) -> Option<u32> {
     }
 }
 
-/// A name as it stands in addresses.
+/// A name in the form for addresses.
 fn plain(name: &str) -> String {
     let plain = |c: char| match c {
         'á' | 'ã' | 'à' => 'a',
@@ -225,7 +225,7 @@ fn plain(name: &str) -> String {
         .collect()
 }
 
-/// Three digits that count, of an amount that is more often small than large.
+/// An amount with three significant digits, more often small than large.
 fn amount(top: f64, h: u64) -> Value {
     if h.is_multiple_of(12) {
         return Value::Null;
@@ -236,7 +236,7 @@ fn amount(top: f64, h: u64) -> Value {
     Value::Num((amount / step).round() * step)
 }
 
-/// The value of a cell; `None` where the usual one is realistic.
+/// The value of a cell; `None` if the usual one is realistic.
 pub(super) fn value(org: &Org, at: Row, field: &Field, h: u64) -> Option<Value> {
     let of_account = || account(org, at);
     Some(match &field.maker {
@@ -344,7 +344,7 @@ mod tests {
         texts
     }
 
-    /// What breaks readers is in the usual data and in none of the realistic.
+    /// The default values include edge cases, the realistic ones do not.
     #[test]
     fn nothing_breaks_a_reader() {
         let breaks = |text: &str| {

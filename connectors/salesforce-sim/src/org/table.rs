@@ -1,16 +1,16 @@
-//! The rows of one object: a generated range, and what was changed since.
+//! The rows of one object: a generated range, and its changes.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::OnceLock;
 
 use crate::value::Value;
 
-/// What the control plane did to one row.
+/// The changes of one row.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Change {
-    /// Made by the control plane: nothing of it is generated.
+    /// Created by a control route: it has no generated values.
     pub(crate) created: bool,
-    /// Gone without trace.
+    /// Permanently deleted.
     pub(crate) purged: bool,
     pub(crate) deleted: Option<bool>,
     pub(crate) stamp: Option<i64>,
@@ -33,12 +33,12 @@ pub(crate) struct Table {
     by_account: OnceLock<AccountIndex>,
 }
 
-/// One row in so many is in the recycle bin from the start.
+/// One of this many rows is in the recycle bin initially.
 const BIN_EVERY: u32 = 101;
 const BIN_AT: u32 = 50;
 
 impl Table {
-    /// A table with `live` rows, one deleted row to a hundred of them, and two more deleted ones at the end.
+    /// A table with `live` rows, one deleted row per hundred of them, and two more deleted ones at the end.
     pub(crate) fn generated_with_deleted(live: u32, skew: u32) -> Table {
         let spread = |live: u32| {
             let mut rows = live;
@@ -89,7 +89,7 @@ impl Table {
         self.with_deleted && (row % BIN_EVERY == BIN_AT || row + 2 >= self.generated)
     }
 
-    /// The row of the nth live row of the start.
+    /// The nth initially live row.
     pub(crate) fn nth_live(&self, n: u32) -> u32 {
         self.first
             + if self.with_deleted {
@@ -126,7 +126,7 @@ impl Table {
         self.exists(row) && !self.deleted(row)
     }
 
-    /// How many rows are live now.
+    /// The current number of live rows.
     pub(crate) fn live_count(&self) -> u64 {
         let mut count = i64::from(self.live);
         for row in self.changes.keys() {
@@ -136,7 +136,7 @@ impl Table {
         count.max(0) as u64
     }
 
-    /// The change record of a row, made if need be.
+    /// The change record of a row, created if necessary.
     pub(crate) fn change_mut(&mut self, row: u32) -> &mut Change {
         self.changes.entry(row).or_default()
     }
@@ -149,7 +149,7 @@ impl Table {
         row
     }
 
-    /// Notes that a row's account is given by its change record now.
+    /// Records that a row's account is now in its change record.
     pub(crate) fn move_to(&mut self, row: u32, from: Option<u32>, to: Option<u32>) {
         if let Some(set) = from.and_then(|from| self.moved.get_mut(&from)) {
             set.remove(&row);
@@ -168,7 +168,7 @@ impl Table {
             .is_some_and(|c| c.created || c.values.contains_key("accountid"))
     }
 
-    /// Which generated rows hang under which account; made when it is first asked for.
+    /// The generated rows by account; computed at the first use.
     pub(crate) fn account_index(&self, account_of: impl Fn(u32) -> Option<u32>) -> &AccountIndex {
         self.by_account
             .get_or_init(|| AccountIndex::new(self.generated, account_of))

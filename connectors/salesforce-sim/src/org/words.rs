@@ -134,8 +134,8 @@ pub(crate) const TITLES: [&str; 8] = [
 
 pub(crate) const DEPARTMENTS: [&str; 6] = ["Sales", "R&D", "Finance", "IT", "Legal", "Operations"];
 
-/// Text that breaks careless readers: markup, quotes, line ends, right-to-left, emoji, words that look like
-/// nothing, numbers with leading zeros, formulas, separators.
+/// Texts that are edge cases for readers: markup, quotes, line ends, right-to-left, emoji, words like null, numbers
+/// with leading zeros, formulas, separators.
 pub(crate) const AWKWARD: [&str; 18] = [
     "NA",
     "null",

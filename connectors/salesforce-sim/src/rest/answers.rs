@@ -1,5 +1,4 @@
-//! What queries and describes are made to say, against what the rows are: results that are whole and false, ids in their short
-//! form, values that no documentation knows.
+//! Overrides of replies to queries and describes: complete but false results, short ids, undocumented values.
 
 use std::collections::BTreeMap;
 
@@ -9,26 +8,26 @@ use serde_json::{Map, Value as Json};
 use super::Call;
 use crate::errors::Error;
 
-/// By organization, and the object's name in lower case; an empty one is for every object.
+/// By organization and the object's name in lower case; an empty name is for every object.
 pub(crate) type Answers = BTreeMap<(usize, String), Answer>;
 
-/// What one object's queries and describe say.
+/// The overrides for one object's queries and describe.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(crate) struct Answer {
-    /// The organization, by name or id; the first one where none is named.
+    /// The organization, by name or id; the first one by default.
     pub(crate) org: Option<String>,
-    /// The object; every object where none is named.
+    /// The object; every object by default.
     pub(crate) object: String,
     /// Queries are refused with 403 INSUFFICIENT_ACCESS; describes are not.
     pub(crate) forbidden: bool,
-    /// Results end after so many rows, as if there were no others.
+    /// Results end after this many rows, as if there were no others.
     pub(crate) keep: Option<usize>,
-    /// Ids in their 15 characters.
+    /// Ids with 15 characters.
     pub(crate) short_ids: bool,
-    /// What is put into rows, by their ids.
+    /// Values to put into rows, by their ids.
     pub(crate) rows: BTreeMap<String, Map<String, Json>>,
-    /// What is put into the describe, by field.
+    /// Values to put into the describe, by field.
     pub(crate) describe: BTreeMap<String, Map<String, Json>>,
 }
 
@@ -38,7 +37,7 @@ fn ordered(call: &Call<'_>, object: &str) -> Option<Answer> {
     find(object).or_else(|| find("")).cloned()
 }
 
-/// Cuts a result short, or refuses it.
+/// Truncates or refuses a result.
 pub(crate) fn rows(call: &Call<'_>, object: &str, rows: &mut Vec<u32>) -> Result<(), Error> {
     let Some(answer) = ordered(call, object) else {
         return Ok(());

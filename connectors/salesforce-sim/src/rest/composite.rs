@@ -55,7 +55,7 @@ pub(crate) fn composite(call: &Call<'_>) -> Result<Reply, Error> {
             }
             (Err(message), _) | (_, Err(message)) => Error::new(400, "PROCESSING_HALTED", message).into(),
         };
-        // Bodies are read only when a later request refers to this one.
+        // Bodies are parsed only if a later request refers to this one.
         let mark = format!("@{{{}.", sub.reference_id);
         let referred = wanted
             .composite_request
@@ -96,7 +96,8 @@ pub(crate) fn composite(call: &Call<'_>) -> Result<Reply, Error> {
     Ok(Reply::ok(out))
 }
 
-/// What makes Salesforce refuse the whole call. The texts of the two limits are unconfirmed, the status is not.
+/// Errors for which Salesforce refuses the whole call. The texts of the two limits are unconfirmed, the status is
+/// confirmed.
 fn check(wanted: &Composite) -> Result<(), Error> {
     let subs = &wanted.composite_request;
     let refuse = |code, message: String| Err(Error::new(400, code, message));
@@ -167,7 +168,7 @@ fn one(call: &Call<'_>, method: &str, url: &str, extra: &HashMap<String, String>
     })
 }
 
-/// Puts in `@{reference.path}`.
+/// Replaces `@{reference.path}`.
 fn substitute(text: &str, bodies: &HashMap<String, Json>) -> Result<String, String> {
     let mut out = String::new();
     let mut rest = text;

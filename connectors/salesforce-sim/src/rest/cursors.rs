@@ -1,4 +1,4 @@
-//! Long results, kept for their next page.
+//! Long results, stored for their next page.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,19 +12,19 @@ use crate::soql::plan::Plan;
 pub(crate) struct Cursor {
     pub(crate) id: String,
     pub(crate) owner: UserKey,
-    /// The session that asked: the cursor dies with it.
+    /// The session that opened it: the cursor ends with the session.
     session: u64,
     pub(crate) plan: Arc<Plan>,
     pub(crate) rows: Arc<Vec<u32>>,
     pub(crate) all: bool,
     pub(crate) batch: usize,
-    /// Its last page was read.
+    /// The last page has been read.
     finished: bool,
 }
 
-/// A user may have ten open results; the eleventh drops the first.
+/// A user may have ten open results; the eleventh replaces the first.
 const OPEN: usize = 10;
-/// Finished ones are kept a while, as a client may ask for a page again.
+/// Finished results are kept for a while, because a client may request a page again.
 const FINISHED: usize = 10;
 
 #[derive(Default)]
@@ -34,7 +34,7 @@ pub(crate) struct Cursors {
 }
 
 impl Cursors {
-    /// Opens a cursor, or finds the one that holds these rows.
+    /// Opens a cursor, or finds the one with these rows.
     pub(crate) fn open(
         &mut self,
         (owner, session): (UserKey, u64),

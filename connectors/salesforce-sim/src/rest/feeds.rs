@@ -1,4 +1,4 @@
-//! `/sobjects/{object}/updated` and `/deleted`: what happened between two moments.
+//! `/sobjects/{object}/updated` and `/deleted`: changes between two times.
 
 use serde_json::{Value as Json, json};
 

@@ -22,7 +22,7 @@ pub(crate) fn limits(call: &Call<'_>) -> Json {
     })
 }
 
-/// Counts of live rows. A real org answers with yesterday's.
+/// Counts of live rows. A real org returns outdated counts.
 pub(crate) fn record_count(call: &Call<'_>) -> Result<Reply, Error> {
     let org = call.org();
     let viewer = call.viewer(&org)?;

@@ -1,4 +1,4 @@
-//! The REST API: one call in, one reply out. HTTP and composite both come through [`dispatch`].
+//! The REST API: one call in, one reply out. HTTP requests and composite requests both use [`dispatch`].
 
 pub(crate) mod answers;
 pub(crate) mod composite;
@@ -22,27 +22,27 @@ use crate::schema::describe;
 use crate::soql::Viewer;
 use crate::value::{http_date, parse_http_date};
 
-/// The API versions that answer.
+/// The supported API versions.
 pub(crate) const VERSIONS: std::ops::RangeInclusive<u32> = 31..=64;
 
 /// One call.
 pub(crate) struct Call<'a> {
     pub(crate) app: &'a App,
     pub(crate) user: UserKey,
-    /// The session it is made with: further pages of a result are its alone.
+    /// The session of the call: further pages of a result are available to it only.
     pub(crate) session: u64,
     pub(crate) base: &'a str,
     pub(crate) method: &'a str,
     /// `/services/data/v62.0/query`, still encoded.
     pub(crate) path: &'a str,
-    /// What stands after `?`, still encoded.
+    /// The query string after `?`, still encoded.
     pub(crate) query: &'a str,
     pub(crate) headers: &'a HeaderMap,
     pub(crate) body: &'a [u8],
     pub(crate) inner: bool,
 }
 
-/// Its answer. The body is JSON, or empty.
+/// The reply. The body is JSON, or empty.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
@@ -100,7 +100,7 @@ impl<'a> Call<'a> {
         Ok(Viewer { org, user })
     }
 
-    /// Rows a page, as the client asked for.
+    /// Rows per page, as requested by the client.
     pub(crate) fn batch(&self) -> usize {
         let options = self
             .headers
@@ -130,7 +130,7 @@ pub(crate) fn dispatch(call: &Call<'_>) -> Reply {
         let struck = faults::strike(&mut call.app.faults.lock(), &asked);
         if let Some(fault) = struck.filter(Fault::answers) {
             let body = match fault.kind {
-                // A body inside a composite is JSON whatever it is.
+                // Inside a composite, every body is JSON.
                 Kind::Html => Json::from(fault.text(crate::edge::LOGIN)).to_string(),
                 _ => fault.body.unwrap_or_else(|| "[]".to_owned()),
             };
@@ -150,7 +150,7 @@ fn decode(text: &str) -> String {
         .collect()
 }
 
-/// One path segment: `+` is itself there.
+/// Decodes one path segment: `+` is a literal there.
 fn segment(text: &str) -> String {
     let text = text.replace('+', "%2B");
     form_urlencoded::parse(text.as_bytes())
@@ -205,7 +205,7 @@ fn route(call: &Call<'_>) -> Result<Reply, Error> {
         (_, "POST", ["composite"]) => composite::composite(call),
         (_, "POST", ["composite", "batch"]) => composite::batch(call),
         (_, "POST", ["composite", "sobjects", name]) => record::collection(call, name),
-        // Nobody may write here; that it was tried stands in the journal.
+        // Writes are refused; the journal records the attempt.
         (_, "POST", ["sobjects", name]) | (_, "PATCH" | "DELETE", ["sobjects", name, ..]) => {
             let org = call.org();
             call.viewer(&org)?.object(name).ok_or_else(Error::not_found)?;
@@ -236,7 +236,7 @@ fn check_version(version: &str) -> Result<(), Error> {
     }
 }
 
-/// A describe, or 304 when nothing was added or removed since.
+/// A describe, or 304 if nothing was added or removed since.
 fn conditional(call: &Call<'_>, make: impl Fn(Viewer<'_>) -> Option<Json>) -> Result<Reply, Error> {
     let org = call.org();
     let changed = org.schema_changed;
@@ -278,7 +278,7 @@ fn resources(call: &Call<'_>) -> Json {
         .into()
 }
 
-/// `GET /services/data/`: every version, to anybody.
+/// `GET /services/data/`: every version, without authentication.
 pub(crate) fn versions() -> Json {
     let label = |n: u32| {
         let year = 11 + (n - 20) / 3;

@@ -10,7 +10,7 @@ use crate::soql::plan::{Plan, plan};
 use crate::soql::render::{Keep, Renderer};
 use crate::soql::{eval, parser};
 
-/// Keeps the rest of a result for the user of a call.
+/// Stores the rest of a result for the user of a call.
 struct Keeper<'a> {
     call: &'a Call<'a>,
     all: bool,

@@ -26,7 +26,7 @@ pub(crate) fn get(call: &Call<'_>, name: &str, id: &str) -> Result<Reply, Error>
     let viewer = call.viewer(&org)?;
     let (table, object) = viewer.object(name).ok_or_else(Error::not_found)?;
     if ids::normalise(id).is_none() {
-        // What is no id is taken for the name of an external id field.
+        // A text that is not an id is interpreted as the name of an external id field.
         let message = format!("Provided external ID field does not exist or is not accessible: {id}");
         return Err(Error::new(404, "NOT_FOUND", message));
     }
@@ -80,7 +80,7 @@ struct Collection {
     fields: Vec<String>,
 }
 
-/// `POST /composite/sobjects/{object}`: up to 2,000 records by id; null where there is none.
+/// `POST /composite/sobjects/{object}`: up to 2,000 records by id; null for a missing record.
 pub(crate) fn collection(call: &Call<'_>, name: &str) -> Result<Reply, Error> {
     let wanted: Collection =
         serde_json::from_slice(call.body).map_err(|e| Error::new(400, "JSON_PARSER_ERROR", e.to_string()))?;
@@ -121,7 +121,7 @@ fn render(call: &Call<'_>, viewer: Viewer<'_>, table: usize, node: &Node, row: u
     out
 }
 
-/// What to show: the fields asked for, or all that the user may see.
+/// The columns: the requested fields, or all that the user may see.
 pub(crate) fn columns(viewer: Viewer<'_>, table: usize, fields: Option<&str>) -> Result<Node, Error> {
     let object = &viewer.org.schema.objects[table];
     let Some(fields) = fields else {

@@ -1,4 +1,4 @@
-//! The JSON of describeGlobal and describe: every key a recorded one has.
+//! The JSON of describeGlobal and describe, with every key of a recorded one.
 
 use serde_json::{Value as Json, json};
 

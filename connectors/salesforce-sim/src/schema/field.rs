@@ -1,4 +1,4 @@
-//! One field, read from one line of text.
+//! One field, parsed from one line of text.
 
 use crate::org::make::Maker;
 
@@ -11,7 +11,7 @@ pub(crate) struct Pick {
     pub(crate) default: bool,
 }
 
-/// One field of an object: everything its describe tells, and how its values are made.
+/// One field of an object: its describe, and the generator of its values.
 #[derive(Clone, Debug)]
 pub(crate) struct Field {
     pub(crate) name: String,
@@ -47,7 +47,7 @@ pub(crate) struct Field {
     pub(crate) default: Option<&'static str>,
     pub(crate) picks: Vec<Pick>,
     pub(crate) maker: Maker,
-    /// What its values and changes are kept under: a renamed field keeps its data.
+    /// The key for its values and changes: a renamed field keeps its data.
     pub(crate) key: String,
     /// The key as a number, mixed into each generated value.
     pub(crate) salt: u64,
@@ -98,7 +98,7 @@ impl Field {
         field
     }
 
-    /// A field with what its type implies; size is `255` or `18.2`.
+    /// A field with the properties implied by its type; size is `255` or `18.2`.
     pub(crate) fn new(name: &str, label: &str, kind: &str, size: &str) -> Field {
         let kind = KINDS.iter().copied().find(|k| *k == kind).unwrap_or(match kind {
             "location" => "location",
@@ -196,7 +196,7 @@ impl Field {
         self.kind == "reference"
     }
 
-    /// The label of a picklist value; the value itself where the list does not hold it.
+    /// The label of a picklist value; the value itself if the list does not contain it.
     pub(crate) fn label_of<'a>(&self, value: &'a str) -> &'a str
     where
         'static: 'a,

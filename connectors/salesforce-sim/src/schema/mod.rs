@@ -1,5 +1,5 @@
-//! What objects and fields an org has, and who may see them. The standard ones are tables of text beside this
-//! file, read once at start; the control plane adds, renames and removes fields while the org runs.
+//! The objects and fields of an org, and their visibility. The standard ones are in text tables beside this file,
+//! read once at start; control routes add, rename and remove fields while the org runs.
 
 pub(crate) mod describe;
 mod field;
@@ -14,14 +14,14 @@ pub(crate) struct Object {
     pub(crate) name: &'static str,
     pub(crate) label_plural: &'static str,
     pub(crate) prefix: &'static str,
-    /// False for what only exists to be looked up (User, Organization, ...).
+    /// False for objects that exist only for lookups (User, Organization, ...).
     pub(crate) business: bool,
     pub(crate) fields: Vec<Field>,
     by_name: HashMap<String, usize>,
     children: Vec<Child>,
 }
 
-/// A way from a parent to its children.
+/// A relationship from a parent to its children.
 #[derive(Clone, Debug)]
 pub(crate) struct Child {
     pub(crate) object: &'static str,
@@ -32,7 +32,7 @@ pub(crate) struct Child {
 }
 
 impl Object {
-    /// A field by name, in whatever case.
+    /// A field by name, ignoring case.
     pub(crate) fn field(&self, name: &str) -> Option<&Field> {
         match self.by_name.get(name) {
             Some(at) => self.fields.get(*at),
@@ -79,7 +79,7 @@ pub(crate) struct Schema {
     pub(crate) objects: Vec<Object>,
 }
 
-/// What one user may not see.
+/// The objects and fields that one user may not see.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Hidden {
     /// Lower-case object names.
@@ -103,7 +103,7 @@ impl Hidden {
 }
 
 impl Schema {
-    /// The schema every org starts with.
+    /// The initial schema of every org.
     pub(crate) fn standard() -> Schema {
         let business = [
             ("Account", "Accounts", "001", include_str!("account.txt")),
@@ -136,7 +136,7 @@ impl Schema {
         Schema { objects }
     }
 
-    /// The number and the object of that name, in whatever case.
+    /// The number and the object of that name, ignoring case.
     pub(crate) fn find(&self, name: &str) -> Option<(usize, &Object)> {
         self.objects
             .iter()

@@ -1,4 +1,4 @@
-//! COUNT, SUM and the like, with or without GROUP BY.
+//! Aggregates such as COUNT and SUM, with or without GROUP BY.
 
 use std::collections::HashMap;
 

@@ -1,6 +1,6 @@
-//! A query as it was written.
+//! The syntax tree of a query.
 
-/// A dotted name and where it stands.
+/// A dotted name and its position.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Path {
     pub(crate) parts: Vec<String>,
@@ -62,7 +62,7 @@ pub(crate) enum Literal {
     Text(String),
     Date(i32),
     Instant(i64),
-    /// `TODAY`, `LAST_N_DAYS:30`, ...: days from and up to, not included.
+    /// `TODAY`, `LAST_N_DAYS:30`, ...: a range of days, without its end.
     Days(i32, i32),
 }
 

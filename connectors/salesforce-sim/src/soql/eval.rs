@@ -1,4 +1,4 @@
-//! Which rows a plan selects, reading no more of the table than it must.
+//! Selects the rows of a plan, and reads as little of the table as possible.
 
 use std::cmp::Ordering;
 use std::ops::Range;
@@ -11,7 +11,7 @@ use crate::org::make::Maker;
 use crate::org::{Org, Row};
 use crate::value::Value;
 
-/// Where matching rows can be.
+/// The rows that can match.
 enum Candidates {
     Range(Range<u32>),
     /// In id order.
@@ -73,7 +73,7 @@ fn select(org: &Org, plan: &Plan, all: bool, candidates: impl DoubleEndedIterato
     };
     let skip = plan.offset as usize;
     let take = plan.limit.map_or(usize::MAX, |n| n as usize);
-    // Ids are unique: what follows them in ORDER BY decides nothing, and rows are kept in their order.
+    // Ids are unique, so later ORDER BY fields have no effect, and rows are stored in the order of ids.
     match plan.order.first() {
         None => candidates.filter(matches).skip(skip).take(take).collect(),
         Some(sort) if is_own_id(&sort.by) && !sort.descending => {
@@ -124,7 +124,7 @@ fn is_own_id(cell: &Access) -> bool {
     cell.hops.is_empty() && cell.field.kind == "id"
 }
 
-/// Narrows by ids and by accounts, as Salesforce's indexes do; every candidate is tested in full afterwards.
+/// Narrows by ids and by accounts, like Salesforce's indexes; every candidate is tested completely afterwards.
 fn narrow(org: &Org, table: usize, test: &Test, whole: Range<u32>) -> Candidates {
     let conjuncts = match test {
         Test::And(tests) => tests.as_slice(),
@@ -197,7 +197,7 @@ fn own_row(prefix: &str, value: &Value) -> Option<u32> {
     }
 }
 
-/// The first row of a range whose id is not before the bound (or is after it): the ids are never listed.
+/// The first row of a range whose id is not before the bound (or is after it), without listing the ids.
 fn first_row(prefix: &str, range: &Range<u32>, bound: &str, after: bool) -> u32 {
     let bound = bound.get(..15).unwrap_or(bound).as_bytes();
     let (mut low, mut high) = (range.start, range.end.max(range.start));

@@ -1,4 +1,4 @@
-//! WHERE: conditions checked against the fields' types, then asked of rows.
+//! WHERE: conditions checked against the fields' types, then evaluated for rows.
 
 use std::cmp::Ordering;
 
@@ -12,7 +12,7 @@ use crate::org::{Org, Row};
 use crate::schema::Field;
 use crate::value::Value;
 
-/// A condition that can be asked of a row.
+/// A condition that can be evaluated for a row.
 #[derive(Clone, Debug)]
 pub(crate) enum Test {
     And(Vec<Test>),
@@ -23,7 +23,7 @@ pub(crate) enum Test {
         op: Op,
         value: Value,
     },
-    /// A date literal such as TODAY: from and up to, not included.
+    /// A date literal such as TODAY: a range without its end.
     Within {
         cell: Access,
         op: Op,
@@ -176,7 +176,7 @@ fn is_text(field: &Field) -> bool {
     )
 }
 
-/// A literal as a value of the field's type.
+/// A literal, converted to the field's type.
 fn typed(scope: &Scope<'_>, field: &Field, literal: &Literal, at: usize) -> Result<Value, Error> {
     let value = match (field.kind, literal) {
         (_, Literal::Null) => Value::Null,
@@ -199,7 +199,7 @@ fn typed(scope: &Scope<'_>, field: &Field, literal: &Literal, at: usize) -> Resu
         ("int" | "long" | "double" | "currency" | "percent", Literal::Num(n)) => Value::Num(*n),
         ("date", Literal::Date(days)) => Value::Date(*days),
         ("datetime", Literal::Instant(at)) => Value::Instant(*at),
-        // An empty text is no text.
+        // An empty text is null.
         (_, Literal::Text(text)) if is_text(field) && text.is_empty() => Value::Null,
         (_, Literal::Text(text)) if is_text(field) => Value::text(plain(text)),
         _ => return Err(mismatch(scope, field, at)),
@@ -227,7 +227,7 @@ fn mismatch(scope: &Scope<'_>, field: &Field, at: usize) -> Error {
     scope.error("INVALID_FIELD", at, &message)
 }
 
-/// A text that is no LIKE pattern.
+/// A text that is not a LIKE pattern.
 fn plain(text: &str) -> String {
     text.chars()
         .map(|c| match c {
@@ -256,8 +256,8 @@ impl Access {
 }
 
 impl Test {
-    /// Whether a row passes. There are two answers only: what is unknown in SQL is false here, except that
-    /// everything differs from null.
+    /// Whether a row passes. There are only two results: unknown in SQL is false here, except that every value
+    /// differs from null.
     pub(crate) fn passes(&self, org: &Org, at: Row) -> bool {
         match self {
             Test::And(tests) => tests.iter().all(|t| t.passes(org, at)),
@@ -338,7 +338,7 @@ fn holds(op: Op, order: Ordering) -> bool {
     }
 }
 
-/// `%` and `_`, by going back to the last `%` when what follows it does not fit.
+/// Matches `%` and `_`, with backtracking to the last `%`.
 fn like(text: &[char], pattern: &[char]) -> bool {
     let (mut t, mut p) = (0, 0);
     let mut back: Option<(usize, usize)> = None;

@@ -1,8 +1,8 @@
-//! Text of a query into tokens.
+//! Splits the text of a query into tokens.
 
 use crate::errors::Error;
 
-/// `\_` and `\%` of a LIKE pattern, until somebody knows whether it is one.
+/// `\_` and `\%` of a LIKE pattern, until it is known whether the text is one.
 pub(crate) const LITERAL_UNDERSCORE: char = '\u{e05f}';
 pub(crate) const LITERAL_PERCENT: char = '\u{e025}';
 
@@ -10,7 +10,7 @@ pub(crate) const LITERAL_PERCENT: char = '\u{e025}';
 pub(crate) enum Kind {
     Word(String),
     Text(String),
-    /// Anything that starts with a digit or a sign: numbers, dates, instants.
+    /// A text that starts with a digit or a sign: numbers, dates, times.
     Number(String),
     Sign(&'static str),
     End,

@@ -1,4 +1,4 @@
-//! Numbers, dates, instants, and the words that stand for days.
+//! Numbers, dates, times, and date literals.
 
 use super::ast::Literal;
 use crate::value::{civil, now, parse_date, parse_instant};
@@ -19,8 +19,8 @@ pub(super) fn number(text: &str) -> Option<Literal> {
         .map(Literal::Num)
 }
 
-/// The days a date literal stands for. Salesforce counts them in the user's time zone; everybody here lives in
-/// UTC, and weeks start on Sunday.
+/// The days of a date literal. Salesforce uses the user's time zone; here it is always UTC, and weeks start on
+/// Sunday.
 pub(super) fn days(name: &str, n: Option<i32>) -> Option<Literal> {
     let today = (now() / 86_400) as i32;
     let (year, month, _) = civil(i64::from(today));

@@ -12,7 +12,7 @@ pub(crate) mod render;
 
 use crate::org::{Org, User};
 
-/// An org as one of its users sees it.
+/// An org with the visibility of one of its users.
 #[derive(Clone, Copy)]
 pub(crate) struct Viewer<'a> {
     pub(crate) org: &'a Org,
@@ -58,7 +58,7 @@ mod tests {
         }
     }
 
-    /// Runs a query to its page, or to its refusal.
+    /// Runs a query; returns the length of its page, or None for an error.
     fn run(app: &App, soql: &str) -> Option<usize> {
         let org = app.orgs[0].read();
         let viewer = Viewer {
@@ -92,7 +92,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
-        /// Whatever names, operators and literals meet, there is a page of JSON or a refusal.
+        /// Any combination of names, operators and literals results in a page of JSON or an error.
         #[test]
         fn any_query_is_answered_or_refused(
             what in one_of(&["Id", "Name, Owner.Name", "FIELDS(STANDARD)", "COUNT()", "COUNT(Id), MAX(Name)",

@@ -1,11 +1,11 @@
-//! Tokens into a query, by recursive descent.
+//! Parses tokens into a query, by recursive descent.
 
 use super::ast::{Cond, Function, Literal, Op, Order, Path, Query, Select, Shown, Which};
 use super::lexer::{Kind, Token, tokens};
 use super::literal::{days, number};
 use crate::errors::Error;
 
-/// Deeper nesting is refused: a query is text from outside and the stack is not endless.
+/// Deeper nesting is refused: a query is external input and the stack is limited.
 const DEEPEST: usize = 60;
 
 /// Reads one query.
@@ -305,7 +305,7 @@ impl Parser<'_> {
         }
     }
 
-    /// Conditions of one level: all AND or all OR, as Salesforce wants parentheses around a mixture.
+    /// Conditions of one level: all AND or all OR, because Salesforce requires parentheses around a mixture.
     fn conditions(&mut self) -> Result<Cond, Error> {
         let first = self.condition()?;
         let and = self.peek().is_word("AND");

@@ -1,4 +1,4 @@
-//! A query with its names resolved against what one user may see.
+//! A query with its names resolved for one user.
 
 use super::Viewer;
 use super::ast::{Path, Query, Select, Shown, Which};
@@ -6,7 +6,7 @@ use super::filter::{Test, compile};
 use crate::errors::Error;
 use crate::schema::Field;
 
-/// What to read of each row.
+/// The columns to read of each row.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Node {
     pub(crate) items: Vec<(String, Item)>,
@@ -31,7 +31,7 @@ pub(crate) struct Children {
     pub(crate) plan: Plan,
 }
 
-/// A cell, perhaps of a parent's parent.
+/// A cell, possibly of a parent's parent.
 #[derive(Clone, Debug)]
 pub(crate) struct Access {
     pub(crate) hops: Vec<Field>,
@@ -112,7 +112,7 @@ fn plan_table(viewer: Viewer<'_>, soql: &str, query: &Query, table: usize) -> Re
             let message = format!("field '{}' can not be sorted in a query call", access.field.name);
             return Err(Error::at("INVALID_FIELD", soql, by.path.at, &message));
         }
-        // Unless told, nulls are the smallest.
+        // By default, nulls are the smallest.
         let nulls_first = by.nulls_first.unwrap_or(!by.descending);
         order.push(Sort {
             by: access,
@@ -162,7 +162,7 @@ impl<'a> Scope<'a> {
         }
     }
 
-    /// The reference field behind a relationship name.
+    /// The reference field of a relationship name.
     fn relation(&self, table: usize, name: &str) -> Option<&'a Field> {
         self.viewer
             .fields(table)
@@ -180,7 +180,7 @@ impl<'a> Scope<'a> {
         })
     }
 
-    /// The references on the way, whether the last points at several objects, where it ends, and the last name.
+    /// The references on the path, whether the last is polymorphic, the final table, and the last name.
     fn walk<'p>(&self, path: &'p Path) -> Result<(Vec<&'a Field>, bool, usize, &'p str), Error> {
         let parts = self.parts(path);
         let (last, hops) = parts
@@ -216,8 +216,8 @@ impl<'a> Scope<'a> {
         Ok((fields, polymorphic, table, last))
     }
 
-    /// The field at the end of a path. Behind a polymorphic reference only the columns of the pseudo-object
-    /// `Name` can be asked for.
+    /// The field at the end of a path. After a polymorphic reference only the columns of the pseudo-object `Name` are
+    /// available.
     fn leaf(&self, path: &Path, table: usize, polymorphic: bool, name: &str) -> Result<&'a Field, Error> {
         const NAME_COLUMNS: [&str; 9] = [
             "id",

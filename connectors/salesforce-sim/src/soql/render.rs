@@ -1,4 +1,4 @@
-//! Rows into JSON, a page at a time.
+//! Converts rows to JSON, one page at a time.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -9,23 +9,23 @@ use crate::ids;
 use crate::org::{Org, Row};
 use crate::value::{Form, Value, write_text};
 
-/// Where the rest of a long result is kept until it is asked for.
+/// Stores the rest of a long result until it is requested.
 pub(crate) trait Keep {
     /// The path of the next page.
     fn keep(&self, plan: &Arc<Plan>, rows: Arc<Vec<u32>>, next: usize) -> String;
 }
 
-/// What a page is made with.
+/// The context of a page.
 pub(crate) struct Renderer<'a> {
     pub(crate) org: &'a Org,
     pub(crate) version: &'a str,
     pub(crate) batch: usize,
-    /// Deleted rows too.
+    /// Includes deleted rows.
     pub(crate) all: bool,
     pub(crate) keep: &'a dyn Keep,
 }
 
-/// A page of wide rows ends early, as Salesforce's pages do: never take 2,000 for granted.
+/// A page of wide rows ends early, as in Salesforce, so clients must not assume 2,000 rows.
 const PAGE_BYTES: usize = 8 << 20;
 
 impl Renderer<'_> {
@@ -56,7 +56,7 @@ impl Renderer<'_> {
         out
     }
 
-    /// One record; answers how many child rows it holds.
+    /// One record; returns the number of its child rows.
     pub(crate) fn record(&self, table: usize, node: &Node, row: u32, out: &mut String) -> usize {
         out.push('{');
         self.attributes(None, Row { table, row }, out);
@@ -123,7 +123,7 @@ impl Renderer<'_> {
         if !polymorphic {
             self.items(node, at, out);
         } else {
-            // The rows behind are of several objects: go by name.
+            // The target rows belong to several objects, so fields are found by name.
             let object = &self.org.schema.objects[at.table];
             for (name, item) in &node.items {
                 _ = write!(out, ",\"{name}\":");

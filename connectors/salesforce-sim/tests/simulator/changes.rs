@@ -1,4 +1,4 @@
-//! What the control plane changes.
+//! Changes by the control routes.
 
 use reqwest::Method;
 use serde_json::json;

@@ -33,7 +33,7 @@ async fn logging_in_follows_salesforces_rules() {
         (403, "Bad_OAuth_Token")
     );
 
-    // A code works once, and a second use kills what the first one got.
+    // A code works once, and a second use revokes the tokens of the first.
     let code = world.code(ADMIN).await;
     let (_, first) = world.exchange(&code).await;
     let (status, second) = world.exchange(&code).await;
@@ -47,7 +47,7 @@ async fn logging_in_follows_salesforces_rules() {
         "expired access/refresh token"
     );
 
-    // Without rotation a refresh brings no new refresh token; with it, a spent one revokes the family.
+    // Without rotation a refresh returns no new refresh token; with it, a used one revokes the family.
     let (_, again) = world.refresh(&token).await;
     assert!(again.get("refresh_token").is_none() && again["access_token"] != token["access_token"]);
     world

@@ -76,7 +76,7 @@ async fn long_results_come_in_pages_and_cursors_end() {
     let next = first["nextRecordsUrl"].as_str().unwrap();
     assert!(next.ends_with("-200"));
     assert_eq!(api.get(next).await.0, 200);
-    // Ten more, and the first is gone; other users never saw it.
+    // Ten more, and the first is dropped; other users could not see it.
     assert_eq!(
         world.as_user(RESTRICTED).await.get(next).await.1[0]["errorCode"],
         "INVALID_QUERY_LOCATOR"
@@ -142,7 +142,7 @@ async fn queries_mean_what_they_mean_in_salesforce() {
             .await,
         1
     );
-    // Ids that differ in case only are different rows.
+    // Ids that differ only in case are different rows.
     let upper = api
         .count("SELECT COUNT() FROM Account WHERE Id IN ('001Hs00002pxKmA','001Hs00002pxKma')")
         .await;

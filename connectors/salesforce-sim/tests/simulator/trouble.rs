@@ -136,7 +136,7 @@ async fn refusals_are_ordered_by_their_codes_for_a_number_or_a_time() {
         let expected = json!([{ "message": text, "errorCode": code }]);
         assert_eq!(api.try_query("query", query).await, (status, expected));
     }
-    // A refusal of Salesforce's own tells the allowance, a gateway's page does not.
+    // Salesforce's own errors contain the allowance, a gateway's page does not.
     let path = format!("{V}/limits");
     order(json!({ "path": "/services/data", "code": "REQUEST_LIMIT_EXCEEDED" })).await;
     let refused = api.send(Method::GET, &path, None).await;
@@ -160,7 +160,7 @@ async fn refusals_are_ordered_by_their_codes_for_a_number_or_a_time() {
         .await
         .unwrap();
     assert_eq!(api.try_query("query", query).await.0, 200);
-    // In a composite, too.
+    // The same in a composite.
     let inner = json!({ "compositeRequest": [{ "method": "GET", "referenceId": "a", "url": format!("{V}/limits") }] });
     for fault in [
         json!({ "code": "NOT_FOUND" }),
@@ -278,7 +278,7 @@ async fn a_cursor_dies_with_its_session_and_the_clock_can_differ() {
         .as_str()
         .unwrap()
         .to_owned();
-    // Another session of the same user does not have it.
+    // Another session of the same user cannot use it.
     let other = world.as_user(ADMIN).await.get(&next).await;
     assert_eq!(
         (other.0, &other.1[0]["errorCode"]),

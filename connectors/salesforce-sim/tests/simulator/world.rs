@@ -1,4 +1,4 @@
-//! A simulator of one's own, and somebody to ask it.
+//! A simulator of its own for each test, and a client.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -185,7 +185,7 @@ impl Api<'_> {
         self.query(soql).await["totalSize"].as_u64().unwrap()
     }
 
-    /// Reads an object whole, as a connector does: by keyset, following what is not done.
+    /// Reads a whole object, as a connector does: by keyset, following unfinished pages.
     pub(crate) async fn read(&self, object: &str, fields: &str) -> Vec<Value> {
         let mut all: Vec<Value> = Vec::new();
         loop {
