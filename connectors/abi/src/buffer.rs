@@ -30,7 +30,7 @@ impl Slice {
         if self.data.is_null() || self.len == 0 {
             return &[];
         }
-        // SAFETY: the caller vouches for the memory.
+        // SAFETY: the caller guarantees that the memory is valid.
         unsafe { std::slice::from_raw_parts(self.data, self.len) }
     }
 }
@@ -49,7 +49,7 @@ pub struct Buffer {
     pub(crate) free: Option<unsafe extern "C" fn(data: *mut u8, len: usize, owner: usize)>,
 }
 
-// SAFETY: the ABI says that a buffer may be read by several threads at once and freed by any one.
+// SAFETY: the ABI permits reads of a buffer by several threads at once, and its release by any thread.
 unsafe impl Send for Buffer {}
 // SAFETY: as above; there is no way to change the bytes.
 unsafe impl Sync for Buffer {}
@@ -101,7 +101,8 @@ impl AsRef<[u8]> for Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         if let Some(free) = self.free.take() {
-            // SAFETY: whoever made the buffer said how it is freed; taking the function makes it happen once.
+            // SAFETY: the maker of the buffer set this function to free it; taking the function ensures a single
+            // call.
             unsafe { free(self.data, self.len, self.owner) }
         }
     }
@@ -109,7 +110,7 @@ impl Drop for Buffer {
 
 impl std::fmt::Debug for Buffer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Contents may be secret.
+        // The content may be secret.
         write!(f, "Buffer({} bytes)", self.len)
     }
 }

@@ -1,4 +1,4 @@
-//! What a C compiler is asked about a header: sizes, offsets, the type of each function, the constants.
+//! Checks of a header with a C compiler: sizes, offsets, the type of each function, the constants.
 
 use std::mem::offset_of;
 use std::path::Path;
@@ -6,19 +6,19 @@ use std::process::Command;
 
 use super::*;
 
-/// A language that the header must be.
+/// The language that must accept the header.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Language {
     C11,
     Cpp17,
 }
 
-/// Static assertions about a header, against the Rust types of today.
+/// Static assertions about a header, generated from the current Rust types.
 pub(crate) struct Checks(String);
 
 impl Checks {
-    /// Every member of every struct by its offset, every function by its type, every constant by its value. What is in this
-    /// list can never change, so it holds for the frozen headers as well.
+    /// The offset of every member of every struct, the type of every function, the value of every constant. These
+    /// never change, so the assertions hold for the frozen headers too.
     pub(crate) fn of_today() -> Self {
         let mut checks =
             Self("#include <stddef.h>\n#include <stdint.h>\n#include \"tether_connector.h\"\n".to_owned());
@@ -76,7 +76,7 @@ impl Checks {
         checks
     }
 
-    /// The sizes of today.
+    /// Adds the current sizes.
     pub(crate) fn sizes(&mut self) {
         self.value("sizeof(tether_slice)", size_of::<Slice>());
         self.value("sizeof(tether_buffer)", size_of::<Buffer>());
@@ -87,7 +87,7 @@ impl Checks {
         self.value("TETHER_CONNECTOR_API_SIZE_0", CONNECTOR_API_SIZE_0 as usize);
     }
 
-    /// An expression has a value.
+    /// Adds the value of an expression.
     pub(crate) fn value(&mut self, what: &str, value: usize) {
         self.0.push_str(&format!(
             "_Static_assert({what} == {value}, \"{what} is not {value}\");\n"

@@ -1,7 +1,7 @@
-//! What was released stays: frozen headers never change, and everything in them is where today's types have it.
+//! Released headers never change, and the current types have the same layout as the frozen headers.
 //!
-//! That libraries built from them load, and that today's libraries work in hosts built from them, is tested with the
-//! server (`tests/it/boundary/frozen.rs`).
+//! A test of the server checks that libraries built from them load, and that current libraries work in hosts built
+//! from them (`tests/it/boundary/frozen.rs`).
 
 use std::path::{Path, PathBuf};
 
@@ -38,7 +38,7 @@ fn what_was_released_is_where_it_was() {
     compile(&v1_0(), checks.source(), Language::C11);
 }
 
-/// The library and the host of the frozen header, against both headers: what was written for it still compiles.
+/// The library and the host of the frozen header compile with both headers.
 #[test]
 fn what_was_written_for_it_compiles_today() {
     for name in ["minimal.c", "host.c"] {

@@ -1,7 +1,7 @@
-//! The C header: made of the types here, checked in, and held to them by a C compiler.
+//! The C header: generated from the types of this crate, checked in, and verified with a C compiler.
 //!
-//! `TETHER_UPDATE_HEADER=1 cargo test -p tether-connector-abi` writes it anew. Read what changed before you commit it: the
-//! tables only ever grow at their end, and a change of anything else is another major version.
+//! `TETHER_UPDATE_HEADER=1 cargo test -p tether-connector-abi` generates it. Review the changes before you commit:
+//! members are only added at the end of the tables, and any other change requires a new major version.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,24 +1,24 @@
 //! The C ABI between the tether host and a connector library.
 //!
-//! It is small on purpose: one exported symbol, two tables of functions, six slots. What is said through it are the
-//! protobuf messages of `tether.connector.v1`; new abilities are new messages, never new slots. `tether_connector.h`
-//! beside this crate is generated from these types (`header.rs`) and begins with the longer read; `connectors/SPEC.md`
-//! numbers what either side must do.
+//! It is deliberately small: one exported symbol, two tables of functions, six slots. The data are the protobuf
+//! messages of `tether.connector.v1`; new features are new messages, never new slots. `tether_connector.h` beside
+//! this crate is generated from these types (`header.rs`) and begins with a longer description; `connectors/SPEC.md`
+//! has the numbered rules for both sides.
 //!
-//! In short:
+//! Summary:
 //!
-//! - **Handshake.** The host finds [`ENTRY_SYMBOL`], hands in its [`HostApi`] and gets a [`ConnectorApi`]. The major
-//!   version is in the symbol's name. Each side reads of the other's table only what lies below its `struct_size`.
-//! - **Handles are numbers** which the receiving side looks up. A stale or made-up one is harmless.
-//! - **Threads.** Every function of both tables may be called from any thread, at the same time as any other, and must
+//! - **Handshake.** The host finds [`ENTRY_SYMBOL`], passes its [`HostApi`] and receives a [`ConnectorApi`]. The major
+//!   version is in the symbol's name. Each side reads the other's table only up to its `struct_size`.
+//! - **Handles are numbers** which the receiving side looks up. A stale or unknown one is ignored.
+//! - **Threads.** Every function of both tables may be called from any thread, concurrently with any other, and must
 //!   return soon; the exceptions are `open` and `close`, which may take seconds. No call blocks on another.
 //! - **Completions.** [`ConnectorApi::call`] and [`ConnectorApi::stream_next`] are answered by [`HostApi::complete`]
-//!   exactly once, from any thread, maybe before they return. The host may call back into the table from inside of it.
-//! - **Memory.** A [`Slice`] is borrowed and dies when the function it was given to returns. A [`Buffer`] is owned by
-//!   whoever holds it and freed through the function it carries, once, on any thread.
-//! - **Unwinding** never crosses: each side catches its own panics.
+//!   exactly once, from any thread, possibly before they return. The host may call functions of the table inside it.
+//! - **Memory.** A [`Slice`] is borrowed and valid until the function that receives it returns. A [`Buffer`] is owned by
+//!   its holder, who frees it through the function in it, once, on any thread.
+//! - **Unwinding** never crosses the boundary: each side catches its own panics.
 
-// The one place, beside the glue of the SDK and the loader of the host, where raw pointers are touched.
+// The only code with raw pointers, except for the glue of the SDK and the loader of the host.
 #![expect(unsafe_code, reason = "this crate is the boundary to C")]
 
 mod buffer;
