@@ -58,7 +58,7 @@ mod tests {
         }
     }
 
-    /// Runs a query; returns the length of its page, or None for an error.
+    /// Runs a query; returns the number of its records, or None for an error.
     fn run(app: &App, soql: &str) -> Option<usize> {
         let org = app.orgs[0].read();
         let viewer = Viewer {
