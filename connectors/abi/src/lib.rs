@@ -35,7 +35,7 @@ pub use tables::{ConnectorApi, Entry, HostApi};
 /// The symbol a library exports, as the loader takes it.
 pub const ENTRY_SYMBOL: &[u8] = b"tether_connector_v1\0";
 
-/// What the functions that answer at once return.
+/// Results of the functions that return at once.
 pub mod status {
     pub use crate::constants::{TETHER_ERROR as ERROR, TETHER_OK as OK};
 }
@@ -48,7 +48,7 @@ pub mod level {
     };
 }
 
-/// What a library tells about an instance unasked.
+/// Events that a library reports about an instance.
 pub mod event {
     pub use crate::constants::TETHER_EVENT_POISONED as POISONED;
 }

@@ -80,7 +80,7 @@ impl Turns {
     pub(crate) async fn next(&self, account: &str) -> Turn {
         let turns = {
             let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
-            // Accounts without waiting searches whose last second is over.
+            // Removes accounts without waiting searches whose last second is over.
             accounts
                 .retain(|_, turns| Arc::strong_count(turns) > 1 || turns.available_permits() < self.a_second);
             let turns = accounts
