@@ -49,7 +49,7 @@ async fn load(sim: &Sim, place: &Place) -> Json {
     let integration = sync.name.split("/syncs/").next().unwrap().to_owned();
     let ask = v1::ListCompaniesRequest {
         parent: GROUP.to_owned(),
-        filter: "name = \"*\"".to_owned(),
+        filter: "display_name:*".to_owned(),
         show_total_size: true,
         at_least: vec![v1::SourcePosition {
             integration,
