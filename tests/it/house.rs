@@ -347,8 +347,12 @@ fn functions(of: &[(String, String)]) -> Vec<(String, String, String)> {
         for part in text.split("async fn ").skip(1) {
             let (signature, body) = part.split_once("{\n").unwrap_or((part, ""));
             let name = signature.split(['(', '<']).next().unwrap_or_default().to_owned();
-            // Up to the next function of the same block.
-            let body = body.split("\n    }\n").next().unwrap_or_default().to_owned();
+            // Up to its end, of a method or of a free function: no blank line stands in a body.
+            let end = [body.find("\n    }\n\n"), body.find("\n}\n")]
+                .into_iter()
+                .flatten()
+                .min();
+            let body = body[..end.unwrap_or(body.len())].to_owned();
             found.push((name, signature.to_owned(), body));
         }
     }

@@ -1,0 +1,148 @@
+//! Syncs: started, listed, watched, cancelled.
+
+use super::Answer;
+use crate::domain::SyncState;
+use crate::error::{Detail, Error, Reason};
+use crate::grpc::page::Page;
+use crate::grpc::page_token::{self, Pages};
+use crate::grpc::watch::{self, Messages};
+use crate::grpc::{call, convert, gate, request_id, validate};
+use crate::proto::internal::v1::keyset_value::Kind;
+use crate::proto::v1;
+use crate::service::{Services, SyncView};
+use std::time::Duration;
+use tonic::{Request, Response};
+
+/// How often a watched sync is looked at.
+const WATCH_EVERY: Duration = Duration::from_millis(200);
+
+/// A sync, with the names that people see of its objects.
+pub(super) async fn message(services: &Services, view: &SyncView) -> Result<v1::Sync, Error> {
+    let labels = services.object_labels(view.sync.integration_id).await?;
+    Ok(convert::sync(view, |object| {
+        let known = labels.iter().find(|(key, _)| key == object);
+        known.map_or(object, |(_, label)| label.as_str()).to_owned()
+    }))
+}
+
+/// Marks a watched sync as ended, after an error.
+fn ended(mut view: SyncView) -> SyncView {
+    view.sync.state = SyncState::Failed;
+    view
+}
+
+pub(super) async fn sync_integration(
+    services: &Services,
+    request: Request<v1::SyncIntegrationRequest>,
+) -> Answer<v1::Sync> {
+    let author = gate::author(&request)?;
+    let request = request.into_inner();
+    let id = validate::integration("name", &request.name)?;
+    if !matches!(request.mode(), v1::sync::Mode::Unspecified | v1::sync::Mode::Full) {
+        let text = "must be FULL or unset in this version: every sync reads everything";
+        return Err(Error::new(Reason::InvalidFieldValue, format!("mode: {text}"))
+            .detail(Detail::Fields(vec![("mode".to_owned(), text.to_owned())]))
+            .into());
+    }
+    let key = request_id::of("SyncIntegration", &request.request_id, &request)?;
+    let confirms = match request.confirm_removals_of.as_str() {
+        "" => None,
+        name => match validate::sync("confirm_removals_of", name)? {
+            (integration, sync) if integration == id => Some(sync),
+            _ => {
+                let text = "must be a sync of the same integration";
+                return Err(Error::invalid("confirm_removals_of", text).into());
+            }
+        },
+    };
+    let view = services.sync_start(&author, id, confirms, key.as_ref()).await?;
+    Ok(Response::new(message(services, &view).await?))
+}
+
+pub(super) async fn get_sync(services: &Services, request: Request<v1::GetSyncRequest>) -> Answer<v1::Sync> {
+    let caller = gate::caller(&request)?;
+    let (integration, id) = validate::sync("name", &request.into_inner().name)?;
+    let caller = services.reader_of(caller, integration).await?;
+    let view = services.sync_get(&caller, integration, id).await?;
+    Ok(Response::new(message(services, &view).await?))
+}
+
+pub(super) async fn list_syncs(
+    services: &Services,
+    request: Request<v1::ListSyncsRequest>,
+) -> Answer<v1::ListSyncsResponse> {
+    let caller = gate::caller(&request)?;
+    let mut request = request.into_inner();
+    let id = validate::integration("parent", &request.parent)?;
+    let caller = services.reader_of(caller, id).await?;
+    let size = validate::page_size(std::mem::take(&mut request.page_size), 20, 100)?;
+    let token = std::mem::take(&mut request.page_token);
+    let pages = Pages::new(services.sealer(), "ListSyncs", caller.group.as_deref(), &request);
+    let before = page_token::time_and_id(pages.after(&token)?)?;
+    let views = services.sync_list(&caller, id, before, size + 1).await?;
+    let place = |view: &SyncView| {
+        vec![
+            Kind::Integer(view.sync.create_us),
+            Kind::Text(view.sync.id.to_string()),
+        ]
+    };
+    let mut page = Page::new(size);
+    for view in &views {
+        if page.len() == size || !page.push(message(services, view).await?) {
+            break;
+        }
+    }
+    let last = page.len().checked_sub(1).filter(|last| last + 1 < views.len());
+    Ok(Response::new(v1::ListSyncsResponse {
+        next_page_token: pages.next(last.map(|last| place(&views[last])))?,
+        syncs: page.into_items(),
+    }))
+}
+
+pub(super) async fn watch_sync(
+    services: &Services,
+    request: Request<v1::WatchSyncRequest>,
+) -> Answer<Messages<v1::WatchSyncResponse>> {
+    let caller = gate::caller(&request)?;
+    let (integration, id) = validate::sync("name", &request.into_inner().name)?;
+    let caller = services.reader_of(caller, integration).await?;
+    let first = services.sync_get(&caller, integration, id).await?;
+    let watched = services.clone();
+    let call = call::current();
+    // Progress travels through rows: whichever process runs the sync, all see the same.
+    let watcher = caller;
+    let stream = futures_util::stream::unfold((Some(first), None::<SyncView>), move |(first, shown)| {
+        let (watched, caller) = (watched.clone(), watcher.clone());
+        call::within(call.clone(), async move {
+            let mut view = match (first, &shown) {
+                (Some(first), _) => first,
+                (None, Some(shown)) if shown.sync.state.is_final() => return None,
+                (None, Some(shown)) => shown.clone(),
+                (None, None) => return None,
+            };
+            while shown.as_ref() == Some(&view) {
+                tokio::time::sleep(WATCH_EVERY).await;
+                match watched.sync_get(&caller, integration, id).await {
+                    Ok(now) => view = now,
+                    Err(error) => return Some((Err(error.into()), (None, Some(ended(view))))),
+                }
+            }
+            let item = match message(&watched, &view).await {
+                Ok(sync) => Ok(v1::WatchSyncResponse { sync: Some(sync) }),
+                Err(error) => Err(error.into()),
+            };
+            Some((item, (None, Some(view))))
+        })
+    });
+    Ok(Response::new(watch::open(services, stream)?))
+}
+
+pub(super) async fn cancel_sync(
+    services: &Services,
+    request: Request<v1::CancelSyncRequest>,
+) -> Answer<v1::Sync> {
+    let author = gate::author(&request)?;
+    let (integration, id) = validate::sync("name", &request.into_inner().name)?;
+    let view = services.sync_cancel(&author, integration, id).await?;
+    Ok(Response::new(message(services, &view).await?))
+}
