@@ -102,7 +102,9 @@ pub async fn run(options: Options) -> Result<(), Failure> {
     let (connector, script) = find(&options.connectors, options.connector.as_deref())?;
     let (mut simulator, at) = start_simulator(&script, options.companies).await?;
     let data = tempfile::tempdir()?;
-    let server = start_server(data.path(), &options, &connector, &script, &at).await?;
+    // A folder of its own, which the server creates for itself alone.
+    let folder = data.path().join("data");
+    let server = start_server(&folder, &options, &connector, &script, &at).await?;
     let signer = server.signer.as_ref().ok_or("the demo needs --dev")?;
     let token = signer.sign(
         "demo",
