@@ -1,7 +1,6 @@
 //! The audit log: who changed what.
 //!
-//! The entries of a change are written in its own transaction: whoever was told OK has an entry, and an entry without its
-//! change does not exist.
+//! The entries of a change are written in its own transaction, so that neither exists without the other.
 
 use super::{Inner, Services};
 use crate::caller::{Caller, Role};
@@ -13,19 +12,19 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Deref;
 
-/// Who makes a change, by which call: what its entries name.
+/// The caller and the call that make a change, for its audit entries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Author {
-    /// Who calls.
+    /// The caller.
     pub caller: Caller,
-    /// Under which id the log has the call.
+    /// The call's id in the log.
     pub request_id: String,
-    /// What was called, without its package and service.
+    /// The rpc, without its package and service.
     pub method: String,
 }
 
 impl Author {
-    /// The administrator who began a login in the browser and ends it there: no call of an rpc.
+    /// The author of a login that is completed on tether's own page, which is not an rpc: the administrator who began it.
     #[must_use]
     pub fn of_page(subject: String, group: &GroupId, method: &str) -> Self {
         Self {
@@ -39,7 +38,7 @@ impl Author {
         }
     }
 
-    /// One entry for each group that a change concerns.
+    /// The entries of a change: one for each group that it concerns.
     fn entries(&self, made: Made, now: Micros) -> Result<Vec<AuditEntry>> {
         let groups = match made.groups.is_empty() {
             true => vec![self.group.clone().unwrap_or_default()],
@@ -105,14 +104,14 @@ impl Made {
     }
 }
 
-/// What the work of a transaction says of itself.
+/// The result of the work of a transaction.
 pub(super) type Worked<T> = std::result::Result<T, Rollback<Error>>;
 
 impl Inner {
-    /// Runs a change as one transaction with its entries in the audit log. Work that answers no [`Made`] changed nothing.
+    /// Runs a change and writes its audit entries in one transaction. Work that returns no [`Made`] has changed nothing.
     ///
     /// # Errors
-    /// [`Rollback::Store`] where the store cannot do it, [`Rollback::By`] where the work says so. Nothing is stored then.
+    /// As [`Store::transaction`](crate::store::Store::transaction).
     pub(super) async fn change<T, F>(&self, author: &Author, work: F) -> Worked<T>
     where
         T: Send + 'static,
@@ -126,6 +125,28 @@ impl Inner {
                     tx.audit_append(&author.entries(made, now_us())?)?;
                 }
                 Ok(done)
+            })
+            .await
+    }
+
+    /// [`change`](Self::change) for work that may have to be run again
+    /// ([`transaction_anew`](crate::store::Store::transaction_anew)).
+    ///
+    /// # Errors
+    /// As `transaction_anew`.
+    pub(super) async fn change_anew<T, F>(&self, author: &Author, work: F) -> Worked<T>
+    where
+        T: Send + 'static,
+        F: Fn(&mut Tx<'_>) -> Worked<Option<(T, Made)>> + Clone + Send + 'static,
+    {
+        let author = author.clone();
+        self.store
+            .transaction_anew(move |tx| {
+                let Some((done, made)) = work(tx)? else {
+                    return Ok(None);
+                };
+                tx.audit_append(&author.entries(made, now_us())?)?;
+                Ok(Some(done))
             })
             .await
     }
@@ -144,12 +165,20 @@ impl From<Rollback<Error>> for Error {
 }
 
 impl Rollback<Error> {
-    /// The error that is told, with this one for the store's.
+    /// The error for the caller; converts the store's.
     pub(super) fn or(self, of_store: impl FnOnce(crate::store::Error) -> Error) -> Error {
         match self {
             Self::Store(error) => of_store(error),
             Self::By(error) => error,
         }
+    }
+
+    /// The error for the caller: NOT_FOUND of this name if the store does not have the row.
+    pub(super) fn or_not_found(self, name: String) -> Error {
+        self.or(|error| match error.is_not_found() {
+            true => Error::not_found(name),
+            false => error.into(),
+        })
     }
 }
 

@@ -290,12 +290,7 @@ impl Services {
                 tx.field_activate(id, &of, &active, &passive)?;
                 Ok(((), Some(made)))
             });
-            decided.await.map_err(|error| {
-                error.or(|error| match error.is_not_found() {
-                    true => Error::not_found(id.name()),
-                    false => error.into(),
-                })
-            })?;
+            decided.await.map_err(|error| error.or_not_found(id.name()))?;
             tracing::info!(integration = %id, %group, by = author.subject, "{} fields made active, {} passive", counts.0, counts.1);
         }
         Ok(Activated { fields, losing })

@@ -5,15 +5,12 @@ use super::{Author, Made, Services};
 use crate::caller::Caller;
 use crate::domain::GroupId;
 use crate::error::{Error, Result};
-use crate::store::{self, DeletedGroup, Group};
+use crate::store::{DeletedGroup, Group};
 use crate::time::now_us;
 use std::time::Duration;
 
 /// How long a group that was found counts as known. A group that is deleted meanwhile has nothing to see.
 const KNOWN_FOR: Duration = Duration::from_secs(30);
-
-/// How often the deletion of a group that others add to begins anew.
-const ANEW: u32 = 50;
 
 /// An empty cache of known groups.
 pub(super) fn known_groups() -> moka::future::Cache<GroupId, ()> {
@@ -67,10 +64,10 @@ impl Services {
         Ok((group, connections))
     }
 
-    /// Adds a group that the server itself needs: no change by anybody.
+    /// Adds a group at start, without an audit entry: no caller asked for it.
     ///
     /// # Errors
-    /// The database.
+    /// STORAGE_UNAVAILABLE.
     pub async fn group_ensure(&self, id: &GroupId, display_name: &str) -> Result<()> {
         let (id, name) = (id.clone(), display_name.to_owned());
         let added = self
@@ -142,35 +139,18 @@ impl Services {
     /// # Errors
     /// NOT_FOUND.
     pub async fn group_delete(&self, author: &Author, id: &GroupId) -> Result<DeletedGroup> {
-        let mut tries = 0..ANEW;
-        let gone = loop {
-            let of = id.clone();
-            let deleted = self.change(author, move |tx| {
-                let gone = tx.group_delete(&of, now_us())?;
-                let made = gone.map(|gone| {
-                    Made::of(of.name())
-                        .with("integrations", gone.integrations)
-                        .with("shares", gone.shares)
-                        .concerns(&of)
-                });
-                Ok((gone, made))
-            });
-            let deleted = deleted.await.map_err(|error| {
-                error.or(|error| match error.is_not_found() {
-                    true => Error::not_found(id.name()),
-                    false => error.into(),
-                })
-            })?;
-            match (deleted, tries.next()) {
-                (Some(gone), _) => break gone,
-                // Others added to the group meanwhile, and so got something done.
-                (None, Some(_)) => {}
-                (None, None) => {
-                    let busy = format!("{} grew each time before it could be locked", id.name());
-                    return Err(store::Error::Busy(busy).into());
-                }
-            }
-        };
+        let of = id.clone();
+        let deleted = self.change_anew(author, move |tx| {
+            let gone = tx.group_delete(&of, now_us())?;
+            Ok(gone.map(|gone| {
+                let made = Made::of(of.name())
+                    .with("integrations", gone.integrations)
+                    .with("shares", gone.shares)
+                    .concerns(&of);
+                (gone, made)
+            }))
+        });
+        let gone = deleted.await.map_err(|error| error.or_not_found(id.name()))?;
         self.known_groups.invalidate(id).await;
         tracing::info!(group = %id, integrations = gone.integrations, "{} deleted", id.name());
         Ok(gone)
@@ -196,7 +176,7 @@ impl Services {
     }
 }
 
-/// A change of what is between two groups, in the logs of both.
+/// A change of the connection of two groups, in the audit logs of both.
 fn of_both(one: &GroupId, other: &GroupId) -> Made {
     Made::of(one.name())
         .with("other_group", other.name())

@@ -208,12 +208,7 @@ impl Services {
             let groups = gone.groups;
             Ok((gone, Some(Made::of(id.name()).with("groups", groups))))
         });
-        let gone = deleted.await.map_err(|error| {
-            error.or(|error| match error.is_not_found() {
-                true => Error::not_found(id.name()),
-                false => error.into(),
-            })
-        })?;
+        let gone = deleted.await.map_err(|error| error.or_not_found(id.name()))?;
         tracing::info!(integration = %id, by = author.subject, "integration {id} deleted");
         let access = match gone.grant_id {
             None => Access::None,

@@ -158,12 +158,7 @@ impl Services {
             let changed = tx.source_connect(&of, id, connected)?;
             Ok((changed, Some(Made::of(id.name()))))
         });
-        let changed = changed.await.map_err(|error| {
-            error.or(|error| match error.is_not_found() {
-                true => Error::not_found(id.name()),
-                false => error.into(),
-            })
-        })?;
+        let changed = changed.await.map_err(|error| error.or_not_found(id.name()))?;
         if changed {
             tracing::info!(integration = %id, %group, by = author.subject, connected, "the group's own use of {id} changed");
         }

@@ -7,6 +7,7 @@ use super::{
     conn::Conn,
     group,
     schema::{audit_entry, authorization, group_event, integration, outbox, request, tracked_company},
+    transaction::Never,
 };
 use crate::domain::{AuditId, GroupId, IntegrationId, IntegrationState, Micros};
 
@@ -74,7 +75,7 @@ impl Store {
             Ok(_) => {
                 let group = id.clone();
                 let gone = self
-                    .write_anew(move |conn, events| group::delete(conn, events, &group, now_us))
+                    .transaction_anew::<_, Never, _>(move |tx| Ok(tx.group_delete(&group, now_us)?))
                     .await?;
                 (erased.integrations, erased.shares) = (gone.integrations, gone.shares);
             }

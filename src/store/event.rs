@@ -126,7 +126,7 @@ impl Store {
     }
 }
 
-/// What a transaction has to tell, kept until all else of it is done: [`Store::write_with_events`](Store) appends it.
+/// What a transaction has to tell, kept until all else of it is done: [`Store::transaction`] appends it.
 ///
 /// The heads of groups come last in the order of locks (see the module `store`), and in the order of the groups' ids. So
 /// nothing but [`append`](Self::append) writes events, and it does so for all groups at once.

@@ -54,8 +54,8 @@ impl Tx<'_> {
         upsert(self.conn, &row)
     }
 
-    /// Deletes a group with all that is its own, for everyone at once; `None`, with nothing written, where others added to
-    /// that before it was locked: then in another transaction. Its row and its log of changes go later, by
+    /// Deletes a group with all that is its own, for everyone at once. `None`, and nothing is written, if rows were added to
+    /// it before it was locked: for [`transaction_anew`](Store::transaction_anew). Its row and its log of changes go later, by
     /// [`group_purge`](Store::group_purge).
     pub fn group_delete(&mut self, id: &GroupId, now_us: Micros) -> Result<Option<DeletedGroup>, Error> {
         delete(self.conn, &mut self.events, id, now_us)
@@ -202,7 +202,7 @@ fn ordered(one: &GroupId, other: &GroupId) -> Result<(GroupId, GroupId), Error> 
     }
 }
 
-pub(super) fn delete(
+fn delete(
     conn: &mut Conn,
     events: &mut NewEvents,
     id: &GroupId,

@@ -21,12 +21,11 @@
 //! 6. `sync`, then `sync_object`: several syncs in the order of their integrations. Under the integration's lock their order
 //!    is free.
 //! 7. `connector_enablement`, `outbox`
-//! 8. `group_event_head` and `group_event`, by group: last, for all groups at once, by `Store::transaction` and
-//!    `Store::write_with_events` alone
+//! 8. `group_event_head` and `group_event`, by group: last, for all groups at once, by `Store::transaction` alone
 //!
 //! What a transaction has to lock it often learns from what it reads; what is added between the reading and the lock
 //! would come too late in the order. Such a transaction looks again under its locks and begins anew
-//! (`Store::write_anew`). Housekeeping that deletes old rows of many owners waits for none of them: it leaves out rows that
+//! (`Store::transaction_anew`). Housekeeping that deletes old rows of many owners waits for none of them: it leaves out rows that
 //! are locked (`purge`). Rows that are new to the database are locked by nobody else, wherever they are inserted.
 
 use std::{sync::Arc, time::Duration};
@@ -203,34 +202,18 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(&mut Conn, &mut event::NewEvents) -> Result<T, Error> + Send + 'static,
     {
-        self.write(move |conn| {
-            let mut events = event::NewEvents::default();
-            let done = work(conn, &mut events)?;
-            events.append(conn)?;
-            Ok(done)
-        })
-        .await
+        let work = move |tx: &mut Tx<'_>| work(tx.conn, &mut tx.events).map_err(Rollback::Store);
+        Ok(self.transaction::<_, transaction::Never, _>(work).await?)
     }
 
-    /// [`write_with_events`](Self::write_with_events) for work that finds out by reading what it has to lock. It answers
-    /// `None`, and has written nothing, where others added to that before it had its locks; then it begins anew.
+    /// [`transaction_anew`](Self::transaction_anew) for one noun.
     async fn write_anew<T, F>(&self, work: F) -> Result<T, Error>
     where
         T: Send + 'static,
         F: Fn(&mut Conn, &mut event::NewEvents) -> Result<Option<T>, Error> + Clone + Send + 'static,
     {
-        /// Each time somebody else has got something done.
-        const MOST: usize = 50;
-        for _ in 0..MOST {
-            let work = work.clone();
-            let done = self.write_with_events(move |conn, events| work(conn, events));
-            if let Some(done) = done.await? {
-                return Ok(done);
-            }
-        }
-        Err(Error::Busy(
-            "what is to be changed grew each time before it could be locked".to_owned(),
-        ))
+        let work = move |tx: &mut Tx<'_>| work(tx.conn, &mut tx.events).map_err(Rollback::Store);
+        Ok(self.transaction_anew::<_, transaction::Never, _>(work).await?)
     }
 
     /// Runs one transaction of one noun.

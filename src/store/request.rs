@@ -26,8 +26,11 @@ fn is_same(known: &str, fingerprint: &str) -> bool {
 }
 
 impl Tx<'_> {
-    /// Takes a request id for what this transaction does; answers what an earlier one under it led to. Of two at once the
-    /// second waits for the first's end. Another request under the same id is [`Error::RequestReused`].
+    /// Claims a request id for this transaction; returns the result of an earlier request with it. Of two concurrent
+    /// transactions the second waits until the first has ended.
+    ///
+    /// # Errors
+    /// [`Error::RequestReused`] if the id was used for another request.
     pub fn request_begin(&mut self, of: &Request, now_us: Micros) -> Result<Option<String>, Error> {
         let row = (
             request::group_id.eq(&of.group_id),
@@ -54,7 +57,7 @@ impl Tx<'_> {
         }
     }
 
-    /// Remembers what a request that was begun in this transaction led to.
+    /// Stores the result of a request whose id this transaction claimed.
     pub fn request_end(&mut self, of: &Request, result: &str) -> Result<(), Error> {
         diesel::update(request::table.find((&of.group_id, &of.method, &of.id)))
             .set(request::result.eq(result))

@@ -1,15 +1,15 @@
-//! One transaction over several nouns: a change, what its request id led to and its audit entry are committed together, or
-//! none of them is.
+//! One transaction over several nouns: a change, the result of its request id and its audit entry are committed together or
+//! not at all.
 
 use super::{Error, Store, conn::Conn, event::NewEvents};
 
-/// An open transaction. The functions of the nouns are its methods; they see what was written before them in it.
+/// An open transaction. Its methods are the changes of all nouns; each sees the writes before it.
 ///
-/// It is committed when the work returns `Ok`, and rolled back when it returns an error. The work runs on a thread that may
-/// block and, with SQLite, holds the one writer: nothing in it waits for anything but the database.
+/// It is committed when the work returns `Ok` and rolled back when it returns an error. The work runs on a blocking thread
+/// and, with SQLite, occupies the only writer: it must not wait for anything but the database.
 pub struct Tx<'a> {
     pub(super) conn: &'a mut Conn,
-    /// What is told when all else is done: the order of locks wants it (see the module `store`).
+    /// Appended after all other writes: their locks are the last in the order (see the module `store`).
     pub(super) events: NewEvents,
 }
 
@@ -31,16 +31,16 @@ impl std::fmt::Debug for Tx<'_> {
 /// Why a transaction was rolled back.
 #[derive(Debug, thiserror::Error)]
 pub enum Rollback<E> {
-    /// The store could not do it. Errors of the store stay as they are until the end of the transaction, where what they
-    /// mean is known; the work looks at conflicts and things that are not there alone.
+    /// An error of the store. PostgreSQL's errors are classified after the transaction has ended, so the work passes them on
+    /// unchanged; it may handle [`Error::Conflict`] and [`Error::NotFound`].
     #[error(transparent)]
     Store(#[from] Error),
-    /// The work decided so.
+    /// An error of the work.
     #[error("{0}")]
     By(E),
 }
 
-/// The error of work that knows no other errors than the store's.
+/// The error type of work that returns errors of the store only.
 pub(super) type Never = std::convert::Infallible;
 
 impl From<Rollback<Never>> for Error {
@@ -67,7 +67,7 @@ impl<E> Rollback<E> {
         }
     }
 
-    /// The same with what the work says in other words.
+    /// Converts the error of the work.
     pub fn map<O>(self, change: impl FnOnce(E) -> O) -> Rollback<O> {
         match self {
             Self::Store(error) => Rollback::Store(error),
@@ -75,7 +75,7 @@ impl<E> Rollback<E> {
         }
     }
 
-    /// The same with another error of the store.
+    /// Converts the error of the store.
     pub(super) fn map_store(self, change: impl FnOnce(Error) -> Error) -> Self {
         match self {
             Self::Store(error) => Self::Store(change(error)),
@@ -88,8 +88,7 @@ impl Store {
     /// Runs one transaction over several nouns.
     ///
     /// # Errors
-    /// [`Rollback::Store`] where the store cannot do it, [`Rollback::By`] where the work says so. Nothing of it is stored
-    /// then.
+    /// Those of the work, and [`Rollback::Store`] if the commit fails. Nothing is stored then.
     pub async fn transaction<T, E, F>(&self, work: F) -> Result<T, Rollback<E>>
     where
         T: Send + 'static,
@@ -105,7 +104,28 @@ impl Store {
         self.inner.write(work).await
     }
 
-    /// Runs a transaction and rolls it back: what would come of it.
+    /// [`transaction`](Self::transaction) for work that learns by reading which rows it has to lock. It returns `None`, and
+    /// has written nothing, if rows were added before it had its locks; then it is run again in a new transaction.
+    ///
+    /// # Errors
+    /// As [`transaction`](Self::transaction); [`Error::Busy`] after 50 runs, in each of which another caller made progress.
+    pub async fn transaction_anew<T, E, F>(&self, work: F) -> Result<T, Rollback<E>>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+        F: Fn(&mut Tx<'_>) -> Result<Option<T>, Rollback<E>> + Clone + Send + 'static,
+    {
+        const MOST: usize = 50;
+        for _ in 0..MOST {
+            if let Some(done) = self.transaction(work.clone()).await? {
+                return Ok(done);
+            }
+        }
+        let why = "rows were added each time before they could be locked";
+        Err(Error::Busy(why.to_owned()).into())
+    }
+
+    /// Runs a transaction, rolls it back, and returns its result: for `validate_only`.
     ///
     /// # Errors
     /// As [`transaction`](Self::transaction).

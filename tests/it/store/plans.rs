@@ -69,6 +69,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
         "once, at the first start with other rules: all companies, in batches",
     ),
     ("transaction", "runs the calls that are given to it"),
+    ("transaction_anew", "runs the calls that are given to it"),
     ("rehearse", "runs the calls that are given to it"),
 ];
 

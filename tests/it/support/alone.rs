@@ -27,12 +27,10 @@ macro_rules! alone {
         }
         impl Alone for Store {
             async fn group_delete(&self, id: &GroupId, now: Micros) -> Result<DeletedGroup, Error> {
-                loop {
-                    let id = id.clone();
-                    if let Some(gone) = alone(self, move |tx| tx.group_delete(&id, now)).await? {
-                        return Ok(gone);
-                    }
-                }
+                let id = id.clone();
+                let work = move |tx: &mut Tx<'_>| Ok(tx.group_delete(&id, now)?);
+                let done = self.transaction_anew::<_, Infallible, _>(work);
+                done.await.map_err(Error::from)
             }
             $(async fn $name(&self $(, $arg: $kind)*) -> Result<$result, Error> {
                 $(let $arg = $arg.to_owned();)*
