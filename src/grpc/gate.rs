@@ -239,7 +239,7 @@ pub fn caller<T>(request: &tonic::Request<T>) -> Result<Caller, Status> {
         .ok_or_else(|| Error::new(Reason::TokenMissing, "send a token: authorization: Bearer …").into())
 }
 
-/// Who makes a change, as the gate found out, and by which call.
+/// The verified caller and the call of a request that changes something.
 ///
 /// # Errors
 /// As [`caller`].

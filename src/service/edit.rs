@@ -30,7 +30,7 @@ pub struct Edit {
 }
 
 impl Edit {
-    /// What the audit log hears of it: names as they are now, the rest counted, of settings the keys.
+    /// Its audit entry: new names in full, fields by their number, settings and shares by their keys.
     fn made(&self, id: IntegrationId) -> Made {
         let mut made = Made::of(id.name());
         if let Some(name) = &self.display_name {
@@ -55,7 +55,7 @@ impl Edit {
     }
 }
 
-/// Names in order, without what belongs to them.
+/// Sorted names, joined.
 pub(super) fn names(names: impl IntoIterator<Item = impl ToString>) -> String {
     let mut names: Vec<String> = names.into_iter().map(|name| name.to_string()).collect();
     names.sort_unstable();

@@ -532,7 +532,7 @@ impl Services {
     }
 }
 
-/// Whoever began a login that ends on tether's own page.
+/// The author of a login that is completed on tether's own page.
 fn confirmer(row: &Authorization) -> Author {
     Author::of_page(row.create_by.clone(), &row.group_id, "ConfirmAuthorization")
 }

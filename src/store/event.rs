@@ -126,7 +126,7 @@ impl Store {
     }
 }
 
-/// What a transaction has to tell, kept until all else of it is done: [`Store::transaction`] appends it.
+/// The events of a transaction. [`Store::transaction`] appends them after all other writes.
 ///
 /// The heads of groups come last in the order of locks (see the module `store`), and in the order of the groups' ids. So
 /// nothing but [`append`](Self::append) writes events, and it does so for all groups at once.
@@ -134,12 +134,12 @@ impl Store {
 pub(super) struct NewEvents {
     /// In the order in which they happened; not numbered yet.
     rows: Vec<Event>,
-    /// A group that is being deleted: it is told nothing, and what it was told goes.
+    /// A group that is being deleted: it gets no events, and its stored events are deleted.
     deleted: Option<GroupId>,
 }
 
 impl NewEvents {
-    /// Tells a group of something that happened to an integration, without a reason.
+    /// Adds an event about an integration for a group, without a reason.
     pub(super) fn add(
         &mut self,
         group: &GroupId,
@@ -172,7 +172,7 @@ impl NewEvents {
         });
     }
 
-    /// Tells everyone of an integration: the groups that own or receive it now.
+    /// Adds an event for each group that owns or receives the integration now.
     pub(super) fn tell(
         &mut self,
         conn: &mut Conn,
@@ -188,7 +188,8 @@ impl NewEvents {
         Ok(())
     }
 
-    /// Tells the owner alone: of fields, which others may not know of, and of logins, which others can do nothing about.
+    /// Adds an event for the owner only: about fields, which receivers may not see, and about logins, which only the owner
+    /// can repair.
     pub(super) fn tell_owner(
         &mut self,
         kind: EventKind,

@@ -23,10 +23,10 @@
 //! 7. `connector_enablement`, `outbox`
 //! 8. `group_event_head` and `group_event`, by group: last, for all groups at once, by `Store::transaction` alone
 //!
-//! What a transaction has to lock it often learns from what it reads; what is added between the reading and the lock
-//! would come too late in the order. Such a transaction looks again under its locks and begins anew
-//! (`Store::transaction_anew`). Housekeeping that deletes old rows of many owners waits for none of them: it leaves out rows that
-//! are locked (`purge`). Rows that are new to the database are locked by nobody else, wherever they are inserted.
+//! Some transactions learn by reading which rows they have to lock. Rows that are added between the read and the lock would be
+//! locked out of order, so these transactions read again under their locks, and start again if there are more
+//! (`Store::transaction_anew`). Background cleanup deletes old rows of many owners and skips locked rows (`purge`). Inserted rows
+//! are not visible to other transactions and need no place in the order.
 
 use std::{sync::Arc, time::Duration};
 
@@ -196,7 +196,7 @@ impl Store {
         self.inner.read(work).await
     }
 
-    /// Runs one transaction and appends the events it leaves: last, when everything else of it has been locked and written.
+    /// Runs one transaction of one noun that also appends events.
     async fn write_with_events<T, F>(&self, work: F) -> Result<T, Error>
     where
         T: Send + 'static,

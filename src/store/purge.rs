@@ -1,13 +1,13 @@
-//! Deleting what is old, of whichever owner: some rows at a time, and none that somebody holds.
+//! Deletes old rows of all owners: a limited number at a time, without waiting for locks.
 
 use diesel::{prelude::*, sql_query, sql_types::BigInt};
 
 use super::{Error, conn::Conn};
 use crate::domain::Micros;
 
-/// Deletes rows of a table whose `time` is before this one and that a condition finds, the oldest first, at most `limit`;
-/// returns how many. On PostgreSQL rows that are locked are left for the next time: replicas purge at once, and rows of many
-/// owners have no order of locks. The limit is hidden from the planner (`postgres::read`).
+/// Deletes the oldest rows of a table whose column `time` is below `before_us` and that match a condition, at most `limit`;
+/// returns their number. On PostgreSQL locked rows are skipped and deleted by a later call: replicas purge concurrently, and rows
+/// of many owners have no lock order. The limit is hidden from the planner (`postgres::read`).
 pub(super) fn old(
     conn: &mut Conn,
     table: &'static str,

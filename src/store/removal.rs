@@ -1,10 +1,10 @@
 //! Rows that a listing lacks: candidates for removal, held until their object was listed whole and it is clear that the
 //! listing may be believed.
 //!
-//! A commit marks what its range lacks ([`mark`]) and removes nothing. When the connector has said that the object was read
-//! whole, [`Store::sync_settle`] looks at all marks of the sync at once: few are removed; many are held back until a person
-//! confirms them or a second listing lacks the same rows. It is the same *rows* that have to be lacking, not as many: two
-//! answers that are wrong in different ways confirm nothing.
+//! A commit marks the rows that its range lacks ([`mark`]) and removes nothing. After the connector has reported that the object
+//! was read completely, [`Store::sync_settle`] counts the marks of the sync and decides: few rows are removed; many are held back
+//! until a person confirms them or a second listing lacks the same rows. The same *rows* must be missing, not the same number: two
+//! replies that are wrong in different ways confirm nothing.
 
 use diesel::{prelude::*, sql_query, sql_types};
 
@@ -55,20 +55,20 @@ pub struct Settle {
     pub now_us: Micros,
 }
 
-/// How far the settling of one object has come. It holds for a worker's calls in a row; another worker begins anew, and comes
-/// to the same, because what was removed meanwhile is no longer counted on either side.
+/// The progress of settling one object, for consecutive calls of one worker. Another worker starts again with the same result:
+/// rows that were removed meanwhile count neither as missing nor as known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settling {
     /// `None` as long as marks of other syncs are removed.
     decision: Option<Decision>,
-    /// Marks up to this id are dealt with: each call goes on from there, however many were left as they are.
+    /// Marks up to this id are processed; the next call continues after it.
     through: String,
 }
 
-/// What is to become of what a listing lacks.
+/// The decision about the rows that a listing lacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Decision {
-    /// Only what is confirmed goes.
+    /// Only confirmed rows are removed.
     hold: bool,
     /// What was lacking in a whole listing by then is confirmed.
     confirmed_us: Micros,
@@ -76,20 +76,23 @@ struct Decision {
     alone: i64,
 }
 
-/// What became of what a listing lacks.
+/// The result of one call.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settled {
     /// Rows removed by this call.
     pub removed: i64,
     /// Rows that are held back; told by the last call.
     pub held: i64,
-    /// There is more to do, from there on: call again.
+    /// Set if there is more to do: pass it to the next call.
     pub more: Option<Settling>,
 }
 
 impl Store {
-    /// Decides about what the listing of an object lacks, and removes it or holds it back. A call looks at `limit` marks at
-    /// most, but for counting them once. It may be cut off at any moment and begun again. [`Error::LeaseLost`] as for a commit.
+    /// Decides about the rows that the listing of an object lacks, and removes them or holds them back. A call processes at
+    /// most `limit` marks, except that one call counts all of them. A crash in between is harmless: the next worker starts again.
+    ///
+    /// # Errors
+    /// [`Error::LeaseLost`] as for a commit.
     pub async fn sync_settle(&self, settle: Settle) -> Result<Settled, Error> {
         self.write(move |conn| run(conn, &settle)).await
     }
@@ -286,7 +289,7 @@ fn set_first(
 fn run(conn: &mut Conn, settle: &Settle) -> Result<Settled, Error> {
     let (of, sync) = super::sync::held_by(conn, settle.sync_id, settle.fence)?;
     if sync.cancel_requested {
-        // Nothing is written any more; the worker hears of it.
+        // The worker stops with this error; nothing more is written.
         return Ok(Settled::default());
     }
     let object = settle.object.as_str();
@@ -338,7 +341,7 @@ fn run(conn: &mut Conn, settle: &Settle) -> Result<Settled, Error> {
         super::sync::object_count(conn, sync.id, object, &counters)?;
         let held = diesel::update(held(sync.id, settle.fence)).set(sync::change_no.eq(change_no));
         if held.execute(conn)? == 0 {
-            // Taken by another worker, or ended, since it was looked at: neither needs the integration's lock.
+            // Another worker took it, or it ended, since it was read: neither needs the integration's lock.
             return Err(Error::LeaseLost {
                 sync: sync.id,
                 why: Lost::Fence,
@@ -360,8 +363,8 @@ fn run(conn: &mut Conn, settle: &Settle) -> Result<Settled, Error> {
     Ok(Settled { removed, ..end })
 }
 
-/// Removes those of some marks that an earlier listing made and this one had, or that an earlier account made, who could not
-/// see the row.
+/// Deletes stale marks: those of earlier syncs, whose rows this listing has, and those of an earlier generation, whose account
+/// could not see the rows.
 fn drop_stale(
     conn: &mut Conn,
     of: &Integration,
@@ -380,7 +383,7 @@ fn drop_stale(
     }
 }
 
-/// Decides what is to become of what the listing lacks; `None` if it lacks nothing. All marks of the object are its.
+/// Decides about the rows that the listing lacks; `None` if it lacks none. All remaining marks of the object are from this sync.
 fn decide(
     conn: &mut Conn,
     of: &Integration,
@@ -408,7 +411,7 @@ fn decide(
     if lacking == 0 {
         return Ok(None);
     }
-    // Confirmed by a person, who saw what was lacking at the end of an earlier sync; or by that earlier listing itself.
+    // Confirmed by a person, who saw the missing rows at the end of an earlier sync, or by an earlier listing.
     let listed_before = sync.start_us.unwrap_or(sync.create_us) - settle.guard.again_us;
     let confirmed_us = listed_before.max(sync.confirm_us.unwrap_or(i64::MIN));
     let confirmed: i64 = marked()
@@ -433,7 +436,7 @@ fn decide(
     }))
 }
 
-/// All marks are dealt with.
+/// Ends the settling after all marks were processed.
 fn conclude(conn: &mut Conn, sync: &Sync, settle: &Settle, decision: Decision) -> Result<Settled, Error> {
     let Decision { hold, alone, .. } = decision;
     if !hold {

@@ -1,4 +1,4 @@
-//! `tether.v1.IntegrationService`: one file a noun; the service's own methods only call them.
+//! `tether.v1.IntegrationService`: the handlers are in one file for each noun; the trait's methods call them.
 
 mod connector;
 mod field;
@@ -21,7 +21,7 @@ type Answer<T> = Result<Response<T>, Status>;
 /// The service.
 pub struct Integrations(pub Services);
 
-/// Where the page after this one begins, in a list that is walked by offsets.
+/// The keyset of the next page of a list with offsets; `None` after the last page.
 fn after<T>(from: usize, page: &[T], more: bool) -> Option<Vec<Kind>> {
     more.then(|| vec![Kind::Integer((from + page.len()) as i64)])
 }

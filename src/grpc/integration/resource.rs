@@ -1,4 +1,4 @@
-//! Integrations: drafts, edits, saving, deletion, and a group's own use.
+//! Integrations: create, read, edit, save, delete, connect.
 
 use super::{Answer, sync};
 use crate::caller::Role;

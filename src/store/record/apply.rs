@@ -1,4 +1,4 @@
-//! What a batch changes, given what is stored: no SQL here.
+//! Computes the changes of a batch against the stored rows, without SQL.
 
 use super::{Counters, Parent, RecordBatch, RecordRow};
 use crate::domain::{Micros, ReadTime, name_key};
@@ -12,7 +12,7 @@ pub(super) enum Touch {
     All,
 }
 
-/// What is known of a stored row.
+/// A stored row.
 pub(in crate::store) struct Existing {
     pub(in crate::store) external_id: String,
     pub(in crate::store) hash: i64,
@@ -62,8 +62,8 @@ enum Fate {
     Gone,
 }
 
-/// What becomes of a row. Of two readings the later one counts, whatever the record's own stamp says: CRMs write into the past
-/// (imports, triggers that are told to leave the stamp alone), and a record read now is as it is now.
+/// The outcome for one row. Of two reads the later one counts, whatever the record's own timestamp says: imports and triggers may
+/// set older timestamps, and a record that is read now has its current values.
 fn fate(old: Option<&Existing>, row: &RecordRow, read: ReadTime, touch: Touch) -> Fate {
     let Some(old) = old else {
         return if row.deleted { Fate::Unchanged } else { Fate::Put };
@@ -100,7 +100,7 @@ fn clean_row(row: &mut RecordRow) {
     }
 }
 
-/// What a batch changes.
+/// The changes of a batch.
 pub(in crate::store) struct Changes<'a> {
     pub(in crate::store) puts: Vec<Put<'a>>,
     pub(in crate::store) gone: Vec<Gone<'a>>,
@@ -109,7 +109,7 @@ pub(in crate::store) struct Changes<'a> {
 }
 
 impl<'a> Changes<'a> {
-    /// The rows whose links go: those that are gone, and those that are stored anew.
+    /// Rows whose links are deleted: removed rows, and rows that are written again.
     pub(in crate::store) fn unlinked(&self) -> Vec<&'a str> {
         let gone = self.gone.iter().map(|gone| gone.external_id);
         let known = self.puts.iter().filter(|put| put.known);
@@ -117,7 +117,7 @@ impl<'a> Changes<'a> {
             .collect()
     }
 
-    /// The links that come, each once, by child and parent.
+    /// The links to insert, each once, ordered by child and parent.
     pub(in crate::store) fn links(&self) -> Vec<Link<'a>> {
         let mut links: Vec<Link<'a>> = self
             .puts
@@ -167,7 +167,7 @@ pub(super) fn newest(rows: &[RecordRow]) -> Vec<&RecordRow> {
     newest
 }
 
-/// One walk through what is stored and what came: both are sorted by key.
+/// Merges the stored rows and the received rows, both sorted by key.
 pub(super) fn changes<'a>(
     existing: &'a [Existing],
     rows: &[&'a RecordRow],

@@ -45,14 +45,14 @@ impl Store {
                 .first(conn)
                 .optional()?;
             let head = head.unwrap_or(after_change_no);
-            // A window of numbers costs what is in it. "The first rows after a number" costs all rows after it, where the
-            // planner expects few of them and sorts.
+            // A window of numbers costs as much as it contains. "The first rows after a number" may cost all rows after it: a
+            // planner that expects few rows sorts them.
             let (mut after, mut window) = (after_change_no, rows.saturating_mul(FEED_WINDOW));
             let (mut rows_left, mut bytes_left) = (rows, bytes);
             let mut found: Vec<Record> = Vec::new();
             while after < head && rows_left > 0 && (bytes_left > 0 || found.is_empty()) {
                 let through = after.saturating_add(window).min(head);
-                // What the rows hold is asked for before they are read.
+                // Read the sizes before the rows.
                 let sizes = changed_sizes(conn, integration_id, after, through, rows_left)?;
                 let mut fits = 0;
                 for (_, size) in &sizes {
@@ -131,7 +131,7 @@ fn changed_sizes(
         #[diesel(sql_type = sql_types::BigInt)]
         bytes: i64,
     }
-    // Neither database reads a long text to tell its length.
+    // Neither database reads a long text to determine its length.
     let sizes: Vec<Size> = diesel::sql_query(
         "SELECT change_no, CAST(octet_length(payload) + octet_length(name) + octet_length(name_key) \
          + coalesce(octet_length(homepage), 0) AS BIGINT) AS bytes FROM record WHERE integration_id = (SELECT $1) \

@@ -1,4 +1,4 @@
-//! What goes: records that have been gone for long, and all of an integration that is deleted.
+//! Deletes tombstones after their time, and all records of a deleted integration.
 
 use diesel::{prelude::*, sql_types};
 
@@ -11,14 +11,14 @@ use crate::store::{
 };
 
 impl Store {
-    /// The number of the last change that may have been forgotten: who is behind it has to begin again.
+    /// The last change number that may have been deleted: a follower behind it has to rebuild its index.
     pub async fn record_forgotten(&self, integration_id: IntegrationId) -> Result<i64, Error> {
         let number = self.meta_get(&forgotten_key(integration_id)).await?;
         Ok(number.and_then(|number| number.parse().ok()).unwrap_or(0))
     }
 
-    /// Forgets up to `limit` records that turned out to be gone before this time; returns how many. Whoever follows
-    /// the feed from before has to begin again.
+    /// Deletes up to `limit` tombstones of records that were removed before this time; returns their number. Followers of the
+    /// feed that are behind them have to rebuild their index.
     pub async fn record_forget(
         &self,
         integration_id: IntegrationId,
@@ -26,7 +26,7 @@ impl Store {
         limit: i64,
     ) -> Result<usize, Error> {
         self.write(move |conn| {
-            // Who changes rows holds their integration: a commit may bring one back at this moment.
+            // Lock the integration: a concurrent commit may restore one of the rows.
             match integration::lock(conn, integration_id) {
                 Err(error) if error.is_not_found() => return Ok(0),
                 locked => locked?,
@@ -56,7 +56,7 @@ impl Store {
                     .select(meta::value)
                     .first(conn)
                     .optional()?;
-                // It never falls: what was forgotten stays so.
+                // The number never decreases.
                 let known = known.and_then(|known| known.parse().ok()).unwrap_or(0);
                 let last = last.max(known).to_string();
                 each!(conn, c => diesel::insert_into(meta::table)
@@ -72,12 +72,12 @@ impl Store {
     }
 }
 
-/// Where the number of the last change that was forgotten stands: the one row of `meta` that belongs to an integration.
+/// The key of the last deleted change number: the only row of `meta` that belongs to an integration.
 fn forgotten_key(integration_id: IntegrationId) -> String {
     format!("forgotten {integration_id}")
 }
 
-/// The integration is gone, and with it what was forgotten of it.
+/// Deletes that row together with the integration.
 pub(in crate::store) fn unforget(conn: &mut Conn, integration_id: IntegrationId) -> Result<(), Error> {
     diesel::delete(meta::table.find(forgotten_key(integration_id))).execute(conn)?;
     Ok(())

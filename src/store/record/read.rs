@@ -1,4 +1,4 @@
-//! What is stored of records, by key.
+//! Reads stored records by key.
 
 use diesel::{prelude::*, sql_types};
 
@@ -6,7 +6,7 @@ use super::{Existing, Parent};
 use crate::domain::{IntegrationId, Micros, ReadClock, ReadTime};
 use crate::store::{Error, conn::Conn, covers::Piece, postgres, sqlite};
 
-/// What is known of a stored row: id, hash, time of change, time of reading and its clock, time it was gone.
+/// A stored row: id, hash, time of change, time of reading and its clock, time of removal.
 pub(in crate::store) type Known = (String, i64, Micros, Micros, i64, Option<Micros>);
 
 impl From<Known> for Existing {

@@ -1,4 +1,4 @@
-//! Writing: live reads, and the batches of syncs. What a batch changes is decided in `apply`, without SQL.
+//! Writes live reads and the batches of syncs. `apply` computes the changes of a batch, without SQL.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -62,9 +62,9 @@ pub struct ChildSet {
 /// A batch of a sync, on its way into the store. What its range lacks is marked, not removed.
 pub(in crate::store) struct Listing {
     batch: RecordBatch,
-    /// By the first step, which runs where work may take its time.
+    /// Set by the first step, which runs on a blocking thread.
     is_prepared: bool,
-    /// What of its range has not been walked through; `None` before the first step.
+    /// The part of its range that was not processed yet; `None` before the first step.
     left: Option<VecDeque<Piece>>,
 }
 
@@ -81,9 +81,9 @@ impl Listing {
         &self.batch.object
     }
 
-    /// Applies the batch; every row that changes gets the next change number. `budget` is how many rows that the batch lacks
-    /// may be looked at. Where it is used up before the end of the range, only marks have been written so far, `None` is
-    /// answered, and another transaction goes on: what a listing lacks has no bound. The integration is locked.
+    /// Applies the batch; every changed row gets the next change number. `budget` limits the missing rows that this transaction
+    /// processes, because their number has no bound. If it is used up before the end of the range, only marks have been written,
+    /// the result is `None`, and another transaction continues. The integration is locked.
     pub(in crate::store) fn step(
         &mut self,
         conn: &mut Conn,
@@ -115,7 +115,7 @@ impl Listing {
                     return Ok(None);
                 }
                 match begun {
-                    // An earlier transaction saw some of it.
+                    // An earlier transaction processed a part of it.
                     true => existing_ids(conn, integration_id, object, &ids)?,
                     false => {
                         let outside: Vec<&str> =
@@ -133,7 +133,7 @@ impl Listing {
     }
 }
 
-/// Rows of a range that are looked at at once.
+/// Rows of a range that are read at once.
 const RANGE_ROWS: i64 = 5_000;
 
 impl Store {
@@ -206,8 +206,8 @@ fn store_refresh(conn: &mut Conn, refresh: Refresh) -> Result<Refreshed, Error> 
     })
 }
 
-/// Takes children that a complete listing lacks from under their parent. They may live on under another: the next
-/// sync tells, and writes them whatever their hash.
+/// Deletes the links of children that a complete listing of a parent lacks. The children may have another parent now: the next
+/// sync writes them again, even if their hash is unchanged.
 fn unlink(
     conn: &mut Conn,
     integration_id: IntegrationId,
@@ -258,7 +258,7 @@ fn unlink(
     Ok(unlinked)
 }
 
-/// Stores what became of the rows of a batch, given what is stored of them: both by key.
+/// Applies a batch against the stored rows; both are sorted by key.
 fn store(
     conn: &mut Conn,
     integration_id: IntegrationId,
@@ -341,9 +341,9 @@ pub(in crate::store) fn remove(
     Ok(gone.len() as i64)
 }
 
-/// Walks through what is stored in the pieces of a range: what is listed is found, what is live and not listed is marked.
-/// False if the budget, of rows that are not listed, was used up first: `pieces` has the rest. Only so much is held in memory
-/// as the batch has rows, however many the range has. The ids are sorted.
+/// Processes the stored rows of a range: collects the listed ones, and marks live ones that are not listed. False if the budget
+/// of missing rows was used up first; then `pieces` has the rest of the range. Memory is bounded by the rows of the batch, not
+/// by those of the range. The ids are sorted.
 #[expect(clippy::too_many_arguments, reason = "one call site, the state of one walk")]
 fn walk(
     conn: &mut Conn,

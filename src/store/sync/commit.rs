@@ -1,4 +1,4 @@
-//! The commit: what came between two checkpoints.
+//! The commit of a sync: everything received between two checkpoints.
 
 use std::collections::VecDeque;
 
@@ -31,7 +31,7 @@ pub struct ObjectProgress {
     pub tries: Option<i64>,
 }
 
-/// All that is between two checkpoints, to be stored at once.
+/// Everything received between two checkpoints, to be stored together.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SyncCommit {
     /// Which sync.
@@ -75,15 +75,15 @@ pub struct Committed {
     pub cancel_requested: bool,
 }
 
-/// Rows that ranges lack and one transaction marks, about.
+/// The approximate maximum of missing rows that one transaction marks.
 const MARKED_AT_ONCE: i64 = 5_000;
 
-/// What of a commit is still to be stored.
+/// The part of a commit that is not stored yet.
 struct PartOfCommit {
     /// Without its batches.
     commit: SyncCommit,
     batches: VecDeque<record::Listing>,
-    /// What happened to rows so far.
+    /// The outcome of rows so far.
     counters: Vec<(String, Counters)>,
 }
 
@@ -98,18 +98,20 @@ impl PartOfCommit {
     }
 }
 
-/// What a transaction of a commit did.
+/// The result of one transaction of a commit.
 enum Part {
     More(Box<PartOfCommit>),
     Last(Committed),
 }
 
 impl Store {
-    /// Stores what came between two checkpoints: rows, marks of what is lacking, checkpoint, counters and news.
-    /// [`Error::LeaseLost`] if the sync is another's, ended, or the integration's generation changed.
+    /// Stores everything received between two checkpoints: rows, marks of missing rows, checkpoint, counters, object states.
     ///
-    /// All or nothing, unless a range lacks very many rows: these are marked in several transactions, of which the last one
-    /// stores the checkpoint. If the process ends in between, the same is read and stored again.
+    /// One transaction, unless a range lacks very many rows: these are marked in several transactions, and the last one stores
+    /// the checkpoint. After a crash in between, the same rows are read and stored again.
+    ///
+    /// # Errors
+    /// [`Error::LeaseLost`] if another worker has the sync, it has ended, or the integration's generation changed.
     pub async fn sync_commit(&self, commit: SyncCommit) -> Result<Committed, Error> {
         let mut left = PartOfCommit::new(commit);
         loop {
@@ -130,7 +132,7 @@ impl Store {
     ) -> Result<(), Error> {
         self.write(move |conn| {
             locked(conn, id)?;
-            // The sync's row too: a worker that takes it, or who ends it, locks nothing but that.
+            // Lock the sync's row, too: leasing or ending a sync locks only that row.
             let row: Sync = first_locked!(conn, sync::table.find(id).select(Sync::as_select()))?;
             if row.fence != fence || row.state != SyncState::Running {
                 return Err(lost(&row, fence));
@@ -159,7 +161,7 @@ fn store_commit(conn: &mut Conn, events: &mut NewEvents, mut part: PartOfCommit)
         return Err(Error::LeaseLost { sync: before.id, why });
     }
     if before.cancel_requested {
-        // Nothing is written once it was asked to stop: not by someone, not because the connector was disabled.
+        // Nothing is written after a cancel request, whether by a caller or because the connector was disabled.
         return Ok(Part::Last(Committed {
             change_no: of.change_no,
             checkpoint_seq: before.checkpoint_seq,
@@ -199,7 +201,7 @@ fn store_commit(conn: &mut Conn, events: &mut NewEvents, mut part: PartOfCommit)
     let mine = held(commit.sync_id, commit.fence);
     let stored = if last {
         let checkpoint_seq = before.checkpoint_seq + i64::from(commit.checkpoint.is_some());
-        // A checkpoint that is where it was before is no step.
+        // An unchanged checkpoint is not progress.
         let got_on = commit.checkpoint.is_some() && commit.checkpoint != before.checkpoint;
         let missing = with_missing(&before, &commit.missing_fields)?;
         let update = diesel::update(mine).set((

@@ -92,7 +92,7 @@ fn finish(conn: &mut Conn, events: &mut NewEvents, mut end: SyncEnd) -> Result<S
             });
         }
         if end.state == SyncState::Succeeded {
-            // The last word on it: whoever asks for it, no sync succeeds that is not whole.
+            // The final check: a sync that did not read every object completely never ends as SUCCEEDED.
             let lacking = objects(conn, end.sync_id)?
                 .into_iter()
                 .find(|one| one.state != ObjectState::Complete || one.held > 0);
@@ -120,7 +120,7 @@ fn finish(conn: &mut Conn, events: &mut NewEvents, mut end: SyncEnd) -> Result<S
         fields_are_back(conn, &row)?;
     }
     if !done_well(end.state) && of.state == IntegrationState::Active && of.generation != row.generation {
-        // The selection changed while it ran, and what was added relied on it: another one reads that.
+        // The selection changed while the sync ran: queue another one for the added fields.
         let new = NewSync {
             integration_id: of.id,
             trigger: SyncTrigger::Selection,
@@ -141,8 +141,8 @@ fn finish(conn: &mut Conn, events: &mut NewEvents, mut end: SyncEnd) -> Result<S
     Ok(row)
 }
 
-/// Fields that no attempt of a sync missed are there, as far as it read their objects whole. Marks made since it began are
-/// of live reads that saw more than it.
+/// Clears the missing marks of fields that no attempt of the sync missed, if their objects were read completely. Marks that are
+/// newer than the sync's start stay: they are from live reads with newer information.
 fn fields_are_back(conn: &mut Conn, of: &Sync) -> Result<(), Error> {
     let missing = of.missing_fields();
     let whole: Vec<String> = objects(conn, of.id)?

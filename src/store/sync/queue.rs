@@ -1,4 +1,4 @@
-//! The queue: who waits, who has what, and until when.
+//! The queue of syncs and the leases of workers.
 
 use diesel::{prelude::*, sql_types};
 
@@ -39,7 +39,7 @@ pub struct Confirmed {
     pub end_us: Micros,
 }
 
-/// What became of a wish to sync.
+/// The result of queueing a sync.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Enqueued {
     /// It was queued.
@@ -48,7 +48,7 @@ pub enum Enqueued {
     AlreadyRunning(Sync),
 }
 
-/// What a worker hears when it says that it is alive.
+/// The result of a heartbeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Heartbeat {
     /// Someone asked it to stop.
@@ -118,8 +118,8 @@ impl Store {
             .await
     }
 
-    /// Ends every lease, of syncs and of grants: for the one process that has a database to itself and has just started,
-    /// so that whoever held them is gone.
+    /// Ends all leases of syncs and grants. For a process that has the database to itself and has just started: the holders of
+    /// the leases no longer exist.
     pub async fn release_all_leases(&self, now_us: Micros) -> Result<(), Error> {
         self.write(move |conn| {
             diesel::update(sync::table.filter(sync::state.eq(SyncState::Running)))
@@ -136,7 +136,7 @@ impl Store {
         .await
     }
 
-    /// The worker is alive: its lease now ends later.
+    /// Extends the lease of a worker that is alive.
     pub async fn sync_heartbeat(&self, id: SyncId, fence: i64, until_us: Micros) -> Result<Heartbeat, Error> {
         self.write(move |conn| {
             let done = diesel::update(held(id, fence))
@@ -153,7 +153,7 @@ impl Store {
         .await
     }
 
-    /// Gives a sync back until a time: a rate limit, a back-off, a shutdown.
+    /// Returns a sync to the queue until a time, after a rate limit, a transient error or a shutdown.
     pub async fn sync_wait(
         &self,
         id: SyncId,
@@ -247,7 +247,7 @@ fn lease_next(
     let Some(due) = found else { return Ok(None) };
     let mut row = get(conn, due.id)?;
     if row.cancel_requested {
-        // Its worker is gone and did not hear of it.
+        // Its worker ended before it noticed the request.
         cancel(conn, events, row.id, now_us)?;
         return Ok(None);
     }
@@ -260,10 +260,10 @@ fn lease_next(
         row.attempt = 0;
         row.tries = 0;
         row.missing = "[]".to_owned();
-        // What was confirmed was confirmed of another selection or account.
+        // The confirmation was for another selection or account.
         row.confirm_us = None;
     }
-    // A worker that had to stop handed it on: that is no attempt that failed.
+    // A worker that had to stop returned it: not a failed attempt.
     let handed_on = row.state == SyncState::Waiting && row.error_reason == HANDED_ON;
     // Nor is a wait for the customer's allowance, however often.
     let waited = row.state == SyncState::Waiting && row.error_reason == "CRM_ALLOWANCE_EXHAUSTED";
@@ -307,7 +307,7 @@ pub(in crate::store) fn cancel_unfinished(
 }
 
 fn cancel(conn: &mut Conn, events: &mut NewEvents, id: SyncId, now_us: Micros) -> Result<(), Error> {
-    // Nobody has it, or whoever had it is gone.
+    // No worker has it, or its lease has expired.
     let left_behind = sync::state.eq(SyncState::Running).and(sync::due_us.le(now_us));
     let idle = sync::table.find(id).filter(
         sync::state

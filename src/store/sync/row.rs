@@ -1,4 +1,4 @@
-//! Syncs and their objects as they stand in the database, and what a worker holds.
+//! The rows of syncs and their objects, and the checks of a worker's lease.
 
 use diesel::{prelude::*, sql_types};
 
@@ -21,7 +21,7 @@ pub struct Sync {
     pub integration_id: IntegrationId,
     /// The integration's generation it reads for.
     pub generation: i64,
-    /// Where it stands.
+    /// Its state.
     pub state: SyncState,
     /// Why it was begun.
     pub trigger: SyncTrigger,
@@ -35,7 +35,7 @@ pub struct Sync {
     pub end_us: Option<Micros>,
     /// When a worker may take it: at once when queued, at the end of the wait, or of the lease.
     pub due_us: Micros,
-    /// Who has it.
+    /// The worker that holds its lease.
     pub lease_owner: Option<String>,
     /// Grows with every worker that takes it; only the holder of the last may write.
     pub fence: i64,
@@ -86,7 +86,7 @@ pub struct SyncObject {
     pub object: String,
     /// Its place.
     pub position: i64,
-    /// Where it stands.
+    /// Its state.
     pub state: ObjectState,
     /// How many rows to expect, about.
     pub expected: Option<i64>,
@@ -110,8 +110,8 @@ pub struct SyncObject {
     pub held: i64,
 }
 
-/// The states of syncs that have not ended, in the words of the indexes `sync_unfinished` and `sync_due`: a planner uses these
-/// for conditions it can read, not for parameters.
+/// The states of syncs that have not ended, exactly as in the partial indexes `sync_unfinished` and `sync_due`: planners match
+/// them by literal conditions, not by parameters.
 const UNFINISHED: &str = "sync.state IN ('QUEUED', 'RUNNING', 'WAITING')";
 
 impl Store {
@@ -209,8 +209,8 @@ pub(in crate::store) fn unfinished(
         .optional()?)
 }
 
-/// A sync as it is once its integration is locked: what is written of a sync's work is written under that lock, and who
-/// ends a sync because of its integration holds it too, and is seen here.
+/// Reads a sync after its integration was locked. All writes of a sync's work happen under that lock, and so does ending a sync
+/// because of its integration: the row read here is current.
 pub(super) fn locked(conn: &mut Conn, id: SyncId) -> Result<(Integration, Sync), Error> {
     let integration_id = get(conn, id)?.integration_id;
     let of = integration::lock(conn, integration_id)?;
