@@ -80,7 +80,7 @@ async fn integration(store: &Store, group_id: &GroupId, name: &str) -> Sync {
         most_drafts: 1_000,
     };
     let draft = store.integration_create(new).await.unwrap();
-    let grant = NewGrant {
+    let credential = NewCredential {
         connector: "salesforce".to_owned(),
         auth_kind: AuthKind::ClientCredentials,
         client_id: name.to_owned(),
@@ -94,14 +94,14 @@ async fn integration(store: &Store, group_id: &GroupId, name: &str) -> Sync {
         key_id: "k".to_owned(),
         refreshable: true,
     };
-    let grant_id = store.grant_put(grant, NOW).await.unwrap().grant.id;
-    let attach = AttachGrant {
+    let credential_id = store.credential_put(credential, NOW).await.unwrap().credential.id;
+    let attach = AttachCredential {
         id: draft.id,
-        grant_id,
+        credential_id,
         account_limit: 5,
         now_us: NOW,
     };
-    store.integration_attach_grant(attach).await.unwrap();
+    store.integration_attach_credential(attach).await.unwrap();
     let activate = Activate {
         id: draft.id,
         revision: None,

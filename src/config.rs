@@ -63,7 +63,7 @@ pub struct Options {
     /// Logins in the browser.
     pub login: Login,
     /// Credentials of accounts.
-    pub grants: Grants,
+    pub grants: CredentialOptions,
     /// Limits for work in progress.
     pub limits: LimitOptions,
     /// Logs.
@@ -262,7 +262,7 @@ pub struct Login {
 /// Credentials of accounts.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Grants {
+pub struct CredentialOptions {
     /// Maximum duration of a token refresh, in seconds. If a process dies during a refresh, other processes wait a
     /// quarter longer than this before they refresh the account.
     pub refresh_timeout_seconds: u64,

@@ -2,7 +2,7 @@
 
 use crate::config::{self, Options};
 use crate::connectors::{self, Registry};
-use crate::grants::{self, Grants, seal::Sealer};
+use crate::credentials::{self, Credentials, seal::Sealer};
 use crate::grpc::server::{self as grpc, Health};
 use crate::index::{self, Index};
 use crate::listener::{self, Descriptors, Limits};
@@ -43,7 +43,7 @@ pub struct Running {
     verifier: Arc<ArcSwap<Verifier>>,
     options: Options,
     engine: sync::Engine,
-    grants: Grants,
+    credentials: Credentials,
     services: Services,
     listeners: JoinSet<Result<(), Failure>>,
     /// Stops the listeners.
@@ -210,17 +210,17 @@ impl Running {
         );
         let callback = callback_listener.local_addr()?;
         let wake = Arc::new(Notify::new());
-        let grants = Grants::new(
+        let credentials = Credentials::new(
             store.clone(),
             registry.clone(),
             sealer.clone(),
-            grants_options(&options),
+            credentials_options(&options),
         );
         let index = Index::new(store.clone(), index::Options::new(options.data_dir.join("index")));
         let services = Services::new(
             store.clone(),
             registry.clone(),
-            grants.clone(),
+            credentials.clone(),
             query::Engine::new(index.clone()),
             sealer,
             service_options(&options, callback),
@@ -241,7 +241,7 @@ impl Running {
         let engine = sync::Engine::start(
             store,
             registry.clone(),
-            grants.clone(),
+            credentials.clone(),
             sync::Options {
                 workers: options.sync.workers,
                 lease: Duration::from_secs(options.sync.lease_seconds),
@@ -272,7 +272,7 @@ impl Running {
             _watch: watch,
             verifier: Arc::clone(&verifier),
             engine,
-            grants: grants.clone(),
+            credentials: credentials.clone(),
             services: services.clone(),
             stop: stop.clone(),
             listeners: JoinSet::new(),
@@ -310,7 +310,7 @@ impl Running {
             index.run(follow).await;
             Ok(())
         });
-        let (retries, until) = (grants.clone(), stop.clone());
+        let (retries, until) = (credentials.clone(), stop.clone());
         listeners.spawn(async move {
             let run = || retries.clone().run_retries(until.clone());
             tasks::lasting("refresh retries", until.clone(), run).await;
@@ -318,7 +318,7 @@ impl Running {
         });
         let outbox = stop.clone();
         listeners.spawn(async move {
-            let run = || grants.clone().run_outbox(outbox.clone());
+            let run = || credentials.clone().run_outbox(outbox.clone());
             tasks::lasting("outbox", outbox.clone(), run).await;
             Ok(())
         });
@@ -371,7 +371,7 @@ impl Running {
         }
         self.services.settle(SETTLE).await;
         // A rotated token that is not stored is lost, so wait for refreshes in progress.
-        if tokio::time::timeout(PATIENCE, self.grants.settle())
+        if tokio::time::timeout(PATIENCE, self.credentials.settle())
             .await
             .is_err()
         {
@@ -380,10 +380,10 @@ impl Running {
     }
 }
 
-fn grants_options(options: &Options) -> grants::Options {
-    grants::Options {
+fn credentials_options(options: &Options) -> credentials::Options {
+    credentials::Options {
         refresh_timeout: Duration::from_secs(options.grants.refresh_timeout_seconds),
-        pauses: grants::Pauses {
+        pauses: credentials::Pauses {
             first: Duration::from_secs(options.grants.first_retry_seconds),
             longest: Duration::from_secs(options.grants.longest_retry_seconds),
         },

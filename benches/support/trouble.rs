@@ -33,7 +33,7 @@ pub(crate) struct Fault {
     pub(crate) after: Vec<(&'static str, Json)>,
     /// What happens once rows are read.
     pub(crate) blow: Option<Blow>,
-    /// Names the user whose grant does not survive: the integration logs in again before it is synced again.
+    /// Names the user whose credential does not survive: the integration logs in again before it is synced again.
     pub(crate) log_in: bool,
 }
 

@@ -91,8 +91,8 @@ uuid_id! {
     SyncId, "a sync id", "syncs"
 }
 uuid_id! {
-    /// A grant: the credentials with which a user of the CRM gave access.
-    GrantId, "a grant id", "grants"
+    /// a credential: the sealed login with which a user of the CRM gave access.
+    CredentialId, "a credential id", "grants"
 }
 uuid_id! {
     /// An entry of the outbox.
@@ -106,7 +106,7 @@ uuid_id! {
     /// A company. The id is derived from the identity of the company, so it is the same wherever it is computed.
     CompanyId, "a company id", "companies"
 }
-new_id!(IntegrationId, SyncId, GrantId, OutboxId, AuditId);
+new_id!(IntegrationId, SyncId, CredentialId, OutboxId, AuditId);
 
 /// The UUID namespace of company ids; it must never change.
 const COMPANY_SPACE: Uuid = Uuid::from_u128(0x6b1d_5c3e_9a40_5f0e_8d2b_7e74_6865_7221);

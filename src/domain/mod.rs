@@ -8,11 +8,13 @@ pub mod name;
 pub mod read_time;
 pub mod state;
 
-pub use ids::{AuditId, AuthorizationHash, CompanyId, GrantId, GroupId, IntegrationId, OutboxId, SyncId};
+pub use ids::{
+    AuditId, AuthorizationHash, CompanyId, CredentialId, GroupId, IntegrationId, OutboxId, SyncId,
+};
 pub use name::{name_key, slug};
 pub use read_time::{ReadClock, ReadTime};
 pub use state::{
-    AuthKind, EventKind, FieldType, GrantState, IntegrationState, Landing, ObjectState, OutboxKind,
+    AuthKind, CredentialState, EventKind, FieldType, IntegrationState, Landing, ObjectState, OutboxKind,
     SyncState, SyncTrigger,
 };
 

@@ -63,8 +63,8 @@ words! {
 }
 
 words! {
-    /// Whether a grant can be used.
-    GrantState, "a state of a grant" {
+    /// Whether a credential can be used.
+    CredentialState, "a state of a credential" {
         /// It can be used, as far as tether knows.
         Live = "LIVE",
         /// The CRM rejected it, or tether revoked it.
@@ -73,7 +73,7 @@ words! {
 }
 
 words! {
-    /// How the login of a grant was done.
+    /// How the login of a credential was done.
     AuthKind, "a way to log in" {
         /// OAuth 2.0 authorization code with PKCE, in the browser.
         AuthorizationCode = "AUTHORIZATION_CODE",

@@ -1,8 +1,8 @@
 //! Page tokens: sealed, so that they are opaque and cannot be made up; bound to the rpc, the other arguments and the
 //! caller's group, so that they go on only where they came from (AIP-158).
 
+use crate::credentials::seal::Sealer;
 use crate::error::{Detail, Error, Reason, Result};
-use crate::grants::seal::Sealer;
 use crate::proto::internal::v1::{KeysetValue, PageToken, keyset_value::Kind};
 use crate::service::{Cursor, Place};
 use crate::store::CompanyKey;

@@ -105,7 +105,7 @@ impl Services {
             settings: settings(&source.integration)?,
             fields: Vec::new(),
             shares: Vec::new(),
-            grant: None,
+            credential: None,
             account_integrations: 0,
             group: self.store.group_get(&source.integration.group_id).await?,
             last_sync: None,

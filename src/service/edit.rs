@@ -81,7 +81,7 @@ impl Services {
         check_revision(&row, edit.revision)?;
         let chosen = match &edit.settings {
             None => None,
-            Some(_) if row.grant_id.is_some() || row.state != IntegrationState::Draft => {
+            Some(_) if row.credential_id.is_some() || row.state != IntegrationState::Draft => {
                 return Err(Error::illegal_state(
                     &row.id.name(),
                     "logged in",

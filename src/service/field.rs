@@ -2,9 +2,9 @@
 
 use super::{Author, Made, Services, group_of, share};
 use crate::caller::Caller;
-use crate::domain::{FieldType, GrantId, IntegrationId};
+use crate::credentials::deadline;
+use crate::domain::{CredentialId, FieldType, IntegrationId};
 use crate::error::{Error, Reason, Result, echo};
-use crate::grants::deadline;
 use crate::store::{Field, FieldRef, Integration, SeenField};
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
@@ -135,7 +135,7 @@ pub(super) fn reference(field: &Field) -> FieldRef {
 }
 
 /// What the CRM listed lately, for the pages that follow the first and for the selection made from them.
-pub(super) type Listings = moka::future::Cache<GrantId, Arc<Listing>>;
+pub(super) type Listings = moka::future::Cache<CredentialId, Arc<Listing>>;
 
 /// An empty cache of listings.
 pub(super) fn listings() -> Listings {
@@ -298,19 +298,23 @@ impl Services {
 
     /// The fields of the account, live; `recent` is content with what was read within some minutes.
     pub(super) async fn listing(&self, row: &Integration, recent: bool) -> Result<Arc<Listing>> {
-        let grant_id = logged_in(row)?;
-        if recent && let Some(listing) = self.listings.get(&grant_id).await {
+        let credential_id = logged_in(row)?;
+        if recent && let Some(listing) = self.listings.get(&credential_id).await {
             return Ok(listing);
         }
         let answer = self
-            .grants
-            .call(grant_id, &row.connector, |connector, connection| async move {
-                let request = ListFieldsRequest {
-                    connection: Some(connection),
-                    objects: Vec::new(),
-                };
-                connector.list_fields(request, deadline(TIMEOUT)).await
-            })
+            .credentials
+            .call(
+                credential_id,
+                &row.connector,
+                |connector, connection| async move {
+                    let request = ListFieldsRequest {
+                        connection: Some(connection),
+                        objects: Vec::new(),
+                    };
+                    connector.list_fields(request, deadline(TIMEOUT)).await
+                },
+            )
             .await
             .map_err(super::of_integration(row.id))?;
         let listing = Arc::new(Listing {
@@ -318,7 +322,7 @@ impl Services {
             objects: answer.objects,
             read_us: crate::time::now_us(),
         });
-        self.listings.insert(grant_id, Arc::clone(&listing)).await;
+        self.listings.insert(credential_id, Arc::clone(&listing)).await;
         Ok(listing)
     }
 
@@ -408,9 +412,9 @@ impl Services {
     }
 }
 
-/// The grant of an integration that has been logged in.
-pub(super) fn logged_in(row: &Integration) -> Result<GrantId> {
-    row.grant_id.ok_or_else(|| {
+/// The credential of an integration that has been logged in.
+pub(super) fn logged_in(row: &Integration) -> Result<CredentialId> {
+    row.credential_id.ok_or_else(|| {
         Error::new(
             Reason::NotLoggedIn,
             format!(

@@ -4,10 +4,10 @@ use super::login::settings;
 use super::places::{ACCOUNT_LIMIT, account_full};
 use super::{Author, Made, RequestKey, Services, SyncView, field, group_of, sync};
 use crate::caller::Caller;
-use crate::domain::{GrantState, GroupId, IntegrationId, IntegrationState, SyncId};
+use crate::domain::{CredentialState, GroupId, IntegrationId, IntegrationState, SyncId};
 use crate::error::{Detail, Error, Reason, Result};
 use crate::store::{
-    Activate, Conflict, Grant, Group, Integration, Request, Rollback, SeenField, Share, Source,
+    Activate, Conflict, Credential, Group, Integration, Request, Rollback, SeenField, Share, Source,
 };
 use crate::time::now_us;
 use std::collections::BTreeMap;
@@ -43,7 +43,7 @@ pub struct IntegrationView {
     /// The shares; empty for a receiver.
     pub shares: Vec<Share>,
     /// The account.
-    pub grant: Option<Grant>,
+    pub credential: Option<Credential>,
     /// How many active integrations the account has here, over all groups.
     pub account_integrations: i64,
     /// The owner.
@@ -63,7 +63,7 @@ impl IntegrationView {
     #[must_use]
     pub fn draft_step(&self) -> Option<DraftStep> {
         (self.row().state == IntegrationState::Draft).then(|| {
-            if self.row().grant_id.is_none() {
+            if self.row().credential_id.is_none() {
                 DraftStep::LogIn
             } else if self.fields.is_empty() {
                 DraftStep::SelectFields
@@ -148,15 +148,19 @@ impl Services {
 
     async fn view_of(&self, group: &GroupId, source: Source) -> Result<IntegrationView> {
         let row = &source.integration;
-        let grant = match row.grant_id {
-            Some(id) => Some(self.store.grant_get(id).await?),
+        let credential = match row.credential_id {
+            Some(id) => Some(self.store.credential_get(id).await?),
             None => None,
         };
         // How much the account is used is its owner's to know.
-        let account_integrations = match &grant {
-            Some(grant) if source.is_owned() => {
+        let account_integrations = match &credential {
+            Some(credential) if source.is_owned() => {
                 self.store
-                    .account_count(&grant.connector, &grant.organization_id, &grant.user_id)
+                    .account_count(
+                        &credential.connector,
+                        &credential.organization_id,
+                        &credential.user_id,
+                    )
                     .await?
             }
             _ => 0,
@@ -183,7 +187,7 @@ impl Services {
             },
             fields,
             group: self.store.group_get(&row.group_id).await?,
-            grant,
+            credential,
             account_integrations,
             last_sync,
             source,
@@ -210,17 +214,17 @@ impl Services {
         });
         let gone = deleted.await.map_err(|error| error.or_not_found(id.name()))?;
         tracing::info!(integration = %id, by = author.subject, "integration {id} deleted");
-        let access = match gone.grant_id {
+        let access = match gone.credential_id {
             None => Access::None,
-            Some(grant) if gone.released => {
-                if self.grants.given_back(grant, PATIENCE).await? {
+            Some(credential) if gone.released => {
+                if self.credentials.given_back(credential, PATIENCE).await? {
                     Access::Revoked
                 } else {
                     Access::Pending
                 }
             }
-            Some(grant) => match self.store.grant_get(grant).await {
-                Ok(grant) if grant.state == GrantState::Revoked => Access::None,
+            Some(credential) => match self.store.credential_get(credential).await {
+                Ok(credential) if credential.state == CredentialState::Revoked => Access::None,
                 _ => Access::Kept,
             },
         };
@@ -324,8 +328,8 @@ impl Services {
         }
         self.require_enabled(&row.group_id, &row.connector).await?;
         check_revision(row, revision)?;
-        let grant = self.store.grant_get(field::logged_in(row)?).await?;
-        if grant.state == GrantState::Revoked {
+        let credential = self.store.credential_get(field::logged_in(row)?).await?;
+        if credential.state == CredentialState::Revoked {
             return Err(Error::new(
                 Reason::CredentialsRevoked,
                 format!(

@@ -5,10 +5,12 @@ use super::field::logged_in;
 use super::places::{ACCOUNT_LIMIT, account_full};
 use super::{Author, IntegrationView, Made, Services, of_integration};
 use crate::connectors;
+use crate::credentials::{self, deadline, seal};
 use crate::domain::{AuthKind, AuthorizationHash, IntegrationId, IntegrationState, Landing, SyncTrigger};
 use crate::error::{Detail, Error, Reason, Result, echo};
-use crate::grants::{self, deadline, seal};
-use crate::store::{AttachGrant, Authorization, Conflict, Integration, NewAuthorization, NewSync, Rollback};
+use crate::store::{
+    AttachCredential, Authorization, Conflict, Integration, NewAuthorization, NewSync, Rollback,
+};
 use crate::time::now_us;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -366,7 +368,7 @@ impl Services {
         let row = self.owned(author, id).await?;
         self.require_enabled(&row.group_id, &row.connector).await?;
         let (connector, describe) = self.usable(&row.connector)?;
-        let kind = grants::auth_kind_proto(auth_kind);
+        let kind = credentials::auth_kind_proto(auth_kind);
         let method = offers(&describe, &row.connector, kind)?;
         for parameter in &method.parameters {
             if parameter.required && parameters.get(&parameter.key).is_none_or(String::is_empty) {
@@ -418,13 +420,13 @@ impl Services {
         logged_in_as: LoggedIn,
         parameters: Option<String>,
     ) -> Result<(Integration, bool)> {
-        let connection = grants::connection(&settings(&row)?, auth_kind, logged_in_as);
+        let connection = credentials::connection(&settings(&row)?, auth_kind, logged_in_as);
         let identity = connection.identity.clone().unwrap_or_default();
         let client_id = own_client
             .or_else(|| self.options.client_ids.get(&row.connector).cloned())
             .unwrap_or_default();
         if identity.organization_id.is_empty() || identity.user_id.is_empty() {
-            self.grants
+            self.credentials
                 .refuse(&row.connector, &client_id, auth_kind, &connection)
                 .await?;
             return Err(Error::new(
@@ -435,9 +437,9 @@ impl Services {
         if row.state != IntegrationState::Draft
             && let Ok(old) = logged_in(&row)
         {
-            let old = self.store.grant_get(old).await?;
+            let old = self.store.credential_get(old).await?;
             if old.organization_id != identity.organization_id {
-                self.grants
+                self.credentials
                     .refuse(&row.connector, &client_id, auth_kind, &connection)
                     .await?;
                 return Err(Error::new(
@@ -455,9 +457,9 @@ impl Services {
             }
         }
         // One of the five that logs in again is exempt.
-        let one_of_them = match row.grant_id {
+        let one_of_them = match row.credential_id {
             Some(old) if row.state != IntegrationState::Draft => {
-                let old = self.store.grant_get(old).await?;
+                let old = self.store.credential_get(old).await?;
                 old.user_id == identity.user_id
             }
             _ => false,
@@ -468,30 +470,30 @@ impl Services {
                 .await
         {
             // Before anything is stored: what the five use stays untouched.
-            self.grants
+            self.credentials
                 .refuse(&row.connector, &client_id, auth_kind, &connection)
                 .await?;
             return Err(full);
         }
         let login = self
-            .grants
+            .credentials
             .login(&row.connector, &client_id, auth_kind, connection.clone())?;
         let mut made = Made::of(row.id.name()).with("username", &identity.username);
         if let Some(parameters) = parameters {
             made = made.with("auth_kind", auth_kind).with("parameters", parameters);
         }
-        let (before, grants, by) = (row.clone(), self.grants.clone(), author.subject.clone());
+        let (before, credentials, by) = (row.clone(), self.credentials.clone(), author.subject.clone());
         let attached = self.change(author, move |tx| {
-            let grant = grants
+            let credential = credentials
                 .put(tx, before.id, login)
                 .map_err(|error| error.map(Error::from))?;
-            let attach = AttachGrant {
+            let attach = AttachCredential {
                 id: before.id,
-                grant_id: grant.id,
+                credential_id: credential.id,
                 account_limit: ACCOUNT_LIMIT,
                 now_us: now_us(),
             };
-            let attached = tx.integration_attach_grant(&attach)?;
+            let attached = tx.integration_attach_credential(&attach)?;
             if before.state != IntegrationState::Draft {
                 tx.sync_enqueue(NewSync {
                     integration_id: before.id,
@@ -502,7 +504,7 @@ impl Services {
                     now_us: now_us(),
                 })?;
             }
-            let moved = before.grant_id.is_some() && attached.moved;
+            let moved = before.credential_id.is_some() && attached.moved;
             Ok((
                 (attached.integration, moved),
                 Some(made.with("account_changed", moved)),
@@ -512,7 +514,7 @@ impl Services {
             Ok(attached) => attached,
             Err(Rollback::Store(error)) if error.is_conflict(Conflict::AccountFull) => {
                 // Taken by another since it was looked at.
-                self.grants
+                self.credentials
                     .refuse(&row.connector, &client_id, auth_kind, &connection)
                     .await?;
                 return Err(account_full(error));

@@ -49,9 +49,9 @@ pub use sync::SyncView;
 
 use crate::caller::{Caller, Role};
 use crate::connectors::{self, Registry};
+use crate::credentials::{self, Credentials};
 use crate::domain::{GroupId, IntegrationId};
 use crate::error::{Detail, Error, Reason, Result};
-use crate::grants::{self, Grants};
 use crate::query::Engine;
 use crate::store::{self, Conflict, Integration, Source, Store};
 use std::collections::{BTreeMap, BTreeSet};
@@ -75,7 +75,7 @@ pub struct Options {
     pub keep_events_us: i64,
     /// How much may be under way at a time.
     pub limits: LimitOptions,
-    /// The app's client id at each connector: part of a grant's identity.
+    /// The app's client id at each connector: part of a credential's identity.
     pub client_ids: BTreeMap<String, String>,
     /// Which settings the operator has given each connector.
     pub connector_settings: BTreeMap<String, BTreeSet<String>>,
@@ -95,9 +95,9 @@ pub struct Services {
 pub struct Inner {
     store: Store,
     registry: Registry,
-    grants: Grants,
+    credentials: Credentials,
     engine: Engine,
-    sealer: grants::seal::Sealer,
+    sealer: credentials::seal::Sealer,
     options: Options,
     listings: field::Listings,
     refreshes: refreshes::Refreshes,
@@ -125,9 +125,9 @@ impl Services {
     pub fn new(
         store: Store,
         registry: Registry,
-        grants: Grants,
+        credentials: Credentials,
         engine: Engine,
-        sealer: grants::seal::Sealer,
+        sealer: credentials::seal::Sealer,
         options: Options,
         wake: Arc<Notify>,
     ) -> Self {
@@ -138,7 +138,7 @@ impl Services {
             inner: Arc::new(Inner {
                 store,
                 registry,
-                grants,
+                credentials,
                 engine,
                 sealer,
                 options,
@@ -177,7 +177,7 @@ impl Services {
 
     /// What seals page tokens.
     #[must_use]
-    pub fn sealer(&self) -> &grants::seal::Sealer {
+    pub fn sealer(&self) -> &credentials::seal::Sealer {
         &self.sealer
     }
 }
@@ -410,14 +410,14 @@ impl From<store::Error> for Error {
 impl From<connectors::Error> for Error {
     fn from(error: connectors::Error) -> Self {
         use Reason as R;
-        let retry = grants::retry_after(&error).unwrap_or(RETRY);
+        let retry = credentials::retry_after(&error).unwrap_or(RETRY);
         let reason = reason_of(error.kind());
-        let reason = if grants::is_unavailable(&error) {
+        let reason = if credentials::is_unavailable(&error) {
             R::ConnectorUnavailable
         } else {
             reason
         };
-        let mut out = Self::new(reason, grants::message(&error));
+        let mut out = Self::new(reason, credentials::message(&error));
         let connector = format!("connectors/{}", error.connector());
         let said = error.failed().cloned().unwrap_or_default();
         if !said.code.is_empty() {
@@ -446,13 +446,13 @@ impl From<connectors::Error> for Error {
     }
 }
 
-impl From<grants::Error> for Error {
-    fn from(error: grants::Error) -> Self {
+impl From<credentials::Error> for Error {
+    fn from(error: credentials::Error) -> Self {
         match error {
-            grants::Error::Store(error) => error.into(),
-            grants::Error::Connector(error) => error.into(),
-            grants::Error::Seal(error) => Self::internal(error),
-            grants::Error::Revoked { cause, code, message } => {
+            credentials::Error::Store(error) => error.into(),
+            credentials::Error::Connector(error) => error.into(),
+            credentials::Error::Seal(error) => Self::internal(error),
+            credentials::Error::Revoked { cause, code, message } => {
                 let reason = match cause == Reason::AccountSuspended.as_str() {
                     true => Reason::AccountSuspended,
                     false => Reason::CredentialsRevoked,
@@ -463,7 +463,7 @@ impl From<grants::Error> for Error {
                     false => out.with("crm_code", code),
                 }
             }
-            grants::Error::Busy => {
+            credentials::Error::Busy => {
                 Self::new(Reason::CrmUnavailable, error.to_string()).detail(Detail::RetryAfter(RETRY))
             }
         }

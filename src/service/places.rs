@@ -11,10 +11,16 @@ impl Services {
     /// Refuses where the account of an integration has no place left for it. Checked again, under a lock, when it is
     /// saved.
     pub(super) async fn check_places(&self, row: &Integration) -> Result<()> {
-        let Some(id) = row.grant_id else { return Ok(()) };
-        let grant = self.store.grant_get(id).await?;
-        self.check_account(&grant.connector, &grant.organization_id, &grant.user_id)
-            .await
+        let Some(id) = row.credential_id else {
+            return Ok(());
+        };
+        let credential = self.store.credential_get(id).await?;
+        self.check_account(
+            &credential.connector,
+            &credential.organization_id,
+            &credential.user_id,
+        )
+        .await
     }
 
     /// Refuses where an account has no place left.

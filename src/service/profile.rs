@@ -6,9 +6,9 @@ use super::field::logged_in;
 use super::refreshes::{Outcome, RECEIVED_PER_MINUTE};
 use super::{Services, viewpoint};
 use crate::caller::Caller;
+use crate::credentials::deadline;
 use crate::domain::{CompanyId, FieldType, GroupId, IntegrationId, IntegrationState, Micros};
 use crate::error::{Error, Reason, Result};
-use crate::grants::deadline;
 use crate::ingest;
 use crate::store::{
     ChildSet, CompanyRecordKey, FieldRef, Integration, RecordBatch, RecordContent, Refresh, SeenField, Source,
@@ -228,7 +228,7 @@ impl Services {
     }
 
     async fn fetch_and_store(&self, source: &Integration, id: CompanyId) -> Result<i64> {
-        let grant_id = logged_in(source)?;
+        let credential_id = logged_in(source)?;
         let (_, describe) = self.usable(&source.connector)?;
         let company_object = company_object(&describe);
         let records = self.store.record_company_keys(source.id, vec![id]).await?;
@@ -243,8 +243,8 @@ impl Services {
             fields.iter().filter(|field| field.missing_us.is_none()),
         );
         let answer = self
-            .grants
-            .call(grant_id, &source.connector, |connector, connection| {
+            .credentials
+            .call(credential_id, &source.connector, |connector, connection| {
                 let request = FetchCompanyRequest {
                     connection: Some(connection),
                     external_ids: external_ids.clone(),
@@ -260,11 +260,11 @@ impl Services {
         let now = now_us();
         let read = read_time(answer.read_time_us);
         let timed = answer.read_time_us > 0;
-        let grant = self.store.grant_get(grant_id).await?;
+        let credential = self.store.credential_get(credential_id).await?;
         let rows_of = ingest::Source {
             integration_id: source.id,
             connector: source.connector.clone(),
-            organization_id: grant.organization_id,
+            organization_id: credential.organization_id,
             company_object: company_object.clone(),
         };
         let (mut batches, mut complete, mut missing) = (Vec::new(), Vec::new(), Vec::new());

@@ -3,9 +3,9 @@
 use super::places::ACCOUNT_LIMIT;
 use super::{Edit, IntegrationView, Services, field};
 use crate::caller::Caller;
+use crate::credentials::deadline;
 use crate::domain::{GroupId, IntegrationId, IntegrationState, name_key};
 use crate::error::{Error, Reason, Result};
-use crate::grants::deadline;
 use crate::store::{SeenField, Share};
 use crate::time::now_us;
 use std::time::Duration;
@@ -74,7 +74,7 @@ impl Services {
     pub async fn integration_review(&self, caller: &Caller, id: IntegrationId, edit: Edit) -> Result<Review> {
         let row = self.owned(caller, id).await?;
         self.require_enabled(&row.group_id, &row.connector).await?;
-        let grant_id = field::logged_in(&row)?;
+        let credential_id = field::logged_in(&row)?;
         let (_, describe) = self.usable(&row.connector)?;
         let now = self.view(&row.group_id, id).await?;
         let view = self.proposed(&row, &edit).await?;
@@ -92,8 +92,8 @@ impl Services {
             .map(|object| object.key.clone())
             .collect();
         let counts = self
-            .grants
-            .call(grant_id, &row.connector, |connector, connection| {
+            .credentials
+            .call(credential_id, &row.connector, |connector, connection| {
                 let objects = wanted.clone();
                 async move {
                     let request = CountRecordsRequest {

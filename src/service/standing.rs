@@ -1,9 +1,9 @@
 //! The state of an integration as groups see it, and the reason for it: computed from its row, its owner's connectors and the
-//! last refusal of its grant.
+//! last refusal of its credential.
 
 use super::reason_of;
+use crate::credentials;
 use crate::domain::IntegrationState;
-use crate::grants;
 use crate::store::Source;
 
 /// The state of an integration as groups see it.
@@ -42,7 +42,7 @@ impl Standing {
             IntegrationState::Draft => Self::Draft,
             _ if !source.owner_enabled => Self::Disabled,
             IntegrationState::NeedsReauthorization => Self::NeedsReauthorization,
-            _ if grants::lasts(&source.refusal, now_us) => Self::Paused,
+            _ if credentials::lasts(&source.refusal, now_us) => Self::Paused,
             IntegrationState::Active | IntegrationState::Deleting => Self::Active,
         }
     }
@@ -61,7 +61,7 @@ impl Why {
                 time_us: row.state_us,
                 retry_us: None,
             }
-        } else if let Some(kind) = grants::refusal_kind(&source.refusal, now_us)
+        } else if let Some(kind) = credentials::refusal_kind(&source.refusal, now_us)
             && row.state != IntegrationState::Draft
         {
             Self {

@@ -97,9 +97,9 @@ impl Services {
             Some(sync) => Some(self.confirmed(&row, sync).await?),
             None => None,
         };
-        if let Some(grant) = row.grant_id {
+        if let Some(credential) = row.credential_id {
             // Whoever asks for a sync may just have put right what the CRM refused.
-            self.grants.try_soon(grant).await?;
+            self.credentials.try_soon(credential).await?;
         }
         let now = now_us();
         let new = NewSync {

@@ -107,7 +107,7 @@ impl Store {
         // What was told to the CRMs need not be remembered; an account that nothing uses goes with it.
         while self.outbox_purge(now_us + 1, BATCH).await? > 0 {}
         loop {
-            let accounts = self.grant_purge(now_us + 1).await?;
+            let accounts = self.credential_purge(now_us + 1).await?;
             erased.accounts += accounts;
             if accounts == 0 {
                 break;

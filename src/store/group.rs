@@ -7,17 +7,17 @@ use diesel::prelude::*;
 use super::{
     Conflict, Error, Store, Tx,
     conn::{Conn, each},
-    erase,
+    credential, erase,
     error::OrNotFound,
     event::NewEvents,
-    grant, integration,
+    integration,
     schema::{
         activation, connector_enablement, group_connection, groups, integration as integration_table, share,
         tracked_company,
     },
     share as shares, source,
 };
-use crate::domain::{GrantId, GroupId, IntegrationId, IntegrationState, Micros};
+use crate::domain::{CredentialId, GroupId, IntegrationId, IntegrationState, Micros};
 
 /// A group.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
@@ -226,16 +226,16 @@ fn delete(
     let ids = owned(conn)?;
     let mut all: BTreeSet<IntegrationId> = ids.iter().copied().collect();
     all.extend(received(conn)?);
-    let mut grants: BTreeSet<GrantId> = BTreeSet::new();
+    let mut credentials: BTreeSet<CredentialId> = BTreeSet::new();
     for one in &all {
         match integration::lock(conn, *one) {
-            Ok(of) if of.group_id == *id => grants.extend(of.grant_id),
+            Ok(of) if of.group_id == *id => credentials.extend(of.credential_id),
             Ok(_) => {}
             Err(error) if error.is_not_found() => return Ok(None),
             Err(error) => return Err(error),
         }
     }
-    grant::lock_all(conn, &grants)?;
+    credential::lock_all(conn, &credentials)?;
     source::lock_group(conn, id)?;
     // With the group's lock nothing begins in it or is shared with it any more. What did before is not locked.
     let received = received(conn)?;

@@ -12,10 +12,10 @@ use super::{
     Error, Store,
     conn::{Conn, each, first_locked},
     integration, record,
-    schema::{grants, integration as integration_table, meta, record as record_table, tracked_company},
+    schema::{credentials, integration as integration_table, meta, record as record_table, tracked_company},
     source,
 };
-use crate::domain::{CompanyId, GrantId, GroupId, IntegrationId, IntegrationState, Micros};
+use crate::domain::{CompanyId, CredentialId, GroupId, IntegrationId, IntegrationState, Micros};
 
 /// The version of the rules that the stored companies follow.
 const VERSION: &str = "identity";
@@ -234,7 +234,7 @@ fn by_record(
             .first(conn)
             .optional()?;
         if let Some((external_id, homepage)) = row {
-            let organization_id = organization_of(conn, of.integration.grant_id)?;
+            let organization_id = organization_of(conn, of.integration.credential_id)?;
             return Ok(moved_to(
                 &CompanyRecord {
                     connector: of.integration.connector,
@@ -257,13 +257,13 @@ fn moved_to(of: &CompanyRecord, company_of: fn(&CompanyRecord) -> CompanyId) -> 
     (!of.organization_id.is_empty() || new != itself).then_some(new)
 }
 
-fn organization_of(conn: &mut Conn, grant: Option<GrantId>) -> Result<String, Error> {
-    let Some(grant) = grant else {
+fn organization_of(conn: &mut Conn, credential: Option<CredentialId>) -> Result<String, Error> {
+    let Some(credential) = credential else {
         return Ok(String::new());
     };
-    let organization = grants::table
-        .find(grant)
-        .select(grants::organization_id)
+    let organization = credentials::table
+        .find(credential)
+        .select(credentials::organization_id)
         .first(conn)
         .optional()?;
     Ok(organization.unwrap_or_default())
@@ -290,7 +290,7 @@ fn records(
         .optional())?;
     let Some(id) = next else { return Ok(None) };
     let of = integration::lock(conn, id)?;
-    let organization_id = organization_of(conn, of.grant_id)?;
+    let organization_id = organization_of(conn, of.credential_id)?;
     // By the index of companies, which has company records only. Ids that were moved may come again, and stay.
     let (company, object, external_id) = &after;
     let later = dsl::company_id

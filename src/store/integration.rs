@@ -7,14 +7,16 @@ use diesel::prelude::*;
 use super::{
     Conflict, Error, Field, NewShare, NewSync, Store, Sync, Tx, authorization,
     conn::{Conn, first_locked},
+    credential,
     error::{OrNotFound, is_unique_violation},
     event::{self, NewEvents},
-    field, grant, record, removal,
+    field, record, removal,
     schema::integration,
     share, source, sync,
 };
 use crate::domain::{
-    EventKind, GrantId, GrantState, GroupId, IntegrationId, IntegrationState, Micros, SyncTrigger, name_key,
+    CredentialId, CredentialState, EventKind, GroupId, IntegrationId, IntegrationState, Micros, SyncTrigger,
+    name_key,
 };
 
 /// An integration.
@@ -42,7 +44,7 @@ pub struct Integration {
     /// What was chosen before login, as JSON.
     pub settings: String,
     /// The account, once logged in.
-    pub grant_id: Option<GrantId>,
+    pub credential_id: Option<CredentialId>,
     /// Grows when the account or the selection changes.
     pub generation: i64,
     /// The last change number given to one of its records.
@@ -117,11 +119,11 @@ pub struct IntegrationUpdate {
 
 /// A login that succeeded for an integration.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AttachGrant {
+pub struct AttachCredential {
     /// Which integration.
     pub id: IntegrationId,
     /// The account.
-    pub grant_id: GrantId,
+    pub credential_id: CredentialId,
     /// How many active integrations the account may have; checked if the integration is one and moves to it.
     pub account_limit: i64,
     /// Now.
@@ -133,10 +135,10 @@ pub struct AttachGrant {
 pub struct Attached {
     /// The integration as it is now.
     pub integration: Integration,
-    /// Whether it moved to another grant, so that everything has to be read again.
+    /// Whether it moved to another credential, so that everything has to be read again.
     pub moved: bool,
-    /// The grant that nothing uses any more; its revocation is in the outbox.
-    pub released: Option<GrantId>,
+    /// The credential that nothing uses any more; its revocation is in the outbox.
+    pub released: Option<CredentialId>,
 }
 
 /// "Save".
@@ -161,9 +163,9 @@ pub struct Activate {
 pub struct Deleted {
     /// Which.
     pub id: IntegrationId,
-    /// The grant it had.
-    pub grant_id: Option<GrantId>,
-    /// Whether nothing uses that grant any more; its revocation is in the outbox.
+    /// The credential it had.
+    pub credential_id: Option<CredentialId>,
+    /// Whether nothing uses that credential any more; its revocation is in the outbox.
     pub released: bool,
     /// How many groups lost the source, the owner among them.
     pub groups: usize,
@@ -190,8 +192,8 @@ impl Tx<'_> {
 
     /// Gives an integration the account of a login. [`Conflict::AccountFull`] if it is active and the account has no
     /// place; nothing is changed then.
-    pub fn integration_attach_grant(&mut self, attach: &AttachGrant) -> Result<Attached, Error> {
-        attach_grant(self.conn, attach)
+    pub fn integration_attach_credential(&mut self, attach: &AttachCredential) -> Result<Attached, Error> {
+        attach_credential(self.conn, attach)
     }
 
     /// Saves a draft and queues its first sync.
@@ -389,7 +391,7 @@ fn draft(new: NewIntegration) -> Integration {
         state_message: String::new(),
         state_us: new.now_us,
         settings: new.settings,
-        grant_id: None,
+        credential_id: None,
         generation: 1,
         change_no: 0,
         revision: 1,
@@ -480,43 +482,44 @@ fn edit(conn: &mut Conn, events: &mut NewEvents, update: IntegrationUpdate) -> R
     Ok(row)
 }
 
-fn attach_grant(conn: &mut Conn, attach: &AttachGrant) -> Result<Attached, Error> {
+fn attach_credential(conn: &mut Conn, attach: &AttachCredential) -> Result<Attached, Error> {
     let mut row = lock(conn, attach.id)?;
     if row.state == IntegrationState::Deleting {
         return Err(Error::not_found("integration", row.id));
     }
-    // All grants at once, in one order: those of the account too, where its integrations are counted.
+    // All credentials at once, in one order: those of the account too, where its integrations are counted.
     let counts = row.state != IntegrationState::Draft;
     let mut ids = match counts {
         true => {
-            let new = grant::get(conn, attach.grant_id)?;
-            grant::of_account(conn, &new.connector, &new.organization_id, &new.user_id)?
+            let new = credential::get(conn, attach.credential_id)?;
+            credential::of_account(conn, &new.connector, &new.organization_id, &new.user_id)?
         }
         false => BTreeSet::new(),
     };
-    ids.insert(attach.grant_id);
-    ids.extend(row.grant_id);
-    let mut grants = grant::lock_all(conn, &ids)?;
-    let mut take = |id: GrantId| {
-        let at = grants.iter().position(|grant| grant.id == id)?;
-        Some(grants.swap_remove(at))
+    ids.insert(attach.credential_id);
+    ids.extend(row.credential_id);
+    let mut credentials = credential::lock_all(conn, &ids)?;
+    let mut take = |id: CredentialId| {
+        let at = credentials.iter().position(|credential| credential.id == id)?;
+        Some(credentials.swap_remove(at))
     };
-    let new = take(attach.grant_id).ok_or_else(|| Error::not_found("grant", attach.grant_id))?;
-    let old = row.grant_id.and_then(take);
-    if new.state == GrantState::Revoked {
+    let new =
+        take(attach.credential_id).ok_or_else(|| Error::not_found("credential", attach.credential_id))?;
+    let old = row.credential_id.and_then(take);
+    if new.state == CredentialState::Revoked {
         return Err(Error::Busy(
             "the login was given back meanwhile, with the last integration that used it".to_owned(),
         ));
     }
-    let same_account = row.grant_id == Some(new.id)
+    let same_account = row.credential_id == Some(new.id)
         || old
             .as_ref()
             .is_some_and(|o| o.organization_id == new.organization_id && o.user_id == new.user_id);
     if counts && !same_account {
-        grant::check_account(conn, &new, row.id, attach.account_limit)?;
+        credential::check_account(conn, &new, row.id, attach.account_limit)?;
     }
-    let moved = row.grant_id != Some(new.id);
-    row.grant_id = Some(new.id);
+    let moved = row.credential_id != Some(new.id);
+    row.credential_id = Some(new.id);
     if moved && !same_account {
         row.generation += 1;
     }
@@ -530,7 +533,7 @@ fn attach_grant(conn: &mut Conn, attach: &AttachGrant) -> Result<Attached, Error
     row.state_message.clear();
     diesel::update(integration::table.find(row.id))
         .set((
-            integration::grant_id.eq(row.grant_id),
+            integration::credential_id.eq(row.credential_id),
             integration::generation.eq(row.generation),
             integration::revision.eq(row.revision),
             integration::update_us.eq(row.update_us),
@@ -542,7 +545,7 @@ fn attach_grant(conn: &mut Conn, attach: &AttachGrant) -> Result<Attached, Error
         .execute(conn)?;
     authorization::end_others(conn, row.id)?;
     let released = match old {
-        Some(old) => grant::release(conn, old, &row.settings, attach.now_us)?.map(|g| g.id),
+        Some(old) => credential::release(conn, old, &row.settings, attach.now_us)?.map(|g| g.id),
         None => None,
     };
     Ok(Attached {
@@ -564,16 +567,21 @@ fn save(conn: &mut Conn, events: &mut NewEvents, activate: Activate) -> Result<(
             ),
         ));
     }
-    let Some(grant_id) = row.grant_id else {
+    let Some(credential_id) = row.credential_id else {
         return Err(Error::conflict(
             Conflict::State,
             format!("integration \"{}\" has not been logged in", row.id),
         ));
     };
-    let grant = grant::get(conn, grant_id)?;
-    let account = grant::of_account(conn, &grant.connector, &grant.organization_id, &grant.user_id)?;
-    grant::lock_all(conn, &account)?;
-    grant::check_account(conn, &grant, row.id, activate.account_limit)?;
+    let credential = credential::get(conn, credential_id)?;
+    let account = credential::of_account(
+        conn,
+        &credential.connector,
+        &credential.organization_id,
+        &credential.user_id,
+    )?;
+    credential::lock_all(conn, &account)?;
+    credential::check_account(conn, &credential, row.id, activate.account_limit)?;
     row.state = IntegrationState::Active;
     row.state_us = activate.now_us;
     row.activate_us = Some(activate.now_us);
@@ -616,15 +624,18 @@ fn abandon(conn: &mut Conn, id: IntegrationId, now_us: Micros) -> Result<Deleted
             ),
         ));
     }
-    let grant = row.grant_id.map(|id| grant::lock(conn, id)).transpose()?;
+    let credential = row
+        .credential_id
+        .map(|id| credential::lock(conn, id))
+        .transpose()?;
     diesel::delete(integration::table.find(id)).execute(conn)?;
-    let released = match grant {
-        Some(grant) => grant::release(conn, grant, &row.settings, now_us)?.is_some(),
+    let released = match credential {
+        Some(credential) => credential::release(conn, credential, &row.settings, now_us)?.is_some(),
         None => false,
     };
     Ok(Deleted {
         id,
-        grant_id: row.grant_id,
+        credential_id: row.credential_id,
         released,
         groups: 0,
     })
@@ -644,7 +655,10 @@ pub(super) fn delete(
         IntegrationState::Draft => return abandon(conn, id, now_us),
         IntegrationState::Active | IntegrationState::NeedsReauthorization => {}
     }
-    let grant = row.grant_id.map(|id| grant::lock(conn, id)).transpose()?;
+    let credential = row
+        .credential_id
+        .map(|id| credential::lock(conn, id))
+        .transpose()?;
     diesel::update(integration::table.find(id))
         .set((
             integration::state.eq(IntegrationState::Deleting),
@@ -652,14 +666,14 @@ pub(super) fn delete(
             integration::generation.eq(row.generation + 1),
             integration::revision.eq(row.revision + 1),
             integration::update_us.eq(now_us),
-            integration::grant_id.eq(None::<GrantId>),
+            integration::credential_id.eq(None::<CredentialId>),
         ))
         .execute(conn)?;
     sync::cancel_unfinished(conn, events, id, now_us)?;
     let told = event::audience(conn, id)?;
     let groups = share::end_all(conn, id)?;
-    let released = match grant {
-        Some(grant) => grant::release(conn, grant, &row.settings, now_us)?.is_some(),
+    let released = match credential {
+        Some(credential) => credential::release(conn, credential, &row.settings, now_us)?.is_some(),
         None => false,
     };
     for group in told {
@@ -667,7 +681,7 @@ pub(super) fn delete(
     }
     Ok(Deleted {
         id,
-        grant_id: row.grant_id,
+        credential_id: row.credential_id,
         released,
         groups,
     })

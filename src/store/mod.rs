@@ -14,7 +14,7 @@
 //!
 //! 1. `meta`, the row of the version (identity moves alone); `request`, the row of the request's id
 //! 2. `integration`, by id: all of them before anything else
-//! 3. `grants`, by id: all of them in one statement (`grant::lock_all`)
+//! 3. `credentials`, by id: all of them in one statement (`credential::lock_all`)
 //! 4. `groups`, by id, then `group_connection`, by key
 //! 5. what belongs to an integration or a group, under the lock of that: shares, sources, fields, records, links, marks of
 //!    removal, authorizations; tracked companies
@@ -35,12 +35,12 @@ mod authorization;
 mod company;
 mod conn;
 mod covers;
+mod credential;
 mod enablement;
 mod erase;
 mod error;
 mod event;
 mod field;
-mod grant;
 mod group;
 mod identity;
 mod integration;
@@ -69,16 +69,16 @@ pub use audit::{AuditEntry, AuditFilter};
 pub use authorization::{Authorization, NewAuthorization};
 pub use company::{Company, CompanyKey, Track};
 pub use covers::{Covers, IdOrder, is_number};
+pub use credential::{Credential, CredentialPut, NewCredential, RevokedCredential};
 pub use enablement::Enablement;
 pub use erase::Erased;
 pub use error::{Conflict, Error, Lost};
 pub use event::{Event, EventHead};
 pub use field::{Field, FieldRef};
-pub use grant::{Grant, GrantPut, NewGrant, RevokedGrant};
 pub use group::{DeletedGroup, Group};
 pub use identity::{CompanyRecord, Moved};
 pub use integration::{
-    Activate, AttachGrant, Attached, Deleted, Integration, IntegrationUpdate, NewIntegration,
+    Activate, AttachCredential, Attached, Deleted, Integration, IntegrationUpdate, NewIntegration,
 };
 pub use outbox::{NewOutbox, Outbox};
 pub use record::{

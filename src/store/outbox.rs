@@ -10,7 +10,7 @@ use crate::domain::{Micros, OutboxId, OutboxKind};
 pub struct NewOutbox {
     /// What.
     pub kind: OutboxKind,
-    /// Whom it is about, for logs and as context of the seal: the grant's id.
+    /// Whom it is about, for logs and as context of the seal: the credential's id.
     pub subject: String,
     /// Whatever else is needed and no secret, as JSON.
     pub detail: String,

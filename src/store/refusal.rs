@@ -1,18 +1,18 @@
-//! Failed refreshes of grants: what was said, how often in a row, and when the next try may be made. They stand in the
-//! grant's row, so that all replicas together keep the pauses, and all show the same cause.
+//! Failed refreshes of credentials: what was said, how often in a row, and when the next try may be made. They stand in the
+//! credential's row, so that all replicas together keep the pauses, and all show the same cause.
 
 use diesel::prelude::*;
 
 use super::{
     Error, Store,
     conn::{Conn, first_locked},
-    schema::{connector_enablement, grants, integration},
+    schema::{connector_enablement, credentials, integration},
 };
-use crate::domain::{GrantId, GrantState, IntegrationState, Micros};
+use crate::domain::{CredentialId, CredentialState, IntegrationState, Micros};
 
-/// Why the last refreshes of a grant failed. All empty: the last one did not fail.
+/// Why the last refreshes of a credential failed. All empty: the last one did not fail.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Queryable, Selectable, Insertable)]
-#[diesel(table_name = grants)]
+#[diesel(table_name = credentials)]
 pub struct Refusal {
     /// The connector contract's name of the kind of error, `ERROR_KIND_…`; empty without a refusal.
     #[diesel(column_name = refusal_kind)]
@@ -46,9 +46,9 @@ impl Refusal {
 /// A failure to write down.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewRefusal {
-    /// Of which grant.
-    pub id: GrantId,
-    /// The generation of the credentials that were used. If it is no longer the grant's, nothing is written.
+    /// Of which credential.
+    pub id: CredentialId,
+    /// The generation of the credentials that were used. If it is no longer the credential's, nothing is written.
     pub used_generation: i64,
     /// The connector contract's name of the kind of error.
     pub kind: String,
@@ -61,27 +61,29 @@ pub struct NewRefusal {
 }
 
 impl Store {
-    /// Writes down that the CRM refused a grant's credentials without ending them. `pause` gives the time until the next
+    /// Writes down that the CRM refused a credential's tokens without ending them. `pause` gives the time until the next
     /// try for the number of failures in a row, in microseconds. Failures older than `forget_us` do not count. Answers
     /// what stands in the row afterwards: another refusal, or none, if the credentials changed in between.
-    pub async fn grant_refused(
+    pub async fn credential_refused(
         &self,
         new: NewRefusal,
         forget_us: Micros,
         pause: impl Fn(i64) -> Micros + Send + 'static,
     ) -> Result<Refusal, Error> {
         self.write(move |conn| {
-            let row: Option<(i64, GrantState, Refusal)> = first_locked!(
+            let row: Option<(i64, CredentialState, Refusal)> = first_locked!(
                 conn,
-                grants::table
-                    .find(new.id)
-                    .select((grants::generation, grants::state, Refusal::as_select()))
+                credentials::table.find(new.id).select((
+                    credentials::generation,
+                    credentials::state,
+                    Refusal::as_select()
+                ))
             )
             .optional()?;
             let Some((generation, state, old)) = row else {
-                return Err(Error::not_found("grant", new.id));
+                return Err(Error::not_found("credential", new.id));
             };
-            if generation != new.used_generation || state != GrantState::Live {
+            if generation != new.used_generation || state != CredentialState::Live {
                 return Ok(old);
             }
             let recent = old.is_some() && new.now_us - old.try_us < forget_us;
@@ -103,10 +105,11 @@ impl Store {
     }
 
     /// The CRM accepted the credentials of this generation: what was refused before is over.
-    pub async fn grant_accepted(&self, id: GrantId, used_generation: i64) -> Result<(), Error> {
+    pub async fn credential_accepted(&self, id: CredentialId, used_generation: i64) -> Result<(), Error> {
         self.write(move |conn| {
             let current: Option<i64> =
-                first_locked!(conn, grants::table.find(id).select(grants::generation)).optional()?;
+                first_locked!(conn, credentials::table.find(id).select(credentials::generation))
+                    .optional()?;
             if current == Some(used_generation) {
                 set(conn, id, &Refusal::default())?;
             }
@@ -115,31 +118,36 @@ impl Store {
         .await
     }
 
-    /// Lets a refused grant be tried at once, but not within `gap_us` of the last try: a person says that the cause is
+    /// Lets a refused credential be tried at once, but not within `gap_us` of the last try: a person says that the cause is
     /// put right.
-    pub async fn grant_try_soon(&self, id: GrantId, now_us: Micros, gap_us: Micros) -> Result<(), Error> {
+    pub async fn credential_try_soon(
+        &self,
+        id: CredentialId,
+        now_us: Micros,
+        gap_us: Micros,
+    ) -> Result<(), Error> {
         self.write(move |conn| {
-            let soon = grants::table.find(id).filter(
-                grants::next_try_us
+            let soon = credentials::table.find(id).filter(
+                credentials::next_try_us
                     .gt(now_us)
-                    .and(grants::try_us.le(now_us - gap_us)),
+                    .and(credentials::try_us.le(now_us - gap_us)),
             );
             diesel::update(soon)
-                .set(grants::next_try_us.eq(now_us))
+                .set(credentials::next_try_us.eq(now_us))
                 .execute(conn)?;
             Ok(())
         })
         .await
     }
 
-    /// Refused grants whose next try is due and that a saved integration uses whose owner has the connector enabled, with
+    /// Refused credentials whose next try is due and that a saved integration uses whose owner has the connector enabled, with
     /// the generation of each. `kind` is left out: a refresh cannot tell whether it is over.
-    pub async fn grant_list_due(
+    pub async fn credential_list_due(
         &self,
         now_us: Micros,
         except_kind: &str,
         limit: i64,
-    ) -> Result<Vec<(GrantId, i64)>, Error> {
+    ) -> Result<Vec<(CredentialId, i64)>, Error> {
         let except_kind = except_kind.to_owned();
         self.read(move |conn| {
             let users = integration::table
@@ -149,19 +157,19 @@ impl Store {
                         .and(connector_enablement::connector.eq(integration::connector))
                         .and(connector_enablement::enabled.eq(true))),
                 )
-                .filter(integration::grant_id.eq(grants::id.nullable()))
+                .filter(integration::credential_id.eq(credentials::id.nullable()))
                 .filter(integration::state.eq(IntegrationState::Active));
             // Spelt out, not bound: as the condition of the partial index is.
-            let is_refused = diesel::dsl::sql::<diesel::sql_types::Bool>("grants.refusal_kind <> ''");
-            Ok(grants::table
+            let is_refused = diesel::dsl::sql::<diesel::sql_types::Bool>("credentials.refusal_kind <> ''");
+            Ok(credentials::table
                 .filter(is_refused)
-                .filter(grants::refusal_kind.ne(except_kind))
-                .filter(grants::next_try_us.le(now_us))
-                .filter(grants::state.eq(GrantState::Live))
+                .filter(credentials::refusal_kind.ne(except_kind))
+                .filter(credentials::next_try_us.le(now_us))
+                .filter(credentials::state.eq(CredentialState::Live))
                 .filter(diesel::dsl::exists(users))
-                .order((grants::next_try_us, grants::id))
+                .order((credentials::next_try_us, credentials::id))
                 .limit(limit)
-                .select((grants::id, grants::generation))
+                .select((credentials::id, credentials::generation))
                 .load(conn)?)
         })
         .await
@@ -169,16 +177,16 @@ impl Store {
 }
 
 /// Writes a refusal, or with an empty one that there is none.
-pub(super) fn set(conn: &mut Conn, id: GrantId, refusal: &Refusal) -> Result<(), Error> {
-    diesel::update(grants::table.find(id))
+pub(super) fn set(conn: &mut Conn, id: CredentialId, refusal: &Refusal) -> Result<(), Error> {
+    diesel::update(credentials::table.find(id))
         .set((
-            grants::refusal_kind.eq(&refusal.kind),
-            grants::refusal_code.eq(&refusal.code),
-            grants::refusal_message.eq(&refusal.message),
-            grants::refusal_count.eq(refusal.count),
-            grants::refusal_us.eq(refusal.since_us),
-            grants::try_us.eq(refusal.try_us),
-            grants::next_try_us.eq(refusal.next_try_us),
+            credentials::refusal_kind.eq(&refusal.kind),
+            credentials::refusal_code.eq(&refusal.code),
+            credentials::refusal_message.eq(&refusal.message),
+            credentials::refusal_count.eq(refusal.count),
+            credentials::refusal_us.eq(refusal.since_us),
+            credentials::try_us.eq(refusal.try_us),
+            credentials::next_try_us.eq(refusal.next_try_us),
         ))
         .execute(conn)?;
     Ok(())

@@ -29,7 +29,7 @@ diesel::table! {
 }
 
 diesel::table! {
-    grants (id) {
+    credentials (id) {
         id -> Text,
         connector -> Text,
         auth_kind -> Text,
@@ -74,7 +74,7 @@ diesel::table! {
         state_message -> Text,
         state_us -> BigInt,
         settings -> Text,
-        grant_id -> Nullable<Text>,
+        credential_id -> Nullable<Text>,
         generation -> BigInt,
         change_no -> BigInt,
         revision -> BigInt,
@@ -332,7 +332,7 @@ diesel::table! {
     }
 }
 
-diesel::joinable!(integration -> grants (grant_id));
+diesel::joinable!(integration -> credentials (credential_id));
 diesel::joinable!(source -> integration (integration_id));
 diesel::joinable!(share -> integration (integration_id));
 diesel::joinable!(share -> groups (group_id));
@@ -341,7 +341,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     groups,
     group_connection,
     connector_enablement,
-    grants,
+    credentials,
     integration,
     integration_field,
     source,

@@ -4,29 +4,29 @@
 use diesel::prelude::*;
 
 use super::{
-    Authorization, Error, Grant, Outbox, Store,
-    schema::{authorization, grants, outbox},
+    Authorization, Credential, Error, Outbox, Store,
+    schema::{authorization, credentials, outbox},
 };
-use crate::domain::{AuthorizationHash, GrantId, OutboxId};
+use crate::domain::{AuthorizationHash, CredentialId, OutboxId};
 
 impl Store {
-    /// Grants that other keys than this one seal, by id from the one after `after` on.
-    pub async fn grant_list_sealed_otherwise(
+    /// Credentials that other keys than this one seal, by id from the one after `after` on.
+    pub async fn credential_list_sealed_otherwise(
         &self,
         key_id: &str,
-        after: Option<GrantId>,
+        after: Option<CredentialId>,
         limit: i64,
-    ) -> Result<Vec<Grant>, Error> {
+    ) -> Result<Vec<Credential>, Error> {
         let key_id = key_id.to_owned();
         self.read(move |conn| {
-            let mut found = grants::table
-                .filter(grants::key_id.ne(key_id))
-                .order(grants::id)
+            let mut found = credentials::table
+                .filter(credentials::key_id.ne(key_id))
+                .order(credentials::id)
                 .limit(limit)
-                .select(Grant::as_select())
+                .select(Credential::as_select())
                 .into_boxed();
             if let Some(after) = after {
-                found = found.filter(grants::id.gt(after));
+                found = found.filter(credentials::id.gt(after));
             }
             Ok(found.load(conn)?)
         })

@@ -10,7 +10,9 @@ use super::{
     conn::{Conn, first_locked},
     error::{OrNotFound, is_unique_violation},
     field,
-    schema::{activation, connector_enablement, grants, groups, integration, share, share_field, source},
+    schema::{
+        activation, connector_enablement, credentials, groups, integration, share, share_field, source,
+    },
 };
 use crate::domain::{GroupId, IntegrationId, IntegrationState, Micros, slug};
 
@@ -146,7 +148,7 @@ pub(super) fn list(
     only: Option<IntegrationId>,
 ) -> Result<Vec<Source>, Error> {
     let mut of = source::table
-        .inner_join(integration::table.left_join(grants::table))
+        .inner_join(integration::table.left_join(credentials::table))
         .filter(source::group_id.eq(group_id))
         .filter(integration::state.ne(IntegrationState::Deleting))
         .select((

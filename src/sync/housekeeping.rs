@@ -92,11 +92,11 @@ async fn sweep_once(store: &Store, keep: Keep, stop: &CancellationToken, now: i6
     while store.authorization_purge(now - DAY_US, BATCH).await? as i64 >= BATCH && !stop.is_cancelled() {}
     while store.request_purge(now - DAY_US, BATCH).await? as i64 >= BATCH && !stop.is_cancelled() {}
     while store.outbox_purge(now - 7 * DAY_US, BATCH).await? as i64 >= BATCH && !stop.is_cancelled() {}
-    let unused = store.grant_release_unused(now - HOUR_US, now).await?;
+    let unused = store.credential_release_unused(now - HOUR_US, now).await?;
     if unused > 0 {
         tracing::info!("revoking {unused} unused logins");
     }
-    store.grant_purge(now - keep.grants_us).await?;
+    store.credential_purge(now - keep.grants_us).await?;
     while store.event_purge(now - keep.events_us, BATCH).await? as i64 >= BATCH && !stop.is_cancelled() {}
     while store.audit_purge(now - keep.audit_us, BATCH).await? as i64 >= BATCH && !stop.is_cancelled() {}
     while store.sync_purge(now - keep.syncs_us, BATCH).await? as i64 >= BATCH && !stop.is_cancelled() {}

@@ -10,7 +10,7 @@ mod verdict;
 pub use housekeeping::Keep;
 
 use crate::connectors::Registry;
-use crate::grants::Grants;
+use crate::credentials::Credentials;
 use crate::store::{RemovalGuard, Store};
 use crate::tasks;
 use crate::time::now_us;
@@ -46,7 +46,7 @@ pub struct Options {
 struct Context {
     store: Store,
     registry: Registry,
-    grants: Grants,
+    credentials: Credentials,
     options: Options,
     /// Identifies this process in leases.
     owner: String,
@@ -66,7 +66,7 @@ impl Engine {
     pub fn start(
         store: Store,
         registry: Registry,
-        grants: Grants,
+        credentials: Credentials,
         options: Options,
         wake: Arc<Notify>,
     ) -> Self {
@@ -77,7 +77,7 @@ impl Engine {
             let context = Context {
                 store: store.clone(),
                 registry: registry.clone(),
-                grants: grants.clone(),
+                credentials: credentials.clone(),
                 options: options.clone(),
                 owner: uuid::Uuid::new_v4().to_string(),
                 wake: Arc::clone(&wake),

@@ -8,8 +8,8 @@
 use super::Context;
 use super::verdict::{FEW_TRIES, Verdict, pause, reason};
 use crate::connectors::{self, Connector, RecordStream};
-use crate::domain::{FieldType, GrantId, ObjectState, SyncId, SyncState};
-use crate::grants;
+use crate::credentials;
+use crate::domain::{CredentialId, FieldType, ObjectState, SyncId, SyncState};
 use crate::ingest::{self, Source};
 use crate::store::{
     self, FieldRef, ObjectProgress, RecordBatch, Settle, Sync, SyncCommit, SyncEnd, SyncObject,
@@ -39,7 +39,7 @@ enum Stop {
     #[error(transparent)]
     Store(#[from] store::Error),
     #[error(transparent)]
-    Grant(#[from] grants::Error),
+    Credential(#[from] credentials::Error),
     #[error(transparent)]
     Connector(#[from] connectors::Error),
     #[error(transparent)]
@@ -145,7 +145,7 @@ struct Run<'a> {
     /// How often reading of each object was interrupted.
     tries: HashMap<String, i64>,
     /// The account that the sync uses, with the generation of its credentials.
-    used: Option<(GrantId, i64)>,
+    used: Option<(CredentialId, i64)>,
     pending: Pending,
 }
 
@@ -162,8 +162,8 @@ impl Run<'_> {
         let store = &self.context.store;
         let integration = store.integration_get(self.sync.integration_id).await?;
         self.connector.clone_from(&integration.connector);
-        let grant_id = integration.grant_id.ok_or_else(|| store::Error::NotFound {
-            what: "grant of integration",
+        let credential_id = integration.credential_id.ok_or_else(|| store::Error::NotFound {
+            what: "credential of integration",
             id: integration.id.to_string(),
         })?;
         let connector = self.context.registry.get(&integration.connector)?;
@@ -179,8 +179,8 @@ impl Run<'_> {
         for object in store.sync_objects(self.sync.id).await? {
             self.tries.insert(object.object, object.tries);
         }
-        let mut access = self.context.grants.open(grant_id).await?;
-        self.used = Some((grant_id, access.generation));
+        let mut access = self.context.credentials.open(credential_id).await?;
+        self.used = Some((credential_id, access.generation));
         let identity = access.connection.identity.clone().unwrap_or_default();
         let source = Source {
             integration_id: integration.id,
@@ -195,7 +195,7 @@ impl Run<'_> {
             self.commit(None).await?;
         }
         let mut stream = self
-            .open_stream(&connector, &mut access, grant_id, selection)
+            .open_stream(&connector, &mut access, credential_id, selection)
             .await?;
         let mut acknowledged = 0;
         loop {
@@ -227,10 +227,15 @@ impl Run<'_> {
                     self.pending.usage = (usage.bytes as i64, usage.calls as i64);
                 }
                 Event::CredentialsNeeded(_) => {
-                    match self.context.grants.refresh(grant_id, access.generation).await {
+                    match self
+                        .context
+                        .credentials
+                        .refresh(credential_id, access.generation)
+                        .await
+                    {
                         Ok(renewed) => {
                             access = renewed;
-                            self.used = Some((grant_id, access.generation));
+                            self.used = Some((credential_id, access.generation));
                             let Connection {
                                 credentials,
                                 base_url,
@@ -255,12 +260,12 @@ impl Run<'_> {
     async fn open_stream(
         &mut self,
         connector: &Connector,
-        access: &mut grants::Access,
-        grant_id: GrantId,
+        access: &mut credentials::Access,
+        credential_id: CredentialId,
         selection: Vec<proto::ObjectSelection>,
     ) -> Result<RecordStream, Stop> {
         let checkpoint = self.sync.checkpoint.clone().unwrap_or_default();
-        let request = |access: &grants::Access| ReadRequest {
+        let request = |access: &credentials::Access| ReadRequest {
             connection: Some(access.connection.clone()),
             selection: selection.clone(),
             mode: ReadMode::Full as i32,
@@ -268,8 +273,12 @@ impl Run<'_> {
         };
         match connector.read(request(access), None).await {
             Err(error) if error.kind() == ErrorKind::CredentialsExpired => {
-                *access = self.context.grants.refresh(grant_id, access.generation).await?;
-                self.used = Some((grant_id, access.generation));
+                *access = self
+                    .context
+                    .credentials
+                    .refresh(credential_id, access.generation)
+                    .await?;
+                self.used = Some((credential_id, access.generation));
                 Ok(connector.read(request(access), None).await?)
             }
             other => Ok(other?),
@@ -552,19 +561,21 @@ impl Run<'_> {
                 self.finish(SyncState::Failed, reason, &message).await
             }
             Stop::Object { object, error } => self.object_again(object, *error).await,
-            Stop::Grant(grants::Error::Revoked { cause, message, .. }) => {
+            Stop::Credential(credentials::Error::Revoked { cause, message, .. }) => {
                 self.give_up(&cause, &message).await
             }
-            Stop::Grant(grants::Error::Store(error)) if error.is_retryable() => {
+            Stop::Credential(credentials::Error::Store(error)) if error.is_retryable() => {
                 self.back_off(Verdict::Passing, None, "STORAGE_UNAVAILABLE", &message)
                     .await
             }
-            Stop::Grant(grants::Error::Connector(error)) | Stop::Connector(error) => self.failed(error).await,
-            Stop::Grant(grants::Error::Busy) => {
+            Stop::Credential(credentials::Error::Connector(error)) | Stop::Connector(error) => {
+                self.failed(error).await
+            }
+            Stop::Credential(credentials::Error::Busy) => {
                 self.back_off(Verdict::Passing, None, "CRM_UNAVAILABLE", &message)
                     .await
             }
-            Stop::Grant(_) => self.finish(SyncState::Failed, "INTERNAL", &message).await,
+            Stop::Credential(_) => self.finish(SyncState::Failed, "INTERNAL", &message).await,
         }
     }
 
@@ -590,7 +601,7 @@ impl Run<'_> {
             .await?;
         let message = format!("{object}: {}", error.message);
         let error = connectors::Error::said(&self.connector, error);
-        let pause = match grants::retry_after(&error) {
+        let pause = match credentials::retry_after(&error) {
             Some(named) => named,
             None => pause(self.context.options.first_pause, tries, rand::random()),
         };
@@ -599,9 +610,9 @@ impl Run<'_> {
 
     /// Handles an error of the connector by its verdict.
     async fn failed(&mut self, error: connectors::Error) -> Result<(), store::Error> {
-        let (kind, message) = (error.kind(), grants::message(&error));
-        let after = grants::retry_after(&error);
-        if grants::is_unavailable(&error) {
+        let (kind, message) = (error.kind(), credentials::message(&error));
+        let after = credentials::retry_after(&error);
+        if credentials::is_unavailable(&error) {
             return self
                 .back_off(Verdict::Passing, after, "CONNECTOR_UNAVAILABLE", &message)
                 .await;
@@ -614,9 +625,9 @@ impl Run<'_> {
                     let now = now_us();
                     let store = &self.context.store;
                     let revoked = store
-                        .grant_revoked(id, generation, reason(kind), &message, now)
+                        .credential_revoked(id, generation, reason(kind), &message, now)
                         .await?;
-                    if !revoked.revoked && store.grant_get(id).await?.generation != generation {
+                    if !revoked.revoked && store.credential_get(id).await?.generation != generation {
                         return self
                             .back_off(Verdict::Passing, None, reason(kind), &message)
                             .await;

@@ -193,12 +193,12 @@ async fn a_login_is_lost_and_found(database: Database) {
     assert_eq!(no.reason, "DIFFERENT_ORGANIZATION");
     until("the refused login's token is revoked", || async {
         let oauth = world.control("GET", "/oauth", Json::Null).await;
-        let grants = oauth["grants"].as_array().unwrap();
-        let theirs: Vec<_> = grants
+        let credentials = oauth["grants"].as_array().unwrap();
+        let theirs: Vec<_> = credentials
             .iter()
-            .filter(|grant| grant["user"] == "admin@globex.example")
+            .filter(|credential| credential["user"] == "admin@globex.example")
             .collect();
-        !theirs.is_empty() && theirs.iter().all(|grant| grant["revoked"] == true)
+        !theirs.is_empty() && theirs.iter().all(|credential| credential["revoked"] == true)
     })
     .await;
     assert_eq!(ann.get(&name).await.state(), State::NeedsReauthorization);

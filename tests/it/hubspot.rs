@@ -312,7 +312,7 @@ async fn shared_and_deleted(world: &World, ann: &mut Person, name: &str) {
             .as_array()
             .unwrap()
             .iter()
-            .all(|grant| grant["revoked"] == true),
+            .all(|credential| credential["revoked"] == true),
         "{oauth}"
     );
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tether::caller::Role;
-use tether::grants::seal::Sealer;
+use tether::credentials::seal::Sealer;
 use tether::proto::v1;
 use tether::proto::v1::connector::State;
 use tether::tokens::{DEV_AUDIENCE, DEV_ISSUER, DevSigner};

@@ -136,8 +136,8 @@ async fn a_group_is_erased(database: Database) {
     // Access is given back; then the account's row goes too, and the command finds nothing more to do.
     until("access was given back", async || {
         let oauth = world.control("GET", "/oauth", serde_json::Value::Null).await;
-        let grants = oauth["grants"].as_array().unwrap();
-        grants.iter().all(|grant| grant["revoked"] == true)
+        let credentials = oauth["grants"].as_array().unwrap();
+        credentials.iter().all(|credential| credential["revoked"] == true)
     })
     .await;
     until("nothing is left", async || {

@@ -303,7 +303,7 @@ async fn integration(store: &Store, group: &GroupId, name: &str) -> store::Integ
         })
         .await
         .unwrap();
-    let grant = store::NewGrant {
+    let credential = store::NewCredential {
         connector: "dummy".to_owned(),
         auth_kind: AuthKind::ClientCredentials,
         client_id: name.to_owned(),
@@ -317,14 +317,14 @@ async fn integration(store: &Store, group: &GroupId, name: &str) -> store::Integ
         key_id: "k".to_owned(),
         refreshable: true,
     };
-    let grant_id = store.grant_put(grant, NOW).await.unwrap().grant.id;
-    let attach = store::AttachGrant {
+    let credential_id = store.credential_put(credential, NOW).await.unwrap().credential.id;
+    let attach = store::AttachCredential {
         id: draft.id,
-        grant_id,
+        credential_id,
         account_limit: 5,
         now_us: NOW,
     };
-    store.integration_attach_grant(attach).await.unwrap();
+    store.integration_attach_credential(attach).await.unwrap();
     let fields = FIELDS.iter().zip(0..).map(|(def, position)| store::Field {
         integration_id: draft.id,
         object: def.object.to_owned(),

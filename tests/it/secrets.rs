@@ -5,7 +5,7 @@ use secrecy::ExposeSecret as _;
 use serde_json::{Value as Json, json};
 use sha2::{Digest as _, Sha256};
 use tether::caller::Role;
-use tether::grants::seal::{Sealer, verifier_of};
+use tether::credentials::seal::{Sealer, verifier_of};
 use tether::proto::v1::begin_authorization_request::ReturnTo;
 use tether::proto::v1::{self, AuthKind};
 use tether::store::{Options, Store};

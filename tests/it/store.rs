@@ -180,8 +180,8 @@ fn new_integration(group_id: &GroupId, name: &str) -> NewIntegration {
     }
 }
 
-fn new_grant(organization: &str, user: &str, sealed: &[u8]) -> NewGrant {
-    NewGrant {
+fn new_credential(organization: &str, user: &str, sealed: &[u8]) -> NewCredential {
+    NewCredential {
         connector: "salesforce".to_owned(),
         auth_kind: AuthKind::AuthorizationCode,
         client_id: "client".to_owned(),
@@ -198,19 +198,19 @@ fn new_grant(organization: &str, user: &str, sealed: &[u8]) -> NewGrant {
 }
 
 async fn log_in(store: &Store, id: IntegrationId, user: &str) -> Attached {
-    let grant = store
-        .grant_put(new_grant("00D", user, b"token"), NOW)
+    let credential = store
+        .credential_put(new_credential("00D", user, b"token"), NOW)
         .await
         .unwrap()
-        .grant;
-    attach(store, id, grant.id).await.unwrap()
+        .credential;
+    attach(store, id, credential.id).await.unwrap()
 }
 
-async fn attach(store: &Store, id: IntegrationId, grant_id: GrantId) -> Result<Attached, Error> {
+async fn attach(store: &Store, id: IntegrationId, credential_id: CredentialId) -> Result<Attached, Error> {
     store
-        .integration_attach_grant(AttachGrant {
+        .integration_attach_credential(AttachCredential {
             id,
-            grant_id,
+            credential_id,
             account_limit: 5,
             now_us: NOW,
         })
@@ -347,10 +347,10 @@ async fn counts(store: &Store, id: IntegrationId) -> Vec<(String, usize)> {
 
 /// The CRM refuses an integration's account for good; whom that concerned.
 async fn refuse(store: &Store, id: IntegrationId, cause: &str, now_us: Micros) -> Vec<IntegrationId> {
-    let grant = store.integration_get(id).await.unwrap().grant_id.unwrap();
-    let generation = store.grant_get(grant).await.unwrap().generation;
+    let credential = store.integration_get(id).await.unwrap().credential_id.unwrap();
+    let generation = store.credential_get(credential).await.unwrap().generation;
     let dead = store
-        .grant_revoked(grant, generation, cause, "CANARY", now_us)
+        .credential_revoked(credential, generation, cause, "CANARY", now_us)
         .await
         .unwrap();
     assert!(dead.revoked);

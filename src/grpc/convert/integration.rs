@@ -146,26 +146,26 @@ pub fn etag(revision: i64) -> String {
 
 /// The account. Of what it receives a group sees the organization; who logged in there is the owner's to know.
 fn account(view: &IntegrationView) -> Option<v1::Account> {
-    let grant = view.grant.as_ref()?;
+    let credential = view.credential.as_ref()?;
     let organization = v1::Account {
-        organization_id: grant.organization_id.clone(),
-        organization_name: grant.organization_name.clone(),
+        organization_id: credential.organization_id.clone(),
+        organization_name: credential.organization_name.clone(),
         ..v1::Account::default()
     };
     if !view.source.is_owned() {
         return Some(organization);
     }
     Some(v1::Account {
-        user_id: grant.user_id.clone(),
-        username: grant.username.clone(),
-        user_display_name: grant.user_display_name.clone(),
-        auth_kind: match grant.auth_kind {
+        user_id: credential.user_id.clone(),
+        username: credential.username.clone(),
+        user_display_name: credential.user_display_name.clone(),
+        auth_kind: match credential.auth_kind {
             AuthKind::AuthorizationCode => v1::AuthKind::AuthorizationCode,
             AuthKind::ClientCredentials => v1::AuthKind::ClientCredentials,
             AuthKind::JwtBearer => v1::AuthKind::JwtBearer,
             AuthKind::ApiKey => v1::AuthKind::ApiKey,
         } as i32,
-        log_in_time: Some(timestamp(grant.log_in_us)),
+        log_in_time: Some(timestamp(credential.log_in_us)),
         active_integration_count: i32::try_from(view.account_integrations).unwrap_or(i32::MAX),
         active_integration_limit: i32::try_from(ACCOUNT_LIMIT).unwrap_or(i32::MAX),
         ..organization

@@ -10,7 +10,7 @@ use crate::store::{
     error::is_unique_violation,
     event::NewEvents,
     integration,
-    schema::{grants, sync, sync_object},
+    schema::{credentials, sync, sync_object},
 };
 
 /// A sync to queue.
@@ -118,17 +118,17 @@ impl Store {
             .await
     }
 
-    /// Ends all leases of syncs and grants. For a process that has the database to itself and has just started: the holders of
+    /// Ends all leases of syncs and credentials. For a process that has the database to itself and has just started: the holders of
     /// the leases no longer exist.
     pub async fn release_all_leases(&self, now_us: Micros) -> Result<(), Error> {
         self.write(move |conn| {
             diesel::update(sync::table.filter(sync::state.eq(SyncState::Running)))
                 .set(sync::due_us.eq(now_us))
                 .execute(conn)?;
-            diesel::update(grants::table.filter(grants::lease_owner.is_not_null()))
+            diesel::update(credentials::table.filter(credentials::lease_owner.is_not_null()))
                 .set((
-                    grants::lease_owner.eq(None::<String>),
-                    grants::lease_until_us.eq(0),
+                    credentials::lease_owner.eq(None::<String>),
+                    credentials::lease_until_us.eq(0),
                 ))
                 .execute(conn)?;
             Ok(())

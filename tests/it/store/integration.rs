@@ -102,9 +102,9 @@ both! {
 
     async fn an_account_has_five_places(store) {
         let (g, h) = (group(store, "g").await, group(store, "h").await);
-        // Two grants of one account: the client differs.
-        let one = store.grant_put(new_grant("00D", "u", b"1"), NOW).await.unwrap().grant;
-        let two = store.grant_put(NewGrant { client_id: "c2".to_owned(), ..new_grant("00D", "u", b"2") }, NOW).await.unwrap().grant;
+        // Two credentials of one account: the client differs.
+        let one = store.credential_put(new_credential("00D", "u", b"1"), NOW).await.unwrap().credential;
+        let two = store.credential_put(NewCredential { client_id: "c2".to_owned(), ..new_credential("00D", "u", b"2") }, NOW).await.unwrap().credential;
         let mut drafts = Vec::new();
         for i in 0..9 {
             let draft = store.integration_create(new_integration(if i % 2 == 0 { &g } else { &h }, &format!("N{i}"))).await.unwrap();
@@ -139,18 +139,18 @@ both! {
         let moved = attach(store, other.id, one.id).await.unwrap();
         assert!(moved.moved && moved.integration.generation > other.generation);
         // What it left was used by nothing else.
-        assert_eq!(moved.released, other.grant_id);
+        assert_eq!(moved.released, other.credential_id);
     }
 
     async fn drafts_expire_and_can_be_abandoned(store) {
         let g = group(store, "g").await;
         let old = store.integration_create(new_integration(&g, "Old")).await.unwrap();
-        let grant = log_in(store, old.id, "u").await.integration.grant_id.unwrap();
+        let credential = log_in(store, old.id, "u").await.integration.credential_id.unwrap();
         let young = NewIntegration { expire_us: NOW + 90 * 24 * 60 * MINUTE, ..new_integration(&g, "Young") };
         let young = store.integration_create(young).await.unwrap();
         let saved = active(store, &g, "Saved").await;
         let gone = store.drafts_expire(NOW + 31 * 24 * 60 * MINUTE, 100).await.unwrap();
-        assert_eq!(gone, [Deleted { id: old.id, grant_id: Some(grant), released: true, groups: 0 }]);
+        assert_eq!(gone, [Deleted { id: old.id, credential_id: Some(credential), released: true, groups: 0 }]);
         assert!(store.integration_get(old.id).await.unwrap_err().is_not_found());
         assert_eq!(store.integration_get(saved.id).await.unwrap().state, IntegrationState::Active);
         store.integration_delete(young.id, None, NOW).await.unwrap();
@@ -158,14 +158,14 @@ both! {
         store.integration_create(new_integration(&g, "Old")).await.unwrap();
     }
 
-    async fn a_dead_grant_is_shown_and_revived(store) {
+    async fn a_dead_credential_is_shown_and_revived(store) {
         let g = group(store, "g").await;
         let one = active(store, &g, "One").await;
         let draft = store.integration_create(new_integration(&g, "Draft")).await.unwrap();
-        let grant = one.grant_id.unwrap();
-        attach(store, draft.id, grant).await.unwrap();
-        let generation = store.grant_get(grant).await.unwrap().generation;
-        let dead = store.grant_revoked(grant, generation, "REVOKED_BY_USER", "Log in again.", NOW).await.unwrap();
+        let credential = one.credential_id.unwrap();
+        attach(store, draft.id, credential).await.unwrap();
+        let generation = store.credential_get(credential).await.unwrap().generation;
+        let dead = store.credential_revoked(credential, generation, "REVOKED_BY_USER", "Log in again.", NOW).await.unwrap();
         assert_eq!((dead.revoked, dead.integrations), (true, vec![one.id]));
         let shown = store.integration_get(one.id).await.unwrap();
         assert_eq!(shown.state, IntegrationState::NeedsReauthorization);
@@ -175,11 +175,11 @@ both! {
         assert!(!again.moved && again.integration.generation == one.generation);
     }
 
-    async fn the_last_of_a_grant_gives_it_back(store) {
+    async fn the_last_of_a_credential_gives_it_back(store) {
         let g = group(store, "g").await;
         let one = active(store, &g, "One").await;
         let two = store.integration_create(new_integration(&g, "Two")).await.unwrap();
-        attach(store, two.id, one.grant_id.unwrap()).await.unwrap();
+        attach(store, two.id, one.credential_id.unwrap()).await.unwrap();
         store.integration_activate(activate(two.id)).await.unwrap();
         let sync = store.sync_lease_next("w", NOW, NOW + MINUTE).await.unwrap().unwrap();
         assert_eq!(sync.integration_id, one.id);
@@ -206,11 +206,11 @@ both! {
 
         assert!(store.integration_delete(two.id, None, NOW).await.unwrap().released);
         let told = store.outbox_lease_due("w", NOW, NOW + MINUTE).await.unwrap().unwrap();
-        assert_eq!((told.subject, told.sealed), (one.grant_id.unwrap().to_string(), b"token".to_vec()));
-        assert_eq!(store.grant_get(one.grant_id.unwrap()).await.unwrap().state, GrantState::Revoked);
-        // What is still to be told needs the grant's row.
-        assert_eq!(store.grant_purge(NOW + 1).await.unwrap(), 0);
+        assert_eq!((told.subject, told.sealed), (one.credential_id.unwrap().to_string(), b"token".to_vec()));
+        assert_eq!(store.credential_get(one.credential_id.unwrap()).await.unwrap().state, CredentialState::Revoked);
+        // What is still to be told needs the credential's row.
+        assert_eq!(store.credential_purge(NOW + 1).await.unwrap(), 0);
         assert!(store.outbox_done(told.id, "w", NOW).await.unwrap());
-        assert_eq!(store.grant_purge(NOW + 1).await.unwrap(), 1);
+        assert_eq!(store.credential_purge(NOW + 1).await.unwrap(), 1);
     }
 }

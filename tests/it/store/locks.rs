@@ -204,12 +204,12 @@ async fn integrations_and_groups_are_deleted_before_anyone_is_told() {
         .integration_get(two.max(draft.id))
         .await
         .unwrap()
-        .grant_id
+        .credential_id
         .unwrap();
     let (store, owner) = (w.store(), w.owner.clone());
     let call = async move { store.group_delete(&owner, NOW).await };
     let holder = Holder::of(&w.store, &lock("connector_enablement WHERE group_id = 'a'"));
-    let held = format!("grants WHERE id = '{last}'");
+    let held = format!("credentials WHERE id = '{last}'");
     let gone = tokio::spawn(async move {
         let gone = call.await;
         gone.unwrap()
@@ -231,17 +231,23 @@ async fn integrations_and_groups_are_deleted_before_anyone_is_told() {
 async fn what_is_added_before_the_locks_are_had_is_not_left_out() {
     let w = World::new().await;
     // The account is refused while another integration gets it.
-    let grant = w.store.integration_get(w.ids[0]).await.unwrap().grant_id.unwrap();
+    let credential = w
+        .store
+        .integration_get(w.ids[0])
+        .await
+        .unwrap()
+        .credential_id
+        .unwrap();
     let holder = Holder::of(&w.store, &lock(&format!("integration WHERE id = '{}'", w.ids[0])));
     let store = w.store();
-    let call = tokio::spawn(async move { store.grant_revoked(grant, 1, "R", "m", NOW).await });
+    let call = tokio::spawn(async move { store.credential_revoked(credential, 1, "R", "m", NOW).await });
     stopped(&w.store).await;
     let late = w
         .store
         .integration_create(new_integration(&w.owner, "Late"))
         .await
         .unwrap();
-    attach(&w.store, late.id, grant).await.unwrap();
+    attach(&w.store, late.id, credential).await.unwrap();
     w.store.integration_activate(activate(late.id)).await.unwrap();
     holder.end("ROLLBACK");
     let mut refused = call.await.unwrap().unwrap().integrations;
@@ -264,22 +270,22 @@ async fn what_is_added_before_the_locks_are_had_is_not_left_out() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn accounts_are_locked_in_one_order() {
     let w = World::new().await;
-    // An account with two grants: the client differs.
-    let mut grants = Vec::new();
+    // An account with two credentials: the client differs.
+    let mut credentials = Vec::new();
     for client in ["c1", "c2"] {
-        let new = NewGrant {
+        let new = NewCredential {
             client_id: client.to_owned(),
-            ..new_grant("00D", "both", b"token")
+            ..new_credential("00D", "both", b"token")
         };
-        grants.push(w.store.grant_put(new, NOW).await.unwrap().grant.id);
+        credentials.push(w.store.credential_put(new, NOW).await.unwrap().credential.id);
     }
-    grants.sort();
+    credentials.sort();
     let (held, free) = (
-        format!("grants WHERE id = '{}'", grants[0]),
-        format!("grants WHERE id = '{}'", grants[1]),
+        format!("credentials WHERE id = '{}'", credentials[0]),
+        format!("credentials WHERE id = '{}'", credentials[1]),
     );
-    let (store, id, grant) = (w.store(), w.ids[0], grants[1]);
-    let call = async move { attach(&store, id, grant).await };
+    let (store, id, credential) = (w.store(), w.ids[0], credentials[1]);
+    let call = async move { attach(&store, id, credential).await };
     assert!(comes_before(&w.store, &held, &free, call).await.moved);
     // Of two drafts that expire, the first's account is not held while the second is waited for.
     let mut drafts = Vec::new();
@@ -289,11 +295,11 @@ async fn accounts_are_locked_in_one_order() {
             ..new_integration(&w.owner, &format!("Draft {n}"))
         };
         let draft = w.store.integration_create(new).await.unwrap();
-        let grant = log_in(&w.store, draft.id, &format!("draft {n}")).await;
-        drafts.push((draft.id, grant.integration.grant_id.unwrap()));
+        let credential = log_in(&w.store, draft.id, &format!("draft {n}")).await;
+        drafts.push((draft.id, credential.integration.credential_id.unwrap()));
     }
     let held = format!("integration WHERE id = '{}'", drafts[1].0);
-    let free = format!("grants WHERE id = '{}'", drafts[0].1);
+    let free = format!("credentials WHERE id = '{}'", drafts[0].1);
     let store = w.store();
     let call = async move { store.drafts_expire(NOW + 2, 10).await };
     assert_eq!(comes_before(&w.store, &held, &free, call).await.len(), 2);

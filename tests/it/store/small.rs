@@ -1,4 +1,4 @@
-//! Groups, enablements, request ids, the outbox, logins and grants.
+//! Groups, enablements, request ids, the outbox, logins and credentials.
 
 use super::*;
 
@@ -115,7 +115,7 @@ both! {
     async fn the_outbox_keeps_what_was_not_told(store) {
         let new = NewOutbox {
             kind: OutboxKind::Revoke,
-            subject: "grant".to_owned(),
+            subject: "credential".to_owned(),
             detail: "{}".to_owned(),
             sealed: b"secret".to_vec(),
             key_id: "k1".to_owned(),
@@ -194,71 +194,71 @@ both! {
     }
 
     async fn a_new_login_replaces_the_token_of_the_same_account(store) {
-        let first = store.grant_put(new_grant("00D", "u", b"t1"), NOW).await.unwrap();
+        let first = store.credential_put(new_credential("00D", "u", b"t1"), NOW).await.unwrap();
         assert!(first.stored && first.replaced.is_none());
-        let second = store.grant_put(new_grant("00D", "u", b"t2"), NOW).await.unwrap();
-        assert_eq!((second.grant.id, second.grant.generation), (first.grant.id, 2));
+        let second = store.credential_put(new_credential("00D", "u", b"t2"), NOW).await.unwrap();
+        assert_eq!((second.credential.id, second.credential.generation), (first.credential.id, 2));
         assert_eq!(second.replaced, Some((b"t1".to_vec(), "k1".to_owned())));
         // One without a refresh token never replaces a live one with.
-        let poor = NewGrant { refreshable: false, ..new_grant("00D", "u", b"t3") };
-        let kept = store.grant_put(poor.clone(), NOW).await.unwrap();
+        let poor = NewCredential { refreshable: false, ..new_credential("00D", "u", b"t3") };
+        let kept = store.credential_put(poor.clone(), NOW).await.unwrap();
         assert!(!kept.stored);
-        assert_eq!(store.grant_get(first.grant.id).await.unwrap().sealed, b"t2");
-        store.grant_revoked(first.grant.id, 2, "REVOKED", "gone", NOW).await.unwrap();
-        let revived = store.grant_put(poor, NOW).await.unwrap();
+        assert_eq!(store.credential_get(first.credential.id).await.unwrap().sealed, b"t2");
+        store.credential_revoked(first.credential.id, 2, "REVOKED", "gone", NOW).await.unwrap();
+        let revived = store.credential_put(poor, NOW).await.unwrap();
         assert!(revived.stored && revived.replaced.is_none());
-        assert_eq!(revived.grant.state, GrantState::Live);
-        assert_eq!(store.grant_get(first.grant.id).await.unwrap(), revived.grant);
-        // Another client of the same user is another grant.
-        let other = NewGrant { client_id: "other".to_owned(), ..new_grant("00D", "u", b"t4") };
-        assert_ne!(store.grant_put(other, NOW).await.unwrap().grant.id, first.grant.id);
+        assert_eq!(revived.credential.state, CredentialState::Live);
+        assert_eq!(store.credential_get(first.credential.id).await.unwrap(), revived.credential);
+        // Another client of the same user is another credential.
+        let other = NewCredential { client_id: "other".to_owned(), ..new_credential("00D", "u", b"t4") };
+        assert_ne!(store.credential_put(other, NOW).await.unwrap().credential.id, first.credential.id);
     }
 
     async fn a_login_that_nothing_uses_is_given_back(store) {
         let g = group(store, "g").await;
-        let used = active(store, &g, "One").await.grant_id.unwrap();
-        let lost = store.grant_put(new_grant("00D", "lost", b"token"), NOW).await.unwrap().grant;
+        let used = active(store, &g, "One").await.credential_id.unwrap();
+        let lost = store.credential_put(new_credential("00D", "lost", b"token"), NOW).await.unwrap().credential;
         // Not while its login may still be under way.
-        assert_eq!(store.grant_release_unused(NOW, NOW).await.unwrap(), 0);
-        assert_eq!(store.grant_release_unused(NOW + MINUTE, NOW + MINUTE).await.unwrap(), 1);
-        assert_eq!(store.grant_get(lost.id).await.unwrap().state, GrantState::Revoked);
+        assert_eq!(store.credential_release_unused(NOW, NOW).await.unwrap(), 0);
+        assert_eq!(store.credential_release_unused(NOW + MINUTE, NOW + MINUTE).await.unwrap(), 1);
+        assert_eq!(store.credential_get(lost.id).await.unwrap().state, CredentialState::Revoked);
         assert!(store.outbox_pending(&lost.id.to_string()).await.unwrap());
-        assert_ne!(store.grant_get(used).await.unwrap().state, GrantState::Revoked);
-        assert_eq!(store.grant_release_unused(NOW + MINUTE, NOW + MINUTE).await.unwrap(), 0);
+        assert_ne!(store.credential_get(used).await.unwrap().state, CredentialState::Revoked);
+        assert_eq!(store.credential_release_unused(NOW + MINUTE, NOW + MINUTE).await.unwrap(), 0);
     }
 
     async fn one_at_a_time_refreshes(store) {
-        let id = store.grant_put(new_grant("00D", "u", b"t1"), NOW).await.unwrap().grant.id;
+        let id = store.credential_put(new_credential("00D", "u", b"t1"), NOW).await.unwrap().credential.id;
         let leases = futures(10, |i| {
             let store = Store::clone(store);
-            async move { store.grant_lease(id, &format!("w{i}"), NOW, NOW + MINUTE).await.unwrap() }
+            async move { store.credential_lease(id, &format!("w{i}"), NOW, NOW + MINUTE).await.unwrap() }
         })
         .await;
-        let won: Vec<Grant> = leases.into_iter().flatten().collect();
+        let won: Vec<Credential> = leases.into_iter().flatten().collect();
         assert_eq!(won.len(), 1);
         let owner = won[0].lease_owner.clone().unwrap();
         let put = |owner: String, generation: i64| async move {
-            store.grant_store(id, generation, &owner, b"t2".to_vec(), "k2", "https://y", "", NOW).await
+            store.credential_store(id, generation, &owner, b"t2".to_vec(), "k2", "https://y", "", NOW).await
         };
         assert!(put("thief".to_owned(), 1).await.unwrap_err().is_conflict(Conflict::Generation));
         assert!(put(owner.clone(), 0).await.unwrap_err().is_conflict(Conflict::Generation));
         assert_eq!(put(owner.clone(), 1).await.unwrap().generation, 2);
         assert!(put(owner, 2).await.unwrap_err().is_conflict(Conflict::Generation));
         // A new login in the middle of a refresh wins.
-        store.grant_lease(id, "w", NOW, NOW + MINUTE).await.unwrap().unwrap();
-        store.grant_put(new_grant("00D", "u", b"t3"), NOW).await.unwrap();
+        store.credential_lease(id, "w", NOW, NOW + MINUTE).await.unwrap().unwrap();
+        store.credential_put(new_credential("00D", "u", b"t3"), NOW).await.unwrap();
         assert!(put("w".to_owned(), 2).await.unwrap_err().is_conflict(Conflict::Generation));
-        assert!(!store.grant_revoked(id, 2, "REVOKED", "gone", NOW).await.unwrap().revoked);
-        assert_eq!(store.grant_get(id).await.unwrap().sealed, b"t3");
+        assert!(!store.credential_revoked(id, 2, "REVOKED", "gone", NOW).await.unwrap().revoked);
+        assert_eq!(store.credential_get(id).await.unwrap().sealed, b"t3");
         // A lease that ended can be taken by another; one that was given back, too.
-        store.grant_lease(id, "w1", NOW, NOW + MINUTE).await.unwrap().unwrap();
-        assert!(store.grant_lease(id, "w2", NOW, NOW + MINUTE).await.unwrap().is_none());
-        store.grant_lease(id, "w2", NOW + MINUTE, NOW + 2 * MINUTE).await.unwrap().unwrap();
-        store.grant_release(id, "w1").await.unwrap();
-        assert!(store.grant_lease(id, "w3", NOW, NOW + MINUTE).await.unwrap().is_none());
-        store.grant_release(id, "w2").await.unwrap();
-        store.grant_lease(id, "w3", NOW, NOW + MINUTE).await.unwrap().unwrap();
-        assert!(store.grant_reseal(id, 3, b"r".to_vec(), "k3").await.unwrap());
-        assert!(!store.grant_reseal(id, 2, b"r".to_vec(), "k3").await.unwrap());
+        store.credential_lease(id, "w1", NOW, NOW + MINUTE).await.unwrap().unwrap();
+        assert!(store.credential_lease(id, "w2", NOW, NOW + MINUTE).await.unwrap().is_none());
+        store.credential_lease(id, "w2", NOW + MINUTE, NOW + 2 * MINUTE).await.unwrap().unwrap();
+        store.credential_release(id, "w1").await.unwrap();
+        assert!(store.credential_lease(id, "w3", NOW, NOW + MINUTE).await.unwrap().is_none());
+        store.credential_release(id, "w2").await.unwrap();
+        store.credential_lease(id, "w3", NOW, NOW + MINUTE).await.unwrap().unwrap();
+        assert!(store.credential_reseal(id, 3, b"r".to_vec(), "k3").await.unwrap());
+        assert!(!store.credential_reseal(id, 2, b"r".to_vec(), "k3").await.unwrap());
     }
 }

@@ -5,9 +5,9 @@ use std::convert::Infallible;
 
 use tether::domain::{CompanyId, GroupId, IntegrationId, Micros};
 use tether::store::{
-    Activate, AttachGrant, Attached, AuditEntry, Deleted, DeletedGroup, Enablement, Enqueued, Error,
-    FieldRef, GrantPut, Group, Integration, IntegrationUpdate, NewAuthorization, NewGrant, NewIntegration,
-    NewShare, NewSync, Request, Rollback, Store, Sync, Track, Tx,
+    Activate, AttachCredential, Attached, AuditEntry, CredentialPut, Deleted, DeletedGroup, Enablement,
+    Enqueued, Error, FieldRef, Group, Integration, IntegrationUpdate, NewAuthorization, NewCredential,
+    NewIntegration, NewShare, NewSync, Request, Rollback, Store, Sync, Track, Tx,
 };
 
 async fn alone<T: Send + 'static>(
@@ -48,12 +48,12 @@ alone! {
     enablement_set(row: Enablement) -> () = |tx| tx.enablement_set(&row);
     field_activate(id: IntegrationId, group: &GroupId, active: Vec<FieldRef>, passive: Vec<FieldRef>) -> () = |tx| tx.field_activate(id, &group, &active, &passive);
     field_count(id: IntegrationId) -> i64 = |tx| tx.field_count(id);
-    grant_put(new: NewGrant, now: Micros) -> GrantPut = |tx| tx.grant_put(new, None, now);
+    credential_put(new: NewCredential, now: Micros) -> CredentialPut = |tx| tx.credential_put(new, None, now);
     group_connect(one: &GroupId, other: &GroupId, now: Micros) -> bool = |tx| tx.group_connect(&one, &other, now);
     group_disconnect(one: &GroupId, other: &GroupId, now: Micros) -> usize = |tx| tx.group_disconnect(&one, &other, now);
     group_upsert(id: &GroupId, name: &str, now: Micros) -> Group = |tx| tx.group_upsert(&id, &name, now);
     integration_activate(activate: Activate) -> (Integration, Sync) = |tx| tx.integration_activate(activate);
-    integration_attach_grant(attach: AttachGrant) -> Attached = |tx| tx.integration_attach_grant(&attach);
+    integration_attach_credential(attach: AttachCredential) -> Attached = |tx| tx.integration_attach_credential(&attach);
     integration_create(new: NewIntegration) -> Integration = |tx| tx.integration_create(new);
     integration_delete(id: IntegrationId, revision: Option<i64>, now: Micros) -> Deleted = |tx| tx.integration_delete(id, revision, now);
     integration_lock(id: IntegrationId) -> Integration = |tx| tx.integration_lock(id);

@@ -419,12 +419,17 @@ pub(super) async fn round(w: &mut World, group_id: &GroupId, of: &Integration, s
     ask!(w, 1, authorization_get(&hash, NOW));
     ask!(w, 1, authorization_callback(&hash, vec![2], NOW));
     ask!(w, 1, authorization_use(&hash, NOW));
-    let grant = ask!(w, 1, grant_put(new_grant("00D", "passing", b"token"), NOW)).grant;
-    ask!(w, 1, grant_get(grant.id));
+    let credential = ask!(
+        w,
+        1,
+        credential_put(new_credential("00D", "passing", b"token"), NOW)
+    )
+    .credential;
+    ask!(w, 1, credential_get(credential.id));
     ask!(
         w,
         1,
-        grant_of_account(
+        credential_of_account(
             "salesforce",
             AuthKind::AuthorizationCode,
             "client",
@@ -435,21 +440,21 @@ pub(super) async fn round(w: &mut World, group_id: &GroupId, of: &Integration, s
     ask!(
         w,
         1,
-        integration_attach_grant(AttachGrant {
+        integration_attach_credential(AttachCredential {
             id: draft.id,
-            grant_id: grant.id,
+            credential_id: credential.id,
             account_limit: 5,
             now_us: NOW
         })
     );
     ask!(w, 1, account_count("salesforce", "00D", "passing"));
-    ask!(w, 1, grant_lease(grant.id, "worker", NOW, NOW + MINUTE));
+    ask!(w, 1, credential_lease(credential.id, "worker", NOW, NOW + MINUTE));
     ask!(
         w,
         1,
-        grant_store(
-            grant.id,
-            grant.generation,
+        credential_store(
+            credential.id,
+            credential.generation,
             "worker",
             vec![3],
             "k",
@@ -458,11 +463,11 @@ pub(super) async fn round(w: &mut World, group_id: &GroupId, of: &Integration, s
             NOW
         )
     );
-    ask!(w, 1, grant_release(grant.id, "worker"));
+    ask!(w, 1, credential_release(credential.id, "worker"));
     ask!(
         w,
         1,
-        grant_revoked(grant.id, grant.generation - 1, "REVOKED", "gone", NOW)
+        credential_revoked(credential.id, credential.generation - 1, "REVOKED", "gone", NOW)
     );
     let (passing, _) = ask!(w, 1, integration_activate(activate(draft.id)));
     for from in 0..5 {

@@ -1,7 +1,7 @@
-//! Refreshing: one at a time for each grant, over all processes, and to the end whoever asked for it.
+//! Refreshing: one at a time for each credential, over all processes, and to the end whoever asked for it.
 
-use super::{Access, Error, Grants, account_of, deadline, is_dead, retry, revocation};
-use crate::domain::{GrantId, GrantState};
+use super::{Access, Credentials, Error, account_of, deadline, is_dead, retry, revocation};
+use crate::domain::{CredentialId, CredentialState};
 use crate::store;
 use crate::time::now_us;
 use prost::Message as _;
@@ -16,19 +16,19 @@ const REFRESH_TRIES: u32 = 3;
 /// The longest pause between these tries.
 const TRY_PAUSE: Duration = Duration::from_secs(5);
 
-impl Grants {
+impl Credentials {
     /// New credentials in place of those of the generation that was refused. If somebody else has refreshed them in
     /// between, those.
     ///
     /// # Errors
-    /// [`Error::Revoked`] once the CRM said so, and the integrations of the grant say so too. Any other failure revokes
+    /// [`Error::Revoked`] once the CRM said so, and the integrations of the credential say so too. Any other failure revokes
     /// nothing: it is written down with the time of the next try, and until then it is the answer without the CRM being
     /// asked.
-    pub async fn refresh(&self, id: GrantId, refused: i64) -> Result<Access, Error> {
+    pub async fn refresh(&self, id: CredentialId, refused: i64) -> Result<Access, Error> {
         // A caller who goes away must not take the CRM's answer along: the old token may be spent by then.
-        let (grants, under_way) = (self.clone(), Arc::clone(&self.under_way).read_owned().await);
+        let (credentials, under_way) = (self.clone(), Arc::clone(&self.under_way).read_owned().await);
         let task = async move {
-            let outcome = grants.refresh_to_the_end(id, refused).await;
+            let outcome = credentials.refresh_to_the_end(id, refused).await;
             drop(under_way);
             outcome
         };
@@ -36,7 +36,7 @@ impl Grants {
         tokio::spawn(task.in_current_span())
             .await
             .unwrap_or_else(|error| {
-                tracing::error!(grant = %id, "the refresh of {id} ended: {error}");
+                tracing::error!(credential = %id, "the refresh of {id} ended: {error}");
                 Err(Error::Busy)
             })
     }
@@ -46,12 +46,12 @@ impl Grants {
         drop(self.under_way.write().await);
     }
 
-    async fn refresh_to_the_end(&self, id: GrantId, refused: i64) -> Result<Access, Error> {
+    async fn refresh_to_the_end(&self, id: CredentialId, refused: i64) -> Result<Access, Error> {
         let begun = Instant::now();
         // While a refusal is to be waited for, nobody needs the lease.
-        let known = self.store.grant_get(id).await?;
+        let known = self.store.credential_get(id).await?;
         if known.generation <= refused
-            && known.state != GrantState::Revoked
+            && known.state != CredentialState::Revoked
             && let Some(error) = self.to_wait_for(&known)
         {
             return Err(error);
@@ -62,24 +62,26 @@ impl Grants {
             let now = now_us();
             match self
                 .store
-                .grant_lease(id, &self.owner, now, now + lease.as_micros() as i64)
+                .credential_lease(id, &self.owner, now, now + lease.as_micros() as i64)
                 .await?
             {
-                Some(grant) if grant.generation > refused || grant.state == GrantState::Revoked => {
-                    self.store.grant_release(id, &self.owner).await?;
-                    return self.unseal(&grant);
+                Some(credential)
+                    if credential.generation > refused || credential.state == CredentialState::Revoked =>
+                {
+                    self.store.credential_release(id, &self.owner).await?;
+                    return self.unseal(&credential);
                 }
-                Some(grant) => match self.to_wait_for(&grant) {
+                Some(credential) => match self.to_wait_for(&credential) {
                     Some(error) => {
-                        self.store.grant_release(id, &self.owner).await?;
+                        self.store.credential_release(id, &self.owner).await?;
                         return Err(error);
                     }
-                    None => break grant,
+                    None => break credential,
                 },
                 None => {
-                    let grant = self.store.grant_get(id).await?;
-                    if grant.generation > refused || grant.state == GrantState::Revoked {
-                        return self.unseal(&grant);
+                    let credential = self.store.credential_get(id).await?;
+                    if credential.generation > refused || credential.state == CredentialState::Revoked {
+                        return self.unseal(&credential);
                     }
                     if begun.elapsed() > lease {
                         return Err(Error::Busy);
@@ -101,13 +103,13 @@ impl Grants {
         metrics::histogram!("tether_grant_refresh_seconds", "connector" => leased.connector.clone())
             .record(seconds);
         if outcome.is_err() {
-            self.store.grant_release(id, &self.owner).await?;
+            self.store.credential_release(id, &self.owner).await?;
         }
         outcome
     }
 
     /// Asks the CRM, under the lease.
-    async fn renew(&self, leased: &store::Grant) -> Result<Access, Error> {
+    async fn renew(&self, leased: &store::Credential) -> Result<Access, Error> {
         let connector = self.registry.get(&leased.connector)?;
         let mut access = self.unseal(leased)?;
         let (mut tries, until) = (1, deadline(self.refresh_timeout));
@@ -128,7 +130,7 @@ impl Grants {
                     let pause =
                         Duration::from_millis(rand::rng().random_range(500..1_500) * u64::from(tries));
                     let wish = super::retry_after(&error).unwrap_or_default().min(TRY_PAUSE);
-                    tracing::info!(grant = %leased.id, tries, "refresh of grant {} will be tried again: {error}", leased.id);
+                    tracing::info!(credential = %leased.id, tries, "refresh of credential {} will be tried again: {error}", leased.id);
                     tokio::time::sleep(pause.max(wish)).await;
                     tries += 1;
                 }
@@ -148,7 +150,7 @@ impl Grants {
         let stored = loop {
             let attempt = self
                 .store
-                .grant_store(
+                .credential_store(
                     leased.id,
                     leased.generation,
                     &self.owner,
@@ -161,15 +163,15 @@ impl Grants {
                 .await;
             match attempt {
                 Err(error) if error.is_retryable() => {
-                    tracing::warn!(grant = %leased.id, "new credentials of grant {} not stored yet: {error}", leased.id);
+                    tracing::warn!(credential = %leased.id, "new tokens of credential {} not stored yet: {error}", leased.id);
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
                 other => break other,
             }
         };
         match stored {
-            Ok(grant) => {
-                access.generation = grant.generation;
+            Ok(credential) => {
+                access.generation = credential.generation;
                 Ok(access)
             }
             Err(store::Error::Conflict { .. }) => {

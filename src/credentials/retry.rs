@@ -1,12 +1,12 @@
 //! Failed refreshes: few tries, spaced over all replicas, with the cause kept from the first one on.
 //!
 //! The CRM counts token requests, and a refusal that an administrator has to undo lasts for days. So a failure is written
-//! into the grant's row with the time of the next try; until then every caller gets the stored words instead of another
-//! token request. What an administrator undoes heals by itself: [`Grants::run_retries`] makes the tries that are due.
+//! into the credential's row with the time of the next try; until then every caller gets the stored words instead of another
+//! token request. What an administrator undoes heals by itself: [`Credentials::run_retries`] makes the tries that are due.
 
-use super::{Error, Grants, is_unavailable, message};
+use super::{Credentials, Error, is_unavailable, message};
 use crate::connectors;
-use crate::domain::GrantId;
+use crate::domain::CredentialId;
 use crate::store::{self, NewRefusal, Refusal};
 use crate::time::now_us;
 use std::time::Duration;
@@ -104,23 +104,23 @@ fn as_error(connector: &str, of: &Refusal) -> connectors::Error {
     connectors::Error::said(connector, error)
 }
 
-impl Grants {
+impl Credentials {
     /// The refusal that is still to be waited for.
-    pub(super) fn to_wait_for(&self, grant: &store::Grant) -> Option<Error> {
-        let waits = grant.refusal.is_some() && grant.refusal.next_try_us > now_us();
-        waits.then(|| as_error(&grant.connector, &grant.refusal).into())
+    pub(super) fn to_wait_for(&self, credential: &store::Credential) -> Option<Error> {
+        let waits = credential.refusal.is_some() && credential.refusal.next_try_us > now_us();
+        waits.then(|| as_error(&credential.connector, &credential.refusal).into())
     }
 
-    /// Writes a failure down that did not end the grant. Answers the error as it is shown, with the time of the next try.
+    /// Writes a failure down that did not end the credential. Answers the error as it is shown, with the time of the next try.
     pub(super) async fn failed(
         &self,
-        id: GrantId,
+        id: CredentialId,
         used_generation: i64,
         error: connectors::Error,
     ) -> Result<connectors::Error, Error> {
         let kind = error.kind();
         if is_unavailable(&error) || kind == ErrorKind::Cancelled {
-            // The connector's fault: nothing was learnt of the grant, and the host keeps pauses of its own.
+            // The connector's fault: nothing was learnt of the credential, and the host keeps pauses of its own.
             return Ok(error);
         }
         let code = error.failed().map(|said| said.code.clone()).unwrap_or_default();
@@ -134,11 +134,11 @@ impl Grants {
         };
         let (pauses, wish) = (self.pauses, super::retry_after(&error).unwrap_or_default());
         let pause = move |count| pauses.after(kind, count).max(wish.as_micros() as i64);
-        let refusal = self.store.grant_refused(new, pauses.forget(), pause).await?;
+        let refusal = self.store.credential_refused(new, pauses.forget(), pause).await?;
         tracing::warn!(
-            grant = %id,
+            credential = %id,
             failures = refusal.count,
-            "grant {id} is refused, the next try is in {:?}: {}",
+            "credential {id} is refused, the next try is in {:?}: {}",
             Duration::from_micros((refusal.next_try_us - now_us()).max(0) as u64),
             message(&error)
         );
@@ -157,13 +157,13 @@ impl Grants {
         }
     }
 
-    /// A person asks for another try of a refused grant now. It is granted unless the last one was a moment ago.
+    /// A person asks for another try of a refused credential now. It is granted unless the last one was a moment ago.
     ///
     /// # Errors
     /// The database.
-    pub async fn try_soon(&self, id: GrantId) -> Result<(), Error> {
+    pub async fn try_soon(&self, id: CredentialId) -> Result<(), Error> {
         let gap = (self.pauses.first * WISH_GAP).as_micros() as i64;
-        Ok(self.store.grant_try_soon(id, now_us(), gap).await?)
+        Ok(self.store.credential_try_soon(id, now_us(), gap).await?)
     }
 
     /// Makes the tries that are due, until told to stop, so that what was put right at the CRM heals without anybody's
@@ -174,10 +174,10 @@ impl Grants {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(LOOK) => {}
             }
-            let due = match self.store.grant_list_due(now_us(), uncured(), BATCH).await {
+            let due = match self.store.credential_list_due(now_us(), uncured(), BATCH).await {
                 Ok(due) => due,
                 Err(error) => {
-                    tracing::warn!("refused grants are tried later: {error}");
+                    tracing::warn!("refused credentials are tried later: {error}");
                     continue;
                 }
             };
@@ -186,9 +186,11 @@ impl Grants {
                     return;
                 }
                 match self.refresh(id, generation).await {
-                    Ok(_) => tracing::info!(grant = %id, "grant {id} is accepted again"),
+                    Ok(_) => tracing::info!(credential = %id, "credential {id} is accepted again"),
                     // What the CRM said was written down and logged there.
-                    Err(error) => tracing::debug!(grant = %id, "grant {id} is still refused: {error}"),
+                    Err(error) => {
+                        tracing::debug!(credential = %id, "credential {id} is still refused: {error}")
+                    }
                 }
             }
         }

@@ -1,6 +1,6 @@
-//! Whether a grant whose refresh tokens are single use survives: many callers, two processes, kills.
+//! Whether a credential whose refresh tokens are single use survives: many callers, two processes, kills.
 //!
-//! `cargo bench --bench grants -- --refreshes 1000 --database both` connects a simulated Salesforce that rotates refresh
+//! `cargo bench --bench credentials -- --refreshes 1000 --database both` connects a simulated Salesforce that rotates refresh
 //! tokens and kills the whole family when an old one comes again. Sixteen callers open profiles while the simulator ends
 //! all access tokens over and over, until so many refreshes were made: over two server processes on PostgreSQL, over one
 //! on SQLite. With `--kills 20` a process is killed (SIGKILL) at random moments and started again, so often. A crash
@@ -208,14 +208,14 @@ async fn prove(sim: &Sim, place: &Arc<Place>, processes: usize, asked: &Asked) -
                 slowest = slowest.max(ended.elapsed());
                 break;
             }
-            // Or the crash fell into a login: the CRM has a grant that the server never stored.
+            // Or the crash fell into a login: the CRM has a credential that the server never stored.
             let unknown =
                 ended.elapsed() > Duration::from_secs(2) && seen.lost.load(Ordering::Relaxed) > lost;
-            let dead = now["grants"]
+            let dead = now["credentials"]
                 .as_array()
                 .unwrap()
                 .iter()
-                .all(|grant| grant["revoked"] == true);
+                .all(|credential| credential["revoked"] == true);
             if dead || unknown {
                 // Lost in a crash: somebody logs in again, all else is kept.
                 let api = any(&servers, &token).await;
@@ -241,7 +241,7 @@ async fn prove(sim: &Sim, place: &Arc<Place>, processes: usize, asked: &Asked) -
     callers.join_all().await;
     let (kills, _running) = killer.join().unwrap();
 
-    // The grant lives: the next read is live.
+    // The credential lives: the next read is live.
     control(sim, "/sessions/expire", "{}").await;
     let api = any(&servers, &token).await;
     let sync = api.sync_now(&integration).await;
@@ -292,11 +292,11 @@ fn main() {
         let result = runtime.block_on(prove(&sim, &place, processes, &asked));
         all &= result["survives"] == true;
         let whole = json!({
-            "bench": "grants", "database": database, "cores": std::thread::available_parallelism().map_or(0, usize::from),
+            "bench": "credentials", "database": database, "cores": std::thread::available_parallelism().map_or(0, usize::from),
             "commit": said("git", &["rev-parse", "HEAD"]), "programs": bin.display().to_string(),
             "command": std::env::args().skip(1).collect::<Vec<_>>().join(" "), "result": result,
         });
         println!("{}", serde_json::to_string_pretty(&whole).unwrap());
     }
-    assert!(all, "a grant was lost without a crash");
+    assert!(all, "a credential was lost without a crash");
 }

@@ -1,7 +1,7 @@
 //! Giving access back: a durable outbox, so that a revocation survives a crash and a CRM that is down, and blocks nobody.
 
-use super::{Error, Grants, account_of, deadline, seal};
-use crate::domain::GrantId;
+use super::{Credentials, Error, account_of, deadline, seal};
+use crate::domain::CredentialId;
 use crate::store::Outbox;
 use crate::time::now_us;
 use prost::Message as _;
@@ -16,7 +16,7 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// After a day of trying, an operator has to look; the entry stays until then.
 const LONGEST_PAUSE_US: i64 = 3_600_000_000;
 
-impl Grants {
+impl Credentials {
     /// Works the outbox off until told to stop.
     pub async fn run_outbox(self, stop: CancellationToken) {
         while !stop.is_cancelled() {
@@ -33,11 +33,11 @@ impl Grants {
         }
     }
 
-    /// Whether a released grant has been given back, after at most this time. The outbox is woken.
+    /// Whether a released credential has been given back, after at most this time. The outbox is woken.
     ///
     /// # Errors
     /// The database.
-    pub async fn given_back(&self, id: GrantId, patience: Duration) -> Result<bool, Error> {
+    pub async fn given_back(&self, id: CredentialId, patience: Duration) -> Result<bool, Error> {
         const LOOK: Duration = Duration::from_millis(50);
         self.due.notify_one();
         let until = tokio::time::Instant::now() + patience;
@@ -79,11 +79,11 @@ impl Grants {
     }
 
     async fn revoke(&self, entry: &Outbox) -> Result<(), Error> {
-        // The subject is a grant, or, for a login that was refused, the account itself.
-        let (account, connector) = match entry.subject.parse::<GrantId>() {
+        // The subject is a credential, or, for a login that was refused, the account itself.
+        let (account, connector) = match entry.subject.parse::<CredentialId>() {
             Ok(id) => {
-                let grant = self.store.grant_get(id).await?;
-                (account_of(&grant), grant.connector)
+                let credential = self.store.credential_get(id).await?;
+                (account_of(&credential), credential.connector)
             }
             Err(_) => {
                 let connector = entry.subject.split('\n').nth(1).unwrap_or_default().to_owned();

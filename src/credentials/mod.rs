@@ -1,8 +1,8 @@
 //! Credentials of accounts: sealed at rest, refreshed one at a time, revoked when nothing needs them.
 //!
 //! The connector talks to the CRM; what is stored, locked and decided is here. A refresh is a write: the lease of the
-//! grant's row is taken, the row read again, the CRM asked without a transaction held open, and what came stored by
-//! compare-and-swap on the grant's generation before anything uses it.
+//! credential's row is taken, the row read again, the CRM asked without a transaction held open, and what came stored by
+//! compare-and-swap on the credential's generation before anything uses it.
 
 pub mod outbox;
 mod refresh;
@@ -13,8 +13,8 @@ pub mod seal;
 pub use retry::{Pauses, lasts, passes, refusal_kind};
 
 use crate::connectors::{self, Connector, Registry};
-use crate::domain::{AuthKind, GrantId, GrantState, IntegrationId};
-use crate::store::{self, Grant, NewGrant, NewOutbox, Rollback, Store, Tx};
+use crate::domain::{AuthKind, CredentialId, CredentialState, IntegrationId};
+use crate::store::{self, Credential, NewCredential, NewOutbox, Rollback, Store, Tx};
 use crate::time::now_us;
 use prost::Message as _;
 use seal::Sealer;
@@ -39,7 +39,7 @@ pub enum Error {
     /// The connector, or the CRM through it.
     #[error(transparent)]
     Connector(#[from] connectors::Error),
-    /// The CRM does not accept the grant any more.
+    /// The CRM does not accept the credential any more.
     #[error("{message}")]
     Revoked {
         /// The reason's word.
@@ -58,7 +58,7 @@ pub enum Error {
 #[derive(Clone)]
 pub struct Access {
     /// Whose.
-    pub grant_id: GrantId,
+    pub credential_id: CredentialId,
     /// Which generation of them.
     pub generation: i64,
     /// What a connector needs.
@@ -67,7 +67,7 @@ pub struct Access {
     refused: bool,
 }
 
-/// How grants are used.
+/// How credentials are used.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
     /// The longest that a CRM has for a refresh: a stalled one must end, a slow one must not lose a rotated token.
@@ -78,7 +78,7 @@ pub struct Options {
 
 /// The credentials of all accounts.
 #[derive(Clone)]
-pub struct Grants {
+pub struct Credentials {
     store: Store,
     registry: Registry,
     sealer: Sealer,
@@ -97,17 +97,17 @@ fn account(connector: &str, auth: AuthKind, client: &str, organization: &str, us
     format!("grant\n{connector}\n{auth}\n{client}\n{organization}\n{user}")
 }
 
-fn account_of(grant: &store::Grant) -> String {
+fn account_of(credential: &store::Credential) -> String {
     account(
-        &grant.connector,
-        grant.auth_kind,
-        &grant.client_id,
-        &grant.organization_id,
-        &grant.user_id,
+        &credential.connector,
+        credential.auth_kind,
+        &credential.client_id,
+        &credential.organization_id,
+        &credential.user_id,
     )
 }
 
-impl Grants {
+impl Credentials {
     /// The credentials in this store.
     #[must_use]
     pub fn new(store: Store, registry: Registry, sealer: Sealer, options: Options) -> Self {
@@ -123,39 +123,39 @@ impl Grants {
         }
     }
 
-    /// Opens a grant's credentials as they are now.
+    /// Opens a credential's tokens as they are now.
     ///
     /// # Errors
-    /// The grant is gone or revoked, or does not open.
-    pub async fn open(&self, id: GrantId) -> Result<Access, Error> {
-        let grant = self.store.grant_get(id).await?;
-        self.unseal(&grant)
+    /// The credential is gone or revoked, or does not open.
+    pub async fn open(&self, id: CredentialId) -> Result<Access, Error> {
+        let credential = self.store.credential_get(id).await?;
+        self.unseal(&credential)
     }
 
-    fn unseal(&self, grant: &store::Grant) -> Result<Access, Error> {
-        if grant.state == GrantState::Revoked {
+    fn unseal(&self, credential: &store::Credential) -> Result<Access, Error> {
+        if credential.state == CredentialState::Revoked {
             return Err(Error::Revoked {
-                cause: grant.cause.clone(),
+                cause: credential.cause.clone(),
                 code: String::new(),
                 message: "the CRM does not accept the login any more: log in again".to_owned(),
             });
         }
-        let opened = self.sealer.open(&account_of(grant), &grant.sealed)?;
+        let opened = self.sealer.open(&account_of(credential), &credential.sealed)?;
         let connection = Connection::decode(opened.expose_secret()).map_err(|_| seal::Error::Damaged)?;
         Ok(Access {
-            grant_id: grant.id,
-            generation: grant.generation,
+            credential_id: credential.id,
+            generation: credential.generation,
             connection,
-            refused: grant.refusal.kind == retry::uncured(),
+            refused: credential.refusal.kind == retry::uncured(),
         })
     }
 
-    /// Calls the CRM with a grant's credentials. If the CRM says that they have expired, they are refreshed and the call
+    /// Calls the CRM with a credential's tokens. If the CRM says that they have expired, they are refreshed and the call
     /// made once more, never again: a refusal that refreshing does not cure must not become a loop.
     ///
     /// # Errors
     /// As the call, or as [`refresh`](Self::refresh).
-    pub async fn call<T, F, Fut>(&self, id: GrantId, connector: &str, call: F) -> Result<T, Error>
+    pub async fn call<T, F, Fut>(&self, id: CredentialId, connector: &str, call: F) -> Result<T, Error>
     where
         F: Fn(Connector, Connection) -> Fut,
         Fut: Future<Output = Result<T, connectors::Error>>,
@@ -181,7 +181,7 @@ impl Grants {
                 Err(error) => return Err(self.refused(id, access.generation, error).await?),
                 Ok(answer) => {
                     if access.refused {
-                        self.store.grant_accepted(id, access.generation).await?;
+                        self.store.credential_accepted(id, access.generation).await?;
                     }
                     return Ok(answer);
                 }
@@ -190,14 +190,14 @@ impl Grants {
     }
 
     /// Draws the conclusions from a refused call that no refresh can cure, or none did: credentials that are dead end the
-    /// grant, those that are called expired right after a refresh are not refreshed again before a pause.
+    /// credential, those that are called expired right after a refresh are not refreshed again before a pause.
     /// `used_generation` is that of the [`Access`] the call was made with. Answers the error to show.
     ///
     /// # Errors
     /// The database.
     pub async fn refused(
         &self,
-        id: GrantId,
+        id: CredentialId,
         used_generation: i64,
         error: connectors::Error,
     ) -> Result<Error, Error> {
@@ -208,10 +208,10 @@ impl Grants {
         }
     }
 
-    /// The CRM said that a grant is dead: it and its integrations say so from now on.
+    /// The CRM said that a credential is dead: it and its integrations say so from now on.
     async fn lost(
         &self,
-        id: GrantId,
+        id: CredentialId,
         used_generation: i64,
         error: &connectors::Error,
     ) -> Result<Error, Error> {
@@ -223,13 +223,13 @@ impl Grants {
         let message = message(error);
         let revoked = self
             .store
-            .grant_revoked(id, used_generation, cause, &message, now_us())
+            .credential_revoked(id, used_generation, cause, &message, now_us())
             .await?;
         if revoked.revoked {
             tracing::warn!(
-                grant = %id,
+                credential = %id,
                 integrations = revoked.integrations.len(),
-                "grant {id} is not accepted any more ({cause}); its integrations need a login: {message}"
+                "credential {id} is not accepted any more ({cause}); its integrations need a login: {message}"
             );
         }
         Ok(Error::Revoked {
@@ -266,7 +266,7 @@ impl Grants {
             .credentials
             .as_ref()
             .is_some_and(|c| !c.refresh_token.is_empty());
-        let new = NewGrant {
+        let new = NewCredential {
             connector: connector.to_owned(),
             auth_kind,
             client_id: client_id.to_owned(),
@@ -292,27 +292,35 @@ impl Grants {
     ///
     /// # Errors
     /// The database, or the sealing.
-    pub fn put(&self, tx: &mut Tx<'_>, of: IntegrationId, login: Login) -> Result<Grant, Rollback<Error>> {
+    pub fn put(
+        &self,
+        tx: &mut Tx<'_>,
+        of: IntegrationId,
+        login: Login,
+    ) -> Result<Credential, Rollback<Error>> {
         let Login {
             new,
             account,
             connection,
         } = login;
-        let before = tx.integration_lock(of)?.grant_id;
-        let put = tx.grant_put(new, before, now_us())?;
+        let before = tx.integration_lock(of)?.credential_id;
+        let put = tx.credential_put(new, before, now_us())?;
         if !put.stored {
             let sealed = self
                 .sealer
-                .seal(&account_of(&put.grant), &connection.encode_to_vec())
+                .seal(&account_of(&put.credential), &connection.encode_to_vec())
                 .map_err(|error| Rollback::By(error.into()))?;
-            tx.outbox_add(revocation(put.grant.id, sealed, self.sealer.key_id()), now_us())?;
+            tx.outbox_add(
+                revocation(put.credential.id, sealed, self.sealer.key_id()),
+                now_us(),
+            )?;
         }
         if let Some((sealed, key_id)) = put.replaced
             && !self.same_token(&account, &sealed, &connection)
         {
-            tx.outbox_add(revocation(put.grant.id, sealed, key_id), now_us())?;
+            tx.outbox_add(revocation(put.credential.id, sealed, key_id), now_us())?;
         }
-        Ok(put.grant)
+        Ok(put.credential)
     }
 
     /// Some CRMs answer a second login with the token of the first: giving that back would end both.
@@ -354,7 +362,7 @@ impl Grants {
         );
         let known = self
             .store
-            .grant_of_account(
+            .credential_of_account(
                 connector,
                 auth_kind,
                 client_id,
@@ -362,9 +370,9 @@ impl Grants {
                 &identity.user_id,
             )
             .await?;
-        if let Some(grant) = known
-            && grant.state == GrantState::Live
-            && self.same_token(&account, &grant.sealed, connection)
+        if let Some(credential) = known
+            && credential.state == CredentialState::Live
+            && self.same_token(&account, &credential.sealed, connection)
         {
             return Ok(());
         }
@@ -389,7 +397,7 @@ fn revocation(subject: impl ToString, sealed: Vec<u8>, key_id: String) -> NewOut
 
 /// What a login gave, before it is stored.
 pub struct Login {
-    new: NewGrant,
+    new: NewCredential,
     account: String,
     connection: Connection,
 }

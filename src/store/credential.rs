@@ -1,4 +1,4 @@
-//! Grants: what accounts gave us access with, sealed. One for each (way to log in, client, organization, user).
+//! Credentials: what accounts gave us access with, sealed. One for each (way to log in, client, organization, user).
 
 use std::collections::BTreeSet;
 
@@ -10,18 +10,18 @@ use super::{
     error::OrNotFound,
     event::NewEvents,
     outbox, refusal,
-    schema::{grants, integration, outbox as outbox_table},
+    schema::{credentials, integration, outbox as outbox_table},
 };
 use crate::domain::{
-    AuthKind, EventKind, GrantId, GrantState, IntegrationId, IntegrationState, Micros, OutboxKind,
+    AuthKind, CredentialId, CredentialState, EventKind, IntegrationId, IntegrationState, Micros, OutboxKind,
 };
 
-/// A grant.
+/// A credential.
 #[derive(Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
-#[diesel(table_name = grants, treat_none_as_default_value = false)]
-pub struct Grant {
+#[diesel(table_name = credentials, treat_none_as_default_value = false)]
+pub struct Credential {
     /// Its id.
-    pub id: GrantId,
+    pub id: CredentialId,
     /// The connector.
     pub connector: String,
     /// How it was logged in.
@@ -53,7 +53,7 @@ pub struct Grant {
     /// Until when.
     pub lease_until_us: Micros,
     /// Whether it can be used.
-    pub state: GrantState,
+    pub state: CredentialState,
     /// Why not.
     pub cause: String,
     /// When the account was first logged into.
@@ -69,9 +69,9 @@ pub struct Grant {
     pub refusal: Refusal,
 }
 
-impl std::fmt::Debug for Grant {
+impl std::fmt::Debug for Credential {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Grant")
+        f.debug_struct("Credential")
             .field("id", &self.id)
             .field("connector", &self.connector)
             .field("generation", &self.generation)
@@ -82,7 +82,7 @@ impl std::fmt::Debug for Grant {
 
 /// What a login gave.
 #[derive(Clone, PartialEq, Eq)]
-pub struct NewGrant {
+pub struct NewCredential {
     /// The connector.
     pub connector: String,
     /// How it was logged in.
@@ -111,18 +111,18 @@ pub struct NewGrant {
 
 /// What became of a login.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GrantPut {
-    /// The grant as it is now.
-    pub grant: Grant,
+pub struct CredentialPut {
+    /// The credential as it is now.
+    pub credential: Credential,
     /// False if what was there is better (a live refresh token) than what came: the new credentials are to be revoked.
     pub stored: bool,
     /// The credentials that were replaced and may still be valid: (sealed, key id), to be revoked.
     pub replaced: Option<(Vec<u8>, String)>,
 }
 
-/// What became of a grant that died.
+/// What became of a credential that died.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RevokedGrant {
+pub struct RevokedCredential {
     /// False if the credentials had changed in between, and nothing was done.
     pub revoked: bool,
     /// The integrations that now have to be logged in again.
@@ -130,14 +130,14 @@ pub struct RevokedGrant {
 }
 
 impl Tx<'_> {
-    /// Stores what a login gave: a new grant, or new credentials of the one of the same account and app. The account's
-    /// grants, and the one that the integration had before, are locked at once; the integration is locked already.
-    pub fn grant_put(
+    /// Stores what a login gave: a new credential, or new tokens of the one of the same account and app. The account's
+    /// credentials, and the one that the integration had before, are locked at once; the integration is locked already.
+    pub fn credential_put(
         &mut self,
-        new: NewGrant,
-        before: Option<GrantId>,
+        new: NewCredential,
+        before: Option<CredentialId>,
         now_us: Micros,
-    ) -> Result<GrantPut, Error> {
+    ) -> Result<CredentialPut, Error> {
         let mut ids = of_account(self.conn, &new.connector, &new.organization_id, &new.user_id)?;
         ids.extend(before);
         lock_all(self.conn, &ids)?;
@@ -146,60 +146,63 @@ impl Tx<'_> {
 }
 
 impl Store {
-    /// One grant.
-    pub async fn grant_get(&self, id: GrantId) -> Result<Grant, Error> {
+    /// One credential.
+    pub async fn credential_get(&self, id: CredentialId) -> Result<Credential, Error> {
         self.read(move |conn| get(conn, id)).await
     }
 
-    /// The grant of an account and an app, if there is one.
-    pub async fn grant_of_account(
+    /// The credential of an account and an app, if there is one.
+    pub async fn credential_of_account(
         &self,
         connector: &str,
         auth_kind: AuthKind,
         client_id: &str,
         organization_id: &str,
         user_id: &str,
-    ) -> Result<Option<Grant>, Error> {
+    ) -> Result<Option<Credential>, Error> {
         let (connector, client_id) = (connector.to_owned(), client_id.to_owned());
         let (organization_id, user_id) = (organization_id.to_owned(), user_id.to_owned());
         self.read(move |conn| {
-            let of_account = grants::table.filter(
-                grants::connector
+            let of_account = credentials::table.filter(
+                credentials::connector
                     .eq(connector)
-                    .and(grants::organization_id.eq(organization_id))
-                    .and(grants::user_id.eq(user_id))
-                    .and(grants::auth_kind.eq(auth_kind))
-                    .and(grants::client_id.eq(client_id)),
+                    .and(credentials::organization_id.eq(organization_id))
+                    .and(credentials::user_id.eq(user_id))
+                    .and(credentials::auth_kind.eq(auth_kind))
+                    .and(credentials::client_id.eq(client_id)),
             );
-            Ok(of_account.select(Grant::as_select()).first(conn).optional()?)
+            Ok(of_account
+                .select(Credential::as_select())
+                .first(conn)
+                .optional()?)
         })
         .await
     }
 
     /// Takes the right to refresh; `None` while another has it. The row is as it is now: look whether a refresh is
     /// still needed.
-    pub async fn grant_lease(
+    pub async fn credential_lease(
         &self,
-        id: GrantId,
+        id: CredentialId,
         owner: &str,
         now_us: Micros,
         until_us: Micros,
-    ) -> Result<Option<Grant>, Error> {
+    ) -> Result<Option<Credential>, Error> {
         let owner = owner.to_owned();
         self.write(move |conn| {
-            let free = grants::table.find(id).filter(
-                grants::lease_owner
+            let free = credentials::table.find(id).filter(
+                credentials::lease_owner
                     .is_null()
-                    .or(grants::lease_until_us.le(now_us)),
+                    .or(credentials::lease_until_us.le(now_us)),
             );
             let taken = diesel::update(free)
                 .set((
-                    grants::lease_owner.eq(&owner),
-                    grants::lease_until_us.eq(until_us),
+                    credentials::lease_owner.eq(&owner),
+                    credentials::lease_until_us.eq(until_us),
                 ))
                 .execute(conn)?;
-            let grant = get(conn, id)?;
-            Ok((taken == 1).then_some(grant))
+            let credential = get(conn, id)?;
+            Ok((taken == 1).then_some(credential))
         })
         .await
     }
@@ -208,9 +211,9 @@ impl Store {
     /// what could not be stored is to be revoked. A refusal of the kind `keep` stays: that the CRM gives a token does not
     /// say that it accepts it.
     #[expect(clippy::too_many_arguments, reason = "one call site, all of it one row")]
-    pub async fn grant_store(
+    pub async fn credential_store(
         &self,
-        id: GrantId,
+        id: CredentialId,
         expected_generation: i64,
         owner: &str,
         sealed: Vec<u8>,
@@ -218,40 +221,40 @@ impl Store {
         base_url: &str,
         keep: &str,
         now_us: Micros,
-    ) -> Result<Grant, Error> {
+    ) -> Result<Credential, Error> {
         let (owner, key_id, base_url) = (owner.to_owned(), key_id.to_owned(), base_url.to_owned());
         let keep = keep.to_owned();
         self.write(move |conn| {
-            let mine = grants::table
+            let mine = credentials::table
                 .find(id)
-                .filter(grants::generation.eq(expected_generation).and(grants::lease_owner.eq(&owner)));
+                .filter(credentials::generation.eq(expected_generation).and(credentials::lease_owner.eq(&owner)));
             let stored = diesel::update(mine)
                 .set((
-                    grants::sealed.eq(sealed),
-                    grants::key_id.eq(key_id),
-                    grants::base_url.eq(base_url),
-                    grants::generation.eq(expected_generation + 1),
-                    grants::lease_owner.eq(None::<String>),
-                    grants::lease_until_us.eq(0),
-                    grants::state.eq(GrantState::Live),
-                    grants::cause.eq(""),
-                    grants::update_us.eq(now_us),
-                    grants::refresh_us.eq(now_us),
+                    credentials::sealed.eq(sealed),
+                    credentials::key_id.eq(key_id),
+                    credentials::base_url.eq(base_url),
+                    credentials::generation.eq(expected_generation + 1),
+                    credentials::lease_owner.eq(None::<String>),
+                    credentials::lease_until_us.eq(0),
+                    credentials::state.eq(CredentialState::Live),
+                    credentials::cause.eq(""),
+                    credentials::update_us.eq(now_us),
+                    credentials::refresh_us.eq(now_us),
                 ))
                 .execute(conn)?;
-            let mut grant = get(conn, id)?;
+            let mut credential = get(conn, id)?;
             if stored == 1 {
-                if grant.refusal.is_some() && grant.refusal.kind != keep {
-                    grant.refusal = Refusal::default();
-                    refusal::set(conn, id, &grant.refusal)?;
+                if credential.refusal.is_some() && credential.refusal.kind != keep {
+                    credential.refusal = Refusal::default();
+                    refusal::set(conn, id, &credential.refusal)?;
                 }
-                return Ok(grant);
+                return Ok(credential);
             }
             Err(Error::conflict(
                 Conflict::Generation,
                 format!(
-                    "grant \"{id}\" is at generation {}, not {expected_generation}, or its lease is another's",
-                    grant.generation
+                    "credential \"{id}\" is at generation {}, not {expected_generation}, or its lease is another's",
+                    credential.generation
                 ),
             ))
         })
@@ -260,20 +263,20 @@ impl Store {
 
     /// Stores the same credentials sealed anew, with another key.
     /// False if they were changed in between.
-    pub async fn grant_reseal(
+    pub async fn credential_reseal(
         &self,
-        id: GrantId,
+        id: CredentialId,
         expected_generation: i64,
         sealed: Vec<u8>,
         key_id: &str,
     ) -> Result<bool, Error> {
         let key_id = key_id.to_owned();
         self.write(move |conn| {
-            let same = grants::table
+            let same = credentials::table
                 .find(id)
-                .filter(grants::generation.eq(expected_generation));
+                .filter(credentials::generation.eq(expected_generation));
             let done = diesel::update(same)
-                .set((grants::sealed.eq(sealed), grants::key_id.eq(key_id)))
+                .set((credentials::sealed.eq(sealed), credentials::key_id.eq(key_id)))
                 .execute(conn)?;
             Ok(done == 1)
         })
@@ -281,31 +284,35 @@ impl Store {
     }
 
     /// Gives the right to refresh back without new credentials.
-    pub async fn grant_release(&self, id: GrantId, owner: &str) -> Result<(), Error> {
+    pub async fn credential_release(&self, id: CredentialId, owner: &str) -> Result<(), Error> {
         let owner = owner.to_owned();
         self.write(move |conn| {
-            diesel::update(grants::table.find(id).filter(grants::lease_owner.eq(owner)))
-                .set((
-                    grants::lease_owner.eq(None::<String>),
-                    grants::lease_until_us.eq(0),
-                ))
-                .execute(conn)?;
+            diesel::update(
+                credentials::table
+                    .find(id)
+                    .filter(credentials::lease_owner.eq(owner)),
+            )
+            .set((
+                credentials::lease_owner.eq(None::<String>),
+                credentials::lease_until_us.eq(0),
+            ))
+            .execute(conn)?;
             Ok(())
         })
         .await
     }
 
-    /// The CRM refused the credentials for good: the grant and, in the same transaction, its active integrations say
+    /// The CRM refused the credentials for good: the credential and, in the same transaction, its active integrations say
     /// so. `used_generation` is the generation of the credentials that the refused call was made with, never one read
     /// afterwards: a login or a refresh in between has put others in their place, and then nothing is done.
-    pub async fn grant_revoked(
+    pub async fn credential_revoked(
         &self,
-        id: GrantId,
+        id: CredentialId,
         used_generation: i64,
         cause: &str,
         message: &str,
         now_us: Micros,
-    ) -> Result<RevokedGrant, Error> {
+    ) -> Result<RevokedCredential, Error> {
         let (cause, message) = (cause.to_owned(), message.to_owned());
         self.write_anew(move |conn, events| {
             revoked(conn, events, id, used_generation, &cause, &message, now_us)
@@ -331,50 +338,50 @@ impl Store {
 
     /// Gives back what was logged into before this time and nothing uses: a login whose process died before its
     /// integration got it, or whose integration was deleted meanwhile. How many.
-    pub async fn grant_release_unused(&self, before_us: Micros, now_us: Micros) -> Result<usize, Error> {
+    pub async fn credential_release_unused(&self, before_us: Micros, now_us: Micros) -> Result<usize, Error> {
         self.write(move |conn| {
             let used = integration::table
-                .filter(integration::grant_id.is_not_null())
-                .select(integration::grant_id.assume_not_null());
-            let unused: Vec<GrantId> = grants::table
+                .filter(integration::credential_id.is_not_null())
+                .select(integration::credential_id.assume_not_null());
+            let unused: Vec<CredentialId> = credentials::table
                 .filter(
-                    grants::state
-                        .ne(GrantState::Revoked)
-                        .and(grants::update_us.lt(before_us))
-                        .and(grants::id.ne_all(used)),
+                    credentials::state
+                        .ne(CredentialState::Revoked)
+                        .and(credentials::update_us.lt(before_us))
+                        .and(credentials::id.ne_all(used)),
                 )
-                .order(grants::id)
-                .select(grants::id)
+                .order(credentials::id)
+                .select(credentials::id)
                 .load(conn)?;
             let mut released = 0;
             for id in unused {
-                let grant = lock(conn, id)?;
-                if grant.update_us >= before_us {
+                let credential = lock(conn, id)?;
+                if credential.update_us >= before_us {
                     continue;
                 }
-                released += usize::from(release(conn, grant, "{}", now_us)?.is_some());
+                released += usize::from(release(conn, credential, "{}", now_us)?.is_some());
             }
             Ok(released)
         })
         .await
     }
 
-    /// Removes revoked grants that nothing uses, that have not changed since before this time and whose CRM was told;
+    /// Removes revoked credentials that nothing uses, that have not changed since before this time and whose CRM was told;
     /// returns how many, 1,000 at most.
-    pub async fn grant_purge(&self, before_us: Micros) -> Result<usize, Error> {
+    pub async fn credential_purge(&self, before_us: Micros) -> Result<usize, Error> {
         self.write(move |conn| {
-            let dead = grants::state
-                .eq(GrantState::Revoked)
-                .and(grants::update_us.lt(before_us));
-            let used = integration::table.filter(integration::grant_id.eq(grants::id.nullable()));
-            let ids: Vec<GrantId> = grants::table
+            let dead = credentials::state
+                .eq(CredentialState::Revoked)
+                .and(credentials::update_us.lt(before_us));
+            let used = integration::table.filter(integration::credential_id.eq(credentials::id.nullable()));
+            let ids: Vec<CredentialId> = credentials::table
                 .filter(dead)
                 .filter(diesel::dsl::not(diesel::dsl::exists(used)))
                 .limit(1000)
-                .select(grants::id)
+                .select(credentials::id)
                 .load(conn)?;
             // What is still to be told needs the row: it says what the secret is sealed for.
-            let subjects: Vec<String> = ids.iter().map(GrantId::to_string).collect();
+            let subjects: Vec<String> = ids.iter().map(CredentialId::to_string).collect();
             let pending: Vec<String> = outbox_table::table
                 .filter(
                     outbox_table::done_us
@@ -383,13 +390,16 @@ impl Store {
                 )
                 .select(outbox_table::subject)
                 .load(conn)?;
-            let ids: BTreeSet<GrantId> = ids
+            let ids: BTreeSet<CredentialId> = ids
                 .into_iter()
                 .filter(|id| !pending.contains(&id.to_string()))
                 .collect();
             // A login in between has revived it.
-            let ids: BTreeSet<GrantId> = lock_all(conn, &ids)?.into_iter().map(|grant| grant.id).collect();
-            let still = grants::table.filter(grants::id.eq_any(ids).and(dead));
+            let ids: BTreeSet<CredentialId> = lock_all(conn, &ids)?
+                .into_iter()
+                .map(|credential| credential.id)
+                .collect();
+            let still = credentials::table.filter(credentials::id.eq_any(ids).and(dead));
             Ok(diesel::delete(still).execute(conn)?)
         })
         .await
@@ -399,15 +409,15 @@ impl Store {
 fn revoked(
     conn: &mut Conn,
     events: &mut NewEvents,
-    id: GrantId,
+    id: CredentialId,
     used_generation: i64,
     cause: &str,
     message: &str,
     now_us: Micros,
-) -> Result<Option<RevokedGrant>, Error> {
+) -> Result<Option<RevokedCredential>, Error> {
     let users = |conn: &mut Conn| -> Result<Vec<IntegrationId>, Error> {
         Ok(integration::table
-            .filter(integration::grant_id.eq(id))
+            .filter(integration::credential_id.eq(id))
             .order(integration::id)
             .select(integration::id)
             .load(conn)?)
@@ -416,31 +426,33 @@ fn revoked(
     let mut affected: Vec<Integration> = Vec::with_capacity(known.len());
     for one in &known {
         match super::integration::lock(conn, *one) {
-            Ok(of) if of.grant_id == Some(id) && of.state == IntegrationState::Active => affected.push(of),
+            Ok(of) if of.credential_id == Some(id) && of.state == IntegrationState::Active => {
+                affected.push(of)
+            }
             Ok(_) | Err(Error::NotFound { .. }) => {}
             Err(other) => return Err(other),
         }
     }
-    let nothing = RevokedGrant {
+    let nothing = RevokedCredential {
         revoked: false,
         integrations: Vec::new(),
     };
     let generation: Option<i64> =
-        first_locked!(conn, grants::table.find(id).select(grants::generation)).optional()?;
+        first_locked!(conn, credentials::table.find(id).select(credentials::generation)).optional()?;
     if generation != Some(used_generation) {
         return Ok(Some(nothing));
     }
-    // Nothing gets the grant while it is locked; one that got it just before is not locked yet.
+    // Nothing gets the credential while it is locked; one that got it just before is not locked yet.
     if users(conn)?.iter().any(|user| !known.contains(user)) {
         return Ok(None);
     }
-    diesel::update(grants::table.find(id))
+    diesel::update(credentials::table.find(id))
         .set((
-            grants::state.eq(GrantState::Revoked),
-            grants::cause.eq(cause),
-            grants::lease_owner.eq(None::<String>),
-            grants::lease_until_us.eq(0),
-            grants::update_us.eq(now_us),
+            credentials::state.eq(CredentialState::Revoked),
+            credentials::cause.eq(cause),
+            credentials::lease_owner.eq(None::<String>),
+            credentials::lease_until_us.eq(0),
+            credentials::update_us.eq(now_us),
         ))
         .execute(conn)?;
     refusal::set(conn, id, &Refusal::default())?;
@@ -459,30 +471,30 @@ fn revoked(
         let kind = EventKind::NeedsReauthorization;
         events.tell_owner(kind, of, &of.id.name(), cause, now_us);
     }
-    Ok(Some(RevokedGrant {
+    Ok(Some(RevokedCredential {
         revoked: true,
         integrations,
     }))
 }
 
-/// The grant of a login's account and app.
-fn of_login(conn: &mut Conn, new: &NewGrant) -> Result<Option<GrantId>, Error> {
-    let same_account = grants::table.filter(
-        grants::connector
+/// The credential of a login's account and app.
+fn of_login(conn: &mut Conn, new: &NewCredential) -> Result<Option<CredentialId>, Error> {
+    let same_account = credentials::table.filter(
+        credentials::connector
             .eq(&new.connector)
-            .and(grants::organization_id.eq(&new.organization_id))
-            .and(grants::user_id.eq(&new.user_id))
-            .and(grants::auth_kind.eq(new.auth_kind))
-            .and(grants::client_id.eq(&new.client_id)),
+            .and(credentials::organization_id.eq(&new.organization_id))
+            .and(credentials::user_id.eq(&new.user_id))
+            .and(credentials::auth_kind.eq(new.auth_kind))
+            .and(credentials::client_id.eq(&new.client_id)),
     );
-    Ok(same_account.select(grants::id).first(conn).optional()?)
+    Ok(same_account.select(credentials::id).first(conn).optional()?)
 }
 
-fn put(conn: &mut Conn, new: NewGrant, now_us: Micros) -> Result<GrantPut, Error> {
+fn put(conn: &mut Conn, new: NewCredential, now_us: Micros) -> Result<CredentialPut, Error> {
     let known = of_login(conn, &new)?.map(|id| lock(conn, id)).transpose()?;
     let Some(old) = known else {
-        let grant = Grant {
-            id: GrantId::new(),
+        let credential = Credential {
+            id: CredentialId::new(),
             connector: new.connector,
             auth_kind: new.auth_kind,
             client_id: new.client_id,
@@ -498,7 +510,7 @@ fn put(conn: &mut Conn, new: NewGrant, now_us: Micros) -> Result<GrantPut, Error
             generation: 1,
             lease_owner: None,
             lease_until_us: 0,
-            state: GrantState::Live,
+            state: CredentialState::Live,
             cause: String::new(),
             create_us: now_us,
             update_us: now_us,
@@ -506,26 +518,29 @@ fn put(conn: &mut Conn, new: NewGrant, now_us: Micros) -> Result<GrantPut, Error
             log_in_us: now_us,
             refusal: Refusal::default(),
         };
-        return match diesel::insert_into(grants::table).values(&grant).execute(conn) {
-            Err(e) if super::error::is_unique_violation(&e, "grants") => Err(Error::Busy(
+        return match diesel::insert_into(credentials::table)
+            .values(&credential)
+            .execute(conn)
+        {
+            Err(e) if super::error::is_unique_violation(&e, "credentials") => Err(Error::Busy(
                 "the account is being logged into twice at once".to_owned(),
             )),
             other => other
-                .map(|_| GrantPut {
-                    grant,
+                .map(|_| CredentialPut {
+                    credential,
                     stored: true,
                     replaced: None,
                 })
                 .map_err(Error::from),
         };
     };
-    let alive = old.state == GrantState::Live;
+    let alive = old.state == CredentialState::Live;
     if alive && old.refreshable && !new.refreshable {
-        diesel::update(grants::table.find(old.id))
-            .set(grants::log_in_us.eq(now_us))
+        diesel::update(credentials::table.find(old.id))
+            .set(credentials::log_in_us.eq(now_us))
             .execute(conn)?;
-        return Ok(GrantPut {
-            grant: Grant {
+        return Ok(CredentialPut {
+            credential: Credential {
                 log_in_us: now_us,
                 ..old
             },
@@ -534,7 +549,7 @@ fn put(conn: &mut Conn, new: NewGrant, now_us: Micros) -> Result<GrantPut, Error
         });
     }
     let replaced = alive.then(|| (old.sealed.clone(), old.key_id.clone()));
-    let grant = Grant {
+    let credential = Credential {
         organization_name: new.organization_name,
         username: new.username,
         user_display_name: new.user_display_name,
@@ -545,44 +560,44 @@ fn put(conn: &mut Conn, new: NewGrant, now_us: Micros) -> Result<GrantPut, Error
         generation: old.generation + 1,
         lease_owner: None,
         lease_until_us: 0,
-        state: GrantState::Live,
+        state: CredentialState::Live,
         cause: String::new(),
         update_us: now_us,
         log_in_us: now_us,
         refusal: Refusal::default(),
         ..old
     };
-    diesel::update(grants::table.find(grant.id))
+    diesel::update(credentials::table.find(credential.id))
         .set((
-            grants::organization_name.eq(&grant.organization_name),
-            grants::username.eq(&grant.username),
-            grants::user_display_name.eq(&grant.user_display_name),
-            grants::base_url.eq(&grant.base_url),
-            grants::sealed.eq(&grant.sealed),
-            grants::key_id.eq(&grant.key_id),
-            grants::refreshable.eq(grant.refreshable),
-            grants::generation.eq(grant.generation),
-            grants::lease_owner.eq(None::<String>),
-            grants::lease_until_us.eq(0),
-            grants::state.eq(grant.state),
-            grants::cause.eq(""),
-            grants::update_us.eq(now_us),
-            grants::log_in_us.eq(now_us),
+            credentials::organization_name.eq(&credential.organization_name),
+            credentials::username.eq(&credential.username),
+            credentials::user_display_name.eq(&credential.user_display_name),
+            credentials::base_url.eq(&credential.base_url),
+            credentials::sealed.eq(&credential.sealed),
+            credentials::key_id.eq(&credential.key_id),
+            credentials::refreshable.eq(credential.refreshable),
+            credentials::generation.eq(credential.generation),
+            credentials::lease_owner.eq(None::<String>),
+            credentials::lease_until_us.eq(0),
+            credentials::state.eq(credential.state),
+            credentials::cause.eq(""),
+            credentials::update_us.eq(now_us),
+            credentials::log_in_us.eq(now_us),
         ))
         .execute(conn)?;
-    refusal::set(conn, grant.id, &grant.refusal)?;
-    Ok(GrantPut {
-        grant,
+    refusal::set(conn, credential.id, &credential.refusal)?;
+    Ok(CredentialPut {
+        credential,
         stored: true,
         replaced,
     })
 }
 
-/// The integrations that use a grant, those being deleted not counted.
-pub(super) fn references(conn: &mut Conn, id: GrantId) -> Result<Vec<IntegrationId>, Error> {
+/// The integrations that use a credential, those being deleted not counted.
+pub(super) fn references(conn: &mut Conn, id: CredentialId) -> Result<Vec<IntegrationId>, Error> {
     Ok(integration::table
         .filter(
-            integration::grant_id
+            integration::credential_id
                 .eq(id)
                 .and(integration::state.ne(IntegrationState::Deleting)),
         )
@@ -591,80 +606,81 @@ pub(super) fn references(conn: &mut Conn, id: GrantId) -> Result<Vec<Integration
         .load(conn)?)
 }
 
-pub(super) fn get(conn: &mut Conn, id: GrantId) -> Result<Grant, Error> {
-    grants::table
+pub(super) fn get(conn: &mut Conn, id: CredentialId) -> Result<Credential, Error> {
+    credentials::table
         .find(id)
-        .select(Grant::as_select())
+        .select(Credential::as_select())
         .first(conn)
-        .or_not_found("grant", id)
+        .or_not_found("credential", id)
 }
 
-/// Locks grants, in order; those that are there.
-pub(super) fn lock_all(conn: &mut Conn, ids: &BTreeSet<GrantId>) -> Result<Vec<Grant>, Error> {
+/// Locks credentials, in order; those that are there.
+pub(super) fn lock_all(conn: &mut Conn, ids: &BTreeSet<CredentialId>) -> Result<Vec<Credential>, Error> {
     Ok(all_locked!(
         conn,
-        grants::table
-            .filter(grants::id.eq_any(ids))
-            .order(grants::id)
-            .select(Grant::as_select())
+        credentials::table
+            .filter(credentials::id.eq_any(ids))
+            .order(credentials::id)
+            .select(Credential::as_select())
     )?)
 }
 
-/// All grants of an account: what is locked to count the account's integrations.
+/// All credentials of an account: what is locked to count the account's integrations.
 pub(super) fn of_account(
     conn: &mut Conn,
     connector: &str,
     organization_id: &str,
     user_id: &str,
-) -> Result<BTreeSet<GrantId>, Error> {
-    let ids: Vec<GrantId> = grants::table
+) -> Result<BTreeSet<CredentialId>, Error> {
+    let ids: Vec<CredentialId> = credentials::table
         .filter(
-            grants::connector
+            credentials::connector
                 .eq(connector)
-                .and(grants::organization_id.eq(organization_id))
-                .and(grants::user_id.eq(user_id)),
+                .and(credentials::organization_id.eq(organization_id))
+                .and(credentials::user_id.eq(user_id)),
         )
-        .select(grants::id)
+        .select(credentials::id)
         .load(conn)?;
     Ok(ids.into_iter().collect())
 }
 
-/// Locks a grant against others that take or drop its last reference.
-pub(super) fn lock(conn: &mut Conn, id: GrantId) -> Result<Grant, Error> {
-    first_locked!(conn, grants::table.find(id).select(Grant::as_select())).or_not_found("grant", id)
+/// Locks a credential against others that take or drop its last reference.
+pub(super) fn lock(conn: &mut Conn, id: CredentialId) -> Result<Credential, Error> {
+    first_locked!(conn, credentials::table.find(id).select(Credential::as_select()))
+        .or_not_found("credential", id)
 }
 
-/// If nothing uses a grant any more: revokes it here, and at the CRM through the outbox. The grant must be locked.
+/// If nothing uses a credential any more: revokes it here, and at the CRM through the outbox. The credential must be locked.
 pub(super) fn release(
     conn: &mut Conn,
-    grant: Grant,
+    credential: Credential,
     settings: &str,
     now_us: Micros,
-) -> Result<Option<Grant>, Error> {
-    if grant.state == GrantState::Revoked || !references(conn, grant.id)?.is_empty() {
+) -> Result<Option<Credential>, Error> {
+    if credential.state == CredentialState::Revoked || !references(conn, credential.id)?.is_empty() {
         return Ok(None);
     }
-    diesel::update(grants::table.find(grant.id))
+    diesel::update(credentials::table.find(credential.id))
         .set((
-            grants::state.eq(GrantState::Revoked),
-            grants::cause.eq("RELEASED"),
-            grants::lease_owner.eq(None::<String>),
-            grants::generation.eq(grants::generation + 1),
-            grants::update_us.eq(now_us),
+            credentials::state.eq(CredentialState::Revoked),
+            credentials::cause.eq("RELEASED"),
+            credentials::lease_owner.eq(None::<String>),
+            credentials::generation.eq(credentials::generation + 1),
+            credentials::update_us.eq(now_us),
         ))
         .execute(conn)?;
     outbox::add(
         conn,
         NewOutbox {
             kind: OutboxKind::Revoke,
-            subject: grant.id.to_string(),
+            subject: credential.id.to_string(),
             detail: settings.to_owned(),
-            sealed: grant.sealed.clone(),
-            key_id: grant.key_id.clone(),
+            sealed: credential.sealed.clone(),
+            key_id: credential.key_id.clone(),
         },
         now_us,
     )?;
-    Ok(Some(grant))
+    Ok(Some(credential))
 }
 
 /// Counts towards the limit of an account; one integration may be left out.
@@ -676,12 +692,12 @@ pub(super) fn count_account(
     without: Option<IntegrationId>,
 ) -> Result<i64, Error> {
     let ids: Vec<IntegrationId> = integration::table
-        .inner_join(grants::table.on(integration::grant_id.eq(grants::id.nullable())))
+        .inner_join(credentials::table.on(integration::credential_id.eq(credentials::id.nullable())))
         .filter(
-            grants::connector
+            credentials::connector
                 .eq(connector)
-                .and(grants::organization_id.eq(organization_id))
-                .and(grants::user_id.eq(user_id)),
+                .and(credentials::organization_id.eq(organization_id))
+                .and(credentials::user_id.eq(user_id)),
         )
         .filter(integration::state.eq_any([IntegrationState::Active, IntegrationState::NeedsReauthorization]))
         .select(integration::id)
@@ -689,18 +705,18 @@ pub(super) fn count_account(
     Ok(ids.iter().filter(|id| Some(**id) != without).count() as i64)
 }
 
-/// Refuses if one more integration of an account would be too many. All grants of the account are locked.
+/// Refuses if one more integration of an account would be too many. All credentials of the account are locked.
 pub(super) fn check_account(
     conn: &mut Conn,
-    grant: &Grant,
+    credential: &Credential,
     integration_id: IntegrationId,
     limit: i64,
 ) -> Result<(), Error> {
     let count = count_account(
         conn,
-        &grant.connector,
-        &grant.organization_id,
-        &grant.user_id,
+        &credential.connector,
+        &credential.organization_id,
+        &credential.user_id,
         Some(integration_id),
     )?;
     if count >= limit {
@@ -708,7 +724,7 @@ pub(super) fn check_account(
             Conflict::AccountFull,
             format!(
                 "the account \"{}\" of \"{}\" has {count} active integrations; {limit} is the most",
-                grant.username, grant.organization_name
+                credential.username, credential.organization_name
             ),
         ));
     }

@@ -173,23 +173,37 @@ mod tests {
     fn opens_only_where_it_belongs_and_with_its_key() {
         let (old, new) = (Sealer::generate_key(), Sealer::generate_key());
         let first = Sealer::new([old.as_str()]).unwrap();
-        let sealed = first.seal("grants/1", b"token").unwrap();
+        let sealed = first.seal("credentials/1", b"token").unwrap();
         assert!(!sealed.windows(5).any(|w| w == b"token"));
-        assert_eq!(first.open("grants/1", &sealed).unwrap().expose_secret(), b"token");
-        assert!(matches!(first.open("grants/2", &sealed), Err(Error::Damaged)));
-        let rotated = Sealer::new([new.as_str(), old.as_str()]).unwrap();
         assert_eq!(
-            rotated.open("grants/1", &sealed).unwrap().expose_secret(),
+            first.open("credentials/1", &sealed).unwrap().expose_secret(),
             b"token"
         );
         assert!(matches!(
-            Sealer::new([new.as_str()]).unwrap().open("grants/1", &sealed),
+            first.open("credentials/2", &sealed),
+            Err(Error::Damaged)
+        ));
+        let rotated = Sealer::new([new.as_str(), old.as_str()]).unwrap();
+        assert_eq!(
+            rotated.open("credentials/1", &sealed).unwrap().expose_secret(),
+            b"token"
+        );
+        assert!(matches!(
+            Sealer::new([new.as_str()])
+                .unwrap()
+                .open("credentials/1", &sealed),
             Err(Error::UnknownKey(_))
         ));
         let mut damaged = sealed.clone();
         *damaged.last_mut().unwrap() ^= 1;
-        assert!(matches!(first.open("grants/1", &damaged), Err(Error::Damaged)));
-        assert!(matches!(first.open("grants/1", b"short"), Err(Error::Damaged)));
+        assert!(matches!(
+            first.open("credentials/1", &damaged),
+            Err(Error::Damaged)
+        ));
+        assert!(matches!(
+            first.open("credentials/1", b"short"),
+            Err(Error::Damaged)
+        ));
         assert!(matches!(Sealer::new(["AAAA"]), Err(Error::BadKey)));
         assert!(matches!(Sealer::new([]), Err(Error::NoKey)));
     }

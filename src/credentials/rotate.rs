@@ -5,7 +5,7 @@
 
 use super::seal::{self, Sealer, key_id_of};
 use super::{Error, account_of};
-use crate::domain::GrantId;
+use crate::domain::CredentialId;
 use crate::store::{self, Store};
 use secrecy::ExposeSecret as _;
 use std::collections::BTreeMap;
@@ -55,10 +55,14 @@ impl Rotation {
         let mut after = None;
         loop {
             // No key has the empty id.
-            let page = self.store.grant_list_sealed_otherwise("", after, BATCH).await?;
+            let page = self
+                .store
+                .credential_list_sealed_otherwise("", after, BATCH)
+                .await?;
             let Some(last) = page.last() else { break };
             after = Some(last.id);
-            page.iter().for_each(|row| usage.count("grants", &row.sealed));
+            page.iter()
+                .for_each(|row| usage.count("credentials", &row.sealed));
         }
         let mut after = None;
         loop {
@@ -90,7 +94,7 @@ impl Rotation {
         let mut rotated = Rotated::default();
         for round in 1..=ROUNDS {
             rotated.left.clear();
-            let mut changed = self.grants(&mut rotated).await?;
+            let mut changed = self.credentials(&mut rotated).await?;
             changed += self.outbox(&mut rotated).await?;
             changed += self.authorizations(&mut rotated).await?;
             if changed == 0 {
@@ -111,12 +115,12 @@ impl Rotation {
         self.sealer.seal(belongs_to, opened.expose_secret())
     }
 
-    async fn grants(&self, rotated: &mut Rotated) -> Result<u64, Error> {
+    async fn credentials(&self, rotated: &mut Rotated) -> Result<u64, Error> {
         let (key_id, mut after, mut changed) = (self.sealer.key_id(), None, 0);
         loop {
             let page = self
                 .store
-                .grant_list_sealed_otherwise(&key_id, after, BATCH)
+                .credential_list_sealed_otherwise(&key_id, after, BATCH)
                 .await?;
             let Some(last) = page.last() else {
                 return Ok(changed);
@@ -124,13 +128,13 @@ impl Rotation {
             after = Some(last.id);
             for row in page {
                 match self.anew(&account_of(&row), &row.sealed) {
-                    Err(why) => rotated.left("grants", row.id, &why),
+                    Err(why) => rotated.left("credentials", row.id, &why),
                     Ok(sealed) => {
                         let done = self
                             .store
-                            .grant_reseal(row.id, row.generation, sealed, &key_id)
+                            .credential_reseal(row.id, row.generation, sealed, &key_id)
                             .await?;
-                        rotated.note("grants", done, &mut changed);
+                        rotated.note("credentials", done, &mut changed);
                     }
                 }
             }
@@ -149,10 +153,10 @@ impl Rotation {
             };
             after = Some(last.id);
             for row in page {
-                let account = match row.subject.parse::<GrantId>() {
+                let account = match row.subject.parse::<CredentialId>() {
                     Err(_) => row.subject.clone(),
-                    Ok(id) => match self.store.grant_get(id).await {
-                        Ok(grant) => account_of(&grant),
+                    Ok(id) => match self.store.credential_get(id).await {
+                        Ok(credential) => account_of(&credential),
                         Err(error @ store::Error::NotFound { .. }) => {
                             rotated.left("outbox", row.id, &error);
                             continue;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 use tether::caller::Role;
-use tether::grants::seal::Sealer;
+use tether::credentials::seal::Sealer;
 use tether::proto::v1::begin_authorization_request::ReturnTo;
 use tether::proto::v1::integration::State;
 use tether::proto::v1::{self, AuthKind};
@@ -15,7 +15,7 @@ use crate::support::server::{Database, Person, World, encoded, http, ok, on_both
 
 on_both_databases!(
     a_program_logs_in_without_a_browser,
-    a_rotating_grant_survives_many_at_once,
+    a_rotating_credential_survives_many_at_once,
     a_caller_who_goes_away_takes_no_token_along,
     keys_change_while_servers_refresh,
 );
@@ -262,7 +262,7 @@ async fn rotating(world: &World, accounts: &mut Person) -> (String, Vec<v1::Comp
     (name, companies)
 }
 
-async fn a_rotating_grant_survives_many_at_once(database: Database) {
+async fn a_rotating_credential_survives_many_at_once(database: Database) {
     let mut world = World::start(database, 120).await;
     let mut ann = world.ann().await;
     let (name, companies) = rotating(&world, &mut ann).await;
@@ -356,7 +356,7 @@ async fn keys_change_while_servers_refresh(database: Database) {
     let mut ann = world.ann().await;
     let (name, companies) = rotating(&world, &mut ann).await;
 
-    // A secret of each kind: a grant, one of the dummy, a login that waits to be confirmed, a revocation not told yet.
+    // A secret of each kind: a credential, one of the dummy, a login that waits to be confirmed, a revocation not told yet.
     ann.dummy("Acme Dummy", "ann").await;
     world.script(&json!({"script.revoke": "error:transient"}));
     let gone = ann.create("dummy", "Gone").await;
@@ -394,11 +394,11 @@ async fn keys_change_while_servers_refresh(database: Database) {
         "{said}{error}"
     );
 
-    // The new key first, the old one still there; rotated while the grant is refreshed all the time.
+    // The new key first, the old one still there; rotated while the credential is refreshed all the time.
     std::fs::write(&file, format!("{new}\n{old}\n")).unwrap();
     world.restart().await;
     let before = world.command(&["secrets", "rotate", "--dry-run"]).await.1;
-    assert!(before.contains(&format!("grants\t{old_id}")), "{before}");
+    assert!(before.contains(&format!("credentials\t{old_id}")), "{before}");
     assert!(before.contains(&format!("outbox\t{old_id}")), "{before}");
     assert!(
         before.contains(&format!("authorization\t{old_id}\t2")),
