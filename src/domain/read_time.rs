@@ -1,4 +1,13 @@
 //! When a record was read from a CRM, and by which clock. This decides which of two reads of a record is newer.
+//!
+//! Of two reads of a record the later one wins, whatever the record's own timestamp says: imports keep old
+//! timestamps and triggers may not touch them, but what is read now is the record's state now.
+//!
+//! Only times of the same clock are compared; otherwise the later arrival wins. A host that was two hours
+//! ahead once froze rows for two hours, and a rule such as "not in the future" would need a clock to trust. A
+//! CRM's dates are whole seconds, so within one second the arrival decides. A time more than a day before the
+//! stored one proves nothing even by the same clock: no read takes that long to be stored, so the clock was
+//! corrected in between.
 
 use super::Micros;
 

@@ -1,4 +1,11 @@
 //! Companies as a group sees them: those of its sources and those it tracks, each once, under one name.
+//!
+//! A list by name reads each source in the order (name, id) from an index, merges the sources, and shows each
+//! company once, under its name in the oldest source that has it. So a page costs its length times the number
+//! of sources.
+//!
+//! Tracking locks the group's row: two callers that track the same companies in different orders would
+//! otherwise wait for each other, and a deleted group must not track anything.
 
 use std::collections::{BTreeSet, HashMap};
 

@@ -2,6 +2,12 @@
 //!
 //! The numbers of a group's events are given out under the lock of its head, which lasts until commit. So whoever has
 //! seen number n has seen all before it, and a stream that goes on after n neither loses nor repeats anything.
+//!
+//! The numbers come from the head's row, not from a sequence or a UUIDv7: those are given out before commit,
+//! so a reader could pass the number of a transaction that commits late. The heads of groups are independent,
+//! because one order over all groups would need one lock for all writers. An event has names and reasons but
+//! no texts: one row serves the owner and the receivers, and what each may see of the resource is decided
+//! where the resource is read.
 
 use std::collections::{BTreeMap, HashMap};
 

@@ -1,4 +1,7 @@
 //! The selected fields of integrations.
+//!
+//! A deselected field is missing from answers at once; the stored payloads lose it with the next sync.
+//! Rewriting a million payloads for one changed selection would cost more than it hides.
 
 use std::collections::HashMap;
 

@@ -27,6 +27,8 @@
 //! locked out of order, so these transactions read again under their locks, and start again if there are more
 //! (`Store::transaction_anew`). Background cleanup deletes old rows of many owners and skips locked rows (`purge`). Inserted rows
 //! are not visible to other transactions and need no place in the order.
+//!
+//! `tests/it/store/locks.rs` stops transactions at a lock and checks which locks they hold.
 
 use std::{sync::Arc, time::Duration};
 

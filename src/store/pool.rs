@@ -1,4 +1,7 @@
 //! Connections: who gets one, and how long they wait.
+//!
+//! A connection on which a statement failed for an unknown reason is not used again: the reason may belong to
+//! the connection itself, such as a plan that is no longer valid or a prepared statement that is gone.
 
 use std::{
     sync::{

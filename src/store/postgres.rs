@@ -2,6 +2,11 @@
 //!
 //! Rows that exist are found as in [`read`] and changed where they were found, by their place in the table (`ctid`): the
 //! integration is locked by whoever writes its rows, so that nothing moves them in between.
+//!
+//! The change feed is read in windows of change numbers (`record/feed.rs`). `tests/it/store/plans.rs` makes
+//! every call of the store in three states of the statistics, with custom and generic plans, and counts the
+//! rows and pages of each statement as `auto_explain` reports them; on SQLite it checks the plan of every
+//! statement.
 
 use diesel::{
     prelude::*,

@@ -1,4 +1,13 @@
 //! How connections are made, what each is told first, and what stands between us and PostgreSQL.
+//!
+//! - A database with another encoding than UTF-8 is refused at start. Otherwise some text of a CRM would fail
+//!   a sync months later.
+//! - A process that stops in the middle of a transaction keeps its row locks until PostgreSQL ends its
+//!   session. The timeout of idle transactions is a third of the lease of a sync, so that the locks are free
+//!   when another process takes over.
+//! - A pooler in transaction mode is detected at start: two connections of this process are then one
+//!   connection of the server. In this case nothing is prepared, each transaction sets its own limits (`SET
+//!   LOCAL`), and migrations use a lock of their transaction.
 
 use std::time::Duration;
 

@@ -1,5 +1,21 @@
 //! Sources: integrations as one group uses them. What a group may see is always computed from ownership, shares,
 //! connections and enablement, here, and never copied.
+//!
+//! `source` has a row for each integration that a group owns or receives, with the group's own label and
+//! whether the group uses it. What a group sees of an integration is computed at the moment of the read:
+//! fields that the owner selected, that are active for the owner, that are shared with the group (`share`,
+//! `share_field`), and that are active or passive as the group decided (`activation`, a row only where it
+//! differs from the default). So an owner who makes a field passive writes one row, and every receiver loses
+//! the field; nothing is copied, so nothing can be forgotten. These rules are joins and stand beside their
+//! rows, so that no service can bypass them. `tests/it/leaks.rs` compares them with a slow model on random
+//! worlds.
+//!
+//! Labels are unique over the owned and received sources of a group, because filters name sources by them.
+//! One index keeps this, and the group's row is locked while a label is chosen: two shares that arrive
+//! together must not get the same.
+//!
+//! A receiver that has neither enabled nor disabled a connector may receive through it. Giver and receiver of
+//! a share expect that the source appears; the receiver hides it by disabling the connector.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 

@@ -1,5 +1,11 @@
 //! One transaction over several nouns: a change, the result of its request id and its audit entry are committed together or
 //! not at all.
+//!
+//! A crash at any line leaves all of it or nothing. `validate_only` runs the transaction of the change itself
+//! and rolls it back: a separate check would differ from the change sooner or later.
+//!
+//! The methods of `Tx` return the store's errors unchanged until the transaction has ended: the meaning of
+//! PostgreSQL's errors depends on the state of the connection, and is decided in one place.
 
 use super::{Error, Store, conn::Conn, event::NewEvents};
 

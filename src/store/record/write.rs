@@ -1,4 +1,9 @@
 //! Writes live reads and the batches of syncs. `apply` computes the changes of a batch, without SQL.
+//!
+//! Existing hashes are read first, and only changed rows are written, each with its own change number: the
+//! same on both databases, with exact counters and a change feed without gaps. Payloads are text in canonical
+//! form, and the hash covers everything but times: unchanged rows cost no write, and equal data has equal
+//! bytes whichever API it was read from.
 
 use std::collections::{HashSet, VecDeque};
 

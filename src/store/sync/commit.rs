@@ -1,4 +1,8 @@
 //! The commit of a sync: everything received between two checkpoints.
+//!
+//! A sync that was asked to stop stores nothing more. Disabling a connector sets that flag under the locks of
+//! its integrations, and a commit holds the same lock: either the commit is complete before the answer, or it
+//! sees the flag.
 
 use std::collections::VecDeque;
 

@@ -1,4 +1,7 @@
 //! The end of a sync, and of its row.
+//!
+//! The store itself refuses to end a sync as SUCCEEDED while an object is incomplete or a removal is held
+//! back. Whatever the engine and the connectors do, success passes this one place.
 
 use diesel::prelude::*;
 
