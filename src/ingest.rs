@@ -2,6 +2,12 @@
 //!
 //! The SDK of connectors writes canonical payloads. This module checks what must be true for rows of any connector,
 //! because clients display payloads to people.
+//!
+//! Halves of surrogate pairs in a CRM's JSON become U+FFFD before it is parsed: a strict parser would refuse
+//! a whole page because of one label. All candidates for a homepage are stored as the CRM has them, one per
+//! line in one column, and domain and URL are computed when needed: a change of the identity rules then needs
+//! nothing but what is stored. The hash of a row does not depend on these rules, because each change of them
+//! would otherwise write every company record again.
 
 use crate::domain::{FieldType, IntegrationId};
 use crate::identity;

@@ -6,6 +6,10 @@
 //! connections, and clients with requests keep theirs. If each connection has an open request, the one without a byte
 //! read or written for the longest time is closed, if that time is longer than [`Limits::stalled`]. So requests that
 //! never end do not block other clients.
+//!
+//! The accept loops of tonic and axum are not used: both end or spin when `accept` fails for lack of
+//! descriptors, and neither limits connections or the time of a handshake. Closing the longest idle
+//! connection, instead of refusing the newest, prevents silent connections from locking everybody else out.
 
 use std::collections::HashMap;
 use std::io;

@@ -1,4 +1,8 @@
 //! Tasks that run as long as the server. A panic in one of them must be visible and must not end it silently.
+//!
+//! A task that ended silently would leave syncs, the outbox or cleanup undone until the next restart. The
+//! follower of the index is not restarted as a whole: it handles panics of one index itself, and any other
+//! ends the server.
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;

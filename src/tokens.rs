@@ -4,6 +4,9 @@
 //! `iss`, `aud`, `exp`, and optionally `nbf`. As RFC 8725 recommends, the algorithm is determined by the key and not
 //! by the token alone, the type of a token is checked, and URLs or keys in a header (`jku`, `jwk`, `x5u`) are neither
 //! fetched nor trusted. With `--dev` a key is created in the data directory, and `tether token` signs with it.
+//!
+//! Signatures are verified by the library; `crit`, `typ` and the claims are checked here, because the library
+//! ignores `crit` and refuses valid dates with a fraction.
 
 use crate::caller::{Caller, Role};
 use crate::config;

@@ -1,4 +1,8 @@
 //! Refreshing: one at a time for each credential, over all processes, and to the end whoever asked for it.
+//!
+//! A refresh is a task of its own, and a shutdown waits for it: the CRM may have replaced the token when the
+//! caller disconnects. All attempts of a refresh share one deadline, and its lease is a quarter longer, so
+//! two processes never use the same token at the same time.
 
 use super::{Access, Credentials, Error, account_of, deadline, is_dead, retry, revocation};
 use crate::domain::{CredentialId, CredentialState};

@@ -2,6 +2,11 @@
 //!
 //! The flow of a call is a task-local. An argument would have to be passed through each method of the store and all
 //! code between the store and the gRPC layer.
+//!
+//! A call of the service identity has the flow of the group that it concerns, from the moment the message is
+//! read (`Services::about`). There is one flow for calls about no group, one for the callback page, and one
+//! for the server's own tasks. A spawned task has no flow and counts as the server's own, which is limited
+//! too, unless it takes the flow along (`fair::carried`).
 
 use std::any::Any;
 use std::future::Future;

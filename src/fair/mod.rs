@@ -6,6 +6,14 @@
 //! use the permits ([`FairSemaphore::with_internal`]), neither they nor all calls together can hold the last permit.
 //! The internal flow is served before the calls while it holds less than a quarter of the permits, and after them
 //! otherwise.
+//!
+//! The semaphore is our own: tokio's grants permits in the order of arrival, ranked-semaphore by fixed
+//! priorities, and semaphore-key has one semaphore per key without a common limit; none takes turns.
+//! Connections of the database, the queue of SQLite's writer and the assembly of profiles use it. Because the
+//! internal flow has its share, heartbeats are stored in time whatever the groups do, and many syncs do not
+//! delay calls.
+//!
+//! Turns are by permits, not by time: a group with slow statements holds connections for longer than another.
 
 mod flow;
 

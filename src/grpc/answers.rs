@@ -7,6 +7,11 @@
 //!
 //! The answer of a change that was made is never refused for want of room: it is counted beyond the limit, and the calls
 //! that follow are refused before they begin (`Limits::enter_call`).
+//!
+//! An answer above 3 MiB is refused with ANSWER_TOO_LARGE. The answer of a change is exempt from the budget
+//! because the change is made: a caller that gets a refusal would make it again. At most
+//! `limits.calls_per_group` such answers exceed the budget, since later calls of the group are refused before
+//! they begin.
 
 use super::page::MOST_ANSWER_BYTES;
 use crate::error::{Error, Reason};

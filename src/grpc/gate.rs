@@ -2,6 +2,10 @@
 //! log before the answer leaves.
 //!
 //! Denies by default: RPCs missing from the policy table are rejected with RPC_UNKNOWN before anything else sees them.
+//!
+//! While the server shuts down, streams end with SHUTTING_DOWN and new calls over open connections are
+//! refused with it: a client with one connection would otherwise not notice. Known groups are cached for 30
+//! seconds, because every call asks; a deleted group has nothing left to show.
 
 use super::call;
 use super::form::REQUEST_ID;

@@ -1,5 +1,7 @@
 //! Load shedding: so many requests at a time, of one group and of all, the next one is refused at once. Queueing would only
 //! make all of them late.
+//!
+//! tower's `load_shed` answers without a gRPC status, so this layer is our own.
 
 use crate::caller::Caller;
 use crate::fair::{self, CallFlow};

@@ -1,4 +1,7 @@
 //! A company's profile, page by page: cards and tables as far as they fit into an answer, and where the next page goes on.
+//!
+//! Long texts need no RPC of their own: a profile has pages and `text_offset`, and nearly every profile is
+//! one page.
 
 use super::convert;
 use super::page::{MOST_ANSWER_BYTES, field_bytes};

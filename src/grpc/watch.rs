@@ -1,4 +1,7 @@
 //! Streams that go on until something ends them.
+//!
+//! A stream has its own task and a channel of one message. The task ends the stream when the message is not
+//! taken in time; a panic of the task ends it with INTERNAL.
 
 use super::page_token::Pages;
 use super::{answers, call, convert, gate};

@@ -1,4 +1,6 @@
 //! Pages in browsers: which may call over gRPC-Web, and what they may send and see (CORS).
+//!
+//! Only configured origins may call: a token that leaks into another page cannot be used there.
 
 use super::form::REQUEST_ID;
 use http::{HeaderName, HeaderValue, Method, header};

@@ -3,6 +3,10 @@
 //! Nothing is guessed. A name is a host if its labels are valid under UTS #46 and the rules for host names (STD 3),
 //! and it ends in a public suffix of the list. Text around an address is ignored. If a text has several addresses,
 //! all are returned in order.
+//!
+//! A URL parser is not used for validation, because it is tolerant: `a.com;b.com` parses as a host. Hosts are
+//! checked by `idna` and `psl`, URLs normalised by `url`. A bare name after other words is no address: `Acme
+//! Co.Ltd` and `Beta Co.Ltd` would both be co.ltd.
 
 /// Maximum number of bytes of a text that are read.
 const MOST_BYTES: usize = 32 << 10;

@@ -1,4 +1,6 @@
 //! Numbers the companies seen by this process, so that sets of companies are bitmaps.
+//!
+//! The numbers are valid in this process only and are never reused.
 
 use std::collections::HashMap;
 

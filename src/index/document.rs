@@ -1,4 +1,8 @@
 //! The index document of a record: the schema, and the values under the paths that tests use.
+//!
+//! The values are made here, not by the library: integers and decimals as scaled whole numbers or as texts
+//! that sort like the number, texts folded, long texts as a hash. The library would guess dates and floats,
+//! and every comparison has to be exact.
 
 use std::collections::BTreeMap;
 

@@ -6,6 +6,9 @@
 //! [`Verified`](super::directory::Verified) appends 16 bytes to each file: the BLAKE3 hash of the integration, the
 //! file name and the content. A verified file is read again only if its length, inode or times change. Comparing
 //! these takes a microsecond per file and is done before and after each search.
+//!
+//! A watch on the folder would report a change later than the search that reads wrong data. Comparing the
+//! attributes of 100 files costs a tenth of a millisecond.
 
 use std::collections::HashMap;
 use std::fs::{File, Metadata};

@@ -1,4 +1,14 @@
 //! Applies the changes of all integrations to their indexes, a few integrations at a time.
+//!
+//! The follower compares the last change number of every integration with that of its index (at once, when a
+//! search waits for one), reads the changes in between in pages, commits them with their number in the
+//! commit's payload, and publishes a snapshot. Only a state with *all* changes up to its number is published:
+//! a record that changed twice is in the feed once, at its later number, so a state in the middle may lack
+//! it.
+//!
+//! An index is rebuilt when its folder is lost or of another form, when the database is behind it (a restored
+//! backup), when tombstones that it has not applied were purged, or when the values of a field have to be
+//! read in another way.
 
 use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;

@@ -1,5 +1,11 @@
 //! Reactions to errors: a damaged index is rebuilt from the database; after any other error the work is retried and
 //! nothing is deleted.
+//!
+//! A damaged index answers INDEX_NOT_READY until it is rebuilt: the follower deletes its folder and reads the
+//! change feed from the beginning. What the operating system refuses (descriptors, memory, space, permission)
+//! never deletes an index: the refusal ends, and a rebuild would need the same descriptors and more space. An
+//! error or panic that neither explains makes the files be verified first, then the index be opened again,
+//! and only the third in a row is a rebuild.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

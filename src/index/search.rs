@@ -1,4 +1,8 @@
 //! Finds the records of an integration that match an expression over the values of one record.
+//!
+//! Conditions are evaluated on bitmaps of documents, not as queries of the library: NOT, conditions on the
+//! same record, parents, and sets over several indexes are then plain set operations, and a range outside all
+//! values of a column is handled correctly.
 
 use std::ops::Bound;
 

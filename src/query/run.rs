@@ -1,4 +1,14 @@
 //! Runs a checked query: computes sets of companies with bitmaps, then one sorted page.
+//!
+//! Inside `source.Object(…)` an expression is evaluated on documents, so that all its conditions hold for the
+//! same record. The documents then become companies; related records become the companies of their company
+//! records. Above that, AND, OR and NOT are operations on sets of companies.
+//!
+//! The record that names a company is chosen as in the database: of the first source that has the company,
+//! the first record by name and id. Conditions on names look at these records only. Sorting compares ranks:
+//! the dictionaries of a column over all segments, merged once for each state of the indexes. A page token
+//! has the *values* of the page's last company and the time that `today` stands for, so the next page is
+//! right whatever changed meanwhile. Names and cells of a page are read from the database.
 
 use std::cmp::Ordering;
 use std::sync::Arc;

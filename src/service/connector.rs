@@ -1,4 +1,7 @@
 //! Connectors, and which group may use which.
+//!
+//! A connector that a group has enabled and that is missing from the folder is listed as failed for that
+//! group only: the group learns why its integrations do not work, and other groups have never used it.
 
 use super::{Author, Made, Services, group_of};
 use crate::connectors::{self, Status};

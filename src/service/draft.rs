@@ -1,4 +1,6 @@
 //! Drafts: how an integration begins.
+//!
+//! Settings that are chosen before login cannot be changed after it: they say where the login happened.
 
 use super::audit::{Author, Made, Worked};
 use super::login::settings;

@@ -2,6 +2,11 @@
 //!
 //! Places are counted, never waited for: a queue would make everybody late. A caller that is refused is told when to try
 //! again.
+//!
+//! A place of a list is held by its work on the blocking threads, not by its call: a caller who disconnects
+//! makes no room for another call while the work still runs. The budget of answers counts encoded bytes,
+//! because the size of an answer is known only then; what is under construction is bounded by the limits of
+//! calls and lists. A group tracks at most 100,000 companies, because each search reads the whole list.
 
 use crate::domain::GroupId;
 use crate::error::{Detail, Error, Reason, Result};

@@ -1,4 +1,8 @@
 //! Logging in: the browser's round trip with state and PKCE, credentials without a browser, and logging in again.
+//!
+//! Several browser logins of an integration may be in progress, at most five: people open two tabs, and a
+//! retry after a lost answer must not invalidate the first one. The first that succeeds ends the others. A
+//! login locks its integration, then the credentials that it touches in the order of their ids.
 
 use super::edit::names;
 use super::field::logged_in;

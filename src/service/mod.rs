@@ -1,5 +1,14 @@
 //! The business rules, one file a noun. Services know who calls; the edge has checked the role and the form of what is
 //! asked, here is decided whether the thing is theirs and whether the step is possible.
+//!
+//! An RPC that the policy table marks as changing something runs in a task that goes on if the caller
+//! disconnects. Its handler passes `gate::author` to the service, and the service makes the change with
+//! `Inner::change`: the rows, the audit entry and what the request id led to are one transaction. A separate
+//! entry, written by the gate, would need a second commit. A test (tests/it/house.rs) finds handlers and
+//! services without an entry.
+//!
+//! The service identity reads as a member of the group that it names: there is one rule of visibility, and no
+//! service has to know a caller that sees everything. Other callers must name the group of their token.
 
 mod audit;
 mod cells;

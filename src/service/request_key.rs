@@ -1,4 +1,7 @@
 //! Request ids: which request one stands for.
+//!
+//! The hash is of the encoded message, not of a debug text of the program's types: such a text would change
+//! with the program.
 
 use crate::domain::GroupId;
 use crate::store::Request;

@@ -1,4 +1,7 @@
 //! Lists of companies: by name out of the database, and whatever is searched, filtered or sorted out of the read model.
+//!
+//! The group's own list is read from the database for each search: it is in no change feed, and has
+//! at most 100,000 companies.
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -1,4 +1,7 @@
 //! Sources: what a group can filter by.
+//!
+//! ListSources lists a source whose index does not answer, with its state: one damaged file must not hide all
+//! sources.
 
 use super::{Services, viewpoint};
 use crate::caller::Caller;

@@ -4,6 +4,11 @@
 //!
 //! A sync reports only what it really did: an object counts as completely read only if the connector said so. See
 //! `verdict` for which errors are retried.
+//!
+//! If reading of an object is interrupted by a temporary error, the stream ends, the sync waits, and a new
+//! stream is opened from the last checkpoint, three times; then the object is skipped. The connector's own
+//! checkpoint is the only way back to the position of the interruption, and the next stored checkpoint would
+//! be behind it.
 
 use super::Context;
 use super::verdict::{FEW_TRIES, Verdict, pause, reason};

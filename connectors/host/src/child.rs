@@ -2,6 +2,10 @@
 //!
 //! A child process runs one instance. If it crashes, hangs or sends invalid data, only this child is affected: its
 //! calls and streams fail as [`Error::Lost`](super::Error::Lost), and the next call starts another child.
+//!
+//! A child that does not answer a ping in time is killed: its slots have to return at once (SPEC.md, LIFE),
+//! and one that does not would hold the calls of every group. Its memory is limited, so that a library that
+//! allocates without end ends itself before the machine swaps.
 
 mod supervise;
 

@@ -1,5 +1,9 @@
 //! The handle to a connector for the rest of the server: typed calls with deadlines, metrics, and a new instance
 //! after a failure.
+//!
+//! A call has a deadline and a number in the table of calls, and its encoded message goes to a transport. If
+//! the process ends, its socket closes or a frame is invalid, all waiting calls fail as `Lost` at once, and
+//! the next call starts another process, after a pause that grows with each failure in a row.
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -3,6 +3,8 @@
 //! One thread per instance calls the slots of the library in the order of the requests, as in a child process. A slot
 //! that does not return blocks this thread and this instance: its waiting callers get an error, and other instances
 //! are not affected.
+//!
+//! The thread exists because a slot that never returns would otherwise hold a thread of the server's runtime.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

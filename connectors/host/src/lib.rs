@@ -10,6 +10,11 @@
 //! server, `child` in a separate process ([`child_process`] is the code of that process, `frame` the protocol on the
 //! socket); `transport` gives both the same interface; [`Connector`] adds deadlines, metrics, and reopening after a
 //! failure.
+//!
+//! Connectors run in separate processes unless the manifest allows and the operator trusts otherwise: an
+//! operator can be stricter than an author, never more lenient, and a crash costs an attempt of a sync, not
+//! the server. This is a crate of its own, not a layer of the server, because the conformance kit is a host
+//! too and must not carry a database.
 
 mod call_table;
 mod child;

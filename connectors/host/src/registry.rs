@@ -1,4 +1,9 @@
 //! All connectors of this server, by name.
+//!
+//! A scan (at start, on SIGHUP, on a change of the folders) goes through the manifest, the owners of its
+//! files, the hash, and the private copy of the library, to a child that opens the connector and describes
+//! it. A library that runs in the server is loaded only after it has been opened in a child. A changed hash
+//! is a new generation beside the old one: streams keep theirs, the registry returns the new one.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;

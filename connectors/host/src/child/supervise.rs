@@ -1,4 +1,7 @@
 //! Owns a child process: starts it, writes and reads its frames, logs its output, and makes sure that it ends.
+//!
+//! A child starts with an empty environment, because the server's has secrets; without core files; and as the
+//! first process to be killed when memory runs out.
 
 use std::io;
 use std::os::fd::OwnedFd;

@@ -1,6 +1,9 @@
 //! Distinguishes replies of the CRM's API from replies of proxies, gateways, firewalls and login pages, which answer
 //! with statuses of their own. Only a complete reply of the CRM's own API proves that a record or an object is
 //! deleted, that a user may not see it, or that a result is empty. After any other reply the request is repeated.
+//!
+//! Gateways answer with 403 and 404 too. A sync that believed one page of a gateway once succeeded without a
+//! fifth of its rows.
 
 use std::borrow::Cow;
 use std::time::Duration;
