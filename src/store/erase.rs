@@ -1,4 +1,6 @@
 //! Erasing a group: what is left of it after its deletion goes too, its log of changes among that.
+//!
+//! The audit log of a group is about people, so an operator may have to erase it before its time.
 
 use diesel::prelude::*;
 
