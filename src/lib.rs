@@ -1,4 +1,5 @@
-//! tether: the CRM integration service. ARCHITECTURE.md is the overview.
+//! tether: the CRM integration service. ARCHITECTURE.md has the picture, the terms and the decisions; the modules have the
+//! details.
 
 pub mod address;
 pub mod admin;

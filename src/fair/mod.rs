@@ -7,7 +7,7 @@
 //! The internal flow is served before the calls while it holds less than a quarter of the permits, and after them
 //! otherwise.
 //!
-//! The semaphore is our own: tokio's grants permits in the order of arrival, ranked-semaphore by fixed
+//! The semaphore is our own: tokio's gives permits in the order of arrival, ranked-semaphore by fixed
 //! priorities, and semaphore-key has one semaphore per key without a common limit; none takes turns.
 //! Connections of the database, the queue of SQLite's writer and the assembly of profiles use it. Because the
 //! internal flow has its share, heartbeats are stored in time whatever the groups do, and many syncs do not
