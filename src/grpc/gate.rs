@@ -1,5 +1,5 @@
-//! The gate every request passes: who calls and whether the role may; and, for what changes something, the entry in the audit
-//! log before the answer leaves.
+//! The gate that every request passes: it verifies the token, checks the role against the policy table, and runs a call that
+//! changes something in a task of its own, which goes on if the caller disconnects.
 //!
 //! Denies by default: RPCs missing from the policy table are rejected with RPC_UNKNOWN before anything else sees them.
 //!

@@ -3,8 +3,8 @@
 //! `listener` accepts the connection and limits its times. The layers of a request, from the outside in
 //! (`server`):
 //!
-//! 1. `web`: CORS. A page's call passes this and gRPC-Web and is an ordinary call from there on.
-//! 2. `form`: the request id; refuses what is not gRPC or gRPC-Web.
+//! 1. `web`: CORS.
+//! 2. `form`: the request id; refuses what is not gRPC or gRPC-Web. After it, gRPC-Web becomes gRPC.
 //! 3. `outcome`: checks the framing, ends the call at its deadline, completes every refusal with an
 //!    `ErrorInfo`, counts it.
 //! 4. `answers`: bounds the answer.
