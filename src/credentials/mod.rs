@@ -1,13 +1,14 @@
-//! Credentials of accounts: sealed at rest, refreshed one at a time, revoked when nothing needs them.
+//! Credentials of accounts: sealed in the database, refreshed one at a time, revoked when no integration
+//! needs them.
 //!
-//! The connector talks to the CRM; what is stored, locked and decided is here. A refresh is a write: the lease of the
-//! credential's row is taken, the row read again, the CRM asked without a transaction held open, and what came stored by
-//! compare-and-swap on the credential's generation before anything uses it.
+//! The connector calls the CRM; this module stores, locks and decides. A refresh is a write: it takes the
+//! lease of the credential's row, reads the row again, calls the CRM without an open transaction, and stores
+//! the result by compare-and-swap on the credential's generation before anything uses it.
 //!
 //! What is sealed is the whole `Connection` (settings, identity, credentials), not the token alone: a
 //! revocation after the integration is deleted needs all of it. A login without a browser keeps its
 //! parameters there, and its refresh is another login; so there is one kind of stored login, one lease and
-//! one count of places.
+//! one limit per account.
 
 pub mod outbox;
 mod refresh;

@@ -1,4 +1,5 @@
-//! Giving access back: a durable outbox, so that a revocation survives a crash and a CRM that is down, and blocks nobody.
+//! Revokes access through a durable outbox: a revocation survives crashes and outages of the CRM, and no
+//! caller waits for it.
 
 use super::{Credentials, Error, account_of, deadline, seal};
 use crate::domain::CredentialId;

@@ -1,4 +1,4 @@
-//! Refreshing: one at a time for each credential, over all processes, and to the end whoever asked for it.
+//! Refreshes: one at a time per credential, over all processes.
 //!
 //! A refresh is a task of its own, and a shutdown waits for it: the CRM may have replaced the token when the
 //! caller disconnects. All attempts of a refresh share one deadline, and its lease is a quarter longer, so

@@ -1,8 +1,10 @@
-//! Failed refreshes: few tries, spaced over all replicas, with the cause kept from the first one on.
+//! Failed refreshes: few attempts, with pauses that hold for all replicas; the cause is shown from the first
+//! failure on.
 //!
-//! The CRM counts token requests, and a refusal that an administrator has to undo lasts for days. So a failure is written
-//! into the credential's row with the time of the next try; until then every caller gets the stored words instead of another
-//! token request. What an administrator undoes heals by itself: [`Credentials::run_retries`] makes the tries that are due.
+//! The CRM counts token requests, and a refusal that an administrator has to undo lasts for days. So a
+//! failure is stored in the credential's row with the time of the next attempt; until then every caller gets
+//! the stored message instead of another token request. After an administrator has acted, the integration
+//! recovers without a user: [`Credentials::run_retries`] makes the attempts that are due.
 //!
 //! The attempts of all replicas are one series, so a lasting refusal costs few token requests: 5 instead of
 //! 53 in the first 100 seconds. Only an administrator's refusal, or any other lasting one three times in a

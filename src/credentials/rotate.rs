@@ -1,7 +1,7 @@
-//! Changing the sealing key: everything sealed is sealed anew with the first key, while servers run.
+//! Changes the sealing key: seals all stored secrets with the first key, while servers run.
 //!
-//! Batches are small and each row is written only if it is still what was read, so a refresh in between wins and its row
-//! is looked at again. What is done stays done: after a crash the next run goes on with the rest.
+//! Batches are small, and a row is written only if it is unchanged since it was read: a concurrent refresh
+//! wins, and its row is read again. After a crash the next run continues with the remaining rows.
 
 use super::seal::{self, Sealer, key_id_of};
 use super::{Error, account_of};

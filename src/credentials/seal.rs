@@ -1,9 +1,9 @@
-//! Sealing: secrets rest in the database only under a key that does not.
+//! Seals secrets for the database with a key that is not in the database.
 //!
-//! XChaCha20-Poly1305 (RustCrypto) with a random 24-byte nonce: safe for any number of messages under one key. The
-//! envelope is `key id (8 bytes of the key's BLAKE3) ‖ nonce ‖ ciphertext`; the key id says which of several keys opens
-//! it, so keys can be rotated. What a secret belongs to is authenticated with it: a sealed token copied into another
-//! row does not open there.
+//! XChaCha20-Poly1305 (RustCrypto) with a random 24-byte nonce: safe for any number of messages under one
+//! key. The envelope is `key id (8 bytes of the key's BLAKE3) ‖ nonce ‖ ciphertext`; the key id says which of
+//! several keys opens it, so keys can be rotated. The owner of a secret is authenticated with it: a sealed
+//! token that is copied into another row does not open there.
 
 use chacha20poly1305::aead::{Aead, Payload};
 use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce};

@@ -1,17 +1,13 @@
-//! The way of every answer out: none is larger than 3 MiB, and what is held of answers that their callers do not take is
-//! bounded, for each group and in all.
+//! Bounds answers: none is larger than 3 MiB (ANSWER_TOO_LARGE), and the bytes of answers that callers have
+//! not read are limited, per group and in total.
 //!
-//! An answer is encoded whole, counted, and handed to the connection piece by piece, each when the client's window has
-//! room for it. What waits is counted in bytes; a caller who takes nothing for a while loses its answer. (The connection
-//! cannot be asked whether it is stuck: it looks at an answer only when it can send. So a task beside it looks.)
+//! An answer is encoded completely, counted, and passed to the connection in pieces, each when the client's
+//! window has room for it. If the caller reads nothing for a while, the answer is dropped. A task beside the
+//! answer detects this, because the connection looks at an answer only when it can send.
 //!
-//! The answer of a change that was made is never refused for want of room: it is counted beyond the limit, and the calls
-//! that follow are refused before they begin (`Limits::enter_call`).
-//!
-//! An answer above 3 MiB is refused with ANSWER_TOO_LARGE. The answer of a change is exempt from the budget
-//! because the change is made: a caller that gets a refusal would make it again. At most
-//! `limits.calls_per_group` such answers exceed the budget, since later calls of the group are refused before
-//! they begin.
+//! The answer of a change is counted but never refused: the change is made, and a caller that gets a refusal
+//! would make it again. At most `limits.calls_per_group` such answers exceed the budget, because later calls
+//! of the group are refused before they begin (`Limits::enter_call`).
 
 use super::page::MOST_ANSWER_BYTES;
 use crate::error::{Error, Reason};

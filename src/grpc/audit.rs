@@ -1,4 +1,4 @@
-//! How the audit log is read.
+//! Reads the audit log.
 
 use super::page;
 use super::page_token::{self, Pages};

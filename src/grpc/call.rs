@@ -1,4 +1,4 @@
-//! The call that a task answers: what errors, logs and metrics have to name.
+//! The call that the current task answers, for errors, logs and metrics.
 
 use std::future::Future;
 

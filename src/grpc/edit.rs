@@ -1,4 +1,4 @@
-//! What an edit asks for, read out of a request: names, fields, shares.
+//! Reads an edit from a request: names, settings, fields, shares.
 
 use super::validate;
 use crate::domain::GroupId;

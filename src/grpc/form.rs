@@ -1,5 +1,6 @@
-//! The outermost layer: gives each request an id, and refuses what is not a gRPC or gRPC-Web request by its HTTP form. The
-//! refusal has the same details as any other, so that also a caller of the wrong kind is told what is wrong.
+//! The outermost layer: gives each request an id, and refuses what is not a gRPC or gRPC-Web request by its
+//! HTTP form. This refusal has the same details as any other, so that users of other clients learn the cause,
+//! too.
 
 use super::call::{self, Call};
 use super::status::{malformed, too_large};

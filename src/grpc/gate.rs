@@ -1,11 +1,10 @@
-//! The gate that every request passes: it verifies the token, checks the role against the policy table, and runs a call that
-//! changes something in a task of its own, which goes on if the caller disconnects.
-//!
-//! Denies by default: RPCs missing from the policy table are rejected with RPC_UNKNOWN before anything else sees them.
+//! The gate that every request passes: it verifies the token, checks the role against the policy table, and
+//! runs a call that changes something in a task of its own, which goes on if the caller disconnects. RPCs
+//! missing from the table are rejected with RPC_UNKNOWN before anything else sees them.
 //!
 //! While the server shuts down, streams end with SHUTTING_DOWN and new calls over open connections are
 //! refused with it: a client with one connection would otherwise not notice. Known groups are cached for 30
-//! seconds, because every call asks; a deleted group has nothing left to show.
+//! seconds, because every call checks its group; a deleted group has nothing left to show.
 
 use super::call;
 use super::form::REQUEST_ID;

@@ -1,4 +1,4 @@
-//! `tether.v1.GroupService`: the platform tells us of groups.
+//! `tether.v1.GroupService`: the platform creates, connects and deletes groups.
 
 use super::page_token::Pages;
 use super::{convert, gate, page, validate};

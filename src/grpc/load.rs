@@ -1,5 +1,5 @@
-//! Load shedding: so many requests at a time, of one group and of all, the next one is refused at once. Queueing would only
-//! make all of them late.
+//! Load shedding: beyond a number of concurrent requests, per group and in total, further ones are refused at
+//! once. A queue would delay all of them.
 //!
 //! tower's `load_shed` answers without a gRPC status, so this layer is our own.
 

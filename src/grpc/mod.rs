@@ -1,4 +1,5 @@
-//! The edge: authenticate → validate → call a service → convert. Only here the generated public types are touched.
+//! The gRPC layer: authenticate → validate → call a service → convert. Only this layer uses the generated
+//! public types.
 //!
 //! `listener` accepts the connection and limits its times. The layers of a request, from the outside in
 //! (`server`):

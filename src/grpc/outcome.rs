@@ -1,7 +1,8 @@
-//! What holds of every answer: it comes within the call's deadline, a refusal has an `ErrorInfo`, a panic of one call is the
-//! error of that call, and the metrics count it by the code it ended with.
+//! Rules for every answer: it begins within the call's deadline, a refusal has an `ErrorInfo`, a panic is an
+//! error of its call only, and the metrics count the call by its final code.
 //!
-//! It also reads the request's framing before the gRPC library does, which would answer INTERNAL to a client's mistakes.
+//! This layer also checks the framing of the request before the gRPC library does, because the library
+//! answers malformed requests with INTERNAL.
 
 use super::call::{self, Call};
 use super::form;

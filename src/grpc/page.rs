@@ -1,8 +1,8 @@
-//! Pages that end before an answer becomes too large: every list is put together here.
+//! Pages of bounded size. Every list is built here.
 //!
 //! Items are added until the page has the requested number or 3 MiB, counted in encoded bytes, because a
 //! number of items says nothing about their size; the next page begins after the last item. gRPC clients
-//! refuse more than 4 MiB unless configured otherwise. What is behind a list is read in parts of about a
+//! refuse more than 4 MiB unless configured otherwise. The rows of a list are read in parts of about a
 //! megabyte (`store/record_read.rs`: the keys, then the rows one by one), so that little more is read than is
 //! sent.
 

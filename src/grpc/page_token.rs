@@ -1,5 +1,5 @@
-//! Page tokens: sealed, so that they are opaque and cannot be made up; bound to the rpc, the other arguments and the
-//! caller's group, so that they go on only where they came from (AIP-158).
+//! Page tokens: sealed, so that they are opaque and cannot be forged; bound to the RPC, the other arguments
+//! and the caller's group, so that they are valid only for the list that they came from (AIP-158).
 
 use crate::credentials::seal::Sealer;
 use crate::error::{Detail, Error, Reason, Result};

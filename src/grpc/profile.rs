@@ -1,4 +1,5 @@
-//! A company's profile, page by page: cards and tables as far as they fit into an answer, and where the next page goes on.
+//! A company's profile, page by page: as many cards and tables as fit into an answer, and the position at
+//! which the next page begins.
 //!
 //! Long texts need no RPC of their own: a profile has pages and `text_offset`, and nearly every profile is
 //! one page.

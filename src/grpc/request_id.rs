@@ -1,4 +1,4 @@
-//! Request ids, with the hash of what they stand for.
+//! Request ids, each with the hash of its request.
 
 use super::validate;
 use crate::error::Result;

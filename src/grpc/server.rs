@@ -1,4 +1,4 @@
-//! The gRPC listener: services, reflection and health behind one stack that reads top to bottom.
+//! The gRPC listener: services, reflection and health behind one stack of layers, listed from the outside in.
 
 use super::answers::AnswerLayer;
 use super::company::Companies;

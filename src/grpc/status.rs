@@ -1,4 +1,4 @@
-//! The one place where an error of the business rules becomes a `google.rpc.Status` (AIP-193).
+//! Converts errors of the business rules to `google.rpc.Status` (AIP-193). This is the only place that does.
 
 use super::call;
 use crate::error::{Detail, Error, Most, Reason, shortened};

@@ -1,7 +1,7 @@
-//! The codec of the services: a request with NUL in any of its texts is refused as it is decoded, with the field named.
+//! The codec of the services. It refuses a request with NUL in any of its texts and names the field.
 //!
-//! PostgreSQL keeps no NUL, and no text of a person or a program has one. Here it is looked for once, in whatever message
-//! comes, instead of in each rpc. (A lone surrogate cannot come at all: texts of protobuf are UTF-8.)
+//! PostgreSQL cannot store NUL, and no valid text has it. The codec checks every message once, instead of
+//! each RPC. Lone surrogates cannot occur, because protobuf's texts are UTF-8.
 
 use std::{marker::PhantomData, sync::LazyLock};
 

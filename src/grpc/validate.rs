@@ -1,4 +1,5 @@
-//! What every request passes before a service sees it: names have their form, texts and lists their bounds (AIP-122, 210).
+//! Checks of requests before a service is called: the form of names, the bounds of texts and lists (AIP-122,
+//! 210).
 
 use crate::domain::{CompanyId, GroupId, IntegrationId, SyncId};
 use crate::error::{Detail, Error, Reason, Result, echo};

@@ -1,4 +1,4 @@
-//! Streams that go on until something ends them.
+//! Server streams without an end of their own.
 //!
 //! A stream has its own task and a channel of one message. The task ends the stream when the message is not
 //! taken in time; a panic of the task ends it with INTERNAL.

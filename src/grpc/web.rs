@@ -1,4 +1,4 @@
-//! Pages in browsers: which may call over gRPC-Web, and what they may send and see (CORS).
+//! CORS: which web pages may call over gRPC-Web, and which headers they may send and read.
 //!
 //! Only configured origins may call: a token that leaks into another page cannot be used there.
 

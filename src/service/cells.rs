@@ -1,4 +1,4 @@
-//! The cells of a list of companies: of each column the smallest values, out of rows that are read one after the other.
+//! The cells of a list of companies: for each column the smallest values, from rows that are read one by one.
 //!
 //! Texts are cut after a number of characters that depends on the number of columns alone: what a client gets
 //! of a value does not depend on the values beside it, and a company always fits into an answer.

@@ -1,4 +1,4 @@
-//! Connectors, and which group may use which.
+//! Connectors, and which groups have enabled them.
 //!
 //! A connector that a group has enabled and that is missing from the folder is listed as failed for that
 //! group only: the group learns why its integrations do not work, and other groups have never used it.

@@ -1,4 +1,4 @@
-//! Drafts: how an integration begins.
+//! Drafts: integrations before they are saved.
 //!
 //! Settings that are chosen before login cannot be changed after it: they say where the login happened.
 

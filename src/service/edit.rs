@@ -1,4 +1,4 @@
-//! Editing an integration: what it would be afterwards, for the review and for the update alike.
+//! Edits of an integration. Review and update use the same computation of the edited integration.
 
 use super::audit::{Author, Made, Worked};
 use super::draft::{check_settings, taken};

@@ -1,5 +1,6 @@
-//! Watching a group. One task a process asks the database once a second how far the watched groups' events go, and wakes
-//! the streams of those that went on; each stream then reads from the store by key, as fast as it is itself read.
+//! Watching a group. One task per process asks the database once a second for the last event number of the
+//! watched groups, and wakes the streams of groups with new events. Each stream then reads its events by key,
+//! at the speed of its caller, so a slow caller delays no other.
 
 use super::Services;
 use crate::caller::{Caller, Role};

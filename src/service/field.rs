@@ -1,4 +1,4 @@
-//! Fields: what the logged-in user can see, and what the owner selected of it.
+//! Fields: those the logged-in user can see in the CRM, and those the owner selected.
 
 use super::{Author, Made, Services, group_of, share};
 use crate::caller::Caller;

@@ -1,4 +1,4 @@
-//! Groups: the platform tells us who there is and who is connected with whom.
+//! Groups and their connections, as the platform reports them.
 
 use super::audit::Worked;
 use super::{Author, Made, Services};

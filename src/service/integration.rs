@@ -1,4 +1,4 @@
-//! Integrations as a group has them: read, saved, deleted.
+//! Integrations: read, save, delete.
 
 use super::login::settings;
 use super::places::{ACCOUNT_LIMIT, account_full};

@@ -1,12 +1,13 @@
-//! How much may be under way at a time, of one group and of all: so that no group can take the server from the others.
+//! Limits of concurrent work, per group and in total, so that no group can use the whole server.
 //!
-//! Places are counted, never waited for: a queue would make everybody late. A caller that is refused is told when to try
+//! Permits are counted without a queue: a queue would delay everybody. A refused caller is told when to try
 //! again.
 //!
-//! A place of a list is held by its work on the blocking threads, not by its call: a caller who disconnects
-//! makes no room for another call while the work still runs. The budget of answers counts encoded bytes,
-//! because the size of an answer is known only then; what is under construction is bounded by the limits of
-//! calls and lists. A group tracks at most 100,000 companies, because each search reads the whole list.
+//! The permit of a list is held by its work on the blocking threads, not by its call: a caller who
+//! disconnects makes no room for another call while the work still runs. The budget of answers counts encoded
+//! bytes, because the size of an answer is known only then; answers under construction are bounded by the
+//! limits of calls and lists. A group tracks at most 100,000 companies, because each search reads the whole
+//! list.
 
 use crate::domain::GroupId;
 use crate::error::{Detail, Error, Reason, Result};

@@ -1,4 +1,5 @@
-//! Logging in: the browser's round trip with state and PKCE, credentials without a browser, and logging in again.
+//! Logins: in the browser with state and PKCE, without a browser, and again for an integration that has an
+//! account.
 //!
 //! Several browser logins of an integration may be in progress, at most five: people open two tabs, and a
 //! retry after a lost answer must not invalidate the first one. The first that succeeds ends the others. A

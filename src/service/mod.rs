@@ -1,5 +1,6 @@
-//! The business rules, one file a noun. Services know who calls; the edge has checked the role and the form of what is
-//! asked, here is decided whether the thing is theirs and whether the step is possible.
+//! The business rules, one file per noun. The gRPC layer has checked the caller's role and the form of the
+//! request; services check whether the resource belongs to the caller's group and whether the step is
+//! possible.
 //!
 //! An RPC that the policy table marks as changing something runs in a task that goes on if the caller
 //! disconnects. Its handler passes `gate::author` to the service, and the service makes the change with

@@ -1,4 +1,4 @@
-//! The places of an account: five active integrations, over all groups.
+//! The limit of an account: five active integrations, over all groups.
 
 use super::Services;
 use crate::error::{Detail, Error, Reason, Result};

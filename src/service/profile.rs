@@ -1,5 +1,5 @@
-//! A company's profile: one card a source, refreshed live from the CRM each time it is opened; when the CRM is slow or
-//! down, what is stored, with its age and why, never an error.
+//! A company's profile: one card per source, read live from the CRM each time it is opened. If the CRM is
+//! slow or down, the card shows the stored data with its age and the cause; this is never an error.
 
 use super::company::CompanyView;
 use super::field::logged_in;

@@ -1,5 +1,6 @@
-//! Live reads under way. Calls that open the same profile at the same time share one read, the rate at which a group opens
-//! profiles through integrations that it receives is limited, and a shutdown waits for all reads.
+//! Live reads in progress. Calls that open the same profile at the same time share one read, the rate at
+//! which a group opens profiles through integrations that it receives is limited, and a shutdown waits for
+//! all reads.
 
 use crate::domain::{CompanyId, GroupId, IntegrationId};
 use crate::error::Reason;

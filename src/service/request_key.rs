@@ -1,4 +1,4 @@
-//! Request ids: which request one stands for.
+//! Request ids: identify repeated requests.
 //!
 //! The hash is of the encoded message, not of a debug text of the program's types: such a text would change
 //! with the program.

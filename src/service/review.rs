@@ -1,4 +1,5 @@
-//! The review step: what would be saved, counted live at the CRM before anything is stored.
+//! The review before saving: what would be saved, with numbers of records counted live in the CRM. Nothing is
+//! stored.
 
 use super::places::ACCOUNT_LIMIT;
 use super::{Edit, IntegrationView, Services, field};

@@ -1,7 +1,7 @@
-//! Lists of companies: by name out of the database, and whatever is searched, filtered or sorted out of the read model.
+//! Lists of companies: by name from the database; searched, filtered or sorted from the index.
 //!
-//! The group's own list is read from the database for each search: it is in no change feed, and has
-//! at most 100,000 companies.
+//! The group's own list is read from the database for each search: it is in no change feed, and has at most
+//! 100,000 companies.
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! Sharing: which other groups get which of the owner's active fields, and each group's own use of what it has.
+//! Sharing: which groups receive which of the owner's active fields, and whether a group uses an integration
+//! itself.
 //!
 //! The names of all fields that the shares of an integration list are limited to 1 MiB in total when they are
 //! written, so that an integration can be answered whole, edited, and sent back.

@@ -1,5 +1,5 @@
-//! The state of an integration as groups see it, and the reason for it: computed from its row, its owner's connectors and the
-//! last refusal of its credential.
+//! The state of an integration as groups see it, and its reason: computed from its row, its owner's
+//! connectors and the last refusal of its credential.
 //!
 //! PAUSED is computed and not stored: all integrations of an account show one cause, it ends everywhere when
 //! the refresh succeeds again, and nothing has to be written back.

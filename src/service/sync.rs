@@ -1,4 +1,4 @@
-//! Syncs, as an integration's group asks for and watches them.
+//! Syncs: start, list, watch, cancel.
 
 use super::profile::for_receivers;
 use super::{Author, Made, RequestKey, Services, group_of};

@@ -1,4 +1,4 @@
-//! What services answer, as the public API spells it. Only `grpc` touches the generated types.
+//! Converts the results of services to the public API. Only `grpc` uses the generated types.
 
 mod company;
 mod connector;

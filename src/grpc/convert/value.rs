@@ -1,4 +1,4 @@
-//! Values and their types, as the public API spells them.
+//! Converts values and their types to the public API.
 
 use crate::domain::FieldType;
 use crate::proto::google_type::{Date, TimeOfDay};
