@@ -1,59 +1,14 @@
 //! One company, live.
 
 use serde_json::json;
-use tether_connector_hubspot::HubSpot;
 use tether_connector_sdk::proto::*;
-use tether_connector_sdk::testing::Native;
 
 use crate::harness::*;
 
-async fn world(companies: u32) -> (Sim, Native<HubSpot>, Connection, Vec<ObjectSelection>, Store) {
-    let sim = Sim::start(companies);
-    sim.unlimited().await;
-    let connector = sim.connector();
-    let connection = log_in(&sim, &connector, ADMIN).await;
-    let selection = select_all(&list_fields(&connector, &connection).await);
-    let (store, _) = read_all(&connector, &connection, &selection).await;
-    sim.forget().await;
-    (sim, connector, connection, selection, store)
-}
-
-async fn fetch(
-    connector: &Native<HubSpot>,
-    connection: &Connection,
-    selection: &[ObjectSelection],
-    ids: &[&str],
-    related_limit: u32,
-) -> Result<FetchCompanyResponse, Error> {
-    let request = FetchCompanyRequest {
-        connection: Some(connection.clone()),
-        external_ids: ids.iter().map(|id| (*id).to_owned()).collect(),
-        selection: selection.to_vec(),
-        related_limit,
-    };
-    connector.fetch_company(request).await
-}
-
-/// A company with at least this many records of each related object.
-fn rich(store: &Store, at_least: usize) -> &str {
-    let under = |object: &str, company: &str| {
-        let children = store
-            .live(object)
-            .filter(|r| r.parents.iter().any(|p| p.external_id == company));
-        children.count()
-    };
-    let company = store.live("companies").find(|company| {
-        ["contacts", "deals", "tickets"]
-            .iter()
-            .all(|object| under(object, &company.external_id) >= at_least)
-    });
-    &company.expect("a company with enough").external_id
-}
-
 #[tokio::test]
 async fn a_company_reads_the_same_live_and_in_full() {
-    let (sim, connector, connection, selection, store) = world(150).await;
-    let id = rich(&store, 2);
+    let (sim, connector, connection, selection, store) = stored_world(150).await;
+    let id = store.company_with("companies", &RELATED, 2);
     let answer = fetch(&connector, &connection, &selection, &[id], 0)
         .await
         .unwrap();
@@ -102,9 +57,9 @@ async fn a_company_reads_the_same_live_and_in_full() {
 
 #[tokio::test]
 async fn changes_are_seen_at_once_though_search_lags() {
-    let (sim, connector, connection, selection, store) = world(100).await;
+    let (sim, connector, connection, selection, store) = stored_world(100).await;
     sim.control("/settings", json!({"indexLagMs": 60_000})).await;
-    let id = rich(&store, 1);
+    let id = store.company_with("companies", &RELATED, 1);
     sim.control(
         "/records/update",
         json!({"object": "companies", "id": id, "fields": {"industry": "RETAIL"}}),
@@ -130,7 +85,7 @@ async fn changes_are_seen_at_once_though_search_lags() {
 
 #[tokio::test]
 async fn what_is_gone_is_told() {
-    let (sim, connector, connection, selection, store) = world(100).await;
+    let (sim, connector, connection, selection, store) = stored_world(100).await;
     let ids = sim.ids("companies").await;
     sim.control("/records/delete", json!({"object": "companies", "id": ids[3]}))
         .await;
@@ -171,7 +126,7 @@ async fn what_is_gone_is_told() {
     assert_eq!(answer.read_time_us, 0);
 
     // A related record that moved to another company is not listed here any more.
-    let id = rich(&store, 2);
+    let id = store.company_with("companies", &RELATED, 2);
     let contact = store
         .live("contacts")
         .find(|r| r.parents.iter().any(|p| p.external_id == id))
@@ -195,8 +150,8 @@ async fn what_is_gone_is_told() {
 
 #[tokio::test]
 async fn more_is_honest() {
-    let (sim, connector, connection, selection, store) = world(100).await;
-    let id = rich(&store, 1).to_owned();
+    let (sim, connector, connection, selection, store) = stored_world(100).await;
+    let id = store.company_with("companies", &RELATED, 1).to_owned();
     for n in 0..130 {
         let contact = json!({"object": "contacts", "fields": {"firstname": format!("N{n}")}, "company": id});
         sim.control("/records/create", contact).await;
@@ -225,8 +180,8 @@ async fn more_is_honest() {
 
 #[tokio::test]
 async fn trouble_is_told_as_far_as_it_goes() {
-    let (sim, connector, connection, selection, store) = world(100).await;
-    let id = rich(&store, 1);
+    let (sim, connector, connection, selection, store) = stored_world(100).await;
+    let id = store.company_with("companies", &RELATED, 1);
     // One related object fails, the others are returned.
     let down = json!({"path": "/crm/v3/objects/deals/batch/read", "status": 503, "times": 20});
     sim.fault(down).await;
@@ -238,11 +193,7 @@ async fn trouble_is_told_as_far_as_it_goes() {
         ErrorKind::Transient
     );
     assert!(answer.objects[1].error.is_none() && !answer.objects[1].records.is_empty());
-    sim.http
-        .delete(format!("{}/control/faults", sim.base))
-        .send()
-        .await
-        .unwrap();
+    sim.clear("faults").await;
 
     // A removed field is reported, an empty one is not.
     sim.control("/fields/remove", json!({"object": "companies", "field": "tier"}))

@@ -10,6 +10,8 @@ async fn the_browser_logs_in_by_both_generations() {
     let sim = Sim::start(3);
     for api in ["2026-03", "v1"] {
         let connector = sim.connector_with(&[("oauth_api", api)]);
+        let url = authorize_url(&connector).await;
+        assert!(!url.contains("code_challenge"), "HubSpot has no PKCE: {url}");
         let callback = begin(&sim, &connector, ADMIN, "allow").await;
         let logged_in = exchange(&connector, callback.clone()).await.unwrap();
         let credentials = logged_in.credentials.clone().unwrap();
@@ -55,10 +57,7 @@ async fn the_browser_logs_in_by_both_generations() {
 
         // Revoked once, already gone the second time, and no refresh restores it.
         for already_gone in [false, api == "v1"] {
-            let request = RevokeRequest {
-                connection: Some(connection.clone()),
-            };
-            let revoked: Result<RevokeResponse, Error> = connector.revoke(request).await;
+            let revoked = revoke(&connector, &connection).await;
             assert_eq!(revoked.unwrap().already_gone, already_gone);
         }
         let error = refresh(&connector, &connection).await.unwrap_err();
@@ -170,10 +169,7 @@ async fn a_private_app_logs_in() {
             .unwrap(),
         credentials
     );
-    let request = RevokeRequest {
-        connection: Some(connection.clone()),
-    };
-    let revoked: Result<RevokeResponse, Error> = connector.revoke(request).await;
+    let revoked = revoke(&connector, &connection).await;
     assert_eq!(revoked.unwrap_err().what(), ErrorKind::Unsupported);
     sim.control(
         "/oauth/private-apps",

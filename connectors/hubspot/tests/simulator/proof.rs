@@ -1,58 +1,9 @@
 //! Which replies are evidence that a record was deleted: only complete replies of HubSpot itself.
 
 use serde_json::json;
-use tether_connector_hubspot::HubSpot;
 use tether_connector_sdk::proto::*;
-use tether_connector_sdk::testing::Native;
 
 use crate::harness::*;
-
-async fn world(companies: u32) -> (Sim, Native<HubSpot>, Connection, Vec<ObjectSelection>, Store) {
-    let sim = Sim::start(companies);
-    sim.unlimited().await;
-    let connector = sim.connector();
-    let connection = log_in(&sim, &connector, ADMIN).await;
-    let selection = select_all(&list_fields(&connector, &connection).await);
-    let (store, _) = read_all(&connector, &connection, &selection).await;
-    sim.forget().await;
-    (sim, connector, connection, selection, store)
-}
-
-async fn fetch(
-    connector: &Native<HubSpot>,
-    connection: &Connection,
-    selection: &[ObjectSelection],
-    id: &str,
-) -> Result<FetchCompanyResponse, Error> {
-    let request = FetchCompanyRequest {
-        connection: Some(connection.clone()),
-        external_ids: vec![id.to_owned()],
-        selection: selection.to_vec(),
-        related_limit: 0,
-    };
-    connector.fetch_company(request).await
-}
-
-/// A company with related records of each object.
-fn rich(store: &Store) -> String {
-    let has = |object: &str, company: &str| {
-        store
-            .live(object)
-            .any(|r| r.parents.iter().any(|p| p.external_id == company))
-    };
-    let objects = ["contacts", "deals", "tickets"];
-    let company = store
-        .live("companies")
-        .find(|company| objects.iter().all(|object| has(object, &company.external_id)));
-    company.expect("a company with all").external_id.clone()
-}
-
-fn children<'a>(store: &'a Store, object: &'a str, company: &'a str) -> Vec<&'a Record> {
-    store
-        .live(object)
-        .filter(|r| r.parents.iter().any(|p| p.external_id == company))
-        .collect()
-}
 
 /// An otherwise complete reply with errors for these records.
 fn failed(category: &str, ids: &[&str]) -> String {
@@ -61,16 +12,11 @@ fn failed(category: &str, ids: &[&str]) -> String {
     .to_string()
 }
 
-async fn clear(sim: &Sim) {
-    let url = format!("{}/control/faults", sim.base);
-    assert!(sim.http.delete(url).send().await.unwrap().status().is_success());
-}
-
 #[tokio::test]
 async fn a_batch_that_failed_at_a_record_does_not_say_that_it_is_gone() {
-    let (sim, connector, connection, selection, store) = world(120).await;
-    let id = rich(&store);
-    let contacts = children(&store, "contacts", &id);
+    let (sim, connector, connection, selection, store) = stored_world(120).await;
+    let id = store.company_with("companies", &RELATED, 1).to_owned();
+    let contacts = store.children("contacts", &id);
     let ids: Vec<&str> = contacts
         .iter()
         .map(|contact| contact.external_id.as_str())
@@ -80,14 +26,18 @@ async fn a_batch_that_failed_at_a_record_does_not_say_that_it_is_gone() {
         // Once: the records are requested again, and all are returned.
         sim.fault(json!({"path": path, "status": 207, "body": failed(category, &ids)}))
             .await;
-        let answer = fetch(&connector, &connection, &selection, &id).await.unwrap();
+        let answer = fetch(&connector, &connection, &selection, &[&id], 0)
+            .await
+            .unwrap();
         let told = &answer.objects[1];
         assert!(told.error.is_none() && !told.more, "{category}: {told:?}");
         assert_eq!(told.records.iter().collect::<Vec<_>>(), contacts, "{category}");
         // Repeatedly: the object is not reported as read, the others are.
         sim.fault(json!({"path": path, "status": 207, "body": failed(category, &ids), "times": 100}))
             .await;
-        let answer = fetch(&connector, &connection, &selection, &id).await.unwrap();
+        let answer = fetch(&connector, &connection, &selection, &[&id], 0)
+            .await
+            .unwrap();
         let told = &answer.objects[1];
         let error = told.error.as_ref().expect("an error");
         assert!(
@@ -97,14 +47,16 @@ async fn a_batch_that_failed_at_a_record_does_not_say_that_it_is_gone() {
         assert!(error.message.contains(category), "{error}");
         assert_eq!(
             answer.objects[2].records.iter().collect::<Vec<_>>(),
-            children(&store, "deals", &id)
+            store.children("deals", &id)
         );
-        clear(&sim).await;
+        sim.clear("faults").await;
     }
     // Reported by HubSpot itself: this record is deleted.
     sim.fault(json!({"path": path, "status": 207, "body": failed("OBJECT_NOT_FOUND", &ids)}))
         .await;
-    let answer = fetch(&connector, &connection, &selection, &id).await.unwrap();
+    let answer = fetch(&connector, &connection, &selection, &[&id], 0)
+        .await
+        .unwrap();
     assert!(answer.objects[1].error.is_none() && answer.objects[1].records.is_empty());
     // More errors counted than listed, or no status: the records are requested again.
     for short in [
@@ -113,7 +65,9 @@ async fn a_batch_that_failed_at_a_record_does_not_say_that_it_is_gone() {
     ] {
         sim.fault(json!({"path": path, "status": 207, "body": short.to_string()}))
             .await;
-        let answer = fetch(&connector, &connection, &selection, &id).await.unwrap();
+        let answer = fetch(&connector, &connection, &selection, &[&id], 0)
+            .await
+            .unwrap();
         assert_eq!(
             answer.objects[1].records.iter().collect::<Vec<_>>(),
             contacts,
@@ -124,7 +78,9 @@ async fn a_batch_that_failed_at_a_record_does_not_say_that_it_is_gone() {
     let silent = json!({"status": "COMPLETE", "results": []}).to_string();
     sim.fault(json!({"path": path, "status": 200, "body": silent, "times": 100}))
         .await;
-    let answer = fetch(&connector, &connection, &selection, &id).await.unwrap();
+    let answer = fetch(&connector, &connection, &selection, &[&id], 0)
+        .await
+        .unwrap();
     assert!(answer.objects[1].error.is_some(), "{:?}", answer.objects[1]);
     assert_only_read(&sim).await;
 }
@@ -162,7 +118,7 @@ async fn a_full_read_in_batches_removes_no_company_that_is_alive() {
 
 #[tokio::test]
 async fn links_that_were_not_told_are_not_taken_for_none() {
-    let (sim, connector, connection, selection, store) = world(120).await;
+    let (sim, connector, connection, selection, store) = stored_world(120).await;
     let null = |id: &str| {
         json!({"status": "COMPLETE", "results": [{"from": {"id": id}, "to": [{"toObjectId": null, "associationTypes": []}]}]}).to_string()
     };
@@ -198,19 +154,21 @@ async fn links_that_were_not_told_are_not_taken_for_none() {
                 .all(|status| status.object != "contacts" || !status.complete)
         );
         assert_eq!(again, store, "{body}");
-        clear(&sim).await;
+        sim.clear("faults").await;
     }
     // The same for a company's record with links: the missing ones are queried.
-    let id = rich(&store);
+    let id = store.company_with("companies", &RELATED, 1).to_owned();
     let path = format!("/crm/v3/objects/companies/{id}");
     let record = json!({"id": id, "properties": {"name": "A", "domain": null}, "createdAt": "2020-01-01T00:00:00Z",
         "updatedAt": "2026-01-01T00:00:00Z", "archived": false, "url": "https://app.hubspot.com/contacts/1/company/2",
         "associations": {"contacts": {"results": [{"id": null, "type": "company_to_contact"}]}}});
     sim.fault(json!({"path": path, "status": 200, "body": record.to_string()}))
         .await;
-    let answer = fetch(&connector, &connection, &selection, &id).await.unwrap();
+    let answer = fetch(&connector, &connection, &selection, &[&id], 0)
+        .await
+        .unwrap();
     let told: Vec<&Record> = answer.objects[1].records.iter().collect();
-    assert_eq!(told, children(&store, "contacts", &id));
+    assert_eq!(told, store.children("contacts", &id));
 }
 
 #[tokio::test]
@@ -231,7 +189,7 @@ async fn an_account_that_refuses_many_records_at_once_is_asked_for_fewer() {
 
 #[tokio::test]
 async fn a_gateways_page_proves_nothing() {
-    let (sim, connector, connection, selection, store) = world(250).await;
+    let (sim, connector, connection, selection, store) = stored_world(250).await;
     let page = "<html><head><title>Not here</title></head></html>";
     for status in [400, 401, 403, 404, 405, 410, 415, 502] {
         for path in [
@@ -252,7 +210,7 @@ async fn a_gateways_page_proves_nothing() {
             "{status}: {:?}",
             outcome.statuses
         );
-        clear(&sim).await;
+        sim.clear("faults").await;
     }
     // Permanently: an error, or an object that is not complete, and stored rows are kept.
     for status in [400, 403, 404, 405, 415] {
@@ -268,14 +226,16 @@ async fn a_gateways_page_proves_nothing() {
                 .all(|status| status.object != "companies" || !status.complete)
         );
         assert_eq!(again, store, "{status}");
-        clear(&sim).await;
+        sim.clear("faults").await;
     }
     // When opened live, the company is not reported as deleted.
-    let id = rich(&store);
+    let id = store.company_with("companies", &RELATED, 1).to_owned();
     sim.fault(json!({"path": "/crm/v3/objects/companies/", "kind": "html", "status": 404, "body": page, "times": 100})).await;
-    let error = fetch(&connector, &connection, &selection, &id).await.unwrap_err();
+    let error = fetch(&connector, &connection, &selection, &[&id], 0)
+        .await
+        .unwrap_err();
     assert_eq!(error.what(), ErrorKind::Transient, "{error}");
-    clear(&sim).await;
+    sim.clear("faults").await;
     for gateway in [
         json!({"message": "no Route matched with those values"}),
         json!({"status": "error"}),
@@ -284,15 +244,17 @@ async fn a_gateways_page_proves_nothing() {
         let body = gateway.to_string();
         sim.fault(json!({"path": "/crm/v3/objects/companies/", "status": 404, "body": body, "times": 100}))
             .await;
-        let error = fetch(&connector, &connection, &selection, &id).await.unwrap_err();
+        let error = fetch(&connector, &connection, &selection, &[&id], 0)
+            .await
+            .unwrap_err();
         assert_eq!(error.what(), ErrorKind::Transient, "{error}");
-        clear(&sim).await;
+        sim.clear("faults").await;
     }
 }
 
 #[tokio::test]
 async fn a_login_that_sees_nothing_any_more_removes_nothing() {
-    let (sim, connector, connection, selection, store) = world(120).await;
+    let (sim, connector, connection, selection, store) = stored_world(120).await;
     let refused = json!({"status": "error", "message": "This app hasn't been granted all required scopes", "correlationId": "x",
         "category": "MISSING_SCOPES"});
     let path = json!({"path": "/crm/", "status": 403, "body": refused.to_string(), "times": 1_000});
@@ -306,7 +268,7 @@ async fn a_login_that_sees_nothing_any_more_removes_nothing() {
             .iter()
             .all(|status| !status.complete && status.error.is_some())
     );
-    clear(&sim).await;
+    sim.clear("faults").await;
     // Companies alone.
     let path = json!({"path": "/crm/v3/objects/companies", "status": 403, "body": refused.to_string(), "times": 1_000});
     sim.fault(path).await;
@@ -328,7 +290,7 @@ async fn a_login_that_sees_nothing_any_more_removes_nothing() {
 
 #[tokio::test]
 async fn the_candidates_of_a_homepage_come_in_order_and_unchanged() {
-    let (sim, connector, connection, selection, store) = world(60).await;
+    let (sim, connector, connection, selection, store) = stored_world(60).await;
     let ids: Vec<String> = store
         .live("companies")
         .map(|company| company.external_id.clone())
@@ -352,7 +314,9 @@ async fn the_candidates_of_a_homepage_come_in_order_and_unchanged() {
             json!({"object": "companies", "id": id, "fields": fields}),
         )
         .await;
-        let answer = fetch(&connector, &connection, &selection, id).await.unwrap();
+        let answer = fetch(&connector, &connection, &selection, &[id], 0)
+            .await
+            .unwrap();
         let record = &answer.objects[0].records[0];
         assert_eq!(record.homepages, right);
         assert_eq!(record.homepage, right.first().copied().unwrap_or_default());
@@ -361,8 +325,8 @@ async fn the_candidates_of_a_homepage_come_in_order_and_unchanged() {
 
 #[tokio::test]
 async fn what_other_versions_of_the_api_write_is_read() {
-    let (sim, connector, connection, selection, store) = world(60).await;
-    let id = rich(&store);
+    let (sim, connector, connection, selection, store) = stored_world(60).await;
+    let id = store.company_with("companies", &RELATED, 1).to_owned();
     // A lone surrogate of a truncated text; a blank number; a time with a zero fraction; a numeric id.
     let record = format!(
         r#"{{"id":"{id}","properties":{{"name":"Half \ud83d","domain":"half.com","annualrevenue":" ","founded_year":"1999"}},
@@ -370,7 +334,9 @@ async fn what_other_versions_of_the_api_write_is_read() {
     );
     sim.fault(json!({"path": format!("/crm/v3/objects/companies/{id}"), "status": 200, "body": record}))
         .await;
-    let answer = fetch(&connector, &connection, &selection, &id).await.unwrap();
+    let answer = fetch(&connector, &connection, &selection, &[&id], 0)
+        .await
+        .unwrap();
     let told = &answer.objects[0].records[0];
     assert_eq!(told.display_name, "Half \u{fffd}");
     assert_eq!(told.modified_us, 1_633_996_800_000_000);
@@ -383,7 +349,7 @@ async fn what_other_versions_of_the_api_write_is_read() {
 
 #[tokio::test]
 async fn each_batch_says_when_hubspot_answered() {
-    let (sim, connector, connection, selection, _) = world(60).await;
+    let (sim, connector, connection, selection, _) = stored_world(60).await;
     let date = json!([["date", "Sun, 06 Nov 1994 08:49:37 GMT"]]);
     sim.fault(
         json!({"path": "/crm/v3/objects/companies", "method": "GET", "kind": "delay", "headers": date}),

@@ -1,24 +1,9 @@
 //! Full reads have the right result, also with faults.
 
 use serde_json::json;
-use tether_connector_hubspot::HubSpot;
 use tether_connector_sdk::proto::*;
-use tether_connector_sdk::testing::Native;
 
 use crate::harness::*;
-
-/// A simulator with a login and everything selected.
-async fn world(
-    companies: u32,
-    settings: &[(&str, &str)],
-) -> (Sim, Native<HubSpot>, Connection, Vec<ObjectSelection>) {
-    let sim = Sim::start(companies);
-    sim.unlimited().await;
-    let connector = sim.connector_with(settings);
-    let connection = log_in(&sim, &connector, ADMIN).await;
-    let selection = select_all(&list_fields(&connector, &connection).await);
-    (sim, connector, connection, selection)
-}
 
 #[tokio::test]
 async fn a_read_finds_the_truth() {
@@ -98,13 +83,13 @@ async fn what_happens_meanwhile_arrives_with_the_next_read() {
     // A change of a link changes no time stamp.
     let free = contacts
         .iter()
-        .find(|id| store.parents("contacts", id).is_empty())
+        .find(|id| parents(&store, "contacts", id).is_empty())
         .unwrap();
     let held = contacts
         .iter()
-        .find(|id| store.parents("contacts", id).len() == 1)
+        .find(|id| parents(&store, "contacts", id).len() == 1)
         .unwrap();
-    let old = store.parents("contacts", held)[0].to_owned();
+    let old = parents(&store, "contacts", held)[0].to_owned();
     sim.control(
         "/associations/add",
         json!({"object": "contacts", "id": free, "company": companies[1]}),
@@ -142,7 +127,7 @@ async fn what_happens_meanwhile_arrives_with_the_next_read() {
     );
     assert!(store.get("companies", &companies[140]).is_none());
     assert_eq!(
-        store.parents("contacts", born["id"].as_str().unwrap()),
+        parents(&store, "contacts", born["id"].as_str().unwrap()),
         [companies[9].as_str()]
     );
     assert_eq!(outcome.batches, outcome.covering);

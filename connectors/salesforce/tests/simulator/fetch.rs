@@ -2,42 +2,8 @@
 
 use serde_json::json;
 use tether_connector_sdk::proto::*;
-use tether_connector_sdk::testing::Native;
 
 use crate::harness::*;
-use tether_connector_salesforce::Salesforce;
-
-const ADMIN: &str = "admin@acme.example";
-
-async fn fetch(
-    connector: &Native<Salesforce>,
-    connection: &Connection,
-    selection: &[ObjectSelection],
-    ids: &[&str],
-    related_limit: u32,
-) -> Result<FetchCompanyResponse, Error> {
-    let request = FetchCompanyRequest {
-        connection: Some(connection.clone()),
-        external_ids: ids.iter().map(|id| (*id).to_owned()).collect(),
-        selection: selection.to_vec(),
-        related_limit,
-    };
-    connector.fetch_company(request).await
-}
-
-/// An account with related records of every object.
-fn rich(store: &Store) -> String {
-    let related = ["Contact", "Opportunity", "Contract", "Case"];
-    let has = |account: &Record, object: &str| {
-        store
-            .of(object)
-            .any(|r| !r.deleted && r.parents.iter().any(|p| p.external_id == account.external_id))
-    };
-    let found = store
-        .of("Account")
-        .find(|account| !account.deleted && related.iter().all(|o| has(account, o)));
-    found.expect("an account with everything").external_id.clone()
-}
 
 #[tokio::test]
 async fn a_company_is_one_call_and_reads_as_in_bulk() {
@@ -46,7 +12,7 @@ async fn a_company_is_one_call_and_reads_as_in_bulk() {
     let connection = log_in(&sim, &connector, ADMIN).await;
     let selection = select_all(&list_fields(&connector, &connection).await);
     let (store, _) = read_all(&connector, &connection, &selection).await;
-    let id = rich(&store);
+    let id = store.company_with("Account", &RELATED, 1).to_owned();
     sim.forget().await;
     // Users often enter the short form.
     let fetched = fetch(&connector, &connection, &selection, &[&id[..15]], 0)
@@ -84,29 +50,16 @@ async fn one_object_in_trouble_spares_the_others() {
     let connection = log_in(&sim, &connector, ADMIN).await;
     let selection = select_all(&list_fields(&connector, &connection).await);
     let (store, _) = read_all(&connector, &connection, &selection).await;
-    let id = rich(&store);
-    sim.post("/control/fields/hide", json!({"object": "Contract"}))
+    let id = store.company_with("Account", &RELATED, 1).to_owned();
+    sim.control("/fields/hide", json!({"object": "Contract"})).await;
+    sim.control("/fields/hide", json!({"object": "Contact", "field": "Email"}))
         .await;
-    sim.post(
-        "/control/fields/hide",
-        json!({"object": "Contact", "field": "Email"}),
-    )
-    .await;
-    sim.post(
-        "/control/fields/hide",
-        json!({"object": "Contact", "field": "Phone"}),
-    )
-    .await;
-    sim.post(
-        "/control/fields/hide",
-        json!({"object": "Case", "field": "AccountId"}),
-    )
-    .await;
-    sim.post(
-        "/control/fields/hide",
-        json!({"object": "Account", "field": "Website"}),
-    )
-    .await;
+    sim.control("/fields/hide", json!({"object": "Contact", "field": "Phone"}))
+        .await;
+    sim.control("/fields/hide", json!({"object": "Case", "field": "AccountId"}))
+        .await;
+    sim.control("/fields/hide", json!({"object": "Account", "field": "Website"}))
+        .await;
     let fetched = fetch(&connector, &connection, &selection, &[&id], 0)
         .await
         .unwrap();
@@ -155,13 +108,10 @@ async fn companies_that_are_gone_say_so() {
     let [deleted, winner, loser, purged, alive, ..] = live[..] else {
         panic!("too few accounts")
     };
-    sim.post("/control/records/delete", json!({"id": deleted})).await;
-    sim.post(
-        "/control/records/merge",
-        json!({"winner": winner, "loser": loser}),
-    )
-    .await;
-    sim.post("/control/records/purge", json!({"id": purged})).await;
+    sim.control("/records/delete", json!({"id": deleted})).await;
+    sim.control("/records/merge", json!({"winner": winner, "loser": loser}))
+        .await;
+    sim.control("/records/purge", json!({"id": purged})).await;
     sim.forget().await;
     let ids = [deleted, loser, purged, alive];
     let fetched = fetch(&connector, &connection, &selection, &ids, 0).await.unwrap();
@@ -239,7 +189,7 @@ async fn an_expired_session_is_for_the_host() {
         &list_fields(&connector, &connection).await,
         &[("Account", &["Name"])],
     );
-    sim.post("/control/sessions/expire", json!({})).await;
+    sim.control("/sessions/expire", json!({})).await;
     let error = fetch(&connector, &connection, &selection, &["001000000000001AAA"], 0)
         .await
         .unwrap_err();

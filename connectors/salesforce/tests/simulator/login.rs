@@ -125,10 +125,7 @@ async fn access_is_given_back() {
     let connector = sim.connector();
     let connection = log_in(&sim, &connector, "admin@acme.example").await;
     for already_gone in [false, true] {
-        let request = RevokeRequest {
-            connection: Some(connection.clone()),
-        };
-        let revoked: Result<RevokeResponse, Error> = connector.revoke(request).await;
+        let revoked = revoke(&connector, &connection).await;
         assert_eq!(revoked.unwrap().already_gone, already_gone);
     }
     let error = refresh(&connector, &connection).await.unwrap_err();
@@ -154,8 +151,7 @@ async fn client_credentials_need_an_own_domain() {
 
     let settings = [("environment", "domain"), ("domain", "acme.my.salesforce.com")];
     let logged_in: Result<LoggedIn, Error> = connector.log_in(request(&settings)).await;
-    let mut connection = connection(logged_in.unwrap());
-    connection.auth_kind = AuthKind::ClientCredentials.into();
+    let mut connection = connection(AuthKind::ClientCredentials, logged_in.unwrap());
     connection.settings = request(&settings).settings;
     assert_eq!(
         connection.identity.as_ref().unwrap().username,
@@ -199,12 +195,14 @@ async fn a_signed_assertion_logs_in() {
     )
     .await
     .unwrap();
-    let mut connection = connection(log_in("admin@acme.example", &key).await.unwrap());
+    let mut connection = connection(
+        AuthKind::JwtBearer,
+        log_in("admin@acme.example", &key).await.unwrap(),
+    );
     assert_eq!(
         connection.identity.as_ref().unwrap().username,
         "admin@acme.example"
     );
-    connection.auth_kind = AuthKind::JwtBearer.into();
     let renewed = refresh(&connector, &connection).await.unwrap();
     assert_ne!(
         renewed.credentials.unwrap().access_token,
@@ -227,7 +225,7 @@ async fn refusals_of_administrators_are_told_word_for_word() {
     ] {
         let words = format!("the words of {code}");
         let refusal = json!({"callback": code, "token": code, "description": words});
-        sim.post("/control/oauth/refusal", refusal).await;
+        sim.control("/oauth/refusal", refusal).await;
         let callback = begin(&sim, &connector, "admin@acme.example", "allow").await;
         assert_eq!(callback["error"], code);
         let told = [
@@ -246,7 +244,7 @@ async fn refusals_of_administrators_are_told_word_for_word() {
             assert_eq!(error.retry_us, 0, "an outage would have a time");
         }
     }
-    sim.post("/control/oauth/refusal", json!({})).await;
+    sim.control("/oauth/refusal", json!({})).await;
     refresh(&connector, &connection).await.unwrap();
 }
 

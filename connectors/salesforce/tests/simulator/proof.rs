@@ -10,7 +10,6 @@ use tether_connector_sdk::testing::Native;
 
 use crate::harness::*;
 
-const ADMIN: &str = "admin@acme.example";
 /// Three pages of accounts.
 const ACCOUNTS: [&str; 2] = ["--accounts", "4300"];
 const QUERY: &str = "/services/data/v62.0/query";
@@ -61,26 +60,8 @@ impl World {
     }
 
     async fn fetch(&self, id: &str) -> Result<FetchCompanyResponse, Error> {
-        let request = FetchCompanyRequest {
-            connection: Some(self.connection.clone()),
-            external_ids: vec![id.to_owned()],
-            selection: self.selection.clone(),
-            related_limit: 0,
-        };
-        self.connector.fetch_company(request).await
+        fetch(&self.connector, &self.connection, &self.selection, &[id], 0).await
     }
-
-    async fn struck(&self, fault: &Json) {
-        let left = self.sim.get("/control/faults").await;
-        assert_eq!(left["faults"], json!([]), "{fault} did not strike");
-    }
-}
-
-fn errors(outcome: &Outcome) -> Vec<(&str, ErrorKind)> {
-    let failed = outcome.statuses.iter().filter(|status| !status.complete);
-    failed
-        .map(|status| (status.object.as_str(), status.error.as_ref().unwrap().what()))
-        .collect()
 }
 
 #[tokio::test]
@@ -113,12 +94,12 @@ async fn a_gateway_s_reply_in_the_middle_of_an_object_is_asked_again() {
         assert!(matches!(outcome.end, Some(Ok(()))), "{fault}: {:?}", outcome.end);
         assert_eq!(outcome.rows, calm.rows, "{fault}");
         assert!(store == whole, "{fault}");
-        assert_eq!(errors(&outcome), [], "{fault}");
+        assert_eq!(failures(&outcome), [], "{fault}");
         assert!(
             outcome.changes.is_empty() && outcome.credentials_asked == 0,
             "{fault}"
         );
-        world.struck(&fault).await;
+        world.sim.assert_faults_used(&fault).await;
     }
 }
 
@@ -127,13 +108,10 @@ async fn what_lasts_is_told_and_what_is_stored_stays() {
     let world = World::start(&["--accounts", "300"]).await;
     let (whole, _) = world.read().await;
     // Every object is refused by Salesforce itself.
-    world
-        .sim
-        .post("/control/answers", json!({"forbidden": true}))
-        .await;
+    world.sim.control("/answers", json!({"forbidden": true})).await;
     let (store, outcome, _) = world.read_into(whole.clone()).await;
     assert_eq!(
-        errors(&outcome),
+        failures(&outcome),
         [
             ("Account", ErrorKind::Forbidden),
             ("Contact", ErrorKind::Forbidden)
@@ -144,14 +122,14 @@ async fn what_lasts_is_told_and_what_is_stored_stays() {
     // The object of companies is hidden.
     world
         .sim
-        .post("/control/fields/hide", json!({"object": "Account"}))
+        .control("/fields/hide", json!({"object": "Account"}))
         .await;
     let (store, outcome, _) = world.read_into(whole.clone()).await;
-    assert_eq!(errors(&outcome), [("Account", ErrorKind::ObjectGone)]);
+    assert_eq!(failures(&outcome), [("Account", ErrorKind::ObjectGone)]);
     assert!(store == whole);
     world
         .sim
-        .post("/control/fields/show", json!({"object": "Account"}))
+        .control("/fields/show", json!({"object": "Account"}))
         .await;
     // A gateway that fails permanently: nothing is reported about any object.
     world
@@ -171,7 +149,7 @@ async fn an_object_is_read_without_its_describe() {
     let fault = json!({"path": "/services/data/v62.0/sobjects/Account/describe", "inner": true, "times": 99, "kind": "html", "status": 404});
     world.sim.fault(fault).await;
     let (store, outcome) = world.read().await;
-    assert!(store == whole && errors(&outcome).is_empty() && outcome.changes.is_empty());
+    assert!(store == whole && failures(&outcome).is_empty() && outcome.changes.is_empty());
 }
 
 #[tokio::test]
@@ -185,21 +163,18 @@ async fn rows_that_cannot_be_used_cost_no_other_and_prove_nothing() {
         json!({"Id": "no id"}),
         json!({"Id": {"x": 1}}),
     ] {
-        world.sim.post("/control/answers", rows(cells.clone())).await;
+        world.sim.control("/answers", rows(cells.clone())).await;
         let (store, outcome, _) = world.read_into(whole.clone()).await;
         assert!(matches!(outcome.end, Some(Ok(()))), "{cells}: {:?}", outcome.end);
         assert!(store == whole, "{cells}: nothing is taken for gone");
-        assert_eq!(errors(&outcome), [("Account", ErrorKind::Bug)], "{cells}");
+        assert_eq!(failures(&outcome), [("Account", ErrorKind::Bug)], "{cells}");
         assert_eq!(outcome.rows, calm.rows - 1, "{cells}");
         assert_eq!(outcome.covering, 1, "only contacts: {cells}");
     }
     // A record without a name is a normal record.
-    world
-        .sim
-        .post("/control/answers", rows(json!({"Name": null})))
-        .await;
+    world.sim.control("/answers", rows(json!({"Name": null}))).await;
     let (store, outcome) = world.read().await;
-    assert!(errors(&outcome).is_empty());
+    assert!(failures(&outcome).is_empty());
     let key = ("Account".to_owned(), id.clone());
     assert_eq!(
         (store.rows.len(), store.rows[&key].display_name.as_str()),
@@ -215,26 +190,23 @@ async fn rows_that_cannot_be_used_cost_no_other_and_prove_nothing() {
     world.sim.clear("answers").await;
     world
         .sim
-        .post(
-            "/control/answers",
+        .control(
+            "/answers",
             json!({"object": "Contact", "rows": {(contact.as_str()): {"AccountId": 17}}}),
         )
         .await;
     let (store, outcome, _) = world.read_into(whole.clone()).await;
     assert!(store == whole);
-    assert_eq!(errors(&outcome), [("Contact", ErrorKind::Bug)]);
+    assert_eq!(failures(&outcome), [("Contact", ErrorKind::Bug)]);
 }
 
 #[tokio::test]
 async fn short_ids_are_the_same_ids() {
     let world = World::start(&["--accounts", "2300"]).await;
     let (whole, _) = world.read().await;
-    world
-        .sim
-        .post("/control/answers", json!({"shortIds": true}))
-        .await;
+    world.sim.control("/answers", json!({"shortIds": true})).await;
     let (store, outcome, _) = world.read_into(whole.clone()).await;
-    assert!(store == whole && errors(&outcome).is_empty());
+    assert!(store == whole && failures(&outcome).is_empty());
 }
 
 #[tokio::test]
@@ -242,7 +214,7 @@ async fn an_odd_describe_is_read() {
     let world = World::start(&["--accounts", "10"]).await;
     let odd = json!({"object": "Account", "describe": {
         "Website": {"scale": 0.0, "length": -1, "label": null}, "Industry": {"picklistValues": null, "scale": "x"}}});
-    world.sim.post("/control/answers", odd).await;
+    world.sim.control("/answers", odd).await;
     let fields = list_fields(&world.connector, &world.connection).await;
     let account = fields.objects.iter().find(|o| o.object == "Account").unwrap();
     let website = account.fields.iter().find(|f| f.key == "Website").unwrap();
@@ -288,7 +260,7 @@ async fn a_part_of_a_composite_that_is_not_salesforce_s_proves_nothing() {
         world.sim.fault(fault.clone()).await;
         let fetched = world.fetch(&id).await.unwrap();
         assert_eq!(fetched.objects, right.objects, "{fault}");
-        world.struck(&fault).await;
+        world.sim.assert_faults_used(&fault).await;
     }
     // A permanent failure is the object's error, and no record is removed.
     for body in ["null", empty] {
@@ -306,7 +278,7 @@ async fn a_part_of_a_composite_that_is_not_salesforce_s_proves_nothing() {
     }
     // A row without an id does not mean that the account was deleted.
     let rows = json!({"object": "Account", "rows": {(id.as_str()): {"Id": null}}});
-    world.sim.post("/control/answers", rows).await;
+    world.sim.control("/answers", rows).await;
     let account = &world.fetch(&id).await.unwrap().objects[0];
     assert!(account.error.is_some() && account.records.is_empty());
 }
@@ -369,7 +341,7 @@ async fn a_read_goes_on_where_the_organization_moved_to() {
         let to = from.replace("127.0.0.1", "localhost");
         world
             .sim
-            .post("/control/hosts", json!({"from": from, "to": to, "how": how}))
+            .control("/hosts", json!({"from": from, "to": to, "how": how}))
             .await;
         let (store, outcome, connection) = reading.finish().await;
         assert!(matches!(outcome.end, Some(Ok(()))), "{how}: {:?}", outcome.end);
@@ -378,7 +350,7 @@ async fn a_read_goes_on_where_the_organization_moved_to() {
             (1, format!("http://{to}")),
             "{how}"
         );
-        assert!(store == whole && errors(&outcome).is_empty(), "{how}");
+        assert!(store == whole && failures(&outcome).is_empty(), "{how}");
         // For a call, the host refreshes.
         let id = &whole.of("Account").next().unwrap().external_id;
         assert_eq!(
@@ -413,8 +385,8 @@ async fn a_slow_database_is_given_time_and_asked_for_less() {
     world.sim.fault(fault.clone()).await;
     world.sim.forget().await;
     let (store, outcome) = world.read().await;
-    world.struck(&fault).await;
-    assert!(store == whole && errors(&outcome).is_empty());
+    world.sim.assert_faults_used(&fault).await;
+    assert!(store == whole && failures(&outcome).is_empty());
     // The limit is raised again: contacts are read as before.
     let contacts = |requests: &[Json]| {
         let of = requests
@@ -430,7 +402,7 @@ async fn a_slow_database_is_given_time_and_asked_for_less() {
         .fault(json!({"path": QUERY, "contains": "FROM Account", "times": 99, "code": "QUERY_TIMEOUT"}))
         .await;
     let (_, outcome, _) = world.read_into(Store::default()).await;
-    assert_eq!(errors(&outcome), [("Account", ErrorKind::QueryTooBig)]);
+    assert_eq!(failures(&outcome), [("Account", ErrorKind::QueryTooBig)]);
 }
 
 #[tokio::test]
@@ -447,7 +419,7 @@ async fn one_refusal_of_the_allowance_is_not_an_hour() {
     let fault = json!({"path": QUERY, "times": 2, "code": "REQUEST_LIMIT_EXCEEDED"});
     world.sim.fault(fault.clone()).await;
     assert!(world.read().await.0 == whole);
-    world.struck(&fault).await;
+    world.sim.assert_faults_used(&fault).await;
     // Repeated refusals are believed, for some minutes.
     world
         .sim
@@ -467,7 +439,7 @@ async fn one_refusal_of_the_allowance_is_not_an_hour() {
     // Exhausted, reported by a part of a composite; the totals are in the headers of the whole reply.
     world
         .sim
-        .post("/control/limits", json!({"max": 1_000, "used": 999}))
+        .control("/limits", json!({"max": 1_000, "used": 999}))
         .await;
     world
         .sim
@@ -484,10 +456,7 @@ async fn one_refusal_of_the_allowance_is_not_an_hour() {
 async fn the_time_of_reading_is_salesforce_s() {
     let world = World::start(&["--accounts", "100"]).await;
     let skew: i64 = 86_400 * 400;
-    world
-        .sim
-        .post("/control/clock", json!({"skewSeconds": skew}))
-        .await;
+    world.sim.control("/clock", json!({"skewSeconds": skew})).await;
     let before = now_us();
     let (store, outcome) = world.read().await;
     assert!(!outcome.read_times.is_empty());

@@ -5,7 +5,6 @@ use tether_connector_sdk::proto::*;
 
 use crate::harness::*;
 
-const ADMIN: &str = "admin@acme.example";
 /// Small enough to be fast, large enough for two pages of an object.
 const ACCOUNTS: [&str; 2] = ["--accounts", "2300"];
 
@@ -142,8 +141,8 @@ async fn wide_selections_are_split_and_put_together() {
         while sim.requests("query_all").await.len() < queries.len() + 1 {
             tokio::task::yield_now().await;
         }
-        sim.post(
-            "/control/records/update",
+        sim.control(
+            "/records/update",
             json!({"id": id, "fields": {"Name": "Torn no more", "Website": "torn.example"}}),
         )
         .await;
@@ -168,29 +167,23 @@ async fn a_field_that_goes_is_told_and_left_out() {
             .collect()
     };
     // Before the read begins.
-    sim.post(
-        "/control/fields/remove",
+    sim.control(
+        "/fields/remove",
         json!({"object": "Account", "field": "Industry"}),
     )
     .await;
     let mut reading = Reading::start(&connector, &connection, &selection, &[], Store::default()).await;
     assert!(reading.checkpoint().await);
     // During the read; an open query is not affected, the next one is.
-    sim.post(
-        "/control/fields/hide",
-        json!({"object": "Contact", "field": "Email"}),
-    )
-    .await;
-    sim.post(
-        "/control/fields/hide",
+    sim.control("/fields/hide", json!({"object": "Contact", "field": "Email"}))
+        .await;
+    sim.control(
+        "/fields/hide",
         json!({"object": "Contact", "field": "MailingAddress"}),
     )
     .await;
-    sim.post(
-        "/control/fields/hide",
-        json!({"object": "Account", "field": "Website"}),
-    )
-    .await;
+    sim.control("/fields/hide", json!({"object": "Account", "field": "Website"}))
+        .await;
     let (store, outcome, _) = reading.finish().await;
     assert!(matches!(outcome.end, Some(Ok(()))), "{:?}", outcome.end);
     let told = changes(&outcome);
@@ -239,8 +232,7 @@ async fn an_object_that_cannot_be_read_does_not_stop_the_others() {
     let connector = sim.connector();
     let connection = log_in(&sim, &connector, ADMIN).await;
     let selection = select_all(&list_fields(&connector, &connection).await);
-    sim.post("/control/fields/hide", json!({"object": "Contract"}))
-        .await;
+    sim.control("/fields/hide", json!({"object": "Contract"})).await;
     let query = json!({"path": "/services/data/v62.0/queryAll", "contains": "FROM Opportunity", "status": 400, "times": 9,
         "body": "[{\"errorCode\":\"OPERATION_TOO_LARGE\",\"message\":\"exceeded 100000 distinct who/what's\"}]"});
     sim.fault(query).await;
@@ -270,7 +262,7 @@ async fn a_session_that_ends_is_renewed_once() {
     let selection = some(&list_fields(&connector, &connection).await);
     let mut reading = Reading::start(&connector, &connection, &selection, &[], Store::default()).await;
     assert!(reading.checkpoint().await);
-    sim.post("/control/sessions/expire", json!({})).await;
+    sim.control("/sessions/expire", json!({})).await;
     let (store, outcome, renewed) = reading.finish().await;
     assert!(matches!(outcome.end, Some(Ok(()))), "{:?}", outcome.end);
     assert_eq!(outcome.credentials_asked, 1);
@@ -302,11 +294,7 @@ async fn a_refusal_that_a_refresh_cannot_cure_ends_the_stream() {
         let (_, outcome, _) = reading.finish().await;
         assert_eq!(outcome.credentials_asked, asked);
         assert_eq!(outcome.end.unwrap().unwrap_err().what(), kind);
-        sim.http
-            .delete(format!("{}/control/faults", sim.base))
-            .send()
-            .await
-            .unwrap();
+        sim.clear("faults").await;
     }
 }
 
@@ -348,11 +336,7 @@ async fn trouble_on_the_way_changes_nothing() {
         );
         assert!(outcome.statuses.iter().all(|status| status.complete), "{fault}");
         assert!(outcome.changes.is_empty(), "{fault}: {:?}", outcome.changes);
-        assert_eq!(
-            sim.get("/control/faults").await["faults"],
-            json!([]),
-            "{fault} did not strike"
-        );
+        sim.assert_faults_used(&fault).await;
     }
 }
 
@@ -380,11 +364,7 @@ async fn what_lasts_is_told_with_a_time() {
         let (_, outcome, _) = reading.finish().await;
         let error = outcome.end.unwrap().unwrap_err();
         assert_eq!((error.what(), error.retry_us > 0), (kind, later), "{error}");
-        sim.http
-            .delete(format!("{}/control/faults", sim.base))
-            .send()
-            .await
-            .unwrap();
+        sim.clear("faults").await;
     }
 }
 
@@ -399,7 +379,7 @@ async fn dropped_cursors_cost_a_query_and_no_row() {
     );
     let mut reading = Reading::start(&connector, &connection, &selection, &[], Store::default()).await;
     while reading.checkpoint().await {
-        sim.post("/control/cursors/drop", json!({})).await;
+        sim.control("/cursors/drop", json!({})).await;
     }
     assert!(
         matches!(reading.outcome.end, Some(Ok(()))),
@@ -424,17 +404,11 @@ async fn deleted_merged_and_purged_records_arrive() {
     let [deleted, winner, loser, purged, ..] = &live[..] else {
         panic!("too few accounts")
     };
-    sim.post(
-        "/control/records/delete",
-        json!({"id": deleted, "cascade": false}),
-    )
-    .await;
-    sim.post(
-        "/control/records/merge",
-        json!({"winner": winner, "loser": loser}),
-    )
-    .await;
-    sim.post("/control/records/purge", json!({"id": purged})).await;
+    sim.control("/records/delete", json!({"id": deleted, "cascade": false}))
+        .await;
+    sim.control("/records/merge", json!({"winner": winner, "loser": loser}))
+        .await;
+    sim.control("/records/purge", json!({"id": purged})).await;
     let reading = Reading::start(&connector, &connection, &selection, &[], store).await;
     let (store, outcome, _) = reading.finish().await;
     assert!(matches!(outcome.end, Some(Ok(()))));
@@ -463,13 +437,12 @@ async fn an_empty_object_is_listed_as_such() {
         .rows
         .insert(("Case".into(), left_over.external_id.clone()), left_over);
     for case in sim.truth("Case", ADMIN).await {
-        sim.post("/control/records/purge", json!({"id": case["Id"]}))
-            .await;
+        sim.control("/records/purge", json!({"id": case["Id"]})).await;
     }
     let reading = Reading::start(&connector, &connection, &selection, &[], stored).await;
     let (store, outcome, _) = reading.finish().await;
     assert!(matches!(outcome.end, Some(Ok(()))));
-    assert_eq!(store, Store::default());
+    assert!(store.rows.is_empty());
     assert_eq!(outcome.rows, 0);
     assert_eq!(
         sim.get("/control").await["orgs"][0]["rows"]["Case"],
