@@ -1,4 +1,4 @@
-//! The audit log: who changed what. Entries outlive what they speak of.
+//! The audit log: who changed what. Entries remain when their resource is deleted.
 
 use diesel::{
     prelude::*,

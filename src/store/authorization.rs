@@ -1,4 +1,4 @@
-//! Logins under way. Any replica may get the callback; each is used once.
+//! Browser logins in progress. Any replica can handle the callback; each login is used once.
 
 use diesel::prelude::*;
 

@@ -1,4 +1,4 @@
-//! Ranges of ids that a batch lists completely, in the order the CRM gives them in.
+//! Ranges of ids that a batch lists completely, in the CRM's order.
 //!
 //! The connector may claim a range only after it has checked that the CRM lists in the claimed order: that of
 //! the ids' bytes, or that of their values where ids are numbers (999 comes before 1000). The store finds

@@ -1,4 +1,4 @@
-//! Credentials: what accounts gave us access with, sealed. One for each (way to log in, client, organization, user).
+//! Credentials: the sealed logins of accounts, one per login method, client, organization and user.
 
 use std::collections::BTreeSet;
 

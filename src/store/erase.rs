@@ -1,4 +1,4 @@
-//! Erasing a group: what is left of it after its deletion goes too, its log of changes among that.
+//! Erases a group: deletes what remains of it after DeleteGroup, including its audit log.
 //!
 //! The audit log of a group is about people, so an operator may have to erase it before its time.
 

@@ -1,4 +1,4 @@
-//! What can go wrong in the store, in terms a service can act on.
+//! The errors of the store, in terms that a service can act on.
 
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 

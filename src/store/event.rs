@@ -1,4 +1,5 @@
-//! What happened to a group's integrations: appended in the transaction of the change, read in order, kept some days.
+//! Events of a group's integrations: appended in the transaction of the change, read in order, kept for some
+//! days.
 //!
 //! The numbers of a group's events are given out under the lock of its head, which lasts until commit. So whoever has
 //! seen number n has seen all before it, and a stream that goes on after n neither loses nor repeats anything.

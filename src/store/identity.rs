@@ -1,7 +1,7 @@
-//! Moving stored companies to other rules of identity, a batch at a time.
+//! Moves stored companies to other identity rules, batch by batch.
 //!
-//! Which batch is next stands in `meta`, in the transaction that stores the batch before it: a move that is interrupted goes on
-//! where it was, and several processes that move at once take turns under the lock of the version's row.
+//! The next batch is stored in `meta` in the transaction of the batch before it: an interrupted move resumes, and several
+//! processes that move at the same time take turns under the lock of the version's row.
 
 use std::collections::BTreeSet;
 

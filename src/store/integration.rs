@@ -1,4 +1,4 @@
-//! Integrations: drafts, saved ones, and those on their way out.
+//! Integrations: drafts, saved ones, and integrations being deleted.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! What has to be told to a CRM, kept until it was.
+//! The outbox: revocations that have to be sent to a CRM, kept until they succeed.
 
 use diesel::prelude::*;
 

@@ -1,7 +1,7 @@
-//! What PostgreSQL does in its own way: rows by the thousand.
+//! Bulk writes of rows on PostgreSQL.
 //!
-//! Rows that exist are found as in [`read`] and changed where they were found, by their place in the table (`ctid`): the
-//! integration is locked by whoever writes its rows, so that nothing moves them in between.
+//! Existing rows are found as in [`read`] and changed by their place in the table (`ctid`): whoever writes rows of an
+//! integration holds its lock, so that the rows do not move in between.
 //!
 //! The change feed is read in windows of change numbers (`record/feed.rs`). `tests/it/store/plans.rs` makes
 //! every call of the store in three states of the statistics, with custom and generic plans, and counts the

@@ -1,4 +1,4 @@
-//! Records: what came from the CRMs, their links, and the feed of their changes.
+//! Records of CRMs, their links, and the change feed.
 
 use diesel::prelude::*;
 

@@ -1,5 +1,5 @@
-//! Reading records for answers: first the keys, which are small, then the rows one after the other, so that no more of
-//! them is in memory than is looked at.
+//! Reads records for answers: first the keys, which are small, then the rows one by one, so that only the
+//! current row is in memory.
 
 use diesel::prelude::*;
 

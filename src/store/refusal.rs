@@ -1,5 +1,6 @@
-//! Failed refreshes of credentials: what was said, how often in a row, and when the next try may be made. They stand in the
-//! credential's row, so that all replicas together keep the pauses, and all show the same cause.
+//! Failed refreshes of credentials: the CRM's message, the number of failures in a row, and the time of the
+//! next attempt. They are in the credential's row, so that all replicas observe the same pauses and show the
+//! same cause.
 
 use diesel::prelude::*;
 

@@ -1,5 +1,5 @@
-//! Rows that a listing lacks: candidates for removal, held until their object was listed whole and it is clear that the
-//! listing may be believed.
+//! Rows that a listing lacks. They stay marked until their object was listed completely and the listing can
+//! be trusted.
 //!
 //! A commit marks the rows that its range lacks ([`mark`]) and removes nothing. After the connector has reported that the object
 //! was read completely, [`Store::sync_settle`] counts the marks of the sync and decides: few rows are removed; many are held back

@@ -1,4 +1,4 @@
-//! Request ids: the same request twice has one result.
+//! Request ids: a repeated request has the result of the first.
 
 use diesel::prelude::*;
 

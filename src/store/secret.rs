@@ -1,5 +1,5 @@
-//! Everything sealed, for those who change the keys: which key each row needs, and the same secret under another one.
-//! Each write compares what it replaces, so that a change in between is never lost.
+//! All sealed secrets, for changing keys: which key each row needs, and the same secret sealed with another
+//! key. Each write compares the value that it replaces, so that no concurrent change is lost.
 
 use diesel::prelude::*;
 

@@ -1,4 +1,4 @@
-//! How connections are made, what each is told first, and what stands between us and PostgreSQL.
+//! How connections are made and configured, and detection of poolers between tether and PostgreSQL.
 //!
 //! - A database with another encoding than UTF-8 is refused at start. Otherwise some text of a CRM would fail
 //!   a sync months later.

@@ -1,4 +1,5 @@
-//! Shares: the access of other groups to active fields of an integration, and each group's own active and passive.
+//! Shares: the access of other groups to active fields of an integration, and each group's own active and
+//! passive fields.
 //!
 //! When two groups are disconnected, shares of saved integrations between them end. A draft keeps its shares,
 //! which have no effect yet; saving it then fails with GROUPS_NOT_CONNECTED, so that its owner learns about

@@ -1,5 +1,5 @@
-//! Sources: integrations as one group uses them. What a group may see is always computed from ownership, shares,
-//! connections and enablement, here, and never copied.
+//! Sources: integrations as one group uses them. What a group may see is always computed here, from
+//! ownership, shares, connections and enablement, and never copied.
 //!
 //! `source` has a row for each integration that a group owns or receives, with the group's own label and
 //! whether the group uses it. What a group sees of an integration is computed at the moment of the read:

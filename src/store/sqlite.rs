@@ -1,4 +1,4 @@
-//! What SQLite does in its own way: rows by the thousand.
+//! Bulk writes of rows on SQLite.
 
 use diesel::{
     prelude::*,

@@ -1,4 +1,4 @@
-//! Syncs: the rows and what holds them, the queue and its leases, the commit that every sync is made of, and the end.
+//! Syncs: their rows and leases, the queue, the commit, the end.
 
 mod commit;
 mod finish;

@@ -1,4 +1,5 @@
-//! The one thread that writes to SQLite: it commits together what is queued, and keeps nobody longer than they wait.
+//! The only thread that writes to SQLite. It commits queued jobs together, and no caller waits longer than
+//! its limit.
 //!
 //! A write waits for its turn at most as long as for a lock, however many jobs are queued. Its caller and the
 //! writer thread agree by one flag on which of them was first: a job whose caller was told that it was

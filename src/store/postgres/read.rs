@@ -1,4 +1,5 @@
-//! Look-ups of many rows by key, each of which costs what it finds, whatever the planner knows of the tables.
+//! Look-ups of many rows by key. The cost of each depends on the rows found only, whatever statistics the
+//! planner has.
 //!
 //! Before a table's first statistics, and for an integration that is newer than they are, the planner expects one row for
 //! `integration_id = $1`. It then takes any index that begins with the integration, or joins a thousand keys to all rows of
