@@ -30,10 +30,10 @@ use std::time::Duration;
 use tether_connector_proto::{self as proto, Connection, ErrorKind, LoggedIn};
 use tokio::sync::{Notify, RwLock};
 
-/// A token is renewed this long before its known end.
+/// An access token is refreshed this long before its known expiry.
 const RENEW_BEFORE_US: i64 = 60_000_000;
 
-/// Why credentials could not be had or used.
+/// Why a credential cannot be read, refreshed or used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The database.
@@ -45,40 +45,41 @@ pub enum Error {
     /// The connector, or the CRM through it.
     #[error(transparent)]
     Connector(#[from] connectors::Error),
-    /// The CRM does not accept the credential any more.
+    /// The CRM no longer accepts the credential.
     #[error("{message}")]
     Revoked {
-        /// The reason's word.
+        /// The reason, a constant such as CREDENTIALS_REVOKED.
         cause: String,
-        /// The CRM's own code, where it was just told.
+        /// The CRM's own error code; empty unless this call received it.
         code: String,
-        /// What happened.
+        /// A sentence for the owner.
         message: String,
     },
-    /// Another process has been refreshing it for too long.
+    /// Another process has held the refresh lease for longer than a refresh may take.
     #[error("the credentials are being refreshed by another process; try again in a moment")]
     Busy,
 }
 
-/// An account's credentials, opened.
+/// A credential with its tokens unsealed.
 #[derive(Clone)]
 pub struct Access {
-    /// Whose.
+    /// The credential.
     pub credential_id: CredentialId,
-    /// Which generation of them.
+    /// The generation of its tokens.
     pub generation: i64,
-    /// What a connector needs.
+    /// The tokens, settings and identity, as the connector needs them.
     pub connection: Connection,
-    /// Whether the CRM refused earlier ones although they were new: what it accepts now has to be written down.
+    /// Whether the CRM refused tokens right after a refresh: an accepted call then has to clear this refusal.
     refused: bool,
 }
 
-/// How credentials are used.
+/// Options of [`Credentials`].
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
-    /// The longest that a CRM has for a refresh: a stalled one must end, a slow one must not lose a rotated token.
+    /// The time limit of one refresh: long enough for a slow CRM, because a rotated token is lost if its
+    /// answer is not awaited.
     pub refresh_timeout: Duration,
-    /// How failed refreshes are spaced.
+    /// The pauses between failed refreshes.
     pub pauses: Pauses,
 }
 
@@ -88,17 +89,17 @@ pub struct Credentials {
     store: Store,
     registry: Registry,
     sealer: Sealer,
-    /// Names this process in leases.
+    /// The id of this process in leases.
     owner: String,
     /// Wakes the outbox.
     due: Arc<Notify>,
     refresh_timeout: Duration,
     pauses: Pauses,
-    /// Read by every refresh under way, so that the process can wait for them.
+    /// Held for reading by every refresh in progress; [`settle`](Self::settle) waits for all of them.
     under_way: Arc<RwLock<()>>,
 }
 
-/// What a sealed secret of an account is bound to.
+/// The associated data that an account's sealed secrets are bound to.
 fn account(connector: &str, auth: AuthKind, client: &str, organization: &str, user: &str) -> String {
     format!("grant\n{connector}\n{auth}\n{client}\n{organization}\n{user}")
 }
@@ -114,7 +115,7 @@ fn account_of(credential: &store::Credential) -> String {
 }
 
 impl Credentials {
-    /// The credentials in this store.
+    /// The credentials of a store.
     #[must_use]
     pub fn new(store: Store, registry: Registry, sealer: Sealer, options: Options) -> Self {
         Self {
@@ -129,10 +130,10 @@ impl Credentials {
         }
     }
 
-    /// Opens a credential's tokens as they are now.
+    /// Reads and unseals a credential.
     ///
     /// # Errors
-    /// The credential is gone or revoked, or does not open.
+    /// The credential does not exist, is revoked, or cannot be unsealed.
     pub async fn open(&self, id: CredentialId) -> Result<Access, Error> {
         let credential = self.store.credential_get(id).await?;
         self.unseal(&credential)
@@ -156,8 +157,9 @@ impl Credentials {
         })
     }
 
-    /// Calls the CRM with a credential's tokens. If the CRM says that they have expired, they are refreshed and the call
-    /// made once more, never again: a refusal that refreshing does not cure must not become a loop.
+    /// Calls the CRM with a credential's tokens. If the CRM answers that they have expired, they are
+    /// refreshed and the call is repeated once. It is never repeated twice, because a refusal that a refresh
+    /// does not cure would become a loop.
     ///
     /// # Errors
     /// As the call, or as [`refresh`](Self::refresh).
@@ -173,7 +175,7 @@ impl Credentials {
         if ends != 0 && ends < now + RENEW_BEFORE_US {
             match self.refresh(id, access.generation).await {
                 Ok(renewed) => (access, refreshed) = (renewed, true),
-                // What is good for another moment is used that long.
+                // A token that is still valid is used although its refresh failed.
                 Err(Error::Connector(_)) if ends > now => {}
                 Err(error) => return Err(error),
             }
@@ -195,9 +197,10 @@ impl Credentials {
         }
     }
 
-    /// Draws the conclusions from a refused call that no refresh can cure, or none did: credentials that are dead end the
-    /// credential, those that are called expired right after a refresh are not refreshed again before a pause.
-    /// `used_generation` is that of the [`Access`] the call was made with. Answers the error to show.
+    /// Handles the error of a call that no refresh cures. A revoked or suspended login revokes the
+    /// credential. Tokens that are refused as expired right after a refresh are not refreshed again before a
+    /// pause. `used_generation` is the generation of the [`Access`] that the call used. Returns the error for
+    /// the caller.
     ///
     /// # Errors
     /// The database.
@@ -214,7 +217,7 @@ impl Credentials {
         }
     }
 
-    /// The CRM said that a credential is dead: it and its integrations say so from now on.
+    /// Revokes a credential that the CRM no longer accepts; its integrations then need a new login.
     async fn lost(
         &self,
         id: CredentialId,
@@ -248,10 +251,10 @@ impl Credentials {
         })
     }
 
-    /// What a login gave, sealed: ready to be stored.
+    /// Seals the result of a login for [`put`](Self::put).
     ///
     /// # Errors
-    /// The sealing.
+    /// The secret cannot be sealed.
     pub fn login(
         &self,
         connector: &str,
@@ -293,8 +296,8 @@ impl Credentials {
         })
     }
 
-    /// Stores what a login of an integration gave, in a transaction. Of two tokens of one account the one that is not kept
-    /// is given back to the CRM, if the transaction is committed.
+    /// Stores the result of an integration's login. Of two tokens of one account, the one that is not kept is
+    /// revoked through the outbox, in the same transaction.
     ///
     /// # Errors
     /// The database, or the sealing.
@@ -329,7 +332,7 @@ impl Credentials {
         Ok(put.credential)
     }
 
-    /// Some CRMs answer a second login with the token of the first: giving that back would end both.
+    /// Some CRMs answer a second login with the token of the first: revoking it would end both.
     fn same_token(&self, account: &str, sealed: &[u8], connection: &Connection) -> bool {
         let old = self.sealer.open(account, sealed).ok();
         let old = old.and_then(|old| Connection::decode(old.expose_secret()).ok());
@@ -346,8 +349,8 @@ impl Credentials {
             .is_some_and(|old| Some(old) == token(connection))
     }
 
-    /// Credentials of a login that is refused: they are given back without having been kept. Not where the account has the
-    /// same ones in use already: they are not this login's to give back.
+    /// Revokes the tokens of a login that is refused, without having stored them, unless the account's
+    /// credential uses the same token.
     ///
     /// # Errors
     /// The database, or the sealing.
@@ -390,7 +393,7 @@ impl Credentials {
     }
 }
 
-/// The outbox's entry of a token that has to be given back.
+/// An outbox entry that revokes a token.
 fn revocation(subject: impl ToString, sealed: Vec<u8>, key_id: String) -> NewOutbox {
     NewOutbox {
         kind: crate::domain::OutboxKind::Revoke,
@@ -401,7 +404,7 @@ fn revocation(subject: impl ToString, sealed: Vec<u8>, key_id: String) -> NewOut
     }
 }
 
-/// What a login gave, before it is stored.
+/// The sealed result of a login, before it is stored.
 pub struct Login {
     new: NewCredential,
     account: String,
@@ -409,7 +412,7 @@ pub struct Login {
 }
 
 impl Access {
-    /// When the access token ends, in microseconds; 0 for unknown.
+    /// When the access token expires, in microseconds since the epoch; 0 if unknown.
     fn ends_us(&self) -> i64 {
         self.connection
             .credentials
@@ -418,16 +421,17 @@ impl Access {
     }
 }
 
-/// The moment until which an answer is wanted.
+/// The deadline of a call that may take this long.
 #[must_use]
 pub fn deadline(within: Duration) -> tokio::time::Instant {
     tokio::time::Instant::now() + within
 }
 
-/// Most characters of what a connector says that are kept and shown.
+/// The maximum length of a connector's message, in characters.
 const MESSAGE_LENGTH: usize = 500;
 
-/// What a connector's error says to the integration's owner: one line, without characters that hide or turn text round.
+/// The message of a connector's error for the integration's owner: one line, cut at 500 characters, without
+/// invisible and bidirectional control characters.
 #[must_use]
 pub fn message(error: &connectors::Error) -> String {
     let invisible = |c: &char| {
@@ -458,7 +462,7 @@ fn words(error: &connectors::Error) -> String {
     }
 }
 
-/// When a connector says it may be tried again.
+/// How long a connector asks to wait before the next attempt.
 #[must_use]
 pub fn retry_after(error: &connectors::Error) -> Option<Duration> {
     match error {
@@ -470,7 +474,7 @@ pub fn retry_after(error: &connectors::Error) -> Option<Duration> {
     }
 }
 
-/// Whether the connector itself, not the CRM behind it, cannot be had now.
+/// Whether the connector cannot be called now: it is unknown, unusable, poisoned or its process has ended.
 #[must_use]
 pub fn is_unavailable(error: &connectors::Error) -> bool {
     use connectors::Error as E;
@@ -484,7 +488,7 @@ fn is_dead(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::CredentialsRevoked | ErrorKind::Suspended)
 }
 
-/// What a connector is handed for an account that has just been logged into.
+/// The `Connection` of a new login, as connectors receive it.
 #[must_use]
 pub fn connection(
     settings: &std::collections::BTreeMap<String, String>,
@@ -503,7 +507,7 @@ pub fn connection(
     }
 }
 
-/// A way to log in, as the connector contract spells it.
+/// Converts a login method to the connector protocol.
 #[must_use]
 pub fn auth_kind_proto(kind: AuthKind) -> proto::AuthKind {
     match kind {

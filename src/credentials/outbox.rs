@@ -14,11 +14,11 @@ use tokio_util::sync::CancellationToken;
 const IDLE: Duration = Duration::from_secs(2);
 const LEASE_US: i64 = 120_000_000;
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// After a day of trying, an operator has to look; the entry stays until then.
+/// The longest pause between attempts. Entries are kept and retried until they succeed.
 const LONGEST_PAUSE_US: i64 = 3_600_000_000;
 
 impl Credentials {
-    /// Works the outbox off until told to stop.
+    /// Processes the outbox until `stop` is cancelled.
     pub async fn run_outbox(self, stop: CancellationToken) {
         while !stop.is_cancelled() {
             match self.tell_one().await {
@@ -34,8 +34,8 @@ impl Credentials {
         }
     }
 
-    /// Whether a released credential has been given back, after at most this time. The outbox is woken.
-    ///
+    /// Wakes the outbox and waits at most `patience` until a released credential has been revoked at the CRM;
+    /// returns whether it has.
     /// # Errors
     /// The database.
     pub async fn given_back(&self, id: CredentialId, patience: Duration) -> Result<bool, Error> {
@@ -51,7 +51,7 @@ impl Credentials {
         Ok(true)
     }
 
-    /// Tells what has been due the longest; false if nothing is due.
+    /// Processes the entry that has been due the longest; returns false if none is due.
     async fn tell_one(&self) -> Result<bool, Error> {
         let now = now_us();
         let Some(entry) = self
@@ -80,7 +80,7 @@ impl Credentials {
     }
 
     async fn revoke(&self, entry: &Outbox) -> Result<(), Error> {
-        // The subject is a credential, or, for a login that was refused, the account itself.
+        // The subject is a credential's id or, for a refused login, the account.
         let (account, connector) = match entry.subject.parse::<CredentialId>() {
             Ok(id) => {
                 let credential = self.store.credential_get(id).await?;
@@ -104,7 +104,7 @@ impl Credentials {
             .await
         {
             Ok(_) => Ok(()),
-            // What the CRM does not know, or a connector cannot give back, is as gone as it gets.
+            // The CRM does not know the token, or the connector cannot revoke it: treated as already revoked.
             Err(error)
                 if matches!(
                     error.kind(),

@@ -15,28 +15,31 @@ use std::time::{Duration, Instant};
 use tether_connector_proto::{self as proto, ErrorKind};
 use tracing::Instrument as _;
 
-/// Tries of the first refresh that fails, while the CRM says that it will pass; later ones make one each.
+/// Attempts of a credential's first failing refresh, as long as the errors are transient; later refreshes
+/// make one attempt each.
 const REFRESH_TRIES: u32 = 3;
-/// The longest pause between these tries.
+/// A pause between these attempts that the CRM asks for is cut to this.
 const TRY_PAUSE: Duration = Duration::from_secs(5);
 
 impl Credentials {
-    /// New credentials in place of those of the generation that was refused. If somebody else has refreshed them in
-    /// between, those.
+    /// Replaces the tokens of the generation `refused` by new ones. If another caller has refreshed them
+    /// meanwhile, returns those.
     ///
     /// # Errors
-    /// [`Error::Revoked`] once the CRM said so, and the integrations of the credential say so too. Any other failure revokes
-    /// nothing: it is written down with the time of the next try, and until then it is the answer without the CRM being
-    /// asked.
+    /// [`Error::Revoked`] if the CRM no longer accepts the credential; this is stored and shown by its
+    /// integrations. Any other failure revokes nothing: it is stored with the time of the next attempt, and
+    /// until then it is returned without a call to the CRM.
     pub async fn refresh(&self, id: CredentialId, refused: i64) -> Result<Access, Error> {
-        // A caller who goes away must not take the CRM's answer along: the old token may be spent by then.
+        // A task of its own: if the caller disconnects, the CRM's answer must still be stored, because the
+        // old token may be used up.
         let (credentials, under_way) = (self.clone(), Arc::clone(&self.under_way).read_owned().await);
         let task = async move {
             let outcome = credentials.refresh_to_the_end(id, refused).await;
             drop(under_way);
             outcome
         };
-        // It counts as the server's own work: a new token must not wait behind its group's calls to be stored.
+        // A spawned task counts as the server's own work: storing a new token must not wait behind its
+        // group's calls.
         tokio::spawn(task.in_current_span())
             .await
             .unwrap_or_else(|error| {
@@ -45,14 +48,14 @@ impl Credentials {
             })
     }
 
-    /// Waits for the refreshes under way.
+    /// Waits until no refresh is in progress.
     pub async fn settle(&self) {
         drop(self.under_way.write().await);
     }
 
     async fn refresh_to_the_end(&self, id: CredentialId, refused: i64) -> Result<Access, Error> {
         let begun = Instant::now();
-        // While a refusal is to be waited for, nobody needs the lease.
+        // No lease is needed while a stored refusal lasts.
         let known = self.store.credential_get(id).await?;
         if known.generation <= refused
             && known.state != CredentialState::Revoked
@@ -60,7 +63,7 @@ impl Credentials {
         {
             return Err(error);
         }
-        // A lease outlives the refresh it covers.
+        // The lease lasts longer than the refresh.
         let lease = self.refresh_timeout + self.refresh_timeout / 4;
         let leased = loop {
             let now = now_us();
@@ -112,7 +115,7 @@ impl Credentials {
         outcome
     }
 
-    /// Asks the CRM, under the lease.
+    /// Refreshes at the CRM and stores the new tokens. The caller holds the lease.
     async fn renew(&self, leased: &store::Credential) -> Result<Access, Error> {
         let connector = self.registry.get(&leased.connector)?;
         let mut access = self.unseal(leased)?;
@@ -150,7 +153,7 @@ impl Credentials {
         let sealed = self
             .sealer
             .seal(&account_of(leased), &access.connection.encode_to_vec())?;
-        // The old token may be spent: nothing may stand between the answer and its storing, and a busy database is asked again.
+        // The old token may be used up, so the new one must be stored: retries while the database is busy.
         let stored = loop {
             let attempt = self
                 .store
@@ -179,7 +182,8 @@ impl Credentials {
                 Ok(access)
             }
             Err(store::Error::Conflict { .. }) => {
-                // Somebody logged in meanwhile: theirs count, ours are given back.
+                // A login has replaced the tokens meanwhile: it is kept, and the new token of this refresh is
+                // revoked.
                 let sealed = self
                     .sealer
                     .seal(&account_of(leased), &access.connection.encode_to_vec())?;

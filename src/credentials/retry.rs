@@ -21,37 +21,39 @@ use std::time::Duration;
 use tether_connector_proto::{self as proto, ErrorKind};
 use tokio_util::sync::CancellationToken;
 
-/// The pause grows by this factor with each failure.
+/// Each failure multiplies the pause by this factor.
 const GROWTH: i64 = 3;
-/// The longest pause after a failure that usually passes by itself.
+/// The longest pause after a temporary failure.
 const LONGEST_PASSING: Duration = Duration::from_secs(900);
-/// Failures closer together than this belong to one series.
+/// Failures at least this close together form one series.
 const FORGET: Duration = Duration::from_secs(3_600);
-/// How often due tries are looked for.
+/// How often due attempts are looked for.
 const LOOK: Duration = Duration::from_secs(2);
-/// Due tries of one look.
+/// The maximum number of attempts that one look starts.
 const BATCH: i64 = 20;
-/// A person's wish to try at once is granted if the last try is this many first pauses ago.
+/// A retry on request is allowed if the last attempt is at least this many first pauses ago.
 const WISH_GAP: u32 = 6;
-/// A refusal other than an administrator's is taken for a lasting one from this many failures in a row on.
+/// After this many failures in a row, a refusal that is neither temporary nor an administrator's counts as
+/// lasting.
 const LASTING: i64 = 3;
 
-/// The kind of a refusal of credentials that were refreshed a moment before: a refresh does not cure it.
+/// The kind of a refusal of tokens that had just been refreshed: another refresh does not cure it.
 pub(super) fn uncured() -> &'static str {
     ErrorKind::CredentialsExpired.as_str_name()
 }
 
-/// How failed refreshes are spaced.
+/// The pauses between failed refreshes.
 #[derive(Debug, Clone, Copy)]
 pub struct Pauses {
-    /// After the first failure.
+    /// The pause after the first failure.
     pub first: Duration,
-    /// At most.
+    /// The longest pause.
     pub longest: Duration,
 }
 
 impl Pauses {
-    /// The time until the next try, in microseconds, after so many failures in a row. A fifth of it is chance.
+    /// The pause before the next attempt, in microseconds, after `count` failures in a row. Up to a fifth is
+    /// subtracted at random.
     fn after(self, kind: ErrorKind, count: i64) -> i64 {
         let longest = match passes(kind) {
             true => self.longest.min(LONGEST_PASSING),
@@ -63,13 +65,13 @@ impl Pauses {
         pause - rand::Rng::random_range(&mut rand::rng(), 0..=pause / 5)
     }
 
-    /// A failure so long ago does not belong to one of now.
+    /// Failures further apart than this, in microseconds, belong to different series.
     fn forget(self) -> i64 {
         (2 * self.longest.max(self.first)).max(FORGET).as_micros() as i64
     }
 }
 
-/// Whether an error of this kind usually ends without anybody's doing.
+/// Whether errors of this kind are temporary: they usually end without an action.
 #[must_use]
 pub fn passes(kind: ErrorKind) -> bool {
     matches!(
@@ -83,23 +85,23 @@ pub fn passes(kind: ErrorKind) -> bool {
     )
 }
 
-/// What a stored refusal is, in the connector contract's terms; `None` without one. One of credentials that a refresh did
-/// not cure is over when its pause is: only the next call can tell.
+/// The kind of a stored refusal; `None` without one. A refusal of tokens that had just been refreshed ends
+/// with its pause, because only another call can show whether the CRM accepts them.
 #[must_use]
 pub fn refusal_kind(of: &Refusal, now_us: i64) -> Option<ErrorKind> {
     let kind = ErrorKind::from_str_name(&of.kind)?;
     (kind != ErrorKind::CredentialsExpired || of.next_try_us > now_us).then_some(kind)
 }
 
-/// Whether a refusal lasts until somebody acts: an administrator's at once, any other that does not pass by itself when
-/// it was said again and again.
+/// Whether a refusal lasts until somebody acts: `ADMIN_ACTION` at once, any other that is not temporary after
+/// three failures in a row.
 #[must_use]
 pub fn lasts(of: &Refusal, now_us: i64) -> bool {
     refusal_kind(of, now_us)
         .is_some_and(|kind| kind == ErrorKind::AdminAction || (!passes(kind) && of.count >= LASTING))
 }
 
-/// A stored refusal as the error it was.
+/// The error that a stored refusal came from.
 fn as_error(connector: &str, of: &Refusal) -> connectors::Error {
     let kind = ErrorKind::from_str_name(&of.kind).unwrap_or(ErrorKind::Transient);
     let error = proto::Error {
@@ -113,13 +115,14 @@ fn as_error(connector: &str, of: &Refusal) -> connectors::Error {
 }
 
 impl Credentials {
-    /// The refusal that is still to be waited for.
+    /// The stored refusal whose pause has not ended, as an error.
     pub(super) fn to_wait_for(&self, credential: &store::Credential) -> Option<Error> {
         let waits = credential.refusal.is_some() && credential.refusal.next_try_us > now_us();
         waits.then(|| as_error(&credential.connector, &credential.refusal).into())
     }
 
-    /// Writes a failure down that did not end the credential. Answers the error as it is shown, with the time of the next try.
+    /// Stores a failure that does not revoke the credential. Returns the error for the caller, with the time
+    /// of the next attempt.
     pub(super) async fn failed(
         &self,
         id: CredentialId,
@@ -128,7 +131,7 @@ impl Credentials {
     ) -> Result<connectors::Error, Error> {
         let kind = error.kind();
         if is_unavailable(&error) || kind == ErrorKind::Cancelled {
-            // The connector's fault: nothing was learnt of the credential, and the host keeps pauses of its own.
+            // The connector failed, not the credential, and the host has its own pauses for that.
             return Ok(error);
         }
         let code = error.failed().map(|said| said.code.clone()).unwrap_or_default();
@@ -165,7 +168,8 @@ impl Credentials {
         }
     }
 
-    /// A person asks for another try of a refused credential now. It is granted unless the last one was a moment ago.
+    /// Makes a refused credential due for another attempt, on a user's request, unless the last attempt was
+    /// less than six first pauses ago.
     ///
     /// # Errors
     /// The database.
@@ -174,8 +178,8 @@ impl Credentials {
         Ok(self.store.credential_try_soon(id, now_us(), gap).await?)
     }
 
-    /// Makes the tries that are due, until told to stop, so that what was put right at the CRM heals without anybody's
-    /// call.
+    /// Makes the attempts that are due until `stop` is cancelled. So an integration recovers without a call
+    /// after its refusal has been resolved at the CRM.
     pub async fn run_retries(self, stop: CancellationToken) {
         loop {
             tokio::select! {
@@ -195,7 +199,7 @@ impl Credentials {
                 }
                 match self.refresh(id, generation).await {
                     Ok(_) => tracing::info!(credential = %id, "credential {id} is accepted again"),
-                    // What the CRM said was written down and logged there.
+                    // The refresh has stored and logged the error.
                     Err(error) => {
                         tracing::debug!(credential = %id, "credential {id} is still refused: {error}")
                     }
@@ -229,7 +233,7 @@ mod tests {
             }
         }
         assert!(seconds(ErrorKind::Transient, 40) <= 900);
-        // One that is longer from the beginning stays as long.
+        // A first pause that exceeds the longest one is kept.
         let long = Pauses {
             first: Duration::from_secs(3_600),
             longest: Duration::from_secs(60),

@@ -11,10 +11,10 @@ use secrecy::ExposeSecret as _;
 use std::collections::BTreeMap;
 
 const BATCH: i64 = 100;
-/// How often rows that changed in between are looked at again before the rest is left to the next run.
+/// Rounds over rows that changed concurrently; what is left then waits for the next run.
 const ROUNDS: usize = 5;
 
-/// How many secrets of a table a key seals.
+/// How many secrets of each table each key seals.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Usage(pub BTreeMap<(&'static str, String), u64>);
 
@@ -24,29 +24,29 @@ impl Usage {
     }
 }
 
-/// What became of a rotation.
+/// The result of a rotation.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rotated {
-    /// Secrets sealed anew, by table.
+    /// The number of secrets sealed with the first key, by table.
     pub resealed: BTreeMap<&'static str, u64>,
-    /// Rows that could not be: (table, row, why).
+    /// Rows that could not be opened: (table, row, error).
     pub left: Vec<(&'static str, String, String)>,
 }
 
-/// Changes keys.
+/// Seals stored secrets with another key.
 pub struct Rotation {
     store: Store,
     sealer: Sealer,
 }
 
 impl Rotation {
-    /// Of this database, to the sealer's first key.
+    /// A rotation of this store's secrets to the sealer's first key.
     #[must_use]
     pub fn new(store: Store, sealer: Sealer) -> Self {
         Self { store, sealer }
     }
 
-    /// How many secrets each key seals now.
+    /// Counts the secrets that each key seals.
     ///
     /// # Errors
     /// The database.
@@ -54,7 +54,7 @@ impl Rotation {
         let mut usage = Usage::default();
         let mut after = None;
         loop {
-            // No key has the empty id.
+            // No key has an empty id, so this lists all rows.
             let page = self
                 .store
                 .credential_list_sealed_otherwise("", after, BATCH)
@@ -86,10 +86,10 @@ impl Rotation {
         Ok(usage)
     }
 
-    /// Seals everything with the first key. Safe to repeat.
+    /// Seals all secrets with the first key. Can be repeated safely.
     ///
     /// # Errors
-    /// The database. Rows that do not open are no error: they are listed.
+    /// Errors of the database. Rows that cannot be opened are not an error: they are in [`Rotated::left`].
     pub async fn run(&self) -> Result<Rotated, Error> {
         let mut rotated = Rotated::default();
         for round in 1..=ROUNDS {
@@ -109,7 +109,7 @@ impl Rotation {
         Ok(rotated)
     }
 
-    /// The same secret under the first key.
+    /// Opens a secret and seals it with the first key.
     fn anew(&self, belongs_to: &str, sealed: &[u8]) -> Result<Vec<u8>, seal::Error> {
         let opened = self.sealer.open(belongs_to, sealed)?;
         self.sealer.seal(belongs_to, opened.expose_secret())

@@ -14,24 +14,24 @@ const KEY_BYTES: usize = 32;
 const ID_BYTES: usize = 8;
 const NONCE_BYTES: usize = 24;
 
-/// Why a secret could not be opened. It never says what is in it.
+/// Why a secret could not be opened. Messages never contain the secret.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A key is not 32 bytes in base64.
     #[error("a sealing key must be 32 bytes in base64; make one with: head -c32 /dev/urandom | base64")]
     BadKey,
-    /// There is no key at all.
+    /// No key is configured.
     #[error("no sealing key is configured: set secrets.keys (or TETHER__SECRETS__KEYS)")]
     NoKey,
-    /// The key that sealed it is not configured any more.
+    /// The key that sealed it is no longer configured.
     #[error("sealed with key {0}, which is not among the configured secrets.keys")]
     UnknownKey(String),
-    /// Damaged, or moved from the row it belongs to.
+    /// The envelope is damaged, or was copied from another row.
     #[error("a sealed secret does not open: it was damaged or belongs to another row")]
     Damaged,
 }
 
-/// Seals with the first key, opens with any.
+/// Seals with the first key, opens with any of the keys.
 #[derive(Clone)]
 pub struct Sealer {
     keys: std::sync::Arc<Vec<([u8; ID_BYTES], XChaCha20Poly1305)>>,
@@ -44,10 +44,10 @@ impl std::fmt::Debug for Sealer {
 }
 
 impl Sealer {
-    /// A sealer over keys in base64, the one to seal with first.
+    /// A sealer with these keys in base64; it seals with the first one.
     ///
     /// # Errors
-    /// No key, or one that is not 32 bytes.
+    /// There is no key, or one is not 32 bytes in base64.
     pub fn new<'a>(keys: impl IntoIterator<Item = &'a str>) -> Result<Self, Error> {
         use base64::Engine as _;
         let mut parsed = Vec::new();
@@ -74,7 +74,7 @@ impl Sealer {
         })
     }
 
-    /// A fresh key in base64, for `--dev` and for operators who ask for one.
+    /// Generates a key in base64.
     #[must_use]
     pub fn generate_key() -> String {
         use base64::Engine as _;
@@ -83,10 +83,10 @@ impl Sealer {
         base64::engine::general_purpose::STANDARD.encode(key)
     }
 
-    /// Seals `secret` for what `belongs_to` names (a row's key); the same name opens it.
+    /// Seals `secret` for its owner, such as a row's key: [`open`](Self::open) needs the same `belongs_to`.
     ///
     /// # Errors
-    /// None in practice; the cipher refuses only messages of over 256 GiB.
+    /// None in practice: the cipher refuses only messages of over 256 GiB.
     pub fn seal(&self, belongs_to: &str, secret: &[u8]) -> Result<Vec<u8>, Error> {
         let (id, cipher) = self.keys.first().ok_or(Error::NoKey)?;
         let mut nonce = [0; NONCE_BYTES];
@@ -103,10 +103,10 @@ impl Sealer {
         Ok([id.as_slice(), &nonce, &sealed].concat())
     }
 
-    /// Opens what was sealed for `belongs_to`.
+    /// Opens an envelope that was sealed for `belongs_to`.
     ///
     /// # Errors
-    /// The key is gone, or the envelope was damaged or moved.
+    /// The key is not configured, or the envelope is damaged or was sealed for another owner.
     pub fn open(&self, belongs_to: &str, envelope: &[u8]) -> Result<SecretSlice<u8>, Error> {
         if envelope.len() < ID_BYTES + NONCE_BYTES {
             return Err(Error::Damaged);
@@ -130,13 +130,13 @@ impl Sealer {
         Ok(opened.into())
     }
 
-    /// Whether it has the key of this id.
+    /// Whether the sealer has the key of this id.
     #[must_use]
     pub fn knows(&self, key_id: &str) -> bool {
         self.keys.iter().any(|(id, _)| key_id_of(id) == key_id)
     }
 
-    /// The id of the key that seals, as stored beside what it sealed.
+    /// The id of the key that seals, which is stored beside sealed secrets.
     #[must_use]
     pub fn key_id(&self) -> String {
         self.keys
@@ -153,13 +153,13 @@ pub fn key_id_of(envelope: &[u8]) -> String {
     id.iter().map(|b| format!("{b:02x}")).collect()
 }
 
-/// What the verifier of a browser login belongs to.
+/// The `belongs_to` of the PKCE verifier of a browser login.
 #[must_use]
 pub fn verifier_of(state_hash: &crate::domain::AuthorizationHash) -> String {
     state_hash.as_str().to_owned()
 }
 
-/// What belongs to a browser login that came back and waits to be confirmed.
+/// The `belongs_to` of the callback of a browser login that waits for its confirmation.
 #[must_use]
 pub fn callback_of(state_hash: &crate::domain::AuthorizationHash) -> String {
     format!("callback\n{}", state_hash.as_str())
