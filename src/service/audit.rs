@@ -17,9 +17,9 @@ use std::ops::Deref;
 pub struct Author {
     /// The caller.
     pub caller: Caller,
-    /// The call's id in the log.
+    /// The call's id, as in the log.
     pub request_id: String,
-    /// The rpc, without its package and service.
+    /// The RPC, without its package and service.
     pub method: String,
 }
 
@@ -68,19 +68,19 @@ impl Deref for Author {
     }
 }
 
-/// What a call made of a thing.
+/// The resource that a call changed, and the change, for the audit log.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Made {
-    /// In whose logs it stands; nothing means the caller's group.
+    /// The groups whose logs get an entry; empty for the caller's group.
     groups: Vec<String>,
-    /// The thing.
+    /// The resource's name.
     resource: String,
-    /// What of it. Names, counts, keys: never a secret, never imported data.
+    /// The change: names, numbers and keys; never secrets or imported data.
     detail: BTreeMap<&'static str, String>,
 }
 
 impl Made {
-    /// A change of the thing of this name.
+    /// A change of the resource of this name.
     #[must_use]
     pub fn of(resource: impl Into<String>) -> Self {
         Self {
@@ -89,14 +89,14 @@ impl Made {
         }
     }
 
-    /// Adds what of it.
+    /// Adds a detail of the change.
     #[must_use]
     pub fn with(mut self, key: &'static str, value: impl fmt::Display) -> Self {
         self.detail.insert(key, value.to_string());
         self
     }
 
-    /// Says that it concerns this group, whoever calls.
+    /// Adds a group whose log gets an entry, instead of the caller's group.
     #[must_use]
     pub fn concerns(mut self, group: impl fmt::Display) -> Self {
         self.groups.push(group.to_string());
@@ -165,7 +165,7 @@ impl From<Rollback<Error>> for Error {
 }
 
 impl Rollback<Error> {
-    /// The error for the caller; converts the store's.
+    /// The error for the caller; `of_store` converts an error of the store.
     pub(super) fn or(self, of_store: impl FnOnce(crate::store::Error) -> Error) -> Error {
         match self {
             Self::Store(error) => of_store(error),
@@ -173,7 +173,7 @@ impl Rollback<Error> {
         }
     }
 
-    /// The error for the caller: NOT_FOUND of this name if the store does not have the row.
+    /// The error for the caller: NOT_FOUND with this name if the row does not exist.
     pub(super) fn or_not_found(self, name: String) -> Error {
         self.or(|error| match error.is_not_found() {
             true => Error::not_found(name),
@@ -183,7 +183,7 @@ impl Rollback<Error> {
 }
 
 impl Services {
-    /// Entries, newest first, before this (time, id).
+    /// Audit entries, newest first, below this (time, id).
     ///
     /// # Errors
     /// STORAGE_UNAVAILABLE.

@@ -14,12 +14,12 @@ use crate::query::{self, Column};
 use crate::store::{RecordContent, Store};
 use crate::value::{self, Shown, Value};
 
-/// Most values of one cell.
+/// The maximum number of values of a cell.
 const MOST_VALUES: usize = 10;
-/// Most characters of a value in a list.
+/// The maximum length of a value in a list, in characters.
 const MOST_CHARACTERS: usize = 1_000;
-/// Most characters of one value of each column together: with many columns each has less, so that a company always fits
-/// into an answer.
+/// The maximum length of one value of each column, added up over all columns, in characters: more columns get
+/// shorter values, so that a company always fits into an answer.
 const MOST_CHARACTERS_OF_COLUMNS: usize = 20_000;
 
 /// The values of one column for one company.
@@ -27,17 +27,17 @@ const MOST_CHARACTERS_OF_COLUMNS: usize = 20_000;
 pub struct Cell {
     /// The values, ascending.
     pub values: Vec<Shown>,
-    /// Whether there are more.
+    /// Whether the cell has more values than these.
     pub more: bool,
-    /// What each is sorted by.
+    /// The sort key of each value.
     keys: Vec<Key>,
 }
 
-/// What values of one column are sorted by. Of texts this is their beginning.
+/// A sort key. Of long texts it has only the beginning.
 type Key = (i64, String);
 
 impl Cell {
-    /// Keeps a value if it is among the smallest. Of equal ones the first stays first.
+    /// Adds a value if it is among the smallest. Of equal values, the first one stays first.
     fn put(&mut self, value: Value, most_characters: usize) {
         let key = sorted(&value);
         let at = self.keys.partition_point(|known| *known <= key);
@@ -51,24 +51,24 @@ impl Cell {
     }
 }
 
-/// Most characters of a value where there are so many columns.
+/// The maximum length of a value with this number of columns.
 fn most_characters(columns: usize) -> usize {
     (MOST_CHARACTERS_OF_COLUMNS / columns.max(1)).min(MOST_CHARACTERS)
 }
 
-/// What cells are read with.
+/// The arguments of reading cells.
 pub(super) struct Reading<'a> {
     pub(super) store: &'a Store,
     pub(super) about: &'a [query::Source],
     pub(super) columns: &'a [Column],
-    /// Held by the work, which may outlive the call.
+    /// Held by the work on the database, which may go on after its call has ended.
     pub(super) place: &'a Arc<LimitPlace>,
 }
 
 type Cells = HashMap<CompanyId, Vec<Cell>>;
 
 impl Reading<'_> {
-    /// The cells of companies, one for each column.
+    /// The cells of these companies: for each company, one for each column.
     pub(super) async fn cells(&self, ids: &[CompanyId]) -> Result<Cells> {
         let empty = |id: &CompanyId| (*id, vec![Cell::default(); self.columns.len()]);
         let mut cells: Cells = ids.iter().map(empty).collect();
@@ -85,14 +85,14 @@ impl Reading<'_> {
         Ok(cells)
     }
 
-    /// Adds the values of the records of one object.
+    /// Adds the values of one object's records.
     async fn table(&self, source: usize, object: &str, ids: &[CompanyId], cells: Cells) -> Result<Cells> {
         let about = &self.about[source];
         let own = self
             .store
             .record_company_keys(about.integration, ids.to_vec())
             .await?;
-        // Of a connector that is not loaded the records themselves say it.
+        // If the connector is not loaded, its company object is taken from the records.
         let company_object = own
             .first()
             .map_or_else(|| about.company_object.clone(), |key| key.object.clone());
@@ -112,7 +112,7 @@ impl Reading<'_> {
             for (parent, child) in links {
                 if let Some(company) = company_of.get(&parent) {
                     let companies = companies_of.entry(child).or_default();
-                    // A record under two records of one company counts once.
+                    // A record below two records of one company counts once.
                     if !companies.contains(company) {
                         companies.push(*company);
                     }
@@ -165,7 +165,7 @@ impl Reading<'_> {
     }
 }
 
-/// What values of one column are sorted by: texts by their first 256 bytes after folding, as in `order_by`.
+/// A value's sort key: of texts the first 256 bytes after folding, as in `order_by`.
 fn sorted(value: &Value) -> Key {
     let number = |text: &str| Number::parse(text).map_or_else(|| text.to_owned(), |number| number.ordered());
     let (number, mut text) = match value {
@@ -190,7 +190,7 @@ fn sorted(value: &Value) -> Key {
     (number, text)
 }
 
-/// Enough of a text to sort it by: folding makes nothing shorter than a third.
+/// The part of a text that decides its sort key: folding shortens no text to less than a third.
 fn beginning(of: &str) -> &str {
     &of[..of.floor_char_boundary(4 * text::MOST_SORTED)]
 }

@@ -12,24 +12,24 @@ use crate::store::{Company, SeenField, Source, Track};
 use crate::time::now_us;
 use std::collections::HashSet;
 
-/// Most companies that a group may track.
+/// The maximum number of companies that a group may track.
 pub const MOST_TRACKED: i64 = 100_000;
 
-/// Which of the group's companies.
+/// Which companies of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
-    /// Every one fed by a source, and the tracked ones.
+    /// All companies that a source of the group or its tracked list has.
     All,
-    /// The group's own list.
+    /// The group's tracked list.
     Tracked,
 }
 
-/// A company with the sources that hold it.
+/// A company with the sources that have it.
 #[derive(Debug, Clone)]
 pub struct CompanyView {
     /// The company.
     pub company: Company,
-    /// The sources that hold it, owned ones first, the oldest first.
+    /// The sources that have it: owned ones first, then received ones, each from the oldest.
     pub sources: Vec<Source>,
 }
 
@@ -46,20 +46,20 @@ impl CompanyView {
 /// A company to track.
 #[derive(Debug, Clone)]
 pub enum ToTrack {
-    /// One the group sees already.
+    /// A company that the group sees.
     Known(CompanyId),
-    /// One by name and homepage.
+    /// A company by name and homepage.
     New {
-        /// Its name.
+        /// The name.
         name: String,
-        /// Its homepage, which identifies it.
+        /// The homepage; its domain identifies the company.
         homepage: String,
     },
 }
 
 impl Services {
-    /// The sources of a group as questions see them, in the order in which they name companies, each with the fields that
-    /// the group sees of it.
+    /// A group's sources as queries see them, in the order that decides a company's name, each with the
+    /// fields that the group sees.
     pub(super) async fn query_sources(
         &self,
         group: &GroupId,
@@ -81,7 +81,7 @@ impl Services {
             query::Source {
                 integration: source.integration.id,
                 label: source.label.clone(),
-                // Of a connector that is not loaded nothing can be sorted by; the rest works.
+                // Without a loaded connector, its fields cannot be sorted by; everything else works.
                 company_object: describe.map(|of| company_object(&of)).unwrap_or_default(),
                 fields: fields
                     .remove(&source.integration.id)
@@ -94,7 +94,7 @@ impl Services {
         Ok(sources.iter().map(source).collect())
     }
 
-    /// The sources of a group, or those of them that are asked for.
+    /// A group's sources; with `only`, those of them.
     pub(super) async fn sources_among(&self, group: &GroupId, only: &[IntegrationId]) -> Result<Vec<Source>> {
         let mut sources = self.sources(group).await?;
         if let Some(unknown) = only
@@ -112,7 +112,7 @@ impl Services {
     /// One company.
     ///
     /// # Errors
-    /// NOT_FOUND unless a source or the group's own list holds it.
+    /// NOT_FOUND unless a source or the tracked list of the group has the company.
     pub async fn company_get(&self, caller: &Caller, parent: &GroupId, id: CompanyId) -> Result<CompanyView> {
         viewpoint(caller, parent)?;
         let sources = self.sources(parent).await?;
@@ -122,10 +122,11 @@ impl Services {
         Ok(CompanyView::new(company, &sources))
     }
 
-    /// Puts companies on the group's own list; name and homepage are copied into the group's own row.
+    /// Adds companies to the group's tracked list; name and homepage are copied into the group's own row.
     ///
     /// # Errors
-    /// NOT_FOUND for a company the group does not see; INVALID_FIELD_VALUE for a homepage that identifies nothing.
+    /// NOT_FOUND for a company that the group does not see; INVALID_FIELD_VALUE for a homepage without a
+    /// usable domain.
     pub async fn company_track(
         &self,
         author: &Author,
@@ -188,7 +189,7 @@ impl Services {
             .collect())
     }
 
-    /// Refuses what would make the group's own list too long: each search reads all of it.
+    /// Returns LIMIT_REACHED if the tracked list would become too long: each search reads all of it.
     async fn check_tracked(&self, parent: &GroupId, more: &[CompanyId]) -> Result<()> {
         let there = self.store.company_count_tracked(parent).await?;
         if there + more.len() as i64 <= MOST_TRACKED {
@@ -210,10 +211,10 @@ impl Services {
             .detail(Detail::Quota(parent.name(), limit)))
     }
 
-    /// Takes companies off the group's own list; answers how many were on it.
+    /// Removes companies from the group's tracked list; returns how many were on it.
     ///
     /// # Errors
-    /// NOT_FOUND for another group's viewpoint.
+    /// NOT_FOUND for a group that is not the caller's.
     pub async fn company_untrack(
         &self,
         author: &Author,

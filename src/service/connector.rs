@@ -16,22 +16,22 @@ use tether_connector_proto::DescribeResponse;
 pub struct ConnectorView {
     /// Its id.
     pub id: String,
-    /// What it is and offers; `None` where it could not be loaded.
+    /// Its description; `None` if the connector could not be loaded.
     pub describe: Option<DescribeResponse>,
     /// Why it cannot be used.
     pub failure: Option<Failure>,
-    /// Whether the group enabled it; false where no group was named.
+    /// Whether the group has enabled it; false if no group is given.
     pub enabled: bool,
-    /// Since when.
+    /// When the group enabled it, in microseconds since the epoch.
     pub enable_us: Option<i64>,
 }
 
 /// Why a connector cannot be used.
 #[derive(Debug, Clone)]
 pub struct Failure {
-    /// CONNECTOR_UNAVAILABLE, or CONNECTOR_MISCONFIGURED where the operator has left out a setting.
+    /// CONNECTOR_UNAVAILABLE, or CONNECTOR_MISCONFIGURED if a required setting of the operator is missing.
     pub reason: Reason,
-    /// What happened, in a sentence.
+    /// A sentence for users.
     pub message: String,
 }
 
@@ -45,8 +45,8 @@ impl Failure {
 }
 
 impl Services {
-    /// Every connector in the folder, by id, those that failed to load among them, and those that the group has enabled
-    /// and that are gone from the folder.
+    /// Every connector in the folder in the order of ids, including those that failed to load, and connectors
+    /// that the group has enabled and that are no longer in the folder.
     ///
     /// # Errors
     /// STORAGE_UNAVAILABLE.
@@ -108,10 +108,10 @@ impl Services {
     /// Enables or disables a connector for the caller's group. Disabling keeps all data and hides the sources.
     ///
     /// # Errors
-    /// NOT_FOUND for a connector that is not there; GROUP_UNKNOWN.
+    /// NOT_FOUND for an unknown connector; CONNECTOR_UNAVAILABLE if it cannot be enabled now; GROUP_UNKNOWN.
     pub async fn connector_enable(&self, author: &Author, id: &str, enabled: bool) -> Result<ConnectorView> {
         let group = group_of(author)?;
-        // What is gone from the folder can still be disabled.
+        // A connector that is no longer in the folder can still be disabled.
         if enabled && let Some(failure) = self.connector_get(None, id).await?.failure {
             let text = format!("the connector {id} cannot be enabled now: {}", failure.message);
             return Err(
@@ -145,7 +145,7 @@ impl Services {
         }
     }
 
-    /// What is missing of the operator's settings of a connector.
+    /// The failure of a connector whose required settings are missing in the operator's configuration.
     fn misconfigured(&self, id: &str, describe: &DescribeResponse) -> Option<Failure> {
         let given = self.options.connector_settings.get(id);
         let missing = describe.operator_settings.iter().find(|setting| {
@@ -159,7 +159,7 @@ impl Services {
         })
     }
 
-    /// A connector that can be used now, with its description.
+    /// A connector that can be called, with its description.
     pub(super) fn usable(&self, id: &str) -> Result<(connectors::Connector, DescribeResponse)> {
         let connector = self.registry.get(id)?;
         let describe = connector.describe().clone();

@@ -12,26 +12,26 @@ use crate::time::now_us;
 use std::collections::BTreeMap;
 use tether_connector_proto::DescribeResponse;
 
-/// Most drafts a group may have at a time.
+/// The maximum number of drafts of a group.
 const MOST_DRAFTS: i64 = 50;
 
-/// A draft to begin.
+/// The arguments of a new draft.
 #[derive(Debug, Clone)]
 pub struct Draft {
     /// The connector.
     pub connector: String,
-    /// The name people see.
+    /// The name for users.
     pub display_name: String,
-    /// What filters call it; made from the name where it is not given.
+    /// The label in filters; derived from the name if `None`.
     pub label: Option<String>,
-    /// Whether the owner uses it itself.
+    /// Whether the owner group uses the integration itself.
     pub connected: bool,
-    /// What is chosen before login.
+    /// The settings that are chosen before login.
     pub settings: BTreeMap<String, String>,
 }
 
 impl Services {
-    /// Begins a draft; with `validate_only` says what it would be, and writes nothing.
+    /// Creates a draft. With `validate_only` it returns the draft as it would be and stores nothing.
     ///
     /// # Errors
     /// CONNECTOR_DISABLED, NAME_TAKEN, LABEL_TAKEN, LIMIT_REACHED, GROUP_UNKNOWN, REQUEST_ID_REUSED, INVALID_FIELD_VALUE.
@@ -84,7 +84,7 @@ impl Services {
             if let Some(request) = &request
                 && let Some(earlier) = tx.request_begin(request, now)?
             {
-                // The same request, twice at once: the first one's draft stands.
+                // A concurrent call with the same request id has created its draft.
                 return Ok((read_id(&earlier)?, None));
             }
             let row = tx.integration_create(new)?;
@@ -101,7 +101,7 @@ impl Services {
         self.view(&group, id).await
     }
 
-    /// A draft that is only checked, as its owner would see it.
+    /// The view of a draft that is only validated.
     async fn not_stored(&self, source: Source) -> Result<IntegrationView> {
         Ok(IntegrationView {
             settings: settings(&source.integration)?,
@@ -116,7 +116,7 @@ impl Services {
     }
 }
 
-/// The integration that an earlier request led to.
+/// The integration that an earlier call with the same request id created.
 fn read_id(result: &str) -> Result<IntegrationId> {
     result.parse().map_err(Error::internal)
 }
@@ -133,7 +133,7 @@ fn too_many(group: &str) -> Error {
         .detail(Detail::Quota(group.to_owned(), limit))
 }
 
-/// An error of the store, with the name that is taken where that is the reason.
+/// Converts an error of the store; NAME_TAKEN and LABEL_TAKEN name the value.
 pub(super) fn taken(error: store::Error, display_name: Option<String>, label: Option<String>) -> Error {
     if error.is_conflict(Conflict::Name) {
         Error::new(Reason::NameTaken, format!("{error}: choose another"))
@@ -146,7 +146,7 @@ pub(super) fn taken(error: store::Error, display_name: Option<String>, label: Op
     }
 }
 
-/// Holds what was chosen against what the connector asks; defaults are filled in.
+/// Checks the chosen settings against the connector's description and adds defaults.
 pub(super) fn check_settings(
     describe: &DescribeResponse,
     mut chosen: BTreeMap<String, String>,

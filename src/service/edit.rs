@@ -10,22 +10,22 @@ use crate::store::{self, Integration, IntegrationUpdate, NewShare, Share};
 use crate::time::now_us;
 use std::collections::BTreeMap;
 
-/// An edit; what is `None` stays.
+/// The changes of an integration; `None` leaves a part unchanged.
 #[derive(Debug, Clone, Default)]
 pub struct Edit {
-    /// The name people see.
+    /// The name for users.
     pub display_name: Option<String>,
-    /// What filters call it.
+    /// The label in filters.
     pub label: Option<String>,
-    /// What is chosen before login.
+    /// The settings that are chosen before login.
     pub settings: Option<BTreeMap<String, String>>,
     /// All selected fields, as (object, key).
     pub fields: Option<Vec<(String, String)>>,
     /// All shares.
     pub shares: Option<Vec<NewShare>>,
-    /// Whether the owner uses it.
+    /// Whether the owner group uses the integration itself.
     pub connected: Option<bool>,
-    /// The revision it was read at.
+    /// The revision that the caller read; any other is a conflict.
     pub revision: Option<i64>,
 }
 
@@ -63,12 +63,14 @@ pub(super) fn names(names: impl IntoIterator<Item = impl ToString>) -> String {
 }
 
 impl Services {
-    /// Edits an integration: everything at once. Where a saved one selects more, a sync is queued that reads it.
+    /// Edits an integration in one transaction. If a saved integration selects more fields, a sync is queued
+    /// that reads them.
     ///
     /// # Errors
-    /// NOT_FOUND (also for a receiver that is not connected with the owner), NOT_OWNER, ETAG_MISMATCH, NAME_TAKEN,
-    /// LABEL_TAKEN, FIELD_UNKNOWN, FIELD_PASSIVE, LIMIT_REACHED, NO_FIELDS_SELECTED, NOT_LOGGED_IN for fields before
-    /// login, ILLEGAL_STATE for settings after it, CONNECTOR_DISABLED, and what the CRM answers where fields are added.
+    /// NOT_FOUND (also for a receiver that is not connected with the owner), NOT_OWNER, ETAG_MISMATCH,
+    /// NAME_TAKEN, LABEL_TAKEN, FIELD_UNKNOWN, FIELD_PASSIVE, LIMIT_REACHED, NO_FIELDS_SELECTED,
+    /// NOT_LOGGED_IN for fields before login, ILLEGAL_STATE for settings after it, CONNECTOR_DISABLED, and
+    /// errors of the CRM if fields are added.
     pub async fn integration_update(
         &self,
         author: &Author,
@@ -133,7 +135,7 @@ impl Services {
         self.view(&group, id).await
     }
 
-    /// An integration as it would be after an edit that nothing stands in the way of.
+    /// The integration as it would be after an edit, if the edit is valid.
     ///
     /// # Errors
     /// As [`integration_update`](Self::integration_update).

@@ -14,10 +14,10 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 const EVERY: Duration = Duration::from_secs(1);
-/// Events that a stream holds at a time.
+/// Events that a stream reads at a time.
 const PAGE: i64 = 100;
 
-/// The groups that are watched in this process, each with the number of its last event as far as known.
+/// The watched groups of this process, each with the last known event number.
 #[derive(Default)]
 pub(super) struct Feed {
     watched: Mutex<HashMap<GroupId, watch::Sender<i64>>>,
@@ -30,7 +30,7 @@ impl Feed {
         sender.or_insert_with(|| watch::Sender::new(0)).subscribe()
     }
 
-    /// The watched groups; those that nobody watches any more are forgotten.
+    /// The watched groups. Removes groups that no stream watches any more.
     fn groups(&self) -> Vec<GroupId> {
         let mut watched = self.watched.lock();
         watched.retain(|_, sender| sender.receiver_count() > 0);
@@ -57,23 +57,24 @@ impl Feed {
 pub struct Watched {
     store: Store,
     group: GroupId,
-    /// The number of the last event given out.
+    /// The number of the last returned event.
     after: i64,
     read: VecDeque<Event>,
     news: watch::Receiver<i64>,
 }
 
 impl Watched {
-    /// The place after the last event given out.
+    /// The number of the last returned event, for the resume token.
     #[must_use]
     pub fn place(&self) -> i64 {
         self.after
     }
 
-    /// The next event, whenever it comes.
+    /// Waits for the next event.
     ///
     /// # Errors
-    /// STORAGE_UNAVAILABLE; INVALID_PAGE_TOKEN if it was read so slowly that events are gone.
+    /// STORAGE_UNAVAILABLE; INVALID_PAGE_TOKEN if the caller read so slowly that its next events have been
+    /// purged.
     pub async fn next(&mut self) -> Result<Event> {
         loop {
             if let Some(event) = self.read.pop_front() {
@@ -83,7 +84,8 @@ impl Watched {
                 self.after = event.event_no;
                 return Ok(event);
             }
-            // First the mark, then the look: what comes between the two wakes again.
+            // The notification is marked as seen before the read: an event that is added between the two
+            // wakes the stream again.
             self.news.borrow_and_update();
             self.read = self.store.event_list(&self.group, self.after, PAGE).await?.into();
             if self.read.is_empty() && self.news.changed().await.is_err() {
@@ -100,10 +102,11 @@ fn gone() -> Error {
 }
 
 impl Services {
-    /// Watches a group from after this event on; from now on without one.
+    /// Watches a group's events after the number `after`, or from now on.
     ///
     /// # Errors
-    /// NOT_FOUND for a group that the service identity made up; INVALID_PAGE_TOKEN if events after it are gone.
+    /// NOT_FOUND for an unknown group of the service identity; INVALID_PAGE_TOKEN if events after `after`
+    /// have been purged.
     pub async fn group_watch(&self, caller: &Caller, group: GroupId, after: Option<i64>) -> Result<Watched> {
         if caller.role == Role::Service {
             self.about(caller, &group)?;
@@ -124,13 +127,13 @@ impl Services {
         })
     }
 
-    /// How long a place in a group's events can be gone back to, in seconds.
+    /// How long events are kept, in seconds: a stream can be resumed within this time.
     #[must_use]
     pub fn event_life_seconds(&self) -> i64 {
         self.options.keep_events_us / 1_000_000
     }
 
-    /// Wakes streams until told to stop.
+    /// Wakes streams of groups with new events until `stop` is cancelled.
     pub async fn run_feed(self, stop: CancellationToken) {
         loop {
             tokio::select! {

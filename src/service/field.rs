@@ -12,11 +12,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use tether_connector_proto::{self as proto, ListFieldsRequest, ObjectRole};
 
-/// Most fields an integration may select.
+/// The maximum number of selected fields of an integration.
 pub const MOST_FIELDS: usize = 2_000;
-/// Most bytes of listings that are kept, over all accounts.
+/// The size of the cache of field lists, in bytes, over all accounts.
 const MOST_LISTED_BYTES: u64 = 128 << 20;
-/// How long the CRM has to list fields.
+/// The time limit for listing fields in the CRM.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// One value of a picklist.
@@ -28,22 +28,22 @@ pub struct PicklistValue {
     pub active: bool,
 }
 
-/// What a field is, as the CRM describes it.
+/// A field as the CRM describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Definition {
     /// The object's key.
     pub object: String,
     /// The field's key.
     pub key: String,
-    /// The name people see.
+    /// The label in the CRM.
     pub label: String,
     /// Its type.
     pub field_type: FieldType,
-    /// Everything else.
+    /// The rest of the description.
     pub more: More,
 }
 
-/// What is stored of a field's description beside its key, label and type.
+/// The part of a field's description that is stored as JSON, beside its key, label and type.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 #[allow(missing_docs, reason = "as in the connector contract")]
@@ -67,19 +67,19 @@ pub struct More {
 pub struct AvailableObject {
     /// The object's key.
     pub object: String,
-    /// The name people see.
+    /// The label in the CRM.
     pub label: String,
-    /// What it is to tether.
+    /// The object's role: company object, related object and so on.
     pub role: ObjectRole,
-    /// Whether the user can see it at all.
+    /// Whether the user can see the object.
     pub visible: bool,
     /// How many fields it has.
     pub fields: usize,
-    /// Where it stands in the listing.
+    /// Its index in the listing.
     listed: Option<usize>,
 }
 
-/// What can be selected. Descriptions may be large, so each is made when it is asked for.
+/// The fields that can be selected. Descriptions may be large, so each is built only when it is read.
 #[derive(Debug)]
 pub struct Available {
     /// The objects, in the connector's order.
@@ -89,7 +89,7 @@ pub struct Available {
 }
 
 impl Available {
-    /// How many fields there are in all objects.
+    /// The number of fields of all objects.
     #[must_use]
     pub fn total(&self) -> usize {
         self.objects.iter().map(|object| object.fields).sum()
@@ -111,22 +111,22 @@ impl Available {
     }
 }
 
-/// What a group's decision about fields led to.
+/// The result of making fields active or passive.
 #[derive(Debug, Clone)]
 pub struct Activated {
-    /// The fields the group sees, as they are now.
+    /// The fields that the group sees now.
     pub fields: Vec<SeenField>,
-    /// How many receiving groups lost fields.
+    /// The number of receiving groups that lost fields.
     pub losing: usize,
 }
 
-/// The active ones of some fields.
+/// The active fields.
 fn on(fields: &[SeenField]) -> Vec<FieldRef> {
     let active = fields.iter().filter(|one| one.active);
     active.map(|one| reference(&one.field)).collect()
 }
 
-/// The field, by its keys.
+/// A field's reference.
 pub(super) fn reference(field: &Field) -> FieldRef {
     FieldRef {
         object: field.object.clone(),
@@ -134,7 +134,7 @@ pub(super) fn reference(field: &Field) -> FieldRef {
     }
 }
 
-/// What the CRM listed lately, for the pages that follow the first and for the selection made from them.
+/// Recent listings, by credential: later pages and the selection of fields use them.
 pub(super) type Listings = moka::future::Cache<CredentialId, Arc<Listing>>;
 
 /// An empty cache of listings.
@@ -146,20 +146,21 @@ pub(super) fn listings() -> Listings {
         .build()
 }
 
-/// What the CRM listed, and when.
+/// The fields that the CRM listed, with the time.
 #[derive(Debug)]
 pub(super) struct Listing {
     pub(super) objects: Vec<proto::ObjectFields>,
     pub(super) read_us: i64,
-    /// How large it is.
+    /// The encoded size.
     bytes: usize,
 }
 
 impl Services {
-    /// Every field the logged-in user can see, live, or as read for the page before (`continued`).
+    /// Every field that the logged-in user can see, read live, or from the listing of the previous page
+    /// (`continued`).
     ///
     /// # Errors
-    /// NOT_FOUND, NOT_LOGGED_IN, CONNECTOR_DISABLED, and what the CRM answers.
+    /// NOT_FOUND, NOT_OWNER, NOT_LOGGED_IN, CONNECTOR_DISABLED, and errors of the CRM.
     pub async fn field_list_available(
         &self,
         caller: &Caller,
@@ -207,7 +208,8 @@ impl Services {
         })
     }
 
-    /// The source's label, the fields the caller's group sees, in their order, and how many groups receive each.
+    /// The source's label, the fields that the caller's group sees in their order, and the number of groups
+    /// that receive each field.
     ///
     /// # Errors
     /// NOT_FOUND.
@@ -229,10 +231,10 @@ impl Services {
         Ok((source.label, fields, receivers))
     }
 
-    /// The caller's group makes fields active and others passive, as (object, key).
+    /// Makes fields active or passive for the caller's group. Fields are pairs (object, key).
     ///
     /// # Errors
-    /// NOT_FOUND, FIELD_UNKNOWN for what the group does not see.
+    /// NOT_FOUND; FIELD_UNKNOWN for a field that the group does not see.
     pub async fn field_activate(
         &self,
         author: &Author,
@@ -296,7 +298,7 @@ impl Services {
         Ok(Activated { fields, losing })
     }
 
-    /// The fields of the account, live; `recent` is content with what was read within some minutes.
+    /// The fields of the account, read live; with `recent`, a listing of at most five minutes ago is used.
     pub(super) async fn listing(&self, row: &Integration, recent: bool) -> Result<Arc<Listing>> {
         let credential_id = logged_in(row)?;
         if recent && let Some(listing) = self.listings.get(&credential_id).await {
@@ -326,11 +328,11 @@ impl Services {
         Ok(listing)
     }
 
-    /// The fields behind these keys, in their order: those selected already as they are stored, the others as the CRM
+    /// The fields of these keys, in their order: those already selected as they are stored, others as the CRM
     /// describes them now.
     ///
     /// # Errors
-    /// FIELD_UNKNOWN for what the user cannot see, NOT_LOGGED_IN, and what the CRM answers.
+    /// FIELD_UNKNOWN for a field that the user cannot see, NOT_LOGGED_IN, and errors of the CRM.
     pub(super) async fn resolve(
         &self,
         row: &Integration,
@@ -364,7 +366,7 @@ impl Services {
         Ok(fields.flatten().collect())
     }
 
-    /// The fields behind these keys, as the CRM describes them now.
+    /// The fields of these keys, as the CRM describes them now.
     async fn look_up(&self, row: &Integration, keys: &[(String, String)]) -> Result<Vec<Field>> {
         if keys.is_empty() {
             return Ok(Vec::new());
@@ -412,7 +414,7 @@ impl Services {
     }
 }
 
-/// The credential of an integration that has been logged in.
+/// The credential of an integration; NOT_LOGGED_IN if it has none.
 pub(super) fn logged_in(row: &Integration) -> Result<CredentialId> {
     row.credential_id.ok_or_else(|| {
         Error::new(
@@ -431,7 +433,7 @@ pub(super) fn logged_in(row: &Integration) -> Result<CredentialId> {
     })
 }
 
-/// Whether a stored field holds long text, without making the rest of its description.
+/// Whether a stored field is a long text; parses only this part of its description.
 pub(super) fn is_long_text(field: &Field) -> bool {
     #[derive(Default, Deserialize)]
     #[serde(default)]
@@ -471,7 +473,7 @@ fn definition(object: &str, field: &proto::Field) -> Definition {
 }
 
 impl Definition {
-    /// What a stored field is.
+    /// The definition of a stored field.
     #[must_use]
     pub fn of(field: &Field) -> Self {
         Self {

@@ -9,7 +9,8 @@ use crate::store::{DeletedGroup, Group};
 use crate::time::now_us;
 use std::time::Duration;
 
-/// How long a group that was found counts as known. A group that is deleted meanwhile has nothing to see.
+/// How long a group that was found is assumed to exist. A group that is deleted meanwhile has nothing to
+/// show.
 const KNOWN_FOR: Duration = Duration::from_secs(30);
 
 /// An empty cache of known groups.
@@ -21,7 +22,7 @@ pub(super) fn known_groups() -> moka::future::Cache<GroupId, ()> {
 }
 
 impl Services {
-    /// Refuses a caller of a group that the platform has not named.
+    /// Rejects callers whose group the platform has not created.
     ///
     /// # Errors
     /// GROUP_UNKNOWN; STORAGE_UNAVAILABLE.
@@ -64,7 +65,7 @@ impl Services {
         Ok((group, connections))
     }
 
-    /// Adds a group at start, without an audit entry: no caller asked for it.
+    /// Adds a group when the server starts, without an audit entry, because no caller requested it.
     ///
     /// # Errors
     /// STORAGE_UNAVAILABLE.
@@ -77,7 +78,7 @@ impl Services {
         Ok(())
     }
 
-    /// Groups by id, each with how many it is connected with.
+    /// Groups in the order of their ids, each with the number of groups it is connected with.
     ///
     /// # Errors
     /// NOT_FOUND for an unknown `connected_to`.
@@ -105,10 +106,10 @@ impl Services {
         Ok(out)
     }
 
-    /// Connects two groups; both sides agreed elsewhere.
+    /// Connects two groups. The platform has both sides' agreement.
     ///
     /// # Errors
-    /// NOT_FOUND if one is unknown.
+    /// NOT_FOUND if one of them does not exist.
     pub async fn group_connect(&self, author: &Author, one: &GroupId, other: &GroupId) -> Result<()> {
         self.two(one, other).await?;
         let (a, b, made) = (one.clone(), other.clone(), of_both(one, other));
@@ -120,10 +121,10 @@ impl Services {
         Ok(())
     }
 
-    /// Ends the connection of two groups, and the shares between them; how many shares that were.
+    /// Disconnects two groups and ends the shares between them; returns the number of ended shares.
     ///
     /// # Errors
-    /// NOT_FOUND if one is unknown.
+    /// NOT_FOUND if one of them does not exist.
     pub async fn group_disconnect(&self, author: &Author, one: &GroupId, other: &GroupId) -> Result<usize> {
         self.two(one, other).await?;
         let (a, b, made) = (one.clone(), other.clone(), of_both(one, other));
@@ -134,7 +135,7 @@ impl Services {
         Ok(parted.await?)
     }
 
-    /// Deletes a group with all that is its own.
+    /// Deletes a group and everything it owns.
     ///
     /// # Errors
     /// NOT_FOUND.
@@ -176,7 +177,7 @@ impl Services {
     }
 }
 
-/// A change of the connection of two groups, in the audit logs of both.
+/// An audit entry for both groups about a change of their connection.
 fn of_both(one: &GroupId, other: &GroupId) -> Made {
     Made::of(one.name())
         .with("other_group", other.name())

@@ -13,12 +13,13 @@ use crate::time::now_us;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// How long a deletion waits to be able to say that access was given back.
+/// How long a deletion waits for the revocation at the CRM.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How often a draft that is edited while it is saved is looked at again; then what is there is saved.
+/// How many times a draft is checked and saved again if it is edited concurrently; the last attempt saves
+/// without comparing revisions.
 const SAVE_TRIES: u32 = 10;
 
-/// What a draft needs next.
+/// The next step of a draft.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DraftStep {
     /// Log in.
@@ -31,22 +32,22 @@ pub enum DraftStep {
     Review,
 }
 
-/// An integration with what stands around it, as one group sees it.
+/// An integration with its fields, shares, account and last sync, as one group sees it.
 #[derive(Debug, Clone)]
 pub struct IntegrationView {
     /// The integration as the group uses it.
     pub source: Source,
-    /// What was chosen before login.
+    /// The settings that were chosen before login.
     pub settings: BTreeMap<String, String>,
     /// The fields the group sees, in their order.
     pub fields: Vec<SeenField>,
     /// The shares; empty for a receiver.
     pub shares: Vec<Share>,
-    /// The account.
+    /// The credential of the account.
     pub credential: Option<Credential>,
-    /// How many active integrations the account has here, over all groups.
+    /// The number of active integrations of the account, over all groups; 0 for a receiver.
     pub account_integrations: i64,
-    /// The owner.
+    /// The owner group.
     pub group: Group,
     /// The last sync.
     pub last_sync: Option<SyncView>,
@@ -59,7 +60,7 @@ impl IntegrationView {
         &self.source.integration
     }
 
-    /// What a draft needs next; `None` once it is saved.
+    /// The next step of a draft; `None` for a saved integration.
     #[must_use]
     pub fn draft_step(&self) -> Option<DraftStep> {
         (self.row().state == IntegrationState::Draft).then(|| {
@@ -76,27 +77,27 @@ impl IntegrationView {
     }
 }
 
-/// What went with an integration.
+/// The result of a deletion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Removed {
-    /// What became of the access to the CRM.
+    /// Whether the access to the CRM was revoked.
     pub access: Access,
-    /// How many groups lost the source, the owner among them.
+    /// The number of groups that lost the source, including the owner.
     pub groups: usize,
-    /// How many company records left.
+    /// The number of company records of the integration.
     pub company_records: i64,
 }
 
-/// What became of the access to a CRM.
+/// What a deletion did with the access to the CRM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// There was none.
+    /// The integration had no access.
     None,
-    /// It was given back.
+    /// The CRM has confirmed the revocation.
     Revoked,
-    /// It is being given back.
+    /// The revocation is queued.
     Pending,
-    /// Another integration of the account needs it.
+    /// Not revoked: another integration of the account needs it.
     Kept,
 }
 
@@ -110,8 +111,8 @@ impl Services {
         self.view_of(&group_of(caller)?, source).await
     }
 
-    /// What a group owns and receives of what `keep` keeps, newest first, after this (time the group has it, id), and how
-    /// many there are in all. [`Self::integration_view`] reads what stands around each.
+    /// The sources of a group that `keep` accepts, newest first, after (time since the group has it, id), and
+    /// their total number. [`Self::integration_view`] reads the rest of each.
     ///
     /// # Errors
     /// STORAGE_UNAVAILABLE.
@@ -121,7 +122,7 @@ impl Services {
         keep: impl Fn(&Source) -> bool,
         after: Option<(i64, IntegrationId)>,
     ) -> Result<(Vec<Source>, usize)> {
-        // A group has tens of integrations: all of them are read, which the total needs anyway.
+        // A group has tens of integrations: all are read, because the total needs them.
         let mut sources = self.store.source_list(group).await?;
         sources.retain(|source| keep(source));
         let total = sources.len();
@@ -131,7 +132,7 @@ impl Services {
         Ok((sources, total))
     }
 
-    /// Everything that stands around one of them.
+    /// The view of one of these sources.
     ///
     /// # Errors
     /// STORAGE_UNAVAILABLE.
@@ -139,7 +140,7 @@ impl Services {
         self.view_of(group, source).await
     }
 
-    /// Everything that stands around an integration, as a group sees it.
+    /// The view of an integration for a group.
     pub(super) async fn view(&self, group: &GroupId, id: IntegrationId) -> Result<IntegrationView> {
         let source = self.store.source_get(group, id).await?;
         let source = source.ok_or_else(|| Error::not_found(id.name()))?;
@@ -152,7 +153,7 @@ impl Services {
             Some(id) => Some(self.store.credential_get(id).await?),
             None => None,
         };
-        // How much the account is used is its owner's to know.
+        // Only the owner sees how many integrations the account has.
         let account_integrations = match &credential {
             Some(credential) if source.is_owned() => {
                 self.store
@@ -194,8 +195,8 @@ impl Services {
         })
     }
 
-    /// Deletes an integration, or abandons a draft: gone for everyone at once. Access that nothing else needs is given
-    /// back to the CRM; the answer waits for that a moment, and no longer.
+    /// Deletes an integration or a draft. It disappears for all groups at once. Access that no other
+    /// integration needs is revoked at the CRM; the call waits at most two seconds for this.
     ///
     /// # Errors
     /// NOT_FOUND, NOT_OWNER, ETAG_MISMATCH.
@@ -235,13 +236,13 @@ impl Services {
         })
     }
 
-    /// "Save": the draft becomes active and its first sync is queued, in one transaction. With `validate_only` everything
-    /// is checked and nothing written.
+    /// Saves a draft: it becomes active and its first sync is queued, in one transaction. With
+    /// `validate_only` everything is checked and nothing is stored.
     ///
     /// # Errors
-    /// NOT_FOUND, NOT_OWNER, ILLEGAL_STATE unless it is a draft, NOT_LOGGED_IN, CREDENTIALS_REVOKED, NO_FIELDS_SELECTED,
-    /// ACCOUNT_LIMIT_REACHED, GROUPS_NOT_CONNECTED, CONNECTOR_DISABLED, REQUEST_ID_REUSED, and ETAG_MISMATCH where a
-    /// revision is given.
+    /// NOT_FOUND, NOT_OWNER, ILLEGAL_STATE unless it is a draft, NOT_LOGGED_IN, CREDENTIALS_REVOKED,
+    /// NO_FIELDS_SELECTED, ACCOUNT_LIMIT_REACHED, GROUPS_NOT_CONNECTED, CONNECTOR_DISABLED,
+    /// REQUEST_ID_REUSED, and ETAG_MISMATCH for another revision than the given one.
     pub async fn integration_activate(
         &self,
         author: &Author,
@@ -263,8 +264,8 @@ impl Services {
             if validate_only {
                 return Ok((self.view(&row.group_id, id).await?, None));
             }
-            // What was checked is what is saved. Without a revision of the caller's an edit in between is no error: the
-            // draft is looked at again.
+            // The saved revision is the checked one. If the caller gave no revision, a concurrent edit is not
+            // an error: the draft is checked again.
             tries += 1;
             let activate = Activate {
                 id,
@@ -292,7 +293,7 @@ impl Services {
         Ok((self.view(&group, id).await?, Some(self.sync_view(sync).await?)))
     }
 
-    /// Saves a draft; answers its first sync.
+    /// Saves a draft; returns its first sync.
     async fn save(
         &self,
         author: &Author,
@@ -304,7 +305,7 @@ impl Services {
             if let Some(request) = &request
                 && let Some(earlier) = tx.request_begin(request, activate.now_us)?
             {
-                // The same request, twice at once.
+                // A concurrent call with the same request id has saved it.
                 return Ok((sync::read_id(&earlier)?, None));
             }
             let (_, sync) = tx.integration_activate(activate)?;
@@ -319,7 +320,7 @@ impl Services {
         Ok(sync)
     }
 
-    /// Everything that has to be so before a draft can be saved.
+    /// Checks everything that saving requires.
     async fn check_save(&self, row: &Integration, revision: Option<i64>) -> Result<()> {
         if row.state != IntegrationState::Draft {
             let allowed = "UpdateIntegration, SyncIntegration, DeleteIntegration";
@@ -349,7 +350,7 @@ impl Services {
         }
     }
 
-    /// The receiver that stands in the way of saving, if there is one: its group and the owner are not connected any more.
+    /// GROUPS_NOT_CONNECTED for the first receiver that is no longer connected with the owner.
     async fn not_connected(&self, row: &Integration) -> Result<Option<Error>> {
         let shares = self.store.share_list(row.id).await?;
         if shares.is_empty() {

@@ -18,32 +18,32 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// When a caller should try again.
+/// The delay in `RetryInfo` of a refused call.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// What an operator can set.
+/// The limits that operators can set.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LimitOptions {
-    /// Calls of one group under way at a time.
+    /// Concurrent calls of one group.
     pub calls_per_group: usize,
-    /// Searches and lists of companies that run at a time.
+    /// Concurrent searches and lists of companies.
     pub lists: usize,
     /// The same for one group.
     pub lists_per_group: usize,
-    /// Calls that wait for an index at a time.
+    /// Concurrent calls that wait for an index.
     pub waits: usize,
     /// The same for one group.
     pub waits_per_group: usize,
-    /// Streams open at a time.
+    /// Open streams.
     pub streams: usize,
     /// The same for one group.
     pub streams_per_group: usize,
-    /// MiB of answers that wait for their callers.
+    /// Encoded answers that callers have not read yet, in MiB.
     pub answer_megabytes: usize,
     /// The same for one group.
     pub answer_megabytes_per_group: usize,
-    /// How long a caller may take nothing of an answer or a stream.
+    /// A caller that reads nothing of an answer or a stream for this many seconds loses it.
     pub slow_reader_seconds: u64,
 }
 
@@ -65,7 +65,7 @@ impl Default for LimitOptions {
 }
 
 impl LimitOptions {
-    /// A setting that does not fit.
+    /// The name of a setting that is out of range.
     #[must_use]
     pub fn wrong(&self) -> Option<&'static str> {
         let pairs = [
@@ -93,10 +93,10 @@ impl LimitOptions {
     }
 }
 
-/// What is limited. Cheap to clone.
+/// The limits of a server. Cheap to clone.
 #[derive(Clone)]
 pub struct Limits {
-    /// Calls under way; all groups together are limited before.
+    /// Concurrent calls per group; the total is limited in front of this (`grpc/load.rs`).
     pub calls: Limit,
     /// Searches and lists of companies.
     pub lists: Limit,
@@ -104,12 +104,12 @@ pub struct Limits {
     pub waits: Limit,
     /// Open streams.
     pub streams: Limit,
-    /// Bytes of answers that wait for their callers.
+    /// Bytes of answers that callers have not read yet.
     pub answers: Limit,
-    /// Profiles that are put together at a time. These wait for their turn, group by group: opening a profile never fails
-    /// for this.
+    /// Profiles that are built concurrently. These calls wait, in turns of their groups: this limit refuses
+    /// no profile.
     pub profiles: FairSemaphore,
-    /// How long a caller may take nothing.
+    /// A caller that reads nothing for this long loses its answer or stream.
     pub slow_reader: Duration,
 }
 
@@ -134,17 +134,17 @@ impl Limits {
         }
     }
 
-    /// A place for one more call of a flow.
+    /// A permit for one more call of a flow.
     ///
     /// # Errors
-    /// GROUP_OVERLOADED, OVERLOADED: for want of a place, or because answers that nobody reads have used up the budget.
-    /// The latter is found out here because a change that was made is answered whatever the budget says.
+    /// GROUP_OVERLOADED, OVERLOADED: no permit is free, or unread answers have used up their budget. The
+    /// budget is checked here because the answer of a change is never refused.
     pub fn enter_call(&self, flow: &Flow) -> Result<Place> {
         self.answers.has_room(flow)?;
         self.calls.take(flow, 1)
     }
 
-    /// From now on the call that this task answers counts as this group's: it is about it.
+    /// Counts the call of this task for the group that it is about, from now on.
     ///
     /// # Errors
     /// As [`enter_call`](Self::enter_call).
@@ -160,7 +160,7 @@ impl Limits {
     }
 }
 
-/// A number of places, for each group and for all.
+/// A number of permits, per group and in total.
 #[derive(Clone)]
 pub struct Limit {
     inner: Arc<Inner>,
@@ -171,18 +171,18 @@ struct Inner {
     most: usize,
     most_per_group: usize,
     taken: Mutex<Taken>,
-    /// Shows how many places are taken.
+    /// Shows the number of permits in use.
     gauge: Option<metrics::Gauge>,
 }
 
 #[derive(Default)]
 struct Taken {
     all: usize,
-    /// Only flows that have some.
+    /// Only flows that hold permits.
     flows: HashMap<Flow, usize>,
 }
 
-/// Places that are taken until it is dropped.
+/// Permits that are held until they are dropped.
 pub struct Place {
     limit: Limit,
     flow: Flow,
@@ -206,15 +206,15 @@ impl Limit {
         }
     }
 
-    /// Takes a place for the call that this task answers.
+    /// Takes a permit for the call of this task.
     ///
     /// # Errors
-    /// GROUP_OVERLOADED if its flow has as many as it may have, OVERLOADED if all have.
+    /// GROUP_OVERLOADED if its flow holds its maximum, OVERLOADED if all flows together do.
     pub fn enter(&self) -> Result<Place> {
         self.take(&fair::current(), 1)
     }
 
-    /// Takes so many places for a flow.
+    /// Takes `count` permits for a flow.
     ///
     /// # Errors
     /// As [`enter`](Self::enter).
@@ -229,13 +229,13 @@ impl Limit {
         }
     }
 
-    /// Takes so many places whatever the limit, for what cannot be refused any more.
+    /// Takes `count` permits beyond the limit, for work that can no longer be refused.
     #[must_use]
     pub fn take_beyond(&self, flow: &Flow, count: usize) -> Place {
         self.add(&mut self.inner.taken.lock(), flow, count)
     }
 
-    /// Whether there is a place, without taking it.
+    /// Whether a permit is free, without taking it.
     ///
     /// # Errors
     /// As [`enter`](Self::enter).
@@ -257,7 +257,7 @@ impl Limit {
         }
     }
 
-    /// How many places are taken.
+    /// The number of permits in use.
     #[must_use]
     pub fn taken(&self) -> usize {
         self.inner.taken.lock().all
@@ -265,7 +265,7 @@ impl Limit {
 }
 
 impl Inner {
-    /// Why so many more places are too many, if they are.
+    /// The error for `count` more permits, if they exceed a limit.
     fn refusal(&self, taken: &Taken, flow: &Flow, count: usize) -> Option<fn(&Self, &Flow) -> Error> {
         let of_flow = taken.flows.get(flow).copied().unwrap_or_default();
         if of_flow + count > self.most_per_group {

@@ -28,41 +28,41 @@ use tether_connector_proto::{
     self as proto, BeginAuthorizationRequest, ExchangeCodeRequest, LogInRequest, LoggedIn,
 };
 
-/// The parameter that names an app of the customer's own, by the connector contract.
+/// The parameter that names an app of the customer, by the connector protocol.
 const CLIENT_ID: &str = "client_id";
-/// How long the CRM has to answer a login.
+/// The time limit of the CRM for a login.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Where the browser comes back to.
+/// Where the CRM sends the browser after the login.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReturnTo {
-    /// To this address of the platform, which passes what the browser brings to CompleteAuthorization.
+    /// To this address of the platform, which passes the parameters to CompleteAuthorization.
     Platform(String),
     /// To tether's own page.
     Tether,
 }
 
-/// A login has begun.
+/// The result of beginning a login.
 #[derive(Clone)]
 pub struct Begun {
-    /// Where to send the browser.
+    /// The URL to open in the browser.
     pub url: String,
-    /// The state that comes back with it.
+    /// The `state` parameter of the callback.
     pub state: String,
-    /// When it ends unused.
+    /// When the login expires.
     pub expire_us: i64,
 }
 
-/// A login has ended well.
+/// The result of a completed login.
 #[derive(Debug, Clone)]
 pub struct Landed {
     /// The integration with its account.
     pub integration: IntegrationView,
-    /// Whether it is another account than before.
+    /// Whether the integration had another account before.
     pub account_changed: bool,
 }
 
-/// What the callback page asks.
+/// The question of the callback page.
 #[derive(Debug, Clone)]
 pub struct Asked {
     /// The connector's name.
@@ -71,13 +71,13 @@ pub struct Asked {
     pub group: String,
     /// The integration's name.
     pub integration: String,
-    /// Who began the login.
+    /// The user who began the login.
     pub begun_by: String,
-    /// Proves that the page was read.
+    /// Proves that the page was displayed: only the page contains it.
     pub token: String,
 }
 
-/// What the callback page keeps, sealed, until it is confirmed.
+/// The parameters of a callback that waits for its confirmation. They are stored sealed.
 #[derive(serde::Serialize, serde::Deserialize)]
 struct Kept {
     token: String,
@@ -90,7 +90,7 @@ fn random() -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// Only the hash of a state is stored: who reads the database cannot finish a login.
+/// Only the hash of a state is stored, so that a reader of the database cannot complete a login.
 fn hash(state: &str) -> Result<AuthorizationHash> {
     let digest = Sha256::digest(state.as_bytes());
     digest
@@ -109,10 +109,12 @@ fn unknown_state() -> Error {
 }
 
 impl Services {
-    /// Begins a login in the browser. Those under way for the integration go on: of all, the first that succeeds counts.
+    /// Begins a login in the browser. Other logins of the integration stay valid until the first of them
+    /// succeeds.
     ///
     /// # Errors
-    /// NOT_FOUND, CONNECTOR_DISABLED, CONNECTOR_UNSUPPORTED, REDIRECT_URI_NOT_ALLOWED, and what the connector says.
+    /// NOT_FOUND, NOT_OWNER, CONNECTOR_DISABLED, CONNECTOR_UNSUPPORTED, REDIRECT_URI_NOT_ALLOWED, and errors
+    /// of the connector.
     pub async fn login_begin(
         &self,
         author: &Author,
@@ -192,11 +194,12 @@ impl Services {
         .detail(Detail::Fields(vec![("redirect_uri".to_owned(), description)])))
     }
 
-    /// Ends a login with what the browser brought to the platform. Only who began it can.
+    /// Completes a login with the parameters that the browser brought to the platform. Only the user who
+    /// began it can complete it.
     ///
     /// # Errors
     /// AUTHORIZATION_STATE_INVALID, AUTHORIZATION_EXPIRED, AUTHORIZATION_DENIED, AUTHORIZATION_REJECTED,
-    /// DIFFERENT_ORGANIZATION, and what the connector says.
+    /// DIFFERENT_ORGANIZATION, and errors of the connector.
     pub async fn login_complete(
         &self,
         author: &Author,
@@ -217,7 +220,7 @@ impl Services {
         })
     }
 
-    /// The browser came to tether's own page: what it brought is kept until its reader confirms.
+    /// The browser opened tether's own callback page: stores the parameters until the user confirms.
     ///
     /// # Errors
     /// As [`login_complete`](Self::login_complete).
@@ -228,7 +231,7 @@ impl Services {
         }
         let integration = self.store.integration_get(row.integration_id).await?;
         if callback.contains_key("error") || !callback.contains_key("code") {
-            // Nothing to confirm: the connector says what the refusal means.
+            // There is nothing to confirm; the connector explains the error.
             let author = confirmer(&row);
             self.exchange(&author, row, integration, callback.into_iter().collect())
                 .await?;
@@ -263,7 +266,7 @@ impl Services {
         })
     }
 
-    /// The reader of tether's own page confirmed; answers the integration's name.
+    /// The user confirmed on tether's own callback page. Returns the integration's name.
     ///
     /// # Errors
     /// As [`login_complete`](Self::login_complete).
@@ -279,7 +282,7 @@ impl Services {
             .open(&seal::callback_of(&row.state_hash), sealed)
             .map_err(Error::internal)?;
         let kept: Kept = serde_json::from_slice(opened.expose_secret()).map_err(Error::internal)?;
-        // Compared by hash: equal time whatever differs.
+        // Compares hashes, so that the time does not depend on the first difference.
         if Sha256::digest(kept.token.as_bytes()) != Sha256::digest(token.as_bytes()) {
             return Err(unknown_state());
         }
@@ -291,10 +294,10 @@ impl Services {
         Ok(integration.display_name)
     }
 
-    /// A login that has begun and neither been used nor expired.
+    /// A login that has been neither used nor expired.
     async fn under_way(&self, state: &str) -> Result<Authorization> {
         let hash = hash(state)?;
-        // Read whatever its age, so that a late login hears what happened.
+        // Reads expired rows too, so that a late login gets AUTHORIZATION_EXPIRED.
         match self.store.authorization_get(&hash, i64::MIN).await {
             Ok(row) if row.expire_us <= now_us() => Err(Error::new(
                 Reason::AuthorizationExpired,
@@ -309,7 +312,7 @@ impl Services {
         }
     }
 
-    /// Uses a login up: exchanges the code and attaches the account.
+    /// Marks the login as used, exchanges the code and attaches the account.
     async fn exchange(
         &self,
         author: &Author,
@@ -361,8 +364,8 @@ impl Services {
     /// Logs in without a browser.
     ///
     /// # Errors
-    /// NOT_FOUND, CONNECTOR_DISABLED, CONNECTOR_UNSUPPORTED, AUTHORIZATION_REJECTED, DIFFERENT_ORGANIZATION, and what
-    /// the connector says.
+    /// NOT_FOUND, NOT_OWNER, CONNECTOR_DISABLED, CONNECTOR_UNSUPPORTED, AUTHORIZATION_REJECTED,
+    /// DIFFERENT_ORGANIZATION, and errors of the connector.
     pub async fn login_with_credentials(
         &self,
         author: &Author,
@@ -415,7 +418,7 @@ impl Services {
         })
     }
 
-    /// Gives an integration the account that logged in.
+    /// Stores a login's credential and attaches it to the integration.
     async fn attach(
         &self,
         author: &Author,
@@ -461,7 +464,7 @@ impl Services {
                 .with("organization_name", old.organization_name));
             }
         }
-        // One of the five that logs in again is exempt.
+        // An active integration that logs in again to the same account takes no extra place.
         let one_of_them = match row.credential_id {
             Some(old) if row.state != IntegrationState::Draft => {
                 let old = self.store.credential_get(old).await?;
@@ -474,7 +477,7 @@ impl Services {
                 .check_account(&row.connector, &identity.organization_id, &identity.user_id)
                 .await
         {
-            // Before anything is stored: what the five use stays untouched.
+            // Refused before anything is stored, so the credential of the other integrations is not replaced.
             self.credentials
                 .refuse(&row.connector, &client_id, auth_kind, &connection)
                 .await?;
@@ -518,7 +521,7 @@ impl Services {
         let (integration, moved) = match attached.await {
             Ok(attached) => attached,
             Err(Rollback::Store(error)) if error.is_conflict(Conflict::AccountFull) => {
-                // Taken by another since it was looked at.
+                // Another integration took the last place after the check above.
                 self.credentials
                     .refuse(&row.connector, &client_id, auth_kind, &connection)
                     .await?;
@@ -544,7 +547,7 @@ fn confirmer(row: &Authorization) -> Author {
     Author::of_page(row.create_by.clone(), &row.group_id, "ConfirmAuthorization")
 }
 
-/// A login that the connector refused, with the parameter at fault where it names one.
+/// The error of a refused login, with the parameter that the connector blames.
 fn refused(error: connectors::Error, id: IntegrationId, parameters: &str) -> Error {
     let field = error.failed().map(|said| said.field.clone()).unwrap_or_default();
     let error = of_integration(id)(error);
@@ -555,7 +558,7 @@ fn refused(error: connectors::Error, id: IntegrationId, parameters: &str) -> Err
     error.detail(Detail::Fields(fields))
 }
 
-/// What the group chose before login.
+/// The settings that were chosen before login.
 pub(super) fn settings(row: &Integration) -> Result<BTreeMap<String, String>> {
     serde_json::from_str(&row.settings).map_err(Error::internal)
 }

@@ -72,24 +72,24 @@ use tether_connector_proto::ErrorKind;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-/// What the operator decides about the business rules.
+/// The operator's options of the business rules.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Where tether's own callback page is, as registered with the CRMs.
+    /// The URL of tether's own callback page, as registered with the CRMs.
     pub callback_url: String,
-    /// Where the platform's callbacks are; a login may return to none else.
+    /// The platform's callback URLs; a login may return to no other URL.
     pub redirect_uris: Vec<String>,
-    /// Whether any loopback address will do as well: demos and tests.
+    /// Whether any loopback address is allowed too, for demos and tests.
     pub loopback_redirects: bool,
     /// How long events of groups are kept, in microseconds.
     pub keep_events_us: i64,
-    /// How much may be under way at a time.
+    /// Limits of concurrent work.
     pub limits: LimitOptions,
-    /// The app's client id at each connector: part of a credential's identity.
+    /// The client id of the operator's app at each connector: it is part of a credential's key.
     pub client_ids: BTreeMap<String, String>,
-    /// Which settings the operator has given each connector.
+    /// The settings that the operator has configured for each connector.
     pub connector_settings: BTreeMap<String, BTreeSet<String>>,
-    /// How long a draft stays after it was begun, in microseconds.
+    /// How long a draft is kept after its creation, in microseconds.
     pub draft_life_us: i64,
     /// How long a login in the browser may take, in microseconds.
     pub login_life_us: i64,
@@ -101,7 +101,7 @@ pub struct Services {
     inner: Arc<Inner>,
 }
 
-/// What services share.
+/// The shared state of the services.
 pub struct Inner {
     store: Store,
     registry: Registry,
@@ -113,9 +113,9 @@ pub struct Inner {
     refreshes: refreshes::Refreshes,
     limits: Limits,
     feed: event::Feed,
-    /// Groups that the platform has named, as far as looked up lately.
+    /// Groups that were found in the database recently.
     known_groups: moka::future::Cache<GroupId, ()>,
-    /// Ends streams that do not end by themselves, when the server is about to stop.
+    /// Cancelled when the server is about to stop: ends streams that have no end of their own.
     draining: CancellationToken,
     /// Wakes idle sync workers of this process.
     wake: Arc<Notify>,
@@ -130,7 +130,7 @@ impl Deref for Services {
 }
 
 impl Services {
-    /// The services over this store and these connectors. `wake` is told when a sync was queued.
+    /// The services of a store and its connectors. `wake` is notified when a sync is queued.
     #[must_use]
     pub fn new(
         store: Store,
@@ -163,29 +163,29 @@ impl Services {
         }
     }
 
-    /// Ends streams that do not end by themselves: the server is about to stop.
+    /// Ends streams that have no end of their own, because the server is about to stop.
     pub fn drain(&self) {
         self.draining.cancel();
     }
 
-    /// Waits for what goes on after its callers were answered, and ends what takes longer.
+    /// Waits for live reads that go on after their calls, at most `patience`, then cancels them.
     pub async fn settle(&self, patience: Duration) {
         self.refreshes.settle(patience).await;
     }
 
-    /// Is cancelled when the server is about to stop.
+    /// Cancelled when the server is about to stop.
     #[must_use]
     pub fn draining(&self) -> CancellationToken {
         self.draining.clone()
     }
 
-    /// What may be under way at a time.
+    /// The limits of concurrent work.
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.limits
     }
 
-    /// What seals page tokens.
+    /// The sealer of page tokens.
     #[must_use]
     pub fn sealer(&self) -> &credentials::seal::Sealer {
         &self.sealer
@@ -193,8 +193,8 @@ impl Services {
 }
 
 impl Inner {
-    /// An integration as the caller's group uses it. To a group that neither owns nor receives it, it does not exist; a
-    /// draft neither to members.
+    /// An integration as the caller's group uses it. NOT_FOUND for a group that neither owns nor receives it,
+    /// and for drafts if the caller is a member.
     async fn seen(&self, caller: &Caller, id: IntegrationId) -> Result<Source> {
         let source = match caller.group.as_deref().map(str::parse::<GroupId>) {
             Some(Ok(group)) => self.store.source_get(&group, id).await?,
@@ -208,7 +208,7 @@ impl Inner {
     /// An integration that the caller's group owns.
     ///
     /// # Errors
-    /// NOT_FOUND as [`seen`](Self::seen), NOT_OWNER for what the group receives.
+    /// NOT_FOUND as [`seen`](Self::seen); NOT_OWNER if the group receives it.
     async fn owned(&self, caller: &Caller, id: IntegrationId) -> Result<Integration> {
         let source = self.seen(caller, id).await?;
         if source.is_owned() {
@@ -225,15 +225,15 @@ impl Inner {
         .with("name", id.name()))
     }
 
-    /// What a group sees companies by: what it owns, the oldest first, then what it receives; saved, connected, and of
-    /// connectors that neither it nor the owner has disabled.
+    /// The visible sources of a group: owned ones first, from the oldest, then received ones. They are saved
+    /// and connected, and neither the group nor the owner has disabled their connector.
     async fn sources(&self, group: &GroupId) -> Result<Vec<Source>> {
         let mut sources = self.store.source_list(group).await?;
         sources.retain(Source::is_visible);
         Ok(sources)
     }
 
-    /// Refuses what a disabled connector cannot be used for.
+    /// Returns CONNECTOR_DISABLED unless the group has enabled the connector.
     async fn require_enabled(&self, group: &GroupId, connector: &str) -> Result<()> {
         if self
             .store
@@ -252,10 +252,10 @@ impl Inner {
     }
 }
 
-/// The group a caller acts for.
+/// Checks that the request is about the caller's own group.
 ///
 /// # Errors
-/// NOT_FOUND if the request names another one.
+/// NOT_FOUND if it names another group.
 pub fn viewpoint(caller: &Caller, parent: &GroupId) -> Result<()> {
     if caller.group.as_deref() == Some(parent.as_str()) {
         return Ok(());
@@ -264,11 +264,11 @@ pub fn viewpoint(caller: &Caller, parent: &GroupId) -> Result<()> {
 }
 
 impl Services {
-    /// The caller through whose eyes a group's things are read: the caller itself, or, for the service identity, a member of
-    /// that group.
+    /// The caller with the rights to read this group's resources: the caller itself or, for the service
+    /// identity, a member of the group.
     ///
     /// # Errors
-    /// NOT_FOUND for a group that is not the caller's, or that the service identity made up.
+    /// NOT_FOUND for a group that is not the caller's, or, for the service identity, that does not exist.
     pub async fn reader(&self, caller: Caller, parent: &GroupId) -> Result<Caller> {
         if caller.role != Role::Service {
             viewpoint(&caller, parent)?;
@@ -279,7 +279,7 @@ impl Services {
         Ok(member_of(caller, parent))
     }
 
-    /// Counts a call of the service identity for the group that it is about, as if it were the group's own.
+    /// Counts a call of the service identity against the limits of the group that it is about.
     ///
     /// # Errors
     /// GROUP_OVERLOADED.
@@ -290,10 +290,11 @@ impl Services {
         }
     }
 
-    /// The same for a thing of an integration: the service identity sees what the owner group's members see.
+    /// As [`reader`](Self::reader), for an integration: the service identity gets the rights of a member of
+    /// the owner group.
     ///
     /// # Errors
-    /// NOT_FOUND if the service identity asks for one that is not there.
+    /// NOT_FOUND if the service identity names an unknown integration.
     pub async fn reader_of(&self, caller: Caller, id: IntegrationId) -> Result<Caller> {
         if caller.role != Role::Service {
             return Ok(caller);
@@ -317,7 +318,7 @@ fn member_of(caller: Caller, group: &GroupId) -> Caller {
     }
 }
 
-/// The group of a caller that has one.
+/// The group of the caller; TOKEN_INVALID if the token has none.
 fn group_of(caller: &Caller) -> Result<GroupId> {
     caller
         .group
@@ -326,7 +327,7 @@ fn group_of(caller: &Caller) -> Result<GroupId> {
         .ok_or_else(|| Error::new(Reason::TokenInvalid, "the token names no group"))
 }
 
-/// What stands in the way of using an integration's account, with the integration named where its login is at fault.
+/// Converts an error of using an integration's account; errors of the login name the integration.
 fn of_integration<E: Into<Error>>(id: IntegrationId) -> impl FnOnce(E) -> Error {
     move |error| {
         let error = error.into();
@@ -337,7 +338,7 @@ fn of_integration<E: Into<Error>>(id: IntegrationId) -> impl FnOnce(E) -> Error 
     }
 }
 
-/// The reason that stands for a kind of a connector's errors.
+/// The reason for a kind of a connector's errors.
 pub(crate) fn reason_of(kind: ErrorKind) -> Reason {
     use ErrorKind as K;
     use Reason as R;
@@ -348,7 +349,7 @@ pub(crate) fn reason_of(kind: ErrorKind) -> Reason {
         K::Forbidden => R::CrmForbidden,
         K::RateLimited => R::CrmRateLimited,
         K::AllowanceExhausted => R::CrmAllowanceExhausted,
-        // A token that was got a moment ago and has ended already: nobody took the access away.
+        // A new token that has already expired: access was not revoked.
         K::CredentialsExpired | K::Transient | K::CursorGone => R::CrmUnavailable,
         K::InvalidInput => R::AuthorizationRejected,
         K::Configuration => R::ConnectorMisconfigured,
@@ -360,9 +361,9 @@ pub(crate) fn reason_of(kind: ErrorKind) -> Reason {
     }
 }
 
-/// How long a client should wait before it tries again, where nothing more is known.
+/// The delay that clients should wait before a retry if no better one is known.
 const RETRY: Duration = Duration::from_secs(2);
-/// The same where somebody has to make room on a disk first.
+/// The same if the disk is full, because an operator has to free space.
 const RETRY_FULL: Duration = Duration::from_secs(30);
 
 impl From<store::Error> for Error {

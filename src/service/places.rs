@@ -4,12 +4,13 @@ use super::Services;
 use crate::error::{Detail, Error, Reason, Result};
 use crate::store::Integration;
 
-/// Most active integrations of one account, over all groups: the CRM keeps no more approvals of one user.
+/// The maximum number of active integrations of one account, over all groups: the CRM keeps no more approvals
+/// of one user.
 pub const ACCOUNT_LIMIT: i64 = 5;
 
 impl Services {
-    /// Refuses where the account of an integration has no place left for it. Checked again, under a lock, when it is
-    /// saved.
+    /// Returns ACCOUNT_LIMIT_REACHED if the account of an integration has no free place. Saving checks again,
+    /// under a lock.
     pub(super) async fn check_places(&self, row: &Integration) -> Result<()> {
         let Some(id) = row.credential_id else {
             return Ok(());
@@ -23,7 +24,7 @@ impl Services {
         .await
     }
 
-    /// Refuses where an account has no place left.
+    /// Returns an error if an account has no free place.
     ///
     /// # Errors
     /// ACCOUNT_LIMIT_REACHED.
@@ -38,7 +39,7 @@ impl Services {
     }
 }
 
-/// An account without a place left. Other groups' integrations are counted, never named.
+/// The error of an account without a free place. It counts other groups' integrations and does not name them.
 pub(super) fn account_full(what: impl std::fmt::Display) -> Error {
     let limit = format!("one account may have {ACCOUNT_LIMIT} active integrations, over all groups");
     Error::new(

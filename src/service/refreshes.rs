@@ -11,11 +11,11 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// A company is not read twice within this time, whoever opens it.
+/// A company is read at most once in this time, over all callers.
 const COALESCE: Duration = Duration::from_secs(5);
-/// Most profiles a group may open live in a minute through one integration that it receives.
+/// The maximum number of live reads per minute of a group, for each integration that it receives.
 pub(super) const RECEIVED_PER_MINUTE: NonZeroU32 = NonZeroU32::new(120).unwrap();
-/// Most rate limiters that are kept, one for each group and integration; the least used are dropped first.
+/// The maximum number of rate limiters, one per group and integration; the least used are dropped first.
 const PACES: u64 = 100_000;
 /// A rate limiter that was not used for this long is dropped.
 const PACE_LIFE: Duration = Duration::from_secs(120);
@@ -23,14 +23,14 @@ const PACE_LIFE: Duration = Duration::from_secs(120);
 /// The result of a live read: its time, or why it failed.
 pub(super) type Outcome = std::result::Result<i64, (Reason, String)>;
 
-/// Live reads that are under way or have just finished.
+/// Live reads in progress or finished a moment ago.
 #[derive(Clone)]
 pub(super) struct Refreshes {
     done: moka::future::Cache<(IntegrationId, CompanyId), Arc<Outcome>>,
     /// Rate limiters of groups that open profiles through integrations that they receive.
     paces: moka::future::Cache<(GroupId, IntegrationId), Arc<governor::DefaultDirectRateLimiter>>,
     tasks: TaskTracker,
-    /// Cancels reads that are still under way when the time for a shutdown is over.
+    /// Cancels reads that are still in progress when the time for a shutdown is over.
     abort: CancellationToken,
 }
 
@@ -55,7 +55,8 @@ impl Refreshes {
         self.done.contains_key(&key)
     }
 
-    /// Counts one opening of what a group receives; false if it opens too fast.
+    /// Counts a live read of a group through an integration that it receives; returns false if the rate is
+    /// exceeded.
     pub(super) async fn keeps_pace(&self, group: &GroupId, id: IntegrationId) -> bool {
         let new = async {
             Arc::new(governor::RateLimiter::direct(governor::Quota::per_minute(
@@ -66,8 +67,8 @@ impl Refreshes {
         pace.check().is_ok()
     }
 
-    /// Reads, or waits for the read of the same company that is under way. The read goes on, and is stored, when the
-    /// caller stops waiting; [`settle`](Self::settle) waits for it.
+    /// Reads, or joins the read of the same company that is in progress. If the caller disconnects, the read
+    /// goes on and its result is stored; [`settle`](Self::settle) waits for it.
     pub(super) async fn read<F>(&self, key: (IntegrationId, CompanyId), read: F) -> Outcome
     where
         F: Future<Output = Outcome> + Send + 'static,
@@ -87,7 +88,7 @@ impl Refreshes {
         })
     }
 
-    /// Waits for the reads under way, and ends those that take longer than `patience`.
+    /// Waits at most `patience` for the reads in progress, then cancels them.
     pub(super) async fn settle(&self, patience: Duration) {
         self.tasks.close();
         if tokio::time::timeout(patience, self.tasks.wait()).await.is_err() {
@@ -130,7 +131,7 @@ mod tests {
         while refreshes.tasks.is_empty() {
             tokio::task::yield_now().await;
         }
-        // The caller goes away; another one gets the same read; the end of the server waits for it.
+        // The first caller disconnects, a second one joins the read, and `settle` waits for it.
         first.abort();
         let all = refreshes.clone();
         let second = tokio::spawn(async move { all.read(key(), async { Ok(8) }).await });

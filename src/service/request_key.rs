@@ -7,23 +7,23 @@ use crate::domain::GroupId;
 use crate::store::Request;
 use std::collections::BTreeMap;
 
-/// A request id with what it stands for.
+/// A request id with the request that it belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestKey {
-    /// The caller's id.
+    /// The id that the caller chose.
     pub id: String,
-    /// The rpc, without its package and service.
+    /// The RPC, without its package and service.
     pub method: &'static str,
-    /// A hash of the rpc's name and the whole message: the same id with anything else is refused.
+    /// A hash of the RPC's name and the whole message: the same id with another hash is refused.
     pub fingerprint: String,
 }
 
-/// What a fingerprint begins with. Rows of earlier versions lack it: they hold a text that nothing can be compared with,
-/// and go a day after they were written.
+/// The prefix of a fingerprint. Rows of earlier versions have none: they cannot be compared, and are deleted
+/// a day after they were written.
 pub const FINGERPRINT: &str = "blake3:";
 
 impl RequestKey {
-    /// As the store keeps it for this group.
+    /// The row of the store for this group.
     pub(super) fn of(&self, group: &GroupId) -> Request {
         Request {
             group_id: group.clone(),
@@ -33,7 +33,8 @@ impl RequestKey {
         }
     }
 
-    /// Of a message. Maps have no order when they are encoded: one is given apart, and is empty in the message.
+    /// The key of a message. The encoding of maps has no fixed order: a map is passed separately and is empty
+    /// in the message.
     #[must_use]
     pub fn new(
         method: &'static str,

@@ -21,21 +21,21 @@ pub struct Review {
     pub integration: IntegrationView,
     /// Its objects, the company object first.
     pub objects: Vec<ReviewedObject>,
-    /// What stands in the way of saving: (reason, sentence).
+    /// The reasons why it cannot be saved: (reason, sentence).
     pub blocking: Vec<(Reason, String)>,
-    /// The groups that would have access, the owner first while it uses the integration itself.
+    /// The groups that would have access; the owner is first if it uses the integration itself.
     pub groups: Vec<ReviewedGroup>,
-    /// How many receiving groups would lose fields or the source.
+    /// The number of receiving groups that would lose fields or the source.
     pub losing: usize,
-    /// Whether the account's last place would be taken.
+    /// Whether it would take the account's last place.
     pub last_place: bool,
-    /// Selected fields that the user cannot see any more.
+    /// Selected fields that the user can no longer see.
     pub missing: Vec<String>,
-    /// Selected fields that the CRM marks as needing care.
+    /// Selected fields that the CRM marks as sensitive.
     pub sensitive: Vec<String>,
-    /// Objects of which fields are selected and that the user cannot see.
+    /// Objects with selected fields that the user cannot see.
     pub invisible: Vec<String>,
-    /// When the CRM was asked.
+    /// When the CRM was read.
     pub read_us: i64,
 }
 
@@ -48,7 +48,7 @@ pub struct ReviewedGroup {
     pub name: String,
     /// Whether it is the owner.
     pub owner: bool,
-    /// How many fields it gets.
+    /// The number of fields that it would receive.
     pub fields: usize,
 }
 
@@ -57,21 +57,22 @@ pub struct ReviewedGroup {
 pub struct ReviewedObject {
     /// The object's key.
     pub object: String,
-    /// The name people see.
+    /// The label in the CRM.
     pub label: String,
-    /// What it is to tether.
+    /// The object's role: company object, related object and so on.
     pub role: ObjectRole,
     /// How many of its fields are selected.
     pub fields: usize,
-    /// How many records the CRM has: (number, exact).
+    /// The number of records in the CRM: (number, whether it is exact).
     pub records: Option<(u64, bool)>,
 }
 
 impl Services {
-    /// Reviews an integration, as it is or with proposed changes.
+    /// Reviews an integration as it is, or with proposed changes.
     ///
     /// # Errors
-    /// NOT_FOUND, NOT_OWNER, NOT_LOGGED_IN, FIELD_UNKNOWN, FIELD_PASSIVE, CONNECTOR_DISABLED, and what the CRM answers.
+    /// NOT_FOUND, NOT_OWNER, NOT_LOGGED_IN, FIELD_UNKNOWN, FIELD_PASSIVE, CONNECTOR_DISABLED, and errors of
+    /// the CRM.
     pub async fn integration_review(&self, caller: &Caller, id: IntegrationId, edit: Edit) -> Result<Review> {
         let row = self.owned(caller, id).await?;
         self.require_enabled(&row.group_id, &row.connector).await?;
@@ -233,7 +234,7 @@ fn groups(view: &IntegrationView) -> Vec<ReviewedGroup> {
     owner.into_iter().chain(receivers).collect()
 }
 
-/// How many receivers have less afterwards.
+/// The number of receivers that would lose fields or the share.
 fn losing(now: &[Share], then: &[Share]) -> usize {
     now.iter()
         .filter(|share| {
@@ -244,7 +245,7 @@ fn losing(now: &[Share], then: &[Share]) -> usize {
 }
 
 impl Review {
-    /// How many company records there are: an upper bound of companies.
+    /// The number of company records, which is an upper bound of the number of companies.
     ///
     /// # Errors
     /// CRM_FORBIDDEN if the user cannot see them.

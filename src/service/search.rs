@@ -18,76 +18,76 @@ use crate::query::{self, Column, Fault, Place, Plan, Problem, Question, Tracked}
 use crate::store::{Company, CompanyKey, Source};
 use crate::time::now_us;
 
-/// How long a list waits for the index.
+/// How long a list waits for an index.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What is asked of a list of companies.
+/// The arguments of a list of companies.
 #[derive(Debug, Clone)]
 pub struct CompanyAsk {
     /// Which of the group's companies.
     pub scope: Scope,
-    /// Only companies of these; empty for all.
+    /// Only companies of these integrations; empty for all.
     pub only: Vec<IntegrationId>,
-    /// Words.
+    /// The words to search for.
     pub query: String,
-    /// Conditions.
+    /// The filter.
     pub filter: String,
     /// The order.
     pub order_by: String,
-    /// Fields to answer with.
+    /// The fields to return.
     pub columns: Vec<String>,
-    /// Whether to count all.
+    /// Whether to count the companies of all pages.
     pub total: bool,
-    /// How far the indexes must have come.
+    /// The change numbers that the indexes must have reached.
     pub at_least: Vec<(IntegrationId, i64)>,
-    /// Where the page begins.
+    /// The position after which the page begins.
     pub after: Option<Cursor>,
-    /// Most companies of the page.
+    /// The maximum number of companies of the page.
     pub limit: usize,
 }
 
-/// Where a page ended.
+/// The position after a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cursor {
-    /// Of the list by name.
+    /// In the list by name.
     Name(CompanyKey),
-    /// Of an answer of the read model.
+    /// In a result of the index.
     Search {
-        /// What `today` and `now` were on the first page.
+        /// The time that `today` and `now` meant on the first page.
         now_us: i64,
-        /// The values of the keys.
+        /// The values of the sort keys of the last company.
         places: Vec<Place>,
         /// The last company.
         company_id: CompanyId,
     },
 }
 
-/// The companies of one page, to be taken as far as they fit into an answer.
+/// The companies of one page; the caller takes as many as fit into an answer.
 pub struct CompanyWalk {
     services: Services,
     about: Vec<query::Source>,
     columns: Vec<Column>,
     shown: Vec<Source>,
     companies: Vec<Company>,
-    /// After each company, where a page goes on.
+    /// The cursor after each company.
     cursors: Vec<Cursor>,
-    /// Where the next page begins after all of them; `None` at the end.
+    /// The cursor after the last company; `None` on the last page.
     end: Option<Cursor>,
-    /// How many there are in all pages, if asked for.
+    /// The number of companies in all pages, if it was requested.
     pub total: Option<i64>,
-    /// How far the index of each source had come.
+    /// The change number that the index of each source had reached.
     pub positions: Vec<(IntegrationId, Position)>,
-    /// Held until the last of the work on it has ended.
+    /// The permit, held until the last work of the list has ended.
     place: Arc<LimitPlace>,
 }
 
 impl Services {
-    /// The companies of a group. [`CompanyWalk::cells`] reads their columns.
+    /// The companies of a group. [`CompanyWalk::some`] reads their columns.
     ///
     /// # Errors
-    /// NOT_FOUND for another group's viewpoint or a source that is not the group's; INVALID_FILTER, INVALID_ORDER_BY,
-    /// FIELD_UNKNOWN, FIELD_PASSIVE, INDEX_NOT_READY; GROUP_OVERLOADED and OVERLOADED for more lists, or more that wait,
-    /// than may be under way.
+    /// NOT_FOUND for another group or a source that the group does not have; INVALID_FILTER,
+    /// INVALID_ORDER_BY, FIELD_UNKNOWN, FIELD_PASSIVE, INDEX_NOT_READY; GROUP_OVERLOADED and OVERLOADED if
+    /// too many lists are running or waiting.
     pub async fn company_list(
         &self,
         caller: &Caller,
@@ -105,7 +105,8 @@ impl Services {
             .filter(|at| ask.only.is_empty() || ask.only.contains(&sources[*at].integration.id))
             .collect();
         self.wait_for_index(&ask.at_least).await?;
-        // A place of its own, since this is what takes processors and memory. Calls that wait for an index hold none.
+        // Lists need processors and memory, so they have a limit of their own. Calls that wait for an index
+        // hold no permit of it.
         let place = self.limits.lists.enter()?;
         let about = self.query_sources(parent, &sources).await?;
         let columns = columns(&about, &ask.columns)?;
@@ -132,7 +133,7 @@ impl Services {
         })
     }
 
-    /// Waits until the indexes have come so far, in a place among those who wait.
+    /// Waits until the indexes have reached these change numbers, with a permit for waiting calls.
     async fn wait_for_index(&self, wanted: &[(IntegrationId, i64)]) -> Result<()> {
         let index = self.engine.index();
         if index.reached(wanted) {
@@ -145,7 +146,7 @@ impl Services {
         }
     }
 
-    /// How far the indexes of these sources have come.
+    /// The change numbers that the indexes of these sources have reached.
     pub(super) fn positions(&self, sources: &[Source]) -> Vec<(IntegrationId, Position)> {
         let position = |id| self.engine.index().position(id).unwrap_or_default();
         sources
@@ -183,7 +184,8 @@ impl Services {
         })
     }
 
-    /// Also the place that was held in the end: it is given back while the list waits for an index.
+    /// Lists from the index. Returns the permit too: it is released and taken again if the list waits for an
+    /// index.
     async fn list_by_index(
         &self,
         parent: &GroupId,
@@ -211,7 +213,7 @@ impl Services {
         let mut used: Vec<usize> = listed.iter().copied().chain(plan.uses()).collect();
         used.sort_unstable();
         used.dedup();
-        // An index that was only just begun is there in a moment.
+        // A new index is usually built within a moment.
         let wanted: Vec<_> = used.iter().map(|at| (about[*at].integration, 0)).collect();
         if !self.engine.index().reached(&wanted) {
             drop(place);
@@ -256,7 +258,7 @@ impl Services {
             Scope::All => self.store.company_get_many(parent, ids, page.clone()).await?,
             Scope::Tracked => self.store.company_get_tracked(parent, ids, page.clone()).await?,
         };
-        // What went since the index last looked is left out.
+        // Companies that were removed after the index was read are left out.
         let found = page
             .into_iter()
             .zip(answer.page.places)
@@ -273,7 +275,7 @@ impl Services {
     }
 }
 
-/// What a list found.
+/// The result of a list.
 struct Found {
     companies: Vec<Company>,
     cursors: Vec<Cursor>,
@@ -283,7 +285,7 @@ struct Found {
 }
 
 impl CompanyWalk {
-    /// How many companies there are.
+    /// The number of companies.
     #[must_use]
     pub fn len(&self) -> usize {
         self.companies.len()
@@ -295,7 +297,7 @@ impl CompanyWalk {
         self.companies.is_empty()
     }
 
-    /// Where a page goes on that has the first so many of them; `None` at the end.
+    /// The cursor of a page that ends after `count` companies; `None` on the last page.
     #[must_use]
     pub fn next(&self, count: usize) -> Option<Cursor> {
         if count >= self.companies.len() {
@@ -304,7 +306,7 @@ impl CompanyWalk {
         self.cursors.get(count.checked_sub(1)?).cloned()
     }
 
-    /// Some of the companies, each with a cell for each column.
+    /// Companies of the page, each with a cell for each column.
     ///
     /// # Errors
     /// STORAGE_UNAVAILABLE.
@@ -359,7 +361,7 @@ fn not_ready(id: IntegrationId) -> Error {
     .detail(Detail::RetryAfter(Duration::from_secs(1)))
 }
 
-/// What is wrong with an argument, pointed at.
+/// The error of an invalid argument, with the position in it.
 fn refused(argument: &str, reason: Reason, problem: Problem) -> Error {
     let Problem { fault, spot, message } = problem;
     let (position, token) = (spot.position, echo(&spot.token));

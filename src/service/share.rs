@@ -13,26 +13,26 @@ use crate::store::{Conflict, FieldRef, Group, Integration, NewShare, SeenField, 
 use crate::time::now_us;
 use std::collections::HashSet;
 
-/// Most groups an integration may be shared with.
+/// The maximum number of groups that an integration may be shared with.
 pub const MOST_SHARES: usize = 500;
-/// Most bytes of the names of fields that all shares of one integration list: an integration is answered whole, and an
-/// answer has at most 3 MiB.
+/// The maximum size of the names of all fields that the shares of one integration list, in bytes: an
+/// integration is answered whole, and an answer has at most 3 MiB.
 const MOST_LISTED_BYTES: usize = 1 << 20;
 
-/// A group that could be shared with.
+/// A group that an integration can be shared with.
 #[derive(Debug, Clone)]
 pub struct Shareable {
     /// The group.
     pub group: Group,
-    /// Whether the integration asked about is shared with it.
+    /// Whether the given integration is shared with it.
     pub shared: bool,
 }
 
 impl Services {
-    /// The groups a group is connected with whose name has this part, by name and id.
+    /// The groups that the caller's group is connected with and whose name contains `query`, by name and id.
     ///
     /// # Errors
-    /// NOT_FOUND or NOT_OWNER for the integration asked about.
+    /// NOT_FOUND or NOT_OWNER for the given integration.
     pub async fn group_search_shareable(
         &self,
         caller: &Caller,
@@ -135,7 +135,8 @@ impl Services {
         Ok(())
     }
 
-    /// The shares of an integration, by the receiver's id, and whether they have effect.
+    /// The shares of an integration in the order of the receivers' ids, and whether they are in effect: those
+    /// of a draft are not.
     ///
     /// # Errors
     /// NOT_FOUND, NOT_OWNER.
@@ -145,7 +146,7 @@ impl Services {
         Ok((self.store.share_list(id).await?, saved))
     }
 
-    /// The caller's group uses an integration from now on, or no longer.
+    /// Makes the caller's group use an integration, or stop using it.
     ///
     /// # Errors
     /// NOT_FOUND.
@@ -175,8 +176,8 @@ impl Services {
         Ok(seen.remove(&id).unwrap_or_default())
     }
 
-    /// Holds shares as they are to be against the selection: each field is selected and active for the owner, or was
-    /// listed in that share before; each receiver is connected with the owner.
+    /// Checks new shares against the selected fields: each listed field is selected and active for the owner,
+    /// or was listed in that share before; each receiver is connected with the owner.
     pub(super) async fn check_shares(
         &self,
         row: &Integration,
@@ -225,12 +226,12 @@ impl Services {
     }
 }
 
-/// Whether a field is the one meant.
+/// Whether a field has this reference.
 pub(super) fn is(one: &SeenField, field: &FieldRef) -> bool {
     one.field.object == field.object && one.field.key == field.key
 }
 
-/// A field that cannot be meant.
+/// FIELD_UNKNOWN for a field that cannot be used here.
 pub(super) fn unknown(path: &str, name: &str, why: &str) -> Error {
     let name = echo(name);
     let description = format!("{name} {why}");
@@ -242,7 +243,7 @@ pub(super) fn unknown(path: &str, name: &str, why: &str) -> Error {
     .detail(Detail::Fields(vec![(path.to_owned(), description)]))
 }
 
-/// Refuses shares that list more than an answer about their integration can hold.
+/// Returns an error if the shares list more names than fit into an answer.
 pub(super) fn check_listed<'a>(name: &str, listed: impl Iterator<Item = &'a FieldRef>) -> Result<()> {
     let bytes: usize = listed.map(|field| field.object.len() + field.key.len() + 1).sum();
     if bytes <= MOST_LISTED_BYTES {

@@ -23,18 +23,18 @@ pub struct SourceView {
     pub active_fields: usize,
     /// Whether it can be searched.
     pub index: IndexState,
-    /// How far its index has come.
+    /// The change number that its index has reached.
     pub position: Position,
 }
 
 /// Whether a source can be searched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IndexState {
-    /// It can.
+    /// Its index can be searched.
     Ready,
     /// Its index is being built.
     Building,
-    /// Its index cannot be read for now: the operating system refuses, or the reason is not known.
+    /// Its index cannot be read for now: the operating system returns an error, or the cause is unknown.
     Unreadable,
 }
 
@@ -51,7 +51,7 @@ impl Services {
     /// The sources of a group, by label.
     ///
     /// # Errors
-    /// NOT_FOUND for another group's viewpoint.
+    /// NOT_FOUND for another group.
     pub async fn source_list(
         &self,
         caller: &Caller,
@@ -74,7 +74,7 @@ impl Services {
                 .group_get(&row.integration.group_id)
                 .await?
                 .display_name;
-            // One index that does not answer is that source's state, and no reason to show none of them.
+            // An error of one index is shown as the state of its source.
             let counted = self.engine.index().count(row.integration.id).await;
             let (index, counted) = match counted {
                 Ok(Some(counted)) => (IndexState::Ready, Some(counted)),

@@ -12,9 +12,9 @@ use crate::store::Source;
 /// The state of an integration as groups see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    /// Being set up.
+    /// A draft.
     Draft,
-    /// Saved.
+    /// Saved and in use.
     Active,
     /// Its owner has to log in again.
     NeedsReauthorization,
@@ -27,13 +27,13 @@ pub enum Standing {
 /// The reason of a state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Why {
-    /// A word of `tether.v1.ErrorReason`.
+    /// A name of `tether.v1.ErrorReason`.
     pub reason: String,
-    /// What happened, for the asking group.
+    /// A sentence for the group that reads it.
     pub message: String,
-    /// Since when.
+    /// Since when, in microseconds since the epoch.
     pub time_us: i64,
-    /// When tether tries again by itself; `None` where it does not, and for receivers.
+    /// When tether retries; `None` if it does not, and for receivers.
     pub retry_us: Option<i64>,
 }
 
@@ -52,8 +52,8 @@ impl Standing {
 }
 
 impl Why {
-    /// Why an integration stands as it does; `None` where there is nothing to say. What the CRM said is the owner's
-    /// alone.
+    /// The reason of an integration's state; `None` if there is none. The CRM's message is included for the
+    /// owner only.
     #[must_use]
     pub fn of(source: &Source, now_us: i64) -> Option<Self> {
         let row = &source.integration;
