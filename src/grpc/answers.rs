@@ -31,21 +31,21 @@ use tonic::Status;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
-/// Bytes handed to the connection at a time.
+/// Bytes passed to the connection at a time.
 const PIECE: usize = 32 << 10;
-/// What gRPC puts before a message.
+/// The length of the gRPC prefix of a message.
 const FRAME_HEAD: usize = 5;
 
 /// Bounds the answers of a service.
 #[derive(Clone)]
 pub struct AnswerLayer {
     limits: Limits,
-    /// The paths of rpcs that answer with one message.
+    /// The paths of RPCs with a single response message.
     unary: Arc<HashSet<String>>,
 }
 
 impl AnswerLayer {
-    /// A layer that holds answers within these limits.
+    /// A layer that keeps answers within these limits.
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
@@ -54,7 +54,7 @@ impl AnswerLayer {
     }
 }
 
-/// The paths of our rpcs that answer with one message.
+/// The paths of tether's RPCs with a single response message.
 fn unary() -> HashSet<String> {
     let streams = proto::server_streams();
     policy::TABLE
@@ -104,7 +104,7 @@ where
         let answered = self.inner.call(request);
         Box::pin(async move {
             let response = answered.await?;
-            // A refusal is in the headers and has no body.
+            // An error has its status in the headers, and no body.
             if !unary || response.headers().contains_key("grpc-status") {
                 return Ok(response);
             }
@@ -113,7 +113,7 @@ where
     }
 }
 
-/// The response with a body that is bounded; or, instead of it, why there is none.
+/// The response with a bounded body, or an error in its place.
 async fn bounded(response: http::Response<Body>, path: &str, limits: &Limits) -> http::Response<Body> {
     let (head, mut body) = response.into_parts();
     let (mut pieces, mut trailers): (Vec<Bytes>, Option<HeaderMap>) = (Vec::new(), None);
@@ -152,7 +152,7 @@ async fn bounded(response: http::Response<Body>, path: &str, limits: &Limits) ->
     http::Response::from_parts(head, Body::new(body))
 }
 
-/// A refusal in the place of an answer, with the headers that the answer would have had.
+/// An error in the place of an answer, with the other headers of the answer.
 fn instead(head: &http::response::Parts, status: Status) -> http::Response<Body> {
     let mut refusal: http::Response<Body> = status.into_http();
     for (name, value) in &head.headers {
@@ -163,21 +163,21 @@ fn instead(head: &http::response::Parts, status: Status) -> http::Response<Body>
     refusal
 }
 
-/// The body of an answer, which waits for its caller to take it.
+/// The body of an answer that its caller has not read completely.
 struct Waiting {
     state: Arc<Mutex<State>>,
-    /// Gives it up when nothing of it is taken. Ends with the body.
+    /// Drops the answer if nothing of it is read for a while. Ends with the body.
     _watch: AbortOnDropHandle<()>,
 }
 
 struct State {
     data: Bytes,
     trailers: Option<HeaderMap>,
-    /// What it takes of the budget.
+    /// Its share of the budget of answers.
     place: Option<LimitPlace>,
-    /// Counts the pieces that were taken.
+    /// The number of pieces that the connection has taken.
     taken: u64,
-    /// Why it was given up.
+    /// The error, if the answer was dropped.
     given_up: Option<Status>,
 }
 
@@ -220,7 +220,7 @@ impl Drop for Waiting {
     }
 }
 
-/// Why an answer or a stream was given up.
+/// The error of an answer or a stream that its caller did not read in time.
 pub fn too_slow(limit: Duration) -> Error {
     let seconds = limit.as_secs();
     Error::new(
@@ -244,7 +244,7 @@ impl http_body::Body for Waiting {
 }
 
 impl State {
-    /// Lets go of what was not taken.
+    /// Drops the unread rest.
     fn give_up(&mut self, limit: Duration) {
         self.data = Bytes::new();
         self.trailers = None;
@@ -263,11 +263,11 @@ impl State {
             return self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers)));
         }
         if first && self.data.len() <= PIECE {
-            // Nearly all answers: the connection holds no more than this anyway.
+            // This is true of nearly all answers. The connection holds no more than one piece in any case.
             return Some(Ok(Frame::data(std::mem::take(&mut self.data))));
         }
         let length = PIECE.min(self.data.len());
-        // A copy: a part of the answer would keep all of it in memory until the connection has sent it.
+        // A copy: a slice would keep the whole answer in memory until the connection has sent it.
         let piece = Bytes::copy_from_slice(&self.data[..length]);
         self.data.advance(length);
         if self.data.is_empty() {

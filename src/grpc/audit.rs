@@ -10,7 +10,7 @@ use crate::proto::v1;
 use crate::service::{self, Services};
 use crate::store::{AuditEntry, AuditFilter};
 
-/// Answers ListAuditEntries.
+/// Handles ListAuditEntries.
 pub async fn list(
     services: &Services,
     caller: &Caller,

@@ -5,14 +5,14 @@ use std::future::Future;
 use crate::fair::CallFlow;
 use crate::policy;
 
-/// The call being answered.
+/// A call in progress.
 #[derive(Clone)]
 pub struct Call {
-    /// The rpc's path without the leading slash, shortened if it is none of tether's.
+    /// The RPC's path without the leading slash; cut if the RPC is unknown.
     pub rpc: String,
-    /// Under which id the log has it.
+    /// The call's id in the log.
     pub request_id: String,
-    /// The group that it counts for.
+    /// The flow that it counts for.
     pub flow: CallFlow,
 }
 
@@ -20,13 +20,13 @@ tokio::task_local! {
     static CALL: Call;
 }
 
-/// The call that this task answers.
+/// The call of the current task.
 #[must_use]
 pub fn current() -> Option<Call> {
     CALL.try_with(Call::clone).ok()
 }
 
-/// Runs what belongs to a call, for example its stream after the call itself was answered.
+/// Runs work of a call in another task, for example its stream after the call has returned.
 pub async fn within<F: Future>(call: Option<Call>, work: F) -> F::Output {
     match call {
         Some(call) => call.flow.clone().scope(CALL.scope(call, work)).await,
@@ -34,19 +34,20 @@ pub async fn within<F: Future>(call: Option<Call>, work: F) -> F::Output {
     }
 }
 
-/// The same without waiting.
+/// As [`within`], for synchronous work.
 pub fn sync_within<T>(call: &Call, work: impl FnOnce() -> T) -> T {
     let flow = call.flow.clone();
     flow.sync_scope(|| CALL.sync_scope(call.clone(), work))
 }
 
-/// The rpc of this path as a metric's label: a caller cannot make new ones.
+/// The RPC of a path as the label of a metric: `unknown` for other paths, so that callers cannot create
+/// labels.
 #[must_use]
 pub fn label(path: &str) -> &'static str {
     policy::row(path).map_or("unknown", |(rpc, _, _)| rpc)
 }
 
-/// Counts an ended call.
+/// Counts a finished call.
 pub fn count(rpc: &'static str, code: tonic::Code) {
     let code = (code as i32).to_string();
     metrics::counter!("tether_rpc_total", "rpc" => rpc, "code" => code).increment(1);

@@ -18,19 +18,20 @@ use tonic::{Request, Response, Status};
 
 type Answer<T> = Result<Response<T>, Status>;
 
-/// How long a profile waits for the CRM where the caller does not say.
+/// How long a profile waits for the CRM if the caller gives no time.
 const TIMEOUT: Duration = Duration::from_secs(3);
-/// Longest that a caller may ask for.
+/// The longest wait that a caller may request.
 const MOST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Most bytes of tracked companies that an answer tells whole; the names of a thousand take less than the rest of it.
+/// The maximum size of the companies in the answer of TrackCompanies, in bytes; others are returned with
+/// their names only. The names of a thousand companies fit into the rest of an answer.
 const MOST_TRACKED_BYTES: usize = page::MOST_ANSWER_BYTES - (256 << 10);
-/// Companies of which the cells are read first, before it is known how large they are.
+/// The number of companies whose cells are read first, when their size is unknown.
 const FIRST_COMPANIES: usize = 32;
-/// Most companies of which the cells are read at a time.
+/// The maximum number of companies whose cells are read at a time.
 const MOST_COMPANIES: usize = 250;
 
-/// Most characters of the name of a column.
+/// The maximum length of a column's name, in characters.
 const MOST_COLUMN: usize = 600;
 
 /// The service.
@@ -107,7 +108,7 @@ impl CompanyService for Companies {
         let mut page = Page::beside(walk.len(), bytes);
         while page.len() < walk.len() && !page.is_full() {
             let from = page.len();
-            // So many that about a third of what is left is read at a time.
+            // Reads about a third of the remaining bytes at a time.
             let average = page.bytes() / from.max(1) + 1;
             let count = match from {
                 0 => FIRST_COMPANIES,
@@ -162,7 +163,7 @@ impl CompanyService for Companies {
         let related = validate::page_size(request.related_limit, 50, 200)?;
         let text_from = usize::try_from(request.text_offset)
             .map_err(|_| Error::invalid("text_offset", "must not be negative"))?;
-        // What a page shows may be asked for again with other texts, and without the CRM.
+        // These arguments may change between pages: other texts, or without a call to the CRM.
         let bound = v1::GetCompanyProfileRequest {
             refresh: 0,
             max_age: None,
@@ -254,7 +255,7 @@ impl CompanyService for Companies {
             });
         }
         let companies = self.0.company_track(&author, &parent, wanted).await?;
-        // The change is made: what does not fit into the answer is named.
+        // The change is made: companies that do not fit have only `name` set.
         let mut left = MOST_TRACKED_BYTES;
         let companies = companies.iter().map(|view| {
             let company = convert::company(view);

@@ -7,14 +7,14 @@ use crate::proto::v1;
 use crate::service::{self, Edit};
 use crate::store::{FieldRef, NewShare};
 
-/// The revision an etag stands for; `None` without one.
+/// The revision of an etag; `None` for an empty one.
 pub fn revision(field: &str, etag: &str) -> Result<Option<i64>, Error> {
     validate::text(field, etag, validate::ETAG_LENGTH)?;
     if etag.is_empty() {
         return Ok(None);
     }
     let revision = etag.strip_prefix('r').and_then(|number| number.parse().ok());
-    // One that was never given out cannot be the present one.
+    // Any other text is an etag that was never returned: it matches no revision.
     Ok(Some(revision.unwrap_or(-1)))
 }
 
@@ -28,7 +28,8 @@ pub fn field_keys(path: &str, keys: &[String]) -> Result<Vec<(String, String)>, 
         .collect()
 }
 
-/// What an update asks for, by its mask; without one, by what is filled in. `root` is the request's field that holds it.
+/// The edit that a request describes: the fields of its update mask or, without one, all fields that are set.
+/// `root` is the path of the integration in the request.
 pub fn edit(
     root: &str,
     wanted: &v1::Integration,
@@ -92,8 +93,8 @@ pub fn edit(
     Ok(edit)
 }
 
-/// Refuses a schedule, which this version would drop without a word. The one that every integration has is none: what was
-/// read can be sent back.
+/// Rejects schedules, which this version does not support. The value that every integration is returned with
+/// is accepted, so that an integration can be sent back as it was read.
 pub fn has_no_schedule(wanted: &v1::Integration) -> Result<(), Error> {
     let present = v1::SyncSchedule {
         manual_only: true,
@@ -105,7 +106,7 @@ pub fn has_no_schedule(wanted: &v1::Integration) -> Result<(), Error> {
     }
 }
 
-/// The shares of an edit, each with one receiver.
+/// The shares of an edit; two with the same receiver are an error.
 pub fn shares(root: &str, wanted: &v1::Integration) -> Result<Vec<NewShare>, Error> {
     validate::list(&format!("{root}.shares"), &wanted.shares, service::MOST_SHARES)?;
     let mut shares: Vec<NewShare> = Vec::new();
@@ -124,7 +125,7 @@ pub fn shares(root: &str, wanted: &v1::Integration) -> Result<Vec<NewShare>, Err
     Ok(shares)
 }
 
-/// What a share is to be: of all active fields, or of those it lists.
+/// A share of all active fields, or of the fields that it lists.
 pub fn new_share(path: &str, group_id: GroupId, share: &v1::Share) -> Result<NewShare, Error> {
     let fields = match (share.all_active_fields, share.fields.is_empty()) {
         (true, true) => None,

@@ -16,11 +16,12 @@ use tonic::Status;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
-/// The header a caller may give its own request id in, and gets it back in.
+/// The header of the request id: a caller may set it, and every response has it.
 pub const REQUEST_ID: &str = "x-request-id";
-/// Largest header list, by HTTP/2's count: 32 bytes for each header besides its name and value (RFC 9113, 6.5.2).
+/// The largest header list, as HTTP/2 counts it: 32 bytes per header besides its name and value (RFC 9113,
+/// 6.5.2).
 pub const LARGEST_HEADERS: usize = 32 << 10;
-/// Most bytes of a path that is repeated to a caller.
+/// The maximum length of a path in an error, in bytes.
 const LONGEST_PATH: usize = 100;
 
 /// Puts the layer before a service.
@@ -81,7 +82,7 @@ where
     }
 }
 
-/// The caller's own request id, if it is one, or a new one.
+/// The caller's request id if it is valid, else a new one.
 fn request_id(headers: &HeaderMap) -> HeaderValue {
     headers
         .get(REQUEST_ID)
@@ -91,13 +92,13 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
         .unwrap_or(HeaderValue::from_static("none"))
 }
 
-/// Gives the request id back, so that a caller can name it.
+/// Adds the request id to the response.
 fn stamp(mut response: Response<Body>, id: HeaderValue) -> Response<Body> {
     response.headers_mut().insert(REQUEST_ID, id);
     response
 }
 
-/// A refusal as the request's own kind of answer.
+/// An error in the caller's protocol: gRPC or gRPC-Web.
 fn refused(status: Status, of: &HeaderMap) -> Response<Body> {
     let mut response: Response<Body> = status.into_http();
     let web = content_type(of).filter(|kind| is(kind, "application/grpc-web"));
@@ -112,7 +113,7 @@ fn content_type(headers: &HeaderMap) -> Option<&str> {
     headers.get(header::CONTENT_TYPE)?.to_str().ok()
 }
 
-/// Whether a content type is this one, with or without a format and parameters behind it.
+/// Whether a content type is this one, with any format and parameters.
 fn is(kind: &str, of: &str) -> bool {
     match kind.strip_prefix(of) {
         Some(rest) => rest.is_empty() || rest.starts_with(['+', ';', ' ']) || rest.starts_with("-text"),
@@ -177,7 +178,7 @@ fn check<B>(request: &Request<B>) -> Result<(), Wrong> {
     }
 }
 
-/// Reads `grpc-timeout`: at most 8 digits and a unit.
+/// Parses `grpc-timeout`: at most 8 digits and a unit.
 pub(super) fn timeout(text: &HeaderValue) -> Option<Duration> {
     let text = text.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;

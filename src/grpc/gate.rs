@@ -35,11 +35,11 @@ pub struct GateLayer {
     verifier: Arc<ArcSwap<Verifier>>,
     services: Services,
     changes: TaskTracker,
-    /// Bounds how many refusals are logged: calls without a token must not fill the disk.
+    /// Limits the number of logged refusals: calls without a token must not fill the disk.
     refusals: Arc<Throttle>,
 }
 
-/// Most bytes of a path in the log.
+/// The maximum length of a path in the log, in bytes.
 const LONGEST_PATH: usize = 200;
 
 /// The error of calls and streams while the server shuts down.
@@ -53,8 +53,8 @@ pub fn shutting_down() -> Error {
 }
 
 impl GateLayer {
-    /// A gate that asks this verifier, which may be swapped while the server runs. Calls that change something run among
-    /// `changes`, to be waited for at the end.
+    /// A gate with this verifier, which can be replaced while the server runs. Calls that change something
+    /// are tracked by `changes`, so that a shutdown can wait for them.
     #[must_use]
     pub fn new(verifier: Arc<ArcSwap<Verifier>>, services: Services, changes: TaskTracker) -> Self {
         Self {
@@ -67,7 +67,7 @@ impl GateLayer {
 }
 
 impl GateLayer {
-    /// Logs a refusal, without the token, unless too many were logged just before.
+    /// Logs a refusal without the token, unless too many were logged recently.
     fn log(&self, error: &Error, path: &str, request_id: &str) {
         let Some(suppressed) = self.refusals.admit() else {
             return;
@@ -166,7 +166,7 @@ where
         let draining = self.gate.services.draining();
         let admitted =
             admit(&self.gate.verifier.load(), &path, header("authorization")).and_then(|admitted| {
-                // Probes are answered to the end.
+                // Health probes are answered until the server stops.
                 match admitted.0.is_some() && draining.is_cancelled() {
                     true => Err(shutting_down()),
                     false => Ok(admitted),
@@ -196,7 +196,7 @@ where
         let started = Instant::now();
         let answered = self.inner.call(request);
         let gate = self.gate.clone();
-        // Reflection shows the manual alone.
+        // Reflection returns only the protos, which all callers may read.
         let of_a_group = caller_of_group.filter(|_| path.starts_with("/tether."));
         Either::Right(Box::pin(
             async move {
@@ -209,7 +209,7 @@ where
                 let changes = gate.changes;
                 let response = match effect {
                     Effect::Changes => {
-                        // A task of its own: a caller that goes away does not stop the change.
+                        // A task of its own: the change goes on if the caller disconnects.
                         let change = call::within(call::current(), answered);
                         match changes.spawn(change.in_current_span()).await {
                             Ok(response) => response?,
@@ -230,10 +230,10 @@ where
     }
 }
 
-/// Who calls, as the gate found out.
+/// The verified caller.
 ///
 /// # Errors
-/// TOKEN_MISSING, should an rpc that needs a caller be reached without one.
+/// TOKEN_MISSING, if an RPC that needs a caller is reached without one.
 pub fn caller<T>(request: &tonic::Request<T>) -> Result<Caller, Status> {
     request
         .extensions()

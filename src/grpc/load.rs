@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::body::Body;
 use tower::{Layer, Service};
 
-/// Limits the requests under way.
+/// Limits concurrent requests.
 #[derive(Clone)]
 pub struct LoadLimit {
     places: Arc<Semaphore>,
@@ -24,7 +24,7 @@ pub struct LoadLimit {
 }
 
 impl LoadLimit {
-    /// So many at a time, and of one group as many as the limits say.
+    /// At most `most` requests at a time; per group, the limit of calls.
     pub fn new(most: usize, limits: Limits) -> Self {
         Self {
             places: Arc::new(Semaphore::new(most)),
@@ -47,7 +47,7 @@ impl<S> Layer<S> for LoadLimit {
     }
 }
 
-/// A service with so many places.
+/// A service with a limit of concurrent requests.
 #[derive(Clone)]
 pub struct Limited<S> {
     inner: S,
@@ -74,12 +74,12 @@ where
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        // Health probes have no token and take no place: callers without one could fill the server with requests that
-        // never arrive.
+        // Health probes have no token and need no permit. Otherwise callers without a token could hold all
+        // permits with requests whose messages never arrive.
         if request.extensions().get::<Caller>().is_none() {
             return Either::Right(Box::pin(self.inner.call(request)));
         }
-        // A place is held to the answer's headers: a watched stream would hold one for hours.
+        // The permit is held until the response's headers are sent: a stream would hold it for hours.
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
             return Either::Left(ready(Ok(super::outcome::overloaded(self.most).into_http())));
         };
@@ -98,7 +98,7 @@ where
     }
 }
 
-/// The places of a call. That among the calls of its flow is with the call, because the flow may change.
+/// The permits of a call. The permit of its flow is stored in the call, because the call's flow may change.
 struct Held {
     call: CallFlow,
     _place: OwnedSemaphorePermit,

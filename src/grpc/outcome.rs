@@ -22,17 +22,17 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 
-/// How long a call may take until its answer begins, where its caller does not say.
+/// The deadline of a call without a timeout of its caller: the answer must begin within this time.
 const LONGEST_CALL: Duration = Duration::from_secs(300);
 /// How long the message of a request may take to arrive.
 const LONGEST_ARRIVAL: Duration = Duration::from_secs(30);
-/// The prefix of a message: a flag and its length.
+/// The length of a message's prefix: a flag and four bytes of length.
 const PREFIX: usize = 5;
 
 /// Puts the layer before a service.
 #[derive(Clone)]
 pub struct OutcomeLayer {
-    /// Largest message of a request, in bytes.
+    /// The largest message of a request, in bytes.
     pub largest_request: usize,
 }
 
@@ -74,7 +74,7 @@ where
         let asked = request.headers().get("grpc-timeout").and_then(form::timeout);
         let deadline = asked.and_then(|timeout| began.checked_add(timeout));
         let mut counted = Counted { rpc, ended: false };
-        // Reflection is a conversation: its messages come when they come.
+        // The messages of a reflection stream may arrive at any time.
         let arrival = (!rpc.starts_with("grpc.reflection.")).then_some(LONGEST_ARRIVAL);
         let request = request.map(|body| Body::new(Framed::new(body, self.largest_request, arrival)));
         let answered = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
@@ -102,7 +102,7 @@ where
     }
 }
 
-/// The refusal of a call that took longer than its caller waits.
+/// The error of a call that missed its deadline.
 fn late() -> Error {
     Error::new(
         Reason::DeadlineExceeded,
@@ -110,7 +110,7 @@ fn late() -> Error {
     )
 }
 
-/// Completes the status in these headers or trailers; answers the code that now stands there.
+/// Completes the status in these headers or trailers; returns its code.
 fn replace(headers: &mut HeaderMap, status: Status) -> Code {
     if status.code() == Code::Ok {
         return Code::Ok;
@@ -119,12 +119,12 @@ fn replace(headers: &mut HeaderMap, status: Status) -> Code {
     for name in ["grpc-status", "grpc-message", "grpc-status-details-bin"] {
         headers.remove(name);
     }
-    // It fails for a message that is no header; the code and the details are there by then.
+    // This fails if the message is not a valid header; the code and the details are set by then.
     let _ = complete.add_header(headers);
     complete.code()
 }
 
-/// Counts a call once, by the code it ended with; one whose answer was given up as CANCELLED.
+/// Counts a call once, by its final code; as CANCELLED if the answer is dropped before its end.
 struct Counted {
     rpc: &'static str,
     ended: bool,
@@ -144,7 +144,7 @@ impl Drop for Counted {
     }
 }
 
-/// The body of an answer, whose status comes at its end.
+/// The body of an answer, with the status in its trailers.
 struct Ended {
     inner: Body,
     counted: Counted,
@@ -201,21 +201,22 @@ impl HttpBody for Ended {
     }
 }
 
-/// The body of a request, its framing checked: prefixes of five bytes, each followed by as many bytes as it says.
+/// The body of a request with checked framing: each message has a prefix of five bytes with its length.
 struct Framed {
     inner: Body,
     largest: usize,
-    /// Whether it must be one message, and arrive in time.
+    /// Whether the body must be exactly one message.
     one: bool,
     arrival: Option<Pin<Box<Sleep>>>,
     prefix: Vec<u8>,
-    /// Bytes of the present message that are missing.
+    /// The missing bytes of the current message.
     missing: usize,
     messages: usize,
 }
 
 impl Framed {
-    /// A body of one message that must arrive within this time; without one, of any number of messages at any time.
+    /// A body of one message that must arrive within `arrival`; if that is `None`, of any number of messages
+    /// at any time.
     fn new(inner: Body, largest: usize, arrival: Option<Duration>) -> Self {
         Self {
             inner,
@@ -274,7 +275,7 @@ impl Framed {
         Ok(())
     }
 
-    /// What is wrong with a body that ends here.
+    /// The error of a body that ends here, if there is one.
     fn end(&self) -> Option<Error> {
         if self.missing > 0 || !self.prefix.is_empty() {
             return Some(malformed("the request ends in the middle of its message"));
@@ -316,7 +317,7 @@ impl HttpBody for Framed {
                     Some(error) => error,
                 },
             },
-            // The caller has gone away.
+            // The caller has disconnected.
             Some(Err(status)) if status.code() == Code::Cancelled => return Poll::Ready(Some(Err(status))),
             Some(Err(status)) => {
                 malformed(format!("the request's body cannot be read: {}", status.message()))
@@ -326,7 +327,7 @@ impl HttpBody for Framed {
                 Some(error) => error,
             },
         };
-        // Told once; the library reads no further.
+        // The error is returned once; the library reads no further.
         (self.one, self.missing) = (false, 0);
         self.prefix.clear();
         Poll::Ready(Some(Err(wrong.into())))
@@ -337,7 +338,7 @@ impl HttpBody for Framed {
     }
 }
 
-/// The answer to a request that is one too many.
+/// The error of a request beyond the maximum.
 pub(super) fn overloaded(most: usize) -> Status {
     Error::new(
         Reason::Overloaded,
@@ -388,7 +389,7 @@ mod tests {
         let large = Some((Code::ResourceExhausted, "REQUEST_TOO_LARGE".to_owned()));
         assert_eq!(reason(b"\0\xff\xff\xff\xff").await, large);
 
-        // A byte at a time.
+        // One byte at a time.
         let mut one = framed(b"");
         for byte in b"\0\0\0\0\x03abc" {
             one.read(&Bytes::copy_from_slice(&[*byte])).unwrap();

@@ -8,12 +8,13 @@
 
 use prost::Message;
 
-/// Most bytes of an encoded answer of any rpc: below the 4 MiB that gRPC clients accept unless told otherwise.
+/// The maximum size of an encoded answer of any RPC, in bytes: below the default limit of gRPC clients, 4
+/// MiB.
 pub const MOST_ANSWER_BYTES: usize = 3 << 20;
-/// What a page keeps for the rest of its answer: token, size, positions.
+/// Bytes reserved for the other fields of the answer: token, size, positions.
 const RESERVED: usize = 64 << 10;
 
-/// A page under construction: at most so many items, and no more than fit into an answer.
+/// A page under construction: limited by a number of items and by the size of an answer.
 pub struct Page<T> {
     items: Vec<T>,
     most: usize,
@@ -23,12 +24,12 @@ pub struct Page<T> {
 }
 
 impl<T: Message> Page<T> {
-    /// A page of at most so many items.
+    /// A page of at most `most` items.
     pub fn new(most: usize) -> Self {
         Self::beside(most, 0)
     }
 
-    /// The same in an answer that has so many bytes besides.
+    /// A page of at most `most` items, in an answer whose other fields take `bytes` bytes.
     pub fn beside(most: usize, bytes: usize) -> Self {
         Self {
             items: Vec::new(),
@@ -39,8 +40,8 @@ impl<T: Message> Page<T> {
         }
     }
 
-    /// Puts an item on the page; whether it is on it. The first always is, so that a list goes on. After one that is not,
-    /// none is: a page has no gaps.
+    /// Adds an item; returns whether it was added. The first item is always added, so that every page makes
+    /// progress. After an item that does not fit, no further one is added, so that a page has no gaps.
     pub fn push(&mut self, item: T) -> bool {
         let bytes = field_bytes(item.encoded_len());
         let fits = self.items.is_empty() || (bytes <= self.left && self.items.len() < self.most);
@@ -54,22 +55,22 @@ impl<T: Message> Page<T> {
         true
     }
 
-    /// The bytes of the items that are on it.
+    /// The bytes of its items.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// The bytes that are left.
+    /// The remaining bytes.
     pub fn left(&self) -> usize {
         self.left
     }
 
-    /// How many items are on it.
+    /// The number of its items.
     pub fn len(&self) -> usize {
         self.items.len()
     }
 
-    /// Whether it has as many items as it may have, or one did not fit.
+    /// Whether it has the maximum number of items, or an item did not fit.
     pub fn is_full(&self) -> bool {
         self.full || self.items.len() >= self.most
     }
@@ -80,13 +81,13 @@ impl<T: Message> Page<T> {
     }
 }
 
-/// The bytes of a message as a field of another: key, length, and itself.
+/// The encoded size of a nested message of this length: key, length and content.
 pub fn field_bytes(length: usize) -> usize {
-    // Field numbers of lists are below 16: one byte.
+    // The field numbers of lists are below 16: the key has one byte.
     1 + prost::length_delimiter_len(length) + length
 }
 
-/// Fills a page out of a list that is at hand: the items, and whether more of the list follow.
+/// Fills a page from a list: the items, and whether the list has more.
 pub fn fill<S, T: Message>(
     most: usize,
     list: impl IntoIterator<Item = S>,
@@ -127,7 +128,7 @@ mod tests {
         assert_eq!((items.len(), more), (3, true));
         let (items, more) = fill(5, 0..5, |_| group(1));
         assert_eq!((items.len(), more), (5, false));
-        // Of every size: the answer fits, and one item more would be cut off by its bytes.
+        // The answer fits, and one more item would not, for items of any size.
         for size in [1_000, 31_000, 1_000_000, 2_900_000] {
             let (items, more) = fill(100_000, 0..100_000, |_| group(size));
             assert!(more);

@@ -13,11 +13,11 @@ use secrecy::ExposeSecret as _;
 
 const VERSION: u32 = 1;
 const MOST_BYTES: usize = 2_048;
-/// A list may be walked for a day.
+/// A page token expires after a day.
 const LIFE_SECONDS: i64 = 24 * 3_600;
 const BELONGS_TO: &str = "page_token";
 
-/// A list that is walked: what a token is bound to.
+/// A list with pages; its tokens are bound to it.
 pub struct Pages<'a> {
     sealer: &'a Sealer,
     rpc: &'static str,
@@ -27,7 +27,7 @@ pub struct Pages<'a> {
 }
 
 impl<'a> Pages<'a> {
-    /// The list of this rpc, group and arguments. `request` is the request with page size and token taken out.
+    /// The list of this RPC, group and arguments. `request` is the request without page size and token.
     pub fn new(
         sealer: &'a Sealer,
         rpc: &'static str,
@@ -44,14 +44,14 @@ impl<'a> Pages<'a> {
         }
     }
 
-    /// The same with tokens that hold longer than a day.
+    /// Sets another lifetime of the tokens.
     #[must_use]
     pub fn living(mut self, seconds: i64) -> Self {
         self.life_seconds = seconds;
         self
     }
 
-    /// Where the page begins; `None` at the beginning.
+    /// The position after which the page begins; `None` for the first page.
     ///
     /// # Errors
     /// INVALID_PAGE_TOKEN.
@@ -87,7 +87,7 @@ impl<'a> Pages<'a> {
             .map(Some)
     }
 
-    /// The token of the page after this place; empty at the end.
+    /// The token for the page after this position; empty if there is none.
     ///
     /// # Errors
     /// None in practice.
@@ -118,7 +118,7 @@ fn now_seconds() -> i64 {
     crate::time::now_us() / 1_000_000
 }
 
-/// A place in a list that is kept in memory or small: its offset.
+/// The offset in a list that is short or in memory.
 ///
 /// # Errors
 /// INVALID_PAGE_TOKEN.
@@ -130,7 +130,7 @@ pub fn offset(place: Option<Vec<Kind>>) -> Result<usize> {
     }
 }
 
-/// A place that is (time, id).
+/// A position (time, id).
 ///
 /// # Errors
 /// INVALID_PAGE_TOKEN.
@@ -142,7 +142,7 @@ pub fn time_and_id<T: std::str::FromStr>(place: Option<Vec<Kind>>) -> Result<Opt
     }
 }
 
-/// A place that is a text.
+/// A position that is a text.
 ///
 /// # Errors
 /// INVALID_PAGE_TOKEN.
@@ -154,7 +154,7 @@ pub fn text(place: Option<Vec<Kind>>) -> Result<Option<String>> {
     }
 }
 
-/// A place in a list of companies: (text, id), or (time, value of each key, id) where it was searched.
+/// A position in a list of companies: (name key, id), or (time, value of each sort key, id) in a search.
 ///
 /// # Errors
 /// INVALID_PAGE_TOKEN.
@@ -174,8 +174,8 @@ pub fn cursor(place: Option<Vec<Kind>>) -> Result<Option<Cursor>> {
     }
 }
 
-/// The place that [`cursor`] reads. A key without a value is empty bytes; a decimal that is no scaled number is the
-/// scaled one below and the text it is sorted by.
+/// The position for [`cursor`]. A missing value is encoded as no bytes. A decimal that is not exactly a
+/// scaled integer is encoded as the next lower scaled integer and the text that sorts it.
 pub fn of_cursor(cursor: Cursor) -> Vec<Kind> {
     match cursor {
         Cursor::Name(key) => vec![Kind::Text(key.name_key), Kind::Text(key.company_id.to_string())],
@@ -211,7 +211,7 @@ fn key(kind: &Kind) -> Result<Place> {
     })
 }
 
-/// A token that is sealed well and leads nowhere.
+/// The error of an authentic token with an invalid position.
 pub fn wrong() -> Error {
     Error::new(Reason::InvalidPageToken, "page_token: is not of this list")
 }

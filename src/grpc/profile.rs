@@ -18,14 +18,15 @@ use crate::value::Shown;
 use prost::Message as _;
 use std::time::Duration;
 
-/// What is kept for the token, and for what lengths of nested messages take.
+/// Bytes reserved for the token and the lengths of nested messages.
 const RESERVED: usize = 64 << 10;
-/// Bytes of rows looked at in one go.
+/// The maximum bytes of rows that are read at a time.
 const BYTES_AT_A_TIME: usize = 1 << 20;
-/// How short the texts of a record are made that does not fit into an answer, in characters.
+/// If a single record does not fit into an answer, its texts are cut to the first of these lengths (in
+/// characters) with which it does.
 const SHORTER: [usize; 6] = [32_768, 8_192, 2_048, 512, 128, 32];
 
-/// What is asked of a profile.
+/// The arguments of a profile.
 pub struct Ask {
     pub id: CompanyId,
     pub parent: GroupId,
@@ -33,16 +34,17 @@ pub struct Ask {
     pub only: Vec<IntegrationId>,
     pub related: usize,
     pub text_from: usize,
-    /// The page's token.
+    /// The page token.
     pub token: String,
 }
 
-/// Where a page begins: at a card; in a table of it; there after a record.
+/// The position at which a page begins: a card, a table of it, or a record in the table after which it
+/// continues.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Place {
     integration: IntegrationId,
     object: Option<String>,
-    /// The record that the page before ended with: when it was changed, its id, and its number.
+    /// The last record of the previous page: its time of change, id and number.
     after: Option<(i64, String, usize)>,
 }
 
@@ -86,7 +88,7 @@ impl Place {
     }
 }
 
-/// Answers GetCompanyProfile.
+/// Handles GetCompanyProfile.
 pub async fn get(
     services: &Services,
     caller: &Caller,
@@ -97,7 +99,7 @@ pub async fn get(
         None => None,
         Some(kinds) => Some(Place::of(&kinds).ok_or_else(page_token::wrong)?),
     };
-    // What follows the first page is what is stored: the first has read it live.
+    // Later pages show the stored data, which the first page has refreshed.
     let refresh = match place {
         None => ask.refresh,
         Some(_) => (RefreshPolicy::Never, Duration::ZERO),
@@ -125,7 +127,7 @@ struct Builder<'a> {
     services: &'a Services,
     ask: &'a Ask,
     left: usize,
-    /// How many records are on the page.
+    /// The number of records on the page.
     records: usize,
     cards: Vec<v1::Card>,
 }
@@ -140,7 +142,7 @@ impl Builder<'_> {
         fits
     }
 
-    /// Adds cards from this place on; where the page ended.
+    /// Adds cards from this position on; returns the position of the next page.
     async fn cards(&mut self, profile: &Profile, place: Option<Place>) -> Result<Option<Place>, Error> {
         let first = match &place {
             None => 0,
@@ -173,7 +175,7 @@ impl Builder<'_> {
         Ok(None)
     }
 
-    /// Adds tables of the last card; where the page ended.
+    /// Adds tables of the last card; returns the position of the next page.
     async fn tables(&mut self, card: &Card, begin: Place) -> Result<Option<Place>, Error> {
         let first = match &begin.object {
             None => 0,
@@ -209,7 +211,7 @@ impl Builder<'_> {
         Ok(None)
     }
 
-    /// Adds records of a table; where the page ended.
+    /// Adds records of a table; returns the position of the next page.
     async fn records(
         &mut self,
         card: &Card,
@@ -253,7 +255,7 @@ impl Builder<'_> {
         Ok(None)
     }
 
-    /// A record; if it is the first of the page and does not fit, with shorter texts.
+    /// A record, with shorter texts if it is the first of the page and does not fit.
     fn fitted(&self, record: RelatedRecord) -> v1::CardRecord {
         let whole = convert::record(record.clone());
         let mut shown = whole;

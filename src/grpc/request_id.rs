@@ -6,7 +6,7 @@ use crate::proto::v1;
 use crate::service::RequestKey;
 use std::collections::BTreeMap;
 
-/// The key of a request without maps; `None` where no id is given.
+/// The key of a request without maps; `None` if the request has no id.
 ///
 /// # Errors
 /// INVALID_FIELD_VALUE.

@@ -33,12 +33,12 @@ use tonic_web::GrpcWebLayer;
 use tower::util::option_layer;
 use tower::{ServiceBuilder, ServiceExt as _};
 
-/// Largest message of a request, in bytes.
+/// The largest message of a request, in bytes.
 pub(super) const LARGEST_REQUEST: usize = 4 << 20;
-/// Requests under way at a time; more are refused at once, to be tried again.
+/// Concurrent requests; further ones are refused with RetryInfo.
 const MOST_REQUESTS: usize = 1_024;
 
-/// What probes may ask for.
+/// The service names that health probes may use.
 const PROBED: [&str; 4] = [
     "",
     "tether.v1.IntegrationService",
@@ -46,7 +46,7 @@ const PROBED: [&str; 4] = [
     "tether.v1.GroupService",
 ];
 
-/// Tells probes whether requests are wanted.
+/// The health service.
 #[derive(Clone)]
 pub struct Health {
     reporter: HealthReporter,
@@ -61,7 +61,7 @@ impl Default for Health {
 }
 
 impl Health {
-    /// Tells probes whether requests are wanted.
+    /// Sets whether probes get SERVING.
     pub async fn set_serving(&self, serving: bool) {
         let status = if serving {
             tonic_health::ServingStatus::Serving
@@ -73,7 +73,8 @@ impl Health {
         }
     }
 
-    /// Ends the streams of those who watch: they know by now, and would keep their connections open.
+    /// Ends the streams of watching probes, which have received NOT_SERVING and would keep their connections
+    /// open.
     pub async fn end(&self) {
         for service in PROBED {
             self.reporter.clone().clear_service_status(service).await;
@@ -88,14 +89,15 @@ pub fn limits(connections: usize) -> Limits {
         name: "grpc",
         connections,
         header: Duration::from_secs(10),
-        // Clients keep connections between calls, and open another when theirs has ended.
+        // Clients keep idle connections and reconnect when the server closes them.
         idle: Duration::from_secs(15 * 60),
-        // The longest that a profile waits for the CRM: until then nothing need be wrong.
+        // As long as a profile may wait for the CRM.
         stalled: Duration::from_secs(30),
         lifetime: None,
         http2: Some(Http2 {
             streams: 256,
-            // More than `form` lets through: what is between the two is refused in words.
+            // More than `form` accepts: header lists between the two limits are refused with an error that
+            // explains it.
             header_list: 2 * LARGEST_HEADERS as u32,
             ping_after: Duration::from_secs(60),
             ping_timeout: Duration::from_secs(20),
@@ -103,7 +105,7 @@ pub fn limits(connections: usize) -> Limits {
     }
 }
 
-/// What does TLS for the gRPC listener.
+/// The TLS acceptor of the gRPC listener.
 ///
 /// # Errors
 /// The certificate or its key cannot be read or used.
@@ -124,8 +126,8 @@ fn acceptor(tls: &config::Tls) -> Result<TlsAcceptor, Box<dyn std::error::Error 
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
-/// Serves until told to stop, then lets requests under way end. Draining comes first: streams end, and what comes over
-/// open connections is sent elsewhere.
+/// Serves until `stop` is cancelled, then waits for requests in progress. [`Services::drain`] must be called
+/// first: it ends streams, and new requests on open connections get SHUTTING_DOWN.
 ///
 /// # Errors
 /// The certificate cannot be used.
@@ -142,7 +144,7 @@ pub async fn serve(
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            // So that grpcurl shows the details of errors in words.
+            // With this, grpcurl decodes the details of errors.
             .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
     let changes = TaskTracker::new();
@@ -161,7 +163,7 @@ pub async fn serve(
     .add_service(GroupServiceServer::new(Groups(services.clone())).max_decoding_message_size(LARGEST_REQUEST))
     .prepare();
     let stack = ServiceBuilder::new()
-        // Without pages to let in there is nothing to say to browsers, and no header more on an answer.
+        // Without allowed origins there is no CORS layer and no additional header.
         .layer(option_layer(super::web::cors(&web.allowed_origins)))
         .layer(FormLayer)
         .layer(GrpcWebLayer::new())

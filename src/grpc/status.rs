@@ -10,10 +10,10 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 /// The domain of every `ErrorInfo`.
 pub const DOMAIN: &str = "tether";
 
-/// Most bytes of a message that the gRPC library wrote.
+/// The maximum length of a message of the gRPC library, in bytes.
 const LONGEST_MESSAGE: usize = 300;
 
-/// The gRPC code of a reason; `tether.v1.ErrorReason` says the same in its comments.
+/// The gRPC code of a reason, as the comments of `tether.v1.ErrorReason` state it.
 #[must_use]
 pub fn code(reason: Reason) -> Code {
     use Reason as R;
@@ -74,11 +74,12 @@ pub fn code(reason: Reason) -> Code {
     }
 }
 
-/// Most bytes of a message. Statuses travel in headers, of which some clients accept 8 KiB in all.
+/// The maximum length of a message, in bytes. A status is sent in headers, of which some clients accept 8 KiB
+/// in total.
 const MOST_MESSAGE: usize = 1_000;
-/// Most bytes of a description and of a value of the metadata.
+/// The maximum length of a description and of a metadata value, in bytes.
 const MOST_TEXT: usize = 400;
-/// Most violations that are listed.
+/// The maximum number of violations.
 const MOST_VIOLATIONS: usize = 10;
 
 impl From<Error> for Status {
@@ -131,17 +132,18 @@ impl From<Error> for Status {
     }
 }
 
-/// A refusal with its `ErrorInfo`. Statuses of tether's own services have one; those that the gRPC library makes have none, and
-/// some have a code that says something else to callers and alarms.
+/// A status with an `ErrorInfo`. Statuses of tether's services have one. Those of the gRPC library have none,
+/// and the code of some of them misleads callers and alarms.
 #[must_use]
 pub fn complete(status: Status) -> Status {
     if !status.details().is_empty() && status.get_details_error_info().is_some() {
         return status;
     }
     let reason = match status.code() {
-        // Nobody reads it: the caller has gone away.
+        // The caller has disconnected and reads no status.
         Code::Ok | Code::Cancelled => return status,
-        // The library's word for a message that it cannot decode; INTERNAL would be an alarm (docs/operate.md).
+        // The library returns INTERNAL for messages that cannot be decoded, which would cause an alarm
+        // (docs/operate.md).
         Code::Internal if status.message().starts_with("failed to decode") => Reason::RequestMalformed,
         Code::InvalidArgument => Reason::RequestMalformed,
         Code::OutOfRange => Reason::RequestTooLarge,
@@ -161,12 +163,12 @@ pub fn complete(status: Status) -> Status {
     .into()
 }
 
-/// A refusal before any rpc has the request.
+/// An error of a request that no RPC has received.
 pub(super) fn malformed(message: impl Into<String>) -> Error {
     Error::new(Reason::RequestMalformed, message)
 }
 
-/// The refusal of a request that is larger than `limit` bytes.
+/// The error of a request that is larger than `limit` bytes.
 pub(super) fn too_large(what: &str, limit: usize) -> Error {
     Error::new(
         Reason::RequestTooLarge,

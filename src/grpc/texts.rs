@@ -57,7 +57,7 @@ impl<U: Message + Name + Default> Decoder for TextsDecoder<U> {
 
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
         let bytes = buffer.copy_to_bytes(buffer.remaining());
-        // Most requests have no such byte at all. Answers are decoded by clients, with this same code.
+        // Most requests have no zero byte at all. Clients decode answers with the same code.
         if bytes.contains(&0)
             && U::NAME.ends_with("Request")
             && let Some(field) = POOL
@@ -66,7 +66,7 @@ impl<U: Message + Name + Default> Decoder for TextsDecoder<U> {
         {
             return Err(Error::invalid(field, "holds NUL (U+0000), which no text may hold").into());
         }
-        // In the words of the library, by which a body that is no message is told from other faults.
+        // This is the library's message, which identifies bodies that cannot be decoded.
         U::decode(bytes)
             .map(Some)
             .map_err(|error| Status::internal(error.to_string()))
@@ -75,7 +75,7 @@ impl<U: Message + Name + Default> Decoder for TextsDecoder<U> {
 
 /// The path of the first field with NUL in its text.
 fn nul(of: MessageDescriptor, bytes: Bytes) -> Option<String> {
-    // What cannot be decoded is refused as such.
+    // Messages that cannot be decoded are rejected later.
     in_message(&DynamicMessage::decode(of, bytes).ok()?)
 }
 
@@ -86,7 +86,7 @@ fn in_message(message: &DynamicMessage) -> Option<String> {
     })
 }
 
-/// Where in a value, as what follows its field's name.
+/// The path of the text inside a value, without the name of the field.
 fn in_value(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => text.contains('\0').then(String::new),
@@ -160,7 +160,7 @@ mod tests {
         );
     }
 
-    /// Messages with NUL in one text each, and where.
+    /// Messages with NUL in one text each, with its path.
     fn poisoned(of: &MessageDescriptor, depth: usize) -> Vec<(String, DynamicMessage)> {
         let text = || Value::String("a\0".to_owned());
         let mut all = Vec::new();

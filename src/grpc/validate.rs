@@ -5,17 +5,17 @@ use crate::domain::{CompanyId, GroupId, IntegrationId, SyncId};
 use crate::error::{Detail, Error, Reason, Result, echo};
 use std::str::FromStr;
 
-/// Most characters of a name that people give.
+/// The maximum length of a name for users, in characters.
 pub const NAME_LENGTH: usize = 100;
-/// Most characters of an etag.
+/// The maximum length of an etag, in characters.
 pub const ETAG_LENGTH: usize = 64;
-/// Most characters of the name of a group.
+/// The maximum length of a group's name, in characters.
 pub const GROUP_NAME_LENGTH: usize = 200;
-/// Most characters of the name of a company.
+/// The maximum length of a company's name, in characters.
 pub const COMPANY_NAME_LENGTH: usize = 500;
-/// Most characters of a URL.
+/// The maximum length of a URL, in characters.
 pub const URL_LENGTH: usize = 2_048;
-/// Most characters of words to find.
+/// The maximum length of a search text, in characters.
 pub const QUERY_LENGTH: usize = 200;
 
 fn resource<T: FromStr>(field: &str, name: &str, collection: &str) -> Result<T> {
@@ -104,7 +104,7 @@ pub fn connector(field: &str, name: &str) -> Result<String> {
         .ok_or_else(|| Error::invalid(field, "is not of the form connectors/{connector}"))
 }
 
-/// `Object.Field`, as selected fields are named.
+/// `Object.Field`, the form of selected fields.
 ///
 /// # Errors
 /// INVALID_FIELD_VALUE.
@@ -115,7 +115,7 @@ pub fn field_key(field: &str, key: &str) -> Result<(String, String)> {
         .ok_or_else(|| Error::invalid(field, format!("{:?} is not of the form Object.Field", echo(key))))
 }
 
-/// A name that people give: 1 to 100 characters, no control characters, no blanks around it.
+/// A name for users: 1 to 100 characters, no control characters, no blanks at its ends.
 ///
 /// # Errors
 /// INVALID_FIELD_VALUE.
@@ -123,7 +123,7 @@ pub fn display_name(field: &str, name: &str) -> Result<String> {
     name_of(field, name, NAME_LENGTH)
 }
 
-/// The same for the name of a group: 1 to 200 characters.
+/// The name of a group: as [`display_name`], with 1 to 200 characters.
 ///
 /// # Errors
 /// INVALID_FIELD_VALUE.
@@ -163,7 +163,7 @@ pub fn company_name(field: &str, name: &str) -> Result<String> {
     Ok(name.trim().to_owned())
 }
 
-/// What filters call a source: 1 to 40 of `a-z`, `0-9`, `_`, beginning with a letter.
+/// A label: 1 to 40 of `a-z`, `0-9`, `_`, beginning with a letter.
 ///
 /// # Errors
 /// INVALID_FIELD_VALUE.
@@ -178,7 +178,7 @@ pub fn label(field: &str, label: &str) -> Result<String> {
     Ok(label.to_owned())
 }
 
-/// A text of at most so many characters (Unicode scalar values).
+/// A text of at most `most` characters (Unicode scalar values).
 ///
 /// # Errors
 /// INVALID_FIELD_VALUE.
@@ -195,7 +195,7 @@ pub fn text(field: &str, text: &str, most: usize) -> Result<()> {
     Ok(())
 }
 
-/// A list of at most so many entries.
+/// A list of at most `most` entries.
 ///
 /// # Errors
 /// INVALID_FIELD_VALUE.
@@ -209,7 +209,7 @@ pub fn list<T>(field: &str, list: &[T], most: usize) -> Result<()> {
     Ok(())
 }
 
-/// A list of 1 to so many entries.
+/// A list of 1 to `most` entries.
 ///
 /// # Errors
 /// INVALID_FIELD_VALUE.
@@ -223,7 +223,7 @@ pub fn entries<T>(field: &str, entries: &[T], most: usize) -> Result<()> {
     list(field, entries, most)
 }
 
-/// A map of texts of at most so many entries, keys of 64 and values of `value_length` characters.
+/// A map of at most `most` entries, with keys of at most 64 and values of at most `value_length` characters.
 ///
 /// # Errors
 /// INVALID_FIELD_VALUE.
@@ -258,7 +258,7 @@ pub fn request_id(id: &str) -> Result<Option<String>> {
     Ok(Some(uuid.hyphenated().to_string()))
 }
 
-/// The size of a page: 0 means the usual, above the most is lowered (AIP-158).
+/// The page size: 0 means `usual`, and values above `most` mean `most` (AIP-158).
 ///
 /// # Errors
 /// INVALID_FIELD_VALUE for a negative one.
@@ -270,10 +270,10 @@ pub fn page_size(size: i32, usual: usize, most: usize) -> Result<usize> {
     }
 }
 
-/// The paths of an update mask, each of which must be known (AIP-134, 161).
+/// Checks the paths of an update mask (AIP-134, 161).
 ///
 /// # Errors
-/// INVALID_UPDATE_MASK that names the first unknown path.
+/// INVALID_UPDATE_MASK with the first unknown path.
 pub fn update_mask(paths: &[String], known: &[&str]) -> Result<()> {
     match paths.iter().find(|path| !known.contains(&path.as_str())) {
         None => Ok(()),

@@ -22,12 +22,12 @@ use tokio_util::task::AbortOnDropHandle;
 use tonic::Status;
 use tracing::Instrument as _;
 
-/// What a server stream answers with.
+/// The messages of a server stream.
 pub type Messages<T> = BoxStream<'static, Result<T, Status>>;
 
-/// A stream for the present call, in a place among those that are open. Nothing is read ahead: one message waits for the
-/// connection, and the next is looked for when that one was taken. It ends with SHUTTING_DOWN when the server is about to
-/// stop, and with READER_TOO_SLOW when its message is not taken for too long.
+/// A stream of the current call, with a permit of the open streams. Nothing is read ahead: one message waits
+/// for the connection, and the next is read after it was sent. The stream ends with SHUTTING_DOWN when the
+/// server is about to stop, and with READER_TOO_SLOW if its message is not read in time.
 ///
 /// # Errors
 /// GROUP_OVERLOADED, OVERLOADED.
@@ -44,8 +44,8 @@ pub fn open<T: Send + 'static>(
     ))
 }
 
-/// How the task of a stream ended, and with what error after the message that waits; `None` while it runs, and if it
-/// broke off.
+/// The end of a stream's task: the error that follows its last message, if any. `None` while the task runs,
+/// and if it panicked.
 type End = Arc<Mutex<Option<Option<Error>>>>;
 
 fn paced<T: Send + 'static>(
@@ -73,7 +73,7 @@ fn paced<T: Send + 'static>(
         let item = match receiver.recv().await {
             Some(item) => item,
             None => {
-                // A task that said nothing of its end panicked: what it sent is not all there is.
+                // The task ended without setting its end: it panicked, and messages may be missing.
                 let error = match end.lock().replace(None) {
                     Some(error) => error?,
                     None => Error::internal("the task of a stream panicked"),
@@ -86,8 +86,8 @@ fn paced<T: Send + 'static>(
     .boxed()
 }
 
-/// Forwards messages until the stream ends, the caller leaves, or no message is taken within `limit`; returns an error in the
-/// last case only.
+/// Forwards messages until the stream ends, the caller disconnects, or a message is not read within `limit`.
+/// Returns an error in the last case only.
 async fn pass_on<T>(
     stream: &mut BoxStream<'static, Result<T, Status>>,
     sender: &mpsc::Sender<Result<T, Status>>,
@@ -96,7 +96,7 @@ async fn pass_on<T>(
     loop {
         let room = match tokio::time::timeout(limit, sender.reserve()).await {
             Ok(Ok(room)) => room,
-            // The caller has left.
+            // The caller has disconnected.
             Ok(Err(_)) => return None,
             Err(_) => {
                 metrics::counter!("tether_slow_readers_total", "kind" => "stream").increment(1);
@@ -107,7 +107,7 @@ async fn pass_on<T>(
     }
 }
 
-/// Answers WatchGroup.
+/// Handles WatchGroup.
 pub async fn group(
     services: &Services,
     caller: Caller,
@@ -163,7 +163,7 @@ fn message(
     Ok(v1::WatchGroupResponse { event, resume_token })
 }
 
-/// `request` is the request with its token taken out.
+/// `request` is the request without its token.
 fn pages<'a>(services: &'a Services, caller: &Caller, request: &v1::WatchGroupRequest) -> Pages<'a> {
     Pages::new(services.sealer(), "WatchGroup", caller.group.as_deref(), request)
         .living(services.event_life_seconds())
@@ -186,7 +186,7 @@ mod tests {
         let (place, held) = tokio::sync::oneshot::channel::<()>();
         let limit = Duration::from_millis(1);
         let mut messages = paced(stream, place, CancellationToken::new(), limit);
-        // The place is given back when the stream is given up, though nothing was read.
+        // The permit is released when the stream is dropped, although nothing was read.
         assert!(held.await.is_err());
         assert_eq!(made.load(Ordering::Relaxed), 1, "nothing is read ahead");
         assert_eq!(messages.next().await.unwrap().unwrap(), 0);

@@ -7,7 +7,8 @@ use http::{HeaderName, HeaderValue, Method, header};
 use std::time::Duration;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
-/// Lets pages of these origins call; `None` without any. There are no cookies here: a call carries its token, so credentials are not asked for.
+/// The CORS layer for these origins; `None` without any. Cookies are not used: a call carries its token, so
+/// credentials are not allowed.
 pub fn cors(origins: &[String]) -> Option<CorsLayer> {
     if origins.is_empty() {
         return None;

@@ -9,11 +9,11 @@ use crate::proto::v1;
 use crate::service::{Card, Cell, CompanyView, IndexState, Position, RelatedRecord, SourceView, Table};
 use crate::store::Source;
 
-/// Most bytes of a homepage's address: a longer one is none.
+/// The maximum length of a homepage, in bytes; a longer one is left out.
 const MOST_URI_BYTES: usize = 2_048;
-/// Most sources that a company names.
+/// The maximum number of sources of a company.
 const MOST_SOURCES: usize = 100;
-/// Most characters of a column's label.
+/// The maximum length of a column's label, in characters.
 const MOST_LABEL: usize = 200;
 
 /// A company.
@@ -52,7 +52,7 @@ pub fn listed_company((view, cells): (CompanyView, Vec<Cell>)) -> v1::Company {
     }
 }
 
-/// How far the search over a source has come.
+/// The position of a source's index.
 pub fn source_position(id: IntegrationId, position: Position) -> v1::SourcePosition {
     v1::SourcePosition {
         integration: id.name(),

@@ -4,7 +4,7 @@ use crate::proto::v1;
 use crate::service::ConnectorView;
 use tether_connector_proto::Setting;
 
-/// A connector, as a group sees it.
+/// A connector as a group sees it.
 pub fn connector(view: ConnectorView) -> v1::Connector {
     let describe = view.describe.unwrap_or_default();
     let state = if view.failure.is_none() {
@@ -27,7 +27,7 @@ pub fn connector(view: ConnectorView) -> v1::Connector {
         objects: describe
             .objects
             .into_iter()
-            // The two enums have the same numbers by design.
+            // The two enums have the same numbers.
             .map(|one| v1::ConnectorObject {
                 object: one.key,
                 label: one.label,

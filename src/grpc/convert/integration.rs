@@ -18,7 +18,7 @@ fn key(object: &str, key: &str) -> String {
     format!("{object}.{key}")
 }
 
-/// What an integration is to a group.
+/// The relation of a group to an integration.
 pub fn relation(of: Relation) -> v1::integration::Relation {
     match of {
         Relation::Owned => v1::integration::Relation::Owned,
@@ -26,7 +26,7 @@ pub fn relation(of: Relation) -> v1::integration::Relation {
     }
 }
 
-/// Where an integration stands.
+/// The state of an integration.
 pub fn state(of: Standing) -> v1::integration::State {
     match of {
         Standing::Draft => v1::integration::State::Draft,
@@ -37,7 +37,7 @@ pub fn state(of: Standing) -> v1::integration::State {
     }
 }
 
-/// An integration, whole.
+/// An integration with its fields and shares.
 pub fn integration(view: &IntegrationView) -> v1::Integration {
     let fields = view.fields.iter();
     let saved = view.row().state != IntegrationState::Draft;
@@ -48,8 +48,8 @@ pub fn integration(view: &IntegrationView) -> v1::Integration {
     }
 }
 
-/// An integration as a table shows it: without the fields and shares themselves. What only its owner may know is left
-/// out for a receiver: settings, etag, the account's use, what the CRM says.
+/// An integration in a list: without fields and shares. For a receiver, everything that only the owner may
+/// see is left out: settings, etag, the number of the account's integrations, messages of the CRM.
 pub fn listed_integration(view: &IntegrationView) -> v1::Integration {
     let (row, source, owned) = (view.row(), &view.source, view.source.is_owned());
     let settings = view.settings.iter().filter(|_| owned);
@@ -131,7 +131,7 @@ pub fn share(of: &Share, saved: bool) -> v1::Share {
     }
 }
 
-/// What making fields active or passive led to.
+/// The result of making fields active or passive.
 pub fn activated(of: &Activated) -> v1::BatchUpdateFieldActivationResponse {
     v1::BatchUpdateFieldActivationResponse {
         field_counts: Some(field_counts(&of.fields)),
@@ -144,7 +144,7 @@ pub fn etag(revision: i64) -> String {
     format!("r{revision}")
 }
 
-/// The account. Of what it receives a group sees the organization; who logged in there is the owner's to know.
+/// The account. A receiver sees only the organization, not the user.
 fn account(view: &IntegrationView) -> Option<v1::Account> {
     let credential = view.credential.as_ref()?;
     let organization = v1::Account {
@@ -180,7 +180,7 @@ fn field_counts(fields: &[SeenField]) -> v1::FieldCounts {
     }
 }
 
-/// A key as it is written in a filter: in quotes where it is not a word, or is one that means something there.
+/// A key in the filter language: quoted unless it is a word, and no keyword.
 fn query_word(key: &str) -> String {
     let begins = key.starts_with(|c: char| c.is_alphabetic() || c == '_');
     let word = key.chars().all(|c| c.is_alphanumeric() || c == '_');
@@ -190,7 +190,8 @@ fn query_word(key: &str) -> String {
     format!("\"{}\"", key.replace('\\', r"\\").replace('"', "\\\""))
 }
 
-/// A selected field, as a group sees it that calls the source by this label; `receivers` other groups get it.
+/// A selected field for a group. `label` is the group's label of the source, `receivers` the number of other
+/// groups that receive the field.
 pub fn field(label: &str, of: &SeenField, receivers: usize) -> v1::Field {
     let activation = if of.active {
         v1::FieldActivation::Active
@@ -208,16 +209,16 @@ pub fn field(label: &str, of: &SeenField, receivers: usize) -> v1::Field {
     }
 }
 
-/// Most characters of a label, and of other short texts about a field.
+/// The maximum length of a label and of other short texts about a field, in characters.
 const LABEL_LENGTH: usize = 255;
-/// Most characters of a description.
+/// The maximum length of a description, in characters.
 const DESCRIPTION_LENGTH: usize = 4_000;
-/// Most bytes of the picklist entries of one field.
+/// The maximum size of the picklist entries of one field, in bytes.
 const PICKLIST_BYTES: usize = 512 << 10;
-/// Most objects that a reference names.
+/// The maximum number of objects of a reference.
 const MOST_REFERENCES: usize = 100;
 
-/// What a field is. However much the CRM says of it, it is a fraction of an answer.
+/// The definition of a field, limited to a fraction of an answer.
 pub fn definition(of: Definition) -> v1::FieldDefinition {
     let entries = of.more.picklist_values.len();
     let mut bytes = 0;
@@ -255,14 +256,15 @@ pub fn definition(of: Definition) -> v1::FieldDefinition {
     }
 }
 
-/// A page of what can be selected: so many fields, from this one on, in the order of objects, and where the next page
-/// begins. The objects of each page's fields, and on the first page those without fields.
+/// A page of the fields that can be selected: at most `most` fields, from number `from` on, in the order of
+/// objects, and the number at which the next page begins. The page has the objects of its fields; the first
+/// page also has objects without fields.
 pub fn available_objects(
     of: &Available,
     from: usize,
     most: usize,
 ) -> (Vec<v1::AvailableObject>, Option<usize>) {
-    // What an object says of itself besides its fields: two texts of at most 255 characters.
+    // The size of an object without its fields, in bytes: two texts of at most 255 characters.
     const HEAD: usize = 2_200;
     let mut fields = Page::beside(most, HEAD * of.objects.len());
     let mut objects: Vec<(v1::AvailableObject, usize)> = Vec::new();
@@ -307,7 +309,7 @@ pub fn available_objects(
     (objects.collect(), next)
 }
 
-/// Most fields that a warning lists.
+/// The maximum number of fields of a warning.
 const MOST_WARNED: usize = 100;
 
 /// A review.

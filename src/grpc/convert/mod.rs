@@ -20,15 +20,15 @@ use crate::domain::Micros;
 use crate::error::{Most, Reason, shortened};
 use crate::proto::v1;
 
-/// Most characters of what is said of a cause.
+/// The maximum length of a cause's message, in characters.
 const MOST_CAUSE: usize = 2_000;
 
-/// A reason out of its stored word.
+/// The reason of a stored name.
 fn reason(word: &str) -> v1::ErrorReason {
     v1::ErrorReason::from_str_name(&format!("ERROR_REASON_{word}")).unwrap_or(v1::ErrorReason::Internal)
 }
 
-/// Why something is as it is; `None` without a reason.
+/// A cause; `None` without a reason.
 fn cause(word: &str, message: &str, time_us: Option<Micros>, retry_us: Option<Micros>) -> Option<v1::Cause> {
     (!word.is_empty()).then(|| v1::Cause {
         reason: reason(word) as i32,

@@ -5,7 +5,7 @@ use crate::domain::{ObjectState, SyncState, SyncTrigger};
 use crate::proto::v1;
 use crate::service::SyncView;
 
-/// A sync with its progress. `label` gives the name people see of an object.
+/// A sync with its progress. `label` returns the label of an object.
 pub fn sync(view: &SyncView, label: impl Fn(&str) -> String) -> v1::Sync {
     let of = &view.sync;
     v1::Sync {
@@ -60,7 +60,7 @@ pub fn sync(view: &SyncView, label: impl Fn(&str) -> String) -> v1::Sync {
     }
 }
 
-/// What a table shows of a sync.
+/// The summary of a sync in lists.
 pub(super) fn summary(view: &SyncView) -> v1::SyncSummary {
     v1::SyncSummary {
         sync: name(view),
@@ -101,7 +101,7 @@ fn totals(view: &SyncView) -> v1::SyncCounts {
 
 fn error(view: &SyncView) -> Option<v1::Cause> {
     let retry = (view.sync.state == SyncState::Waiting).then_some(view.sync.due_us);
-    // SHUTTING_DOWN is no error: another process goes on.
+    // SHUTTING_DOWN is not an error: another process continues the sync.
     let word = Some(view.sync.error_reason.as_str()).filter(|word| *word != "SHUTTING_DOWN");
     cause(
         word.unwrap_or_default(),

@@ -6,7 +6,7 @@ use crate::proto::v1::{self, value::Kind};
 use crate::value::{Shown, Value};
 use prost_types::Timestamp;
 
-/// A moment.
+/// A point in time.
 #[must_use]
 pub fn timestamp(us: i64) -> Timestamp {
     Timestamp {
@@ -15,7 +15,7 @@ pub fn timestamp(us: i64) -> Timestamp {
     }
 }
 
-/// A moment in microseconds; what is beyond them is the furthest there is.
+/// A point in time in microseconds; times beyond their range become the nearest one in it.
 #[must_use]
 pub fn micros(of: Timestamp) -> i64 {
     of.seconds
@@ -23,7 +23,7 @@ pub fn micros(of: Timestamp) -> i64 {
         .saturating_add(i64::from(of.nanos) / 1_000)
 }
 
-/// A span.
+/// A duration; negative ones become 0.
 #[must_use]
 pub fn duration(us: i64) -> prost_types::Duration {
     let us = us.max(0);
@@ -33,7 +33,7 @@ pub fn duration(us: i64) -> prost_types::Duration {
     }
 }
 
-/// A value; one that is unset has no kind.
+/// A value; an unset one has no kind.
 #[must_use]
 pub fn value(shown: Option<Shown>) -> v1::Value {
     let part = shown.as_ref().and_then(|shown| shown.part);

@@ -10,7 +10,7 @@ use crate::proto::v1;
 use crate::service::{self, Services};
 use tonic::{Request, Response};
 
-/// The group of an optional `parent`; the caller's own where none is given.
+/// The group of an optional `parent`; if it is empty, the caller's own.
 fn parent(services: &Services, caller: &Caller, parent: &str) -> Result<Option<GroupId>, Error> {
     if parent.is_empty() {
         return caller

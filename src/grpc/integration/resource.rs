@@ -51,7 +51,7 @@ pub(super) async fn create_integration(
     let create = services.integration_create(&author, draft, key.as_ref(), request.validate_only);
     let mut created = convert::integration(&create.await?);
     if request.validate_only {
-        // There is no such thing.
+        // It is not stored and has no name.
         created.name.clear();
     }
     Ok(Response::new(created))
@@ -100,7 +100,7 @@ pub(super) async fn list_integrations(
             Relation::Received => v1::integration::Relation::Received,
         } as i32;
         let states = &request.states;
-        // A draft is for administrators.
+        // Members do not see drafts.
         (view.state != IntegrationState::Draft || caller.role != Role::Member)
             && connector
                 .as_ref()
@@ -120,7 +120,7 @@ pub(super) async fn list_integrations(
             Kind::Text(source.integration.id.to_string()),
         ]
     };
-    // One after the other: what stands around an integration may be large.
+    // One at a time: the view of an integration may be large.
     let mut last = None;
     for source in sources {
         let here = place(&source);

@@ -13,10 +13,10 @@ use crate::service::{Services, SyncView};
 use std::time::Duration;
 use tonic::{Request, Response};
 
-/// How often a watched sync is looked at.
+/// The interval at which a watched sync is read.
 const WATCH_EVERY: Duration = Duration::from_millis(200);
 
-/// A sync, with the names that people see of its objects.
+/// A sync with the labels of its objects.
 pub(super) async fn message(services: &Services, view: &SyncView) -> Result<v1::Sync, Error> {
     let labels = services.object_labels(view.sync.integration_id).await?;
     Ok(convert::sync(view, |object| {
@@ -25,7 +25,7 @@ pub(super) async fn message(services: &Services, view: &SyncView) -> Result<v1::
     }))
 }
 
-/// Marks a watched sync as ended, after an error.
+/// The state of a watch after a failed read: it ends the stream.
 fn ended(mut view: SyncView) -> SyncView {
     view.sync.state = SyncState::Failed;
     view
@@ -109,7 +109,7 @@ pub(super) async fn watch_sync(
     let first = services.sync_get(&caller, integration, id).await?;
     let watched = services.clone();
     let call = call::current();
-    // Progress travels through rows: whichever process runs the sync, all see the same.
+    // Progress is read from the database, because any process may run the sync.
     let watcher = caller;
     let stream = futures_util::stream::unfold((Some(first), None::<SyncView>), move |(first, shown)| {
         let (watched, caller) = (watched.clone(), watcher.clone());
