@@ -1,4 +1,4 @@
-//! The audit log, held against the calls that were made.
+//! The audit log, compared with the calls that were made.
 
 use serde_json::json;
 use tether::caller::Role;
@@ -11,7 +11,7 @@ on_both_databases!(
     the_same_request_many_times_at_once_is_one_change,
 );
 
-/// All entries of a group's log, oldest first, page by page.
+/// All entries of a group's log, from the oldest, page by page.
 async fn log(person: &mut Person, parent: &str, resource: &str) -> Vec<v1::AuditEntry> {
     let (mut entries, mut page_token) = (Vec::new(), String::new());
     loop {
@@ -50,7 +50,7 @@ async fn every_change_has_one_entry_and_no_secret(database: Database) {
     let mut ann = world.ann().await;
     let mut max = world.person("max", "acme", Role::Member).await;
 
-    // The guides' calls, with some that are refused and some that only look.
+    // The calls of the guides, with some that fail and some that only read.
     ann.enable("dummy").await;
     let name = ann.create("dummy", "Ours").await;
     let same = ann.draft("dummy", "Ours");
@@ -162,7 +162,7 @@ async fn every_change_has_one_entry_and_no_secret(database: Database) {
             .iter()
             .all(|one| one.time.is_some() && uuid::Uuid::try_parse(&one.request_id).is_ok())
     );
-    // No secret: what the login sent, what it got, the state, the token.
+    // No secrets: the parameters and the result of the login, the state, the token.
     let (text, token) = (
         format!("{entries:?}"),
         world.token("ann", Some("acme"), Role::Administrator),
@@ -177,7 +177,7 @@ async fn every_change_has_one_entry_and_no_secret(database: Database) {
         assert!(!text.contains(secret), "{secret} stands in {text}");
     }
 
-    // A thing with what is under it, also of what is gone; an actor; a time.
+    // Filters by resource, including those below it and deleted ones, by actor, and by time.
     let of = log(&mut ann, &parent, &name).await;
     assert_eq!(of.len(), 8);
     assert_eq!(log(&mut ann, &parent, &draft).await.len(), 2);
@@ -199,7 +199,7 @@ async fn every_change_has_one_entry_and_no_secret(database: Database) {
             && list.iter().all(|one| one.name != entries[5].name)
     );
 
-    // For the group's administrators and the platform. The other group of the connection has its own entry.
+    // For the group's administrators and the platform. The other group of a connection has its own entry.
     let request = filtered("", None, None);
     assert_eq!(
         refused(max.integrations.list_audit_entries(request.clone()))
@@ -226,7 +226,7 @@ async fn every_change_has_one_entry_and_no_secret(database: Database) {
     );
 }
 
-/// Makes the same call eight times at once; all answers are the same, and this is it.
+/// Makes the same call eight times concurrently; all results must be equal, and this is the result.
 async fn eight_times<T, F, R>(call: impl Fn() -> F, name: impl Fn(T) -> R) -> R
 where
     F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
@@ -259,7 +259,7 @@ async fn the_same_request_many_times_at_once_is_one_change(database: Database) {
     let name = eight_times(call, |created| created.name).await;
     ann.log_in_with_key(&name, "ann").await;
     ann.select(&name, &["Company.Industry"]).await;
-    // Long enough for all calls to come while the sync is under way.
+    // Long enough for all calls to arrive while the sync is in progress.
     world.script(&json!({"script.read": "hang"}));
     let activate = v1::ActivateIntegrationRequest {
         name: name.clone(),

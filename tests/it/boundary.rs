@@ -1,6 +1,7 @@
-//! The connector boundary, driven with the dummy connector through a real library, in this process and in a child.
+//! The connector boundary, with the dummy connector as a real library: in this process and in a child
+//! process.
 
-/// Makes two tests of each function: with the connector in this process (`trusted`), and in a child.
+/// Makes two tests of each function: with the connector in this process (`trusted`), and in a child process.
 macro_rules! in_process_and_in_a_child {
     ($($name:ident),+ $(,)?) => {
         mod in_process {
@@ -39,7 +40,7 @@ use tokio::time::Instant;
 
 use crate::support::connectors;
 
-/// Long enough that only a hang exceeds it.
+/// A deadline that is exceeded only by calls that hang.
 fn soon() -> Instant {
     Instant::now() + Duration::from_secs(20)
 }

@@ -1,5 +1,5 @@
-//! No answer is larger than 3 MiB, and no group takes the server from the others. What is cut off one page is on the next,
-//! whole, and nothing twice.
+//! No answer is larger than 3 MiB, and no group can use the whole server. An item that does not fit on a page
+//! is on the next one, complete, and no item occurs twice.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -21,16 +21,16 @@ on_both_databases!(
     one_group_cannot_starve_another
 );
 
-/// Most bytes of an answer.
+/// The maximum size of an answer, in bytes.
 const MOST: usize = 3 << 20;
 
-/// An answer within its bounds.
+/// Checks the size of an answer.
 fn bounded<M: Message>(answer: M) -> M {
     assert!(answer.encoded_len() <= MOST, "{} bytes", answer.encoded_len());
     answer
 }
 
-/// Changes the database behind the server's back.
+/// Changes the database directly.
 fn sql(world: &World, sql: &str) {
     let done = match world.postgres_url() {
         Some(url) => PgConnection::establish(url).unwrap().batch_execute(sql),
@@ -44,7 +44,7 @@ fn sql(world: &World, sql: &str) {
     done.unwrap_or_else(|error| panic!("{sql}: {error}"));
 }
 
-/// A text of so many euro signs, as an expression of the database.
+/// A SQL expression for a text of so many euro signs.
 fn long(world: &World, characters: usize) -> String {
     match world.postgres_url() {
         Some(_) => format!("repeat('€', {characters})"),
@@ -52,7 +52,7 @@ fn long(world: &World, characters: usize) -> String {
     }
 }
 
-/// An integration of the dummy with these fields, synced; and what finds all of it.
+/// A synced integration of the dummy with these fields, and the position that its data is searchable at.
 async fn dummy(ann: &mut Person, name: &str, fields: &[&str]) -> (String, v1::SourcePosition) {
     ann.enable("dummy").await;
     let name = ann.create("dummy", name).await;
@@ -67,7 +67,7 @@ async fn dummy(ann: &mut Person, name: &str, fields: &[&str]) -> (String, v1::So
     (name, position)
 }
 
-/// Every page of a list: how many there were, and what was on them.
+/// All pages of a list: their number, and their items.
 async fn walk<T, F>(mut page: impl FnMut(String) -> F) -> (usize, Vec<T>)
 where
     F: Future<Output = (Vec<T>, String)>,
@@ -84,14 +84,14 @@ where
     }
 }
 
-/// A list of companies, whole.
+/// All pages of a list of companies.
 async fn companies(of: &Person, list: v1::ListCompaniesRequest, total: usize) -> (usize, Vec<v1::Company>) {
     walk(async |page_token| {
         let request = v1::ListCompaniesRequest {
             page_token,
             ..list.clone()
         };
-        // The index of so much text may take longer than a call waits for it.
+        // Indexing so much text may take longer than a call waits for it.
         let page = loop {
             match of.clone().companies.list_companies(request.clone()).await {
                 Err(status) if status.code() == tonic::Code::Unavailable => {
@@ -121,7 +121,7 @@ async fn long_texts_fit_into_answers(database: Database) {
         "Person.Email",
     ];
     let (name, synced) = dummy(&mut ann, "Long", &fields).await;
-    // Each person's text begins with its id, so that it is known which is where.
+    // Each person's text begins with its id, which identifies its row.
     let text = long(&world, 3_000);
     let set = "UPDATE record SET payload = '{\"Email\":\"' || external_id || ";
     sql(&world, &format!("{set}{text} || '\"}}' WHERE object = 'Person'"));
@@ -141,7 +141,7 @@ async fn long_texts_fit_into_answers(database: Database) {
         ("source = long", ""),
         ("", "long.Company.Employees desc, display_name"),
     ] {
-        // The truth is the same list without the columns, which is on one page.
+        // The expected list is the same one without columns, which fits on one page.
         let (pages, short) = companies(&ann, list(&[], filter, order_by), COMPANIES).await;
         assert_eq!((pages, short.len()), (1, COMPANIES));
         let (pages, wide) = companies(&ann, list(&columns, filter, order_by), COMPANIES).await;
@@ -157,7 +157,7 @@ async fn long_texts_fit_into_answers(database: Database) {
             let [people, notes] = company.cells.as_slice() else {
                 panic!("{:?}", company.cells.len())
             };
-            // Of twelve the first ten, each with its first thousand characters.
+            // The first ten of twelve, each cut to a thousand characters.
             assert!(people.more && !notes.more);
             let expected = |person| format!("P{number:08}-{person:03}{}", "€".repeat(987));
             let got: Vec<&Kind> = people.values.iter().filter_map(|one| one.kind.as_ref()).collect();
@@ -174,7 +174,7 @@ async fn long_texts_fit_into_answers(database: Database) {
         }
     }
 
-    // A column twice is a mistake, however it is written.
+    // A duplicate column is an error, in any spelling.
     let twice = refused(ann.companies.list_companies(list(
         &["long.Company.Notes", "long . \"Company\".Notes"],
         "",
@@ -186,7 +186,7 @@ async fn long_texts_fit_into_answers(database: Database) {
         (Code::InvalidArgument, "INVALID_FIELD_VALUE")
     );
 
-    // A profile has it whole, page by page; what is longer than a profile gives at a time, in parts.
+    // A profile has all values, page by page, and texts that are too long for one answer in parts.
     let first = companies(&ann, list(&[], "", ""), COMPANIES).await.1.remove(0);
     let parents =
         "SELECT child_id FROM record_link WHERE child_object = 'Person' AND parent_id = 'C00000001'";
@@ -249,7 +249,7 @@ async fn long_texts_fit_into_answers(database: Database) {
         assert!(*text == format!("{id}{}", "€".repeat(200_000)), "{id}");
     }
 
-    // A page token of a profile leads nowhere else.
+    // A page token of a profile is not valid elsewhere.
     let page = ok(ann.companies.get_company_profile(open(String::new(), 0))).await;
     let other = v1::GetCompanyProfileRequest {
         related_limit: 3,
@@ -261,7 +261,7 @@ async fn long_texts_fit_into_answers(database: Database) {
     slow_readers(&world, &ann, list(&columns, "", "")).await;
 }
 
-/// Calls an rpc that answers once, and does not read the answer: it stays in the server until the stream is dropped.
+/// Calls a unary RPC and does not read the answer: it stays in the server until the stream is dropped.
 async fn unread(
     channel: &tonic::transport::Channel,
     token: &str,
@@ -277,7 +277,7 @@ async fn unread(
     Ok(client.server_streaming(request, path, codec).await?.into_inner())
 }
 
-/// Of one group that reads nothing, the server holds so much and no more; others are answered meanwhile.
+/// The server holds a limited number of unread answers of one group; other groups are served meanwhile.
 async fn slow_readers(world: &World, ann: &Person, list: v1::ListCompaniesRequest) {
     let held = async || -> f64 {
         let text = metrics(world).await;
@@ -287,7 +287,7 @@ async fn slow_readers(world: &World, ann: &Person, list: v1::ListCompaniesReques
     let token = world.token("ann", Some("acme"), Role::Administrator);
     let (mut open, mut refusals) = (Vec::new(), 0);
     for _ in 0..8 {
-        // A connection each, so that none is in another's way.
+        // A connection each, so that they do not block each other.
         let channel = world.channel().await;
         match unread(&channel, &token, list.clone()).await {
             Ok(stream) => open.push((channel, stream)),
@@ -361,7 +361,7 @@ async fn long_descriptions_fit_into_answers(database: Database) {
         );
     }
 
-    // Selected, they are listed and reviewed within the same bounds.
+    // Selected fields are listed and reviewed within the same bounds.
     let fields: Vec<&str> = keys.iter().map(String::as_str).collect();
     bounded(ann.select(&name, &fields).await);
     let (pages, selected) = walk(async |page_token| {
@@ -394,7 +394,7 @@ async fn long_descriptions_fit_into_answers(database: Database) {
         .find(|one| one.fields.contains(&"Company.Picklist1".to_owned()));
     assert_eq!(missing.unwrap().fields.len(), 25);
 
-    // One that is too large even for a page of its own is cut, and says so.
+    // A field that is too large for a page of its own is cut, and marked as cut.
     world.script(&json!({"companies": "2", "picklists": "1", "entries": "20000"}));
     let request = v1::ListAvailableFieldsRequest {
         parent: name.clone(),
@@ -412,7 +412,7 @@ async fn long_descriptions_fit_into_answers(database: Database) {
     errors_repeat_little(&mut ann, &name).await;
 }
 
-/// Whatever is wrong, an error repeats at most 100 characters of it: none of these runs of one letter is longer.
+/// Errors quote at most 100 characters of a caller's text: no run of one letter here is longer.
 async fn errors_repeat_little(ann: &mut Person, name: &str) {
     fn short<T: std::fmt::Debug>(answer: Result<tonic::Response<T>, Status>, reason: &str) {
         let status = answer.unwrap_err();
@@ -516,7 +516,7 @@ async fn errors_repeat_little(ann: &mut Person, name: &str) {
         ..list.clone()
     };
     short(api.list_companies(columns).await, "INVALID_FIELD_VALUE");
-    // 200 characters are 200 characters, whatever their bytes.
+    // 200 characters are allowed regardless of their number of bytes.
     let words = |query: String| v1::ListCompaniesRequest {
         query,
         ..list.clone()
@@ -551,14 +551,14 @@ async fn one_group_cannot_starve_another(database: Database) {
             Ok(_) => return false,
             Err(status) => status,
         });
-        // On a slow machine the group that floods waits too long for its own turn at the database.
+        // On a slow machine the flooding group waits too long for its own turn at the database.
         let expected = ["GROUP_OVERLOADED", "STORAGE_UNAVAILABLE", other];
         assert!(expected.contains(&no.reason.as_str()), "{no:?}");
         assert!(no.details.retry_info().is_some());
         no.reason == "GROUP_OVERLOADED"
     };
 
-    // 1,100 calls that wait for what never comes.
+    // 1,100 calls that wait for a position that is never reached.
     let wait = v1::ListCompaniesRequest {
         parent: ann.parent.clone(),
         at_least: vec![v1::SourcePosition {
@@ -588,7 +588,7 @@ async fn one_group_cannot_starve_another(database: Database) {
     }
     assert!(overloaded > 0, "8 may wait");
 
-    // 64 of the widest lists.
+    // 64 lists with the maximum number of columns.
     let wide = v1::ListCompaniesRequest {
         parent: ann.parent.clone(),
         page_size: 1_000,
@@ -615,7 +615,7 @@ async fn one_group_cannot_starve_another(database: Database) {
     }
     assert!(served > 0, "two at a time are served");
 
-    // Streams: so many of a group, and a place is free again when one has ended.
+    // Streams: a limited number per group; a permit is free again when a stream has ended.
     let watch = |person: &Person| v1::WatchGroupRequest {
         parent: person.parent.clone(),
         resume_token: String::new(),
@@ -682,7 +682,7 @@ async fn a_group_tracks_so_many_companies(database: Database) {
             homepage_uri: "https://www.one-too-many.com".to_owned(),
         })
     };
-    // What is tracked may be tracked again; one more may not.
+    // Tracked companies may be tracked again; one more company may not.
     let again = (1..=1_000).map(|number| v1::company_to_track::Company::Name(named(number)));
     let again = bounded(ok(ann.companies.track_companies(track(again.collect()))).await);
     assert_eq!(again.companies.len(), 1_000);

@@ -1,4 +1,4 @@
-//! The conformance kit, as its command: good connectors pass it completely, and each of its checks finds its defect.
+//! The conformance kit as a command: good connectors pass all checks, and each check finds its defect.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,10 +9,10 @@ use tokio::process::Command;
 
 use crate::support::connectors;
 
-/// What became of the checks: by isolation and id, `passed`, `failed` or `not_applicable`, with what was seen.
+/// The results of the checks: by isolation and id, `passed`, `failed` or `not_applicable`, with the evidence.
 type Outcomes = BTreeMap<(String, String), (String, String)>;
 
-/// Runs `tether connectors check --json`. Answers whether it exited well, and the outcomes.
+/// Runs `tether connectors check --json`; returns whether it succeeded, and the results.
 async fn check(folder: &Path, arguments: &[&str]) -> (bool, Outcomes) {
     let output = Command::new(env!("CARGO_BIN_EXE_tether"))
         .args(["connectors", "check", "--json"])
@@ -43,7 +43,7 @@ async fn check(folder: &Path, arguments: &[&str]) -> (bool, Outcomes) {
     (output.status.success(), outcomes)
 }
 
-/// A connector must pass completely; these checks may be about something that it does not have.
+/// A connector must pass all checks; those in `without` may be not applicable to it.
 async fn passes(name: &str, isolation: &str, without: &[&str]) {
     let folder = connectors::folder().join(name);
     let (passed, outcomes) = check(&folder, &["--isolation", isolation]).await;
@@ -90,7 +90,7 @@ async fn hubspot_passes_completely_in_process() {
     passes("hubspot", "in-process", &[]).await;
 }
 
-/// A copy of the dummy's folder with other lines in its `conformance.toml`.
+/// A copy of the dummy's folder with a changed `conformance.toml`.
 fn copy(change: impl FnOnce(String) -> String) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let (from, to) = (connectors::folder().join("dummy"), folder.path().join("dummy"));
@@ -105,7 +105,7 @@ fn copy(change: impl FnOnce(String) -> String) -> tempfile::TempDir {
     folder
 }
 
-/// The dummy with more settings of its operator.
+/// The dummy with further operator settings.
 fn with(settings: &str) -> tempfile::TempDir {
     copy(|text| {
         text.replace(
@@ -115,7 +115,7 @@ fn with(settings: &str) -> tempfile::TempDir {
     })
 }
 
-/// A folder's connector must fail a check, for this reason.
+/// A connector must fail a check for this reason.
 async fn fails(folder: &tempfile::TempDir, isolation: &str, id: &str, reason: &str) {
     let arguments = ["--isolation", isolation, "--only", id];
     let (passed, outcomes) = check(&folder.path().join("dummy"), &arguments).await;
@@ -126,7 +126,7 @@ async fn fails(folder: &tempfile::TempDir, isolation: &str, id: &str, reason: &s
     );
 }
 
-/// Mutants of the dummy (connectors/dummy, `mutant`): the check that must find each, and what it must say.
+/// Mutants of the dummy (connectors/dummy, `mutant`): the check that must find each, and part of its message.
 async fn mutants(mutants: &[(&str, &str, &str)]) {
     for (mutant, id, reason) in mutants {
         fails(&with(&format!("mutant = \"{mutant}\"")), "child", id, reason).await;

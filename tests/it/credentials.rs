@@ -1,4 +1,4 @@
-//! Credentials of accounts: logins without a browser, refreshes that race, keys that change.
+//! Credentials of accounts: logins without a browser, concurrent refreshes, changes of keys.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -35,7 +35,7 @@ fn with(name: &str, kind: AuthKind, parameters: &[(&str, &str)]) -> v1::Authoriz
     }
 }
 
-/// A draft in an organization with a domain of its own.
+/// A draft in an organization with its own domain.
 async fn draft(person: &mut Person, display_name: &str) -> String {
     let mut draft = person.draft("salesforce", display_name);
     draft.integration.as_mut().unwrap().settings = HashMap::from([
@@ -45,7 +45,7 @@ async fn draft(person: &mut Person, display_name: &str) -> String {
     ok(person.integrations.create_integration(draft)).await.name
 }
 
-/// Token requests of a kind that the simulator saw.
+/// The number of token requests of this kind that the simulator received.
 async fn asked(world: &World, grant_type: &str) -> usize {
     let journal = world.control("GET", "/requests?limit=100000", Json::Null).await;
     let requests = journal["requests"].as_array().unwrap();
@@ -67,7 +67,7 @@ async fn a_program_logs_in_without_a_browser(database: Database) {
         )
         .await;
 
-    // What has to be given is described; what is missing or unknown is refused before the CRM hears of it.
+    // The required parameters are described; missing or unknown ones are refused without a call to the CRM.
     let request = v1::GetConnectorRequest {
         name: "connectors/salesforce".to_owned(),
         parent: ann.parent.clone(),
@@ -105,7 +105,7 @@ async fn a_program_logs_in_without_a_browser(database: Database) {
     assert_eq!(no.reason, "INVALID_FIELD_VALUE");
     assert_eq!(asked(&world, "client_credentials").await, 0);
 
-    // What the CRM refuses comes with its code, and with the parameter where one is at fault.
+    // Refusals of the CRM have its code, and the parameter if one is wrong.
     let jwt = |username: &'static str, key: &'static str| {
         with(
             &name,
@@ -164,7 +164,7 @@ async fn a_program_logs_in_without_a_browser(database: Database) {
     assert!(no.message.contains("My Domain"), "{}", no.message);
     assert!(ann.get(&name).await.account.is_none());
 
-    // With a signed assertion on login.salesforce.com, and with client credentials of an app of one's own.
+    // With a signed assertion on login.salesforce.com, and with client credentials of the customer's own app.
     let by_key = with(
         &elsewhere,
         AuthKind::JwtBearer,
@@ -182,10 +182,10 @@ async fn a_program_logs_in_without_a_browser(database: Database) {
         let sync = ann.activate(one).await;
         ann.succeeds(&sync).await;
     }
-    // Both are of one account, whatever the way and the app.
+    // Both belong to one account, regardless of the kind of login and the app.
     assert_eq!(ann.get(&name).await.account.unwrap().active_integration_count, 2);
 
-    // Where others refresh, these log in again; nobody notices.
+    // Instead of a refresh, these log in again; this has no visible effect.
     let before = asked(&world, "client_credentials").await;
     world.control("POST", "/sessions/expire", Json::Null).await;
     for one in [&name, &elsewhere] {
@@ -193,7 +193,7 @@ async fn a_program_logs_in_without_a_browser(database: Database) {
         ann.succeeds(&sync).await;
     }
     assert_eq!(asked(&world, "client_credentials").await, before + 1);
-    // Logging in once more replaces what was kept and disturbs nothing.
+    // A repeated login replaces the stored secret and has no other effect.
     ok(ann.integrations.authorize_with_credentials(by_key)).await;
     let request = v1::ListSyncsRequest {
         parent: elsewhere.clone(),
@@ -202,7 +202,7 @@ async fn a_program_logs_in_without_a_browser(database: Database) {
     let newest = ok(ann.integrations.list_syncs(request)).await.syncs.remove(0);
     ann.succeeds(&newest.name).await;
 
-    // Another organization is refused; another secret needs a login, which keeps everything.
+    // Another organization is refused; a changed secret needs a new login, which keeps everything.
     let client = json!({"id": "3MVG9globex", "secret": "s", "runAs": "admin@globex.example"});
     world.control("POST", "/oauth/clients", client).await;
     let globex = with(
@@ -236,7 +236,7 @@ async fn a_program_logs_in_without_a_browser(database: Database) {
         (State::Active, vec!["Account.Name".to_owned()])
     );
 
-    // By browser instead, as the same user: the same account, nothing is read anew, nothing is lost.
+    // By browser instead, as the same user: the same account, nothing is read again, nothing is lost.
     let back = ann.log_in(&name).await;
     assert_eq!(back.account.unwrap().auth_kind(), AuthKind::AuthorizationCode);
     let card = ann.all_companies(5).await.remove(0);
@@ -321,7 +321,7 @@ async fn a_caller_who_goes_away_takes_no_token_along(database: Database) {
         ok(ann.integrations.list_available_fields(fields.clone())).await;
     }
 
-    // Nor does a server that is told to stop.
+    // A server that is stopped loses no refresh either.
     world.control("POST", "/sessions/expire", Json::Null).await;
     let call = ann.integrations.list_available_fields(fields.clone());
     assert!(
@@ -356,7 +356,8 @@ async fn keys_change_while_servers_refresh(database: Database) {
     let mut ann = world.ann().await;
     let (name, companies) = rotating(&world, &mut ann).await;
 
-    // A secret of each kind: a credential, one of the dummy, a login that waits to be confirmed, a revocation not told yet.
+    // A secret of each kind: a credential, one of the dummy, a login that waits for its confirmation, a
+    // pending revocation.
     ann.dummy("Acme Dummy", "ann").await;
     world.script(&json!({"script.revoke": "error:transient"}));
     let gone = ann.create("dummy", "Gone").await;
@@ -381,7 +382,7 @@ async fn keys_change_while_servers_refresh(database: Database) {
     let (_, confirm) = page.split_once("name=\"token\" value=\"").unwrap();
     let confirm = confirm.split('"').next().unwrap().to_owned();
 
-    // A key that is gone: it says which one is needed.
+    // A missing key: the command names the required one.
     std::fs::write(&file, other).unwrap();
     let (good, said, error) = world.command(&["secrets", "status"]).await;
     assert!(
@@ -394,7 +395,8 @@ async fn keys_change_while_servers_refresh(database: Database) {
         "{said}{error}"
     );
 
-    // The new key first, the old one still there; rotated while the credential is refreshed all the time.
+    // The new key first, the old one still configured; rotation while the credential is refreshed
+    // continuously.
     std::fs::write(&file, format!("{new}\n{old}\n")).unwrap();
     world.restart().await;
     let before = world.command(&["secrets", "rotate", "--dry-run"]).await.1;
@@ -426,7 +428,7 @@ async fn keys_change_while_servers_refresh(database: Database) {
         "{after}"
     );
 
-    // Without the old key everything still opens.
+    // Without the old key everything can still be opened.
     std::fs::write(&file, new).unwrap();
     world.restart().await;
     world.script(&json!({}));

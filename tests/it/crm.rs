@@ -1,4 +1,4 @@
-//! Logging in and staying logged in, against the simulated Salesforce.
+//! Logins and their renewal, with the simulated Salesforce.
 
 use serde_json::{Value as Json, json};
 use tether::caller::Role;
@@ -20,7 +20,7 @@ fn hidden(page: &str, name: &str) -> String {
     rest.split('"').next().unwrap().to_owned()
 }
 
-/// The path and query of an address.
+/// The path and query of a URL.
 fn path(url: &url::Url) -> String {
     format!("{}?{}", url.path(), url.query().unwrap_or_default())
 }
@@ -49,7 +49,7 @@ async fn the_callback_page_asks_before_it_connects(database: Database) {
         ..Default::default()
     };
 
-    // The page says for whom the login is; names do not become markup. Nothing is connected yet.
+    // The page names the account of the login; names are escaped. Nothing is connected yet.
     let begun = ok(ann.integrations.begin_authorization(begin.clone())).await;
     let to = ann
         .consent(&begun.authorization_uri, "admin@acme.example", true)
@@ -71,7 +71,8 @@ async fn the_callback_page_asks_before_it_connects(database: Database) {
     assert!(!page.body.contains("<i>"));
     assert!(ann.get(&name).await.account.is_none());
 
-    // Who has not read the page cannot confirm, though they know the state; nor is it the platform's to complete.
+    // A caller that has not read the page cannot confirm, even with the state; nor can the platform complete
+    // the login.
     let (state, token) = (hidden(&page.body, "state"), hidden(&page.body, "token"));
     assert_eq!(state, begun.state);
     let (status, text) = confirm(&world, &state, "guessed").await;
@@ -83,7 +84,7 @@ async fn the_callback_page_asks_before_it_connects(database: Database) {
     assert_eq!(no.reason, "AUTHORIZATION_STATE_INVALID");
     assert!(ann.get(&name).await.account.is_none());
 
-    // Its reader can, once.
+    // The user of the page can confirm, once.
     assert_eq!(confirm(&world, &state, &token).await.0, 200);
     assert_eq!(
         ann.get(&name).await.account.unwrap().username,
@@ -96,7 +97,7 @@ async fn the_callback_page_asks_before_it_connects(database: Database) {
     );
     assert_eq!(http(&world.callback, "GET", &path(&to), "", "").await.status, 400);
 
-    // Whoever says no at the CRM is told so at once, and nothing changes.
+    // A user who declines at the CRM gets the error at once, and nothing changes.
     let begun = ok(ann.integrations.begin_authorization(begin)).await;
     let to = ann
         .consent(&begun.authorization_uri, "admin@acme.example", false)
@@ -116,7 +117,7 @@ async fn a_login_is_lost_and_found(database: Database) {
     ann.enable("salesforce").await;
     let name = ann.create("salesforce", "Acme Sales").await;
 
-    // What the browser brought is good for who began it, in their group, once.
+    // The callback is valid for the user who began the login, in their group, once.
     let begun = ann.begin(&name).await;
     let no = ann
         .consent(&begun.authorization_uri, "admin@acme.example", false)
@@ -142,7 +143,7 @@ async fn a_login_is_lost_and_found(database: Database) {
     ann.succeeds(&sync).await;
     let companies = ann.all_companies(100).await;
 
-    // Sessions end at the CRM and refresh tokens are single use: nobody notices.
+    // Sessions expire at the CRM and refresh tokens are single use: this has no visible effect.
     world
         .control("POST", "/oauth/settings", json!({"rotation": true}))
         .await;
@@ -155,7 +156,7 @@ async fn a_login_is_lost_and_found(database: Database) {
     let sync = ann.sync(&name).await;
     ann.succeeds(&sync).await;
 
-    // The CRM's administrator takes access away: tether says so, and shows what it has.
+    // The CRM's administrator revokes access: tether reports it, and shows its stored data.
     world
         .control("POST", "/grants/revoke", json!({"user": "admin@acme.example"}))
         .await;
@@ -188,7 +189,7 @@ async fn a_login_is_lost_and_found(database: Database) {
         "CREDENTIALS_REVOKED"
     );
 
-    // Somebody of another organization logs in: refused, and what the login gave is given back.
+    // A user of another organization logs in: refused, and the new access is revoked.
     let no = refused(ann.try_log_in(&name, "admin@globex.example")).await;
     assert_eq!(no.reason, "DIFFERENT_ORGANIZATION");
     until("the refused login's token is revoked", || async {
@@ -203,7 +204,7 @@ async fn a_login_is_lost_and_found(database: Database) {
     .await;
     assert_eq!(ann.get(&name).await.state(), State::NeedsReauthorization);
 
-    // The right one logs in again: all settings are kept, and a sync catches up by itself.
+    // The right user logs in again: all settings are kept, and a sync starts automatically.
     let back = ann.log_in(&name).await;
     assert_eq!((back.state(), back.state_reason), (State::Active, None));
     assert_eq!(back.selected_fields, ["Account.Name", "Contact.Name"]);

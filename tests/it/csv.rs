@@ -1,5 +1,5 @@
-//! The connector in C (`examples/connectors/csv-c`): built from the header alone, dropped into the folder of a running
-//! server, and led through the guides over gRPC.
+//! The connector in C (`examples/connectors/csv-c`): built with the header only, copied into the folder of a
+//! running server, and used for the guides over gRPC.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,20 +16,20 @@ on_both_databases!(a_connector_in_c_is_dropped_in_and_used);
 
 const KEY: &str = "key-of-ann-0123456789";
 
-/// The files of the "CRM".
+/// The files that stand for the CRM.
 struct Files {
     folder: PathBuf,
 }
 
 impl Files {
-    /// Replaces a file as its README says: by a rename.
+    /// Replaces a file by a rename, as its README requires.
     fn write(&self, name: &str, text: &str) {
         let new = self.folder.join(format!("{name}.new"));
         std::fs::write(&new, text).unwrap();
         std::fs::rename(new, self.folder.join(name)).unwrap();
     }
 
-    /// Companies by id: (name, homepage, employees, segment); in no order, with quotes, an empty cell, CRLF.
+    /// Companies by id: (name, homepage, employees, segment); unordered, with quotes, an empty cell, CRLF.
     fn companies(&self, rows: &BTreeMap<&str, (&str, &str, &str, &str)>) {
         let mut text = "id,name,website,employees,segment:picklist\r\n".to_owned();
         for (id, (name, website, employees, segment)) in rows.iter().rev() {
@@ -40,7 +40,7 @@ impl Files {
     }
 }
 
-/// Builds the connector outside of the workspace and lays it out, as a person would.
+/// Builds the connector outside of the workspace and lays it out, with the documented commands.
 fn make(target: &str, build: &Path, folder: &Path) {
     let made = std::process::Command::new("make")
         .arg("-s")
@@ -53,7 +53,7 @@ fn make(target: &str, build: &Path, folder: &Path) {
     assert!(made.expect("make").success());
 }
 
-/// The companies a filter finds, by the name shown.
+/// The display names of the companies that a filter finds.
 async fn found(person: &mut Person, filter: &str) -> Vec<String> {
     let request = v1::ListCompaniesRequest {
         parent: person.parent.clone(),
@@ -74,7 +74,7 @@ async fn company(person: &mut Person, name: &str) -> String {
     one.unwrap_or_else(|| panic!("no company {name}")).name
 }
 
-/// What a card shows of a field of its first company record.
+/// The value of a field of the card's first company record.
 fn shown(card: &v1::Card, key: &str) -> Option<Kind> {
     let table = card.company_records.as_ref().unwrap();
     let at = table.columns.iter().position(|column| column.key == key).unwrap();
@@ -119,7 +119,7 @@ async fn a_connector_in_c_is_dropped_in_and_used(database: Database) {
     let mut ann = world.ann().await;
     assert_eq!(ann.connector("csv").await, None);
 
-    // Dropped into the folder of a running server.
+    // Copied into the folder of a running server.
     make("install", build.path(), folder.path());
     let dropped = Instant::now();
     until("the connector is listed", || {
@@ -147,7 +147,7 @@ async fn a_connector_in_c_is_dropped_in_and_used(database: Database) {
     assert!(ann.enable("csv").await.enabled);
     let name = ann.create("csv", "Our list").await;
 
-    // A wrong key is refused, with the parameter at fault; the right one says whose account it is.
+    // A wrong key is refused, with the parameter; the right one identifies the account.
     let no = refused(
         ann.integrations
             .authorize_with_credentials(Person::key(&name, "key-of-nobody-0123456789")),
@@ -167,7 +167,7 @@ async fn a_connector_in_c_is_dropped_in_and_used(database: Database) {
         ("ann", "companies.csv")
     );
 
-    // Fields, typed by declaration and by data.
+    // Fields, with types from declarations and from data.
     let request = v1::ListAvailableFieldsRequest {
         parent: name.clone(),
         ..Default::default()
@@ -194,7 +194,7 @@ async fn a_connector_in_c_is_dropped_in_and_used(database: Database) {
     ];
     ann.select(&name, &fields).await;
 
-    // Review counts in the file; saving reads it.
+    // The review counts rows of the file; saving reads it.
     let request = v1::ReviewIntegrationRequest {
         name: name.clone(),
         ..Default::default()
@@ -206,7 +206,7 @@ async fn a_connector_in_c_is_dropped_in_and_used(database: Database) {
     assert_eq!(done.totals.unwrap().written, 7, "{done:?}");
     assert_eq!(ann.all_companies(100).await.len(), 4);
 
-    // A profile is read live, related records with it.
+    // A profile is read live, including related records.
     let acme = company(&mut ann, "Acme \"Big\", Inc").await;
     let card = ann.open(&acme).await.cards.remove(0);
     assert!(card.freshness.as_ref().unwrap().live, "{card:?}");
@@ -243,7 +243,7 @@ async fn a_connector_in_c_is_dropped_in_and_used(database: Database) {
         ["Acme \"Big\", Inc"]
     );
 
-    // The file changes: an open profile shows it at once, a sync brings what was added and takes what is gone.
+    // The file changes: a profile shows it at once, a sync adds new rows and removes missing ones.
     rows.insert("c-2", ("Beta", "https://www.beta-of-csv.com/about", "31", "Gold"));
     rows.insert("c-11", ("Newcomer", "https://newcomer-of-csv.com", "2", ""));
     rows.remove("c-10");
@@ -263,7 +263,7 @@ async fn a_connector_in_c_is_dropped_in_and_used(database: Database) {
     names.sort();
     assert_eq!(names, ["Acme \"Big\", Inc", "Beta", "Newcomer", "No Homepage"]);
 
-    // A mistake in the file fails the sync with its line, and takes nothing away.
+    // A mistake in the file fails the sync with the line number, and removes nothing.
     files.write(
         "companies.csv",
         "id,name,website,employees,segment:picklist\r\nc-1,Acme\r\n",
@@ -276,7 +276,7 @@ async fn a_connector_in_c_is_dropped_in_and_used(database: Database) {
     assert_eq!(ann.all_companies(100).await.len(), 4);
     files.companies(&rows);
 
-    // The key is taken back: tether says so and keeps what it has; with a new key all is as before.
+    // The key is revoked: tether reports it and keeps its data; a new key restores everything.
     files.write("keys", "ann key-of-ann-another-one\n");
     let sync = ann.sync(&name).await;
     let failed = ann.watch(&sync).await.pop().unwrap();
@@ -289,7 +289,7 @@ async fn a_connector_in_c_is_dropped_in_and_used(database: Database) {
     ann.log_in_with_key(&name, "key-of-ann-another-one").await;
     assert_eq!(ann.get(&name).await.state(), State::Active);
 
-    // The integration goes, and all of it with it. No key was ever logged.
+    // The integration is deleted with all its data. No key was ever logged.
     ann.delete(&name).await;
     assert!(ann.all_companies(100).await.is_empty());
     let log = world.log();
@@ -297,7 +297,7 @@ async fn a_connector_in_c_is_dropped_in_and_used(database: Database) {
     assert!(!log.contains("key-of-"), "a key is in the log");
 }
 
-/// The conformance kit finds nothing, in process and as a child, with the sample files that the connector comes with.
+/// The conformance kit finds no defect, in process and as a child process, with the connector's sample files.
 #[test]
 fn a_connector_in_c_passes_the_kit() {
     let (folder, build) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

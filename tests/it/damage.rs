@@ -1,8 +1,9 @@
-//! A damaged search index: whatever is done to its files, under a running server or between two, searches answer what is
-//! right or INDEX_NOT_READY, the index is built again by itself, and the other integration is served meanwhile.
+//! A damaged search index: however its files are changed, while a server runs or between two servers,
+//! searches return correct results or INDEX_NOT_READY, the index is rebuilt automatically, and the other
+//! integration is served meanwhile.
 //!
-//! Each of `TETHER_DAMAGE_COUNT` damages is chosen by `TETHER_DAMAGE_SEED`; the index of another integration of the same
-//! account, which is never damaged, gives the right answers.
+//! `TETHER_DAMAGE_COUNT` is the number of damages, `TETHER_DAMAGE_SEED` the seed that chooses them; the index
+//! of another integration of the same account, which is never damaged, provides the expected results.
 
 use std::path::{Path, PathBuf};
 
@@ -23,7 +24,7 @@ const FIELDS: &[&str] = &[
     "Opportunity.Amount",
 ];
 
-/// The integration whose index is damaged, and the one whose index is not; and their labels.
+/// The integration whose index is damaged, and the one whose index is not, each with its label.
 const DAMAGED: (&str, &str) = ("Sales", "sales");
 const SOUND: (&str, &str) = ("Support", "support");
 
@@ -41,7 +42,7 @@ const QUESTIONS: &[(&str, &str, &str)] = &[
     ("", "a", ""),
 ];
 
-/// What a search answers: the companies in order and how many there are.
+/// The result of a search: the companies in order, and their number.
 type Found = (Vec<String>, Option<i64>);
 
 async fn ask(of: &mut Person, integration: &str, label: &str, question: usize) -> Result<Found, Refused> {
@@ -99,7 +100,7 @@ impl Pair {
         this
     }
 
-    /// Syncs both, and waits until what was synced can be found.
+    /// Syncs both, and waits until the data is searchable.
     async fn catch_up(&mut self) {
         for name in [self.damaged.clone(), self.sound.clone()] {
             let sync = self.ann.sync(&name).await;
@@ -143,14 +144,15 @@ impl Pair {
         self.catch_up().await;
     }
 
-    /// What is right: what the index that is not damaged answers. It must always answer.
+    /// The expected result: from the index that is not damaged. It must always answer.
     async fn right(&mut self, question: usize) -> Found {
         ask(&mut self.ann, &self.sound, SOUND.1, question)
             .await
             .unwrap_or_else(|no| panic!("the other integration is not served: {no:?}"))
     }
 
-    /// Asks everything of the damaged index: whether it answered all. What it answers must be right.
+    /// Runs all searches on the damaged index; returns whether all were answered. Every answer must be
+    /// correct.
     async fn answers(&mut self, after: &str) -> bool {
         let mut all = true;
         for question in 0..QUESTIONS.len() {
@@ -179,7 +181,7 @@ impl Pair {
         }
     }
 
-    /// The states of the damaged index and of the other, and how many companies each source has.
+    /// The states of the damaged index and of the other one, and the number of companies of each source.
     async fn sources(&mut self) -> [(IndexState, i64); 2] {
         let request = v1::ListSourcesRequest {
             parent: self.ann.parent.clone(),
@@ -198,7 +200,7 @@ impl Pair {
         self.world.data().join("index").join(id)
     }
 
-    /// How often an index was built since the beginning.
+    /// How many times an index has been built.
     fn builds(&self) -> usize {
         let log = self.world.log();
         log.lines()
@@ -207,7 +209,7 @@ impl Pair {
     }
 }
 
-/// The files of an index but its locks, which are empty.
+/// The files of an index except its locks, which are empty.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
         .unwrap()
@@ -237,7 +239,7 @@ const DAMAGES: &[&str] = &[
     "appended",
 ];
 
-/// Damages the folder; answers what was done, and whether it must be noticed.
+/// Damages the folder; returns a description, and whether the damage must be detected.
 fn damage(folder: &Path, dice: &mut StdRng) -> (String, bool) {
     let all = files(folder);
     let of = |name: &str| folder.join(name);
@@ -288,7 +290,7 @@ fn damage(folder: &Path, dice: &mut StdRng) -> (String, bool) {
     if after == before {
         after[0] ^= 1;
     }
-    // Into the same file, as a failing disk would: a server that has it mapped sees it.
+    // Written into the same file, as a failing disk would: a server that has mapped it sees the change.
     let file = std::fs::File::options().write(true).open(&path).unwrap();
     file.set_len(after.len() as u64).unwrap();
     std::os::unix::fs::FileExt::write_all_at(&file, &after, 0).unwrap();
@@ -335,7 +337,7 @@ async fn any_damage_heals() {
         }
         println!("{after}: healed");
     }
-    // What was built is whole: another server answers the same out of it, and builds nothing.
+    // The rebuilt index is complete: another server returns the same results from it, and builds nothing.
     let before = pair.builds();
     pair.world.terminate().await;
     pair.world.start_again().await;
@@ -347,7 +349,7 @@ async fn any_damage_heals() {
     assert_eq!(pair.builds(), before);
 }
 
-/// A list of sources shows each of them, whatever its index does; and what it finds damaged is built again.
+/// A list of sources shows each of them, in any state of its index; a damaged index that it finds is rebuilt.
 #[tokio::test]
 async fn a_damaged_index_is_listed_and_built_again() {
     let mut pair = Pair::start(30).await;
@@ -357,7 +359,7 @@ async fn a_damaged_index_is_listed_and_built_again() {
     let before = pair.builds();
     let meta = pair.folder().join("meta.json");
     std::fs::write(&meta, "garbage").unwrap();
-    // No search has met it before.
+    // No search has found the damage before.
     let [(state, _), other] = pair.sources().await;
     assert_eq!((state, other), (IndexState::Building, sound));
     let end = std::time::Instant::now() + std::time::Duration::from_secs(60);
@@ -367,7 +369,8 @@ async fn a_damaged_index_is_listed_and_built_again() {
     assert!(pair.builds() > before);
 }
 
-/// What the operating system refuses is not damage: nothing is deleted, and it goes on when it can.
+/// An error of the operating system is not damage: nothing is deleted, and the index is used again after the
+/// error has ended.
 #[tokio::test]
 async fn what_cannot_be_opened_is_kept() {
     let mut pair = Pair::start(30).await;
@@ -375,7 +378,7 @@ async fn what_cannot_be_opened_is_kept() {
     let meta = folder.join("meta.json");
     let before = pair.builds();
 
-    // A link to itself cannot be opened, not even by root.
+    // A link to itself cannot be opened, even by root.
     std::fs::rename(&meta, folder.join("kept")).unwrap();
     std::os::unix::fs::symlink("meta.json", &meta).unwrap();
     assert!(!pair.answers("a refused file").await);
@@ -384,7 +387,7 @@ async fn what_cannot_be_opened_is_kept() {
     let kept = files(&folder);
     let log = pair.world.log();
     let log_ends = log.len();
-    // New data cannot be indexed either; the log says why, and that nothing is lost.
+    // New data cannot be indexed either; the log has the cause, and that no data is lost.
     let sync = pair.ann.sync(&pair.damaged.clone()).await;
     pair.ann.succeeds(&sync).await;
     let body =
@@ -403,7 +406,7 @@ async fn what_cannot_be_opened_is_kept() {
     pair.catch_up().await;
     pair.heals("a refused file").await;
 
-    // No descriptor is left: what is open goes on to answer.
+    // No descriptor is left: open indexes still answer.
     let limit = |of: &str| {
         let pid = pair.world.pid().to_string();
         let set = std::process::Command::new("prlimit")

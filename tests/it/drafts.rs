@@ -1,4 +1,4 @@
-//! Drafts at their limits: checks that write nothing, many at once, and what is not there yet.
+//! Drafts at their limits: checks that write nothing, concurrent calls, and unsupported features.
 
 use tether::caller::Role;
 use tether::proto::v1::{self, Integration, SyncSchedule};
@@ -50,7 +50,7 @@ async fn a_check_writes_nothing(database: Database) {
         validate_only: true,
         ..ann.draft("dummy", "Acme Sales")
     };
-    // Many at once: one that wrote would stand in the way of another.
+    // Concurrently: a check that wrote would conflict with another.
     let mut checks = tokio::task::JoinSet::new();
     for _ in 0..20 {
         let (mut ann, check) = (ann.clone(), check.clone());
@@ -66,7 +66,7 @@ async fn a_check_writes_nothing(database: Database) {
     }
     assert!(drafts(&mut ann).await.is_empty());
 
-    // It refuses what creating would refuse.
+    // It fails like creating the draft would.
     let name = ann.create("dummy", "Acme Sales").await;
     assert_eq!(
         refused(ann.integrations.create_integration(check.clone()))
@@ -91,7 +91,7 @@ async fn a_check_writes_nothing(database: Database) {
         "other"
     );
 
-    // So does checking an edit, and checking a save.
+    // Checks of an edit and of saving do the same.
     let other = ann.create("dummy", "Other").await;
     let taken = |label: bool| {
         let change = |of: &mut Integration| match label {
@@ -129,7 +129,7 @@ async fn a_check_writes_nothing(database: Database) {
     assert_eq!(ann.get(&name).await.state(), v1::integration::State::Draft);
     world.connect("globex", false).await;
     let no = refused(ann.integrations.activate_integration(save)).await;
-    // A draft keeps its shares when groups part, and says so.
+    // A draft keeps its shares when groups are disconnected, and saving reports it.
     assert_eq!(no.reason, "GROUPS_NOT_CONNECTED");
     assert_eq!(ann.get(&name).await.state(), v1::integration::State::Draft);
 }
@@ -158,7 +158,7 @@ async fn fifty_drafts_and_no_more(database: Database) {
         }
     }
     assert_eq!((begun, drafts(&mut ann).await.len()), (50, 50));
-    // Checking says so as well.
+    // So does a check.
     let check = v1::CreateIntegrationRequest {
         validate_only: true,
         ..ann.draft("dummy", "One more")
@@ -226,7 +226,7 @@ async fn a_schedule_is_refused(database: Database) {
         assert_eq!(no.reason, "NOT_IMPLEMENTED_YET", "{paths:?}");
     }
     assert_eq!(ann.get(&name).await.display_name, "Acme Sales");
-    // A mask that leaves it out says that it is not meant, and what was read can be sent back as it is.
+    // A mask without it leaves it unchanged, and an integration can be sent back as it was read.
     ok(ann
         .integrations
         .update_integration(named(&name, change, &["display_name"])))
@@ -244,7 +244,7 @@ async fn an_earlier_login_stays_good(database: Database) {
     let mut ann = world.ann().await;
     ann.enable("salesforce").await;
     let name = ann.create("salesforce", "Acme Sales").await;
-    // Two tabs. Whichever comes back first counts.
+    // Two tabs: the first completed login counts.
     let (first, second) = (ann.begin(&name).await, ann.begin(&name).await);
     let to_first = ann
         .consent(&first.authorization_uri, "admin@acme.example", true)
@@ -263,7 +263,7 @@ async fn an_earlier_login_stays_good(database: Database) {
     )
     .await;
     assert_eq!(no.reason, "AUTHORIZATION_STATE_INVALID");
-    // One that is refused leaves the other alone.
+    // A refused login does not affect the other.
     let (first, second) = (ann.begin(&name).await, ann.begin(&name).await);
     let denied = ann
         .consent(&first.authorization_uri, "admin@acme.example", false)

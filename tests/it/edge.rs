@@ -1,4 +1,5 @@
-//! The server's edge: what is refused before any rpc has it, connections that send nothing, logs and files.
+//! The server's edge: requests that are refused before an RPC receives them, silent connections, logs and
+//! files.
 
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
@@ -18,7 +19,7 @@ use tonic_types::StatusExt as _;
 use crate::policy::signed;
 use crate::support::server::{Database, Refused, World, http, ok, refused, until};
 
-/// An answer as it is on the wire.
+/// A response as it is on the wire.
 #[derive(Debug)]
 pub(crate) struct Raw {
     http: u16,
@@ -40,7 +41,7 @@ impl Raw {
     }
 }
 
-/// Sends a request over HTTP/2 as it is given.
+/// Sends a request over HTTP/2 unchanged.
 pub(crate) async fn send(world: &World, request: http::Request<Bytes>) -> Raw {
     let stream = TcpStream::connect(&world.grpc).await.unwrap();
     send_over(stream, world, request).await
@@ -250,7 +251,7 @@ async fn every_malformed_request_is_refused_with_a_reason() {
         assert!((10..400).contains(&message.len()), "{what}: {message}");
     }
 
-    // None of it is an alarm (docs/operate.md), and each is counted by the code it was told with.
+    // None of these is an alarm (docs/operate.md), and each is counted by its returned code.
     let metrics = http(&world.admin, "GET", "/metrics", "", "").await.body;
     let of_code = |code: i32| {
         let label = format!("code=\"{code}\"");
@@ -285,12 +286,12 @@ async fn a_deadline_ends_calls_and_streams_with_its_own_code() {
             .body(framed(&message))
             .unwrap()
     };
-    // As a client that waits longer than its own deadline sees it.
+    // As a client sees it that waits longer than its own deadline.
     let answer = send(&world, call("ListAvailableFields", fields.encode_to_vec())).await;
     let late = (Code::DeadlineExceeded, "DEADLINE_EXCEEDED".to_owned());
     assert_eq!(answer.reason(), late);
 
-    // A stream, too, has the deadline of its call.
+    // A stream has the deadline of its call, too.
     let watch = v1::WatchGroupRequest {
         parent: ann.parent.clone(),
         ..Default::default()
@@ -335,7 +336,7 @@ async fn grpc_over_tls() {
         .unwrap();
     let answer = send_over(stream, &world, request).await;
     assert_eq!(answer.status.unwrap().code(), Code::Ok);
-    // Without TLS there is nothing to hear.
+    // Without TLS there is no answer.
     let mut plain = TcpStream::connect(&world.grpc).await.unwrap();
     plain
         .write_all(b"GET / HTTP/1.1\r\nhost: here\r\n\r\n")
@@ -348,7 +349,7 @@ async fn grpc_over_tls() {
 
 #[tokio::test]
 async fn half_written_requests_do_not_starve_anybody() {
-    // This process needs as many again.
+    // This process needs the same number of descriptors.
     let _ = tether::listener::Descriptors::raise();
     let world = World::start_limited(1_024).await;
     assert!(world.log().contains("1024 file descriptors"), "{}", world.log());
@@ -361,7 +362,7 @@ async fn half_written_requests_do_not_starve_anybody() {
     for at in 0..1_100 {
         let address = [&world.callback, &world.callback, &world.callback, &world.admin][at % 4];
         let mut stream = TcpStream::connect(address).await.unwrap();
-        // Those that had to make room are closed already.
+        // Connections that were evicted are closed already.
         let _ = stream
             .write_all(b"GET /oauth/callback?state=x HTTP/1.1\r\nhost: here\r\nx: ")
             .await;
@@ -370,7 +371,8 @@ async fn half_written_requests_do_not_starve_anybody() {
             ann.get(&name).await;
         }
     }
-    // Everyone is served beside them: gRPC on open and on new connections, the page, the metrics, syncs, searches.
+    // Meanwhile all others are served: gRPC on open and on new connections, the page, the metrics, syncs,
+    // searches.
     let mut max = world.person("max", "acme", Role::Member).await;
     assert_eq!(max.all_companies(100).await, companies);
     let sync = ann.sync(&name).await;
@@ -385,7 +387,7 @@ async fn half_written_requests_do_not_starve_anybody() {
         .any(|line| line.starts_with("tether_connections_shed_total{listener=\"callback\""));
     assert!(shed, "{}", metrics.body);
 
-    // All of them are closed by the server.
+    // The server closes all of them.
     for mut stream in silent {
         let _ = stream.read_to_end(&mut Vec::new()).await;
     }
@@ -468,7 +470,7 @@ async fn the_claim_at_fault_is_named_and_logged_and_the_token_is_not() {
 }
 
 fn files(folder: &Path, found: &mut Vec<(String, u32)>) {
-    // The index removes what it has merged meanwhile.
+    // The index removes merged files meanwhile.
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
         let Ok(of) = path.symlink_metadata() else {
@@ -507,7 +509,8 @@ async fn the_data_directory_is_the_servers_own() {
         assert!(open.is_empty(), "{open:?}");
     };
     closed(&world);
-    // What an earlier version left open is closed at the next start, which says so.
+    // File permissions that an earlier version left too wide are corrected at the next start, with a log
+    // line.
     for file in ["", "tether.db", "dev-signing.key"] {
         let path = world.data().join(file);
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -533,7 +536,7 @@ async fn what_the_command_line_says_of_folders() {
             .unwrap();
         (out.status.success(), String::from_utf8(out.stderr).unwrap())
     };
-    // A token of a key that no server has would be refused later, without a word of why.
+    // Otherwise a token of a key that no server has would be rejected later, without an explanation.
     let (done, said) = run(&["token", "--data-dir", "nowhere"]).await;
     assert!(
         !done && said.contains("data_dir = nowhere") && said.contains("serve --dev"),
@@ -548,7 +551,7 @@ async fn what_the_command_line_says_of_folders() {
         "{said}"
     );
 
-    // In a checkout, `connectors` holds sources.
+    // In a checkout, `connectors` has sources.
     std::fs::create_dir_all(folder.path().join("connectors/sdk")).unwrap();
     std::fs::write(folder.path().join("connectors/sdk/Cargo.toml"), "").unwrap();
     let (done, said) = run(&["serve", "--dev", "--data-dir", "data"]).await;
@@ -595,7 +598,7 @@ async fn a_group_that_the_platform_never_named_is_told_so_by_every_rpc() {
         new.integrations.watch_group(request).await.err().unwrap(),
     ));
 
-    // From the moment it is named, it is known.
+    // The group is known as soon as it is created.
     let mut platform = world.person("platform", "", Role::Service).await;
     let group = v1::Group {
         name: parent,
@@ -621,7 +624,7 @@ async fn a_connector_without_the_operators_settings_is_not_available() {
     let unset = "connector.salesforce.settings.client_id=";
     let world = World::start_with(Database::Sqlite, 1, &[unset]).await;
     let mut ann = world.ann().await;
-    // HubSpot needs nothing of the operator for private apps.
+    // HubSpot needs no operator settings for private apps.
     for name in ["dummy", "hubspot"] {
         let here = ann.connector(name).await.unwrap();
         assert_eq!(here.state(), v1::connector::State::Available, "{name}");
@@ -653,7 +656,7 @@ async fn the_service_identity_reads_for_any_group() {
     ann.share(&name, "globex", &[]).await;
     let mut platform = world.person("platform", "", Role::Service).await;
     platform.parent.clone_from(&ann.parent);
-    // It sees what the owner group's members see.
+    // The service identity sees what members of the owner group see.
     let mut max = world.person("max", "acme", Role::Member).await;
     assert_eq!(platform.get(&name).await, max.get(&name).await);
     assert_eq!(platform.integrations().await, max.integrations().await);
@@ -679,12 +682,12 @@ async fn the_service_identity_reads_for_any_group() {
         .await,
         ok(max.integrations.get_sync(v1::GetSyncRequest { name: sync })).await
     );
-    // Through another group's viewpoint it sees what that one does.
+    // With another group as parent it sees what that group sees.
     let mut gil = world.person("gil", "globex", Role::Member).await;
     platform.parent.clone_from(&gil.parent);
     assert_eq!(platform.integrations().await, gil.integrations().await);
     assert_eq!(platform.all_companies(100).await, gil.all_companies(100).await);
-    // Drafts are their administrators' alone, groups that are not known are not found, and nothing can be changed.
+    // It does not see drafts, unknown groups are NOT_FOUND, and it can change nothing.
     let no = refused(
         platform
             .integrations

@@ -1,4 +1,4 @@
-//! One wrong call for each reason, held against what `error_reason.proto` says of it.
+//! One failing call for each reason, checked against the comment in `error_reason.proto`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +16,7 @@ use crate::support::server::{Database, Person, Refused, World, ok, on_both_datab
 
 on_both_databases!(every_reason_is_told_as_its_manual_says);
 
-/// Reasons that no call here brings about, and why.
+/// Reasons that no call here can cause, and why.
 const NOT_PROVOKED: &[(Reason, &str)] = &[
     (
         Reason::FieldPassive,
@@ -134,7 +134,7 @@ fn spelled(code: tonic::Code) -> String {
     out
 }
 
-/// What was told so far, by reason.
+/// The errors so far, by reason.
 #[derive(Default)]
 struct Told(BTreeMap<&'static str, Refused>);
 
@@ -146,7 +146,7 @@ impl Told {
     }
 }
 
-/// Changes the database behind the server's back.
+/// Changes the database directly.
 fn sql(world: &World, sql: &str) {
     let done = match world.postgres_url() {
         Some(url) => PgConnection::establish(url).unwrap().batch_execute(sql),
@@ -292,7 +292,7 @@ async fn every_reason_is_told_as_its_manual_says(database: Database) {
         .await,
     );
 
-    // Steps out of order.
+    // Calls in the wrong state.
     let save = v1::ActivateIntegrationRequest {
         name: name.clone(),
         ..Default::default()
@@ -404,7 +404,7 @@ async fn every_reason_is_told_as_its_manual_says(database: Database) {
     .await;
     ann.watch(&running).await;
 
-    // What the CRM answers.
+    // Errors of the CRM.
     let fields = v1::ListAvailableFieldsRequest {
         parent: name.clone(),
         ..Default::default()
@@ -491,7 +491,7 @@ async fn every_reason_is_told_as_its_manual_says(database: Database) {
     as_the_manual_says(&told);
 }
 
-/// What is refused because of others: receivers, parted groups, a full account.
+/// Errors that other groups cause: receivers, disconnected groups, a full account.
 async fn between_groups(told: &mut Told, database: Database) {
     let world = World::start(database, 1).await;
     world.connect("globex", true).await;
@@ -548,7 +548,7 @@ async fn between_groups(told: &mut Told, database: Database) {
     );
 }
 
-/// The manual names the gRPC code, the details and the metadata of each reason.
+/// The comments name the gRPC code, the details and the metadata of each reason.
 fn as_the_manual_says(told: &Told) {
     let manual = manual();
     let mut wrong = Vec::new();

@@ -1,4 +1,5 @@
-//! For whom a call counts: the service identity's for the group that it is about; and what gives its place back while it waits.
+//! The group that a call counts for: for the service identity the group that it is about. And which calls
+//! release their permit while they wait.
 
 use std::os::unix::fs::symlink;
 
@@ -13,13 +14,13 @@ on_both_databases!(
     a_list_that_waits_for_an_index_holds_no_place
 );
 
-/// Of which limit a group has reached the most.
+/// The limit that a group has reached.
 fn quota(no: &Refused) -> Option<String> {
     let info = no.details.error_info()?;
     (no.reason == "GROUP_OVERLOADED").then(|| info.metadata["quota"].clone())
 }
 
-/// Calls again and again, in a task that ends with what is answered; waits for what never comes.
+/// Calls repeatedly, in a task that ends with an answer; waits for a position that is never reached.
 fn waiting(of: &Person, list: v1::ListCompaniesRequest) -> tokio_util::task::AbortOnDropHandle<()> {
     let mut of = of.clone();
     tokio_util::task::AbortOnDropHandle::new(tokio::spawn(async move {
@@ -49,7 +50,7 @@ async fn calls_of_the_service_identity_count_for_their_group(database: Database)
     let (name, sync) = ann.dummy("Ours", "ann").await;
     ann.succeeds(&sync).await;
 
-    // Streams: one for each group, whoever opened it.
+    // Streams: one for each group, regardless of the caller.
     let watch = |person: &Person| v1::WatchGroupRequest {
         parent: person.parent.clone(),
         resume_token: String::new(),
@@ -67,7 +68,7 @@ async fn calls_of_the_service_identity_count_for_their_group(database: Database)
     })
     .await;
 
-    // Calls: two of the platform about acme are acme's two, and nobody else's.
+    // Calls: two of the platform about acme count as two of acme, and for no other group.
     let list = v1::ListCompaniesRequest {
         parent: ann.parent.clone(),
         at_least: vec![v1::SourcePosition {
@@ -109,7 +110,7 @@ async fn a_list_that_waits_for_an_index_holds_no_place(database: Database) {
     let name = ann.create("dummy", "Ours").await;
     ann.log_in_with_key(&name, "ann").await;
     ann.select(&name, &["Company.Name"]).await;
-    // The index cannot be made: in its place is a link to itself.
+    // The index cannot be created: its path is a link to itself.
     let (index, id) = (world.data().join("index"), name.rsplit('/').next().unwrap());
     std::fs::create_dir_all(&index).unwrap();
     let folder = index.join(id);

@@ -1,4 +1,4 @@
-//! The read model gives what a slow, obvious evaluator gives; a long run is `cargo bench --bench filters`.
+//! The index returns the same as a slow, simple evaluator; `cargo bench --bench filters` runs longer.
 
 use crate::proof;
 use crate::store::Fixture;

@@ -1,4 +1,4 @@
-//! The guides of the product, walked through the gRPC face against the simulated Salesforce.
+//! The product's guides, over gRPC, with the simulated Salesforce.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -26,7 +26,7 @@ const FIELDS: &[&str] = &[
     "Case.Subject",
 ];
 
-/// The companies that the accounts of the simulator are.
+/// The companies of the simulator's accounts.
 async fn companies_of(world: &World) -> BTreeSet<String> {
     let organization = world.control("GET", "", Json::Null).await["orgs"][0]["id"]
         .as_str()
@@ -41,7 +41,7 @@ async fn companies_of(world: &World) -> BTreeSet<String> {
         .collect()
 }
 
-/// What a profile shows of a field of the company's only record.
+/// The value of a field of the company's only record in its profile.
 fn shown(profile: &v1::CompanyProfile, key: &str) -> String {
     let table = profile.cards[0].company_records.as_ref().unwrap();
     let at = table.columns.iter().position(|column| column.key == key).unwrap();
@@ -51,13 +51,13 @@ fn shown(profile: &v1::CompanyProfile, key: &str) -> String {
     }
 }
 
-/// An account that is a company by itself, so that a profile shows one record: (its id, the company's name).
+/// An account that is a company of its own, so that its profile has one record: (its id, the company's name).
 struct Single {
     id: String,
     company: String,
 }
 
-/// So many accounts that share their website with no other.
+/// `count` accounts whose website no other account has.
 async fn singles(world: &World, count: usize) -> Vec<Single> {
     let organization = world.control("GET", "", Json::Null).await["orgs"][0]["id"]
         .as_str()
@@ -91,7 +91,7 @@ async fn singles(world: &World, count: usize) -> Vec<Single> {
 async fn a_group_connects_its_crm_and_uses_it(database: Database) {
     let mut world = World::start(database, 300).await;
 
-    // Enable: an administrator may, a member may not.
+    // Enable: an administrator can, a member cannot.
     let mut max = world.person("max", "acme", Role::Member).await;
     let request = v1::EnableConnectorRequest {
         parent: max.parent.clone(),
@@ -105,7 +105,7 @@ async fn a_group_connects_its_crm_and_uses_it(database: Database) {
     let mut ann = world.ann().await;
     assert!(ann.enable("salesforce").await.enabled);
 
-    // Create: the draft survives the server's death and is resumed where it was left. Only administrators see it.
+    // Create: the draft survives a killed server and is resumed at the same step. Only administrators see it.
     let name = ann.create("salesforce", "Acme Sales").await;
     world.restart().await;
     let (mut ann, mut max) = (world.ann().await, world.person("max", "acme", Role::Member).await);
@@ -135,14 +135,14 @@ async fn a_group_connects_its_crm_and_uses_it(database: Database) {
         );
     }
 
-    // Log in, over an address of the platform; again killed in between.
+    // Log in, over an address of the platform; the server is killed again in between.
     let draft = ann.log_in(&name).await;
     assert_eq!(draft.draft_step(), DraftStep::SelectFields);
     assert_eq!(draft.account.unwrap().username, "admin@acme.example");
     world.restart().await;
     let (mut ann, mut max) = (world.ann().await, world.person("max", "acme", Role::Member).await);
 
-    // Fields: of the five objects and no other.
+    // Fields: those of the five objects only.
     let request = v1::ListAvailableFieldsRequest {
         parent: name.clone(),
         page_size: 2_000,
@@ -162,7 +162,7 @@ async fn a_group_connects_its_crm_and_uses_it(database: Database) {
     let draft = ann.select(&name, FIELDS).await;
     assert_eq!(draft.draft_step(), DraftStep::Connect);
 
-    // Review: counted at the CRM. Nothing is on the platform before "Save".
+    // Review: counted in the CRM. Nothing is on the platform before saving.
     let request = v1::ReviewIntegrationRequest {
         name: name.clone(),
         ..Default::default()
@@ -180,7 +180,7 @@ async fn a_group_connects_its_crm_and_uses_it(database: Database) {
     assert_eq!((review.objects.len(), review.company_record_count), (5, 300));
     assert!(ann.all_companies(50).await.is_empty());
 
-    // Save: the first sync shows progress, to everyone of the group, and ends.
+    // Save: the first sync shows its progress to all members of the group, and ends.
     let sync = ann.activate(&name).await;
     let progress = max.watch(&sync).await;
     let last = progress.last().unwrap();
@@ -201,7 +201,7 @@ async fn a_group_connects_its_crm_and_uses_it(database: Database) {
         );
     }
 
-    // All Companies: every company once, however the pages fall.
+    // All Companies: every company once, for any page size.
     let companies = max.all_companies(7).await;
     let listed: BTreeSet<String> = companies.iter().map(|company| company.name.clone()).collect();
     assert_eq!(companies.len(), listed.len());
@@ -211,7 +211,7 @@ async fn a_group_connects_its_crm_and_uses_it(database: Database) {
     profiles(&world, &mut max).await;
     own_list(&mut max, &companies[0].name).await;
 
-    // A second sync, by hand: what was added, changed, deleted and merged meanwhile.
+    // A second sync, started manually: added, changed, deleted and merged records.
     let changed = singles(&world, 8).await;
     let fields = json!({"Name": "Newcomer", "Website": "https://newcomer-of-tests.com"});
     world
@@ -253,7 +253,7 @@ async fn a_group_connects_its_crm_and_uses_it(database: Database) {
     let stored = ok(ann.companies.get_company_profile(request)).await;
     assert_eq!(shown(&stored, "Industry"), "Changed by hand");
 
-    // A third one is cancelled; what was there stays. The history has them all.
+    // A third one is cancelled; stored data stays. The history lists all three.
     let slow = json!({"path": "/services/data", "kind": "delay", "delayMs": 2_000, "times": 1_000});
     world.control("POST", "/faults", slow).await;
     let sync = ann.sync(&name).await;
@@ -296,7 +296,7 @@ async fn a_group_connects_its_crm_and_uses_it(database: Database) {
     only_read(&world).await;
 }
 
-/// Profiles are live; when the CRM is slow or down, what is stored is shown, with its age and why.
+/// Profiles are live; if the CRM is slow or down, they show stored data with its age and the cause.
 async fn profiles(world: &World, max: &mut Person) {
     let singles = singles(world, 4).await;
     let before = max.open(&singles[0].company).await;
@@ -309,7 +309,7 @@ async fn profiles(world: &World, max: &mut Person) {
         .collect();
     assert_eq!(related, ["Contact", "Opportunity", "Contract", "Case"]);
 
-    // Somebody changes a record in the CRM: the next who opens the profile sees it.
+    // A record changes in the CRM: the next opened profile shows it.
     let update = json!({"id": singles[1].id, "fields": {"Industry": "Space Travel"}});
     world.control("POST", "/records/update", update).await;
     assert_eq!(
@@ -317,7 +317,7 @@ async fn profiles(world: &World, max: &mut Person) {
         "Space Travel"
     );
 
-    // Slow.
+    // A slow CRM.
     let update = json!({"id": singles[2].id, "fields": {"Industry": "Seen too late"}});
     world.control("POST", "/records/update", update).await;
     let slow = json!({"path": "/services/data", "kind": "delay", "delayMs": 5_000});
@@ -334,7 +334,7 @@ async fn profiles(world: &World, max: &mut Person) {
     assert!(!freshness.live && freshness.age.is_some() && freshness.read_time.is_some());
     assert_eq!(card.company_records.as_ref().unwrap().records.len(), 1);
 
-    // Down.
+    // A CRM that is down.
     let down = json!({"path": "/services/data", "status": 503, "body": "down", "times": 1_000});
     world.control("POST", "/faults", down).await;
     let card = &max
@@ -350,7 +350,7 @@ async fn profiles(world: &World, max: &mut Person) {
     world.control("DELETE", "/faults", Json::Null).await;
 }
 
-/// The group's own list: what a source holds, and what only the group knows.
+/// The tracked list: a company of a source, and one that only the group has.
 async fn own_list(max: &mut Person, held: &str) {
     use v1::company_to_track::Company;
     let new = v1::NewCompany {
@@ -379,7 +379,7 @@ async fn own_list(max: &mut Person, held: &str) {
     let mut listed = ok(max.companies.list_companies(list.clone())).await.companies;
     listed.sort_by_key(|company| company.name != names[0]);
     assert_eq!(listed, tracked);
-    // What nothing else holds has no card, and is gone once it is untracked.
+    // A company without a source has no card, and is gone after it is untracked.
     assert!(max.open(&names[1]).await.cards.is_empty());
     let request = v1::UntrackCompaniesRequest {
         parent: max.parent.clone(),
@@ -405,7 +405,7 @@ async fn own_list(max: &mut Person, held: &str) {
     assert!(!ok(max.companies.get_company(request)).await.tracked);
 }
 
-/// The simulator's journal: tokens, GETs, and composites of GETs.
+/// The simulator's journal has only token requests, GETs, and composites of GETs.
 async fn only_read(world: &World) {
     let journal = world.control("GET", "/requests?limit=100000", Json::Null).await;
     assert_eq!(journal["writes"], 0, "{}", journal["writeRequests"]);

@@ -1,4 +1,4 @@
-//! Rules of the house that no compiler holds.
+//! Rules of the source tree that the compiler does not check.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,7 +30,7 @@ fn sources_of(folder: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// What a layer may use; whoever is not named may use all.
+/// The modules that a layer may use; layers that are not listed may use all.
 const LAYERS: &[(&str, &[&str])] = &[
     ("address", &[]),
     ("domain", &[]),
@@ -103,7 +103,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("oauth_callback", &["error", "fair", "service"]),
 ];
 
-/// The layers that a file names: `crate::layer`, also in `use crate::{layer, layer::…}`.
+/// The layers that a file uses: `crate::layer`, also in `use crate::{layer, layer::…}`.
 fn used(text: &str) -> Vec<&str> {
     let mut found = Vec::new();
     for (at, _) in text.match_indices("crate::") {
@@ -174,7 +174,7 @@ fn only_connectors_know_a_crm() {
         .into_iter()
         .chain(sources_of("connectors/host/src"))
         .filter(|(file, _)| file != "demo.rs" && !file.starts_with("demo/"))
-        // A list of web hosts, among them makers of websites whose owners make CRMs too.
+        // A list of shared hosts, including website builders whose owners also make CRMs.
         .filter(|(file, _)| file != "identity/hosts.txt")
     {
         for (at, line) in text.lines().enumerate() {
@@ -193,7 +193,7 @@ fn manual() -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operate.md")).unwrap()
 }
 
-/// The settings under a struct of `config.rs`: its fields, and theirs.
+/// The settings in a struct of `config.rs`: its fields, and those of nested structs.
 fn settings(structs: &[(String, Vec<(String, String)>)], of: &str, path: &str, found: &mut Vec<String>) {
     let (_, fields) = structs.iter().find(|(name, _)| name == of).unwrap();
     for (field, kind) in fields {
@@ -212,7 +212,7 @@ fn settings(structs: &[(String, Vec<(String, String)>)], of: &str, path: &str, f
 
 #[test]
 fn every_setting_stands_in_the_operators_manual() {
-    // The second has the section `limits`.
+    // The second file has the section `limits`.
     let text: Vec<String> = ["config.rs", "service/limits.rs"]
         .iter()
         .map(|wanted| {
@@ -300,7 +300,7 @@ fn commands_of_the_guides_can_be_pasted() {
     assert!(commands > 60);
 }
 
-/// Labels of metrics whose values are few: known rpcs, codes, connectors of the folder, closed lists of words.
+/// Labels of metrics with few values: known RPCs, codes, connectors of the folder, enums.
 const LABELS: &[&str] = &[
     "call",
     "cause",
@@ -340,14 +340,14 @@ fn labels_of_metrics_have_few_values() {
     assert!(unknown.is_empty(), "{unknown:?}");
 }
 
-/// The functions of some files: (name, signature, body).
+/// The functions of these files: (name, signature, body).
 fn functions(of: &[(String, String)]) -> Vec<(String, String, String)> {
     let mut found = Vec::new();
     for (_, text) in of {
         for part in text.split("async fn ").skip(1) {
             let (signature, body) = part.split_once("{\n").unwrap_or((part, ""));
             let name = signature.split(['(', '<']).next().unwrap_or_default().to_owned();
-            // Up to its end, of a method or of a free function: no blank line stands in a body.
+            // Up to its end, of a method or a free function: bodies have no blank lines.
             let end = [body.find("\n    }\n\n"), body.find("\n}\n")]
                 .into_iter()
                 .flatten()
@@ -361,7 +361,7 @@ fn functions(of: &[(String, String)]) -> Vec<(String, String, String)> {
 
 #[test]
 fn whatever_changes_something_writes_an_audit_entry() {
-    // A handler of an rpc that changes something hands its author on.
+    // A handler of an RPC that changes something passes its author on.
     let handlers = functions(&sources_of("src/grpc"));
     for (rpc, _, effect) in policy::TABLE {
         if *effect != Effect::Changes {
@@ -391,7 +391,8 @@ fn whatever_changes_something_writes_an_audit_entry() {
             "{rpc} changes something, by nobody"
         );
     }
-    // A service that is given an author makes its change through `Inner::change`, itself or through another one.
+    // A service that receives an author makes its change through `Inner::change`, directly or through another
+    // one.
     let services = functions(&sources_of("src/service"));
     let given: Vec<_> = services
         .iter()
@@ -420,7 +421,7 @@ fn whatever_changes_something_writes_an_audit_entry() {
         silent.is_empty(),
         "services that leave the audit entry out: {silent:?}"
     );
-    // What changes something in the store and is somebody's decision is a function of `Tx`: services open no transaction.
+    // Changes of the store on a caller's behalf are functions of `Tx`: services open no transactions.
     for (file, text) in sources_of("src/service") {
         let opened = text.matches(".transaction(").count();
         let expected = usize::from(file.ends_with("audit.rs")) + usize::from(file.ends_with("group.rs"));

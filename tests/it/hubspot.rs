@@ -1,5 +1,6 @@
-//! The guides of the product with another CRM, through the gRPC face against the simulated HubSpot: ids whose order is not
-//! that of their bytes, people of several companies, tokens that end, an app without PKCE, archived and merged records.
+//! The product's guides with another CRM, over gRPC with the simulated HubSpot: ids whose order differs from
+//! that of their bytes, people at several companies, tokens that expire, an app without PKCE, archived and
+//! merged records.
 
 use std::collections::BTreeSet;
 
@@ -31,7 +32,7 @@ const FIELDS: &[&str] = &[
     "tickets.subject",
 ];
 
-/// The company that a row of the truth is.
+/// The company of a row of the simulator.
 fn company(row: &Json) -> String {
     let text = |key: &str| row[key].as_str().unwrap_or_default();
     let homepage = match text("domain") {
@@ -46,7 +47,7 @@ async fn companies_of(world: &World) -> BTreeSet<String> {
     rows.iter().map(company).collect()
 }
 
-/// What the group lists, with a filter or all.
+/// The companies that the group lists, all or with a filter.
 async fn listed(of: &mut Person, filter: &str) -> BTreeSet<String> {
     let request = v1::ListCompaniesRequest {
         parent: of.parent.clone(),
@@ -80,7 +81,7 @@ async fn a_group_connects_its_hubspot_and_uses_it(database: Database) {
     world.connect("globex", true).await;
     let (mut ann, mut max) = (world.ann().await, world.person("max", "acme", Role::Member).await);
 
-    // Enable, create, log in: the draft has the portal and the user.
+    // Enable, create, log in: the draft shows the portal and the user.
     let connector = ann.enable("hubspot").await;
     assert!(connector.enabled && connector.display_name == "HubSpot");
     let name = ann.create("hubspot", "Acme HubSpot").await;
@@ -90,7 +91,7 @@ async fn a_group_connects_its_hubspot_and_uses_it(database: Database) {
         ("admin@acme.example", "acme.example")
     );
 
-    // Fields, of four objects; review, live; save; the first sync.
+    // Fields of four objects; a live review; save; the first sync.
     let request = v1::ListAvailableFieldsRequest {
         parent: name.clone(),
         page_size: 2_000,
@@ -117,7 +118,7 @@ async fn a_group_connects_its_hubspot_and_uses_it(database: Database) {
     assert_eq!(written, [230, 230, 230, 115]);
     assert_eq!(listed(&mut max, "").await, companies_of(&world).await);
 
-    // Filters on fields of companies and of what hangs under them.
+    // Filters on fields of companies and of related records.
     let rows = world
         .truth("companies", "website,domain,industry,annualrevenue")
         .await;
@@ -165,7 +166,7 @@ async fn a_group_connects_its_hubspot_and_uses_it(database: Database) {
         .map(company)
         .collect();
     assert!(!rich.is_empty());
-    // The read model follows the sync within a second.
+    // The index follows the sync within a second.
     until("the filter finds what the portal has", || {
         let (mut max, rich) = (max.clone(), rich.clone());
         let filter = format!("{source}.deals.amount >= 9000000");
@@ -179,7 +180,8 @@ async fn a_group_connects_its_hubspot_and_uses_it(database: Database) {
     assert_eq!(journal["writes"], 0, "{}", journal["writeRequests"]);
 }
 
-/// Profiles are live; what was archived, merged, moved and removed meanwhile arrives with the second sync.
+/// Profiles are live; records that were archived, merged, moved and removed meanwhile arrive with the second
+/// sync.
 async fn live_and_again(world: &World, ann: &mut Person, max: &mut Person, name: &str) {
     let rows = world.truth("companies", "website,domain,health_score").await;
     let names: Vec<String> = rows.iter().map(company).collect();
@@ -195,7 +197,7 @@ async fn live_and_again(world: &World, ann: &mut Person, max: &mut Person, name:
     let moved = moved.unwrap();
     let from = (10..60).find(|n| moved["companies"][0] == id(*n)).unwrap();
 
-    // A change is seen at once; a share of a whole is a hundredfold of what HubSpot keeps.
+    // A change is shown at once; HubSpot stores a percentage as a fraction.
     let change = json!({"object": "companies", "id": id(1), "fields": {"industry": "MACHINERY", "health_score": "0.125", "sectors": "space;water"}});
     world.control("POST", "/records/update", change).await;
     let profile = max.open(of(1)).await;
@@ -207,7 +209,7 @@ async fn live_and_again(world: &World, ann: &mut Person, max: &mut Person, name:
     assert_eq!(shown(&profile, "companies", "industry"), ["MACHINERY"]);
     assert_eq!(shown(&profile, "companies", "health_score"), ["12.5"]);
     assert_eq!(shown(&profile, "companies", "sectors"), ["space;water"]);
-    // A contact who moves to another company leaves the one and enters the other, live.
+    // A contact who moves to another company disappears from the first and appears at the second, live.
     let contact = moved["id"].as_str().unwrap();
     let ends = |company: &str| json!({"object": "contacts", "id": contact, "company": company});
     world
@@ -224,7 +226,7 @@ async fn live_and_again(world: &World, ann: &mut Person, max: &mut Person, name:
     world.control("POST", "/associations/add", ends(id(2))).await;
     assert!(shown(&max.open(of(2)).await, "contacts", "email").contains(&"moved@of-tests.com".to_owned()));
 
-    // Behind everyone's back; among them the neighbours of the place where ids grow by a digit.
+    // Changes without a notification, including the ids next to the point where ids get one more digit.
     let at_the_digit = rows
         .iter()
         .position(|row| row["id"].as_str().unwrap().len() == 11)
@@ -248,7 +250,7 @@ async fn live_and_again(world: &World, ann: &mut Person, max: &mut Person, name:
             json!({"object": "tickets", "field": "subject"}),
         )
         .await;
-    // The token ends in the middle, twice; nobody notices.
+    // The token expires twice during the sync; this has no visible effect.
     let slow = json!({"path": "/crm/v3/objects/contacts", "method": "GET", "status": 401, "times": 1,
         "body": "{\"status\":\"error\",\"category\":\"EXPIRED_AUTHENTICATION\",\"message\":\"expired\"}"});
     world.control("POST", "/faults", slow).await;
@@ -285,7 +287,8 @@ async fn live_and_again(world: &World, ann: &mut Person, max: &mut Person, name:
     assert_eq!(missing, ["subject"]);
 }
 
-/// Another group sees what is shared with it, live through the owner's login; with the integration all of it goes.
+/// Another group sees what is shared with it, live through the owner's login; when the integration is
+/// deleted, it loses all of it.
 async fn shared_and_deleted(world: &World, ann: &mut Person, name: &str) {
     let mut gil = world.person("gil", "globex", Role::Administrator).await;
     ann.share(name, "globex", &["companies.name", "contacts.email"])
@@ -352,7 +355,8 @@ async fn logins_end_and_five_are_enough(database: Database) {
         (5, 5)
     );
 
-    // The sixth is refused, by either login, and the token that it shares with the five stays.
+    // The sixth is refused, with either kind of login, and the token that it shares with the five stays
+    // valid.
     let sixth = ann.create("hubspot", "Sixth").await;
     let no = refused(ann.try_log_in(&sixth, "admin@acme.example")).await;
     assert_eq!(no.reason, "ACCOUNT_LIMIT_REACHED");
@@ -373,7 +377,7 @@ async fn logins_end_and_five_are_enough(database: Database) {
     let sync = ann.sync(&names[0]).await;
     ann.succeeds(&sync).await;
 
-    // The app is uninstalled, the private app is deleted: tether says so, and keeps what it has.
+    // The app is uninstalled and the private app is deleted: tether reports it and keeps the data.
     let companies = ann.all_companies(100).await;
     world
         .control("POST", "/grants/revoke", json!({"user": "admin@acme.example"}))
@@ -398,7 +402,7 @@ async fn logins_end_and_five_are_enough(database: Database) {
     assert_eq!(ann.all_companies(100).await, companies);
     let card = ann.open(&companies[3].name).await.cards.remove(0);
     assert!(!card.freshness.as_ref().unwrap().live);
-    // Logging in again keeps all settings, and a sync catches up by itself.
+    // A new login keeps all settings, and a sync is started automatically.
     let no = refused(ann.try_log_in(&names[0], "admin@globex.example")).await;
     assert_eq!(no.reason, "DIFFERENT_ORGANIZATION");
     assert_eq!(ann.log_in(&names[0]).await.state(), State::Active);

@@ -1,4 +1,5 @@
-//! What people type as a homepage, and the company it is: through a plugin, a sync, lists, profiles and the group's own list.
+//! Homepages as users type them, and the company that each identifies: through a plugin, a sync, lists,
+//! profiles and the tracked list.
 
 use serde_json::json;
 use tether::proto::v1;
@@ -9,7 +10,7 @@ use crate::support::server::{Crm, Database, Person, World, ok, on_both_databases
 
 on_both_databases!(what_people_type_as_a_homepage_identifies_companies);
 
-/// A company's name, what the CRM has as `domain` and `website`, and what is right: its domain, and the homepage shown.
+/// A company's name, the CRM's `domain` and `website`, and the expected domain and homepage.
 const TYPED: &[(&str, &str, &str, &str, &str)] = &[
     (
         "Typed 01",
@@ -114,7 +115,7 @@ async fn what_people_type_as_a_homepage_identifies_companies(database: Database)
             domain => of_domain(domain),
         };
         assert_eq!(company.name, right, "{name}");
-        // Read live, it is the same company still.
+        // A live read finds the same company.
         let opened = ann.open(&right).await;
         assert!(
             opened.cards[0].freshness.as_ref().unwrap().live,
@@ -129,7 +130,7 @@ async fn what_people_type_as_a_homepage_identifies_companies(database: Database)
             Some(*homepage)
         );
     }
-    // Searched, it is what is shown.
+    // Searches use the homepage that is shown.
     for (filter, found) in [
         (
             "homepage_uri = \"https://www.quay-four.com/de\"",
@@ -159,7 +160,7 @@ async fn what_people_type_as_a_homepage_identifies_companies(database: Database)
     own_list(&mut ann, &of_record("hubspot", "62515", ids[6])).await;
 }
 
-/// A homepage on the group's own list goes through the same door.
+/// A homepage on the tracked list is handled in the same way.
 async fn own_list(ann: &mut Person, page: &str) {
     let track = |parent: &str, company| v1::TrackCompaniesRequest {
         parent: parent.to_owned(),
@@ -209,7 +210,7 @@ async fn own_list(ann: &mut Person, page: &str) {
         let refused = refused(ann.companies.track_companies(track(&parent, new(typed)))).await;
         assert_eq!(refused.reason, "INVALID_FIELD_VALUE", "{typed}");
     }
-    // One that is known as a page at a host of many is tracked as the record that it is.
+    // A company with a page on a shared host is tracked as its record.
     let parent = ann.parent.clone();
     let tracked = ok(ann
         .companies

@@ -1,4 +1,4 @@
-//! The server's integration tests: one binary, since linking costs more than running.
+//! The server's integration tests, in one binary, because linking takes longer than running.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

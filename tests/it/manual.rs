@@ -1,8 +1,9 @@
-//! What the comments of the protos promise in words that a program can read, held against the running server: bounds of
-//! texts, lists and maps, who may call, and the names of reasons.
+//! Machine-readable statements in the comments of the protos, checked against the running server: bounds of
+//! texts, lists and maps, allowed roles, and the names of reasons.
 //!
-//! The words: "at most N characters", "A to B characters" of a text; "at most N", "A to B" of a list; "at most N, keys to K and
-//! values to V characters" of a map; "For every member.", "For administrators" of an rpc.
+//! The phrases: "at most N characters", "A to B characters" for a text; "at most N", "A to B" for a list; "at
+//! most N, keys to K and values to V characters" for a map; "For every member.", "For administrators" for an
+//! RPC.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -109,7 +110,7 @@ impl Manual {
         }
     }
 
-    /// What the fields of a request promise, the fields of its messages included.
+    /// The statements about the fields of a request and of its nested messages.
     fn promises(&self, message: &str, path: &str, steps: &[u32], found: &mut Vec<Promise>) {
         for field in &self.messages[message] {
             let path = match path {
@@ -153,7 +154,7 @@ struct Promise {
     bound: Bound,
 }
 
-/// Reads a comment.
+/// The bounds in a comment.
 fn bounds(field: &Field, map: bool) -> Vec<Bound> {
     let text: String = {
         // 2,048 is one number.
@@ -212,7 +213,7 @@ fn delimited(number: u32, content: &[u8]) -> Vec<u8> {
     out
 }
 
-/// A field within the messages of the other steps.
+/// A field inside the nested messages of the other steps.
 fn within(steps: &[u32], field: Vec<u8>) -> Vec<u8> {
     let outer = &steps[..steps.len() - 1];
     outer
@@ -225,17 +226,17 @@ fn entry(key: &str, value: &str) -> Vec<u8> {
     [delimited(1, key.as_bytes()), delimited(2, value.as_bytes())].concat()
 }
 
-/// A text of so many characters that is otherwise good where it can be.
+/// A text of this length that is otherwise valid if possible.
 fn text(path: &str, length: usize) -> String {
     let base = "https://example.com/";
     match path.ends_with("_uri") && length > base.len() {
         true => format!("{base}{}", "a".repeat(length - base.len())),
-        // Characters are no bytes.
+        // Characters differ from bytes.
         false => "ü".repeat(length),
     }
 }
 
-/// The field with so many characters or entries.
+/// The field with this number of characters or entries.
 fn filled(promise: &Promise, size: usize) -> Vec<u8> {
     let number = *promise.steps.last().unwrap();
     let many = |each: &dyn Fn(usize) -> Vec<u8>| (0..size).flat_map(each).collect();
@@ -263,7 +264,7 @@ fn filled(promise: &Promise, size: usize) -> Vec<u8> {
             delimited(number, each.as_bytes())
         }),
     };
-    // What must stand beside it in the same message.
+    // Required fields beside it in the same message.
     let beside = match promise.path.as_str() {
         path if path.ends_with("new_company.homepage_uri") => delimited(1, b"Name"),
         path if path.ends_with("shares.fields") => delimited(2, b"groups/globex"),
@@ -272,7 +273,7 @@ fn filled(promise: &Promise, size: usize) -> Vec<u8> {
     within(&promise.steps, [beside, field].concat())
 }
 
-/// A request that is good but for the field that is tried, which is put behind it.
+/// A request that is valid except for the tested field, which is appended to it.
 fn base(rpc: &str, integration: &str, draft: &str) -> Option<Vec<u8>> {
     let acme = "groups/acme".to_owned();
     let (of, draft) = (integration.to_owned(), draft.to_owned());
@@ -372,10 +373,10 @@ fn plain(path: &str) -> String {
     out
 }
 
-/// How the refusal of what must not be given at all begins.
+/// The beginning of the error of a field that must not be set.
 const EMPTY: &str = "must be empty";
 
-/// The reason a request is refused with, and what it says of this field.
+/// The reason of a request's error, and its description of this field.
 async fn said(world: &World, rpc: &str, token: &str, body: &[u8], path: &str) -> (String, Option<String>) {
     let request = http::Request::post(format!("/{rpc}"))
         .header("content-type", "application/grpc")
@@ -445,7 +446,7 @@ async fn bounds_are_kept_as_the_comments_say() {
                 wrong.push(format!("{what}: {most} are refused: {violation:?}"));
             }
             let (reason, violation) = ask(most + 1).await;
-            // A token is opaque: one that is too long is damaged.
+            // A token is opaque: one that is too long counts as damaged.
             let token_field = promise.path.ends_with("page_token") || promise.path.ends_with("resume_token");
             let refused = match token_field {
                 true => reason == "INVALID_PAGE_TOKEN" || reason == "INVALID_FIELD_VALUE",
@@ -459,7 +460,7 @@ async fn bounds_are_kept_as_the_comments_say() {
                     most + 1
                 ));
             }
-            // Without a mask, an empty field of an edit means that it stays as it is.
+            // Without a mask, an empty field of an edit is left unchanged.
             let stays = ["UpdateIntegration", "ReviewIntegration"]
                 .iter()
                 .any(|one| rpc.ends_with(one))

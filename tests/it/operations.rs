@@ -1,4 +1,4 @@
-//! What operators do to a running server: stop it, take a connector away and bring it back, change keys.
+//! Operations on a running server: stop it, remove and restore a connector, change keys.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ on_both_databases!(
     a_server_is_told_to_stop
 );
 
-/// A folder of connectors of one's own.
+/// Copies a folder of connectors.
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
@@ -56,13 +56,13 @@ async fn a_connector_is_taken_away_and_brought_back(database: Database) {
     let companies = ann.all_companies(500).await;
     let shown = ann.open(&companies[0].name).await.cards.remove(0);
 
-    // What runs goes on without its folder, also after it was looked for.
+    // A loaded connector works without its folder, also after a scan.
     std::fs::rename(here.join("dummy"), &away).unwrap();
     world.signal("HUP");
     let sync = ann.sync(&name).await;
     ann.succeeds(&sync).await;
 
-    // A server that starts without it says so to those who use it, and to nobody else.
+    // A server that starts without the connector shows this to groups that use it, and to no other group.
     world.restart().await;
     let mut ann = world.ann().await;
     let gone = connector(&mut ann, "dummy").await.unwrap();
@@ -87,7 +87,7 @@ async fn a_connector_is_taken_away_and_brought_back(database: Database) {
         State::Available
     );
 
-    // Everything stored stays: the integration, its companies, their profiles with their age and the reason.
+    // All stored data stays: the integration, its companies, their profiles with age and cause.
     let list = v1::ListIntegrationsRequest {
         parent: ann.parent.clone(),
         ..Default::default()
@@ -118,7 +118,7 @@ async fn a_connector_is_taken_away_and_brought_back(database: Database) {
         (Code::Unavailable, "CONNECTOR_UNAVAILABLE")
     );
 
-    // Brought back, it works again without a restart, and the sync that waited for it catches up.
+    // After its folder is restored, it works without a restart, and the waiting sync continues.
     std::fs::rename(&away, here.join("dummy")).unwrap();
     world.signal("HUP");
     until("the connector is back", async || {
@@ -133,7 +133,7 @@ async fn a_connector_is_taken_away_and_brought_back(database: Database) {
     let card = ann.open(&companies[1].name).await.cards.remove(0);
     assert!(card.freshness.unwrap().live);
 
-    // Taken away for good: it can still be disabled, and is listed no more.
+    // Removed for good: it can still be disabled, and is then not listed.
     std::fs::rename(here.join("dummy"), &away).unwrap();
     world.restart().await;
     let mut ann = world.ann().await;
@@ -153,7 +153,7 @@ async fn a_server_is_told_to_stop(database: Database) {
     let (name, _) = ann.dummy("Acme Dummy", "ann").await;
     let companies = ann.all_companies(500).await;
 
-    // A sync in its middle, watched; a call that takes its time; a probe.
+    // A watched sync in progress, a slow call, a health probe.
     world.script(
         &json!({"companies": "2000", "people": "0", "deals": "0", "revision": "1",
             "script.read": "slow:60000@1000", "script.list_fields": "log:the slow call has begun,slow:1500"}),
@@ -215,14 +215,15 @@ async fn a_server_is_told_to_stop(database: Database) {
     assert!(world.ended().await.success());
     assert!(told.elapsed() < Duration::from_secs(10), "{:?}", told.elapsed());
 
-    // The next one goes on where it stopped, and ends with what a read without an interruption would.
+    // The next server continues the sync where it stopped, and its result equals that of an uninterrupted
+    // read.
     world.script(&json!({"companies": "2000", "people": "0", "deals": "0", "revision": "1"}));
     world.start_again().await;
     let mut ann = world.ann().await;
     let done = ann.succeeds(&running).await;
     let totals = done.totals.unwrap();
     assert!(totals.written > 0 && totals.removed > 0, "{totals:?}");
-    // From the beginning it would have read 900 rows and more twice.
+    // A read from the beginning would have read at least 900 rows twice.
     let listed = totals.written + totals.unchanged;
     assert!(totals.read < listed + 500, "{totals:?}");
     let again = ann.sync(&name).await;
@@ -263,7 +264,7 @@ async fn the_jwks_is_read_again() {
     let invalid = Err("TOKEN_INVALID".to_owned());
     assert_eq!((taken(&old).await, taken(&new).await), (Ok(()), invalid.clone()));
 
-    // What cannot be read changes nothing.
+    // An unreadable file changes nothing.
     std::fs::write(&path, "{").unwrap();
     world.signal("HUP");
     until("it says so", async || {

@@ -1,4 +1,4 @@
-//! Who may call what, for every rpc that the server knows, and who may see what.
+//! The roles of every RPC of the server, and the visibility of resources.
 
 use prost::Message as _;
 use tether::caller::Role;
@@ -25,7 +25,7 @@ fn rpcs(descriptors: &[u8]) -> Vec<String> {
     rpcs
 }
 
-/// Every rpc that is served.
+/// Every RPC that is served.
 fn all() -> Vec<String> {
     let mut all = rpcs(tether::proto::FILE_DESCRIPTOR_SET);
     all.extend(rpcs(tonic_health::pb::FILE_DESCRIPTOR_SET));
@@ -65,7 +65,7 @@ async fn call(world: &World, rpc: &str, token: Option<&str>) -> Option<Refused> 
     }
     let codec = tonic_prost::ProstCodec::<(), ()>::default();
     let path = PathAndQuery::try_from(format!("/{rpc}")).unwrap();
-    // Read as a stream, whichever it is: one that goes on for ever is left after its first message.
+    // Any RPC is read as a stream; an endless one is dropped after its first message.
     match client.server_streaming(request, path, codec).await {
         Ok(answer) => answer.into_inner().message().await.err().map(Refused::from),
         Err(status) => Some(status.into()),
@@ -127,7 +127,7 @@ async fn the_table_holds_over_the_wire() {
     assert_eq!(told.code, Code::Unimplemented);
 }
 
-/// A token that was good an hour ago.
+/// A token that expired an hour ago.
 pub(crate) fn expired(world: &World) -> String {
     signed(
         world,
@@ -135,7 +135,7 @@ pub(crate) fn expired(world: &World) -> String {
     )
 }
 
-/// A token of the right key that is good but for these claims.
+/// A token of the right key that is valid except for these claims.
 pub(crate) fn signed(world: &World, other: serde_json::Value) -> String {
     use base64::Engine as _;
     let seed = std::fs::read_to_string(world.data().join("dev-signing.key")).unwrap();
@@ -163,7 +163,8 @@ pub(crate) fn signed(world: &World, other: serde_json::Value) -> String {
     .unwrap()
 }
 
-/// Calls rpcs with another's name and with a name that nothing has: the answers differ in the name alone.
+/// Calls RPCs with the name of another group's resource and with an unknown name: the answers differ only in
+/// the name.
 macro_rules! same {
     ($theirs:expr, $absent:expr, $($call:expr),+ $(,)?) => {$({
         let call = $call;
@@ -416,7 +417,7 @@ async fn what_is_another_groups_reads_like_what_is_not_there(database: Database)
             refused(eve.clone().companies.untrack_companies(request)).await
         },
     );
-    // None of it changed anything.
+    // None of these calls changed anything.
     assert_eq!(ann.get(&draft).await.display_name, "Our draft");
     assert!(!ann.all_companies(100).await.is_empty());
 }

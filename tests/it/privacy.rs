@@ -1,4 +1,4 @@
-//! What a group that receives may not learn, and what is left of a group that was erased.
+//! What a receiving group must not see, and what is left of an erased group.
 
 use tether::caller::Role;
 use tether::proto::v1;
@@ -26,7 +26,7 @@ async fn a_receiver_sees_the_organization_and_no_user(database: Database) {
     };
     assert_eq!(seen, organization);
 
-    // Nor anything else that it can ask for.
+    // Nor in any other answer that it can get.
     let parent = gil.parent.clone();
     let company = gil.all_companies(10).await.remove(0);
     let syncs = v1::ListSyncsRequest {
@@ -84,7 +84,7 @@ async fn a_group_is_erased(database: Database) {
     };
     ok(ann.companies.track_companies(track)).await;
 
-    // Without the word it only says what it would do.
+    // Without `--yes` it only prints what it would do.
     let (good, _, error) = world.command(&["groups", "erase", "acme"]).await;
     assert!(
         !good && error.contains("Acme Research") && error.contains("--yes"),
@@ -92,7 +92,7 @@ async fn a_group_is_erased(database: Database) {
     );
     assert_eq!(ann.get(&name).await.name, name);
 
-    // While servers run. The other group has what is its own, and nothing of this one.
+    // While servers run. The other group keeps its own data, and nothing of this group.
     let (good, said, error) = world.command(&["groups", "erase", "acme", "--yes"]).await;
     assert!(good, "{said}{error}");
     let count = |said: &str, what: &str| -> i64 {
@@ -133,7 +133,7 @@ async fn a_group_is_erased(database: Database) {
             .is_empty()
     );
 
-    // Access is given back; then the account's row goes too, and the command finds nothing more to do.
+    // Access is revoked; then the account's row is deleted too, and the command has nothing left to do.
     until("access was given back", async || {
         let oauth = world.control("GET", "/oauth", serde_json::Value::Null).await;
         let credentials = oauth["grants"].as_array().unwrap();
@@ -169,7 +169,7 @@ async fn a_group_is_erased(database: Database) {
     assert_eq!((erased.len(), erased[0].resource.as_str()), (1, "groups/acme"));
     assert!(entries.iter().all(|entry| entry.group_id != "acme"));
 
-    // The group can be told of again, and begins with nothing.
+    // The group can be created again, and starts empty.
     let group = v1::Group {
         name: "groups/acme".to_owned(),
         display_name: "Acme again".to_owned(),

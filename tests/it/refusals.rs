@@ -1,4 +1,4 @@
-//! What the CRM refuses: few token requests, the cause shown from the first, and back by itself when it is put right.
+//! Refusals of the CRM: few token requests, the cause is shown from the first one on, and automatic recovery.
 
 use serde_json::{Value as Json, json};
 use tether::caller::Role;
@@ -18,7 +18,7 @@ on_both_databases!(
     the_callback_page_shows_what_the_crm_said,
 );
 
-/// Tries are an hour apart.
+/// Attempts are an hour apart.
 const RARE: &[&str] = &[
     "grants.first_retry_seconds=3600",
     "grants.longest_retry_seconds=3600",
@@ -26,7 +26,7 @@ const RARE: &[&str] = &[
 const NOT_APPROVED: &str =
     r#"{"error":"invalid_grant","error_description":"user hasn't approved this consumer"}"#;
 
-/// Refreshes that the simulator was asked for.
+/// The number of refreshes that the simulator received.
 async fn refreshes(world: &World) -> usize {
     let journal = world.control("GET", "/requests?limit=100000", Json::Null).await;
     let requests = journal["requests"].as_array().unwrap();
@@ -36,7 +36,7 @@ async fn refreshes(world: &World) -> usize {
         .count()
 }
 
-/// Every refresh is answered like this from now on, and all sessions end.
+/// From now on every refresh gets this answer, and all sessions expire.
 async fn refuse_refreshes(world: &World, body: &str) {
     let fault = json!({
         "path": "/services/oauth2/token", "contains": "grant_type=refresh_token", "times": 1_000_000,
@@ -51,7 +51,7 @@ async fn cause(person: &mut Person, name: &str) -> (State, v1::Cause) {
     (of.state(), of.state_reason.unwrap_or_default())
 }
 
-/// Opens a profile; answers why its card of the integration is stale.
+/// Opens a profile; returns why its card of the integration is stale.
 async fn stale(person: &mut Person, company: &v1::Company) -> v1::Cause {
     let card = person.open(&company.name).await.cards.remove(0);
     assert!(!card.company_records.unwrap().records.is_empty());
@@ -76,7 +76,8 @@ async fn a_lasting_refusal_costs_few_token_requests(database: Database) {
     let before = refreshes(&world).await;
     refuse_refreshes(&world, NOT_APPROVED).await;
 
-    // Whoever looks, however often, over all replicas: the CRM is asked once, and everybody is told its words.
+    // Regardless of the number of readers and replicas, the CRM is asked once, and all readers get its
+    // message.
     for company in &companies[..10] {
         for person in &mut people {
             let why = stale(person, company).await;
@@ -110,7 +111,7 @@ async fn a_lasting_refusal_costs_few_token_requests(database: Database) {
     }
     assert_eq!(refreshes(&world).await - before, 1);
 
-    // The integration says so too: who has to act, and when tether tries again. Nobody has to log in.
+    // The integration shows it too: who has to act, and when tether retries. No new login is needed.
     let (state, why) = cause(&mut ann, &name).await;
     assert_eq!(
         (state, why.reason()),
@@ -141,7 +142,7 @@ async fn a_lasting_refusal_costs_few_token_requests(database: Database) {
             .is_empty()
     );
 
-    // A receiver learns that, and nothing of what the CRM said.
+    // A receiver sees the state, and not the CRM's message.
     let (state, why) = cause(&mut gil, &name).await;
     assert_eq!(
         (state, why.reason()),
@@ -186,7 +187,7 @@ async fn an_unknown_refusal_is_told_word_for_word(database: Database) {
     .await;
     let (state, why) = cause(&mut ann, &name).await;
     assert!(why.message.contains(words) && why.retry_time.is_some(), "{why:?}");
-    // Nobody said that the login is dead, and waiting does not help: an administrator has to look.
+    // The login was not revoked, and waiting does not help: an administrator has to act.
     assert_eq!(
         (state, why.reason()),
         (State::Paused, ErrorReason::CrmAdminActionNeeded)
@@ -209,12 +210,12 @@ async fn what_is_put_right_heals_by_itself(database: Database) {
     stale(&mut ann, &companies[0]).await;
     let (state, first) = cause(&mut ann, &name).await;
     assert_eq!(state, State::Paused);
-    // It is tried again without anybody's call, and is the same refusal since the same time.
+    // It is retried without a call, with the same refusal since the same time.
     let before = refreshes(&world).await;
     until("it is tried again", async || refreshes(&world).await > before + 1).await;
     let (_, later) = cause(&mut ann, &name).await;
     assert_eq!((later.time, later.reason), (first.time, first.reason));
-    // The administrator undoes it.
+    // The administrator resolves it.
     world.control("DELETE", "/faults", Json::Null).await;
     until("it has healed", async || {
         let mut ann = ann.clone();
@@ -247,7 +248,7 @@ async fn a_refusal_after_a_refresh_counts(database: Database) {
     ann.enable("salesforce").await;
     let name = ann.salesforce("Acme Sales", &["Account.Name"]).await;
     let companies = ann.all_companies(100).await;
-    // The session has expired; with the new one the CRM says that the user was deactivated.
+    // The session has expired; with the new one the CRM reports that the user was deactivated.
     world.control("POST", "/sessions/expire", Json::Null).await;
     let inactive =
         json!({"path": "/services/data", "skip": 1, "times": 1_000, "status": 403, "body": "Inactive"});
@@ -259,7 +260,7 @@ async fn a_refusal_after_a_refresh_counts(database: Database) {
         (state, why.reason()),
         (State::NeedsReauthorization, ErrorReason::AccountSuspended)
     );
-    // Cards go on saying why, as the integration does.
+    // Cards keep showing the cause, as the integration does.
     let why = stale(&mut ann, &companies[1]).await;
     assert_eq!(why.reason(), ErrorReason::AccountSuspended);
 }
@@ -284,7 +285,7 @@ async fn what_a_refresh_does_not_cure_is_not_refreshed_again(database: Database)
         (state, why.reason()),
         (State::Active, ErrorReason::CrmUnavailable)
     );
-    // The CRM accepts it again: so does everything else.
+    // The CRM accepts it again, and so everything else works again.
     world.control("DELETE", "/faults", Json::Null).await;
     let card = ann.open(&companies[11].name).await.cards.remove(0);
     assert!(card.freshness.unwrap().live);
@@ -306,7 +307,7 @@ async fn a_refusal_of_old_credentials_leaves_new_ones_alone(database: Database) 
         world.log().contains("it is asked")
     })
     .await;
-    // Somebody logs in again before the answer comes.
+    // A new login is made before the answer arrives.
     ann.log_in_with_key(&name, "ann").await;
     assert_eq!(opened.await.unwrap().reason(), ErrorReason::CredentialsRevoked);
     assert_eq!(
@@ -356,7 +357,7 @@ async fn the_callback_page_shows_what_the_crm_said(database: Database) {
         page.body.len()
     );
 
-    // The platform gets the same, in its own way.
+    // The platform gets the same error through its own RPC.
     for code in ["OAUTH_APP_BLOCKED", "OAUTH_EC_APP_NOT_FOUND", "MOON_PHASE_WRONG"] {
         let came = v1::CompleteAuthorizationRequest {
             state: ann.begin(&name).await.state,

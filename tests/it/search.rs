@@ -1,4 +1,4 @@
-//! Search over two sources of one group, through the gRPC face, against the simulated Salesforce.
+//! Search over two sources of one group, over gRPC, with the simulated Salesforce.
 
 use std::collections::BTreeSet;
 
@@ -58,7 +58,7 @@ async fn a_group_searches_two_sources(database: Database) {
         integrations.push(name);
     }
 
-    // What a sync brought can be found by whoever asks for its change number.
+    // Data of a sync is found by a caller that requires its change number.
     let request = v1::ListCompaniesRequest {
         at_least: at_least.clone(),
         columns: vec![
@@ -75,7 +75,7 @@ async fn a_group_searches_two_sources(database: Database) {
     assert_eq!(all.len(), answer.companies.len());
     assert!(answer.companies.iter().all(|company| company.cells.len() == 2));
 
-    // One condition, both sources, related records, one and the same record.
+    // One condition, both sources, related records, and conditions on the same record.
     let organization = world.control("GET", "", Json::Null).await["orgs"][0]["id"].clone();
     let company = |account: &Json| {
         let text = |key: &str| account[key].as_str().unwrap_or_default();
@@ -128,7 +128,7 @@ async fn a_group_searches_two_sources(database: Database) {
     let rest = names(&mut ann, &format!("NOT {group}")).await;
     assert_eq!(rest.len(), all.len() - of_stage(50_000.0).len());
 
-    // In order, page by page.
+    // Sorted, page by page.
     let sorted = list(
         &ann,
         "source = sales",
@@ -161,7 +161,7 @@ async fn a_group_searches_two_sources(database: Database) {
         "{found:?}"
     );
 
-    // What is wrong is pointed at.
+    // Errors name the position of the mistake.
     for (filter, reason, position, token) in [
         ("sales.Account.Surprise = 1", "FIELD_UNKNOWN", "14", "Surprise"),
         ("elsewhere.Account.Name = 1", "INVALID_FILTER", "0", "elsewhere"),
@@ -202,7 +202,7 @@ async fn a_group_searches_two_sources(database: Database) {
         (Code::Unavailable, "INDEX_NOT_READY")
     );
 
-    // What can be filtered by.
+    // The sources of the group.
     let request = v1::ListSourcesRequest {
         parent: ann.parent.clone(),
         ..Default::default()
@@ -221,7 +221,7 @@ async fn a_group_searches_two_sources(database: Database) {
     let count = all.len() as i64;
     assert_eq!(told, [("sales", count, 5), ("support", count, 3)]);
 
-    // A record that goes in the CRM is not found any more.
+    // A record that is deleted in the CRM is no longer found.
     let gone = accounts
         .iter()
         .find(|one| expected.contains(&company(one)))

@@ -1,4 +1,4 @@
-//! Canaries: a secret of each kind, and every place where one could come to light.
+//! Canaries: one secret of each kind, and every place where it could leak.
 
 use base64::Engine as _;
 use secrecy::ExposeSecret as _;
@@ -21,7 +21,7 @@ const PUBLIC_KEY: &str = include_str!("../../connectors/salesforce/tests/simulat
 const OWN_SECRET: &str = "canary-own-client-secret";
 const WRONG_SECRET: &str = "canary-wrong-client-secret";
 
-/// The PKCE verifier of a login under way: only the server and the sealed row have it.
+/// The PKCE verifier of a login in progress: only the server and the sealed row have it.
 async fn verifier(world: &World, sealing_key: &str, state: &str) -> String {
     let url = world.postgres_url().map_or_else(
         || format!("sqlite:{}", world.data().join("tether.db").display()),
@@ -39,7 +39,7 @@ async fn verifier(world: &World, sealing_key: &str, state: &str) -> String {
     String::from_utf8(opened.expose_secret().to_vec()).unwrap()
 }
 
-/// What the database keeps: its files, or a dump.
+/// The contents of the database: its files, or a dump.
 fn database(world: &World) -> Vec<(String, Vec<u8>)> {
     let Some(url) = world.postgres_url() else {
         let files = std::fs::read_dir(world.data()).unwrap();
@@ -72,7 +72,7 @@ async fn no_secret_stands_anywhere(kind: Database) {
     let mut ann = world.ann().await;
     ann.enable("salesforce").await;
 
-    // A login in the browser, over tether's own page, with its verifier looked at on the way.
+    // A login in the browser, over tether's own page; its verifier is read during the login.
     let name = ann.create("salesforce", "Acme Sales").await;
     let begin = v1::BeginAuthorizationRequest {
         name: name.clone(),
@@ -89,7 +89,7 @@ async fn no_secret_stands_anywhere(kind: Database) {
     let path = format!("{}?{}", to.path(), to.query().unwrap());
     let page = http(&world.callback, "GET", &path, "", "").await;
     assert_eq!(page.status, 200);
-    // And one to its end.
+    // Another one, completed.
     let begun_here = ann.begin(&name).await;
     let to_here = ann
         .consent(&begun_here.authorization_uri, "admin@acme.example", true)
@@ -114,7 +114,7 @@ async fn no_secret_stands_anywhere(kind: Database) {
     let sync = ann.sync(&name).await;
     ann.succeeds(&sync).await;
 
-    // Logins without a browser, good ones and bad ones.
+    // Logins without a browser, valid and invalid ones.
     let client = json!({"id": "3MVG9tether.demo", "publicKey": PUBLIC_KEY});
     world.control("POST", "/oauth/clients", client).await;
     let client = json!({"id": "3MVG9own", "secret": OWN_SECRET, "runAs": "admin@acme.example"});
@@ -178,7 +178,7 @@ async fn no_secret_stands_anywhere(kind: Database) {
     };
     ok(ann.integrations.authorize_with_credentials(login)).await;
 
-    // The dummy's tokens are known beforehand, and what it says when it panics has a secret.
+    // The dummy's tokens are known in advance, and its panic message contains a secret.
     let (dummy, _) = ann.dummy("Acme Dummy", "hidden-key").await;
     world.script(&json!({"script.list_fields": "panic"}));
     let fields = v1::ListAvailableFieldsRequest {
@@ -224,7 +224,7 @@ async fn no_secret_stands_anywhere(kind: Database) {
         b"access.hidden-key".to_vec(),
         b"refresh.hidden-key".to_vec(),
         b"s3cret".to_vec(),
-        // Salesforce's tokens, by how they begin.
+        // Salesforce's tokens, by their prefix.
         b"5Aep861".to_vec(),
         format!("{}!", &organization[..15]).into_bytes(),
     ];
@@ -252,7 +252,7 @@ async fn no_secret_stands_anywhere(kind: Database) {
                 .iter()
                 .all(|(_, bytes)| !bytes.is_empty() || kind == Database::Sqlite)
     );
-    // What is no secret is found, so a secret would be.
+    // A value that is not secret is found, so a secret would be found, too.
     let username = b"admin@acme.example";
     let has = |bytes: &[u8]| bytes.windows(username.len()).any(|window| window == username);
     assert!(places.iter().filter(|(_, bytes)| has(bytes)).count() >= 2);

@@ -1,5 +1,5 @@
-//! Sharing, active and passive, editing, deleting and the five of an account, through the gRPC face against the simulated
-//! Salesforce.
+//! Shares, active and passive fields, edits, deletions and the limit of five per account, over gRPC with the
+//! simulated Salesforce.
 
 use serde_json::json;
 use tether::caller::Role;
@@ -34,7 +34,7 @@ fn keys(of: &[(&str, bool)]) -> Vec<(String, bool)> {
         .collect()
 }
 
-/// What a card shows: the columns of each of its tables, with whether they are active.
+/// The columns of each table of a card, with whether they are active.
 fn shown(profile: &v1::CompanyProfile) -> Vec<(String, bool)> {
     let card = &profile.cards[0];
     let tables = card.company_records.iter().chain(&card.related);
@@ -80,7 +80,7 @@ async fn a_share_is_received_used_and_lost(database: Database) {
         }),
     };
 
-    // Only groups that are connected with one's own are found, by part of their name.
+    // Searches find only groups that are connected with the caller's, by part of their name.
     let search = |query: &str| v1::SearchShareableGroupsRequest {
         parent: "groups/acme".to_owned(),
         query: query.to_owned(),
@@ -112,7 +112,7 @@ async fn a_share_is_received_used_and_lost(database: Database) {
             .is_empty()
     );
 
-    // Shared: there at once, already connected, its fields passive. Nothing of it can be edited.
+    // Shared: visible at once, connected, with passive fields. The receiver can edit nothing.
     assert!(gil.integrations().await.is_empty());
     let share = ann
         .share(
@@ -172,7 +172,7 @@ async fn a_share_is_received_used_and_lost(database: Database) {
         refused(gil.integrations.delete_integration(delete)).await,
         refused(gil.integrations.sync_integration(start)).await,
         refused(gil.integrations.list_shares(shares)).await,
-        // What is received is not shared on.
+        // Received fields cannot be shared on.
         refused(gil.integrations.set_share(set("acme", &[]))).await,
     ] {
         assert_eq!(
@@ -181,7 +181,8 @@ async fn a_share_is_received_used_and_lost(database: Database) {
         );
     }
 
-    // Its companies are there, and its card: the receiver's fields, active or not, and no other object.
+    // The receiver sees its companies and its card: the shared fields, active or passive, and no other
+    // object.
     let companies = gus.all_companies(500).await;
     let owned = ann.all_companies(500).await;
     assert_eq!(companies.len(), owned.len());
@@ -197,7 +198,7 @@ async fn a_share_is_received_used_and_lost(database: Database) {
     let mut columns = shown(&profile);
     columns.sort();
     assert_eq!(columns, passive);
-    // The receiver decides for itself, and only for itself.
+    // The receiver's choice affects only itself.
     assert_eq!(
         gil.decide(&name, &["Account.Industry"], &[])
             .await
@@ -215,7 +216,7 @@ async fn a_share_is_received_used_and_lost(database: Database) {
     let no = refused(gil.integrations.batch_update_field_activation(beyond)).await;
     assert_eq!(no.reason, "FIELD_UNKNOWN");
 
-    // A sync as the receiver sees it: no calls, no objects it has no field of.
+    // A sync as the receiver sees it: without API calls and without objects of which it has no field.
     let list = v1::ListSyncsRequest {
         parent: name.clone(),
         ..Default::default()
@@ -227,7 +228,8 @@ async fn a_share_is_received_used_and_lost(database: Database) {
         (vec!["Account", "Contact"], 0)
     );
 
-    // The owner makes a field passive: gone for receivers at once, reversibly, and the answer says for how many.
+    // The owner makes a field passive: receivers lose it at once, until it is active again, and the answer
+    // has their number.
     let done = ann
         .decide(&name, &[], &["Account.Industry", "Case.Subject"])
         .await;
@@ -246,7 +248,7 @@ async fn a_share_is_received_used_and_lost(database: Database) {
     ]);
     assert_eq!(gil.fields(&name).await, now);
 
-    // Disconnect and reconnect: only the receiver loses it, and finds it as it was.
+    // Disconnect and reconnect: only the receiver loses the source, and its settings are kept.
     let off = connect(&mut gil, &name, false).await;
     assert_eq!(off.connected, Some(false));
     assert!(gus.all_companies(500).await.is_empty());
@@ -255,13 +257,14 @@ async fn a_share_is_received_used_and_lost(database: Database) {
     connect(&mut gil, &name, true).await;
     assert_eq!(gus.all_companies(500).await.len(), owned.len());
     assert_eq!(gil.fields(&name).await, now);
-    // The owner's own use is a connection like any other: "for others only".
+    // The owner's own use can be disconnected, too: the integration is then for others only.
     connect(&mut ann, &name, false).await;
     assert!(ann.all_companies(500).await.is_empty());
     assert_eq!(gus.all_companies(500).await.len(), owned.len());
     connect(&mut ann, &name, true).await;
 
-    // The receiver disables the connector: hidden from it alone. The owner does: hidden from everyone, places stay taken.
+    // If the receiver disables the connector, the source is hidden from it only. If the owner does, it is
+    // hidden from all groups, and the account's places stay taken.
     let disable = |parent: &str| v1::DisableConnectorRequest {
         parent: parent.to_owned(),
         connector: "connectors/salesforce".to_owned(),
@@ -277,7 +280,8 @@ async fn a_share_is_received_used_and_lost(database: Database) {
     ann.enable("salesforce").await;
     assert_eq!(gus.all_companies(500).await.len(), owned.len());
 
-    // What is tracked stays when the share ends; the rest leaves. The groups' new connection revives nothing.
+    // Tracked companies stay when the share ends; the others disappear. A new connection of the groups
+    // restores nothing.
     let track = v1::TrackCompaniesRequest {
         parent: gus.parent.clone(),
         companies: vec![v1::CompanyToTrack {
@@ -285,7 +289,7 @@ async fn a_share_is_received_used_and_lost(database: Database) {
         }],
     };
     ok(gus.companies.track_companies(track)).await;
-    // Asked for one source, only what it feeds counts, tracked or not.
+    // A list of one source has only companies of it, tracked or not.
     let unfed = v1::TrackCompaniesRequest {
         parent: gus.parent.clone(),
         companies: vec![v1::CompanyToTrack {
@@ -333,10 +337,10 @@ async fn a_share_is_received_used_and_lost(database: Database) {
         "NOT_FOUND"
     );
     assert!(gus.integrations().await.is_empty());
-    // Shared again and taken away.
+    // Shared again and removed.
     ann.share(&name, "globex", &[]).await;
     assert_eq!(gus.all_companies(500).await.len(), owned.len());
-    // A related record's name is shared only by a field that holds it.
+    // A related record's name is shared only with a field that contains it.
     ann.share(&name, "globex", &["Contact.Email"]).await;
     let (mut people, mut named) = (0, 0);
     for company in gus.all_companies(500).await {
@@ -377,7 +381,8 @@ async fn an_edit_is_reviewed_and_takes_effect_at_once(database: Database) {
     let company = ann.all_companies(1).await[0].name.clone();
     let before = ann.get(&name).await;
 
-    // Proposed: another name, one field more, two fewer, the share narrowed. The review counts and stores nothing.
+    // Proposed: another name, one more field, two fewer, a smaller share. The review counts and stores
+    // nothing.
     let proposal = v1::Integration {
         name: name.clone(),
         display_name: "Acme EMEA".to_owned(),
@@ -417,7 +422,7 @@ async fn an_edit_is_reviewed_and_takes_effect_at_once(database: Database) {
     assert_eq!(groups, [("groups/acme", 5), ("groups/globex", 1)]);
     assert_eq!(ann.get(&name).await, before);
 
-    // Saved in one step. What was removed is gone at once; what is new comes with the sync that was queued.
+    // Saved in one step. Removed fields are gone at once; added ones arrive with the sync that was queued.
     let update = v1::UpdateIntegrationRequest {
         integration: Some(proposal.clone()),
         ..Default::default()
@@ -464,13 +469,13 @@ async fn an_edit_is_reviewed_and_takes_effect_at_once(database: Database) {
             .count();
     }
     assert!(phones > 0, "the new field was not filled");
-    // Somebody else's edit in between is not overwritten.
+    // A concurrent edit of another user is not overwritten.
     let late = refused(ann.integrations.update_integration(update)).await;
     assert_eq!(
         (late.code, late.reason.as_str()),
         (Code::Aborted, "ETAG_MISMATCH")
     );
-    // All or nothing: a share that cannot be takes the name with it.
+    // All or nothing: with an invalid share, the name is not changed either.
     let both = v1::Integration {
         name: name.clone(),
         display_name: "Nothing of it".to_owned(),
@@ -490,7 +495,7 @@ async fn an_edit_is_reviewed_and_takes_effect_at_once(database: Database) {
         "NOT_FOUND"
     );
     assert_eq!(ann.get(&name).await.display_name, "Acme EMEA");
-    // A name is unique in the group, whatever the case.
+    // A name is unique in the group, regardless of case.
     ann.create("salesforce", "Other").await;
     let taken = v1::Integration {
         name: name.clone(),
@@ -505,7 +510,7 @@ async fn an_edit_is_reviewed_and_takes_effect_at_once(database: Database) {
         refused(ann.integrations.update_integration(no)).await.reason,
         "NAME_TAKEN"
     );
-    // Nothing but a sync makes the next one: an edit without new fields queues none.
+    // An edit without new fields queues no sync.
     let fewer = v1::Integration {
         name: name.clone(),
         selected_fields: vec!["Account.Name".to_owned()],
@@ -571,19 +576,19 @@ async fn a_deleted_integration_is_gone_everywhere(database: Database) {
             "NOT_FOUND"
         );
     }
-    // Its name and its label are free again, and its place.
+    // Its name, its label and its place are free again.
     assert_eq!(ann.get(&two).await.account.unwrap().active_integration_count, 1);
     let again = ann.create("salesforce", "One").await;
     assert_eq!(ann.get(&again).await.label, "one");
     ann.delete(&again).await;
 
-    // With the last one access is given back, which the answer waits for.
+    // With the last integration, the access is revoked; the answer waits for this.
     let gone = ann.delete(&two).await;
     assert_eq!((gone.access(), gone.affected_group_count), (Access::Revoked, 1));
     assert!(ann.all_companies(500).await.is_empty());
     let seen = world.control("GET", "/requests", json!(null)).await.to_string();
     assert!(seen.contains("revoke"), "{seen}");
-    // The rows go by themselves.
+    // The rows are removed in the background.
     until("the rows are removed", async || {
         world.log().matches("the rows of").count() >= 2
     })
@@ -599,7 +604,7 @@ async fn five_per_account(database: Database) {
     ann.enable("salesforce").await;
     gil.enable("salesforce").await;
     let fields = &["Account.Name"];
-    // Whichever group they are of.
+    // Over all groups.
     let mut names = Vec::new();
     for number in 1..=3 {
         names.push(ann.salesforce(&format!("Acme {number}"), fields).await);
@@ -613,7 +618,8 @@ async fn five_per_account(database: Database) {
         (5, 5)
     );
 
-    // The sixth is refused at login; only the new token goes, and what the five use stays.
+    // The sixth is refused at login; only the new token is revoked, and the credential of the five is not
+    // changed.
     let sixth = ann.create("salesforce", "Sixth").await;
     let no = refused(ann.try_log_in(&sixth, "admin@acme.example")).await;
     assert_eq!(
@@ -641,7 +647,7 @@ async fn five_per_account(database: Database) {
         person.succeeds(&sync).await;
     }
     assert!(ann.get(&sixth).await.account.is_none());
-    // One of the five logs in again, and is exempt.
+    // One of the five logs in again, which needs no further place.
     let again = ann.log_in(&names[0]).await;
     assert_eq!(again.state(), State::Active);
 
@@ -649,7 +655,7 @@ async fn five_per_account(database: Database) {
     gil.delete(&names[4]).await;
     ann.log_in(&sixth).await;
     ann.select(&sixth, fields).await;
-    // Two drafts that both logged in while there was a place: one of them gets it.
+    // Two drafts that logged in while a place was free: one of them gets it.
     let seventh = gil.create("salesforce", "Seventh").await;
     gil.log_in(&seventh).await;
     gil.select(&seventh, fields).await;
@@ -713,7 +719,7 @@ async fn a_group_goes_with_all_that_is_its_own(database: Database) {
         world.log().contains("the rows of")
     })
     .await;
-    // Told again, it begins anew.
+    // A group that is created again starts empty.
     let group = v1::Group {
         name: "groups/acme".to_owned(),
         display_name: "Acme again".to_owned(),
@@ -737,7 +743,7 @@ async fn logging_in_again_as_another_user_moves_it(database: Database) {
     let mut ann = world.ann().await;
     let (name, first) = ann.dummy("One", "user").await;
     let before = ann.get(&name).await;
-    // The same user: nothing moves, settings stay, and a sync makes sure of the data.
+    // The same user: the account and the settings stay, and a sync is started.
     let same = ok(ann
         .integrations
         .authorize_with_credentials(Person::key(&name, "user")))
@@ -748,7 +754,8 @@ async fn logging_in_again_as_another_user_moves_it(database: Database) {
         (time.seconds, time.nanos)
     };
     assert!(at(&same.integration.unwrap()) > at(&before));
-    // Another user of the organization: the integration moves to that account, counts there, and reads everything anew.
+    // Another user of the organization: the integration moves to that account, counts there, and reads
+    // everything again.
     let moved = ok(ann
         .integrations
         .authorize_with_credentials(Person::key(&name, "other")))
@@ -774,11 +781,11 @@ async fn logging_in_again_as_another_user_moves_it(database: Database) {
         "{syncs:?}"
     );
     ann.succeeds(&syncs[0].name).await;
-    // The place of the account it left is free: five more fit there.
+    // Its place at the former account is free: five more fit there.
     for number in 2..=6 {
         ann.dummy(&format!("Number {number}"), "user").await;
     }
-    // Where the other account is full, it stays where it is.
+    // If the other account is full, it stays at its own.
     for number in 7..=10 {
         ann.dummy(&format!("Number {number}"), "other").await;
     }

@@ -22,7 +22,7 @@ mod share;
 mod small;
 mod sync;
 
-/// A store with what it stands on.
+/// A store with its database.
 pub(crate) struct Fixture {
     store: Store,
     url: String,
@@ -81,7 +81,7 @@ impl Fixture {
     }
 }
 
-/// Makes each test one on SQLite and one on PostgreSQL.
+/// Makes two tests of each: on SQLite and on PostgreSQL.
 macro_rules! both {
     ($($(#[$meta:meta])* async fn $name:ident($store:ident) $body:block)+) => {$(
         $(#[$meta])*
@@ -107,14 +107,14 @@ use both;
 
 /// A minute, in microseconds.
 const MINUTE: Micros = 60_000_000;
-/// When the tests begin.
+/// The time at which the tests begin.
 const NOW: Micros = 1_800_000_000_000_000;
 
 fn group_id(text: &str) -> GroupId {
     text.parse().unwrap()
 }
 
-/// A group that may use the connector.
+/// A group that has enabled the connector.
 async fn group(store: &Store, id: &str) -> GroupId {
     let id = group_id(id);
     store.group_upsert(&id, &id.to_string(), NOW).await.unwrap();
@@ -228,7 +228,7 @@ fn activate(id: IntegrationId) -> Activate {
     }
 }
 
-/// A saved integration of its own account, with its first sync queued.
+/// A saved integration with an account of its own and its first sync queued.
 async fn active(store: &Store, group_id: &GroupId, name: &str) -> Integration {
     let draft = store
         .integration_create(new_integration(group_id, name))
@@ -306,14 +306,14 @@ fn refresh(of: &Integration, read_us: Micros, batches: Vec<RecordBatch>) -> Refr
     }
 }
 
-/// Removes whatever a listing lacks.
+/// Removes everything that a listing lacks.
 const TRUSTING: RemovalGuard = RemovalGuard {
     rows: 0,
     percent: 100,
     again_us: 60 * MINUTE,
 };
 
-/// The feed of an integration after this change number, to its end.
+/// The change feed of an integration after this change number, to its end.
 async fn feed(store: &Store, id: IntegrationId, mut after: i64) -> Vec<Change> {
     let mut all = Vec::new();
     loop {
@@ -328,13 +328,13 @@ async fn feed(store: &Store, id: IntegrationId, mut after: i64) -> Vec<Change> {
     }
 }
 
-/// A record, live or gone, as the feed has it.
+/// A record in the feed, live or deleted.
 async fn record_of(store: &Store, id: IntegrationId, object: &str, external_id: &str) -> Option<Record> {
     let mut all = feed(store, id, 0).await.into_iter().map(|change| change.record);
     all.find(|record| record.object == object && record.external_id == external_id)
 }
 
-/// How many live records there are, by object.
+/// The numbers of live records, by object.
 async fn counts(store: &Store, id: IntegrationId) -> Vec<(String, usize)> {
     let mut counts = std::collections::BTreeMap::new();
     for change in feed(store, id, 0).await {
@@ -345,7 +345,7 @@ async fn counts(store: &Store, id: IntegrationId) -> Vec<(String, usize)> {
     counts.into_iter().collect()
 }
 
-/// The CRM refuses an integration's account for good; whom that concerned.
+/// The CRM revokes an integration's credential; returns the affected integrations.
 async fn refuse(store: &Store, id: IntegrationId, cause: &str, now_us: Micros) -> Vec<IntegrationId> {
     let credential = store.integration_get(id).await.unwrap().credential_id.unwrap();
     let generation = store.credential_get(credential).await.unwrap().generation;
@@ -357,7 +357,7 @@ async fn refuse(store: &Store, id: IntegrationId, cause: &str, now_us: Micros) -
     dead.integrations
 }
 
-/// Settles what the listing of an object lacks, a few rows at a time.
+/// Settles the records that the listing of an object lacks, a few rows at a time.
 async fn settle(store: &Store, sync: &Sync, object: &str, guard: RemovalGuard, now_us: Micros) -> Settled {
     let mut all = Settled::default();
     loop {
@@ -379,7 +379,7 @@ async fn settle(store: &Store, sync: &Sync, object: &str, guard: RemovalGuard, n
     }
 }
 
-/// Runs many at once, each in a task of its own.
+/// Runs many futures concurrently, each in a task of its own.
 async fn futures<T, F>(count: usize, make: impl Fn(usize) -> F) -> Vec<T>
 where
     T: Send + 'static,

@@ -1,4 +1,4 @@
-//! A server that stands still in the middle of a transaction, and another that goes on in its place.
+//! A server that is stopped in the middle of a transaction, and another server that takes its work over.
 
 use diesel::{
     Connection as _, PgConnection, QueryableByName, RunQueryDsl as _, connection::SimpleConnection as _,
@@ -14,7 +14,7 @@ struct Count {
     n: i64,
 }
 
-/// How many connections of servers to this database are in such a state.
+/// The number of servers' connections to this database that are in this state.
 fn connections(url: &str, state: &str) -> i64 {
     let mut conn = PgConnection::establish(url).unwrap();
     let sql = format!(
@@ -35,7 +35,8 @@ async fn a_server_that_stands_still_is_taken_over_from() {
     ann.log_in(&name).await;
     ann.select(&name, &["Account.Industry"]).await;
 
-    // The first rows of the sync wait within their transaction, which holds the integration and the sync.
+    // The first rows of the sync wait inside their transaction, which has locked the integration and the
+    // sync.
     let mut table = PgConnection::establish(&url).unwrap();
     table
         .batch_execute("BEGIN; LOCK TABLE record IN SHARE MODE")
@@ -60,7 +61,7 @@ async fn a_server_that_stands_still_is_taken_over_from() {
     let companies = other.all_companies(500).await.len();
     assert!(companies > 150, "{companies}");
 
-    // The first, awake again, hears that it lost the sync, changes nothing of it, and serves on.
+    // The first server, resumed, learns that it lost the sync, changes nothing of it, and continues to serve.
     world.signal("CONT");
     assert_eq!(ann.all_companies(500).await.len(), companies);
     let last = ann.watch(&sync).await.pop().unwrap();

@@ -1,5 +1,5 @@
-//! The walkthrough of `docs/connectors.md`, followed: its commands make, test and build a connector outside of the
-//! workspace, and a running server takes it.
+//! The steps of `docs/connectors.md`: its commands create, test and build a connector outside of the
+//! workspace, and a running server loads it.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -18,7 +18,7 @@ fn commands(page: &str, section: &str) -> String {
     blocks.concat()
 }
 
-/// The CRM that the page's connector comes with.
+/// The CRM of the page's connector.
 struct Fixture {
     process: std::process::Child,
     address: String,
@@ -57,7 +57,7 @@ async fn the_walkthrough_makes_a_connector_that_works() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let page = std::fs::read_to_string(root.join("docs/connectors.md")).unwrap();
     let (work, connectors) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    // A fixed target folder: what the connector depends on is built once. Beside the workspace's, which other tests use.
+    // A fixed target folder, so that dependencies are built once; not the workspace's, which other tests use.
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("walkthrough");
     let server = PathBuf::from(env!("CARGO_BIN_EXE_tether"));
     let path = std::env::join_paths(
@@ -75,7 +75,7 @@ async fn the_walkthrough_makes_a_connector_that_works() {
             .env("TETHER", root)
             .env("CONNECTORS", connectors.path())
             .env("CARGO_TARGET_DIR", &target);
-        // What cargo says to this test is not for the connector's build.
+        // Cargo's environment of this test must not affect the connector's build.
         for (variable, _) in std::env::vars_os() {
             let name = variable.to_string_lossy();
             if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
@@ -98,7 +98,7 @@ async fn the_walkthrough_makes_a_connector_that_works() {
     std::fs::copy(root.join("Cargo.lock"), folder.join("Cargo.lock")).unwrap();
     follow(&commands(&page, "Test"), &folder);
 
-    // The server is there before the connector.
+    // The server is started before the connector exists.
     let fixture = Fixture::start(&target.join("debug/examples/acme-fixture"));
     let address = &fixture.address;
     let settings = [
@@ -111,7 +111,7 @@ async fn the_walkthrough_makes_a_connector_that_works() {
     let world = World::start_with(Database::Sqlite, 1, &settings).await;
     follow(&commands(&page, "Build"), &folder);
     follow(&commands(&page, "Check"), &folder);
-    // Not before: these commands hold this thread longer than the server keeps a silent connection.
+    // Not earlier: these commands block this thread longer than the server keeps a silent connection.
     let mut ann = world.ann().await;
     world.signal("HUP");
     until("the connector is listed", || {

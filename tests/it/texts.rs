@@ -1,4 +1,4 @@
-//! NUL at the two doors: refused where a caller says it, left out where a CRM does.
+//! NUL in texts: rejected in requests, removed from data of a CRM.
 
 use serde_json::json;
 use tether::proto::v1;
@@ -66,7 +66,7 @@ async fn nul_of_a_connector_is_left_out(database: Database) {
     let world = World::start(database, 1).await;
     let mut ann = world.ann().await;
     let (name, _) = ann.dummy("Acme Dummy", "ann").await;
-    // The dummy says what it could not read, word for word.
+    // The dummy's error quotes the text that it could not read.
     world.script(&json!({"script.read": "bad\0news"}));
     let sync = ann.sync(&name).await;
     let (integrations, sync) = (&ann.integrations, &sync);

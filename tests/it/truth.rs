@@ -1,5 +1,5 @@
-//! A sync says what it did: what was not read whole is no success, a removal of much is held back, the cause is shown from
-//! the first try on, and what is cancelled writes nothing more.
+//! A sync reports what it did: an incomplete read is not a success, large removals are held back, the cause
+//! is shown from the first attempt on, and a cancelled sync writes nothing more.
 
 use serde_json::json;
 use tether::proto::v1::sync::State;
@@ -30,13 +30,13 @@ async fn of_dummy(ann: &mut Person) -> String {
     name
 }
 
-/// A sync to its end.
+/// Runs a sync to its end.
 async fn ends(ann: &mut Person, name: &str) -> v1::Sync {
     let sync = ann.sync(name).await;
     ann.watch(&sync).await.pop().unwrap()
 }
 
-/// A sync as it is watched, at the first moment that is so.
+/// Watches a sync until this condition holds.
 async fn once(ann: &mut Person, sync: &str, is: impl Fn(&v1::Sync) -> bool) -> v1::Sync {
     let request = v1::WatchSyncRequest {
         name: sync.to_owned(),
@@ -59,7 +59,7 @@ fn cause(of: &Option<v1::Cause>) -> ErrorReason {
     of.as_ref().map(v1::Cause::reason).unwrap_or_default()
 }
 
-/// Companies, and related records of each, as their profiles show them from the store.
+/// The numbers of companies and of their related records, as their profiles show them from the store.
 async fn shown(ann: &mut Person) -> (usize, i64) {
     let companies = ann.all_companies(200).await;
     let mut related = 0;
@@ -83,7 +83,7 @@ async fn what_lacks_an_object_is_partial(database: Database) {
     let name = of_dummy(&mut ann).await;
     let before = shown(&mut ann).await;
 
-    // The user may not see the deals any more: the rest is read, the deals stay as they were.
+    // The user can no longer see the deals: the rest is read, the deals stay.
     world.script(&json!({"missing": "Deal"}));
     let partial = ends(&mut ann, &name).await;
     assert_eq!(partial.state(), State::Partial, "{partial:?}");
@@ -107,7 +107,7 @@ async fn what_lacks_an_object_is_partial(database: Database) {
         (State::Partial, ErrorReason::CrmForbidden)
     );
 
-    // Without the companies there is nothing: that failed, whatever else was read.
+    // Without the companies the sync fails, even if the other objects were read.
     world.script(&json!({"missing": "Company"}));
     let failed = ends(&mut ann, &name).await;
     assert_eq!(
@@ -119,7 +119,7 @@ async fn what_lacks_an_object_is_partial(database: Database) {
     world.script(&json!({}));
     let whole = ends(&mut ann, &name).await;
     assert_eq!((whole.state(), whole.error), (State::Succeeded, None));
-    // A field that is missing is said by the sync that missed it, and by no other.
+    // A missing field is reported by the sync that missed it, and by no other.
     world.script(&json!({"missing": "Company.Industry"}));
     let without = ends(&mut ann, &name).await;
     assert_eq!(
@@ -146,7 +146,8 @@ async fn a_passing_error_of_an_object_is_tried_again(database: Database) {
     let mut ann = world.ann().await;
     let name = of_dummy(&mut ann).await;
 
-    // It passes while the sync waits: everything is read, in the same sync. The wait is as long as the CRM names it.
+    // The error ends while the sync waits: the same sync reads everything. The wait is as long as the CRM
+    // requests.
     world.script(&json!({"script.object.Person": "error:rate_limited:1500"}));
     let sync = ann.sync(&name).await;
     let waiting = once(&mut ann, &sync, |now| now.state() == State::Waiting).await;
@@ -161,7 +162,7 @@ async fn a_passing_error_of_an_object_is_tried_again(database: Database) {
     assert_eq!((whole.state(), whole.attempt), (State::Succeeded, 2), "{whole:?}");
     assert_eq!(object(&whole, "Person").error, None);
 
-    // It does not: few tries, then the sync goes past the object and says what it lacks.
+    // The error lasts: after a few attempts the sync skips the object and reports it.
     world.script(&json!({"script.object.Person": "error:transient"}));
     let partial = ends(&mut ann, &name).await;
     assert_eq!(
@@ -181,7 +182,8 @@ async fn the_cause_is_shown_from_the_first_try_on(database: Database) {
     let world = World::start_with(database, 1, QUICK).await;
     let mut ann = world.ann().await;
     let name = of_dummy(&mut ann).await;
-    // What passes, as many times as the operator set; what nobody knows, fewer. Each state of the sync shows why.
+    // Temporary errors are retried as often as the operator set, unknown ones less often. Each state of the
+    // sync shows the cause.
     for (kind, tries, reason) in [
         ("transient", 4, ErrorReason::CrmUnavailable),
         ("bug", 3, ErrorReason::ConnectorFault),
@@ -225,8 +227,8 @@ async fn an_empty_listing_removes_nothing_until_confirmed(database: Database) {
         ..Default::default()
     };
 
-    // A complete answer that has nearly nothing: 150 companies are held back. (Of people and deals this CRM lists no
-    // ranges: what lacks proves nothing of them.)
+    // A complete listing with few companies: 150 removals are held back. (For people and deals this CRM lists
+    // no ranges, so a missing record proves nothing.)
     world.script(&json!({"companies": "10"}));
     let held = ends(&mut ann, &name).await;
     assert_eq!(
@@ -238,13 +240,13 @@ async fn an_empty_listing_removes_nothing_until_confirmed(database: Database) {
     assert_eq!((numbers, held.totals.unwrap().removed), (vec![150, 0, 0], 0));
     assert_eq!(shown(&mut ann).await.0, 160);
 
-    // Only the last sync that looked can be confirmed, and only if it holds something back.
+    // Only the last sync that listed the records can be confirmed, and only if it holds removals back.
     let newer = ends(&mut ann, &name).await;
     assert_eq!(newer.state(), State::Partial);
     let no = refused(ann.integrations.sync_integration(confirm(&held.name))).await;
     assert_eq!(no.reason, "NOTHING_TO_CONFIRM");
 
-    // Confirmed, but the CRM has them again: nothing is lacking, nothing goes.
+    // Confirmed, but the CRM lists the records again: nothing is removed.
     world.script(&json!({"companies": "160"}));
     let sync = ok(ann.integrations.sync_integration(confirm(&newer.name))).await;
     assert_eq!(sync.confirmed_sync, newer.name);
@@ -253,7 +255,7 @@ async fn an_empty_listing_removes_nothing_until_confirmed(database: Database) {
     let no = refused(ann.integrations.sync_integration(confirm(&sync.name))).await;
     assert_eq!(no.reason, "NOTHING_TO_CONFIRM");
 
-    // Confirmed, and still lacking: gone.
+    // Confirmed, and still missing: removed.
     world.script(&json!({"companies": "10"}));
     let held = ends(&mut ann, &name).await;
     let sync = ok(ann.integrations.sync_integration(confirm(&held.name))).await;
@@ -288,7 +290,7 @@ async fn a_second_listing_confirms(database: Database) {
         (State::Partial, 60),
         "{held:?}"
     );
-    // The sixty of the first listing are confirmed by it; ten more are few.
+    // The sixty of the first listing are confirmed by this one; ten more are below the limit.
     world.script(&json!({"companies": "30"}));
     let second = ends(&mut ann, &name).await;
     let companies = object(&second, "Company");
@@ -304,7 +306,7 @@ async fn disabling_the_connector_ends_a_sync(database: Database) {
     let world = World::start(database, 1).await;
     let mut ann = world.ann().await;
     let name = of_dummy(&mut ann).await;
-    // It has read some changes and stands still in the middle.
+    // It has read some changes and stops in the middle.
     world.script(
         &json!({"revision": "1", "batch": "10", "checkpoint_every": "20", "script.read": "slow:60000@70"}),
     );
@@ -334,7 +336,7 @@ async fn a_fresh_login_outlives_what_an_old_one_hears(database: Database) {
     let world = World::start_with(database, 1, QUICK).await;
     let mut ann = world.ann().await;
     let name = of_dummy(&mut ann).await;
-    // The stream of the old login hears that it is dead, after somebody has logged in again.
+    // The stream of the old login ends with CREDENTIALS_REVOKED after a new login.
     world.script(&json!({"batch": "10", "checkpoint_every": "20", "script.read": "slow:8000@70,error:credentials_revoked@75"}));
     let sync = ann.sync(&name).await;
     let reading = |now: &v1::Sync| object(now, "Company").state() == sync_object::State::Reading;
@@ -355,7 +357,7 @@ async fn a_record_under_an_older_stamp_is_newer(database: Database) {
     ann.open(&company.name).await;
     for account in world.truth("Account", "Id").await {
         let id = &account["Id"];
-        // An import that keeps the stamps of the system it comes from.
+        // An import that keeps the timestamps of its source system.
         let change = json!({"id": id, "fields": {"Industry": "Mining"}, "stamp": "2001-01-01T00:00:00.000Z"});
         world.control("POST", "/records/update", change).await;
     }

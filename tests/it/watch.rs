@@ -1,4 +1,4 @@
-//! Watching a group: what happens is told once, in order, across broken streams and a server that stops.
+//! Watching a group: each event is sent once, in order, across interrupted streams and a stopped server.
 
 use serde_json::json;
 use tether::caller::Role;
@@ -11,7 +11,7 @@ on_both_databases!(a_broken_stream_goes_on_where_it_was);
 
 type Stream = Streaming<v1::WatchGroupResponse>;
 
-/// Opens a stream; answers it with the token of its first message.
+/// Opens a stream; returns it with the token of its first message.
 async fn watch(person: &mut Person, resume_token: &str) -> (Stream, String) {
     let request = v1::WatchGroupRequest {
         parent: person.parent.clone(),
@@ -52,7 +52,7 @@ async fn a_broken_stream_goes_on_where_it_was(database: Database) {
     assert_eq!((kind, &subject), (Kind::SyncFinished, &sync));
     assert_eq!(next(&mut over_all).await.1, sync);
 
-    // A second one while nobody of the group watches; then from each place, what came after it and nothing else.
+    // A second event without a watching stream; then, from each position, exactly the later events.
     drop(stream);
     world.script(&json!({"script.read": "error:forbidden"}));
     let failed = ann.sync(&name).await;
@@ -75,7 +75,7 @@ async fn a_broken_stream_goes_on_where_it_was(database: Database) {
         }
     }
 
-    // The server stops: the streams are told, and go on at the next one.
+    // The server stops: the streams end with SHUTTING_DOWN, and continue at the next server.
     let (mut stream, token) = watch(&mut max, "").await;
     world.terminate().await;
     let ended = message(&mut stream).await.unwrap_err();
@@ -93,7 +93,7 @@ async fn a_broken_stream_goes_on_where_it_was(database: Database) {
     let (mut stream, _) = watch(&mut max, &token).await;
     assert_eq!(next(&mut stream).await.1, sync);
 
-    // The login dies: the owner hears it.
+    // The login is revoked: the owner gets an event.
     world.script(&json!({"script.list_fields": "error:credentials_revoked"}));
     let fields = v1::ListAvailableFieldsRequest {
         parent: name.clone(),
@@ -104,7 +104,7 @@ async fn a_broken_stream_goes_on_where_it_was(database: Database) {
     assert_eq!((told.kind(), &told.subject), (Kind::NeedsReauthorization, &name));
     assert_eq!(told.reason(), v1::ErrorReason::CredentialsRevoked);
 
-    // Nobody else heard a thing, nor can go on with what is not theirs.
+    // No other group gets an event, or can continue with another group's token.
     let nothing = tokio::time::timeout(std::time::Duration::from_secs(2), theirs.message()).await;
     assert!(!matches!(nothing, Ok(Ok(Some(_)))), "{nothing:?}");
     let mut eve = world.person("eve", "globex", Role::Administrator).await;

@@ -1,4 +1,4 @@
-//! gRPC-Web as a page in a browser sends it: frames made by hand over HTTP/1, and the questions browsers ask first.
+//! gRPC-Web as a page in a browser sends it: hand-made frames over HTTP/1, and CORS preflight requests.
 
 use base64::Engine as _;
 use prost::Message;
@@ -12,7 +12,7 @@ use crate::support::server::{Database, World};
 
 const ORIGIN: &str = "https://app.example.com";
 
-/// An answer as it is on the wire.
+/// A response as it is on the wire.
 struct Wire {
     status: u16,
     headers: Vec<(String, String)>,
@@ -137,7 +137,7 @@ async fn a_page_calls_as_everyone_else() {
     let mut world = World::start_with(Database::Sqlite, 1, &[&origins]).await;
     let token = world.token("ann", Some("acme"), Role::Administrator);
 
-    // One answer: a message, then the trailers as a frame.
+    // One response: a message, then the trailers as a frame.
     let list = v1::ListConnectorsRequest::default();
     let answer = call(&world, "ListConnectors", Some(&token), &list).await;
     assert_eq!(answer.status, 200);
@@ -166,7 +166,7 @@ async fn a_page_calls_as_everyone_else() {
         "{trailers:?}"
     );
 
-    // The gate and the services refuse with the same details.
+    // The gate and the services return errors with the same details.
     let refused = call(&world, "ListConnectors", None, &list).await;
     assert_eq!(
         (refused.header("grpc-status"), reason(&refused.headers).as_str()),
@@ -194,7 +194,7 @@ async fn a_page_calls_as_everyone_else() {
         (Some("5"), "NOT_FOUND")
     );
 
-    // A stream: messages as they come, then the trailers.
+    // A stream: messages as they are sent, then the trailers.
     let mut ann = world.ann().await;
     let (name, _) = ann.dummy("Ours", "ann").await;
     let sync = ann.sync(&name).await;
@@ -213,14 +213,14 @@ async fn a_page_calls_as_everyone_else() {
         "{trailers:?}"
     );
 
-    // A stream that an error ends has its details in the trailers' frame.
+    // A stream that ends with an error has its details in the trailers' frame.
     world.script(&json!({"script.read": "hang"}));
     let sync = ann.sync(&name).await;
     let request = v1::WatchSyncRequest { name: sync };
     let (watched, ()) = {
         let watching = async { call(&world, "WatchSync", Some(&token), &request).await };
         tokio::pin!(watching);
-        // Long enough to be under way; if it were not, it would be refused in the same words.
+        // Long enough to be in progress; otherwise it would be refused with the same message.
         assert!(
             tokio::time::timeout(std::time::Duration::from_secs(1), &mut watching)
                 .await
@@ -246,7 +246,7 @@ async fn a_page_calls_as_everyone_else() {
     assert!(world.ended().await.success());
 }
 
-/// What a browser asks before it lets a page call.
+/// The CORS preflight request of a browser.
 async fn preflight(world: &World, origin: &str) -> Wire {
     let headers = [
         ("origin", origin),
@@ -302,7 +302,7 @@ async fn only_pages_of_named_origins_may_call() {
             "{origin}"
         );
     }
-    // HTTP/1 is for gRPC-Web alone.
+    // HTTP/1 is for gRPC-Web only.
     let path = "/tether.v1.IntegrationService/ListConnectors";
     let plain = send(&some, "POST", path, &[("content-type", "application/grpc")], b"").await;
     assert_eq!(

@@ -1,4 +1,4 @@
-//! Libraries and folders that must be refused, with a reason that says what to do.
+//! Libraries and folders that must be refused, with a reason that names the remedy.
 
 use std::fs;
 use std::path::Path;

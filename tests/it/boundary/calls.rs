@@ -1,4 +1,4 @@
-//! Calls: the same answers as without a library, and every way not to answer.
+//! Calls: the same answers as without a library, and every way to fail to answer.
 
 use std::time::Duration;
 
@@ -109,7 +109,7 @@ async fn make(connector: &Connector, call: Call, deadline: Instant) -> Result<An
     })
 }
 
-/// Times differ between two calls, nothing else may.
+/// Only times may differ between two calls.
 fn without_time(mut answer: Answer) -> Answer {
     if let Answer::FetchCompany(fetched) = &mut answer {
         fetched.read_time_us = 0;
@@ -163,7 +163,7 @@ async fn a_panic_fails_its_call_and_the_connector_comes_back(trusted: bool) {
         let call = requests(&connector, &[(&script, "panic")]).await.swap_remove(at);
         let error = make(&connector, call, soon()).await.expect_err(name);
         assert_eq!(error.kind(), ErrorKind::Bug, "{name}: {error}");
-        // The first failure is forgiven at once.
+        // The first failure is followed by no pause.
         make(&connector, plain, soon())
             .await
             .unwrap_or_else(|error| panic!("{name}: {error}"));

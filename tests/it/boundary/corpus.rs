@@ -1,7 +1,8 @@
-//! The corpus of broken libraries (tests/broken): one defect each, and a host that survives every one.
+//! The corpus of broken libraries (tests/broken): one defect each. The host survives all of them.
 //!
-//! What is seen of each stands in docs/broken.md, which these tests hold equal to what they see; with TETHER_BLESS=1 they
-//! write it. A row that changes is a behaviour that changed: look at it before you bless it.
+//! The observed behaviour of each library is in docs/broken.md. These tests compare it with the behaviour
+//! that they see; with TETHER_BLESS=1 they write the file. A changed row is a changed behaviour: review it
+//! before you bless it.
 
 mod libraries;
 mod serve;
@@ -24,10 +25,11 @@ use session::Seen;
 
 use crate::support::logs;
 
-/// Sessions at a time.
+/// Concurrent sessions.
 const AT_A_TIME: usize = 16;
 
-/// What does not answer a call, a pull, or the last call: these have a short deadline, all others a long one.
+/// Libraries that do not answer a call, a pull, or the last call: these have a short deadline, all others a
+/// long one.
 const HANG: session::Hang = session::Hang {
     calls: &[
         "call-closes-itself",
@@ -42,8 +44,8 @@ const HANG: session::Hang = session::Hang {
     last: &["open-hangs-again", "stream-next-hang"],
 };
 
-/// What takes the process with it that it runs in, or changes it: as a child only. In the server it is the operator's
-/// word, `trusted`, that it does not.
+/// Libraries that end or change the process that they run in: tested as a child only. In the server, the
+/// operator's setting `trusted` states that a library does not do this.
 const CHILD_ONLY: &[&str] = &[
     "call-abort",
     "call-allocates",
@@ -86,7 +88,7 @@ async fn in_the_server() {
     hold("in-process", &seen);
 }
 
-/// A thousand lines a second are kept of each source, and it is said how many were not.
+/// The log keeps a thousand lines a second of each source, and states the number of dropped lines.
 fn what_floods_the_log_is_cut() {
     let text = logs::text();
     for flood in ["logs-without-measure", "prints-megabytes"] {
@@ -96,14 +98,15 @@ fn what_floods_the_log_is_cut() {
     }
 }
 
-/// Runs the sessions, while a healthy connector, placed as they are, is called without a pause and answers each call.
+/// Runs the sessions while a healthy connector in the same place is called continuously; it must answer each
+/// call.
 async fn beside_a_healthy_one(libraries: Vec<Broken>, trusted: bool) -> Vec<(Broken, Seen)> {
     logs::capture();
     let healthy = libraries.iter().find(|broken| broken.name == "healthy");
     let healthy = Sibling::start(healthy.expect("the base itself"), trusted).await;
     let places = Arc::new(Semaphore::new(AT_A_TIME));
     let mut sessions = JoinSet::new();
-    // The slow ones first; and at the end the one whose threads, in the server, loop until the process ends.
+    // The slow ones are first; the last one leaves threads in the server that loop until the process ends.
     let mut libraries = libraries;
     libraries.sort_by_key(|broken| (broken.name == "call-loop", !broken.name.ends_with("-hang")));
     for broken in libraries {
@@ -125,7 +128,7 @@ async fn beside_a_healthy_one(libraries: Vec<Broken>, trusted: bool) -> Vec<(Bro
     seen
 }
 
-/// A healthy connector that is called all the time. It must answer everything.
+/// A healthy connector that is called continuously. It must answer every call.
 struct Sibling {
     connector: Connector,
     stop: Arc<AtomicBool>,
@@ -159,7 +162,7 @@ impl Sibling {
         }
     }
 
-    /// How many calls it has answered.
+    /// The number of calls it has answered.
     async fn stop(self) -> u64 {
         assert_eq!(self.connector.status(), Status::Ready);
         self.stop.store(true, Ordering::Relaxed);
@@ -167,7 +170,7 @@ impl Sibling {
     }
 }
 
-/// Holds a table of docs/broken.md equal to what was seen.
+/// Compares a table of docs/broken.md with the observed behaviour.
 fn hold(place: &str, seen: &[(Broken, Seen)]) {
     let head = "| library | defect | listed | a call, and again | listed then | a stream | listed after that |\n\
                 |---|---|---|---|---|---|---|";
@@ -208,7 +211,8 @@ fn hold_table(place: &str, head: &str, rows: impl Iterator<Item = String>) {
     );
 }
 
-/// Six failures in a row, and a connector is tried once a minute; the list says why, the call says how long.
+/// After six failures in a row, a connector is tried once a minute; the list shows the cause, the call shows
+/// the pause.
 #[tokio::test]
 async fn what_keeps_failing_is_quarantined() {
     let all = libraries::all();
@@ -230,7 +234,7 @@ async fn what_keeps_failing_is_quarantined() {
                     break retry_after;
                 }
                 Err(Error::Poisoned { retry_after, .. }) => tokio::time::sleep(retry_after).await,
-                // Each is the end of an instance.
+                // Each of these ends an instance.
                 Ok(_) | Err(_) => {}
             }
         };
@@ -246,8 +250,8 @@ async fn what_keeps_failing_is_quarantined() {
     }
 }
 
-/// Opening and closing again and again leaves nothing behind. (`cargo bench --bench boundary -- --cycles 1000` has figures;
-/// nextest gives this a process of its own.)
+/// Repeated opening and closing leaves nothing behind. (`cargo bench --bench boundary -- --cycles 1000`
+/// measures it; nextest runs this test in a process of its own.)
 #[tokio::test]
 async fn nothing_grows_with_opening_and_closing() {
     const CYCLES: usize = 30;
@@ -280,7 +284,7 @@ async fn nothing_grows_with_opening_and_closing() {
     }
 }
 
-/// Threads, descriptors and children of this process, once they stay the same for a while, or are these.
+/// Threads, descriptors and children of this process, once they are stable for a while or equal `wanted`.
 async fn at_rest(wanted: Option<(usize, usize, usize)>) -> (usize, usize, usize) {
     let count = |folder: &str| fs::read_dir(folder).unwrap().count();
     let held = || {
@@ -303,7 +307,8 @@ async fn at_rest(wanted: Option<(usize, usize, usize)>) -> (usize, usize, usize)
     last
 }
 
-/// What of the corpus uses memory in an odd way and lives: `tests/valgrind.sh` looks at it from below.
+/// The libraries of the corpus that use memory in unusual ways and survive: `tests/valgrind.sh` runs them
+/// under valgrind.
 #[tokio::test]
 async fn memory_is_freed_once_by_who_made_it() {
     const ODD: &[&str] = &[

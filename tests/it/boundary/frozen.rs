@@ -1,5 +1,6 @@
-//! What was released keeps working: a library built from a frozen header loads in today's host, and today's library works
-//! in a host built from one. The sources are in `connectors/abi/frozen`, built from the header beside them and nothing else.
+//! Released versions keep working: a library built from a frozen header loads in the current host, and the
+//! current library works in a host built from a frozen header. The sources are in `connectors/abi/frozen`,
+//! built only with the header beside them.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -56,7 +57,7 @@ async fn a_library_of_v1_0(trusted: bool) {
     assert_eq!(connector.describe().display_name, "Minimal");
     assert_eq!(connector.describe().objects[0].label, "Companies");
 
-    // What it does not know it says so of, and goes on.
+    // It reports fields that it does not know, and continues.
     let request = ListFieldsRequest {
         connection: Some(connection(&[])),
         objects: Vec::new(),

@@ -1,4 +1,4 @@
-//! Streams: everything arrives, from the beginning or from any checkpoint, and no more than is asked for.
+//! Streams: all data arrives, from the beginning or from any checkpoint, and no more than requested.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,7 +21,7 @@ super::in_process_and_in_a_child! {
     a_closed_stream_stops_its_reader,
 }
 
-/// Reads a stream to its end. Answers its records by object and id, and its checkpoints.
+/// Reads a stream to its end. Returns its records by object and id, and its checkpoints.
 async fn drain(
     mut stream: RecordStream,
 ) -> Result<(BTreeMap<(String, String), Record>, Vec<Vec<u8>>), Error> {
@@ -84,7 +84,7 @@ async fn a_stream_goes_on_from_every_checkpoint(trusted: bool) {
     assert!(checkpoints.len() > 10);
     let selection = everything(&connector).await;
     for (at, checkpoint) in checkpoints.iter().enumerate() {
-        // What is stored when the stream is cut right after a checkpoint, and what comes after it.
+        // What is stored when the stream is cut right after a checkpoint, and what follows.
         let mut stream = connector
             .read(read(&selection, &[], b""), None)
             .await
@@ -257,7 +257,7 @@ async fn a_closed_stream_stops_its_reader(trusted: bool) {
             .expect("a stream");
         stream.next(0).await.expect("an event");
     }
-    // Readers that went on would hold both threads.
+    // If readers went on, they would hold both threads.
     let (_, other) = dummy(&[], trusted).await;
     all(&other, b"").await;
     all(&dummy(&[("companies", "10")], trusted).await.1, b"").await;

@@ -1,4 +1,5 @@
-//! Defects that no connector of the SDK can have: a library in C stands before the dummy's and spoils what passes.
+//! Defects that no connector of the SDK can have: a library in C in front of the dummy's changes what it
+//! passes on.
 
 use std::path::Path;
 use std::process::Command;

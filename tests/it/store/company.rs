@@ -80,7 +80,7 @@ both! {
         assert_eq!(store.company_get(&g, vec![one.id], c).await.unwrap(), None);
         assert_eq!(store.company_get(&g, vec![one.id], b).await.unwrap(), None);
         assert_eq!(store.company_get_many(&g, vec![two.id], vec![a, b, c]).await.unwrap().len(), 2);
-        // What is gone from a source is gone from the list.
+        // A company that is deleted from a source leaves the list.
         let gone = RecordRow { deleted: true, ..row("1", 0, 9) };
         store.record_refresh(refresh(&one, 9, vec![batch("Account", 9, vec![gone])])).await.unwrap();
         assert_eq!(names(&walk(store, &g, &[one.id, two.id], 10, false).await), ["Gamma", "Zeta"]);
@@ -93,7 +93,7 @@ both! {
         for i in 0..4 {
             sources.push(active(store, &g, &format!("S{i}")).await);
         }
-        // Few names and many companies in common, so that every kind of tie comes up.
+        // Few names and many common companies, so that every kind of tie occurs.
         let mut held: Vec<BTreeMap<String, (String, CompanyId)>> = vec![BTreeMap::new(); 4];
         for (source, held) in sources.iter().zip(&mut held) {
             let mut rows = Vec::new();

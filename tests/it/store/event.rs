@@ -16,7 +16,7 @@ fn entry(group: &str, at: Micros, actor: &str, resource: &str) -> AuditEntry {
     }
 }
 
-/// Kinds and numbers of a group's events after this one.
+/// The kinds and numbers of a group's events after this one.
 async fn events(store: &Store, group: &GroupId, after: i64) -> Vec<(i64, EventKind)> {
     let events = store.event_list(group, after, 100).await.unwrap();
     events.iter().map(|one| (one.event_no, one.kind)).collect()
@@ -44,7 +44,7 @@ both! {
             fields: Some(vec![field("Account", "Name"), field("Account", "Industry")]), ..no_edit(draft.id)
         }).await.unwrap();
         let (of, _) = store.integration_activate(activate(draft.id)).await.unwrap();
-        // Drafts and saving tell nothing.
+        // Drafts and saving create no events.
         assert_eq!(store.event_head(&a).await.unwrap(), EventHead::default());
 
         let sync = store.sync_lease_next("w", NOW, NOW + MINUTE).await.unwrap().unwrap();
@@ -59,7 +59,7 @@ both! {
         assert_eq!(told[0].subject, format!("{}/fields/Account.Industry", of.id.name()));
         assert_eq!(told[1].subject, format!("{}/syncs/{}", of.id.name(), sync.id));
 
-        // A change that is rolled back tells nothing.
+        // A change that is rolled back creates no event.
         assert!(store.sync_finish(end(&sync, SyncState::Failed, "CRM_UNAVAILABLE")).await.is_err());
         assert_eq!(store.event_head(&a).await.unwrap().last_no, 2);
 
@@ -85,12 +85,12 @@ both! {
             (6, EventKind::NeedsReauthorization, "ACCOUNT_SUSPENDED"),
             (7, EventKind::IntegrationDeleted, ""),
         ]);
-        // Nobody else was told, and no text of the CRM was stored.
+        // No other group got an event, and no text of the CRM was stored.
         assert_eq!(store.event_head(&b).await.unwrap(), EventHead::default());
         let heads = store.event_heads(vec![a.clone(), b.clone()]).await.unwrap();
         assert_eq!(heads, [(a.clone(), 7)].into());
         assert!(!format!("{:?}", store.event_list(&a, 0, 100).await.unwrap()).contains("CANARY"));
-        // A page goes on after a number.
+        // A page continues after a number.
         assert_eq!(store.event_list(&a, 5, 1).await.unwrap()[0].event_no, 6);
     }
 
@@ -100,7 +100,7 @@ both! {
         for number in 0..8 {
             of.push(active(store, &g, &format!("I {number}")).await.id);
         }
-        // Someone who reads meanwhile never sees a number before the one below it.
+        // A concurrent reader never sees a number before the one below it.
         let (reader, g2) = (Store::clone(store), g.clone());
         let watch = tokio::spawn(async move {
             let mut seen = 0;

@@ -1,4 +1,5 @@
-//! A database stored under version 1 of the rules of identity, moved to the present ones. Ids and domains are written by hand.
+//! A database stored with version 1 of the identity rules, moved to the current version. Ids and domains are
+//! hand-written.
 
 use super::*;
 use tether::reidentify::{self, company_of};
@@ -19,12 +20,12 @@ fn domain(domain: &str) -> CompanyId {
     CompanyId::of_domain(domain)
 }
 
-/// `log_in` of these tests has the organization "00D".
+/// The company of a record by its id; `log_in` of these tests has the organization "00D".
 fn itself(id: &str) -> CompanyId {
     CompanyId::of_record("salesforce", "00D", id)
 }
 
-/// What version 1 made of each record, and what is right.
+/// The company of each record in version 1, and the right one.
 fn records() -> Vec<(RecordRow, CompanyId)> {
     vec![
         (
@@ -125,20 +126,20 @@ both! {
     async fn records_of_version_1_become_the_companies_they_are(store) {
         let (g, before) = of_version_1(&store.url, store).await;
         let moved = reidentify::run(store).await.unwrap();
-        // 1, 2, 4, 6 and 8; the others are what they were.
+        // Records 1, 2, 4, 6 and 8 moved; the others did not.
         assert_eq!((moved.records, moved.tracked, moved.done), (5, 0, true));
         assert_eq!(company_ids(store, before.id).await, right());
         assert_eq!(store.identity_version().await.unwrap().as_deref(), Some(identity::VERSION));
-        // Those that moved come in the feed after all that was, each under a number of its own; the others do not.
+        // Moved records are at the end of the feed, each with a number of its own; others are not repeated.
         let feed = feed(store, before.id, before.change_no).await;
         let mut again: Vec<&str> = feed.iter().map(|change| change.record.external_id.as_str()).collect();
         again.sort_unstable();
         assert_eq!(again, ["1", "2", "4", "6", "8"]);
         assert_eq!(store.record_change_no(before.id).await.unwrap(), before.change_no + 5);
-        // The companies are lists' too: shared-agency.com joined two that have nothing to do with each other.
+        // The lists of companies changed, too: shared-agency.com had joined two unrelated companies.
         let all = store.company_list_all(&g, vec![before.id], None, 100).await.unwrap();
         assert_eq!(all.len(), 9);
-        // A second run has nothing to do.
+        // A second run changes nothing.
         assert_eq!(reidentify::run(store).await.unwrap().records, 0);
         assert_eq!(store.record_change_no(before.id).await.unwrap(), before.change_no + 5);
     }
@@ -150,14 +151,15 @@ both! {
             entry("One", "stone-one.com;shared-agency.com", domain("com;shared-agency.com")),
             // Tracked as the record that it was.
             entry("Four", "\"stone-four.com\"", itself("4")),
-            // Its homepage names no company any more: the record that it was tracked as tells which one it is.
+            // Its homepage identifies no company any more: the record that it was tracked as identifies it.
             entry("Six", "https://www.google.com/maps/place/stone", domain("google.com")),
             entry("Three", "https://stone-three.com/about", domain("stone-three.com")),
             entry("Elsewhere", "https://elsewhere-one.com", domain("elsewhere-one.com")),
             entry("Five", "https://www.facebook.com/stone-five", itself("5")),
         ];
         store.company_track(&g, entries, "ada", NOW).await.unwrap();
-        // Another group's own list, of one company twice: under the old id, and under the right one since before.
+        // Another group's tracked list has one company twice: under the old id, and under the right one since
+        // before.
         let other = group(store, "other").await;
         store.company_track(&other, vec![entry("Right", "stone-one.com", domain("stone-one.com"))], "eve", NOW - 1).await.unwrap();
         let twice = entry("Twice", "stone-one.com; shared-agency.com", domain("com; shared-agency.com"));
@@ -169,7 +171,7 @@ both! {
             list.sort_by(|a, b| a.name.cmp(&b.name));
             list
         };
-        // "Six" had two records under its id; the first by name and id is record 6.
+        // "Six" had two records under its id; record 6 is the first by name and id.
         assert_eq!(list(g.clone()).await, [
             entry("Elsewhere", "https://elsewhere-one.com", domain("elsewhere-one.com")),
             entry("Five", "https://www.facebook.com/stone-five", itself("5")),
@@ -187,7 +189,7 @@ both! {
         let (g, of) = of_version_1(&store.url, store).await;
         let entry = Track { company_id: itself("4"), name: "Four".to_owned(), homepage: "\"stone-four.com\"".to_owned() };
         store.company_track(&g, vec![entry], "ada", NOW).await.unwrap();
-        // Batches of one, and after the fourth the process is gone.
+        // Batches of one; the process ends after the fourth.
         for _ in 0..4 {
             assert!(!store.identity_move(identity::VERSION, 1, identity::domain_of, company_of).await.unwrap().done);
         }
@@ -232,7 +234,7 @@ both! {
     }
 }
 
-/// `tether migrate` and the start go through one door.
+/// `tether migrate` and the start use the same code.
 #[tokio::test]
 async fn opening_the_database_moves_it() {
     let folder = tempfile::tempdir().unwrap();

@@ -11,7 +11,7 @@ both! {
         let taken = store.integration_create(new_integration(&g, " ACME emea")).await.unwrap_err();
         assert!(taken.is_conflict(Conflict::Name) && taken.to_string().contains("ACME emea"), "{taken}");
         store.integration_create(new_integration(&h, "acme emea")).await.unwrap();
-        // Another name that makes the same label gets another label.
+        // Another name that gives the same label gets another label.
         let two = store.integration_create(new_integration(&g, "Acme-EMEA")).await.unwrap();
         assert_eq!(label(store, &two).await, "acme_emea_2");
         let edit = |id, name: Option<&str>, label: Option<&str>| IntegrationUpdate { display_name: name.map(str::to_owned), label: label.map(str::to_owned), ..no_edit(id) };
@@ -49,7 +49,7 @@ both! {
         let missing = FieldRef { object: "Account".to_owned(), key: "Industry".to_owned() };
         assert_eq!(store.field_mark_missing(one.id, vec![missing.clone()], NOW).await.unwrap(), 1);
         assert_eq!(store.field_mark_missing(one.id, vec![missing], NOW + 1).await.unwrap(), 0);
-        // The same selection in another order is no new generation, and what is missing stays so.
+        // The same selection in another order is not a new generation, and missing fields stay missing.
         let same = selected.iter().rev().cloned().collect();
         let third = store.integration_update(edit(2, same)).await.unwrap();
         assert_eq!((third.revision, third.generation), (3, 2));
@@ -59,7 +59,7 @@ both! {
         let retyped = Field { field_type: FieldType::Email, ..field("Contact", "Email") };
         let fourth = store.integration_update(edit(3, vec![retyped])).await.unwrap();
         assert_eq!(fourth.generation, 3);
-        // Everything or nothing: a taken name leaves the fields alone.
+        // All or nothing: with a taken name, the fields are not changed.
         store.integration_create(new_integration(&g, "Two")).await.unwrap();
         let both = IntegrationUpdate { display_name: Some("two".to_owned()), ..edit(4, Vec::new()) };
         assert!(store.integration_update(both).await.is_err());
@@ -131,14 +131,15 @@ both! {
         }
         assert_eq!(store.account_count("salesforce", "00D", "u").await.unwrap(), 5);
         let won: Vec<_> = won.into_iter().map(Result::unwrap).collect();
-        // Logging in again for one of the five is no new place; moving another active one to the account is.
+        // A new login of one of the five takes no place; moving another active integration to the account
+        // does.
         attach(store, won[0], two.id).await.unwrap();
         let other = active(store, &g, "Other").await;
         assert!(attach(store, other.id, one.id).await.unwrap_err().is_conflict(Conflict::AccountFull));
         store.integration_delete(won[1], None, NOW).await.unwrap();
         let moved = attach(store, other.id, one.id).await.unwrap();
         assert!(moved.moved && moved.integration.generation > other.generation);
-        // What it left was used by nothing else.
+        // No other integration used its former credential.
         assert_eq!(moved.released, other.credential_id);
     }
 
@@ -190,7 +191,7 @@ both! {
         let deleted = store.integration_delete(one.id, None, NOW).await.unwrap();
         assert!(!deleted.released);
         assert!(store.outbox_lease_due("w", NOW, NOW + MINUTE).await.unwrap().is_none());
-        // The worker learns of it, and its place and name are free at once.
+        // The worker learns that it lost the lease, and the integration's place and name are free at once.
         assert!(matches!(store.sync_commit(commit(&sync, Vec::new())).await, Err(Error::LeaseLost { .. })));
         assert!(store.sync_get(sync.id).await.unwrap().cancel_requested);
         assert!(store.integration_delete(one.id, None, NOW).await.unwrap_err().is_not_found());
@@ -208,7 +209,7 @@ both! {
         let told = store.outbox_lease_due("w", NOW, NOW + MINUTE).await.unwrap().unwrap();
         assert_eq!((told.subject, told.sealed), (one.credential_id.unwrap().to_string(), b"token".to_vec()));
         assert_eq!(store.credential_get(one.credential_id.unwrap()).await.unwrap().state, CredentialState::Revoked);
-        // What is still to be told needs the credential's row.
+        // A pending revocation needs the credential's row.
         assert_eq!(store.credential_purge(NOW + 1).await.unwrap(), 0);
         assert!(store.outbox_done(told.id, "w", NOW).await.unwrap());
         assert_eq!(store.credential_purge(NOW + 1).await.unwrap(), 1);

@@ -1,4 +1,5 @@
-//! Locks, limits and errors: what a call hears when the database cannot do it now, and that nothing stays behind.
+//! Locks, limits and errors: which error a call gets if the database cannot execute it now, and that nothing
+//! is left behind.
 
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use diesel::{
 use super::*;
 use crate::support::{pgbouncer::PgBouncer, postgres};
 
-/// Longer than anything here may wait; what waits for ever fails by it.
+/// Longer than anything here may wait: an endless wait fails with it.
 pub(super) const FOREVER: Duration = Duration::from_secs(60);
 
 async fn database() -> postgres::Database {
@@ -40,7 +41,7 @@ struct Waiting {
     pid: i32,
 }
 
-/// The server process that waits for a lock in this database, once there is one.
+/// The id of the server process that waits for a lock in this database; waits until there is one.
 pub(super) async fn waiting(conn: &mut PgConnection) -> i32 {
     loop {
         let found: Vec<Waiting> = diesel::sql_query(
@@ -55,7 +56,7 @@ pub(super) async fn waiting(conn: &mut PgConnection) -> i32 {
     }
 }
 
-/// The role may not choose the language of the server's errors, which is German.
+/// The server's error messages are in German, and the role may not change this.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn errors_mean_the_same_in_every_language() {
     let database = database().await;
@@ -88,7 +89,7 @@ async fn errors_mean_the_same_in_every_language() {
         .unwrap_err();
     assert!(unknown.is_not_found(), "{unknown:?}");
 
-    // A lock that is not had in time.
+    // A lock that is not acquired in time.
     lock_row(&mut admin, &one);
     let late = store.integration_update(no_edit(one.id)).await.unwrap_err();
     assert!(
@@ -98,7 +99,7 @@ async fn errors_mean_the_same_in_every_language() {
     admin.batch_execute("ROLLBACK").unwrap();
     store.integration_update(no_edit(one.id)).await.unwrap();
 
-    // A statement that an administrator ends, and a connection.
+    // An administrator cancels a statement, and terminates a connection.
     let patient = Store::open(&Options {
         lock_timeout: FOREVER,
         ..short(&url)
@@ -123,7 +124,7 @@ async fn errors_mean_the_same_in_every_language() {
         patient.integration_update(no_edit(one.id)).await.unwrap();
     }
 
-    // A ring of locks, of which the server ends one.
+    // A deadlock; the server ends one of the transactions.
     let h = group(&store, "h").await;
     store.group_connect(&g, &h, NOW).await.unwrap();
     admin
@@ -147,7 +148,7 @@ async fn errors_mean_the_same_in_every_language() {
     let mut admin = closed.await.unwrap();
     admin.batch_execute("ROLLBACK").unwrap();
 
-    // A permission that was taken away is somebody's to give back: worth another try, and no fault of the statement.
+    // A revoked permission can be granted again: the error is retryable, and not a defect of the statement.
     admin
         .batch_execute(&format!("REVOKE UPDATE ON integration FROM {role}"))
         .unwrap();
@@ -158,7 +159,7 @@ async fn errors_mean_the_same_in_every_language() {
         .unwrap();
     store.integration_update(no_edit(one.id)).await.unwrap();
 
-    // A statement that is wrong stays a fault.
+    // A wrong statement remains a defect.
     admin
         .batch_execute("ALTER TABLE integration RENAME COLUMN company_records TO other")
         .unwrap();
@@ -173,7 +174,7 @@ async fn errors_mean_the_same_in_every_language() {
         .unwrap();
 }
 
-/// The only connection had its limits lifted while it migrated.
+/// The only connection had its limits removed for the migration.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn limits_hold_again_after_migrations() {
     let database = database().await;
@@ -216,7 +217,7 @@ async fn a_database_that_cannot_hold_every_text_is_refused() {
     }
 }
 
-/// Migrations, limits and many at once, where each transaction gets another connection.
+/// Migrations, limits and concurrent calls, with another connection for each transaction.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pooler_may_stand_in_between() {
     let database = database().await;
@@ -224,7 +225,7 @@ async fn a_pooler_may_stand_in_between() {
     database.admin(&format!("CREATE DATABASE {empty}"));
     let pooler = PgBouncer::start(&database);
     {
-        // From nothing, by two at once.
+        // From an empty database, by two concurrent migrations.
         let stores = [0, 1].map(|_| Store::open(&short(&pooler.url(&empty))).unwrap());
         let done = tokio::join!(stores[0].migrate(), stores[1].migrate());
         let counts = [done.0.unwrap().len(), done.1.unwrap().len()];
@@ -242,7 +243,7 @@ async fn a_pooler_may_stand_in_between() {
     let store = Store::open(&options).unwrap();
     let g = group(&store, "g").await;
     let one = active(&store, &g, "One").await;
-    // The same statements again and again, on more connections than the server has.
+    // The same statements repeatedly, on more connections than the server has.
     let done = futures(64, |i| {
         let (store, one, g) = (store.clone(), one.clone(), g.clone());
         async move {
@@ -272,7 +273,7 @@ async fn a_pooler_may_stand_in_between() {
     let late = late.expect("its limits hold behind the pooler, too").unwrap_err();
     assert!(late.is_retryable(), "{late:?}");
     admin.batch_execute("ROLLBACK").unwrap();
-    // Nothing that one transaction was told is left for others.
+    // No setting of one transaction is left for others.
     let mut plain = PgConnection::establish(&pooler.url(database.name())).unwrap();
     for _ in 0..10 {
         #[derive(QueryableByName)]
@@ -289,7 +290,7 @@ async fn a_pooler_may_stand_in_between() {
     database.admin(&format!("DROP DATABASE {empty} WITH (FORCE)"));
 }
 
-/// Each of four writes waits as long as one may, and not for those before it.
+/// Each of four writes waits up to the limit, without adding the waits of those before it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn writes_do_not_wait_one_after_the_other_for_a_locked_file() {
     let folder = tempfile::tempdir().unwrap();
@@ -315,7 +316,7 @@ async fn writes_do_not_wait_one_after_the_other_for_a_locked_file() {
         let refused = refused.unwrap_err();
         assert!(matches!(refused, Error::Busy(_)), "{refused:?}");
     }
-    // What was answered so is not done later, and the next write is.
+    // A write that returned this error is not made later, and the next write succeeds.
     other.batch_execute("ROLLBACK").unwrap();
     let other_group = group_id("other");
     store.group_upsert(&other_group, "Other", NOW).await.unwrap();

@@ -1,5 +1,5 @@
-//! The order in which transactions lock rows (the module `store` says it), on PostgreSQL. A call is stopped at a row that
-//! somebody else holds; whatever comes after that row in the order has to be free then.
+//! The lock order of transactions (module `store`), on PostgreSQL. A call is stopped at a row that another
+//! transaction has locked; all later rows of the order must then be free.
 
 use diesel::{Connection as _, PgConnection, connection::SimpleConnection as _};
 
@@ -8,7 +8,7 @@ use super::{
     *,
 };
 
-/// Somebody who holds rows.
+/// A connection that holds locks.
 struct Holder(PgConnection);
 
 impl Holder {
@@ -35,7 +35,8 @@ async fn stopped(store: &Fixture) {
         .expect("the call waits for the row");
 }
 
-/// Makes a call while somebody holds the rows `held`: when it waits for them, nobody holds the rows `free`.
+/// Makes a call while another transaction holds the rows `held`: while the call waits for them, the rows
+/// `free` must not be locked.
 async fn comes_before<T: Send + 'static>(
     store: &Fixture,
     held: &str,
@@ -55,7 +56,7 @@ async fn comes_before<T: Send + 'static>(
 
 const HEADS: &str = "group_event_head";
 
-/// An owner with two receivers, all of whom have been told something, and two integrations, in order.
+/// An owner with two receivers, all of which have events, and two integrations, in order.
 struct World {
     store: Fixture,
     owner: GroupId,
@@ -119,7 +120,7 @@ async fn a_connector_is_disabled_before_anyone_is_told() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_owners_disable_their_connectors_at_once() {
-    // Both tell the same groups, of several integrations each, in whatever order these have.
+    // Both calls add events for the same groups, for several integrations each, in any order.
     let store = Fixture::postgres().await;
     let mut owners = Vec::new();
     for owner in ["m", "n", "o"] {
@@ -154,7 +155,7 @@ async fn two_owners_disable_their_connectors_at_once() {
 async fn shares_end_and_begin_before_anyone_is_told() {
     let w = World::new().await;
     let [one, two] = w.ids;
-    // More of it for both.
+    // The share is extended for both.
     let store = w.store();
     let edit = IntegrationUpdate {
         shares: Some(shares()),
@@ -177,7 +178,7 @@ async fn shares_end_and_begin_before_anyone_is_told() {
     let store = w.store();
     let call = async move { store.integration_activate(activate(draft.id)).await };
     comes_before(&w.store, "groups WHERE id = 'c'", HEADS, call).await;
-    // Groups that part.
+    // Groups are disconnected.
     let (store, owner) = (w.store(), w.owner.clone());
     let call = async move { store.group_disconnect(&owner, &group_id("b"), NOW).await };
     let held = format!("share WHERE integration_id = '{two}' AND group_id = 'b'");
@@ -192,7 +193,7 @@ async fn integrations_and_groups_are_deleted_before_anyone_is_told() {
     let call = async move { store.integration_delete(one, None, NOW).await };
     let held = format!("source WHERE integration_id = '{one}' AND group_id = 'c'");
     assert_eq!(comes_before(&w.store, &held, HEADS, call).await.groups, 3);
-    // All accounts before the group, and both before the heads.
+    // All accounts are locked before the group, and both before the event heads.
     let draft = w
         .store
         .integration_create(new_integration(&w.owner, "Three"))
@@ -230,7 +231,7 @@ async fn integrations_and_groups_are_deleted_before_anyone_is_told() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_added_before_the_locks_are_had_is_not_left_out() {
     let w = World::new().await;
-    // The account is refused while another integration gets it.
+    // The CRM refuses the account while another integration is attached to it.
     let credential = w
         .store
         .integration_get(w.ids[0])
@@ -253,7 +254,7 @@ async fn what_is_added_before_the_locks_are_had_is_not_left_out() {
     let mut refused = call.await.unwrap().unwrap().integrations;
     refused.sort();
     assert_eq!(refused, [w.ids[0], late.id]);
-    // A group is deleted while it begins another draft.
+    // A group is deleted while it creates another draft.
     let holder = Holder::of(&w.store, &lock(&format!("integration WHERE id = '{}'", w.ids[0])));
     let (store, owner) = (w.store(), w.owner.clone());
     let call = tokio::spawn(async move { store.group_delete(&owner, NOW).await });
@@ -287,7 +288,7 @@ async fn accounts_are_locked_in_one_order() {
     let (store, id, credential) = (w.store(), w.ids[0], credentials[1]);
     let call = async move { attach(&store, id, credential).await };
     assert!(comes_before(&w.store, &held, &free, call).await.moved);
-    // Of two drafts that expire, the first's account is not held while the second is waited for.
+    // Two drafts expire: the first one's account is not locked while the call waits for the second.
     let mut drafts = Vec::new();
     for n in 0..2 {
         let new = NewIntegration {
@@ -411,7 +412,8 @@ async fn very_many_marks_are_several_transactions() {
         .sync_commit(commit(&sync, vec![batch("Account", NOW, rows)]))
         .await
         .unwrap();
-    // Somebody marks one of the last rows: by then the first ones are stored, and the checkpoint is not.
+    // Another transaction marks one of the last rows: the first ones are stored by then, and the checkpoint
+    // is not.
     let holder = Holder::of(
         &w.store,
         &format!(

@@ -1,9 +1,10 @@
-//! What each statement goes through to find its rows, on PostgreSQL in three states of its statistics (none, another
-//! integration's only, good ones) under custom and generic plans, and on SQLite without statistics.
+//! The query plans of all statements: on PostgreSQL in three states of its statistics (none, those of another
+//! integration only, good ones) with custom and generic plans, and on SQLite without statistics.
 //!
-//! The statements are not listed: every call of [`Store`] is made, and the database itself tells what it ran. PostgreSQL's
-//! `auto_explain` writes the plan of each statement with the rows and pages it touched; on SQLite diesel tells the texts, of
-//! which EXPLAIN QUERY PLAN is asked. A call that is neither made here nor in [`ELSEWHERE`] fails a test.
+//! The statements are not listed here: every method of [`Store`] is called, and the database reports the
+//! statements. PostgreSQL's `auto_explain` logs the plan of each statement with the rows and pages it read;
+//! on SQLite diesel reports the text of each statement for EXPLAIN QUERY PLAN. A test fails for methods that
+//! are neither called here nor listed in [`ELSEWHERE`].
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,7 +15,7 @@ use std::{
 
 use super::*;
 
-/// Calls that are not made here, and why.
+/// Methods that are not called here, and why.
 const ELSEWHERE: &[(&str, &str)] = &[
     ("migrate", "its statements are the migrations'"),
     ("ping", "reads no table"),
@@ -76,13 +77,13 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("rehearse", "runs the calls that are given to it"),
 ];
 
-/// Where the calls go, and what they were found to do.
+/// The store that is called, and the findings.
 struct World {
     store: Store,
     watch: Watch,
     called: BTreeSet<&'static str>,
     faults: Vec<String>,
-    /// What is going on, for people.
+    /// A description of the current state.
     state: String,
 }
 
@@ -98,7 +99,8 @@ enum Watch {
     },
 }
 
-/// Makes a call. It may go through so many rows: the keys it was given and the rows it answers or changes.
+/// Calls a method. It may read `rows` rows: the number of keys it was given plus the number of rows it
+/// returns or changes.
 macro_rules! ask {
     ($world:expr, $rows:expr, $method:ident($($argument:expr),* $(,)?)) => {{
         let answer = $world.store.$method($($argument),*).await;
@@ -114,7 +116,7 @@ mod states;
 use reading::{cost, plans, tree};
 
 impl World {
-    /// Holds what a call ran against what it may go through.
+    /// Checks the statements of a call against its limit.
     fn done(&mut self, method: &'static str, rows: usize) {
         self.called.insert(method);
         match &mut self.watch {
@@ -126,7 +128,8 @@ impl World {
             Watch::Postgres { log, name, read } => {
                 for plan in plans(log, name, read) {
                     let (visited, pages) = cost(&plan["Plan"]);
-                    // A row is counted in each step it passes; an index is some pages deep, and a written row goes into six.
+                    // A row counts in each step that it passes; an index has some levels of pages, and a
+                    // written row changes six indexes.
                     let (most_visited, most_pages) = (12.0 * rows as f64 + 400.0, 60.0 * rows as f64 + 600.0);
                     if visited > most_visited || pages > most_pages {
                         self.faults.push(format!(
@@ -142,7 +145,7 @@ impl World {
     }
 }
 
-/// The calls of the store, out of its source.
+/// The methods of the store, from its source.
 fn methods() -> BTreeSet<String> {
     let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store")];
     let mut found = BTreeSet::new();

@@ -1,4 +1,4 @@
-//! The database itself, for what no call of the product tells.
+//! Direct access to the database, for what no method of the store returns.
 
 use diesel::{Connection as _, PgConnection, QueryableByName, RunQueryDsl as _, SqliteConnection, sql_types};
 
@@ -19,13 +19,13 @@ pub(super) fn ask(url: &str, sql: &str) -> Vec<String> {
     rows.into_iter().map(|row| row.text).collect()
 }
 
-/// How many rows of a table this holds for.
+/// The number of rows of a table that meet a condition.
 pub(super) fn count(url: &str, table: &str, condition: &str) -> usize {
     let sql = format!("SELECT CAST(count(*) AS text) AS text FROM {table} WHERE {condition}");
     ask(url, &sql)[0].parse().unwrap()
 }
 
-/// What a row of `meta` says.
+/// The value of a row of `meta`.
 pub(super) fn meta(url: &str, key: &str) -> Option<String> {
     ask(
         url,
@@ -34,7 +34,7 @@ pub(super) fn meta(url: &str, key: &str) -> Option<String> {
     .pop()
 }
 
-/// Makes a row of `meta` say this.
+/// Sets the value of a row of `meta`.
 pub(super) fn set_meta(url: &str, key: &str, value: &str) {
     let sql = format!(
         "INSERT INTO meta (key, value) VALUES ('{key}', '{value}') ON CONFLICT (key) DO UPDATE SET value = excluded.value"

@@ -1,4 +1,4 @@
-//! Records: what is written, what is left, what is gone.
+//! Records: written, kept, deleted.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -43,7 +43,7 @@ async fn apply(store: &Store, of: &Integration, batch: RecordBatch) -> Counters 
         .unwrap()
 }
 
-/// A sync that was taken, whatever others wait.
+/// The running sync of an integration; leases it if needed, whatever else is queued.
 async fn running(store: &Store, of: &Integration) -> Sync {
     match store.sync_list(of.id, None, 1).await.unwrap().pop() {
         Some(sync) if sync.state == SyncState::Running => sync,
@@ -60,7 +60,7 @@ async fn running(store: &Store, of: &Integration) -> Sync {
     }
 }
 
-/// A listing of a sync, settled at once: what it lacks is gone.
+/// A listing of a sync, settled at once: records that it lacks are deleted.
 async fn list(store: &Store, of: &Integration, batch: RecordBatch) -> Counters {
     let sync = running(store, of).await;
     let object = batch.object.clone();
@@ -105,7 +105,7 @@ both! {
         let rows = vec![row("b", 1, 10), row("a", 1, 10)];
         assert_eq!(apply(store, &one, batch("Account", 100, rows.clone())).await, counters(2, 2, 0, 0));
         assert_eq!(apply(store, &one, batch("Account", 200, rows)).await, counters(2, 0, 2, 0));
-        // Read later under an older stamp; read earlier under a newer one; in the same second; two of one key.
+        // Read later with an older stamp; read earlier with a newer one; in the same second; two of one key.
         assert_eq!(apply(store, &one, batch("Account", 300, vec![row("a", 2, 9)])).await, counters(1, 1, 0, 0));
         assert_eq!(apply(store, &one, batch("Account", 250, vec![row("a", 3, 11)])).await, counters(1, 0, 1, 0));
         assert_eq!(apply(store, &one, batch("Account", 300, vec![row("a", 3, 10)])).await, counters(1, 1, 0, 0));
@@ -115,7 +115,7 @@ both! {
         let a = record_of(store, one.id, "Account", "a").await.unwrap();
         assert_eq!((a.hash, a.modified_us, a.read_us, a.change_no), (5, 12, 301, 5));
         assert_eq!((a.name.as_str(), a.name_key.as_str(), a.payload.as_str()), ("Name a", "name a", r#"{"Hash":5}"#));
-        // A change that concerns nothing selected moves the times only.
+        // A change of fields that are not selected updates only the times.
         assert_eq!(apply(store, &one, batch("Account", 400, vec![row("a", 5, 20)])).await, counters(1, 0, 1, 0));
         let a = record_of(store, one.id, "Account", "a").await.unwrap();
         assert_eq!((a.modified_us, a.read_us, a.change_no), (20, 400, 5));
@@ -125,14 +125,15 @@ both! {
         let one = active(store, &group(store, "g").await, "One").await;
         let by = |clock, us, hash| RecordBatch { read: ReadTime { us, clock }, ..batch("Account", us, vec![row("a", hash, 1)]) };
         let (ahead, right) = (ReadClock::of_process(5), ReadClock::of_process(6));
-        // A host two hours ahead, then one whose clock is right; the first again, which read before and was slow.
+        // A host whose clock is two hours ahead, and one whose clock is right: only times of the same host are
+        // compared.
         for (given, counts) in [
             (by(ahead, 7_200, 1), counters(1, 1, 0, 0)),
             (by(right, 10, 2), counters(1, 1, 0, 0)),
             (by(right, 9, 3), counters(1, 0, 1, 0)),
             (by(ahead, 7_201, 4), counters(1, 1, 0, 0)),
             (by(ahead, 7_200, 5), counters(1, 0, 1, 0)),
-            // The CRM's own time says more than any host's, and nothing about it.
+            // The CRM's times and a host's times are not compared: the later batch is stored.
             (by(ReadClock::CRM, 50, 6), counters(1, 1, 0, 0)),
             (by(ReadClock::CRM, 49, 7), counters(1, 0, 1, 0)),
             (by(ReadClock::UNKNOWN, 1, 8), counters(1, 1, 0, 0)),
@@ -140,7 +141,7 @@ both! {
         ] {
             assert_eq!(apply(store, &one, given.clone()).await, counts, "{given:?}");
         }
-        // What is gone follows the same order.
+        // Deletions follow the same order.
         let gone = |clock, us| RecordBatch { read: ReadTime { us, clock }, ..batch("Account", us, vec![deleted("a", 1)]) };
         apply(store, &one, by(ReadClock::CRM, 60, 1)).await;
         assert_eq!(apply(store, &one, gone(ReadClock::CRM, 59)).await.removed, 0);
@@ -162,7 +163,7 @@ both! {
         assert_eq!((stone.payload.as_str(), stone.name.as_str(), stone.homepage), ("{}", "", None));
         assert_eq!(record_of(store, one.id, "Account", "z").await, None);
         assert!(store.record_company_keys(one.id, vec![company]).await.unwrap().is_empty());
-        // Read before it was gone: proves nothing. Read after: it is back.
+        // A read before the deletion does not restore the record. A read after it does.
         assert_eq!(apply(store, &one, batch("Account", 150, vec![a.clone()])).await, counters(1, 0, 1, 0));
         assert_eq!(apply(store, &one, batch("Account", 250, vec![a.clone()])).await, counters(1, 1, 0, 0));
         let back = record_of(store, one.id, "Account", "a").await.unwrap();
@@ -179,11 +180,12 @@ both! {
         apply(store, &one, batch("Account", 100, rows)).await;
         apply(store, &one, batch("Contact", 100, vec![row("b", 1, 10)])).await;
         apply(store, &one, batch("Account", 500, vec![row("d", 1, 10)])).await;
-        // (a, d]: b and c are gone; d was read later than the listing; a, e and the contact are not in the range.
+        // (a, d]: b and c are deleted; d was read later than the listing; a, e and the contact are outside
+        // the range.
         assert_eq!(list(store, &one, covering("a", "d", 200, vec![row("cc", 1, 1)])).await, counters(1, 1, 0, 2));
         assert_eq!(live(store, one.id).await, ["a", "b", "cc", "d", "e"]);
         assert_eq!(list(store, &one, covering("", "a", 200, vec![])).await, counters(0, 0, 0, 1));
-        // A row outside of the range it came with is still a row.
+        // A row outside the range of its batch is stored as well.
         assert_eq!(list(store, &one, covering("d", "", 600, vec![row("a", 1, 10)])).await, counters(1, 1, 0, 1));
         assert_eq!(list(store, &one, covering("", "", 600, vec![])).await, counters(0, 0, 0, 3));
         // The contact.
@@ -215,14 +217,14 @@ both! {
         let parents = |id: &str| first.iter().find(|c| c.record.external_id == id).unwrap().parents.clone();
         assert_eq!(parents("2"), [parent("a"), parent("b")]);
         assert_eq!(parents("3"), [parent("a")]);
-        // A changed child brings its parents anew, a gone one has none.
+        // A changed child brings new parents, a deleted one has none.
         apply(store, &one, batch("Contact", 200, vec![child("2", 2, 60, &["b"]), deleted("3", 70)])).await;
         assert_eq!(related(&["a"]).await, ["1"]);
         let later = feed(store, one.id, 5).await;
         assert_eq!(later.len(), 2);
         assert_eq!(later[0].parents, [parent("b")]);
         assert!(later[1].parents.is_empty() && later[1].record.delete_us.is_some());
-        // A complete live listing under b: 4 is not there any more, 2 is; 6 is new.
+        // A complete live listing below b: 4 is missing, 2 is listed; 6 is new.
         let set = ChildSet { parent_object: "Account".into(), parent_id: "b".into(), child_object: "Contact".into() };
         let read = Refresh {
             complete: vec![set],
@@ -253,7 +255,7 @@ both! {
         assert_eq!(feed[0].record.external_id, "'\"\\%_\u{fffd}");
         assert_eq!(feed[0].record.name, "N\u{fffd}UL 日本 \u{1f600}");
         assert_eq!(feed[0].parents, [parent("p\u{fffd}")]);
-        // More rows than one statement takes, of every size of statement.
+        // More rows than fit into one statement, for all sizes of statements.
         let many: Vec<RecordRow> = (0..5003).map(|i| row(&format!("{i:05}"), 1, 1)).collect();
         assert_eq!(apply(store, &one, batch("Many", 1, many)).await.written, 5003);
         let mut seen = BTreeSet::new();
@@ -280,7 +282,7 @@ both! {
         };
         let rows = vec![sized("1", 400), sized("2", 400), sized("3", 90_000), sized("4", 600), sized("5", 600)];
         apply(store, &one, batch("Account", 1, rows)).await;
-        // Changes of one record leave a gap that is longer than a window.
+        // Changes of one record leave a gap in the change numbers that is longer than a window.
         for n in 2..40 {
             apply(store, &one, batch("Account", n, vec![RecordRow { hash: n, ..sized("6", 10) }])).await;
         }
@@ -294,7 +296,7 @@ both! {
                 break;
             }
         }
-        // The third alone has more than a page may.
+        // The third row alone exceeds a page.
         assert_eq!(pages, ["12", "3", "4", "56"]);
         let all = store.record_changes(one.id, 0, 100, i64::MAX).await.unwrap();
         assert_eq!((all.changes.len(), all.last), (6, true));
@@ -321,11 +323,11 @@ both! {
         };
         let ids = ["5", "42", "998", "999", "1000", "1001", "1002", "20000", "x1"];
         apply(store, &one, batch("Account", 1, ids.map(|id| row(id, 1, 1)).to_vec())).await;
-        // From 999 on, over the length, up to 1001: 1000 is gone, its neighbours by bytes are not.
+        // From 999 to 1001, across a change of length: 1000 is deleted, its neighbours by bytes are not.
         let page = numbers("998", "1001", 2, vec![row("999", 1, 1), row("1001", 1, 1)]);
         assert_eq!(list(store, &one, page).await, counters(2, 0, 2, 1));
         assert_eq!(live(store, one.id).await, ["1001", "1002", "20000", "42", "5", "998", "999", "x1"]);
-        // The beginning and the end; what is no number is in no range.
+        // The beginning and the end; an id that is not a number is in no range.
         assert_eq!(list(store, &one, numbers("", "998", 3, vec![row("998", 1, 1)])).await.removed, 2);
         assert_eq!(list(store, &one, numbers("1001", "", 3, vec![row("1003", 1, 1)])).await, counters(1, 1, 0, 2));
         assert_eq!(live(store, one.id).await, ["1001", "1003", "998", "999", "x1"]);
@@ -345,7 +347,8 @@ both! {
             let done = store.record_refresh_or_commit(&one, batch.clone(), live, step).await;
             assert_eq!(done, expected, "step {step}: {batch:?}");
             if whole {
-                // The object was listed whole: what its ranges lacked, and was not read since, goes.
+                // The object was listed completely: records that its ranges lacked, and that were not read
+                // since, are deleted.
                 let sync = running(store, &one).await;
                 assert_eq!(settle(store, &sync, "Account", TRUSTING, step).await.removed, model.settle(), "step {step}");
             }
@@ -370,7 +373,7 @@ both! {
                 })
             })
             .collect();
-        // What the follower knows must at the end be what is stored, though it never looks back.
+        // The data of the follower must equal the stored data at the end, although it never reads backwards.
         let mut known = BTreeMap::new();
         let mut after = 0;
         let mut running = true;
@@ -392,7 +395,7 @@ both! {
 }
 
 impl Fixture {
-    /// The two ways rows come in are one core.
+    /// Both ways of storing rows use the same code.
     async fn record_refresh_or_commit(
         &self,
         of: &Integration,
@@ -417,19 +420,19 @@ impl Fixture {
     }
 }
 
-/// A live read or a commit, and whether the listing ends with it; with few ids and times, so that they meet.
+/// A live read or a commit, and whether the listing ends with it; few ids and times, so that they collide.
 fn batches() -> impl Strategy<Value = (bool, bool, RecordBatch)> {
     let rows = prop::collection::vec(
         (0..24u8, 0..4i64, 0..6i64, 0..9i64, prop::bool::weighted(0.15)),
         0..12,
     );
     let covers = prop::option::weighted(0.4, (0..26u8, 0..26u8, any::<bool>()));
-    // Mostly the CRM's clock, at times one of two processes', or one that is not known.
+    // Mostly the CRM's clock, sometimes the clock of one of two processes, or an unknown one.
     let clock = prop_oneof![6 => Just(1), 1 => Just(2), 1 => Just(3), 1 => Just(0)];
     let whole = prop::bool::weighted(0.3);
     (any::<bool>(), whole, rows, covers, 1..9i64, clock).prop_map(|(live, whole, rows, covers, us, clock)| {
         let clock = ReadClock::from_number(clock);
-        // Half of the ids are numbers of several lengths.
+        // Half of the ids are numbers of different lengths.
         let id = |n: u8| match n {
             0..12 => [
                 "0", "7", "9", "10", "11", "90", "99", "100", "350", "999", "1000", "10001",
@@ -478,11 +481,11 @@ fn batches() -> impl Strategy<Value = (bool, bool, RecordBatch)> {
     })
 }
 
-/// The rules of the store said once more, row by row and without care for speed.
+/// A second, slow and simple implementation of the store's rules, row by row.
 #[derive(Default)]
 struct Model {
     rows: BTreeMap<String, Stored>,
-    /// What listings lacked, and when they were read.
+    /// Records that listings lacked, and the times of these listings.
     marks: BTreeMap<String, (ReadClock, Micros)>,
     change_no: i64,
 }
@@ -534,7 +537,7 @@ impl Model {
             })
         };
         let clock = batch.read.clock;
-        // Times of two clocks, or of one that nobody knows, prove nothing.
+        // Times of two clocks, or of an unknown one, prove nothing.
         let later =
             |old: (ReadClock, Micros), us| old.0 == clock && clock != ReadClock::UNKNOWN && old.1 > us;
         let ids: BTreeSet<String> = self.rows.keys().chain(newest.keys()).cloned().collect();
@@ -546,7 +549,7 @@ impl Model {
                 }
                 continue;
             };
-            // Who is listed is there.
+            // A listed record exists.
             self.marks.remove(&id);
             let old = self.rows.get(&id).cloned();
             let stale = old.as_ref().is_some_and(|o| later(o.read, row.read_us));
@@ -631,7 +634,7 @@ impl Model {
             .iter()
             .map(|c| {
                 let r = &c.record;
-                // Parents of company records are not part of the feed: a company hangs under nothing.
+                // Parents of company records are not in the feed: a company has no parent.
                 let parents = if r.company_id.is_some() {
                     Vec::new()
                 } else {

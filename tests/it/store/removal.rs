@@ -1,4 +1,5 @@
-//! What listings lack: what goes at once, what is held back, and what confirms it.
+//! Records that listings lack: which are removed at once, which are held back, and what confirms their
+//! removal.
 
 use super::*;
 
@@ -78,7 +79,7 @@ async fn end(store: &Store, sync: &Sync, state: SyncState, at: Micros) -> Sync {
     store.sync_finish(end).await.unwrap()
 }
 
-/// A sync whose listing has these rows: the sync, how many rows it removed, and how many it holds back.
+/// A sync whose listing has these rows: the sync, and the numbers of removed and of held-back rows.
 async fn sync(
     store: &Store,
     of: &Integration,
@@ -96,12 +97,13 @@ async fn sync(
     (end(store, &sync, state, at).await, done.removed, done.held)
 }
 
-/// How many rows are held back: lacking in a listing that was whole, and neither confirmed nor listed since.
+/// The number of held-back rows: a complete listing lacked them, and they were neither confirmed nor listed
+/// since.
 fn held_rows(store: &Fixture) -> usize {
     raw::count(&store.url, "removal", "first_us IS NOT NULL")
 }
 
-/// An integration that has had its first sync, with these rows.
+/// An integration after its first sync, with these rows.
 async fn known(store: &Store, rows: usize) -> Integration {
     let of = active(store, &group(store, "g").await, "One").await;
     let (_, removed, held) = sync(store, &of, NOW, &ids(0..rows), None).await;
@@ -119,7 +121,7 @@ const HOUR: Micros = 60 * MINUTE;
 both! {
     async fn few_go_at_once_and_many_are_held_back(store) {
         let of = known(store, 100).await;
-        // Few rows; many, but a small share; many and a large share: not one of them goes.
+        // Few rows; many, but a small share; many and a large share: none of these is removed.
         assert_eq!(sync(store, &of, NOW + HOUR, &ids(10..100), None).await.1, 10);
         assert_eq!(sync(store, &of, NOW + 2 * HOUR, &ids(28..100), None).await.1, 18);
         let (held, removed, rows) = sync(store, &of, NOW + 3 * HOUR, &ids(43..100), None).await;
@@ -128,7 +130,7 @@ both! {
         assert_eq!((object.held, object.removed, object.error_reason.as_str()), (15, 0, "REMOVAL_HELD_BACK"));
         assert!(object.error_message.contains("15 records"), "{}", object.error_message);
         assert_eq!(held_rows(store), 15);
-        // It is not whole, and cannot say that it is.
+        // The sync is not complete, and cannot be finished as complete.
         let next = begin(store, &of, NOW + 3 * HOUR + 1, None).await;
         store_listing(store, &next, NOW + 3 * HOUR + 1, &[]).await;
         assert_eq!(settle(store, &next, "Account", GUARD, NOW).await.held, 72);
@@ -141,7 +143,7 @@ both! {
 
     async fn new_rows_do_not_make_a_removal_smaller(store) {
         let of = known(store, 50).await;
-        // Every row under another id, and ten times as many more.
+        // All rows under new ids, and ten times as many more.
         let (_, removed, held) = sync(store, &of, NOW + HOUR, &ids(1_000..1_600), None).await;
         assert_eq!((removed, held, live(store, &of).await), (0, 50, 650));
     }
@@ -149,11 +151,11 @@ both! {
     async fn a_person_confirms_what_was_held_back_and_no_more(store) {
         let of = known(store, 100).await;
         let (held, ..) = sync(store, &of, NOW + HOUR, &ids(30..100), None).await;
-        // The confirmed ones go; forty more that are lacking now were not seen by whoever confirmed.
+        // The confirmed rows are removed; forty more that are missing now were not confirmed.
         let (next, removed, rows) = sync(store, &of, NOW + HOUR + 1, &ids(70..100), Some(&held)).await;
         assert_eq!((removed, rows, live(store, &of).await), (30, 40, 70));
         assert_eq!((next.confirms, next.confirm_us), (Some(held.id), held.end_us));
-        // The CRM shows some again: they stay, the rest is confirmed.
+        // The CRM lists some of them again: they stay, the others are confirmed.
         let (_, removed, rows) = sync(store, &of, NOW + HOUR + 2, &ids(50..100), Some(&next)).await;
         assert_eq!((removed, rows, live(store, &of).await), (20, 0, 50));
         assert_eq!(held_rows(store), 0);
@@ -163,12 +165,13 @@ both! {
         let of = known(store, 100).await;
         let at = |minutes: i64| NOW + HOUR + minutes * MINUTE;
         assert_eq!(sync(store, &of, at(0), &ids(50..100), None).await.2, 50);
-        // Too soon; the first evidence is kept over syncs in between. As many others, lacking for the first time, are not confirmed.
+        // Too soon; the first evidence is kept over later syncs. The same number of other rows, missing for
+        // the first time, is not confirmed.
         assert_eq!(sync(store, &of, at(40), &ids(50..100), None).await.2, 50);
         let others: Vec<String> = ids(0..50);
         let (_, removed, held) = sync(store, &of, at(59), &others, None).await;
         assert_eq!((removed, held), (0, 50));
-        // The first ones were there in between: their hour begins again.
+        // The first rows were listed in between: their hour starts again.
         assert_eq!(sync(store, &of, at(61), &ids(50..100), None).await.2, 50);
         assert_eq!(sync(store, &of, at(121), &ids(50..100), None).await.1, 50);
         assert_eq!(live(store, &of).await, 50);
@@ -182,7 +185,7 @@ both! {
         assert_eq!(held_rows(store), 0);
         let (_, removed, held) = sync(store, &of, NOW + 3 * HOUR, &[], None).await;
         assert_eq!((removed, held, live(store, &of).await), (0, 100, 100));
-        // Nor is what another selection or account saw.
+        // Nor is a listing of another selection or account.
         let edit = IntegrationUpdate { fields: Some(vec![field("Account", "Industry")]), ..no_edit(of.id) };
         store.integration_update(edit).await.unwrap();
         let resumed = store.sync_lease_next("w", NOW + 9 * HOUR, NOW + 10 * HOUR).await.unwrap().unwrap();
@@ -194,10 +197,10 @@ both! {
         let of = known(store, 100).await;
         let first = begin(store, &of, NOW + HOUR, None).await;
         store_listing(store, &first, NOW + HOUR, &ids(10..100)).await;
-        // A profile is opened: it is there.
+        // A profile is opened: the record exists.
         let rows = vec![row("00000", 1, 1)];
         store.record_refresh(refresh(&of, NOW + HOUR + 1, vec![batch("Account", NOW + HOUR + 1, rows)])).await.unwrap();
-        // The worker is gone; the one that goes on knows what was lacking, the late one is refused.
+        // The worker is lost; the next one knows which rows were missing, the late one is refused.
         let second = store.sync_lease_next("w2", NOW + 2 * HOUR, NOW + 3 * HOUR).await.unwrap().unwrap();
         let late = Settle { sync_id: first.id, fence: first.fence, object: "Account".to_owned(), guard: GUARD, limit: 3, settling: None, now_us: NOW };
         assert!(matches!(store.sync_settle(late.clone()).await, Err(Error::LeaseLost { why: Lost::Fence, .. })));
@@ -231,7 +234,7 @@ both! {
         let first = begin(store, &of, NOW + HOUR, None).await;
         store_listing(store, &first, NOW + HOUR, &[]).await;
         let one = Settle { sync_id: first.id, fence: first.fence, object: "Account".to_owned(), guard: GUARD, limit: 7, settling: None, now_us: NOW + HOUR };
-        // No call marks more than it may look at, and one that is cut off is begun again by another worker.
+        // No call marks more rows than its limit, and an interrupted one is repeated by another worker.
         let mut done = Settled::default();
         for _ in 0..25 {
             let before = held_rows(store);
@@ -244,7 +247,7 @@ both! {
         assert!(matches!(store.sync_settle(late).await, Err(Error::LeaseLost { why: Lost::Fence, .. })));
         assert_eq!(settle(store, &second, "Account", GUARD, NOW + 2 * HOUR).await.held, 100);
         assert_eq!((held_rows(store), live(store, &of).await), (100, 100));
-        // Rows that are held back among rows that go: both are gone through once.
+        // Held-back rows between removed rows: each row is visited once.
         end(store, &second, SyncState::Partial, NOW + 2 * HOUR).await;
         let third = begin(store, &of, NOW + 2 * HOUR + 1, Some(&store.sync_get(second.id).await.unwrap())).await;
         let more: Vec<String> = ids(100..200);
@@ -258,7 +261,8 @@ both! {
         let first = begin(store, &of, NOW, None).await;
         let all = ids(0..12_500);
         store_listing(store, &first, NOW, &all).await;
-        // Some at the beginning, some in the middle and one at the end are there, in two batches of one commit.
+        // Some at the beginning, some in the middle and one at the end are listed, in two batches of one
+        // commit.
         let listed: Vec<String> = [&all[..50], &all[7_000..7_050], &all[12_499..]].concat();
         let half = |from: &str, to: &str, ids: &[String]| RecordBatch {
             covers: Some(Covers { after: from.to_owned(), through: to.to_owned(), order: IdOrder::Bytes }),

@@ -1,4 +1,4 @@
-//! schema.rs against what the migrations make.
+//! schema.rs compared with the schema that the migrations create.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ struct Column {
 
 type Tables = BTreeMap<String, Vec<(String, String)>>;
 
-/// What schema.rs says, in the words of diesel.
+/// The schema that schema.rs declares, in diesel's types.
 fn declared() -> Tables {
     let mut tables = Tables::new();
     let mut table = String::new();
@@ -167,7 +167,8 @@ async fn lost_connections_are_replaced() {
     )
     .execute(&mut conn)
     .unwrap();
-    // The first to notice says so in a way that invites another try; it takes the other dead ones with it.
+    // The first call that meets a dead connection returns a retryable error and removes the other dead
+    // connections.
     let mut failed = 0;
     while let Err(error) = store.ping().await {
         assert!(error.is_retryable(), "{error:?}");

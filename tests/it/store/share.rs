@@ -1,4 +1,4 @@
-//! Shares, and what each group sees by them.
+//! Shares, and what each group sees through them.
 
 use super::*;
 
@@ -64,24 +64,25 @@ both! {
         let source = store.source_get(&h, one.id).await.unwrap().unwrap();
         assert_eq!((source.relation, source.label.as_str(), source.is_visible()), (Relation::Received, "one", true));
         assert_eq!(seen(store, &h, one.id).await, keys(&[("A", false), ("B", false)]));
-        // Each decides for itself.
+        // Each group decides for itself.
         store.field_activate(one.id, &h, vec![of("B")], vec![]).await.unwrap();
         assert_eq!(seen(store, &h, one.id).await, keys(&[("A", false), ("B", true)]));
-        // What the owner makes passive its receivers lose, and get back as they had it.
+        // Receivers lose a field that the owner makes passive, and get it back with their own setting.
         store.field_activate(one.id, &g, vec![], vec![of("B"), of("C")]).await.unwrap();
         assert_eq!(seen(store, &g, one.id).await, keys(&[("A", true), ("B", false), ("C", false)]));
         assert_eq!(seen(store, &h, one.id).await, keys(&[("A", false)]));
         assert_eq!(seen(store, &k, one.id).await, keys(&[("A", false)]));
         store.field_activate(one.id, &g, vec![of("B"), of("C")], vec![]).await.unwrap();
         assert_eq!(seen(store, &h, one.id).await, keys(&[("A", false), ("B", true)]));
-        // What is deselected goes at once, and a share of all has what is selected later.
+        // Deselected fields are lost at once, and a share of all fields includes fields that are selected
+        // later.
         let fields = vec![field("Account", "A"), field("Account", "D")];
         store.integration_update(IntegrationUpdate { fields: Some(fields), ..no_edit(one.id) }).await.unwrap();
         assert_eq!(seen(store, &h, one.id).await, keys(&[("A", false)]));
         assert_eq!(seen(store, &k, one.id).await, keys(&[("A", false), ("D", false)]));
         let shares = store.share_list(one.id).await.unwrap();
         assert_eq!(shares.iter().map(|s| s.shared.len()).collect::<Vec<_>>(), [1, 2]);
-        // Disconnecting hides it from one, disabling from those who do.
+        // Disconnecting hides the source from one group, disabling the connector from the group that does.
         assert!(store.source_connect(&h, one.id, false).await.unwrap());
         assert!(!store.source_connect(&h, one.id, false).await.unwrap());
         assert!(!store.source_get(&h, one.id).await.unwrap().unwrap().is_visible());
@@ -99,19 +100,20 @@ both! {
         assert!(store.share_set(one.id, all(&stranger), "ada", NOW).await.unwrap_err().is_conflict(Conflict::NotConnected));
         store.integration_update(IntegrationUpdate { shares: Some(vec![all(&h), all(&k)]), ..no_edit(one.id) }).await.unwrap();
         assert_eq!(store.share_list(one.id).await.unwrap().len(), 2);
-        // Nothing of an edit that cannot be is stored.
+        // Nothing of an invalid edit is stored.
         let edit = IntegrationUpdate { display_name: Some("New".to_owned()), shares: Some(vec![all(&stranger)]), ..no_edit(one.id) };
         assert!(store.integration_update(edit).await.unwrap_err().is_conflict(Conflict::NotConnected));
         assert_eq!(store.integration_get(one.id).await.unwrap().display_name, "One");
         assert_eq!(store.share_list(one.id).await.unwrap().len(), 2);
-        // Groups that part: their shares end, and do not come back with the connection.
+        // Disconnected groups: their shares end, and a new connection does not restore them.
         assert_eq!(store.group_disconnect(&h, &g, NOW).await.unwrap(), 1);
         store.group_connect(&h, &g, NOW).await.unwrap();
         assert!(store.source_get(&h, one.id).await.unwrap().is_none());
         assert_eq!(seen(store, &h, one.id).await, []);
         assert!(store.share_remove(one.id, &k, NOW).await.unwrap() && !store.share_remove(one.id, &k, NOW).await.unwrap());
         assert!(store.source_list(&k).await.unwrap().is_empty());
-        // A draft's shares wait until it is saved, and stand in its way if the groups have parted.
+        // A draft's shares take effect when it is saved, and prevent saving if the groups have been
+        // disconnected.
         let draft = store.integration_create(new_integration(&g, "Draft")).await.unwrap();
         log_in(store, draft.id, "u").await;
         store.share_set(draft.id, all(&h), "ada", NOW).await.unwrap();
@@ -122,7 +124,7 @@ both! {
         store.group_connect(&h, &g, NOW).await.unwrap();
         store.integration_activate(save).await.unwrap();
         assert_eq!(store.source_list(&h).await.unwrap()[0].label, "draft");
-        // A deleted integration is gone for everyone at once.
+        // A deleted integration disappears for all groups at once.
         let gone = store.integration_delete(draft.id, None, NOW).await.unwrap();
         assert_eq!((gone.groups, store.source_list(&h).await.unwrap()), (2, vec![]));
     }
@@ -134,7 +136,7 @@ both! {
         assert_eq!(store.source_get(&h, one.id).await.unwrap().unwrap().label, "one_2");
         let edit = IntegrationUpdate { label: Some("one_2".to_owned()), ..no_edit(own.id) };
         assert!(store.integration_update(edit).await.unwrap_err().is_conflict(Conflict::Label));
-        // Renaming does not change it; taking the share away frees it.
+        // Renaming does not change it; ending the share frees it.
         store.integration_update(IntegrationUpdate { display_name: Some("Other".to_owned()), ..no_edit(one.id) }).await.unwrap();
         assert_eq!(store.source_get(&g, one.id).await.unwrap().unwrap().label, "one");
         assert_eq!(store.source_get(&h, one.id).await.unwrap().unwrap().label, "one_2");
@@ -152,12 +154,12 @@ both! {
         assert_eq!(store.group_connections(&k).await.unwrap(), []);
         assert_eq!(store.source_list(&h).await.unwrap().len(), 1);
         assert!(store.integration_create(new_integration(&g, "New")).await.unwrap_err().is_not_found());
-        // Told again, it begins anew.
+        // Created again, it starts empty.
         let again = store.group_upsert(&g, "Again", NOW + 5).await.unwrap();
         assert_eq!((again.create_us, store.source_list(&g).await.unwrap()), (NOW + 5, vec![]));
         assert_eq!(store.enablement_list(&g).await.unwrap(), []);
         store.group_delete(&g, NOW + 6).await.unwrap();
-        // The row goes after the last rows of what it owned, and after its time.
+        // The row is deleted after the last rows of what the group owned, and after its time.
         assert_eq!(store.group_purge(NOW + 7).await.unwrap(), 0);
         while !store.integration_purge(one.id, 100).await.unwrap() {}
         assert_eq!(store.group_purge(NOW + 6).await.unwrap(), 0);

@@ -61,7 +61,7 @@ both! {
         assert!(matches!(say("1", "q", "integrations/y").await.unwrap_err(), Error::RequestReused(id) if id == "1"));
         assert_eq!(store.request_get(&of("Create", "1", "p")).await.unwrap(), before);
         assert_eq!(store.request_get(&of("Sync", "1", "p")).await.unwrap(), None);
-        // A row of an earlier version holds what cannot be compared with a hash: its id stands for the same request.
+        // A row of an earlier version has no fingerprint to compare: its id alone identifies the request.
         assert_eq!(say("1", "blake3:aa", "integrations/z").await.unwrap(), before);
         assert_eq!(say("2", "blake3:aa", "integrations/y").await.unwrap(), None);
         assert!(matches!(say("2", "blake3:bb", "integrations/y").await.unwrap_err(), Error::RequestReused(id) if id == "2"));
@@ -92,11 +92,11 @@ both! {
         assert!(matches!(refused, Rollback::By(Refused)));
         assert!(unknown().await);
         assert_eq!(store.request_get(&of).await.unwrap(), None);
-        // A rehearsal says what would come of it, and leaves nothing.
+        // A rehearsal returns the result and stores nothing.
         let whole = (None, "Whole".to_owned());
         assert_eq!(store.rehearse(upsert(false)).await.unwrap(), whole);
         assert!(unknown().await);
-        // The store's own errors roll back too, and stay what they are.
+        // The store's own errors roll back too, and are returned unchanged.
         let failed = store.transaction::<(), Refused, _>({
             let id = id.clone();
             move |tx| {
@@ -125,7 +125,7 @@ both! {
         let taken = store.outbox_lease_due("w1", NOW, NOW + MINUTE).await.unwrap().unwrap();
         assert_eq!((taken.id, taken.attempt, taken.sealed.as_slice()), (id, 1, b"secret".as_slice()));
         assert!(store.outbox_lease_due("w2", NOW + 1, NOW + MINUTE).await.unwrap().is_none());
-        // Its lease ends: another worker takes it, and the first has no say any more.
+        // Its lease ends: another worker takes it, and the first can no longer change it.
         let again = store.outbox_lease_due("w2", NOW + MINUTE, NOW + 2 * MINUTE).await.unwrap().unwrap();
         assert_eq!(again.attempt, 2);
         assert!(!store.outbox_done(id, "w1", NOW).await.unwrap());
@@ -133,7 +133,7 @@ both! {
         assert!(store.outbox_lease_due("w2", NOW + 8 * MINUTE, NOW).await.unwrap().is_none());
         store.outbox_lease_due("w2", NOW + 9 * MINUTE, NOW + 10 * MINUTE).await.unwrap().unwrap();
         assert!(store.outbox_done(id, "w2", NOW + 9 * MINUTE).await.unwrap());
-        // The secret goes at once, the row later.
+        // The secret is deleted at once, the row later.
         assert_eq!(raw::count(&store.url, "outbox", "length(sealed) = 0 AND done_us IS NOT NULL"), 1);
         assert_eq!(store.outbox_purge(NOW + 10 * MINUTE, 9).await.unwrap(), 1);
     }
@@ -159,7 +159,7 @@ both! {
         let kept = store.authorization_callback(&hash, b"code".to_vec(), NOW).await.unwrap();
         assert_eq!(kept.callback.as_deref(), Some(b"code".as_slice()));
         assert!(store.authorization_callback(&hash, b"other".to_vec(), NOW).await.unwrap_err().is_not_found());
-        // Many at once: one wins.
+        // Many concurrent uses: one succeeds.
         let uses = futures(20, |_| {
             let (store, hash) = (Store::clone(store), hash.clone());
             async move { store.authorization_use(&hash, NOW).await }
@@ -170,7 +170,7 @@ both! {
         assert_eq!(won[0].sealed, b"verifier");
         assert_eq!(won[0].callback.as_deref(), Some(b"code".as_slice()));
         assert!(store.authorization_get(&hash, NOW).await.unwrap_err().is_not_found());
-        // A new login leaves those before it alone, five in all; the oldest ends.
+        // A new login leaves earlier ones valid, at most five in total; the oldest ends.
         let begin = async |n: i64| {
             let hash: AuthorizationHash = format!("{n:064}").parse().unwrap();
             let new = NewAuthorization { state_hash: hash.clone(), create_us: NOW + n, ..new.clone() };
@@ -185,7 +185,7 @@ both! {
         for hash in &begun[1..] {
             store.authorization_get(hash, NOW).await.unwrap();
         }
-        // When one has succeeded the others are of no use.
+        // After one has succeeded the others are invalid.
         log_in(store, draft.id, "u").await;
         for hash in &begun[1..] {
             assert!(store.authorization_get(hash, NOW).await.unwrap_err().is_not_found());
@@ -199,7 +199,7 @@ both! {
         let second = store.credential_put(new_credential("00D", "u", b"t2"), NOW).await.unwrap();
         assert_eq!((second.credential.id, second.credential.generation), (first.credential.id, 2));
         assert_eq!(second.replaced, Some((b"t1".to_vec(), "k1".to_owned())));
-        // One without a refresh token never replaces a live one with.
+        // A credential without a refresh token never replaces a live one with.
         let poor = NewCredential { refreshable: false, ..new_credential("00D", "u", b"t3") };
         let kept = store.credential_put(poor.clone(), NOW).await.unwrap();
         assert!(!kept.stored);
@@ -218,7 +218,7 @@ both! {
         let g = group(store, "g").await;
         let used = active(store, &g, "One").await.credential_id.unwrap();
         let lost = store.credential_put(new_credential("00D", "lost", b"token"), NOW).await.unwrap().credential;
-        // Not while its login may still be under way.
+        // Not while its login may still be in progress.
         assert_eq!(store.credential_release_unused(NOW, NOW).await.unwrap(), 0);
         assert_eq!(store.credential_release_unused(NOW + MINUTE, NOW + MINUTE).await.unwrap(), 1);
         assert_eq!(store.credential_get(lost.id).await.unwrap().state, CredentialState::Revoked);
@@ -244,13 +244,13 @@ both! {
         assert!(put(owner.clone(), 0).await.unwrap_err().is_conflict(Conflict::Generation));
         assert_eq!(put(owner.clone(), 1).await.unwrap().generation, 2);
         assert!(put(owner, 2).await.unwrap_err().is_conflict(Conflict::Generation));
-        // A new login in the middle of a refresh wins.
+        // A new login during a refresh wins.
         store.credential_lease(id, "w", NOW, NOW + MINUTE).await.unwrap().unwrap();
         store.credential_put(new_credential("00D", "u", b"t3"), NOW).await.unwrap();
         assert!(put("w".to_owned(), 2).await.unwrap_err().is_conflict(Conflict::Generation));
         assert!(!store.credential_revoked(id, 2, "REVOKED", "gone", NOW).await.unwrap().revoked);
         assert_eq!(store.credential_get(id).await.unwrap().sealed, b"t3");
-        // A lease that ended can be taken by another; one that was given back, too.
+        // A lease that has expired, or was released, can be taken by another worker.
         store.credential_lease(id, "w1", NOW, NOW + MINUTE).await.unwrap().unwrap();
         assert!(store.credential_lease(id, "w2", NOW, NOW + MINUTE).await.unwrap().is_none());
         store.credential_lease(id, "w2", NOW + MINUTE, NOW + 2 * MINUTE).await.unwrap().unwrap();

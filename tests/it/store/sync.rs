@@ -81,7 +81,7 @@ both! {
         let taken: Vec<Sync> = taken.into_iter().flatten().collect();
         let ids: std::collections::HashSet<SyncId> = taken.iter().map(|s| s.id).collect();
         assert_eq!(taken.len(), ids.len());
-        // Who found another's row locked may have come back with nothing; what is left is still there.
+        // A worker that found a locked row may have got nothing; the remaining syncs are still queued.
         let mut rest = 0;
         while lease(store, "w", NOW).await.is_some() {
             rest += 1;
@@ -116,14 +116,14 @@ both! {
         before.await.unwrap();
         store.enablement_set(enablement(&g, false)).await.unwrap();
         assert_eq!(store.sync_get(waiting.id).await.unwrap().state, SyncState::Cancelled);
-        // The one that runs hears of it with its next word, and writes nothing.
+        // The running one learns this with its next commit, and writes nothing.
         let late = commit(of(running.id), vec![batch("Account", 2, vec![row("b", 1, 1)])]);
         assert!(store.sync_commit(late).await.unwrap().cancel_requested);
         assert_eq!(counts(store, running.id).await, [("Account".to_owned(), 1)]);
         store.enablement_set(enablement(&g, true)).await.unwrap();
         let ended = store.sync_finish(end(of(running.id), SyncState::Partial, NOW)).await.unwrap();
         assert_eq!((ended.state, ended.attempt), (SyncState::Cancelled, 1));
-        // One whose worker is gone ends, too, though its connector stays disabled.
+        // A sync whose worker is lost ends, too, although its connector stays disabled.
         store.enablement_set(enablement(&g, false)).await.unwrap();
         assert_eq!(lease(store, "w", NOW + MINUTE).await, None);
         assert_eq!(store.sync_get(of(left.id).id).await.unwrap().state, SyncState::Cancelled);
@@ -138,7 +138,7 @@ both! {
         wait(&sync, "CRM_UNAVAILABLE").await;
         let sync = lease(store, "w", NOW).await.unwrap();
         assert_eq!((sync.attempt, sync.tries, sync.error_reason.as_str()), (2, 2, "CRM_UNAVAILABLE"));
-        // Rows without a checkpoint, or with the same one, are no step, and the cause stays to be seen.
+        // Rows without a checkpoint, or with the same one, are not progress, and the cause stays visible.
         store.sync_commit(SyncCommit { checkpoint: None, ..commit(&sync, Vec::new()) }).await.unwrap();
         assert_eq!(store.sync_get(sync.id).await.unwrap().error_reason, "CRM_UNAVAILABLE");
         store.sync_commit(commit(&sync, Vec::new())).await.unwrap();
@@ -148,7 +148,7 @@ both! {
         let sync = lease(store, "w", NOW).await.unwrap();
         store.sync_commit(commit(&sync, Vec::new())).await.unwrap();
         assert_eq!(store.sync_get(sync.id).await.unwrap().tries, 1);
-        // A worker that stops hands it on: that is no attempt.
+        // A worker that stops passes the sync on: this is not an attempt.
         wait(&sync, "SHUTTING_DOWN").await;
         let sync = lease(store, "w", NOW).await.unwrap();
         assert_eq!((sync.attempt, sync.tries), (3, 1));
@@ -169,7 +169,7 @@ both! {
         let sync = lease(store, "w", NOW).await.unwrap();
         store.sync_commit(SyncCommit { missing_fields: vec![reference("Account", "A")], ..commit(&sync, Vec::new()) }).await.unwrap();
         store.sync_wait(sync.id, sync.fence, NOW, "CRM_UNAVAILABLE", "m").await.unwrap();
-        // Another attempt does not say it again; a live read sees one more.
+        // Another attempt does not report it again; a live read finds one more.
         let sync = lease(store, "w", NOW + 1).await.unwrap();
         store.field_mark_missing(one.id, vec![reference("Account", "C")], NOW + 1).await.unwrap();
         let objects = vec![object("Account", ObjectState::Complete), object("Contact", ObjectState::Failed)];
@@ -179,7 +179,7 @@ both! {
         let missing: Vec<(String, Option<Micros>)> = store.field_list(one.id).await.unwrap().into_iter().map(|f| (f.key, f.missing_us)).collect();
         let expected = [("A", Some(NOW - 1)), ("B", None), ("C", Some(NOW + 1)), ("D", Some(NOW - 1))];
         assert_eq!(missing, expected.map(|(key, since)| (key.to_owned(), since)));
-        // Not whole: not a success, but the companies are counted.
+        // Not complete: not a success, but the companies are counted.
         let after = store.integration_get(one.id).await.unwrap();
         assert_eq!((after.last_success_us, after.company_records), (None, Some(0)));
     }
@@ -199,7 +199,7 @@ both! {
         assert_eq!(why(store.sync_finish(end(&old, SyncState::Succeeded, NOW)).await), Lost::Fence);
         assert_eq!(why(store.sync_wait(old.id, old.fence, NOW, "", "").await), Lost::Fence);
         assert_eq!(why(store.sync_object_upsert(old.id, old.fence, Vec::new()).await), Lost::Fence);
-        // Nothing of it was stored.
+        // None of it was stored.
         assert_eq!(record_of(store, one.id, "Account", "b").await, None);
         assert_eq!(store.record_change_no(one.id).await.unwrap(), 1);
         store.sync_heartbeat(new.id, new.fence, NOW + 9 * MINUTE).await.unwrap();
@@ -249,7 +249,7 @@ both! {
         let done = store.sync_commit(first.clone()).await.unwrap();
         assert_eq!((done.change_no, done.checkpoint_seq, done.cancel_requested), (3, 1, false));
         assert_eq!(done.counters[0], ("Account".to_owned(), Counters { read: 2, written: 2, unchanged: 0, removed: 0, added: 2 }));
-        // The same again changes nothing but the counters.
+        // The same commit again changes only the counters.
         let again = SyncCommit { checkpoint: None, objects: vec![progress(None, None, Some(("R", "m")))], ..first };
         let done = store.sync_commit(again).await.unwrap();
         assert_eq!((done.change_no, done.checkpoint_seq), (3, 1));
@@ -264,7 +264,7 @@ both! {
         let fields = store.field_list(one.id).await.unwrap();
         assert_eq!((fields[0].missing_us, fields[1].field_type), (Some(NOW), FieldType::Date));
         store.sync_object_upsert(sync.id, sync.fence, vec![progress(Some(ObjectState::Complete), None, None)]).await.unwrap();
-        // The contacts were not read whole: it cannot be said that all was.
+        // The contacts were not read completely: the sync cannot end as complete.
         assert!(store.sync_finish(end(&sync, SyncState::Succeeded, NOW + 5)).await.unwrap_err().is_conflict(Conflict::State));
         let contact = ObjectProgress { object: "Contact".to_owned(), ..progress(Some(ObjectState::Complete), None, None) };
         store.sync_object_upsert(sync.id, sync.fence, vec![contact]).await.unwrap();
@@ -288,7 +288,7 @@ both! {
         assert!(!store.sync_heartbeat(sync.id, sync.fence, NOW + 9 * MINUTE).await.unwrap().cancel_requested);
         assert_eq!(store.sync_cancel_request(sync.id, NOW).await.unwrap().state, SyncState::Running);
         assert!(store.sync_heartbeat(sync.id, sync.fence, NOW + 9 * MINUTE).await.unwrap().cancel_requested);
-        // Nothing is written any more, and an end that would have been good is not.
+        // Nothing more is written, and the sync cannot end as SUCCEEDED.
         let late = commit(&sync, vec![batch("Account", 1, vec![row("late", 1, 1)])]);
         assert!(store.sync_commit(late).await.unwrap().cancel_requested);
         assert_eq!(record_of(store, one.id, "Account", "late").await, None);
@@ -297,20 +297,20 @@ both! {
         let Enqueued::New(second) = store.sync_enqueue(new_sync(one.id, NOW + 1)).await.unwrap() else { panic!() };
         let cancelled = store.sync_cancel_request(second.id, NOW).await.unwrap();
         assert_eq!((cancelled.state, cancelled.end_us), (SyncState::Cancelled, Some(NOW)));
-        // One that its worker left behind ends, too, though it could not be taken.
+        // A sync whose worker is lost ends, too, although no worker can take it.
         let third = store.sync_enqueue(new_sync(one.id, NOW + 2)).await.unwrap();
         let Enqueued::New(third) = third else { panic!() };
         lease(store, "w", NOW + 2).await.unwrap();
         assert_eq!(store.sync_cancel_request(third.id, NOW + 3).await.unwrap().state, SyncState::Running);
         assert_eq!(store.sync_cancel_request(third.id, NOW + 9 * MINUTE).await.unwrap().state, SyncState::Cancelled);
-        // A final one stays as it is.
+        // A final sync is not changed.
         assert_eq!(store.sync_cancel_request(second.id, NOW + 7).await.unwrap(), cancelled);
         let page = store.sync_list(one.id, None, 2).await.unwrap();
         assert_eq!(page[1].id, second.id);
         let page = store.sync_list(one.id, Some((page[1].create_us, page[1].id)), 5).await.unwrap();
         assert_eq!(page.iter().map(|s| s.id).collect::<Vec<_>>(), [sync.id]);
         assert_eq!(store.sync_purge(NOW + 1, 10).await.unwrap(), 2);
-        // The last one of an integration stays, however old.
+        // The last sync of an integration is kept regardless of its age.
         assert_eq!(store.sync_purge(NOW + 99 * MINUTE, 10).await.unwrap(), 0);
     }
 }

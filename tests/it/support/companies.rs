@@ -1,9 +1,9 @@
-//! Which company a record has to be, without asking the code under test: the ids as they were published, and the forms in
+//! The company of a record, without the code under test: the ids as they were published, and the forms in
 //! which the simulators write websites.
 
 use uuid::Uuid;
 
-/// The space of company ids, as it was published.
+/// The published namespace of company ids.
 const SPACE: Uuid = Uuid::from_u128(0x6b1d_5c3e_9a40_5f0e_8d2b_7e74_6865_7221);
 
 fn name(of: &str) -> String {
@@ -15,12 +15,12 @@ pub(crate) fn of_domain(domain: &str) -> String {
     name(&format!("domain\n{domain}"))
 }
 
-/// The company that is known only as this record.
+/// The company that is identified by this record only.
 pub(crate) fn of_record(connector: &str, organization: &str, id: &str) -> String {
     name(&format!("record\n{connector}\n{organization}\n{id}"))
 }
 
-/// The domain in a website as the simulators write it; `None` for what they write where a company has none.
+/// The domain in a website of the simulators; `None` for their texts without a domain.
 pub(crate) fn domain(website: &str) -> Option<String> {
     const NONE: &[&str] = &[
         "n/a",

@@ -8,9 +8,9 @@ use sha2::{Digest, Sha256};
 use tether::connectors::manifest::platform;
 use tether::connectors::{ConnectorOptions, Options, Registry};
 
-/// The folder with the connectors. Fails with what to do where it is not there.
+/// The folder with the connectors. If it does not exist, the test fails with instructions.
 pub(crate) fn folder() -> PathBuf {
-    // Cargo says where the target folder is only in this way.
+    // Cargo provides the target folder in no other way.
     let target = Path::new(env!("CARGO_TARGET_TMPDIR"))
         .parent()
         .expect("a target folder");
@@ -23,7 +23,7 @@ pub(crate) fn folder() -> PathBuf {
     folder
 }
 
-/// The built library of one of them.
+/// The built library of a connector.
 pub(crate) fn library(name: &str) -> PathBuf {
     let files = fs::read_dir(folder().join(name)).expect("its folder");
     let mut files = files.map(|file| file.expect("a file").path());
@@ -51,7 +51,7 @@ pub(crate) fn lay_out(folder: &Path, name: &str, library: &[u8]) {
     fs::write(folder.join(name).join("connector.toml"), manifest).expect("a manifest");
 }
 
-/// A registry of what is in a folder, with options for one connector.
+/// A registry of a folder, with options for one connector.
 pub(crate) async fn registry_with(folder: PathBuf, name: &str, options: ConnectorOptions) -> Registry {
     super::logs::capture();
     let connectors = BTreeMap::from([(name.to_owned(), options)]);
@@ -66,7 +66,7 @@ pub(crate) async fn registry_with(folder: PathBuf, name: &str, options: Connecto
     .await
 }
 
-/// A registry of what is in a folder, with settings for the dummy, which runs here or in a child.
+/// A registry of a folder, with settings for the dummy, which runs in this process or in a child.
 pub(crate) async fn registry_of(folder: PathBuf, settings: &[(&str, &str)], trusted: bool) -> Registry {
     let settings = settings
         .iter()
@@ -80,7 +80,7 @@ pub(crate) async fn registry_of(folder: PathBuf, settings: &[(&str, &str)], trus
     registry_with(folder, "dummy", dummy).await
 }
 
-/// A registry of the connectors of this repository, where the dummy runs here or in a child.
+/// A registry of this repository's connectors, where the dummy runs in this process or in a child.
 pub(crate) async fn registry(settings: &[(&str, &str)], trusted: bool) -> Registry {
     registry_of(folder(), settings, trusted).await
 }

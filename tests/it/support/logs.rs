@@ -1,10 +1,10 @@
-//! Everything that the process logs, kept.
+//! Captures all log messages of the process.
 
 use std::sync::{Mutex, Once, PoisonError};
 
 static LINES: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
-/// Keeps what is logged from now on, everything.
+/// Captures all messages from now on.
 pub(crate) fn capture() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -16,7 +16,7 @@ pub(crate) fn capture() {
     });
 }
 
-/// What was logged so far.
+/// The captured messages.
 pub(crate) fn text() -> String {
     String::from_utf8_lossy(&LINES.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
 }

@@ -1,4 +1,5 @@
-//! A PgBouncer before the tests' cluster, in transaction mode: each transaction gets whichever connection is free.
+//! A PgBouncer in front of the tests' cluster, in transaction mode: each transaction gets any free
+//! connection.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -9,14 +10,14 @@ use std::{
 
 use super::postgres::Database;
 
-/// A running PgBouncer; it ends with this.
+/// A running PgBouncer; dropping this ends it.
 pub(crate) struct PgBouncer {
     child: Child,
     folder: std::path::PathBuf,
 }
 
 impl PgBouncer {
-    /// Starts one, with so few connections to the server that they are shared.
+    /// Starts one with so few connections to the server that they are shared.
     pub(crate) fn start(before: &Database) -> Self {
         let program = [
             "/usr/sbin/pgbouncer",
@@ -26,7 +27,7 @@ impl PgBouncer {
         .into_iter()
         .find(|program| Path::new(program).is_file())
         .expect("no PgBouncer found: `apt-get install pgbouncer`");
-        // A short path: the name of a socket has 107 characters at most.
+        // A short path: a socket's name has at most 107 characters.
         let folder = Path::new("/tmp").join(format!("tether-pb-{}-{}", std::process::id(), before.name()));
         std::fs::create_dir(&folder).unwrap();
         let settings = folder.join("pgbouncer.ini");
@@ -75,7 +76,7 @@ impl PgBouncer {
                 child.wait()
             );
         }
-        // It goes on talking, and must not be stopped by a full pipe.
+        // Reads its output, so that a full pipe does not block it.
         std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
         Self { child, folder }
     }

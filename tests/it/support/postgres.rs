@@ -1,13 +1,14 @@
 //! Throw-away PostgreSQL databases for tests.
 //!
-//! nextest runs every test in a process of its own, so the cluster is shared by processes: the first that needs it
-//! starts it, and a small watcher beside it stops it and removes its folder when no test process has used it for some
-//! seconds. Three files in the target folder hold that together:
+//! nextest runs every test in a process of its own, so processes share the cluster: the first that needs it
+//! starts it, and a small watcher process stops it and removes its folder when no test process has used it
+//! for some seconds. Three files in the target folder coordinate this:
 //!
-//! - `start.lock`: held by whoever starts, stops or looks at the cluster, and while a template is made;
-//! - `users.lock`: held shared by every process that uses it, for as long as that lives, however it ends;
-//! - `folder`: where the cluster is. It is in the temporary folder, because PostgreSQL refuses to run as root, and its
-//!   own user may not be allowed into the target folder.
+//! - `start.lock`: locked while a process starts, stops or checks the cluster, and while a template is
+//!   created;
+//! - `users.lock`: locked (shared) by every process that uses the cluster, until the process ends;
+//! - `folder`: the path of the cluster. It is in the temporary folder, because PostgreSQL refuses to run as
+//!   root, and its own user may have no access to the target folder.
 //!
 //! There is one template database for each state of the migrations, and one clone of it for each test.
 
@@ -25,7 +26,7 @@ use std::{
 
 use diesel::{Connection, PgConnection, RunQueryDsl, connection::SimpleConnection};
 
-/// A database of its own, removed when dropped.
+/// A database for one test, removed when dropped.
 pub(crate) struct Database {
     /// Its address.
     pub(crate) url: String,
@@ -40,7 +41,7 @@ struct Cluster {
     _user: File,
 }
 
-/// A fresh database with all migrations applied.
+/// A new database with all migrations applied.
 pub(crate) fn database() -> Database {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
     static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -76,7 +77,7 @@ impl Database {
         self.url.replace("user=postgres", &format!("user={role}"))
     }
 
-    /// Says something to the server as its superuser, in this cluster's own database.
+    /// Executes SQL as the superuser, in the cluster's own database.
     pub(crate) fn admin(&self, sql: &str) {
         self.cluster.admin(sql);
     }
@@ -107,7 +108,7 @@ impl Cluster {
         let folder = match running(known.trim()) {
             Some(folder) => folder,
             None => {
-                // Left behind by a watcher that was killed.
+                // Left by a watcher that was killed.
                 if known.starts_with("/tmp/tether-pg-") {
                     let _ = fs::remove_dir_all(known.trim());
                 }
@@ -137,7 +138,7 @@ impl Cluster {
         conn.batch_execute(sql).unwrap_or_else(|e| panic!("{sql}: {e}"));
     }
 
-    /// The template for the migrations as they are now, made if it is not there.
+    /// The template for the current migrations; created if it does not exist.
     fn template(&self) -> String {
         let mut hash = DefaultHasher::new();
         let mut files: Vec<PathBuf> = Vec::new();
@@ -186,7 +187,7 @@ fn running(folder: &str) -> Option<PathBuf> {
     PgConnection::establish(&url).ok().map(|_| folder)
 }
 
-/// The newest installed binaries.
+/// The newest installed version.
 fn binaries() -> PathBuf {
     let mut found: Vec<(u32, PathBuf)> = fs::read_dir("/usr/lib/postgresql")
         .into_iter()
@@ -209,7 +210,7 @@ fn binaries() -> PathBuf {
     }
 }
 
-/// A command that runs as a user PostgreSQL accepts.
+/// A command that runs as a user that PostgreSQL accepts.
 fn unprivileged(program: &Path) -> Command {
     let root = Command::new("id")
         .arg("-u")
@@ -243,7 +244,7 @@ fn run(mut command: Command, log: &Path) {
 
 fn start_cluster(state: &Path) -> PathBuf {
     let bin = binaries();
-    // A short path: the name of a socket has 107 characters at most.
+    // A short path: a socket's name has at most 107 characters.
     let out = unprivileged(Path::new("mktemp"))
         .args(["-d", "/tmp/tether-pg-XXXXXX"])
         .output()
@@ -286,7 +287,8 @@ fn start_cluster(state: &Path) -> PathBuf {
         .arg("-o")
         .arg(options)
         .args(["-w", "start"])
-        // Nothing may depend on the words of errors: roles that may not choose the language of theirs get German ones.
+        // The code must not depend on the texts of errors: roles that may not choose their language get
+        // German ones.
         .env("LANGUAGE", "de");
     run(start, &log);
 
@@ -295,7 +297,7 @@ fn start_cluster(state: &Path) -> PathBuf {
     folder
 }
 
-/// Starts the watcher: it stops the cluster when nobody has used it for ten seconds.
+/// Starts the watcher: it stops the cluster when no process has used it for ten seconds.
 #[expect(
     clippy::zombie_processes,
     reason = "the watcher outlives this process by design"

@@ -12,9 +12,9 @@ use tether::connectors::manifest::platform;
 /// A library of the corpus.
 #[derive(Clone, Debug)]
 pub(super) struct Broken {
-    /// Its name: the file's, and the connector's.
+    /// The name of the file and of the connector.
     pub(super) name: String,
-    /// What is wrong with it: the file's first line.
+    /// The defect: the first line of the file.
     pub(super) defect: String,
     library: PathBuf,
 }
@@ -24,7 +24,8 @@ fn hash(bytes: &[u8]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Every library of the corpus, by name. What has not changed since it was last compiled is not compiled again.
+/// All libraries of the corpus, by name. A library that has not changed since it was compiled is not compiled
+/// again.
 pub(super) fn all() -> Vec<Broken> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let (sources, include) = (root.join("tests/broken"), root.join("connectors/abi"));
@@ -79,7 +80,7 @@ fn compile(sources: Vec<(String, PathBuf, PathBuf)>, include: &Path) {
                     let Some((name, source, library)) = sources.lock().unwrap().pop() else {
                         return;
                     };
-                    // Others may compile the same at this moment.
+                    // Another process may compile the same library at this moment.
                     let made = library.with_extension(format!("so-{}", std::process::id()));
                     let status = Command::new(&compiler)
                         .args([
@@ -101,7 +102,7 @@ fn compile(sources: Vec<(String, PathBuf, PathBuf)>, include: &Path) {
 }
 
 impl Broken {
-    /// Puts it into a folder of connectors.
+    /// Lays it out in a folder of connectors.
     pub(super) fn lay_out(&self, folder: &Path) {
         let own = folder.join(&self.name);
         fs::create_dir_all(&own).unwrap();

@@ -1,5 +1,5 @@
-//! One running server: the whole corpus is dropped into its folder, and some of it is used as any connector is, while
-//! others go on with a healthy one.
+//! One running server: the whole corpus is copied into its folder, and some libraries are used like any
+//! connector, while other callers use a healthy one.
 
 use std::fs;
 use std::sync::Arc;
@@ -16,7 +16,8 @@ use crate::support::server::{Database, Person, World, ok};
 /// Callers of the healthy connector.
 const CALLERS: usize = 4;
 
-/// What is used through the server: what only the server can refuse, and one of each way to fail in the middle of its work.
+/// Libraries that are used through the server: those that only the server can refuse, and one for each way to
+/// fail during its work.
 const USED: &[&str] = &[
     "answers-others",
     "batch-huge",
@@ -47,7 +48,7 @@ const USED: &[&str] = &[
     "threads-outlive-close",
 ];
 
-/// What never ends by itself, and is cancelled.
+/// Libraries whose syncs do not end: they are cancelled.
 const ENDLESS: &[&str] = &["no-end", "stream-next-hang", "stream-next-never"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -82,7 +83,7 @@ async fn a_server_serves_on_beside_all_of_it() {
     for one in &all {
         fs::rename(staged.path().join(&one.name), broken.path().join(&one.name)).unwrap();
     }
-    // What hangs is listed after half a minute.
+    // Libraries that hang are listed after half a minute.
     let ours = |one: &v1::Connector| {
         all.iter()
             .any(|library| one.name == format!("connectors/{}", library.name))
@@ -106,7 +107,7 @@ async fn a_server_serves_on_beside_all_of_it() {
     seen.sort();
 
     stop.store(true, Ordering::Relaxed);
-    // Each panics at the first call that is refused.
+    // Each caller panics if a call fails.
     callers.join_all().await;
     let calls = calls.load(Ordering::Relaxed);
     println!("{calls} calls of the healthy connector meanwhile, 0 errors; pid {server} then and now");
@@ -137,7 +138,7 @@ async fn listed(ann: &mut Person) -> Vec<v1::Connector> {
     ok(ann.integrations.list_connectors(request)).await.connectors
 }
 
-/// Uses the healthy connector in every way, without a pause.
+/// Uses the healthy connector in every way, continuously.
 async fn call(mut ann: Person, integration: String, stop: Arc<AtomicBool>, calls: Arc<AtomicU64>) {
     while !stop.load(Ordering::Relaxed) {
         let fields = v1::ListAvailableFieldsRequest {
@@ -156,7 +157,7 @@ async fn call(mut ann: Person, integration: String, stop: Arc<AtomicBool>, calls
     }
 }
 
-/// Everything up to the end of the first sync; answers how far it came.
+/// All steps up to the end of the first sync; returns how far it got.
 async fn used(ann: &mut Person, name: &str) -> String {
     let described = |what: &str, status: &tonic::Status| {
         format!("{what} refused, {:?}: {}", status.code(), status.message())
@@ -198,7 +199,8 @@ async fn used(ann: &mut Person, name: &str) -> String {
     format!("sync {state}{said}{rows}").replace('\n', " ")
 }
 
-/// Waits until a sync has ended or waits for its next try, which is then cancelled; so is one that never ends.
+/// Waits until a sync has ended or waits for its next attempt, which is then cancelled; a sync without an end
+/// is cancelled, too.
 async fn settled(ann: &mut Person, name: &str, sync: &str) -> v1::Sync {
     let endless = ENDLESS.contains(&name);
     let request = || v1::GetSyncRequest {

@@ -1,4 +1,4 @@
-//! What is done with each library of the corpus, and what is seen of it.
+//! The session with each library of the corpus, and the observed behaviour.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,31 +15,31 @@ use tokio::time::{Instant, timeout};
 
 use super::libraries::Broken;
 
-/// Long enough that only a hang exceeds it.
+/// A deadline that is exceeded only by calls that hang.
 const LONG: Duration = Duration::from_secs(20);
-/// For what is known to hang.
+/// The deadline of calls that are known to hang.
 const SHORT: Duration = Duration::from_secs(1);
-/// A process that is asked to close has five seconds, then it is killed.
+/// A process that is asked to close is killed after five seconds.
 const CLOSED_WITHIN: Duration = Duration::from_secs(20);
 
-/// What answers first and fails a moment later.
+/// Libraries that answer and fail a moment later.
 const AFTERWARDS: &[&str] = &["says-failed"];
 
-/// Memory of a child process: little, since some want all.
+/// The memory limit of a child process: low, because some libraries allocate without end.
 const MEMORY: u64 = 512 << 20;
 
-/// What was seen of a library: a row of docs/broken.md.
+/// The observed behaviour of a library: a row of docs/broken.md.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Seen {
-    /// What ListConnectors says after it was found.
+    /// Its state in ListConnectors after it was found.
     pub(super) listed: String,
-    /// What came of a call, asked twice.
+    /// The result of a call, made twice.
     pub(super) call: String,
-    /// What ListConnectors says after that.
+    /// Its state in ListConnectors after the calls.
     pub(super) then: String,
-    /// What came of a stream.
+    /// The result of a stream.
     pub(super) stream: String,
-    /// What ListConnectors says after one more call, and what came of that if not an answer.
+    /// Its state in ListConnectors after one more call, and the call's result if it is an error.
     pub(super) afterwards: String,
 }
 
@@ -51,7 +51,7 @@ pub(super) struct Hang {
     pub(super) last: &'static [&'static str],
 }
 
-/// Loads it, calls it, cancels a call, reads a stream, and lets it go.
+/// Loads the library, calls it, cancels a call, reads a stream, and closes it.
 pub(super) async fn run(broken: &Broken, trusted: bool, hang: &Hang) -> Seen {
     let folder = tempfile::tempdir().unwrap();
     let before = processes(&broken.name);
@@ -68,7 +68,7 @@ pub(super) async fn run(broken: &Broken, trusted: bool, hang: &Hang) -> Seen {
     let mut first = processes(&broken.name);
     first.retain(|pid| !before.contains(pid));
     if let Ok(connector) = registry.get(&broken.name) {
-        // Where it runs in the server, the child that it was tried in may not have ended yet.
+        // If it runs in the server, the child process that tried it may not have ended yet.
         assert!(trusted || first.len() == 1, "{}: {first:?}", broken.name);
         let patience = |hang: &[&str]| {
             if hang.contains(&&*broken.name) {
@@ -91,7 +91,7 @@ pub(super) async fn run(broken: &Broken, trusted: bool, hang: &Hang) -> Seen {
         seen.then = clean(status(&registry));
         dropped_call(&connector).await;
         seen.stream = clean(stream(&connector, patience(hang.pulls)).await);
-        // It comes after all that was asked before, the end of the stream among that.
+        // It is executed after all earlier requests, including the end of the stream.
         let last =
             patiently(|| connector.revoke(RevokeRequest::default(), Instant::now() + patience(hang.last)))
                 .await;
@@ -105,7 +105,7 @@ pub(super) async fn run(broken: &Broken, trusted: bool, hang: &Hang) -> Seen {
     seen
 }
 
-/// A registry of this library alone.
+/// A registry with this library only.
 pub(super) async fn registry(broken: &Broken, folder: &Path, trusted: bool) -> Registry {
     broken.lay_out(folder);
     let options = ConnectorOptions {
@@ -133,7 +133,7 @@ fn status(registry: &Registry) -> String {
     }
 }
 
-/// Waits until it is not ready any more.
+/// Waits until it is no longer ready.
 async fn fails(registry: &Registry) {
     let end = Instant::now() + LONG;
     while status(registry) == "ready" && Instant::now() < end {
@@ -141,7 +141,7 @@ async fn fails(registry: &Registry) {
     }
 }
 
-/// Waits for the pause after a failure, if there is one.
+/// Repeats a call until the pause after a failure is over.
 async fn patiently<T, F: Future<Output = Result<T, Error>>>(mut call: impl FnMut() -> F) -> Result<T, Error> {
     loop {
         match call().await {
@@ -176,7 +176,7 @@ async fn list_fields(connector: &Connector, patience: Duration) -> String {
     }
 }
 
-/// Begins a call and lets it go.
+/// Begins a call and drops it.
 async fn dropped_call(connector: &Connector) {
     let request = CountRecordsRequest::default();
     let mut call = std::pin::pin!(connector.count_records(request, Instant::now() + LONG));
@@ -224,7 +224,7 @@ async fn stream(connector: &Connector, patience: Duration) -> String {
     format!("more than {rows} rows")
 }
 
-/// What differs from run to run is not told.
+/// Removes what differs between runs.
 fn clean(broken: &Broken, folder: &Path, text: &str) -> String {
     let mut text = text.replace(&folder.display().to_string(), "…");
     let temporary = format!("{}/tether-", std::env::temp_dir().display());
@@ -237,7 +237,7 @@ fn clean(broken: &Broken, folder: &Path, text: &str) -> String {
     for word in words.collect::<Vec<_>>() {
         text = text.replace(&word, "…");
     }
-    // The guard of the stack may be met or missed.
+    // The stack guard may or may not be hit.
     if broken.name == "call-stack-overflow" {
         for signal in ["signal 6 (SIGABRT)", "signal 11 (SIGSEGV)"] {
             text = text.replace(signal, "a signal");
@@ -246,7 +246,7 @@ fn clean(broken: &Broken, folder: &Path, text: &str) -> String {
     text.replace('\n', " ").replace('|', "\\|")
 }
 
-/// The processes of this one that carry a connector of this name, by number.
+/// The process ids of children of this process that carry a connector with this name.
 pub(super) fn processes(name: &str) -> Vec<u32> {
     let is = |pid: &u32| {
         let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
@@ -261,7 +261,7 @@ fn numbers() -> impl Iterator<Item = u32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
-/// A number of /proc/pid/stat behind the state: 1 is the parent, 2 the group.
+/// A field of /proc/pid/stat after the state: 1 is the parent, 2 the group.
 fn stat(pid: u32, at: usize) -> Option<u32> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let behind = text.rsplit_once(") ")?.1;
@@ -272,7 +272,7 @@ fn stat(pid: u32, at: usize) -> Option<u32> {
     words.nth(at - 1)?.parse().ok()
 }
 
-/// Waits until nothing is left of it: its processes, and what they have started in their groups.
+/// Waits until nothing of it is left: its processes, and the processes that they started in their groups.
 async fn gone(broken: &Broken, before: &[u32], first: &[u32]) {
     let end = Instant::now() + CLOSED_WITHIN;
     loop {

@@ -1,10 +1,11 @@
-//! Reading plans: PostgreSQL's out of its log, with the rows and pages that each step touched, and SQLite's by their words.
+//! Reads plans: PostgreSQL's from its log, with the rows and pages that each step read, and SQLite's by their
+//! texts.
 
 use std::{fs, path::Path};
 
 use serde_json::Value as Json;
 
-/// The plans that were written since, of statements in this database.
+/// The plans that were logged since the last call, of statements in this database.
 pub(super) fn plans(log: &Path, database: &str, read: &mut u64) -> Vec<Json> {
     use std::io::{Read as _, Seek as _};
     let mut file = fs::File::open(log).unwrap();
@@ -33,7 +34,7 @@ fn number(plan: &Json, name: &str) -> f64 {
     plan[name].as_f64().unwrap_or(0.0)
 }
 
-/// The rows that the steps of a plan went through, and the pages it touched.
+/// The rows that the steps of a plan read, and the pages.
 pub(super) fn cost(plan: &Json) -> (f64, f64) {
     let own = [
         "Actual Rows",
@@ -57,7 +58,7 @@ pub(super) fn cost(plan: &Json) -> (f64, f64) {
     )
 }
 
-/// A plan for people.
+/// A plan in readable form.
 pub(super) fn tree(plan: &Json, depth: usize) -> String {
     let text = |name: &str| plan[name].as_str().unwrap_or_default().to_owned();
     let mut out = format!(
@@ -79,8 +80,8 @@ pub(super) fn tree(plan: &Json, depth: usize) -> String {
     out
 }
 
-/// Tables that grow. Where one is read, the plan has to come to its rows by an index, and by more than the integration
-/// or the group.
+/// Large tables. A plan must reach their rows through an index, with more than the integration or the group
+/// as key.
 pub(super) const LARGE: &[&str] = &[
     "record",
     "record_link",
@@ -91,7 +92,7 @@ pub(super) const LARGE: &[&str] = &[
     "request",
     "outbox",
 ];
-/// Calls that go through all of an integration or a group: (call, what SQLite says of it).
+/// Methods that read all rows of an integration or a group: (method, part of SQLite's plan).
 pub(super) const WHOLE: &[(&str, &str)] = &[
     ("sync_finish", "record_company"),
     ("company_tracked", "tracked_company"),
@@ -102,25 +103,26 @@ pub(super) const WHOLE: &[(&str, &str)] = &[
     ("integration_purge", "record_link"),
     ("group_delete", "tracked_company"),
     ("group_delete", "group_event"),
-    // What is due, all of it; there is little.
+    // All due entries; there are few.
     ("outbox_pending", "outbox USING INDEX outbox_due"),
-    // The index has the syncs that have not ended: one of an integration.
+    // The index has only syncs that have not ended: at most one per integration.
     ("sync_enqueue", "sync USING INDEX sync_unfinished"),
     ("integration_delete", "sync USING INDEX sync_unfinished"),
-    // The newest first, as many as a page has.
+    // From the newest, as many as fit on a page.
     ("audit_list", "audit_entry USING INDEX audit_entry_create"),
     ("audit_list", "audit_entry USING INDEX audit_entry_group"),
-    // What goes with the row by its foreign keys.
+    // Rows that are deleted with it through foreign keys.
     ("integration_purge", "sync USING COVERING INDEX sync_integration"),
     ("integration_delete", "sync USING COVERING INDEX sync_integration"),
 ];
 
-/// The table that a step of SQLite's plan reads, and whether it goes through all of it, of an integration or of a group.
+/// The table that a step of SQLite's plan reads, and whether the step reads all rows of it, of an integration
+/// or of a group.
 pub(super) fn goes_through(detail: &str, text: &str) -> Option<(String, bool)> {
     let mut words = detail.split(' ');
     let verb = words.next()?;
     let named = words.next()?;
-    // An alias stands in the text behind its table.
+    // In the text, an alias follows its table.
     let before = text
         .split([' ', ',', '`', '(', ')'])
         .filter(|word| !word.is_empty())

@@ -1,8 +1,9 @@
-//! The statements: every call of the store, on an integration of some size.
+//! The statements: every method of the store, on an integration of some size.
 
 use super::{World, *};
 
-/// What is there before a round: so many accounts, as many contacts under them, and a tenth of it in other tables.
+/// The data before a round: the number of accounts, the same number of contacts below them, and a tenth of it
+/// in other tables.
 #[derive(Clone, Copy)]
 pub(super) struct Size {
     pub(super) accounts: usize,
@@ -43,9 +44,9 @@ pub(super) fn contact_row(i: usize, version: i64, read_us: Micros) -> RecordRow 
     }
 }
 
-/// Every call, on an integration of this size. `round` counts from 0: each takes other rows.
+/// Every method, on an integration of this size. `round` counts from 0: each round uses other rows.
 pub(super) async fn round(w: &mut World, group_id: &GroupId, of: &Integration, size: Size, round: usize) {
-    // As it is now: the round before may have begun another generation of it.
+    // The current row: the previous round may have begun another generation.
     let of = &w.store.integration_get(of.id).await.unwrap();
     let n = size.batch;
     let first = round * 4 * n;
@@ -72,7 +73,8 @@ pub(super) async fn round(w: &mut World, group_id: &GroupId, of: &Integration, s
     let mut now = NOW;
     let sync = loop {
         assert!(now < NOW + 100 * MINUTE, "{} is never leased", sync.id);
-        // None where it ended a sync that was asked to stop, or where all are held: by a round before, whose leases end.
+        // None if it ended a sync that was to be cancelled, or if all are leased: by an earlier round, whose
+        // leases end.
         let leased = ask!(w, 1, sync_lease_next("worker", now, now + MINUTE));
         now += 2 * MINUTE;
         let Some(leased) = leased else {
@@ -99,7 +101,7 @@ pub(super) async fn round(w: &mut World, group_id: &GroupId, of: &Integration, s
             order: IdOrder::Bytes,
         })
     };
-    // Changed; the same with other times; new ones; those of a range that are gone; marked as gone.
+    // Changed; unchanged with other times; new; missing in their range; marked as deleted.
     let changed: Vec<_> = (first..first + n)
         .map(|i| account_row(i, version, read_us))
         .collect();
@@ -225,7 +227,7 @@ pub(super) async fn round(w: &mut World, group_id: &GroupId, of: &Integration, s
         )
     );
     ask!(w, 1, record_forgotten(of.id));
-    // The rows of 2 n tombstones are looked at for the last number.
+    // The rows of 2 n tombstones are read for the last number.
     ask!(w, 3 * n, record_forget(of.id, NOW + 1, 10));
 
     // Look-ups.
@@ -256,7 +258,7 @@ pub(super) async fn round(w: &mut World, group_id: &GroupId, of: &Integration, s
         name_key: "name 0010000000000000".to_owned(),
         company_id: company(0),
     };
-    // A page looks at some more entries than it shows, and each entry's company is looked up.
+    // A page reads some more entries than it shows, and each entry's company.
     ask!(w, 200, company_list_all(group_id, sources.clone(), None, 50));
     ask!(
         w,
@@ -295,7 +297,7 @@ pub(super) async fn round(w: &mut World, group_id: &GroupId, of: &Integration, s
     );
     ask!(w, 50, company_untrack(group_id, companies));
 
-    // What happened, and who did it.
+    // Events and audit entries.
     ask!(w, 1, event_head(group_id));
     ask!(w, 1, event_heads(vec![group_id.clone()]));
     ask!(w, 100, event_list(group_id, 100, 100));
@@ -327,7 +329,7 @@ pub(super) async fn round(w: &mut World, group_id: &GroupId, of: &Integration, s
     ask!(w, 50, audit_list(of_resource, None, 50));
     ask!(w, 40, audit_purge(NOW - 9_990_000 + round as i64 * 10, 20));
 
-    // What is small.
+    // Small tables.
     let other = crate::store::group_id("other");
     ask!(w, 1, group_upsert(&other, "Other", NOW));
     ask!(w, 1, group_get(group_id));
@@ -397,7 +399,7 @@ pub(super) async fn round(w: &mut World, group_id: &GroupId, of: &Integration, s
     ask!(w, 1, outbox_done(told, "worker", NOW));
     ask!(w, 1, outbox_pending("subject"));
 
-    // Logins, and an integration that comes and goes with its rows.
+    // Logins, and an integration that is created and deleted with its rows.
     let draft = ask!(w, 1, integration_create(new_integration(group_id, "Passing")));
     let hash: AuthorizationHash = "ab".repeat(32).parse().unwrap();
     ask!(

@@ -1,4 +1,4 @@
-//! The states of the statistics: none, good ones, and those of another integration; SQLite has none.
+//! The states of the statistics: none, good ones, and those of another integration; SQLite has no statistics.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,7 +20,7 @@ use super::{
 };
 use crate::support::postgres;
 
-/// Fills the tables as if all had been there for long.
+/// Fills the tables, as after a long time of use.
 fn fill(conn: &mut PgConnection, group_id: &GroupId, of: &Integration, size: Size) {
     let (n, id, few) = (size.accounts, of.id, size.accounts / 3);
     conn.batch_execute(&format!(
@@ -142,7 +142,7 @@ async fn on_postgres_whatever_its_statistics() {
     );
 }
 
-/// What diesel says of every statement of this process.
+/// The statements of this process, as diesel reports them.
 static SAID: std::sync::OnceLock<Arc<Mutex<Vec<String>>>> = std::sync::OnceLock::new();
 
 #[derive(QueryableByName)]
@@ -207,7 +207,7 @@ async fn on_sqlite_without_statistics() {
     let mut faults = Vec::new();
     for (said, method) in &explained {
         let text = said.split(" -- binds:").next().unwrap_or_default().trim();
-        // diesel's word for an empty list of keys: nothing is read.
+        // diesel's condition for an empty list of keys: nothing is read.
         if text.contains("(1=0)") {
             continue;
         }
