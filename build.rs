@@ -1,4 +1,4 @@
-//! Compiles the public protos without a protoc, and writes the descriptors that reflection serves.
+//! Compiles the public protos without protoc, and writes the descriptors for reflection.
 
 use std::{env, fs, path::PathBuf};
 
@@ -12,14 +12,14 @@ const INTERNAL: [&str; 1] = ["tether/internal/v1/page_token.proto"];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=build.rs");
-    // They are embedded by a macro, which sees no new folder by itself.
+    // A macro embeds them, and it does not detect new folders.
     println!("cargo:rerun-if-changed=migrations");
     for folder in ["google", "tether/v1", "tether/internal"] {
         println!("cargo:rerun-if-changed={ROOT}/{folder}");
     }
 
-    // The encoded form keeps what `FileDescriptorSet` would drop: comments for `grpcurl describe`, and the field
-    // behaviours that tests walk. What is internal stays out of it.
+    // The encoded form keeps what `FileDescriptorSet` would lose: comments for `grpcurl describe`, and the
+    // field behaviours that tests read. It does not include internal protos.
     let mut public = protox::Compiler::new([ROOT])?;
     public
         .include_imports(true)
@@ -33,7 +33,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     config.enable_type_names();
     tonic_prost_build::configure()
         .codec_path("crate::grpc::texts::Texts")
-        // Whatever may hold a secret prints as its name alone: `src/proto.rs`.
+        // Messages that may contain a secret print only their name: `src/proto.rs`.
         .skip_debug([
             ".tether.v1.BeginAuthorizationResponse",
             ".tether.v1.CompleteAuthorizationRequest",

@@ -1,11 +1,13 @@
-//! What the connector boundary costs (P12), and whether anything grows with it.
+//! The cost of the connector boundary (P12), and whether resources grow with its use.
 //!
-//! `cargo bench --bench boundary` calls the dummy connector and reads its rows: without a library, through a library in
-//! this process, and through one in a process of its own, in turns; prints the medians, and what a row costs above the
-//! dummy's own making of it. `… -- --cycles 1000` opens and closes it that often in both places, one call each time, and
-//! prints threads, descriptors and memory of this process before, meanwhile and after.
+//! `cargo bench --bench boundary` calls the dummy connector and reads its rows: without a library, through a
+//! library in this process, and through one in a process of its own, in turns. It prints the medians, and the
+//! cost of a row beyond its creation by the dummy. `… -- --cycles 1000` opens and closes the connector that
+//! many times in both places, with one call each time, and prints threads, descriptors and memory of this
+//! process before, during and after.
 //!
-//! Programs: the release build, built by the bench unless TETHER_TRUTH_BIN names the folder they are in. Prints JSON.
+//! Programs: the release build, which the bench builds unless TETHER_TRUTH_BIN is the folder with the
+//! programs. Prints JSON.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -31,10 +33,10 @@ use tether_connector_dummy::Dummy;
 use tether_connector_sdk::testing::Native;
 use world::{programs_with, said};
 
-/// What the dummy is told.
+/// The dummy's batch size.
 const BATCH: &str = "1000";
 
-/// What the command line asks for.
+/// The command line's options.
 struct Asked {
     turns: usize,
     calls: u32,
@@ -168,7 +170,7 @@ async fn a_row(connector: &Connector, selection: &[ObjectSelection]) -> (f64, us
     (started.elapsed().as_secs_f64() * 1e6 / rows as f64, bytes / rows)
 }
 
-/// The same without a library.
+/// The same figures without a library.
 async fn native(asked: &Asked, selection: &[ObjectSelection]) -> (f64, f64) {
     let request = OpenRequest {
         settings: asked.settings(),
@@ -237,7 +239,7 @@ async fn cost(asked: &Asked, bin: &Path, folder: &Path) -> Json {
     })
 }
 
-/// Threads, descriptors and private memory of this process, and the children it has.
+/// Threads, descriptors and private memory of this process, and its children.
 fn held() -> Json {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let number = |key: &str| {
@@ -264,7 +266,7 @@ async fn growth(asked: &Asked, bin: &Path, folder: &Path, trusted: bool) -> Json
         };
         connector.revoke(request, soon()).await.unwrap();
     };
-    // What is made once is made by then.
+    // After this, everything that is created once exists.
     for _ in 0..50 {
         cycle().await;
     }

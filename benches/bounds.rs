@@ -1,11 +1,14 @@
-//! The widest call of every rpc over companies with long texts: its bytes, seconds and memory; then readers that do not read.
+//! The largest call of every RPC over companies with long texts: its bytes, seconds and memory; then callers
+//! that do not read their answers.
 //!
-//! `cargo bench --bench bounds -- --accounts 10000 --text 31000 --readers 64` syncs a simulated Salesforce into SQLite, puts a
-//! text of so many characters into a field of each account, hangs 200 contacts with such texts under one of them, and calls
-//! every rpc of the public API in its widest form. It fails if an answer is larger than 3 MiB, or an rpc was not called.
+//! `cargo bench --bench bounds -- --accounts 10000 --text 31000 --readers 64` syncs a simulated Salesforce
+//! into SQLite, stores a text of this length in a field of each account, adds 200 contacts with such texts to
+//! one of them, and calls every RPC of the public API in its largest form. It fails if an answer is larger
+//! than 3 MiB, or an RPC was not called.
 //!
-//! Memory is the server's private memory (RssAnon), looked at every 5 ms: its peak during the call, and how much of that the
-//! call added. Programs and environment as of the truth bench. Prints a table, and JSON at the end.
+//! Memory is the server's private memory (RssAnon), sampled every 5 ms: its peak during the call, and how
+//! much of the peak the call added. Programs and environment as in the bench `truth`. Prints a table, and
+//! JSON at the end.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -33,7 +36,7 @@ use tonic::transport::Channel;
 use tonic::{Response, Status};
 use world::{Api, GROUP, Place, Sim, programs};
 
-/// Most bytes of an answer.
+/// The maximum size of an answer, in bytes.
 const MOST: usize = 3 << 20;
 const SERVICES: [&str; 3] = ["IntegrationService", "CompanyService", "GroupService"];
 
@@ -68,7 +71,7 @@ impl Asked {
     }
 }
 
-/// Private memory of the server in kB: now, and the most since it was last asked.
+/// The server's private memory in kB: the current value, and the maximum since it was last read.
 struct Memory {
     pid: u32,
     most: Arc<AtomicU64>,
@@ -95,7 +98,7 @@ impl Memory {
         Self { pid, most, stop }
     }
 
-    /// The memory now, which the peak begins anew with.
+    /// The current memory; the peak starts again from it.
     fn begin(&self) -> u64 {
         let now = private_kb(self.pid);
         self.most.store(now, Ordering::Relaxed);
@@ -121,14 +124,14 @@ struct Row {
     told: String,
 }
 
-/// What was called so far.
+/// The calls so far.
 struct Table {
     memory: Memory,
     rows: BTreeMap<&'static str, Row>,
 }
 
 impl Table {
-    /// Measures a call that answers once.
+    /// Measures a unary call.
     async fn call<M: Message>(
         &mut self,
         rpc: &'static str,
@@ -157,14 +160,14 @@ impl Table {
             added_kb: peak_kb.saturating_sub(before),
             told,
         };
-        // Of several calls the widest counts.
+        // Of several calls the largest counts.
         match self.rows.get_mut(rpc) {
             Some(known) if known.bytes >= row.bytes => known.added_kb = known.added_kb.max(row.added_kb),
             _ => drop(self.rows.insert(rpc, row)),
         }
     }
 
-    /// Prints all; whether every answer is small enough and every rpc was called.
+    /// Prints all rows; returns whether every answer is small enough and every RPC was called.
     fn print(&self) -> bool {
         println!("| rpc | bytes | seconds | peak MB | added MB | |");
         println!("|---|---:|---:|---:|---:|---|");
@@ -193,7 +196,7 @@ impl Table {
     }
 }
 
-/// Puts the long texts into the database, behind the server's back.
+/// Writes the long texts directly into the database.
 fn lengthen(place: &Place, asked: &Asked, contacts: bool) {
     let path = place.data.path().join("tether.db");
     let mut conn = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
@@ -381,7 +384,7 @@ async fn integrations(table: &mut Table, api: &Api, sim: &Sim, name: &str, sync:
         .await;
     streams(table, api, sync).await;
 
-    // A draft goes through its steps.
+    // A draft, step by step.
     let request = v1::CreateIntegrationRequest {
         parent: named(GROUP),
         integration: Some(v1::Integration {
@@ -665,7 +668,7 @@ async fn platform(table: &mut Table, api: &Api) {
         .await;
 }
 
-/// Calls an rpc that answers once, and reads nothing of the answer.
+/// Calls a unary RPC and does not read the answer.
 async fn unread(channel: &Channel, api: &Api) -> Result<tonic::Streaming<v1::ListCompaniesResponse>, Status> {
     let mut client = tonic::client::Grpc::new(channel.clone());
     client.ready().await.unwrap();

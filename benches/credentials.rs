@@ -1,11 +1,12 @@
-//! Whether a credential whose refresh tokens are single use survives: many callers, two processes, kills.
+//! Whether a credential with single-use refresh tokens stays valid: many callers, two processes, kills.
 //!
-//! `cargo bench --bench credentials -- --refreshes 1000 --database both` connects a simulated Salesforce that rotates refresh
-//! tokens and kills the whole family when an old one comes again. Sixteen callers open profiles while the simulator ends
-//! all access tokens over and over, until so many refreshes were made: over two server processes on PostgreSQL, over one
-//! on SQLite. With `--kills 20` a process is killed (SIGKILL) at random moments and started again, so often. A crash
-//! between the CRM's answer and its storing loses the token, and Salesforce documents no grace: such a loss is counted,
-//! and healed by a login; any other fails the bench.
+//! `cargo bench --bench credentials -- --refreshes 1000 --database both` connects a simulated Salesforce that
+//! rotates refresh tokens and revokes all tokens of a login when an old one is used again. Sixteen callers
+//! open profiles while the simulator repeatedly expires all access tokens, until this many refreshes were
+//! made: with two server processes on PostgreSQL, with one on SQLite. With `--kills 20` a process is killed
+//! (SIGKILL) at random moments and restarted, this many times. A crash between the CRM's answer and its
+//! storage loses the token, and Salesforce documents no grace period: such a loss is counted, and repaired by
+//! a login; any other loss fails the bench.
 //!
 //! Programs and PostgreSQL as in the bench `truth`. Prints one JSON object for each database.
 #![allow(
@@ -65,20 +66,20 @@ impl Asked {
     }
 }
 
-/// What callers saw.
+/// The results of the callers.
 #[derive(Default)]
 struct Seen {
     live: AtomicU64,
-    /// The stored data was shown, with another reason than a lost login.
+    /// Stored data was shown, for another reason than a lost login.
     stale: AtomicU64,
-    /// The login was lost, said the card.
+    /// The card's reason was a lost login.
     lost: AtomicU64,
-    /// The server could not be reached: it was just killed.
+    /// The server could not be reached, because it had just been killed.
     unreachable: AtomicU64,
     longest_ms: AtomicU64,
 }
 
-/// Where the servers are now.
+/// The current addresses of the servers.
 type Servers = Arc<Vec<Mutex<String>>>;
 
 async fn caller(
@@ -140,7 +141,7 @@ async fn control(sim: &Sim, path: &str, body: &'static str) {
         .unwrap();
 }
 
-/// An api at any server that answers.
+/// A client of any server that answers.
 async fn any(servers: &Servers, token: &str) -> Api {
     loop {
         for server in servers.iter() {
@@ -191,12 +192,12 @@ async fn prove(sim: &Sim, place: &Arc<Place>, processes: usize, asked: &Asked) -
             (done, running)
         })
     };
-    // Access tokens end again as soon as the last refresh is through.
+    // Access tokens expire again as soon as the last refresh is complete.
     let begun = Instant::now();
     let (mut rotated, mut logins, mut slowest) = (0, 0, Duration::ZERO);
     let mut rng = rand::rngs::StdRng::seed_from_u64(asked.seed);
     while rotated < asked.refreshes || !killer.is_finished() {
-        // Long enough that some callers get through, too short for most.
+        // Long enough for some callers, too short for most.
         tokio::time::sleep(Duration::from_millis(rng.random_range(20..100))).await;
         control(sim, "/sessions/expire", "{}").await;
         let (ended, lost) = (Instant::now(), seen.lost.load(Ordering::Relaxed));
@@ -208,7 +209,7 @@ async fn prove(sim: &Sim, place: &Arc<Place>, processes: usize, asked: &Asked) -
                 slowest = slowest.max(ended.elapsed());
                 break;
             }
-            // Or the crash fell into a login: the CRM has a credential that the server never stored.
+            // Or the crash happened during a login: the CRM has a credential that the server never stored.
             let unknown =
                 ended.elapsed() > Duration::from_secs(2) && seen.lost.load(Ordering::Relaxed) > lost;
             let dead = now["credentials"]
@@ -217,7 +218,7 @@ async fn prove(sim: &Sim, place: &Arc<Place>, processes: usize, asked: &Asked) -
                 .iter()
                 .all(|credential| credential["revoked"] == true);
             if dead || unknown {
-                // Lost in a crash: somebody logs in again, all else is kept.
+                // Lost in a crash: a new login keeps everything else.
                 let api = any(&servers, &token).await;
                 if api.try_log_in(sim, &integration).await {
                     logins += 1;
@@ -241,7 +242,7 @@ async fn prove(sim: &Sim, place: &Arc<Place>, processes: usize, asked: &Asked) -
     callers.join_all().await;
     let (kills, _running) = killer.join().unwrap();
 
-    // The credential lives: the next read is live.
+    // The credential is valid: the next read is live.
     control(sim, "/sessions/expire", "{}").await;
     let api = any(&servers, &token).await;
     let sync = api.sync_now(&integration).await;
@@ -249,7 +250,7 @@ async fn prove(sim: &Sim, place: &Arc<Place>, processes: usize, asked: &Asked) -
     let end = oauth(sim).await;
     let reused = end["reused"].as_u64().unwrap();
     let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-    // Each loss has its crash; without a crash there is none.
+    // Each loss belongs to a crash; without crashes there is no loss.
     let survives = reused <= kills && logins <= kills && (kills > 0 || of(&seen.lost) == 0);
     json!({
         "processes": processes, "refreshes": rotated, "seconds": seconds, "refreshes_per_second": rotated as f64 / seconds,
@@ -284,7 +285,7 @@ fn main() {
             database: url,
             sim: sim.host.clone(),
             lease_seconds: 2,
-            // A process that dies while it refreshes leaves the account waiting for a quarter longer than this.
+            // If a process is killed during a refresh, the account waits for this time and a quarter of it.
             refresh_seconds: 4,
             more: Vec::new(),
         });

@@ -1,14 +1,15 @@
-//! What deleting a large integration costs, and whether anything of it is seen afterwards.
+//! The cost of deleting a large integration, and whether any of its data is visible afterwards.
 //!
-//! `cargo bench --bench delete -- --accounts 100000 --database both` gives acme an integration of so many accounts (three
-//! related rows for each), shared with globex, which has a small one of its own. Four tasks call for globex all the time:
-//! three read (companies of the small integration, their stored profiles, integrations), one syncs the small one. After
-//! `--baseline-seconds` the large one is deleted. From the answer on both groups look for it by every read, over and
-//! over, until the last of its rows is gone from the database.
+//! `cargo bench --bench delete -- --accounts 100000 --database both` gives acme an integration with this many
+//! accounts (three related rows each), shared with globex, which has a small one of its own. Four tasks call
+//! for globex continuously: three read (companies of the small integration, their stored profiles,
+//! integrations), one syncs the small one. After `--baseline-seconds` the large one is deleted. After the
+//! answer, both groups search for it with every read, repeatedly, until the last of its rows is deleted from
+//! the database.
 //!
-//! Each task rests `--pause-ms` between calls, so that it is the waiting of others that shows, and not that the cores are
-//! shared. Programs and PostgreSQL as in the bench `truth`. Prints one JSON object for each database; fails where
-//! anything of it was seen after the answer, or a call of the four failed.
+//! Each task pauses for `--pause-ms` between calls, so that the figures show waiting times and not the load
+//! of the shared cores. Programs and PostgreSQL as in the bench `truth`. Prints one JSON object per database;
+//! fails if any of its data was visible after the answer, or a call of the four tasks failed.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -85,7 +86,7 @@ impl Asked {
     }
 }
 
-// The database, behind the server's back -----------------------------------------------------------------------------
+// Direct access to the database --------------------------------------------------------------------------------------
 
 enum Peek {
     Sqlite(SqliteConnection),
@@ -109,7 +110,7 @@ impl Peek {
         }
     }
 
-    /// The rows of a table that belong to an integration.
+    /// The number of rows of a table that belong to an integration.
     fn count(&mut self, table: &str, key: &str, id: &str) -> i64 {
         let sql = format!("SELECT count(*) AS n FROM {table} WHERE {key} = '{id}'");
         let found: Number = match self {
@@ -120,7 +121,7 @@ impl Peek {
     }
 }
 
-// Those who go on working --------------------------------------------------------------------------------------------
+// The tasks that keep calling ----------------------------------------------------------------------------------------
 
 const BASELINE: u8 = 1;
 const DELETING: u8 = 2;
@@ -139,7 +140,7 @@ impl Work {
         self.phase.load(Ordering::Relaxed) == OVER
     }
 
-    /// Times a call; one that any part of the deletion fell into counts there.
+    /// Times a call; a call that overlaps with the deletion counts for it.
     async fn time<T>(
         &self,
         kind: &'static str,
@@ -220,7 +221,7 @@ async fn reader(api: Api, small: String, work: Arc<Work>, pause: Duration) {
     }
 }
 
-/// Syncs again and again; `sync` is from the call to its good end.
+/// Syncs repeatedly; the kind `sync` measures from the call to the successful end.
 async fn syncer(api: Api, small: String, work: Arc<Work>, pause: Duration) {
     while !work.is_over() {
         let sync = v1::SyncIntegrationRequest {
@@ -240,14 +241,14 @@ async fn syncer(api: Api, small: String, work: Arc<Work>, pause: Duration) {
     }
 }
 
-// Who looks for what was deleted -------------------------------------------------------------------------------------
+// The search for deleted data ----------------------------------------------------------------------------------------
 
 struct Witness {
     api: Api,
     group: &'static str,
-    /// A company that only the deleted integration feeds.
+    /// A company that only the deleted integration has.
     company: String,
-    /// What must be left.
+    /// The number of companies that must be left.
     companies: i64,
 }
 
@@ -269,7 +270,7 @@ impl Witness {
         }
     }
 
-    /// What it sees of the deleted integration, read by read.
+    /// What it still sees of the deleted integration, for each read.
     async fn sees(&self, gone: &str) -> Vec<String> {
         let (api, mut seen) = (&self.api, Vec::new());
         let mut note = |read: &str, what: String| seen.push(format!("{} {read}: {what}", self.group));
@@ -349,8 +350,8 @@ impl Witness {
     }
 }
 
-/// How many companies a group sees. The search index follows a sync: it is asked again while it says that it has not come
-/// so far.
+/// The number of companies that a group sees. The search index follows a sync, so the call is repeated while
+/// the index has not reached it.
 async fn total(api: &Api, group: &str, sources: &[&str]) -> i64 {
     let until = Instant::now() + Duration::from_secs(120);
     loop {
@@ -434,7 +435,7 @@ async fn prove(sim: &Sim, place: &Place, asked: &Asked) -> Json {
     let deleted = acme.integrations().delete_integration(acme.ask(delete)).await;
     let deleted = deleted.unwrap().into_inner();
     let (answered, call) = (Instant::now(), begun.elapsed());
-    // Its own row goes with the last of the others.
+    // Its own row is deleted after all others.
     let watcher = {
         let purged = purged.clone();
         std::thread::spawn(move || {

@@ -1,14 +1,14 @@
-//! Whether a sync says what it did, whatever goes wrong.
+//! Whether a sync reports its result correctly, for any fault.
 //!
-//! `cargo bench --bench faults -- --accounts 2500 --database both` syncs a simulated Salesforce once. Then, for each
-//! fault of `support/trouble.rs`: rows are changed, deleted and created at the simulator, the fault is ordered, and a sync
-//! is started. If it says SUCCEEDED, all that the server answers is compared with the simulator's truth, record by
-//! record. If it says anything else, no company that is still in the CRM may have left the list, and a cause must be
-//! told; the fault is taken away, the next sync must succeed, and the same comparison must find no difference.
-//! `--only WORDS` runs the faults whose names contain the words.
+//! `cargo bench --bench faults -- --accounts 2500 --database both` syncs a simulated Salesforce once. Then,
+//! for each fault of `support/trouble.rs`, rows are changed, deleted and created in the simulator, the fault
+//! is activated, and a sync is started. If it ends as SUCCEEDED, all data of the server is compared with the
+//! simulator's, record by record. If it ends otherwise, no company that is still in the CRM may have left the
+//! list, and a cause must be shown; the fault is removed, the next sync must succeed, and the same comparison
+//! must find no difference. `--only WORDS` runs the faults whose names contain the words.
 //!
-//! Programs and PostgreSQL as in the bench `truth`. Prints one JSON object for each database, with a line for each fault
-//! on standard error; fails where a sync that says SUCCEEDED is not whole, or a recovery is not.
+//! Programs and PostgreSQL as in the bench `truth`. Prints one JSON object per database, with a line for each
+//! fault on standard error; fails if a sync that ended as SUCCEEDED, or a recovery, is not complete.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -36,13 +36,13 @@ use trouble::{Blow, Fault};
 use truth::{compare, compare_without};
 use world::{Api, GROUP, Place, Server, Sim, http_json, programs, said};
 
-/// How long a sync may wait by itself before the fault is taken away.
+/// How long a sync may wait before the fault is removed.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Within this time a refusal that is over is found out to be over.
+/// Within this time the server detects that a refusal has ended.
 const SPACED: Duration = Duration::from_secs(60);
 const LEASE_SECONDS: u64 = 4;
 
-/// A server that can be killed, and someone who calls it.
+/// A server that can be killed, and its client.
 struct Running<'a> {
     place: &'a Place,
     token: String,
@@ -85,13 +85,13 @@ impl Running<'_> {
         }
     }
 
-    /// Another sync, when it has ended.
+    /// Another sync, after its end.
     async fn again(&self) -> v1::Sync {
         let sync = self.api.sync_now(&self.integration).await;
         self.api.finished(&sync).await
     }
 
-    /// Waits until rows are read, or the sync is over.
+    /// Waits until rows are read or the sync is over.
     async fn reads(&self, sync: &str) {
         let started = Instant::now();
         while started.elapsed() < PATIENCE {
@@ -217,7 +217,7 @@ async fn one(run: &mut Running<'_>, sim: &Sim, fault: &Fault, round: usize) -> J
     let succeeded = ended.state() == v1::sync::State::Succeeded;
     let (mut good, mut whole) = (true, Json::Null);
     if !succeeded {
-        // What the truth's companies are named is known after the recovery only.
+        // The names of the expected companies are known only after the recovery.
         report["told"] = json!(has_cause || state == "CANCELLED");
         if ended.end_time.is_none() {
             run.cancel(&sync).await;
@@ -234,12 +234,12 @@ async fn one(run: &mut Running<'_>, sim: &Sim, fault: &Fault, round: usize) -> J
         report["whole"] = json!(whole["agrees"]);
         report["missing_fields"] = json!(ended.missing_fields);
     }
-    // Recovery: also after a success, when what the fault hid has come back.
+    // Recovery: also after a success, if the fault hid data.
     if !succeeded || !good || !fault.after.is_empty() {
         if fault.log_in {
             assert!(run.api.try_log_in(sim, &run.integration).await);
         }
-        // A refusal of the credentials is not asked about again within seconds, whoever wishes it.
+        // A refused credential is not tried again within seconds, even on request.
         let (mut again, wished) = (run.again().await, Instant::now());
         while again.state() == v1::sync::State::Failed && wished.elapsed() < SPACED {
             tokio::time::sleep(Duration::from_secs(3)).await;

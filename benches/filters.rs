@@ -1,8 +1,8 @@
-//! The proof of the read model at length: `cargo bench --bench filters -- --filters 10000 --datasets 3`.
+//! A long run of the comparison of the index: `cargo bench --bench filters -- --filters 10000 --datasets 3`.
 //!
-//! So many random filters (with words, orders and pages) for each random dataset, on SQLite and on PostgreSQL, against a
-//! slow and obvious evaluator. Prints JSON; ends with 1 if an answer differs. `--seed` begins elsewhere, `--companies`
-//! sets the company records of each source.
+//! This many random filters (with words, orders and pages) for each random dataset, on SQLite and on
+//! PostgreSQL, compared with a slow and simple evaluator. Prints JSON; exits with 1 if an answer differs.
+//! `--seed` sets the first seed, `--companies` the company records of each source.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,11 +1,11 @@
-//! From nothing to searchable: how long the first sync of an empty database takes, and how long after it a search finds all
-//! it stored.
+//! From an empty database to search results: the time of the first sync, and the time after it until a search
+//! finds all of its data.
 //!
-//! `cargo bench --bench first_load -- --database both --accounts 100000` syncs so many accounts, and as many opportunities
-//! as the simulator gives them, and asks for companies `at_least` as of the sync's change number until there is an answer.
-//! On PostgreSQL the large tables are never analyzed: they have no statistics from the first row to the last, so that this
-//! is what happens before autovacuum comes, however late it does. Programs and PostgreSQL as in the bench `truth`. Prints
-//! one JSON object for each database.
+//! `cargo bench --bench first_load -- --database both --accounts 100000` syncs this many accounts, and the
+//! opportunities that the simulator adds to them, and requests companies `at_least` as of the sync's change
+//! number until it gets an answer. On PostgreSQL the large tables are never analyzed: they have no statistics
+//! from the first row to the last, as before the first run of autovacuum. Programs and PostgreSQL as in the
+//! bench `truth`. Prints one JSON object per database.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

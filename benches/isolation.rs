@@ -1,14 +1,15 @@
-//! What becomes of a sync whose connector's process dies, and what a process of its own costs.
+//! The effect of a killed connector process on a sync, and the cost of a separate process.
 //!
-//! `cargo bench --bench isolation -- --kills 5 --rounds 4 --accounts 12000 --delay-ms 600` syncs a simulated Salesforce, kills the
-//! connector's process in the middle of reading (SIGKILL and SIGSEGV in turns), as often in each round as it says, and compares
-//! everything that the server then answers with the simulator's truth. The server is one process from beginning to end. More
-//! than five kills a round take long: a connector that keeps failing is in quarantine and tried once a minute.
+//! `cargo bench --bench isolation -- --kills 5 --rounds 4 --accounts 12000 --delay-ms 600` syncs a simulated
+//! Salesforce, kills the connector's process while it reads (SIGKILL and SIGSEGV in turns) this many times
+//! per round, and compares all data of the server with the simulator's. The server is one process for the
+//! whole run. More than five kills per round take long, because a connector that keeps failing is quarantined
+//! and tried once a minute.
 //!
-//! `… -- --turns 3 --accounts 100000` syncs without kills, in a process of its own and in the server, in turns, each time
-//! into a new database, and prints the ratio of the medians.
+//! `… -- --turns 3 --accounts 100000` syncs without kills, in a process of its own and in the server, in
+//! turns, each time into a new database, and prints the ratio of the medians.
 //!
-//! Programs and environment as of the truth bench. Prints JSON; fails where truth and answer differ.
+//! Programs and environment as in the bench `truth`. Prints JSON; fails if the data differs.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -32,7 +33,7 @@ use tether::proto::v1::sync::State;
 use truth::{compare, round};
 use world::{Api, Place, Sim, http_json, programs, said};
 
-/// What the command line asks for.
+/// The command line's options.
 struct Asked {
     accounts: u32,
     kills: u32,
@@ -72,7 +73,7 @@ impl Asked {
     }
 }
 
-/// The processes of a server that carry the connector.
+/// The processes of a server that run the connector.
 fn children(server: u32) -> Vec<u32> {
     let entries = std::fs::read_dir("/proc").unwrap().flatten();
     let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
@@ -87,7 +88,7 @@ fn children(server: u32) -> Vec<u32> {
     numbers.filter(is).collect()
 }
 
-/// One sync whose connector dies again and again.
+/// One sync whose connector is killed repeatedly.
 async fn killed(sim: &Sim, place: &Place, asked: &Asked, seed: u64) -> Json {
     let mut rng = rand::rngs::StdRng::seed_from_u64(seed);
     let mut server = place.start();
@@ -101,9 +102,9 @@ async fn killed(sim: &Sim, place: &Place, asked: &Asked, seed: u64) -> Json {
     let mut kills = Vec::new();
     let mut before = 0;
     while (kills.len() as u32) < asked.kills {
-        // It reads again since the last kill, and has got on.
+        // It has read again since the last kill, and has made progress.
         let since = Instant::now();
-        // Less than that may be left.
+        // Fewer reads may be left.
         while sim.reads() < before + 3 && api.sync(&sync).await.state() != State::Succeeded {
             assert!(since.elapsed() < Duration::from_secs(120), "it does not go on");
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -117,7 +118,7 @@ async fn killed(sim: &Sim, place: &Place, asked: &Asked, seed: u64) -> Json {
             continue;
         };
         let signal = if kills.len() % 2 == 0 { "KILL" } else { "SEGV" };
-        // The first SIGSEGV from outside only takes Rust's handler for overflown stacks away.
+        // The first external SIGSEGV only removes Rust's handler for stack overflows.
         while children(pid).contains(&child) {
             let _ = Command::new("kill")
                 .args(["-s", signal, &child.to_string()])
@@ -148,7 +149,7 @@ async fn killed(sim: &Sim, place: &Place, asked: &Asked, seed: u64) -> Json {
     })
 }
 
-/// Seconds of a whole sync, and its rows.
+/// The duration of a complete sync in seconds, and its rows.
 async fn synced(sim: &Sim, place: &Place) -> (f64, i64) {
     let server = place.start();
     let api = Api::connect(&server, &place.token()).await;

@@ -1,9 +1,9 @@
-//! How fast rows go into the store: `cargo bench --bench store`, rows by TETHER_BENCH_ROWS (200000), rows of a commit
-//! by TETHER_BENCH_BATCH (2000).
+//! The speed of storing rows: `cargo bench --bench store`, with TETHER_BENCH_ROWS rows (200000) and
+//! TETHER_BENCH_BATCH rows per commit (2000).
 //!
-//! Rows of 420 bytes, one writer. New rows, the same again (plain, and as a complete listing), all
-//! changed, and pages of All Companies over two sources. PostgreSQL is the throw-away cluster of the tests (without
-//! fsync) unless TETHER_BENCH_POSTGRES holds the address of an empty database. Prints JSON.
+//! Rows of 420 bytes, one writer. New rows, the same rows again (plain, and as a complete listing), all rows
+//! changed, and pages of All Companies over two sources. PostgreSQL is the tests' throw-away cluster (without
+//! fsync) unless TETHER_BENCH_POSTGRES is the address of an empty database. Prints JSON.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -30,7 +30,8 @@ fn asked(name: &str, usual: usize) -> usize {
         .unwrap_or(usual)
 }
 
-/// Megabytes this process wrote and milliseconds of processor time it used: what a busy machine does not change.
+/// Megabytes written and milliseconds of processor time used by this process: figures that do not depend on
+/// the load of the machine.
 fn spent() -> (u64, u64) {
     let io = std::fs::read_to_string("/proc/self/io").unwrap_or_default();
     let bytes: u64 = io
@@ -118,7 +119,7 @@ async fn integration(store: &Store, group_id: &GroupId, name: &str) -> Sync {
         .unwrap()
 }
 
-/// Rows a second, the making of the rows left out.
+/// Rows per second, without the creation of the rows.
 async fn pass(store: &Store, sync: &Sync, rows: usize, version: i64, covers: bool) -> String {
     let size = asked("TETHER_BENCH_BATCH", 2_000);
     let mut seconds = 0.0;

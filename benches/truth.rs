@@ -1,13 +1,14 @@
-//! Whether what comes out is what went in, and what it costs.
+//! Whether the server returns exactly the data of the CRM, and the cost.
 //!
-//! `cargo bench --bench truth -- --accounts 100000 --database both` syncs a simulated Salesforce (three related rows for
-//! each account) into a server of its own, reads everything back over gRPC, and compares it with the simulator's truth,
-//! record by record and as a hash. With `--kills 20` the server is killed (SIGKILL) at random moments and started again
-//! on its data, until it was killed so often; then the same comparison.
+//! `cargo bench --bench truth -- --accounts 100000 --database both` syncs a simulated Salesforce (three
+//! related rows per account) into a server of its own, reads everything back over gRPC, and compares it with
+//! the simulator's data, record by record and as a hash. With `--kills 20` the server is killed (SIGKILL) at
+//! random moments and restarted on its data, this many times; then the same comparison is made.
 //!
-//! Programs: the release build, built by the bench unless TETHER_TRUTH_BIN names the folder they are in. PostgreSQL is
-//! the throw-away cluster of the tests (without fsync) unless TETHER_BENCH_POSTGRES holds the address of an empty
-//! database. Prints one JSON object for each database, progress on standard error; fails where truth and answer differ.
+//! Programs: the release build, which the bench builds unless TETHER_TRUTH_BIN is the folder with the
+//! programs. PostgreSQL is the tests' throw-away cluster (without fsync) unless TETHER_BENCH_POSTGRES is the
+//! address of an empty database. Prints one JSON object per database, and progress on standard error; fails
+//! if the data differs.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -37,7 +38,7 @@ use world::{Api, Place, Sim, http, http_json, programs, said};
 
 const PAGE: usize = 2_000;
 
-/// Peak memory of a process, looked at now and then.
+/// The peak memory of a process, sampled.
 struct Memory {
     anon: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
@@ -71,7 +72,7 @@ impl Memory {
         Self { anon, stop, pid }
     }
 
-    /// Peak so far, in MB: private, and resident with mapped files.
+    /// The peak so far, in MB: private, and resident with mapped files.
     fn so_far(&self) -> (u64, u64) {
         let anon = self.anon.load(Ordering::Relaxed);
         (anon / 1024, status_kb(self.pid, "VmHWM") / 1024)
@@ -158,7 +159,7 @@ async fn killed(sim: &Sim, place: &Place, asked: &Asked) -> Json {
     let mut ended_early = false;
     let mut before = 0;
     for n in 0..asked.kills {
-        // Three in four in the middle of reading, one at any moment of a start.
+        // Three of four kills while it reads, one at any moment after a start.
         let reading = n % 4 != 3;
         let started = Instant::now();
         if reading {
@@ -206,14 +207,14 @@ async fn killed(sim: &Sim, place: &Place, asked: &Asked) -> Json {
     })
 }
 
-/// What was read again, from the simulator's journal: where each stream of pages began, and how far the one before had
-/// been answered.
+/// What was read again, from the simulator's journal: the position at which each stream of pages began, and
+/// the position up to which the previous one was answered.
 fn repeated(sim: &Sim, kills: usize) -> Json {
     let journal = http_json("GET", &format!("{}/requests?limit=1000000", sim.control), "");
     let mut ids: HashMap<&str, Vec<String>> = HashMap::new();
     for (name, _) in FIELDS {
         let mut all = Vec::new();
-        // The connector asks for deleted rows too, so that it can tell which are gone.
+        // The connector reads deleted rows too, to determine which are deleted.
         let url = format!("{}/truth?object={name}&fields=Id&deleted=true", sim.control);
         for text in http("GET", &url, "").lines() {
             let row: Json = serde_json::from_str(&text.unwrap()).unwrap();
@@ -222,7 +223,7 @@ fn repeated(sim: &Sim, kills: usize) -> Json {
         all.sort();
         ids.insert(name, all);
     }
-    // Of each object: how far it was answered, in rows.
+    // The number of answered rows of each object.
     let mut reached: HashMap<String, usize> = HashMap::new();
     let mut served = 0_u64;
     let mut restarts = Vec::new();
@@ -275,7 +276,7 @@ fn repeated(sim: &Sim, kills: usize) -> Json {
     })
 }
 
-/// What the command line asks for.
+/// The command line's options.
 struct Asked {
     accounts: u32,
     databases: Vec<&'static str>,

@@ -1,4 +1,4 @@
-//! The faults of the bench `faults`: what the simulated Salesforce, its network or the host's processes do wrong.
+//! The faults of the bench `faults`: in the simulated Salesforce, its network or the processes of the host.
 
 use serde_json::{Value as Json, json};
 
@@ -11,7 +11,7 @@ const TOKEN: &str = "/services/oauth2/token";
 const GATEWAY_PAGE: &str =
     "<html><head><title>Error</title></head><body><h1>The page cannot be displayed</h1></body></html>";
 
-/// Something that happens once the sync runs.
+/// An event during the sync.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Blow {
     /// SIGKILL of the server; it is started again on its data.
@@ -27,13 +27,13 @@ pub(crate) enum Blow {
 /// One fault.
 pub(crate) struct Fault {
     pub(crate) name: String,
-    /// Calls of the simulator's control plane before the sync: path and body.
+    /// Calls of the simulator's control API before the sync: path and body.
     pub(crate) before: Vec<(&'static str, Json)>,
-    /// Calls that end it, besides clearing the ordered faults.
+    /// Calls that end the fault, besides clearing the simulator's faults.
     pub(crate) after: Vec<(&'static str, Json)>,
-    /// What happens once rows are read.
+    /// The event that happens once rows are read.
     pub(crate) blow: Option<Blow>,
-    /// Names the user whose credential does not survive: the integration logs in again before it is synced again.
+    /// The user whose credential is lost: the integration logs in again before the next sync.
     pub(crate) log_in: bool,
 }
 
@@ -64,13 +64,13 @@ impl Fault {
     }
 
     fn blow(mut self, blow: Blow) -> Self {
-        // Slow answers, so that it strikes while pages are read.
+        // Slow answers, so that the event happens while pages are read.
         self.blow = Some(blow);
         self.order(json!({ "path": QUERY, "kind": "delay", "delayMs": 150, "times": 100_000 }))
     }
 }
 
-/// A gateway's page in the place of an answer.
+/// A gateway's page instead of an answer.
 fn page(status: u16, path: &str, skip: u32, times: u32) -> Json {
     json!({
         "path": path, "skip": skip, "times": times, "kind": "status", "status": status, "body": GATEWAY_PAGE,
@@ -78,7 +78,7 @@ fn page(status: u16, path: &str, skip: u32, times: u32) -> Json {
     })
 }
 
-/// An error in the form of Salesforce's API.
+/// An error in the format of Salesforce's API.
 fn api(status: u16, code: &str, message: &str, path: &str, skip: u32, times: u32) -> Json {
     json!({
         "path": path, "skip": skip, "times": times, "kind": "status", "status": status,
@@ -99,13 +99,13 @@ fn network(kind: &str, path: &str, skip: u32, times: u32) -> Json {
 
 /// Query pages that come before the second page of Account.
 const MIDDLE: u32 = 1;
-/// Often enough to outlast every attempt.
+/// More often than all attempts.
 const LASTING: u32 = 100_000;
 
-/// All of them.
+/// All faults.
 pub(crate) fn all() -> Vec<Fault> {
     let mut all = Vec::new();
-    // A gateway's pages, once in the middle of Account, and for good.
+    // A gateway's pages: once in the middle of Account, and permanently.
     for status in [400, 403, 404, 405, 415, 500, 502, 503, 504] {
         all.push(
             Fault::new(format!("one HTML page with {status} in the middle of Account"))
@@ -219,7 +219,7 @@ pub(crate) fn all() -> Vec<Fault> {
         all.push(Fault::new(format!("{status} twice")).order(page(status, QUERY, MIDDLE, 2)));
     }
     all.push(Fault::new("one broken describe").order(network("garbage", DESCRIBE, 0, 1)));
-    // Empty or partial truths that look complete.
+    // Empty or partial results that look complete.
     let nothing = "{\"totalSize\":0,\"done\":true,\"records\":[]}";
     for object in ["Account", "Contact", "Case"] {
         all.push(Fault::new(format!("no records, complete, for {object}")).order(json!({
@@ -235,7 +235,7 @@ pub(crate) fn all() -> Vec<Fault> {
             "contentType": "application/json",
         })),
     );
-    // What the user may see.
+    // Permissions of the user.
     for object in ["Account", "Contact", "Opportunity"] {
         all.push(
             Fault::new(format!("{object} is hidden from everybody"))

@@ -1,4 +1,4 @@
-//! What a simulated Salesforce holds, and whether a server answers the same: record by record, and as a hash.
+//! Compares the data of a simulated Salesforce with a server's: record by record, and as a hash.
 #![allow(dead_code, reason = "each bench uses a part")]
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -16,7 +16,7 @@ use super::world::{Api, GROUP, Sim, http, http_json};
 const CALLERS: usize = 32;
 const RELATED_LIMIT: i32 = 200;
 
-/// The fields that are read, and the kind of value each must come back as.
+/// The fields that are read, and the expected kind of each value.
 #[rustfmt::skip]
 pub(crate) const FIELDS: &[(&str, &[(&str, Is)])] = &[
     ("Account", &[
@@ -47,7 +47,7 @@ pub(crate) const FIELDS: &[(&str, &[(&str, Is)])] = &[
     ]),
 ];
 
-/// What a value is.
+/// The kind of a value.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Is {
     Text,
@@ -66,7 +66,7 @@ pub(crate) enum Is {
 }
 
 impl Is {
-    /// Stands before a value in its line, so that one kind is never taken for another.
+    /// The prefix of a value in its line, so that two kinds are never equal.
     fn tag(self) -> char {
         match self {
             Self::Text => 't',
@@ -108,7 +108,7 @@ const ADDRESS: [&str; 7] = [
     "countryCode",
 ];
 
-/// As the answer has it; `None` where the value is not set.
+/// A value of the server; `None` if it is not set.
 fn answered(value: &v1::Value) -> Option<String> {
     let (is, text) = match value.kind.as_ref()? {
         Kind::Text(text) => (Is::Text, text.clone()),
@@ -150,7 +150,8 @@ fn answered(value: &v1::Value) -> Option<String> {
     Some(format!("{} {text}", is.tag()))
 }
 
-/// The text of a JSON scalar; `None` for null and the empty text, which are the same to Salesforce. NUL is in no text.
+/// The text of a JSON scalar; `None` for null and the empty text, which Salesforce does not distinguish. NUL
+/// occurs in no text.
 fn scalar(json: &RawValue) -> Option<String> {
     let json = json.get();
     let text = match json.as_bytes()[0] {
@@ -161,7 +162,7 @@ fn scalar(json: &RawValue) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-/// As the truth has it.
+/// A value of the simulator.
 fn truth_of(is: Is, json: &RawValue) -> Option<String> {
     let text = match is {
         Is::Address | Is::Place if json.get() == "null" => return None,
@@ -194,7 +195,8 @@ fn hash(line: &str) -> u128 {
     u128::from_le_bytes(bytes)
 }
 
-/// Records of one object: how many, and the sum of the hashes of their lines, in which order does not matter.
+/// Records of one object: their number, and the sum of the hashes of their lines, which does not depend on
+/// the order.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 struct Sum {
     records: u64,
@@ -215,12 +217,12 @@ impl Sum {
 // The simulator ------------------------------------------------------------------------------------------------------
 
 impl Sim {
-    /// Each live row of an object: id, account, canonical line.
+    /// Passes each live row of an object to `each`: id, account, canonical line.
     pub(crate) fn truth(&self, object: &str, each: impl FnMut(String, Option<String>, String)) {
         self.truth_without(object, &[], each);
     }
 
-    /// The same without some fields, as `Object.Field`.
+    /// As [`truth`](Self::truth), without some fields, as `Object.Field`.
     fn truth_without(
         &self,
         object: &str,
@@ -259,7 +261,7 @@ impl Sim {
         }
     }
 
-    /// Requests the journal counts, those of the control plane not among them.
+    /// The requests in the journal, without those of the control API.
     pub(crate) fn counts(&self) -> Json {
         http_json("GET", &format!("{}/requests?limit=0", self.control), "")
     }
@@ -304,19 +306,20 @@ impl Api {
 
 // Comparing ----------------------------------------------------------------------------------------------------------
 
-/// A row of the truth that should come back.
+/// A row of the simulator that the server must return.
 struct Due {
     object: usize,
     hash: u128,
     account: Option<String>,
 }
 
-/// Compares everything; the report says whether it agrees.
+/// Compares everything; the report says whether the data is equal.
 pub(crate) async fn compare(sim: &Sim, api: &Api) -> Json {
     compare_without(sim, api, &[]).await
 }
 
-/// [`compare`] for a sync that said which fields (`Object.Field`) the CRM did not show to it: they have to be absent.
+/// [`compare`] for a sync that reported fields (`Object.Field`) that the CRM did not show to it: they must be
+/// absent.
 pub(crate) async fn compare_without(sim: &Sim, api: &Api, missing: &[String]) -> Json {
     let start = Instant::now();
     let mut due: HashMap<String, Due> = HashMap::new();
@@ -326,7 +329,7 @@ pub(crate) async fn compare_without(sim: &Sim, api: &Api, missing: &[String]) ->
         let accounts = object > 0;
         sim.truth_without(name, missing, |id, account, line| {
             *live.entry(name).or_default() += 1;
-            // Under no company: not to be found by looking at companies.
+            // Without a company it cannot be found through companies.
             if accounts && account.as_ref().is_none_or(|account| !due.contains_key(account)) {
                 *unreachable.entry(name).or_default() += 1;
                 return;
@@ -356,7 +359,8 @@ pub(crate) async fn compare_without(sim: &Sim, api: &Api, missing: &[String]) ->
     let mut seen: HashSet<String> = HashSet::with_capacity(due.len());
     let mut wrong: Vec<(String, String)> = Vec::new();
     let mut wrong_count = 0_u64;
-    // Records that a card does not show, as it has too many: object, accounts, how many it says there are.
+    // Records that a card does not show because it has too many: object, accounts, and the number that the
+    // card states.
     let mut cut: Vec<(usize, HashSet<String>, i64)> = Vec::new();
     let mut currencies: BTreeMap<String, u64> = BTreeMap::new();
     let mut calls = futures_util::stream::iter(names)
@@ -428,7 +432,8 @@ pub(crate) async fn compare_without(sim: &Sim, api: &Api, missing: &[String]) ->
     }
     let read_seconds = start.elapsed().as_secs_f64();
 
-    // What cards were too small for: there must be as many as they say, and they are left out on both sides.
+    // Records beyond the size of cards: their number must equal the stated one, and they are left out on both
+    // sides.
     let mut left_out = 0_u64;
     let mut dues = vec![Sum::default(); FIELDS.len()];
     let mut lacking: Vec<String> = Vec::new();

@@ -1,5 +1,5 @@
-//! What benches share: a simulated Salesforce, servers on a database that can be killed and started again, and someone
-//! who calls them.
+//! Shared code of the benches: a simulated Salesforce, servers on a database that can be killed and
+//! restarted, and a client.
 #![allow(dead_code, reason = "each bench uses a part")]
 
 use std::collections::HashMap;
@@ -20,7 +20,7 @@ use tonic::transport::Channel;
 
 pub(crate) const GROUP: &str = "groups/acme";
 
-/// HTTP/1.0 over loopback: one request, one answer, the end of the connection is the end of the body.
+/// HTTP/1.0 over loopback: one request per connection; the end of the connection is the end of the body.
 pub(crate) fn http(method: &str, url: &str, body: &str) -> impl BufRead {
     let rest = url.strip_prefix("http://").unwrap();
     let (host, path) = rest.split_once('/').unwrap();
@@ -49,7 +49,7 @@ pub(crate) fn encode(text: &str) -> String {
     url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }
 
-/// A child process that does not outlive the bench.
+/// A child process that ends with the bench.
 pub(crate) struct Process(pub(crate) Child);
 
 impl Drop for Process {
@@ -92,7 +92,7 @@ pub(crate) fn first_line(child: &mut Child) -> Json {
     serde_json::from_str(&said).unwrap_or_else(|e| panic!("a program did not start ({e}): {said}"))
 }
 
-/// Everything a server is started with, again and again on the same data.
+/// The parameters of a server, which can be started repeatedly on the same data.
 pub(crate) struct Place {
     pub(crate) bin: PathBuf,
     pub(crate) connectors: PathBuf,
@@ -101,7 +101,7 @@ pub(crate) struct Place {
     pub(crate) sim: String,
     pub(crate) lease_seconds: u64,
     pub(crate) refresh_seconds: u64,
-    /// Settings besides.
+    /// Further settings.
     pub(crate) more: Vec<(&'static str, String)>,
 }
 
@@ -166,7 +166,7 @@ impl Place {
         self.token_for(&["--group", "acme"])
     }
 
-    /// A token for whom the arguments of `tether token` name.
+    /// A token for the arguments of `tether token`.
     pub(crate) fn token_for(&self, whom: &[&str]) -> String {
         let out = Command::new(self.bin.join("tether"))
             .arg("token")
@@ -191,7 +191,7 @@ impl Api {
         Self::try_connect(&server.grpc, token).await.unwrap()
     }
 
-    /// `None` where nobody listens.
+    /// `None` if no server listens.
     pub(crate) async fn try_connect(grpc: &str, token: &str) -> Option<Self> {
         let endpoint = Channel::from_shared(grpc.to_owned()).unwrap();
         Some(Self {
@@ -219,7 +219,8 @@ impl Api {
         CompanyServiceClient::new(self.channel.clone()).max_decoding_message_size(64 << 20)
     }
 
-    /// Logs an integration in, as the simulator's first user; false where the server went away meanwhile.
+    /// Logs an integration in, as the simulator's first user; returns false if the server was stopped
+    /// meanwhile.
     pub(crate) async fn try_log_in(&self, sim: &Sim, name: &str) -> bool {
         self.try_log_in_as(sim, name, "admin@acme.example").await
     }
@@ -251,7 +252,7 @@ impl Api {
         api.complete_authorization(self.ask(complete)).await.is_ok()
     }
 
-    /// Syncs, as soon as no other sync is under way; answers the sync's name.
+    /// Starts a sync as soon as no other one is in progress; returns its name.
     pub(crate) async fn sync_now(&self, name: &str) -> String {
         loop {
             let sync = v1::SyncIntegrationRequest {
@@ -325,7 +326,7 @@ impl Api {
             .into_inner()
     }
 
-    /// Waits for the end of a sync, which must be good.
+    /// Waits for the end of a sync, which must be SUCCEEDED.
     pub(crate) async fn succeeded(&self, name: &str) -> v1::Sync {
         loop {
             let sync = self.sync(name).await;
@@ -339,7 +340,7 @@ impl Api {
         }
     }
 
-    /// Waits for the end of a sync, whatever it is.
+    /// Waits for the end of a sync.
     pub(crate) async fn finished(&self, name: &str) -> v1::Sync {
         loop {
             let sync = self.sync(name).await;
@@ -376,12 +377,12 @@ impl Api {
     }
 }
 
-/// Where the programs are, and a folder with the Salesforce connector.
+/// The folder of the programs, and a folder with the Salesforce connector.
 pub(crate) fn programs(scratch: &Path) -> (PathBuf, PathBuf) {
     programs_with(scratch, "salesforce")
 }
 
-/// Where the programs are, and a folder with one connector.
+/// The folder of the programs, and a folder with one connector.
 pub(crate) fn programs_with(scratch: &Path, connector: &str) -> (PathBuf, PathBuf) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let bin = std::env::var_os("TETHER_TRUTH_BIN").map_or_else(

@@ -1,11 +1,13 @@
 //! `cargo xtask demo [ARGUMENT]…`: builds everything and runs `tether demo`.
 //!
-//! `cargo xtask connectors [--release | --built] [--connector NAME]…`: builds the connector libraries of this repository and
-//! lays them out as the server expects them: `<target>/connectors/<name>/{connector.toml,lib…}`. `--built` builds nothing: it
-//! lays out what a build of the whole workspace made a moment ago, with whatever features (./test builds with those of tests).
+//! `cargo xtask connectors [--release | --built] [--connector NAME]…`: builds the connector libraries of this
+//! repository and lays them out as the server expects them:
+//! `<target>/connectors/<name>/{connector.toml,lib…}`. With `--built` it builds nothing and lays out the
+//! libraries of the last build of the whole workspace, with the features of that build (./test builds with
+//! those of the tests).
 //!
-//! Cargo does not build another package's dynamic library for a test or a run, so this does; when nothing has changed it
-//! takes as long as cargo takes to see that.
+//! Cargo does not build another package's dynamic library for a test or a run, so this command does. If
+//! nothing has changed it takes as long as cargo's check.
 
 use std::error::Error;
 use std::os::unix::process::CommandExt as _;
@@ -19,8 +21,8 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 const USAGE: &str = "cargo xtask connectors [--release | --built] [--connector NAME]… | demo [ARGUMENT]…";
 
-/// All packages at once: cargo unites the features of what it builds together, and a dependency built for one package alone
-/// would be built again for all. This one is running.
+/// All packages at once: cargo unites the features of packages that it builds together, so a dependency built
+/// for one package alone would be built again for all. xtask itself is running and is left out.
 const WORKSPACE: [&str; 6] = ["build", "--workspace", "--exclude", "xtask", "--lib", "--bins"];
 
 fn main() -> ExitCode {
@@ -58,7 +60,7 @@ fn run(mut arguments: impl Iterator<Item = String>) -> Result<()> {
     lay_out(release, &wanted)
 }
 
-/// Builds everything, then runs the demo in this one's place.
+/// Builds everything, then replaces this process by the demo.
 fn demo(arguments: Vec<String>) -> Result<()> {
     let (root, target) = folders()?;
     eprintln!("building tether, its connectors and the simulator (some minutes the first time) …");
@@ -88,8 +90,8 @@ fn folders() -> Result<(PathBuf, PathBuf)> {
 fn cargo(root: &Path, target: &Path) -> Command {
     let mut build = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     build.current_dir(root).env("CARGO_TARGET_DIR", target);
-    // `cargo run` says here what it runs. Build scripts that watch these (ring's does) would run again, and everything
-    // above them, whenever a build by this xtask follows one by hand.
+    // `cargo run` sets these variables. Build scripts that watch them (such as ring's) would run again, with
+    // everything that depends on them, whenever a build by this xtask follows one without it.
     for (variable, _) in env::vars_os() {
         let name = variable.to_string_lossy();
         if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
@@ -121,7 +123,7 @@ fn build(release: bool, wanted: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Puts the built libraries where the server looks for them, each with its manifest.
+/// Copies the built libraries to where the server looks for them, each with its manifest.
 fn lay_out(release: bool, wanted: &[String]) -> Result<()> {
     let (root, target) = folders()?;
     let names = names(&root, wanted)?;
@@ -143,10 +145,10 @@ fn lay_out(release: bool, wanted: &[String]) -> Result<()> {
         );
         let folder = target.join("connectors").join(name);
         fs::create_dir_all(&folder)?;
-        // The library first: a manifest never names a hash that is not there yet.
+        // The library first: a manifest never names a hash of a file that does not exist yet.
         replace(&folder.join(&library), &bytes)?;
         replace(&folder.join("connector.toml"), manifest.as_bytes())?;
-        // What the demo and the conformance kit have to know.
+        // Files of the demo and the conformance kit.
         for extra in ["demo.toml", "conformance.toml"] {
             let file = root.join("connectors").join(name).join(extra);
             if file.is_file() {
@@ -161,12 +163,12 @@ fn lay_out(release: bool, wanted: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// The connectors of this repository: the folders with a manifest.
+/// The connectors of this repository: folders with a manifest.
 fn names(root: &Path, wanted: &[String]) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for folder in fs::read_dir(root.join("connectors"))? {
         let folder = folder?;
-        // The template is a connector to copy, not one to offer.
+        // The template is to be copied, not used.
         let is_connector = folder.file_name() != "template" && folder.path().join("connector.toml").is_file();
         if is_connector {
             names.push(folder.file_name().to_string_lossy().into_owned());
@@ -182,7 +184,7 @@ fn names(root: &Path, wanted: &[String]) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Replaces a file, if it differs, in one step: a running server has the old one mapped.
+/// Replaces a file atomically if it differs, because a running server may have mapped the old one.
 fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     if fs::read(path).is_ok_and(|old| old == bytes) {
         return Ok(());
