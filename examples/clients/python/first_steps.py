@@ -95,7 +95,7 @@ def main() -> None:
         except grpc.RpcError as error:
             print("as expected:", error.code().name, *why(error))
 
-        # From now on everything that happens is told, also over a connection that breaks: keep the token.
+        # The stream sends every event from now on. Keep the token: after an interruption it continues from there.
         watched = integration.WatchGroup(integration_service_pb2.WatchGroupRequest(parent=GROUP), metadata=metadata)
         resume_token = next(watched).resume_token
         mine = integration.ListIntegrations(

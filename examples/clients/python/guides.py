@@ -109,7 +109,7 @@ class Person:
             return no
         raise SystemExit(f"a surprise: {rpc} should have been refused, and answered {answer}")
 
-    # What is done again and again.
+    # Calls that are used repeatedly.
 
     def draft(self, display_name: str) -> str:
         wanted = Integration(display_name=display_name, connector="connectors/salesforce")
@@ -279,7 +279,7 @@ def guide_10(ann: Person, gil: Person, positions: list) -> None:
     expected = [one.name for one in everything if industry in texts(one.cells[0]) and status in texts(one.cells[1])]
     check(expected, [one.name for one in of_two])
 
-    # Words in any order, the last one as a beginning, whatever the case.
+    # Words in any order, ignoring case; the last one may be the beginning of a word.
     wanted = next(one for one in everything if re.fullmatch(r"[A-Za-z]{5,} \d+ [A-Za-z]{3,}", one.display_name))
     first, *_, last = wanted.display_name.upper().split()
     found = ann.table(query=f"{last} {first[:4]}", at_least=positions)
@@ -305,7 +305,7 @@ def guide_10(ann: Person, gil: Person, positions: list) -> None:
             break
     check(list(whole), paged)
 
-    # What is active is each group's own: Gil's group made Industry active, and nothing else.
+    # Each group has its own active fields: Gil's group made only Industry active.
     check(["acme_sales", "acme_service"], gil.labels())
     found = gil.table(filter=f'acme_sales.Account.Industry = "{industry}"', at_least=positions)
     check({one.name for one in of_one}, {one.name for one in found})

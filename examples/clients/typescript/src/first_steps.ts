@@ -1,8 +1,8 @@
-// First steps with tether from TypeScript, over gRPC-Web as a page in a browser would: lists, profiles, errors, a sync
-// that is watched, a group that is watched. In a page take createGrpcWebTransport of @connectrpc/connect-web; the rest
-// stays as it is, once the page's origin is in tether's `web.allowed_origins`.
+// First steps with tether from TypeScript, over gRPC-Web like a page in a browser: lists, profiles, errors, a watched
+// sync, a watched group. In a page, use createGrpcWebTransport of @connectrpc/connect-web and add the page's origin to
+// tether's `web.allowed_origins`; the rest is the same.
 //
-// Takes from the environment TETHER (the address, 127.0.0.1:7443) and TOKEN.
+// Environment variables: TETHER (the address, 127.0.0.1:7443 by default) and TOKEN.
 
 import { type Interceptor, Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createGrpcWebTransport } from "@connectrpc/connect-node";
@@ -81,7 +81,7 @@ try {
   console.log("as expected:", Code[ConnectError.from(error).code], info.reason, info.metadata);
 }
 
-// From now on everything that happens is told, also over a connection that breaks: keep the token.
+// The stream sends every event from now on. Keep the token: after an interruption it continues from there.
 let resumeToken = "";
 const first = new AbortController();
 for await (const message of integrations.watchGroup({ parent }, { signal: first.signal })) {

@@ -8,11 +8,11 @@
 #include "record.h"
 #include "types.h"
 
-/* The manifest's; `make` says it. */
+/* The version in the manifest; make defines it. */
 #ifndef VERSION
 #define VERSION "0.0.0"
 #endif
-/* A longer list of values is no list to choose from. */
+/* A column with more distinct values gets no list of values. */
 #define MOST_PICKLIST_VALUES 200
 #define RELATED_LIMIT 200
 
@@ -67,7 +67,7 @@ static void describe(struct bytes *out) {
   pb_end(out, response);
 }
 
-/* The map of settings is field 1 of every message that has one. */
+/* In every message with settings, the map is field 1. */
 static bool read_separator(struct text message, char *separator, struct failure *why) {
   struct text chosen = pb_map_get(message, 1, "separator");
   for (size_t i = 0; i < sizeof separators / sizeof *separators; i++) {
@@ -87,7 +87,8 @@ bool connection_check(struct context *context, struct text connection, char *sep
   return options_check_key(&context->options, key, name, why) && read_separator(connection, separator, why);
 }
 
-/* Another file is another organization, so its place is its id; the name of a key is its user. */
+/* The path of the file is the organization's id, so another file is another organization; the name of the key is the
+   user. */
 static void identity_write(struct bytes *out, const struct options *options, const char *name) {
   uint64_t hash = UINT64_C(0xcbf29ce484222325);
   for (const char *c = options->file; *c != '\0'; c++) {
@@ -130,7 +131,7 @@ static bool log_in(struct context *context, struct text request, struct bytes *o
   return true;
 }
 
-/* A key has no end, so there is nothing newer; one that is good is answered as it is. */
+/* A key does not expire, so a valid one is returned unchanged. */
 static bool refresh(struct context *context, struct text request, struct bytes *out, struct failure *why) {
   char separator;
   struct text connection = pb_get_text(request, 1);
@@ -143,7 +144,7 @@ static bool refresh(struct context *context, struct text request, struct bytes *
   return true;
 }
 
-/* Whether an object is among the strings of a field; for none of them, what `none` says. */
+/* Whether an object is among the strings of a field; returns `none` if the field has no strings. */
 static bool is_asked(struct text request, uint32_t number, const char *object, bool none) {
   struct pb_reader reader = pb_reader_of(request);
   struct pb_field field;
@@ -385,7 +386,7 @@ void answer_call(struct context *context, uint32_t call, struct text request, st
     done = fail(&why, KIND_UNSUPPORTED, "This connector does not know the call.");
   }
   if (!done) {
-    /* Half an answer may be there. */
+    /* A part of the answer may have been written. */
     out->len = 0;
     answer_failure(out, &why);
   }

@@ -1,4 +1,4 @@
-/* The library's side of the boundary: the one symbol, the six functions, the table of open instances. */
+/* The library's side of the boundary: the exported symbol, the six functions, the table of open instances. */
 #define _POSIX_C_SOURCE 200809L
 #include <string.h>
 
@@ -27,7 +27,7 @@ static struct text text_of_slice(tether_slice slice) {
   return text;
 }
 
-/* The instance of a number, which stays until it is left; null where there is none. */
+/* The instance with this number, in use until `leave`; null if there is none. */
 static struct instance *enter(uint64_t number) {
   pthread_mutex_lock(&lock);
   struct instance *instance = instances;
@@ -85,7 +85,7 @@ static void cancel(uint64_t instance, uint64_t number) {
   }
 }
 
-/* What StreamNext acknowledges needs no attention here: nothing is kept for it. */
+/* The acknowledgement in StreamNext is ignored, because the connector stores nothing for it. */
 static void stream_next(uint64_t instance, uint64_t number, uint64_t stream, tether_slice request) {
   struct instance *found = enter(instance);
   if (found == NULL) {
@@ -120,7 +120,7 @@ static void close_instance(uint64_t number) {
     return;
   }
   instance_stop(instance);
-  /* Entries that found it before it was taken out are answered before this returns. */
+  /* Calls that entered before it was removed are answered before this function returns. */
   pthread_mutex_lock(&lock);
   while (instance->users > 0) {
     pthread_cond_wait(&left, &lock);
@@ -129,7 +129,7 @@ static void close_instance(uint64_t number) {
   instance_free(instance);
 }
 
-/* Exported whatever the build hides. */
+/* Exported even if the build hides symbols by default. */
 #if defined(__GNUC__)
 __attribute__((visibility("default")))
 #endif
@@ -150,7 +150,7 @@ int32_t tether_connector_v1(const tether_host_api *given, tether_connector_api *
     buffer_of(err, &bytes);
     return TETHER_ERROR;
   }
-  /* A second handshake comes from the same process: its functions are as good as the first's. */
+  /* A second handshake comes from the same process, so the functions of the first one stay valid. */
   pthread_mutex_lock(&lock);
   if (host.struct_size == 0) {
     memcpy(&host, given, TETHER_HOST_API_SIZE_0);

@@ -6,7 +6,7 @@
 
 #include "pb.h"
 
-/* Cuts a text that snprintf has cut in the middle of a character. */
+/* Removes an incomplete character at the end of a text that snprintf has cut. */
 static void whole_characters(char *text) {
   struct text all = text_of(text);
   size_t bad;

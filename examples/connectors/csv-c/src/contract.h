@@ -4,7 +4,7 @@
 
 #include "bytes.h"
 
-/* CallRequest.call; the answer in CallResponse has the same number, but for LogIn. */
+/* CallRequest.call; the answer in CallResponse has the same number, except for LogIn. */
 enum {
   CALL_DESCRIBE = 2,
   CALL_BEGIN_AUTHORIZATION = 3,
@@ -50,7 +50,7 @@ enum {
   TYPE_URL = 12,
   TYPE_EMAIL = 13,
   TYPE_PHONE = 14,
-  /* Never said by this connector; a host may ask for it. */
+  /* This connector never returns it; a host may request it. */
   TYPE_HTML = 18,
 };
 
@@ -68,7 +68,7 @@ enum {
   KIND_BUG = 19,
 };
 
-/* What went wrong, on its way to an Error. */
+/* A failure, before it is written as an Error. */
 struct failure {
   int kind;
   char message[300];
@@ -77,16 +77,17 @@ struct failure {
   char field[64];
 };
 
-/* Sets one; answers false, for `return fail(…)`. The message is a sentence for the integration's owner, without secrets. */
+/* Sets a failure; returns false, for `return fail(…)`. The message is a sentence for the integration's owner, without
+   secrets. */
 bool fail(struct failure *why, int kind, const char *format, ...)
 #if defined(__GNUC__)
     __attribute__((format(printf, 3, 4)))
 #endif
     ;
 
-/* Writes it as an Error. */
+/* Writes a failure as an Error. */
 void failure_write_plain(struct bytes *out, const struct failure *why);
-/* Writes it as an Error that is this field. */
+/* Writes a failure as an Error in this field. */
 void failure_write(struct bytes *out, uint32_t field, const struct failure *why);
 
 #endif

@@ -19,7 +19,7 @@ static bool add(struct csv_row *row, size_t at, size_t len, struct failure *why)
   return true;
 }
 
-/* A quoted cell; the reader stands behind its first quote. */
+/* Reads a quoted cell; the reader is after its opening quote. */
 static bool quoted(struct csv_reader *reader, size_t *at, size_t *len, struct failure *why) {
   size_t begun = reader->line, to = reader->at;
   *at = to;
@@ -39,7 +39,7 @@ static bool quoted(struct csv_reader *reader, size_t *at, size_t *len, struct fa
   return fail(why, KIND_ADMIN_ACTION, "A quote of the file is opened in line %zu and never closed: close it.", begun);
 }
 
-/* A cell without quotes, which ends before a separator or the end of the line. */
+/* Reads a cell without quotes, which ends before a separator or the end of the line. */
 static void plain(struct csv_reader *reader, size_t *at, size_t *len) {
   *at = reader->at;
   while (reader->at < reader->len && reader->bytes[reader->at] != reader->separator &&
@@ -53,7 +53,8 @@ static void plain(struct csv_reader *reader, size_t *at, size_t *len) {
   }
 }
 
-/* Steps over what must follow a cell; answers 1 for another cell, 0 for the end of the row, -1 for neither. */
+/* Skips the separator or line end after a cell; returns 1 before another cell, 0 at the end of the row, -1 on an
+   error. */
 static int follow(struct csv_reader *reader) {
   if (reader->at < reader->len && reader->bytes[reader->at] == reader->separator) {
     reader->at++;

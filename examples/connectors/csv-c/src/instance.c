@@ -19,9 +19,9 @@ void buffer_of(tether_buffer *buffer, struct bytes *bytes) {
   buffer->free = free_buffer;
 }
 
-/* Gives an answer away. No lock may be held: the host may call back. */
+/* Passes an answer to the host. The caller must hold no lock, because the host may call back. */
 static void complete(const tether_host_api *host, uint64_t call, bool pull, struct bytes *out) {
-  /* CallResponse{error: {kind: TRANSIENT}} and StreamEvent{error: {kind: TRANSIENT}}, for when memory is out. */
+  /* CallResponse{error: {kind: TRANSIENT}} and StreamEvent{error: {kind: TRANSIENT}}, for failed allocations. */
   static uint8_t no_memory[2][4] = {{0x0a, 0x02, 0x08, KIND_TRANSIENT}, {0x4a, 0x02, 0x08, KIND_TRANSIENT}};
   tether_buffer answer;
   buffer_of(&answer, out);
@@ -48,7 +48,7 @@ void answer_with_failure(const tether_host_api *host, uint64_t call, bool pull, 
 
 static void job_free(struct job *job) {
   if (job->bytes != NULL) {
-    /* It held a key. */
+    /* The message contained a key. */
     volatile char *bytes = job->bytes;
     for (size_t i = 0; i < job->bytes_len; i++) {
       bytes[i] = 0;
@@ -58,7 +58,7 @@ static void job_free(struct job *job) {
   free(job);
 }
 
-/* Takes a job out of the list. The lock is held. */
+/* Removes a job from the list. The caller holds the lock. */
 static void take_out(struct instance *instance, struct job *job) {
   struct job **at = &instance->jobs;
   while (*at != job) {
@@ -68,7 +68,7 @@ static void take_out(struct instance *instance, struct job *job) {
   job->next = NULL;
 }
 
-/* Lets go of a pull's stream. The lock is held. */
+/* Releases the stream of a pull. The caller holds the lock. */
 static struct stream *let_go(struct job *job) {
   struct stream *stream = job->stream;
   if (stream == NULL) {
@@ -78,7 +78,8 @@ static struct stream *let_go(struct job *job) {
   return --stream->users == 0 ? stream : NULL;
 }
 
-/* Takes jobs that wait out of the list: those that are cancelled, or whose time is over, or all. The lock is held. */
+/* Removes waiting jobs from the list: those that are cancelled or past their deadline, or all. The caller holds the
+   lock. */
 static struct job *take_waiting(struct instance *instance, int64_t now_us, bool all) {
   struct job *taken = NULL, **last = &taken, **at = &instance->jobs;
   while (*at != NULL) {
@@ -96,7 +97,7 @@ static struct job *take_waiting(struct instance *instance, int64_t now_us, bool 
   return taken;
 }
 
-/* Answers jobs that were taken out. The lock is not held. */
+/* Answers jobs that were removed. The caller does not hold the lock. */
 static void answer_taken(struct instance *instance, struct job *taken, int64_t now_us) {
   while (taken != NULL) {
     struct job *job = taken;
@@ -115,7 +116,7 @@ static void answer_taken(struct instance *instance, struct job *taken, int64_t n
   }
 }
 
-/* Whether a running job should stop. Looks after those that wait, too: both threads may be busy. */
+/* Whether a running job should stop. Also handles the waiting jobs, because both threads may be busy. */
 static bool should_stop(void *of, struct failure *why) {
   struct job *job = of;
   struct instance *instance = job->instance;
@@ -208,7 +209,7 @@ static void *work(void *of) {
   return NULL;
 }
 
-/* Threads that take no signal: those belong to the process. */
+/* Starts threads that block all signals, because signals are handled by the process. */
 static bool start(struct instance *instance) {
   sigset_t all, before;
   sigfillset(&all);
@@ -276,7 +277,7 @@ void instance_free(struct instance *instance) {
   free(instance);
 }
 
-/* Puts a job behind the others; false where the instance is closing. The lock is held. */
+/* Appends a job to the list; returns false if the instance is closing. The caller holds the lock. */
 static bool put(struct instance *instance, struct job *job) {
   if (instance->closing) {
     return false;
@@ -290,7 +291,7 @@ static bool put(struct instance *instance, struct job *job) {
   return true;
 }
 
-/* The number of a CallRequest's call, and its message. */
+/* The number of the call in a CallRequest, and its message. */
 static bool read_call(struct job *job) {
   struct text all = {job->bytes, job->bytes_len};
   struct pb_reader reader = pb_reader_of(all);
@@ -299,7 +300,7 @@ static bool read_call(struct job *job) {
     if (field.number == 1) {
       job->deadline_us = (int64_t)field.value;
     } else if (field.number >= CALL_DESCRIBE && field.number <= CALL_PROVIDE_CREDENTIALS) {
-      /* Other numbers are of a later contract: VER-3 of SPEC.md. */
+      /* Other numbers belong to a later version of the contract: VER-3 of SPEC.md. */
       job->kind = field.number;
       job->request = field.text;
     }

@@ -1,4 +1,4 @@
-/* An open connector: two threads that do the work, the calls they have, the streams that are open. */
+/* An open connector: two threads that work, their calls, the open streams. */
 #ifndef INSTANCE_H
 #define INSTANCE_H
 
@@ -10,14 +10,14 @@
 
 #define WORKERS 2
 
-/* A call or pull that has no answer yet. In the instance's list until it is answered, which happens once. */
+/* A call or pull without an answer. It is in the instance's list until it is answered, exactly once. */
 struct job {
   struct job *next;
   uint64_t call;
   bool running;
-  /* Of a pull; null for a call. */
+  /* The stream of a pull; null for a call. */
   struct stream *stream;
-  /* Of a call: its number in CallRequest, its message. */
+  /* For a call: its number in CallRequest, and its message. */
   uint32_t kind;
   struct text request;
   char *bytes;
@@ -28,11 +28,11 @@ struct job {
 };
 
 struct instance {
-  /* Of the library's list. */
+  /* The next instance in the library's list. */
   struct instance *next;
   uint64_t number;
   uint64_t host_number;
-  /* Entries that are inside. */
+  /* The number of functions that are using it. */
   size_t users;
 
   const tether_host_api *host;
@@ -42,18 +42,18 @@ struct instance {
   pthread_t workers[WORKERS];
   size_t worker_count;
   bool closing;
-  /* In the order in which they came. */
+  /* In the order of arrival. */
   struct job *jobs;
   struct stream *streams;
   uint64_t next_stream;
 };
 
-/* Opens; null with the reason. */
+/* Opens an instance; null with the failure. */
 struct instance *instance_open(const tether_host_api *host, uint64_t host_number, struct text request,
                                struct failure *why);
 /* Answers every open call and ends the threads. */
 void instance_stop(struct instance *instance);
-/* Frees a stopped one. */
+/* Frees a stopped instance. */
 void instance_free(struct instance *instance);
 
 void instance_call(struct instance *instance, uint64_t call, struct text request);
@@ -61,7 +61,7 @@ void instance_cancel(struct instance *instance, uint64_t call);
 void instance_pull(struct instance *instance, uint64_t call, uint64_t stream);
 void instance_close_stream(struct instance *instance, uint64_t stream);
 
-/* Gives bytes away as a buffer of the boundary. */
+/* Passes ownership of bytes to a buffer of the boundary. */
 void buffer_of(tether_buffer *buffer, struct bytes *bytes);
 /* Answers a call or pull with a failure. */
 void answer_with_failure(const tether_host_api *host, uint64_t call, bool pull, int kind, const char *message);

@@ -5,7 +5,7 @@
 
 #include "contract.h"
 
-/* A number of exactly so many digits; -1 where it is none. */
+/* A number of exactly this many digits; -1 if there is none. */
 static int fixed(struct text text, size_t at, size_t count) {
   int value = 0;
   for (size_t i = at; i < at + count; i++) {
@@ -17,7 +17,7 @@ static int fixed(struct text text, size_t at, size_t count) {
   return value;
 }
 
-/* Days since the epoch of a day of the Gregorian calendar (Howard Hinnant's algorithm). */
+/* The days since the epoch of a day in the Gregorian calendar (Howard Hinnant's algorithm). */
 static int64_t days_of(int64_t year, int month, int day) {
   year -= month <= 2;
   int64_t era = (year >= 0 ? year : year - 399) / 400, of_era = year - era * 400;
@@ -35,7 +35,7 @@ static void day_of(int64_t days, int64_t *year, int *month, int *day) {
   *year = y + era * 400 + (*month <= 2);
 }
 
-/* The day that a text begins with. */
+/* The day at the beginning of a text. */
 bool date_read(struct text text, int64_t *days) {
   int year = fixed(text, 0, 4), month = fixed(text, 5, 2), day = fixed(text, 8, 2);
   if (year < 1 || month < 1 || month > 12 || day < 1 || day > 31 || !text_at(text, 4, "-") || !text_at(text, 7, "-")) {
@@ -48,7 +48,7 @@ bool date_read(struct text text, int64_t *days) {
   return same_month == month && same_day == day;
 }
 
-/* The time of day at a place, in milliseconds; *at moves behind it. */
+/* The time of day at a position, in milliseconds; *at moves to its end. */
 static bool time_read(struct text text, size_t *at, int64_t *milliseconds) {
   int hour = fixed(text, *at, 2), minute = fixed(text, *at + 3, 2), second = 0, thousandths = 0;
   if (hour < 0 || hour > 23 || minute < 0 || minute > 59 || !text_at(text, *at + 2, ":")) {
@@ -76,7 +76,7 @@ static bool time_read(struct text text, size_t *at, int64_t *milliseconds) {
   return true;
 }
 
-/* Minutes east of UTC that the rest of a text says: `Z`, `+02:00`, `+0200`, `+02`, or nothing. */
+/* The offset from UTC, in minutes east, in the rest of a text: `Z`, `+02:00`, `+0200`, `+02`, or nothing. */
 static bool zone_read(struct text text, size_t at, int *minutes) {
   *minutes = 0;
   if (at == text.len || (at + 1 == text.len && text_at(text, at, "Zz"))) {
@@ -125,7 +125,7 @@ static void time_write(struct bytes *out, int64_t milliseconds) {
   bytes_string(out, text);
 }
 
-/* What is written stands in quotes. */
+/* Writes the result in quotes. */
 bool moment_write(struct bytes *out, int type, struct text cell) {
   struct text text = text_trim(cell);
   int64_t days, milliseconds;
@@ -136,7 +136,7 @@ bool moment_write(struct bytes *out, int type, struct text cell) {
       return false;
     }
     if (text.len != 10) {
-      /* A moment at midnight UTC is a day too. */
+      /* A timestamp at midnight UTC is also a day. */
       if (!timestamp_read(text, &milliseconds) || milliseconds % DAY_MS != 0) {
         return false;
       }

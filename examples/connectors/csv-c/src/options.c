@@ -14,7 +14,7 @@
 #define LEAST_KEY_BYTES 16
 #define MOST_KEYS_BYTES (64 << 10)
 
-/* memset that is not optimised away. */
+/* A memset that the compiler does not optimise away. */
 static void wipe(void *data, size_t len) {
   volatile uint8_t *bytes = data;
   for (size_t i = 0; i < len; i++) {
@@ -81,7 +81,7 @@ void options_free(struct options *options) {
   memset(options, 0, sizeof *options);
 }
 
-/* In a time that does not tell where they differ. */
+/* Compares in a time that does not depend on the first difference. */
 static bool same_key(struct text a, struct text b) {
   uint8_t different = a.len != b.len;
   for (size_t i = 0; i < a.len && i < b.len; i++) {
@@ -114,7 +114,7 @@ static bool find_key(struct text lines, struct text key, char name[KEY_NAME_ROOM
     if (called.len == 0 || called.data[0] == '#' || called.len >= KEY_NAME_ROOM || listed.len < LEAST_KEY_BYTES) {
       continue;
     }
-    /* Every line is looked at, so that the time does not tell which one it was. */
+    /* Reads all lines, so that the time does not depend on the line that matches. */
     if (same_key(listed, key) && !found) {
       memcpy(name, called.data, called.len);
       name[called.len] = '\0';

@@ -49,7 +49,7 @@ void selection_free(struct selection *selection) {
   selection->count = 0;
 }
 
-/* One JSON object: keys sorted, no white space, empty cells left out. */
+/* One JSON object: keys sorted, no white space, empty cells omitted. */
 static void payload_write(struct bytes *out, const struct table *table, size_t row, const struct selection *selection,
                           bool now_types) {
   bytes_byte(out, '{');

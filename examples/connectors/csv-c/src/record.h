@@ -1,4 +1,4 @@
-/* What is selected of an object, and a row of it as a Record. */
+/* The selected fields of an object, and a row of it as a Record. */
 #ifndef RECORD_H
 #define RECORD_H
 
@@ -6,9 +6,9 @@
 
 struct selected {
   struct text key;
-  /* As the host has it. */
+  /* The type that the host has stored. */
   int type;
-  /* NO_COLUMN where the file has none of this key. */
+  /* NO_COLUMN if the file has no such column. */
   size_t column;
 };
 
@@ -18,11 +18,11 @@ struct selection {
   size_t count;
 };
 
-/* Reads an ObjectSelection against a table; to be freed. */
+/* Reads an ObjectSelection for a table; the caller frees it. */
 bool selection_read(struct selection *selection, struct text message, const struct table *table, struct failure *why);
 void selection_free(struct selection *selection);
 
-/* Writes a row as a message of this field. The values stand in the host's types, or in those that the file has now. */
+/* Writes a row as a message in this field. The values have the host's types, or the current types of the file. */
 void record_write(struct bytes *out, uint32_t field, const struct table *table, size_t row,
                   const struct selection *selection, bool now_types);
 

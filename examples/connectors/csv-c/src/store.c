@@ -42,7 +42,8 @@ struct table *store_get(struct store *store, bool contacts, char separator, stru
   struct kept *kept = &store->kept[contacts];
   struct stat now;
   memset(&now, 0, sizeof now);
-  /* Where that fails, reading says why. Taken before reading: a change in between is seen the next time. */
+  /* If this fails, reading returns the error. Called before reading: a concurrent change is then detected the next
+     time. */
   bool is_there = stat(path, &now) == 0;
   pthread_mutex_lock(&store->lock);
   struct table *table = NULL;

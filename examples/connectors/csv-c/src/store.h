@@ -1,4 +1,5 @@
-/* The files as they are now. A file is read again only when it has changed; who has an old one keeps it. */
+/* The current files. A file is read again only if it has changed; users of the old table keep it until they release
+   it. */
 #ifndef STORE_H
 #define STORE_H
 
@@ -8,7 +9,7 @@
 #include "options.h"
 #include "table.h"
 
-/* A table and the file it was read from. */
+/* A table and the file that it was read from. */
 struct kept {
   struct table *table;
   char separator;
@@ -24,7 +25,8 @@ struct store {
 
 void store_begin(struct store *store, const struct options *options);
 void store_end(struct store *store);
-/* A file's table, to be given back; null with the reason. Contacts that the operator has none of are OBJECT_GONE. */
+/* The table of a file, which the caller must release; null with the failure. OBJECT_GONE if no file of contacts is
+   set. */
 struct table *store_get(struct store *store, bool contacts, char separator, struct stop stop, struct failure *why);
 void store_give_back(struct store *store, struct table *table);
 

@@ -8,7 +8,7 @@
 
 #include "pb.h"
 
-/* A batch ends with the first of these; there is a checkpoint behind each. */
+/* A batch ends at the first of these limits; a checkpoint follows each batch. */
 #ifndef BATCH_ROWS
 #define BATCH_ROWS 2000
 #endif
@@ -36,7 +36,7 @@ void stream_free(struct stream *stream, struct context *context) {
     store_give_back(&context->store, stream->tables[i]);
   }
   selection_free(&stream->selection);
-  /* It held a key. */
+  /* The request contained a key. */
   volatile char *bytes = stream->bytes;
   for (size_t i = 0; i < stream->request.len; i++) {
     bytes[i] = 0;
@@ -47,7 +47,7 @@ void stream_free(struct stream *stream, struct context *context) {
 
 void stream_failure(struct bytes *out, const struct failure *why) { failure_write(out, EVENT_ERROR, why); }
 
-/* The selection's object of a place; false behind the last. */
+/* The object at an index of the selection; false after the last one. */
 static bool selected_object(const struct stream *stream, size_t place, struct text *found) {
   struct pb_reader reader = pb_reader_of(stream->request);
   struct pb_field field;
@@ -60,7 +60,7 @@ static bool selected_object(const struct stream *stream, size_t place, struct te
   return false;
 }
 
-/* The contents that a position belongs to. */
+/* Identifies the contents that a position belongs to. */
 static uint64_t identity_of(const struct stream *stream) {
   uint64_t identity = stream->tables[0]->identity;
   return stream->tables[1] == NULL ? identity : identity * 31 + stream->tables[1]->identity;
@@ -71,7 +71,8 @@ static int table_of(struct text object) {
   return text_is(object, text_of(company_object)) ? 0 : text_is(object, text_of(contact_object)) ? 1 : -1;
 }
 
-/* `1 <identity> <object> <row> <whole>`; whatever is not that, or of other contents, begins again. */
+/* The state is `1 <identity> <object> <row> <whole>`; any other text, or one of other contents, starts from the
+   beginning. */
 static void resume(struct stream *stream) {
   struct text state = pb_get_text(stream->request, 4), selected;
   char text[96];
@@ -95,7 +96,7 @@ static void resume(struct stream *stream) {
   }
 }
 
-/* The first pull: checks the key and takes the files as they are now, for the whole stream. */
+/* The first pull: checks the key and takes the current files for the whole stream. */
 static bool begin(struct stream *stream, struct context *context, struct stop stop, struct failure *why) {
   char separator;
   if (!connection_check(context, pb_get_text(stream->request, 1), &separator, why)) {
@@ -129,7 +130,7 @@ static void status_write(struct bytes *out, struct text object, const struct fai
   pb_end(out, event);
 }
 
-/* The next field that is gone or of another type; false when all were told. */
+/* Announces the next field that is missing or has another type; returns false after all were announced. */
 static bool announce(struct stream *stream, const struct table *table, struct text object, struct bytes *out) {
   while (stream->announced < stream->selection.count) {
     const struct selected *field = &stream->selection.fields[stream->announced++];
@@ -158,7 +159,8 @@ static void batch(struct stream *stream, const struct table *table, struct text 
     record_write(out, 2, table, table->by_id[row++], &stream->selection, true);
   }
   bool whole = row == table->row_count;
-  /* Rows stand in the order of their ids' bytes, whatever the file's: all ids of the range are here. */
+  /* Rows are in the order of their ids' bytes, regardless of their order in the file, so all ids of the range are in
+     the batch. */
   size_t covers = pb_begin(out, 3);
   if (begun > 0) {
     pb_text(out, 1, table_cell(table, table->by_id[begun - 1], table->id));
@@ -184,7 +186,7 @@ static void checkpoint(struct stream *stream, struct bytes *out) {
   pb_end(out, event);
 }
 
-/* One event, or false for a failure that ends the stream. */
+/* Writes one event; returns false after a failure that ends the stream. */
 static bool make(struct stream *stream, struct bytes *out, struct failure *why) {
   struct text selected, object;
   for (;;) {
@@ -253,7 +255,7 @@ void stream_event(struct stream *stream, struct context *context, struct stop st
     stream->ended = true;
     fail(&why, KIND_DEADLINE_EXCEEDED, "The read took longer than it was given.");
   } else if (stop.asked(stop.of, &why)) {
-    /* Nothing was taken. */
+    /* The position has not changed. */
   } else if (!stream->begun && !begin(stream, context, stop, &why)) {
     stream->ended = why.kind != KIND_CANCELLED;
   } else if (make(stream, out, &why)) {

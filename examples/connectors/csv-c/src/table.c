@@ -10,7 +10,7 @@
 
 #include "types.h"
 
-/* Ids longer than that the host refuses. */
+/* The host rejects longer ids. */
 #define MOST_ID_BYTES 255
 #define STOP_EVERY 4096
 
@@ -18,7 +18,7 @@ static bool no_memory(struct failure *why) {
   return fail(why, KIND_TRANSIENT, "There is no memory for the file; try again later.");
 }
 
-/* The whole file, if nobody writes to it meanwhile. */
+/* Reads the whole file, unless it is being written meanwhile. */
 static bool read_file(const char *path, struct table *table, size_t *len, struct failure *why) {
   const char *name = strrchr(path, '/');
   name = name == NULL ? path : name + 1;
@@ -57,7 +57,7 @@ static bool read_file(const char *path, struct table *table, size_t *len, struct
   return done;
 }
 
-/* FNV-1a: tells contents apart, guards against nobody. */
+/* FNV-1a: detects changed contents; it is not a protection against attacks. */
 static uint64_t identity_of(const char *bytes, size_t len) {
   uint64_t hash = UINT64_C(0xcbf29ce484222325);
   for (size_t i = 0; i < len; i++) {
@@ -98,7 +98,7 @@ static bool header(struct table *table, const struct csv_row *row, struct failur
   return true;
 }
 
-/* The first column of one of these names, whatever their case. */
+/* The first column with one of these names, ignoring case. */
 static size_t named(const struct table *table, const char *const *names) {
   for (; *names != NULL; names++) {
     for (size_t i = 0; i < table->column_count; i++) {
@@ -179,7 +179,8 @@ static bool rows(struct table *table, struct csv_reader *reader, struct csv_row 
   return got == 0;
 }
 
-/* Merge sort, because qsort takes no context. Stable, so that one by id sorts by (company, id) next. */
+/* Merge sort, because qsort has no context argument. It is stable: rows sorted by id can then be sorted by (company,
+   id). */
 static void sort(const struct table *table, size_t column, uint32_t *rows, uint32_t *room, size_t count) {
   if (count < 2) {
     return;
@@ -288,7 +289,7 @@ size_t table_column(const struct table *table, struct text key) {
   return NO_COLUMN;
 }
 
-/* The first place of an order that is not before a text. */
+/* The first index of an order whose text is not before this one. */
 static size_t first(const struct table *table, const uint32_t *order, size_t column, struct text text) {
   size_t low = 0, high = table->row_count;
   while (low < high) {

@@ -13,7 +13,7 @@ struct column {
   int type;
 };
 
-/* Immutable once read; whoever holds it has a reference. */
+/* Immutable after reading; every user holds a reference. */
 struct table {
   size_t references;
   char *bytes;
@@ -28,27 +28,27 @@ struct table {
   size_t name;
   size_t homepage;
   size_t company;
-  /* Of the bytes of the file: another number for other contents. */
+  /* A hash of the bytes of the file, which differs for other contents. */
   uint64_t identity;
 };
 
-/* Whether work should stop; asked every few thousand rows. */
+/* Whether work should stop; called once per some thousand rows. */
 struct stop {
   bool (*asked)(void *of, struct failure *why);
   void *of;
 };
 
-/* Reads a file. Contacts need a column company_id, companies none. Null where it cannot be read, with the reason. */
+/* Reads a file. Contacts need a column company_id, companies do not. Null if it cannot be read, with the failure. */
 struct table *table_read(const char *path, char separator, bool contacts, struct stop stop, struct failure *why);
 void table_free(struct table *table);
 
-/* A cell of a row. */
+/* The cell of a row. */
 struct text table_cell(const struct table *table, size_t row, size_t column);
-/* The place of a column; NO_COLUMN where there is none. */
+/* The index of a column; NO_COLUMN if there is none. */
 size_t table_column(const struct table *table, struct text key);
-/* The place in by_id of a record; false where there is none. */
+/* The index of a record in by_id; false if there is none. */
 bool table_find(const struct table *table, struct text id, size_t *place);
-/* The first place in by_company that is not before this company. */
+/* The first index in by_company that is not before this company. */
 size_t table_company(const struct table *table, struct text company);
 
 #endif

@@ -33,11 +33,11 @@ int type_of_word(struct text word) {
   return 0;
 }
 
-/* From the narrowest to the widest; TEXT is what is left. */
+/* From the narrowest to the widest; TEXT if no other fits. */
 static const int guesses[] = {TYPE_BOOLEAN,   TYPE_INTEGER, TYPE_DECIMAL, TYPE_DATE,
                               TYPE_TIMESTAMP, TYPE_URL,     TYPE_EMAIL};
 
-/* A plain number. Zeros in front make a code (007, a postal code), a plus sign a telephone number. */
+/* A plain number. Leading zeros indicate a code (007, a postal code), a plus sign a telephone number. */
 static bool is_number(struct text cell, bool with_point) {
   size_t at = cell.len > 0 && cell.data[0] == '-' ? 1 : 0, whole = text_digits(cell, at);
   if (whole == 0 || whole > 15 || (whole > 1 && cell.data[at] == '0')) {

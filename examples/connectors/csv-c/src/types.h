@@ -1,22 +1,22 @@
-/* What type a column has: a word behind its name, or a guess from its cells. */
+/* The type of a column: declared after its name, or inferred from its cells. */
 #ifndef TYPES_H
 #define TYPES_H
 
 #include "bytes.h"
 
-/* The word of a type in a header cell, `employees:integer`; null for a type that has none. */
+/* The name of a type in header cells, as in `employees:integer`; null for a type without a name. */
 const char *type_word(int type);
-/* The type of a word; 0 where it is none. */
+/* The type with this name; 0 if there is none. */
 int type_of_word(struct text word);
 
-/* A guess in the making. */
+/* The state of the inference. */
 struct guess {
   unsigned possible;
   bool any;
 };
 void guess_begin(struct guess *guess);
 void guess_cell(struct guess *guess, struct text cell);
-/* The narrowest type that every cell has without doubt; TEXT where there is any. */
+/* The narrowest type whose form every cell has; TEXT if there is none. */
 int guess_end(const struct guess *guess);
 
 #endif

@@ -5,7 +5,7 @@
 #include "contract.h"
 #include "moment.h"
 
-/* More digits than anybody keeps; an exponent must not make a text of megabytes. */
+/* More digits than real values have: an exponent must not produce a text of megabytes. */
 #define MOST_DIGITS 128
 
 void json_string(struct bytes *out, struct text text) {
@@ -22,7 +22,7 @@ void json_string(struct bytes *out, struct text text) {
     char escape = 0;
     switch (byte) {
     case 0:
-      /* PostgreSQL cannot hold it. */
+      /* PostgreSQL cannot store NUL. */
       continue;
     case '\b':
       escape = 'b';
@@ -56,7 +56,7 @@ void json_string(struct bytes *out, struct text text) {
   bytes_byte(out, '"');
 }
 
-/* A decimal: its digits without the zeros around, and how many of them stand before the point. */
+/* A decimal: its digits without leading and trailing zeros, and the number of digits before the point. */
 struct decimal {
   bool negative;
   char digits[MOST_DIGITS + 1];
@@ -126,7 +126,7 @@ static bool decimal_read(struct text text, struct decimal *decimal) {
   return high - low <= MOST_DIGITS;
 }
 
-/* Without exponent and without zeros that say nothing. */
+/* Written without exponent and without unnecessary zeros. */
 static void decimal_write(struct bytes *out, const struct decimal *decimal) {
   if (decimal->count == 0) {
     bytes_byte(out, '0');
@@ -154,7 +154,7 @@ static void decimal_write(struct bytes *out, const struct decimal *decimal) {
   }
 }
 
-/* A whole number of 64 bits, "5.0" and "1E3" too. */
+/* A whole number of 64 bits, also in the forms "5.0" and "1E3". */
 static bool integer_write(struct bytes *out, struct text cell) {
   struct decimal decimal;
   if (!decimal_read(cell, &decimal) || decimal.point < (long)decimal.count || decimal.point > 19) {

@@ -6,7 +6,8 @@
 
 /* Appends a JSON string; NUL is left out. */
 void json_string(struct bytes *out, struct text text);
-/* Appends a cell as the contract's Record.payload writes a value of this type; what does not fit it as {"raw":…}. */
+/* Appends a cell as a value of this type in Record.payload; a cell that does not fit the type is written as
+   {"raw":…}. */
 void json_value(struct bytes *out, int type, struct text cell);
 
 #endif
