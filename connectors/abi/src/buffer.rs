@@ -1,12 +1,13 @@
 //! Bytes that cross the boundary.
 
-/// Bytes that are lent: valid until the function that they were given to returns. Null or of length 0 is none.
+/// Borrowed bytes: valid until the function that receives them returns. A null pointer or a length of 0 means no
+/// bytes.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Slice {
-    /// Where they are.
+    /// The first byte.
     pub(crate) data: *const u8,
-    /// How many they are.
+    /// The number of bytes.
     pub(crate) len: usize,
 }
 
@@ -24,7 +25,7 @@ impl Slice {
     ///
     /// # Safety
     ///
-    /// The slice was made from bytes that live, unchanged, for `'a`; or it is null or empty.
+    /// The slice was created from bytes that are valid and unchanged for `'a`; or it is null or empty.
     #[must_use]
     pub unsafe fn bytes<'a>(self) -> &'a [u8] {
         if self.data.is_null() || self.len == 0 {
@@ -35,17 +36,17 @@ impl Slice {
     }
 }
 
-/// Bytes that are given away. Whoever holds the buffer owns it, and frees it once, on any thread, through the function
-/// that travels with it: the side that made it knows how. One without a function has nothing to free.
+/// Owned bytes. Passing a buffer passes its ownership. The owner frees it once, on any thread, with the function in
+/// it, which the side that created the buffer has set. A buffer without a function needs no freeing.
 #[repr(C)]
 pub struct Buffer {
-    /// Where they are.
+    /// The first byte.
     pub(crate) data: *mut u8,
-    /// How many they are.
+    /// The number of bytes.
     pub(crate) len: usize,
-    /// Whatever its maker needs to free it: a number, or a pointer as one.
+    /// Data for free, set by the creator of the buffer: a number, or a pointer as a number.
     pub(crate) owner: usize,
-    /// Frees it, given its other members.
+    /// Frees the buffer. The arguments are its other members.
     pub(crate) free: Option<unsafe extern "C" fn(data: *mut u8, len: usize, owner: usize)>,
 }
 
@@ -79,7 +80,7 @@ impl From<Vec<u8>> for Buffer {
     }
 }
 
-/// Frees what `From<Vec<u8>>` gave away.
+/// Frees a buffer that `From<Vec<u8>>` created.
 unsafe extern "C" fn free_vec(data: *mut u8, len: usize, owner: usize) {
     // SAFETY: these are the parts of a `Vec<u8>` of this library, and it is freed once.
     drop(unsafe { Vec::from_raw_parts(data, len, owner) });
