@@ -102,9 +102,9 @@ async fn killed(sim: &Sim, place: &Place, asked: &Asked, seed: u64) -> Json {
     let mut kills = Vec::new();
     let mut before = 0;
     while (kills.len() as u32) < asked.kills {
-        // It has read again since the last kill, and has made progress.
+        // The connector has read again since the last kill, and the sync has made progress.
         let since = Instant::now();
-        // Fewer reads may be left.
+        // The sync may end with fewer reads.
         while sim.reads() < before + 3 && api.sync(&sync).await.state() != State::Succeeded {
             assert!(since.elapsed() < Duration::from_secs(120), "it does not go on");
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -26,9 +26,9 @@ pub type Key = (i64, u32);
 /// The sorted texts of a path.
 pub struct Ranks {
     columns: Vec<Option<StrColumn>>,
-    /// By column and the number of the text in that column, the rank.
+    /// The rank of each text, by column and the number of the text in the column.
     ranks: Vec<Vec<u32>>,
-    /// By rank, a column with the text, and its number there.
+    /// For each rank, a column that has the text, and the number of the text there.
     at: Vec<(u32, u64)>,
     which: Texts,
 }
@@ -111,7 +111,7 @@ impl Ranks {
         Some(2 * self.ranks[column][ord as usize] + 2)
     }
 
-    /// How many distinct texts there are.
+    /// The number of distinct texts.
     #[must_use]
     pub fn len(&self) -> usize {
         self.at.len()
@@ -167,7 +167,8 @@ impl Snapshot {
         self.segments().len()
     }
 
-    /// Calls `each` with (segment, document, company) for each document that gives its company its name.
+    /// Calls `each` with (segment, document, company) for each document that determines the name of its
+    /// company.
     ///
     /// # Errors
     /// A file of the index cannot be read.

@@ -18,7 +18,7 @@ pub enum Standing {
     Active,
     /// Its owner has to log in again.
     NeedsReauthorization,
-    /// Syncs are paused: the CRM refuses access until somebody acts there.
+    /// Syncs are paused: the CRM refuses access until the cause is resolved there.
     Paused,
     /// Its owner disabled the connector.
     Disabled,

@@ -1,4 +1,4 @@
-//! Logging in according to `conformance.toml`.
+//! Logins according to `conformance.toml`.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -157,7 +157,7 @@ impl World {
         self.secrets.add("an access token", &credentials.access_token);
         self.secrets.add("a refresh token", &credentials.refresh_token);
         if let Ok(text) = std::str::from_utf8(&credentials.extra) {
-            // Short texts may be a version or a flag.
+            // Shorter texts may be a version or a flag instead of a secret.
             if text.len() >= 12 {
                 self.secrets.add("the credentials' extra part", text);
             }

@@ -26,7 +26,7 @@ pub struct Quirks {
     /// The settings that a group chooses before the login.
     #[serde(default)]
     pub group: Group,
-    /// How to log in.
+    /// The login.
     pub login: Login,
     /// The connector's requests to the CRM besides GET.
     #[serde(default)]
@@ -71,7 +71,7 @@ pub struct Operator {
     /// The settings.
     #[serde(default)]
     pub settings: BTreeMap<String, String>,
-    /// Settings without which, or with invalid values of which, a login must fail.
+    /// Settings that a login requires: it must fail if one is missing or invalid.
     #[serde(default)]
     pub required: Vec<String>,
     /// The secret settings.
@@ -96,7 +96,7 @@ pub struct Group {
     pub settings: BTreeMap<String, String>,
 }
 
-/// How to log in.
+/// The login.
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Login {

@@ -3,7 +3,7 @@
 use aho_corasick::AhoCorasick;
 use parking_lot::Mutex;
 
-/// Shorter texts could match by chance.
+/// Texts below this length could match by chance.
 const SHORTEST: usize = 6;
 
 /// Secrets to search for. No Debug.

@@ -167,7 +167,7 @@ impl<'a> Rows<'a> {
         rows
     }
 
-    /// Selected fields that cannot be seen.
+    /// Selected fields that the user cannot see.
     pub(crate) fn missing(&self) -> &[String] {
         &self.missing
     }

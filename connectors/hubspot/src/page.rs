@@ -111,7 +111,7 @@ struct Link<'a> {
 pub(crate) struct Lacking {
     /// HubSpot reports that these records do not exist.
     pub(crate) gone: HashSet<String>,
-    /// The reason why others are missing; they may exist.
+    /// Why further records are missing from the reply; they may exist.
     pub(crate) failed: Option<String>,
 }
 
@@ -139,7 +139,7 @@ impl Failed {
         self.category.as_deref() == Some("OBJECT_NOT_FOUND")
     }
 
-    /// The ids of the error, under one of these names.
+    /// The ids in the error's context under one of these names.
     pub(crate) fn ids(&self, names: &[&str]) -> Vec<String> {
         let one = |value: &Json| match value {
             Json::String(text) => text.split(',').map(|id| id.trim().to_owned()).collect(),
@@ -496,7 +496,7 @@ mod tests {
                 "9",
                 None,
             ),
-            // Without ids the error says nothing about any record.
+            // An error without ids is not evidence about any record.
             (r#"[{"category":"OBJECT_NOT_FOUND","context":{}}]"#, "", None),
             (
                 r#"[{"status":"error","category":"RATE_LIMITS","message":"slow\ndown","context":{"ids":["7"]}}]"#,

@@ -94,32 +94,32 @@ impl Store {
     }
 }
 
-/// What a stream has told.
+/// The events of a stream.
 #[derive(Default)]
 pub struct Outcome {
-    /// How it ended, if it did.
+    /// The result; None if the stream has not ended.
     pub end: Option<Result<(), Error>>,
     /// The checkpoints.
     pub checkpoints: Vec<Vec<u8>>,
-    /// The store as it was at each checkpoint.
+    /// The store at each checkpoint.
     pub stores: Vec<Store>,
-    /// Fields that changed.
+    /// Changed fields.
     pub changes: Vec<FieldChange>,
-    /// The objects that were read, or not.
+    /// The status of each object: read completely, or failed.
     pub statuses: Vec<ObjectStatus>,
     /// The progress.
     pub progress: Vec<Progress>,
     /// The last usage of the CRM's API.
     pub usage: ApiUsage,
-    /// How often credentials were asked for.
+    /// The number of requests for credentials.
     pub credentials_asked: u32,
-    /// Rows at checkpoints.
+    /// The number of rows at checkpoints.
     pub rows: u64,
     /// `read_time_us` of each batch.
     pub read_times: Vec<i64>,
-    /// Batches.
+    /// The number of batches.
     pub batches: u64,
-    /// Batches that list a range completely.
+    /// The number of batches that list a range completely.
     pub covering: u64,
 }
 
@@ -139,14 +139,14 @@ pub struct Reading<'a, C: Connector> {
     acknowledged: u64,
     waiting: Vec<RecordBatch>,
     connection: Connection,
-    /// What is stored.
+    /// The stored rows.
     pub store: Store,
-    /// What was told.
+    /// The events so far.
     pub outcome: Outcome,
 }
 
 impl<'a, C: Connector> Reading<'a, C> {
-    /// Opens the stream of a full read; an empty checkpoint begins it.
+    /// Opens the stream of a full read; with an empty checkpoint it starts from the beginning.
     pub async fn start(
         connector: &'a Native<C>,
         connection: &Connection,
@@ -171,7 +171,7 @@ impl<'a, C: Connector> Reading<'a, C> {
         }
     }
 
-    /// Runs to the next checkpoint; false if the stream ended before.
+    /// Runs to the next checkpoint; returns false if the stream ended before.
     pub async fn checkpoint(&mut self) -> bool {
         loop {
             let event = self.connector.next(self.stream, self.acknowledged).await.unwrap();
@@ -214,7 +214,7 @@ impl<'a, C: Connector> Reading<'a, C> {
         }
     }
 
-    /// Runs to the end; the connection has the last credentials and address.
+    /// Runs to the end; the returned connection has the last credentials and address.
     pub async fn finish(mut self) -> (Store, Outcome, Connection) {
         while self.checkpoint().await {}
         (self.store, self.outcome, self.connection)
@@ -246,7 +246,7 @@ impl<'a, C: Connector> Reading<'a, C> {
     }
 }
 
-/// Reads everything from the beginning into what is stored; it must succeed.
+/// Reads everything from the beginning into an existing store; the read must succeed.
 pub async fn read_into<C: Connector>(
     connector: &Native<C>,
     connection: &Connection,
@@ -259,7 +259,7 @@ pub async fn read_into<C: Connector>(
     (store, outcome)
 }
 
-/// The same with nothing stored.
+/// As [`read_into`], with an empty store.
 pub async fn read_all<C: Connector>(
     connector: &Native<C>,
     connection: &Connection,

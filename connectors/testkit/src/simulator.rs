@@ -145,8 +145,8 @@ impl Simulator {
         of_kind.collect()
     }
 
-    /// The expected rows of a complete read, removed ones included; `query` names the object and what else the
-    /// simulator takes.
+    /// The expected rows of a complete read, including removed ones; `query` names the object and further
+    /// parameters of the simulator.
     pub async fn truth(&self, query: &str) -> Vec<Json> {
         let text = self.text(&format!("/control/truth?deleted=true&{query}")).await;
         let rows = text.lines().map(|line| serde_json::from_str(line).unwrap());

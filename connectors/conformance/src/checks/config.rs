@@ -13,7 +13,7 @@ use crate::world::World;
 
 /// Not a valid key, address or number.
 const NONSENSE: &str = "\u{1}☃ no such thing\n";
-/// The allowed kinds.
+/// The error kinds that are right for a wrong setting.
 const WRONG: &[ErrorKind] = &[ErrorKind::Configuration, ErrorKind::InvalidInput];
 
 pub(super) const OPERATOR: Check = Check {
@@ -75,7 +75,7 @@ async fn operator(world: &World) -> Seen {
             match world.try_log_in(&connector).await {
                 Ok(Ok(_)) => findings.add(format!("{what}: one can log in all the same; is it required?")),
                 Ok(Err(failure)) => wrong(&mut findings, &what, &failure),
-                // The URL was built, and the CRM itself refused it; or the connector failed.
+                // Either the URL was built and the CRM itself refused it, or the connector failed.
                 Err(halt) => match &halt {
                     Halt::Fails(seen)
                         if seen
@@ -160,7 +160,8 @@ async fn group(world: &World) -> Seen {
                 Err(failure) => {
                     wrong(&mut findings, &what, &failure);
                     let named = failure.said().is_some_and(|said| said.field == parameter.key);
-                    // If several are missing, any of them may be named; here only one is missing.
+                    // If several parameters are missing, the error may name any of them; here only one is
+                    // missing.
                     findings.unless(named || !ours, || {
                         format!("{what}: `field` does not name it: {failure}")
                     });

@@ -92,7 +92,7 @@ async fn listed(world: &World) -> Seen {
             }
         }
     }
-    // One single object, and an unknown one.
+    // One known object and an unknown one.
     let company = world.company(&connector).await?;
     let objects = vec![company.clone(), "NoSuchObjectOfTheKit".to_owned()];
     let request = ListFieldsRequest { connection, objects };

@@ -157,7 +157,7 @@ async fn calls(world: &World) -> Seen {
                 &place,
             )
             .await?;
-            // Again after a part of the work is done.
+            // The fault also occurs after a part of the work is done.
             if requests > 1 && matches!(trouble, Trouble::Status(500) | Trouble::CutMiddle) {
                 let place = format!("{place}, from its request {requests} on");
                 troubled(
@@ -236,7 +236,7 @@ async fn troubled(
                         );
                     }
                 }
-                // Any refusal of a token during its revocation may mean that it is no longer valid.
+                // The CRM may refuse to revoke a token that is no longer valid, so success is a right answer to a refusal.
                 None if target.name == "Revoke" && !serious(trouble) => {}
                 None if struck == 0 => {}
                 // These two calls omit objects that the user may not see.
@@ -377,10 +377,10 @@ async fn streams(world: &World) -> Seen {
                 )
             }),
         }
-        // Wrong ranges under a fault remove records too.
+        // A wrong range would remove records, also under a fault.
         super::read::ranges(&mut findings, &rows, whole, true);
-        // What a host does after the fault: resume from the last checkpoint in a new instance. Objects reported as
-        // failed are read again by a later sync.
+        // After the fault a host resumes from the last checkpoint in a new instance. A later sync reads the
+        // objects that were reported as failed.
         if end.is_err() {
             let fresh = world.open().await?;
             let connection = world.log_in(&fresh).await?;
@@ -440,7 +440,8 @@ pub(super) async fn read(
             return Ok(());
         }
         match needs {
-            // The host has found that they are refused, and reports it: the stream must end with that error.
+            // The host cannot refresh the credentials and reports the error: the stream must end with that
+            // error.
             Some(why) => stream.refuse(why).await?,
             None => return Err(Failure::Garbled("CredentialsNeeded does not say why")),
         }

@@ -30,7 +30,7 @@ impl Sim {
         Self(Simulator::start("hubspot-sim", &arguments))
     }
 
-    /// Removes the limit of searches, for tests of other features.
+    /// Raises the limit of searches, for tests of other features.
     pub(crate) async fn unlimited(&self) {
         self.control("/limits", json!({"searches": 1_000})).await;
     }
@@ -64,7 +64,7 @@ impl Sim {
     }
 }
 
-/// A simulator with a login and everything selected.
+/// A simulator with a login, and a selection of all fields.
 pub(crate) async fn world(
     companies: u32,
     settings: &[(&str, &str)],
@@ -77,7 +77,7 @@ pub(crate) async fn world(
     (sim, connector, connection, selection)
 }
 
-/// The same, and everything read.
+/// As [`world`], with everything read once.
 pub(crate) async fn stored_world(
     companies: u32,
 ) -> (Sim, Native<HubSpot>, Connection, Vec<ObjectSelection>, Store) {
@@ -97,7 +97,7 @@ pub(crate) async fn log_in_with_key(connector: &Native<HubSpot>, key: &str) -> R
     connector.log_in(request).await
 }
 
-/// The companies of a record, in the order of their numbers.
+/// The ids of a record's companies, in numeric order.
 pub(crate) fn parents<'a>(store: &'a Store, object: &str, id: &str) -> Vec<&'a str> {
     let record = store.get(object, id).unwrap();
     let mut ids: Vec<&str> = record.parents.iter().map(|p| p.external_id.as_str()).collect();
@@ -106,7 +106,7 @@ pub(crate) fn parents<'a>(store: &'a Store, object: &str, id: &str) -> Vec<&'a s
     ids
 }
 
-/// The form of a value of the truth in a payload.
+/// The payload's form of a value from the simulator.
 pub(crate) fn canonical(kind: FieldType, truth: &Json) -> Option<Json> {
     let text = truth.as_str().filter(|text| !text.is_empty())?;
     Some(match kind {
@@ -120,8 +120,8 @@ pub(crate) fn canonical(kind: FieldType, truth: &Json) -> Option<Json> {
     })
 }
 
-/// Compares the store with the truth: every live row of every object, every selected field, every company of a
-/// record.
+/// Compares the store with the simulator: every live row of every object, every selected field, every company
+/// of a record.
 pub(crate) async fn assert_true(sim: &Sim, selection: &[ObjectSelection], store: &Store) {
     for ObjectSelection { object, fields } in selection {
         let truth = sim.truth(object).await;
@@ -153,7 +153,7 @@ pub(crate) async fn assert_true(sim: &Sim, selection: &[ObjectSelection], store:
     }
 }
 
-/// Checks the journal against the allowed requests.
+/// Checks that the journal has only allowed requests.
 pub(crate) async fn assert_only_read(sim: &Sim) {
     let journal = sim.journal().await;
     assert_eq!(journal["writes"], 0, "{}", journal["writeRequests"]);
