@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # The FFI code under valgrind: the ABI's buffers, the SDK's side of the table, the host's side of it, and libraries of the
-# corpus (tests/broken) that use memory in odd ways, loaded into the test's own process. Fails at the first invalid access,
-# and at memory that is definitely lost. Part of ./test; needs valgrind (apt install valgrind) and what the tests need.
+# corpus (tests/broken) that use memory in unusual ways, loaded into the test's own process. Fails at the first invalid access,
+# and at definitely lost memory. Part of ./test; needs valgrind (apt install valgrind) and the tests' requirements.
 #
-# ring (SHA-2, TLS) uses no instruction that valgrind does not know; children are not followed: they are the same code.
+# ring (SHA-2, TLS) uses only instructions that valgrind supports; child processes are not traced, because they run the
+# same code.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 command -v valgrind >/dev/null || { echo "valgrind is not installed" >&2; exit 1; }
 
-# The whole workspace, as ./test builds it: any other set of packages has other features, and is built anew.
+# The whole workspace, as in ./test: any other set of packages has other features and would be built again.
 binaries=$(cargo test --quiet --workspace --lib --bins --tests --no-run --message-format=json-render-diagnostics | python3 -c '
 import json, sys
 for line in sys.stdin:

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs the client examples against the demo server, and the guides of two groups against a server of their own
-# (target/debug/tether and the simulated Salesforce beside it, as `cargo xtask connectors` builds them). Whatever they need
-# is installed into a throw-away folder; the servers end with this script. TETHER_BIN names another server.
+# (target/debug/tether and the simulated Salesforce beside it, as `cargo xtask connectors` builds them). Their dependencies
+# are installed into a temporary folder; the servers end with this script. TETHER_BIN names another server.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
@@ -20,7 +20,7 @@ mkdir -p "$work/proto" && cp -r "$root/proto/." "$work/proto/"
 sed -i 's#\.\./\.\./\.\./proto#../proto#g' "$work/typescript/buf.gen.yaml"
 (cd "$work/typescript" && npm ci --silent --no-audit --no-fund --ignore-scripts && npm run --silent generate)
 
-# The demo walks through the guides, then stays up and prints what to paste.
+# The demo runs the guides, then keeps running and prints the commands to paste.
 "$server" demo --connectors "$target/connectors" --companies 120 >"$work/demo" 2>"$work/demo.log" &
 pid=$!
 tries=0
@@ -40,7 +40,7 @@ export TOKEN TETHER
 echo "== Python"
 "$work/venv/bin/python" "$work/python/first_steps.py"
 
-# The guides of two groups want a server without integrations: one for them alone, with a simulator of its own.
+# The guides of two groups need a server without integrations: they get their own, with its own simulator.
 answers() { # FILE PID: waits for the line that a program prints when it is up
     tries=0
     while [ ! -s "$1" ]; do

@@ -1,4 +1,4 @@
-/* Answers with nothing. */
+/* Answers with an empty message. */
 #include "base.h"
 
 static void broken_call(uint64_t instance, uint64_t call, tether_slice request) {

@@ -1,4 +1,4 @@
-/* Answers with what is not protobuf. */
+/* Answers with bytes that are not protobuf. */
 #include "base.h"
 
 static void broken_call(uint64_t instance, uint64_t call, tether_slice request) {

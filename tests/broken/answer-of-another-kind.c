@@ -1,4 +1,4 @@
-/* Answers a call with the answer to another. */
+/* Answers a call with the answer of another kind of call. */
 #include "base.h"
 
 static void broken_call(uint64_t instance, uint64_t call, tether_slice request) {

@@ -1,4 +1,4 @@
-/* Answers a call from ten threads at once. */
+/* Answers a call from ten threads concurrently. */
 #include "base.h"
 
 static void *answers(void *call) {

@@ -1,4 +1,4 @@
-/* Answers calls that are not its own: the numbers beside the one it was given. */
+/* Answers calls that it did not receive: the numbers next to that of its call. */
 #include "base.h"
 
 static void broken_call(uint64_t instance, uint64_t call, tether_slice request) {

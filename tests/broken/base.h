@@ -1,9 +1,9 @@
 /*
- * A complete, tiny, well-behaved connector in C: two objects, five companies, everything answered at once in the slot that
- * asks. Each library of the corpus is this one with one defect. A file defines what it changes in the data, includes this,
- * writes the functions that it replaces, names them in OPEN, CALL, …, and includes entry.h.
+ * A complete, small, correct connector in C: two objects, five companies; every call is answered inside its function. Each
+ * library of the corpus is this one with one defect. A file defines its changes of the data, includes this file, defines the
+ * functions that it replaces, names them in OPEN, CALL, …, and includes entry.h.
  *
- * NAME is the connector's name; the compiler's command line says it.
+ * NAME is the connector's name, from the compiler's command line.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -18,7 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* What a file may say otherwise, before it includes this. */
+/* Defaults that a file may redefine before it includes this. */
 #ifndef DESCRIBED_NAME
 #define DESCRIBED_NAME NAME
 #endif
@@ -28,11 +28,11 @@
 #ifndef BATCH_OBJECT
 #define BATCH_OBJECT "Company"
 #endif
-/* The whole payload of each row. */
+/* The payload of each row. */
 #ifndef PAYLOAD
 #define PAYLOAD text
 #endif
-/* The number of a checkpoint that should have the number n. */
+/* The sequence number that is sent for checkpoint n. */
 #ifndef SEQUENCE
 #define SEQUENCE(n) (n)
 #endif
@@ -45,7 +45,7 @@
 #ifndef IN_A_BATCH
 #define IN_A_BATCH 2
 #endif
-/* Whether a stream ends, and has checkpoints before that. */
+/* Whether a stream ends, and whether it has checkpoints. */
 #ifndef ENDS
 #define ENDS 1
 #endif
@@ -102,13 +102,13 @@ static inline void put_field(bytes *to, uint32_t field, const void *data, size_t
 
 static inline void put_text(bytes *to, uint32_t field, const char *text) { put_field(to, field, text, strlen(text)); }
 
-/* Puts a message into another, and frees it. */
+/* Appends a message to another as a field, and frees it. */
 static inline void put_message(bytes *to, uint32_t field, bytes message) {
   put_field(to, field, message.data, message.len);
   free(message.data);
 }
 
-/* Reads the next field: its number, and its value or its bytes. 0 at the end. */
+/* Reads the next field: its number, and its value or its bytes. Returns 0 at the end. */
 static inline uint32_t next(tether_slice *from, uint64_t *value, tether_slice *inner) {
   uint64_t number[2] = {0, 0};
   const uint8_t *at = from->data, *end = from->data + from->len;
@@ -255,7 +255,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static uint64_t last_number, open_instances[MOST], host_instances[MOST];
 static stream streams[MOST];
 
-/* The host's number of an open instance, 0 for one that is not. */
+/* The host's number of an open instance; 0 if it is not open. */
 static inline uint64_t host_instance_of(uint64_t instance) {
   uint64_t found = 0;
   pthread_mutex_lock(&lock);
@@ -363,7 +363,7 @@ static inline void base_stream_next(uint64_t instance, uint64_t call, uint64_t n
   }
   if (was.row > COMPANIES && was.told) return answer(call, 8, it);
   if (was.row > COMPANIES) {
-    /* ObjectStatus: all of it was read. */
+    /* ObjectStatus: it was read completely. */
     put_text(&it, 1, BATCH_OBJECT);
     put_number(&it, 2, 1);
     return answer(call, 4, it);

@@ -1,4 +1,4 @@
-/* Gives a batch of more than 64 MiB. */
+/* Sends a batch of more than 64 MiB. */
 #include "base.h"
 
 static void broken_stream_next(uint64_t instance, uint64_t call, uint64_t stream, tether_slice request) {

@@ -1,4 +1,4 @@
-/* Allocates memory in a call without end. */
+/* Allocates memory without limit in a call. */
 #include "base.h"
 
 static void broken_call(uint64_t instance, uint64_t call, tether_slice request) {

@@ -1,4 +1,4 @@
-/* Loops in a call without end. */
+/* Loops forever in a call. */
 #include "base.h"
 
 static void broken_call(uint64_t instance, uint64_t call, tether_slice request) {

@@ -1,4 +1,4 @@
-/* Changes the working folder, the umask, the environment and the locale. */
+/* Changes the working directory, the umask, the environment and the locale. */
 #include "base.h"
 
 #include <locale.h>

@@ -1,4 +1,4 @@
-/* Crashes when it is asked what it is. */
+/* Crashes in Describe. */
 #include "base.h"
 
 static void broken_call(uint64_t instance, uint64_t call, tether_slice request) {

@@ -1,4 +1,4 @@
-/* Says nothing of itself. */
+/* Answers Describe with an empty description. */
 #include "base.h"
 
 static void broken_call(uint64_t instance, uint64_t call, tether_slice request) {

@@ -1,4 +1,4 @@
-/* Never says what it is. */
+/* Never answers Describe. */
 #include "base.h"
 
 static void broken_call(uint64_t instance, uint64_t call, tether_slice request) {

@@ -1,4 +1,4 @@
-/* Refuses the host and does not say why. */
+/* Refuses the host without a reason. */
 #include "base.h"
 
 int32_t tether_connector_v1(const tether_host_api *from, tether_connector_api *api, tether_buffer *err) {

@@ -1,4 +1,4 @@
-/* The exported symbol of a library of the corpus: base.h's functions, where the file has not named its own. */
+/* The exported symbol of a library of the corpus, with base.h's functions unless the file has named its own. */
 #ifndef SYMBOL
 #define SYMBOL tether_connector_v1
 #endif

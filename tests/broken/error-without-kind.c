@@ -1,4 +1,4 @@
-/* Fails and says neither what nor why. */
+/* Fails with an empty error. */
 #include "base.h"
 
 static void broken_call(uint64_t instance, uint64_t call, tether_slice request) {

@@ -1,4 +1,4 @@
-/* Gives an event that there is not. */
+/* Sends an unknown event. */
 #include "base.h"
 
 static void broken_stream_next(uint64_t instance, uint64_t call, uint64_t stream, tether_slice request) {

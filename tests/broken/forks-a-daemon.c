@@ -1,4 +1,4 @@
-/* Starts a process in a session of its own that holds all it was given, and ends itself. */
+/* Starts a process in its own session that inherits all descriptors, and exits. */
 #include "base.h"
 
 static void broken_call(uint64_t instance, uint64_t call, tether_slice request) {

@@ -1,3 +1,3 @@
-/* None: the base itself. */
+/* None: the base without changes. */
 #include "base.h"
 #include "entry.h"

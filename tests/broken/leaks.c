@@ -1,4 +1,4 @@
-/* Leaks 300 MB at each call. */
+/* Leaks 300 MB in each call. */
 #include "base.h"
 
 static void broken_call(uint64_t instance, uint64_t call, tether_slice request) {

@@ -1,4 +1,4 @@
-/* Logs what is not UTF-8, at a level that there is not, of an instance that there is not. */
+/* Logs text that is not UTF-8, at an unknown level, for an unknown instance. */
 #include "base.h"
 
 static void broken_call(uint64_t instance, uint64_t call, tether_slice request) {

@@ -1,4 +1,4 @@
-/* Calls itself something else than its manifest does. */
+/* Has another name than its manifest. */
 #define DESCRIBED_NAME "another"
 #include "base.h"
 #include "entry.h"

@@ -1,4 +1,4 @@
-/* Gives rows without end and no checkpoint. */
+/* Sends rows without end and without a checkpoint. */
 #define COMPANIES 100000
 #define IN_A_BATCH 2000
 #define ENDS 0

@@ -1,4 +1,4 @@
-/* Exports no symbol of tether's. */
+/* Does not export tether's symbol. */
 #define SYMBOL some_function
 #include "base.h"
 #include "entry.h"

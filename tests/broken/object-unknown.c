@@ -1,4 +1,4 @@
-/* Gives rows of an object that was not asked for. */
+/* Sends rows of an object that was not requested. */
 #define BATCH_OBJECT "Secrets"
 #include "base.h"
 #include "entry.h"

@@ -1,4 +1,4 @@
-/* Refuses to open and does not say why. */
+/* Refuses to open without a reason. */
 #include "base.h"
 
 static int32_t broken_open(uint64_t host_instance, tether_slice request, uint64_t *out, tether_buffer *err) {

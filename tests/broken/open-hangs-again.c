@@ -1,4 +1,4 @@
-/* Opens once in a process and never again, and says that it has failed after each answer. */
+/* Opens only once per process, and reports a failure after each answer. */
 #include "base.h"
 
 static int32_t broken_open(uint64_t host_instance, tether_slice request, uint64_t *out, tether_buffer *err) {

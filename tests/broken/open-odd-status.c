@@ -1,4 +1,4 @@
-/* Returns a status from open that there is not. */
+/* Returns an unknown status from open. */
 #include "base.h"
 
 static int32_t broken_open(uint64_t host_instance, tether_slice request, uint64_t *out, tether_buffer *err) {

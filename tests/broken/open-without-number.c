@@ -1,4 +1,4 @@
-/* Opens, and gives no number. */
+/* Opens without returning a number. */
 #include "base.h"
 
 static int32_t broken_open(uint64_t host_instance, tether_slice request, uint64_t *out, tether_buffer *err) {

@@ -1,4 +1,4 @@
-/* Says that it has failed, for nothing, after each answer. */
+/* Reports a failure without a cause after each answer. */
 #include "base.h"
 
 static void broken_call(uint64_t instance, uint64_t call, tether_slice request) {

@@ -1,4 +1,4 @@
-/* Tells events that there are not, of instances that there are not. */
+/* Reports unknown events, and events of unknown instances. */
 #include "base.h"
 
 static void broken_call(uint64_t instance, uint64_t call, tether_slice request) {

@@ -1,4 +1,4 @@
-/* Takes over every signal, and then crashes. */
+/* Installs handlers for all signals, then crashes. */
 #include "base.h"
 
 static void swallow(int signal) { (void)signal; }

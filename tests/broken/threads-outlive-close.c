@@ -1,4 +1,4 @@
-/* Its threads live longer than its instances, and answer and log without end. */
+/* Its threads continue after its instances are closed, and answer and log without end. */
 #include "base.h"
 
 static void *works(void *unused) {

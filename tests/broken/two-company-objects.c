@@ -1,4 +1,4 @@
-/* Says that two objects have the role COMPANY. */
+/* Describes two objects with the role COMPANY. */
 #define ROLE_OF_PEOPLE 1
 #include "base.h"
 #include "entry.h"

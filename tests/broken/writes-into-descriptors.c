@@ -1,4 +1,4 @@
-/* Writes into every descriptor that it finds. */
+/* Writes into all open descriptors. */
 #include "base.h"
 
 static void broken_call(uint64_t instance, uint64_t call, tether_slice request) {

@@ -1,3 +1,3 @@
-/* Has another hash than its manifest says. */
+/* Its hash differs from that in its manifest. */
 #include "base.h"
 #include "entry.h"

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Runs clients that others wrote against the simulators: jsforce and simple-salesforce, and HubSpot's own two. Everything
-# they need is installed into a throw-away folder; the simulators end with this script.
+# Runs third-party clients against the simulators: jsforce, simple-salesforce, and HubSpot's two clients. Their
+# dependencies are installed into a temporary folder; the simulators end with this script.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
@@ -27,7 +27,7 @@ python3 -m venv "$work/venv"
 "$work/venv/bin/pip" install --quiet --disable-pip-version-check \
     -r "$work/simple_salesforce/requirements.txt" -r "$work/hubspot_python/requirements.txt"
 
-# The key of the JWT flow: the client's half, and the half that is registered with the app.
+# The key pair of the JWT flow: the client's private key, and the public key that is registered with the app.
 openssl genrsa -out "$work/jwt.key" 2048 2>/dev/null
 openssl rsa -in "$work/jwt.key" -pubout -out "$work/jwt.pub" 2>/dev/null
 
