@@ -1,7 +1,7 @@
 //! The cells of a list of companies: for each column the smallest values, from rows that are read one by one.
 //!
-//! Texts are cut after a number of characters that depends on the number of columns alone: what a client gets
-//! of a value does not depend on the values beside it, and a company always fits into an answer.
+//! Texts are cut to a length that depends only on the number of columns: so the returned part of a value does
+//! not depend on other values, and a company always fits into an answer.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
-//! Sources: what a group can filter by.
+//! Sources: the integrations that a group can filter by.
 //!
-//! ListSources lists a source whose index does not answer, with its state: one damaged file must not hide all
+//! A source whose index cannot be read is listed too, with this state: one damaged file must not hide all
 //! sources.
 
 use super::{Services, viewpoint};

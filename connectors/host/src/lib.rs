@@ -11,10 +11,10 @@
 //! socket); `transport` gives both the same interface; [`Connector`] adds deadlines, metrics, and reopening after a
 //! failure.
 //!
-//! Connectors run in separate processes unless the manifest allows and the operator trusts otherwise: an
-//! operator can be stricter than an author, never more lenient, and a crash costs an attempt of a sync, not
-//! the server. This is a crate of its own, not a layer of the server, because the conformance kit is a host
-//! too and must not carry a database.
+//! A connector runs in a separate process, unless its manifest permits the server's process and the operator
+//! trusts it: an operator can be stricter than the manifest, not more permissive. A crash of a separate
+//! process ends an attempt of a sync, not the server. This is a crate of its own because the conformance kit
+//! is a host, too, and must not depend on a database.
 
 mod call_table;
 mod child;

@@ -147,7 +147,7 @@ async fn growth(world: &World) -> Seen {
             findings.unless(left == 0, || {
                 format!("{left} processes are left after {CHILD_CYCLES} lives")
             });
-            // Within one process: what streams and calls leave behind.
+            // Leaks of streams and calls within one process.
             let connector = world.open().await?;
             let process = connector.raw.process();
             let selection = world.selection(&connector).await?;

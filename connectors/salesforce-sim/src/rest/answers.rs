@@ -8,7 +8,7 @@ use serde_json::{Map, Value as Json};
 use super::Call;
 use crate::errors::Error;
 
-/// By organization and the object's name in lower case; an empty name is for every object.
+/// The overrides by organization and by the object's name in lower case; an empty name applies to every object.
 pub(crate) type Answers = BTreeMap<(usize, String), Answer>;
 
 /// The overrides for one object's queries and describe.
