@@ -126,7 +126,7 @@ impl Services {
     ///
     /// # Errors
     /// NOT_FOUND for a company that the group does not see; INVALID_FIELD_VALUE for a homepage without a
-    /// usable domain.
+    /// usable domain; LIMIT_REACHED.
     pub async fn company_track(
         &self,
         author: &Author,
