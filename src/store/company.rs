@@ -7,18 +7,27 @@
 //! Tracking locks the group's row: two callers that track the same companies in different orders would
 //! otherwise wait for each other, and a deleted group must not track anything.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap, HashSet, VecDeque},
+    sync::Arc,
+};
 
 use diesel::{prelude::*, sql_types};
 
 use super::{
     Error, Store, Tx,
     conn::{Conn, each},
+    pool::Pools,
     postgres,
     schema::{record, tracked_company},
     source, sqlite,
 };
 use crate::domain::{CompanyId, GroupId, IntegrationId, Micros, name_key};
+
+/// Companies that are looked up at once when they are counted.
+const IDS_AT_ONCE: usize = 1_000;
+/// Ids of one source that are in memory when the companies of several databases are counted.
+const ID_PAGE: i64 = 10_000;
 
 /// A company as a group sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -145,9 +154,7 @@ impl Store {
         after: Option<CompanyKey>,
         limit: usize,
     ) -> Result<Vec<Company>, Error> {
-        let group_id = group_id.clone();
-        self.snapshot(move |conn| list_all(conn, &group_id, &sources, after, limit))
-            .await
+        self.list_all(group_id, &sources, after, limit).await
     }
 
     /// Tracked Companies, by the name the group's own row has, after this key. That name is shown, too.
@@ -158,14 +165,13 @@ impl Store {
         after: Option<CompanyKey>,
         limit: usize,
     ) -> Result<Vec<Company>, Error> {
-        let group_id = group_id.clone();
-        self.snapshot(move |conn| {
-            let keys = tracked_keys(conn, &group_id, after.as_ref(), limit)?;
-            let ids: Vec<CompanyId> = keys.iter().map(|k| k.company_id).collect();
-            let mut views = tracked_views(conn, &group_id, &sources, &ids)?;
-            Ok(ids.iter().filter_map(|id| views.remove(id)).collect())
-        })
-        .await
+        let group = group_id.clone();
+        let keys = self
+            .read(move |conn| tracked_keys(conn, &group, after.as_ref(), limit))
+            .await?;
+        let ids: Vec<CompanyId> = keys.iter().map(|k| k.company_id).collect();
+        let mut views = self.tracked_views(group_id, &sources, &ids).await?;
+        Ok(ids.iter().filter_map(|id| views.remove(id)).collect())
     }
 
     /// The group's own list, all of it.
@@ -196,9 +202,7 @@ impl Store {
         sources: Vec<IntegrationId>,
         company_ids: Vec<CompanyId>,
     ) -> Result<HashMap<CompanyId, Company>, Error> {
-        let group_id = group_id.clone();
-        self.snapshot(move |conn| tracked_views(conn, &group_id, &sources, &company_ids))
-            .await
+        self.tracked_views(group_id, &sources, &company_ids).await
     }
 
     /// One company, if a source or the group's own list holds it.
@@ -208,9 +212,10 @@ impl Store {
         sources: Vec<IntegrationId>,
         company_id: CompanyId,
     ) -> Result<Option<Company>, Error> {
-        let group_id = group_id.clone();
-        self.snapshot(move |conn| Ok(views(conn, &group_id, &sources, &[company_id])?.remove(&company_id)))
-            .await
+        Ok(self
+            .views(group_id, &sources, &[company_id])
+            .await?
+            .remove(&company_id))
     }
 
     /// Those of the companies that a source or the group's own list holds.
@@ -220,9 +225,7 @@ impl Store {
         sources: Vec<IntegrationId>,
         company_ids: Vec<CompanyId>,
     ) -> Result<HashMap<CompanyId, Company>, Error> {
-        let group_id = group_id.clone();
-        self.snapshot(move |conn| views(conn, &group_id, &sources, &company_ids))
-            .await
+        self.views(group_id, &sources, &company_ids).await
     }
 
     /// How many companies a group tracks.
@@ -243,8 +246,186 @@ impl Store {
         group_id: &GroupId,
         sources: Vec<IntegrationId>,
     ) -> Result<i64, Error> {
-        let group_id = group_id.clone();
-        self.read(move |conn| count_all(conn, &group_id, &sources)).await
+        let databases = self.data_databases(&sources).await?;
+        let held = match databases.as_slice() {
+            [(pools, sources)] => {
+                let sources = sources.clone();
+                pools.read(move |conn| count_held(conn, &sources)).await?
+            }
+            several => count_distinct(several).await?,
+        };
+        Ok(held + self.count_tracked_alone(group_id, &sources).await?)
+    }
+
+    /// How many companies a group tracks that no source holds.
+    async fn count_tracked_alone(&self, group_id: &GroupId, sources: &[IntegrationId]) -> Result<i64, Error> {
+        let (mut alone, mut after) = (0, String::new());
+        loop {
+            let group = group_id.clone();
+            let from = after.clone();
+            let ids: Vec<CompanyId> = self
+                .read(move |conn| {
+                    Ok(tracked_company::table
+                        .filter(tracked_company::group_id.eq(&group))
+                        .filter(tracked_company::company_id.gt(from))
+                        .order(tracked_company::company_id)
+                        .limit(IDS_AT_ONCE as i64)
+                        .select(tracked_company::company_id)
+                        .load(conn)?)
+                })
+                .await?;
+            let Some(last) = ids.last() else { return Ok(alone) };
+            last.as_str().clone_into(&mut after);
+            let found = self.held(sources, &ids).await?;
+            let found: HashSet<CompanyId> = found.into_iter().filter_map(|row| row.company_id).collect();
+            alone += (ids.len() - found.len()) as i64;
+            if ids.len() < IDS_AT_ONCE {
+                return Ok(alone);
+            }
+        }
+    }
+
+    /// The company records of these companies in these sources.
+    async fn held(&self, sources: &[IntegrationId], company_ids: &[CompanyId]) -> Result<Vec<Held>, Error> {
+        let mut held = Vec::new();
+        if company_ids.is_empty() {
+            return Ok(held);
+        }
+        for (pools, sources) in self.data_databases(sources).await? {
+            let company_ids = company_ids.to_vec();
+            held.extend(
+                pools
+                    .read(move |conn| match conn {
+                        Conn::Sqlite(c) => sqlite::read::held(c, &sources, &company_ids),
+                        Conn::Postgres(c) => postgres::read::held(c, &sources, &company_ids),
+                    })
+                    .await?,
+            );
+        }
+        Ok(held)
+    }
+
+    /// These companies as the group sees them; those that nothing holds are not in it.
+    async fn views(
+        &self,
+        group_id: &GroupId,
+        sources: &[IntegrationId],
+        ids: &[CompanyId],
+    ) -> Result<HashMap<CompanyId, Company>, Error> {
+        let held = self.held(sources, ids).await?;
+        Ok(views(sources, held, &self.tracked_rows(group_id, ids).await?))
+    }
+
+    /// These companies under the names of the group's own rows; those it does not track are not in it.
+    async fn tracked_views(
+        &self,
+        group_id: &GroupId,
+        sources: &[IntegrationId],
+        ids: &[CompanyId],
+    ) -> Result<HashMap<CompanyId, Company>, Error> {
+        let own = self.tracked_rows(group_id, ids).await?;
+        let mut views = views(sources, self.held(sources, ids).await?, &own);
+        Ok(own
+            .into_iter()
+            .filter_map(|own| {
+                let view = views.remove(&own.company_id)?;
+                let company = Company {
+                    name: own.name,
+                    name_key: own.name_key,
+                    homepage: Some(own.homepage).filter(|h| !h.is_empty()).or(view.homepage),
+                    ..view
+                };
+                Some((own.company_id, company))
+            })
+            .collect())
+    }
+
+    async fn tracked_rows(&self, group_id: &GroupId, ids: &[CompanyId]) -> Result<Vec<Tracked>, Error> {
+        let (group_id, ids) = (group_id.clone(), ids.to_vec());
+        self.read(move |conn| tracked_rows(conn, &group_id, &ids)).await
+    }
+
+    /// The next keys of each source and of the group's own list.
+    async fn next_keys(
+        &self,
+        group_id: &GroupId,
+        sources: &[IntegrationId],
+        after: Option<&CompanyKey>,
+        limit: usize,
+    ) -> Result<Vec<Vec<CompanyKey>>, Error> {
+        let (group, from) = (group_id.clone(), after.cloned());
+        let own = self
+            .read(move |conn| tracked_keys(conn, &group, from.as_ref(), limit))
+            .await?;
+        let mut ranges = vec![own];
+        for (pools, sources) in self.data_databases(sources).await? {
+            let from = after.cloned();
+            ranges.extend(
+                pools
+                    .read(move |conn| {
+                        sources
+                            .iter()
+                            .map(|source| source_keys(conn, *source, from.as_ref(), limit))
+                            .collect::<Result<Vec<_>, _>>()
+                    })
+                    .await?,
+            );
+        }
+        Ok(ranges)
+    }
+
+    /// A merge of index ranges. An entry counts only where it is the one that names its company, so that each company
+    /// comes once; that is looked up for a page's worth of entries at a time.
+    async fn list_all(
+        &self,
+        group_id: &GroupId,
+        sources: &[IntegrationId],
+        mut after: Option<CompanyKey>,
+        limit: usize,
+    ) -> Result<Vec<Company>, Error> {
+        let mut page = Vec::with_capacity(limit);
+        while page.len() < limit {
+            // One more round costs more than a few entries more.
+            let chunk = (limit - page.len()).max(32) + 8;
+            let mut candidates = BTreeSet::new();
+            // Beyond the end of a range that was cut, other entries of that source may come.
+            let mut end: Option<CompanyKey> = None;
+            for keys in self.next_keys(group_id, sources, after.as_ref(), chunk).await? {
+                if keys.len() == chunk
+                    && let Some(last) = keys.last()
+                    && end.as_ref().is_none_or(|end| last < end)
+                {
+                    end = Some(last.clone());
+                }
+                candidates.extend(keys);
+            }
+            let reached = |key: &CompanyKey| end.as_ref().is_none_or(|end| key <= end);
+            let keys: Vec<CompanyKey> = candidates.into_iter().take_while(reached).collect();
+            // Not all at once: with many sources there are many times more than the page needs.
+            for part in keys.chunks(chunk) {
+                let ids: Vec<CompanyId> = part.iter().map(|k| k.company_id).collect();
+                let mut views = self.views(group_id, sources, &ids).await?;
+                for key in part {
+                    if page.len() == limit {
+                        break;
+                    }
+                    if views
+                        .get(&key.company_id)
+                        .is_some_and(|v| v.name_key == key.name_key)
+                    {
+                        page.extend(views.remove(&key.company_id));
+                    }
+                }
+                if page.len() == limit {
+                    break;
+                }
+            }
+            match end {
+                Some(end) => after = Some(end),
+                None => break,
+            }
+        }
+        Ok(page)
     }
 }
 
@@ -336,26 +517,11 @@ pub(super) struct Held {
     homepage: Option<String>,
 }
 
-fn held(conn: &mut Conn, sources: &[IntegrationId], company_ids: &[CompanyId]) -> Result<Vec<Held>, Error> {
-    if sources.is_empty() || company_ids.is_empty() {
-        return Ok(Vec::new());
-    }
-    match conn {
-        Conn::Sqlite(c) => sqlite::read::held(c, sources, company_ids),
-        Conn::Postgres(c) => postgres::read::held(c, sources, company_ids),
-    }
-}
-
 /// These companies as the group sees them; those that nothing holds are not in it.
-fn views(
-    conn: &mut Conn,
-    group_id: &GroupId,
-    sources: &[IntegrationId],
-    ids: &[CompanyId],
-) -> Result<HashMap<CompanyId, Company>, Error> {
+fn views(sources: &[IntegrationId], held: Vec<Held>, own: &[Tracked]) -> HashMap<CompanyId, Company> {
     let rank: HashMap<IntegrationId, usize> =
         sources.iter().enumerate().rev().map(|(i, s)| (*s, i)).collect();
-    let mut held: Vec<(usize, Held)> = held(conn, sources, ids)?
+    let mut held: Vec<(usize, Held)> = held
         .into_iter()
         .filter_map(|row| Some((*rank.get(&row.integration_id)?, row)))
         .collect();
@@ -381,132 +547,135 @@ fn views(
             company.sources.push(source);
         }
     }
-    for own in tracked_rows(conn, group_id, ids)? {
+    for own in own {
         found
             .entry(own.company_id)
             .or_insert_with(|| Company {
                 company_id: own.company_id,
-                name: own.name,
-                name_key: own.name_key,
-                homepage: Some(own.homepage).filter(|h| !h.is_empty()),
+                name: own.name.clone(),
+                name_key: own.name_key.clone(),
+                homepage: Some(own.homepage.clone()).filter(|h| !h.is_empty()),
                 sources: Vec::new(),
                 tracked: true,
             })
             .tracked = true;
     }
-    Ok(found)
+    found
 }
 
-/// These companies under the names of the group's own rows; those it does not track are not in it.
-fn tracked_views(
-    conn: &mut Conn,
-    group_id: &GroupId,
-    sources: &[IntegrationId],
-    ids: &[CompanyId],
-) -> Result<HashMap<CompanyId, Company>, Error> {
-    let mut views = views(conn, group_id, sources, ids)?;
-    let own = tracked_rows(conn, group_id, ids)?;
-    Ok(own
-        .into_iter()
-        .filter_map(|own| {
-            let view = views.remove(&own.company_id)?;
-            let company = Company {
-                name: own.name,
-                name_key: own.name_key,
-                homepage: Some(own.homepage).filter(|h| !h.is_empty()).or(view.homepage),
-                ..view
-            };
-            Some((own.company_id, company))
-        })
-        .collect())
-}
-
-/// A merge of index ranges. An entry counts only where it is the one that names its company, so that each company
-/// comes once; that is looked up for a page's worth of entries at a time.
-fn list_all(
-    conn: &mut Conn,
-    group_id: &GroupId,
-    sources: &[IntegrationId],
-    mut after: Option<CompanyKey>,
-    limit: usize,
-) -> Result<Vec<Company>, Error> {
-    let mut page = Vec::with_capacity(limit);
-    while page.len() < limit {
-        // One more round costs more than a few entries more.
-        let chunk = (limit - page.len()).max(32) + 8;
-        let mut candidates = BTreeSet::new();
-        // Beyond the end of a range that was cut, other entries of that source may come.
-        let mut end: Option<CompanyKey> = None;
-        for source in std::iter::once(None).chain(sources.iter().map(Some)) {
-            let keys = match source {
-                Some(source) => source_keys(conn, *source, after.as_ref(), chunk)?,
-                None => tracked_keys(conn, group_id, after.as_ref(), chunk)?,
-            };
-            if keys.len() == chunk
-                && let Some(last) = keys.last()
-                && end.as_ref().is_none_or(|end| last < end)
-            {
-                end = Some(last.clone());
-            }
-            candidates.extend(keys);
-        }
-        let reached = |key: &CompanyKey| end.as_ref().is_none_or(|end| key <= end);
-        let keys: Vec<CompanyKey> = candidates.into_iter().take_while(reached).collect();
-        // Not all at once: with many sources there are many times more than the page needs.
-        for part in keys.chunks(chunk) {
-            let ids: Vec<CompanyId> = part.iter().map(|k| k.company_id).collect();
-            let mut views = views(conn, group_id, sources, &ids)?;
-            for key in part {
-                if page.len() == limit {
-                    break;
-                }
-                if views
-                    .get(&key.company_id)
-                    .is_some_and(|v| v.name_key == key.name_key)
-                {
-                    page.extend(views.remove(&key.company_id));
-                }
-            }
-            if page.len() == limit {
-                break;
-            }
-        }
-        match end {
-            Some(end) => after = Some(end),
-            None => break,
-        }
-    }
-    Ok(page)
-}
-
-fn count_all(conn: &mut Conn, group_id: &GroupId, sources: &[IntegrationId]) -> Result<i64, Error> {
+/// How many companies sources of one database hold.
+fn count_held(conn: &mut Conn, sources: &[IntegrationId]) -> Result<i64, Error> {
     #[derive(QueryableByName)]
     struct Count {
         #[diesel(sql_type = sql_types::BigInt)]
         n: i64,
     }
-    // One bound text on both databases; ids hold no commas. SQLite numbers $ parameters in the order they come in.
-    let mut list = String::new();
-    for source in sources {
-        if !list.is_empty() {
-            list.push(',');
-        }
-        list.push_str(source.as_str());
-    }
-    const SQLITE: &str = "SELECT count(*) AS n FROM (SELECT company_id FROM record WHERE integration_id IN \
+    const SQLITE: &str = "SELECT count(DISTINCT company_id) AS n FROM record WHERE integration_id IN \
         (SELECT value FROM json_each('[\"' || replace($1, ',', '\",\"') || '\"]')) AND company_id IS NOT NULL \
-        AND delete_us IS NULL UNION SELECT company_id FROM tracked_company WHERE group_id = $2) c";
-    const POSTGRES: &str = "SELECT count(*) AS n FROM (SELECT r.company_id FROM unnest(string_to_array($1, ',')) i (id) \
+        AND delete_us IS NULL";
+    const POSTGRES: &str = "SELECT count(*) AS n FROM (SELECT DISTINCT r.company_id FROM \
+        unnest(string_to_array($1, ',')) i (id) \
         CROSS JOIN LATERAL (SELECT company_id FROM record WHERE integration_id = i.id COLLATE \"C\" \
-        AND company_id IS NOT NULL AND delete_us IS NULL OFFSET 0) r \
-        UNION SELECT company_id FROM tracked_company WHERE group_id = $2) c";
+        AND company_id IS NOT NULL AND delete_us IS NULL OFFSET 0) r) c";
     let sql = match conn {
         Conn::Sqlite(_) => SQLITE,
         Conn::Postgres(_) => POSTGRES,
     };
+    // One bound text on both databases; ids hold no commas.
+    let list: Vec<&str> = sources.iter().map(IntegrationId::as_str).collect();
     let count: Count = diesel::sql_query(sql)
-        .bind::<sql_types::Text, _>(list)
-        .bind::<sql_types::Text, _>(group_id.as_str())
+        .bind::<sql_types::Text, _>(list.join(","))
         .get_result(conn)?;
     Ok(count.n)
+}
+
+/// How many companies sources of several databases hold: their ids are read in order, a page at a time, and merged.
+async fn count_distinct(databases: &[(Arc<Pools>, Vec<IntegrationId>)]) -> Result<i64, Error> {
+    let mut pages: Vec<CompanyIds> = Vec::new();
+    for (pools, sources) in databases {
+        let of = |source: &IntegrationId| CompanyIds::new(Arc::clone(pools), *source);
+        pages.extend(sources.iter().map(of));
+    }
+    let mut count = 0;
+    loop {
+        let mut least: Option<CompanyId> = None;
+        for page in &mut pages {
+            let first = page.first().await?;
+            least = match (least, first) {
+                (Some(one), Some(other)) => Some(one.min(other)),
+                (one, other) => one.or(other),
+            };
+        }
+        let Some(least) = least else { return Ok(count) };
+        count += 1;
+        for page in &mut pages {
+            page.skip(least);
+        }
+    }
+}
+
+/// The companies of one source, by id.
+struct CompanyIds {
+    pools: Arc<Pools>,
+    source: IntegrationId,
+    /// Read and not yet skipped; the last one read.
+    ids: VecDeque<CompanyId>,
+    after: Option<CompanyId>,
+    is_last: bool,
+}
+
+impl CompanyIds {
+    fn new(pools: Arc<Pools>, source: IntegrationId) -> Self {
+        Self {
+            pools,
+            source,
+            ids: VecDeque::new(),
+            after: None,
+            is_last: false,
+        }
+    }
+
+    async fn first(&mut self) -> Result<Option<CompanyId>, Error> {
+        if self.ids.is_empty() && !self.is_last {
+            let (source, after) = (self.source, self.after);
+            let ids = self
+                .pools
+                .read(move |conn| source_ids(conn, source, after, ID_PAGE))
+                .await?;
+            self.is_last = (ids.len() as i64) < ID_PAGE;
+            self.after = ids.last().copied().or(self.after);
+            self.ids = ids.into();
+            self.ids.make_contiguous().sort_unstable();
+        }
+        Ok(self.ids.front().copied())
+    }
+
+    fn skip(&mut self, id: CompanyId) {
+        while self.ids.front() == Some(&id) {
+            self.ids.pop_front();
+        }
+    }
+}
+
+/// The next companies of one source, each once, a range of its index.
+fn source_ids(
+    conn: &mut Conn,
+    source: IntegrationId,
+    after: Option<CompanyId>,
+    limit: i64,
+) -> Result<Vec<CompanyId>, Error> {
+    #[derive(QueryableByName)]
+    struct Id {
+        #[diesel(sql_type = sql_types::Text)]
+        company_id: CompanyId,
+    }
+    let ids: Vec<Id> = diesel::sql_query(
+        "SELECT DISTINCT company_id FROM record WHERE integration_id = (SELECT $1) AND company_id IS NOT NULL \
+         AND delete_us IS NULL AND company_id > $2 ORDER BY company_id LIMIT (SELECT $3)",
+    )
+    .bind::<sql_types::Text, _>(source)
+    .bind::<sql_types::Text, _>(after.map(|id| id.as_str().to_owned()).unwrap_or_default())
+    .bind::<sql_types::BigInt, _>(limit)
+    .load(conn)?;
+    Ok(ids.into_iter().map(|row| row.company_id).collect())
 }

@@ -135,7 +135,7 @@ impl Store {
                 resource: id.name(),
                 detail: "{}".to_owned(),
             };
-            self.write(move |conn| Tx::new(conn).audit_append(&[entry]))
+            self.write(move |conn| Tx::new(conn, String::new()).audit_append(&[entry]))
                 .await?;
         }
         Ok(erased)

@@ -17,6 +17,7 @@ use diesel::{prelude::*, sql_types};
 use super::{
     Error, Integration, Store,
     conn::{Conn, each, first_locked},
+    data::Effect,
     schema::{group_event, group_event_head, source},
 };
 use crate::domain::{EventKind, GroupId, IntegrationId, Micros};
@@ -133,7 +134,8 @@ impl Store {
     }
 }
 
-/// The events of a transaction. [`Store::transaction`] appends them after all other writes.
+/// What follows from a transaction: events, which [`Store::transaction`] appends after all other writes, and effects on data
+/// sets, which come after the commit.
 ///
 /// The heads of groups come last in the order of locks (see the module `store`), and in the order of the groups' ids. So
 /// nothing but [`append`](Self::append) writes events, and it does so for all groups at once.
@@ -143,6 +145,7 @@ pub(super) struct NewEvents {
     rows: Vec<Event>,
     /// A group that is being deleted: it gets no events, and its stored events are deleted.
     deleted: Option<GroupId>,
+    effects: Vec<Effect>,
 }
 
 impl NewEvents {
@@ -208,13 +211,18 @@ impl NewEvents {
         self.add_because(&of.group_id, kind, of.id, subject, reason, now_us);
     }
 
+    /// Something follows in a data set.
+    pub(super) fn follow(&mut self, effect: Effect) {
+        self.effects.push(effect);
+    }
+
     /// The group is being deleted.
     pub(super) fn delete_group(&mut self, group: &GroupId) {
         self.deleted = Some(group.clone());
     }
 
-    /// Writes everything. The heads stay locked until commit.
-    pub(super) fn append(self, conn: &mut Conn) -> Result<(), Error> {
+    /// Writes the events and gives back the effects. The heads stay locked until commit.
+    pub(super) fn append(self, conn: &mut Conn) -> Result<Vec<Effect>, Error> {
         let mut groups: BTreeMap<GroupId, Vec<Event>> = BTreeMap::new();
         for row in self.rows {
             groups.entry(row.group_id.clone()).or_default().push(row);
@@ -226,7 +234,7 @@ impl NewEvents {
                 false => append_to(conn, &group, rows)?,
             }
         }
-        Ok(())
+        Ok(self.effects)
     }
 }
 

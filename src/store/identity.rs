@@ -9,9 +9,9 @@ use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Error, Store,
+    Error, Integration, Store,
     conn::{Conn, each, first_locked},
-    integration, record,
+    data_set, integration,
     schema::{credentials, integration as integration_table, meta, record as record_table, tracked_company},
     source,
 };
@@ -94,57 +94,156 @@ impl Store {
         domain_of: fn(&str) -> Option<String>,
         company_of: fn(&CompanyRecord) -> CompanyId,
     ) -> Result<Moved, Error> {
-        let to = to.to_owned();
-        self.write(move |conn| {
-            let version: String = first_locked!(conn, meta::table.find(VERSION).select(meta::value))?;
-            if version == to {
-                return Ok(Moved {
-                    done: true,
-                    ..Moved::default()
+        let step = self
+            .read({
+                let to = to.to_owned();
+                move |conn| step_of(conn, &to)
+            })
+            .await?;
+        let Some(step) = step else {
+            return Ok(Moved {
+                done: true,
+                ..Moved::default()
+            });
+        };
+        let mut moved = Moved::default();
+        match step.clone() {
+            Step::Tracked(group, company) => {
+                let rows = self
+                    .read(move |conn| tracked_page(conn, &(group, company), limit))
+                    .await?;
+                let next = match rows.last() {
+                    None => Step::Records(String::new(), Default::default()),
+                    Some((group, company, ..)) => {
+                        Step::Tracked(group.as_str().to_owned(), company.as_str().to_owned())
+                    }
+                };
+                let mut changes = Vec::new();
+                for (group, old, homepage, create_us) in rows {
+                    let new = match domain_of(&homepage) {
+                        Some(domain) => Some(CompanyId::of_domain(&domain)),
+                        None => self.identity_by_record(&group, old, company_of).await?,
+                    };
+                    changes.extend(
+                        new.filter(|new| *new != old)
+                            .map(|new| (group, old, new, create_us)),
+                    );
+                }
+                let to = to.to_owned();
+                let done = self.write(move |conn| {
+                    if step_of(conn, &to)?.as_ref() != Some(&step) {
+                        return Ok(0);
+                    }
+                    let moved = move_tracked(conn, changes)?;
+                    set_step(conn, &to, Some(next))?;
+                    Ok(moved)
                 });
+                moved.tracked = done.await?;
             }
-            let stored: Option<String> = meta::table
-                .find(PROGRESS)
-                .select(meta::value)
-                .first(conn)
-                .optional()?;
-            let progress = stored
-                .and_then(|text| serde_json::from_str::<Progress>(&text).ok())
-                .filter(|progress| progress.to == to);
-            let step = progress.map_or_else(
-                || Step::Tracked(String::new(), String::new()),
-                |progress| progress.step,
-            );
-            let mut moved = Moved::default();
-            let next = match step {
-                Step::Tracked(group, company) => Some(tracked(
-                    conn,
-                    (group, company),
-                    limit,
-                    domain_of,
-                    company_of,
-                    &mut moved,
-                )?),
-                Step::Records(integration, after) => {
-                    records(conn, integration, after, limit, company_of, &mut moved)?
-                }
-            };
-            match next {
-                Some(step) => {
-                    let text = serde_json::to_string(&Progress { to, step })
-                        .map_err(|e| Error::Corrupt(e.to_string()))?;
-                    set(conn, PROGRESS, &text)?;
-                }
-                None => {
-                    set(conn, VERSION, &to)?;
-                    diesel::delete(meta::table.find(PROGRESS)).execute(conn)?;
-                    moved.done = true;
-                }
+            Step::Records(after_integration, after) => {
+                let next = self.read({
+                    let after = after_integration.clone();
+                    move |conn| next_integration(conn, &after)
+                });
+                let next = match next.await? {
+                    None => None,
+                    Some((of, organization_id)) => {
+                        let id = of.id;
+                        let work = move |conn: &mut Conn| {
+                            records(conn, &of, &organization_id, &after, limit, company_of)
+                        };
+                        let (next, records) = self.data_write(id, work).await?;
+                        moved.records = records;
+                        Some(match next {
+                            Some(key) => Step::Records(after_integration, key),
+                            None => Step::Records(id.as_str().to_owned(), Default::default()),
+                        })
+                    }
+                };
+                let to = to.to_owned();
+                let done = self.write(move |conn| {
+                    if step_of(conn, &to)?.as_ref() != Some(&step) {
+                        return Ok(false);
+                    }
+                    let done = next.is_none();
+                    set_step(conn, &to, next)?;
+                    Ok(done)
+                });
+                moved.done = done.await?;
             }
-            Ok(moved)
-        })
-        .await
+        }
+        Ok(moved)
     }
+
+    /// The company that the first record under this id becomes, in the order in which the group's sources name companies.
+    async fn identity_by_record(
+        &self,
+        group: &GroupId,
+        old: CompanyId,
+        company_of: fn(&CompanyRecord) -> CompanyId,
+    ) -> Result<Option<CompanyId>, Error> {
+        for of in self.source_list(group).await? {
+            let id = of.integration.id;
+            let first = self.data_read(id, move |conn| {
+                Ok(record_table::table
+                    .filter(record_table::integration_id.eq(id))
+                    .filter(record_table::company_id.eq(old))
+                    .filter(record_table::delete_us.is_null())
+                    .order((record_table::name_key, record_table::external_id))
+                    .select((record_table::external_id, record_table::homepage))
+                    .first::<(String, Option<String>)>(conn)
+                    .optional()?)
+            });
+            let Some((external_id, homepage)) = first.await? else {
+                continue;
+            };
+            let credential = of.integration.credential_id;
+            let organization_id = self.read(move |conn| organization_of(conn, credential)).await?;
+            return Ok(moved_to(
+                &CompanyRecord {
+                    connector: of.integration.connector,
+                    organization_id,
+                    external_id,
+                    homepage: homepage.unwrap_or_default(),
+                    company_id: old,
+                },
+                company_of,
+            ));
+        }
+        Ok(None)
+    }
+}
+
+/// Where the move to a version goes on; `None` if it is done. Locks the version's row in a transaction that writes.
+fn step_of(conn: &mut Conn, to: &str) -> Result<Option<Step>, Error> {
+    let version: String = first_locked!(conn, meta::table.find(VERSION).select(meta::value))?;
+    if version == to {
+        return Ok(None);
+    }
+    let stored: Option<String> = meta::table
+        .find(PROGRESS)
+        .select(meta::value)
+        .first(conn)
+        .optional()?;
+    let progress = stored
+        .and_then(|text| serde_json::from_str::<Progress>(&text).ok())
+        .filter(|progress| progress.to == to);
+    Ok(Some(progress.map_or_else(
+        || Step::Tracked(String::new(), String::new()),
+        |progress| progress.step,
+    )))
+}
+
+/// Stores where the move goes on; `None` ends it.
+fn set_step(conn: &mut Conn, to: &str, next: Option<Step>) -> Result<(), Error> {
+    let Some(step) = next else {
+        set(conn, VERSION, to)?;
+        diesel::delete(meta::table.find(PROGRESS)).execute(conn)?;
+        return Ok(());
+    };
+    let to = to.to_owned();
+    let text = serde_json::to_string(&Progress { to, step }).map_err(|e| Error::Corrupt(e.to_string()))?;
+    set(conn, PROGRESS, &text)
 }
 
 fn set(conn: &mut Conn, key: &str, value: &str) -> Result<(), Error> {
@@ -157,43 +256,41 @@ fn set(conn: &mut Conn, key: &str, value: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Moves entries of groups' own lists; returns where to go on.
-fn tracked(
+/// An entry of a group's own list: group, company, homepage, time of creation.
+type Entry = (GroupId, CompanyId, String, Micros);
+
+/// Entries of groups' own lists after this one.
+fn tracked_page(
     conn: &mut Conn,
-    (group, company): (String, String),
+    (group, company): &(String, String),
     limit: i64,
-    domain_of: fn(&str) -> Option<String>,
-    company_of: fn(&CompanyRecord) -> CompanyId,
-    moved: &mut Moved,
-) -> Result<Step, Error> {
+) -> Result<Vec<Entry>, Error> {
     use tracked_company::dsl;
-    let same_group = dsl::group_id.eq(&group).and(dsl::company_id.gt(&company));
-    let rows: Vec<(GroupId, CompanyId, String, Micros)> = each!(conn, c => tracked_company::table
-        .filter(dsl::group_id.gt(&group).or(same_group))
+    let same_group = dsl::group_id.eq(group).and(dsl::company_id.gt(company));
+    Ok(each!(conn, c => tracked_company::table
+        .filter(dsl::group_id.gt(group).or(same_group))
         .order((dsl::group_id, dsl::company_id))
         .limit(limit)
         .select((dsl::group_id, dsl::company_id, dsl::homepage, dsl::create_us))
-        .load(c))?;
-    let Some((last_group, last_company, ..)) = rows.last() else {
-        return Ok(Step::Records(String::new(), Default::default()));
-    };
-    let next = Step::Tracked(last_group.as_str().to_owned(), last_company.as_str().to_owned());
-    let groups: BTreeSet<&GroupId> = rows.iter().map(|(group, ..)| group).collect();
+        .load(c))?)
+}
+
+/// Moves entries of groups' own lists, each (group, from, to, time of creation); returns their number. Those that were removed
+/// meanwhile are left out.
+fn move_tracked(
+    conn: &mut Conn,
+    changes: Vec<(GroupId, CompanyId, CompanyId, Micros)>,
+) -> Result<usize, Error> {
+    use tracked_company::dsl;
+    let groups: BTreeSet<&GroupId> = changes.iter().map(|(group, ..)| group).collect();
     for group in groups {
         match source::lock_group(conn, group) {
             Err(error) if error.is_not_found() => {}
             other => other?,
         }
     }
-    for (group, old, homepage, create_us) in rows {
-        let new = match domain_of(&homepage) {
-            Some(domain) => Some(CompanyId::of_domain(&domain)),
-            None => by_record(conn, &group, old, company_of)?,
-        };
-        let Some(new) = new.filter(|new| *new != old) else {
-            continue;
-        };
-        moved.tracked += 1;
+    let mut moved = 0;
+    for (group, old, new, create_us) in changes {
         let other: Option<Micros> = tracked_company::table
             .find((&group, new))
             .select(dsl::create_us)
@@ -213,41 +310,9 @@ fn tracked(
                 .set(dsl::company_id.eq(new))
                 .execute(conn)?;
         }
+        moved += 1;
     }
-    Ok(next)
-}
-
-/// The company that the first record under this id becomes, in the order in which the group's sources name companies.
-fn by_record(
-    conn: &mut Conn,
-    group: &GroupId,
-    old: CompanyId,
-    company_of: fn(&CompanyRecord) -> CompanyId,
-) -> Result<Option<CompanyId>, Error> {
-    for of in source::list(conn, group, None)? {
-        let row: Option<(String, Option<String>)> = record_table::table
-            .filter(record_table::integration_id.eq(of.integration.id))
-            .filter(record_table::company_id.eq(old))
-            .filter(record_table::delete_us.is_null())
-            .order((record_table::name_key, record_table::external_id))
-            .select((record_table::external_id, record_table::homepage))
-            .first(conn)
-            .optional()?;
-        if let Some((external_id, homepage)) = row {
-            let organization_id = organization_of(conn, of.integration.credential_id)?;
-            return Ok(moved_to(
-                &CompanyRecord {
-                    connector: of.integration.connector,
-                    organization_id,
-                    external_id,
-                    homepage: homepage.unwrap_or_default(),
-                    company_id: old,
-                },
-                company_of,
-            ));
-        }
-    }
-    Ok(None)
+    Ok(moved)
 }
 
 /// The company that a record becomes. Without its organization a record that has no usable homepage stays what it is.
@@ -271,28 +336,37 @@ fn organization_of(conn: &mut Conn, credential: Option<CredentialId>) -> Result<
 
 type Key = (String, String, String);
 
-/// Moves records of one integration; returns where to go on, `None` at the end.
-fn records(
-    conn: &mut Conn,
-    after_integration: String,
-    after: Key,
-    limit: i64,
-    company_of: fn(&CompanyRecord) -> CompanyId,
-    moved: &mut Moved,
-) -> Result<Option<Step>, Error> {
-    use record_table::dsl;
+/// The first integration after this one, with the CRM's id of its organization.
+fn next_integration(conn: &mut Conn, after: &str) -> Result<Option<(Integration, String)>, Error> {
     let next: Option<IntegrationId> = each!(conn, c => integration_table::table
-        .filter(integration_table::id.gt(&after_integration))
+        .filter(integration_table::id.gt(after))
         .filter(integration_table::state.ne(IntegrationState::Deleting))
         .order(integration_table::id)
         .select(integration_table::id)
         .first(c)
         .optional())?;
     let Some(id) = next else { return Ok(None) };
-    let of = integration::lock(conn, id)?;
+    let of = integration::get(conn, id)?;
     let organization_id = organization_of(conn, of.credential_id)?;
+    Ok(Some((of, organization_id)))
+}
+
+/// Moves records of one integration; returns where to go on, `None` at its end, and how many moved.
+fn records(
+    conn: &mut Conn,
+    of: &Integration,
+    organization_id: &str,
+    after: &Key,
+    limit: i64,
+    company_of: fn(&CompanyRecord) -> CompanyId,
+) -> Result<(Option<Key>, usize), Error> {
+    use record_table::dsl;
+    let id = of.id;
+    let Some(set) = data_set::lock(conn, id)? else {
+        return Ok((None, 0));
+    };
     // By the index of companies, which has company records only. Ids that were moved may come again, and stay.
-    let (company, object, external_id) = &after;
+    let (company, object, external_id) = after;
     let later = dsl::company_id
         .gt(company)
         .or(dsl::object.gt(object))
@@ -308,18 +382,15 @@ fn records(
         .select((dsl::company_id, dsl::object, dsl::external_id, dsl::homepage))
         .load(c))?;
     let Some((Some(last), object, external_id, _)) = rows.last() else {
-        return Ok(Some(Step::Records(id.as_str().to_owned(), Default::default())));
+        return Ok((None, 0));
     };
-    let next = Step::Records(
-        after_integration,
-        (last.as_str().to_owned(), object.clone(), external_id.clone()),
-    );
-    let mut change_no = of.change_no;
+    let next = (last.as_str().to_owned(), object.clone(), external_id.clone());
+    let (mut change_no, mut moved) = (set.change_no, 0);
     for (old, object, external_id, homepage) in rows {
         let Some(old) = old else { continue };
         let one = CompanyRecord {
             connector: of.connector.clone(),
-            organization_id: organization_id.clone(),
+            organization_id: organization_id.to_owned(),
             external_id,
             homepage: homepage.unwrap_or_default(),
             company_id: old,
@@ -328,11 +399,11 @@ fn records(
             continue;
         };
         change_no += 1;
-        moved.records += 1;
+        moved += 1;
         diesel::update(record_table::table.find((id, object, one.external_id)))
             .set((dsl::company_id.eq(new), dsl::change_no.eq(change_no)))
             .execute(conn)?;
     }
-    record::set_change_no(conn, &of, change_no)?;
-    Ok(Some(next))
+    data_set::set_change_no(conn, &set, change_no)?;
+    Ok((Some(next), moved))
 }

@@ -8,9 +8,11 @@ use super::{
     Conflict, Error, Field, NewShare, NewSync, Store, Sync, Tx, authorization,
     conn::{Conn, first_locked},
     credential,
+    data::Effect,
+    data_set,
     error::{OrNotFound, is_unique_violation},
     event::{self, NewEvents},
-    field, record, removal,
+    field,
     schema::integration,
     share, source, sync,
 };
@@ -47,8 +49,6 @@ pub struct Integration {
     pub credential_id: Option<CredentialId>,
     /// Grows when the account or the selection changes.
     pub generation: i64,
-    /// The last change number given to one of its records.
-    pub change_no: i64,
     /// Grows with every edit: the etag.
     pub revision: i64,
     /// When it was begun.
@@ -65,6 +65,8 @@ pub struct Integration {
     pub company_records: Option<i64>,
     /// When the last sync that succeeded began.
     pub last_success_us: Option<Micros>,
+    /// The database of its data set, by its name in `database.data`; empty for that of control. It never changes.
+    pub data_database: String,
 }
 
 /// A draft to begin.
@@ -180,7 +182,7 @@ impl Tx<'_> {
     /// Begins a draft. [`Conflict::Name`] or [`Conflict::Label`] if that is taken, [`Conflict::DraftsFull`] if the group has
     /// too many.
     pub fn integration_create(&mut self, new: NewIntegration) -> Result<Integration, Error> {
-        create(self.conn, new)
+        create(self.conn, new, self.new_data.clone())
     }
 
     /// Edits everything at once. [`Conflict::Revision`] if it was edited in between, [`Conflict::Name`] or
@@ -193,7 +195,7 @@ impl Tx<'_> {
     /// Gives an integration the account of a login. [`Conflict::AccountFull`] if it is active and the account has no
     /// place; nothing is changed then.
     pub fn integration_attach_credential(&mut self, attach: &AttachCredential) -> Result<Attached, Error> {
-        attach_credential(self.conn, attach)
+        attach_credential(self.conn, &mut self.events, attach)
     }
 
     /// Saves a draft and queues its first sync.
@@ -221,13 +223,17 @@ impl Store {
 
     /// The saved integrations with the number of their last change each: what followers of the feed look at.
     pub async fn integration_heads(&self) -> Result<Vec<(IntegrationId, i64)>, Error> {
-        self.read(move |conn| {
-            Ok(integration::table
-                .filter(integration::state.ne_all([IntegrationState::Draft, IntegrationState::Deleting]))
-                .select((integration::id, integration::change_no))
-                .load(conn)?)
-        })
-        .await
+        let saved: Vec<IntegrationId> = self
+            .read(move |conn| {
+                Ok(integration::table
+                    .filter(integration::state.ne_all([IntegrationState::Draft, IntegrationState::Deleting]))
+                    .select(integration::id)
+                    .load(conn)?)
+            })
+            .await?;
+        let heads = self.data_heads().await?;
+        let head = |id: IntegrationId| (id, heads.get(&id).copied().unwrap_or(0));
+        Ok(saved.into_iter().map(head).collect())
     }
 
     /// Integrations in one state, over all groups, by id.
@@ -280,31 +286,24 @@ impl Store {
 
     /// Removes up to `limit` rows of an integration that is being deleted; true when nothing is left of it.
     pub async fn integration_purge(&self, id: IntegrationId, limit: i64) -> Result<bool, Error> {
-        self.write(move |conn| {
-            let found: Option<IntegrationState> = integration::table
-                .find(id)
-                .select(integration::state)
-                .first(conn)
-                .optional()?;
-            match found {
-                None => return Ok(true),
-                Some(IntegrationState::Deleting) => {}
-                Some(other) => {
-                    return Err(Error::conflict(
-                        Conflict::State,
-                        format!("integration \"{id}\" is {other}"),
-                    ));
-                }
+        match self.integration_get(id).await {
+            Ok(row) if row.state == IntegrationState::Deleting => {}
+            Ok(row) => {
+                let why = format!("integration \"{id}\" is {}", row.state);
+                return Err(Error::conflict(Conflict::State, why));
             }
-            if record::purge(conn, id, limit)? + removal::purge(conn, id, limit)? > 0 {
-                return Ok(false);
-            }
-            diesel::delete(integration::table.find(id)).execute(conn)?;
-            // After the row: whoever forgets records holds it, and is done.
-            record::unforget(conn, id)?;
-            Ok(true)
-        })
-        .await
+            Err(error) if error.is_not_found() => return Ok(true),
+            Err(error) => return Err(error),
+        }
+        if !self
+            .data_write(id, move |conn| data_set::purge(conn, id, limit))
+            .await?
+        {
+            return Ok(false);
+        }
+        self.write(move |conn| Ok(diesel::delete(integration::table.find(id)).execute(conn)?))
+            .await?;
+        Ok(true)
     }
 }
 
@@ -379,7 +378,7 @@ pub(super) fn touch(conn: &mut Conn, of: &Integration, now_us: Micros) -> Result
 }
 
 /// A draft as it begins.
-fn draft(new: NewIntegration) -> Integration {
+fn draft(new: NewIntegration, data_database: String) -> Integration {
     Integration {
         id: IntegrationId::new(),
         group_id: new.group_id,
@@ -393,7 +392,6 @@ fn draft(new: NewIntegration) -> Integration {
         settings: new.settings,
         credential_id: None,
         generation: 1,
-        change_no: 0,
         revision: 1,
         create_us: new.now_us,
         create_by: new.create_by,
@@ -402,15 +400,16 @@ fn draft(new: NewIntegration) -> Integration {
         expire_us: Some(new.expire_us),
         company_records: None,
         last_success_us: None,
+        data_database,
     }
 }
 
-fn create(conn: &mut Conn, new: NewIntegration) -> Result<Integration, Error> {
+fn create(conn: &mut Conn, new: NewIntegration, data_database: String) -> Result<Integration, Error> {
     // The group's lock holds until commit: of many at once none passes the limit.
     source::lock_group(conn, &new.group_id)?;
     check_drafts(conn, &new.group_id, new.most_drafts)?;
     let (label, connected) = (new.label.clone(), new.connected);
-    let row = draft(new);
+    let row = draft(new, data_database);
     diesel::insert_into(integration::table)
         .values(&row)
         .execute(conn)
@@ -449,6 +448,7 @@ fn edit(conn: &mut Conn, events: &mut NewEvents, update: IntegrationUpdate) -> R
         let replaced = field::replace(conn, row.id, fields)?;
         if replaced.changed {
             row.generation += 1;
+            events.follow(Effect::Generation(row.id, row.generation));
         }
         fill = replaced.to_read;
     }
@@ -482,7 +482,11 @@ fn edit(conn: &mut Conn, events: &mut NewEvents, update: IntegrationUpdate) -> R
     Ok(row)
 }
 
-fn attach_credential(conn: &mut Conn, attach: &AttachCredential) -> Result<Attached, Error> {
+fn attach_credential(
+    conn: &mut Conn,
+    events: &mut NewEvents,
+    attach: &AttachCredential,
+) -> Result<Attached, Error> {
     let mut row = lock(conn, attach.id)?;
     if row.state == IntegrationState::Deleting {
         return Err(Error::not_found("integration", row.id));
@@ -522,6 +526,7 @@ fn attach_credential(conn: &mut Conn, attach: &AttachCredential) -> Result<Attac
     row.credential_id = Some(new.id);
     if moved && !same_account {
         row.generation += 1;
+        events.follow(Effect::Generation(row.id, row.generation));
     }
     row.revision += 1;
     row.update_us = attach.now_us;
@@ -670,6 +675,7 @@ pub(super) fn delete(
         ))
         .execute(conn)?;
     sync::cancel_unfinished(conn, events, id, now_us)?;
+    events.follow(Effect::Generation(id, row.generation + 1));
     let told = event::audience(conn, id)?;
     let groups = share::end_all(conn, id)?;
     let released = match credential {

@@ -1,5 +1,4 @@
-//! What the database says of itself: the version of the rules of identity, how far a move to others has come (`identity`), and
-//! for each integration the last change that was forgotten (`record`).
+//! What the database says of itself: the version of the rules of identity, and how far a move to others has come (`identity`).
 
 use diesel::prelude::*;
 

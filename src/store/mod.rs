@@ -16,8 +16,8 @@
 //! 2. `integration`, by id: all of them before anything else
 //! 3. `credentials`, by id: all of them in one statement (`credential::lock_all`)
 //! 4. `groups`, by id, then `group_connection`, by key
-//! 5. what belongs to an integration or a group, under the lock of that: shares, sources, fields, records, links, marks of
-//!    removal, authorizations; tracked companies
+//! 5. what belongs to an integration or a group, under the lock of that: shares, sources, fields, authorizations; tracked
+//!    companies
 //! 6. `sync`, then `sync_object`: several syncs in the order of their integrations. Under the integration's lock their order
 //!    is free.
 //! 7. `connector_enablement`, `outbox`
@@ -28,9 +28,12 @@
 //! (`Store::transaction_anew`). Background cleanup deletes old rows of many owners and skips locked rows (`purge`). Inserted rows
 //! are not visible to other transactions and need no place in the order.
 //!
+//! A transaction on a data set (`data`) locks its head, `data_set`, and then what it writes of that data set; never a row of
+//! control, and never two data sets.
+//!
 //! `tests/it/store/locks.rs` stops transactions at a lock and checks which locks they hold.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 mod audit;
 mod authorization;
@@ -38,6 +41,8 @@ mod company;
 mod conn;
 mod covers;
 mod credential;
+mod data;
+mod data_set;
 mod enablement;
 mod erase;
 mod error;
@@ -104,6 +109,9 @@ use conn::Conn;
 pub struct Options {
     /// `sqlite:<path>` or `postgres://…`.
     pub url: String,
+    /// Further PostgreSQL databases for the data sets of integrations, by name. An integration that is created gets one of
+    /// them, and keeps it.
+    pub data: BTreeMap<String, String>,
     /// Connections that read (SQLite) or do everything (PostgreSQL).
     pub connections: u32,
     /// How long a call waits for a connection before it is [`Error::Busy`].
@@ -121,6 +129,7 @@ impl Options {
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
+            data: BTreeMap::new(),
             connections: 8,
             connection_timeout: Duration::from_secs(5),
             statement_timeout: Duration::from_secs(60),
@@ -144,7 +153,9 @@ impl Options {
 /// The database.
 #[derive(Clone)]
 pub struct Store {
+    /// The database of control.
     inner: Arc<pool::Pools>,
+    data: Arc<data::Databases>,
 }
 
 impl std::fmt::Debug for Store {
@@ -154,11 +165,11 @@ impl std::fmt::Debug for Store {
 }
 
 impl Store {
-    /// Opens the database and checks that it answers. Blocks for a moment; does not migrate.
+    /// Opens the databases and checks that they answer. Blocks for a moment; does not migrate.
     pub fn open(options: &Options) -> Result<Self, Error> {
-        Ok(Self {
-            inner: Arc::new(pool::Pools::open(options)?),
-        })
+        let inner = Arc::new(pool::Pools::open(options)?);
+        let data = Arc::new(data::Databases::open(Arc::clone(&inner), options)?);
+        Ok(Self { inner, data })
     }
 
     /// Which database it is: `sqlite` or `postgres`.
@@ -168,7 +179,9 @@ impl Store {
 
     /// Brings the tables up to date; returns the versions that were applied.
     pub async fn migrate(&self) -> Result<Vec<String>, Error> {
-        self.inner.migrate().await
+        let mut done = self.inner.migrate().await?;
+        done.extend(self.data_migrate().await?);
+        Ok(done)
     }
 
     /// Whether the database answers.

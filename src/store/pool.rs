@@ -140,6 +140,12 @@ impl Pools {
         Ok(self.write::<_, Never, _>(run).await?)
     }
 
+    /// [`migrate`](Self::migrate) for a database of data sets alone.
+    pub(super) async fn migrate_data(&self) -> Result<Vec<String>, Error> {
+        let run = |conn: &mut Conn| migrate::run_data(conn).map_err(Rollback::Store);
+        Ok(self.write::<_, Never, _>(run).await?)
+    }
+
     /// Runs one statement that reads.
     pub(super) async fn read<T, F>(&self, work: F) -> Result<T, Error>
     where

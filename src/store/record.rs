@@ -14,10 +14,10 @@ mod write;
 
 pub(super) use apply::{Existing, Gone, Link, Put, Touched};
 pub use feed::{Change, ChangePage};
-pub(super) use purge::{purge, unforget};
+pub(super) use purge::purge;
 pub(super) use read::{Known, children, count_companies, count_live, existing_ids};
 pub use write::{ChildSet, Refresh, Refreshed};
-pub(super) use write::{Listing, remove, set_change_no};
+pub(super) use write::{Listing, remove};
 
 /// A record as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, QueryableByName, Selectable)]

@@ -55,7 +55,7 @@ impl Store {
         integration_id: IntegrationId,
         company_ids: Vec<CompanyId>,
     ) -> Result<Vec<CompanyRecordKey>, Error> {
-        self.read(move |conn| {
+        self.data_read(integration_id, move |conn| {
             let mut keys: Vec<CompanyRecordKey> = Vec::new();
             for some in company_ids.chunks(IDS_A_QUERY) {
                 keys.extend(match conn {
@@ -78,7 +78,7 @@ impl Store {
         object: &str,
     ) -> Result<Vec<(String, String)>, Error> {
         let (parent_object, object) = (parent_object.to_owned(), object.to_owned());
-        self.read(move |conn| {
+        self.data_read(integration_id, move |conn| {
             let mut links = Vec::new();
             for some in parent_ids.chunks(IDS_A_QUERY) {
                 links.extend(children(conn, integration_id, &parent_object, some, &object)?);
@@ -101,7 +101,7 @@ impl Store {
         children.sort_unstable();
         children.dedup();
         let object = object.to_owned();
-        self.read(move |conn| {
+        self.data_read(integration_id, move |conn| {
             let mut live: Vec<(Micros, String)> = Vec::with_capacity(children.len());
             for some in children.chunks(IDS_A_QUERY) {
                 let ids: Vec<&str> = some.iter().map(String::as_str).collect();
@@ -129,7 +129,7 @@ impl Store {
         mut each: impl FnMut(&mut T, RecordContent) -> bool + Send + 'static,
     ) -> Result<T, Error> {
         let object = object.to_owned();
-        self.read(move |conn| {
+        self.data_read(integration_id, move |conn| {
             let (mut from, mut count) = (0, FIRST_ROWS);
             while from < external_ids.len() {
                 let some = &external_ids[from..external_ids.len().min(from + count)];

@@ -21,11 +21,12 @@
 use diesel::{prelude::*, sql_query, sql_types};
 
 use super::{
-    Counters, Error, Integration, Lost, Store, Sync,
+    Counters, Error, Store, Sync,
     conn::Conn,
+    data_set::{self, DataSet, SyncReport},
     record,
-    schema::{removal, sync, sync_object},
-    sync::held,
+    schema::{data_object, removal},
+    sync::News,
 };
 use crate::domain::{IntegrationId, Micros, ReadTime, SyncId};
 
@@ -106,7 +107,18 @@ impl Store {
     /// # Errors
     /// [`Error::LeaseLost`] as for a commit.
     pub async fn sync_settle(&self, settle: Settle) -> Result<Settled, Error> {
-        self.write(move |conn| run(conn, &settle)).await
+        let held = (settle.sync_id, settle.fence);
+        let sync = self.sync_held(held).await?;
+        let (integration_id, until_us) = (sync.integration_id, sync.due_us);
+        let done = self
+            .data_write(integration_id, move |conn| run(conn, &sync, &settle))
+            .await?;
+        // Nothing is written after a cancel request; the worker learns of it by its heartbeat.
+        let Some((settled, stored)) = done else {
+            return Ok(Settled::default());
+        };
+        self.sync_report(held, stored, News::All, until_us).await?;
+        Ok(settled)
     }
 }
 
@@ -298,18 +310,26 @@ fn set_first(
     Ok(())
 }
 
-fn run(conn: &mut Conn, settle: &Settle) -> Result<Settled, Error> {
-    let (of, sync) = super::sync::held_by(conn, settle.sync_id, settle.fence)?;
-    if sync.cancel_requested {
-        // The worker stops with this error; nothing more is written.
-        return Ok(Settled::default());
+/// Settles in the data set; `None` after a cancel request.
+fn run(conn: &mut Conn, sync: &Sync, settle: &Settle) -> Result<Option<(Settled, SyncReport)>, Error> {
+    let held = (sync.id, settle.fence, sync.generation);
+    let of = data_set::lock_held(conn, sync.integration_id, held)?;
+    if of.stop_fence >= settle.fence {
+        return Ok(None);
     }
+    let settled = step(conn, &of, sync, settle)?;
+    let now = data_set::lock_held(conn, sync.integration_id, held)?;
+    Ok(Some((settled, data_set::report(conn, &now)?)))
+}
+
+fn step(conn: &mut Conn, of: &DataSet, sync: &Sync, settle: &Settle) -> Result<Settled, Error> {
+    let id = of.integration_id;
     let object = settle.object.as_str();
     let (decision, after) = match &settle.settling {
         Some(settling) => (settling.decision, settling.through.as_str()),
         None => (None, ""),
     };
-    let marks = marks_after(conn, of.id, object, after, settle.limit)?;
+    let marks = marks_after(conn, id, object, after, settle.limit)?;
     let through = match marks.last() {
         Some(last) if marks.len() as i64 >= settle.limit => Some(last.external_id.clone()),
         _ => None,
@@ -319,11 +339,11 @@ fn run(conn: &mut Conn, settle: &Settle) -> Result<Settled, Error> {
         ..Settled::default()
     };
     let Some(decision) = decision else {
-        drop_stale(conn, &of, &sync, object, &marks)?;
+        drop_stale(conn, sync, object, &marks)?;
         if let Some(through) = through {
             return Ok(go_on(None, through));
         }
-        return Ok(match decide(conn, &of, &sync, settle)? {
+        return Ok(match decide(conn, sync, settle)? {
             Some(decision) => go_on(Some(decision), String::new()),
             None => Settled::default(),
         });
@@ -342,23 +362,15 @@ fn run(conn: &mut Conn, settle: &Settle) -> Result<Settled, Error> {
             .map(|mark| (mark.external_id.clone(), mark.read_us, mark.read_clock))
             .collect();
         let mut change_no = of.change_no;
-        removed = record::remove(conn, of.id, object, &mut change_no, &lacking, settle.now_us)?;
+        removed = record::remove(conn, id, object, &mut change_no, &lacking, settle.now_us)?;
         let ids: Vec<&str> = take.iter().map(|mark| mark.external_id.as_str()).collect();
-        delete(conn, of.id, object, &ids)?;
-        record::set_change_no(conn, &of, change_no)?;
+        delete(conn, id, object, &ids)?;
+        data_set::set_change_no(conn, of, change_no)?;
         let counters = Counters {
             removed,
             ..Counters::default()
         };
-        super::sync::object_count(conn, sync.id, object, &counters)?;
-        let held = diesel::update(held(sync.id, settle.fence)).set(sync::change_no.eq(change_no));
-        if held.execute(conn)? == 0 {
-            // Another worker took it, or it ended, since it was read: neither needs the integration's lock.
-            return Err(Error::LeaseLost {
-                sync: sync.id,
-                why: Lost::Fence,
-            });
-        }
+        super::sync::object_count(conn, id, object, &counters)?;
     }
     let first: Vec<&str> = keep
         .iter()
@@ -366,24 +378,18 @@ fn run(conn: &mut Conn, settle: &Settle) -> Result<Settled, Error> {
         .map(|mark| mark.external_id.as_str())
         .collect();
     if !first.is_empty() {
-        set_first(conn, of.id, object, &first, settle.now_us)?;
+        set_first(conn, id, object, &first, settle.now_us)?;
     }
     let end = match through {
         Some(through) => go_on(Some(decision), through),
-        None => conclude(conn, &sync, settle, decision)?,
+        None => conclude(conn, id, settle, decision)?,
     };
     Ok(Settled { removed, ..end })
 }
 
 /// Deletes stale marks: those of earlier syncs, whose rows this listing has, and those of an earlier generation, whose account
 /// could not see the rows.
-fn drop_stale(
-    conn: &mut Conn,
-    of: &Integration,
-    sync: &Sync,
-    object: &str,
-    marks: &[Mark],
-) -> Result<(), Error> {
+fn drop_stale(conn: &mut Conn, sync: &Sync, object: &str, marks: &[Mark]) -> Result<(), Error> {
     let stale: Vec<&str> = marks
         .iter()
         .filter(|mark| mark.sync_id != sync.id || mark.generation != sync.generation)
@@ -391,32 +397,28 @@ fn drop_stale(
         .collect();
     match stale.is_empty() {
         true => Ok(()),
-        false => delete(conn, of.id, object, &stale),
+        false => delete(conn, sync.integration_id, object, &stale),
     }
 }
 
 /// Decides about the rows that the listing lacks; `None` if it lacks none. All remaining marks of the object are from this sync.
-fn decide(
-    conn: &mut Conn,
-    of: &Integration,
-    sync: &Sync,
-    settle: &Settle,
-) -> Result<Option<Decision>, Error> {
+fn decide(conn: &mut Conn, sync: &Sync, settle: &Settle) -> Result<Option<Decision>, Error> {
+    let id = sync.integration_id;
     let object = settle.object.as_str();
     // An earlier worker of this sync may have held rows back that were listed again since.
-    let earlier = sync_object::table
-        .find((sync.id, object))
-        .filter(sync_object::held.gt(0));
+    let earlier = data_object::table
+        .find((id, object))
+        .filter(data_object::held.gt(0));
     diesel::update(earlier)
         .set((
-            sync_object::held.eq(0),
-            sync_object::error_reason.eq(""),
-            sync_object::error_message.eq(""),
+            data_object::held.eq(0),
+            data_object::error_reason.eq(""),
+            data_object::error_message.eq(""),
         ))
         .execute(conn)?;
     let marked = || {
         removal::table
-            .filter(removal::integration_id.eq(of.id))
+            .filter(removal::integration_id.eq(id))
             .filter(removal::object.eq(object))
     };
     let lacking: i64 = marked().count().get_result(conn)?;
@@ -432,13 +434,13 @@ fn decide(
         .get_result(conn)?;
     let alone = lacking - confirmed;
     let hold = alone > settle.guard.rows && {
-        let added: Option<i64> = sync_object::table
-            .find((sync.id, object))
-            .select(sync_object::added)
+        let added: Option<i64> = data_object::table
+            .find((id, object))
+            .select(data_object::added)
             .first(conn)
             .optional()?;
         // As many as there were before this sync, those left out that are known to be gone.
-        let known = record::count_live(conn, of.id, object)? - added.unwrap_or_default() - confirmed;
+        let known = record::count_live(conn, id, object)? - added.unwrap_or_default() - confirmed;
         settle.guard.holds(alone, known.max(0))
     };
     Ok(Some(Decision {
@@ -449,17 +451,22 @@ fn decide(
 }
 
 /// Ends the settling after all marks were processed.
-fn conclude(conn: &mut Conn, sync: &Sync, settle: &Settle, decision: Decision) -> Result<Settled, Error> {
+fn conclude(
+    conn: &mut Conn,
+    id: IntegrationId,
+    settle: &Settle,
+    decision: Decision,
+) -> Result<Settled, Error> {
     let Decision { hold, alone, .. } = decision;
     if !hold {
         return Ok(Settled::default());
     }
     let object = settle.object.as_str();
-    diesel::update(sync_object::table.find((sync.id, object)))
+    diesel::update(data_object::table.find((id, object)))
         .set((
-            sync_object::held.eq(alone),
-            sync_object::error_reason.eq("REMOVAL_HELD_BACK"),
-            sync_object::error_message.eq(format!(
+            data_object::held.eq(alone),
+            data_object::error_reason.eq("REMOVAL_HELD_BACK"),
+            data_object::error_message.eq(format!(
                 "the CRM's listing of {object} lacks {alone} records that are known, so many that none of them was \
                  removed: look at them in the CRM; if they are gone there, SyncIntegration with \
                  confirm_removals_of, or a later sync that finds the same, removes them"

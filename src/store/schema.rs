@@ -76,7 +76,6 @@ diesel::table! {
         settings -> Text,
         credential_id -> Nullable<Text>,
         generation -> BigInt,
-        change_no -> BigInt,
         revision -> BigInt,
         create_us -> BigInt,
         create_by -> Text,
@@ -85,6 +84,7 @@ diesel::table! {
         expire_us -> Nullable<BigInt>,
         company_records -> Nullable<BigInt>,
         last_success_us -> Nullable<BigInt>,
+        data_database -> Text,
     }
 }
 
@@ -237,6 +237,43 @@ diesel::table! {
 }
 
 diesel::table! {
+    data_set (integration_id) {
+        integration_id -> Text,
+        generation -> BigInt,
+        change_no -> BigInt,
+        forgotten_no -> BigInt,
+        sync_id -> Nullable<Text>,
+        fence -> BigInt,
+        stop_fence -> BigInt,
+        checkpoint -> Nullable<Binary>,
+        checkpoint_seq -> BigInt,
+        bytes -> BigInt,
+        api_calls -> BigInt,
+        missing -> Text,
+        field_types -> Text,
+    }
+}
+
+diesel::table! {
+    data_object (integration_id, object) {
+        integration_id -> Text,
+        object -> Text,
+        position -> BigInt,
+        state -> Text,
+        expected -> Nullable<BigInt>,
+        read -> BigInt,
+        written -> BigInt,
+        unchanged -> BigInt,
+        removed -> BigInt,
+        error_reason -> Text,
+        error_message -> Text,
+        tries -> BigInt,
+        added -> BigInt,
+        held -> BigInt,
+    }
+}
+
+diesel::table! {
     removal (integration_id, object, external_id) {
         integration_id -> Text,
         object -> Text,
@@ -353,6 +390,8 @@ diesel::allow_tables_to_appear_in_same_query!(
     outbox,
     sync,
     sync_object,
+    data_set,
+    data_object,
     removal,
     record,
     record_link,

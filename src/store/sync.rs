@@ -3,6 +3,7 @@
 mod commit;
 mod finish;
 mod queue;
+mod report;
 mod row;
 
 pub(super) use commit::object_count;
@@ -10,5 +11,6 @@ pub use commit::{Committed, ObjectProgress, SyncCommit};
 pub use finish::SyncEnd;
 pub use queue::{Confirmed, Enqueued, Heartbeat, NewSync};
 pub(super) use queue::{cancel_unfinished, insert};
+pub(super) use report::News;
+pub(super) use row::unfinished;
 pub use row::{Sync, SyncObject};
-pub(super) use row::{held, held_by, unfinished};

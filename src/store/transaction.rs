@@ -17,13 +17,16 @@ pub struct Tx<'a> {
     pub(super) conn: &'a mut Conn,
     /// Appended after all other writes: their locks are the last in the order (see the module `store`).
     pub(super) events: NewEvents,
+    /// The database for the data set of an integration that is created.
+    pub(super) new_data: String,
 }
 
 impl<'a> Tx<'a> {
-    pub(super) fn new(conn: &'a mut Conn) -> Self {
+    pub(super) fn new(conn: &'a mut Conn, new_data: String) -> Self {
         Self {
             conn,
             events: NewEvents::default(),
+            new_data,
         }
     }
 }
@@ -91,7 +94,8 @@ impl<E> Rollback<E> {
 }
 
 impl Store {
-    /// Runs one transaction over several nouns.
+    /// Runs one transaction over several nouns of control. What follows from it in data sets is done when it returns, unless
+    /// their database does not answer.
     ///
     /// # Errors
     /// Those of the work, and [`Rollback::Store`] if the commit fails. Nothing is stored then.
@@ -101,13 +105,15 @@ impl Store {
         E: Send + 'static,
         F: FnOnce(&mut Tx<'_>) -> Result<T, Rollback<E>> + Send + 'static,
     {
+        let new_data = self.data.of_new();
         let work = move |conn: &mut Conn| {
-            let mut tx = Tx::new(conn);
+            let mut tx = Tx::new(conn, new_data);
             let done = work(&mut tx)?;
-            tx.events.append(tx.conn)?;
-            Ok(done)
+            Ok((done, tx.events.append(tx.conn)?))
         };
-        self.inner.write(work).await
+        let (done, effects) = self.inner.write(work).await?;
+        self.data_follow(effects).await;
+        Ok(done)
     }
 
     /// [`transaction`](Self::transaction) for work that learns by reading which rows it has to lock. It returns `None`, and

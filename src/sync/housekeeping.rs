@@ -1,5 +1,5 @@
 //! Background cleanup: rows of deleted integrations and groups, expired drafts, used logins, request ids, completed
-//! revocations, old events, audit log entries, old syncs, and tombstones of deleted records.
+//! revocations, old events, audit log entries, old syncs, data sets without an integration, and tombstones of deleted records.
 
 use crate::domain::IntegrationState;
 use crate::store::{Error, Store};
@@ -100,6 +100,7 @@ async fn sweep_once(store: &Store, keep: Keep, stop: &CancellationToken, now: i6
     while store.event_purge(now - keep.events_us, BATCH).await? as i64 >= BATCH && !stop.is_cancelled() {}
     while store.audit_purge(now - keep.audit_us, BATCH).await? as i64 >= BATCH && !stop.is_cancelled() {}
     while store.sync_purge(now - keep.syncs_us, BATCH).await? as i64 >= BATCH && !stop.is_cancelled() {}
+    while !store.data_purge_orphans(BATCH).await? && !stop.is_cancelled() {}
     for state in [IntegrationState::Active, IntegrationState::NeedsReauthorization] {
         forget(store, state, now - keep.gone_us, stop).await?;
     }

@@ -18,6 +18,7 @@ mod raw;
 mod record;
 mod removal;
 mod schema;
+mod seam;
 mod share;
 mod small;
 mod sync;
@@ -47,6 +48,27 @@ impl Deref for Fixture {
 }
 
 impl Fixture {
+    /// The addresses of the databases that hold data sets.
+    pub(crate) fn data_urls(&self) -> Vec<String> {
+        let mut urls = vec![self.url.clone()];
+        if let Base::Postgres { _database } = &self._base {
+            urls.extend(_database.data_urls().into_iter().map(|(_, url)| url));
+        }
+        urls
+    }
+
+    /// Rows of a table, in all databases together.
+    pub(crate) fn count(&self, table: &str, condition: &str) -> usize {
+        self.data_urls()
+            .iter()
+            .filter(|url| {
+                **url == self.url
+                    || ["record", "record_link", "removal", "data_set", "data_object"].contains(&table)
+            })
+            .map(|url| raw::count(url, table, condition))
+            .sum()
+    }
+
     pub(crate) async fn sqlite() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", folder.path().join("tether.db").display());
@@ -64,15 +86,24 @@ impl Fixture {
     }
 
     pub(crate) async fn postgres() -> Self {
-        let database = tokio::task::spawn_blocking(crate::support::postgres::database)
-            .await
-            .unwrap();
+        Self::on(crate::support::postgres::database).await
+    }
+
+    /// Control in one database, the data sets in two others.
+    pub(crate) async fn split() -> Self {
+        Self::on(crate::support::postgres::split).await
+    }
+
+    async fn on(make: fn() -> crate::support::postgres::Database) -> Self {
+        let database = tokio::task::spawn_blocking(make).await.unwrap();
         let store = Store::open(&Options {
+            data: database.data_urls().into_iter().collect(),
             connections: 8,
             connection_timeout: Duration::from_secs(30),
             ..Options::new(&database.url)
         })
         .unwrap();
+        store.migrate().await.unwrap();
         Self {
             store,
             url: database.url.clone(),
@@ -81,7 +112,7 @@ impl Fixture {
     }
 }
 
-/// Makes two tests of each: on SQLite and on PostgreSQL.
+/// Makes each test one on SQLite, one on PostgreSQL and one on PostgreSQL with the data sets in two further databases.
 macro_rules! both {
     ($($(#[$meta:meta])* async fn $name:ident($store:ident) $body:block)+) => {$(
         $(#[$meta])*
@@ -99,6 +130,11 @@ macro_rules! both {
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn postgres() {
                 test(&crate::store::Fixture::postgres().await).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn postgres_with_two_for_data() {
+                test(&crate::store::Fixture::split().await).await;
             }
         }
     )+};

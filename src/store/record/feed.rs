@@ -4,7 +4,7 @@ use diesel::{prelude::*, sql_types};
 
 use super::{Parent, Record, read::parents};
 use crate::domain::IntegrationId;
-use crate::store::{Error, Store, conn::Conn, schema::integration as integration_table};
+use crate::store::{Error, Store, conn::Conn, data_set};
 
 /// One entry of the feed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,12 +38,8 @@ impl Store {
         rows: i64,
         bytes: i64,
     ) -> Result<ChangePage, Error> {
-        self.snapshot(move |conn| {
-            let head: Option<i64> = integration_table::table
-                .find(integration_id)
-                .select(integration_table::change_no)
-                .first(conn)
-                .optional()?;
+        self.data_snapshot(integration_id, move |conn| {
+            let head = data_set::get(conn, integration_id)?.map(|set| set.change_no);
             let head = head.unwrap_or(after_change_no);
             // A window of numbers costs as much as it contains. "The first rows after a number" may cost all rows after it: a
             // planner that expects few rows sorts them.
@@ -92,7 +88,8 @@ impl Store {
 
     /// The last change number of an integration.
     pub async fn record_change_no(&self, integration_id: IntegrationId) -> Result<i64, Error> {
-        Ok(self.integration_get(integration_id).await?.change_no)
+        let set = self.data_read(integration_id, move |conn| data_set::get(conn, integration_id));
+        Ok(set.await?.map_or(0, |set| set.change_no))
     }
 }
 

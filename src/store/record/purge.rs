@@ -3,18 +3,13 @@
 use diesel::{prelude::*, sql_types};
 
 use crate::domain::{IntegrationId, Micros};
-use crate::store::{
-    Error, Store,
-    conn::{Conn, each},
-    integration,
-    schema::meta,
-};
+use crate::store::{Error, Store, conn::Conn, data_set, schema::data_set as data_set_table};
 
 impl Store {
     /// The last change number that may have been deleted: a follower behind it has to rebuild its index.
     pub async fn record_forgotten(&self, integration_id: IntegrationId) -> Result<i64, Error> {
-        let number = self.meta_get(&forgotten_key(integration_id)).await?;
-        Ok(number.and_then(|number| number.parse().ok()).unwrap_or(0))
+        let set = self.data_read(integration_id, move |conn| data_set::get(conn, integration_id));
+        Ok(set.await?.map_or(0, |set| set.forgotten_no))
     }
 
     /// Deletes up to `limit` tombstones of records that were removed before this time; returns their number. Followers of the
@@ -25,11 +20,10 @@ impl Store {
         before_us: Micros,
         limit: i64,
     ) -> Result<usize, Error> {
-        self.write(move |conn| {
-            // Lock the integration: a concurrent commit may restore one of the rows.
-            match integration::lock(conn, integration_id) {
-                Err(error) if error.is_not_found() => return Ok(0),
-                locked => locked?,
+        let forgotten = self.data_write(integration_id, move |conn| {
+            // Lock the data set: a concurrent commit may restore one of the rows.
+            let Some(set) = data_set::lock(conn, integration_id)? else {
+                return Ok(0);
             };
             #[derive(QueryableByName)]
             struct Forgotten {
@@ -50,37 +44,19 @@ impl Store {
             .bind::<sql_types::BigInt, _>(limit)
             .load(conn)?;
             if let Some(last) = done.iter().map(|one| one.change_no).max() {
-                let key = forgotten_key(integration_id);
-                let known: Option<String> = meta::table
-                    .find(&key)
-                    .select(meta::value)
-                    .first(conn)
-                    .optional()?;
                 // The number never decreases.
-                let known = known.and_then(|known| known.parse().ok()).unwrap_or(0);
-                let last = last.max(known).to_string();
-                each!(conn, c => diesel::insert_into(meta::table)
-                    .values((meta::key.eq(&key), meta::value.eq(&last)))
-                    .on_conflict(meta::key)
-                    .do_update()
-                    .set(meta::value.eq(&last))
-                    .execute(c))?;
+                diesel::update(data_set_table::table.find(integration_id))
+                    .set(data_set_table::forgotten_no.eq(last.max(set.forgotten_no)))
+                    .execute(conn)?;
             }
             Ok(done.len())
-        })
-        .await
+        });
+        match forgotten.await {
+            // Deleted meanwhile.
+            Err(error) if error.is_not_found() => Ok(0),
+            other => other,
+        }
     }
-}
-
-/// The key of the last deleted change number: the only row of `meta` that belongs to an integration.
-fn forgotten_key(integration_id: IntegrationId) -> String {
-    format!("forgotten {integration_id}")
-}
-
-/// Deletes that row together with the integration.
-pub(in crate::store) fn unforget(conn: &mut Conn, integration_id: IntegrationId) -> Result<(), Error> {
-    diesel::delete(meta::table.find(forgotten_key(integration_id))).execute(conn)?;
-    Ok(())
 }
 
 /// Removes up to `limit` records and links of an integration; returns how many.

@@ -16,12 +16,11 @@ use super::{
 };
 use crate::domain::{IntegrationId, IntegrationState, Micros, ReadClock, ReadTime, SyncId};
 use crate::store::{
-    Conflict, Error, Integration, Store,
+    Conflict, Error, Store,
     conn::Conn,
     covers::{Covers, Piece},
-    integration, postgres,
+    data_set, postgres,
     removal::{self, Marks},
-    schema::integration as integration_table,
     sqlite,
 };
 
@@ -144,35 +143,24 @@ const RANGE_ROWS: i64 = 5_000;
 impl Store {
     /// Stores what a live read brought. [`Conflict::Generation`] if the account or the selection changed since.
     pub async fn record_refresh(&self, refresh: Refresh) -> Result<Refreshed, Error> {
-        self.write(move |conn| store_refresh(conn, refresh)).await
+        let id = refresh.integration_id;
+        if self.integration_get(id).await?.state == IntegrationState::Deleting {
+            return Err(Error::not_found("integration", id));
+        }
+        self.data_write(id, move |conn| store_refresh(conn, refresh))
+            .await
     }
-}
-
-/// Stores the change number after a write. The integration is locked and was at `of.change_no`.
-pub(in crate::store) fn set_change_no(
-    conn: &mut Conn,
-    of: &Integration,
-    change_no: i64,
-) -> Result<(), Error> {
-    if change_no != of.change_no {
-        diesel::update(integration_table::table.find(of.id))
-            .set(integration_table::change_no.eq(change_no))
-            .execute(conn)?;
-    }
-    Ok(())
 }
 
 fn store_refresh(conn: &mut Conn, refresh: Refresh) -> Result<Refreshed, Error> {
-    let of = integration::lock(conn, refresh.integration_id)?;
-    if of.state == IntegrationState::Deleting {
-        return Err(Error::not_found("integration", of.id));
-    }
+    let id = refresh.integration_id;
+    let of = data_set::lock_for(conn, id, refresh.generation)?;
     if of.generation != refresh.generation {
         return Err(Error::conflict(
             Conflict::Generation,
             format!(
-                "integration \"{}\" is at generation {}, not {}",
-                of.id, of.generation, refresh.generation
+                "integration \"{id}\" is at generation {}, not {}",
+                of.generation, refresh.generation
             ),
         ));
     }
@@ -187,11 +175,11 @@ fn store_refresh(conn: &mut Conn, refresh: Refresh) -> Result<Refreshed, Error> 
         apply::prepare(&mut batch);
         let rows = apply::newest(&batch.rows);
         let ids: Vec<&str> = rows.iter().map(|row| row.external_id.as_str()).collect();
-        removal::unmark(conn, of.id, &batch.object, &ids)?;
-        let existing = existing_ids(conn, of.id, &batch.object, &ids)?;
+        removal::unmark(conn, id, &batch.object, &ids)?;
+        let existing = existing_ids(conn, id, &batch.object, &ids)?;
         counters.add(&store(
             conn,
-            of.id,
+            id,
             &mut change_no,
             &batch,
             (&existing, &rows),
@@ -201,9 +189,9 @@ fn store_refresh(conn: &mut Conn, refresh: Refresh) -> Result<Refreshed, Error> 
     }
     let mut unlinked = 0;
     for set in &refresh.complete {
-        unlinked += unlink(conn, of.id, &mut change_no, set, &listed, refresh.read)?;
+        unlinked += unlink(conn, id, &mut change_no, set, &listed, refresh.read)?;
     }
-    set_change_no(conn, &of, change_no)?;
+    data_set::set_change_no(conn, &of, change_no)?;
     Ok(Refreshed {
         change_no,
         counters,

@@ -8,14 +8,14 @@ use std::collections::VecDeque;
 
 use diesel::prelude::*;
 
-use super::row::{Sync, SyncObject, get, held, held_by, locked, lost};
-use crate::domain::{FieldType, IntegrationId, Micros, ObjectState, SyncId, SyncState};
+use super::report::News;
+use crate::domain::{FieldType, IntegrationId, Micros, ObjectState, SyncId};
 use crate::store::{
-    Counters, Error, FieldRef, Lost, RecordBatch, Store,
-    conn::{Conn, each, first_locked},
-    event::NewEvents,
-    field, record,
-    schema::{sync, sync_object},
+    Counters, Error, FieldRef, RecordBatch, Store,
+    conn::{Conn, each},
+    data_set::{self, DataObject, SyncReport},
+    record,
+    schema::data_object,
 };
 
 /// News of one object. Counters are kept by the store.
@@ -105,25 +105,50 @@ impl PartOfCommit {
 /// The result of one transaction of a commit.
 enum Part {
     More(Box<PartOfCommit>),
-    Last(Committed),
+    /// A cancel request came first.
+    Stopped(Committed),
+    /// With what the sync has stored now, and whether the checkpoint moved.
+    Last(Committed, Box<SyncReport>, bool),
 }
 
 impl Store {
-    /// Stores everything received between two checkpoints: rows, marks of missing rows, checkpoint, counters, object states.
+    /// Stores everything received between two checkpoints (rows, marks of missing rows, checkpoint, counters, object states) in
+    /// the data set, then reports it to control.
     ///
-    /// One transaction, unless a range lacks very many rows: these are marked in several transactions, and the last one stores
-    /// the checkpoint. After a crash in between, the same rows are read and stored again.
+    /// The data set takes it in one transaction, unless a range lacks very many rows: these are marked in several transactions,
+    /// and the last one stores the checkpoint. After a crash in between, the same rows are read and stored again. After a crash
+    /// before the report, the next worker reports.
     ///
     /// # Errors
     /// [`Error::LeaseLost`] if another worker has the sync, it has ended, or the integration's generation changed.
     pub async fn sync_commit(&self, commit: SyncCommit) -> Result<Committed, Error> {
+        let held = (commit.sync_id, commit.fence);
+        let lease_until_us = commit.lease_until_us;
+        let news = News::Some {
+            missing: commit.missing_fields.clone(),
+            field_types: commit.field_types.clone(),
+            objects: commit.objects.iter().map(|one| one.object.clone()).collect(),
+            got_on: false,
+            now_us: commit.now_us,
+        };
+        let integration_id = commit.integration_id;
         let mut left = PartOfCommit::new(commit);
         loop {
-            let part = self.write_with_events(move |conn, events| store_commit(conn, events, left));
-            match part.await? {
-                Part::Last(done) => return Ok(done),
-                Part::More(more) => left = *more,
-            }
+            let part = self
+                .data_write(integration_id, move |conn| store_commit(conn, left))
+                .await?;
+            let (mut done, stored, got_on) = match part {
+                Part::More(more) => {
+                    left = *more;
+                    continue;
+                }
+                Part::Stopped(done) => return Ok(done),
+                Part::Last(done, stored, got_on) => (done, *stored, got_on),
+            };
+            let news = news.with(done.counters.iter().map(|(object, _)| object.as_str()), got_on);
+            let sync = self.sync_report(held, stored, news, lease_until_us).await?;
+            done.cancel_requested = sync.cancel_requested;
+            return Ok(done);
         }
     }
 
@@ -134,19 +159,20 @@ impl Store {
         fence: i64,
         objects: Vec<ObjectProgress>,
     ) -> Result<(), Error> {
-        self.write(move |conn| {
-            locked(conn, id)?;
-            // Lock the sync's row, too: leasing or ending a sync locks only that row.
-            let row: Sync = first_locked!(conn, sync::table.find(id).select(Sync::as_select()))?;
-            if row.fence != fence || row.state != SyncState::Running {
-                return Err(lost(&row, fence));
-            }
-            for progress in &objects {
-                object_upsert(conn, id, progress)?;
-            }
-            Ok(())
-        })
-        .await
+        let of = self.sync_get(id).await?;
+        let held = (id, fence, of.generation);
+        let stored = self
+            .data_write(of.integration_id, move |conn| {
+                let set = data_set::lock_held(conn, of.integration_id, held)?;
+                for progress in &objects {
+                    object_upsert(conn, set.integration_id, progress)?;
+                }
+                data_set::report(conn, &set)
+            })
+            .await?;
+        self.sync_report((id, fence), stored, News::All, of.due_us)
+            .await?;
+        Ok(())
     }
 }
 
@@ -157,27 +183,24 @@ fn count(counters: &mut Vec<(String, Counters)>, object: &str, done: &Counters) 
     }
 }
 
-fn store_commit(conn: &mut Conn, events: &mut NewEvents, mut part: PartOfCommit) -> Result<Part, Error> {
+fn store_commit(conn: &mut Conn, mut part: PartOfCommit) -> Result<Part, Error> {
     let commit = &part.commit;
-    let (of, before) = held_by(conn, commit.sync_id, commit.fence)?;
-    if before.integration_id != commit.integration_id || before.generation != commit.generation {
-        let why = Lost::Generation;
-        return Err(Error::LeaseLost { sync: before.id, why });
-    }
-    if before.cancel_requested {
+    let held = (commit.sync_id, commit.fence, commit.generation);
+    let mut set = data_set::lock_held(conn, commit.integration_id, held)?;
+    let mut change_no = set.change_no;
+    if set.stop_fence >= commit.fence {
         // Nothing is written after a cancel request, whether by a caller or because the connector was disabled.
-        return Ok(Part::Last(Committed {
-            change_no: of.change_no,
-            checkpoint_seq: before.checkpoint_seq,
+        return Ok(Part::Stopped(Committed {
+            change_no,
+            checkpoint_seq: set.checkpoint_seq,
             counters: part.counters,
             cancel_requested: true,
         }));
     }
 
-    let mut change_no = of.change_no;
     let mut counters: Vec<(String, Counters)> = Vec::new();
     let mut budget = MARKED_AT_ONCE;
-    let whose = (of.id, before.id, before.generation);
+    let whose = (set.integration_id, commit.sync_id, commit.generation);
     while let Some(batch) = part.batches.front_mut() {
         let Some(done) = batch.step(conn, whose, &mut change_no, &mut budget, commit.now_us)? else {
             break;
@@ -185,105 +208,68 @@ fn store_commit(conn: &mut Conn, events: &mut NewEvents, mut part: PartOfCommit)
         count(&mut counters, batch.object(), &done);
         part.batches.pop_front();
     }
-    record::set_change_no(conn, &of, change_no)?;
     let last = part.batches.is_empty();
     if last {
         for progress in &commit.objects {
-            object_upsert(conn, before.id, progress)?;
+            object_upsert(conn, set.integration_id, progress)?;
         }
-        for (field, field_type) in &commit.field_types {
-            field::set_type(conn, of.id, field, *field_type)?;
-        }
-        field::mark_missing(conn, events, &of, &commit.missing_fields, commit.now_us)?;
     }
     for (object, done) in &counters {
-        object_count(conn, before.id, object, done)?;
+        object_count(conn, set.integration_id, object, done)?;
         count(&mut part.counters, object, done);
     }
-
-    // Last, so that heartbeats of the same worker do not wait for the rows; the fence in its condition is what counts.
-    let mine = held(commit.sync_id, commit.fence);
-    let stored = if last {
-        let checkpoint_seq = before.checkpoint_seq + i64::from(commit.checkpoint.is_some());
-        // An unchanged checkpoint is not progress.
-        let got_on = commit.checkpoint.is_some() && commit.checkpoint != before.checkpoint;
-        let missing = with_missing(&before, &commit.missing_fields)?;
-        let update = diesel::update(mine).set((
-            commit.checkpoint.as_ref().map(|c| sync::checkpoint.eq(c)),
-            sync::checkpoint_seq.eq(checkpoint_seq),
-            sync::bytes.eq(sync::bytes + commit.bytes),
-            sync::api_calls.eq(sync::api_calls + commit.api_calls),
-            got_on.then_some((
-                sync::tries.eq(0),
-                sync::error_reason.eq(""),
-                sync::error_message.eq(""),
-            )),
-            missing.map(|missing| sync::missing.eq(missing)),
-            sync::change_no.eq(change_no),
-            sync::due_us.eq(commit.lease_until_us),
-        ));
-        update.execute(conn)?
-    } else {
-        diesel::update(mine)
-            .set(sync::change_no.eq(change_no))
-            .execute(conn)?
-    };
-    if stored == 0 {
-        return Err(Error::LeaseLost {
-            sync: before.id,
-            why: Lost::Fence,
-        });
-    }
     if !last {
+        data_set::set_change_no(conn, &set, change_no)?;
         return Ok(Part::More(Box::new(part)));
     }
-    let now = get(conn, before.id)?;
-    Ok(Part::Last(Committed {
-        change_no,
-        checkpoint_seq: now.checkpoint_seq,
-        counters: part.counters,
-        cancel_requested: now.cancel_requested,
-    }))
-}
 
-/// The sync's missing fields with these among them; `None` if there is nothing new.
-fn with_missing(of: &Sync, fields: &[FieldRef]) -> Result<Option<String>, Error> {
-    if fields.is_empty() {
-        return Ok(None);
+    // An unchanged checkpoint is not progress.
+    let got_on = commit.checkpoint.is_some() && commit.checkpoint != set.checkpoint;
+    set.change_no = change_no;
+    set.checkpoint_seq += i64::from(commit.checkpoint.is_some());
+    if commit.checkpoint.is_some() {
+        set.checkpoint.clone_from(&commit.checkpoint);
     }
-    let mut missing = of.missing_fields();
-    missing.extend(
-        fields
-            .iter()
-            .map(|field| format!("{}.{}", field.object, field.key)),
-    );
-    missing.sort_unstable();
-    missing.dedup();
-    let missing = serde_json::to_string(&missing).map_err(|e| Error::Corrupt(e.to_string()))?;
-    Ok(Some(missing).filter(|missing| *missing != of.missing))
+    set.bytes += commit.bytes;
+    set.api_calls += commit.api_calls;
+    data_set::add_missing(&mut set, &commit.missing_fields)?;
+    data_set::add_field_types(&mut set, &commit.field_types)?;
+    data_set::store(conn, &set)?;
+    let done = Committed {
+        change_no,
+        checkpoint_seq: set.checkpoint_seq,
+        counters: part.counters,
+        cancel_requested: false,
+    };
+    let stored = data_set::report(conn, &set)?;
+    Ok(Part::Last(done, Box::new(stored), got_on))
 }
 
-fn object_upsert(conn: &mut Conn, sync_id: SyncId, progress: &ObjectProgress) -> Result<(), Error> {
+fn object_upsert(
+    conn: &mut Conn,
+    integration_id: IntegrationId,
+    progress: &ObjectProgress,
+) -> Result<(), Error> {
     let (reason, message) = progress.error.clone().unwrap_or_default();
-    let changed = diesel::update(sync_object::table.find((sync_id, &progress.object)))
+    let changed = diesel::update(data_object::table.find((integration_id, &progress.object)))
         .set((
-            sync_object::position.eq(progress.position),
-            progress.state.map(|s| sync_object::state.eq(s)),
-            progress.expected.map(|e| sync_object::expected.eq(e)),
-            progress.tries.map(|tries| sync_object::tries.eq(tries)),
+            data_object::position.eq(progress.position),
+            progress.state.map(|s| data_object::state.eq(s)),
+            progress.expected.map(|e| data_object::expected.eq(e)),
+            progress.tries.map(|tries| data_object::tries.eq(tries)),
             progress
                 .error
                 .as_ref()
-                .map(|e| sync_object::error_reason.eq(&e.0)),
+                .map(|e| data_object::error_reason.eq(&e.0)),
             progress
                 .error
                 .as_ref()
-                .map(|e| sync_object::error_message.eq(&e.1)),
+                .map(|e| data_object::error_message.eq(&e.1)),
         ))
         .execute(conn)?;
     if changed == 0 {
-        let row = SyncObject {
-            sync_id,
+        let row = DataObject {
+            integration_id,
             object: progress.object.clone(),
             position: progress.position,
             state: progress.state.unwrap_or(ObjectState::Pending),
@@ -298,7 +284,7 @@ fn object_upsert(conn: &mut Conn, sync_id: SyncId, progress: &ObjectProgress) ->
             added: 0,
             held: 0,
         };
-        diesel::insert_into(sync_object::table)
+        diesel::insert_into(data_object::table)
             .values(&row)
             .execute(conn)?;
     }
@@ -307,12 +293,12 @@ fn object_upsert(conn: &mut Conn, sync_id: SyncId, progress: &ObjectProgress) ->
 
 pub(in crate::store) fn object_count(
     conn: &mut Conn,
-    sync_id: SyncId,
+    integration_id: IntegrationId,
     object: &str,
     done: &Counters,
 ) -> Result<(), Error> {
-    let row = SyncObject {
-        sync_id,
+    let row = DataObject {
+        integration_id,
         object: object.to_owned(),
         position: 0,
         state: ObjectState::Reading,
@@ -327,16 +313,16 @@ pub(in crate::store) fn object_count(
         added: done.added,
         held: 0,
     };
-    each!(conn, c => diesel::insert_into(sync_object::table)
+    each!(conn, c => diesel::insert_into(data_object::table)
         .values(&row)
-        .on_conflict((sync_object::sync_id, sync_object::object))
+        .on_conflict((data_object::integration_id, data_object::object))
         .do_update()
         .set((
-            sync_object::read.eq(sync_object::read + done.read),
-            sync_object::written.eq(sync_object::written + done.written),
-            sync_object::unchanged.eq(sync_object::unchanged + done.unchanged),
-            sync_object::removed.eq(sync_object::removed + done.removed),
-            sync_object::added.eq(sync_object::added + done.added),
+            data_object::read.eq(data_object::read + done.read),
+            data_object::written.eq(data_object::written + done.written),
+            data_object::unchanged.eq(data_object::unchanged + done.unchanged),
+            data_object::removed.eq(data_object::removed + done.removed),
+            data_object::added.eq(data_object::added + done.added),
         ))
         .execute(c))?;
     Ok(())

@@ -7,12 +7,16 @@ use diesel::prelude::*;
 
 use super::{
     queue::{NewSync, insert},
+    report::{self, News},
     row::{Sync, get, held, locked, lost, name, objects},
 };
-use crate::domain::{EventKind, IntegrationState, Micros, ObjectState, SyncId, SyncState, SyncTrigger};
+use crate::domain::{
+    EventKind, IntegrationId, IntegrationState, Micros, ObjectState, SyncId, SyncState, SyncTrigger,
+};
 use crate::store::{
     Conflict, Error, FieldRef, Lost, Store,
     conn::Conn,
+    data_set::{self, SyncReport},
     event::NewEvents,
     field, purge, record,
     schema::{integration as integration_table, sync},
@@ -40,9 +44,22 @@ pub struct SyncEnd {
 }
 
 impl Store {
-    /// Ends a sync.
+    /// Ends a sync, with what it has stored.
+    ///
+    /// # Errors
+    /// [`Error::LeaseLost`] if another worker has the sync, or it has ended.
     pub async fn sync_finish(&self, end: SyncEnd) -> Result<Sync, Error> {
-        self.write_with_events(move |conn, events| finish(conn, events, end))
+        let (of, held) = (self.sync_get(end.sync_id).await?, (end.sync_id, end.fence));
+        if (of.fence, of.state) != (end.fence, SyncState::Running) {
+            return Err(lost(&of, end.fence));
+        }
+        let count = end.company_records.is_none() && done_well(end.state);
+        let stored = self
+            .data_snapshot(of.integration_id, move |conn| {
+                stored(conn, of.integration_id, held, count)
+            })
+            .await?;
+        self.write_with_events(move |conn, events| finish(conn, events, end, stored))
             .await
     }
 
@@ -58,15 +75,58 @@ impl Store {
     }
 }
 
-fn finish(conn: &mut Conn, events: &mut NewEvents, mut end: SyncEnd) -> Result<Sync, Error> {
+fn done_well(state: SyncState) -> bool {
+    matches!(state, SyncState::Succeeded | SyncState::Partial)
+}
+
+/// What a sync has stored when it ends.
+struct Stored {
+    /// `None` if it never claimed its data set.
+    report: Option<SyncReport>,
+    /// Live company records, if they were to be counted.
+    company_records: Option<i64>,
+}
+
+fn stored(
+    conn: &mut Conn,
+    id: IntegrationId,
+    (sync_id, fence): (SyncId, i64),
+    count: bool,
+) -> Result<Stored, Error> {
+    let set = data_set::get(conn, id)?.filter(|set| set.sync_id == Some(sync_id));
+    if set.as_ref().is_some_and(|set| set.fence > fence) {
+        let why = Lost::Fence;
+        return Err(Error::LeaseLost { sync: sync_id, why });
+    }
+    Ok(Stored {
+        report: set.map(|set| data_set::report(conn, &set)).transpose()?,
+        company_records: match count {
+            true => Some(record::count_companies(conn, id)?),
+            false => None,
+        },
+    })
+}
+
+fn finish(conn: &mut Conn, events: &mut NewEvents, mut end: SyncEnd, stored: Stored) -> Result<Sync, Error> {
     if !end.state.is_final() {
         return Err(Error::conflict(
             Conflict::State,
             format!("a sync cannot end as {}", end.state),
         ));
     }
-    let (of, before) = locked(conn, end.sync_id)?;
-    let done_well = |state| matches!(state, SyncState::Succeeded | SyncState::Partial);
+    let (of, mut before) = locked(conn, end.sync_id)?;
+    if let Some(stored) = &stored.report {
+        // What was stored last may not have been reported.
+        report::store(
+            conn,
+            events,
+            (&of, &before, end.fence),
+            stored,
+            News::All,
+            before.due_us,
+        )?;
+        before = get(conn, end.sync_id)?;
+    }
     if done_well(end.state) && before.cancel_requested {
         end.state = SyncState::Cancelled;
         end.error_reason.clear();
@@ -80,7 +140,6 @@ fn finish(conn: &mut Conn, events: &mut NewEvents, mut end: SyncEnd) -> Result<S
             sync::error_reason.eq(&end.error_reason),
             sync::error_message.eq(&end.error_message),
             sync::note.eq(&end.note),
-            sync::change_no.eq(of.change_no),
         ))
         .execute(conn)?;
     let row = get(conn, end.sync_id)?;
@@ -109,15 +168,12 @@ fn finish(conn: &mut Conn, events: &mut NewEvents, mut end: SyncEnd) -> Result<S
                 ));
             }
         }
-        let company_records = match end.company_records {
-            Some(count) => count,
-            None => record::count_companies(conn, of.id)?,
-        };
+        let company_records = end.company_records.or(stored.company_records);
         diesel::update(integration_table::table.find(of.id))
             .set((
                 (end.state == SyncState::Succeeded)
                     .then_some(integration_table::last_success_us.eq(row.start_us)),
-                integration_table::company_records.eq(company_records),
+                company_records.map(|count| integration_table::company_records.eq(count)),
             ))
             .execute(conn)?;
         fields_are_back(conn, &row)?;

@@ -2,15 +2,20 @@
 
 use diesel::{prelude::*, sql_types};
 
-use super::row::{Sync, get, held, lost, name, unfinished};
+use super::{
+    report::News,
+    row::{Sync, get, held, locked, lost, name, unfinished},
+};
 use crate::domain::{EventKind, IntegrationId, IntegrationState, Micros, SyncId, SyncState, SyncTrigger};
 use crate::store::{
-    Conflict, Error, Integration, Store, Tx,
+    Conflict, Error, Integration, Lost, Store, Tx,
     conn::Conn,
+    data::Effect,
+    data_set::{self, Claimed},
     error::is_unique_violation,
     event::NewEvents,
     integration,
-    schema::{credentials, sync, sync_object},
+    schema::{credentials, integration as integration_table, sync, sync_object},
 };
 
 /// A sync to queue.
@@ -54,6 +59,9 @@ pub struct Heartbeat {
     /// Someone asked it to stop.
     pub cancel_requested: bool,
 }
+
+/// How long a sync waits whose data set could not be claimed.
+const UNCLAIMED_US: Micros = 10_000_000;
 
 /// The reason of a sync that a worker handed on because its process stops.
 const HANDED_ON: &str = "SHUTTING_DOWN";
@@ -107,6 +115,9 @@ impl Store {
     /// Takes the sync that has been due the longest: queued, done waiting, or left behind by its worker. Those whose
     /// integration is not active or whose connector is disabled for the owner wait. If the integration's generation
     /// changed since, the sync begins again.
+    ///
+    /// The lease is taken in control first, then the data set is claimed with its fencing token. What an earlier worker stored
+    /// but did not report is reported here.
     pub async fn sync_lease_next(
         &self,
         owner: &str,
@@ -114,8 +125,82 @@ impl Store {
         until_us: Micros,
     ) -> Result<Option<Sync>, Error> {
         let owner = owner.to_owned();
-        self.write_with_events(move |conn, events| lease_next(conn, events, owner, now_us, until_us))
+        let leased =
+            self.write_with_events(move |conn, events| lease_next(conn, events, owner, now_us, until_us));
+        let Some(sync) = leased.await? else {
+            return Ok(None);
+        };
+        let (id, fence) = (sync.id, sync.fence);
+        match self.claim(sync, until_us).await {
+            Ok(sync) => Ok(Some(sync)),
+            Err(error) => {
+                // Not to be waited for until the lease ends.
+                let due_us = now_us.saturating_add(UNCLAIMED_US);
+                let why = error.to_string();
+                match self
+                    .sync_wait(id, fence, due_us, "STORAGE_UNAVAILABLE", &why)
+                    .await
+                {
+                    Ok(_) | Err(Error::LeaseLost { .. }) => {}
+                    Err(other) => {
+                        tracing::warn!(sync = %id, "cannot put sync {id} back into the queue: {other}")
+                    }
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn claim(&self, mut sync: Sync, until_us: Micros) -> Result<Sync, Error> {
+        let mut claimed = self.claim_data_set(&sync).await?;
+        if let Claimed::Ahead { fence, generation } = claimed {
+            sync = self.catch_up(&sync, fence, generation).await?;
+            claimed = self.claim_data_set(&sync).await?;
+        }
+        match claimed {
+            Claimed::New => Ok(sync),
+            Claimed::Resumed(stored) => {
+                self.sync_report((sync.id, sync.fence), *stored, News::All, until_us)
+                    .await
+            }
+            Claimed::Ahead { .. } => Err(Error::LeaseLost {
+                sync: sync.id,
+                why: Lost::Fence,
+            }),
+        }
+    }
+
+    async fn claim_data_set(&self, sync: &Sync) -> Result<Claimed, Error> {
+        let leased = sync.clone();
+        self.data_write(sync.integration_id, move |conn| data_set::claim(conn, &leased))
             .await
+    }
+
+    /// Takes over a greater fencing token and generation from a data set, if the worker still has the lease: control was
+    /// restored from a backup that is older than the data set.
+    async fn catch_up(&self, of: &Sync, fence: i64, generation: i64) -> Result<Sync, Error> {
+        let (id, own_fence) = (of.id, of.fence);
+        self.write(move |conn| {
+            let (of, mut row) = locked(conn, id)?;
+            if row.fence != own_fence || row.state != SyncState::Running || of.generation != row.generation {
+                return Err(lost(&row, own_fence));
+            }
+            row.fence = row.fence.max(fence.saturating_add(1));
+            row.generation = row.generation.max(generation);
+            diesel::update(integration_table::table.find(of.id))
+                .set(integration_table::generation.eq(row.generation))
+                .execute(conn)?;
+            diesel::update(sync::table.find(id))
+                .set((sync::fence.eq(row.fence), sync::generation.eq(row.generation)))
+                .execute(conn)?;
+            tracing::warn!(
+                integration = %of.id,
+                "the data of {} is newer than what control knows of it: control was restored from a backup",
+                of.id
+            );
+            Ok(row)
+        })
+        .await
     }
 
     /// Ends all leases of syncs and credentials. For a process that has the database to itself and has just started: the holders of
@@ -186,6 +271,7 @@ impl Store {
 
 /// Queues a sync within another transaction, which holds the integration's lock.
 pub(in crate::store) fn insert(conn: &mut Conn, of: &Integration, new: NewSync) -> Result<Sync, Error> {
+    let last = last(conn, of.id)?;
     let row = Sync {
         id: SyncId::new(),
         integration_id: of.id,
@@ -198,7 +284,7 @@ pub(in crate::store) fn insert(conn: &mut Conn, of: &Integration, new: NewSync) 
         end_us: None,
         due_us: new.due_us,
         lease_owner: None,
-        fence: 0,
+        fence: last.fence,
         attempt: 0,
         checkpoint: None,
         checkpoint_seq: 0,
@@ -209,7 +295,7 @@ pub(in crate::store) fn insert(conn: &mut Conn, of: &Integration, new: NewSync) 
         error_message: String::new(),
         note: String::new(),
         tries: 0,
-        change_no: of.change_no,
+        change_no: last.change_no,
         missing: "[]".to_owned(),
         confirms: new.confirms.map(|confirmed| confirmed.sync_id),
         confirm_us: new.confirms.map(|confirmed| confirmed.end_us),
@@ -221,6 +307,25 @@ pub(in crate::store) fn insert(conn: &mut Conn, of: &Integration, new: NewSync) 
         )),
         other => Ok(other.map(|_| row)?),
     }
+}
+
+#[derive(Default, QueryableByName)]
+struct Last {
+    #[diesel(sql_type = sql_types::BigInt)]
+    fence: i64,
+    #[diesel(sql_type = sql_types::BigInt)]
+    change_no: i64,
+}
+
+/// How far the integration's syncs have come: fencing tokens grow from one sync to the next.
+fn last(conn: &mut Conn, integration_id: IntegrationId) -> Result<Last, Error> {
+    Ok(diesel::sql_query(
+        "SELECT fence, change_no FROM sync WHERE integration_id = (SELECT $1) ORDER BY fence DESC LIMIT 1",
+    )
+    .bind::<sql_types::Text, _>(integration_id)
+    .get_result(conn)
+    .optional()?
+    .unwrap_or_default())
 }
 
 fn lease_next(
@@ -307,6 +412,11 @@ pub(in crate::store) fn cancel_unfinished(
 }
 
 fn cancel(conn: &mut Conn, events: &mut NewEvents, id: SyncId, now_us: Micros) -> Result<(), Error> {
+    let row = get(conn, id)?;
+    if !row.state.is_final() {
+        // Nothing that its worker still sends is stored.
+        events.follow(Effect::Stop(row.integration_id, row.fence));
+    }
     // No worker has it, or its lease has expired.
     let left_behind = sync::state.eq(SyncState::Running).and(sync::due_us.le(now_us));
     let idle = sync::table.find(id).filter(

@@ -2,7 +2,7 @@
 
 use diesel::{prelude::*, sql_types};
 
-use crate::domain::{IntegrationId, IntegrationState, Micros, ObjectState, SyncId, SyncState, SyncTrigger};
+use crate::domain::{IntegrationId, Micros, ObjectState, SyncId, SyncState, SyncTrigger};
 use crate::store::{
     Error, Integration, Lost, Store,
     conn::Conn,
@@ -77,8 +77,9 @@ impl Sync {
 }
 
 /// How one object of a sync stands.
-#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
-#[diesel(table_name = sync_object, treat_none_as_default_value = false)]
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable, AsChangeset)]
+#[diesel(table_name = sync_object, treat_none_as_default_value = false, treat_none_as_null = true)]
+#[diesel(primary_key(sync_id, object))]
 pub struct SyncObject {
     /// Of which sync.
     pub sync_id: SyncId,
@@ -209,34 +210,12 @@ pub(in crate::store) fn unfinished(
         .optional()?)
 }
 
-/// Reads a sync after its integration was locked. All writes of a sync's work happen under that lock, and so does ending a sync
-/// because of its integration: the row read here is current.
+/// Reads a sync after its integration was locked. What ends a sync because of its integration holds that lock: the row read
+/// here is current.
 pub(super) fn locked(conn: &mut Conn, id: SyncId) -> Result<(Integration, Sync), Error> {
     let integration_id = get(conn, id)?.integration_id;
     let of = integration::lock(conn, integration_id)?;
     Ok((of, get(conn, id)?))
-}
-
-/// The sync that a worker holds, with its integration locked.
-pub(in crate::store) fn held_by(
-    conn: &mut Conn,
-    id: SyncId,
-    fence: i64,
-) -> Result<(Integration, Sync), Error> {
-    let (of, row) = locked(conn, id)?;
-    let why = if row.fence != fence {
-        Some(Lost::Fence)
-    } else if row.state != SyncState::Running || of.state != IntegrationState::Active {
-        Some(Lost::State)
-    } else if of.generation != row.generation {
-        Some(Lost::Generation)
-    } else {
-        None
-    };
-    match why {
-        Some(why) => Err(Error::LeaseLost { sync: row.id, why }),
-        None => Ok((of, row)),
-    }
 }
 
 /// A sync's resource name.

@@ -66,6 +66,10 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("credential_refused", "by key"),
     ("credential_try_soon", "by key"),
     ("group_erase", "an operator's: all of a group"),
+    (
+        "data_purge_orphans",
+        "every ten minutes, over the heads of data sets; one for each integration",
+    ),
     ("identity_version", "one row of the meta table"),
     ("identity_begin", "once, at the first start with other rules"),
     (

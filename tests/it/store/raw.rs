@@ -39,10 +39,15 @@ pub(super) fn set_meta(url: &str, key: &str, value: &str) {
     let sql = format!(
         "INSERT INTO meta (key, value) VALUES ('{key}', '{value}') ON CONFLICT (key) DO UPDATE SET value = excluded.value"
     );
-    let query = diesel::sql_query(sql);
+    run(url, &sql);
+}
+
+/// Changes what is stored, behind the product's back.
+pub(super) fn run(url: &str, sql: &str) {
+    use diesel::connection::SimpleConnection as _;
     match url.strip_prefix("sqlite:") {
-        Some(path) => query.execute(&mut SqliteConnection::establish(path).unwrap()),
-        None => query.execute(&mut PgConnection::establish(url).unwrap()),
+        Some(path) => SqliteConnection::establish(path).unwrap().batch_execute(sql),
+        None => PgConnection::establish(url).unwrap().batch_execute(sql),
     }
-    .unwrap();
+    .unwrap_or_else(|error| panic!("{sql}: {error}"));
 }

@@ -100,7 +100,7 @@ async fn sync(
 /// The number of held-back rows: a complete listing lacked them, and they were neither confirmed nor listed
 /// since.
 fn held_rows(store: &Fixture) -> usize {
-    raw::count(&store.url, "removal", "first_us IS NOT NULL")
+    store.count("removal", "first_us IS NOT NULL")
 }
 
 /// An integration after its first sync, with these rows.
@@ -272,7 +272,7 @@ both! {
         let commit = SyncCommit { checkpoint: Some(b"all".to_vec()), ..commit(&first, batches) };
         let done = store.sync_commit(commit).await.unwrap();
         assert_eq!((done.checkpoint_seq, done.counters[0].1.read, done.counters[0].1.unchanged), (2, 101, 101));
-        assert_eq!(raw::count(&store.url, "removal", "first_us IS NULL"), 12_500 - 101);
+        assert_eq!(store.count("removal", "first_us IS NULL"), 12_500 - 101);
         let object = &store.sync_objects(first.id).await.unwrap()[0];
         assert_eq!(object.read, 12_500 + 101);
         assert_eq!(settle(store, &first, "Account", TRUSTING, NOW + 1).await.removed, 12_500 - 101);
@@ -290,7 +290,7 @@ both! {
         store.sync_commit(commit(&first, vec![numbers(NOW, &all)])).await.unwrap();
         let some: Vec<String> = ["7", "999", "1000", "12000"].map(str::to_owned).to_vec();
         store.sync_commit(commit(&first, vec![numbers(NOW + 1, &some)])).await.unwrap();
-        assert_eq!(raw::count(&store.url, "removal", "first_us IS NULL"), 12_000 - 4);
+        assert_eq!(store.count("removal", "first_us IS NULL"), 12_000 - 4);
         assert_eq!(settle(store, &first, "Account", TRUSTING, NOW + 1).await.removed, 12_000 - 4);
         assert_eq!(live(store, &of).await, 4);
     }

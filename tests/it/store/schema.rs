@@ -106,6 +106,54 @@ async fn postgres_is_as_declared() {
     assert_eq!(found(columns), declared());
 }
 
+/// What PostgreSQL has of these tables: columns, indexes and the order of primary keys.
+fn shape(url: &str) -> Vec<String> {
+    use diesel::Connection;
+    #[derive(QueryableByName)]
+    struct Line {
+        #[diesel(sql_type = Text)]
+        line: String,
+    }
+    const DATA: &str = "('record', 'record_link', 'removal', 'data_set', 'data_object')";
+    let mut conn = diesel::PgConnection::establish(url).unwrap();
+    let lines: Vec<Line> = sql_query(format!(
+        "SELECT table_name || '.' || column_name || ' ' || data_type || ' ' || is_nullable || ' ' \
+         || coalesce(collation_name, '') AS line FROM information_schema.columns WHERE table_name IN {DATA} \
+         UNION ALL SELECT indexdef FROM pg_indexes WHERE tablename IN {DATA} ORDER BY 1"
+    ))
+    .load(&mut conn)
+    .unwrap();
+    lines.into_iter().map(|line| line.line).collect()
+}
+
+#[tokio::test]
+async fn a_database_of_data_sets_has_their_tables_alone() {
+    use diesel::Connection;
+    #[derive(QueryableByName)]
+    struct Name {
+        #[diesel(sql_type = Text)]
+        name: String,
+    }
+    let store = Fixture::split().await;
+    let urls = store.data_urls();
+    assert_eq!(urls.len(), 3);
+    for url in &urls[1..] {
+        assert_eq!(shape(url), shape(&urls[0]));
+        let mut conn = diesel::PgConnection::establish(url).unwrap();
+        let names: Vec<Name> = sql_query(
+            "SELECT table_name::text AS name FROM information_schema.tables WHERE table_schema = 'public' \
+             AND table_name NOT LIKE '\\_\\_%' ORDER BY 1",
+        )
+        .load(&mut conn)
+        .unwrap();
+        let names: Vec<&str> = names.iter().map(|name| name.name.as_str()).collect();
+        assert_eq!(
+            names,
+            ["data_object", "data_set", "record", "record_link", "removal"]
+        );
+    }
+}
+
 #[tokio::test]
 async fn replicas_migrate_one_at_a_time() {
     let store = Fixture::postgres().await;

@@ -30,6 +30,8 @@ use diesel::{Connection, PgConnection, RunQueryDsl, connection::SimpleConnection
 pub(crate) struct Database {
     /// Its address.
     pub(crate) url: String,
+    /// Further databases for data sets, without tables.
+    pub(crate) data: Vec<Database>,
     name: String,
     cluster: &'static Cluster,
 }
@@ -43,6 +45,18 @@ struct Cluster {
 
 /// A new database with all migrations applied.
 pub(crate) fn database() -> Database {
+    create(true)
+}
+
+/// The same, with two further databases for data sets.
+#[allow(dead_code, reason = "the benches need less")]
+pub(crate) fn split() -> Database {
+    let mut control = create(true);
+    control.data = vec![create(false), create(false)];
+    control
+}
+
+fn create(migrated: bool) -> Database {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let cluster = CLUSTER.get_or_init(Cluster::join);
@@ -52,9 +66,11 @@ pub(crate) fn database() -> Database {
         COUNT.fetch_add(1, Ordering::Relaxed)
     );
     cluster.admin(&format!("DROP DATABASE IF EXISTS {name}"));
-    cluster.admin(&format!("CREATE DATABASE {name} TEMPLATE {}", cluster.template));
+    let template = if migrated { &cluster.template } else { "template0" };
+    cluster.admin(&format!("CREATE DATABASE {name} TEMPLATE {template}"));
     Database {
         url: cluster.url(&name),
+        data: Vec::new(),
         name,
         cluster,
     }
@@ -62,6 +78,12 @@ pub(crate) fn database() -> Database {
 
 #[allow(dead_code, reason = "the benches need less")]
 impl Database {
+    /// The addresses of the further databases, by name.
+    pub(crate) fn data_urls(&self) -> Vec<(String, String)> {
+        let named = |(n, one): (usize, &Self)| (format!("data{n}"), one.url.clone());
+        self.data.iter().enumerate().map(named).collect()
+    }
+
     /// Its name in the cluster.
     pub(crate) fn name(&self) -> &str {
         &self.name

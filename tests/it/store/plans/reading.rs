@@ -107,13 +107,15 @@ pub(super) const WHOLE: &[(&str, &str)] = &[
     ("outbox_pending", "outbox USING INDEX outbox_due"),
     // The index has only syncs that have not ended: at most one per integration.
     ("sync_enqueue", "sync USING INDEX sync_unfinished"),
+    ("sync_enqueue", "sync USING INDEX sync_fence"),
+    ("integration_activate", "sync USING INDEX sync_fence"),
     ("integration_delete", "sync USING INDEX sync_unfinished"),
     // From the newest, as many as fit on a page.
     ("audit_list", "audit_entry USING INDEX audit_entry_create"),
     ("audit_list", "audit_entry USING INDEX audit_entry_group"),
     // Rows that are deleted with it through foreign keys.
-    ("integration_purge", "sync USING COVERING INDEX sync_integration"),
-    ("integration_delete", "sync USING COVERING INDEX sync_integration"),
+    ("integration_purge", "sync USING COVERING INDEX sync_fence"),
+    ("integration_delete", "sync USING COVERING INDEX sync_fence"),
 ];
 
 /// The table that a step of SQLite's plan reads, and whether the step reads all rows of it, of an integration

@@ -35,7 +35,9 @@ fn fill(conn: &mut PgConnection, group_id: &GroupId, of: &Integration, size: Siz
          INSERT INTO record_link (integration_id, child_object, child_id, parent_object, parent_id) \
          SELECT '{id}', 'Contact', '003' || lpad(i::text, 15, '0'), 'Account', '001' || lpad(i::text, 15, '0') \
          FROM generate_series(0, {n} - 1) i; \
-         UPDATE integration SET change_no = {n} * 2 WHERE id = '{id}'; \
+         INSERT INTO data_set (integration_id, generation, change_no, forgotten_no, fence, stop_fence, checkpoint_seq, bytes, \
+         api_calls, missing, field_types) VALUES ('{id}', 1, {n} * 2, 0, 0, 0, 0, 0, 0, '[]', '[]') \
+         ON CONFLICT (integration_id) DO UPDATE SET change_no = excluded.change_no; \
          INSERT INTO sync (id, integration_id, generation, state, \"trigger\", create_us, create_by, end_us, due_us, fence, \
          attempt, checkpoint_seq, cancel_requested, bytes, api_calls, error_reason, error_message, note) \
          SELECT gen_random_uuid()::text, '{id}', 1, 'SUCCEEDED', 'SCHEDULE', {NOW} - i * 10, 'ada', {NOW} - i * 10, \
