@@ -80,6 +80,11 @@ pub struct Database {
     /// Maximum number of connections to PostgreSQL, or of SQLite readers. 0: 8.
     #[serde(default)]
     pub connections: u32,
+    /// Further PostgreSQL databases for the records of integrations, by name: `data = { emea = "postgres://…" }`. A new
+    /// integration gets one of them, and keeps it; a name must not be removed or reused while an integration has its records
+    /// there. Empty: the records are in the database of `url`.
+    #[serde(default)]
+    pub data: BTreeMap<String, SecretString>,
 }
 
 /// The three listeners. Port 0 selects a free port; the actual addresses are printed at start.

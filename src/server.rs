@@ -70,6 +70,10 @@ pub async fn connect_store(options: &Options) -> Result<Store, Failure> {
     if options.database.connections > 0 {
         of.connections = options.database.connections;
     }
+    let data = options.database.data.iter();
+    of.data = data
+        .map(|(name, url)| (name.clone(), url.expose_secret().to_owned()))
+        .collect();
     Ok(tokio::task::spawn_blocking(move || Store::open(&of)).await??)
 }
 
