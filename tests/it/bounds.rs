@@ -659,7 +659,7 @@ async fn a_group_tracks_so_many_companies(database: Database) {
              INSERT INTO tracked_company (group_id, company_id, name, name_key, homepage, create_us, create_by) \
              SELECT 'acme', printf('00000000-0000-5000-8000-%012d', i), 'T', 't', '', 0, 'test' FROM n"
         ),
-        Database::Postgres => format!(
+        Database::Postgres | Database::Split => format!(
             "INSERT INTO tracked_company (group_id, company_id, name, name_key, homepage, create_us, create_by) \
              SELECT 'acme', '00000000-0000-5000-8000-' || lpad(i::text, 12, '0'), 'T', 't', '', 0, 'test' \
              FROM generate_series(1, {MOST}) AS n(i)"

@@ -7,9 +7,9 @@ use tether::proto::v1::integration::State;
 use tether::proto::v1::{self, sync};
 
 use crate::support::server::Database;
-use crate::support::server::{Person, World, encoded, http, ok, on_both_databases, refused, until};
+use crate::support::server::{Person, World, encoded, http, ok, on_all_databases, refused, until};
 
-on_both_databases!(
+on_all_databases!(
     the_callback_page_asks_before_it_connects,
     a_login_is_lost_and_found
 );

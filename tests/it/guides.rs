@@ -10,9 +10,9 @@ use tether::proto::v1::value::Kind;
 use tether::proto::v1::{self, get_company_profile_request::Refresh, sync};
 use tonic::Code;
 
-use crate::support::server::{Database, Person, World, ok, on_both_databases, refused};
+use crate::support::server::{Database, Person, World, ok, on_all_databases, refused};
 
-on_both_databases!(a_group_connects_its_crm_and_uses_it);
+on_all_databases!(a_group_connects_its_crm_and_uses_it);
 
 const FIELDS: &[&str] = &[
     "Account.Name",

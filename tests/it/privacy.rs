@@ -4,9 +4,9 @@ use tether::caller::Role;
 use tether::proto::v1;
 use tether::store::{AuditFilter, Options, Store};
 
-use crate::support::server::{Database, World, ok, on_both_databases, refused, until};
+use crate::support::server::{Database, World, ok, on_all_databases, refused, until};
 
-on_both_databases!(a_receiver_sees_the_organization_and_no_user, a_group_is_erased);
+on_all_databases!(a_receiver_sees_the_organization_and_no_user, a_group_is_erased);
 
 async fn a_receiver_sees_the_organization_and_no_user(database: Database) {
     let world = World::start(database, 5).await;

@@ -6,9 +6,9 @@ use serde_json::{Value as Json, json};
 use tether::proto::v1;
 use tonic::Code;
 
-use crate::support::server::{Database, Person, World, ok, on_both_databases, refused};
+use crate::support::server::{Database, Person, World, ok, on_all_databases, refused};
 
-on_both_databases!(a_group_searches_two_sources);
+on_all_databases!(a_group_searches_two_sources);
 
 const SALES: &[&str] = &[
     "Account.Name",

@@ -8,9 +8,9 @@ use tether::proto::v1::integration::{Relation, State};
 use tether::proto::v1::{self, sync};
 use tonic::Code;
 
-use crate::support::server::{Database, Person, World, ok, on_both_databases, refused, until};
+use crate::support::server::{Database, Person, World, ok, on_all_databases, refused, until};
 
-on_both_databases!(
+on_all_databases!(
     a_share_is_received_used_and_lost,
     an_edit_is_reviewed_and_takes_effect_at_once,
     a_deleted_integration_is_gone_everywhere,

@@ -5,9 +5,9 @@ use serde_json::json;
 use tether::proto::v1::sync::State;
 use tether::proto::v1::{self, ErrorReason, sync_object};
 
-use crate::support::server::{Database, Person, World, ok, on_both_databases, refused};
+use crate::support::server::{Database, Person, World, ok, on_all_databases, refused};
 
-on_both_databases!(
+on_all_databases!(
     what_lacks_an_object_is_partial,
     a_passing_error_of_an_object_is_tried_again,
     the_cause_is_shown_from_the_first_try_on,

@@ -34,6 +34,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) enum Database {
     Sqlite,
     Postgres,
+    /// Control in one database, the records of integrations in two others.
+    Split,
 }
 
 /// One test for each database.
@@ -53,6 +55,29 @@ macro_rules! on_both_databases {
     )+};
 }
 pub(crate) use on_both_databases;
+
+/// [`on_both_databases`], and one with the records of integrations in databases of their own.
+macro_rules! on_all_databases {
+    ($($story:ident),+ $(,)?) => {$(
+        mod $story {
+            #[tokio::test]
+            async fn on_sqlite() {
+                super::$story($crate::support::server::Database::Sqlite).await;
+            }
+
+            #[tokio::test]
+            async fn on_postgres() {
+                super::$story($crate::support::server::Database::Postgres).await;
+            }
+
+            #[tokio::test]
+            async fn on_control_and_data() {
+                super::$story($crate::support::server::Database::Split).await;
+            }
+        }
+    )+};
+}
+pub(crate) use on_all_databases;
 
 /// A simulated CRM.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -172,7 +197,11 @@ impl World {
         ];
         flags.extend(of.flags(&crm));
         flags.extend(settings.iter().map(|&one| one.to_owned()));
-        let postgres = (database == Database::Postgres).then(postgres::database);
+        let postgres = match database {
+            Database::Sqlite => None,
+            Database::Postgres => Some(postgres::database()),
+            Database::Split => Some(postgres::split()),
+        };
         let (child, addresses) = serve(folder.path(), &flags, postgres.as_ref()).await;
         let mut world = Self {
             crm,
@@ -450,6 +479,10 @@ fn tether(folder: &Path, flags: &[String], postgres: Option<&postgres::Database>
         // The cluster trusts whoever reaches its socket, so the password is a canary only.
         let url = format!("{}&password={DATABASE_PASSWORD}", postgres.url);
         command.env("TETHER__DATABASE__URL", url);
+        for (name, url) in postgres.data_urls() {
+            let url = format!("{url}&password={DATABASE_PASSWORD}");
+            command.env(format!("TETHER__DATABASE__DATA__{}", name.to_uppercase()), url);
+        }
     }
     command
 }
