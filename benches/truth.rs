@@ -1,9 +1,10 @@
 //! Whether the server returns exactly the data of the CRM, and the cost.
 //!
-//! `cargo bench --bench truth -- --accounts 100000 --database both` syncs a simulated Salesforce (three
-//! related rows per account) into a server of its own, reads everything back over gRPC, and compares it with
-//! the simulator's data, record by record and as a hash. With `--kills 20` the server is killed (SIGKILL) at
-//! random moments and restarted on its data, this many times; then the same comparison is made.
+//! `cargo bench --bench truth -- --accounts 100000 --database both` syncs a simulated Salesforce (three related rows for
+//! each account) into a server of its own, reads everything back over gRPC, and compares it with the simulator's truth,
+//! record by record and as a hash. With `--kills 20` the server is killed (SIGKILL) at random moments and started again
+//! on its data, until it was killed so often; then the same comparison. With `--between true` each kill falls between a
+//! commit of control and one of the data set (PostgreSQL). `--database split` has the data sets in two further databases.
 //!
 //! Programs: the release build, which the bench builds unless TETHER_TRUTH_BIN is the folder with the
 //! programs. PostgreSQL is the tests' throw-away cluster (without fsync) unless TETHER_BENCH_POSTGRES is the
@@ -19,6 +20,8 @@
 
 #[path = "../tests/it/support/postgres.rs"]
 mod postgres;
+#[path = "support/seam.rs"]
+mod seam;
 #[path = "support/truth.rs"]
 mod truth;
 #[path = "support/world.rs"]
@@ -31,6 +34,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rand::{Rng as _, SeedableRng as _};
+use seam::{Between, Seam};
 use serde_json::{Value as Json, json};
 use tether::proto::v1;
 use truth::{FIELDS, compare, round};
@@ -207,8 +211,55 @@ async fn killed(sim: &Sim, place: &Place, asked: &Asked) -> Json {
     })
 }
 
-/// What was read again, from the simulator's journal: the position at which each stream of pages began, and
-/// the position up to which the previous one was answered.
+/// Kills between the two commits, each kind in turns.
+async fn killed_between(sim: &Sim, place: &Place, asked: &Asked, seam: Seam) -> Json {
+    let mut server = place.start();
+    let token = place.token();
+    let api = Api::connect(&server, &token).await;
+    let fault =
+        json!({ "path": "/services/data/", "kind": "delay", "delayMs": asked.delay_ms, "times": 4_000_000 });
+    let sync = api.activate(sim).await.name;
+    http_json("POST", &format!("{}/faults", sim.control), &fault.to_string());
+    while api.sync(&sync).await.totals.is_none_or(|totals| totals.read == 0) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let (mut kills, mut tried) = ([0_u32; 2], 0);
+    while kills[0] + kills[1] < asked.kills && tried < 2 * asked.kills {
+        let between = match tried % 2 {
+            0 => Between::CommitAndReport,
+            _ => Between::LeaseAndClaim,
+        };
+        tried += 1;
+        server.process.0.kill().unwrap();
+        server.process.0.wait().unwrap();
+        let running = std::cell::RefCell::new(None);
+        let reached = tokio::task::block_in_place(|| {
+            let start = || *running.borrow_mut() = Some(place.start());
+            let kill = || {
+                if let Some(mut server) = running.borrow_mut().take() {
+                    server.process.0.kill().unwrap();
+                    server.process.0.wait().unwrap();
+                }
+            };
+            seam.kill(between, start, kill)
+        });
+        kills[tried as usize % 2] += u32::from(reached);
+        eprintln!("  {between:?}: {}", if reached { "killed" } else { "missed" });
+        server = place.start();
+    }
+    http_json("DELETE", &format!("{}/faults", sim.control), "");
+    let api = Api::connect(&server, &token).await;
+    let done = api.succeeded(&sync).await;
+    let compared = compare(sim, &api).await;
+    json!({
+        "agrees": compared["agrees"] == true && kills[0] + kills[1] >= asked.kills, "kills_between_commit_and_report": kills[1],
+        "kills_between_lease_and_claim": kills[0], "tried": tried, "delay_ms": asked.delay_ms,
+        "attempt": done.attempt, "counts": counts(&done), "comparison": compared,
+    })
+}
+
+/// What was read again, from the simulator's journal: where each stream of pages began, and how far the one before had
+/// been answered.
 fn repeated(sim: &Sim, kills: usize) -> Json {
     let journal = http_json("GET", &format!("{}/requests?limit=1000000", sim.control), "");
     let mut ids: HashMap<&str, Vec<String>> = HashMap::new();
@@ -281,6 +332,7 @@ struct Asked {
     accounts: u32,
     databases: Vec<&'static str>,
     kills: u32,
+    between: bool,
     kill_within_ms: u64,
     delay_ms: u64,
     seed: u64,
@@ -292,6 +344,7 @@ impl Asked {
             accounts: 100_000,
             databases: vec!["sqlite", "postgres"],
             kills: 0,
+            between: false,
             kill_within_ms: 2_000,
             delay_ms: 300,
             seed: 1,
@@ -302,6 +355,7 @@ impl Asked {
             match word.as_str() {
                 "--accounts" => asked.accounts = value.parse().unwrap(),
                 "--kills" => asked.kills = value.parse().unwrap(),
+                "--between" => asked.between = value.parse().unwrap(),
                 "--kill-within-ms" => asked.kill_within_ms = value.parse().unwrap(),
                 "--delay-ms" => asked.delay_ms = value.parse().unwrap(),
                 "--seed" => asked.seed = value.parse().unwrap(),
@@ -309,6 +363,7 @@ impl Asked {
                     asked.databases = match value.as_str() {
                         "sqlite" => vec!["sqlite"],
                         "postgres" => vec!["postgres"],
+                        "split" => vec!["split"],
                         _ => vec!["sqlite", "postgres"],
                     }
                 }
@@ -332,8 +387,21 @@ fn main() {
     for database in &asked.databases {
         eprintln!("{database}: {} accounts, {} kills", asked.accounts, asked.kills);
         let given = std::env::var("TETHER_BENCH_POSTGRES").ok();
-        let made = (*database == "postgres" && given.is_none()).then(postgres::database);
-        let url = (*database == "postgres").then(|| given.or(made.as_ref().map(|d| d.url.clone())).unwrap());
+        let made = match *database {
+            "postgres" if given.is_none() => Some(postgres::database()),
+            "split" => Some(postgres::split()),
+            _ => None,
+        };
+        let url = match *database {
+            "sqlite" => None,
+            "split" => made.as_ref().map(|d| d.url.clone()),
+            _ => given.or(made.as_ref().map(|d| d.url.clone())),
+        };
+        let data = made
+            .as_ref()
+            .map(postgres::Database::data_urls)
+            .unwrap_or_default();
+        let control = url.clone().unwrap_or_default();
         let sim = Sim::start(&bin, asked.accounts, asked.seed);
         let place = Place {
             bin: bin.clone(),
@@ -342,12 +410,22 @@ fn main() {
             database: url,
             sim: sim.host.clone(),
             refresh_seconds: 120,
-            more: Vec::new(),
+            more: ["database.data.data0", "database.data.data1"]
+                .into_iter()
+                .zip(data.iter().map(|(_, url)| url.clone()))
+                .collect(),
             lease_seconds: if asked.kills > 0 { 2 } else { 30 },
         };
         let result = runtime.block_on(async {
             match asked.kills {
                 0 => whole(&sim, &place).await,
+                _ if asked.between => {
+                    let mut places: Vec<String> = data.iter().map(|(_, url)| url.clone()).collect();
+                    if places.is_empty() {
+                        places.push(control.clone());
+                    }
+                    killed_between(&sim, &place, &asked, Seam::new(&control, &places)).await
+                }
                 _ => killed(&sim, &place, &asked).await,
             }
         });
