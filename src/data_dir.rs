@@ -108,6 +108,28 @@ pub fn sqlite_file(url: &str) -> Option<PathBuf> {
     url.strip_prefix("sqlite:").map(PathBuf::from)
 }
 
+/// Writes a file that only its owner can read, atomically.
+///
+/// # Errors
+/// The folder or the file cannot be written.
+pub fn write_private(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let staged = path.with_extension(format!("{}.new", std::process::id()));
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&staged)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(&staged, path)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

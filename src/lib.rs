@@ -4,13 +4,10 @@
 pub mod address;
 pub mod admin;
 pub mod caller;
-pub mod check;
 pub mod cli;
 pub mod config;
-pub mod connector_template;
 pub mod credentials;
 pub mod data_dir;
-pub mod demo;
 pub mod domain;
 pub mod error;
 pub mod fair;

@@ -8,7 +8,8 @@ use crate::index::{self, Index};
 use crate::listener::{self, Descriptors, Limits};
 use crate::service::{self, Services};
 use crate::store::{self, Store};
-use crate::tokens::{self, DevSigner, Verifier};
+use crate::tokens::Verifier;
+use crate::tokens::dev::{self, DevSigner};
 use crate::{admin, data_dir, oauth_callback, query, reidentify, sync, tasks, telemetry};
 use arc_swap::ArcSwap;
 use secrecy::{ExposeSecret, SecretString};
@@ -112,7 +113,7 @@ pub fn sealer(options: &Options) -> Result<Sealer, Failure> {
     if keys.is_empty() && options.dev {
         let path = options.data_dir.join(DEV_SEALING_KEY_FILE);
         if !path.exists() {
-            tokens::write_private(&path, Sealer::generate_key().as_bytes())?;
+            data_dir::write_private(&path, Sealer::generate_key().as_bytes())?;
         }
         keys.push(config::read_file("data_dir", &path)?.into());
     }
@@ -123,8 +124,8 @@ fn verifier(options: &Options, signer: Option<&DevSigner>) -> Result<Verifier, F
     if let Some(signer) = signer {
         return Ok(Verifier::from_jwks(
             &signer.jwks(),
-            tokens::DEV_ISSUER,
-            tokens::DEV_AUDIENCE,
+            dev::DEV_ISSUER,
+            dev::DEV_AUDIENCE,
         )?);
     }
     let path = options

@@ -160,6 +160,15 @@ fn no_layer_reaches_back() {
 }
 
 #[test]
+fn only_main_uses_the_command_line() {
+    for (file, text) in sources() {
+        if file != "main.rs" && !file.starts_with("cli/") {
+            assert!(!used(&text).contains(&"cli"), "{file} uses crate::cli");
+        }
+    }
+}
+
+#[test]
 fn only_connectors_know_a_crm() {
     const CRMS: &[&str] = &[
         "salesforce",
@@ -173,7 +182,6 @@ fn only_connectors_know_a_crm() {
     for (file, text) in sources()
         .into_iter()
         .chain(sources_of("connectors/host/src"))
-        .filter(|(file, _)| file != "demo.rs" && !file.starts_with("demo/"))
         // A list of shared hosts, including website builders whose owners also make CRMs.
         .filter(|(file, _)| file != "identity/hosts.txt")
     {

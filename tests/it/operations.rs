@@ -8,7 +8,7 @@ use tether::caller::Role;
 use tether::credentials::seal::Sealer;
 use tether::proto::v1;
 use tether::proto::v1::connector::State;
-use tether::tokens::{DEV_AUDIENCE, DEV_ISSUER, DevSigner};
+use tether::tokens::dev::{DEV_AUDIENCE, DEV_ISSUER, DevSigner};
 use tonic::Code;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};

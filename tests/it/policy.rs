@@ -149,7 +149,7 @@ pub(crate) fn signed(world: &World, other: serde_json::Value) -> String {
     der.extend(seed);
     let mut claims = serde_json::json!({
         "sub": "ann", "group": "acme", "role": "administrator", "exp": tether::time::now_us() / 1_000_000 + 3_600,
-        "iss": tether::tokens::DEV_ISSUER, "aud": tether::tokens::DEV_AUDIENCE,
+        "iss": tether::tokens::dev::DEV_ISSUER, "aud": tether::tokens::dev::DEV_AUDIENCE,
     });
     for (claim, value) in other.as_object().unwrap() {
         claims[claim] = value.clone();

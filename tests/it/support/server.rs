@@ -11,7 +11,7 @@ use tether::proto::v1::company_service_client::CompanyServiceClient;
 use tether::proto::v1::group_service_client::GroupServiceClient;
 use tether::proto::v1::integration_service_client::IntegrationServiceClient;
 use tether::proto::v1::{self, sync};
-use tether::tokens::DevSigner;
+use tether::tokens::dev::DevSigner;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tonic::metadata::{Ascii, MetadataValue};

@@ -7,7 +7,7 @@ use tether_connector_conformance as conformance;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::cli::say;
+use super::print::say;
 use crate::connectors::manifest::Isolation;
 use crate::server::Failure;
 
@@ -41,7 +41,7 @@ enum Where {
 }
 
 /// Checks a connector. Returns whether it passed.
-pub(crate) async fn run(options: Options) -> Result<bool, Failure> {
+pub(super) async fn run(options: Options) -> Result<bool, Failure> {
     let logs = conformance::Logs::default();
     // Nothing is printed: the logs of the connector are collected at all levels and checked.
     tracing_subscriber::registry().with(logs.clone()).try_init()?;

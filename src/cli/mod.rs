@@ -1,19 +1,24 @@
-//! The command line.
+//! The command line: what the programs `tether serve`, `tether demo`, `tether connectors …` do. Nothing else in the server uses it.
 
 use crate::caller::Role;
 use crate::config::Options;
-use crate::connectors::manifest::Isolation;
-use crate::connectors::{Connector, Status};
-use crate::credentials::rotate::Rotation;
 use crate::domain::GroupId;
-use crate::server::{self, Failure, Running};
-use crate::time::now_us;
-use crate::tokens::DevSigner;
-use crate::{check, connector_template, data_dir, demo, telemetry};
+use crate::server::{self, Failure};
+use crate::tokens::dev::DevSigner;
+use crate::{data_dir, telemetry};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use print::say;
 use std::path::PathBuf;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
+
+mod check;
+mod demo;
+mod erase;
+mod list;
+mod print;
+mod secrets;
+mod serve;
+mod template;
 
 /// tether: the CRM integration service.
 #[derive(Parser)]
@@ -160,7 +165,7 @@ impl Global {
 /// An error message for the operator.
 pub async fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
-        Command::Serve => serve(cli.global.options()?).await,
+        Command::Serve => serve::run(cli.global.options()?).await,
         Command::Migrate => {
             let options = cli.global.options()?;
             telemetry::init_logs(&options.log)?;
@@ -197,30 +202,12 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
             let dev = cli.global.dev || cli.global.config.is_none();
             let options = Global { dev, ..cli.global }.options()?;
             telemetry::init_logs(&options.log)?;
-            for listed in server::open_registry(&options).await?.list() {
-                let version = listed
-                    .connector
-                    .as_ref()
-                    .map(|one| one.manifest().version.clone())
-                    .unwrap_or_default();
-                let isolation = listed.connector.as_ref().map(Connector::isolation);
-                let status = match (listed.status, isolation) {
-                    (Status::Failed { reason }, _) => format!("failed: {reason}"),
-                    (_, Some(Isolation::InProcess)) => "ready in the server".to_owned(),
-                    (_, _) => "ready in a separate process".to_owned(),
-                };
-                say(&format!(
-                    "{}\t{version}\t{status}\t{}",
-                    listed.name,
-                    listed.path.display()
-                ));
-            }
-            Ok(())
+            list::run(&options).await
         }
         Command::Connectors {
             command: ConnectorsCommand::New { name, into, sdk },
         } => {
-            let folder = connector_template::create(&name, &into, sdk.as_deref())?;
+            let folder = template::create(&name, &into, sdk.as_deref())?;
             say(&folder.display().to_string());
             eprintln!(
                 "next: cd {0} && cargo test; see {0}/README.md for what to change",
@@ -239,123 +226,15 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
             let options = cli.global.options()?;
             telemetry::init_logs(&options.log)?;
             let rotate = matches!(command, SecretsCommand::Rotate { dry_run: false });
-            secrets(&options, rotate).await
+            secrets::run(&options, rotate).await
         }
         Command::Groups {
             command: GroupsCommand::Erase { group, yes },
         } => {
             let options = cli.global.options()?;
             telemetry::init_logs(&options.log)?;
-            erase(&options, &group, yes).await
+            erase::run(&options, &group, yes).await
         }
         Command::Demo(options) => demo::run(options).await,
     }
-}
-
-/// Erases a group, and prints what was erased: one line `what, number` for each kind.
-async fn erase(options: &Options, group: &GroupId, yes: bool) -> Result<(), Failure> {
-    let store = server::connect_store(options).await?;
-    if !yes {
-        let known = match store.group_get(group).await {
-            Ok(known) => format!("{} ({})", group.name(), known.display_name),
-            Err(error) if error.is_not_found() => {
-                format!("{}, which is unknown or already deleted", group.name())
-            }
-            Err(error) => return Err(error.into()),
-        };
-        return Err(format!("this permanently erases {known}; confirm with --yes").into());
-    }
-    let erased = store.group_erase(group, "tether groups erase", now_us()).await?;
-    for (what, count) in [
-        ("integrations", erased.integrations),
-        ("received shares", erased.shares),
-        ("tracked companies", erased.tracked_companies),
-        ("audit entries", erased.audit_entries),
-        ("events", erased.events),
-        ("request ids", erased.requests),
-        ("unused accounts", erased.accounts),
-        ("groups", usize::from(erased.group)),
-    ] {
-        say(&format!("{what}\t{count}"));
-    }
-    if erased.revocations_pending > 0 {
-        say(&format!(
-            "revocations pending\t{}: a running server sends them to the CRMs; repeat the command afterwards to erase these accounts",
-            erased.revocations_pending
-        ));
-    }
-    Ok(())
-}
-
-/// Prints one line `table, key id, secrets, description of the key` for each key. Fails if a secret needs a key that
-/// is not configured.
-async fn secrets(options: &Options, rotate: bool) -> Result<(), Failure> {
-    let sealer = server::sealer(options)?;
-    let rotation = Rotation::new(server::connect_store(options).await?, sealer.clone());
-    if rotate {
-        let rotated = rotation.run().await?;
-        for (table, count) in &rotated.resealed {
-            say(&format!("{table}\t{count} sealed anew"));
-        }
-        for (table, row, why) in &rotated.left {
-            say(&format!("{table}\t{row} left as it is: {why}"));
-        }
-    }
-    let mut missing = Vec::new();
-    for ((table, key), count) in rotation.usage().await?.0 {
-        let what = if key == sealer.key_id() {
-            "the first key"
-        } else if sealer.knows(&key) {
-            "an old key, still needed"
-        } else {
-            missing.push(key.clone());
-            "NOT CONFIGURED"
-        };
-        say(&format!("{table}\t{key}\t{count}\t{what}"));
-    }
-    if missing.is_empty() {
-        return Ok(());
-    }
-    missing.sort();
-    missing.dedup();
-    Err(format!(
-        "secrets are sealed with {}, which is not in secrets.keys: add the key, or log in again",
-        missing.join(", ")
-    )
-    .into())
-}
-
-async fn serve(options: Options) -> Result<(), Failure> {
-    telemetry::init_logs(&options.log)?;
-    tracing::debug!(?options, "settings");
-    data_dir::close_umask();
-    let mut running = Running::start(options).await?;
-    // One line for the operator or program that started the server: with port 0, it has the actual ports.
-    say(&serde_json::json!({
-        "grpc": running.grpc.to_string(),
-        "callback": running.callback.to_string(),
-        "admin": running.admin.to_string(),
-    })
-    .to_string());
-    let (mut terminate, mut reload) = (signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
-    loop {
-        tokio::select! {
-            failure = running.failed() => return Err(failure),
-            _ = terminate.recv() => break,
-            interrupted = tokio::signal::ctrl_c() => {
-                interrupted?;
-                break;
-            }
-            _ = reload.recv() => running.reload().await,
-        }
-    }
-    tracing::info!("draining");
-    running.stop().await;
-    Ok(())
-}
-
-/// Prints the result of a command to standard output. Logs go to standard error.
-#[expect(clippy::print_stdout, reason = "this is what the command was asked for")]
-pub(crate) fn say(text: &str) {
-    println!("{text}");
 }

@@ -9,7 +9,7 @@ const OWN_SDK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/connectors/sdk");
 
 macro_rules! files {
     ($($file:literal),+ $(,)?) => {
-        [$(($file, include_str!(concat!("../connectors/template/", $file)))),+]
+        [$(($file, include_str!(concat!("../../connectors/template/", $file)))),+]
     };
 }
 
