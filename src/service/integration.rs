@@ -1,7 +1,7 @@
 //! Integrations: read, save, delete.
 
+use super::account_limit::{ACCOUNT_LIMIT, account_full};
 use super::login::settings;
-use super::places::{ACCOUNT_LIMIT, account_full};
 use super::{Author, Made, RequestKey, Services, SyncView, field, group_of, sync};
 use crate::caller::Caller;
 use crate::domain::{CredentialState, GroupId, IntegrationId, IntegrationState, SyncId};
@@ -343,7 +343,7 @@ impl Services {
         if self.store.field_list(row.id).await?.is_empty() {
             return Err(no_fields(row.id));
         }
-        self.check_places(row).await?;
+        self.check_account_of(row).await?;
         match self.not_connected(row).await? {
             Some(error) => Err(error),
             None => Ok(()),

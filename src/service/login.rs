@@ -5,9 +5,9 @@
 //! retry after a lost answer must not invalidate the first one. The first that succeeds ends the others. A
 //! login locks its integration, then the credentials that it touches in the order of their ids.
 
+use super::account_limit::{ACCOUNT_LIMIT, account_full};
 use super::edit::names;
 use super::field::logged_in;
-use super::places::{ACCOUNT_LIMIT, account_full};
 use super::{Author, IntegrationView, Made, Services, of_integration};
 use crate::connectors;
 use crate::credentials::{self, deadline, seal};
@@ -464,19 +464,7 @@ impl Services {
                 .with("organization_name", old.organization_name));
             }
         }
-        // An active integration that logs in again to the same account takes no extra place.
-        let one_of_them = match row.credential_id {
-            Some(old) if row.state != IntegrationState::Draft => {
-                let old = self.store.credential_get(old).await?;
-                old.user_id == identity.user_id
-            }
-            _ => false,
-        };
-        if !one_of_them
-            && let Err(full) = self
-                .check_account(&row.connector, &identity.organization_id, &identity.user_id)
-                .await
-        {
+        if let Err(full) = self.check_login_account(&row, &identity).await {
             // Refused before anything is stored, so the credential of the other integrations is not replaced.
             self.credentials
                 .refuse(&row.connector, &client_id, auth_kind, &connection)

@@ -11,6 +11,7 @@
 //! The service identity reads as a member of the group that it names: there is one rule of visibility, and no
 //! service has to know a caller that sees everything. Other callers must name the group of their token.
 
+mod account_limit;
 mod audit;
 mod cells;
 mod company;
@@ -23,7 +24,6 @@ mod group;
 mod integration;
 mod limits;
 mod login;
-mod places;
 mod profile;
 mod refreshes;
 mod request_key;
@@ -36,6 +36,7 @@ mod sync;
 
 pub use crate::index::Position;
 pub use crate::query::Place;
+pub use account_limit::ACCOUNT_LIMIT;
 pub use audit::{Author, Made};
 pub use cells::Cell;
 pub use company::{CompanyView, Scope, ToTrack};
@@ -47,10 +48,9 @@ pub use field::{Activated, Available, AvailableObject, Definition, MOST_FIELDS, 
 pub use integration::{Access, DraftStep, IntegrationView, Removed};
 pub use limits::{LimitOptions, Limits, Place as LimitPlace};
 pub use login::{Asked, Begun, Landed, ReturnTo};
-pub use places::ACCOUNT_LIMIT;
 pub use profile::{Card, Column, Freshness, Profile, RefreshPolicy, RelatedRecord, Table};
 pub use request_key::RequestKey;
-pub use review::{Review, ReviewedGroup, ReviewedObject};
+pub use review::{Review, ReviewedGroup, ReviewedObject, SelectedField, Verdict};
 pub use search::{CompanyAsk, CompanyWalk, Cursor};
 pub use share::{MOST_SHARES, Shareable};
 pub use source::{IndexState, SourcePage, SourceView};

@@ -315,7 +315,7 @@ const MOST_WARNED: usize = 100;
 /// A review.
 pub fn review(of: &Review) -> v1::ReviewIntegrationResponse {
     use v1::review_warning::Kind;
-    let view = &of.integration;
+    let (view, verdict) = (&of.integration, &of.verdict);
     let (records, exact) = of.company_records().unwrap_or_default();
     let warning = |kind: Kind, reason: v1::ErrorReason, message: String, mut fields: Vec<String>| {
         fields.truncate(MOST_WARNED);
@@ -326,7 +326,7 @@ pub fn review(of: &Review) -> v1::ReviewIntegrationResponse {
             fields,
         }
     };
-    let mut warnings: Vec<_> = of
+    let mut warnings: Vec<_> = verdict
         .blocking
         .iter()
         .map(|(why, message)| {
@@ -338,25 +338,25 @@ pub fn review(of: &Review) -> v1::ReviewIntegrationResponse {
             )
         })
         .collect();
-    if !of.missing.is_empty() {
+    if !verdict.missing.is_empty() {
         let text = "the logged-in user cannot see these fields any more: they are left out".to_owned();
         warnings.push(warning(
             Kind::FieldsMissing,
             v1::ErrorReason::FieldUnknown,
             text,
-            of.missing.clone(),
+            verdict.missing.clone(),
         ));
     }
-    if !of.sensitive.is_empty() {
+    if !verdict.sensitive.is_empty() {
         let text = "the CRM marks these fields as encrypted or sensitive".to_owned();
         warnings.push(warning(
             Kind::FieldsSensitive,
             v1::ErrorReason::Unspecified,
             text,
-            of.sensitive.clone(),
+            verdict.sensitive.clone(),
         ));
     }
-    for object in &of.invisible {
+    for object in &verdict.invisible {
         let text = format!("the logged-in user cannot see {object}: its records are left out");
         warnings.push(warning(
             Kind::ObjectNotVisible,
@@ -365,8 +365,8 @@ pub fn review(of: &Review) -> v1::ReviewIntegrationResponse {
             Vec::new(),
         ));
     }
-    if of.losing > 0 {
-        let text = format!("{} receiving groups lose fields or the source", of.losing);
+    if verdict.losing > 0 {
+        let text = format!("{} receiving groups lose fields or the source", verdict.losing);
         warnings.push(warning(
             Kind::GroupsLoseAccess,
             v1::ErrorReason::Unspecified,
@@ -374,8 +374,8 @@ pub fn review(of: &Review) -> v1::ReviewIntegrationResponse {
             Vec::new(),
         ));
     }
-    if of.last_place {
-        let text = format!("it takes the last of the account's {ACCOUNT_LIMIT} places");
+    if verdict.last_slot {
+        let text = format!("it is the last of the account's {ACCOUNT_LIMIT} active integrations");
         warnings.push(warning(
             Kind::LastPlace,
             v1::ErrorReason::Unspecified,
@@ -389,7 +389,7 @@ pub fn review(of: &Review) -> v1::ReviewIntegrationResponse {
         group_display_name: view.group.display_name.clone(),
         account: account(view),
         field_counts: Some(v1::FieldCounts {
-            missing: count(of.missing.len()),
+            missing: count(verdict.missing.len()),
             ..field_counts(&view.fields)
         }),
         objects: of
@@ -418,7 +418,7 @@ pub fn review(of: &Review) -> v1::ReviewIntegrationResponse {
                 field_count: count(one.fields),
             })
             .collect(),
-        losing_group_count: count(of.losing),
+        losing_group_count: count(verdict.losing),
         warnings,
         read_time: Some(timestamp(of.read_us)),
         etag: etag(view.row().revision),

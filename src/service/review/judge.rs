@@ -1,0 +1,391 @@
+//! What a review concludes from the facts that were gathered for it.
+
+use crate::domain::{GroupId, name_key};
+use crate::error::Reason;
+use crate::service::account_limit::{ACCOUNT_LIMIT, is_full, is_last};
+use crate::store::{FieldRef, Share};
+use tether_connector_proto::ObjectRole;
+
+/// One object of a review.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReviewedObject {
+    /// The object's key.
+    pub object: String,
+    /// The display name.
+    pub label: String,
+    /// The role of the object in tether.
+    pub role: ObjectRole,
+    /// The number of its fields that are selected.
+    pub fields: usize,
+    /// The number of records in the CRM, and whether it is exact; `None` if the user cannot see the object.
+    pub records: Option<(u64, bool)>,
+}
+
+/// A selected field, and what the CRM says of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SelectedField {
+    /// The field.
+    pub field: FieldRef,
+    /// Whether the CRM marks it as sensitive; `None` if the user cannot see the field.
+    pub sensitive: Option<bool>,
+}
+
+/// What is known of the integration as it would be saved.
+#[derive(Debug, Clone)]
+pub(super) struct Facts<'a> {
+    /// Whether it is a draft.
+    pub(super) draft: bool,
+    /// Active integrations of its account, over all groups.
+    pub(super) account_integrations: i64,
+    /// Its display name.
+    pub(super) display_name: &'a str,
+    /// The name keys of the owner's other integrations.
+    pub(super) other_names: Vec<String>,
+    /// Its objects, the company object first.
+    pub(super) objects: &'a [ReviewedObject],
+    /// Its selected fields.
+    pub(super) fields: Vec<SelectedField>,
+    /// The shares as they are stored.
+    pub(super) shares_before: &'a [Share],
+    /// The shares as they would be.
+    pub(super) shares: &'a [Share],
+    /// The groups that the owner is connected with.
+    pub(super) connections: Vec<GroupId>,
+}
+
+/// What a review concludes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// Why it cannot be saved: (reason, sentence).
+    pub blocking: Vec<(Reason, String)>,
+    /// The number of receiving groups that would lose fields or the source.
+    pub losing: usize,
+    /// Whether it takes the last active integration that its account can have.
+    pub last_slot: bool,
+    /// Selected fields that the user can no longer see, as object.key.
+    pub missing: Vec<String>,
+    /// Selected fields that the CRM marks as sensitive, as object.key.
+    pub sensitive: Vec<String>,
+    /// Objects that the user cannot see and of which fields are selected, and the company object.
+    pub invisible: Vec<String>,
+}
+
+/// Judges what was gathered. Reads nothing else.
+pub(super) fn judge(facts: &Facts<'_>) -> Verdict {
+    let names = |wanted: &dyn Fn(&SelectedField) -> bool| {
+        facts
+            .fields
+            .iter()
+            .filter(|one| wanted(one))
+            .map(|one| format!("{}.{}", one.field.object, one.field.key))
+            .collect()
+    };
+    Verdict {
+        blocking: blocking(facts),
+        // Nobody receives a draft.
+        losing: match facts.draft {
+            true => 0,
+            false => losing(facts.shares_before, facts.shares),
+        },
+        last_slot: facts.draft && is_last(facts.account_integrations),
+        missing: names(&|one| one.sensitive.is_none()),
+        sensitive: names(&|one| one.sensitive == Some(true)),
+        invisible: facts
+            .objects
+            .iter()
+            .filter(|one| one.records.is_none())
+            .map(|one| one.object.clone())
+            .collect(),
+    }
+}
+
+fn blocking(facts: &Facts<'_>) -> Vec<(Reason, String)> {
+    let mut blocking = Vec::new();
+    if facts.fields.is_empty() {
+        blocking.push((Reason::NoFieldsSelected, "no field is selected".to_owned()));
+    }
+    let company = facts.objects.iter().find(|one| one.role == ObjectRole::Company);
+    if let Some(company) = company.filter(|one| one.records.is_none()) {
+        let text = format!(
+            "the logged-in user cannot see {}, which companies are made of",
+            company.label
+        );
+        blocking.push((Reason::CrmForbidden, text));
+    }
+    if facts.draft && is_full(facts.account_integrations) {
+        let text = format!("the account has its {ACCOUNT_LIMIT} active integrations already");
+        blocking.push((Reason::AccountLimitReached, text));
+    }
+    if facts.other_names.contains(&name_key(facts.display_name)) {
+        let text = format!(
+            "the group has an integration named {:?} already",
+            facts.display_name
+        );
+        blocking.push((Reason::NameTaken, text));
+    }
+    for share in facts.shares {
+        if !facts.connections.contains(&share.group_id) {
+            let text = format!(
+                "{} is not connected with the owner any more",
+                share.group_id.name()
+            );
+            blocking.push((Reason::GroupsNotConnected, text));
+        }
+    }
+    blocking
+}
+
+/// The number of receivers that would lose fields or the share.
+fn losing(before: &[Share], after: &[Share]) -> usize {
+    before
+        .iter()
+        .filter(|share| {
+            let after = after.iter().find(|one| one.group_id == share.group_id);
+            after.is_none_or(|after| share.shared.iter().any(|field| !after.shared.contains(field)))
+        })
+        .count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn field(key: &str) -> FieldRef {
+        FieldRef {
+            object: "account".to_owned(),
+            key: key.to_owned(),
+        }
+    }
+
+    fn selected(key: &str, sensitive: Option<bool>) -> SelectedField {
+        let field = field(key);
+        SelectedField { field, sensitive }
+    }
+
+    fn share(group: &str, keys: &[&str]) -> Share {
+        Share {
+            integration_id: crate::domain::IntegrationId::new(),
+            group_id: group.parse().unwrap(),
+            group_name: group.to_owned(),
+            fields: None,
+            shared: keys.iter().map(|key| field(key)).collect(),
+            connected: true,
+            create_us: 0,
+            update_us: 0,
+        }
+    }
+
+    fn object(key: &str, role: ObjectRole, records: Option<(u64, bool)>) -> ReviewedObject {
+        ReviewedObject {
+            object: key.to_owned(),
+            label: format!("the {key}s"),
+            role,
+            fields: 1,
+            records,
+        }
+    }
+
+    #[test]
+    fn a_verdict_follows_from_the_facts() {
+        let seen = [
+            object("account", ObjectRole::Company, Some((7, true))),
+            object("deal", ObjectRole::Deal, Some((3, false))),
+        ];
+        let hidden = [
+            object("account", ObjectRole::Company, None),
+            object("deal", ObjectRole::Deal, None),
+        ];
+        let before = [share("globex", &["name", "phone"]), share("initech", &["name"])];
+        let fewer = [share("globex", &["name"]), share("initech", &["name", "phone"])];
+        let one_left = [share("initech", &["name"])];
+        let good = Facts {
+            draft: true,
+            account_integrations: 0,
+            display_name: "Our CRM",
+            other_names: vec![name_key("Another")],
+            objects: &seen,
+            fields: vec![selected("name", Some(false))],
+            shares_before: &[],
+            shares: &before,
+            connections: vec!["globex".parse().unwrap(), "initech".parse().unwrap()],
+        };
+        let saved = Facts {
+            draft: false,
+            shares_before: &before,
+            ..good.clone()
+        };
+        let none = Verdict::default();
+        let reasons = |verdict: &Verdict| -> Vec<Reason> {
+            verdict.blocking.iter().map(|(reason, _)| *reason).collect()
+        };
+        let table: Vec<(&str, Facts<'_>, Vec<Reason>, Verdict)> = vec![
+            ("a draft that can be saved", good.clone(), vec![], none.clone()),
+            (
+                "no field is selected",
+                Facts {
+                    fields: vec![],
+                    ..good.clone()
+                },
+                vec![Reason::NoFieldsSelected],
+                none.clone(),
+            ),
+            (
+                "the user cannot see the objects",
+                Facts {
+                    objects: &hidden,
+                    ..good.clone()
+                },
+                vec![Reason::CrmForbidden],
+                Verdict {
+                    invisible: vec!["account".to_owned(), "deal".to_owned()],
+                    ..none.clone()
+                },
+            ),
+            (
+                "fields are gone, or sensitive",
+                Facts {
+                    fields: vec![selected("gone", None), selected("iban", Some(true))],
+                    ..good.clone()
+                },
+                vec![],
+                Verdict {
+                    missing: vec!["account.gone".to_owned()],
+                    sensitive: vec!["account.iban".to_owned()],
+                    ..none.clone()
+                },
+            ),
+            (
+                "the account has room for one more",
+                Facts {
+                    account_integrations: 4,
+                    ..good.clone()
+                },
+                vec![],
+                Verdict {
+                    last_slot: true,
+                    ..none.clone()
+                },
+            ),
+            (
+                "the account has room for two more",
+                Facts {
+                    account_integrations: 3,
+                    ..good.clone()
+                },
+                vec![],
+                none.clone(),
+            ),
+            (
+                "the account is full",
+                Facts {
+                    account_integrations: 5,
+                    ..good.clone()
+                },
+                vec![Reason::AccountLimitReached],
+                none.clone(),
+            ),
+            (
+                "a saved integration is one of the five",
+                Facts {
+                    account_integrations: 5,
+                    ..saved.clone()
+                },
+                vec![],
+                none.clone(),
+            ),
+            (
+                "a saved integration takes no further slot",
+                Facts {
+                    account_integrations: 4,
+                    ..saved.clone()
+                },
+                vec![],
+                none.clone(),
+            ),
+            (
+                "the name is another integration's, written otherwise",
+                Facts {
+                    display_name: "ANOTHER",
+                    ..good.clone()
+                },
+                vec![Reason::NameTaken],
+                none.clone(),
+            ),
+            (
+                "a receiver is not connected",
+                Facts {
+                    connections: vec!["initech".parse().unwrap()],
+                    ..good.clone()
+                },
+                vec![Reason::GroupsNotConnected],
+                none.clone(),
+            ),
+            (
+                "one receiver gets fewer fields, another more",
+                Facts {
+                    shares: &fewer,
+                    ..saved.clone()
+                },
+                vec![],
+                Verdict {
+                    losing: 1,
+                    ..none.clone()
+                },
+            ),
+            (
+                "one receiver gets nothing any more",
+                Facts {
+                    shares: &one_left,
+                    ..saved.clone()
+                },
+                vec![],
+                Verdict {
+                    losing: 1,
+                    ..none.clone()
+                },
+            ),
+            (
+                "nobody receives a draft",
+                Facts {
+                    shares_before: &before,
+                    shares: &[],
+                    ..good.clone()
+                },
+                vec![],
+                none.clone(),
+            ),
+            (
+                "all that blocks is listed",
+                Facts {
+                    account_integrations: 6,
+                    display_name: "another",
+                    objects: &hidden[..1],
+                    fields: vec![],
+                    connections: vec![],
+                    ..good.clone()
+                },
+                vec![
+                    Reason::NoFieldsSelected,
+                    Reason::CrmForbidden,
+                    Reason::AccountLimitReached,
+                    Reason::NameTaken,
+                    Reason::GroupsNotConnected,
+                    Reason::GroupsNotConnected,
+                ],
+                Verdict {
+                    invisible: vec!["account".to_owned()],
+                    ..none.clone()
+                },
+            ),
+        ];
+        for (case, facts, blocking, expected) in table {
+            let verdict = judge(&facts);
+            assert_eq!(reasons(&verdict), blocking, "{case}");
+            let rest = Verdict {
+                blocking: vec![],
+                ..verdict
+            };
+            assert_eq!(rest, expected, "{case}");
+        }
+    }
+}
