@@ -13,6 +13,8 @@
 //! | module | content |
 //! |---|---|
 //! | [`Connector`] | the trait |
+//! | [`crm`] | the trait for a CRM with an HTTP API, from which the SDK makes the connector |
+//! | [`session`] | requests on behalf of an account: address, credentials, retries, the meaning of errors |
 //! | [`CallContext`], [`Host`], [`ReadStream`] | arguments of a call |
 //! | [`http`] | the HTTP client and its read set |
 //! | [`oauth`] | authorization URLs and token endpoints |
@@ -23,6 +25,7 @@
 
 mod connector;
 mod context;
+pub mod crm;
 #[doc(hidden)]
 pub mod export;
 mod host;
@@ -32,6 +35,7 @@ mod log;
 pub mod oauth;
 pub mod payload;
 pub mod reading;
+pub mod session;
 pub mod settings;
 pub mod stream;
 pub mod testing;

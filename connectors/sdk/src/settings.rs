@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::proto::{Connection, Error, Setting};
+use crate::proto::{Connection, Credentials, Error, Setting};
 
 /// The values of settings; a blank value counts as not set.
 #[derive(Clone, Copy)]
@@ -53,6 +53,32 @@ pub fn operator(key: &str, label: &str, required: bool, secret: bool) -> Setting
     }
 }
 
+/// An operator's setting that the call needs.
+///
+/// # Errors
+/// CONFIGURATION if it is not set.
+pub fn needed(key: &str, value: &str) -> Result<(), Error> {
+    if value.is_empty() {
+        return Err(Error::configuration(format!(
+            "the operator has not set {key}, of an app registered at the CRM"
+        )));
+    }
+    Ok(())
+}
+
+/// The refresh token.
+///
+/// # Errors
+/// CREDENTIALS_REVOKED without one: only another login helps.
+pub fn refresh_token(credentials: &Credentials) -> Result<&str, Error> {
+    if credentials.refresh_token.is_empty() {
+        return Err(Error::credentials_revoked(
+            "there is no refresh token; log in again",
+        ));
+    }
+    Ok(&credentials.refresh_token)
+}
+
 /// The connection of a call for an account, and its access token.
 ///
 /// # Errors
@@ -70,7 +96,7 @@ pub fn signed_in(connection: Option<&Connection>) -> Result<(&Connection, String
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::{Credentials, ErrorKind};
+    use crate::proto::ErrorKind;
 
     #[test]
     fn blank_settings_are_not_set_and_numbers_are_numbers() {

@@ -14,8 +14,8 @@ use crate::proto::Error;
 pub struct Request {
     pub(super) method: Method,
     pub(super) url: Url,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Bytes,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
     pub(super) max_body: Option<u64>,
     pub(super) timeout: Option<Duration>,
 }
@@ -84,10 +84,15 @@ impl Request {
 
     /// With `Authorization: <scheme> <token>`.
     pub fn authorization(self, scheme: &str, token: &str) -> Result<Self, Error> {
-        let mut value = HeaderValue::from_str(&format!("{scheme} {token}"))
-            .map_err(|_| Error::credentials_revoked("the stored access token is not one that can be sent"))?;
+        self.secret_header(AUTHORIZATION, &format!("{scheme} {token}"))
+    }
+
+    /// With a secret in a header of the CRM's own, such as an API key.
+    pub fn secret_header(self, name: HeaderName, secret: &str) -> Result<Self, Error> {
+        let mut value = HeaderValue::from_str(secret)
+            .map_err(|_| Error::credentials_revoked("the stored token or key is not one that can be sent"))?;
         value.set_sensitive(true);
-        Ok(self.header(AUTHORIZATION, value))
+        Ok(self.header(name, value))
     }
 
     /// With `Authorization: Bearer <token>`.

@@ -5,8 +5,11 @@
 
 mod token;
 
+use std::collections::HashMap;
 use std::pin::Pin;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use http::header::ACCEPT;
 use http::{HeaderValue, StatusCode};
 use oauth2::basic::{
@@ -23,7 +26,7 @@ pub use self::token::Token;
 
 use crate::CallContext;
 use crate::http::{HttpClient, Request, Response};
-use crate::proto::Error;
+use crate::proto::{Credentials, Error};
 
 /// The largest accepted answer of a token endpoint.
 const MAX_TOKEN_BODY: u64 = 1024 * 1024;
@@ -238,6 +241,38 @@ impl TokenEndpoint {
         Err(from_reply(&response))
     }
 
+    /// Revokes a token at `url` (RFC 7009), with the client's authentication. Returns whether the CRM no longer knew the
+    /// token.
+    pub async fn revoke(
+        &self,
+        http: &HttpClient,
+        call: &CallContext,
+        url: &str,
+        token: &str,
+    ) -> Result<bool, TokenError> {
+        let request = self.revocation(url, token).map_err(TokenError::Failed)?;
+        send_revocation(http, call, request).await
+    }
+
+    fn revocation(&self, url: &str, token: &str) -> Result<Request, Error> {
+        let mut form = vec![("token", token)];
+        if self.client_auth == ClientAuth::Form {
+            form.push(("client_id", self.client_id.as_str()));
+            if !self.client_secret.is_empty() {
+                form.push(("client_secret", self.client_secret.as_str()));
+            }
+        }
+        let request = Request::post_form(url, form)?;
+        if self.client_auth == ClientAuth::Form {
+            return Ok(request);
+        }
+        // Both are form-encoded before they are joined (RFC 6749, 2.3.1).
+        let encoded =
+            |text: &str| -> String { url::form_urlencoded::byte_serialize(text.as_bytes()).collect() };
+        let pair = format!("{}:{}", encoded(&self.client_id), encoded(&self.client_secret));
+        request.authorization("Basic", &BASE64.encode(pair))
+    }
+
     fn client(&self) -> Result<ReadyClient, TokenError> {
         let url = TokenUrl::new(self.url.clone())
             .map_err(|_| TokenError::Failed(Error::configuration("the token endpoint is not an address")))?;
@@ -261,7 +296,7 @@ impl std::fmt::Debug for TokenEndpoint {
     }
 }
 
-/// Revokes a token (RFC 7009 and similar). Returns whether the CRM no longer knew the token.
+/// Revokes a token (RFC 7009 and similar) without client authentication; see [`TokenEndpoint::revoke`].
 pub async fn revoke(
     http: &HttpClient,
     call: &CallContext,
@@ -269,6 +304,15 @@ pub async fn revoke(
     token: &str,
 ) -> Result<bool, TokenError> {
     let request = Request::post_form(url, [("token", token)]).map_err(TokenError::Failed)?;
+    send_revocation(http, call, request).await
+}
+
+/// Sends a request that revokes a token. Returns whether the CRM no longer knew the token.
+async fn send_revocation(
+    http: &HttpClient,
+    call: &CallContext,
+    request: Request,
+) -> Result<bool, TokenError> {
     let response = http
         .send(call, request.max_body(MAX_TOKEN_BODY))
         .await
@@ -285,6 +329,36 @@ pub async fn revoke(
         }
         other => Err(other),
     }
+}
+
+/// The token that ends a login when it is revoked: the refresh token, or without one the access token.
+#[must_use]
+pub fn revocable(credentials: &Credentials) -> &str {
+    if credentials.refresh_token.is_empty() {
+        &credentials.access_token
+    } else {
+        &credentials.refresh_token
+    }
+}
+
+/// The code that the browser brought back.
+///
+/// # Errors
+/// [`TokenError::Refused`] if it brought a refusal, INVALID_INPUT if it brought neither.
+pub fn callback_code(callback: &HashMap<String, String>) -> Result<&str, TokenError> {
+    let get = |key: &str| callback.get(key).map_or("", String::as_str);
+    if !get("error").is_empty() {
+        return Err(TokenError::Refused {
+            error: crate::http::one_line(get("error")),
+            description: crate::http::one_line(get("error_description")),
+        });
+    }
+    if get("code").is_empty() {
+        return Err(TokenError::Failed(
+            Error::invalid_input("the browser came back without a code; log in again").field("code"),
+        ));
+    }
+    Ok(get("code"))
 }
 
 /// The HTTP client in the form that `oauth2` requires. It owns its fields: a future with borrows would not be `Send`.

@@ -26,6 +26,89 @@ fn lenient_tokens_are_read_and_never_shown() {
 }
 
 #[test]
+fn scopes_are_read_in_every_form() {
+    let scopes = |fields: &str| {
+        let token: Token = serde_json::from_str(&format!(r#"{{"access_token":"a"{fields}}}"#)).unwrap();
+        token.scopes().join(" ")
+    };
+    for fields in [
+        r#","scope":"base deals:read""#,
+        r#","scope":"base,deals:read""#,
+        r#","scope":" base, deals:read""#,
+        r#","scope":["base","deals:read"]"#,
+        r#","scopes":["base","deals:read"]"#,
+        r#","scope":"base","scopes":["base","deals:read"]"#,
+    ] {
+        assert_eq!(scopes(fields), "base deals:read", "{fields}");
+    }
+    assert_eq!(scopes(""), "");
+}
+
+#[test]
+fn a_refresh_token_that_is_not_replaced_is_kept() {
+    let token = |text: &str| serde_json::from_str::<Token>(text).unwrap();
+    let old = Credentials {
+        access_token: "a".to_owned(),
+        refresh_token: "r".to_owned(),
+        expires_us: 1,
+        extra: b"x".to_vec(),
+    };
+    let kept = token(r#"{"access_token":"b","expires_in":1}"#).credentials(5, old.clone());
+    assert_eq!(
+        (kept.access_token.as_str(), kept.refresh_token.as_str()),
+        ("b", "r")
+    );
+    assert_eq!((kept.expires_us, kept.extra.as_slice()), (1_000_005, &b"x"[..]));
+    let rotated = token(r#"{"access_token":"b","refresh_token":"s"}"#).credentials(5, old);
+    assert_eq!((rotated.refresh_token.as_str(), rotated.expires_us), ("s", 0));
+}
+
+#[test]
+fn a_revocation_carries_the_client() {
+    let endpoint = |client_auth| TokenEndpoint {
+        url: "https://crm.example/token".to_owned(),
+        client_id: "an app".to_owned(),
+        client_secret: "s&cret".to_owned(),
+        client_auth,
+    };
+    let sent = |client_auth| {
+        let request = endpoint(client_auth)
+            .revocation("https://crm.example/revoke", "t")
+            .unwrap();
+        let header = request.headers.get(http::header::AUTHORIZATION);
+        let header = header.map(|value| value.to_str().unwrap().to_owned());
+        (String::from_utf8(request.body.to_vec()).unwrap(), header)
+    };
+    let form = "token=t&client_id=an+app&client_secret=s%26cret";
+    assert_eq!(sent(ClientAuth::Form), (form.to_owned(), None));
+    let basic = format!("Basic {}", BASE64.encode("an+app:s%26cret"));
+    assert_eq!(sent(ClientAuth::Basic), ("token=t".to_owned(), Some(basic)));
+}
+
+#[test]
+fn the_browser_brings_a_code_or_a_refusal() {
+    let code = |pairs: &[(&str, &str)]| {
+        let callback = pairs
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect();
+        match callback_code(&callback) {
+            Ok(code) => code.to_owned(),
+            Err(TokenError::Refused { error, description }) => format!("{error}: {description}"),
+            Err(TokenError::Failed(error)) => error.label().to_owned(),
+        }
+    };
+    assert_eq!(code(&[("code", "c")]), "c");
+    let denied = [
+        ("code", "c"),
+        ("error", "access_denied"),
+        ("error_description", "no\n"),
+    ];
+    assert_eq!(code(&denied), "access_denied: no");
+    assert_eq!(code(&[("code", "")]), Error::invalid_input("").label());
+}
+
+#[test]
 fn the_authorization_address_carries_what_the_host_gave() {
     let url = authorization_url(&Authorization {
         url: "https://login.example/authorize?tenant=a",

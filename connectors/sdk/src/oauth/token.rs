@@ -6,6 +6,8 @@ use oauth2::basic::BasicTokenType;
 use oauth2::{AccessToken, RefreshToken, Scope, TokenResponse};
 use serde::{Deserialize, Serialize};
 
+use crate::proto::Credentials;
+
 /// A token, from endpoints that may omit fields that the standard requires. Its Debug output contains no secret.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Token {
@@ -17,7 +19,7 @@ pub struct Token {
     #[serde(default)]
     refresh_token: Option<RefreshToken>,
     #[serde(default)]
-    scope: Option<String>,
+    scope: Option<Scopes>,
     #[serde(skip)]
     scopes: Option<Vec<Scope>>,
     #[serde(flatten)]
@@ -41,6 +43,14 @@ impl std::fmt::Debug for Extra {
 enum Lenient {
     Number(u64),
     Text(String),
+}
+
+/// Scopes, as a text or a list.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Scopes {
+    Text(String),
+    List(Vec<String>),
 }
 
 fn bearer() -> BasicTokenType {
@@ -101,15 +111,36 @@ impl Token {
         now_us.saturating_add(i64::try_from(time.as_micros()).unwrap_or(i64::MAX))
     }
 
-    /// The granted scopes, if the endpoint reports them.
+    /// The granted scopes, if the endpoint reports them: in `scope`, separated by spaces as the standard says or by
+    /// commas, or as a list in `scope` or `scopes`.
     #[must_use]
     pub fn scopes(&self) -> Vec<String> {
-        self.scope
-            .as_deref()
-            .unwrap_or_default()
-            .split_whitespace()
-            .map(str::to_owned)
-            .collect()
+        let listed = self.extra("scopes").and_then(|scopes| scopes.as_array());
+        match (&self.scope, listed) {
+            (Some(Scopes::List(list)), _) => list.clone(),
+            (_, Some(list)) => list
+                .iter()
+                .filter_map(|scope| scope.as_str().map(str::to_owned))
+                .collect(),
+            (Some(Scopes::Text(text)), None) => text
+                .split(|c: char| c.is_whitespace() || c == ',')
+                .filter(|scope| !scope.is_empty())
+                .map(str::to_owned)
+                .collect(),
+            (None, None) => Vec::new(),
+        }
+    }
+
+    /// The credentials of the token. `old` are those that it replaces, if any: a refresh token that the endpoint did not
+    /// replace is kept, and so is `extra`.
+    #[must_use]
+    pub fn credentials(&self, now_us: i64, old: Credentials) -> Credentials {
+        Credentials {
+            access_token: self.access_token().to_owned(),
+            refresh_token: self.refresh_token().map_or(old.refresh_token, str::to_owned),
+            expires_us: self.expires_us(now_us),
+            extra: old.extra,
+        }
     }
 
     /// Another field of the answer.

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Change, Wanted};
-use crate::proto::{Covers, Error, ObjectCount, Record};
+use crate::proto::{Covers, Error, ErrorKind, ObjectCount, Record};
 
 /// A CRM, as [`super::read`] reads it on behalf of one account.
 pub trait Source: Send + Sync {
@@ -72,13 +72,16 @@ pub trait Source: Send + Sync {
 
     /// Recovers from an error of [`Source::load`] or [`Source::page`] other than CREDENTIALS_EXPIRED, by changing the
     /// plan or the position. A returned error ends the stream, except CREDENTIALS_EXPIRED, which is handled as usual;
-    /// then the page is loaded again.
+    /// then the page is loaded again. By default [`of_one_object`].
     fn recover(
         &mut self,
         error: Error,
         plan: &mut Self::Plan,
         place: &mut Self::Place,
-    ) -> impl Future<Output = Result<Recovery, Error>> + Send;
+    ) -> impl Future<Output = Result<Recovery, Error>> + Send {
+        let _ = (plan, place);
+        ready(of_one_object(error))
+    }
 
     /// Continues with another access token, and with another base URL if that is not empty.
     fn renew(&mut self, access_token: String, base_url: &str);
@@ -136,4 +139,20 @@ pub enum Recovery {
     Again(Vec<Change>),
     /// Report it as not complete, and continue with the next object.
     GiveUp(Error),
+}
+
+/// Gives up an object whose error says nothing about the others; any other error is returned.
+///
+/// # Errors
+/// The error, if it is not of this object alone.
+pub fn of_one_object(error: Error) -> Result<Recovery, Error> {
+    match error.what() {
+        ErrorKind::ObjectGone
+        | ErrorKind::Forbidden
+        | ErrorKind::RecordGone
+        | ErrorKind::QueryTooBig
+        | ErrorKind::CursorGone
+        | ErrorKind::Bug => Ok(Recovery::GiveUp(error)),
+        _ => Err(error),
+    }
 }
