@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use serde::Deserialize;
-use tether_connector_sdk::oauth::{self, Authorization, ClientAuth, Token, TokenEndpoint, authorization_url};
+use tether_connector_sdk::crm::Login;
+use tether_connector_sdk::oauth::{self, Authorization, ClientAuth, TokenEndpoint, TokenError};
 use tether_connector_sdk::proto::{
-    AuthKind, AuthMethod, BeginAuthorizationRequest, BeginAuthorizationResponse, Connection, Credentials,
-    ErrorKind, ExchangeCodeRequest, Identity, LogInRequest, LoggedIn, RefreshResponse, RevokeResponse,
-    Setting,
+    AuthKind, AuthMethod, BeginAuthorizationRequest, Connection, Credentials, ErrorKind, ExchangeCodeRequest,
+    Identity, LogInRequest, LoggedIn, RefreshResponse, Setting,
 };
+use tether_connector_sdk::settings;
 use tether_connector_sdk::{CallContext, Error};
 
-use crate::api::{App, Session};
+use crate::api::{self, App, Session};
 
 /// The smallest scopes that work, without write access.
 const SCOPES: [&str; 1] = ["read"];
@@ -40,141 +41,120 @@ pub(crate) fn methods() -> Vec<AuthMethod> {
     ]
 }
 
-/// The URL for the browser login.
-pub(crate) fn begin(
-    app: &App,
-    request: &BeginAuthorizationRequest,
-) -> Result<BeginAuthorizationResponse, Error> {
-    app.options.check_app()?;
-    let url = authorization_url(&Authorization {
-        url: &format!("{}/oauth/authorize", app.options.login_url),
-        client_id: &app.options.client_id,
-        redirect_uri: &request.redirect_uri,
-        state: &request.state,
-        code_challenge: &request.code_challenge,
-        scopes: &SCOPES,
-        extra: &[],
-    })?;
-    Ok(BeginAuthorizationResponse { url })
-}
-
-/// Completes a browser login.
-pub(crate) async fn exchange(
-    app: &Arc<App>,
-    call: &CallContext,
-    request: &ExchangeCodeRequest,
-) -> Result<LoggedIn, Error> {
-    app.options.check_app()?;
-    if let Some(error) = request.callback.get("error") {
-        let error = error
-            .chars()
-            .filter(char::is_ascii_graphic)
-            .take(80)
-            .collect::<String>();
-        return Err(
-            Error::invalid_input("the login was refused in the browser: try again and allow it").code(error),
-        );
+impl Login for App {
+    /// The URL for the browser login.
+    fn authorization_url(&self, request: &BeginAuthorizationRequest) -> Result<String, Error> {
+        check_app(self)?;
+        oauth::authorization_url(&Authorization {
+            url: &format!("{}/oauth/authorize", self.options.login_url),
+            client_id: &self.options.client_id,
+            redirect_uri: &request.redirect_uri,
+            state: &request.state,
+            code_challenge: &request.code_challenge,
+            scopes: &SCOPES,
+            extra: &[],
+        })
     }
-    let Some(code) = request.callback.get("code").filter(|code| !code.is_empty()) else {
-        return Err(Error::invalid_input("the browser brought no code: begin the login again").field("code"));
-    };
-    let token = endpoint(app)
-        .exchange_code(
-            &app.http,
-            call,
-            code,
-            &request.code_verifier,
-            &request.redirect_uri,
-        )
-        .await
-        .map_err(oauth::TokenError::into_error)
-        .map_err(|error| match error.what() {
-            // There is no login yet that could have been revoked: the code is invalid.
-            ErrorKind::CredentialsRevoked => Error {
-                kind: ErrorKind::InvalidInput.into(),
-                field: "code".to_owned(),
-                ..error
-            },
-            _ => error,
-        })?;
-    let credentials = credentials(app, &token, "");
-    logged_in(app, call, AuthKind::AuthorizationCode, credentials).await
-}
 
-/// A login without a browser.
-pub(crate) async fn log_in(
-    app: &Arc<App>,
-    call: &CallContext,
-    request: &LogInRequest,
-) -> Result<LoggedIn, Error> {
-    if request.auth_kind() != AuthKind::ApiKey {
-        return Err(Error::unsupported(
-            "this connector takes the browser's login and API keys",
-        ));
+    /// Completes a browser login.
+    async fn exchange_code(
+        self: &Arc<Self>,
+        call: &CallContext,
+        request: &ExchangeCodeRequest,
+    ) -> Result<LoggedIn, Error> {
+        check_app(self)?;
+        // There is no login yet that could have been revoked: the user tries again.
+        let refused = |error: TokenError| {
+            let error = error.into_error();
+            match error.what() {
+                ErrorKind::CredentialsRevoked => {
+                    Error::invalid_input(error.message).code(error.code).field("code")
+                }
+                _ => error,
+            }
+        };
+        let code = oauth::callback_code(&request.callback).map_err(refused)?;
+        let token = endpoint(self)
+            .exchange_code(
+                &self.http,
+                call,
+                code,
+                &request.code_verifier,
+                &request.redirect_uri,
+            )
+            .await
+            .map_err(refused)?;
+        let credentials = token.credentials(self.host.now_us(), Credentials::default());
+        // If the reply names an API address of the account, such as `api_domain`, use it instead of "".
+        logged_in(self, call, AuthKind::AuthorizationCode, "", credentials).await
     }
-    let key = request.parameters.get(API_KEY).cloned().unwrap_or_default();
-    let credentials = Credentials {
-        access_token: key,
-        ..Credentials::default()
-    };
-    let login = logged_in(app, call, AuthKind::ApiKey, credentials).await;
-    login.map_err(|error| match error.what() {
-        ErrorKind::CredentialsRevoked => {
-            Error::invalid_input("the CRM does not know this API key").field(API_KEY)
+
+    /// A login without a browser.
+    async fn log_in(self: &Arc<Self>, call: &CallContext, request: &LogInRequest) -> Result<LoggedIn, Error> {
+        if request.auth_kind() != AuthKind::ApiKey {
+            return Err(Error::unsupported(
+                "this connector takes the browser's login and API keys",
+            ));
         }
-        _ => error,
-    })
-}
+        let credentials = Credentials {
+            access_token: settings::Settings::new(&request.parameters).text(API_KEY),
+            ..Credentials::default()
+        };
+        let login = logged_in(self, call, AuthKind::ApiKey, "", credentials).await;
+        login.map_err(|error| match error.what() {
+            ErrorKind::CredentialsRevoked => {
+                Error::invalid_input("the CRM does not know this API key").field(API_KEY)
+            }
+            _ => error,
+        })
+    }
 
-/// Replaces old credentials by new ones. The host stores them before they are used.
-pub(crate) async fn refresh(
-    app: &Arc<App>,
-    call: &CallContext,
-    connection: Connection,
-) -> Result<RefreshResponse, Error> {
-    let old = connection.credentials.clone().unwrap_or_default();
-    if connection.auth_kind() == AuthKind::ApiKey {
-        // A key does not expire, so it is either valid or revoked.
-        me(&Session::new(app, call, Some(&connection))).await?;
-        return Ok(RefreshResponse {
-            credentials: Some(old),
+    /// Replaces old credentials by new ones. The host stores them before they are used.
+    async fn refresh(
+        self: &Arc<Self>,
+        call: &CallContext,
+        connection: Connection,
+    ) -> Result<RefreshResponse, Error> {
+        let credentials = match connection.auth_kind() {
+            AuthKind::ApiKey => {
+                // A key does not expire, so it is either valid or revoked.
+                me(&Session::new(self, call, Some(&connection))?).await?;
+                connection.credentials.unwrap_or_default()
+            }
+            _ => {
+                let old = connection.credentials.unwrap_or_default();
+                let refresh_token = settings::refresh_token(&old)?;
+                let token = endpoint(self).refresh(&self.http, call, refresh_token).await;
+                let token = token.map_err(TokenError::into_error)?;
+                token.credentials(self.host.now_us(), old)
+            }
+        };
+        Ok(RefreshResponse {
+            credentials: Some(credentials),
+            // Empty means unchanged. If the reply names the address of the API, return it: the account may have moved.
             base_url: String::new(),
-        });
+        })
     }
-    if old.refresh_token.is_empty() {
-        return Err(Error::credentials_revoked(
-            "there is no refresh token: log in again",
-        ));
+
+    /// Revokes the access; returns whether the CRM no longer knew it.
+    async fn revoke(self: &Arc<Self>, call: &CallContext, connection: Connection) -> Result<bool, Error> {
+        if connection.auth_kind() == AuthKind::ApiKey {
+            return Err(Error::unsupported(
+                "API keys are taken back in the CRM's settings",
+            ));
+        }
+        let credentials = connection.credentials.unwrap_or_default();
+        let url = format!("{}/oauth/revoke", self.options.login_url);
+        let token = oauth::revocable(&credentials);
+        let revoked = endpoint(self).revoke(&self.http, call, &url, token).await;
+        revoked.map_err(TokenError::into_error)
     }
-    let token = endpoint(app).refresh(&app.http, call, &old.refresh_token).await;
-    let token = token.map_err(oauth::TokenError::into_error)?;
-    Ok(RefreshResponse {
-        credentials: Some(credentials(app, &token, &old.refresh_token)),
-        base_url: String::new(),
-    })
 }
 
-/// Revokes the access.
-pub(crate) async fn revoke(
-    app: &Arc<App>,
-    call: &CallContext,
-    connection: Connection,
-) -> Result<RevokeResponse, Error> {
-    if connection.auth_kind() == AuthKind::ApiKey {
-        return Err(Error::unsupported(
-            "API keys are taken back in the CRM's settings",
-        ));
-    }
-    let credentials = connection.credentials.unwrap_or_default();
-    let token = match credentials.refresh_token.is_empty() {
-        true => credentials.access_token,
-        false => credentials.refresh_token,
-    };
-    let url = format!("{}/oauth/revoke", app.options.login_url);
-    let already_gone = oauth::revoke(&app.http, call, &url, &token)
-        .await
-        .map_err(oauth::TokenError::into_error)?;
-    Ok(RevokeResponse { already_gone })
+/// Fails if the operator has configured no app.
+fn check_app(app: &App) -> Result<(), Error> {
+    settings::needed("client_id", &app.options.client_id)?;
+    settings::needed("client_secret", &app.options.client_secret)
 }
 
 fn endpoint(app: &App) -> TokenEndpoint {
@@ -182,17 +162,8 @@ fn endpoint(app: &App) -> TokenEndpoint {
         url: format!("{}/oauth/token", app.options.login_url),
         client_id: app.options.client_id.clone(),
         client_secret: app.options.client_secret.clone(),
+        // Or `Basic`, as HTTP basic authentication.
         client_auth: ClientAuth::Form,
-    }
-}
-
-/// A refresh token that was not rotated is kept.
-fn credentials(app: &App, token: &Token, old_refresh_token: &str) -> Credentials {
-    Credentials {
-        access_token: token.access_token().to_owned(),
-        refresh_token: token.refresh_token().unwrap_or(old_refresh_token).to_owned(),
-        expires_us: token.expires_us(app.host.now_us()),
-        extra: Vec::new(),
     }
 }
 
@@ -210,7 +181,7 @@ struct Named {
 }
 
 async fn me(session: &Session) -> Result<Me, Error> {
-    session.get("me", &[]).await
+    api::get(session, "me", &[]).await
 }
 
 /// The identity of the account: organization and user, by ids that never change.
@@ -218,9 +189,10 @@ async fn logged_in(
     app: &Arc<App>,
     call: &CallContext,
     auth_kind: AuthKind,
+    base_url: &str,
     credentials: Credentials,
 ) -> Result<LoggedIn, Error> {
-    let session = Session::with(app, call, auth_kind, credentials.access_token.clone());
+    let session = Session::with_token(app, call, auth_kind, base_url, credentials.access_token.clone());
     let me = me(&session).await?;
     Ok(LoggedIn {
         credentials: Some(credentials),
@@ -231,7 +203,7 @@ async fn logged_in(
             username: me.email,
             user_display_name: me.user.name,
         }),
-        base_url: app.options.api_url.clone(),
+        base_url: session.url(""),
         scopes: SCOPES.map(str::to_owned).into(),
     })
 }

@@ -2,30 +2,68 @@
 
 use serde::Deserialize;
 use tether_connector_sdk::Error;
+use tether_connector_sdk::crm::chosen;
 use tether_connector_sdk::proto::{
     DescribeResponse, ErrorKind, Field, FieldType, Object, ObjectCount, ObjectFields, ObjectRole,
     PicklistValue,
 };
 
-use crate::api::Session;
+use crate::api::{self, Page, Session};
 use crate::auth;
 
-/// The company object's key; the keys are the paths of the API.
-pub(crate) const COMPANIES: &str = "companies";
-/// The key of the related object.
-pub(crate) const PEOPLE: &str = "people";
+/// One of the connector's objects.
+#[derive(Debug)]
+pub struct CrmObject {
+    /// Its key, as in the paths of the API.
+    pub(crate) key: &'static str,
+    /// The label for users.
+    label: &'static str,
+    /// Its role in tether.
+    role: ObjectRole,
+}
 
-const OBJECTS: [(&str, &str, ObjectRole); 2] = [
-    (COMPANIES, "Companies", ObjectRole::Company),
-    (PEOPLE, "People", ObjectRole::Contact),
+impl CrmObject {
+    /// Whether its records are companies.
+    pub(crate) fn is_company(&self) -> bool {
+        self.role == ObjectRole::Company
+    }
+}
+
+/// The object whose records are companies.
+pub(crate) const COMPANY: &CrmObject = &OBJECTS[0];
+
+const OBJECTS: [CrmObject; 2] = [
+    CrmObject {
+        key: "companies",
+        label: "Companies",
+        role: ObjectRole::Company,
+    },
+    CrmObject {
+        key: "people",
+        label: "People",
+        role: ObjectRole::Contact,
+    },
 ];
+
+/// The object with this key.
+pub(crate) fn find(key: &str) -> Result<&'static CrmObject, Error> {
+    OBJECTS
+        .iter()
+        .find(|object| object.key == key)
+        .ok_or_else(|| Error::invalid_input(format!("there is no object {key}")).object(key))
+}
+
+/// The error for an object that the user cannot see.
+pub(crate) fn hidden(object: &CrmObject) -> Error {
+    Error::object_gone(format!("{} cannot be seen by the logged-in user", object.label)).object(object.key)
+}
 
 /// Name, version and features of the connector; constant.
 pub(crate) fn describe() -> DescribeResponse {
-    let objects = OBJECTS.iter().map(|&(key, label, role)| Object {
-        key: key.to_owned(),
-        label: label.to_owned(),
-        role: role.into(),
+    let objects = OBJECTS.iter().map(|object| Object {
+        key: object.key.to_owned(),
+        label: object.label.to_owned(),
+        role: object.role.into(),
     });
     DescribeResponse {
         connector: "template".to_owned(),
@@ -37,11 +75,6 @@ pub(crate) fn describe() -> DescribeResponse {
         operator_settings: Vec::new(),
         features: Vec::new(),
     }
-}
-
-/// Whether it is one of the connector's objects.
-pub(crate) fn is_known(object: &str) -> bool {
-    OBJECTS.iter().any(|&(key, ..)| key == object)
 }
 
 /// A field in the API's form.
@@ -73,8 +106,8 @@ fn field_type(native: &str) -> FieldType {
 }
 
 /// The fields of an object; None if the user cannot see it.
-pub(crate) async fn of_object(session: &Session, object: &str) -> Result<Option<Vec<Field>>, Error> {
-    let told: Vec<Told> = match session.get("fields", &[("object", object)]).await {
+pub(crate) async fn of_object(session: &Session, object: &CrmObject) -> Result<Option<Vec<Field>>, Error> {
+    let told: Vec<Told> = match api::get(session, "fields", &[("object", object.key)]).await {
         Ok(told) => told,
         Err(error) if error.is(ErrorKind::Forbidden) => return Ok(None),
         Err(error) => return Err(error),
@@ -102,14 +135,11 @@ pub(crate) async fn of_object(session: &Session, object: &str) -> Result<Option<
 /// The fields of the requested objects; of all objects if none is named.
 pub(crate) async fn list(session: &Session, asked: &[String]) -> Result<Vec<ObjectFields>, Error> {
     let mut listed = Vec::new();
-    for (key, label, _) in OBJECTS {
-        if !asked.is_empty() && !asked.iter().any(|one| one == key) {
-            continue;
-        }
-        let fields = of_object(session, key).await?;
+    for object in chosen(&OBJECTS, asked, |object| object.key) {
+        let fields = of_object(session, object).await?;
         listed.push(ObjectFields {
-            object: key.to_owned(),
-            label: label.to_owned(),
+            object: object.key.to_owned(),
+            label: object.label.to_owned(),
             visible: fields.is_some(),
             fields: fields.unwrap_or_default(),
         });
@@ -117,13 +147,13 @@ pub(crate) async fn list(session: &Session, asked: &[String]) -> Result<Vec<Obje
     Ok(listed)
 }
 
-/// The numbers of records of the requested objects.
+/// The numbers of records of the requested objects; objects that the user cannot see are left out.
 pub(crate) async fn count(session: &Session, asked: &[String]) -> Result<Vec<ObjectCount>, Error> {
     let mut counts = Vec::new();
-    for object in asked.iter().filter(|object| is_known(object)) {
-        match session.page(object, &[("limit", "0")]).await {
+    for object in chosen(&OBJECTS, asked, |object| object.key) {
+        match api::get::<Page>(session, object.key, &[("limit", "0")]).await {
             Ok(page) => counts.push(ObjectCount {
-                object: object.clone(),
+                object: object.key.to_owned(),
                 count: page.total,
                 exact: true,
             }),

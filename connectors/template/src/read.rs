@@ -1,154 +1,101 @@
-//! The full read: object by object, page by page, with a checkpoint after each page.
+//! The full read: the parts that depend on the CRM. The SDK's `reading` does the rest: one object after another,
+//! checkpoints, new credentials.
 
 use serde::{Deserialize, Serialize};
-use tether_connector_sdk::proto::{
-    Covers, ErrorKind, ObjectSelection, ObjectStatus, Progress, ReadRequest, RecordBatch,
-};
-use tether_connector_sdk::{Error, ReadStream};
+use tether_connector_sdk::Error;
+use tether_connector_sdk::proto::Covers;
+use tether_connector_sdk::reading::{Looked, Page, Source, Wanted};
 
-use crate::api::Session;
-use crate::fields;
+use crate::api::{self, Session};
+use crate::fields::{self, CrmObject};
 use crate::rows::{Rows, text};
 
 /// Records per page, the API's maximum.
 const PAGE: &str = "100";
 
-/// The position of a read: the index of the object in the selection, and the last id that was read.
+/// The position in the list of an object, stored in checkpoints. If your API gives cursors, store the cursor beside the
+/// last id; a read resumes after days, so be ready for a cursor that the API no longer knows (`Source::recover`).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Position {
-    version: u32,
-    object: usize,
+pub struct Place {
+    /// The last id that was read; empty at the beginning.
     after: String,
-    /// The whole object was read.
-    whole: bool,
 }
 
-const VERSION: u32 = 1;
-
-/// Reads everything into `out`.
-pub(crate) async fn read(session: Session, request: ReadRequest, out: ReadStream) -> Result<(), Error> {
-    // A checkpoint of another version is not an error: the read begins again.
-    let position = serde_json::from_slice(&request.checkpoint).ok();
-    let mut position = position
-        .filter(|position: &Position| position.version == VERSION)
-        .unwrap_or(Position {
-            version: VERSION,
-            ..Position::default()
-        });
-    let mut reader = Reader { session, out };
-    while let Some(selection) = request.selection.get(position.object) {
-        reader.object(selection, &mut position).await?;
-        position = Position {
-            version: VERSION,
-            object: position.object + 1,
-            ..Position::default()
-        };
-    }
-    Ok(())
+/// The full read on behalf of an account.
+pub struct Reader {
+    pub(crate) session: Session,
 }
 
-struct Reader {
-    session: Session,
-    out: ReadStream,
-}
+impl Source for Reader {
+    const CRM: &'static str = "Template";
+    type Object = &'static CrmObject;
+    type Plan = Rows;
+    type Place = Place;
+    type Loaded = api::Page;
 
-impl Reader {
-    async fn object(&mut self, selection: &ObjectSelection, position: &mut Position) -> Result<(), Error> {
-        let object = &selection.object;
-        let listed = match fields::is_known(object) {
-            true => self.fields(object).await?,
-            false => None,
-        };
-        let Some(listed) = listed else {
-            let error = Error::object_gone(format!("{object} cannot be seen by the logged-in user"));
-            return self.status(object, Some(error.object(object))).await;
-        };
-        let (mut rows, changes) = Rows::as_now(object, &selection.fields, &listed);
-        for change in changes {
-            self.out.field_change(change).await?;
-        }
-        let mut told = false;
-        while !position.whole {
-            let page = self.page(object, &position.after).await?;
-            if !told {
-                let (object, expected) = (object.clone(), page.total);
-                self.out.progress(Progress { object, expected }).await?;
-                told = true;
-            }
-            let ids: Vec<String> = page.items.iter().map(|item| text(item, "id")).collect();
-            let records = page.items.iter().map(|item| rows.record(item));
-            let records = records.collect::<Result<Vec<_>, Error>>()?;
-            // The host removes stored records of this range that the page lacks. That is right only while the CRM's
-            // order is the order of the ids' bytes, so the order is checked.
-            let ordered = ids.first().is_none_or(|first| *first > position.after) && ids.is_sorted();
-            if !ordered {
-                return Err(Error::bug(format!("the CRM lists {object} out of order")).object(object));
-            }
-            let through = if page.more {
-                ids.last().cloned().unwrap_or_default()
-            } else {
-                String::new()
-            };
-            let batch = RecordBatch {
-                object: object.clone(),
-                records,
-                covers: Some(Covers {
-                    after: position.after.clone(),
-                    through,
-                }),
-                ..RecordBatch::default()
-            };
-            self.out.batch(batch).await?;
-            position.whole = !page.more;
-            position.after = ids.last().cloned().unwrap_or_default();
-            let state = serde_json::to_vec(&position).map_err(|error| Error::bug(error.to_string()))?;
-            self.out.checkpoint(state).await?;
-            self.out.api_usage(self.session.call.usage()).await?;
-        }
-        self.status(object, None).await
+    fn object(key: &str) -> Result<&'static CrmObject, Error> {
+        fields::find(key)
     }
 
-    async fn status(&mut self, object: &str, error: Option<Error>) -> Result<(), Error> {
-        self.out
-            .object_status(ObjectStatus {
-                object: object.to_owned(),
-                complete: error.is_none(),
-                error,
-            })
-            .await
+    fn key(object: &'static CrmObject) -> &'static str {
+        object.key
     }
 
-    /// The object's fields, with new credentials if the old ones have expired.
-    async fn fields(
+    async fn look(&mut self, wanted: &Wanted<&'static CrmObject>) -> Result<Looked<Rows>, Error> {
+        let object = wanted.object;
+        let Some(listed) = fields::of_object(&self.session, object).await? else {
+            return Ok(Looked::Hidden(fields::hidden(object)));
+        };
+        let (plan, changes) = Rows::as_now(object, &wanted.fields, &listed);
+        Ok(Looked::Seen {
+            plan,
+            changes,
+            expected: None,
+        })
+    }
+
+    async fn load(&self, rows: &Rows, place: &Place) -> Result<api::Page, Error> {
+        let query = [("limit", PAGE), ("after", place.after.as_str())];
+        api::get(&self.session, rows.object.key, &query).await
+    }
+
+    async fn page(
         &mut self,
-        object: &str,
-    ) -> Result<Option<Vec<tether_connector_sdk::proto::Field>>, Error> {
-        loop {
-            match fields::of_object(&self.session, object).await {
-                Err(error) if error.is(ErrorKind::CredentialsExpired) => self.renew(error).await?,
-                other => return other,
-            }
+        rows: &mut Rows,
+        place: &Place,
+        loaded: api::Page,
+    ) -> Result<Page<Place>, Error> {
+        let ids: Vec<String> = loaded.items.iter().map(|item| text(item, "id")).collect();
+        let records = loaded.items.iter().map(|item| rows.record(item));
+        let records = records.collect::<Result<Vec<_>, Error>>()?;
+        // The host removes stored records of this range that the page lacks. That is right only while the CRM's order is
+        // the order of the ids' bytes, so the order is checked. If ids are numbers, compare numbers and use
+        // `covers_numbers`.
+        if !(ids.first().is_none_or(|first| *first > place.after) && ids.is_sorted()) {
+            return Err(Error::bug("the CRM lists records out of order"));
         }
+        if loaded.more && ids.is_empty() {
+            return Err(Error::bug(
+                "the CRM says that there are more records and gives none",
+            ));
+        }
+        let last = ids.into_iter().next_back().unwrap_or_default();
+        Ok(Page {
+            records,
+            covers: Some(Covers {
+                after: place.after.clone(),
+                through: if loaded.more { last.clone() } else { String::new() },
+            }),
+            covers_numbers: None,
+            // The CRM's time of the read, if its replies have it: the second result of `Session::ask`.
+            read_time_us: 0,
+            expected: place.after.is_empty().then_some(loaded.total),
+            next: loaded.more.then_some(Place { after: last }),
+            lacking: None,
+        })
     }
 
-    /// The page after an id, with new credentials if the old ones have expired.
-    async fn page(&mut self, object: &str, after: &str) -> Result<crate::api::Page, Error> {
-        loop {
-            let page = self
-                .session
-                .page(object, &[("limit", PAGE), ("after", after)])
-                .await;
-            match page {
-                Err(error) if error.is(ErrorKind::CredentialsExpired) => self.renew(error).await?,
-                other => return other,
-            }
-        }
-    }
-
-    /// Requests other credentials from the host, and continues with them. Without them the stream ends.
-    async fn renew(&mut self, why: Error) -> Result<(), Error> {
-        let (credentials, _) = self.out.credentials_needed(why).await?;
-        self.session.renew(credentials.access_token);
-        Ok(())
+    fn renew(&mut self, access_token: String, base_url: &str) {
+        self.session.renew(access_token, base_url);
     }
 }

@@ -5,70 +5,55 @@ use std::collections::HashMap;
 use serde_json::value::RawValue;
 use tether_connector_sdk::Error;
 use tether_connector_sdk::payload::{Payload, timestamp_us};
-use tether_connector_sdk::proto::{
-    Field, FieldChange, FieldChangeKind, FieldType, Parent, Record, SelectedField,
-};
+use tether_connector_sdk::proto::{Field, Parent, Record, SelectedField};
+use tether_connector_sdk::reading::{Change, Known, Selected, compare};
 
-use crate::fields::{COMPANIES, PEOPLE};
+use crate::fields::{COMPANY, CrmObject};
 
 /// One record in the API's form. Values stay JSON text, so that numbers are not converted to floating point.
 pub(crate) type Item = HashMap<String, Box<RawValue>>;
 
 /// The selected fields of one object, and the builder of its rows.
-pub(crate) struct Rows {
-    object: String,
-    fields: Vec<(String, FieldType)>,
+pub struct Rows {
+    pub(crate) object: &'static CrmObject,
+    fields: Vec<Selected>,
     payload: Payload,
 }
 
 impl Rows {
     /// For the selected fields, with the types that the host knows.
-    pub(crate) fn new(object: &str, selected: &[SelectedField]) -> Self {
-        let fields = selected.iter().map(|field| (field.key.clone(), field.r#type()));
-        Self::of(object, fields.collect())
+    pub(crate) fn new(object: &'static CrmObject, selected: &[SelectedField]) -> Self {
+        Self::of(object, compare(selected, |_| Known::Unknown).0)
     }
 
-    /// For the existing selected fields, with their current types; also returns their changes since they were
-    /// selected.
+    /// For the selected fields that exist, with their types now; also returns how the others and the types have changed
+    /// since the selection.
     pub(crate) fn as_now(
-        object: &str,
+        object: &'static CrmObject,
         selected: &[SelectedField],
         now: &[Field],
-    ) -> (Self, Vec<FieldChange>) {
-        let (mut fields, mut changes) = (Vec::new(), Vec::new());
-        for field in selected {
-            let change = |kind: FieldChangeKind, to: FieldType| FieldChange {
-                object: object.to_owned(),
-                field: field.key.clone(),
-                kind: kind.into(),
-                r#type: to.into(),
-            };
-            match now.iter().find(|one| one.key == field.key) {
-                None => changes.push(change(FieldChangeKind::Missing, FieldType::Unspecified)),
-                Some(now) => {
-                    if now.r#type() != field.r#type() {
-                        changes.push(change(FieldChangeKind::TypeChanged, now.r#type()));
-                    }
-                    fields.push((field.key.clone(), now.r#type()));
-                }
-            }
-        }
+    ) -> (Self, Vec<Change>) {
+        let known = |key: &str| {
+            let found = now.iter().find(|field| field.key == key);
+            found.map_or(Known::Gone, Known::Field)
+        };
+        let (fields, changes) = compare(selected, known);
         (Self::of(object, fields), changes)
     }
 
-    fn of(object: &str, fields: Vec<(String, FieldType)>) -> Self {
+    fn of(object: &'static CrmObject, fields: Vec<Selected>) -> Self {
         Self {
-            object: object.to_owned(),
-            payload: Payload::new(fields.iter().map(|(key, _)| key.clone())),
+            object,
+            payload: Payload::new(fields.iter().map(|field| field.key.clone())),
             fields,
         }
     }
 
     /// A row.
     pub(crate) fn record(&mut self, item: &Item) -> Result<Record, Error> {
-        for (place, (key, kind)) in self.fields.iter().enumerate() {
-            if let Some(value) = item.get(key) {
-                self.payload.json(place, *kind, value.get());
+        for (place, field) in self.fields.iter().enumerate() {
+            if let Some(value) = item.get(&field.key) {
+                self.payload.json(place, field.field_type, value.get());
             }
         }
         let external_id = text(item, "id");
@@ -76,16 +61,17 @@ impl Rows {
             // Every record of the CRM has it: this is the JSON of another program (SPEC.md, ERR-9).
             let text = format!(
                 "a record of {} without an id: the reply is not the CRM's",
-                self.object
+                self.object.key
             );
-            return Err(Error::transient(text).object(&self.object));
+            return Err(Error::transient(text).object(self.object.key));
         }
-        let parents = match self.object.as_str() {
-            PEOPLE => vec![Parent {
-                object: COMPANIES.to_owned(),
+        let company = self.object.is_company();
+        let parents = match company {
+            true => Vec::new(),
+            false => vec![Parent {
+                object: COMPANY.key.to_owned(),
                 external_id: text(item, "company_id"),
             }],
-            _ => Vec::new(),
         };
         Ok(Record {
             external_id,
@@ -95,9 +81,9 @@ impl Rows {
             display_name: text(item, "name"),
             // If the API has several texts that may be the homepage, return all of them in `homepages`, the most
             // reliable first.
-            homepage: match self.object.as_str() {
-                COMPANIES => text(item, "website"),
-                _ => String::new(),
+            homepage: match company {
+                true => text(item, "website"),
+                false => String::new(),
             },
             ..Record::default()
         })
