@@ -12,7 +12,7 @@ use crate::bodies::{self, Associations, Input};
 use crate::ids;
 use crate::objects::{COMPANY, CrmObject};
 use crate::page::{Failed, IDS, Outcome, Paging};
-use crate::rest::Session;
+use crate::rest::{self, Session};
 use crate::values;
 
 /// The largest number of records in one request.
@@ -158,7 +158,7 @@ pub(crate) async fn ends(
         if rounds > MOST_ROUNDS + records.len() {
             return Err(Error::bug("HubSpot's list of links does not end").object(from.key));
         }
-        let size = session.links_a_request().min(queue.len());
+        let size = session.api().links_a_request().min(queue.len());
         let asked: Vec<Input> = queue.drain(..size).collect();
         let body = bodies::text(&Associations {
             inputs: asked.clone(),
@@ -169,7 +169,7 @@ pub(crate) async fn ends(
                 if size > FEW_A_REQUEST
                     && matches!(error.what(), ErrorKind::Bug | ErrorKind::QueryTooBig) =>
             {
-                session.set_links_a_request(FEW_A_REQUEST);
+                session.api().set_links_a_request(FEW_A_REQUEST);
                 queue.extend(asked);
                 continue;
             }
@@ -180,7 +180,7 @@ pub(crate) async fn ends(
             attempt = 0;
         } else {
             attempt += 1;
-            if !session.pause(attempt).await? {
+            if !rest::pause(session, attempt).await? {
                 let failed = answer
                     .failed
                     .unwrap_or_else(|| "some records are passed over".to_owned());

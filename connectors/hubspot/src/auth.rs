@@ -7,13 +7,14 @@
 
 use std::sync::Arc;
 
-use tether_connector_sdk::CallContext;
+use tether_connector_sdk::crm::Login;
 use tether_connector_sdk::http::{Method, Request, StatusCode};
-use tether_connector_sdk::oauth::{self, Authorization, Token};
+use tether_connector_sdk::oauth::{self, Authorization, Token, TokenError};
 use tether_connector_sdk::proto::{
-    AuthKind, AuthMethod, BeginAuthorizationRequest, Credentials, Error, ErrorKind, ExchangeCodeRequest,
-    LogInRequest, LoggedIn, RefreshRequest, RefreshResponse, RevokeRequest, RevokeResponse, Setting,
+    AuthKind, AuthMethod, BeginAuthorizationRequest, Connection, Credentials, Error, ErrorKind,
+    ExchangeCodeRequest, LogInRequest, LoggedIn, RefreshResponse, Setting,
 };
+use tether_connector_sdk::{CallContext, settings};
 
 use crate::objects::COMPANY;
 use crate::options::OAuthApi;
@@ -47,10 +48,10 @@ pub(crate) fn methods() -> Vec<AuthMethod> {
     ]
 }
 
-impl App {
+impl Login for App {
     /// The URL for the browser login.
-    pub(crate) fn authorization_url(&self, request: &BeginAuthorizationRequest) -> Result<String, Error> {
-        self.client_is_set()?;
+    fn authorization_url(&self, request: &BeginAuthorizationRequest) -> Result<String, Error> {
+        settings::needed("client_id", &self.options.client_id)?;
         let scopes: Vec<&str> = self.options.scopes.iter().map(String::as_str).collect();
         let optional = self.options.optional_scopes.join(" ");
         let extra = [("optional_scope", optional.as_str())];
@@ -66,24 +67,19 @@ impl App {
     }
 
     /// Completes a browser login.
-    pub(crate) async fn exchange_code(
+    async fn exchange_code(
         self: &Arc<Self>,
         call: &CallContext,
         request: &ExchangeCodeRequest,
     ) -> Result<LoggedIn, Error> {
-        self.client_is_set()?;
-        let get = |key: &str| request.callback.get(key).map_or("", String::as_str);
-        if !get("error").is_empty() {
-            return Err(token::refused(get("error"), get("error_description")));
-        }
-        if get("code").is_empty() {
-            return Err(Error::invalid_input(
-                "the browser came back without a code; log in again",
-            ));
-        }
+        settings::needed("client_id", &self.options.client_id)?;
+        let code = oauth::callback_code(&request.callback).map_err(|error| match error {
+            TokenError::Refused { error, description } => token::refused(&error, &description),
+            TokenError::Failed(error) => error,
+        })?;
         let form = [
             ("grant_type", "authorization_code"),
-            ("code", get("code")),
+            ("code", code),
             ("redirect_uri", request.redirect_uri.as_str()),
         ];
         let token = self
@@ -94,7 +90,7 @@ impl App {
                 ErrorKind::CredentialsRevoked => Error::invalid_input(error.message).code(error.code),
                 _ => error,
             })?;
-        let scopes = scopes(&token);
+        let scopes = token.scopes();
         let checked = async {
             if token.refresh_token().is_none() {
                 return Err(Error::bug("HubSpot gave no refresh token"));
@@ -110,7 +106,7 @@ impl App {
             }
         };
         Ok(LoggedIn {
-            credentials: Some(self.credentials(&token, "")),
+            credentials: Some(token.credentials(self.host.now_us(), Credentials::default())),
             identity: Some(identity),
             base_url: self.options.api_base.clone(),
             scopes,
@@ -118,11 +114,7 @@ impl App {
     }
 
     /// Logs in with the token of a private app.
-    pub(crate) async fn log_in(
-        self: &Arc<Self>,
-        call: &CallContext,
-        request: &LogInRequest,
-    ) -> Result<LoggedIn, Error> {
+    async fn log_in(self: &Arc<Self>, call: &CallContext, request: &LogInRequest) -> Result<LoggedIn, Error> {
         if request.auth_kind() != AuthKind::ApiKey {
             return Err(Error::unsupported("HubSpot offers no such way to log in"));
         }
@@ -159,14 +151,11 @@ impl App {
     }
 
     /// Gets a new access token.
-    pub(crate) async fn refresh(
+    async fn refresh(
         self: &Arc<Self>,
         call: &CallContext,
-        request: RefreshRequest,
+        connection: Connection,
     ) -> Result<RefreshResponse, Error> {
-        let connection = request
-            .connection
-            .ok_or_else(|| Error::bug("a call without a connection"))?;
         let kind = connection.auth_kind();
         let old = connection.credentials.unwrap_or_default();
         let base_url = self.options.api_base.clone();
@@ -186,14 +175,9 @@ impl App {
                 Err(error) => Err(error),
             };
         }
-        if old.refresh_token.is_empty() {
-            return Err(Error::credentials_revoked(
-                "there is no refresh token; log in again",
-            ));
-        }
         let form = [
             ("grant_type", "refresh_token"),
-            ("refresh_token", old.refresh_token.as_str()),
+            ("refresh_token", settings::refresh_token(&old)?),
         ];
         let mut token = self.token(call, &form).await;
         if let Err(error) = &token
@@ -205,34 +189,27 @@ impl App {
             token = self.token(call, &form).await;
         }
         Ok(RefreshResponse {
-            credentials: Some(self.credentials(&token?, &old.refresh_token)),
+            credentials: Some(token?.credentials(self.host.now_us(), old)),
             base_url,
         })
     }
 
     /// Revokes the access. HubSpot ends the refresh token; the access token stays valid until its half hour is over.
-    pub(crate) async fn revoke(
-        &self,
-        call: &CallContext,
-        request: RevokeRequest,
-    ) -> Result<RevokeResponse, Error> {
-        let connection = request
-            .connection
-            .ok_or_else(|| Error::bug("a call without a connection"))?;
+    async fn revoke(self: &Arc<Self>, call: &CallContext, connection: Connection) -> Result<bool, Error> {
         if connection.auth_kind() == AuthKind::ApiKey {
             return Err(Error::unsupported(
                 "HubSpot has no way to end a private app's token from outside: delete the app, or replace its token, in \
                  HubSpot's settings",
             ));
         }
-        let refresh_token = connection.credentials.unwrap_or_default().refresh_token;
-        if refresh_token.is_empty() {
-            return Ok(RevokeResponse { already_gone: true });
+        match connection.credentials.unwrap_or_default().refresh_token.as_str() {
+            "" => Ok(true),
+            refresh_token => self.end(call, refresh_token).await,
         }
-        let already_gone = self.end(call, &refresh_token).await?;
-        Ok(RevokeResponse { already_gone })
     }
+}
 
+impl App {
     /// One request to the token endpoint.
     async fn token(&self, call: &CallContext, form: &[(&str, &str)]) -> Result<Token, Error> {
         let url = format!("{}{}", self.options.api_base, self.options.token_path(""));
@@ -288,36 +265,6 @@ impl App {
                 "a token that was not kept could not be revoked"
             );
         }
-    }
-
-    fn credentials(&self, token: &Token, old_refresh_token: &str) -> Credentials {
-        Credentials {
-            access_token: token.access_token().to_owned(),
-            refresh_token: token.refresh_token().unwrap_or(old_refresh_token).to_owned(),
-            expires_us: token.expires_us(self.host.now_us()),
-            extra: Vec::new(),
-        }
-    }
-
-    fn client_is_set(&self) -> Result<(), Error> {
-        if self.options.client_id.is_empty() {
-            return Err(Error::configuration(
-                "the operator has not set client_id of the connector hubspot",
-            ));
-        }
-        Ok(())
-    }
-}
-
-/// The granted scopes: HubSpot sends a list, the standard defines one text.
-fn scopes(token: &Token) -> Vec<String> {
-    let listed = token.extra("scopes").and_then(|scopes| scopes.as_array());
-    match listed {
-        Some(listed) => listed
-            .iter()
-            .filter_map(|scope| scope.as_str().map(str::to_owned))
-            .collect(),
-        None => token.scopes(),
     }
 }
 

@@ -7,7 +7,7 @@ use tether_connector_sdk::proto::{Error, ErrorKind};
 use crate::bodies::{self, Batch, Input};
 use crate::page::{self, Row};
 use crate::plan::{PAGE, Plan};
-use crate::rest::Session;
+use crate::rest::{self, Session};
 
 /// Records by id, and the selected properties that no record mentions (all of them if there is no record). A missing
 /// id is a deleted record: HubSpot reported it as absent or merged. An id that HubSpot does not mention is requested
@@ -51,7 +51,7 @@ pub(crate) async fn records(
             left.retain(|id| !found.contains_key(*id) && !lacking.gone.contains(*id));
             match lacking.failed {
                 _ if left.is_empty() => {}
-                Some(_) if session.pause(attempt).await? => {}
+                Some(_) if rest::pause(session, attempt).await? => {}
                 Some(failed) => {
                     let text = format!("HubSpot did not give all records ({failed})");
                     return Err(Error::transient(text).object(plan.object.key));
@@ -73,7 +73,7 @@ pub(crate) async fn records(
 
 /// Checks that a record missing from a batch is deleted or merged; the id of a merged record resolves to its winner.
 async fn is_gone(session: &Session, plan: &Plan, id: &str) -> Result<(), Error> {
-    let path = Plan::new(plan.object, &[], None, session.address_budget())
+    let path = Plan::new(plan.object, &[], None, session.api().options.address_budget)
         .0
         .record_path(id, &[]);
     match session.get(&path, |text| page::read_one(plan, text)).await {

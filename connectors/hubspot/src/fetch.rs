@@ -3,20 +3,16 @@
 //! calls if everything fits into one page each. Independent calls run concurrently.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
 
 use futures_util::future::{join_all, try_join, try_join_all};
 use futures_util::{StreamExt, TryStreamExt, stream};
-use tether_connector_sdk::CallContext;
-use tether_connector_sdk::proto::{
-    Error, ErrorKind, FetchCompanyRequest, FetchCompanyResponse, ObjectResult, Record,
-};
+use tether_connector_sdk::proto::{Error, ErrorKind, FetchCompanyRequest, ObjectResult, Record};
 use tether_connector_sdk::reading::Known;
 
 use crate::objects::{self, COMPANY, CrmObject};
 use crate::page::{self, Page, Row, tombstone};
 use crate::plan::Plan;
-use crate::rest::{App, Session};
+use crate::rest::Session;
 use crate::{associations, batch, ids, properties};
 
 /// Default number of related records per object.
@@ -37,13 +33,11 @@ struct Found {
     time_us: i64,
 }
 
-/// Fetches companies.
+/// Fetches companies. Also returns the time of the read by HubSpot's clock; 0 if unknown.
 pub(crate) async fn fetch(
-    app: &Arc<App>,
-    call: &CallContext,
+    session: &Session,
     request: FetchCompanyRequest,
-) -> Result<FetchCompanyResponse, Error> {
-    let session = Session::new(app, call, request.connection.as_ref())?.impatient();
+) -> Result<(Vec<ObjectResult>, i64), Error> {
     let limit = match request.related_limit {
         0 => RELATED_LIMIT,
         limit => limit.min(MOST_RELATED),
@@ -51,7 +45,7 @@ pub(crate) async fn fetch(
     for id in &request.external_ids {
         ids::check(id).ok_or_else(|| Error::invalid_input("an external id is no HubSpot record id"))?;
     }
-    let budget = session.address_budget();
+    let budget = session.api().options.address_budget;
     let mut plans = Vec::with_capacity(request.selection.len());
     for selection in &request.selection {
         let object = objects::named(&selection.object)?;
@@ -65,25 +59,20 @@ pub(crate) async fn fetch(
         .filter(|object| !object.is_company())
         .collect();
     let found: Vec<Found> = stream::iter(request.external_ids)
-        .map(|id| one(&session, &company, id, &related, limit))
+        .map(|id| one(session, &company, id, &related, limit))
         .buffered(AT_ONCE)
         .try_collect()
         .await?;
     let mut objects = Vec::with_capacity(plans.len());
     for plan in &plans {
-        objects.push(result(&session, plan, &found));
+        objects.push(result(session, plan, &found));
     }
     let objects = try_join_all(objects).await?;
     let answered = found
         .iter()
         .map(|one| one.time_us)
         .filter(|time| *time != i64::MAX);
-    let read_time_us = answered.min();
-    Ok(FetchCompanyResponse {
-        objects,
-        api_usage: Some(call.usage()),
-        read_time_us: read_time_us.unwrap_or(0),
-    })
+    Ok((objects, answered.min().unwrap_or(0)))
 }
 
 /// Fetches one company, with the ids of its related records.

@@ -1,20 +1,19 @@
 //! Fields and counts, one object after another: HubSpot describes one object per call.
 
 use serde::Deserialize;
+use tether_connector_sdk::crm::chosen;
 use tether_connector_sdk::proto::{Error, ErrorKind, ObjectCount, ObjectFields};
 
 use crate::bodies::{self, Search};
-use crate::objects::CrmObject;
+use crate::objects::{CrmObject, OBJECTS};
 use crate::properties;
 use crate::rest::Session;
 
-/// The fields of objects, in their order.
-pub(crate) async fn list(
-    session: &Session,
-    objects: &[&'static CrmObject],
-) -> Result<Vec<ObjectFields>, Error> {
+/// The fields of the objects with these keys; all if none is named.
+pub(crate) async fn list(session: &Session, asked: &[String]) -> Result<Vec<ObjectFields>, Error> {
+    let objects = chosen(&OBJECTS, asked, |object| object.key);
     let mut described = Vec::with_capacity(objects.len());
-    for object in objects {
+    for object in &objects {
         described.push(properties::describe(session, object));
     }
     let described = futures_util::future::try_join_all(described).await?;
@@ -36,14 +35,11 @@ pub(crate) async fn list(
     Ok(fields.collect())
 }
 
-/// The numbers of records that the user can see; invisible objects are omitted.
-pub(crate) async fn count(
-    session: &Session,
-    objects: &[&'static CrmObject],
-) -> Result<Vec<ObjectCount>, Error> {
-    let mut counts = Vec::with_capacity(objects.len());
+/// The numbers of records that the user can see, of the objects with these keys; invisible objects are omitted.
+pub(crate) async fn count(session: &Session, asked: &[String]) -> Result<Vec<ObjectCount>, Error> {
+    let mut counts = Vec::new();
     // Sequentially: searches are limited per second.
-    for object in objects {
+    for object in chosen(&OBJECTS, asked, |object| object.key) {
         if let Some(count) = total(session, object).await? {
             counts.push(ObjectCount {
                 object: object.key.to_owned(),

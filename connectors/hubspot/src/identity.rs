@@ -6,7 +6,8 @@ use std::sync::Arc;
 use serde::Deserialize;
 use tether_connector_sdk::CallContext;
 use tether_connector_sdk::http::{Request, StatusCode};
-use tether_connector_sdk::proto::{Error, Identity};
+use tether_connector_sdk::proto::{AuthKind, Error, Identity};
+use tether_connector_sdk::session::Urgency;
 
 use crate::bodies::{self, PrivateApp};
 use crate::errors;
@@ -124,13 +125,9 @@ impl App {
         }
         // Newer kinds of keys may be valid but unknown to this endpoint. Then all keys of a portal count as one
         // account: the count is rather too high than too low.
-        let session = Session::with(self, call, key.to_owned()).impatient();
-        let details = session
-            .get("/account-info/v3/details", |text| {
-                serde_json::from_str::<Details>(text)
-            })
-            .await;
-        let (details, _) = details?;
+        let session = Session::with_token(self, call, AuthKind::ApiKey, "", key.to_owned());
+        let session = session.with_urgency(Urgency::User);
+        let details: Details = session.json("/account-info/v3/details").await?;
         let identity = Identity {
             organization_id: details.portal_id.to_string(),
             user_id: format!("key-of-{}", details.portal_id),

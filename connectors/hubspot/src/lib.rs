@@ -47,42 +47,38 @@ mod rest;
 mod token;
 mod values;
 
-use std::sync::Arc;
-
+use tether_connector_sdk::crm::{Crm, CrmConnector};
 use tether_connector_sdk::proto::{
-    BeginAuthorizationRequest, BeginAuthorizationResponse, CountRecordsRequest, CountRecordsResponse,
-    DescribeResponse, ExchangeCodeRequest, FetchCompanyRequest, FetchCompanyResponse, ListFieldsRequest,
-    ListFieldsResponse, LogInRequest, LoggedIn, Object, OpenRequest, ReadRequest, RefreshRequest,
-    RefreshResponse, RevokeRequest, RevokeResponse,
+    DescribeResponse, FetchCompanyRequest, Object, ObjectCount, ObjectFields, ObjectResult, OpenRequest,
 };
-use tether_connector_sdk::{CallContext, Connector, Error, Host, ReadStream};
+use tether_connector_sdk::{Error, Host};
 
 use objects::{CrmObject, OBJECTS};
-use rest::{App, Session};
+use read::Reader;
+pub use rest::App;
+use rest::Session;
 
 tether_connector_sdk::export_connector!(HubSpot);
 
 /// The connector.
-pub struct HubSpot {
-    app: Arc<App>,
-}
+pub type HubSpot = CrmConnector<App>;
 
-impl Connector for HubSpot {
+impl Crm for App {
+    type Reader = Reader;
+
     fn open(host: Host, request: OpenRequest) -> Result<Self, Error> {
         let options = options::Options::new(&request.settings)?;
         let http = host.http(rest::read_set())?;
         Ok(Self {
-            app: Arc::new(App {
-                host,
-                http,
-                searches: limits::Turns::new(options.searches),
-                links_a_request: associations::A_REQUEST.into(),
-                options,
-            }),
+            host,
+            http,
+            searches: limits::Turns::new(options.searches),
+            links_a_request: associations::A_REQUEST.into(),
+            options,
         })
     }
 
-    fn describe(&self) -> DescribeResponse {
+    fn describe() -> DescribeResponse {
         let object = |object: &CrmObject| Object {
             key: object.key.to_owned(),
             label: object.label.to_owned(),
@@ -100,81 +96,22 @@ impl Connector for HubSpot {
         }
     }
 
-    async fn begin_authorization(
-        &self,
-        _call: CallContext,
-        request: BeginAuthorizationRequest,
-    ) -> Result<BeginAuthorizationResponse, Error> {
-        Ok(BeginAuthorizationResponse {
-            url: self.app.authorization_url(&request)?,
-        })
+    async fn list_fields(session: &Session, objects: &[String]) -> Result<Vec<ObjectFields>, Error> {
+        fields::list(session, objects).await
     }
 
-    async fn exchange_code(
-        &self,
-        call: CallContext,
-        request: ExchangeCodeRequest,
-    ) -> Result<LoggedIn, Error> {
-        self.app.exchange_code(&call, &request).await
-    }
-
-    async fn log_in(&self, call: CallContext, request: LogInRequest) -> Result<LoggedIn, Error> {
-        self.app.log_in(&call, &request).await
-    }
-
-    async fn refresh(&self, call: CallContext, request: RefreshRequest) -> Result<RefreshResponse, Error> {
-        self.app.refresh(&call, request).await
-    }
-
-    async fn revoke(&self, call: CallContext, request: RevokeRequest) -> Result<RevokeResponse, Error> {
-        self.app.revoke(&call, request).await
-    }
-
-    async fn list_fields(
-        &self,
-        call: CallContext,
-        request: ListFieldsRequest,
-    ) -> Result<ListFieldsResponse, Error> {
-        let objects = chosen(&request.objects);
-        let session = Session::new(&self.app, &call, request.connection.as_ref())?;
-        let objects = fields::list(&session, &objects).await?;
-        Ok(ListFieldsResponse {
-            objects,
-            api_usage: Some(call.usage()),
-        })
-    }
-
-    async fn count_records(
-        &self,
-        call: CallContext,
-        request: CountRecordsRequest,
-    ) -> Result<CountRecordsResponse, Error> {
-        let objects = chosen(&request.objects);
-        let session = Session::new(&self.app, &call, request.connection.as_ref())?;
-        let counts = fields::count(&session, &objects).await?;
-        Ok(CountRecordsResponse {
-            counts,
-            api_usage: Some(call.usage()),
-        })
+    async fn count_records(session: &Session, objects: &[String]) -> Result<Vec<ObjectCount>, Error> {
+        fields::count(session, objects).await
     }
 
     async fn fetch_company(
-        &self,
-        call: CallContext,
+        session: &Session,
         request: FetchCompanyRequest,
-    ) -> Result<FetchCompanyResponse, Error> {
-        fetch::fetch(&self.app, &call, request).await
+    ) -> Result<(Vec<ObjectResult>, i64), Error> {
+        fetch::fetch(session, request).await
     }
 
-    async fn read(&self, call: CallContext, request: ReadRequest, out: ReadStream) -> Result<(), Error> {
-        read::read(&self.app, &call, request, out).await
+    fn reader(session: Session) -> Reader {
+        Reader::new(session)
     }
-}
-
-/// The objects with these keys, in the order of Describe; all objects if none is named. Unknown keys are omitted.
-fn chosen(keys: &[String]) -> Vec<&'static CrmObject> {
-    OBJECTS
-        .iter()
-        .filter(|object| keys.is_empty() || keys.iter().any(|key| key == object.key))
-        .collect()
 }

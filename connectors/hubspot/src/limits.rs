@@ -11,16 +11,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// The window of searches.
 const SECOND: Duration = Duration::from_secs(1);
 
-/// The total pause for one request, several of HubSpot's windows, before its failure is reported to the host, which
-/// can wait without using resources.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-/// The same for calls that users wait for.
-pub(crate) const IMPATIENCE: Duration = Duration::from_secs(4);
-/// Attempts at one request, the first included, before a failure without a requested pause is reported to the host.
-pub(crate) const ATTEMPTS: u32 = 5;
-/// The same for calls that users wait for.
-pub(crate) const FEW_ATTEMPTS: u32 = 3;
-/// The same for a failure with a requested pause, however short.
+/// Attempts at one request, the first included, that HubSpot refuses with a pause it asks for, however short, before the
+/// failure is reported to the host.
 pub(crate) const TOLD_ATTEMPTS: u32 = 20;
 
 /// The limits in a reply's headers.

@@ -4,7 +4,7 @@ use tether_connector_sdk::proto::{Error, ObjectRole};
 
 /// One of the connector's objects.
 #[derive(Debug)]
-pub(crate) struct CrmObject {
+pub struct CrmObject {
     /// The CRM's name, as used in paths.
     pub(crate) key: &'static str,
     /// The label for users.

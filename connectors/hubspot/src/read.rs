@@ -5,17 +5,14 @@
 //! range that are not listed are deleted. If it does not hold, or if a list ends long before the count of the search,
 //! missing records are not treated as deleted; then the list of archived records shows the deleted ones.
 
-use std::sync::Arc;
-
 use serde::{Deserialize, Serialize};
-use tether_connector_sdk::proto::{Covers, Error, ErrorKind, ReadRequest, Record};
-use tether_connector_sdk::reading::{self, Looked, Page, Recovery, Source, Wanted};
-use tether_connector_sdk::{CallContext, ReadStream};
+use tether_connector_sdk::proto::{Covers, Error, ErrorKind, Record};
+use tether_connector_sdk::reading::{Looked, Page, Recovery, Source, Wanted, of_one_object};
 
 use crate::objects::{self, CrmObject};
 use crate::page::{self, Row, tombstone};
 use crate::plan::Plan;
-use crate::rest::{App, Session};
+use crate::rest::Session;
 use crate::{associations, batch, fields, ids, properties};
 
 /// How often the list of one object may be restarted.
@@ -25,7 +22,7 @@ const LONGEST_CURSOR: usize = 2_000;
 
 /// The position in the list of an object.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Place {
+pub struct Place {
     /// HubSpot's cursor of the next page.
     after: String,
     /// The last id that was read.
@@ -39,7 +36,7 @@ struct Place {
 }
 
 /// The plan for an object, and its state.
-struct Reading {
+pub struct Reading {
     plan: Plan,
     /// The search count of the object.
     total: Option<u64>,
@@ -48,7 +45,7 @@ struct Reading {
 }
 
 /// Some pages of a list.
-struct Stride {
+pub struct Stride {
     rows: Vec<Row>,
     /// The earliest time of the replies by HubSpot's clock; 0 if one is unknown.
     time_us: i64,
@@ -58,25 +55,17 @@ struct Stride {
     in_order: bool,
 }
 
-struct Reader {
+/// The full read on behalf of an account.
+pub struct Reader {
     session: Session,
     pages: usize,
 }
 
-/// Runs a read request.
-pub(crate) async fn read(
-    app: &Arc<App>,
-    call: &CallContext,
-    request: ReadRequest,
-    out: ReadStream,
-) -> Result<(), Error> {
-    reading::read(call, request, out, |connection| {
-        Ok(Reader {
-            session: Session::new(app, call, connection)?.yielding(),
-            pages: app.options.checkpoint_pages,
-        })
-    })
-    .await
+impl Reader {
+    pub(crate) fn new(session: Session) -> Self {
+        let pages = session.api().options.checkpoint_pages;
+        Self { session, pages }
+    }
 }
 
 impl Source for Reader {
@@ -108,7 +97,7 @@ impl Source for Reader {
             ))));
         };
         let total = fields::total(&self.session, object).await?;
-        let budget = self.session.address_budget();
+        let budget = self.session.api().options.address_budget;
         let (plan, changes) = Plan::new(object, &wanted.fields, Some(&described), budget);
         Ok(Looked::Seen {
             plan: Reading {
@@ -211,18 +200,12 @@ impl Source for Reader {
                 reading.plan.wide = true;
                 Ok(Recovery::Again(Vec::new()))
             }
-            ErrorKind::ObjectGone
-            | ErrorKind::Forbidden
-            | ErrorKind::RecordGone
-            | ErrorKind::QueryTooBig
-            | ErrorKind::CursorGone
-            | ErrorKind::Bug => Ok(Recovery::GiveUp(error)),
-            _ => Err(error),
+            _ => of_one_object(error),
         }
     }
 
-    fn renew(&mut self, access_token: String, _base_url: &str) {
-        self.session.renew(access_token);
+    fn renew(&mut self, access_token: String, base_url: &str) {
+        self.session.renew(access_token, base_url);
     }
 }
 

@@ -1,12 +1,12 @@
-//! HubSpot's API for one account: sends requests, retries them, and reads the replies.
+//! HubSpot's API: the allowed requests, their limits, and the meaning of failed replies.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tether_connector_sdk::http::{HttpClient, Method, ReadSet, Request, Response, back_off, jitter};
-use tether_connector_sdk::proto::{Connection, Error, ErrorKind};
-use tether_connector_sdk::{CallContext, Host, settings};
+use tether_connector_sdk::Host;
+use tether_connector_sdk::http::{HttpClient, Method, ReadSet, Request, Response};
+use tether_connector_sdk::proto::{Error, ErrorKind};
+use tether_connector_sdk::session::{Api, Refusal, Retries, Urgency};
 
 use crate::limits::{self, Standing, Turns};
 use crate::objects::{COMPANY, OBJECTS};
@@ -14,7 +14,7 @@ use crate::options::Options;
 use crate::{bodies, errors};
 
 /// The state shared by all calls.
-pub(crate) struct App {
+pub struct App {
     pub(crate) host: Host,
     pub(crate) http: HttpClient,
     pub(crate) options: Options,
@@ -58,205 +58,98 @@ const WINDOW: u32 = 10;
 /// The endpoint for the owner of a private app's token.
 pub(crate) const PRIVATE_APP: &str = "/oauth/v2/private-apps/get/access-token-info";
 
-/// One account during one call. No Debug, because it contains the token.
-#[derive(Clone)]
-pub(crate) struct Session {
-    app: Arc<App>,
-    call: CallContext,
-    /// HubSpot's number of the account; empty while unknown.
-    account: String,
-    token: String,
-    attempts: u32,
-    patience: Duration,
-    /// Leaves a part of every window to other calls.
-    yielding: bool,
-}
+/// One account during one call.
+pub(crate) type Session = tether_connector_sdk::session::Session<App>;
 
-/// The kind of a request.
-#[derive(Clone, Copy)]
-enum Ask<'a> {
-    Get(&'a str),
-    Post(&'a str, &'a str),
-}
+impl Api for App {
+    const CRM: &'static str = "HubSpot";
 
-impl Session {
-    /// For a call on behalf of an account.
-    pub(crate) fn new(
-        app: &Arc<App>,
-        call: &CallContext,
-        connection: Option<&Connection>,
-    ) -> Result<Self, Error> {
-        let (connection, token) = settings::signed_in(connection)?;
-        let identity = connection.identity.clone().unwrap_or_default();
-        Ok(Self {
-            account: identity.organization_id,
-            ..Self::with(app, call, token)
-        })
+    fn host(&self) -> &Host {
+        &self.host
     }
 
-    /// Creates a session with a new token.
-    pub(crate) fn with(app: &Arc<App>, call: &CallContext, token: String) -> Self {
-        Self {
-            app: Arc::clone(app),
-            call: call.clone(),
-            account: String::new(),
-            token,
-            attempts: limits::ATTEMPTS,
-            patience: limits::PATIENCE,
-            yielding: false,
+    fn http(&self) -> &HttpClient {
+        &self.http
+    }
+
+    fn retries(&self, urgency: Urgency) -> Retries {
+        Retries {
+            told_attempts: limits::TOLD_ATTEMPTS,
+            rate_pause: self.options.back_off,
+            ..Retries::new(self.options.back_off, urgency)
         }
     }
 
-    /// Fewer retries, for calls that users wait for.
-    pub(crate) fn impatient(mut self) -> Self {
-        self.attempts = limits::FEW_ATTEMPTS;
-        self.patience = limits::IMPATIENCE;
-        self
+    /// HubSpot's API has one address for all accounts.
+    fn base_url(&self, _: &str) -> String {
+        self.options.api_base.clone()
     }
 
-    /// Leaves a part of HubSpot's window to other calls: for long reads.
-    pub(crate) fn yielding(mut self) -> Self {
-        self.yielding = true;
-        self
-    }
-
-    /// Continues with another token.
-    pub(crate) fn renew(&mut self, token: String) {
-        self.token = token;
-    }
-
-    /// Largest size of a URL in bytes.
-    pub(crate) fn address_budget(&self) -> usize {
-        self.app.options.address_budget
-    }
-
-    /// Gets a reply and reads it with `read`; also returns its time by HubSpot's clock, 0 if unknown.
-    pub(crate) async fn get<T>(
-        &self,
-        path: &str,
-        read: impl Fn(&str) -> Result<T, serde_json::Error>,
-    ) -> Result<(T, i64), Error> {
-        self.ask(Ask::Get(path), read).await
-    }
-
-    /// Posts a query and reads the reply with `read`.
-    pub(crate) async fn post<T>(
-        &self,
-        path: &str,
-        body: &str,
-        read: impl Fn(&str) -> Result<T, serde_json::Error>,
-    ) -> Result<(T, i64), Error> {
-        self.ask(Ask::Post(path, body), read).await
-    }
-
-    /// Waits before the failed part of a reply is requested again; false after too many attempts.
-    pub(crate) async fn pause(&self, attempt: u32) -> Result<bool, Error> {
-        if attempt >= self.attempts {
-            return Ok(false);
-        }
-        let wait = back_off(self.app.options.back_off, attempt, jitter());
-        self.call.sleep(wait).await?;
-        Ok(true)
-    }
-
-    /// Records per request for links.
-    pub(crate) fn links_a_request(&self) -> usize {
-        self.app.links_a_request.load(Ordering::Relaxed)
-    }
-
-    /// Lowers it after HubSpot has refused more.
-    pub(crate) fn set_links_a_request(&self, most: usize) {
-        self.app.links_a_request.store(most, Ordering::Relaxed);
-    }
-
-    /// Sends a request until a reply can be read or retries do not help.
-    async fn ask<T>(
-        &self,
-        ask: Ask<'_>,
-        read: impl Fn(&str) -> Result<T, serde_json::Error>,
-    ) -> Result<(T, i64), Error> {
-        let (mut attempt, mut waited) = (0, Duration::ZERO);
-        loop {
-            attempt += 1;
-            let error = match self.attempt(ask).await {
-                Ok(response) => match read(&response.text()) {
-                    Ok(value) => {
-                        return Ok((value, response.made_us().unwrap_or(0)));
-                    }
-                    Err(error) => response.unreadable("HubSpot", &error),
-                },
-                Err(error) => error,
-            };
-            let remaining = self.call.remaining();
-            match self.wait(attempt, &error) {
-                Some(wait) if waited + wait <= self.patience && remaining.is_none_or(|left| wait < left) => {
-                    tracing::debug!(attempt, kind = error.label(), "trying again");
-                    waited += wait;
-                    self.call.sleep(wait).await?;
-                }
-                _ => return Err(error),
-            }
-        }
-    }
-
-    /// The pause before the next attempt; None if a retry does not help.
-    fn wait(&self, attempt: u32, error: &Error) -> Option<Duration> {
-        let wish = error.retry_us.saturating_sub(self.app.host.now_us()).max(0);
-        let wish = Duration::from_micros(u64::try_from(wish).unwrap_or(0));
-        match error.what() {
-            // As often as the time limit allows: of many calls that wait for the next second or window, each window
-            // serves some. Slightly longer than requested, and randomized.
-            ErrorKind::RateLimited if !wish.is_zero() && attempt < limits::TOLD_ATTEMPTS => {
-                Some(wish.mul_f64(1.0 + jitter() / 4.0))
-            }
-            ErrorKind::Transient | ErrorKind::RateLimited if attempt < self.attempts => {
-                Some(wish.max(back_off(self.app.options.back_off, attempt, jitter())))
-            }
-            _ => None,
-        }
-    }
-
-    async fn attempt(&self, ask: Ask<'_>) -> Result<Response, Error> {
-        let base = &self.app.options.api_base;
-        let request = match ask {
-            Ask::Get(path) => Request::get(&format!("{base}{path}"))?,
-            Ask::Post(path, body) => Request::post_json(&format!("{base}{path}"), body.to_owned())?,
+    async fn send(session: &Session, request: Request) -> Result<Response, Error> {
+        let (app, call) = (session.api(), session.call());
+        let turn = if request.url().path().ends_with("/search") {
+            let account = &session.identity().organization_id;
+            Some(call.run(app.searches.next(account)).await?)
+        } else {
+            None
         };
-        let request = request.bearer(&self.token)?.accept("application/json");
-        let turn = match ask {
-            Ask::Post(path, _) if path.ends_with("/search") => {
-                Some(self.call.run(self.app.searches.next(&self.account)).await?)
-            }
-            _ => None,
-        };
-        let response = self.app.http.send(&self.call, request).await?;
+        let response = app.http.send(call, request).await?;
         drop(turn);
-        let standing = Standing::of(&response.headers, self.app.options.back_off * WINDOW);
+        let standing = app.standing(&response);
         if let Some((used, limit)) = standing.daily {
-            self.call.set_allowance(used, limit);
+            call.set_allowance(used, limit);
         }
-        if response.status.is_success() {
-            if self.yielding && standing.low {
-                self.call.sleep(standing.window / 10).await?;
-            }
-            return Ok(response);
+        let leave_some = session.urgency() == Urgency::Background && standing.low;
+        if response.status.is_success() && leave_some {
+            call.sleep(standing.window / 10).await?;
         }
+        Ok(response)
+    }
+
+    fn classify(session: &Session, response: &Response) -> Refusal {
+        let app = session.api();
         // HubSpot's edge reports limits too, in any form.
         if response.status.as_u16() != 429 && !(response.is_json() && errors::is_own(&response.body)) {
-            return Err(response.foreign("HubSpot"));
+            return Refusal::of(response.foreign("HubSpot"), response);
         }
+        let standing = app.standing(response);
+        let now_us = app.host.now_us();
         let error = errors::classify(
             response.status.as_u16(),
             &response.body,
             response.retry_after(),
             standing.window,
-            self.app.host.now_us(),
+            now_us,
         );
-        Err(match (error.what(), standing.daily) {
+        let pause = u64::try_from(error.retry_us.saturating_sub(now_us)).unwrap_or(0);
+        let error = match (error.what(), standing.daily) {
             (ErrorKind::AllowanceExhausted, Some((used, limit))) => error.allowance(used, limit),
             _ => error,
-        })
+        };
+        Refusal::of(error, response).after(Some(Duration::from_micros(pause)))
     }
+}
+
+impl App {
+    /// The limits in a reply's headers.
+    fn standing(&self, response: &Response) -> Standing {
+        Standing::of(&response.headers, self.options.back_off * WINDOW)
+    }
+
+    /// Records per request for links.
+    pub(crate) fn links_a_request(&self) -> usize {
+        self.links_a_request.load(Ordering::Relaxed)
+    }
+
+    /// Lowers it after HubSpot has refused more.
+    pub(crate) fn set_links_a_request(&self, most: usize) {
+        self.links_a_request.store(most, Ordering::Relaxed);
+    }
+}
+
+/// Waits before the failed part of a reply is requested again; false after too many attempts.
+pub(crate) async fn pause(session: &Session, attempt: u32) -> Result<bool, Error> {
+    Ok(attempt < session.retries().attempts && session.pause(attempt).await?)
 }
 
 #[cfg(test)]

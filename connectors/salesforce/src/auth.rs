@@ -9,12 +9,14 @@ use std::sync::Arc;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde::{Deserialize, Serialize};
 use tether_connector_sdk::CallContext;
+use tether_connector_sdk::crm::Login;
 use tether_connector_sdk::http::Request;
 use tether_connector_sdk::oauth::{self, Authorization, ClientAuth, Token, TokenEndpoint};
 use tether_connector_sdk::proto::{
-    AuthKind, AuthMethod, BeginAuthorizationRequest, Credentials, Error, ErrorKind, ExchangeCodeRequest,
-    LogInRequest, LoggedIn, RefreshRequest, RefreshResponse, RevokeRequest, RevokeResponse, Setting,
+    AuthKind, AuthMethod, BeginAuthorizationRequest, Connection, Credentials, Error, ErrorKind,
+    ExchangeCodeRequest, LogInRequest, LoggedIn, RefreshResponse, Setting,
 };
+use tether_connector_sdk::settings::{self, Settings};
 use url::Url;
 
 use crate::rest::App;
@@ -112,10 +114,10 @@ impl Headless {
     }
 }
 
-impl App {
+impl Login for App {
     /// The URL for the browser login.
-    pub(crate) fn authorization_url(&self, request: &BeginAuthorizationRequest) -> Result<String, Error> {
-        self.client_is_set()?;
+    fn authorization_url(&self, request: &BeginAuthorizationRequest) -> Result<String, Error> {
+        settings::needed("client_id", &self.options.client_id)?;
         let url = format!(
             "{}/services/oauth2/authorize",
             self.options.login_base(&request.settings)?
@@ -133,28 +135,20 @@ impl App {
     }
 
     /// Completes a browser login.
-    pub(crate) async fn exchange_code(
+    async fn exchange_code(
         self: &Arc<Self>,
         call: &CallContext,
         request: &ExchangeCodeRequest,
     ) -> Result<LoggedIn, Error> {
-        self.client_is_set()?;
+        settings::needed("client_id", &self.options.client_id)?;
         let base = self.options.login_base(&request.settings)?;
-        let get = |key: &str| request.callback.get(key).map_or("", String::as_str);
-        if !get("error").is_empty() {
-            return Err(token::refused(get("error"), get("error_description")));
-        }
-        if get("code").is_empty() {
-            return Err(Error::invalid_input(
-                "the browser came back without a code; log in again",
-            ));
-        }
+        let code = oauth::callback_code(&request.callback).map_err(token::refusal)?;
         let exchanged = self
             .endpoint(&base, None)
             .exchange_code(
                 &self.http,
                 call,
-                get("code"),
+                code,
                 &request.code_verifier,
                 &request.redirect_uri,
             )
@@ -178,47 +172,36 @@ impl App {
                  refresh_token, and its refresh token policy must not be \"Immediately expire refresh token\"",
             ));
         }
-        self.log_in_done(call, &base, &self.options.client_secret, token, Vec::new())
+        let kind = AuthKind::AuthorizationCode;
+        self.log_in_done(call, kind, &base, &self.options.client_secret, token, Vec::new())
             .await
     }
 
     /// Logs in without a browser.
-    pub(crate) async fn log_in(
-        self: &Arc<Self>,
-        call: &CallContext,
-        request: &LogInRequest,
-    ) -> Result<LoggedIn, Error> {
+    async fn log_in(self: &Arc<Self>, call: &CallContext, request: &LogInRequest) -> Result<LoggedIn, Error> {
         let base = self.options.login_base(&request.settings)?;
-        let get = |key: &str| {
-            request
-                .parameters
-                .get(key)
-                .map(|v| v.trim().to_owned())
-                .unwrap_or_default()
-        };
+        let given = Settings::new(&request.parameters);
         let headless = Headless {
-            client_id: get("client_id"),
-            client_secret: get("client_secret"),
-            username: get("username"),
-            private_key: get("private_key"),
+            client_id: given.text("client_id"),
+            client_secret: given.text("client_secret"),
+            username: given.text("username"),
+            private_key: given.text("private_key"),
         };
         let token = self
             .headless(call, request.auth_kind(), &request.settings, &headless)
             .await?;
         let extra = serde_json::to_vec(&headless).map_err(|_| Error::bug("the parameters cannot be kept"))?;
         let secret = self.endpoint(&base, Some(&headless)).client_secret;
-        self.log_in_done(call, &base, &secret, token, extra).await
+        self.log_in_done(call, request.auth_kind(), &base, &secret, token, extra)
+            .await
     }
 
     /// Gets a new access token, and possibly a new refresh token.
-    pub(crate) async fn refresh(
-        &self,
+    async fn refresh(
+        self: &Arc<Self>,
         call: &CallContext,
-        request: RefreshRequest,
+        connection: Connection,
     ) -> Result<RefreshResponse, Error> {
-        let connection = request
-            .connection
-            .ok_or_else(|| Error::bug("a call without a connection"))?;
         let old = connection.credentials.clone().unwrap_or_default();
         let base = self.options.login_base(&connection.settings)?;
         let token = match connection.auth_kind() {
@@ -233,14 +216,9 @@ impl App {
                     _ => error,
                 })?
             }
-            _ if old.refresh_token.is_empty() => {
-                return Err(Error::credentials_revoked(
-                    "there is no refresh token; log in again",
-                ));
-            }
             _ => {
-                self.exchange_refresh_token(call, &base, &old.refresh_token)
-                    .await?
+                let refresh_token = settings::refresh_token(&old)?;
+                self.exchange_refresh_token(call, &base, refresh_token).await?
             }
         };
         // Without an address in the reply, the old one stays. An address that may not be called is rejected.
@@ -248,49 +226,31 @@ impl App {
             Some(instance) => self.instance(instance)?,
             None => connection.base_url,
         };
-        let refresh_token = token.refresh_token().map_or(old.refresh_token, str::to_owned);
         Ok(RefreshResponse {
-            credentials: Some(Credentials {
-                access_token: token.access_token().to_owned(),
-                refresh_token,
-                expires_us: token.expires_us(self.host.now_us()),
-                extra: old.extra,
-            }),
+            credentials: Some(token.credentials(self.host.now_us(), old)),
             base_url,
         })
     }
 
     /// Revokes the access.
-    pub(crate) async fn revoke(
-        &self,
-        call: &CallContext,
-        request: RevokeRequest,
-    ) -> Result<RevokeResponse, Error> {
-        let connection = request
-            .connection
-            .ok_or_else(|| Error::bug("a call without a connection"))?;
+    async fn revoke(self: &Arc<Self>, call: &CallContext, connection: Connection) -> Result<bool, Error> {
         let credentials = connection.credentials.unwrap_or_default();
-        let token = if credentials.refresh_token.is_empty() {
-            credentials.access_token
-        } else {
-            credentials.refresh_token
-        };
+        let token = oauth::revocable(&credentials);
         if token.is_empty() {
-            return Ok(RevokeResponse { already_gone: true });
+            return Ok(true);
         }
-        let url = format!(
-            "{}/services/oauth2/revoke",
-            self.options.login_base(&connection.settings)?
-        );
-        let already_gone = oauth::revoke(&self.http, call, &url, &token)
+        let base = self.options.login_base(&connection.settings)?;
+        let url = format!("{base}/services/oauth2/revoke");
+        oauth::revoke(&self.http, call, &url, token)
             .await
             .or_else(|error| match token::refusal(error) {
                 error if error.is(ErrorKind::CredentialsRevoked) => Ok(true),
                 error => Err(error),
-            })?;
-        Ok(RevokeResponse { already_gone })
+            })
     }
+}
 
+impl App {
     /// If the answer of a refresh is lost, its outcome is unknown: the old token may already be used up. The refresh
     /// is tried once more, and the second result counts.
     async fn exchange_refresh_token(
@@ -366,6 +326,7 @@ impl App {
     async fn log_in_done(
         self: &Arc<Self>,
         call: &CallContext,
+        kind: AuthKind,
         base: &str,
         client_secret: &str,
         token: Token,
@@ -380,7 +341,7 @@ impl App {
             let instance = token.extra_text("instance_url");
             let base_url =
                 self.instance(instance.ok_or_else(|| Error::bug("the token reply has no instance_url"))?)?;
-            let identity = identity::find(self, call, &base_url, &token).await?;
+            let identity = identity::find(self, call, kind, &base_url, &token).await?;
             Ok((base_url, identity))
         };
         let (base_url, identity) = match checked.await {
@@ -391,12 +352,13 @@ impl App {
             }
         };
         Ok(LoggedIn {
-            credentials: Some(Credentials {
-                access_token: token.access_token().to_owned(),
-                refresh_token: token.refresh_token().unwrap_or_default().to_owned(),
-                expires_us: token.expires_us(self.host.now_us()),
-                extra,
-            }),
+            credentials: Some(token.credentials(
+                self.host.now_us(),
+                Credentials {
+                    extra,
+                    ..Credentials::default()
+                },
+            )),
             identity: Some(identity),
             base_url,
             scopes: token.scopes(),
@@ -441,15 +403,6 @@ impl App {
                 .clone(),
             client_auth: ClientAuth::Form,
         }
-    }
-
-    fn client_is_set(&self) -> Result<(), Error> {
-        if self.options.client_id.is_empty() {
-            return Err(Error::configuration(
-                "the operator has not set client_id of the connector salesforce",
-            ));
-        }
-        Ok(())
     }
 }
 

@@ -1,13 +1,9 @@
 //! Reads one company with its related records, live. The company and four lists are five queries, the largest number
 //! in one composite call.
 
-use std::sync::Arc;
-
 use futures_util::{StreamExt, TryStreamExt, stream};
-use tether_connector_sdk::CallContext;
 use tether_connector_sdk::proto::{
-    Error, ErrorKind, FetchCompanyRequest, FetchCompanyResponse, ObjectFields, ObjectResult, ObjectSelection,
-    Record,
+    Error, ErrorKind, FetchCompanyRequest, ObjectFields, ObjectResult, ObjectSelection, Record,
 };
 
 use crate::composite::MOST_QUERIES;
@@ -15,7 +11,7 @@ use crate::objects::{self, CrmObject};
 use crate::page::{self, Page, Row, short};
 use crate::plan::Plan;
 use crate::query::{Whole, cursor_path, together};
-use crate::rest::{App, Session, earlier};
+use crate::rest::{self, App, Session, earlier};
 use crate::soql::Filter;
 use crate::{fields, ids};
 
@@ -35,13 +31,11 @@ struct Part {
     done: Option<Result<(Vec<Record>, bool), Error>>,
 }
 
-/// Fetches companies.
+/// Fetches companies. Also returns the time of the read by Salesforce's clock; 0 if unknown.
 pub(crate) async fn fetch(
-    app: &Arc<App>,
-    call: &CallContext,
+    session: &Session,
     request: FetchCompanyRequest,
-) -> Result<FetchCompanyResponse, Error> {
-    let session = Session::new(app, call, request.connection.as_ref())?.impatient();
+) -> Result<(Vec<ObjectResult>, i64), Error> {
     let limit = match request.related_limit {
         0 => RELATED_LIMIT,
         limit => limit.min(MOST_RELATED),
@@ -52,9 +46,9 @@ pub(crate) async fn fetch(
             ids::normalise(id).ok_or_else(|| Error::invalid_input("an external id is no Salesforce id"))?,
         );
     }
-    let plans = plans(app, &request.selection)?;
+    let plans = plans(session.api(), &request.selection)?;
     let fetched: Vec<(Vec<Part>, i64)> = stream::iter(companies)
-        .map(|company| one(&session, plans.clone(), company, limit))
+        .map(|company| one(session, plans.clone(), company, limit))
         .buffered(AT_ONCE)
         .try_collect()
         .await?;
@@ -86,17 +80,12 @@ pub(crate) async fn fetch(
             }
         }
     }
-    Ok(FetchCompanyResponse {
-        objects: results,
-        api_usage: Some(call.usage()),
-        read_time_us,
-    })
+    Ok((results, read_time_us))
 }
 
 fn plans(app: &App, selection: &[ObjectSelection]) -> Result<Vec<Plan>, Error> {
     let plan = |selection: &ObjectSelection| {
-        let object = objects::find(&selection.object)
-            .ok_or_else(|| Error::invalid_input(format!("there is no object {}", selection.object)))?;
+        let object = objects::named(&selection.object)?;
         Ok(Plan::new(object, &selection.fields, None, app.options.query_budget).0)
     };
     selection.iter().map(plan).collect()
@@ -139,9 +128,8 @@ async fn one(
                 let (at, share, _) = &chunk[index];
                 &parts[*at].plan.parts[*share]
             };
-            let (answers, answered_us) = session
-                .parts(&paths, |index, text| page::read(text, columns(index)))
-                .await?;
+            let (answers, answered_us) =
+                rest::parts(session, &paths, |index, text| page::read(text, columns(index))).await?;
             time_us = earlier(time_us, answered_us);
             for ((at, share, _), page) in chunk.iter().zip(answers) {
                 let columns = &parts[*at].plan.parts[*share];
@@ -190,13 +178,17 @@ async fn one(
 fn query(session: &Session, plan: &Plan, share: usize, company: &[String; 1], limit: u32) -> String {
     match plan.object.parent {
         // With deleted rows: a merged company has the id of the company that replaced it.
-        None => session.query_path(&plan.soql(share, &Filter::Ids(company), None), true),
+        None => session
+            .api()
+            .query_path(&plan.soql(share, &Filter::Ids(company), None), true),
         Some(field) => {
             let filter = Filter::Under {
                 field,
                 id: &company[0],
             };
-            session.query_path(&plan.soql(share, &filter, Some(limit + 1)), false)
+            session
+                .api()
+                .query_path(&plan.soql(share, &filter, Some(limit + 1)), false)
         }
     }
 }
@@ -211,7 +203,7 @@ async fn rest_of(
     while !page.done && page.rows.len() <= limit as usize {
         let next = page.next.as_deref().and_then(cursor_path);
         let next = next.ok_or_else(|| Error::cursor_gone("Salesforce did not say where the next page is"))?;
-        page.append(session.page(&next, columns).await?);
+        page.append(rest::page(session, &next, columns).await?);
     }
     Ok(page)
 }

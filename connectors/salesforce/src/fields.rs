@@ -1,11 +1,12 @@
 //! Fields and counts of all objects, each in one call.
 
 use serde::Deserialize;
-use tether_connector_sdk::proto::{Error, ErrorKind, ObjectCount};
+use tether_connector_sdk::crm::chosen;
+use tether_connector_sdk::proto::{Error, ErrorKind, ObjectCount, ObjectFields};
 
 use crate::describe::Described;
-use crate::objects::CrmObject;
-use crate::rest::Session;
+use crate::objects::{CrmObject, OBJECTS};
+use crate::rest::{self, Session};
 use crate::{describe, page, soql};
 
 /// The reply of `limits/recordCount`: estimates without counting.
@@ -33,7 +34,7 @@ pub(crate) async fn describe(
     }
     let mut paths: Vec<String> = objects
         .iter()
-        .map(|object| session.path(&format!("sobjects/{}/describe", object.key)))
+        .map(|object| session.api().path(&format!("sobjects/{}/describe", object.key)))
         .collect();
     if estimate {
         paths.push(estimate_path(session, objects));
@@ -43,7 +44,7 @@ pub(crate) async fn describe(
         // Estimates are optional, so an unreadable reply is not requested again.
         None => Ok(Part::Estimates(estimates_of(text))),
     };
-    let (parts, _) = session.parts(&paths, read).await?;
+    let (parts, _) = rest::parts(session, &paths, read).await?;
     let mut described = Vec::with_capacity(objects.len());
     let mut estimates = Vec::new();
     for (index, part) in parts.into_iter().enumerate() {
@@ -63,28 +64,36 @@ pub(crate) async fn describe(
     Ok((described, estimates))
 }
 
+/// The fields of the objects with these keys; all if none is named.
+pub(crate) async fn list(session: &Session, asked: &[String]) -> Result<Vec<ObjectFields>, Error> {
+    let objects = chosen(&OBJECTS, asked, |object| object.key);
+    let (described, _) = describe(session, &objects, false).await?;
+    let fields = described
+        .into_iter()
+        .map(|described| described.map(|described| described.object));
+    fields.collect()
+}
+
 /// A part of the answer to a describe.
 enum Part {
     Object(Described),
     Estimates(Vec<ObjectCount>),
 }
 
-/// The numbers of records that the user can see; invisible objects are omitted.
-pub(crate) async fn count(
-    session: &Session,
-    objects: &[&'static CrmObject],
-) -> Result<Vec<ObjectCount>, Error> {
+/// The numbers of records that the user can see, of the objects with these keys; invisible objects are omitted.
+pub(crate) async fn count(session: &Session, asked: &[String]) -> Result<Vec<ObjectCount>, Error> {
+    let objects = chosen(&OBJECTS, asked, |object| object.key);
     if objects.is_empty() {
         return Ok(Vec::new());
     }
     let paths: Vec<String> = objects
         .iter()
-        .map(|object| session.query_path(&soql::count(object.key), false))
+        .map(|object| session.api().query_path(&soql::count(object.key), false))
         .collect();
-    let (parts, _) = session.parts(&paths, |_, text| page::total(text)).await?;
+    let (parts, _) = rest::parts(session, &paths, |_, text| page::total(text)).await?;
     let mut counts = Vec::with_capacity(objects.len());
     let mut too_many: Vec<&'static CrmObject> = Vec::new();
-    for (part, object) in parts.into_iter().zip(objects) {
+    for (part, object) in parts.into_iter().zip(&objects) {
         match part {
             Ok(count) => counts.push(ObjectCount {
                 object: object.key.to_owned(),
@@ -101,7 +110,7 @@ pub(crate) async fn count(
     // If counting takes too long, an estimate is used.
     if !too_many.is_empty() {
         let path = [estimate_path(session, &too_many)];
-        let (parts, _) = session.parts(&path, |_, text| Ok(estimates_of(text))).await?;
+        let (parts, _) = rest::parts(session, &path, |_, text| Ok(estimates_of(text))).await?;
         counts.extend(parts.into_iter().flatten().flatten());
     }
     Ok(counts)
@@ -109,7 +118,9 @@ pub(crate) async fn count(
 
 fn estimate_path(session: &Session, objects: &[&'static CrmObject]) -> String {
     let keys: Vec<&str> = objects.iter().map(|object| object.key).collect();
-    session.path(&format!("limits/recordCount?sObjects={}", keys.join(",")))
+    session
+        .api()
+        .path(&format!("limits/recordCount?sObjects={}", keys.join(",")))
 }
 
 fn estimates_of(body: &str) -> Vec<ObjectCount> {

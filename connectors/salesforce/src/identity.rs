@@ -6,7 +6,8 @@ use std::sync::Arc;
 use serde::Deserialize;
 use tether_connector_sdk::CallContext;
 use tether_connector_sdk::oauth::Token;
-use tether_connector_sdk::proto::{Error, Identity};
+use tether_connector_sdk::proto::{AuthKind, Error, Identity};
+use tether_connector_sdk::session::Urgency;
 
 use crate::rest::{App, Session};
 use crate::{ids, token};
@@ -40,10 +41,13 @@ struct Organization {
 pub(crate) async fn find(
     app: &Arc<App>,
     call: &CallContext,
+    auth_kind: AuthKind,
     base_url: &str,
     token: &Token,
 ) -> Result<Identity, Error> {
-    let session = Session::with(app, call, base_url, token.access_token().to_owned()).impatient();
+    let access_token = token.access_token().to_owned();
+    let session =
+        Session::with_token(app, call, auth_kind, base_url, access_token).with_urgency(Urgency::User);
     let ids = token.extra_text("id").and_then(token::identity_ids);
     // The identity address names a login host. Only its path is used, because the instance answers it too.
     let path = match &ids {
@@ -61,7 +65,7 @@ pub(crate) async fn find(
         (None, Err(error)) => return Err(error.clone()),
     };
     let said = said.unwrap_or_default();
-    let query = session.query_path("SELECT Name FROM Organization", false);
+    let query = session.api().query_path("SELECT Name FROM Organization", false);
     let organizations = session
         .json::<Organizations>(&query)
         .await

@@ -1,8 +1,15 @@
-//! API usage from the reply header, and the number of attempts.
+//! API usage from the reply header.
+
+use tether_connector_sdk::http::Response;
+
+/// Calls that the whole organization used and may use in 24 hours, if the reply has them.
+pub(crate) fn of(response: &Response) -> Option<(u64, u64)> {
+    api_usage(response.headers.get("sforce-limit-info")?.to_str().ok()?)
+}
 
 /// Calls that the whole organization used and may use in 24 hours, from `Sforce-Limit-Info`. New entries are added to
 /// the header (`per-app-api-usage=17/250(appName=x)`), so the entry is searched by name.
-pub(crate) fn api_usage(header: &str) -> Option<(u64, u64)> {
+fn api_usage(header: &str) -> Option<(u64, u64)> {
     let value = header
         .split([';', ','])
         .find_map(|entry| entry.trim().strip_prefix("api-usage="))?;
@@ -10,10 +17,6 @@ pub(crate) fn api_usage(header: &str) -> Option<(u64, u64)> {
     let digits = |s: &str| s.bytes().take_while(u8::is_ascii_digit).count();
     Some((used.trim().parse().ok()?, limit[..digits(limit)].parse().ok()?))
 }
-
-/// Attempts at one request, the first included, before a transient failure is reported to the host: some ten seconds. From
-/// then on the host shows the cause, and continues by itself.
-pub(crate) const ATTEMPTS: u32 = 5;
 
 #[cfg(test)]
 mod tests {

@@ -1,10 +1,10 @@
 //! The five objects, and their fields that are always read.
 
-use tether_connector_sdk::proto::ObjectRole;
+use tether_connector_sdk::proto::{Error, ObjectRole};
 
 /// One of the connector's objects.
 #[derive(Debug)]
-pub(crate) struct CrmObject {
+pub struct CrmObject {
     /// The CRM's name.
     pub(crate) key: &'static str,
     /// The label for users.
@@ -76,6 +76,11 @@ pub(crate) const OBJECTS: [CrmObject; 5] = [
 /// The object with this key.
 pub(crate) fn find(key: &str) -> Option<&'static CrmObject> {
     OBJECTS.iter().find(|object| object.key == key)
+}
+
+/// The object with this key, or an error.
+pub(crate) fn named(key: &str) -> Result<&'static CrmObject, Error> {
+    find(key).ok_or_else(|| Error::invalid_input(format!("there is no object {key}")).object(key))
 }
 
 impl CrmObject {

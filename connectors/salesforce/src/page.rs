@@ -17,7 +17,7 @@ use crate::{ids, values};
 
 /// One page.
 #[derive(Debug, Default)]
-pub(crate) struct Page {
+pub struct Page {
     /// Number of rows of the whole query.
     pub(crate) total: u64,
     /// There is no next page.

@@ -6,7 +6,7 @@ use tether_connector_sdk::proto::{Error, ErrorKind, Record};
 use crate::page::{Page, short};
 use crate::plan::Plan;
 use crate::records;
-use crate::rest::{Session, earlier};
+use crate::rest::{self, Session, earlier};
 use crate::soql::{Filter, NARROW_LIMITS};
 
 /// How often rows that changed between the parts of a split query are read again.
@@ -63,7 +63,9 @@ impl Place {
     pub(crate) fn path(&self, session: &Session, plan: &Plan) -> String {
         match &self.next {
             Some(next) => next.clone(),
-            None => session.query_path(&plan.soql(0, &Filter::After(&self.after), self.limit()), true),
+            None => session
+                .api()
+                .query_path(&plan.soql(0, &Filter::After(&self.after), self.limit()), true),
         }
     }
 
@@ -224,10 +226,10 @@ pub(crate) async fn together(session: &Session, plan: &Plan, parts: Vec<Page>) -
 
 /// All rows of one part of a bounded query.
 async fn all_pages(session: &Session, plan: &Plan, part: usize, filter: &Filter<'_>) -> Result<Page, Error> {
-    let mut path = session.query_path(&plan.soql(part, filter, None), true);
+    let mut path = session.api().query_path(&plan.soql(part, filter, None), true);
     let mut whole = Page::default();
     loop {
-        whole.append(session.page(&path, &plan.parts[part]).await?);
+        whole.append(rest::page(session, &path, &plan.parts[part]).await?);
         if whole.is_short() {
             return Err(short().object(plan.object.key));
         }

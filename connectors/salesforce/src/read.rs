@@ -2,18 +2,16 @@
 //! process can resume, and expired cursors of the CRM do no harm.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tether_connector_sdk::proto::{Covers, Error, ErrorKind, ObjectCount, ReadRequest};
-use tether_connector_sdk::reading::{self, Change, Looked, Page, Recovery, Source, Wanted};
-use tether_connector_sdk::{CallContext, ReadStream};
+use tether_connector_sdk::proto::{Covers, Error, ErrorKind, ObjectCount};
+use tether_connector_sdk::reading::{Change, Looked, Page, Recovery, Source, Wanted, of_one_object};
 
 use crate::describe::Described;
 use crate::objects::{self, CrmObject};
 use crate::plan::Plan;
 use crate::query::{self, Place};
-use crate::rest::{App, Session};
+use crate::rest::{self, Session};
 use crate::{errors, fields, ids, page};
 
 /// How often in a row a cursor may be left without a page in between.
@@ -25,7 +23,7 @@ const ROWS_WITHOUT_IDS: &str = "rows_without_ids";
 
 /// The position in the list of an object.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct At {
+pub struct At {
     #[serde(flatten)]
     place: Place,
     /// Rows so far.
@@ -38,7 +36,7 @@ struct At {
 }
 
 /// The plan for an object, and the recoveries tried so far.
-struct Reading {
+pub struct Reading {
     plan: Plan,
     /// Lost cursors since the last page.
     lost: u32,
@@ -49,28 +47,22 @@ struct Reading {
     asked_again: bool,
 }
 
-struct Reader {
+/// The full read on behalf of an account.
+pub struct Reader {
     session: Session,
     budget: usize,
     /// The describes of objects that are to be read.
     described: HashMap<&'static str, Described>,
 }
 
-/// Runs a read request.
-pub(crate) async fn read(
-    app: &Arc<App>,
-    call: &CallContext,
-    request: ReadRequest,
-    out: ReadStream,
-) -> Result<(), Error> {
-    reading::read(call, request, out, |connection| {
-        Ok(Reader {
-            session: Session::new(app, call, connection)?,
-            budget: app.options.query_budget,
+impl Reader {
+    pub(crate) fn new(session: Session) -> Self {
+        Self {
+            budget: session.api().options.query_budget,
+            session,
             described: HashMap::new(),
-        })
-    })
-    .await
+        }
+    }
 }
 
 impl Source for Reader {
@@ -82,8 +74,7 @@ impl Source for Reader {
     type Loaded = page::Page;
 
     fn object(key: &str) -> Result<&'static CrmObject, Error> {
-        objects::find(key)
-            .ok_or_else(|| Error::invalid_input(format!("there is no object {key}")).object(key))
+        objects::named(key)
     }
 
     fn key(object: &'static CrmObject) -> &'static str {
@@ -127,7 +118,7 @@ impl Source for Reader {
 
     async fn load(&self, reading: &Reading, at: &At) -> Result<page::Page, Error> {
         let path = at.place.path(&self.session, &reading.plan);
-        self.session.page(&path, &reading.plan.parts[0]).await
+        rest::page(&self.session, &path, &reading.plan.parts[0]).await
     }
 
     async fn page(&mut self, reading: &mut Reading, at: &At, page: page::Page) -> Result<Page<At>, Error> {
@@ -207,9 +198,6 @@ impl Source for Reader {
                     None => Ok(Recovery::GiveUp(error)),
                 }
             }
-            ErrorKind::ObjectGone | ErrorKind::Forbidden | ErrorKind::RecordGone | ErrorKind::Bug => {
-                Ok(Recovery::GiveUp(error))
-            }
             // An administrator can solve it for this object; the others are not affected.
             ErrorKind::AdminAction
                 if matches!(error.code.as_str(), "OPERATION_TOO_LARGE" | "API_ERROR")
@@ -217,7 +205,7 @@ impl Source for Reader {
             {
                 Ok(Recovery::GiveUp(error))
             }
-            _ => Err(error),
+            _ => of_one_object(error),
         }
     }
 

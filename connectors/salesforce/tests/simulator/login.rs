@@ -195,7 +195,7 @@ async fn a_signed_assertion_logs_in() {
     )
     .await
     .unwrap();
-    let mut connection = connection(
+    let connection = connection(
         AuthKind::JwtBearer,
         log_in("admin@acme.example", &key).await.unwrap(),
     );
