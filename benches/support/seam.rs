@@ -80,20 +80,20 @@ impl Seam {
                 }
             }
             Between::CommitAndReport => {
+                let before = number(&mut look, "SELECT fence AS n FROM data_set").unwrap();
                 start();
-                // Only a sync that has got on reports something.
-                let mut held = None;
-                while held.is_none() && Instant::now() < deadline {
-                    control.batch_execute("BEGIN").unwrap();
-                    held = number(
-                        &mut control,
-                        "SELECT checkpoint_seq AS n FROM sync WHERE state = 'RUNNING' FOR UPDATE",
-                    );
-                    if held.is_none() {
-                        control.batch_execute("ROLLBACK").unwrap();
-                        wait();
-                    }
+                // The row of the killed worker still says RUNNING: the next one has to have claimed.
+                let claimed = |look: &mut PgConnection| {
+                    number(look, "SELECT fence AS n FROM data_set").is_some_and(|fence| fence > before)
+                };
+                while !claimed(&mut look) && Instant::now() < deadline {
+                    wait();
                 }
+                control.batch_execute("BEGIN").unwrap();
+                let held = number(
+                    &mut control,
+                    "SELECT checkpoint_seq AS n FROM sync WHERE state = 'RUNNING' FOR UPDATE",
+                );
                 let patience = Instant::now() + Duration::from_secs(4);
                 while !reached && held.is_some() && Instant::now() < patience {
                     wait();
