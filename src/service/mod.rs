@@ -370,7 +370,10 @@ impl From<store::Error> for Error {
     fn from(error: store::Error) -> Self {
         use store::Error as S;
         match error {
-            S::NotFound { what: "group", id } => Self::new(
+            S::NotFound {
+                what: store::Noun::Group,
+                id,
+            } => Self::new(
                 Reason::GroupUnknown,
                 format!("the platform has not told tether of the group {id} yet"),
             )

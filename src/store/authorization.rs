@@ -2,7 +2,7 @@
 
 use diesel::prelude::*;
 
-use super::{Error, Store, Tx, error::OrNotFound, integration, purge, schema::authorization};
+use super::{Error, Noun, Store, Tx, error::OrNotFound, integration, purge, schema::authorization};
 use crate::domain::{AuthorizationHash, GroupId, IntegrationId, Landing, Micros};
 
 /// A login that begins.
@@ -139,7 +139,7 @@ impl Store {
                 .execute(conn)?
                 == 0
             {
-                return Err(Error::not_found("login under way", "(state)"));
+                return Err(Error::not_found(Noun::Login, "(state)"));
             }
             let row: Authorization = authorization::table
                 .find(&hash)
@@ -177,7 +177,7 @@ impl Store {
                 .execute(conn)?
                 == 0
             {
-                return Err(Error::not_found("login under way", "(state)"));
+                return Err(Error::not_found(Noun::Login, "(state)"));
             }
             open_authorization(conn, &hash, now_us)
         })
@@ -216,5 +216,5 @@ fn open_authorization(
         )
         .select(Authorization::as_select())
         .first(conn)
-        .or_not_found("login under way", "(state)")
+        .or_not_found(Noun::Login, "(state)")
 }

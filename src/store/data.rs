@@ -18,7 +18,7 @@ use std::{
 use diesel::prelude::*;
 
 use super::{
-    Error, Options, Store, conn::Conn, data_set, pool::Pools, schema::integration, transaction::Never,
+    Error, Noun, Options, Store, conn::Conn, data_set, pool::Pools, schema::integration, transaction::Never,
 };
 use crate::{domain::IntegrationId, store::Rollback};
 
@@ -138,7 +138,7 @@ impl Store {
         let mut place = self.data_places(&[id]).await?;
         place
             .remove(&id)
-            .ok_or_else(|| Error::not_found("integration", id))
+            .ok_or_else(|| Error::not_found(Noun::Integration, id))
     }
 
     /// The databases of these integrations. Those that do not exist are not in it.

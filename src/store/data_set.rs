@@ -5,7 +5,7 @@
 use diesel::prelude::*;
 
 use super::{
-    Error, FieldRef, Lost, Sync, SyncObject,
+    Error, FieldRef, Lost, Noun, Sync, SyncObject,
     conn::{Conn, each, first_locked},
     record, removal,
     schema::{data_object, data_set},
@@ -107,7 +107,7 @@ pub(super) fn lock_for(conn: &mut Conn, id: IntegrationId, generation: i64) -> R
                 .values(&new)
                 .on_conflict_do_nothing()
                 .execute(c))?;
-            lock(conn, id)?.ok_or_else(|| Error::not_found("data of integration", id))?
+            lock(conn, id)?.ok_or_else(|| Error::not_found(Noun::DataSet, id))?
         }
     };
     if set.generation >= generation {

@@ -3,7 +3,7 @@
 use diesel::prelude::*;
 
 use super::{
-    Error, Store, Tx,
+    Error, Noun, Store, Tx,
     conn::each,
     error::is_foreign_key_violation,
     schema::{connector_enablement, integration},
@@ -57,7 +57,7 @@ impl Tx<'_> {
             ))
             .execute(c));
         match done {
-            Err(e) if is_foreign_key_violation(&e) => Err(Error::not_found("group", &row.group_id)),
+            Err(e) if is_foreign_key_violation(&e) => Err(Error::not_found(Noun::Group, &row.group_id)),
             other => Ok(other.map(|_| ())?),
         }
     }

@@ -36,6 +36,36 @@ pub enum Lost {
     Generation,
 }
 
+/// The noun of an error: what was not found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Noun {
+    /// A group.
+    Group,
+    /// An integration.
+    Integration,
+    /// The sealed login of an account.
+    Credential,
+    /// A sync.
+    Sync,
+    /// A login under way.
+    Login,
+    /// The stored data of an integration.
+    DataSet,
+}
+
+impl std::fmt::Display for Noun {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Group => "group",
+            Self::Integration => "integration",
+            Self::Credential => "credential",
+            Self::Sync => "sync",
+            Self::Login => "login under way",
+            Self::DataSet => "data of integration",
+        })
+    }
+}
+
 /// What can go wrong in the store.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -43,7 +73,7 @@ pub enum Error {
     #[error("there is no {what} \"{id}\"")]
     NotFound {
         /// The noun.
-        what: &'static str,
+        what: Noun,
         /// Which.
         id: String,
     },
@@ -112,7 +142,7 @@ impl Error {
         matches!(self, Self::NotFound { .. })
     }
 
-    pub(crate) fn not_found(what: &'static str, id: impl ToString) -> Self {
+    pub(crate) fn not_found(what: Noun, id: impl ToString) -> Self {
         Self::NotFound {
             what,
             id: id.to_string(),
@@ -204,11 +234,11 @@ impl From<DieselError> for Error {
 /// Gives a missing row the name of the thing that was looked for.
 pub(crate) trait OrNotFound<T> {
     /// An absent row is this thing not found.
-    fn or_not_found(self, what: &'static str, id: impl ToString) -> Result<T, Error>;
+    fn or_not_found(self, what: Noun, id: impl ToString) -> Result<T, Error>;
 }
 
 impl<T> OrNotFound<T> for Result<T, DieselError> {
-    fn or_not_found(self, what: &'static str, id: impl ToString) -> Result<T, Error> {
+    fn or_not_found(self, what: Noun, id: impl ToString) -> Result<T, Error> {
         match self {
             Err(DieselError::NotFound) => Err(Error::not_found(what, id)),
             Err(other) => Err(other.into()),

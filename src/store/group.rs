@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use diesel::prelude::*;
 
 use super::{
-    Conflict, Error, Store, Tx,
+    Conflict, Error, Noun, Store, Tx,
     conn::{Conn, each},
     credential, erase,
     error::OrNotFound,
@@ -111,7 +111,7 @@ impl Store {
                 .filter(groups::delete_us.is_null())
                 .select(Group::as_select())
                 .first(conn)
-                .or_not_found("group", &id)
+                .or_not_found(Noun::Group, &id)
         })
         .await
     }

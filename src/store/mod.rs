@@ -79,7 +79,7 @@ pub use covers::{Covers, IdOrder, is_number};
 pub use credential::{Credential, CredentialPut, NewCredential, RevokedCredential};
 pub use enablement::Enablement;
 pub use erase::Erased;
-pub use error::{Conflict, Error, Lost};
+pub use error::{Conflict, Error, Lost, Noun};
 pub use event::{Event, EventHead};
 pub use field::{Field, FieldRef};
 pub use group::{DeletedGroup, Group};

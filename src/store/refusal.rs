@@ -5,7 +5,7 @@
 use diesel::prelude::*;
 
 use super::{
-    Error, Store,
+    Error, Noun, Store,
     conn::{Conn, first_locked},
     schema::{connector_enablement, credentials, integration},
 };
@@ -82,7 +82,7 @@ impl Store {
             )
             .optional()?;
             let Some((generation, state, old)) = row else {
-                return Err(Error::not_found("credential", new.id));
+                return Err(Error::not_found(Noun::Credential, new.id));
             };
             if generation != new.used_generation || state != CredentialState::Live {
                 return Ok(old);

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use diesel::prelude::*;
 
 use super::{
-    Conflict, Error, FieldRef, Integration, Store, Tx,
+    Conflict, Error, FieldRef, Integration, Noun, Store, Tx,
     conn::{Conn, first_locked},
     event::NewEvents,
     field, integration,
@@ -109,7 +109,7 @@ impl Tx<'_> {
             .count()
             .get_result(conn)?;
         if has == 0 {
-            return Err(Error::not_found("integration", id));
+            return Err(Error::not_found(Noun::Integration, id));
         }
         source::decide(conn, id, group_id, active, true)?;
         source::decide(conn, id, group_id, passive, false)
@@ -126,7 +126,7 @@ impl Store {
 fn alive(conn: &mut Conn, id: IntegrationId) -> Result<Integration, Error> {
     let of = integration::lock(conn, id)?;
     if of.state == IntegrationState::Deleting {
-        return Err(Error::not_found("integration", id));
+        return Err(Error::not_found(Noun::Integration, id));
     }
     Ok(of)
 }

@@ -22,7 +22,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use diesel::prelude::*;
 
 use super::{
-    Conflict, Error, Field, FieldRef, Integration, Refusal, Store, Tx,
+    Conflict, Error, Field, FieldRef, Integration, Noun, Refusal, Store, Tx,
     conn::{Conn, first_locked},
     error::{OrNotFound, is_unique_violation},
     field,
@@ -120,7 +120,7 @@ impl Tx<'_> {
             source::table.find((group_id, id)).select(Row::as_select())
         )
         .optional()?;
-        let row = row.ok_or_else(|| Error::not_found("integration", id))?;
+        let row = row.ok_or_else(|| Error::not_found(Noun::Integration, id))?;
         if row.connected == connected {
             return Ok(false);
         }
@@ -361,7 +361,7 @@ pub(super) fn lock_group(conn: &mut Conn, group_id: &GroupId) -> Result<(), Erro
             .filter(groups::delete_us.is_null())
             .select(groups::display_name)
     );
-    found.or_not_found("group", group_id).map(|_| ())
+    found.or_not_found(Noun::Group, group_id).map(|_| ())
 }
 
 /// Gives a group a source, under a label that is free in it: the one wished for, or one like it. What the group has

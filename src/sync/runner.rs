@@ -168,8 +168,8 @@ impl Run<'_> {
         let integration = store.integration_get(self.sync.integration_id).await?;
         self.connector.clone_from(&integration.connector);
         let credential_id = integration.credential_id.ok_or_else(|| store::Error::NotFound {
-            what: "credential of integration",
-            id: integration.id.to_string(),
+            what: store::Noun::Credential,
+            id: format!("of {}", integration.id.name()),
         })?;
         let connector = self.context.registry.get(&integration.connector)?;
         let describe = connector.describe();

@@ -6,7 +6,7 @@ use diesel::prelude::*;
 
 use crate::domain::{AuthKind, CredentialId, CredentialState, IntegrationId, IntegrationState, Micros};
 use crate::store::{
-    Error, Refusal, Store,
+    Error, Noun, Refusal, Store,
     conn::{Conn, all_locked, first_locked},
     error::OrNotFound,
     schema::{credentials, integration},
@@ -116,13 +116,13 @@ pub(in crate::store) fn get(conn: &mut Conn, id: CredentialId) -> Result<Credent
         .find(id)
         .select(Credential::as_select())
         .first(conn)
-        .or_not_found("credential", id)
+        .or_not_found(Noun::Credential, id)
 }
 
 /// Locks a credential against others that take or drop its last reference.
 pub(in crate::store) fn lock(conn: &mut Conn, id: CredentialId) -> Result<Credential, Error> {
     first_locked!(conn, credentials::table.find(id).select(Credential::as_select()))
-        .or_not_found("credential", id)
+        .or_not_found(Noun::Credential, id)
 }
 
 /// Locks credentials, in order; those that are there.

@@ -5,8 +5,8 @@ use diesel::prelude::*;
 use super::row::{Integration, check_revision, lock};
 use crate::domain::{GroupId, IntegrationId, IntegrationState, Micros, SyncTrigger, name_key};
 use crate::store::{
-    Conflict, Error, Field, NewShare, NewSync, Tx, conn::Conn, data::Effect, error::is_unique_violation,
-    event::NewEvents, field, schema::integration, share, source, sync,
+    Conflict, Error, Field, NewShare, NewSync, Noun, Tx, conn::Conn, data::Effect,
+    error::is_unique_violation, event::NewEvents, field, schema::integration, share, source, sync,
 };
 
 /// A draft to begin.
@@ -157,7 +157,7 @@ fn edit(conn: &mut Conn, events: &mut NewEvents, update: IntegrationUpdate) -> R
     let mut row = lock(conn, update.id)?;
     check_revision(&row, update.revision)?;
     if row.state == IntegrationState::Deleting {
-        return Err(Error::not_found("integration", row.id));
+        return Err(Error::not_found(Noun::Integration, row.id));
     }
     if let Some(name) = update.display_name {
         row.name_key = name_key(&name);

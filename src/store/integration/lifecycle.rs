@@ -9,7 +9,7 @@ use crate::domain::{
     CredentialId, CredentialState, EventKind, IntegrationId, IntegrationState, Micros, SyncTrigger,
 };
 use crate::store::{
-    Conflict, Error, NewSync, Store, Sync, Tx, authorization,
+    Conflict, Error, NewSync, Noun, Store, Sync, Tx, authorization,
     conn::Conn,
     credential,
     data::Effect,
@@ -157,7 +157,7 @@ fn attach_credential(
 ) -> Result<Attached, Error> {
     let mut row = lock(conn, attach.id)?;
     if row.state == IntegrationState::Deleting {
-        return Err(Error::not_found("integration", row.id));
+        return Err(Error::not_found(Noun::Integration, row.id));
     }
     // All credentials at once, in one order: those of the account too, where its integrations are counted.
     let counts = row.state != IntegrationState::Draft;
@@ -176,7 +176,7 @@ fn attach_credential(
         Some(credentials.swap_remove(at))
     };
     let new =
-        take(attach.credential_id).ok_or_else(|| Error::not_found("credential", attach.credential_id))?;
+        take(attach.credential_id).ok_or_else(|| Error::not_found(Noun::Credential, attach.credential_id))?;
     let old = row.credential_id.and_then(take);
     if new.state == CredentialState::Revoked {
         return Err(Error::Busy(
@@ -324,7 +324,7 @@ pub(in crate::store) fn delete(
     let row = lock(conn, id)?;
     check_revision(&row, revision)?;
     match row.state {
-        IntegrationState::Deleting => return Err(Error::not_found("integration", id)),
+        IntegrationState::Deleting => return Err(Error::not_found(Noun::Integration, id)),
         IntegrationState::Draft => return abandon(conn, id, now_us),
         IntegrationState::Active | IntegrationState::NeedsReauthorization => {}
     }

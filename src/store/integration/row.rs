@@ -4,7 +4,7 @@ use diesel::prelude::*;
 
 use crate::domain::{CredentialId, GroupId, IntegrationId, IntegrationState, Micros};
 use crate::store::{
-    Conflict, Error, Store, Tx,
+    Conflict, Error, Noun, Store, Tx,
     conn::{Conn, first_locked},
     error::OrNotFound,
     schema::integration,
@@ -111,13 +111,13 @@ pub(in crate::store) fn get(conn: &mut Conn, id: IntegrationId) -> Result<Integr
         .find(id)
         .select(Integration::as_select())
         .first(conn)
-        .or_not_found("integration", id)
+        .or_not_found(Noun::Integration, id)
 }
 
 /// Locks an integration until the end of the transaction.
 pub(in crate::store) fn lock(conn: &mut Conn, id: IntegrationId) -> Result<Integration, Error> {
     first_locked!(conn, integration::table.find(id).select(Integration::as_select()))
-        .or_not_found("integration", id)
+        .or_not_found(Noun::Integration, id)
 }
 
 pub(super) fn check_revision(row: &Integration, expected: Option<i64>) -> Result<(), Error> {

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::domain::{IntegrationId, IntegrationState, Micros, ReadClock, ReadTime, SyncId};
 use crate::store::{
-    Conflict, Error, Store,
+    Conflict, Error, Noun, Store,
     conn::Conn,
     covers::{Covers, Piece},
     data_set, postgres,
@@ -145,7 +145,7 @@ impl Store {
     pub async fn record_refresh(&self, refresh: Refresh) -> Result<Refreshed, Error> {
         let id = refresh.integration_id;
         if self.integration_get(id).await?.state == IntegrationState::Deleting {
-            return Err(Error::not_found("integration", id));
+            return Err(Error::not_found(Noun::Integration, id));
         }
         self.data_write(id, move |conn| store_refresh(conn, refresh))
             .await

@@ -4,7 +4,7 @@ use diesel::{prelude::*, sql_types};
 
 use crate::domain::{IntegrationId, Micros, ObjectState, SyncId, SyncState, SyncTrigger};
 use crate::store::{
-    Error, Integration, Lost, Store,
+    Error, Integration, Lost, Noun, Store,
     conn::Conn,
     error::OrNotFound,
     integration,
@@ -184,7 +184,7 @@ pub(in crate::store) fn get(conn: &mut Conn, id: SyncId) -> Result<Sync, Error> 
         .find(id)
         .select(Sync::as_select())
         .first(conn)
-        .or_not_found("sync", id)
+        .or_not_found(Noun::Sync, id)
 }
 
 pub(super) fn objects(conn: &mut Conn, id: SyncId) -> Result<Vec<SyncObject>, Error> {
