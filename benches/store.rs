@@ -129,7 +129,7 @@ async fn pass(store: &Store, sync: &Sync, rows: usize, version: i64, covers: boo
         let batch = RecordBatch {
             object: "Account".to_owned(),
             rows: (first..=last).map(|i| row(i, version)).collect(),
-            covers: covers.then(|| Covers {
+            complete_range: covers.then(|| CompleteRange {
                 after: first.checked_sub(1).map(id).unwrap_or_default(),
                 through: id(last),
                 order: IdOrder::Bytes,

@@ -11,7 +11,7 @@
 
 use crate::domain::{FieldType, IntegrationId};
 use crate::identity;
-use crate::store::{Covers, IdOrder, Parent, RecordBatch, RecordRow, is_number};
+use crate::store::{CompleteRange, IdOrder, Parent, RecordBatch, RecordRow, is_number};
 use crate::time::read_time;
 use serde::de::IgnoredAny;
 use std::collections::HashMap;
@@ -63,20 +63,20 @@ pub struct Source {
 /// # Errors
 /// A row violates the contract: it has no id, or its payload is not a JSON object or is too large.
 pub fn batch(source: &Source, batch: proto::RecordBatch) -> Result<RecordBatch, Error> {
-    let covers = covers(&batch)?;
+    let complete_range = complete_range(&batch)?;
     let read = read_time(batch.read_time_us);
     let rows = rows(source, &batch.object, batch.records, batch.read_time_us > 0)?;
     Ok(RecordBatch {
         object: batch.object,
         rows,
-        covers,
+        complete_range,
         read,
     })
 }
 
 /// The id range that the batch claims to list completely. Rows are removed based on it, so an invalid claim is
 /// rejected.
-fn covers(batch: &proto::RecordBatch) -> Result<Option<Covers>, Error> {
+fn complete_range(batch: &proto::RecordBatch) -> Result<Option<CompleteRange>, Error> {
     let (claimed, order) = match (&batch.covers, &batch.covers_numbers) {
         (None, None) => return Ok(None),
         (Some(bytes), None) => (bytes, IdOrder::Bytes),
@@ -97,7 +97,7 @@ fn covers(batch: &proto::RecordBatch) -> Result<Option<Covers>, Error> {
             claimed,
         ));
     }
-    Ok(Some(Covers {
+    Ok(Some(CompleteRange {
         after: claimed.after.clone(),
         through: claimed.through.clone(),
         order,
@@ -394,7 +394,7 @@ mod tests {
                 covers_numbers,
                 ..Default::default()
             };
-            batch(&source(), given).map(|batch| batch.covers.map(|covers| covers.order))
+            batch(&source(), given).map(|batch| batch.complete_range.map(|covers| covers.order))
         };
         assert_eq!(claim(None, None).unwrap(), None);
         assert_eq!(claim(range("a", "b"), None).unwrap(), Some(IdOrder::Bytes));

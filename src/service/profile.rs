@@ -275,7 +275,7 @@ impl Services {
             }));
             if let Some(error) = result.error {
                 if result.object == company_object {
-                    return Err(crate::connectors::Error::said(&source.connector, error).into());
+                    return Err(crate::connectors::Error::from_connector(&source.connector, error).into());
                 }
                 tracing::info!(integration = %source.id, "{} not read live: {}", result.object, error.message);
                 continue;
@@ -294,7 +294,7 @@ impl Services {
             batches.push(RecordBatch {
                 object: result.object,
                 rows,
-                covers: None,
+                complete_range: None,
                 read,
             });
         }

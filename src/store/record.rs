@@ -2,7 +2,7 @@
 
 use diesel::prelude::*;
 
-use super::covers::Covers;
+use super::complete_range::CompleteRange;
 use super::schema::record;
 use crate::domain::{CompanyId, IntegrationId, Micros, ReadTime};
 
@@ -101,7 +101,7 @@ pub struct RecordBatch {
     pub rows: Vec<RecordRow>,
     /// The range it lists completely: live rows in it that are not in the batch, and were not read later, are gone once the
     /// object was listed whole. Of no effect in a live read.
-    pub covers: Option<Covers>,
+    pub complete_range: Option<CompleteRange>,
     /// When it was read.
     pub read: ReadTime,
 }

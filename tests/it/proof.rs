@@ -372,7 +372,7 @@ async fn write(
     let batches = batches.into_iter().map(|(object, rows)| store::RecordBatch {
         object: object.to_owned(),
         rows,
-        covers: None,
+        complete_range: None,
         read: ReadTime::crm(at),
     });
     let refresh = store::Refresh {

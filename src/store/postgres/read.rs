@@ -21,7 +21,7 @@ use crate::domain::{CompanyId, GroupId, IntegrationId, Micros};
 use crate::store::{
     Error,
     company::{Held, Tracked},
-    covers::Piece,
+    complete_range::Piece,
     record::Known,
     record_read::{CompanyRecordKey, RecordContent},
 };

@@ -4,7 +4,7 @@ use diesel::{prelude::*, sql_types};
 
 use super::{Existing, Parent};
 use crate::domain::{IntegrationId, Micros, ReadClock, ReadTime};
-use crate::store::{Error, conn::Conn, covers::Piece, postgres, sqlite};
+use crate::store::{Error, complete_range::Piece, conn::Conn, postgres, sqlite};
 
 /// A stored row: id, hash, time of change, time of reading and its clock, time of removal.
 pub(in crate::store) type Known = (String, i64, Micros, Micros, i64, Option<Micros>);

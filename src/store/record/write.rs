@@ -17,8 +17,8 @@ use super::{
 use crate::domain::{IntegrationId, IntegrationState, Micros, ReadClock, ReadTime, SyncId};
 use crate::store::{
     Conflict, Error, Noun, Store,
+    complete_range::{CompleteRange, Piece},
     conn::Conn,
-    covers::{Covers, Piece},
     data_set, postgres,
     removal::{self, Marks},
     sqlite,
@@ -103,7 +103,7 @@ impl Listing {
         let (batch, object) = (&self.batch, self.batch.object.as_str());
         let rows = apply::newest(&batch.rows);
         let ids: Vec<&str> = rows.iter().map(|row| row.external_id.as_str()).collect();
-        let existing = match &batch.covers {
+        let existing = match &batch.complete_range {
             None => existing_ids(conn, integration_id, object, &ids)?,
             Some(covers) => {
                 let marks = Marks {
@@ -342,7 +342,7 @@ fn walk(
     conn: &mut Conn,
     marks: &Marks<'_>,
     ids: &[&str],
-    covers: &Covers,
+    covers: &CompleteRange,
     read: ReadTime,
     pieces: &mut VecDeque<Piece>,
     budget: &mut i64,

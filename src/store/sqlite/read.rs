@@ -7,7 +7,7 @@ use crate::domain::{CompanyId, IntegrationId};
 use crate::store::{
     Error,
     company::Held,
-    covers::Piece,
+    complete_range::Piece,
     record::Known,
     record_read::{CompanyRecordKey, RecordContent},
     schema::{record, record_link},

@@ -295,9 +295,9 @@ async fn a_pooler_may_stand_in_between() {
 async fn writes_do_not_wait_one_after_the_other_for_a_locked_file() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("tether.db");
-    const PATIENCE: Duration = Duration::from_secs(2);
+    const TIMEOUT: Duration = Duration::from_secs(2);
     let options = Options {
-        lock_timeout: PATIENCE,
+        lock_timeout: TIMEOUT,
         ..Options::new(format!("sqlite:{}", file.display()))
     };
     let store = Store::open(&options).unwrap();
@@ -309,7 +309,7 @@ async fn writes_do_not_wait_one_after_the_other_for_a_locked_file() {
         let (store, g) = (store.clone(), g.clone());
         async move { store.group_upsert(&g, &format!("Name {i}"), NOW).await }
     });
-    let four = tokio::time::timeout(PATIENCE * 3, four)
+    let four = tokio::time::timeout(TIMEOUT * 3, four)
         .await
         .expect("none waits for another");
     for refused in four {

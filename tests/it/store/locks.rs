@@ -423,7 +423,7 @@ async fn very_many_marks_are_several_transactions() {
         ),
     );
     let listing = RecordBatch {
-        covers: Some(Covers {
+        complete_range: Some(CompleteRange {
             after: String::new(),
             through: String::new(),
             order: IdOrder::Bytes,

@@ -21,13 +21,13 @@ fn deleted(id: &str, modified_us: Micros) -> RecordRow {
 }
 
 fn covering(after: &str, through: &str, read_us: Micros, rows: Vec<RecordRow>) -> RecordBatch {
-    let covers = Some(Covers {
+    let complete_range = Some(CompleteRange {
         after: after.to_owned(),
         through: through.to_owned(),
         order: IdOrder::Bytes,
     });
     RecordBatch {
-        covers,
+        complete_range,
         ..batch("Account", read_us, rows)
     }
 }
@@ -318,7 +318,7 @@ both! {
     async fn numbers_are_covered_by_their_values(store) {
         let one = active(store, &group(store, "g").await, "One").await;
         let numbers = |after: &str, through: &str, read_us, rows| RecordBatch {
-            covers: Some(Covers { after: after.to_owned(), through: through.to_owned(), order: IdOrder::Number }),
+            complete_range: Some(CompleteRange { after: after.to_owned(), through: through.to_owned(), order: IdOrder::Number }),
             ..batch("Account", read_us, rows)
         };
         let ids = ["5", "42", "998", "999", "1000", "1001", "1002", "20000", "x1"];
@@ -462,7 +462,7 @@ fn batches() -> impl Strategy<Value = (bool, bool, RecordBatch)> {
             } else {
                 (number(a), number(b), IdOrder::Number)
             };
-            Covers {
+            CompleteRange {
                 after,
                 through,
                 order,
@@ -474,7 +474,7 @@ fn batches() -> impl Strategy<Value = (bool, bool, RecordBatch)> {
             RecordBatch {
                 object: "Account".to_owned(),
                 rows,
-                covers,
+                complete_range: covers,
                 read: ReadTime { us, clock },
             },
         )
@@ -527,7 +527,7 @@ impl Model {
             }
         }
         let inside = |id: &String| {
-            batch.covers.as_ref().is_some_and(|c| match c.order {
+            batch.complete_range.as_ref().is_some_and(|c| match c.order {
                 IdOrder::Bytes => {
                     (c.after.is_empty() || *id > c.after) && (c.through.is_empty() || *id <= c.through)
                 }

@@ -16,7 +16,7 @@ fn ids(range: std::ops::Range<usize>) -> Vec<String> {
 /// A listing of everything.
 fn listing(read_us: Micros, ids: &[String]) -> RecordBatch {
     RecordBatch {
-        covers: Some(Covers {
+        complete_range: Some(CompleteRange {
             after: String::new(),
             through: String::new(),
             order: IdOrder::Bytes,
@@ -265,7 +265,7 @@ both! {
         // commit.
         let listed: Vec<String> = [&all[..50], &all[7_000..7_050], &all[12_499..]].concat();
         let half = |from: &str, to: &str, ids: &[String]| RecordBatch {
-            covers: Some(Covers { after: from.to_owned(), through: to.to_owned(), order: IdOrder::Bytes }),
+            complete_range: Some(CompleteRange { after: from.to_owned(), through: to.to_owned(), order: IdOrder::Bytes }),
             ..listing(NOW + 1, ids)
         };
         let batches = vec![half("", &all[6_999], &listed[..50]), half(&all[6_999], "", &listed[50..])];
@@ -284,7 +284,7 @@ both! {
         let first = begin(store, &of, NOW, None).await;
         let all: Vec<String> = (1..=12_000).map(|n: u32| n.to_string()).collect();
         let numbers = |read_us, ids: &[String]| RecordBatch {
-            covers: Some(Covers { after: String::new(), through: String::new(), order: IdOrder::Number }),
+            complete_range: Some(CompleteRange { after: String::new(), through: String::new(), order: IdOrder::Number }),
             ..listing(read_us, ids)
         };
         store.sync_commit(commit(&first, vec![numbers(NOW, &all)])).await.unwrap();

@@ -95,7 +95,7 @@ pub(super) async fn round(w: &mut World, group_id: &GroupId, of: &Integration, s
     };
     ask!(w, 1, sync_object_upsert(sync.id, sync.fence, vec![news]));
     let covers = |from: usize| {
-        Some(Covers {
+        Some(CompleteRange {
             after: account(from),
             through: account(from + n),
             order: IdOrder::Bytes,
@@ -131,7 +131,7 @@ pub(super) async fn round(w: &mut World, group_id: &GroupId, of: &Integration, s
         sync_commit(commit(&sync, vec![batch("Account", read_us + 1, moved)]))
     );
     let listed = RecordBatch {
-        covers: covers(first + n),
+        complete_range: covers(first + n),
         ..batch("Account", read_us, Vec::new())
     };
     ask!(w, n, sync_commit(commit(&sync, vec![listed])));

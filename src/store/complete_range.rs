@@ -20,7 +20,7 @@ pub enum IdOrder {
 
 /// A range of ids that a batch lists completely.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Covers {
+pub struct CompleteRange {
     /// The range begins after this id; empty for the beginning.
     pub after: String,
     /// The range ends with this id; empty for the end.
@@ -53,7 +53,7 @@ fn by_value(a: &str, b: &str) -> Ordering {
     a.len().cmp(&b.len()).then_with(|| a.cmp(b))
 }
 
-impl Covers {
+impl CompleteRange {
     pub(super) fn contains(&self, id: &str) -> bool {
         let order = match self.order {
             IdOrder::Bytes => str::cmp,
@@ -117,8 +117,8 @@ impl Covers {
 mod tests {
     use super::*;
 
-    fn number(after: &str, through: &str) -> Covers {
-        Covers {
+    fn number(after: &str, through: &str) -> CompleteRange {
+        CompleteRange {
             after: after.to_owned(),
             through: through.to_owned(),
             order: IdOrder::Number,
@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn the_pieces_hold_the_range_whatever_its_ends() {
         let ids: Vec<String> = (0..=1_200).map(|n: u32| n.to_string()).collect();
-        let in_pieces = |covers: &Covers, id: &str| {
+        let in_pieces = |covers: &CompleteRange, id: &str| {
             covers
                 .pieces()
                 .iter()
