@@ -1,8 +1,9 @@
 //! Integrations: read, save, delete.
 
 use super::account_limit::{ACCOUNT_LIMIT, account_full};
+use super::audit::Worked;
 use super::login::settings;
-use super::{Author, Made, RequestKey, Services, SyncView, field, group_of, sync};
+use super::{AuditChange, Author, RequestKey, Services, SyncView, field, group_of, sync};
 use crate::caller::Caller;
 use crate::domain::{CredentialState, GroupId, IntegrationId, IntegrationState, SyncId};
 use crate::error::{Detail, Error, Reason, Result};
@@ -14,7 +15,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// How long a deletion waits for the revocation at the CRM.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 /// How many times a draft is checked and saved again if it is edited concurrently; the last attempt saves
 /// without comparing revisions.
 const SAVE_TRIES: u32 = 10;
@@ -211,14 +212,14 @@ impl Services {
         let deleted = self.change(author, move |tx| {
             let gone = tx.integration_delete(id, revision, now_us())?;
             let groups = gone.groups;
-            Ok((gone, Some(Made::of(id.name()).with("groups", groups))))
+            Ok((gone, Some(AuditChange::of(id.name()).with("groups", groups))))
         });
         let gone = deleted.await.map_err(|error| error.or_not_found(id.name()))?;
         tracing::info!(integration = %id, by = author.subject, "integration {id} deleted");
         let access = match gone.credential_id {
             None => Access::None,
             Some(credential) if gone.released => {
-                if self.credentials.given_back(credential, PATIENCE).await? {
+                if self.credentials.given_back(credential, TIMEOUT).await? {
                     Access::Revoked
                 } else {
                     Access::Pending
@@ -261,9 +262,6 @@ impl Services {
                 break (row.group_id, sync::read_id(&earlier)?);
             }
             self.check_save(&row, revision).await?;
-            if validate_only {
-                return Ok((self.view(&row.group_id, id).await?, None));
-            }
             // The saved revision is the checked one. If the caller gave no revision, a concurrent edit is not
             // an error: the draft is checked again.
             tries += 1;
@@ -275,8 +273,18 @@ impl Services {
                 by: author.subject.clone(),
                 now_us: now_us(),
             };
-            match self.save(author, activate, request).await {
-                Ok(sync) => break (row.group_id, sync),
+            let saved = match validate_only {
+                true => {
+                    let trial = self
+                        .store
+                        .rehearse(move |tx| Worked::Ok(tx.integration_activate(activate)?));
+                    trial.await.map(|_| None)
+                }
+                false => self.save(author, activate, request).await.map(Some),
+            };
+            match saved {
+                Ok(Some(sync)) => break (row.group_id, sync),
+                Ok(None) => return Ok((self.view(&row.group_id, id).await?, None)),
                 Err(Rollback::Store(error))
                     if error.is_conflict(Conflict::Revision) && revision.is_none() => {}
                 Err(Rollback::Store(error)) if error.is_conflict(Conflict::AccountFull) => {
@@ -313,7 +321,10 @@ impl Services {
             if let Some(request) = &request {
                 tx.request_end(request, &sync.id.to_string())?;
             }
-            Ok((sync.id, Some(Made::of(id.name()).with("selected_fields", fields))))
+            Ok((
+                sync.id,
+                Some(AuditChange::of(id.name()).with("selected_fields", fields)),
+            ))
         });
         let sync = saved.await?;
         tracing::info!(integration = %id, %sync, by = author.subject, "integration {id} saved");
