@@ -361,7 +361,7 @@ impl Running {
     /// Stops in order: health is NOT_SERVING → streams end → no more leases, running syncs release theirs → requests
     /// in progress end → close.
     pub async fn stop(mut self) {
-        const PATIENCE: Duration = Duration::from_secs(20);
+        const TIMEOUT: Duration = Duration::from_secs(20);
         /// Time for live reads whose callers already have their response. If one is interrupted, the next opening of
         /// the profile reads again.
         const SETTLE: Duration = Duration::from_secs(2);
@@ -371,16 +371,16 @@ impl Running {
         self.stop.cancel();
         self.health.end().await;
         let drained = async { while self.listeners.join_next().await.is_some() {} };
-        if tokio::time::timeout(PATIENCE, drained).await.is_err() {
-            tracing::warn!("closed requests that were still in progress after {PATIENCE:?}");
+        if tokio::time::timeout(TIMEOUT, drained).await.is_err() {
+            tracing::warn!("closed requests that were still in progress after {TIMEOUT:?}");
         }
         self.services.settle(SETTLE).await;
         // A rotated token that is not stored is lost, so wait for refreshes in progress.
-        if tokio::time::timeout(PATIENCE, self.credentials.settle())
+        if tokio::time::timeout(TIMEOUT, self.credentials.settle())
             .await
             .is_err()
         {
-            tracing::error!("credentials were still being refreshed after {PATIENCE:?}");
+            tracing::error!("credentials were still being refreshed after {TIMEOUT:?}");
         }
     }
 }

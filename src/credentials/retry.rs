@@ -111,7 +111,7 @@ fn as_error(connector: &str, of: &Refusal) -> connectors::Error {
         retry_us: of.next_try_us,
         ..proto::Error::default()
     };
-    connectors::Error::said(connector, error)
+    connectors::Error::from_connector(connector, error)
 }
 
 impl Credentials {

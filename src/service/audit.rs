@@ -39,7 +39,7 @@ impl Author {
     }
 
     /// The entries of a change: one for each group that it concerns.
-    fn entries(&self, made: Made, now: Micros) -> Result<Vec<AuditEntry>> {
+    fn entries(&self, made: AuditChange, now: Micros) -> Result<Vec<AuditEntry>> {
         let groups = match made.groups.is_empty() {
             true => vec![self.group.clone().unwrap_or_default()],
             false => made.groups,
@@ -70,7 +70,7 @@ impl Deref for Author {
 
 /// The resource that a call changed, and the change, for the audit log.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Made {
+pub struct AuditChange {
     /// The groups whose logs get an entry; empty for the caller's group.
     groups: Vec<String>,
     /// The resource's name.
@@ -79,7 +79,7 @@ pub struct Made {
     detail: BTreeMap<&'static str, String>,
 }
 
-impl Made {
+impl AuditChange {
     /// A change of the resource of this name.
     #[must_use]
     pub fn of(resource: impl Into<String>) -> Self {
@@ -108,14 +108,14 @@ impl Made {
 pub(super) type Worked<T> = std::result::Result<T, Rollback<Error>>;
 
 impl Inner {
-    /// Runs a change and writes its audit entries in one transaction. Work that returns no [`Made`] has changed nothing.
+    /// Runs a change and writes its audit entries in one transaction. Work that returns no [`AuditChange`] has changed nothing.
     ///
     /// # Errors
     /// As [`Store::transaction`](crate::store::Store::transaction).
     pub(super) async fn change<T, F>(&self, author: &Author, work: F) -> Worked<T>
     where
         T: Send + 'static,
-        F: FnOnce(&mut Tx<'_>) -> Worked<(T, Option<Made>)> + Send + 'static,
+        F: FnOnce(&mut Tx<'_>) -> Worked<(T, Option<AuditChange>)> + Send + 'static,
     {
         let author = author.clone();
         self.store
@@ -137,7 +137,7 @@ impl Inner {
     pub(super) async fn change_anew<T, F>(&self, author: &Author, work: F) -> Worked<T>
     where
         T: Send + 'static,
-        F: Fn(&mut Tx<'_>) -> Worked<Option<(T, Made)>> + Clone + Send + 'static,
+        F: Fn(&mut Tx<'_>) -> Worked<Option<(T, AuditChange)>> + Clone + Send + 'static,
     {
         let author = author.clone();
         self.store

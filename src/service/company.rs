@@ -2,7 +2,7 @@
 
 use super::field;
 use super::profile::company_object;
-use super::{Author, Made, Services, viewpoint};
+use super::{AuditChange, Author, Services, viewpoint};
 use crate::caller::Caller;
 use crate::domain::{CompanyId, GroupId, IntegrationId};
 use crate::error::{Detail, Error, Reason, Result};
@@ -172,7 +172,7 @@ impl Services {
         let ids: Vec<_> = tracks.iter().map(|track| track.company_id).collect();
         self.check_tracked(parent, &ids).await?;
         let (of, by) = (parent.clone(), author.subject.clone());
-        let made = Made::of(parent.name()).with("companies", tracks.len());
+        let made = AuditChange::of(parent.name()).with("companies", tracks.len());
         self.change(author, move |tx| {
             tx.company_track(&of, tracks, &by, now_us())?;
             Ok(((), Some(made)))
@@ -225,7 +225,7 @@ impl Services {
         let of = parent.clone();
         let untracked = self.change(author, move |tx| {
             let count = tx.company_untrack(&of, &ids)?;
-            Ok((count, Some(Made::of(of.name()).with("companies", count))))
+            Ok((count, Some(AuditChange::of(of.name()).with("companies", count))))
         });
         Ok(untracked.await?)
     }

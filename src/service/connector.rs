@@ -3,7 +3,7 @@
 //! A connector that a group has enabled and that is missing from the folder is listed as failed for that
 //! group only: the group learns why its integrations do not work, and other groups have never used it.
 
-use super::{Author, Made, Services, group_of};
+use super::{AuditChange, Author, Services, group_of};
 use crate::connectors::{self, Status};
 use crate::domain::GroupId;
 use crate::error::{Error, Reason, Result};
@@ -125,7 +125,7 @@ impl Services {
             update_us: now_us(),
             update_by: author.subject.clone(),
         };
-        let made = Made::of(format!("connectors/{id}"));
+        let made = AuditChange::of(format!("connectors/{id}"));
         self.change(author, move |tx| Ok((tx.enablement_set(&row)?, Some(made))))
             .await?;
         tracing::info!(connector = id, %group, by = author.subject, "connector {id} {} for {group}", if enabled { "enabled" } else { "disabled" });

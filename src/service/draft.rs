@@ -2,7 +2,7 @@
 //!
 //! Settings that are chosen before login cannot be changed after it: they say where the login happened.
 
-use super::audit::{Author, Made, Worked};
+use super::audit::{AuditChange, Author, Worked};
 use super::login::settings;
 use super::{IntegrationView, RequestKey, Services, group_of};
 use crate::domain::IntegrationId;
@@ -91,7 +91,7 @@ impl Services {
             if let Some(request) = &request {
                 tx.request_end(request, &row.id.to_string())?;
             }
-            let made = Made::of(row.id.name())
+            let made = AuditChange::of(row.id.name())
                 .with("connector", connector_name(&row.connector))
                 .with("display_name", &row.display_name);
             Ok((row.id, Some(made)))

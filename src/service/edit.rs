@@ -1,6 +1,6 @@
 //! Edits of an integration. Review and update use the same computation of the edited integration.
 
-use super::audit::{Author, Made, Worked};
+use super::audit::{AuditChange, Author, Worked};
 use super::draft::{check_settings, taken};
 use super::integration::{check_revision, no_fields};
 use super::{IntegrationView, Services, field, share};
@@ -31,8 +31,8 @@ pub struct Edit {
 
 impl Edit {
     /// Its audit entry: new names in full, fields by their number, settings and shares by their keys.
-    fn made(&self, id: IntegrationId) -> Made {
-        let mut made = Made::of(id.name());
+    fn made(&self, id: IntegrationId) -> AuditChange {
+        let mut made = AuditChange::of(id.name());
         if let Some(name) = &self.display_name {
             made = made.with("display_name", name);
         }

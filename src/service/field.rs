@@ -1,6 +1,6 @@
 //! Fields: those the logged-in user can see in the CRM, and those the owner selected.
 
-use super::{Author, Made, Services, group_of, share};
+use super::{AuditChange, Author, Services, group_of, share};
 use crate::caller::Caller;
 use crate::credentials::deadline;
 use crate::domain::{CredentialId, FieldType, IntegrationId};
@@ -40,14 +40,14 @@ pub struct Definition {
     /// Its type.
     pub field_type: FieldType,
     /// The rest of the description.
-    pub more: More,
+    pub more: FieldDetails,
 }
 
 /// The part of a field's description that is stored as JSON, beside its key, label and type.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 #[allow(missing_docs, reason = "as in the connector contract")]
-pub struct More {
+pub struct FieldDetails {
     pub native_type: String,
     pub description: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -285,7 +285,7 @@ impl Services {
             let [(_, active, _), (_, passive, _)] = lists;
             let counts = (active.len(), passive.len());
             let of = group.clone();
-            let made = Made::of(id.name())
+            let made = AuditChange::of(id.name())
                 .with("active_fields", counts.0)
                 .with("passive_fields", counts.1);
             let decided = self.change(author, move |tx| {
@@ -449,7 +449,7 @@ fn definition(object: &str, field: &proto::Field) -> Definition {
         key: field.key.clone(),
         label: field.label.clone(),
         field_type: crate::ingest::field_type(field.r#type()),
-        more: More {
+        more: FieldDetails {
             native_type: field.native_type.clone(),
             description: field.description.clone(),
             picklist_values: field

@@ -1,7 +1,7 @@
 //! Groups and their connections, as the platform reports them.
 
 use super::audit::Worked;
-use super::{Author, Made, Services};
+use super::{AuditChange, Author, Services};
 use crate::caller::Caller;
 use crate::domain::GroupId;
 use crate::error::{Error, Result};
@@ -52,7 +52,7 @@ impl Services {
         id: &GroupId,
         display_name: &str,
     ) -> Result<(Group, usize)> {
-        let made = Made::of(id.name())
+        let made = AuditChange::of(id.name())
             .with("display_name", display_name)
             .concerns(id);
         let (of, name) = (id.clone(), display_name.to_owned());
@@ -144,7 +144,7 @@ impl Services {
         let deleted = self.change_anew(author, move |tx| {
             let gone = tx.group_delete(&of, now_us())?;
             Ok(gone.map(|gone| {
-                let made = Made::of(of.name())
+                let made = AuditChange::of(of.name())
                     .with("integrations", gone.integrations)
                     .with("shares", gone.shares)
                     .concerns(&of);
@@ -178,8 +178,8 @@ impl Services {
 }
 
 /// An audit entry for both groups about a change of their connection.
-fn of_both(one: &GroupId, other: &GroupId) -> Made {
-    Made::of(one.name())
+fn of_both(one: &GroupId, other: &GroupId) -> AuditChange {
+    AuditChange::of(one.name())
         .with("other_group", other.name())
         .concerns(one)
         .concerns(other)

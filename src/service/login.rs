@@ -8,7 +8,7 @@
 use super::account_limit::{ACCOUNT_LIMIT, account_full};
 use super::edit::names;
 use super::field::logged_in;
-use super::{Author, IntegrationView, Made, Services, of_integration};
+use super::{AuditChange, Author, IntegrationView, Services, of_integration};
 use crate::connectors;
 use crate::credentials::{self, deadline, seal};
 use crate::domain::{AuthKind, AuthorizationHash, IntegrationId, IntegrationState, Landing, SyncTrigger};
@@ -44,7 +44,7 @@ pub enum ReturnTo {
 
 /// The result of beginning a login.
 #[derive(Clone)]
-pub struct Begun {
+pub struct AuthorizationStarted {
     /// The URL to open in the browser.
     pub url: String,
     /// The `state` parameter of the callback.
@@ -55,7 +55,7 @@ pub struct Begun {
 
 /// The result of a completed login.
 #[derive(Debug, Clone)]
-pub struct Landed {
+pub struct LoginOutcome {
     /// The integration with its account.
     pub integration: IntegrationView,
     /// Whether the integration had another account before.
@@ -64,7 +64,7 @@ pub struct Landed {
 
 /// The question of the callback page.
 #[derive(Debug, Clone)]
-pub struct Asked {
+pub struct ConfirmationPrompt {
     /// The connector's name.
     pub connector: String,
     /// The group's name.
@@ -121,7 +121,7 @@ impl Services {
         id: IntegrationId,
         return_to: ReturnTo,
         login_hint: &str,
-    ) -> Result<Begun> {
+    ) -> Result<AuthorizationStarted> {
         let row = self.owned(author, id).await?;
         self.require_enabled(&row.group_id, &row.connector).await?;
         let (connector, describe) = self.usable(&row.connector)?;
@@ -163,10 +163,10 @@ impl Services {
         };
         self.change(author, move |tx| {
             tx.authorization_create(new)?;
-            Ok(((), Some(Made::of(id.name()))))
+            Ok(((), Some(AuditChange::of(id.name()))))
         })
         .await?;
-        Ok(Begun {
+        Ok(AuthorizationStarted {
             url,
             state,
             expire_us: now + self.options.login_life_us,
@@ -205,7 +205,7 @@ impl Services {
         author: &Author,
         state: &str,
         callback: HashMap<String, String>,
-    ) -> Result<Landed> {
+    ) -> Result<LoginOutcome> {
         let row = self.under_way(state).await?;
         let theirs =
             author.group.as_deref() == Some(row.group_id.as_str()) && author.subject == row.create_by;
@@ -214,7 +214,7 @@ impl Services {
         }
         let integration = self.owned(author, row.integration_id).await?;
         let (integration, account_changed) = self.exchange(author, row, integration, callback).await?;
-        Ok(Landed {
+        Ok(LoginOutcome {
             integration: self.view(&integration.group_id, integration.id).await?,
             account_changed,
         })
@@ -224,7 +224,11 @@ impl Services {
     ///
     /// # Errors
     /// As [`login_complete`](Self::login_complete).
-    pub async fn login_arrived(&self, state: &str, callback: BTreeMap<String, String>) -> Result<Asked> {
+    pub async fn login_arrived(
+        &self,
+        state: &str,
+        callback: BTreeMap<String, String>,
+    ) -> Result<ConfirmationPrompt> {
         let row = self.under_way(state).await?;
         if row.landing != Landing::Tether {
             return Err(unknown_state());
@@ -257,7 +261,7 @@ impl Services {
             Err(error) if error.is_not_found() => return Err(unknown_state()),
             Err(error) => return Err(error.into()),
         }
-        Ok(Asked {
+        Ok(ConfirmationPrompt {
             connector: describe.display_name,
             group: group.display_name,
             integration: integration.display_name,
@@ -372,7 +376,7 @@ impl Services {
         id: IntegrationId,
         auth_kind: AuthKind,
         parameters: HashMap<String, String>,
-    ) -> Result<Landed> {
+    ) -> Result<LoginOutcome> {
         let row = self.owned(author, id).await?;
         self.require_enabled(&row.group_id, &row.connector).await?;
         let (connector, describe) = self.usable(&row.connector)?;
@@ -412,7 +416,7 @@ impl Services {
         let (integration, account_changed) = self
             .attach(author, row, auth_kind, own_client, logged_in, Some(given))
             .await?;
-        Ok(Landed {
+        Ok(LoginOutcome {
             integration: self.view(&integration.group_id, integration.id).await?,
             account_changed,
         })
@@ -474,7 +478,7 @@ impl Services {
         let login = self
             .credentials
             .login(&row.connector, &client_id, auth_kind, connection.clone())?;
-        let mut made = Made::of(row.id.name()).with("username", &identity.username);
+        let mut made = AuditChange::of(row.id.name()).with("username", &identity.username);
         if let Some(parameters) = parameters {
             made = made.with("auth_kind", auth_kind).with("parameters", parameters);
         }

@@ -4,7 +4,7 @@
 //! The names of all fields that the shares of an integration list are limited to 1 MiB in total when they are
 //! written, so that an integration can be answered whole, edited, and sent back.
 
-use super::{Author, Made, Services, group_of};
+use super::{AuditChange, Author, Services, group_of};
 use crate::caller::Caller;
 use crate::domain::{GroupId, IntegrationId, name_key};
 use crate::error::{Detail, Error, Reason, Result, echo};
@@ -95,7 +95,7 @@ impl Services {
         check_listed(&row.id.name(), lists.flatten().flatten())?;
         let group = new.group_id.clone();
         let fields = new.fields.as_ref().map(Vec::len);
-        let made = Made::of(share_name(id, &group)).with(
+        let made = AuditChange::of(share_name(id, &group)).with(
             "fields",
             fields.map_or("all active".to_owned(), |count| count.to_string()),
         );
@@ -128,7 +128,7 @@ impl Services {
             if !tx.share_remove(id, &receiver, now_us())? {
                 return Err(Error::not_found(name).into());
             }
-            Ok(((), Some(Made::of(name))))
+            Ok(((), Some(AuditChange::of(name))))
         })
         .await?;
         tracing::info!(integration = %id, %group, by = author.subject, "no longer shared: {id} with {group}");
@@ -161,7 +161,7 @@ impl Services {
         let of = group.clone();
         let changed = self.change(author, move |tx| {
             let changed = tx.source_connect(&of, id, connected)?;
-            Ok((changed, Some(Made::of(id.name()))))
+            Ok((changed, Some(AuditChange::of(id.name()))))
         });
         let changed = changed.await.map_err(|error| error.or_not_found(id.name()))?;
         if changed {

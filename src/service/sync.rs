@@ -1,7 +1,7 @@
 //! Syncs: start, list, watch, cancel.
 
 use super::profile::for_receivers;
-use super::{Author, Made, RequestKey, Services, group_of};
+use super::{AuditChange, Author, RequestKey, Services, group_of};
 use crate::caller::Caller;
 use crate::domain::{IntegrationId, IntegrationState, SyncId, SyncState, SyncTrigger};
 use crate::error::{Detail, Error, Reason, Result};
@@ -124,7 +124,7 @@ impl Services {
             if let Some(request) = &request {
                 tx.request_end(request, &sync.id.to_string())?;
             }
-            let mut made = Made::of(sync_name(&sync));
+            let mut made = AuditChange::of(sync_name(&sync));
             if let Some(confirms) = confirms {
                 let confirmed = format!("{}/syncs/{}", id.name(), confirms.sync_id);
                 made = made.with("confirm_removals_of", confirmed);
@@ -212,7 +212,7 @@ impl Services {
                 "SyncIntegration",
             ));
         }
-        let made = Made::of(sync_name(&view.sync));
+        let made = AuditChange::of(sync_name(&view.sync));
         self.change(author, move |tx| {
             Ok((tx.sync_cancel_request(id, now_us())?, Some(made)))
         })

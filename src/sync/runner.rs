@@ -257,7 +257,9 @@ impl Run<'_> {
                     self.commit(None).await?;
                     return self.settle().await;
                 }
-                Event::Error(error) => return Err(connectors::Error::said(&self.connector, error).into()),
+                Event::Error(error) => {
+                    return Err(connectors::Error::from_connector(&self.connector, error).into());
+                }
             }
         }
     }
@@ -334,7 +336,10 @@ impl Run<'_> {
             Verdict::Patience => true,
             // An error of the company object is an error of the whole sync.
             _ if status.object == self.company_object => {
-                return Err(Stop::Connector(connectors::Error::said(&self.connector, error)));
+                return Err(Stop::Connector(connectors::Error::from_connector(
+                    &self.connector,
+                    error,
+                )));
             }
             verdict => verdict.passes() && tries < FEW_TRIES,
         };
@@ -605,7 +610,7 @@ impl Run<'_> {
             .sync_object_upsert(id, fence, vec![progress])
             .await?;
         let message = format!("{object}: {}", error.message);
-        let error = connectors::Error::said(&self.connector, error);
+        let error = connectors::Error::from_connector(&self.connector, error);
         let pause = match credentials::retry_after(&error) {
             Some(named) => named,
             None => pause(self.context.options.first_pause, tries, rand::random()),

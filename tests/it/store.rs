@@ -308,7 +308,7 @@ fn batch(object: &str, read_us: Micros, rows: Vec<RecordRow>) -> RecordBatch {
     RecordBatch {
         object: object.to_owned(),
         rows,
-        covers: None,
+        complete_range: None,
         read: ReadTime::crm(read_us),
     }
 }

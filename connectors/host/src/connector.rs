@@ -343,7 +343,7 @@ impl Shared {
             return Err(broken(name, "the answer is larger than 64 MiB"));
         }
         match texts::decode::<CallResponse>(answer).map(|answer| answer.result) {
-            Ok(Some(Answer::Error(error))) => Err(Error::said(name, error)),
+            Ok(Some(Answer::Error(error))) => Err(Error::from_connector(name, error)),
             Ok(Some(answer)) => Ok(answer),
             Ok(None) => Err(broken(name, "the answer is empty")),
             Err(_) => Err(broken(name, "the answer is not a message")),

@@ -85,7 +85,7 @@ impl Error {
 
     /// Creates an error that a connector returned.
     #[must_use]
-    pub fn said(connector: &str, error: proto::Error) -> Self {
+    pub fn from_connector(connector: &str, error: proto::Error) -> Self {
         Self::Failed {
             connector: connector.to_owned(),
             error: Box::new(error),

@@ -63,7 +63,7 @@ impl RecordStream {
         match event {
             Ok(Event::Error(error)) => {
                 self.ended = true;
-                Err(Error::said(self.connector.name(), error))
+                Err(Error::from_connector(self.connector.name(), error))
             }
             Ok(event) => {
                 self.ended = matches!(event, Event::End(_));

@@ -8,7 +8,7 @@ use crate::proto::v1::{self, begin_authorization_request};
 use crate::service::{self, ReturnTo, Services};
 use tonic::{Request, Response};
 
-fn landed(of: service::Landed) -> (Option<v1::Integration>, bool) {
+fn landed(of: service::LoginOutcome) -> (Option<v1::Integration>, bool) {
     (Some(convert::integration(&of.integration)), of.account_changed)
 }
 
