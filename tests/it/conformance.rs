@@ -82,12 +82,12 @@ async fn salesforce_passes_completely_in_process() {
 
 #[tokio::test]
 async fn hubspot_passes_completely_as_a_child() {
-    passes("hubspot", "child", &[]).await;
+    passes("hubspot", "child", &["grant.moved"]).await;
 }
 
 #[tokio::test]
 async fn hubspot_passes_completely_in_process() {
-    passes("hubspot", "in-process", &[]).await;
+    passes("hubspot", "in-process", &["grant.moved"]).await;
 }
 
 /// A copy of the dummy's folder with a changed `conformance.toml`.
@@ -146,6 +146,12 @@ async fn mutants_of_description_and_login_are_found() {
         ("refresh-forgets", "grant.refresh", "the refresh token is gone"),
         ("refreshes-itself", "grant.stream", "never asked for credentials"),
         ("revokes-once", "grant.revoke", "Revoke, repeated"),
+        (
+            "stays",
+            "grant.moved",
+            "does not ask at the connection's base_url",
+        ),
+        ("stays", "grant.moved", "moves the account"),
     ])
     .await;
 }
@@ -169,6 +175,12 @@ async fn mutants_of_fields_and_reads_are_found() {
         ("panics-on-nonsense", "resume.nonsense", "BUG"),
         ("fetch-differs", "fetch.known", "display_name differs"),
         ("absent-fails", "fetch.absent", "RECORD_GONE"),
+        (
+            "revives",
+            "fetch.deleted",
+            "the full read gives Company C00000003 as live",
+        ),
+        ("revives", "fetch.deleted", "which is deleted, as 1 live records"),
         ("more-is-less", "fetch.many", "`more` is false"),
     ])
     .await;
@@ -184,7 +196,17 @@ async fn mutants_of_time_and_trouble_are_found() {
         ("unclassified", "trouble.calls", "BUG"),
         ("unclassified", "trouble.streams", "BUG"),
         ("trusting", "trouble.calls", "as if all were well"),
-        ("believes-pages", "foreign.streams", "TRANSIENT is right"),
+        (
+            "gives-up",
+            "refusal.object",
+            "the stream ends where Deal is refused",
+        ),
+        ("deaf", "refusal.limit", "the CRM said 120"),
+        (
+            "believes-pages",
+            "foreign.streams",
+            "is told as one that cannot be read",
+        ),
         ("believes-pages", "foreign.calls", "TRANSIENT is right"),
         ("alone", "life.concurrent", "a stream beside others"),
         ("leaks", "life.growth", "more memory"),

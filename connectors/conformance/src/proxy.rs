@@ -12,7 +12,7 @@ use futures_util::{StreamExt as _, stream};
 use http::header::{
     ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, RETRY_AFTER, TRANSFER_ENCODING,
 };
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
@@ -85,8 +85,18 @@ pub(crate) enum Which {
     Carrying(String),
 }
 
+/// A refusal in the CRM's own form.
+#[derive(Clone, Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: String,
+}
+
 struct Order {
     trouble: Trouble,
+    /// For [`Trouble::Own`].
+    own: Option<Reply>,
     which: Which,
     seen: usize,
     struck: usize,
@@ -107,6 +117,11 @@ impl Proxy {
         Ok(Self { shared, task })
     }
 
+    /// Another proxy in front of the same fixture: another address of the CRM.
+    pub(crate) async fn beside(&self) -> io::Result<Self> {
+        Self::start(&self.shared.upstream).await
+    }
+
     /// Host and port.
     pub(crate) fn authority(&self) -> String {
         self.shared.address.to_string()
@@ -124,8 +139,18 @@ impl Proxy {
 
     /// Injects a fault until [`Proxy::clear`].
     pub(crate) fn order(&self, trouble: Trouble, which: Which) {
+        self.set(trouble, None, which);
+    }
+
+    /// Answers with a refusal in the CRM's own form until [`Proxy::clear`].
+    pub(crate) fn refuse(&self, reply: Reply, which: Which) {
+        self.set(Trouble::Own(reply.status), Some(reply), which);
+    }
+
+    fn set(&self, trouble: Trouble, own: Option<Reply>, which: Which) {
         *self.shared.order.lock() = Some(Order {
             trouble,
+            own,
             which,
             seen: 0,
             struck: 0,
@@ -228,6 +253,7 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> io::Result<R
             tokio::time::sleep(wait).await;
             forward().await
         }
+        Some(Trouble::Own(_)) => Ok(own(shared.own())),
         Some(Trouble::Status(status)) => Ok(refuse(status, None)),
         Some(Trouble::TooManyUntil) => Ok(refuse(429, Some(trouble::RETRY_AFTER))),
         Some(Trouble::Garbage) => Ok(whole(StatusCode::OK, Bytes::from_static(b"\x00\xff{]<garbage"))),
@@ -252,6 +278,10 @@ impl Shared {
         };
         order.struck += usize::from(strikes);
         strikes.then_some(order.trouble)
+    }
+
+    fn own(&self) -> Option<Reply> {
+        self.order.lock().as_ref().and_then(|order| order.own.clone())
     }
 
     async fn forward(
@@ -348,6 +378,22 @@ fn refuse(status: u16, retry_after: Option<Duration>) -> Response<Body> {
         response
             .headers_mut()
             .insert(RETRY_AFTER, HeaderValue::from(wait.as_secs()));
+    }
+    response
+}
+
+fn own(reply: Option<Reply>) -> Response<Body> {
+    let Some(reply) = reply else {
+        return refuse(500, None);
+    };
+    let status = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = whole(status, reply.body.into());
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    for (name, value) in reply.headers {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+            headers.insert(name, value);
+        }
     }
     response
 }
@@ -465,6 +511,19 @@ mod tests {
             proxy.order(trouble, Which::From(1));
             assert!(ask(&proxy).await.is_err(), "{trouble}");
         }
+        let reply = Reply {
+            status: 429,
+            headers: vec![("retry-after".to_owned(), "7".to_owned())],
+            body: "slowly".to_owned(),
+        };
+        proxy.refuse(reply, Which::Carrying("s3cret".to_owned()));
+        assert_eq!(ask(&proxy).await.unwrap(), (429, "slowly".to_owned(), true));
+        let beside = proxy.beside().await.unwrap();
+        assert_eq!(
+            ask(&beside).await.unwrap().0,
+            200,
+            "an address of its own, with its own faults"
+        );
         proxy.order(Trouble::Garbage, Which::From(1));
         assert!(matches!(ask(&proxy).await, Ok((200, body, _)) if body.contains("garbage")));
         proxy.order(Trouble::Page(404), Which::Once(2));

@@ -33,6 +33,12 @@ pub struct Quirks {
     pub requests: Requests,
     /// A well-formed id of a company record that does not exist.
     pub absent_company: String,
+    /// The id of a company record that the CRM has as deleted: in a recycle bin, archived, with a mark. Without it, one
+    /// that the full read lists as deleted.
+    pub deleted_company: Option<String>,
+    /// Refusals in the CRM's own form.
+    #[serde(default)]
+    pub refusals: Refusals,
     /// Missing features, each with the reason. Their checks are not applicable.
     #[serde(default)]
     pub lacks: BTreeMap<Lack, String>,
@@ -164,6 +170,49 @@ pub struct Requests {
     pub reads: Vec<String>,
 }
 
+/// Refusals in the CRM's own form, which the kit's proxy answers instead of the CRM.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Refusals {
+    /// The user may not read the records of one object.
+    pub object: Option<ObjectRefusal>,
+    /// A limit of the CRM was reached.
+    pub limit: Option<LimitRefusal>,
+}
+
+/// A refusal to read one object.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ObjectRefusal {
+    /// The object's key.
+    pub object: String,
+    /// A text in the requests that read it, and in no others: their path, or a part of their query.
+    pub requests: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// The body.
+    pub body: String,
+    /// Headers besides the content type, which is JSON.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+}
+
+/// A refusal because of a limit.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LimitRefusal {
+    /// The pause in seconds that the refusal asks for or implies: so long that the connector reports it instead of
+    /// waiting.
+    pub wait_seconds: u64,
+    /// The HTTP status.
+    pub status: u16,
+    /// The body.
+    pub body: String,
+    /// Headers besides the content type, which is JSON.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+}
+
 /// A feature that a connector may lack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -190,6 +239,8 @@ pub enum Lack {
     Rows,
     /// No company has two related records of one object in the fixture.
     Related,
+    /// The API has one address for all accounts: the connector has no use for `Connection.base_url`.
+    OneAddress,
     /// The CRM never reports how long to wait, so the connector does not read it.
     RetryAfter,
 }

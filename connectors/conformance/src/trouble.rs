@@ -26,6 +26,8 @@ pub(crate) enum Trouble {
     Empty(u16),
     /// A status with JSON that is not the CRM's.
     OtherJson(u16),
+    /// A refusal in the CRM's own form, with this status.
+    Own(u16),
     /// The answer is delayed by this time.
     Slow(Duration),
     /// There is no answer.
@@ -57,6 +59,7 @@ impl std::fmt::Display for Trouble {
             Self::Page(status) => write!(f, "a gateway's page with {status}"),
             Self::Empty(status) => write!(f, "{status} without a body"),
             Self::OtherJson(status) => write!(f, "{status} with JSON of another program"),
+            Self::Own(status) => write!(f, "the CRM's own {status}"),
             Self::Slow(wait) => write!(f, "an answer {} ms late", wait.as_millis()),
             Self::Never => f.write_str("no answer"),
         }
@@ -132,6 +135,8 @@ pub(crate) fn allowed(trouble: Trouble, concern: Concern) -> &'static [ErrorKind
         // Complete, but not what the CRM documents.
         (Trouble::Garbage, _) => &[Transient, Bug],
         (Trouble::Never, _) => &[DeadlineExceeded, Transient],
+        (Trouble::Own(429), _) => &[RateLimited, AllowanceExhausted],
+        (Trouble::Own(_), _) => &[Forbidden, AdminAction, ObjectGone],
         (Trouble::Slow(_), _) => &[],
     }
 }

@@ -149,17 +149,23 @@ impl World {
         settings: HashMap<String, String>,
         address: &str,
     ) -> Result<Connector, LoadError> {
+        let addresses = Some(address.to_owned()).filter(|address| !address.is_empty());
+        self.open_at(settings, addresses.into_iter().collect()).await
+    }
+
+    /// The same with several addresses.
+    pub(crate) async fn open_at(
+        &self,
+        settings: HashMap<String, String>,
+        addresses: Vec<String>,
+    ) -> Result<Connector, LoadError> {
         let library = self
             .library
             .as_ref()
             .map_err(|error| LoadError::Unsupported(error.to_string()))?;
         let options = ConnectorOptions {
             settings: settings.into_iter().collect(),
-            plain_http_hosts: if address.is_empty() {
-                Vec::new()
-            } else {
-                vec![address.to_owned()]
-            },
+            plain_http_hosts: addresses,
             ..ConnectorOptions::default()
         };
         let request = library.open_request(&options, &HttpOptions::default())?;

@@ -174,7 +174,7 @@ fn login(settings: &Settings, granted: Granted, now_us: i64) -> LoggedIn {
     LoggedIn {
         credentials: Some(token.credentials(settings, now_us)),
         identity: Some(identity),
-        base_url: BASE_URL.to_owned(),
+        base_url: settings.crm().unwrap_or(BASE_URL).to_owned(),
         scopes: vec!["read".to_owned()],
     }
 }
@@ -203,7 +203,8 @@ pub(crate) async fn refresh(
     }
     Ok(RefreshResponse {
         credentials: Some(credentials),
-        base_url: BASE_URL.to_owned(),
+        // Unchanged.
+        base_url: String::new(),
     })
 }
 

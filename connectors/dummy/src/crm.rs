@@ -2,7 +2,7 @@
 //! it. Without one, every name is accepted and no request is sent.
 
 use serde::Deserialize;
-use tether_connector_sdk::http::{HttpClient, ReadSet, Request, Response, header};
+use tether_connector_sdk::http::{HttpClient, ReadSet, Request, Response};
 use tether_connector_sdk::{CallContext, Error, Host};
 
 use crate::script::Settings;
@@ -45,12 +45,15 @@ impl Crm {
         &self,
         settings: &Settings,
         call: &CallContext,
+        base_url: &str,
         token: &str,
         object: &str,
     ) -> Result<(), Error> {
-        let Some(base) = settings.crm() else {
+        let Some(crm) = settings.crm() else {
             return Ok(());
         };
+        let stays = base_url.is_empty() || settings.is_mutant("stays");
+        let base = if stays { crm } else { base_url };
         if settings.is_mutant("logs-tokens") {
             tracing::debug!("asking with {token}");
         }
@@ -94,6 +97,9 @@ impl Crm {
             }
             403 if response.own::<Refusal>().is_some() => {
                 Err(Error::forbidden("the user may not read this").object(object))
+            }
+            429 if settings.is_mutant("deaf") => {
+                Err(Error::rate_limited("the CRM asks to slow down").retry_after(PAUSE))
             }
             _ => Err(refused(&response)),
         }
@@ -158,10 +164,8 @@ fn refused(response: &Response) -> Error {
     let status = response.status.as_u16();
     match status {
         429 => {
-            let wait = response
-                .headers
-                .get(header::RETRY_AFTER)
-                .and_then(|value| value.to_str().ok()?.parse().ok());
+            let header = |name: &str| response.headers.get(name)?.to_str().ok()?.parse().ok();
+            let wait = header("retry-after").or_else(|| header("x-dummy-wait"));
             let wait = wait.map_or(PAUSE, std::time::Duration::from_secs);
             Error::rate_limited("the CRM asks to slow down").retry_after(wait)
         }

@@ -132,6 +132,7 @@ pub(crate) struct Rows<'a> {
     payload: Payload,
     spaced: bool,
     orphaned: bool,
+    revives: bool,
 }
 
 impl<'a> Rows<'a> {
@@ -151,6 +152,7 @@ impl<'a> Rows<'a> {
             payload: Payload::new(Vec::<String>::new()),
             spaced: settings.is_mutant("spaces"),
             orphaned: settings.is_mutant("orphans"),
+            revives: settings.is_mutant("revives"),
         };
         for field in selected {
             let found = known.iter().find(|(key, _)| *key == field.key);
@@ -179,8 +181,11 @@ impl<'a> Rows<'a> {
 
     /// Adds the rows of one company; for the object of companies, the company's own row.
     pub(crate) fn of_company(&mut self, number: u64, out: &mut Vec<Record>) {
-        let fate = self.world.fate(number);
         let known = (1..=self.world.companies).contains(&number);
+        let fate = match self.world.fate(number) {
+            Fate::Deleted if self.revives => Fate::Alive,
+            fate => fate,
+        };
         if self.object == Object::Company {
             if !known || matches!(fate, Fate::Deleted | Fate::Merged | Fate::Gone) {
                 if fate != Fate::Gone || !known {

@@ -14,7 +14,7 @@ use tether_connector_sdk::proto::{
     BeginAuthorizationRequest, BeginAuthorizationResponse, Connection, CountRecordsRequest,
     CountRecordsResponse, DescribeResponse, ExchangeCodeRequest, FetchCompanyRequest, FetchCompanyResponse,
     ListFieldsRequest, ListFieldsResponse, LogInRequest, LoggedIn, ObjectCount, ObjectResult, OpenRequest,
-    ReadRequest, RefreshRequest, RefreshResponse, RevokeRequest, RevokeResponse,
+    ReadRequest, Record, RefreshRequest, RefreshResponse, RevokeRequest, RevokeResponse,
 };
 use tether_connector_sdk::{CallContext, Connector, Error, Host, ReadStream, export_connector};
 
@@ -181,7 +181,15 @@ impl Connector for Dummy {
                 if settings.is_mutant("absent-fails") && number > world.companies() {
                     return Err(Error::record_gone("there is no such company"));
                 }
+                let before = records.len();
                 rows.of_company(number, &mut records);
+                if object == Object::Company && records.len() == before {
+                    records.push(Record {
+                        external_id: data::company_id(number),
+                        deleted: true,
+                        ..Record::default()
+                    });
+                }
             }
             if settings.is_mutant("fetch-differs") {
                 records
@@ -234,7 +242,8 @@ impl Dummy {
     ) -> Result<(), Error> {
         auth::check(settings, connection)?;
         let token = connection.credentials.clone().unwrap_or_default().access_token;
-        self.crm.ask(settings, call, &token, "anything").await
+        let base_url = &connection.base_url;
+        self.crm.ask(settings, call, base_url, &token, "anything").await
     }
 
     /// The mutant that permits one stream at a time.

@@ -152,7 +152,17 @@ impl Reader<'_> {
             self.position.rows += added;
             self.position.company = company;
             if batch.len() >= batch_rows || due {
-                self.ask(key).await?;
+                if let Err(error) = self.ask(key).await {
+                    if error.is(ErrorKind::Forbidden) && !self.settings.is_mutant("gives-up") {
+                        let status = ObjectStatus {
+                            object: key.clone(),
+                            complete: false,
+                            error: Some(error),
+                        };
+                        return self.out.object_status(status).await;
+                    }
+                    return Err(error);
+                }
                 let records = std::mem::take(&mut batch);
                 let covers = (object == Object::Company).then(|| Covers {
                     after: if after == 0 {
@@ -199,7 +209,12 @@ impl Reader<'_> {
     async fn ask(&mut self, object: &str) -> Result<(), Error> {
         let mut renewed = false;
         loop {
-            match self.crm.ask(self.settings, self.call, &self.token, object).await {
+            let base_url = &self.connection.base_url;
+            match self
+                .crm
+                .ask(self.settings, self.call, base_url, &self.token, object)
+                .await
+            {
                 Err(error) if error.is(ErrorKind::CredentialsExpired) && !renewed => {
                     renewed = true;
                     if self.settings.is_mutant("refreshes-itself") {
@@ -218,12 +233,13 @@ impl Reader<'_> {
     /// The mutant that requests all rows, even if the host does not pull.
     fn hurry(&self) {
         let (crm, settings, token) = (self.crm.clone(), self.settings.clone(), self.token.clone());
+        let base_url = self.connection.base_url.clone();
         tokio::spawn(async move {
             for _ in 0..400 {
                 tokio::time::sleep(Duration::from_millis(30)).await;
                 // The replies are ignored: that is the mutant.
                 drop(
-                    crm.ask(&settings, &CallContext::default(), &token, "Company")
+                    crm.ask(&settings, &CallContext::default(), &base_url, &token, "Company")
                         .await,
                 );
             }
@@ -279,7 +295,10 @@ impl Reader<'_> {
     /// Requests credentials until they are valid.
     async fn credentials(&mut self, mut why: Error) -> Result<(), Error> {
         loop {
-            let (credentials, _) = self.out.credentials_needed(why).await?;
+            let (credentials, base_url) = self.out.credentials_needed(why).await?;
+            if !base_url.is_empty() {
+                self.connection.base_url = base_url;
+            }
             match auth::check_credentials(self.settings, &credentials) {
                 Ok(()) => {
                     self.token = credentials.access_token;

@@ -28,6 +28,14 @@ pub(super) const ABSENT: Check = Check {
     run: |world| Box::pin(absent(world)),
 };
 
+pub(super) const DELETED: Check = Check {
+    id: "fetch.deleted",
+    title: "a company record that the CRM still has, as deleted, is never given as a live one",
+    why: "Many CRMs go on giving what lies in the recycle bin: a company that was deleted would stay on the platform.",
+    spec: &["FETCH-2", "RECORD-6"],
+    run: |world| Box::pin(deleted(world)),
+};
+
 pub(super) const MANY: Check = Check {
     id: "fetch.many",
     title: "up to 20 companies at once; related_limit is kept and `more` is true exactly where there are more",
@@ -238,6 +246,40 @@ async fn absent(world: &World) -> Seen {
         }
     }
     findings.done(format!("{absent} is told as deleted"))
+}
+
+async fn deleted(world: &World) -> Seen {
+    let mut findings = Findings::default();
+    let connector = world.open().await?;
+    let company = world.company(&connector).await?;
+    let whole = world.whole(&connector).await?;
+    let of_companies = || whole.records.iter().filter(|((object, _), _)| *object == company);
+    let listed = of_companies().find(|(_, record)| record.deleted);
+    let id = match (&world.quirks.deleted_company, listed) {
+        (Some(id), _) => id.clone(),
+        (None, Some(((_, id), _))) => id.clone(),
+        (None, None) => {
+            let reason =
+                "the full read lists no deleted company, and conformance.toml names no deleted_company";
+            return Err(Halt::Lacks(reason.to_owned()));
+        }
+    };
+    let live = of_companies().any(|((_, listed), record)| *listed == id && !record.deleted);
+    findings.unless(!live, || format!("the full read gives {company} {id} as live"));
+    let selection = world.selection(&connector).await?;
+    let connection = world.log_in(&connector).await?;
+    let fetched = fetch(&connector, &connection, &selection, &[&id], 0).await?;
+    for result in fetched.objects.iter().filter(|result| result.object == company) {
+        let gone =
+            matches!(result.records.as_slice(), [record] if record.deleted && record.external_id == id);
+        findings.unless(gone, || {
+            format!(
+                "FetchCompany gives {company} {id}, which is deleted, as {} live records",
+                result.records.len()
+            )
+        });
+    }
+    findings.done(format!("{id} is told as deleted"))
 }
 
 async fn many(world: &World) -> Seen {

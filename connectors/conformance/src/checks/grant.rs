@@ -6,7 +6,7 @@ use tether_connector_host::proto::{
 
 use super::{Check, Findings, Halt, Seen, Told as _, fails};
 use crate::connector::{AMPLE, Connector};
-use crate::proxy::{Seen as Request, Which};
+use crate::proxy::{Proxy, Seen as Request, Which};
 use crate::quirks::Lack;
 use crate::rows::Rows;
 use crate::stream::Stream;
@@ -35,6 +35,14 @@ pub(super) const REVOKE: Check = Check {
     why: "Deleting an integration promises that access ends; the server's outbox may deliver twice.",
     spec: &["AUTH-8", "AUTH-10", "ERR-3"],
     run: |world| Box::pin(revoke(world)),
+};
+
+pub(super) const MOVED: Check = Check {
+    id: "grant.moved",
+    title: "requests go to the account's base_url, also where it moves; an empty one leaves it unchanged",
+    why: "CRMs move accounts between data centres: what goes on asking the old address fails, or asks another customer's.",
+    spec: &["AUTH-11"],
+    run: |world| Box::pin(moved(world)),
 };
 
 /// A connection with new credentials.
@@ -214,6 +222,102 @@ async fn stream(world: &World) -> Seen {
         ));
     }
     findings.done(format!("{struck} requests refused, asked once, went on"))
+}
+
+async fn moved(world: &World) -> Seen {
+    world.has(Lack::OneAddress)?;
+    let mut findings = Findings::default();
+    let old = world.network()?;
+    let new = old.beside().await.map_err(|error| fails(error.to_string()))?;
+    let addresses = vec![old.authority(), new.authority()];
+    let opened = world.open_at(world.operator(), addresses).await;
+    let connector = opened.map_err(|error| fails(format!("it does not open: {error}")))?;
+    let connection = world.log_in(&connector).await?;
+    let named = &connection.base_url;
+    if !named.contains(&old.authority()) {
+        return Err(fails(format!(
+            "the login names {named:?} as the API's address, which is not the fixture's; if there is one address for all \
+             accounts, one_address belongs among the [lacks]"
+        )));
+    }
+    let moved = Connection {
+        base_url: named.replace(&old.authority(), &new.authority()),
+        ..connection.clone()
+    };
+    let (at_old, at_new) = (old.count(), new.count());
+    let request = ListFieldsRequest {
+        connection: Some(moved.clone()),
+        objects: Vec::new(),
+    };
+    let listed = connector.list_fields(request, AMPLE).await;
+    findings.part(listed.told("ListFields of an account that has moved"));
+    findings.unless(new.count() > at_new && old.count() == at_old, || {
+        "ListFields does not ask at the connection's base_url".to_owned()
+    });
+    if world.quirks.lack(Lack::Expiry).is_none() {
+        let cases = [
+            (old, moved.base_url.as_str(), "moves the account"),
+            (&new, "", "names no address"),
+        ];
+        for (here, base_url, what) in cases {
+            let connection = world.log_in(&connector).await?;
+            let connection = Connection {
+                base_url: connection.base_url.replace(&old.authority(), &here.authority()),
+                ..connection
+            };
+            let after = across(world, &connector, &connection, here, base_url).await?;
+            let stray = old.since(after);
+            findings.unless(stray.is_empty(), || {
+                format!(
+                    "after a ProvideCredentials that {what} the stream asks at the old address: {}",
+                    stray[0].place()
+                )
+            });
+        }
+    }
+    findings.done("in calls, and in the middle of a stream")
+}
+
+/// Reads to the end, with credentials that end after the first checkpoint at the address `here` and new ones with
+/// `base_url`. Returns the number of requests at the fixture's first address until then.
+async fn across(
+    world: &World,
+    connector: &Connector,
+    connection: &Connection,
+    here: &Proxy,
+    base_url: &str,
+) -> Result<usize, Halt> {
+    let whole = world.whole(connector).await?;
+    let selection = world.selection(connector).await?;
+    let opened = Stream::open(connector, connection, &selection, b"").await;
+    let (stream, mut rows) = (opened.told("Read")?, Rows::default());
+    let checkpoint = |event: &Event| matches!(event, Event::Checkpoint(_));
+    let mut ended = stream.take(&mut rows, checkpoint).await.told("the stream")?;
+    let token = credentials(connection).access_token;
+    here.order(Trouble::Status(401), Which::Carrying(token));
+    let (mut asked, mut after) = (0, world.network()?.count());
+    while !ended {
+        let needs = |event: &Event| matches!(event, Event::CredentialsNeeded(_));
+        ended = stream.take(&mut rows, needs).await.told("the stream")?;
+        if ended {
+            break;
+        }
+        asked += 1;
+        if asked > 3 {
+            return Err(fails("the stream asks for credentials again and again"));
+        }
+        let renewed = renewed(world, connector, connection).await?;
+        after = world.network()?.count();
+        let provided = stream.provide(credentials(&renewed), base_url.to_owned()).await;
+        provided.told("ProvideCredentials")?;
+    }
+    here.clear();
+    match rows.difference(whole) {
+        Some(difference) => Err(fails(format!(
+            "what it read while the account moved is not what is there: {difference}"
+        ))),
+        None => Ok(after),
+    }
 }
 
 async fn revoke(world: &World) -> Seen {

@@ -12,6 +12,7 @@ mod login;
 mod manifest;
 mod pressure;
 mod read;
+mod refusal;
 mod resume;
 mod safety;
 mod time;
@@ -65,6 +66,7 @@ pub(crate) const ALL: &[Check] = &[
     grant::REFRESH,
     grant::STREAM,
     grant::REVOKE,
+    grant::MOVED,
     fields::LISTED,
     fields::COUNTED,
     read::PAYLOADS,
@@ -77,6 +79,7 @@ pub(crate) const ALL: &[Check] = &[
     resume::NONSENSE,
     fetch::KNOWN,
     fetch::ABSENT,
+    fetch::DELETED,
     fetch::MANY,
     pressure::BOUNDED,
     time::CANCEL,
@@ -85,6 +88,8 @@ pub(crate) const ALL: &[Check] = &[
     time::CLOSE,
     trouble::CALLS,
     trouble::STREAMS,
+    refusal::OBJECT,
+    refusal::LIMIT,
     foreign::STREAMS,
     foreign::CALLS,
     life::CONCURRENT,

@@ -139,7 +139,7 @@ async fn records(world: &World) -> Seen {
             let there = whole
                 .records
                 .get(&(parent.object.clone(), parent.external_id.clone()));
-            if order.contains(&parent.object.as_str()) && there.is_none_or(|parent| parent.deleted) {
+            if order.contains(&parent.object.as_str()) && there.is_none() {
                 *dangling
                     .entry(format!("{object} under {}", parent.object))
                     .or_default() += 1;

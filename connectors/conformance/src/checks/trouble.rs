@@ -21,7 +21,7 @@ use crate::trouble::{ALL, Concern, RETRY_AFTER, Trouble, allowed};
 use crate::world::World;
 
 /// Time limit for a call under a fault: a connector may retry a few times.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 /// Deadline for a call without an answer.
 const DEADLINE: Duration = Duration::from_millis(700);
 
@@ -259,7 +259,7 @@ fn serious(trouble: Trouble) -> bool {
 }
 
 /// Errors of single objects in an answer.
-fn told_inside(answer: &Answer) -> Vec<tether_connector_host::proto::Error> {
+pub(super) fn told_inside(answer: &Answer) -> Vec<tether_connector_host::proto::Error> {
     match answer {
         Answer::FetchCompany(answer) => answer
             .objects
