@@ -1,10 +1,6 @@
 //! The connector against the simulator, over HTTP, through the SDK, from the host's point of view.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that cannot go on fails"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod fetch;
 mod fields;
