@@ -7,27 +7,23 @@
 //! Tracking locks the group's row: two callers that track the same companies in different orders would
 //! otherwise wait for each other, and a deleted group must not track anything.
 
-use std::{
-    collections::{BTreeSet, HashMap, HashSet, VecDeque},
-    sync::Arc,
-};
+use std::collections::{BTreeSet, HashMap};
 
 use diesel::{prelude::*, sql_types};
 
 use super::{
-    Error, Store, Tx,
-    conn::{Conn, each},
-    pool::Pools,
+    Error, Store,
+    conn::Conn,
     postgres,
     schema::{record, tracked_company},
-    source, sqlite,
+    sqlite,
 };
-use crate::domain::{CompanyId, GroupId, IntegrationId, Micros, name_key};
+use crate::domain::{CompanyId, GroupId, IntegrationId, Micros};
 
-/// Companies that are looked up at once when they are counted.
-const IDS_AT_ONCE: usize = 1_000;
-/// Ids of one source that are in memory when the companies of several databases are counted.
-const ID_PAGE: i64 = 10_000;
+mod count;
+mod track;
+
+pub use track::Track;
 
 /// A company as a group sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,17 +62,6 @@ impl Company {
     }
 }
 
-/// A company to be tracked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Track {
-    /// Its id.
-    pub company_id: CompanyId,
-    /// The name the group gives it.
-    pub name: String,
-    /// Its homepage, or empty.
-    pub homepage: String,
-}
-
 #[derive(Queryable, QueryableByName, Selectable, Insertable)]
 #[diesel(table_name = tracked_company, treat_none_as_default_value = false)]
 pub(super) struct Tracked {
@@ -87,61 +72,6 @@ pub(super) struct Tracked {
     homepage: String,
     create_us: Micros,
     create_by: String,
-}
-
-impl Tx<'_> {
-    /// Tracks companies, or gives tracked ones another name and homepage.
-    pub fn company_track(
-        &mut self,
-        group_id: &GroupId,
-        companies: Vec<Track>,
-        by: &str,
-        now_us: Micros,
-    ) -> Result<(), Error> {
-        let conn = &mut *self.conn;
-        // Two that track the same companies in another order would wait for each other.
-        source::lock_group(conn, group_id)?;
-        for company in companies {
-            let row = Tracked {
-                group_id: group_id.clone(),
-                company_id: company.company_id,
-                name_key: name_key(&company.name),
-                name: company.name,
-                homepage: company.homepage,
-                create_us: now_us,
-                create_by: by.to_owned(),
-            };
-            each!(conn, c => diesel::insert_into(tracked_company::table)
-                .values(&row)
-                .on_conflict((tracked_company::group_id, tracked_company::company_id))
-                .do_update()
-                .set((
-                    tracked_company::name.eq(&row.name),
-                    tracked_company::name_key.eq(&row.name_key),
-                    tracked_company::homepage.eq(&row.homepage),
-                ))
-                .execute(c))?;
-        }
-        Ok(())
-    }
-
-    /// Ends the tracking of companies; returns how many were tracked.
-    pub fn company_untrack(&mut self, group_id: &GroupId, company_ids: &[CompanyId]) -> Result<usize, Error> {
-        let conn = &mut *self.conn;
-        match source::lock_group(conn, group_id) {
-            Err(error) if error.is_not_found() => return Ok(0),
-            other => other?,
-        }
-        match conn {
-            Conn::Sqlite(c) => {
-                let rows = tracked_company::table
-                    .filter(tracked_company::group_id.eq(group_id))
-                    .filter(tracked_company::company_id.eq_any(company_ids));
-                Ok(diesel::delete(rows).execute(c)?)
-            }
-            Conn::Postgres(c) => postgres::untrack(c, group_id, company_ids),
-        }
-    }
 }
 
 impl Store {
@@ -238,51 +168,6 @@ impl Store {
                 .get_result(conn)?)
         })
         .await
-    }
-
-    /// How many companies All Companies has. Reads an entry of each: only where someone asks for it.
-    pub async fn company_count_all(
-        &self,
-        group_id: &GroupId,
-        sources: Vec<IntegrationId>,
-    ) -> Result<i64, Error> {
-        let databases = self.data_databases(&sources).await?;
-        let held = match databases.as_slice() {
-            [(pools, sources)] => {
-                let sources = sources.clone();
-                pools.read(move |conn| count_held(conn, &sources)).await?
-            }
-            several => count_distinct(several).await?,
-        };
-        Ok(held + self.count_tracked_alone(group_id, &sources).await?)
-    }
-
-    /// How many companies a group tracks that no source holds.
-    async fn count_tracked_alone(&self, group_id: &GroupId, sources: &[IntegrationId]) -> Result<i64, Error> {
-        let (mut alone, mut after) = (0, String::new());
-        loop {
-            let group = group_id.clone();
-            let from = after.clone();
-            let ids: Vec<CompanyId> = self
-                .read(move |conn| {
-                    Ok(tracked_company::table
-                        .filter(tracked_company::group_id.eq(&group))
-                        .filter(tracked_company::company_id.gt(from))
-                        .order(tracked_company::company_id)
-                        .limit(IDS_AT_ONCE as i64)
-                        .select(tracked_company::company_id)
-                        .load(conn)?)
-                })
-                .await?;
-            let Some(last) = ids.last() else { return Ok(alone) };
-            last.as_str().clone_into(&mut after);
-            let found = self.held(sources, &ids).await?;
-            let found: HashSet<CompanyId> = found.into_iter().filter_map(|row| row.company_id).collect();
-            alone += (ids.len() - found.len()) as i64;
-            if ids.len() < IDS_AT_ONCE {
-                return Ok(alone);
-            }
-        }
     }
 
     /// The company records of these companies in these sources.
@@ -561,121 +446,4 @@ fn views(sources: &[IntegrationId], held: Vec<Held>, own: &[Tracked]) -> HashMap
             .tracked = true;
     }
     found
-}
-
-/// How many companies sources of one database hold.
-fn count_held(conn: &mut Conn, sources: &[IntegrationId]) -> Result<i64, Error> {
-    #[derive(QueryableByName)]
-    struct Count {
-        #[diesel(sql_type = sql_types::BigInt)]
-        n: i64,
-    }
-    const SQLITE: &str = "SELECT count(DISTINCT company_id) AS n FROM record WHERE integration_id IN \
-        (SELECT value FROM json_each('[\"' || replace($1, ',', '\",\"') || '\"]')) AND company_id IS NOT NULL \
-        AND delete_us IS NULL";
-    const POSTGRES: &str = "SELECT count(*) AS n FROM (SELECT DISTINCT r.company_id FROM \
-        unnest(string_to_array($1, ',')) i (id) \
-        CROSS JOIN LATERAL (SELECT company_id FROM record WHERE integration_id = i.id COLLATE \"C\" \
-        AND company_id IS NOT NULL AND delete_us IS NULL OFFSET 0) r) c";
-    let sql = match conn {
-        Conn::Sqlite(_) => SQLITE,
-        Conn::Postgres(_) => POSTGRES,
-    };
-    // One bound text on both databases; ids hold no commas.
-    let list: Vec<&str> = sources.iter().map(IntegrationId::as_str).collect();
-    let count: Count = diesel::sql_query(sql)
-        .bind::<sql_types::Text, _>(list.join(","))
-        .get_result(conn)?;
-    Ok(count.n)
-}
-
-/// How many companies sources of several databases hold: their ids are read in order, a page at a time, and merged.
-async fn count_distinct(databases: &[(Arc<Pools>, Vec<IntegrationId>)]) -> Result<i64, Error> {
-    let mut pages: Vec<CompanyIds> = Vec::new();
-    for (pools, sources) in databases {
-        let of = |source: &IntegrationId| CompanyIds::new(Arc::clone(pools), *source);
-        pages.extend(sources.iter().map(of));
-    }
-    let mut count = 0;
-    loop {
-        let mut least: Option<CompanyId> = None;
-        for page in &mut pages {
-            let first = page.first().await?;
-            least = match (least, first) {
-                (Some(one), Some(other)) => Some(one.min(other)),
-                (one, other) => one.or(other),
-            };
-        }
-        let Some(least) = least else { return Ok(count) };
-        count += 1;
-        for page in &mut pages {
-            page.skip(least);
-        }
-    }
-}
-
-/// The companies of one source, by id.
-struct CompanyIds {
-    pools: Arc<Pools>,
-    source: IntegrationId,
-    /// Read and not yet skipped; the last one read.
-    ids: VecDeque<CompanyId>,
-    after: Option<CompanyId>,
-    is_last: bool,
-}
-
-impl CompanyIds {
-    fn new(pools: Arc<Pools>, source: IntegrationId) -> Self {
-        Self {
-            pools,
-            source,
-            ids: VecDeque::new(),
-            after: None,
-            is_last: false,
-        }
-    }
-
-    async fn first(&mut self) -> Result<Option<CompanyId>, Error> {
-        if self.ids.is_empty() && !self.is_last {
-            let (source, after) = (self.source, self.after);
-            let ids = self
-                .pools
-                .read(move |conn| source_ids(conn, source, after, ID_PAGE))
-                .await?;
-            self.is_last = (ids.len() as i64) < ID_PAGE;
-            self.after = ids.last().copied().or(self.after);
-            self.ids = ids.into();
-            self.ids.make_contiguous().sort_unstable();
-        }
-        Ok(self.ids.front().copied())
-    }
-
-    fn skip(&mut self, id: CompanyId) {
-        while self.ids.front() == Some(&id) {
-            self.ids.pop_front();
-        }
-    }
-}
-
-/// The next companies of one source, each once, a range of its index.
-fn source_ids(
-    conn: &mut Conn,
-    source: IntegrationId,
-    after: Option<CompanyId>,
-    limit: i64,
-) -> Result<Vec<CompanyId>, Error> {
-    #[derive(QueryableByName)]
-    struct Id {
-        #[diesel(sql_type = sql_types::Text)]
-        company_id: CompanyId,
-    }
-    let ids: Vec<Id> = diesel::sql_query(
-        "SELECT DISTINCT company_id FROM record WHERE integration_id = (SELECT $1) AND company_id IS NOT NULL \
-         AND delete_us IS NULL AND company_id > $2 ORDER BY company_id LIMIT (SELECT $3)",
-    )
-    .bind::<sql_types::Text, _>(source)
-    .bind::<sql_types::Text, _>(after.map(|id| id.as_str().to_owned()).unwrap_or_default())
-    .bind::<sql_types::BigInt, _>(limit)
-    .load(conn)?;
-    Ok(ids.into_iter().map(|row| row.company_id).collect())
 }
