@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::proto::internal::v1::keyset_value::Kind;
 use crate::proto::v1;
 use crate::service::{self, Services};
-use crate::store::{AuditEntry, AuditFilter};
+use crate::service::{AuditEntry, AuditFilter};
 
 /// Handles ListAuditEntries.
 pub async fn list(

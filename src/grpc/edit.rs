@@ -5,7 +5,7 @@ use crate::domain::GroupId;
 use crate::error::Error;
 use crate::proto::v1;
 use crate::service::{self, Edit};
-use crate::store::{FieldRef, NewShare};
+use crate::service::{FieldRef, NewShare};
 
 /// The revision of an etag; `None` for an empty one.
 pub fn revision(field: &str, etag: &str) -> Result<Option<i64>, Error> {

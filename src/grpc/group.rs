@@ -7,8 +7,8 @@ use crate::error::Error;
 use crate::proto::internal::v1::keyset_value::Kind;
 use crate::proto::v1;
 use crate::proto::v1::group_service_server::GroupService;
+use crate::service::Group;
 use crate::service::Services;
-use crate::store::Group;
 use tonic::{Request, Response, Status};
 
 type Answer<T> = Result<Response<T>, Status>;

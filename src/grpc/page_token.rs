@@ -4,8 +4,8 @@
 use crate::credentials::seal::Sealer;
 use crate::error::{Detail, Error, Reason, Result};
 use crate::proto::internal::v1::{KeysetValue, PageToken, keyset_value::Kind};
+use crate::service::CompanyKey;
 use crate::service::{Cursor, Place};
-use crate::store::CompanyKey;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use prost::Message as _;

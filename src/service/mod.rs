@@ -34,8 +34,12 @@ mod source;
 mod standing;
 mod sync;
 
+// The nouns of the store that callers of the services see.
 pub use crate::index::Position;
 pub use crate::query::Place;
+pub use crate::store::{
+    AuditEntry, AuditFilter, CompanyKey, Event, FieldRef, Group, NewShare, Relation, SeenField, Share, Source,
+};
 pub use account_limit::ACCOUNT_LIMIT;
 pub use audit::{AuditChange, Author};
 pub use cells::Cell;
@@ -63,7 +67,7 @@ use crate::credentials::{self, Credentials};
 use crate::domain::{GroupId, IntegrationId};
 use crate::error::{Detail, Error, Reason, Result};
 use crate::query::Engine;
-use crate::store::{self, Conflict, Integration, Source, Store};
+use crate::store::{self, Conflict, Integration, Store};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 use std::sync::Arc;

@@ -93,7 +93,6 @@ const LAYERS: &[(&str, &[&str])] = &[
             "policy",
             "proto",
             "service",
-            "store",
             "telemetry",
             "time",
             "tokens",

@@ -6,8 +6,8 @@ use crate::domain::IntegrationId;
 use crate::error::{Most, shortened};
 use crate::identity::Homepage;
 use crate::proto::v1;
+use crate::service::Source;
 use crate::service::{Card, Cell, CompanyView, IndexState, Position, RelatedRecord, SourceView, Table};
-use crate::store::Source;
 
 /// The maximum length of a homepage, in bytes; a longer one is left out.
 const MOST_URI_BYTES: usize = 2_048;

@@ -3,7 +3,7 @@
 use super::{reason, timestamp};
 use crate::domain::EventKind;
 use crate::proto::v1::{ErrorReason, GroupEvent, group_event::Kind};
-use crate::store::Event;
+use crate::service::Event;
 
 /// An event.
 pub fn event(of: &Event) -> GroupEvent {

@@ -8,7 +8,7 @@ use crate::proto::v1;
 use crate::service::{
     ACCOUNT_LIMIT, Activated, Available, Definition, DraftStep, IntegrationView, Review, Standing, Why,
 };
-use crate::store::{Relation, SeenField, Share};
+use crate::service::{Relation, SeenField, Share};
 
 fn count(of: usize) -> i32 {
     i32::try_from(of).unwrap_or(i32::MAX)

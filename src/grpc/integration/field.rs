@@ -7,8 +7,8 @@ use crate::grpc::page_token::{self, Pages};
 use crate::grpc::{convert, gate, page, validate};
 use crate::proto::internal::v1::keyset_value::Kind;
 use crate::proto::v1;
+use crate::service::FieldRef;
 use crate::service::Services;
-use crate::store::FieldRef;
 use tonic::{Request, Response};
 
 pub(super) async fn list_available_fields(

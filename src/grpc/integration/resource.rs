@@ -11,7 +11,7 @@ use crate::grpc::{convert, gate, request_id, validate};
 use crate::proto::internal::v1::keyset_value::Kind;
 use crate::proto::v1::{self, delete_integration_response};
 use crate::service::{self, Edit, Services, Standing};
-use crate::store::{Relation, Source};
+use crate::service::{Relation, Source};
 use tonic::{Request, Response};
 
 pub(super) async fn create_integration(

@@ -1,5 +1,5 @@
-//! How many integrations of one account count towards its limit: Salesforce keeps five approvals for a user and an app, and
-//! revokes the oldest without notice.
+//! How many integrations of one account count towards its limit: a CRM may keep few approvals for a user and an app, and revoke
+//! the oldest without notice.
 
 use diesel::prelude::*;
 
