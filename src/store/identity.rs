@@ -106,31 +106,13 @@ impl Store {
                 ..Moved::default()
             });
         };
-        let mut moved = Moved::default();
         match step.clone() {
             Step::Tracked(group, company) => {
-                let rows = self
-                    .read(move |conn| tracked_page(conn, &(group, company), limit))
+                let (changes, next) = self
+                    .identity_entries((group, company), limit, domain_of, company_of)
                     .await?;
-                let next = match rows.last() {
-                    None => Step::Records(String::new(), Default::default()),
-                    Some((group, company, ..)) => {
-                        Step::Tracked(group.as_str().to_owned(), company.as_str().to_owned())
-                    }
-                };
-                let mut changes = Vec::new();
-                for (group, old, homepage, create_us) in rows {
-                    let new = match domain_of(&homepage) {
-                        Some(domain) => Some(CompanyId::of_domain(&domain)),
-                        None => self.identity_by_record(&group, old, company_of).await?,
-                    };
-                    changes.extend(
-                        new.filter(|new| *new != old)
-                            .map(|new| (group, old, new, create_us)),
-                    );
-                }
                 let to = to.to_owned();
-                let done = self.write(move |conn| {
+                let moved = self.write(move |conn| {
                     if step_of(conn, &to)?.as_ref() != Some(&step) {
                         return Ok(0);
                     }
@@ -138,28 +120,15 @@ impl Store {
                     set_step(conn, &to, Some(next))?;
                     Ok(moved)
                 });
-                moved.tracked = done.await?;
+                Ok(Moved {
+                    tracked: moved.await?,
+                    ..Moved::default()
+                })
             }
-            Step::Records(after_integration, after) => {
-                let next = self.read({
-                    let after = after_integration.clone();
-                    move |conn| next_integration(conn, &after)
-                });
-                let next = match next.await? {
-                    None => None,
-                    Some((of, organization_id)) => {
-                        let id = of.id;
-                        let work = move |conn: &mut Conn| {
-                            records(conn, &of, &organization_id, &after, limit, company_of)
-                        };
-                        let (next, records) = self.data_write(id, work).await?;
-                        moved.records = records;
-                        Some(match next {
-                            Some(key) => Step::Records(after_integration, key),
-                            None => Step::Records(id.as_str().to_owned(), Default::default()),
-                        })
-                    }
-                };
+            Step::Records(integration, after) => {
+                let (next, records) = self
+                    .identity_records(integration, after, limit, company_of)
+                    .await?;
                 let to = to.to_owned();
                 let done = self.write(move |conn| {
                     if step_of(conn, &to)?.as_ref() != Some(&step) {
@@ -169,10 +138,65 @@ impl Store {
                     set_step(conn, &to, next)?;
                     Ok(done)
                 });
-                moved.done = done.await?;
+                Ok(Moved {
+                    records,
+                    done: done.await?,
+                    ..Moved::default()
+                })
             }
         }
-        Ok(moved)
+    }
+
+    /// What becomes of the entries of groups' own lists after this one, and where the move goes on.
+    async fn identity_entries(
+        &self,
+        after: (String, String),
+        limit: i64,
+        domain_of: fn(&str) -> Option<String>,
+        company_of: fn(&CompanyRecord) -> CompanyId,
+    ) -> Result<(Vec<Change>, Step), Error> {
+        let rows = self.read(move |conn| tracked_page(conn, &after, limit)).await?;
+        let next = match rows.last() {
+            None => Step::Records(String::new(), Default::default()),
+            Some((group, company, ..)) => {
+                Step::Tracked(group.as_str().to_owned(), company.as_str().to_owned())
+            }
+        };
+        let mut changes = Vec::new();
+        for (group, old, homepage, create_us) in rows {
+            let new = match domain_of(&homepage) {
+                Some(domain) => Some(CompanyId::of_domain(&domain)),
+                None => self.identity_by_record(&group, old, company_of).await?,
+            };
+            changes.extend(
+                new.filter(|new| *new != old)
+                    .map(|new| (group, old, new, create_us)),
+            );
+        }
+        Ok((changes, next))
+    }
+
+    /// Moves records of the first integration after this one; gives where the move goes on, and how many moved.
+    async fn identity_records(
+        &self,
+        after_integration: String,
+        after: Key,
+        limit: i64,
+        company_of: fn(&CompanyRecord) -> CompanyId,
+    ) -> Result<(Option<Step>, usize), Error> {
+        let from = after_integration.clone();
+        let next = self.read(move |conn| next_integration(conn, &from)).await?;
+        let Some((of, organization_id)) = next else {
+            return Ok((None, 0));
+        };
+        let id = of.id;
+        let work = move |conn: &mut Conn| records(conn, &of, &organization_id, &after, limit, company_of);
+        let (next, moved) = self.data_write(id, work).await?;
+        let step = match next {
+            Some(key) => Step::Records(after_integration, key),
+            None => Step::Records(id.as_str().to_owned(), Default::default()),
+        };
+        Ok((Some(step), moved))
     }
 
     /// The company that the first record under this id becomes, in the order in which the group's sources name companies.
@@ -259,6 +283,9 @@ fn set(conn: &mut Conn, key: &str, value: &str) -> Result<(), Error> {
 /// An entry of a group's own list: group, company, homepage, time of creation.
 type Entry = (GroupId, CompanyId, String, Micros);
 
+/// An entry that becomes another company: group, from, to, time of creation.
+type Change = (GroupId, CompanyId, CompanyId, Micros);
+
 /// Entries of groups' own lists after this one.
 fn tracked_page(
     conn: &mut Conn,
@@ -277,10 +304,7 @@ fn tracked_page(
 
 /// Moves entries of groups' own lists, each (group, from, to, time of creation); returns their number. Those that were removed
 /// meanwhile are left out.
-fn move_tracked(
-    conn: &mut Conn,
-    changes: Vec<(GroupId, CompanyId, CompanyId, Micros)>,
-) -> Result<usize, Error> {
+fn move_tracked(conn: &mut Conn, changes: Vec<Change>) -> Result<usize, Error> {
     use tracked_company::dsl;
     let groups: BTreeSet<&GroupId> = changes.iter().map(|(group, ..)| group).collect();
     for group in groups {

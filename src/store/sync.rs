@@ -1,5 +1,6 @@
 //! Syncs: their rows and leases, the queue, the commit, the end.
 
+mod claim;
 mod commit;
 mod finish;
 mod queue;

@@ -78,49 +78,65 @@ fn of_login(conn: &mut Conn, new: &NewCredential) -> Result<Option<CredentialId>
 }
 
 fn put(conn: &mut Conn, new: NewCredential, now_us: Micros) -> Result<CredentialPut, Error> {
-    let known = of_login(conn, &new)?.map(|id| lock(conn, id)).transpose()?;
-    let Some(old) = known else {
-        let credential = Credential {
-            id: CredentialId::new(),
-            connector: new.connector,
-            auth_kind: new.auth_kind,
-            client_id: new.client_id,
-            organization_id: new.organization_id,
-            user_id: new.user_id,
-            organization_name: new.organization_name,
-            username: new.username,
-            user_display_name: new.user_display_name,
-            base_url: new.base_url,
-            sealed: new.sealed,
-            key_id: new.key_id,
-            refreshable: new.refreshable,
-            generation: 1,
-            lease_owner: None,
-            lease_until_us: 0,
-            state: CredentialState::Live,
-            cause: String::new(),
-            create_us: now_us,
-            update_us: now_us,
-            refresh_us: None,
-            log_in_us: now_us,
-            refusal: Refusal::default(),
-        };
-        return match diesel::insert_into(credentials::table)
-            .values(&credential)
-            .execute(conn)
-        {
-            Err(e) if is_unique_violation(&e, "credentials") => Err(Error::Busy(
-                "the account is being logged into twice at once".to_owned(),
-            )),
-            other => other
-                .map(|_| CredentialPut {
-                    credential,
-                    stored: true,
-                    replaced: None,
-                })
-                .map_err(Error::from),
-        };
+    match of_login(conn, &new)? {
+        None => insert(conn, new, now_us),
+        Some(id) => {
+            let old = lock(conn, id)?;
+            renew(conn, old, new, now_us)
+        }
+    }
+}
+
+fn insert(conn: &mut Conn, new: NewCredential, now_us: Micros) -> Result<CredentialPut, Error> {
+    let credential = Credential {
+        id: CredentialId::new(),
+        connector: new.connector,
+        auth_kind: new.auth_kind,
+        client_id: new.client_id,
+        organization_id: new.organization_id,
+        user_id: new.user_id,
+        organization_name: new.organization_name,
+        username: new.username,
+        user_display_name: new.user_display_name,
+        base_url: new.base_url,
+        sealed: new.sealed,
+        key_id: new.key_id,
+        refreshable: new.refreshable,
+        generation: 1,
+        lease_owner: None,
+        lease_until_us: 0,
+        state: CredentialState::Live,
+        cause: String::new(),
+        create_us: now_us,
+        update_us: now_us,
+        refresh_us: None,
+        log_in_us: now_us,
+        refusal: Refusal::default(),
     };
+    match diesel::insert_into(credentials::table)
+        .values(&credential)
+        .execute(conn)
+    {
+        Err(e) if is_unique_violation(&e, "credentials") => Err(Error::Busy(
+            "the account is being logged into twice at once".to_owned(),
+        )),
+        other => other
+            .map(|_| CredentialPut {
+                credential,
+                stored: true,
+                replaced: None,
+            })
+            .map_err(Error::from),
+    }
+}
+
+/// Replaces the tokens of a credential. One that can be refreshed is not replaced by one that cannot.
+fn renew(
+    conn: &mut Conn,
+    old: Credential,
+    new: NewCredential,
+    now_us: Micros,
+) -> Result<CredentialPut, Error> {
     let alive = old.state == CredentialState::Live;
     if alive && old.refreshable && !new.refreshable {
         diesel::update(credentials::table.find(old.id))

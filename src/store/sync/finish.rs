@@ -14,7 +14,7 @@ use crate::domain::{
     EventKind, IntegrationId, IntegrationState, Micros, ObjectState, SyncId, SyncState, SyncTrigger,
 };
 use crate::store::{
-    Conflict, Error, FieldRef, Lost, Store,
+    Conflict, Error, FieldRef, Integration, Lost, Store,
     conn::Conn,
     data_set::{self, SyncReport},
     event::NewEvents,
@@ -147,36 +147,7 @@ fn finish(conn: &mut Conn, events: &mut NewEvents, mut end: SyncEnd, stored: Sto
         return Err(lost(&row, end.fence));
     }
     if done_well(end.state) {
-        if of.generation != row.generation {
-            return Err(Error::LeaseLost {
-                sync: row.id,
-                why: Lost::Generation,
-            });
-        }
-        if end.state == SyncState::Succeeded {
-            // The final check: a sync that did not read every object completely never ends as SUCCEEDED.
-            let lacking = objects(conn, end.sync_id)?
-                .into_iter()
-                .find(|one| one.state != ObjectState::Complete || one.held > 0);
-            if let Some(one) = lacking {
-                return Err(Error::conflict(
-                    Conflict::State,
-                    format!(
-                        "sync \"{}\" cannot end as SUCCEEDED: {} is {} with {} removals held back",
-                        end.sync_id, one.object, one.state, one.held
-                    ),
-                ));
-            }
-        }
-        let company_records = end.company_records.or(stored.company_records);
-        diesel::update(integration_table::table.find(of.id))
-            .set((
-                (end.state == SyncState::Succeeded)
-                    .then_some(integration_table::last_success_us.eq(row.start_us)),
-                company_records.map(|count| integration_table::company_records.eq(count)),
-            ))
-            .execute(conn)?;
-        fields_are_back(conn, &row)?;
+        succeed(conn, &of, &row, &end, stored.company_records)?;
     }
     if !done_well(end.state) && of.state == IntegrationState::Active && of.generation != row.generation {
         // The selection changed while the sync ran: queue another one for the added fields.
@@ -198,6 +169,46 @@ fn finish(conn: &mut Conn, events: &mut NewEvents, mut end: SyncEnd, stored: Sto
     };
     events.tell(conn, kind, of.id, &name(&row), &end.error_reason, end.now_us)?;
     Ok(row)
+}
+
+/// Stores in the integration that a sync ended well.
+fn succeed(
+    conn: &mut Conn,
+    of: &Integration,
+    row: &Sync,
+    end: &SyncEnd,
+    counted: Option<i64>,
+) -> Result<(), Error> {
+    if of.generation != row.generation {
+        return Err(Error::LeaseLost {
+            sync: row.id,
+            why: Lost::Generation,
+        });
+    }
+    if end.state == SyncState::Succeeded {
+        // The final check: a sync that did not read every object completely never ends as SUCCEEDED.
+        let lacking = objects(conn, end.sync_id)?
+            .into_iter()
+            .find(|one| one.state != ObjectState::Complete || one.held > 0);
+        if let Some(one) = lacking {
+            return Err(Error::conflict(
+                Conflict::State,
+                format!(
+                    "sync \"{}\" cannot end as SUCCEEDED: {} is {} with {} removals held back",
+                    end.sync_id, one.object, one.state, one.held
+                ),
+            ));
+        }
+    }
+    let company_records = end.company_records.or(counted);
+    diesel::update(integration_table::table.find(of.id))
+        .set((
+            (end.state == SyncState::Succeeded)
+                .then_some(integration_table::last_success_us.eq(row.start_us)),
+            company_records.map(|count| integration_table::company_records.eq(count)),
+        ))
+        .execute(conn)?;
+    fields_are_back(conn, row)
 }
 
 /// Clears the missing marks of fields that no attempt of the sync missed, if their objects were read completely. Marks that are

@@ -2,20 +2,16 @@
 
 use diesel::{prelude::*, sql_types};
 
-use super::{
-    report::News,
-    row::{Sync, get, held, locked, lost, name, unfinished},
-};
+use super::row::{Sync, get, held, lost, name, unfinished};
 use crate::domain::{EventKind, IntegrationId, IntegrationState, Micros, SyncId, SyncState, SyncTrigger};
 use crate::store::{
-    Conflict, Error, Integration, Lost, Store, Tx,
+    Conflict, Error, Integration, Store, Tx,
     conn::Conn,
     data::Effect,
-    data_set::{self, Claimed},
     error::is_unique_violation,
     event::NewEvents,
     integration,
-    schema::{credentials, integration as integration_table, sync, sync_object},
+    schema::{credentials, sync, sync_object},
 };
 
 /// A sync to queue.
@@ -149,58 +145,6 @@ impl Store {
                 Err(error)
             }
         }
-    }
-
-    async fn claim(&self, mut sync: Sync, until_us: Micros) -> Result<Sync, Error> {
-        let mut claimed = self.claim_data_set(&sync).await?;
-        if let Claimed::Ahead { fence, generation } = claimed {
-            sync = self.catch_up(&sync, fence, generation).await?;
-            claimed = self.claim_data_set(&sync).await?;
-        }
-        match claimed {
-            Claimed::New => Ok(sync),
-            Claimed::Resumed(stored) => {
-                self.sync_report((sync.id, sync.fence), *stored, News::All, until_us)
-                    .await
-            }
-            Claimed::Ahead { .. } => Err(Error::LeaseLost {
-                sync: sync.id,
-                why: Lost::Fence,
-            }),
-        }
-    }
-
-    async fn claim_data_set(&self, sync: &Sync) -> Result<Claimed, Error> {
-        let leased = sync.clone();
-        self.data_write(sync.integration_id, move |conn| data_set::claim(conn, &leased))
-            .await
-    }
-
-    /// Takes over a greater fencing token and generation from a data set, if the worker still has the lease: control was
-    /// restored from a backup that is older than the data set.
-    async fn catch_up(&self, of: &Sync, fence: i64, generation: i64) -> Result<Sync, Error> {
-        let (id, own_fence) = (of.id, of.fence);
-        self.write(move |conn| {
-            let (of, mut row) = locked(conn, id)?;
-            if row.fence != own_fence || row.state != SyncState::Running || of.generation != row.generation {
-                return Err(lost(&row, own_fence));
-            }
-            row.fence = row.fence.max(fence.saturating_add(1));
-            row.generation = row.generation.max(generation);
-            diesel::update(integration_table::table.find(of.id))
-                .set(integration_table::generation.eq(row.generation))
-                .execute(conn)?;
-            diesel::update(sync::table.find(id))
-                .set((sync::fence.eq(row.fence), sync::generation.eq(row.generation)))
-                .execute(conn)?;
-            tracing::warn!(
-                integration = %of.id,
-                "the data of {} is newer than what control knows of it: control was restored from a backup",
-                of.id
-            );
-            Ok(row)
-        })
-        .await
     }
 
     /// Ends all leases of syncs and credentials. For a process that has the database to itself and has just started: the holders of
