@@ -339,8 +339,8 @@ pub(super) fn heads(conn: &mut Conn) -> Result<Vec<(IntegrationId, i64)>, Error>
         .load(conn)?)
 }
 
-/// Deletes up to `limit` rows of a data set, and at last its head; true when nothing is left. Commits of whoever holds it
-/// are refused from the first call on.
+/// Deletes up to `limit` rows of a data set, and at last its head; true when nothing is left. Commits of a
+/// worker that holds it are refused from the first call on.
 pub(super) fn purge(conn: &mut Conn, id: IntegrationId, limit: i64) -> Result<bool, Error> {
     diesel::update(data_set::table.find(id).filter(data_set::generation.lt(i64::MAX)))
         .set(data_set::generation.eq(i64::MAX))

@@ -20,7 +20,7 @@ pub struct Enablement {
     pub connector: String,
     /// Whether it may.
     pub enabled: bool,
-    /// When that was said.
+    /// When it was set.
     pub update_us: Micros,
     /// By whom.
     pub update_by: String,
@@ -38,7 +38,7 @@ impl Tx<'_> {
                 .order(integration::id)
                 .select(integration::id)
                 .load(conn)?;
-            // A commit holds the integration's lock and looks at the sync under it: it is done, or sees this.
+            // Under these locks no sync is queued meanwhile. A commit that is in progress ends first (`Effect::Stop`).
             for id in &ids {
                 super::integration::lock(conn, *id)?;
             }
@@ -64,7 +64,7 @@ impl Tx<'_> {
 }
 
 impl Store {
-    /// What was last said, if anything.
+    /// The enablement, if it was ever set.
     pub async fn enablement_get(
         &self,
         group_id: &GroupId,
@@ -81,7 +81,7 @@ impl Store {
         .await
     }
 
-    /// All that was said for a group, by connector.
+    /// All enablements of a group, by connector.
     pub async fn enablement_list(&self, group_id: &GroupId) -> Result<Vec<Enablement>, Error> {
         let group_id = group_id.clone();
         self.read(move |conn| {

@@ -27,15 +27,15 @@ pub struct Erased {
     pub tracked_companies: usize,
     /// Entries of its log of changes.
     pub audit_entries: usize,
-    /// Events it was told.
+    /// Its events.
     pub events: usize,
     /// Request ids it used.
     pub requests: usize,
-    /// Accounts, of whichever group, that nothing uses any more and that the CRM was told of.
+    /// Accounts, of all groups, that nothing uses any more and whose revocation is done.
     pub accounts: usize,
     /// Whether there was a row of the group itself.
     pub group: bool,
-    /// Revocations, of whichever group, that a CRM has not taken yet: their sealed credentials stay until it has.
+    /// Revocations, of all groups, that a CRM has not confirmed yet: the sealed credentials stay until then.
     pub revocations_pending: i64,
 }
 
@@ -106,7 +106,7 @@ impl Store {
         }
         let group = id.clone();
         erased.group = self.write(move |conn| group::remove(conn, &group)).await?;
-        // What was told to the CRMs need not be remembered; an account that nothing uses goes with it.
+        // Completed revocations are not kept, nor accounts that nothing uses.
         while self.outbox_purge(now_us + 1, BATCH).await? > 0 {}
         loop {
             let accounts = self.credential_purge(now_us + 1).await?;

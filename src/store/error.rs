@@ -179,7 +179,7 @@ impl Error {
                     said.push_str(". ");
                     said.push_str(hint);
                 }
-                // For people only: elsewhere the same error is told in the server's words, and is as good to retry.
+                // Text for people. Other databases report the same error in other words, and it is as retryable.
                 match said.contains("No space left on device") {
                     true => Self::Full(said),
                     false => Self::Failed(said),

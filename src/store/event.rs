@@ -26,7 +26,7 @@ use crate::domain::{EventKind, GroupId, IntegrationId, Micros};
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, QueryableByName, Selectable, Insertable)]
 #[diesel(table_name = group_event, treat_none_as_default_value = false)]
 pub struct Event {
-    /// The group that is told.
+    /// The group that gets it.
     pub group_id: GroupId,
     /// Its place among the group's events: 1, 2, 3.
     pub event_no: i64,
@@ -36,7 +36,7 @@ pub struct Event {
     pub integration_id: IntegrationId,
     /// The resource name of the sync, field, share or integration it is about.
     pub subject: String,
-    /// Why, as a word; empty where nothing went wrong. Never a text: what the CRM said is the owner's alone.
+    /// Why, as a word; empty where nothing went wrong. Never a text: only the owner sees the CRM's message.
     pub reason: String,
     /// When.
     pub create_us: Micros,
@@ -97,7 +97,7 @@ impl Store {
     }
 
     /// Forgets events from before this time, the oldest first, at most `limit`; returns how many. The heads remember how
-    /// far that went, so that a stream which would have missed some is told.
+    /// far that went, so that a stream which missed some learns of it.
     pub async fn event_purge(&self, before_us: Micros, limit: i64) -> Result<usize, Error> {
         self.write(move |conn| {
             let mut old: Vec<(GroupId, i64)> = group_event::table
@@ -277,7 +277,7 @@ fn clear(conn: &mut Conn, group: &GroupId) -> Result<(), Error> {
     Ok(())
 }
 
-/// The groups that are told of what happens to an integration as a whole, ordered by id: those that own or receive it.
+/// The groups that get events about an integration as a whole, ordered by id: its owner and its receivers.
 pub(super) fn audience(conn: &mut Conn, id: IntegrationId) -> Result<Vec<GroupId>, Error> {
     Ok(source::table
         .filter(source::integration_id.eq(id))

@@ -26,7 +26,7 @@ pub struct Field {
     pub label: String,
     /// Its type.
     pub field_type: FieldType,
-    /// Whatever else the connector said of it (picklist values, scale), as JSON.
+    /// The rest of the connector's description (picklist values, scale), as JSON.
     pub describe: String,
     /// Its place among the fields of the integration.
     pub position: i64,

@@ -27,7 +27,7 @@ pub struct Group {
     pub id: GroupId,
     /// The name people see.
     pub display_name: String,
-    /// When it was first told of.
+    /// When the platform first named it.
     pub create_us: Micros,
     /// When it last changed.
     pub update_us: Micros,

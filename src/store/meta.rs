@@ -1,4 +1,4 @@
-//! What the database says of itself: the version of the rules of identity, and how far a move to others has come (`identity`).
+//! Facts about the database: the version of the identity rules, and the progress of a move to other rules (`identity`).
 
 use diesel::prelude::*;
 

@@ -36,8 +36,8 @@ pub(super) fn run_data(conn: &mut Conn) -> Result<Vec<String>, Error> {
 }
 
 fn run_postgres(c: &mut PgConnection, migrations: EmbeddedMigrations) -> Result<Vec<String>, Error> {
-    // Others wait here as long as the first one takes. The lock and the lifted limits end with the transaction: a
-    // connection goes back to the pool as it was, and a pooler may stand in between.
+    // Other replicas wait here until the first one is done. The lock and the lifted limits end with the transaction, so
+    // that the connection returns to the pool, or to a pooler, unchanged.
     c.batch_execute(&format!(
         "SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0; \
          SET LOCAL idle_in_transaction_session_timeout = 0; SELECT pg_advisory_xact_lock({LOCK})"

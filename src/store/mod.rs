@@ -139,7 +139,7 @@ impl Options {
     }
 
     /// Limits by which a process that was stopped or cut off in the middle of a transaction has lost its locks by the time
-    /// its lease ends, so that whoever takes over does not wait for them.
+    /// its lease ends, so that the next worker does not wait for them.
     #[must_use]
     pub fn within_lease(mut self, lease: Duration) -> Self {
         // Very short leases are for trials, on machines that are slow besides.

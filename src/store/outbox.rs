@@ -5,7 +5,7 @@ use diesel::prelude::*;
 use super::{Error, Store, Tx, conn::Conn, purge, schema::outbox};
 use crate::domain::{Micros, OutboxId, OutboxKind};
 
-/// Something that has to be told.
+/// A revocation to be sent to a CRM.
 #[derive(Clone, PartialEq, Eq)]
 pub struct NewOutbox {
     /// What.
@@ -20,7 +20,7 @@ pub struct NewOutbox {
     pub key_id: String,
 }
 
-/// Something that has to be told, as stored.
+/// A stored revocation.
 #[derive(Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
 #[diesel(table_name = outbox, treat_none_as_default_value = false)]
 pub struct Outbox {
@@ -42,9 +42,9 @@ pub struct Outbox {
     pub due_us: Micros,
     /// Who tries it.
     pub lease_owner: Option<String>,
-    /// When it was told.
+    /// When the CRM confirmed it.
     pub done_us: Option<Micros>,
-    /// Why it was not told the last time.
+    /// Why the last attempt failed.
     pub last_error: String,
     /// When it came up.
     pub create_us: Micros,
@@ -109,7 +109,7 @@ impl Store {
         .await
     }
 
-    /// It was told. The secret goes at once, the row later. False if the lease is another's by now.
+    /// The CRM confirmed it. The secret is deleted at once, the row later. False if the lease is another's by now.
     pub async fn outbox_done(&self, id: OutboxId, owner: &str, now_us: Micros) -> Result<bool, Error> {
         let owner = owner.to_owned();
         self.write(move |conn| {
@@ -129,7 +129,7 @@ impl Store {
         .await
     }
 
-    /// It could not be told and is due again later. False if the lease is another's by now.
+    /// The attempt failed; it is due again later. False if the lease is another's by now.
     pub async fn outbox_retry(
         &self,
         id: OutboxId,
@@ -154,7 +154,7 @@ impl Store {
         .await
     }
 
-    /// Whether something about this subject has not been told yet.
+    /// Whether a revocation of this subject is pending.
     pub async fn outbox_pending(&self, subject: &str) -> Result<bool, Error> {
         let subject = subject.to_owned();
         self.read(move |conn| {

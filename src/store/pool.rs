@@ -1,4 +1,4 @@
-//! Connections: who gets one, and how long they wait.
+//! Connections: their order, and how long a caller waits for one.
 //!
 //! A connection on which a statement failed for an unknown reason is not used again: the reason may belong to
 //! the connection itself, such as a plan that is no longer valid or a prepared statement that is gone.
@@ -31,7 +31,7 @@ use crate::fair::{self, FairSemaphore};
 #[derive(Debug)]
 struct Manager {
     session: Session,
-    /// Grows when a connection was found dead, so that none of the same age is used again.
+    /// Grows when a connection turned out to be broken, so that none of the same age is used again.
     epoch: Arc<AtomicU64>,
 }
 
@@ -56,7 +56,7 @@ impl ManageConnection for Manager {
         })
     }
 
-    // No ping: a dead connection shows at its first statement, and takes those of its age with it.
+    // No ping: the first statement on a broken connection fails, and closes all connections of its age.
     fn is_valid(&self, slot: &mut Slot) -> Result<(), ConnectionError> {
         if slot.epoch == self.epoch.load(Ordering::Relaxed) {
             Ok(())
@@ -214,7 +214,7 @@ impl Pools {
                     Ok(value)
                 }
                 Err(error) => {
-                    // What went wrong first is what is told.
+                    // The first error is returned.
                     let _ = roll_back(conn);
                     Err(error)
                 }

@@ -118,7 +118,7 @@ impl Store {
         .await
     }
 
-    /// Shows those of these records that are live to `each`, in this order, until it answers false; gives back what it
+    /// Passes those of these records that are live to `each`, in this order, until it returns false; returns what it
     /// made of them. About a megabyte of rows is in memory at a time.
     pub async fn record_each<T: Send + 'static>(
         &self,

@@ -21,18 +21,18 @@ pub struct Refusal {
     /// The CRM's own code; empty where it gave none.
     #[diesel(column_name = refusal_code)]
     pub code: String,
-    /// What was said, for the owner.
+    /// The CRM's message, for the owner.
     #[diesel(column_name = refusal_message)]
     pub message: String,
     /// Failures in a row, of whatever kind.
     #[diesel(column_name = refusal_count)]
     pub count: i64,
-    /// Since when this kind and code have been said.
+    /// Since when refreshes fail with this kind and code.
     #[diesel(column_name = refusal_us)]
     pub since_us: Micros,
-    /// When the CRM was last asked.
+    /// When the last attempt was made.
     pub try_us: Micros,
-    /// Before this time the CRM is not asked again.
+    /// No attempt is made before this time.
     pub next_try_us: Micros,
 }
 
@@ -44,7 +44,7 @@ impl Refusal {
     }
 }
 
-/// A failure to write down.
+/// A failed refresh to store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewRefusal {
     /// Of which credential.
@@ -55,7 +55,7 @@ pub struct NewRefusal {
     pub kind: String,
     /// The CRM's own code.
     pub code: String,
-    /// What was said.
+    /// The CRM's message.
     pub message: String,
     /// Now.
     pub now_us: Micros,

@@ -10,7 +10,7 @@ use super::{
 use crate::domain::{AuthorizationHash, CredentialId, OutboxId};
 
 impl Store {
-    /// Credentials that other keys than this one seal, by id from the one after `after` on.
+    /// Credentials that are sealed with other keys than this one, by id from the one after `after` on.
     pub async fn credential_list_sealed_otherwise(
         &self,
         key_id: &str,
@@ -33,7 +33,7 @@ impl Store {
         .await
     }
 
-    /// Entries not told yet that other keys than this one seal, by id from the one after `after` on.
+    /// Pending entries that are sealed with other keys than this one, by id from the one after `after` on.
     pub async fn outbox_list_sealed_otherwise(
         &self,
         key_id: &str,
@@ -77,7 +77,7 @@ impl Store {
         .await
     }
 
-    /// Stores an entry's secret sealed anew. False if it was told or sealed anew in between.
+    /// Stores an entry's secret sealed anew. False if it was done or sealed anew in between.
     pub async fn outbox_reseal(&self, old: Outbox, sealed: Vec<u8>, key_id: &str) -> Result<bool, Error> {
         let key_id = key_id.to_owned();
         self.write(move |conn| {

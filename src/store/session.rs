@@ -30,10 +30,10 @@ pub(super) enum Address {
 #[derive(Debug, Clone)]
 pub(super) struct Session {
     address: Address,
-    /// What each connection is told first.
+    /// The statements that each connection runs first.
     setup: String,
-    /// Between us and PostgreSQL stands a pooler that gives each transaction another connection: whatever a connection is
-    /// told holds for one transaction. This is what each is told then.
+    /// Behind a pooler each transaction may get another connection, so that settings hold for one transaction only. These
+    /// statements begin each transaction then.
     local: Option<String>,
 }
 
@@ -91,12 +91,12 @@ impl Session {
         }
     }
 
-    /// Whether what a connection is told holds for one transaction only.
+    /// Whether settings hold for one transaction only.
     pub(super) fn is_pooled(&self) -> bool {
         self.local.is_some()
     }
 
-    /// A connection that was told nothing yet.
+    /// A connection without settings.
     fn connect(&self) -> Result<Conn, ConnectionError> {
         Ok(match &self.address {
             Address::Sqlite { path } => Conn::Sqlite(SqliteConnection::establish(path)?),
@@ -121,7 +121,7 @@ impl Session {
         if self.is_sqlite() {
             return self.establish().map(drop).map_err(|e| self.cannot_open(&e));
         }
-        // What they were told would stay with a pooler's connections, for others.
+        // Settings would stay with a pooler's connections, for other clients.
         let open = |session: &Self| {
             let mut conn = session.connect().map_err(|e| session.cannot_open(&e))?;
             conn.set_prepared_statement_cache_size(CacheSize::Disabled);

@@ -298,7 +298,7 @@ fn put(
     take_effect(conn, events, of, &new.group_id, again, now_us)
 }
 
-/// The receiver gets the source, connected, and is told; also if it had it, and now gets more or less of it.
+/// The receiver gets the source, connected, and an event; also if it had the source and now gets other fields of it.
 fn take_effect(
     conn: &mut Conn,
     events: &mut NewEvents,

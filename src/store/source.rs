@@ -54,7 +54,7 @@ pub struct Source {
     pub connected: bool,
     /// Whether the owner has the connector enabled.
     pub owner_enabled: bool,
-    /// Whether the group has. A receiver that never said anything of a connector may receive through it.
+    /// Whether the group has the connector enabled. A receiver without an enablement may receive through it.
     pub enabled: bool,
     /// Since when the group has it.
     pub create_us: Micros,
@@ -211,7 +211,7 @@ pub(super) fn list(
                 integration: of,
             }
         })
-        // A draft is nobody's but its owner's.
+        // Only the owner sees a draft.
         .filter(|source| source.is_owned() || source.is_saved())
         .collect();
     sources.sort_by_key(|source| (!source.is_owned(), source.create_us, source.integration.id));

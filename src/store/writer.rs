@@ -70,7 +70,7 @@ impl From<Failure> for Error {
     }
 }
 
-/// A job that was done, to be told how the commit went.
+/// A job that was run and waits for the outcome of the commit.
 struct Done {
     /// What it met that nothing of its group can be committed with.
     failure: Option<Failure>,
@@ -84,7 +84,7 @@ type Run = Box<dyn FnOnce(Result<&mut Conn, Failure>) -> Option<Done> + Send>;
 struct Job {
     /// Until when its caller waits for it to begin.
     deadline: Instant,
-    /// Set by whoever is first: the writer that begins it, or its caller who no longer waits.
+    /// Set by the first of two: the writer that starts it, or the caller that stops waiting.
     taken: Arc<AtomicBool>,
     run: Run,
 }

@@ -74,7 +74,7 @@ impl Store {
         .await
     }
 
-    /// Removes revoked credentials that nothing uses, that have not changed since before this time and whose CRM was told;
+    /// Removes revoked credentials that nothing uses, that have not changed since before this time and whose revocation is done;
     /// returns how many, 1,000 at most.
     pub async fn credential_purge(&self, before_us: Micros) -> Result<usize, Error> {
         self.write(move |conn| {
@@ -88,7 +88,7 @@ impl Store {
                 .limit(1000)
                 .select(credentials::id)
                 .load(conn)?;
-            // What is still to be told needs the row: it says what the secret is sealed for.
+            // A pending revocation needs the row: it has what the secret is sealed for.
             let subjects: Vec<String> = ids.iter().map(CredentialId::to_string).collect();
             let pending: Vec<String> = outbox_table::table
                 .filter(

@@ -77,7 +77,7 @@ struct Decision {
 pub struct Settled {
     /// Rows removed by this call.
     pub removed: i64,
-    /// Rows that are held back; told by the last call.
+    /// Rows that are held back; set by the last call.
     pub held: i64,
     /// Set if there is more to do: pass it to the next call.
     pub more: Option<Settling>,
