@@ -9,12 +9,17 @@ mod count;
 mod directory;
 mod document;
 mod error;
+mod expr;
 mod files;
 mod follow;
 mod heal;
+mod kind;
+mod mapping;
 pub mod moment;
 pub mod number;
+mod paths;
 mod rank;
+mod rows;
 mod search;
 mod snapshot;
 pub mod text;
@@ -33,14 +38,16 @@ use crate::domain::{IntegrationId, Micros};
 use crate::store::Store;
 pub use cancel::{CancelOnDrop, Cancelled, check, check_at};
 pub use companies::Companies;
-pub use document::{
-    ADDRESS, Kind, company_number, domain, external_id, found_by, homepage, name, path, sorted_name, whole,
-};
+pub use document::company_number;
 use error::Cause;
 pub use error::Error;
+pub use expr::{Comparison, Expr, Rows, Test, TextTest, WordTest};
 use files::Files;
+pub use kind::{ADDRESS, Kind};
+pub use mapping::whole;
+pub use paths::{domain, external_id, found_by, homepage, name, path, sorted_name};
 pub use rank::{Key, Ranks, Texts};
-pub use search::{Comparison, Expr, Test, TextTest, WordTest};
+pub use rows::MemoryRows;
 pub use snapshot::Snapshot;
 use writer::Source;
 

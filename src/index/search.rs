@@ -1,4 +1,4 @@
-//! Finds the records of an integration that match an expression over the values of one record.
+//! Finds the records of an integration that match a condition: the tests of the values of an index.
 //!
 //! Conditions are evaluated on bitmaps of documents, not as queries of the library: NOT, conditions on the
 //! same record, parents, and sets over several indexes are then plain set operations, and a range outside all
@@ -13,144 +13,10 @@ use tantivy::{SegmentReader, TERMINATED, Term};
 
 use super::Error;
 use super::cancel::{check, check_at};
-use super::number::Number;
+use super::document::Fields;
+use super::expr::{Comparison, Expr, Rows, Test, TextTest, WordTest, ordered_test, scaled_range};
 use super::snapshot::{Snapshot, decimals, ints, texts};
-use super::text::words;
-use super::typo::{AfterHead, Typo};
-
-/// A condition on one record.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Expr {
-    /// Matches each record of this object.
-    All(String),
-    /// All conditions hold.
-    And(Vec<Self>),
-    /// At least one condition holds.
-    Or(Vec<Self>),
-    /// The first condition holds and the second does not.
-    Less(Box<Self>, Box<Self>),
-    /// A value at this path passes the test.
-    Value(String, Test),
-}
-
-/// A test of the values at one path; it passes if one of them passes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Test {
-    /// A value exists.
-    Set,
-    /// An integer in this range, both ends included.
-    Int(i64, i64),
-    /// A comparison with a decimal.
-    Number(Comparison, Number),
-    /// A test of a folded text.
-    Text(TextTest),
-    /// The text has all these words.
-    Words(Vec<WordTest>),
-}
-
-/// How a value compares with another one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Comparison {
-    /// Equal.
-    Equal,
-    /// Less than.
-    Less,
-    /// Less than or equal.
-    LessOrEqual,
-    /// Greater than.
-    Greater,
-    /// Greater than or equal.
-    GreaterOrEqual,
-}
-
-/// A test of a folded text.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TextTest {
-    /// Equal to this text.
-    Is(String),
-    /// Matches this text, with any text allowed before it, after it, or both.
-    Like {
-        /// Any text may come before.
-        before: bool,
-        /// The text.
-        text: String,
-        /// Any text may come after.
-        after: bool,
-    },
-    /// Compares with this text by code points.
-    Compare(Comparison, String),
-}
-
-impl TextTest {
-    /// Whether a folded text passes the test.
-    #[must_use]
-    pub fn passes(&self, text: &str) -> bool {
-        match self {
-            Self::Is(is) => text == is,
-            Self::Like {
-                before,
-                text: part,
-                after,
-            } => match (before, after) {
-                (false, false) => text == part,
-                (false, true) => text.starts_with(part),
-                (true, false) => text.ends_with(part),
-                (true, true) => text.contains(part.as_str()),
-            },
-            // UTF-8 bytes sort in the order of the code points.
-            Self::Compare(comparison, with) => match comparison {
-                Comparison::Equal => text == with,
-                Comparison::Less => text < with.as_str(),
-                Comparison::LessOrEqual => text <= with.as_str(),
-                Comparison::Greater => text > with.as_str(),
-                Comparison::GreaterOrEqual => text >= with.as_str(),
-            },
-        }
-    }
-}
-
-/// A test of words; it passes if one word of the text passes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WordTest {
-    /// The word.
-    pub word: String,
-    /// Any characters may come before the word.
-    pub before: bool,
-    /// Any characters may come after the word.
-    pub after: bool,
-    /// One typing error is allowed: a letter missing, added, replaced, or swapped with the next.
-    pub forgiving: bool,
-}
-
-impl WordTest {
-    /// Whether a word passes the test.
-    #[must_use]
-    pub fn passes(&self, word: &str) -> bool {
-        if self.forgiving {
-            return self.automaton().passes(word);
-        }
-        let of = |text: &str| match (self.before, self.after) {
-            (false, false) => text == self.word,
-            (false, true) => text.starts_with(&self.word),
-            (true, false) => text.ends_with(&self.word),
-            (true, true) => text.contains(&self.word),
-        };
-        of(word)
-    }
-
-    fn automaton(&self) -> Typo {
-        Typo {
-            word: self.word.chars().collect(),
-            prefix: self.after,
-        }
-    }
-
-    /// Whether one of the words of a folded text passes the test.
-    #[must_use]
-    pub fn passes_in(&self, text: &str) -> bool {
-        words(text).any(|word| self.passes(word))
-    }
-}
+use super::typo::AfterHead;
 
 impl Snapshot {
     /// The companies that have a matching record.
@@ -178,7 +44,8 @@ impl Snapshot {
         let segments = self.segments().iter();
         segments
             .map(|segment| {
-                let mut found = self.eval(segment, expr)?;
+                let fields = &self.fields;
+                let mut found = expr.rows(&Documents { fields, segment })?;
                 if segment.has_deletes() {
                     let dead: RoaringBitmap = found.iter().filter(|at| segment.is_deleted(*at)).collect();
                     found -= dead;
@@ -187,44 +54,22 @@ impl Snapshot {
             })
             .collect()
     }
+}
 
-    fn eval(&self, segment: &SegmentReader, expr: &Expr) -> Result<RoaringBitmap, Error> {
-        check()?;
-        Ok(match expr {
-            Expr::All(object) => {
-                let term = Term::from_field_text(self.fields.object, object);
-                postings(segment, &term)?
-            }
-            Expr::And(all) => {
-                let mut found: Option<RoaringBitmap> = None;
-                for one in all {
-                    if found.as_ref().is_some_and(RoaringBitmap::is_empty) {
-                        break;
-                    }
-                    let one = self.eval(segment, one)?;
-                    found = Some(found.map_or_else(|| one.clone(), |found| found & &one));
-                }
-                found.unwrap_or_default()
-            }
-            Expr::Or(any) => {
-                let mut found = RoaringBitmap::new();
-                for one in any {
-                    found |= self.eval(segment, one)?;
-                }
-                found
-            }
-            Expr::Less(from, less) => {
-                let from = self.eval(segment, from)?;
-                if from.is_empty() {
-                    return Ok(from);
-                }
-                from - self.eval(segment, less)?
-            }
-            Expr::Value(path, test) => self.test(segment, path, test)?,
-        })
+/// The documents of one segment of an index.
+pub(super) struct Documents<'a> {
+    pub(super) fields: &'a Fields,
+    pub(super) segment: &'a SegmentReader,
+}
+
+impl Rows for Documents<'_> {
+    fn of_object(&self, object: &str) -> Result<RoaringBitmap, Error> {
+        let term = Term::from_field_text(self.fields.object, object);
+        postings(self.segment, &term)
     }
 
-    fn test(&self, segment: &SegmentReader, path: &str, test: &Test) -> Result<RoaringBitmap, Error> {
+    fn passing(&self, path: &str, test: &Test) -> Result<RoaringBitmap, Error> {
+        let segment = self.segment;
         let mut found = RoaringBitmap::new();
         match test {
             Test::Set => {
@@ -252,11 +97,7 @@ impl Snapshot {
                     found = range(&column, from, to);
                 }
                 if let Some(column) = decimals(segment, path)? {
-                    let test = match comparison {
-                        Comparison::Equal => TextTest::Is(number.ordered()),
-                        _ => TextTest::Compare(*comparison, number.ordered()),
-                    };
-                    found |= text(&column, &test)?;
+                    found |= text(&column, &ordered_test(*comparison, number))?;
                 }
             }
             Test::Text(TextTest::Is(is)) => {
@@ -271,7 +112,7 @@ impl Snapshot {
             }
             Test::Words(all) => {
                 for (at, one) in all.iter().enumerate() {
-                    let with = self.with_word(segment, path, one)?;
+                    let with = self.with_word(path, one)?;
                     found = if at == 0 { with } else { found & with };
                     if found.is_empty() {
                         break;
@@ -281,13 +122,11 @@ impl Snapshot {
         }
         Ok(found)
     }
+}
 
-    fn with_word(
-        &self,
-        segment: &SegmentReader,
-        path: &str,
-        test: &WordTest,
-    ) -> Result<RoaringBitmap, Error> {
+impl Documents<'_> {
+    fn with_word(&self, path: &str, test: &WordTest) -> Result<RoaringBitmap, Error> {
+        let segment = self.segment;
         let head = format!("{path}\0");
         if !(test.before || test.after || test.forgiving) {
             return postings(
@@ -379,18 +218,6 @@ fn range<
     }
     column.get_docids_for_value_range(from..=to, 0..column.num_docs(), &mut documents);
     documents.into_iter().collect()
-}
-
-/// The first and the last scaled number of this comparison.
-fn scaled_range(comparison: Comparison, number: &Number) -> Option<(i64, i64)> {
-    let (floor, exact) = number.floor();
-    match comparison {
-        Comparison::Equal => exact.then_some((floor, floor)),
-        Comparison::Less if exact => Some((i64::MIN, floor.checked_sub(1)?)),
-        Comparison::Less | Comparison::LessOrEqual => Some((i64::MIN, floor)),
-        Comparison::GreaterOrEqual if exact => Some((floor, i64::MAX)),
-        Comparison::Greater | Comparison::GreaterOrEqual => Some((floor.checked_add(1)?, i64::MAX)),
-    }
 }
 
 fn text(column: &StrColumn, test: &TextTest) -> Result<RoaringBitmap, Error> {

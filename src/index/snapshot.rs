@@ -12,8 +12,9 @@ use tantivy::{Searcher, SegmentReader};
 
 use super::cancel::{check, check_at};
 use super::companies::Companies;
-use super::document::{Fields, external_id, sorted_name};
+use super::document::Fields;
 use super::files::Files;
+use super::paths::{external_id, sorted_name};
 use super::{Error, Position};
 
 /// Marks a missing number.

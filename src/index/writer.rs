@@ -12,8 +12,9 @@ use tantivy::{IndexReader, IndexWriter, ReloadPolicy, TantivyDocument, Term};
 
 use super::companies::Companies;
 use super::directory::Verified;
-use super::document::{self, Fields, Kind, Known};
+use super::document::{self, Fields, Known};
 use super::files::Files;
+use super::kind::Kind;
 use super::snapshot::{Shared, Snapshot};
 use super::{Error, Position, VERSION};
 use crate::domain::FieldType;

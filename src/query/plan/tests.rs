@@ -1,5 +1,7 @@
 //! Tests of the errors in filters and orders, with their positions.
 
+use super::super::problem::Fault;
+use super::super::resolve::Field;
 use super::*;
 use crate::domain::IntegrationId;
 
@@ -109,22 +111,4 @@ fn only_active_fields_that_are_there() {
     let unknown = problem("s.Account.Nothing : *", "");
     assert_eq!(unknown.fault, Fault::Unknown("s.Account.Nothing".to_owned()));
     assert_eq!(unknown.spot.position, 10);
-}
-
-#[test]
-fn days_that_a_month_lacks_become_its_last() {
-    let day = |text| moment::day(text).unwrap();
-    for (from, amount, unit, to) in [
-        ("2026-03-31", -1, 'm', "2026-02-28"),
-        ("2024-02-29", 1, 'y', "2025-02-28"),
-        ("2026-01-31", 3, 'm', "2026-04-30"),
-        ("2026-01-31", -2, 'w', "2026-01-17"),
-    ] {
-        assert_eq!(
-            away(day(from), Some((amount, unit))),
-            Some(day(to)),
-            "{from}{amount}{unit}"
-        );
-    }
-    assert_eq!(away(day("2026-01-31"), Some((9_000, 'y'))), None);
 }

@@ -1,0 +1,9 @@
+//! One condition, `field operator value`.
+
+mod date;
+mod form;
+mod test;
+mod text;
+
+pub(super) use form::Condition;
+pub(super) use test::{boolean, test};
