@@ -13,7 +13,7 @@
 
 #[path = "../tests/it/support/postgres.rs"]
 mod postgres;
-#[path = "../tests/it/proof.rs"]
+#[path = "../tests/it/proof/mod.rs"]
 mod proof;
 mod support {
     #[path = "../../tests/it/support/alone.rs"]
