@@ -11,10 +11,13 @@
 mod canonical;
 mod checks;
 mod connector;
+mod error;
+mod finding;
 mod fixture;
 mod login;
 mod logs;
 mod measure;
+mod options;
 mod proxy;
 pub mod quirks;
 mod report;
@@ -24,12 +27,13 @@ mod stream;
 mod trouble;
 mod world;
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use tether_connector_host::manifest::Isolation;
 
+pub use error::Error;
 pub use logs::Logs;
+pub use options::Options;
 pub use report::{Checked, Outcome, Report, Run};
 
 use quirks::Quirks;
@@ -38,56 +42,13 @@ use world::World;
 /// A check that takes longer hangs.
 const LONGEST_CHECK: Duration = Duration::from_secs(120);
 
-/// The kit could not start.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// `conformance.toml` is missing or invalid.
-    #[error("{path}: {reason}")]
-    Quirks {
-        /// The file.
-        path: PathBuf,
-        /// The problem.
-        reason: String,
-    },
-    /// The fixture server did not start, or did not print its address.
-    #[error("the fixture: {0}")]
-    Fixture(String),
-    /// There is no such check.
-    #[error("there is no check {0}; there are: {all}", all = ids().join(", "))]
-    Unknown(String),
-    /// The proxy could not listen.
-    #[error("the kit's proxy cannot listen on loopback: {0}")]
-    Proxy(std::io::Error),
-}
-
 /// The ids of all checks, in the order of execution.
 #[must_use]
 pub fn ids() -> Vec<&'static str> {
     checks::ALL.iter().map(|check| check.id).collect()
 }
 
-/// The library to check, and the options.
-#[derive(Debug)]
-pub struct Options {
-    /// The connector's folder: `connector.toml`, the library, `conformance.toml`.
-    pub folder: PathBuf,
-    /// A fixture that is already running, instead of the one in `conformance.toml`.
-    pub fixture: Option<String>,
-    /// The isolations to test, in this order. A child comes first, so that a library that crashes does so there.
-    pub isolations: Vec<Isolation>,
-    /// The program for child processes; None for the current program.
-    pub program: Option<PathBuf>,
-    /// Only these checks, by id, and those that always run first; empty for all.
-    pub only: Vec<String>,
-    /// Installed as a layer of this process's `tracing`: log lines of connectors are searched for secrets.
-    pub logs: Logs,
-}
-
 impl Options {
-    fn wants(&self, id: &str) -> bool {
-        self.only.is_empty() || self.only.iter().any(|only| only == id)
-    }
-
     /// Runs every check. `told` is called with each result.
     ///
     /// # Errors
@@ -98,7 +59,10 @@ impl Options {
             .iter()
             .find(|id| checks::ALL.iter().all(|check| check.id != **id))
         {
-            return Err(Error::Unknown(unknown.clone()));
+            return Err(Error::Unknown {
+                id: unknown.clone(),
+                all: ids().join(", "),
+            });
         }
         let quirks = Quirks::read(&self.folder)?;
         let mut runs = Vec::new();
@@ -134,12 +98,12 @@ impl Options {
         let world = World::new(self, quirks, isolation).await?;
         let (mut checked, mut usable) = (Vec::new(), true);
         for check in checks::ALL {
-            if !check.is_first() && (only_first || !self.wants(check.id)) {
+            if !checks::is_first(check) && (only_first || !self.wants(check.id)) {
                 continue;
             }
             let one = check.run(&world, LONGEST_CHECK).await;
             told(isolation, &one);
-            usable &= !check.is_first() || !matches!(one.outcome, Outcome::Failed { .. });
+            usable &= !checks::is_first(check) || !matches!(one.outcome, Outcome::Failed { .. });
             checked.push(one);
             if !usable {
                 break;

@@ -10,8 +10,8 @@ use tether_connector_host::proto::{
     AuthKind, BeginAuthorizationRequest, Connection, Credentials, ExchangeCodeRequest, LogInRequest, LoggedIn,
 };
 
-use crate::checks::{Halt, Told as _, fails};
 use crate::connector::{AMPLE, Connector, Failure};
+use crate::finding::{Halt, Told as _, fails};
 use crate::quirks::Method;
 use crate::world::World;
 

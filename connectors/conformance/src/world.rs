@@ -13,8 +13,8 @@ use tether_connector_host::proto::{
 use tether_connector_host::{ConnectorOptions, HttpOptions, LoadError, raw};
 use tokio::sync::OnceCell;
 
-use crate::checks::{Halt, Told as _, fails};
 use crate::connector::{AMPLE, Connector, Heard};
+use crate::finding::{Halt, Told as _, fails};
 use crate::fixture::Fixture;
 use crate::logs::Logs;
 use crate::proxy::Proxy;

@@ -7,6 +7,8 @@
 //! and one that does not would hold the calls of every group. Its memory is limited, so that a library that
 //! allocates without end ends itself before the machine swaps.
 
+mod launch;
+mod shared;
 mod supervise;
 
 use std::path::PathBuf;
@@ -21,13 +23,14 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::call_table::{CallTable, Pending};
+use super::call_table::Pending;
+pub use launch::ARGUMENT;
+pub(super) use launch::Launch;
+use shared::Shared;
+
 use super::ffi;
 use super::frame::{Frame, Kind, Open};
 use super::{Error, LoadError};
-
-/// The argument with which the server's binary runs as a child process.
-pub const ARGUMENT: &str = "connector-host";
 
 /// Timeout of loading and opening.
 pub(super) const OPEN_TIME: Duration = Duration::from_secs(30);
@@ -36,44 +39,11 @@ const PING_EVERY: Duration = Duration::from_secs(5);
 /// A child that has not answered a ping for this long is considered hung.
 const PONG_WITHIN: Duration = Duration::from_secs(30);
 
-/// How to start a child.
-#[derive(Clone, Debug)]
-pub(super) struct Launch {
-    /// The program that contains [`child_process`](super::child_process); `None` for this program.
-    pub(super) program: Option<PathBuf>,
-    pub(super) library: PathBuf,
-    pub(super) sha256: String,
-    /// The server's private copy of the library, with a verified hash; `None` if no copy could be made.
-    pub(super) copy: Option<PathBuf>,
-    /// Memory limit of the process, in bytes.
-    pub(super) most_memory: u64,
-}
-
 /// A running child. Dropping it asks it to close, and kills it if it does not.
 #[derive(Debug)]
 pub(super) struct Child {
     shared: Arc<Shared>,
     frames: mpsc::UnboundedSender<Frame>,
-}
-
-#[derive(Debug)]
-struct Shared {
-    name: String,
-    process: OnceLock<u32>,
-    calls: Arc<CallTable>,
-    /// It takes no more calls.
-    poisoned: AtomicBool,
-    /// The reason, if known.
-    failure: Mutex<Option<String>>,
-    /// Kills it immediately.
-    kill: CancellationToken,
-    /// It was asked to close.
-    closing: CancellationToken,
-    /// The process has ended.
-    ended: CancellationToken,
-    /// When a ping was last answered, in milliseconds since the child began.
-    pong: AtomicU64,
-    began: tokio::time::Instant,
 }
 
 impl Child {
@@ -230,18 +200,6 @@ impl Drop for Child {
     fn drop(&mut self) {
         self.shared.closing.cancel();
         self.send(Kind::Close, 0, 0, Bytes::new());
-    }
-}
-
-impl Shared {
-    fn age(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-
-    /// Stops new calls. The first reason is kept.
-    fn fail(&self, why: String) {
-        self.failure.lock().get_or_insert(why);
-        self.poisoned.store(true, Ordering::Release);
     }
 }
 

@@ -25,7 +25,7 @@ use super::proto::{
 };
 use super::texts;
 use super::transport::{Place, Transport};
-use super::{Error, LoadError, RecordStream, Status};
+use super::{Error, LoadError, Status};
 
 /// How long to wait for a call after its deadline: normally the connector itself reports that the deadline has
 /// passed.
@@ -193,20 +193,21 @@ impl Connector {
         self.shared.description.get_or_init(DescribeResponse::default)
     }
 
-    /// Opens a stream. `deadline` is for the whole stream; `None` means no limit.
-    pub async fn read(&self, request: ReadRequest, deadline: Option<Instant>) -> Result<RecordStream, Error> {
+    /// Opens a stream; answers its instance and its number there.
+    pub(super) async fn open_stream(
+        &self,
+        request: ReadRequest,
+        deadline: Option<Instant>,
+    ) -> Result<(Transport, u64), Error> {
         let opened = Instant::now() + LOCAL_CALL;
         let transport = self.shared.transport(opened).await?;
-        let objects = request.selection.iter().map(|one| one.object.clone()).collect();
         let request = CallRequest {
             deadline_us: deadline.map_or(0, unix_us),
             call: Some(Call::Read(request)),
         };
         let answer = self.shared.call_on(&transport, "read", request, opened).await?;
         match answer {
-            Answer::Read(ReadResponse { stream }) => {
-                Ok(RecordStream::new(self.clone(), transport, stream, objects))
-            }
+            Answer::Read(ReadResponse { stream }) => Ok((transport, stream)),
             _ => Err(self.broken("the answer is of another kind than the call")),
         }
     }

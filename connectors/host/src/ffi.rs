@@ -18,10 +18,10 @@ use tether_connector_abi as abi;
 use tether_connector_abi::{Buffer, ConnectorApi, Entry, HostApi, Slice};
 
 use super::call_table::CallTable;
-use super::child_process::Upstream;
 use super::lines::{self, Line, Lines};
 use super::numbers::Numbers;
 use super::private_copy::{PrivateCopy, verify};
+use super::upstream::Upstream;
 use super::{LoadError, proto, texts};
 
 /// All calls and pulls of this process that wait for an answer.

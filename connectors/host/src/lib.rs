@@ -33,16 +33,19 @@ mod private_copy;
 #[doc(hidden)]
 pub mod raw;
 mod registry;
+mod status;
 mod stream;
 mod texts;
 mod transport;
+mod upstream;
 mod watch;
 
 pub use child::ARGUMENT;
 pub use connector::Connector;
 pub use error::{Error, LoadError};
 pub use options::{ConnectorOptions, HttpOptions, Options};
-pub use registry::{Listed, Registry, Status};
+pub use registry::{Listed, Registry};
+pub use status::Status;
 pub use stream::RecordStream;
 pub use tether_connector_proto as proto;
 pub use watch::Watch;

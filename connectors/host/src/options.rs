@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::LoadError;
 use super::manifest::{Isolation, Manifest};
 use super::proto::{HttpPolicy, OpenRequest};
-use super::{LoadError, Registry};
 
 /// Options of the registry.
 #[derive(Clone, Debug, Default)]
@@ -64,12 +64,6 @@ impl Options {
             0 => MOST_CHILD_MEMORY,
             bytes => bytes,
         }
-    }
-
-    /// Finds, checks, loads and opens all connectors. A connector that fails is listed with the reason; the server
-    /// runs without it.
-    pub async fn build(self) -> Registry {
-        Registry::new(self).await
     }
 }
 

@@ -20,7 +20,7 @@ use super::manifest::{FILE_NAME, Isolation, Manifest};
 use super::private_copy::PrivateCopy;
 use super::proto::OpenRequest;
 use super::transport::Place;
-use super::{Connector, Error, LoadError, Options};
+use super::{Connector, Error, LoadError, Options, Status};
 
 /// All connectors that were found. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -56,30 +56,12 @@ pub struct Listed {
     pub connector: Option<Connector>,
 }
 
-/// The status of a connector.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Status {
-    /// It can be called.
-    Ready,
-    /// It failed unexpectedly; the next call reopens it.
-    Restarting {
-        /// Failures in a row.
-        failures: u32,
-        /// The reason of the last failure.
-        reason: String,
-    },
-    /// It fails repeatedly and is retried once a minute.
-    Quarantined {
-        /// Failures in a row.
-        failures: u32,
-        /// The reason of the last failure.
-        reason: String,
-    },
-    /// It could not be loaded.
-    Failed {
-        /// The reason.
-        reason: String,
-    },
+impl Options {
+    /// Finds, checks, loads and opens all connectors. A connector that fails is listed with the reason; the server
+    /// runs without it.
+    pub async fn build(self) -> Registry {
+        Registry::new(self).await
+    }
 }
 
 impl Registry {

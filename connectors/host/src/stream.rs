@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 use prost::Message;
+use tokio::time::Instant;
 
 use super::frame::MOST_MESSAGE_BYTES;
 use super::proto::{
-    self, Credentials, ProvideCredentialsRequest, StreamEvent, StreamNext, stream_event::Event,
+    self, Credentials, ProvideCredentialsRequest, ReadRequest, StreamEvent, StreamNext, stream_event::Event,
 };
 use super::texts;
 use super::transport::{Answer, Transport};
@@ -32,8 +33,17 @@ pub struct RecordStream {
     objects: Vec<String>,
 }
 
+impl Connector {
+    /// Opens a stream. `deadline` is for the whole stream; `None` means no limit.
+    pub async fn read(&self, request: ReadRequest, deadline: Option<Instant>) -> Result<RecordStream, Error> {
+        let objects = request.selection.iter().map(|one| one.object.clone()).collect();
+        let (transport, stream) = self.open_stream(request, deadline).await?;
+        Ok(RecordStream::new(self.clone(), transport, stream, objects))
+    }
+}
+
 impl RecordStream {
-    pub(super) fn new(connector: Connector, transport: Transport, stream: u64, objects: Vec<String>) -> Self {
+    fn new(connector: Connector, transport: Transport, stream: u64, objects: Vec<String>) -> Self {
         Self {
             connector,
             transport,

@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use tether_connector_host::LoadError;
 use tether_connector_host::proto::{BeginAuthorizationRequest, ErrorKind, LogInRequest, LoggedIn, Setting};
 
-use super::{Check, Findings, Halt, Seen};
+use super::check::Check;
 use crate::connector::{AMPLE, Connector, Failure};
+use crate::finding::{Findings, Halt, Seen};
 use crate::login::Attempt;
 use crate::quirks::Method;
 use crate::world::World;

@@ -4,8 +4,9 @@ use std::collections::HashSet;
 
 use tether_connector_host::proto::{DescribeRequest, DescribeResponse, ObjectRole, Setting};
 
-use super::{Check, Findings, Seen, Told as _, fails};
+use super::check::Check;
 use crate::connector::AMPLE;
+use crate::finding::{Findings, Seen, Told as _, fails};
 use crate::world::World;
 
 pub(super) const OFFLINE: Check = Check {

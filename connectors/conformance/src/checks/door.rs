@@ -11,8 +11,9 @@ use tether_connector_host::proto::{
 use tether_connector_host::raw;
 use tokio::time::timeout;
 
-use super::{Check, Findings, Seen, Told as _};
+use super::check::Check;
 use crate::connector::{AMPLE, Connector};
+use crate::finding::{Findings, Seen, Told as _};
 use crate::stream::Stream;
 use crate::world::World;
 

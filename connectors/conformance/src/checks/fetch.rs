@@ -6,8 +6,9 @@ use tether_connector_host::proto::{
     Connection, FetchCompanyRequest, FetchCompanyResponse, ObjectSelection, Record,
 };
 
-use super::{Check, Findings, Halt, Seen, Told as _, fails};
+use super::check::Check;
 use crate::connector::{AMPLE, Connector, now_us};
+use crate::finding::{Findings, Halt, Seen, Told as _, fails};
 use crate::quirks::Lack;
 use crate::rows::{Rows, same};
 use crate::world::World;

@@ -4,8 +4,9 @@ use std::collections::HashSet;
 
 use tether_connector_host::proto::{CountRecordsRequest, FieldType, ListFieldsRequest, ObjectFields};
 
-use super::{Check, Findings, Seen, Told as _};
+use super::check::Check;
 use crate::connector::AMPLE;
+use crate::finding::{Findings, Seen, Told as _};
 use crate::quirks::Lack;
 use crate::world::World;
 

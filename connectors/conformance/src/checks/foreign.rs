@@ -5,9 +5,10 @@ use tether_connector_host::proto::{
     CountRecordsResponse, ErrorKind, FetchCompanyResponse, ListFieldsResponse, ObjectStatus,
 };
 
+use super::check::Check;
 use super::trouble::{read, targets};
-use super::{Check, Findings, Seen, Told as _};
 use crate::connector::{AMPLE, Failure};
+use crate::finding::{Findings, Seen, Told as _};
 use crate::proxy::Which;
 use crate::rows::{Rows, same};
 use crate::stream::Stream;

@@ -4,8 +4,9 @@ use tether_connector_host::proto::{
     Connection, Credentials, ErrorKind, ListFieldsRequest, RefreshRequest, RevokeRequest, stream_event::Event,
 };
 
-use super::{Check, Findings, Halt, Seen, Told as _, fails};
+use super::check::Check;
 use crate::connector::{AMPLE, Connector};
+use crate::finding::{Findings, Halt, Seen, Told as _, fails};
 use crate::proxy::{Proxy, Seen as Request, Which};
 use crate::quirks::Lack;
 use crate::rows::Rows;

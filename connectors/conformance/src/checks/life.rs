@@ -4,8 +4,9 @@ use futures_util::future::join_all;
 use tether_connector_host::manifest::Isolation;
 use tether_connector_host::proto::{CountRecordsRequest, DescribeRequest, ListFieldsRequest};
 
-use super::{Check, Findings, Halt, Seen, Told as _};
+use super::check::Check;
 use crate::connector::AMPLE;
+use crate::finding::{Findings, Halt, Seen, Told as _};
 use crate::measure::{Held, children};
 use crate::rows::Rows;
 use crate::stream::Stream;

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 
 use tether_connector_host::proto::{AuthKind, ErrorKind};
 
-use super::{Check, Findings, Halt, Seen, Told as _};
+use super::check::Check;
 use crate::connector::AMPLE;
+use crate::finding::{Findings, Halt, Seen, Told as _};
 use crate::login::Attempt;
 use crate::quirks::{Lack, Method};
 use crate::world::World;

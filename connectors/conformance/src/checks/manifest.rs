@@ -1,7 +1,8 @@
 //! Whether there is a usable connector.
 
-use super::{Check, Findings, Seen, fails};
+use super::check::Check;
 use crate::connector::AMPLE;
+use crate::finding::{Findings, Seen, fails};
 use crate::world::World;
 use tether_connector_host::proto::DescribeRequest;
 

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Check, Findings, Seen, Told as _, fails};
+use super::check::Check;
+use crate::finding::{Findings, Seen, Told as _, fails};
 use crate::measure::Held;
 use crate::rows::Rows;
 use crate::stream::Stream;

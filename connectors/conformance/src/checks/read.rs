@@ -6,9 +6,10 @@ use tether_connector_host::proto::{
     Covers, FetchCompanyRequest, FieldChangeKind, FieldType, ObjectSelection, Record, SelectedField,
 };
 
-use super::{Check, Findings, Seen, Told as _};
+use super::check::Check;
 use crate::canonical;
 use crate::connector::AMPLE;
+use crate::finding::{Findings, Seen, Told as _};
 use crate::quirks::Lack;
 use crate::rows::Rows;
 use crate::stream::Stream;

@@ -2,7 +2,8 @@
 
 use tether_connector_host::proto::{ErrorKind, stream_event::Event};
 
-use super::{Check, Findings, Seen, Told as _, fails};
+use super::check::Check;
+use crate::finding::{Findings, Seen, Told as _, fails};
 use crate::rows::Rows;
 use crate::stream::Stream;
 use crate::world::World;

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use http::Method;
 
-use super::{Check, Findings, Seen, fails};
+use super::check::Check;
+use crate::finding::{Findings, Seen, fails};
 use crate::world::World;
 
 pub(super) const READ_ONLY: Check = Check {

@@ -7,9 +7,10 @@ use tether_connector_host::proto::call_request::Call;
 use tether_connector_host::proto::{CallRequest, ErrorKind, ReadMode, ReadRequest, stream_event::Event};
 use tether_connector_host::raw;
 
+use super::check::Check;
 use super::trouble::targets;
-use super::{Check, Findings, Seen, Told as _};
 use crate::connector::{self, AMPLE, Connector, Failure, GRACE, micros, now_us};
+use crate::finding::{Findings, Seen, Told as _};
 use crate::proxy::Which;
 use crate::rows::Rows;
 use crate::stream::Stream;

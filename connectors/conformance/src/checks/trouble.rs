@@ -10,8 +10,9 @@ use tether_connector_host::proto::{
     RefreshRequest, RevokeRequest, stream_event::Event,
 };
 
-use super::{Check, Findings, Halt, Seen, Told as _};
+use super::check::Check;
 use crate::connector::{AMPLE, Connector, Failure, GRACE, micros, now_us};
+use crate::finding::{Findings, Halt, Seen, Told as _};
 use crate::login::Attempt;
 use crate::proxy::{Proxy, Which};
 use crate::quirks::{Lack, Method};
@@ -335,7 +336,7 @@ async fn streams(world: &World) -> Seen {
         .told("a read")?;
     let requests = proxy.count() - place;
     if requests < 2 {
-        return Err(super::fails(format!(
+        return Err(crate::finding::fails(format!(
             "a read makes {requests} request: the fixture needs more records, for a middle"
         )));
     }

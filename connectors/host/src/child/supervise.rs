@@ -21,7 +21,8 @@ use tokio::process::{Child as Process, Command};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::{ARGUMENT, Launch, Shared};
+use super::launch::{ARGUMENT, Launch};
+use super::shared::Shared;
 use crate::frame::{Frame, Kind, Refused};
 use crate::lines::{self, Line, Lines};
 use crate::{LoadError, ffi};
