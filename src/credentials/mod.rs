@@ -12,11 +12,12 @@
 
 pub mod outbox;
 mod refresh;
+mod refusal;
 mod retry;
 pub mod rotate;
 pub mod seal;
 
-pub use retry::{Pauses, lasts, passes, refusal_kind};
+pub use refusal::{Pauses, lasts, passes, refusal_kind};
 
 use crate::connectors::{self, Connector, Registry};
 use crate::domain::{AuthKind, CredentialId, CredentialState, IntegrationId};
@@ -153,7 +154,7 @@ impl Credentials {
             credential_id: credential.id,
             generation: credential.generation,
             connection,
-            refused: credential.refusal.kind == retry::uncured(),
+            refused: credential.refusal.kind == refusal::uncured(),
         })
     }
 

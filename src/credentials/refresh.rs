@@ -4,7 +4,7 @@
 //! caller disconnects. All attempts of a refresh share one deadline, and its lease is a quarter longer, so
 //! two processes never use the same token at the same time.
 
-use super::{Access, Credentials, Error, account_of, deadline, is_dead, retry, revocation};
+use super::{Access, Credentials, Error, account_of, deadline, is_dead, refusal, revocation};
 use crate::domain::{CredentialId, CredentialState};
 use crate::store;
 use crate::time::now_us;
@@ -164,7 +164,7 @@ impl Credentials {
                     sealed.clone(),
                     &self.sealer.key_id(),
                     &access.connection.base_url,
-                    retry::uncured(),
+                    refusal::uncured(),
                     now_us(),
                 )
                 .await;

@@ -22,7 +22,7 @@ pub async fn list(
         Some(validate::group("parent", &request.parent)?)
     };
     if let Some(group) = group.as_ref().filter(|_| caller.role != Role::Service) {
-        service::viewpoint(caller, group)?;
+        service::require_own_group(caller, group)?;
     }
     if let Some(group) = &group {
         services.about(caller, group)?;

@@ -5,6 +5,9 @@ use std::future::Future;
 use crate::fair::CallFlow;
 use crate::policy;
 
+/// The largest message of a request, in bytes.
+pub(super) const LARGEST_REQUEST: usize = 4 << 20;
+
 /// A call in progress.
 #[derive(Clone)]
 pub struct Call {

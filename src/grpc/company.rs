@@ -230,7 +230,7 @@ impl CompanyService for Companies {
         let author = gate::author(&request)?;
         let request = request.into_inner();
         let parent = validate::group("parent", &request.parent)?;
-        service::viewpoint(&author, &parent)?;
+        service::require_own_group(&author, &parent)?;
         validate::entries("companies", &request.companies, 1_000)?;
         let mut wanted = Vec::with_capacity(request.companies.len());
         for (at, one) in request.companies.into_iter().enumerate() {
@@ -281,7 +281,7 @@ impl CompanyService for Companies {
         let author = gate::author(&request)?;
         let request = request.into_inner();
         let parent = validate::group("parent", &request.parent)?;
-        service::viewpoint(&author, &parent)?;
+        service::require_own_group(&author, &parent)?;
         validate::entries("names", &request.names, 1_000)?;
         let ids = request.names.iter().enumerate();
         let ids: Vec<CompanyId> = ids

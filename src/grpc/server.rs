@@ -1,6 +1,7 @@
 //! The gRPC listener: services, reflection and health behind one stack of layers, listed from the outside in.
 
 use super::answers::AnswerLayer;
+use super::call;
 use super::company::Companies;
 use super::form::{FormLayer, LARGEST_HEADERS};
 use super::gate::GateLayer;
@@ -33,8 +34,6 @@ use tonic_web::GrpcWebLayer;
 use tower::util::option_layer;
 use tower::{ServiceBuilder, ServiceExt as _};
 
-/// The largest message of a request, in bytes.
-pub(super) const LARGEST_REQUEST: usize = 4 << 20;
 /// Concurrent requests; further ones are refused with RetryInfo.
 const MOST_REQUESTS: usize = 1_024;
 
@@ -155,12 +154,15 @@ pub async fn serve(
     .add_service(reflection().build_v1alpha()?)
     .add_service(
         IntegrationServiceServer::new(Integrations(services.clone()))
-            .max_decoding_message_size(LARGEST_REQUEST),
+            .max_decoding_message_size(call::LARGEST_REQUEST),
     )
     .add_service(
-        CompanyServiceServer::new(Companies(services.clone())).max_decoding_message_size(LARGEST_REQUEST),
+        CompanyServiceServer::new(Companies(services.clone()))
+            .max_decoding_message_size(call::LARGEST_REQUEST),
     )
-    .add_service(GroupServiceServer::new(Groups(services.clone())).max_decoding_message_size(LARGEST_REQUEST))
+    .add_service(
+        GroupServiceServer::new(Groups(services.clone())).max_decoding_message_size(call::LARGEST_REQUEST),
+    )
     .prepare();
     let stack = ServiceBuilder::new()
         // Without allowed origins there is no CORS layer and no additional header.
@@ -168,7 +170,7 @@ pub async fn serve(
         .layer(FormLayer)
         .layer(GrpcWebLayer::new())
         .layer(OutcomeLayer {
-            largest_request: LARGEST_REQUEST,
+            largest_request: call::LARGEST_REQUEST,
         })
         .layer(AnswerLayer::new(services.limits().clone()))
         .layer(GateLayer::new(verifier, services.clone(), changes.clone()))

@@ -156,7 +156,7 @@ pub fn complete(status: Status) -> Status {
     let error = Error::new(reason, shortened(status.message(), Most::Bytes(LONGEST_MESSAGE)));
     match reason {
         Reason::NotFound => error.with("name", ""),
-        Reason::RequestTooLarge => error.with("limit", super::server::LARGEST_REQUEST),
+        Reason::RequestTooLarge => error.with("limit", super::call::LARGEST_REQUEST),
         Reason::Overloaded => error.detail(Detail::RetryAfter(Duration::from_secs(1))),
         _ => error,
     }

@@ -18,6 +18,7 @@ mod mapping;
 pub mod moment;
 pub mod number;
 mod paths;
+mod position;
 mod rank;
 mod rows;
 mod search;
@@ -34,7 +35,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
-use crate::domain::{IntegrationId, Micros};
+use crate::domain::IntegrationId;
 use crate::store::Store;
 pub use cancel::{CancelOnDrop, Cancelled, check, check_at};
 pub use companies::Companies;
@@ -46,13 +47,11 @@ use files::Files;
 pub use kind::{ADDRESS, Kind};
 pub use mapping::whole;
 pub use paths::{domain, external_id, found_by, homepage, name, path, sorted_name};
+pub use position::Position;
 pub use rank::{Key, Ranks, Texts};
 pub use rows::MemoryRows;
 pub use snapshot::Snapshot;
 use writer::Source;
-
-/// The format version: an index with another version is rebuilt.
-const VERSION: u32 = 3;
 
 /// Location and resource limits of the index.
 #[derive(Debug, Clone)]
@@ -86,15 +85,6 @@ impl Options {
             verify: Duration::from_secs(3_600),
         }
     }
-}
-
-/// The position of an index in the change feed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Position {
-    /// The number of the last change that is searchable.
-    pub change_no: i64,
-    /// When the latest of these changes was read from the CRM; 0 if there is none.
-    pub time_us: Micros,
 }
 
 /// The state of the index of one integration.

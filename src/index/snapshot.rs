@@ -10,12 +10,13 @@ use tantivy::columnar::{Column, StrColumn};
 use tantivy::index::SegmentId;
 use tantivy::{Searcher, SegmentReader};
 
+use super::Error;
 use super::cancel::{check, check_at};
 use super::companies::Companies;
 use super::document::Fields;
 use super::files::Files;
 use super::paths::{external_id, sorted_name};
-use super::{Error, Position};
+use super::position::Position;
 
 /// Marks a missing number.
 const NONE: u32 = u32::MAX;

@@ -10,13 +10,14 @@ use serde::{Deserialize, Serialize};
 use tantivy::index::SegmentComponent;
 use tantivy::{IndexReader, IndexWriter, ReloadPolicy, TantivyDocument, Term};
 
+use super::Error;
 use super::companies::Companies;
 use super::directory::Verified;
 use super::document::{self, Fields, Known};
 use super::files::Files;
 use super::kind::Kind;
+use super::position::{Position, VERSION};
 use super::snapshot::{Shared, Snapshot};
-use super::{Error, Position, VERSION};
 use crate::domain::FieldType;
 use crate::store::{self, Change};
 

@@ -107,6 +107,13 @@ impl AuditChange {
 /// The result of the work of a transaction.
 pub(super) type Worked<T> = std::result::Result<T, Rollback<Error>>;
 
+/// Sorted names, joined.
+pub(super) fn names(names: impl IntoIterator<Item = impl ToString>) -> String {
+    let mut names: Vec<String> = names.into_iter().map(|name| name.to_string()).collect();
+    names.sort_unstable();
+    names.join(", ")
+}
+
 impl Inner {
     /// Runs a change and writes its audit entries in one transaction. Work that returns no [`AuditChange`] has changed nothing.
     ///

@@ -1,8 +1,8 @@
 //! Companies as a group sees them: All Companies, and the group's own list.
 
+use super::connector::company_object;
 use super::field;
-use super::profile::company_object;
-use super::{AuditChange, Author, Services, viewpoint};
+use super::{AuditChange, Author, Services, require_own_group};
 use crate::caller::Caller;
 use crate::domain::{CompanyId, GroupId, IntegrationId};
 use crate::error::{Detail, Error, Reason, Result};
@@ -114,7 +114,7 @@ impl Services {
     /// # Errors
     /// NOT_FOUND unless a source or the tracked list of the group has the company.
     pub async fn company_get(&self, caller: &Caller, parent: &GroupId, id: CompanyId) -> Result<CompanyView> {
-        viewpoint(caller, parent)?;
+        require_own_group(caller, parent)?;
         let sources = self.sources(parent).await?;
         let ids = sources.iter().map(|source| source.integration.id).collect();
         let company = self.store.company_get(parent, ids, id).await?;
@@ -133,7 +133,7 @@ impl Services {
         parent: &GroupId,
         companies: Vec<ToTrack>,
     ) -> Result<Vec<CompanyView>> {
-        viewpoint(author, parent)?;
+        require_own_group(author, parent)?;
         let sources = self.sources(parent).await?;
         let source_ids: Vec<_> = sources.iter().map(|source| source.integration.id).collect();
         let known = companies
@@ -221,7 +221,7 @@ impl Services {
         parent: &GroupId,
         ids: Vec<CompanyId>,
     ) -> Result<usize> {
-        viewpoint(author, parent)?;
+        require_own_group(author, parent)?;
         let of = parent.clone();
         let untracked = self.change(author, move |tx| {
             let count = tx.company_untrack(&of, &ids)?;

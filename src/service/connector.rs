@@ -3,13 +3,14 @@
 //! A connector that a group has enabled and that is missing from the folder is listed as failed for that
 //! group only: the group learns why its integrations do not work, and other groups have never used it.
 
-use super::{AuditChange, Author, Services, group_of};
+use super::reader::group_of;
+use super::{AuditChange, Author, Services};
 use crate::connectors::{self, Status};
 use crate::domain::GroupId;
 use crate::error::{Error, Reason, Result};
 use crate::store::Enablement;
 use crate::time::now_us;
-use tether_connector_proto::DescribeResponse;
+use tether_connector_proto::{DescribeResponse, ObjectRole};
 
 /// A connector, as a group sees it.
 #[derive(Debug, Clone)]
@@ -42,6 +43,15 @@ impl Failure {
             message,
         }
     }
+}
+
+/// The object whose records are companies.
+pub(super) fn company_object(describe: &DescribeResponse) -> String {
+    let object = describe
+        .objects
+        .iter()
+        .find(|object| object.role() == ObjectRole::Company);
+    object.map(|object| object.key.clone()).unwrap_or_default()
 }
 
 impl Services {

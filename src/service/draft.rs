@@ -3,8 +3,9 @@
 //! Settings that are chosen before login cannot be changed after it: they say where the login happened.
 
 use super::audit::{AuditChange, Author, Worked};
-use super::login::settings;
-use super::{IntegrationView, RequestKey, Services, group_of};
+use super::reader::group_of;
+use super::view::settings;
+use super::{IntegrationView, RequestKey, Services};
 use crate::domain::IntegrationId;
 use crate::error::{Detail, Error, Reason, Result, echo};
 use crate::store::{self, Conflict, NewIntegration, Source};

@@ -1,6 +1,6 @@
 //! Edits of an integration. Review and update use the same computation of the edited integration.
 
-use super::audit::{AuditChange, Author, Worked};
+use super::audit::{AuditChange, Author, Worked, names};
 use super::draft::{check_settings, taken};
 use super::integration::{check_revision, no_fields};
 use super::{IntegrationView, Services, field, share};
@@ -53,13 +53,6 @@ impl Edit {
         }
         made
     }
-}
-
-/// Sorted names, joined.
-pub(super) fn names(names: impl IntoIterator<Item = impl ToString>) -> String {
-    let mut names: Vec<String> = names.into_iter().map(|name| name.to_string()).collect();
-    names.sort_unstable();
-    names.join(", ")
 }
 
 impl Services {

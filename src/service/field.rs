@@ -1,10 +1,13 @@
 //! Fields: those the logged-in user can see in the CRM, and those the owner selected.
 
-use super::{AuditChange, Author, Services, group_of, share};
+use super::audit::{AuditChange, Author};
+use super::listing::Listing;
+use super::reader::group_of;
+use super::services::Services;
 use crate::caller::Caller;
 use crate::credentials::deadline;
 use crate::domain::{CredentialId, FieldType, IntegrationId};
-use crate::error::{Error, Reason, Result, echo};
+use crate::error::{Detail, Error, Reason, Result, echo};
 use crate::store::{Field, FieldRef, Integration, SeenField};
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
@@ -14,8 +17,6 @@ use tether_connector_proto::{self as proto, ListFieldsRequest, ObjectRole};
 
 /// The maximum number of selected fields of an integration.
 pub const MOST_FIELDS: usize = 2_000;
-/// The size of the cache of field lists, in bytes, over all accounts.
-const MOST_LISTED_BYTES: u64 = 128 << 20;
 /// The time limit for listing fields in the CRM.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -134,25 +135,21 @@ pub(super) fn reference(field: &Field) -> FieldRef {
     }
 }
 
-/// Recent listings, by credential: later pages and the selection of fields use them.
-pub(super) type Listings = moka::future::Cache<CredentialId, Arc<Listing>>;
-
-/// An empty cache of listings.
-pub(super) fn listings() -> Listings {
-    moka::future::Cache::builder()
-        .weigher(|_, listing: &Arc<Listing>| u32::try_from(listing.bytes).unwrap_or(u32::MAX))
-        .max_capacity(MOST_LISTED_BYTES)
-        .time_to_live(Duration::from_secs(300))
-        .build()
+/// Whether a field has this reference.
+pub(super) fn is(one: &SeenField, field: &FieldRef) -> bool {
+    one.field.object == field.object && one.field.key == field.key
 }
 
-/// The fields that the CRM listed, with the time.
-#[derive(Debug)]
-pub(super) struct Listing {
-    pub(super) objects: Vec<proto::ObjectFields>,
-    pub(super) read_us: i64,
-    /// The encoded size.
-    bytes: usize,
+/// FIELD_UNKNOWN for a field that cannot be used here.
+pub(super) fn unknown(path: &str, name: &str, why: &str) -> Error {
+    let name = echo(name);
+    let description = format!("{name} {why}");
+    Error::new(
+        Reason::FieldUnknown,
+        format!("{description}: ListFields lists those that can be named"),
+    )
+    .with("field", name)
+    .detail(Detail::Fields(vec![(path.to_owned(), description)]))
 }
 
 impl Services {
@@ -258,13 +255,10 @@ impl Services {
         for (path, refs, active) in &lists {
             for (position, field) in refs.iter().enumerate() {
                 let name = format!("{}.{}", field.object, field.key);
-                let one = fields
-                    .iter_mut()
-                    .find(|one| share::is(one, field))
-                    .ok_or_else(|| {
-                        let why = "is not a field of this integration that the group has";
-                        share::unknown(&format!("{path}[{position}]"), &name, why)
-                    })?;
+                let one = fields.iter_mut().find(|one| is(one, field)).ok_or_else(|| {
+                    let why = "is not a field of this integration that the group has";
+                    unknown(&format!("{path}[{position}]"), &name, why)
+                })?;
                 one.active = *active;
             }
         }
@@ -318,7 +312,7 @@ impl Services {
                 },
             )
             .await
-            .map_err(super::of_integration(row.id))?;
+            .map_err(super::errors::of_integration(row.id))?;
         let listing = Arc::new(Listing {
             bytes: answer.objects.iter().map(prost::Message::encoded_len).sum(),
             objects: answer.objects,

@@ -7,19 +7,6 @@ use crate::domain::GroupId;
 use crate::error::{Error, Result};
 use crate::store::{DeletedGroup, Group};
 use crate::time::now_us;
-use std::time::Duration;
-
-/// How long a group that was found is assumed to exist. A group that is deleted meanwhile has nothing to
-/// show.
-const KNOWN_FOR: Duration = Duration::from_secs(30);
-
-/// An empty cache of known groups.
-pub(super) fn known_groups() -> moka::future::Cache<GroupId, ()> {
-    moka::future::Cache::builder()
-        .max_capacity(100_000)
-        .time_to_live(KNOWN_FOR)
-        .build()
-}
 
 impl Services {
     /// Rejects callers whose group the platform has not created.

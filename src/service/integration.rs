@@ -2,16 +2,14 @@
 
 use super::account_limit::{ACCOUNT_LIMIT, account_full};
 use super::audit::Worked;
-use super::login::settings;
-use super::{AuditChange, Author, RequestKey, Services, SyncView, field, group_of, sync};
+use super::reader::group_of;
+use super::view::{IntegrationView, settings};
+use super::{AuditChange, Author, RequestKey, Services, SyncView, field, sync};
 use crate::caller::Caller;
 use crate::domain::{CredentialState, GroupId, IntegrationId, IntegrationState, SyncId};
 use crate::error::{Detail, Error, Reason, Result};
-use crate::store::{
-    Activate, Conflict, Credential, Group, Integration, Request, Rollback, SeenField, Share, Source,
-};
+use crate::store::{Activate, Conflict, Integration, Request, Rollback, Source};
 use crate::time::now_us;
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// How long a deletion waits for the revocation at the CRM.
@@ -19,64 +17,6 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 /// How many times a draft is checked and saved again if it is edited concurrently; the last attempt saves
 /// without comparing revisions.
 const SAVE_TRIES: u32 = 10;
-
-/// The next step of a draft.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DraftStep {
-    /// Log in.
-    LogIn,
-    /// Select fields.
-    SelectFields,
-    /// Choose the groups that get access, or skip that.
-    Connect,
-    /// Review and save.
-    Review,
-}
-
-/// An integration with its fields, shares, account and last sync, as one group sees it.
-#[derive(Debug, Clone)]
-pub struct IntegrationView {
-    /// The integration as the group uses it.
-    pub source: Source,
-    /// The settings that were chosen before login.
-    pub settings: BTreeMap<String, String>,
-    /// The fields the group sees, in their order.
-    pub fields: Vec<SeenField>,
-    /// The shares; empty for a receiver.
-    pub shares: Vec<Share>,
-    /// The credential of the account.
-    pub credential: Option<Credential>,
-    /// The number of active integrations of the account, over all groups; 0 for a receiver.
-    pub account_integrations: i64,
-    /// The owner group.
-    pub group: Group,
-    /// The last sync.
-    pub last_sync: Option<SyncView>,
-}
-
-impl IntegrationView {
-    /// The integration.
-    #[must_use]
-    pub fn row(&self) -> &Integration {
-        &self.source.integration
-    }
-
-    /// The next step of a draft; `None` for a saved integration.
-    #[must_use]
-    pub fn draft_step(&self) -> Option<DraftStep> {
-        (self.row().state == IntegrationState::Draft).then(|| {
-            if self.row().credential_id.is_none() {
-                DraftStep::LogIn
-            } else if self.fields.is_empty() {
-                DraftStep::SelectFields
-            } else if self.shares.is_empty() {
-                DraftStep::Connect
-            } else {
-                DraftStep::Review
-            }
-        })
-    }
-}
 
 /// The result of a deletion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,9 +6,11 @@
 //! login locks its integration, then the credentials that it touches in the order of their ids.
 
 use super::account_limit::{ACCOUNT_LIMIT, account_full};
-use super::edit::names;
+use super::audit::names;
+use super::errors::of_integration;
 use super::field::logged_in;
-use super::{AuditChange, Author, IntegrationView, Services, of_integration};
+use super::view::settings;
+use super::{AuditChange, Author, IntegrationView, Services};
 use crate::connectors;
 use crate::credentials::{self, deadline, seal};
 use crate::domain::{AuthKind, AuthorizationHash, IntegrationId, IntegrationState, Landing, SyncTrigger};
@@ -548,11 +550,6 @@ fn refused(error: connectors::Error, id: IntegrationId, parameters: &str) -> Err
     }
     let fields = vec![(format!("{parameters}[{:?}]", echo(&field)), error.message.clone())];
     error.detail(Detail::Fields(fields))
-}
-
-/// The settings that were chosen before login.
-pub(super) fn settings(row: &Integration) -> Result<BTreeMap<String, String>> {
-    serde_json::from_str(&row.settings).map_err(Error::internal)
 }
 
 fn offers<'a>(

@@ -2,9 +2,11 @@
 //! slow or down, the card shows the stored data with its age and the cause; this is never an error.
 
 use super::company::CompanyView;
+use super::connector::company_object;
+use super::errors::for_receivers;
 use super::field::logged_in;
 use super::refreshes::{Outcome, RECEIVED_PER_MINUTE};
-use super::{Services, viewpoint};
+use super::{Services, require_own_group};
 use crate::caller::Caller;
 use crate::credentials::deadline;
 use crate::domain::{CompanyId, FieldType, GroupId, IntegrationId, IntegrationState, Micros};
@@ -140,7 +142,7 @@ impl Services {
         (policy, timeout): (RefreshPolicy, Duration),
         only: &[IntegrationId],
     ) -> Result<Profile> {
-        viewpoint(caller, parent)?;
+        require_own_group(caller, parent)?;
         let sources = self.sources_among(parent, only).await?;
         let ids: Vec<_> = sources.iter().map(|source| source.integration.id).collect();
         let stored = self.store.company_get(parent, ids.clone(), id).await?;
@@ -254,7 +256,7 @@ impl Services {
                 async move { connector.fetch_company(request, deadline(FETCH_TIMEOUT)).await }
             })
             .await
-            .map_err(super::of_integration(source.id))?;
+            .map_err(super::errors::of_integration(source.id))?;
         let calls = answer.api_usage.unwrap_or_default().calls;
         metrics::counter!("tether_crm_calls_total", "connector" => source.connector.clone()).increment(calls);
         let now = now_us();
@@ -480,32 +482,6 @@ fn read_us(source: &Integration, records: &[CompanyRecordKey]) -> i64 {
         .min()
         .unwrap_or_default();
     own.max(source.last_success_us.unwrap_or_default())
-}
-
-/// Why something is as it is, for groups that do not own it: without a word of the CRM.
-pub(super) fn for_receivers(reason: Reason) -> String {
-    match reason {
-        Reason::CredentialsRevoked | Reason::AccountSuspended => {
-            "the owner group has to log in to its CRM again; what was stored before is shown"
-        }
-        Reason::CrmForbidden | Reason::CrmAdminActionNeeded => {
-            "the owner group's CRM does not let its account read; what was stored before is shown"
-        }
-        Reason::CrmAllowanceExhausted => {
-            "the owner group's CRM allowance is used up; what was stored before is shown"
-        }
-        _ => "the owner group's CRM was not read this time; what was stored before is shown",
-    }
-    .to_owned()
-}
-
-/// The object whose records are companies.
-pub(super) fn company_object(describe: &DescribeResponse) -> String {
-    let object = describe
-        .objects
-        .iter()
-        .find(|object| object.role() == ObjectRole::Company);
-    object.map(|object| object.key.clone()).unwrap_or_default()
 }
 
 /// The head of a table.

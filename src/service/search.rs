@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::cells::{self, Cell};
-use super::{CompanyView, LimitPlace, Scope, Services, viewpoint};
+use super::{CompanyView, LimitPlace, Scope, Services, require_own_group};
 use crate::caller::Caller;
 use crate::domain::{CompanyId, GroupId, IntegrationId};
 use crate::error::{Detail, Error, Reason, Result, echo};
@@ -94,7 +94,7 @@ impl Services {
         parent: &GroupId,
         ask: CompanyAsk,
     ) -> Result<CompanyWalk> {
-        viewpoint(caller, parent)?;
+        require_own_group(caller, parent)?;
         let sources = self.sources(parent).await?;
         let known = |id: &IntegrationId| sources.iter().any(|source| source.integration.id == *id);
         let mut named = ask.only.iter().chain(ask.at_least.iter().map(|(id, _)| id));

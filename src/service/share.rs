@@ -4,7 +4,9 @@
 //! The names of all fields that the shares of an integration list are limited to 1 MiB in total when they are
 //! written, so that an integration can be answered whole, edited, and sent back.
 
-use super::{AuditChange, Author, Services, group_of};
+use super::field::{is, unknown};
+use super::reader::group_of;
+use super::{AuditChange, Author, Services};
 use crate::caller::Caller;
 use crate::domain::{GroupId, IntegrationId, name_key};
 use crate::error::{Detail, Error, Reason, Result, echo};
@@ -224,23 +226,6 @@ impl Services {
         }
         Ok(())
     }
-}
-
-/// Whether a field has this reference.
-pub(super) fn is(one: &SeenField, field: &FieldRef) -> bool {
-    one.field.object == field.object && one.field.key == field.key
-}
-
-/// FIELD_UNKNOWN for a field that cannot be used here.
-pub(super) fn unknown(path: &str, name: &str, why: &str) -> Error {
-    let name = echo(name);
-    let description = format!("{name} {why}");
-    Error::new(
-        Reason::FieldUnknown,
-        format!("{description}: ListFields lists those that can be named"),
-    )
-    .with("field", name)
-    .detail(Detail::Fields(vec![(path.to_owned(), description)]))
 }
 
 /// Returns an error if the shares list more names than fit into an answer.

@@ -3,7 +3,7 @@
 //! A source whose index cannot be read is listed too, with this state: one damaged file must not hide all
 //! sources.
 
-use super::{Services, viewpoint};
+use super::{Services, require_own_group};
 use crate::caller::Caller;
 use crate::domain::GroupId;
 use crate::error::Result;
@@ -59,7 +59,7 @@ impl Services {
         after: Option<String>,
         limit: usize,
     ) -> Result<SourcePage> {
-        viewpoint(caller, parent)?;
+        require_own_group(caller, parent)?;
         let mut rows = self.sources(parent).await?;
         rows.sort_by(|a, b| (&a.label, a.integration.id).cmp(&(&b.label, b.integration.id)));
         rows.retain(|row| after.as_ref().is_none_or(|after| row.label > *after));

@@ -4,7 +4,7 @@
 //! PAUSED is computed and not stored: all integrations of an account show one cause, it ends everywhere when
 //! the refresh succeeds again, and nothing has to be written back.
 
-use super::reason_of;
+use super::errors::reason_of;
 use crate::credentials;
 use crate::domain::IntegrationState;
 use crate::store::Source;

@@ -1,7 +1,8 @@
 //! Syncs: start, list, watch, cancel.
 
-use super::profile::for_receivers;
-use super::{AuditChange, Author, RequestKey, Services, group_of};
+use super::errors::for_receivers;
+use super::reader::group_of;
+use super::{AuditChange, Author, RequestKey, Services};
 use crate::caller::Caller;
 use crate::domain::{IntegrationId, IntegrationState, SyncId, SyncState, SyncTrigger};
 use crate::error::{Detail, Error, Reason, Result};

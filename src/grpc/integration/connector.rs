@@ -1,6 +1,6 @@
 //! The connectors, and which of them a group has enabled.
 
-use super::{Answer, after};
+use super::answer::{Answer, after};
 use crate::caller::{Caller, Role};
 use crate::domain::GroupId;
 use crate::error::Error;
@@ -21,7 +21,7 @@ fn parent(services: &Services, caller: &Caller, parent: &str) -> Result<Option<G
     }
     let parent = validate::group("parent", parent)?;
     if caller.role != Role::Service {
-        service::viewpoint(caller, &parent)?;
+        service::require_own_group(caller, &parent)?;
     }
     services.about(caller, &parent)?;
     Ok(Some(parent))
@@ -70,7 +70,7 @@ pub(super) async fn enable_connector(
 ) -> Answer<v1::Connector> {
     let author = gate::author(&request)?;
     let request = request.into_inner();
-    service::viewpoint(&author, &validate::group("parent", &request.parent)?)?;
+    service::require_own_group(&author, &validate::group("parent", &request.parent)?)?;
     let id = validate::connector("connector", &request.connector)?;
     let enabled = services.connector_enable(&author, &id, true).await?;
     Ok(Response::new(convert::connector(enabled)))
@@ -82,7 +82,7 @@ pub(super) async fn disable_connector(
 ) -> Answer<v1::Connector> {
     let author = gate::author(&request)?;
     let request = request.into_inner();
-    service::viewpoint(&author, &validate::group("parent", &request.parent)?)?;
+    service::require_own_group(&author, &validate::group("parent", &request.parent)?)?;
     let id = validate::connector("connector", &request.connector)?;
     let disabled = services.connector_enable(&author, &id, false).await?;
     Ok(Response::new(convert::connector(disabled)))

@@ -1,6 +1,6 @@
 //! Fields: those a user can see in the CRM, the selected ones, and which of them a group has made active.
 
-use super::{Answer, after};
+use super::answer::{Answer, after};
 use crate::error::{Error, echo};
 use crate::grpc::edit::field_keys;
 use crate::grpc::page_token::{self, Pages};

@@ -1,6 +1,6 @@
 //! Logins: in the browser, and with credentials.
 
-use super::Answer;
+use super::answer::Answer;
 use crate::domain::AuthKind;
 use crate::error::Error;
 use crate::grpc::{convert, gate, validate};

@@ -1,5 +1,6 @@
 //! `tether.v1.IntegrationService`: the handlers are in one file for each noun; the trait's methods call them.
 
+mod answer;
 mod connector;
 mod field;
 mod login;
@@ -10,21 +11,14 @@ mod sync;
 use super::watch::{self, Messages};
 use super::{audit, gate, validate};
 use crate::caller::Role;
-use crate::proto::internal::v1::keyset_value::Kind;
 use crate::proto::v1;
 use crate::proto::v1::integration_service_server::IntegrationService;
 use crate::service::{self, Services};
-use tonic::{Request, Response, Status};
-
-type Answer<T> = Result<Response<T>, Status>;
+use answer::Answer;
+use tonic::{Request, Response};
 
 /// The service.
 pub struct Integrations(pub Services);
-
-/// The keyset of the next page of a list with offsets; `None` after the last page.
-fn after<T>(from: usize, page: &[T], more: bool) -> Option<Vec<Kind>> {
-    more.then(|| vec![Kind::Integer((from + page.len()) as i64)])
-}
 
 #[tonic::async_trait]
 impl IntegrationService for Integrations {
@@ -200,7 +194,7 @@ impl IntegrationService for Integrations {
         let request = request.into_inner();
         let group = validate::group("parent", &request.parent)?;
         if caller.role != Role::Service {
-            service::viewpoint(&caller, &group)?;
+            service::require_own_group(&caller, &group)?;
         }
         Ok(Response::new(
             watch::group(&self.0, caller, group, request).await?,

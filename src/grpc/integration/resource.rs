@@ -1,6 +1,7 @@
 //! Integrations: create, read, edit, save, delete, connect.
 
-use super::{Answer, sync};
+use super::answer::Answer;
+use super::sync;
 use crate::caller::Role;
 use crate::domain::{IntegrationId, IntegrationState};
 use crate::error::Error;
@@ -20,7 +21,7 @@ pub(super) async fn create_integration(
 ) -> Answer<v1::Integration> {
     let author = gate::author(&request)?;
     let request = request.into_inner();
-    service::viewpoint(&author, &validate::group("parent", &request.parent)?)?;
+    service::require_own_group(&author, &validate::group("parent", &request.parent)?)?;
     let wanted = request.integration.clone().unwrap_or_default();
     let connector = validate::connector("integration.connector", &wanted.connector)?;
     let name = validate::display_name("integration.display_name", &wanted.display_name)?;

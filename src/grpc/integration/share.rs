@@ -1,6 +1,6 @@
 //! Shares: which groups receive an integration.
 
-use super::{Answer, after};
+use super::answer::{Answer, after};
 use crate::grpc::edit::new_share;
 use crate::grpc::page_token::{self, Pages};
 use crate::grpc::{convert, gate, page, validate};
@@ -14,7 +14,7 @@ pub(super) async fn search_shareable_groups(
 ) -> Answer<v1::SearchShareableGroupsResponse> {
     let caller = gate::caller(&request)?;
     let mut request = request.into_inner();
-    service::viewpoint(&caller, &validate::group("parent", &request.parent)?)?;
+    service::require_own_group(&caller, &validate::group("parent", &request.parent)?)?;
     validate::text("query", &request.query, validate::QUERY_LENGTH)?;
     let integration = match request.integration.as_str() {
         "" => None,

@@ -1,6 +1,6 @@
 //! Syncs: started, listed, watched, cancelled.
 
-use super::Answer;
+use super::answer::Answer;
 use crate::domain::SyncState;
 use crate::error::{Detail, Error, Reason};
 use crate::grpc::page::Page;

@@ -5,7 +5,8 @@ mod judge;
 
 pub use judge::{ReviewedObject, SelectedField, Verdict};
 
-use super::field::Listing;
+use super::errors::of_integration;
+use super::listing::Listing;
 use super::{Edit, IntegrationView, Services, field};
 use crate::caller::Caller;
 use crate::credentials::deadline;
@@ -120,7 +121,7 @@ impl Services {
                 }
             })
             .await
-            .map_err(super::of_integration(row.id))?;
+            .map_err(of_integration(row.id))?;
         Ok(counted.counts)
     }
 }
