@@ -1,5 +1,7 @@
 //! Rules of the source tree that the compiler does not check.
 
+mod circles;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -434,4 +436,47 @@ fn whatever_changes_something_writes_an_audit_entry() {
         let expected = usize::from(file.ends_with("audit.rs")) + usize::from(file.ends_with("group.rs"));
         assert_eq!(opened, expected, "{file} opens a transaction of its own");
     }
+}
+
+/// A method of the store that only tests call. The list only becomes shorter.
+const ONLY_TESTED: &[&str] = &["ping"];
+
+#[test]
+fn every_method_of_the_store_is_used() {
+    let mut code = String::new();
+    for (file, text) in sources() {
+        if file.ends_with(".rs") {
+            let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+            code.extend(lines.flat_map(|line| [line, "\n"]));
+        }
+    }
+    let word = |c: char| c.is_alphanumeric() || c == '_';
+    let words = |text: &str| -> Vec<String> {
+        text.split(|c: char| !word(c))
+            .filter(|word| !word.is_empty())
+            .map(str::to_owned)
+            .collect()
+    };
+    let mut count: std::collections::HashMap<String, i32> = Default::default();
+    let all = words(&code);
+    for pair in all.windows(2) {
+        // The declarations are not counted.
+        *count.entry(pair[1].clone()).or_default() += if pair[0] == "fn" { 0 } else { 1 };
+    }
+    let (mut methods, mut unused) = (0, Vec::new());
+    for (_, text) in sources_of("src/store") {
+        for part in text
+            .split("pub fn ")
+            .skip(1)
+            .chain(text.split("pub async fn ").skip(1))
+        {
+            let name: String = part.chars().take_while(|c| word(*c)).collect();
+            methods += 1;
+            if count.get(&name).is_none_or(|count| *count == 0) {
+                unused.push(name);
+            }
+        }
+    }
+    assert!(methods > 100, "{methods} methods");
+    assert_eq!(unused, ONLY_TESTED, "only tests call these methods of the store");
 }
