@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use tether_connector_host::proto::{Error, ErrorKind};
 
+use super::check::Check;
 use super::trouble::{PATIENCE, read, targets, told_inside};
-use super::{Check, Findings, Halt, Seen};
 use crate::connector::{Failure, micros, now_us};
+use crate::finding::{Findings, Halt, Seen};
 use crate::proxy::{Reply, Which};
 use crate::rows::Rows;
 use crate::trouble::{Concern, Trouble, allowed};
