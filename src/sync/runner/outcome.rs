@@ -1,7 +1,8 @@
 //! The outcome of a run: missing records are settled, and the sync ends, waits, or is retried.
 
 use super::super::verdict::{FEW_TRIES, Verdict, pause, reason};
-use super::{Run, Stop, held};
+use super::lease::held;
+use super::state::{Run, Stop};
 use crate::connectors;
 use crate::credentials;
 use crate::domain::{ObjectState, SyncState};

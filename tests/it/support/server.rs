@@ -21,6 +21,7 @@ pub(crate) use super::crm::{CLIENT_SECRET, Crm};
 pub(crate) use super::http::{encoded, http};
 use super::person::Bearer;
 pub(crate) use super::person::Person;
+use super::pgbouncer::PgBouncer;
 use super::postgres;
 
 /// Stands in every address of PostgreSQL that a server is given.
@@ -88,6 +89,7 @@ pub(crate) struct World {
     folder: tempfile::TempDir,
     flags: Vec<String>,
     postgres: Option<postgres::Database>,
+    _pooler: Option<PgBouncer>,
     /// Other servers on the same database.
     more: Vec<Child>,
     /// Most file descriptors of a server that is started.
@@ -158,11 +160,20 @@ impl World {
         ];
         flags.extend(of.flags(&crm));
         flags.extend(settings.iter().map(|&one| one.to_owned()));
-        let postgres = match database {
+        let mut postgres = match database {
             Database::Sqlite => None,
             Database::Postgres => Some(postgres::database()),
             Database::Split => Some(postgres::split()),
         };
+        // `TETHER_TEST_PGBOUNCER=1`: the same stories behind a pooler in transaction mode.
+        let pooled = std::env::var_os("TETHER_TEST_PGBOUNCER").is_some();
+        let pooler = postgres.as_ref().filter(|_| pooled).map(PgBouncer::start);
+        if let (Some(postgres), Some(pooler)) = (&mut postgres, &pooler) {
+            postgres.url = pooler.url(postgres.name());
+            for data in &mut postgres.data {
+                data.url = pooler.url(data.name());
+            }
+        }
         let (child, addresses) = serve(folder.path(), &flags, postgres.as_ref()).await;
         let mut world = Self {
             crm,
@@ -174,6 +185,7 @@ impl World {
             folder,
             flags,
             postgres,
+            _pooler: pooler,
             more: Vec::new(),
             descriptors: None,
         };

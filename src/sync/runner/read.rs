@@ -1,159 +1,25 @@
-//! Runs one sync. It reads batches and converts them to stored rows. At each checkpoint it commits one transaction
-//! with rows, removals, checkpoint and counters, and acknowledges the checkpoint with the next pull. At the end it
-//! settles removals and finishes.
-//!
-//! A sync reports only what it really did: an object counts as completely read only if the connector said so. See
-//! `verdict` for which errors are retried.
-//!
-//! If reading of an object is interrupted by a temporary error, the stream ends, the sync waits, and a new
-//! stream is opened from the last checkpoint, three times; then the object is skipped. The connector's own
-//! checkpoint is the only way back to the position of the interruption, and the next stored checkpoint would
-//! be behind it.
+//! Reads the stream of a run, and commits what it has received at each checkpoint.
 
-mod outcome;
-
-use super::Context;
-use super::verdict::{FEW_TRIES, Verdict, reason};
+use super::super::verdict::{FEW_TRIES, Verdict, reason};
+use super::state::{MOST_BYTES_PENDING, MOST_ROWS_PENDING, Run, Stop};
 use crate::connectors::{self, Connector, RecordStream};
 use crate::credentials;
-use crate::domain::{CredentialId, FieldType, ObjectState, SyncId};
+use crate::domain::{CredentialId, ObjectState};
 use crate::ingest::{self, Source};
-use crate::store::{self, FieldRef, ObjectProgress, RecordBatch, Sync, SyncCommit};
+use crate::store::{self, FieldRef, ObjectProgress, SyncCommit};
 use crate::time::now_us;
 use prost::bytes::Bytes;
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 use tether_connector_proto::{
     self as proto, Connection, ErrorKind, FieldChangeKind, ObjectRole, ReadMode, ReadRequest,
     stream_event::Event,
 };
 
-/// Rows without a checkpoint are kept in memory. A connector that sends more than this between two checkpoints
-/// violates its contract.
-const MOST_ROWS_PENDING: usize = 50_000;
-/// The same limit for the size of payloads, in bytes.
-const MOST_BYTES_PENDING: usize = 256 << 20;
 /// Maximum time without an event on a stream.
 const EVENT_TIMEOUT: Duration = Duration::from_secs(900);
 
-/// Why a run ended before its stream.
-#[derive(Debug, thiserror::Error)]
-enum Stop {
-    #[error(transparent)]
-    Store(#[from] store::Error),
-    #[error(transparent)]
-    Credential(#[from] credentials::Error),
-    #[error(transparent)]
-    Connector(#[from] connectors::Error),
-    #[error(transparent)]
-    Rows(#[from] ingest::Error),
-    #[error("the connector gave over {MOST_ROWS_PENDING} rows, or over 256 MiB, without a checkpoint")]
-    NoCheckpoint,
-    /// Reading of an object was interrupted and will be retried from the checkpoint.
-    #[error("cannot read {object}: {}", .error.message)]
-    Object {
-        object: String,
-        error: Box<proto::Error>,
-    },
-    #[error("cancelled on request")]
-    Cancelled,
-    #[error("this process is shutting down")]
-    Drain,
-}
-
-/// Runs a leased sync until it ends, has to wait, or loses its lease.
-pub(super) async fn run(context: &Context, sync: Sync) {
-    let (id, fence) = (sync.id, sync.fence);
-    tracing::info!(sync = %id, integration = %sync.integration_id, attempt = sync.attempt, "sync {id} started");
-    let mut run = Run {
-        context,
-        pending: Pending::default(),
-        connector: String::new(),
-        company_object: String::new(),
-        order: Vec::new(),
-        tries: HashMap::new(),
-        used: None,
-        sync,
-    };
-    let outcome = held(context, id, fence, run.read()).await;
-    if let Err(error) = run.end(outcome).await {
-        match error {
-            store::Error::LeaseLost { .. } => {
-                tracing::info!(sync = %id, "sync {id} continues in another process: {error}")
-            }
-            error => {
-                tracing::error!(sync = %id, "cannot store the outcome of sync {id}; its lease will expire: {error}")
-            }
-        }
-    }
-}
-
-/// Does the work while a heartbeat keeps the lease.
-async fn held<T>(
-    context: &Context,
-    id: SyncId,
-    fence: i64,
-    work: impl Future<Output = Result<T, Stop>>,
-) -> Result<T, Stop> {
-    // The other futures are dropped at an await point. A commit in progress is one transaction: it happens completely
-    // or not at all.
-    tokio::select! {
-        outcome = work => outcome,
-        stop = heartbeat(context, id, fence) => Err(stop),
-        () = context.stop.cancelled() => Err(Stop::Drain),
-    }
-}
-
-/// Keeps the lease, and notices a cancel request.
-async fn heartbeat(context: &Context, id: SyncId, fence: i64) -> Stop {
-    let lease = context.options.lease;
-    let mut renewed = Instant::now();
-    loop {
-        tokio::time::sleep(lease / 4).await;
-        let until = now_us() + lease.as_micros() as i64;
-        match context.store.sync_heartbeat(id, fence, until).await {
-            Ok(beat) if beat.cancel_requested => return Stop::Cancelled,
-            Ok(_) => renewed = Instant::now(),
-            // A database that is busy for a moment is tolerated; one that is unavailable for the time of a lease
-            // costs the lease.
-            Err(error) if error.is_retryable() && renewed.elapsed() < lease => {}
-            Err(error) => return error.into(),
-        }
-    }
-}
-
-/// Data received since the last checkpoint.
-#[derive(Default)]
-struct Pending {
-    batches: Vec<RecordBatch>,
-    rows: usize,
-    /// Size of the payloads.
-    bytes: usize,
-    objects: Vec<ObjectProgress>,
-    missing_fields: Vec<FieldRef>,
-    field_types: Vec<(FieldRef, FieldType)>,
-    /// Bytes and API calls of the stream so far; `committed` is their state at the last commit.
-    usage: (i64, i64),
-    committed: (i64, i64),
-}
-
-struct Run<'a> {
-    context: &'a Context,
-    sync: Sync,
-    connector: String,
-    /// The object whose records are companies.
-    company_object: String,
-    /// The objects, in the order of the connector.
-    order: Vec<String>,
-    /// How often reading of each object was interrupted.
-    tries: HashMap<String, i64>,
-    /// The account that the sync uses, with the generation of its credentials.
-    used: Option<(CredentialId, i64)>,
-    pending: Pending,
-}
-
 impl Run<'_> {
-    async fn read(&mut self) -> Result<(), Stop> {
+    pub(super) async fn read(&mut self) -> Result<(), Stop> {
         let store = &self.context.store;
         let integration = store.integration_get(self.sync.integration_id).await?;
         self.connector.clone_from(&integration.connector);

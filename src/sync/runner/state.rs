@@ -1,0 +1,86 @@
+//! The state of a run, and why a run ends before its stream.
+
+use std::collections::HashMap;
+
+use super::super::context::Context;
+use crate::connectors;
+use crate::credentials;
+use crate::domain::{CredentialId, FieldType};
+use crate::ingest;
+use crate::store::{self, FieldRef, ObjectProgress, RecordBatch, Sync};
+use tether_connector_proto as proto;
+
+/// Rows without a checkpoint are kept in memory. A connector that sends more than this between two checkpoints
+/// violates its contract.
+pub(super) const MOST_ROWS_PENDING: usize = 50_000;
+/// The same limit for the size of payloads, in bytes.
+pub(super) const MOST_BYTES_PENDING: usize = 256 << 20;
+/// Why a run ended before its stream.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Stop {
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    #[error(transparent)]
+    Credential(#[from] credentials::Error),
+    #[error(transparent)]
+    Connector(#[from] connectors::Error),
+    #[error(transparent)]
+    Rows(#[from] ingest::Error),
+    #[error("the connector gave over {MOST_ROWS_PENDING} rows, or over 256 MiB, without a checkpoint")]
+    NoCheckpoint,
+    /// Reading of an object was interrupted and will be retried from the checkpoint.
+    #[error("cannot read {object}: {}", .error.message)]
+    Object {
+        object: String,
+        error: Box<proto::Error>,
+    },
+    #[error("cancelled on request")]
+    Cancelled,
+    #[error("this process is shutting down")]
+    Drain,
+}
+
+/// Data received since the last checkpoint.
+#[derive(Default)]
+pub(super) struct Pending {
+    pub(super) batches: Vec<RecordBatch>,
+    pub(super) rows: usize,
+    /// Size of the payloads.
+    pub(super) bytes: usize,
+    pub(super) objects: Vec<ObjectProgress>,
+    pub(super) missing_fields: Vec<FieldRef>,
+    pub(super) field_types: Vec<(FieldRef, FieldType)>,
+    /// Bytes and API calls of the stream so far; `committed` is their state at the last commit.
+    pub(super) usage: (i64, i64),
+    pub(super) committed: (i64, i64),
+}
+
+pub(super) struct Run<'a> {
+    pub(super) context: &'a Context,
+    pub(super) sync: Sync,
+    pub(super) connector: String,
+    /// The object whose records are companies.
+    pub(super) company_object: String,
+    /// The objects, in the order of the connector.
+    pub(super) order: Vec<String>,
+    /// How often reading of each object was interrupted.
+    pub(super) tries: HashMap<String, i64>,
+    /// The account that the sync uses, with the generation of its credentials.
+    pub(super) used: Option<(CredentialId, i64)>,
+    pub(super) pending: Pending,
+}
+
+impl<'a> Run<'a> {
+    pub(super) fn new(context: &'a Context, sync: Sync) -> Self {
+        Self {
+            context,
+            pending: Pending::default(),
+            connector: String::new(),
+            company_object: String::new(),
+            order: Vec::new(),
+            tries: HashMap::new(),
+            used: None,
+            sync,
+        }
+    }
+}
