@@ -7,8 +7,8 @@ use diesel::prelude::*;
 use super::{
     AuditEntry, Error, Store, Tx,
     conn::Conn,
-    group,
-    schema::{audit_entry, authorization, group_event, integration, outbox, request, tracked_company},
+    group, leftover,
+    schema::{integration, outbox, tracked_company},
     transaction::Never,
 };
 use crate::domain::{AuditId, GroupId, IntegrationId, IntegrationState, Micros};
@@ -96,7 +96,9 @@ impl Store {
         let group = id.clone();
         loop {
             let group = group.clone();
-            let rest = self.write(move |conn| rest(conn, &group, BATCH)).await?;
+            let rest = self
+                .write(move |conn| leftover::rest(conn, &group, BATCH))
+                .await?;
             erased.audit_entries += rest.audit_entries;
             erased.events += rest.events;
             erased.requests += rest.requests;
@@ -154,58 +156,4 @@ impl Store {
         })
         .await
     }
-}
-
-/// Rows that a deleted group left behind.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Rest {
-    audit_entries: usize,
-    events: usize,
-    requests: usize,
-}
-
-impl Rest {
-    /// Whether nothing was left.
-    pub(super) fn is_empty(self) -> bool {
-        self == Self::default()
-    }
-}
-
-/// Removes some of what a group leaves behind when it is deleted: at most `limit` rows of each table.
-pub(super) fn rest(conn: &mut Conn, id: &GroupId, limit: i64) -> Result<Rest, Error> {
-    let entries: Vec<AuditId> = audit_entry::table
-        .filter(audit_entry::group_id.eq(id.as_str()))
-        .limit(limit)
-        .select(audit_entry::id)
-        .load(conn)?;
-    let audit_entries =
-        diesel::delete(audit_entry::table.filter(audit_entry::id.eq_any(entries))).execute(conn)?;
-    let numbers: Vec<i64> = group_event::table
-        .filter(group_event::group_id.eq(id))
-        .order(group_event::event_no)
-        .limit(limit)
-        .select(group_event::event_no)
-        .load(conn)?;
-    let events = match numbers.last() {
-        Some(last) => diesel::delete(
-            group_event::table.filter(group_event::group_id.eq(id).and(group_event::event_no.le(last))),
-        )
-        .execute(conn)?,
-        None => 0,
-    };
-    let used: Vec<(String, String)> = request::table
-        .filter(request::group_id.eq(id))
-        .limit(limit)
-        .select((request::method, request::request_id))
-        .load(conn)?;
-    let mut requests = 0;
-    for (method, request_id) in used {
-        requests += diesel::delete(request::table.find((id, method, request_id))).execute(conn)?;
-    }
-    diesel::delete(authorization::table.filter(authorization::group_id.eq(id))).execute(conn)?;
-    Ok(Rest {
-        audit_entries,
-        events,
-        requests,
-    })
 }

@@ -7,10 +7,10 @@ use diesel::prelude::*;
 use super::{
     Conflict, Error, Noun, Store, Tx,
     conn::{Conn, each},
-    credential, erase,
+    credential,
     error::OrNotFound,
     event::NewEvents,
-    integration,
+    integration, leftover,
     schema::{
         activation, connector_enablement, group_connection, groups, integration as integration_table, share,
         tracked_company,
@@ -159,7 +159,7 @@ impl Store {
                 .load(conn)?;
             let mut gone = 0;
             for id in left {
-                if erase::rest(conn, &id, ROWS)?.is_empty() && remove(conn, &id)? {
+                if leftover::rest(conn, &id, ROWS)?.is_empty() && remove(conn, &id)? {
                     gone += 1;
                 }
             }

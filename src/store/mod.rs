@@ -51,6 +51,7 @@ mod field;
 mod group;
 mod identity;
 mod integration;
+mod leftover;
 mod meta;
 mod migrate;
 mod outbox;
