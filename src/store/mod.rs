@@ -185,15 +185,6 @@ impl Store {
         Ok(done)
     }
 
-    /// Whether the database answers.
-    pub async fn ping(&self) -> Result<(), Error> {
-        self.read(|conn| {
-            diesel::connection::SimpleConnection::batch_execute(conn, "SELECT 1")?;
-            Ok(())
-        })
-        .await
-    }
-
     /// Runs several reads of one snapshot.
     async fn snapshot<T, F>(&self, work: F) -> Result<T, Error>
     where

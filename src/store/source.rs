@@ -7,7 +7,7 @@
 //! `share_field`), and that are active or passive as the group decided (`activation`, a row only where it
 //! differs from the default). So an owner who makes a field passive writes one row, and every receiver loses
 //! the field; nothing is copied, so nothing can be forgotten. These rules are joins and stand beside their
-//! rows, so that no service can bypass them. `tests/it/leaks.rs` compares them with a slow model on random
+//! rows, so that no service can bypass them. `tests/it/leaks/` compares them with a slow model on random
 //! worlds.
 //!
 //! Labels are unique over the owned and received sources of a group, because filters name sources by them.

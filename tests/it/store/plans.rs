@@ -18,7 +18,6 @@ use super::*;
 /// Methods that are not called here, and why.
 const ELSEWHERE: &[(&str, &str)] = &[
     ("migrate", "its statements are the migrations'"),
-    ("ping", "reads no table"),
     (
         "sync_settle",
         "goes through the marks of one object by their key, some at a time; `store::removal` makes them",

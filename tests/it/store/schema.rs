@@ -205,7 +205,7 @@ async fn lost_connections_are_replaced() {
     };
     let many = futures(8, |_| {
         let store = Store::clone(&store);
-        async move { store.ping().await }
+        async move { store.identity_version().await }
     });
     assert!(many.await.iter().all(Result::is_ok));
     let mut conn = diesel::PgConnection::establish(&_database.url).unwrap();
@@ -218,7 +218,7 @@ async fn lost_connections_are_replaced() {
     // The first call that meets a dead connection returns a retryable error and removes the other dead
     // connections.
     let mut failed = 0;
-    while let Err(error) = store.ping().await {
+    while let Err(error) = store.identity_version().await {
         assert!(error.is_retryable(), "{error:?}");
         failed += 1;
         assert!(failed < 8);
