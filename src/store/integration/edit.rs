@@ -177,7 +177,9 @@ fn edit(conn: &mut Conn, events: &mut NewEvents, update: IntegrationUpdate) -> R
         let replaced = field::replace(conn, row.id, fields)?;
         if replaced.changed {
             row.generation += 1;
-            events.follow(Effect::Generation(row.id, row.generation));
+            if row.state != IntegrationState::Draft {
+                events.follow(Effect::Generation(row.id, row.generation));
+            }
         }
         fill = replaced.to_read;
     }

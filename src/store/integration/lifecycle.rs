@@ -194,7 +194,10 @@ fn attach_credential(
     row.credential_id = Some(new.id);
     if moved && !same_account {
         row.generation += 1;
-        events.follow(Effect::Generation(row.id, row.generation));
+        // A draft has no data set.
+        if counts {
+            events.follow(Effect::Generation(row.id, row.generation));
+        }
     }
     row.revision += 1;
     row.update_us = attach.now_us;

@@ -150,7 +150,8 @@ pub(super) fn store(
             }),
             missing.map(|missing| sync::missing.eq(missing)),
             sync::change_no.eq(stored.change_no),
-            sync::due_us.eq(lease_until_us),
+            // Heartbeats may have extended the lease while the rows were written.
+            sync::due_us.eq(lease_until_us.max(before.due_us)),
         ))
         .execute(conn)?;
     if done == 0 {

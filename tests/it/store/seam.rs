@@ -109,6 +109,16 @@ both! {
         assert_eq!(lost(store.sync_finish(end).await), Lost::Fence);
     }
 
+    async fn a_report_does_not_shorten_the_lease(store) {
+        active(store, &group(store, "g").await, "One").await;
+        let sync = lease(store, NOW).await;
+        store.sync_heartbeat(sync.id, sync.fence, NOW + 9 * MINUTE).await.unwrap();
+        // The commit began before the heartbeat.
+        store.sync_commit(SyncCommit { lease_until_us: NOW + MINUTE, ..commit(&sync, Vec::new()) }).await.unwrap();
+        let next = store.sync_lease_next("other", NOW + 8 * MINUTE, NOW + 10 * MINUTE).await.unwrap();
+        assert_eq!(next, None);
+    }
+
     async fn a_newer_generation_is_known_before_the_next_claim(store) {
         let one = active(store, &group(store, "g").await, "One").await;
         let sync = lease(store, NOW).await;
