@@ -60,7 +60,7 @@ pub struct SyncCommit {
     pub missing_fields: Vec<FieldRef>,
     /// Fields that have another type from here on.
     pub field_types: Vec<(FieldRef, FieldType)>,
-    /// When the lease now ends.
+    /// When the lease ends at the earliest.
     pub lease_until_us: Micros,
     /// Now.
     pub now_us: Micros,
