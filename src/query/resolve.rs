@@ -56,7 +56,7 @@ pub(super) fn field<'a>(
         return Err(Problem::new(Fault::Unknown(full()), key.spot.clone(), message));
     };
     if !field.active {
-        let message = "is passive: make it active with BatchUpdateFieldActivation to use it here";
+        let message = "the field is passive; activate it with BatchUpdateFieldActivation";
         return Err(Problem::new(Fault::Passive(full()), key.spot.clone(), message));
     }
     Ok((at, field))

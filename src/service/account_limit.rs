@@ -22,11 +22,14 @@ pub(super) fn is_last(active: i64) -> bool {
 
 /// The error for an account that can have no further integration. Integrations of other groups are counted, never
 /// named.
-pub(super) fn account_full(what: impl std::fmt::Display) -> Error {
-    let limit = format!("one account may have {ACCOUNT_LIMIT} active integrations, over all groups");
+pub(super) fn account_full() -> Error {
+    let limit = format!("an account may have {ACCOUNT_LIMIT} active integrations in all groups");
     Error::new(
         Reason::AccountLimitReached,
-        format!("{what}; {limit}: delete one of them, or log in as another user"),
+        format!(
+            "the account already has {ACCOUNT_LIMIT} active integrations in all groups, the maximum: delete one of them, \
+             or log in as another user"
+        ),
     )
     .with("limit", ACCOUNT_LIMIT)
     .with("active", ACCOUNT_LIMIT)
@@ -70,9 +73,7 @@ impl Services {
     async fn check_account(&self, connector: &str, organization: &str, user: &str) -> Result<()> {
         let active = self.store.account_count(connector, organization, user).await?;
         match is_full(active) {
-            true => Err(account_full(format!(
-                "the account has {active} active integrations"
-            ))),
+            true => Err(account_full()),
             false => Ok(()),
         }
     }

@@ -104,7 +104,7 @@ impl Services {
                 () = tokio::time::sleep(EVERY) => {}
             }
             if let Err(error) = self.feed.look(&self.store).await {
-                tracing::warn!("watched groups hear nothing until the database answers: {error}");
+                tracing::warn!("WatchGroup streams get no events until the database answers: {error}");
             }
         }
     }

@@ -228,7 +228,7 @@ impl Services {
                 Err(Rollback::Store(error))
                     if error.is_conflict(Conflict::Revision) && revision.is_none() => {}
                 Err(Rollback::Store(error)) if error.is_conflict(Conflict::AccountFull) => {
-                    return Err(account_full(error));
+                    return Err(account_full());
                 }
                 Err(Rollback::Store(error)) if error.is_conflict(Conflict::NotConnected) => {
                     let named = self.not_connected(&row).await?;

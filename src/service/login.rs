@@ -515,11 +515,11 @@ impl Services {
         let (integration, moved) = match attached.await {
             Ok(attached) => attached,
             Err(Rollback::Store(error)) if error.is_conflict(Conflict::AccountFull) => {
-                // Another integration took the last place after the check above.
+                // Another integration became the account's last after the check above.
                 self.credentials
                     .refuse(&row.connector, &client_id, auth_kind, &connection)
                     .await?;
-                return Err(account_full(error));
+                return Err(account_full());
             }
             Err(error) => return Err(error.into()),
         };

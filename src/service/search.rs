@@ -353,7 +353,7 @@ fn not_ready(id: IntegrationId) -> Error {
     Error::new(
         Reason::IndexNotReady,
         format!(
-            "the search index of {} has not come so far: try again in a moment",
+            "the search index of {} does not include these changes yet: try again in a moment",
             id.name()
         ),
     )

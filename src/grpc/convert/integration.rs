@@ -366,7 +366,10 @@ pub fn review(of: &Review) -> v1::ReviewIntegrationResponse {
         ));
     }
     if verdict.losing > 0 {
-        let text = format!("{} receiving groups lose fields or the source", verdict.losing);
+        let text = match verdict.losing {
+            1 => "one receiving group loses fields or the source".to_owned(),
+            many => format!("{many} receiving groups lose fields or the source"),
+        };
         warnings.push(warning(
             Kind::GroupsLoseAccess,
             v1::ErrorReason::Unspecified,
@@ -375,7 +378,8 @@ pub fn review(of: &Review) -> v1::ReviewIntegrationResponse {
         ));
     }
     if verdict.last_slot {
-        let text = format!("it is the last of the account's {ACCOUNT_LIMIT} active integrations");
+        let text =
+            format!("this is the last of the {ACCOUNT_LIMIT} active integrations that the account may have");
         warnings.push(warning(
             Kind::LastPlace,
             v1::ErrorReason::Unspecified,

@@ -107,13 +107,14 @@ fn blocking(facts: &Facts<'_>) -> Vec<(Reason, String)> {
     let company = facts.objects.iter().find(|one| one.role == ObjectRole::Company);
     if let Some(company) = company.filter(|one| one.records.is_none()) {
         let text = format!(
-            "the logged-in user cannot see {}, which companies are made of",
+            "the logged-in user cannot see {}, the object of companies",
             company.label
         );
         blocking.push((Reason::CrmForbidden, text));
     }
     if facts.draft && is_full(facts.account_integrations) {
-        let text = format!("the account has its {ACCOUNT_LIMIT} active integrations already");
+        let text =
+            format!("the account already has {ACCOUNT_LIMIT} active integrations in all groups, the maximum");
         blocking.push((Reason::AccountLimitReached, text));
     }
     if facts.other_names.contains(&name_key(facts.display_name)) {

@@ -69,7 +69,7 @@ pub(in crate::store) fn check_account(
         return Err(Error::conflict(
             Conflict::AccountFull,
             format!(
-                "the account \"{}\" of \"{}\" has {count} active integrations; {limit} is the most",
+                "the account \"{}\" of \"{}\" has {count} active integrations; the maximum is {limit}",
                 credential.username, credential.organization_name
             ),
         ));

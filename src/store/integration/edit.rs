@@ -102,7 +102,7 @@ fn check_drafts(conn: &mut Conn, group_id: &GroupId, most: i64) -> Result<(), Er
     }
     Err(Error::conflict(
         Conflict::DraftsFull,
-        format!("group \"{group_id}\" has {drafts} drafts; {most} is the most"),
+        format!("group \"{group_id}\" has {drafts} drafts; the maximum is {most}"),
     ))
 }
 
