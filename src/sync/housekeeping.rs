@@ -1,7 +1,7 @@
 //! Background cleanup: rows of deleted integrations and groups, expired drafts, used logins, request ids, completed
 //! revocations, old events, audit log entries, old syncs, data sets without an integration, and tombstones of deleted records.
 
-use crate::domain::IntegrationState;
+use crate::domain::{IntegrationId, IntegrationState};
 use crate::store::{Error, Store};
 use crate::time::now_us;
 use std::time::{Duration, Instant};
@@ -45,28 +45,41 @@ pub(super) async fn purge(store: Store, keep: Keep, stop: CancellationToken) {
     }
 }
 
-/// Deletes the rows of one deleted integration; false if there is none.
+/// Deletes the rows of one deleted integration; false if there is none whose rows can be deleted now. One whose database
+/// does not answer does not keep the others from it.
 async fn purge_one(store: &Store, keep: Keep, stop: &CancellationToken) -> Result<bool, Error> {
+    let (mut after, mut failed) = (None, None);
+    loop {
+        let some = store
+            .integration_list_by_state(IntegrationState::Deleting, after, 100)
+            .await?;
+        let Some(last) = some.last() else { break };
+        after = Some(last.id);
+        for gone in &some {
+            match purge_rows(store, gone.id, stop).await {
+                Ok(()) => return Ok(true),
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+    }
+    store.group_purge(now_us() - keep.deleted_groups_us).await?;
+    failed.map_or(Ok(false), Err)
+}
+
+async fn purge_rows(store: &Store, id: IntegrationId, stop: &CancellationToken) -> Result<(), Error> {
     /// Rows per transaction.
     const ROWS: i64 = 1_000;
-    let found = store
-        .integration_list_by_state(IntegrationState::Deleting, None, 1)
-        .await?;
-    let Some(gone) = found.first() else {
-        store.group_purge(now_us() - keep.deleted_groups_us).await?;
-        return Ok(false);
-    };
     let started = Instant::now();
     while !stop.is_cancelled() {
         let batch = Instant::now();
-        if store.integration_purge(gone.id, ROWS).await? {
-            tracing::info!(integration = %gone.id, seconds = started.elapsed().as_secs_f64(), "deleted the rows of {}", gone.id);
-            return Ok(true);
+        if store.integration_purge(id, ROWS).await? {
+            tracing::info!(integration = %id, seconds = started.elapsed().as_secs_f64(), "deleted the rows of {id}");
+            break;
         }
         // Sleeps as long as the batch took, so that other writers get their turn.
         tokio::time::sleep(batch.elapsed().min(Duration::from_millis(200))).await;
     }
-    Ok(true)
+    Ok(())
 }
 
 /// Deletes rows whose retention time is over.
@@ -100,21 +113,21 @@ async fn sweep_once(store: &Store, keep: Keep, stop: &CancellationToken, now: i6
     while store.event_purge(now - keep.events_us, BATCH).await? as i64 >= BATCH && !stop.is_cancelled() {}
     while store.audit_purge(now - keep.audit_us, BATCH).await? as i64 >= BATCH && !stop.is_cancelled() {}
     while store.sync_purge(now - keep.syncs_us, BATCH).await? as i64 >= BATCH && !stop.is_cancelled() {}
-    while !store.data_purge_orphans(BATCH).await? && !stop.is_cancelled() {}
     for state in [IntegrationState::Active, IntegrationState::NeedsReauthorization] {
         forget(store, state, now - keep.gone_us, stop).await?;
     }
+    while !store.data_purge_orphans(BATCH).await? && !stop.is_cancelled() {}
     Ok(())
 }
 
-/// Deletes old tombstones. An index that has not applied them by now is rebuilt.
+/// Deletes old tombstones. An index that has not applied them by now is rebuilt. Those of an integration whose database does
+/// not answer are deleted next time.
 async fn forget(
     store: &Store,
     state: IntegrationState,
     before_us: i64,
     stop: &CancellationToken,
 ) -> Result<(), Error> {
-    const BATCH: i64 = 500;
     let mut after = None;
     loop {
         let some = store.integration_list_by_state(state, after, 100).await?;
@@ -124,14 +137,30 @@ async fn forget(
             if stop.is_cancelled() {
                 return Ok(());
             }
-            loop {
-                let begun = Instant::now();
-                let gone = store.record_forget(one.id, before_us, BATCH).await?;
-                if (gone as i64) < BATCH || stop.is_cancelled() {
-                    break;
-                }
-                tokio::time::sleep(begun.elapsed().min(Duration::from_millis(200))).await;
+            if let Err(error) = forget_one(store, one.id, before_us, stop).await {
+                tracing::warn!(
+                    integration = %one.id,
+                    "cannot delete the tombstones of {}, will retry: {error}",
+                    one.id
+                );
             }
         }
+    }
+}
+
+async fn forget_one(
+    store: &Store,
+    id: IntegrationId,
+    before_us: i64,
+    stop: &CancellationToken,
+) -> Result<(), Error> {
+    const BATCH: i64 = 500;
+    loop {
+        let begun = Instant::now();
+        let gone = store.record_forget(id, before_us, BATCH).await?;
+        if (gone as i64) < BATCH || stop.is_cancelled() {
+            return Ok(());
+        }
+        tokio::time::sleep(begun.elapsed().min(Duration::from_millis(200))).await;
     }
 }
