@@ -79,17 +79,26 @@ pub async fn connect_store(options: &Options) -> Result<Store, Failure> {
 }
 
 /// Opens the database, migrates its tables, and recomputes the companies of records if the identity rules have
-/// changed.
+/// changed. A database of data sets that does not answer (`database.data`) is brought up to date when it does.
 ///
 /// # Errors
 /// An error of the database, or a later version of tether has migrated it.
 pub async fn open_store(options: &Options) -> Result<Store, Failure> {
+    Ok(migrate(options).await?.0)
+}
+
+/// [`open_store`], and the errors of the databases of data sets that do not answer.
+///
+/// # Errors
+/// The same.
+pub async fn migrate(options: &Options) -> Result<(Store, Vec<store::Error>), Failure> {
     let store = connect_store(options).await?;
-    for version in store.migrate().await? {
+    let (versions, silent) = store.migrate().await?;
+    for version in versions {
         tracing::info!("migrated the database: {version}");
     }
     reidentify::run(&store).await?;
-    Ok(store)
+    Ok((store, silent))
 }
 
 /// The configured sealing keys; with `--dev`, a key is created in the data directory.

@@ -171,9 +171,14 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
             telemetry::init_logs(&options.log)?;
             data_dir::close_umask();
             server::prepare_data_dir(&options)?;
-            server::open_store(&options).await?;
-            say("the database is up to date");
-            Ok(())
+            let (_, silent) = server::migrate(&options).await?;
+            match silent.into_iter().next() {
+                Some(error) => Err(error.into()),
+                None => {
+                    say("the database is up to date");
+                    Ok(())
+                }
+            }
         }
         Command::Token {
             group,

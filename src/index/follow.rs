@@ -51,7 +51,9 @@ impl Index {
             match self.inner.store.integration_heads().await {
                 Ok(heads) => {
                     self.forget(&heads, &mut settled).await;
-                    for (id, head) in self.in_turn(heads) {
+                    // The others wait until their database answers.
+                    let known = heads.into_iter().filter_map(|(id, head)| Some((id, head?)));
+                    for (id, head) in self.in_turn(known.collect()) {
                         if following.len() >= self.inner.options.writers {
                             break;
                         }
@@ -92,7 +94,7 @@ impl Index {
     }
 
     /// Drops the indexes of deleted integrations.
-    async fn forget(&self, heads: &[(IntegrationId, i64)], settled: &mut bool) {
+    async fn forget(&self, heads: &[(IntegrationId, Option<i64>)], settled: &mut bool) {
         let live: HashSet<IntegrationId> = heads.iter().map(|(id, _)| *id).collect();
         let mut folders = Vec::new();
         {

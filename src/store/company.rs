@@ -176,10 +176,10 @@ impl Store {
         if company_ids.is_empty() {
             return Ok(held);
         }
-        for (pools, sources) in self.data_databases(sources).await? {
+        for (database, sources) in self.data_databases(sources).await? {
             let company_ids = company_ids.to_vec();
             held.extend(
-                pools
+                database
                     .read(move |conn| match conn {
                         Conn::Sqlite(c) => sqlite::read::held(c, &sources, &company_ids),
                         Conn::Postgres(c) => postgres::read::held(c, &sources, &company_ids),
@@ -243,10 +243,10 @@ impl Store {
             .read(move |conn| tracked_keys(conn, &group, from.as_ref(), limit))
             .await?;
         let mut ranges = vec![own];
-        for (pools, sources) in self.data_databases(sources).await? {
+        for (database, sources) in self.data_databases(sources).await? {
             let from = after.cloned();
             ranges.extend(
-                pools
+                database
                     .read(move |conn| {
                         sources
                             .iter()

@@ -10,27 +10,30 @@
 //! wrong for long: a worker learns of a cancellation by its heartbeat, the next claim raises the generation, and cleanup
 //! deletes data sets without an integration.
 
+mod database;
+
+pub(super) use database::Database;
+
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Arc, PoisonError, RwLock},
 };
 
 use diesel::prelude::*;
+use futures_util::future::join_all;
 
-use super::{
-    Error, Noun, Options, Store, conn::Conn, data_set, pool::Pools, schema::integration, transaction::Never,
-};
-use crate::{domain::IntegrationId, store::Rollback};
+use super::{Error, Noun, Options, Store, conn::Conn, data_set, pool::Pools, schema::integration};
+use crate::domain::IntegrationId;
 
 /// The most places that are remembered. They are looked up again after that.
 const REMEMBERED: usize = 100_000;
 
 /// The databases of data sets: that of control, and those that the operator names.
 pub(super) struct Databases {
-    control: Arc<Pools>,
-    named: BTreeMap<String, Arc<Pools>>,
+    control: Arc<Database>,
+    named: BTreeMap<String, Arc<Database>>,
     /// The database of each integration; it never changes.
-    places: RwLock<HashMap<IntegrationId, Arc<Pools>>>,
+    places: RwLock<HashMap<IntegrationId, Arc<Database>>>,
 }
 
 impl Databases {
@@ -46,30 +49,35 @@ impl Databases {
                 data: BTreeMap::new(),
                 ..options.clone()
             };
-            named.insert(name.clone(), Arc::new(Pools::open(&options)?));
+            named.insert(name.clone(), Arc::new(Database::open(name, options)?));
         }
         Ok(Self {
-            control,
+            control: Arc::new(Database::of_control(control, options)),
             named,
             places: RwLock::default(),
         })
     }
 
     /// All of them, each once.
-    fn all(&self) -> impl Iterator<Item = &Arc<Pools>> {
+    fn all(&self) -> impl Iterator<Item = &Arc<Database>> {
         std::iter::once(&self.control).chain(self.named.values())
     }
 
-    /// The database for the data set of a new integration: one of those that the operator names, else that of control.
+    /// The database for the data set of a new integration: one of those that the operator names, else that of control. One
+    /// that does not answer is not chosen while another one does.
     pub(super) fn of_new(&self) -> String {
-        let names: Vec<&String> = self.named.keys().collect();
-        match names.is_empty() {
+        let named = || self.named.values();
+        let mut of: Vec<_> = named().filter(|database| database.is_answering()).collect();
+        if of.is_empty() {
+            of.extend(named());
+        }
+        match of.is_empty() {
             true => String::new(),
-            false => names[rand::random_range(0..names.len())].clone(),
+            false => of[rand::random_range(0..of.len())].name().to_owned(),
         }
     }
 
-    fn named(&self, id: IntegrationId, name: &str) -> Result<&Arc<Pools>, Error> {
+    fn named(&self, id: IntegrationId, name: &str) -> Result<&Arc<Database>, Error> {
         if name.is_empty() {
             return Ok(&self.control);
         }
@@ -81,13 +89,13 @@ impl Databases {
     }
 
     /// Where these integrations have their data, as far as it is known.
-    fn known(&self, ids: &[IntegrationId]) -> HashMap<IntegrationId, Arc<Pools>> {
+    fn known(&self, ids: &[IntegrationId]) -> HashMap<IntegrationId, Arc<Database>> {
         let places = self.places.read().unwrap_or_else(PoisonError::into_inner);
         let place = |id: &IntegrationId| places.get(id).map(|place| (*id, Arc::clone(place)));
         ids.iter().filter_map(place).collect()
     }
 
-    fn remember(&self, found: &HashMap<IntegrationId, Arc<Pools>>) {
+    fn remember(&self, found: &HashMap<IntegrationId, Arc<Database>>) {
         let mut places = self.places.write().unwrap_or_else(PoisonError::into_inner);
         if places.len() + found.len() > REMEMBERED {
             places.clear();
@@ -130,11 +138,10 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(&mut Conn) -> Result<T, Error> + Send + 'static,
     {
-        let work = move |conn: &mut Conn| work(conn).map_err(Rollback::Store);
-        Ok(self.data_of(id).await?.write::<_, Never, _>(work).await?)
+        self.data_of(id).await?.write(work).await
     }
 
-    async fn data_of(&self, id: IntegrationId) -> Result<Arc<Pools>, Error> {
+    async fn data_of(&self, id: IntegrationId) -> Result<Arc<Database>, Error> {
         let mut place = self.data_places(&[id]).await?;
         place
             .remove(&id)
@@ -142,7 +149,10 @@ impl Store {
     }
 
     /// The databases of these integrations. Those that do not exist are not in it.
-    async fn data_places(&self, ids: &[IntegrationId]) -> Result<HashMap<IntegrationId, Arc<Pools>>, Error> {
+    async fn data_places(
+        &self,
+        ids: &[IntegrationId],
+    ) -> Result<HashMap<IntegrationId, Arc<Database>>, Error> {
         let mut places = self.data.known(ids);
         let unknown: Vec<IntegrationId> = ids
             .iter()
@@ -173,9 +183,9 @@ impl Store {
     pub(super) async fn data_databases(
         &self,
         ids: &[IntegrationId],
-    ) -> Result<Vec<(Arc<Pools>, Vec<IntegrationId>)>, Error> {
+    ) -> Result<Vec<(Arc<Database>, Vec<IntegrationId>)>, Error> {
         let mut places = self.data_places(ids).await?;
-        let mut databases: Vec<(Arc<Pools>, Vec<IntegrationId>)> = Vec::new();
+        let mut databases: Vec<(Arc<Database>, Vec<IntegrationId>)> = Vec::new();
         for id in ids {
             let Some(place) = places.remove(id) else { continue };
             match databases.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &place)) {
@@ -186,23 +196,37 @@ impl Store {
         Ok(databases)
     }
 
-    /// Brings the tables of the further databases up to date; returns the versions that were applied.
-    pub(super) async fn data_migrate(&self) -> Result<Vec<String>, Error> {
-        let mut done = Vec::new();
-        for (name, pools) in &self.data.named {
-            let versions = pools.migrate_data().await?;
-            done.extend(versions.iter().map(|version| format!("{name}: {version}")));
+    /// Brings the tables of the further databases up to date; returns the versions that were applied, and the errors of
+    /// those that do not answer: they are brought up to date when they do.
+    pub(super) async fn data_migrate(&self) -> Result<(Vec<String>, Vec<Error>), Error> {
+        let (mut done, mut silent) = (Vec::new(), Vec::new());
+        for (name, database) in &self.data.named {
+            match database.migrate().await {
+                Ok(versions) => done.extend(versions.iter().map(|version| format!("{name}: {version}"))),
+                Err(error @ Error::Unavailable(_)) => silent.push(error),
+                Err(error) => return Err(error),
+            }
         }
-        Ok(done)
+        Ok((done, silent))
     }
 
-    /// Every head of a data set: (integration, change number).
-    pub(super) async fn data_heads(&self) -> Result<HashMap<IntegrationId, i64>, Error> {
-        let mut heads = HashMap::new();
-        for pools in self.data.all() {
-            heads.extend(pools.read(data_set::heads).await?);
-        }
-        Ok(heads)
+    /// The change number of each data set, for each database that answers, by its name.
+    pub(super) async fn data_heads(&self) -> HashMap<String, HashMap<IntegrationId, i64>> {
+        let read = self.data.all().map(|database| async {
+            match database.read(data_set::heads).await {
+                Ok(heads) => Some((database.name().to_owned(), heads.into_iter().collect())),
+                // It is logged when it stops to answer, and when it answers again.
+                Err(Error::Unavailable(_)) => None,
+                Err(error) => {
+                    tracing::warn!(
+                        database = database.name(),
+                        "cannot read the change numbers of data sets, will retry: {error}"
+                    );
+                    None
+                }
+            }
+        });
+        join_all(read).await.into_iter().flatten().collect()
     }
 
     /// Runs the effects of a transaction of control that was committed. A database that does not answer is not waited for:
@@ -226,32 +250,42 @@ impl Store {
     }
 
     /// Deletes up to `limit` rows of data sets whose integration no longer exists: a worker that was suspended may have
-    /// claimed one after its deletion. True when there are none.
+    /// claimed one after its deletion. True when there are none. One database that fails does not keep the others from it.
     pub async fn data_purge_orphans(&self, limit: i64) -> Result<bool, Error> {
-        for pools in self.data.all() {
-            let mut ids: Vec<IntegrationId> = pools
-                .read(data_set::heads)
-                .await?
-                .into_iter()
-                .map(|(id, _)| id)
-                .collect();
-            ids.sort_unstable();
-            for some in ids.chunks(500) {
-                let asked = some.to_vec();
-                let known: Vec<IntegrationId> = self
-                    .read(move |conn| {
-                        Ok(integration::table
-                            .filter(integration::id.eq_any(asked))
-                            .select(integration::id)
-                            .load(conn)?)
-                    })
-                    .await?;
-                for id in some.iter().copied().filter(|id| !known.contains(id)) {
-                    let work =
-                        move |conn: &mut Conn| data_set::purge(conn, id, limit).map_err(Rollback::Store);
-                    if !pools.write::<_, Never, _>(work).await? {
-                        return Ok(false);
-                    }
+        let (mut done, mut failed) = (true, None);
+        for database in self.data.all() {
+            match self.purge_orphans_of(database, limit).await {
+                Ok(none) => done &= none,
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        match failed {
+            // What is left in the others is deleted first.
+            Some(error) if done => Err(error),
+            _ => Ok(done),
+        }
+    }
+
+    async fn purge_orphans_of(&self, database: &Arc<Database>, limit: i64) -> Result<bool, Error> {
+        let heads = database.read(data_set::heads).await?;
+        let mut ids: Vec<IntegrationId> = heads.into_iter().map(|(id, _)| id).collect();
+        ids.sort_unstable();
+        for some in ids.chunks(500) {
+            let asked = some.to_vec();
+            let known: Vec<IntegrationId> = self
+                .read(move |conn| {
+                    Ok(integration::table
+                        .filter(integration::id.eq_any(asked))
+                        .select(integration::id)
+                        .load(conn)?)
+                })
+                .await?;
+            for id in some.iter().copied().filter(|id| !known.contains(id)) {
+                if !database
+                    .write(move |conn| data_set::purge(conn, id, limit))
+                    .await?
+                {
+                    return Ok(false);
                 }
             }
         }

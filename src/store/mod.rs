@@ -166,7 +166,7 @@ impl std::fmt::Debug for Store {
 }
 
 impl Store {
-    /// Opens the databases and checks that they answer. Blocks for a moment; does not migrate.
+    /// Opens the databases and checks that control answers. Blocks for a moment; does not migrate.
     pub fn open(options: &Options) -> Result<Self, Error> {
         let inner = Arc::new(pool::Pools::open(options)?);
         let data = Arc::new(data::Databases::open(Arc::clone(&inner), options)?);
@@ -178,11 +178,13 @@ impl Store {
         self.inner.backend()
     }
 
-    /// Brings the tables up to date; returns the versions that were applied.
-    pub async fn migrate(&self) -> Result<Vec<String>, Error> {
+    /// Brings the tables up to date; returns the versions that were applied, and the errors of those databases of data sets
+    /// that do not answer: their tables are brought up to date when they do.
+    pub async fn migrate(&self) -> Result<(Vec<String>, Vec<Error>), Error> {
         let mut done = self.inner.migrate().await?;
-        done.extend(self.data_migrate().await?);
-        Ok(done)
+        let (versions, silent) = self.data_migrate().await?;
+        done.extend(versions);
+        Ok((done, silent))
     }
 
     /// Runs several reads of one snapshot.

@@ -134,6 +134,14 @@ impl Pools {
         }
     }
 
+    /// Makes a connection of its own, to see whether the database answers. Blocks.
+    pub(super) fn connect(&self) -> Result<(), Error> {
+        let connected = self.session.establish();
+        connected
+            .map(drop)
+            .map_err(|error| self.session.cannot_open(&error))
+    }
+
     pub(super) async fn migrate(&self) -> Result<Vec<String>, Error> {
         // One transaction, of which each migration is a part.
         let run = |conn: &mut Conn| migrate::run(conn).map_err(Rollback::Store);

@@ -315,6 +315,7 @@ const LABELS: &[&str] = &[
     "cause",
     "code",
     "connector",
+    "database",
     "kind",
     "limit",
     "listener",

@@ -24,6 +24,7 @@ mod house;
 mod hubspot;
 mod identity;
 mod leaks;
+mod lost_database;
 mod manual;
 mod operations;
 mod policy;

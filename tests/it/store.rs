@@ -103,7 +103,7 @@ impl Fixture {
             ..Options::new(&database.url)
         })
         .unwrap();
-        store.migrate().await.unwrap();
+        assert!(store.migrate().await.unwrap().1.is_empty());
         Self {
             store,
             url: database.url.clone(),

@@ -8,7 +8,7 @@ use std::{
 use diesel::{prelude::*, sql_types};
 
 use crate::domain::{CompanyId, GroupId, IntegrationId};
-use crate::store::{Error, Store, conn::Conn, pool::Pools, schema::tracked_company};
+use crate::store::{Error, Store, conn::Conn, data::Database, schema::tracked_company};
 
 /// Companies that are looked up at once.
 const IDS_AT_ONCE: usize = 1_000;
@@ -24,9 +24,9 @@ impl Store {
     ) -> Result<i64, Error> {
         let databases = self.data_databases(&sources).await?;
         let held = match databases.as_slice() {
-            [(pools, sources)] => {
+            [(database, sources)] => {
                 let sources = sources.clone();
-                pools.read(move |conn| count_held(conn, &sources)).await?
+                database.read(move |conn| count_held(conn, &sources)).await?
             }
             several => count_distinct(several).await?,
         };
@@ -89,10 +89,10 @@ fn count_held(conn: &mut Conn, sources: &[IntegrationId]) -> Result<i64, Error> 
 }
 
 /// How many companies sources of several databases hold: their ids are read in order, a page at a time, and merged.
-async fn count_distinct(databases: &[(Arc<Pools>, Vec<IntegrationId>)]) -> Result<i64, Error> {
+async fn count_distinct(databases: &[(Arc<Database>, Vec<IntegrationId>)]) -> Result<i64, Error> {
     let mut pages: Vec<CompanyIds> = Vec::new();
-    for (pools, sources) in databases {
-        let of = |source: &IntegrationId| CompanyIds::new(Arc::clone(pools), *source);
+    for (database, sources) in databases {
+        let of = |source: &IntegrationId| CompanyIds::new(Arc::clone(database), *source);
         pages.extend(sources.iter().map(of));
     }
     let mut count = 0;
@@ -115,7 +115,7 @@ async fn count_distinct(databases: &[(Arc<Pools>, Vec<IntegrationId>)]) -> Resul
 
 /// The companies of one source, by id.
 struct CompanyIds {
-    pools: Arc<Pools>,
+    database: Arc<Database>,
     source: IntegrationId,
     /// Read and not yet skipped; the last one read.
     ids: VecDeque<CompanyId>,
@@ -124,9 +124,9 @@ struct CompanyIds {
 }
 
 impl CompanyIds {
-    fn new(pools: Arc<Pools>, source: IntegrationId) -> Self {
+    fn new(database: Arc<Database>, source: IntegrationId) -> Self {
         Self {
-            pools,
+            database,
             source,
             ids: VecDeque::new(),
             after: None,
@@ -138,7 +138,7 @@ impl CompanyIds {
         if self.ids.is_empty() && !self.is_last {
             let (source, after) = (self.source, self.after);
             let ids = self
-                .pools
+                .database
                 .read(move |conn| source_ids(conn, source, after, ID_PAGE))
                 .await?;
             self.is_last = (ids.len() as i64) < ID_PAGE;

@@ -71,18 +71,22 @@ impl Store {
         self.read(move |conn| get(conn, id)).await
     }
 
-    /// The saved integrations with the number of their last change each: what followers of the feed look at.
-    pub async fn integration_heads(&self) -> Result<Vec<(IntegrationId, i64)>, Error> {
-        let saved: Vec<IntegrationId> = self
+    /// The saved integrations with the number of their last change each: what followers of the feed look at. `None` while the
+    /// database with the records of an integration does not answer.
+    pub async fn integration_heads(&self) -> Result<Vec<(IntegrationId, Option<i64>)>, Error> {
+        let saved: Vec<(IntegrationId, String)> = self
             .read(move |conn| {
                 Ok(integration::table
                     .filter(integration::state.ne_all([IntegrationState::Draft, IntegrationState::Deleting]))
-                    .select(integration::id)
+                    .select((integration::id, integration::data_database))
                     .load(conn)?)
             })
             .await?;
-        let heads = self.data_heads().await?;
-        let head = |id: IntegrationId| (id, heads.get(&id).copied().unwrap_or(0));
+        let databases = self.data_heads().await;
+        let head = |(id, database): (IntegrationId, String)| {
+            let heads = databases.get(&database);
+            (id, heads.map(|heads| heads.get(&id).copied().unwrap_or(0)))
+        };
         Ok(saved.into_iter().map(head).collect())
     }
 

@@ -133,10 +133,14 @@ impl Store {
                 // Not to be waited for until the lease ends.
                 let due_us = now_us.saturating_add(UNCLAIMED_US);
                 let why = error.to_string();
-                match self
-                    .sync_wait(id, fence, due_us, "STORAGE_UNAVAILABLE", &why)
-                    .await
-                {
+                let put_back = self.write(move |conn| {
+                    wait(conn, (id, fence), due_us, "STORAGE_UNAVAILABLE", why)?;
+                    // Nothing was read, so it was no try.
+                    let tries = sync::tries.eq(sync::tries - 1);
+                    diesel::update(sync::table.find(id)).set(tries).execute(conn)?;
+                    Ok(())
+                });
+                match put_back.await {
                     Ok(_) | Err(Error::LeaseLost { .. }) => {}
                     Err(other) => {
                         tracing::warn!(sync = %id, "cannot put sync {id} back into the queue: {other}")
@@ -192,24 +196,33 @@ impl Store {
         message: &str,
     ) -> Result<Sync, Error> {
         let (reason, message) = (reason.to_owned(), message.to_owned());
-        self.write(move |conn| {
-            let done = diesel::update(held(id, fence))
-                .set((
-                    sync::state.eq(SyncState::Waiting),
-                    sync::due_us.eq(due_us),
-                    sync::lease_owner.eq(None::<String>),
-                    sync::error_reason.eq(reason),
-                    sync::error_message.eq(message),
-                ))
-                .execute(conn)?;
-            let row = get(conn, id)?;
-            if done == 0 {
-                Err(lost(&row, fence))
-            } else {
-                Ok(row)
-            }
-        })
-        .await
+        self.write(move |conn| wait(conn, (id, fence), due_us, &reason, message))
+            .await
+    }
+}
+
+/// Returns a sync to the queue until a time, if the fencing token still holds it.
+fn wait(
+    conn: &mut Conn,
+    (id, fence): (SyncId, i64),
+    due_us: Micros,
+    reason: &str,
+    message: String,
+) -> Result<Sync, Error> {
+    let done = diesel::update(held(id, fence))
+        .set((
+            sync::state.eq(SyncState::Waiting),
+            sync::due_us.eq(due_us),
+            sync::lease_owner.eq(None::<String>),
+            sync::error_reason.eq(reason),
+            sync::error_message.eq(message),
+        ))
+        .execute(conn)?;
+    let row = get(conn, id)?;
+    if done == 0 {
+        Err(lost(&row, fence))
+    } else {
+        Ok(row)
     }
 }
 

@@ -228,12 +228,12 @@ async fn a_pooler_may_stand_in_between() {
         // From an empty database, by two concurrent migrations.
         let stores = [0, 1].map(|_| Store::open(&short(&pooler.url(&empty))).unwrap());
         let done = tokio::join!(stores[0].migrate(), stores[1].migrate());
-        let counts = [done.0.unwrap().len(), done.1.unwrap().len()];
+        let counts = [done.0.unwrap().0.len(), done.1.unwrap().0.len()];
         assert!(
             counts.contains(&0) && counts.iter().sum::<usize>() >= 4,
             "{counts:?}"
         );
-        assert_eq!(stores[0].migrate().await.unwrap(), Vec::<String>::new());
+        assert_eq!(stores[0].migrate().await.unwrap().0, Vec::<String>::new());
     }
     let options = Options {
         connections: 8,

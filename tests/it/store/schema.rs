@@ -72,8 +72,8 @@ async fn sqlite_is_as_declared() {
     let all = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/sqlite"))
         .unwrap()
         .count();
-    assert_eq!(store.migrate().await.unwrap().len(), all);
-    assert_eq!(store.migrate().await.unwrap().len(), 0);
+    assert_eq!(store.migrate().await.unwrap().0.len(), all);
+    assert_eq!(store.migrate().await.unwrap().0.len(), 0);
     let mut conn = diesel::SqliteConnection::establish(&path).unwrap();
     let columns = sql_query(
         "SELECT t.name AS table_name, c.name AS column_name, c.type AS type_name, \
@@ -91,7 +91,7 @@ async fn sqlite_is_as_declared() {
 async fn postgres_is_as_declared() {
     use diesel::Connection;
     let store = Fixture::postgres().await;
-    assert_eq!(store.migrate().await.unwrap().len(), 0);
+    assert_eq!(store.migrate().await.unwrap().0.len(), 0);
     let Base::Postgres { _database } = &store._base else {
         unreachable!()
     };
@@ -162,7 +162,7 @@ async fn replicas_migrate_one_at_a_time() {
     };
     let other = Store::open(&Options::new(&_database.url)).unwrap();
     let (a, b) = tokio::join!(store.migrate(), other.migrate());
-    assert_eq!((a.unwrap().len(), b.unwrap().len()), (0, 0));
+    assert_eq!((a.unwrap().0.len(), b.unwrap().0.len()), (0, 0));
 }
 
 #[tokio::test]

@@ -280,6 +280,23 @@ impl World {
         self.postgres.as_ref().map(|database| database.url.as_str())
     }
 
+    /// Where one of its databases of data sets is.
+    pub(crate) fn data_url(&self, number: usize) -> &str {
+        &self.postgres.as_ref().unwrap().data[number].url
+    }
+
+    /// Lets one of its databases of data sets answer, or not.
+    pub(crate) fn data_database(&self, number: usize, answers: bool) {
+        let database = &self.postgres.as_ref().unwrap().data[number];
+        let name = database.name();
+        database.admin(&format!("ALTER DATABASE {name} ALLOW_CONNECTIONS {answers}"));
+        if !answers {
+            database.admin(&format!(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+            ));
+        }
+    }
+
     /// What the server logged so far.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("server.log")).unwrap()
