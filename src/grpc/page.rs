@@ -3,7 +3,7 @@
 //! Items are added until the page has the requested number or 3 MiB, counted in encoded bytes, because a
 //! number of items says nothing about their size; the next page begins after the last item. gRPC clients
 //! refuse more than 4 MiB unless configured otherwise. The rows of a list are read in parts of about a
-//! megabyte (`store/record_read.rs`: the keys, then the rows one by one), so that little more is read than is
+//! megabyte (`store/record/answer.rs`: the keys, then the rows one by one), so that little more is read than is
 //! sent.
 
 use prost::Message;

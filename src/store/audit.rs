@@ -99,7 +99,7 @@ enum Of<'a> {
 }
 
 /// A page of entries of one range of an index, the newest first. Whose entries, and how many, is hidden from PostgreSQL's
-/// planner: `postgres::read` says why. Those of a resource are found by the index of resources and sorted: asked for in
+/// planner: `record::postgres::read` says why. Those of a resource are found by the index of resources and sorted: asked for in
 /// order, PostgreSQL would go through the group's whole log until it has a page of them. Every form has the same parameters.
 fn page(
     conn: &mut Conn,

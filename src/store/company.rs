@@ -14,9 +14,8 @@ use diesel::{prelude::*, sql_types};
 use super::{
     Error, Store,
     conn::Conn,
-    postgres,
-    schema::{record, tracked_company},
-    sqlite,
+    record::{self, Held},
+    schema::tracked_company,
 };
 use crate::domain::{CompanyId, GroupId, IntegrationId, Micros};
 
@@ -64,7 +63,7 @@ impl Company {
 
 #[derive(Queryable, QueryableByName, Selectable, Insertable)]
 #[diesel(table_name = tracked_company, treat_none_as_default_value = false)]
-pub(super) struct Tracked {
+struct Tracked {
     group_id: GroupId,
     company_id: CompanyId,
     name: String,
@@ -180,10 +179,7 @@ impl Store {
             let company_ids = company_ids.to_vec();
             held.extend(
                 database
-                    .read(move |conn| match conn {
-                        Conn::Sqlite(c) => sqlite::read::held(c, &sources, &company_ids),
-                        Conn::Postgres(c) => postgres::read::held(c, &sources, &company_ids),
-                    })
+                    .read(move |conn| record::held(conn, &sources, &company_ids))
                     .await?,
             );
         }
@@ -386,20 +382,15 @@ fn tracked_rows(conn: &mut Conn, group_id: &GroupId, ids: &[CompanyId]) -> Resul
             .filter(tracked_company::company_id.eq_any(ids))
             .select(Tracked::as_select())
             .load(c)?),
-        Conn::Postgres(c) => postgres::read::tracked(c, group_id, ids),
+        // Keys are looked up as in `record::postgres::read`.
+        Conn::Postgres(c) => Ok(diesel::sql_query(
+            "SELECT t.* FROM unnest($2::text[]) u (id) CROSS JOIN LATERAL (SELECT * FROM tracked_company \
+             WHERE group_id = (SELECT $1) AND company_id = u.id COLLATE \"C\" LIMIT 1) t",
+        )
+        .bind::<sql_types::Text, _>(group_id)
+        .bind::<sql_types::Array<sql_types::Text>, _>(ids)
+        .load(c)?),
     }
-}
-
-/// A company record without its payload.
-#[derive(QueryableByName)]
-#[diesel(table_name = record)]
-pub(super) struct Held {
-    integration_id: IntegrationId,
-    external_id: String,
-    company_id: Option<CompanyId>,
-    name: String,
-    name_key: String,
-    homepage: Option<String>,
 }
 
 /// These companies as the group sees them; those that nothing holds are not in it.

@@ -22,7 +22,7 @@ use std::{
 use diesel::prelude::*;
 use futures_util::future::join_all;
 
-use super::{Error, Noun, Options, Store, conn::Conn, data_set, pool::Pools, schema::integration};
+use super::{Error, Noun, Options, Store, conn::Conn, data_purge, data_set, pool::Pools, schema::integration};
 use crate::domain::IntegrationId;
 
 /// The most places that are remembered. They are looked up again after that.
@@ -282,7 +282,7 @@ impl Store {
                 .await?;
             for id in some.iter().copied().filter(|id| !known.contains(id)) {
                 if !database
-                    .write(move |conn| data_set::purge(conn, id, limit))
+                    .write(move |conn| data_purge::purge(conn, id, limit))
                     .await?
                 {
                     return Ok(false);

@@ -83,7 +83,8 @@ impl Store {
     pub async fn event_list(&self, group: &GroupId, after: i64, limit: i64) -> Result<Vec<Event>, Error> {
         let group = group.clone();
         self.read(move |conn| {
-            // Values and limit are hidden from the planner, which would else sort all that is behind a page: `postgres::read`.
+            // Values and limit are hidden from the planner (`record::postgres::read`), which would else sort all that is
+            // behind a page.
             Ok(diesel::sql_query(
                 "SELECT * FROM group_event WHERE group_id = (SELECT $1) AND event_no > $2 ORDER BY event_no \
                  LIMIT (SELECT $3)",

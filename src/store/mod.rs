@@ -2,7 +2,8 @@
 //!
 //! [`Store`] is cheap to clone; its methods are asynchronous and noun-first. Each is one transaction, where its comment
 //! says nothing else. What has to be committed together is composed with [`Store::transaction`], of methods of [`Tx`].
-//! Inside, every noun has one file of plain functions on `&mut Conn`; what must differ between the databases is in `sqlite` and `postgres`.
+//! Inside, every noun has one file of plain functions on `&mut Conn`, with both statements where the databases need different
+//! ones; those of records are many, and stand in `record::sqlite` and `record::postgres`.
 //!
 //! SQLite has a pool of readers and one writer thread that commits what is queued together. PostgreSQL has one pool.
 //!
@@ -42,6 +43,7 @@ mod complete_range;
 mod conn;
 mod credential;
 mod data;
+mod data_purge;
 mod data_set;
 mod enablement;
 mod erase;
@@ -56,19 +58,17 @@ mod meta;
 mod migrate;
 mod outbox;
 mod pool;
-mod postgres;
 mod purge;
 mod record;
-mod record_read;
 mod refusal;
 mod removal;
+mod removal_marks;
 mod request;
 mod schema;
 mod secret;
 mod session;
 mod share;
 mod source;
-mod sqlite;
 mod sync;
 mod transaction;
 mod writer;
@@ -90,9 +90,9 @@ pub use integration::{
 };
 pub use outbox::{NewOutbox, Outbox};
 pub use record::{
-    Change, ChangePage, ChildSet, Counters, Parent, Record, RecordBatch, RecordRow, Refresh, Refreshed,
+    Change, ChangePage, ChildSet, CompanyRecordKey, Counters, Parent, Record, RecordBatch, RecordContent,
+    RecordRow, Refresh, Refreshed,
 };
-pub use record_read::{CompanyRecordKey, RecordContent};
 pub use refusal::{NewRefusal, Refusal};
 pub use removal::{RemovalGuard, Settle, Settled, Settling};
 pub use request::Request;

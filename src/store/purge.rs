@@ -7,7 +7,7 @@ use crate::domain::Micros;
 
 /// Deletes the oldest rows of a table whose column `time` is below `before_us` and that match a condition, at most `limit`;
 /// returns their number. On PostgreSQL locked rows are skipped and deleted by a later call: replicas purge concurrently, and rows
-/// of many owners have no lock order. The limit is hidden from the planner (`postgres::read`).
+/// of many owners have no lock order. The limit is hidden from the planner (`record::postgres::read`).
 pub(super) fn old(
     conn: &mut Conn,
     table: &'static str,

@@ -6,16 +6,18 @@ use super::complete_range::CompleteRange;
 use super::schema::record;
 use crate::domain::{CompanyId, IntegrationId, Micros, ReadTime};
 
+mod answer;
 mod apply;
 mod feed;
+mod postgres;
 mod purge;
 mod read;
+mod sqlite;
 mod write;
 
-pub(super) use apply::{Existing, Gone, Link, Put, Touched};
 pub use feed::{Change, ChangePage};
 pub(super) use purge::purge;
-pub(super) use read::{Known, children, count_companies, count_live, existing_ids};
+pub(super) use read::{count_companies, count_live, held};
 pub use write::{ChildSet, Refresh, Refreshed};
 pub(super) use write::{Listing, remove};
 
@@ -130,4 +132,44 @@ impl Counters {
         self.removed += other.removed;
         self.added += other.added;
     }
+}
+
+/// Where a company record is found.
+#[derive(Debug, Clone, PartialEq, Eq, QueryableByName)]
+#[diesel(table_name = record)]
+pub struct CompanyRecordKey {
+    /// The company.
+    pub company_id: Option<CompanyId>,
+    /// The object's key.
+    pub object: String,
+    /// Its id in the CRM.
+    pub external_id: String,
+    /// When it was read.
+    pub read_us: Micros,
+}
+
+/// What answers show of a record.
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, QueryableByName)]
+#[diesel(table_name = record)]
+pub struct RecordContent {
+    /// Its id in the CRM.
+    pub external_id: String,
+    /// The name people know it by.
+    pub name: String,
+    /// When it was last changed in the CRM; 0 for unknown.
+    pub modified_us: Micros,
+    /// The selected fields, one JSON object.
+    pub payload: String,
+}
+
+/// A company record without its payload.
+#[derive(QueryableByName)]
+#[diesel(table_name = record)]
+pub(super) struct Held {
+    pub(super) integration_id: IntegrationId,
+    pub(super) external_id: String,
+    pub(super) company_id: Option<CompanyId>,
+    pub(super) name: String,
+    pub(super) name_key: String,
+    pub(super) homepage: Option<String>,
 }

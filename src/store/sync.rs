@@ -6,6 +6,7 @@ mod finish;
 mod queue;
 mod report;
 mod row;
+mod stored;
 
 pub(super) use commit::object_count;
 pub use commit::{Committed, ObjectProgress, SyncCommit};
@@ -15,3 +16,4 @@ pub(super) use queue::{cancel_unfinished, insert};
 pub(super) use report::News;
 pub(super) use row::unfinished;
 pub use row::{Sync, SyncObject};
+pub(super) use stored::SyncReport;

@@ -1,13 +1,16 @@
 //! The companies that a group tracks: its own list.
 
-use diesel::prelude::*;
+use diesel::{
+    prelude::*,
+    sql_query,
+    sql_types::{Array, Text},
+};
 
 use super::Tracked;
 use crate::domain::{CompanyId, GroupId, Micros, name_key};
 use crate::store::{
     Error, Tx,
     conn::{Conn, each},
-    postgres,
     schema::tracked_company,
     source,
 };
@@ -73,7 +76,16 @@ impl Tx<'_> {
                     .filter(tracked_company::company_id.eq_any(company_ids));
                 Ok(diesel::delete(rows).execute(c)?)
             }
-            Conn::Postgres(c) => postgres::untrack(c, group_id, company_ids),
+            // Keys are looked up as in `record::postgres::read`.
+            Conn::Postgres(c) => Ok(sql_query(
+                "DELETE FROM tracked_company t USING unnest($2::text[]) u (id) \
+                 CROSS JOIN LATERAL (SELECT company_id FROM tracked_company WHERE group_id = (SELECT $1) \
+                 AND company_id = u.id COLLATE \"C\" LIMIT 1) s \
+                 WHERE t.group_id = (SELECT $1) AND t.company_id = s.company_id",
+            )
+            .bind::<Text, _>(group_id)
+            .bind::<Array<Text>, _>(company_ids)
+            .execute(c)?),
         }
     }
 }

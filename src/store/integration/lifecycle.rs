@@ -13,7 +13,7 @@ use crate::store::{
     conn::Conn,
     credential,
     data::Effect,
-    data_set,
+    data_purge,
     event::{self, NewEvents},
     schema::integration,
     share, sync,
@@ -139,7 +139,7 @@ impl Store {
             Err(error) => return Err(error),
         }
         if !self
-            .data_write(id, move |conn| data_set::purge(conn, id, limit))
+            .data_write(id, move |conn| data_purge::purge(conn, id, limit))
             .await?
         {
             return Ok(false);

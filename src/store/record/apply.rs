@@ -1,7 +1,7 @@
 //! Computes the changes of a batch against the stored rows, without SQL.
 
 use super::{Counters, Parent, RecordBatch, RecordRow};
-use crate::domain::{Micros, ReadTime, name_key};
+use crate::domain::{Micros, ReadClock, ReadTime, name_key};
 
 /// Which unchanged rows get the times of the new read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,46 +13,64 @@ pub(super) enum Touch {
 }
 
 /// A stored row.
-pub(in crate::store) struct Existing {
-    pub(in crate::store) external_id: String,
-    pub(in crate::store) hash: i64,
-    pub(in crate::store) modified_us: Micros,
-    pub(in crate::store) read: ReadTime,
-    pub(in crate::store) deleted: bool,
+pub(super) struct Existing {
+    pub(super) external_id: String,
+    pub(super) hash: i64,
+    pub(super) modified_us: Micros,
+    pub(super) read: ReadTime,
+    pub(super) deleted: bool,
+}
+
+/// A stored row: id, hash, time of change, time of reading and its clock, time of removal.
+pub(super) type Known = (String, i64, Micros, Micros, i64, Option<Micros>);
+
+impl From<Known> for Existing {
+    fn from((external_id, hash, modified_us, read_us, read_clock, delete_us): Known) -> Self {
+        Self {
+            external_id,
+            hash,
+            modified_us,
+            read: ReadTime {
+                us: read_us,
+                clock: ReadClock::from_number(read_clock),
+            },
+            deleted: delete_us.is_some(),
+        }
+    }
 }
 
 /// A row to insert or replace.
-pub(in crate::store) struct Put<'a> {
-    pub(in crate::store) row: &'a RecordRow,
-    pub(in crate::store) name_key: String,
-    pub(in crate::store) read: ReadTime,
+pub(super) struct Put<'a> {
+    pub(super) row: &'a RecordRow,
+    pub(super) name_key: String,
+    pub(super) read: ReadTime,
     /// The number of the clock.
-    pub(in crate::store) clock: i64,
-    pub(in crate::store) change_no: i64,
+    pub(super) clock: i64,
+    pub(super) change_no: i64,
     /// It is stored already, live or gone.
-    pub(in crate::store) known: bool,
+    pub(super) known: bool,
 }
 
 /// A row that turned out to be gone.
-pub(in crate::store) struct Gone<'a> {
-    pub(in crate::store) external_id: &'a str,
-    pub(in crate::store) merged_into: Option<&'a str>,
-    pub(in crate::store) modified_us: Micros,
-    pub(in crate::store) read: ReadTime,
-    pub(in crate::store) change_no: i64,
+pub(super) struct Gone<'a> {
+    pub(super) external_id: &'a str,
+    pub(super) merged_into: Option<&'a str>,
+    pub(super) modified_us: Micros,
+    pub(super) read: ReadTime,
+    pub(super) change_no: i64,
 }
 
 /// A row of which only the times are new.
-pub(in crate::store) struct Touched<'a> {
-    pub(in crate::store) external_id: &'a str,
-    pub(in crate::store) modified_us: Micros,
-    pub(in crate::store) read: ReadTime,
+pub(super) struct Touched<'a> {
+    pub(super) external_id: &'a str,
+    pub(super) modified_us: Micros,
+    pub(super) read: ReadTime,
 }
 
 /// A link from a child to a parent.
-pub(in crate::store) struct Link<'a> {
-    pub(in crate::store) child_id: &'a str,
-    pub(in crate::store) parent: &'a Parent,
+pub(super) struct Link<'a> {
+    pub(super) child_id: &'a str,
+    pub(super) parent: &'a Parent,
 }
 
 enum Fate {
@@ -101,16 +119,16 @@ fn clean_row(row: &mut RecordRow) {
 }
 
 /// The changes of a batch.
-pub(in crate::store) struct Changes<'a> {
-    pub(in crate::store) puts: Vec<Put<'a>>,
-    pub(in crate::store) gone: Vec<Gone<'a>>,
-    pub(in crate::store) touched: Vec<Touched<'a>>,
-    pub(in crate::store) counters: Counters,
+pub(super) struct Changes<'a> {
+    pub(super) puts: Vec<Put<'a>>,
+    pub(super) gone: Vec<Gone<'a>>,
+    pub(super) touched: Vec<Touched<'a>>,
+    pub(super) counters: Counters,
 }
 
 impl<'a> Changes<'a> {
     /// Rows whose links are deleted: removed rows, and rows that are written again.
-    pub(in crate::store) fn unlinked(&self) -> Vec<&'a str> {
+    pub(super) fn unlinked(&self) -> Vec<&'a str> {
         let gone = self.gone.iter().map(|gone| gone.external_id);
         let known = self.puts.iter().filter(|put| put.known);
         gone.chain(known.map(|put| put.row.external_id.as_str()))
@@ -118,7 +136,7 @@ impl<'a> Changes<'a> {
     }
 
     /// The links to insert, each once, ordered by child and parent.
-    pub(in crate::store) fn links(&self) -> Vec<Link<'a>> {
+    pub(super) fn links(&self) -> Vec<Link<'a>> {
         let mut links: Vec<Link<'a>> = self
             .puts
             .iter()

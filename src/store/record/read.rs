@@ -2,30 +2,16 @@
 
 use diesel::{prelude::*, sql_types};
 
-use super::{Existing, Parent};
-use crate::domain::{IntegrationId, Micros, ReadClock, ReadTime};
-use crate::store::{Error, complete_range::Piece, conn::Conn, postgres, sqlite};
-
-/// A stored row: id, hash, time of change, time of reading and its clock, time of removal.
-pub(in crate::store) type Known = (String, i64, Micros, Micros, i64, Option<Micros>);
-
-impl From<Known> for Existing {
-    fn from((external_id, hash, modified_us, read_us, read_clock, delete_us): Known) -> Self {
-        Self {
-            external_id,
-            hash,
-            modified_us,
-            read: ReadTime {
-                us: read_us,
-                clock: ReadClock::from_number(read_clock),
-            },
-            deleted: delete_us.is_some(),
-        }
-    }
-}
+use super::{
+    Held, Parent,
+    apply::{Existing, Known},
+    postgres, sqlite,
+};
+use crate::domain::{CompanyId, IntegrationId};
+use crate::store::{Error, complete_range::Piece, conn::Conn};
 
 /// The children of an object under these parents: (parent, child).
-pub(in crate::store) fn children<T: AsRef<str>>(
+pub(super) fn children<T: AsRef<str>>(
     conn: &mut Conn,
     integration_id: IntegrationId,
     parent_object: &str,
@@ -56,6 +42,18 @@ pub(super) fn parents(
         .into_iter()
         .map(|(child, object, external_id)| (child, Parent { object, external_id }))
         .collect())
+}
+
+/// The live company records of these companies in these integrations.
+pub(in crate::store) fn held(
+    conn: &mut Conn,
+    integration_ids: &[IntegrationId],
+    company_ids: &[CompanyId],
+) -> Result<Vec<Held>, Error> {
+    match conn {
+        Conn::Sqlite(c) => sqlite::read::held(c, integration_ids, company_ids),
+        Conn::Postgres(c) => postgres::read::held(c, integration_ids, company_ids),
+    }
 }
 
 /// How many live company records an integration has.
@@ -111,7 +109,7 @@ pub(super) fn existing_range(
     Ok(rows.into_iter().map(Existing::from).collect())
 }
 
-pub(in crate::store) fn existing_ids(
+pub(super) fn existing_ids(
     conn: &mut Conn,
     integration_id: IntegrationId,
     object: &str,

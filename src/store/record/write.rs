@@ -10,18 +10,19 @@ use std::collections::{HashSet, VecDeque};
 use diesel::{prelude::*, sql_types};
 
 use super::{
-    Counters, Existing, Gone, RecordBatch, RecordRow,
-    apply::{self, Changes, Touch},
+    Counters, RecordBatch, RecordRow,
+    apply::{self, Changes, Existing, Gone, Touch},
+    postgres,
     read::{children, existing_ids, existing_range},
+    sqlite,
 };
 use crate::domain::{IntegrationId, IntegrationState, Micros, ReadClock, ReadTime, SyncId};
 use crate::store::{
     Conflict, Error, Noun, Store,
     complete_range::{CompleteRange, Piece},
     conn::Conn,
-    data_set, postgres,
-    removal::{self, Marks},
-    sqlite,
+    data_set,
+    removal_marks::{self, Marks},
 };
 
 /// What a live read brought.
@@ -131,7 +132,7 @@ impl Listing {
                 }
             }
         };
-        removal::unmark(conn, integration_id, object, &ids)?;
+        removal_marks::unmark(conn, integration_id, object, &ids)?;
         let seen = (existing.as_slice(), rows.as_slice());
         store(conn, integration_id, change_no, batch, seen, Touch::Moved, now_us).map(Some)
     }
@@ -175,7 +176,7 @@ fn store_refresh(conn: &mut Conn, refresh: Refresh) -> Result<Refreshed, Error> 
         apply::prepare(&mut batch);
         let rows = apply::newest(&batch.rows);
         let ids: Vec<&str> = rows.iter().map(|row| row.external_id.as_str()).collect();
-        removal::unmark(conn, id, &batch.object, &ids)?;
+        removal_marks::unmark(conn, id, &batch.object, &ids)?;
         let existing = existing_ids(conn, id, &batch.object, &ids)?;
         counters.add(&store(
             conn,
@@ -370,7 +371,7 @@ fn walk(
         }
         if !lacking.is_empty() {
             let lacking: Vec<&str> = lacking.iter().map(String::as_str).collect();
-            removal::mark(conn, marks, read, &lacking)?;
+            removal_marks::mark(conn, marks, read, &lacking)?;
         }
         match next {
             Some(next) => piece.from = next,

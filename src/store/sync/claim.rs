@@ -5,13 +5,26 @@ use diesel::prelude::*;
 use super::{
     report::News,
     row::{Sync, locked, lost},
+    stored::SyncReport,
 };
 use crate::domain::{Micros, SyncState};
 use crate::store::{
     Error, Lost, Store,
-    data_set::{self, Claimed},
+    conn::Conn,
+    data_set,
     schema::{integration, sync},
 };
+
+/// The result of a claim.
+#[derive(Debug)]
+enum Claimed {
+    /// The sync has stored nothing yet.
+    New,
+    /// What the sync has stored so far.
+    Resumed(Box<SyncReport>),
+    /// Nothing was claimed: the data set has a greater fencing token or generation.
+    Ahead { fence: i64, generation: i64 },
+}
 
 impl Store {
     /// Claims the data set of a sync that was leased, and reports what an earlier worker stored but did not report.
@@ -36,7 +49,7 @@ impl Store {
 
     async fn claim_data_set(&self, sync: &Sync) -> Result<Claimed, Error> {
         let leased = sync.clone();
-        self.data_write(sync.integration_id, move |conn| data_set::claim(conn, &leased))
+        self.data_write(sync.integration_id, move |conn| claim(conn, &leased))
             .await
     }
 
@@ -65,5 +78,36 @@ impl Store {
             Ok(row)
         })
         .await
+    }
+}
+
+/// Claims a data set for the worker that leased a sync: from now on commits of earlier workers are refused.
+fn claim(conn: &mut Conn, sync: &Sync) -> Result<Claimed, Error> {
+    let set = data_set::lock_for(conn, sync.integration_id, sync.generation)?;
+    if set.generation == i64::MAX {
+        // It is being deleted.
+        return Err(Error::LeaseLost {
+            sync: sync.id,
+            why: Lost::State,
+        });
+    }
+    if set.generation > sync.generation || set.fence > sync.fence {
+        return Ok(Claimed::Ahead {
+            fence: set.fence,
+            generation: set.generation,
+        });
+    }
+    let resumed = set.sync_id == Some(sync.id);
+    if !resumed {
+        data_set::begin(conn, set.integration_id, Some(sync.id))?;
+    }
+    data_set::set_fence(conn, set.integration_id, sync.fence)?;
+    if !resumed {
+        return Ok(Claimed::New);
+    }
+    let stored = SyncReport::of(conn, &set)?;
+    match stored.checkpoint_seq > 0 || !stored.objects.is_empty() {
+        true => Ok(Claimed::Resumed(Box::new(stored))),
+        false => Ok(Claimed::New),
     }
 }

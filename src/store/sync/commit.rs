@@ -8,13 +8,15 @@ use std::collections::VecDeque;
 
 use diesel::prelude::*;
 
-use super::report::News;
+use super::{
+    report::News,
+    stored::{self, DataObject, SyncReport},
+};
 use crate::domain::{FieldType, IntegrationId, Micros, ObjectState, SyncId};
 use crate::store::{
     Counters, Error, FieldRef, RecordBatch, Store,
     conn::{Conn, each},
-    data_set::{self, DataObject, SyncReport},
-    record,
+    data_set, record,
     schema::data_object,
 };
 
@@ -167,7 +169,7 @@ impl Store {
                 for progress in &objects {
                     object_upsert(conn, set.integration_id, progress)?;
                 }
-                data_set::report(conn, &set)
+                SyncReport::of(conn, &set)
             })
             .await?;
         self.sync_report((id, fence), stored, News::All, of.due_us)
@@ -232,8 +234,8 @@ fn store_commit(conn: &mut Conn, mut part: PartOfCommit) -> Result<Part, Error> 
     }
     set.bytes += commit.bytes;
     set.api_calls += commit.api_calls;
-    data_set::add_missing(&mut set, &commit.missing_fields)?;
-    data_set::add_field_types(&mut set, &commit.field_types)?;
+    stored::add_missing(&mut set, &commit.missing_fields)?;
+    stored::add_field_types(&mut set, &commit.field_types)?;
     data_set::store(conn, &set)?;
     let done = Committed {
         change_no,
@@ -241,7 +243,7 @@ fn store_commit(conn: &mut Conn, mut part: PartOfCommit) -> Result<Part, Error> 
         counters: part.counters,
         cancel_requested: false,
     };
-    let stored = data_set::report(conn, &set)?;
+    let stored = SyncReport::of(conn, &set)?;
     Ok(Part::Last(done, Box::new(stored), got_on))
 }
 

@@ -9,6 +9,7 @@ use super::{
     queue::{NewSync, insert},
     report::{self, News},
     row::{Sync, get, held, locked, lost, name, objects},
+    stored::SyncReport,
 };
 use crate::domain::{
     EventKind, IntegrationId, IntegrationState, Micros, ObjectState, SyncId, SyncState, SyncTrigger,
@@ -16,7 +17,7 @@ use crate::domain::{
 use crate::store::{
     Conflict, Error, FieldRef, Integration, Lost, Store,
     conn::Conn,
-    data_set::{self, SyncReport},
+    data_set,
     event::NewEvents,
     field, purge, record,
     schema::{integration as integration_table, sync},
@@ -99,7 +100,7 @@ fn stored(
         return Err(Error::LeaseLost { sync: sync_id, why });
     }
     Ok(Stored {
-        report: set.map(|set| data_set::report(conn, &set)).transpose()?,
+        report: set.map(|set| SyncReport::of(conn, &set)).transpose()?,
         company_records: match count {
             true => Some(record::count_companies(conn, id)?),
             false => None,

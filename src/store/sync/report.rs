@@ -3,12 +3,14 @@
 
 use diesel::prelude::*;
 
-use super::row::{Sync, SyncObject, get, held, lost};
+use super::{
+    row::{Sync, SyncObject, get, held, lost},
+    stored::SyncReport,
+};
 use crate::domain::{FieldType, IntegrationState, Micros, SyncId, SyncState};
 use crate::store::{
     Error, FieldRef, Integration, Lost, Store,
     conn::{Conn, each},
-    data_set::SyncReport,
     event::NewEvents,
     field, integration,
     schema::{sync, sync_object},

@@ -144,7 +144,7 @@ impl Store {
                 Some((create_us, id)) => (create_us, id.to_string()),
                 None => (i64::MAX, "~".to_owned()),
             };
-            // Values and limit are hidden from the planner: `postgres::read` says why.
+            // Values and limit are hidden from the planner: `record::postgres::read` says why.
             Ok(diesel::sql_query(
                 "SELECT * FROM sync WHERE integration_id = (SELECT $1) AND create_us <= $2 AND (create_us < $3 OR id < $4) \
                  ORDER BY create_us DESC, id DESC LIMIT (SELECT $5)",

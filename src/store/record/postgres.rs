@@ -3,7 +3,7 @@
 //! Existing rows are found as in [`read`] and changed by their place in the table (`ctid`): whoever writes rows of an
 //! integration holds its lock, so that the rows do not move in between.
 //!
-//! The change feed is read in windows of change numbers (`record/feed.rs`). `tests/it/store/plans.rs` makes
+//! The change feed is read in windows of change numbers (`feed`). `tests/it/store/plans.rs` makes
 //! every call of the store in three states of the statistics, with custom and generic plans, and counts the
 //! rows and pages of each statement as `auto_explain` reports them; on SQLite it checks the plan of every
 //! statement.
@@ -16,11 +16,9 @@ use diesel::{
 
 pub(super) mod read;
 
-use super::{
-    Error,
-    record::{Gone, Link, Put, Touched},
-};
-use crate::domain::{CompanyId, GroupId, IntegrationId, Micros};
+use super::apply::{Gone, Link, Put, Touched};
+use crate::domain::{IntegrationId, Micros};
+use crate::store::Error;
 
 /// Rows of one statement.
 const ROWS: usize = 4000;
@@ -164,23 +162,6 @@ pub(super) fn link(
         .execute(c)?;
     }
     Ok(())
-}
-
-/// Removes rows of a group's own list; returns how many. A row that moved in between was changed by another, and stays.
-pub(super) fn untrack(
-    c: &mut PgConnection,
-    group_id: &GroupId,
-    company_ids: &[CompanyId],
-) -> Result<usize, Error> {
-    Ok(sql_query(
-        "DELETE FROM tracked_company t USING unnest($2::text[]) u (id) \
-         CROSS JOIN LATERAL (SELECT company_id FROM tracked_company WHERE group_id = (SELECT $1) \
-         AND company_id = u.id COLLATE \"C\" LIMIT 1) s \
-         WHERE t.group_id = (SELECT $1) AND t.company_id = s.company_id",
-    )
-    .bind::<Text, _>(group_id)
-    .bind::<Array<Text>, _>(company_ids)
-    .execute(c)?)
 }
 
 fn column<'a, R, T>(rows: &'a [R], of: impl Fn(&'a R) -> T) -> Vec<T> {

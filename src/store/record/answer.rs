@@ -1,17 +1,13 @@
 //! Reads records for answers: first the keys, which are small, then the rows one by one, so that only the
 //! current row is in memory.
 
-use diesel::prelude::*;
-
 use super::{
-    Error, Store,
-    conn::Conn,
-    postgres,
-    record::{children, existing_ids},
-    schema::record,
+    CompanyRecordKey, RecordContent, postgres,
+    read::{children, existing_ids},
     sqlite,
 };
 use crate::domain::{CompanyId, IntegrationId, Micros};
+use crate::store::{Error, Store, conn::Conn};
 
 /// Ids in one query's list: well under what either database takes.
 const IDS_A_QUERY: usize = 500;
@@ -19,34 +15,6 @@ const IDS_A_QUERY: usize = 500;
 const BYTES_A_QUERY: usize = 1 << 20;
 /// Rows of the first query, before it is known how large they are.
 const FIRST_ROWS: usize = 16;
-
-/// Where a company record is found.
-#[derive(Debug, Clone, PartialEq, Eq, QueryableByName)]
-#[diesel(table_name = record)]
-pub struct CompanyRecordKey {
-    /// The company.
-    pub company_id: Option<CompanyId>,
-    /// The object's key.
-    pub object: String,
-    /// Its id in the CRM.
-    pub external_id: String,
-    /// When it was read.
-    pub read_us: Micros,
-}
-
-/// What answers show of a record.
-#[derive(Debug, Clone, PartialEq, Eq, Queryable, QueryableByName)]
-#[diesel(table_name = record)]
-pub struct RecordContent {
-    /// Its id in the CRM.
-    pub external_id: String,
-    /// The name people know it by.
-    pub name: String,
-    /// When it was last changed in the CRM; 0 for unknown.
-    pub modified_us: Micros,
-    /// The selected fields, one JSON object.
-    pub payload: String,
-}
 
 impl Store {
     /// Where the live company records of these companies are in one integration, by id.

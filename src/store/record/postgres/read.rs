@@ -17,13 +17,11 @@ use diesel::{
     sql_types::{Array, BigInt, Integer, Nullable, Text},
 };
 
-use crate::domain::{CompanyId, GroupId, IntegrationId, Micros};
+use crate::domain::{CompanyId, IntegrationId, Micros};
 use crate::store::{
     Error,
-    company::{Held, Tracked},
     complete_range::Piece,
-    record::Known,
-    record_read::{CompanyRecordKey, RecordContent},
+    record::{CompanyRecordKey, Held, RecordContent, apply::Known},
 };
 
 #[derive(QueryableByName)]
@@ -56,7 +54,7 @@ impl From<KnownRow> for Known {
 }
 
 /// What is stored of these ids.
-pub(in crate::store) fn existing(
+pub(in crate::store::record) fn existing(
     c: &mut PgConnection,
     integration_id: IntegrationId,
     object: &str,
@@ -75,7 +73,7 @@ pub(in crate::store) fn existing(
 }
 
 /// What is stored of a range of ids: the first so many of it, by id.
-pub(in crate::store) fn existing_range(
+pub(in crate::store::record) fn existing_range(
     c: &mut PgConnection,
     integration_id: IntegrationId,
     object: &str,
@@ -119,7 +117,7 @@ macro_rules! of_companies {
 }
 
 /// The live company records of these companies in these integrations, without payloads.
-pub(in crate::store) fn held(
+pub(in crate::store::record) fn held(
     c: &mut PgConnection,
     integration_ids: &[IntegrationId],
     company_ids: &[CompanyId],
@@ -133,7 +131,7 @@ pub(in crate::store) fn held(
 }
 
 /// [`held`] of one integration, the keys alone.
-pub(in crate::store) fn company_keys(
+pub(in crate::store::record) fn company_keys(
     c: &mut PgConnection,
     integration_id: IntegrationId,
     company_ids: &[CompanyId],
@@ -147,7 +145,7 @@ pub(in crate::store) fn company_keys(
 }
 
 /// What answers show of these records, as far as they are live.
-pub(in crate::store) fn contents(
+pub(in crate::store::record) fn contents(
     c: &mut PgConnection,
     integration_id: IntegrationId,
     object: &str,
@@ -175,7 +173,7 @@ struct Linked {
 }
 
 /// The links of children: (child, parent's object, parent's id), in that order.
-pub(in crate::store) fn parents(
+pub(in crate::store::record) fn parents(
     c: &mut PgConnection,
     integration_id: IntegrationId,
     object: &str,
@@ -206,7 +204,7 @@ struct Under {
 }
 
 /// The children of an object under these parents: (parent, child).
-pub(in crate::store) fn children(
+pub(in crate::store::record) fn children(
     c: &mut PgConnection,
     integration_id: IntegrationId,
     parent_object: &str,
@@ -225,19 +223,4 @@ pub(in crate::store) fn children(
     .bind::<Array<Text>, _>(parent_ids)
     .load(c)?;
     Ok(rows.into_iter().map(|l| (l.parent_id, l.child_id)).collect())
-}
-
-/// Rows of a group's own list.
-pub(in crate::store) fn tracked(
-    c: &mut PgConnection,
-    group_id: &GroupId,
-    company_ids: &[CompanyId],
-) -> Result<Vec<Tracked>, Error> {
-    Ok(sql_query(
-        "SELECT t.* FROM unnest($2::text[]) u (id) CROSS JOIN LATERAL (SELECT * FROM tracked_company \
-         WHERE group_id = (SELECT $1) AND company_id = u.id COLLATE \"C\" LIMIT 1) t",
-    )
-    .bind::<Text, _>(group_id)
-    .bind::<Array<Text>, _>(company_ids)
-    .load(c)?)
 }

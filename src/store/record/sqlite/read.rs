@@ -6,10 +6,8 @@ use diesel::{dsl::sql, prelude::*, sql_query, sql_types::Bool, sql_types::Text};
 use crate::domain::{CompanyId, IntegrationId};
 use crate::store::{
     Error,
-    company::Held,
     complete_range::Piece,
-    record::Known,
-    record_read::{CompanyRecordKey, RecordContent},
+    record::{CompanyRecordKey, Held, RecordContent, apply::Known},
     schema::{record, record_link},
 };
 
@@ -20,7 +18,7 @@ fn list<'a>(keys: impl IntoIterator<Item = &'a str>) -> Result<String, Error> {
 }
 
 /// What is stored of these ids.
-pub(in crate::store) fn existing(
+pub(in crate::store::record) fn existing(
     c: &mut SqliteConnection,
     integration_id: IntegrationId,
     object: &str,
@@ -52,7 +50,7 @@ extern "SQL" {
 }
 
 /// What is stored of a range of ids: the first so many of it, by id.
-pub(in crate::store) fn existing_range(
+pub(in crate::store::record) fn existing_range(
     c: &mut SqliteConnection,
     integration_id: IntegrationId,
     object: &str,
@@ -95,7 +93,7 @@ macro_rules! of_companies {
 }
 
 /// The live company records of these companies in these integrations, without payloads.
-pub(in crate::store) fn held(
+pub(in crate::store::record) fn held(
     c: &mut SqliteConnection,
     integration_ids: &[IntegrationId],
     company_ids: &[CompanyId],
@@ -109,7 +107,7 @@ pub(in crate::store) fn held(
 }
 
 /// [`held`] of one integration, the keys alone.
-pub(in crate::store) fn company_keys(
+pub(in crate::store::record) fn company_keys(
     c: &mut SqliteConnection,
     integration_id: IntegrationId,
     company_ids: &[CompanyId],
@@ -123,7 +121,7 @@ pub(in crate::store) fn company_keys(
 }
 
 /// What answers show of these records, as far as they are live.
-pub(in crate::store) fn contents(
+pub(in crate::store::record) fn contents(
     c: &mut SqliteConnection,
     integration_id: IntegrationId,
     object: &str,
@@ -148,7 +146,7 @@ pub(in crate::store) fn contents(
 }
 
 /// The links of children: (child, parent's object, parent's id), in that order.
-pub(in crate::store) fn parents(
+pub(in crate::store::record) fn parents(
     c: &mut SqliteConnection,
     integration_id: IntegrationId,
     object: &str,
@@ -176,7 +174,7 @@ pub(in crate::store) fn parents(
 }
 
 /// The children of an object under these parents: (parent, child).
-pub(in crate::store) fn children(
+pub(in crate::store::record) fn children(
     c: &mut SqliteConnection,
     integration_id: IntegrationId,
     parent_object: &str,

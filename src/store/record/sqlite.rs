@@ -9,12 +9,12 @@ use diesel::{
 
 pub(super) mod read;
 
-use super::{
+use super::apply::{Gone, Link, Put, Touched};
+use crate::domain::{IntegrationId, Micros};
+use crate::store::{
     Error,
-    record::{Gone, Link, Put, Touched},
     schema::{record, record_link},
 };
-use crate::domain::{IntegrationId, Micros};
 
 /// An upsert of exactly `N` rows: one text, so one prepared statement.
 struct PutRows<'a, const N: usize> {

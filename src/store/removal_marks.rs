@@ -1,17 +1,12 @@
-//! The marks of rows that a listing lacks.
+//! The marks of rows that a listing lacks; `removal` says what they are for.
 
 use diesel::{prelude::*, sql_query, sql_types};
 
+use super::{Error, conn::Conn, schema::removal};
 use crate::domain::{IntegrationId, Micros, ReadTime, SyncId};
-use crate::store::{Error, conn::Conn, schema::removal};
 
 /// Marks rows that a range lacks.
-pub(in crate::store) fn mark(
-    conn: &mut Conn,
-    of: &Marks<'_>,
-    read: ReadTime,
-    ids: &[&str],
-) -> Result<(), Error> {
+pub(super) fn mark(conn: &mut Conn, of: &Marks<'_>, read: ReadTime, ids: &[&str]) -> Result<(), Error> {
     const UPSERT: &str = "ON CONFLICT (integration_id, object, external_id) DO UPDATE SET sync_id = excluded.sync_id, \
         read_us = excluded.read_us, read_clock = excluded.read_clock, generation = excluded.generation, \
         first_us = CASE WHEN removal.generation = excluded.generation THEN removal.first_us END";
@@ -52,15 +47,15 @@ pub(in crate::store) fn mark(
 
 /// Whose marks.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::store) struct Marks<'a> {
-    pub(in crate::store) integration_id: IntegrationId,
-    pub(in crate::store) object: &'a str,
-    pub(in crate::store) sync_id: SyncId,
-    pub(in crate::store) generation: i64,
+pub(super) struct Marks<'a> {
+    pub(super) integration_id: IntegrationId,
+    pub(super) object: &'a str,
+    pub(super) sync_id: SyncId,
+    pub(super) generation: i64,
 }
 
 /// Rows that were read are there, whatever a listing lacked.
-pub(in crate::store) fn unmark(
+pub(super) fn unmark(
     conn: &mut Conn,
     integration_id: IntegrationId,
     object: &str,
@@ -102,7 +97,7 @@ pub(super) fn delete(
             .execute(c)?;
         }
         Conn::Postgres(c) => {
-            // By their place, as in `postgres`: the integration is locked, so that no mark moves meanwhile.
+            // By their place, as in `record::postgres`: the integration is locked, so that no mark moves meanwhile.
             sql_query(
                 "DELETE FROM removal r USING (SELECT s.ctid AS at FROM unnest($3::text[]) u (id) \
                  CROSS JOIN LATERAL (SELECT ctid FROM removal WHERE integration_id = (SELECT $1) \
@@ -119,11 +114,7 @@ pub(super) fn delete(
 }
 
 /// Removes up to `limit` marks of an integration that is being deleted; returns how many.
-pub(in crate::store) fn purge(
-    conn: &mut Conn,
-    integration_id: IntegrationId,
-    limit: i64,
-) -> Result<usize, Error> {
+pub(super) fn purge(conn: &mut Conn, integration_id: IntegrationId, limit: i64) -> Result<usize, Error> {
     let ids: Vec<(String, String)> = removal::table
         .filter(removal::integration_id.eq(integration_id))
         .select((removal::object, removal::external_id))
@@ -149,7 +140,7 @@ pub(super) struct Mark {
     pub(super) first_us: Option<Micros>,
 }
 
-/// The first marks of an object after this id. Values and limit are hidden from the planner: `postgres::read` says why.
+/// The first marks of an object after this id. Values and limit are hidden from the planner: `record::postgres::read` says why.
 pub(super) fn marks_after(
     conn: &mut Conn,
     of: IntegrationId,
