@@ -6,9 +6,7 @@
 //! ([`Options::data`](super::Options::data)). `integration.data_database` names that database; it is chosen when the
 //! integration is created. Every statement on a data set names its integration.
 //!
-//! What follows a change of control in a data set ([`Effect`]) runs after the commit. A crash in between leaves nothing
-//! wrong for long: a worker learns of a cancellation by its heartbeat, the next claim raises the generation, and cleanup
-//! deletes data sets without an integration.
+//! What follows a change of control in a data set (`effect`) runs after the commit.
 
 mod database;
 
@@ -19,10 +17,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use diesel::prelude::*;
-use futures_util::future::join_all;
-
-use super::{Error, Noun, Options, Store, conn::Conn, data_purge, data_set, pool::Pools, schema::integration};
+use super::{Error, Options, pool::Pools};
 use crate::domain::IntegrationId;
 
 /// The most places that are remembered. They are looked up again after that.
@@ -59,7 +54,7 @@ impl Databases {
     }
 
     /// All of them, each once.
-    fn all(&self) -> impl Iterator<Item = &Arc<Database>> {
+    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Database>> {
         std::iter::once(&self.control).chain(self.named.values())
     }
 
@@ -77,7 +72,7 @@ impl Databases {
         }
     }
 
-    fn named(&self, id: IntegrationId, name: &str) -> Result<&Arc<Database>, Error> {
+    pub(super) fn named(&self, id: IntegrationId, name: &str) -> Result<&Arc<Database>, Error> {
         if name.is_empty() {
             return Ok(&self.control);
         }
@@ -89,118 +84,25 @@ impl Databases {
     }
 
     /// Where these integrations have their data, as far as it is known.
-    fn known(&self, ids: &[IntegrationId]) -> HashMap<IntegrationId, Arc<Database>> {
+    pub(super) fn known(&self, ids: &[IntegrationId]) -> HashMap<IntegrationId, Arc<Database>> {
         let places = self.places.read().unwrap_or_else(PoisonError::into_inner);
         let place = |id: &IntegrationId| places.get(id).map(|place| (*id, Arc::clone(place)));
         ids.iter().filter_map(place).collect()
     }
 
-    fn remember(&self, found: &HashMap<IntegrationId, Arc<Database>>) {
+    pub(super) fn remember(&self, found: &HashMap<IntegrationId, Arc<Database>>) {
         let mut places = self.places.write().unwrap_or_else(PoisonError::into_inner);
         if places.len() + found.len() > REMEMBERED {
             places.clear();
         }
         places.extend(found.iter().map(|(id, place)| (*id, Arc::clone(place))));
     }
-}
-
-/// What a change of control makes of a data set, after its commit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Effect {
-    /// Commits with a fencing token up to this one are refused.
-    Stop(IntegrationId, i64),
-    /// Rows that were read for an older generation than this one are refused.
-    Generation(IntegrationId, i64),
-}
-
-impl Store {
-    /// Reads of one data set, by one statement.
-    pub(super) async fn data_read<T, F>(&self, id: IntegrationId, work: F) -> Result<T, Error>
-    where
-        T: Send + 'static,
-        F: FnOnce(&mut Conn) -> Result<T, Error> + Send + 'static,
-    {
-        self.data_of(id).await?.read(work).await
-    }
-
-    /// Reads of one snapshot of a data set.
-    pub(super) async fn data_snapshot<T, F>(&self, id: IntegrationId, work: F) -> Result<T, Error>
-    where
-        T: Send + 'static,
-        F: FnOnce(&mut Conn) -> Result<T, Error> + Send + 'static,
-    {
-        self.data_of(id).await?.snapshot(work).await
-    }
-
-    /// A transaction that writes to one data set.
-    pub(super) async fn data_write<T, F>(&self, id: IntegrationId, work: F) -> Result<T, Error>
-    where
-        T: Send + 'static,
-        F: FnOnce(&mut Conn) -> Result<T, Error> + Send + 'static,
-    {
-        self.data_of(id).await?.write(work).await
-    }
-
-    async fn data_of(&self, id: IntegrationId) -> Result<Arc<Database>, Error> {
-        let mut place = self.data_places(&[id]).await?;
-        place
-            .remove(&id)
-            .ok_or_else(|| Error::not_found(Noun::Integration, id))
-    }
-
-    /// The databases of these integrations. Those that do not exist are not in it.
-    async fn data_places(
-        &self,
-        ids: &[IntegrationId],
-    ) -> Result<HashMap<IntegrationId, Arc<Database>>, Error> {
-        let mut places = self.data.known(ids);
-        let unknown: Vec<IntegrationId> = ids
-            .iter()
-            .copied()
-            .filter(|id| !places.contains_key(id))
-            .collect();
-        if unknown.is_empty() {
-            return Ok(places);
-        }
-        let rows: Vec<(IntegrationId, String)> = self
-            .read(move |conn| {
-                Ok(integration::table
-                    .filter(integration::id.eq_any(unknown))
-                    .select((integration::id, integration::data_database))
-                    .load(conn)?)
-            })
-            .await?;
-        let mut found = HashMap::new();
-        for (id, name) in rows {
-            found.insert(id, Arc::clone(self.data.named(id, &name)?));
-        }
-        self.data.remember(&found);
-        places.extend(found);
-        Ok(places)
-    }
-
-    /// These integrations by database, in their order.
-    pub(super) async fn data_databases(
-        &self,
-        ids: &[IntegrationId],
-    ) -> Result<Vec<(Arc<Database>, Vec<IntegrationId>)>, Error> {
-        let mut places = self.data_places(ids).await?;
-        let mut databases: Vec<(Arc<Database>, Vec<IntegrationId>)> = Vec::new();
-        for id in ids {
-            let Some(place) = places.remove(id) else { continue };
-            match databases.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &place)) {
-                Some((_, some)) => some.push(*id),
-                None => databases.push((place, vec![*id])),
-            }
-        }
-        Ok(databases)
-    }
 
     /// Brings the tables of the further databases up to date; returns the versions that were applied, and the errors of
     /// those that do not answer: they are brought up to date when they do.
-    pub(super) async fn data_migrate(&self) -> Result<(Vec<String>, Vec<Error>), Error> {
+    pub(super) async fn migrate(&self) -> Result<(Vec<String>, Vec<Error>), Error> {
         let (mut done, mut silent) = (Vec::new(), Vec::new());
-        for (name, database) in &self.data.named {
+        for (name, database) in &self.named {
             match database.migrate().await {
                 Ok(versions) => done.extend(versions.iter().map(|version| format!("{name}: {version}"))),
                 Err(error @ Error::Unavailable(_)) => silent.push(error),
@@ -208,87 +110,5 @@ impl Store {
             }
         }
         Ok((done, silent))
-    }
-
-    /// The change number of each data set, for each database that answers, by its name.
-    pub(super) async fn data_heads(&self) -> HashMap<String, HashMap<IntegrationId, i64>> {
-        let read = self.data.all().map(|database| async {
-            match database.read(data_set::heads).await {
-                Ok(heads) => Some((database.name().to_owned(), heads.into_iter().collect())),
-                // It is logged when it stops to answer, and when it answers again.
-                Err(Error::Unavailable(_)) => None,
-                Err(error) => {
-                    tracing::warn!(
-                        database = database.name(),
-                        "cannot read the change numbers of data sets, will retry: {error}"
-                    );
-                    None
-                }
-            }
-        });
-        join_all(read).await.into_iter().flatten().collect()
-    }
-
-    /// Runs the effects of a transaction of control that was committed. A database that does not answer is not waited for:
-    /// the module's comment says what makes up for it.
-    pub(super) async fn data_follow(&self, effects: Vec<Effect>) {
-        for effect in effects {
-            let (Effect::Stop(id, _) | Effect::Generation(id, _)) = effect;
-            let done = self.data_write(id, move |conn| match effect {
-                Effect::Stop(id, fence) => data_set::stop(conn, id, fence),
-                Effect::Generation(id, generation) => data_set::raise(conn, id, generation),
-            });
-            match done.await {
-                Ok(()) => {}
-                Err(error) if error.is_not_found() => {}
-                Err(error) => tracing::warn!(
-                    integration = %id,
-                    "the data of {id} follows a change later: {error}"
-                ),
-            }
-        }
-    }
-
-    /// Deletes up to `limit` rows of data sets whose integration no longer exists: a worker that was suspended may have
-    /// claimed one after its deletion. True when there are none. One database that fails does not keep the others from it.
-    pub async fn data_purge_orphans(&self, limit: i64) -> Result<bool, Error> {
-        let (mut done, mut failed) = (true, None);
-        for database in self.data.all() {
-            match self.purge_orphans_of(database, limit).await {
-                Ok(none) => done &= none,
-                Err(error) => failed = failed.or(Some(error)),
-            }
-        }
-        match failed {
-            // What is left in the others is deleted first.
-            Some(error) if done => Err(error),
-            _ => Ok(done),
-        }
-    }
-
-    async fn purge_orphans_of(&self, database: &Arc<Database>, limit: i64) -> Result<bool, Error> {
-        let heads = database.read(data_set::heads).await?;
-        let mut ids: Vec<IntegrationId> = heads.into_iter().map(|(id, _)| id).collect();
-        ids.sort_unstable();
-        for some in ids.chunks(500) {
-            let asked = some.to_vec();
-            let known: Vec<IntegrationId> = self
-                .read(move |conn| {
-                    Ok(integration::table
-                        .filter(integration::id.eq_any(asked))
-                        .select(integration::id)
-                        .load(conn)?)
-                })
-                .await?;
-            for id in some.iter().copied().filter(|id| !known.contains(id)) {
-                if !database
-                    .write(move |conn| data_purge::purge(conn, id, limit))
-                    .await?
-                {
-                    return Ok(false);
-                }
-            }
-        }
-        Ok(true)
     }
 }

@@ -8,8 +8,8 @@ use super::{
     AuditEntry, Error, Store, Tx,
     conn::Conn,
     group, leftover,
+    rollback::Never,
     schema::{integration, outbox, tracked_company},
-    transaction::Never,
 };
 use crate::domain::{AuditId, GroupId, IntegrationId, IntegrationState, Micros};
 

@@ -15,9 +15,9 @@ use std::collections::{BTreeMap, HashMap};
 use diesel::{prelude::*, sql_types};
 
 use super::{
-    Error, Integration, Store,
+    Error, Store,
     conn::{Conn, each, first_locked},
-    data::Effect,
+    effect::Effect,
     schema::{group_event, group_event_head, source},
 };
 use crate::domain::{EventKind, GroupId, IntegrationId, Micros};
@@ -197,19 +197,6 @@ impl NewEvents {
             self.add_because(&group, kind, integration, subject, reason, now_us);
         }
         Ok(())
-    }
-
-    /// Adds an event for the owner only: about fields, which receivers may not see, and about logins, which only the owner
-    /// can repair.
-    pub(super) fn tell_owner(
-        &mut self,
-        kind: EventKind,
-        of: &Integration,
-        subject: &str,
-        reason: &str,
-        now_us: Micros,
-    ) {
-        self.add_because(&of.group_id, kind, of.id, subject, reason, now_us);
     }
 
     /// Something follows in a data set.

@@ -159,7 +159,8 @@ pub(super) fn mark_missing(
         if changed > 0 {
             missing += 1;
             let subject = format!("{}/fields/{}.{}", of.id.name(), field.object, field.key);
-            events.tell_owner(EventKind::FieldMissing, of, &subject, "", now_us);
+            // For the owner alone: receivers may not see what is selected.
+            events.add(&of.group_id, EventKind::FieldMissing, of.id, &subject, now_us);
         }
     }
     Ok(missing)

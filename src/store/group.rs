@@ -10,7 +10,7 @@ use super::{
     credential,
     error::OrNotFound,
     event::NewEvents,
-    integration, leftover,
+    integration, integration_lifecycle, leftover,
     schema::{
         activation, connector_enablement, group_connection, groups, integration as integration_table, share,
         tracked_company,
@@ -243,7 +243,7 @@ fn delete(
         return Ok(None);
     }
     for one in &ids {
-        integration::delete(conn, events, *one, None, now_us)?;
+        integration_lifecycle::delete(conn, events, *one, None, now_us)?;
     }
     for one in &received {
         shares::end(conn, events, *one, id, now_us)?;

@@ -22,8 +22,8 @@ use super::{
     Error, Options,
     conn::Conn,
     migrate,
+    rollback::{Never, Rollback},
     session::Session,
-    transaction::{Never, Rollback},
     writer::Writer,
 };
 use crate::fair::{self, FairSemaphore};

@@ -7,7 +7,12 @@
 //! The methods of `Tx` return the store's errors unchanged until the transaction has ended: the meaning of
 //! PostgreSQL's errors depends on the state of the connection, and is decided in one place.
 
-use super::{Error, Store, conn::Conn, event::NewEvents};
+use super::{
+    Error, Store,
+    conn::Conn,
+    event::NewEvents,
+    rollback::{Never, Rollback},
+};
 
 /// An open transaction. Its methods are the changes of all nouns; each sees the writes before it.
 ///
@@ -37,62 +42,6 @@ impl std::fmt::Debug for Tx<'_> {
     }
 }
 
-/// Why a transaction was rolled back.
-#[derive(Debug, thiserror::Error)]
-pub enum Rollback<E> {
-    /// An error of the store. PostgreSQL's errors are classified after the transaction has ended, so the work passes them on
-    /// unchanged; it may handle [`Error::Conflict`] and [`Error::NotFound`].
-    #[error(transparent)]
-    Store(#[from] Error),
-    /// An error of the work.
-    #[error("{0}")]
-    By(E),
-}
-
-/// The error type of work that returns errors of the store only.
-pub(super) type Never = std::convert::Infallible;
-
-impl From<Rollback<Never>> for Error {
-    fn from(rollback: Rollback<Never>) -> Self {
-        match rollback {
-            Rollback::Store(error) => error,
-            Rollback::By(never) => match never {},
-        }
-    }
-}
-
-impl<E> From<diesel::result::Error> for Rollback<E> {
-    fn from(error: diesel::result::Error) -> Self {
-        Self::Store(error.into())
-    }
-}
-
-impl<E> Rollback<E> {
-    /// The store's error, if it is one.
-    pub(super) fn store(&self) -> Option<&Error> {
-        match self {
-            Self::Store(error) => Some(error),
-            Self::By(_) => None,
-        }
-    }
-
-    /// Converts the error of the work.
-    pub fn map<O>(self, change: impl FnOnce(E) -> O) -> Rollback<O> {
-        match self {
-            Self::Store(error) => Rollback::Store(error),
-            Self::By(error) => Rollback::By(change(error)),
-        }
-    }
-
-    /// Converts the error of the store.
-    pub(super) fn map_store(self, change: impl FnOnce(Error) -> Error) -> Self {
-        match self {
-            Self::Store(error) => Self::Store(change(error)),
-            by @ Self::By(_) => by,
-        }
-    }
-}
-
 impl Store {
     /// Runs one transaction over several nouns of control. What follows from it in data sets is done when it returns, unless
     /// their database does not answer.
@@ -111,7 +60,7 @@ impl Store {
             let done = work(&mut tx)?;
             Ok((done, tx.events.append(tx.conn)?))
         };
-        let (done, effects) = self.inner.write(work).await?;
+        let (done, effects) = self.control.write(work).await?;
         self.data_follow(effects).await;
         Ok(done)
     }
@@ -157,5 +106,25 @@ impl Store {
             Err(Rollback::By(result)) => result.map_err(Rollback::By),
             Err(Rollback::Store(error)) => Err(Rollback::Store(error)),
         }
+    }
+
+    /// Runs one transaction of one noun that also appends events.
+    pub(super) async fn write_with_events<T, F>(&self, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Conn, &mut NewEvents) -> Result<T, Error> + Send + 'static,
+    {
+        let work = move |tx: &mut Tx<'_>| work(tx.conn, &mut tx.events).map_err(Rollback::Store);
+        Ok(self.transaction::<_, Never, _>(work).await?)
+    }
+
+    /// [`transaction_anew`](Self::transaction_anew) for one noun.
+    pub(super) async fn write_anew<T, F>(&self, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: Fn(&mut Conn, &mut NewEvents) -> Result<Option<T>, Error> + Clone + Send + 'static,
+    {
+        let work = move |tx: &mut Tx<'_>| work(tx.conn, &mut tx.events).map_err(Rollback::Store);
+        Ok(self.transaction_anew::<_, Never, _>(work).await?)
     }
 }

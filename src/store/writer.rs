@@ -21,7 +21,7 @@ use diesel::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Error, conn::Conn, session::Session, transaction::Rollback};
+use super::{Error, conn::Conn, rollback::Rollback, session::Session};
 use crate::fair::{self, FairSemaphore};
 
 /// How many jobs one commit takes at most.
@@ -272,7 +272,7 @@ mod tests {
     use diesel::{RunQueryDsl as _, connection::SimpleConnection as _, sql_query, sql_types};
 
     use super::*;
-    use crate::store::{Options, transaction::Never};
+    use crate::store::{Options, rollback::Never};
 
     fn add(length: usize) -> impl FnOnce(&mut Conn) -> Result<usize, Rollback<Never>> + Send + 'static {
         move |conn| {

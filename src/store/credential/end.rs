@@ -177,7 +177,8 @@ fn revoked(
         .execute(conn)?;
     for of in &affected {
         let kind = EventKind::NeedsReauthorization;
-        events.tell_owner(kind, of, &of.id.name(), cause, now_us);
+        // For the owner alone, who can log in again.
+        events.add_because(&of.group_id, kind, of.id, &of.id.name(), cause, now_us);
     }
     Ok(Some(RevokedCredential {
         revoked: true,

@@ -13,11 +13,11 @@ use std::{
 use parking_lot::Mutex;
 use tokio::task::spawn_blocking;
 
-use super::super::{
+use crate::store::{
     Error, Options,
     conn::Conn,
     pool::Pools,
-    transaction::{Never, Rollback},
+    rollback::{Never, Rollback},
 };
 
 /// How long it is until the next try to connect to a database that does not answer.
@@ -74,7 +74,7 @@ impl Database {
         Self { name, options, state }
     }
 
-    pub(super) fn name(&self) -> &str {
+    pub(in crate::store) fn name(&self) -> &str {
         &self.name
     }
 
@@ -94,7 +94,7 @@ impl Database {
     }
 
     /// Runs several reads of one snapshot.
-    pub(super) async fn snapshot<T, F>(self: &Arc<Self>, work: F) -> Result<T, Error>
+    pub(in crate::store) async fn snapshot<T, F>(self: &Arc<Self>, work: F) -> Result<T, Error>
     where
         T: Send + 'static,
         F: FnOnce(&mut Conn) -> Result<T, Error> + Send + 'static,
@@ -104,7 +104,7 @@ impl Database {
     }
 
     /// Runs one transaction that writes.
-    pub(super) async fn write<T, F>(self: &Arc<Self>, work: F) -> Result<T, Error>
+    pub(in crate::store) async fn write<T, F>(self: &Arc<Self>, work: F) -> Result<T, Error>
     where
         T: Send + 'static,
         F: FnOnce(&mut Conn) -> Result<T, Error> + Send + 'static,

@@ -7,7 +7,7 @@ use crate::domain::{EventKind, IntegrationId, IntegrationState, Micros, SyncId, 
 use crate::store::{
     Conflict, Error, Integration, Store, Tx,
     conn::Conn,
-    data::Effect,
+    effect::Effect,
     error::is_unique_violation,
     event::NewEvents,
     integration,

@@ -4,19 +4,18 @@ use std::collections::BTreeSet;
 
 use diesel::prelude::*;
 
-use super::row::{Integration, check_revision, lock};
-use crate::domain::{
-    CredentialId, CredentialState, EventKind, IntegrationId, IntegrationState, Micros, SyncTrigger,
-};
-use crate::store::{
-    Conflict, Error, NewSync, Noun, Store, Sync, Tx, authorization,
+use super::{
+    Conflict, Error, Integration, NewSync, Noun, Store, Sync, Tx, authorization,
     conn::Conn,
-    credential,
-    data::Effect,
-    data_purge,
+    credential, data_purge,
+    effect::Effect,
     event::{self, NewEvents},
+    integration::{check_revision, lock},
     schema::integration,
     share, sync,
+};
+use crate::domain::{
+    CredentialId, CredentialState, EventKind, IntegrationId, IntegrationState, Micros, SyncTrigger,
 };
 
 /// A login that succeeded for an integration.
@@ -317,7 +316,7 @@ fn abandon(conn: &mut Conn, id: IntegrationId, now_us: Micros) -> Result<Deleted
     })
 }
 
-pub(in crate::store) fn delete(
+pub(super) fn delete(
     conn: &mut Conn,
     events: &mut NewEvents,
     id: IntegrationId,

@@ -1,13 +1,19 @@
-//! Drafts and edits.
+//! Drafts and edits of integrations.
 
 use diesel::prelude::*;
 
-use super::row::{Integration, check_revision, lock};
-use crate::domain::{GroupId, IntegrationId, IntegrationState, Micros, SyncTrigger, name_key};
-use crate::store::{
-    Conflict, Error, Field, NewShare, NewSync, Noun, Tx, conn::Conn, data::Effect,
-    error::is_unique_violation, event::NewEvents, field, schema::integration, share, source, sync,
+use super::{
+    Conflict, Error, Field, Integration, NewShare, NewSync, Noun, Tx,
+    conn::Conn,
+    effect::Effect,
+    error::is_unique_violation,
+    event::NewEvents,
+    field,
+    integration::{check_revision, lock},
+    schema::integration,
+    share, source, sync,
 };
+use crate::domain::{GroupId, IntegrationId, IntegrationState, Micros, SyncTrigger, name_key};
 
 /// A draft to begin.
 #[derive(Debug, Clone, PartialEq, Eq)]
