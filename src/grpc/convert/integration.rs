@@ -6,11 +6,11 @@ use crate::error::{Most, shortened};
 use crate::grpc::page::{Page, field_bytes};
 use crate::proto::v1;
 use crate::service::{
-    ACCOUNT_LIMIT, Activated, Available, Definition, DraftStep, IntegrationView, Review, Standing, Why,
+    ACCOUNT_LIMIT, Activated, Available, Definition, DraftStep, IntegrationView, Standing, Why,
 };
 use crate::service::{Relation, SeenField, Share};
 
-fn count(of: usize) -> i32 {
+pub(super) fn count(of: usize) -> i32 {
     i32::try_from(of).unwrap_or(i32::MAX)
 }
 
@@ -145,7 +145,7 @@ pub fn etag(revision: i64) -> String {
 }
 
 /// The account. A receiver sees only the organization, not the user.
-fn account(view: &IntegrationView) -> Option<v1::Account> {
+pub(super) fn account(view: &IntegrationView) -> Option<v1::Account> {
     let credential = view.credential.as_ref()?;
     let organization = v1::Account {
         organization_id: credential.organization_id.clone(),
@@ -172,7 +172,7 @@ fn account(view: &IntegrationView) -> Option<v1::Account> {
     })
 }
 
-fn field_counts(fields: &[SeenField]) -> v1::FieldCounts {
+pub(super) fn field_counts(fields: &[SeenField]) -> v1::FieldCounts {
     v1::FieldCounts {
         selected: count(fields.len()),
         active: count(fields.iter().filter(|one| one.active).count()),
@@ -307,124 +307,4 @@ pub fn available_objects(
         ..object
     });
     (objects.collect(), next)
-}
-
-/// The maximum number of fields of a warning.
-const MOST_WARNED: usize = 100;
-
-/// A review.
-pub fn review(of: &Review) -> v1::ReviewIntegrationResponse {
-    use v1::review_warning::Kind;
-    let (view, verdict) = (&of.integration, &of.verdict);
-    let (records, exact) = of.company_records().unwrap_or_default();
-    let warning = |kind: Kind, reason: v1::ErrorReason, message: String, mut fields: Vec<String>| {
-        fields.truncate(MOST_WARNED);
-        v1::ReviewWarning {
-            kind: kind as i32,
-            reason: reason as i32,
-            message,
-            fields,
-        }
-    };
-    let mut warnings: Vec<_> = verdict
-        .blocking
-        .iter()
-        .map(|(why, message)| {
-            warning(
-                Kind::Blocking,
-                super::of_reason(*why),
-                message.clone(),
-                Vec::new(),
-            )
-        })
-        .collect();
-    if !verdict.missing.is_empty() {
-        let text = "the logged-in user cannot see these fields any more: they are left out".to_owned();
-        warnings.push(warning(
-            Kind::FieldsMissing,
-            v1::ErrorReason::FieldUnknown,
-            text,
-            verdict.missing.clone(),
-        ));
-    }
-    if !verdict.sensitive.is_empty() {
-        let text = "the CRM marks these fields as encrypted or sensitive".to_owned();
-        warnings.push(warning(
-            Kind::FieldsSensitive,
-            v1::ErrorReason::Unspecified,
-            text,
-            verdict.sensitive.clone(),
-        ));
-    }
-    for object in &verdict.invisible {
-        let text = format!("the logged-in user cannot see {object}: its records are left out");
-        warnings.push(warning(
-            Kind::ObjectNotVisible,
-            v1::ErrorReason::CrmForbidden,
-            text,
-            Vec::new(),
-        ));
-    }
-    if verdict.losing > 0 {
-        let text = match verdict.losing {
-            1 => "one receiving group loses fields or the source".to_owned(),
-            many => format!("{many} receiving groups lose fields or the source"),
-        };
-        warnings.push(warning(
-            Kind::GroupsLoseAccess,
-            v1::ErrorReason::Unspecified,
-            text,
-            Vec::new(),
-        ));
-    }
-    if verdict.last_slot {
-        let text =
-            format!("this is the last of the {ACCOUNT_LIMIT} active integrations that the account may have");
-        warnings.push(warning(
-            Kind::LastPlace,
-            v1::ErrorReason::Unspecified,
-            text,
-            Vec::new(),
-        ));
-    }
-    v1::ReviewIntegrationResponse {
-        display_name: view.row().display_name.clone(),
-        group: view.row().group_id.name(),
-        group_display_name: view.group.display_name.clone(),
-        account: account(view),
-        field_counts: Some(v1::FieldCounts {
-            missing: count(verdict.missing.len()),
-            ..field_counts(&view.fields)
-        }),
-        objects: of
-            .objects
-            .iter()
-            .map(|one| v1::ReviewedObject {
-                object: one.object.clone(),
-                label: one.label.clone(),
-                role: one.role as i32,
-                selected_field_count: count(one.fields),
-                record_count: one
-                    .records
-                    .map_or(0, |(count, _)| i64::try_from(count).unwrap_or(i64::MAX)),
-                record_count_exact: one.records.is_some_and(|(_, exact)| exact),
-            })
-            .collect(),
-        company_record_count: i64::try_from(records).unwrap_or(i64::MAX),
-        company_record_count_exact: exact,
-        groups_with_access: of
-            .groups
-            .iter()
-            .map(|one| v1::ReviewedGroup {
-                group: one.group.name(),
-                display_name: one.name.clone(),
-                owner: one.owner,
-                field_count: count(one.fields),
-            })
-            .collect(),
-        losing_group_count: count(verdict.losing),
-        warnings,
-        read_time: Some(timestamp(of.read_us)),
-        etag: etag(view.row().revision),
-    }
 }

@@ -4,15 +4,15 @@ mod company;
 mod connector;
 mod event;
 mod integration;
+mod review;
 mod sync;
 mod value;
 
 pub use company::{card, company, listed_company, record, source_position, source_view, table};
 pub use connector::connector;
 pub use event::event;
-pub use integration::{
-    activated, available_objects, field, integration, listed_integration, review, share, state,
-};
+pub use integration::{activated, available_objects, field, integration, listed_integration, share, state};
+pub use review::review;
 pub use sync::sync;
 pub use value::{micros, timestamp};
 
