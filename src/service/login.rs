@@ -27,7 +27,7 @@ use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 use tether_connector_proto::{
-    self as proto, BeginAuthorizationRequest, ExchangeCodeRequest, LogInRequest, LoggedIn,
+    self as proto, BeginAuthorizationRequest, ExchangeCodeRequest, Identity, LogInRequest, LoggedIn,
 };
 
 /// The parameter that names an app of the customer, by the connector protocol.
@@ -439,43 +439,14 @@ impl Services {
         let client_id = own_client
             .or_else(|| self.options.client_ids.get(&row.connector).cloned())
             .unwrap_or_default();
-        if identity.organization_id.is_empty() || identity.user_id.is_empty() {
-            self.credentials
-                .refuse(&row.connector, &client_id, auth_kind, &connection)
-                .await?;
-            return Err(Error::new(
-                Reason::ConnectorFault,
-                "the connector does not say whose account was logged into",
-            ));
-        }
-        if row.state != IntegrationState::Draft
-            && let Ok(old) = logged_in(&row)
-        {
-            let old = self.store.credential_get(old).await?;
-            if old.organization_id != identity.organization_id {
-                self.credentials
-                    .refuse(&row.connector, &client_id, auth_kind, &connection)
-                    .await?;
-                return Err(Error::new(
-                    Reason::DifferentOrganization,
-                    format!(
-                        "{} belongs to the organization {} ({}); this login is of {} ({}). Create another integration for it",
-                        row.id.name(),
-                        old.organization_name,
-                        old.organization_id,
-                        identity.organization_name,
-                        identity.organization_id
-                    ),
-                )
-                .with("organization_name", old.organization_name));
-            }
-        }
-        if let Err(full) = self.check_login_account(&row, &identity).await {
-            // Refused before anything is stored, so the credential of the other integrations is not replaced.
-            self.credentials
-                .refuse(&row.connector, &client_id, auth_kind, &connection)
-                .await?;
-            return Err(full);
+        let refuse = || {
+            let credentials = &self.credentials;
+            credentials.refuse(&row.connector, &client_id, auth_kind, &connection)
+        };
+        // Refused before anything is stored, so the credential of the other integrations is not replaced.
+        if let Err(refusal) = self.check_identity(&row, &identity).await {
+            refuse().await?;
+            return Err(refusal);
         }
         let login = self
             .credentials
@@ -516,9 +487,7 @@ impl Services {
             Ok(attached) => attached,
             Err(Rollback::Store(error)) if error.is_conflict(Conflict::AccountFull) => {
                 // Another integration became the account's last after the check above.
-                self.credentials
-                    .refuse(&row.connector, &client_id, auth_kind, &connection)
-                    .await?;
+                refuse().await?;
                 return Err(account_full());
             }
             Err(error) => return Err(error.into()),
@@ -533,6 +502,36 @@ impl Services {
             identity.username
         );
         Ok((integration, moved))
+    }
+
+    /// Whether an integration may belong to the account that was logged into.
+    async fn check_identity(&self, row: &Integration, identity: &Identity) -> Result<()> {
+        if identity.organization_id.is_empty() || identity.user_id.is_empty() {
+            return Err(Error::new(
+                Reason::ConnectorFault,
+                "the connector does not say whose account was logged into",
+            ));
+        }
+        if row.state != IntegrationState::Draft
+            && let Ok(old) = logged_in(row)
+        {
+            let old = self.store.credential_get(old).await?;
+            if old.organization_id != identity.organization_id {
+                return Err(Error::new(
+                    Reason::DifferentOrganization,
+                    format!(
+                        "{} belongs to the organization {} ({}); this login is of {} ({}). Create another integration for it",
+                        row.id.name(),
+                        old.organization_name,
+                        old.organization_id,
+                        identity.organization_name,
+                        identity.organization_id
+                    ),
+                )
+                .with("organization_name", old.organization_name));
+            }
+        }
+        self.check_login_account(row, identity).await
     }
 }
 
