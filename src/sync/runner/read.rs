@@ -6,7 +6,7 @@ use crate::connectors::{self, Connector, RecordStream};
 use crate::credentials;
 use crate::domain::{CredentialId, ObjectState};
 use crate::ingest::{self, Source};
-use crate::store::{self, FieldRef, ObjectProgress, SyncCommit};
+use crate::store::{self, FieldRef, ObjectProgress, RecordBatch, SyncCommit};
 use crate::time::now_us;
 use prost::bytes::Bytes;
 use std::time::{Duration, Instant};
@@ -63,17 +63,7 @@ impl Run<'_> {
             let event = tokio::time::timeout(EVENT_TIMEOUT, stream.next(acknowledged)).await;
             let event = event.map_err(|_| connectors::Error::TimedOut(self.connector.clone()))??;
             match event {
-                Event::Batch(batch) => {
-                    let batch = ingest::batch(&source, batch)?;
-                    let reading = Some(ObjectState::Reading);
-                    self.note(&batch.object, reading, None, None);
-                    self.pending.rows += batch.rows.len();
-                    self.pending.bytes += batch.rows.iter().map(|row| row.payload.len()).sum::<usize>();
-                    self.pending.batches.push(batch);
-                    if self.pending.rows > MOST_ROWS_PENDING || self.pending.bytes > MOST_BYTES_PENDING {
-                        return Err(Stop::NoCheckpoint);
-                    }
-                }
+                Event::Batch(batch) => self.batch(ingest::batch(&source, batch)?)?,
                 Event::Checkpoint(checkpoint) => {
                     self.commit(Some(checkpoint.state)).await?;
                     acknowledged = checkpoint.sequence;
@@ -88,26 +78,15 @@ impl Run<'_> {
                     self.pending.usage = (usage.bytes as i64, usage.calls as i64);
                 }
                 Event::CredentialsNeeded(_) => {
-                    match self
-                        .context
-                        .credentials
-                        .refresh(credential_id, access.generation)
-                        .await
-                    {
-                        Ok(renewed) => {
-                            access = renewed;
-                            self.used = Some((credential_id, access.generation));
-                            let Connection {
-                                credentials,
-                                base_url,
-                                ..
-                            } = access.connection.clone();
-                            stream
-                                .provide_credentials(Ok((credentials.unwrap_or_default(), base_url)))
-                                .await?;
-                        }
-                        Err(error) => return Err(error.into()),
-                    }
+                    self.renew(&mut access, credential_id).await?;
+                    let Connection {
+                        credentials,
+                        base_url,
+                        ..
+                    } = access.connection.clone();
+                    stream
+                        .provide_credentials(Ok((credentials.unwrap_or_default(), base_url)))
+                        .await?;
                 }
                 Event::End(_) => {
                     self.commit(None).await?;
@@ -118,6 +97,30 @@ impl Run<'_> {
                 }
             }
         }
+    }
+
+    /// Keeps a batch for the next commit.
+    fn batch(&mut self, batch: RecordBatch) -> Result<(), Stop> {
+        self.note(&batch.object, Some(ObjectState::Reading), None, None);
+        self.pending.rows += batch.rows.len();
+        self.pending.bytes += batch.rows.iter().map(|row| row.payload.len()).sum::<usize>();
+        self.pending.batches.push(batch);
+        match self.pending.rows > MOST_ROWS_PENDING || self.pending.bytes > MOST_BYTES_PENDING {
+            true => Err(Stop::NoCheckpoint),
+            false => Ok(()),
+        }
+    }
+
+    /// Refreshes the access.
+    async fn renew(
+        &mut self,
+        access: &mut credentials::Access,
+        credential_id: CredentialId,
+    ) -> Result<(), Stop> {
+        let credentials = &self.context.credentials;
+        *access = credentials.refresh(credential_id, access.generation).await?;
+        self.used = Some((credential_id, access.generation));
+        Ok(())
     }
 
     async fn open_stream(
@@ -136,12 +139,7 @@ impl Run<'_> {
         };
         match connector.read(request(access), None).await {
             Err(error) if error.kind() == ErrorKind::CredentialsExpired => {
-                *access = self
-                    .context
-                    .credentials
-                    .refresh(credential_id, access.generation)
-                    .await?;
-                self.used = Some((credential_id, access.generation));
+                self.renew(access, credential_id).await?;
                 Ok(connector.read(request(access), None).await?)
             }
             other => Ok(other?),
