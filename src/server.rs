@@ -256,22 +256,7 @@ impl Running {
             store,
             registry.clone(),
             credentials.clone(),
-            sync::Options {
-                workers: options.sync.workers,
-                lease: Duration::from_secs(options.sync.lease_seconds),
-                poll: Duration::from_millis(options.sync.poll_milliseconds),
-                most_tries: i64::from(options.sync.most_tries),
-                first_pause: Duration::from_millis(options.sync.first_pause_milliseconds),
-                guard: options.sync.guard(),
-                keep: sync::Keep {
-                    events_us: options.events.micros(),
-                    audit_us: options.audit.micros(),
-                    deleted_groups_us: options.deleted_groups.micros(),
-                    grants_us: config::days(options.grants.keep_days),
-                    syncs_us: config::days(options.sync.keep_days),
-                    gone_us: config::days(options.sync.keep_gone_days),
-                },
-            },
+            sync_options(&options),
             wake,
         );
         let (stop, health) = (CancellationToken::new(), Health::default());
@@ -301,12 +286,6 @@ impl Running {
             (running.options.tls.clone(), running.options.web.clone()),
             stop.clone(),
         ));
-        let (feed, until) = (services.clone(), stop.clone());
-        listeners.spawn(async move {
-            let run = || feed.clone().run_feed(until.clone());
-            tasks::lasting("feed", until.clone(), run).await;
-            Ok(())
-        });
         listeners.spawn(serve_http(
             callback_listener,
             short_lived("callback", descriptors.callback),
@@ -319,23 +298,7 @@ impl Running {
             admin::router(metrics),
             stop.clone(),
         ));
-        let follow = stop.clone();
-        listeners.spawn(async move {
-            index.run(follow).await;
-            Ok(())
-        });
-        let (retries, until) = (credentials.clone(), stop.clone());
-        listeners.spawn(async move {
-            let run = || retries.clone().run_retries(until.clone());
-            tasks::lasting("refresh retries", until.clone(), run).await;
-            Ok(())
-        });
-        let outbox = stop.clone();
-        listeners.spawn(async move {
-            let run = || credentials.clone().run_outbox(outbox.clone());
-            tasks::lasting("outbox", outbox.clone(), run).await;
-            Ok(())
-        });
+        run_tasks(&mut listeners, &running, index);
         running.health.set_serving(true).await;
         Ok(Self { listeners, ..running })
     }
@@ -391,6 +354,53 @@ impl Running {
         {
             tracing::error!("credentials were still being refreshed after {TIMEOUT:?}");
         }
+    }
+}
+
+/// Starts the tasks that last as long as the server.
+fn run_tasks(running: &mut JoinSet<Result<(), Failure>>, server: &Running, index: Index) {
+    let stop = &server.stop;
+    let follow = stop.clone();
+    running.spawn(async move {
+        index.run(follow).await;
+        Ok(())
+    });
+    let (feed, until) = (server.services.clone(), stop.clone());
+    running.spawn(async move {
+        let run = || feed.clone().run_feed(until.clone());
+        tasks::lasting("feed", until.clone(), run).await;
+        Ok(())
+    });
+    let (retries, until) = (server.credentials.clone(), stop.clone());
+    running.spawn(async move {
+        let run = || retries.clone().run_retries(until.clone());
+        tasks::lasting("refresh retries", until.clone(), run).await;
+        Ok(())
+    });
+    let (outbox, until) = (server.credentials.clone(), stop.clone());
+    running.spawn(async move {
+        let run = || outbox.clone().run_outbox(until.clone());
+        tasks::lasting("outbox", until.clone(), run).await;
+        Ok(())
+    });
+}
+
+fn sync_options(options: &Options) -> sync::Options {
+    sync::Options {
+        workers: options.sync.workers,
+        lease: Duration::from_secs(options.sync.lease_seconds),
+        poll: Duration::from_millis(options.sync.poll_milliseconds),
+        most_tries: i64::from(options.sync.most_tries),
+        first_pause: Duration::from_millis(options.sync.first_pause_milliseconds),
+        guard: options.sync.guard(),
+        keep: sync::Keep {
+            events_us: options.events.micros(),
+            audit_us: options.audit.micros(),
+            deleted_groups_us: options.deleted_groups.micros(),
+            grants_us: config::days(options.grants.keep_days),
+            syncs_us: config::days(options.sync.keep_days),
+            gone_us: config::days(options.sync.keep_gone_days),
+        },
     }
 }
 
