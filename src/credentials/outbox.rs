@@ -2,8 +2,8 @@
 //! caller waits for it.
 
 use super::{Credentials, Error, account_of, deadline, seal};
-use crate::domain::CredentialId;
-use crate::store::Outbox;
+use crate::domain::{CredentialId, OutboxId};
+use crate::store::{Outbox, Revocation};
 use crate::time::now_us;
 use prost::Message as _;
 use secrecy::ExposeSecret as _;
@@ -34,21 +34,20 @@ impl Credentials {
         }
     }
 
-    /// Wakes the outbox and waits at most `patience` until a released credential has been revoked at the CRM;
-    /// returns whether it has.
+    /// Wakes the outbox and waits at most `patience` until an entry is over; returns its outcome.
     /// # Errors
     /// The database.
-    pub async fn given_back(&self, id: CredentialId, patience: Duration) -> Result<bool, Error> {
+    pub async fn given_back(&self, id: OutboxId, patience: Duration) -> Result<Revocation, Error> {
         const LOOK: Duration = Duration::from_millis(50);
         self.due.notify_one();
         let until = tokio::time::Instant::now() + patience;
-        while self.store.outbox_pending(&id.to_string()).await? {
-            if tokio::time::Instant::now() >= until {
-                return Ok(false);
+        loop {
+            let outcome = self.store.outbox_outcome(id).await?;
+            if outcome != Revocation::Pending || tokio::time::Instant::now() >= until {
+                return Ok(outcome);
             }
             tokio::time::sleep(LOOK).await;
         }
-        Ok(true)
     }
 
     /// Processes the entry that has been due the longest; returns false if none is due.
@@ -62,9 +61,16 @@ impl Credentials {
             return Ok(false);
         };
         match self.revoke(&entry).await {
-            Ok(()) => {
-                self.store.outbox_done(entry.id, &self.owner, now_us()).await?;
-                tracing::info!(outbox = %entry.id, "access was given back ({})", entry.id);
+            Ok(outcome) => {
+                self.store
+                    .outbox_done(entry.id, &self.owner, outcome, now_us())
+                    .await?;
+                match outcome {
+                    Revocation::Impossible => {
+                        tracing::info!(outbox = %entry.id, "access cannot be revoked by tether ({})", entry.id);
+                    }
+                    _ => tracing::info!(outbox = %entry.id, "access was given back ({})", entry.id),
+                }
             }
             Err(error) => {
                 let pause = 1_000_000_i64
@@ -79,7 +85,8 @@ impl Credentials {
         Ok(true)
     }
 
-    async fn revoke(&self, entry: &Outbox) -> Result<(), Error> {
+    /// Revokes; returns `Done` or `Impossible`.
+    async fn revoke(&self, entry: &Outbox) -> Result<Revocation, Error> {
         // The subject is a credential's id or, for a refused login, the account.
         let (account, connector) = match entry.subject.parse::<CredentialId>() {
             Ok(id) => {
@@ -103,17 +110,13 @@ impl Credentials {
             )
             .await
         {
-            Ok(_) => Ok(()),
-            // The CRM does not know the token, or the connector cannot revoke it: treated as already revoked.
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    ErrorKind::CredentialsRevoked | ErrorKind::Unsupported | ErrorKind::Suspended
-                ) =>
-            {
-                Ok(())
-            }
-            Err(error) => Err(error.into()),
+            Ok(_) => Ok(Revocation::Done),
+            Err(error) => match error.kind() {
+                // The CRM does not know the token: treated as already revoked.
+                ErrorKind::CredentialsRevoked | ErrorKind::Suspended => Ok(Revocation::Done),
+                ErrorKind::Unsupported => Ok(Revocation::Impossible),
+                _ => Err(error.into()),
+            },
         }
     }
 }

@@ -8,7 +8,7 @@ use super::{AuditChange, Author, RequestKey, Services, SyncView, field, sync};
 use crate::caller::Caller;
 use crate::domain::{CredentialState, GroupId, IntegrationId, IntegrationState, SyncId};
 use crate::error::{Detail, Error, Reason, Result};
-use crate::store::{Activate, Conflict, Integration, Request, Rollback, Source};
+use crate::store::{Activate, Conflict, Integration, Request, Revocation, Rollback, Source};
 use crate::time::now_us;
 use std::time::Duration;
 
@@ -36,6 +36,8 @@ pub enum Access {
     None,
     /// The CRM has confirmed the revocation.
     Revoked,
+    /// The CRM offers no revocation: the access may be valid until someone ends it there.
+    NotRevocable,
     /// The revocation is queued.
     Pending,
     /// Not revoked: another integration of the account needs it.
@@ -158,16 +160,16 @@ impl Services {
         tracing::info!(integration = %id, by = author.subject, "integration {id} deleted");
         let access = match gone.credential_id {
             None => Access::None,
-            Some(credential) if gone.released => {
-                if self.credentials.given_back(credential, TIMEOUT).await? {
-                    Access::Revoked
-                } else {
-                    Access::Pending
-                }
-            }
-            Some(credential) => match self.store.credential_get(credential).await {
-                Ok(credential) if credential.state == CredentialState::Revoked => Access::None,
-                _ => Access::Kept,
+            Some(credential) => match gone.released {
+                Some(revocation) => match self.credentials.given_back(revocation, TIMEOUT).await? {
+                    Revocation::Done => Access::Revoked,
+                    Revocation::Impossible => Access::NotRevocable,
+                    Revocation::Pending => Access::Pending,
+                },
+                None => match self.store.credential_get(credential).await {
+                    Ok(credential) if credential.state == CredentialState::Revoked => Access::None,
+                    _ => Access::Kept,
+                },
             },
         };
         Ok(Removed {

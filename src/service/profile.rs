@@ -155,10 +155,17 @@ impl Services {
                 .map(|source| self.refresh(parent, source, id, policy, timeout)),
         )
         .await?;
-        // A live read may have taken the company's last record elsewhere: then its name stays and the cards are empty.
+        // The live read may have found the company's last record deleted, or of another company: then the name of before
+        // stays, without sources and cards.
         let after = self.store.company_get(parent, ids, id).await?;
         let held = before.sources.clone();
-        let company = after.map_or(before, |company| CompanyView::new(company, &sources));
+        let company = match after {
+            Some(company) => CompanyView::new(company, &sources),
+            None => CompanyView {
+                sources: Vec::new(),
+                ..before
+            },
+        };
         Ok(Profile {
             company,
             sources: held,

@@ -15,7 +15,7 @@ use super::{
     share, sync,
 };
 use crate::domain::{
-    CredentialId, CredentialState, EventKind, IntegrationId, IntegrationState, Micros, SyncTrigger,
+    CredentialId, CredentialState, EventKind, IntegrationId, IntegrationState, Micros, OutboxId, SyncTrigger,
 };
 
 /// A login that succeeded for an integration.
@@ -66,8 +66,8 @@ pub struct Deleted {
     pub id: IntegrationId,
     /// The credential it had.
     pub credential_id: Option<CredentialId>,
-    /// Whether nothing uses that credential any more; its revocation is in the outbox.
-    pub released: bool,
+    /// The revocation of that credential in the outbox, if nothing uses it any more.
+    pub released: Option<OutboxId>,
     /// How many groups lost the source, the owner among them.
     pub groups: usize,
 }
@@ -220,7 +220,10 @@ fn attach_credential(
         .execute(conn)?;
     authorization::end_others(conn, row.id)?;
     let released = match old {
-        Some(old) => credential::release(conn, old, &row.settings, attach.now_us)?.map(|g| g.id),
+        Some(old) => {
+            let id = old.id;
+            credential::release(conn, old, &row.settings, attach.now_us)?.map(|_| id)
+        }
         None => None,
     };
     Ok(Attached {
@@ -305,8 +308,8 @@ fn abandon(conn: &mut Conn, id: IntegrationId, now_us: Micros) -> Result<Deleted
         .transpose()?;
     diesel::delete(integration::table.find(id)).execute(conn)?;
     let released = match credential {
-        Some(credential) => credential::release(conn, credential, &row.settings, now_us)?.is_some(),
-        None => false,
+        Some(credential) => credential::release(conn, credential, &row.settings, now_us)?,
+        None => None,
     };
     Ok(Deleted {
         id,
@@ -349,8 +352,8 @@ pub(super) fn delete(
     let told = event::audience(conn, id)?;
     let groups = share::end_all(conn, id)?;
     let released = match credential {
-        Some(credential) => credential::release(conn, credential, &row.settings, now_us)?.is_some(),
-        None => false,
+        Some(credential) => credential::release(conn, credential, &row.settings, now_us)?,
+        None => None,
     };
     for group in told {
         events.add(&group, EventKind::IntegrationDeleted, id, &id.name(), now_us);

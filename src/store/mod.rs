@@ -106,7 +106,7 @@ pub use integration::Integration;
 pub use integration_edit::{IntegrationUpdate, NewIntegration};
 pub use integration_lifecycle::{Activate, AttachCredential, Attached, Deleted};
 pub use options::Options;
-pub use outbox::{NewOutbox, Outbox};
+pub use outbox::{NewOutbox, Outbox, Revocation};
 pub use record::{
     Change, ChangePage, ChildSet, CompanyRecordKey, Counters, Parent, Record, RecordBatch, RecordContent,
     RecordRow, Refresh, Refreshed,

@@ -42,12 +42,33 @@ pub struct Outbox {
     pub due_us: Micros,
     /// Who tries it.
     pub lease_owner: Option<String>,
-    /// When the CRM confirmed it.
+    /// When it was over: the CRM confirmed it, or it cannot be done.
     pub done_us: Option<Micros>,
     /// Why the last attempt failed.
     pub last_error: String,
     /// When it came up.
     pub create_us: Micros,
+}
+
+/// How far a revocation is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Revocation {
+    /// It is still to be done.
+    Pending,
+    /// The CRM has ended the access.
+    Done,
+    /// The CRM, or its connector, cannot end it: it may be valid.
+    Impossible,
+}
+
+impl Revocation {
+    /// As it is stored in [`Outbox::detail`] of an entry that is over.
+    fn detail(self) -> &'static str {
+        match self {
+            Self::Impossible => r#"{"outcome":"IMPOSSIBLE"}"#,
+            Self::Pending | Self::Done => "{}",
+        }
+    }
 }
 
 impl std::fmt::Debug for Outbox {
@@ -109,8 +130,15 @@ impl Store {
         .await
     }
 
-    /// The CRM confirmed it. The secret is deleted at once, the row later. False if the lease is another's by now.
-    pub async fn outbox_done(&self, id: OutboxId, owner: &str, now_us: Micros) -> Result<bool, Error> {
+    /// It is over, with this outcome. The secret is deleted at once, the row later. False if the lease is another's by
+    /// now.
+    pub async fn outbox_done(
+        &self,
+        id: OutboxId,
+        owner: &str,
+        outcome: Revocation,
+        now_us: Micros,
+    ) -> Result<bool, Error> {
         let owner = owner.to_owned();
         self.write(move |conn| {
             let mine = outbox::table
@@ -120,7 +148,7 @@ impl Store {
                 .set((
                     outbox::done_us.eq(now_us),
                     outbox::sealed.eq(Vec::<u8>::new()),
-                    outbox::detail.eq("{}"),
+                    outbox::detail.eq(outcome.detail()),
                     outbox::lease_owner.eq(None::<String>),
                 ))
                 .execute(conn)?;
@@ -154,12 +182,21 @@ impl Store {
         .await
     }
 
-    /// Whether a revocation of this subject is pending.
-    pub async fn outbox_pending(&self, subject: &str) -> Result<bool, Error> {
-        let subject = subject.to_owned();
+    /// How far a revocation is. One that is not stored any more is done.
+    pub async fn outbox_outcome(&self, id: OutboxId) -> Result<Revocation, Error> {
         self.read(move |conn| {
-            let open = outbox::table.filter(outbox::subject.eq(subject).and(outbox::done_us.is_null()));
-            Ok(diesel::select(diesel::dsl::exists(open)).get_result(conn)?)
+            let found: Option<(Option<Micros>, String)> = outbox::table
+                .find(id)
+                .select((outbox::done_us, outbox::detail))
+                .first(conn)
+                .optional()?;
+            Ok(match found {
+                Some((None, _)) => Revocation::Pending,
+                Some((Some(_), detail)) if detail == Revocation::Impossible.detail() => {
+                    Revocation::Impossible
+                }
+                _ => Revocation::Done,
+            })
         })
         .await
     }

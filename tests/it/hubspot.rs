@@ -15,7 +15,9 @@ use crate::support::server::{Crm, Database, Person, World, ok, on_both_databases
 
 on_both_databases!(
     a_group_connects_its_hubspot_and_uses_it,
-    logins_end_and_five_are_enough
+    logins_end_and_five_are_enough,
+    what_the_crm_lets_nobody_revoke_is_not_called_revoked,
+    a_profile_that_finds_its_company_deleted_names_no_source
 );
 
 const KEY: &str = "pat-na1-11111111-2222-4333-8444-555555555555";
@@ -418,4 +420,60 @@ async fn logins_end_and_five_are_enough(database: Database) {
         (newest.trigger(), newest.state()) == (sync::Trigger::LogIn, sync::State::Succeeded)
     })
     .await;
+}
+
+/// A private app's token has no revocation: the answer of the deletion says so, because the token goes on working.
+async fn what_the_crm_lets_nobody_revoke_is_not_called_revoked(database: Database) {
+    let world = World::start_crm(database, Crm::HubSpot, 12, &[]).await;
+    let mut ann = world.ann().await;
+    ann.enable("hubspot").await;
+    for _ in 0..2 {
+        let name = ann.create("hubspot", "Key").await;
+        ann.log_in_with_key(&name, KEY).await;
+        ann.select(&name, &["companies.name"]).await;
+        let sync = ann.activate(&name).await;
+        ann.succeeds(&sync).await;
+        assert_eq!(ann.delete(&name).await.access(), Access::NotRevocable);
+    }
+    // Also for a draft; a login with OAuth is revoked.
+    let draft = ann.create("hubspot", "Draft").await;
+    ann.log_in_with_key(&draft, KEY).await;
+    assert_eq!(ann.delete(&draft).await.access(), Access::NotRevocable);
+    let draft = ann.create("hubspot", "Draft").await;
+    ann.log_in(&draft).await;
+    assert_eq!(ann.delete(&draft).await.access(), Access::Revoked);
+}
+
+/// Opening the profile is what finds the deletion: the answer still has the name, and sources exactly where it has cards.
+async fn a_profile_that_finds_its_company_deleted_names_no_source(database: Database) {
+    let world = World::start_crm(database, Crm::HubSpot, 12, &[]).await;
+    let mut ann = world.ann().await;
+    ann.enable("hubspot").await;
+    ann.synced("hubspot", "Acme", &["companies.name"]).await;
+    let rows = world.truth("companies", "website,domain").await;
+    let mut records: std::collections::BTreeMap<String, Vec<&Json>> = Default::default();
+    for row in &rows {
+        records.entry(company(row)).or_default().push(&row["id"]);
+    }
+    // One that no list holds any more, and one that stays in the group's own.
+    let mut single = records.iter().filter(|(_, ids)| ids.len() == 1);
+    for tracked in [false, true] {
+        let (name, ids) = single.next().unwrap();
+        if tracked {
+            let request = v1::TrackCompaniesRequest {
+                parent: ann.parent.clone(),
+                companies: vec![v1::CompanyToTrack {
+                    company: Some(v1::company_to_track::Company::Name(name.clone())),
+                }],
+            };
+            ok(ann.companies.track_companies(request)).await;
+        }
+        let delete = json!({"object": "companies", "id": ids[0]});
+        world.control("POST", "/records/delete", delete).await;
+        let found = ann.open(name).await;
+        let company = found.company.unwrap();
+        assert!(found.cards.is_empty() && !company.display_name.is_empty());
+        assert_eq!((company.source_count, company.sources.len()), (0, 0));
+        assert_eq!(company.tracked, tracked);
+    }
 }

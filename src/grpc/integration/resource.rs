@@ -171,6 +171,7 @@ pub(super) async fn delete_integration(
     let access = match removed.access {
         service::Access::None => Access::None,
         service::Access::Revoked => Access::Revoked,
+        service::Access::NotRevocable => Access::NotRevocable,
         service::Access::Pending => Access::RevocationPending,
         service::Access::Kept => Access::Kept,
     };

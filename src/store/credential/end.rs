@@ -6,7 +6,7 @@ use diesel::prelude::*;
 
 use super::row::{Credential, lock, lock_all, references};
 use crate::domain::{
-    CredentialId, CredentialState, EventKind, IntegrationId, IntegrationState, Micros, OutboxKind,
+    CredentialId, CredentialState, EventKind, IntegrationId, IntegrationState, Micros, OutboxId, OutboxKind,
 };
 use crate::store::{
     Error, Integration, NewOutbox, Refusal, Store,
@@ -186,13 +186,14 @@ fn revoked(
     }))
 }
 
-/// If nothing uses a credential any more: revokes it here, and at the CRM through the outbox. The credential must be locked.
+/// If nothing uses a credential any more: revokes it here, and at the CRM through the outbox, whose entry is returned. The
+/// credential must be locked.
 pub(in crate::store) fn release(
     conn: &mut Conn,
     credential: Credential,
     settings: &str,
     now_us: Micros,
-) -> Result<Option<Credential>, Error> {
+) -> Result<Option<OutboxId>, Error> {
     if credential.state == CredentialState::Revoked || !references(conn, credential.id)?.is_empty() {
         return Ok(None);
     }
@@ -205,16 +206,12 @@ pub(in crate::store) fn release(
             credentials::update_us.eq(now_us),
         ))
         .execute(conn)?;
-    outbox::add(
-        conn,
-        NewOutbox {
-            kind: OutboxKind::Revoke,
-            subject: credential.id.to_string(),
-            detail: settings.to_owned(),
-            sealed: credential.sealed.clone(),
-            key_id: credential.key_id.clone(),
-        },
-        now_us,
-    )?;
-    Ok(Some(credential))
+    let entry = NewOutbox {
+        kind: OutboxKind::Revoke,
+        subject: credential.id.to_string(),
+        detail: settings.to_owned(),
+        sealed: credential.sealed,
+        key_id: credential.key_id,
+    };
+    outbox::add(conn, entry, now_us).map(Some)
 }

@@ -151,7 +151,8 @@ both! {
         let young = store.integration_create(young).await.unwrap();
         let saved = active(store, &g, "Saved").await;
         let gone = store.drafts_expire(NOW + 31 * 24 * 60 * MINUTE, 100).await.unwrap();
-        assert_eq!(gone, [Deleted { id: old.id, credential_id: Some(credential), released: true, groups: 0 }]);
+        let told = store.outbox_lease_due("w", NOW + 32 * 24 * 60 * MINUTE, NOW).await.unwrap().unwrap();
+        assert_eq!(gone, [Deleted { id: old.id, credential_id: Some(credential), released: Some(told.id), groups: 0 }]);
         assert!(store.integration_get(old.id).await.unwrap_err().is_not_found());
         assert_eq!(store.integration_get(saved.id).await.unwrap().state, IntegrationState::Active);
         store.integration_delete(young.id, None, NOW).await.unwrap();
@@ -189,7 +190,7 @@ both! {
         store.sync_commit(commit(&sync, vec![batch("Account", 1, rows), batch("Contact", 1, vec![child])])).await.unwrap();
 
         let deleted = store.integration_delete(one.id, None, NOW).await.unwrap();
-        assert!(!deleted.released);
+        assert_eq!(deleted.released, None);
         assert!(store.outbox_lease_due("w", NOW, NOW + MINUTE).await.unwrap().is_none());
         // The worker learns that it lost the lease, and the integration's place and name are free at once.
         assert!(matches!(store.sync_commit(commit(&sync, Vec::new())).await, Err(Error::LeaseLost { .. })));
@@ -205,13 +206,14 @@ both! {
         assert!(store.integration_get(one.id).await.unwrap_err().is_not_found());
         assert!(store.sync_get(sync.id).await.unwrap_err().is_not_found());
 
-        assert!(store.integration_delete(two.id, None, NOW).await.unwrap().released);
+        let released = store.integration_delete(two.id, None, NOW).await.unwrap().released;
         let told = store.outbox_lease_due("w", NOW, NOW + MINUTE).await.unwrap().unwrap();
+        assert_eq!(released, Some(told.id));
         assert_eq!((told.subject, told.sealed), (one.credential_id.unwrap().to_string(), b"token".to_vec()));
         assert_eq!(store.credential_get(one.credential_id.unwrap()).await.unwrap().state, CredentialState::Revoked);
         // A pending revocation needs the credential's row.
         assert_eq!(store.credential_purge(NOW + 1).await.unwrap(), 0);
-        assert!(store.outbox_done(told.id, "w", NOW).await.unwrap());
+        assert!(store.outbox_done(told.id, "w", Revocation::Done, NOW).await.unwrap());
         assert_eq!(store.credential_purge(NOW + 1).await.unwrap(), 1);
     }
 }

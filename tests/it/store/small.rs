@@ -128,14 +128,17 @@ both! {
         // Its lease ends: another worker takes it, and the first can no longer change it.
         let again = store.outbox_lease_due("w2", NOW + MINUTE, NOW + 2 * MINUTE).await.unwrap().unwrap();
         assert_eq!(again.attempt, 2);
-        assert!(!store.outbox_done(id, "w1", NOW).await.unwrap());
+        assert!(!store.outbox_done(id, "w1", Revocation::Done, NOW).await.unwrap());
         assert!(store.outbox_retry(id, "w2", NOW + 9 * MINUTE, "no answer").await.unwrap());
         assert!(store.outbox_lease_due("w2", NOW + 8 * MINUTE, NOW).await.unwrap().is_none());
         store.outbox_lease_due("w2", NOW + 9 * MINUTE, NOW + 10 * MINUTE).await.unwrap().unwrap();
-        assert!(store.outbox_done(id, "w2", NOW + 9 * MINUTE).await.unwrap());
+        assert_eq!(store.outbox_outcome(id).await.unwrap(), Revocation::Pending);
+        assert!(store.outbox_done(id, "w2", Revocation::Impossible, NOW + 9 * MINUTE).await.unwrap());
+        assert_eq!(store.outbox_outcome(id).await.unwrap(), Revocation::Impossible);
         // The secret is deleted at once, the row later.
         assert_eq!(raw::count(&store.url, "outbox", "length(sealed) = 0 AND done_us IS NOT NULL"), 1);
         assert_eq!(store.outbox_purge(NOW + 10 * MINUTE, 9).await.unwrap(), 1);
+        assert_eq!(store.outbox_outcome(id).await.unwrap(), Revocation::Done);
     }
 
     async fn a_login_is_used_once(store) {
@@ -222,7 +225,8 @@ both! {
         assert_eq!(store.credential_release_unused(NOW, NOW).await.unwrap(), 0);
         assert_eq!(store.credential_release_unused(NOW + MINUTE, NOW + MINUTE).await.unwrap(), 1);
         assert_eq!(store.credential_get(lost.id).await.unwrap().state, CredentialState::Revoked);
-        assert!(store.outbox_pending(&lost.id.to_string()).await.unwrap());
+        let told = store.outbox_lease_due("w", NOW + MINUTE, NOW + 2 * MINUTE).await.unwrap().unwrap();
+        assert_eq!(told.subject, lost.id.to_string());
         assert_ne!(store.credential_get(used).await.unwrap().state, CredentialState::Revoked);
         assert_eq!(store.credential_release_unused(NOW + MINUTE, NOW + MINUTE).await.unwrap(), 0);
     }

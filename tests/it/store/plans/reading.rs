@@ -103,8 +103,6 @@ pub(super) const WHOLE: &[(&str, &str)] = &[
     ("integration_purge", "record_link"),
     ("group_delete", "tracked_company"),
     ("group_delete", "group_event"),
-    // All due entries; there are few.
-    ("outbox_pending", "outbox USING INDEX outbox_due"),
     // The index has only syncs that have not ended: at most one per integration.
     ("sync_enqueue", "sync USING INDEX sync_unfinished"),
     ("sync_enqueue", "sync USING INDEX sync_fence"),

@@ -396,8 +396,8 @@ pub(super) async fn round(w: &mut World, group_id: &GroupId, of: &Integration, s
     ask!(w, 1, outbox_lease_due("worker", NOW, NOW + MINUTE));
     ask!(w, 1, outbox_retry(told, "worker", NOW, "later"));
     ask!(w, 1, outbox_lease_due("worker", NOW, NOW + MINUTE));
-    ask!(w, 1, outbox_done(told, "worker", NOW));
-    ask!(w, 1, outbox_pending("subject"));
+    ask!(w, 1, outbox_done(told, "worker", Revocation::Done, NOW));
+    ask!(w, 1, outbox_outcome(told));
 
     // Logins, and an integration that is created and deleted with its rows.
     let draft = ask!(w, 1, integration_create(new_integration(group_id, "Passing")));
