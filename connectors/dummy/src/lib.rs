@@ -13,8 +13,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use tether_connector_sdk::proto::{
     BeginAuthorizationRequest, BeginAuthorizationResponse, Connection, CountRecordsRequest,
     CountRecordsResponse, DescribeResponse, ExchangeCodeRequest, FetchCompanyRequest, FetchCompanyResponse,
-    ListFieldsRequest, ListFieldsResponse, LogInRequest, LoggedIn, ObjectCount, ObjectResult, OpenRequest,
-    ReadRequest, Record, RefreshRequest, RefreshResponse, RevokeRequest, RevokeResponse,
+    ListFieldsRequest, ListFieldsResponse, LogInRequest, LoggedIn, ObjectCount, ObjectResult,
+    ObjectSelection, OpenRequest, ReadRequest, Record, RefreshRequest, RefreshResponse, RevokeRequest,
+    RevokeResponse,
 };
 use tether_connector_sdk::{CallContext, Connector, Error, Host, ReadStream, export_connector};
 
@@ -147,73 +148,27 @@ impl Connector for Dummy {
         call: CallContext,
         request: FetchCompanyRequest,
     ) -> Result<FetchCompanyResponse, Error> {
-        let connection = request.connection.unwrap_or_default();
+        let connection = request.connection.clone().unwrap_or_default();
         let settings = self.settings.with(&connection.settings)?;
         Script::of(&settings, "fetch_company")?.run(&call).await?;
         self.check(&settings, &call, &connection).await?;
         let world = World::new(&settings);
-        let limit = if request.related_limit == 0 {
-            200
-        } else {
-            request.related_limit as usize
-        };
-        let mut objects = Vec::new();
-        for selection in &request.selection {
-            let object = Object::from_key(&selection.object)
-                .filter(|_| !fields::is_missing(&settings, &selection.object, None));
-            let Some(object) = object else {
-                let error = Error::object_gone(format!("{} is not visible", selection.object));
-                let error = Some(error.object(selection.object.clone()));
-                objects.push(ObjectResult {
+        let objects = request.selection.iter().map(|selection| {
+            let visible = !fields::is_missing(&settings, &selection.object, None);
+            match Object::from_key(&selection.object).filter(|_| visible) {
+                Some(object) => fetched(&world, &settings, &request, object, selection),
+                None => Ok(ObjectResult {
                     object: selection.object.clone(),
-                    error,
+                    error: Some(
+                        Error::object_gone(format!("{} is not visible", selection.object))
+                            .object(selection.object.clone()),
+                    ),
                     ..ObjectResult::default()
-                });
-                continue;
-            };
-            let mut rows = data::Rows::new(&world, &settings, object, &selection.fields);
-            let mut records = Vec::new();
-            for number in request
-                .external_ids
-                .iter()
-                .filter_map(|id| data::company_number(id))
-            {
-                if settings.is_mutant("absent-fails") && number > world.companies() {
-                    return Err(Error::record_gone("there is no such company"));
-                }
-                let before = records.len();
-                rows.of_company(number, &mut records);
-                if object == Object::Company && records.len() == before {
-                    records.push(Record {
-                        external_id: data::company_id(number),
-                        deleted: true,
-                        ..Record::default()
-                    });
-                }
+                }),
             }
-            if settings.is_mutant("fetch-differs") {
-                records
-                    .iter_mut()
-                    .for_each(|record| record.display_name.push('!'));
-            }
-            let more =
-                !settings.is_mutant("more-is-less") && object != Object::Company && records.len() > limit;
-            records.truncate(if object == Object::Company {
-                usize::MAX
-            } else {
-                limit
-            });
-            let missing_fields = rows.missing().to_vec();
-            objects.push(ObjectResult {
-                object: selection.object.clone(),
-                records,
-                more,
-                error: None,
-                missing_fields,
-            });
-        }
+        });
         Ok(FetchCompanyResponse {
-            objects,
+            objects: objects.collect::<Result<_, Error>>()?,
             api_usage: Some(call.usage()),
             // This CRM does not report the time.
             read_time_us: 0,
@@ -257,6 +212,54 @@ impl Dummy {
         }
         Ok(Some(Alone))
     }
+}
+
+/// The records of an object that belong to the requested companies.
+fn fetched(
+    world: &World,
+    settings: &Settings,
+    request: &FetchCompanyRequest,
+    object: Object,
+    selection: &ObjectSelection,
+) -> Result<ObjectResult, Error> {
+    let mut rows = data::Rows::new(world, settings, object, &selection.fields);
+    let mut records = Vec::new();
+    for id in &request.external_ids {
+        let Some(number) = data::company_number(id) else {
+            continue;
+        };
+        if settings.is_mutant("absent-fails") && number > world.companies() {
+            return Err(Error::record_gone("there is no such company"));
+        }
+        let before = records.len();
+        rows.of_company(number, &mut records);
+        if object == Object::Company && records.len() == before {
+            records.push(Record {
+                external_id: data::company_id(number),
+                deleted: true,
+                ..Record::default()
+            });
+        }
+    }
+    if settings.is_mutant("fetch-differs") {
+        records
+            .iter_mut()
+            .for_each(|record| record.display_name.push('!'));
+    }
+    let limit = match (object, request.related_limit) {
+        (Object::Company, _) => usize::MAX,
+        (_, 0) => 200,
+        (_, limit) => limit as usize,
+    };
+    let more = !settings.is_mutant("more-is-less") && records.len() > limit;
+    records.truncate(limit);
+    Ok(ObjectResult {
+        object: selection.object.clone(),
+        records,
+        more,
+        error: None,
+        missing_fields: rows.missing().to_vec(),
+    })
 }
 
 static STREAMS: AtomicU32 = AtomicU32::new(0);

@@ -109,24 +109,10 @@ pub(crate) async fn read(
 impl Reader<'_> {
     async fn object(&mut self, selection: &ObjectSelection) -> Result<(), Error> {
         let key = &selection.object;
-        let found = Object::from_key(key).filter(|_| !is_missing(self.settings, key, None));
-        let Some(object) = found else {
-            let error = Error::object_gone(format!("{key} is not visible")).object(key.clone());
-            let status = ObjectStatus {
-                object: key.clone(),
-                complete: false,
-                error: Some(error),
-            };
-            return self.out.object_status(status).await;
+        let object = match self.visible(key)? {
+            Ok(object) => object,
+            Err(error) => return self.status(key, Some(error)).await,
         };
-        if let Some(Action::Fail(error)) = Script::of(self.settings, &format!("object.{key}"))?.at_once() {
-            let status = ObjectStatus {
-                object: key.clone(),
-                complete: false,
-                error: Some(Error::clone(error)),
-            };
-            return self.out.object_status(status).await;
-        }
         let world = World::new(self.settings);
         let mut rows = Rows::new(&world, self.settings, object, &selection.fields);
         if self.settings.is_mutant("strict") && !rows.missing().is_empty() {
@@ -154,55 +140,73 @@ impl Reader<'_> {
             if batch.len() >= batch_rows || due {
                 if let Err(error) = self.ask(key).await {
                     if error.is(ErrorKind::Forbidden) && !self.settings.is_mutant("gives-up") {
-                        let status = ObjectStatus {
-                            object: key.clone(),
-                            complete: false,
-                            error: Some(error),
-                        };
-                        return self.out.object_status(status).await;
+                        return self.status(key, Some(error)).await;
                     }
                     return Err(error);
                 }
-                let records = std::mem::take(&mut batch);
-                let covers = (object == Object::Company).then(|| Covers {
-                    after: if after == 0 {
-                        String::new()
-                    } else {
-                        company_id(after)
-                    },
-                    through: if company == last || self.settings.is_mutant("covers-too-much") {
-                        String::new()
-                    } else {
-                        company_id(company)
-                    },
-                });
-                self.out
-                    .batch(RecordBatch {
-                        object: key.clone(),
-                        records,
-                        covers,
-                        ..RecordBatch::default()
-                    })
-                    .await?;
+                let batch = RecordBatch {
+                    object: key.clone(),
+                    records: std::mem::take(&mut batch),
+                    covers: (object == Object::Company).then(|| self.range(after, company, last)),
+                    ..RecordBatch::default()
+                };
+                self.out.batch(batch).await?;
                 after = company;
             }
             if due {
                 unsaved = 0;
-                let mut state =
-                    serde_json::to_vec(&self.position).map_err(|error| Error::bug(error.to_string()))?;
-                if self.settings.is_mutant("open-checkpoints") {
-                    state.extend_from_slice(self.token.as_bytes());
-                }
-                self.out.checkpoint(state).await?;
+                self.checkpoint().await?;
             }
         }
-        self.out
-            .object_status(ObjectStatus {
-                object: key.clone(),
-                complete: true,
-                error: None,
-            })
-            .await
+        self.status(key, None).await
+    }
+
+    /// The object with this key, or why it cannot be read.
+    fn visible(&self, key: &str) -> Result<Result<Object, Error>, Error> {
+        let found = Object::from_key(key).filter(|_| !is_missing(self.settings, key, None));
+        let Some(object) = found else {
+            return Ok(Err(
+                Error::object_gone(format!("{key} is not visible")).object(key)
+            ));
+        };
+        let script = Script::of(self.settings, &format!("object.{key}"))?;
+        Ok(match script.at_once() {
+            Some(Action::Fail(error)) => Err(Error::clone(error)),
+            _ => Ok(object),
+        })
+    }
+
+    /// The range of companies behind `after`; the one with `last` has no end.
+    fn range(&self, after: u64, company: u64, last: u64) -> Covers {
+        let id = |number: u64| {
+            if number == 0 {
+                String::new()
+            } else {
+                company_id(number)
+            }
+        };
+        let end = company == last || self.settings.is_mutant("covers-too-much");
+        Covers {
+            after: id(after),
+            through: if end { String::new() } else { id(company) },
+        }
+    }
+
+    async fn status(&mut self, key: &str, error: Option<Error>) -> Result<(), Error> {
+        let status = ObjectStatus {
+            object: key.to_owned(),
+            complete: error.is_none(),
+            error,
+        };
+        self.out.object_status(status).await
+    }
+
+    async fn checkpoint(&mut self) -> Result<(), Error> {
+        let mut state = serde_json::to_vec(&self.position).map_err(|error| Error::bug(error.to_string()))?;
+        if self.settings.is_mutant("open-checkpoints") {
+            state.extend_from_slice(self.token.as_bytes());
+        }
+        self.out.checkpoint(state).await.map(|_| ())
     }
 
     /// Requests the next rows from the CRM, with new credentials if the old ones have expired.
