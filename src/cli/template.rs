@@ -14,7 +14,7 @@ macro_rules! files {
 }
 
 /// The files of the template. A test compares the list with the folder.
-pub const FILES: [(&str, &str); 17] = files![
+pub const FILES: [(&str, &str); 16] = files![
     "Cargo.toml",
     "README.md",
     "conformance.toml",
@@ -25,7 +25,6 @@ pub const FILES: [(&str, &str); 17] = files![
     "install",
     "src/api.rs",
     "src/auth.rs",
-    "src/fetch.rs",
     "src/fields.rs",
     "src/lib.rs",
     "src/options.rs",

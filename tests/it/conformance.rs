@@ -82,12 +82,12 @@ async fn salesforce_passes_completely_in_process() {
 
 #[tokio::test]
 async fn hubspot_passes_completely_as_a_child() {
-    passes("hubspot", "child", &["grant.moved"]).await;
+    passes("hubspot", "child", &[]).await;
 }
 
 #[tokio::test]
 async fn hubspot_passes_completely_in_process() {
-    passes("hubspot", "in-process", &["grant.moved"]).await;
+    passes("hubspot", "in-process", &[]).await;
 }
 
 /// A copy of the dummy's folder with a changed `conformance.toml`.

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tether_connector_sdk::crm::CrmObject as _;
 use tether_connector_sdk::proto::{Error, ErrorKind, Parent, Record};
 
 use crate::bodies::{self, Associations, Input};

@@ -7,12 +7,12 @@
 
 use std::sync::Arc;
 
-use tether_connector_sdk::crm::Login;
+use tether_connector_sdk::crm::{API_KEY, Login, api_key, browser};
 use tether_connector_sdk::http::{Method, Request, StatusCode};
 use tether_connector_sdk::oauth::{self, Authorization, Token, TokenError};
 use tether_connector_sdk::proto::{
     AuthKind, AuthMethod, BeginAuthorizationRequest, Connection, Credentials, Error, ErrorKind,
-    ExchangeCodeRequest, LogInRequest, LoggedIn, RefreshResponse, Setting,
+    ExchangeCodeRequest, LogInRequest, LoggedIn, RefreshResponse,
 };
 use tether_connector_sdk::{CallContext, settings};
 
@@ -21,31 +21,11 @@ use crate::options::OAuthApi;
 use crate::rest::App;
 use crate::token;
 
-/// The parameter for a private app's token.
-const API_KEY: &str = "api_key";
-
-/// The login methods.
+/// The login methods: a public app's login in the browser, and the token of a private app.
 pub(crate) fn methods() -> Vec<AuthMethod> {
-    vec![
-        AuthMethod {
-            kind: AuthKind::AuthorizationCode.into(),
-            parameters: Vec::new(),
-        },
-        AuthMethod {
-            kind: AuthKind::ApiKey.into(),
-            parameters: vec![Setting {
-                key: API_KEY.to_owned(),
-                label: "Access token".to_owned(),
-                description:
-                    "The access token of a private app of the account, like pat-na1-…; it needs the scope \
-                              crm.objects.companies.read, and those of the other objects that are wanted."
-                        .to_owned(),
-                required: true,
-                secret: true,
-                ..Setting::default()
-            }],
-        },
-    ]
+    let token = "The access token of a private app of the account, like pat-na1-…; it needs the scope \
+                 crm.objects.companies.read, and those of the other objects that are wanted.";
+    vec![browser(), api_key("Access token", token)]
 }
 
 impl Login for App {

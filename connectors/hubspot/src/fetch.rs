@@ -6,14 +6,16 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use futures_util::future::{join_all, try_join, try_join_all};
 use futures_util::{StreamExt, TryStreamExt, stream};
+use tether_connector_sdk::crm::{CrmObject as _, Fields as _, describe};
 use tether_connector_sdk::proto::{Error, ErrorKind, FetchCompanyRequest, ObjectResult, Record};
 use tether_connector_sdk::reading::Known;
 
 use crate::objects::{self, COMPANY, CrmObject};
 use crate::page::{self, Page, Row, tombstone};
 use crate::plan::Plan;
+use crate::properties::Described;
 use crate::rest::Session;
-use crate::{associations, batch, ids, properties};
+use crate::{associations, batch, ids};
 
 /// Default number of related records per object.
 const RELATED_LIMIT: u32 = 200;
@@ -216,14 +218,14 @@ async fn try_children(session: &Session, plan: &Plan, found: &[Found]) -> Result
     }
     let wanted: Vec<&str> = wanted.into_values().collect();
     if wanted.is_empty() {
-        // No record shows which fields are missing. The two calls saved here are used to query the properties; for a
-        // deleted company this is not needed.
+        // No record shows which fields are missing; for a deleted company this is not needed.
         let live = found.iter().any(|one| !one.record.deleted);
-        let columns = plan.columns.iter().filter(|_| live);
-        let all = columns.map(|column| column.key.clone()).collect();
         return Ok(ObjectResult {
             more,
-            missing_fields: missing(session, plan, all).await?,
+            missing_fields: match live {
+                true => missing_without_records(session, plan).await?,
+                false => Vec::new(),
+            },
             ..ObjectResult::default()
         });
     }
@@ -256,13 +258,25 @@ fn common<'a>(mut lists: impl Iterator<Item = &'a Vec<String>>) -> Vec<String> {
     })
 }
 
+/// The missing properties of an object of which the company has no records. What is remembered of the properties shows
+/// only that none is missing.
+async fn missing_without_records(session: &Session, plan: &Plan) -> Result<Vec<String>, Error> {
+    let keys = || plan.columns.iter().map(|column| column.key.as_str());
+    if let Some(described) = session.remembered::<Described>(plan.object.key)
+        && keys().all(|key| matches!(described.known(key), Known::Field(_)))
+    {
+        return Ok(Vec::new());
+    }
+    missing(session, plan, keys().map(str::to_owned).collect()).await
+}
+
 /// HubSpot silently omits properties that it does not know. Properties that no record mentions are looked up before
 /// they are reported as missing.
 async fn missing(session: &Session, plan: &Plan, unmentioned: Vec<String>) -> Result<Vec<String>, Error> {
     if unmentioned.is_empty() {
         return Ok(Vec::new());
     }
-    let Some(described) = properties::describe(session, plan.object).await? else {
+    let Some(described) = describe(session, plan.object).await? else {
         // They are invisible together with their object, not missing.
         return Ok(Vec::new());
     };

@@ -1,55 +1,31 @@
 //! Fields and counts, one object after another: HubSpot describes one object per call.
 
 use serde::Deserialize;
-use tether_connector_sdk::crm::chosen;
-use tether_connector_sdk::proto::{Error, ErrorKind, ObjectCount, ObjectFields};
+use tether_connector_sdk::crm::{Count, Objects};
+use tether_connector_sdk::proto::{Error, ErrorKind};
 
 use crate::bodies::{self, Search};
 use crate::objects::{CrmObject, OBJECTS};
-use crate::properties;
-use crate::rest::Session;
+use crate::properties::{self, Described};
+use crate::rest::{App, Session};
 
-/// The fields of the objects with these keys; all if none is named.
-pub(crate) async fn list(session: &Session, asked: &[String]) -> Result<Vec<ObjectFields>, Error> {
-    let objects = chosen(&OBJECTS, asked, |object| object.key);
-    let mut described = Vec::with_capacity(objects.len());
-    for object in &objects {
-        described.push(properties::describe(session, object));
-    }
-    let described = futures_util::future::try_join_all(described).await?;
-    let fields = objects
-        .iter()
-        .zip(described)
-        .map(|(object, described)| ObjectFields {
-            object: object.key.to_owned(),
-            label: object.label.to_owned(),
-            visible: described.is_some(),
-            fields: described
-                .unwrap_or_default()
-                .properties
-                .into_iter()
-                .filter(|property| !property.hidden)
-                .map(|property| property.field)
-                .collect(),
-        });
-    Ok(fields.collect())
-}
+impl Objects for App {
+    type Object = CrmObject;
+    type Fields = Described;
 
-/// The numbers of records that the user can see, of the objects with these keys; invisible objects are omitted.
-pub(crate) async fn count(session: &Session, asked: &[String]) -> Result<Vec<ObjectCount>, Error> {
-    let mut counts = Vec::new();
-    // Sequentially: searches are limited per second.
-    for object in chosen(&OBJECTS, asked, |object| object.key) {
-        if let Some(count) = total(session, object).await? {
-            counts.push(ObjectCount {
-                object: object.key.to_owned(),
-                count,
-                // The search index is updated with a delay.
-                exact: false,
-            });
-        }
+    fn objects() -> &'static [CrmObject] {
+        &OBJECTS
     }
-    Ok(counts)
+
+    async fn fields(session: &Session, object: &'static CrmObject) -> Result<Option<Described>, Error> {
+        properties::describe(session, object).await
+    }
+
+    /// The search index is updated with a delay.
+    async fn count(session: &Session, object: &'static CrmObject) -> Result<Option<Count>, Error> {
+        let total = total(session, object).await?;
+        Ok(total.map(|number| Count { number, exact: false }))
+    }
 }
 
 /// The search count of an object; None if the login cannot see it.

@@ -47,13 +47,13 @@ mod rest;
 mod token;
 mod values;
 
-use tether_connector_sdk::crm::{Crm, CrmConnector};
+use tether_connector_sdk::crm::{Calls, CrmConnector, count_records, list_fields, offered};
 use tether_connector_sdk::proto::{
-    DescribeResponse, FetchCompanyRequest, Object, ObjectCount, ObjectFields, ObjectResult, OpenRequest,
+    DescribeResponse, FetchCompanyRequest, ObjectCount, ObjectFields, ObjectResult, OpenRequest,
 };
 use tether_connector_sdk::{Error, Host};
 
-use objects::{CrmObject, OBJECTS};
+use objects::OBJECTS;
 use read::Reader;
 pub use rest::App;
 use rest::Session;
@@ -63,7 +63,7 @@ tether_connector_sdk::export_connector!(HubSpot);
 /// The connector.
 pub type HubSpot = CrmConnector<App>;
 
-impl Crm for App {
+impl Calls for App {
     type Reader = Reader;
 
     fn open(host: Host, request: OpenRequest) -> Result<Self, Error> {
@@ -79,16 +79,11 @@ impl Crm for App {
     }
 
     fn describe() -> DescribeResponse {
-        let object = |object: &CrmObject| Object {
-            key: object.key.to_owned(),
-            label: object.label.to_owned(),
-            role: object.role.into(),
-        };
         DescribeResponse {
             connector: "hubspot".to_owned(),
             display_name: "HubSpot".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            objects: OBJECTS.iter().map(object).collect(),
+            objects: offered(&OBJECTS),
             auth_methods: auth::methods(),
             settings: Vec::new(),
             operator_settings: options::operator_settings(),
@@ -97,11 +92,11 @@ impl Crm for App {
     }
 
     async fn list_fields(session: &Session, objects: &[String]) -> Result<Vec<ObjectFields>, Error> {
-        fields::list(session, objects).await
+        list_fields(session, objects).await
     }
 
     async fn count_records(session: &Session, objects: &[String]) -> Result<Vec<ObjectCount>, Error> {
-        fields::count(session, objects).await
+        count_records(session, objects).await
     }
 
     async fn fetch_company(

@@ -1,5 +1,6 @@
 //! The four objects, and their fields that are always read.
 
+use tether_connector_sdk::crm;
 use tether_connector_sdk::proto::{Error, ObjectRole};
 
 /// One of the connector's objects.
@@ -63,22 +64,26 @@ pub(crate) const OBJECTS: [CrmObject; 4] = [
 /// The object whose records are companies.
 pub(crate) const COMPANY: &CrmObject = &OBJECTS[0];
 
-/// The object with this key.
-pub(crate) fn find(key: &str) -> Option<&'static CrmObject> {
-    OBJECTS.iter().find(|object| object.key == key)
-}
-
 /// The object with this key, or an error.
 pub(crate) fn named(key: &str) -> Result<&'static CrmObject, Error> {
-    find(key).ok_or_else(|| Error::invalid_input(format!("there is no object {key}")).object(key))
+    crm::named(&OBJECTS, key)
+}
+
+impl crm::CrmObject for CrmObject {
+    fn key(&self) -> &'static str {
+        self.key
+    }
+
+    fn label(&self) -> &'static str {
+        self.label
+    }
+
+    fn role(&self) -> ObjectRole {
+        self.role
+    }
 }
 
 impl CrmObject {
-    /// Whether its records are companies.
-    pub(crate) fn is_company(&self) -> bool {
-        self.role == ObjectRole::Company
-    }
-
     /// Properties that are always read.
     pub(crate) fn own_properties(&self) -> impl Iterator<Item = &'static str> + use<> {
         let names = self.names.iter().copied().flatten();

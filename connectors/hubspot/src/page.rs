@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use serde::Deserialize;
 use serde_json::Value as Json;
 use serde_json::value::RawValue;
+use tether_connector_sdk::crm::CrmObject as _;
 use tether_connector_sdk::http::one_line;
 use tether_connector_sdk::payload::timestamp_us;
 use tether_connector_sdk::proto::Record;
@@ -367,7 +368,7 @@ pub(crate) fn tombstone(id: &str, merged_into: &str) -> Record {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::objects::{OBJECTS, find};
+    use crate::objects::{OBJECTS, named};
     use tether_connector_sdk::proto::{FieldType, SelectedField};
 
     fn plan(object: &str, fields: &[(&str, FieldType)]) -> Plan {
@@ -378,7 +379,7 @@ mod tests {
                 r#type: (*kind).into(),
             })
             .collect();
-        Plan::new(find(object).unwrap_or(&OBJECTS[0]), &fields, None, 7_000).0
+        Plan::new(named(object).unwrap_or(&OBJECTS[0]), &fields, None, 7_000).0
     }
 
     #[test]

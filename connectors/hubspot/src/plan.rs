@@ -1,6 +1,7 @@
 //! The plan for reading an object: a selection that does not fit into a URL is read by POST, one page of ids at a
 //! time.
 
+use tether_connector_sdk::crm::Fields as _;
 use tether_connector_sdk::payload::Payload;
 use tether_connector_sdk::proto::SelectedField;
 use tether_connector_sdk::reading::{self, Change, Known, Selected};

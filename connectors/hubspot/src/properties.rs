@@ -2,6 +2,7 @@
 //! optional and unknown keys are ignored.
 
 use serde::Deserialize;
+use tether_connector_sdk::crm::Fields;
 use tether_connector_sdk::proto::{Error, ErrorKind, Field, FieldType, PicklistValue};
 use tether_connector_sdk::reading::Known;
 
@@ -10,7 +11,7 @@ use crate::rest::Session;
 
 /// The properties of an object that the login can see.
 #[derive(Debug, Default, Clone)]
-pub(crate) struct Described {
+pub struct Described {
     pub(crate) properties: Vec<Property>,
     /// Every property of the reply could be read: a property that is not in the list does not exist.
     pub(crate) whole: bool,
@@ -18,7 +19,7 @@ pub(crate) struct Described {
 
 /// A property.
 #[derive(Debug, Clone)]
-pub(crate) struct Property {
+pub struct Property {
     pub(crate) field: Field,
     /// An internal property that HubSpot does not display: it is not offered, but read if it is selected.
     pub(crate) hidden: bool,
@@ -28,9 +29,15 @@ impl Described {
     fn find(&self, key: &str) -> Option<&Field> {
         self.properties.iter().map(|p| &p.field).find(|f| f.key == key)
     }
+}
 
-    /// The description of a property.
-    pub(crate) fn known(&self, key: &str) -> Known<'_> {
+impl Fields for Described {
+    fn listed(&self) -> Vec<Field> {
+        let shown = self.properties.iter().filter(|property| !property.hidden);
+        shown.map(|property| property.field.clone()).collect()
+    }
+
+    fn known(&self, key: &str) -> Known<'_> {
         match self.find(key) {
             Some(field) => Known::Field(field),
             None if self.whole => Known::Gone,

@@ -6,6 +6,7 @@
 //! missing records are not treated as deleted; then the list of archived records shows the deleted ones.
 
 use serde::{Deserialize, Serialize};
+use tether_connector_sdk::crm::describe;
 use tether_connector_sdk::proto::{Covers, Error, ErrorKind, Record};
 use tether_connector_sdk::reading::{Looked, Page, Recovery, Source, Wanted, of_one_object};
 
@@ -13,7 +14,7 @@ use crate::objects::{self, CrmObject};
 use crate::page::{self, Row, tombstone};
 use crate::plan::Plan;
 use crate::rest::Session;
-use crate::{associations, batch, fields, ids, properties};
+use crate::{associations, batch, fields, ids};
 
 /// How often the list of one object may be restarted.
 const MOST_RESTARTS: u32 = 3;
@@ -90,7 +91,7 @@ impl Source for Reader {
 
     async fn look(&mut self, wanted: &Wanted<&'static CrmObject>) -> Result<Looked<Reading>, Error> {
         let object = wanted.object;
-        let Some(described) = properties::describe(&self.session, object).await? else {
+        let Some(described) = describe(&self.session, object).await? else {
             return Ok(Looked::Hidden(Error::object_gone(format!(
                 "the login cannot see {}: it lacks the scope {}",
                 object.label, object.scope

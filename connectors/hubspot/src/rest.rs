@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tether_connector_sdk::Host;
+use tether_connector_sdk::crm::CrmObject as _;
 use tether_connector_sdk::http::{HttpClient, Method, ReadSet, Request, Response};
 use tether_connector_sdk::proto::{Error, ErrorKind};
 use tether_connector_sdk::session::{Api, Refusal, Retries, Urgency};
@@ -80,9 +81,12 @@ impl Api for App {
         }
     }
 
-    /// HubSpot's API has one address for all accounts.
-    fn base_url(&self, _: &str) -> String {
-        self.options.api_base.clone()
+    /// HubSpot's API has one address for all accounts today; the login names it.
+    fn base_url(&self, of_account: &str) -> String {
+        match of_account {
+            "" => self.options.api_base.clone(),
+            address => address.to_owned(),
+        }
     }
 
     async fn send(session: &Session, request: Request) -> Result<Response, Error> {

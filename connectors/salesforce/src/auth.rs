@@ -9,7 +9,7 @@ use std::sync::Arc;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde::{Deserialize, Serialize};
 use tether_connector_sdk::CallContext;
-use tether_connector_sdk::crm::Login;
+use tether_connector_sdk::crm::{Login, browser};
 use tether_connector_sdk::http::Request;
 use tether_connector_sdk::oauth::{self, Authorization, ClientAuth, Token, TokenEndpoint};
 use tether_connector_sdk::proto::{
@@ -52,10 +52,7 @@ pub(crate) fn methods() -> Vec<AuthMethod> {
         true,
     );
     vec![
-        AuthMethod {
-            kind: AuthKind::AuthorizationCode.into(),
-            parameters: Vec::new(),
-        },
+        browser(),
         AuthMethod {
             kind: AuthKind::ClientCredentials.into(),
             parameters: vec![client_id.clone(), client_secret],

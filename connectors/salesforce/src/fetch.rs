@@ -98,73 +98,21 @@ async fn one(
     company: String,
     limit: u32,
 ) -> Result<(Vec<Part>, i64), Error> {
-    let mut parts: Vec<Part> = plans
-        .into_iter()
-        .map(|plan| Part {
-            plan,
-            missing: Vec::new(),
-            done: None,
-        })
-        .collect();
-    let ids = [company.clone()];
-    let mut time_us = 0;
-    let mut described = false;
+    let part = |plan| Part {
+        plan,
+        missing: Vec::new(),
+        done: None,
+    };
+    let mut parts: Vec<Part> = plans.into_iter().map(part).collect();
+    let ids = [company];
+    let (mut time_us, mut described) = (0, false);
     for _ in 0..ROUNDS {
-        // Every pending query, with its object and the part of its plan.
-        let mut wanted = Vec::new();
-        for (at, part) in parts.iter().enumerate().filter(|(_, part)| part.done.is_none()) {
-            for share in 0..part.plan.parts.len() {
-                wanted.push((at, share, query(session, &part.plan, share, &ids, limit)));
-            }
-        }
-        if wanted.is_empty() {
+        let (answers, answered_us) = ask(session, &parts, &ids, limit).await?;
+        if answers.is_empty() {
             break;
         }
-        let mut pages: Vec<Vec<Page>> = parts.iter().map(|_| Vec::new()).collect();
-        let mut failed: Vec<Option<Error>> = parts.iter().map(|_| None).collect();
-        for chunk in wanted.chunks(MOST_QUERIES) {
-            let paths: Vec<String> = chunk.iter().map(|(_, _, path)| path.clone()).collect();
-            let columns = |index: usize| {
-                let (at, share, _) = &chunk[index];
-                &parts[*at].plan.parts[*share]
-            };
-            let (answers, answered_us) =
-                rest::parts(session, &paths, |index, text| page::read(text, columns(index))).await?;
-            time_us = earlier(time_us, answered_us);
-            for ((at, share, _), page) in chunk.iter().zip(answers) {
-                let columns = &parts[*at].plan.parts[*share];
-                match page {
-                    Ok(page) => match rest_of(session, page, columns, limit).await {
-                        Ok(page) => pages[*at].push(page),
-                        Err(error) => failed[*at] = Some(error),
-                    },
-                    Err(error) => failed[*at] = Some(error),
-                }
-            }
-        }
-        let mut gone: Vec<(usize, Error)> = Vec::new();
-        for (at, (pages, failed)) in pages.into_iter().zip(failed).enumerate() {
-            let part = &mut parts[at];
-            if part.done.is_some() {
-                continue;
-            }
-            match failed {
-                None => part.done = Some(finish(session, &part.plan, pages, &company, limit).await),
-                Some(error) => match error.what() {
-                    ErrorKind::FieldGone if part.plan.object.parent == Some(error.field.as_str()) => {
-                        let text = format!(
-                            "the user cannot see which company a record of {} is under",
-                            part.plan.object.label
-                        );
-                        part.done = Some(Err(Error::forbidden(text).field(error.field)));
-                    }
-                    ErrorKind::FieldGone => gone.push((at, error)),
-                    ErrorKind::QueryTooBig if part.plan.split() => {}
-                    _ if error.is_account_wide() => return Err(error),
-                    _ => part.done = Some(Err(error)),
-                },
-            }
-        }
+        time_us = earlier(time_us, answered_us);
+        let gone = settle(session, &mut parts, answers, &ids[0], limit).await?;
         drop_gone(session, &mut parts, gone, &mut described).await?;
     }
     for part in parts.iter_mut().filter(|part| part.done.is_none()) {
@@ -173,6 +121,91 @@ async fn one(
         )));
     }
     Ok((parts, time_us))
+}
+
+/// The pages of an object, one for each part of its plan, or the error of one of them.
+type Pages = Result<Vec<Page>, Error>;
+
+/// Sends the queries of all parts that are not done; returns their answers with the index of the part, and the earliest
+/// time of the replies.
+async fn ask(
+    session: &Session,
+    parts: &[Part],
+    company: &[String; 1],
+    limit: u32,
+) -> Result<(Vec<(usize, Pages)>, i64), Error> {
+    // Every query with the index of its object and of its part of the plan.
+    let mut wanted = Vec::new();
+    for (at, part) in parts.iter().enumerate().filter(|(_, part)| part.done.is_none()) {
+        for share in 0..part.plan.parts.len() {
+            wanted.push((at, share, query(session, &part.plan, share, company, limit)));
+        }
+    }
+    let mut answers: Vec<(usize, Pages)> = Vec::with_capacity(parts.len());
+    let mut time_us = 0;
+    for chunk in wanted.chunks(MOST_QUERIES) {
+        let paths: Vec<String> = chunk.iter().map(|(_, _, path)| path.clone()).collect();
+        let columns = |index: usize| {
+            let (at, share, _) = &chunk[index];
+            &parts[*at].plan.parts[*share]
+        };
+        let read = |index: usize, text: &str| page::read(text, columns(index));
+        let (pages, answered_us) = rest::parts(session, &paths, read).await?;
+        time_us = earlier(time_us, answered_us);
+        for (index, page) in pages.into_iter().enumerate() {
+            let at = chunk[index].0;
+            let page = match page {
+                Ok(page) => rest_of(session, page, columns(index), limit).await,
+                Err(error) => Err(error),
+            };
+            if answers.last().is_none_or(|(last, _)| *last != at) {
+                answers.push((at, Ok(Vec::new())));
+            }
+            if let Some((_, pages)) = answers.last_mut() {
+                match (page, pages.as_mut()) {
+                    (Ok(page), Ok(pages)) => pages.push(page),
+                    (Err(error), _) => *pages = Err(error),
+                    (Ok(_), Err(_)) => {}
+                }
+            }
+        }
+    }
+    Ok((answers, time_us))
+}
+
+/// Completes the parts that were answered. Returns those with a field that no longer exists, which are asked again.
+async fn settle(
+    session: &Session,
+    parts: &mut [Part],
+    answers: Vec<(usize, Pages)>,
+    company: &str,
+    limit: u32,
+) -> Result<Vec<(usize, Error)>, Error> {
+    let mut gone = Vec::new();
+    for (at, pages) in answers {
+        let part = &mut parts[at];
+        let error = match pages {
+            Ok(pages) => {
+                part.done = Some(finish(session, &part.plan, pages, company, limit).await);
+                continue;
+            }
+            Err(error) => error,
+        };
+        match error.what() {
+            ErrorKind::FieldGone if part.plan.object.parent == Some(error.field.as_str()) => {
+                let text = format!(
+                    "the user cannot see which company a record of {} is under",
+                    part.plan.object.label
+                );
+                part.done = Some(Err(Error::forbidden(text).field(error.field)));
+            }
+            ErrorKind::FieldGone => gone.push((at, error)),
+            ErrorKind::QueryTooBig if part.plan.split() => {}
+            _ if error.is_account_wide() => return Err(error),
+            _ => part.done = Some(Err(error)),
+        }
+    }
+    Ok(gone)
 }
 
 fn query(session: &Session, plan: &Plan, share: usize, company: &[String; 1], limit: u32) -> String {

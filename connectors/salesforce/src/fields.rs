@@ -66,7 +66,7 @@ pub(crate) async fn describe(
 
 /// The fields of the objects with these keys; all if none is named.
 pub(crate) async fn list(session: &Session, asked: &[String]) -> Result<Vec<ObjectFields>, Error> {
-    let objects = chosen(&OBJECTS, asked, |object| object.key);
+    let objects = chosen(&OBJECTS, asked);
     let (described, _) = describe(session, &objects, false).await?;
     let fields = described
         .into_iter()
@@ -82,7 +82,7 @@ enum Part {
 
 /// The numbers of records that the user can see, of the objects with these keys; invisible objects are omitted.
 pub(crate) async fn count(session: &Session, asked: &[String]) -> Result<Vec<ObjectCount>, Error> {
-    let objects = chosen(&OBJECTS, asked, |object| object.key);
+    let objects = chosen(&OBJECTS, asked);
     if objects.is_empty() {
         return Ok(Vec::new());
     }

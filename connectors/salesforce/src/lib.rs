@@ -44,13 +44,13 @@ mod soql;
 mod token;
 mod values;
 
-use tether_connector_sdk::crm::{Crm, CrmConnector};
+use tether_connector_sdk::crm::{Calls, CrmConnector, offered};
 use tether_connector_sdk::proto::{
-    DescribeResponse, FetchCompanyRequest, Object, ObjectCount, ObjectFields, ObjectResult, OpenRequest,
+    DescribeResponse, FetchCompanyRequest, ObjectCount, ObjectFields, ObjectResult, OpenRequest,
 };
 use tether_connector_sdk::{Error, Host};
 
-use objects::{CrmObject, OBJECTS};
+use objects::OBJECTS;
 use read::Reader;
 pub use rest::App;
 use rest::Session;
@@ -60,7 +60,7 @@ tether_connector_sdk::export_connector!(Salesforce);
 /// The connector.
 pub type Salesforce = CrmConnector<App>;
 
-impl Crm for App {
+impl Calls for App {
     type Reader = Reader;
 
     fn open(host: Host, request: OpenRequest) -> Result<Self, Error> {
@@ -70,16 +70,11 @@ impl Crm for App {
     }
 
     fn describe() -> DescribeResponse {
-        let object = |object: &CrmObject| Object {
-            key: object.key.to_owned(),
-            label: object.label.to_owned(),
-            role: object.role.into(),
-        };
         DescribeResponse {
             connector: "salesforce".to_owned(),
             display_name: "Salesforce".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            objects: OBJECTS.iter().map(object).collect(),
+            objects: offered(&OBJECTS),
             auth_methods: auth::methods(),
             settings: options::settings(),
             operator_settings: options::operator_settings(),

@@ -1,5 +1,6 @@
 //! The five objects, and their fields that are always read.
 
+use tether_connector_sdk::crm;
 use tether_connector_sdk::proto::{Error, ObjectRole};
 
 /// One of the connector's objects.
@@ -73,14 +74,23 @@ pub(crate) const OBJECTS: [CrmObject; 5] = [
     },
 ];
 
-/// The object with this key.
-pub(crate) fn find(key: &str) -> Option<&'static CrmObject> {
-    OBJECTS.iter().find(|object| object.key == key)
-}
-
 /// The object with this key, or an error.
 pub(crate) fn named(key: &str) -> Result<&'static CrmObject, Error> {
-    find(key).ok_or_else(|| Error::invalid_input(format!("there is no object {key}")).object(key))
+    crm::named(&OBJECTS, key)
+}
+
+impl crm::CrmObject for CrmObject {
+    fn key(&self) -> &'static str {
+        self.key
+    }
+
+    fn label(&self) -> &'static str {
+        self.label
+    }
+
+    fn role(&self) -> ObjectRole {
+        self.role
+    }
 }
 
 impl CrmObject {

@@ -377,7 +377,7 @@ pub(crate) fn total(text: &str) -> Result<u64, serde_json::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::objects::{OBJECTS, find};
+    use crate::objects::{OBJECTS, named};
     use crate::plan::{Plan, QUERY_BUDGET};
     use tether_connector_sdk::proto::{FieldType, SelectedField};
 
@@ -437,7 +437,7 @@ mod tests {
 
     #[test]
     fn the_first_name_that_is_set_counts() {
-        let plan = plan(find("Case").unwrap(), &[]);
+        let plan = plan(named("Case").unwrap(), &[]);
         let page = read(
             r#"{"totalSize":2,"done":true,"records":[
               {"AccountId":"001000000000001","CaseNumber":"00001","Id":"500000000000001AAA","Subject":"Help"},
@@ -483,7 +483,7 @@ mod tests {
 
     #[test]
     fn a_row_that_cannot_be_used_costs_no_other() {
-        let plan = plan(find("Contact").unwrap(), &[("LastName", FieldType::Text)]);
+        let plan = plan(named("Contact").unwrap(), &[("LastName", FieldType::Text)]);
         let page = read(
             r#"{"totalSize":7,"done":true,"records":[
               {"Id":"003000000000001AAA","AccountId":null,"LastName":"a\u0000b","Name":null},

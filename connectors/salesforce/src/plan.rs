@@ -290,7 +290,7 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::objects::{OBJECTS, find};
+    use crate::objects::{OBJECTS, named};
     use tether_connector_sdk::proto::Field;
 
     fn selection(keys: &[&str]) -> Vec<SelectedField> {
@@ -371,7 +371,7 @@ mod tests {
             .map(|i| format!("A_rather_long_field_name_{i:03}__c"))
             .collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let (plan, _) = Plan::new(find("Contact").unwrap(), &selection(&names), None, QUERY_BUDGET);
+        let (plan, _) = Plan::new(named("Contact").unwrap(), &selection(&names), None, QUERY_BUDGET);
         assert!(plan.parts.len() > 1);
         let mut all = Vec::new();
         for (i, part) in plan.parts.iter().enumerate() {
@@ -392,7 +392,7 @@ mod tests {
             key: "OwnerId".into(),
             r#type: FieldType::Reference.into(),
         };
-        let (mut plan, _) = Plan::new(find("Contract").unwrap(), &[field], None, QUERY_BUDGET);
+        let (mut plan, _) = Plan::new(named("Contract").unwrap(), &[field], None, QUERY_BUDGET);
         let soql = "SELECT AccountId,ContractNumber,Id,IsDeleted,Owner.Name,OwnerId,SystemModstamp FROM Contract ORDER BY Id";
         assert_eq!(plan.soql(0, &Filter::After(""), None), soql);
         assert!(plan.drop_labels() && !plan.drop_labels());

@@ -13,7 +13,7 @@
 //! | module | content |
 //! |---|---|
 //! | [`Connector`] | the trait |
-//! | [`crm`] | the trait for a CRM with an HTTP API, from which the SDK makes the connector |
+//! | [`crm`] | the traits for a CRM with an HTTP API, from which the SDK makes the connector |
 //! | [`session`] | requests on behalf of an account: address, credentials, retries, the meaning of errors |
 //! | [`CallContext`], [`Host`], [`ReadStream`] | arguments of a call |
 //! | [`http`] | the HTTP client and its read set |

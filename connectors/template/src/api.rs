@@ -1,15 +1,13 @@
-//! The CRM's API: the allowed requests, and the meaning of its errors. The SDK's session does the rest: the account's
-//! address and token, retries, pauses that the CRM asks for.
+//! The CRM's API: the allowed requests, the key's form, and the meaning of errors. The SDK's session does the rest: the
+//! account's address and token, retries, pauses that the CRM asks for.
 
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
-use tether_connector_sdk::http::{HttpClient, ReadSet, Request, Response, Url, one_line};
-use tether_connector_sdk::proto::ErrorKind;
+use tether_connector_sdk::http::{HttpClient, ReadSet, Request, Response, one_line};
+use tether_connector_sdk::proto::AuthKind;
 use tether_connector_sdk::session::{self, Api, Retries, Urgency};
 use tether_connector_sdk::{Error, Host};
 
 use crate::options::Options;
-use crate::rows::Item;
 
 /// The state shared by all calls.
 pub struct App {
@@ -61,56 +59,17 @@ impl Api for App {
         }
     }
 
+    /// Keys are sent as the user of HTTP basic authentication. For a header of the CRM's own: `Request::secret_header`.
+    fn authorize(&self, request: Request, auth_kind: AuthKind, token: &str) -> Result<Request, Error> {
+        match auth_kind {
+            AuthKind::ApiKey => request.basic(token, ""),
+            _ => request.bearer(token),
+        }
+    }
+
     /// The status of the CRM's own errors has the usual meaning (`session::by_status`). If your CRM says with codes of
     /// its own what happened, or asks for a pause in a header of its own, implement `classify` instead.
     fn refusal(&self, response: &Response) -> Option<String> {
         response.own::<Said>().map(|said| one_line(&said.error))
     }
-}
-
-/// A page of a list.
-#[derive(Deserialize)]
-pub struct Page {
-    /// Records, ordered by id.
-    pub(crate) items: Vec<Item>,
-    /// The total number of records.
-    pub(crate) total: u64,
-    /// There are further records.
-    pub(crate) more: bool,
-}
-
-/// Gets a resource.
-pub(crate) async fn get<T: DeserializeOwned>(
-    session: &Session,
-    path: &str,
-    query: &[(&str, &str)],
-) -> Result<T, Error> {
-    let request = || {
-        let request = Request::get(&session.url(&format!("/api/v1/{path}")))?;
-        Ok(query
-            .iter()
-            .fold(request, |request, (key, value)| request.query(key, value)))
-    };
-    let (found, _) = session.ask(request, |text| serde_json::from_str(text)).await?;
-    Ok(found)
-}
-
-/// Gets a resource; None if it does not exist.
-pub(crate) async fn find<T: DeserializeOwned>(session: &Session, path: &str) -> Result<Option<T>, Error> {
-    match get(session, path, &[]).await {
-        Err(error) if error.is(ErrorKind::RecordGone) => Ok(None),
-        found => found.map(Some),
-    }
-}
-
-/// An id as a path segment.
-pub(crate) fn segment(id: &str) -> String {
-    let mut url = match Url::parse("http://localhost/") {
-        Ok(url) => url,
-        Err(_) => return String::new(),
-    };
-    if let Ok(mut segments) = url.path_segments_mut() {
-        segments.clear().push(id);
-    }
-    url.path().trim_start_matches('/').to_owned()
 }

@@ -2,78 +2,71 @@
 
 use serde::Deserialize;
 use tether_connector_sdk::Error;
-use tether_connector_sdk::crm::chosen;
-use tether_connector_sdk::proto::{
-    DescribeResponse, ErrorKind, Field, FieldType, Object, ObjectCount, ObjectFields, ObjectRole,
-    PicklistValue,
-};
+use tether_connector_sdk::crm::{Count, Objects, PlainObject};
+use tether_connector_sdk::proto::{DescribeResponse, ErrorKind, Field, FieldType, ObjectRole, PicklistValue};
 
-use crate::api::{self, Page, Session};
+use crate::api::{App, Session};
 use crate::auth;
-
-/// One of the connector's objects.
-#[derive(Debug)]
-pub struct CrmObject {
-    /// Its key, as in the paths of the API.
-    pub(crate) key: &'static str,
-    /// The label for users.
-    label: &'static str,
-    /// Its role in tether.
-    role: ObjectRole,
-}
-
-impl CrmObject {
-    /// Whether its records are companies.
-    pub(crate) fn is_company(&self) -> bool {
-        self.role == ObjectRole::Company
-    }
-}
+use crate::read::List;
 
 /// The object whose records are companies.
-pub(crate) const COMPANY: &CrmObject = &OBJECTS[0];
+pub(crate) const COMPANY: &PlainObject = &OBJECTS[0];
 
-const OBJECTS: [CrmObject; 2] = [
-    CrmObject {
+/// All objects. The keys are those in the paths of the API.
+const OBJECTS: [PlainObject; 2] = [
+    PlainObject {
         key: "companies",
         label: "Companies",
         role: ObjectRole::Company,
     },
-    CrmObject {
+    PlainObject {
         key: "people",
         label: "People",
         role: ObjectRole::Contact,
     },
 ];
 
-/// The object with this key.
-pub(crate) fn find(key: &str) -> Result<&'static CrmObject, Error> {
-    OBJECTS
-        .iter()
-        .find(|object| object.key == key)
-        .ok_or_else(|| Error::invalid_input(format!("there is no object {key}")).object(key))
-}
-
-/// The error for an object that the user cannot see.
-pub(crate) fn hidden(object: &CrmObject) -> Error {
-    Error::object_gone(format!("{} cannot be seen by the logged-in user", object.label)).object(object.key)
-}
-
 /// Name, version and features of the connector; constant.
 pub(crate) fn describe() -> DescribeResponse {
-    let objects = OBJECTS.iter().map(|object| Object {
-        key: object.key.to_owned(),
-        label: object.label.to_owned(),
-        role: object.role.into(),
-    });
     DescribeResponse {
         connector: "template".to_owned(),
         display_name: "Template".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        objects: objects.collect(),
         auth_methods: auth::methods(),
-        settings: Vec::new(),
-        operator_settings: Vec::new(),
-        features: Vec::new(),
+        ..DescribeResponse::default()
+    }
+}
+
+impl Objects for App {
+    type Object = PlainObject;
+    /// A list of all fields. If the CRM's description may be incomplete, it is a type of your own.
+    type Fields = Vec<Field>;
+
+    fn objects() -> &'static [PlainObject] {
+        &OBJECTS
+    }
+
+    async fn fields(session: &Session, object: &'static PlainObject) -> Result<Option<Vec<Field>>, Error> {
+        let told = session.query("/api/v1/fields", &[("object", object.key)]).await;
+        Ok(seen(told)?.map(|told: Vec<Told>| told.into_iter().map(field).collect()))
+    }
+
+    async fn count(session: &Session, object: &'static PlainObject) -> Result<Option<Count>, Error> {
+        let path = format!("/api/v1/{}", object.key);
+        let list: Option<List> = seen(session.query(&path, &[("limit", "0")]).await)?;
+        Ok(list.map(|list| Count {
+            number: list.total,
+            exact: true,
+        }))
+    }
+}
+
+/// A reply about an object; None if the user cannot see the object.
+fn seen<T>(told: Result<(T, i64), Error>) -> Result<Option<T>, Error> {
+    match told {
+        Ok((told, _)) => Ok(Some(told)),
+        Err(error) if error.is(ErrorKind::Forbidden) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -86,6 +79,23 @@ struct Told {
     native_type: String,
     #[serde(default)]
     options: Vec<String>,
+}
+
+fn field(told: Told) -> Field {
+    let option = |value: String| PicklistValue {
+        label: value.clone(),
+        value,
+        active: true,
+    };
+    Field {
+        r#type: field_type(&told.native_type).into(),
+        picklist_values: told.options.into_iter().map(option).collect(),
+        scale: if told.native_type == "money" { 2 } else { 0 },
+        key: told.key,
+        label: told.label,
+        native_type: told.native_type,
+        ..Field::default()
+    }
 }
 
 fn field_type(native: &str) -> FieldType {
@@ -103,63 +113,4 @@ fn field_type(native: &str) -> FieldType {
         // Unknown types are text, so that a new type of the CRM causes no error.
         _ => FieldType::Text,
     }
-}
-
-/// The fields of an object; None if the user cannot see it.
-pub(crate) async fn of_object(session: &Session, object: &CrmObject) -> Result<Option<Vec<Field>>, Error> {
-    let told: Vec<Told> = match api::get(session, "fields", &[("object", object.key)]).await {
-        Ok(told) => told,
-        Err(error) if error.is(ErrorKind::Forbidden) => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let fields = told.into_iter().map(|told| Field {
-        r#type: field_type(&told.native_type).into(),
-        picklist_values: told
-            .options
-            .into_iter()
-            .map(|value| PicklistValue {
-                label: value.clone(),
-                value,
-                active: true,
-            })
-            .collect(),
-        scale: if told.native_type == "money" { 2 } else { 0 },
-        key: told.key,
-        label: told.label,
-        native_type: told.native_type,
-        ..Field::default()
-    });
-    Ok(Some(fields.collect()))
-}
-
-/// The fields of the requested objects; of all objects if none is named.
-pub(crate) async fn list(session: &Session, asked: &[String]) -> Result<Vec<ObjectFields>, Error> {
-    let mut listed = Vec::new();
-    for object in chosen(&OBJECTS, asked, |object| object.key) {
-        let fields = of_object(session, object).await?;
-        listed.push(ObjectFields {
-            object: object.key.to_owned(),
-            label: object.label.to_owned(),
-            visible: fields.is_some(),
-            fields: fields.unwrap_or_default(),
-        });
-    }
-    Ok(listed)
-}
-
-/// The numbers of records of the requested objects; objects that the user cannot see are left out.
-pub(crate) async fn count(session: &Session, asked: &[String]) -> Result<Vec<ObjectCount>, Error> {
-    let mut counts = Vec::new();
-    for object in chosen(&OBJECTS, asked, |object| object.key) {
-        match api::get::<Page>(session, object.key, &[("limit", "0")]).await {
-            Ok(page) => counts.push(ObjectCount {
-                object: object.key.to_owned(),
-                count: page.total,
-                exact: true,
-            }),
-            Err(error) if error.is(ErrorKind::Forbidden) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(counts)
 }

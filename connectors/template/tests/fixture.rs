@@ -8,13 +8,13 @@
 #[path = "../fixture/crm.rs"]
 mod crm;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::json;
 use tether_connector_sdk::proto::{
     AuthKind, BeginAuthorizationRequest, Connection, CountRecordsRequest, Credentials, ErrorKind,
-    ExchangeCodeRequest, FetchCompanyRequest, HttpPolicy, ListFieldsRequest, LogInRequest, LoggedIn,
-    ObjectSelection, OpenRequest, ProvideCredentialsRequest, ReadMode, ReadRequest, RefreshRequest,
+    ExchangeCodeRequest, FetchCompanyRequest, HttpPolicy, Identity, ListFieldsRequest, LogInRequest,
+    LoggedIn, ObjectSelection, OpenRequest, ProvideCredentialsRequest, ReadMode, ReadRequest, RefreshRequest,
     RevokeRequest, SelectedField, stream_event::Event,
 };
 use tether_connector_sdk::testing::Native;
@@ -29,7 +29,7 @@ struct World {
 }
 
 const SIZE: Size = Size {
-    companies: 230,
+    companies: 1_100,
     people_each: 2,
 };
 
@@ -113,9 +113,15 @@ impl World {
 }
 
 fn connection(kind: AuthKind, credentials: Option<Credentials>) -> Option<Connection> {
+    let identity = Identity {
+        organization_id: "71".to_owned(),
+        user_id: "17".to_owned(),
+        ..Identity::default()
+    };
     Some(Connection {
         auth_kind: kind.into(),
         credentials,
+        identity: Some(identity),
         ..Connection::default()
     })
 }
@@ -156,6 +162,8 @@ fn everything() -> Vec<ObjectSelection> {
 #[derive(Default)]
 struct Found {
     rows: BTreeMap<(String, String), String>,
+    /// The ids of records that the CRM has as deleted.
+    deleted: BTreeSet<String>,
     checkpoint: Vec<u8>,
     checkpoints: usize,
     ended: bool,
@@ -183,6 +191,9 @@ async fn read_on(world: &World, connection: Option<Connection>, found: &mut Foun
         {
             Event::Batch(batch) => {
                 for record in batch.records {
+                    if record.deleted {
+                        found.deleted.insert(record.external_id.clone());
+                    }
                     let payload = String::from_utf8(record.payload.to_vec()).unwrap();
                     unsaved.insert((batch.object.clone(), record.external_id), payload);
                 }
@@ -219,7 +230,7 @@ async fn people_log_in_with_a_key_or_in_the_browser() {
     let identity = login.identity.unwrap();
     assert_eq!(
         (identity.organization_id.as_str(), identity.user_id.as_str()),
-        ("org-1", "user-1")
+        ("71", "17")
     );
     let no = world.with_key("another").await.unwrap_err();
     assert_eq!(
@@ -233,6 +244,7 @@ async fn people_log_in_with_a_key_or_in_the_browser() {
     );
     let login = world.in_browser("allow").await.unwrap();
     assert_eq!(login.identity, Some(identity));
+    assert_eq!(login.base_url, format!("http://{}", world.address));
 
     // Tokens expire, are refreshed, and are revoked; revoked ones are reported as such.
     world.crm.expire();
@@ -284,7 +296,8 @@ async fn fields_and_counts() {
     };
     let counted = world.connector.count_records(request).await.unwrap();
     assert_eq!(counted.counts.len(), 1);
-    assert_eq!((counted.counts[0].count, counted.counts[0].exact), (460, true));
+    // Without the deleted one.
+    assert_eq!((counted.counts[0].count, counted.counts[0].exact), (2_199, true));
 }
 
 #[tokio::test]
@@ -292,16 +305,24 @@ async fn resumed_at_every_checkpoint_it_is_the_same() {
     let world = world().await;
     let mut whole = Found::default();
     read_on(&world, with_key(), &mut whole, usize::MAX).await;
-    assert_eq!((whole.rows.len(), whole.checkpoints), (230 * 3, 3 + 5));
+    assert_eq!((whole.rows.len(), whole.checkpoints), (1_100 * 3, 3 + 5));
     assert_eq!(
-        whole.rows[&("companies".to_owned(), "c0001".to_owned())],
+        whole.rows[&("companies".to_owned(), "953".to_owned())],
         r#"{"employees":1,"name":"Company 1","revenue":"1000.5"}"#
     );
+    assert_eq!(whole.deleted, ["965", "9831"].map(str::to_owned).into());
     let mut pieces = Found::default();
     while !pieces.ended {
         read_on(&world, with_key(), &mut pieces, 1).await;
     }
     assert_eq!(pieces.rows, whole.rows);
+    // The CRM has forgotten the cursor: the list begins again.
+    let mut later = Found::default();
+    read_on(&world, with_key(), &mut later, 2).await;
+    world.crm.forget_cursors();
+    read_on(&world, with_key(), &mut later, usize::MAX).await;
+    assert!(later.ended && later.checkpoints > whole.checkpoints);
+    assert_eq!(later.rows, whole.rows);
 }
 
 #[tokio::test]
@@ -313,26 +334,56 @@ async fn a_token_that_ends_in_the_middle_is_replaced() {
     assert_eq!(read_on(&world, connection.clone(), &mut found, 2).await, 0);
     world.crm.expire();
     assert_eq!(read_on(&world, connection, &mut found, usize::MAX).await, 1);
-    assert_eq!(found.rows.len(), 230 * 3);
+    assert_eq!(found.rows.len(), 1_100 * 3);
+}
+
+#[tokio::test]
+async fn an_account_that_moves_is_asked_at_its_new_address() {
+    let world = world().await;
+    let login = world.in_browser("allow").await.unwrap();
+    let moved = world.crm.serve(0).await;
+    world.crm.move_to(moved);
+    let connection = connection(AuthKind::AuthorizationCode, login.credentials);
+    let refreshed = world
+        .connector
+        .refresh(RefreshRequest { connection })
+        .await
+        .unwrap();
+    assert_eq!(refreshed.base_url, format!("http://{moved}"));
 }
 
 #[tokio::test]
 async fn one_company_is_read_live() {
     let world = world().await;
-    world.crm.set("c0007", "employees", json!(70));
-    world.crm.delete("c0008");
-    let request = FetchCompanyRequest {
+    world.crm.set(971, "employees", json!(70));
+    world.crm.purge(974);
+    let request = |ids: &[&str]| FetchCompanyRequest {
         connection: with_key(),
-        external_ids: vec!["c0007".to_owned(), "c0008".to_owned()],
+        external_ids: ids.iter().map(|id| (*id).to_owned()).collect(),
         selection: everything(),
         related_limit: 1,
     };
-    let fetched = world.connector.fetch_company(request).await.unwrap();
+    // Deleted for good, and with a mark.
+    let fetched = world
+        .connector
+        .fetch_company(request(&["971", "974", "965"]))
+        .await
+        .unwrap();
     let [companies, people] = fetched.objects.as_slice() else {
         panic!("{fetched:?}")
     };
     assert!(String::from_utf8_lossy(&companies.records[0].payload).contains("\"employees\":70"));
-    assert!(companies.records[1].deleted && companies.records[1].external_id == "c0008");
+    let gone = companies.records.iter().filter(|record| record.deleted);
+    assert_eq!(
+        gone.map(|record| record.external_id.as_str()).collect::<Vec<_>>(),
+        ["974", "965"]
+    );
     assert_eq!((people.records.len(), people.more), (1, true));
-    assert_eq!(people.records[0].parents[0].external_id, "c0007");
+    assert_eq!(people.records[0].parents[0].external_id, "971");
+    assert!(fetched.read_time_us > 0);
+
+    // The second time the fields are known.
+    world.crm.reads();
+    world.connector.fetch_company(request(&["971"])).await.unwrap();
+    assert_eq!(world.crm.reads(), ["companies/971", "people"]);
 }

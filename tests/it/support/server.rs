@@ -7,9 +7,6 @@ use std::time::Duration;
 use serde_json::Value as Json;
 use tether::caller::Role;
 use tether::proto::v1;
-use tether::proto::v1::company_service_client::CompanyServiceClient;
-use tether::proto::v1::group_service_client::GroupServiceClient;
-use tether::proto::v1::integration_service_client::IntegrationServiceClient;
 use tether::tokens::dev::DevSigner;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
@@ -19,7 +16,6 @@ use super::answers::PATIENCE;
 pub(crate) use super::answers::{Refused, ok, refused, until};
 pub(crate) use super::crm::{CLIENT_SECRET, Crm};
 pub(crate) use super::http::{encoded, http};
-use super::person::Bearer;
 pub(crate) use super::person::Person;
 use super::pgbouncer::PgBouncer;
 use super::postgres;
@@ -339,17 +335,9 @@ impl World {
 
     /// Somebody with this token, at one of several servers.
     pub(crate) async fn bearer_at(&self, grpc: &str, group: &str, token: &str) -> Person {
-        let channel = Channel::from_shared(format!("http://{grpc}")).unwrap();
-        let (channel, token) = (
-            channel.connect().await.unwrap(),
-            Bearer(format!("Bearer {token}").parse().unwrap()),
-        );
         Person {
-            parent: format!("groups/{group}"),
             crm: self.crm.clone(),
-            integrations: IntegrationServiceClient::with_interceptor(channel.clone(), token.clone()),
-            companies: CompanyServiceClient::with_interceptor(channel.clone(), token.clone()),
-            groups: GroupServiceClient::with_interceptor(channel, token),
+            ..Person::connect(grpc, group, token).await
         }
     }
 

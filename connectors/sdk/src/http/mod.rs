@@ -22,7 +22,7 @@ pub use self::client::{Body, HttpClient, Response};
 pub use self::origin::FOREIGN;
 pub use self::read_set::{BodyCheck, ReadSet};
 pub use self::reply::{back_off, is_page, jitter, one_line};
-pub use self::request::Request;
+pub use self::request::{Request, segment};
 pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 pub use url::Url;
 

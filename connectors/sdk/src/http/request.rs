@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use url::Url;
+use url::{Url, form_urlencoded};
 
 use crate::proto::Error;
 
@@ -100,6 +102,11 @@ impl Request {
         self.authorization("Bearer", token)
     }
 
+    /// With `Authorization: Basic …` (RFC 7617), also for APIs that take a key as user or password.
+    pub fn basic(self, user: &str, password: &str) -> Result<Self, Error> {
+        self.authorization("Basic", &BASE64.encode(format!("{user}:{password}")))
+    }
+
     /// Sets the body.
     #[must_use]
     pub fn body(mut self, body: impl Into<Bytes>) -> Self {
@@ -126,6 +133,17 @@ impl Request {
     pub fn url(&self) -> &Url {
         &self.url
     }
+}
+
+/// A text, such as an id, as one segment of a path. Empty for `.` and `..`, which no id may be.
+#[must_use]
+pub fn segment(text: &str) -> String {
+    // They would be resolved, encoded or not: to a path of another meaning.
+    if matches!(text, "." | "..") {
+        return String::new();
+    }
+    let encoded: String = form_urlencoded::byte_serialize(text.as_bytes()).collect();
+    encoded.replace('+', "%20")
 }
 
 impl std::fmt::Debug for Request {

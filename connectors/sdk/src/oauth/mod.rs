@@ -8,8 +8,6 @@ mod token;
 use std::collections::HashMap;
 use std::pin::Pin;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use http::header::ACCEPT;
 use http::{HeaderValue, StatusCode};
 use oauth2::basic::{
@@ -26,7 +24,7 @@ pub use self::token::Token;
 
 use crate::CallContext;
 use crate::http::{HttpClient, Request, Response};
-use crate::proto::{Credentials, Error};
+use crate::proto::{BeginAuthorizationRequest, Credentials, Error};
 
 /// The largest accepted answer of a token endpoint.
 const MAX_TOKEN_BODY: u64 = 1024 * 1024;
@@ -73,6 +71,40 @@ pub struct Authorization<'a> {
     pub extra: &'a [(&'a str, &'a str)],
 }
 
+/// The operator's app at a CRM that follows the standard.
+#[derive(Clone, Debug)]
+pub struct App {
+    /// The address of the login page.
+    pub authorize_url: String,
+    /// The token endpoint.
+    pub endpoint: TokenEndpoint,
+    /// The address where tokens are revoked (RFC 7009); empty if the CRM has none.
+    pub revoke_url: String,
+    /// The requested scopes: the smallest that work.
+    pub scopes: Vec<String>,
+    /// Whether the login page supports PKCE.
+    pub pkce: bool,
+}
+
+impl App {
+    /// The URL for the browser.
+    ///
+    /// # Errors
+    /// CONFIGURATION if an address is not one.
+    pub fn authorization_url(&self, request: &BeginAuthorizationRequest) -> Result<String, Error> {
+        let scopes: Vec<&str> = self.scopes.iter().map(String::as_str).collect();
+        authorization_url(&Authorization {
+            url: &self.authorize_url,
+            client_id: &self.endpoint.client_id,
+            redirect_uri: &request.redirect_uri,
+            state: &request.state,
+            code_challenge: if self.pkce { &request.code_challenge } else { "" },
+            scopes: &scopes,
+            extra: &[],
+        })
+    }
+}
+
 /// Why there is no token.
 #[derive(Debug)]
 pub enum TokenError {
@@ -111,7 +143,13 @@ impl TokenError {
             "temporarily_unavailable" | "server_error" | "slow_down" => {
                 Error::transient(format!("the CRM cannot log in now: {what}"))
             }
-            _ => Error::bug(format!("the CRM refused the token request: {what}")),
+            "invalid_request" | "unsupported_response_type" => {
+                Error::bug(format!("the CRM did not understand the token request: {what}"))
+            }
+            // CRMs add refusals that administrators cause (ERR-10).
+            _ => Error::admin_action(format!(
+                "the CRM refused the login; an administrator of the CRM has to allow it: {what}"
+            )),
         }
         .code(error)
     }
@@ -269,8 +307,7 @@ impl TokenEndpoint {
         // Both are form-encoded before they are joined (RFC 6749, 2.3.1).
         let encoded =
             |text: &str| -> String { url::form_urlencoded::byte_serialize(text.as_bytes()).collect() };
-        let pair = format!("{}:{}", encoded(&self.client_id), encoded(&self.client_secret));
-        request.authorization("Basic", &BASE64.encode(pair))
+        request.basic(&encoded(&self.client_id), &encoded(&self.client_secret))
     }
 
     fn client(&self) -> Result<ReadyClient, TokenError> {

@@ -17,6 +17,7 @@
 //! );
 //! ```
 
+mod item;
 mod json;
 mod moment;
 mod number;
@@ -26,6 +27,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
+pub use self::item::Item;
 pub use self::moment::{date, time, timestamp_us};
 pub use self::number::decimal;
 use self::write::string;

@@ -146,13 +146,22 @@ pub enum Recovery {
 /// # Errors
 /// The error, if it is not of this object alone.
 pub fn of_one_object(error: Error) -> Result<Recovery, Error> {
-    match error.what() {
-        ErrorKind::ObjectGone
-        | ErrorKind::Forbidden
-        | ErrorKind::RecordGone
-        | ErrorKind::QueryTooBig
-        | ErrorKind::CursorGone
-        | ErrorKind::Bug => Ok(Recovery::GiveUp(error)),
-        _ => Err(error),
+    match is_of_one_object(&error) {
+        true => Ok(Recovery::GiveUp(error)),
+        false => Err(error),
     }
+}
+
+/// Whether an error of one object says nothing about the others.
+#[must_use]
+pub fn is_of_one_object(error: &Error) -> bool {
+    matches!(
+        error.what(),
+        ErrorKind::ObjectGone
+            | ErrorKind::Forbidden
+            | ErrorKind::RecordGone
+            | ErrorKind::QueryTooBig
+            | ErrorKind::CursorGone
+            | ErrorKind::Bug
+    )
 }

@@ -8,17 +8,23 @@
 //! | sends the access token | [`Api::authorize`] if it is not `Authorization: Bearer` |
 //! | classifies failed replies; a gateway's page is never evidence | [`Api::refusal`], or [`Api::classify`] |
 //! | repeats what may succeed later, and observes the pause that the CRM asks for | [`Api::retries`] |
+//! | remembers for some minutes what the CRM said about fields | none; see [`Session::remembered`] |
 
+mod memory;
 mod retry;
 #[cfg(test)]
 mod tests;
 
+use std::any::Any;
 use std::future::{Future, ready};
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
+pub use self::memory::Asked;
+pub(crate) use self::memory::Memory;
+use self::memory::Whose;
 pub use self::retry::{Refusal, Retries, Urgency};
 use crate::http::{HttpClient, Request, Response, StatusCode, back_off, jitter};
 use crate::proto::{AuthKind, Connection, Error, Identity};
@@ -101,6 +107,7 @@ pub struct Session<A: Api> {
     base_url: String,
     token: String,
     urgency: Urgency,
+    memory: Arc<Memory>,
 }
 
 impl<A: Api> Clone for Session<A> {
@@ -113,6 +120,7 @@ impl<A: Api> Clone for Session<A> {
             base_url: self.base_url.clone(),
             token: self.token.clone(),
             urgency: self.urgency,
+            memory: Arc::clone(&self.memory),
         }
     }
 }
@@ -148,7 +156,14 @@ impl<A: Api> Session<A> {
             base_url: address(&**api, base_url),
             token,
             urgency: Urgency::Usual,
+            memory: Arc::default(),
         }
+    }
+
+    /// With what is remembered beyond the call.
+    pub(crate) fn with_memory(mut self, memory: &Arc<Memory>) -> Self {
+        self.memory = Arc::clone(memory);
+        self
     }
 
     /// For a call that a user waits for, or for a long read in the background.
@@ -202,6 +217,42 @@ impl<A: Api> Session<A> {
         self.api.retries(self.urgency)
     }
 
+    /// What the CRM said about an object within the last five minutes to this account with this access token. It may be
+    /// outdated: that a field is missing must be asked anew.
+    #[must_use]
+    pub fn remembered<T: Any + Send + Sync>(&self, object: &str) -> Option<Arc<T>> {
+        let found = self
+            .memory
+            .find(self.whose()?, object, self.api.host().now_us())?;
+        found.downcast().ok()
+    }
+
+    /// Call it before the CRM is asked for what [`Session::remember`] keeps.
+    #[must_use]
+    pub fn asked(&self) -> Asked {
+        self.memory.ask(self.api.host().now_us())
+    }
+
+    /// Remembers what the CRM said about an object; `bytes` is its approximate size. Not kept if the account has logged
+    /// in or listed its fields since it was asked.
+    pub fn remember<T: Any + Send + Sync>(&self, object: &str, asked: Asked, bytes: usize, value: &Arc<T>) {
+        if let Some(whose) = self.whose() {
+            let value: Arc<dyn Any + Send + Sync> = Arc::<T>::clone(value);
+            self.memory.put(whose, object, asked, bytes, value);
+        }
+    }
+
+    /// Forgets everything that is remembered of the account.
+    pub fn forget(&self) {
+        if let Some(whose) = self.whose() {
+            self.memory.forget(whose);
+        }
+    }
+
+    fn whose(&self) -> Option<Whose> {
+        self.memory.whose(&self.identity, &self.base_url, &self.token)
+    }
+
     /// Gets JSON.
     pub async fn json<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
         Ok(self.get(path, |text| serde_json::from_str(text)).await?.0)
@@ -214,6 +265,20 @@ impl<A: Api> Session<A> {
         read: impl Fn(&str) -> Result<T, serde_json::Error>,
     ) -> Result<(T, i64), Error> {
         self.ask(|| Request::get(&self.url(path)), read).await
+    }
+
+    /// Gets JSON with query parameters. Also returns the time of the reply, as [`Session::ask`] does.
+    pub async fn query<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Result<(T, i64), Error> {
+        let request = || {
+            let request = Request::get(&self.url(path))?;
+            let with = |request: Request, (key, value): &(&str, &str)| request.query(key, value);
+            Ok(query.iter().fold(request, with))
+        };
+        self.ask(request, |text| serde_json::from_str(text)).await
     }
 
     /// Posts JSON that asks for data, and reads the reply; see [`Session::ask`].

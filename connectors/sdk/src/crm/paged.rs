@@ -1,0 +1,233 @@
+//! The full read of a CRM whose objects are lists: one page after another.
+
+use std::cmp::Ordering;
+
+use serde::{Deserialize, Serialize};
+
+use super::objects::{CrmObject, Fields as _, describe, hidden, named};
+use super::{Crm, Listed, Order, Rows};
+use crate::proto::{Covers, Error, ErrorKind, Record};
+use crate::reading::{Looked, Page, Recovery, Source, Wanted, of_one_object};
+use crate::session::{Api, Session};
+
+/// How often the list of one object begins again because the CRM no longer knows a cursor.
+const MOST_RESTARTS: u32 = 3;
+/// The largest cursor: a checkpoint has at most 64 KiB.
+const LONGEST_CURSOR: usize = 32_000;
+
+/// The position in the list of an object.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The CRM's cursor of the next page; empty at the beginning.
+    cursor: String,
+    /// The last id since the beginning of the list.
+    last: String,
+    /// The last id of the ranges so far: that of an earlier walk through the list may be further on.
+    through: String,
+}
+
+/// How an object is read.
+pub struct Plan<O: 'static> {
+    rows: Rows<O>,
+    restarts: u32,
+}
+
+/// The full read on behalf of an account.
+pub struct Pages<C: Crm> {
+    session: Session<C>,
+}
+
+impl<C: Crm> Pages<C> {
+    pub(super) fn new(session: Session<C>) -> Self {
+        Self { session }
+    }
+}
+
+impl<C: Crm> Source for Pages<C> {
+    const CRM: &'static str = <C as Api>::CRM;
+    const AHEAD: bool = true;
+    type Object = &'static C::Object;
+    type Plan = Plan<C::Object>;
+    type Place = Place;
+    type Loaded = Listed;
+
+    fn object(key: &str) -> Result<Self::Object, Error> {
+        named(C::objects(), key)
+    }
+
+    fn key(object: Self::Object) -> &'static str {
+        object.key()
+    }
+
+    async fn look(&mut self, wanted: &Wanted<Self::Object>) -> Result<Looked<Self::Plan>, Error> {
+        let object = wanted.object;
+        let Some(fields) = describe(&self.session, object).await? else {
+            return Ok(Looked::Hidden(hidden(object)));
+        };
+        let (rows, changes) = Rows::now(object, &wanted.fields, |key| fields.known(key));
+        Ok(Looked::Seen {
+            plan: Plan { rows, restarts: 0 },
+            changes,
+            expected: None,
+        })
+    }
+
+    async fn load(&self, plan: &Self::Plan, place: &Place) -> Result<Listed, Error> {
+        C::page(&self.session, &mut plan.rows.clone(), &place.cursor).await
+    }
+
+    async fn page(
+        &mut self,
+        plan: &mut Self::Plan,
+        place: &Place,
+        listed: Listed,
+    ) -> Result<Page<Place>, Error> {
+        let key = plan.rows.object.key();
+        if let Some(next) = &listed.next {
+            if *next == place.cursor {
+                let text = format!("{} leads to the same page again and again", C::CRM);
+                return Err(Error::cursor_gone(text).object(key));
+            }
+            if next.len() > LONGEST_CURSOR {
+                return Err(Error::bug(format!("a cursor of {} is too long", C::CRM)).object(key));
+            }
+        }
+        let last =
+            last_in_order(C::ORDER, &place.last, &listed.records).map_err(|error| error.object(key))?;
+        let range = range(C::ORDER, &place.through, &last, listed.next.is_none());
+        let through = match &range {
+            Some(range) => range.through.clone(),
+            None => place.through.clone(),
+        };
+        let (covers, covers_numbers) = match C::ORDER {
+            Order::Numbers => (None, range),
+            Order::Bytes | Order::Unknown => (range, None),
+        };
+        Ok(Page {
+            records: listed.records,
+            covers,
+            covers_numbers,
+            read_time_us: listed.read_time_us,
+            expected: listed.total.filter(|_| place.cursor.is_empty()),
+            next: listed.next.map(|cursor| Place {
+                cursor,
+                last,
+                through,
+            }),
+            lacking: None,
+        })
+    }
+
+    /// A read goes on after days, with a cursor that the CRM may no longer know: then the list begins again, and the
+    /// ranges go on where they were.
+    async fn recover(
+        &mut self,
+        error: Error,
+        plan: &mut Self::Plan,
+        place: &mut Place,
+    ) -> Result<Recovery, Error> {
+        if error.is(ErrorKind::CursorGone) && plan.restarts < MOST_RESTARTS {
+            plan.restarts += 1;
+            *place = Place {
+                through: std::mem::take(&mut place.through),
+                ..Place::default()
+            };
+            return Ok(Recovery::Again(Vec::new()));
+        }
+        of_one_object(error)
+    }
+
+    fn renew(&mut self, access_token: String, base_url: &str) {
+        self.session.renew(access_token, base_url);
+    }
+}
+
+/// The last id of a page. Ranges are right only while the list has the order that the connector says.
+fn last_in_order(order: Order, before: &str, records: &[Record]) -> Result<String, Error> {
+    let mut last = before;
+    for record in records {
+        let id = record.external_id.as_str();
+        let behind = last.is_empty() || compare(order, last, id)? == Ordering::Less;
+        if order != Order::Unknown && !behind {
+            return Err(Error::bug("the CRM lists records out of order"));
+        }
+        last = id;
+    }
+    Ok(last.to_owned())
+}
+
+/// The range that a page lists completely, behind `through`; `last` is its last id, or one before it.
+fn range(order: Order, through: &str, last: &str, end: bool) -> Option<Covers> {
+    let further = through.is_empty() || compare(order, through, last).ok()? == Ordering::Less;
+    let claims = order != Order::Unknown && (end || !last.is_empty() && further);
+    claims.then(|| Covers {
+        after: through.to_owned(),
+        through: if end { String::new() } else { last.to_owned() },
+    })
+}
+
+fn compare(order: Order, one: &str, other: &str) -> Result<Ordering, Error> {
+    match order {
+        Order::Bytes | Order::Unknown => Ok(one.cmp(other)),
+        Order::Numbers => Ok(number(one)?.cmp(&number(other)?)),
+    }
+}
+
+/// A decimal number of any length, in an order of numbers.
+fn number(id: &str) -> Result<(usize, &str), Error> {
+    if id.is_empty() || !id.bytes().all(|digit| digit.is_ascii_digit()) {
+        return Err(Error::bug("the id of a record is not a number"));
+    }
+    let digits = id.trim_start_matches('0');
+    Ok((digits.len(), digits))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn last(order: Order, before: &str, ids: &[&str]) -> Option<String> {
+        let record = |id: &&str| Record {
+            external_id: (*id).to_owned(),
+            ..Record::default()
+        };
+        let records: Vec<Record> = ids.iter().map(record).collect();
+        last_in_order(order, before, &records).ok()
+    }
+
+    #[test]
+    fn a_list_has_the_order_that_was_said() {
+        let of = |id: &str| Some(id.to_owned());
+        assert_eq!(last(Order::Numbers, "", &["9", "10", "100"]), of("100"));
+        assert_eq!(last(Order::Numbers, "9", &["10"]), of("10"));
+        assert_eq!(last(Order::Numbers, "10", &["9"]), None);
+        assert_eq!(last(Order::Numbers, "9", &["9"]), None);
+        assert_eq!(last(Order::Numbers, "", &["1", "x"]), None);
+        assert_eq!(last(Order::Bytes, "", &["10", "9", "a"]), of("a"));
+        assert_eq!(last(Order::Bytes, "9", &["10"]), None);
+        assert_eq!(last(Order::Unknown, "b", &["a", "c", "a"]), of("a"));
+        assert_eq!(last(Order::Numbers, "7", &[]), of("7"));
+    }
+
+    #[test]
+    fn ranges_join_also_when_the_list_begins_again() {
+        let range = |through: &str, last: &str, end| {
+            let range = range(Order::Numbers, through, last, end)?;
+            Some((range.after, range.through))
+        };
+        let pair = |after: &str, through: &str| Some((after.to_owned(), through.to_owned()));
+        assert_eq!(range("", "500", false), pair("", "500"));
+        assert_eq!(range("500", "1000", false), pair("500", "1000"));
+        // The list began again: nothing until it is where the ranges were.
+        assert_eq!(range("1000", "500", false), None);
+        assert_eq!(range("1000", "1000", false), None);
+        assert_eq!(range("1000", "1500", false), pair("1000", "1500"));
+        // An end behind the last range, before it, and of nothing.
+        assert_eq!(range("1000", "1500", true), pair("1000", ""));
+        assert_eq!(range("1000", "700", true), pair("1000", ""));
+        assert_eq!(range("", "", true), pair("", ""));
+        // A page without records that is not the end.
+        assert_eq!(range("", "", false), None);
+        assert!(super::range(Order::Unknown, "", "5", true).is_none());
+    }
+}
