@@ -194,3 +194,24 @@ fn refusals_are_read_in_every_form_and_pages_are_none() {
         "oauth.unavailable"
     );
 }
+
+#[test]
+fn a_refusal_that_nobody_knows_is_an_administrators() {
+    let kind = |error: &str| {
+        let (error, description) = (error.to_owned(), "its text".to_owned());
+        let error = TokenError::Refused { error, description }.into_error();
+        assert!(error.message.contains("its text"), "{error}");
+        error.what()
+    };
+    use crate::proto::ErrorKind::*;
+    for (error, right) in [
+        ("invalid_grant", CredentialsRevoked),
+        ("invalid_client", Configuration),
+        ("invalid_scope", AdminAction),
+        ("server_error", Transient),
+        ("invalid_request", Bug),
+        ("something_of_next_year", AdminAction),
+    ] {
+        assert_eq!(kind(error), right, "{error}");
+    }
+}
