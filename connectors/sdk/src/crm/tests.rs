@@ -213,10 +213,11 @@ fn connection(token: &str) -> Connection {
 }
 
 fn selection(object: &str, fields: &[&str]) -> ObjectSelection {
+    let mut text = SelectedField::default();
+    text.set_type(FieldType::Text);
     let field = |key: &&str| SelectedField {
         key: (*key).to_owned(),
-        r#type: FieldType::Text.into(),
-        ..SelectedField::default()
+        ..text.clone()
     };
     ObjectSelection {
         object: object.to_owned(),
