@@ -136,22 +136,22 @@ async fn mutants(mutants: &[(&str, &str, &str)]) {
 #[tokio::test]
 async fn mutants_of_description_and_login_are_found() {
     mutants(&[
-        ("unsteady", "describe.offline", "answers differently"),
+        ("unsteady", "describe.offline", "does not return the same answer"),
         ("companies", "describe.whole", "3 objects have the role COMPANY"),
         ("keyless", "config.group", "accepted"),
         ("stateless", "login.address", "its parameter state"),
         ("identity-changes", "login.works", "two logins of the same user"),
         ("denial-passes", "login.denied", "TRANSIENT"),
         ("codes-pass", "login.code", "TRANSIENT"),
-        ("refresh-forgets", "grant.refresh", "the refresh token is gone"),
+        ("refresh-forgets", "grant.refresh", "the refresh token is missing"),
         ("refreshes-itself", "grant.stream", "never asked for credentials"),
         ("revokes-once", "grant.revoke", "Revoke, repeated"),
         (
             "stays",
             "grant.moved",
-            "does not ask at the connection's base_url",
+            "to another address than the connection's base_url",
         ),
-        ("stays", "grant.moved", "moves the account"),
+        ("stays", "grant.moved", "changes base_url"),
     ])
     .await;
 }
@@ -160,25 +160,25 @@ async fn mutants_of_description_and_login_are_found() {
 async fn mutants_of_fields_and_reads_are_found() {
     mutants(&[
         ("unsorted", "fields.listed", "in this order"),
-        ("miscounts", "fields.counted", "a full read gives"),
+        ("miscounts", "fields.counted", "a full read returns"),
         ("spaces", "read.payloads", "not canonical"),
         (
             "orphans",
             "read.records",
-            "name a parent that the read does not give",
+            "have a parent that the read does not return",
         ),
-        ("covers-too-much", "read.covers", "records that are there"),
-        ("open-checkpoints", "read.checkpoints", "an access token in it"),
+        ("covers-too-much", "read.covers", "existing records"),
+        ("open-checkpoints", "read.checkpoints", "contains an access token"),
         ("strict", "read.missing-field", "FIELD_GONE"),
         ("skips", "resume.every", "missing"),
         ("skips", "resume.killed", "missing"),
-        ("panics-on-nonsense", "resume.nonsense", "BUG"),
+        ("panics-on-nonsense", "resume.invalid-checkpoint", "BUG"),
         ("fetch-differs", "fetch.known", "display_name differs"),
         ("absent-fails", "fetch.absent", "RECORD_GONE"),
         (
             "revives",
             "fetch.deleted",
-            "the full read gives Company C00000003 as live",
+            "the full read returns Company C00000003 as live",
         ),
         ("revives", "fetch.deleted", "which is deleted, as 1 live records"),
         ("more-is-less", "fetch.many", "`more` is false"),
@@ -187,32 +187,28 @@ async fn mutants_of_fields_and_reads_are_found() {
 }
 
 #[tokio::test]
-async fn mutants_of_time_and_trouble_are_found() {
+async fn mutants_of_time_and_faults_are_found() {
     mutants(&[
         ("eager", "pressure.bounded", "without a pull"),
         ("goes-on", "time.cancel", "after it was cancelled"),
         ("blocks", "time.deadline", "the deadline was after"),
-        ("goes-on", "time.pulls", "goes on asking the CRM"),
-        ("unclassified", "trouble.calls", "BUG"),
-        ("unclassified", "trouble.streams", "BUG"),
-        ("trusting", "trouble.calls", "as if all were well"),
+        ("goes-on", "time.pulls", "still sends requests to the CRM"),
+        ("unclassified", "fault.calls", "BUG"),
+        ("unclassified", "fault.streams", "BUG"),
+        ("trusting", "fault.calls", "it succeeds although the CRM failed"),
         (
             "gives-up",
             "refusal.object",
-            "the stream ends where Deal is refused",
+            "the stream ends because Deal is refused",
         ),
-        ("deaf", "refusal.limit", "the CRM said 120"),
-        (
-            "believes-pages",
-            "foreign.streams",
-            "is told as one that cannot be read",
-        ),
-        ("believes-pages", "foreign.calls", "TRANSIENT is right"),
-        ("alone", "life.concurrent", "a stream beside others"),
+        ("deaf", "refusal.limit", "the CRM asked for 120"),
+        ("believes-pages", "foreign.streams", "is reported as unreadable"),
+        ("believes-pages", "foreign.calls", "expected TRANSIENT"),
+        ("alone", "life.concurrent", "a concurrent stream"),
         ("leaks", "life.growth", "more memory"),
         ("writes", "safety.read-only", "POST /data/anything"),
-        ("logs-tokens", "safety.secrets", "an access token in it"),
-        ("open-checkpoints", "safety.secrets", "a checkpoint has"),
+        ("logs-tokens", "safety.secrets", "contains an access token"),
+        ("open-checkpoints", "safety.secrets", "a checkpoint contains"),
     ])
     .await;
     fails(
@@ -244,7 +240,7 @@ async fn what_is_wrong_with_the_folder_is_found() {
             "[operator]\nrequired = [\"companies\"]\n\n[operator.settings]",
         )
     });
-    fails(&required, "child", "config.operator", "is it required?").await;
+    fails(&required, "child", "config.operator", "is the setting required?").await;
 }
 
 mod shim;

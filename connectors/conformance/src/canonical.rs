@@ -12,7 +12,7 @@ use time::macros::format_description;
 const MOST_BYTES: usize = 4 * 1024 * 1024;
 
 /// The violation of a payload, or None. `types` are the types of the selected fields.
-pub(crate) fn wrong(payload: &[u8], types: &HashMap<&str, FieldType>) -> Option<String> {
+pub(crate) fn violation(payload: &[u8], types: &HashMap<&str, FieldType>) -> Option<String> {
     if payload.len() > MOST_BYTES {
         return Some(format!(
             "the payload has {} bytes; 4 MiB are allowed",
@@ -30,7 +30,7 @@ pub(crate) fn wrong(payload: &[u8], types: &HashMap<&str, FieldType>) -> Option<
         let Some(kind) = types.get(key.as_str()) else {
             return Some(format!("the payload has {key}, which was not selected"));
         };
-        if let Some(what) = wrong_value(value, *kind) {
+        if let Some(what) = value_violation(value, *kind) {
             return Some(format!(
                 "{key} ({}): {what}",
                 kind.as_str_name().trim_start_matches("FIELD_TYPE_")
@@ -46,16 +46,16 @@ pub(crate) fn wrong(payload: &[u8], types: &HashMap<&str, FieldType>) -> Option<
             String::from_utf8_lossy(&bytes[from..(same + 12).min(bytes.len())]).into_owned()
         };
         format!(
-            "not canonical at byte {same}: …{}…, where …{}… is right (keys sorted by bytes, no white space, short escapes)",
+            "not canonical at byte {same}: …{}…, expected …{}… (keys sorted by bytes, no white space, short escapes)",
             around(payload),
             around(canonical.as_bytes())
         )
     })
 }
 
-fn wrong_value(value: &Value, kind: FieldType) -> Option<String> {
+fn value_violation(value: &Value, kind: FieldType) -> Option<String> {
     if value.is_null() {
-        return Some("null: unset fields are left out".to_owned());
+        return Some("null; expected an absent member, as for all unset fields".to_owned());
     }
     if let Some(raw) = value.as_object().and_then(|members| members.get("raw"))
         && value.as_object().is_some_and(|members| members.len() == 1)
@@ -63,7 +63,7 @@ fn wrong_value(value: &Value, kind: FieldType) -> Option<String> {
         return (!raw.is_string()).then(|| "`raw` is not a text".to_owned());
     }
     let text = value.as_str();
-    let must = |holds: bool, what: &str| (!holds).then(|| format!("{}; {what} is right", short(value)));
+    let must = |holds: bool, what: &str| (!holds).then(|| format!("{}; expected {what}", short(value)));
     use FieldType::*;
     match kind {
         Boolean => must(value.is_boolean(), "true or false"),
@@ -194,14 +194,14 @@ mod tests {
     use FieldType::*;
 
     fn of(kind: FieldType, value: &str) -> Option<String> {
-        wrong(
+        violation(
             format!("{{\"F\":{value}}}").as_bytes(),
             &HashMap::from([("F", kind)]),
         )
     }
 
     #[test]
-    fn what_the_contract_says_passes() {
+    fn canonical_values_pass() {
         #[rustfmt::skip]
         let table = [
             (Text, "\"a\\u0001\\n\\\"é\""), (Picklist, "\"x\""), (Boolean, "true"), (Integer, "-9223372036854775808"),
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_told() {
+    fn other_values_are_reported() {
         #[rustfmt::skip]
         let table = [
             (Text, "null"), (Text, "1"), (Text, "\"a\\u0000\""), (Text, "\"\\u000a\""), (Text, "\"\\/\""), (Boolean, "\"true\""),
@@ -240,7 +240,10 @@ mod tests {
             "{",
             "{\"A\": \"1\"}",
         ] {
-            assert!(wrong(payload.as_bytes(), &types).is_some(), "{payload} passes");
+            assert!(
+                violation(payload.as_bytes(), &types).is_some(),
+                "{payload} passes"
+            );
         }
     }
 }

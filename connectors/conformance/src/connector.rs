@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use prost::Message as _;
 use tether_connector_host::proto::{
     BeginAuthorizationRequest, BeginAuthorizationResponse, CallRequest, CallResponse, CountRecordsRequest,
-    CountRecordsResponse, DescribeRequest, DescribeResponse, Error as Said, ErrorKind, ExchangeCodeRequest,
+    CountRecordsResponse, DescribeRequest, DescribeResponse, Error, ErrorKind, ExchangeCodeRequest,
     FetchCompanyRequest, FetchCompanyResponse, ListFieldsRequest, ListFieldsResponse, LogInRequest, LoggedIn,
     ProvideCredentialsRequest, ProvideCredentialsResponse, ReadRequest, ReadResponse, RefreshRequest,
     RefreshResponse, RevokeRequest, RevokeResponse, call_request::Call, call_response::Result as Answer,
@@ -17,7 +17,7 @@ use tether_connector_host::raw;
 use tokio::time::timeout;
 
 /// Time limit for a call without faults.
-pub(crate) const AMPLE: Duration = Duration::from_secs(30);
+pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long after its deadline an answer may come: the grace period of the host.
 pub(crate) const GRACE: Duration = Duration::from_secs(1);
 
@@ -25,25 +25,25 @@ pub(crate) const GRACE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// The connector's error.
-    Said(Box<Said>),
+    Reported(Box<Error>),
     /// There was no answer, not even after the deadline.
-    Silent(Duration),
+    TimedOut(Duration),
     /// There will be no answer: the process ended, or the instance was closed.
     Lost(String),
     /// The answer does not belong to the request.
-    Garbled(&'static str),
+    Malformed(&'static str),
 }
 
 impl Failure {
     /// The error kind, if there is an error.
     pub(crate) fn kind(&self) -> Option<ErrorKind> {
-        self.said().map(Said::what)
+        self.reported().map(Error::what)
     }
 
     /// The connector's error, if there is one.
-    pub(crate) fn said(&self) -> Option<&Said> {
+    pub(crate) fn reported(&self) -> Option<&Error> {
         match self {
-            Self::Said(said) => Some(said),
+            Self::Reported(error) => Some(error),
             _ => None,
         }
     }
@@ -52,22 +52,22 @@ impl Failure {
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Said(said) => write!(f, "{} ({said})", said.label().to_uppercase()),
-            Self::Silent(after) => write!(f, "no answer after {} ms", after.as_millis()),
+            Self::Reported(error) => write!(f, "{} ({error})", error.label().to_uppercase()),
+            Self::TimedOut(after) => write!(f, "no answer after {} ms", after.as_millis()),
             Self::Lost(why) => write!(f, "the answer was lost: {why}"),
-            Self::Garbled(what) => write!(f, "{what}"),
+            Self::Malformed(what) => write!(f, "{what}"),
         }
     }
 }
 
-/// Texts of connectors that must not contain secrets: the source and the text.
+/// Texts received from connectors, which must not contain secrets: the context and the text.
 #[derive(Default)]
-pub(crate) struct Heard(Mutex<Vec<(String, String)>>);
+pub(crate) struct ReceivedTexts(Mutex<Vec<(String, String)>>);
 
-impl Heard {
+impl ReceivedTexts {
     /// Records a text.
-    pub(crate) fn note(&self, place: impl Into<String>, text: impl Into<String>) {
-        self.0.lock().push((place.into(), text.into()));
+    pub(crate) fn note(&self, context: impl Into<String>, text: impl Into<String>) {
+        self.0.lock().push((context.into(), text.into()));
     }
 
     /// Everything so far.
@@ -80,7 +80,7 @@ impl Heard {
 #[derive(Clone)]
 pub(crate) struct Connector {
     pub(crate) raw: raw::Instance,
-    pub(crate) heard: Arc<Heard>,
+    pub(crate) received: Arc<ReceivedTexts>,
 }
 
 macro_rules! calls {
@@ -89,7 +89,7 @@ macro_rules! calls {
             pub(crate) async fn $name(&self, request: $request, limit: Duration) -> Result<$response, Failure> {
                 match self.ask(Call::$call(request), limit).await? {
                     Answer::$answer(response) => Ok(response),
-                    _ => Err(Failure::Garbled("the answer is of another kind than the call")),
+                    _ => Err(Failure::Malformed("the answer is not of the call's type")),
                 }
             }
         )+}
@@ -140,21 +140,24 @@ impl Connector {
         limit: Duration,
     ) -> Result<Answer, Failure> {
         let Ok(answer) = timeout(limit, waiting.answer()).await else {
-            return Err(Failure::Silent(limit));
+            return Err(Failure::TimedOut(limit));
         };
         let answer = answer.map_err(|error| self.lost(&error.to_string()))?;
         let answer = decode(answer)?;
-        if let Answer::Error(said) = answer {
-            return Err(self.said(name, said));
+        if let Answer::Error(error) = answer {
+            return Err(self.reported(name, error));
         }
         Ok(answer)
     }
 
     /// Records the text of the connector's error.
-    pub(crate) fn said(&self, place: &str, said: Said) -> Failure {
-        let text = format!("{} {} {} {}", said.message, said.code, said.object, said.field);
-        self.heard.note(format!("an error of {place}"), text);
-        Failure::Said(Box::new(said))
+    pub(crate) fn reported(&self, context: &str, error: Error) -> Failure {
+        let text = format!(
+            "{} {} {} {}",
+            error.message, error.code, error.object, error.field
+        );
+        self.received.note(format!("an error of {context}"), text);
+        Failure::Reported(Box::new(error))
     }
 
     pub(crate) fn lost(&self, why: &str) -> Failure {
@@ -165,8 +168,8 @@ impl Connector {
 fn decode(answer: Bytes) -> Result<Answer, Failure> {
     match CallResponse::decode(answer).map(|answer| answer.result) {
         Ok(Some(answer)) => Ok(answer),
-        Ok(None) => Err(Failure::Garbled("the answer is empty")),
-        Err(_) => Err(Failure::Garbled("the answer is not a CallResponse")),
+        Ok(None) => Err(Failure::Malformed("the answer is empty")),
+        Err(_) => Err(Failure::Malformed("the answer is not a CallResponse")),
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::connector::Failure;
 
 /// The result of a check: the observation in a few words, or the reason why it did not pass.
-pub(crate) type Seen = Result<String, Halt>;
+pub(crate) type CheckResult = Result<String, Halt>;
 
 /// A check that did not pass.
 #[derive(Debug)]
@@ -20,13 +20,13 @@ pub(crate) fn fails(finding: impl Into<String>) -> Halt {
 }
 
 /// Converts the failure of a call to that of the check.
-pub(crate) trait Told<T> {
+pub(crate) trait Context<T> {
     /// With the action that failed.
-    fn told(self, what: &str) -> Result<T, Halt>;
+    fn context(self, what: &str) -> Result<T, Halt>;
 }
 
-impl<T> Told<T> for Result<T, Failure> {
-    fn told(self, what: &str) -> Result<T, Halt> {
+impl<T> Context<T> for Result<T, Failure> {
+    fn context(self, what: &str) -> Result<T, Halt> {
         self.map_err(|failure| fails(format!("{what}: {failure}")))
     }
 }
@@ -61,7 +61,7 @@ impl Findings {
     }
 
     /// The result of the check: the findings, or the observation.
-    pub(crate) fn done(self, seen: impl Into<String>) -> Seen {
+    pub(crate) fn done(self, seen: impl Into<String>) -> CheckResult {
         const MOST: usize = 12;
         if self.0.is_empty() {
             return Ok(seen.into());

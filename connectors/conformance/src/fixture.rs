@@ -71,10 +71,11 @@ impl Fixture {
         };
         // The rest is read until its end, so that the fixture never blocks on output.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        let said: Value =
+        let first: Value =
             serde_json::from_str(&line).map_err(|_| wrong(format!("its first line is not JSON: {line}")))?;
         let member = |name: &str| {
-            said.get(name)
+            first
+                .get(name)
                 .and_then(Value::as_str)
                 .unwrap_or_default()
                 .to_owned()

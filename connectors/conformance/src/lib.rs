@@ -12,6 +12,7 @@ mod canonical;
 mod checks;
 mod connector;
 mod error;
+mod fault;
 mod finding;
 mod fixture;
 mod login;
@@ -24,7 +25,6 @@ mod report;
 mod rows;
 mod secrets;
 mod stream;
-mod trouble;
 mod world;
 
 use std::time::{Duration, Instant};
@@ -49,11 +49,11 @@ pub fn ids() -> Vec<&'static str> {
 }
 
 impl Options {
-    /// Runs every check. `told` is called with each result.
+    /// Runs every check. `report` is called with each result.
     ///
     /// # Errors
     /// Only if the kit cannot start, or `only` names an unknown check; problems of the connector are in the report.
-    pub async fn run(self, told: &mut dyn FnMut(Isolation, &Checked)) -> Result<Report, Error> {
+    pub async fn run(self, report: &mut dyn FnMut(Isolation, &Checked)) -> Result<Report, Error> {
         if let Some(unknown) = self
             .only
             .iter()
@@ -72,12 +72,12 @@ impl Options {
                 .checks(&quirks, Isolation::Child, true, &mut |_, _| {})
                 .await?;
             if !usable {
-                probed.checks.iter().for_each(|one| told(Isolation::Child, one));
+                probed.checks.iter().for_each(|one| report(Isolation::Child, one));
                 return Ok(Report::new(&self.folder, vec![probed]));
             }
         }
         for isolation in &self.isolations {
-            let (run, usable) = self.checks(&quirks, *isolation, false, told).await?;
+            let (run, usable) = self.checks(&quirks, *isolation, false, report).await?;
             runs.push(run);
             if !usable {
                 break;
@@ -92,7 +92,7 @@ impl Options {
         quirks: &Quirks,
         isolation: Isolation,
         only_first: bool,
-        told: &mut dyn FnMut(Isolation, &Checked),
+        report: &mut dyn FnMut(Isolation, &Checked),
     ) -> Result<(Run, bool), Error> {
         let started = Instant::now();
         let world = World::new(self, quirks, isolation).await?;
@@ -102,7 +102,7 @@ impl Options {
                 continue;
             }
             let one = check.run(&world, LONGEST_CHECK).await;
-            told(isolation, &one);
+            report(isolation, &one);
             usable &= !checks::is_first(check) || !matches!(one.outcome, Outcome::Failed { .. });
             checked.push(one);
             if !usable {

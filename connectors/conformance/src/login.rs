@@ -10,8 +10,8 @@ use tether_connector_host::proto::{
     AuthKind, BeginAuthorizationRequest, Connection, Credentials, ExchangeCodeRequest, LogInRequest, LoggedIn,
 };
 
-use crate::connector::{AMPLE, Connector, Failure};
-use crate::finding::{Halt, Told as _, fails};
+use crate::connector::{CALL_TIMEOUT, Connector, Failure};
+use crate::finding::{Context as _, Halt, fails};
 use crate::quirks::Method;
 use crate::world::World;
 
@@ -58,12 +58,12 @@ impl World {
         decision: &str,
     ) -> Result<HashMap<String, String>, Halt> {
         let begun = connector
-            .begin_authorization(self.begin_request(attempt), AMPLE)
+            .begin_authorization(self.begin_request(attempt), CALL_TIMEOUT)
             .await;
-        let url = begun.told("BeginAuthorization")?.url;
+        let url = begun.context("BeginAuthorization")?.url;
         let approve = self.quirks.login.approve.clone().unwrap_or_default();
         let approve = self
-            .filled(&approve)
+            .with_placeholders(&approve)
             .replace("{url}", &crate::secrets::percent(&url))
             .replace("{decision}", decision);
         let Some(proxy) = &self.proxy else {
@@ -81,7 +81,7 @@ impl World {
         let mut callback: HashMap<String, String> = to.query_pairs().into_owned().collect();
         if callback.remove("state").as_ref() != Some(&attempt.state) {
             return Err(fails(
-                "the browser came back with another state than BeginAuthorization was given",
+                "the redirect of the browser has another state than BeginAuthorization",
             ));
         }
         if let Some(code) = callback.get("code") {
@@ -112,7 +112,7 @@ impl World {
             settings: self.group(),
             auth_kind: self.quirks.login.method.kind().into(),
             parameters: parameters
-                .map(|(key, value)| (key.clone(), self.filled(value)))
+                .map(|(key, value)| (key.clone(), self.with_placeholders(value)))
                 .collect(),
         }
     }
@@ -123,20 +123,20 @@ impl World {
             let attempt = Attempt::new();
             let callback = self.callback(connector, &attempt, "allow").await?;
             connector
-                .exchange_code(self.exchange_request(&attempt, callback), AMPLE)
+                .exchange_code(self.exchange_request(&attempt, callback), CALL_TIMEOUT)
                 .await
         } else {
-            connector.log_in(self.log_in_request(), AMPLE).await
+            connector.log_in(self.log_in_request(), CALL_TIMEOUT).await
         };
         if let Ok(logged_in) = &answer {
-            self.know(logged_in.credentials.as_ref());
+            self.add_secrets(logged_in.credentials.as_ref());
         }
         Ok(answer)
     }
 
     /// The connection of a new login.
     pub(crate) async fn log_in(&self, connector: &Connector) -> Result<Connection, Halt> {
-        let logged_in = self.try_log_in(connector).await?.told("logging in")?;
+        let logged_in = self.try_log_in(connector).await?.context("logging in")?;
         Ok(self.connection(logged_in))
     }
 
@@ -152,7 +152,7 @@ impl World {
     }
 
     /// Records credentials as secrets.
-    pub(crate) fn know(&self, credentials: Option<&Credentials>) {
+    pub(crate) fn add_secrets(&self, credentials: Option<&Credentials>) {
         let Some(credentials) = credentials else { return };
         self.secrets.add("an access token", &credentials.access_token);
         self.secrets.add("a refresh token", &credentials.refresh_token);

@@ -28,7 +28,7 @@ impl Held {
     }
 
     /// The same, once threads and descriptors are back at their earlier numbers, or after two seconds.
-    pub(crate) async fn settled(process: Option<u32>, before: Self) -> Option<Self> {
+    pub(crate) async fn after_release(process: Option<u32>, before: Self) -> Option<Self> {
         for _ in 0..40 {
             let held = Self::by(process)?;
             if held.threads <= before.threads && held.descriptors <= before.descriptors {

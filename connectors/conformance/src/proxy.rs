@@ -24,7 +24,7 @@ use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::trouble::{self, Trouble};
+use crate::fault::{self, Fault};
 
 type Body = BoxBody<Bytes, io::Error>;
 
@@ -40,8 +40,8 @@ struct Shared {
     /// The fixture: `127.0.0.1:1234`.
     upstream: String,
     client: Client<HttpConnector, Full<Bytes>>,
-    seen: Mutex<Vec<Seen>>,
-    order: Mutex<Option<Order>>,
+    seen: Mutex<Vec<ProxiedRequest>>,
+    active: Mutex<Option<ActiveFault>>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -52,7 +52,7 @@ impl std::fmt::Debug for Shared {
 
 /// One request. No Debug, because it contains tokens.
 #[derive(Clone)]
-pub(crate) struct Seen {
+pub(crate) struct ProxiedRequest {
     pub(crate) method: Method,
     /// Without the query.
     pub(crate) path: String,
@@ -62,14 +62,14 @@ pub(crate) struct Seen {
     text: Arc<str>,
 }
 
-impl Seen {
+impl ProxiedRequest {
     /// Whether the request contains a text, anywhere, plain or percent-encoded.
-    pub(crate) fn carries(&self, text: &str) -> bool {
+    pub(crate) fn contains(&self, text: &str) -> bool {
         self.text.contains(text) || self.text.contains(&crate::secrets::percent(text))
     }
 
     /// For reports: without query and body.
-    pub(crate) fn place(&self) -> String {
+    pub(crate) fn method_and_path(&self) -> String {
         format!("{} {}", self.method, self.path)
     }
 }
@@ -82,7 +82,7 @@ pub(crate) enum Which {
     /// Only this one.
     Once(usize),
     /// Requests that contain a text: an access token.
-    Carrying(String),
+    Containing(String),
 }
 
 /// A refusal in the CRM's own form.
@@ -93,13 +93,13 @@ pub(crate) struct Reply {
     pub(crate) body: String,
 }
 
-struct Order {
-    trouble: Trouble,
-    /// For [`Trouble::Own`].
-    own: Option<Reply>,
+struct ActiveFault {
+    fault: Fault,
+    /// For [`Fault::Refusal`].
+    refusal: Option<Reply>,
     which: Which,
     seen: usize,
-    struck: usize,
+    faulted: usize,
 }
 
 impl Proxy {
@@ -111,7 +111,7 @@ impl Proxy {
             upstream: upstream.to_owned(),
             client: Client::builder(TokioExecutor::new()).build_http(),
             seen: Mutex::default(),
-            order: Mutex::default(),
+            active: Mutex::default(),
         });
         let task = tokio::spawn(serve(listener, Arc::clone(&shared)));
         Ok(Self { shared, task })
@@ -132,34 +132,43 @@ impl Proxy {
         self.shared.seen.lock().len()
     }
 
-    /// The requests since then.
-    pub(crate) fn since(&self, place: usize) -> Vec<Seen> {
-        self.shared.seen.lock().get(place..).unwrap_or_default().to_vec()
+    /// The requests after the first `requests_before`.
+    pub(crate) fn since(&self, requests_before: usize) -> Vec<ProxiedRequest> {
+        self.shared
+            .seen
+            .lock()
+            .get(requests_before..)
+            .unwrap_or_default()
+            .to_vec()
     }
 
     /// Injects a fault until [`Proxy::clear`].
-    pub(crate) fn order(&self, trouble: Trouble, which: Which) {
-        self.set(trouble, None, which);
+    pub(crate) fn inject(&self, fault: Fault, which: Which) {
+        self.set(fault, None, which);
     }
 
     /// Answers with a refusal in the CRM's own form until [`Proxy::clear`].
     pub(crate) fn refuse(&self, reply: Reply, which: Which) {
-        self.set(Trouble::Own(reply.status), Some(reply), which);
+        self.set(Fault::Refusal(reply.status), Some(reply), which);
     }
 
-    fn set(&self, trouble: Trouble, own: Option<Reply>, which: Which) {
-        *self.shared.order.lock() = Some(Order {
-            trouble,
-            own,
+    fn set(&self, fault: Fault, refusal: Option<Reply>, which: Which) {
+        *self.shared.active.lock() = Some(ActiveFault {
+            fault,
+            refusal,
             which,
             seen: 0,
-            struck: 0,
+            faulted: 0,
         });
     }
 
     /// Ends the fault. Returns the number of affected requests.
     pub(crate) fn clear(&self) -> usize {
-        self.shared.order.lock().take().map_or(0, |order| order.struck)
+        self.shared
+            .active
+            .lock()
+            .take()
+            .map_or(0, |active| active.faulted)
     }
 
     /// Waits until no request has come for `quiet`, at most `limit`. Returns whether that succeeded.
@@ -185,8 +194,8 @@ impl Proxy {
 
     /// A GET of the kit itself, without the proxy. JSON only.
     pub(crate) async fn get(&self, url: &str) -> Result<serde_json::Value, String> {
-        let place = url.split('?').next().unwrap_or_default().to_owned();
-        let wrong = |what: String| format!("GET {place}: {what}");
+        let address = url.split('?').next().unwrap_or_default().to_owned();
+        let wrong = |what: String| format!("GET {address}: {what}");
         let uri: Uri = url.parse().map_err(|_| wrong("not an address".to_owned()))?;
         let response = self
             .shared
@@ -238,50 +247,56 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
 async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> io::Result<Response<Body>> {
     let (parts, body) = request.into_parts();
     let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
-    let seen = Seen {
+    let seen = ProxiedRequest {
         method: parts.method.clone(),
         path: parts.uri.path().to_owned(),
         at: Instant::now(),
         text: text(&parts.uri, &parts.headers, &body).into(),
     };
-    let trouble = shared.strike(&seen);
+    let fault = shared.apply(&seen);
     shared.seen.lock().push(seen);
     let forward = || shared.forward(&parts.method, &parts.uri, &parts.headers, body.clone());
-    match trouble {
+    match fault {
         None => forward().await,
-        Some(Trouble::Slow(wait)) => {
+        Some(Fault::Delayed(wait)) => {
             tokio::time::sleep(wait).await;
             forward().await
         }
-        Some(Trouble::Own(_)) => Ok(own(shared.own())),
-        Some(Trouble::Status(status)) => Ok(refuse(status, None)),
-        Some(Trouble::TooManyUntil) => Ok(refuse(429, Some(trouble::RETRY_AFTER))),
-        Some(Trouble::Garbage) => Ok(whole(StatusCode::OK, Bytes::from_static(b"\x00\xff{]<garbage"))),
-        Some(Trouble::Page(status)) => Ok(typed(status, "text/html", PAGE)),
-        Some(Trouble::Empty(status)) => Ok(typed(status, "text/plain", "")),
-        Some(Trouble::OtherJson(status)) => Ok(typed(status, "application/json", OTHER_JSON)),
-        Some(Trouble::CutBefore) => Err(io::ErrorKind::ConnectionReset.into()),
-        Some(Trouble::CutMiddle) => cut(forward().await?).await,
-        Some(Trouble::Never) => std::future::pending().await,
+        Some(Fault::Refusal(_)) => Ok(refusal_response(shared.refusal())),
+        Some(Fault::Status(status)) => Ok(status_response(status, None)),
+        Some(Fault::RetryAfter) => Ok(status_response(429, Some(fault::RETRY_AFTER))),
+        Some(Fault::RandomBytes) => Ok(complete(
+            StatusCode::OK,
+            Bytes::from_static(b"\x00\xff{]<no JSON"),
+        )),
+        Some(Fault::Page(status)) => Ok(typed_response(status, "text/html", PAGE)),
+        Some(Fault::Empty(status)) => Ok(typed_response(status, "text/plain", "")),
+        Some(Fault::OtherJson(status)) => Ok(typed_response(status, "application/json", OTHER_JSON)),
+        Some(Fault::CutBefore) => Err(io::ErrorKind::ConnectionReset.into()),
+        Some(Fault::CutMiddle) => cut(forward().await?).await,
+        Some(Fault::NoAnswer) => std::future::pending().await,
     }
 }
 
 impl Shared {
-    fn strike(&self, seen: &Seen) -> Option<Trouble> {
-        let mut order = self.order.lock();
-        let order = order.as_mut()?;
-        order.seen += 1;
-        let strikes = match &order.which {
-            Which::From(first) => order.seen >= *first,
-            Which::Once(place) => order.seen == *place,
-            Which::Carrying(text) => seen.carries(text),
+    fn apply(&self, seen: &ProxiedRequest) -> Option<Fault> {
+        let mut active = self.active.lock();
+        let active = active.as_mut()?;
+        active.seen += 1;
+        let applies = match &active.which {
+            Which::From(first) => active.seen >= *first,
+            Which::Once(number) => active.seen == *number,
+            Which::Containing(text) => seen.contains(text),
         };
-        order.struck += usize::from(strikes);
-        strikes.then_some(order.trouble)
+        active.faulted += usize::from(applies);
+        applies.then_some(active.fault)
     }
 
-    fn own(&self) -> Option<Reply> {
-        self.order.lock().as_ref().and_then(|order| order.own.clone())
+    fn refusal(&self) -> Option<Reply> {
+        self.active
+            .lock()
+            .as_ref()
+            .and_then(|active| active.refusal.clone())
     }
 
     async fn forward(
@@ -297,7 +312,7 @@ impl Shared {
             .uri(format!("http://{}{path}", self.upstream));
         for (name, value) in headers {
             // The fixture receives the proxy's address as its own, so that the addresses it generates and the
-            // requests it signs are right. Compression is disabled, so that every body can be inspected.
+            // requests it signs stay valid. Compression is disabled, so that every body can be inspected.
             if ![CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, ACCEPT_ENCODING].contains(name) {
                 request = request.header(name, value);
             }
@@ -371,9 +386,9 @@ fn text(uri: &Uri, headers: &HeaderMap, body: &[u8]) -> String {
     text
 }
 
-fn refuse(status: u16, retry_after: Option<Duration>) -> Response<Body> {
+fn status_response(status: u16, retry_after: Option<Duration>) -> Response<Body> {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = whole(status, Bytes::from_static(b"trouble of the conformance kit"));
+    let mut response = complete(status, Bytes::from_static(b"fault of the conformance kit"));
     if let Some(wait) = retry_after {
         response
             .headers_mut()
@@ -382,12 +397,12 @@ fn refuse(status: u16, retry_after: Option<Duration>) -> Response<Body> {
     response
 }
 
-fn own(reply: Option<Reply>) -> Response<Body> {
+fn refusal_response(reply: Option<Reply>) -> Response<Body> {
     let Some(reply) = reply else {
-        return refuse(500, None);
+        return status_response(500, None);
     };
     let status = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = whole(status, reply.body.into());
+    let mut response = complete(status, reply.body.into());
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     for (name, value) in reply.headers {
@@ -403,16 +418,16 @@ const PAGE: &str =
     "<html>\r\n<head><title>Gateway</title></head>\r\n<body><h1>Gateway</h1></body>\r\n</html>\r\n";
 const OTHER_JSON: &str = r#"{"message":"no Route matched with those values"}"#;
 
-fn typed(status: u16, media: &'static str, body: &'static str) -> Response<Body> {
+fn typed_response(status: u16, media: &'static str, body: &'static str) -> Response<Body> {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = whole(status, Bytes::from_static(body.as_bytes()));
+    let mut response = complete(status, Bytes::from_static(body.as_bytes()));
     response
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static(media));
     response
 }
 
-fn whole(status: StatusCode, body: Bytes) -> Response<Body> {
+fn complete(status: StatusCode, body: Bytes) -> Response<Body> {
     let mut response = Response::new(full(body));
     *response.status_mut() = status;
     response
@@ -455,7 +470,7 @@ mod tests {
                 let service = service_fn(move |_| async move {
                     let body =
                         format!("{{\"next\":\"http://{address}/2\",\"other\":\"http://{address}0/\"}}");
-                    Ok::<_, Infallible>(whole(StatusCode::OK, body.into()))
+                    Ok::<_, Infallible>(complete(StatusCode::OK, body.into()))
                 });
                 tokio::spawn(
                     hyper::server::conn::http1::Builder::new()
@@ -472,7 +487,7 @@ mod tests {
             .parse()
             .unwrap();
         let response = client.get(uri).await.map_err(|error| error.to_string())?;
-        let (status, told) = (
+        let (status, has_retry_after) = (
             response.status().as_u16(),
             response.headers().contains_key(RETRY_AFTER),
         );
@@ -482,11 +497,15 @@ mod tests {
             .await
             .map_err(|error| error.to_string())?
             .to_bytes();
-        Ok((status, String::from_utf8_lossy(&body).into_owned(), told))
+        Ok((
+            status,
+            String::from_utf8_lossy(&body).into_owned(),
+            has_retry_after,
+        ))
     }
 
     #[tokio::test]
-    async fn it_forwards_as_itself_and_makes_the_trouble_it_is_told_to() {
+    async fn it_forwards_as_itself_and_injects_faults() {
         let address = fixture().await;
         let proxy = Proxy::start(&address.to_string()).await.unwrap();
         let (status, body, _) = ask(&proxy).await.unwrap();
@@ -499,41 +518,43 @@ mod tests {
             )
         );
         let seen = proxy.since(0);
-        assert!(seen[0].place() == "GET /1" && seen[0].carries("s3cret") && !seen[0].carries("other"));
+        assert!(
+            seen[0].method_and_path() == "GET /1" && seen[0].contains("s3cret") && !seen[0].contains("other")
+        );
 
-        proxy.order(Trouble::TooManyUntil, Which::From(2));
+        proxy.inject(Fault::RetryAfter, Which::From(2));
         assert_eq!(ask(&proxy).await.unwrap().0, 200);
         assert!(matches!(ask(&proxy).await, Ok((429, _, true))));
         assert_eq!(proxy.clear(), 1);
-        proxy.order(Trouble::Status(401), Which::Carrying("s3cret".to_owned()));
+        proxy.inject(Fault::Status(401), Which::Containing("s3cret".to_owned()));
         assert_eq!(ask(&proxy).await.unwrap().0, 401);
-        for trouble in [Trouble::CutBefore, Trouble::CutMiddle] {
-            proxy.order(trouble, Which::From(1));
-            assert!(ask(&proxy).await.is_err(), "{trouble}");
+        for fault in [Fault::CutBefore, Fault::CutMiddle] {
+            proxy.inject(fault, Which::From(1));
+            assert!(ask(&proxy).await.is_err(), "{fault}");
         }
         let reply = Reply {
             status: 429,
             headers: vec![("retry-after".to_owned(), "7".to_owned())],
-            body: "slowly".to_owned(),
+            body: "wait".to_owned(),
         };
-        proxy.refuse(reply, Which::Carrying("s3cret".to_owned()));
-        assert_eq!(ask(&proxy).await.unwrap(), (429, "slowly".to_owned(), true));
-        let beside = proxy.beside().await.unwrap();
+        proxy.refuse(reply, Which::Containing("s3cret".to_owned()));
+        assert_eq!(ask(&proxy).await.unwrap(), (429, "wait".to_owned(), true));
+        let second = proxy.beside().await.unwrap();
         assert_eq!(
-            ask(&beside).await.unwrap().0,
+            ask(&second).await.unwrap().0,
             200,
             "an address of its own, with its own faults"
         );
-        proxy.order(Trouble::Garbage, Which::From(1));
-        assert!(matches!(ask(&proxy).await, Ok((200, body, _)) if body.contains("garbage")));
-        proxy.order(Trouble::Page(404), Which::Once(2));
+        proxy.inject(Fault::RandomBytes, Which::From(1));
+        assert!(matches!(ask(&proxy).await, Ok((200, body, _)) if body.contains("no JSON")));
+        proxy.inject(Fault::Page(404), Which::Once(2));
         let answers = [
             ask(&proxy).await.unwrap().0,
             ask(&proxy).await.unwrap().0,
             ask(&proxy).await.unwrap().0,
         ];
         assert_eq!(answers, [200, 404, 200]);
-        proxy.order(Trouble::Never, Which::From(1));
+        proxy.inject(Fault::NoAnswer, Which::From(1));
         assert!(
             tokio::time::timeout(Duration::from_millis(50), ask(&proxy))
                 .await

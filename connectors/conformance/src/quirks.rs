@@ -257,7 +257,7 @@ impl Quirks {
             reason,
         };
         let text = std::fs::read_to_string(&path)
-            .map_err(|error| wrong(format!("{error}; docs/conformance.md says what stands in it")))?;
+            .map_err(|error| wrong(format!("{error}; docs/conformance.md describes its content")))?;
         let quirks: Self = toml::from_str(&text).map_err(|error| wrong(error.message().to_owned()))?;
         if quirks.login.method == Method::AuthorizationCode && quirks.login.approve.is_none() {
             return Err(wrong(
@@ -284,7 +284,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_says_what_it_may_and_nothing_else() {
+    fn a_file_has_known_settings_only() {
         let folder = std::env::temp_dir().join(format!("tether-quirks-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let read = |text: &str| {

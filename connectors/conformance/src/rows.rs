@@ -89,21 +89,21 @@ impl Rows {
             .records
             .iter()
             .filter(|(key, record)| self.records.get(*key).is_some_and(|ours| !same(ours, record)));
-        let mut said = Vec::new();
-        let mut tell = |what: &str, keys: Vec<String>| {
+        let mut parts = Vec::new();
+        let mut add = |what: &str, keys: Vec<String>| {
             if !keys.is_empty() {
                 let few = keys.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
-                said.push(format!(
+                parts.push(format!(
                     "{} {what} ({few}{})",
                     keys.len(),
                     if keys.len() > 3 { ", …" } else { "" }
                 ));
             }
         };
-        tell("missing", missing.map(name).collect());
-        tell("too many", more.map(name).collect());
-        tell("different", other.map(|(key, _)| name(key)).collect());
-        (!said.is_empty()).then(|| said.join("; "))
+        add("missing", missing.map(name).collect());
+        add("too many", more.map(name).collect());
+        add("different", other.map(|(key, _)| name(key)).collect());
+        (!parts.is_empty()).then(|| parts.join("; "))
     }
 }
 

@@ -10,7 +10,7 @@ use tether_connector_host::proto::{
 use tether_connector_host::raw;
 use tokio::time::timeout;
 
-use crate::connector::{AMPLE, Connector, Failure};
+use crate::connector::{CALL_TIMEOUT, Connector, Failure};
 use crate::rows::Rows;
 
 /// An open stream. Dropping it closes it.
@@ -40,7 +40,7 @@ impl Stream {
             mode: ReadMode::Full.into(),
             checkpoint: checkpoint.to_vec(),
         };
-        let answer = connector.read(request, AMPLE).await?;
+        let answer = connector.read(request, CALL_TIMEOUT).await?;
         Ok(Self::of(connector, answer.stream))
     }
 
@@ -61,21 +61,21 @@ impl Stream {
     /// Waits for the event of a pull. An `Error` event is a failure.
     pub(crate) async fn event(&self, pull: &mut raw::Waiting, limit: Duration) -> Result<Event, Failure> {
         let Ok(answer) = timeout(limit, pull.answer()).await else {
-            return Err(Failure::Silent(limit));
+            return Err(Failure::TimedOut(limit));
         };
         let answer = answer.map_err(|error| self.connector.lost(&error.to_string()))?;
         match StreamEvent::decode(answer).map(|event| event.event) {
-            Ok(Some(Event::Error(said))) => Err(self.connector.said("a stream", said)),
+            Ok(Some(Event::Error(error))) => Err(self.connector.reported("a stream", error)),
             Ok(Some(event)) => Ok(event),
-            Ok(None) => Err(Failure::Garbled("an event is empty")),
-            Err(_) => Err(Failure::Garbled("an event is not a StreamEvent")),
+            Ok(None) => Err(Failure::Malformed("an event is empty")),
+            Err(_) => Err(Failure::Malformed("an event is not a StreamEvent")),
         }
     }
 
     /// The next event.
     pub(crate) async fn next(&self, acknowledged: u64) -> Result<Event, Failure> {
         let mut pull = self.pull(acknowledged);
-        self.event(&mut pull, AMPLE).await
+        self.event(&mut pull, CALL_TIMEOUT).await
     }
 
     /// Answers CredentialsNeeded with credentials.
@@ -87,7 +87,7 @@ impl Stream {
             error: None,
         };
         self.connector
-            .provide_credentials(request, AMPLE)
+            .provide_credentials(request, CALL_TIMEOUT)
             .await
             .map(|_| ())
     }
@@ -100,7 +100,7 @@ impl Stream {
             ..Default::default()
         };
         self.connector
-            .provide_credentials(request, AMPLE)
+            .provide_credentials(request, CALL_TIMEOUT)
             .await
             .map(|_| ())
     }
@@ -116,13 +116,13 @@ impl Stream {
             let event = self.next(rows.checkpoints.len() as u64).await?;
             let stops = stop(&event);
             if matches!(event, Event::CredentialsNeeded(_)) && !stops {
-                return Err(Failure::Garbled(
-                    "the stream asks for credentials, although those it has are good",
+                return Err(Failure::Malformed(
+                    "the stream asks for credentials, although those it has are valid",
                 ));
             }
             if let Event::Checkpoint(checkpoint) = &event {
                 let state = String::from_utf8_lossy(&checkpoint.state).into_owned();
-                self.connector.heard.note("a checkpoint", state);
+                self.connector.received.note("a checkpoint", state);
             }
             let ended = matches!(event, Event::End(_));
             rows.take(event);

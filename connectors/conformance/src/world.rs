@@ -13,8 +13,8 @@ use tether_connector_host::proto::{
 use tether_connector_host::{ConnectorOptions, HttpOptions, LoadError, raw};
 use tokio::sync::OnceCell;
 
-use crate::connector::{AMPLE, Connector, Heard};
-use crate::finding::{Halt, Told as _, fails};
+use crate::connector::{CALL_TIMEOUT, Connector, ReceivedTexts};
+use crate::finding::{Context as _, Halt, fails};
 use crate::fixture::Fixture;
 use crate::logs::Logs;
 use crate::proxy::Proxy;
@@ -34,13 +34,13 @@ pub(crate) struct World {
     fixture: Option<Fixture>,
     pub(crate) proxy: Option<Proxy>,
     pub(crate) secrets: Secrets,
-    pub(crate) heard: Arc<Heard>,
+    pub(crate) received: Arc<ReceivedTexts>,
     logs: Logs,
     /// Lines of earlier runs are skipped.
     logged_before: usize,
     described: OnceCell<DescribeResponse>,
     listed: OnceCell<Vec<ObjectFields>>,
-    whole: OnceCell<Rows>,
+    full_read: OnceCell<Rows>,
 }
 
 impl World {
@@ -69,12 +69,12 @@ impl World {
             fixture,
             proxy,
             secrets: Secrets::default(),
-            heard: Arc::default(),
+            received: Arc::default(),
             logged_before: options.logs.lines().len(),
             logs: options.logs.clone(),
             described: OnceCell::new(),
             listed: OnceCell::new(),
-            whole: OnceCell::new(),
+            full_read: OnceCell::new(),
         };
         for key in &world.quirks.operator.secret {
             let secret = world
@@ -86,18 +86,18 @@ impl World {
                 .unwrap_or_default();
             world
                 .secrets
-                .add(&format!("the setting {key}"), &world.filled(&secret));
+                .add(&format!("the setting {key}"), &world.with_placeholders(&secret));
         }
         Ok(world)
     }
 
     /// Replaces the placeholders of a text.
-    pub(crate) fn filled(&self, text: &str) -> String {
-        self.filled_at(text, &self.address())
+    pub(crate) fn with_placeholders(&self, text: &str) -> String {
+        self.with_placeholders_at(text, &self.address())
     }
 
     /// The same with another address of the CRM.
-    pub(crate) fn filled_at(&self, text: &str, address: &str) -> String {
+    pub(crate) fn with_placeholders_at(&self, text: &str, address: &str) -> String {
         let control = self
             .fixture
             .as_ref()
@@ -131,7 +131,7 @@ impl World {
     pub(crate) fn operator(&self) -> HashMap<String, String> {
         let settings = self.quirks.operator.settings.iter();
         settings
-            .map(|(key, value)| (key.clone(), self.filled(value)))
+            .map(|(key, value)| (key.clone(), self.with_placeholders(value)))
             .collect()
     }
 
@@ -139,7 +139,7 @@ impl World {
     pub(crate) fn group(&self) -> HashMap<String, String> {
         let settings = self.quirks.group.settings.iter();
         settings
-            .map(|(key, value)| (key.clone(), self.filled(value)))
+            .map(|(key, value)| (key.clone(), self.with_placeholders(value)))
             .collect()
     }
 
@@ -172,10 +172,10 @@ impl World {
         match library.open(&request).await {
             Ok(raw) => Ok(Connector {
                 raw,
-                heard: Arc::clone(&self.heard),
+                received: Arc::clone(&self.received),
             }),
             Err(error) => {
-                self.heard.note("an error of open", error.to_string());
+                self.received.note("an error of open", error.to_string());
                 Err(error)
             }
         }
@@ -184,24 +184,24 @@ impl World {
     /// Opens an instance.
     pub(crate) async fn open(&self) -> Result<Connector, Halt> {
         let opened = self.open_with(self.operator(), &self.address()).await;
-        opened.map_err(|error| fails(format!("it does not open: {error}")))
+        opened.map_err(|error| fails(format!("the connector does not open: {error}")))
     }
 
     /// The description of the connector.
     pub(crate) async fn description(&self, connector: &Connector) -> Result<&DescribeResponse, Halt> {
         let describe = || async {
             let described = connector
-                .describe(DescribeRequest {}, AMPLE)
+                .describe(DescribeRequest {}, CALL_TIMEOUT)
                 .await
-                .told("Describe")?;
-            self.know_settings(&described);
+                .context("Describe")?;
+            self.add_secret_settings(&described);
             Ok(described)
         };
         self.described.get_or_try_init(describe).await
     }
 
     /// Records values that are secret by their description: of the group's settings, and of the login's parameters.
-    fn know_settings(&self, described: &DescribeResponse) {
+    fn add_secret_settings(&self, described: &DescribeResponse) {
         let ours = |method: &&AuthMethod| method.kind() == self.quirks.login.method.kind();
         let parameters = described.auth_methods.iter().filter(ours);
         let parameters = parameters.flat_map(|method| &method.parameters);
@@ -216,8 +216,10 @@ impl World {
                 .into_iter()
                 .chain(self.quirks.login.parameters.get(&setting.key))
             {
-                self.secrets
-                    .add(&format!("the setting {}", setting.key), &self.filled(secret));
+                self.secrets.add(
+                    &format!("the setting {}", setting.key),
+                    &self.with_placeholders(secret),
+                );
             }
         }
     }
@@ -240,9 +242,9 @@ impl World {
                 objects: Vec::new(),
             };
             Ok(connector
-                .list_fields(request, AMPLE)
+                .list_fields(request, CALL_TIMEOUT)
                 .await
-                .told("ListFields")?
+                .context("ListFields")?
                 .objects)
         };
         self.listed.get_or_try_init(list).await.map(Vec::as_slice)
@@ -268,21 +270,21 @@ impl World {
     }
 
     /// The result of one complete read without faults.
-    pub(crate) async fn whole(&self, connector: &Connector) -> Result<&Rows, Halt> {
+    pub(crate) async fn full_read(&self, connector: &Connector) -> Result<&Rows, Halt> {
         let read = || async {
             let selection = self.selection(connector).await?;
             let connection = self.log_in(connector).await?;
             let stream = Stream::open(connector, &connection, &selection, b"")
                 .await
-                .told("Read")?;
+                .context("Read")?;
             let mut rows = Rows::default();
-            stream.take(&mut rows, |_| false).await.told("the whole read")?;
+            stream.take(&mut rows, |_| false).await.context("a full read")?;
             if rows.records.is_empty() {
-                return Err(fails("the whole read gives no rows: the fixture must have some"));
+                return Err(fails("a full read returns no rows: the fixture needs records"));
             }
             Ok(rows)
         };
-        self.whole.get_or_try_init(read).await
+        self.full_read.get_or_try_init(read).await
     }
 
     /// The lines that the connector has logged.
@@ -302,7 +304,7 @@ impl World {
         let (Some(url), Some(proxy)) = (journal, &self.proxy) else {
             return Ok(None);
         };
-        let answer = proxy.get(&self.filled(url)).await.map_err(fails)?;
+        let answer = proxy.get(&self.with_placeholders(url)).await.map_err(fails)?;
         match answer.get("writes") {
             Some(serde_json::Value::Array(writes)) => Ok(Some(writes.len() as u64)),
             Some(number) if number.is_u64() => Ok(number.as_u64()),
@@ -311,7 +313,7 @@ impl World {
     }
 
     /// Whether the connector stops sending requests: waits for a pause without requests, at most `limit`.
-    pub(crate) async fn quiet(&self, limit: Duration) -> bool {
+    pub(crate) async fn is_quiet(&self, limit: Duration) -> bool {
         match &self.proxy {
             Some(proxy) => proxy.quiet(Duration::from_millis(300), limit).await,
             None => true,

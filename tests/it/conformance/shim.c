@@ -16,7 +16,7 @@ static void forget(tether_buffer answer) {
 }
 
 static void complete(uint64_t call, tether_buffer answer) {
-#ifdef SWALLOWS_AT_CLOSE
+#ifdef DROPS_ANSWERS_AT_CLOSE
   if (closing) {
     forget(answer);
     return;
@@ -34,20 +34,20 @@ static void complete(uint64_t call, tether_buffer answer) {
 }
 
 static void call(uint64_t instance, uint64_t number, tether_slice request) {
-  int garbage = request.len > 0 && request.data[0] == 0xff;
-  (void)garbage;
-#ifdef CRASHES_ON_GARBAGE
-  if (garbage) {
+  int malformed = request.len > 0 && request.data[0] == 0xff;
+  (void)malformed;
+#ifdef CRASHES_ON_MALFORMED_REQUESTS
+  if (malformed) {
     /* The host's runtime has a handler of its own, which lets the first one pass. */
     signal(SIGSEGV, SIG_DFL);
     raise(SIGSEGV);
   }
 #endif
-#ifdef IGNORES_GARBAGE
-  if (garbage)
+#ifdef IGNORES_MALFORMED_REQUESTS
+  if (malformed)
     return;
 #endif
-#ifdef IGNORES_STRANGERS
+#ifdef IGNORES_UNKNOWN_INSTANCES
   if (instance == 0 || instance > 0xffffffff)
     return;
 #endif

@@ -54,30 +54,40 @@ fn shim(defect: &str) -> tempfile::TempDir {
 async fn defects_at_the_boundary_itself_are_found() {
     for (defect, isolation, id, reason) in [
         (
-            "SWALLOWS_AT_CLOSE",
+            "DROPS_ANSWERS_AT_CLOSE",
             "child",
             "time.close",
-            "is not answered when closing has returned",
+            "had no answer when closing returned",
         ),
         (
-            "SWALLOWS_AT_CLOSE",
+            "DROPS_ANSWERS_AT_CLOSE",
             "in-process",
             "time.close",
-            "is not answered when closing has returned",
+            "had no answer when closing returned",
         ),
         (
             "ANSWERS_TWICE",
             "in-process",
             "time.cancel",
-            "a call is answered once",
+            "each call must be answered once",
         ),
-        ("CRASHES_ON_GARBAGE", "child", "door.garbage", "SIGSEGV"),
-        ("IGNORES_GARBAGE", "in-process", "door.garbage", "no answer"),
         (
-            "IGNORES_STRANGERS",
+            "CRASHES_ON_MALFORMED_REQUESTS",
+            "child",
+            "request.malformed",
+            "SIGSEGV",
+        ),
+        (
+            "IGNORES_MALFORMED_REQUESTS",
             "in-process",
-            "door.numbers",
-            "made-up instance",
+            "request.malformed",
+            "no answer",
+        ),
+        (
+            "IGNORES_UNKNOWN_INSTANCES",
+            "in-process",
+            "request.numbers",
+            "unassigned instance",
         ),
     ] {
         fails(&shim(defect), isolation, id, reason).await;

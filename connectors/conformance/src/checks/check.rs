@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use crate::finding::{Halt, Seen};
+use crate::finding::{CheckResult, Halt};
 use crate::report::{Checked, Outcome};
 use crate::world::World;
 
 /// One check.
 pub(crate) struct Check {
-    /// `family.name`; its meaning never changes.
+    /// `family.name`, which authors use to run single checks.
     pub(crate) id: &'static str,
     /// The requirement.
     pub(super) title: &'static str,
@@ -18,7 +18,7 @@ pub(crate) struct Check {
     pub(super) why: &'static str,
     /// The rules of SPEC.md that it checks.
     pub(super) spec: &'static [&'static str],
-    pub(super) run: for<'a> fn(&'a World) -> BoxFuture<'a, Seen>,
+    pub(super) run: for<'a> fn(&'a World) -> BoxFuture<'a, CheckResult>,
 }
 
 impl Check {
@@ -36,7 +36,7 @@ impl Check {
             Ok(Err(Halt::Lacks(reason))) => Outcome::NotApplicable { reason },
             Err(_) => Outcome::Failed {
                 findings: vec![format!(
-                    "it did not end within {} seconds: something hangs",
+                    "the check did not end within {} seconds",
                     limit.as_secs()
                 )],
             },

@@ -6,45 +6,45 @@ use tether_connector_host::LoadError;
 use tether_connector_host::proto::{BeginAuthorizationRequest, ErrorKind, LogInRequest, LoggedIn, Setting};
 
 use super::check::Check;
-use crate::connector::{AMPLE, Connector, Failure};
-use crate::finding::{Findings, Halt, Seen};
+use crate::connector::{CALL_TIMEOUT, Connector, Failure};
+use crate::finding::{CheckResult, Findings, Halt};
 use crate::login::Attempt;
 use crate::quirks::Method;
 use crate::world::World;
 
 /// Not a valid key, address or number.
-const NONSENSE: &str = "\u{1}☃ no such thing\n";
-/// The error kinds that are right for a wrong setting.
+const INVALID: &str = "\u{1}☃ no such thing\n";
+/// The expected error kinds for a wrong setting.
 const WRONG: &[ErrorKind] = &[ErrorKind::Configuration, ErrorKind::InvalidInput];
 
 pub(super) const OPERATOR: Check = Check {
     id: "config.operator",
-    title: "a missing or nonsensical operator's setting is told as CONFIGURATION or INVALID_INPUT",
-    why: "An operator who mistypes a setting must read which one, not a crash or a failure that seems to pass.",
+    title: "a missing or invalid setting of the operator is reported as CONFIGURATION or INVALID_INPUT",
+    why: "An operator who mistypes a setting must learn which one; a crash or a transient error does not tell.",
     spec: &["LIFE-4", "ERR-1", "ERR-7"],
     run: |world| Box::pin(operator(world)),
 };
 
 pub(super) const GROUP: Check = Check {
     id: "config.group",
-    title: "missing and wrong group settings and login parameters are told, with the parameter's key",
+    title: "missing and wrong group settings and login parameters are reported, with the parameter's key",
     why: "The page that asked for them shows the error beside the field at fault.",
     spec: &["ERR-1", "ERR-6", "AUTH-9"],
     run: |world| Box::pin(group(world)),
 };
 
-async fn operator(world: &World) -> Seen {
+async fn operator(world: &World) -> CheckResult {
     let required = &world.quirks.operator.required;
     if required.is_empty() {
-        return Err(Halt::Lacks("no operator's setting is required".to_owned()));
+        return Err(Halt::Lacks("[operator] has no required settings".to_owned()));
     }
     let mut findings = Findings::default();
     for key in required {
-        for value in [None, Some(NONSENSE)] {
+        for value in [None, Some(INVALID)] {
             let what = format!(
                 "{key} {}",
                 if value.is_some() {
-                    "is nonsense"
+                    "is invalid"
                 } else {
                     "is missing"
                 }
@@ -56,15 +56,15 @@ async fn operator(world: &World) -> Seen {
             }
             let connector = match world.open_with(settings, &world.address()).await {
                 Ok(connector) => connector,
-                Err(LoadError::Open(said)) => {
-                    findings.unless(said.what() == ErrorKind::Configuration, || {
+                Err(LoadError::Open(error)) => {
+                    findings.unless(error.what() == ErrorKind::Configuration, || {
                         format!(
-                            "{what}: open says {} ({said}); CONFIGURATION is right",
-                            said.label()
+                            "{what}: open fails with {} ({error}); expected CONFIGURATION",
+                            error.label()
                         )
                     });
-                    findings.unless(said.message.contains(key.as_str()), || {
-                        format!("{what}: the message of open does not name the setting: {said}")
+                    findings.unless(error.message.contains(key.as_str()), || {
+                        format!("{what}: the message of open does not name the setting: {error}")
                     });
                     continue;
                 }
@@ -74,8 +74,8 @@ async fn operator(world: &World) -> Seen {
                 }
             };
             match world.try_log_in(&connector).await {
-                Ok(Ok(_)) => findings.add(format!("{what}: one can log in all the same; is it required?")),
-                Ok(Err(failure)) => wrong(&mut findings, &what, &failure),
+                Ok(Ok(_)) => findings.add(format!("{what}: the login succeeds; is the setting required?")),
+                Ok(Err(failure)) => check_kind(&mut findings, &what, &failure),
                 // Either the URL was built and the CRM itself refused it, or the connector failed.
                 Err(halt) => match &halt {
                     Halt::Fails(seen)
@@ -89,35 +89,35 @@ async fn operator(world: &World) -> Seen {
                     _ => drop(findings.part::<()>(Err(halt))),
                 },
             }
-            not_poisoned(&mut findings, &what, &connector);
+            check_instance(&mut findings, &what, &connector);
         }
     }
-    findings.done(format!("{} settings, missing and as nonsense", required.len()))
+    findings.done(format!("{} settings, missing and invalid", required.len()))
 }
 
 fn label(kind: ErrorKind) -> &'static str {
     kind.as_str_name().trim_start_matches("ERROR_KIND_")
 }
 
-fn wrong(findings: &mut Findings, what: &str, failure: &Failure) {
+fn check_kind(findings: &mut Findings, what: &str, failure: &Failure) {
     findings.unless(failure.kind().is_some_and(|kind| WRONG.contains(&kind)), || {
-        format!("{what}: {failure}; CONFIGURATION or INVALID_INPUT is right")
+        format!("{what}: {failure}; expected CONFIGURATION or INVALID_INPUT")
     });
 }
 
-fn not_poisoned(findings: &mut Findings, what: &str, connector: &Connector) {
+fn check_instance(findings: &mut Findings, what: &str, connector: &Connector) {
     if let Some(failure) = connector.raw.failure() {
         findings.add(format!("{what}: the instance failed: {failure}"));
     }
 }
 
-async fn group(world: &World) -> Seen {
+async fn group(world: &World) -> CheckResult {
     let mut findings = Findings::default();
     let connector = world.open().await?;
     let described = world.description(&connector).await?.clone();
     let mut tried = 0;
     for setting in &described.settings {
-        for (value, what) in wrongs(setting, world.quirks.group.settings.contains_key(&setting.key)) {
+        for (value, what) in invalid_values(setting, world.quirks.group.settings.contains_key(&setting.key)) {
             tried += 1;
             let mut settings = world.group();
             match value {
@@ -125,9 +125,9 @@ async fn group(world: &World) -> Seen {
                 None => drop(settings.remove(&setting.key)),
             }
             let what = format!("the group's setting {} {what}", setting.key);
-            match begin(world, &connector, settings).await {
+            match begin_login(world, &connector, settings).await {
                 Ok(()) => findings.add(format!("{what}: accepted")),
-                Err(failure) => wrong(&mut findings, &what, &failure),
+                Err(failure) => check_kind(&mut findings, &what, &failure),
             }
         }
     }
@@ -156,11 +156,13 @@ async fn group(world: &World) -> Seen {
                 method.kind().as_str_name(),
                 parameter.key
             );
-            match connector.log_in(request, AMPLE).await {
+            match connector.log_in(request, CALL_TIMEOUT).await {
                 Ok(_) => findings.add(format!("{what}: accepted")),
                 Err(failure) => {
-                    wrong(&mut findings, &what, &failure);
-                    let named = failure.said().is_some_and(|said| said.field == parameter.key);
+                    check_kind(&mut findings, &what, &failure);
+                    let named = failure
+                        .reported()
+                        .is_some_and(|error| error.field == parameter.key);
                     // If several parameters are missing, the error may name any of them; here only one is
                     // missing.
                     findings.unless(named || !ours, || {
@@ -175,23 +177,23 @@ async fn group(world: &World) -> Seen {
         auth_kind: 99,
         ..world.log_in_request()
     };
-    match connector.log_in(unknown, AMPLE).await {
+    match connector.log_in(unknown, CALL_TIMEOUT).await {
         Err(failure)
             if matches!(
                 failure.kind(),
                 Some(ErrorKind::Unsupported | ErrorKind::InvalidInput)
             ) => {}
         Err(failure) => findings.add(format!(
-            "a way to log in that is not listed: {failure}; UNSUPPORTED is right"
+            "a login method that is not listed: {failure}; expected UNSUPPORTED"
         )),
-        Ok(_) => findings.add("a way to log in that is not listed is accepted"),
+        Ok(_) => findings.add("a login method that is not listed is accepted"),
     }
-    not_poisoned(&mut findings, "after all", &connector);
+    check_instance(&mut findings, "after all", &connector);
     findings.done(format!("{tried} wrong inputs"))
 }
 
 /// Invalid values for a setting.
-fn wrongs(setting: &Setting, given: bool) -> Vec<(Option<String>, &'static str)> {
+fn invalid_values(setting: &Setting, given: bool) -> Vec<(Option<String>, &'static str)> {
     let mut wrongs = Vec::new();
     if setting.required && given && setting.default_value.is_empty() {
         wrongs.push((None, "is missing"));
@@ -203,7 +205,7 @@ fn wrongs(setting: &Setting, given: bool) -> Vec<(Option<String>, &'static str)>
 }
 
 /// Begins a login with these settings, by the method of `conformance.toml`.
-async fn begin(
+async fn begin_login(
     world: &World,
     connector: &Connector,
     settings: HashMap<String, String>,
@@ -213,12 +215,15 @@ async fn begin(
             settings,
             ..world.begin_request(&Attempt::new())
         };
-        return connector.begin_authorization(request, AMPLE).await.map(|_| ());
+        return connector
+            .begin_authorization(request, CALL_TIMEOUT)
+            .await
+            .map(|_| ());
     }
     let request = LogInRequest {
         settings,
         ..world.log_in_request()
     };
-    let answer: Result<LoggedIn, Failure> = connector.log_in(request, AMPLE).await;
-    answer.map(|logged_in| world.know(logged_in.credentials.as_ref()))
+    let answer: Result<LoggedIn, Failure> = connector.log_in(request, CALL_TIMEOUT).await;
+    answer.map(|logged_in| world.add_secrets(logged_in.credentials.as_ref()))
 }

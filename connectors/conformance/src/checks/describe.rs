@@ -5,27 +5,27 @@ use std::collections::HashSet;
 use tether_connector_host::proto::{DescribeRequest, DescribeResponse, ObjectRole, Setting};
 
 use super::check::Check;
-use crate::connector::AMPLE;
-use crate::finding::{Findings, Seen, Told as _, fails};
+use crate::connector::CALL_TIMEOUT;
+use crate::finding::{CheckResult, Context as _, Findings, fails};
 use crate::world::World;
 
 pub(super) const OFFLINE: Check = Check {
     id: "describe.offline",
-    title: "Describe needs no network and always answers the same",
-    why: "A server asks it at start, when the CRM may be down; what changes would change under running integrations.",
+    title: "Describe needs no network, and its answer is constant",
+    why: "The server calls it at start, when the CRM may be down; a change would affect running integrations.",
     spec: &["DESC-1", "TIME-5"],
     run: |world| Box::pin(offline(world)),
 };
 
 pub(super) const WHOLE: Check = Check {
     id: "describe.whole",
-    title: "Describe has one COMPANY, unique keys, and every setting labelled",
-    why: "Companies come from exactly one object, and people choose by labels.",
+    title: "Describe has one COMPANY object, unique keys, and a label for every setting",
+    why: "Companies come from exactly one object, and users choose by labels.",
     spec: &["DESC-2", "DESC-3", "DESC-4", "DESC-5", "AUTH-9"],
     run: |world| Box::pin(whole(world)),
 };
 
-async fn offline(world: &World) -> Seen {
+async fn offline(world: &World) -> CheckResult {
     let mut findings = Findings::default();
     // A port without a listener: the CRM is down.
     let down = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
@@ -34,22 +34,22 @@ async fn offline(world: &World) -> Seen {
         .to_string();
     let settings = world.quirks.operator.settings.iter();
     let settings = settings
-        .map(|(key, value)| (key.clone(), world.filled_at(value, &down)))
+        .map(|(key, value)| (key.clone(), world.with_placeholders_at(value, &down)))
         .collect();
     let alone = world.open_with(settings, &down).await;
     let alone = alone.map_err(|error| fails(format!("with the CRM down it does not open: {error}")))?;
     let alone = alone
-        .describe(DescribeRequest {}, AMPLE)
+        .describe(DescribeRequest {}, CALL_TIMEOUT)
         .await
-        .told("with the CRM down, Describe")?;
+        .context("with the CRM down, Describe")?;
     let bare = world.open_with(std::collections::HashMap::new(), "").await;
     let mut others = Vec::new();
     // A connector may need settings to open, but its description must not depend on them.
     if let Ok(bare) = bare {
         others.push(
-            bare.describe(DescribeRequest {}, AMPLE)
+            bare.describe(DescribeRequest {}, CALL_TIMEOUT)
                 .await
-                .told("without settings, Describe")?,
+                .context("without settings, Describe")?,
         );
     }
     let connector = world.open().await?;
@@ -57,22 +57,22 @@ async fn offline(world: &World) -> Seen {
     for _ in 0..3 {
         others.push(
             connector
-                .describe(DescribeRequest {}, AMPLE)
+                .describe(DescribeRequest {}, CALL_TIMEOUT)
                 .await
-                .told("Describe")?,
+                .context("Describe")?,
         );
     }
     let asked = world.proxy.as_ref().map_or(0, |proxy| proxy.count()) - requests;
     findings.unless(asked == 0, || {
-        format!("Describe made {asked} requests to the CRM")
+        format!("Describe sent {asked} requests to the CRM")
     });
     findings.unless(others.iter().all(|other| *other == alone), || {
-        "Describe answers differently from one time to the next".to_owned()
+        "Describe does not return the same answer each time".to_owned()
     });
-    findings.done(format!("{} times the same", others.len() + 1))
+    findings.done(format!("the same answer {} times", others.len() + 1))
 }
 
-async fn whole(world: &World) -> Seen {
+async fn whole(world: &World) -> CheckResult {
     let mut findings = Findings::default();
     let connector = world.open().await?;
     let described: &DescribeResponse = world.description(&connector).await?;
@@ -80,13 +80,13 @@ async fn whole(world: &World) -> Seen {
         let manifest = library.manifest();
         findings.unless(described.connector == manifest.name, || {
             format!(
-                "it calls itself {:?}, its manifest {:?}",
+                "its name is {:?}, in its manifest {:?}",
                 described.connector, manifest.name
             )
         });
         findings.unless(described.version == manifest.version, || {
             format!(
-                "it has the version {:?}, its manifest {:?}",
+                "its version is {:?}, in its manifest {:?}",
                 described.version, manifest.version
             )
         });
@@ -100,7 +100,7 @@ async fn whole(world: &World) -> Seen {
         .filter(|object| object.role() == ObjectRole::Company)
         .count();
     findings.unless(companies == 1, || {
-        format!("{companies} objects have the role COMPANY; exactly one must")
+        format!("{companies} objects have the role COMPANY; expected one")
     });
     let mut keys = HashSet::new();
     for object in &described.objects {
@@ -115,7 +115,7 @@ async fn whole(world: &World) -> Seen {
         });
     }
     findings.unless(!described.auth_methods.is_empty(), || {
-        "there is no way to log in".to_owned()
+        "there is no login method".to_owned()
     });
     let mut kinds = HashSet::new();
     for method in &described.auth_methods {
@@ -127,14 +127,14 @@ async fn whole(world: &World) -> Seen {
     let ours = world.quirks.login.method.kind();
     findings.unless(kinds.contains(&i32::from(ours)), || {
         format!(
-            "conformance.toml logs in by {}, which Describe does not list",
+            "conformance.toml uses the login method {}, which Describe does not list",
             ours.as_str_name()
         )
     });
     settings(&mut findings, &described.settings);
     settings(&mut findings, &described.operator_settings);
     findings.done(format!(
-        "{} objects, {} ways to log in",
+        "{} objects, {} login methods",
         described.objects.len(),
         described.auth_methods.len()
     ))
@@ -157,10 +157,10 @@ fn settings(findings: &mut Findings, settings: &[Setting]) {
             format!("the default of the setting {key} is not among its choices")
         });
         // Platforms display settings that are not marked secret.
-        let tells = ["secret", "password", "private_key", "api_key", "token"]
+        let is_secret = ["secret", "password", "private_key", "api_key", "token"]
             .iter()
             .any(|word| key.contains(word));
-        findings.unless(!tells || setting.secret, || {
+        findings.unless(!is_secret || setting.secret, || {
             format!("the setting {key} is not marked secret")
         });
     }

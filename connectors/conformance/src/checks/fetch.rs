@@ -7,40 +7,40 @@ use tether_connector_host::proto::{
 };
 
 use super::check::Check;
-use crate::connector::{AMPLE, Connector, now_us};
-use crate::finding::{Findings, Halt, Seen, Told as _, fails};
+use crate::connector::{CALL_TIMEOUT, Connector, now_us};
+use crate::finding::{CheckResult, Context as _, Findings, Halt, fails};
 use crate::quirks::Lack;
 use crate::rows::{Rows, same};
 use crate::world::World;
 
 pub(super) const KNOWN: Check = Check {
     id: "fetch.known",
-    title: "a company fetched live is, to the byte, what a full read gives, with all its related records",
-    why: "A profile that is opened stores what it reads: another form of the same value is a change that is none.",
+    title: "FetchCompany returns the same bytes as a full read, with all related records",
+    why: "The records of an opened profile are stored: another form of the same value would be stored as a change.",
     spec: &["FETCH-1", "FETCH-5", "RECORD-2"],
     run: |world| Box::pin(known(world)),
 };
 
 pub(super) const ABSENT: Check = Check {
     id: "fetch.absent",
-    title: "a company record that is gone comes as deleted",
-    why: "It is the proof on which the server removes it; an error would keep it forever.",
+    title: "a company record that does not exist is returned as deleted",
+    why: "The server removes the stored record because of it; after an error the record would stay forever.",
     spec: &["FETCH-2"],
     run: |world| Box::pin(absent(world)),
 };
 
 pub(super) const DELETED: Check = Check {
     id: "fetch.deleted",
-    title: "a company record that the CRM still has, as deleted, is never given as a live one",
-    why: "Many CRMs go on giving what lies in the recycle bin: a company that was deleted would stay on the platform.",
+    title: "a company record that the CRM has marked as deleted is never returned as a live one",
+    why: "Many CRMs still return records in the recycle bin: a deleted company would stay on the platform.",
     spec: &["FETCH-2", "RECORD-6"],
     run: |world| Box::pin(deleted(world)),
 };
 
 pub(super) const MANY: Check = Check {
     id: "fetch.many",
-    title: "up to 20 companies at once; related_limit is kept and `more` is true exactly where there are more",
-    why: "Without `more` the list counts as complete, and what is not in it is taken for gone.",
+    title: "up to 20 companies at once; related_limit is respected, and `more` is true exactly if there are more records",
+    why: "Without `more` the list counts as complete, and stored records that it lacks are removed.",
     spec: &["FETCH-4", "LIMIT-5"],
     run: |world| Box::pin(many(world)),
 };
@@ -75,12 +75,12 @@ fn companies<'a>(rows: &'a Rows, company: &str) -> Vec<&'a str> {
             *counts.entry(&parent.external_id).or_default() += 1;
         }
     }
-    let there = |id: &&str| {
+    let exists = |id: &&str| {
         rows.records
             .get(&(company.to_owned(), (*id).to_owned()))
             .is_some_and(|record| !record.deleted)
     };
-    let mut ids: Vec<_> = counts.into_iter().filter(|(id, _)| there(id)).collect();
+    let mut ids: Vec<_> = counts.into_iter().filter(|(id, _)| exists(id)).collect();
     ids.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     ids.into_iter().map(|(id, _)| id).collect()
 }
@@ -99,9 +99,9 @@ async fn fetch(
         related_limit,
     };
     let fetched = connector
-        .fetch_company(request, AMPLE)
+        .fetch_company(request, CALL_TIMEOUT)
         .await
-        .told("FetchCompany")?;
+        .context("FetchCompany")?;
     let objects: Vec<_> = fetched
         .objects
         .iter()
@@ -113,17 +113,17 @@ async fn fetch(
         .collect();
     if objects != expected {
         return Err(fails(format!(
-            "FetchCompany answers {objects:?}; {expected:?} was selected, in this order"
+            "FetchCompany returns {objects:?}; expected {expected:?}, in this order"
         )));
     }
     Ok(fetched)
 }
 
-async fn known(world: &World) -> Seen {
+async fn known(world: &World) -> CheckResult {
     let mut findings = Findings::default();
     let connector = world.open().await?;
     let company = world.company(&connector).await?;
-    let whole = world.whole(&connector).await?;
+    let whole = world.full_read(&connector).await?;
     let selection = world.selection(&connector).await?;
     let connection = world.log_in(&connector).await?;
     let ids = companies(whole, &company);
@@ -157,7 +157,7 @@ async fn known(world: &World) -> Seen {
             } else {
                 related.get(object.as_str()).cloned().unwrap_or_default()
             };
-            compare(&mut findings, object, id, &result.records, &expected, result.more);
+            compare_with_full_read(&mut findings, object, id, &result.records, &expected, result.more);
             rows += result.records.len();
         }
     }
@@ -165,7 +165,7 @@ async fn known(world: &World) -> Seen {
     findings.done(format!("{fetched_companies} companies, {rows} rows"))
 }
 
-fn compare(
+fn compare_with_full_read(
     findings: &mut Findings,
     object: &str,
     id: &str,
@@ -175,7 +175,7 @@ fn compare(
 ) {
     let ids: HashSet<_> = found.iter().map(|record| record.external_id.as_str()).collect();
     findings.unless(ids.len() == found.len(), || {
-        format!("{object} of {id}: a record comes twice")
+        format!("{object} of {id}: a record is returned twice")
     });
     for record in found {
         match expected
@@ -187,9 +187,9 @@ fn compare(
                 record.external_id
             )),
             Some(expected) if !same(record, expected) => findings.add(format!(
-                "{object} {} of {id} is not as in the full read: {}",
+                "{object} {} of {id} differs from the full read: {}",
                 record.external_id,
-                differs(record, expected)
+                differing_part(record, expected)
             )),
             Some(_) => {}
         }
@@ -203,7 +203,7 @@ fn compare(
     });
 }
 
-fn differs(one: &Record, other: &Record) -> &'static str {
+fn differing_part(one: &Record, other: &Record) -> &'static str {
     match () {
         () if one.payload != other.payload => "the payload differs",
         () if one.modified_us != other.modified_us => "modified_us differs",
@@ -215,7 +215,7 @@ fn differs(one: &Record, other: &Record) -> &'static str {
     }
 }
 
-async fn absent(world: &World) -> Seen {
+async fn absent(world: &World) -> CheckResult {
     let mut findings = Findings::default();
     let connector = world.open().await?;
     let company = world.company(&connector).await?;
@@ -226,7 +226,7 @@ async fn absent(world: &World) -> Seen {
     for result in &fetched.objects {
         if let Some(error) = &result.error {
             findings.add(format!(
-                "{} of a company that is not there: {error}",
+                "{} of a company that does not exist: {error}",
                 result.object
             ));
         } else if result.object == company {
@@ -236,24 +236,22 @@ async fn absent(world: &World) -> Seen {
                     result.records.len(),
                     result.records.iter().filter(|record| record.deleted).count(),
                 );
-                format!(
-                    "{company} has {all} records, {deleted} of them deleted; one that is deleted is right"
-                )
+                format!("{company} has {all} records, {deleted} of them deleted; expected one deleted record")
             });
         } else {
             findings.unless(result.records.is_empty() && !result.more, || {
-                format!("{} has records of a company that is not there", result.object)
+                format!("{} has records of a company that does not exist", result.object)
             });
         }
     }
-    findings.done(format!("{absent} is told as deleted"))
+    findings.done(format!("{absent} is returned as deleted"))
 }
 
-async fn deleted(world: &World) -> Seen {
+async fn deleted(world: &World) -> CheckResult {
     let mut findings = Findings::default();
     let connector = world.open().await?;
     let company = world.company(&connector).await?;
-    let whole = world.whole(&connector).await?;
+    let whole = world.full_read(&connector).await?;
     let of_companies = || whole.records.iter().filter(|((object, _), _)| *object == company);
     let listed = of_companies().find(|(_, record)| record.deleted);
     let id = match (&world.quirks.deleted_company, listed) {
@@ -266,7 +264,7 @@ async fn deleted(world: &World) -> Seen {
         }
     };
     let live = of_companies().any(|((_, listed), record)| *listed == id && !record.deleted);
-    findings.unless(!live, || format!("the full read gives {company} {id} as live"));
+    findings.unless(!live, || format!("the full read returns {company} {id} as live"));
     let selection = world.selection(&connector).await?;
     let connection = world.log_in(&connector).await?;
     let fetched = fetch(&connector, &connection, &selection, &[&id], 0).await?;
@@ -275,24 +273,24 @@ async fn deleted(world: &World) -> Seen {
             matches!(result.records.as_slice(), [record] if record.deleted && record.external_id == id);
         findings.unless(gone, || {
             format!(
-                "FetchCompany gives {company} {id}, which is deleted, as {} live records",
+                "FetchCompany returns {company} {id}, which is deleted, as {} live records",
                 result.records.len()
             )
         });
     }
-    findings.done(format!("{id} is told as deleted"))
+    findings.done(format!("{id} is returned as deleted"))
 }
 
-async fn many(world: &World) -> Seen {
+async fn many(world: &World) -> CheckResult {
     let mut findings = Findings::default();
     let connector = world.open().await?;
     let company = world.company(&connector).await?;
-    let whole = world.whole(&connector).await?;
+    let whole = world.full_read(&connector).await?;
     let selection = world.selection(&connector).await?;
     let connection = world.log_in(&connector).await?;
     let mut ids = companies(whole, &company);
     ids.truncate(19);
-    let rich = ids.first().copied().unwrap_or_default();
+    let company_with_most = ids.first().copied().unwrap_or_default();
     let all: Vec<_> = ids
         .iter()
         .copied()
@@ -306,39 +304,39 @@ async fn many(world: &World) -> Seen {
                 .iter()
                 .filter(|record| record.external_id == **id)
                 .collect();
-            let right = matches!(records.as_slice(), [record] if record.deleted != ids.contains(id));
-            findings.unless(right, || {
+            let found = matches!(records.as_slice(), [record] if record.deleted != ids.contains(id));
+            findings.unless(found, || {
                 format!(
-                    "{} companies at once: {id} comes {} times, or wrong",
+                    "{} companies at once: {id} is returned {} times, or as deleted by mistake",
                     all.len(),
                     records.len()
                 )
             });
         }
     }
-    let related = related(whole, &company, rich);
-    let limited = fetch(&connector, &connection, &selection, &[rich], 1).await?;
+    let related = related(whole, &company, company_with_most);
+    let limited = fetch(&connector, &connection, &selection, &[company_with_most], 1).await?;
     let mut several = 0;
     for result in limited.objects.iter().filter(|result| result.object != company) {
-        let there = related.get(result.object.as_str()).map_or(0, Vec::len);
-        several += usize::from(there > 1);
-        findings.unless(result.records.len() == there.min(1), || {
+        let existing = related.get(result.object.as_str()).map_or(0, Vec::len);
+        several += usize::from(existing > 1);
+        findings.unless(result.records.len() == existing.min(1), || {
             format!(
-                "{} with related_limit 1: {} of {there} records",
+                "{} with related_limit 1: {} of {existing} records",
                 result.object,
                 result.records.len()
             )
         });
-        findings.unless(result.more == (there > 1), || {
+        findings.unless(result.more == (existing > 1), || {
             format!(
-                "{} with related_limit 1: `more` is {}, there are {there}",
+                "{} with related_limit 1: `more` is {}, {existing} exist",
                 result.object, result.more
             )
         });
     }
     let shown = several > 0 || world.quirks.lack(Lack::Related).is_some();
     findings.unless(shown, || {
-        "no company of the fixture has two related records of one object: related_limit proves nothing"
+        "no company of the fixture has two related records of one object: related_limit cannot be checked"
             .to_owned()
     });
     findings.done(format!("{} at once; {several} objects limited", all.len()))

@@ -5,28 +5,28 @@ use std::collections::HashSet;
 use tether_connector_host::proto::{CountRecordsRequest, FieldType, ListFieldsRequest, ObjectFields};
 
 use super::check::Check;
-use crate::connector::AMPLE;
-use crate::finding::{Findings, Seen, Told as _};
+use crate::connector::CALL_TIMEOUT;
+use crate::finding::{CheckResult, Context as _, Findings};
 use crate::quirks::Lack;
 use crate::world::World;
 
 pub(super) const LISTED: Check = Check {
     id: "fields.listed",
     title: "ListFields lists every object of Describe, the same each time, with keys, labels and types",
-    why: "People choose from this list, and a selection is remembered by its keys.",
+    why: "Users choose from this list, and a selection is stored as its keys.",
     spec: &["FIELD-1", "FIELD-2", "FIELD-3", "FIELD-4"],
     run: |world| Box::pin(listed(world)),
 };
 
 pub(super) const COUNTED: Check = Check {
     id: "fields.counted",
-    title: "CountRecords counts what a full read gives",
-    why: "The review before saving shows these numbers as what will appear.",
+    title: "CountRecords returns the numbers of records of a full read",
+    why: "The review shows these numbers before an integration is saved.",
     spec: &["FIELD-5"],
     run: |world| Box::pin(counted(world)),
 };
 
-async fn listed(world: &World) -> Seen {
+async fn listed(world: &World) -> CheckResult {
     let mut findings = Findings::default();
     let connector = world.open().await?;
     let described = world.description(&connector).await?.clone();
@@ -38,12 +38,12 @@ async fn listed(world: &World) -> Seen {
         objects: Vec::new(),
     };
     let again = other
-        .list_fields(request, AMPLE)
+        .list_fields(request, CALL_TIMEOUT)
         .await
-        .told("ListFields")?
+        .context("ListFields")?
         .objects;
     findings.unless(again == first, || {
-        "two calls on an unchanged CRM answer differently".to_owned()
+        "two calls on an unchanged CRM return different answers".to_owned()
     });
     let keys = |objects: &[ObjectFields]| {
         objects
@@ -58,7 +58,7 @@ async fn listed(world: &World) -> Seen {
         .collect();
     findings.unless(keys(&first) == expected, || {
         format!(
-            "it lists {:?}; Describe has {expected:?}, in this order",
+            "it lists {:?}; expected {expected:?} as in Describe, in this order",
             keys(&first)
         )
     });
@@ -80,10 +80,7 @@ async fn listed(world: &World) -> Seen {
             });
             let known = FieldType::try_from(field.r#type).is_ok_and(|kind| kind != FieldType::Unspecified);
             findings.unless(known, || {
-                format!(
-                    "{name}.{} has the type {}, which is none",
-                    field.key, field.r#type
-                )
+                format!("{name}.{} has the unknown type {}", field.key, field.r#type)
             });
             let mut values = HashSet::new();
             for value in &field.picklist_values {
@@ -98,28 +95,25 @@ async fn listed(world: &World) -> Seen {
     let objects = vec![company.clone(), "NoSuchObjectOfTheKit".to_owned()];
     let request = ListFieldsRequest { connection, objects };
     let one = other
-        .list_fields(request, AMPLE)
+        .list_fields(request, CALL_TIMEOUT)
         .await
-        .told("ListFields of one object and an unknown one")?
+        .context("ListFields of one object and an unknown one")?
         .objects;
     findings.unless(keys(&one) == [company.clone()], || {
-        format!(
-            "asked for {company} and an unknown object it lists {:?}",
-            keys(&one)
-        )
+        format!("for {company} and an unknown object it lists {:?}", keys(&one))
     });
     let alone = first.iter().find(|object| object.object == company);
     findings.unless(one.first() == alone, || {
-        format!("{company} alone has other fields than among all")
+        format!("{company} alone has other fields than in the list of all objects")
     });
     let fields: usize = first.iter().map(|object| object.fields.len()).sum();
     findings.done(format!("{} objects, {fields} fields", first.len()))
 }
 
-async fn counted(world: &World) -> Seen {
+async fn counted(world: &World) -> CheckResult {
     let mut findings = Findings::default();
     let connector = world.open().await?;
-    let whole = world.whole(&connector).await?;
+    let whole = world.full_read(&connector).await?;
     let visible: Vec<_> = world
         .listed(&connector)
         .await?
@@ -133,11 +127,11 @@ async fn counted(world: &World) -> Seen {
         objects: objects.clone(),
     };
     let counts = connector
-        .count_records(request, AMPLE)
+        .count_records(request, CALL_TIMEOUT)
         .await
-        .told("CountRecords")?
+        .context("CountRecords")?
         .counts;
-    let mut said = Vec::new();
+    let mut counted = Vec::new();
     for object in &objects {
         let read = whole
             .records
@@ -145,26 +139,26 @@ async fn counted(world: &World) -> Seen {
             .filter(|((of, _), record)| of == object && !record.deleted)
             .count() as u64;
         findings.unless(read > 0 || world.quirks.lack(Lack::Rows).is_some(), || {
-            format!("{object} has no records in the fixture: its checks prove nothing")
+            format!("{object} has no records in the fixture: it cannot be checked")
         });
         let mut of_it = counts.iter().filter(|count| count.object == *object);
         let (Some(count), None) = (of_it.next(), of_it.next()) else {
-            findings.add(format!("{object} is not counted, or twice"));
+            findings.add(format!("{object} is counted twice, or not at all"));
             continue;
         };
         let exact = if count.exact { "exactly" } else { "about" };
-        let right = if count.exact {
+        let equal = if count.exact {
             count.count == read
         } else {
             (count.count == 0) == (read == 0)
         };
-        findings.unless(right, || {
+        findings.unless(equal, || {
             format!(
-                "it counts {exact} {} of {object}; a full read gives {read}",
+                "it counts {exact} {} of {object}; a full read returns {read}",
                 count.count
             )
         });
-        said.push(format!("{object} {exact} {}", count.count));
+        counted.push(format!("{object} {exact} {}", count.count));
     }
-    findings.done(said.join(", "))
+    findings.done(counted.join(", "))
 }

@@ -5,8 +5,8 @@ use tether_connector_host::manifest::Isolation;
 use tether_connector_host::proto::{CountRecordsRequest, DescribeRequest, ListFieldsRequest};
 
 use super::check::Check;
-use crate::connector::AMPLE;
-use crate::finding::{Findings, Halt, Seen, Told as _};
+use crate::connector::CALL_TIMEOUT;
+use crate::finding::{CheckResult, Context as _, Findings, Halt};
 use crate::measure::{Held, children};
 use crate::rows::Rows;
 use crate::stream::Stream;
@@ -25,26 +25,26 @@ const SLACK: u64 = 8 * 1024 * 1024;
 
 pub(super) const CONCURRENT: Check = Check {
     id: "life.concurrent",
-    title: "calls and streams of one instance, at the same time, answer as they do alone",
-    why: "One instance serves all groups: what one waits for, another must not.",
+    title: "concurrent calls and streams of one instance return the same as single ones",
+    why: "One instance serves all groups: one group must not wait for another.",
     spec: &["CALL-4", "LIFE-5"],
     run: |world| Box::pin(concurrent(world)),
 };
 
 pub(super) const GROWTH: Check = Check {
     id: "life.growth",
-    title: "opening and closing leaves no thread, descriptor, memory or process behind",
-    why: "A server that runs for months opens connectors anew after every failure.",
+    title: "opening and closing releases all threads, descriptors, memory and processes",
+    why: "A server runs for months, and opens connectors again after every failure.",
     spec: &["LIFE-6", "LIFE-7", "ISO-3"],
     run: |world| Box::pin(growth(world)),
 };
 
-async fn concurrent(world: &World) -> Seen {
+async fn concurrent(world: &World) -> CheckResult {
     const STREAMS: usize = 3;
     const CALLS: usize = 8;
     let mut findings = Findings::default();
     let connector = world.open().await?;
-    let whole = world.whole(&connector).await?;
+    let whole = world.full_read(&connector).await?;
     let selection = world.selection(&connector).await?;
     let listed = world.listed(&connector).await?;
     let connection = world.log_in(&connector).await?;
@@ -58,7 +58,7 @@ async fn concurrent(world: &World) -> Seen {
             connection: Some(connection.clone()),
             objects: Vec::new(),
         };
-        let fields = connector.list_fields(request, AMPLE).await?;
+        let fields = connector.list_fields(request, CALL_TIMEOUT).await?;
         let objects = selection
             .iter()
             .map(|selection| selection.object.clone())
@@ -68,7 +68,7 @@ async fn concurrent(world: &World) -> Seen {
             objects,
         };
         connector
-            .count_records(request, AMPLE)
+            .count_records(request, CALL_TIMEOUT)
             .await
             .map(|_| fields.objects)
     }));
@@ -77,37 +77,37 @@ async fn concurrent(world: &World) -> Seen {
         match rows {
             Ok(rows) => {
                 if let Some(difference) = rows.difference(whole) {
-                    findings.add(format!("a stream beside others: {difference}"));
+                    findings.add(format!("a concurrent stream: {difference}"));
                 }
             }
-            Err(failure) => findings.add(format!("a stream beside others: {failure}")),
+            Err(failure) => findings.add(format!("a concurrent stream: {failure}")),
         }
     }
     for fields in calls {
         match fields {
             Ok(fields) => findings.unless(fields == listed, || {
-                "ListFields beside others answers differently".to_owned()
+                "concurrent calls of ListFields return different answers".to_owned()
             }),
-            Err(failure) => findings.add(format!("a call beside others: {failure}")),
+            Err(failure) => findings.add(format!("a concurrent call: {failure}")),
         }
     }
-    findings.done(format!("{STREAMS} streams, {CALLS} times two calls"))
+    findings.done(format!("{STREAMS} streams, {} calls", CALLS * 2))
 }
 
 /// One cycle of an instance; in some cycles a stream is left open.
 async fn cycle(world: &World, number: usize) -> Result<(), Halt> {
     let connector = world.open().await?;
     connector
-        .describe(DescribeRequest {}, AMPLE)
+        .describe(DescribeRequest {}, CALL_TIMEOUT)
         .await
-        .told("Describe")?;
+        .context("Describe")?;
     let stream = if number.is_multiple_of(20) {
         let selection = world.selection(&connector).await?;
         let connection = world.log_in(&connector).await?;
         let stream = Stream::open(&connector, &connection, &selection, b"")
             .await
-            .told("Read")?;
-        stream.next(0).await.told("a stream")?;
+            .context("Read")?;
+        stream.next(0).await.context("a stream")?;
         Some(stream)
     } else {
         None
@@ -117,7 +117,7 @@ async fn cycle(world: &World, number: usize) -> Result<(), Halt> {
     Ok(())
 }
 
-async fn growth(world: &World) -> Seen {
+async fn growth(world: &World) -> CheckResult {
     match world.isolation {
         Isolation::InProcess => {
             for number in 0..WARM_UP {
@@ -133,9 +133,9 @@ async fn growth(world: &World) -> Seen {
             }
             compare(
                 before,
-                Held::settled(None, before).await,
+                Held::after_release(None, before).await,
                 CYCLES,
-                "lives of an instance",
+                "instances",
             )
         }
         Isolation::Child => {
@@ -146,7 +146,7 @@ async fn growth(world: &World) -> Seen {
             let mut findings = Findings::default();
             let left = children().saturating_sub(kept);
             findings.unless(left == 0, || {
-                format!("{left} processes are left after {CHILD_CYCLES} lives")
+                format!("{left} processes are left after {CHILD_CYCLES} instances")
             });
             // Leaks of streams and calls within one process.
             let connector = world.open().await?;
@@ -156,29 +156,29 @@ async fn growth(world: &World) -> Seen {
             let turn = async || -> Result<(), Halt> {
                 let stream = Stream::open(&connector, &connection, &selection, b"")
                     .await
-                    .told("Read")?;
-                stream.next(0).await.told("a stream")?;
+                    .context("Read")?;
+                stream.next(0).await.context("a stream")?;
                 drop(stream);
                 connector
-                    .describe(DescribeRequest {}, AMPLE)
+                    .describe(DescribeRequest {}, CALL_TIMEOUT)
                     .await
-                    .told("Describe")
+                    .context("Describe")
                     .map(|_| ())
             };
             for _ in 0..WARM_UP {
                 turn().await?;
             }
-            world.quiet(std::time::Duration::from_secs(3)).await;
+            world.is_quiet(std::time::Duration::from_secs(3)).await;
             let Some(before) = Held::by(process) else {
                 return Err(Halt::Lacks("this system has no /proc to measure with".to_owned()));
             };
             for _ in 0..STREAM_CYCLES {
                 turn().await?;
             }
-            world.quiet(std::time::Duration::from_secs(3)).await;
+            world.is_quiet(std::time::Duration::from_secs(3)).await;
             findings.part(compare(
                 before,
-                Held::settled(process, before).await,
+                Held::after_release(process, before).await,
                 STREAM_CYCLES,
                 "streams",
             ));
@@ -187,7 +187,7 @@ async fn growth(world: &World) -> Seen {
     }
 }
 
-fn compare(before: Held, after: Option<Held>, cycles: usize, what: &str) -> Seen {
+fn compare(before: Held, after: Option<Held>, cycles: usize, what: &str) -> CheckResult {
     let mut findings = Findings::default();
     let Some(after) = after else {
         findings.add("its process ended");

@@ -5,40 +5,40 @@ use std::collections::HashMap;
 use tether_connector_host::proto::{AuthKind, ErrorKind};
 
 use super::check::Check;
-use crate::connector::AMPLE;
-use crate::finding::{Findings, Halt, Seen, Told as _};
+use crate::connector::CALL_TIMEOUT;
+use crate::finding::{CheckResult, Context as _, Findings, Halt};
 use crate::login::Attempt;
 use crate::quirks::{Lack, Method};
 use crate::world::World;
 
 pub(super) const ADDRESS: Check = Check {
     id: "login.address",
-    title: "the authorization address carries state, redirect URI and PKCE challenge, and no secret",
-    why: "Without them a stolen code or a forged callback logs somebody else in; the address is seen by many.",
+    title: "the authorization address has state, redirect URI and PKCE challenge, and no secret",
+    why: "Without them, a stolen code or a forged callback logs in another user; many systems see the address.",
     spec: &["AUTH-1", "AUTH-3", "LOG-2"],
     run: |world| Box::pin(address(world)),
 };
 
 pub(super) const WORKS: Check = Check {
     id: "login.works",
-    title: "logging in works, and gives the same identity each time",
-    why: "Organization and user make the account that the limit of five counts and secrets are sealed under.",
+    title: "a login succeeds, and returns the same identity each time",
+    why: "Organization and user identify the account: the limit of five integrations and the sealing of secrets depend on it.",
     spec: &["AUTH-2", "AUTH-7", "AUTH-9"],
     run: |world| Box::pin(works(world)),
 };
 
 pub(super) const DENIED: Check = Check {
     id: "login.denied",
-    title: "a user who does not allow it is no failure of anybody else",
-    why: "The page says that the login was not approved; it must not retry, nor blame the operator.",
+    title: "a login that the user denies is reported as the user's decision",
+    why: "The page says that the login was not approved; the server must not retry, and it is no error of the operator.",
     spec: &["ERR-1", "AUTH-2"],
     run: |world| Box::pin(denied(world)),
 };
 
 pub(super) const CODE: Check = Check {
     id: "login.code",
-    title: "a wrong, a missing and a replayed code are INVALID_INPUT",
-    why: "A code is good for one try; what seems to pass would be tried again and again.",
+    title: "a wrong, a missing and a replayed code are reported as INVALID_INPUT",
+    why: "A code is valid once; an error that seems transient would be retried repeatedly.",
     spec: &["ERR-1", "ERR-6"],
     run: |world| Box::pin(code(world)),
 };
@@ -48,11 +48,11 @@ fn in_the_browser(world: &World) -> Result<(), Halt> {
         return Ok(());
     }
     Err(Halt::Lacks(
-        "the login of conformance.toml is not in the browser".to_owned(),
+        "conformance.toml has no login in the browser".to_owned(),
     ))
 }
 
-async fn address(world: &World) -> Seen {
+async fn address(world: &World) -> CheckResult {
     let connector = world.open().await?;
     let methods = &world.description(&connector).await?.auth_methods;
     if !methods
@@ -67,9 +67,9 @@ async fn address(world: &World) -> Seen {
     let request = world.begin_request(&attempt);
     let redirect_uri = request.redirect_uri.clone();
     let begun = connector
-        .begin_authorization(request, AMPLE)
+        .begin_authorization(request, CALL_TIMEOUT)
         .await
-        .told("BeginAuthorization")?;
+        .context("BeginAuthorization")?;
     let asked = world.proxy.as_ref().map_or(0, |proxy| proxy.count()) - requests;
     findings.unless(asked == 0, || {
         format!("BeginAuthorization made {asked} requests to the CRM")
@@ -93,15 +93,15 @@ async fn address(world: &World) -> Seen {
         findings.unless(query.get(key).is_some_and(|found| found == value), || {
             format!(
                 "its parameter {key} is {}",
-                query.get(key).map_or("missing", |_| "another than was given")
+                query.get(key).map_or("missing", |_| "not the given value")
             )
         });
     }
     for name in world.secrets.found_in(&begun.url) {
-        findings.add(format!("it has {name} in it"));
+        findings.add(format!("it contains {name}"));
     }
     findings.unless(!begun.url.contains(&attempt.verifier), || {
-        "it has the PKCE verifier in it".to_owned()
+        "it contains the PKCE verifier".to_owned()
     });
     let scopes = query.get("scope").cloned().unwrap_or_default();
     let writes = scopes.split([' ', ',']).find(|scope| {
@@ -112,29 +112,29 @@ async fn address(world: &World) -> Seen {
     });
     if let Some(scope) = writes {
         findings.add(format!(
-            "it asks for the scope {scope}, which sounds like writing"
+            "it asks for the scope {scope}, which seems to allow writing"
         ));
     }
     let without = if with_pkce { "" } else { ", no PKCE" };
     findings.done(format!("{} parameters{without}", query.len()))
 }
 
-async fn works(world: &World) -> Seen {
+async fn works(world: &World) -> CheckResult {
     let mut findings = Findings::default();
     let connector = world.open().await?;
-    let first = world.try_log_in(&connector).await?.told("logging in")?;
+    let first = world.try_log_in(&connector).await?.context("logging in")?;
     // In another process, because any replica may receive the callback.
     let other = world.open().await?;
-    let second = world.try_log_in(&other).await?.told("logging in again")?;
+    let second = world.try_log_in(&other).await?.context("logging in again")?;
     for logged_in in [&first, &second] {
         let credentials = logged_in.credentials.clone().unwrap_or_default();
         findings.unless(
             !credentials.access_token.is_empty() || !credentials.extra.is_empty(),
-            || "it gives no credentials".to_owned(),
+            || "it returns no credentials".to_owned(),
         );
         let ended = credentials.expires_us != 0 && credentials.expires_us <= crate::connector::now_us();
         findings.unless(!ended, || {
-            "its access token has ended already, by expires_us".to_owned()
+            "by expires_us, its access token has already expired".to_owned()
         });
         let identity = logged_in.identity.clone().unwrap_or_default();
         findings.unless(
@@ -157,7 +157,7 @@ async fn works(world: &World) -> Seen {
     findings.done(format!("organization {organization}, user {user}"))
 }
 
-async fn denied(world: &World) -> Seen {
+async fn denied(world: &World) -> CheckResult {
     in_the_browser(world)?;
     world.has(Lack::Denial)?;
     let mut findings = Findings::default();
@@ -165,26 +165,27 @@ async fn denied(world: &World) -> Seen {
     let attempt = Attempt::new();
     let callback = world.callback(&connector, &attempt, "deny").await?;
     findings.unless(callback.contains_key("error"), || {
-        "the fixture's browser comes back without `error` when the user denies".to_owned()
+        "the fixture's redirect has no `error` when the user denies".to_owned()
     });
-    let right = [
+    let expected = [
         ErrorKind::InvalidInput,
         ErrorKind::Forbidden,
         ErrorKind::AdminAction,
     ];
     match connector
-        .exchange_code(world.exchange_request(&attempt, callback), AMPLE)
+        .exchange_code(world.exchange_request(&attempt, callback), CALL_TIMEOUT)
         .await
     {
-        Ok(_) => findings.add("a denied login is a login"),
-        Err(failure) => findings.unless(failure.kind().is_some_and(|kind| right.contains(&kind)), || {
-            format!("{failure}; INVALID_INPUT is right")
-        }),
+        Ok(_) => findings.add("a denied login succeeds"),
+        Err(failure) => findings.unless(
+            failure.kind().is_some_and(|kind| expected.contains(&kind)),
+            || format!("{failure}; expected INVALID_INPUT"),
+        ),
     }
-    findings.done("told as the user's decision")
+    findings.done("reported as the user's decision")
 }
 
-async fn code(world: &World) -> Seen {
+async fn code(world: &World) -> CheckResult {
     in_the_browser(world)?;
     let mut findings = Findings::default();
     let connector = world.open().await?;
@@ -192,16 +193,16 @@ async fn code(world: &World) -> Seen {
     let good = world.callback(&connector, &attempt, "allow").await?;
     let wrong = HashMap::from([("code".to_owned(), "no-such-code-of-the-kit".to_owned())]);
     for (what, callback) in [("a wrong code", wrong), ("no code", HashMap::new())] {
-        refused(&mut findings, world, &connector, &attempt, what, callback).await;
+        expect_refused(&mut findings, world, &connector, &attempt, what, callback).await;
     }
     let request = world.exchange_request(&attempt, good.clone());
-    match connector.exchange_code(request, AMPLE).await {
-        Ok(logged_in) => world.know(logged_in.credentials.as_ref()),
-        Err(failure) => findings.add(format!("the good code, after wrong ones: {failure}")),
+    match connector.exchange_code(request, CALL_TIMEOUT).await {
+        Ok(logged_in) => world.add_secrets(logged_in.credentials.as_ref()),
+        Err(failure) => findings.add(format!("the valid code, after invalid ones: {failure}")),
     }
     let replayed = world.quirks.lack(Lack::SingleUseCodes).is_none();
     if replayed {
-        refused(
+        expect_refused(
             &mut findings,
             world,
             &connector,
@@ -218,7 +219,7 @@ async fn code(world: &World) -> Seen {
     })
 }
 
-async fn refused(
+async fn expect_refused(
     findings: &mut Findings,
     world: &World,
     connector: &crate::connector::Connector,
@@ -227,12 +228,12 @@ async fn refused(
     callback: HashMap<String, String>,
 ) {
     match connector
-        .exchange_code(world.exchange_request(attempt, callback), AMPLE)
+        .exchange_code(world.exchange_request(attempt, callback), CALL_TIMEOUT)
         .await
     {
         Ok(_) => findings.add(format!("{what} is accepted")),
         Err(failure) => findings.unless(failure.kind() == Some(ErrorKind::InvalidInput), || {
-            format!("{what}: {failure}; INVALID_INPUT is right")
+            format!("{what}: {failure}; expected INVALID_INPUT")
         }),
     }
 }

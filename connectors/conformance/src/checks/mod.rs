@@ -3,7 +3,7 @@
 mod check;
 mod config;
 mod describe;
-mod door;
+mod fault;
 mod fetch;
 mod fields;
 mod foreign;
@@ -14,10 +14,10 @@ mod manifest;
 mod pressure;
 mod read;
 mod refusal;
+mod request;
 mod resume;
 mod safety;
 mod time;
-mod trouble;
 
 pub(crate) use check::Check;
 
@@ -46,7 +46,7 @@ pub(crate) const ALL: &[Check] = &[
     read::MISSING,
     resume::EVERY,
     resume::KILLED,
-    resume::NONSENSE,
+    resume::INVALID_CHECKPOINT,
     fetch::KNOWN,
     fetch::ABSENT,
     fetch::DELETED,
@@ -56,15 +56,15 @@ pub(crate) const ALL: &[Check] = &[
     time::DEADLINE,
     time::PULLS,
     time::CLOSE,
-    trouble::CALLS,
-    trouble::STREAMS,
+    fault::CALLS,
+    fault::STREAMS,
     refusal::OBJECT,
     refusal::LIMIT,
     foreign::STREAMS,
     foreign::CALLS,
     life::CONCURRENT,
-    door::GARBAGE,
-    door::NUMBERS,
+    request::MALFORMED,
+    request::NUMBERS,
     life::GROWTH,
     safety::READ_ONLY,
     safety::SECRETS,

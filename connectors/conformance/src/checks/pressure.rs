@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::check::Check;
-use crate::finding::{Findings, Seen, Told as _, fails};
+use crate::finding::{CheckResult, Context as _, Findings, fails};
 use crate::measure::Held;
 use crate::rows::Rows;
 use crate::stream::Stream;
@@ -14,34 +14,34 @@ const MOST_MEMORY: u64 = 256 * 1024 * 1024;
 
 pub(super) const BOUNDED: Check = Check {
     id: "pressure.bounded",
-    title: "a stream that nobody pulls stops asking the CRM, and goes on when it is pulled",
-    why: "A database that is slower than the CRM would otherwise fill the memory, and burn the customer's allowance.",
+    title: "a stream without pulls stops sending requests, and continues with the next pull",
+    why: "A database that is slower than the CRM would otherwise fill the memory, and use up the customer's allowance.",
     spec: &["STREAM-6"],
     run: |world| Box::pin(bounded(world)),
 };
 
-async fn bounded(world: &World) -> Seen {
+async fn bounded(world: &World) -> CheckResult {
     let proxy = world.network()?;
     let mut findings = Findings::default();
     let connector = world.open().await?;
-    let whole = world.whole(&connector).await?;
+    let whole = world.full_read(&connector).await?;
     let selection = world.selection(&connector).await?;
     let connection = world.log_in(&connector).await?;
     let process = connector.raw.process();
     let before = Held::by(process);
-    let place = proxy.count();
+    let requests_before = proxy.count();
     let stream = Stream::open(&connector, &connection, &selection, b"")
         .await
-        .told("Read")?;
+        .context("Read")?;
     let mut rows = Rows::default();
-    rows.take(stream.next(0).await.told("the first event")?);
+    rows.take(stream.next(0).await.context("the first event")?);
     let quiet = proxy
         .quiet(Duration::from_millis(700), Duration::from_secs(10))
         .await;
-    let unpulled = proxy.count() - place;
+    let unpulled = proxy.count() - requests_before;
     if !quiet {
         return Err(fails(format!(
-            "{unpulled} requests in 10 seconds without a pull, and no end of it"
+            "{unpulled} requests in 10 seconds without a pull, and still more"
         )));
     }
     if let (Some(before), Some(after)) = (before, Held::by(process)) {
@@ -53,12 +53,12 @@ async fn bounded(world: &World) -> Seen {
     stream
         .take(&mut rows, |_| false)
         .await
-        .told("the stream, pulled again")?;
-    let all = proxy.count() - place;
+        .context("the stream after the pause")?;
+    let all = proxy.count() - requests_before;
     findings.unless(unpulled < all, || {
         format!(
-            "the whole read ({all} requests, {} events) was made while nobody pulled: at most 4 events may be prepared \
-             ahead, or the fixture is too small to show it",
+            "the whole read ({all} requests, {} events) was made without pulls: at most 4 events may be prepared in \
+             advance, or the fixture has too few records",
             rows.events
         )
     });

@@ -8,8 +8,8 @@ use tether_connector_host::proto::{
 
 use super::check::Check;
 use crate::canonical;
-use crate::connector::AMPLE;
-use crate::finding::{Findings, Seen, Told as _};
+use crate::connector::CALL_TIMEOUT;
+use crate::finding::{CheckResult, Context as _, Findings};
 use crate::quirks::Lack;
 use crate::rows::Rows;
 use crate::stream::Stream;
@@ -23,15 +23,15 @@ const NO_FIELD: &str = "NoSuchFieldOfTheKit__c";
 pub(super) const PAYLOADS: Check = Check {
     id: "read.payloads",
     title: "payloads are canonical: sorted keys, no white space, each value in the form of its type",
-    why: "The server compares and hashes these bytes; another form of the same value is a change that is none.",
+    why: "The server compares and hashes these bytes; another form of the same value would be stored as a change.",
     spec: &["RECORD-2", "RECORD-3", "RECORD-7", "LIMIT-2"],
     run: |world| Box::pin(payloads(world)),
 };
 
 pub(super) const RECORDS: Check = Check {
     id: "read.records",
-    title: "records have one id each, a name, parents that exist; objects come in order and say how they ended",
-    why: "Ids are keys, parents join the company's card, and an object that says nothing is never complete.",
+    title: "records have one id each, a name, parents that exist; objects come in order, each with its ObjectStatus",
+    why: "Ids are keys, parents link records to companies, and an object without ObjectStatus is never complete.",
     spec: &[
         "RECORD-1", "RECORD-4", "RECORD-5", "RECORD-6", "RECORD-8", "STREAM-3", "STREAM-7", "STREAM-9",
     ],
@@ -40,15 +40,15 @@ pub(super) const RECORDS: Check = Check {
 
 pub(super) const COVERS: Check = Check {
     id: "read.covers",
-    title: "a batch that covers a range of ids lists every record in it",
-    why: "What is stored in the range and not listed is removed: a wrong range deletes a customer's data.",
+    title: "a batch with a range of ids has every record in the range",
+    why: "Stored records of the range that the batch lacks are removed: a wrong range deletes a customer's data.",
     spec: &["STREAM-8"],
     run: |world| Box::pin(covers(world)),
 };
 
 pub(super) const CHECKPOINTS: Check = Check {
     id: "read.checkpoints",
-    title: "checkpoints are numbered 1, 2, 3, …, small, and come often",
+    title: "checkpoints are numbered 1, 2, 3, …, are small, and at most 50,000 rows apart",
     why: "The checkpoint is the commit unit: rows after the last one are read again after every interruption.",
     spec: &["CKPT-1", "CKPT-2", "CKPT-6"],
     run: |world| Box::pin(checkpoints(world)),
@@ -56,8 +56,8 @@ pub(super) const CHECKPOINTS: Check = Check {
 
 pub(super) const MISSING: Check = Check {
     id: "read.missing-field",
-    title: "a selected field that is not there is told as missing, by reads and by fetches; the rest is read",
-    why: "Fields are deleted and hidden in CRMs every day; a sync that fails for one is a sync that never runs again.",
+    title: "reads and FetchCompany report a selected field that does not exist as missing, and read the others",
+    why: "Fields are deleted and hidden in CRMs every day; a sync that fails because of one would never succeed again.",
     spec: &["STREAM-10", "FETCH-3", "ERR-8"],
     run: |world| Box::pin(missing(world)),
 };
@@ -70,24 +70,24 @@ fn types(selection: &ObjectSelection) -> HashMap<&str, FieldType> {
         .collect()
 }
 
-async fn payloads(world: &World) -> Seen {
+async fn payloads(world: &World) -> CheckResult {
     let mut findings = Findings::default();
     let connector = world.open().await?;
-    let whole = world.whole(&connector).await?;
+    let whole = world.full_read(&connector).await?;
     let selection = world.selection(&connector).await?;
     let mut filled = HashSet::new();
     let mut values = 0;
     for selection in &selection {
         let types = types(selection);
-        let mut told = HashSet::new();
+        let mut reported = HashSet::new();
         for ((object, id), record) in &whole.records {
             if *object != selection.object || record.deleted {
                 continue;
             }
-            if let Some(what) = canonical::wrong(&record.payload, &types) {
+            if let Some(what) = canonical::violation(&record.payload, &types) {
                 // One row for each kind of error is sufficient.
                 let kind = what.split(':').next().unwrap_or_default().to_owned();
-                if told.insert(kind) {
+                if reported.insert(kind) {
                     findings.add(format!("{object} {id}: {what}"));
                 }
             } else if let Ok(serde_json::Value::Object(members)) = serde_json::from_slice(&record.payload) {
@@ -99,11 +99,11 @@ async fn payloads(world: &World) -> Seen {
     findings.done(format!("{values} values of {} types", filled.len()))
 }
 
-async fn records(world: &World) -> Seen {
+async fn records(world: &World) -> CheckResult {
     let mut findings = Findings::default();
     let connector = world.open().await?;
     let company = world.company(&connector).await?;
-    let whole = world.whole(&connector).await?;
+    let whole = world.full_read(&connector).await?;
     let selection = world.selection(&connector).await?;
     let order: Vec<_> = selection
         .iter()
@@ -126,21 +126,21 @@ async fn records(world: &World) -> Seen {
         }
         for record in &batch.records {
             *ids.entry((&batch.object, &record.external_id)).or_default() += 1;
-            row(&mut findings, &company, &batch.object, record);
+            check_record(&mut findings, &company, &batch.object, record);
         }
     }
     let twice = ids.iter().filter(|(_, times)| **times > 1).count();
     findings.unless(twice == 0, || {
-        format!("{twice} records come twice in one undisturbed read")
+        format!("{twice} records are returned twice in one read without faults")
     });
     let (mut parents, mut dangling) = (0, HashMap::<String, usize>::new());
     for ((object, _), record) in whole.records.iter().filter(|(_, record)| !record.deleted) {
         for parent in &record.parents {
             parents += 1;
-            let there = whole
+            let found = whole
                 .records
                 .get(&(parent.object.clone(), parent.external_id.clone()));
-            if order.contains(&parent.object.as_str()) && there.is_none() {
+            if order.contains(&parent.object.as_str()) && found.is_none() {
                 *dangling
                     .entry(format!("{object} under {}", parent.object))
                     .or_default() += 1;
@@ -150,7 +150,7 @@ async fn records(world: &World) -> Seen {
     if world.quirks.lack(Lack::WholeParents).is_none() {
         for (what, times) in dangling {
             findings.add(format!(
-                "{times} records of {what} name a parent that the read does not give"
+                "{times} records of {what} have a parent that the read does not return"
             ));
         }
     }
@@ -170,7 +170,7 @@ async fn records(world: &World) -> Seen {
     findings.done(format!("{} records, {parents} parents", whole.records.len()))
 }
 
-fn row(findings: &mut Findings, company: &str, object: &str, record: &Record) {
+fn check_record(findings: &mut Findings, company: &str, object: &str, record: &Record) {
     let id = &record.external_id;
     findings.unless(!id.is_empty() && id.len() <= 255 && !id.contains('\0'), || {
         format!("{object}: the id {id:?} is empty, longer than 255 bytes, or has a NUL")
@@ -193,7 +193,12 @@ fn row(findings: &mut Findings, company: &str, object: &str, record: &Record) {
 }
 
 /// Checks the ranges of one stream against all existing ids.
-pub(super) fn ranges(findings: &mut Findings, rows: &Rows, all: &Rows, from_the_beginning: bool) -> usize {
+pub(super) fn check_ranges(
+    findings: &mut Findings,
+    rows: &Rows,
+    all: &Rows,
+    from_the_beginning: bool,
+) -> usize {
     let mut ends: HashMap<&str, Option<&str>> = HashMap::new();
     let mut ranges = 0;
     for batch in &rows.batches {
@@ -204,7 +209,7 @@ pub(super) fn ranges(findings: &mut Findings, rows: &Rows, all: &Rows, from_the_
             (None, Some(covers)) => (covers, Order::Numbers),
             (Some(_), Some(_)) => {
                 findings.add(format!(
-                    "{object}: a batch has a range of bytes and one of numbers; which one counts?"
+                    "{object}: a batch has both `covers` and `covers_numbers`; only one is allowed"
                 ));
                 continue;
             }
@@ -218,7 +223,7 @@ pub(super) fn ranges(findings: &mut Findings, rows: &Rows, all: &Rows, from_the_
         };
         findings.unless(begins, || {
             format!(
-                "{object}: a range begins after {:?}, the last one of the object ended elsewhere",
+                "{object}: a range begins after {:?}, but the previous range of the object does not end there",
                 covers.after
             )
         });
@@ -233,22 +238,22 @@ pub(super) fn ranges(findings: &mut Findings, rows: &Rows, all: &Rows, from_the_
             .collect();
         if let Some(id) = listed.iter().find(|id| !order.inside(covers, id)) {
             findings.add(format!(
-                "{object} {id} lies outside of its batch's range {}",
-                words(covers)
+                "{object} {id} is outside of its batch's range {}",
+                range_text(covers)
             ));
         }
-        let there = all
+        let existing = all
             .records
             .iter()
             .filter(|((of, _), record)| of == object && !record.deleted);
-        let lacking: Vec<_> = there
+        let lacking: Vec<_> = existing
             .filter(|((_, id), _)| order.inside(covers, id) && !listed.contains(id.as_str()))
             .map(|((_, id), _)| id.as_str())
             .collect();
         findings.unless(lacking.is_empty(), || {
             format!(
-                "{object}: the range {} lacks {} records that are there, {} among them",
-                words(covers),
+                "{object}: the range {} lacks {} existing records, among them {}",
+                range_text(covers),
                 lacking.len(),
                 lacking[0]
             )
@@ -280,7 +285,7 @@ impl Order {
     }
 }
 
-fn words(covers: &Covers) -> String {
+fn range_text(covers: &Covers) -> String {
     let or = |id: &str, other: &str| {
         if id.is_empty() {
             other.to_owned()
@@ -295,21 +300,21 @@ fn words(covers: &Covers) -> String {
     )
 }
 
-async fn covers(world: &World) -> Seen {
+async fn covers(world: &World) -> CheckResult {
     let mut findings = Findings::default();
     let connector = world.open().await?;
-    let whole = world.whole(&connector).await?;
-    let ranges = ranges(&mut findings, whole, whole, true);
+    let whole = world.full_read(&connector).await?;
+    let ranges = check_ranges(&mut findings, whole, whole, true);
     findings.done(match ranges {
-        0 => "no ranges: removals are found otherwise".to_owned(),
+        0 => "no ranges: deletions are reported in other ways".to_owned(),
         ranges => format!("{ranges} ranges"),
     })
 }
 
-async fn checkpoints(world: &World) -> Seen {
+async fn checkpoints(world: &World) -> CheckResult {
     let mut findings = Findings::default();
     let connector = world.open().await?;
-    let whole = world.whole(&connector).await?;
+    let whole = world.full_read(&connector).await?;
     findings.unless(!whole.checkpoints.is_empty(), || {
         "there is no checkpoint".to_owned()
     });
@@ -326,10 +331,10 @@ async fn checkpoints(world: &World) -> Seen {
             )
         });
         findings.unless(!state.is_empty(), || {
-            format!("checkpoint {sequence} is empty, which means the beginning to a read")
+            format!("checkpoint {sequence} is empty, which a read takes for the beginning")
         });
         for name in search.found_in(&String::from_utf8_lossy(state)) {
-            findings.add(format!("checkpoint {sequence} has {name} in it"));
+            findings.add(format!("checkpoint {sequence} contains {name}"));
         }
         let rows: usize = whole.batches[before..*batches]
             .iter()
@@ -349,7 +354,7 @@ async fn checkpoints(world: &World) -> Seen {
         )
     });
     findings.unless(rest == 0, || {
-        format!("{rest} rows come after the last checkpoint: they are never stored")
+        format!("{rest} rows come after the last checkpoint: they would never be stored")
     });
     let size = whole
         .checkpoints
@@ -363,11 +368,11 @@ async fn checkpoints(world: &World) -> Seen {
     ))
 }
 
-async fn missing(world: &World) -> Seen {
+async fn missing(world: &World) -> CheckResult {
     let mut findings = Findings::default();
     let connector = world.open().await?;
     let company = world.company(&connector).await?;
-    let whole = world.whole(&connector).await?;
+    let whole = world.full_read(&connector).await?;
     let connection = world.log_in(&connector).await?;
     let mut selection = world.selection(&connector).await?;
     for selection in &mut selection {
@@ -379,25 +384,25 @@ async fn missing(world: &World) -> Seen {
     }
     let stream = Stream::open(&connector, &connection, &selection, b"")
         .await
-        .told("Read")?;
+        .context("Read")?;
     let mut rows = Rows::default();
     stream
         .take(&mut rows, |_| false)
         .await
-        .told("a read with a field that is not there")?;
+        .context("a read with a field that does not exist")?;
     for selection in &selection {
         let object = &selection.object;
-        let told = rows.changes.iter().filter(|change| {
+        let reports = rows.changes.iter().filter(|change| {
             change.object == *object && change.field == NO_FIELD && change.kind() == FieldChangeKind::Missing
         });
-        let told = told.count();
-        findings.unless(told == 1, || {
-            format!("{object}: a read tells {told} times that the field is missing")
+        let times = reports.count();
+        findings.unless(times == 1, || {
+            format!("{object}: a read reports the missing field {times} times")
         });
     }
     if let Some(difference) = rows.difference(whole) {
         findings.add(format!(
-            "with a field that is not there, other rows come: {difference}"
+            "with a field that does not exist, the rows differ: {difference}"
         ));
     }
     let known = whole
@@ -411,24 +416,24 @@ async fn missing(world: &World) -> Seen {
             selection: selection.clone(),
             related_limit: 0,
         };
-        let fetched = connector.fetch_company(request, AMPLE).await;
-        let fetched = fetched.told("FetchCompany with a field that is not there")?;
+        let fetched = connector.fetch_company(request, CALL_TIMEOUT).await;
+        let fetched = fetched.context("FetchCompany with a field that does not exist")?;
         for result in &fetched.objects {
             // If a company has no records of an object, its missing fields may be undetectable.
-            let told = result.missing_fields.iter().any(|field| field == NO_FIELD);
-            findings.unless(told, || {
+            let reported = result.missing_fields.iter().any(|field| field == NO_FIELD);
+            findings.unless(reported, || {
                 format!(
-                    "{}: FetchCompany does not have the field in missing_fields",
+                    "{}: missing_fields of FetchCompany lacks the field",
                     result.object
                 )
             });
             if let Some(error) = &result.error {
                 findings.add(format!(
-                    "{}: FetchCompany fails for a field that is not there: {error}",
+                    "{}: FetchCompany fails because of a field that does not exist: {error}",
                     result.object
                 ));
             }
         }
     }
-    findings.done(format!("told for {} objects", selection.len()))
+    findings.done(format!("reported for {} objects", selection.len()))
 }

@@ -5,21 +5,21 @@ use std::collections::BTreeSet;
 use http::Method;
 
 use super::check::Check;
-use crate::finding::{Findings, Seen, fails};
+use crate::finding::{CheckResult, Findings, fails};
 use crate::world::World;
 
 pub(super) const READ_ONLY: Check = Check {
     id: "safety.read-only",
     title: "every request was a GET, a declared read, or to a token endpoint; nothing was written",
-    why: "tether never changes a customer's CRM: that is what they give access for.",
+    why: "tether never changes a customer's CRM; customers give access for reading only.",
     spec: &["RO-1", "RO-3"],
     run: |world| Box::pin(read_only(world)),
 };
 
 pub(super) const SECRETS: Check = Check {
     id: "safety.secrets",
-    title: "no secret stands in a log line, an error, a checkpoint or the description",
-    why: "Logs go to many places, and errors to people: a token in one is a token that is lost.",
+    title: "no log line, error, checkpoint or description contains a secret",
+    why: "Logs are copied to other systems, and users see errors: a token in one of them has to be revoked.",
     spec: &["LOG-2", "ERR-2", "CKPT-2", "LOG-1"],
     run: |world| Box::pin(secrets(world)),
 };
@@ -38,16 +38,16 @@ pub(super) fn matches(pattern: &str, path: &str) -> bool {
     pattern.len() == path.len() && pattern.iter().zip(&path).all(segment)
 }
 
-async fn read_only(world: &World) -> Seen {
+async fn read_only(world: &World) -> CheckResult {
     let proxy = world.network()?;
     let mut findings = Findings::default();
     let connector = world.open().await?;
-    world.whole(&connector).await?;
+    world.full_read(&connector).await?;
     let requests = &world.quirks.requests;
     let seen = proxy.since(0);
     if seen.is_empty() {
         return Err(fails(
-            "the connector has asked the fixture nothing: is {fixture} among its settings?",
+            "the connector sent no request to the fixture: is {fixture} among its settings?",
         ));
     }
     let mut other = BTreeSet::new();
@@ -59,12 +59,12 @@ async fn read_only(world: &World) -> Seen {
             _ => listed(&requests.tokens),
         };
         if !may {
-            other.insert(seen.place());
+            other.insert(seen.method_and_path());
         }
     }
-    for place in other {
+    for request in other {
         findings.add(format!(
-            "{place}: neither a GET, nor among [requests] in conformance.toml"
+            "{request}: neither a GET, nor among [requests] in conformance.toml"
         ));
     }
     let writes = world.writes().await?;
@@ -82,12 +82,12 @@ async fn read_only(world: &World) -> Seen {
     findings.done(format!("{} requests{journal}", seen.len()))
 }
 
-async fn secrets(world: &World) -> Seen {
+async fn secrets(world: &World) -> CheckResult {
     let mut findings = Findings::default();
     let connector = world.open().await?;
-    world.whole(&connector).await?;
+    world.full_read(&connector).await?;
     let described = world.description(&connector).await?;
-    let (mut told, mut lines) = (BTreeSet::new(), 0);
+    let (mut leaks, mut lines) = (BTreeSet::new(), 0);
     let search = world.secrets.search();
     for line in world.logged() {
         lines += 1;
@@ -97,28 +97,28 @@ async fn secrets(world: &World) -> Seen {
                 .split_whitespace()
                 .find(|part| part.starts_with("from="))
                 .unwrap_or_default();
-            told.insert(format!("a log line ({from}) has {name} in it"));
+            leaks.insert(format!("a log line ({from}) contains {name}"));
         }
     }
-    let heard = world.heard.all();
-    for (place, text) in &heard {
+    let received = world.received.all();
+    for (context, text) in &received {
         for name in search.found_in(text) {
-            told.insert(format!("{place} has {name} in it"));
+            leaks.insert(format!("{context} contains {name}"));
         }
     }
     for name in search.found_in(&format!("{described:?}")) {
-        told.insert(format!("the description has {name} in it"));
+        leaks.insert(format!("the description contains {name}"));
     }
-    for finding in told {
+    for finding in leaks {
         findings.add(finding);
     }
     findings.unless(world.secrets.len() > 0, || {
-        "there was no secret to look for: nobody could log in".to_owned()
+        "there was no secret to search for: no login succeeded".to_owned()
     });
     findings.done(format!(
         "{} secrets in {lines} log lines and {} texts",
         world.secrets.len(),
-        heard.len()
+        received.len()
     ))
 }
 

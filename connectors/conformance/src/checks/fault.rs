@@ -11,33 +11,33 @@ use tether_connector_host::proto::{
 };
 
 use super::check::Check;
-use crate::connector::{AMPLE, Connector, Failure, GRACE, micros, now_us};
-use crate::finding::{Findings, Halt, Seen, Told as _};
+use crate::connector::{CALL_TIMEOUT, Connector, Failure, GRACE, micros, now_us};
+use crate::fault::{ALL, Concern, Fault, RETRY_AFTER, allowed};
+use crate::finding::{CheckResult, Context as _, Findings, Halt};
 use crate::login::Attempt;
 use crate::proxy::{Proxy, Which};
 use crate::quirks::{Lack, Method};
 use crate::rows::Rows;
 use crate::stream::Stream;
-use crate::trouble::{ALL, Concern, RETRY_AFTER, Trouble, allowed};
 use crate::world::World;
 
 /// Time limit for a call under a fault: a connector may retry a few times.
-pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const FAULT_TIMEOUT: Duration = Duration::from_secs(20);
 /// Deadline for a call without an answer.
 const DEADLINE: Duration = Duration::from_millis(700);
 
 pub(super) const CALLS: Check = Check {
-    id: "trouble.calls",
-    title: "401, 403, 429, 5xx, cuts, garbage and silence are told as what they are, on every call",
-    why: "The kind decides: refresh, log in again, wait, or try again. A wrong one disconnects a customer, or hammers a CRM.",
+    id: "fault.calls",
+    title: "every call reports 401, 403, 429, 5xx, cut connections, random bytes and missing answers with the right kind of error",
+    why: "The kind decides whether the server refreshes, asks for a new login, waits or retries. A wrong one disconnects a customer or overloads a CRM.",
     spec: &["ERR-1", "ERR-3", "ERR-4", "ERR-5", "TIME-1"],
     run: |world| Box::pin(calls(world)),
 };
 
 pub(super) const STREAMS: Check = Check {
-    id: "trouble.streams",
-    title: "the same in the middle of a stream, which then goes on from its last checkpoint",
-    why: "Reads last for hours: they meet all of this, and a sync must come to the truth after it.",
+    id: "fault.streams",
+    title: "a stream reports the same faults, and can be resumed from its last checkpoint",
+    why: "Reads take hours, so they meet such faults; afterwards a sync must have the same data as the CRM.",
     spec: &["ERR-1", "ERR-4", "ERR-5", "CKPT-3", "STREAM-3"],
     run: |world| Box::pin(streams(world)),
 };
@@ -94,7 +94,7 @@ impl Target {
 pub(super) async fn targets(world: &World, connector: &Connector) -> Result<Vec<Target>, Halt> {
     let selection = world.selection(connector).await?;
     let company = world.company(connector).await?;
-    let whole = world.whole(connector).await?;
+    let whole = world.full_read(connector).await?;
     let first = whole
         .records
         .iter()
@@ -123,62 +123,62 @@ pub(super) async fn targets(world: &World, connector: &Connector) -> Result<Vec<
 }
 
 /// The faults that this connector can recognize.
-fn troubles(world: &World) -> impl Iterator<Item = Trouble> {
-    let deaf = world.quirks.lack(Lack::RetryAfter).is_some();
+fn faults(world: &World) -> impl Iterator<Item = Fault> {
+    let no_retry_after = world.quirks.lack(Lack::RetryAfter).is_some();
     ALL.iter()
         .copied()
-        .filter(move |trouble| !deaf || *trouble != Trouble::TooManyUntil)
+        .filter(move |fault| !no_retry_after || *fault != Fault::RetryAfter)
 }
 
-async fn calls(world: &World) -> Seen {
+async fn calls(world: &World) -> CheckResult {
     let proxy = world.network()?;
     let mut findings = Findings::default();
     let connector = world.open().await?;
     let mut tried = 0;
     for target in targets(world, &connector).await? {
         let call = target.call(world, &connector).await?;
-        let place = proxy.count();
-        let answer = connector.ask(call, AMPLE).await.told(target.name)?;
-        learn(world, &answer);
-        let requests = proxy.count() - place;
+        let requests_before = proxy.count();
+        let answer = connector.ask(call, CALL_TIMEOUT).await.context(target.name)?;
+        remember_credentials(world, &answer);
+        let requests = proxy.count() - requests_before;
         if requests == 0 {
             continue;
         }
-        for trouble in troubles(world) {
+        for fault in faults(world) {
             tried += 1;
-            let place = format!("{}, {trouble}", target.name);
-            troubled(
+            let context = format!("{}, {fault}", target.name);
+            call_with_fault(
                 &mut findings,
                 world,
                 proxy,
                 &connector,
                 &target,
-                trouble,
+                fault,
                 1,
-                &place,
+                &context,
             )
             .await?;
             // The fault also occurs after a part of the work is done.
-            if requests > 1 && matches!(trouble, Trouble::Status(500) | Trouble::CutMiddle) {
-                let place = format!("{place}, from its request {requests} on");
-                troubled(
+            if requests > 1 && matches!(fault, Fault::Status(500) | Fault::CutMiddle) {
+                let context = format!("{context}, from its request {requests} on");
+                call_with_fault(
                     &mut findings,
                     world,
                     proxy,
                     &connector,
                     &target,
-                    trouble,
+                    fault,
                     requests,
-                    &place,
+                    &context,
                 )
                 .await?;
             }
         }
-        // A delayed answer is not lost.
+        // A delayed answer must be used.
         let call = target.call(world, &connector).await?;
-        proxy.order(Trouble::Slow(Duration::from_millis(250)), Which::From(1));
-        match connector.ask(call, AMPLE).await {
-            Ok(answer) => learn(world, &answer),
+        proxy.inject(Fault::Delayed(Duration::from_millis(250)), Which::From(1));
+        match connector.ask(call, CALL_TIMEOUT).await {
+            Ok(answer) => remember_credentials(world, &answer),
             Err(failure) => findings.add(format!("{}, answers 250 ms late: {failure}", target.name)),
         }
         proxy.clear();
@@ -186,81 +186,81 @@ async fn calls(world: &World) -> Seen {
     if let Some(failure) = connector.raw.failure() {
         findings.add(format!("the instance failed: {failure}"));
     }
-    findings.done(format!("{tried} troubles"))
+    findings.done(format!("{tried} faults"))
 }
 
-fn learn(world: &World, answer: &Answer) {
+fn remember_credentials(world: &World, answer: &Answer) {
     match answer {
-        Answer::LoggedIn(answer) => world.know(answer.credentials.as_ref()),
-        Answer::Refresh(answer) => world.know(answer.credentials.as_ref()),
+        Answer::LoggedIn(answer) => world.add_secrets(answer.credentials.as_ref()),
+        Answer::Refresh(answer) => world.add_secrets(answer.credentials.as_ref()),
         _ => {}
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "one trouble is all of these")]
-async fn troubled(
+#[expect(clippy::too_many_arguments, reason = "one call under one fault")]
+async fn call_with_fault(
     findings: &mut Findings,
     world: &World,
     proxy: &Proxy,
     connector: &Connector,
     target: &Target,
-    trouble: Trouble,
+    fault: Fault,
     from: usize,
-    place: &str,
+    context: &str,
 ) -> Result<(), Halt> {
     let call = target.call(world, connector).await?;
-    let limit = if trouble == Trouble::Never {
+    let limit = if fault == Fault::NoAnswer {
         DEADLINE
     } else {
-        PATIENCE
+        FAULT_TIMEOUT
     };
-    proxy.order(trouble, Which::From(from));
+    proxy.inject(fault, Which::From(from));
     let began = now_us();
     let mut waiting = connector.start(call, limit);
     let answer = connector.finish(target.name, &mut waiting, limit + GRACE).await;
-    let struck = proxy.clear();
+    let faulted = proxy.clear();
     match answer {
         Ok(answer) => {
-            learn(world, &answer);
-            let told = told_inside(&answer);
-            match told.first() {
+            remember_credentials(world, &answer);
+            let errors = object_errors(&answer);
+            match errors.first() {
                 // Unreadable objects are reported one by one.
                 Some(_) => {
-                    for said in &told {
-                        right(
+                    for error in &errors {
+                        check_error(
                             findings,
-                            place,
-                            trouble,
+                            context,
+                            fault,
                             target.concern,
-                            &Failure::Said(Box::new(said.clone())),
+                            &Failure::Reported(Box::new(error.clone())),
                             began,
                         );
                     }
                 }
-                // The CRM may refuse to revoke a token that is no longer valid, so success is a right answer to a refusal.
-                None if target.name == "Revoke" && !serious(trouble) => {}
-                None if struck == 0 => {}
+                // The CRM may refuse to revoke a token that is no longer valid; Revoke may then succeed.
+                None if target.name == "Revoke" && !needs_error(fault) => {}
+                None if faulted == 0 => {}
                 // These two calls omit objects that the user may not see.
-                None if trouble == Trouble::Status(403) && shows_less(&answer) => {}
+                None if fault == Fault::Status(403) && omits_objects(&answer) => {}
                 // A login may succeed without its last request: names of the organization and the user.
                 None if from > 1 && target.concern == Concern::Login => {}
-                None => findings.add(format!("{place}: it answers as if all were well")),
+                None => findings.add(format!("{context}: it succeeds although the CRM failed")),
             }
         }
-        Err(failure) => right(findings, place, trouble, target.concern, &failure, began),
+        Err(failure) => check_error(findings, context, fault, target.concern, &failure, began),
     }
     Ok(())
 }
 
-fn serious(trouble: Trouble) -> bool {
+fn needs_error(fault: Fault) -> bool {
     !matches!(
-        trouble,
-        Trouble::Status(401 | 403) | Trouble::Garbage | Trouble::CutMiddle
+        fault,
+        Fault::Status(401 | 403) | Fault::RandomBytes | Fault::CutMiddle
     )
 }
 
 /// Errors of single objects in an answer.
-pub(super) fn told_inside(answer: &Answer) -> Vec<tether_connector_host::proto::Error> {
+pub(super) fn object_errors(answer: &Answer) -> Vec<tether_connector_host::proto::Error> {
     match answer {
         Answer::FetchCompany(answer) => answer
             .objects
@@ -272,7 +272,7 @@ pub(super) fn told_inside(answer: &Answer) -> Vec<tether_connector_host::proto::
 }
 
 /// Whether a listing reports an object as not visible, or a count omits it.
-fn shows_less(answer: &Answer) -> bool {
+fn omits_objects(answer: &Answer) -> bool {
     match answer {
         Answer::ListFields(listed) => listed.objects.iter().any(|object| !object.visible),
         Answer::CountRecords(counted) => counted.counts.is_empty(),
@@ -280,38 +280,38 @@ fn shows_less(answer: &Answer) -> bool {
     }
 }
 
-/// Whether an error has the right kind and content.
-fn right(
+/// Checks that an error has an expected kind and content.
+fn check_error(
     findings: &mut Findings,
-    place: &str,
-    trouble: Trouble,
+    context: &str,
+    fault: Fault,
     concern: Concern,
     failure: &Failure,
     began: i64,
 ) {
-    let allowed = allowed(trouble, concern);
-    let Some(said) = failure.said() else {
-        findings.add(format!("{place}: {failure}"));
+    let allowed = allowed(fault, concern);
+    let Some(error) = failure.reported() else {
+        findings.add(format!("{context}: {failure}"));
         return;
     };
-    let words = |kinds: &[ErrorKind]| {
-        let words = kinds
+    let kind_names = |kinds: &[ErrorKind]| {
+        let names = kinds
             .iter()
             .map(|kind| kind.as_str_name().trim_start_matches("ERROR_KIND_"));
-        words.collect::<Vec<_>>().join(" or ")
+        names.collect::<Vec<_>>().join(" or ")
     };
-    findings.unless(allowed.contains(&said.what()), || {
-        format!("{place}: {failure}; {} is right", words(allowed))
+    findings.unless(allowed.contains(&error.what()), || {
+        format!("{context}: {failure}; expected {}", kind_names(allowed))
     });
-    findings.unless(said.code != "connector.panicked", || {
-        format!("{place}: it panicked")
+    findings.unless(error.code != "connector.panicked", || {
+        format!("{context}: it panicked")
     });
-    if trouble == Trouble::TooManyUntil && concern == Concern::Data && said.what() == ErrorKind::RateLimited {
-        let wait = said.retry_us - began;
+    if fault == Fault::RetryAfter && concern == Concern::Data && error.what() == ErrorKind::RateLimited {
+        let wait = error.retry_us - began;
         let near = (micros(RETRY_AFTER) - wait).abs() < 30_000_000;
         findings.unless(near, || {
             format!(
-                "{place}: retry_us is {} s from now; the CRM said {}",
+                "{context}: retry_us is {} s from now; the CRM asked for {}",
                 wait / 1_000_000,
                 RETRY_AFTER.as_secs()
             )
@@ -319,36 +319,36 @@ fn right(
     }
 }
 
-async fn streams(world: &World) -> Seen {
+async fn streams(world: &World) -> CheckResult {
     let proxy = world.network()?;
     let mut findings = Findings::default();
     let connector = world.open().await?;
-    let whole = world.whole(&connector).await?;
+    let whole = world.full_read(&connector).await?;
     let selection = world.selection(&connector).await?;
     let connection = world.log_in(&connector).await?;
-    let place = proxy.count();
+    let requests_before = proxy.count();
     let stream = Stream::open(&connector, &connection, &selection, b"")
         .await
-        .told("Read")?;
+        .context("Read")?;
     stream
         .take(&mut Rows::default(), |_| false)
         .await
-        .told("a read")?;
-    let requests = proxy.count() - place;
+        .context("a read")?;
+    let requests = proxy.count() - requests_before;
     if requests < 2 {
         return Err(crate::finding::fails(format!(
-            "a read makes {requests} request: the fixture needs more records, for a middle"
+            "a read makes {requests} request: the fixture needs more records"
         )));
     }
     let middle = requests / 2 + 1;
-    for trouble in troubles(world).filter(|trouble| *trouble != Trouble::Never) {
+    for fault in faults(world).filter(|fault| *fault != Fault::NoAnswer) {
         let connection = world.log_in(&connector).await?;
-        proxy.order(trouble, Which::From(middle));
-        let place = format!("a stream, {trouble} from its request {middle} of {requests} on");
+        proxy.inject(fault, Which::From(middle));
+        let context = format!("a stream, {fault} from its request {middle} of {requests} on");
         let began = now_us();
         let mut rows = Rows::default();
         let end = read(&connector, &connection, &selection, &mut rows).await;
-        let struck = proxy.clear();
+        let faulted = proxy.clear();
         let broken: HashSet<_> = rows
             .statuses
             .iter()
@@ -357,11 +357,11 @@ async fn streams(world: &World) -> Seen {
             .collect();
         for status in &rows.statuses {
             if let Some(error) = &status.error {
-                let failure = Failure::Said(Box::new(error.clone()));
-                right(
+                let failure = Failure::Reported(Box::new(error.clone()));
+                check_error(
                     &mut findings,
-                    &format!("{place}, {}", status.object),
-                    trouble,
+                    &format!("{context}, {}", status.object),
+                    fault,
                     Concern::Data,
                     &failure,
                     began,
@@ -369,17 +369,17 @@ async fn streams(world: &World) -> Seen {
             }
         }
         match &end {
-            Err(failure) => right(&mut findings, &place, trouble, Concern::Data, failure, began),
-            Ok(()) => findings.unless(struck == 0 || !broken.is_empty(), || {
+            Err(failure) => check_error(&mut findings, &context, fault, Concern::Data, failure, began),
+            Ok(()) => findings.unless(faulted == 0 || !broken.is_empty(), || {
                 format!(
-                    "{place}: it ends as if all were well, after {} of {} records",
+                    "{context}: it ends successfully although the CRM failed, after {} of {} records",
                     rows.records.len(),
                     whole.records.len()
                 )
             }),
         }
         // A wrong range would remove records, also under a fault.
-        super::read::ranges(&mut findings, &rows, whole, true);
+        super::read::check_ranges(&mut findings, &rows, whole, true);
         // After the fault a host resumes from the last checkpoint in a new instance. A later sync reads the
         // objects that were reported as failed.
         if end.is_err() {
@@ -392,7 +392,7 @@ async fn streams(world: &World) -> Seen {
                 .map_or_else(Rows::default, |last| rows.stored(last));
             let stream = Stream::open(&fresh, &connection, &selection, &rows.last_checkpoint())
                 .await
-                .told("Read")?;
+                .context("Read")?;
             let (mut all, mut rest) = (kept, Rows::default());
             match stream.take(&mut rest, |_| false).await {
                 Ok(_) => {
@@ -402,10 +402,10 @@ async fn streams(world: &World) -> Seen {
                     expected.records.retain(|(object, _), _| !broken.contains(object));
                     all.records.retain(|(object, _), _| !broken.contains(object));
                     if let Some(difference) = all.difference(&expected) {
-                        findings.add(format!("{place}, then resumed: {difference}"));
+                        findings.add(format!("{context}, then resumed: {difference}"));
                     }
                 }
-                Err(failure) => findings.add(format!("{place}, then resumed: {failure}")),
+                Err(failure) => findings.add(format!("{context}, then resumed: {failure}")),
             }
         }
     }
@@ -413,7 +413,7 @@ async fn streams(world: &World) -> Seen {
         findings.add(format!("the instance failed: {failure}"));
     }
     findings.done(format!(
-        "{} troubles from request {middle} of {requests} on",
+        "{} faults from request {middle} of {requests} on",
         ALL.len() - 1
     ))
 }
@@ -444,7 +444,7 @@ pub(super) async fn read(
             // The host cannot refresh the credentials and reports the error: the stream must end with that
             // error.
             Some(why) => stream.refuse(why).await?,
-            None => return Err(Failure::Garbled("CredentialsNeeded does not say why")),
+            None => return Err(Failure::Malformed("CredentialsNeeded has no error")),
         }
     }
 }

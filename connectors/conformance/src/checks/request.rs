@@ -12,30 +12,30 @@ use tether_connector_host::raw;
 use tokio::time::timeout;
 
 use super::check::Check;
-use crate::connector::{AMPLE, Connector};
-use crate::finding::{Findings, Seen, Told as _};
+use crate::connector::{CALL_TIMEOUT, Connector};
+use crate::finding::{CheckResult, Context as _, Findings};
 use crate::stream::Stream;
 use crate::world::World;
 
 /// Field 2047, a varint, as a future version might add: key 16376 in two bytes, value 1.
 const UNKNOWN_FIELD: &[u8] = &[0xf8, 0x7f, 0x01];
 /// Time limit for an answer that needs no work.
-const SOON: Duration = Duration::from_secs(5);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// A number that was never assigned.
-const MADE_UP: u64 = 0x7e57_0000_dead_beef;
+const NEVER_ASSIGNED: u64 = 0x7e57_0000_dead_beef;
 
-pub(super) const GARBAGE: Check = Check {
-    id: "door.garbage",
-    title: "requests that are no messages are answered with errors; unknown fields and calls are borne",
-    why: "A newer server says more than this library knows; neither that nor a broken message may crash it.",
+pub(super) const MALFORMED: Check = Check {
+    id: "request.malformed",
+    title: "malformed requests are answered with errors; unknown fields are ignored, unknown calls refused",
+    why: "A newer server sends fields and calls that this library does not know; neither they nor a malformed message may crash it.",
     spec: &["CALL-2", "CALL-3", "VER-3", "ERR-7"],
-    run: |world| Box::pin(garbage(world)),
+    run: |world| Box::pin(malformed(world)),
 };
 
 pub(super) const NUMBERS: Check = Check {
-    id: "door.numbers",
-    title: "numbers of instances, calls and streams that were never given are harmless",
-    why: "The server and the connector race: a stream is closed while it is pulled, a call cancelled when it is done.",
+    id: "request.numbers",
+    title: "numbers of instances, calls and streams that were never assigned are refused or ignored",
+    why: "Server and connector run concurrently: a stream is closed during a pull, a call is cancelled after its end.",
     spec: &["LIFE-3", "CALL-6", "STREAM-2", "TIME-3"],
     run: |world| Box::pin(numbers(world)),
 };
@@ -43,7 +43,7 @@ pub(super) const NUMBERS: Check = Check {
 /// The error of an answer to a call; None for any other answer.
 async fn answered(waiting: raw::Waiting) -> Result<CallResponse, String> {
     let mut waiting = waiting;
-    match timeout(SOON, waiting.answer()).await {
+    match timeout(ANSWER_TIMEOUT, waiting.answer()).await {
         Err(_) => Err("no answer".to_owned()),
         Ok(Err(error)) => Err(error.to_string()),
         Ok(Ok(answer)) => {
@@ -59,7 +59,7 @@ fn kind(answer: &CallResponse) -> Option<ErrorKind> {
     }
 }
 
-async fn garbage(world: &World) -> Seen {
+async fn malformed(world: &World) -> CheckResult {
     let mut findings = Findings::default();
     let connector = world.open().await?;
     let describe = CallRequest {
@@ -70,16 +70,19 @@ async fn garbage(world: &World) -> Seen {
     let cut = &describe[..describe.len() - 1];
     // A length beyond the end, an unterminated group, a text that is not UTF-8.
     let broken: [(&str, &[u8]); 4] = [
-        ("bytes that are no message", b"\xff\xff\xff\xff garbage"),
+        ("random bytes", b"\xff\xff\xff\xff no message"),
         ("a length beyond the end", b"\x12\xff\xff\xff\xff\x0f"),
-        ("a message that breaks off", cut),
+        ("a truncated message", cut),
         ("a text that is not UTF-8", b"\x1a\x06\x12\x04\xff\xfe\xfd\xfc"),
     ];
     for (what, request) in broken {
         let expected = [ErrorKind::Bug, ErrorKind::Unsupported, ErrorKind::InvalidInput];
         match answered(connector.raw.call(request)).await {
             Ok(answer) => findings.unless(kind(&answer).is_some_and(|kind| expected.contains(&kind)), || {
-                format!("{what}: {}; an error of the kind BUG is right", words(&answer))
+                format!(
+                    "{what}: {}; expected an error of the kind BUG",
+                    answer_text(&answer)
+                )
             }),
             Err(why) => findings.add(format!("{what}: {why}")),
         }
@@ -91,7 +94,7 @@ async fn garbage(world: &World) -> Seen {
     ] {
         match answered(connector.raw.call(request)).await {
             Ok(answer) => findings.unless(kind(&answer) == Some(ErrorKind::Unsupported), || {
-                format!("{what}: {}; UNSUPPORTED is right", words(&answer))
+                format!("{what}: {}; expected UNSUPPORTED", answer_text(&answer))
             }),
             Err(why) => findings.add(format!("{what}: {why}")),
         }
@@ -100,8 +103,8 @@ async fn garbage(world: &World) -> Seen {
     match answered(connector.raw.call(&newer)).await {
         Ok(answer) => findings.unless(matches!(answer.result, Some(Answer::Describe(_))), || {
             format!(
-                "Describe with a field of a later contract: {}; it must be ignored",
-                words(&answer)
+                "Describe with a field of a later contract: {}; expected that the field is ignored",
+                answer_text(&answer)
             )
         }),
         Err(why) => findings.add(format!("Describe with a field of a later contract: {why}")),
@@ -111,52 +114,56 @@ async fn garbage(world: &World) -> Seen {
     let connection = world.log_in(&connector).await?;
     let stream = Stream::open(&connector, &connection, &selection, b"")
         .await
-        .told("Read")?;
+        .context("Read")?;
     let mut pull = connector
         .raw
-        .stream_next(stream.number, b"\xff\xff\xff\xff garbage");
-    match timeout(SOON, pull.answer()).await {
+        .stream_next(stream.number, b"\xff\xff\xff\xff no message");
+    match timeout(ANSWER_TIMEOUT, pull.answer()).await {
         Ok(Ok(answer)) if StreamEvent::decode(answer.clone()).is_ok_and(|event| event.event.is_some()) => {}
-        Ok(Ok(_)) => findings.add("a pull that is no message: the answer is not a StreamEvent"),
-        Ok(Err(error)) => findings.add(format!("a pull that is no message: {error}")),
-        Err(_) => findings.add("a pull that is no message: no answer"),
+        Ok(Ok(_)) => findings.add("a malformed pull: the answer is not a StreamEvent"),
+        Ok(Err(error)) => findings.add(format!("a malformed pull: {error}")),
+        Err(_) => findings.add("a malformed pull: no answer"),
     }
     drop(stream);
-    alive(&mut findings, &connector).await;
+    check_instance(&mut findings, &connector).await;
     findings.done("8 requests, 1 pull")
 }
 
-fn words(answer: &CallResponse) -> String {
+fn answer_text(answer: &CallResponse) -> String {
     match &answer.result {
         Some(Answer::Error(error)) => format!("{} ({error})", error.label().to_uppercase()),
-        Some(_) => "it is answered as if it were one".to_owned(),
+        Some(_) => "it succeeds".to_owned(),
         None => "the answer is empty".to_owned(),
     }
 }
 
-async fn numbers(world: &World) -> Seen {
+async fn numbers(world: &World) -> CheckResult {
     let mut findings = Findings::default();
     let connector = world.open().await?;
-    for call in [0, 1, MADE_UP, u64::MAX] {
+    for call in [0, 1, NEVER_ASSIGNED, u64::MAX] {
         connector.raw.cancel(call);
     }
-    for stream in [0, MADE_UP, u64::MAX] {
+    for stream in [0, NEVER_ASSIGNED, u64::MAX] {
         connector.raw.stream_close(stream);
         match Stream::of(&connector, stream).next(0).await {
-            Ok(Event::End(_)) | Err(crate::connector::Failure::Said(_)) => {}
-            Ok(_) => findings.add(format!("a pull of the made-up stream {stream} gives an event")),
+            Ok(Event::End(_)) | Err(crate::connector::Failure::Reported(_)) => {}
+            Ok(_) => findings.add(format!(
+                "a pull of the unassigned stream {stream} returns an event"
+            )),
             Err(failure) => findings.add(format!(
-                "a pull of the made-up stream {stream}: {failure}; CANCELLED is right"
+                "a pull of the unassigned stream {stream}: {failure}; expected CANCELLED"
             )),
         }
         let request = ProvideCredentialsRequest {
             stream,
             ..Default::default()
         };
-        match connector.provide_credentials(request, AMPLE).await {
-            Ok(_) => findings.add(format!("credentials for the made-up stream {stream} are taken")),
-            Err(failure) => findings.unless(failure.said().is_some(), || {
-                format!("credentials for the made-up stream {stream}: {failure}; an error is right")
+        match connector.provide_credentials(request, CALL_TIMEOUT).await {
+            Ok(_) => findings.add(format!(
+                "credentials for the unassigned stream {stream} are accepted"
+            )),
+            Err(failure) => findings.unless(failure.reported().is_some(), || {
+                format!("credentials for the unassigned stream {stream}: {failure}; expected an error")
             }),
         }
     }
@@ -166,7 +173,7 @@ async fn numbers(world: &World) -> Seen {
     }
     .encode_to_vec();
     let mut seen = "calls and streams";
-    for instance in [0, MADE_UP, u64::MAX] {
+    for instance in [0, NEVER_ASSIGNED, u64::MAX] {
         let Some(waiting) = connector.raw.call_of(instance, &describe) else {
             continue;
         };
@@ -174,25 +181,25 @@ async fn numbers(world: &World) -> Seen {
         match answered(waiting).await {
             Ok(answer) => findings.unless(kind(&answer).is_some(), || {
                 format!(
-                    "a call on the made-up instance {instance}: {}; CANCELLED is right",
-                    words(&answer)
+                    "a call on the unassigned instance {instance}: {}; expected CANCELLED",
+                    answer_text(&answer)
                 )
             }),
             Err(why) => findings.add(format!(
-                "a call on the made-up instance {instance}: {why}; CANCELLED is right"
+                "a call on the unassigned instance {instance}: {why}; expected CANCELLED"
             )),
         }
     }
-    alive(&mut findings, &connector).await;
+    check_instance(&mut findings, &connector).await;
     findings.done(seen)
 }
 
-async fn alive(findings: &mut Findings, connector: &Connector) {
+async fn check_instance(findings: &mut Findings, connector: &Connector) {
     if let Some(failure) = connector.raw.failure() {
         findings.add(format!("the instance failed: {failure}"));
-    } else if let Err(failure) = connector.describe(DescribeRequest {}, AMPLE).await {
+    } else if let Err(failure) = connector.describe(DescribeRequest {}, CALL_TIMEOUT).await {
         findings.add(format!(
-            "after it the instance does not answer Describe: {failure}"
+            "afterwards the instance does not answer Describe: {failure}"
         ));
     }
 }
