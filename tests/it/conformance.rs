@@ -1,6 +1,6 @@
 //! The conformance kit as a command: good connectors pass all checks, and each check finds its defect.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Stdio;
 
@@ -133,84 +133,133 @@ async fn mutants(mutants: &[(&str, &str, &str)]) {
     }
 }
 
+const LOGIN: &[(&str, &str, &str)] = &[
+    (
+        "describe-changes",
+        "describe.offline",
+        "does not return the same answer",
+    ),
+    (
+        "every-object-is-company",
+        "describe.whole",
+        "3 objects have the role COMPANY",
+    ),
+    ("accepts-missing-key", "config.group", "accepted"),
+    ("omits-state", "login.address", "its parameter state"),
+    ("identity-changes", "login.works", "two logins of the same user"),
+    ("denial-is-transient", "login.denied", "TRANSIENT"),
+    ("invalid-code-is-transient", "login.code", "TRANSIENT"),
+    (
+        "refresh-drops-refresh-token",
+        "grant.refresh",
+        "the refresh token is missing",
+    ),
+    (
+        "stream-refreshes-itself",
+        "grant.stream",
+        "never asked for credentials",
+    ),
+    ("repeated-revoke-fails", "grant.revoke", "Revoke, repeated"),
+    (
+        "ignores-base-url",
+        "grant.moved",
+        "to another address than the connection's base_url",
+    ),
+    ("ignores-base-url", "grant.moved", "changes base_url"),
+];
+
+const READS: &[(&str, &str, &str)] = &[
+    ("wrong-object-order", "fields.listed", "in this order"),
+    ("wrong-counts", "fields.counted", "a full read returns"),
+    ("payload-with-space", "read.payloads", "not canonical"),
+    (
+        "unknown-parents",
+        "read.records",
+        "have a parent that the read does not return",
+    ),
+    ("range-too-wide", "read.covers", "existing records"),
+    (
+        "token-in-checkpoints",
+        "read.checkpoints",
+        "contains an access token",
+    ),
+    ("missing-field-fails", "read.missing-field", "FIELD_GONE"),
+    ("skips-after-resume", "resume.every", "missing"),
+    ("skips-after-resume", "resume.killed", "missing"),
+    ("panics-on-invalid-checkpoint", "resume.invalid-checkpoint", "BUG"),
+    ("fetch-differs", "fetch.known", "display_name differs"),
+    ("absent-company-fails", "fetch.absent", "RECORD_GONE"),
+    (
+        "deleted-as-live",
+        "fetch.deleted",
+        "the full read returns Company C00000003 as live",
+    ),
+    (
+        "deleted-as-live",
+        "fetch.deleted",
+        "which is deleted, as 1 live records",
+    ),
+    ("never-sets-more", "fetch.many", "`more` is false"),
+];
+
+const FAULTS: &[(&str, &str, &str)] = &[
+    ("requests-without-pulls", "pressure.bounded", "without a pull"),
+    ("requests-after-cancel", "time.cancel", "after it was cancelled"),
+    ("blocks-threads", "time.deadline", "the deadline was after"),
+    (
+        "requests-after-cancel",
+        "time.pulls",
+        "still sends requests to the CRM",
+    ),
+    ("every-error-is-bug", "fault.calls", "BUG"),
+    ("every-error-is-bug", "fault.streams", "BUG"),
+    (
+        "accepts-any-body",
+        "fault.calls",
+        "it succeeds although the CRM failed",
+    ),
+    (
+        "forbidden-object-fails",
+        "refusal.object",
+        "the stream ends because Deal is refused",
+    ),
+    ("ignores-wait", "refusal.limit", "the CRM asked for 120"),
+    ("trusts-gateways", "foreign.streams", "is reported as unreadable"),
+    ("trusts-gateways", "foreign.calls", "expected TRANSIENT"),
+    ("one-stream-only", "life.concurrent", "a concurrent stream"),
+    ("leaks", "life.growth", "more memory"),
+    ("writes", "safety.read-only", "POST /data/anything"),
+    ("logs-tokens", "safety.secrets", "contains an access token"),
+    ("token-in-checkpoints", "safety.secrets", "a checkpoint contains"),
+];
+
+#[test]
+fn the_dummys_table_of_mutants_is_complete() {
+    let table = include_str!("../../connectors/dummy/src/script.rs");
+    let (_, table) = table.split_once("# Mutants").unwrap();
+    let mut listed = BTreeSet::new();
+    for row in table.lines().filter_map(|line| line.strip_prefix("//! | `")) {
+        let (name, rest) = row.split_once('`').unwrap();
+        let checks = rest.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+        listed.extend(checks.split(", ").map(|id| (name, id)));
+    }
+    let tested = [LOGIN, READS, FAULTS].into_iter().flatten();
+    assert_eq!(listed, tested.map(|(name, id, _)| (*name, *id)).collect());
+}
+
 #[tokio::test]
 async fn mutants_of_description_and_login_are_found() {
-    mutants(&[
-        ("unsteady", "describe.offline", "does not return the same answer"),
-        ("companies", "describe.whole", "3 objects have the role COMPANY"),
-        ("keyless", "config.group", "accepted"),
-        ("stateless", "login.address", "its parameter state"),
-        ("identity-changes", "login.works", "two logins of the same user"),
-        ("denial-passes", "login.denied", "TRANSIENT"),
-        ("codes-pass", "login.code", "TRANSIENT"),
-        ("refresh-forgets", "grant.refresh", "the refresh token is missing"),
-        ("refreshes-itself", "grant.stream", "never asked for credentials"),
-        ("revokes-once", "grant.revoke", "Revoke, repeated"),
-        (
-            "stays",
-            "grant.moved",
-            "to another address than the connection's base_url",
-        ),
-        ("stays", "grant.moved", "changes base_url"),
-    ])
-    .await;
+    mutants(LOGIN).await;
 }
 
 #[tokio::test]
 async fn mutants_of_fields_and_reads_are_found() {
-    mutants(&[
-        ("unsorted", "fields.listed", "in this order"),
-        ("miscounts", "fields.counted", "a full read returns"),
-        ("spaces", "read.payloads", "not canonical"),
-        (
-            "orphans",
-            "read.records",
-            "have a parent that the read does not return",
-        ),
-        ("covers-too-much", "read.covers", "existing records"),
-        ("open-checkpoints", "read.checkpoints", "contains an access token"),
-        ("strict", "read.missing-field", "FIELD_GONE"),
-        ("skips", "resume.every", "missing"),
-        ("skips", "resume.killed", "missing"),
-        ("panics-on-nonsense", "resume.invalid-checkpoint", "BUG"),
-        ("fetch-differs", "fetch.known", "display_name differs"),
-        ("absent-fails", "fetch.absent", "RECORD_GONE"),
-        (
-            "revives",
-            "fetch.deleted",
-            "the full read returns Company C00000003 as live",
-        ),
-        ("revives", "fetch.deleted", "which is deleted, as 1 live records"),
-        ("more-is-less", "fetch.many", "`more` is false"),
-    ])
-    .await;
+    mutants(READS).await;
 }
 
 #[tokio::test]
 async fn mutants_of_time_and_faults_are_found() {
-    mutants(&[
-        ("eager", "pressure.bounded", "without a pull"),
-        ("goes-on", "time.cancel", "after it was cancelled"),
-        ("blocks", "time.deadline", "the deadline was after"),
-        ("goes-on", "time.pulls", "still sends requests to the CRM"),
-        ("unclassified", "fault.calls", "BUG"),
-        ("unclassified", "fault.streams", "BUG"),
-        ("trusting", "fault.calls", "it succeeds although the CRM failed"),
-        (
-            "gives-up",
-            "refusal.object",
-            "the stream ends because Deal is refused",
-        ),
-        ("deaf", "refusal.limit", "the CRM asked for 120"),
-        ("believes-pages", "foreign.streams", "is reported as unreadable"),
-        ("believes-pages", "foreign.calls", "expected TRANSIENT"),
-        ("alone", "life.concurrent", "a concurrent stream"),
-        ("leaks", "life.growth", "more memory"),
-        ("writes", "safety.read-only", "POST /data/anything"),
-        ("logs-tokens", "safety.secrets", "contains an access token"),
-        ("open-checkpoints", "safety.secrets", "a checkpoint contains"),
-    ])
-    .await;
+    mutants(FAULTS).await;
     fails(
         &with("mutant = \"leaks\""),
         "in-process",

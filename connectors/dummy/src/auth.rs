@@ -62,7 +62,7 @@ pub(crate) fn begin(
         },
         client_id: settings.text("client_id"),
         redirect_uri: &request.redirect_uri,
-        state: if settings.is_mutant("stateless") {
+        state: if settings.is_mutant("omits-state") {
             ""
         } else {
             &request.state
@@ -82,19 +82,19 @@ pub(crate) async fn exchange(
     now_us: i64,
 ) -> Result<LoggedIn, Error> {
     if let Some(error) = request.callback.get("error") {
-        if settings.is_mutant("denial-passes") {
+        if settings.is_mutant("denial-is-transient") {
             return Err(Error::transient("the login failed"));
         }
-        return Err(Error::invalid_input("the login was refused in the browser").code(error.clone()));
+        return Err(Error::invalid_input("the user denied the login in the browser").code(error.clone()));
     }
     if request.code_verifier.is_empty() {
         return Err(Error::invalid_input("the PKCE verifier is missing").code("invalid_grant"));
     }
     let code = request.callback.get("code").map_or("", String::as_str);
     if code.is_empty() {
-        return Err(Error::invalid_input("the browser came back without a code").field("code"));
+        return Err(Error::invalid_input("the browser returned without a code").field("code"));
     }
-    if settings.is_mutant("codes-pass") {
+    if settings.is_mutant("invalid-code-is-transient") {
         let granted = crm.token(settings, call, "code", code).await;
         granted.map_err(|_| Error::transient("the login failed"))?;
     }
@@ -112,10 +112,10 @@ pub(crate) async fn log_in(
     now_us: i64,
 ) -> Result<LoggedIn, Error> {
     if request.auth_kind() != AuthKind::ApiKey {
-        return Err(Error::unsupported("the dummy knows API keys only"));
+        return Err(Error::unsupported("the dummy supports API keys only"));
     }
     let key = request.parameters.get("api_key").map_or("", String::as_str);
-    if settings.is_mutant("keyless") {
+    if settings.is_mutant("accepts-missing-key") {
         return logged_in(settings, "anybody", now_us);
     }
     if key.is_empty() {
@@ -198,7 +198,7 @@ pub(crate) async fn refresh(
         ..old
     };
     let mut credentials = new.credentials(settings, now_us);
-    if settings.is_mutant("refresh-forgets") {
+    if settings.is_mutant("refresh-drops-refresh-token") {
         credentials.refresh_token.clear();
     }
     Ok(RefreshResponse {

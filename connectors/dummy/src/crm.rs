@@ -21,7 +21,7 @@ pub(crate) struct Granted {
 /// An error of the CRM. Its form distinguishes it from replies of gateways.
 #[derive(Deserialize)]
 struct Refusal {
-    #[expect(dead_code, reason = "that it is there is what counts")]
+    #[expect(dead_code, reason = "only its presence is checked")]
     refused: String,
 }
 
@@ -52,22 +52,22 @@ impl Crm {
         let Some(crm) = settings.crm() else {
             return Ok(());
         };
-        let stays = base_url.is_empty() || settings.is_mutant("stays");
-        let base = if stays { crm } else { base_url };
+        let to_setting = base_url.is_empty() || settings.is_mutant("ignores-base-url");
+        let base = if to_setting { crm } else { base_url };
         if settings.is_mutant("logs-tokens") {
-            tracing::debug!("asking with {token}");
+            tracing::debug!("sending a request with {token}");
         }
         if settings.is_mutant("writes") {
             let request = Request::post_form(&format!("{base}/data/{object}"), [("a", "b")])?;
             self.http.send(call, request.bearer(token)?).await?;
         }
-        if settings.is_mutant("goes-on") {
+        if settings.is_mutant("requests-after-cancel") {
             let (http, url) = (self.http.clone(), format!("{base}/data/{object}"));
             tokio::spawn(async move {
                 for _ in 0..100 {
                     tokio::time::sleep(std::time::Duration::from_millis(50)).await;
                     if let Ok(request) = Request::get(&url) {
-                        // The requests continue after the call has ended: that is the mutant.
+                        // The mutant: requests continue after the call has ended.
                         tokio::spawn({
                             let http = http.clone();
                             async move { drop(http.send(&CallContext::default(), request).await) }
@@ -76,30 +76,30 @@ impl Crm {
                 }
             });
         }
-        let hurried = call
+        let short_deadline = call
             .remaining()
             .is_some_and(|left| left < std::time::Duration::from_secs(1));
-        if settings.is_mutant("blocks") && hurried {
+        if settings.is_mutant("blocks-threads") && short_deadline {
             for _ in 0..4 {
                 tokio::spawn(async { std::thread::sleep(std::time::Duration::from_secs(3)) });
             }
         }
         let request = Request::get(&format!("{base}/data/{object}"))?.bearer(token)?;
         let response = self.http.send(call, request).await?;
-        let whole = response.body.as_ref() == br#"{"ok":true}"#;
+        let expected_body = response.body.as_ref() == br#"{"ok":true}"#;
         match response.status.as_u16() {
-            200 if whole || settings.is_mutant("trusting") => Ok(()),
-            _ if settings.is_mutant("unclassified") => Err(Error::bug("the CRM failed")),
-            200 => Err(Error::transient("the CRM answered with what is not its JSON")),
+            200 if expected_body || settings.is_mutant("accepts-any-body") => Ok(()),
+            _ if settings.is_mutant("every-error-is-bug") => Err(Error::bug("the CRM failed")),
+            200 => Err(Error::transient("the CRM's answer is not the expected JSON")),
             401 => Err(Error::credentials_expired("the access token has expired")),
-            403 | 404 if settings.is_mutant("believes-pages") => {
+            403 | 404 if settings.is_mutant("trusts-gateways") => {
                 Err(Error::forbidden("the user may not read this").object(object))
             }
             403 if response.own::<Refusal>().is_some() => {
                 Err(Error::forbidden("the user may not read this").object(object))
             }
-            429 if settings.is_mutant("deaf") => {
-                Err(Error::rate_limited("the CRM asks to slow down").retry_after(PAUSE))
+            429 if settings.is_mutant("ignores-wait") => {
+                Err(Error::rate_limited("the CRM's rate limit was reached").retry_after(PAUSE))
             }
             _ => Err(refused(&response)),
         }
@@ -121,7 +121,7 @@ impl Crm {
         match response.status.as_u16() {
             200 => serde_json::from_slice(&response.body)
                 .map(Some)
-                .map_err(|_| Error::transient("the CRM's login answered with what is no token")),
+                .map_err(|_| Error::transient("the CRM's answer has no token")),
             400 if by == "refresh" => Err(Error::credentials_revoked(
                 "the CRM does not know the refresh token",
             )
@@ -149,10 +149,10 @@ impl Crm {
         let response = self.http.send(call, request).await?;
         match response.status.as_u16() {
             200 => Ok(Some(false)),
-            404 if settings.is_mutant("revokes-once") => Err(Error::bug("the token is not there")),
+            404 if settings.is_mutant("repeated-revoke-fails") => Err(Error::bug("the token does not exist")),
             404 => Ok(Some(true)),
             401 | 403 => Err(Error::admin_action(
-                "the CRM does not let the app give tokens back",
+                "the CRM does not allow the app to revoke tokens",
             )),
             _ => Err(refused(&response)),
         }
@@ -167,10 +167,10 @@ fn refused(response: &Response) -> Error {
             let header = |name: &str| response.headers.get(name)?.to_str().ok()?.parse().ok();
             let wait = header("retry-after").or_else(|| header("x-dummy-wait"));
             let wait = wait.map_or(PAUSE, std::time::Duration::from_secs);
-            Error::rate_limited("the CRM asks to slow down").retry_after(wait)
+            Error::rate_limited("the CRM's rate limit was reached").retry_after(wait)
         }
         _ if response.own::<Refusal>().is_some() => Error::bug(format!("the CRM answered {status}")),
-        // Not the CRM's own reply: it is no evidence, whatever its status.
+        // Not a reply of the CRM's own API: it proves nothing, whatever its status.
         _ => response.foreign("the CRM"),
     }
 }

@@ -150,9 +150,9 @@ impl<'a> Rows<'a> {
             missing: Vec::new(),
             retyped: Vec::new(),
             payload: Payload::new(Vec::<String>::new()),
-            spaced: settings.is_mutant("spaces"),
-            orphaned: settings.is_mutant("orphans"),
-            revives: settings.is_mutant("revives"),
+            spaced: settings.is_mutant("payload-with-space"),
+            orphaned: settings.is_mutant("unknown-parents"),
+            revives: settings.is_mutant("deleted-as-live"),
         };
         for field in selected {
             let found = known.iter().find(|(key, _)| *key == field.key);

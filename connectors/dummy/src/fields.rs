@@ -73,7 +73,7 @@ pub(crate) fn describe(settings: &Settings) -> DescribeResponse {
     let objects = OBJECTS.iter().map(|(key, label, role, _)| Object {
         key: (*key).to_owned(),
         label: (*label).to_owned(),
-        role: if settings.is_mutant("companies") {
+        role: if settings.is_mutant("every-object-is-company") {
             ObjectRole::Company
         } else {
             *role
@@ -90,7 +90,7 @@ pub(crate) fn describe(settings: &Settings) -> DescribeResponse {
     };
     DescribeResponse {
         connector: "dummy".to_owned(),
-        display_name: if settings.is_mutant("unsteady") {
+        display_name: if settings.is_mutant("describe-changes") {
             format!("Dummy CRM {times}")
         } else {
             "Dummy CRM".to_owned()
@@ -138,7 +138,7 @@ pub(crate) fn list(settings: &Settings, objects: &[String]) -> Vec<ObjectFields>
             }
         });
     let mut listed: Vec<_> = listed.collect();
-    if settings.is_mutant("unsorted") {
+    if settings.is_mutant("wrong-object-order") {
         listed.reverse();
     }
     listed

@@ -127,7 +127,7 @@ impl Connector for Dummy {
         Script::of(&settings, "count_records")?.run(&call).await?;
         self.check(&settings, &call, &connection).await?;
         let world = World::new(&settings);
-        let wrong = u64::from(settings.is_mutant("miscounts"));
+        let wrong = u64::from(settings.is_mutant("wrong-counts"));
         let visible = |key: &&String| !fields::is_missing(&settings, key.as_str(), None);
         let counts = request.objects.iter().filter(visible).filter_map(|key| {
             let object = Object::from_key(key)?;
@@ -203,7 +203,7 @@ impl Dummy {
 
     /// The mutant that permits one stream at a time.
     fn alone(&self, settings: &Settings) -> Result<Option<Alone>, Error> {
-        if !settings.is_mutant("alone") {
+        if !settings.is_mutant("one-stream-only") {
             return Ok(None);
         }
         if STREAMS.fetch_add(1, Ordering::AcqRel) > 0 {
@@ -228,7 +228,7 @@ fn fetched(
         let Some(number) = data::company_number(id) else {
             continue;
         };
-        if settings.is_mutant("absent-fails") && number > world.companies() {
+        if settings.is_mutant("absent-company-fails") && number > world.companies() {
             return Err(Error::record_gone("there is no such company"));
         }
         let before = records.len();
@@ -251,7 +251,7 @@ fn fetched(
         (_, 0) => 200,
         (_, limit) => limit as usize,
     };
-    let more = !settings.is_mutant("more-is-less") && records.len() > limit;
+    let more = !settings.is_mutant("never-sets-more") && records.len() > limit;
     records.truncate(limit);
     Ok(ObjectResult {
         object: selection.object.clone(),

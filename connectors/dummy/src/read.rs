@@ -64,21 +64,21 @@ pub(crate) async fn read(
         Position::start()
     } else {
         let known = serde_json::from_slice(&request.checkpoint).ok();
-        #[expect(clippy::panic, reason = "that is what the mutant is told to do")]
-        if known.is_none() && settings.is_mutant("panics-on-nonsense") {
-            panic!("no checkpoint of ours");
+        #[expect(clippy::panic, reason = "the mutant asks for it")]
+        if known.is_none() && settings.is_mutant("panics-on-invalid-checkpoint") {
+            panic!("not a checkpoint of this connector");
         }
         known
             .filter(|position: &Position| position.version == Position::VERSION)
             .unwrap_or_else(|| {
-                tracing::warn!("the checkpoint is none of this connector's; the read begins anew");
+                tracing::warn!("the checkpoint is not of this connector; the read starts from the beginning");
                 Position::start()
             })
     };
     let script = Script::of(settings, "read")?;
     let connection = request.connection.unwrap_or_default();
     let mut position = position;
-    if position.company > 0 && settings.is_mutant("skips") {
+    if position.company > 0 && settings.is_mutant("skips-after-resume") {
         position.company += 1;
     }
     let mut reader = Reader {
@@ -92,7 +92,7 @@ pub(crate) async fn read(
         connection: connection.clone(),
     };
     reader.script.run(call).await?;
-    if settings.is_mutant("eager") {
+    if settings.is_mutant("requests-without-pulls") {
         reader.hurry();
     }
     if let Err(error) = auth::check(settings, &connection) {
@@ -115,8 +115,8 @@ impl Reader<'_> {
         };
         let world = World::new(self.settings);
         let mut rows = Rows::new(&world, self.settings, object, &selection.fields);
-        if self.settings.is_mutant("strict") && !rows.missing().is_empty() {
-            return Err(Error::field_gone("a field is not there").object(key.clone()));
+        if self.settings.is_mutant("missing-field-fails") && !rows.missing().is_empty() {
+            return Err(Error::field_gone("a field does not exist").object(key.clone()));
         }
         self.announce(key, &rows, world.count(object)).await?;
 
@@ -139,7 +139,7 @@ impl Reader<'_> {
             self.position.company = company;
             if batch.len() >= batch_rows || due {
                 if let Err(error) = self.ask(key).await {
-                    if error.is(ErrorKind::Forbidden) && !self.settings.is_mutant("gives-up") {
+                    if error.is(ErrorKind::Forbidden) && !self.settings.is_mutant("forbidden-object-fails") {
                         return self.status(key, Some(error)).await;
                     }
                     return Err(error);
@@ -185,7 +185,7 @@ impl Reader<'_> {
                 company_id(number)
             }
         };
-        let end = company == last || self.settings.is_mutant("covers-too-much");
+        let end = company == last || self.settings.is_mutant("range-too-wide");
         Covers {
             after: id(after),
             through: if end { String::new() } else { id(company) },
@@ -203,7 +203,7 @@ impl Reader<'_> {
 
     async fn checkpoint(&mut self) -> Result<(), Error> {
         let mut state = serde_json::to_vec(&self.position).map_err(|error| Error::bug(error.to_string()))?;
-        if self.settings.is_mutant("open-checkpoints") {
+        if self.settings.is_mutant("token-in-checkpoints") {
             state.extend_from_slice(self.token.as_bytes());
         }
         self.out.checkpoint(state).await.map(|_| ())
@@ -221,7 +221,7 @@ impl Reader<'_> {
             {
                 Err(error) if error.is(ErrorKind::CredentialsExpired) && !renewed => {
                     renewed = true;
-                    if self.settings.is_mutant("refreshes-itself") {
+                    if self.settings.is_mutant("stream-refreshes-itself") {
                         let by = (self.crm, self.settings, self.call);
                         let new = auth::refresh(by.0, by.1, by.2, &self.connection, 0).await?;
                         self.token = new.credentials.unwrap_or_default().access_token;
@@ -241,7 +241,7 @@ impl Reader<'_> {
         tokio::spawn(async move {
             for _ in 0..400 {
                 tokio::time::sleep(Duration::from_millis(30)).await;
-                // The replies are ignored: that is the mutant.
+                // The mutant: the replies are ignored.
                 drop(
                     crm.ask(&settings, &CallContext::default(), &base_url, &token, "Company")
                         .await,

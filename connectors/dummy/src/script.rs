@@ -17,7 +17,7 @@
 //! | `token_seconds` | 3600 | lifetime of access tokens; 0 for unknown |
 //! | `valid_generation` | 0 | access tokens that were refreshed fewer times are expired |
 //! | `crm` | | the address of a `dummy-crm` for tokens and data; without it no request is sent |
-//! | `mutant` | | defects for tests of the conformance kit, one name each; see the code of each |
+//! | `mutant` | | defects for tests of the conformance kit, separated by commas: see "Mutants" |
 //! | `script.<call>` | | the actions of a call, instead of or before its work |
 //! | `script.object.<key>` | | an `error:…`: the stream reports it for the object, and continues without it |
 //!
@@ -25,6 +25,47 @@
 //! `panic`, `hang` (never answers, but yields), `block:<ms>` (does not yield), `slow:<ms>`, `error:<kind>[:<retry
 //! ms>]`, `credentials` (streams only) and `log:<text>`. An action without a row runs before the first row; only
 //! reads have rows.
+//!
+//! # Mutants
+//!
+//! | name | defect | check that finds it |
+//! |---|---|---|
+//! | `describe-changes` | Describe returns another name each time | describe.offline |
+//! | `every-object-is-company` | each object has the role COMPANY | describe.whole |
+//! | `accepts-missing-key` | a login without an API key succeeds | config.group |
+//! | `omits-state` | the authorization URL has no state | login.address |
+//! | `identity-changes` | each login has another user id | login.works |
+//! | `denial-is-transient` | a denied login is TRANSIENT | login.denied |
+//! | `invalid-code-is-transient` | an invalid code is TRANSIENT | login.code |
+//! | `refresh-drops-refresh-token` | Refresh returns no refresh token | grant.refresh |
+//! | `stream-refreshes-itself` | a stream refreshes instead of sending CredentialsNeeded | grant.stream |
+//! | `repeated-revoke-fails` | a second Revoke fails | grant.revoke |
+//! | `ignores-base-url` | requests go to the setting `crm`, not to base_url | grant.moved |
+//! | `wrong-object-order` | ListFields lists the objects in reverse order | fields.listed |
+//! | `wrong-counts` | CountRecords returns one too many | fields.counted |
+//! | `payload-with-space` | payloads begin with a space | read.payloads |
+//! | `unknown-parents` | records have a parent that does not exist | read.records |
+//! | `range-too-wide` | each range reaches to the end | read.covers |
+//! | `token-in-checkpoints` | checkpoints contain the access token | read.checkpoints, safety.secrets |
+//! | `missing-field-fails` | a read fails because of a missing field | read.missing-field |
+//! | `skips-after-resume` | a resumed read skips one company | resume.every, resume.killed |
+//! | `panics-on-invalid-checkpoint` | a read panics on an invalid checkpoint | resume.invalid-checkpoint |
+//! | `fetch-differs` | FetchCompany returns another display_name than a read | fetch.known |
+//! | `absent-company-fails` | FetchCompany fails for a company that does not exist | fetch.absent |
+//! | `deleted-as-live` | deleted companies are returned as live | fetch.deleted |
+//! | `never-sets-more` | FetchCompany never sets `more` | fetch.many |
+//! | `requests-without-pulls` | a stream sends requests without pulls | pressure.bounded |
+//! | `requests-after-cancel` | requests continue after a call was cancelled | time.cancel, time.pulls |
+//! | `blocks-threads` | calls with a short deadline block all threads | time.deadline |
+//! | `every-error-is-bug` | every error of the CRM is BUG | fault.calls, fault.streams |
+//! | `accepts-any-body` | a 200 counts as success, whatever its body | fault.calls |
+//! | `forbidden-object-fails` | a stream fails because of one forbidden object | refusal.object |
+//! | `ignores-wait` | a rate limit has a fixed time, not the CRM's | refusal.limit |
+//! | `trusts-gateways` | 403 and 404 of a gateway count as the CRM's | foreign.streams, foreign.calls |
+//! | `one-stream-only` | a second concurrent stream fails | life.concurrent |
+//! | `leaks` | each instance leaks a thread, each stream memory | life.growth |
+//! | `writes` | requests include a POST to the CRM's data | safety.read-only |
+//! | `logs-tokens` | the access token is logged | safety.secrets |
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -152,8 +193,8 @@ impl Action {
     /// Runs the action without awaiting.
     pub fn run_blocking(&self) -> Result<(), Error> {
         match self {
-            #[expect(clippy::panic, reason = "that is what it was told to do")]
-            Self::Panic => panic!("told to panic, and the message has a s3cret"),
+            #[expect(clippy::panic, reason = "the script asks for it")]
+            Self::Panic => panic!("a panic of the script, and the message has a s3cret"),
             Self::Block(time) | Self::Slow(time) => std::thread::sleep(*time),
             Self::Fail(error) => return Err(error.as_ref().clone()),
             Self::Log(text) => tracing::info!("{text}"),
