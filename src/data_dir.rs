@@ -190,8 +190,8 @@ mod tests {
         // /proc.
         for data in [file.join("data"), PathBuf::from("/proc/self")] {
             let error = prepare(&data, None).unwrap_err().to_string();
-            let said = format!("data_dir = {}: tether cannot write there", data.display());
-            assert!(error.contains(&said), "{error}");
+            let expected = format!("data_dir = {}: tether cannot write there", data.display());
+            assert!(error.contains(&expected), "{error}");
         }
     }
 }

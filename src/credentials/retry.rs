@@ -62,7 +62,10 @@ impl Credentials {
             // The connector failed, not the credential, and the host has its own pauses for that.
             return Ok(error);
         }
-        let code = error.failed().map(|said| said.code.clone()).unwrap_or_default();
+        let code = error
+            .failed()
+            .map(|failed| failed.code.clone())
+            .unwrap_or_default();
         let new = NewRefusal {
             id,
             used_generation,
@@ -84,12 +87,12 @@ impl Credentials {
         match error {
             connectors::Error::Failed {
                 connector,
-                error: mut said,
+                error: mut failed,
             } => {
-                said.retry_us = refusal.next_try_us;
+                failed.retry_us = refusal.next_try_us;
                 Ok(connectors::Error::Failed {
                     connector,
-                    error: said,
+                    error: failed,
                 })
             }
             other => Ok(other),

@@ -225,7 +225,7 @@ pub fn too_slow(limit: Duration) -> Error {
     let seconds = limit.as_secs();
     Error::new(
         Reason::ReaderTooSlow,
-        format!("nothing of the answer was read for {seconds} s: it was given up"),
+        format!("nothing of the answer was read for {seconds} s: it was cancelled"),
     )
     .with("seconds", seconds)
 }

@@ -204,8 +204,8 @@ mod tests {
                     method.full_name()
                 );
                 for (path, message) in poisoned(&method.input(), 3) {
-                    let told = nul(method.input(), message.encode_to_vec().into());
-                    assert_eq!(told.as_deref(), Some(path.as_str()), "{}", method.full_name());
+                    let found = nul(method.input(), message.encode_to_vec().into());
+                    assert_eq!(found.as_deref(), Some(path.as_str()), "{}", method.full_name());
                     texts += 1;
                 }
             }

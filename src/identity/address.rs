@@ -224,13 +224,13 @@ impl Reader {
         if is_label(host) {
             return Token::Label;
         }
-        let said = secure.is_some()
+        let is_web_address = secure.is_some()
             || host
                 .get(..4)
                 .is_some_and(|start| start.eq_ignore_ascii_case("www."));
         match host_name(host).and_then(|host| Address::new(secure.unwrap_or_default(), host, port, rest)) {
-            Some(address) if said || !self.words => Token::Address(address),
-            None if said && host.contains('.') => Token::Other,
+            Some(address) if is_web_address || !self.words => Token::Address(address),
+            None if is_web_address && host.contains('.') => Token::Other,
             _ => Token::Word,
         }
     }

@@ -56,7 +56,7 @@ impl From<store::Error> for Error {
                 id,
             } => Self::new(
                 Reason::GroupUnknown,
-                format!("the platform has not told tether of the group {id} yet"),
+                format!("the platform has not created the group {id} yet"),
             )
             .with("group", format!("groups/{id}"))
             .detail(Detail::Precondition(
@@ -114,9 +114,9 @@ impl From<connectors::Error> for Error {
         };
         let mut out = Self::new(reason, credentials::message(&error));
         let connector = format!("connectors/{}", error.connector());
-        let said = error.failed().cloned().unwrap_or_default();
-        if !said.code.is_empty() {
-            out = out.with("crm_code", &said.code);
+        let failed = error.failed().cloned().unwrap_or_default();
+        if !failed.code.is_empty() {
+            out = out.with("crm_code", &failed.code);
         }
         match reason {
             R::ConnectorFault => {
@@ -128,14 +128,14 @@ impl From<connectors::Error> for Error {
                 out.with("connector", connector).detail(Detail::RetryAfter(retry))
             }
             R::CrmAllowanceExhausted => {
-                let usage = said.api_usage.unwrap_or_default();
+                let usage = failed.api_usage.unwrap_or_default();
                 let of = format!("{} of {} calls are used", usage.used, usage.limit);
                 out.with("used", usage.used)
                     .with("limit", usage.limit)
                     .detail(Detail::Quota(connector, of))
                     .detail(Detail::RetryAfter(retry))
             }
-            R::CrmForbidden if !said.object.is_empty() => out.with("object", said.object),
+            R::CrmForbidden if !failed.object.is_empty() => out.with("object", failed.object),
             _ => out,
         }
     }

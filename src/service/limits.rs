@@ -1,6 +1,6 @@
 //! Limits of concurrent work, per group and in total, so that no group can use the whole server.
 //!
-//! Permits are counted without a queue: a queue would delay everybody. A refused caller is told when to try
+//! Permits are counted without a queue: a queue would delay all callers. A refused caller learns when to try
 //! again.
 //!
 //! The permit of a list is held by its work on the blocking threads, not by its call: a caller who

@@ -540,9 +540,12 @@ fn confirmer(row: &Authorization) -> Author {
     Author::of_page(row.create_by.clone(), &row.group_id, "ConfirmAuthorization")
 }
 
-/// The error of a refused login, with the parameter that the connector blames.
+/// The error of a refused login, with the parameter that the connector names.
 fn refused(error: connectors::Error, id: IntegrationId, parameters: &str) -> Error {
-    let field = error.failed().map(|said| said.field.clone()).unwrap_or_default();
+    let field = error
+        .failed()
+        .map(|failed| failed.field.clone())
+        .unwrap_or_default();
     let error = of_integration(id)(error);
     if field.is_empty() || error.reason != Reason::AuthorizationRejected {
         return error;

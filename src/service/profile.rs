@@ -449,7 +449,7 @@ fn freshness(of: &Source, outcome: Option<Outcome>, stored_us: i64) -> Freshness
         Some(Err((reason, message))) => Freshness {
             read_us: stored_us,
             live: false,
-            // What the CRM said is the owner's to know.
+            // Only the owner sees the CRM's message.
             stale: Some((
                 reason,
                 if of.is_owned() || reason == Reason::RefreshLimited {
@@ -475,7 +475,7 @@ fn needs_login(source: &Integration) -> (Reason, String) {
     let lead = "the integration has to be logged in again; what is shown was read before";
     let message = match source.state_message.as_str() {
         "" => lead.to_owned(),
-        said => format!("{lead}: {said}"),
+        message => format!("{lead}: {message}"),
     };
     (known.copied().unwrap_or(Reason::CredentialsRevoked), message)
 }
@@ -522,9 +522,9 @@ fn shown(columns: &[Column], names: bool, row: RecordContent, text_from: usize) 
         .map(|column| value::read(&payload, &column.key, column.field_type).filter(|_| !column.missing))
         .collect();
     // A name that none of the shown fields holds is not shared.
-    let told = |value: &Option<Value>| matches!(value, Some(Value::Text(text)) if *text == row.name);
+    let is_name = |value: &Option<Value>| matches!(value, Some(Value::Text(text)) if *text == row.name);
     RelatedRecord {
-        name: if names || values.iter().any(told) {
+        name: if names || values.iter().any(is_name) {
             row.name
         } else {
             String::new()

@@ -43,7 +43,7 @@ impl SyncView {
     }
 }
 
-/// Puts a general sentence in the place of what the CRM said.
+/// Replaces the CRM's message by a general sentence.
 fn hide(reason: &str, message: &mut String) {
     if !reason.is_empty() {
         let known = Reason::ALL.iter().find(|known| known.as_str() == reason);
@@ -221,7 +221,7 @@ impl Services {
         self.sync_view(id).await
     }
 
-    /// The held-back removals of a sync, which must be the last one of the integration that said what there is.
+    /// The held-back removals of a sync, which must be the last complete one of the integration.
     async fn confirmed(&self, of: &Integration, id: SyncId) -> Result<Confirmed> {
         let nothing = |why: &str| {
             let name = format!("{}/syncs/{id}", of.id.name());
@@ -240,7 +240,7 @@ impl Services {
         if view.sync.generation != of.generation {
             return Err(nothing("read another selection or account than the present one"));
         }
-        // Newer ones that broke off said nothing new.
+        // Newer ones that failed or were cancelled have no complete listing.
         for newer in self.store.sync_list(of.id, None, 50).await? {
             if newer.id == id {
                 return Ok(Confirmed { sync_id: id, end_us });

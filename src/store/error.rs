@@ -163,26 +163,26 @@ impl Error {
 }
 
 impl Error {
-    /// What PostgreSQL's error means beyond what diesel says of it.
+    /// The meaning of a PostgreSQL error, as far as diesel does not report it.
     ///
-    /// diesel hands on a few of PostgreSQL's codes as a kind and no code itself, and the texts are in whatever language the
-    /// server speaks. What tells a statement of ours that is wrong from a server in trouble is the place in the statement:
-    /// the parser and the planner point at what they cannot make out, whereas time-outs, deadlocks, cancellations, memory,
-    /// disks and permissions are nowhere in a text. The tests run every statement, so that what is left are the latter.
+    /// diesel maps a few of PostgreSQL's codes to kinds and passes no code on, and the texts are in the server's language. The
+    /// position in the statement distinguishes an invalid statement from a server with a problem: errors of the parser and
+    /// the planner have one, while time-outs, deadlocks, cancellations and a lack of memory, disk space or permission have
+    /// none. The tests run every statement, so only the latter occur.
     pub(super) fn of_postgres(self) -> Self {
         match self {
             Self::Query(DieselError::DatabaseError(DatabaseErrorKind::Unknown, info))
                 if info.statement_position().is_none() =>
             {
-                let mut said = info.message().to_owned();
+                let mut text = info.message().to_owned();
                 if let Some(hint) = info.hint() {
-                    said.push_str(". ");
-                    said.push_str(hint);
+                    text.push_str(". ");
+                    text.push_str(hint);
                 }
                 // Text for people. Other databases report the same error in other words, and it is as retryable.
-                match said.contains("No space left on device") {
-                    true => Self::Full(said),
-                    false => Self::Failed(said),
+                match text.contains("No space left on device") {
+                    true => Self::Full(text),
+                    false => Self::Failed(text),
                 }
             }
             other => other,

@@ -57,7 +57,7 @@ struct Progress {
 }
 
 /// Groups' own lists come first: where such an entry has no usable homepage of its own, the records that are still under its
-/// old id tell where it belongs.
+/// old id decide its new id.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 enum Step {
     /// Entries after this group and company.

@@ -349,13 +349,13 @@ pub(super) fn delete(
         .execute(conn)?;
     sync::cancel_unfinished(conn, events, id, now_us)?;
     events.follow(Effect::Generation(id, row.generation + 1));
-    let told = event::audience(conn, id)?;
+    let audience = event::audience(conn, id)?;
     let groups = share::end_all(conn, id)?;
     let released = match credential {
         Some(credential) => credential::release(conn, credential, &row.settings, now_us)?,
         None => None,
     };
-    for group in told {
+    for group in audience {
         events.add(&group, EventKind::IntegrationDeleted, id, &id.name(), now_us);
     }
     Ok(Deleted {

@@ -142,7 +142,7 @@ impl Store {
     }
 
     /// Refused credentials whose next try is due and that a saved integration uses whose owner has the connector enabled, with
-    /// the generation of each. `kind` is left out: a refresh cannot tell whether it is over.
+    /// the generation of each. `kind` is left out: a refresh cannot find out whether it is over.
     pub async fn credential_list_due(
         &self,
         now_us: Micros,

@@ -139,7 +139,7 @@ impl Session {
         if shares_server_connections(&mut first, &mut second)? {
             tracing::info!(
                 "a pooler gives each transaction another connection to PostgreSQL: statements are not prepared, and every \
-                 transaction is told its limits"
+                 transaction sets its limits"
             );
             self.local = Some(postgres_local(options));
         }
@@ -260,7 +260,7 @@ fn postgres_setup(options: &Options) -> String {
     for (name, value) in postgres_settings(options) {
         setup.push_str(&format!("SET {name} = {value}; "));
     }
-    // Errors are told apart by their codes. For people they are in English where the role may choose that: its log is.
+    // Errors are distinguished by their codes. For the log they are in English if the role may set the language.
     setup.push_str(&format!(
         "SET application_name = 'tether'; SET tcp_user_timeout = {}; \
          DO $$ BEGIN PERFORM set_config('lc_messages', 'C', false); EXCEPTION WHEN insufficient_privilege THEN NULL; END $$",

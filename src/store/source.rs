@@ -179,7 +179,7 @@ pub(super) fn list(
     let rows: Vec<(Row, Integration, Option<Refusal>)> = of.load(conn)?;
     let mut groups: BTreeSet<&GroupId> = rows.iter().map(|(_, row, _)| &row.group_id).collect();
     groups.insert(group_id);
-    let said: Vec<(GroupId, String, bool)> = connector_enablement::table
+    let decisions: Vec<(GroupId, String, bool)> = connector_enablement::table
         .filter(connector_enablement::group_id.eq_any(groups))
         .select((
             connector_enablement::group_id,
@@ -187,11 +187,11 @@ pub(super) fn list(
             connector_enablement::enabled,
         ))
         .load(conn)?;
-    let said: HashMap<(&str, &str), bool> = said
+    let decisions: HashMap<(&str, &str), bool> = decisions
         .iter()
         .map(|(group, connector, enabled)| ((group.as_str(), connector.as_str()), *enabled))
         .collect();
-    let enabled = |group: &GroupId, connector: &str| said.get(&(group.as_str(), connector)).copied();
+    let enabled = |group: &GroupId, connector: &str| decisions.get(&(group.as_str(), connector)).copied();
     let mut sources: Vec<Source> = rows
         .into_iter()
         .map(|(row, of, refusal)| {

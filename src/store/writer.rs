@@ -2,8 +2,8 @@
 //! its limit.
 //!
 //! A write waits for its turn at most as long as for a lock, however many jobs are queued. Its caller and the
-//! writer thread agree by one flag on which of them was first: a job whose caller was told that it was
-//! refused never runs.
+//! writer thread agree by one flag on which of them was first: a job whose caller got a refusal never
+//! runs.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -251,7 +251,7 @@ fn write_group(conn: &mut Conn, first: Job, jobs: &mut mpsc::Receiver<Job>) -> R
         (Conn::Sqlite(c), Some(_)) => AnsiTransactionManager::rollback_transaction(c),
         (Conn::Postgres(_), _) => Ok(()),
     };
-    let (told, usable) = match (failure, ended) {
+    let (result, usable) = match (failure, ended) {
         (None, Ok(())) => (Ok(()), Ok(())),
         (None, Err(error)) => {
             let failure = Failure::of(error);
@@ -261,7 +261,7 @@ fn write_group(conn: &mut Conn, first: Job, jobs: &mut mpsc::Receiver<Job>) -> R
         (Some(failure), Err(_)) => (Err(failure.clone()), Err(failure)),
     };
     for job in done {
-        (job.finish)(told.clone());
+        (job.finish)(result.clone());
     }
     usable
 }

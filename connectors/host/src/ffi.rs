@@ -295,7 +295,7 @@ unsafe extern "C" fn notify(instance: u64, event: u32) {
         } else if event == abi::event::POISONED
             && let Some(instance) = Instance::find(instance)
         {
-            instance.fail("it said that it has failed");
+            instance.fail("it reported that it has failed");
         }
     });
 }
@@ -312,7 +312,7 @@ unsafe extern "C" fn log(instance: u64, level: u32, target: Slice, message: Slic
         let lines = instance
             .as_ref()
             .map_or(&*NOBODYS_LINES, |instance| &instance.lines);
-        if let Line::Told { dropped } = lines.one() {
+        if let Line::Logged { dropped } = lines.one() {
             if dropped > 0 {
                 log_line(
                     connector,

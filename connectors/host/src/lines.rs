@@ -17,7 +17,7 @@ pub(super) struct Lines {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Line {
     /// Log it. Some lines before it may have been dropped.
-    Told {
+    Logged {
         /// The number of dropped lines.
         dropped: u32,
     },
@@ -47,7 +47,7 @@ impl Lines {
         if *count > MOST_A_SECOND {
             return Line::Dropped;
         }
-        Line::Told { dropped }
+        Line::Logged { dropped }
     }
 }
 
@@ -63,11 +63,11 @@ mod tests {
     #[test]
     fn a_flood_is_cut_and_counted() {
         let lines = Lines::default();
-        let told = (0..5_000).filter(|_| lines.one() != Line::Dropped).count();
+        let logged = (0..5_000).filter(|_| lines.one() != Line::Dropped).count();
         // If the machine stalls for a second during the test, a second period begins with a new limit.
-        assert!((1_000..5_000).contains(&told), "{told}");
+        assert!((1_000..5_000).contains(&logged), "{logged}");
         lines.second.lock().0 -= Duration::from_secs(1);
-        let dropped = u32::try_from(5_000 - told).unwrap();
-        assert!(matches!(lines.one(), Line::Told { dropped: told } if told <= dropped && told > 0));
+        let dropped = u32::try_from(5_000 - logged).unwrap();
+        assert!(matches!(lines.one(), Line::Logged { dropped: count } if count <= dropped && count > 0));
     }
 }

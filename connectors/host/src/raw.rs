@@ -127,7 +127,7 @@ impl Instance {
     pub fn failure(&self) -> Option<String> {
         self.transport.is_poisoned().then(|| {
             let failure = self.transport.failure();
-            failure.unwrap_or_else(|| "it said that it has failed".to_owned())
+            failure.unwrap_or_else(|| "it reported that it has failed".to_owned())
         })
     }
 

@@ -96,12 +96,15 @@ impl RecordStream {
         let event =
             event.ok_or_else(|| self.connector.broken("an event is not a message this host knows"))?;
         let named = match &event {
-            Event::Batch(one) => Some((&one.object, "it gave rows of an object that was not asked for")),
+            Event::Batch(one) => Some((&one.object, "it sent rows of an object that was not selected")),
             Event::ObjectStatus(one) => Some((
                 &one.object,
-                "it told the state of an object that was not asked for",
+                "it sent the state of an object that was not selected",
             )),
-            Event::Progress(one) => Some((&one.object, "it counted an object that was not asked for")),
+            Event::Progress(one) => Some((
+                &one.object,
+                "it sent the progress of an object that was not selected",
+            )),
             _ => None,
         };
         if let Some((object, text)) = named

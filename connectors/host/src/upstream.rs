@@ -72,7 +72,7 @@ impl Upstream {
 
     /// Sends a log line to the server.
     pub(super) fn log(&self, level: u32, target: &[u8], message: &[u8]) {
-        let Line::Told { dropped } = self.lines.one() else {
+        let Line::Logged { dropped } = self.lines.one() else {
             return;
         };
         if dropped > 0 {

@@ -40,11 +40,11 @@ impl Registry {
 
 async fn watch(registry: Registry) {
     let changed = Arc::new(Notify::new());
-    let tell = Arc::clone(&changed);
+    let notify = Arc::clone(&changed);
     let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         // Ignore read events: otherwise hashing a library would start the next scan.
         if event.is_ok_and(|event| !matches!(event.kind, EventKind::Access(_))) {
-            tell.notify_one();
+            notify.notify_one();
         }
     });
     let mut watcher = match watcher {

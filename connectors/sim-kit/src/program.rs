@@ -12,7 +12,7 @@ use serde_json::Value;
 pub async fn run(addresses: &Value, exit_with_parent: bool) -> std::io::Result<()> {
     #[expect(
         clippy::print_stdout,
-        reason = "the one line that tells the parent where we listen"
+        reason = "the one line with the address for the parent process"
     )]
     {
         println!("{addresses}");

@@ -2,7 +2,7 @@
 //! with rows, removals, checkpoint and counters, and acknowledges the checkpoint with the next pull. At the end it
 //! settles removals and finishes.
 //!
-//! A sync reports only what it really did: an object counts as completely read only if the connector said so. See
+//! A sync reports only what it really did: an object counts as completely read only if the connector reported it. See
 //! `verdict` for which errors are retried.
 //!
 //! If reading of an object is interrupted by a temporary error, the stream ends, the sync waits, and a new

@@ -205,8 +205,8 @@ impl Run<'_> {
             ErrorKind::ObjectGone | ErrorKind::Forbidden => ObjectState::Skipped,
             _ => ObjectState::Failed,
         };
-        let told = (reason(error.kind()).to_owned(), error.message);
-        self.note(&status.object, Some(state), None, Some(told));
+        let cause = (reason(error.kind()).to_owned(), error.message);
+        self.note(&status.object, Some(state), None, Some(cause));
         Ok(())
     }
 

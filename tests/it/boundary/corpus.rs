@@ -218,7 +218,7 @@ async fn what_keeps_failing_is_quarantined() {
     let all = libraries::all();
     for (name, trusted, reason) in [
         ("call-crash", false, "it was ended by signal 11 (SIGSEGV)"),
-        ("says-failed", true, "it said that it has failed"),
+        ("says-failed", true, "it reported that it has failed"),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let broken = all.iter().find(|broken| broken.name == name).unwrap();

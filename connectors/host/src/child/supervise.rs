@@ -96,16 +96,16 @@ pub(super) async fn supervise(
 ) {
     let mut opened = Some(opened);
     let pid = process.id();
-    let told = |ended: io::Error| match ended.kind() {
-        io::ErrorKind::InvalidData => Some(format!("it sent garbage: {ended}")),
+    let reason = |ended: io::Error| match ended.kind() {
+        io::ErrorKind::InvalidData => Some(format!("it sent invalid data: {ended}")),
         REFUSED => Some(ended.to_string()),
         _ => None,
     };
     let (ended, status) = {
-        let mut heard = std::pin::pin!(hear(&shared, read, &mut opened));
+        let mut received = std::pin::pin!(receive(&shared, read, &mut opened));
         tokio::select! {
-            ended = &mut heard => (told(ended), None),
-            () = shared.kill.cancelled() => (Some("it was given up".to_owned()), None),
+            ended = &mut received => (reason(ended), None),
+            () = shared.kill.cancelled() => (Some("the host killed it".to_owned()), None),
             () = overdue(&shared) => {
                 let seconds = CLOSE_TIME.as_secs();
                 tracing::warn!(connector = shared.name, pid, "killing {}: it did not close within {seconds} seconds", shared.name);
@@ -113,8 +113,8 @@ pub(super) async fn supervise(
             }
             // Processes that the child started may hold the socket open, so the end of the socket alone does not show
             // its end.
-            status = process.wait() => match timeout(END_TIME, &mut heard).await {
-                Ok(ended) => (told(ended), Some(status)),
+            status = process.wait() => match timeout(END_TIME, &mut received).await {
+                Ok(ended) => (reason(ended), Some(status)),
                 Err(_) => (None, Some(status)),
             },
         }
@@ -188,11 +188,11 @@ fn signal_name(signal: i32) -> Option<&'static str> {
     })
 }
 
-/// How [`hear`] reports that the connector was not opened: there is nothing to close.
+/// How [`receive`] reports that the connector was not opened: there is nothing to close.
 const REFUSED: io::ErrorKind = io::ErrorKind::ConnectionRefused;
 
 /// Handles frames until there are no more; returns the reason.
-async fn hear(
+async fn receive(
     shared: &Shared,
     read: OwnedReadHalf,
     opened: &mut Option<oneshot::Sender<Result<(), LoadError>>>,
@@ -214,7 +214,7 @@ async fn hear(
             }
             (Kind::Notify, _) => {
                 if frame.a == u64::from(event::POISONED) {
-                    shared.fail("it said that it has failed".to_owned());
+                    shared.fail("it reported that it has failed".to_owned());
                 }
             }
             (Kind::Pong, false) => shared.pong.store(shared.age(), Ordering::Release),
@@ -259,7 +259,7 @@ async fn printed(shared: &Shared, from: &'static str, out: impl AsyncRead + Unpi
         if text.is_empty() {
             continue;
         }
-        if let Line::Told { dropped } = lines.one() {
+        if let Line::Logged { dropped } = lines.one() {
             if dropped > 0 {
                 ffi::log_line(
                     &shared.name,
