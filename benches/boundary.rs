@@ -119,6 +119,7 @@ async fn selection(connector: &Connector) -> Vec<ObjectSelection> {
     let selected = |field: tether::connectors::proto::Field| SelectedField {
         key: field.key,
         r#type: field.r#type,
+        currency: field.currency,
     };
     let objects = listed.objects.into_iter().map(|object| ObjectSelection {
         object: object.object,

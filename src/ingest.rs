@@ -13,6 +13,7 @@ use crate::domain::{FieldType, IntegrationId};
 use crate::identity;
 use crate::store::{CompleteRange, IdOrder, Parent, RecordBatch, RecordRow, is_number};
 use crate::time::read_time;
+use serde::Deserialize;
 use serde::de::IgnoredAny;
 use std::collections::HashMap;
 use tether_connector_proto as proto;
@@ -288,6 +289,26 @@ pub fn field_type_proto(of: FieldType) -> proto::FieldType {
     }
 }
 
+/// Where the currency of a field's amounts is, as the connector said it.
+fn currency(field: &crate::store::Field) -> Option<proto::AmountCurrency> {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Described {
+        currency: Option<Currency>,
+    }
+    #[derive(Deserialize)]
+    struct Currency {
+        field: String,
+        code: String,
+    }
+    if field.field_type != FieldType::Currency {
+        return None;
+    }
+    let described: Described = serde_json::from_str(&field.describe).unwrap_or_default();
+    let Currency { field, code } = described.currency?;
+    Some(proto::AmountCurrency { field, code })
+}
+
 /// The objects and fields that a connector has to read: the selected fields by object, in the connector's order of
 /// objects. The company object is always included, because companies come from it.
 #[must_use]
@@ -303,6 +324,7 @@ pub fn selection<'a>(
             .push(proto::SelectedField {
                 key: field.key.clone(),
                 r#type: field_type_proto(field.field_type) as i32,
+                currency: currency(field),
             });
     }
     objects

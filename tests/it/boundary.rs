@@ -95,6 +95,7 @@ async fn everything(connector: &Connector) -> Vec<ObjectSelection> {
             .map(|field| SelectedField {
                 key: field.key,
                 r#type: field.r#type,
+                currency: field.currency,
             })
             .collect(),
     });

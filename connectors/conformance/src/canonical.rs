@@ -11,8 +11,16 @@ use time::macros::format_description;
 /// The contract's limit for a payload.
 const MOST_BYTES: usize = 4 * 1024 * 1024;
 
-/// The violation of a payload, or None. `types` are the types of the selected fields.
-pub(crate) fn violation(payload: &[u8], types: &HashMap<&str, FieldType>) -> Option<String> {
+/// The form of the values of a selected field.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Form {
+    pub(crate) kind: FieldType,
+    /// The host asked for amounts with their currency.
+    pub(crate) currency: bool,
+}
+
+/// The violation of a payload, or None. `forms` are the forms of the selected fields.
+pub(crate) fn violation(payload: &[u8], forms: &HashMap<&str, Form>) -> Option<String> {
     if payload.len() > MOST_BYTES {
         return Some(format!(
             "the payload has {} bytes; 4 MiB are allowed",
@@ -27,13 +35,13 @@ pub(crate) fn violation(payload: &[u8], types: &HashMap<&str, FieldType>) -> Opt
         return Some("the payload is not a JSON object".to_owned());
     };
     for (key, value) in members {
-        let Some(kind) = types.get(key.as_str()) else {
+        let Some(form) = forms.get(key.as_str()) else {
             return Some(format!("the payload has {key}, which was not selected"));
         };
-        if let Some(what) = value_violation(value, *kind) {
+        if let Some(what) = value_violation(value, *form) {
             return Some(format!(
                 "{key} ({}): {what}",
-                kind.as_str_name().trim_start_matches("FIELD_TYPE_")
+                form.kind.as_str_name().trim_start_matches("FIELD_TYPE_")
             ));
         }
     }
@@ -53,7 +61,7 @@ pub(crate) fn violation(payload: &[u8], types: &HashMap<&str, FieldType>) -> Opt
     })
 }
 
-fn value_violation(value: &Value, kind: FieldType) -> Option<String> {
+fn value_violation(value: &Value, form: Form) -> Option<String> {
     if value.is_null() {
         return Some("null; expected an absent member, as for all unset fields".to_owned());
     }
@@ -65,9 +73,16 @@ fn value_violation(value: &Value, kind: FieldType) -> Option<String> {
     let text = value.as_str();
     let must = |holds: bool, what: &str| (!holds).then(|| format!("{}; expected {what}", short(value)));
     use FieldType::*;
-    match kind {
+    match form.kind {
         Boolean => must(value.is_boolean(), "true or false"),
         Integer => must(value.is_i64(), "a JSON integer"),
+        Currency if form.currency && value.is_object() => {
+            let part = |name: &str| value.get(name).and_then(Value::as_str);
+            let both = part("amount").is_some_and(is_decimal)
+                && part("currency").is_some_and(is_currency)
+                && value.as_object().is_some_and(|members| members.len() == 2);
+            must(both, "{\"amount\":\"1234.5\",\"currency\":\"EUR\"}")
+        }
         Decimal | Currency | Percent => must(text.is_some_and(is_decimal), "a text like \"1234.5\""),
         Date => must(text.is_some_and(is_date), "a text like \"2026-01-31\""),
         Timestamp => must(
@@ -146,6 +161,11 @@ fn is_decimal(text: &str) -> bool {
         && text != "-0"
 }
 
+/// Three letters of ISO 4217.
+fn is_currency(code: &str) -> bool {
+    code.len() == 3 && code.bytes().all(|byte| byte.is_ascii_uppercase())
+}
+
 const DATE: &[BorrowedFormatItem<'_>] = format_description!("[year repr:full sign:automatic]-[month]-[day]");
 const TIME: &[BorrowedFormatItem<'_>] = format_description!("[hour]:[minute]:[second].[subsecond digits:3]");
 
@@ -196,7 +216,7 @@ mod tests {
     fn of(kind: FieldType, value: &str) -> Option<String> {
         violation(
             format!("{{\"F\":{value}}}").as_bytes(),
-            &HashMap::from([("F", kind)]),
+            &HashMap::from([("F", Form { kind, currency: true })]),
         )
     }
 
@@ -209,6 +229,7 @@ mod tests {
             (Timestamp, "\"2026-01-31T09:30:00.000Z\""), (Time, "\"09:30:00.000\""), (MultiPicklist, "[\"b\",\"a\"]"),
             (Reference, "{\"id\":\"1\",\"label\":\"x\"}"), (Reference, "{\"id\":\"1\"}"), (Address, "{\"city\":\"Basel\"}"),
             (Location, "{\"latitude\":\"47.5\",\"longitude\":\"-7\"}"), (Integer, "{\"raw\":\"many\"}"),
+            (Currency, "{\"amount\":\"-0.5\",\"currency\":\"EUR\"}"), (Currency, "{\"raw\":\"some\"}"),
         ];
         for (kind, value) in table {
             assert_eq!(of(kind, value), None, "{kind:?} {value}");
@@ -227,15 +248,26 @@ mod tests {
             (MultiPicklist, "\"a;b\""), (MultiPicklist, "[1]"), (Reference, "\"1\""), (Reference, "{\"label\":\"x\"}"),
             (Reference, "{\"label\":\"x\",\"id\":\"1\"}"), (Address, "{}"), (Address, "{\"town\":\"Basel\"}"), (Address, "{\"city\":\"\"}"),
             (Location, "{\"latitude\":47.5,\"longitude\":7}"), (Location, "{\"latitude\":\"1\"}"), (Text, " \"a\""), (Integer, "{\"raw\":1}"),
+            (Currency, "{\"amount\":\"1\"}"), (Currency, "{\"amount\":\"1\",\"currency\":\"eur\"}"), (Currency, "{\"amount\":1,\"currency\":\"EUR\"}"),
+            (Currency, "{\"currency\":\"EUR\",\"amount\":\"1\"}"), (Currency, "{\"amount\":\"1\",\"code\":\"EUR\"}"), (Decimal, "{\"amount\":\"1\",\"currency\":\"EUR\"}"),
         ];
         for (kind, value) in table {
             assert!(of(kind, value).is_some(), "{kind:?} {value} passes");
         }
-        let types = HashMap::from([("A", Text), ("B", Text)]);
+        let text = Form {
+            kind: Text,
+            currency: false,
+        };
+        let amount = Form {
+            kind: Currency,
+            currency: false,
+        };
+        let types = HashMap::from([("A", text), ("B", text), ("M", amount)]);
         for payload in [
             "{\"B\":\"1\",\"A\":\"2\"}",
             "{\"A\":\"1\",\"A\":\"1\"}",
             "{\"C\":\"1\"}",
+            "{\"M\":{\"amount\":\"1\",\"currency\":\"EUR\"}}",
             "[]",
             "{",
             "{\"A\": \"1\"}",

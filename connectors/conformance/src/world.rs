@@ -255,6 +255,7 @@ impl World {
         let field = |field: &Field| SelectedField {
             key: field.key.clone(),
             r#type: field.r#type,
+            currency: field.currency.clone(),
         };
         let listed = self
             .listed(connector)

@@ -1,9 +1,9 @@
 //! The records of the dummy, generated from the seed and the record's number when they are read.
 
 use tether_connector_sdk::payload::{Address, Payload};
-use tether_connector_sdk::proto::{FieldType, Parent, Record, SelectedField};
+use tether_connector_sdk::proto::{AmountCurrency, FieldType, Parent, Record, SelectedField};
 
-use crate::fields::{INDUSTRIES, OBJECTS, STAGES, TAGS, is_missing, retyped};
+use crate::fields::{CURRENCIES, CURRENCY, INDUSTRIES, OBJECTS, STAGES, TAGS, is_missing, retyped};
 use crate::script::Settings;
 
 /// 2024-01-01, in unix microseconds.
@@ -126,7 +126,7 @@ pub(crate) fn company_number(id: &str) -> Option<u64> {
 pub(crate) struct Rows<'a> {
     world: &'a World,
     object: Object,
-    fields: Vec<(String, FieldType)>,
+    fields: Vec<(String, FieldType, Option<AmountCurrency>)>,
     missing: Vec<String>,
     retyped: Vec<(String, FieldType)>,
     payload: Payload,
@@ -155,17 +155,24 @@ impl<'a> Rows<'a> {
             revives: settings.is_mutant("deleted-as-live"),
         };
         for field in selected {
-            let found = known.iter().find(|(key, _)| *key == field.key);
-            if found.is_none() || is_missing(settings, object.key(), Some(&field.key)) {
+            let more =
+                || object == Object::Company && settings.pairs("keys").any(|(key, _)| key == field.key);
+            let found = known.iter().any(|(key, _)| *key == field.key) || more();
+            if !found || is_missing(settings, object.key(), Some(&field.key)) {
                 rows.missing.push(field.key.clone());
                 continue;
             }
             let now = retyped(settings, object.key(), &field.key).filter(|kind| *kind != field.r#type());
             rows.retyped.extend(now.map(|kind| (field.key.clone(), kind)));
+            // The mutant gives currencies to hosts that did not ask for them.
+            let currency = match settings.is_mutant("currencies") && field.r#type() == FieldType::Currency {
+                true => Some(AmountCurrency::default()),
+                false => field.currency.clone(),
+            };
             rows.fields
-                .push((field.key.clone(), now.unwrap_or(field.r#type())));
+                .push((field.key.clone(), now.unwrap_or(field.r#type()), currency));
         }
-        rows.payload = Payload::new(rows.fields.iter().map(|(key, _)| key.clone()));
+        rows.payload = Payload::new(rows.fields.iter().map(|(key, ..)| key.clone()));
         rows
     }
 
@@ -216,8 +223,14 @@ impl<'a> Rows<'a> {
     fn row(&mut self, company: u64, index: u64) -> Record {
         let key = company * 1_000 + index;
         for place in 0..self.fields.len() {
-            let (field, kind) = self.fields[place].clone();
+            let (field, kind, currency) = self.fields[place].clone();
             self.field(place, &field, kind, company, key);
+            if let Some(currency) = currency {
+                let own = CURRENCIES[(self.world.dice(key, 16) % 3) as usize];
+                let shared = currency.field != CURRENCY && !currency.code.is_empty();
+                self.payload
+                    .currency(place, if shared { &currency.code } else { own });
+            }
         }
         let parent = || Parent {
             object: "Company".to_owned(),
@@ -319,6 +332,10 @@ impl<'a> Rows<'a> {
             "Email" => payload.text(place, &format!("p{key}@company-{company}.example")),
             "Phone" => payload.text(place, &format!("+41 61 {:07}", dice(14) % 10_000_000)),
             "Stage" => payload.text(place, STAGES[(dice(15) % 4) as usize]),
+            // A field of the setting `keys`.
+            _ if self.object == Object::Company && !field.starts_with("Picklist") => {
+                payload.text(place, &format!("value {}", company % 7));
+            }
             _ => {}
         }
     }

@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tether_connector_sdk::proto::{
-    AuthKind, AuthMethod, DescribeResponse, Field, FieldType, Object, ObjectFields, ObjectRole,
-    PicklistValue, Setting,
+    AmountCurrency, AuthKind, AuthMethod, DescribeResponse, Field, FieldType, Object, ObjectFields,
+    ObjectRole, PicklistValue, Setting,
 };
 
 use crate::script::Settings;
@@ -12,6 +12,10 @@ use crate::script::Settings;
 pub(crate) const INDUSTRIES: [&str; 5] = ["Agriculture", "Energy", "Finance", "Retail", "Software"];
 pub(crate) const TAGS: [&str; 4] = ["gold", "partner", "at risk", "new"];
 pub(crate) const STAGES: [&str; 4] = ["Open", "Offer", "Won", "Lost"];
+
+pub(crate) const CURRENCIES: [&str; 3] = ["CHF", "EUR", "USD"];
+/// The value of a deal that has the currency of its amounts. It is no field.
+pub(crate) const CURRENCY: &str = "currency";
 
 /// An object with its fields.
 type Described = (
@@ -129,6 +133,12 @@ pub(crate) fn list(settings: &Settings, objects: &[String]) -> Vec<ObjectFields>
                 .collect();
             if *key == OBJECTS[0].0 {
                 fields.extend((1..=settings.number("picklists", 0)).map(|number| picklist(settings, number)));
+                fields.extend(settings.pairs("keys").map(|(key, label)| Field {
+                    key: key.to_owned(),
+                    label: label.to_owned(),
+                    r#type: FieldType::Text.into(),
+                    ..Field::default()
+                }));
             }
             ObjectFields {
                 object: (*key).to_owned(),
@@ -169,8 +179,18 @@ fn describe_field(settings: &Settings, object: &str, field: &str, kind: FieldTyp
     };
     let value = |value: &&str| PicklistValue {
         value: (*value).into(),
-        label: (*value).into(),
+        label: settings
+            .pairs("labels")
+            .find(|(entry, _)| entry == value)
+            .map_or(*value, |(_, label)| label)
+            .into(),
         active: true,
+    };
+    let currency = match field {
+        // All companies have one currency, each deal its own.
+        "Revenue" => Some(("", "CHF")),
+        "Amount" => Some((CURRENCY, "")),
+        _ => None,
     };
     Field {
         key: field.to_owned(),
@@ -184,6 +204,10 @@ fn describe_field(settings: &Settings, object: &str, field: &str, kind: FieldTyp
         },
         scale: if kind == FieldType::Currency { 2 } else { 0 },
         long_text: field == "Notes",
+        currency: currency.map(|(field, code)| AmountCurrency {
+            field: field.to_owned(),
+            code: code.to_owned(),
+        }),
         native_type: kind
             .as_str_name()
             .trim_start_matches("FIELD_TYPE_")

@@ -12,6 +12,8 @@
 //! | `batch`, `checkpoint_every` | 50, 100 | rows |
 //! | `padding` | 0 | bytes of text in each row's `Notes` |
 //! | `picklists`, `entries` | 0, 10 | fields of companies that are picklists without values, and how many entries each has |
+//! | `labels` | | `Energy=Power,Won=Closed`: the labels of entries of picklists |
+//! | `keys` | | `9f86d081=Colour,a b=Size`: further text fields of companies, by key and label |
 //! | `missing` | | `Company.Industry,Deal`: invisible fields and objects |
 //! | `retyped` | | `Company.Employees=text`: a field with a new type |
 //! | `token_seconds` | 3600 | lifetime of access tokens; 0 for unknown |
@@ -114,6 +116,11 @@ impl Settings {
     #[must_use]
     pub fn is_mutant(&self, defect: &str) -> bool {
         self.text("mutant").split(',').any(|name| name.trim() == defect)
+    }
+
+    /// The pairs of a setting of the form `a=b,c=d`.
+    pub fn pairs(&self, key: &str) -> impl Iterator<Item = (&str, &str)> {
+        self.text(key).split(',').filter_map(|pair| pair.split_once('='))
     }
 
     /// A number, or its default.

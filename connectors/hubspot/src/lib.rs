@@ -31,6 +31,7 @@ mod associations;
 mod auth;
 mod batch;
 mod bodies;
+mod currency;
 mod errors;
 mod fetch;
 mod fields;
@@ -92,7 +93,9 @@ impl Calls for App {
     }
 
     async fn list_fields(session: &Session, objects: &[String]) -> Result<Vec<ObjectFields>, Error> {
-        list_fields(session, objects).await
+        let mut listed = list_fields(session, objects).await?;
+        currency::add(session, &mut listed).await?;
+        Ok(listed)
     }
 
     async fn count_records(session: &Session, objects: &[String]) -> Result<Vec<ObjectCount>, Error> {

@@ -10,6 +10,7 @@ use tether_connector_sdk::crm::CrmObject as _;
 use tether_connector_sdk::http::one_line;
 use tether_connector_sdk::payload::timestamp_us;
 use tether_connector_sdk::proto::Record;
+use tether_connector_sdk::reading::add_currencies;
 
 use crate::objects::MERGED;
 use crate::plan::Plan;
@@ -286,6 +287,7 @@ impl<'p> Maker<'p> {
             let value = given.properties.get(key).map(|value| values::text(value));
             value.unwrap_or_default()
         };
+        add_currencies(&mut self.payload, &self.plan.columns, text);
         let name = self.plan.object.names.iter().find_map(|parts| {
             let parts: Vec<_> = parts
                 .iter()
@@ -377,6 +379,7 @@ mod tests {
             .map(|(key, kind)| SelectedField {
                 key: (*key).to_owned(),
                 r#type: (*kind).into(),
+                ..SelectedField::default()
             })
             .collect();
         Plan::new(named(object).unwrap_or(&OBJECTS[0]), &fields, None, 7_000).0

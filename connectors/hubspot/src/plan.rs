@@ -48,6 +48,12 @@ impl Plan {
         for name in self.object.own_properties() {
             names.push(name);
         }
+        let currencies = self.columns.iter().filter_map(|column| column.currency.as_ref());
+        names.extend(
+            currencies
+                .map(|currency| currency.field.as_str())
+                .filter(|name| properties::is_name(name)),
+        );
         names.sort_unstable();
         names.dedup();
         names
@@ -117,6 +123,7 @@ mod tests {
         SelectedField {
             key: key.to_owned(),
             r#type: kind.into(),
+            ..SelectedField::default()
         }
     }
 

@@ -3,7 +3,7 @@
 
 use serde::Deserialize;
 use tether_connector_sdk::crm::Fields;
-use tether_connector_sdk::proto::{Error, ErrorKind, Field, FieldType, PicklistValue};
+use tether_connector_sdk::proto::{AmountCurrency, Error, ErrorKind, Field, FieldType, PicklistValue};
 use tether_connector_sdk::reading::Known;
 
 use crate::objects::CrmObject;
@@ -67,6 +67,7 @@ struct Given {
     hubspot_defined: Option<bool>,
     show_currency_symbol: Option<bool>,
     number_display_hint: Option<String>,
+    currency_property_name: Option<String>,
     referenced_object_type: Option<String>,
     data_sensitivity: Option<String>,
 }
@@ -161,6 +162,13 @@ fn property(given: Given) -> Option<Property> {
                 .is_some_and(|level| level != "non_sensitive"),
             description: given.description.unwrap_or_default(),
             native_type,
+            currency: given
+                .currency_property_name
+                .filter(|name| of == FieldType::Currency && is_name(name))
+                .map(|field| AmountCurrency {
+                    field,
+                    code: String::new(),
+                }),
             ..Field::default()
         },
     })

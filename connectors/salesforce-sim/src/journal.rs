@@ -94,6 +94,7 @@ pub(crate) fn classify(method: &str, path: &str) -> (String, String) {
             ["sobjects", _, ..] => "record",
             ["limits"] => "limits",
             ["limits", "recordCount"] => "record_count",
+            ["connect", "organization"] => "organization",
             _ => "other",
         },
         _ => "other",

@@ -99,6 +99,7 @@ fn field(described: &Json) -> Option<Field> {
         sensitive: flag(&described["encrypted"]) || native_type == "encryptedstring",
         description: text(&described["inlineHelpText"]),
         native_type,
+        currency: None,
     })
 }
 

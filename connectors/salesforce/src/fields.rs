@@ -7,7 +7,7 @@ use tether_connector_sdk::proto::{Error, ErrorKind, ObjectCount, ObjectFields};
 use crate::describe::Described;
 use crate::objects::{CrmObject, OBJECTS};
 use crate::rest::{self, Session};
-use crate::{describe, page, soql};
+use crate::{currency, describe, page, soql};
 
 /// The reply of `limits/recordCount`: estimates without counting.
 #[derive(Deserialize)]
@@ -34,7 +34,7 @@ pub(crate) async fn describe(
     }
     let mut paths: Vec<String> = objects
         .iter()
-        .map(|object| session.api().path(&format!("sobjects/{}/describe", object.key)))
+        .map(|object| describe_path(session, object))
         .collect();
     if estimate {
         paths.push(estimate_path(session, objects));
@@ -71,7 +71,13 @@ pub(crate) async fn list(session: &Session, asked: &[String]) -> Result<Vec<Obje
     let fields = described
         .into_iter()
         .map(|described| described.map(|described| described.object));
-    fields.collect()
+    let mut fields = fields.collect::<Result<Vec<ObjectFields>, Error>>()?;
+    currency::add(session, &mut fields).await?;
+    Ok(fields)
+}
+
+fn describe_path(session: &Session, object: &CrmObject) -> String {
+    session.api().path(&format!("sobjects/{}/describe", object.key))
 }
 
 /// A part of the answer to a describe.

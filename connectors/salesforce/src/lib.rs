@@ -25,6 +25,7 @@
 
 mod auth;
 mod composite;
+mod currency;
 mod describe;
 mod errors;
 mod fetch;

@@ -8,7 +8,7 @@ use std::ops::Range;
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
-use tether_connector_sdk::payload::timestamp_us;
+use tether_connector_sdk::payload::{money_into, timestamp_us};
 use tether_connector_sdk::proto::Error;
 
 use crate::plan::{Column, Role};
@@ -209,6 +209,7 @@ impl<'de> Visitor<'de> for RowSeed<'_, '_> {
         let mut row = Row::default();
         let mut name_place = u8::MAX;
         let mut label: Option<(usize, Cow<'de, str>)> = None;
+        let mut currency = String::new();
         let is_label_of = |label: usize, reference: &Column| {
             reference.key.strip_suffix("Id") == Some(self.columns[label].key.as_str())
         };
@@ -246,6 +247,8 @@ impl<'de> Visitor<'de> for RowSeed<'_, '_> {
                 Role::Homepage if json != "null" => row.homepage = values::scalar(json).into_owned(),
                 Role::Homepage => {}
                 Role::Label => label = named(json).map(|name| (at, name)),
+                Role::Currency if json != "null" => currency = values::scalar(json).into_owned(),
+                Role::Currency => {}
             }
             if let Some(kind) = column.kind {
                 let from = self.buffer.len();
@@ -265,8 +268,9 @@ impl<'de> Visitor<'de> for RowSeed<'_, '_> {
             self.buffer.truncate(start);
             return Ok(None);
         }
-        if !self.cells.is_sorted_by_key(|cell| cell.0) {
-            sort(self.cells, self.buffer, start);
+        let is_amount = |cell: &Cell| self.columns[cell.0].currency.is_some();
+        if self.cells.iter().any(is_amount) || !self.cells.is_sorted_by_key(|cell| cell.0) {
+            arrange(self.columns, self.cells, &currency, self.buffer, start);
         }
         // Each value is preceded by a comma; that of the first value is replaced by the opening brace.
         if self.buffer.len() == start {
@@ -305,15 +309,28 @@ fn is_none(json: &str) -> bool {
     json == "null" || json == "\"\"" || values::scalar(json).starts_with(ids::EMPTY_KEY)
 }
 
-/// Sorts the values of a row in the order of the columns, for a reply in another order than the query.
-fn sort(cells: &mut [Cell], buffer: &mut Vec<u8>, start: usize) {
+/// Adds the record's currency to the amounts of a row, and sorts its values in the order of the columns: the reply may
+/// have another order than the query, and the currency may come after an amount.
+fn arrange(columns: &[Column], cells: &mut [Cell], currency: &str, buffer: &mut Vec<u8>, start: usize) {
     cells.sort_by_key(|cell| cell.0);
-    let mut sorted = Vec::with_capacity(buffer.len() - start);
-    for (_, range) in cells.iter() {
-        sorted.extend_from_slice(&buffer[range.clone()]);
+    let mut arranged = Vec::with_capacity(buffer.len() - start);
+    for (at, range) in cells.iter() {
+        let (column, value) = (&columns[*at], &buffer[range.clone()]);
+        match &column.currency {
+            Some(own) => {
+                let (prefix, amount) = value.split_at(column.prefix.len());
+                arranged.extend_from_slice(prefix);
+                money_into(
+                    &mut arranged,
+                    amount,
+                    if currency.is_empty() { own } else { currency },
+                );
+            }
+            None => arranged.extend_from_slice(value),
+        }
     }
     buffer.truncate(start);
-    buffer.extend_from_slice(&sorted);
+    buffer.extend_from_slice(&arranged);
 }
 
 /// Finds the column of a key: nearly always the one after the previous.
@@ -379,7 +396,7 @@ mod tests {
     use super::*;
     use crate::objects::{OBJECTS, named};
     use crate::plan::{Plan, QUERY_BUDGET};
-    use tether_connector_sdk::proto::{FieldType, SelectedField};
+    use tether_connector_sdk::proto::{AmountCurrency, FieldType, SelectedField};
 
     fn plan(object: &'static crate::objects::CrmObject, fields: &[(&str, FieldType)]) -> Plan {
         let fields: Vec<SelectedField> = fields
@@ -387,9 +404,43 @@ mod tests {
             .map(|(k, t)| SelectedField {
                 key: (*k).into(),
                 r#type: (*t).into(),
+                ..SelectedField::default()
             })
             .collect();
         Plan::new(object, &fields, None, QUERY_BUDGET).0
+    }
+
+    #[test]
+    fn amounts_have_the_currency_of_their_record() {
+        let amount = |key: &str| SelectedField {
+            key: key.into(),
+            r#type: FieldType::Currency.into(),
+            currency: Some(AmountCurrency {
+                field: "CurrencyIsoCode".into(),
+                code: "USD".into(),
+            }),
+        };
+        let selection = [amount("Amount"), amount("ExpectedRevenue")];
+        let (plan, _) = Plan::new(named("Opportunity").unwrap(), &selection, None, QUERY_BUDGET);
+        let page = read(
+            r#"{"totalSize":4,"done":true,"records":[
+              {"Id":"006000000000001AAA","Amount":12.50,"CurrencyIsoCode":"EUR","ExpectedRevenue":null},
+              {"ExpectedRevenue":1E3,"CurrencyIsoCode":"CHF","Id":"006000000000002AAA","Amount":2},
+              {"Id":"006000000000003AAA","Amount":3,"CurrencyIsoCode":null},
+              {"Id":"006000000000004AAA","Amount":"much","CurrencyIsoCode":"EUR"}]}"#,
+            &plan.parts[0],
+        )
+        .unwrap();
+        let payloads: Vec<&str> = page.rows.iter().map(|row| payload(&page, row)).collect();
+        assert_eq!(
+            payloads,
+            [
+                r#"{"Amount":{"amount":"12.5","currency":"EUR"}}"#,
+                r#"{"Amount":{"amount":"2","currency":"CHF"},"ExpectedRevenue":{"amount":"1000","currency":"CHF"}}"#,
+                r#"{"Amount":{"amount":"3","currency":"USD"}}"#,
+                r#"{"Amount":{"raw":"much"}}"#,
+            ]
+        );
     }
 
     fn payload<'a>(page: &'a Page, row: &Row) -> &'a str {

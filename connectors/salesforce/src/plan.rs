@@ -26,6 +26,8 @@ pub(crate) enum Role {
     Homepage,
     /// The name of the record that a later column refers to: `Owner` for `OwnerId`.
     Label,
+    /// The currency of the record's amounts.
+    Currency,
 }
 
 /// One column of a query.
@@ -40,6 +42,8 @@ pub(crate) struct Column {
     /// The type in the payload, if the column is part of it.
     pub(crate) kind: Option<FieldType>,
     pub(crate) role: Role,
+    /// Of an amount that is given with its currency: the currency if the record has none, or an empty text.
+    pub(crate) currency: Option<String>,
 }
 
 impl Column {
@@ -50,6 +54,7 @@ impl Column {
             prefix: Vec::new(),
             kind: None,
             role,
+            currency: None,
         }
     }
 }
@@ -76,6 +81,8 @@ pub(crate) struct Plan {
     own: Vec<&'static str>,
     /// Names are queried together with references.
     labels: bool,
+    /// The field that has the currency of a record's amounts, if the selected amounts are given with it.
+    currency: Option<String>,
     shares: Vec<Vec<Selected>>,
     /// The columns of each part, ordered by name. The first part has all columns that are not part of the payload.
     pub(crate) parts: Vec<Vec<Column>>,
@@ -100,12 +107,17 @@ impl Plan {
         });
         let mut own = object.own_fields();
         if let Some(seen) = seen {
-            own.retain(|key| *key == "Id" || seen.fields.iter().any(|f| f.key == *key));
+            own.retain(|key| *key == "Id" || has(seen, key));
         }
         let mut plan = Self {
             object,
             own,
             labels: true,
+            currency: selected
+                .iter()
+                .filter_map(|field| field.currency.as_ref())
+                .map(|currency| currency.field.clone())
+                .find(|field| soql::is_name(field) && seen.is_none_or(|seen| has(seen, field))),
             shares: vec![selected],
             parts: Vec::new(),
         };
@@ -115,19 +127,28 @@ impl Plan {
 
     /// Removes a column that does not exist. False if there is no column with this name.
     pub(crate) fn drop_field(&mut self, key: &str) -> bool {
-        let before = self.own.len() + self.shares.iter().map(Vec::len).sum::<usize>();
+        let before = self.count();
+        self.currency
+            .take_if(|currency| currency.eq_ignore_ascii_case(key));
         self.own
             .retain(|own| *own == "Id" || !own.eq_ignore_ascii_case(key));
         for share in &mut self.shares {
             share.retain(|field| !field.key.eq_ignore_ascii_case(key));
         }
         self.lay_out();
-        before > self.own.len() + self.shares.iter().map(Vec::len).sum::<usize>()
+        before > self.count()
+    }
+
+    /// The number of fields that are read.
+    fn count(&self) -> usize {
+        let selected: usize = self.shares.iter().map(Vec::len).sum();
+        self.own.len() + selected + usize::from(self.currency.is_some())
     }
 
     /// Removes every column that a new describe lacks; returns the selected ones among them.
     pub(crate) fn keep_seen(&mut self, seen: &ObjectFields) -> Vec<String> {
-        let is_seen = |key: &str| seen.fields.iter().any(|f| f.key == key);
+        let is_seen = |key: &str| has(seen, key);
+        self.currency.take_if(|currency| !is_seen(currency));
         self.own.retain(|key| *key == "Id" || is_seen(key));
         let mut gone = Vec::new();
         for share in &mut self.shares {
@@ -254,6 +275,7 @@ impl Plan {
                 None => columns.push(Column {
                     prefix,
                     kind,
+                    currency: field.currency.as_ref().map(|currency| currency.code.clone()),
                     ..Column::plain(&field.key, Role::None)
                 }),
             }
@@ -265,6 +287,14 @@ impl Plan {
                     asked: format!("{relationship}.Name"),
                     ..Column::plain(relationship, Role::Label)
                 });
+            }
+        }
+        if let Some(key) = &self.currency
+            && columns.iter().any(|column| column.currency.is_some())
+        {
+            match columns.iter_mut().find(|column| column.key == *key) {
+                Some(column) => column.role = Role::Currency,
+                None => columns.push(Column::plain(key, Role::Currency)),
             }
         }
         columns.sort_by(|a, b| a.key.cmp(&b.key));
@@ -287,17 +317,23 @@ impl Plan {
     }
 }
 
+/// Whether a described object has a field.
+fn has(seen: &ObjectFields, key: &str) -> bool {
+    seen.fields.iter().any(|field| field.key == key)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::objects::{OBJECTS, named};
-    use tether_connector_sdk::proto::Field;
+    use tether_connector_sdk::proto::{AmountCurrency, Field};
 
     fn selection(keys: &[&str]) -> Vec<SelectedField> {
         keys.iter()
             .map(|k| SelectedField {
                 key: (*k).into(),
                 r#type: FieldType::Text.into(),
+                ..SelectedField::default()
             })
             .collect()
     }
@@ -391,6 +427,7 @@ mod tests {
         let field = SelectedField {
             key: "OwnerId".into(),
             r#type: FieldType::Reference.into(),
+            ..SelectedField::default()
         };
         let (mut plan, _) = Plan::new(named("Contract").unwrap(), &[field], None, QUERY_BUDGET);
         let soql = "SELECT AccountId,ContractNumber,Id,IsDeleted,Owner.Name,OwnerId,SystemModstamp FROM Contract ORDER BY Id";
@@ -400,6 +437,42 @@ mod tests {
             plan.soql(0, &Filter::After(""), None),
             soql.replace("Owner.Name,", "")
         );
+    }
+
+    #[test]
+    fn amounts_bring_their_currency() {
+        let field = |key: &str, field: &str| SelectedField {
+            key: key.into(),
+            r#type: FieldType::Currency.into(),
+            currency: Some(AmountCurrency {
+                field: field.into(),
+                code: "USD".into(),
+            }),
+        };
+        let object = named("Opportunity").unwrap();
+        let with = [field("Amount", "CurrencyIsoCode")];
+        let (mut plan, _) = Plan::new(object, &with, None, QUERY_BUDGET);
+        let role = |plan: &Plan| {
+            let found = plan.parts[0]
+                .iter()
+                .find(|column| column.key == "CurrencyIsoCode");
+            found.map(|column| column.role)
+        };
+        assert_eq!(role(&plan), Some(Role::Currency));
+        let amount = plan.parts[0]
+            .iter()
+            .find(|column| column.key == "Amount")
+            .unwrap();
+        assert_eq!(amount.currency.as_deref(), Some("USD"));
+        assert!(plan.drop_field("currencyisocode") && !plan.drop_field("CurrencyIsoCode"));
+        assert_eq!(role(&plan), None);
+        // One currency for all records, or a field that the object does not have: nothing is queried.
+        assert_eq!(
+            role(&Plan::new(object, &[field("Amount", "")], None, QUERY_BUDGET).0),
+            None
+        );
+        let seen = ObjectFields::default();
+        assert_eq!(role(&Plan::new(object, &with, Some(&seen), QUERY_BUDGET).0), None);
     }
 
     #[test]

@@ -3,7 +3,9 @@
 use serde::Deserialize;
 use tether_connector_sdk::Error;
 use tether_connector_sdk::crm::{Count, Objects, PlainObject};
-use tether_connector_sdk::proto::{DescribeResponse, ErrorKind, Field, FieldType, ObjectRole, PicklistValue};
+use tether_connector_sdk::proto::{
+    AmountCurrency, DescribeResponse, ErrorKind, Field, FieldType, ObjectRole, PicklistValue,
+};
 
 use crate::api::{App, Session};
 use crate::auth;
@@ -79,6 +81,9 @@ struct Told {
     native_type: String,
     #[serde(default)]
     options: Vec<String>,
+    /// Of an amount: the member of the record that has its currency.
+    #[serde(default)]
+    currency_field: Option<String>,
 }
 
 fn field(told: Told) -> Field {
@@ -91,6 +96,11 @@ fn field(told: Told) -> Field {
         r#type: field_type(&told.native_type).into(),
         picklist_values: told.options.into_iter().map(option).collect(),
         scale: if told.native_type == "money" { 2 } else { 0 },
+        // If the API has one currency for the whole account, it is `code`.
+        currency: told.currency_field.map(|field| AmountCurrency {
+            field,
+            code: String::new(),
+        }),
         key: told.key,
         label: told.label,
         native_type: told.native_type,

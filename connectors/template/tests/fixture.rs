@@ -12,10 +12,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::json;
 use tether_connector_sdk::proto::{
-    AuthKind, BeginAuthorizationRequest, Connection, CountRecordsRequest, Credentials, ErrorKind,
-    ExchangeCodeRequest, FetchCompanyRequest, HttpPolicy, Identity, ListFieldsRequest, LogInRequest,
-    LoggedIn, ObjectSelection, OpenRequest, ProvideCredentialsRequest, ReadMode, ReadRequest, RefreshRequest,
-    RevokeRequest, SelectedField, stream_event::Event,
+    AmountCurrency, AuthKind, BeginAuthorizationRequest, Connection, CountRecordsRequest, Credentials,
+    ErrorKind, ExchangeCodeRequest, FetchCompanyRequest, HttpPolicy, Identity, ListFieldsRequest,
+    LogInRequest, LoggedIn, ObjectSelection, OpenRequest, ProvideCredentialsRequest, ReadMode, ReadRequest,
+    RefreshRequest, RevokeRequest, SelectedField, stream_event::Event,
 };
 use tether_connector_sdk::testing::Native;
 use tether_connector_template::TemplateConnector;
@@ -142,6 +142,10 @@ fn selection(object: &str, fields: &[(&str, tether_connector_sdk::proto::FieldTy
             .map(|(key, kind)| SelectedField {
                 key: (*key).to_owned(),
                 r#type: (*kind).into(),
+                currency: (*key == "revenue").then(|| AmountCurrency {
+                    field: "currency".to_owned(),
+                    ..AmountCurrency::default()
+                }),
             })
             .collect(),
     }
@@ -308,7 +312,7 @@ async fn resumed_at_every_checkpoint_it_is_the_same() {
     assert_eq!((whole.rows.len(), whole.checkpoints), (1_100 * 3, 3 + 5));
     assert_eq!(
         whole.rows[&("companies".to_owned(), "953".to_owned())],
-        r#"{"employees":1,"name":"Company 1","revenue":"1000.5"}"#
+        r#"{"employees":1,"name":"Company 1","revenue":{"amount":"1000.5","currency":"EUR"}}"#
     );
     assert_eq!(whole.deleted, ["965", "9831"].map(str::to_owned).into());
     let mut pieces = Found::default();

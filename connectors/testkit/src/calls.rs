@@ -144,6 +144,7 @@ pub fn select(fields: &ListFieldsResponse, wanted: &[(&str, &[&str])]) -> Vec<Ob
             .map(|field| SelectedField {
                 key: field.key.clone(),
                 r#type: field.r#type,
+                currency: field.currency.clone(),
             })
             .collect(),
     });

@@ -12,6 +12,7 @@
 )]
 
 mod calls;
+mod currency;
 mod host;
 mod payload;
 mod simulator;
@@ -20,6 +21,7 @@ pub use calls::{
     REDIRECT, authorize_url, begin, connection, exchange, fetch, list_fields, log_in, open, refresh, revoke,
     select, select_all,
 };
+pub use currency::with_currency;
 pub use host::{Outcome, Reading, Store, failures, read_all, read_into};
 pub use payload::{assert_fields, moment_us};
 pub use simulator::Simulator;

@@ -7,9 +7,9 @@ use tether_connector_host::proto::{
 };
 
 use super::check::Check;
-use crate::canonical;
-use crate::connector::CALL_TIMEOUT;
-use crate::finding::{CheckResult, Context as _, Findings};
+use crate::canonical::{self, Form};
+use crate::connector::{CALL_TIMEOUT, Connector};
+use crate::finding::{CheckResult, Context as _, Findings, Halt};
 use crate::quirks::Lack;
 use crate::rows::Rows;
 use crate::stream::Stream;
@@ -24,7 +24,7 @@ pub(super) const PAYLOADS: Check = Check {
     id: "read.payloads",
     title: "payloads are canonical: sorted keys, no white space, each value in the form of its type",
     why: "The server compares and hashes these bytes; another form of the same value would be stored as a change.",
-    spec: &["RECORD-2", "RECORD-3", "RECORD-7", "LIMIT-2"],
+    spec: &["RECORD-2", "RECORD-3", "RECORD-7", "RECORD-9", "LIMIT-2"],
     run: |world| Box::pin(payloads(world)),
 };
 
@@ -62,12 +62,13 @@ pub(super) const MISSING: Check = Check {
     run: |world| Box::pin(missing(world)),
 };
 
-fn types(selection: &ObjectSelection) -> HashMap<&str, FieldType> {
-    selection
-        .fields
-        .iter()
-        .map(|field| (field.key.as_str(), field.r#type()))
-        .collect()
+fn forms(selection: &ObjectSelection) -> HashMap<&str, Form> {
+    let form = |field: &SelectedField| Form {
+        kind: field.r#type(),
+        currency: field.currency.is_some(),
+    };
+    let fields = selection.fields.iter();
+    fields.map(|field| (field.key.as_str(), form(field))).collect()
 }
 
 async fn payloads(world: &World) -> CheckResult {
@@ -78,13 +79,13 @@ async fn payloads(world: &World) -> CheckResult {
     let mut filled = HashSet::new();
     let mut values = 0;
     for selection in &selection {
-        let types = types(selection);
+        let forms = forms(selection);
         let mut reported = HashSet::new();
         for ((object, id), record) in &whole.records {
             if *object != selection.object || record.deleted {
                 continue;
             }
-            if let Some(what) = canonical::violation(&record.payload, &types) {
+            if let Some(what) = canonical::violation(&record.payload, &forms) {
                 // One row for each kind of error is sufficient.
                 let kind = what.split(':').next().unwrap_or_default().to_owned();
                 if reported.insert(kind) {
@@ -92,9 +93,17 @@ async fn payloads(world: &World) -> CheckResult {
                 }
             } else if let Ok(serde_json::Value::Object(members)) = serde_json::from_slice(&record.payload) {
                 values += members.len();
-                filled.extend(members.keys().filter_map(|key| types.get(key.as_str())).copied());
+                filled.extend(
+                    members
+                        .keys()
+                        .filter_map(|key| Some(forms.get(key.as_str())?.kind)),
+                );
             }
         }
+    }
+    let plain = without_currencies(world, &connector, whole, &selection).await?;
+    for what in plain {
+        findings.add(what);
     }
     findings.done(format!("{values} values of {} types", filled.len()))
 }
@@ -380,6 +389,7 @@ async fn missing(world: &World) -> CheckResult {
         selection.fields.push(SelectedField {
             key: NO_FIELD.to_owned(),
             r#type: kind,
+            ..SelectedField::default()
         });
     }
     let stream = Stream::open(&connector, &connection, &selection, b"")

@@ -230,6 +230,11 @@ impl Property {
         if self.is("currency") {
             json["showCurrencySymbol"] = true.into();
         }
+        // `currency:deal_currency_code`
+        let currency = self.flags.iter().find_map(|flag| flag.strip_prefix("currency:"));
+        if let Some(property) = currency {
+            json["currencyPropertyName"] = property.into();
+        }
         if self.is("percentage") {
             json["numberDisplayHint"] = "percentage".into();
         } else if self.kind == "number" {

@@ -197,3 +197,66 @@ async fn searches_side_by_side_take_turns() {
         "{searches:?}"
     );
 }
+
+#[tokio::test]
+async fn amounts_have_the_currency_of_their_deal_or_of_the_account() {
+    let sim = Sim::start(60);
+    sim.unlimited().await;
+    let connector = sim.connector();
+    let connection = log_in(&sim, &connector, ADMIN).await;
+    let wanted: &[(&str, &[&str])] = &[("companies", &["annualrevenue", "name"]), ("deals", &["amount"])];
+    let listed = list_fields(&connector, &connection).await;
+    let one = select(&listed, wanted);
+    let dollars = |field: &str| {
+        Some(AmountCurrency {
+            field: field.to_owned(),
+            code: "USD".to_owned(),
+        })
+    };
+    assert!(
+        one.iter()
+            .all(|object| object.fields[0].key == "name" || object.fields[0].currency == dollars(""))
+    );
+    let (store, _) = read_all(&connector, &connection, &one).await;
+    assert_true(&sim, &one, &store).await;
+
+    // The account gets several currencies: deals have a property for it, which newer accounts name at the amount.
+    let property = json!({"object": "deals", "field": "deal_currency_code", "type": "enumeration", "fieldType": "select",
+        "values": "EUR=Euro, JPY=Yen"});
+    sim.control("/fields/add", property).await;
+    for named in [false, true] {
+        if named {
+            let amount = json!({"object": "deals", "field": "amount", "type": "number", "fieldType": "number",
+                "values": "number currency currency:deal_currency_code"});
+            sim.control("/fields/add", amount).await;
+        }
+        let several = select(&list_fields(&connector, &connection).await, wanted);
+        let amount = several[1]
+            .fields
+            .iter()
+            .find(|field| field.key == "amount")
+            .unwrap();
+        assert_eq!(amount.currency, dollars("deal_currency_code"));
+        let (store, _) = read_all(&connector, &connection, &several).await;
+        assert_true(&sim, &several, &store).await;
+        let payloads = store
+            .of("deals")
+            .map(|record| String::from_utf8_lossy(&record.payload).into_owned());
+        let payloads: Vec<String> = payloads.collect();
+        for code in ["EUR", "JPY"] {
+            assert!(
+                payloads
+                    .iter()
+                    .any(|payload| payload.contains(&format!("\"currency\":\"{code}\"")))
+            );
+        }
+        let id = store.company_with("companies", &["deals"], 1);
+        let fetched = fetch(&connector, &connection, &several, &[id], 0).await.unwrap();
+        for record in &fetched.objects[1].records {
+            assert_eq!(
+                record.payload,
+                store.get("deals", &record.external_id).unwrap().payload
+            );
+        }
+    }
+}

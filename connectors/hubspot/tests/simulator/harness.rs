@@ -142,7 +142,10 @@ pub(crate) async fn assert_true(sim: &Sim, selection: &[ObjectSelection], store:
             assert_eq!(record.modified_us, moment_us(&row["updatedAt"]));
             let companies = row["companies"].as_array().cloned().unwrap_or_default();
             assert_eq!(parents(store, object, id), companies, "{object} {id}");
-            let expected = |field: &SelectedField| canonical(field.r#type(), &row[&field.key]);
+            let expected = |field: &SelectedField| {
+                let value = canonical(field.r#type(), &row[&field.key])?;
+                Some(with_currency(field, row, value))
+            };
             assert_fields(
                 &format!("{object} {id}"),
                 store.payload(object, id),

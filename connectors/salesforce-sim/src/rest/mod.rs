@@ -2,6 +2,7 @@
 
 pub(crate) mod answers;
 pub(crate) mod composite;
+mod connect;
 pub(crate) mod cursors;
 mod feeds;
 mod limits;
@@ -202,6 +203,7 @@ fn route(call: &Call<'_>) -> Result<Reply, Error> {
         (true, _, ["query" | "queryAll", locator]) => query::more(call, locator),
         (true, _, ["limits"]) => Ok(limits::limits(call).into()),
         (true, _, ["limits", "recordCount"]) => limits::record_count(call),
+        (true, _, ["connect", "organization"]) => Ok(connect::organization(call).into()),
         (_, "POST", ["composite"]) => composite::composite(call),
         (_, "POST", ["composite", "batch"]) => composite::batch(call),
         (_, "POST", ["composite", "sobjects", name]) => record::collection(call, name),
@@ -214,7 +216,9 @@ fn route(call: &Call<'_>) -> Result<Reply, Error> {
         }
         (_, method, ["sobjects"] | ["sobjects", _]) => Err(Error::method(method, "HEAD,GET,POST")),
         (_, method, ["sobjects", ..]) => Err(Error::method(method, "HEAD,GET,PATCH,DELETE")),
-        (_, method, ["query" | "queryAll" | "limits", ..]) => Err(Error::method(method, "HEAD,GET")),
+        (_, method, ["query" | "queryAll" | "limits" | "connect", ..]) => {
+            Err(Error::method(method, "HEAD,GET"))
+        }
         (_, method, ["composite", ..]) => Err(Error::method(method, "POST")),
         _ => Err(Error::not_found()),
     }

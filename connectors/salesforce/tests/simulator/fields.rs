@@ -1,17 +1,18 @@
 //! Visible fields and numbers of records.
 
+use serde_json::json;
 use tether_connector_sdk::proto::*;
 
 use crate::harness::*;
 
 #[tokio::test]
-async fn fields_of_five_objects_in_one_call() {
+async fn fields_of_five_objects_in_one_call_and_one_for_the_currency() {
     let sim = Sim::start(&[]);
     let connector = sim.connector();
     let connection = log_in(&sim, &connector, "admin@acme.example").await;
     sim.forget().await;
     let listed = list_fields(&connector, &connection).await;
-    assert_eq!(listed.api_usage.unwrap().calls, 1);
+    assert_eq!(listed.api_usage.unwrap().calls, 2);
     let keys: Vec<&str> = listed.objects.iter().map(|o| o.object.as_str()).collect();
     assert_eq!(keys, ["Account", "Contact", "Opportunity", "Contract", "Case"]);
     assert!(
@@ -30,6 +31,12 @@ async fn fields_of_five_objects_in_one_call() {
     assert_eq!(field(0, "Name").r#type(), FieldType::Text);
     assert_eq!(field(0, "BillingAddress").r#type(), FieldType::Address);
     assert_eq!(field(0, "AnnualRevenue").r#type(), FieldType::Currency);
+    let dollars = AmountCurrency {
+        field: String::new(),
+        code: "USD".to_owned(),
+    };
+    assert_eq!(field(0, "AnnualRevenue").currency, Some(dollars));
+    assert_eq!(field(0, "NumberOfEmployees").currency, None);
     assert!(!field(0, "Industry").picklist_values.is_empty());
     assert!(field(0, "Description").long_text);
     assert_eq!(field(4, "OwnerId").reference_to.len(), 2);
@@ -143,4 +150,62 @@ async fn an_expired_session_is_said() {
     let error = listed.unwrap_err();
     assert_eq!(error.what(), ErrorKind::CredentialsExpired);
     assert!(!error.message.contains("00D000000000001!gone"));
+}
+
+#[tokio::test]
+async fn amounts_have_the_currency_of_the_organization_or_of_their_record() {
+    let sim = Sim::start(&["--accounts", "60"]);
+    let connector = sim.connector();
+    let connection = log_in(&sim, &connector, ADMIN).await;
+    let wanted: &[(&str, &[&str])] = &[
+        ("Account", &["AnnualRevenue", "Name"]),
+        ("Opportunity", &["Amount"]),
+    ];
+    let one = select(&list_fields(&connector, &connection).await, wanted);
+    let (store, _) = read_all(&connector, &connection, &one).await;
+    assert_true(&sim, ADMIN, &one, &store).await;
+
+    // The organization gets several currencies: the describe shows the field, and the organization is not asked.
+    for object in ["Account", "Opportunity"] {
+        let field = json!({"object": object, "field": "CurrencyIsoCode", "type": "picklist", "values": ["EUR", "JPY"]});
+        sim.control("/fields/add", field).await;
+    }
+    sim.forget().await;
+    let listed = list_fields(&connector, &connection).await;
+    assert_eq!(listed.api_usage.unwrap().calls, 1);
+    let several = select(&listed, wanted);
+    let amount = &several[1].fields[0];
+    assert_eq!(amount.currency.as_ref().unwrap().field, "CurrencyIsoCode");
+    let (store, _) = read_all(&connector, &connection, &several).await;
+    assert_true(&sim, ADMIN, &several, &store).await;
+    let of = |record: &Record| {
+        let payload: serde_json::Value = serde_json::from_slice(&record.payload).unwrap();
+        payload["Amount"]["currency"].as_str().map(str::to_owned)
+    };
+    let live = store.of("Opportunity").filter(|record| !record.deleted);
+    let currencies: std::collections::BTreeSet<String> = live.filter_map(of).collect();
+    assert_eq!(currencies.into_iter().collect::<Vec<_>>(), ["EUR", "JPY"]);
+    // A live read gives the same.
+    let id = store.company_with("Account", &["Opportunity"], 1);
+    let fetched = fetch(&connector, &connection, &several, &[id], 0).await.unwrap();
+    for record in fetched.objects.iter().flat_map(|object| &object.records) {
+        let object = if record.external_id == *id {
+            "Account"
+        } else {
+            "Opportunity"
+        };
+        assert_eq!(Some(record), store.get(object, &record.external_id));
+    }
+
+    // A field that a query refuses is left out, and the amounts stay.
+    sim.control(
+        "/fields/remove",
+        json!({"object": "Opportunity", "field": "CurrencyIsoCode"}),
+    )
+    .await;
+    let (store, outcome) = read_all(&connector, &connection, &several[1..]).await;
+    assert!(failures(&outcome).is_empty() && outcome.changes.is_empty());
+    let mut plain = several[1..].to_vec();
+    plain[0].fields[0].currency = None;
+    assert_true(&sim, ADMIN, &plain, &store).await;
 }

@@ -106,7 +106,10 @@ pub(crate) async fn assert_true(sim: &Sim, user: &str, selection: &[ObjectSelect
             let parent = row.get("AccountId").and_then(Json::as_str);
             assert_eq!(parents, parent.as_slice(), "{object} {id}");
             assert_eq!(record.modified_us, moment_us(&row["SystemModstamp"]));
-            let expected = |field: &SelectedField| canonical(field.r#type(), &row[&field.key]);
+            let expected = |field: &SelectedField| {
+                let value = canonical(field.r#type(), &row[&field.key])?;
+                Some(with_currency(field, &row, value))
+            };
             assert_fields(
                 &format!("{object} {id}"),
                 store.payload(object, id),

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::payload::{Item, Payload};
 use crate::proto::SelectedField;
-use crate::reading::{Change, Known, Selected, compare};
+use crate::reading::{Change, Known, Selected, add_currencies, compare};
 
 /// The selected fields of an object, and the builder of its payloads.
 #[derive(Debug)]
@@ -54,16 +54,21 @@ impl<O> Rows<O> {
     }
 
     /// The payload of a JSON object whose members have the fields' keys and their values in a form that
-    /// [`Payload::json`] reads.
+    /// [`Payload::json`] reads. A currency is the member that [`AmountCurrency::field`] names.
+    ///
+    /// [`AmountCurrency::field`]: crate::proto::AmountCurrency
     pub fn payload(&mut self, item: &Item) -> Bytes {
-        self.payload_with(|payload, place, field| {
+        for (place, field) in self.fields.iter().enumerate() {
             if let Some(value) = item.get(&field.key) {
-                payload.json(place, field.field_type, value.get());
+                self.payload.json(place, field.field_type, value.get());
             }
-        })
+        }
+        add_currencies(&mut self.payload, &self.fields, |key| item.text(key).into());
+        self.payload.finish()
     }
 
-    /// A payload; `set` sets the value of the field at a place, or nothing if the record has none.
+    /// A payload; `set` sets the value of the field at a place, or nothing if the record has none. Of an amount with
+    /// [`Selected::currency`] it also sets the currency, with [`Payload::currency`].
     pub fn payload_with(&mut self, mut set: impl FnMut(&mut Payload, usize, &Selected)) -> Bytes {
         for (place, field) in self.fields.iter().enumerate() {
             set(&mut self.payload, place, field);

@@ -59,6 +59,12 @@ fn object(payload: &mut Payload, place: usize, kind: FieldType, json: &str) {
                 return payload.raw(place, &text);
             }
         }
+        FieldType::Currency if known(&["amount", "currency"]) => {
+            if let (Some(amount), Some(currency)) = (part("amount"), part("currency")) {
+                payload.value(place, kind, &amount);
+                return payload.currency(place, &currency);
+            }
+        }
         FieldType::Reference if known(&["id", "label"]) => {
             if let (Some(id), Some(label)) = (part("id"), part("label")) {
                 return payload.reference(place, &id, &label);

@@ -81,6 +81,24 @@ pub fn value_into(out: &mut Vec<u8>, kind: FieldType, text: &str) -> bool {
     any
 }
 
+/// Appends an amount with its currency. `amount` is the canonical form of an amount, as [`value_into`] appends it;
+/// `code` the currency, as three letters of ISO 4217. Returns whether there is a value: an empty amount is none. An
+/// amount that does not fit its type, or has no such currency, is appended as it is.
+pub fn money_into(out: &mut Vec<u8>, amount: &[u8], code: &str) -> bool {
+    let code = code.trim_ascii();
+    let known = code.len() == 3 && code.bytes().all(|byte| byte.is_ascii_uppercase());
+    if !known || amount.first() != Some(&b'"') {
+        out.extend_from_slice(amount);
+        return !amount.is_empty();
+    }
+    out.extend_from_slice(b"{\"amount\":");
+    out.extend_from_slice(amount);
+    out.extend_from_slice(b",\"currency\":\"");
+    out.extend_from_slice(code.as_bytes());
+    out.extend_from_slice(b"\"}");
+    true
+}
+
 /// A postal address. Empty parts are omitted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Address<'a> {
@@ -240,6 +258,16 @@ impl Payload {
             out.truncate(start);
             raw_into(out, &format!("{latitude},{longitude}"))
         });
+    }
+
+    /// Adds the currency to the amount that was set before, as three letters of ISO 4217. Without an amount, or if the
+    /// text has another form, nothing changes.
+    pub fn currency(&mut self, place: usize, code: &str) {
+        let Some(range) = self.ranges.get(place).cloned() else {
+            return;
+        };
+        let value = self.values[range].to_vec();
+        self.set(place, |out| money_into(out, &value, code));
     }
 
     /// A value that does not fit its type.

@@ -120,6 +120,37 @@ fn rows_do_not_see_each_other() {
     assert_eq!(&payload.finish()[..], b"{}");
 }
 
+#[test]
+fn amounts_with_their_currency() {
+    let with = |amount: &str, code: &str| {
+        let mut payload = Payload::new(["b", "a"]);
+        payload.value(0, FieldType::Currency, amount);
+        payload.currency(0, code);
+        payload.integer(1, 7);
+        String::from_utf8(payload.finish().to_vec()).unwrap()
+    };
+    for (amount, code, to) in [
+        (
+            "12.50",
+            "EUR",
+            r#"{"a":7,"b":{"amount":"12.5","currency":"EUR"}}"#,
+        ),
+        ("12.50", "", r#"{"a":7,"b":"12.5"}"#),
+        ("12.50", "euro", r#"{"a":7,"b":"12.5"}"#),
+        ("much", "EUR", r#"{"a":7,"b":{"raw":"much"}}"#),
+        ("", "EUR", r#"{"a":7}"#),
+    ] {
+        assert_eq!(with(amount, code), to, "{amount} {code}");
+    }
+    let given = r#"{"currency":"CHF","amount":"1.0"}"#;
+    let canonical = r#"{"f":{"amount":"1","currency":"CHF"}}"#;
+    assert_eq!(one_json(FieldType::Currency, given), canonical);
+    assert_eq!(
+        one_json(FieldType::Currency, r#"{"amount":"1","currency":"","more":1}"#),
+        r#"{"f":{"raw":"{\"amount\":\"1\",\"currency\":\"\",\"more\":1}"}}"#
+    );
+}
+
 /// `cargo test --release -p tether-connector-sdk --lib figures -- --ignored --nocapture`
 #[test]
 #[ignore = "a measurement"]

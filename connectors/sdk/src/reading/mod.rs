@@ -21,7 +21,7 @@ mod tests;
 
 use std::collections::HashSet;
 
-pub use self::selection::{Change, Known, Selected, Wanted, compare};
+pub use self::selection::{Change, Known, Selected, Wanted, add_currencies, compare};
 pub use self::source::{Looked, Page, Recovery, Source, is_of_one_object, of_one_object};
 use self::state::State;
 use crate::proto::{

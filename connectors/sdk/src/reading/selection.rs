@@ -1,6 +1,9 @@
 //! The selection of a read: its objects, and changes of its fields since they were selected.
 
-use crate::proto::{Error, Field, FieldType, ObjectSelection, SelectedField};
+use std::borrow::Cow;
+
+use crate::payload::Payload;
+use crate::proto::{AmountCurrency, Error, Field, FieldType, ObjectSelection, SelectedField};
 
 /// An object of the selection.
 #[derive(Debug, Clone)]
@@ -59,6 +62,29 @@ pub struct Selected {
     pub field_type: FieldType,
     /// The CRM computes it.
     pub calculated: bool,
+    /// Where the currency of its amounts is. It is that of the selection, not of a newer description: so full and live
+    /// reads return the same values.
+    pub currency: Option<AmountCurrency>,
+}
+
+/// Adds the currencies to the amounts of a row whose values are set. The places of the payload are those of `fields`;
+/// `read` returns the text of a value of the record, by [`AmountCurrency::field`].
+pub fn add_currencies<'a>(payload: &mut Payload, fields: &[Selected], read: impl Fn(&str) -> Cow<'a, str>) {
+    for (place, field) in fields.iter().enumerate() {
+        let Some(currency) = &field.currency else {
+            continue;
+        };
+        let own = match currency.field.as_str() {
+            "" => Cow::Borrowed(""),
+            field => read(field),
+        };
+        let code = if own.is_empty() {
+            currency.code.as_str()
+        } else {
+            &own
+        };
+        payload.currency(place, code);
+    }
 }
 
 /// The readable fields of a selection, each once and ordered by key, and the changes of the others since they were
@@ -86,6 +112,10 @@ pub fn compare<'a>(
             key: field.key.clone(),
             field_type,
             calculated: described.is_some_and(|described| described.calculated),
+            currency: field
+                .currency
+                .clone()
+                .filter(|_| field_type == FieldType::Currency),
         });
     }
     selected.sort_by(|a, b| a.key.cmp(&b.key));

@@ -276,6 +276,7 @@ fn a_selection_is_compared_with_what_is_known() {
     let selected = |key: &str, kind: FieldType| SelectedField {
         key: key.to_owned(),
         r#type: kind.into(),
+        ..SelectedField::default()
     };
     let size = Field {
         key: "size".to_owned(),
@@ -298,6 +299,7 @@ fn a_selection_is_compared_with_what_is_known() {
         key: key.to_owned(),
         field_type,
         calculated,
+        currency: None,
     };
     assert_eq!(
         kept,

@@ -193,6 +193,7 @@ async fn stream(connector: &Connector, patience: Duration) -> String {
         fields: vec![SelectedField {
             key: "Name".to_owned(),
             r#type: FieldType::Text.into(),
+            ..SelectedField::default()
         }],
     };
     let request = || ReadRequest {
