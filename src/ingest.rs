@@ -365,6 +365,38 @@ mod tests {
     }
 
     #[test]
+    fn the_currency_of_amounts_is_given_back() {
+        let field = |key: &str, field_type, describe: &str| crate::store::Field {
+            integration_id: IntegrationId::new(),
+            object: "Deal".into(),
+            key: key.into(),
+            label: key.into(),
+            field_type,
+            describe: describe.into(),
+            position: 0,
+            missing_us: None,
+            alias: String::new(),
+        };
+        let described = r#"{"currency":{"field":"Code","code":"EUR"}}"#;
+        let fields = [
+            field("Amount", FieldType::Currency, described),
+            field("Old", FieldType::Currency, r#"{"scale":2}"#),
+            field("Text", FieldType::Text, described),
+        ];
+        let object = proto::Object {
+            key: "Deal".into(),
+            ..proto::Object::default()
+        };
+        let given = selection(&[object], &fields).remove(0).fields;
+        let currencies: Vec<_> = given.into_iter().map(|field| field.currency).collect();
+        let currency = proto::AmountCurrency {
+            field: "Code".into(),
+            code: "EUR".into(),
+        };
+        assert_eq!(currencies, [Some(currency), None, None]);
+    }
+
+    #[test]
     fn escapes_that_stand_for_no_text_are_put_right_before_the_hash() {
         let make = |payload| {
             rows(&source(), "Company", vec![record("1", payload)], true)

@@ -1,6 +1,7 @@
 //! Typed values from canonical payloads. The comment of `tether.connector.v1.Record.payload` defines their grammar.
 
 use crate::domain::FieldType;
+use crate::picklist::Picklist;
 use serde_json::Value as Json;
 
 /// A value of a field of a record.
@@ -14,8 +15,13 @@ pub enum Value {
     Integer(i64),
     /// An exact decimal, in its canonical form.
     Decimal(String),
-    /// An exact amount of money. Its currency is that of the record, if the CRM returns it.
-    Money(String),
+    /// An amount of money.
+    Money {
+        /// The exact amount, in its canonical form.
+        amount: String,
+        /// The currency as three letters of ISO 4217; empty if it is not known.
+        currency: String,
+    },
     /// A boolean.
     Boolean(bool),
     /// A date: `2026-01-31`.
@@ -48,6 +54,9 @@ pub struct Shown {
     pub value: Value,
     /// Which part it is; `None` if the value is complete.
     pub part: Option<Part>,
+    /// The labels of the shown values of a picklist, each empty if the value is shown as it is. No labels for other
+    /// types, and if all would be empty.
+    pub labels: Vec<String>,
 }
 
 /// Which part of a value is shown.
@@ -59,7 +68,7 @@ pub struct Part {
     pub length: usize,
 }
 
-/// Maximum length of the label of a reference and of a part of an address, in characters.
+/// Maximum length of the label of a reference, of a picklist's entry, and of a part of an address, in characters.
 const MOST_NAME: usize = 1_000;
 /// Maximum length of a number, a date and similar values, in characters. A longer one is shown as [`Value::Raw`].
 const MOST_NUMBER: usize = 1_000;
@@ -70,16 +79,13 @@ impl Value {
     pub fn shown(self, from: usize, most: usize) -> Shown {
         let of = |text: String, make: fn(String) -> Self| {
             let (text, part) = part_of(text, from, most);
-            Shown {
-                value: make(text),
-                part,
-            }
+            Shown::new(make(text), part)
         };
         match self {
             Self::Text(text) => of(text, Self::Text),
             Self::Html(text) => of(text, Self::Html),
             Self::Raw(text) => of(text, Self::Raw),
-            Self::Decimal(text) | Self::Money(text) | Self::Date(text) | Self::Time(text)
+            Self::Decimal(text) | Self::Money { amount: text, .. } | Self::Date(text) | Self::Time(text)
                 if text.len() > MOST_NUMBER =>
             {
                 of(text, Self::Raw)
@@ -90,8 +96,7 @@ impl Value {
             Self::List(texts) => list(texts, from, most),
             Self::Reference { id, label } => {
                 let (label, part) = part_of(label, 0, most.min(MOST_NAME));
-                let value = Self::Reference { id, label };
-                Shown { value, part }
+                Shown::new(Self::Reference { id, label }, part)
             }
             Self::Address(mut address) => {
                 let parts = [
@@ -112,17 +117,22 @@ impl Value {
                     cut |= part.is_some();
                     *text = shown;
                 }
-                Shown {
-                    value: Self::Address(address),
-                    part: cut.then_some(Part { from: 0, length }),
-                }
+                Shown::new(Self::Address(address), cut.then_some(Part { from: 0, length }))
             }
-            value => Shown { value, part: None },
+            value => Shown::new(value, None),
         }
     }
 }
 
 impl Shown {
+    fn new(value: Value, part: Option<Part>) -> Self {
+        Self {
+            value,
+            part,
+            labels: Vec::new(),
+        }
+    }
+
     /// The same value with fewer characters.
     #[must_use]
     pub fn shorter(self, most: usize) -> Self {
@@ -130,8 +140,37 @@ impl Shown {
         Self {
             value: shown.value,
             part: self.part.or(shown.part),
+            labels: shortened(self.labels.iter().map(String::as_str), most),
         }
     }
+
+    /// The same value of a picklist with the labels of its entries, which have at most `most` characters together.
+    /// An entry of which only a part is shown has no label.
+    #[must_use]
+    pub fn labelled(self, picklist: &Picklist, most: usize) -> Self {
+        let label = |value: &String| picklist.label(value).unwrap_or_default();
+        let labels = match &self.value {
+            Value::Text(text) => shortened(std::iter::once(label(text)), most),
+            Value::List(texts) => shortened(texts.iter().map(label), most),
+            _ => Vec::new(),
+        };
+        Self { labels, ..self }
+    }
+}
+
+/// Labels with at most `most` characters together; empty if no label is left.
+fn shortened<'a>(labels: impl Iterator<Item = &'a str>, most: usize) -> Vec<String> {
+    let mut left = most;
+    let cut = |label: &str| {
+        let label: String = label.chars().take(left.min(MOST_NAME)).collect();
+        left -= label.chars().count();
+        label
+    };
+    let labels: Vec<String> = labels.map(cut).collect();
+    if labels.iter().all(String::is_empty) {
+        return Vec::new();
+    }
+    labels
 }
 
 fn part_of(text: String, from: usize, most: usize) -> (String, Option<Part>) {
@@ -151,10 +190,7 @@ fn list(texts: Vec<String>, from: usize, most: usize) -> Shown {
     // Empty entries have no characters but still need space, so the number of entries is limited, too.
     let fits = length <= most && texts.len() <= most;
     if from == 0 && fits {
-        return Shown {
-            value: Value::List(texts),
-            part: None,
-        };
+        return Shown::new(Value::List(texts), None);
     }
     let (mut skip, mut left, mut shown) = (from, most, Vec::new());
     for text in texts {
@@ -171,10 +207,7 @@ fn list(texts: Vec<String>, from: usize, most: usize) -> Shown {
         skip = 0;
         shown.push(some);
     }
-    Shown {
-        value: Value::List(shown),
-        part: Some(Part { from, length }),
-    }
+    Shown::new(Value::List(shown), Some(Part { from, length }))
 }
 
 /// A postal address; missing parts are empty.
@@ -223,7 +256,7 @@ fn typed(json: &Json, field_type: FieldType) -> Option<Value> {
         T::Boolean => Value::Boolean(json.as_bool()?),
         T::Integer => Value::Integer(json.as_i64()?),
         T::Decimal | T::Percent => Value::Decimal(decimal(json)?),
-        T::Currency => Value::Money(decimal(json)?),
+        T::Currency => money(json)?,
         T::Date => Value::Date(text()?),
         T::Time => Value::Time(text()?),
         T::Timestamp => Value::Timestamp(timestamp_us(json.as_str()?)?),
@@ -256,6 +289,27 @@ fn typed(json: &Json, field_type: FieldType) -> Option<Value> {
 
 fn part(json: &Json, name: &str) -> Option<String> {
     json.get(name)?.as_str().map(str::to_owned)
+}
+
+/// Parses an amount: an object with its currency, or a decimal if the currency is not known. A currency in another form
+/// than that of ISO 4217 counts as unknown.
+fn money(json: &Json) -> Option<Value> {
+    let Json::Object(parts) = json else {
+        return Some(Value::Money {
+            amount: decimal(json)?,
+            currency: String::new(),
+        });
+    };
+    let currency = part(json, "currency").filter(|code| is_currency(code));
+    Some(Value::Money {
+        amount: decimal(parts.get("amount")?)?,
+        currency: currency.unwrap_or_default(),
+    })
+}
+
+/// Whether a text has the form of a currency in ISO 4217.
+fn is_currency(code: &str) -> bool {
+    code.len() == 3 && code.bytes().all(|byte| byte.is_ascii_uppercase())
 }
 
 /// Parses a decimal. Decimals are stored as text; an integer is also accepted, stored when the field was an integer.
@@ -310,10 +364,33 @@ mod tests {
     }
 
     #[test]
+    fn labels_of_shown_entries() {
+        let picklist = Picklist::of(
+            r#"{"picklist_values":[{"value":"17","label":"Gold"},{"value":"18","label":"Silver"},{"value":"19","label":"19"}]}"#,
+        );
+        let text = |value: &str| Value::Text(value.to_owned()).shown(0, 100);
+        assert_eq!(text("17").labelled(&picklist, 100).labels, ["Gold"]);
+        assert_eq!(text("17").labelled(&picklist, 2).labels, ["Go"]);
+        assert!(text("19").labelled(&picklist, 100).labels.is_empty());
+        let list = |values: [&str; 3]| Value::List(values.map(str::to_owned).to_vec());
+        let shown = list(["17", "20", "18"]).shown(0, 100).labelled(&picklist, 100);
+        assert_eq!(shown.labels, ["Gold", "", "Silver"]);
+        assert_eq!(shown.shorter(6).labels, ["Gold", "", "Si"]);
+        // Of the last entry only a part is shown.
+        let shown = list(["17", "20", "18"]).shown(0, 5).labelled(&picklist, 100);
+        assert_eq!(
+            shown.value,
+            Value::List(["17", "20", "1"].map(str::to_owned).to_vec())
+        );
+        assert_eq!(shown.labels, ["Gold", "", ""]);
+    }
+
+    #[test]
     fn each_type_and_what_does_not_fit() {
         let payload: serde_json::Map<String, Json> = serde_json::from_str(
             r#"{"a":"x","b":true,"c":7,"d":"1.5","e":"2026-01-31T09:30:00.000Z","f":["p","q"],"g":{"id":"1","label":"L"},
-                "h":{"city":"Bonn"},"i":{"raw":"4711-99-99"},"j":{"latitude":"1.5","longitude":"-2"},"k":null}"#,
+                "h":{"city":"Bonn"},"i":{"raw":"4711-99-99"},"j":{"latitude":"1.5","longitude":"-2"},"k":null,
+                "l":{"amount":"-2.5","currency":"EUR"},"m":{"amount":"3","currency":"Points"}}"#,
         )
         .unwrap();
         let read = |key, kind| super::read(&payload, key, kind);
@@ -325,7 +402,22 @@ mod tests {
             Some(Value::Decimal("7".into())),
             "was an integer once"
         );
-        assert_eq!(read("d", FieldType::Currency), Some(Value::Money("1.5".into())));
+        let money = |amount: &str, currency: &str| {
+            let (amount, currency) = (amount.to_owned(), currency.to_owned());
+            Some(Value::Money { amount, currency })
+        };
+        assert_eq!(read("d", FieldType::Currency), money("1.5", ""));
+        assert_eq!(read("c", FieldType::Currency), money("7", ""));
+        assert_eq!(read("l", FieldType::Currency), money("-2.5", "EUR"));
+        assert_eq!(
+            read("m", FieldType::Currency),
+            money("3", ""),
+            "no currency of ISO 4217"
+        );
+        assert_eq!(
+            read("i", FieldType::Currency),
+            Some(Value::Raw("4711-99-99".into()))
+        );
         assert_eq!(
             read("e", FieldType::Timestamp),
             Some(Value::Timestamp(1_769_851_800_000_000))

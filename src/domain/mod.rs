@@ -11,7 +11,7 @@ pub mod state;
 pub use ids::{
     AuditId, AuthorizationHash, CompanyId, CredentialId, GroupId, IntegrationId, OutboxId, SyncId,
 };
-pub use name::{name_key, slug};
+pub use name::{alias, is_readable, is_word, name_key, slug};
 pub use read_time::{ReadClock, ReadTime};
 pub use state::{
     AuthKind, CredentialState, EventKind, FieldType, IntegrationState, Landing, ObjectState, OutboxKind,

@@ -232,6 +232,13 @@ words! {
     }
 }
 
+impl FieldType {
+    /// Whether its values are entries of a list of options.
+    pub fn is_picklist(self) -> bool {
+        matches!(self, Self::Picklist | Self::MultiPicklist)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,5 +1,7 @@
 //! Conditions on the values of one record, and their one evaluator: for the documents of an index and for rows in memory.
 
+use std::collections::BTreeSet;
+
 use roaring::RoaringBitmap;
 
 use super::Error;
@@ -69,6 +71,8 @@ pub enum TextTest {
     },
     /// Compares with this text by code points.
     Compare(Comparison, String),
+    /// Equal to one of these texts.
+    OneOf(BTreeSet<String>),
 }
 
 impl TextTest {
@@ -95,6 +99,7 @@ impl TextTest {
                 Comparison::Greater => text > with.as_str(),
                 Comparison::GreaterOrEqual => text >= with.as_str(),
             },
+            Self::OneOf(texts) => texts.contains(text),
         }
     }
 }

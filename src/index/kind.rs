@@ -39,7 +39,7 @@ impl Kind {
         use FieldType as T;
         match field_type {
             T::Html => Self::Long,
-            T::Text | T::Picklist | T::Url | T::Email | T::Phone if long_text => Self::Long,
+            T::Text | T::Url | T::Email | T::Phone if long_text => Self::Long,
             T::Text | T::Picklist | T::Url | T::Email | T::Phone => Self::Text,
             T::MultiPicklist => Self::List,
             T::Boolean => Self::Boolean,

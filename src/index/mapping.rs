@@ -91,7 +91,11 @@ pub(super) fn field(to: &mut impl Sink, object: &str, field: &str, kind: Kind, v
         Value::Text(short) => text(to, &whole_path, &short),
         Value::Html(html) => long(to, &whole_path, &text::of_html(&html)),
         Value::Integer(integer) => number(to, &whole_path, &integer.to_string()),
-        Value::Decimal(decimal) | Value::Money(decimal) => number(to, &whole_path, &decimal),
+        Value::Decimal(decimal) => number(to, &whole_path, &decimal),
+        Value::Money { amount, currency } => {
+            number(to, &whole_path, &amount);
+            part(to, &of("currency_code"), &currency);
+        }
         Value::Boolean(yes) => to.int(&whole_path, i64::from(yes)),
         Value::Date(date) => {
             if let Some(day) = moment::day(&date) {
@@ -112,7 +116,8 @@ pub(super) fn field(to: &mut impl Sink, object: &str, field: &str, kind: Kind, v
         }
         Value::Reference { id, label } => {
             part(to, &of("id"), &id);
-            part(to, &whole_path, &label);
+            // A record that the CRM does not name is compared by its id.
+            part(to, &whole_path, if label.is_empty() { &id } else { &label });
         }
         Value::Address(address) => {
             let parts = [

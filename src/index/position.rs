@@ -3,7 +3,7 @@
 use crate::domain::Micros;
 
 /// The format version: an index with another version is rebuilt.
-pub(super) const VERSION: u32 = 3;
+pub(super) const VERSION: u32 = 4;
 
 /// The position of an index in the change feed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

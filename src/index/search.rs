@@ -248,7 +248,7 @@ fn text(column: &StrColumn, test: &TextTest) -> Result<RoaringBitmap, Error> {
             end.push(0xff);
             Some((Bound::Included(text.clone().into()), Bound::Excluded(end)))
         }
-        TextTest::Like { .. } => None,
+        TextTest::Like { .. } | TextTest::OneOf(_) => None,
     };
     if let Some((from, to)) = bounds {
         let (from, to) = dictionary.term_bounds_to_ord(from, to)?;

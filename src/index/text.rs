@@ -20,6 +20,14 @@ pub fn fold(text: &str) -> String {
     text.nfc().default_case_fold().nfc().collect()
 }
 
+/// The beginning of a folded text that sorting compares.
+#[must_use]
+pub fn sorted(text: &str) -> String {
+    let mut folded = fold(text);
+    folded.truncate(folded.floor_char_boundary(MOST_SORTED));
+    folded
+}
+
 /// The form of a text without case and accents.
 #[must_use]
 pub fn plain(text: &str) -> String {

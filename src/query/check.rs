@@ -2,11 +2,12 @@
 //! position.
 
 use super::ast::{Ast, Name, Operator, Value};
-use super::condition::{Condition, boolean, test};
+use super::condition::{Condition, boolean, labelled, test};
 use super::problem::{Problem, fault};
 use super::resolve::{Field, Source, Target, field, source, target};
 use crate::domain::Micros;
 use crate::index::{self, Expr, Kind, Test};
+use crate::picklist::Picklist;
 
 type Result<T> = std::result::Result<T, Problem>;
 
@@ -132,7 +133,11 @@ impl Checker<'_> {
                 paths: vec![path],
                 kind: Some(Kind::Text),
             };
-            Ok(Node::Shown(self.expr(&target, condition)?))
+            Ok(Node::Shown(self.expr(
+                &target,
+                &Picklist::default(),
+                condition,
+            )?))
         };
         match name.text.as_str() {
             "display_name" => shown(index::name()),
@@ -186,10 +191,10 @@ impl Checker<'_> {
             let paths = [id, target.paths[0].clone()];
             return Ok(Expr::Or(paths.map(|path| Expr::Value(path, Test::Set)).into()));
         }
-        self.expr(&target, condition)
+        self.expr(&target, field.picklist.get(), condition)
     }
 
-    fn expr(&self, target: &Target, condition: &Condition<'_>) -> Result<Expr> {
+    fn expr(&self, target: &Target, picklist: &Picklist, condition: &Condition<'_>) -> Result<Expr> {
         let set = |path: &String| Expr::Value(path.clone(), Test::Set);
         if *condition.value == Value::Any {
             return Ok(match target.paths.as_slice() {
@@ -204,11 +209,11 @@ impl Checker<'_> {
         };
         let path = &target.paths[0];
         let test = test(kind, condition, self.now_us)?;
-        let test = Expr::Value(path.clone(), test);
+        let matching = labelled(path, test, picklist);
         Ok(if condition.operator == Operator::NotEqual {
-            Expr::AndNot(Box::new(set(path)), Box::new(test))
+            Expr::AndNot(Box::new(set(path)), Box::new(matching))
         } else {
-            test
+            matching
         })
     }
 }

@@ -21,7 +21,7 @@ mod words;
 pub use plan::{Column, Plan, Text};
 pub use problem::{Error, Fault, Problem};
 pub use question::{Answer, Page, Question};
-pub use resolve::{Field, Source};
+pub use resolve::{Field, Source, query_key};
 pub use run::Engine;
 pub use sort::Place;
 pub use tracked::Tracked;

@@ -4,7 +4,8 @@ use super::ast::Name;
 use super::parse::OrderKey;
 use super::problem::{Fault, Problem};
 use super::resolve::{Source, field, target};
-use crate::index::Kind;
+use crate::index::{Kind, text};
+use std::collections::BTreeMap;
 
 /// What a sort key compares.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +18,8 @@ pub(super) enum By {
     Class,
     /// Text of a source at this path.
     Text(usize, String),
+    /// The labels of the entries of a picklist of a source at this path, folded, by their folded values.
+    Label(usize, String, BTreeMap<String, String>),
     /// Integers of a source at this path.
     Int(usize, String),
     /// Decimals of a source at this path.
@@ -34,7 +37,9 @@ impl SortKey {
     /// The source that the key depends on.
     pub(super) fn source(&self) -> Option<usize> {
         match &self.by {
-            By::Text(source, _) | By::Int(source, _) | By::Number(source, _) => Some(*source),
+            By::Text(source, _) | By::Label(source, _, _) | By::Int(source, _) | By::Number(source, _) => {
+                Some(*source)
+            }
             By::Name | By::Domain | By::Class => None,
         }
     }
@@ -56,6 +61,11 @@ pub(super) fn sort_key(sources: &[Source], (names, descending): OrderKey) -> Res
             let target = target(field, part.first())?;
             let path = target.paths[0].clone();
             match target.kind {
+                Some(Kind::Text) if part.is_empty() && !field.picklist.get().is_empty() => {
+                    let entries = field.picklist.get().entries();
+                    let folded = entries.map(|(value, label)| (text::sorted(value), text::sorted(label)));
+                    By::Label(source, path, folded.collect())
+                }
                 Some(Kind::Text | Kind::Reference) => By::Text(source, path),
                 Some(Kind::Number) => By::Number(source, path),
                 Some(Kind::Boolean | Kind::Date | Kind::Timestamp | Kind::Time) => By::Int(source, path),

@@ -8,6 +8,7 @@ use super::resolve::{Source, field};
 use super::words::Words;
 use crate::domain::{FieldType, Micros};
 use crate::index;
+use crate::picklist::LazyPicklist;
 use std::collections::BTreeSet;
 
 /// The text of a query.
@@ -35,7 +36,7 @@ pub struct Plan {
 }
 
 /// A column of the answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Column {
     /// The index of its source.
     pub source: usize,
@@ -45,6 +46,8 @@ pub struct Column {
     pub key: String,
     /// The type.
     pub field_type: FieldType,
+    /// The labels of its entries, if it is a picklist.
+    pub picklist: LazyPicklist,
 }
 
 impl Plan {
@@ -125,7 +128,14 @@ impl Column {
             object: field.object.clone(),
             key: field.key.clone(),
             field_type: field.field_type,
+            picklist: field.picklist.clone(),
         })
+    }
+
+    /// Whether both are the same field of the same source.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        (self.source, &self.object, &self.key) == (other.source, &other.object, &other.key)
     }
 }
 

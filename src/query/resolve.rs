@@ -1,9 +1,12 @@
 //! Finds what the names of a filter or an order stand for: a source, a field, and the values of the field in the index.
 
+use std::borrow::Cow;
+
 use super::ast::Name;
 use super::problem::{Fault, Problem, fault};
-use crate::domain::{FieldType, IntegrationId};
+use crate::domain::{FieldType, IntegrationId, is_word};
 use crate::index::{self, ADDRESS, Kind};
+use crate::picklist::LazyPicklist;
 
 type Result<T> = std::result::Result<T, Problem>;
 
@@ -28,12 +31,30 @@ pub struct Field {
     pub object: String,
     /// The key of the field.
     pub key: String,
+    /// Another name for the key; empty if it has none.
+    pub alias: String,
     /// The type of the field.
     pub field_type: FieldType,
     /// Whether it holds long text.
     pub long_text: bool,
     /// Whether the field is active for the group.
     pub active: bool,
+    /// The labels of its entries, if it is a picklist.
+    pub picklist: LazyPicklist,
+}
+
+/// The name of a field in filters: source, object, and alias or key, in quotes if they need them.
+#[must_use]
+pub fn query_key(label: &str, object: &str, key: &str, alias: &str) -> String {
+    let key = if alias.is_empty() { key } else { alias };
+    format!("{label}.{}.{}", quoted(object), quoted(key))
+}
+
+fn quoted(key: &str) -> Cow<'_, str> {
+    if is_word(key) {
+        return Cow::Borrowed(key);
+    }
+    Cow::Owned(format!("\"{}\"", key.replace('\\', r"\\").replace('"', "\\\"")))
 }
 
 pub(super) fn source(sources: &[Source], label: &Name) -> Result<usize> {
@@ -49,10 +70,24 @@ pub(super) fn field<'a>(
     key: &Name,
 ) -> Result<(usize, &'a Field)> {
     let at = source(sources, label)?;
-    let mut fields = sources[at].fields.iter();
+    let fields = || {
+        sources[at]
+            .fields
+            .iter()
+            .filter(|field| field.object == object.text)
+    };
     let full = || format!("{}.{}.{}", label.spot.token, object.spot.token, key.spot.token);
-    let Some(field) = fields.find(|field| field.object == object.text && field.key == key.text) else {
-        let message = "is not a usable field of the source; ListFields lists the fields";
+    // A field whose key is another field's alias has an alias of its own.
+    let named = fields().find(|field| !field.alias.is_empty() && field.alias == key.text);
+    let Some(field) = named.or_else(|| fields().find(|field| field.key == key.text)) else {
+        let mut message = "is not a usable field of the source; ListFields lists the fields".to_owned();
+        // The key may have been cut at its first character that is not allowed in a word.
+        if let Some(field) =
+            fields().find(|field| !field.alias.is_empty() && field.key.starts_with(&key.text))
+        {
+            let name = query_key(&label.text, &field.object, &field.key, &field.alias);
+            message = format!("{message}; one of them is written {name}");
+        }
         return Err(Problem::new(Fault::Unknown(full()), key.spot.clone(), message));
     };
     if !field.active {

@@ -28,7 +28,8 @@ pub enum Place {
 pub(super) struct SortColumn {
     keys: Vec<Option<Key>>,
     ranks: Option<Arc<Ranks>>,
-    /// Sorted texts that are in no index: those of companies that only the group's own list has.
+    /// Sorted texts that are in no index: those of companies that only the group's own list has, and labels of
+    /// picklists.
     own: Vec<String>,
     descending: bool,
     decimal: bool,
@@ -94,6 +95,24 @@ impl SortContext<'_> {
                 let ranks = RankCache::get(self.cache, &[snapshot], path, Texts::Texts)?;
                 snapshot.each_text(&ranks, put)?;
                 column.ranks = Some(ranks);
+            }
+            By::Label(source, path, labels) => {
+                let snapshot = snapshot(*source)?;
+                let ranks = RankCache::get(self.cache, &[snapshot], path, Texts::Texts)?;
+                let mut shown = Vec::with_capacity(ranks.len());
+                for place in (2..).step_by(2).take(ranks.len()) {
+                    let text = ranks.text_at(place)?;
+                    shown.push(labels.get(&text).cloned().unwrap_or(text));
+                }
+                let mut own = shown.clone();
+                own.sort_unstable();
+                own.dedup();
+                column.own = own;
+                let keys = shown.iter().map(|text| column.key_of(text));
+                let keys = keys.collect::<Result<Vec<Key>, Error>>()?;
+                snapshot.each_text(&ranks, |company, (place, _)| {
+                    put(company, keys[(place / 2 - 1) as usize]);
+                })?;
             }
             By::Number(source, path) => {
                 let snapshot = snapshot(*source)?;
@@ -188,7 +207,10 @@ impl SortColumn {
             return Ok(Place::None);
         };
         let Some(ranks) = &self.ranks else {
-            return Ok(Place::Integer(number));
+            return Ok(match self.own.get((among / 2).saturating_sub(1) as usize) {
+                Some(label) => Place::Text(label.clone()),
+                None => Place::Integer(number),
+            });
         };
         if self.decimal {
             return Ok(if among == 0 {

@@ -7,9 +7,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::LimitPlace;
-use crate::domain::{CompanyId, FieldType};
+use crate::domain::CompanyId;
 use crate::error::{Error, Result};
 use crate::index::{CancelOnDrop, number::Number, text};
+use crate::picklist::Picklist;
 use crate::query::{self, Column};
 use crate::store::{RecordContent, Store};
 use crate::value::{self, Shown, Value};
@@ -38,12 +39,13 @@ type Key = (i64, String);
 
 impl Cell {
     /// Adds a value if it is among the smallest. Of equal values, the first one stays first.
-    fn put(&mut self, value: Value, most_characters: usize) {
-        let key = sorted(&value);
+    fn put(&mut self, value: Value, picklist: &Picklist, most_characters: usize) {
+        let key = sorted(&value, picklist);
         let at = self.keys.partition_point(|known| *known <= key);
         if at < MOST_VALUES {
             self.keys.insert(at, key);
-            self.values.insert(at, value.shown(0, most_characters));
+            let shown = value.shown(0, most_characters);
+            self.values.insert(at, shown.labelled(picklist, most_characters));
         }
         self.more |= self.keys.len() > MOST_VALUES || at >= MOST_VALUES;
         self.keys.truncate(MOST_VALUES);
@@ -122,9 +124,9 @@ impl Reading<'_> {
         let mut external_ids: Vec<String> = companies_of.keys().cloned().collect();
         external_ids.sort_unstable();
         let columns = self.columns.iter().enumerate();
-        let columns: Vec<(usize, String, FieldType)> = columns
+        let columns: Vec<(usize, Column)> = columns
             .filter(|(_, column)| column.source == source && column.object == object)
-            .map(|(at, column)| (at, column.key.clone(), column.field_type))
+            .map(|(at, column)| (at, column.clone()))
             .collect();
         let most = most_characters(self.columns.len());
         let waiter = CancelOnDrop::default();
@@ -146,9 +148,9 @@ impl Reading<'_> {
                 let Some(cells) = cells.get_mut(company) else {
                     continue;
                 };
-                for (at, key, field_type) in &columns {
-                    if let Some(value) = value::read(&payload, key, *field_type) {
-                        cells[*at].put(value, most);
+                for (at, column) in &columns {
+                    if let Some(value) = value::read(&payload, &column.key, column.field_type) {
+                        cells[*at].put(value, column.picklist.get(), most);
                     }
                 }
             }
@@ -165,18 +167,31 @@ impl Reading<'_> {
     }
 }
 
-/// A value's sort key: of texts the first 256 bytes after folding, as in `order_by`.
-fn sorted(value: &Value) -> Key {
+/// A value's sort key: of texts the first 256 bytes after folding, as in `order_by`; of a picklist's entries those of
+/// their labels.
+fn sorted(value: &Value, picklist: &Picklist) -> Key {
     let number = |text: &str| Number::parse(text).map_or_else(|| text.to_owned(), |number| number.ordered());
     let (number, mut text) = match value {
         Value::Boolean(yes) => (i64::from(*yes), String::new()),
         Value::Timestamp(us) => (*us, String::new()),
         Value::Integer(whole) => (0, number(&whole.to_string())),
-        Value::Decimal(text) | Value::Money(text) | Value::Location(text, _) => (0, number(text)),
-        Value::Text(text) | Value::Html(text) => (0, text::fold(beginning(text))),
+        Value::Decimal(text) | Value::Money { amount: text, .. } | Value::Location(text, _) => {
+            (0, number(text))
+        }
+        Value::Text(text) | Value::Html(text) => {
+            let shown = picklist.label(text).unwrap_or(text);
+            (0, text::fold(beginning(shown)))
+        }
         Value::Date(text) | Value::Time(text) | Value::Raw(text) => (0, beginning(text).to_owned()),
-        Value::List(entries) => (0, text::fold(beginning(&entries.join("\n")))),
-        Value::Reference { label, .. } => (0, text::fold(beginning(label))),
+        Value::List(entries) => {
+            let shown = entries.iter().map(|one| picklist.label(one).unwrap_or(one));
+            let shown: Vec<&str> = shown.collect();
+            (0, text::fold(beginning(&shown.join("\n"))))
+        }
+        Value::Reference { id, label } => {
+            let shown = if label.is_empty() { id } else { label };
+            (0, text::fold(beginning(shown)))
+        }
         Value::Address(address) => (
             0,
             text::fold(&format!(
@@ -203,22 +218,22 @@ mod tests {
     fn a_cell_keeps_the_smallest_values() {
         let mut cell = Cell::default();
         for number in (0..25).rev() {
-            cell.put(Value::Integer(number), 10);
+            cell.put(Value::Integer(number), &Picklist::default(), 10);
         }
         let kept: Vec<Value> = cell.values.iter().map(|one| one.value.clone()).collect();
         assert_eq!(kept, (0..10).map(Value::Integer).collect::<Vec<_>>());
         assert!(cell.more);
         let mut cell = Cell::default();
-        (0..10).for_each(|number| cell.put(Value::Integer(number), 10));
+        (0..10).for_each(|number| cell.put(Value::Integer(number), &Picklist::default(), 10));
         assert!(!cell.more);
     }
 
     #[test]
     fn a_company_fits_into_an_answer_however_many_columns_it_has() {
         for columns in [1, 20, 21, 50, 100] {
-            // A character has at most four bytes.
-            let bytes = columns * MOST_VALUES * 4 * most_characters(columns);
-            assert!(bytes <= 800_000, "{columns}: {bytes}");
+            // A character has at most four bytes; labels have as many characters as values.
+            let bytes = columns * MOST_VALUES * 4 * 2 * most_characters(columns);
+            assert!(bytes <= 1_600_000, "{columns}: {bytes}");
         }
     }
 }

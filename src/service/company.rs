@@ -7,6 +7,7 @@ use crate::caller::Caller;
 use crate::domain::{CompanyId, GroupId, IntegrationId};
 use crate::error::{Detail, Error, Reason, Result};
 use crate::identity::{self, Homepage};
+use crate::picklist::LazyPicklist;
 use crate::query;
 use crate::store::{Company, SeenField, Source, Track};
 use crate::time::now_us;
@@ -71,8 +72,14 @@ impl Services {
             long_text: field::is_long_text(&field),
             object: field.object,
             key: field.key,
+            alias: field.alias,
             field_type: field.field_type,
             active,
+            picklist: if field.field_type.is_picklist() {
+                LazyPicklist::new(field.describe)
+            } else {
+                LazyPicklist::default()
+            },
         };
         let source = |source: &Source| {
             let describe = self

@@ -6,62 +6,20 @@ use super::reader::group_of;
 use super::services::Services;
 use crate::caller::Caller;
 use crate::credentials::deadline;
-use crate::domain::{CredentialId, FieldType, IntegrationId};
+use crate::definition::{Definition, renewed};
+use crate::domain::{CredentialId, IntegrationId};
 use crate::error::{Detail, Error, Reason, Result, echo};
 use crate::store::{Field, FieldRef, Integration, SeenField};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
-use tether_connector_proto::{self as proto, ListFieldsRequest, ObjectRole};
+use tether_connector_proto::{ListFieldsRequest, ObjectRole};
 
 /// The maximum number of selected fields of an integration.
 pub const MOST_FIELDS: usize = 2_000;
 /// The time limit for listing fields in the CRM.
 const TIMEOUT: Duration = Duration::from_secs(60);
-
-/// One value of a picklist.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "as in the connector contract")]
-pub struct PicklistValue {
-    pub value: String,
-    pub label: String,
-    pub active: bool,
-}
-
-/// A field as the CRM describes it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Definition {
-    /// The object's key.
-    pub object: String,
-    /// The field's key.
-    pub key: String,
-    /// The label in the CRM.
-    pub label: String,
-    /// Its type.
-    pub field_type: FieldType,
-    /// The rest of the description.
-    pub more: FieldDetails,
-}
-
-/// The part of a field's description that is stored as JSON, beside its key, label and type.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-#[allow(missing_docs, reason = "as in the connector contract")]
-pub struct FieldDetails {
-    pub native_type: String,
-    pub description: String,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub picklist_values: Vec<PicklistValue>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub reference_to: Vec<String>,
-    pub scale: u32,
-    pub length: u32,
-    pub calculated: bool,
-    pub custom: bool,
-    pub long_text: bool,
-    pub sensitive: bool,
-}
 
 /// One object of the CRM with the fields the logged-in user can see.
 #[derive(Debug, Clone)]
@@ -108,7 +66,7 @@ impl Available {
         let field = self.listing.objects.get(object.listed?)?.fields.get(at)?;
         let key = (object.object.clone(), field.key.clone());
         let selected = self.selected.contains(&key);
-        Some((definition(&object.object, field), selected))
+        Some((Definition::listed(&object.object, field), selected))
     }
 }
 
@@ -292,7 +250,8 @@ impl Services {
         Ok(Activated { fields, losing })
     }
 
-    /// The fields of the account, read live; with `recent`, a listing of at most five minutes ago is used.
+    /// The fields of the account, read live; with `recent`, a listing of at most five minutes ago is used. A live
+    /// listing renews the stored definitions of the integration's fields.
     pub(super) async fn listing(&self, row: &Integration, recent: bool) -> Result<Arc<Listing>> {
         let credential_id = logged_in(row)?;
         if recent && let Some(listing) = self.listings.get(&credential_id).await {
@@ -319,6 +278,13 @@ impl Services {
             read_us: crate::time::now_us(),
         });
         self.listings.insert(credential_id, Arc::clone(&listing)).await;
+        let stored = self.store.field_list(row.id).await?;
+        let renewed = renewed(&stored, &listing.objects);
+        match self.store.field_renew(row.id, renewed).await {
+            // It was deleted meanwhile.
+            Err(error) if !error.is_not_found() => return Err(error.into()),
+            _ => {}
+        }
         Ok(listing)
     }
 
@@ -392,16 +358,17 @@ impl Services {
                     description,
                 )])));
             };
-            let definition = definition(object, &field);
+            let definition = Definition::listed(object, &field);
             fields.push(Field {
                 integration_id: row.id,
                 object: definition.object,
                 key: definition.key,
                 label: definition.label,
                 field_type: definition.field_type,
-                describe: serde_json::to_string(&definition.more).map_err(Error::internal)?,
+                describe: definition.more.stored(),
                 position: position as i64,
                 missing_us: None,
+                alias: String::new(),
             });
         }
         Ok(fields)
@@ -435,47 +402,4 @@ pub(super) fn is_long_text(field: &Field) -> bool {
         long_text: bool,
     }
     serde_json::from_str::<Part>(&field.describe).is_ok_and(|part| part.long_text)
-}
-
-fn definition(object: &str, field: &proto::Field) -> Definition {
-    Definition {
-        object: object.to_owned(),
-        key: field.key.clone(),
-        label: field.label.clone(),
-        field_type: crate::ingest::field_type(field.r#type()),
-        more: FieldDetails {
-            native_type: field.native_type.clone(),
-            description: field.description.clone(),
-            picklist_values: field
-                .picklist_values
-                .iter()
-                .map(|one| PicklistValue {
-                    value: one.value.clone(),
-                    label: one.label.clone(),
-                    active: one.active,
-                })
-                .collect(),
-            reference_to: field.reference_to.clone(),
-            scale: field.scale,
-            length: field.length,
-            calculated: field.calculated,
-            custom: field.custom,
-            long_text: field.long_text,
-            sensitive: field.sensitive,
-        },
-    }
-}
-
-impl Definition {
-    /// The definition of a stored field.
-    #[must_use]
-    pub fn of(field: &Field) -> Self {
-        Self {
-            object: field.object.clone(),
-            key: field.key.clone(),
-            label: field.label.clone(),
-            field_type: field.field_type,
-            more: serde_json::from_str(&field.describe).unwrap_or_default(),
-        }
-    }
 }

@@ -41,8 +41,9 @@ mod sync;
 mod view;
 
 // The nouns of the store that callers of the services see.
+pub use crate::definition::Definition;
 pub use crate::index::Position;
-pub use crate::query::Place;
+pub use crate::query::{Place, query_key};
 pub use crate::store::{
     AuditEntry, AuditFilter, CompanyKey, Event, FieldRef, Group, NewShare, Relation, SeenField, Share, Source,
 };
@@ -54,7 +55,7 @@ pub use connector::ConnectorView;
 pub use draft::Draft;
 pub use edit::Edit;
 pub use event::Watched;
-pub use field::{Activated, Available, AvailableObject, Definition, MOST_FIELDS, PicklistValue};
+pub use field::{Activated, Available, AvailableObject, MOST_FIELDS};
 pub use integration::{Access, Removed};
 pub use limits::{LimitOptions, Limits, Place as LimitPlace};
 pub use login::{AuthorizationStarted, ConfirmationPrompt, LoginOutcome, ReturnTo};

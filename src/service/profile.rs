@@ -12,6 +12,7 @@ use crate::credentials::deadline;
 use crate::domain::{CompanyId, FieldType, GroupId, IntegrationId, IntegrationState, Micros};
 use crate::error::{Error, Reason, Result};
 use crate::ingest;
+use crate::picklist::LazyPicklist;
 use crate::store::{
     ChildSet, CompanyRecordKey, FieldRef, Integration, RecordBatch, RecordContent, Refresh, SeenField, Source,
 };
@@ -113,6 +114,8 @@ pub struct Column {
     pub active: bool,
     /// Whether it is gone in the CRM.
     pub missing: bool,
+    /// The labels of its entries, if it is a picklist.
+    picklist: LazyPicklist,
 }
 
 /// A record of a card.
@@ -506,6 +509,11 @@ fn table(describe: &DescribeResponse, object: &str, fields: &[SeenField]) -> Tab
                 field_type: field.field_type,
                 active: *active,
                 missing: field.missing_us.is_some(),
+                picklist: if field.field_type.is_picklist() {
+                    LazyPicklist::new(field.describe.clone())
+                } else {
+                    LazyPicklist::default()
+                },
             })
             .collect(),
         total: 0,
@@ -531,7 +539,11 @@ fn shown(columns: &[Column], names: bool, row: RecordContent, text_from: usize) 
         },
         values: values
             .into_iter()
-            .map(|value| value.map(|value| value.shown(text_from, MOST_CHARACTERS)))
+            .zip(columns)
+            .map(|(value, column)| {
+                let shown = value?.shown(text_from, MOST_CHARACTERS);
+                Some(shown.labelled(column.picklist.get(), MOST_CHARACTERS))
+            })
             .collect(),
         external_id: row.external_id,
         modified_us: row.modified_us,

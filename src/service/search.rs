@@ -334,7 +334,7 @@ fn columns(about: &[query::Source], texts: &[String]) -> Result<Vec<Column>> {
         let argument = format!("columns[{at}]");
         let column = Column::new(about, text)
             .map_err(|problem| refused(&argument, Reason::InvalidFieldValue, problem))?;
-        if let Some(first) = columns.iter().position(|known| *known == column) {
+        if let Some(first) = columns.iter().position(|known| known.is(&column)) {
             return Err(Error::invalid(
                 argument,
                 format!("is the same as columns[{first}]"),

@@ -3,14 +3,14 @@
 //! A deselected field is missing from answers at once; the stored payloads lose it with the next sync.
 //! Rewriting a million payloads for one changed selection would cost more than it hides.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use diesel::prelude::*;
 
 use super::{
     Error, Integration, Store, Tx, conn::Conn, event::NewEvents, integration, schema::integration_field,
 };
-use crate::domain::{EventKind, FieldType, IntegrationId, Micros};
+use crate::domain::{EventKind, FieldType, IntegrationId, Micros, alias, is_readable};
 
 /// A selected field.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
@@ -32,6 +32,22 @@ pub struct Field {
     pub position: i64,
     /// Since when it is gone in the CRM or no longer visible.
     pub missing_us: Option<Micros>,
+    /// Another name for the key in filters, unique in the object; empty if the key can be written itself. Set by the
+    /// store, and never changed while the field is selected.
+    pub alias: String,
+}
+
+/// The texts by which the CRM describes a field now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldText {
+    /// The object's key.
+    pub object: String,
+    /// The field's key.
+    pub key: String,
+    /// The name people see.
+    pub label: String,
+    /// The rest of the connector's description, as JSON.
+    pub describe: String,
 }
 
 /// A field of an integration.
@@ -55,6 +71,38 @@ impl Store {
     /// The selected fields, in their order.
     pub async fn field_list(&self, integration_id: IntegrationId) -> Result<Vec<Field>, Error> {
         self.read(move |conn| list(conn, &[integration_id])).await
+    }
+
+    /// Stores new texts of fields, and gives an alias to the fields that need one.
+    pub async fn field_renew(
+        &self,
+        integration_id: IntegrationId,
+        texts: Vec<FieldText>,
+    ) -> Result<(), Error> {
+        if texts.is_empty() && add_aliases(&mut self.field_list(integration_id).await?).is_empty() {
+            return Ok(());
+        }
+        self.write(move |conn| {
+            // Who writes fields holds their integration: an edit replaces all of them.
+            integration::lock(conn, integration_id)?;
+            for text in &texts {
+                diesel::update(integration_field::table.find((integration_id, &text.object, &text.key)))
+                    .set((
+                        integration_field::label.eq(&text.label),
+                        integration_field::describe.eq(&text.describe),
+                    ))
+                    .execute(conn)?;
+            }
+            let mut fields = list(conn, &[integration_id])?;
+            for at in add_aliases(&mut fields) {
+                let field = &fields[at];
+                diesel::update(integration_field::table.find((integration_id, &field.object, &field.key)))
+                    .set(integration_field::alias.eq(&field.alias))
+                    .execute(conn)?;
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// Marks fields as missing since this time, where they are not already; returns how many.
@@ -86,6 +134,38 @@ pub(super) fn list(conn: &mut Conn, integration_ids: &[IntegrationId]) -> Result
         .load(conn)?)
 }
 
+/// Gives an alias to each field that needs one and has none: its key cannot be written in filters, or is the alias of
+/// another field of its object. Returns the places of these fields.
+fn add_aliases(fields: &mut [Field]) -> Vec<usize> {
+    let mut taken: HashSet<(String, String)> = HashSet::new();
+    let mut aliases: HashSet<(String, String)> = HashSet::new();
+    for field in fields.iter() {
+        taken.insert((field.object.clone(), field.key.clone()));
+        if !field.alias.is_empty() {
+            taken.insert((field.object.clone(), field.alias.clone()));
+            aliases.insert((field.object.clone(), field.alias.clone()));
+        }
+    }
+    let mut added = Vec::new();
+    for (at, field) in fields.iter_mut().enumerate() {
+        let own = (field.object.clone(), field.key.clone());
+        if !field.alias.is_empty() || (is_readable(&field.key) && !aliases.contains(&own)) {
+            continue;
+        }
+        let wanted = alias(&field.label);
+        let mut free = wanted.clone();
+        let mut n = 2;
+        while !taken.insert((field.object.clone(), free.clone())) {
+            free = format!("{wanted}_{n}");
+            n += 1;
+        }
+        aliases.insert((field.object.clone(), free.clone()));
+        field.alias = free;
+        added.push(at);
+    }
+    added
+}
+
 /// What replacing a selection changed.
 pub(super) struct Replaced {
     /// A field came, went, or has another type.
@@ -112,11 +192,13 @@ pub(super) fn replace(
         match old.get(&(field.object.clone(), field.key.clone())) {
             Some(known) => {
                 field.missing_us = known.missing_us;
+                field.alias.clone_from(&known.alias);
                 to_read |= known.field_type != field.field_type;
             }
             None => to_read = true,
         }
     }
+    add_aliases(&mut fields);
     diesel::delete(integration_field::table.filter(integration_field::integration_id.eq(integration_id)))
         .execute(conn)?;
     match conn {
@@ -126,7 +208,7 @@ pub(super) fn replace(
                 .execute(c)?;
         }
         Conn::Postgres(c) => {
-            // 8 columns each, 65,535 bound values at most.
+            // 9 columns each, 65,535 bound values at most.
             for part in fields.chunks(4000) {
                 diesel::insert_into(integration_field::table)
                     .values(part)
@@ -190,4 +272,48 @@ pub(super) fn set_type(
         .set(integration_field::field_type.eq(field_type))
         .execute(conn)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn field(object: &str, key: &str, label: &str, alias: &str) -> Field {
+        Field {
+            integration_id: IntegrationId::from_uuid(uuid::Uuid::nil()),
+            object: object.to_owned(),
+            key: key.to_owned(),
+            label: label.to_owned(),
+            field_type: FieldType::Text,
+            describe: String::new(),
+            position: 0,
+            missing_us: None,
+            alias: alias.to_owned(),
+        }
+    }
+
+    #[test]
+    fn aliases_are_unique_in_their_object_and_stay() {
+        let mut fields = [
+            field("Deal", "a.b", "Size", ""),
+            field("Deal", "size", "Size", ""),
+            field("Deal", "c d", "Size", ""),
+            field("Deal", "e f", "Renamed since", "colour"),
+            field("Person", "a.b", "Size", ""),
+        ];
+        assert_eq!(add_aliases(&mut fields), [0, 2, 4]);
+        let aliases = |fields: &[Field]| fields.iter().map(|field| field.alias.clone()).collect::<Vec<_>>();
+        // `size` is a key: no alias takes it.
+        let given = ["size_2", "", "size_3", "colour", "size"];
+        assert_eq!(aliases(&fields), given);
+        assert!(add_aliases(&mut fields).is_empty());
+        // A later field whose key is an alias gets one of its own, and the others keep theirs.
+        let mut more: Vec<Field> = fields
+            .into_iter()
+            .chain([field("Deal", "colour", "Colour", "")])
+            .collect();
+        assert_eq!(add_aliases(&mut more), [5]);
+        assert_eq!(aliases(&more)[..5], given);
+        assert_eq!(more[5].alias, "colour_2");
+    }
 }

@@ -98,7 +98,7 @@ pub use enablement::Enablement;
 pub use erase::Erased;
 pub use error::{Conflict, Error, Lost, Noun};
 pub use event::{Event, EventHead};
-pub use field::{Field, FieldRef};
+pub use field::{Field, FieldRef, FieldText};
 pub use group::{DeletedGroup, Group};
 pub use handle::Store;
 pub use identity::{CompanyRecord, Moved};

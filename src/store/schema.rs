@@ -98,6 +98,7 @@ diesel::table! {
         describe -> Text,
         position -> BigInt,
         missing_us -> Nullable<BigInt>,
+        alias -> Text,
     }
 }
 

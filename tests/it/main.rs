@@ -40,5 +40,6 @@ mod takeover;
 mod template;
 mod texts;
 mod truth;
+mod values;
 mod watch;
 mod web;

@@ -284,6 +284,7 @@ fn field(object: &str, key: &str) -> Field {
         describe: "{}".to_owned(),
         position: 0,
         missing_us: None,
+        alias: String::new(),
     }
 }
 

@@ -61,6 +61,7 @@ fn grouped(amount: &str) -> String {
 pub(super) fn text(value: &v1::Value, currency: &str) -> String {
     match value.kind.clone() {
         None => String::new(),
+        Some(Kind::Text(_)) if !value.label.is_empty() => value.label.clone(),
         Some(Kind::Text(text) | Kind::Html(text) | Kind::Decimal(text) | Kind::Raw(text)) => text,
         Some(Kind::Money(money)) => {
             let of = Some(money.currency_code).filter(|code| !code.is_empty());
@@ -72,7 +73,16 @@ pub(super) fn text(value: &v1::Value, currency: &str) -> String {
         Some(Kind::Date(day)) => format!("{:04}-{:02}-{:02}", day.year, day.month, day.day),
         Some(Kind::Timestamp(at)) => at.to_string(),
         Some(Kind::Time(at)) => format!("{:02}:{:02}", at.hours, at.minutes),
-        Some(Kind::List(list)) => list.values.join(", "),
+        Some(Kind::List(list)) => {
+            let labels = list
+                .labels
+                .iter()
+                .map(String::as_str)
+                .chain(std::iter::repeat(""));
+            let shown = list.values.iter().zip(labels);
+            let shown = shown.map(|(value, label)| if label.is_empty() { value.as_str() } else { label });
+            shown.collect::<Vec<_>>().join(", ")
+        }
         Some(Kind::Reference(to)) => {
             if to.label.is_empty() {
                 to.id

@@ -6,7 +6,7 @@ use crate::error::{Most, shortened};
 use crate::grpc::page::{Page, field_bytes};
 use crate::proto::v1;
 use crate::service::{
-    ACCOUNT_LIMIT, Activated, Available, Definition, DraftStep, IntegrationView, Standing, Why,
+    self, ACCOUNT_LIMIT, Activated, Available, Definition, DraftStep, IntegrationView, Standing, Why,
 };
 use crate::service::{Relation, SeenField, Share};
 
@@ -180,16 +180,6 @@ pub(super) fn field_counts(fields: &[SeenField]) -> v1::FieldCounts {
     }
 }
 
-/// A key in the filter language: quoted unless it is a word, and no keyword.
-fn query_word(key: &str) -> String {
-    let begins = key.starts_with(|c: char| c.is_alphabetic() || c == '_');
-    let word = key.chars().all(|c| c.is_alphanumeric() || c == '_');
-    if begins && word && !matches!(key, "AND" | "OR" | "NOT") {
-        return key.to_owned();
-    }
-    format!("\"{}\"", key.replace('\\', r"\\").replace('"', "\\\""))
-}
-
 /// A selected field for a group. `label` is the group's label of the source, `receivers` the number of other
 /// groups that receive the field.
 pub fn field(label: &str, of: &SeenField, receivers: usize) -> v1::Field {
@@ -203,7 +193,8 @@ pub fn field(label: &str, of: &SeenField, receivers: usize) -> v1::Field {
         name: format!("{}/fields/{}.{}", of.integration_id.name(), of.object, of.key),
         definition: Some(definition(Definition::of(of))),
         activation: activation as i32,
-        query_key: format!("{label}.{}.{}", query_word(&of.object), query_word(&of.key)),
+        query_key: service::query_key(label, &of.object, &of.key, &of.alias),
+        alias: of.alias.clone(),
         missing_time: of.missing_us.map(timestamp),
         receiving_group_count: count(receivers),
     }

@@ -37,25 +37,34 @@ pub fn duration(us: i64) -> prost_types::Duration {
 #[must_use]
 pub fn value(shown: Option<Shown>) -> v1::Value {
     let part = shown.as_ref().and_then(|shown| shown.part);
+    let label = match &shown {
+        Some(Shown {
+            value: Value::Text(_),
+            labels,
+            ..
+        }) => labels.first().cloned(),
+        _ => None,
+    };
     v1::Value {
+        label: label.unwrap_or_default(),
         part: part.map(|part| v1::ValuePart {
             offset: i64::try_from(part.from).unwrap_or(i64::MAX),
             length: i64::try_from(part.length).unwrap_or(i64::MAX),
         }),
-        kind: shown.map(|shown| match shown.value {
+        kind: shown.map(|Shown { value, labels, .. }| match value {
             Value::Text(text) => Kind::Text(text),
             Value::Html(html) => Kind::Html(html),
             Value::Integer(number) => Kind::Integer(number),
             Value::Decimal(number) => Kind::Decimal(number),
-            Value::Money(amount) => Kind::Money(v1::Money {
+            Value::Money { amount, currency } => Kind::Money(v1::Money {
                 amount,
-                currency_code: String::new(),
+                currency_code: currency,
             }),
             Value::Boolean(boolean) => Kind::Boolean(boolean),
             Value::Date(text) => date(&text).map_or(Kind::Raw(text), Kind::Date),
             Value::Timestamp(us) => Kind::Timestamp(timestamp(us)),
             Value::Time(text) => time_of_day(&text).map_or(Kind::Raw(text), Kind::Time),
-            Value::List(values) => Kind::List(v1::TextList { values }),
+            Value::List(values) => Kind::List(v1::TextList { values, labels }),
             Value::Reference { id, label } => Kind::Reference(v1::Reference { id, label }),
             Value::Address(address) => Kind::Address(v1::Address {
                 street: address.street,

@@ -2,8 +2,10 @@
 
 mod date;
 mod form;
+mod label;
 mod test;
 mod text;
 
 pub(super) use form::Condition;
+pub(super) use label::labelled;
 pub(super) use test::{boolean, test};

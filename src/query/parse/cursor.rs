@@ -113,7 +113,9 @@ impl Parser {
         let mut names = vec![self.name()?];
         while self.take('.') {
             if names.len() == 4 {
-                return Err(self.problem("has too many parts"));
+                return Err(self.problem(
+                    "has too many parts; write a key with a point in quotes, or as its alias: Field.query_key has it",
+                ));
             }
             names.push(self.name()?);
         }
@@ -128,7 +130,12 @@ impl Parser {
                 word
             }
             (None, Some('"' | '\'')) => self.string()?.into_iter().map(|(c, _)| c).collect(),
-            _ => return Err(self.problem("expected the name of a field")),
+            _ => {
+                return Err(self.problem(
+                    "expected the name of a field; write a key that is not a word in quotes, or as its alias: \
+                     Field.query_key has it",
+                ));
+            }
         };
         let spot = self.since(from);
         self.space();

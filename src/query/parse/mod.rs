@@ -151,7 +151,10 @@ impl Parser {
         }
         let from = self.at;
         let Some(operator) = self.operator() else {
-            return Err(self.problem("expected an operator; put search words into query"));
+            return Err(self.problem(
+                "expected an operator; put search words into query, and write a key that is not a word in quotes, or as \
+                 its alias: Field.query_key has it",
+            ));
         };
         let at = self.since(from);
         self.space();

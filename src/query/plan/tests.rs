@@ -4,14 +4,28 @@ use super::super::problem::Fault;
 use super::super::resolve::Field;
 use super::*;
 use crate::domain::IntegrationId;
+use crate::index::{Comparison, Expr, Test, TextTest};
+use crate::picklist::LazyPicklist;
+
+const TIERS: &str = r#"{"picklist_values":[{"value":"17","label":"Gold"},{"value":"18","label":"Golden Age"},
+    {"value":"x","label":"x"}]}"#;
 
 fn sources() -> Vec<Source> {
     let field = |(key, field_type, long_text, active): (&str, FieldType, bool, bool)| Field {
         object: "Account".to_owned(),
         key: key.to_owned(),
+        alias: if key == "A.B" {
+            "a_b".to_owned()
+        } else {
+            String::new()
+        },
         field_type,
         long_text,
         active,
+        picklist: match field_type {
+            FieldType::Picklist => LazyPicklist::new(TIERS.to_owned()),
+            _ => LazyPicklist::default(),
+        },
     };
     let fields = [
         ("Name", FieldType::Text, false, true),
@@ -23,6 +37,8 @@ fn sources() -> Vec<Source> {
         ("Seen", FieldType::Timestamp, false, true),
         ("Seat", FieldType::Address, false, true),
         ("Secret", FieldType::Text, false, false),
+        ("Tier", FieldType::Picklist, false, true),
+        ("A.B", FieldType::Integer, false, true),
     ];
     let object = |object: &str, key: &str| Field {
         object: object.to_owned(),
@@ -111,4 +127,73 @@ fn only_active_fields_that_are_there() {
     let unknown = problem("s.Account.Nothing : *", "");
     assert_eq!(unknown.fault, Fault::Unknown("s.Account.Nothing".to_owned()));
     assert_eq!(unknown.spot.position, 10);
+}
+
+/// The expression of a condition on records.
+fn records(filter: &str) -> Expr {
+    let text = Text {
+        filter,
+        query: "",
+        order_by: "",
+        now_us: 0,
+    };
+    match Plan::new(&sources(), &text).map(|plan| plan.filter) {
+        Ok(Some(Node::Records(0, expr))) => expr,
+        other => panic!("{filter}: {other:?}"),
+    }
+}
+
+#[test]
+fn picklists_are_compared_by_value_and_label() {
+    let tier = |test| Expr::Value("Account/Tier/".to_owned(), test);
+    let one_of = |values: &[&str]| {
+        let values = values.iter().map(|&value| value.to_owned()).collect();
+        tier(Test::Text(TextTest::OneOf(values)))
+    };
+    let is = |text: &str| tier(Test::Text(TextTest::Is(text.to_owned())));
+    // A value that is no label needs no more than the value.
+    assert_eq!(records("s.Account.Tier = 17"), is("17"));
+    let gold = Expr::Or(vec![is("gold"), one_of(&["17"])]);
+    assert_eq!(records("s.Account.Tier = \"Gold\""), gold);
+    let not = Expr::AndNot(Box::new(tier(Test::Set)), Box::new(gold));
+    assert_eq!(records("s.Account.Tier != \"GOLD\""), not);
+    let Expr::Or(words) = records("s.Account.Tier : \"gold\"") else {
+        panic!("words of labels")
+    };
+    assert_eq!(words[1], one_of(&["17", "18"]));
+    // Where there is a label, it is compared instead of the value.
+    let less = tier(Test::Text(TextTest::Compare(
+        Comparison::Less,
+        "golden".to_owned(),
+    )));
+    let unlisted = Expr::AndNot(Box::new(less), Box::new(one_of(&["17", "18"])));
+    assert_eq!(
+        records("s.Account.Tier < \"Golden\""),
+        Expr::Or(vec![one_of(&["17"]), unlisted])
+    );
+}
+
+#[test]
+fn fields_are_named_by_key_or_alias() {
+    let expr = records("s.Account.\"A.B\" = 1");
+    assert_eq!(records("s.Account.a_b = 1"), expr);
+    assert_eq!(records("s.Account(a_b = 1)"), expr);
+    // Without quotes, the error says how the field is written.
+    assert!(
+        problem("s.Account.A.B = 1", "")
+            .message
+            .ends_with("is written s.Account.a_b")
+    );
+    for filter in [
+        "s.Account.9a = 1",
+        "s.Account.a-b = 1",
+        "s.Account.a b = 1",
+        "s.Account.a.b.c = 1",
+    ] {
+        let message = problem(filter, "").message;
+        assert!(
+            message.contains("in quotes, or as its alias"),
+            "{filter}: {message}"
+        );
+    }
 }

@@ -4,6 +4,7 @@ use super::super::verdict::{FEW_TRIES, Verdict, reason};
 use super::state::{MOST_BYTES_PENDING, MOST_ROWS_PENDING, Run, Stop};
 use crate::connectors::{self, Connector, RecordStream};
 use crate::credentials;
+use crate::definition;
 use crate::domain::{CredentialId, ObjectState};
 use crate::ingest::{self, Source};
 use crate::store::{self, FieldRef, ObjectProgress, RecordBatch, SyncCommit};
@@ -11,10 +12,12 @@ use crate::time::now_us;
 use prost::bytes::Bytes;
 use std::time::{Duration, Instant};
 use tether_connector_proto::{
-    self as proto, Connection, ErrorKind, FieldChangeKind, ObjectRole, ReadMode, ReadRequest,
-    stream_event::Event,
+    self as proto, Connection, ErrorKind, FieldChangeKind, ListFieldsRequest, ObjectRole, ReadMode,
+    ReadRequest, stream_event::Event,
 };
 
+/// Maximum time for listing the fields at the end of a sync.
+const LIST_TIMEOUT: Duration = Duration::from_secs(60);
 /// Maximum time without an event on a stream.
 const EVENT_TIMEOUT: Duration = Duration::from_secs(900);
 
@@ -89,6 +92,7 @@ impl Run<'_> {
                         .await?;
                 }
                 Event::End(_) => {
+                    self.renew_definitions(&fields, credential_id).await?;
                     self.commit(None).await?;
                     return self.settle().await;
                 }
@@ -121,6 +125,49 @@ impl Run<'_> {
         *access = credentials.refresh(credential_id, access.generation).await?;
         self.used = Some((credential_id, access.generation));
         Ok(())
+    }
+
+    /// Stores how the CRM describes the fields now: labels may change without any change of a record. A sync does not
+    /// fail because of it; the next one tries again.
+    async fn renew_definitions(
+        &mut self,
+        fields: &[store::Field],
+        credential_id: CredentialId,
+    ) -> Result<(), Stop> {
+        let listed = self
+            .context
+            .credentials
+            .call(
+                credential_id,
+                &self.connector,
+                |connector, connection| async move {
+                    let request = ListFieldsRequest {
+                        connection: Some(connection),
+                        objects: Vec::new(),
+                    };
+                    connector
+                        .list_fields(request, credentials::deadline(LIST_TIMEOUT))
+                        .await
+                },
+            )
+            .await;
+        let answer = match listed {
+            Ok(answer) => answer,
+            Err(credentials::Error::Store(error)) => return Err(error.into()),
+            Err(error) => {
+                tracing::warn!(sync = %self.sync.id, "cannot list the fields of {}: {error}", self.connector);
+                return Ok(());
+            }
+        };
+        let usage = answer.api_usage.unwrap_or_default();
+        self.pending.usage.0 += usage.bytes as i64;
+        self.pending.usage.1 += usage.calls as i64;
+        let renewed = definition::renewed(fields, &answer.objects);
+        Ok(self
+            .context
+            .store
+            .field_renew(self.sync.integration_id, renewed)
+            .await?)
     }
 
     async fn open_stream(

@@ -40,7 +40,10 @@ pub(super) const ORDER_OPS: &[&str] = &["=", "!=", ":", "<", "<=", ">", ">="];
 pub(super) const SAME_OPS: &[&str] = &["=", "!=", ":"];
 
 pub(super) fn random_text(rng: &mut StdRng) -> String {
-    let text = pick(rng, TEXTS);
+    let text = match rng.random_ratio(1, 8) {
+        true => LABELS.choose(rng).unwrap().1,
+        false => pick(rng, TEXTS),
+    };
     if rng.random_bool(0.6) {
         return text.to_owned();
     }
@@ -56,7 +59,7 @@ pub(super) fn random_field(rng: &mut StdRng, source: usize, def: &Def) -> Cond {
         T::Reference => &["", "id", "label"],
         T::Address => &["city", "country_code", "street"],
         T::Location => &["latitude", "longitude"],
-        T::Currency => &["", "amount"],
+        T::Currency => &["", "amount", "currency_code"],
         _ => &[""],
     };
     let mut part = pick(rng, parts);
@@ -78,6 +81,13 @@ pub(super) fn random_field(rng: &mut StdRng, source: usize, def: &Def) -> Cond {
     };
     let (op, value) = match def.kind {
         _ if any => (":", Val::Any),
+        T::Currency if part == "currency_code" => {
+            let text = pick(rng, &["eur", "USD", "C", "r"]).to_owned();
+            (
+                pick(rng, SAME_OPS),
+                Val::Text(rng.random_bool(0.3), text, rng.random_bool(0.3)),
+            )
+        }
         T::Integer | T::Decimal | T::Currency | T::Percent | T::Location => {
             (pick(rng, ORDER_OPS), Val::Plain(pick(rng, NUMBERS).to_owned()))
         }
@@ -217,10 +227,22 @@ pub(super) fn quoted(text: &str) -> String {
 }
 
 pub(super) fn key_text(key: &str) -> String {
-    if key.contains(' ') || key == "NOT" {
+    if key == "last_name" {
+        // The plain key names the field that has it as its alias.
+        alias_of(key).to_owned()
+    } else if key.contains(' ') || key == "NOT" {
         quoted(key)
     } else {
         key.to_owned()
+    }
+}
+
+/// A number that differs between conditions.
+fn value_length(value: &Val) -> usize {
+    match value {
+        Val::Any => 0,
+        Val::Text(_, text, _) | Val::Plain(text) => text.len(),
+        Val::Relative(..) => 1,
     }
 }
 
@@ -264,7 +286,13 @@ pub(super) fn write_cond(cond: &Cond, same: bool, inside_or: bool) -> String {
             op,
             value,
         } => {
-            let mut path = key_text(key);
+            // A field with an alias is named by it or by its key.
+            let aliased = !alias_of(key).is_empty() && value_length(value).is_multiple_of(2);
+            let mut path = if aliased {
+                alias_of(key).to_owned()
+            } else {
+                key_text(key)
+            };
             if !same {
                 path = format!("{}.{object}.{path}", ["one", "two"][*source]);
             }

@@ -86,6 +86,13 @@ pub(super) fn atoms(rec: &Rec, key: &str, part: &str, kind: FieldType) -> Vec<At
         return Vec::new();
     }
     let text = |json: &Json| json.as_str().map(|text| Atom::Text(fold(text)));
+    if kind == T::Currency {
+        let amount = json.get("amount").unwrap_or(json);
+        return match part {
+            "currency_code" => json.get("currency").and_then(text).into_iter().collect(),
+            _ => vec![Atom::Whole(decimal(amount.as_str().unwrap()))],
+        };
+    }
     let filled = |json: Option<&Json>| {
         json.and_then(Json::as_str)
             .filter(|text| !text.is_empty())
@@ -98,14 +105,19 @@ pub(super) fn atoms(rec: &Rec, key: &str, part: &str, kind: FieldType) -> Vec<At
         )))],
         T::MultiPicklist => json.as_array().unwrap().iter().filter_map(text).collect(),
         T::Integer => vec![Atom::Whole(decimal(&json.to_string()))],
-        T::Decimal | T::Currency | T::Percent => vec![Atom::Whole(decimal(json.as_str().unwrap()))],
+        T::Decimal | T::Percent | T::Currency => vec![Atom::Whole(decimal(json.as_str().unwrap()))],
         T::Boolean => vec![Atom::Whole(i128::from(json.as_bool().unwrap()))],
         T::Date => vec![Atom::Whole(date(json.as_str().unwrap()))],
         T::Timestamp => vec![Atom::Whole(i128::from(moment(json.as_str().unwrap())))],
         T::Time => vec![Atom::Whole(clock(json.as_str().unwrap()))],
-        T::Reference => filled(json.get(if part == "id" { "id" } else { "label" }))
-            .into_iter()
-            .collect(),
+        T::Reference => {
+            let shown = if part == "id" {
+                None
+            } else {
+                filled(json.get("label"))
+            };
+            shown.or_else(|| filled(json.get("id"))).into_iter().collect()
+        }
         T::Address => filled(json.get(part)).into_iter().collect(),
         T::Location => json
             .get(part)
@@ -175,6 +187,11 @@ pub(super) fn record_passes(rec: &Rec, key: &str, part: &str, op: &str, value: &
     let atoms = atoms(rec, key, part, kind.kind);
     let list = kind.kind == T::MultiPicklist;
     let passes = |atom: &Atom, op: &str| match (atom, value) {
+        (Atom::Text(text), value) if kind.labelled => match (op, label_of(text)) {
+            (_, None) => text_passes(text, op, value, !list),
+            ("<" | "<=" | ">" | ">=", Some(label)) => text_passes(&label, op, value, !list),
+            (_, Some(label)) => text_passes(text, op, value, !list) || text_passes(&label, op, value, !list),
+        },
         (Atom::Text(text), value) => text_passes(text, op, value, !list),
         (Atom::Whole(whole), Val::Plain(text)) => match kind.kind {
             T::Boolean => by_operator(op, whole.cmp(&i128::from(text == "true"))),
@@ -365,14 +382,18 @@ impl<'a> Truth<'a> {
                 part,
                 descending,
             } => {
-                let kind = FIELDS
+                let def = FIELDS
                     .iter()
                     .find(|def| def.object == "Account" && def.key == *key)
-                    .unwrap()
-                    .kind;
+                    .unwrap();
+                let shown = |atom| match atom {
+                    Atom::Text(text) if def.labelled => Atom::Text(label_of(&text).unwrap_or(text)),
+                    atom => atom,
+                };
                 let values = self
                     .company_records(*source, company)
-                    .flat_map(|rec| atoms(rec, key, part, kind));
+                    .flat_map(|rec| atoms(rec, key, part, def.kind))
+                    .map(shown);
                 if *descending { values.max() } else { values.min() }
             }
         }

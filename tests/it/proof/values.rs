@@ -5,6 +5,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use serde_json::{Value as Json, json};
 use tether::domain::*;
+use tether::index::text::fold;
 
 /// A field of the random sources.
 #[derive(Clone, Copy)]
@@ -13,6 +14,8 @@ pub(super) struct Def {
     pub(super) key: &'static str,
     pub(super) kind: FieldType,
     pub(super) long: bool,
+    /// A picklist whose entries have [`LABELS`].
+    pub(super) labelled: bool,
 }
 
 pub(super) const fn def(object: &'static str, key: &'static str, kind: FieldType) -> Def {
@@ -21,18 +24,53 @@ pub(super) const fn def(object: &'static str, key: &'static str, kind: FieldType
         key,
         kind,
         long: false,
+        labelled: false,
+    }
+}
+
+const fn labelled(object: &'static str, key: &'static str, kind: FieldType) -> Def {
+    Def {
+        labelled: true,
+        ..def(object, key, kind)
+    }
+}
+
+/// The labels of some values of picklists. Some are the values of other entries.
+pub(super) const LABELS: &[(&str, &str)] = &[
+    ("10", "Gold Partner"),
+    ("Banking", "Won"),
+    ("fine", "Zebra crossing"),
+    ("Straße", "10"),
+    ("日本", "Japan & more"),
+    ("never used", "Closed Won"),
+    ("Won", "Won"),
+];
+
+/// The label that is shown for a folded value, folded.
+pub(super) fn label_of(value: &str) -> Option<String> {
+    let own = |(entry, label): &&(&str, &str)| entry != label && fold(entry) == value;
+    LABELS.iter().find(own).map(|(_, label)| fold(label))
+}
+
+/// The alias of a key; empty if it has none.
+pub(super) fn alias_of(key: &str) -> &'static str {
+    match key {
+        "Last Name" => "last_name",
+        // Another field's alias, so this field has one too.
+        "last_name" => "last_name_2",
+        _ => "",
     }
 }
 
 pub(super) const FIELDS: &[Def] = &[
-    def("Account", "Industry", FieldType::Picklist),
+    labelled("Account", "Industry", FieldType::Picklist),
     def("Account", "Motto", FieldType::Text),
     Def {
         long: true,
         ..def("Account", "Story", FieldType::Text)
     },
     def("Account", "Page", FieldType::Html),
-    def("Account", "Tags", FieldType::MultiPicklist),
+    labelled("Account", "Tags", FieldType::MultiPicklist),
     def("Account", "Staff", FieldType::Integer),
     def("Account", "Revenue", FieldType::Currency),
     def("Account", "Ratio", FieldType::Decimal),
@@ -47,6 +85,7 @@ pub(super) const FIELDS: &[Def] = &[
     def("Opportunity", "Amount", FieldType::Currency),
     def("Opportunity", "Close", FieldType::Date),
     def("Contact", "Last Name", FieldType::Text),
+    def("Contact", "last_name", FieldType::Text),
     def("Contact", "NOT", FieldType::Text),
 ];
 
@@ -99,6 +138,7 @@ pub(super) const NUMBERS: &[&str] = &[
     "100.25",
     "0.1234567891",
 ];
+pub(super) const CURRENCIES: &[&str] = &["CHF", "EUR", "USD"];
 pub(super) const DATES: &[&str] = &[
     "2026-09-21",
     "2026-09-20",
@@ -166,6 +206,9 @@ pub(super) fn random_value(rng: &mut StdRng, kind: FieldType) -> Option<Json> {
                 .collect::<Vec<_>>()
         ),
         T::Integer => json!(*[0_i64, 1, -1, 7, 42, i64::MAX, i64::MIN, 1_000_000_000_000].choose(rng)?),
+        T::Currency if rng.random_bool(0.7) => {
+            json!({"amount": pick(rng, NUMBERS), "currency": pick(rng, CURRENCIES)})
+        }
         T::Decimal | T::Currency | T::Percent => json!(pick(rng, NUMBERS)),
         T::Boolean => json!(rng.random_bool(0.5)),
         T::Date => json!(pick(rng, DATES)),

@@ -8,6 +8,7 @@ use rand::rngs::StdRng;
 use serde_json::{Map, Value as Json, json};
 use tether::domain::*;
 use tether::index::{self, Index};
+use tether::picklist::LazyPicklist;
 use tether::query::{Engine, Field, Source, Tracked};
 use tether::store::{self, Store};
 use tokio_util::sync::CancellationToken;
@@ -95,6 +96,12 @@ pub(super) fn row(rec: &Rec, hash: i64, deleted: bool) -> store::RecordRow {
     }
 }
 
+/// The description of a picklist with labels, as it is stored.
+fn described() -> String {
+    let entry = |(value, label): &(&str, &str)| json!({"value": value, "label": label, "active": true});
+    json!({"picklist_values": LABELS.iter().map(entry).collect::<Vec<_>>()}).to_string()
+}
+
 /// One random world: two sources of a group, with records in a store and in memory, and an index that follows.
 pub(super) struct Data {
     pub(super) sources: Vec<Source>,
@@ -153,6 +160,7 @@ pub(super) async fn integration(store: &Store, group: &GroupId, name: &str) -> s
         describe: json!({"long_text": def.long}).to_string(),
         position,
         missing_us: None,
+        alias: String::new(),
     });
     let update = store::IntegrationUpdate {
         id: draft.id,
@@ -267,8 +275,14 @@ impl Data {
                         object: def.object.to_owned(),
                         key: def.key.to_owned(),
                         field_type: def.kind,
+                        alias: alias_of(def.key).to_owned(),
                         long_text: def.long,
                         active: true,
+                        picklist: if def.labelled {
+                            LazyPicklist::new(described())
+                        } else {
+                            LazyPicklist::default()
+                        },
                     })
                     .collect(),
             });

@@ -1,0 +1,1 @@
+ALTER TABLE integration_field DROP COLUMN alias;
