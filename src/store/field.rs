@@ -195,7 +195,10 @@ pub(super) fn replace(
                 field.alias.clone_from(&known.alias);
                 to_read |= known.field_type != field.field_type;
             }
-            None => to_read = true,
+            None => {
+                field.alias.clear();
+                to_read = true;
+            }
         }
     }
     add_aliases(&mut fields);

@@ -173,6 +173,11 @@ const READS: &[(&str, &str, &str)] = &[
     ("wrong-counts", "fields.counted", "a full read returns"),
     ("payload-with-space", "read.payloads", "not canonical"),
     (
+        "unasked-currency",
+        "read.payloads",
+        "to a host that asks for no currency",
+    ),
+    (
         "unknown-parents",
         "read.records",
         "have a parent that the read does not return",

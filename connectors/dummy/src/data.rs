@@ -165,10 +165,11 @@ impl<'a> Rows<'a> {
             let now = retyped(settings, object.key(), &field.key).filter(|kind| *kind != field.r#type());
             rows.retyped.extend(now.map(|kind| (field.key.clone(), kind)));
             // The mutant gives currencies to hosts that did not ask for them.
-            let currency = match settings.is_mutant("currencies") && field.r#type() == FieldType::Currency {
-                true => Some(AmountCurrency::default()),
-                false => field.currency.clone(),
-            };
+            let currency =
+                match settings.is_mutant("unasked-currency") && field.r#type() == FieldType::Currency {
+                    true => Some(AmountCurrency::default()),
+                    false => field.currency.clone(),
+                };
             rows.fields
                 .push((field.key.clone(), now.unwrap_or(field.r#type()), currency));
         }
@@ -333,7 +334,12 @@ impl<'a> Rows<'a> {
             "Phone" => payload.text(place, &format!("+41 61 {:07}", dice(14) % 10_000_000)),
             "Stage" => payload.text(place, STAGES[(dice(15) % 4) as usize]),
             // A field of the setting `keys`.
-            _ if self.object == Object::Company && !field.starts_with("Picklist") => {
+            _ if kind == FieldType::Text
+                && !OBJECTS[self.object as usize]
+                    .3
+                    .iter()
+                    .any(|(key, _)| *key == field) =>
+            {
                 payload.text(place, &format!("value {}", company % 7));
             }
             _ => {}

@@ -46,6 +46,7 @@
 //! | `wrong-object-order` | ListFields lists the objects in reverse order | fields.listed |
 //! | `wrong-counts` | CountRecords returns one too many | fields.counted |
 //! | `payload-with-space` | payloads begin with a space | read.payloads |
+//! | `unasked-currency` | amounts have a currency that the host did not ask for | read.payloads |
 //! | `unknown-parents` | records have a parent that does not exist | read.records |
 //! | `range-too-wide` | each range reaches to the end | read.covers |
 //! | `token-in-checkpoints` | checkpoints contain the access token | read.checkpoints, safety.secrets |

@@ -66,6 +66,33 @@ both! {
         assert_eq!(store.field_list(one.id).await.unwrap().len(), 1);
     }
 
+    async fn texts_of_fields_are_renewed_and_aliases_stay(store) {
+        let g = group(store, "g").await;
+        let one = store.integration_create(new_integration(&g, "One")).await.unwrap();
+        let edit = |fields: Vec<Field>| IntegrationUpdate { fields: Some(fields), ..no_edit(one.id) };
+        let odd = |key: &str| Field { label: "Size".to_owned(), ..field("Account", key) };
+        store.integration_update(edit(vec![odd("a.b"), field("Account", "Industry")])).await.unwrap();
+        let text = FieldText {
+            object: "Account".to_owned(),
+            key: "a.b".to_owned(),
+            label: "Colour".to_owned(),
+            describe: "{\"scale\":2}".to_owned(),
+        };
+        let gone = FieldText { key: "gone".to_owned(), ..text.clone() };
+        store.field_renew(one.id, vec![text, gone]).await.unwrap();
+        store.field_renew(one.id, Vec::new()).await.unwrap();
+        let told = |fields: Vec<Field>| fields.into_iter().map(|f| (f.key, f.label, f.describe, f.alias)).collect::<Vec<_>>();
+        let row = |key: &str, label: &str, describe: &str, alias: &str| (key.to_owned(), label.to_owned(), describe.to_owned(), alias.to_owned());
+        let fields = store.field_list(one.id).await.unwrap();
+        let expected = [row("a.b", "Colour", "{\"scale\":2}", "size"), row("Industry", "Industry", "{}", "")];
+        assert_eq!(told(fields), expected);
+        // What callers give as an alias does not count: the store has it.
+        let more = vec![odd("c.d"), Field { alias: "mine".to_owned(), ..odd("a.b") }];
+        store.integration_update(edit(more)).await.unwrap();
+        let aliases: Vec<String> = store.field_list(one.id).await.unwrap().into_iter().map(|f| f.alias).collect();
+        assert_eq!(aliases, ["size_2", "size"]);
+    }
+
     async fn pages_have_no_gaps(store) {
         let g = group(store, "g").await;
         let mut made = Vec::new();

@@ -108,6 +108,51 @@ async fn payloads(world: &World) -> CheckResult {
     findings.done(format!("{values} values of {} types", filled.len()))
 }
 
+/// What is wrong with the payloads of a company that is read as by a host that does not know amounts with a currency.
+async fn without_currencies(
+    world: &World,
+    connector: &Connector,
+    whole: &Rows,
+    selection: &[ObjectSelection],
+) -> Result<Vec<String>, Halt> {
+    let is_amount = |field: &SelectedField| field.currency.is_some();
+    if !selection.iter().any(|object| object.fields.iter().any(is_amount)) {
+        return Ok(Vec::new());
+    }
+    let company = world.company(connector).await?;
+    let mut companies = whole.records.iter();
+    let Some(((_, id), _)) = companies.find(|((object, _), record)| *object == company && !record.deleted)
+    else {
+        return Ok(Vec::new());
+    };
+    let mut plain = selection.to_vec();
+    for object in &mut plain {
+        for field in &mut object.fields {
+            field.currency = None;
+        }
+    }
+    let request = FetchCompanyRequest {
+        connection: Some(world.log_in(connector).await?),
+        external_ids: vec![id.clone()],
+        selection: plain.clone(),
+        related_limit: 0,
+    };
+    let fetched = connector.fetch_company(request, CALL_TIMEOUT).await;
+    let fetched = fetched.context("a fetch without currencies")?;
+    let mut wrong = Vec::new();
+    for (selection, result) in plain.iter().zip(&fetched.objects) {
+        let forms = forms(selection);
+        let records = result.records.iter().filter(|record| !record.deleted);
+        let found = records.filter_map(|record| canonical::violation(&record.payload, &forms));
+        wrong.extend(
+            found
+                .take(1)
+                .map(|what| format!("{}, to a host that asks for no currency: {what}", result.object)),
+        );
+    }
+    Ok(wrong)
+}
+
 async fn records(world: &World) -> CheckResult {
     let mut findings = Findings::default();
     let connector = world.open().await?;

@@ -362,6 +362,13 @@ pub(super) async fn round(w: &mut World, group_id: &GroupId, of: &Integration, s
     ask!(w, 5, integration_update(edit));
     ask!(w, 1, field_list(of.id));
     ask!(w, 1, field_mark_missing(of.id, vec![industry.clone()], NOW));
+    let text = FieldText {
+        object: industry.object.clone(),
+        key: industry.key.clone(),
+        label: format!("Industry {round}"),
+        describe: "{}".to_owned(),
+    };
+    ask!(w, 1, field_renew(of.id, vec![text]));
     ask!(w, 1, field_activate(of.id, group_id, vec![industry], vec![]));
     ask!(
         w,
