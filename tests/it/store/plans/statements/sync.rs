@@ -1,0 +1,147 @@
+//! The queue, the commits and the end of a sync.
+
+use super::*;
+
+/// A sync that somebody starts.
+fn by_hand(of: &Integration) -> NewSync {
+    NewSync {
+        integration_id: of.id,
+        trigger: SyncTrigger::Manual,
+        create_by: "ada".to_owned(),
+        due_us: NOW - MINUTE,
+        confirms: None,
+        now_us: NOW,
+    }
+}
+
+/// Enqueues a sync and leases it.
+pub(super) async fn queue(w: &mut World, r: &Round<'_>) -> Sync {
+    let Round { of, .. } = *r;
+    let sync = match ask!(w, 1, sync_enqueue(by_hand(of))) {
+        Enqueued::New(sync) | Enqueued::AlreadyRunning(sync) => sync,
+    };
+    let mut now = NOW;
+    let sync = loop {
+        assert!(now < NOW + 100 * MINUTE, "{} is never leased", sync.id);
+        // None if it ended a sync that was to be cancelled, or if all are leased: by an earlier round, whose
+        // leases end.
+        let leased = ask!(w, 1, sync_lease_next("worker", now, now + MINUTE));
+        now += 2 * MINUTE;
+        let Some(leased) = leased else {
+            continue;
+        };
+        if leased.id == sync.id {
+            break leased;
+        }
+    };
+    ask!(w, 1, sync_heartbeat(sync.id, sync.fence, NOW + MINUTE));
+    let news = ObjectProgress {
+        object: "Account".to_owned(),
+        position: 0,
+        state: Some(ObjectState::Reading),
+        expected: Some(7),
+        error: None,
+        tries: None,
+    };
+    ask!(w, 1, sync_object_upsert(sync.id, sync.fence, vec![news]));
+    sync
+}
+
+/// Rows that are changed; unchanged with other times; new; missing in their range; marked as deleted.
+pub(super) async fn commit_rows(w: &mut World, r: &Round<'_>, sync: &Sync) {
+    let Round {
+        n,
+        first,
+        version,
+        read_us,
+        ..
+    } = *r;
+    let covers = |from: usize| {
+        Some(CompleteRange {
+            after: account(from),
+            through: account(from + n),
+            order: IdOrder::Bytes,
+        })
+    };
+    let changed: Vec<_> = (first..first + n)
+        .map(|i| account_row(i, version, read_us))
+        .collect();
+    let linked: Vec<_> = (first..first + n)
+        .map(|i| contact_row(i, version, read_us))
+        .collect();
+    ask!(
+        w,
+        n,
+        sync_commit(commit(sync, vec![batch("Account", read_us, changed.clone())]))
+    );
+    ask!(
+        w,
+        n,
+        sync_commit(commit(sync, vec![batch("Contact", read_us, linked)]))
+    );
+    let moved = changed
+        .iter()
+        .map(|row| RecordRow {
+            modified_us: row.modified_us + 1,
+            ..row.clone()
+        })
+        .collect();
+    ask!(
+        w,
+        n,
+        sync_commit(commit(sync, vec![batch("Account", read_us + 1, moved)]))
+    );
+    let listed = RecordBatch {
+        complete_range: covers(first + n),
+        ..batch("Account", read_us, Vec::new())
+    };
+    ask!(w, n, sync_commit(commit(sync, vec![listed])));
+    let gone = (first..first + n).map(|i| RecordRow {
+        deleted: true,
+        ..contact_row(i, version + 1, read_us + 2)
+    });
+    ask!(
+        w,
+        n,
+        sync_commit(commit(sync, vec![batch("Contact", read_us + 2, gone.collect())]))
+    );
+}
+
+/// What is shown of syncs.
+pub(super) async fn lists(w: &mut World, r: &Round<'_>, sync: &Sync) {
+    let Round { of, .. } = *r;
+    ask!(w, 1, sync_get(sync.id));
+    ask!(w, 1, sync_objects(sync.id));
+    ask!(w, 1, sync_progress(sync.id));
+    ask!(w, 20, sync_list(of.id, None, 20));
+    ask!(w, 20, sync_list(of.id, Some((NOW - 500, sync.id)), 20));
+}
+
+/// A sync that waits and is cancelled, and the end of the next one.
+pub(super) async fn end(w: &mut World, r: &Round<'_>, sync: &Sync) {
+    let Round { of, size, .. } = *r;
+    ask!(
+        w,
+        1,
+        sync_wait(sync.id, sync.fence, NOW, "CRM_UNAVAILABLE", "later")
+    );
+    ask!(w, 1, sync_cancel_request(sync.id, NOW));
+    ask!(w, 1, sync_enqueue(by_hand(of)));
+    let sync = ask!(w, 1, sync_lease_next("worker", NOW, NOW + MINUTE)).unwrap();
+    // Counts all companies of the integration.
+    ask!(
+        w,
+        size.accounts,
+        sync_finish(SyncEnd {
+            sync_id: sync.id,
+            fence: sync.fence,
+            state: SyncState::Succeeded,
+            error_reason: String::new(),
+            error_message: String::new(),
+            note: String::new(),
+            company_records: None,
+            now_us: NOW,
+        })
+    );
+    ask!(w, 20, sync_purge(NOW - 9_000_000, 20));
+}
