@@ -3,7 +3,6 @@
 use diesel::{
     Connection as _, PgConnection, QueryableByName, RunQueryDsl as _, connection::SimpleConnection as _,
 };
-use tether::caller::Role;
 use tether::proto::v1;
 use tether::proto::v1::{ErrorReason, sync::State};
 use tonic::Code;
@@ -75,7 +74,7 @@ fn records(url: &str, name: &str) -> i64 {
 async fn a_lost_database_costs_its_own_integrations_only() {
     let mut world = World::start(Database::Split, 60).await;
     let mut ann = world.ann().await;
-    let mut gil = world.person("gil", "globex", Role::Administrator).await;
+    let mut gil = world.gil().await;
     ann.enable("salesforce").await;
     gil.enable("salesforce").await;
     let lost = in_database(&world, &mut ann, "Lost", "data0").await;
@@ -129,7 +128,7 @@ async fn a_lost_database_costs_its_own_integrations_only() {
     // A server starts without it, and keeps the index.
     world.restart().await;
     let mut ann = world.ann().await;
-    let mut gil = world.person("gil", "globex", Role::Administrator).await;
+    let mut gil = world.gil().await;
     assert_eq!(synced_and_searched(&mut gil, &kept, "kept").await, companies);
     let (_, id) = lost.rsplit_once('/').unwrap();
     assert!(world.data().join("index").join(id).is_dir());

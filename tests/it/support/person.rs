@@ -113,18 +113,21 @@ impl Person {
             .integrations
     }
 
+    /// What [`share`](Self::share) sends.
+    pub(crate) fn sharing(name: &str, group: &str, fields: &[&str]) -> v1::SetShareRequest {
+        v1::SetShareRequest {
+            share: Some(v1::Share {
+                name: format!("{name}/shares/{group}"),
+                all_active_fields: fields.is_empty(),
+                fields: fields.iter().map(|field| (*field).to_owned()).collect(),
+                ..Default::default()
+            }),
+        }
+    }
+
     /// Shares all active fields with a group, or these.
     pub(crate) async fn share(&mut self, name: &str, group: &str, fields: &[&str]) -> v1::Share {
-        let share = v1::Share {
-            name: format!("{name}/shares/{group}"),
-            all_active_fields: fields.is_empty(),
-            fields: fields.iter().map(|field| (*field).to_owned()).collect(),
-            ..Default::default()
-        };
-        ok(self
-            .integrations
-            .set_share(v1::SetShareRequest { share: Some(share) }))
-        .await
+        ok(self.integrations.set_share(Self::sharing(name, group, fields))).await
     }
 
     /// Makes fields active and others passive for the group.

@@ -1,6 +1,6 @@
 //! A simulated CRM and a running server beside it, both as processes of their own, and people who call it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -8,70 +8,19 @@ use serde_json::Value as Json;
 use tether::caller::Role;
 use tether::proto::v1;
 use tether::tokens::dev::DevSigner;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tonic::transport::Channel;
 
 use super::answers::PATIENCE;
 pub(crate) use super::answers::{Refused, ok, refused, until};
 pub(crate) use super::crm::{CLIENT_SECRET, Crm};
+pub(crate) use super::database::{Database, on_all_databases, on_both_databases};
 pub(crate) use super::http::{encoded, http};
 pub(crate) use super::person::Person;
 use super::pgbouncer::PgBouncer;
 use super::postgres;
-
-/// Stands in every address of PostgreSQL that a server is given.
-pub(crate) const DATABASE_PASSWORD: &str = "canary-database-password";
-
-/// What the server keeps its state in.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Database {
-    Sqlite,
-    Postgres,
-    /// Control in one database, the records of integrations in two others.
-    Split,
-}
-
-/// One test for each database.
-macro_rules! on_both_databases {
-    ($($story:ident),+ $(,)?) => {$(
-        mod $story {
-            #[tokio::test]
-            async fn on_sqlite() {
-                super::$story($crate::support::server::Database::Sqlite).await;
-            }
-
-            #[tokio::test]
-            async fn on_postgres() {
-                super::$story($crate::support::server::Database::Postgres).await;
-            }
-        }
-    )+};
-}
-pub(crate) use on_both_databases;
-
-/// [`on_both_databases`], and one with the records of integrations in databases of their own.
-macro_rules! on_all_databases {
-    ($($story:ident),+ $(,)?) => {$(
-        mod $story {
-            #[tokio::test]
-            async fn on_sqlite() {
-                super::$story($crate::support::server::Database::Sqlite).await;
-            }
-
-            #[tokio::test]
-            async fn on_postgres() {
-                super::$story($crate::support::server::Database::Postgres).await;
-            }
-
-            #[tokio::test]
-            async fn on_control_and_data() {
-                super::$story($crate::support::server::Database::Split).await;
-            }
-        }
-    )+};
-}
-pub(crate) use on_all_databases;
+pub(crate) use super::process::{DATABASE_PASSWORD, program};
+use super::process::{limited, line, run, serve, tether};
 
 /// A running server, and the CRMs it knows: a simulated one and the scripted dummy.
 pub(crate) struct World {
@@ -90,11 +39,6 @@ pub(crate) struct World {
     more: Vec<Child>,
     /// Most file descriptors of a server that is started.
     descriptors: Option<u32>,
-}
-
-/// The server: what was built with the tests, or, for a long hunt, the one that TETHER_BIN names (a release build).
-pub(crate) fn program() -> PathBuf {
-    std::env::var_os("TETHER_BIN").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_tether")), PathBuf::from)
 }
 
 impl World {
@@ -363,6 +307,11 @@ impl World {
         self.person("ann", "acme", Role::Administrator).await
     }
 
+    /// An administrator of globex.
+    pub(crate) async fn gil(&self) -> Person {
+        self.person("gil", "globex", Role::Administrator).await
+    }
+
     /// Does something at the simulator behind everyone's back.
     pub(crate) async fn control(&self, method: &str, path: &str, body: Json) -> Json {
         let body = if body.is_null() {
@@ -409,71 +358,4 @@ impl Drop for World {
             );
         }
     }
-}
-
-async fn serve(folder: &Path, flags: &[String], postgres: Option<&postgres::Database>) -> (Child, Json) {
-    run(folder, tether(folder, flags, postgres)).await
-}
-
-/// The same command with so many file descriptors, as `ulimit -n` does it.
-fn limited(command: &Command, descriptors: u32) -> Command {
-    let command = command.as_std();
-    let mut shell = Command::new("sh");
-    shell
-        .args(["-c", &format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"")])
-        .arg(command.get_program())
-        .args(command.get_args());
-    shell
-}
-
-async fn run(folder: &Path, mut command: Command) -> (Child, Json) {
-    let log = std::fs::File::options()
-        .create(true)
-        .append(true)
-        .open(folder.join("server.log"))
-        .unwrap();
-    let mut child = command
-        .arg("serve")
-        .stdout(Stdio::piped())
-        .stderr(log)
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let addresses = line(&mut child, folder).await;
-    (child, addresses)
-}
-
-/// The program with a server's settings.
-fn tether(folder: &Path, flags: &[String], postgres: Option<&postgres::Database>) -> Command {
-    let mut command = Command::new(program());
-    command.arg("--data-dir").arg(folder.join("data"));
-    if !flags.iter().any(|flag| flag == "dev=false") {
-        command.arg("--dev");
-    }
-    for flag in flags {
-        command.args(["--set", flag]);
-    }
-    if let Some(postgres) = postgres {
-        // The cluster trusts whoever reaches its socket, so the password is a canary only.
-        let url = format!("{}&password={DATABASE_PASSWORD}", postgres.url);
-        command.env("TETHER__DATABASE__URL", url);
-        for (name, url) in postgres.data_urls() {
-            let url = format!("{url}&password={DATABASE_PASSWORD}");
-            command.env(format!("TETHER__DATABASE__DATA__{}", name.to_uppercase()), url);
-        }
-    }
-    command
-}
-
-/// The line of JSON in which a process says where it listens.
-async fn line(child: &mut Child, folder: &Path) -> Json {
-    let mut text = String::new();
-    let mut out = BufReader::new(child.stdout.take().unwrap());
-    let read = tokio::time::timeout(PATIENCE, out.read_line(&mut text)).await;
-    let log = std::fs::read_to_string(folder.join("server.log")).unwrap_or_default();
-    assert!(
-        matches!(read, Ok(Ok(1..))),
-        "it does not say where it listens:\n{log}"
-    );
-    serde_json::from_str(&text).unwrap()
 }
