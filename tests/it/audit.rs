@@ -3,6 +3,7 @@
 use serde_json::json;
 use tether::caller::Role;
 use tether::proto::v1;
+use tether::proto::v1::company_to_track::Company;
 
 use crate::support::server::{Database, Person, World, ok, on_both_databases, refused};
 
@@ -45,12 +46,40 @@ fn made(entries: &[v1::AuditEntry]) -> Vec<(&str, &str, &str)> {
         .collect()
 }
 
+/// What the calls were about.
+struct Calls {
+    integration: String,
+    sync: String,
+    /// Deleted again.
+    draft: String,
+    state: String,
+}
+
 async fn every_change_has_one_entry_and_no_secret(database: Database) {
     let world = World::start(database, 3).await;
     let mut ann = world.ann().await;
     let mut max = world.person("max", "acme", Role::Member).await;
+    let (integration, state) = a_login(&mut ann).await;
+    let sync = syncs(&world, &mut ann, &integration).await;
+    the_own_list(&mut max).await;
+    let draft = ann.create("dummy", "Abandoned").await;
+    ann.delete(&draft).await;
+    ann.disable("dummy").await;
+    world.connect("globex", true).await;
+    let calls = Calls {
+        integration,
+        sync,
+        draft,
+        state,
+    };
+    let entries = each_change_has_its_entry(&mut ann, &calls).await;
+    no_secret_is_in_it(&world, &entries, &calls);
+    it_is_filtered(&mut ann, &entries, &calls).await;
+    others_read_their_own(&world, &mut ann, &mut max, &entries).await;
+}
 
-    // The calls of the guides, with some that fail and some that only read.
+/// A draft and its logins, with calls that fail and some that only read. Answers it, and the state of a login.
+async fn a_login(ann: &mut Person) -> (String, String) {
     ann.enable("dummy").await;
     let name = ann.create("dummy", "Ours").await;
     let same = ann.draft("dummy", "Ours");
@@ -70,17 +99,18 @@ async fn every_change_has_one_entry_and_no_secret(database: Database) {
     ok(ann.integrations.complete_authorization(callback)).await;
     ann.log_in_with_key(&name, "ann").await;
     ann.select(&name, &["Company.Industry"]).await;
-    let review = v1::ReviewIntegrationRequest {
-        name: name.clone(),
-        ..Default::default()
-    };
-    ok(ann.integrations.review_integration(review)).await;
-    let first = ann.activate(&name).await;
+    ann.review(&name).await;
+    (name, begun.state)
+}
+
+/// A sync that succeeds, and one that is cancelled; answers the latter.
+async fn syncs(world: &World, ann: &mut Person, name: &str) -> String {
+    let first = ann.activate(name).await;
     ann.succeeds(&first).await;
     world.script(&json!({"script.read": "hang"}));
-    let second = ann.sync(&name).await;
+    let second = ann.sync(name).await;
     let again = v1::SyncIntegrationRequest {
-        name: name.clone(),
+        name: name.to_owned(),
         ..Default::default()
     };
     refused(ann.integrations.sync_integration(again)).await;
@@ -89,57 +119,45 @@ async fn every_change_has_one_entry_and_no_secret(database: Database) {
         .cancel_sync(v1::CancelSyncRequest { name: second.clone() }))
     .await;
     ann.watch(&second).await;
+    second
+}
+
+async fn the_own_list(max: &mut Person) {
     let company = max.all_companies(10).await.remove(0).name;
-    let companies = vec![v1::CompanyToTrack {
-        company: Some(v1::company_to_track::Company::Name(company.clone())),
-    }];
-    let track = v1::TrackCompaniesRequest {
-        parent: max.parent.clone(),
-        companies,
-    };
-    ok(max.companies.track_companies(track)).await;
+    max.track(Company::Name(company.clone())).await;
     let untrack = v1::UntrackCompaniesRequest {
         parent: max.parent.clone(),
         names: vec![company],
     };
     ok(max.companies.untrack_companies(untrack)).await;
-    let draft = ann.create("dummy", "Abandoned").await;
-    let delete = v1::DeleteIntegrationRequest {
-        name: draft.clone(),
-        ..Default::default()
-    };
-    ok(ann.integrations.delete_integration(delete)).await;
-    let disable = v1::DisableConnectorRequest {
-        parent: ann.parent.clone(),
-        connector: "connectors/dummy".to_owned(),
-    };
-    ok(ann.integrations.disable_connector(disable)).await;
-    let mut platform = world.person("platform", "", Role::Service).await;
-    let connect = v1::ConnectGroupsRequest {
-        group: "groups/acme".to_owned(),
-        other_group: "groups/globex".to_owned(),
-    };
-    ok(platform.groups.connect_groups(connect)).await;
+}
 
+async fn each_change_has_its_entry(ann: &mut Person, calls: &Calls) -> Vec<v1::AuditEntry> {
+    let Calls {
+        integration: name,
+        sync: second,
+        draft,
+        ..
+    } = calls;
     let parent = ann.parent.clone();
-    let entries = log(&mut ann, &parent, "").await;
+    let entries = log(ann, &parent, "").await;
     let (acme, dummy) = ("groups/acme", "connectors/dummy");
     assert_eq!(
         made(&entries),
         [
             ("EnableConnector", "ann", dummy),
-            ("CreateIntegration", "ann", &name),
-            ("BeginAuthorization", "ann", &name),
-            ("CompleteAuthorization", "ann", &name),
-            ("AuthorizeWithCredentials", "ann", &name),
-            ("UpdateIntegration", "ann", &name),
-            ("ActivateIntegration", "ann", &name),
-            ("SyncIntegration", "ann", &second),
-            ("CancelSync", "ann", &second),
+            ("CreateIntegration", "ann", name),
+            ("BeginAuthorization", "ann", name),
+            ("CompleteAuthorization", "ann", name),
+            ("AuthorizeWithCredentials", "ann", name),
+            ("UpdateIntegration", "ann", name),
+            ("ActivateIntegration", "ann", name),
+            ("SyncIntegration", "ann", second),
+            ("CancelSync", "ann", second),
             ("TrackCompanies", "max", acme),
             ("UntrackCompanies", "max", acme),
-            ("CreateIntegration", "ann", &draft),
-            ("DeleteIntegration", "ann", &draft),
+            ("CreateIntegration", "ann", draft),
+            ("DeleteIntegration", "ann", draft),
             ("DisableConnector", "ann", dummy),
             ("ConnectGroups", "platform", acme),
         ]
@@ -162,25 +180,32 @@ async fn every_change_has_one_entry_and_no_secret(database: Database) {
             .iter()
             .all(|one| one.time.is_some() && uuid::Uuid::try_parse(&one.request_id).is_ok())
     );
-    // No secrets: the parameters and the result of the login, the state, the token.
+    entries
+}
+
+/// No secrets: the parameters and the result of the login, the state, the token.
+fn no_secret_is_in_it(world: &World, entries: &[v1::AuditEntry], calls: &Calls) {
     let (text, token) = (
         format!("{entries:?}"),
         world.token("ann", Some("acme"), Role::Administrator),
     );
     for secret in [
         "CANARY",
-        begun.state.as_str(),
+        calls.state.as_str(),
         "access.",
         "refresh.",
         &token[..40],
     ] {
         assert!(!text.contains(secret), "{secret} stands in {text}");
     }
+}
 
-    // Filters by resource, including those below it and deleted ones, by actor, and by time.
-    let of = log(&mut ann, &parent, &name).await;
+/// By resource, including those below it and deleted ones, by actor, and by time.
+async fn it_is_filtered(ann: &mut Person, entries: &[v1::AuditEntry], calls: &Calls) {
+    let parent = ann.parent.clone();
+    let of = log(ann, &parent, &calls.integration).await;
     assert_eq!(of.len(), 8);
-    assert_eq!(log(&mut ann, &parent, &draft).await.len(), 2);
+    assert_eq!(log(ann, &parent, &calls.draft).await.len(), 2);
     let filtered = |actor: &str, start_time, end_time| v1::ListAuditEntriesRequest {
         parent: parent.clone(),
         actor: actor.to_owned(),
@@ -198,9 +223,19 @@ async fn every_change_has_one_entry_and_no_secret(database: Database) {
         list.iter().any(|one| one.name == entries[3].name)
             && list.iter().all(|one| one.name != entries[5].name)
     );
+}
 
-    // For the group's administrators and the platform. The other group of a connection has its own entry.
-    let request = filtered("", None, None);
+/// For the group's administrators and the platform. The other group of a connection has its own entry.
+async fn others_read_their_own(
+    world: &World,
+    ann: &mut Person,
+    max: &mut Person,
+    entries: &[v1::AuditEntry],
+) {
+    let request = v1::ListAuditEntriesRequest {
+        parent: ann.parent.clone(),
+        ..Default::default()
+    };
     assert_eq!(
         refused(max.integrations.list_audit_entries(request.clone()))
             .await
@@ -213,7 +248,8 @@ async fn every_change_has_one_entry_and_no_secret(database: Database) {
         "NOT_FOUND"
     );
     let theirs = log(&mut eve, "groups/globex", "").await;
-    assert_eq!(made(&theirs), [("ConnectGroups", "platform", acme)]);
+    assert_eq!(made(&theirs), [("ConnectGroups", "platform", "groups/acme")]);
+    let mut platform = world.person("platform", "", Role::Service).await;
     let all = log(&mut platform, "groups/-", "").await;
     assert_eq!(all.len(), entries.len() + 1);
     let wild = v1::ListAuditEntriesRequest {

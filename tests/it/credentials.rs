@@ -1,49 +1,24 @@
-//! Credentials of accounts: logins without a browser, concurrent refreshes, changes of keys.
+//! Credentials of accounts: logins without a browser, concurrent refreshes.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 use tether::caller::Role;
-use tether::credentials::seal::Sealer;
-use tether::proto::v1::begin_authorization_request::ReturnTo;
 use tether::proto::v1::integration::State;
 use tether::proto::v1::{self, AuthKind};
 use tonic::Code;
 
-use crate::support::server::{Database, Person, World, encoded, http, ok, on_both_databases, refused, until};
+use crate::support::server::{Database, Person, World, ok, on_both_databases, refused, until};
 
 on_both_databases!(
     a_program_logs_in_without_a_browser,
     a_rotating_credential_survives_many_at_once,
     a_caller_who_goes_away_takes_no_token_along,
-    keys_change_while_servers_refresh,
 );
 
 const PRIVATE_KEY: &str = include_str!("../../connectors/salesforce/tests/simulator/keys/private.pem");
 const PUBLIC_KEY: &str = include_str!("../../connectors/salesforce/tests/simulator/keys/public.pem");
 const CLIENT: &str = "3MVG9tether.demo";
-
-fn with(name: &str, kind: AuthKind, parameters: &[(&str, &str)]) -> v1::AuthorizeWithCredentialsRequest {
-    v1::AuthorizeWithCredentialsRequest {
-        name: name.to_owned(),
-        auth_kind: kind as i32,
-        parameters: parameters
-            .iter()
-            .map(|&(key, value)| (key.to_owned(), value.to_owned()))
-            .collect(),
-    }
-}
-
-/// A draft in an organization with its own domain.
-async fn draft(person: &mut Person, display_name: &str) -> String {
-    let mut draft = person.draft("salesforce", display_name);
-    draft.integration.as_mut().unwrap().settings = HashMap::from([
-        ("environment".to_owned(), "domain".to_owned()),
-        ("domain".to_owned(), "acme.my.salesforce.com".to_owned()),
-    ]);
-    ok(person.integrations.create_integration(draft)).await.name
-}
 
 /// The number of token requests of this kind that the simulator received.
 async fn asked(world: &World, grant_type: &str) -> usize {
@@ -53,6 +28,16 @@ async fn asked(world: &World, grant_type: &str) -> usize {
         .iter()
         .filter(|request| request["grantType"] == grant_type)
         .count()
+}
+
+fn own(name: &str, secret: &str) -> v1::AuthorizeWithCredentialsRequest {
+    let parameters = [("client_id", "3MVG9own"), ("client_secret", secret)];
+    Person::with(name, AuthKind::ClientCredentials, &parameters)
+}
+
+fn jwt(name: &str, username: &str, key: &str) -> v1::AuthorizeWithCredentialsRequest {
+    let parameters = [("username", username), ("private_key", key)];
+    Person::with(name, AuthKind::JwtBearer, &parameters)
 }
 
 async fn a_program_logs_in_without_a_browser(database: Database) {
@@ -67,7 +52,25 @@ async fn a_program_logs_in_without_a_browser(database: Database) {
         )
         .await;
 
-    // The required parameters are described; missing or unknown ones are refused without a call to the CRM.
+    parameters_are_described(&mut ann).await;
+    // Two drafts, of which one is in an organization with its own domain.
+    let name = ann.create_in_domain("Acme by key").await;
+    let elsewhere = ann.create("salesforce", "No own domain").await;
+    wrong_parameters_reach_no_crm(&world, &mut ann, &name).await;
+    the_crm_refuses(&world, &mut ann, &name, &elsewhere).await;
+    both_kinds_log_in(&mut ann, &name, &elsewhere).await;
+    they_log_in_again_instead_of_a_refresh(&world, &mut ann, &name, &elsewhere).await;
+    a_changed_secret_needs_a_login(&world, &mut ann, &name).await;
+
+    // By browser instead, as the same user: the same account, nothing is read again, nothing is lost.
+    let back = ann.log_in(&name).await;
+    assert_eq!(back.account.unwrap().auth_kind(), AuthKind::AuthorizationCode);
+    let card = ann.all_companies(5).await.remove(0);
+    assert!(!ann.open(&card.name).await.cards.is_empty());
+}
+
+/// The required parameters of each kind of login.
+async fn parameters_are_described(ann: &mut Person) {
     let request = v1::GetConnectorRequest {
         name: "connectors/salesforce".to_owned(),
         parent: ann.parent.clone(),
@@ -96,38 +99,41 @@ async fn a_program_logs_in_without_a_browser(database: Database) {
             ("client_id", false, false)
         ]
     );
-    let name = draft(&mut ann, "Acme by key").await;
-    let missing = with(&name, AuthKind::JwtBearer, &[("username", "admin@acme.example")]);
-    let no = refused(ann.integrations.authorize_with_credentials(missing)).await;
-    assert_eq!(no.reason, "INVALID_FIELD_VALUE");
-    let unknown = with(&name, AuthKind::ClientCredentials, &[("surprise", "x")]);
-    let no = refused(ann.integrations.authorize_with_credentials(unknown)).await;
-    assert_eq!(no.reason, "INVALID_FIELD_VALUE");
-    assert_eq!(asked(&world, "client_credentials").await, 0);
+}
 
-    // Refusals of the CRM have its code, and the parameter if one is wrong.
-    let jwt = |username: &'static str, key: &'static str| {
-        with(
-            &name,
-            AuthKind::JwtBearer,
-            &[("username", username), ("private_key", key)],
-        )
-    };
-    let field = |no: &crate::support::server::Refused| {
-        let request = no.details.bad_request().unwrap();
-        request.field_violations[0].field.clone()
-    };
-    let no = refused(
-        ann.integrations
-            .authorize_with_credentials(jwt("admin@acme.example", "no key")),
-    )
-    .await;
+/// Missing or unknown parameters are refused without a call to the CRM.
+async fn wrong_parameters_reach_no_crm(world: &World, ann: &mut Person, name: &str) {
+    for (kind, parameter) in [
+        (AuthKind::JwtBearer, ("username", "admin@acme.example")),
+        (AuthKind::ClientCredentials, ("surprise", "x")),
+    ] {
+        let login = Person::with(name, kind, &[parameter]);
+        let no = refused(ann.integrations.authorize_with_credentials(login)).await;
+        assert_eq!(no.reason, "INVALID_FIELD_VALUE", "{kind:?}");
+    }
+    assert_eq!(asked(world, "client_credentials").await, 0);
+}
+
+async fn a_parameter_is_wrong(ann: &mut Person, login: v1::AuthorizeWithCredentialsRequest, parameter: &str) {
+    let no = refused(ann.integrations.authorize_with_credentials(login)).await;
+    let violations = &no.details.bad_request().unwrap().field_violations;
+    let field = format!("parameters[\"{parameter}\"]");
     assert_eq!(
-        (no.reason.as_str(), field(&no).as_str()),
-        ("AUTHORIZATION_REJECTED", "parameters[\"private_key\"]")
+        (no.reason.as_str(), violations[0].field.as_str()),
+        ("AUTHORIZATION_REJECTED", field.as_str())
     );
     assert!(!no.message.contains("no key"), "{}", no.message);
-    let stranger = jwt("nobody@acme.example", PRIVATE_KEY);
+}
+
+/// Refusals of the CRM have its code, and the parameter if one is wrong.
+async fn the_crm_refuses(world: &World, ann: &mut Person, name: &str, elsewhere: &str) {
+    let login = jwt(name, "admin@acme.example", "no key");
+    a_parameter_is_wrong(ann, login, "private_key").await;
+    a_parameter_is_wrong(ann, own(name, "x"), "client_id").await;
+    let client = json!({"id": "3MVG9own", "secret": "right", "runAs": "admin@acme.example"});
+    world.control("POST", "/oauth/clients", client).await;
+    a_parameter_is_wrong(ann, own(name, "wrong"), "client_secret").await;
+    let stranger = jwt(name, "nobody@acme.example", PRIVATE_KEY);
     let no = refused(ann.integrations.authorize_with_credentials(stranger)).await;
     assert_eq!(
         (no.code, no.reason.as_str()),
@@ -138,75 +144,58 @@ async fn a_program_logs_in_without_a_browser(database: Database) {
         "{}",
         no.message
     );
-    let own = |secret: &'static str| {
-        with(
-            &name,
-            AuthKind::ClientCredentials,
-            &[("client_id", "3MVG9own"), ("client_secret", secret)],
-        )
-    };
-    let no = refused(ann.integrations.authorize_with_credentials(own("x"))).await;
-    assert_eq!(
-        (no.reason.as_str(), field(&no).as_str()),
-        ("AUTHORIZATION_REJECTED", "parameters[\"client_id\"]")
-    );
-    let client = json!({"id": "3MVG9own", "secret": "right", "runAs": "admin@acme.example"});
-    world.control("POST", "/oauth/clients", client).await;
-    let no = refused(ann.integrations.authorize_with_credentials(own("wrong"))).await;
-    assert_eq!(
-        (no.reason.as_str(), field(&no).as_str()),
-        ("AUTHORIZATION_REJECTED", "parameters[\"client_secret\"]")
-    );
-    let elsewhere = ann.create("salesforce", "No own domain").await;
-    let no = with(&elsewhere, AuthKind::ClientCredentials, &[]);
+    let no = Person::with(elsewhere, AuthKind::ClientCredentials, &[]);
     let no = refused(ann.integrations.authorize_with_credentials(no)).await;
     assert_eq!(no.reason, "AUTHORIZATION_REJECTED");
     assert!(no.message.contains("My Domain"), "{}", no.message);
-    assert!(ann.get(&name).await.account.is_none());
+    assert!(ann.get(name).await.account.is_none());
+}
 
-    // With a signed assertion on login.salesforce.com, and with client credentials of the customer's own app.
-    let by_key = with(
-        &elsewhere,
-        AuthKind::JwtBearer,
-        &[("username", "admin@acme.example"), ("private_key", PRIVATE_KEY)],
-    );
-    let landed = ok(ann.integrations.authorize_with_credentials(by_key.clone())).await;
+/// With a signed assertion on login.salesforce.com, and with client credentials of the customer's own app.
+async fn both_kinds_log_in(ann: &mut Person, name: &str, elsewhere: &str) {
+    let by_key = jwt(elsewhere, "admin@acme.example", PRIVATE_KEY);
+    let landed = ok(ann.integrations.authorize_with_credentials(by_key)).await;
     let account = landed.integration.unwrap().account.unwrap();
     assert_eq!(
         (account.username.as_str(), account.auth_kind()),
         ("admin@acme.example", AuthKind::JwtBearer)
     );
-    ok(ann.integrations.authorize_with_credentials(own("right"))).await;
-    for one in [&name, &elsewhere] {
+    ok(ann.integrations.authorize_with_credentials(own(name, "right"))).await;
+    for one in [name, elsewhere] {
         ann.select(one, &["Account.Name"]).await;
         let sync = ann.activate(one).await;
         ann.succeeds(&sync).await;
     }
     // Both belong to one account, regardless of the kind of login and the app.
-    assert_eq!(ann.get(&name).await.account.unwrap().active_integration_count, 2);
+    assert_eq!(ann.get(name).await.account.unwrap().active_integration_count, 2);
+}
 
-    // Instead of a refresh, these log in again; this has no visible effect.
-    let before = asked(&world, "client_credentials").await;
+/// This has no visible effect. A repeated login replaces the stored secret and has no other effect.
+async fn they_log_in_again_instead_of_a_refresh(
+    world: &World,
+    ann: &mut Person,
+    name: &str,
+    elsewhere: &str,
+) {
+    let before = asked(world, "client_credentials").await;
     world.control("POST", "/sessions/expire", Json::Null).await;
-    for one in [&name, &elsewhere] {
+    for one in [name, elsewhere] {
         let sync = ann.sync(one).await;
         ann.succeeds(&sync).await;
     }
-    assert_eq!(asked(&world, "client_credentials").await, before + 1);
-    // A repeated login replaces the stored secret and has no other effect.
+    assert_eq!(asked(world, "client_credentials").await, before + 1);
+    let by_key = jwt(elsewhere, "admin@acme.example", PRIVATE_KEY);
     ok(ann.integrations.authorize_with_credentials(by_key)).await;
-    let request = v1::ListSyncsRequest {
-        parent: elsewhere.clone(),
-        ..Default::default()
-    };
-    let newest = ok(ann.integrations.list_syncs(request)).await.syncs.remove(0);
+    let newest = ann.syncs(elsewhere).await.remove(0);
     ann.succeeds(&newest.name).await;
+}
 
-    // Another organization is refused; a changed secret needs a new login, which keeps everything.
+/// Another organization is refused; a changed secret needs a new login, which keeps everything.
+async fn a_changed_secret_needs_a_login(world: &World, ann: &mut Person, name: &str) {
     let client = json!({"id": "3MVG9globex", "secret": "s", "runAs": "admin@globex.example"});
     world.control("POST", "/oauth/clients", client).await;
-    let globex = with(
-        &name,
+    let globex = Person::with(
+        name,
         AuthKind::ClientCredentials,
         &[("client_id", "3MVG9globex"), ("client_secret", "s")],
     );
@@ -221,34 +210,29 @@ async fn a_program_logs_in_without_a_browser(database: Database) {
         .await;
     world.control("POST", "/sessions/expire", Json::Null).await;
     let fields = v1::ListAvailableFieldsRequest {
-        parent: name.clone(),
+        parent: name.to_owned(),
         ..Default::default()
     };
     let no = refused(ann.integrations.list_available_fields(fields)).await;
     assert_eq!(no.reason, "CREDENTIALS_REVOKED", "{no:?}");
     assert_eq!(no.details.error_info().unwrap().metadata["name"], name);
-    assert_eq!(ann.get(&name).await.state(), State::NeedsReauthorization);
-    let back = ok(ann.integrations.authorize_with_credentials(own("changed"))).await;
+    assert_eq!(ann.get(name).await.state(), State::NeedsReauthorization);
+    let back = ok(ann.integrations.authorize_with_credentials(own(name, "changed"))).await;
     assert!(!back.account_changed);
     let back = back.integration.unwrap();
     assert_eq!(
         (back.state(), back.selected_fields),
         (State::Active, vec!["Account.Name".to_owned()])
     );
-
-    // By browser instead, as the same user: the same account, nothing is read again, nothing is lost.
-    let back = ann.log_in(&name).await;
-    assert_eq!(back.account.unwrap().auth_kind(), AuthKind::AuthorizationCode);
-    let card = ann.all_companies(5).await.remove(0);
-    assert!(!ann.open(&card.name).await.cards.is_empty());
 }
 
-async fn oauth(world: &World) -> Json {
+/// The simulator's counts of tokens.
+pub(crate) async fn oauth(world: &World) -> Json {
     world.control("GET", "/oauth", Json::Null).await
 }
 
 /// A saved integration of the simulated Salesforce whose refresh tokens are single use.
-async fn rotating(world: &World, accounts: &mut Person) -> (String, Vec<v1::Company>) {
+pub(crate) async fn rotating(world: &World, accounts: &mut Person) -> (String, Vec<v1::Company>) {
     accounts.enable("salesforce").await;
     let name = accounts.create("salesforce", "Acme Sales").await;
     accounts.log_in(&name).await;
@@ -342,108 +326,4 @@ async fn a_caller_who_goes_away_takes_no_token_along(database: Database) {
     assert!(card.freshness.unwrap().live);
     assert_eq!(oauth(&world).await["reused"], 0);
     assert_eq!(ann.get(&name).await.state(), State::Active);
-}
-
-async fn keys_change_while_servers_refresh(database: Database) {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("sealing.keys");
-    let keys = [(); 3].map(|()| Sealer::generate_key());
-    let [old, new, other] = &keys;
-    let [old_id, new_id, _] = [old, new, other].map(|key| Sealer::new([key.as_str()]).unwrap().key_id());
-    std::fs::write(&file, old).unwrap();
-    let setting = format!("secrets.keys_file={}", file.display());
-    let mut world = World::start_with(database, 300, &[&setting]).await;
-    let mut ann = world.ann().await;
-    let (name, companies) = rotating(&world, &mut ann).await;
-
-    // A secret of each kind: a credential, one of the dummy, a login that waits for its confirmation, a
-    // pending revocation.
-    ann.dummy("Acme Dummy", "ann").await;
-    world.script(&json!({"script.revoke": "error:transient"}));
-    let gone = ann.create("dummy", "Gone").await;
-    ann.log_in_with_key(&gone, "ben").await;
-    ok(ann.integrations.delete_integration(v1::DeleteIntegrationRequest {
-        name: gone,
-        ..Default::default()
-    }))
-    .await;
-    let waits = ann.create("salesforce", "Waits").await;
-    let begin = v1::BeginAuthorizationRequest {
-        name: waits.clone(),
-        return_to: ReturnTo::Tether as i32,
-        ..Default::default()
-    };
-    let begun = ok(ann.integrations.begin_authorization(begin)).await;
-    let to = ann
-        .consent(&begun.authorization_uri, "admin@acme.example", true)
-        .await;
-    let path = format!("{}?{}", to.path(), to.query().unwrap());
-    let page = http(&world.callback, "GET", &path, "", "").await.body;
-    let (_, confirm) = page.split_once("name=\"token\" value=\"").unwrap();
-    let confirm = confirm.split('"').next().unwrap().to_owned();
-
-    // A missing key: the command names the required one.
-    std::fs::write(&file, other).unwrap();
-    let (good, said, error) = world.command(&["secrets", "status"]).await;
-    assert!(
-        !good && error.contains(&old_id) && said.contains("NOT CONFIGURED"),
-        "{said}{error}"
-    );
-    let (good, said, error) = world.command(&["secrets", "rotate"]).await;
-    assert!(
-        !good && error.contains(&old_id) && said.contains("left as it is"),
-        "{said}{error}"
-    );
-
-    // The new key first, the old one still configured; rotation while the credential is refreshed
-    // continuously.
-    std::fs::write(&file, format!("{new}\n{old}\n")).unwrap();
-    world.restart().await;
-    let before = world.command(&["secrets", "rotate", "--dry-run"]).await.1;
-    assert!(before.contains(&format!("credentials\t{old_id}")), "{before}");
-    assert!(before.contains(&format!("outbox\t{old_id}")), "{before}");
-    assert!(
-        before.contains(&format!("authorization\t{old_id}\t2")),
-        "{before}"
-    );
-    let token = world.token("ann", Some("acme"), Role::Administrator);
-    let mut person = world.bearer("acme", &token).await;
-    let refresh = async {
-        for company in companies.iter().take(15) {
-            world.control("POST", "/sessions/expire", Json::Null).await;
-            let card = person.open(&company.name).await.cards.remove(0);
-            assert!(card.freshness.unwrap().live);
-        }
-    };
-    let rotate = async {
-        for _ in 0..3 {
-            let (good, said, error) = world.command(&["secrets", "rotate"]).await;
-            assert!(good && !said.contains("left"), "{said}{error}");
-        }
-    };
-    tokio::join!(refresh, rotate);
-    let (good, after, _) = world.command(&["secrets", "status"]).await;
-    assert!(
-        good && after.contains(&new_id) && !after.contains(&old_id),
-        "{after}"
-    );
-
-    // Without the old key everything can still be opened.
-    std::fs::write(&file, new).unwrap();
-    world.restart().await;
-    world.script(&json!({}));
-    let mut ann = world.ann().await;
-    world.control("POST", "/sessions/expire", Json::Null).await;
-    let sync = ann.sync(&name).await;
-    ann.succeeds(&sync).await;
-    let form = format!("state={}&token={}", encoded(&begun.state), encoded(&confirm));
-    let kind = "application/x-www-form-urlencoded";
-    let confirmed = http(&world.callback, "POST", "/oauth/confirm", kind, &form).await;
-    assert_eq!(confirmed.status, 200, "{}", confirmed.body);
-    assert!(ann.get(&waits).await.account.is_some());
-    until("access was given back", async || {
-        !world.command(&["secrets", "status"]).await.1.contains("outbox")
-    })
-    .await;
-    assert_eq!(oauth(&world).await["reused"], 0);
 }

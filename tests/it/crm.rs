@@ -117,14 +117,27 @@ async fn a_login_is_lost_and_found(database: Database) {
     ann.enable("salesforce").await;
     let name = ann.create("salesforce", "Acme Sales").await;
 
-    // The callback is valid for the user who began the login, in their group, once.
-    let begun = ann.begin(&name).await;
+    a_callback_is_for_who_began(&world, &mut ann, &name).await;
+    ann.select(&name, &["Account.Name", "Contact.Name"]).await;
+    let sync = ann.activate(&name).await;
+    ann.succeeds(&sync).await;
+    let companies = ann.all_companies(100).await;
+
+    sessions_expire_without_effect(&world, &mut ann, &name, &companies).await;
+    revoked_access_is_reported(&world, &mut ann, &name, &companies).await;
+    another_organization_is_refused(&world, &mut ann, &name).await;
+    the_right_user_finds_all_again(&mut ann, &name, &companies).await;
+}
+
+/// It is valid for the user who began the login, in their group, once.
+async fn a_callback_is_for_who_began(world: &World, ann: &mut Person, name: &str) {
+    let begun = ann.begin(name).await;
     let no = ann
         .consent(&begun.authorization_uri, "admin@acme.example", false)
         .await;
     let denied = refused(ann.integrations.complete_authorization(Person::came_back(&no))).await;
     assert_eq!(denied.reason, "AUTHORIZATION_DENIED");
-    let begun = ann.begin(&name).await;
+    let begun = ann.begin(name).await;
     let to = ann
         .consent(&begun.authorization_uri, "admin@acme.example", true)
         .await;
@@ -137,13 +150,15 @@ async fn a_login_is_lost_and_found(database: Database) {
     ok(ann.integrations.complete_authorization(Person::came_back(&to))).await;
     let no = refused(ann.integrations.complete_authorization(Person::came_back(&to))).await;
     assert_eq!(no.reason, "AUTHORIZATION_STATE_INVALID");
+}
 
-    ann.select(&name, &["Account.Name", "Contact.Name"]).await;
-    let sync = ann.activate(&name).await;
-    ann.succeeds(&sync).await;
-    let companies = ann.all_companies(100).await;
-
-    // Sessions expire at the CRM and refresh tokens are single use: this has no visible effect.
+/// Sessions expire at the CRM and refresh tokens are single use: this has no visible effect.
+async fn sessions_expire_without_effect(
+    world: &World,
+    ann: &mut Person,
+    name: &str,
+    companies: &[v1::Company],
+) {
     world
         .control("POST", "/oauth/settings", json!({"rotation": true}))
         .await;
@@ -153,27 +168,29 @@ async fn a_login_is_lost_and_found(database: Database) {
         assert!(card.freshness.as_ref().unwrap().live, "{card:?}");
     }
     world.control("POST", "/sessions/expire", Json::Null).await;
-    let sync = ann.sync(&name).await;
+    let sync = ann.sync(name).await;
     ann.succeeds(&sync).await;
+}
 
-    // The CRM's administrator revokes access: tether reports it, and shows its stored data.
+/// The CRM's administrator revokes access: tether reports it, and shows its stored data.
+async fn revoked_access_is_reported(world: &World, ann: &mut Person, name: &str, companies: &[v1::Company]) {
     world
         .control("POST", "/grants/revoke", json!({"user": "admin@acme.example"}))
         .await;
-    let sync = ann.sync(&name).await;
+    let sync = ann.sync(name).await;
     let failed = ann.watch(&sync).await.pop().unwrap();
     assert_eq!(failed.state(), sync::State::Failed, "{failed:?}");
     assert_eq!(
         failed.error.unwrap().reason(),
         v1::ErrorReason::CredentialsRevoked
     );
-    let lost = ann.get(&name).await;
+    let lost = ann.get(name).await;
     assert_eq!(lost.state(), State::NeedsReauthorization);
     assert_eq!(
         lost.state_reason.unwrap().reason(),
         v1::ErrorReason::CredentialsRevoked
     );
-    assert_eq!(ann.all_companies(100).await, companies);
+    assert_eq!(ann.all_companies(100).await, *companies);
     let card = ann.open(&companies[3].name).await.cards.remove(0);
     assert_eq!(
         card.freshness.unwrap().stale_reason.unwrap().reason(),
@@ -181,16 +198,18 @@ async fn a_login_is_lost_and_found(database: Database) {
     );
     assert_eq!(card.company_records.unwrap().records.len(), 1);
     let request = v1::SyncIntegrationRequest {
-        name: name.clone(),
+        name: name.to_owned(),
         ..Default::default()
     };
     assert_eq!(
         refused(ann.integrations.sync_integration(request)).await.reason,
         "CREDENTIALS_REVOKED"
     );
+}
 
-    // A user of another organization logs in: refused, and the new access is revoked.
-    let no = refused(ann.try_log_in(&name, "admin@globex.example")).await;
+/// And the new access is revoked.
+async fn another_organization_is_refused(world: &World, ann: &mut Person, name: &str) {
+    let no = refused(ann.try_log_in(name, "admin@globex.example")).await;
     assert_eq!(no.reason, "DIFFERENT_ORGANIZATION");
     until("the refused login's token is revoked", || async {
         let oauth = world.control("GET", "/oauth", Json::Null).await;
@@ -202,20 +221,18 @@ async fn a_login_is_lost_and_found(database: Database) {
         !theirs.is_empty() && theirs.iter().all(|credential| credential["revoked"] == true)
     })
     .await;
-    assert_eq!(ann.get(&name).await.state(), State::NeedsReauthorization);
+    assert_eq!(ann.get(name).await.state(), State::NeedsReauthorization);
+}
 
-    // The right user logs in again: all settings are kept, and a sync starts automatically.
-    let back = ann.log_in(&name).await;
+/// All settings are kept, and a sync starts automatically.
+async fn the_right_user_finds_all_again(ann: &mut Person, name: &str, companies: &[v1::Company]) {
+    let back = ann.log_in(name).await;
     assert_eq!((back.state(), back.state_reason), (State::Active, None));
     assert_eq!(back.selected_fields, ["Account.Name", "Contact.Name"]);
-    let request = v1::ListSyncsRequest {
-        parent: name.clone(),
-        ..Default::default()
-    };
-    let newest = ok(ann.integrations.list_syncs(request)).await.syncs.remove(0);
+    let newest = ann.syncs(name).await.remove(0);
     assert_eq!(newest.trigger(), sync::Trigger::LogIn);
     ann.succeeds(&newest.name).await;
-    assert_eq!(ann.all_companies(100).await, companies);
+    assert_eq!(ann.all_companies(100).await, *companies);
     let card = ann.open(&companies[4].name).await.cards.remove(0);
     assert!(card.freshness.unwrap().live);
 }

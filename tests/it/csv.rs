@@ -21,7 +21,43 @@ struct Files {
     folder: PathBuf,
 }
 
+/// Rows of the file of companies, by id: (name, homepage, employees, segment).
+type Rows = BTreeMap<&'static str, (&'static str, &'static str, &'static str, &'static str)>;
+
+/// What the file of companies has at first.
+fn rows() -> Rows {
+    BTreeMap::from([
+        (
+            "c-1",
+            ("Acme \"Big\", Inc", "https://acme-of-csv.com", "120", "Gold"),
+        ),
+        ("c-10", ("Zeta", "zeta-of-csv.com", "7", "Silver")),
+        ("c-2", ("Beta", "https://www.beta-of-csv.com/about", "30", "")),
+        ("c-3", ("No Homepage", "", "1", "Gold")),
+    ])
+}
+
 impl Files {
+    /// All of them, as they are at first.
+    fn all(&self) {
+        self.companies(&rows());
+        self.write(
+        "contacts.csv",
+        "id,company_id,name,email\np1,c-1,Pia,pia@acme-of-csv.com\np2,c-1,Paul,paul@acme-of-csv.com\np3,c-2,Bea,bea@b.com\n",
+    );
+        self.write("keys", &format!("# name key\nann {KEY}\n"));
+    }
+
+    /// The server's settings that name them.
+    fn settings(&self) -> Vec<String> {
+        let folder = self.folder.display();
+        vec![
+            format!("connector.csv.settings.file={folder}/companies.csv"),
+            format!("connector.csv.settings.contacts_file={folder}/contacts.csv"),
+            format!("connector.csv.settings.keys_file={folder}/keys"),
+        ]
+    }
+
     /// Replaces a file by a rename, as its README requires.
     fn write(&self, name: &str, text: &str) {
         let new = self.folder.join(format!("{name}.new"));
@@ -30,7 +66,7 @@ impl Files {
     }
 
     /// Companies by id: (name, homepage, employees, segment); unordered, with quotes, an empty cell, CRLF.
-    fn companies(&self, rows: &BTreeMap<&str, (&str, &str, &str, &str)>) {
+    fn companies(&self, rows: &Rows) {
         let mut text = "id,name,website,employees,segment:picklist\r\n".to_owned();
         for (id, (name, website, employees, segment)) in rows.iter().rev() {
             let name = name.replace('"', "\"\"");
@@ -82,45 +118,38 @@ fn shown(card: &v1::Card, key: &str) -> Option<Kind> {
 }
 
 async fn a_connector_in_c_is_dropped_in_and_used(database: Database) {
-    let (folder, build) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let crm = tempfile::tempdir().unwrap();
+    let (folder, crm) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let files = Files {
         folder: crm.path().to_owned(),
     };
-    let mut rows = BTreeMap::from([
-        (
-            "c-1",
-            ("Acme \"Big\", Inc", "https://acme-of-csv.com", "120", "Gold"),
-        ),
-        ("c-10", ("Zeta", "zeta-of-csv.com", "7", "Silver")),
-        ("c-2", ("Beta", "https://www.beta-of-csv.com/about", "30", "")),
-        ("c-3", ("No Homepage", "", "1", "Gold")),
-    ]);
-    files.companies(&rows);
-    files.write(
-        "contacts.csv",
-        "id,company_id,name,email\np1,c-1,Pia,pia@acme-of-csv.com\np2,c-1,Paul,paul@acme-of-csv.com\np3,c-2,Bea,bea@b.com\n",
-    );
-    files.write("keys", &format!("# name key\nann {KEY}\n"));
-    let settings = [
-        format!("connectors.dir={}", folder.path().display()),
-        format!(
-            "connector.csv.settings.file={}/companies.csv",
-            crm.path().display()
-        ),
-        format!(
-            "connector.csv.settings.contacts_file={}/contacts.csv",
-            crm.path().display()
-        ),
-        format!("connector.csv.settings.keys_file={}/keys", crm.path().display()),
-    ];
+    files.all();
+    let mut settings = files.settings();
+    settings.push(format!("connectors.dir={}", folder.path().display()));
     let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
     let world = World::start_with(database, 1, &settings).await;
     let mut ann = world.ann().await;
     assert_eq!(ann.connector("csv").await, None);
+    it_is_listed_once_installed(&mut ann, folder.path()).await;
+    let name = it_is_enabled(&mut ann).await;
+    the_key_identifies_the_account(&mut ann, &name).await;
+    fields_have_types(&mut ann, &name).await;
+    it_is_reviewed_and_synced(&mut ann, &name).await;
+    profiles_and_filters(&mut ann, &name).await;
+    let rows = changes_arrive(&files, &mut ann, &name).await;
+    a_mistake_removes_nothing(&files, &rows, &mut ann, &name).await;
+    a_revoked_key_is_replaced(&files, &mut ann, &name).await;
+    // The integration is deleted with all its data. No key was ever logged.
+    ann.delete(&name).await;
+    assert!(ann.all_companies(100).await.is_empty());
+    let log = world.log();
+    assert!(log.contains("the CSV connector is open"), "{log}");
+    assert!(!log.contains("key-of-"), "a key is in the log");
+}
 
-    // Copied into the folder of a running server.
-    make("install", build.path(), folder.path());
+/// Copied into the folder of a running server.
+async fn it_is_listed_once_installed(ann: &mut Person, folder: &Path) {
+    let build = tempfile::tempdir().unwrap();
+    make("install", build.path(), folder);
     let dropped = Instant::now();
     until("the connector is listed", || {
         let mut ann = ann.clone();
@@ -137,20 +166,24 @@ async fn a_connector_in_c_is_dropped_in_and_used(database: Database) {
         ),
         ("CSV file", "1.0.0", false)
     );
+}
 
-    // Disabled connectors cannot be used; enabled ones can.
+/// Disabled connectors cannot be used; enabled ones can.
+async fn it_is_enabled(ann: &mut Person) -> String {
     let request = ann.draft("csv", "Our list");
     assert_eq!(
         refused(ann.integrations.create_integration(request)).await.reason,
         "CONNECTOR_DISABLED"
     );
     assert!(ann.enable("csv").await.enabled);
-    let name = ann.create("csv", "Our list").await;
+    ann.create("csv", "Our list").await
+}
 
-    // A wrong key is refused, with the parameter; the right one identifies the account.
+/// A wrong key is refused, with the parameter; the right one identifies the account.
+async fn the_key_identifies_the_account(ann: &mut Person, name: &str) {
     let no = refused(
         ann.integrations
-            .authorize_with_credentials(Person::key(&name, "key-of-nobody-0123456789")),
+            .authorize_with_credentials(Person::key(name, "key-of-nobody-0123456789")),
     )
     .await;
     assert_eq!(
@@ -158,18 +191,20 @@ async fn a_connector_in_c_is_dropped_in_and_used(database: Database) {
         (Code::InvalidArgument, "AUTHORIZATION_REJECTED"),
         "{no:?}"
     );
-    ann.log_in_with_key(&name, KEY).await;
-    let draft = ann.get(&name).await;
+    ann.log_in_with_key(name, KEY).await;
+    let draft = ann.get(name).await;
     assert_eq!(draft.draft_step(), DraftStep::SelectFields);
     let account = draft.account.unwrap();
     assert_eq!(
         (account.username.as_str(), account.organization_name.as_str()),
         ("ann", "companies.csv")
     );
+}
 
-    // Fields, with types from declarations and from data.
+/// From declarations and from data.
+async fn fields_have_types(ann: &mut Person, name: &str) {
     let request = v1::ListAvailableFieldsRequest {
-        parent: name.clone(),
+        parent: name.to_owned(),
         ..Default::default()
     };
     let objects = ok(ann.integrations.list_available_fields(request)).await.objects;
@@ -182,76 +217,68 @@ async fn a_connector_in_c_is_dropped_in_and_used(database: Database) {
             definitions.map(typed).collect::<Vec<_>>()
         })
         .collect();
-    assert_eq!(types["company.employees"], v1::FieldType::Integer);
-    assert_eq!(types["company.segment"], v1::FieldType::Picklist);
-    assert_eq!(types["company.id"], v1::FieldType::Text);
-    assert_eq!(types["contact.email"], v1::FieldType::Email);
+    for (field, expected) in [
+        ("company.employees", v1::FieldType::Integer),
+        ("company.segment", v1::FieldType::Picklist),
+        ("company.id", v1::FieldType::Text),
+        ("contact.email", v1::FieldType::Email),
+    ] {
+        assert_eq!(types[field], expected, "{field}");
+    }
     let fields = [
         "company.name",
         "company.employees",
         "company.segment",
         "contact.email",
     ];
-    ann.select(&name, &fields).await;
+    ann.select(name, &fields).await;
+}
 
-    // The review counts rows of the file; saving reads it.
-    let request = v1::ReviewIntegrationRequest {
-        name: name.clone(),
-        ..Default::default()
-    };
-    let review = ok(ann.integrations.review_integration(request)).await;
+/// The review counts rows of the file; saving reads it.
+async fn it_is_reviewed_and_synced(ann: &mut Person, name: &str) {
+    let review = ann.review(name).await;
     assert_eq!(review.company_record_count, 4);
-    let sync = ann.activate(&name).await;
+    let sync = ann.activate(name).await;
     let done = ann.succeeds(&sync).await;
     assert_eq!(done.totals.unwrap().written, 7, "{done:?}");
     assert_eq!(ann.all_companies(100).await.len(), 4);
+    ann.wait_for(name, done.change_number).await;
+}
 
-    // A profile is read live, including related records.
-    let acme = company(&mut ann, "Acme \"Big\", Inc").await;
+/// A profile is read live, including related records.
+async fn profiles_and_filters(ann: &mut Person, name: &str) {
+    let acme = company(ann, "Acme \"Big\", Inc").await;
     let card = ann.open(&acme).await.cards.remove(0);
     assert!(card.freshness.as_ref().unwrap().live, "{card:?}");
     assert_eq!(shown(&card, "employees"), Some(Kind::Integer(120)));
     assert_eq!(card.related[0].records.len(), 2);
+    let label = ann.get(name).await.label;
+    assert_eq!(label, "our_list");
+    for (filter, expected) in [
+        (
+            format!("{label}.company.employees > 20 AND {label}.company.employees < 100"),
+            "Beta",
+        ),
+        (
+            format!("{label}.contact.email = \"pia@acme-of-csv.com\""),
+            "Acme \"Big\", Inc",
+        ),
+    ] {
+        assert_eq!(found(ann, &filter).await, [expected], "{filter}");
+    }
+}
 
-    // Filters and sorting.
-    let search = done.change_number;
-    let request = v1::ListCompaniesRequest {
-        parent: ann.parent.clone(),
-        at_least: vec![v1::SourcePosition {
-            integration: name.clone(),
-            change_number: search,
-            time: None,
-        }],
-        ..Default::default()
-    };
-    ok(ann.companies.list_companies(request)).await;
-    let label = "our_list";
-    assert_eq!(
-        found(
-            &mut ann,
-            &format!("{label}.company.employees > 20 AND {label}.company.employees < 100")
-        )
-        .await,
-        ["Beta"]
-    );
-    assert_eq!(
-        found(
-            &mut ann,
-            &format!("{label}.contact.email = \"pia@acme-of-csv.com\"")
-        )
-        .await,
-        ["Acme \"Big\", Inc"]
-    );
-
-    // The file changes: a profile shows it at once, a sync adds new rows and removes missing ones.
+/// The file changes: a profile shows it at once, a sync adds new rows and removes missing ones. Answers the rows.
+async fn changes_arrive(files: &Files, ann: &mut Person, name: &str) -> Rows {
+    let mut rows = rows();
     rows.insert("c-2", ("Beta", "https://www.beta-of-csv.com/about", "31", "Gold"));
     rows.insert("c-11", ("Newcomer", "https://newcomer-of-csv.com", "2", ""));
     rows.remove("c-10");
     files.companies(&rows);
-    let beta = company(&mut ann, "Beta").await;
+    let beta = company(ann, "Beta").await;
     let card = ann.open(&beta).await.cards.remove(0);
     assert_eq!(shown(&card, "employees"), Some(Kind::Integer(31)));
-    let sync = ann.sync(&name).await;
+    let sync = ann.sync(name).await;
     let done = ann.succeeds(&sync).await;
     assert_eq!(done.totals.unwrap().removed, 1, "{done:?}");
     let mut names: Vec<String> = ann
@@ -262,39 +289,37 @@ async fn a_connector_in_c_is_dropped_in_and_used(database: Database) {
         .collect();
     names.sort();
     assert_eq!(names, ["Acme \"Big\", Inc", "Beta", "Newcomer", "No Homepage"]);
+    rows
+}
 
-    // A mistake in the file fails the sync with the line number, and removes nothing.
+/// In the file: the sync fails with the line number, and removes nothing.
+async fn a_mistake_removes_nothing(files: &Files, rows: &Rows, ann: &mut Person, name: &str) {
     files.write(
         "companies.csv",
         "id,name,website,employees,segment:picklist\r\nc-1,Acme\r\n",
     );
-    let sync = ann.sync(&name).await;
+    let sync = ann.sync(name).await;
     let failed = ann.watch(&sync).await.pop().unwrap();
     let error = failed.error.expect("it failed");
     assert_eq!(error.reason(), v1::ErrorReason::CrmAdminActionNeeded);
     assert!(error.message.contains("Line 2"), "{error:?}");
     assert_eq!(ann.all_companies(100).await.len(), 4);
-    files.companies(&rows);
+    files.companies(rows);
+}
 
-    // The key is revoked: tether reports it and keeps its data; a new key restores everything.
+/// tether reports it and keeps its data; a new key restores everything.
+async fn a_revoked_key_is_replaced(files: &Files, ann: &mut Person, name: &str) {
     files.write("keys", "ann key-of-ann-another-one\n");
-    let sync = ann.sync(&name).await;
+    let sync = ann.sync(name).await;
     let failed = ann.watch(&sync).await.pop().unwrap();
     assert_eq!(
         failed.error.unwrap().reason(),
         v1::ErrorReason::CredentialsRevoked
     );
-    assert_eq!(ann.get(&name).await.state(), State::NeedsReauthorization);
+    assert_eq!(ann.get(name).await.state(), State::NeedsReauthorization);
     assert_eq!(ann.all_companies(100).await.len(), 4);
-    ann.log_in_with_key(&name, "key-of-ann-another-one").await;
-    assert_eq!(ann.get(&name).await.state(), State::Active);
-
-    // The integration is deleted with all its data. No key was ever logged.
-    ann.delete(&name).await;
-    assert!(ann.all_companies(100).await.is_empty());
-    let log = world.log();
-    assert!(log.contains("the CSV connector is open"), "{log}");
-    assert!(!log.contains("key-of-"), "a key is in the log");
+    ann.log_in_with_key(name, "key-of-ann-another-one").await;
+    assert_eq!(ann.get(name).await.state(), State::Active);
 }
 
 /// The conformance kit finds no defect, in process and as a child process, with the connector's sample files.

@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 use tether::caller::Role;
 use tether::proto::v1::integration::{DraftStep, State};
 use tether::proto::v1::value::Kind;
-use tether::proto::v1::{self, get_company_profile_request::Refresh, sync};
+use tether::proto::v1::{self, sync};
 use tonic::Code;
 
 use crate::support::server::{Database, Person, World, ok, on_all_databases, refused};
@@ -90,9 +90,37 @@ async fn singles(world: &World, count: usize) -> Vec<Single> {
 
 async fn a_group_connects_its_crm_and_uses_it(database: Database) {
     let mut world = World::start(database, 300).await;
+    let name = a_draft_survives_a_crash(&mut world).await;
+    let (mut ann, _) = people(&world).await;
+    a_login_lands_on_the_platform(&mut ann, &name).await;
+    world.restart().await;
+    let (mut ann, mut max) = people(&world).await;
+    the_five_objects_have_fields(&mut ann, &name).await;
+    a_review_counts_in_the_crm(&world, &mut ann, &name).await;
+    the_first_sync_shows_its_progress(&world, &mut ann, &mut max, &name).await;
+    let held = every_company_is_listed_once(&world, &mut max).await;
+    profiles(&world, &mut max).await;
+    own_list(&mut max, &held).await;
+    let left = a_second_sync_brings_changes(&world, &mut ann, &name).await;
+    a_third_sync_is_cancelled(&world, &mut ann, &name, left).await;
+    the_history_has_all_three(&mut ann, &name).await;
+    only_read(&world).await;
+}
 
-    // Enable: an administrator can, a member cannot.
-    let mut max = world.person("max", "acme", Role::Member).await;
+/// An administrator and a member.
+async fn people(world: &World) -> (Person, Person) {
+    (world.ann().await, world.person("max", "acme", Role::Member).await)
+}
+
+/// The numbers of rows in the CRM, by object.
+async fn rows(world: &World) -> Json {
+    world.control("GET", "", Json::Null).await["orgs"][0]["rows"].clone()
+}
+
+/// An administrator enables the connector, a member cannot. The draft survives a killed server and is resumed at the
+/// same step. Only administrators see it.
+async fn a_draft_survives_a_crash(world: &mut World) -> String {
+    let (mut ann, mut max) = people(world).await;
     let request = v1::EnableConnectorRequest {
         parent: max.parent.clone(),
         connector: "connectors/salesforce".to_owned(),
@@ -102,23 +130,16 @@ async fn a_group_connects_its_crm_and_uses_it(database: Database) {
         (no.code, no.reason.as_str()),
         (Code::PermissionDenied, "ROLE_NOT_ALLOWED")
     );
-    let mut ann = world.ann().await;
     assert!(ann.enable("salesforce").await.enabled);
-
-    // Create: the draft survives a killed server and is resumed at the same step. Only administrators see it.
     let name = ann.create("salesforce", "Acme Sales").await;
     world.restart().await;
-    let (mut ann, mut max) = (world.ann().await, world.person("max", "acme", Role::Member).await);
+    let (mut ann, mut max) = people(world).await;
     let draft = ann.get(&name).await;
     assert_eq!(
         (draft.state(), draft.draft_step()),
         (State::Draft, DraftStep::LogIn)
     );
-    let request = v1::GetIntegrationRequest { name: name.clone() };
-    assert_eq!(
-        refused(max.integrations.get_integration(request)).await.reason,
-        "NOT_FOUND"
-    );
+    assert_eq!(max.cannot_get(&name).await.reason, "NOT_FOUND");
     for (person, drafts) in [(&mut ann, 1), (&mut max, 0)] {
         let states = vec![State::Draft as i32];
         let request = v1::ListIntegrationsRequest {
@@ -134,17 +155,20 @@ async fn a_group_connects_its_crm_and_uses_it(database: Database) {
             drafts
         );
     }
+    name
+}
 
-    // Log in, over an address of the platform; the server is killed again in between.
-    let draft = ann.log_in(&name).await;
+/// Over an address of the platform.
+async fn a_login_lands_on_the_platform(ann: &mut Person, name: &str) {
+    let draft = ann.log_in(name).await;
     assert_eq!(draft.draft_step(), DraftStep::SelectFields);
     assert_eq!(draft.account.unwrap().username, "admin@acme.example");
-    world.restart().await;
-    let (mut ann, mut max) = (world.ann().await, world.person("max", "acme", Role::Member).await);
+}
 
-    // Fields: those of the five objects only.
+/// Fields are those of the five objects only.
+async fn the_five_objects_have_fields(ann: &mut Person, name: &str) {
     let request = v1::ListAvailableFieldsRequest {
-        parent: name.clone(),
+        parent: name.to_owned(),
         page_size: 2_000,
         ..Default::default()
     };
@@ -159,16 +183,14 @@ async fn a_group_connects_its_crm_and_uses_it(database: Database) {
             .iter()
             .all(|object| object.visible && !object.fields.is_empty())
     );
-    let draft = ann.select(&name, FIELDS).await;
+    let draft = ann.select(name, FIELDS).await;
     assert_eq!(draft.draft_step(), DraftStep::Connect);
+}
 
-    // Review: counted in the CRM. Nothing is on the platform before saving.
-    let request = v1::ReviewIntegrationRequest {
-        name: name.clone(),
-        ..Default::default()
-    };
-    let review = ok(ann.integrations.review_integration(request)).await;
-    let rows = world.control("GET", "", Json::Null).await["orgs"][0]["rows"].clone();
+/// Nothing is on the platform before saving.
+async fn a_review_counts_in_the_crm(world: &World, ann: &mut Person, name: &str) {
+    let review = ann.review(name).await;
+    let rows = rows(world).await;
     for object in &review.objects {
         assert_eq!(
             Some(object.record_count),
@@ -179,9 +201,11 @@ async fn a_group_connects_its_crm_and_uses_it(database: Database) {
     }
     assert_eq!((review.objects.len(), review.company_record_count), (5, 300));
     assert!(ann.all_companies(50).await.is_empty());
+}
 
-    // Save: the first sync shows its progress to all members of the group, and ends.
-    let sync = ann.activate(&name).await;
+/// To all members of the group; it ends.
+async fn the_first_sync_shows_its_progress(world: &World, ann: &mut Person, max: &mut Person, name: &str) {
+    let sync = ann.activate(name).await;
     let progress = max.watch(&sync).await;
     let last = progress.last().unwrap();
     assert_eq!(
@@ -192,6 +216,7 @@ async fn a_group_connects_its_crm_and_uses_it(database: Database) {
     assert!(progress.len() > 1, "{progress:?}");
     let read = |sync: &v1::Sync| sync.totals.map_or(0, |totals| totals.read);
     assert!(progress.is_sorted_by_key(read));
+    let rows = rows(world).await;
     for object in &last.objects {
         let counts = object.counts.unwrap();
         assert_eq!(
@@ -200,19 +225,21 @@ async fn a_group_connects_its_crm_and_uses_it(database: Database) {
             "{object:?}"
         );
     }
+}
 
-    // All Companies: every company once, for any page size.
+/// For any page size; answers one of them.
+async fn every_company_is_listed_once(world: &World, max: &mut Person) -> String {
     let companies = max.all_companies(7).await;
     let listed: BTreeSet<String> = companies.iter().map(|company| company.name.clone()).collect();
     assert_eq!(companies.len(), listed.len());
-    assert_eq!(listed, companies_of(&world).await);
+    assert_eq!(listed, companies_of(world).await);
     assert_eq!(max.all_companies(1_000).await, companies);
+    companies[0].name.clone()
+}
 
-    profiles(&world, &mut max).await;
-    own_list(&mut max, &companies[0].name).await;
-
-    // A second sync, started manually: added, changed, deleted and merged records.
-    let changed = singles(&world, 8).await;
+/// Added, changed, deleted and merged records; answers the number of companies.
+async fn a_second_sync_brings_changes(world: &World, ann: &mut Person, name: &str) -> usize {
+    let changed = singles(world, 8).await;
     let fields = json!({"Name": "Newcomer", "Website": "https://newcomer-of-tests.com"});
     world
         .control(
@@ -233,7 +260,7 @@ async fn a_group_connects_its_crm_and_uses_it(database: Database) {
             json!({"winner": changed[5].id, "loser": changed[7].id}),
         )
         .await;
-    let sync = ann.sync(&name).await;
+    let sync = ann.sync(name).await;
     let last = ann.succeeds(&sync).await;
     assert!(last.totals.unwrap().removed >= 2, "{last:?}");
     let companies: BTreeSet<String> = ann
@@ -242,21 +269,18 @@ async fn a_group_connects_its_crm_and_uses_it(database: Database) {
         .into_iter()
         .map(|one| one.name)
         .collect();
-    assert_eq!(companies, companies_of(&world).await);
+    assert_eq!(companies, companies_of(world).await);
     assert!(!companies.contains(&changed[6].company) && !companies.contains(&changed[7].company));
-    let request = v1::GetCompanyProfileRequest {
-        name: changed[5].company.clone(),
-        parent: ann.parent.clone(),
-        refresh: Refresh::Never as i32,
-        ..Default::default()
-    };
-    let stored = ok(ann.companies.get_company_profile(request)).await;
+    let stored = ann.stored(&changed[5].company).await;
     assert_eq!(shown(&stored, "Industry"), "Changed by hand");
+    companies.len()
+}
 
-    // A third one is cancelled; stored data stays. The history lists all three.
+/// Stored data stays.
+async fn a_third_sync_is_cancelled(world: &World, ann: &mut Person, name: &str, companies: usize) {
     let slow = json!({"path": "/services/data", "kind": "delay", "delayMs": 2_000, "times": 1_000});
     world.control("POST", "/faults", slow).await;
-    let sync = ann.sync(&name).await;
+    let sync = ann.sync(name).await;
     ok(ann
         .integrations
         .cancel_sync(v1::CancelSyncRequest { name: sync.clone() }))
@@ -266,11 +290,13 @@ async fn a_group_connects_its_crm_and_uses_it(database: Database) {
         sync::State::Cancelled
     );
     world.control("DELETE", "/faults", Json::Null).await;
-    assert_eq!(ann.all_companies(1_000).await.len(), companies.len());
+    assert_eq!(ann.all_companies(1_000).await.len(), companies);
+}
+
+async fn the_history_has_all_three(ann: &mut Person, name: &str) {
     let request = v1::ListSyncsRequest {
-        parent: name.clone(),
         page_size: 2,
-        ..Default::default()
+        ..Person::history(name)
     };
     let page = ok(ann.integrations.list_syncs(request.clone())).await;
     let request = v1::ListSyncsRequest {
@@ -292,8 +318,6 @@ async fn a_group_connects_its_crm_and_uses_it(database: Database) {
             (sync::Trigger::Activation, sync::State::Succeeded),
         ]
     );
-
-    only_read(&world).await;
 }
 
 /// Profiles are live; if the CRM is slow or down, they show stored data with its age and the cause.

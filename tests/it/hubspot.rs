@@ -2,25 +2,22 @@
 //! that of their bytes, people at several companies, tokens that expire, an app without PKCE, archived and
 //! merged records.
 
+mod logins;
+
 use std::collections::BTreeSet;
 
 use serde_json::{Value as Json, json};
 use tether::caller::Role;
-use tether::proto::v1::integration::State;
 use tether::proto::v1::value::Kind;
-use tether::proto::v1::{self, delete_integration_response::Access, sync};
-use tonic::Code;
+use tether::proto::v1::{self, delete_integration_response::Access};
 
-use crate::support::server::{Crm, Database, Person, World, ok, on_both_databases, refused, until};
+use crate::support::server::{Crm, Database, Person, World, ok, on_both_databases, until};
 
 on_both_databases!(
     a_group_connects_its_hubspot_and_uses_it,
-    logins_end_and_five_are_enough,
-    what_the_crm_lets_nobody_revoke_is_not_called_revoked,
     a_profile_that_finds_its_company_deleted_names_no_source
 );
 
-const KEY: &str = "pat-na1-11111111-2222-4333-8444-555555555555";
 const FIELDS: &[&str] = &[
     "companies.name",
     "companies.industry",
@@ -83,7 +80,17 @@ async fn a_group_connects_its_hubspot_and_uses_it(database: Database) {
     world.connect("globex", true).await;
     let (mut ann, mut max) = (world.ann().await, world.person("max", "acme", Role::Member).await);
 
-    // Enable, create, log in: the draft shows the portal and the user.
+    let name = a_login_shows_the_portal(&mut ann).await;
+    the_first_sync_reads_the_portal(&world, &mut ann, &mut max, &name).await;
+    filters_find_companies(&world, &mut max).await;
+    live_and_again(&world, &mut ann, &mut max, &name).await;
+    shared_and_deleted(&world, &mut ann, &name).await;
+    let journal = world.control("GET", "/requests", Json::Null).await;
+    assert_eq!(journal["writes"], 0, "{}", journal["writeRequests"]);
+}
+
+/// The portal and the user.
+async fn a_login_shows_the_portal(ann: &mut Person) -> String {
     let connector = ann.enable("hubspot").await;
     assert!(connector.enabled && connector.display_name == "HubSpot");
     let name = ann.create("hubspot", "Acme HubSpot").await;
@@ -92,25 +99,24 @@ async fn a_group_connects_its_hubspot_and_uses_it(database: Database) {
         (account.username.as_str(), account.organization_name.as_str()),
         ("admin@acme.example", "acme.example")
     );
+    name
+}
 
-    // Fields of four objects; a live review; save; the first sync.
+/// Fields of four objects; a live review; save; the first sync.
+async fn the_first_sync_reads_the_portal(world: &World, ann: &mut Person, max: &mut Person, name: &str) {
     let request = v1::ListAvailableFieldsRequest {
-        parent: name.clone(),
+        parent: name.to_owned(),
         page_size: 2_000,
         ..Default::default()
     };
     let objects = ok(ann.integrations.list_available_fields(request)).await.objects;
     let keys: Vec<&str> = objects.iter().map(|object| object.object.as_str()).collect();
     assert_eq!(keys, ["companies", "contacts", "deals", "tickets"]);
-    ann.select(&name, FIELDS).await;
-    let request = v1::ReviewIntegrationRequest {
-        name: name.clone(),
-        ..Default::default()
-    };
-    let review = ok(ann.integrations.review_integration(request)).await;
+    ann.select(name, FIELDS).await;
+    let review = ann.review(name).await;
     assert_eq!((review.objects.len(), review.company_record_count), (4, 230));
     assert!(ann.all_companies(50).await.is_empty());
-    let sync = ann.activate(&name).await;
+    let sync = ann.activate(name).await;
     let last = ann.succeeds(&sync).await;
     let written: Vec<i64> = last
         .objects
@@ -118,9 +124,12 @@ async fn a_group_connects_its_hubspot_and_uses_it(database: Database) {
         .map(|object| object.counts.unwrap().written)
         .collect();
     assert_eq!(written, [230, 230, 230, 115]);
-    assert_eq!(listed(&mut max, "").await, companies_of(&world).await);
+    assert_eq!(listed(max, "").await, companies_of(world).await);
+}
 
-    // Filters on fields of companies and of related records.
+/// Filters on fields of companies and of related records.
+async fn filters_find_companies(world: &World, max: &mut Person) {
+    let number = |value: &Json| value.as_str().map(|n| n.parse::<f64>().unwrap());
     let rows = world
         .truth("companies", "website,domain,industry,annualrevenue")
         .await;
@@ -136,24 +145,19 @@ async fn a_group_connects_its_hubspot_and_uses_it(database: Database) {
         listed(&mut max.clone(), &is_bank).await == banks
     })
     .await;
-    let big = rows.iter().filter(|row| {
-        row["annualrevenue"]
-            .as_str()
-            .is_some_and(|n| n.parse::<f64>().unwrap() >= 5e6)
-    });
-    let big: BTreeSet<String> = big.map(company).collect();
+    let big: BTreeSet<String> = rows
+        .iter()
+        .filter(|row| number(&row["annualrevenue"]).is_some_and(|n| n >= 5e6))
+        .map(company)
+        .collect();
     assert_eq!(
-        listed(&mut max, &format!("{source}.companies.annualrevenue >= 5000000")).await,
+        listed(max, &format!("{source}.companies.annualrevenue >= 5000000")).await,
         big
     );
     let deals = world.truth("deals", "amount").await;
     let rich: BTreeSet<&str> = deals
         .iter()
-        .filter(|row| {
-            row["amount"]
-                .as_str()
-                .is_some_and(|n| n.parse::<f64>().unwrap() >= 9e6)
-        })
+        .filter(|row| number(&row["amount"]).is_some_and(|n| n >= 9e6))
         .flat_map(|row| {
             row["companies"]
                 .as_array()
@@ -175,34 +179,76 @@ async fn a_group_connects_its_hubspot_and_uses_it(database: Database) {
         async move { listed(&mut max, &filter).await == rich }
     })
     .await;
+}
 
-    live_and_again(&world, &mut ann, &mut max, &name).await;
-    shared_and_deleted(&world, &mut ann, &name).await;
-    let journal = world.control("GET", "/requests", Json::Null).await;
-    assert_eq!(journal["writes"], 0, "{}", journal["writeRequests"]);
+/// Companies of the portal with one record each, and a contact that belongs to one of them.
+struct Portal {
+    rows: Vec<Json>,
+    /// The companies of the rows.
+    names: Vec<String>,
+    /// The rows that are a company of their own.
+    single: Vec<usize>,
+    contact: String,
+    /// The single row that the contact belongs to.
+    from: usize,
+}
+
+impl Portal {
+    async fn of(world: &World) -> Self {
+        let rows = world.truth("companies", "website,domain,health_score").await;
+        let names: Vec<String> = rows.iter().map(company).collect();
+        let alone = |at: &usize| names.iter().filter(|name| **name == names[*at]).count() == 1;
+        let single: Vec<usize> = (0..rows.len()).filter(alone).collect();
+        let id = |n: usize| rows[single[n]]["id"].as_str().unwrap();
+        let contacts = world.truth("contacts", "firstname").await;
+        let moved = contacts.iter().find(|row| {
+            let companies = row["companies"].as_array().unwrap();
+            companies.len() == 1 && (10..60).any(|n| companies[0] == id(n))
+        });
+        let moved = moved.unwrap();
+        let from = (10..60).find(|n| moved["companies"][0] == id(*n)).unwrap();
+        Self {
+            contact: moved["id"].as_str().unwrap().to_owned(),
+            names,
+            single,
+            from,
+            rows,
+        }
+    }
+
+    fn id(&self, n: usize) -> &str {
+        self.rows[self.single[n]]["id"].as_str().unwrap()
+    }
+
+    fn company(&self, n: usize) -> &String {
+        &self.names[self.single[n]]
+    }
+
+    /// The association of the contact with a company.
+    fn ends(&self, n: usize) -> Json {
+        json!({"object": "contacts", "id": self.contact, "company": self.id(n)})
+    }
+}
+
+fn has_moved(profile: &v1::CompanyProfile) -> bool {
+    shown(profile, "contacts", "email").contains(&"moved@of-tests.com".to_owned())
 }
 
 /// Profiles are live; records that were archived, merged, moved and removed meanwhile arrive with the second
 /// sync.
 async fn live_and_again(world: &World, ann: &mut Person, max: &mut Person, name: &str) {
-    let rows = world.truth("companies", "website,domain,health_score").await;
-    let names: Vec<String> = rows.iter().map(company).collect();
-    let alone = |at: &usize| names.iter().filter(|name| **name == names[*at]).count() == 1;
-    let single: Vec<usize> = (0..rows.len()).filter(alone).collect();
-    let id = |n: usize| rows[single[n]]["id"].as_str().unwrap();
-    let of = |n: usize| &names[single[n]];
-    let contacts = world.truth("contacts", "firstname").await;
-    let moved = contacts.iter().find(|row| {
-        let companies = row["companies"].as_array().unwrap();
-        companies.len() == 1 && (10..60).any(|n| companies[0] == id(n))
-    });
-    let moved = moved.unwrap();
-    let from = (10..60).find(|n| moved["companies"][0] == id(*n)).unwrap();
+    let portal = Portal::of(world).await;
+    changes_are_shown_at_once(world, max, &portal).await;
+    a_contact_moves(world, max, &portal).await;
+    things_happen_unseen(world, &portal).await;
+    the_second_sync_finds_them(world, ann, name, &portal).await;
+}
 
-    // A change is shown at once; HubSpot stores a percentage as a fraction.
-    let change = json!({"object": "companies", "id": id(1), "fields": {"industry": "MACHINERY", "health_score": "0.125", "sectors": "space;water"}});
+/// HubSpot stores a percentage as a fraction.
+async fn changes_are_shown_at_once(world: &World, max: &mut Person, portal: &Portal) {
+    let change = json!({"object": "companies", "id": portal.id(1), "fields": {"industry": "MACHINERY", "health_score": "0.125", "sectors": "space;water"}});
     world.control("POST", "/records/update", change).await;
-    let profile = max.open(of(1)).await;
+    let profile = max.open(portal.company(1)).await;
     assert!(
         profile.cards[0].freshness.as_ref().unwrap().live,
         "{:?}",
@@ -211,24 +257,28 @@ async fn live_and_again(world: &World, ann: &mut Person, max: &mut Person, name:
     assert_eq!(shown(&profile, "companies", "industry"), ["MACHINERY"]);
     assert_eq!(shown(&profile, "companies", "health_score"), ["12.5"]);
     assert_eq!(shown(&profile, "companies", "sectors"), ["space;water"]);
-    // A contact who moves to another company disappears from the first and appears at the second, live.
-    let contact = moved["id"].as_str().unwrap();
-    let ends = |company: &str| json!({"object": "contacts", "id": contact, "company": company});
+}
+
+/// A contact who moves to another company disappears from the first and appears at the second, live.
+async fn a_contact_moves(world: &World, max: &mut Person, portal: &Portal) {
     world
         .control(
             "POST",
             "/records/update",
-            json!({"object": "contacts", "id": contact, "fields": {"email": "moved@of-tests.com"}}),
+            json!({"object": "contacts", "id": portal.contact, "fields": {"email": "moved@of-tests.com"}}),
         )
         .await;
-    assert!(shown(&max.open(of(from)).await, "contacts", "email").contains(&"moved@of-tests.com".to_owned()));
+    assert!(has_moved(&max.open(portal.company(portal.from)).await));
     world
-        .control("POST", "/associations/remove", ends(id(from)))
+        .control("POST", "/associations/remove", portal.ends(portal.from))
         .await;
-    world.control("POST", "/associations/add", ends(id(2))).await;
-    assert!(shown(&max.open(of(2)).await, "contacts", "email").contains(&"moved@of-tests.com".to_owned()));
+    world.control("POST", "/associations/add", portal.ends(2)).await;
+    assert!(has_moved(&max.open(portal.company(2)).await));
+}
 
-    // Changes without a notification, including the ids next to the point where ids get one more digit.
+/// Changes without a notification, including the ids next to the point where ids get one more digit.
+async fn things_happen_unseen(world: &World, portal: &Portal) {
+    let (rows, single) = (&portal.rows, &portal.single);
     let at_the_digit = rows
         .iter()
         .position(|row| row["id"].as_str().unwrap().len() == 11)
@@ -242,9 +292,9 @@ async fn live_and_again(world: &World, ann: &mut Person, max: &mut Person, name:
             )
             .await;
     }
-    let merge = json!({"object": "companies", "winner": id(4), "loser": id(5), "mint": true});
+    let merge = json!({"object": "companies", "winner": portal.id(4), "loser": portal.id(5), "mint": true});
     world.control("POST", "/records/merge", merge).await;
-    world.control("POST", "/associations/add", ends(id(6))).await;
+    world.control("POST", "/associations/add", portal.ends(6)).await;
     world
         .control(
             "POST",
@@ -252,7 +302,10 @@ async fn live_and_again(world: &World, ann: &mut Person, max: &mut Person, name:
             json!({"object": "tickets", "field": "subject"}),
         )
         .await;
-    // The token expires twice during the sync; this has no visible effect.
+}
+
+/// The token expires twice during the sync; this has no visible effect.
+async fn the_second_sync_finds_them(world: &World, ann: &mut Person, name: &str, portal: &Portal) {
     let slow = json!({"path": "/crm/v3/objects/contacts", "method": "GET", "status": 401, "times": 1,
         "body": "{\"status\":\"error\",\"category\":\"EXPIRED_AUTHENTICATION\",\"message\":\"expired\"}"});
     world.control("POST", "/faults", slow).await;
@@ -262,19 +315,9 @@ async fn live_and_again(world: &World, ann: &mut Person, max: &mut Person, name:
     assert!(last.totals.unwrap().removed >= 5, "{last:?}");
     let after = companies_of(world).await;
     assert_eq!(listed(ann, "").await, after);
-    assert!(!after.contains(of(3)));
+    assert!(!after.contains(portal.company(3)));
     for n in [2, 6] {
-        let request = v1::GetCompanyProfileRequest {
-            name: of(n).clone(),
-            parent: ann.parent.clone(),
-            refresh: v1::get_company_profile_request::Refresh::Never as i32,
-            ..Default::default()
-        };
-        let stored = ok(ann.companies.get_company_profile(request)).await;
-        assert!(
-            shown(&stored, "contacts", "email").contains(&"moved@of-tests.com".to_owned()),
-            "{n}"
-        );
+        assert!(has_moved(&ann.stored(portal.company(n)).await), "{n}");
     }
     let request = v1::ListFieldsRequest {
         parent: name.to_owned(),
@@ -322,128 +365,6 @@ async fn shared_and_deleted(world: &World, ann: &mut Person, name: &str) {
     );
 }
 
-async fn logins_end_and_five_are_enough(database: Database) {
-    let world = World::start_crm(database, Crm::HubSpot, 12, &[]).await;
-    world.control("POST", "/limits", json!({"searches": 1_000})).await;
-    // HubSpot may answer a second login of a user with the refresh token of the first.
-    world
-        .control("POST", "/settings", json!({"sameRefreshToken": true}))
-        .await;
-    let mut ann = world.ann().await;
-    ann.enable("hubspot").await;
-    let fields = &["companies.name"];
-    let mut names = Vec::new();
-    for number in 1..=3 {
-        names.push(ann.synced("hubspot", &format!("OAuth {number}"), fields).await);
-    }
-    // The private app of the same user is the same account.
-    for number in 4..=5 {
-        let name = ann.create("hubspot", &format!("Key {number}")).await;
-        let no = refused(
-            ann.integrations
-                .authorize_with_credentials(Person::key(&name, "pat-na1-nobody")),
-        )
-        .await;
-        assert_eq!(no.code, Code::InvalidArgument, "{no:?}");
-        ann.log_in_with_key(&name, KEY).await;
-        ann.select(&name, fields).await;
-        let sync = ann.activate(&name).await;
-        ann.succeeds(&sync).await;
-        names.push(name);
-    }
-    let account = ann.get(&names[4]).await.account.unwrap();
-    assert_eq!(
-        (account.active_integration_count, account.active_integration_limit),
-        (5, 5)
-    );
-
-    // The sixth is refused, with either kind of login, and the token that it shares with the five stays
-    // valid.
-    let sixth = ann.create("hubspot", "Sixth").await;
-    let no = refused(ann.try_log_in(&sixth, "admin@acme.example")).await;
-    assert_eq!(no.reason, "ACCOUNT_LIMIT_REACHED");
-    let no = refused(
-        ann.integrations
-            .authorize_with_credentials(Person::key(&sixth, KEY)),
-    )
-    .await;
-    assert_eq!(no.reason, "ACCOUNT_LIMIT_REACHED");
-    world.control("POST", "/sessions/expire", Json::Null).await;
-    for name in [&names[0], &names[4]] {
-        let sync = ann.sync(name).await;
-        ann.succeeds(&sync).await;
-    }
-    // Deleting one frees its place; the others of its account keep theirs.
-    assert_eq!(ann.delete(&names[2]).await.access(), Access::Kept);
-    ann.log_in(&sixth).await;
-    let sync = ann.sync(&names[0]).await;
-    ann.succeeds(&sync).await;
-
-    // The app is uninstalled and the private app is deleted: tether reports it and keeps the data.
-    let companies = ann.all_companies(100).await;
-    world
-        .control("POST", "/grants/revoke", json!({"user": "admin@acme.example"}))
-        .await;
-    world
-        .control(
-            "POST",
-            "/oauth/private-apps",
-            json!({"token": KEY, "delete": true}),
-        )
-        .await;
-    for name in [&names[0], &names[4]] {
-        let sync = ann.sync(name).await;
-        let failed = ann.watch(&sync).await.pop().unwrap();
-        assert_eq!(failed.state(), sync::State::Failed, "{failed:?}");
-        assert_eq!(
-            failed.error.unwrap().reason(),
-            v1::ErrorReason::CredentialsRevoked
-        );
-        assert_eq!(ann.get(name).await.state(), State::NeedsReauthorization);
-    }
-    assert_eq!(ann.all_companies(100).await, companies);
-    let card = ann.open(&companies[3].name).await.cards.remove(0);
-    assert!(!card.freshness.as_ref().unwrap().live);
-    // A new login keeps all settings, and a sync is started automatically.
-    let no = refused(ann.try_log_in(&names[0], "admin@globex.example")).await;
-    assert_eq!(no.reason, "DIFFERENT_ORGANIZATION");
-    assert_eq!(ann.log_in(&names[0]).await.state(), State::Active);
-    until("the sync after the login ends well", async || {
-        let request = v1::ListSyncsRequest {
-            parent: names[0].clone(),
-            ..Default::default()
-        };
-        let newest = ok(ann.clone().integrations.list_syncs(request))
-            .await
-            .syncs
-            .remove(0);
-        (newest.trigger(), newest.state()) == (sync::Trigger::LogIn, sync::State::Succeeded)
-    })
-    .await;
-}
-
-/// A private app's token has no revocation: the answer of the deletion says so, because the token goes on working.
-async fn what_the_crm_lets_nobody_revoke_is_not_called_revoked(database: Database) {
-    let world = World::start_crm(database, Crm::HubSpot, 12, &[]).await;
-    let mut ann = world.ann().await;
-    ann.enable("hubspot").await;
-    for _ in 0..2 {
-        let name = ann.create("hubspot", "Key").await;
-        ann.log_in_with_key(&name, KEY).await;
-        ann.select(&name, &["companies.name"]).await;
-        let sync = ann.activate(&name).await;
-        ann.succeeds(&sync).await;
-        assert_eq!(ann.delete(&name).await.access(), Access::NotRevocable);
-    }
-    // Also for a draft; a login with OAuth is revoked.
-    let draft = ann.create("hubspot", "Draft").await;
-    ann.log_in_with_key(&draft, KEY).await;
-    assert_eq!(ann.delete(&draft).await.access(), Access::NotRevocable);
-    let draft = ann.create("hubspot", "Draft").await;
-    ann.log_in(&draft).await;
-    assert_eq!(ann.delete(&draft).await.access(), Access::Revoked);
-}
-
 /// Opening the profile is what finds the deletion: the answer still has the name, and sources exactly where it has cards.
 async fn a_profile_that_finds_its_company_deleted_names_no_source(database: Database) {
     let world = World::start_crm(database, Crm::HubSpot, 12, &[]).await;
@@ -460,13 +381,8 @@ async fn a_profile_that_finds_its_company_deleted_names_no_source(database: Data
     for tracked in [false, true] {
         let (name, ids) = single.next().unwrap();
         if tracked {
-            let request = v1::TrackCompaniesRequest {
-                parent: ann.parent.clone(),
-                companies: vec![v1::CompanyToTrack {
-                    company: Some(v1::company_to_track::Company::Name(name.clone())),
-                }],
-            };
-            ok(ann.companies.track_companies(request)).await;
+            let named = v1::company_to_track::Company::Name(name.clone());
+            ann.track(named).await;
         }
         let delete = json!({"object": "companies", "id": ids[0]});
         world.control("POST", "/records/delete", delete).await;

@@ -6,6 +6,7 @@
     reason = "a test may fail, and says so"
 )]
 
+mod accounts;
 mod audit;
 mod boundary;
 mod bounds;
@@ -14,8 +15,10 @@ mod credentials;
 mod crm;
 mod csv;
 mod damage;
+mod deleting;
 mod drafts;
 mod edge;
+mod editing;
 mod errors;
 mod fairness;
 mod filters;
@@ -27,14 +30,18 @@ mod leaks;
 mod lost_database;
 mod manual;
 mod operations;
+mod platform;
 mod policy;
 mod privacy;
 mod proof;
 mod refusals;
+mod sealing;
 mod search;
 mod secrets;
+mod setup;
 mod sharing;
 mod store;
+mod strangers;
 mod support;
 mod takeover;
 mod template;

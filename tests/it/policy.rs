@@ -163,20 +163,31 @@ pub(crate) fn signed(world: &World, other: serde_json::Value) -> String {
     .unwrap()
 }
 
-/// Calls RPCs with the name of another group's resource and with an unknown name: the answers differ only in
-/// the name.
+/// The answers about another group's resource and about one that does not exist differ only in the name.
+fn alike(rpc: &str, (theirs, one): (&str, Refused), (absent, other): (&str, Refused)) {
+    assert_eq!(
+        (one.code, one.reason.as_str()),
+        (Code::NotFound, "NOT_FOUND"),
+        "{rpc}: {one:?}"
+    );
+    assert_eq!(
+        (other.code, other.reason.as_str()),
+        (Code::NotFound, "NOT_FOUND"),
+        "{rpc}: {other:?}"
+    );
+    assert_eq!(one.message.replace(theirs, absent), other.message, "{rpc}");
+    let info = |told: &Refused| format!("{:?}", told.details.error_info()).replace(theirs, absent);
+    assert_eq!(info(&one), info(&other), "{rpc}");
+}
+
+/// Calls RPCs with the name of another group's resource and with an unknown name. A row is the RPC and its request
+/// about a resource of a name.
 macro_rules! same {
-    ($theirs:expr, $absent:expr, $($call:expr),+ $(,)?) => {$({
-        let call = $call;
-        let (theirs, absent): (String, String) = ($theirs.clone(), $absent.clone());
-        let one: Refused = call(theirs.clone()).await;
-        let other: Refused = call(absent.clone()).await;
-        let which = stringify!($call);
-        assert_eq!((one.code, one.reason.as_str()), (Code::NotFound, "NOT_FOUND"), "{which}: {one:?}");
-        assert_eq!((other.code, other.reason.as_str()), (Code::NotFound, "NOT_FOUND"), "{which}: {other:?}");
-        assert_eq!(one.message.replace(&theirs, &absent), other.message, "{which}");
-        let info = |told: &Refused| format!("{:?}", told.details.error_info()).replace(&theirs, &absent);
-        assert_eq!(info(&one), info(&other), "{which}");
+    ($eve:ident, $theirs:expr, $absent:expr, $(($service:ident.$rpc:ident, $request:expr)),+ $(,)?) => {$({
+        let (request, theirs, absent): (_, &str, &str) = ($request, $theirs, $absent);
+        let one = refused($eve.$service.$rpc(request(theirs.to_owned()))).await;
+        let other = refused($eve.$service.$rpc(request(absent.to_owned()))).await;
+        alike(stringify!($rpc), (theirs, one), (absent, other));
     })+};
 }
 
@@ -190,234 +201,195 @@ async fn what_is_another_groups_reads_like_what_is_not_there(database: Database)
     let mut eve = world.person("eve", "globex", Role::Administrator).await;
     eve.enable("dummy").await;
     assert!(eve.all_companies(100).await.is_empty());
-    let absent = "integrations/0198c0de-0000-7000-8000-000000000000".to_owned();
     for theirs in [&name, &draft] {
-        let absent = &absent;
-        let eve = &eve;
-        same!(
-            theirs,
-            absent,
-            async |name| refused(
-                eve.clone()
-                    .integrations
-                    .get_integration(v1::GetIntegrationRequest { name })
-            )
-            .await,
-            async |name: String| refused(
-                eve.clone()
-                    .integrations
-                    .update_integration(Person::selection(&name, &[]))
-            )
-            .await,
-            async |name| {
-                let request = v1::DeleteIntegrationRequest {
-                    name,
-                    ..Default::default()
-                };
-                refused(eve.clone().integrations.delete_integration(request)).await
-            },
-            async |name| {
-                let request = v1::BeginAuthorizationRequest {
-                    name,
-                    ..Default::default()
-                };
-                refused(eve.clone().integrations.begin_authorization(request)).await
-            },
-            async |name: String| refused(
-                eve.clone()
-                    .integrations
-                    .authorize_with_credentials(Person::key(&name, "eve"))
-            )
-            .await,
-            async |parent| {
-                let request = v1::ListAvailableFieldsRequest {
-                    parent,
-                    ..Default::default()
-                };
-                refused(eve.clone().integrations.list_available_fields(request)).await
-            },
-            async |name| {
-                let request = v1::ReviewIntegrationRequest {
-                    name,
-                    ..Default::default()
-                };
-                refused(eve.clone().integrations.review_integration(request)).await
-            },
-            async |name| {
-                let request = v1::ActivateIntegrationRequest {
-                    name,
-                    ..Default::default()
-                };
-                refused(eve.clone().integrations.activate_integration(request)).await
-            },
-            async |parent| {
-                let request = v1::ListFieldsRequest {
-                    parent,
-                    ..Default::default()
-                };
-                refused(eve.clone().integrations.list_fields(request)).await
-            },
-            async |name| {
-                let request = v1::SyncIntegrationRequest {
-                    name,
-                    ..Default::default()
-                };
-                refused(eve.clone().integrations.sync_integration(request)).await
-            },
-            async |parent| {
-                let request = v1::ListSyncsRequest {
-                    parent,
-                    ..Default::default()
-                };
-                refused(eve.clone().integrations.list_syncs(request)).await
-            },
-            async |source: String| {
-                let (parent, sources) = (eve.parent.clone(), vec![source]);
-                let request = v1::ListCompaniesRequest {
-                    parent,
-                    sources,
-                    ..Default::default()
-                };
-                refused(eve.clone().companies.list_companies(request)).await
-            },
-        );
+        integrations_of_others(&mut eve, theirs).await;
     }
-    let eve = &eve;
-    let absent = format!("{absent}/syncs/0198c0de-0000-7000-8000-000000000001");
-    same!(
-        sync,
-        absent,
-        async |name| refused(eve.clone().integrations.get_sync(v1::GetSyncRequest { name })).await,
-        async |name| {
-            let watch = eve
-                .clone()
-                .integrations
-                .watch_sync(v1::WatchSyncRequest { name })
-                .await;
-            Refused::from(watch.err().unwrap())
-        },
-        async |name| refused(
-            eve.clone()
-                .integrations
-                .cancel_sync(v1::CancelSyncRequest { name })
-        )
-        .await,
-    );
-    let absent = "companies/0198c0de-0000-5000-8000-000000000000".to_owned();
-    same!(
-        company,
-        absent,
-        async |name| {
-            let request = v1::GetCompanyRequest {
-                name,
-                parent: eve.parent.clone(),
-            };
-            refused(eve.clone().companies.get_company(request)).await
-        },
-        async |name| {
-            let request = v1::GetCompanyProfileRequest {
-                name,
-                parent: eve.parent.clone(),
-                ..Default::default()
-            };
-            refused(eve.clone().companies.get_company_profile(request)).await
-        },
-        async |name| {
-            let company = Some(v1::company_to_track::Company::Name(name));
-            let (parent, companies) = (eve.parent.clone(), vec![v1::CompanyToTrack { company }]);
-            refused(
-                eve.clone()
-                    .companies
-                    .track_companies(v1::TrackCompaniesRequest { parent, companies }),
-            )
-            .await
-        },
-    );
-    let (ours, absent) = ("groups/acme".to_owned(), "groups/nobody".to_owned());
-    let (name, dummy) = (&company, "connectors/dummy");
-    same!(
-        ours,
-        absent,
-        async |parent| {
-            let request = v1::ListConnectorsRequest {
-                parent,
-                ..Default::default()
-            };
-            refused(eve.clone().integrations.list_connectors(request)).await
-        },
-        async |parent| {
-            let request = v1::GetConnectorRequest {
-                name: dummy.to_owned(),
-                parent,
-            };
-            refused(eve.clone().integrations.get_connector(request)).await
-        },
-        async |parent| {
-            let request = v1::EnableConnectorRequest {
-                parent,
-                connector: dummy.to_owned(),
-            };
-            refused(eve.clone().integrations.enable_connector(request)).await
-        },
-        async |parent| {
-            let request = v1::DisableConnectorRequest {
-                parent,
-                connector: dummy.to_owned(),
-            };
-            refused(eve.clone().integrations.disable_connector(request)).await
-        },
-        async |parent| {
-            let request = v1::CreateIntegrationRequest {
-                parent,
-                ..Default::default()
-            };
-            refused(eve.clone().integrations.create_integration(request)).await
-        },
-        async |parent| {
-            let request = v1::ListIntegrationsRequest {
-                parent,
-                ..Default::default()
-            };
-            refused(eve.clone().integrations.list_integrations(request)).await
-        },
-        async |parent| {
-            let request = v1::ListCompaniesRequest {
-                parent,
-                ..Default::default()
-            };
-            refused(eve.clone().companies.list_companies(request)).await
-        },
-        async |parent| {
-            let request = v1::GetCompanyRequest {
-                name: name.clone(),
-                parent,
-            };
-            refused(eve.clone().companies.get_company(request)).await
-        },
-        async |parent| {
-            let request = v1::GetCompanyProfileRequest {
-                name: name.clone(),
-                parent,
-                ..Default::default()
-            };
-            refused(eve.clone().companies.get_company_profile(request)).await
-        },
-        async |parent| {
-            let request = v1::TrackCompaniesRequest {
-                parent,
-                ..Default::default()
-            };
-            refused(eve.clone().companies.track_companies(request)).await
-        },
-        async |parent| {
-            let request = v1::UntrackCompaniesRequest {
-                parent,
-                ..Default::default()
-            };
-            refused(eve.clone().companies.untrack_companies(request)).await
-        },
-    );
+    syncs_of_others(&mut eve, &sync).await;
+    companies_of_others(&mut eve, &company).await;
+    connectors_and_integrations_in_other_groups(&mut eve).await;
+    companies_in_other_groups(&mut eve, &company).await;
     // None of these calls changed anything.
     assert_eq!(ann.get(&draft).await.display_name, "Our draft");
     assert!(!ann.all_companies(100).await.is_empty());
+}
+
+async fn integrations_of_others(eve: &mut Person, theirs: &str) {
+    let parent = eve.parent.clone();
+    same!(
+        eve,
+        theirs,
+        "integrations/0198c0de-0000-7000-8000-000000000000",
+        (integrations.get_integration, |name| v1::GetIntegrationRequest {
+            name
+        }),
+        (integrations.update_integration, |name: String| Person::selection(
+            &name,
+            &[]
+        )),
+        (integrations.delete_integration, |name| {
+            v1::DeleteIntegrationRequest {
+                name,
+                ..Default::default()
+            }
+        }),
+        (integrations.begin_authorization, |name| {
+            v1::BeginAuthorizationRequest {
+                name,
+                ..Default::default()
+            }
+        }),
+        (integrations.authorize_with_credentials, |name: String| {
+            Person::key(&name, "eve")
+        }),
+        (integrations.list_available_fields, |parent| {
+            v1::ListAvailableFieldsRequest {
+                parent,
+                ..Default::default()
+            }
+        }),
+        (integrations.review_integration, |name| {
+            v1::ReviewIntegrationRequest {
+                name,
+                ..Default::default()
+            }
+        }),
+        (integrations.activate_integration, |name| {
+            v1::ActivateIntegrationRequest {
+                name,
+                ..Default::default()
+            }
+        }),
+        (integrations.list_fields, |parent| v1::ListFieldsRequest {
+            parent,
+            ..Default::default()
+        }),
+        (integrations.sync_integration, |name| v1::SyncIntegrationRequest {
+            name,
+            ..Default::default()
+        }),
+        (integrations.list_syncs, |parent| v1::ListSyncsRequest {
+            parent,
+            ..Default::default()
+        }),
+        (companies.list_companies, |source| v1::ListCompaniesRequest {
+            parent: parent.clone(),
+            sources: vec![source],
+            ..Default::default()
+        }),
+    );
+}
+
+async fn syncs_of_others(eve: &mut Person, theirs: &str) {
+    same!(
+        eve,
+        theirs,
+        "integrations/0198c0de-0000-7000-8000-000000000000/syncs/0198c0de-0000-7000-8000-000000000001",
+        (integrations.get_sync, |name| v1::GetSyncRequest { name }),
+        (integrations.watch_sync, |name| v1::WatchSyncRequest { name }),
+        (integrations.cancel_sync, |name| v1::CancelSyncRequest { name }),
+    );
+}
+
+async fn companies_of_others(eve: &mut Person, theirs: &str) {
+    let parent = eve.parent.clone();
+    let track = |company| v1::TrackCompaniesRequest {
+        parent: parent.clone(),
+        companies: vec![v1::CompanyToTrack {
+            company: Some(company),
+        }],
+    };
+    same!(
+        eve,
+        theirs,
+        "companies/0198c0de-0000-5000-8000-000000000000",
+        (companies.get_company, |name| v1::GetCompanyRequest {
+            name,
+            parent: parent.clone()
+        }),
+        (companies.get_company_profile, |name| {
+            v1::GetCompanyProfileRequest {
+                name,
+                parent: parent.clone(),
+                ..Default::default()
+            }
+        }),
+        (companies.track_companies, |name| track(
+            v1::company_to_track::Company::Name(name)
+        )),
+    );
+}
+
+async fn connectors_and_integrations_in_other_groups(eve: &mut Person) {
+    let dummy = || "connectors/dummy".to_owned();
+    same!(
+        eve,
+        "groups/acme",
+        "groups/nobody",
+        (integrations.list_connectors, |parent| v1::ListConnectorsRequest {
+            parent,
+            ..Default::default()
+        }),
+        (integrations.get_connector, |parent| v1::GetConnectorRequest {
+            name: dummy(),
+            parent
+        }),
+        (integrations.enable_connector, |parent| {
+            v1::EnableConnectorRequest {
+                parent,
+                connector: dummy(),
+            }
+        }),
+        (integrations.disable_connector, |parent| {
+            v1::DisableConnectorRequest {
+                parent,
+                connector: dummy(),
+            }
+        }),
+        (integrations.create_integration, |parent| {
+            v1::CreateIntegrationRequest {
+                parent,
+                ..Default::default()
+            }
+        }),
+        (integrations.list_integrations, |parent| {
+            v1::ListIntegrationsRequest {
+                parent,
+                ..Default::default()
+            }
+        }),
+    );
+}
+
+async fn companies_in_other_groups(eve: &mut Person, company: &str) {
+    let name = || company.to_owned();
+    same!(
+        eve,
+        "groups/acme",
+        "groups/nobody",
+        (companies.list_companies, |parent| v1::ListCompaniesRequest {
+            parent,
+            ..Default::default()
+        }),
+        (companies.get_company, |parent| v1::GetCompanyRequest {
+            name: name(),
+            parent
+        }),
+        (companies.get_company_profile, |parent| {
+            v1::GetCompanyProfileRequest {
+                name: name(),
+                parent,
+                ..Default::default()
+            }
+        }),
+        (companies.track_companies, |parent| v1::TrackCompaniesRequest {
+            parent,
+            ..Default::default()
+        }),
+        (companies.untrack_companies, |parent| {
+            v1::UntrackCompaniesRequest {
+                parent,
+                ..Default::default()
+            }
+        }),
+    );
 }

@@ -2,9 +2,10 @@
 
 use tether::caller::Role;
 use tether::proto::v1;
+use tether::proto::v1::company_to_track::Company;
 use tether::store::{AuditFilter, Options, Store};
 
-use crate::support::server::{Database, World, ok, on_all_databases, refused, until};
+use crate::support::server::{Database, Person, World, ok, on_all_databases, refused, until};
 
 on_all_databases!(a_receiver_sees_the_organization_and_no_user, a_group_is_erased);
 
@@ -17,7 +18,7 @@ async fn a_receiver_sees_the_organization_and_no_user(database: Database) {
     ann.share(&name, "globex", &[]).await;
     let account = ann.get(&name).await.account.unwrap();
     assert_eq!(account.username, "admin@acme.example");
-    let mut gil = world.person("gil", "globex", Role::Administrator).await;
+    let mut gil = world.gil().await;
     let seen = gil.get(&name).await.account.unwrap();
     let organization = v1::Account {
         organization_id: account.organization_id.clone(),
@@ -67,8 +68,7 @@ async fn a_receiver_sees_the_organization_and_no_user(database: Database) {
 async fn a_group_is_erased(database: Database) {
     let world = World::start(database, 10).await;
     world.connect("globex", true).await;
-    let mut ann = world.ann().await;
-    let mut gil = world.person("gil", "globex", Role::Administrator).await;
+    let (mut ann, mut gil) = (world.ann().await, world.gil().await);
     ann.enable("salesforce").await;
     let name = ann.salesforce("Acme Sales", &["Account.Name"]).await;
     ann.share(&name, "globex", &[]).await;
@@ -76,13 +76,7 @@ async fn a_group_is_erased(database: Database) {
     let (theirs, _) = gil.dummy("Globex Dummy", "gil").await;
     gil.share(&theirs, "acme", &[]).await;
     let companies = ann.all_companies(100).await;
-    let track = v1::TrackCompaniesRequest {
-        parent: ann.parent.clone(),
-        companies: vec![v1::CompanyToTrack {
-            company: Some(v1::company_to_track::Company::Name(companies[0].name.clone())),
-        }],
-    };
-    ok(ann.companies.track_companies(track)).await;
+    ann.track(Company::Name(companies[0].name.clone())).await;
 
     // Without `--yes` it only prints what it would do.
     let (good, _, error) = world.command(&["groups", "erase", "acme"]).await;
@@ -92,17 +86,26 @@ async fn a_group_is_erased(database: Database) {
     );
     assert_eq!(ann.get(&name).await.name, name);
 
-    // While servers run. The other group keeps its own data, and nothing of this group.
+    the_other_group_keeps_its_own(&world, &mut gil, &theirs).await;
+    access_is_revoked_and_nothing_is_left(&world).await;
+    the_audit_log_keeps_the_erasure_only(&world).await;
+    the_group_starts_anew(&world, &mut ann).await;
+}
+
+/// A number of what `groups erase` prints.
+fn count(said: &str, what: &str) -> i64 {
+    let line = said
+        .lines()
+        .find_map(|line| line.strip_prefix(&format!("{what}\t")));
+    line.unwrap_or_else(|| panic!("{what} in {said}"))
+        .parse()
+        .unwrap()
+}
+
+/// The group is erased while servers run. The other group keeps its own data, and nothing of this group.
+async fn the_other_group_keeps_its_own(world: &World, gil: &mut Person, theirs: &String) {
     let (good, said, error) = world.command(&["groups", "erase", "acme", "--yes"]).await;
     assert!(good, "{said}{error}");
-    let count = |said: &str, what: &str| -> i64 {
-        let line = said
-            .lines()
-            .find_map(|line| line.strip_prefix(&format!("{what}\t")));
-        line.unwrap_or_else(|| panic!("{what} in {said}"))
-            .parse()
-            .unwrap()
-    };
     assert_eq!(
         (count(&said, "integrations"), count(&said, "received shares")),
         (2, 1)
@@ -113,7 +116,7 @@ async fn a_group_is_erased(database: Database) {
     );
     assert!(count(&said, "audit entries") > 5, "{said}");
     let left: Vec<String> = gil.integrations().await.into_iter().map(|one| one.name).collect();
-    assert_eq!(left, std::slice::from_ref(&theirs));
+    assert_eq!(left, std::slice::from_ref(theirs));
     let mut platform = world.person("platform", "", Role::Service).await;
     let groups = ok(platform.groups.list_groups(v1::ListGroupsRequest::default()))
         .await
@@ -132,8 +135,10 @@ async fn a_group_is_erased(database: Database) {
             .audit_entries
             .is_empty()
     );
+}
 
-    // Access is revoked; then the account's row is deleted too, and the command has nothing left to do.
+/// Access is revoked; then the account's row is deleted too, and the command has nothing left to do.
+async fn access_is_revoked_and_nothing_is_left(world: &World) {
     until("access was given back", async || {
         let oauth = world.control("GET", "/oauth", serde_json::Value::Null).await;
         let credentials = oauth["grants"].as_array().unwrap();
@@ -151,6 +156,9 @@ async fn a_group_is_erased(database: Database) {
         !said.contains("revocations pending")
     })
     .await;
+}
+
+async fn the_audit_log_keeps_the_erasure_only(world: &World) {
     let url = world.postgres_url().map_or_else(
         || format!("sqlite:{}", world.data().join("tether.db").display()),
         str::to_owned,
@@ -168,8 +176,11 @@ async fn a_group_is_erased(database: Database) {
         .collect();
     assert_eq!((erased.len(), erased[0].resource.as_str()), (1, "groups/acme"));
     assert!(entries.iter().all(|entry| entry.group_id != "acme"));
+}
 
-    // The group can be created again, and starts empty.
+/// It can be created again, and starts empty.
+async fn the_group_starts_anew(world: &World, ann: &mut Person) {
+    let mut platform = world.person("platform", "", Role::Service).await;
     let group = v1::Group {
         name: "groups/acme".to_owned(),
         display_name: "Acme again".to_owned(),

@@ -37,12 +37,78 @@ async fn names(of: &mut Person, filter: &str) -> BTreeSet<String> {
     answer.companies.into_iter().map(|company| company.name).collect()
 }
 
+/// What the CRM has, and the companies of its records.
+struct Truth {
+    organization: String,
+    accounts: Vec<Json>,
+    opportunities: Vec<Json>,
+}
+
+impl Truth {
+    async fn of(world: &World) -> Self {
+        let organization = world.control("GET", "", Json::Null).await["orgs"][0]["id"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        Self {
+            organization,
+            accounts: world.truth("Account", "Id,Website,Industry").await,
+            opportunities: world.truth("Opportunity", "AccountId,StageName,Amount").await,
+        }
+    }
+
+    fn company(&self, account: &Json) -> String {
+        let text = |key: &str| account[key].as_str().unwrap_or_default();
+        crate::support::companies::of("salesforce", &self.organization, text("Id"), text("Website"))
+    }
+
+    /// The companies of the accounts that fit.
+    fn companies(&self, fits: impl Fn(&Json) -> bool) -> BTreeSet<String> {
+        let fitting = self.accounts.iter().filter(|account| fits(account));
+        fitting.map(|account| self.company(account)).collect()
+    }
+
+    fn industry(&self) -> &str {
+        let mut known = self
+            .accounts
+            .iter()
+            .filter_map(|account| account["Industry"].as_str());
+        known.next().unwrap()
+    }
+
+    /// The companies with an opportunity in this stage, of more than this amount.
+    fn of_stage(&self, stage: &str, least: f64) -> BTreeSet<String> {
+        let fits = |one: &&Json| {
+            one["StageName"] == stage && one["Amount"].as_f64().is_some_and(|amount| amount > least)
+        };
+        let ids: BTreeSet<&str> = self
+            .opportunities
+            .iter()
+            .filter(fits)
+            .filter_map(|one| one["AccountId"].as_str())
+            .collect();
+        self.companies(|one| ids.contains(one["Id"].as_str().unwrap()))
+    }
+}
+
 async fn a_group_searches_two_sources(database: Database) {
     let world = World::start(database, 80).await;
     let mut ann = world.ann().await;
     ann.enable("salesforce").await;
+    let at_least = two_sources(&mut ann).await;
+    let all = complete_up_to_a_position(&mut ann, &at_least).await;
+    let truth = Truth::of(&world).await;
+    conditions_mean_what_they_say(&mut ann, &truth, all).await;
+    lists_are_sorted_and_paged(&mut ann).await;
+    errors_name_the_position(&mut ann).await;
+    later_positions_are_waited_for(&mut ann, at_least.clone()).await;
+    sources_are_listed(&mut ann, all).await;
+    what_the_crm_deletes_is_no_longer_found(&world, &mut ann, &truth, &at_least).await;
+}
+
+/// Saves and syncs two integrations; answers the positions of their data.
+async fn two_sources(ann: &mut Person) -> Vec<v1::SourcePosition> {
     let mut at_least = Vec::new();
-    let mut integrations = Vec::new();
     for (name, fields) in [("Sales", SALES), ("Support", SUPPORT)] {
         let name = ann.create("salesforce", name).await;
         ann.log_in(&name).await;
@@ -55,82 +121,56 @@ async fn a_group_searches_two_sources(database: Database) {
             change_number: done.change_number,
             time: None,
         });
-        integrations.push(name);
     }
+    at_least
+}
 
-    // Data of a sync is found by a caller that requires its change number.
+/// Data of a sync is found by a caller that requires its change number. Answers the number of companies.
+async fn complete_up_to_a_position(ann: &mut Person, at_least: &[v1::SourcePosition]) -> usize {
     let request = v1::ListCompaniesRequest {
-        at_least: at_least.clone(),
+        at_least: at_least.to_vec(),
         columns: vec![
             "sales.Account.Industry".to_owned(),
             "sales.Opportunity.Amount".to_owned(),
         ],
-        ..list(&ann, "source = sales AND source = support", "")
+        ..list(ann, "source = sales AND source = support", "")
     };
     let answer = ok(ann.companies.list_companies(request)).await;
-    for (told, asked) in answer.as_of.iter().zip(&at_least) {
+    for (told, asked) in answer.as_of.iter().zip(at_least) {
         assert!(told.change_number >= asked.change_number, "{told:?}");
     }
-    let all = names(&mut ann, "source = sales").await;
+    let all = names(ann, "source = sales").await;
     assert_eq!(all.len(), answer.companies.len());
     assert!(answer.companies.iter().all(|company| company.cells.len() == 2));
+    all.len()
+}
 
-    // One condition, both sources, related records, and conditions on the same record.
-    let organization = world.control("GET", "", Json::Null).await["orgs"][0]["id"].clone();
-    let company = |account: &Json| {
-        let text = |key: &str| account[key].as_str().unwrap_or_default();
-        crate::support::companies::of(
-            "salesforce",
-            organization.as_str().unwrap(),
-            text("Id"),
-            text("Website"),
-        )
-    };
-    let accounts = world.truth("Account", "Id,Website,Industry").await;
-    let industry = accounts
-        .iter()
-        .find_map(|account| account["Industry"].as_str())
-        .unwrap();
-    let expected: BTreeSet<String> = accounts
-        .iter()
-        .filter(|account| account["Industry"] == industry)
-        .map(&company)
-        .collect();
+/// One condition, both sources, related records, and conditions on the same record.
+async fn conditions_mean_what_they_say(ann: &mut Person, truth: &Truth, all: usize) {
+    let industry = truth.industry();
+    let expected = truth.companies(|account| account["Industry"] == industry);
     assert_eq!(
-        names(&mut ann, &format!("sales.Account.Industry = \"{industry}\"")).await,
+        names(ann, &format!("sales.Account.Industry = \"{industry}\"")).await,
         expected
     );
     let both =
         format!("sales.Account.Industry = \"{industry}\" AND support.Account.Industry = \"{industry}\"");
-    assert_eq!(names(&mut ann, &both).await, expected);
-    let opportunities = world.truth("Opportunity", "AccountId,StageName,Amount").await;
-    let stage = opportunities
+    assert_eq!(names(ann, &both).await, expected);
+    let stage = truth
+        .opportunities
         .iter()
         .find_map(|one| one["StageName"].as_str())
         .unwrap();
-    let of_stage = |least: f64| -> BTreeSet<String> {
-        let fits = |one: &&Json| {
-            one["StageName"] == stage && one["Amount"].as_f64().is_some_and(|amount| amount > least)
-        };
-        let ids: BTreeSet<&str> = opportunities
-            .iter()
-            .filter(fits)
-            .filter_map(|one| one["AccountId"].as_str())
-            .collect();
-        accounts
-            .iter()
-            .filter(|one| ids.contains(one["Id"].as_str().unwrap()))
-            .map(&company)
-            .collect()
-    };
+    let of_stage = truth.of_stage(stage, 50_000.0);
     let group = format!("sales.Opportunity(StageName = \"{stage}\" AND Amount > 50000)");
-    assert_eq!(names(&mut ann, &group).await, of_stage(50_000.0));
-    let rest = names(&mut ann, &format!("NOT {group}")).await;
-    assert_eq!(rest.len(), all.len() - of_stage(50_000.0).len());
+    assert_eq!(names(ann, &group).await, of_stage);
+    let rest = names(ann, &format!("NOT {group}")).await;
+    assert_eq!(rest.len(), all - of_stage.len());
+}
 
-    // Sorted, page by page.
+async fn lists_are_sorted_and_paged(ann: &mut Person) {
     let sorted = list(
-        &ann,
+        ann,
         "source = sales",
         "sales.Account.NumberOfEmployees desc, display_name",
     );
@@ -153,15 +193,16 @@ async fn a_group_searches_two_sources(database: Database) {
     assert_eq!(pages, whole);
     let request = v1::ListCompaniesRequest {
         query: whole[0].display_name.clone(),
-        ..list(&ann, "", "")
+        ..list(ann, "", "")
     };
     let found = ok(ann.companies.list_companies(request)).await.companies;
     assert!(
         found.iter().any(|company| company.name == whole[0].name),
         "{found:?}"
     );
+}
 
-    // Errors name the position of the mistake.
+async fn errors_name_the_position(ann: &mut Person) {
     for (filter, reason, position, token) in [
         ("sales.Account.Surprise = 1", "FIELD_UNKNOWN", "14", "Surprise"),
         ("elsewhere.Account.Name = 1", "INVALID_FILTER", "0", "elsewhere"),
@@ -173,7 +214,7 @@ async fn a_group_searches_two_sources(database: Database) {
         ),
         ("banking", "INVALID_FILTER", "7", ""),
     ] {
-        let request = list(&ann, filter, "");
+        let request = list(ann, filter, "");
         let no = refused(ann.companies.list_companies(request)).await;
         assert_eq!(
             (no.code, no.reason.as_str()),
@@ -188,21 +229,25 @@ async fn a_group_searches_two_sources(database: Database) {
             "{filter}"
         );
     }
-    let request = list(&ann, "", "sales.Opportunity.Amount");
+    let request = list(ann, "", "sales.Opportunity.Amount");
     let no = refused(ann.companies.list_companies(request)).await;
     assert_eq!(no.reason, "INVALID_ORDER_BY");
+}
+
+async fn later_positions_are_waited_for(ann: &mut Person, mut at_least: Vec<v1::SourcePosition>) {
     at_least[0].change_number = i64::MAX;
     let request = v1::ListCompaniesRequest {
         at_least,
-        ..list(&ann, "", "")
+        ..list(ann, "", "")
     };
     let no = refused(ann.companies.list_companies(request)).await;
     assert_eq!(
         (no.code, no.reason.as_str()),
         (Code::Unavailable, "INDEX_NOT_READY")
     );
+}
 
-    // The sources of the group.
+async fn sources_are_listed(ann: &mut Person, companies: usize) {
     let request = v1::ListSourcesRequest {
         parent: ann.parent.clone(),
         ..Default::default()
@@ -218,18 +263,28 @@ async fn a_group_searches_two_sources(database: Database) {
             )
         })
         .collect();
-    let count = all.len() as i64;
+    let count = companies as i64;
     assert_eq!(told, [("sales", count, 5), ("support", count, 3)]);
+}
 
-    // A record that is deleted in the CRM is no longer found.
-    let gone = accounts
+/// After the next sync of each source.
+async fn what_the_crm_deletes_is_no_longer_found(
+    world: &World,
+    ann: &mut Person,
+    truth: &Truth,
+    sources: &[v1::SourcePosition],
+) {
+    let industry = truth.industry();
+    let gone = truth
+        .accounts
         .iter()
-        .find(|one| expected.contains(&company(one)))
+        .find(|one| one["Industry"] == industry)
         .unwrap();
     world
         .control("POST", "/records/delete", json!({"id": gone["Id"]}))
         .await;
-    for (at, name) in integrations.iter().enumerate() {
+    for (source, label) in sources.iter().zip(["sales", "support"]) {
+        let name = &source.integration;
         let sync = ann.sync(name).await;
         let done = ann.succeeds(&sync).await;
         let request = v1::ListCompaniesRequest {
@@ -238,13 +293,10 @@ async fn a_group_searches_two_sources(database: Database) {
                 change_number: done.change_number,
                 time: None,
             }],
-            ..list(&ann, &format!("source = {}", ["sales", "support"][at]), "")
+            ..list(ann, &format!("source = {}", label), "")
         };
         let left = ok(ann.companies.list_companies(request)).await.companies;
-        let still = accounts
-            .iter()
-            .filter(|one| one["Id"] != gone["Id"])
-            .map(&company);
-        assert_eq!(left.len(), still.collect::<BTreeSet<_>>().len());
+        let still = truth.companies(|one| one["Id"] != gone["Id"]);
+        assert_eq!(left.len(), still.len(), "{label}");
     }
 }

@@ -68,11 +68,64 @@ async fn no_secret_stands_anywhere(kind: Database) {
     let sealing_key = Sealer::generate_key();
     let keys = format!("secrets.keys={sealing_key}");
     let world = World::start_with(kind, 20, &["log.filter=trace", &keys]).await;
-    let mut told: Vec<String> = Vec::new();
     let mut ann = world.ann().await;
     ann.enable("salesforce").await;
+    let mut seen = Seen::default();
+    let name = in_the_browser(&world, &mut ann, &sealing_key, &mut seen).await;
+    without_a_browser(&world, &mut ann, &mut seen).await;
+    of_the_dummy(&world, &mut ann, &mut seen).await;
+    of_callers(&world, &mut seen).await;
+    of_commands(&world, &mut seen).await;
+    let organization = ann.get(&name).await.account.unwrap().organization_id;
+    seen.of_the_configuration(&sealing_key, &organization);
+    let places = places(&world, kind, &seen).await;
+    nowhere(&seen.secrets, &places);
+}
 
-    // A login in the browser, over tether's own page; its verifier is read during the login.
+/// What the callers saw so far, and the secrets that were used.
+#[derive(Default)]
+struct Seen {
+    told: Vec<String>,
+    secrets: Vec<Vec<u8>>,
+}
+
+impl Seen {
+    /// An answer of the server.
+    fn told(&mut self, answer: impl std::fmt::Debug) {
+        self.told.push(format!("{answer:?}"));
+    }
+
+    fn secret(&mut self, secret: impl Into<Vec<u8>>) {
+        self.secrets.push(secret.into());
+    }
+
+    /// Secrets of settings, parameters, the dummy and the simulator.
+    fn of_the_configuration(&mut self, sealing_key: &str, organization: &str) {
+        let pem = PRIVATE_KEY.lines().nth(3).unwrap();
+        let base64 = base64::engine::general_purpose::STANDARD;
+        for secret in [
+            CLIENT_SECRET,
+            OWN_SECRET,
+            WRONG_SECRET,
+            DATABASE_PASSWORD,
+            sealing_key,
+            pem,
+            "access.hidden-key",
+            "refresh.hidden-key",
+            "s3cret",
+            // Salesforce's tokens, by their prefix.
+            "5Aep861",
+            &format!("{}!", &organization[..15]),
+        ] {
+            self.secret(secret);
+        }
+        self.secret(base64.decode(sealing_key).unwrap());
+        self.secret(base64.decode(pem).unwrap());
+    }
+}
+
+/// A login over tether's own page, whose verifier is read during the login, and another one, completed.
+async fn in_the_browser(world: &World, ann: &mut Person, sealing_key: &str, seen: &mut Seen) -> String {
     let name = ann.create("salesforce", "Acme Sales").await;
     let begin = v1::BeginAuthorizationRequest {
         name: name.clone(),
@@ -80,12 +133,12 @@ async fn no_secret_stands_anywhere(kind: Database) {
         ..Default::default()
     };
     let begun = ok(ann.integrations.begin_authorization(begin)).await;
-    let verifier = verifier(&world, &sealing_key, &begun.state).await;
+    seen.secret(verifier(world, sealing_key, &begun.state).await);
     let to = ann
         .consent(&begun.authorization_uri, "admin@acme.example", true)
         .await;
     let wrong = refused(ann.integrations.complete_authorization(Person::came_back(&to))).await;
-    told.push(format!("{wrong:?}"));
+    seen.told(wrong);
     let path = format!("{}?{}", to.path(), to.query().unwrap());
     let page = http(&world.callback, "GET", &path, "", "").await;
     assert_eq!(page.status, 200);
@@ -95,15 +148,16 @@ async fn no_secret_stands_anywhere(kind: Database) {
         .consent(&begun_here.authorization_uri, "admin@acme.example", true)
         .await;
     let done = Person::came_back(&to_here);
-    let codes = [
-        done.callback_parameters["code"].clone(),
-        Person::came_back(&to).callback_parameters["code"].clone(),
-    ];
+    for code in [
+        &done.callback_parameters["code"],
+        &Person::came_back(&to).callback_parameters["code"],
+    ] {
+        seen.secret(code.trim_end_matches('='));
+    }
+    seen.secret(begun.state);
+    seen.secret(begun_here.state);
     ok(ann.integrations.complete_authorization(done.clone())).await;
-    told.push(format!(
-        "{:?}",
-        refused(ann.integrations.complete_authorization(done)).await
-    ));
+    seen.told(refused(ann.integrations.complete_authorization(done)).await);
     ann.select(&name, &["Account.Name"]).await;
     let sync = ann.activate(&name).await;
     ann.succeeds(&sync).await;
@@ -113,27 +167,16 @@ async fn no_secret_stands_anywhere(kind: Database) {
     world.control("POST", "/sessions/expire", Json::Null).await;
     let sync = ann.sync(&name).await;
     ann.succeeds(&sync).await;
+    name
+}
 
-    // Logins without a browser, valid and invalid ones.
+/// Logins without a browser, valid and invalid ones.
+async fn without_a_browser(world: &World, ann: &mut Person, seen: &mut Seen) {
     let client = json!({"id": "3MVG9tether.demo", "publicKey": PUBLIC_KEY});
     world.control("POST", "/oauth/clients", client).await;
     let client = json!({"id": "3MVG9own", "secret": OWN_SECRET, "runAs": "admin@acme.example"});
     world.control("POST", "/oauth/clients", client).await;
-    let mut draft = ann.draft("salesforce", "Acme by key");
-    draft.integration.as_mut().unwrap().settings = [
-        ("environment".to_owned(), "domain".to_owned()),
-        ("domain".to_owned(), "acme.my.salesforce.com".to_owned()),
-    ]
-    .into();
-    let headless = ok(ann.integrations.create_integration(draft)).await.name;
-    let with = |kind: AuthKind, parameters: &[(&str, &str)]| v1::AuthorizeWithCredentialsRequest {
-        name: headless.clone(),
-        auth_kind: kind as i32,
-        parameters: parameters
-            .iter()
-            .map(|&(key, value)| (key.to_owned(), value.to_owned()))
-            .collect(),
-    };
+    let headless = ann.create_in_domain("Acme by key").await;
     let damaged = PRIVATE_KEY.replace("-----END", "?-----END");
     for (kind, parameters, good) in [
         (
@@ -160,92 +203,65 @@ async fn no_secret_stands_anywhere(kind: Database) {
             true,
         ),
     ] {
-        let login = with(kind, &parameters);
+        let login = ann
+            .integrations
+            .authorize_with_credentials(Person::with(&headless, kind, &parameters));
         match good {
-            true => drop(ok(ann.integrations.authorize_with_credentials(login)).await),
-            false => {
-                let no = refused(ann.integrations.authorize_with_credentials(login)).await;
-                told.push(format!("{no:?}"));
-            }
+            true => drop(ok(login).await),
+            false => seen.told(refused(login).await),
         }
     }
-    let login = v1::AuthorizeWithCredentialsRequest {
-        name: ann.create("salesforce", "Acme by assertion").await,
-        ..with(
-            AuthKind::JwtBearer,
-            &[("username", "admin@acme.example"), ("private_key", PRIVATE_KEY)],
-        )
-    };
+    let name = ann.create("salesforce", "Acme by assertion").await;
+    let login = Person::with(
+        &name,
+        AuthKind::JwtBearer,
+        &[("username", "admin@acme.example"), ("private_key", PRIVATE_KEY)],
+    );
     ok(ann.integrations.authorize_with_credentials(login)).await;
+}
 
-    // The dummy's tokens are known in advance, and its panic message contains a secret.
+/// The dummy's tokens are known in advance, and its panic message contains a secret.
+async fn of_the_dummy(world: &World, ann: &mut Person, seen: &mut Seen) {
     let (dummy, _) = ann.dummy("Acme Dummy", "hidden-key").await;
     world.script(&json!({"script.list_fields": "panic"}));
     let fields = v1::ListAvailableFieldsRequest {
         parent: dummy,
         ..Default::default()
     };
-    told.push(format!(
-        "{:?}",
-        refused(ann.integrations.list_available_fields(fields)).await
-    ));
+    seen.told(refused(ann.integrations.list_available_fields(fields)).await);
+}
+
+/// A forged token.
+async fn of_callers(world: &World, seen: &mut Seen) {
     let caller = world.token("ann", Some("acme"), Role::Administrator);
     let mut forged = world
         .bearer("acme", &format!("{}x", &caller[..caller.len() - 6]))
         .await;
     let list = v1::ListConnectorsRequest::default();
-    told.push(format!(
-        "{:?}",
-        refused(forged.integrations.list_connectors(list)).await
-    ));
+    seen.told(refused(forged.integrations.list_connectors(list)).await);
+    let signature = caller.rsplit('.').next().unwrap();
+    seen.secret(&signature[..signature.len() - 6]);
+}
+
+async fn of_commands(world: &World, seen: &mut Seen) {
     for arguments in [&["secrets", "rotate"][..], &["connectors", "list"], &["migrate"]] {
         let (good, said, errors) = world.command(arguments).await;
         assert!(good, "{errors}");
-        told.push(said + &errors);
+        seen.told.push(said + &errors);
     }
+}
 
-    let signature = caller.rsplit('.').next().unwrap().to_owned();
-    let organization = ann.get(&name).await.account.unwrap().organization_id;
-    let pem = PRIVATE_KEY.lines().nth(3).unwrap().to_owned();
-    let base64 = base64::engine::general_purpose::STANDARD;
-    let mut canaries = vec![
-        CLIENT_SECRET.to_owned().into_bytes(),
-        OWN_SECRET.to_owned().into_bytes(),
-        WRONG_SECRET.to_owned().into_bytes(),
-        DATABASE_PASSWORD.to_owned().into_bytes(),
-        sealing_key.clone().into_bytes(),
-        base64.decode(&sealing_key).unwrap(),
-        base64.decode(&pem).unwrap(),
-        pem.into_bytes(),
-        verifier.into_bytes(),
-        begun.state.clone().into_bytes(),
-        begun_here.state.clone().into_bytes(),
-        signature[..signature.len() - 6].to_owned().into_bytes(),
-        b"access.hidden-key".to_vec(),
-        b"refresh.hidden-key".to_vec(),
-        b"s3cret".to_vec(),
-        // Salesforce's tokens, by their prefix.
-        b"5Aep861".to_vec(),
-        format!("{}!", &organization[..15]).into_bytes(),
-    ];
-    canaries.extend(
-        codes
-            .into_iter()
-            .map(|code| code.trim_end_matches('=').to_owned().into_bytes()),
-    );
-    // PostgreSQL dumps bytes as hexadecimal digits.
-    let hex = |bytes: &Vec<u8>| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    let digits: Vec<_> = canaries.iter().map(|canary| hex(canary).into_bytes()).collect();
-
+/// Every place where a secret could stand.
+async fn places(world: &World, kind: Database, seen: &Seen) -> Vec<(String, Vec<u8>)> {
     let metrics = http(&world.admin, "GET", "/metrics", "", "").await.body;
     assert!(metrics.contains("tether_rpc_total"));
     let mut places = vec![
         ("the log".to_owned(), world.log().into_bytes()),
         ("the metrics".to_owned(), metrics.into_bytes()),
-        ("what was told".to_owned(), told.join("\n").into_bytes()),
+        ("what was told".to_owned(), seen.told.join("\n").into_bytes()),
     ];
     assert!(world.log().contains("TRACE"), "the log tells everything");
-    places.extend(database(&world));
+    places.extend(database(world));
     assert!(
         places.len() > 3
             && places
@@ -256,8 +272,15 @@ async fn no_secret_stands_anywhere(kind: Database) {
     let username = b"admin@acme.example";
     let has = |bytes: &[u8]| bytes.windows(username.len()).any(|window| window == username);
     assert!(places.iter().filter(|(_, bytes)| has(bytes)).count() >= 2);
+    places
+}
+
+/// None of the secrets is in any of the places, also not as the hexadecimal digits that PostgreSQL dumps.
+fn nowhere(canaries: &[Vec<u8>], places: &[(String, Vec<u8>)]) {
+    let hex = |bytes: &Vec<u8>| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let digits: Vec<_> = canaries.iter().map(|canary| hex(canary).into_bytes()).collect();
     let mut found = Vec::new();
-    for (place, bytes) in &places {
+    for (place, bytes) in places {
         for canary in canaries.iter().chain(&digits) {
             if let Some(at) = bytes.windows(canary.len()).position(|window| window == canary) {
                 let line =

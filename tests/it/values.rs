@@ -103,6 +103,10 @@ fn cells(company: &v1::Company) -> Vec<(String, String)> {
     company.cells[0].values.iter().flat_map(text).collect()
 }
 
+fn pair(value: &str, label: &str) -> (String, String) {
+    (value.to_owned(), label.to_owned())
+}
+
 async fn labels_of_picklists_take_effect_without_a_change_of_records(database: Database) {
     let world = World::start(database, 1).await;
     world.script(&script(
@@ -111,51 +115,55 @@ async fn labels_of_picklists_take_effect_without_a_change_of_records(database: D
     let mut ann = world.ann().await;
     let (name, at) = synced(&mut ann, &["Company.Name", "Company.Industry", "Company.Tags"]).await;
 
-    // Values and labels find the same companies, as wholes, by words and by their beginnings.
-    let energy = found(&mut ann, &at, "firm.Company.Industry = \"Power & Light\"").await;
+    let energy = values_and_labels_find_the_same(&mut ann, &at).await;
+    lists_show_and_sort_labels(&mut ann, &at).await;
+    let energetic = energy.first().unwrap();
+    a_profile_shows_labels(&mut ann, energetic).await;
+    a_changed_label_changes_no_record(&world, &mut ann, &name, &at, &energy).await;
+    a_listing_of_the_fields_renews_labels(&world, &mut ann, &name, &at, &energy).await;
+}
+
+/// As wholes, by words and by their beginnings. Answers the companies of one value.
+async fn values_and_labels_find_the_same(ann: &mut Person, at: &v1::SourcePosition) -> BTreeSet<String> {
+    let energy = found(ann, at, "firm.Company.Industry = \"Power & Light\"").await;
     assert!(!energy.is_empty() && energy.len() < 30);
     for filter in ["= Energy", ": light", "= \"power*\"", ": \"ligh*\""] {
         assert_eq!(
-            found(&mut ann, &at, &format!("firm.Company.Industry {filter}")).await,
-            energy
+            found(ann, at, &format!("firm.Company.Industry {filter}")).await,
+            energy,
+            "{filter}"
         );
     }
-    let others = found(&mut ann, &at, "firm.Company.Industry != \"Power & Light\"").await;
+    let others = found(ann, at, "firm.Company.Industry != \"Power & Light\"").await;
     assert_eq!(others.len(), 30 - energy.len());
     // The label of one entry is the value of another: both are meant.
     let both = list(
-        &mut ann,
-        &at,
+        ann,
+        at,
         "firm.Company.Industry = Agriculture",
         "",
         &["firm.Company.Industry"],
     )
     .await;
     let meant: BTreeSet<(String, String)> = both.iter().flat_map(cells).collect();
-    let pair = |value: &str, label: &str| (value.to_owned(), label.to_owned());
     assert_eq!(
         meant,
         BTreeSet::from([pair("Agriculture", ""), pair("Software", "Agriculture")])
     );
-    let tagged = list(
-        &mut ann,
-        &at,
-        "firm.Company.Tags = First",
-        "",
-        &["firm.Company.Tags"],
-    )
-    .await;
+    let tagged = list(ann, at, "firm.Company.Tags = First", "", &["firm.Company.Tags"]).await;
     assert!(!tagged.is_empty());
     assert!(
         tagged
             .iter()
             .all(|company| cells(company).contains(&pair("gold", "First")))
     );
+    energy
+}
 
-    // Lists show labels and are sorted by them, and so do profiles.
+async fn lists_show_and_sort_labels(ann: &mut Person, at: &v1::SourcePosition) {
     let sorted = list(
-        &mut ann,
-        &at,
+        ann,
+        at,
         "source = firm",
         "firm.Company.Industry",
         &["firm.Company.Industry"],
@@ -194,7 +202,10 @@ async fn labels_of_picklists_take_effect_without_a_change_of_records(database: D
             .map(|company| company.name.clone())
             .collect::<Vec<_>>()
     );
-    let card = ann.open(energy.first().unwrap()).await.cards.remove(0);
+}
+
+async fn a_profile_shows_labels(ann: &mut Person, company: &str) {
+    let card = ann.open(company).await.cards.remove(0);
     let table = card.company_records.unwrap();
     let column = table
         .columns
@@ -204,10 +215,18 @@ async fn labels_of_picklists_take_effect_without_a_change_of_records(database: D
     let value = &table.records[0].values[column];
     assert_eq!(value.kind, Some(Kind::Text("Energy".to_owned())));
     assert_eq!(value.label, "Power & Light");
+}
 
-    // A label changes in the CRM, and no record does.
+/// A label changes in the CRM, and no record does.
+async fn a_changed_label_changes_no_record(
+    world: &World,
+    ann: &mut Person,
+    name: &str,
+    at: &v1::SourcePosition,
+    energy: &BTreeSet<String>,
+) {
     world.script(&script(&json!({"labels": "Energy=Strom"})));
-    let sync = ann.sync(&name).await;
+    let sync = ann.sync(name).await;
     let written: i64 = ann
         .succeeds(&sync)
         .await
@@ -216,22 +235,12 @@ async fn labels_of_picklists_take_effect_without_a_change_of_records(database: D
         .filter_map(|object| object.counts.map(|counts| counts.written))
         .sum();
     assert_eq!(written, 0);
-    assert_eq!(
-        found(&mut ann, &at, "firm.Company.Industry = Strom").await,
-        energy
-    );
-    assert_eq!(
-        found(&mut ann, &at, "firm.Company.Industry = Energy").await,
-        energy
-    );
-    assert!(
-        found(&mut ann, &at, "firm.Company.Industry : light")
-            .await
-            .is_empty()
-    );
+    assert_eq!(found(ann, at, "firm.Company.Industry = Strom").await, *energy);
+    assert_eq!(found(ann, at, "firm.Company.Industry = Energy").await, *energy);
+    assert!(found(ann, at, "firm.Company.Industry : light").await.is_empty());
     let listed = list(
-        &mut ann,
-        &at,
+        ann,
+        at,
         "firm.Company.Industry = Strom",
         "",
         &["firm.Company.Industry"],
@@ -243,18 +252,23 @@ async fn labels_of_picklists_take_effect_without_a_change_of_records(database: D
             .flat_map(cells)
             .all(|cell| cell == pair("Energy", "Strom"))
     );
+}
 
-    // A listing of the fields renews them too.
+/// It renews them as a sync does.
+async fn a_listing_of_the_fields_renews_labels(
+    world: &World,
+    ann: &mut Person,
+    name: &str,
+    at: &v1::SourcePosition,
+    energy: &BTreeSet<String>,
+) {
     world.script(&script(&json!({"labels": "Energy=Kraft"})));
     let request = v1::ListAvailableFieldsRequest {
-        parent: name.clone(),
+        parent: name.to_owned(),
         ..Default::default()
     };
     ok(ann.integrations.list_available_fields(request)).await;
-    assert_eq!(
-        found(&mut ann, &at, "firm.Company.Industry = Kraft").await,
-        energy
-    );
+    assert_eq!(found(ann, at, "firm.Company.Industry = Kraft").await, *energy);
 }
 
 async fn keys_that_are_no_words_have_aliases(database: Database) {

@@ -8,7 +8,7 @@ use tether::proto::v1;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tonic_types::pb;
 
-use crate::support::server::{Database, World};
+use crate::support::server::{Database, Person, World};
 
 const ORIGIN: &str = "https://app.example.com";
 
@@ -137,9 +137,18 @@ async fn a_page_calls_as_everyone_else() {
     let mut world = World::start_with(Database::Sqlite, 1, &[&origins]).await;
     let token = world.token("ann", Some("acme"), Role::Administrator);
 
-    // One response: a message, then the trailers as a frame.
+    an_answer_is_one_response(&world, &token).await;
+    errors_have_their_details(&world, &token).await;
+    let mut ann = world.ann().await;
+    let (name, _) = ann.dummy("Ours", "ann").await;
+    a_stream_ends_with_trailers(&world, &token, &mut ann, &name).await;
+    a_stream_ends_with_an_error(&mut world, &token, &mut ann, &name).await;
+}
+
+/// A message, then the trailers as a frame.
+async fn an_answer_is_one_response(world: &World, token: &str) {
     let list = v1::ListConnectorsRequest::default();
-    let answer = call(&world, "ListConnectors", Some(&token), &list).await;
+    let answer = call(world, "ListConnectors", Some(token), &list).await;
     assert_eq!(answer.status, 200);
     assert_eq!(answer.header("content-type"), Some("application/grpc-web+proto"));
     assert_eq!(answer.header("x-request-id"), Some("from-the-page"));
@@ -165,43 +174,48 @@ async fn a_page_calls_as_everyone_else() {
         trailers.contains(&("grpc-status".to_owned(), "0".to_owned())),
         "{trailers:?}"
     );
+}
 
-    // The gate and the services return errors with the same details.
-    let refused = call(&world, "ListConnectors", None, &list).await;
-    assert_eq!(
-        (refused.header("grpc-status"), reason(&refused.headers).as_str()),
-        (Some("16"), "TOKEN_MISSING")
-    );
-    assert_eq!(refused.header("access-control-allow-origin"), Some(ORIGIN));
+/// The gate and the services return errors with the same details.
+async fn errors_have_their_details(world: &World, token: &str) {
+    let list = v1::ListConnectorsRequest::default();
     let member = world.token("max", Some("acme"), Role::Member);
-    let refused = call(
-        &world,
-        "CreateIntegration",
-        Some(&member),
-        &v1::CreateIntegrationRequest::default(),
-    )
-    .await;
-    assert_eq!(
-        (refused.header("grpc-status"), reason(&refused.headers).as_str()),
-        (Some("7"), "ROLE_NOT_ALLOWED")
-    );
+    let create = v1::CreateIntegrationRequest::default();
     let absent = v1::GetIntegrationRequest {
         name: "integrations/0198c0de-0000-7000-8000-000000000000".to_owned(),
     };
-    let refused = call(&world, "GetIntegration", Some(&token), &absent).await;
-    assert_eq!(
-        (refused.header("grpc-status"), reason(&refused.headers).as_str()),
-        (Some("5"), "NOT_FOUND")
-    );
+    for (refused, status, expected) in [
+        (
+            call(world, "ListConnectors", None, &list).await,
+            "16",
+            "TOKEN_MISSING",
+        ),
+        (
+            call(world, "CreateIntegration", Some(&member), &create).await,
+            "7",
+            "ROLE_NOT_ALLOWED",
+        ),
+        (
+            call(world, "GetIntegration", Some(token), &absent).await,
+            "5",
+            "NOT_FOUND",
+        ),
+    ] {
+        assert_eq!(
+            (refused.header("grpc-status"), reason(&refused.headers).as_str()),
+            (Some(status), expected)
+        );
+        assert_eq!(refused.header("access-control-allow-origin"), Some(ORIGIN));
+    }
+}
 
-    // A stream: messages as they are sent, then the trailers.
-    let mut ann = world.ann().await;
-    let (name, _) = ann.dummy("Ours", "ann").await;
-    let sync = ann.sync(&name).await;
+/// Messages as they are sent, then the trailers.
+async fn a_stream_ends_with_trailers(world: &World, token: &str, ann: &mut Person, name: &str) {
+    let sync = ann.sync(name).await;
     let watched = call(
-        &world,
+        world,
         "WatchSync",
-        Some(&token),
+        Some(token),
         &v1::WatchSyncRequest { name: sync },
     )
     .await;
@@ -212,13 +226,15 @@ async fn a_page_calls_as_everyone_else() {
         trailers.contains(&("grpc-status".to_owned(), "0".to_owned())),
         "{trailers:?}"
     );
+}
 
-    // A stream that ends with an error has its details in the trailers' frame.
+/// It has its details in the trailers' frame.
+async fn a_stream_ends_with_an_error(world: &mut World, token: &str, ann: &mut Person, name: &str) {
     world.script(&json!({"script.read": "hang"}));
-    let sync = ann.sync(&name).await;
+    let sync = ann.sync(name).await;
     let request = v1::WatchSyncRequest { name: sync };
     let (watched, ()) = {
-        let watching = async { call(&world, "WatchSync", Some(&token), &request).await };
+        let watching = async { call(world, "WatchSync", Some(token), &request).await };
         tokio::pin!(watching);
         // Long enough to be in progress; otherwise it would be refused with the same message.
         assert!(

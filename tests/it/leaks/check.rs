@@ -1,21 +1,29 @@
-//! Every read of a group, held against the model.
+//! Every read of a group's integrations, held against the model.
 
-use crate::support::server::{Person, Refused, ok, refused};
-use rand::Rng as _;
 use std::collections::{BTreeMap, BTreeSet};
-use tether::proto::v1::get_company_profile_request::Refresh;
+
+use tether::proto::v1;
 use tether::proto::v1::integration::{Relation, State};
-use tether::proto::v1::{self, CompanyScope};
 
 use super::model::*;
 use super::same;
 use super::steps::Hunt;
+use crate::support::server::{Person, ok, refused};
+
+/// Somebody who reads after a step.
+pub(super) struct Reader<'a> {
+    pub(super) step: &'a str,
+    pub(super) person: Person,
+    pub(super) group: Group,
+    /// An administrator, or a member.
+    admin: bool,
+    pub(super) role: String,
+}
 
 impl Hunt {
     /// Holds all that a group reads against the model; answers what it read.
     pub(super) async fn check(&mut self, step: &str, group: Group) -> String {
         let mut read = String::new();
-        let parent = format!("groups/{}", GROUPS[group]);
         let all: Vec<(String, Integration)> = self
             .model
             .integrations
@@ -24,148 +32,114 @@ impl Hunt {
             .collect();
         for admin in [true, false] {
             let who = &self.people[group];
-            let mut person = if admin {
-                who.admin.clone()
-            } else {
-                who.member.clone()
+            let mut reader = Reader {
+                step,
+                group,
+                admin,
+                person: if admin {
+                    who.admin.clone()
+                } else {
+                    who.member.clone()
+                },
+                role: format!(
+                    "{} ({})",
+                    GROUPS[group],
+                    if admin { "administrator" } else { "member" }
+                ),
             };
-            let role = format!(
-                "{} ({})",
-                GROUPS[group],
-                if admin { "administrator" } else { "member" }
-            );
-            // The integrations.
-            let states = [
-                State::Draft,
-                State::Active,
-                State::NeedsReauthorization,
-                State::Paused,
-                State::Disabled,
-            ];
-            let list = v1::ListIntegrationsRequest {
-                parent: parent.clone(),
-                page_size: 200,
-                states: states.map(|state| state as i32).to_vec(),
-                ..Default::default()
-            };
-            let listed = ok(person.integrations.list_integrations(list)).await;
-            read += &format!("{listed:?}");
-            let told: BTreeMap<String, _> = listed
-                .integrations
-                .iter()
-                .map(|one| {
-                    let counts = one.field_counts.unwrap();
-                    let seen = (counts.selected as usize, counts.active as usize);
-                    (
-                        one.name.clone(),
-                        (
-                            one.display_name.clone(),
-                            one.relation() as i32,
-                            one.connected.unwrap(),
-                            seen,
-                            one.state() as i32,
-                        ),
-                    )
-                })
-                .collect();
-            let meant: BTreeMap<String, _> = all
-                .iter()
-                .filter(|(_, of)| of.saved || admin)
-                .filter_map(|(name, of)| {
-                    let fields = of.fields(group)?;
-                    let seen = (fields.len(), fields.values().filter(|active| **active).count());
-                    let relation = if of.owner == group {
-                        Relation::Owned
-                    } else {
-                        Relation::Received
-                    };
-                    let state = match (of.saved, self.model.enabled(of.owner)) {
-                        (false, _) => State::Draft,
-                        (true, false) => State::Disabled,
-                        (true, true) => State::Active,
-                    };
-                    Some((
-                        name.clone(),
-                        (
-                            of.display_name.clone(),
-                            relation as i32,
-                            of.connected(group),
-                            seen,
-                            state as i32,
-                        ),
-                    ))
-                })
-                .collect();
-            same!(self, step, format!("the integrations of {role}"), told, meant);
+            read += &self.check_list(&mut reader, &all).await;
             // Each that ever was, whoever's.
             for (name, of) in &all {
-                let fields = of
-                    .fields(group)
-                    .filter(|_| of.saved || (admin && of.owner == group));
-                read += &self
-                    .check_one(
-                        step,
-                        &role,
-                        &mut person,
-                        name,
-                        of,
-                        fields,
-                        of.owner == group,
-                        admin,
-                    )
-                    .await;
+                read += &self.check_one(&mut reader, name, of).await;
             }
-            read += &self.check_companies(step, &role, &mut person, group, &all).await;
+            read += &self.check_companies(&mut reader, &all).await;
         }
         read
     }
 
+    /// The list of integrations, as somebody reads it.
+    async fn check_list(&mut self, reader: &mut Reader<'_>, all: &[(String, Integration)]) -> String {
+        let (group, admin) = (reader.group, reader.admin);
+        let Reader {
+            step, person, role, ..
+        } = reader;
+        let states = [
+            State::Draft,
+            State::Active,
+            State::NeedsReauthorization,
+            State::Paused,
+            State::Disabled,
+        ];
+        let list = v1::ListIntegrationsRequest {
+            parent: person.parent.clone(),
+            page_size: 200,
+            states: states.map(|state| state as i32).to_vec(),
+            ..Default::default()
+        };
+        let listed = ok(person.integrations.list_integrations(list)).await;
+        let told: BTreeMap<String, _> = listed
+            .integrations
+            .iter()
+            .map(|one| {
+                let counts = one.field_counts.unwrap();
+                let seen = (counts.selected as usize, counts.active as usize);
+                (
+                    one.name.clone(),
+                    (
+                        one.display_name.clone(),
+                        one.relation() as i32,
+                        one.connected.unwrap(),
+                        seen,
+                        one.state() as i32,
+                    ),
+                )
+            })
+            .collect();
+        let meant: BTreeMap<String, _> = all
+            .iter()
+            .filter(|(_, of)| of.saved || admin)
+            .filter_map(|(name, of)| {
+                let fields = of.fields(group)?;
+                let seen = (fields.len(), fields.values().filter(|active| **active).count());
+                let relation = if of.owner == group {
+                    Relation::Owned
+                } else {
+                    Relation::Received
+                };
+                let state = match (of.saved, self.model.enabled(of.owner)) {
+                    (false, _) => State::Draft,
+                    (true, false) => State::Disabled,
+                    (true, true) => State::Active,
+                };
+                Some((
+                    name.clone(),
+                    (
+                        of.display_name.clone(),
+                        relation as i32,
+                        of.connected(group),
+                        seen,
+                        state as i32,
+                    ),
+                ))
+            })
+            .collect();
+        same!(self, step, format!("the integrations of {role}"), told, meant);
+        format!("{listed:?}")
+    }
+
     /// One integration, as somebody reads it.
-    #[expect(clippy::too_many_arguments, reason = "what there is to know")]
-    pub(super) async fn check_one(
-        &mut self,
-        step: &str,
-        role: &str,
-        person: &mut Person,
-        name: &str,
-        of: &Integration,
-        fields: Option<BTreeMap<&'static str, bool>>,
-        owned: bool,
-        admin: bool,
-    ) -> String {
-        let get = v1::GetIntegrationRequest {
-            name: name.to_owned(),
-        };
-        let list = v1::ListFieldsRequest {
-            parent: name.to_owned(),
-            ..Default::default()
-        };
-        let syncs = v1::ListSyncsRequest {
-            parent: name.to_owned(),
-            ..Default::default()
-        };
-        let shares = v1::ListSharesRequest {
-            parent: name.to_owned(),
-            page_size: 500,
-            ..Default::default()
-        };
+    async fn check_one(&mut self, reader: &mut Reader<'_>, name: &str, of: &Integration) -> String {
+        let (group, admin) = (reader.group, reader.admin);
+        let owned = of.owner == group;
+        let fields = of.fields(group).filter(|_| of.saved || (admin && owned));
         let Some(fields) = fields else {
-            for reason in [
-                refused(person.integrations.get_integration(get)).await.reason,
-                refused(person.integrations.list_fields(list)).await.reason,
-                refused(person.integrations.list_syncs(syncs)).await.reason,
-            ] {
-                same!(
-                    self,
-                    step,
-                    format!("{name} for {role}"),
-                    reason.as_str(),
-                    "NOT_FOUND"
-                );
-            }
+            self.check_hidden(reader, name).await;
             return String::new();
         };
-        let got = ok(person.integrations.get_integration(get)).await;
+        let Reader {
+            step, person, role, ..
+        } = &mut *reader;
+        let got = person.get(name).await;
         let selected: BTreeSet<&str> = got.selected_fields.iter().map(String::as_str).collect();
         same!(
             self,
@@ -186,6 +160,48 @@ impl Hunt {
             &told,
             &meant
         );
+        self.check_shares(reader, &got, of).await;
+        let runs = self.check_syncs(reader, name, owned, &fields).await;
+        // Names and times of what others do are not in it: all of it may be compared.
+        format!(
+            "{got:?}{told:?}{}",
+            if owned { String::new() } else { format!("{runs:?}") }
+        )
+    }
+
+    /// An integration that is not theirs.
+    async fn check_hidden(&mut self, reader: &mut Reader<'_>, name: &str) {
+        let Reader {
+            step, person, role, ..
+        } = reader;
+        let list = v1::ListFieldsRequest {
+            parent: name.to_owned(),
+            ..Default::default()
+        };
+        for reason in [
+            person.cannot_get(name).await.reason,
+            refused(person.integrations.list_fields(list)).await.reason,
+            refused(person.integrations.list_syncs(Person::history(name)))
+                .await
+                .reason,
+        ] {
+            same!(
+                self,
+                step,
+                format!("{name} for {role}"),
+                reason.as_str(),
+                "NOT_FOUND"
+            );
+        }
+    }
+
+    /// The shares of an integration, as somebody reads them.
+    async fn check_shares(&mut self, reader: &mut Reader<'_>, got: &v1::Integration, of: &Integration) {
+        let (admin, owned) = (reader.admin, of.owner == reader.group);
+        let Reader {
+            step, person, role, ..
+        } = &mut *reader;
+        let name = &got.name;
         let receivers: BTreeSet<String> = if owned {
             of.shares
                 .keys()
@@ -202,26 +218,15 @@ impl Hunt {
             shown,
             receivers.clone()
         );
+        let shares = v1::ListSharesRequest {
+            parent: name.clone(),
+            page_size: 500,
+            ..Default::default()
+        };
         if admin && owned {
             let listed = ok(person.integrations.list_shares(shares)).await;
             for share in &listed.shares {
-                let other = GROUPS
-                    .iter()
-                    .position(|group| share.group.ends_with(group))
-                    .unwrap();
-                // What the receiver would see; of a draft, what it will.
-                let effective = Integration {
-                    saved: true,
-                    ..of.clone()
-                };
-                let meant = effective.fields(other).unwrap().len();
-                same!(
-                    self,
-                    step,
-                    format!("{} for {role}", share.name),
-                    share.shared_field_count as usize,
-                    meant
-                );
+                self.check_share(step, role, share, of);
             }
             same!(
                 self,
@@ -242,7 +247,40 @@ impl Hunt {
                 "NOT_OWNER"
             );
         }
-        let runs = ok(person.integrations.list_syncs(syncs)).await;
+    }
+
+    /// One of them: what the receiver would see; of a draft, what it will.
+    fn check_share(&mut self, step: &str, role: &str, share: &v1::Share, of: &Integration) {
+        let other = GROUPS
+            .iter()
+            .position(|group| share.group.ends_with(group))
+            .unwrap();
+        let effective = Integration {
+            saved: true,
+            ..of.clone()
+        };
+        let meant = effective.fields(other).unwrap().len();
+        same!(
+            self,
+            step,
+            format!("{} for {role}", share.name),
+            share.shared_field_count as usize,
+            meant
+        );
+    }
+
+    /// The history of an integration, as somebody reads it.
+    async fn check_syncs(
+        &mut self,
+        reader: &mut Reader<'_>,
+        name: &str,
+        owned: bool,
+        fields: &BTreeMap<&'static str, bool>,
+    ) -> v1::ListSyncsResponse {
+        let Reader {
+            step, person, role, ..
+        } = reader;
+        let runs = ok(person.integrations.list_syncs(Person::history(name))).await;
         for run in &runs.syncs {
             let objects: BTreeSet<&str> = run.objects.iter().map(|one| one.object.as_str()).collect();
             let seen: BTreeSet<&str> = fields
@@ -259,187 +297,6 @@ impl Hunt {
                 true
             );
         }
-        // Names and times of what others do are not in it: all of it may be compared.
-        format!(
-            "{got:?}{told:?}{}",
-            if owned { String::new() } else { format!("{runs:?}") }
-        )
-    }
-
-    /// The companies and cards, as somebody reads them.
-    pub(super) async fn check_companies(
-        &mut self,
-        step: &str,
-        role: &str,
-        person: &mut Person,
-        group: Group,
-        all: &[(String, Integration)],
-    ) -> String {
-        let mut read = String::new();
-        let sources: Vec<&(String, Integration)> = all
-            .iter()
-            .filter(|(_, of)| self.model.is_source(of, group))
-            .collect();
-        let tracked = self.model.tracked.get(&group).cloned().unwrap_or_default();
-        let most = sources
-            .iter()
-            .map(|(_, of)| of.companies)
-            .max()
-            .unwrap_or_default();
-        let seen: BTreeSet<usize> = (1..=most).chain(tracked.iter().copied()).collect();
-        for (scope, meant) in [(CompanyScope::All, &seen), (CompanyScope::Tracked, &tracked)] {
-            let list = v1::ListCompaniesRequest {
-                parent: person.parent.clone(),
-                scope: scope as i32,
-                page_size: 100,
-                show_total_size: true,
-                ..Default::default()
-            };
-            let listed = ok(person.companies.list_companies(list)).await;
-            let told: BTreeMap<String, BTreeSet<String>> = listed
-                .companies
-                .iter()
-                .map(|one| {
-                    (
-                        one.name.clone(),
-                        one.sources.iter().map(|of| of.integration.clone()).collect(),
-                    )
-                })
-                .collect();
-            let meant: BTreeMap<String, BTreeSet<String>> = meant
-                .iter()
-                .map(|number| {
-                    let of = sources.iter().filter(|(_, of)| of.companies >= *number);
-                    (company(*number), of.map(|(name, _)| name.clone()).collect())
-                })
-                .collect();
-            same!(self, step, format!("{scope:?} of {role}"), &told, &meant);
-            same!(
-                self,
-                step,
-                format!("the size of {scope:?} of {role}"),
-                listed.total_size,
-                Some(meant.len() as i64)
-            );
-            read += &format!("{:?}", listed.companies);
-        }
-        // What it can filter by, and by which fields.
-        let list = v1::ListSourcesRequest {
-            parent: person.parent.clone(),
-            page_size: 200,
-            ..Default::default()
-        };
-        let listed = ok(person.companies.list_sources(list)).await.sources;
-        let told: BTreeMap<String, i32> = listed
-            .iter()
-            .map(|one| (one.integration.clone(), one.active_field_count))
-            .collect();
-        let meant: BTreeMap<String, i32> = sources
-            .iter()
-            .map(|(name, of)| {
-                let fields = of.fields(group).unwrap_or_default();
-                (
-                    name.clone(),
-                    fields.values().filter(|active| **active).count() as i32,
-                )
-            })
-            .collect();
-        same!(self, step, format!("the sources of {role}"), &told, &meant);
-        for one in &listed {
-            let field = FIELDS[self.dice.random_range(0..FIELDS.len())];
-            let of = &self.model.integrations[&one.integration];
-            let meant = match of.fields(group).unwrap_or_default().get(field) {
-                Some(true) => "",
-                Some(false) => "FIELD_PASSIVE",
-                None => "FIELD_UNKNOWN",
-            };
-            let list = v1::ListCompaniesRequest {
-                parent: person.parent.clone(),
-                filter: format!("{}.{field}:*", one.label),
-                ..Default::default()
-            };
-            let told = match person.companies.list_companies(list).await {
-                Ok(_) => String::new(),
-                Err(status) => Refused::from(status).reason,
-            };
-            same!(
-                self,
-                step,
-                format!("a filter of {role} by {field}"),
-                told.as_str(),
-                meant
-            );
-        }
-        for number in [1, 5] {
-            let (name, parent) = (company(number), person.parent.clone());
-            let open = v1::GetCompanyProfileRequest {
-                name: name.clone(),
-                parent: parent.clone(),
-                refresh: Refresh::Never as i32,
-                ..Default::default()
-            };
-            if !seen.contains(&number) {
-                let get = v1::GetCompanyRequest { name, parent };
-                same!(
-                    self,
-                    step,
-                    "a company",
-                    refused(person.companies.get_company(get)).await.reason.as_str(),
-                    "NOT_FOUND"
-                );
-                same!(
-                    self,
-                    step,
-                    "a profile",
-                    refused(person.companies.get_company_profile(open))
-                        .await
-                        .reason
-                        .as_str(),
-                    "NOT_FOUND"
-                );
-                continue;
-            }
-            let profile = ok(person.companies.get_company_profile(open)).await;
-            let told: BTreeMap<String, BTreeMap<String, bool>> = profile
-                .cards
-                .iter()
-                .map(|card| {
-                    let tables = card.company_records.iter().chain(&card.related);
-                    let columns = tables.flat_map(|table| {
-                        table
-                            .columns
-                            .iter()
-                            .map(|column| (format!("{}.{}", table.object, column.key), column.active))
-                    });
-                    (
-                        card.source.as_ref().unwrap().integration.clone(),
-                        columns.collect(),
-                    )
-                })
-                .collect();
-            let meant: BTreeMap<String, BTreeMap<String, bool>> = sources
-                .iter()
-                .filter(|(_, of)| of.companies >= number)
-                .map(|(name, of)| {
-                    let fields = of.fields(group).unwrap_or_default();
-                    (
-                        name.clone(),
-                        fields
-                            .iter()
-                            .map(|(field, active)| ((*field).to_owned(), *active))
-                            .collect(),
-                    )
-                })
-                .collect();
-            same!(
-                self,
-                step,
-                format!("the profile of company {number} for {role}"),
-                &told,
-                &meant
-            );
-            read += &format!("{told:?}");
-        }
-        read
+        runs
     }
 }

@@ -6,6 +6,7 @@
 //! second a step and database; nextest would end it after five minutes); it prints the number of comparisons.
 
 mod check;
+mod companies;
 mod model;
 mod steps;
 
