@@ -1,5 +1,6 @@
 use super::dev::{DEV_AUDIENCE, DEV_ISSUER, DevSigner};
 use super::*;
+use serde_json::{Value as Json, json};
 use std::time::Duration;
 
 fn reason(result: Result<Caller>) -> Reason {
@@ -91,18 +92,9 @@ fn token(signer: &DevSigner, claims: &serde_json::Value, header: &serde_json::Va
     format!("Bearer {text}.{}", URL_SAFE_NO_PAD.encode(signature.to_bytes()))
 }
 
-#[test]
-fn claims_and_headers_as_the_rfcs_have_them() {
-    use serde_json::json;
-    let folder = tempfile::tempdir().unwrap();
-    let signer = DevSigner::open(folder.path(), true).unwrap();
-    let verifier = Verifier::from_jwks(&signer.jwks(), DEV_ISSUER, DEV_AUDIENCE).unwrap();
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap()
-        .as_secs_f64();
-    let none = json!({});
-    for (claims, header) in [
+/// Claims and headers of valid tokens.
+fn accepted(now: f64) -> Vec<(Json, Json)> {
+    vec![
         (json!({}), json!({})),
         (
             json!({"exp": now + 600.5, "nbf": now - 0.5, "iat": now - 0.25}),
@@ -118,79 +110,83 @@ fn claims_and_headers_as_the_rfcs_have_them() {
             json!({}),
             json!({"typ": "application/at+jwt", "jku": "https://evil.example/"}),
         ),
-    ] {
+    ]
+}
+
+/// Claims that are refused, the claim that the error names, and its reason.
+fn refused_claims(now: f64) -> Vec<(Json, &'static str, Reason)> {
+    vec![
+        (json!({"exp": 1_000_000}), "exp", Reason::TokenExpired),
+        (json!({"exp": now - 61.0}), "exp", Reason::TokenExpired),
+        (json!({"exp": -1}), "exp", Reason::TokenExpired),
+        (json!({"nbf": now + 90.0}), "nbf", Reason::TokenExpired),
+        (json!({"exp": null}), "exp", Reason::TokenInvalid),
+        (json!({"exp": "soon"}), "exp", Reason::TokenInvalid),
+        (json!({"nbf": "soon"}), "nbf", Reason::TokenInvalid),
+        (json!({"iss": null}), "iss", Reason::TokenInvalid),
+        (json!({"iss": [DEV_ISSUER]}), "iss", Reason::TokenInvalid),
+        (json!({"aud": null}), "aud", Reason::TokenInvalid),
+        (json!({"aud": []}), "aud", Reason::TokenInvalid),
+        (json!({"aud": ["another"]}), "aud", Reason::TokenInvalid),
+        (json!({"aud": {"tether": 1}}), "aud", Reason::TokenInvalid),
+        (json!({"sub": null}), "sub", Reason::TokenInvalid),
+        (json!({"sub": ""}), "sub", Reason::TokenInvalid),
+        (json!({"sub": 7}), "sub", Reason::TokenInvalid),
+        (json!({"sub": "ü".repeat(256)}), "sub", Reason::TokenInvalid),
+        (json!({"sub": "a\u{0}b"}), "sub", Reason::TokenInvalid),
+        (json!({"sub": "a\nb"}), "sub", Reason::TokenInvalid),
+        (json!({"role": "root"}), "role", Reason::TokenInvalid),
+        (json!({"role": "member\u{0}"}), "role", Reason::TokenInvalid),
+        (json!({"role": ["member"]}), "role", Reason::TokenInvalid),
+        (json!({"group": "a\u{0}"}), "group", Reason::TokenInvalid),
+        (json!({"group": "Acme"}), "group", Reason::TokenInvalid),
+        (json!({"group": 7}), "group", Reason::TokenInvalid),
+        (json!({"group": null}), "group", Reason::TokenInvalid),
+        (json!({"role": "service"}), "group", Reason::TokenInvalid),
+    ]
+}
+
+/// Headers that are refused, and the one that the error names.
+fn refused_headers() -> Vec<(Json, &'static str)> {
+    vec![
+        (json!({"crit": ["exp"], "exp": 1}), "crit"),
+        (json!({"crit": ["b64"], "b64": false}), "crit"),
+        (json!({"crit": []}), "crit"),
+        (json!({"typ": "logout+jwt"}), "typ"),
+        (json!({"typ": 7}), "typ"),
+        (json!({"alg": "none"}), ""),
+        (json!({"alg": "HS256"}), ""),
+        (json!({"alg": "RS256"}), ""),
+        (json!({"kid": "another"}), ""),
+    ]
+}
+
+#[test]
+fn claims_and_headers_as_the_rfcs_have_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let signer = DevSigner::open(folder.path(), true).unwrap();
+    let verifier = Verifier::from_jwks(&signer.jwks(), DEV_ISSUER, DEV_AUDIENCE).unwrap();
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs_f64();
+    for (claims, header) in accepted(now) {
         let verified = verifier.verify(Some(&token(&signer, &claims, &header)));
         assert!(verified.is_ok(), "{claims} {header}: {verified:?}");
     }
-    for (claims, header, claim, reason) in [
-        (json!({"exp": 1_000_000}), &none, "exp", Reason::TokenExpired),
-        (json!({"exp": now - 61.0}), &none, "exp", Reason::TokenExpired),
-        (json!({"exp": -1}), &none, "exp", Reason::TokenExpired),
-        (json!({"nbf": now + 90.0}), &none, "nbf", Reason::TokenExpired),
-        (json!({"exp": null}), &none, "exp", Reason::TokenInvalid),
-        (json!({"exp": "soon"}), &none, "exp", Reason::TokenInvalid),
-        (json!({"nbf": "soon"}), &none, "nbf", Reason::TokenInvalid),
-        (json!({"iss": null}), &none, "iss", Reason::TokenInvalid),
-        (json!({"iss": [DEV_ISSUER]}), &none, "iss", Reason::TokenInvalid),
-        (json!({"aud": null}), &none, "aud", Reason::TokenInvalid),
-        (json!({"aud": []}), &none, "aud", Reason::TokenInvalid),
-        (json!({"aud": ["another"]}), &none, "aud", Reason::TokenInvalid),
-        (json!({"aud": {"tether": 1}}), &none, "aud", Reason::TokenInvalid),
-        (json!({"sub": null}), &none, "sub", Reason::TokenInvalid),
-        (json!({"sub": ""}), &none, "sub", Reason::TokenInvalid),
-        (json!({"sub": 7}), &none, "sub", Reason::TokenInvalid),
-        (
-            json!({"sub": "ü".repeat(256)}),
-            &none,
-            "sub",
-            Reason::TokenInvalid,
-        ),
-        (json!({"sub": "a\u{0}b"}), &none, "sub", Reason::TokenInvalid),
-        (json!({"sub": "a\nb"}), &none, "sub", Reason::TokenInvalid),
-        (json!({"role": "root"}), &none, "role", Reason::TokenInvalid),
-        (
-            json!({"role": "member\u{0}"}),
-            &none,
-            "role",
-            Reason::TokenInvalid,
-        ),
-        (json!({"role": ["member"]}), &none, "role", Reason::TokenInvalid),
-        (json!({"group": "a\u{0}"}), &none, "group", Reason::TokenInvalid),
-        (json!({"group": "Acme"}), &none, "group", Reason::TokenInvalid),
-        (json!({"group": 7}), &none, "group", Reason::TokenInvalid),
-        (json!({"group": null}), &none, "group", Reason::TokenInvalid),
-        (json!({"role": "service"}), &none, "group", Reason::TokenInvalid),
-        (
-            json!({}),
-            &json!({"crit": ["exp"], "exp": 1}),
-            "crit",
-            Reason::TokenInvalid,
-        ),
-        (
-            json!({}),
-            &json!({"crit": ["b64"], "b64": false}),
-            "crit",
-            Reason::TokenInvalid,
-        ),
-        (json!({}), &json!({"crit": []}), "crit", Reason::TokenInvalid),
-        (
-            json!({}),
-            &json!({"typ": "logout+jwt"}),
-            "typ",
-            Reason::TokenInvalid,
-        ),
-        (json!({}), &json!({"typ": 7}), "typ", Reason::TokenInvalid),
-        (json!({}), &json!({"alg": "none"}), "", Reason::TokenInvalid),
-        (json!({}), &json!({"alg": "HS256"}), "", Reason::TokenInvalid),
-        (json!({}), &json!({"alg": "RS256"}), "", Reason::TokenInvalid),
-        (json!({}), &json!({"kid": "another"}), "", Reason::TokenInvalid),
-    ] {
+    let refused = |claims: &Json, header: &Json, claim: &str, reason: Reason| {
         let error = verifier
-            .verify(Some(&token(&signer, &claims, header)))
+            .verify(Some(&token(&signer, claims, header)))
             .unwrap_err();
         let named = error.metadata.iter().find(|(key, _)| *key == "claim");
         let named = named.map_or("", |(_, claim)| claim.as_str());
         assert_eq!((error.reason, named), (reason, claim), "{claims} {header}");
+    };
+    for (claims, claim, reason) in refused_claims(now) {
+        refused(&claims, &json!({}), claim, reason);
+    }
+    for (header, claim) in refused_headers() {
+        refused(&json!({}), &header, claim, Reason::TokenInvalid);
     }
 }
 

@@ -186,186 +186,134 @@ mod tests {
         }
     }
 
+    /// What the facts of a case refer to.
+    struct Fixture {
+        seen: [ReviewedObject; 2],
+        hidden: [ReviewedObject; 2],
+        before: [Share; 2],
+        fewer: [Share; 2],
+        one_left: [Share; 1],
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            let (account, deal) = (ObjectRole::Company, ObjectRole::Deal);
+            Self {
+                seen: [
+                    object("account", account, Some((7, true))),
+                    object("deal", deal, Some((3, false))),
+                ],
+                hidden: [object("account", account, None), object("deal", deal, None)],
+                before: [share("globex", &["name", "phone"]), share("initech", &["name"])],
+                fewer: [share("globex", &["name"]), share("initech", &["name", "phone"])],
+                one_left: [share("initech", &["name"])],
+            }
+        }
+
+        /// A draft that can be saved.
+        fn draft(&self) -> Facts<'_> {
+            Facts {
+                draft: true,
+                account_integrations: 0,
+                display_name: "Our CRM",
+                other_names: vec![name_key("Another")],
+                objects: &self.seen,
+                fields: vec![selected("name", Some(false))],
+                shares_before: &[],
+                shares: &self.before,
+                connections: vec!["globex".parse().unwrap(), "initech".parse().unwrap()],
+            }
+        }
+
+        /// The same, saved with its shares.
+        fn saved(&self) -> Facts<'_> {
+            Facts {
+                draft: false,
+                shares_before: &self.before,
+                ..self.draft()
+            }
+        }
+    }
+
+    /// A case: its name, how its facts differ from those of the fixture, what blocks, and the rest of the verdict.
+    type Case = (
+        &'static str,
+        for<'a> fn(&mut Facts<'a>, &'a Fixture),
+        &'static [Reason],
+        Verdict,
+    );
+
+    fn hold(of: for<'a> fn(&'a Fixture) -> Facts<'a>, cases: Vec<Case>) {
+        let fixture = Fixture::new();
+        for (case, differ, blocking, expected) in cases {
+            let mut facts = of(&fixture);
+            differ(&mut facts, &fixture);
+            let verdict = judge(&facts);
+            let reasons: Vec<Reason> = verdict.blocking.iter().map(|(reason, _)| *reason).collect();
+            assert_eq!(reasons, blocking, "{case}");
+            let rest = Verdict {
+                blocking: vec![],
+                ..verdict
+            };
+            assert_eq!(rest, expected, "{case}");
+        }
+    }
+
+    fn none() -> Verdict {
+        Verdict::default()
+    }
+
+    fn invisible(objects: &[&str]) -> Verdict {
+        Verdict {
+            invisible: objects.iter().map(|&object| object.to_owned()).collect(),
+            ..none()
+        }
+    }
+
     #[test]
-    fn a_verdict_follows_from_the_facts() {
-        let seen = [
-            object("account", ObjectRole::Company, Some((7, true))),
-            object("deal", ObjectRole::Deal, Some((3, false))),
-        ];
-        let hidden = [
-            object("account", ObjectRole::Company, None),
-            object("deal", ObjectRole::Deal, None),
-        ];
-        let before = [share("globex", &["name", "phone"]), share("initech", &["name"])];
-        let fewer = [share("globex", &["name"]), share("initech", &["name", "phone"])];
-        let one_left = [share("initech", &["name"])];
-        let good = Facts {
-            draft: true,
-            account_integrations: 0,
-            display_name: "Our CRM",
-            other_names: vec![name_key("Another")],
-            objects: &seen,
-            fields: vec![selected("name", Some(false))],
-            shares_before: &[],
-            shares: &before,
-            connections: vec!["globex".parse().unwrap(), "initech".parse().unwrap()],
-        };
-        let saved = Facts {
-            draft: false,
-            shares_before: &before,
-            ..good.clone()
-        };
-        let none = Verdict::default();
-        let reasons = |verdict: &Verdict| -> Vec<Reason> {
-            verdict.blocking.iter().map(|(reason, _)| *reason).collect()
-        };
-        let table: Vec<(&str, Facts<'_>, Vec<Reason>, Verdict)> = vec![
-            ("a draft that can be saved", good.clone(), vec![], none.clone()),
+    fn a_draft_is_blocked() {
+        let cases: Vec<Case> = vec![
+            ("it can be saved", |_, _| {}, &[], none()),
             (
                 "no field is selected",
-                Facts {
-                    fields: vec![],
-                    ..good.clone()
-                },
-                vec![Reason::NoFieldsSelected],
-                none.clone(),
+                |f, _| f.fields.clear(),
+                &[Reason::NoFieldsSelected],
+                none(),
             ),
             (
                 "the user cannot see the objects",
-                Facts {
-                    objects: &hidden,
-                    ..good.clone()
-                },
-                vec![Reason::CrmForbidden],
-                Verdict {
-                    invisible: vec!["account".to_owned(), "deal".to_owned()],
-                    ..none.clone()
-                },
-            ),
-            (
-                "fields are gone, or sensitive",
-                Facts {
-                    fields: vec![selected("gone", None), selected("iban", Some(true))],
-                    ..good.clone()
-                },
-                vec![],
-                Verdict {
-                    missing: vec!["account.gone".to_owned()],
-                    sensitive: vec!["account.iban".to_owned()],
-                    ..none.clone()
-                },
-            ),
-            (
-                "the account has room for one more",
-                Facts {
-                    account_integrations: 4,
-                    ..good.clone()
-                },
-                vec![],
-                Verdict {
-                    last_slot: true,
-                    ..none.clone()
-                },
-            ),
-            (
-                "the account has room for two more",
-                Facts {
-                    account_integrations: 3,
-                    ..good.clone()
-                },
-                vec![],
-                none.clone(),
+                |f, of| f.objects = &of.hidden,
+                &[Reason::CrmForbidden],
+                invisible(&["account", "deal"]),
             ),
             (
                 "the account is full",
-                Facts {
-                    account_integrations: 5,
-                    ..good.clone()
-                },
-                vec![Reason::AccountLimitReached],
-                none.clone(),
-            ),
-            (
-                "a saved integration is one of the five",
-                Facts {
-                    account_integrations: 5,
-                    ..saved.clone()
-                },
-                vec![],
-                none.clone(),
-            ),
-            (
-                "a saved integration takes no further slot",
-                Facts {
-                    account_integrations: 4,
-                    ..saved.clone()
-                },
-                vec![],
-                none.clone(),
+                |f, _| f.account_integrations = 5,
+                &[Reason::AccountLimitReached],
+                none(),
             ),
             (
                 "the name is another integration's, written otherwise",
-                Facts {
-                    display_name: "ANOTHER",
-                    ..good.clone()
-                },
-                vec![Reason::NameTaken],
-                none.clone(),
+                |f, _| f.display_name = "ANOTHER",
+                &[Reason::NameTaken],
+                none(),
             ),
             (
                 "a receiver is not connected",
-                Facts {
-                    connections: vec!["initech".parse().unwrap()],
-                    ..good.clone()
-                },
-                vec![Reason::GroupsNotConnected],
-                none.clone(),
-            ),
-            (
-                "one receiver gets fewer fields, another more",
-                Facts {
-                    shares: &fewer,
-                    ..saved.clone()
-                },
-                vec![],
-                Verdict {
-                    losing: 1,
-                    ..none.clone()
-                },
-            ),
-            (
-                "one receiver gets nothing any more",
-                Facts {
-                    shares: &one_left,
-                    ..saved.clone()
-                },
-                vec![],
-                Verdict {
-                    losing: 1,
-                    ..none.clone()
-                },
-            ),
-            (
-                "nobody receives a draft",
-                Facts {
-                    shares_before: &before,
-                    shares: &[],
-                    ..good.clone()
-                },
-                vec![],
-                none.clone(),
+                |f, _| drop(f.connections.remove(0)),
+                &[Reason::GroupsNotConnected],
+                none(),
             ),
             (
                 "all that blocks is listed",
-                Facts {
-                    account_integrations: 6,
-                    display_name: "another",
-                    objects: &hidden[..1],
-                    fields: vec![],
-                    connections: vec![],
-                    ..good.clone()
+                |f, of| {
+                    f.account_integrations = 6;
+                    f.display_name = "another";
+                    f.objects = &of.hidden[..1];
+                    f.fields.clear();
+                    f.connections.clear();
                 },
-                vec![
+                &[
                     Reason::NoFieldsSelected,
                     Reason::CrmForbidden,
                     Reason::AccountLimitReached,
@@ -373,20 +321,81 @@ mod tests {
                     Reason::GroupsNotConnected,
                     Reason::GroupsNotConnected,
                 ],
-                Verdict {
-                    invisible: vec!["account".to_owned()],
-                    ..none.clone()
-                },
+                invisible(&["account"]),
             ),
         ];
-        for (case, facts, blocking, expected) in table {
-            let verdict = judge(&facts);
-            assert_eq!(reasons(&verdict), blocking, "{case}");
-            let rest = Verdict {
-                blocking: vec![],
-                ..verdict
-            };
-            assert_eq!(rest, expected, "{case}");
-        }
+        hold(Fixture::draft, cases);
+    }
+
+    #[test]
+    fn what_does_not_block_a_draft() {
+        let gone_and_sensitive = Verdict {
+            missing: vec!["account.gone".to_owned()],
+            sensitive: vec!["account.iban".to_owned()],
+            ..none()
+        };
+        let last_slot = Verdict {
+            last_slot: true,
+            ..none()
+        };
+        let cases: Vec<Case> = vec![
+            (
+                "fields are gone, or sensitive",
+                |f, _| f.fields = vec![selected("gone", None), selected("iban", Some(true))],
+                &[],
+                gone_and_sensitive,
+            ),
+            (
+                "the account has room for one more",
+                |f, _| f.account_integrations = 4,
+                &[],
+                last_slot,
+            ),
+            (
+                "the account has room for two more",
+                |f, _| f.account_integrations = 3,
+                &[],
+                none(),
+            ),
+            (
+                "nobody receives a draft",
+                |f, of| (f.shares_before, f.shares) = (&of.before, &[]),
+                &[],
+                none(),
+            ),
+        ];
+        hold(Fixture::draft, cases);
+    }
+
+    #[test]
+    fn a_saved_integration_has_its_slot_and_receivers() {
+        let losing = Verdict { losing: 1, ..none() };
+        let cases: Vec<Case> = vec![
+            (
+                "it is one of the five",
+                |f, _| f.account_integrations = 5,
+                &[],
+                none(),
+            ),
+            (
+                "it takes no further slot",
+                |f, _| f.account_integrations = 4,
+                &[],
+                none(),
+            ),
+            (
+                "one receiver gets fewer fields, another more",
+                |f, of| f.shares = &of.fewer,
+                &[],
+                losing.clone(),
+            ),
+            (
+                "one receiver gets nothing any more",
+                |f, of| f.shares = &of.one_left,
+                &[],
+                losing,
+            ),
+        ];
+        hold(Fixture::saved, cases);
     }
 }
