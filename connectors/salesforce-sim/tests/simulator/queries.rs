@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::world::{ADMIN, RESTRICTED, V, World};
+use crate::world::{ADMIN, Api, RESTRICTED, V, World};
 
 #[tokio::test]
 async fn a_keyset_read_finds_the_truth() {
@@ -112,10 +112,99 @@ async fn long_results_come_in_pages_and_cursors_end() {
     );
 }
 
+/// Malformed queries: the error's code and a part of its message.
+const REFUSALS: &[(&str, &str, &str)] = &[
+    (
+        "SELECT Id FROM Account WHERE Description = 'x'",
+        "INVALID_FIELD",
+        "field 'Description' can not be filtered in a query call",
+    ),
+    (
+        "SELECT Id FROM Account ORDER BY BillingAddress",
+        "INVALID_FIELD",
+        "field 'BillingAddress' can not be sorted in a query call",
+    ),
+    (
+        "SELECT Id FROM Account WHERE CreatedDate > '2020-01-01'",
+        "INVALID_FIELD",
+        "value of filter criterion for field 'CreatedDate' must be of type dateTime and should not be enclosed in quotes",
+    ),
+    (
+        "SELECT Id FROM Account WHERE Renewal_Date__c = 2024-01-01T00:00:00Z",
+        "INVALID_FIELD",
+        "must be of type date and should not be enclosed in quotes",
+    ),
+    (
+        "SELECT Id FROM Account WHERE Id = '123'",
+        "INVALID_QUERY_FILTER_OPERATOR",
+        "invalid ID field: 123",
+    ),
+    (
+        "SELECT Id FROM Xyzzy",
+        "INVALID_TYPE",
+        "sObject type 'Xyzzy' is not supported",
+    ),
+    (
+        "SELECT Owner.Email2 FROM Account",
+        "INVALID_FIELD",
+        "No such column 'Email2' on entity 'User'",
+    ),
+    (
+        "SELECT Owner.Department FROM Case",
+        "INVALID_FIELD",
+        "No such column 'Department' on entity 'Name'",
+    ),
+    (
+        "SELECT Nobody.Name FROM Account",
+        "INVALID_FIELD",
+        "Didn't understand relationship 'Nobody' in field path",
+    ),
+    (
+        "SELECT Id, (SELECT Id FROM Nothings) FROM Account",
+        "INVALID_TYPE",
+        "Didn't understand relationship 'Nothings' in FROM part",
+    ),
+    (
+        "SELECT FROM Account",
+        "MALFORMED_QUERY",
+        "unexpected token: 'FROM'",
+    ),
+    (
+        "SELECT FIELDS(ALL) FROM Account",
+        "MALFORMED_QUERY",
+        "LIMIT of at most 200",
+    ),
+    (
+        "SELECT Id FROM Account LIMIT 1 OFFSET 2001",
+        "NUMBER_OUTSIDE_VALID_RANGE",
+        "Maximum SOQL offset allowed is 2000",
+    ),
+];
+
 #[tokio::test]
 async fn queries_mean_what_they_mean_in_salesforce() {
     let world = World::start(3000, 0).await;
     let api = world.as_user(ADMIN).await;
+    conditions_count(&api).await;
+    let id = names_are_in_any_case(&api).await;
+    ids_differ_by_case(&api, &id).await;
+    deleted_rows_are_read(&api).await;
+    groups_and_order(&api).await;
+    for (soql, code, message) in REFUSALS {
+        let (status, body) = api.try_query("query", soql).await;
+        assert_eq!(
+            (status, &body[0]["errorCode"]),
+            (400, &json!(code)),
+            "{soql}: {body}"
+        );
+        assert!(
+            body[0]["message"].as_str().unwrap().contains(message),
+            "{soql}: {body}"
+        );
+    }
+}
+
+async fn conditions_count(api: &Api<'_>) {
     let all = api.count("SELECT COUNT() FROM Account").await;
     assert_eq!(all, 3000);
     let tech = api
@@ -129,24 +218,33 @@ async fn queries_mean_what_they_mean_in_salesforce() {
         .await;
     assert!(tech > 0 && null > 0);
     assert_eq!(tech + not_tech, all, "everything that is not it, null included");
+}
+
+/// Answers the id of a record.
+async fn names_are_in_any_case(api: &Api<'_>) -> String {
     let page = api.query("SELECT id, industry, Owner.name, toLabel(Segment__c) FROM account WHERE Segment__c = 'mid' LIMIT 1").await;
     let record = page["records"][0].as_object().unwrap();
     assert_eq!(record["Segment__c"], "Mid-Market");
     assert!(
         record.contains_key("Id") && record.contains_key("Industry") && record["Owner"]["Name"].is_string()
     );
+    record["Id"].as_str().unwrap().to_owned()
+}
 
-    let id = record["Id"].as_str().unwrap();
+/// Ids of 15 characters; ids that differ only in case are different rows.
+async fn ids_differ_by_case(api: &Api<'_>, id: &str) {
     assert_eq!(
         api.count(&format!("SELECT COUNT() FROM Account WHERE Id = '{}'", &id[..15]))
             .await,
         1
     );
-    // Ids that differ only in case are different rows.
     let upper = api
         .count("SELECT COUNT() FROM Account WHERE Id IN ('001Hs00002pxKmA','001Hs00002pxKma')")
         .await;
     assert_eq!(upper, 2);
+}
+
+async fn deleted_rows_are_read(api: &Api<'_>) {
     let deleted = api
         .try_query(
             "queryAll",
@@ -155,7 +253,9 @@ async fn queries_mean_what_they_mean_in_salesforce() {
         .await
         .1;
     assert!(deleted["totalSize"].as_u64().unwrap() > 20);
+}
 
+async fn groups_and_order(api: &Api<'_>) {
     let groups = api
         .query("SELECT Industry, COUNT(Id) n, MAX(AnnualRevenue) FROM Account GROUP BY Industry")
         .await;
@@ -165,93 +265,13 @@ async fn queries_mean_what_they_mean_in_salesforce() {
         .iter()
         .map(|r| r["n"].as_u64().unwrap())
         .sum();
-    assert_eq!(sum, all);
+    assert_eq!(sum, api.count("SELECT COUNT() FROM Account").await);
     assert_eq!(groups["records"][0]["attributes"]["type"], "AggregateResult");
 
     let top = api
         .query("SELECT Name, AnnualRevenue FROM Account ORDER BY AnnualRevenue DESC NULLS LAST, Name LIMIT 3")
         .await;
     assert_eq!(top["records"][0]["AnnualRevenue"], 1e10);
-
-    let refusals = [
-        (
-            "SELECT Id FROM Account WHERE Description = 'x'",
-            "INVALID_FIELD",
-            "field 'Description' can not be filtered in a query call",
-        ),
-        (
-            "SELECT Id FROM Account ORDER BY BillingAddress",
-            "INVALID_FIELD",
-            "field 'BillingAddress' can not be sorted in a query call",
-        ),
-        (
-            "SELECT Id FROM Account WHERE CreatedDate > '2020-01-01'",
-            "INVALID_FIELD",
-            "value of filter criterion for field 'CreatedDate' must be of type dateTime and should not be enclosed in quotes",
-        ),
-        (
-            "SELECT Id FROM Account WHERE Renewal_Date__c = 2024-01-01T00:00:00Z",
-            "INVALID_FIELD",
-            "must be of type date and should not be enclosed in quotes",
-        ),
-        (
-            "SELECT Id FROM Account WHERE Id = '123'",
-            "INVALID_QUERY_FILTER_OPERATOR",
-            "invalid ID field: 123",
-        ),
-        (
-            "SELECT Id FROM Xyzzy",
-            "INVALID_TYPE",
-            "sObject type 'Xyzzy' is not supported",
-        ),
-        (
-            "SELECT Owner.Email2 FROM Account",
-            "INVALID_FIELD",
-            "No such column 'Email2' on entity 'User'",
-        ),
-        (
-            "SELECT Owner.Department FROM Case",
-            "INVALID_FIELD",
-            "No such column 'Department' on entity 'Name'",
-        ),
-        (
-            "SELECT Nobody.Name FROM Account",
-            "INVALID_FIELD",
-            "Didn't understand relationship 'Nobody' in field path",
-        ),
-        (
-            "SELECT Id, (SELECT Id FROM Nothings) FROM Account",
-            "INVALID_TYPE",
-            "Didn't understand relationship 'Nothings' in FROM part",
-        ),
-        (
-            "SELECT FROM Account",
-            "MALFORMED_QUERY",
-            "unexpected token: 'FROM'",
-        ),
-        (
-            "SELECT FIELDS(ALL) FROM Account",
-            "MALFORMED_QUERY",
-            "LIMIT of at most 200",
-        ),
-        (
-            "SELECT Id FROM Account LIMIT 1 OFFSET 2001",
-            "NUMBER_OUTSIDE_VALID_RANGE",
-            "Maximum SOQL offset allowed is 2000",
-        ),
-    ];
-    for (soql, code, message) in refusals {
-        let (status, body) = api.try_query("query", soql).await;
-        assert_eq!(
-            (status, &body[0]["errorCode"]),
-            (400, &json!(code)),
-            "{soql}: {body}"
-        );
-        assert!(
-            body[0]["message"].as_str().unwrap().contains(message),
-            "{soql}: {body}"
-        );
-    }
 }
 
 #[tokio::test]

@@ -5,13 +5,25 @@ use std::collections::BTreeMap;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::world::{ADMIN, V, World};
+use crate::world::{ADMIN, Api, V, World};
+
+/// A query that faults are ordered for.
+fn path() -> String {
+    format!("{V}/query?q=SELECT+FIELDS(STANDARD)+FROM+Account")
+}
 
 #[tokio::test]
 async fn trouble_can_be_ordered_and_everything_is_journaled() {
     let world = World::start(200, 0).await;
     let api = world.as_user(ADMIN).await;
-    let path = format!("{V}/query?q=SELECT+FIELDS(STANDARD)+FROM+Account");
+    faults_are_ordered(&world, &api).await;
+    limits_end(&world, &api).await;
+    let api = world.as_user(ADMIN).await;
+    writes_are_journaled(&world, &api).await;
+}
+
+async fn faults_are_ordered(world: &World, api: &Api<'_>) {
+    let path = path();
     let order = async |fault: Value| world.control("/faults", fault).await;
     let base = json!({ "path": "/services/data" });
     let with = |more: Value| {
@@ -59,7 +71,11 @@ async fn trouble_can_be_ordered_and_everything_is_journaled() {
         Ok(answer) => answer.bytes().await.is_err(),
     });
     assert_eq!(api.get(&path).await.0, 200);
+}
 
+/// Long addresses, the daily limit, an expired session.
+async fn limits_end(world: &World, api: &Api<'_>) {
+    let path = path();
     let long = format!(
         "{V}/query?q=SELECT+Id+FROM+Account+WHERE+Name='{}'",
         "x".repeat(16_400)
@@ -85,8 +101,9 @@ async fn trouble_can_be_ordered_and_everything_is_journaled() {
             json!([{ "message": "Session expired or invalid", "errorCode": "INVALID_SESSION_ID" }])
         )
     );
+}
 
-    let api = world.as_user(ADMIN).await;
+async fn writes_are_journaled(world: &World, api: &Api<'_>) {
     assert_eq!(world.seen("/requests").await["writes"], 0);
     assert_eq!(
         api.send(Method::POST, &format!("{V}/sobjects/Account"), Some(json!({})))

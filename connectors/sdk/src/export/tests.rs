@@ -130,8 +130,59 @@ fn one_error(call: u64) -> Error {
     }
 }
 
+/// An open instance of the library.
+struct Opened {
+    api: ConnectorApi,
+    instance: u64,
+}
+
+impl Opened {
+    fn of(api: ConnectorApi) -> Self {
+        let (mut instance, mut err) = (0, Buffer::empty());
+        let open = api.open.unwrap();
+        // SAFETY: the request and both places live until it returns.
+        let opened = unsafe { open(7, Slice::new(&[]), &mut instance, &mut err) };
+        assert_eq!(opened, status::OK);
+        Self { api, instance }
+    }
+
+    fn ask(&self, id: u64, what: Call) {
+        let call = self.api.call.unwrap();
+        let request = CallRequest {
+            deadline_us: 0,
+            call: Some(what),
+        }
+        .encode_to_vec();
+        // SAFETY: the request lives until it returns.
+        unsafe { call(self.instance, id, Slice::new(&request)) }
+    }
+
+    fn hang(&self, id: u64) {
+        self.ask(id, Call::ListFields(ListFieldsRequest::default()));
+    }
+
+    fn close(&self) {
+        let close = self.api.close.unwrap();
+        // SAFETY: numbers may be anything.
+        unsafe { close(self.instance) };
+    }
+}
+
 #[test]
 fn a_library_keeps_to_the_abi() {
+    let library = Opened::of(tables_shake_hands());
+    a_call_is_answered_once(&library);
+    malformed_calls_are_answered(&library);
+    pulls_come_one_at_a_time(&library);
+    a_panic_fails_all_later_calls(&library);
+    closing_answers_what_is_open(&library);
+    for id in 1..=10 {
+        assert_eq!(answers(id).len(), 1, "call {id}");
+    }
+}
+
+/// Tables that are too small, or lack a function, are refused.
+fn tables_shake_hands() -> ConnectorApi {
     assert!(
         shake(
             &HostApi {
@@ -148,27 +199,13 @@ fn a_library_keeps_to_the_abi() {
     assert!(shake(&HostApi { log: None, ..host() }, CONNECTOR_API_SIZE_0).is_err());
     let api = shake(&host(), 4096).unwrap();
     assert_eq!(api.struct_size, CONNECTOR_API_SIZE_0);
+    api
+}
 
-    let (open, close) = (api.open.unwrap(), api.close.unwrap());
-    let (call, cancel) = (api.call.unwrap(), api.cancel.unwrap());
-    let (next, stream_close) = (api.stream_next.unwrap(), api.stream_close.unwrap());
-    let (mut instance, mut err) = (0, Buffer::empty());
-    // SAFETY: the request and both places live until it returns.
-    let opened = unsafe { open(7, Slice::new(&[]), &mut instance, &mut err) };
-    assert_eq!(opened, status::OK);
-    let ask = |id: u64, what: Call| {
-        let request = CallRequest {
-            deadline_us: 0,
-            call: Some(what),
-        }
-        .encode_to_vec();
-        // SAFETY: the request lives until it returns.
-        unsafe { call(instance, id, Slice::new(&request)) }
-    };
-    let hang = || Call::ListFields(ListFieldsRequest::default());
-
-    // Answered once, cancelled twice.
-    ask(1, hang());
+/// Although it is cancelled twice.
+fn a_call_is_answered_once(library: &Opened) {
+    let (cancel, instance) = (library.api.cancel.unwrap(), library.instance);
+    library.hang(1);
     // SAFETY: numbers may be anything.
     unsafe {
         cancel(instance, 1);
@@ -177,8 +214,15 @@ fn a_library_keeps_to_the_abi() {
         cancel(999, 1);
     }
     assert!(one_error(1).is(ErrorKind::Cancelled));
+}
 
-    // Garbage, an unknown instance and a missing stream are answered.
+/// Garbage, an unknown instance and a missing stream.
+fn malformed_calls_are_answered(library: &Opened) {
+    let (call, instance) = (library.api.call.unwrap(), library.instance);
+    let (next, stream_close) = (
+        library.api.stream_next.unwrap(),
+        library.api.stream_close.unwrap(),
+    );
     // SAFETY: the request lives until it returns.
     unsafe {
         call(instance, 2, Slice::new(b"\xff\xff"));
@@ -194,9 +238,11 @@ fn a_library_keeps_to_the_abi() {
     assert!(one_error(2).is(ErrorKind::Bug));
     assert!(one_error(3).is(ErrorKind::Cancelled));
     assert_eq!(answers(4).len(), 1);
+}
 
-    // One pull at a time.
-    ask(5, Call::Read(ReadRequest::default()));
+fn pulls_come_one_at_a_time(library: &Opened) {
+    let (next, instance) = (library.api.stream_next.unwrap(), library.instance);
+    library.ask(5, Call::Read(ReadRequest::default()));
     let stream = match CallResponse::decode(answers(5)[0].as_slice()).unwrap().result {
         Some(call_response::Result::Read(ReadResponse { stream })) => stream,
         other => panic!("{other:?}"),
@@ -211,26 +257,24 @@ fn a_library_keeps_to_the_abi() {
         Some(stream_event::Event::Error(error)) => assert!(error.is(ErrorKind::Bug)),
         other => panic!("{other:?}"),
     }
+}
 
-    // A panic fails its call, and every call after it.
-    ask(8, Call::CountRecords(CountRecordsRequest::default()));
+fn a_panic_fails_all_later_calls(library: &Opened) {
+    library.ask(8, Call::CountRecords(CountRecordsRequest::default()));
     assert!(one_error(8).is(ErrorKind::Bug));
     assert_eq!(POISONED.load(Ordering::Relaxed), 1);
-    ask(9, Call::Describe(DescribeRequest {}));
+    library.ask(9, Call::Describe(DescribeRequest {}));
     assert_eq!(one_error(9).code, "connector.panicked");
+}
 
-    // Closing answers what is open, before it returns; closing again does nothing.
-    // SAFETY: numbers may be anything.
-    unsafe { close(instance) };
+/// Before it returns; closing again does nothing.
+fn closing_answers_what_is_open(library: &Opened) {
+    library.close();
     let open_pull = ANSWERS.lock().unwrap().iter().filter(|(id, _)| *id == 6).count();
     assert_eq!(open_pull, 1);
-    // SAFETY: numbers may be anything.
-    unsafe { close(instance) };
-    ask(10, hang());
+    library.close();
+    library.hang(10);
     assert!(one_error(10).is(ErrorKind::Cancelled));
-    for id in 1..=10 {
-        assert_eq!(answers(id).len(), 1, "call {id}");
-    }
 }
 
 /// Tables of a later minor version on one side only: each side reads and writes the part that both know.
