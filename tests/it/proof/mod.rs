@@ -17,7 +17,7 @@ use tether::domain::CompanyId;
 use tether::query::{Plan, Question, Text};
 use tether::store::Store;
 
-use condition::{random_cond, write_cond};
+use condition::{Cond, random_cond, write_cond};
 use order::{Key, random_order, write_order};
 use truth::{Atom, Truth};
 use values::pick;
@@ -55,61 +55,89 @@ pub struct Found {
     pub differences: Vec<String>,
 }
 
-/// Asks so many random questions about one random dataset in this store.
-pub async fn run(store: &Store, seed: u64, questions: usize, size: usize) -> Found {
-    let mut rng = StdRng::seed_from_u64(seed);
-    let data = Data::make(store, &mut rng, &format!("proof{seed}"), size).await;
-    let mut found = Found::default();
-    for _ in 0..questions {
-        let only_tracked = rng.random_ratio(1, 8);
-        let listed: Vec<usize> = match rng.random_range(0..6) {
-            0 => vec![0],
-            1 => vec![1],
-            _ => vec![0, 1],
-        };
-        let cond = rng.random_ratio(9, 10).then(|| random_cond(&mut rng, 0));
-        let order = random_order(&mut rng);
-        let query = if rng.random_ratio(1, 5) {
-            pick(&mut rng, QUERIES)
-        } else {
-            ""
-        };
-        let limit = if rng.random_ratio(1, 3) {
-            rng.random_range(3..60)
-        } else {
-            100_000
-        };
-        let filter = cond
-            .as_ref()
-            .map(|cond| write_cond(cond, false, false))
-            .unwrap_or_default();
-        let order_text = write_order(&order);
-        let told = format!(
-            "seed {seed}: filter {filter:?} query {query:?} order {order_text:?} {listed:?} {only_tracked} by {limit}"
-        );
+/// A random question.
+struct Asked {
+    /// The sources of the list.
+    listed: Vec<usize>,
+    only_tracked: bool,
+    cond: Option<Cond>,
+    order: Vec<(Key, bool)>,
+    query: &'static str,
+    limit: usize,
+}
 
-        let truth = Truth::new(&data, &listed, only_tracked);
-        let mut expected: Vec<(Vec<Option<Atom>>, CompanyId)> = Vec::new();
-        for company in truth.firms.keys() {
-            let class = if query.is_empty() {
-                None
+impl Asked {
+    fn random(rng: &mut StdRng) -> Self {
+        Self {
+            only_tracked: rng.random_ratio(1, 8),
+            listed: match rng.random_range(0..6) {
+                0 => vec![0],
+                1 => vec![1],
+                _ => vec![0, 1],
+            },
+            cond: rng.random_ratio(9, 10).then(|| random_cond(rng, 0)),
+            order: random_order(rng),
+            query: if rng.random_ratio(1, 5) {
+                pick(rng, QUERIES)
             } else {
-                truth.class(*company, query)
-            };
-            let passes = cond.as_ref().is_none_or(|cond| truth.holds(*company, cond));
-            if passes && (query.is_empty() || class.is_some()) {
-                let mut keys: Vec<Option<Atom>> =
-                    order.iter().map(|(key, _)| truth.key(*company, key)).collect();
-                if order.is_empty() {
-                    keys.push(Some(Atom::Whole(class.unwrap_or(0))));
-                    keys.push(truth.key(*company, &Key::Name));
-                }
-                expected.push((keys, *company));
-            }
+                ""
+            },
+            limit: if rng.random_ratio(1, 3) {
+                rng.random_range(3..60)
+            } else {
+                100_000
+            },
         }
+    }
+
+    fn filter(&self) -> String {
+        let written = self.cond.as_ref().map(|cond| write_cond(cond, false, false));
+        written.unwrap_or_default()
+    }
+
+    fn told(&self) -> String {
+        let Self {
+            listed,
+            only_tracked,
+            query,
+            limit,
+            ..
+        } = self;
+        let (filter, order) = (self.filter(), write_order(&self.order));
+        format!("filter {filter:?} query {query:?} order {order:?} {listed:?} {only_tracked} by {limit}")
+    }
+
+    /// The values that a company is sorted by; none if it is not in the answer.
+    fn keys(&self, truth: &Truth<'_>, company: CompanyId) -> Option<Vec<Option<Atom>>> {
+        let class = match self.query {
+            "" => None,
+            query => Some(truth.class(company, query)?),
+        };
+        if self.cond.as_ref().is_some_and(|cond| !truth.holds(company, cond)) {
+            return None;
+        }
+        let mut keys: Vec<Option<Atom>> = self
+            .order
+            .iter()
+            .map(|(key, _)| truth.key(company, key))
+            .collect();
+        if self.order.is_empty() {
+            keys.push(Some(Atom::Whole(class.unwrap_or(0))));
+            keys.push(truth.key(company, &Key::Name));
+        }
+        Some(keys)
+    }
+
+    /// The companies in the order of the evaluator.
+    fn expected(&self, truth: &Truth<'_>) -> Vec<CompanyId> {
+        let mut expected: Vec<(Vec<Option<Atom>>, CompanyId)> = truth
+            .firms
+            .keys()
+            .filter_map(|company| Some((self.keys(truth, *company)?, *company)))
+            .collect();
         expected.sort_by(|(a, x), (b, y)| {
             for (at, (a, b)) in a.iter().zip(b).enumerate() {
-                let descending = order.get(at).is_some_and(|(_, descending)| *descending);
+                let descending = self.order.get(at).is_some_and(|(_, descending)| *descending);
                 let by = match (a, b) {
                     (Some(a), Some(b)) if descending => b.cmp(a),
                     (Some(a), Some(b)) => a.cmp(b),
@@ -121,69 +149,81 @@ pub async fn run(store: &Store, seed: u64, questions: usize, size: usize) -> Fou
             }
             x.cmp(y)
         });
-        let expected: Vec<CompanyId> = expected.into_iter().map(|(_, company)| company).collect();
+        expected.into_iter().map(|(_, company)| company).collect()
+    }
 
+    /// All pages of the read model's answer, or what is wrong with one of them.
+    async fn got(&self, data: &Data, expected: usize, pages: &mut usize) -> Result<Vec<CompanyId>, String> {
+        let (filter, order) = (self.filter(), write_order(&self.order));
+        let text = Text {
+            filter: &filter,
+            query: self.query,
+            order_by: &order,
+            now_us: NOW,
+        };
         let mut got: Vec<CompanyId> = Vec::new();
         let mut after = None;
-        let mut wrong = None;
         loop {
-            let text = Text {
-                filter: &filter,
-                query,
-                order_by: &order_text,
-                now_us: NOW,
-            };
-            let plan = match Plan::new(&data.sources, &text) {
-                Ok(plan) => plan,
-                Err(error) => {
-                    wrong = Some(format!("{error:?}"));
-                    break;
-                }
-            };
+            let plan = Plan::new(&data.sources, &text).map_err(|error| format!("{error:?}"))?;
             let question = Question {
                 sources: data.sources.clone(),
-                listed: listed.clone(),
+                listed: self.listed.clone(),
                 tracked: data.tracked.clone(),
-                only_tracked,
+                only_tracked: self.only_tracked,
                 only_fed: false,
                 plan,
                 after,
-                limit,
+                limit: self.limit,
             };
-            let answer = match data.engine.run(question, ()).await {
-                Ok(answer) => answer,
-                Err(error) => {
-                    wrong = Some(format!("{error:?}"));
-                    break;
-                }
-            };
-            found.pages += 1;
-            if answer.total != expected.len() as u64 {
-                wrong = Some(format!("{} in all, not {}", answer.total, expected.len()));
-                break;
+            let answer = data.engine.run(question, ()).await;
+            let answer = answer.map_err(|error| format!("{error:?}"))?;
+            *pages += 1;
+            if answer.total != expected as u64 {
+                return Err(format!("{} in all, not {expected}", answer.total));
             }
             let next = answer.page.next();
             got.extend(answer.page.companies);
             match next {
-                Some(next) if got.len() <= expected.len() => after = Some(next),
-                _ => break,
+                Some(next) if got.len() <= expected => after = Some(next),
+                _ => return Ok(got),
             }
         }
+    }
+}
+
+/// What is wrong with an answer.
+fn difference(got: &[CompanyId], expected: &[CompanyId]) -> Option<String> {
+    let sets = |list: &[CompanyId]| list.iter().copied().collect::<BTreeSet<_>>();
+    if got == expected {
+        None
+    } else if sets(got) == sets(expected) {
+        Some("the order differs".to_owned())
+    } else {
+        Some(format!("{} companies, not {}", got.len(), expected.len()))
+    }
+}
+
+/// Asks so many random questions about one random dataset in this store.
+pub async fn run(store: &Store, seed: u64, questions: usize, size: usize) -> Found {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let data = Data::make(store, &mut rng, &format!("proof{seed}"), size).await;
+    let mut found = Found::default();
+    for _ in 0..questions {
+        let asked = Asked::random(&mut rng);
+        let truth = Truth::new(&data, &asked.listed, asked.only_tracked);
+        let expected = asked.expected(&truth);
+        let wrong = match asked.got(&data, expected.len(), &mut found.pages).await {
+            Ok(got) => difference(&got, &expected),
+            Err(wrong) => Some(wrong),
+        };
         found.questions += 1;
         found.companies += expected.len();
         found.telling += usize::from(!expected.is_empty() && expected.len() < truth.firms.len());
-        if wrong.is_none() && got != expected {
-            let sets = |list: &[CompanyId]| list.iter().copied().collect::<BTreeSet<_>>();
-            wrong = Some(if sets(&got) == sets(&expected) {
-                "the order differs".to_owned()
-            } else {
-                format!("{} companies, not {}", got.len(), expected.len())
-            });
-        }
         if let Some(wrong) = wrong
             && found.differences.len() < 20
         {
-            found.differences.push(format!("{told}: {wrong}"));
+            let told = asked.told();
+            found.differences.push(format!("seed {seed}: {told}: {wrong}"));
         }
     }
     data.stop.cancel();

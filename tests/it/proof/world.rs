@@ -213,23 +213,109 @@ pub(super) async fn write(
     store.record_refresh(refresh).await.unwrap().change_no
 }
 
+/// A group that uses the connector.
+async fn group(store: &Store, name: &str) -> GroupId {
+    let group: GroupId = name.parse().unwrap();
+    store.group_upsert(&group, name, NOW).await.unwrap();
+    let enablement = store::Enablement {
+        group_id: group.clone(),
+        connector: "dummy".to_owned(),
+        enabled: true,
+        update_us: NOW,
+        update_by: "ann".to_owned(),
+    };
+    store.enablement_set(enablement).await.unwrap();
+    group
+}
+
+/// An index that follows the store soon.
+fn followed(store: &Store, folder: &std::path::Path) -> Index {
+    let mut options = index::Options::new(folder);
+    options.poll = Duration::from_millis(20);
+    options.commit = Duration::from_millis(1);
+    Index::new(store.clone(), options)
+}
+
+/// Some change, some go; answers the rows of the step.
+fn change(
+    rng: &mut StdRng,
+    list: &mut Vec<Rec>,
+    size: usize,
+    step: i64,
+) -> Vec<(&'static str, store::RecordRow)> {
+    let mut rows = Vec::new();
+    let mut kept = Vec::new();
+    for rec in std::mem::take(list) {
+        let number = rec.id[1..].parse().unwrap();
+        match rng.random_range(0..12) {
+            0 => rows.push((rec.object, row(&rec, step, true))),
+            1 => {
+                let new = random_record(rng, rec.object, number, size);
+                rows.push((new.object, row(&new, step, false)));
+                kept.push(new);
+            }
+            _ => kept.push(rec),
+        }
+    }
+    *list = kept;
+    rows
+}
+
+fn source(of: &store::Integration, label: &str) -> Source {
+    Source {
+        integration: of.id,
+        label: label.to_owned(),
+        company_object: "Account".to_owned(),
+        fields: FIELDS
+            .iter()
+            .map(|def| Field {
+                object: def.object.to_owned(),
+                key: def.key.to_owned(),
+                field_type: def.kind,
+                alias: alias_of(def.key).to_owned(),
+                long_text: def.long,
+                active: true,
+                picklist: if def.labelled {
+                    LazyPicklist::new(described())
+                } else {
+                    LazyPicklist::default()
+                },
+            })
+            .collect(),
+    }
+}
+
+/// The group's own list.
+fn tracked(rng: &mut StdRng, size: usize) -> Vec<Tracked> {
+    let mut tracked: BTreeMap<CompanyId, Tracked> = BTreeMap::new();
+    for at in 0..size / 4 {
+        let domain = format!(
+            "acme{}.com",
+            if at % 3 == 0 {
+                9_000 + at
+            } else {
+                rng.random_range(0..size / 2)
+            }
+        );
+        let name = pick(rng, NAMES).to_owned();
+        let company_id = CompanyId::of_domain(&domain);
+        let one = Tracked {
+            company_id,
+            name_key: name_key(&name),
+            name,
+            homepage: format!("https://{domain}/"),
+            domain,
+        };
+        tracked.insert(company_id, one);
+    }
+    tracked.into_values().collect()
+}
+
 impl Data {
     pub(super) async fn make(store: &Store, rng: &mut StdRng, name: &str, size: usize) -> Self {
-        let group: GroupId = name.parse().unwrap();
-        store.group_upsert(&group, name, NOW).await.unwrap();
-        let enablement = store::Enablement {
-            group_id: group.clone(),
-            connector: "dummy".to_owned(),
-            enabled: true,
-            update_us: NOW,
-            update_by: "ann".to_owned(),
-        };
-        store.enablement_set(enablement).await.unwrap();
+        let group = group(store, name).await;
         let folder = tempfile::tempdir().unwrap();
-        let mut options = index::Options::new(folder.path());
-        options.poll = Duration::from_millis(20);
-        options.commit = Duration::from_millis(1);
-        let index = Index::new(store.clone(), options);
+        let index = followed(store, folder.path());
         let stop = CancellationToken::new();
         let follower = tokio::spawn({
             let (index, stop) = (index.clone(), stop.clone());
@@ -245,74 +331,18 @@ impl Data {
             let rows = list.iter().map(|rec| (rec.object, row(rec, 1, false))).collect();
             let first = write(store, &of, rows, NOW).await;
             assert_eq!(index.wait(&[(of.id, first)], Duration::from_secs(60)).await, None);
-            // Then some change, some go, in several steps.
             for step in 2..5 {
-                let mut rows = Vec::new();
-                let mut kept = Vec::new();
-                for rec in list {
-                    let number = rec.id[1..].parse().unwrap();
-                    match rng.random_range(0..12) {
-                        0 => rows.push((rec.object, row(&rec, step, true))),
-                        1 => {
-                            let new = random_record(rng, rec.object, number, size);
-                            rows.push((new.object, row(&new, step, false)));
-                            kept.push(new);
-                        }
-                        _ => kept.push(rec),
-                    }
-                }
-                list = kept;
+                let rows = change(rng, &mut list, size, step);
                 let last = write(store, &of, rows, NOW + step).await;
                 assert_eq!(index.wait(&[(of.id, last)], Duration::from_secs(60)).await, None);
             }
-            sources.push(Source {
-                integration: of.id,
-                label: label.to_owned(),
-                company_object: "Account".to_owned(),
-                fields: FIELDS
-                    .iter()
-                    .map(|def| Field {
-                        object: def.object.to_owned(),
-                        key: def.key.to_owned(),
-                        field_type: def.kind,
-                        alias: alias_of(def.key).to_owned(),
-                        long_text: def.long,
-                        active: true,
-                        picklist: if def.labelled {
-                            LazyPicklist::new(described())
-                        } else {
-                            LazyPicklist::default()
-                        },
-                    })
-                    .collect(),
-            });
+            sources.push(source(&of, label));
             records.push(list);
-        }
-        let mut tracked: BTreeMap<CompanyId, Tracked> = BTreeMap::new();
-        for at in 0..size / 4 {
-            let domain = format!(
-                "acme{}.com",
-                if at % 3 == 0 {
-                    9_000 + at
-                } else {
-                    rng.random_range(0..size / 2)
-                }
-            );
-            let name = pick(rng, NAMES).to_owned();
-            let company_id = CompanyId::of_domain(&domain);
-            let one = Tracked {
-                company_id,
-                name_key: name_key(&name),
-                name,
-                homepage: format!("https://{domain}/"),
-                domain,
-            };
-            tracked.insert(company_id, one);
         }
         Self {
             sources,
             records,
-            tracked: tracked.into_values().collect(),
+            tracked: tracked(rng, size),
             engine: Engine::new(index),
             stop,
             follower,

@@ -56,119 +56,176 @@ pub(super) async fn waiting(conn: &mut PgConnection) -> i32 {
     }
 }
 
+/// Two groups, an integration, and stores of a role whose server answers in German.
+struct German {
+    admin: PgConnection,
+    watcher: PgConnection,
+    role: String,
+    store: Store,
+    /// Waits for locks.
+    patient: Store,
+    group: GroupId,
+    one: Integration,
+}
+
+impl German {
+    async fn of(database: &postgres::Database) -> Self {
+        let role = format!("r_{}", database.name());
+        let mut admin = PgConnection::establish(&database.url).unwrap();
+        admin
+            .batch_execute(&format!(
+                "CREATE ROLE {role} LOGIN; GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}"
+            ))
+            .unwrap();
+        let url = database.url_for(&role);
+        let store = Store::open(&short(&url)).unwrap();
+        let g = group(&store, "g").await;
+        let one = active(&store, &g, "One").await;
+        let patient = Store::open(&Options {
+            lock_timeout: FOREVER,
+            ..short(&url)
+        })
+        .unwrap();
+        let watcher = PgConnection::establish(&database.url).unwrap();
+        Self {
+            admin,
+            watcher,
+            role,
+            store,
+            patient,
+            group: g,
+            one,
+        }
+    }
+
+    async fn update(&self) -> Result<(), Error> {
+        self.store
+            .integration_update(no_edit(self.one.id))
+            .await
+            .map(drop)
+    }
+
+    async fn conflicts_are_told(&self) {
+        let (store, g) = (&self.store, &self.group);
+        let taken = store
+            .integration_create(new_integration(g, "One"))
+            .await
+            .unwrap_err();
+        assert!(taken.is_conflict(Conflict::Name), "{taken:?}");
+        let label = NewIntegration {
+            label: Some("one".to_owned()),
+            ..new_integration(g, "Other")
+        };
+        let taken = store.integration_create(label).await.unwrap_err();
+        assert!(taken.is_conflict(Conflict::Label), "{taken:?}");
+        let unknown = store
+            .enablement_set(enablement(&group_id("nobody"), true))
+            .await
+            .unwrap_err();
+        assert!(unknown.is_not_found(), "{unknown:?}");
+    }
+
+    /// A lock that is not acquired in time.
+    async fn a_lock_is_waited_for(&mut self) {
+        lock_row(&mut self.admin, &self.one);
+        let late = self.update().await.unwrap_err();
+        assert!(
+            matches!(late, Error::Failed(_)) && late.is_retryable(),
+            "{late:?}"
+        );
+        self.admin.batch_execute("ROLLBACK").unwrap();
+        self.update().await.unwrap();
+    }
+
+    /// An administrator cancels a statement, and terminates a connection.
+    async fn an_administrator_interrupts(&mut self) {
+        let (admin, watcher, one) = (&mut self.admin, &mut self.watcher, &self.one);
+        for (end, expected) in [
+            ("pg_cancel_backend", "Failed"),
+            ("pg_terminate_backend", "Unavailable"),
+        ] {
+            lock_row(admin, one);
+            let (store, id) = (self.patient.clone(), one.id);
+            let call = tokio::spawn(async move { store.integration_update(no_edit(id)).await });
+            let pid = waiting(watcher).await;
+            watcher.batch_execute(&format!("SELECT {end}({pid})")).unwrap();
+            let ended = call.await.unwrap().unwrap_err();
+            assert!(
+                ended.is_retryable() && format!("{ended:?}").starts_with(expected),
+                "{end}: {ended:?}"
+            );
+            admin.batch_execute("ROLLBACK").unwrap();
+            self.patient.integration_update(no_edit(one.id)).await.unwrap();
+        }
+    }
+
+    /// A deadlock; the server ends one of the transactions.
+    async fn a_deadlock_is_ended(&mut self, database: &postgres::Database) {
+        let h = group(&self.store, "h").await;
+        self.store.group_connect(&self.group, &h, NOW).await.unwrap();
+        let mut admin = PgConnection::establish(&database.url).unwrap();
+        admin
+            .batch_execute("BEGIN; SELECT 1 FROM groups WHERE id = 'h' FOR UPDATE")
+            .unwrap();
+        let (ring, id) = (self.patient.clone(), self.one.id);
+        let share = NewShare {
+            group_id: h,
+            fields: None,
+        };
+        let call = tokio::spawn(async move { ring.share_set(id, share, "ada", NOW).await });
+        waiting(&mut self.watcher).await;
+        let close = format!(
+            "SET LOCAL deadlock_timeout = '60s'; SELECT 1 FROM integration WHERE id = '{id}' FOR UPDATE"
+        );
+        let closed = tokio::task::spawn_blocking(move || {
+            admin.batch_execute(&close).unwrap();
+            admin
+        });
+        let ended = call.await.unwrap().unwrap_err();
+        assert!(matches!(ended, Error::Failed(_)), "{ended:?}");
+        let mut admin = closed.await.unwrap();
+        admin.batch_execute("ROLLBACK").unwrap();
+    }
+
+    /// It can be granted again: the error is retryable, and not a defect of the statement.
+    async fn a_permission_is_revoked(&mut self) {
+        let role = &self.role;
+        self.admin
+            .batch_execute(&format!("REVOKE UPDATE ON integration FROM {role}"))
+            .unwrap();
+        let denied = self.update().await.unwrap_err();
+        assert!(matches!(denied, Error::Failed(_)), "{denied:?}");
+        self.admin
+            .batch_execute(&format!("GRANT UPDATE ON integration TO {role}"))
+            .unwrap();
+        self.update().await.unwrap();
+    }
+
+    /// It remains a defect.
+    async fn a_statement_is_wrong(&mut self) {
+        self.admin
+            .batch_execute("ALTER TABLE integration RENAME COLUMN company_records TO other")
+            .unwrap();
+        let wrong = self.update().await.unwrap_err();
+        assert!(
+            matches!(wrong, Error::Query(_)) && !wrong.is_retryable(),
+            "{wrong:?}"
+        );
+    }
+}
+
 /// The server's error messages are in German, and the role may not change this.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn errors_mean_the_same_in_every_language() {
     let database = database().await;
-    let role = format!("r_{}", database.name());
-    let mut admin = PgConnection::establish(&database.url).unwrap();
-    admin
-        .batch_execute(&format!(
-            "CREATE ROLE {role} LOGIN; GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}"
-        ))
-        .unwrap();
-    let url = database.url_for(&role);
-    let store = Store::open(&short(&url)).unwrap();
-    let g = group(&store, "g").await;
-    let one = active(&store, &g, "One").await;
-
-    let taken = store
-        .integration_create(new_integration(&g, "One"))
-        .await
-        .unwrap_err();
-    assert!(taken.is_conflict(Conflict::Name), "{taken:?}");
-    let label = NewIntegration {
-        label: Some("one".to_owned()),
-        ..new_integration(&g, "Other")
-    };
-    let taken = store.integration_create(label).await.unwrap_err();
-    assert!(taken.is_conflict(Conflict::Label), "{taken:?}");
-    let unknown = store
-        .enablement_set(enablement(&group_id("nobody"), true))
-        .await
-        .unwrap_err();
-    assert!(unknown.is_not_found(), "{unknown:?}");
-
-    // A lock that is not acquired in time.
-    lock_row(&mut admin, &one);
-    let late = store.integration_update(no_edit(one.id)).await.unwrap_err();
-    assert!(
-        matches!(late, Error::Failed(_)) && late.is_retryable(),
-        "{late:?}"
-    );
-    admin.batch_execute("ROLLBACK").unwrap();
-    store.integration_update(no_edit(one.id)).await.unwrap();
-
-    // An administrator cancels a statement, and terminates a connection.
-    let patient = Store::open(&Options {
-        lock_timeout: FOREVER,
-        ..short(&url)
-    })
-    .unwrap();
-    let mut watcher = PgConnection::establish(&database.url).unwrap();
-    for (end, expected) in [
-        ("pg_cancel_backend", "Failed"),
-        ("pg_terminate_backend", "Unavailable"),
-    ] {
-        lock_row(&mut admin, &one);
-        let (store, id) = (patient.clone(), one.id);
-        let call = tokio::spawn(async move { store.integration_update(no_edit(id)).await });
-        let pid = waiting(&mut watcher).await;
-        watcher.batch_execute(&format!("SELECT {end}({pid})")).unwrap();
-        let ended = call.await.unwrap().unwrap_err();
-        assert!(
-            ended.is_retryable() && format!("{ended:?}").starts_with(expected),
-            "{end}: {ended:?}"
-        );
-        admin.batch_execute("ROLLBACK").unwrap();
-        patient.integration_update(no_edit(one.id)).await.unwrap();
-    }
-
-    // A deadlock; the server ends one of the transactions.
-    let h = group(&store, "h").await;
-    store.group_connect(&g, &h, NOW).await.unwrap();
-    admin
-        .batch_execute("BEGIN; SELECT 1 FROM groups WHERE id = 'h' FOR UPDATE")
-        .unwrap();
-    let (ring, id) = (patient.clone(), one.id);
-    let share = NewShare {
-        group_id: h,
-        fields: None,
-    };
-    let call = tokio::spawn(async move { ring.share_set(id, share, "ada", NOW).await });
-    waiting(&mut watcher).await;
-    let close =
-        format!("SET LOCAL deadlock_timeout = '60s'; SELECT 1 FROM integration WHERE id = '{id}' FOR UPDATE");
-    let closed = tokio::task::spawn_blocking(move || {
-        admin.batch_execute(&close).unwrap();
-        admin
-    });
-    let ended = call.await.unwrap().unwrap_err();
-    assert!(matches!(ended, Error::Failed(_)), "{ended:?}");
-    let mut admin = closed.await.unwrap();
-    admin.batch_execute("ROLLBACK").unwrap();
-
-    // A revoked permission can be granted again: the error is retryable, and not a defect of the statement.
-    admin
-        .batch_execute(&format!("REVOKE UPDATE ON integration FROM {role}"))
-        .unwrap();
-    let denied = store.integration_update(no_edit(one.id)).await.unwrap_err();
-    assert!(matches!(denied, Error::Failed(_)), "{denied:?}");
-    admin
-        .batch_execute(&format!("GRANT UPDATE ON integration TO {role}"))
-        .unwrap();
-    store.integration_update(no_edit(one.id)).await.unwrap();
-
-    // A wrong statement remains a defect.
-    admin
-        .batch_execute("ALTER TABLE integration RENAME COLUMN company_records TO other")
-        .unwrap();
-    let wrong = store.integration_update(no_edit(one.id)).await.unwrap_err();
-    assert!(
-        matches!(wrong, Error::Query(_)) && !wrong.is_retryable(),
-        "{wrong:?}"
-    );
-    drop((store, patient, watcher));
+    let mut german = German::of(&database).await;
+    german.conflicts_are_told().await;
+    german.a_lock_is_waited_for().await;
+    german.an_administrator_interrupts().await;
+    german.a_deadlock_is_ended(&database).await;
+    german.a_permission_is_revoked().await;
+    german.a_statement_is_wrong().await;
+    let German { mut admin, role, .. } = german;
     admin
         .batch_execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}"))
         .unwrap();
