@@ -1,4 +1,5 @@
 //! The server's integration tests, in one binary, because linking takes longer than running.
+#![warn(clippy::too_many_lines)]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,4 +1,5 @@
 //! The connector against a simulated HubSpot on loopback.
+#![warn(clippy::too_many_lines)]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,4 +1,5 @@
 //! The simulator over real HTTP.
+#![warn(clippy::too_many_lines)]
 
 // All of it is test code; clippy goes by the attribute.
 #[cfg(test)]

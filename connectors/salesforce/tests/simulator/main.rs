@@ -1,5 +1,6 @@
 //! The connector against the simulator, over HTTP, through the SDK, from the host's point of view.
 
+#![warn(clippy::too_many_lines)]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod fetch;
