@@ -236,10 +236,26 @@ fn first_company(place: &Place) -> String {
     format!("companies/{}", id.company_id)
 }
 
+const CONNECTOR: &str = "connectors/salesforce";
+
+fn named(name: &str) -> String {
+    name.to_owned()
+}
+
 /// Calls every rpc of the IntegrationService that is about one integration, or lists them.
 async fn integrations(table: &mut Table, api: &Api, sim: &Sim, name: &str, sync: &str) {
+    connectors(table, api).await;
+    let fields = details(table, api, name).await;
+    shares(table, api, name, &fields).await;
+    syncs(table, api, name, sync).await;
+    streams(table, api, sync).await;
+    let draft = draft(table, api).await;
+    assert!(api.try_log_in(sim, &draft).await);
+    save(table, api, &draft, fields).await;
+}
+
+async fn connectors(table: &mut Table, api: &Api) {
     let of = || api.integrations();
-    let named = |name: &str| name.to_owned();
     let request = v1::ListConnectorsRequest {
         parent: named(GROUP),
         page_size: 200,
@@ -248,9 +264,8 @@ async fn integrations(table: &mut Table, api: &Api, sim: &Sim, name: &str, sync:
     table
         .call("ListConnectors", of().list_connectors(api.ask(request)))
         .await;
-    let connector = "connectors/salesforce";
     let request = v1::GetConnectorRequest {
-        name: named(connector),
+        name: named(CONNECTOR),
         parent: named(GROUP),
     };
     table
@@ -258,11 +273,16 @@ async fn integrations(table: &mut Table, api: &Api, sim: &Sim, name: &str, sync:
         .await;
     let request = v1::EnableConnectorRequest {
         parent: named(GROUP),
-        connector: named(connector),
+        connector: named(CONNECTOR),
     };
     table
         .call("EnableConnector", of().enable_connector(api.ask(request)))
         .await;
+}
+
+/// One integration, the list, and the fields; answers the selected ones.
+async fn details(table: &mut Table, api: &Api, name: &str) -> Vec<String> {
+    let of = || api.integrations();
     let request = v1::GetIntegrationRequest { name: named(name) };
     let whole = table
         .call("GetIntegration", of().get_integration(api.ask(request)))
@@ -334,11 +354,16 @@ async fn integrations(table: &mut Table, api: &Api, sim: &Sim, name: &str, sync:
             of().batch_update_field_activation(api.ask(request)),
         )
         .await;
+    whole.selected_fields
+}
+
+async fn shares(table: &mut Table, api: &Api, name: &str, fields: &[String]) {
+    let of = || api.integrations();
     let share = format!("{name}/shares/globex");
     let request = v1::SetShareRequest {
         share: Some(v1::Share {
             name: share.clone(),
-            fields: whole.selected_fields.clone(),
+            fields: fields.to_vec(),
             ..Default::default()
         }),
     };
@@ -364,6 +389,10 @@ async fn integrations(table: &mut Table, api: &Api, sim: &Sim, name: &str, sync:
     table
         .call("ConnectIntegration", of().connect_integration(api.ask(request)))
         .await;
+}
+
+async fn syncs(table: &mut Table, api: &Api, name: &str, sync: &str) {
+    let of = || api.integrations();
     let request = v1::GetSyncRequest { name: named(sync) };
     table.call("GetSync", of().get_sync(api.ask(request))).await;
     let request = v1::ListSyncsRequest {
@@ -382,14 +411,16 @@ async fn integrations(table: &mut Table, api: &Api, sim: &Sim, name: &str, sync:
     table
         .call("ListAuditEntries", of().list_audit_entries(api.ask(request)))
         .await;
-    streams(table, api, sync).await;
+}
 
-    // A draft, step by step.
+/// A draft, up to its login; answers its name.
+async fn draft(table: &mut Table, api: &Api) -> String {
+    let of = || api.integrations();
     let request = v1::CreateIntegrationRequest {
         parent: named(GROUP),
         integration: Some(v1::Integration {
             display_name: "n".repeat(100),
-            connector: named(connector),
+            connector: named(CONNECTOR),
             ..Default::default()
         }),
         ..Default::default()
@@ -428,11 +459,15 @@ async fn integrations(table: &mut Table, api: &Api, sim: &Sim, name: &str, sync:
             of().authorize_with_credentials(api.ask(request)),
         )
         .await;
-    assert!(api.try_log_in(sim, &draft).await);
+    draft
+}
+
+async fn save(table: &mut Table, api: &Api, draft: &str, fields: Vec<String>) {
+    let of = || api.integrations();
     let request = v1::UpdateIntegrationRequest {
         integration: Some(v1::Integration {
-            name: draft.clone(),
-            selected_fields: whole.selected_fields,
+            name: named(draft),
+            selected_fields: fields,
             ..Default::default()
         }),
         ..Default::default()
@@ -441,7 +476,7 @@ async fn integrations(table: &mut Table, api: &Api, sim: &Sim, name: &str, sync:
         .call("UpdateIntegration", of().update_integration(api.ask(request)))
         .await;
     let request = v1::ActivateIntegrationRequest {
-        name: draft.clone(),
+        name: named(draft),
         validate_only: true,
         ..Default::default()
     };
@@ -449,14 +484,14 @@ async fn integrations(table: &mut Table, api: &Api, sim: &Sim, name: &str, sync:
         .call("ActivateIntegration", of().activate_integration(api.ask(request)))
         .await;
     let request = v1::SyncIntegrationRequest {
-        name: draft.clone(),
+        name: named(draft),
         ..Default::default()
     };
     table
         .call("SyncIntegration", of().sync_integration(api.ask(request)))
         .await;
     let request = v1::DeleteIntegrationRequest {
-        name: draft,
+        name: named(draft),
         ..Default::default()
     };
     table

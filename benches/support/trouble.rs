@@ -105,7 +105,22 @@ const LASTING: u32 = 100_000;
 /// All faults.
 pub(crate) fn all() -> Vec<Fault> {
     let mut all = Vec::new();
-    // A gateway's pages: once in the middle of Account, and permanently.
+    for some in [
+        gateways,
+        networks,
+        errors,
+        results,
+        permissions,
+        credentials,
+        processes,
+    ] {
+        some(&mut all);
+    }
+    all
+}
+
+/// A gateway's pages: once in the middle of Account, and permanently.
+fn gateways(all: &mut Vec<Fault>) {
     for status in [400, 403, 404, 405, 415, 500, 502, 503, 504] {
         all.push(
             Fault::new(format!("one HTML page with {status} in the middle of Account"))
@@ -125,7 +140,10 @@ pub(crate) fn all() -> Vec<Fault> {
         Fault::new("a login page with 200 in the middle of Account").order(network("html", QUERY, MIDDLE, 1)),
     );
     all.push(Fault::new("login pages with 200 for good").order(network("html", QUERY, MIDDLE, LASTING)));
-    // The network.
+}
+
+/// The network.
+fn networks(all: &mut Vec<Fault>) {
     for (kind, words) in [
         ("cut", "a body cut in the middle of Account"),
         ("garbage", "broken JSON in the middle of Account"),
@@ -148,63 +166,69 @@ pub(crate) fn all() -> Vec<Fault> {
         1,
     )));
     all.push(Fault::new("an empty array with 200").order(answer(200, "[]", QUERY, MIDDLE, 1)));
-    // The API's own errors.
-    for (status, code, message, skip, times) in [
-        (401, "INVALID_SESSION_ID", "Session expired or invalid", MIDDLE, 1),
-        (401, "INVALID_AUTH_HEADER", "INVALID_JWT_FORMAT", MIDDLE, 1),
-        (
-            403,
-            "REQUEST_LIMIT_EXCEEDED",
-            "ConcurrentRequests (Concurrent API Requests) Limit exceeded.",
-            MIDDLE,
-            1,
-        ),
-        (400, "INVALID_QUERY_LOCATOR", "invalid query locator", MIDDLE, 1),
-        (
-            400,
-            "QUERY_TIMEOUT",
-            "Your query request was running for too long.",
-            MIDDLE,
-            2,
-        ),
-        (400, "URL_NOT_RESET", "URL No Longer Exists", MIDDLE, 1),
-        (
-            500,
-            "UNKNOWN_EXCEPTION",
-            "An unexpected error occurred. Please include this ErrorId",
-            MIDDLE,
-            2,
-        ),
-        (503, "SERVER_UNAVAILABLE", "The server is busy", MIDDLE, 2),
-        (
-            403,
-            "API_CURRENTLY_DISABLED",
-            "API access is currently disabled",
-            MIDDLE,
-            1,
-        ),
-        (
-            403,
-            "INSUFFICIENT_ACCESS",
-            "insufficient access rights on object id",
-            0,
-            LASTING,
-        ),
-        (
-            400,
-            "NEW_UNKNOWN_CODE",
-            "something nobody has seen before",
-            MIDDLE,
-            LASTING,
-        ),
-        (
-            401,
-            "INVALID_SESSION_ID",
-            "This session is not valid for use with the REST API",
-            MIDDLE,
-            LASTING,
-        ),
-    ] {
+}
+
+/// Statuses, codes and messages of the API, after how many pages they come, and how often.
+const ERRORS: &[(u16, &str, &str, u32, u32)] = &[
+    (401, "INVALID_SESSION_ID", "Session expired or invalid", MIDDLE, 1),
+    (401, "INVALID_AUTH_HEADER", "INVALID_JWT_FORMAT", MIDDLE, 1),
+    (
+        403,
+        "REQUEST_LIMIT_EXCEEDED",
+        "ConcurrentRequests (Concurrent API Requests) Limit exceeded.",
+        MIDDLE,
+        1,
+    ),
+    (400, "INVALID_QUERY_LOCATOR", "invalid query locator", MIDDLE, 1),
+    (
+        400,
+        "QUERY_TIMEOUT",
+        "Your query request was running for too long.",
+        MIDDLE,
+        2,
+    ),
+    (400, "URL_NOT_RESET", "URL No Longer Exists", MIDDLE, 1),
+    (
+        500,
+        "UNKNOWN_EXCEPTION",
+        "An unexpected error occurred. Please include this ErrorId",
+        MIDDLE,
+        2,
+    ),
+    (503, "SERVER_UNAVAILABLE", "The server is busy", MIDDLE, 2),
+    (
+        403,
+        "API_CURRENTLY_DISABLED",
+        "API access is currently disabled",
+        MIDDLE,
+        1,
+    ),
+    (
+        403,
+        "INSUFFICIENT_ACCESS",
+        "insufficient access rights on object id",
+        0,
+        LASTING,
+    ),
+    (
+        400,
+        "NEW_UNKNOWN_CODE",
+        "something nobody has seen before",
+        MIDDLE,
+        LASTING,
+    ),
+    (
+        401,
+        "INVALID_SESSION_ID",
+        "This session is not valid for use with the REST API",
+        MIDDLE,
+        LASTING,
+    ),
+];
+
+/// The API's own errors.
+fn errors(all: &mut Vec<Fault>) {
+    for &(status, code, message, skip, times) in ERRORS {
         let often = if times == LASTING {
             "for good"
         } else {
@@ -219,7 +243,10 @@ pub(crate) fn all() -> Vec<Fault> {
         all.push(Fault::new(format!("{status} twice")).order(page(status, QUERY, MIDDLE, 2)));
     }
     all.push(Fault::new("one broken describe").order(network("garbage", DESCRIBE, 0, 1)));
-    // Empty or partial results that look complete.
+}
+
+/// Empty or partial results that look complete.
+fn results(all: &mut Vec<Fault>) {
     let nothing = "{\"totalSize\":0,\"done\":true,\"records\":[]}";
     for object in ["Account", "Contact", "Case"] {
         all.push(Fault::new(format!("no records, complete, for {object}")).order(json!({
@@ -235,7 +262,10 @@ pub(crate) fn all() -> Vec<Fault> {
             "contentType": "application/json",
         })),
     );
-    // Permissions of the user.
+}
+
+/// Permissions of the user.
+fn permissions(all: &mut Vec<Fault>) {
     for object in ["Account", "Contact", "Opportunity"] {
         all.push(
             Fault::new(format!("{object} is hidden from everybody"))
@@ -260,7 +290,10 @@ pub(crate) fn all() -> Vec<Fault> {
             "body": GATEWAY_PAGE, "contentType": "text/html",
         })));
     }
-    // Credentials.
+}
+
+/// Credentials, cursors, allowances and slow answers.
+fn credentials(all: &mut Vec<Fault>) {
     all.push(Fault::new("every session ends").control("/sessions/expire", json!({})));
     all.push(
         Fault::new("the refresh is refused as blocked, and allowed later")
@@ -291,10 +324,12 @@ pub(crate) fn all() -> Vec<Fault> {
     all.push(Fault::new("every answer is slow").order(json!({
         "path": ANY_DATA, "kind": "delay", "delayMs": 120, "times": LASTING,
     })));
-    // Processes.
+}
+
+/// Processes.
+fn processes(all: &mut Vec<Fault>) {
     all.push(Fault::new("the server is killed").blow(Blow::ServerKilled));
     all.push(Fault::new("the connector's process is killed").blow(Blow::ConnectorKilled));
     all.push(Fault::new("the server is frozen for longer than its lease").blow(Blow::ServerFrozen));
     all.push(Fault::new("the connector is disabled in the middle").blow(Blow::ConnectorDisabled));
-    all
 }
