@@ -7,7 +7,7 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::{Html, IntoResponse, Response};
-use sim_kit::faults::{self, Asked};
+use sim_kit::faults::{self, Asked, Kind};
 
 use crate::app::{App, now_ms};
 use crate::journal::{Entry, classify};
@@ -40,16 +40,23 @@ pub(crate) async fn around(State(app): State<Arc<App>>, request: Request, next: 
     let asked = Asked {
         method,
         path,
+        kind,
         text: &text,
         inner: false,
     };
     let fault = faults::strike(&mut app.faults.lock(), &asked);
     entry.fault = fault.as_ref().map(|f| f.kind);
+    let mut refused = None;
     if let Some(fault) = &fault {
         fault.wait().await;
+        let control = || crate::control::router().with_state(app.clone());
+        refused = fault.act(control).await.err();
     }
     let too_long = entry.address_bytes > LONGEST_ADDRESS;
+    let silent = fault.clone().filter(|fault| fault.is_silent());
     let response = match fault {
+        _ if refused.is_some() => refused.map(|refused| *refused).unwrap_or_default(),
+        Some(fault) if fault.kind == Kind::Hang => StatusCode::OK.into_response(),
         _ if too_long => (
             StatusCode::URI_TOO_LONG,
             Html("<html><h1>414 URI Too Long</h1></html>"),
@@ -59,12 +66,19 @@ pub(crate) async fn around(State(app): State<Arc<App>>, request: Request, next: 
         fault => {
             let response = next.run(Request::from_parts(parts, Body::from(body))).await;
             match fault {
-                Some(fault) => fault.spoil(response).await,
+                Some(fault) => fault.spoil(response, None).await,
                 None => response,
             }
         }
     };
-    entry.status = response.status().as_u16();
+    entry.status = if silent.is_some() {
+        0
+    } else {
+        response.status().as_u16()
+    };
     app.journal.lock().add(entry);
+    if let Some(fault) = silent {
+        fault.stay_silent().await;
+    }
     response
 }

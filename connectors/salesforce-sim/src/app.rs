@@ -1,13 +1,15 @@
 //! The simulator's state, shared by all its routes.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use sim_kit::Simulator;
 use sim_kit::faults::Fault;
 use sim_kit::journal::Journal;
 
+use crate::bulk::jobs::Jobs;
+use crate::clock::Clock;
+use crate::damage::Damage;
 use crate::hosts::Left;
 use crate::ids;
 use crate::journal::Entry;
@@ -16,6 +18,7 @@ use crate::org::{Counts, Org, User};
 use crate::rest::answers::Answers;
 use crate::rest::cursors::Cursors;
 use crate::schema::Hidden;
+use crate::transactions::Transactions;
 
 /// The options of a simulator.
 #[derive(Clone, Debug)]
@@ -89,10 +92,16 @@ pub(crate) struct App {
     pub(crate) token_delay_ms: Mutex<u64>,
     /// Overrides of replies to queries and describes, by organization and object.
     pub(crate) answers: Mutex<Answers>,
+    /// Orders for pages of results.
+    pub(crate) damage: Mutex<Vec<Damage>>,
+    /// The jobs of Bulk.
+    pub(crate) jobs: Mutex<Jobs>,
     /// The host that no longer serves data.
     pub(crate) left: Mutex<Option<Left>>,
-    /// The difference between Salesforce's clock and the machine's.
-    pub(crate) skew_seconds: AtomicI64,
+    /// Salesforce's clock.
+    pub(crate) clock: Mutex<Clock>,
+    /// Changes that are not committed.
+    pub(crate) transactions: Mutex<Transactions>,
 }
 
 /// The user of a call.
@@ -131,14 +140,17 @@ impl App {
             faults: Mutex::default(),
             token_delay_ms: Mutex::default(),
             answers: Mutex::default(),
+            damage: Mutex::default(),
+            jobs: Mutex::default(),
             left: Mutex::default(),
-            skew_seconds: AtomicI64::new(0),
+            clock: Mutex::default(),
+            transactions: Mutex::default(),
         })
     }
 
     /// Salesforce's time, in unix seconds.
     pub(crate) fn now(&self) -> i64 {
-        crate::value::now() + self.skew_seconds.load(Ordering::Relaxed)
+        self.clock.lock().now()
     }
 
     /// The user of that name, in any org.
@@ -184,6 +196,7 @@ fn user(row: u32, username: &str, first: &str, last: &str) -> User {
         active: true,
         api_enabled: true,
         hidden: Hidden::default(),
+        unshared: Arc::default(),
     }
 }
 

@@ -1,7 +1,6 @@
 //! Processing of every request before and after its handler: journal, faults, limits of length, sessions, API usage,
 //! gzip.
 
-use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,19 +10,18 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use futures_util::{StreamExt as _, stream};
-use sim_kit::faults::{self, Asked};
+use sim_kit::faults::{self, Asked, Kind};
+use sim_kit::wire::Line;
 use url::form_urlencoded;
 
 use crate::app::App;
 use crate::errors::Error;
-use crate::hosts;
 use crate::journal::{Entry, classify, inner_requests};
 use crate::oauth::{Base, bearer};
 use crate::rest::{self, Call, Reply};
 use crate::value::http_date;
+use crate::{bulk, gzip, hosts};
 
 /// The URL limit of Salesforce.
 const LONGEST: usize = 16_384;
@@ -51,18 +49,27 @@ pub(crate) async fn around(State(app): State<Arc<App>>, request: Request, next: 
     let asked = Asked {
         method: parts.method.as_str(),
         path: parts.uri.path(),
+        kind: &entry.kind,
         text: &text,
         inner: false,
     };
     let fault = faults::strike(&mut app.faults.lock(), &asked);
     entry.fault = fault.as_ref().map(|f| f.kind);
+    let mut refused = None;
     if let Some(fault) = &fault {
         fault.wait().await;
+        let control = || crate::control::router().with_state(app.clone());
+        refused = fault.act(control).await.err().map(|refused| *refused);
     }
+    let silent = fault.clone().filter(|fault| fault.is_silent());
+    let line = parts.extensions.get::<Line>().cloned();
     let gzip = accepts_gzip(&parts.headers);
-    let refusal = too_long(&parts).or_else(|| hosts::left(&app, &parts, host));
+    let refusal = refused
+        .or_else(|| too_long(&parts))
+        .or_else(|| hosts::left(&app, &parts, host));
     let mut response = match (refusal, fault) {
         (Some(refusal), _) => refusal,
+        (None, Some(fault)) if fault.kind == Kind::Hang => StatusCode::OK.into_response(),
         (None, Some(fault)) if fault.answers() => {
             // Salesforce's own error replies contain the allowance; those of a gateway do not.
             let own = fault.is_own() && parts.uri.path().starts_with("/services/data");
@@ -72,14 +79,25 @@ pub(crate) async fn around(State(app): State<Arc<App>>, request: Request, next: 
         }
         (None, fault) => {
             let response = next.run(Request::from_parts(parts, Body::from(body))).await;
-            match fault {
-                Some(fault) => fault.spoil(response).await,
-                None if gzip => compress(response).await,
+            let plain = fault
+                .as_ref()
+                .is_none_or(|f| matches!(f.kind, Kind::Act | Kind::Delay));
+            let response = match fault {
+                Some(fault) => fault.spoil(response, line.as_ref()).await,
                 None => response,
+            };
+            if gzip && plain {
+                gzip::compress(response).await
+            } else {
+                response
             }
         }
     };
-    entry.status = response.status().as_u16();
+    entry.status = if silent.is_some() {
+        0
+    } else {
+        response.status().as_u16()
+    };
     entry.bytes = response
         .headers()
         .get(header::CONTENT_LENGTH)
@@ -87,13 +105,16 @@ pub(crate) async fn around(State(app): State<Arc<App>>, request: Request, next: 
         .unwrap_or(0);
     entry.took_ms = started.elapsed().as_millis() as u64;
     app.journal.lock().add(entry);
+    if let Some(fault) = silent {
+        fault.stay_silent().await;
+    }
     dress(&app, response.headers_mut());
     chunked(response)
 }
 
 /// Adds the headers of every reply of Salesforce.
 fn dress(app: &App, headers: &mut HeaderMap) {
-    let date = http_date(app.now());
+    let date = http_date(app.clock.lock().date());
     let random = |length| crate::oauth::store::random(length).replace(['.', '_'], "0");
     let cookie = format!("BrowserId={}; path=/; Max-Age=31536000", random(22));
     let own = [
@@ -138,7 +159,7 @@ fn chunked(response: Response) -> Response {
 fn usage(app: &App, parts: &Parts) -> Option<String> {
     let session = app.oauth.lock().touch(bearer(&parts.headers)?)?;
     let org = app.orgs[session.user.org].read();
-    Some(format!("api-usage={}/{}", org.used(), org.api_max))
+    Some(org.usage())
 }
 
 /// `http` or `https`, by listener.
@@ -222,30 +243,6 @@ fn accepts_gzip(headers: &HeaderMap) -> bool {
         .is_some_and(|v| v.contains("gzip"))
 }
 
-async fn compress(response: Response) -> Response {
-    let (mut parts, body) = response.into_parts();
-    let Ok(body) = to_bytes(body, usize::MAX).await else {
-        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
-    };
-    if body.len() < 1000 {
-        return Response::from_parts(parts, Body::from(body));
-    }
-    let packed = tokio::task::spawn_blocking(move || {
-        let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
-        encoder.write_all(&body).and_then(|()| encoder.finish())
-    });
-    let Ok(Ok(packed)) = packed.await else {
-        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
-    };
-    parts
-        .headers
-        .insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-    parts
-        .headers
-        .insert(header::CONTENT_LENGTH, HeaderValue::from(packed.len()));
-    Response::from_parts(parts, Body::from(packed))
-}
-
 /// Everything under `/services/data`.
 pub(crate) async fn data(
     State(app): State<Arc<App>>,
@@ -268,15 +265,16 @@ pub(crate) async fn data(
             return answer(Error::new(403, "API_DISABLED_FOR_ORG", message).into(), None);
         }
         let counted = org.count_call();
-        let usage = format!("api-usage={}/{}", org.used(), org.api_max);
+        let usage = org.usage();
         if !counted {
             let refusal = Error::new(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.");
             return answer(refusal.into(), Some(usage));
         }
         usage
     };
+    let failed = Some(usage.clone());
     let work = move || {
-        rest::dispatch(&Call {
+        let call = Call {
             app: &app,
             user: session.user,
             session: session.number,
@@ -287,14 +285,19 @@ pub(crate) async fn data(
             headers: &parts.headers,
             body: &body,
             inner: false,
-        })
+        };
+        match bulk::results(&call) {
+            Some(Ok(pages)) => pages.into_response(usage),
+            Some(Err(error)) => answer(error.into(), Some(usage)),
+            None => answer(rest::dispatch(&call), Some(usage)),
+        }
     };
     match tokio::task::spawn_blocking(work).await {
-        Ok(reply) => answer(reply, Some(usage)),
+        Ok(response) => response,
         Err(_) => {
             let message =
                 "An unexpected error occurred. Please include this ErrorId if you contact support: 1 (1)";
-            answer(Error::new(500, "UNKNOWN_EXCEPTION", message).into(), Some(usage))
+            answer(Error::new(500, "UNKNOWN_EXCEPTION", message).into(), failed)
         }
     }
 }

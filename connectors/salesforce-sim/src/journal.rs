@@ -87,6 +87,7 @@ pub(crate) fn classify(method: &str, path: &str) -> (String, String) {
             ["composite"] => "composite",
             ["composite", "batch"] => "batch",
             ["composite", "sobjects", ..] if method == "POST" => "collections",
+            ["jobs", "query", rest @ ..] => bulk(method, rest),
             _ if method != "GET" && method != "HEAD" => "write",
             ["query"] => "query",
             ["queryAll"] => "query_all",
@@ -113,6 +114,21 @@ pub(crate) fn classify(method: &str, path: &str) -> (String, String) {
         });
     }
     (kind.to_owned(), route)
+}
+
+/// Jobs are not data: neither their start nor their end is a write.
+fn bulk(method: &str, rest: &[&str]) -> &'static str {
+    match (method, rest) {
+        ("GET" | "HEAD", []) => "bulk_list",
+        ("POST", []) => "bulk_create",
+        ("GET" | "HEAD", [_]) => "bulk_job",
+        ("PATCH", [_]) => "bulk_abort",
+        ("DELETE", [_]) => "bulk_delete",
+        ("GET" | "HEAD", [_, "results"]) => "bulk_results",
+        ("GET" | "HEAD", [_, "resultPages"]) => "bulk_pages",
+        ("GET" | "HEAD", _) => "other",
+        _ => "write",
+    }
 }
 
 /// The requests in a composite's or batch's body.

@@ -16,9 +16,13 @@
 #![recursion_limit = "256"] // a field has more keys than json! can take by default
 
 mod app;
+mod bulk;
+mod clock;
 mod control;
+mod damage;
 mod edge;
 mod errors;
+mod gzip;
 mod hosts;
 mod ids;
 mod journal;
@@ -29,6 +33,7 @@ mod rest;
 mod schema;
 mod server;
 mod soql;
+mod transactions;
 mod value;
 
 pub use app::{Options, related};

@@ -11,6 +11,7 @@ use hyper_util::service::TowerToHyperService;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use sim_kit::wire::Wire;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -108,7 +109,8 @@ async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, router: Router) 
             continue;
         };
         _ = stream.set_nodelay(true);
-        let (tls, router) = (tls.clone(), router.clone());
+        let stream = Wire::new(stream);
+        let (tls, router) = (tls.clone(), router.clone().layer(Extension(stream.line())));
         connections.spawn(async move {
             match tls {
                 None => converse(stream, router).await,

@@ -26,6 +26,9 @@ pub(crate) enum Value {
     Location(f64, f64),
 }
 
+/// Stands in a text for a byte that is not UTF-8: Bulk results contain the byte, everything else U+FFFD.
+pub(crate) const INVALID: char = '\u{e0ff}';
+
 /// The form of cells.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
@@ -73,6 +76,9 @@ impl Value {
             Value::Bool(b) => out.push_str(if *b { "true" } else { "false" }),
             Value::Int(n) => _ = write!(out, "{n}"),
             Value::Num(n) => write_number(*n, out, form),
+            Value::Text(t) if t.contains(INVALID) => {
+                write_text(&t.replace(INVALID, "\u{fffd}"), out);
+            }
             Value::Text(t) => write_text(t, out),
             Value::Id(prefix, row) => {
                 out.push('"');

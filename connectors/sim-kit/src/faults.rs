@@ -1,11 +1,9 @@
-//! Faults for later requests: they replace or change the answer of matching requests.
+//! Faults for later requests: they replace or change the answer of matching requests. [`crate::effects`] has what they
+//! do to an answer.
 
 use std::time::{Duration, Instant};
 
-use axum::body::{Body, Bytes, to_bytes};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
-use axum::response::{IntoResponse, Response};
-use futures_util::{StreamExt as _, stream};
+use axum::http::Uri;
 use serde::{Deserialize, Serialize};
 use url::form_urlencoded;
 
@@ -13,8 +11,12 @@ use url::form_urlencoded;
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Fault {
-    /// The prefix of the request's path.
+    /// The prefix of the request's path; any path by default.
+    #[serde(default)]
     pub path: String,
+    /// The kind of the request, as in the log of requests.
+    #[serde(default)]
+    pub request: Option<String>,
     /// The request's method.
     #[serde(default)]
     pub method: Option<String>,
@@ -24,6 +26,12 @@ pub struct Fault {
     /// The number of matching requests that pass first.
     #[serde(default)]
     pub skip: u32,
+    /// Only every nth matching request fails.
+    #[serde(default)]
+    pub every: Option<u32>,
+    /// The matching requests since the last that failed, for `every`.
+    #[serde(skip)]
+    passed: u32,
     /// The number of requests that fail.
     #[serde(default = "once")]
     pub times: u32,
@@ -33,7 +41,7 @@ pub struct Fault {
     /// The end of `seconds`.
     #[serde(skip)]
     until: Option<Instant>,
-    /// A pause in milliseconds before the answer.
+    /// A pause in milliseconds before the answer; with `drip`, before each piece of it.
     #[serde(default)]
     pub delay_ms: u64,
     /// The effect.
@@ -57,9 +65,13 @@ pub struct Fault {
     /// Headers of the answer.
     #[serde(default)]
     pub headers: Vec<(String, String)>,
-    /// For `cut`: after this many bytes of the body; half of it by default.
+    /// The number of bytes of the body before the effect: half of the body by default, none for `reset` and `stall`.
+    /// For `drip`, the size of a piece (1,000).
     #[serde(default)]
     pub after_bytes: Option<usize>,
+    /// Calls of control routes before the request is executed. They change the CRM at a chosen moment.
+    #[serde(default)]
+    pub act: Vec<Act>,
     /// Applies to the requests inside a request that contains several, not to the outer request.
     #[serde(default)]
     pub inner: bool,
@@ -86,6 +98,33 @@ pub enum Kind {
     Html,
     /// Executes the request, then cuts the connection before the answer: the outcome is unknown to the caller.
     Lost,
+    /// Only executes `act`, then the request.
+    Act,
+    /// Executes the request, then ends the answer early, as if it were complete.
+    Truncate,
+    /// Executes the request, then resets the connection.
+    Reset,
+    /// Does not execute the request, and never answers.
+    Hang,
+    /// Executes the request, and never answers, or not after `after_bytes`.
+    Stall,
+    /// Executes the request, and sends the answer in small pieces.
+    Drip,
+    /// Executes the request, and truncates the compressed answer. The message is complete, its gzip stream is not.
+    CutGzip,
+    /// Executes the request, and labels the plain answer as gzip.
+    Mislabelled,
+}
+
+/// A call of a control route.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Act {
+    /// The route, without `/control`.
+    pub route: String,
+    /// The body of the POST.
+    #[serde(default)]
+    pub body: serde_json::Value,
 }
 
 impl Fault {
@@ -121,13 +160,6 @@ impl Fault {
         matches!(self.kind, Kind::Status | Kind::Html)
     }
 
-    /// Waits for the configured pause.
-    pub async fn wait(&self) {
-        if self.delay_ms > 0 {
-            tokio::time::sleep(Duration::from_millis(self.delay_ms)).await;
-        }
-    }
-
     fn over(&self) -> bool {
         match self.until {
             Some(until) => Instant::now() >= until,
@@ -139,6 +171,7 @@ impl Fault {
         !self.over()
             && self.inner == request.inner
             && request.path.starts_with(&self.path)
+            && self.request.as_ref().is_none_or(|kind| kind == request.kind)
             && self
                 .method
                 .as_ref()
@@ -147,82 +180,6 @@ impl Fault {
                 .contains
                 .as_ref()
                 .is_none_or(|c| request.text.contains(c.as_str()))
-    }
-
-    /// The body of a fault that [answers](Fault::answers). `page` is the CRM's own web page.
-    #[must_use]
-    pub fn text(&self, page: &str) -> String {
-        match (&self.body, self.kind, self.status) {
-            (Some(body), ..) => body.clone(),
-            (None, Kind::Html, None | Some(200)) => page.to_owned(),
-            (None, Kind::Html, Some(status)) => format!(
-                "<html>\r\n<head><title>{status}</title></head>\r\n<body>\r\n<center><h1>{status}</h1></center>\r\n\
-                 <hr><center>gateway</center>\r\n</body>\r\n</html>\r\n"
-            ),
-            (None, ..) => String::new(),
-        }
-    }
-
-    /// The answer of a fault that [answers](Fault::answers). `page` is the CRM's own web page, `more` further headers.
-    #[must_use]
-    pub fn instead(&self, page: &str, more: &[(String, String)]) -> Response {
-        let html = self.kind == Kind::Html;
-        let status = self.status.unwrap_or(if html { 200 } else { 500 });
-        let usual = if html {
-            "text/html;charset=UTF-8"
-        } else {
-            "application/json;charset=UTF-8"
-        };
-        let kind = self.content_type.clone().unwrap_or_else(|| usual.to_owned());
-        let mut response =
-            (StatusCode::from_u16(status).unwrap_or_default(), self.text(page)).into_response();
-        let kind = [("content-type".to_owned(), kind)];
-        put_headers(response.headers_mut(), &kind);
-        put_headers(response.headers_mut(), more);
-        put_headers(response.headers_mut(), &self.headers);
-        response
-    }
-
-    /// Truncates or damages the answer of an executed request.
-    pub async fn spoil(&self, response: Response) -> Response {
-        let (mut parts, body) = response.into_parts();
-        let body = to_bytes(body, usize::MAX).await.unwrap_or_default();
-        let broken = || Err::<Bytes, _>(std::io::Error::other("cut by order of the control interface"));
-        match self.kind {
-            Kind::Cut => {
-                let keep = self.after_bytes.unwrap_or(body.len() / 2).min(body.len());
-                let part = body.slice(..keep);
-                // The pause lets the data before the cut be sent; hyper would discard it together with the error.
-                let end = stream::once(async move {
-                    tokio::task::yield_now().await;
-                    broken()
-                });
-                Response::from_parts(parts, Body::from_stream(stream::iter([Ok(part)]).chain(end)))
-            }
-            Kind::Lost => {
-                // An error before the first byte of the body: the status line may or may not have been sent.
-                parts.headers.clear();
-                Response::from_parts(parts, Body::from_stream(stream::iter([broken()])))
-            }
-            Kind::Garbage => {
-                let mut bytes = body[..body.len() / 2].to_vec();
-                bytes.extend_from_slice(b"\x00<<<garbage");
-                parts.headers.remove(header::CONTENT_LENGTH);
-                Response::from_parts(parts, Body::from(bytes))
-            }
-            Kind::Status | Kind::Delay | Kind::Html => {
-                put_headers(&mut parts.headers, &self.headers);
-                Response::from_parts(parts, Body::from(body))
-            }
-        }
-    }
-}
-
-fn put_headers(headers: &mut HeaderMap, more: &[(String, String)]) {
-    for (name, value) in more {
-        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
-            headers.insert(name, value);
-        }
     }
 }
 
@@ -233,6 +190,8 @@ pub struct Asked<'a> {
     pub method: &'a str,
     /// Its path.
     pub path: &'a str,
+    /// Its kind in the log of requests.
+    pub kind: &'a str,
     /// The text that `contains` is matched with; see [`text`].
     pub text: &'a str,
     /// It is inside another request.
@@ -253,7 +212,10 @@ pub fn strike(faults: &mut Vec<Fault>, request: &Asked<'_>) -> Option<Fault> {
     for fault in faults.iter_mut().filter(|f| f.matches(request)) {
         if fault.skip > 0 {
             fault.skip -= 1;
+        } else if fault.passed + 1 < fault.every.unwrap_or(1) {
+            fault.passed += 1;
         } else if struck.is_none() {
+            fault.passed = 0;
             fault.times = fault.times.saturating_sub(1);
             struck = Some(fault.clone());
         }
@@ -278,6 +240,7 @@ mod tests {
         Asked {
             method,
             path,
+            kind: "list",
             text,
             inner: false,
         }
@@ -316,45 +279,25 @@ mod tests {
     }
 
     #[test]
+    fn requests_of_a_kind_are_struck_and_every_nth() {
+        let mut faults = vec![order(r#"{"request":"list","every":3,"times":2}"#)];
+        let other = Asked {
+            kind: "page",
+            ..asked("GET", "/", "")
+        };
+        assert!(strike(&mut faults, &other).is_none());
+        let got: Vec<bool> = (0..7)
+            .map(|_| strike(&mut faults, &asked("GET", "/x", "")).is_some())
+            .collect();
+        assert_eq!(got, [false, false, true, false, false, true, false]);
+    }
+
+    #[test]
     fn a_code_gives_status_and_body() {
         let fault = order(r#"{"path":"/","code":"KNOWN","message":"other"}"#);
         assert!(fault.is_own() && fault.answers());
         assert_eq!((fault.status, fault.body.as_deref()), (Some(403), Some("other")));
         let unknown: Fault = serde_json::from_str(r#"{"path":"/","code":"NO"}"#).unwrap();
         assert!(unknown.begin(|_, _| None).is_err());
-    }
-
-    #[tokio::test]
-    async fn pages_are_the_crms_own_or_a_gateways() {
-        for (json, status, part) in [
-            (r#"{"path":"/","kind":"html"}"#, 200, "log in"),
-            (r#"{"path":"/","kind":"html","status":403}"#, 403, "gateway"),
-            (
-                r#"{"path":"/","kind":"html","status":403,"body":"own"}"#,
-                403,
-                "own",
-            ),
-            (r#"{"path":"/","body":"own"}"#, 500, "own"),
-        ] {
-            let response = order(json).instead("log in", &[]);
-            assert_eq!(response.status(), status, "{json}");
-            let body = to_bytes(response.into_body(), 1 << 16).await.unwrap();
-            assert!(String::from_utf8_lossy(&body).contains(part), "{json}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_cut_answer_ends_with_an_error() {
-        let cut = order(r#"{"path":"/","kind":"cut","afterBytes":3}"#);
-        let mut body = cut
-            .spoil("abcdef".into_response())
-            .await
-            .into_body()
-            .into_data_stream();
-        assert_eq!(body.next().await.unwrap().unwrap(), "abc");
-        assert!(body.next().await.unwrap().is_err());
-        let garbage = order(r#"{"path":"/","kind":"garbage"}"#);
-        let body = garbage.spoil("abcdef".into_response()).await.into_body();
-        assert!(to_bytes(body, 1 << 16).await.unwrap().starts_with(b"abc\x00"));
     }
 }

@@ -2,7 +2,9 @@
 //!
 //! | module | content |
 //! |---|---|
-//! | [`faults`] | faults for later requests, and the damaged replies |
+//! | [`faults`] | faults for later requests |
+//! | [`effects`] | what faults do to answers |
+//! | [`wire`] | connections that can be reset |
 //! | [`journal`] | the log of requests, with counts |
 //! | [`control`] | the control interface: its input and answers, and the routes for faults and requests |
 //! | [`oauth`] | the page on which a user allows an app, and the redirect to the app |
@@ -11,10 +13,12 @@
 //! Data and behaviour of a CRM stay in its simulator.
 
 pub mod control;
+pub mod effects;
 pub mod faults;
 pub mod journal;
 pub mod oauth;
 pub mod program;
+pub mod wire;
 
 use journal::{Entry, Journal};
 use parking_lot::Mutex;

@@ -2,10 +2,12 @@
 //! only. The crate's documentation lists every route.
 
 mod answers;
+mod bulk;
 mod observe;
 mod people;
 mod records;
 mod schema;
+mod time;
 mod truth;
 
 use std::sync::Arc;
@@ -28,6 +30,9 @@ pub(crate) fn router() -> Router<Arc<App>> {
         .route("/records/undelete", post(records::undelete))
         .route("/records/purge", post(records::purge))
         .route("/records/merge", post(records::merge))
+        .route("/records/unshare", post(records::unshare))
+        .route("/records/share", post(records::share))
+        .route("/fields/recalculate", post(schema::recalculate))
         .route("/fields/add", post(schema::add))
         .route("/fields/remove", post(schema::remove))
         .route("/fields/rename", post(schema::rename))
@@ -39,7 +44,11 @@ pub(crate) fn router() -> Router<Arc<App>> {
         .route("/oauth/clients", post(people::client))
         .route("/oauth/refusal", post(people::refusal))
         .route("/oauth", get(people::state))
-        .route("/clock", post(people::clock))
+        .route("/clock", post(time::clock))
+        .route("/bin", post(time::bin))
+        .route("/transactions", get(time::transactions))
+        .route("/transactions/commit", post(time::commit))
+        .route("/transactions/rollback", post(time::roll_back))
         .route("/hosts", post(people::leave).delete(people::come_back))
         .route(
             "/answers",
@@ -50,6 +59,16 @@ pub(crate) fn router() -> Router<Arc<App>> {
         .route("/users", post(people::user))
         .route("/limits", post(people::limits))
         .route("/cursors/drop", post(people::drop_cursors))
+        .route("/jobs", get(bulk::list))
+        .route("/jobs/settings", post(bulk::settings))
+        .route("/jobs/script", post(bulk::script).delete(bulk::clear_scripts))
+        .route("/jobs/end", post(bulk::end))
+        .route("/jobs/expire", post(bulk::expire))
+        .route("/jobs/locators/drop", post(bulk::drop_locators))
+        .route(
+            "/pages",
+            get(bulk::damages).post(bulk::damage).delete(bulk::clear_damages),
+        )
         .route("/truth", get(truth::truth))
 }
 

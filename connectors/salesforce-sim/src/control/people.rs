@@ -101,19 +101,6 @@ pub(crate) async fn refusal(State(app): State<Arc<App>>, Given(refused): Given<R
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) struct Clock {
-    skew_seconds: i64,
-}
-
-/// Sets the difference of Salesforce's clock to the machine's: for its `Date` headers and the stamps of changes.
-pub(crate) async fn clock(State(app): State<Arc<App>>, Given(clock): Given<Clock>) -> Answer {
-    app.skew_seconds
-        .store(clock.skew_seconds, std::sync::atomic::Ordering::Relaxed);
-    Ok(Json(json!({ "now": app.now() })))
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Move {
     from: String,
     to: String,
@@ -262,12 +249,25 @@ pub(crate) struct Limits {
     used: Option<u64>,
     /// False locks the whole org.
     active: Option<bool>,
+    /// The allowance of the app alone, shown after that of the org. A `max` of 0 ends it.
+    app: Option<AppLimit>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AppLimit {
+    name: String,
+    used: u64,
+    max: u64,
 }
 
 pub(crate) async fn limits(State(app): State<Arc<App>>, Given(limits): Given<Limits>) -> Answer {
     let mut org = app.named_org(limits.org.as_deref())?.write();
     org.api_max = limits.max.unwrap_or(org.api_max);
-    org.api_used = limits.used.unwrap_or(org.used()).into();
+    org.api_used = Arc::new(limits.used.unwrap_or(org.used()).into());
+    if let Some(app) = limits.app {
+        org.app_limit = (app.max > 0).then_some((app.name, app.used, app.max));
+    }
     org.active = limits.active.unwrap_or(org.active);
     Ok(Json(
         json!({ "max": org.api_max, "used": org.used(), "active": org.active }),

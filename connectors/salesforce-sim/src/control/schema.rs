@@ -10,6 +10,7 @@ use serde_json::json;
 use super::{Answer, Given, refuse};
 use crate::app::App;
 use crate::org::Org;
+use crate::org::make::Maker;
 use crate::schema::{Field, Pick};
 use crate::value::now;
 
@@ -66,7 +67,7 @@ pub(crate) async fn add(State(app): State<Arc<App>>, Given(change): Given<Change
         .iter()
         .map(|v| Pick::read(String::leak(v.clone())))
         .collect();
-    org.schema.objects[table].put_field(field);
+    Arc::make_mut(&mut org.schema).objects[table].put_field(field);
     done(&mut org)
 }
 
@@ -76,7 +77,10 @@ pub(crate) async fn remove(State(app): State<Arc<App>>, Given(change): Given<Cha
     let Some((table, _)) = org.schema.find(&change.object) else {
         return refuse("there is no such object");
     };
-    if org.schema.objects[table].remove_field(name).is_none() {
+    if Arc::make_mut(&mut org.schema).objects[table]
+        .remove_field(name)
+        .is_none()
+    {
         return refuse(format!("{} has no field {name}", change.object));
     }
     done(&mut org)
@@ -91,15 +95,33 @@ pub(crate) async fn rename(State(app): State<Arc<App>>, Given(change): Given<Cha
     let Some((table, _)) = org.schema.find(&change.object) else {
         return refuse("there is no such object");
     };
-    let Some(mut field) = org.schema.objects[table].remove_field(name) else {
+    let Some(mut field) = Arc::make_mut(&mut org.schema).objects[table].remove_field(name) else {
         return refuse(format!("{} has no field {name}", change.object));
     };
     field.name.clone_from(to);
     if let Some(label) = &change.label {
         field.label.clone_from(label);
     }
-    org.schema.objects[table].put_field(field);
+    Arc::make_mut(&mut org.schema).objects[table].put_field(field);
     done(&mut org)
+}
+
+/// Changes the formula of a field: its values change in all rows, the stamps of the rows do not.
+pub(crate) async fn recalculate(State(app): State<Arc<App>>, Given(change): Given<Change>) -> Answer {
+    let mut org = app.named_org(change.org.as_deref())?.write();
+    let name = change.field.as_deref().unwrap_or("");
+    let Some((table, object)) = org.schema.find(&change.object) else {
+        return refuse("there is no such object");
+    };
+    let Some(mut field) = object.field(name).cloned() else {
+        return refuse(format!("{} has no field {name}", change.object));
+    };
+    if !matches!(field.maker, Maker::Formula(_)) {
+        return refuse(format!("{name} is not calculated"));
+    }
+    field.revision += 1;
+    Arc::make_mut(&mut org.schema).objects[table].put_field(field);
+    super::done()
 }
 
 /// Hides a field, or without one the whole object, from users.

@@ -80,6 +80,8 @@ fn rows(
     range: std::ops::Range<u32>,
 ) -> String {
     let org = app.orgs[user.org].read();
+    let unshared = org.user(user.user).map(|user| user.unshared.clone());
+    let unshared = unshared.unwrap_or_default();
     let mut out = String::new();
     for row in range {
         let shown = if all {
@@ -87,7 +89,7 @@ fn rows(
         } else {
             org.tables[table].live(row)
         };
-        if !shown {
+        if !shown || unshared.contains(&Row { table, row }) {
             continue;
         }
         out.push('{');

@@ -102,11 +102,43 @@ const CHANGES_FROM: i64 = 1_672_531_200;
 const CHANGES_SPAN: i64 = 79_000_000;
 const CREATED_FROM: i64 = 1_420_070_400;
 
-/// The time when a generated row was last changed. About fifty rows share each second, as after bulk updates.
+/// The number of different stamps in a table. About fifty rows share each second, as after bulk updates.
+fn stamps(org: &Org, table: usize) -> u64 {
+    u64::from(org.tables[table].generated() / 50 + 1)
+}
+
+fn stamp_number(org: &Org, at: Row) -> u32 {
+    (org.hash(at, 0x57a3) % stamps(org, at.table)) as u32
+}
+
+/// The time when a generated row was last changed.
 pub(crate) fn stamp(org: &Org, at: Row) -> i64 {
-    let buckets = u64::from(org.tables[at.table].generated() / 50 + 1);
-    let bucket = (org.hash(at, 0x57a3) % buckets) as i64;
-    CHANGES_FROM + bucket * (CHANGES_SPAN / buckets as i64)
+    let step = CHANGES_SPAN / stamps(org, at.table) as i64;
+    CHANGES_FROM + i64::from(stamp_number(org, at)) * step
+}
+
+/// The rows of a table that can have a stamp in a range; None if that would be most of them.
+pub(crate) fn rows_stamped(org: &Org, table: usize, from: i64, to: i64) -> Option<Vec<u32>> {
+    let rows = &org.tables[table];
+    if !rows.is_generated() {
+        return None;
+    }
+    let stamps = stamps(org, table) as i64;
+    let number = |at: i64| (at.saturating_sub(CHANGES_FROM)).div_euclid(CHANGES_SPAN / stamps);
+    let (first, last) = (number(from).max(0), number(to).min(stamps - 1));
+    if last - first > stamps / 2 {
+        return None;
+    }
+    let mut found: Vec<u32> = rows
+        .stamped()
+        .filter(|(_, stamp)| (from..=to).contains(stamp))
+        .map(|(row, _)| row)
+        .collect();
+    if first <= last {
+        let index = rows.stamp_index(|row| stamp_number(org, Row { table, row }));
+        found.extend(index.between(first as u32, last as u32));
+    }
+    Some(found)
 }
 
 /// The generated account of a related row.
@@ -175,7 +207,7 @@ pub(crate) fn make(org: &Org, at: Row, field: &Field) -> Value {
                 _ => Value::Null,
             }
         }
-        Maker::Formula(name) => super::formula::compute(org, at, name),
+        Maker::Formula(name) => field.shifted(super::formula::compute(org, at, name)),
         Maker::Word(word) => named(org, at, field, word, h),
     }
 }

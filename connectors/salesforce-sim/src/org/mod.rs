@@ -11,6 +11,8 @@ mod realistic;
 pub(crate) mod table;
 mod words;
 
+use std::collections::HashSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::ids;
@@ -59,9 +61,12 @@ pub(crate) struct User {
     /// Without it, every data call is refused.
     pub(crate) api_enabled: bool,
     pub(crate) hidden: Hidden,
+    /// Rows that are not shared with the user.
+    pub(crate) unshared: Arc<HashSet<Row>>,
 }
 
-/// One organization.
+/// One organization. A copy is cheap: what is large is shared until one of the two changes.
+#[derive(Clone)]
 pub(crate) struct Org {
     pub(crate) number: u32,
     pub(crate) name: String,
@@ -70,14 +75,18 @@ pub(crate) struct Org {
     pub(crate) seed: u64,
     /// Values like those of a real CRM, instead of edge cases.
     pub(crate) realistic: bool,
-    pub(crate) schema: Schema,
+    pub(crate) schema: Arc<Schema>,
     /// The time when fields were last added or removed: the `Last-Modified` of every describe.
     pub(crate) schema_changed: i64,
     pub(crate) users: Vec<User>,
     pub(crate) tables: Vec<Table>,
+    /// The days after which the recycle bin loses a row, if that is switched on.
+    pub(crate) bin_days: Option<i64>,
     pub(crate) api_max: u64,
     /// Atomic, so that no request waits for a long query of another.
-    pub(crate) api_used: AtomicU64,
+    pub(crate) api_used: Arc<AtomicU64>,
+    /// The allowance of the app alone: name, used calls, maximum.
+    pub(crate) app_limit: Option<(String, u64, u64)>,
 }
 
 impl Org {
@@ -106,17 +115,28 @@ impl Org {
             active: true,
             seed,
             realistic: false,
-            schema,
+            schema: Arc::new(schema),
             schema_changed: 1_672_531_200,
             users,
             tables,
+            bin_days: None,
             api_max: 100_000,
-            api_used: AtomicU64::new(0),
+            api_used: Arc::default(),
+            app_limit: None,
         }
     }
 
     pub(crate) fn used(&self) -> u64 {
         self.api_used.load(Ordering::Relaxed)
+    }
+
+    /// The value of `Sforce-Limit-Info`.
+    pub(crate) fn usage(&self) -> String {
+        let usage = format!("api-usage={}/{}", self.used(), self.api_max);
+        match &self.app_limit {
+            Some((name, used, max)) => format!("{usage}; per-app-api-usage={used}/{max}(appName={name})"),
+            None => usage,
+        }
     }
 
     /// Counts one call; false if the daily allowance is used up.
@@ -160,7 +180,7 @@ impl Org {
                 Some(stamp) => Value::Instant(stamp),
                 None => make::make(self, at, field),
             },
-            Maker::Created if change.created => change.stamp.map_or(Value::Null, Value::Instant),
+            Maker::Created if change.created => change.created_at.map_or(Value::Null, Value::Instant),
             Maker::Id | Maker::Formula(_) | Maker::Address(_) | Maker::Location(_) => {
                 make::make(self, at, field)
             }

@@ -1,7 +1,7 @@
 //! The rows of one object: a generated range, and its changes.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use crate::value::Value;
 
@@ -14,11 +14,17 @@ pub(crate) struct Change {
     pub(crate) purged: bool,
     pub(crate) deleted: Option<bool>,
     pub(crate) stamp: Option<i64>,
+    /// Of a row created by a control route.
+    pub(crate) created_at: Option<i64>,
+    /// When a control route deleted it, and the account whose deletion did.
+    pub(crate) deleted_at: Option<i64>,
+    pub(crate) deleted_with: Option<u32>,
     /// By the field's key.
     pub(crate) values: HashMap<String, Value>,
 }
 
-/// The rows of one object.
+/// The rows of one object. A copy is cheap: what is large is shared until one of the two changes.
+#[derive(Clone)]
 pub(crate) struct Table {
     first: u32,
     generated: u32,
@@ -27,10 +33,11 @@ pub(crate) struct Table {
     skew_from: u32,
     with_deleted: bool,
     next: u32,
-    changes: HashMap<u32, Change>,
+    changes: Arc<HashMap<u32, Arc<Change>>>,
     /// Rows that were moved to another account, by that account.
-    moved: HashMap<u32, BTreeSet<u32>>,
-    by_account: OnceLock<AccountIndex>,
+    moved: Arc<HashMap<u32, BTreeSet<u32>>>,
+    by_account: Arc<OnceLock<Index>>,
+    by_stamp: Arc<OnceLock<Index>>,
 }
 
 /// One of this many rows is in the recycle bin initially.
@@ -62,9 +69,10 @@ impl Table {
             skew_from: u32::MAX,
             with_deleted: false,
             next: first + rows,
-            changes: HashMap::new(),
-            moved: HashMap::new(),
-            by_account: OnceLock::new(),
+            changes: Arc::default(),
+            moved: Arc::default(),
+            by_account: Arc::default(),
+            by_stamp: Arc::default(),
         }
     }
 
@@ -103,7 +111,7 @@ impl Table {
         if self.changes.is_empty() {
             None
         } else {
-            self.changes.get(&row)
+            self.changes.get(&row).map(Arc::as_ref)
         }
     }
 
@@ -138,7 +146,7 @@ impl Table {
 
     /// The change record of a row, created if necessary.
     pub(crate) fn change_mut(&mut self, row: u32) -> &mut Change {
-        self.changes.entry(row).or_default()
+        Arc::make_mut(Arc::make_mut(&mut self.changes).entry(row).or_default())
     }
 
     /// A new row at the end.
@@ -151,11 +159,12 @@ impl Table {
 
     /// Records that a row's account is now in its change record.
     pub(crate) fn move_to(&mut self, row: u32, from: Option<u32>, to: Option<u32>) {
-        if let Some(set) = from.and_then(|from| self.moved.get_mut(&from)) {
+        let moved = Arc::make_mut(&mut self.moved);
+        if let Some(set) = from.and_then(|from| moved.get_mut(&from)) {
             set.remove(&row);
         }
         if let Some(to) = to {
-            self.moved.entry(to).or_default().insert(row);
+            moved.entry(to).or_default().insert(row);
         }
     }
 
@@ -169,45 +178,67 @@ impl Table {
     }
 
     /// The generated rows by account; computed at the first use.
-    pub(crate) fn account_index(&self, account_of: impl Fn(u32) -> Option<u32>) -> &AccountIndex {
+    pub(crate) fn account_index(&self, account_of: impl Fn(u32) -> Option<u32>) -> &Index {
         self.by_account
-            .get_or_init(|| AccountIndex::new(self.generated, account_of))
+            .get_or_init(|| Index::new(self.generated, account_of))
+    }
+
+    /// The generated rows by the number of their stamp; computed at the first use.
+    pub(crate) fn stamp_index(&self, stamp_of: impl Fn(u32) -> u32) -> &Index {
+        self.by_stamp
+            .get_or_init(|| Index::new(self.generated, |row| Some(stamp_of(row))))
+    }
+
+    /// Whether its rows are generated, with stamps that are derived from their numbers.
+    pub(crate) fn is_generated(&self) -> bool {
+        self.with_deleted
+    }
+
+    /// The rows with a stamp of their own.
+    pub(crate) fn stamped(&self) -> impl Iterator<Item = (u32, i64)> {
+        let stamp = |(row, change): (&u32, &Arc<Change>)| Some((*row, change.stamp?));
+        self.changes.iter().filter_map(stamp)
     }
 }
 
-/// Rows by account, as two flat lists (a million rows cost eight megabytes).
-pub(crate) struct AccountIndex {
+/// Rows by a number, as two flat lists (a million rows cost eight megabytes).
+pub(crate) struct Index {
     starts: Vec<u32>,
     rows: Vec<u32>,
 }
 
-impl AccountIndex {
-    fn new(generated: u32, account_of: impl Fn(u32) -> Option<u32>) -> AccountIndex {
-        let accounts: Vec<Option<u32>> = (0..generated).map(account_of).collect();
-        let top = accounts.iter().flatten().max().map_or(0, |top| *top as usize + 1);
+impl Index {
+    fn new(generated: u32, number_of: impl Fn(u32) -> Option<u32>) -> Index {
+        let numbers: Vec<Option<u32>> = (0..generated).map(number_of).collect();
+        let top = numbers.iter().flatten().max().map_or(0, |top| *top as usize + 1);
         let mut starts = vec![0u32; top + 1];
-        for account in accounts.iter().flatten() {
-            starts[*account as usize + 1] += 1;
+        for number in numbers.iter().flatten() {
+            starts[*number as usize + 1] += 1;
         }
         for at in 1..starts.len() {
             starts[at] += starts[at - 1];
         }
         let mut next = starts.clone();
         let mut rows = vec![0u32; starts.last().copied().unwrap_or(0) as usize];
-        for (row, account) in accounts.iter().enumerate() {
-            if let Some(account) = account {
-                let slot = &mut next[*account as usize];
+        for (row, number) in numbers.iter().enumerate() {
+            if let Some(number) = number {
+                let slot = &mut next[*number as usize];
                 rows[*slot as usize] = row as u32;
                 *slot += 1;
             }
         }
-        AccountIndex { starts, rows }
+        Index { starts, rows }
     }
 
-    pub(crate) fn rows(&self, account: u32) -> &[u32] {
-        let at = account as usize;
-        match (self.starts.get(at), self.starts.get(at + 1)) {
-            (Some(from), Some(to)) => &self.rows[*from as usize..*to as usize],
+    pub(crate) fn rows(&self, number: u32) -> &[u32] {
+        self.between(number, number)
+    }
+
+    /// The rows of these numbers and all between them.
+    pub(crate) fn between(&self, first: u32, last: u32) -> &[u32] {
+        let end = (last as usize + 1).min(self.starts.len() - 1);
+        match (self.starts.get(first as usize), self.starts.get(end)) {
+            (Some(from), Some(to)) if from <= to => &self.rows[*from as usize..*to as usize],
             _ => &[],
         }
     }

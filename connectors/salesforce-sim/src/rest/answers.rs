@@ -27,6 +27,8 @@ pub(crate) struct Answer {
     pub(crate) short_ids: bool,
     /// Values to put into rows, by their ids.
     pub(crate) rows: BTreeMap<String, Map<String, Json>>,
+    /// The number of rows that `limits/recordCount` shows: an outdated one.
+    pub(crate) count: Option<u64>,
     /// Values to put into the describe, by field.
     pub(crate) describe: BTreeMap<String, Map<String, Json>>,
 }
@@ -35,6 +37,11 @@ fn ordered(call: &Call<'_>, object: &str) -> Option<Answer> {
     let answers = call.app.answers.lock();
     let find = |object: &str| answers.get(&(call.user.org, object.to_ascii_lowercase()));
     find(object).or_else(|| find("")).cloned()
+}
+
+/// The number of rows to show, if it is overridden.
+pub(crate) fn count(call: &Call<'_>, object: &str) -> Option<u64> {
+    ordered(call, object)?.count
 }
 
 /// Truncates or refuses a result.

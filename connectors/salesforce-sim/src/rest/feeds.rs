@@ -6,7 +6,7 @@ use super::{Call, Reply};
 use crate::errors::Error;
 use crate::ids;
 use crate::org::Row;
-use crate::value::{Form, Value, now, parse_instant};
+use crate::value::{Form, Value, parse_instant};
 
 const DAY: i64 = 86_400;
 
@@ -34,7 +34,7 @@ fn window(call: &Call<'_>, days: i64) -> Result<(i64, i64), Error> {
     if end <= start {
         return refuse("The end date must be at least one minute after the start date");
     }
-    if start < now() - days * DAY {
+    if start < call.app.now() - days * DAY {
         return refuse("The specified start_date cannot be before the earliest date available");
     }
     Ok((start, end))
@@ -47,11 +47,12 @@ fn stamp(value: &Value) -> i64 {
 pub(crate) fn updated(call: &Call<'_>, name: &str) -> Result<Reply, Error> {
     let (start, end) = window(call, 30)?;
     let org = call.org();
-    let (table, object) = call.viewer(&org)?.object(name).ok_or_else(Error::not_found)?;
+    let viewer = call.viewer(&org)?;
+    let (table, object) = viewer.object(name).ok_or_else(Error::not_found)?;
     let rows = &org.tables[table];
     let moved = |row: &u32| {
         let at = stamp(&org.cell_named(Row { table, row: *row }, "SystemModstamp"));
-        rows.live(*row) && (start..end).contains(&at)
+        rows.live(*row) && viewer.sees(table, *row) && (start..end).contains(&at)
     };
     let ids: Vec<String> = rows
         .range()
@@ -65,7 +66,7 @@ pub(crate) fn updated(call: &Call<'_>, name: &str) -> Result<Reply, Error> {
             "too many ids, narrow the window",
         ));
     }
-    Ok(json!({ "ids": ids, "latestDateCovered": wire(end.min(now())) }).into())
+    Ok(json!({ "ids": ids, "latestDateCovered": wire(end.min(call.app.now())) }).into())
 }
 
 pub(crate) fn deleted(call: &Call<'_>, name: &str) -> Result<Reply, Error> {
@@ -75,8 +76,12 @@ pub(crate) fn deleted(call: &Call<'_>, name: &str) -> Result<Reply, Error> {
     let rows = &org.tables[table];
     let mut gone: Vec<(i64, u32)> = rows
         .range()
-        .filter(|row| rows.exists(*row) && rows.deleted(*row))
-        .map(|row| (stamp(&org.cell_named(Row { table, row }, "SystemModstamp")), row))
+        // The log of deletions keeps the rows that have left the recycle bin.
+        .filter(|row| match rows.change(*row) {
+            Some(change) if change.purged => change.deleted_at.is_some() || rows.deleted(*row),
+            _ => rows.deleted(*row),
+        })
+        .map(|row| (org.deleted_at(Row { table, row }), row))
         .filter(|(at, _)| (start..end).contains(at))
         .collect();
     gone.sort_unstable();
@@ -86,8 +91,8 @@ pub(crate) fn deleted(call: &Call<'_>, name: &str) -> Result<Reply, Error> {
         .collect();
     Ok(json!({
         "deletedRecords": records,
-        "earliestDateAvailable": wire(now() - 15 * DAY),
-        "latestDateCovered": wire(end.min(now())),
+        "earliestDateAvailable": wire(call.app.now() - 15 * DAY),
+        "latestDateCovered": wire(end.min(call.app.now())),
     })
     .into())
 }

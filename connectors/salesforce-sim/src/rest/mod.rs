@@ -16,6 +16,7 @@ use sim_kit::faults::{self, Asked, Fault, Kind};
 use url::form_urlencoded;
 
 use crate::app::{App, UserKey};
+use crate::bulk;
 use crate::errors::Error;
 use crate::org::make::mix;
 use crate::org::{Org, User};
@@ -122,9 +123,11 @@ impl<'a> Call<'a> {
 pub(crate) fn dispatch(call: &Call<'_>) -> Reply {
     if call.inner {
         let text = decode(call.query) + &String::from_utf8_lossy(call.body);
+        let (kind, _) = crate::journal::classify(call.method, call.path);
         let asked = Asked {
             method: call.method,
             path: call.path,
+            kind: &kind,
             text: &text,
             inner: true,
         };
@@ -203,6 +206,7 @@ fn route(call: &Call<'_>) -> Result<Reply, Error> {
         (true, _, ["query" | "queryAll", locator]) => query::more(call, locator),
         (true, _, ["limits"]) => Ok(limits::limits(call).into()),
         (true, _, ["limits", "recordCount"]) => limits::record_count(call),
+        (_, _, ["jobs", "query", rest @ ..]) => bulk::route(call, rest),
         (true, _, ["connect", "organization"]) => Ok(connect::organization(call).into()),
         (_, "POST", ["composite"]) => composite::composite(call),
         (_, "POST", ["composite", "batch"]) => composite::batch(call),
@@ -224,7 +228,7 @@ fn route(call: &Call<'_>) -> Result<Reply, Error> {
     }
 }
 
-fn check_version(version: &str) -> Result<(), Error> {
+pub(crate) fn check_version(version: &str) -> Result<(), Error> {
     let number = version
         .strip_prefix('v')
         .and_then(|v| v.strip_suffix(".0"))
@@ -271,7 +275,7 @@ fn conditional(call: &Call<'_>, make: impl Fn(Viewer<'_>) -> Option<Json>) -> Re
 
 fn resources(call: &Call<'_>) -> Json {
     let base = format!("/services/data/v{}", call.version());
-    ["sobjects", "query", "queryAll", "limits", "composite"]
+    ["sobjects", "query", "queryAll", "limits", "composite", "jobs"]
         .into_iter()
         .map(|name| (name.to_owned(), Json::from(format!("{base}/{name}"))))
         .chain([("identity".to_owned(), {

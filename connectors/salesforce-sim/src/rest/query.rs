@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
 use super::{Call, Reply, answers};
+use crate::damage::{self, How};
 use crate::errors::Error;
 use crate::soql::plan::{Plan, plan};
 use crate::soql::render::{Keep, Renderer};
@@ -60,7 +61,8 @@ pub(crate) fn run_soql(call: &Call<'_>, soql: &str, all: bool) -> Result<Reply, 
         all,
         keep: &keeper,
     };
-    let page = renderer.page(&Arc::new(plan), &Arc::new(rows), 0);
+    let (plan, rows) = (Arc::new(plan), Arc::new(rows));
+    let page = damaged(call, object, &renderer, &plan, &rows, 0);
     Ok(Reply::ok(answers::page(call, object, page)))
 }
 
@@ -91,10 +93,50 @@ pub(crate) fn more(call: &Call<'_>, locator: &str) -> Result<Reply, Error> {
         all: cursor.all,
         keep: &keeper,
     };
-    let page = renderer.page(&cursor.plan, &cursor.rows, from);
+    let object = org.schema.objects[cursor.plan.table].name;
+    let page = damaged(call, object, &renderer, &cursor.plan, &cursor.rows, from);
     if page.contains("\"done\":true,\"records\"") {
         call.app.cursors.lock().finish(&cursor.id);
     }
-    let object = org.schema.objects[cursor.plan.table].name;
     Ok(Reply::ok(answers::page(call, object, page)))
+}
+
+/// A page, damaged if that was ordered.
+fn damaged(
+    call: &Call<'_>,
+    object: &str,
+    renderer: &Renderer<'_>,
+    plan: &Arc<Plan>,
+    rows: &Arc<Vec<u32>>,
+    from: usize,
+) -> String {
+    let page = renderer.page(plan, rows, from);
+    let Some((how, count)) = damage::strike(call.app, call.user.org, object, damage::Api::Rest) else {
+        return page;
+    };
+    let Ok(mut json) = serde_json::from_str::<Json>(&page) else {
+        return page;
+    };
+    match how {
+        How::Short => {
+            if let Some(records) = json["records"].as_array_mut() {
+                records.truncate(records.len().saturating_sub(count));
+            }
+        }
+        How::Repeat => {
+            let before = renderer.page(plan, rows, from.saturating_sub(renderer.batch));
+            let before = serde_json::from_str::<Json>(&before).unwrap_or_default();
+            json["records"] = before["records"].clone();
+        }
+        How::Loop => {
+            let itself = renderer.keep.keep(plan, rows.clone(), from);
+            (json["nextRecordsUrl"], json["done"]) = (itself.into(), false.into());
+        }
+        How::Early => {
+            json["done"] = true.into();
+            json.as_object_mut().map(|page| page.remove("nextRecordsUrl"));
+        }
+        How::Miscount | How::Uncounted | How::Headerless | How::Empty => {}
+    }
+    json.to_string()
 }

@@ -30,7 +30,8 @@ pub(crate) fn get(call: &Call<'_>, name: &str, id: &str) -> Result<Reply, Error>
         let message = format!("Provided external ID field does not exist or is not accessible: {id}");
         return Err(Error::new(404, "NOT_FOUND", message));
     }
-    let row = ids::decode(object.prefix, id).filter(|row| org.tables[table].exists(*row));
+    let row = ids::decode(object.prefix, id)
+        .filter(|row| org.tables[table].exists(*row) && viewer.sees(table, *row));
     let row = row.ok_or_else(Error::not_found)?;
     if org.tables[table].deleted(row) {
         return Err(Error::new(404, "ENTITY_IS_DELETED", "entity is deleted"));
@@ -46,7 +47,9 @@ pub(crate) fn get_more(call: &Call<'_>, name: &str, id: &str, more: &str) -> Res
     let (table, object) = viewer.object(name).ok_or_else(Error::not_found)?;
     if let Some(field) = viewer.field(table, id).filter(|f| f.external) {
         let found = org.tables[table].range().find(|row| {
-            org.tables[table].live(*row) && org.cell(Row { table, row: *row }, field).as_text() == more
+            org.tables[table].live(*row)
+                && viewer.sees(table, *row)
+                && org.cell(Row { table, row: *row }, field).as_text() == more
         });
         let node = columns(viewer, table, call.param("fields").as_deref())?;
         return Ok(Reply::ok(render(
@@ -98,12 +101,14 @@ pub(crate) fn collection(call: &Call<'_>, name: &str) -> Result<Reply, Error> {
     let records: Vec<String> = wanted
         .ids
         .iter()
-        .map(
-            |id| match ids::decode(object.prefix, id).filter(|row| org.tables[table].live(*row)) {
+        .map(|id| {
+            match ids::decode(object.prefix, id)
+                .filter(|row| org.tables[table].live(*row) && viewer.sees(table, *row))
+            {
                 Some(row) => render(call, viewer, table, &node, row),
                 None => "null".to_owned(),
-            },
-        )
+            }
+        })
         .collect();
     Ok(Reply::ok(format!("[{}]", records.join(","))))
 }

@@ -1,6 +1,7 @@
 //! One field, parsed from one line of text.
 
 use crate::org::make::Maker;
+use crate::value::Value;
 
 /// One value of a picklist.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,6 +50,8 @@ pub(crate) struct Field {
     pub(crate) maker: Maker,
     /// The key for its values and changes: a renamed field keeps its data.
     pub(crate) key: String,
+    /// How often the formula was changed: every result differs from the one before.
+    pub(crate) revision: u32,
     /// The key as a number, mixed into each generated value.
     pub(crate) salt: u64,
 }
@@ -153,6 +156,7 @@ impl Field {
             picks: Vec::new(),
             maker: Maker::ByType,
             key: name.to_ascii_lowercase(),
+            revision: 0,
             salt: crate::org::make::hash_text(&name.to_ascii_lowercase()),
         }
     }
@@ -190,6 +194,18 @@ impl Field {
 
     pub(crate) fn custom(&self) -> bool {
         self.name.ends_with("__c") || self.name.ends_with("__s")
+    }
+
+    /// The result of the formula of now.
+    pub(crate) fn shifted(&self, result: Value) -> Value {
+        match result {
+            Value::Int(n) => Value::Int(n + i64::from(self.revision)),
+            Value::Num(n) => Value::Num(n + f64::from(self.revision)),
+            Value::Bool(b) => Value::Bool(b ^ !self.revision.is_multiple_of(2)),
+            Value::Text(text) if self.revision > 0 => Value::text(format!("{text} ({})", self.revision)),
+            Value::Instant(at) => Value::Instant(at + i64::from(self.revision)),
+            other => other,
+        }
     }
 
     pub(crate) fn reference(&self) -> bool {

@@ -7,7 +7,7 @@ use super::ast::Op;
 use super::filter::Test;
 use super::plan::{Access, Plan, Sort};
 use crate::ids;
-use crate::org::make::Maker;
+use crate::org::make::{Maker, rows_stamped};
 use crate::org::{Org, Row};
 use crate::value::Value;
 
@@ -60,16 +60,13 @@ pub(crate) fn children(
 fn select(org: &Org, plan: &Plan, all: bool, candidates: impl DoubleEndedIterator<Item = u32>) -> Vec<u32> {
     let table = &org.tables[plan.table];
     let matches = |row: &u32| {
+        let at = Row {
+            table: plan.table,
+            row: *row,
+        };
         (if all { table.exists(*row) } else { table.live(*row) })
-            && plan.test.as_ref().is_none_or(|t| {
-                t.passes(
-                    org,
-                    Row {
-                        table: plan.table,
-                        row: *row,
-                    },
-                )
-            })
+            && !plan.unshared.contains(&at)
+            && plan.test.as_ref().is_none_or(|t| t.passes(org, at))
     };
     let skip = plan.offset as usize;
     let take = plan.limit.map_or(usize::MAX, |n| n as usize);
@@ -133,6 +130,7 @@ fn narrow(org: &Org, table: usize, test: &Test, whole: Range<u32>) -> Candidates
     let prefix = org.schema.objects[table].prefix;
     let mut range = whole;
     let mut list: Option<Vec<u32>> = None;
+    let mut stamps = i64::MIN..=i64::MAX;
     for test in conjuncts {
         match test {
             Test::Compare { cell, op, value } if is_own_id(cell) && !value.is_null() => {
@@ -146,6 +144,19 @@ fn narrow(org: &Org, table: usize, test: &Test, whole: Range<u32>) -> Candidates
                     Op::Eq => range = at(false)..at(true),
                     Op::Ne | Op::Like => {}
                 }
+            }
+            Test::Compare {
+                cell,
+                op,
+                value: Value::Instant(at),
+            } if cell.hops.is_empty() && cell.field.maker == Maker::Stamp => {
+                let (from, to) = (*stamps.start(), *stamps.end());
+                stamps = match op {
+                    Op::Gt | Op::Ge => from.max(*at)..=to,
+                    Op::Lt | Op::Le => from..=to.min(*at),
+                    Op::Eq => from.max(*at)..=to.min(*at),
+                    Op::Ne | Op::Like => from..=to,
+                };
             }
             Test::In {
                 cell,
@@ -174,6 +185,9 @@ fn narrow(org: &Org, table: usize, test: &Test, whole: Range<u32>) -> Candidates
             }
             _ => {}
         }
+    }
+    if list.is_none() && stamps != (i64::MIN..=i64::MAX) {
+        list = rows_stamped(org, table, *stamps.start(), *stamps.end());
     }
     match list {
         Some(mut list) => {

@@ -32,6 +32,11 @@ impl<'a> Viewer<'a> {
         object.field(name).filter(|f| !self.user.hidden.field(object, f))
     }
 
+    /// Whether a row is shared with the user.
+    pub(crate) fn sees(&self, table: usize, row: u32) -> bool {
+        !self.user.unshared.contains(&crate::org::Row { table, row })
+    }
+
     pub(crate) fn fields(&self, table: usize) -> impl Iterator<Item = &'a crate::schema::Field> {
         let object = &self.org.schema.objects[table];
         let hidden = &self.user.hidden;

@@ -1,9 +1,13 @@
 //! A query with its names resolved for one user.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
 use super::Viewer;
 use super::ast::{Path, Query, Select, Shown, Which};
 use super::filter::{Test, compile};
 use crate::errors::Error;
+use crate::org::Row;
 use crate::schema::Field;
 
 /// The columns to read of each row.
@@ -55,6 +59,8 @@ pub(crate) struct Plan {
     pub(crate) order: Vec<Sort>,
     pub(crate) limit: Option<u64>,
     pub(crate) offset: u64,
+    /// Rows that the user does not see.
+    pub(crate) unshared: Arc<HashSet<Row>>,
     /// `SELECT COUNT()`.
     pub(crate) count_only: bool,
     pub(crate) aggregates: Option<super::aggregate::Aggregates>,
@@ -128,6 +134,7 @@ fn plan_table(viewer: Viewer<'_>, soql: &str, query: &Query, table: usize) -> Re
         order,
         limit: query.limit,
         offset,
+        unshared: viewer.user.unshared.clone(),
         count_only,
         aggregates,
     })

@@ -3,7 +3,11 @@
 
 // All of it is test code; clippy goes by the attribute.
 #[cfg(test)]
+mod bulk;
+#[cfg(test)]
 mod changes;
+#[cfg(test)]
+mod life;
 #[cfg(test)]
 mod login;
 #[cfg(test)]
