@@ -1,6 +1,6 @@
 //! A simulated Salesforce on loopback, for the demo, tests and benches.
 //!
-//! A request goes through `edge` (journal, faults, limits), then to `oauth` or to `rest`; SOQL is parsed and executed
+//! A request goes through `edge` (journal, faults, limits), then to `oauth`, `rest` or `bulk`; SOQL is parsed and executed
 //! by `soql` on the rows of an `org`, restricted to the part of its `schema` that the user may see. Rows are computed
 //! when they are read; changes of the `control` routes are stored on top of them.
 //!
@@ -8,11 +8,7 @@
 //! registered app is `3MVG9tether.demo` with secret `tether-demo-secret`; the users are `admin@acme.example`,
 //! `restricted@acme.example` (sees no contracts and not all fields) and `admin@globex.example`.
 //!
-//! Control routes, under `/control`: `GET /`; `POST /records/{create,update,touch,delete,undelete,purge,merge}`;
-//! `POST /fields/{add,remove,rename,hide,show}`; `GET /oauth`, `GET /oauth/approve`, `POST
-//! /oauth/{token,settings,clients}`; `POST /sessions/expire`, `/grants/revoke`, `/users`, `/limits`, `/cursors/drop`,
-//! `/clock`, `/oauth/refusal`; `POST|DELETE /hosts`; `GET|POST|DELETE /answers`, `/faults`; `GET|DELETE /requests`;
-//! `GET /truth`. The README of this crate documents their parameters.
+//! The README of this crate documents the control routes, under `/control`, and their parameters.
 #![recursion_limit = "256"] // a field has more keys than json! can take by default
 
 mod app;

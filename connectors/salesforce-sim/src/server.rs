@@ -126,7 +126,10 @@ async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, router: Router) 
 }
 
 async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, router: Router) {
-    let mut server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new()).http1_only();
+    // Salesforce writes `Content-Type`, and some clients do not find `content-type`.
+    let mut server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new())
+        .http1_only()
+        .title_case_headers(true);
     server.http1().timer(TokioTimer::new());
     // The client handles broken connections.
     _ = server

@@ -106,7 +106,7 @@ fn collect(node: &Node, before: &str, hops: &[Field], columns: &mut Vec<Column>)
         };
         if matches!(field.kind, "address" | "location") {
             let message = "Selecting compound data not supported in Bulk Query";
-            return Err(Error::new(400, "API_ERROR", message));
+            return Err(Error::new(400, "INVALID_FIELD", message)); // (?)
         }
         columns.push(Column {
             name: format!("{before}{name}"),

@@ -1,10 +1,11 @@
 //! The control routes, through which tests and the demo change this Salesforce. JSON, no authentication, loopback
-//! only. The crate's documentation lists every route.
+//! only. The README of the crate lists every route.
 
 mod answers;
 mod bulk;
 mod observe;
 mod people;
+mod random;
 mod records;
 mod schema;
 mod time;
@@ -30,6 +31,7 @@ pub(crate) fn router() -> Router<Arc<App>> {
         .route("/records/undelete", post(records::undelete))
         .route("/records/purge", post(records::purge))
         .route("/records/merge", post(records::merge))
+        .route("/records/random", post(random::random))
         .route("/records/unshare", post(records::unshare))
         .route("/records/share", post(records::share))
         .route("/fields/recalculate", post(schema::recalculate))

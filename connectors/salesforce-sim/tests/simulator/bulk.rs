@@ -253,7 +253,7 @@ async fn jobs_are_refused_as_salesforce_refuses_them() {
             "SELECT Id, (SELECT Id FROM Contacts) FROM Account",
             "FEATURENOTENABLED",
         ),
-        ("SELECT Id, BillingAddress FROM Account", "API_ERROR"),
+        ("SELECT Id, BillingAddress FROM Account", "INVALID_FIELD"),
         ("SELECT Id FROM CaseStatus", "INVALIDENTITY"),
         ("SELECT Id FROM AccountFeed", "INVALIDENTITY"),
         ("SELECT Id FROM Nothing", "INVALID_TYPE"),

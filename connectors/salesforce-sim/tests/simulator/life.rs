@@ -279,3 +279,31 @@ async fn the_date_header_can_differ_from_the_clock() {
         json!([{ "count": 7, "name": "Account" }, { "count": 10, "name": "Contact" }])
     );
 }
+
+#[tokio::test]
+async fn random_changes_are_the_same_for_a_seed() {
+    let run = async || {
+        let world = World::start(200, 0).await;
+        world.control("/clock", json!({ "at": NOON })).await;
+        let order = json!({ "seed": 7, "count": 300 });
+        let changes = world.control("/records/random", order).await;
+        let mut truth = String::new();
+        for object in ["Account", "Contact", "Opportunity", "Contract", "Case"] {
+            let url = format!("{}/truth?object={object}&deleted=true", world.sim.control);
+            truth += &world.http.get(url).send().await.unwrap().text().await.unwrap();
+        }
+        (changes, truth)
+    };
+    let (changes, truth) = run().await;
+    let mut kinds: Vec<&str> = changes["changes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|change| change["kind"].as_str().unwrap())
+        .collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    assert_eq!(kinds.len(), 9, "every kind happens: {kinds:?}");
+    let again = run().await;
+    assert!(again.0 == changes && again.1 == truth);
+}
