@@ -97,6 +97,42 @@ await assert.rejects(conn.query('SELECT Id, Foo__c FROM Account'), (error) => {
 });
 ok('an unknown field is refused in Salesforce\'s words');
 
+const bulk = async (soql, options) => (await conn.bulk2.query(soql, { pollInterval: 50, ...options })).toArray();
+const soql = 'SELECT Id, Name, BillingStreet, IsPartner, CreatedDate, Owner.Name FROM Account';
+const truth = new Map();
+for (let page = await conn.query(soql); ; page = await conn.queryMore(page.nextRecordsUrl)) {
+  page.records.forEach((r) => truth.set(r.Id, r));
+  if (page.done) break;
+}
+const accounts = await bulk(soql);
+assert.equal(accounts.length, truth.size);
+for (const row of accounts) {
+  const right = truth.get(row.Id);
+  assert.deepEqual(
+    [row.Name, row.BillingStreet ?? '', row.IsPartner, row.CreatedDate, row['Owner.Name']],
+    [
+      right.Name,
+      right.BillingStreet ?? '',
+      String(right.IsPartner),
+      right.CreatedDate.replace('+0000', 'Z'),
+      right.Owner.Name,
+    ],
+  );
+}
+assert.equal(new Set(accounts.map((r) => r.Id)).size, truth.size);
+ok(`bulk2 query: ${accounts.length} accounts equal to REST`);
+
+const withDeleted = await bulk('SELECT Id, IsDeleted, MasterRecordId FROM Account', { scanAll: true });
+const gone = withDeleted.filter((r) => r.IsDeleted === 'true').map((r) => r.Id);
+assert.deepEqual(gone.sort(), deleted.map((r) => r.Id).sort());
+ok(`bulk2 query with deleted rows: ${gone.length}, as by REST`);
+
+await assert.rejects(bulk('SELECT Id, BillingAddress FROM Account'), /Selecting compound data not supported in Bulk Query/);
+await control('/jobs/script', { then: 'Failed', errorMessage: 'QUERY_TIMEOUT' });
+await assert.rejects(bulk('SELECT Id FROM Account'), /failed/i);
+ok('refused and failed jobs are errors');
+await control('/jobs/settings', { reset: true });
+
 await conn.oauth2.revokeToken(conn.refreshToken);
 await assert.rejects(conn.query('SELECT Id FROM Account LIMIT 1'), /expired access\/refresh token/);
 ok('after revocation nothing works');
