@@ -6,6 +6,7 @@
 pub mod ids;
 pub mod name;
 pub mod read_time;
+pub mod schedule;
 pub mod state;
 
 pub use ids::{
@@ -13,6 +14,7 @@ pub use ids::{
 };
 pub use name::{alias, is_readable, is_word, name_key, slug};
 pub use read_time::{ReadClock, ReadTime};
+pub use schedule::{Plan, Schedule, Unfit};
 pub use state::{
     AuthKind, CredentialState, EventKind, FieldType, IntegrationState, Landing, ObjectState, OutboxKind,
     SyncState, SyncTrigger,
