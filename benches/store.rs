@@ -75,6 +75,7 @@ async fn integration(store: &Store, group_id: &GroupId, name: &str) -> Sync {
         label: None,
         connected: true,
         settings: "{}".to_owned(),
+        schedule: tether::domain::Schedule::manual(),
         create_by: "bench".to_owned(),
         now_us: NOW,
         expire_us: NOW,

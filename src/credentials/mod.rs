@@ -17,7 +17,7 @@ mod retry;
 pub mod rotate;
 pub mod seal;
 
-pub use refusal::{Pauses, lasts, passes, refusal_kind};
+pub use refusal::{Pauses, lasts, passes, refusal_kind, uncured};
 
 use crate::connectors::{self, Connector, Registry};
 use crate::domain::{AuthKind, CredentialId, CredentialState, IntegrationId};

@@ -14,8 +14,9 @@ const FORGET: Duration = Duration::from_secs(3_600);
 /// lasting.
 const LASTING: i64 = 3;
 
-/// The kind of a refusal of tokens that had just been refreshed: another refresh does not cure it.
-pub(super) fn uncured() -> &'static str {
+/// The kind of a refusal of tokens that had just been refreshed: another refresh does not cure it, and its pause ends it.
+#[must_use]
+pub fn uncured() -> &'static str {
     ErrorKind::CredentialsExpired.as_str_name()
 }
 

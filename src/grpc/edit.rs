@@ -1,6 +1,6 @@
-//! Reads an edit from a request: names, settings, fields, shares.
+//! Reads an edit from a request: names, settings, fields, schedule, shares.
 
-use super::validate;
+use super::{schedule, validate};
 use crate::domain::GroupId;
 use crate::error::Error;
 use crate::proto::v1;
@@ -47,12 +47,6 @@ pub fn edit(
     ];
     let paths = mask.map(|mask| mask.paths.as_slice()).unwrap_or_default();
     validate::update_mask(paths, KNOWN)?;
-    if paths.iter().any(|path| path == "schedule") {
-        return Err(Error::not_yet("changing the schedule"));
-    }
-    if paths.is_empty() || paths.iter().any(|path| path == "*") {
-        has_no_schedule(wanted)?;
-    }
     let all = paths.iter().any(|path| path == "*");
     let has = |path: &str, filled: bool| {
         all || if paths.is_empty() {
@@ -84,6 +78,10 @@ pub fn edit(
             &wanted.selected_fields,
         )?);
     }
+    if has("schedule", wanted.schedule.is_some()) {
+        let path = format!("{root}.schedule");
+        edit.schedule = Some(schedule::read(&path, wanted.schedule.as_ref())?);
+    }
     if has("shares", !wanted.shares.is_empty()) {
         edit.shares = Some(shares(root, wanted)?);
     }
@@ -91,19 +89,6 @@ pub fn edit(
         edit.connected = Some(wanted.connected.unwrap_or(true));
     }
     Ok(edit)
-}
-
-/// Rejects schedules, which this version does not support. The value that every integration is returned with
-/// is accepted, so that an integration can be sent back as it was read.
-pub fn has_no_schedule(wanted: &v1::Integration) -> Result<(), Error> {
-    let present = v1::SyncSchedule {
-        manual_only: true,
-        interval: None,
-    };
-    match &wanted.schedule {
-        Some(schedule) if *schedule != present => Err(Error::not_yet("a schedule")),
-        _ => Ok(()),
-    }
 }
 
 /// The shares of an edit; two with the same receiver are an error.

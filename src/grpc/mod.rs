@@ -33,6 +33,7 @@ mod page;
 mod page_token;
 mod profile;
 mod request_id;
+mod schedule;
 pub mod server;
 pub mod status;
 pub mod texts;

@@ -6,7 +6,7 @@ use super::audit::{AuditChange, Author, Worked};
 use super::reader::group_of;
 use super::view::settings;
 use super::{IntegrationView, RequestKey, Services};
-use crate::domain::IntegrationId;
+use crate::domain::{IntegrationId, Schedule};
 use crate::error::{Detail, Error, Reason, Result, echo};
 use crate::store::{self, Conflict, NewIntegration, Source};
 use crate::time::now_us;
@@ -29,6 +29,8 @@ pub struct Draft {
     pub connected: bool,
     /// The settings that are chosen before login.
     pub settings: BTreeMap<String, String>,
+    /// When it syncs by itself.
+    pub schedule: Schedule,
 }
 
 impl Services {
@@ -62,6 +64,7 @@ impl Services {
             label: draft.label,
             connected: draft.connected,
             settings: serde_json::to_string(&chosen).map_err(Error::internal)?,
+            schedule: draft.schedule,
             create_by: author.subject.clone(),
             now_us: now,
             expire_us: now + self.options.draft_life_us,
@@ -94,7 +97,8 @@ impl Services {
             }
             let made = AuditChange::of(row.id.name())
                 .with("connector", connector_name(&row.connector))
-                .with("display_name", &row.display_name);
+                .with("display_name", &row.display_name)
+                .with("schedule", &row.schedule);
             Ok((row.id, Some(made)))
         });
         let id = begun.await.map_err(|error| error.or(refused))?;

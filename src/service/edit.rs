@@ -4,7 +4,7 @@ use super::audit::{AuditChange, Author, Worked, names};
 use super::draft::{check_settings, taken};
 use super::integration::{check_revision, no_fields};
 use super::{IntegrationView, Services, field, share};
-use crate::domain::{IntegrationId, IntegrationState};
+use crate::domain::{IntegrationId, IntegrationState, Schedule};
 use crate::error::{Error, Result};
 use crate::store::{self, Integration, IntegrationUpdate, NewShare, Share};
 use crate::time::now_us;
@@ -19,6 +19,8 @@ pub struct Edit {
     pub label: Option<String>,
     /// The settings that are chosen before login.
     pub settings: Option<BTreeMap<String, String>>,
+    /// When it syncs by itself.
+    pub schedule: Option<Schedule>,
     /// All selected fields, as (object, key).
     pub fields: Option<Vec<(String, String)>>,
     /// All shares.
@@ -41,6 +43,9 @@ impl Edit {
         }
         if let Some(settings) = &self.settings {
             made = made.with("settings", names(settings.keys()));
+        }
+        if let Some(schedule) = &self.schedule {
+            made = made.with("schedule", schedule);
         }
         if let Some(fields) = &self.fields {
             made = made.with("selected_fields", fields.len());
@@ -101,6 +106,7 @@ impl Services {
             display_name: edit.display_name.clone(),
             label: edit.label.clone(),
             settings: chosen,
+            schedule: edit.schedule,
             fields: edit
                 .fields
                 .is_some()
@@ -142,6 +148,15 @@ impl Services {
         }
         if let Some(connected) = edit.connected {
             view.source.connected = connected;
+        }
+        if let Some(schedule) = &edit.schedule
+            && *schedule != row.schedule
+        {
+            let of = &mut view.source.integration;
+            if of.state != IntegrationState::Draft {
+                of.next_sync_us = schedule.first(of.id, now_us());
+            }
+            of.schedule = schedule.clone();
         }
         if let Some(keys) = &edit.fields {
             view.fields = self.resolve(row, &view.fields, keys).await?;

@@ -9,7 +9,7 @@ use super::{
     error::OrNotFound,
     schema::integration,
 };
-use crate::domain::{CredentialId, GroupId, IntegrationId, IntegrationState, Micros};
+use crate::domain::{CredentialId, GroupId, IntegrationId, IntegrationState, Micros, Schedule};
 
 /// An integration.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
@@ -57,6 +57,11 @@ pub struct Integration {
     pub last_success_us: Option<Micros>,
     /// The database of its data set, by its name in `database.data`; empty for that of control. It never changes.
     pub data_database: String,
+    /// When it syncs by itself.
+    pub schedule: Schedule,
+    /// The time of its next sync by the schedule; `None` for drafts and without one. Times before now are due as soon as the
+    /// integration may sync.
+    pub next_sync_us: Option<Micros>,
 }
 
 impl Tx<'_> {

@@ -13,7 +13,7 @@ use super::{
     schema::integration,
     share, source, sync,
 };
-use crate::domain::{GroupId, IntegrationId, IntegrationState, Micros, SyncTrigger, name_key};
+use crate::domain::{GroupId, IntegrationId, IntegrationState, Micros, Schedule, SyncTrigger, name_key};
 
 /// A draft to begin.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub struct NewIntegration {
     pub connected: bool,
     /// What is chosen before login, as JSON.
     pub settings: String,
+    /// When it syncs by itself, once it is saved.
+    pub schedule: Schedule,
     /// By whom.
     pub create_by: String,
     /// Now.
@@ -53,6 +55,8 @@ pub struct IntegrationUpdate {
     pub label: Option<String>,
     /// What is chosen before login, as JSON.
     pub settings: Option<String>,
+    /// When it syncs by itself. Another one than before counts from now.
+    pub schedule: Option<Schedule>,
     /// All selected fields, in their order.
     pub fields: Option<Vec<Field>>,
     /// All shares.
@@ -136,6 +140,8 @@ fn draft(new: NewIntegration, data_database: String) -> Integration {
         company_records: None,
         last_success_us: None,
         data_database,
+        schedule: new.schedule,
+        next_sync_us: None,
     }
 }
 
@@ -178,6 +184,12 @@ fn edit(conn: &mut Conn, events: &mut NewEvents, update: IntegrationUpdate) -> R
     if let Some(settings) = update.settings {
         row.settings = settings;
     }
+    if let Some(schedule) = update.schedule.filter(|new| *new != row.schedule) {
+        if row.state != IntegrationState::Draft {
+            row.next_sync_us = schedule.first(row.id, update.now_us);
+        }
+        row.schedule = schedule;
+    }
     let mut fill = false;
     if let Some(fields) = update.fields {
         let replaced = field::replace(conn, row.id, fields)?;
@@ -199,6 +211,8 @@ fn edit(conn: &mut Conn, events: &mut NewEvents, update: IntegrationUpdate) -> R
             integration::display_name.eq(&row.display_name),
             integration::name_key.eq(&row.name_key),
             integration::settings.eq(&row.settings),
+            integration::schedule.eq(&row.schedule),
+            integration::next_sync_us.eq(row.next_sync_us),
             integration::generation.eq(row.generation),
             integration::revision.eq(row.revision),
             integration::update_us.eq(row.update_us),

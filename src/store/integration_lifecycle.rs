@@ -79,7 +79,7 @@ impl Tx<'_> {
         attach_credential(self.conn, &mut self.events, attach)
     }
 
-    /// Saves a draft and queues its first sync.
+    /// Saves a draft and queues its first sync. Its schedule counts from now.
     pub fn integration_activate(&mut self, activate: Activate) -> Result<(Integration, Sync), Error> {
         save(self.conn, &mut self.events, activate)
     }
@@ -265,6 +265,7 @@ fn save(conn: &mut Conn, events: &mut NewEvents, activate: Activate) -> Result<(
     row.activate_us = Some(activate.now_us);
     row.expire_us = None;
     row.company_records = activate.company_records;
+    row.next_sync_us = row.schedule.first(row.id, activate.now_us);
     row.revision += 1;
     row.update_us = activate.now_us;
     diesel::update(integration::table.find(row.id))
@@ -274,6 +275,7 @@ fn save(conn: &mut Conn, events: &mut NewEvents, activate: Activate) -> Result<(
             integration::activate_us.eq(row.activate_us),
             integration::expire_us.eq(row.expire_us),
             integration::company_records.eq(row.company_records),
+            integration::next_sync_us.eq(row.next_sync_us),
             integration::revision.eq(row.revision),
             integration::update_us.eq(row.update_us),
         ))

@@ -118,6 +118,7 @@ pub use rollback::Rollback;
 pub use share::{NewShare, Share};
 pub use source::{Relation, SeenField, Source};
 pub use sync::{
-    Committed, Confirmed, Enqueued, Heartbeat, NewSync, ObjectProgress, Sync, SyncCommit, SyncEnd, SyncObject,
+    Committed, Confirmed, Enqueued, Heartbeat, NewSync, ObjectProgress, Scheduled, Sync, SyncCommit, SyncEnd,
+    SyncObject,
 };
 pub use transaction::Tx;

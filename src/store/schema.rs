@@ -85,6 +85,8 @@ diesel::table! {
         company_records -> Nullable<BigInt>,
         last_success_us -> Nullable<BigInt>,
         data_database -> Text,
+        schedule -> Text,
+        next_sync_us -> Nullable<BigInt>,
     }
 }
 

@@ -1,4 +1,4 @@
-//! Syncs: their rows and leases, the queue, the commit, the end.
+//! Syncs: their rows and leases, the queue, the schedule, the commit, the end.
 
 mod claim;
 mod commit;
@@ -6,6 +6,7 @@ mod finish;
 mod queue;
 mod report;
 mod row;
+mod schedule;
 mod stored;
 
 pub(super) use commit::object_count;
@@ -16,4 +17,5 @@ pub(super) use queue::{cancel_unfinished, insert};
 pub(super) use report::News;
 pub(super) use row::unfinished;
 pub use row::{Sync, SyncObject};
+pub use schedule::Scheduled;
 pub(super) use stored::SyncReport;

@@ -1,7 +1,7 @@
 //! Drafts at their limits: checks that write nothing, concurrent calls, and unsupported features.
 
 use tether::caller::Role;
-use tether::proto::v1::{self, Integration, SyncSchedule};
+use tether::proto::v1::{self, Integration};
 
 use crate::support::server::{Database, Person, World, ok, on_both_databases, refused};
 
@@ -9,7 +9,6 @@ on_both_databases!(
     a_check_writes_nothing,
     fifty_drafts_and_no_more,
     saving_without_an_etag_meets_no_etag,
-    a_schedule_is_refused,
     an_earlier_login_stays_good,
     a_login_returns_to_no_address_of_two_readings,
 );
@@ -196,47 +195,6 @@ async fn saving_without_an_etag_meets_no_etag(database: Database) {
         assert_eq!(saved.integration.unwrap().state(), v1::integration::State::Active);
         edits.join_all().await;
     }
-}
-
-async fn a_schedule_is_refused(database: Database) {
-    let world = World::start(database, 1).await;
-    let mut ann = world.ann().await;
-    ann.enable("dummy").await;
-    let hourly = SyncSchedule {
-        manual_only: false,
-        interval: Some(prost_types::Duration {
-            seconds: 3_600,
-            nanos: 0,
-        }),
-    };
-    let mut draft = ann.draft("dummy", "Acme Sales");
-    draft.integration.as_mut().unwrap().schedule = Some(hourly);
-    assert_eq!(
-        refused(ann.integrations.create_integration(draft)).await.reason,
-        "NOT_IMPLEMENTED_YET"
-    );
-    assert!(drafts(&mut ann).await.is_empty());
-    let name = ann.create("dummy", "Acme Sales").await;
-    let change = |of: &mut Integration| {
-        of.display_name = "Renamed".to_owned();
-        of.schedule = Some(hourly);
-    };
-    for paths in [&[][..], &["*"], &["display_name", "schedule"]] {
-        let no = refused(ann.integrations.update_integration(named(&name, change, paths))).await;
-        assert_eq!(no.reason, "NOT_IMPLEMENTED_YET", "{paths:?}");
-    }
-    assert_eq!(ann.get(&name).await.display_name, "Acme Sales");
-    // A mask without it leaves it unchanged, and an integration can be sent back as it was read.
-    ok(ann
-        .integrations
-        .update_integration(named(&name, change, &["display_name"])))
-    .await;
-    let read = ann.get(&name).await;
-    let back = v1::UpdateIntegrationRequest {
-        integration: Some(read),
-        ..Default::default()
-    };
-    ok(ann.integrations.update_integration(back)).await;
 }
 
 async fn an_earlier_login_stays_good(database: Database) {

@@ -17,6 +17,7 @@ mod plans;
 mod raw;
 mod record;
 mod removal;
+mod schedule;
 mod schema;
 mod seam;
 mod share;
@@ -184,6 +185,7 @@ fn no_edit(id: IntegrationId) -> IntegrationUpdate {
         display_name: None,
         label: None,
         settings: None,
+        schedule: None,
         fields: None,
         shares: None,
         connected: None,
@@ -209,6 +211,7 @@ fn new_integration(group_id: &GroupId, name: &str) -> NewIntegration {
         label: None,
         connected: true,
         settings: r#"{"domain":"acme"}"#.to_owned(),
+        schedule: Schedule::hourly(),
         create_by: "ada".to_owned(),
         now_us: NOW,
         expire_us: NOW + 30 * 24 * 60 * MINUTE,

@@ -4,6 +4,7 @@ use super::{cause, sync, timestamp, value};
 use crate::domain::{AuthKind, IntegrationState};
 use crate::error::{Most, shortened};
 use crate::grpc::page::{Page, field_bytes};
+use crate::grpc::schedule;
 use crate::proto::v1;
 use crate::service::{
     self, ACCOUNT_LIMIT, Activated, Available, Definition, DraftStep, IntegrationView, Standing, Why,
@@ -49,11 +50,12 @@ pub fn integration(view: &IntegrationView) -> v1::Integration {
 }
 
 /// An integration in a list: without fields and shares. For a receiver, everything that only the owner may
-/// see is left out: settings, etag, the number of the account's integrations, messages of the CRM.
+/// see is left out: settings, schedule, etag, the number of the account's integrations, messages of the CRM.
 pub fn listed_integration(view: &IntegrationView) -> v1::Integration {
     let (row, source, owned) = (view.row(), &view.source, view.source.is_owned());
     let settings = view.settings.iter().filter(|_| owned);
     let now = crate::time::now_us();
+    let standing = Standing::of(source, now);
     v1::Integration {
         name: row.id.name(),
         display_name: row.display_name.clone(),
@@ -63,16 +65,13 @@ pub fn listed_integration(view: &IntegrationView) -> v1::Integration {
             .map(|(key, value)| (key.clone(), value.clone()))
             .collect(),
         selected_fields: Vec::new(),
-        schedule: owned.then_some(v1::SyncSchedule {
-            manual_only: true,
-            interval: None,
-        }),
+        schedule: owned.then(|| schedule::message(&row.schedule)),
         shares: Vec::new(),
         connected: Some(source.connected),
         group: row.group_id.name(),
         group_display_name: view.group.display_name.clone(),
         relation: relation(source.relation) as i32,
-        state: state(Standing::of(source, now)) as i32,
+        state: state(standing) as i32,
         state_reason: Why::of(source, now)
             .and_then(|why| cause(&why.reason, &why.message, Some(why.time_us), why.retry_us)),
         draft_step: view
@@ -93,7 +92,10 @@ pub fn listed_integration(view: &IntegrationView) -> v1::Integration {
             0
         },
         last_sync: view.last_sync.as_ref().map(sync::summary),
-        next_sync_time: None,
+        next_sync_time: row
+            .next_sync_us
+            .filter(|_| owned && standing == Standing::Active)
+            .map(timestamp),
         api_usage: view
             .last_sync
             .as_ref()

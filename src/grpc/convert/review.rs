@@ -2,6 +2,7 @@
 
 use super::integration::{account, count, etag, field_counts};
 use super::{of_reason, timestamp};
+use crate::grpc::schedule;
 use crate::proto::v1;
 use crate::proto::v1::review_warning::Kind;
 use crate::service::{ACCOUNT_LIMIT, Review, Verdict};
@@ -52,6 +53,7 @@ pub fn review(of: &Review) -> v1::ReviewIntegrationResponse {
         warnings: warnings(verdict),
         read_time: Some(timestamp(of.read_us)),
         etag: etag(view.row().revision),
+        schedule: Some(schedule::message(&view.row().schedule)),
     }
 }
 

@@ -5,10 +5,10 @@ use super::sync;
 use crate::caller::Role;
 use crate::domain::{IntegrationId, IntegrationState};
 use crate::error::Error;
-use crate::grpc::edit::{edit, has_no_schedule, revision};
+use crate::grpc::edit::{edit, revision};
 use crate::grpc::page::Page;
 use crate::grpc::page_token::{self, Pages};
-use crate::grpc::{convert, gate, request_id, validate};
+use crate::grpc::{convert, gate, request_id, schedule, validate};
 use crate::proto::internal::v1::keyset_value::Kind;
 use crate::proto::v1::{self, delete_integration_response};
 use crate::service::{self, Edit, Services, Standing};
@@ -36,7 +36,7 @@ pub(super) async fn create_integration(
             return Err(Error::invalid(field, text).into());
         }
     }
-    has_no_schedule(&wanted)?;
+    let schedule = schedule::read("integration.schedule", wanted.schedule.as_ref())?;
     let key = request_id::of_create(&request)?;
     let label = match wanted.label.as_str() {
         "" => None,
@@ -48,6 +48,7 @@ pub(super) async fn create_integration(
         label,
         connected: wanted.connected.unwrap_or(true),
         settings: wanted.settings.into_iter().collect(),
+        schedule,
     };
     let create = services.integration_create(&author, draft, key.as_ref(), request.validate_only);
     let mut created = convert::integration(&create.await?);

@@ -9,6 +9,7 @@ use super::{
     queue::{NewSync, insert},
     report::{self, News},
     row::{Sync, get, held, locked, lost, name, objects},
+    schedule,
     stored::SyncReport,
 };
 use crate::domain::{
@@ -147,6 +148,7 @@ fn finish(conn: &mut Conn, events: &mut NewEvents, mut end: SyncEnd, stored: Sto
     if done == 0 {
         return Err(lost(&row, end.fence));
     }
+    schedule::count_from_end(conn, &of, end.now_us)?;
     if done_well(end.state) {
         succeed(conn, &of, &row, &end, stored.company_records)?;
     }

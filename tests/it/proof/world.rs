@@ -122,6 +122,7 @@ pub(super) async fn integration(store: &Store, group: &GroupId, name: &str) -> s
             connected: true,
             display_name: name.to_owned(),
             settings: "{}".to_owned(),
+            schedule: tether::domain::Schedule::manual(),
             create_by: "ann".to_owned(),
             now_us: NOW,
             expire_us: NOW * 2,
@@ -171,6 +172,7 @@ pub(super) async fn integration(store: &Store, group: &GroupId, name: &str) -> s
         connected: None,
         by: "ada".to_owned(),
         settings: None,
+        schedule: None,
         fields: Some(fields.collect()),
         now_us: NOW,
     };

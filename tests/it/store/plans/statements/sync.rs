@@ -127,6 +127,9 @@ pub(super) async fn end(w: &mut World, r: &Round<'_>, sync: &Sync) {
     );
     ask!(w, 1, sync_cancel_request(sync.id, NOW));
     ask!(w, 1, sync_enqueue(by_hand(of)));
+    // Of later times, which no worker of this round takes.
+    ask!(w, 20, sync_next_due(NOW));
+    ask!(w, 20, sync_enqueue_due(NOW + 90 * MINUTE, "EXPIRED"));
     let sync = ask!(w, 1, sync_lease_next("worker", NOW, NOW + MINUTE)).unwrap();
     // Counts all companies of the integration.
     ask!(
