@@ -195,6 +195,9 @@ pub struct Sync {
     pub lease_seconds: u64,
     /// How often an idle worker looks for work, in milliseconds.
     pub poll_milliseconds: u64,
+    /// The longest time between two looks for integrations whose scheduled time was reached, in milliseconds. The server also
+    /// looks at the next scheduled time that it knows of.
+    pub schedule_poll_milliseconds: u64,
     /// Maximum attempts without progress after temporary errors, before a sync ends with the error.
     pub most_tries: u32,
     /// The pause after the first failed attempt, in milliseconds. Each further pause is three times longer, up to ten
@@ -330,6 +333,7 @@ watch = true
 workers = 2
 lease_seconds = 30
 poll_milliseconds = 500
+schedule_poll_milliseconds = 5000
 most_tries = 10
 first_pause_milliseconds = 1000
 removal_rows = 100

@@ -390,6 +390,7 @@ fn sync_options(options: &Options) -> sync::Options {
         workers: options.sync.workers,
         lease: Duration::from_secs(options.sync.lease_seconds),
         poll: Duration::from_millis(options.sync.poll_milliseconds),
+        schedule_poll: Duration::from_millis(options.sync.schedule_poll_milliseconds),
         most_tries: i64::from(options.sync.most_tries),
         first_pause: Duration::from_millis(options.sync.first_pause_milliseconds),
         guard: options.sync.guard(),

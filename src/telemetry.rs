@@ -152,6 +152,18 @@ fn describe() {
         "tether_sync_finished_total",
         "Finished syncs, by connector and state"
     );
+    metrics::describe_counter!(
+        "tether_sync_scheduled_total",
+        "Scheduled times that were reached, by connector and outcome"
+    );
+    metrics::describe_histogram!(
+        "tether_sync_schedule_late_seconds",
+        "Time from a scheduled time to the queueing of its sync"
+    );
+    metrics::describe_histogram!(
+        "tether_sync_schedule_wait_seconds",
+        "Time that a scheduled sync waited for a worker"
+    );
     metrics::describe_gauge!("tether_sync_running", "Syncs that run in this process");
     metrics::describe_histogram!(
         "tether_sync_commit_seconds",

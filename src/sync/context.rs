@@ -18,6 +18,8 @@ pub struct Options {
     pub lease: Duration,
     /// How often an idle worker looks for syncs that another process queued.
     pub poll: Duration,
+    /// The longest time between two looks for integrations whose time to sync was reached.
+    pub schedule_poll: Duration,
     /// Maximum attempts without progress after temporary errors.
     pub most_tries: i64,
     /// The pause after the first failed attempt. Each further pause is three times longer, up to ten minutes.

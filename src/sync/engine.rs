@@ -1,7 +1,7 @@
-//! The tasks of the engine: workers that lease syncs, and cleanup.
+//! The tasks of the engine: workers that lease syncs, the schedule, and cleanup.
 
 use super::context::{Context, Options};
-use super::{housekeeping, runner};
+use super::{housekeeping, runner, schedule};
 use crate::connectors::Registry;
 use crate::credentials::Credentials;
 use crate::store::Store;
@@ -46,6 +46,10 @@ impl Engine {
             let work = move || work(context.clone());
             running.spawn(tasks::lasting("sync worker", stop.clone(), work));
         }
+        let (of, poll, until) = (store.clone(), options.schedule_poll, stop.clone());
+        let due = Arc::clone(&wake);
+        let schedule = move || schedule::run(of.clone(), Arc::clone(&due), poll, until.clone());
+        running.spawn(tasks::lasting("schedule", stop.clone(), schedule));
         let (of, until) = (store.clone(), stop.clone());
         let purge = move || housekeeping::purge(of.clone(), keep, until.clone());
         running.spawn(tasks::lasting("purge", stop.clone(), purge));
@@ -70,6 +74,7 @@ async fn work(context: Context) {
             Ok(Some(sync)) => {
                 let gauge = metrics::gauge!("tether_sync_running");
                 gauge.increment(1.0);
+                schedule::started(&sync, now);
                 let ran = AssertUnwindSafe(runner::run(&context, sync)).catch_unwind();
                 // A panic ends this attempt like a crash: the lease expires and the sync is retried.
                 if ran.await.is_err() {

@@ -7,6 +7,7 @@ mod context;
 mod engine;
 mod housekeeping;
 mod runner;
+mod schedule;
 mod verdict;
 
 pub use context::Options;

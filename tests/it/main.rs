@@ -36,6 +36,7 @@ mod policy;
 mod privacy;
 mod proof;
 mod refusals;
+mod schedules;
 mod sealing;
 mod search;
 mod secrets;

@@ -104,7 +104,7 @@ impl Walk {
             .activate_integration(request)
             .await?
             .into_inner();
-        self.step("saved; the first sync started");
+        self.step("saved; the first sync started; later ones start by themselves, every hour unless the owner chooses otherwise");
         let change_number = self.watch(saved.sync.unwrap_or_default()).await?;
         self.profile(&draft.name, change_number).await?;
 

@@ -92,6 +92,7 @@ impl World {
             "listen.admin=127.0.0.1:0".to_owned(),
             "sync.lease_seconds=2".to_owned(),
             "sync.poll_milliseconds=100".to_owned(),
+            "sync.schedule_poll_milliseconds=100".to_owned(),
             format!("connectors.dir={}", connectors.display()),
             format!(
                 "connector.dummy.settings.control={}",
