@@ -293,6 +293,13 @@ def session() -> None:
     text("A sync can be started at any time.")
     run('as $ANN IntegrationService/SyncIntegration \'{"name": "\'$SALES\'"}\'', "name state trigger", has="TRIGGER_MANUAL")
     watch("$ANN", '["name"]')
+    text("It also syncs by itself: every hour, unless the owner chooses another interval, times in a time zone, or `manual_only`.")
+    run('as $ANN IntegrationService/GetIntegration \'{"name": "\'$SALES\'"}\'', "displayName schedule interval nextSyncTime", has="3600s")
+    run('as $ANN IntegrationService/UpdateIntegration \'{"integration": {"name": "\'$SALES\'", "schedule": {"cron": "30 6 * * 1-5", "time_zone": "Europe/Berlin"}}}\'',
+        "displayName schedule cron timeZone nextSyncTime", has="Europe/Berlin")
+    text("What does not fit is refused with the way out.")
+    run('as $ANN IntegrationService/UpdateIntegration \'{"integration": {"name": "\'$SALES\'", "schedule": {"interval": "60s"}}}\'',
+        error="INVALID_FIELD_VALUE")
 
     text("## Delete\n\nGil tracks a company. Ann deletes one of the two integrations: the other still needs access to the CRM.")
     run('as $GIL CompanyService/ListCompanies \'{"parent": "groups/globex", "page_size": 1, "show_total_size": true}\'',
