@@ -135,9 +135,14 @@ fn enqueue(conn: &mut Conn, id: IntegrationId, now_us: Micros) -> Result<Option<
     }))
 }
 
-/// Sets the next time after the end of a sync, where the schedule counts from it. The caller holds the integration's lock.
+/// Sets the next time after the end of a sync, where the schedule counts from it, or where there is none because an earlier
+/// version could not read the schedule. The caller holds the integration's lock.
 pub(super) fn count_from_end(conn: &mut Conn, of: &Integration, end_us: Micros) -> Result<(), Error> {
-    match of.schedule.after_end(of.id, end_us) {
+    let next = match of.next_sync_us {
+        Some(_) => of.schedule.after_end(of.id, end_us),
+        None => of.schedule.first(of.id, end_us),
+    };
+    match next {
         Some(next) if of.state != IntegrationState::Deleting => set_next(conn, of.id, Some(next)),
         _ => Ok(()),
     }

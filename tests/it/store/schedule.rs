@@ -254,6 +254,30 @@ both! {
         assert_eq!((stopped.integration_id, stopped.next_us), (one.id, None));
         assert_eq!(due(store, NOW + 2 * HOUR).await.unwrap().integration_id, two.id);
         assert_eq!(due(store, NOW + 2 * HOUR).await, None);
+        // A version that can read it goes on with it after the next sync.
+        raw::run(&store.url, &format!("UPDATE integration SET schedule = 'CRON UTC 0 6 * * *' WHERE id = '{}'", one.id));
+        assert_eq!(due(store, NOW + 99 * HOUR).await.unwrap().integration_id, two.id);
+        for _ in 0..2 {
+            run(store, NOW + 2 * HOUR, NOW + 3 * HOUR).await;
+        }
+        assert!(next(store, one.id).await.unwrap() > NOW + 3 * HOUR);
+    }
+
+    async fn integrations_of_earlier_versions_sync_on_request(store) {
+        let g = group(store, "g").await;
+        let one = synced(store, &g, "One").await;
+        // As an earlier version wrote it.
+        let (old, id) = (one.id, IntegrationId::from_uuid(uuid::Uuid::max()));
+        let same = "group_id, connector, state, state_reason, state_message, state_us, settings, credential_id, generation, \
+            revision, create_us, create_by, update_us, activate_us, expire_us, company_records, last_success_us, data_database";
+        raw::run(&store.url, &format!(
+            "INSERT INTO integration (id, display_name, name_key, {same}) \
+             SELECT '{id}', 'Old', 'old', {same} FROM integration WHERE id = '{old}'"
+        ));
+        let kept = store.integration_get(id).await.unwrap();
+        assert_eq!((kept.schedule, kept.next_sync_us), (Schedule::manual(), None));
+        assert_eq!(due(store, NOW + 99 * HOUR).await.unwrap().integration_id, one.id);
+        assert_eq!(due(store, NOW + 99 * HOUR).await, None);
     }
 }
 
