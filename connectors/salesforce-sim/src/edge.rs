@@ -17,7 +17,7 @@ use url::form_urlencoded;
 
 use crate::app::App;
 use crate::errors::Error;
-use crate::journal::{Entry, classify, inner_requests};
+use crate::journal::{Entry, classify, inner_requests, job_query};
 use crate::oauth::{Base, bearer};
 use crate::rest::{self, Call, Reply};
 use crate::value::http_date;
@@ -191,7 +191,11 @@ fn entry(app: &App, parts: &Parts, body: &[u8]) -> Entry {
         method: method.to_owned(),
         path: path.to_owned(),
         write: kind == "write" || inner.iter().any(|i| i.kind == "write"),
-        soql: find(parts.uri.query().unwrap_or("").as_bytes(), "q"),
+        soql: if kind == "bulk_create" {
+            job_query(body)
+        } else {
+            find(parts.uri.query().unwrap_or("").as_bytes(), "q")
+        },
         grant_type: if kind == "token" {
             find(body, "grant_type")
         } else {

@@ -131,6 +131,12 @@ fn bulk(method: &str, rest: &[&str]) -> &'static str {
     }
 }
 
+/// The query of a new job.
+pub(crate) fn job_query(body: &[u8]) -> Option<String> {
+    let body: Json = serde_json::from_slice(body).ok()?;
+    Some(body["query"].as_str()?.to_owned())
+}
+
 /// The requests in a composite's or batch's body.
 pub(crate) fn inner_requests(body: &[u8]) -> Vec<Inner> {
     let Ok(body) = serde_json::from_slice::<Json>(body) else {

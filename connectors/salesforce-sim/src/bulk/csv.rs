@@ -65,17 +65,18 @@ impl Layout {
         self.end_line(out);
     }
 
-    /// One row.
-    pub(crate) fn row(self, outcome: &Outcome, row: u32, out: &mut Vec<u8>) {
+    /// The nth row.
+    pub(crate) fn row(self, outcome: &Outcome, n: usize, out: &mut Vec<u8>) {
         let at = Row {
             table: outcome.table,
-            row,
+            row: outcome.rows[n],
         };
+        let org = outcome.org_of(n);
         for (n, column) in outcome.columns.iter().enumerate() {
             if n > 0 {
                 out.push(self.delimiter());
             }
-            value(&column.read(&outcome.org, at), out);
+            value(&column.read(org, at), out);
         }
         self.end_line(out);
     }

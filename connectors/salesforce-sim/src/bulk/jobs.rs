@@ -43,11 +43,37 @@ impl State {
 }
 
 /// The rows of a job's query, as they were when it ran.
+#[derive(Clone)]
 pub(crate) struct Outcome {
     pub(crate) org: Arc<Org>,
     pub(crate) table: usize,
     pub(crate) columns: Vec<Column>,
     pub(crate) rows: Vec<u32>,
+    /// The rows from this number on were read twice, as they are in a later snapshot.
+    again: Option<(usize, Arc<Org>)>,
+}
+
+impl Outcome {
+    /// The snapshot that the nth row was read from.
+    pub(crate) fn org_of(&self, n: usize) -> &Org {
+        match &self.again {
+            Some((from, org)) if n >= *from => org,
+            _ => &self.org,
+        }
+    }
+
+    /// Adds rows that were in a second chunk too: those that changed since the snapshot, then others.
+    fn repeat(&mut self, count: usize, all: bool, now: Arc<Org>) {
+        let stamp = |org: &Org, row: u32| org.tables[self.table].change(row).and_then(|c| c.stamp);
+        let changed = |row: &u32| stamp(&self.org, *row) != stamp(&now, *row);
+        let table = &now.tables[self.table];
+        let found = |row: &u32| if all { table.exists(*row) } else { table.live(*row) };
+        let rows = || self.rows.iter().copied().filter(found);
+        let others = rows().filter(|row| !changed(row));
+        let again: Vec<u32> = rows().filter(changed).chain(others).take(count).collect();
+        self.again = Some((self.rows.len(), now));
+        self.rows.extend(again);
+    }
 }
 
 /// One job.
@@ -180,6 +206,11 @@ pub(crate) fn look(app: &App, number: u32) -> Option<Job> {
         if job.state != State::Failed {
             job.state = next;
         }
+        let repeated = job.script.duplicates;
+        if let (State::JobComplete, Some(outcome), true) = (job.state, &mut job.outcome, repeated > 0) {
+            let now = Arc::new(app.orgs[job.owner.org].read().clone());
+            Arc::make_mut(outcome).repeat(repeated, job.all, now);
+        }
         if job.state == State::Failed && job.error.is_none() {
             job.error.clone_from(&job.script.error_message);
         }
@@ -212,16 +243,12 @@ fn run(app: &App, job: &Job) -> Result<Outcome, Error> {
         // Chunks end in any order; here from the last to the first.
         rows = rows.chunks(size).rev().flatten().copied().collect();
     }
-    for n in 0..job.script.duplicates.min(rows.len()) {
-        // A row that was changed while the chunks were read is in two of them.
-        let row = rows[n * 7 % rows.len()];
-        rows.push(row);
-    }
     let table = plan.table;
     Ok(Outcome {
         org,
         table,
         columns,
         rows,
+        again: None,
     })
 }

@@ -9,6 +9,7 @@ use crate::soql::plan::{Access, Item, Node};
 use crate::value::Value;
 
 /// One column of a result.
+#[derive(Clone)]
 pub(crate) struct Column {
     /// `Owner.Name`
     pub(crate) name: String,

@@ -187,8 +187,8 @@ impl Page {
         if first && self.header {
             self.layout.header(&self.outcome, &mut out);
         }
-        for row in &self.outcome.rows[rows] {
-            self.layout.row(&self.outcome, *row, &mut out);
+        for n in rows {
+            self.layout.row(&self.outcome, n, &mut out);
         }
         out
     }

@@ -100,7 +100,7 @@ pub(crate) struct Script {
     pub(crate) states: Vec<State>,
     /// Of a job that fails.
     pub(crate) error_message: Option<String>,
-    /// The number of rows that are in the result twice.
+    /// The number of rows that are in the result twice: those that change while the job runs, then others.
     pub(crate) duplicates: usize,
     /// The difference of `numberRecordsProcessed` to the rows.
     pub(crate) miscount: i64,

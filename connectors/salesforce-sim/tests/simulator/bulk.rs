@@ -383,12 +383,6 @@ async fn the_course_of_a_job_can_be_ordered() {
         api.info(&stuck).await["errorMessage"],
         "retried more than 15 times"
     );
-    order(json!({ "duplicates": 3, "miscount": -2 })).await;
-    let job = api.finished("query", "SELECT Id FROM Account").await;
-    assert_eq!(job["numberRecordsProcessed"], 101);
-    let rows = api.csv(&job, 60).await.1;
-    let ids: BTreeSet<&String> = rows.iter().map(|row| &row[0]).collect();
-    assert_eq!((rows.len(), ids.len()), (103, 100));
     // Chunks are in any order, unless the query has one.
     world.control("/jobs/settings", json!({ "chunkRows": 30 })).await;
     for (soql, ordered) in [
@@ -401,6 +395,87 @@ async fn the_course_of_a_job_can_be_ordered() {
         let rows = api.csv(&job, 1000).await.1;
         assert_eq!(rows.is_sorted(), ordered, "{soql}");
     }
+}
+
+#[tokio::test]
+async fn rows_that_change_while_a_job_runs_are_in_it_twice() {
+    let world = World::start(100, 0).await;
+    let api = world.as_user(ADMIN).await;
+    let script = json!({ "duplicates": 3, "miscount": -2 });
+    world.control("/jobs/script", script).await;
+    let (_, job) = api.job("query", "SELECT Id, Name FROM Account").await;
+    assert_eq!(api.info(&job).await["state"], "InProgress");
+    let first = api.query("SELECT Id, Name FROM Account LIMIT 1").await["records"][0].clone();
+    let change = json!({ "id": first["Id"], "fields": { "Name": "Newer" } });
+    world.control("/records/update", change).await;
+    assert_eq!(api.info(&job).await["numberRecordsProcessed"], 101);
+    let rows = api.csv(&job, 60).await.1;
+    let ids: BTreeSet<&String> = rows.iter().map(|row| &row[0]).collect();
+    assert_eq!((rows.len(), ids.len()), (103, 100));
+    let both: Vec<&String> = rows
+        .iter()
+        .filter(|row| first["Id"] == row[0])
+        .map(|row| &row[1])
+        .collect();
+    assert_eq!(both, [first["Name"].as_str().unwrap(), "Newer"]);
+}
+
+#[tokio::test]
+async fn a_result_has_bytes_that_are_no_text() {
+    let world = World::start(50, 0).await;
+    let api = world.as_user(ADMIN).await;
+    let ids = api.query("SELECT Id FROM Account ORDER BY Id LIMIT 4").await;
+    for (n, name) in ["nul \0", "bad \u{e0ff}", "NA", ""].into_iter().enumerate() {
+        let id = &ids["records"][n]["Id"];
+        let fields = json!({ "Site": name });
+        world
+            .control("/records/update", json!({ "id": id, "fields": fields }))
+            .await;
+    }
+    let soql = "SELECT Site FROM Account ORDER BY Id LIMIT 4";
+    let job = api.finished("query", soql).await;
+    assert_eq!(job["object"], "Account");
+    let bytes = api.results(&job, "").await.bytes().await.unwrap();
+    assert_eq!(
+        bytes.as_ref(),
+        b"\"Site\"\n\"nul \0\"\n\"bad \xff\"\n\"NA\"\n\"\"\n"
+    );
+    let rest = api.query(soql).await;
+    let rest: Vec<&Value> = (0..4).map(|n| &rest["records"][n]["Site"]).collect();
+    assert_eq!(
+        rest,
+        [
+            &json!("nul \0"),
+            &json!("bad \u{fffd}"),
+            &json!("NA"),
+            &Value::Null
+        ]
+    );
+    let log = world.seen("/requests?kind=bulk_create").await;
+    assert_eq!(log["requests"][0]["soql"], soql);
+    // Other layouts.
+    let body = json!({ "operation": "query", "query": "SELECT Id, Site FROM Account WHERE Site = 'NA'",
+        "columnDelimiter": "TAB", "lineEnding": "CRLF" });
+    let answer = api
+        .send(Method::POST, &format!("{V}/jobs/query"), Some(body))
+        .await;
+    let job: Value = answer.json().await.unwrap();
+    while api.info(&job).await["state"] != "JobComplete" {}
+    let text = api.results(&job, "").await.text().await.unwrap();
+    assert_eq!(
+        text,
+        format!("\"Id\"\t\"Site\"\r\n{}\t\"NA\"\r\n", ids["records"][2]["Id"])
+    );
+    // A result without rows is a header.
+    let none = api
+        .finished("query", "SELECT Id FROM Account WHERE Name = 'no such'")
+        .await;
+    assert_eq!(api.csv(&none, 10).await.1.len(), 0);
+    let (_, pages) = api.get(&path(&none, "/resultPages")).await;
+    assert_eq!(
+        (pages["resultPages"].as_array().unwrap().len(), &pages["done"]),
+        (1, &json!(true))
+    );
 }
 
 #[tokio::test]
