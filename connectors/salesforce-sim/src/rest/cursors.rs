@@ -20,7 +20,11 @@ pub(crate) struct Cursor {
     pub(crate) batch: usize,
     /// The last page has been read.
     finished: bool,
+    opened: i64,
 }
+
+/// A result can be read for two days.
+const LASTS: i64 = 2 * 86_400;
 
 /// A user may have ten open results; the eleventh replaces the first.
 const OPEN: usize = 10;
@@ -42,6 +46,7 @@ impl Cursors {
         rows: &Arc<Vec<u32>>,
         all: bool,
         batch: usize,
+        now: i64,
     ) -> String {
         if let Some(known) = self.list.iter().find(|c| Arc::ptr_eq(&c.rows, rows)) {
             return known.id.clone();
@@ -58,6 +63,7 @@ impl Cursors {
             all,
             batch,
             finished: false,
+            opened: now,
         });
         self.drop_oldest(owner, false, OPEN);
         self.drop_oldest(owner, true, FINISHED);
@@ -73,11 +79,12 @@ impl Cursors {
         }
     }
 
-    pub(crate) fn find(&self, id: &str, (owner, session): (UserKey, u64)) -> Option<Cursor> {
+    pub(crate) fn find(&self, id: &str, (owner, session): (UserKey, u64), now: i64) -> Option<Cursor> {
         let asked = id.get(..15).unwrap_or("");
         self.list
             .iter()
-            .find(|c| c.id[..15] == *asked && c.owner == owner && c.session == session)
+            .filter(|c| c.owner == owner && c.session == session && now - c.opened <= LASTS)
+            .find(|c| c.id[..15] == *asked)
             .cloned()
     }
 

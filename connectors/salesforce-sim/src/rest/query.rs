@@ -26,6 +26,7 @@ impl Keep for Keeper<'_> {
             &rows,
             self.all,
             self.batch,
+            self.call.app.now(),
         );
         format!("/services/data/v{}/query/{id}-{next}", self.call.version())
     }
@@ -75,7 +76,7 @@ pub(crate) fn more(call: &Call<'_>, locator: &str) -> Result<Reply, Error> {
         .app
         .cursors
         .lock()
-        .find(id, (call.user, call.session))
+        .find(id, (call.user, call.session), call.app.now())
         .ok_or_else(gone)?;
     if from > cursor.rows.len() {
         return Err(gone());

@@ -533,3 +533,29 @@ async fn pages_of_a_job_can_be_damaged() {
     assert_ne!(renewed, second);
     assert_eq!(page(&format!("&locator={renewed}")).await.0, "40");
 }
+
+#[tokio::test]
+async fn results_are_compressed_while_they_are_sent() {
+    let world = World::start(3_000, 0).await;
+    let api = world.as_user(ADMIN).await;
+    let job = api.finished("query", "SELECT Id, Name, Site FROM Account").await;
+    let plain = reqwest::Client::builder().no_gzip().build().unwrap();
+    let url = format!("{}{}", world.sim.http, path(&job, "/results"));
+    let ask = async |encoding: &str| {
+        let request = plain.get(&url).header("accept-encoding", encoding);
+        request.bearer_auth(&api.token).send().await.unwrap()
+    };
+    let whole = ask("identity").await.bytes().await.unwrap();
+    let answer = ask("gzip").await;
+    assert_eq!(answer.headers()["content-encoding"], "gzip");
+    assert_eq!(answer.headers()["content-type"], "text/csv");
+    let usage = answer.headers()["sforce-limit-info"].to_str().unwrap().to_owned();
+    let packed = answer.bytes().await.unwrap();
+    assert!(packed.len() < whole.len() / 2);
+    let mut unpacked = Vec::new();
+    std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&packed[..]), &mut unpacked).unwrap();
+    assert!(unpacked == whole);
+    // Every call is counted: the creation, two looks, two pages.
+    assert_eq!(usage, "api-usage=5/100000");
+    assert_eq!(world.seen("").await["orgs"][0]["apiUsed"], 5);
+}

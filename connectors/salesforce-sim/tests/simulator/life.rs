@@ -248,6 +248,25 @@ async fn stamps_are_found_by_ranges_as_by_reading_everything() {
 }
 
 #[tokio::test]
+async fn the_pages_of_a_query_can_be_read_for_two_days() {
+    let world = World::start(2_500, 0).await;
+    let api = world.as_user(ADMIN).await;
+    let first = api.query("SELECT Id FROM Account").await;
+    let next = first["nextRecordsUrl"].as_str().unwrap();
+    let later = async |seconds: i64| {
+        let advance = json!({ "advanceSeconds": seconds });
+        world.control("/clock", advance).await;
+        api.get(next).await
+    };
+    assert_eq!(later(2 * 86_400 - 60).await.0, 200);
+    let (status, body) = later(120).await;
+    assert_eq!(
+        (status, &body[0]["errorCode"]),
+        (400, &json!("INVALID_QUERY_LOCATOR"))
+    );
+}
+
+#[tokio::test]
 async fn the_date_header_can_differ_from_the_clock() {
     let world = World::start(10, 0).await;
     let api = world.as_user(ADMIN).await;
