@@ -6,7 +6,7 @@ use super::csv::{Delimiter, Ending, Layout};
 use super::info;
 use super::jobs::{Job, State};
 use super::refused::{check, columns};
-use super::script::course;
+use super::script::{Settings, course};
 use crate::errors::Error;
 use crate::rest::{Call, Reply};
 use crate::soql::parser;
@@ -44,21 +44,7 @@ pub(crate) fn create(call: &Call<'_>) -> Result<Reply, Error> {
         .map_err(|error| Error::new(400, "JSON_PARSER_ERROR", error.to_string()))?;
     _ = new.content_type.unwrap_or(ContentType::Csv);
     let settings = call.app.jobs.lock().settings.clone();
-    if !settings.enabled {
-        return Err(Error::new(400, "FEATURENOTENABLED", "Async API not enabled"));
-    }
-    let used = call.app.jobs.lock().used.get(&call.user.org).copied();
-    if used.unwrap_or(0) >= settings.max_jobs {
-        let message = format!(
-            "Max bulk v2 query jobs ({}) per 24 hrs has been reached",
-            settings.max_jobs
-        );
-        return Err(Error::new(400, "LIMIT_EXCEEDED", message));
-    }
-    if settings.storage_exceeded {
-        let message = "Max bulk v2 query result size stored (1000000000) kb per 24 hrs has been exceeded";
-        return Err(Error::new(400, "LIMIT_EXCEEDED", message));
-    }
+    allowed(call, &settings)?;
     let query = parser::parse(&new.query)?;
     check(&query, &settings)?;
     let (object, chunkable) = {
@@ -96,4 +82,24 @@ pub(crate) fn create(call: &Call<'_>) -> Result<Reply, Error> {
         pages_read: 0,
     });
     Ok(info::short(&job).into())
+}
+
+/// Whether the org may create a job.
+fn allowed(call: &Call<'_>, settings: &Settings) -> Result<(), Error> {
+    if !settings.enabled {
+        return Err(Error::new(400, "FEATURENOTENABLED", "Async API not enabled"));
+    }
+    let used = call.app.jobs.lock().used.get(&call.user.org).copied();
+    if used.unwrap_or(0) >= settings.max_jobs {
+        let message = format!(
+            "Max bulk v2 query jobs ({}) per 24 hrs has been reached",
+            settings.max_jobs
+        );
+        return Err(Error::new(400, "LIMIT_EXCEEDED", message));
+    }
+    if settings.storage_exceeded {
+        let message = "Max bulk v2 query result size stored (1000000000) kb per 24 hrs has been exceeded";
+        return Err(Error::new(400, "LIMIT_EXCEEDED", message));
+    }
+    Ok(())
 }

@@ -5,9 +5,13 @@
 #[cfg(test)]
 mod bulk;
 #[cfg(test)]
+mod bulk_trouble;
+#[cfg(test)]
 mod changes;
 #[cfg(test)]
 mod life;
+#[cfg(test)]
+mod lines;
 #[cfg(test)]
 mod login;
 #[cfg(test)]
