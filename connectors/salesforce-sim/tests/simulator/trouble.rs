@@ -143,6 +143,12 @@ async fn refusals_are_ordered_by_their_codes_for_a_number_or_a_time() {
             "Your query request was running for too long.",
         ),
         ("INVALID_AUTH_HEADER", 401, "INVALID_JWT_FORMAT"),
+        ("GONE", 410, "The requested API version is no longer supported"),
+        (
+            "LIMIT_EXCEEDED",
+            400,
+            "Max bulk v2 query jobs (10000) per 24 hrs has been reached",
+        ),
         (
             "INSUFFICIENT_ACCESS",
             403,
