@@ -30,8 +30,15 @@ enum Kind {
     Silent,
     /// An update with a stamp of up to five minutes ago.
     Late,
+    /// An update in the transaction `random`, which somebody else has to commit.
+    Slow,
+    /// The row goes out of the user's sight.
+    Unshare,
+    /// A row comes back into it.
+    Share,
 }
 
+/// The kinds that are chosen from by default: after them, the stored rows of every reader can be those of the org.
 const KINDS: [Kind; 9] = [
     Kind::Create,
     Kind::Update,
@@ -56,6 +63,8 @@ pub(crate) struct Order {
     objects: Vec<String>,
     #[serde(default)]
     kinds: Vec<Kind>,
+    /// For `unshare` and `share`.
+    user: Option<String>,
 }
 
 /// A source of numbers.
@@ -75,6 +84,7 @@ impl Dice {
 /// Changes rows; answers the changes in their order.
 pub(crate) async fn random(State(app): State<Arc<App>>, Given(order): Given<Order>) -> Answer {
     let now = app.now();
+    let user = app.named_user(order.user.as_deref())?;
     let mut org = app.named_org(order.org.as_deref())?.write();
     let names: Vec<&str> = if order.objects.is_empty() {
         OBJECTS.to_vec()
@@ -91,7 +101,12 @@ pub(crate) async fn random(State(app): State<Arc<App>>, Given(order): Given<Orde
     for _ in 0..order.count {
         let table = super::records::table(&org, Some(names[dice.below(names.len())]))?;
         let kind = kinds[dice.below(kinds.len())];
-        if let Some(rows) = change(&mut org, table, kind, now, &mut dice).map_err(Refusal)? {
+        let rows = match kind {
+            Kind::Slow => slow(&app, &mut org, table, now, &mut dice),
+            Kind::Unshare | Kind::Share => sight(&mut org, table, kind, user.user, &mut dice),
+            _ => change(&mut org, table, kind, now, &mut dice).map_err(Refusal)?,
+        };
+        if let Some(rows) = rows {
             let id = |at: &Row| ids::text(org.schema.objects[at.table].prefix, at.row);
             changes.push(json!({ "kind": kind, "ids": rows.iter().map(id).collect::<Vec<_>>() }));
         }
@@ -100,6 +115,41 @@ pub(crate) async fn random(State(app): State<Arc<App>>, Given(order): Given<Orde
         return refuse("there is no row that could be changed like this");
     }
     Ok(Json(json!({ "changes": changes })))
+}
+
+/// A live or a deleted row of a table.
+fn some(org: &Org, table: usize, deleted: bool, dice: &mut Dice) -> Option<Row> {
+    let rows = &org.tables[table];
+    let range = rows.range();
+    (0..200)
+        .map(|_| range.start + dice.below(range.len()) as u32)
+        .find(|row| rows.exists(*row) && rows.deleted(*row) == deleted)
+        .map(|row| Row { table, row })
+}
+
+fn slow(app: &App, org: &mut Org, table: usize, now: i64, dice: &mut Dice) -> Option<Vec<Row>> {
+    let at = some(org, table, false, dice)?;
+    let fields = values(org, table, dice);
+    let number = org.number as usize;
+    let update = move |org: &mut Org| org.update(at, &fields, Moment::at(now));
+    app.transactions.lock().add("random", number, Box::new(update));
+    Some(vec![at])
+}
+
+fn sight(org: &mut Org, table: usize, kind: Kind, user: u32, dice: &mut Dice) -> Option<Vec<Row>> {
+    let at = some(org, table, false, dice)?;
+    let user = org.users.iter_mut().find(|u| u.row == user)?;
+    let unshared = Arc::make_mut(&mut user.unshared);
+    let at = if kind == Kind::Unshare {
+        unshared.insert(at);
+        at
+    } else {
+        // The rows of a set have no order: the first one keeps the changes the same for a seed.
+        let first = *unshared.iter().filter(|row| row.table == table).min()?;
+        unshared.remove(&first);
+        first
+    };
+    Some(vec![at])
 }
 
 /// One change; None if no row for it was found.
@@ -115,14 +165,6 @@ fn change(
         moment.at -= dice.below(300) as i64;
     }
     moment.moves_stamp = kind != Kind::Silent;
-    let some = |org: &Org, table: usize, deleted: bool, dice: &mut Dice| {
-        let rows = &org.tables[table];
-        let range = rows.range();
-        (0..200)
-            .map(|_| range.start + dice.below(range.len()) as u32)
-            .find(|row| rows.exists(*row) && rows.deleted(*row) == deleted)
-            .map(|row| Row { table, row })
-    };
     if kind == Kind::Create {
         let account = some(org, ACCOUNT, false, dice);
         let mut fields = values(org, table, dice);
@@ -139,6 +181,7 @@ fn change(
         return Ok(None);
     };
     match kind {
+        Kind::Slow | Kind::Unshare | Kind::Share => return Ok(None),
         Kind::Update | Kind::Late | Kind::Silent | Kind::Create => {
             let fields = values(org, table, dice);
             org.update(at, &fields, moment)?;

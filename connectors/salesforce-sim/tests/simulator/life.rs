@@ -326,3 +326,27 @@ async fn random_changes_are_the_same_for_a_seed() {
     let again = run().await;
     assert!(again.0 == changes && again.1 == truth);
 }
+
+#[tokio::test]
+async fn random_changes_of_sight_and_of_open_transactions_are_asked_for() {
+    let world = World::start(100, 0).await;
+    let api = world.as_user(ADMIN).await;
+    let order = async |kind: &str, count: usize| {
+        let order = json!({ "seed": 3, "count": count, "objects": ["Account"], "kinds": [kind] });
+        world.control("/records/random", order).await["changes"].clone()
+    };
+    let unshared = order("unshare", 5).await;
+    assert_eq!(unshared.as_array().unwrap().len(), 5);
+    assert_eq!(api.count("SELECT COUNT() FROM Account").await, 95);
+    order("share", 2).await;
+    assert_eq!(api.count("SELECT COUNT() FROM Account").await, 97);
+    order("slow", 4).await;
+    let renamed = "SELECT COUNT() FROM Account WHERE Name LIKE 'Random%'";
+    assert_eq!(api.count(renamed).await, 0);
+    let commit = json!({ "transaction": "random" });
+    assert_eq!(
+        world.control("/transactions/commit", commit).await["committed"],
+        4
+    );
+    assert!(api.count(renamed).await > 0);
+}
