@@ -78,6 +78,11 @@ impl Database {
         &self.name
     }
 
+    /// Whether it is the database of control.
+    pub(in crate::store) fn is_of_control(&self) -> bool {
+        self.name.is_empty()
+    }
+
     /// Whether the last try to connect to it did not fail.
     pub(super) fn is_answering(&self) -> bool {
         self.state.lock().silent.is_none()
