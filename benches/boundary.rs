@@ -124,6 +124,7 @@ async fn selection(connector: &Connector) -> Vec<ObjectSelection> {
     let objects = listed.objects.into_iter().map(|object| ObjectSelection {
         object: object.object,
         fields: object.fields.into_iter().map(selected).collect(),
+        ..ObjectSelection::default()
     });
     objects.collect()
 }
@@ -146,6 +147,7 @@ fn read(selection: &[ObjectSelection]) -> ReadRequest {
         selection: selection.to_vec(),
         mode: ReadMode::Full.into(),
         checkpoint: Vec::new(),
+        ..ReadRequest::default()
     }
 }
 

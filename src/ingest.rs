@@ -333,10 +333,12 @@ pub fn selection<'a>(
             Some(fields) => Some(proto::ObjectSelection {
                 object: object.key.clone(),
                 fields,
+                ..proto::ObjectSelection::default()
             }),
             None if object.role() == proto::ObjectRole::Company => Some(proto::ObjectSelection {
                 object: object.key.clone(),
                 fields: Vec::new(),
+                ..proto::ObjectSelection::default()
             }),
             None => None,
         })

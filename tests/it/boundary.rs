@@ -98,6 +98,7 @@ async fn everything(connector: &Connector) -> Vec<ObjectSelection> {
                 currency: field.currency,
             })
             .collect(),
+        ..ObjectSelection::default()
     });
     selections.collect()
 }
@@ -108,5 +109,6 @@ fn read(selection: &[ObjectSelection], settings: &[(&str, &str)], checkpoint: &[
         selection: selection.to_vec(),
         mode: ReadMode::Full.into(),
         checkpoint: checkpoint.to_vec(),
+        ..ReadRequest::default()
     }
 }

@@ -39,6 +39,7 @@ impl Stream {
             selection: selection.to_vec(),
             mode: ReadMode::Full.into(),
             checkpoint: checkpoint.to_vec(),
+            ..ReadRequest::default()
         };
         let answer = connector.read(request, CALL_TIMEOUT).await?;
         Ok(Self::of(connector, answer.stream))

@@ -266,6 +266,7 @@ impl World {
             .map(|object| ObjectSelection {
                 object: object.object.clone(),
                 fields: object.fields.iter().map(field).collect(),
+                ..ObjectSelection::default()
             })
             .collect())
     }

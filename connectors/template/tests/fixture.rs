@@ -148,6 +148,7 @@ fn selection(object: &str, fields: &[(&str, tether_connector_sdk::proto::FieldTy
                 }),
             })
             .collect(),
+        ..ObjectSelection::default()
     }
 }
 
@@ -180,6 +181,7 @@ async fn read_on(world: &World, connection: Option<Connection>, found: &mut Foun
         selection: everything(),
         mode: ReadMode::Full.into(),
         checkpoint: found.checkpoint.clone(),
+        ..ReadRequest::default()
     };
     let stream = world.connector.read(request).await.unwrap();
     let (mut asked, mut here) = (0, 0);

@@ -147,6 +147,7 @@ pub fn select(fields: &ListFieldsResponse, wanted: &[(&str, &[&str])]) -> Vec<Ob
                 currency: field.currency.clone(),
             })
             .collect(),
+        ..ObjectSelection::default()
     });
     selection.collect()
 }

@@ -159,6 +159,7 @@ impl<'a, C: Connector> Reading<'a, C> {
             selection: selection.to_vec(),
             mode: ReadMode::Full.into(),
             checkpoint: checkpoint.to_vec(),
+            ..ReadRequest::default()
         };
         Self {
             connector,

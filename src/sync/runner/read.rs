@@ -183,6 +183,7 @@ impl Run<'_> {
             selection: selection.clone(),
             mode: ReadMode::Full as i32,
             checkpoint: checkpoint.clone(),
+            ..ReadRequest::default()
         };
         match connector.read(request(access), None).await {
             Err(error) if error.kind() == ErrorKind::CredentialsExpired => {

@@ -173,6 +173,7 @@ async fn deadline(world: &World) -> CheckResult {
             selection,
             mode: ReadMode::Full.into(),
             checkpoint: Vec::new(),
+            ..ReadRequest::default()
         })),
     };
     let mut waiting = connector.raw.call(&request.encode_to_vec());

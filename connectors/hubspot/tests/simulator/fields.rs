@@ -114,6 +114,7 @@ async fn what_is_not_granted_is_out_of_sight() {
     selection.push(ObjectSelection {
         object: "tickets".to_owned(),
         fields: Vec::new(),
+        ..ObjectSelection::default()
     });
     selection.extend(select(&fields, &[("deals", &["dealname"])]));
     let (store, outcome) = read_all(&connector, &connection, &selection).await;

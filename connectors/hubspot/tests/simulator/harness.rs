@@ -123,7 +123,7 @@ pub(crate) fn canonical(kind: FieldType, truth: &Json) -> Option<Json> {
 /// Compares the store with the simulator: every live row of every object, every selected field, every company
 /// of a record.
 pub(crate) async fn assert_true(sim: &Sim, selection: &[ObjectSelection], store: &Store) {
-    for ObjectSelection { object, fields } in selection {
+    for ObjectSelection { object, fields, .. } in selection {
         let truth = sim.truth(object).await;
         let live: Vec<&Json> = truth.iter().filter(|row| row["archived"] == false).collect();
         assert_eq!(store.live(object).count(), live.len(), "rows of {object}");

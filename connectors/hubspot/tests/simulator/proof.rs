@@ -360,6 +360,7 @@ async fn each_batch_says_when_hubspot_answered() {
         selection: selection.clone(),
         mode: ReadMode::Full.into(),
         checkpoint: Vec::new(),
+        ..ReadRequest::default()
     };
     let stream = connector.read(request).await.unwrap();
     let batch = loop {

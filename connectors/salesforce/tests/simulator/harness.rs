@@ -93,7 +93,7 @@ pub(crate) fn canonical(kind: FieldType, truth: &Json) -> Option<Json> {
 
 /// Compares the store with the truth: every row of every object, every selected field.
 pub(crate) async fn assert_true(sim: &Sim, user: &str, selection: &[ObjectSelection], store: &Store) {
-    for ObjectSelection { object, fields } in selection {
+    for ObjectSelection { object, fields, .. } in selection {
         let truth = sim.truth(object, user).await;
         assert_eq!(store.of(object).count(), truth.len(), "rows of {object}");
         for row in truth {

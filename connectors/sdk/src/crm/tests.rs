@@ -222,6 +222,7 @@ fn selection(object: &str, fields: &[&str]) -> ObjectSelection {
     ObjectSelection {
         object: object.to_owned(),
         fields: fields.iter().map(field).collect(),
+        ..ObjectSelection::default()
     }
 }
 

@@ -167,6 +167,7 @@ impl<S: Source> Reader<S> {
                 covers: page.covers,
                 covers_numbers: page.covers_numbers,
                 read_time_us: page.read_time_us,
+                ..RecordBatch::default()
             };
             let Some(after) = page.next else {
                 self.telling.out.batch(batch).await?;

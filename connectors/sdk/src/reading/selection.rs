@@ -22,7 +22,7 @@ impl<O: Copy> Wanted<O> {
         key: impl Fn(O) -> &'static str,
     ) -> Result<Vec<Self>, Error> {
         let mut all: Vec<Self> = Vec::with_capacity(selection.len());
-        for ObjectSelection { object, fields } in selection {
+        for ObjectSelection { object, fields, .. } in selection {
             let object = find(&object)?;
             match all.iter_mut().find(|wanted| key(wanted.object) == key(object)) {
                 Some(wanted) => wanted.fields.extend(fields),

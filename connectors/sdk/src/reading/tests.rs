@@ -118,6 +118,7 @@ fn request(objects: &[&str], checkpoint: &[u8]) -> ReadRequest {
     let selection = objects.iter().map(|object| ObjectSelection {
         object: (*object).to_owned(),
         fields: Vec::new(),
+        ..ObjectSelection::default()
     });
     ReadRequest {
         selection: selection.collect(),

@@ -195,6 +195,7 @@ async fn stream(connector: &Connector, patience: Duration) -> String {
             r#type: FieldType::Text.into(),
             ..SelectedField::default()
         }],
+        ..ObjectSelection::default()
     };
     let request = || ReadRequest {
         selection: vec![selection.clone()],
