@@ -8,7 +8,7 @@
 use serde::{Deserialize, Serialize};
 use tether_connector_sdk::crm::describe;
 use tether_connector_sdk::proto::{Covers, Error, ErrorKind, Record};
-use tether_connector_sdk::reading::{Looked, Page, Recovery, Source, Wanted, of_one_object};
+use tether_connector_sdk::reading::{Looked, Page, Pass, Recovery, Source, Wanted, of_one_object};
 
 use crate::objects::{self, CrmObject};
 use crate::page::{self, Row, tombstone};
@@ -89,7 +89,11 @@ impl Source for Reader {
         id && place.after.len() <= LONGEST_CURSOR
     }
 
-    async fn look(&mut self, wanted: &Wanted<&'static CrmObject>) -> Result<Looked<Reading>, Error> {
+    async fn look(
+        &mut self,
+        wanted: &Wanted<&'static CrmObject>,
+        _: &Pass,
+    ) -> Result<Looked<Reading>, Error> {
         let object = wanted.object;
         let Some(described) = describe(&self.session, object).await? else {
             return Ok(Looked::Hidden(Error::object_gone(format!(

@@ -79,7 +79,7 @@ impl Calls for App {
             auth_methods: auth::methods(),
             settings: options::settings(),
             operator_settings: options::operator_settings(),
-            features: Vec::new(),
+            features: vec!["changes".to_owned()],
         }
     }
 

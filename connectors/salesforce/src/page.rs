@@ -34,6 +34,14 @@ pub struct Page {
 }
 
 impl Page {
+    /// Of no rows, with nothing after it.
+    pub(crate) fn end() -> Self {
+        Self {
+            done: true,
+            ..Self::default()
+        }
+    }
+
     /// Appends the next page.
     pub(crate) fn append(&mut self, next: Self) {
         self.unusable += next.unusable;

@@ -11,6 +11,8 @@ use crate::soql::{self, Filter};
 pub(crate) const QUERY_BUDGET: usize = 14_000;
 /// A sample id for measuring lengths.
 const SAMPLE_ID: &str = "001000000000000AAA";
+/// A sample time for measuring lengths.
+const SAMPLE_TIME: &str = "2026-01-31T09:30:00Z";
 
 /// The use of a column besides the payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -222,6 +224,7 @@ impl Plan {
         let range = Filter::Range {
             after: SAMPLE_ID,
             through: SAMPLE_ID,
+            since: SAMPLE_TIME,
         };
         loop {
             let wide = (0..self.parts.len()).find(|&i| {
@@ -414,6 +417,7 @@ mod tests {
             let range = Filter::Range {
                 after: SAMPLE_ID,
                 through: SAMPLE_ID,
+                since: SAMPLE_TIME,
             };
             assert!(soql::encode(&plan.soql(i, &range, None)).len() <= QUERY_BUDGET);
             assert!(part.iter().any(|c| c.role == Role::Id) && part.iter().any(|c| c.role == Role::Modified));

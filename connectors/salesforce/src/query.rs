@@ -35,6 +35,33 @@ pub(crate) struct Place {
     promised: u64,
 }
 
+/// Which rows of an object are read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// All.
+    All,
+    /// Those that changed at this time or later.
+    Since(String),
+    /// Those with these ids, which are sorted, so many with one query.
+    Ids { ids: Vec<String>, at_once: usize },
+}
+
+impl Scope {
+    /// The ids of the query after this id.
+    pub(crate) fn next_ids(&self, after: &str) -> &[String] {
+        let Self::Ids { ids, at_once } = self else {
+            return &[];
+        };
+        let from = ids.partition_point(|id| id.as_str() <= after);
+        &ids[from..ids.len().min(from + at_once)]
+    }
+
+    /// Whether these are the last ids.
+    pub(crate) fn is_end(&self, through: &str) -> bool {
+        self.next_ids(through).is_empty()
+    }
+}
+
 /// Pages of a narrowed query before a wider one is tried: the timeout may have been temporary.
 const PAGES_BEFORE_WIDER: u32 = 5;
 
@@ -51,7 +78,6 @@ pub(crate) struct Step {
 
 impl Place {
     /// After this id.
-    #[cfg(test)]
     pub(crate) fn after(id: String) -> Self {
         Self {
             after: id,
@@ -60,13 +86,19 @@ impl Place {
     }
 
     /// The path of the next page.
-    pub(crate) fn path(&self, session: &Session, plan: &Plan) -> String {
-        match &self.next {
-            Some(next) => next.clone(),
-            None => session
-                .api()
-                .query_path(&plan.soql(0, &Filter::After(&self.after), self.limit()), true),
+    pub(crate) fn path(&self, session: &Session, plan: &Plan, scope: &Scope) -> String {
+        if let Some(next) = &self.next {
+            return next.clone();
         }
+        let soql = match scope {
+            Scope::All => plan.soql(0, &Filter::After(&self.after), self.limit()),
+            Scope::Since(since) => {
+                let after = &self.after;
+                plan.soql(0, &Filter::Changed { since, after }, self.limit())
+            }
+            Scope::Ids { .. } => plan.soql(0, &Filter::Ids(scope.next_ids(&self.after)), None),
+        };
+        session.api().query_path(&soql, true)
     }
 
     fn limit(&self) -> Option<u32> {
@@ -167,14 +199,26 @@ pub(crate) fn cursor_path(url: &str) -> Option<String> {
 
 /// The records of a page: the page itself if the selection is not split, else all parts over the page's range. Also
 /// returns the time of the read by Salesforce's clock (0 if unknown), and the number of unusable rows.
-pub(crate) async fn whole(session: &Session, plan: &Plan, first: Page, after: &str) -> Result<Whole, Error> {
+pub(crate) async fn whole(
+    session: &Session,
+    plan: &Plan,
+    scope: &Scope,
+    first: Page,
+    after: &str,
+) -> Result<Whole, Error> {
     let through = first.rows.last().map(|row| row.id.clone());
     let mut parts = vec![first];
     if let Some(through) = through {
         for part in 1..plan.parts.len() {
-            let filter = Filter::Range {
+            let range = |since| Filter::Range {
                 after,
                 through: &through,
+                since,
+            };
+            let filter = match scope {
+                Scope::All => range(""),
+                Scope::Since(since) => range(since),
+                Scope::Ids { .. } => Filter::Ids(scope.next_ids(after)),
             };
             parts.push(all_pages(session, plan, part, &filter).await?);
         }

@@ -1,18 +1,23 @@
-//! The full read: object after object, with a checkpoint after each page. A checkpoint contains the last id, so any
-//! process can resume, and expired cursors of the CRM do no harm.
+//! The read of an object: all of its records, what changed, or some by id; with a checkpoint after each page. A checkpoint
+//! contains the last id, so any process can resume, and expired cursors of the CRM do no harm.
+//!
+//! Changes are read in the order of ids, too, not of times: very many records may have the same time.
 
 use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use tether_connector_sdk::proto::{Covers, Error, ErrorKind, ObjectCount};
-use tether_connector_sdk::reading::{Change, Looked, Page, Recovery, Source, Wanted, of_one_object};
+use tether_connector_sdk::reading::{Change, Looked, Page, Pass, Recovery, Source, Wanted, of_one_object};
 
+use crate::composite::MOST_QUERIES;
 use crate::describe::Described;
 use crate::objects::{self, CrmObject};
 use crate::plan::Plan;
-use crate::query::{self, Place};
+use crate::query::{self, Place, Scope};
 use crate::rest::{self, Session};
-use crate::{errors, fields, ids, page};
+use crate::soql::Filter;
+use crate::{errors, fields, ids, page, soql};
 
 /// How often in a row a cursor may be left without a page in between.
 const MOST_CURSORS_LOST: u32 = 5;
@@ -38,6 +43,7 @@ pub struct At {
 /// The plan for an object, and the recoveries tried so far.
 pub struct Reading {
     plan: Plan,
+    scope: Scope,
     /// Lost cursors since the last page.
     lost: u32,
     /// Timed-out queries since the last page.
@@ -53,6 +59,8 @@ pub struct Reader {
     budget: usize,
     /// The describes of objects that are to be read.
     described: HashMap<&'static str, Described>,
+    /// The first page of changes of objects that were asked for together.
+    changes: Mutex<HashMap<&'static str, Result<page::Page, Error>>>,
 }
 
 impl Reader {
@@ -61,13 +69,53 @@ impl Reader {
             budget: session.api().options.query_budget,
             session,
             described: HashMap::new(),
+            changes: Mutex::default(),
         }
+    }
+
+    /// Asks for the first page of changes of all objects in one call, where that is possible.
+    async fn ask_together(&mut self, left: &[Wanted<&'static CrmObject>]) -> Result<(), Error> {
+        let changed = left.iter().filter(|one| one.ids.is_empty());
+        let mut asked = Vec::new();
+        for one in changed {
+            let Some(since_us) = one.since_us else { continue };
+            let (plan, _) = Plan::new(one.object, &one.fields, None, self.budget);
+            if plan.parts.len() == 1 {
+                asked.push((plan, Scope::Since(soql::time(since_us))));
+            }
+        }
+        for some in asked.chunks(MOST_QUERIES).filter(|some| some.len() > 1) {
+            let start = Place::default();
+            let paths = some
+                .iter()
+                .map(|(plan, scope)| start.path(&self.session, plan, scope));
+            let paths: Vec<String> = paths.collect();
+            let read = |index: usize, text: &str| page::read(text, &some[index].0.parts[0]);
+            let (pages, read_us) = rest::parts(&self.session, &paths, read).await?;
+            let mut known = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+            for ((plan, _), page) in some.iter().zip(pages) {
+                let timed = page.map(|page| page::Page { read_us, ..page });
+                known.insert(plan.object.key, timed);
+            }
+        }
+        Ok(())
+    }
+
+    /// How many ids a query can have besides its columns.
+    fn ids_at_once(&self, plan: &Plan) -> usize {
+        /// The encoded size of an id, with quotes and comma.
+        const ENCODED: usize = 25;
+        let longest =
+            (0..plan.parts.len()).map(|part| soql::encode(&plan.soql(part, &Filter::Ids(&[]), None)).len());
+        let left = self.budget.saturating_sub(longest.max().unwrap_or(0));
+        (left / ENCODED).clamp(10, 500)
     }
 }
 
 impl Source for Reader {
     const CRM: &'static str = "Salesforce";
     const AHEAD: bool = true;
+    const CHANGES: bool = true;
     type Object = &'static CrmObject;
     type Plan = Reading;
     type Place = At;
@@ -87,25 +135,49 @@ impl Source for Reader {
     }
 
     async fn open(&mut self, left: &[Wanted<&'static CrmObject>]) -> Result<Vec<ObjectCount>, Error> {
-        let objects: Vec<_> = left.iter().map(|wanted| wanted.object).collect();
+        let described = left.iter().filter(|wanted| wanted.is_of_all_records());
+        let objects: Vec<_> = described.map(|wanted| wanted.object).collect();
         let (described, estimates) = self.describe(&objects, true).await?;
         self.described = described;
+        self.ask_together(left).await?;
         Ok(estimates)
     }
 
-    async fn look(&mut self, wanted: &Wanted<&'static CrmObject>) -> Result<Looked<Reading>, Error> {
+    fn calculated(&self, wanted: &Wanted<&'static CrmObject>) -> Vec<String> {
+        let described = self.described.get(wanted.object.key);
+        let fields = described.into_iter().flat_map(|seen| &seen.object.fields);
+        fields
+            .filter(|field| field.calculated)
+            .map(|field| field.key.clone())
+            .collect()
+    }
+
+    async fn look(
+        &mut self,
+        wanted: &Wanted<&'static CrmObject>,
+        pass: &Pass,
+    ) -> Result<Looked<Reading>, Error> {
         let object = wanted.object;
-        let seen = self.described.remove(object.key);
+        let seen = self.described.get(object.key);
         if seen.as_ref().is_some_and(|seen| !seen.object.visible) {
             let text = format!("the user cannot see {}", object.label);
             return Ok(Looked::Hidden(Error::object_gone(text)));
         }
         // Without a complete describe the selection is used as it is: the query itself shows missing fields.
-        let seen = seen.filter(|seen| seen.whole).map(|seen| seen.object);
-        let (plan, changes) = Plan::new(object, &wanted.fields, seen.as_ref(), self.budget);
+        let seen = seen.filter(|seen| seen.whole).map(|seen| &seen.object);
+        let (plan, changes) = Plan::new(object, &wanted.fields, seen, self.budget);
+        let scope = match pass {
+            Pass::Full | Pass::Fields => Scope::All,
+            Pass::Changes { since_us } => Scope::Since(soql::time(*since_us)),
+            Pass::Records(ids) => Scope::Ids {
+                ids: ids.iter().filter_map(|id| ids::normalise(id)).collect(),
+                at_once: self.ids_at_once(&plan),
+            },
+        };
         Ok(Looked::Seen {
             plan: Reading {
                 plan,
+                scope,
                 lost: 0,
                 timed_out: 0,
                 described_again: false,
@@ -117,14 +189,32 @@ impl Source for Reader {
     }
 
     async fn load(&self, reading: &Reading, at: &At) -> Result<page::Page, Error> {
-        let path = at.place.path(&self.session, &reading.plan);
+        if matches!(reading.scope, Scope::Since(_)) && *at == At::default() {
+            let key = reading.plan.object.key;
+            let mut known = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(page) = known.remove(key) {
+                return page;
+            }
+        }
+        if matches!(reading.scope, Scope::Ids { .. }) && reading.scope.is_end(&at.place.after) {
+            return Ok(page::Page::end());
+        }
+        let path = at.place.path(&self.session, &reading.plan, &reading.scope);
         rest::page(&self.session, &path, &reading.plan.parts[0]).await
     }
 
     async fn page(&mut self, reading: &mut Reading, at: &At, page: page::Page) -> Result<Page<At>, Error> {
         let mut next = at.clone();
-        let step = next.place.step(&page)?;
-        let whole = query::whole(&self.session, &reading.plan, page, &at.place.after).await?;
+        let mut step = next.place.step(&page)?;
+        if let Some(last) = reading.scope.next_ids(&at.place.after).last()
+            && step.last
+        {
+            // The CRM may not have the last ones.
+            next.place = Place::after(last.clone());
+            step.last = reading.scope.is_end(last);
+        }
+        let plan = &reading.plan;
+        let whole = query::whole(&self.session, plan, &reading.scope, page, &at.place.after).await?;
         if whole.unusable > 0 && !std::mem::replace(&mut reading.asked_again, true) {
             return Err(Error::transient("Salesforce gave records without ids").code(ROWS_WITHOUT_IDS));
         }

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use tether_connector_sdk::payload::timestamp;
+
 /// Row limits for a query that timed out.
 pub(crate) const NARROW_LIMITS: [u32; 4] = [2_000, 1_000, 500, 200];
 
@@ -11,7 +13,14 @@ pub(crate) enum Filter<'a> {
     /// Rows after an id, in the order of ids.
     After(&'a str),
     /// Rows after one id, up to and with another.
-    Range { after: &'a str, through: &'a str },
+    Range {
+        after: &'a str,
+        through: &'a str,
+        /// Only those that changed at this time or later, if it is not empty.
+        since: &'a str,
+    },
+    /// Rows after an id that changed at this time or later, in the order of ids.
+    Changed { since: &'a str, after: &'a str },
     /// Rows with these ids.
     Ids(&'a [String]),
     /// Rows whose reference is this id.
@@ -30,16 +39,13 @@ pub(crate) fn select(object: &str, columns: &[&str], filter: &Filter<'_>, limit:
     debug_assert!(is_name(object) && columns.iter().all(|column| column.split('.').all(is_name)));
     let mut soql = format!("SELECT {} FROM {object}", columns.join(","));
     match filter {
-        Filter::After("") => {}
-        Filter::After(id) => {
-            let _ = write!(soql, " WHERE Id > {}", quote(id));
-        }
-        Filter::Range { after: "", through } => {
-            let _ = write!(soql, " WHERE Id <= {}", quote(through));
-        }
-        Filter::Range { after, through } => {
-            let _ = write!(soql, " WHERE Id > {} AND Id <= {}", quote(after), quote(through));
-        }
+        Filter::After(after) => soql.push_str(&range("", after, "")),
+        Filter::Range {
+            after,
+            through,
+            since,
+        } => soql.push_str(&range(since, after, through)),
+        Filter::Changed { since, after } => soql.push_str(&range(since, after, "")),
         Filter::Ids(ids) => {
             let ids: Vec<String> = ids.iter().map(|id| quote(id)).collect();
             let _ = write!(soql, " WHERE Id IN ({})", ids.join(","));
@@ -53,6 +59,30 @@ pub(crate) fn select(object: &str, columns: &[&str], filter: &Filter<'_>, limit:
         let _ = write!(soql, " LIMIT {limit}");
     }
     soql
+}
+
+/// The condition of a range of ids; an empty text is no limit.
+fn range(since: &str, after: &str, through: &str) -> String {
+    let mut limits = Vec::new();
+    if !since.is_empty() {
+        limits.push(format!("SystemModstamp >= {since}"));
+    }
+    if !after.is_empty() {
+        limits.push(format!("Id > {}", quote(after)));
+    }
+    if !through.is_empty() {
+        limits.push(format!("Id <= {}", quote(through)));
+    }
+    match limits.is_empty() {
+        true => String::new(),
+        false => format!(" WHERE {}", limits.join(" AND ")),
+    }
+}
+
+/// A time as a literal, in whole seconds: the stamps of records are no finer. Earlier, where it has a fraction.
+pub(crate) fn time(us: i64) -> String {
+    let text = timestamp(us.div_euclid(1_000_000) * 1_000_000).unwrap_or_default();
+    text.replace(".000Z", "Z")
 }
 
 /// `SELECT COUNT() FROM …`.
@@ -125,17 +155,36 @@ mod tests {
         assert_eq!(
             q(Filter::Range {
                 after: "001a",
-                through: "001b"
+                through: "001b",
+                since: "",
             }),
             "SELECT Id,Name FROM Account WHERE Id > '001a' AND Id <= '001b' ORDER BY Id"
         );
         assert_eq!(
             q(Filter::Range {
                 after: "",
-                through: "001b"
+                through: "001b",
+                since: "",
             }),
             "SELECT Id,Name FROM Account WHERE Id <= '001b' ORDER BY Id"
         );
+        assert_eq!(
+            q(Filter::Changed {
+                since: "2026-01-31T09:30:00Z",
+                after: ""
+            }),
+            "SELECT Id,Name FROM Account WHERE SystemModstamp >= 2026-01-31T09:30:00Z ORDER BY Id"
+        );
+        assert_eq!(
+            q(Filter::Range {
+                after: "001a",
+                through: "001b",
+                since: "2026-01-31T09:30:00Z",
+            }),
+            "SELECT Id,Name FROM Account WHERE SystemModstamp >= 2026-01-31T09:30:00Z AND Id > '001a' AND Id <= '001b' \
+             ORDER BY Id"
+        );
+        assert_eq!(time(1_769_851_800_999_999), "2026-01-31T09:30:00Z");
         assert_eq!(
             q(Filter::Ids(&["001a".into(), "001b".into()])),
             "SELECT Id,Name FROM Account WHERE Id IN ('001a','001b') ORDER BY Id"

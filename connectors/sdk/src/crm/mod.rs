@@ -285,7 +285,8 @@ impl<C: Calls> Connector for CrmConnector<C> {
     }
 
     async fn read(&self, call: CallContext, request: ReadRequest, out: ReadStream) -> Result<(), Error> {
-        reading::read(&call, request, out, |connection| {
+        let now_us = self.crm.host().now_us();
+        reading::read(&call, request, out, now_us, |connection| {
             Ok(C::reader(self.session(&call, connection, Urgency::Background)?))
         })
         .await

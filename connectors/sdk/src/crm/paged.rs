@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::objects::{CrmObject, Fields as _, describe, hidden, named};
 use super::{Crm, Listed, Order, Rows};
 use crate::proto::{Covers, Error, ErrorKind, Record};
-use crate::reading::{Looked, Page, Recovery, Source, Wanted, of_one_object};
+use crate::reading::{Looked, Page, Pass, Recovery, Source, Wanted, of_one_object};
 use crate::session::{Api, Session};
 
 /// How often the list of one object begins again because the CRM no longer knows a cursor.
@@ -59,7 +59,7 @@ impl<C: Crm> Source for Pages<C> {
         object.key()
     }
 
-    async fn look(&mut self, wanted: &Wanted<Self::Object>) -> Result<Looked<Self::Plan>, Error> {
+    async fn look(&mut self, wanted: &Wanted<Self::Object>, _: &Pass) -> Result<Looked<Self::Plan>, Error> {
         let object = wanted.object;
         let Some(fields) = describe(&self.session, object).await? else {
             return Ok(Looked::Hidden(hidden(object)));

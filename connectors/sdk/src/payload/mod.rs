@@ -28,7 +28,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 pub use self::item::Item;
-pub use self::moment::{date, time, timestamp_us};
+pub use self::moment::{date, time, timestamp, timestamp_us};
 pub use self::number::decimal;
 use self::write::string;
 use crate::proto::FieldType;

@@ -32,6 +32,12 @@ pub fn timestamp_us(text: &str) -> Option<i64> {
     parse_timestamp(text.trim_ascii().as_bytes()).map(|milliseconds| milliseconds * 1_000)
 }
 
+/// A time in canonical form, in milliseconds; None if the year has not four digits.
+#[must_use]
+pub fn timestamp(unix_us: i64) -> Option<String> {
+    written(|out| write_timestamp(out, unix_us.div_euclid(1_000)))
+}
+
 fn written(write: impl FnOnce(&mut Vec<u8>) -> bool) -> Option<String> {
     let mut out = Vec::new();
     write(&mut out).then(|| String::from_utf8(out).ok()).flatten()

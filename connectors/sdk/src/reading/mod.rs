@@ -1,4 +1,8 @@
-//! The common form of a full read: object after object, page after page, with a checkpoint after each page.
+//! The common form of a read: object after object, pass after pass, page after page, with a checkpoint after each page.
+//!
+//! An object is read in full, or only what changed since the last read ([`Pass`]). The time from which the next read begins is
+//! that of the first reply, less the time in which changes can appear late: it needs no upper end of its own, because what
+//! changes during the read is later than it.
 //!
 //! [`read`] implements the parts that do not depend on the CRM. A connector implements [`Source`]: how an object is
 //! described, how a page is loaded, which range of ids a page lists completely, and how to recover from an error.
@@ -13,6 +17,7 @@
 //! | sends records, then API usage, then the checkpoint | in this order |
 //! | loads the next page while the host stores this one | if [`Source::AHEAD`] allows it |
 
+mod pass;
 mod selection;
 mod source;
 mod state;
@@ -21,50 +26,53 @@ mod tests;
 
 use std::collections::HashSet;
 
+pub use self::pass::Pass;
 pub use self::selection::{Change, Known, Selected, Wanted, add_currencies, compare};
 pub use self::source::{Looked, Page, Recovery, Source, is_of_one_object, of_one_object};
-use self::state::State;
+use self::state::{History, State};
 use crate::proto::{
     Connection, Error, ErrorKind, FieldChange, FieldChangeKind, FieldType, ObjectCount, ObjectStatus,
-    Progress, ReadMode, ReadRequest, RecordBatch,
+    PartialFields, Progress, ReadMode, ReadRequest, RecordBatch, RecordIds,
 };
 use crate::{CallContext, ReadStream};
 
-/// Reads the requested records into `out`. `open` creates the source for the request's connection; it is called only
+/// Reads the requested records into `out`; `now_us` is the host's time. `open` creates the source for the request's connection; it is called only
 /// if something is left to read.
 ///
 /// # Errors
-/// UNSUPPORTED for a mode other than FULL, INVALID_INPUT for a selection of unknown objects, and errors from which
-/// the source cannot recover. Errors of a single object are reported in the stream.
+/// UNSUPPORTED for a mode that the source does not have, INVALID_INPUT for a selection of unknown objects, and errors from
+/// which the source cannot recover. Errors of a single object are reported in the stream.
 pub async fn read<S: Source>(
     call: &CallContext,
     request: ReadRequest,
     out: ReadStream,
+    now_us: i64,
     open: impl FnOnce(Option<&Connection>) -> Result<S, Error>,
 ) -> Result<(), Error> {
-    if request.mode() != ReadMode::Full {
-        let text = format!("{} is read in full only, so far", S::CRM);
-        return Err(Error::unsupported(text));
+    let mode = request.mode();
+    match mode {
+        ReadMode::Full => {}
+        ReadMode::Changes | ReadMode::Records if S::CHANGES => {}
+        _ => return Err(Error::unsupported(format!("{} is read in full only", S::CRM))),
     }
-    let wanted = Wanted::all(request.selection, S::object, S::key)?;
-    let key_at = |at: usize| {
-        wanted
-            .get(at)
-            .map_or("", |wanted: &Wanted<S::Object>| S::key(wanted.object))
-    };
-    let state = State::<S::Place>::of(&request.checkpoint, |state| {
-        let known = state.object.is_empty() || (0..wanted.len()).any(|at| key_at(at) == state.object);
-        known && S::is_place(&state.place)
-    });
-    let state = state.unwrap_or_else(|| {
-        if !request.checkpoint.is_empty() {
-            tracing::warn!("the checkpoint does not fit this read; it begins anew");
+    let mut wanted = Wanted::all(request.selection, S::object, S::key)?;
+    if mode == ReadMode::Records {
+        for one in &mut wanted {
+            one.ids = ids_of(S::key(one.object), &request.records);
         }
-        State::at(key_at(0))
-    });
-    let Some(start) = (0..wanted.len()).find(|at| key_at(*at) == state.object) else {
+        wanted.retain(|one| !one.ids.is_empty());
+    }
+    let known = match mode {
+        ReadMode::Changes => state::history(&request.state, now_us.saturating_sub(S::KEPT_US)),
+        _ => History::new(),
+    };
+    let state = begin::<S>(&request.checkpoint, &wanted, known.clone());
+    let Some(start) = wanted.iter().position(|one| S::key(one.object) == state.object) else {
         return Ok(());
     };
+    for one in &mut wanted {
+        one.since_us = known.get(S::key(one.object)).copied();
+    }
     let mut reader = Reader {
         source: open(request.connection.as_ref())?,
         telling: Telling {
@@ -72,16 +80,64 @@ pub async fn read<S: Source>(
             out,
         },
         renewed: false,
+        history: state.since.clone(),
+        keeps_checkpoints: mode != ReadMode::Records,
     };
     let left = &wanted[start..];
     let counts = reader.open(left).await?;
     reader.expect(counts, &state).await?;
-    let mut place = state.place;
-    for (at, wanted) in left.iter().enumerate() {
-        reader.object(wanted, place, key_at(start + at + 1)).await?;
-        place = S::Place::default();
+    let mut at = Begin {
+        pass: state.pass,
+        next_us: state.next_us,
+        place: state.place,
+    };
+    for (number, one) in left.iter().enumerate() {
+        let next = left.get(number + 1).map_or("", |next| S::key(next.object));
+        reader.object(one, at, next).await?;
+        at = Begin::default();
     }
     Ok(())
+}
+
+/// The ids of one object, sorted, each once.
+fn ids_of(object: &str, records: &[RecordIds]) -> Vec<String> {
+    let of_object = records.iter().filter(|ids| ids.object == object);
+    let mut ids: Vec<String> = of_object.flat_map(|ids| ids.external_ids.clone()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids
+}
+
+/// Where a read begins: at its checkpoint, if there is one that fits.
+fn begin<S: Source>(checkpoint: &[u8], wanted: &[Wanted<S::Object>], known: History) -> State<S::Place> {
+    let is_wanted = |object: &str| wanted.iter().any(|one| S::key(one.object) == object);
+    let state = State::<S::Place>::of(checkpoint, |state| {
+        (state.object.is_empty() || is_wanted(&state.object)) && S::is_place(&state.place)
+    });
+    state.unwrap_or_else(|| {
+        if !checkpoint.is_empty() {
+            tracing::warn!("the checkpoint does not fit this read; it begins anew");
+        }
+        State::at(wanted.first().map_or("", |one| S::key(one.object)), known)
+    })
+}
+
+/// Where the reading of an object begins.
+struct Begin<P> {
+    pass: usize,
+    /// Since when its changes are to be read after this read; 0 if unknown.
+    next_us: i64,
+    place: P,
+}
+
+impl<P: Default> Default for Begin<P> {
+    fn default() -> Self {
+        Self {
+            pass: 0,
+            next_us: 0,
+            place: P::default(),
+        }
+    }
 }
 
 struct Reader<S> {
@@ -89,6 +145,9 @@ struct Reader<S> {
     telling: Telling,
     /// The credentials were renewed, and no request has succeeded since.
     renewed: bool,
+    /// Since when the changes of the objects are to be read that were read to their end.
+    history: History,
+    keeps_checkpoints: bool,
 }
 
 impl<S: Source> Reader<S> {
@@ -116,16 +175,57 @@ impl<S: Source> Reader<S> {
         Ok(())
     }
 
-    /// Reads one object from `place` on; `next` is the following object.
+    /// Reads one object, in all its passes; `next` is the following object.
     async fn object(
         &mut self,
         wanted: &Wanted<S::Object>,
-        mut place: S::Place,
+        mut at: Begin<S::Place>,
         next: &str,
     ) -> Result<(), Error> {
         let key = S::key(wanted.object);
-        let (mut plan, changes, expected) = match self.look(wanted).await? {
-            Looked::Hidden(error) => return self.give_up(key, error, next).await,
+        let calculated = match wanted.calculated_due {
+            true => self.source.calculated(wanted),
+            false => Vec::new(),
+        };
+        let passes = wanted.passes(&calculated);
+        while let Some((pass, wanted)) = passes.get(at.pass) {
+            if let Some(error) = self.pass(pass, wanted, &mut at).await? {
+                return self.give_up(key, error, next).await;
+            }
+            at.pass += 1;
+            at.place = S::Place::default();
+            if at.pass < passes.len() {
+                let state = self.state(key, &at);
+                self.checkpoint(&state).await?;
+            }
+        }
+        if at.next_us > 0 {
+            self.history.insert(key.to_owned(), at.next_us);
+        }
+        self.telling.status(key, None).await?;
+        let state = State::at(next, self.history.clone());
+        self.checkpoint(&state).await
+    }
+
+    fn state(&self, key: &str, at: &Begin<S::Place>) -> State<S::Place> {
+        State {
+            pass: at.pass,
+            next_us: at.next_us,
+            place: at.place.clone(),
+            ..State::at(key, self.history.clone())
+        }
+    }
+
+    /// Reads one pass over an object. Returns the error of an object that cannot be read.
+    async fn pass(
+        &mut self,
+        pass: &Pass,
+        wanted: &Wanted<S::Object>,
+        at: &mut Begin<S::Place>,
+    ) -> Result<Option<Error>, Error> {
+        let key = S::key(wanted.object);
+        let (mut plan, changes, expected) = match self.look(wanted, pass).await? {
+            Looked::Hidden(error) => return Ok(Some(error)),
             Looked::Seen {
                 plan,
                 changes,
@@ -141,51 +241,53 @@ impl<S: Source> Reader<S> {
         loop {
             let loaded = match ahead.take() {
                 Some(loaded) => loaded,
-                None => self.source.load(&plan, &place).await,
+                None => self.source.load(&plan, &at.place).await,
             };
             let page = match loaded {
-                Ok(loaded) => self.source.page(&mut plan, &place, loaded).await,
+                Ok(loaded) => self.source.page(&mut plan, &at.place, loaded).await,
                 Err(error) => Err(error),
             };
             let page = match page {
                 Ok(page) => page,
-                Err(error) => match self.recover(error, &mut plan, &mut place).await? {
+                Err(error) => match self.recover(error, &mut plan, &mut at.place).await? {
                     Recovery::Again(changes) => {
                         self.telling.changes(key, changes, &mut told).await?;
                         continue;
                     }
-                    Recovery::GiveUp(error) => return self.give_up(key, error, next).await,
+                    Recovery::GiveUp(error) => return Ok(Some(error)),
                 },
             };
             self.renewed = false;
+            if at.pass == 0 && at.place == S::Place::default() && page.read_time_us > 0 {
+                at.next_us = page.read_time_us.saturating_sub(S::LATE_US);
+            }
             if let Some(expected) = page.expected {
                 self.telling.expected(key, expected).await?;
             }
+            let listed = pass.is_listing();
             let batch = RecordBatch {
                 object: key.to_owned(),
                 records: page.records,
-                covers: page.covers,
-                covers_numbers: page.covers_numbers,
+                covers: page.covers.filter(|_| listed),
+                covers_numbers: page.covers_numbers.filter(|_| listed),
                 read_time_us: page.read_time_us,
-                ..RecordBatch::default()
+                partial: (*pass == Pass::Fields).then(|| PartialFields {
+                    fields: read_fields(wanted, &told),
+                }),
             };
             let Some(after) = page.next else {
                 self.telling.out.batch(batch).await?;
-                if let Some(error) = page.lacking {
-                    return self.give_up(key, error, next).await;
-                }
-                self.telling.status(key, None).await?;
-                return self.checkpoint(&State::at(next)).await;
+                return Ok(page.lacking);
             };
-            place = after;
-            let state = State::new(key, place.clone());
-            if S::AHEAD {
+            at.place = after;
+            let state = self.state(key, at);
+            if S::AHEAD && self.keeps_checkpoints {
                 let (telling, source) = (&mut self.telling, &self.source);
                 let stored = async {
                     telling.out.batch(batch).await?;
                     telling.checkpoint(&state).await
                 };
-                let (stored, loaded) = tokio::join!(stored, source.load(&plan, &place));
+                let (stored, loaded) = tokio::join!(stored, source.load(&plan, &at.place));
                 stored?;
                 ahead = Some(loaded);
             } else {
@@ -195,9 +297,9 @@ impl<S: Source> Reader<S> {
         }
     }
 
-    async fn look(&mut self, wanted: &Wanted<S::Object>) -> Result<Looked<S::Plan>, Error> {
+    async fn look(&mut self, wanted: &Wanted<S::Object>, pass: &Pass) -> Result<Looked<S::Plan>, Error> {
         loop {
-            match self.source.look(wanted).await {
+            match self.source.look(wanted, pass).await {
                 Err(error) if error.is(ErrorKind::CredentialsExpired) => self.renew(error).await?,
                 looked => {
                     self.renewed = false;
@@ -243,12 +345,23 @@ impl<S: Source> Reader<S> {
     /// Reports that an object cannot be read, and continues with the next one.
     async fn give_up(&mut self, key: &str, error: Error, next: &str) -> Result<(), Error> {
         self.telling.status(key, Some(error.object(key))).await?;
-        self.checkpoint(&State::at(next)).await
+        let state = State::at(next, self.history.clone());
+        self.checkpoint(&state).await
     }
 
+    /// A read by ids is short, and has no checkpoints.
     async fn checkpoint(&mut self, state: &State<S::Place>) -> Result<(), Error> {
-        self.telling.checkpoint(state).await
+        match self.keeps_checkpoints {
+            true => self.telling.checkpoint(state).await,
+            false => self.telling.usage().await,
+        }
     }
+}
+
+/// The fields that a pass reads: those that turned out to be missing, or to have another type, are not among them.
+fn read_fields<O>(wanted: &Wanted<O>, told: &HashSet<String>) -> Vec<String> {
+    let keys = wanted.fields.iter().map(|field| field.key.clone());
+    keys.filter(|key| !told.contains(key)).collect()
 }
 
 /// The events of the stream other than records.
@@ -299,7 +412,11 @@ impl Telling {
     }
 
     async fn checkpoint<P: serde::Serialize>(&mut self, state: &State<P>) -> Result<(), Error> {
-        self.out.api_usage(self.call.usage()).await?;
+        self.usage().await?;
         self.out.checkpoint(state.bytes()?).await.map(|_| ())
+    }
+
+    async fn usage(&mut self) -> Result<(), Error> {
+        self.out.api_usage(self.call.usage()).await
     }
 }

@@ -10,8 +10,27 @@ use crate::proto::{AmountCurrency, Error, Field, FieldType, ObjectSelection, Sel
 pub struct Wanted<O> {
     /// The object.
     pub object: O,
-    /// Its selected fields.
+    /// Its selected fields, as far as they are read.
     pub fields: Vec<SelectedField>,
+    /// Since when its changes are read, by the CRM's clock: unix microseconds. None: everything is read, or the records of `ids`.
+    pub since_us: Option<i64>,
+    /// Keys of fields that stored records lack.
+    pub unread: Vec<String>,
+    /// Calculated fields are to be read for all records.
+    pub calculated_due: bool,
+    /// All ids are to be listed.
+    pub sweep_due: bool,
+    /// The records that are read, sorted, if only some are.
+    pub ids: Vec<String>,
+}
+
+impl<O> Wanted<O> {
+    /// Whether something of all records is read, so that a description of the fields is of use.
+    #[must_use]
+    pub fn is_of_all_records(&self) -> bool {
+        let due = self.calculated_due || self.sweep_due || !self.unread.is_empty();
+        self.ids.is_empty() && (self.since_us.is_none() || due)
+    }
 }
 
 impl<O: Copy> Wanted<O> {
@@ -22,11 +41,24 @@ impl<O: Copy> Wanted<O> {
         key: impl Fn(O) -> &'static str,
     ) -> Result<Vec<Self>, Error> {
         let mut all: Vec<Self> = Vec::with_capacity(selection.len());
-        for ObjectSelection { object, fields, .. } in selection {
-            let object = find(&object)?;
+        for one in selection {
+            let object = find(&one.object)?;
             match all.iter_mut().find(|wanted| key(wanted.object) == key(object)) {
-                Some(wanted) => wanted.fields.extend(fields),
-                None => all.push(Self { object, fields }),
+                Some(wanted) => {
+                    wanted.fields.extend(one.fields);
+                    wanted.unread.extend(one.unread);
+                    wanted.calculated_due |= one.calculated_due;
+                    wanted.sweep_due |= one.sweep_due;
+                }
+                None => all.push(Self {
+                    object,
+                    fields: one.fields,
+                    since_us: None,
+                    unread: one.unread,
+                    calculated_due: one.calculated_due,
+                    sweep_due: one.sweep_due,
+                    ids: Vec::new(),
+                }),
             }
         }
         Ok(all)

@@ -5,7 +5,7 @@ use std::future::{Future, ready};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Change, Wanted};
+use super::{Change, Pass, Wanted};
 use crate::proto::{Covers, Error, ErrorKind, ObjectCount, Record};
 
 /// A CRM, as [`super::read`] reads it on behalf of one account.
@@ -14,6 +14,14 @@ pub trait Source: Send + Sync {
     const CRM: &'static str;
     /// The next page is loaded while the host stores the last one.
     const AHEAD: bool = false;
+    /// Changes can be read: [`Pass::Changes`], [`Pass::Fields`] and [`Pass::Records`]. The connector must list the feature
+    /// `changes` exactly then. Only if replies have the CRM's time.
+    const CHANGES: bool = false;
+    /// How long a change can remain invisible after its time: the CRM sets the time before its transaction ends. So much of
+    /// a window of changes is read again with the next one. Microseconds.
+    const LATE_US: i64 = 10 * 60 * 1_000_000;
+    /// How long the CRM reports deleted records. A state that is older is not used. Microseconds.
+    const KEPT_US: i64 = 14 * 24 * 3_600 * 1_000_000;
 
     /// One of the objects that the connector offers.
     type Object: Copy + Send + Sync;
@@ -48,11 +56,19 @@ pub trait Source: Send + Sync {
         ready(Ok(Vec::new()))
     }
 
-    /// Inspects an object before it is read. An error ends the stream; an error of this object only is
+    /// The keys of those selected fields of an object whose values change without a change of the record. Called after
+    /// [`Source::open`], if such fields are due.
+    fn calculated(&self, wanted: &Wanted<Self::Object>) -> Vec<String> {
+        let _ = wanted;
+        Vec::new()
+    }
+
+    /// Inspects an object before each pass over it; `wanted.fields` are those that the pass reads. An error ends the stream; an error of this object only is
     /// [`Looked::Hidden`].
     fn look(
         &mut self,
         wanted: &Wanted<Self::Object>,
+        pass: &Pass,
     ) -> impl Future<Output = Result<Looked<Self::Plan>, Error>> + Send;
 
     /// Loads the page at a position.
@@ -118,7 +134,8 @@ pub enum Looked<P> {
 pub struct Page<P> {
     /// Its records.
     pub records: Vec<Record>,
-    /// The range of ids, ordered by their bytes, that the page lists completely; see `RecordBatch.covers`.
+    /// The range of ids, ordered by their bytes, that the page lists completely; see `RecordBatch.covers`. Ignored in a pass
+    /// that does not list all ids.
     pub covers: Option<Covers>,
     /// The same, if ids are numbers.
     pub covers_numbers: Option<Covers>,

@@ -1,40 +1,52 @@
 //! The content of a checkpoint.
 
+use std::collections::BTreeMap;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::proto::Error;
 
-/// The version of the format.
-const VERSION: u8 = 1;
+/// The version of the format. Version 1 had no times: after it, everything is read again.
+const VERSION: u8 = 2;
+
+/// Since when the changes of each object are still to be read: unix microseconds by the CRM's clock.
+pub(super) type History = BTreeMap<String, i64>;
 
 /// The position of a stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct State<P> {
-    v: u8,
+    pub(super) v: u8,
     /// The object that is next or being read; empty when all are done.
     pub(super) object: String,
+    /// The number of the pass over it.
+    #[serde(default)]
+    pub(super) pass: usize,
+    /// Since when its changes are to be read after this read; 0 if unknown.
+    #[serde(default)]
+    pub(super) next_us: i64,
+    /// The objects that were read to their end, in this read or an earlier one.
+    #[serde(default)]
+    pub(super) since: History,
     /// The position in its list.
     #[serde(flatten)]
     pub(super) place: P,
 }
 
 impl<P> State<P> {
-    /// At a position in an object.
-    pub(super) fn new(object: &str, place: P) -> Self {
-        Self {
-            v: VERSION,
-            object: object.to_owned(),
-            place,
-        }
-    }
-
     /// At the beginning of an object.
-    pub(super) fn at(object: &str) -> Self
+    pub(super) fn at(object: &str, since: History) -> Self
     where
         P: Default,
     {
-        Self::new(object, P::default())
+        Self {
+            v: VERSION,
+            object: object.to_owned(),
+            pass: 0,
+            next_us: 0,
+            since,
+            place: P::default(),
+        }
     }
 
     /// The state of a checkpoint, if it can be parsed and fits. Otherwise the read starts from the beginning.
@@ -52,4 +64,18 @@ impl<P> State<P> {
     {
         serde_json::to_vec(self).map_err(|_| Error::bug("a checkpoint cannot be written"))
     }
+}
+
+/// The times in the state of an earlier read, as far as they can be used: later than `oldest_us`.
+pub(super) fn history(state: &[u8], oldest_us: i64) -> History {
+    #[derive(Deserialize)]
+    struct Known {
+        v: u8,
+        since: History,
+    }
+    let known: Option<Known> = serde_json::from_slice(state).ok();
+    let since = known.filter(|known| known.v == VERSION).map(|known| known.since);
+    let mut since = since.unwrap_or_default();
+    since.retain(|_, us| *us > oldest_us);
+    since
 }

@@ -1,5 +1,7 @@
 //! A CRM of three objects in memory, with two rows per page, that fails on request.
 
+mod changes;
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
@@ -25,6 +27,8 @@ struct At {
 }
 
 const ROWS: usize = 5;
+/// The host's time.
+const NOW_US: i64 = 1_800_000_000_000_000;
 
 impl<const AHEAD: bool> Source for Toy<AHEAD> {
     const CRM: &'static str = "Toy";
@@ -47,7 +51,7 @@ impl<const AHEAD: bool> Source for Toy<AHEAD> {
         at.last <= ROWS
     }
 
-    async fn look(&mut self, wanted: &Wanted<&'static str>) -> Result<Looked<()>, Error> {
+    async fn look(&mut self, wanted: &Wanted<&'static str>, _: &Pass) -> Result<Looked<()>, Error> {
         if wanted.object == "hidden" {
             return Ok(Looked::Hidden(Error::object_gone("it is hidden")));
         }
@@ -140,7 +144,7 @@ async fn heard<const AHEAD: bool>(
         token: "old".to_owned(),
     };
     let call = CallContext::new(None);
-    let reading = read(&call, request, out, |_| Ok(source));
+    let reading = read(&call, request, out, NOW_US, |_| Ok(source));
     tokio::join!(listen(events), reading)
 }
 
@@ -175,7 +179,7 @@ async fn listen(events: EventReader) -> Vec<String> {
 }
 
 fn state(object: &str, last: usize) -> String {
-    format!(r#"{{"v":1,"object":"{object}","last":{last}}}"#)
+    format!(r#"{{"v":2,"object":"{object}","pass":0,"next_us":0,"since":{{}},"last":{last}}}"#)
 }
 
 #[tokio::test]
@@ -205,7 +209,8 @@ async fn a_read_goes_on_from_a_checkpoint_that_fits() {
         (state("b", 2), Some("b:3,4")),
         (state("", 0), None),
         // They do not fit: another version, object or place, or no checkpoint at all.
-        (state("a", 4).replace("1,", "2,"), Some("a:1,2")),
+        (state("a", 4).replace("\"v\":2", "\"v\":3"), Some("a:1,2")),
+        (r#"{"v":1,"object":"a","last":4}"#.to_owned(), Some("a:1,2")),
         (state("hidden", 0), Some("a:1,2")),
         (state("a", 99), Some("a:1,2")),
         ("no".to_owned(), Some("a:1,2")),
@@ -269,7 +274,7 @@ async fn what_cannot_be_read_is_refused_before_anything_is_asked() {
     };
     let error = heard::<false>(other, vec![]).await.1.unwrap_err();
     assert_eq!(error.what(), ErrorKind::Unsupported);
-    assert_eq!(error.message, "Toy is read in full only, so far");
+    assert_eq!(error.message, "Toy is read in full only");
 }
 
 #[test]
