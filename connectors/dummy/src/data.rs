@@ -1,5 +1,6 @@
 //! The records of the dummy, generated from the seed and the record's number when they are read.
 
+use serde::{Deserialize, Serialize};
 use tether_connector_sdk::payload::{Address, Payload};
 use tether_connector_sdk::proto::{AmountCurrency, FieldType, Parent, Record, SelectedField};
 
@@ -41,6 +42,17 @@ pub(crate) struct World {
     people: u64,
     deals: u64,
     padding: usize,
+    /// Moves the values of calculated fields.
+    drift: u64,
+    /// New companies are not reported as changes, as if the user had only now been allowed to see them.
+    quiet: bool,
+}
+
+/// What a read has seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Seen {
+    revision: u64,
+    companies: u64,
 }
 
 /// The state of a company.
@@ -64,6 +76,31 @@ impl World {
             people: settings.number("people", 2),
             deals: settings.number("deals", 1),
             padding: settings.number("padding", 0) as usize,
+            drift: settings.number("drift", 0),
+            quiet: !settings.text("quiet").is_empty(),
+        }
+    }
+
+    /// What a read has seen when it has read everything now.
+    pub(crate) fn seen(&self) -> Seen {
+        Seen {
+            revision: self.revision,
+            companies: self.companies,
+        }
+    }
+
+    /// Whether the CRM reports that a company was changed, added, deleted or merged since. One that is gone without a trace is
+    /// not reported.
+    pub(crate) fn is_changed(&self, number: u64, since: Seen) -> bool {
+        let before = Self {
+            revision: since.revision,
+            ..*self
+        };
+        let fate = self.fate(number);
+        let moved = fate != before.fate(number) || self.changed(number) != before.changed(number);
+        match number > since.companies {
+            true => fate != Fate::Gone && !self.quiet,
+            false => fate != Fate::Gone && moved,
         }
     }
 
@@ -287,7 +324,7 @@ impl<'a> Rows<'a> {
                     &format!("{}.{:02}", dice(3) % 1_000_000, dice(4) % 100),
                 );
             }
-            "Growth" => payload.value(place, kind, &format!("{}.5", dice(5) % 100)),
+            "Growth" => payload.value(place, kind, &format!("{}.5", dice(5) % 100 + self.world.drift)),
             "Founded" | "CloseDate" => {
                 payload.value(
                     place,

@@ -113,7 +113,7 @@ pub(crate) fn describe(settings: &Settings) -> DescribeResponse {
         ],
         settings: Vec::new(),
         operator_settings: Vec::new(),
-        features: Vec::new(),
+        features: vec!["changes".to_owned()],
     }
 }
 
@@ -204,6 +204,7 @@ fn describe_field(settings: &Settings, object: &str, field: &str, kind: FieldTyp
         },
         scale: if kind == FieldType::Currency { 2 } else { 0 },
         long_text: field == "Notes",
+        calculated: is_calculated(object, field),
         currency: currency.map(|(field, code)| AmountCurrency {
             field: field.to_owned(),
             code: code.to_owned(),
@@ -214,6 +215,11 @@ fn describe_field(settings: &Settings, object: &str, field: &str, kind: FieldTyp
             .to_ascii_lowercase(),
         ..Field::default()
     }
+}
+
+/// Whether a field changes without a change of its record's modification time: see the setting `drift`.
+pub(crate) fn is_calculated(object: &str, field: &str) -> bool {
+    object == OBJECTS[0].0 && field == "Growth"
 }
 
 /// The new type of a field, if it has changed.

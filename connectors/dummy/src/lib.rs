@@ -5,6 +5,7 @@ mod auth;
 mod crm;
 mod data;
 mod fields;
+mod passes;
 mod read;
 pub mod script;
 

@@ -13,6 +13,7 @@ use crate::auth;
 use crate::crm::Crm;
 use crate::data::{Object, Rows, World, company_id};
 use crate::fields::is_missing;
+use crate::passes::{History, Pass, Passes};
 use crate::script::{Action, Script, Settings};
 
 /// The position of a stream.
@@ -21,23 +22,35 @@ struct Position {
     version: u32,
     /// Index in the selection.
     object: usize,
+    /// Number of the pass over its records.
+    pass: usize,
     /// The last company that was read.
     company: u64,
     /// Rows so far, for scripts.
     rows: u64,
+    /// What this read and earlier ones have seen of the objects that they have read to their end.
+    history: History,
 }
 
 impl Position {
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
 
     /// Before the first row.
-    fn start() -> Self {
+    fn start(history: History) -> Self {
         Self {
             version: Self::VERSION,
             object: 0,
+            pass: 0,
             company: 0,
             rows: 0,
+            history,
         }
+    }
+
+    /// The position of a checkpoint, if this version can go on from it.
+    fn of(checkpoint: &[u8]) -> Option<Self> {
+        let known: Option<Self> = serde_json::from_slice(checkpoint).ok();
+        known.filter(|position| position.version == Self::VERSION)
     }
 }
 
@@ -48,6 +61,7 @@ struct Reader<'a> {
     call: &'a CallContext,
     script: Script,
     out: ReadStream,
+    passes: Passes,
     position: Position,
     token: String,
     connection: Connection,
@@ -60,20 +74,21 @@ pub(crate) async fn read(
     request: ReadRequest,
     out: ReadStream,
 ) -> Result<(), Error> {
+    let passes = Passes::new(settings, &request);
+    let before = Position::of(&request.state).map(|position| position.history);
+    let start = Position::start(before.unwrap_or_default());
     let position = if request.checkpoint.is_empty() {
-        Position::start()
+        start
     } else {
-        let known = serde_json::from_slice(&request.checkpoint).ok();
+        let known = Position::of(&request.checkpoint);
         #[expect(clippy::panic, reason = "the mutant asks for it")]
         if known.is_none() && settings.is_mutant("panics-on-invalid-checkpoint") {
             panic!("not a checkpoint of this connector");
         }
-        known
-            .filter(|position: &Position| position.version == Position::VERSION)
-            .unwrap_or_else(|| {
-                tracing::warn!("the checkpoint is not of this connector; the read starts from the beginning");
-                Position::start()
-            })
+        known.unwrap_or_else(|| {
+            tracing::warn!("the checkpoint is not of this connector; the read starts from the beginning");
+            start
+        })
     };
     let script = Script::of(settings, "read")?;
     let connection = request.connection.unwrap_or_default();
@@ -87,6 +102,7 @@ pub(crate) async fn read(
         call,
         script,
         out,
+        passes,
         position,
         token: connection.credentials.clone().unwrap_or_default().access_token,
         connection: connection.clone(),
@@ -101,6 +117,7 @@ pub(crate) async fn read(
     for place in reader.position.object..request.selection.len() {
         reader.position.object = place;
         reader.object(&request.selection[place]).await?;
+        reader.position.pass = 0;
         reader.position.company = 0;
     }
     reader.out.api_usage(call.usage()).await
@@ -114,12 +131,39 @@ impl Reader<'_> {
             Err(error) => return self.status(key, Some(error)).await,
         };
         let world = World::new(self.settings);
-        let mut rows = Rows::new(&world, self.settings, object, &selection.fields);
-        if self.settings.is_mutant("missing-field-fails") && !rows.missing().is_empty() {
-            return Err(Error::field_gone("a field does not exist").object(key.clone()));
+        let seen = self.position.history.0.get(key).copied();
+        let passes = self.passes.of(selection, seen);
+        for (number, pass) in passes.iter().enumerate().skip(self.position.pass) {
+            self.position.pass = number;
+            let mut rows = Rows::new(&world, self.settings, object, &pass.fields(selection));
+            if self.settings.is_mutant("missing-field-fails") && !rows.missing().is_empty() {
+                return Err(Error::field_gone("a field does not exist").object(key.clone()));
+            }
+            if pass.is_listing() {
+                self.announce(key, &rows, world.count(object)).await?;
+            }
+            if let Some(refusal) = self.pass(key, object, &world, pass, &mut rows).await? {
+                return self.status(key, Some(refusal)).await;
+            }
+            self.position.company = 0;
         }
-        self.announce(key, &rows, world.count(object)).await?;
+        self.status(key, None).await?;
+        self.position.history.0.insert(key.clone(), world.seen());
+        // The next object begins here: a checkpoint that says that this one was read comes after its status.
+        self.position.object += 1;
+        self.position.pass = 0;
+        self.checkpoint().await
+    }
 
+    /// One pass over the records of an object; an error of this object alone is returned.
+    async fn pass(
+        &mut self,
+        key: &str,
+        object: Object,
+        world: &World,
+        pass: &Pass,
+        rows: &mut Rows<'_>,
+    ) -> Result<Option<Error>, Error> {
         let batch_rows = self.settings.number("batch", 50).max(1) as usize;
         let checkpoint_rows = self.settings.number("checkpoint_every", 100).max(1);
         let mut batch = Vec::new();
@@ -128,26 +172,33 @@ impl Reader<'_> {
         let last = world.companies();
         for company in self.position.company + 1..=last {
             let before = batch.len();
-            rows.of_company(company, &mut batch);
-            let added = (batch.len() - before) as u64;
-            unsaved += added;
+            if pass.has(world, company) {
+                rows.of_company(company, &mut batch);
+            }
+            let mut added = batch.split_off(before);
+            added.retain(|record| pass.has_record(&record.external_id));
+            let count = added.len() as u64;
+            batch.append(&mut added);
+            unsaved += count;
             let due = unsaved >= checkpoint_rows || company == last;
-            for row in self.position.rows + 1..=self.position.rows + added {
+            for row in self.position.rows + 1..=self.position.rows + count {
                 self.act(row).await?;
             }
-            self.position.rows += added;
+            self.position.rows += count;
             self.position.company = company;
             if batch.len() >= batch_rows || due {
                 if let Err(error) = self.ask(key).await {
                     if error.is(ErrorKind::Forbidden) && !self.settings.is_mutant("forbidden-object-fails") {
-                        return self.status(key, Some(error)).await;
+                        return Ok(Some(error));
                     }
                     return Err(error);
                 }
+                let ranged = object == Object::Company && pass.is_listing();
                 let batch = RecordBatch {
-                    object: key.clone(),
+                    object: key.to_owned(),
                     records: std::mem::take(&mut batch),
-                    covers: (object == Object::Company).then(|| self.range(after, company, last)),
+                    covers: ranged.then(|| self.range(after, company, last)),
+                    partial: pass.partial(),
                     ..RecordBatch::default()
                 };
                 self.out.batch(batch).await?;
@@ -158,7 +209,7 @@ impl Reader<'_> {
                 self.checkpoint().await?;
             }
         }
-        self.status(key, None).await
+        Ok(None)
     }
 
     /// The object with this key, or why it cannot be read.
