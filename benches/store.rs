@@ -136,6 +136,7 @@ async fn pass(store: &Store, sync: &Sync, rows: usize, version: i64, covers: boo
                 order: IdOrder::Bytes,
             }),
             read: tether::domain::ReadTime::crm(NOW + version),
+            partial: None,
         };
         let commit = SyncCommit {
             sync_id: sync.id,
@@ -151,6 +152,7 @@ async fn pass(store: &Store, sync: &Sync, rows: usize, version: i64, covers: boo
             field_types: Vec::new(),
             lease_until_us: NOW * 2,
             now_us: NOW,
+            reads: Vec::new(),
         };
         let start = Instant::now();
         store.sync_commit(commit).await.unwrap();

@@ -203,6 +203,11 @@ pub struct Sync {
     /// The pause after the first failed attempt, in milliseconds. Each further pause is three times longer, up to ten
     /// minutes.
     pub first_pause_milliseconds: u64,
+    /// How often calculated fields are read again for all records, in hours: the CRM does not report their changes. 0: with
+    /// every sync.
+    pub calculated_hours: u32,
+    /// How often all ids are listed to find records that are gone without a trace, in hours. 0: with every sync.
+    pub sweep_hours: u32,
     /// If a listing lacks at most this many records of an object, they are removed at once.
     pub removal_rows: u32,
     /// More records are also removed at once if they are at most this percentage of the object's records. With 100, all
@@ -336,6 +341,8 @@ poll_milliseconds = 500
 schedule_poll_milliseconds = 5000
 most_tries = 10
 first_pause_milliseconds = 1000
+calculated_hours = 24
+sweep_hours = 168
 removal_rows = 100
 removal_percent = 20
 removal_again_minutes = 60

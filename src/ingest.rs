@@ -11,7 +11,7 @@
 
 use crate::domain::{FieldType, IntegrationId};
 use crate::identity;
-use crate::store::{CompleteRange, IdOrder, Parent, RecordBatch, RecordRow, is_number};
+use crate::store::{CompleteRange, IdOrder, Parent, RecordBatch, RecordRow, is_number, row_hash};
 use crate::time::read_time;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -63,16 +63,34 @@ pub struct Source {
 ///
 /// # Errors
 /// A row violates the contract: it has no id, or its payload is not a JSON object or is too large.
-pub fn batch(source: &Source, batch: proto::RecordBatch) -> Result<RecordBatch, Error> {
+pub fn batch(source: &Source, mut batch: proto::RecordBatch) -> Result<RecordBatch, Error> {
     let complete_range = complete_range(&batch)?;
     let read = read_time(batch.read_time_us);
+    let partial = batch.partial.take().map(|partial| partial.fields);
+    if partial.is_some() {
+        for record in &mut batch.records {
+            as_partial(record);
+        }
+    }
     let rows = rows(source, &batch.object, batch.records, batch.read_time_us > 0)?;
     Ok(RecordBatch {
         object: batch.object,
         rows,
         complete_range,
         read,
+        partial,
     })
+}
+
+/// A partial record has its id, its times and some fields; what else it has does not count.
+fn as_partial(record: &mut proto::Record) {
+    record.display_name.clear();
+    record.homepage.clear();
+    record.homepages.clear();
+    record.parents.clear();
+    if record.payload.is_empty() {
+        record.payload = b"{}".as_slice().into();
+    }
 }
 
 /// The id range that the batch claims to list completely. Rows are removed based on it, so an invalid claim is
@@ -181,31 +199,15 @@ fn row(source: &Source, object: &str, record: proto::Record) -> Result<RecordRow
         .collect();
     parents.sort_by(|a, b| (&a.object, &a.external_id).cmp(&(&b.object, &b.external_id)));
     parents.dedup();
-    let mut hasher = blake3::Hasher::new();
-    let mut part = |text: &str| {
-        hasher.update(&(text.len() as u64).to_le_bytes());
-        hasher.update(text.as_bytes());
-    };
-    part(&payload);
-    part(&name);
-    part(homepage.as_deref().unwrap_or_default());
-    // The identity rules are not part of the hash: when they change, src/reidentify.rs moves the stored rows itself.
-    // The version that was once part of it stays as a constant, so that unchanged rows keep their hash and are not
-    // written again.
-    part(if company_id.is_some() { "1:psl-2.1.247" } else { "" });
-    for parent in &parents {
-        part(&parent.object);
-        part(&parent.external_id);
-    }
-    let hash = hasher.finalize();
-    let (first, _) = hash.as_bytes().split_first_chunk::<8>().unwrap_or((&[0; 8], &[]));
+    let first = homepage.as_deref().unwrap_or_default();
+    let hash = row_hash(&payload, &name, first, company_id.is_some(), &parents);
     Ok(RecordRow {
         external_id,
         company_id,
         name,
         homepage,
         payload,
-        hash: i64::from_le_bytes(*first),
+        hash,
         modified_us: record.modified_us,
         read_us: record.read_us,
         deleted: false,

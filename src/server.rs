@@ -385,6 +385,10 @@ fn run_tasks(running: &mut JoinSet<Result<(), Failure>>, server: &Running, index
     });
 }
 
+fn hours(hours: u32) -> Duration {
+    Duration::from_secs(u64::from(hours) * 3_600)
+}
+
 fn sync_options(options: &Options) -> sync::Options {
     sync::Options {
         workers: options.sync.workers,
@@ -393,6 +397,8 @@ fn sync_options(options: &Options) -> sync::Options {
         schedule_poll: Duration::from_millis(options.sync.schedule_poll_milliseconds),
         most_tries: i64::from(options.sync.most_tries),
         first_pause: Duration::from_millis(options.sync.first_pause_milliseconds),
+        calculated: hours(options.sync.calculated_hours),
+        sweep: hours(options.sync.sweep_hours),
         guard: options.sync.guard(),
         keep: sync::Keep {
             events_us: options.events.micros(),

@@ -17,7 +17,7 @@ pub use read_time::{ReadClock, ReadTime};
 pub use schedule::{Plan, Schedule, Unfit};
 pub use state::{
     AuthKind, CredentialState, EventKind, FieldType, IntegrationState, Landing, ObjectState, OutboxKind,
-    SyncState, SyncTrigger,
+    SyncMode, SyncState, SyncTrigger,
 };
 
 /// A time in Unix microseconds.

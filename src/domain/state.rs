@@ -143,6 +143,18 @@ words! {
 }
 
 words! {
+    /// How much a sync reads.
+    SyncMode, "a mode of a sync" {
+        /// Not decided yet: changes if there is a state to go on from, else everything.
+        Auto = "AUTO",
+        /// Everything.
+        Full = "FULL",
+        /// What changed since the last sync.
+        Incremental = "INCREMENTAL",
+    }
+}
+
+words! {
     /// The state of one object of a sync.
     ObjectState, "a state of an object of a sync" {
         /// Not started.

@@ -13,7 +13,9 @@ use super::view::settings;
 use super::{AuditChange, Author, IntegrationView, Services};
 use crate::connectors;
 use crate::credentials::{self, deadline, seal};
-use crate::domain::{AuthKind, AuthorizationHash, IntegrationId, IntegrationState, Landing, SyncTrigger};
+use crate::domain::{
+    AuthKind, AuthorizationHash, IntegrationId, IntegrationState, Landing, SyncMode, SyncTrigger,
+};
 use crate::error::{Detail, Error, Reason, Result, echo};
 use crate::store::{
     AttachCredential, Authorization, Conflict, Integration, NewAuthorization, NewSync, Rollback,
@@ -474,6 +476,7 @@ impl Services {
                     create_by: by,
                     due_us: now_us(),
                     confirms: None,
+                    mode: SyncMode::Auto,
                     now_us: now_us(),
                 })?;
             }

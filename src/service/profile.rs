@@ -308,6 +308,7 @@ impl Services {
                 rows,
                 complete_range: None,
                 read,
+                partial: None,
             });
         }
         if !missing.is_empty() {

@@ -4,7 +4,7 @@ use super::errors::for_receivers;
 use super::reader::group_of;
 use super::{AuditChange, Author, RequestKey, Services};
 use crate::caller::Caller;
-use crate::domain::{IntegrationId, IntegrationState, SyncId, SyncState, SyncTrigger};
+use crate::domain::{IntegrationId, IntegrationState, SyncId, SyncMode, SyncState, SyncTrigger};
 use crate::error::{Detail, Error, Reason, Result};
 use crate::store::{Confirmed, Enqueued, Integration, NewSync, SeenField, Sync, SyncObject};
 use crate::time::now_us;
@@ -61,6 +61,7 @@ impl Services {
         &self,
         author: &Author,
         id: IntegrationId,
+        mode: SyncMode,
         confirms: Option<SyncId>,
         request: Option<&RequestKey>,
     ) -> Result<SyncView> {
@@ -109,6 +110,7 @@ impl Services {
             create_by: author.subject.clone(),
             due_us: now,
             confirms,
+            mode,
             now_us: now,
         };
         let queued = self.change(author, move |tx| {

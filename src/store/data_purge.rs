@@ -9,7 +9,8 @@ use super::{
     conn::Conn,
     data::Database,
     data_set, record, removal_marks,
-    schema::{data_object, data_set as data_set_table, integration},
+    schema::{data_object, data_read, data_set as data_set_table, integration},
+    wanted,
 };
 use crate::domain::IntegrationId;
 
@@ -65,9 +66,11 @@ pub(super) fn purge(conn: &mut Conn, id: IntegrationId, limit: i64) -> Result<bo
     )
     .set(data_set_table::generation.eq(i64::MAX))
     .execute(conn)?;
-    if record::purge(conn, id, limit)? + removal_marks::purge(conn, id, limit)? > 0 {
+    let left = record::purge(conn, id, limit)? + removal_marks::purge(conn, id, limit)?;
+    if left + wanted::purge(conn, id, limit)? > 0 {
         return Ok(false);
     }
+    diesel::delete(data_read::table.filter(data_read::integration_id.eq(id))).execute(conn)?;
     diesel::delete(data_object::table.filter(data_object::integration_id.eq(id))).execute(conn)?;
     diesel::delete(data_set_table::table.find(id)).execute(conn)?;
     Ok(true)

@@ -10,7 +10,7 @@ use super::{
     conn::{Conn, each, first_locked},
     schema::{data_object, data_set},
 };
-use crate::domain::{IntegrationId, SyncId};
+use crate::domain::{IntegrationId, SyncId, SyncMode};
 
 /// A row of `data_set`.
 #[derive(Debug, Clone, Queryable, Selectable, Insertable)]
@@ -29,6 +29,14 @@ pub(super) struct DataSet {
     pub(super) api_calls: i64,
     pub(super) missing: String,
     pub(super) field_types: String,
+    /// The last checkpoint of earlier syncs.
+    pub(super) state: Option<Vec<u8>>,
+    /// The account of which the state is.
+    pub(super) account: String,
+    /// How much the sync reads.
+    pub(super) mode: SyncMode,
+    /// What it reads.
+    pub(super) plan: Option<Vec<u8>>,
 }
 
 impl DataSet {
@@ -47,6 +55,10 @@ impl DataSet {
             api_calls: 0,
             missing: "[]".to_owned(),
             field_types: "[]".to_owned(),
+            state: None,
+            account: String::new(),
+            mode: SyncMode::Auto,
+            plan: None,
         }
     }
 }
@@ -100,8 +112,15 @@ pub(super) fn lock_held(
     }
 }
 
-/// Nothing is stored of this sync yet, nor of any other.
+/// Nothing is stored of this sync yet, nor of any other. The last checkpoint of the sync before becomes the state.
 pub(super) fn begin(conn: &mut Conn, id: IntegrationId, sync: Option<SyncId>) -> Result<(), Error> {
+    diesel::update(
+        data_set::table
+            .find(id)
+            .filter(data_set::checkpoint.is_not_null()),
+    )
+    .set(data_set::state.eq(data_set::checkpoint))
+    .execute(conn)?;
     diesel::delete(data_object::table.filter(data_object::integration_id.eq(id))).execute(conn)?;
     diesel::update(data_set::table.find(id))
         .set((
@@ -112,6 +131,8 @@ pub(super) fn begin(conn: &mut Conn, id: IntegrationId, sync: Option<SyncId>) ->
             data_set::api_calls.eq(0),
             data_set::missing.eq("[]"),
             data_set::field_types.eq("[]"),
+            data_set::mode.eq(SyncMode::Auto),
+            data_set::plan.eq(None::<Vec<u8>>),
         ))
         .execute(conn)?;
     Ok(())

@@ -13,7 +13,9 @@ use super::{
     schema::integration,
     share, source, sync,
 };
-use crate::domain::{GroupId, IntegrationId, IntegrationState, Micros, Schedule, SyncTrigger, name_key};
+use crate::domain::{
+    GroupId, IntegrationId, IntegrationState, Micros, Schedule, SyncMode, SyncTrigger, name_key,
+};
 
 /// A draft to begin.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -226,6 +228,7 @@ fn edit(conn: &mut Conn, events: &mut NewEvents, update: IntegrationUpdate) -> R
             create_by: update.by,
             due_us: update.now_us,
             confirms: None,
+            mode: SyncMode::Auto,
             now_us: update.now_us,
         };
         sync::insert(conn, &row, new)?;

@@ -15,7 +15,8 @@ use super::{
     share, sync,
 };
 use crate::domain::{
-    CredentialId, CredentialState, EventKind, IntegrationId, IntegrationState, Micros, OutboxId, SyncTrigger,
+    CredentialId, CredentialState, EventKind, IntegrationId, IntegrationState, Micros, OutboxId, SyncMode,
+    SyncTrigger,
 };
 
 /// A login that succeeded for an integration.
@@ -287,6 +288,7 @@ fn save(conn: &mut Conn, events: &mut NewEvents, activate: Activate) -> Result<(
         create_by: activate.by,
         due_us: activate.now_us,
         confirms: None,
+        mode: SyncMode::Auto,
         now_us: activate.now_us,
     };
     let sync = sync::insert(conn, &row, new)?;

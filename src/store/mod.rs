@@ -87,6 +87,7 @@ mod share;
 mod source;
 mod sync;
 mod transaction;
+mod wanted;
 mod writer;
 
 pub use audit::{AuditEntry, AuditFilter};
@@ -109,7 +110,7 @@ pub use options::Options;
 pub use outbox::{NewOutbox, Outbox, Revocation};
 pub use record::{
     Change, ChangePage, ChildSet, CompanyRecordKey, Counters, Parent, Record, RecordBatch, RecordContent,
-    RecordRow, Refresh, Refreshed,
+    RecordRow, Refresh, Refreshed, row_hash,
 };
 pub use refusal::{NewRefusal, Refusal};
 pub use removal::{RemovalGuard, Settle, Settled, Settling};
@@ -118,7 +119,7 @@ pub use rollback::Rollback;
 pub use share::{NewShare, Share};
 pub use source::{Relation, SeenField, Source};
 pub use sync::{
-    Committed, Confirmed, Enqueued, Heartbeat, NewSync, ObjectProgress, Scheduled, Sync, SyncCommit, SyncEnd,
-    SyncObject,
+    Committed, Confirmed, Enqueued, Heartbeat, NewPlan, NewSync, ObjectProgress, ObjectRead, ReadBefore, Scheduled,
+    Sync, SyncCommit, SyncEnd, SyncObject,
 };
 pub use transaction::Tx;

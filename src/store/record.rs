@@ -9,6 +9,8 @@ use crate::domain::{CompanyId, IntegrationId, Micros, ReadTime};
 mod answer;
 mod apply;
 mod feed;
+mod hash;
+mod partial;
 mod postgres;
 mod purge;
 mod read;
@@ -16,6 +18,8 @@ mod sqlite;
 mod write;
 
 pub use feed::{Change, ChangePage};
+pub use hash::row_hash;
+pub(super) use partial::drop_fields;
 pub(super) use purge::purge;
 pub(super) use read::{count_companies, count_live, held};
 pub use write::{ChildSet, Refresh, Refreshed};
@@ -106,6 +110,9 @@ pub struct RecordBatch {
     pub complete_range: Option<CompleteRange>,
     /// When it was read.
     pub read: ReadTime,
+    /// Set if the rows have these fields only: they are put into the stored records. Rows that are not stored, or that were
+    /// changed later than the stored ones, are noted to be read by id.
+    pub partial: Option<Vec<String>>,
 }
 
 /// What happened to rows.

@@ -217,6 +217,7 @@ diesel::table! {
         missing -> Text,
         confirms -> Nullable<Text>,
         confirm_us -> Nullable<BigInt>,
+        mode -> Text,
     }
 }
 
@@ -254,6 +255,28 @@ diesel::table! {
         api_calls -> BigInt,
         missing -> Text,
         field_types -> Text,
+        state -> Nullable<Binary>,
+        account -> Text,
+        mode -> Text,
+        plan -> Nullable<Binary>,
+    }
+}
+
+diesel::table! {
+    data_read (integration_id, object) {
+        integration_id -> Text,
+        object -> Text,
+        fields -> Text,
+        calculated_us -> BigInt,
+        sweep_us -> BigInt,
+    }
+}
+
+diesel::table! {
+    data_wanted (integration_id, object, external_id) {
+        integration_id -> Text,
+        object -> Text,
+        external_id -> Text,
     }
 }
 
@@ -395,6 +418,8 @@ diesel::allow_tables_to_appear_in_same_query!(
     sync_object,
     data_set,
     data_object,
+    data_read,
+    data_wanted,
     removal,
     record,
     record_link,

@@ -3,6 +3,7 @@
 mod claim;
 mod commit;
 mod finish;
+mod plan;
 mod queue;
 mod report;
 mod row;
@@ -12,6 +13,7 @@ mod stored;
 pub(super) use commit::object_count;
 pub use commit::{Committed, ObjectProgress, SyncCommit};
 pub use finish::SyncEnd;
+pub use plan::{NewPlan, ObjectRead, ReadBefore};
 pub use queue::{Confirmed, Enqueued, Heartbeat, NewSync};
 pub(super) use queue::{cancel_unfinished, insert};
 pub(super) use report::News;

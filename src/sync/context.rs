@@ -24,6 +24,10 @@ pub struct Options {
     pub most_tries: i64,
     /// The pause after the first failed attempt. Each further pause is three times longer, up to ten minutes.
     pub first_pause: Duration,
+    /// How often calculated fields are read again for all records.
+    pub calculated: Duration,
+    /// How often all ids are listed.
+    pub sweep: Duration,
     /// How many records a listing may remove without confirmation.
     pub guard: RemovalGuard,
     /// Retention times.

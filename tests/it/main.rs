@@ -11,6 +11,7 @@ mod accounts;
 mod audit;
 mod boundary;
 mod bounds;
+mod changes;
 mod conformance;
 mod credentials;
 mod crm;

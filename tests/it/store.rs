@@ -314,6 +314,7 @@ fn batch(object: &str, read_us: Micros, rows: Vec<RecordRow>) -> RecordBatch {
         rows,
         complete_range: None,
         read: ReadTime::crm(read_us),
+        partial: None,
     }
 }
 
@@ -332,6 +333,7 @@ fn commit(sync: &Sync, batches: Vec<RecordBatch>) -> SyncCommit {
         field_types: Vec::new(),
         lease_until_us: NOW + 5 * MINUTE,
         now_us: NOW,
+        reads: Vec::new(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Syncs.
 
 use super::{cause, timestamp};
-use crate::domain::{ObjectState, SyncState, SyncTrigger};
+use crate::domain::{ObjectState, SyncMode, SyncState, SyncTrigger};
 use crate::proto::v1;
 use crate::service::SyncView;
 
@@ -18,7 +18,11 @@ pub fn sync(view: &SyncView, label: impl Fn(&str) -> String) -> v1::Sync {
             SyncTrigger::Schedule => v1::sync::Trigger::Schedule,
             SyncTrigger::Reauthorization => v1::sync::Trigger::LogIn,
         } as i32,
-        mode: v1::sync::Mode::Full as i32,
+        mode: match of.mode {
+            SyncMode::Auto => v1::sync::Mode::Unspecified,
+            SyncMode::Full => v1::sync::Mode::Full,
+            SyncMode::Incremental => v1::sync::Mode::Incremental,
+        } as i32,
         create_time: Some(timestamp(of.create_us)),
         start_time: of.start_us.map(timestamp),
         update_time: Some(timestamp(of.end_us.or(of.start_us).unwrap_or(of.create_us))),

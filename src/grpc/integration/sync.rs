@@ -1,8 +1,8 @@
 //! Syncs: started, listed, watched, cancelled.
 
 use super::answer::Answer;
-use crate::domain::SyncState;
-use crate::error::{Detail, Error, Reason};
+use crate::domain::{SyncMode, SyncState};
+use crate::error::Error;
 use crate::grpc::page::Page;
 use crate::grpc::page_token::{self, Pages};
 use crate::grpc::watch::{self, Messages};
@@ -38,12 +38,15 @@ pub(super) async fn sync_integration(
     let author = gate::author(&request)?;
     let request = request.into_inner();
     let id = validate::integration("name", &request.name)?;
-    if !matches!(request.mode(), v1::sync::Mode::Unspecified | v1::sync::Mode::Full) {
-        let text = "must be FULL or unset in this version: every sync reads everything";
-        return Err(Error::new(Reason::InvalidFieldValue, format!("mode: {text}"))
-            .detail(Detail::Fields(vec![("mode".to_owned(), text.to_owned())]))
-            .into());
-    }
+    let mode = match request.mode() {
+        v1::sync::Mode::Unspecified => SyncMode::Auto,
+        v1::sync::Mode::Full => SyncMode::Full,
+        v1::sync::Mode::Incremental => SyncMode::Incremental,
+        v1::sync::Mode::Fill => {
+            let text = "must be FULL, INCREMENTAL or unset: newly selected fields are filled by every sync";
+            return Err(Error::invalid("mode", text).into());
+        }
+    };
     let key = request_id::of("SyncIntegration", &request.request_id, &request)?;
     let confirms = match request.confirm_removals_of.as_str() {
         "" => None,
@@ -55,7 +58,9 @@ pub(super) async fn sync_integration(
             }
         },
     };
-    let view = services.sync_start(&author, id, confirms, key.as_ref()).await?;
+    let view = services
+        .sync_start(&author, id, mode, confirms, key.as_ref())
+        .await?;
     Ok(Response::new(message(services, &view).await?))
 }
 

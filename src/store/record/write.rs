@@ -12,7 +12,7 @@ use diesel::{prelude::*, sql_types};
 use super::{
     Counters, RecordBatch, RecordRow,
     apply::{self, Changes, Existing, Gone, Touch},
-    postgres,
+    partial, postgres,
     read::{children, existing_ids, existing_range},
     sqlite,
 };
@@ -134,6 +134,9 @@ impl Listing {
         };
         removal_marks::unmark(conn, integration_id, object, &ids)?;
         let seen = (existing.as_slice(), rows.as_slice());
+        if let Some(fields) = &batch.partial {
+            return partial::store(conn, integration_id, change_no, batch, fields, seen, now_us).map(Some);
+        }
         store(conn, integration_id, change_no, batch, seen, Touch::Moved, now_us).map(Some)
     }
 }
@@ -264,9 +267,21 @@ fn store(
 ) -> Result<Counters, Error> {
     let object = batch.object.as_str();
     let changes = apply::changes(existing, rows, batch, touch, change_no);
+    write(conn, integration_id, object, &changes, now_us)?;
+    Ok(changes.counters)
+}
+
+/// Writes the changes of a batch.
+pub(super) fn write(
+    conn: &mut Conn,
+    integration_id: IntegrationId,
+    object: &str,
+    changes: &Changes<'_>,
+    now_us: Micros,
+) -> Result<(), Error> {
     let Changes {
         puts, gone, touched, ..
-    } = &changes;
+    } = changes;
     let (unlink, links) = (changes.unlinked(), changes.links());
     match conn {
         Conn::Sqlite(c) => {
@@ -284,7 +299,7 @@ fn store(
             postgres::link(c, integration_id, object, &links)?;
         }
     }
-    Ok(changes.counters)
+    Ok(())
 }
 
 /// Removes rows that a listing lacked, unless they were read after it; returns how many. They are sorted by id; the

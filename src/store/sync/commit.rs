@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use diesel::prelude::*;
 
 use super::{
+    plan::{self, ObjectRead},
     report::News,
     stored::{self, DataObject, SyncReport},
 };
@@ -62,6 +63,8 @@ pub struct SyncCommit {
     pub missing_fields: Vec<FieldRef>,
     /// Fields that have another type from here on.
     pub field_types: Vec<(FieldRef, FieldType)>,
+    /// Objects that were read to their end, as the next sync has to know it.
+    pub reads: Vec<ObjectRead>,
     /// When the lease ends at the earliest.
     pub lease_until_us: Micros,
     /// Now.
@@ -234,6 +237,7 @@ fn store_commit(conn: &mut Conn, mut part: PartOfCommit) -> Result<Part, Error> 
     }
     set.bytes += commit.bytes;
     set.api_calls += commit.api_calls;
+    plan::set_reads(conn, set.integration_id, &commit.reads)?;
     stored::add_missing(&mut set, &commit.missing_fields)?;
     stored::add_field_types(&mut set, &commit.field_types)?;
     data_set::store(conn, &set)?;

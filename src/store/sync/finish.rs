@@ -13,7 +13,7 @@ use super::{
     stored::SyncReport,
 };
 use crate::domain::{
-    EventKind, IntegrationId, IntegrationState, Micros, ObjectState, SyncId, SyncState, SyncTrigger,
+    EventKind, IntegrationId, IntegrationState, Micros, ObjectState, SyncId, SyncMode, SyncState, SyncTrigger,
 };
 use crate::store::{
     Conflict, Error, FieldRef, Integration, Lost, Store,
@@ -160,6 +160,7 @@ fn finish(conn: &mut Conn, events: &mut NewEvents, mut end: SyncEnd, stored: Sto
             create_by: row.create_by.clone(),
             due_us: end.now_us,
             confirms: None,
+            mode: SyncMode::Auto,
             now_us: end.now_us,
         };
         insert(conn, &of, new)?;

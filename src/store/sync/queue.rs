@@ -3,7 +3,9 @@
 use diesel::{prelude::*, sql_types};
 
 use super::row::{Sync, get, held, lost, name, unfinished};
-use crate::domain::{EventKind, IntegrationId, IntegrationState, Micros, SyncId, SyncState, SyncTrigger};
+use crate::domain::{
+    EventKind, IntegrationId, IntegrationState, Micros, SyncId, SyncMode, SyncState, SyncTrigger,
+};
 use crate::store::{
     Conflict, Error, Integration, Store, Tx,
     conn::Conn,
@@ -27,6 +29,8 @@ pub struct NewSync {
     pub due_us: Micros,
     /// The held-back removal that a person confirms with it.
     pub confirms: Option<Confirmed>,
+    /// How much it reads.
+    pub mode: SyncMode,
     /// Now.
     pub now_us: Micros,
 }
@@ -256,6 +260,7 @@ pub(in crate::store) fn insert(conn: &mut Conn, of: &Integration, new: NewSync) 
         missing: "[]".to_owned(),
         confirms: new.confirms.map(|confirmed| confirmed.sync_id),
         confirm_us: new.confirms.map(|confirmed| confirmed.end_us),
+        mode: new.mode,
     };
     match diesel::insert_into(sync::table).values(&row).execute(conn) {
         Err(e) if is_unique_violation(&e, "sync") => Err(Error::conflict(

@@ -7,7 +7,7 @@ use super::{
     row::{Sync, SyncObject, get, held, lost},
     stored::SyncReport,
 };
-use crate::domain::{FieldType, IntegrationState, Micros, SyncId, SyncState};
+use crate::domain::{FieldType, IntegrationState, Micros, SyncId, SyncMode, SyncState};
 use crate::store::{
     Error, FieldRef, Integration, Lost, Store,
     conn::{Conn, each},
@@ -151,6 +151,7 @@ pub(super) fn store(
                 )
             }),
             missing.map(|missing| sync::missing.eq(missing)),
+            (stored.mode != SyncMode::Auto).then_some(sync::mode.eq(stored.mode)),
             sync::change_no.eq(stored.change_no),
             // Heartbeats may have extended the lease while the rows were written.
             sync::due_us.eq(lease_until_us.max(before.due_us)),

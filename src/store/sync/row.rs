@@ -2,7 +2,7 @@
 
 use diesel::{prelude::*, sql_types};
 
-use crate::domain::{IntegrationId, Micros, ObjectState, SyncId, SyncState, SyncTrigger};
+use crate::domain::{IntegrationId, Micros, ObjectState, SyncId, SyncMode, SyncState, SyncTrigger};
 use crate::store::{
     Error, Integration, Lost, Noun, Store,
     conn::Conn,
@@ -67,6 +67,8 @@ pub struct Sync {
     pub confirms: Option<SyncId>,
     /// When that one ended: what was lacking by then is confirmed.
     pub confirm_us: Option<Micros>,
+    /// How much it reads: as asked for until it is decided.
+    pub mode: SyncMode,
 }
 
 impl Sync {

@@ -4,7 +4,7 @@
 use diesel::prelude::*;
 
 use super::row::SyncObject;
-use crate::domain::{FieldType, IntegrationId, ObjectState};
+use crate::domain::{FieldType, IntegrationId, ObjectState, SyncMode};
 use crate::store::{Error, FieldRef, conn::Conn, data_set::DataSet, schema::data_object};
 
 /// A row of `data_object`.
@@ -39,6 +39,8 @@ pub(in crate::store) struct SyncReport {
     pub(super) missing: Vec<FieldRef>,
     pub(super) field_types: Vec<(FieldRef, FieldType)>,
     pub(super) objects: Vec<SyncObject>,
+    /// AUTO until it is decided.
+    pub(super) mode: SyncMode,
 }
 
 impl SyncReport {
@@ -76,6 +78,7 @@ impl SyncReport {
             missing: missing(set)?,
             field_types: field_types(set)?,
             objects: objects.into_iter().filter_map(of).collect(),
+            mode: set.mode,
         })
     }
 }

@@ -10,8 +10,12 @@
 //! checkpoint is the only way back to the position of the interruption, and the next stored checkpoint would
 //! be behind it.
 
+mod commit;
+mod definitions;
+mod events;
 mod lease;
 mod outcome;
+mod plan;
 mod read;
 mod state;
 

@@ -24,7 +24,7 @@ struct Whole {
 
 impl Run<'_> {
     /// Removes records that are missing from complete listings, or holds the removal back.
-    pub(super) async fn settle(&self) -> Result<(), Stop> {
+    pub(super) async fn settle(&self, plan: &proto::ReadRequest) -> Result<(), Stop> {
         let store = &self.context.store;
         if !self.whole().await?.company {
             // The sync will fail, and a failed sync removes nothing.
@@ -32,7 +32,7 @@ impl Run<'_> {
         }
         for one in store.sync_objects(self.sync.id).await? {
             // A removal requires a complete listing and a sync that does not fail.
-            if one.state != ObjectState::Complete {
+            if one.state != ObjectState::Complete || !Self::lists(plan, &one.object) {
                 continue;
             }
             let mut settling = None;
@@ -123,7 +123,8 @@ impl Run<'_> {
         if !self.whole().await?.company {
             return self.finish(SyncState::Failed, reason, message).await;
         }
-        let settled = held(self.context, self.sync.id, self.sync.fence, self.settle()).await;
+        let plan = self.planned().await?;
+        let settled = held(self.context, self.sync.id, self.sync.fence, self.settle(&plan)).await;
         match settled {
             Ok(()) => self.finish(SyncState::Partial, reason, message).await,
             // The login is dead: its integration accepts no rows, and missing records stay marked. `finish` checks
@@ -160,7 +161,7 @@ impl Run<'_> {
                 self.back_off(Verdict::Passing, None, "STORAGE_UNAVAILABLE", &message)
                     .await
             }
-            Stop::Store(_) | Stop::Rows(_) | Stop::NoCheckpoint => {
+            Stop::Store(_) | Stop::Rows(_) | Stop::NoCheckpoint | Stop::NotById => {
                 tracing::error!(sync = %self.sync.id, "sync {} failed: {message}", self.sync.id);
                 let reason = if matches!(stop, Stop::Store(_)) {
                     "INTERNAL"

@@ -1,13 +1,13 @@
 //! The state of a run, and why a run ends before its stream.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::super::context::Context;
 use crate::connectors;
 use crate::credentials;
 use crate::domain::{CredentialId, FieldType};
 use crate::ingest;
-use crate::store::{self, FieldRef, ObjectProgress, RecordBatch, Sync};
+use crate::store::{self, FieldRef, ObjectProgress, ObjectRead, RecordBatch, Sync};
 use tether_connector_proto as proto;
 
 /// Rows without a checkpoint are kept in memory. A connector that sends more than this between two checkpoints
@@ -34,6 +34,8 @@ pub(super) enum Stop {
         object: String,
         error: Box<proto::Error>,
     },
+    #[error("the connector gave records in part, or a range of ids, where it was asked for records by id")]
+    NotById,
     #[error("cancelled on request")]
     Cancelled,
     #[error("this process is shutting down")]
@@ -50,6 +52,8 @@ pub(super) struct Pending {
     pub(super) objects: Vec<ObjectProgress>,
     pub(super) missing_fields: Vec<FieldRef>,
     pub(super) field_types: Vec<(FieldRef, FieldType)>,
+    /// Objects that were read to their end.
+    pub(super) reads: Vec<ObjectRead>,
     /// Bytes and API calls of the stream so far; `committed` is their state at the last commit.
     pub(super) usage: (i64, i64),
     pub(super) committed: (i64, i64),
@@ -67,6 +71,14 @@ pub(super) struct Run<'a> {
     pub(super) tries: HashMap<String, i64>,
     /// The account that the sync uses, with the generation of its credentials.
     pub(super) used: Option<(CredentialId, i64)>,
+    /// What is read.
+    pub(super) plan: proto::ReadRequest,
+    /// What earlier syncs have read.
+    pub(super) reads: Vec<ObjectRead>,
+    /// Selected fields that the CRM does not have.
+    pub(super) missing: HashSet<FieldRef>,
+    /// The stream reads records by id.
+    pub(super) is_by_id: bool,
     pub(super) pending: Pending,
 }
 
@@ -80,6 +92,10 @@ impl<'a> Run<'a> {
             order: Vec::new(),
             tries: HashMap::new(),
             used: None,
+            plan: proto::ReadRequest::default(),
+            reads: Vec::new(),
+            missing: HashSet::new(),
+            is_by_id: false,
             sync,
         }
     }

@@ -203,6 +203,7 @@ pub(super) async fn write(
         rows,
         complete_range: None,
         read: ReadTime::crm(at),
+        partial: None,
     });
     let refresh = store::Refresh {
         integration_id: of.id,

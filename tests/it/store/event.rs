@@ -63,7 +63,7 @@ both! {
         assert!(store.sync_finish(end(&sync, SyncState::Failed, "CRM_UNAVAILABLE")).await.is_err());
         assert_eq!(store.event_head(&a).await.unwrap().last_no, 2);
 
-        let new = NewSync { integration_id: of.id, trigger: SyncTrigger::Manual, create_by: String::new(), due_us: NOW, confirms: None, now_us: NOW };
+        let new = NewSync { integration_id: of.id, trigger: SyncTrigger::Manual, create_by: String::new(), due_us: NOW, confirms: None, now_us: NOW, mode: SyncMode::Auto, };
         let queue = || async { match store.sync_enqueue(new.clone()).await.unwrap() { Enqueued::New(sync) => sync, other => panic!("{other:?}") } };
         queue().await;
         let sync = store.sync_lease_next("w", NOW, NOW + MINUTE).await.unwrap().unwrap();

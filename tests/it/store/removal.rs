@@ -36,6 +36,7 @@ async fn begin(store: &Store, of: &Integration, at: Micros, confirms: Option<&Sy
             end_us: sync.end_us.unwrap(),
         }),
         now_us: at,
+        mode: SyncMode::Auto,
     };
     store.sync_enqueue(new).await.unwrap();
     let sync = store

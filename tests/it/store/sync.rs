@@ -10,6 +10,7 @@ fn new_sync(integration_id: IntegrationId, now_us: Micros) -> NewSync {
         due_us: now_us,
         confirms: None,
         now_us,
+        mode: SyncMode::Auto,
     }
 }
 

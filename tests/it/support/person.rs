@@ -288,10 +288,11 @@ impl Person {
             .name
     }
 
-    /// Syncs by hand; answers the sync's name.
+    /// Syncs everything by hand; answers the sync's name.
     pub(crate) async fn sync(&mut self, name: &str) -> String {
         let request = v1::SyncIntegrationRequest {
             name: name.to_owned(),
+            mode: v1::sync::Mode::Full.into(),
             ..Default::default()
         };
         ok(self.integrations.sync_integration(request)).await.name

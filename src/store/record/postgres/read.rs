@@ -21,7 +21,7 @@ use crate::domain::{CompanyId, IntegrationId, Micros};
 use crate::store::{
     Error,
     complete_range::Piece,
-    record::{CompanyRecordKey, Held, RecordContent, apply::Known},
+    record::{CompanyRecordKey, Held, Record, RecordContent, apply::Known},
 };
 
 #[derive(QueryableByName)]
@@ -142,6 +142,24 @@ pub(in crate::store::record) fn company_keys(
             .bind::<Array<Text>, _>(company_ids)
             .load(c)?,
     )
+}
+
+/// These records, as far as they are live.
+pub(in crate::store::record) fn live(
+    c: &mut PgConnection,
+    integration_id: IntegrationId,
+    object: &str,
+    ids: &[&str],
+) -> Result<Vec<Record>, Error> {
+    Ok(sql_query(
+        "SELECT r.* FROM unnest($3::text[]) u (id) CROSS JOIN LATERAL (SELECT * FROM record \
+         WHERE integration_id = (SELECT $1) AND object = (SELECT $2) AND external_id = u.id COLLATE \"C\" \
+         AND delete_us IS NULL LIMIT 1) r",
+    )
+    .bind::<Text, _>(integration_id)
+    .bind::<Text, _>(object)
+    .bind::<Array<Text>, _>(ids)
+    .load(c)?)
 }
 
 /// What answers show of these records, as far as they are live.

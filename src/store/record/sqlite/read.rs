@@ -7,7 +7,7 @@ use crate::domain::{CompanyId, IntegrationId};
 use crate::store::{
     Error,
     complete_range::Piece,
-    record::{CompanyRecordKey, Held, RecordContent, apply::Known},
+    record::{CompanyRecordKey, Held, Record, RecordContent, apply::Known},
     schema::{record, record_link},
 };
 
@@ -118,6 +118,26 @@ pub(in crate::store::record) fn company_keys(
             .bind::<Text, _>(list(company_ids.iter().map(|id| id.as_str()))?)
             .load(c)?,
     )
+}
+
+/// These records, as far as they are live.
+pub(in crate::store::record) fn live(
+    c: &mut SqliteConnection,
+    integration_id: IntegrationId,
+    object: &str,
+    ids: &[&str],
+) -> Result<Vec<Record>, Error> {
+    Ok(record::table
+        .filter(record::integration_id.eq(integration_id))
+        .filter(record::object.eq(object))
+        .filter(
+            sql::<Bool>("external_id IN (SELECT value FROM json_each(")
+                .bind::<Text, _>(list(ids.iter().copied())?)
+                .sql("))"),
+        )
+        .filter(record::delete_us.is_null())
+        .select(Record::as_select())
+        .load(c)?)
 }
 
 /// What answers show of these records, as far as they are live.

@@ -63,6 +63,7 @@ pub(super) fn batches() -> impl Strategy<Value = (bool, bool, RecordBatch)> {
                 rows,
                 complete_range: covers,
                 read: ReadTime { us, clock },
+                partial: None,
             },
         )
     })

@@ -11,6 +11,7 @@ fn by_hand(of: &Integration) -> NewSync {
         due_us: NOW - MINUTE,
         confirms: None,
         now_us: NOW,
+        mode: SyncMode::Auto,
     }
 }
 

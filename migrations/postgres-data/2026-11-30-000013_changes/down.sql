@@ -1,0 +1,6 @@
+DROP TABLE data_wanted;
+DROP TABLE data_read;
+ALTER TABLE data_set DROP COLUMN plan;
+ALTER TABLE data_set DROP COLUMN mode;
+ALTER TABLE data_set DROP COLUMN account;
+ALTER TABLE data_set DROP COLUMN state;

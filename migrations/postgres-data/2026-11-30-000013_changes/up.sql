@@ -1,0 +1,26 @@
+-- What the next sync goes on from: the last checkpoint of earlier ones, and the account of which it is.
+ALTER TABLE data_set ADD COLUMN state BYTEA;
+ALTER TABLE data_set ADD COLUMN account TEXT COLLATE "C" NOT NULL DEFAULT '';
+-- What the sync that claimed the data set reads.
+ALTER TABLE data_set ADD COLUMN mode TEXT COLLATE "C" NOT NULL DEFAULT 'AUTO';
+ALTER TABLE data_set ADD COLUMN plan BYTEA;
+
+-- What was read of an object, up to its end, for all of its records.
+CREATE TABLE data_read (
+    integration_id TEXT COLLATE "C" NOT NULL,
+    object TEXT COLLATE "C" NOT NULL,
+    -- The selected fields, with a digest of how each was selected: a JSON object.
+    fields TEXT NOT NULL,
+    -- When calculated fields were last read, and when all ids were last listed.
+    calculated_us BIGINT NOT NULL,
+    sweep_us BIGINT NOT NULL,
+    PRIMARY KEY (integration_id, object)
+);
+
+-- Records that the CRM has and the data set lacks, or has in an older state: they are read by id.
+CREATE TABLE data_wanted (
+    integration_id TEXT COLLATE "C" NOT NULL,
+    object TEXT COLLATE "C" NOT NULL,
+    external_id TEXT COLLATE "C" NOT NULL,
+    PRIMARY KEY (integration_id, object, external_id)
+);

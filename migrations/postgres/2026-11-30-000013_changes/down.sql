@@ -1,0 +1,7 @@
+ALTER TABLE sync DROP COLUMN mode;
+DROP TABLE data_wanted;
+DROP TABLE data_read;
+ALTER TABLE data_set DROP COLUMN plan;
+ALTER TABLE data_set DROP COLUMN mode;
+ALTER TABLE data_set DROP COLUMN account;
+ALTER TABLE data_set DROP COLUMN state;

@@ -1,0 +1,85 @@
+//! Records that the CRM has and a data set lacks, or has in an older state. A sync reads them by id at its end.
+
+use diesel::{
+    prelude::*,
+    sql_query,
+    sql_types::{Array, Text},
+};
+
+use super::{Error, conn::Conn, schema::data_wanted};
+use crate::domain::IntegrationId;
+
+/// Adds records of an object. The head of the data set is locked.
+pub(super) fn add(conn: &mut Conn, id: IntegrationId, object: &str, ids: &[&str]) -> Result<(), Error> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    match conn {
+        Conn::Sqlite(c) => {
+            let ids = serde_json::to_string(ids).map_err(|e| Error::Corrupt(e.to_string()))?;
+            // WHERE true: SQLite's grammar would else read the conflict clause as part of a join.
+            sql_query(
+                "INSERT INTO data_wanted (integration_id, object, external_id) \
+                 SELECT $1, $2, value FROM json_each($3) WHERE true ON CONFLICT DO NOTHING",
+            )
+            .bind::<Text, _>(id)
+            .bind::<Text, _>(object)
+            .bind::<Text, _>(ids)
+            .execute(c)?;
+        }
+        Conn::Postgres(c) => {
+            sql_query(
+                "INSERT INTO data_wanted (integration_id, object, external_id) \
+                 SELECT $1, $2, u.id FROM unnest($3::text[]) u (id) ON CONFLICT DO NOTHING",
+            )
+            .bind::<Text, _>(id)
+            .bind::<Text, _>(object)
+            .bind::<Array<Text>, _>(ids)
+            .execute(c)?;
+        }
+    }
+    Ok(())
+}
+
+/// The first so many: (object, id).
+pub(super) fn list(conn: &mut Conn, id: IntegrationId, limit: i64) -> Result<Vec<(String, String)>, Error> {
+    Ok(data_wanted::table
+        .filter(data_wanted::integration_id.eq(id))
+        .order((data_wanted::object, data_wanted::external_id))
+        .limit(limit)
+        .select((data_wanted::object, data_wanted::external_id))
+        .load(conn)?)
+}
+
+/// Removes those that were read. The head of the data set is locked.
+pub(super) fn remove(conn: &mut Conn, id: IntegrationId, done: &[(String, String)]) -> Result<(), Error> {
+    for of_object in done.chunk_by(|(one, _), (other, _)| one == other) {
+        let Some((object, _)) = of_object.first() else {
+            continue;
+        };
+        for some in of_object.chunks(1_000) {
+            let ids = some.iter().map(|(_, id)| id);
+            diesel::delete(
+                data_wanted::table
+                    .filter(data_wanted::integration_id.eq(id))
+                    .filter(data_wanted::object.eq(object))
+                    .filter(data_wanted::external_id.eq_any(ids)),
+            )
+            .execute(conn)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes all: everything is read again.
+pub(super) fn forget(conn: &mut Conn, id: IntegrationId) -> Result<(), Error> {
+    diesel::delete(data_wanted::table.filter(data_wanted::integration_id.eq(id))).execute(conn)?;
+    Ok(())
+}
+
+/// Removes at most `limit` of a data set that is being deleted; returns how many.
+pub(super) fn purge(conn: &mut Conn, id: IntegrationId, limit: i64) -> Result<usize, Error> {
+    let some = list(conn, id, limit)?;
+    remove(conn, id, &some)?;
+    Ok(some.len())
+}

@@ -1,0 +1,207 @@
+//! The plan of a sync: everything, or what changed since the last one, and what is due besides.
+//!
+//! It is made once, from what earlier syncs have read, and stored: all attempts of a sync follow the same plan, or an object that
+//! an earlier attempt has read to its end would count as read for what a later one asks.
+
+use super::state::{Run, Stop};
+use crate::domain::{Micros, SyncMode};
+use crate::store::{self, NewPlan, ObjectRead, ReadBefore};
+use crate::time::now_us;
+use prost::Message as _;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tether_connector_proto::{Connection, ObjectSelection, ReadMode, ReadRequest, SelectedField};
+
+/// The selected fields of an object, with a digest of how each was selected.
+type Digests = BTreeMap<String, String>;
+
+impl Run<'_> {
+    /// The plan of this sync. It has neither a connection nor a checkpoint.
+    pub(super) async fn plan(
+        &mut self,
+        selection: Vec<ObjectSelection>,
+        reads_changes: bool,
+        connection: &Connection,
+    ) -> Result<ReadRequest, Stop> {
+        let store = &self.context.store;
+        let before = store.sync_read_before(&self.sync).await?;
+        self.reads = before.objects.clone();
+        let known = self.sync.missing_fields();
+        let fields = selection.iter().flat_map(|one| {
+            let of = |field: &SelectedField| store::FieldRef {
+                object: one.object.clone(),
+                key: field.key.clone(),
+            };
+            one.fields.iter().map(of)
+        });
+        let is_missing = |field: &store::FieldRef| known.contains(&format!("{}.{}", field.object, field.key));
+        self.missing = fields.filter(is_missing).collect();
+        if let Some(plan) = &before.plan {
+            let plan = decode(plan)?;
+            self.plan.clone_from(&plan);
+            return Ok(plan);
+        }
+        let account = account(&self.connector, connection);
+        let is_same = before.account == account && before.state.is_some();
+        let full = !reads_changes || !is_same || self.sync.mode == SyncMode::Full;
+        let plan = match full {
+            true => ReadRequest {
+                mode: ReadMode::Full.into(),
+                selection,
+                ..ReadRequest::default()
+            },
+            false => self.changes(selection, before),
+        };
+        let new = NewPlan {
+            plan: plan.encode_to_vec(),
+            mode: match full {
+                true => SyncMode::Full,
+                false => SyncMode::Incremental,
+            },
+            account,
+            afresh: full,
+        };
+        if full {
+            self.reads.clear();
+        }
+        store.sync_plan(&self.sync, new).await?;
+        self.plan.clone_from(&plan);
+        Ok(plan)
+    }
+
+    /// The plan that this sync has; an attempt that ended before it made one has that of earlier attempts.
+    pub(super) async fn planned(&self) -> Result<ReadRequest, store::Error> {
+        if !self.plan.selection.is_empty() {
+            return Ok(self.plan.clone());
+        }
+        match self.context.store.sync_read_before(&self.sync).await?.plan {
+            Some(plan) => decode(&plan),
+            None => Ok(ReadRequest::default()),
+        }
+    }
+
+    /// The plan to read what changed.
+    fn changes(&self, mut selection: Vec<ObjectSelection>, before: ReadBefore) -> ReadRequest {
+        let due = |last: Micros, every: Duration| {
+            self.begun_us().saturating_sub(last) >= i64::try_from(every.as_micros()).unwrap_or(i64::MAX)
+        };
+        for one in &mut selection {
+            let Some(read) = before.objects.iter().find(|read| read.object == one.object) else {
+                // Nothing is known of it: whatever the connector's state says, all ids are listed.
+                one.unread = one.fields.iter().map(|field| field.key.clone()).collect();
+                one.sweep_due = true;
+                continue;
+            };
+            let digests: Digests = serde_json::from_str(&read.fields).unwrap_or_default();
+            let fields = one.fields.iter();
+            let unread = fields.filter(|field| digests.get(&field.key) != Some(&digest(field)));
+            one.unread = unread.map(|field| field.key.clone()).collect();
+            one.calculated_due = due(read.calculated_us, self.context.options.calculated);
+            one.sweep_due = due(read.sweep_us, self.context.options.sweep)
+                || self.sync.confirms.is_some()
+                || before.held_back.contains(&one.object);
+        }
+        ReadRequest {
+            mode: ReadMode::Changes.into(),
+            selection,
+            state: before.state.unwrap_or_default().into(),
+            ..ReadRequest::default()
+        }
+    }
+
+    /// Drops the values of fields that are no longer selected. A read of everything replaces all payloads anyway.
+    pub(super) async fn drop_deselected(&self) -> Result<(), Stop> {
+        if self.plan.mode() != ReadMode::Changes {
+            return Ok(());
+        }
+        for planned in &self.plan.selection {
+            let Some(read) = self.reads.iter().find(|read| read.object == planned.object) else {
+                continue;
+            };
+            let digests: Digests = serde_json::from_str(&read.fields).unwrap_or_default();
+            let is_selected = |key: &String| planned.fields.iter().any(|field| field.key == *key);
+            let dropped: Vec<String> = digests.into_keys().filter(|key| !is_selected(key)).collect();
+            if !dropped.is_empty() {
+                let store = &self.context.store;
+                store
+                    .sync_drop_fields(&self.sync, &planned.object, dropped, now_us())
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// When the sync began: what is due is due since then.
+    fn begun_us(&self) -> Micros {
+        self.sync.start_us.unwrap_or(self.sync.create_us)
+    }
+
+    /// Notes that an object was read to its end, as planned, for the next sync.
+    pub(super) fn complete(&mut self, object: &str) {
+        let Some(planned) = self.plan.selection.iter().find(|one| one.object == object) else {
+            return;
+        };
+        let full = self.plan.mode() == ReadMode::Full;
+        let before = self.reads.iter().find(|read| read.object == object);
+        let now_or = |read_now: bool, before: Option<Micros>| match before {
+            Some(before) if !read_now => before,
+            _ => self.begun_us(),
+        };
+        let is_missing = |field: &&SelectedField| {
+            self.missing
+                .iter()
+                .any(|missing| missing.object == object && missing.key == field.key)
+        };
+        let fields = planned.fields.iter().filter(|field| !is_missing(field));
+        let digests: Digests = fields.map(|field| (field.key.clone(), digest(field))).collect();
+        let read = ObjectRead {
+            object: object.to_owned(),
+            fields: serde_json::to_string(&digests).unwrap_or_default(),
+            calculated_us: now_or(
+                full || planned.calculated_due,
+                before.map(|read| read.calculated_us),
+            ),
+            sweep_us: now_or(full || planned.sweep_due, before.map(|read| read.sweep_us)),
+        };
+        self.pending.reads.push(read);
+    }
+
+    /// Whether the listing of an object is complete in this sync: only then what it lacks is gone.
+    pub(super) fn lists(plan: &ReadRequest, object: &str) -> bool {
+        let planned = plan.selection.iter().find(|one| one.object == object);
+        plan.mode() == ReadMode::Full || planned.is_some_and(|one| one.sweep_due)
+    }
+
+    /// Whether the descriptions of fields are due: with all that is read daily, or when something is amiss.
+    pub(super) fn lists_fields(&self, plan: &ReadRequest) -> bool {
+        let due = |one: &ObjectSelection| one.calculated_due || one.sweep_due || !one.unread.is_empty();
+        plan.mode() == ReadMode::Full || plan.selection.iter().any(due) || !self.missing.is_empty()
+    }
+}
+
+fn decode(plan: &[u8]) -> Result<ReadRequest, store::Error> {
+    let corrupt = |error| store::Error::Corrupt(format!("the plan of a sync: {error}"));
+    ReadRequest::decode(plan).map_err(corrupt)
+}
+
+/// A digest of everything that decides which values a field has.
+fn digest(field: &SelectedField) -> String {
+    let hash = blake3::hash(&field.encode_to_vec());
+    hash.to_hex().chars().take(16).collect()
+}
+
+/// The account whose records a state describes: another user may see other records, and other settings may mean another CRM.
+fn account(connector: &str, connection: &Connection) -> String {
+    let identity = connection.identity.clone().unwrap_or_default();
+    let settings: BTreeMap<&String, &String> = connection.settings.iter().collect();
+    let mut hasher = blake3::Hasher::new();
+    let parts = [connector, &identity.organization_id, &identity.user_id].into_iter();
+    let settings = settings
+        .iter()
+        .flat_map(|(key, value)| [key.as_str(), value.as_str()]);
+    for part in parts.chain(settings) {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part.as_bytes());
+    }
+    hasher.finalize().to_hex().chars().take(32).collect()
+}
