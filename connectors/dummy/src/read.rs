@@ -204,7 +204,8 @@ impl Reader<'_> {
                 self.out.batch(batch).await?;
                 after = company;
             }
-            if due {
+            // The end of the object, or the next pass, has a checkpoint of its own.
+            if due && company != last {
                 unsaved = 0;
                 self.checkpoint().await?;
             }
