@@ -119,7 +119,7 @@ pub use rollback::Rollback;
 pub use share::{NewShare, Share};
 pub use source::{Relation, SeenField, Source};
 pub use sync::{
-    Committed, Confirmed, Enqueued, Heartbeat, NewPlan, NewSync, ObjectProgress, ObjectRead, ReadBefore, Scheduled,
-    Sync, SyncCommit, SyncEnd, SyncObject,
+    Committed, Confirmed, Enqueued, Heartbeat, NewPlan, NewSync, ObjectProgress, ObjectRead, ReadBefore,
+    Scheduled, Sync, SyncCommit, SyncEnd, SyncObject,
 };
 pub use transaction::Tx;

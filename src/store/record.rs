@@ -23,7 +23,7 @@ pub(super) use partial::drop_fields;
 pub(super) use purge::purge;
 pub(super) use read::{count_companies, count_live, held};
 pub use write::{ChildSet, Refresh, Refreshed};
-pub(super) use write::{Listing, remove};
+pub(super) use write::{Listing, Writer, remove};
 
 /// A record as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, QueryableByName, Selectable)]

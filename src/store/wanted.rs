@@ -41,6 +41,46 @@ pub(super) fn add(conn: &mut Conn, id: IntegrationId, object: &str, ids: &[&str]
     Ok(())
 }
 
+/// Adds the children of these records, which were merged into others: the CRM has moved the children, perhaps without a new
+/// time of change. The head of the data set is locked.
+pub(super) fn add_children(
+    conn: &mut Conn,
+    id: IntegrationId,
+    object: &str,
+    parents: &[&str],
+) -> Result<(), Error> {
+    if parents.is_empty() {
+        return Ok(());
+    }
+    match conn {
+        Conn::Sqlite(c) => {
+            let parents = serde_json::to_string(parents).map_err(|e| Error::Corrupt(e.to_string()))?;
+            sql_query(
+                "INSERT INTO data_wanted (integration_id, object, external_id) \
+                 SELECT $1, child_object, child_id FROM record_link WHERE integration_id = $1 AND parent_object = $2 \
+                 AND parent_id IN (SELECT value FROM json_each($3)) ON CONFLICT DO NOTHING",
+            )
+            .bind::<Text, _>(id)
+            .bind::<Text, _>(object)
+            .bind::<Text, _>(parents)
+            .execute(c)?;
+        }
+        Conn::Postgres(c) => {
+            sql_query(
+                "INSERT INTO data_wanted (integration_id, object, external_id) \
+                 SELECT $1, l.child_object, l.child_id FROM unnest($3::text[]) u (id) \
+                 CROSS JOIN LATERAL (SELECT child_object, child_id FROM record_link WHERE integration_id = (SELECT $1) \
+                 AND parent_object = (SELECT $2) AND parent_id = u.id COLLATE \"C\" OFFSET 0) l ON CONFLICT DO NOTHING",
+            )
+            .bind::<Text, _>(id)
+            .bind::<Text, _>(object)
+            .bind::<Array<Text>, _>(parents)
+            .execute(c)?;
+        }
+    }
+    Ok(())
+}
+
 /// The first so many: (object, id).
 pub(super) fn list(conn: &mut Conn, id: IntegrationId, limit: i64) -> Result<Vec<(String, String)>, Error> {
     Ok(data_wanted::table

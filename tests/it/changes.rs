@@ -20,6 +20,8 @@ on_all_databases!(
     a_crash_in_the_middle_changes_nothing,
     salesforce_is_asked_once_when_nothing_changed,
     a_listing_of_salesforce_finds_what_is_purged,
+    a_merge_takes_children_along_that_keep_their_stamps,
+    random_changes_are_followed,
 );
 
 /// The dummy that reads changes, with more settings.
@@ -369,5 +371,49 @@ async fn a_listing_of_salesforce_finds_what_is_purged(database: Database) {
         (Mode::Incremental, State::Succeeded)
     );
     assert!(counts(&swept).2 > 0, "{swept:?}");
+    is_exact(&mut ann, &name).await;
+}
+
+async fn a_merge_takes_children_along_that_keep_their_stamps(database: Database) {
+    let world = World::start(database, 30).await;
+    let mut ann = world.ann().await;
+    ann.enable("salesforce").await;
+    let fields = ["Account.Industry", "Contact.Email", "Opportunity.Amount"];
+    let name = ann.salesforce("Acme Sales", &fields).await;
+    let accounts = world.truth("Account", "Id").await;
+    let (winner, loser) = (&accounts[3]["Id"], &accounts[4]["Id"]);
+    let merge = json!({"winner": winner, "loser": loser, "childStamps": false});
+    change(&world, "/records/merge", merge).await;
+    let next = ends(&mut ann, &name, Mode::Unspecified).await;
+    assert_eq!((next.mode(), next.state()), (Mode::Incremental, State::Succeeded));
+    is_exact(&mut ann, &name).await;
+}
+
+async fn random_changes_are_followed(database: Database) {
+    let world = World::start_with(database, 40, &["sync.sweep_hours=0"]).await;
+    let mut ann = world.ann().await;
+    ann.enable("salesforce").await;
+    let fields = [
+        "Account.Industry",
+        "Account.AnnualRevenue",
+        "Contact.Email",
+        "Opportunity.Amount",
+        "Contract.Status",
+        "Case.Subject",
+    ];
+    let name = ann.salesforce("Acme Sales", &fields).await;
+    let kinds = [
+        "create", "update", "delete", "undelete", "purge", "merge", "move", "late",
+    ];
+    for seed in 1..=4 {
+        let random = json!({"seed": seed, "count": 60, "kinds": kinds});
+        change(&world, "/records/random", random).await;
+        let next = ends(&mut ann, &name, Mode::Unspecified).await;
+        assert_eq!(
+            (next.mode(), next.state()),
+            (Mode::Incremental, State::Succeeded),
+            "{next:?}"
+        );
+    }
     is_exact(&mut ann, &name).await;
 }

@@ -23,6 +23,7 @@ use crate::store::{
     conn::Conn,
     data_set,
     removal_marks::{self, Marks},
+    wanted,
 };
 
 /// What a live read brought.
@@ -64,6 +65,16 @@ pub struct ChildSet {
     pub child_object: String,
 }
 
+/// The sync that writes to a data set.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::store) struct Writer {
+    pub(in crate::store) integration_id: IntegrationId,
+    pub(in crate::store) sync_id: SyncId,
+    pub(in crate::store) generation: i64,
+    /// It reads only what changed.
+    pub(in crate::store) reads_changes: bool,
+}
+
 /// A batch of a sync, on its way into the store. What its range lacks is marked, not removed.
 pub(in crate::store) struct Listing {
     batch: RecordBatch,
@@ -92,12 +103,17 @@ impl Listing {
     pub(in crate::store) fn step(
         &mut self,
         conn: &mut Conn,
-        of: (IntegrationId, SyncId, i64),
+        of: &Writer,
         change_no: &mut i64,
         budget: &mut i64,
         now_us: Micros,
     ) -> Result<Option<Counters>, Error> {
-        let (integration_id, sync_id, generation) = of;
+        let Writer {
+            integration_id,
+            sync_id,
+            generation,
+            reads_changes,
+        } = *of;
         if !std::mem::replace(&mut self.is_prepared, true) {
             apply::prepare(&mut self.batch);
         }
@@ -136,6 +152,11 @@ impl Listing {
         let seen = (existing.as_slice(), rows.as_slice());
         if let Some(fields) = &batch.partial {
             return partial::store(conn, integration_id, change_no, batch, fields, seen, now_us).map(Some);
+        }
+        if reads_changes {
+            let merged = rows.iter().filter(|row| row.deleted && row.merged_into.is_some());
+            let merged: Vec<&str> = merged.map(|row| row.external_id.as_str()).collect();
+            wanted::add_children(conn, integration_id, object, &merged)?;
         }
         store(conn, integration_id, change_no, batch, seen, Touch::Moved, now_us).map(Some)
     }

@@ -13,7 +13,7 @@ use super::{
     report::News,
     stored::{self, DataObject, SyncReport},
 };
-use crate::domain::{FieldType, IntegrationId, Micros, ObjectState, SyncId};
+use crate::domain::{FieldType, IntegrationId, Micros, ObjectState, SyncId, SyncMode};
 use crate::store::{
     Counters, Error, FieldRef, RecordBatch, Store,
     conn::{Conn, each},
@@ -205,9 +205,14 @@ fn store_commit(conn: &mut Conn, mut part: PartOfCommit) -> Result<Part, Error> 
 
     let mut counters: Vec<(String, Counters)> = Vec::new();
     let mut budget = MARKED_AT_ONCE;
-    let whose = (set.integration_id, commit.sync_id, commit.generation);
+    let whose = record::Writer {
+        integration_id: set.integration_id,
+        sync_id: commit.sync_id,
+        generation: commit.generation,
+        reads_changes: set.mode == SyncMode::Incremental,
+    };
     while let Some(batch) = part.batches.front_mut() {
-        let Some(done) = batch.step(conn, whose, &mut change_no, &mut budget, commit.now_us)? else {
+        let Some(done) = batch.step(conn, &whose, &mut change_no, &mut budget, commit.now_us)? else {
             break;
         };
         count(&mut counters, batch.object(), &done);

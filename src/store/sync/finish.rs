@@ -100,8 +100,11 @@ fn stored(
         let why = Lost::Fence;
         return Err(Error::LeaseLost { sync: sync_id, why });
     }
+    let report = set.map(|set| SyncReport::of(conn, &set)).transpose()?;
+    // Counting goes through all company records.
+    let count = count && report.as_ref().is_none_or(SyncReport::may_change_counts);
     Ok(Stored {
-        report: set.map(|set| SyncReport::of(conn, &set)).transpose()?,
+        report,
         company_records: match count {
             true => Some(record::count_companies(conn, id)?),
             false => None,

@@ -10,7 +10,7 @@ use super::{
     queue::{NewSync, insert},
     row::unfinished,
 };
-use crate::domain::{IntegrationId, IntegrationState, Micros, SyncId, SyncTrigger};
+use crate::domain::{IntegrationId, IntegrationState, Micros, SyncId, SyncMode, SyncTrigger};
 use crate::store::{
     Error, Integration, Store, conn::Conn, integration, schema::integration as integration_table,
 };
@@ -121,6 +121,7 @@ fn enqueue(conn: &mut Conn, id: IntegrationId, now_us: Micros) -> Result<Option<
                 create_by: AUTHOR.to_owned(),
                 due_us: now_us,
                 confirms: None,
+                mode: SyncMode::Auto,
                 now_us,
             };
             Some(insert(conn, &of, new)?.id)

@@ -238,7 +238,7 @@ both! {
             create_by: "ada".to_owned(),
             due_us: NOW,
             confirms: None,
-            now_us: NOW,
+            now_us: NOW, mode: SyncMode::Auto,
         }).await.unwrap();
         run(store, NOW, NOW + HOUR).await;
         assert_eq!(next(store, one.id).await, None);
