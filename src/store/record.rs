@@ -10,6 +10,7 @@ mod answer;
 mod apply;
 mod feed;
 mod hash;
+mod listing;
 mod partial;
 mod postgres;
 mod purge;
@@ -19,11 +20,12 @@ mod write;
 
 pub use feed::{Change, ChangePage};
 pub use hash::row_hash;
+pub(super) use listing::{Listing, Writer};
 pub(super) use partial::drop_fields;
 pub(super) use purge::purge;
 pub(super) use read::{count_companies, count_live, held};
+pub(super) use write::remove;
 pub use write::{ChildSet, Refresh, Refreshed};
-pub(super) use write::{Listing, Writer, remove};
 
 /// A record as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, QueryableByName, Selectable)]

@@ -5,26 +5,19 @@
 //! form, and the hash covers everything but times: unchanged rows cost no write, and equal data has equal
 //! bytes whichever API it was read from.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 
 use diesel::{prelude::*, sql_types};
 
 use super::{
     Counters, RecordBatch, RecordRow,
     apply::{self, Changes, Existing, Gone, Touch},
-    partial, postgres,
-    read::{children, existing_ids, existing_range},
+    postgres,
+    read::{children, existing_ids},
     sqlite,
 };
-use crate::domain::{IntegrationId, IntegrationState, Micros, ReadClock, ReadTime, SyncId};
-use crate::store::{
-    Conflict, Error, Noun, Store,
-    complete_range::{CompleteRange, Piece},
-    conn::Conn,
-    data_set,
-    removal_marks::{self, Marks},
-    wanted,
-};
+use crate::domain::{IntegrationId, IntegrationState, Micros, ReadClock, ReadTime};
+use crate::store::{Conflict, Error, Noun, Store, conn::Conn, data_set, removal_marks, wanted};
 
 /// What a live read brought.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,106 +57,6 @@ pub struct ChildSet {
     /// The children's object.
     pub child_object: String,
 }
-
-/// The sync that writes to a data set.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::store) struct Writer {
-    pub(in crate::store) integration_id: IntegrationId,
-    pub(in crate::store) sync_id: SyncId,
-    pub(in crate::store) generation: i64,
-    /// It reads only what changed.
-    pub(in crate::store) reads_changes: bool,
-}
-
-/// A batch of a sync, on its way into the store. What its range lacks is marked, not removed.
-pub(in crate::store) struct Listing {
-    batch: RecordBatch,
-    /// Set by the first step, which runs on a blocking thread.
-    is_prepared: bool,
-    /// The part of its range that was not processed yet; `None` before the first step.
-    left: Option<VecDeque<Piece>>,
-}
-
-impl Listing {
-    pub(in crate::store) fn new(batch: RecordBatch) -> Self {
-        Self {
-            batch,
-            is_prepared: false,
-            left: None,
-        }
-    }
-
-    pub(in crate::store) fn object(&self) -> &str {
-        &self.batch.object
-    }
-
-    /// Applies the batch; every changed row gets the next change number. `budget` limits the missing rows that this transaction
-    /// processes, because their number has no bound. If it is used up before the end of the range, only marks have been written,
-    /// the result is `None`, and another transaction continues. The integration is locked.
-    pub(in crate::store) fn step(
-        &mut self,
-        conn: &mut Conn,
-        of: &Writer,
-        change_no: &mut i64,
-        budget: &mut i64,
-        now_us: Micros,
-    ) -> Result<Option<Counters>, Error> {
-        let Writer {
-            integration_id,
-            sync_id,
-            generation,
-            reads_changes,
-        } = *of;
-        if !std::mem::replace(&mut self.is_prepared, true) {
-            apply::prepare(&mut self.batch);
-        }
-        let (batch, object) = (&self.batch, self.batch.object.as_str());
-        let rows = apply::newest(&batch.rows);
-        let ids: Vec<&str> = rows.iter().map(|row| row.external_id.as_str()).collect();
-        let existing = match &batch.complete_range {
-            None => existing_ids(conn, integration_id, object, &ids)?,
-            Some(covers) => {
-                let marks = Marks {
-                    integration_id,
-                    object,
-                    sync_id,
-                    generation,
-                };
-                let begun = self.left.is_some();
-                let left = self.left.get_or_insert_with(|| covers.pieces().into());
-                let mut found = Vec::new();
-                if !walk(conn, &marks, &ids, covers, batch.read, left, budget, &mut found)? {
-                    return Ok(None);
-                }
-                match begun {
-                    // An earlier transaction processed a part of it.
-                    true => existing_ids(conn, integration_id, object, &ids)?,
-                    false => {
-                        let outside: Vec<&str> =
-                            ids.iter().copied().filter(|id| !covers.contains(id)).collect();
-                        found.extend(existing_ids(conn, integration_id, object, &outside)?);
-                        found.sort_unstable_by(|a, b| a.external_id.cmp(&b.external_id));
-                        found
-                    }
-                }
-            }
-        };
-        removal_marks::unmark(conn, integration_id, object, &ids)?;
-        let seen = (existing.as_slice(), rows.as_slice());
-        if let Some(fields) = &batch.partial {
-            return partial::store(conn, integration_id, change_no, batch, fields, seen, now_us).map(Some);
-        }
-        if reads_changes {
-            let merged = rows.iter().filter(|row| row.deleted && row.merged_into.is_some());
-            let merged: Vec<&str> = merged.map(|row| row.external_id.as_str()).collect();
-            wanted::add_children(conn, integration_id, object, &merged)?;
-        }
-        store(conn, integration_id, change_no, batch, seen, Touch::Moved, now_us).map(Some)
-    }
-}
-
-/// Rows of a range that are read at once.
-const RANGE_ROWS: i64 = 5_000;
 
 impl Store {
     /// Stores what a live read brought. [`Conflict::Generation`] if the account or the selection changed since.
@@ -225,7 +118,7 @@ fn store_refresh(conn: &mut Conn, refresh: Refresh) -> Result<Refreshed, Error> 
 }
 
 /// Deletes the links of children that a complete listing of a parent lacks. The children may have another parent now: the next
-/// sync writes them again, even if their hash is unchanged.
+/// sync reads them by id, or with everything, and writes them again, even if their hash is unchanged.
 fn unlink(
     conn: &mut Conn,
     integration_id: IntegrationId,
@@ -250,6 +143,7 @@ fn unlink(
         if child.deleted || read.is_before(child.read) || listed.contains(&key) {
             continue;
         }
+        wanted::add(conn, integration_id, &set.child_object, &[&key.1])?;
         *change_no += 1;
         unlinked += 1;
         diesel::sql_query(
@@ -277,7 +171,7 @@ fn unlink(
 }
 
 /// Applies a batch against the stored rows; both are sorted by key.
-fn store(
+pub(super) fn store(
     conn: &mut Conn,
     integration_id: IntegrationId,
     change_no: &mut i64,
@@ -303,6 +197,8 @@ pub(super) fn write(
     let Changes {
         puts, gone, touched, ..
     } = changes;
+    let parents: Vec<&str> = gone.iter().map(|gone| gone.external_id).collect();
+    wanted::add_children(conn, integration_id, object, &parents)?;
     let (unlink, links) = (changes.unlinked(), changes.links());
     match conn {
         Conn::Sqlite(c) => {
@@ -369,57 +265,4 @@ pub(in crate::store) fn remove(
         }
     }
     Ok(gone.len() as i64)
-}
-
-/// Processes the stored rows of a range: collects the listed ones, and marks live ones that are not listed. False if the budget
-/// of missing rows was used up first; then `pieces` has the rest of the range. Memory is bounded by the rows of the batch, not
-/// by those of the range. The ids are sorted.
-#[expect(clippy::too_many_arguments, reason = "one call site, the state of one walk")]
-fn walk(
-    conn: &mut Conn,
-    marks: &Marks<'_>,
-    ids: &[&str],
-    covers: &CompleteRange,
-    read: ReadTime,
-    pieces: &mut VecDeque<Piece>,
-    budget: &mut i64,
-    found: &mut Vec<Existing>,
-) -> Result<bool, Error> {
-    let listed = |id: &str| ids.binary_search(&id).is_ok();
-    while let Some(piece) = pieces.front_mut() {
-        if *budget <= 0 {
-            return Ok(false);
-        }
-        let page = existing_range(conn, marks.integration_id, marks.object, piece, RANGE_ROWS)?;
-        let next = (page.len() as i64 == RANGE_ROWS)
-            .then(|| page.last().map(|last| next_id(&last.external_id)))
-            .flatten();
-        let mut lacking = Vec::new();
-        for old in page {
-            if covers.contains(&old.external_id) && listed(&old.external_id) {
-                found.push(old);
-                continue;
-            }
-            *budget -= 1;
-            if covers.contains(&old.external_id) && !old.deleted && !read.is_before(old.read) {
-                lacking.push(old.external_id);
-            }
-        }
-        if !lacking.is_empty() {
-            let lacking: Vec<&str> = lacking.iter().map(String::as_str).collect();
-            removal_marks::mark(conn, marks, read, &lacking)?;
-        }
-        match next {
-            Some(next) => piece.from = next,
-            None => {
-                pieces.pop_front();
-            }
-        }
-    }
-    Ok(true)
-}
-
-/// The first id after this one: none holds NUL.
-fn next_id(id: &str) -> String {
-    format!("{id}\u{1}")
 }
