@@ -81,12 +81,14 @@ pub async fn read<S: Source>(
         },
         renewed: false,
         history: state.since.clone(),
+        begun_us: now_us,
         keeps_checkpoints: mode != ReadMode::Records,
     };
     let left = &wanted[start..];
     let counts = reader.open(left).await?;
     reader.expect(counts, &state).await?;
     let mut at = Begin {
+        passes: state.passes,
         pass: state.pass,
         next_us: state.next_us,
         place: state.place,
@@ -124,6 +126,8 @@ fn begin<S: Source>(checkpoint: &[u8], wanted: &[Wanted<S::Object>], known: Hist
 
 /// Where the reading of an object begins.
 struct Begin<P> {
+    /// A digest of the passes; 0 before they are known.
+    passes: u64,
     pass: usize,
     /// Since when its changes are to be read after this read; 0 if unknown.
     next_us: i64,
@@ -133,6 +137,7 @@ struct Begin<P> {
 impl<P: Default> Default for Begin<P> {
     fn default() -> Self {
         Self {
+            passes: 0,
             pass: 0,
             next_us: 0,
             place: P::default(),
@@ -147,6 +152,8 @@ struct Reader<S> {
     renewed: bool,
     /// Since when the changes of the objects are to be read that were read to their end.
     history: History,
+    /// When the read began, by the host's clock.
+    begun_us: i64,
     keeps_checkpoints: bool,
 }
 
@@ -188,6 +195,14 @@ impl<S: Source> Reader<S> {
             false => Vec::new(),
         };
         let passes = wanted.passes(&calculated);
+        let digest = pass::digest(&passes);
+        if at.passes != digest {
+            // What was read in other passes does not count.
+            at = Begin {
+                passes: digest,
+                ..Begin::default()
+            };
+        }
         while let Some((pass, wanted)) = passes.get(at.pass) {
             if let Some(error) = self.pass(pass, wanted, &mut at).await? {
                 return self.give_up(key, error, next).await;
@@ -209,6 +224,7 @@ impl<S: Source> Reader<S> {
 
     fn state(&self, key: &str, at: &Begin<S::Place>) -> State<S::Place> {
         State {
+            passes: at.passes,
             pass: at.pass,
             next_us: at.next_us,
             place: at.place.clone(),
@@ -237,6 +253,7 @@ impl<S: Source> Reader<S> {
         if let Some(expected) = expected {
             self.telling.expected(key, expected).await?;
         }
+        let mut is_first = at.pass == 0 && at.place == S::Place::default();
         let mut ahead: Option<Result<S::Loaded, Error>> = None;
         loop {
             let loaded = match ahead.take() {
@@ -258,8 +275,9 @@ impl<S: Source> Reader<S> {
                 },
             };
             self.renewed = false;
-            if at.pass == 0 && at.place == S::Place::default() && page.read_time_us > 0 {
-                at.next_us = page.read_time_us.saturating_sub(S::LATE_US);
+            if std::mem::take(&mut is_first) && page.read_time_us > 0 {
+                // A clock that is ahead would leave out what changes meanwhile.
+                at.next_us = page.read_time_us.min(self.begun_us).saturating_sub(S::LATE_US);
             }
             if let Some(expected) = page.expected {
                 self.telling.expected(key, expected).await?;

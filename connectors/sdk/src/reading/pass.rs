@@ -1,10 +1,12 @@
 //! The passes in which an object is read: in full, or what changed and what is due besides.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
 use super::Wanted;
 use crate::proto::SelectedField;
 
 /// One pass over the records of an object.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Pass {
     /// All records.
     Full,
@@ -59,4 +61,18 @@ impl<O: Copy> Wanted<O> {
         }
         passes
     }
+}
+
+/// A digest of passes: a read goes on only in the same ones. Another version of the library may have another digest of the same;
+/// then the object begins anew.
+pub(super) fn digest<O>(passes: &[(Pass, Wanted<O>)]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for (pass, wanted) in passes {
+        pass.hash(&mut hasher);
+        for field in &wanted.fields {
+            field.key.hash(&mut hasher);
+        }
+        u8::MAX.hash(&mut hasher);
+    }
+    hasher.finish().max(1)
 }

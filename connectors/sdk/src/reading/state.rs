@@ -19,7 +19,10 @@ pub(super) struct State<P> {
     pub(super) v: u8,
     /// The object that is next or being read; empty when all are done.
     pub(super) object: String,
-    /// The number of the pass over it.
+    /// A digest of the passes over it; 0 if none has begun.
+    #[serde(default)]
+    pub(super) passes: u64,
+    /// The number of the pass.
     #[serde(default)]
     pub(super) pass: usize,
     /// Since when its changes are to be read after this read; 0 if unknown.
@@ -42,6 +45,7 @@ impl<P> State<P> {
         Self {
             v: VERSION,
             object: object.to_owned(),
+            passes: 0,
             pass: 0,
             next_us: 0,
             since,

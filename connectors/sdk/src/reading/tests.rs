@@ -178,8 +178,24 @@ async fn listen(events: EventReader) -> Vec<String> {
     heard
 }
 
+/// A checkpoint; `last` is 0 before the object has begun.
 fn state(object: &str, last: usize) -> String {
-    format!(r#"{{"v":2,"object":"{object}","pass":0,"next_us":0,"since":{{}},"last":{last}}}"#)
+    let full = Wanted {
+        object: (),
+        fields: Vec::new(),
+        since_us: None,
+        unread: Vec::new(),
+        calculated_due: false,
+        sweep_due: false,
+        ids: Vec::new(),
+    };
+    let passes = match last {
+        0 => 0,
+        _ => pass::digest(&[(Pass::Full, full)]),
+    };
+    format!(
+        r#"{{"v":2,"object":"{object}","passes":{passes},"pass":0,"next_us":0,"since":{{}},"last":{last}}}"#
+    )
 }
 
 #[tokio::test]
