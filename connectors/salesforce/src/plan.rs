@@ -64,7 +64,7 @@ impl Column {
 /// The relationship whose name is queried together with a reference: standard relationships to objects that have a
 /// name and are visible to every user. They are known without a describe, so live reads and full reads return the
 /// same record.
-fn label_of(field: &str) -> Option<&'static str> {
+pub(crate) fn label_of(field: &str) -> Option<&'static str> {
     match field {
         "AccountId" => Some("Account"),
         "CreatedById" => Some("CreatedBy"),

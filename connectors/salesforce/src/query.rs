@@ -56,6 +56,20 @@ impl Scope {
         &ids[from..ids.len().min(from + at_once)]
     }
 
+    /// The place behind a page, and whether the object has no more rows, for a query by ids that began after `before`: it begins
+    /// there until its last page, and the CRM may not have the last ids.
+    pub(crate) fn after_page(&self, place: &mut Place, before: &str, is_last: bool) -> bool {
+        let Some(last) = self.next_ids(before).last() else {
+            return is_last;
+        };
+        if is_last {
+            *place = Place::after(last.clone());
+        } else {
+            before.clone_into(&mut place.after);
+        }
+        is_last && self.is_end(last)
+    }
+
     /// Whether these are the last ids.
     pub(crate) fn is_end(&self, through: &str) -> bool {
         self.next_ids(through).is_empty()
@@ -344,6 +358,32 @@ mod tests {
         assert!(!place.step(&page(&["a", "b"], 9, None)).unwrap().last);
         assert_eq!((place.after.as_str(), place.next.as_deref()), ("b", None));
         assert!(place.step(&page(&[], 0, None)).unwrap().last);
+    }
+
+    #[test]
+    fn all_ids_are_asked_for() {
+        let ids: Vec<String> = ["a", "b", "c", "d", "e"].map(str::to_owned).to_vec();
+        let scope = Scope::Ids { ids, at_once: 2 };
+        let mut place = Place::default();
+        // The first query has two pages, the second finds nothing, and the third one of its ids.
+        let mut asked = Vec::new();
+        for (page, last) in [
+            (page(&["a"], 2, Some("/services/data/v62.0/query/01g-1")), false),
+            (page(&["b"], 2, None), false),
+            (page(&[], 0, None), false),
+            (page(&["e"], 1, None), true),
+        ] {
+            let before = place.after.clone();
+            asked.push(scope.next_ids(&before).join(","));
+            let step = place.step(&page).unwrap();
+            assert_eq!(
+                scope.after_page(&mut place, &before, step.last),
+                last,
+                "{asked:?}"
+            );
+        }
+        assert_eq!(asked, ["a,b", "a,b", "c,d", "e"]);
+        assert!(scope.is_end(&place.after));
     }
 
     #[test]

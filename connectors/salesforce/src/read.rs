@@ -13,7 +13,7 @@ use tether_connector_sdk::reading::{Change, Looked, Page, Pass, Recovery, Source
 use crate::composite::MOST_QUERIES;
 use crate::describe::Described;
 use crate::objects::{self, CrmObject};
-use crate::plan::Plan;
+use crate::plan::{Column, Plan, label_of};
 use crate::query::{self, Place, Scope};
 use crate::rest::{self, Session};
 use crate::soql::Filter;
@@ -53,14 +53,17 @@ pub struct Reading {
     asked_again: bool,
 }
 
-/// The full read on behalf of an account.
+/// A page with the columns that were asked for.
+type Answered = (Vec<Vec<Column>>, page::Page);
+
+/// The read on behalf of an account.
 pub struct Reader {
     session: Session,
     budget: usize,
     /// The describes of objects that are to be read.
     described: HashMap<&'static str, Described>,
     /// The first page of changes of objects that were asked for together.
-    changes: Mutex<HashMap<&'static str, Result<page::Page, Error>>>,
+    changes: Mutex<HashMap<&'static str, Answered>>,
 }
 
 impl Reader {
@@ -79,7 +82,13 @@ impl Reader {
         let mut asked = Vec::new();
         for one in changed {
             let Some(since_us) = one.since_us else { continue };
-            let (plan, _) = Plan::new(one.object, &one.fields, None, self.budget);
+            let seen = self.described.get(one.object.key).filter(|seen| seen.whole);
+            let (plan, _) = Plan::new(
+                one.object,
+                &one.fields,
+                seen.map(|seen| &seen.object),
+                self.budget,
+            );
             if plan.parts.len() == 1 {
                 asked.push((plan, Scope::Since(soql::time(since_us))));
             }
@@ -91,11 +100,21 @@ impl Reader {
                 .map(|(plan, scope)| start.path(&self.session, plan, scope));
             let paths: Vec<String> = paths.collect();
             let read = |index: usize, text: &str| page::read(text, &some[index].0.parts[0]);
-            let (pages, read_us) = rest::parts(&self.session, &paths, read).await?;
+            let (pages, read_us) = match rest::parts(&self.session, &paths, read).await {
+                Ok(answered) => answered,
+                Err(error) if error.is_account_wide() => return Err(error),
+                // Each query is asked alone then, and can be narrowed.
+                Err(error) => {
+                    tracing::warn!("the objects are asked for their changes one by one: {error}");
+                    continue;
+                }
+            };
             let mut known = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
             for ((plan, _), page) in some.iter().zip(pages) {
-                let timed = page.map(|page| page::Page { read_us, ..page });
-                known.insert(plan.object.key, timed);
+                if let Ok(page) = page {
+                    let page = page::Page { read_us, ..page };
+                    known.insert(plan.object.key, (plan.parts.clone(), page));
+                }
             }
         }
         Ok(())
@@ -143,12 +162,19 @@ impl Source for Reader {
         Ok(estimates)
     }
 
+    /// Formulas and roll-ups; and references with a label: another record has the label. All fields, if it is not known which
+    /// are formulas.
     fn calculated(&self, wanted: &Wanted<&'static CrmObject>) -> Vec<String> {
-        let described = self.described.get(wanted.object.key);
-        let fields = described.into_iter().flat_map(|seen| &seen.object.fields);
-        fields
-            .filter(|field| field.calculated)
-            .map(|field| field.key.clone())
+        let described = self.described.get(wanted.object.key).filter(|seen| seen.whole);
+        let is_formula = |key: &str| {
+            described.is_none_or(|seen| {
+                let mut fields = seen.object.fields.iter();
+                fields.any(|field| field.calculated && field.key == key)
+            })
+        };
+        let keys = wanted.fields.iter().map(|field| &field.key);
+        keys.filter(|key| is_formula(key) || label_of(key).is_some())
+            .cloned()
             .collect()
     }
 
@@ -192,8 +218,11 @@ impl Source for Reader {
         if matches!(reading.scope, Scope::Since(_)) && *at == At::default() {
             let key = reading.plan.object.key;
             let mut known = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(page) = known.remove(key) {
-                return page;
+            // Another plan, without a field that turned out to be missing, is asked for anew.
+            if let Some((parts, page)) = known.remove(key)
+                && parts == reading.plan.parts
+            {
+                return Ok(page);
             }
         }
         if matches!(reading.scope, Scope::Ids { .. }) && reading.scope.is_end(&at.place.after) {
@@ -206,13 +235,9 @@ impl Source for Reader {
     async fn page(&mut self, reading: &mut Reading, at: &At, page: page::Page) -> Result<Page<At>, Error> {
         let mut next = at.clone();
         let mut step = next.place.step(&page)?;
-        if let Some(last) = reading.scope.next_ids(&at.place.after).last()
-            && step.last
-        {
-            // The CRM may not have the last ones.
-            next.place = Place::after(last.clone());
-            step.last = reading.scope.is_end(last);
-        }
+        step.last = reading
+            .scope
+            .after_page(&mut next.place, &at.place.after, step.last);
         let plan = &reading.plan;
         let whole = query::whole(&self.session, plan, &reading.scope, page, &at.place.after).await?;
         if whole.unusable > 0 && !std::mem::replace(&mut reading.asked_again, true) {
