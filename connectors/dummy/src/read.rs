@@ -139,8 +139,10 @@ impl Reader<'_> {
             if self.settings.is_mutant("missing-field-fails") && !rows.missing().is_empty() {
                 return Err(Error::field_gone("a field does not exist").object(key.clone()));
             }
+            self.announce(key, &rows).await?;
             if pass.is_listing() {
-                self.announce(key, &rows, world.count(object)).await?;
+                let (object, expected) = (key.to_owned(), world.count(object));
+                self.out.progress(Progress { object, expected }).await?;
             }
             if let Some(refusal) = self.pass(key, object, &world, pass, &mut rows).await? {
                 return self.status(key, Some(refusal)).await;
@@ -302,7 +304,7 @@ impl Reader<'_> {
         });
     }
 
-    async fn announce(&mut self, key: &str, rows: &Rows<'_>, expected: u64) -> Result<(), Error> {
+    async fn announce(&mut self, key: &str, rows: &Rows<'_>) -> Result<(), Error> {
         for field in rows.missing() {
             let kind = FieldChangeKind::Missing.into();
             self.out
@@ -326,12 +328,7 @@ impl Reader<'_> {
                 })
                 .await?;
         }
-        self.out
-            .progress(Progress {
-                object: key.to_owned(),
-                expected,
-            })
-            .await
+        Ok(())
     }
 
     /// Runs the script's actions for a row.
