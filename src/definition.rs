@@ -173,6 +173,7 @@ mod tests {
             position: 0,
             missing_us: None,
             alias: String::new(),
+            select_us: 0,
         };
         assert_eq!(Definition::of(&stored), first);
         let renewed = |object: &str, field: proto::Field| {

@@ -380,6 +380,7 @@ mod tests {
             position: 0,
             missing_us: None,
             alias: String::new(),
+            select_us: 0,
         };
         let described = r#"{"currency":{"field":"Code","code":"EUR"}}"#;
         let fields = [

@@ -10,6 +10,7 @@ use crate::definition::{Definition, renewed};
 use crate::domain::{CredentialId, IntegrationId};
 use crate::error::{Detail, Error, Reason, Result, echo};
 use crate::store::{Field, FieldRef, Integration, SeenField};
+use crate::time::now_us;
 use serde::Deserialize;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -369,6 +370,7 @@ impl Services {
                 position: position as i64,
                 missing_us: None,
                 alias: String::new(),
+                select_us: now_us(),
             });
         }
         Ok(fields)

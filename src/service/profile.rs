@@ -485,7 +485,7 @@ fn needs_login(source: &Integration) -> (Reason, String) {
 }
 
 /// When stored records were last known to be as the CRM has them: their own last read, or the last whole sync, which
-/// looked at all and left unchanged ones as they were.
+/// left unchanged ones as they were. Calculated fields, of which a CRM reports no changes, may be older.
 fn read_us(source: &Integration, records: &[CompanyRecordKey]) -> i64 {
     let own = records
         .iter()

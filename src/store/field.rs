@@ -35,6 +35,8 @@ pub struct Field {
     /// Another name for the key in filters, unique in the object; empty if the key can be written itself. Set by the
     /// store, and never changed while the field is selected.
     pub alias: String,
+    /// Since when it is selected: what was read of it before may have been dropped since.
+    pub select_us: Micros,
 }
 
 /// The texts by which the CRM describes a field now.
@@ -193,6 +195,7 @@ pub(super) fn replace(
             Some(known) => {
                 field.missing_us = known.missing_us;
                 field.alias.clone_from(&known.alias);
+                field.select_us = known.select_us;
                 to_read |= known.field_type != field.field_type;
             }
             None => {
@@ -211,7 +214,7 @@ pub(super) fn replace(
                 .execute(c)?;
         }
         Conn::Postgres(c) => {
-            // 9 columns each, 65,535 bound values at most.
+            // 10 columns each, 65,535 bound values at most.
             for part in fields.chunks(4000) {
                 diesel::insert_into(integration_field::table)
                     .values(part)
@@ -292,6 +295,7 @@ mod tests {
             position: 0,
             missing_us: None,
             alias: alias.to_owned(),
+            select_us: 0,
         }
     }
 

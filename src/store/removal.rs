@@ -25,7 +25,7 @@ use super::{
     conn::Conn,
     data_set::{self, DataSet},
     record,
-    removal_marks::{Mark, delete, marks_after, set_first},
+    removal_marks::{Mark, delete, is_marked_by, marks_after, set_first},
     schema::{data_object, removal},
     sync::{self, News, SyncReport},
 };
@@ -102,6 +102,13 @@ pub struct Settled {
 }
 
 impl Store {
+    /// Whether a listing of this sync lacked records of an object.
+    pub async fn sync_has_marks(&self, of: &Sync, object: &str) -> Result<bool, Error> {
+        let (id, sync_id, object) = (of.integration_id, of.id, object.to_owned());
+        self.data_read(id, move |conn| is_marked_by(conn, id, &object, sync_id))
+            .await
+    }
+
     /// Decides about the rows that the listing of an object lacks, and removes them or holds them back. A call processes at
     /// most `limit` marks, except that one call counts all of them. A crash in between is harmless: the next worker starts again.
     ///

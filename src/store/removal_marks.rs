@@ -54,6 +54,23 @@ pub(super) struct Marks<'a> {
     pub(super) generation: i64,
 }
 
+/// Whether this sync marked rows of an object.
+pub(super) fn is_marked_by(
+    conn: &mut Conn,
+    integration_id: IntegrationId,
+    object: &str,
+    sync_id: SyncId,
+) -> Result<bool, Error> {
+    let found: Option<String> = removal::table
+        .filter(removal::integration_id.eq(integration_id))
+        .filter(removal::object.eq(object))
+        .filter(removal::sync_id.eq(sync_id))
+        .select(removal::external_id)
+        .first(conn)
+        .optional()?;
+    Ok(found.is_some())
+}
+
 /// Rows that were read are there, whatever a listing lacked.
 pub(super) fn unmark(
     conn: &mut Conn,

@@ -101,6 +101,7 @@ diesel::table! {
         position -> BigInt,
         missing_us -> Nullable<BigInt>,
         alias -> Text,
+        select_us -> BigInt,
     }
 }
 

@@ -14,6 +14,8 @@ on_all_databases!(
     a_listing_of_ids_finds_what_is_gone_and_what_is_new,
     newly_selected_fields_are_filled,
     deselected_fields_are_dropped,
+    what_a_profile_stored_meanwhile_is_filled,
+    a_missing_field_costs_little_and_comes_back,
     calculated_fields_are_read_again,
     everything_is_read_again_for_another_account,
     what_failed_is_read_by_the_next_sync,
@@ -210,6 +212,45 @@ async fn deselected_fields_are_dropped(database: Database) {
     // It was forgotten: selected again, it is filled.
     ann.select(&name, &FIELDS).await;
     assert_eq!(counts(&last(&mut ann, &name).await), (100, 100, 0));
+    is_exact(&mut ann, &name).await;
+}
+
+async fn what_a_profile_stored_meanwhile_is_filled(database: Database) {
+    let world = World::start(database, 1).await;
+    let mut ann = world.ann().await;
+    let name = of_dummy(&world, &mut ann, &FIELDS).await;
+    // A profile that is opened while the field is not selected stores its record without it.
+    ann.select(&name, &FIELDS[1..]).await;
+    let company = ann.all_companies(200).await.remove(0);
+    ann.open(&company.name).await;
+    ann.select(&name, &FIELDS).await;
+    let filled = last(&mut ann, &name).await;
+    assert_eq!((filled.mode(), counts(&filled).0), (Mode::Incremental, 100));
+    is_exact(&mut ann, &name).await;
+}
+
+async fn a_missing_field_costs_little_and_comes_back(database: Database) {
+    let world = World::start(database, 1).await;
+    let mut ann = world.ann().await;
+    let name = of_dummy(&world, &mut ann, &FIELDS).await;
+    let missing = with(json!({"missing": "Company.Industry"}));
+    world.script(&missing);
+    for _ in 0..3 {
+        // Its values are dropped by the second one, without a call of the CRM.
+        let without = ends(&mut ann, &name, Mode::Unspecified).await;
+        assert_eq!(without.missing_fields, ["Company.Industry"]);
+        assert_eq!((without.mode(), counts(&without)), (Mode::Incremental, (0, 0, 0)));
+    }
+    is_exact(&mut ann, &name).await;
+    ends(&mut ann, &name, Mode::Unspecified).await;
+    world.script(&with(json!({})));
+    // The first one notices, the second one fills it.
+    let back = ends(&mut ann, &name, Mode::Unspecified).await;
+    assert_eq!(back.missing_fields, Vec::<String>::new());
+    assert_eq!(
+        counts(&ends(&mut ann, &name, Mode::Unspecified).await),
+        (100, 100, 0)
+    );
     is_exact(&mut ann, &name).await;
 }
 

@@ -288,6 +288,7 @@ fn field(object: &str, key: &str) -> Field {
         position: 0,
         missing_us: None,
         alias: String::new(),
+        select_us: 0,
     }
 }
 

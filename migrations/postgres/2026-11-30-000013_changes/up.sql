@@ -27,3 +27,6 @@ CREATE TABLE data_wanted (
 
 -- How much a sync reads. All earlier ones read everything.
 ALTER TABLE sync ADD COLUMN mode TEXT COLLATE "C" NOT NULL DEFAULT 'FULL';
+
+-- Since when a field is selected: values that were read before do not count.
+ALTER TABLE integration_field ADD COLUMN select_us BIGINT NOT NULL DEFAULT 0;

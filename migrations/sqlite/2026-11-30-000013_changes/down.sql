@@ -1,3 +1,4 @@
+ALTER TABLE integration_field DROP COLUMN select_us;
 ALTER TABLE sync DROP COLUMN mode;
 DROP TABLE data_wanted;
 DROP TABLE data_read;

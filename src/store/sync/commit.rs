@@ -13,7 +13,7 @@ use super::{
     report::News,
     stored::{self, DataObject, SyncReport},
 };
-use crate::domain::{FieldType, IntegrationId, Micros, ObjectState, SyncId, SyncMode};
+use crate::domain::{FieldType, IntegrationId, Micros, ObjectState, SyncId};
 use crate::store::{
     Counters, Error, FieldRef, RecordBatch, Store,
     conn::{Conn, each},
@@ -209,7 +209,6 @@ fn store_commit(conn: &mut Conn, mut part: PartOfCommit) -> Result<Part, Error> 
         integration_id: set.integration_id,
         sync_id: commit.sync_id,
         generation: commit.generation,
-        reads_changes: set.mode == SyncMode::Incremental,
     };
     while let Some(batch) = part.batches.front_mut() {
         let Some(done) = batch.step(conn, &whose, &mut change_no, &mut budget, commit.now_us)? else {

@@ -55,10 +55,15 @@ impl Store {
         if (of.fence, of.state) != (end.fence, SyncState::Running) {
             return Err(lost(&of, end.fence));
         }
+        let before = self
+            .sync_list(of.integration_id, Some((of.create_us, of.id)), 1)
+            .await?;
+        let counted = before.first().filter(|before| done_well(before.state));
+        let counted_no = counted.map(|before| before.change_no);
         let count = end.company_records.is_none() && done_well(end.state);
         let stored = self
             .data_snapshot(of.integration_id, move |conn| {
-                stored(conn, of.integration_id, held, count)
+                stored(conn, of.integration_id, held, count, counted_no)
             })
             .await?;
         self.write_with_events(move |conn, events| finish(conn, events, end, stored))
@@ -94,6 +99,7 @@ fn stored(
     id: IntegrationId,
     (sync_id, fence): (SyncId, i64),
     count: bool,
+    counted_no: Option<i64>,
 ) -> Result<Stored, Error> {
     let set = data_set::get(conn, id)?.filter(|set| set.sync_id == Some(sync_id));
     if set.as_ref().is_some_and(|set| set.fence > fence) {
@@ -101,8 +107,8 @@ fn stored(
         return Err(Error::LeaseLost { sync: sync_id, why });
     }
     let report = set.map(|set| SyncReport::of(conn, &set)).transpose()?;
-    // Counting goes through all company records.
-    let count = count && report.as_ref().is_none_or(SyncReport::may_change_counts);
+    // Counting goes through all company records; the last sync counted them if nothing has changed since.
+    let count = count && report.as_ref().map(|report| report.change_no) != counted_no;
     Ok(Stored {
         report,
         company_records: match count {
@@ -208,13 +214,17 @@ fn succeed(
         }
     }
     let company_records = end.company_records.or(counted);
-    diesel::update(integration_table::table.find(of.id))
-        .set((
-            (end.state == SyncState::Succeeded)
-                .then_some(integration_table::last_success_us.eq(row.start_us)),
-            company_records.map(|count| integration_table::company_records.eq(count)),
-        ))
-        .execute(conn)?;
+    let row_of = || integration_table::table.find(of.id);
+    if end.state == SyncState::Succeeded {
+        diesel::update(row_of())
+            .set(integration_table::last_success_us.eq(row.start_us))
+            .execute(conn)?;
+    }
+    if let Some(count) = company_records {
+        diesel::update(row_of())
+            .set(integration_table::company_records.eq(count))
+            .execute(conn)?;
+    }
     fields_are_back(conn, row)
 }
 

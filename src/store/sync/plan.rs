@@ -128,14 +128,15 @@ impl Store {
         .await
     }
 
-    /// Drops fields that are no longer selected from the stored records of an object, some thousand at a time.
+    /// Drops fields from the stored records of an object, some hundred at a time; then stores that its other fields are those of
+    /// `left`. Does nothing after a cancel request.
     ///
     /// # Errors
     /// [`Error::LeaseLost`] if another worker has the sync.
     pub async fn sync_drop_fields(
         &self,
         of: &Sync,
-        object: &str,
+        left: ObjectRead,
         fields: Vec<String>,
         now_us: Micros,
     ) -> Result<(), Error> {
@@ -143,13 +144,19 @@ impl Store {
         let id = of.integration_id;
         let mut after = String::new();
         loop {
-            let (object, fields, from) = (object.to_owned(), fields.clone(), after);
+            let (left, fields, from) = (left.clone(), fields.clone(), after);
             let dropped = self.data_write(id, move |conn| {
                 let set = data_set::lock_held(conn, id, held)?;
+                if set.stop_fence >= set.fence {
+                    return Ok(None);
+                }
                 let mut change_no = set.change_no;
-                let of_object = (object.as_str(), fields.as_slice());
+                let of_object = (left.object.as_str(), fields.as_slice());
                 let last = record::drop_fields(conn, id, &mut change_no, of_object, &from, now_us)?;
                 data_set::set_change_no(conn, &set, change_no)?;
+                if last.is_none() {
+                    set_reads(conn, id, &[left])?;
+                }
                 Ok(last)
             });
             match dropped.await? {
@@ -174,8 +181,11 @@ impl Store {
         let held = (of.id, of.fence, of.generation);
         let id = of.integration_id;
         self.data_write(id, move |conn| {
-            data_set::lock_held(conn, id, held)?;
-            wanted::remove(conn, id, &done)
+            let set = data_set::lock_held(conn, id, held)?;
+            match set.stop_fence >= set.fence {
+                true => Ok(()),
+                false => wanted::remove(conn, id, &done),
+            }
         })
         .await
     }

@@ -83,15 +83,6 @@ impl SyncReport {
     }
 }
 
-impl SyncReport {
-    /// Whether the number of records may be another one after the sync. Rows that are written may be companies that another sync
-    /// did not count.
-    pub(super) fn may_change_counts(&self) -> bool {
-        let changed = |one: &SyncObject| one.written + one.removed > 0;
-        self.mode != SyncMode::Incremental || self.objects.iter().any(changed)
-    }
-}
-
 fn corrupt(error: impl std::fmt::Display) -> Error {
     Error::Corrupt(error.to_string())
 }

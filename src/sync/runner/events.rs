@@ -66,7 +66,9 @@ impl Run<'_> {
     /// from the last checkpoint: the run ends here, before the stream continues with the next object.
     pub(super) fn object_status(&mut self, status: proto::ObjectStatus) -> Result<(), Stop> {
         let Some(error) = status.error else {
-            if status.complete && !self.is_by_id {
+            if status.complete && self.is_by_id {
+                self.read_by_id.insert(status.object);
+            } else if status.complete {
                 self.note(
                     &status.object,
                     Some(ObjectState::Complete),
@@ -83,7 +85,8 @@ impl Run<'_> {
         let again = match verdict {
             Verdict::Patience => true,
             // An error of the company object is an error of the whole sync.
-            _ if status.object == self.company_object => {
+            // Nor is there an object to begin again where records are read by id.
+            _ if status.object == self.company_object || self.is_by_id && verdict.passes() => {
                 return Err(Stop::Connector(connectors::Error::from_connector(
                     &self.connector,
                     error,

@@ -32,7 +32,11 @@ impl Run<'_> {
         }
         for one in store.sync_objects(self.sync.id).await? {
             // A removal requires a complete listing and a sync that does not fail.
-            if one.state != ObjectState::Complete || !Self::lists(plan, &one.object) {
+            if one.state != ObjectState::Complete {
+                continue;
+            }
+            // The connector may have listed an object although nothing asked for it.
+            if !Self::lists(plan, &one.object) && !store.sync_has_marks(&self.sync, &one.object).await? {
                 continue;
             }
             let mut settling = None;

@@ -14,18 +14,27 @@ use tether_connector_proto::{Connection, ObjectSelection, ReadMode, ReadRequest,
 
 /// The selected fields of an object, with a digest of how each was selected.
 type Digests = BTreeMap<String, String>;
+/// Instead of a digest: the CRM did not have the field. Stored records have its values still; the next sync drops them.
+const MISSING: &str = "missing";
+/// The same, and its values were dropped.
+const GONE: &str = "gone";
 
 impl Run<'_> {
     /// The plan of this sync. It has neither a connection nor a checkpoint.
     pub(super) async fn plan(
         &mut self,
         selection: Vec<ObjectSelection>,
+        fields: &[store::Field],
         reads_changes: bool,
         connection: &Connection,
     ) -> Result<ReadRequest, Stop> {
         let store = &self.context.store;
         let before = store.sync_read_before(&self.sync).await?;
         self.reads = before.objects.clone();
+        let of = |field: &store::Field| (field.object.clone(), field.key.clone());
+        self.selected = fields.iter().map(|field| (of(field), field.select_us)).collect();
+        let seen_missing = fields.iter().filter(|field| field.missing_us.is_some());
+        self.seen_missing = seen_missing.map(of).collect();
         let known = self.sync.missing_fields();
         let fields = selection.iter().flat_map(|one| {
             let of = |field: &SelectedField| store::FieldRef {
@@ -38,8 +47,11 @@ impl Run<'_> {
         self.missing = fields.filter(is_missing).collect();
         if let Some(plan) = &before.plan {
             let plan = decode(plan)?;
-            self.plan.clone_from(&plan);
-            return Ok(plan);
+            // Another version of the connector may not read changes.
+            if reads_changes || plan.mode() == ReadMode::Full {
+                self.plan.clone_from(&plan);
+                return Ok(plan);
+            }
         }
         let account = account(&self.connector, connection);
         let is_same = before.account == account && before.state.is_some();
@@ -83,7 +95,9 @@ impl Run<'_> {
     /// The plan to read what changed.
     fn changes(&self, mut selection: Vec<ObjectSelection>, before: ReadBefore) -> ReadRequest {
         let due = |last: Micros, every: Duration| {
-            self.begun_us().saturating_sub(last) >= i64::try_from(every.as_micros()).unwrap_or(i64::MAX)
+            let every = i64::try_from(every.as_micros()).unwrap_or(i64::MAX);
+            // A time in the future is of a clock that was ahead.
+            last > self.begun_us() || self.begun_us().saturating_sub(last) >= every
         };
         for one in &mut selection {
             let Some(read) = before.objects.iter().find(|read| read.object == one.object) else {
@@ -94,7 +108,14 @@ impl Run<'_> {
             };
             let digests: Digests = serde_json::from_str(&read.fields).unwrap_or_default();
             let fields = one.fields.iter();
-            let unread = fields.filter(|field| digests.get(&field.key) != Some(&digest(field)));
+            let is_unread = |field: &&SelectedField| match digests.get(&field.key).map(String::as_str) {
+                Some(MISSING | GONE) => false,
+                // A live read saw that it was missing, and left it out of what it stored.
+                Some(read) if self.is_seen_missing(&one.object, &field.key) => !read.is_empty(),
+                Some(read) => read != self.digest(&one.object, field),
+                None => true,
+            };
+            let unread = fields.filter(is_unread);
             one.unread = unread.map(|field| field.key.clone()).collect();
             one.calculated_due = due(read.calculated_us, self.context.options.calculated);
             one.sweep_due = due(read.sweep_us, self.context.options.sweep)
@@ -109,24 +130,34 @@ impl Run<'_> {
         }
     }
 
-    /// Drops the values of fields that are no longer selected. A read of everything replaces all payloads anyway.
-    pub(super) async fn drop_deselected(&self) -> Result<(), Stop> {
+    /// Drops the values of fields that are no longer selected, or that were missing in the sync before. A read of everything
+    /// replaces all payloads anyway.
+    pub(super) async fn drop_values(&mut self) -> Result<(), Stop> {
         if self.plan.mode() != ReadMode::Changes {
             return Ok(());
         }
         for planned in &self.plan.selection {
-            let Some(read) = self.reads.iter().find(|read| read.object == planned.object) else {
+            let Some(read) = self.reads.iter_mut().find(|read| read.object == planned.object) else {
                 continue;
             };
-            let digests: Digests = serde_json::from_str(&read.fields).unwrap_or_default();
+            let mut digests: Digests = serde_json::from_str(&read.fields).unwrap_or_default();
             let is_selected = |key: &String| planned.fields.iter().any(|field| field.key == *key);
-            let dropped: Vec<String> = digests.into_keys().filter(|key| !is_selected(key)).collect();
-            if !dropped.is_empty() {
-                let store = &self.context.store;
-                store
-                    .sync_drop_fields(&self.sync, &planned.object, dropped, now_us())
-                    .await?;
+            let goes = |(key, digest): (&String, &String)| {
+                (!is_selected(key) || digest == MISSING).then(|| key.clone())
+            };
+            let dropped: Vec<String> = digests.iter().filter_map(goes).collect();
+            if dropped.is_empty() {
+                continue;
             }
+            digests.retain(|key, _| is_selected(key));
+            for digest in digests.values_mut().filter(|digest| *digest == MISSING) {
+                GONE.clone_into(digest);
+            }
+            read.fields = serde_json::to_string(&digests).unwrap_or_default();
+            let store = &self.context.store;
+            store
+                .sync_drop_fields(&self.sync, read.clone(), dropped, now_us())
+                .await?;
         }
         Ok(())
     }
@@ -152,8 +183,22 @@ impl Run<'_> {
                 .iter()
                 .any(|missing| missing.object == object && missing.key == field.key)
         };
-        let fields = planned.fields.iter().filter(|field| !is_missing(field));
-        let digests: Digests = fields.map(|field| (field.key.clone(), digest(field))).collect();
+        let known: Digests = before
+            .and_then(|read| serde_json::from_str(&read.fields).ok())
+            .unwrap_or_default();
+        let mut digests = Digests::new();
+        for field in &planned.fields {
+            let known = known.get(&field.key).map(String::as_str);
+            let was_missing = matches!(known, Some(MISSING | GONE));
+            let digest = match (is_missing(&field), known) {
+                (true, Some(GONE)) => GONE.to_owned(),
+                (true, _) => MISSING.to_owned(),
+                // It is back: the next sync reads it for all records.
+                (false, _) if was_missing && !full => continue,
+                (false, _) => self.digest(object, field),
+            };
+            digests.insert(field.key.clone(), digest);
+        }
         let read = ObjectRead {
             object: object.to_owned(),
             fields: serde_json::to_string(&digests).unwrap_or_default(),
@@ -164,6 +209,20 @@ impl Run<'_> {
             sweep_us: now_or(full || planned.sweep_due, before.map(|read| read.sweep_us)),
         };
         self.pending.reads.push(read);
+    }
+
+    /// A digest of everything that decides which values of a field are stored: how it is read, and since when it is selected.
+    fn digest(&self, object: &str, field: &SelectedField) -> String {
+        let selected = (object.to_owned(), field.key.clone());
+        let select_us = self.selected.get(&selected).copied().unwrap_or_default();
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&field.encode_to_vec());
+        hasher.update(&select_us.to_le_bytes());
+        hasher.finalize().to_hex().chars().take(16).collect()
+    }
+
+    fn is_seen_missing(&self, object: &str, key: &str) -> bool {
+        self.seen_missing.contains(&(object.to_owned(), key.to_owned()))
     }
 
     /// Whether the listing of an object is complete in this sync: only then what it lacks is gone.
@@ -182,12 +241,6 @@ impl Run<'_> {
 fn decode(plan: &[u8]) -> Result<ReadRequest, store::Error> {
     let corrupt = |error| store::Error::Corrupt(format!("the plan of a sync: {error}"));
     ReadRequest::decode(plan).map_err(corrupt)
-}
-
-/// A digest of everything that decides which values a field has.
-fn digest(field: &SelectedField) -> String {
-    let hash = blake3::hash(&field.encode_to_vec());
-    hash.to_hex().chars().take(16).collect()
 }
 
 /// The account whose records a state describes: another user may see other records, and other settings may mean another CRM.

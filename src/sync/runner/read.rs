@@ -48,7 +48,9 @@ impl Run<'_> {
         self.used = Some((credential_id, access.generation));
         let selection = ingest::selection(&describe.objects, &fields);
         let reads_changes = describe.features.iter().any(|feature| feature == "changes");
-        let plan = self.plan(selection, reads_changes, &access.connection).await?;
+        let plan = self
+            .plan(selection, &fields, reads_changes, &access.connection)
+            .await?;
         self.order = plan.selection.iter().map(|one| one.object.clone()).collect();
         let identity = access.connection.identity.clone().unwrap_or_default();
         let source = Source {
@@ -63,7 +65,7 @@ impl Run<'_> {
             }
             self.commit(None).await?;
         }
-        self.drop_deselected().await?;
+        self.drop_values().await?;
         let mut reading = Reading {
             connector,
             access,
@@ -86,11 +88,11 @@ impl Run<'_> {
         self.settle(&plan).await
     }
 
-    /// Reads the records that partial rows have shown to be lacking or outdated.
+    /// Reads the records that are known to be lacking or outdated. Those of an object that cannot be read stay noted.
     async fn by_id(&mut self, reading: &mut Reading, plan: &ReadRequest) -> Result<(), Stop> {
         self.is_by_id = true;
         loop {
-            let wanted = self.context.store.sync_wanted(&self.sync, BY_ID_AT_ONCE).await?;
+            let mut wanted = self.context.store.sync_wanted(&self.sync, BY_ID_AT_ONCE).await?;
             if wanted.is_empty() {
                 return Ok(());
             }
@@ -108,11 +110,18 @@ impl Run<'_> {
                 records: records.filter(|one| self.order.contains(&one.object)).collect(),
                 ..ReadRequest::default()
             };
+            self.read_by_id.clear();
             if !request.records.is_empty() {
                 self.stream(reading, request).await?;
                 self.commit(None).await?;
             }
+            let asked = wanted.len();
+            wanted.retain(|(object, _)| self.read_by_id.contains(object) || !self.order.contains(object));
+            let is_stuck = wanted.len() < asked;
             self.context.store.sync_wanted_done(&self.sync, wanted).await?;
+            if is_stuck {
+                return Ok(());
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::super::context::Context;
 use crate::connectors;
 use crate::credentials;
-use crate::domain::{CredentialId, FieldType};
+use crate::domain::{CredentialId, FieldType, Micros};
 use crate::ingest;
 use crate::store::{self, FieldRef, ObjectProgress, ObjectRead, RecordBatch, Sync};
 use tether_connector_proto as proto;
@@ -77,8 +77,14 @@ pub(super) struct Run<'a> {
     pub(super) reads: Vec<ObjectRead>,
     /// Selected fields that the CRM does not have.
     pub(super) missing: HashSet<FieldRef>,
+    /// Since when each field is selected, by object and key.
+    pub(super) selected: HashMap<(String, String), Micros>,
+    /// Fields that an earlier read saw missing.
+    pub(super) seen_missing: HashSet<(String, String)>,
     /// The stream reads records by id.
     pub(super) is_by_id: bool,
+    /// The objects whose records it read.
+    pub(super) read_by_id: HashSet<String>,
     pub(super) pending: Pending,
 }
 
@@ -95,7 +101,10 @@ impl<'a> Run<'a> {
             plan: proto::ReadRequest::default(),
             reads: Vec::new(),
             missing: HashSet::new(),
+            selected: HashMap::new(),
+            seen_missing: HashSet::new(),
             is_by_id: false,
+            read_by_id: HashSet::new(),
             sync,
         }
     }

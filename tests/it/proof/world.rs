@@ -162,6 +162,7 @@ pub(super) async fn integration(store: &Store, group: &GroupId, name: &str) -> s
         position,
         missing_us: None,
         alias: String::new(),
+        select_us: 0,
     });
     let update = store::IntegrationUpdate {
         id: draft.id,

@@ -149,7 +149,15 @@ async fn a_database_of_data_sets_has_their_tables_alone() {
         let names: Vec<&str> = names.iter().map(|name| name.name.as_str()).collect();
         assert_eq!(
             names,
-            ["data_object", "data_set", "record", "record_link", "removal"]
+            [
+                "data_object",
+                "data_read",
+                "data_set",
+                "data_wanted",
+                "record",
+                "record_link",
+                "removal"
+            ]
         );
     }
 }

@@ -88,6 +88,7 @@ pub(super) async fn round(w: &mut World, group_id: &GroupId, of: &Integration, s
     };
     let leased = sync::queue(w, r).await;
     sync::commit_rows(w, r, &leased).await;
+    sync::plan(w, r, &leased).await;
     sync::lists(w, r, &leased).await;
     sync::end(w, r, &leased).await;
     records::live_read(w, r).await;

@@ -97,6 +97,24 @@ pub(super) async fn commit_rows(w: &mut World, r: &Round<'_>, sync: &Sync) {
         ..batch("Account", read_us, Vec::new())
     };
     ask!(w, n, sync_commit(commit(sync, vec![listed])));
+    let existing = RecordBatch {
+        partial: Some(vec!["Rating".to_owned()]),
+        ..batch(
+            "Account",
+            read_us + 3,
+            changed
+                .iter()
+                .map(|row| RecordRow {
+                    payload: format!(r#"{{"Rating":"{version}"}}"#),
+                    // Half of them have to be read by id.
+                    modified_us: row.modified_us
+                        + i64::from(row.external_id.ends_with(['1', '3', '5', '7', '9'])) * MINUTE,
+                    ..row.clone()
+                })
+                .collect(),
+        )
+    };
+    ask!(w, n, sync_commit(commit(sync, vec![existing])));
     let gone = (first..first + n).map(|i| RecordRow {
         deleted: true,
         ..contact_row(i, version + 1, read_us + 2)
@@ -106,6 +124,31 @@ pub(super) async fn commit_rows(w: &mut World, r: &Round<'_>, sync: &Sync) {
         n,
         sync_commit(commit(sync, vec![batch("Contact", read_us + 2, gone.collect())]))
     );
+}
+
+/// What was read before, and what has to be read by id.
+pub(super) async fn plan(w: &mut World, r: &Round<'_>, sync: &Sync) {
+    let Round { n, size, .. } = *r;
+    ask!(w, 10, sync_read_before(sync));
+    let plan = NewPlan {
+        plan: vec![1],
+        mode: SyncMode::Incremental,
+        account: "of Ada".to_owned(),
+        afresh: false,
+    };
+    ask!(w, 1, sync_plan(sync, plan));
+    let wanted = ask!(w, n, sync_wanted(sync, n as i64));
+    ask!(w, n, sync_wanted_done(sync, wanted));
+    ask!(w, n, sync_has_marks(sync, "Account"));
+    let left = ObjectRead {
+        object: "Account".to_owned(),
+        fields: "{}".to_owned(),
+        calculated_us: NOW,
+        sweep_us: NOW,
+    };
+    // Goes through all records of the object.
+    let dropped = vec!["Rating".to_owned()];
+    ask!(w, size.accounts, sync_drop_fields(sync, left, dropped, NOW));
 }
 
 /// What is shown of syncs.
