@@ -32,7 +32,7 @@ pub use self::source::{Looked, Page, Recovery, Source, is_of_one_object, of_one_
 use self::state::{History, State};
 use crate::proto::{
     Connection, Error, ErrorKind, FieldChange, FieldChangeKind, FieldType, ObjectCount, ObjectStatus,
-    PartialFields, Progress, ReadMode, ReadRequest, RecordBatch, RecordIds,
+    PartialFields, Progress, ReadMode, ReadRequest, Record, RecordBatch, RecordIds,
 };
 use crate::{CallContext, ReadStream};
 
@@ -283,9 +283,13 @@ impl<S: Source> Reader<S> {
                 self.telling.expected(key, expected).await?;
             }
             let listed = pass.is_listing();
+            let mut records = page.records;
+            if *pass == Pass::Fields {
+                records.iter_mut().for_each(keep_fields_only);
+            }
             let batch = RecordBatch {
                 object: key.to_owned(),
-                records: page.records,
+                records,
                 covers: page.covers.filter(|_| listed),
                 covers_numbers: page.covers_numbers.filter(|_| listed),
                 read_time_us: page.read_time_us,
@@ -374,6 +378,14 @@ impl<S: Source> Reader<S> {
             false => self.telling.usage().await,
         }
     }
+}
+
+/// A record of which some fields are read has neither names nor parents.
+fn keep_fields_only(record: &mut Record) {
+    record.display_name.clear();
+    record.homepage.clear();
+    record.homepages.clear();
+    record.parents.clear();
 }
 
 /// The fields that a pass reads: those that turned out to be missing, or to have another type, are not among them.

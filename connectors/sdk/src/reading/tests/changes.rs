@@ -55,6 +55,7 @@ impl Source for Log {
         let record = |row: &(&str, i64)| Record {
             external_id: row.0.to_owned(),
             modified_us: row.1,
+            display_name: "a name".to_owned(),
             ..Record::default()
         };
         Ok(Page {
@@ -88,6 +89,12 @@ async fn read_log(rows: &[(&'static str, i64)], request: ReadRequest) -> (Vec<St
                     let partial = batch
                         .partial
                         .map(|partial| format!(" [{}]", partial.fields.join(",")));
+                    // Only records in full have names.
+                    let named = batch
+                        .records
+                        .iter()
+                        .all(|one| one.display_name.is_empty() == partial.is_some());
+                    assert!(named, "{ids:?}");
                     let range = if batch.covers.is_some() { "!" } else { "" };
                     heard.push(format!(
                         "{}:{}{}{range}",
