@@ -32,6 +32,26 @@ impl Object {
     pub(crate) fn key(self) -> &'static str {
         OBJECTS[self as usize].0
     }
+
+    /// The external id of a record of a company.
+    fn id(self, company: u64, index: u64) -> String {
+        match self {
+            Self::Company => company_id(company),
+            Self::Person => format!("P{company:08}-{index:03}"),
+            Self::Deal => format!("D{company:08}-{index:03}"),
+        }
+    }
+
+    /// The end of the range of ids that has the records of all companies up to this one.
+    pub(crate) fn through(self, company: u64) -> String {
+        match self {
+            _ if company == 0 => String::new(),
+            Self::Company => company_id(company),
+            // Behind every number.
+            Self::Person => format!("P{company:08}-~"),
+            Self::Deal => format!("D{company:08}-~"),
+        }
+    }
 }
 
 /// The size and state of the CRM.
@@ -42,10 +62,17 @@ pub(crate) struct World {
     people: u64,
     deals: u64,
     padding: usize,
+    /// Some companies are deleted, others are gone without a trace.
+    deleted: u64,
+    gone: u64,
+    /// Some companies changed so often without a change of their time.
+    late: u64,
     /// Moves the values of calculated fields.
     drift: u64,
     /// New companies are not reported as changes, as if the user had only now been allowed to see them.
     quiet: bool,
+    /// The mutant that takes a record for unchanged if its time is that of before.
+    trusts_times: bool,
 }
 
 /// What a read has seen.
@@ -53,6 +80,10 @@ pub(crate) struct World {
 pub(crate) struct Seen {
     revision: u64,
     companies: u64,
+    #[serde(default)]
+    deleted: u64,
+    #[serde(default)]
+    late: u64,
 }
 
 /// The state of a company.
@@ -76,8 +107,12 @@ impl World {
             people: settings.number("people", 2),
             deals: settings.number("deals", 1),
             padding: settings.number("padding", 0) as usize,
+            deleted: settings.number("deleted", 0),
+            gone: settings.number("gone", 0),
+            late: settings.number("late", 0),
             drift: settings.number("drift", 0),
             quiet: !settings.text("quiet").is_empty(),
+            trusts_times: settings.is_mutant("trusts-times"),
         }
     }
 
@@ -86,6 +121,8 @@ impl World {
         Seen {
             revision: self.revision,
             companies: self.companies,
+            deleted: self.deleted,
+            late: self.late,
         }
     }
 
@@ -94,10 +131,14 @@ impl World {
     pub(crate) fn is_changed(&self, number: u64, since: Seen) -> bool {
         let before = Self {
             revision: since.revision,
+            deleted: since.deleted,
+            late: since.late,
             ..*self
         };
         let fate = self.fate(number);
-        let moved = fate != before.fate(number) || self.changed(number) != before.changed(number);
+        let moved = fate != before.fate(number)
+            || self.changed(number) != before.changed(number)
+            || self.late(number) != before.late(number) && !self.trusts_times;
         match number > since.companies {
             true => fate != Fate::Gone && !self.quiet,
             false => fate != Fate::Gone && moved,
@@ -130,6 +171,8 @@ impl World {
             3 if self.revision >= 1 => Fate::Deleted,
             13 if self.revision >= 1 => Fate::Gone,
             7 if self.revision >= 2 => Fate::Merged,
+            9 if self.deleted >= 1 => Fate::Deleted,
+            11 if self.gone >= 1 => Fate::Gone,
             _ => Fate::Alive,
         }
     }
@@ -137,6 +180,11 @@ impl World {
     /// The revision in which a company last changed.
     fn changed(&self, number: u64) -> u64 {
         if number % 20 == 5 { self.revision } else { 0 }
+    }
+
+    /// How often a company changed without a change of its time.
+    fn late(&self, number: u64) -> u64 {
+        if number % 20 == 15 { self.late } else { 0 }
     }
 
     /// A pseudorandom number.
@@ -170,6 +218,8 @@ pub(crate) struct Rows<'a> {
     spaced: bool,
     orphaned: bool,
     revives: bool,
+    /// The rows of people and deals that were deleted with their company are reported, too.
+    reports_deletions: bool,
 }
 
 impl<'a> Rows<'a> {
@@ -190,6 +240,7 @@ impl<'a> Rows<'a> {
             spaced: settings.is_mutant("payload-with-space"),
             orphaned: settings.is_mutant("unknown-parents"),
             revives: settings.is_mutant("deleted-as-live"),
+            reports_deletions: false,
         };
         for field in selected {
             let more =
@@ -212,6 +263,14 @@ impl<'a> Rows<'a> {
         }
         rows.payload = Payload::new(rows.fields.iter().map(|(key, ..)| key.clone()));
         rows
+    }
+
+    /// The same, which also reports people and deals that were deleted with their company.
+    pub(crate) fn reporting_deletions(self) -> Self {
+        Self {
+            reports_deletions: true,
+            ..self
+        }
     }
 
     /// Selected fields that the user cannot see.
@@ -251,9 +310,15 @@ impl<'a> Rows<'a> {
             }
             return;
         }
-        if known && fate == Fate::Alive {
-            for index in 1..=self.world.per_company(self.object) {
-                out.push(self.row(number, index));
+        for index in 1..=self.world.per_company(self.object) {
+            match fate {
+                Fate::Alive if known => out.push(self.row(number, index)),
+                Fate::Deleted | Fate::Merged if known && self.reports_deletions => out.push(Record {
+                    external_id: self.object.id(number, index),
+                    deleted: true,
+                    ..Record::default()
+                }),
+                _ => {}
             }
         }
     }
@@ -277,8 +342,7 @@ impl<'a> Rows<'a> {
         let homepage = format!("https://www.company-{company}.example");
         let (external_id, parents, homepage) = match self.object {
             Object::Company => (company_id(company), Vec::new(), homepage),
-            Object::Person => (format!("P{company:08}-{index:03}"), vec![parent()], String::new()),
-            Object::Deal => (format!("D{company:08}-{index:03}"), vec![parent()], String::new()),
+            Object::Person | Object::Deal => (self.object.id(company, index), vec![parent()], String::new()),
         };
         let mut payload = self.payload.finish();
         if self.spaced {
@@ -301,6 +365,9 @@ impl<'a> Rows<'a> {
 
     fn name(&self, company: u64, index: u64) -> String {
         match (self.object, self.world.changed(company)) {
+            (Object::Company, 0) if self.world.late(company) > 0 => {
+                format!("Company {company} (late {})", self.world.late(company))
+            }
             (Object::Company, 0) => format!("Company {company}"),
             (Object::Company, revision) => format!("Company {company} (revision {revision})"),
             (Object::Person, _) => format!("Person {index} of {company}"),

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use tether_connector_sdk::proto::{
-    ObjectSelection, PartialFields, ReadMode, ReadRequest, RecordIds, SelectedField,
+    ObjectSelection, PartialFields, ReadMode, ReadRequest, Record, RecordIds, SelectedField,
 };
 
-use crate::data::{Seen, World};
+use crate::data::{Seen, World, company_number};
 use crate::fields::is_calculated;
 use crate::script::Settings;
 
@@ -26,9 +26,9 @@ pub(crate) enum Pass {
 
 impl Pass {
     /// The fields that the pass reads of the selected ones.
-    pub(crate) fn fields(&self, selection: &ObjectSelection) -> Vec<SelectedField> {
+    pub(crate) fn fields(&self, selection: &ObjectSelection, settings: &Settings) -> Vec<SelectedField> {
         match self {
-            Self::Fields(fields) => fields.clone(),
+            Self::Fields(fields) if !settings.is_mutant("partial-has-more") => fields.clone(),
             _ => selection.fields.clone(),
         }
     }
@@ -48,6 +48,46 @@ impl Pass {
         matches!(self, Self::Full | Self::Fields(_))
     }
 
+    /// Whether its batches say which ranges they list.
+    pub(crate) fn has_ranges(&self, settings: &Settings) -> bool {
+        match self {
+            Self::Full => true,
+            Self::Fields(_) => !settings.is_mutant("sweeps-without-ranges"),
+            Self::Records(_) => settings.is_mutant("records-with-ranges"),
+            Self::Changes(_) => false,
+        }
+    }
+
+    /// Named records that a company of this number, which does not exist, would have.
+    pub(crate) fn absent(&self, settings: &Settings, world: &World) -> Vec<Record> {
+        let Self::Records(ids) = self else {
+            return Vec::new();
+        };
+        let is_absent = |id: &&String| company_number(id).is_some_and(|number| number > world.companies());
+        let absent = ids
+            .iter()
+            .filter(|id| settings.is_mutant("absent-as-deleted") && is_absent(id));
+        let deleted = |id: &String| Record {
+            external_id: id.clone(),
+            deleted: true,
+            ..Record::default()
+        };
+        absent.map(deleted).collect()
+    }
+
+    /// Keeps what the pass says of a record: of a part of it neither names nor parents.
+    pub(crate) fn keep(&self, record: &mut Record) {
+        if self.partial().is_some() {
+            *record = Record {
+                display_name: String::new(),
+                homepage: String::new(),
+                homepages: Vec::new(),
+                parents: Vec::new(),
+                ..std::mem::take(record)
+            };
+        }
+    }
+
     /// Whether a company's records are in the pass, as far as its number tells.
     pub(crate) fn has(&self, world: &World, number: u64) -> bool {
         match self {
@@ -57,9 +97,10 @@ impl Pass {
     }
 
     /// Whether a record is in the pass.
-    pub(crate) fn has_record(&self, external_id: &str) -> bool {
+    pub(crate) fn has_record(&self, record: &Record, settings: &Settings) -> bool {
         match self {
-            Self::Records(ids) => ids.iter().any(|id| id == external_id),
+            Self::Records(ids) => ids.contains(&record.external_id),
+            Self::Changes(_) => !record.deleted || !settings.is_mutant("misses-deletions"),
             _ => true,
         }
     }
@@ -75,15 +116,24 @@ pub(crate) struct Passes {
     records: Vec<RecordIds>,
     /// The setting `changes` is not set: everything is read each time.
     always_full: bool,
+    settings: Settings,
 }
 
 impl Passes {
     pub(crate) fn new(settings: &Settings, request: &ReadRequest) -> Self {
+        let full = settings.is_mutant("full-uses-state") && !request.state.is_empty();
         Self {
-            mode: request.mode(),
+            mode: if full { ReadMode::Changes } else { request.mode() },
             records: request.records.clone(),
-            always_full: settings.text("changes").is_empty(),
+            always_full: settings.text("changes").is_empty() || settings.is_mutant("rereads-everything"),
+            settings: settings.clone(),
         }
+    }
+
+    /// Whether the ranges of people and deals are listed, and they are reported as deleted with their company: older tests
+    /// know a dummy that does neither.
+    pub(crate) fn lists_all(&self) -> bool {
+        !self.settings.text("changes").is_empty()
     }
 
     /// The passes over one object, with what was seen of it before this read.
@@ -101,8 +151,10 @@ impl Passes {
         };
         let mut passes = vec![Pass::Changes(since)];
         let due = |field: &&SelectedField| {
-            selection.unread.contains(&field.key)
-                || selection.calculated_due && is_calculated(&selection.object, &field.key)
+            selection.unread.contains(&field.key) && !self.settings.is_mutant("forgets-unread")
+                || selection.calculated_due
+                    && is_calculated(&selection.object, &field.key)
+                    && !self.settings.is_mutant("forgets-calculated")
         };
         let fields: Vec<SelectedField> = selection.fields.iter().filter(due).cloned().collect();
         if selection.sweep_due || !fields.is_empty() {

@@ -11,7 +11,7 @@ use tether_connector_sdk::{CallContext, Error, ReadStream};
 
 use crate::auth;
 use crate::crm::Crm;
-use crate::data::{Object, Rows, World, company_id};
+use crate::data::{Object, Rows, World};
 use crate::fields::is_missing;
 use crate::passes::{History, Pass, Passes};
 use crate::script::{Action, Script, Settings};
@@ -62,6 +62,8 @@ struct Reader<'a> {
     script: Script,
     out: ReadStream,
     passes: Passes,
+    /// There is a state of an earlier read.
+    knows_some: bool,
     position: Position,
     token: String,
     connection: Connection,
@@ -76,6 +78,10 @@ pub(crate) async fn read(
 ) -> Result<(), Error> {
     let passes = Passes::new(settings, &request);
     let before = Position::of(&request.state).map(|position| position.history);
+    if before.is_none() && !request.state.is_empty() && settings.is_mutant("refuses-unknown-states") {
+        return Err(Error::invalid_input("the state is not one of this connector"));
+    }
+    let knows_some = before.is_some();
     let start = Position::start(before.unwrap_or_default());
     let position = if request.checkpoint.is_empty() {
         start
@@ -103,6 +109,7 @@ pub(crate) async fn read(
         script,
         out,
         passes,
+        knows_some,
         position,
         token: connection.credentials.clone().unwrap_or_default().access_token,
         connection: connection.clone(),
@@ -132,10 +139,16 @@ impl Reader<'_> {
         };
         let world = World::new(self.settings);
         let seen = self.position.history.0.get(key).copied();
+        let skips = self.knows_some && self.settings.is_mutant("skips-unknown-objects");
+        let seen = seen.or_else(|| skips.then(|| world.seen()));
         let passes = self.passes.of(selection, seen);
         for (number, pass) in passes.iter().enumerate().skip(self.position.pass) {
             self.position.pass = number;
-            let mut rows = Rows::new(&world, self.settings, object, &pass.fields(selection));
+            let fields = pass.fields(selection, self.settings);
+            let mut rows = Rows::new(&world, self.settings, object, &fields);
+            if self.passes.lists_all() && !matches!(pass, Pass::Full) {
+                rows = rows.reporting_deletions();
+            }
             if self.settings.is_mutant("missing-field-fails") && !rows.missing().is_empty() {
                 return Err(Error::field_gone("a field does not exist").object(key.clone()));
             }
@@ -178,7 +191,8 @@ impl Reader<'_> {
                 rows.of_company(company, &mut batch);
             }
             let mut added = batch.split_off(before);
-            added.retain(|record| pass.has_record(&record.external_id));
+            added.retain(|record| pass.has_record(record, self.settings));
+            added.iter_mut().for_each(|record| pass.keep(record));
             let count = added.len() as u64;
             batch.append(&mut added);
             unsaved += count;
@@ -195,11 +209,15 @@ impl Reader<'_> {
                     }
                     return Err(error);
                 }
-                let ranged = object == Object::Company && pass.is_listing();
+                let ranged = object == Object::Company || self.passes.lists_all();
+                if company == last && object == Object::Company {
+                    batch.extend(pass.absent(self.settings, world));
+                }
                 let batch = RecordBatch {
                     object: key.to_owned(),
                     records: std::mem::take(&mut batch),
-                    covers: ranged.then(|| self.range(after, company, last)),
+                    covers: (ranged && pass.has_ranges(self.settings))
+                        .then(|| self.range(object, after, company, last)),
                     partial: pass.partial(),
                     ..RecordBatch::default()
                 };
@@ -230,19 +248,16 @@ impl Reader<'_> {
         })
     }
 
-    /// The range of companies behind `after`; the one with `last` has no end.
-    fn range(&self, after: u64, company: u64, last: u64) -> Covers {
-        let id = |number: u64| {
-            if number == 0 {
-                String::new()
-            } else {
-                company_id(number)
-            }
-        };
+    /// The range of the records of companies behind `after`; the one with `last` has no end.
+    fn range(&self, object: Object, after: u64, company: u64, last: u64) -> Covers {
         let end = company == last || self.settings.is_mutant("range-too-wide");
         Covers {
-            after: id(after),
-            through: if end { String::new() } else { id(company) },
+            after: object.through(after),
+            through: if end {
+                String::new()
+            } else {
+                object.through(company)
+            },
         }
     }
 

@@ -9,6 +9,8 @@
 //! | `companies`, `people`, `deals` | 100, 2, 1 | numbers of records; the latter two per company |
 //! | `seed` | 1 | selects the generated values |
 //! | `revision` | 0 | from 1 on, some companies have changed, are deleted, gone; from 2 on, merged |
+//! | `changes`, `drift`, `quiet` | | set: READ_MODE_CHANGES reads only what changed; a number that calculated values move by; set: new companies are not reported as changed |
+//! | `deleted`, `gone`, `late` | 0 | from 1 on, further companies are deleted, or gone without a trace; so often others changed without a new time |
 //! | `batch`, `checkpoint_every` | 50, 100 | rows |
 //! | `padding` | 0 | bytes of text in each row's `Notes` |
 //! | `picklists`, `entries` | 0, 10 | fields of companies that are picklists without values, and how many entries each has |
@@ -51,12 +53,24 @@
 //! | `range-too-wide` | each range reaches to the end | read.covers |
 //! | `token-in-checkpoints` | checkpoints contain the access token | read.checkpoints, safety.secrets |
 //! | `missing-field-fails` | a read fails because of a missing field | read.missing-field |
-//! | `skips-after-resume` | a resumed read skips one company | resume.every, resume.killed |
+//! | `skips-after-resume` | a resumed read skips one company | resume.every, resume.killed, changes.killed |
 //! | `panics-on-invalid-checkpoint` | a read panics on an invalid checkpoint | resume.invalid-checkpoint |
 //! | `fetch-differs` | FetchCompany returns another display_name than a read | fetch.known |
 //! | `absent-company-fails` | FetchCompany fails for a company that does not exist | fetch.absent |
 //! | `deleted-as-live` | deleted companies are returned as live | fetch.deleted |
 //! | `never-sets-more` | FetchCompany never sets `more` | fetch.many |
+//! | `rereads-everything` | a read of changes returns everything | changes.nothing |
+//! | `misses-deletions` | deleted records are not among the changes | changes.applied |
+//! | `trusts-times` | a record is unchanged if its time is | changes.late |
+//! | `forgets-unread` | unread fields are not read | changes.unread |
+//! | `partial-has-more` | partial records have all fields | changes.unread |
+//! | `forgets-calculated` | calculated fields are not read again | changes.calculated |
+//! | `sweeps-without-ranges` | a listing of ids has no ranges | changes.sweep |
+//! | `absent-as-deleted` | records that do not exist are returned as deleted | changes.records |
+//! | `records-with-ranges` | a read by ids claims ranges | changes.records |
+//! | `refuses-unknown-states` | a state of another connector is an error | changes.state |
+//! | `skips-unknown-objects` | an object that the state does not know counts as read | changes.state |
+//! | `full-uses-state` | a full read with a state reads the changes only | changes.full |
 //! | `requests-without-pulls` | a stream sends requests without pulls | pressure.bounded |
 //! | `requests-after-cancel` | requests continue after a call was cancelled | time.cancel, time.pulls |
 //! | `blocks-threads` | calls with a short deadline block all threads | time.deadline |
