@@ -60,6 +60,20 @@ async fn passes(name: &str, isolation: &str, without: &[&str]) {
     }
 }
 
+/// The checks of a connector that reads changes.
+const OF_CHANGES: &[&str] = &[
+    "changes.nothing",
+    "changes.applied",
+    "changes.late",
+    "changes.unread",
+    "changes.calculated",
+    "changes.sweep",
+    "changes.records",
+    "changes.state",
+    "changes.full",
+    "changes.killed",
+];
+
 #[tokio::test]
 async fn the_dummy_passes_completely_as_a_child() {
     passes("dummy", "child", &["config.operator"]).await;
@@ -82,12 +96,12 @@ async fn salesforce_passes_completely_in_process() {
 
 #[tokio::test]
 async fn hubspot_passes_completely_as_a_child() {
-    passes("hubspot", "child", &[]).await;
+    passes("hubspot", "child", OF_CHANGES).await;
 }
 
 #[tokio::test]
 async fn hubspot_passes_completely_in_process() {
-    passes("hubspot", "in-process", &[]).await;
+    passes("hubspot", "in-process", OF_CHANGES).await;
 }
 
 /// A copy of the dummy's folder with a changed `conformance.toml`.
@@ -207,6 +221,38 @@ const READS: &[(&str, &str, &str)] = &[
     ("never-sets-more", "fetch.many", "`more` is false"),
 ];
 
+const CHANGES: &[(&str, &str, &str)] = &[
+    (
+        "rereads-everything",
+        "changes.nothing",
+        "are returned that did not change",
+    ),
+    ("misses-deletions", "changes.applied", "too many"),
+    ("trusts-times", "changes.late", "other Name"),
+    ("forgets-unread", "changes.unread", "different"),
+    (
+        "partial-has-more",
+        "changes.unread",
+        "which is not among their fields",
+    ),
+    ("forgets-calculated", "changes.calculated", "other Growth"),
+    (
+        "sweeps-without-ranges",
+        "changes.sweep",
+        "no range of Company is listed as complete",
+    ),
+    (
+        "absent-as-deleted",
+        "changes.records",
+        "which does not exist, is returned as deleted",
+    ),
+    ("records-with-ranges", "changes.records", "claims a range of ids"),
+    ("refuses-unknown-states", "changes.state", "INVALID_INPUT"),
+    ("skips-unknown-objects", "changes.state", "missing"),
+    ("full-uses-state", "changes.full", "missing"),
+    ("skips-after-resume", "changes.killed", "kills:"),
+];
+
 const FAULTS: &[(&str, &str, &str)] = &[
     ("requests-without-pulls", "pressure.bounded", "without a pull"),
     ("requests-after-cancel", "time.cancel", "after it was cancelled"),
@@ -248,7 +294,7 @@ fn the_dummys_table_of_mutants_is_complete() {
         let checks = rest.trim_end_matches(" |").rsplit(" | ").next().unwrap();
         listed.extend(checks.split(", ").map(|id| (name, id)));
     }
-    let tested = [LOGIN, READS, FAULTS].into_iter().flatten();
+    let tested = [LOGIN, READS, CHANGES, FAULTS].into_iter().flatten();
     assert_eq!(listed, tested.map(|(name, id, _)| (*name, *id)).collect());
 }
 
@@ -260,6 +306,11 @@ async fn mutants_of_description_and_login_are_found() {
 #[tokio::test]
 async fn mutants_of_fields_and_reads_are_found() {
     mutants(READS).await;
+}
+
+#[tokio::test]
+async fn mutants_of_reads_of_changes_are_found() {
+    mutants(CHANGES).await;
 }
 
 #[tokio::test]

@@ -194,15 +194,28 @@ impl Proxy {
 
     /// A GET of the kit itself, without the proxy. JSON only.
     pub(crate) async fn get(&self, url: &str) -> Result<serde_json::Value, String> {
-        let address = url.split('?').next().unwrap_or_default().to_owned();
-        let wrong = |what: String| format!("GET {address}: {what}");
+        let body = self.send(Method::GET, url, Bytes::new()).await?;
+        serde_json::from_slice(&body).map_err(|_| format!("GET {}: the answer is not JSON", path_of(url)))
+    }
+
+    /// A POST of JSON to the fixture's control address, without the proxy.
+    pub(crate) async fn post(&self, url: &str, body: String) -> Result<(), String> {
+        self.send(Method::POST, url, body.into()).await.map(|_| ())
+    }
+
+    async fn send(&self, method: Method, url: &str, body: Bytes) -> Result<Bytes, String> {
+        let name = format!("{method} {}", path_of(url));
+        let wrong = |what: String| format!("{name}: {what}");
         let uri: Uri = url.parse().map_err(|_| wrong("not an address".to_owned()))?;
-        let response = self
-            .shared
-            .client
-            .get(uri)
-            .await
+        let mut request = Request::builder().method(method).uri(uri);
+        if !body.is_empty() {
+            request = request.header(CONTENT_TYPE, "application/json");
+        }
+        let request = request
+            .body(Full::new(body))
             .map_err(|error| wrong(error.to_string()))?;
+        let response = self.shared.client.request(request).await;
+        let response = response.map_err(|error| wrong(error.to_string()))?;
         let status = response.status();
         let body = response
             .into_body()
@@ -213,8 +226,13 @@ impl Proxy {
         if !status.is_success() {
             return Err(wrong(format!("{status}: {}", String::from_utf8_lossy(&body))));
         }
-        serde_json::from_slice(&body).map_err(|_| wrong("the answer is not JSON".to_owned()))
+        Ok(body)
     }
+}
+
+/// An address without its query.
+fn path_of(url: &str) -> &str {
+    url.split('?').next().unwrap_or_default()
 }
 
 impl Drop for Proxy {

@@ -3,12 +3,15 @@
 //! Placeholders in texts: `{fixture}` is the address that the connector must use, with scheme and port; `{control}`
 //! the fixture's own control address; `{folder}` the connector's folder.
 
+mod changes;
+
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use serde::Deserialize;
 use tether_connector_host::proto::AuthKind;
 
+pub use self::changes::{Kind, Post, Step};
 use crate::Error;
 
 /// The file's name.
@@ -39,6 +42,12 @@ pub struct Quirks {
     /// Refusals in the CRM's own form.
     #[serde(default)]
     pub refusals: Refusals,
+    /// How the fixture's records change between two reads, by kind; for a connector with the feature `changes`.
+    #[serde(default)]
+    pub changes: BTreeMap<Kind, Step>,
+    /// States that earlier versions of the connector stored.
+    #[serde(default)]
+    pub old_states: Vec<String>,
     /// Missing features, each with the reason. Their checks are not applicable.
     #[serde(default)]
     pub lacks: BTreeMap<Lack, String>,
@@ -243,6 +252,8 @@ pub enum Lack {
     OneAddress,
     /// The CRM never reports how long to wait, so the connector does not read it.
     RetryAfter,
+    /// The CRM does not say of some objects what changed, so that reads of changes return all of their records.
+    ChangeTimes,
 }
 
 impl Quirks {

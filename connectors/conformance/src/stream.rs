@@ -41,6 +41,11 @@ impl Stream {
             checkpoint: checkpoint.to_vec(),
             ..ReadRequest::default()
         };
+        Self::read(connector, request).await
+    }
+
+    /// Opens the stream of a request.
+    pub(crate) async fn read(connector: &Connector, request: ReadRequest) -> Result<Self, Failure> {
         let answer = connector.read(request, CALL_TIMEOUT).await?;
         Ok(Self::of(connector, answer.stream))
     }

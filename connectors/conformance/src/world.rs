@@ -1,16 +1,18 @@
 //! The state shared by the checks of one isolation: the library, the fixture behind its proxy, and cached results.
 
-use std::collections::HashMap;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tether_connector_host::manifest::Isolation;
 use tether_connector_host::proto::{
     AuthMethod, DescribeRequest, DescribeResponse, Field, ListFieldsRequest, ObjectFields, ObjectRole,
     ObjectSelection, SelectedField,
 };
 use tether_connector_host::{ConnectorOptions, HttpOptions, LoadError, raw};
+use time::OffsetDateTime;
 use tokio::sync::OnceCell;
 
 use crate::connector::{CALL_TIMEOUT, Connector, ReceivedTexts};
@@ -24,16 +26,40 @@ use crate::secrets::Secrets;
 use crate::stream::Stream;
 use crate::{Error, Options};
 
+/// The fixture of a connector, with a proxy in front of it.
+async fn start(
+    given: Option<&str>,
+    quirks: &Quirks,
+    folder: &Path,
+) -> Result<(Option<Fixture>, Option<Proxy>), Error> {
+    let fixture = match (given, &quirks.fixture) {
+        (Some(url), _) => Some(Fixture::at(url)?),
+        (None, Some(fixture)) => Some(Fixture::start(fixture, folder).await?),
+        (None, None) => None,
+    };
+    let proxy = match &fixture {
+        Some(fixture) => Some(Proxy::start(&fixture.authority).await.map_err(Error::Proxy)?),
+        None => None,
+    };
+    Ok((fixture, proxy))
+}
+
 /// The shared state of one run.
 pub(crate) struct World {
     pub(crate) quirks: Quirks,
     pub(crate) isolation: Isolation,
     pub(crate) folder: PathBuf,
     /// The library, or the reason why it could not be loaded.
-    pub(crate) library: Result<raw::Library, LoadError>,
+    pub(crate) library: Arc<Result<raw::Library, LoadError>>,
+    /// The address of a fixture that the kit did not start.
+    given: Option<String>,
     fixture: Option<Fixture>,
     pub(crate) proxy: Option<Proxy>,
-    pub(crate) secrets: Secrets,
+    pub(crate) secrets: Arc<Secrets>,
+    /// Operator settings that a change of the CRM has set.
+    changed: Mutex<BTreeMap<String, String>>,
+    /// When the fixture was started.
+    pub(crate) begun: OffsetDateTime,
     pub(crate) received: Arc<ReceivedTexts>,
     logs: Logs,
     /// Lines of earlier runs are skipped.
@@ -46,15 +72,7 @@ pub(crate) struct World {
 impl World {
     /// Starts the fixture and the proxy, and loads the library.
     pub(crate) async fn new(options: &Options, quirks: &Quirks, isolation: Isolation) -> Result<Self, Error> {
-        let fixture = match (&options.fixture, &quirks.fixture) {
-            (Some(url), _) => Some(Fixture::at(url)?),
-            (None, Some(fixture)) => Some(Fixture::start(fixture, &options.folder).await?),
-            (None, None) => None,
-        };
-        let proxy = match &fixture {
-            Some(fixture) => Some(Proxy::start(&fixture.authority).await.map_err(Error::Proxy)?),
-            None => None,
-        };
+        let (fixture, proxy) = start(options.fixture.as_deref(), quirks, &options.folder).await?;
         let (folder, program) = (options.folder.clone(), options.program.clone());
         let folder = folder.canonicalize().unwrap_or(folder);
         let there = folder.clone();
@@ -65,10 +83,13 @@ impl World {
             quirks: quirks.clone(),
             isolation,
             folder,
-            library,
+            library: Arc::new(library),
+            given: options.fixture.clone(),
             fixture,
             proxy,
-            secrets: Secrets::default(),
+            secrets: Arc::default(),
+            changed: Mutex::default(),
+            begun: OffsetDateTime::now_utc(),
             received: Arc::default(),
             logged_before: options.logs.lines().len(),
             logs: options.logs.clone(),
@@ -89,6 +110,36 @@ impl World {
                 .add(&format!("the setting {key}"), &world.with_placeholders(&secret));
         }
         Ok(world)
+    }
+
+    /// The same connector with a fixture of its own, whose records the check changes. A fixture that the kit did not start is
+    /// used as it is, and stays changed.
+    pub(crate) async fn beside(&self) -> Result<Self, Halt> {
+        let started = start(self.given.as_deref(), &self.quirks, &self.folder).await;
+        let (fixture, proxy) = started.map_err(|error| fails(error.to_string()))?;
+        Ok(Self {
+            quirks: self.quirks.clone(),
+            isolation: self.isolation,
+            folder: self.folder.clone(),
+            library: Arc::clone(&self.library),
+            given: self.given.clone(),
+            fixture,
+            proxy,
+            secrets: Arc::clone(&self.secrets),
+            changed: Mutex::default(),
+            begun: OffsetDateTime::now_utc(),
+            received: Arc::clone(&self.received),
+            logged_before: self.logged_before,
+            logs: self.logs.clone(),
+            described: OnceCell::new(),
+            listed: OnceCell::new(),
+            full_read: OnceCell::new(),
+        })
+    }
+
+    /// Sets an operator setting of the instances that are opened from now on.
+    pub(crate) fn set(&self, key: &str, value: String) {
+        self.changed.lock().insert(key.to_owned(), value);
     }
 
     /// Replaces the placeholders of a text.
@@ -129,7 +180,8 @@ impl World {
 
     /// The operator's settings, with placeholders replaced.
     pub(crate) fn operator(&self) -> HashMap<String, String> {
-        let settings = self.quirks.operator.settings.iter();
+        let changed = self.changed.lock();
+        let settings = self.quirks.operator.settings.iter().chain(changed.iter());
         settings
             .map(|(key, value)| (key.clone(), self.with_placeholders(value)))
             .collect()
@@ -161,6 +213,7 @@ impl World {
     ) -> Result<Connector, LoadError> {
         let library = self
             .library
+            .as_ref()
             .as_ref()
             .map_err(|error| LoadError::Unsupported(error.to_string()))?;
         let options = ConnectorOptions {

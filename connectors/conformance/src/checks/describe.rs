@@ -76,7 +76,7 @@ async fn whole(world: &World) -> CheckResult {
     let mut findings = Findings::default();
     let connector = world.open().await?;
     let described: &DescribeResponse = world.description(&connector).await?;
-    if let Ok(library) = &world.library {
+    if let Ok(library) = world.library.as_ref() {
         let manifest = library.manifest();
         findings.unless(described.connector == manifest.name, || {
             format!(

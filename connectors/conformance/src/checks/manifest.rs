@@ -23,7 +23,7 @@ pub(super) const OPENS: Check = Check {
 };
 
 async fn in_order(world: &World) -> CheckResult {
-    match &world.library {
+    match world.library.as_ref() {
         Ok(library) => {
             let manifest = library.manifest();
             Ok(format!("{} {}", manifest.name, manifest.version))

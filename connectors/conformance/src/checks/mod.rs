@@ -1,5 +1,6 @@
 //! The checks, in the order of execution.
 
+mod changes;
 mod check;
 mod config;
 mod describe;
@@ -47,6 +48,16 @@ pub(crate) const ALL: &[Check] = &[
     resume::EVERY,
     resume::KILLED,
     resume::INVALID_CHECKPOINT,
+    changes::NOTHING,
+    changes::APPLIED,
+    changes::LATE,
+    changes::UNREAD,
+    changes::CALCULATED,
+    changes::SWEEP,
+    changes::RECORDS,
+    changes::STATE,
+    changes::FULL,
+    changes::KILLED,
     fetch::KNOWN,
     fetch::ABSENT,
     fetch::DELETED,

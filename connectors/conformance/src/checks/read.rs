@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use tether_connector_host::proto::{
-    Covers, FetchCompanyRequest, FieldChangeKind, FieldType, ObjectSelection, Record, SelectedField,
+    FetchCompanyRequest, FieldChangeKind, FieldType, ObjectSelection, Record, SelectedField,
 };
 
 use super::check::Check;
@@ -11,6 +11,7 @@ use crate::canonical::{self, Form};
 use crate::connector::{CALL_TIMEOUT, Connector};
 use crate::finding::{CheckResult, Context as _, Findings, Halt};
 use crate::quirks::Lack;
+use crate::range::{self, Order};
 use crate::rows::Rows;
 use crate::stream::Stream;
 use crate::world::World;
@@ -257,14 +258,11 @@ pub(super) fn check_ranges(
     let mut ranges = 0;
     for batch in &rows.batches {
         let object = batch.object.as_str();
-        let (covers, order) = match (&batch.covers, &batch.covers_numbers) {
-            (None, None) => continue,
-            (Some(covers), None) => (covers, Order::Bytes),
-            (None, Some(covers)) => (covers, Order::Numbers),
-            (Some(_), Some(_)) => {
-                findings.add(format!(
-                    "{object}: a batch has both `covers` and `covers_numbers`; only one is allowed"
-                ));
+        let (covers, order) = match Order::of(batch) {
+            Ok(None) => continue,
+            Ok(Some(range)) => range,
+            Err(both) => {
+                findings.add(format!("{object}: {both}"));
                 continue;
             }
         };
@@ -293,7 +291,7 @@ pub(super) fn check_ranges(
         if let Some(id) = listed.iter().find(|id| !order.inside(covers, id)) {
             findings.add(format!(
                 "{object} {id} is outside of its batch's range {}",
-                range_text(covers)
+                range::text(covers)
             ));
         }
         let existing = all
@@ -307,51 +305,13 @@ pub(super) fn check_ranges(
         findings.unless(lacking.is_empty(), || {
             format!(
                 "{object}: the range {} lacks {} existing records, among them {}",
-                range_text(covers),
+                range::text(covers),
                 lacking.len(),
                 lacking[0]
             )
         });
     }
     ranges
-}
-
-/// The order of a range of ids.
-#[derive(Clone, Copy)]
-enum Order {
-    Bytes,
-    /// Decimal numbers without leading zeros, by value; other ids are in no range.
-    Numbers,
-}
-
-impl Order {
-    fn inside(self, covers: &Covers, id: &str) -> bool {
-        // Numbers without leading zeros: a longer one is larger, and numbers of the same length are ordered by their
-        // bytes.
-        let key = |id: &str| match self {
-            Self::Bytes => (0, id.to_owned()),
-            Self::Numbers => (id.len(), id.to_owned()),
-        };
-        let number = id.bytes().all(|byte| byte.is_ascii_digit()) && (id == "0" || !id.starts_with('0'));
-        (matches!(self, Self::Bytes) || number)
-            && key(id) > key(&covers.after)
-            && (covers.through.is_empty() || key(id) <= key(&covers.through))
-    }
-}
-
-fn range_text(covers: &Covers) -> String {
-    let or = |id: &str, other: &str| {
-        if id.is_empty() {
-            other.to_owned()
-        } else {
-            id.to_owned()
-        }
-    };
-    format!(
-        "({}, {}]",
-        or(&covers.after, "beginning"),
-        or(&covers.through, "end")
-    )
 }
 
 async fn covers(world: &World) -> CheckResult {

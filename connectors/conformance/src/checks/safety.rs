@@ -6,6 +6,7 @@ use http::Method;
 
 use super::check::Check;
 use crate::finding::{CheckResult, Findings, fails};
+use crate::proxy::ProxiedRequest;
 use crate::world::World;
 
 pub(super) const READ_ONLY: Check = Check {
@@ -43,15 +44,33 @@ async fn read_only(world: &World) -> CheckResult {
     let mut findings = Findings::default();
     let connector = world.open().await?;
     world.full_read(&connector).await?;
-    let requests = &world.quirks.requests;
     let seen = proxy.since(0);
     if seen.is_empty() {
         return Err(fails(
             "the connector sent no request to the fixture: is {fixture} among its settings?",
         ));
     }
+    only_reads(&mut findings, world, &seen);
+    let writes = world.writes().await?;
+    findings.unless(writes.unwrap_or(0) == 0, || {
+        format!(
+            "the fixture's journal has {} attempts to write",
+            writes.unwrap_or(0)
+        )
+    });
+    let journal = if writes.is_some() {
+        ", the fixture's journal of writes is empty"
+    } else {
+        ""
+    };
+    findings.done(format!("{} requests{journal}", seen.len()))
+}
+
+/// Checks that requests are reads.
+pub(super) fn only_reads(findings: &mut Findings, world: &World, seen: &[ProxiedRequest]) {
+    let requests = &world.quirks.requests;
     let mut other = BTreeSet::new();
-    for seen in &seen {
+    for seen in seen {
         let listed = |patterns: &[String]| patterns.iter().any(|pattern| matches(pattern, &seen.path));
         let may = match seen.method {
             Method::GET | Method::HEAD => true,
@@ -67,19 +86,6 @@ async fn read_only(world: &World) -> CheckResult {
             "{request}: neither a GET, nor among [requests] in conformance.toml"
         ));
     }
-    let writes = world.writes().await?;
-    findings.unless(writes.unwrap_or(0) == 0, || {
-        format!(
-            "the fixture's journal has {} attempts to write",
-            writes.unwrap_or(0)
-        )
-    });
-    let journal = if writes.is_some() {
-        ", the fixture's journal of writes is empty"
-    } else {
-        ""
-    };
-    findings.done(format!("{} requests{journal}", seen.len()))
 }
 
 async fn secrets(world: &World) -> CheckResult {
