@@ -125,7 +125,7 @@ impl Run<'_> {
         ReadRequest {
             mode: ReadMode::Changes.into(),
             selection,
-            state: before.state.unwrap_or_default().into(),
+            state: before.state.unwrap_or_default(),
             ..ReadRequest::default()
         }
     }

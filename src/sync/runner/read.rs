@@ -74,7 +74,7 @@ impl Run<'_> {
         };
         let checkpoint = self.sync.checkpoint.clone().unwrap_or_default();
         let request = ReadRequest {
-            checkpoint: checkpoint.into(),
+            checkpoint,
             ..plan.clone()
         };
         self.stream(&mut reading, request).await?;

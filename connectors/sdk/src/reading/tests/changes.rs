@@ -170,7 +170,8 @@ async fn a_state_that_is_no_use_is_no_state() {
 async fn what_is_due_is_read_of_all_records() {
     let rows = [("1", 0), ("2", ANSWERED_US)];
     let (_, state) = read_log(&rows, changes(b"", |_| {})).await;
-    let cases: [(fn(&mut ObjectSelection), &[&str]); 6] = [
+    type Edit = fn(&mut ObjectSelection);
+    let cases: [(Edit, &[&str]); 6] = [
         (|_| {}, &["a:2"]),
         (|one| one.calculated_due = true, &["a:2", "a:1,2 [sum]!"]),
         (|one| one.sweep_due = true, &["a:2", "a:1,2 []!"]),
