@@ -58,16 +58,25 @@ impl Scope {
 
     /// The place behind a page, and whether the object has no more rows, for a query by ids that began after `before`: it begins
     /// there until its last page, and the CRM may not have the last ids.
-    pub(crate) fn after_page(&self, place: &mut Place, before: &str, is_last: bool) -> bool {
-        let Some(last) = self.next_ids(before).last() else {
-            return is_last;
+    ///
+    /// # Errors
+    /// BUG if there are more records than ids: a cursor that gives the same pages again and again.
+    pub(crate) fn after_page(&self, place: &mut Place, before: &str, is_last: bool) -> Result<bool, Error> {
+        let ids = self.next_ids(before);
+        let Some(last) = ids.last() else {
+            return Ok(is_last);
         };
+        if place.given > ids.len() as u64 {
+            return Err(Error::bug(
+                "Salesforce gave more records than were asked for by id",
+            ));
+        }
         if is_last {
             *place = Place::after(last.clone());
         } else {
             before.clone_into(&mut place.after);
         }
-        is_last && self.is_end(last)
+        Ok(is_last && self.is_end(last))
     }
 
     /// Whether these are the last ids.
@@ -378,12 +387,21 @@ mod tests {
             let step = place.step(&page).unwrap();
             assert_eq!(
                 scope.after_page(&mut place, &before, step.last),
-                last,
+                Ok(last),
                 "{asked:?}"
             );
         }
         assert_eq!(asked, ["a,b", "a,b", "c,d", "e"]);
         assert!(scope.is_end(&place.after));
+
+        // A cursor that never ends.
+        let again = page(&["a", "b"], 2, Some("/services/data/v62.0/query/01g-1"));
+        let mut place = Place::default();
+        let mut pages = (0..9).map(|_| {
+            let step = place.step(&again)?;
+            scope.after_page(&mut place, "", step.last)
+        });
+        assert!(pages.any(|page| page.is_err()));
     }
 
     #[test]

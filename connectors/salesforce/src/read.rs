@@ -237,7 +237,7 @@ impl Source for Reader {
         let mut step = next.place.step(&page)?;
         step.last = reading
             .scope
-            .after_page(&mut next.place, &at.place.after, step.last);
+            .after_page(&mut next.place, &at.place.after, step.last)?;
         let plan = &reading.plan;
         let whole = query::whole(&self.session, plan, &reading.scope, page, &at.place.after).await?;
         if whole.unusable > 0 && !std::mem::replace(&mut reading.asked_again, true) {
