@@ -14,7 +14,7 @@ pub use ids::{
 };
 pub use name::{alias, is_readable, is_word, name_key, slug};
 pub use read_time::{ReadClock, ReadTime};
-pub use schedule::{Plan, Schedule, Unfit};
+pub use schedule::{Schedule, ScheduleSpec, Unfit};
 pub use state::{
     AuthKind, CredentialState, EventKind, FieldType, IntegrationState, Landing, ObjectState, OutboxKind,
     SyncMode, SyncState, SyncTrigger,

@@ -1,7 +1,7 @@
 //! Schedules in requests and answers.
 
 use super::validate;
-use crate::domain::{Plan, Schedule};
+use crate::domain::{Schedule, ScheduleSpec};
 use crate::error::Error;
 use crate::proto::v1;
 
@@ -38,15 +38,15 @@ pub fn read(path: &str, wanted: Option<&v1::SyncSchedule>) -> Result<Schedule, E
 /// A schedule as callers see it.
 pub fn message(of: &Schedule) -> v1::SyncSchedule {
     let mut schedule = v1::SyncSchedule::default();
-    match of.plan() {
-        Plan::Manual => schedule.manual_only = true,
-        Plan::Every { minutes } => {
+    match of.spec() {
+        ScheduleSpec::Manual => schedule.manual_only = true,
+        ScheduleSpec::Every { minutes } => {
             schedule.interval = Some(prost_types::Duration {
                 seconds: minutes * 60,
                 nanos: 0,
             });
         }
-        Plan::Cron {
+        ScheduleSpec::Cron {
             expression,
             time_zone,
         } => {

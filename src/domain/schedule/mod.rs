@@ -27,14 +27,14 @@ const LONGEST_DELAY_US: Micros = 5 * MINUTE_US;
 #[derive(Debug, Clone, PartialEq, Eq, AsExpression, FromSqlRow)]
 #[diesel(sql_type = Text)]
 pub struct Schedule {
-    plan: Plan,
+    spec: ScheduleSpec,
     /// The stored form.
     text: String,
 }
 
 /// The kinds of schedules.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Plan {
+pub enum ScheduleSpec {
     /// Never by itself.
     Manual,
     /// So long after the end of the last sync.
@@ -70,17 +70,17 @@ impl Unfit {
     }
 }
 
-impl From<Plan> for Schedule {
-    fn from(plan: Plan) -> Self {
-        let text = match &plan {
-            Plan::Manual => "MANUAL".to_owned(),
-            Plan::Every { minutes } => format!("EVERY {minutes}"),
-            Plan::Cron {
+impl From<ScheduleSpec> for Schedule {
+    fn from(spec: ScheduleSpec) -> Self {
+        let text = match &spec {
+            ScheduleSpec::Manual => "MANUAL".to_owned(),
+            ScheduleSpec::Every { minutes } => format!("EVERY {minutes}"),
+            ScheduleSpec::Cron {
                 expression,
                 time_zone,
             } => format!("CRON {time_zone} {expression}"),
         };
-        Self { plan, text }
+        Self { spec, text }
     }
 }
 
@@ -88,13 +88,13 @@ impl Schedule {
     /// Only on request.
     #[must_use]
     pub fn manual() -> Self {
-        Plan::Manual.into()
+        ScheduleSpec::Manual.into()
     }
 
     /// Every hour: the schedule of a new integration whose owner chose none.
     #[must_use]
     pub fn hourly() -> Self {
-        Plan::Every { minutes: 60 }.into()
+        ScheduleSpec::Every { minutes: 60 }.into()
     }
 
     /// So long after the end of the last sync: 5 minutes to 30 days, in whole minutes.
@@ -114,7 +114,7 @@ impl Schedule {
             minutes if minutes > LONGEST => {
                 refused("may be at most 30 days (2592000s), because CRMs end logins that are not used")
             }
-            minutes => Ok(Plan::Every { minutes }.into()),
+            minutes => Ok(ScheduleSpec::Every { minutes }.into()),
         }
     }
 
@@ -147,7 +147,7 @@ impl Schedule {
             );
             return Err(Unfit::of("cron", why));
         }
-        Ok(Plan::Cron {
+        Ok(ScheduleSpec::Cron {
             expression,
             time_zone,
         }
@@ -156,8 +156,8 @@ impl Schedule {
 
     /// Its kind.
     #[must_use]
-    pub fn plan(&self) -> &Plan {
-        &self.plan
+    pub fn spec(&self) -> &ScheduleSpec {
+        &self.spec
     }
 
     /// The stored form.
@@ -183,20 +183,20 @@ impl Schedule {
     /// The time of the next sync, where it depends on the end of a sync.
     #[must_use]
     pub fn after_end(&self, id: IntegrationId, end_us: Micros) -> Option<Micros> {
-        matches!(self.plan, Plan::Every { .. })
+        matches!(self.spec, ScheduleSpec::Every { .. })
             .then(|| self.first(id, end_us))
             .flatten()
     }
 
     /// The first time after `now_us` that is not before `least_us`.
     fn next(&self, id: IntegrationId, now_us: Micros, least_us: Micros) -> Option<Micros> {
-        match &self.plan {
-            Plan::Manual => None,
-            Plan::Every { minutes } => {
+        match &self.spec {
+            ScheduleSpec::Manual => None,
+            ScheduleSpec::Every { minutes } => {
                 let interval = minutes * MINUTE_US;
                 Some(now_us + interval + delay(id, interval))
             }
-            Plan::Cron {
+            ScheduleSpec::Cron {
                 expression,
                 time_zone,
             } => {
@@ -231,21 +231,21 @@ impl FromStr for Schedule {
     /// The stored form.
     fn from_str(text: &str) -> Result<Self, Invalid> {
         let invalid = || Invalid::new(text, "a schedule");
-        let plan = match text.split_once(' ') {
-            None if text == "MANUAL" => Plan::Manual,
-            Some(("EVERY", minutes)) => Plan::Every {
+        let spec = match text.split_once(' ') {
+            None if text == "MANUAL" => ScheduleSpec::Manual,
+            Some(("EVERY", minutes)) => ScheduleSpec::Every {
                 minutes: minutes.parse().map_err(|_| invalid())?,
             },
             Some(("CRON", rest)) => {
                 let (time_zone, expression) = rest.split_once(' ').ok_or_else(invalid)?;
-                Plan::Cron {
+                ScheduleSpec::Cron {
                     expression: expression.to_owned(),
                     time_zone: time_zone.to_owned(),
                 }
             }
             _ => return Err(invalid()),
         };
-        Ok(plan.into())
+        Ok(spec.into())
     }
 }
 
