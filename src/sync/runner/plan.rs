@@ -111,7 +111,7 @@ impl Run<'_> {
             let is_unread = |field: &&SelectedField| match digests.get(&field.key).map(String::as_str) {
                 Some(MISSING | GONE) => false,
                 // A live read saw that it was missing, and left it out of what it stored.
-                Some(read) if self.is_seen_missing(&one.object, &field.key) => !read.is_empty(),
+                Some(_) if self.is_seen_missing(&one.object, &field.key) => true,
                 Some(read) => read != self.digest(&one.object, field),
                 None => true,
             };
@@ -234,7 +234,9 @@ impl Run<'_> {
     /// Whether the descriptions of fields are due: with all that is read daily, or when something is amiss.
     pub(super) fn lists_fields(&self, plan: &ReadRequest) -> bool {
         let due = |one: &ObjectSelection| one.calculated_due || one.sweep_due || !one.unread.is_empty();
-        plan.mode() == ReadMode::Full || plan.selection.iter().any(due) || !self.missing.is_empty()
+        // One that is missing for long is listed again with the rest.
+        let is_news = |field: &store::FieldRef| !self.is_seen_missing(&field.object, &field.key);
+        plan.mode() == ReadMode::Full || plan.selection.iter().any(due) || self.missing.iter().any(is_news)
     }
 }
 
