@@ -36,8 +36,8 @@ use crate::proto::{
 };
 use crate::{CallContext, ReadStream};
 
-/// Reads the requested records into `out`; `now_us` is the host's time. `open` creates the source for the request's connection; it is called only
-/// if something is left to read.
+/// Reads the requested records into `out`. `now_us` is the host's time in unix microseconds. `open` creates the source for the
+/// request's connection; it is called only if something is left to read.
 ///
 /// # Errors
 /// UNSUPPORTED for a mode that the source does not have, INVALID_INPUT for a selection of unknown objects, and errors from
