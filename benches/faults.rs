@@ -1,11 +1,12 @@
 //! Whether a sync reports its result correctly, for any fault.
 //!
-//! `cargo bench --bench faults -- --accounts 2500 --database both` syncs a simulated Salesforce once. Then,
-//! for each fault of `support/trouble.rs`, rows are changed, deleted and created in the simulator, the fault
-//! is activated, and a sync is started. If it ends as SUCCEEDED, all data of the server is compared with the
-//! simulator's, record by record. If it ends otherwise, no company that is still in the CRM may have left the
-//! list, and a cause must be shown; the fault is removed, the next sync must succeed, and the same comparison
-//! must find no difference. `--only WORDS` runs the faults whose names contain the words.
+//! `cargo bench --bench faults -- --accounts 150 --database both --way all --seed 1` syncs a simulated Salesforce once for
+//! each way of reading (`support/way.rs`). Then, for each fault of `support/trouble.rs`, rows are changed, deleted and
+//! created in the simulator, the fault is activated, and a sync is started. If it ends as SUCCEEDED, all data of the server
+//! is compared with the simulator's, record by record. If it ends otherwise, no company that is still in the CRM may have
+//! left the list, and a cause must be shown; the fault is removed, the next sync must succeed, and the same comparison
+//! must find no difference. With the way `live`, profiles are opened during the fault: each must be live or say why not.
+//! The seed chooses the requests that the faults meet. `--only WORDS` runs the faults whose names contain the words.
 //!
 //! Programs and PostgreSQL as in the bench `truth`. Prints one JSON object per database, with a line for each
 //! fault on standard error; fails if a sync that ended as SUCCEEDED, or a recovery, is not complete.
@@ -23,6 +24,8 @@ mod postgres;
 mod trouble;
 #[path = "support/truth.rs"]
 mod truth;
+#[path = "support/way.rs"]
+mod way;
 #[path = "support/world.rs"]
 mod world;
 
@@ -30,12 +33,16 @@ use std::collections::HashSet;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use rand::SeedableRng as _;
 use serde_json::{Value as Json, json};
 use tether::proto::v1;
 use trouble::{Blow, Fault};
 use truth::{compare, compare_without};
+use way::Way;
 use world::{Api, GROUP, Place, Server, Sim, http_json, programs, said};
 
+/// Enough for several pages of one object, under few companies.
+const CONTACTS: &[&str] = &["--contacts", "2300"];
 /// How long a sync may wait before the fault is removed.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Within this time the server detects that a refusal has ended.
@@ -177,117 +184,193 @@ fn change(sim: &Sim, round: usize) {
     );
 }
 
-async fn one(run: &mut Running<'_>, sim: &Sim, fault: &Fault, round: usize) -> Json {
-    let post =
-        |path: &str, body: &Json| http_json("POST", &format!("{}{path}", sim.control), &body.to_string());
-    let before: HashSet<String> = run.api.company_names().await.into_iter().collect();
-    change(sim, round);
-    for (path, body) in &fault.before {
-        post(path, body);
-    }
+fn post(sim: &Sim, path: &str, body: &Json) {
+    http_json("POST", &format!("{}{path}", sim.control), &body.to_string());
+}
+
+/// What happened under a fault.
+struct Seen {
+    /// The companies that were in the list before it.
+    before: HashSet<String>,
+    report: Json,
+    /// The sync succeeded, and reported these fields as missing.
+    success: Option<Vec<String>>,
+    /// Everybody could see what happened.
+    good: bool,
+}
+
+/// A sync under a fault; it is over afterwards.
+async fn sync_under(run: &mut Running<'_>, way: Way, fault: &Fault) -> (Json, Option<Vec<String>>, bool) {
     let started = Instant::now();
-    let sync = run.api.sync_now(&run.integration).await;
+    let sync = way.begin(&run.api, &run.integration).await;
     if let Some(blow) = fault.blow {
         run.reads(&sync).await;
         run.strike(blow).await;
     }
     let ended = run.outcome(&sync).await;
-    let seconds = started.elapsed().as_secs_f64();
-    let state = ended
-        .state()
-        .as_str_name()
-        .trim_start_matches("STATE_")
-        .to_owned();
-    let mut objects = serde_json::Map::new();
-    let mut has_cause = ended.error.is_some();
-    for object in &ended.objects {
-        if let Some(error) = &object.error {
-            has_cause = true;
-            objects.insert(
-                object.object.clone(),
-                json!(format!("{}: {}", error.reason().as_str_name(), error.message)),
-            );
-        }
-    }
-    let mut report = json!({
-        "fault": fault.name, "state": state, "attempt": ended.attempt, "seconds": truth::round(seconds),
-        "error": ended.error.as_ref().map(|e| format!("{}: {}", e.reason().as_str_name(), e.message)),
-        "objects": objects,
+    let state = ended.state().as_str_name().trim_start_matches("STATE_");
+    let cause = |error: &v1::Cause| json!(format!("{}: {}", error.reason().as_str_name(), error.message));
+    let objects: serde_json::Map<String, Json> = ended
+        .objects
+        .iter()
+        .filter_map(|object| Some((object.object.clone(), cause(object.error.as_ref()?))))
+        .collect();
+    let has_cause = ended.error.is_some() || !objects.is_empty() || state == "CANCELLED";
+    let report = json!({
+        "state": state, "attempt": ended.attempt, "seconds": truth::round(started.elapsed().as_secs_f64()),
+        "api_calls": ended.api_calls_used, "error": ended.error.as_ref().map(cause), "objects": objects,
+        "mode": ended.mode().as_str_name(),
     });
-    let succeeded = ended.state() == v1::sync::State::Succeeded;
-    let (mut good, mut whole) = (true, Json::Null);
-    if !succeeded {
-        // The names of the expected companies are known only after the recovery.
-        report["told"] = json!(has_cause || state == "CANCELLED");
-        if ended.end_time.is_none() {
-            run.cancel(&sync).await;
+    if ended.state() == v1::sync::State::Succeeded {
+        return (report, Some(ended.missing_fields), true);
+    }
+    if ended.end_time.is_none() {
+        run.cancel(&sync).await;
+    }
+    (report, None, has_cause)
+}
+
+/// Profiles that are opened under a fault.
+async fn profiles_under(run: &mut Running<'_>, fault: &Fault, before: &HashSet<String>) -> (Json, bool) {
+    let started = Instant::now();
+    let some: Vec<String> = before.iter().take(4).cloned().collect();
+    let opened = {
+        let api = run.api.clone();
+        tokio::spawn(async move { way::open(&api, &some).await })
+    };
+    if let Some(blow) = fault.blow {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        run.strike(blow).await;
+    }
+    let said = opened.await.unwrap();
+    // A call of a server that is killed fails, and is repeated by whoever needs it.
+    let may_fail = matches!(fault.blow, Some(Blow::ServerKilled | Blow::ServerFrozen));
+    let good = may_fail
+        || said
+            .iter()
+            .all(|said| !said.starts_with("refused") && !said.ends_with("without a reason"));
+    let live = said.iter().filter(|said| *said == "live").count();
+    let report = json!({
+        "state": format!("{live} LIVE"), "seconds": truth::round(started.elapsed().as_secs_f64()),
+        "error": said.iter().find(|said| *said != "live"), "profiles": said,
+    });
+    (report, good)
+}
+
+async fn under(run: &mut Running<'_>, sim: &Sim, way: Way, fault: &Fault, round: usize) -> Seen {
+    way.prepare(&run.api, &run.integration).await;
+    let before: HashSet<String> = run.api.company_names().await.into_iter().collect();
+    change(sim, round);
+    for (path, body) in &fault.before {
+        post(sim, path, body);
+    }
+    let (report, success, good) = match way {
+        Way::Live => {
+            let (report, good) = profiles_under(run, fault, &before).await;
+            (report, None, good)
         }
+        _ => sync_under(run, way, fault).await,
+    };
+    Seen {
+        before,
+        report,
+        success,
+        good,
     }
-    let listed: HashSet<String> = run.api.company_names().await.into_iter().collect();
-    http_json("DELETE", &format!("{}/faults", sim.control), "");
-    for (path, body) in &fault.after {
-        post(path, body);
-    }
-    if succeeded {
-        whole = compare_without(sim, &run.api, &ended.missing_fields).await;
-        good &= whole["agrees"] == true;
-        report["whole"] = json!(whole["agrees"]);
-        report["missing_fields"] = json!(ended.missing_fields);
-    }
-    // Recovery: also after a success, if the fault hid data.
-    if !succeeded || !good || !fault.after.is_empty() {
-        if fault.log_in {
-            assert!(run.api.try_log_in(sim, &run.integration).await);
-        }
+}
+
+/// Syncs until the server has what the simulator has: a field that comes back is noticed by one sync and filled by the next.
+async fn recover(run: &Running<'_>, sim: &Sim, report: &mut Json) -> Json {
+    let wished = Instant::now();
+    let mut whole = Json::Null;
+    for _ in 0..3 {
+        let mut again = run.again().await;
         // A refused credential is not tried again within seconds, even on request.
-        let (mut again, wished) = (run.again().await, Instant::now());
         while again.state() == v1::sync::State::Failed && wished.elapsed() < SPACED {
             tokio::time::sleep(Duration::from_secs(3)).await;
             again = run.again().await;
         }
-        let recovered = again.state() == v1::sync::State::Succeeded;
-        report["recovery_seconds"] = json!(truth::round(wished.elapsed().as_secs_f64()));
         report["recovery"] = json!(again.state().as_str_name());
-        if recovered {
-            whole = compare(sim, &run.api).await;
-        } else {
+        if again.state() != v1::sync::State::Succeeded {
             report["recovery_error"] = json!(format!("{:?}", again.error));
+            continue;
         }
-        report["recovered"] = json!(recovered && whole["agrees"] == true);
-        good &= recovered && whole["agrees"] == true;
+        whole = compare(sim, &run.api).await;
+        if whole["agrees"] == true {
+            break;
+        }
     }
-    if !succeeded {
+    report["recovery_seconds"] = json!(truth::round(wished.elapsed().as_secs_f64()));
+    report["recovered"] = json!(whole["agrees"] == true);
+    whole
+}
+
+async fn one(run: &mut Running<'_>, sim: &Sim, way: Way, fault: &Fault, round: usize) -> Json {
+    let Seen {
+        before,
+        mut report,
+        success,
+        mut good,
+    } = under(run, sim, way, fault, round).await;
+    report["fault"] = json!(fault.name);
+    let listed: HashSet<String> = run.api.company_names().await.into_iter().collect();
+    http_json("DELETE", &format!("{}/faults", sim.control), "");
+    for (method, path, body) in &fault.after {
+        http_json(method, &format!("{}{path}", sim.control), &body.to_string());
+    }
+    let mut whole = Json::Null;
+    if let Some(missing) = &success {
+        whole = compare_without(sim, &run.api, missing).await;
+        good &= whole["agrees"] == true;
+        report["whole"] = json!(whole["agrees"]);
+        report["missing_fields"] = json!(missing);
+    }
+    // Also after a success, if the fault hid data.
+    if success.is_none() || !good || !fault.after.is_empty() {
+        if fault.log_in {
+            assert!(run.api.try_log_in(sim, &run.integration).await);
+        }
+        whole = recover(run, sim, &mut report).await;
+        good &= report["recovered"] == true;
+    }
+    if success.is_none() {
         let still: HashSet<String> = run.api.company_names().await.into_iter().collect();
         let gone = before
             .intersection(&still)
             .filter(|name| !listed.contains(*name))
             .count();
         report["companies_lost"] = json!(gone);
-        good &= gone == 0 && report["told"] == true;
+        good &= gone == 0;
     }
+    let jobs = http_json("GET", &format!("{}/jobs", sim.control), "");
+    report["jobs_left"] = jobs["existing"].clone();
+    good &= report["jobs_left"] == 0;
     if !good {
         report["differences"] = whole["differences"].clone();
         report["examples"] = whole["examples"].clone();
     }
     report["good"] = json!(good);
-    eprintln!(
-        "  {} {:<74} {:<10} attempt {} {:>5.1} s {}",
-        if good { "ok  " } else { "FAIL" },
-        fault.name,
-        state,
-        ended.attempt,
-        seconds,
-        report["error"]
-            .as_str()
-            .unwrap_or_default()
-            .chars()
-            .take(90)
-            .collect::<String>()
-    );
+    said_of(way, fault, &report);
     report
 }
 
-async fn all(sim: &Sim, place: &Place, only: &str) -> Json {
+/// A line for people.
+fn said_of(way: Way, fault: &Fault, report: &Json) {
+    let error = report["error"].as_str().unwrap_or_default();
+    eprintln!(
+        "  {} {:<11} {:<74} {:<10} attempt {} {:>4} calls {:>5} s {}",
+        if report["good"] == true { "ok  " } else { "FAIL" },
+        way.name(),
+        fault.name,
+        report["state"].as_str().unwrap_or_default(),
+        report["attempt"],
+        report["api_calls"],
+        report["seconds"],
+        error.chars().take(90).collect::<String>()
+    );
+}
+
+async fn all(sim: &Sim, place: &Place, way: Way, asked: &Asked) -> Json {
     let server = place.start();
     let token = place.token();
     let api = Api::connect(&server, &token).await;
@@ -303,13 +386,14 @@ async fn all(sim: &Sim, place: &Place, only: &str) -> Json {
     };
     let first = compare(sim, &run.api).await;
     assert_eq!(first["agrees"], true, "{first}");
+    let mut dice = rand::rngs::StdRng::seed_from_u64(asked.seed);
+    let faults = trouble::all(way, &mut dice);
     let mut reports = Vec::new();
-    for (round, fault) in trouble::all()
-        .iter()
-        .enumerate()
-        .filter(|(_, f)| f.name.contains(only))
-    {
-        reports.push(one(&mut run, sim, fault, round + 1).await);
+    for (round, fault) in faults.iter().enumerate() {
+        if fault.name.contains(&asked.only) {
+            let round = round + 1 + usize::try_from(asked.seed % 1_000).unwrap_or(0) * 100;
+            reports.push(one(&mut run, sim, way, fault, round).await);
+        }
     }
     let count = |key: &str, value: &str| reports.iter().filter(|r| r[key] == value).count();
     let bad: Vec<&Json> = reports.iter().filter(|r| r["good"] != true).collect();
@@ -327,22 +411,47 @@ async fn all(sim: &Sim, place: &Place, only: &str) -> Json {
     })
 }
 
-fn main() {
-    let mut accounts = 2_500_u32;
-    let mut databases = vec!["sqlite", "postgres"];
-    let mut only = String::new();
-    let mut words = std::env::args().skip(1).filter(|word| word != "--bench");
-    while let Some(word) = words.next() {
-        let value = words.next().unwrap_or_else(|| panic!("{word} needs a value"));
-        match (word.as_str(), value.as_str()) {
-            ("--accounts", _) => accounts = value.parse().unwrap(),
-            ("--only", _) => only = value,
-            ("--database", "sqlite") => databases = vec!["sqlite"],
-            ("--database", "postgres") => databases = vec!["postgres"],
-            ("--database", "both") => {}
-            _ => panic!("unknown: {word} {value}"),
+/// The command line's options.
+struct Asked {
+    accounts: u32,
+    databases: Vec<&'static str>,
+    ways: Vec<Way>,
+    only: String,
+    seed: u64,
+}
+
+impl Asked {
+    fn read() -> Self {
+        let mut asked = Self {
+            accounts: 150,
+            databases: vec!["sqlite", "postgres"],
+            ways: Way::ALL.to_vec(),
+            only: String::new(),
+            seed: 1,
+        };
+        let mut words = std::env::args().skip(1).filter(|word| word != "--bench");
+        while let Some(word) = words.next() {
+            let value = words.next().unwrap_or_else(|| panic!("{word} needs a value"));
+            match (word.as_str(), value.as_str()) {
+                ("--accounts", _) => asked.accounts = value.parse().unwrap(),
+                ("--only", _) => asked.only = value,
+                ("--seed", _) => asked.seed = value.parse().unwrap(),
+                ("--way", "all") | ("--database", "both") => {}
+                ("--way", _) => {
+                    asked.ways.retain(|way| way.name() == value);
+                    assert!(!asked.ways.is_empty(), "no such way: {value}");
+                }
+                ("--database", "sqlite") => asked.databases = vec!["sqlite"],
+                ("--database", "postgres") => asked.databases = vec!["postgres"],
+                _ => panic!("unknown: {word} {value}"),
+            }
         }
+        asked
     }
+}
+
+fn main() {
+    let asked = Asked::read();
     let scratch = tempfile::tempdir().unwrap();
     let (bin, connectors) = programs(scratch.path());
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -351,31 +460,37 @@ fn main() {
         .build()
         .unwrap();
     let mut all_agree = true;
-    for database in databases {
-        eprintln!("{database}: {accounts} accounts");
-        let given = std::env::var("TETHER_BENCH_POSTGRES").ok();
-        let made = (database == "postgres" && given.is_none()).then(postgres::database);
-        let url = (database == "postgres").then(|| given.or(made.as_ref().map(|d| d.url.clone())).unwrap());
-        let sim = Sim::start(&bin, accounts, 1);
-        let place = Place {
-            bin: bin.clone(),
-            connectors: connectors.clone(),
-            data: tempfile::tempdir().unwrap(),
-            database: url,
-            sim: sim.host.clone(),
-            refresh_seconds: 30,
-            more: Vec::new(),
-            lease_seconds: LEASE_SECONDS,
-        };
-        let result = runtime.block_on(all(&sim, &place, &only));
-        all_agree &= result["agrees"] == true;
-        let whole = json!({
-            "bench": "faults", "database": database, "accounts": accounts,
-            "cores": std::thread::available_parallelism().map_or(0, usize::from),
-            "rustc": said("rustc", &["--version"]), "commit": said("git", &["rev-parse", "HEAD"]),
-            "command": std::env::args().skip(1).collect::<Vec<_>>().join(" "), "result": result,
-        });
-        println!("{}", serde_json::to_string_pretty(&whole).unwrap());
+    for database in &asked.databases {
+        for &way in &asked.ways {
+            eprintln!("{database}, {}: {} accounts", way.name(), asked.accounts);
+            let given = std::env::var("TETHER_BENCH_POSTGRES").ok();
+            let made = (*database == "postgres" && given.is_none()).then(postgres::database);
+            let url =
+                (*database == "postgres").then(|| given.or(made.as_ref().map(|d| d.url.clone())).unwrap());
+            let sim = Sim::start_with(&bin, asked.accounts, asked.seed, CONTACTS);
+            let mut more = way.settings();
+            more.push(("connector.salesforce.settings.back_off_ms", "50".to_owned()));
+            more.push(("sync.first_pause_milliseconds", "100".to_owned()));
+            let place = Place {
+                bin: bin.clone(),
+                connectors: connectors.clone(),
+                data: tempfile::tempdir().unwrap(),
+                database: url,
+                sim: sim.host.clone(),
+                refresh_seconds: 30,
+                more,
+                lease_seconds: LEASE_SECONDS,
+            };
+            let result = runtime.block_on(all(&sim, &place, way, &asked));
+            all_agree &= result["agrees"] == true;
+            let whole = json!({
+                "bench": "faults", "database": database, "way": way.name(), "accounts": asked.accounts, "seed": asked.seed,
+                "cores": std::thread::available_parallelism().map_or(0, usize::from),
+                "rustc": said("rustc", &["--version"]), "commit": said("git", &["rev-parse", "HEAD"]),
+                "command": std::env::args().skip(1).collect::<Vec<_>>().join(" "), "result": result,
+            });
+            println!("{}", serde_json::to_string_pretty(&whole).unwrap());
+        }
     }
     assert!(all_agree, "a sync did not say what it did, or did not recover");
 }

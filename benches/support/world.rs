@@ -67,10 +67,16 @@ pub(crate) struct Sim {
 
 impl Sim {
     pub(crate) fn start(bin: &Path, accounts: u32, seed: u64) -> Self {
+        Self::start_with(bin, accounts, seed, &[])
+    }
+
+    /// With more arguments.
+    pub(crate) fn start_with(bin: &Path, accounts: u32, seed: u64, more: &[&str]) -> Self {
         let mut child = Command::new(bin.join("salesforce-sim"))
             .args(["--port", "0", "--exit-with-parent"])
             .args(["--accounts", &accounts.to_string()])
             .args(["--seed", &seed.to_string()])
+            .args(more)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
