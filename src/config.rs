@@ -286,6 +286,8 @@ pub struct CredentialOptions {
     /// The maximum pause between two attempts, in seconds. After failures that are usually temporary, the pause is at
     /// most a quarter of an hour.
     pub longest_retry_seconds: u64,
+    /// A login that was not used for this many days is refreshed, because CRMs end unused ones.
+    pub refresh_days: u32,
     /// How long the names of an unused account are kept, in days.
     pub keep_days: u32,
 }
@@ -362,6 +364,7 @@ minutes = 10
 refresh_timeout_seconds = 120
 first_retry_seconds = 5
 longest_retry_seconds = 3600
+refresh_days = 20
 keep_days = 90
 [limits]
 calls_per_group = 80
@@ -496,6 +499,7 @@ mod tests {
             ("dev = true\npublic_url = 'https://a.example/?x'", "public_url"),
             ("dev = true\n[drafts]\nkeep_days = 0", "keep_days"),
             ("dev = true\n[login]\nminutes = 90", "login.minutes"),
+            ("dev = true\n[grants]\nrefresh_days = 0", "refresh_days"),
             (
                 "dev = true\n[grants]\nlongest_retry_seconds = 1",
                 "longest_retry_seconds",

@@ -377,6 +377,12 @@ fn run_tasks(running: &mut JoinSet<Result<(), Failure>>, server: &Running, index
         tasks::lasting("refresh retries", until.clone(), run).await;
         Ok(())
     });
+    let (idle, until) = (server.credentials.clone(), stop.clone());
+    running.spawn(async move {
+        let run = || idle.clone().run_idle(until.clone());
+        tasks::lasting("unused logins", until.clone(), run).await;
+        Ok(())
+    });
     let (outbox, until) = (server.credentials.clone(), stop.clone());
     running.spawn(async move {
         let run = || outbox.clone().run_outbox(until.clone());
@@ -418,6 +424,7 @@ fn credentials_options(options: &Options) -> credentials::Options {
             first: Duration::from_secs(options.grants.first_retry_seconds),
             longest: Duration::from_secs(options.grants.longest_retry_seconds),
         },
+        refresh_after: hours(24 * options.grants.refresh_days),
     }
 }
 

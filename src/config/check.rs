@@ -86,6 +86,9 @@ impl Options {
         if !(2..=600).contains(&self.grants.refresh_timeout_seconds) {
             return rule("grants.refresh_timeout_seconds must be from 2 to 600");
         }
+        if !(1..=365).contains(&self.grants.refresh_days) {
+            return rule("grants.refresh_days must be from 1 to 365");
+        }
         let (first, longest) = (self.grants.first_retry_seconds, self.grants.longest_retry_seconds);
         if first == 0 || longest < first || longest > 24 * 3_600 {
             return rule(

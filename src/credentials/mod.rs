@@ -10,6 +10,7 @@
 //! parameters there, and its refresh is another login; so there is one kind of stored login, one lease and
 //! one limit per account.
 
+mod idle;
 pub mod outbox;
 mod refresh;
 mod refusal;
@@ -82,6 +83,8 @@ pub struct Options {
     pub refresh_timeout: Duration,
     /// The pauses between failed refreshes.
     pub pauses: Pauses,
+    /// A login that was not used for so long is refreshed.
+    pub refresh_after: Duration,
 }
 
 /// The credentials of all accounts.
@@ -95,6 +98,7 @@ pub struct Credentials {
     /// Wakes the outbox.
     due: Arc<Notify>,
     refresh_timeout: Duration,
+    refresh_after: Duration,
     pauses: Pauses,
     /// Held for reading by every refresh in progress; [`settle`](Self::settle) waits for all of them.
     under_way: Arc<RwLock<()>>,
@@ -126,6 +130,7 @@ impl Credentials {
             owner: uuid::Uuid::new_v4().to_string(),
             due: Arc::new(Notify::new()),
             refresh_timeout: options.refresh_timeout,
+            refresh_after: options.refresh_after,
             pauses: options.pauses,
             under_way: Arc::default(),
         }

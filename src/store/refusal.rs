@@ -175,6 +175,36 @@ impl Store {
         })
         .await
     }
+
+    /// Credentials of active integrations that were neither logged in nor refreshed since this time, and are not refused:
+    /// id and generation.
+    pub async fn credential_list_idle(
+        &self,
+        before_us: Micros,
+        limit: i64,
+    ) -> Result<Vec<(CredentialId, i64)>, Error> {
+        self.read(move |conn| {
+            let users = integration::table
+                .filter(integration::credential_id.eq(credentials::id.nullable()))
+                .filter(integration::state.eq(IntegrationState::Active));
+            Ok(credentials::table
+                .filter(credentials::refreshable.eq(true))
+                .filter(credentials::refusal_kind.eq(""))
+                .filter(credentials::state.eq(CredentialState::Live))
+                .filter(credentials::log_in_us.lt(before_us))
+                .filter(
+                    credentials::refresh_us
+                        .is_null()
+                        .or(credentials::refresh_us.lt(before_us)),
+                )
+                .filter(diesel::dsl::exists(users))
+                .order((credentials::log_in_us, credentials::id))
+                .limit(limit)
+                .select((credentials::id, credentials::generation))
+                .load(conn)?)
+        })
+        .await
+    }
 }
 
 /// Writes a refusal, or with an empty one that there is none.

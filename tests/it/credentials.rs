@@ -14,6 +14,7 @@ on_both_databases!(
     a_program_logs_in_without_a_browser,
     a_rotating_credential_survives_many_at_once,
     a_caller_who_goes_away_takes_no_token_along,
+    a_login_that_is_not_used_is_refreshed,
 );
 
 const PRIVATE_KEY: &str = include_str!("../../connectors/salesforce/tests/simulator/keys/private.pem");
@@ -326,4 +327,34 @@ async fn a_caller_who_goes_away_takes_no_token_along(database: Database) {
     assert!(card.freshness.unwrap().live);
     assert_eq!(oauth(&world).await["reused"], 0);
     assert_eq!(ann.get(&name).await.state(), State::Active);
+}
+
+/// Stops the server and starts it.
+async fn restart(world: &mut World) {
+    world.signal("TERM");
+    world.ended().await;
+    world.start_again().await;
+}
+
+async fn a_login_that_is_not_used_is_refreshed(database: Database) {
+    const UNUSED: &str = "UPDATE credentials SET log_in_us = log_in_us - 21 * 86400000000,
+        refresh_us = refresh_us - 21 * 86400000000";
+    let mut world = World::start(database, 20).await;
+    let mut ann = world.ann().await;
+    ann.enable("salesforce").await;
+    let name = ann.salesforce("Acme Sales", &["Account.Industry"]).await;
+    let before = asked(&world, "refresh_token").await;
+    world.sql(UNUSED);
+    // It is looked for at the start.
+    restart(&mut world).await;
+    until("the login is refreshed", async || {
+        asked(&world, "refresh_token").await == before + 1
+    })
+    .await;
+    // It counts as used now.
+    restart(&mut world).await;
+    let mut ann = world.ann().await;
+    let sync = ann.sync(&name).await;
+    ann.succeeds(&sync).await;
+    assert_eq!(asked(&world, "refresh_token").await, before + 1);
 }

@@ -61,6 +61,10 @@ const ELSEWHERE: &[(&str, &str)] = &[
         "hourly, some rows at a time, by the index of times",
     ),
     ("credential_list_due", "looks over all credentials; there are few"),
+    (
+        "credential_list_idle",
+        "every ten minutes, over all credentials; there are few",
+    ),
     ("credential_accepted", "by key"),
     ("credential_refused", "by key"),
     ("credential_try_soon", "by key"),
