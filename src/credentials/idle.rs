@@ -1,7 +1,7 @@
 //! Logins that are not used: CRMs end them after some weeks, so they are refreshed earlier.
 //!
-//! Syncs refresh a login as often as its sessions end; one whose integrations sync by hand only may be unused for months.
-//! Salesforce's rules for partners end a refresh token that was not used for 30 days.
+//! Syncs refresh a login as often as its sessions end; one whose integrations sync by hand only may be unused for months, and
+//! some CRMs end a refresh token that was not used for 30 days.
 
 use std::time::Duration;
 
