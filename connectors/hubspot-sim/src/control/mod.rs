@@ -3,6 +3,7 @@
 
 mod observe;
 mod people;
+mod random;
 mod records;
 mod schema;
 
@@ -24,11 +25,14 @@ pub(crate) fn router() -> Router<Arc<App>> {
         .route("/records/delete", post(records::archive))
         .route("/records/undelete", post(records::restore))
         .route("/records/purge", post(records::purge))
+        .route("/records/expire", post(records::expire))
         .route("/records/merge", post(records::merge))
+        .route("/records/random", post(random::random))
         .route("/associations/add", post(records::link))
         .route("/associations/remove", post(records::unlink))
         .route("/fields/add", post(schema::add))
         .route("/fields/remove", post(schema::remove))
+        .route("/fields/recalculate", post(schema::recalculate))
         .route("/settings", post(people::settings))
         .route("/oauth/approve", get(people::approve))
         .route("/oauth/token", post(people::token))

@@ -7,9 +7,10 @@ use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use time::format_description::well_known::Rfc3339;
 
 use super::{Answer, Given, Refusal, done, object, portal, refuse};
-use crate::app::App;
+use crate::app::{App, now_ms};
 use crate::portal::Portal;
 use crate::portal::schema::Object;
 
@@ -22,8 +23,14 @@ pub(crate) struct Change {
     id: Option<String>,
     #[serde(default)]
     fields: BTreeMap<String, Value>,
-    /// False, as for a calculated property: the value changes, the time stamp does not.
+    /// False, as for a calculated property: the value changes, the time stamp does not. Links: true moves the stamp too.
     move_stamp: Option<bool>,
+    /// The time of the change, instead of now; of a deletion too.
+    stamp: Option<String>,
+    /// Instead of `id`: every so many live rows, from the row at this position on.
+    every: Option<usize>,
+    #[serde(default)]
+    from: usize,
     winner: Option<String>,
     loser: Option<String>,
     /// The winner of a merge is a new record.
@@ -40,6 +47,15 @@ impl Change {
             other => Some(other.to_string()),
         };
         self.fields.iter().map(|(k, v)| (k.clone(), text(v))).collect()
+    }
+
+    fn stamp_ms(&self) -> Result<i64, Refusal> {
+        let Some(text) = &self.stamp else {
+            return Ok(now_ms());
+        };
+        let at = time::OffsetDateTime::parse(text, &Rfc3339);
+        let at = at.map_err(|error| Refusal(format!("{text}: {error}")))?;
+        Ok((at.unix_timestamp_nanos() / 1_000_000) as i64)
     }
 }
 
@@ -72,18 +88,46 @@ pub(crate) async fn create(State(app): State<Arc<App>>, Given(change): Given<Cha
 }
 
 pub(crate) async fn update(State(app): State<Arc<App>>, Given(change): Given<Change>) -> Answer {
-    let (fields, moves) = (change.fields(), change.move_stamp.unwrap_or(true));
-    row(&app, &change, |of, object, row| {
-        of.update(object, row, fields, moves)
-    })
+    let (fields, at_ms) = (change.fields(), change.stamp_ms()?);
+    let stamp = change.move_stamp.unwrap_or(true).then_some(at_ms);
+    let Some(every) = change.every else {
+        return row(&app, &change, |of, object, row| {
+            of.update(object, row, fields, stamp)
+        });
+    };
+    let mut portals = app.portals.lock();
+    let of = portal(&mut portals, change.portal.as_deref())?;
+    let object = object(&change.object)?;
+    let live = of.rows(object).filter(|row| of.is_live(object, *row));
+    let rows: Vec<u32> = live.skip(change.from).step_by(every.max(1)).collect();
+    for row in &rows {
+        of.update(object, *row, fields.clone(), stamp);
+    }
+    Ok(Json(json!({ "changed": rows.len() })))
 }
 
 pub(crate) async fn archive(State(app): State<Arc<App>>, Given(change): Given<Change>) -> Answer {
-    row(&app, &change, Portal::archive)
+    let at_ms = change.stamp_ms()?;
+    row(&app, &change, |of, object, row| of.archive(object, row, at_ms))
 }
 
 pub(crate) async fn restore(State(app): State<Arc<App>>, Given(change): Given<Change>) -> Answer {
     row(&app, &change, Portal::restore)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Expiry {
+    portal: Option<String>,
+    older_than_days: i64,
+}
+
+/// Deletes permanently what was archived so many days ago: HubSpot does that after 90.
+pub(crate) async fn expire(State(app): State<Arc<App>>, Given(expiry): Given<Expiry>) -> Answer {
+    let mut portals = app.portals.lock();
+    let of = portal(&mut portals, expiry.portal.as_deref())?;
+    let purged = of.expire(now_ms() - expiry.older_than_days * 86_400_000);
+    Ok(Json(json!({ "purged": purged })))
 }
 
 pub(crate) async fn purge(State(app): State<Arc<App>>, Given(change): Given<Change>) -> Answer {
@@ -124,5 +168,8 @@ fn ends(app: &App, change: &Change, act: impl FnOnce(&mut Portal, Object, u32, u
     let row = locate(of, object, change.id.as_ref())?;
     let company = locate(of, Object::Companies, change.company.as_ref())?;
     act(of, object, row, company);
+    if change.move_stamp == Some(true) {
+        of.stamp(object, row);
+    }
     done()
 }

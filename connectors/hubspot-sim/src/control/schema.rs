@@ -50,6 +50,30 @@ pub(crate) async fn add(State(app): State<Arc<App>>, Given(change): Given<Change
     done()
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Calculated {
+    portal: Option<String>,
+    object: String,
+    field: String,
+}
+
+/// Calculates a property again: every row has another value, and the same time of change.
+pub(crate) async fn recalculate(State(app): State<Arc<App>>, Given(asked): Given<Calculated>) -> Answer {
+    let mut portals = app.portals.lock();
+    let of = portal(&mut portals, asked.portal.as_deref())?;
+    let properties = &mut of.properties[object(&asked.object)?.index()];
+    let mut calculated = properties
+        .iter_mut()
+        .filter(|property| property.name == asked.field && property.is("calculated"));
+    let Some(property) = calculated.next() else {
+        let (object, field) = (asked.object, asked.field);
+        return refuse(format!("{object} have no calculated property {field}"));
+    };
+    property.round += 1;
+    done()
+}
+
 pub(crate) async fn remove(State(app): State<Arc<App>>, Given(change): Given<Change>) -> Answer {
     let mut portals = app.portals.lock();
     let of = portal(&mut portals, change.portal.as_deref())?;

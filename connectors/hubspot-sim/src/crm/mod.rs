@@ -110,13 +110,16 @@ pub(crate) async fn serve(State(app): State<Arc<App>>, request: Request) -> Resp
         }
         Err(refusal) => refusal.into_response(),
     };
-    put_headers(&app, &mut response, &standing);
+    put_headers(
+        &app,
+        &mut response,
+        (!path.ends_with("/search")).then_some(&standing),
+    );
     response
 }
 
-/// The headers of HubSpot's replies, as recorded. (Replies of HubSpot to searches have no headers for the limits.)
-fn put_headers(app: &App, response: &mut Response, standing: &Standing) {
-    let limits = app.limits.lock();
+/// The headers of HubSpot's replies, as recorded. Replies to searches have none for the limits.
+fn put_headers(app: &App, response: &mut Response, standing: Option<&Standing>) {
     let mut headers = vec![
         ("x-hubspot-correlation-id", correlation_id()),
         ("access-control-allow-credentials", "false".to_owned()),
@@ -133,21 +136,8 @@ fn put_headers(app: &App, response: &mut Response, standing: &Standing) {
         ("vary", "origin, Accept-Encoding".to_owned()),
         ("x-content-type-options", "nosniff".to_owned()),
     ];
-    let (second, second_left) = standing.secondly;
-    let limit = [
-        (
-            "x-hubspot-ratelimit-interval-milliseconds",
-            limits.interval_ms.to_string(),
-        ),
-        ("x-hubspot-ratelimit-max", limits.burst.to_string()),
-        ("x-hubspot-ratelimit-remaining", standing.remaining.to_string()),
-        ("x-hubspot-ratelimit-secondly", second.to_string()),
-        ("x-hubspot-ratelimit-secondly-remaining", second_left.to_string()),
-    ];
-    headers.extend(limit);
-    if let Some((daily, left)) = standing.daily {
-        headers.push(("x-hubspot-ratelimit-daily", daily.to_string()));
-        headers.push(("x-hubspot-ratelimit-daily-remaining", left.to_string()));
+    if let Some(standing) = standing {
+        headers.extend(limit_headers(app, standing));
     }
     for (name, value) in headers {
         if let Ok(value) = HeaderValue::try_from(value) {
@@ -157,6 +147,26 @@ fn put_headers(app: &App, response: &mut Response, standing: &Standing) {
     if let Ok(date) = HeaderValue::try_from(http_date()) {
         response.headers_mut().insert(header::DATE, date);
     }
+}
+
+fn limit_headers(app: &App, standing: &Standing) -> Vec<(&'static str, String)> {
+    let limits = app.limits.lock();
+    let (second, second_left) = standing.secondly;
+    let mut headers = vec![
+        (
+            "x-hubspot-ratelimit-interval-milliseconds",
+            limits.interval_ms.to_string(),
+        ),
+        ("x-hubspot-ratelimit-max", limits.burst.to_string()),
+        ("x-hubspot-ratelimit-remaining", standing.remaining.to_string()),
+        ("x-hubspot-ratelimit-secondly", second.to_string()),
+        ("x-hubspot-ratelimit-secondly-remaining", second_left.to_string()),
+    ];
+    if let Some((daily, left)) = standing.daily {
+        headers.push(("x-hubspot-ratelimit-daily", daily.to_string()));
+        headers.push(("x-hubspot-ratelimit-daily-remaining", left.to_string()));
+    }
+    headers
 }
 
 fn http_date() -> String {

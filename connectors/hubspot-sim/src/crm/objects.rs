@@ -5,7 +5,7 @@ use serde_json::{Map, Value as Json, json};
 use super::{Answer, Call};
 use crate::app::iso;
 use crate::portal::Portal;
-use crate::portal::schema::Object;
+use crate::portal::schema::{Object, Property};
 use crate::refusal::Refusal;
 
 /// Records per page.
@@ -15,10 +15,24 @@ const INLINE: usize = 100;
 
 /// A record with these properties. Unknown names are silently omitted, as at HubSpot.
 pub(crate) fn record(portal: &Portal, object: Object, row: u32, names: &[String]) -> Json {
+    let value = |property: &Property| portal.value(object, row, property);
+    let updated_ms = portal.updated_ms(object, row);
+    record_of(portal, object, row, names, (value, updated_ms))
+}
+
+/// A record with the values that `view` has, and its time of change.
+pub(crate) fn record_of(
+    portal: &Portal,
+    object: Object,
+    row: u32,
+    names: &[String],
+    view: (impl Fn(&Property) -> Option<String>, i64),
+) -> Json {
+    let (value, updated_ms) = view;
     let mut properties = Map::new();
     let mut put = |name: &str| {
         if let Some(property) = portal.property(object, name) {
-            let value = portal.value(object, row, property);
+            let value = value(property);
             properties.insert(name.to_owned(), value.map_or(Json::Null, Json::from));
         }
     };
@@ -34,7 +48,7 @@ pub(crate) fn record(portal: &Portal, object: Object, row: u32, names: &[String]
     let archived = portal.archived_ms(object, row);
     let mut json = json!({
         "id": object.id(row).to_string(), "properties": properties,
-        "createdAt": iso(portal.created_ms(object, row)), "updatedAt": iso(portal.updated_ms(object, row)),
+        "createdAt": iso(portal.created_ms(object, row)), "updatedAt": iso(updated_ms),
         "archived": archived.is_some(),
         "url": format!("https://app.hubspot.com/contacts/{}/record/{}/{}", portal.id, object.kind(), object.id(row)),
     });

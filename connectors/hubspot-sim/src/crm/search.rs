@@ -1,4 +1,5 @@
-//! Search: filters, sorts, and its own limits. It uses an index that is updated with a delay.
+//! Search: filters, one sort, and its own limits. It uses an index that is updated with a delay: rows are found, and shown, as
+//! they were then. (That the values of a reply are those of the index is not documented.)
 
 use std::cmp::Ordering;
 
@@ -6,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
 use super::{Answer, Call, objects};
-use crate::portal::schema::Object;
+use crate::portal::schema::{Object, Property};
 use crate::portal::{Portal, SearchView};
 use crate::refusal::Refusal;
 
@@ -68,6 +69,11 @@ pub(crate) fn search(portal: &Portal, call: &Call<'_>, object: Object) -> Answer
             "Page size {limit} must be between 0 and {MOST}"
         )));
     }
+    if asked.sorts.len() > 1 {
+        return Err(Refusal::invalid(
+            "There was a problem with the request: a search has one sort at most",
+        ));
+    }
     if after + limit > DEEPEST {
         return Err(Refusal::invalid(format!(
             "There was a problem with the request: the paging offset is too large, a search reaches {DEEPEST} records"
@@ -102,7 +108,16 @@ pub(crate) fn search(portal: &Portal, call: &Call<'_>, object: Object) -> Answer
         .iter()
         .skip(after)
         .take(limit)
-        .map(|(row, _)| objects::record(portal, object, *row, &asked.properties))
+        .map(|(row, view)| {
+            let value = |property: &Property| view.value(property);
+            objects::record_of(
+                portal,
+                object,
+                *row,
+                &asked.properties,
+                (value, view.updated_ms()),
+            )
+        })
         .collect();
     let mut json = json!({ "total": total, "results": results });
     if after + results_len(&json) < total {
@@ -208,7 +223,7 @@ fn compare(kind: &str, value: &str, other: &str) -> Ordering {
 fn sort(
     portal: &Portal,
     object: Object,
-    found: &mut [(u32, SearchView<'_>)],
+    found: &mut Vec<(u32, SearchView<'_>)>,
     by: Option<&Json>,
 ) -> Result<(), Refusal> {
     let (name, descending) = match by {
@@ -224,13 +239,14 @@ fn sort(
             "There was a problem with the request: cannot sort by {name}"
         ))
     })?;
-    found.sort_by(|(_, a), (_, b)| {
-        let (a, b) = (
-            a.value(property).unwrap_or_default(),
-            b.value(property).unwrap_or_default(),
-        );
-        let order = compare(&property.kind, &a, &b);
+    let keyed = std::mem::take(found).into_iter();
+    let mut keyed: Vec<_> = keyed
+        .map(|(row, view)| (view.value(property).unwrap_or_default(), row, view))
+        .collect();
+    keyed.sort_by(|(a, ..), (b, ..)| {
+        let order = compare(&property.kind, a, b);
         if descending { order.reverse() } else { order }
     });
+    *found = keyed.into_iter().map(|(_, row, view)| (row, view)).collect();
     Ok(())
 }

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::schema::Object;
+use super::schema::{OBJECTS, Object};
 use super::{Changed, Portal};
 use crate::app::now_ms;
 
 impl Portal {
-    /// Records a change of a row and returns the state to modify.
-    fn touch(&mut self, object: Object, row: u32, moves_stamp: bool) -> &mut Changed {
+    /// Records a change of a row, with this time of change (None: that of the row stays), and returns the state to modify. The
+    /// search index follows the time at which the change is made, whatever the row's own says.
+    fn touch(&mut self, object: Object, row: u32, stamp: Option<i64>) -> &mut Changed {
         let archived_ms = self.archived_ms(object, row);
         let merged_into = self.merged_into(object, row);
         let now = now_ms();
@@ -19,8 +20,8 @@ impl Portal {
         change.at_ms = now;
         change.archived_ms = archived_ms;
         change.merged_into = merged_into;
-        if moves_stamp {
-            change.updated_ms = Some(now);
+        if stamp.is_some() {
+            change.updated_ms = stamp;
         }
         change
     }
@@ -44,24 +45,42 @@ impl Portal {
         object: Object,
         row: u32,
         fields: BTreeMap<String, Option<String>>,
-        moves: bool,
+        stamp: Option<i64>,
     ) {
-        self.touch(object, row, moves).fields.extend(fields);
+        self.touch(object, row, stamp).fields.extend(fields);
     }
 
-    pub(crate) fn archive(&mut self, object: Object, row: u32) {
-        self.touch(object, row, true).archived_ms = Some(now_ms());
+    pub(crate) fn archive(&mut self, object: Object, row: u32, at_ms: i64) {
+        self.touch(object, row, Some(at_ms)).archived_ms = Some(at_ms);
     }
 
+    /// Its links come back with it. (Whether HubSpot restores all of them, and moves the time of change, is not documented.)
     pub(crate) fn restore(&mut self, object: Object, row: u32) {
-        let change = self.touch(object, row, true);
+        let change = self.touch(object, row, Some(now_ms()));
         (change.archived_ms, change.merged_into) = (None, None);
     }
 
     /// Permanently deleted: in no list.
     pub(crate) fn purge(&mut self, object: Object, row: u32) {
-        let change = self.touch(object, row, true);
-        (change.archived_ms, change.purged) = (Some(now_ms()), true);
+        let now = now_ms();
+        let change = self.touch(object, row, Some(now));
+        (change.archived_ms, change.purged) = (Some(now), true);
+    }
+
+    /// Deletes the rows permanently that were archived before a time, as HubSpot does after 90 days. Returns their number.
+    pub(crate) fn expire(&mut self, before_ms: i64) -> usize {
+        let mut expired = Vec::new();
+        for object in OBJECTS {
+            let old = |row: &u32| {
+                let archived = self.archived_ms(object, *row);
+                self.is_archived(object, *row) && archived.is_some_and(|at| at < before_ms)
+            };
+            expired.extend(self.rows(object).filter(old).map(|row| (object, row)));
+        }
+        for (object, row) in &expired {
+            self.purge(*object, *row);
+        }
+        expired.len()
     }
 
     /// Archives the loser and moves its links; its id resolves to the winner. With `mint` both are merged into a new
@@ -70,7 +89,7 @@ impl Portal {
         let (winner, losers) = if mint {
             let fields = self.properties[object.index()]
                 .iter()
-                .filter(|p| !matches!(p.maker.as_str(), "id" | "created" | "updated" | "merged"))
+                .filter(|p| !matches!(p.maker.as_str(), "id" | "created" | "updated" | "merged" | "vids"))
                 .map(|p| (p.name.clone(), self.value(object, winner, p)))
                 .collect();
             (self.create(object, fields), vec![winner, loser])
@@ -79,12 +98,13 @@ impl Portal {
         };
         for loser in losers {
             let inherited = self.losers(object, loser);
-            let lost = self.touch(object, loser, true);
-            (lost.archived_ms, lost.merged_into) = (Some(now_ms()), Some(winner));
+            let now = now_ms();
+            let lost = self.touch(object, loser, Some(now));
+            (lost.archived_ms, lost.merged_into) = (Some(now), Some(winner));
             for row in &inherited {
-                self.touch(object, *row, false).merged_into = Some(winner);
+                self.touch(object, *row, None).merged_into = Some(winner);
             }
-            let won = self.touch(object, winner, true);
+            let won = self.touch(object, winner, Some(now));
             won.losers.push(loser);
             won.losers.extend(inherited);
             self.move_links(object, loser, winner);
@@ -108,7 +128,13 @@ impl Portal {
         }
     }
 
-    /// Associates a contact, deal or ticket with a company. No time stamp changes: associations are not properties.
+    /// Moves the time of change of a row, and nothing else.
+    pub(crate) fn stamp(&mut self, object: Object, row: u32) {
+        self.touch(object, row, Some(now_ms()));
+    }
+
+    /// Associates a contact, deal or ticket with a company. No time stamp changes: associations are not properties. (Not
+    /// documented; other people's reports say so.)
     pub(crate) fn link(&mut self, object: Object, row: u32, company: u32) {
         self.links.entry((object, row)).or_default().insert(company);
         self.back.entry((object, company)).or_default().insert(row);

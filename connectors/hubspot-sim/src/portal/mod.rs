@@ -159,10 +159,11 @@ impl Portal {
 
     /// The rows that were merged into it.
     fn losers(&self, object: Object, row: u32) -> Vec<u32> {
-        let mut losers: Vec<u32> = self
-            .change(object, row)
-            .map(|c| c.losers.clone())
-            .unwrap_or_default();
+        self.losers_in(object, row, self.change(object, row))
+    }
+
+    fn losers_in(&self, object: Object, row: u32, change: Option<&Changed>) -> Vec<u32> {
+        let mut losers: Vec<u32> = change.map(|c| c.losers.clone()).unwrap_or_default();
         if self.rows(object).contains(&(row + 1)) && self.merged_into(object, row + 1) == Some(row) {
             losers.push(row + 1);
         }
@@ -190,7 +191,11 @@ impl Portal {
     }
 
     pub(crate) fn updated_ms(&self, object: Object, row: u32) -> i64 {
-        self.change(object, row)
+        self.updated_in(object, row, self.change(object, row))
+    }
+
+    fn updated_in(&self, object: Object, row: u32, change: Option<&Changed>) -> i64 {
+        change
             .and_then(|c| c.updated_ms)
             .unwrap_or_else(|| values::updated_ms(self.seed, object, row))
     }
@@ -210,13 +215,18 @@ impl Portal {
         match property.maker.as_str() {
             "id" => return Some(object.id(row).to_string()),
             "created" => return Some(iso(self.created_ms(object, row))),
-            "updated" => return Some(iso(self.updated_ms(object, row))),
-            "merged" => {
-                let ids: Vec<String> = self
-                    .losers(object, row)
-                    .iter()
-                    .map(|r| object.id(*r).to_string())
-                    .collect();
+            "updated" => return Some(iso(self.updated_in(object, row, change))),
+            "merged" | "vids" => {
+                let losers = self.losers_in(object, row, change);
+                let text = |loser: &u32| match property.maker.as_str() {
+                    // With the time of the merge.
+                    "vids" => {
+                        let at_ms = self.archived_ms(object, *loser).unwrap_or_default();
+                        format!("{}:{at_ms}", object.id(*loser))
+                    }
+                    _ => object.id(*loser).to_string(),
+                };
+                let ids: Vec<String> = losers.iter().map(text).collect();
                 return (!ids.is_empty()).then(|| ids.join(";"));
             }
             _ => {}
@@ -287,5 +297,9 @@ pub(crate) struct SearchView<'a> {
 impl SearchView<'_> {
     pub(crate) fn value(&self, property: &Property) -> Option<String> {
         self.portal.value_in(self.object, self.row, property, self.change)
+    }
+
+    pub(crate) fn updated_ms(&self) -> i64 {
+        self.portal.updated_in(self.object, self.row, self.change)
     }
 }

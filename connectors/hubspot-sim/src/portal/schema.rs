@@ -149,6 +149,8 @@ pub(crate) struct Property {
     pub(crate) maker: String,
     pub(crate) options: Vec<Choice>,
     pub(crate) flags: Vec<String>,
+    /// How often HubSpot has calculated it again: with each time all values are other ones.
+    pub(crate) round: u64,
 }
 
 impl Property {
@@ -198,6 +200,7 @@ impl Property {
             maker: maker.to_owned(),
             flags: words.iter().map(|w| (*w).to_owned()).collect(),
             options,
+            round: 0,
         })
     }
 

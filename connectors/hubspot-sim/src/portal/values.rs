@@ -92,7 +92,12 @@ fn brand(seed: u64, row: u32) -> (u32, String) {
 
 /// The value of a property, if the row has one.
 pub(crate) fn value(seed: u64, object: Object, row: u32, property: &Property) -> Option<String> {
-    let h = hash(seed, object, row, &property.name);
+    let h = hash(
+        seed ^ property.round.wrapping_mul(0x9e37_79b9_7f4a_7c15),
+        object,
+        row,
+        &property.name,
+    );
     let pick = |list: &[&str], salt: u32| list[((h >> salt) % list.len() as u64) as usize].to_owned();
     let named = matches!(
         property.maker.as_str(),
