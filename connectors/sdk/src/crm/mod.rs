@@ -13,7 +13,7 @@
 //! |---|---|
 //! | ListFields, CountRecords | [`Objects::fields`], [`Objects::count`] for each object |
 //! | FetchCompany | [`Crm::one`], [`Crm::related`]: several companies at once, the limit, deleted companies, fields that are missing, objects that cannot be read |
-//! | Read | [`Crm::page`]: [`crate::reading`], and the ranges that are listed completely, the order of ids, cursors that the CRM no longer knows |
+//! | Read | [`Crm::page`]: [`crate::reading`], and the ranges that are listed completely, the order of ids, cursors that the CRM no longer knows; with [`Crm::CHANGES`] what changed, and records by id |
 
 mod live;
 mod login;
@@ -23,7 +23,7 @@ mod rows;
 #[cfg(test)]
 mod tests;
 
-use std::future::Future;
+use std::future::{Future, ready};
 use std::sync::Arc;
 
 pub use self::login::{API_KEY, Login, api_key, browser};
@@ -74,6 +74,14 @@ pub trait Crm: Objects {
     /// The order of its lists.
     const ORDER: Order;
 
+    /// The CRM can be asked for what changed and for records by id: [`Crm::changed`] and [`Crm::named`] are implemented. The feature
+    /// `changes` is added to those of the connector.
+    const CHANGES: bool = false;
+    /// See [`Source::LATE_US`].
+    const LATE_US: i64 = 10 * 60 * 1_000_000;
+    /// See [`Source::KEPT_US`].
+    const KEPT_US: i64 = 14 * 24 * 3_600 * 1_000_000;
+
     /// Starts the connector. Must not use the network. An invalid operator setting is CONFIGURATION.
     fn open(host: Host, request: OpenRequest) -> Result<Self, Error>;
 
@@ -87,6 +95,31 @@ pub trait Crm: Objects {
         rows: &mut Rows<Self::Object>,
         cursor: &str,
     ) -> impl Future<Output = Result<Listed, Error>> + Send;
+
+    /// A page of the records of an object that were added, changed, deleted, merged or restored at `since_us` (unix microseconds by
+    /// the CRM's clock) or later, like [`Crm::page`]. A record that changes while the pages are read must not move others from a page
+    /// that is not read yet to one that was: pages by id do that, pages by time with an offset do not. If deleted records are in
+    /// a list of their own, the cursor can say which of the two is next. `rows` has the fields as they were selected.
+    fn changed(
+        session: &Session<Self>,
+        rows: &mut Rows<Self::Object>,
+        since_us: i64,
+        cursor: &str,
+    ) -> impl Future<Output = Result<Listed, Error>> + Send {
+        let _ = (session, rows, since_us, cursor);
+        ready(Err(Error::unsupported("what changed cannot be asked for")))
+    }
+
+    /// The records of an object with these ids, at most 100, as far as the CRM has them; with `deleted` where the CRM has one as
+    /// deleted. `next` is not used. Of a CRM that can only be asked for one at a time, several requests.
+    fn named(
+        session: &Session<Self>,
+        rows: &mut Rows<Self::Object>,
+        ids: &[String],
+    ) -> impl Future<Output = Result<Listed, Error>> + Send {
+        let _ = (session, rows, ids);
+        ready(Err(Error::unsupported("records cannot be asked for by id")))
+    }
 
     /// A company, and the CRM's time of the reply. None if the CRM does not have it; with `deleted` if the CRM has it as
     /// deleted.
@@ -147,9 +180,13 @@ impl<C: Crm> Calls for C {
     }
 
     fn describe() -> DescribeResponse {
+        let mut described = <C as Crm>::describe();
+        if C::CHANGES {
+            described.features.push("changes".to_owned());
+        }
         DescribeResponse {
             objects: offered(C::objects()),
-            ..<C as Crm>::describe()
+            ..described
         }
     }
 

@@ -1,19 +1,25 @@
-//! The full read of a CRM whose objects are lists: one page after another.
+//! The reads of a CRM whose objects are lists: one page after another.
 
 use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::objects::{CrmObject, Fields as _, describe, hidden, named};
 use super::{Crm, Listed, Order, Rows};
-use crate::proto::{Covers, Error, ErrorKind, Record};
-use crate::reading::{Looked, Page, Pass, Recovery, Source, Wanted, of_one_object};
+use crate::proto::{Covers, Error, ErrorKind, ObjectCount, Record, SelectedField};
+use crate::reading::{Change, Looked, Page, Pass, Recovery, Source, Wanted, of_one_object};
 use crate::session::{Api, Session};
 
 /// How often the list of one object begins again because the CRM no longer knows a cursor.
 const MOST_RESTARTS: u32 = 3;
 /// The largest cursor: a checkpoint has at most 64 KiB.
 const LONGEST_CURSOR: usize = 32_000;
+/// Records that are asked for by id at once.
+const NAMED_AT_ONCE: usize = 100;
+/// The error code for fields that changed since they were selected, found when the first changed records came.
+const FIELDS_CHANGED: &str = "fields_changed";
 
 /// The position in the list of an object.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,23 +35,44 @@ pub struct Place {
 /// How an object is read.
 pub struct Plan<O: 'static> {
     rows: Rows<O>,
+    scope: Scope,
     restarts: u32,
+    /// The selected fields, and whether they were compared with the CRM's description.
+    selection: Vec<SelectedField>,
+    is_described: bool,
+    /// How they have changed since they were selected, if it was found while records were read.
+    changes: Vec<Change>,
 }
 
-/// The full read on behalf of an account.
+/// Which records are read.
+enum Scope {
+    All,
+    Since(i64),
+    Named(Vec<String>),
+}
+
+/// The reads on behalf of an account.
 pub struct Pages<C: Crm> {
     session: Session<C>,
+    /// The descriptions of objects whose calculated fields are due; None if the user cannot see the object.
+    described: HashMap<&'static str, Option<Arc<C::Fields>>>,
 }
 
 impl<C: Crm> Pages<C> {
     pub(super) fn new(session: Session<C>) -> Self {
-        Self { session }
+        Self {
+            session,
+            described: HashMap::new(),
+        }
     }
 }
 
 impl<C: Crm> Source for Pages<C> {
     const CRM: &'static str = <C as Api>::CRM;
     const AHEAD: bool = true;
+    const CHANGES: bool = C::CHANGES;
+    const LATE_US: i64 = C::LATE_US;
+    const KEPT_US: i64 = C::KEPT_US;
     type Object = &'static C::Object;
     type Plan = Plan<C::Object>;
     type Place = Place;
@@ -59,21 +86,81 @@ impl<C: Crm> Source for Pages<C> {
         object.key()
     }
 
-    async fn look(&mut self, wanted: &Wanted<Self::Object>, _: &Pass) -> Result<Looked<Self::Plan>, Error> {
-        let object = wanted.object;
-        let Some(fields) = describe(&self.session, object).await? else {
-            return Ok(Looked::Hidden(hidden(object)));
+    /// Describes the objects whose calculated fields are due. The others are described when they are read.
+    async fn open(&mut self, left: &[Wanted<Self::Object>]) -> Result<Vec<ObjectCount>, Error> {
+        let due = left
+            .iter()
+            .filter(|wanted| wanted.calculated_due && wanted.since_us.is_some());
+        for wanted in due {
+            let described = describe(&self.session, wanted.object).await?;
+            self.described.insert(wanted.object.key(), described);
+        }
+        Ok(Vec::new())
+    }
+
+    fn calculated(&self, wanted: &Wanted<Self::Object>) -> Vec<String> {
+        let Some(Some(described)) = self.described.get(wanted.object.key()) else {
+            return Vec::new();
         };
-        let (rows, changes) = Rows::now(object, &wanted.fields, |key| fields.known(key));
+        let calculated = described.listed().into_iter().filter(|field| field.calculated);
+        calculated.map(|field| field.key).collect()
+    }
+
+    async fn look(
+        &mut self,
+        wanted: &Wanted<Self::Object>,
+        pass: &Pass,
+    ) -> Result<Looked<Self::Plan>, Error> {
+        let object = wanted.object;
+        let scope = match pass {
+            Pass::Full | Pass::Fields => Scope::All,
+            Pass::Changes { since_us } => Scope::Since(*since_us),
+            Pass::Records(ids) => Scope::Named(ids.clone()),
+        };
+        // Where nothing changed, a description would be a request for nothing.
+        let is_described = matches!(scope, Scope::All);
+        let (rows, changes) = if is_described {
+            let described = match self.described.remove(object.key()) {
+                Some(described) => described,
+                None => describe(&self.session, object).await?,
+            };
+            let Some(fields) = described else {
+                return Ok(Looked::Hidden(hidden(object)));
+            };
+            Rows::now(object, &wanted.fields, |key| fields.known(key))
+        } else {
+            (Rows::as_selected(object, &wanted.fields), Vec::new())
+        };
         Ok(Looked::Seen {
-            plan: Plan { rows, restarts: 0 },
+            plan: Plan {
+                rows,
+                scope,
+                restarts: 0,
+                selection: wanted.fields.clone(),
+                is_described,
+                changes: Vec::new(),
+            },
             changes,
             expected: None,
         })
     }
 
     async fn load(&self, plan: &Self::Plan, place: &Place) -> Result<Listed, Error> {
-        C::page(&self.session, &mut plan.rows.clone(), &place.cursor).await
+        let (session, rows) = (&self.session, &mut plan.rows.clone());
+        match &plan.scope {
+            Scope::All => C::page(session, rows, &place.cursor).await,
+            Scope::Since(since_us) => C::changed(session, rows, *since_us, &place.cursor).await,
+            Scope::Named(ids) => {
+                let from: usize = place.cursor.parse().unwrap_or(0);
+                let to = ids.len().min(from + NAMED_AT_ONCE);
+                let some = ids.get(from..to).unwrap_or_default();
+                let listed = C::named(session, rows, some).await?;
+                Ok(Listed {
+                    next: (to < ids.len()).then(|| to.to_string()),
+                    ..listed
+                })
+            }
+        }
     }
 
     async fn page(
@@ -92,14 +179,21 @@ impl<C: Crm> Source for Pages<C> {
                 return Err(Error::bug(format!("a cursor of {} is too long", C::CRM)).object(key));
             }
         }
-        let last =
-            last_in_order(C::ORDER, &place.last, &listed.records).map_err(|error| error.object(key))?;
-        let range = range(C::ORDER, &place.through, &last, listed.next.is_none());
+        if !plan.is_described && !listed.records.is_empty() {
+            self.describe(plan).await?;
+        }
+        // What is not a list of all records has any order, and no ranges.
+        let order = match plan.scope {
+            Scope::All => C::ORDER,
+            Scope::Since(_) | Scope::Named(_) => Order::Unknown,
+        };
+        let last = last_in_order(order, &place.last, &listed.records).map_err(|error| error.object(key))?;
+        let range = range(order, &place.through, &last, listed.next.is_none());
         let through = match &range {
             Some(range) => range.through.clone(),
             None => place.through.clone(),
         };
-        let (covers, covers_numbers) = match C::ORDER {
+        let (covers, covers_numbers) = match order {
             Order::Numbers => (None, range),
             Order::Bytes | Order::Unknown => (range, None),
         };
@@ -108,7 +202,9 @@ impl<C: Crm> Source for Pages<C> {
             covers,
             covers_numbers,
             read_time_us: listed.read_time_us,
-            expected: listed.total.filter(|_| place.cursor.is_empty()),
+            expected: listed
+                .total
+                .filter(|_| place.cursor.is_empty() && matches!(plan.scope, Scope::All)),
             next: listed.next.map(|cursor| Place {
                 cursor,
                 last,
@@ -134,11 +230,34 @@ impl<C: Crm> Source for Pages<C> {
             };
             return Ok(Recovery::Again(Vec::new()));
         }
+        if error.code == FIELDS_CHANGED {
+            return Ok(Recovery::Again(std::mem::take(&mut plan.changes)));
+        }
         of_one_object(error)
     }
 
     fn renew(&mut self, access_token: String, base_url: &str) {
         self.session.renew(access_token, base_url);
+    }
+}
+
+impl<C: Crm> Pages<C> {
+    /// Compares the selected fields with the CRM's description, once records come. An error with [`FIELDS_CHANGED`]: the page
+    /// has to be loaded again.
+    async fn describe(&self, plan: &mut Plan<C::Object>) -> Result<(), Error> {
+        let object = plan.rows.object;
+        let Some(fields) = describe(&self.session, object).await? else {
+            return Err(hidden(object));
+        };
+        (plan.rows, plan.changes) = Rows::now(object, &plan.selection, |key| fields.known(key));
+        plan.is_described = true;
+        match plan.changes.is_empty() {
+            true => Ok(()),
+            false => {
+                let text = "fields have changed since they were selected";
+                Err(Error::new(ErrorKind::FieldGone, text).code(FIELDS_CHANGED))
+            }
+        }
     }
 }
 

@@ -42,6 +42,8 @@ struct Data {
     deleted: Vec<u32>,
     /// Cursors that the CRM has forgotten.
     lost: Vec<&'static str>,
+    /// What changed since any time.
+    changed: Vec<u32>,
 }
 
 impl Toy {
@@ -139,6 +141,7 @@ impl Objects for Toy {
 
 impl Crm for Toy {
     const ORDER: Order = Order::Numbers;
+    const CHANGES: bool = true;
 
     fn open(host: Host, _: OpenRequest) -> Result<Self, Error> {
         let http = host.http(ReadSet::new())?;
@@ -147,6 +150,7 @@ impl Crm for Toy {
             asked: Vec::new(),
             deleted: Vec::new(),
             lost: Vec::new(),
+            changed: Vec::new(),
         });
         Ok(Self { host, http, data })
     }
@@ -167,6 +171,35 @@ impl Crm for Toy {
         }
         let ids = session.api().ids(rows.object);
         Ok(session.api().listed(rows, &ids, cursor))
+    }
+
+    async fn changed(
+        session: &Session<Self>,
+        rows: &mut Rows<PlainObject>,
+        since_us: i64,
+        cursor: &str,
+    ) -> Result<Listed, Error> {
+        let mut data = session.api().data();
+        data.asked.push(format!("since {since_us}{cursor}"));
+        let ids = data.changed.clone();
+        drop(data);
+        Ok(session.api().listed(rows, &ids, cursor))
+    }
+
+    async fn named(
+        session: &Session<Self>,
+        rows: &mut Rows<PlainObject>,
+        ids: &[String],
+    ) -> Result<Listed, Error> {
+        session.api().data().asked.push(format!("{} ids", ids.len()));
+        let all = session.api().ids(rows.object);
+        let there = all.into_iter().filter(|id| ids.contains(&id.to_string()));
+        let records = there.map(|id| session.api().record(rows, id)).collect();
+        Ok(Listed {
+            records,
+            next: Some("ignored".to_owned()),
+            ..Listed::default()
+        })
     }
 
     async fn one(
@@ -398,6 +431,85 @@ async fn a_list_whose_cursor_is_lost_begins_again_and_its_ranges_join() {
             "{lost:?}"
         );
     }
+}
+
+/// The batches of a read of companies, each as its ids with `!` where it lists a range, and the fields that changed.
+async fn batches(toy: &CrmConnector<Toy>, request: ReadRequest) -> (Vec<String>, Vec<String>) {
+    let (out, events) = ReadStream::channel();
+    let request = ReadRequest {
+        connection: Some(connection("t")),
+        ..request
+    };
+    let listen = async {
+        let (mut batches, mut changes) = (Vec::new(), Vec::new());
+        while let Some(event) = events.next(0).await {
+            match event.event {
+                Some(Event::Batch(batch)) => {
+                    let range = if batch.covers_numbers.is_some() { "!" } else { "" };
+                    batches.push(format!("{}{range}", ids(&batch.records)));
+                }
+                Some(Event::FieldChange(change)) => changes.push(change.field),
+                Some(Event::ObjectStatus(status)) => assert!(status.complete, "{status:?}"),
+                _ => {}
+            }
+        }
+        (batches, changes)
+    };
+    let (heard, end) = tokio::join!(listen, toy.read(CallContext::default(), request, out));
+    end.unwrap();
+    heard
+}
+
+#[tokio::test]
+async fn what_changed_is_asked_for_and_described_only_when_something_has() {
+    let (toy, _) = toy();
+    assert_eq!(Connector::describe(&toy).features, ["changes"]);
+    let request = |fields: &[&str]| ReadRequest {
+        selection: vec![selection("companies", fields)],
+        mode: ReadMode::Changes.into(),
+        state: br#"{"v":2,"object":"","since":{"companies":7},"cursor":"","last":"","through":""}"#.to_vec(),
+        ..ReadRequest::default()
+    };
+    let none: Vec<String> = Vec::new();
+    let (heard, changes) = batches(&toy, request(&["name", "gone"])).await;
+    assert_eq!((heard, changes), (vec![String::new()], none.clone()));
+    assert_eq!(toy.asked(), "since 7");
+    // In the CRM's order, deleted ones too, and no range.
+    (toy.crm.data().changed, toy.crm.data().deleted) = (vec![11, 9, 8], vec![9]);
+    let (heard, changes) = batches(&toy, request(&["name"])).await;
+    assert_eq!(
+        (heard, changes),
+        (vec!["11 -9".to_owned(), "8".to_owned()], none.clone())
+    );
+    assert_eq!(toy.asked(), "since 7, companies, since 7at-2");
+    // A field that went is told before the records, which are asked for once more.
+    let (heard, changes) = batches(&toy, request(&["name", "gone"])).await;
+    assert_eq!((heard.len(), changes), (2, vec!["gone".to_owned()]));
+    assert_eq!(toy.asked(), "since 7, companies, since 7, since 7at-2");
+    // A listing has ranges, as a full read.
+    let mut sweep = request(&["name"]);
+    sweep.selection[0].sweep_due = true;
+    let (heard, _) = batches(&toy, sweep).await;
+    assert_eq!(heard, ["11 -9", "8", "8 -9!", "10 11!", "12!"]);
+}
+
+#[tokio::test]
+async fn records_are_asked_for_by_id_in_parts() {
+    let (toy, _) = toy();
+    let mut ids: Vec<String> = (1000..1240).map(|id| id.to_string()).collect();
+    ids.extend(["8", "12"].map(str::to_owned));
+    let request = ReadRequest {
+        selection: vec![selection("companies", &["name"])],
+        mode: ReadMode::Records.into(),
+        records: vec![crate::proto::RecordIds {
+            object: "companies".to_owned(),
+            external_ids: ids,
+        }],
+        ..ReadRequest::default()
+    };
+    let (heard, _) = batches(&toy, request).await;
+    assert_eq!(heard, ["", "", "8 12"]);
+    assert!(toy.asked().starts_with("100 ids, 100 ids, 42 ids"));
 }
 
 #[tokio::test]

@@ -72,6 +72,9 @@ pub async fn read<S: Source>(
     };
     for one in &mut wanted {
         one.since_us = known.get(S::key(one.object)).copied();
+        if S::in_full(one) {
+            one.since_us = None;
+        }
     }
     let mut reader = Reader {
         source: open(request.connection.as_ref())?,

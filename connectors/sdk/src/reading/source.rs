@@ -63,6 +63,14 @@ pub trait Source: Send + Sync {
         Vec::new()
     }
 
+    /// Whether all of an object is read instead of what changed, because something of all its records is due
+    /// ([`Wanted::calculated_due`], [`Wanted::sweep_due`]). For objects of which the CRM does not say everything that changed, such as
+    /// links between records that are stored apart from them: what a window of changes lacks comes then.
+    fn in_full(wanted: &Wanted<Self::Object>) -> bool {
+        let _ = wanted;
+        false
+    }
+
     /// Inspects an object before each pass over it; `wanted.fields` are those that the pass reads. An error ends the stream; an error of this object only is
     /// [`Looked::Hidden`].
     fn look(
