@@ -66,7 +66,10 @@ impl Mirror {
         if record.deleted {
             if !record.merged_into.is_empty() {
                 self.merged.insert(key.clone(), record.merged_into.clone());
-                // Its children are read again: a CRM may move them without a new time of change.
+            }
+            self.wanted.remove(&key);
+            if self.live.remove(&key).is_some() {
+                // Its children are read again: a CRM may move or delete them without a new time of change.
                 let is_child = |child: &Record| {
                     let mut parents = child.parents.iter();
                     parents.any(|parent| parent.object == key.0 && parent.external_id == key.1)
@@ -74,8 +77,6 @@ impl Mirror {
                 let children = self.live.iter().filter(|(_, child)| is_child(child));
                 self.wanted.extend(children.map(|(key, _)| key.clone()));
             }
-            self.wanted.remove(&key);
-            self.live.remove(&key);
             return;
         }
         match (partial, self.live.get_mut(&key)) {

@@ -254,6 +254,10 @@ pub enum Lack {
     RetryAfter,
     /// The CRM does not say of some objects what changed, so that reads of changes return all of their records.
     ChangeTimes,
+    /// What changed and what was deleted are in different lists: a read of changes asks for both, of each object.
+    ChangeFeeds,
+    /// The CRM does not say that a record has other parents: they come when something of all records is due.
+    MoveTimes,
 }
 
 impl Quirks {

@@ -18,7 +18,7 @@ pub(crate) const STATE: Check = Check {
     id: "changes.state",
     title: "a state that cannot be used is no error, and objects about which it says nothing are read in full",
     why: "After an update a connector gets the states of its earlier version; and users select further objects.",
-    spec: &["CHG-2", "CHG-3", "VER-5"],
+    spec: &["CHG-2", "CHG-3", "CHG-16", "VER-5"],
     run: |world| Box::pin(state(world)),
 };
 
