@@ -29,12 +29,41 @@ pub(crate) struct Associations {
     pub(crate) inputs: Vec<Input>,
 }
 
-/// `POST …/search`, for counting.
+/// `POST …/search`, for counting, and for what changed.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Search {
+    pub(crate) limit: usize,
+    pub(crate) properties: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) filter_groups: Vec<FilterGroup>,
+    /// At most one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) sorts: Vec<Sort>,
+}
+
+/// Conditions that must all hold.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Search {
-    pub(crate) limit: u32,
-    pub(crate) properties: Vec<String>,
+pub(crate) struct FilterGroup {
+    pub(crate) filters: Vec<Filter>,
+}
+
+/// A condition on a property.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Filter {
+    pub(crate) property_name: String,
+    pub(crate) operator: String,
+    pub(crate) value: String,
+}
+
+/// The order of a search.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Sort {
+    pub(crate) property_name: String,
+    pub(crate) direction: String,
 }
 
 /// `POST /oauth/v2/private-apps/get/access-token-info`.
@@ -106,9 +135,19 @@ mod tests {
         assert_eq!(check_associations(text(&associations).as_bytes()), Ok(()));
         let search = Search {
             limit: 1,
-            properties: Vec::new(),
+            filter_groups: vec![FilterGroup {
+                filters: vec![Filter {
+                    property_name: "hs_object_id".to_owned(),
+                    operator: "GT".to_owned(),
+                    value: "7".to_owned(),
+                }],
+            }],
+            ..Search::default()
         };
         assert_eq!(check_search(text(&search).as_bytes()), Ok(()));
+        let counting = Search::default();
+        assert_eq!(text(&counting), r#"{"limit":0,"properties":[]}"#);
+        assert_eq!(check_search(text(&counting).as_bytes()), Ok(()));
         for writing in [
             &br#"{"inputs":[{"id":"1","properties":{"name":"x"}}]}"#[..],
             br#"{"inputs":[{"properties":{"name":"x"}}]}"#,

@@ -10,6 +10,7 @@ use tether_connector_sdk::crm::{CrmObject as _, Fields as _, describe};
 use tether_connector_sdk::proto::{Error, ErrorKind, FetchCompanyRequest, ObjectResult, Record};
 use tether_connector_sdk::reading::Known;
 
+use crate::batch::Batched;
 use crate::objects::{self, COMPANY, CrmObject};
 use crate::page::{self, Page, Row, tombstone};
 use crate::plan::Plan;
@@ -117,9 +118,9 @@ async fn one(
     }
     let (mut record, mut unmentioned) = (row.record.clone(), page.unmentioned);
     if plan.wide {
-        let (mut whole, none) = batch::records(session, plan, &[id]).await?;
-        match whole.remove(id) {
-            Some(whole) => (record, unmentioned) = (whole.record, none),
+        let mut whole = batch::records(session, plan, &[id]).await?;
+        match whole.rows.remove(id) {
+            Some(row) => (record, unmentioned) = (row.record, whole.unmentioned),
             None => return Ok(gone(tombstone(id, ""), time_us)),
         }
     }
@@ -229,7 +230,14 @@ async fn try_children(session: &Session, plan: &Plan, found: &[Found]) -> Result
             ..ObjectResult::default()
         });
     }
-    let ((mut rows, unmentioned), parents) = try_join(
+    let (
+        Batched {
+            mut rows,
+            unmentioned,
+            ..
+        },
+        parents,
+    ) = try_join(
         batch::records(session, plan, &wanted),
         associations::ends(session, plan.object, COMPANY, &wanted, usize::MAX),
     )

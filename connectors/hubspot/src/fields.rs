@@ -38,6 +38,7 @@ pub(crate) async fn total(session: &Session, object: &CrmObject) -> Result<Optio
     let body = bodies::text(&Search {
         limit: 1,
         properties: vec!["hs_object_id".to_owned()],
+        ..Search::default()
     });
     match session
         .post(&path, &body, |text| serde_json::from_str::<Total>(text))

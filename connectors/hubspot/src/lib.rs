@@ -11,7 +11,8 @@
 //! | `page`, `values`, `ids` | conversion of replies to canonical records |
 //! | `associations` | the companies of a record |
 //! | `batch` | records by their ids, each accounted for |
-//! | `read` | the full read, resumable |
+//! | `read` | the read of an object's list, of what changed, and of records by id; resumable |
+//! | `changes` | the search for what changed; records by id, also archived and merged ones |
 //! | `fetch` | the live read of one company, normally in at most seven calls |
 //!
 //! Operator settings:
@@ -31,6 +32,7 @@ mod associations;
 mod auth;
 mod batch;
 mod bodies;
+mod changes;
 mod currency;
 mod errors;
 mod fetch;
@@ -88,7 +90,7 @@ impl Calls for App {
             auth_methods: auth::methods(),
             settings: Vec::new(),
             operator_settings: options::operator_settings(),
-            features: Vec::new(),
+            features: vec!["changes".to_owned()],
         }
     }
 

@@ -20,10 +20,14 @@ pub struct CrmObject {
     /// The properties for the homepage, the most reliable first. HubSpot identifies companies by `domain`; users edit
     /// both.
     pub(crate) homepage: &'static [&'static str],
+    /// The property with the time of the last change, and those with the ids of the records that were merged into a record,
+    /// separated by `;`. A contact's second one has the time of the merge behind each id: `51:1633087534537`.
+    pub(crate) modified: &'static str,
+    pub(crate) merged: &'static [&'static str],
 }
 
-/// The ids of the records that were merged into a record, separated by `;`.
-pub(crate) const MERGED: &str = "hs_merged_object_ids";
+const MODIFIED: &str = "hs_lastmodifieddate";
+const MERGED: &str = "hs_merged_object_ids";
 
 /// All objects, in the order of Describe and of reads. The first one has the companies.
 pub(crate) const OBJECTS: [CrmObject; 4] = [
@@ -34,6 +38,8 @@ pub(crate) const OBJECTS: [CrmObject; 4] = [
         scope: "crm.objects.companies.read",
         names: &[&["name"], &["domain"]],
         homepage: &["domain", "website"],
+        modified: MODIFIED,
+        merged: &[MERGED],
     },
     CrmObject {
         key: "contacts",
@@ -42,6 +48,8 @@ pub(crate) const OBJECTS: [CrmObject; 4] = [
         scope: "crm.objects.contacts.read",
         names: &[&["firstname", "lastname"], &["email"]],
         homepage: &[],
+        modified: "lastmodifieddate",
+        merged: &[MERGED, "hs_calculated_merged_vids"],
     },
     CrmObject {
         key: "deals",
@@ -50,6 +58,8 @@ pub(crate) const OBJECTS: [CrmObject; 4] = [
         scope: "crm.objects.deals.read",
         names: &[&["dealname"]],
         homepage: &[],
+        modified: MODIFIED,
+        merged: &[MERGED],
     },
     CrmObject {
         key: "tickets",
@@ -58,6 +68,8 @@ pub(crate) const OBJECTS: [CrmObject; 4] = [
         scope: "tickets",
         names: &[&["subject"]],
         homepage: &[],
+        modified: MODIFIED,
+        merged: &[MERGED],
     },
 ];
 
@@ -87,6 +99,6 @@ impl CrmObject {
     /// Properties that are always read.
     pub(crate) fn own_properties(&self) -> impl Iterator<Item = &'static str> + use<> {
         let names = self.names.iter().copied().flatten();
-        names.chain(self.homepage).copied().chain([MERGED])
+        names.chain(self.homepage).chain(self.merged).copied()
     }
 }

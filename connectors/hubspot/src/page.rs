@@ -12,7 +12,6 @@ use tether_connector_sdk::payload::timestamp_us;
 use tether_connector_sdk::proto::Record;
 use tether_connector_sdk::reading::add_currencies;
 
-use crate::objects::MERGED;
 use crate::plan::Plan;
 use crate::{ids, values};
 
@@ -329,13 +328,16 @@ impl<'p> Maker<'p> {
             homepages,
             ..Record::default()
         };
-        let merged = text(MERGED);
-        let merged = merged
-            .split(';')
-            .filter_map(|loser| ids::check(loser.trim()))
-            .filter(|loser| *loser != id)
-            .map(str::to_owned)
-            .collect();
+        let mut merged = Vec::new();
+        for property in self.plan.object.merged {
+            let losers = text(property);
+            let ids = losers
+                .split(';')
+                .filter_map(|loser| ids::check(loser.split(':').next().unwrap_or_default().trim()));
+            merged.extend(ids.filter(|loser| *loser != id).map(str::to_owned));
+        }
+        merged.sort_unstable();
+        merged.dedup();
         let linked = given.associations.into_iter().map(|(object, links)| {
             let mut all = Paging::after(links.paging).is_none() && links.results.is_some();
             let mut ends = BTreeSet::new();

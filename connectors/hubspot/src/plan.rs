@@ -76,7 +76,10 @@ impl Plan {
             path.push_str("&archived=true");
         }
         path.push_str("&properties=");
-        if self.wide || archived {
+        if archived {
+            // A record that others were merged into may be archived before the merge was seen.
+            path.push_str(&self.object.merged.join(","));
+        } else if self.wide {
             path.push_str("hs_object_id");
         } else {
             path.push_str(&self.properties());

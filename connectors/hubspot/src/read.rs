@@ -1,25 +1,38 @@
-//! The full read: object after object, with several pages of a list between two checkpoints.
+//! The reads: object after object, with several pages of a list between two checkpoints.
 //!
 //! HubSpot lists records in the order of their ids, which are numbers. This was observed but is not documented, so it
 //! is checked. While it holds, each batch is a complete listing of a range of numbers, and stored records in that
 //! range that are not listed are deleted. If it does not hold, or if a list ends long before the count of the search,
 //! missing records are not treated as deleted; then the list of archived records shows the deleted ones.
+//!
+//! What changed is in two places: the list of archived records, which has no order by time and is read as a whole, and the
+//! search (`changes`). Neither shows a changed association, so contacts, deals and tickets are read in full instead when something
+//! of all records is due: a list has a hundred records per request anyway, whatever it says of them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tether_connector_sdk::crm::describe;
-use tether_connector_sdk::proto::{Covers, Error, ErrorKind, Record};
+use tether_connector_sdk::crm::{CrmObject as _, describe};
+use tether_connector_sdk::proto::{Covers, Error, ErrorKind, ObjectCount, Record, SelectedField};
 use tether_connector_sdk::reading::{Looked, Page, Pass, Recovery, Source, Wanted, of_one_object};
 
+use crate::batch::Batched;
 use crate::objects::{self, CrmObject};
 use crate::page::{self, Row, tombstone};
-use crate::plan::Plan;
+use crate::plan::{PAGE, Plan};
+use crate::properties::Described;
 use crate::rest::Session;
-use crate::{associations, batch, fields, ids};
+use crate::{associations, batch, changes, fields, ids};
 
 /// How often the list of one object may be restarted.
 const MOST_RESTARTS: u32 = 3;
 /// Largest length of a stored cursor.
 const LONGEST_CURSOR: usize = 2_000;
+/// The error code for selected properties that no record of a page mentions: they may not exist any more.
+const UNMENTIONED: &str = "unmentioned_properties";
+const MINUTE_US: i64 = 60 * 1_000_000;
+const DAY_US: i64 = 24 * 60 * MINUTE_US;
 
 /// The position in the list of an object.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,20 +47,74 @@ pub struct Place {
     doubtful: bool,
     /// The archived records are being listed.
     archived: bool,
+    /// Of changes: the archived records were listed; now those that changed are.
+    #[serde(default)]
+    changed: bool,
+    /// Of changes: they are taken from the list of all records, because the search is of no use.
+    #[serde(default)]
+    by_list: bool,
+}
+
+/// Which records of an object are read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Scope {
+    All,
+    /// Those that changed at this time or later, unix microseconds.
+    Since(i64),
+    /// Those with these ids.
+    Ids(Vec<String>),
+}
+
+/// How the next records are loaded.
+enum Way {
+    List { archived: bool },
+    Search { since_us: i64 },
+    Ids,
+}
+
+impl Scope {
+    fn way(&self, place: &Place) -> Way {
+        match self {
+            Self::All => Way::List {
+                archived: place.archived,
+            },
+            Self::Since(_) if !place.changed => Way::List { archived: true },
+            Self::Since(_) if place.by_list => Way::List { archived: false },
+            Self::Since(since_us) => Way::Search { since_us: *since_us },
+            Self::Ids(_) => Way::Ids,
+        }
+    }
+
+    /// Whether a listed record is one of them.
+    fn has(&self, record: &Record) -> bool {
+        match self {
+            // A time that cannot be read is no reason to leave a record out.
+            Self::Since(since_us) => record.modified_us == 0 || record.modified_us >= *since_us,
+            Self::All | Self::Ids(_) => true,
+        }
+    }
 }
 
 /// The plan for an object, and its state.
 pub struct Reading {
     plan: Plan,
+    scope: Scope,
+    /// The selected fields, and whether they were compared with the object's description.
+    fields: Vec<SelectedField>,
+    is_described: bool,
     /// The search count of the object.
     total: Option<u64>,
     /// How often its list was restarted.
     restarts: u32,
 }
 
-/// Some pages of a list.
+/// Some pages of a list, or some ids.
 pub struct Stride {
     rows: Vec<Row>,
+    /// Records that are still to be read.
+    ids: Vec<String>,
+    /// Selected properties that no row mentions.
+    unmentioned: Vec<String>,
     /// The earliest time of the replies by HubSpot's clock; 0 if one is unknown.
     time_us: i64,
     /// None at the end of the list.
@@ -56,21 +123,46 @@ pub struct Stride {
     in_order: bool,
 }
 
-/// The full read on behalf of an account.
+impl Stride {
+    fn at(place: &Place) -> Self {
+        Self {
+            rows: Vec::new(),
+            ids: Vec::new(),
+            unmentioned: Vec::new(),
+            time_us: i64::MAX,
+            next: Some(place.after.clone()),
+            last: place.last.clone(),
+            in_order: true,
+        }
+    }
+}
+
+/// The reads on behalf of an account.
 pub struct Reader {
     session: Session,
     pages: usize,
+    /// The descriptions of objects whose calculated fields are due; None if the login cannot see the object.
+    described: HashMap<&'static str, Option<Arc<Described>>>,
 }
 
 impl Reader {
     pub(crate) fn new(session: Session) -> Self {
         let pages = session.api().options.checkpoint_pages;
-        Self { session, pages }
+        Self {
+            session,
+            pages,
+            described: HashMap::new(),
+        }
     }
 }
 
 impl Source for Reader {
     const CRM: &'static str = "HubSpot";
+    const CHANGES: bool = true;
+    /// The index of the search follows within seconds, by all reports; HubSpot promises nothing.
+    const LATE_US: i64 = 30 * MINUTE_US;
+    /// Archived records are kept for 90 days.
+    const KEPT_US: i64 = 80 * DAY_US;
     type Object = &'static CrmObject;
     type Plan = Reading;
     type Place = Place;
@@ -89,24 +181,69 @@ impl Source for Reader {
         id && place.after.len() <= LONGEST_CURSOR
     }
 
+    /// Describes the objects whose calculated fields are due. The others are described when they are read.
+    async fn open(&mut self, left: &[Wanted<&'static CrmObject>]) -> Result<Vec<ObjectCount>, Error> {
+        let due = left
+            .iter()
+            .filter(|wanted| wanted.calculated_due && wanted.since_us.is_some());
+        for wanted in due {
+            let described = describe(&self.session, wanted.object).await?;
+            self.described.insert(wanted.object.key, described);
+        }
+        Ok(Vec::new())
+    }
+
+    /// Calculations, roll-ups and scores; all fields, if it is not known which are.
+    fn calculated(&self, wanted: &Wanted<&'static CrmObject>) -> Vec<String> {
+        let described = self.described.get(wanted.object.key).and_then(Option::as_ref);
+        let is_calculated = |key: &str| {
+            let known = described.filter(|described| described.whole);
+            known.is_none_or(|described| {
+                let mut properties = described.properties.iter().map(|property| &property.field);
+                properties.any(|field| field.calculated && field.key == key)
+            })
+        };
+        let keys = wanted.fields.iter().map(|field| &field.key);
+        keys.filter(|key| is_calculated(key)).cloned().collect()
+    }
+
+    /// Neither the search nor the list of archived records shows that a record has other companies.
+    fn in_full(wanted: &Wanted<&'static CrmObject>) -> bool {
+        !wanted.object.is_company() && (wanted.calculated_due || wanted.sweep_due)
+    }
+
     async fn look(
         &mut self,
         wanted: &Wanted<&'static CrmObject>,
-        _: &Pass,
+        pass: &Pass,
     ) -> Result<Looked<Reading>, Error> {
         let object = wanted.object;
-        let Some(described) = describe(&self.session, object).await? else {
-            return Ok(Looked::Hidden(Error::object_gone(format!(
-                "the login cannot see {}: it lacks the scope {}",
-                object.label, object.scope
-            ))));
+        let scope = match pass {
+            Pass::Full | Pass::Fields => Scope::All,
+            Pass::Changes { since_us } => Scope::Since(*since_us),
+            Pass::Records(ids) => Scope::Ids(ids.clone()),
         };
-        let total = fields::total(&self.session, object).await?;
+        // What few records have is read without a description: it would cost more than the records.
+        let (described, total) = if scope == Scope::All {
+            let described = match self.described.remove(object.key) {
+                Some(described) => described,
+                None => describe(&self.session, object).await?,
+            };
+            let Some(described) = described else {
+                return Ok(Looked::Hidden(hidden(object)));
+            };
+            (Some(described), fields::total(&self.session, object).await?)
+        } else {
+            (None, None)
+        };
         let budget = self.session.api().options.address_budget;
-        let (plan, changes) = Plan::new(object, &wanted.fields, Some(&described), budget);
+        let (plan, changes) = Plan::new(object, &wanted.fields, described.as_deref(), budget);
         Ok(Looked::Seen {
             plan: Reading {
                 plan,
+                scope,
+                fields: wanted.fields.clone(),
+                is_described: described.is_some(),
                 total,
                 restarts: 0,
             },
@@ -115,19 +252,21 @@ impl Source for Reader {
         })
     }
 
-    /// Loads several pages of the list.
+    /// Loads several pages of a list, or some ids.
     async fn load(&self, reading: &Reading, place: &Place) -> Result<Stride, Error> {
         let plan = &reading.plan;
-        let mut stride = Stride {
-            rows: Vec::new(),
-            time_us: i64::MAX,
-            next: Some(place.after.clone()),
-            last: place.last.clone(),
-            in_order: true,
+        let mut stride = Stride::at(place);
+        let archived = match reading.scope.way(place) {
+            Way::List { archived } => archived,
+            Way::Search { since_us } => {
+                self.search(plan.object, since_us, &mut stride).await?;
+                return Ok(stride);
+            }
+            Way::Ids => return Ok(self.some_ids(reading, place)),
         };
         for _ in 0..self.pages {
             let Some(after) = stride.next.take() else { break };
-            let path = plan.list_path(&after, place.archived);
+            let path = plan.list_path(&after, archived);
             let (page, time_us) = self.session.get(&path, |text| page::read(plan, text)).await?;
             stride.time_us = stride.time_us.min(time_us);
             for row in &page.rows {
@@ -159,20 +298,35 @@ impl Source for Reader {
         place: &Place,
         mut stride: Stride,
     ) -> Result<Page<Place>, Error> {
-        let records = self.records(&reading.plan, place, &mut stride).await?;
+        let records = self.records(reading, place, &mut stride).await?;
+        if !reading.is_described && !stride.unmentioned.is_empty() {
+            let text = "HubSpot mentions some properties in no record";
+            return Err(Error::new(ErrorKind::FieldGone, text).code(UNMENTIONED));
+        }
         let mut next = place.clone();
-        let covers_numbers = covers(reading, &mut next, &stride);
-        next.rows += stride.rows.len() as u64;
+        let covers_numbers = match reading.scope {
+            Scope::All => covers(reading, &mut next, &stride),
+            Scope::Since(_) | Scope::Ids(_) => None,
+        };
+        next.rows += match reading.scope {
+            Scope::Ids(_) => stride.ids.len(),
+            Scope::All | Scope::Since(_) => stride.rows.len(),
+        } as u64;
         next.last = stride.last;
+        let is_last = stride.next.is_none();
         next.after = stride.next.unwrap_or_default();
-        let next = match (next.after.is_empty(), next.doubtful && !next.archived) {
+        let next = match (is_last, &reading.scope) {
             (false, _) => Some(next),
-            (true, true) => Some(Place {
+            (true, Scope::All) if next.doubtful && !next.archived => Some(Place {
                 doubtful: true,
                 archived: true,
                 ..Place::default()
             }),
-            (true, false) => None,
+            (true, Scope::Since(_)) if !next.changed => Some(Place {
+                changed: true,
+                ..Place::default()
+            }),
+            (true, _) => None,
         };
         Ok(Page {
             records,
@@ -197,10 +351,26 @@ impl Source for Reader {
                 *place = Place {
                     doubtful: place.doubtful,
                     archived: place.archived,
+                    changed: place.changed,
+                    by_list: place.by_list,
                     ..Place::default()
                 };
                 Ok(Recovery::Again(Vec::new()))
             }
+            ErrorKind::Bug if error.code == changes::DISORDER => {
+                let object = reading.plan.object.key;
+                tracing::warn!(
+                    object,
+                    "{error}: what changed is taken from the list of all records"
+                );
+                *place = Place {
+                    changed: true,
+                    by_list: true,
+                    ..Place::default()
+                };
+                Ok(Recovery::Again(Vec::new()))
+            }
+            ErrorKind::FieldGone if error.code == UNMENTIONED => self.describe(reading).await,
             ErrorKind::QueryTooBig if !reading.plan.wide => {
                 reading.plan.wide = true;
                 Ok(Recovery::Again(Vec::new()))
@@ -215,24 +385,101 @@ impl Source for Reader {
 }
 
 impl Reader {
+    /// Searches for the next records that changed.
+    async fn search(&self, object: &CrmObject, since_us: i64, stride: &mut Stride) -> Result<(), Error> {
+        while stride.next.is_some() && stride.ids.len() < self.pages * PAGE {
+            let (changed, time_us) = changes::changed(&self.session, object, since_us, &stride.last).await?;
+            stride.time_us = stride.time_us.min(time_us);
+            if let Some(last) = changed.ids.last() {
+                stride.last.clone_from(last);
+            }
+            stride.ids.extend(changed.ids);
+            if changed.last {
+                stride.next = None;
+            }
+        }
+        Ok(())
+    }
+
+    /// The next ids of those that are to be read.
+    fn some_ids(&self, reading: &Reading, place: &Place) -> Stride {
+        let Scope::Ids(all) = &reading.scope else {
+            return Stride::at(place);
+        };
+        let (from, at_once) = (place.rows as usize, self.pages * PAGE);
+        let some = all.iter().skip(from).take(at_once);
+        Stride {
+            ids: some.cloned().collect(),
+            next: (from + at_once < all.len()).then(String::new),
+            ..Stride::at(place)
+        }
+    }
+
+    /// Compares the selected fields with the description of the object.
+    async fn describe(&self, reading: &mut Reading) -> Result<Recovery, Error> {
+        let object = reading.plan.object;
+        let Some(described) = describe(&self.session, object).await? else {
+            return Ok(Recovery::GiveUp(hidden(object)));
+        };
+        let budget = self.session.api().options.address_budget;
+        let (plan, changes) = Plan::new(object, &reading.fields, Some(&described), budget);
+        (reading.plan, reading.is_described) = (plan, true);
+        Ok(Recovery::Again(changes))
+    }
+
     /// The records of a stride: complete, with their companies, and with tombstones of the records merged into them.
     /// The source rows stay in the stride.
-    async fn records(&self, plan: &Plan, place: &Place, stride: &mut Stride) -> Result<Vec<Record>, Error> {
-        if place.archived {
-            // A record that is not marked archived is no evidence, and has no values here.
-            stride.rows.retain(|row| row.record.deleted);
-        } else if plan.wide {
-            let listed = std::mem::take(&mut stride.rows);
-            let ids: Vec<&str> = listed.iter().map(|row| row.record.external_id.as_str()).collect();
-            let mut whole = batch::records(&self.session, plan, &ids).await?.0;
-            // Records archived between the list and the batch are missing.
-            stride.rows = ids.iter().filter_map(|id| whole.remove(*id)).collect();
-        }
+    async fn records(
+        &self,
+        reading: &Reading,
+        place: &Place,
+        stride: &mut Stride,
+    ) -> Result<Vec<Record>, Error> {
+        let plan = &reading.plan;
         let mut records: Vec<Record> = Vec::with_capacity(stride.rows.len());
+        match reading.scope.way(place) {
+            Way::List { archived: true } => {
+                // A record that is not marked archived is no evidence, and has no values here.
+                stride
+                    .rows
+                    .retain(|row| row.record.deleted && reading.scope.has(&row.record));
+            }
+            Way::List { archived: false } => {
+                stride.rows.retain(|row| reading.scope.has(&row.record));
+                if plan.wide {
+                    let listed = std::mem::take(&mut stride.rows);
+                    let ids: Vec<&str> = listed.iter().map(|row| row.record.external_id.as_str()).collect();
+                    let mut whole = batch::records(&self.session, plan, &ids).await?.rows;
+                    // Records archived between the list and the batch are missing.
+                    stride.rows = ids.iter().filter_map(|id| whole.remove(*id)).collect();
+                }
+            }
+            Way::Search { .. } => {
+                let ids: Vec<&str> = stride.ids.iter().map(String::as_str).collect();
+                let Batched {
+                    mut rows,
+                    unmentioned,
+                    ..
+                } = batch::records(&self.session, plan, &ids).await?;
+                // What is missing was archived or merged meanwhile: its list and its winner have it.
+                stride.rows = ids.iter().filter_map(|id| rows.remove(*id)).collect();
+                stride.unmentioned = unmentioned;
+            }
+            Way::Ids => {
+                let ids: Vec<&str> = stride.ids.iter().map(String::as_str).collect();
+                let named = changes::named(&self.session, plan, &ids).await?;
+                (stride.rows, stride.unmentioned, stride.time_us) =
+                    (named.rows, named.unmentioned, named.time_us);
+                records.extend(named.gone);
+            }
+        }
+        if stride.rows.is_empty() {
+            stride.unmentioned.clear();
+        }
         for row in &stride.rows {
             records.push(row.record.clone());
-            // The list does not contain them, and their ids resolve to this record.
-            if !row.record.deleted {
+            // No list contains them, and their ids resolve to this record.
+            if !matches!(reading.scope, Scope::Ids(_)) {
                 let lost = row.merged.iter();
                 records.extend(lost.map(|loser| tombstone(loser, &row.record.external_id)));
             }
@@ -240,6 +487,13 @@ impl Reader {
         associations::adopt(&self.session, plan.object, &mut records).await?;
         Ok(records)
     }
+}
+
+fn hidden(object: &CrmObject) -> Error {
+    Error::object_gone(format!(
+        "the login cannot see {}: it lacks the scope {}",
+        object.label, object.scope
+    ))
 }
 
 /// The range that a stride lists completely, if there is one; updates `place` if there is none from here on.

@@ -87,10 +87,36 @@ impl Store {
             }
             stays
         });
-        for record in batch.records {
+        for mut record in batch.records {
             let key = (batch.object.clone(), record.external_id.clone());
+            if let (Some(partial), false) = (&batch.partial, record.deleted) {
+                // A record that is not stored would be read by its id.
+                let Some(stored) = self.rows.get(&key) else {
+                    continue;
+                };
+                record = put_into(stored, &record, &partial.fields);
+            }
             self.rows.insert(key, record);
         }
+    }
+}
+
+/// A stored record with some fields of another reading.
+fn put_into(stored: &Record, given: &Record, fields: &[String]) -> Record {
+    let members = |record: &Record| -> serde_json::Map<String, Json> {
+        serde_json::from_slice(&record.payload).expect("an object of JSON")
+    };
+    let (mut all, mut given) = (members(stored), members(given));
+    for field in fields {
+        match given.remove(field) {
+            Some(value) => _ = all.insert(field.clone(), value),
+            None => _ = all.remove(field),
+        }
+    }
+    assert!(given.is_empty(), "other fields than {fields:?}: {given:?}");
+    Record {
+        payload: Json::Object(all).to_string().into_bytes().into(),
+        ..stored.clone()
     }
 }
 
@@ -138,6 +164,8 @@ pub struct Reading<'a, C: Connector> {
     stream: u64,
     acknowledged: u64,
     waiting: Vec<RecordBatch>,
+    /// Reads by id need no checkpoints.
+    is_by_id: bool,
     connection: Connection,
     /// The stored rows.
     pub store: Store,
@@ -161,12 +189,19 @@ impl<'a, C: Connector> Reading<'a, C> {
             checkpoint: checkpoint.to_vec(),
             ..ReadRequest::default()
         };
+        Self::of(connector, request, store).await
+    }
+
+    /// Opens the stream of any read.
+    pub async fn of(connector: &'a Native<C>, request: ReadRequest, store: Store) -> Self {
+        let connection = request.connection.clone().unwrap_or_default();
         Self {
             connector,
+            is_by_id: request.mode() == ReadMode::Records,
             stream: connector.read(request).await.unwrap(),
             acknowledged: 0,
             waiting: Vec::new(),
-            connection: connection.clone(),
+            connection,
             store,
             outcome: Outcome::default(),
         }
@@ -185,10 +220,8 @@ impl<'a, C: Connector> Reading<'a, C> {
                     self.waiting.push(batch);
                 }
                 Event::Checkpoint(checkpoint) => {
-                    for batch in self.waiting.drain(..) {
-                        outcome.rows += batch.records.len() as u64;
-                        self.store.apply(batch);
-                    }
+                    self.apply();
+                    let outcome = &mut self.outcome;
                     self.acknowledged = checkpoint.sequence;
                     outcome.checkpoints.push(checkpoint.state.to_vec());
                     outcome.stores.push(self.store.clone());
@@ -206,12 +239,23 @@ impl<'a, C: Connector> Reading<'a, C> {
                 Event::Error(error) => outcome.end = Some(Err(error)),
             }
             if let Some(end) = &self.outcome.end {
+                let whole = end.is_ok();
                 assert!(
-                    self.waiting.is_empty() || end.is_err(),
+                    self.waiting.is_empty() || !whole || self.is_by_id,
                     "rows without a checkpoint"
                 );
+                if self.is_by_id && whole {
+                    self.apply();
+                }
                 return false;
             }
+        }
+    }
+
+    fn apply(&mut self) {
+        for batch in self.waiting.drain(..) {
+            self.outcome.rows += batch.records.len() as u64;
+            self.store.apply(batch);
         }
     }
 

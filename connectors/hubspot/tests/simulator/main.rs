@@ -6,6 +6,7 @@
     reason = "a test may fail, and says so"
 )]
 
+mod changes;
 mod fetch;
 mod fields;
 mod harness;
