@@ -153,6 +153,13 @@ async fn the_walkthrough_makes_a_connector_that_works() {
     assert_eq!(done.totals.unwrap().written, 3_298, "{done:?}");
     let companies = ann.all_companies(1_000).await;
     assert_eq!(companies.len(), 1_099);
+    // Nothing changed: one request for each object.
+    let again = ann.sync(&name).await;
+    let again = ann.succeeds(&again).await;
+    assert_eq!(
+        (again.mode(), again.totals.unwrap().read, again.api_calls_used),
+        (tether::proto::v1::sync::Mode::Incremental, 0, 2)
+    );
     let card = ann.open(&companies[0].name).await.cards.remove(0);
     assert!(card.freshness.as_ref().unwrap().live, "{card:?}");
     assert_eq!(card.related[0].records.len(), 2);

@@ -4,7 +4,7 @@
 use serde::Deserialize;
 use tether_connector_sdk::crm::{Crm, Listed, Order, PlainObject, Rows};
 use tether_connector_sdk::http::segment;
-use tether_connector_sdk::payload::Item;
+use tether_connector_sdk::payload::{Item, timestamp};
 use tether_connector_sdk::proto::{DescribeResponse, ErrorKind, OpenRequest, Record};
 use tether_connector_sdk::{Error, Host};
 
@@ -15,6 +15,8 @@ use crate::rows::record;
 
 /// Records per page, the API's maximum.
 const PAGE: &str = "500";
+/// Deleted records are listed too.
+const DELETED: (&str, &str) = ("include_deleted", "true");
 
 /// A page of a list.
 #[derive(Deserialize)]
@@ -31,6 +33,10 @@ impl Crm for App {
     /// Ids are numbers. The host removes stored records that a list in this order lacks, so the SDK checks the order.
     const ORDER: Order = Order::Numbers;
 
+    /// The API can be asked for what changed since a time, and for records by id, so syncs read only that. Without this and the two
+    /// functions below every sync reads everything.
+    const CHANGES: bool = true;
+
     fn open(host: Host, request: OpenRequest) -> Result<Self, Error> {
         let http = host.http(api::read_set())?;
         let options = Options::new(&request.settings)?;
@@ -43,7 +49,22 @@ impl Crm for App {
 
     /// Deleted records are listed too, with a mark: they become tombstones.
     async fn page(session: &Session, rows: &mut Rows<PlainObject>, cursor: &str) -> Result<Listed, Error> {
-        list(session, rows, cursor, ("include_deleted", "true")).await
+        list(session, rows, cursor, &[DELETED]).await
+    }
+
+    /// The list is ordered by id, so no change moves a record to another page; the window includes the time at which it begins.
+    async fn changed(
+        session: &Session,
+        rows: &mut Rows<PlainObject>,
+        since_us: i64,
+        cursor: &str,
+    ) -> Result<Listed, Error> {
+        let since = timestamp(since_us).unwrap_or_default();
+        list(session, rows, cursor, &[DELETED, ("updated_since", &since)]).await
+    }
+
+    async fn named(session: &Session, rows: &mut Rows<PlainObject>, ids: &[String]) -> Result<Listed, Error> {
+        list(session, rows, "", &[DELETED, ("ids", &ids.join(","))]).await
     }
 
     async fn one(
@@ -65,7 +86,7 @@ impl Crm for App {
         company: &str,
         cursor: &str,
     ) -> Result<Listed, Error> {
-        list(session, rows, cursor, ("company_id", company)).await
+        list(session, rows, cursor, &[("company_id", company)]).await
     }
 }
 
@@ -73,10 +94,10 @@ async fn list(
     session: &Session,
     rows: &mut Rows<PlainObject>,
     cursor: &str,
-    which: (&str, &str),
+    which: &[(&str, &str)],
 ) -> Result<Listed, Error> {
     let path = format!("/api/v1/{}", rows.object.key);
-    let query = [which, ("limit", PAGE), ("cursor", cursor)];
+    let query = [which, &[("limit", PAGE), ("cursor", cursor)]].concat();
     let (list, read_time_us): (List, i64) =
         session
             .query(&path, &query)

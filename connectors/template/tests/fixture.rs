@@ -170,6 +170,8 @@ struct Found {
     /// The ids of records that the CRM has as deleted.
     deleted: BTreeSet<String>,
     checkpoint: Vec<u8>,
+    /// Since which state changes are read; empty for everything.
+    state: Vec<u8>,
     checkpoints: usize,
     ended: bool,
 }
@@ -179,7 +181,11 @@ async fn read_on(world: &World, connection: Option<Connection>, found: &mut Foun
     let request = ReadRequest {
         connection,
         selection: everything(),
-        mode: ReadMode::Full.into(),
+        mode: match found.state.is_empty() {
+            true => ReadMode::Full.into(),
+            false => ReadMode::Changes.into(),
+        },
+        state: found.state.clone(),
         checkpoint: found.checkpoint.clone(),
         ..ReadRequest::default()
     };
@@ -329,6 +335,36 @@ async fn resumed_at_every_checkpoint_it_is_the_same() {
     read_on(&world, with_key(), &mut later, usize::MAX).await;
     assert!(later.ended && later.checkpoints > whole.checkpoints);
     assert_eq!(later.rows, whole.rows);
+}
+
+#[tokio::test]
+async fn what_changed_is_read_and_nothing_costs_a_request_an_object() {
+    let world = world().await;
+    let mut stored = Found::default();
+    read_on(&world, with_key(), &mut stored, usize::MAX).await;
+    let state = stored.checkpoint.clone();
+    world.crm.reads();
+    let next = async || {
+        let mut found = Found {
+            state: state.clone(),
+            ..Found::default()
+        };
+        read_on(&world, with_key(), &mut found, usize::MAX).await;
+        (found, world.crm.reads())
+    };
+    let (nothing, reads) = next().await;
+    assert_eq!(
+        (nothing.rows.len(), reads),
+        (0, vec!["companies".to_owned(), "people".to_owned()])
+    );
+    // A changed and a deleted company.
+    world.crm.set(953, "name", json!("Renamed"));
+    world.crm.set(956, "deleted", json!(true));
+    let (some, _) = next().await;
+    assert_eq!(some.rows.len(), 2);
+    assert_eq!(some.deleted, BTreeSet::from(["956".to_owned()]));
+    let payload = &some.rows[&("companies".to_owned(), "953".to_owned())];
+    assert!(payload.contains(r#""name":"Renamed""#), "{payload}");
 }
 
 #[tokio::test]
