@@ -281,6 +281,8 @@ async fn changes_arrive(files: &Files, ann: &mut Person, name: &str) -> Rows {
     let sync = ann.sync(name).await;
     let done = ann.succeeds(&sync).await;
     assert_eq!(done.totals.unwrap().removed, 1, "{done:?}");
+    // A connector that does not read changes is read in full each time.
+    assert_eq!(done.mode(), v1::sync::Mode::Full);
     let mut names: Vec<String> = ann
         .all_companies(100)
         .await

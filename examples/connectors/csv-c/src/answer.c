@@ -30,6 +30,7 @@ static const struct {
 
 void answer_failure(struct bytes *out, const struct failure *why) { failure_write(out, RESPONSE_ERROR, why); }
 
+/* Without features: a file does not say what changed, and is read to its end anyway, so every sync reads all of it. */
 static void describe(struct bytes *out) {
   size_t response = pb_begin(out, CALL_DESCRIBE);
   pb_string(out, 1, "csv");
