@@ -54,7 +54,7 @@ async fn of_dummy(world: &World, ann: &mut Person, fields: &[&str]) -> String {
 }
 
 /// Runs a sync of this mode to its end.
-async fn ends(ann: &mut Person, name: &str, mode: Mode) -> v1::Sync {
+pub(crate) async fn ends(ann: &mut Person, name: &str, mode: Mode) -> v1::Sync {
     let request = v1::SyncIntegrationRequest {
         name: name.to_owned(),
         mode: mode.into(),
@@ -65,7 +65,7 @@ async fn ends(ann: &mut Person, name: &str, mode: Mode) -> v1::Sync {
 }
 
 /// The newest sync, at its end.
-async fn last(ann: &mut Person, name: &str) -> v1::Sync {
+pub(crate) async fn last(ann: &mut Person, name: &str) -> v1::Sync {
     let request = v1::ListSyncsRequest {
         parent: name.to_owned(),
         page_size: 1,
@@ -76,14 +76,14 @@ async fn last(ann: &mut Person, name: &str) -> v1::Sync {
 }
 
 /// (read, written, removed) of a sync that succeeded.
-fn counts(sync: &v1::Sync) -> (i64, i64, i64) {
+pub(crate) fn counts(sync: &v1::Sync) -> (i64, i64, i64) {
     assert_eq!(sync.state(), State::Succeeded, "{sync:?}");
     let totals = sync.totals.unwrap();
     (totals.read, totals.written, totals.removed)
 }
 
 /// The stored records are those of a full read.
-async fn is_exact(ann: &mut Person, name: &str) {
+pub(crate) async fn is_exact(ann: &mut Person, name: &str) {
     let full = ends(ann, name, Mode::Full).await;
     assert_eq!(full.mode(), Mode::Full);
     let (_, written, removed) = counts(&full);
@@ -316,7 +316,7 @@ async fn a_crash_in_the_middle_changes_nothing(database: Database) {
 }
 
 /// A change of records in the simulator.
-async fn change(world: &World, path: &str, body: Json) {
+pub(crate) async fn change(world: &World, path: &str, body: Json) {
     world.control("POST", path, body).await;
 }
 

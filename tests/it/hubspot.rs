@@ -2,6 +2,7 @@
 //! that of their bytes, people at several companies, tokens that expire, an app without PKCE, archived and
 //! merged records.
 
+mod changes;
 mod logins;
 
 use std::collections::BTreeSet;
