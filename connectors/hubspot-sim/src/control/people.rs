@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Query, State};
@@ -10,7 +11,7 @@ use serde_json::json;
 use sim_kit::oauth;
 
 use super::{Answer, Given, Refusal, done, portal};
-use crate::app::App;
+use crate::app::{App, now_ms};
 use crate::oauth::READ_SCOPES;
 use crate::oauth::authorize::Request;
 use crate::oauth::store::{Client, Grant, PrivateApp, random};
@@ -74,15 +75,22 @@ pub(crate) struct Settings {
     same_refresh_token: Option<bool>,
     scrambled: Option<bool>,
     index_lag_ms: Option<i64>,
+    index_stopped: Option<bool>,
     associations_a_page: Option<usize>,
     association_inputs: Option<usize>,
 }
 
 pub(crate) async fn settings(State(app): State<Arc<App>>, Given(settings): Given<Settings>) -> Answer {
+    let stopped_ms = settings.index_stopped.map(|stopped| stopped.then(now_ms));
+    if settings.index_stopped == Some(true) {
+        // The next change is in another millisecond.
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
     let mut portals = app.portals.lock();
     let quirks = &mut portal(&mut portals, settings.portal.as_deref())?.quirks;
     quirks.scrambled = settings.scrambled.unwrap_or(quirks.scrambled);
     quirks.index_lag_ms = settings.index_lag_ms.unwrap_or(quirks.index_lag_ms);
+    quirks.index_stopped_ms = stopped_ms.unwrap_or(quirks.index_stopped_ms);
     quirks.associations_a_page = settings.associations_a_page.unwrap_or(quirks.associations_a_page);
     quirks.association_inputs = settings.association_inputs.unwrap_or(quirks.association_inputs);
     let mut oauth = app.oauth.lock();
@@ -189,7 +197,7 @@ pub(crate) async fn expire(State(app): State<Arc<App>>, Given(who): Given<Who>) 
         .iter()
         .map(|g| user.is_none_or(|(_, id)| g.user_id == id))
         .collect();
-    let now = crate::app::now_ms();
+    let now = now_ms();
     let mut expired = 0;
     for session in oauth.sessions.values_mut().filter(|s| mine[s.grant]) {
         session.expires_ms = now;

@@ -41,6 +41,8 @@ pub(crate) struct Quirks {
     pub(crate) scrambled: bool,
     /// The delay of the search index.
     pub(crate) index_lag_ms: i64,
+    /// Since when the search index has not followed at all.
+    pub(crate) index_stopped_ms: Option<i64>,
     /// Associations of one record in one answer.
     pub(crate) associations_a_page: usize,
     /// Records per request for links: 1,000, and 100 in some accounts.
@@ -249,10 +251,11 @@ impl Portal {
 
     /// The row in the search index, without the latest changes. None if it is not in the index.
     pub(crate) fn searched(&self, object: Object, row: u32) -> Option<SearchView<'_>> {
-        let since = now_ms() - self.quirks.index_lag_ms;
+        let delayed = (self.quirks.index_lag_ms > 0).then(|| now_ms() - self.quirks.index_lag_ms);
+        let since = self.quirks.index_stopped_ms.or(delayed).unwrap_or(i64::MAX);
         let mut change = self.change(object, row);
         let mut live = self.is_live(object, row);
-        while let Some(late) = change.filter(|c| self.quirks.index_lag_ms > 0 && c.at_ms > since) {
+        while let Some(late) = change.filter(|c| c.at_ms > since) {
             if late.made && late.before.is_none() {
                 return None;
             }

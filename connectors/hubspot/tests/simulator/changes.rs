@@ -220,11 +220,9 @@ async fn what_the_index_lacks_comes_later_and_what_it_has_too_long_does_not_come
     for id in &companies[..3] {
         read.control("/records/update", update(id, "Oslo")).await;
     }
-    // From here on the index stands still.
-    read.control("/settings", json!({"indexLagMs": 0})).await;
     let before = read.store.clone();
     read.changes().await;
-    read.control("/settings", json!({"indexLagMs": 3_600_000})).await;
+    read.control("/settings", json!({"indexStopped": true})).await;
     read.control("/records/update", update(&companies[0], "Bergen"))
         .await;
     read.control("/records/update", update(&companies[7], "Bergen"))
@@ -237,9 +235,10 @@ async fn what_the_index_lacks_comes_later_and_what_it_has_too_long_does_not_come
     let gone = read.store.get("companies", &companies[1]).unwrap();
     assert!(gone.deleted, "the index has it as live");
     assert_ne!(read.store.payload("companies", &companies[7])["city"], "Bergen");
-    read.control("/settings", json!({"indexLagMs": 0})).await;
-    read.changes().await;
+    // The record itself is read, so a change that the index does not have yet comes with an older one that it has.
     assert_eq!(read.store.payload("companies", &companies[0])["city"], "Bergen");
+    read.control("/settings", json!({"indexStopped": false})).await;
+    read.changes().await;
     assert_eq!(read.store.payload("companies", &companies[7])["city"], "Bergen");
     assert!(before.get("companies", &companies[2]).is_some());
     // What is purged leaves no trace: a listing of all ids finds it.
@@ -275,7 +274,8 @@ async fn values_and_links_without_a_time_come_when_they_are_due() {
     read.assert_true().await;
     // Archived companies, and the lists of all objects.
     assert_eq!(read.sim.requests("list").await.len(), lists + 1 + 3 + 3 + 3 + 2);
-    assert_eq!(due.rows, 260 + 260 + 260 + 130);
+    // With one each that was merged.
+    assert_eq!(due.rows, 261 + 261 + 261 + 131);
 
     read.control("/associations/remove", linked(1)).await;
     assert_eq!(read.changes().await.rows, 0);
