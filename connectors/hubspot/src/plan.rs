@@ -174,7 +174,7 @@ mod tests {
                 && plan.list_path("", false).len() < 200
                 && plan.record_path("1", &["deals"]).len() < 200
         );
-        assert_eq!(plan.names().len(), 404);
+        assert_eq!(plan.names().len(), 405);
         let (plan, _) = Plan::new(&OBJECTS[1], &selection[..10], None, 7_000);
         assert!(!plan.wide);
     }

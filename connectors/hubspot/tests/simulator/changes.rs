@@ -183,7 +183,9 @@ async fn more_records_with_one_time_than_a_search_returns_are_read() {
     read.state = state.to_string().into_bytes();
     assert_eq!(read.control("/records/update", all).await["changed"], 10_300);
     let some = read.changes().await;
-    assert_eq!(some.rows, 10_300);
+    // With those that were merged into them before.
+    let merged = read.store.of("companies").filter(|record| record.deleted).count() as u64;
+    assert_eq!(some.rows, 10_300 + merged);
     let stored = read.store.live("companies").count();
     assert_eq!(stored, 10_300);
     let is_new = |record: &Record| record.payload.windows(4).any(|text| text == b"Bulk");

@@ -141,22 +141,23 @@ async fn limits_are_kept_and_told() {
     let connector = sim.connector();
     let logged_in = log_in_with_key(&connector, PRIVATE_APP).await.unwrap();
     let connection = connection(AuthKind::ApiKey, logged_in);
-    let count = async || {
-        let request = CountRecordsRequest {
+    // One request. Replies to searches do not tell the limits.
+    let list = async || {
+        let request = ListFieldsRequest {
             connection: Some(connection.clone()),
-            objects: vec!["companies".to_owned()],
+            objects: vec!["contacts".to_owned()],
         };
-        let counted: Result<CountRecordsResponse, Error> = connector.count_records(request).await;
-        counted
+        let listed: Result<ListFieldsResponse, Error> = connector.list_fields(request).await;
+        listed
     };
     // The connector waits for a full window: two requests pass, the third waits for the next window.
     sim.control("/limits", json!({"burst": 2, "intervalMs": 300}))
         .await;
     for _ in 0..4 {
-        assert_eq!(count().await.unwrap().counts[0].count, 3);
+        assert!(list().await.unwrap().objects[0].visible);
     }
     assert!(
-        sim.requests("search")
+        sim.requests("properties")
             .await
             .iter()
             .any(|request| request["status"] == 429)
@@ -164,10 +165,10 @@ async fn limits_are_kept_and_told() {
     // The daily allowance is reported, and when it is used up the connector does not wait until midnight.
     sim.control("/limits", json!({"burst": 1_000, "daily": 100, "dailyUsed": 40}))
         .await;
-    let usage = count().await.unwrap().api_usage.unwrap();
+    let usage = list().await.unwrap().api_usage.unwrap();
     assert_eq!((usage.used, usage.limit), (41, 100));
     sim.control("/limits", json!({"dailyUsed": 100})).await;
-    let error = count().await.unwrap_err();
+    let error = list().await.unwrap_err();
     assert_eq!(
         (error.what(), error.code.as_str()),
         (ErrorKind::AllowanceExhausted, "DAILY")
