@@ -303,6 +303,10 @@ async fn things_happen_unseen(world: &World, portal: &Portal) {
             json!({"object": "tickets", "field": "subject"}),
         )
         .await;
+    // A property that is gone is noticed with the first record that lacks it.
+    let ticket = &world.truth("tickets", "content").await[0]["id"];
+    let change = json!({"object": "tickets", "id": ticket, "fields": {"content": "Changed"}});
+    world.control("POST", "/records/update", change).await;
 }
 
 /// The token expires twice during the sync; this has no visible effect.
