@@ -336,6 +336,7 @@ impl Source for Reader {
             expected: None,
             next,
             lacking: None,
+            unlisted: false,
         })
     }
 

@@ -3,11 +3,10 @@
 //! Events are encoded when they are created, so that the size of the queue is known and bounded.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use prost::Message;
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use crate::proto::{
     ApiUsage, Checkpoint, Credentials, CredentialsNeeded, End, Error, FieldChange, ObjectStatus, Progress,
@@ -35,8 +34,18 @@ pub struct ReadStream {
 #[derive(Debug)]
 struct Shared {
     room: Arc<Semaphore>,
-    acknowledged: AtomicU64,
+    acknowledged: watch::Sender<u64>,
     answer: parking::Slot<Result<(Credentials, String), Error>>,
+}
+
+impl Shared {
+    fn acknowledge(&self, sequence: u64) {
+        self.acknowledged.send_if_modified(|stored| {
+            let is_news = sequence > *stored;
+            *stored = sequence.max(*stored);
+            is_news
+        });
+    }
 }
 
 /// A slot in which one side waits for one value from the other.
@@ -75,7 +84,7 @@ impl ReadStream {
     pub fn channel() -> (Self, EventReader) {
         let shared = Arc::new(Shared {
             room: Arc::new(Semaphore::new(MAX_WAITING_BYTES as usize)),
-            acknowledged: AtomicU64::new(0),
+            acknowledged: watch::Sender::new(0),
             answer: parking::Slot::new(),
         });
         let (events, waiting) = mpsc::channel(MAX_WAITING_EVENTS);
@@ -151,7 +160,16 @@ impl ReadStream {
     /// Sequence number of the last checkpoint the host has stored; 0 for none.
     #[must_use]
     pub fn acknowledged(&self) -> u64 {
-        self.shared.acknowledged.load(Ordering::Acquire)
+        *self.shared.acknowledged.borrow()
+    }
+
+    /// Waits until the host has stored the checkpoint with this sequence number.
+    pub async fn stored(&self, sequence: u64) -> Result<(), Error> {
+        let mut acknowledged = self.shared.acknowledged.subscribe();
+        tokio::select! {
+            stored = acknowledged.wait_for(|stored| *stored >= sequence) => stored.map(|_| ()).map_err(|_| closed()),
+            () = self.events.closed() => Err(closed()),
+        }
     }
 
     /// A handle for the last event, for code that outlives the read.
@@ -227,14 +245,14 @@ impl EventReader {
 
     /// The next event, encoded. No event is lost if the future is dropped.
     pub(crate) async fn next_encoded(&self, acknowledged: u64) -> Option<Vec<u8>> {
-        self.shared.acknowledged.fetch_max(acknowledged, Ordering::AcqRel);
+        self.shared.acknowledge(acknowledged);
         let waiting = self.waiting.lock().await.recv().await?;
         Some(waiting.encoded)
     }
 
     /// Like [`EventReader::next_encoded`], if an event is already queued.
     pub(crate) fn next_encoded_now(&self, acknowledged: u64) -> Option<Vec<u8>> {
-        self.shared.acknowledged.fetch_max(acknowledged, Ordering::AcqRel);
+        self.shared.acknowledge(acknowledged);
         let waiting = self.waiting.try_lock().ok()?.try_recv().ok()?;
         Some(waiting.encoded)
     }

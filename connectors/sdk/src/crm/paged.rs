@@ -211,6 +211,7 @@ impl<C: Crm> Source for Pages<C> {
                 through,
             }),
             lacking: None,
+            unlisted: false,
         })
     }
 

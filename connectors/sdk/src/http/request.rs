@@ -64,6 +64,13 @@ impl Request {
         Ok(request.header(CONTENT_TYPE, HeaderValue::from_static("application/json")))
     }
 
+    /// Sets another method.
+    #[must_use]
+    pub fn with_method(mut self, method: Method) -> Self {
+        self.method = method;
+        self
+    }
+
     /// Adds a query parameter.
     #[must_use]
     pub fn query(mut self, key: &str, value: &str) -> Self {

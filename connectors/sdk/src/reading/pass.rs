@@ -31,6 +31,20 @@ impl Pass {
 }
 
 impl<O: Copy> Wanted<O> {
+    /// Whether all ids are to be listed, in complete ranges.
+    pub(super) fn lists_all(&self) -> bool {
+        self.since_us.is_none() || self.sweep_due
+    }
+
+    /// The listing of ids alone, for an object whose passes could not list ranges.
+    pub(super) fn listing(&self) -> (Pass, Self) {
+        let ids = Self {
+            fields: Vec::new(),
+            ..self.clone()
+        };
+        (Pass::Fields, ids)
+    }
+
     /// The passes over the object, each with the fields that it reads. `calculated` are the keys of fields that change without a
     /// change of their record.
     pub(super) fn passes(&self, calculated: &[String]) -> Vec<(Pass, Self)> {

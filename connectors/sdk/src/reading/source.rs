@@ -46,6 +46,24 @@ pub trait Source: Send + Sync {
         true
     }
 
+    /// Whether the host must have stored this position before it is loaded, because loading it begins something in the CRM that
+    /// would be left behind if the process ended before the next checkpoint: an export job. It is not loaded ahead then.
+    fn must_be_stored(place: &Self::Place) -> bool {
+        let _ = place;
+        false
+    }
+
+    /// Ends what was begun in the CRM for a position of an object that no read goes on from: that of an earlier read, or of
+    /// one with another selection. Called after [`Source::open`]; an error other than CREDENTIALS_EXPIRED is logged.
+    fn abandon(
+        &mut self,
+        object: Self::Object,
+        place: &Self::Place,
+    ) -> impl Future<Output = Result<(), Error>> + Send {
+        let _ = (object, place);
+        ready(Ok(()))
+    }
+
     /// Inspects all remaining objects before the first is read, if the CRM can describe several at once. Returns the
     /// approximate numbers of their records.
     fn open(
@@ -155,6 +173,9 @@ pub struct Page<P> {
     pub next: Option<P>,
     /// At the end of the list: the reason why the object is nevertheless not complete.
     pub lacking: Option<Error>,
+    /// At the end of the list: all records came, but not all ranges could be listed, because they came in another order. If they are
+    /// to be listed, a pass over the ids alone follows ([`Pass::Fields`] without fields); its pages must not set this.
+    pub unlisted: bool,
 }
 
 /// How to continue with an object after an error.

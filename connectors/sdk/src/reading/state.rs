@@ -28,6 +28,9 @@ pub(super) struct State<P> {
     /// Since when its changes are to be read after this read; 0 if unknown.
     #[serde(default)]
     pub(super) next_us: i64,
+    /// Its ids are to be listed after the passes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) unlisted: bool,
     /// The objects that were read to their end, in this read or an earlier one.
     #[serde(default)]
     pub(super) since: History,
@@ -48,6 +51,7 @@ impl<P> State<P> {
             passes: 0,
             pass: 0,
             next_us: 0,
+            unlisted: false,
             since,
             place: P::default(),
         }

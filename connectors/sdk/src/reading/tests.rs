@@ -1,6 +1,7 @@
 //! A CRM of three objects in memory, with two rows per page, that fails on request.
 
 mod changes;
+mod jobs;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -9,7 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::*;
 use crate::proto::{
-    Checkpoint, Covers, Credentials, Field, ObjectSelection, Record, SelectedField, stream_event::Event,
+    Checkpoint, Covers, Credentials, ErrorKind, Field, FieldType, ObjectSelection, Record, SelectedField,
+    stream_event::Event,
 };
 use crate::stream::EventReader;
 
@@ -92,6 +94,7 @@ impl<const AHEAD: bool> Source for Toy<AHEAD> {
             expected: None,
             next: (last < ROWS).then_some(At { last }),
             lacking: None,
+            unlisted: false,
         })
     }
 

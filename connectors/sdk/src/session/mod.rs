@@ -11,6 +11,7 @@
 //! | remembers for some minutes what the CRM said about fields | none; see [`Session::remembered`] |
 
 mod memory;
+mod once;
 mod retry;
 #[cfg(test)]
 mod tests;

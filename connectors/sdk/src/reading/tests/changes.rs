@@ -67,6 +67,7 @@ impl Source for Log {
             expected: None,
             next: (last < loaded.len()).then_some(At { last }),
             lacking: None,
+            unlisted: false,
         })
     }
 
