@@ -21,6 +21,8 @@ pub struct Store {
     pub rows: BTreeMap<(String, String), Record>,
     /// Ids of rows that were removed because a complete listing lacked them.
     pub unlisted: BTreeSet<String>,
+    /// Records that were listed in part, and are not stored or changed since: a host reads them by id.
+    pub wanted: BTreeSet<(String, String)>,
 }
 
 impl Store {
@@ -89,12 +91,22 @@ impl Store {
         });
         for mut record in batch.records {
             let key = (batch.object.clone(), record.external_id.clone());
-            if let (Some(partial), false) = (&batch.partial, record.deleted) {
-                // A record that is not stored would be read by its id.
+            if let Some(partial) = &batch.partial {
                 let Some(stored) = self.rows.get(&key) else {
+                    if !record.deleted {
+                        self.wanted.insert(key);
+                    }
                     continue;
                 };
-                record = put_into(stored, &record, &partial.fields);
+                if record.deleted && stored.deleted {
+                    continue;
+                }
+                if !record.deleted {
+                    record = put_into(stored, &record, &partial.fields);
+                }
+            }
+            if batch.partial.is_none() {
+                self.wanted.remove(&key);
             }
             self.rows.insert(key, record);
         }
