@@ -177,6 +177,9 @@ pub struct Requests {
     /// Reads that are POSTs: searches, batches of reads.
     #[serde(default)]
     pub reads: Vec<String>,
+    /// Exports, which are begun, ended and deleted with other methods too.
+    #[serde(default)]
+    pub exports: Vec<String>,
 }
 
 /// Refusals in the CRM's own form, which the kit's proxy answers instead of the CRM.

@@ -74,8 +74,9 @@ pub(super) fn only_reads(findings: &mut Findings, world: &World, seen: &[Proxied
         let listed = |patterns: &[String]| patterns.iter().any(|pattern| matches(pattern, &seen.path));
         let may = match seen.method {
             Method::GET | Method::HEAD => true,
-            Method::POST => listed(&requests.tokens) || listed(&requests.reads),
-            _ => listed(&requests.tokens),
+            _ if listed(&requests.tokens) || listed(&requests.exports) => true,
+            Method::POST => listed(&requests.reads),
+            _ => false,
         };
         if !may {
             other.insert(seen.method_and_path());
