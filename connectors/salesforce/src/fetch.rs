@@ -8,10 +8,11 @@ use tether_connector_sdk::proto::{
 
 use crate::composite::MOST_QUERIES;
 use crate::objects::{self, CrmObject};
-use crate::page::{self, Page, Row, short};
+use crate::page::{self, Page, short};
 use crate::plan::Plan;
 use crate::query::{Whole, cursor_path, together};
 use crate::rest::{self, App, Session, earlier};
+use crate::row::Row;
 use crate::soql::Filter;
 use crate::{fields, ids};
 

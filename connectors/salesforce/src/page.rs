@@ -3,17 +3,15 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::ops::Range;
 
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
-use tether_connector_sdk::payload::{money_into, timestamp_us};
 use tether_connector_sdk::proto::Error;
 
-use crate::plan::{Column, Role};
+use crate::plan::Column;
 use crate::rest::earlier;
-use crate::{ids, values};
+use crate::row::{Cell, Maker, Row};
 
 /// One page.
 #[derive(Debug, Default)]
@@ -65,20 +63,6 @@ impl Page {
 /// The error for [`Page::is_short`]: missing rows are not evidence of a deletion.
 pub(crate) fn short() -> Error {
     Error::transient("Salesforce promised records and gave fewer")
-}
-
-/// One row.
-#[derive(Debug, Default, Clone)]
-pub(crate) struct Row {
-    pub(crate) id: String,
-    pub(crate) modified_us: i64,
-    pub(crate) deleted: bool,
-    pub(crate) merged_into: String,
-    pub(crate) parent: String,
-    pub(crate) name: String,
-    pub(crate) homepage: String,
-    /// Its payload, including braces, in the page's buffer.
-    pub(crate) payload: Range<usize>,
 }
 
 /// Reads a page. `text` is the reply's body; `columns` defines the content of the rows.
@@ -160,11 +144,11 @@ impl<'de> Visitor<'de> for Rows<'_, '_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        let mut cells = Vec::with_capacity(self.columns.len());
+        let mut maker = Maker::new(self.columns);
         loop {
             let seed = RowSeed {
                 columns: self.columns,
-                cells: &mut cells,
+                maker: &mut maker,
                 buffer: &mut self.page.buffer,
             };
             match seq.next_element_seed(seed)? {
@@ -176,12 +160,9 @@ impl<'de> Visitor<'de> for Rows<'_, '_> {
     }
 }
 
-/// A value in the buffer, with its column.
-type Cell = (usize, Range<usize>);
-
 struct RowSeed<'c, 'p> {
     columns: &'c [Column],
-    cells: &'p mut Vec<Cell>,
+    maker: &'p mut Maker<'c>,
     buffer: &'p mut Vec<u8>,
 }
 
@@ -214,17 +195,8 @@ impl<'de> Visitor<'de> for RowSeed<'_, '_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Option<Row>, A::Error> {
-        let mut row = Row::default();
-        let mut name_place = u8::MAX;
-        let mut label: Option<(usize, Cow<'de, str>)> = None;
-        let mut currency = String::new();
-        let is_label_of = |label: usize, reference: &Column| {
-            reference.key.strip_suffix("Id") == Some(self.columns[label].key.as_str())
-        };
-        let start = self.buffer.len();
-        self.cells.clear();
+        self.maker.begin(self.buffer);
         let mut expected = 0;
-        let mut usable = true;
         while let Some(column) = map.next_key_seed(ColumnSeed {
             columns: self.columns,
             expected,
@@ -235,110 +207,10 @@ impl<'de> Visitor<'de> for RowSeed<'_, '_> {
             };
             expected = at + 1;
             let json = map.next_value::<&RawValue>()?.get();
-            let column = &self.columns[at];
-            match column.role {
-                Role::None => {}
-                Role::Id => row.id = ids::normalise(&values::scalar(json)).unwrap_or_default(),
-                Role::Modified => row.modified_us = timestamp_us(&values::scalar(json)).unwrap_or(0),
-                Role::Deleted => row.deleted = json == "true",
-                Role::MergedInto => row.merged_into = reference(json),
-                Role::Parent => {
-                    row.parent = reference(json);
-                    // The parent is not a record id, so the parent is unknown.
-                    usable &= !row.parent.is_empty() || is_none(json);
-                }
-                Role::Name(place) if place < name_place && json != "null" && json != "\"\"" => {
-                    row.name = values::scalar(json).into_owned();
-                    name_place = place;
-                }
-                Role::Name(_) => {}
-                Role::Homepage if json != "null" => row.homepage = values::scalar(json).into_owned(),
-                Role::Homepage => {}
-                Role::Label => label = named(json).map(|name| (at, name)),
-                Role::Currency if json != "null" => currency = values::scalar(json).into_owned(),
-                Role::Currency => {}
-            }
-            if let Some(kind) = column.kind {
-                let from = self.buffer.len();
-                self.buffer.extend_from_slice(&column.prefix);
-                let set = match label.take_if(|(at, _)| is_label_of(*at, column)) {
-                    Some((_, label)) => values::reference(&values::scalar(json), &label, self.buffer),
-                    None => values::write(kind, json, self.buffer),
-                };
-                if set {
-                    self.cells.push((at, from..self.buffer.len()));
-                } else {
-                    self.buffer.truncate(from);
-                }
-            }
+            self.maker.take(at, &Cell::Json(json), self.buffer);
         }
-        if row.id.is_empty() || !usable {
-            self.buffer.truncate(start);
-            return Ok(None);
-        }
-        let is_amount = |cell: &Cell| self.columns[cell.0].currency.is_some();
-        if self.cells.iter().any(is_amount) || !self.cells.is_sorted_by_key(|cell| cell.0) {
-            arrange(self.columns, self.cells, &currency, self.buffer, start);
-        }
-        // Each value is preceded by a comma; that of the first value is replaced by the opening brace.
-        if self.buffer.len() == start {
-            self.buffer.push(b'{');
-        } else {
-            self.buffer[start] = b'{';
-        }
-        self.buffer.push(b'}');
-        row.payload = start..self.buffer.len();
-        Ok(Some(row))
+        Ok(self.maker.finish(self.buffer))
     }
-}
-
-/// The name of a related record.
-fn named(json: &str) -> Option<Cow<'_, str>> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "PascalCase")]
-    struct Named<'a> {
-        #[serde(borrow)]
-        name: Option<&'a RawValue>,
-    }
-    let name = serde_json::from_str::<Option<Named<'_>>>(json).ok()??.name?.get();
-    (name != "null").then(|| values::scalar(name))
-}
-
-fn reference(json: &str) -> String {
-    if json == "null" {
-        String::new()
-    } else {
-        ids::normalise(&values::scalar(json)).unwrap_or_default()
-    }
-}
-
-/// Whether a reference is empty.
-fn is_none(json: &str) -> bool {
-    json == "null" || json == "\"\"" || values::scalar(json).starts_with(ids::EMPTY_KEY)
-}
-
-/// Adds the record's currency to the amounts of a row, and sorts its values in the order of the columns: the reply may
-/// have another order than the query, and the currency may come after an amount.
-fn arrange(columns: &[Column], cells: &mut [Cell], currency: &str, buffer: &mut Vec<u8>, start: usize) {
-    cells.sort_by_key(|cell| cell.0);
-    let mut arranged = Vec::with_capacity(buffer.len() - start);
-    for (at, range) in cells.iter() {
-        let (column, value) = (&columns[*at], &buffer[range.clone()]);
-        match &column.currency {
-            Some(own) => {
-                let (prefix, amount) = value.split_at(column.prefix.len());
-                arranged.extend_from_slice(prefix);
-                money_into(
-                    &mut arranged,
-                    amount,
-                    if currency.is_empty() { own } else { currency },
-                );
-            }
-            None => arranged.extend_from_slice(value),
-        }
-    }
-    buffer.truncate(start);
-    buffer.extend_from_slice(&arranged);
 }
 
 /// Finds the column of a key: nearly always the one after the previous.

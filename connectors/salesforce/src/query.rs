@@ -314,7 +314,7 @@ async fn all_pages(session: &Session, plan: &Plan, part: usize, filter: &Filter<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::page::Row;
+    use crate::row::Row;
 
     fn page(ids: &[&str], total: u64, next: Option<&str>) -> Page {
         Page {

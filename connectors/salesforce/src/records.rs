@@ -6,7 +6,8 @@ use bytes::Bytes;
 use tether_connector_sdk::proto::{Parent, Record};
 
 use crate::objects::{COMPANY, CrmObject};
-use crate::page::{Page, Row};
+use crate::page::Page;
+use crate::row::Row;
 
 /// The records of a whole page.
 pub(crate) fn records(object: &CrmObject, page: Page) -> Vec<Record> {

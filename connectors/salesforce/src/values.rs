@@ -1,4 +1,4 @@
-//! Converts one value of the REST API from its JSON text to its canonical form. Numbers stay text throughout, without
+//! Converts one value to its canonical form: of the REST API from its JSON text, of Bulk from a text. Numbers stay text throughout, without
 //! floating point. This module has the forms that are specific to Salesforce; the SDK has the rest.
 
 use std::borrow::Cow;
@@ -99,6 +99,42 @@ pub(crate) fn reference(text: &str, label: &str, out: &mut Vec<u8>) -> bool {
     set
 }
 
+/// Appends the canonical form of a text, of Bulk. False, with nothing appended, if it is empty.
+pub(crate) fn write_text(kind: FieldType, text: &str, out: &mut Vec<u8>) -> bool {
+    match kind {
+        _ if text.is_empty() => false,
+        FieldType::MultiPicklist => many(text, out),
+        FieldType::Reference => reference(text, "", out),
+        _ => value_into(out, kind, text),
+    }
+}
+
+/// Appends a compound field of its parts, of Bulk, in the order of [`ADDRESS`] or [`LOCATION`].
+pub(crate) fn write_parts(kind: FieldType, parts: &[Cow<'_, str>], out: &mut Vec<u8>) -> bool {
+    let text = |kind| move |part: &&str, out: &mut Vec<u8>| write_text(kind, part, out);
+    let with = |names: &[(&'static str, &str)]| -> Vec<(&'static str, &str)> {
+        let names = names.iter().map(|(key, _)| *key);
+        names.zip(parts.iter().map(AsRef::as_ref)).collect()
+    };
+    match kind {
+        FieldType::Address => object(&with(&ADDRESS), out, text(FieldType::Text)) > 0,
+        _ => whole_location(&with(&LOCATION), out, text(FieldType::Decimal)),
+    }
+}
+
+/// The parts of an address: their names in a payload, and in Salesforce. The fields that Bulk has instead are named with the same.
+pub(crate) const ADDRESS: [(&str, &str); 7] = [
+    ("city", "City"),
+    ("country", "Country"),
+    ("country_code", "CountryCode"),
+    ("postal_code", "PostalCode"),
+    ("state", "State"),
+    ("state_code", "StateCode"),
+    ("street", "Street"),
+];
+/// The same of a location.
+pub(crate) const LOCATION: [(&str, &str); 2] = [("latitude", "Latitude"), ("longitude", "Longitude")];
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct AddressParts<'a> {
@@ -131,10 +167,11 @@ fn address(json: &str, out: &mut Vec<u8>) -> bool {
         ("state_code", parts.state_code),
         ("street", parts.street),
     ];
-    object(FieldType::Text, &named, out) > 0
+    object(&named, out, json_part(FieldType::Text)) > 0
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct LocationParts<'a> {
     #[serde(borrow, default)]
     latitude: Option<&'a RawValue>,
@@ -146,10 +183,22 @@ fn location(json: &str, out: &mut Vec<u8>) -> bool {
     let Ok(parts) = serde_json::from_str::<LocationParts<'_>>(json) else {
         return raw(json, out);
     };
-    let start = out.len();
     let named = [("latitude", parts.latitude), ("longitude", parts.longitude)];
-    // A location with only one coordinate is invalid.
-    let whole = object(FieldType::Decimal, &named, out) == named.len();
+    whole_location(&named, out, json_part(FieldType::Decimal))
+}
+
+fn json_part(kind: FieldType) -> impl Fn(&Option<&RawValue>, &mut Vec<u8>) -> bool {
+    move |part, out| part.is_some_and(|part| write(kind, part.get(), out))
+}
+
+/// A location with only one coordinate is invalid.
+fn whole_location<T>(
+    named: &[(&str, T)],
+    out: &mut Vec<u8>,
+    write: impl Fn(&T, &mut Vec<u8>) -> bool,
+) -> bool {
+    let start = out.len();
+    let whole = object(named, out, write) == named.len();
     if !whole {
         out.truncate(start);
     }
@@ -157,16 +206,15 @@ fn location(json: &str, out: &mut Vec<u8>) -> bool {
 }
 
 /// Appends the parts that are set as an object, and returns their number; appends nothing if there is none.
-fn object(kind: FieldType, parts: &[(&str, Option<&RawValue>)], out: &mut Vec<u8>) -> usize {
+fn object<T>(parts: &[(&str, T)], out: &mut Vec<u8>, write: impl Fn(&T, &mut Vec<u8>) -> bool) -> usize {
     let start = out.len();
     let mut set = 0;
     for (key, value) in parts {
-        let Some(value) = value else { continue };
         let before = out.len();
         out.extend_from_slice(if set == 0 { b"{\"" } else { b",\"" });
         out.extend_from_slice(key.as_bytes());
         out.extend_from_slice(b"\":");
-        if write(kind, value.get(), out) {
+        if write(value, out) {
             set += 1;
         } else {
             out.truncate(before);
@@ -264,5 +312,56 @@ mod tests {
                 "{kind:?} {json}"
             );
         }
+    }
+
+    #[test]
+    fn a_text_of_bulk_has_the_same_form() {
+        #[rustfmt::skip]
+        let table = [
+            (FieldType::Text, r#""a\n\"b\"\tc/\u007f\u2028é""#, "a\n\"b\"\tc/\u{7f}\u{2028}é"),
+            (FieldType::Text, r#""NA""#, "NA"),
+            (FieldType::Text, r#""null""#, "null"),
+            (FieldType::Text, r#"" x ""#, " x "),
+            (FieldType::Boolean, "true", "true"),
+            (FieldType::Integer, "39000", "39000.0"),
+            (FieldType::Currency, "1.0E10", "10000000000"),
+            (FieldType::Decimal, r#""NaN""#, "NaN"),
+            (FieldType::Date, r#""20222-01-01""#, "20222-01-01"),
+            (FieldType::Timestamp, r#""2011-07-07T00:37:00.000+0000""#, "2011-07-07T00:37:00.000Z"),
+            (FieldType::Time, r#""10:30:00.000Z""#, "10:30:00.000Z"),
+            (FieldType::MultiPicklist, r#""b;a;""#, "b;a;"),
+            (FieldType::Reference, r#""005x00000012Q9P""#, "005x00000012Q9PAAU"),
+            (FieldType::Reference, r#""000000000000000AAA""#, "000000000000000AAA"),
+            (FieldType::Text, "null", ""),
+        ];
+        for (kind, json, text) in table {
+            let mut out = Vec::new();
+            let set = write_text(kind, text, &mut out);
+            let written = set.then(|| String::from_utf8(out).unwrap());
+            assert_eq!(written, canonical(kind, json), "{kind:?} {json}");
+        }
+    }
+
+    #[test]
+    fn compounds_are_put_together() {
+        let parts = |kind: FieldType, parts: &[&'static str]| {
+            let parts: Vec<Cow<'_, str>> = parts.iter().map(|part| Cow::Borrowed(*part)).collect();
+            let mut out = Vec::new();
+            write_parts(kind, &parts, &mut out).then(|| String::from_utf8(out).unwrap())
+        };
+        let json = r#"{"city":"Berlin","country":"Germany","countryCode":"DE","postalCode":"10115","state":null,"street":"Weg 1\nHof"}"#;
+        assert_eq!(
+            parts(
+                FieldType::Address,
+                &["Berlin", "Germany", "DE", "10115", "", "", "Weg 1\nHof"]
+            ),
+            canonical(FieldType::Address, json)
+        );
+        assert_eq!(parts(FieldType::Address, &[""; 7]), None);
+        assert_eq!(
+            parts(FieldType::Location, &["52.5200", "-1.30E1"]).as_deref(),
+            Some(r#"{"latitude":"52.52","longitude":"-13"}"#)
+        );
+        assert_eq!(parts(FieldType::Location, &["52.5", ""]), None);
     }
 }
