@@ -187,6 +187,19 @@ pub(crate) fn classify(failed: Failed<'_>) -> Error {
     }
 }
 
+/// The error of a job of Bulk whose message says that a field is gone; None for any other failure.
+pub(crate) fn gone_field_of_job(message: &str) -> Option<Error> {
+    let said = Said {
+        code: message.split_once(':')?.0.trim().to_owned(),
+        text: told(message),
+    };
+    let kind = kind_of(400, &said);
+    (kind == ErrorKind::FieldGone).then(|| Error {
+        field: missing_column(&said.text).unwrap_or_default().to_owned(),
+        ..Error::new(kind, sentence(kind, 400, &said)).code(said.code.as_str())
+    })
+}
+
 /// Classifies a reply that is not Salesforce's own: it says nothing about the data.
 fn foreign(failed: Failed<'_>) -> Error {
     let status = failed.status;

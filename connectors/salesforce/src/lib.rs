@@ -4,12 +4,15 @@
 //! |---|---|
 //! | `options` | the operator's settings; login hosts |
 //! | `auth`, `token`, `identity` | login, refresh, revocation; the meaning of refusals; the account of a login |
-//! | `rest`, `errors`, `limits` | one request: sending, retries, error classification, API usage |
+//! | `rest`, `errors`, `limits`, `clock` | one request: sending, retries, error classification, API usage, Salesforce's time |
 //! | `composite` | several GETs in one call |
 //! | `objects`, `describe`, `fields` | the five objects, and their fields that the user can see |
 //! | `soql`, `plan` | queries; splitting of wide selections |
-//! | `page`, `values`, `ids`, `records` | conversion of replies to canonical records |
-//! | `query`, `read` | the full read, page by page, resumable after each page |
+//! | `page`, `row`, `values`, `ids`, `records` | conversion of replies to canonical records |
+//! | `read`, `recover` | the read, page by page, resumable after each page |
+//! | `planner` | whether pages come by REST or by Bulk |
+//! | `query`, `together` | pages by REST; the first pages of several objects in one call |
+//! | `bulk` | jobs of Bulk 2.0 and their results |
 //! | `fetch` | the live read of one company, in one call |
 //!
 //! Operator settings:
@@ -22,8 +25,13 @@
 //! |
 //! | `back_off_ms` | the first pause after a transient failure; default 1,000 |
 //! | `query_budget` | largest size of an encoded query in bytes; default 14,000 |
+//! | `bulk_rows` | the number of records from which Bulk is used; default 40,000; 0 never uses it |
+//! | `bulk_page_bytes` | the approximate bytes of a page of a job's result; default 24 MiB |
+//! | `bulk_wait_minutes` | how long a job may run without getting on; default 150 |
 
 mod auth;
+mod bulk;
+mod clock;
 mod composite;
 mod currency;
 mod describe;
@@ -37,11 +45,15 @@ mod objects;
 mod options;
 mod page;
 mod plan;
+mod planner;
 mod query;
 mod read;
 mod records;
+mod recover;
 mod rest;
+mod row;
 mod soql;
+mod together;
 mod token;
 mod values;
 
@@ -67,7 +79,12 @@ impl Calls for App {
     fn open(host: Host, request: OpenRequest) -> Result<Self, Error> {
         let options = options::Options::new(&request.settings)?;
         let http = host.http(rest::read_set())?;
-        Ok(Self { host, http, options })
+        Ok(Self {
+            clock: clock::Clock::new(host.clone()),
+            host,
+            http,
+            options,
+        })
     }
 
     fn describe() -> DescribeResponse {

@@ -1,10 +1,15 @@
 //! API usage from the reply header.
 
-use tether_connector_sdk::http::Response;
+use tether_connector_sdk::http::{HeaderMap, Response};
 
 /// Calls that the whole organization used and may use in 24 hours, if the reply has them.
 pub(crate) fn of(response: &Response) -> Option<(u64, u64)> {
-    api_usage(response.headers.get("sforce-limit-info")?.to_str().ok()?)
+    of_headers(&response.headers)
+}
+
+/// The same of headers whose reply is still to come.
+pub(crate) fn of_headers(headers: &HeaderMap) -> Option<(u64, u64)> {
+    api_usage(headers.get("sforce-limit-info")?.to_str().ok()?)
 }
 
 /// Calls that the whole organization used and may use in 24 hours, from `Sforce-Limit-Info`. New entries are added to

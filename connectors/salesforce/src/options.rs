@@ -14,6 +14,13 @@ pub(crate) const ENVIRONMENT: &str = "environment";
 /// The setting for the organization's own login host.
 pub(crate) const DOMAIN: &str = "domain";
 
+/// Below that REST takes fewer calls, or hardly more, and is faster.
+const BULK_ROWS: u64 = 40_000;
+/// A page that breaks off is downloaded again. Less than half of what the HTTP client accepts.
+const BULK_PAGE_BYTES: u64 = 24 * 1024 * 1024;
+/// Salesforce gives a query two hours.
+const BULK_WAIT_MINUTES: u64 = 150;
+
 const PRODUCTION: &str = "production";
 const SANDBOX: &str = "sandbox";
 
@@ -27,6 +34,12 @@ pub(crate) struct Options {
     pub(crate) back_off: Duration,
     /// Largest size of an encoded query in bytes.
     pub(crate) query_budget: usize,
+    /// The number of records from which Bulk is used; 0: never.
+    pub(crate) bulk_rows: u64,
+    /// The approximate bytes of a page of a job's result.
+    pub(crate) bulk_page_bytes: u64,
+    /// How long a job may run without getting on, in microseconds.
+    pub(crate) bulk_wait_us: i64,
     login_host_override: Option<String>,
 }
 
@@ -50,6 +63,11 @@ impl Options {
             back_off: Duration::from_millis(settings.number("back_off_ms", 1_000)?),
             query_budget: usize::try_from(settings.number("query_budget", QUERY_BUDGET as u64)?)
                 .unwrap_or(QUERY_BUDGET),
+            bulk_rows: settings.number("bulk_rows", BULK_ROWS)?,
+            bulk_page_bytes: settings.number("bulk_page_bytes", BULK_PAGE_BYTES)?,
+            bulk_wait_us: i64::try_from(settings.number("bulk_wait_minutes", BULK_WAIT_MINUTES)?)
+                .unwrap_or(i64::MAX)
+                .saturating_mul(60_000_000),
             login_host_override: get("login_host_override").map(|host| host.trim_end_matches('/').to_owned()),
         })
     }

@@ -218,6 +218,11 @@ impl Plan {
         soql::select(self.object.key, &columns, filter, limit)
     }
 
+    /// The columns of all parts together, for a query that need not fit into a URL.
+    pub(crate) fn whole(&self) -> Vec<Column> {
+        self.columns(0, &self.shares.concat())
+    }
+
     /// Splits until every part fits into the budget.
     fn fit(&mut self, budget: usize) {
         self.lay_out();

@@ -2,35 +2,37 @@
 //! contains the last id, so any process can resume, and expired cursors of the CRM do no harm.
 //!
 //! Changes are read in the order of ids, too, not of times: very many records may have the same time.
+//!
+//! Pages come by REST ([`crate::query`]) or from a job of Bulk ([`crate::bulk`]), as [`crate::planner`] chooses; what follows is common.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
-use tether_connector_sdk::proto::{Covers, Error, ErrorKind, ObjectCount};
-use tether_connector_sdk::reading::{Change, Looked, Page, Pass, Recovery, Source, Wanted, of_one_object};
+use tether_connector_sdk::proto::{Covers, Error, ObjectCount, Record};
+use tether_connector_sdk::reading::{Looked, Page, Pass, Recovery, Source, Wanted};
 
-use crate::composite::MOST_QUERIES;
+use crate::bulk::api::Form;
+use crate::bulk::layout::Layout;
+use crate::bulk::place::{PageAt, Task};
+use crate::bulk::results::{self, Rows};
+use crate::bulk::{self, Bulk, Step};
 use crate::describe::Described;
 use crate::objects::{self, CrmObject};
 use crate::plan::{Column, Plan, label_of};
+use crate::planner::{Facts, Way, choose};
 use crate::query::{self, Place, Scope};
+use crate::recover::ROWS_WITHOUT_IDS;
 use crate::rest::{self, Session};
 use crate::soql::Filter;
-use crate::{errors, fields, ids, page, soql};
-
-/// How often in a row a cursor may be left without a page in between.
-const MOST_CURSORS_LOST: u32 = 5;
-/// How often in a row a query may time out before the object is given up: with the pauses in between, about a minute.
-const MOST_TIME_OUTS: u32 = 7;
-/// The error code for a page with rows without ids. The error may be temporary, so the page is requested again.
-const ROWS_WITHOUT_IDS: &str = "rows_without_ids";
+use crate::{errors, fields, ids, page, records, soql};
 
 /// The position in the list of an object.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct At {
+    /// By REST. While a job is used, the job has the records after it.
     #[serde(flatten)]
-    place: Place,
+    pub(crate) place: Place,
     /// Rows so far.
     rows: u64,
     /// The CRM's order of ids was not the order of their bytes, or some ids are unknown.
@@ -38,32 +40,62 @@ pub struct At {
     /// Some rows could not be used.
     #[serde(default)]
     unusable: bool,
+    /// The job that is used, if one is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) bulk: Option<Task>,
+    /// Bulk was given up: the rest is read by REST.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) rest: bool,
 }
 
 /// The plan for an object, and the recoveries tried so far.
 pub struct Reading {
-    plan: Plan,
+    pub(crate) plan: Plan,
     scope: Scope,
+    /// The columns of a job; None if the object cannot be read with one.
+    pub(crate) layout: Option<Layout>,
+    /// The approximate number of records, if it is known.
+    estimate: Option<u64>,
+    /// Only ids are read, to list ranges: a job returns them in order.
+    lists_ids: bool,
+    /// Rows of a page of a job's result.
+    pub(crate) page_rows: u64,
     /// Lost cursors since the last page.
-    lost: u32,
+    pub(crate) lost: u32,
     /// Timed-out queries since the last page.
-    timed_out: u32,
-    described_again: bool,
+    pub(crate) timed_out: u32,
+    pub(crate) described_again: bool,
     /// A page with rows without ids was requested again.
     asked_again: bool,
+    /// Damaged pages of a job in a row; and that its result was read from the beginning again.
+    pub(crate) damaged: u32,
+    pub(crate) relocated: bool,
 }
 
 /// A page with the columns that were asked for.
 type Answered = (Vec<Vec<Column>>, page::Page);
 
+/// The result of a load.
+pub struct Loaded(Came);
+
+/// A page by REST, or a step of Bulk.
+enum Came {
+    Rest(page::Page),
+    Bulk(Step),
+}
+
 /// The read on behalf of an account.
 pub struct Reader {
-    session: Session,
-    budget: usize,
+    pub(crate) session: Session,
+    pub(crate) budget: usize,
     /// The describes of objects that are to be read.
-    described: HashMap<&'static str, Described>,
+    pub(crate) described: HashMap<&'static str, Described>,
+    estimates: Vec<ObjectCount>,
     /// The first page of changes of objects that were asked for together.
-    changes: Mutex<HashMap<&'static str, Answered>>,
+    pub(crate) changes: Mutex<HashMap<&'static str, Answered>>,
+    pub(crate) bulk: Bulk,
+    /// Objects of which Salesforce refused a job; the next read tries again.
+    refused: HashSet<&'static str>,
 }
 
 impl Reader {
@@ -72,52 +104,44 @@ impl Reader {
             budget: session.api().options.query_budget,
             session,
             described: HashMap::new(),
+            estimates: Vec::new(),
             changes: Mutex::default(),
+            bulk: Bulk::default(),
+            refused: HashSet::new(),
         }
     }
 
-    /// Asks for the first page of changes of all objects in one call, where that is possible.
-    async fn ask_together(&mut self, left: &[Wanted<&'static CrmObject>]) -> Result<(), Error> {
-        let changed = left.iter().filter(|one| one.ids.is_empty());
-        let mut asked = Vec::new();
-        for one in changed {
-            let Some(since_us) = one.since_us else { continue };
-            let seen = self.described.get(one.object.key).filter(|seen| seen.whole);
-            let (plan, _) = Plan::new(
-                one.object,
-                &one.fields,
-                seen.map(|seen| &seen.object),
-                self.budget,
-            );
-            if plan.parts.len() == 1 {
-                asked.push((plan, Scope::Since(soql::time(since_us))));
-            }
+    /// How rows are read, if there are so many.
+    fn way(&self, reading: &Reading, rows: Option<u64>) -> Way {
+        match reading.layout {
+            Some(_) => self.cheaper_way(reading, rows),
+            None => Way::Rest,
         }
-        for some in asked.chunks(MOST_QUERIES).filter(|some| some.len() > 1) {
-            let start = Place::default();
-            let paths = some
-                .iter()
-                .map(|(plan, scope)| start.path(&self.session, plan, scope));
-            let paths: Vec<String> = paths.collect();
-            let read = |index: usize, text: &str| page::read(text, &some[index].0.parts[0]);
-            let (pages, read_us) = match rest::parts(&self.session, &paths, read).await {
-                Ok(answered) => answered,
-                Err(error) if error.is_account_wide() => return Err(error),
-                // Each query is asked alone then, and can be narrowed.
-                Err(error) => {
-                    tracing::warn!("the objects are asked for their changes one by one: {error}");
-                    continue;
-                }
-            };
-            let mut known = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
-            for ((plan, _), page) in some.iter().zip(pages) {
-                if let Ok(page) = page {
-                    let page = page::Page { read_us, ..page };
-                    known.insert(plan.object.key, (plan.parts.clone(), page));
-                }
-            }
+    }
+
+    fn cheaper_way(&self, reading: &Reading, rows: Option<u64>) -> Way {
+        let by_ids = matches!(reading.scope, Scope::Ids { .. });
+        if by_ids || self.refused.contains(reading.plan.object.key) {
+            return Way::Rest;
         }
-        Ok(())
+        let usage = self.session.call().usage();
+        choose(&Facts {
+            rows,
+            parts: reading.plan.parts.len(),
+            break_even: self.session.api().options.bulk_rows,
+            calls_left: (usage.limit > 0).then(|| usage.limit.saturating_sub(usage.used)),
+        })
+    }
+
+    /// Notes that Salesforce refuses jobs of an object. A permission or a daily limit concerns the others as well, which then
+    /// learn it with one call each.
+    pub(crate) fn refuse(&mut self, reading: &Reading) {
+        self.refused.insert(reading.plan.object.key);
+    }
+
+    /// A job that is about to be created.
+    pub(crate) fn task(&self, through: &str) -> Task {
+        Task::new(self.session.api().clock.now_us(), Form::any(), through)
     }
 
     /// How many ids a query can have besides its columns.
@@ -138,7 +162,7 @@ impl Source for Reader {
     type Object = &'static CrmObject;
     type Plan = Reading;
     type Place = At;
-    type Loaded = page::Page;
+    type Loaded = Loaded;
 
     fn object(key: &str) -> Result<&'static CrmObject, Error> {
         objects::named(key)
@@ -150,7 +174,22 @@ impl Source for Reader {
 
     fn is_place(at: &At) -> bool {
         let after = &at.place.after;
-        after.is_empty() || ids::normalise(after).as_ref() == Some(after)
+        let is_id = after.is_empty() || ids::normalise(after).as_ref() == Some(after);
+        is_id && at.bulk.as_ref().is_none_or(Task::is_valid)
+    }
+
+    fn must_be_stored(at: &At) -> bool {
+        at.bulk.as_ref().is_some_and(|task| task.job.is_none())
+    }
+
+    async fn abandon(&mut self, object: &'static CrmObject, at: &At) -> Result<(), Error> {
+        match &at.bulk {
+            Some(task) => {
+                let now_us = self.session.api().clock.now_us();
+                self.bulk.discard(&self.session, object.key, task, now_us).await
+            }
+            None => Ok(()),
+        }
     }
 
     async fn open(&mut self, left: &[Wanted<&'static CrmObject>]) -> Result<Vec<ObjectCount>, Error> {
@@ -158,6 +197,7 @@ impl Source for Reader {
         let objects: Vec<_> = described.map(|wanted| wanted.object).collect();
         let (described, estimates) = self.describe(&objects, true).await?;
         self.described = described;
+        self.estimates.clone_from(&estimates);
         self.ask_together(left).await?;
         Ok(estimates)
     }
@@ -200,21 +240,70 @@ impl Source for Reader {
                 at_once: self.ids_at_once(&plan),
             },
         };
+        let estimate = self.estimates.iter().find(|one| one.object == object.key);
+        let layout = Layout::new(&plan, seen);
+        let columns = layout.as_ref().map_or(0, |layout| layout.asked.len());
         Ok(Looked::Seen {
             plan: Reading {
                 plan,
+                estimate: estimate.map(|one| one.count).filter(|_| scope == Scope::All),
                 scope,
+                layout,
+                lists_ids: *pass == Pass::Fields && wanted.fields.is_empty(),
+                page_rows: bulk::page_rows(self.session.api().options.bulk_page_bytes, columns, None),
                 lost: 0,
                 timed_out: 0,
                 described_again: false,
                 asked_again: false,
+                damaged: 0,
+                relocated: false,
             },
             changes,
             expected: None,
         })
     }
 
-    async fn load(&self, reading: &Reading, at: &At) -> Result<page::Page, Error> {
+    async fn load(&self, reading: &Reading, at: &At) -> Result<Loaded, Error> {
+        Ok(Loaded(match &at.bulk {
+            Some(task) => Came::Bulk(self.load_bulk(reading, at, task).await?),
+            None if *at == At::default() && self.way(reading, reading.estimate) == Way::Bulk => {
+                Came::Bulk(Step::Chosen)
+            }
+            None => Came::Rest(self.load_rest(reading, at).await?),
+        }))
+    }
+
+    async fn page(&mut self, reading: &mut Reading, at: &At, loaded: Loaded) -> Result<Page<At>, Error> {
+        match loaded.0 {
+            Came::Rest(page) => self.rest_page(reading, at, page).await,
+            Came::Bulk(step) => self.bulk_page(reading, at, step),
+        }
+    }
+
+    async fn recover(&mut self, error: Error, reading: &mut Reading, at: &mut At) -> Result<Recovery, Error> {
+        match at.bulk {
+            Some(_) => self.recover_bulk(error, reading, at).await,
+            None => self.recover_rest(error, reading, at).await,
+        }
+    }
+
+    fn renew(&mut self, access_token: String, base_url: &str) {
+        self.session.renew(access_token, base_url);
+    }
+
+    /// A cursor ends with its session.
+    fn leave_session(at: &mut At) {
+        at.place.leave_cursor();
+    }
+
+    fn refused_again(&self, error: Error) -> Error {
+        errors::refused_again(error)
+    }
+}
+
+/// By REST.
+impl Reader {
+    async fn load_rest(&self, reading: &Reading, at: &At) -> Result<page::Page, Error> {
         if matches!(reading.scope, Scope::Since(_)) && *at == At::default() {
             let key = reading.plan.object.key;
             let mut known = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
@@ -232,7 +321,12 @@ impl Source for Reader {
         rest::page(&self.session, &path, &reading.plan.parts[0]).await
     }
 
-    async fn page(&mut self, reading: &mut Reading, at: &At, page: page::Page) -> Result<Page<At>, Error> {
+    async fn rest_page(
+        &mut self,
+        reading: &mut Reading,
+        at: &At,
+        page: page::Page,
+    ) -> Result<Page<At>, Error> {
         let mut next = at.clone();
         let mut step = next.place.step(&page)?;
         step.last = reading
@@ -256,119 +350,160 @@ impl Source for Reader {
                 next.place.after.clone()
             },
         });
-        let label = reading.plan.object.label;
+        if let Some(total) = step.total.filter(|_| !step.last && !at.rest) {
+            let left = Some(total.saturating_sub(next.rows - at.rows));
+            if self.cheaper_way(reading, left) == Way::Bulk && self.has_layout(reading).await? {
+                next.place = Place::after(next.place.after);
+                next.bulk = Some(self.task(&next.place.after));
+            }
+        }
         Ok(Page {
             records: whole.records,
             covers,
             covers_numbers: None,
             read_time_us: whole.read_us,
             expected: step.total.map(|total| at.rows + total),
-            lacking: next
-                .unusable
-                .then(|| Error::bug(format!("Salesforce gave {label} without ids that can be used"))),
+            lacking: lacking(reading, &next),
+            unlisted: false,
             next: (!step.last).then_some(next),
         })
     }
+}
 
-    async fn recover(&mut self, error: Error, reading: &mut Reading, at: &mut At) -> Result<Recovery, Error> {
-        let again = Ok(Recovery::Again(Vec::new()));
-        match error.what() {
-            ErrorKind::Transient if error.code == ROWS_WITHOUT_IDS => {
-                let object = reading.plan.object.key;
-                tracing::warn!(object, "records without ids are asked for again");
-                at.place.leave_cursor();
-                again
+/// By Bulk.
+impl Reader {
+    async fn load_bulk(&self, reading: &Reading, at: &At, task: &Task) -> Result<Step, Error> {
+        let lacks = || Error::transient("the columns of a job are not known").code(bulk::api::NO_LAYOUT);
+        let layout = reading.layout.as_ref().ok_or_else(lacks)?;
+        let query = bulk::Query {
+            object: reading.plan.object.key,
+            soql: &soql_of_job(reading, layout, &at.place.after),
+            layout,
+            page_rows: reading.page_rows,
+        };
+        let now_us = self.session.api().clock.now_us();
+        self.bulk.load(&self.session, &query, task, now_us).await
+    }
+
+    /// The position after a step, and its records.
+    fn bulk_page(&self, reading: &mut Reading, at: &At, step: Step) -> Result<Page<At>, Error> {
+        let mut next = at.clone();
+        let mut page = Page {
+            records: Vec::new(),
+            covers: None,
+            covers_numbers: None,
+            read_time_us: 0,
+            expected: None,
+            next: None,
+            lacking: None,
+            unlisted: false,
+        };
+        let task = next.bulk.get_or_insert_with(|| self.task(&at.place.after));
+        // The query began to run after that.
+        page.read_time_us = task.since_us;
+        match (step, &mut task.job) {
+            (Step::Chosen, _) => {}
+            (Step::Created(mut job), _) => {
+                job.page = PageAt::behind(&at.place.after);
+                task.job = Some(job);
+                task.fresh = false;
             }
-            ErrorKind::CursorGone => {
-                at.place.leave_cursor();
-                reading.lost += 1;
-                if reading.lost > MOST_CURSORS_LOST {
-                    Err(error)
-                } else {
-                    again
-                }
+            (Step::Runs { processed, moved_us }, Some(job)) => {
+                (job.processed, job.moved_us) = (processed, moved_us);
             }
-            ErrorKind::QueryTooBig => {
-                let whole_is_big = matches!(error.code.as_str(), "QUERY_TIMEOUT" | "http.body_too_large");
-                let smaller = if whole_is_big {
-                    // The CRM's database may be slow temporarily, so there is an additional pause.
-                    reading.timed_out += 1;
-                    let narrower = at.place.narrow();
-                    (narrower || reading.timed_out <= MOST_TIME_OUTS)
-                        && self.session.pause(reading.timed_out).await?
-                } else {
-                    at.place.leave_cursor();
-                    reading.plan.split()
-                };
-                if smaller {
-                    again
-                } else {
-                    Ok(Recovery::GiveUp(error))
-                }
+            (Step::Complete(total), Some(job)) => {
+                job.total = Some(total);
+                page.expected = Some(at.rows + total);
             }
-            ErrorKind::FieldGone => {
-                at.place.leave_cursor();
-                match self.gone_fields(&error, reading).await? {
-                    Some(gone) => Ok(Recovery::Again(gone.into_iter().map(Change::Missing).collect())),
-                    None => Ok(Recovery::GiveUp(error)),
-                }
+            (Step::Rows(rows), Some(_)) => {
+                next.unusable |= rows.page.unusable > 0;
+                let bytes = self.session.api().options.bulk_page_bytes;
+                (page.records, page.covers) = rows_of_job(reading, task, rows, at.unordered, bytes)?;
             }
-            // An administrator can solve it for this object; the others are not affected.
-            ErrorKind::AdminAction
-                if matches!(error.code.as_str(), "OPERATION_TOO_LARGE" | "API_ERROR")
-                    || error.code.starts_with("TXN_SECURITY_") =>
-            {
-                Ok(Recovery::GiveUp(error))
+            (Step::Deleted, _) => {
+                page.unlisted = task.unordered || at.unordered;
+                page.lacking = lacking(reading, &next);
+                return Ok(page);
             }
-            _ => of_one_object(error),
+            _ => return Err(Error::bug("a step of a job that there is not")),
         }
-    }
-
-    fn renew(&mut self, access_token: String, base_url: &str) {
-        self.session.renew(access_token, base_url);
-    }
-
-    /// A cursor ends with its session.
-    fn leave_session(at: &mut At) {
-        at.place.leave_cursor();
-    }
-
-    fn refused_again(&self, error: Error) -> Error {
-        errors::refused_again(error)
+        page.next = Some(next);
+        Ok(page)
     }
 }
 
-impl Reader {
-    /// Removes missing fields from the plan; returns the selected ones among them, or None if that does not help.
-    async fn gone_fields(&self, error: &Error, reading: &mut Reading) -> Result<Option<Vec<String>>, Error> {
-        let plan = &mut reading.plan;
-        let mut gone = Vec::new();
-        let mut smaller = false;
-        if !reading.described_again {
-            let (described, _) = self.describe(&[plan.object], false).await?;
-            reading.described_again = true;
-            let before: usize = plan.parts.iter().map(Vec::len).sum();
-            // The field was hidden after the read began: the query decides.
-            let seen = described.get(plan.object.key);
-            if let Some(seen) = seen.filter(|seen| seen.whole && seen.object.visible) {
-                gone = plan.keep_seen(&seen.object);
-            }
-            smaller = plan.parts.iter().map(Vec::len).sum::<usize>() < before;
-        }
-        // The describe may still list a field that the query refuses.
-        if !smaller && !plan.drop_labels() {
-            if plan.has_selected(&error.field) {
-                gone.push(error.field.clone());
-            }
-            if !plan.drop_field(&error.field) {
-                return Ok(None);
-            }
-        }
-        Ok(Some(gone))
+/// The query of a job. It has no order, which would keep Salesforce from dividing it, except for a listing of ids.
+fn soql_of_job(reading: &Reading, layout: &Layout, after: &str) -> String {
+    let filter = match &reading.scope {
+        Scope::Since(since) => Filter::Changed { since, after },
+        _ => Filter::After(after),
+    };
+    let columns: Vec<&str> = layout.asked.iter().map(String::as_str).collect();
+    let mut soql = soql::unordered(reading.plan.object.key, &columns, &filter);
+    if reading.lists_ids {
+        soql.push_str(soql::ORDER_BY_ID);
     }
+    soql
+}
 
+/// The records of rows of a job and the range that they list, if they came in order so far.
+fn rows_of_job(
+    reading: &mut Reading,
+    task: &mut Task,
+    rows: Rows,
+    unordered: bool,
+    page_bytes: u64,
+) -> Result<(Vec<Record>, Option<Covers>), Error> {
+    let Some(job) = &mut task.job else {
+        return Err(Error::bug("rows of a job that there is not"));
+    };
+    let first = rows.page.rows.first().map(|row| row.id.as_str());
+    if job.page.rows == 0 && first.is_some_and(|first| first == job.page.first_before) {
+        return Err(results::damaged(
+            "a page of a result has the rows of the page before",
+        ));
+    }
+    let ids = rows.page.rows.iter().map(|row| row.id.as_str());
+    let in_order = job.page.advance(rows.count, ids);
+    if reading.lists_ids && !in_order {
+        // The only purpose of the listing is its order.
+        let text = "a job returned ids in another order than it was asked for";
+        return Err(Error::transient(text).code(bulk::api::REFUSED));
+    }
+    task.unordered |= !in_order || rows.page.unusable > 0;
+    let is_end = rows.end.as_ref().is_some_and(|end| end.next.is_none());
+    let last = &job.page.last;
+    let covers = (!task.unordered && !unordered && (is_end || *last > task.through)).then(|| Covers {
+        after: task.through.clone(),
+        through: if is_end { String::new() } else { last.clone() },
+    });
+    if *last > task.through {
+        task.through.clone_from(last);
+    }
+    if let Some(end) = rows.end {
+        reading.damaged = 0;
+        if end.rows > 0 {
+            let seen = Some((end.rows, end.bytes));
+            reading.page_rows = bulk::page_rows(page_bytes, 0, seen);
+        }
+        match end.next {
+            Some(next) => job.page.next(end.rows, next),
+            None => job.ended = true,
+        }
+    }
+    Ok((records::records(reading.plan.object, rows.page), covers))
+}
+
+/// Why an object is not complete although its list was read to the end.
+fn lacking(reading: &Reading, at: &At) -> Option<Error> {
+    let label = reading.plan.object.label;
+    at.unusable
+        .then(|| Error::bug(format!("Salesforce gave {label} without ids that can be used")))
+}
+
+impl Reader {
     /// Describes objects. An object that cannot be described is omitted: it can be read without a describe.
-    async fn describe(
+    pub(crate) async fn describe(
         &self,
         objects: &[&'static CrmObject],
         estimate: bool,

@@ -4,16 +4,17 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use tether_connector_sdk::Host;
-use tether_connector_sdk::http::{HttpClient, ReadSet, Request, Response, jitter};
+use tether_connector_sdk::http::{HttpClient, Method, ReadSet, Request, Response, jitter};
 use tether_connector_sdk::proto::Error;
 use tether_connector_sdk::session::{Api, Refusal, Retries, Urgency};
 
+use crate::clock::Clock;
 use crate::composite::{self, Answer};
 use crate::errors::Failed;
 use crate::options::Options;
 use crate::page::{self, Page};
 use crate::plan::Column;
-use crate::{errors, limits, soql};
+use crate::{bulk, errors, limits, soql};
 
 /// The longest sum of the pauses for one request.
 const LONGEST: Duration = Duration::from_secs(75);
@@ -23,6 +24,7 @@ pub struct App {
     pub(crate) host: Host,
     pub(crate) http: HttpClient,
     pub(crate) options: Options,
+    pub(crate) clock: Clock,
 }
 
 /// All requests that the connector may send to Salesforce.
@@ -35,6 +37,13 @@ pub(crate) fn read_set() -> ReadSet {
         .post("/services/oauth2/token")
         .post("/services/oauth2/revoke")
         .post_checked("/services/data/v*/composite", composite::check)
+        .post_checked("/services/data/v*/jobs/query", bulk::api::check_create)
+        .rule(
+            Method::PATCH,
+            "/services/data/v*/jobs/query/*",
+            Some(bulk::api::check_abort),
+        )
+        .rule(Method::DELETE, "/services/data/v*/jobs/query/*", None)
 }
 
 /// One account during one call.
@@ -75,6 +84,9 @@ impl Api for App {
         let response = session.api().http.send(session.call(), request).await?;
         if let Some((used, limit)) = limits::of(&response) {
             session.call().set_allowance(used, limit);
+        }
+        if let Some(made_us) = response.made_us() {
+            session.api().clock.note(made_us);
         }
         Ok(response)
     }

@@ -36,6 +36,18 @@ pub(crate) fn is_name(name: &str) -> bool {
 
 /// `SELECT … FROM … WHERE … ORDER BY Id LIMIT …`. Callers have checked the names.
 pub(crate) fn select(object: &str, columns: &[&str], filter: &Filter<'_>, limit: Option<u32>) -> String {
+    let mut soql = unordered(object, columns, filter);
+    soql.push_str(ORDER_BY_ID);
+    if let Some(limit) = limit {
+        let _ = write!(soql, " LIMIT {limit}");
+    }
+    soql
+}
+
+pub(crate) const ORDER_BY_ID: &str = " ORDER BY Id";
+
+/// The same without an order.
+pub(crate) fn unordered(object: &str, columns: &[&str], filter: &Filter<'_>) -> String {
     debug_assert!(is_name(object) && columns.iter().all(|column| column.split('.').all(is_name)));
     let mut soql = format!("SELECT {} FROM {object}", columns.join(","));
     match filter {
@@ -53,10 +65,6 @@ pub(crate) fn select(object: &str, columns: &[&str], filter: &Filter<'_>, limit:
         Filter::Under { field, id } => {
             let _ = write!(soql, " WHERE {field} = {}", quote(id));
         }
-    }
-    soql.push_str(" ORDER BY Id");
-    if let Some(limit) = limit {
-        let _ = write!(soql, " LIMIT {limit}");
     }
     soql
 }
