@@ -120,7 +120,7 @@ pub(crate) async fn assert_true(sim: &Sim, user: &str, selection: &[ObjectSelect
     }
 }
 
-/// Checks the journal against the read set: the token endpoint, GETs, and composites of GETs.
+/// Checks the journal against the read set: the token endpoint, GETs, composites of GETs, and query jobs.
 pub(crate) async fn assert_only_read(sim: &Sim) {
     let journal = sim.journal().await;
     assert_eq!(journal["writes"], 0);
@@ -135,6 +135,10 @@ pub(crate) async fn assert_only_read(sim: &Sim) {
             path if path.ends_with("/composite") => {
                 let inner = request["inner"].as_array().unwrap();
                 method == "POST" && !inner.is_empty() && inner.iter().all(|part| part["method"] == "GET")
+            }
+            path if path.ends_with("/jobs/query") => matches!(method, "GET" | "POST"),
+            path if path.contains("/jobs/query/") && !path.ends_with("/results") => {
+                matches!(method, "GET" | "PATCH" | "DELETE")
             }
             _ => method == "GET",
         };
