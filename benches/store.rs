@@ -76,6 +76,7 @@ async fn integration(store: &Store, group_id: &GroupId, name: &str) -> Sync {
         connected: true,
         settings: "{}".to_owned(),
         schedule: tether::domain::Schedule::manual(),
+        budget: ApiBudget::default(),
         create_by: "bench".to_owned(),
         now_us: NOW,
         expire_us: NOW,
@@ -113,8 +114,13 @@ async fn integration(store: &Store, group_id: &GroupId, name: &str) -> Sync {
         now_us: NOW,
     };
     store.integration_activate(activate).await.unwrap();
+    let worker = Worker {
+        owner: "bench".to_owned(),
+        per_organization: 1,
+        breaker: Breaker::default(),
+    };
     store
-        .sync_lease_next("bench", NOW, NOW * 2)
+        .sync_lease_next(&worker, NOW, NOW * 2)
         .await
         .unwrap()
         .unwrap()

@@ -66,6 +66,10 @@ pub struct Options {
     pub login: Login,
     /// Credentials of accounts.
     pub grants: CredentialOptions,
+    /// Pauses while the CRM of an organization is down or refuses calls.
+    pub breaker: BreakerOptions,
+    /// How much of the API allowance of customers is used.
+    pub allowance: AllowanceOptions,
     /// Limits for work in progress.
     pub limits: LimitOptions,
     /// Logs.
@@ -190,6 +194,8 @@ pub struct ConnectorOptions {
 pub struct Sync {
     /// Number of syncs that this process runs at the same time.
     pub workers: usize,
+    /// Number of syncs of one organization of a CRM that run at the same time, over all processes.
+    pub per_organization: u32,
     /// How long a lease is valid without a heartbeat, in seconds. After a crash, another process continues after this
     /// time.
     pub lease_seconds: u64,
@@ -208,6 +214,8 @@ pub struct Sync {
     pub calculated_hours: u32,
     /// How often all ids are listed to find records that are gone without a trace, in hours. 0: with every sync.
     pub sweep_hours: u32,
+    /// How many days the values of a field are kept that the CRM hides, or does not have any more. 0: until the next sync.
+    pub hidden_keep_days: u32,
     /// If a listing lacks at most this many records of an object, they are removed at once.
     pub removal_rows: u32,
     /// More records are also removed at once if they are at most this percentage of the object's records. With 100, all
@@ -292,6 +300,66 @@ pub struct CredentialOptions {
     pub keep_days: u32,
 }
 
+/// Pauses while the CRM of an organization is down or refuses calls.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BreakerOptions {
+    /// After this many failures in a row (the CRM was slow or down), no sync of the organization starts and no profile is read
+    /// live for a time. Then one call looks whether the CRM answers.
+    pub failures: u32,
+    /// The first such time, in seconds. Each further failure doubles it.
+    pub first_pause_seconds: u64,
+    /// The longest such time, in seconds.
+    pub longest_pause_seconds: u64,
+    /// How long syncs of an organization wait whose allowance is used up, in seconds, unless the CRM names a time. Each further
+    /// refusal doubles it.
+    pub allowance_pause_seconds: u64,
+    /// The longest such time, in seconds, unless the CRM names a longer one.
+    pub longest_allowance_pause_seconds: u64,
+}
+
+impl BreakerOptions {
+    /// The same for the store.
+    #[must_use]
+    pub fn breaker(&self) -> crate::store::Breaker {
+        let us = |seconds: u64| i64::try_from(seconds.saturating_mul(1_000_000)).unwrap_or(i64::MAX);
+        crate::store::Breaker {
+            failures: i64::from(self.failures),
+            first_us: us(self.first_pause_seconds),
+            longest_us: us(self.longest_pause_seconds),
+            refused_us: us(self.allowance_pause_seconds),
+            refused_longest_us: us(self.longest_allowance_pause_seconds),
+        }
+    }
+}
+
+/// How much of the API allowance of customers is used.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AllowanceOptions {
+    /// The calls per day of an integration without a budget of its own, in percent of the organization's limit.
+    pub budget_percent: u32,
+    /// The percentage of a budget that only live reads may use, unless the integration has its own.
+    pub reserve_percent: u32,
+    /// Syncs wait while the organization, with all its apps, has used this percentage of its limit.
+    pub organization_percent: u32,
+    /// Profiles are not read live while it has used this percentage.
+    pub live_percent: u32,
+}
+
+impl AllowanceOptions {
+    /// The same as rules.
+    #[must_use]
+    pub fn rules(&self) -> crate::domain::AllowanceRules {
+        crate::domain::AllowanceRules {
+            budget: i64::from(self.budget_percent),
+            reserve: i64::from(self.reserve_percent),
+            organization: i64::from(self.organization_percent),
+            live: i64::from(self.live_percent),
+        }
+    }
+}
+
 /// Logs.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -338,6 +406,7 @@ dir = "connectors"
 watch = true
 [sync]
 workers = 2
+per_organization = 1
 lease_seconds = 30
 poll_milliseconds = 500
 schedule_poll_milliseconds = 5000
@@ -345,6 +414,7 @@ most_tries = 10
 first_pause_milliseconds = 1000
 calculated_hours = 24
 sweep_hours = 168
+hidden_keep_days = 7
 removal_rows = 100
 removal_percent = 20
 removal_again_minutes = 60
@@ -366,6 +436,17 @@ first_retry_seconds = 5
 longest_retry_seconds = 3600
 refresh_days = 20
 keep_days = 90
+[breaker]
+failures = 5
+first_pause_seconds = 30
+longest_pause_seconds = 900
+allowance_pause_seconds = 3600
+longest_allowance_pause_seconds = 21600
+[allowance]
+budget_percent = 20
+reserve_percent = 20
+organization_percent = 80
+live_percent = 95
 [limits]
 calls_per_group = 80
 lists = 64

@@ -71,6 +71,7 @@ reasons! {
     CrmForbidden = "CRM_FORBIDDEN",
     CrmAdminActionNeeded = "CRM_ADMIN_ACTION_NEEDED",
     RefreshLimited = "REFRESH_LIMITED",
+    ApiBudgetUsed = "API_BUDGET_USED",
     SyncAlreadyRunning = "SYNC_ALREADY_RUNNING",
     IndexNotReady = "INDEX_NOT_READY",
     RemovalHeldBack = "REMOVAL_HELD_BACK",

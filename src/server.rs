@@ -398,6 +398,8 @@ fn hours(hours: u32) -> Duration {
 fn sync_options(options: &Options) -> sync::Options {
     sync::Options {
         workers: options.sync.workers,
+        per_organization: i64::from(options.sync.per_organization),
+        breaker: options.breaker.breaker(),
         lease: Duration::from_secs(options.sync.lease_seconds),
         poll: Duration::from_millis(options.sync.poll_milliseconds),
         schedule_poll: Duration::from_millis(options.sync.schedule_poll_milliseconds),
@@ -405,6 +407,7 @@ fn sync_options(options: &Options) -> sync::Options {
         first_pause: Duration::from_millis(options.sync.first_pause_milliseconds),
         calculated: hours(options.sync.calculated_hours),
         sweep: hours(options.sync.sweep_hours),
+        hidden: hours(options.sync.hidden_keep_days.saturating_mul(24)),
         guard: options.sync.guard(),
         keep: sync::Keep {
             events_us: options.events.micros(),
@@ -425,6 +428,8 @@ fn credentials_options(options: &Options) -> credentials::Options {
             longest: Duration::from_secs(options.grants.longest_retry_seconds),
         },
         refresh_after: hours(24 * options.grants.refresh_days),
+        breaker: options.breaker.breaker(),
+        allowance: options.allowance.rules(),
     }
 }
 

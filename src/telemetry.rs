@@ -171,7 +171,11 @@ fn describe() {
     );
     metrics::describe_counter!(
         "tether_crm_calls_total",
-        "API calls made at the CRM, by connector"
+        "API calls made at the CRM, by connector and kind (sync, live)"
+    );
+    metrics::describe_counter!(
+        "tether_crm_pauses_total",
+        "Pauses of organizations whose CRM is down or refuses calls, by connector and reason"
     );
     metrics::describe_counter!(
         "tether_grant_refresh_total",

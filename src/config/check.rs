@@ -69,6 +69,9 @@ impl Options {
         if self.sync.workers == 0 || self.sync.lease_seconds < 2 {
             return rule("sync.workers must be at least 1 and sync.lease_seconds at least 2");
         }
+        if self.sync.per_organization == 0 {
+            return rule("sync.per_organization must be at least 1");
+        }
         if self.sync.most_tries == 0 || self.sync.first_pause_milliseconds == 0 {
             return rule("sync.most_tries and sync.first_pause_milliseconds must be at least 1");
         }
@@ -90,6 +93,22 @@ impl Options {
             return rule("grants.refresh_days must be from 1 to 365");
         }
         let (first, longest) = (self.grants.first_retry_seconds, self.grants.longest_retry_seconds);
+        let of = &self.allowance;
+        let most = |percent: u32| (1..=100).contains(&percent);
+        if !most(of.budget_percent) || !most(of.organization_percent) || !most(of.live_percent) {
+            return rule(
+                "allowance.budget_percent, allowance.organization_percent and allowance.live_percent must be from 1 to 100",
+            );
+        }
+        if of.reserve_percent > 90 {
+            return rule("allowance.reserve_percent must be from 0 to 90");
+        }
+        let of = &self.breaker;
+        if of.failures == 0 || of.first_pause_seconds == 0 || of.allowance_pause_seconds == 0 {
+            return rule(
+                "breaker.failures, breaker.first_pause_seconds and breaker.allowance_pause_seconds must be at least 1",
+            );
+        }
         if first == 0 || longest < first || longest > 24 * 3_600 {
             return rule(
                 "grants.first_retry_seconds must be at least 1, and grants.longest_retry_seconds from that value to 86400",

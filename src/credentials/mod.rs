@@ -11,6 +11,7 @@
 //! one limit per account.
 
 mod idle;
+mod organization;
 pub mod outbox;
 mod refresh;
 mod refusal;
@@ -18,11 +19,14 @@ mod retry;
 pub mod rotate;
 pub mod seal;
 
+pub use organization::{Answer, outcome_of, said};
 pub use refusal::{Pauses, lasts, passes, refusal_kind, uncured};
 
 use crate::connectors::{self, Connector, Registry};
-use crate::domain::{AuthKind, CredentialId, CredentialState, IntegrationId};
-use crate::store::{self, Credential, NewCredential, NewOutbox, Rollback, Store, Tx};
+use crate::domain::{AllowanceRules, AuthKind, CredentialId, CredentialState, IntegrationId, OverBudget};
+use crate::store::{
+    self, Breaker, Credential, NewCredential, NewOutbox, OrganizationKey, Rollback, Store, Tx,
+};
 use crate::time::now_us;
 use prost::Message as _;
 use seal::Sealer;
@@ -60,6 +64,9 @@ pub enum Error {
     /// Another process has held the refresh lease for longer than a refresh may take.
     #[error("the credentials are being refreshed by another process; try again in a moment")]
     Busy,
+    /// The call would use more of the allowance than it may.
+    #[error("{}", .0.limit)]
+    OverBudget(OverBudget),
 }
 
 /// A credential with its tokens unsealed.
@@ -71,6 +78,8 @@ pub struct Access {
     pub generation: i64,
     /// The tokens, settings and identity, as the connector needs them.
     pub connection: Connection,
+    /// The organization of its account.
+    pub organization: OrganizationKey,
     /// Whether the CRM refused tokens right after a refresh: an accepted call then has to clear this refusal.
     refused: bool,
 }
@@ -85,6 +94,10 @@ pub struct Options {
     pub pauses: Pauses,
     /// A login that was not used for so long is refreshed.
     pub refresh_after: Duration,
+    /// The pauses while a CRM is down or refuses calls.
+    pub breaker: Breaker,
+    /// How much of the allowance is used.
+    pub allowance: AllowanceRules,
 }
 
 /// The credentials of all accounts.
@@ -100,6 +113,8 @@ pub struct Credentials {
     refresh_timeout: Duration,
     refresh_after: Duration,
     pauses: Pauses,
+    breaker: Breaker,
+    allowance: AllowanceRules,
     /// Held for reading by every refresh in progress; [`settle`](Self::settle) waits for all of them.
     under_way: Arc<RwLock<()>>,
 }
@@ -132,6 +147,8 @@ impl Credentials {
             refresh_timeout: options.refresh_timeout,
             refresh_after: options.refresh_after,
             pauses: options.pauses,
+            breaker: options.breaker,
+            allowance: options.allowance,
             under_way: Arc::default(),
         }
     }
@@ -159,18 +176,25 @@ impl Credentials {
             credential_id: credential.id,
             generation: credential.generation,
             connection,
+            organization: credential.organization(),
             refused: credential.refusal.kind == refusal::uncured(),
         })
     }
 
-    /// Calls the CRM with a credential's tokens. If the CRM answers that they have expired, they are
+    /// Calls the CRM with a credential's tokens, for an integration. If the CRM answers that they have expired, they are
     /// refreshed and the call is repeated once. It is never repeated twice, because a refusal that a refresh
     /// does not cure would become a loop.
     ///
     /// # Errors
     /// As the call, or as [`refresh`](Self::refresh).
-    pub async fn call<T, F, Fut>(&self, id: CredentialId, connector: &str, call: F) -> Result<T, Error>
+    pub async fn call<T, F, Fut>(
+        &self,
+        (id, of): (CredentialId, IntegrationId),
+        connector: &str,
+        call: F,
+    ) -> Result<T, Error>
     where
+        T: Answer,
         F: Fn(Connector, Connection) -> Fut,
         Fut: Future<Output = Result<T, connectors::Error>>,
     {
@@ -187,7 +211,10 @@ impl Credentials {
             }
         }
         loop {
-            match call(connector.clone(), access.connection.clone()).await {
+            let ended = call(connector.clone(), access.connection.clone()).await;
+            self.count(of, &access.organization, &ended).await;
+            self.concluded(&access.organization, &ended).await?;
+            match ended {
                 Err(error) if error.kind() == ErrorKind::CredentialsExpired && !refreshed => {
                     access = self.refresh(id, access.generation).await?;
                     refreshed = true;

@@ -3,12 +3,14 @@
 //! This module does no input or output. Its types define how they are stored, because ids and states are text columns
 //! in both databases.
 
+pub mod allowance;
 pub mod ids;
 pub mod name;
 pub mod read_time;
 pub mod schedule;
 pub mod state;
 
+pub use allowance::{AllowanceRules, ApiBudget, ApiUse, OverBudget, UsedUp, day};
 pub use ids::{
     AuditId, AuthorizationHash, CompanyId, CredentialId, GroupId, IntegrationId, OutboxId, SyncId,
 };

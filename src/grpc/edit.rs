@@ -1,6 +1,6 @@
 //! Reads an edit from a request: names, settings, fields, schedule, shares.
 
-use super::{schedule, validate};
+use super::{budget, schedule, validate};
 use crate::domain::GroupId;
 use crate::error::Error;
 use crate::proto::v1;
@@ -41,6 +41,7 @@ pub fn edit(
         "settings",
         "selected_fields",
         "schedule",
+        "api_budget",
         "shares",
         "connected",
         "*",
@@ -81,6 +82,10 @@ pub fn edit(
     if has("schedule", wanted.schedule.is_some()) {
         let path = format!("{root}.schedule");
         edit.schedule = Some(schedule::read(&path, wanted.schedule.as_ref())?);
+    }
+    if has("api_budget", wanted.api_budget.is_some()) {
+        let path = format!("{root}.api_budget");
+        edit.budget = Some(budget::read(&path, wanted.api_budget.as_ref())?);
     }
     if has("shares", !wanted.shares.is_empty()) {
         edit.shares = Some(shares(root, wanted)?);

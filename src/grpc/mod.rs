@@ -19,6 +19,7 @@
 
 mod answers;
 mod audit;
+mod budget;
 mod call;
 mod company;
 mod convert;

@@ -63,6 +63,7 @@ pub fn code(reason: Reason) -> Code {
         | R::CrmRateLimited
         | R::CrmAllowanceExhausted
         | R::RefreshLimited
+        | R::ApiBudgetUsed
         | R::RequestTooLarge
         | R::GroupOverloaded
         | R::ReaderTooSlow

@@ -6,7 +6,7 @@ use super::audit::{AuditChange, Author, Worked};
 use super::reader::group_of;
 use super::view::settings;
 use super::{IntegrationView, RequestKey, Services};
-use crate::domain::{IntegrationId, Schedule};
+use crate::domain::{ApiBudget, ApiUse, IntegrationId, Schedule};
 use crate::error::{Detail, Error, Reason, Result, echo};
 use crate::store::{self, Conflict, NewIntegration, Source};
 use crate::time::now_us;
@@ -31,6 +31,8 @@ pub struct Draft {
     pub settings: BTreeMap<String, String>,
     /// When it syncs by itself.
     pub schedule: Schedule,
+    /// How many calls it may make a day.
+    pub budget: ApiBudget,
 }
 
 impl Services {
@@ -65,6 +67,7 @@ impl Services {
             connected: draft.connected,
             settings: serde_json::to_string(&chosen).map_err(Error::internal)?,
             schedule: draft.schedule,
+            budget: draft.budget,
             create_by: author.subject.clone(),
             now_us: now,
             expire_us: now + self.options.draft_life_us,
@@ -98,7 +101,8 @@ impl Services {
             let made = AuditChange::of(row.id.name())
                 .with("connector", connector_name(&row.connector))
                 .with("display_name", &row.display_name)
-                .with("schedule", &row.schedule);
+                .with("schedule", &row.schedule)
+                .with("api_budget", row.budget());
             Ok((row.id, Some(made)))
         });
         let id = begun.await.map_err(|error| error.or(refused))?;
@@ -116,6 +120,8 @@ impl Services {
             account_integrations: 0,
             group: self.store.group_get(&source.integration.group_id).await?,
             last_sync: None,
+            used: ApiUse::default(),
+            allowance: self.credentials.allowance(),
             source,
         })
     }

@@ -4,7 +4,7 @@ use super::audit::{AuditChange, Author, Worked, names};
 use super::draft::{check_settings, taken};
 use super::integration::{check_revision, no_fields};
 use super::{IntegrationView, Services, field, share};
-use crate::domain::{IntegrationId, IntegrationState, Schedule};
+use crate::domain::{ApiBudget, IntegrationId, IntegrationState, Schedule};
 use crate::error::{Error, Result};
 use crate::store::{self, Integration, IntegrationUpdate, NewShare, Share};
 use crate::time::now_us;
@@ -21,6 +21,8 @@ pub struct Edit {
     pub settings: Option<BTreeMap<String, String>>,
     /// When it syncs by itself.
     pub schedule: Option<Schedule>,
+    /// How many calls it may make a day.
+    pub budget: Option<ApiBudget>,
     /// All selected fields, as (object, key).
     pub fields: Option<Vec<(String, String)>>,
     /// All shares.
@@ -46,6 +48,9 @@ impl Edit {
         }
         if let Some(schedule) = &self.schedule {
             made = made.with("schedule", schedule);
+        }
+        if let Some(budget) = &self.budget {
+            made = made.with("api_budget", budget);
         }
         if let Some(fields) = &self.fields {
             made = made.with("selected_fields", fields.len());
@@ -107,6 +112,7 @@ impl Services {
             label: edit.label.clone(),
             settings: chosen,
             schedule: edit.schedule,
+            budget: edit.budget,
             fields: edit
                 .fields
                 .is_some()
@@ -157,6 +163,10 @@ impl Services {
                 of.next_sync_us = schedule.first(of.id, now_us());
             }
             of.schedule = schedule.clone();
+        }
+        if let Some(budget) = edit.budget {
+            view.source.integration.budget_calls = budget.calls;
+            view.source.integration.budget_reserve = budget.reserve_percent;
         }
         if let Some(keys) = &edit.fields {
             view.fields = self.resolve(row, &view.fields, keys).await?;

@@ -158,6 +158,11 @@ impl From<credentials::Error> for Error {
                     false => out.with("crm_code", code),
                 }
             }
+            credentials::Error::OverBudget(over) => {
+                let wait = u64::try_from(over.until_us - crate::time::now_us()).unwrap_or_default();
+                Self::new(Reason::ApiBudgetUsed, over.limit.to_string())
+                    .detail(Detail::RetryAfter(Duration::from_micros(wait)))
+            }
             credentials::Error::Busy => {
                 Self::new(Reason::CrmUnavailable, error.to_string()).detail(Detail::RetryAfter(RETRY))
             }
@@ -174,7 +179,7 @@ pub(super) fn for_receivers(reason: Reason) -> String {
         Reason::CrmForbidden | Reason::CrmAdminActionNeeded => {
             "the owner group's CRM does not let its account read; what was stored before is shown"
         }
-        Reason::CrmAllowanceExhausted => {
+        Reason::CrmAllowanceExhausted | Reason::ApiBudgetUsed => {
             "the owner group's CRM allowance is used up; what was stored before is shown"
         }
         _ => "the owner group's CRM was not read this time; what was stored before is shown",

@@ -261,7 +261,7 @@ impl Services {
         let answer = self
             .credentials
             .call(
-                credential_id,
+                (credential_id, row.id),
                 &row.connector,
                 |connector, connection| async move {
                     let request = ListFieldsRequest {

@@ -6,7 +6,7 @@ use super::reader::group_of;
 use super::view::{IntegrationView, settings};
 use super::{AuditChange, Author, RequestKey, Services, SyncView, field, sync};
 use crate::caller::Caller;
-use crate::domain::{CredentialState, GroupId, IntegrationId, IntegrationState, SyncId};
+use crate::domain::{ApiUse, CredentialState, GroupId, IntegrationId, IntegrationState, SyncId};
 use crate::error::{Detail, Error, Reason, Result};
 use crate::store::{Activate, Conflict, Integration, Request, Revocation, Rollback, Source};
 use crate::time::now_us;
@@ -109,6 +109,13 @@ impl Services {
             }
             _ => 0,
         };
+        let used = match &credential {
+            Some(credential) if source.is_owned() => {
+                let organization = credential.organization();
+                self.store.api_usage_get(row.id, &organization, now_us()).await?
+            }
+            _ => ApiUse::default(),
+        };
         let fields = self.seen_fields(group, row.id).await?;
         let last = self.store.sync_list(row.id, None, 1).await?.pop();
         let last_sync = match last {
@@ -134,6 +141,8 @@ impl Services {
             credential,
             account_integrations,
             last_sync,
+            used,
+            allowance: self.credentials.allowance(),
             source,
         })
     }

@@ -242,6 +242,7 @@ impl Services {
     async fn fetch_and_store(&self, source: &Integration, id: CompanyId) -> Result<i64> {
         let credential_id = logged_in(source)?;
         let (_, describe) = self.usable(&source.connector)?;
+        self.credentials.admit(source).await?;
         let company_object = company_object(&describe);
         let records = self.store.record_company_keys(source.id, vec![id]).await?;
         let external_ids: Vec<String> = records
@@ -256,19 +257,21 @@ impl Services {
         );
         let answer = self
             .credentials
-            .call(credential_id, &source.connector, |connector, connection| {
-                let request = FetchCompanyRequest {
-                    connection: Some(connection),
-                    external_ids: external_ids.clone(),
-                    selection: selection.clone(),
-                    related_limit: RELATED_LIMIT,
-                };
-                async move { connector.fetch_company(request, deadline(FETCH_TIMEOUT)).await }
-            })
+            .call(
+                (credential_id, source.id),
+                &source.connector,
+                |connector, connection| {
+                    let request = FetchCompanyRequest {
+                        connection: Some(connection),
+                        external_ids: external_ids.clone(),
+                        selection: selection.clone(),
+                        related_limit: RELATED_LIMIT,
+                    };
+                    async move { connector.fetch_company(request, deadline(FETCH_TIMEOUT)).await }
+                },
+            )
             .await
             .map_err(super::errors::of_integration(source.id))?;
-        let calls = answer.api_usage.unwrap_or_default().calls;
-        metrics::counter!("tether_crm_calls_total", "connector" => source.connector.clone()).increment(calls);
         let now = now_us();
         let read = read_time(answer.read_time_us);
         let timed = answer.read_time_us > 0;

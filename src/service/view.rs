@@ -1,7 +1,7 @@
 //! An integration as one group sees it.
 
 use super::sync::SyncView;
-use crate::domain::IntegrationState;
+use crate::domain::{AllowanceRules, ApiUse, IntegrationState};
 use crate::error::{Error, Result};
 use crate::store::{Credential, Group, Integration, SeenField, Share, Source};
 use std::collections::BTreeMap;
@@ -38,6 +38,10 @@ pub struct IntegrationView {
     pub group: Group,
     /// The last sync.
     pub last_sync: Option<SyncView>,
+    /// What it has used of the API allowance; nothing for a receiver.
+    pub used: ApiUse,
+    /// The operator's rules for the allowance.
+    pub allowance: AllowanceRules,
 }
 
 impl IntegrationView {

@@ -10,7 +10,7 @@ use super::{
     conn::{Conn, each, first_locked},
     schema::{data_object, data_set},
 };
-use crate::domain::{IntegrationId, SyncId, SyncMode};
+use crate::domain::{IntegrationId, Micros, ReadClock, ReadTime, SyncId, SyncMode};
 
 /// A row of `data_set`.
 #[derive(Debug, Clone, Queryable, Selectable, Insertable)]
@@ -37,6 +37,10 @@ pub(super) struct DataSet {
     pub(super) mode: SyncMode,
     /// What it reads.
     pub(super) plan: Option<Vec<u8>>,
+    /// When rows of which some fields were read were last stored.
+    pub(super) partial_us: Micros,
+    /// The clock of that time.
+    pub(super) partial_clock: i64,
 }
 
 impl DataSet {
@@ -59,6 +63,23 @@ impl DataSet {
             account: String::new(),
             mode: SyncMode::Auto,
             plan: None,
+            partial_us: 0,
+            partial_clock: ReadClock::UNKNOWN.number(),
+        }
+    }
+
+    /// When rows of which some fields were read were last stored.
+    pub(super) fn partial(&self) -> ReadTime {
+        ReadTime {
+            us: self.partial_us,
+            clock: ReadClock::from_number(self.partial_clock),
+        }
+    }
+
+    /// Notes that rows of which some fields were read at this time are stored.
+    pub(super) fn set_partial(&mut self, read: ReadTime) {
+        if !read.is_before(self.partial()) {
+            (self.partial_us, self.partial_clock) = (read.us, read.clock.number());
         }
     }
 }
@@ -179,6 +200,8 @@ pub(super) fn store(conn: &mut Conn, set: &DataSet) -> Result<(), Error> {
             data_set::api_calls.eq(set.api_calls),
             data_set::missing.eq(&set.missing),
             data_set::field_types.eq(&set.field_types),
+            data_set::partial_us.eq(set.partial_us),
+            data_set::partial_clock.eq(set.partial_clock),
         ))
         .execute(conn)?;
     Ok(())

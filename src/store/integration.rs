@@ -9,7 +9,7 @@ use super::{
     error::OrNotFound,
     schema::integration,
 };
-use crate::domain::{CredentialId, GroupId, IntegrationId, IntegrationState, Micros, Schedule};
+use crate::domain::{ApiBudget, CredentialId, GroupId, IntegrationId, IntegrationState, Micros, Schedule};
 
 /// An integration.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
@@ -62,6 +62,23 @@ pub struct Integration {
     /// The time of its next sync by the schedule; `None` for drafts and without one. Times before now are due as soon as the
     /// integration may sync.
     pub next_sync_us: Option<Micros>,
+    /// Calls that it may make a day; `None` for a part of the organization's limit.
+    pub budget_calls: Option<i64>,
+    /// The percentage of them that only live reads may use; `None` for the operator's setting.
+    pub budget_reserve: Option<i64>,
+    /// How often it was logged in as another account than before.
+    pub account_no: i64,
+}
+
+impl Integration {
+    /// How many calls it may make a day.
+    #[must_use]
+    pub fn budget(&self) -> ApiBudget {
+        ApiBudget {
+            calls: self.budget_calls,
+            reserve_percent: self.budget_reserve,
+        }
+    }
 }
 
 impl Tx<'_> {

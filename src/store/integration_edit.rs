@@ -14,7 +14,7 @@ use super::{
     share, source, sync,
 };
 use crate::domain::{
-    GroupId, IntegrationId, IntegrationState, Micros, Schedule, SyncMode, SyncTrigger, name_key,
+    ApiBudget, GroupId, IntegrationId, IntegrationState, Micros, Schedule, SyncMode, SyncTrigger, name_key,
 };
 
 /// A draft to begin.
@@ -34,6 +34,8 @@ pub struct NewIntegration {
     pub settings: String,
     /// When it syncs by itself, once it is saved.
     pub schedule: Schedule,
+    /// How many calls it may make a day.
+    pub budget: ApiBudget,
     /// By whom.
     pub create_by: String,
     /// Now.
@@ -59,6 +61,8 @@ pub struct IntegrationUpdate {
     pub settings: Option<String>,
     /// When it syncs by itself. Another one than before counts from now.
     pub schedule: Option<Schedule>,
+    /// How many calls it may make a day. A sync that waits for its budget is due at once.
+    pub budget: Option<ApiBudget>,
     /// All selected fields, in their order.
     pub fields: Option<Vec<Field>>,
     /// All shares.
@@ -144,6 +148,9 @@ fn draft(new: NewIntegration, data_database: String) -> Integration {
         data_database,
         schedule: new.schedule,
         next_sync_us: None,
+        budget_calls: new.budget.calls,
+        budget_reserve: new.budget.reserve_percent,
+        account_no: 0,
     }
 }
 
@@ -192,6 +199,11 @@ fn edit(conn: &mut Conn, events: &mut NewEvents, update: IntegrationUpdate) -> R
         }
         row.schedule = schedule;
     }
+    if let Some(budget) = update.budget.filter(|new| *new != row.budget()) {
+        row.budget_calls = budget.calls;
+        row.budget_reserve = budget.reserve_percent;
+        sync::hasten(conn, row.id, "API_BUDGET_USED", update.now_us)?;
+    }
     let mut fill = false;
     if let Some(fields) = update.fields {
         let replaced = field::replace(conn, row.id, fields)?;
@@ -215,6 +227,8 @@ fn edit(conn: &mut Conn, events: &mut NewEvents, update: IntegrationUpdate) -> R
             integration::settings.eq(&row.settings),
             integration::schedule.eq(&row.schedule),
             integration::next_sync_us.eq(row.next_sync_us),
+            integration::budget_calls.eq(row.budget_calls),
+            integration::budget_reserve.eq(row.budget_reserve),
             integration::generation.eq(row.generation),
             integration::revision.eq(row.revision),
             integration::update_us.eq(row.update_us),

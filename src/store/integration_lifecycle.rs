@@ -194,6 +194,7 @@ fn attach_credential(
     row.credential_id = Some(new.id);
     if moved && !same_account {
         row.generation += 1;
+        row.account_no += i64::from(old.is_some());
         // A draft has no data set.
         if counts {
             events.follow(Effect::Generation(row.id, row.generation));
@@ -211,6 +212,7 @@ fn attach_credential(
         .set((
             integration::credential_id.eq(row.credential_id),
             integration::generation.eq(row.generation),
+            integration::account_no.eq(row.account_no),
             integration::revision.eq(row.revision),
             integration::update_us.eq(row.update_us),
             integration::state.eq(row.state),

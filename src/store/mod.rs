@@ -33,7 +33,7 @@
 //!    companies
 //! 6. `sync`, then `sync_object`: several syncs in the order of their integrations. Under the integration's lock their order
 //!    is free.
-//! 7. `connector_enablement`, `outbox`
+//! 7. `api_usage`, then `organization`: of one integration; `connector_enablement`, `outbox`
 //! 8. `group_event_head` and `group_event`, by group: last, for all groups at once, by `Store::transaction` alone
 //!
 //! Some transactions learn by reading which rows they have to lock. Rows that are added between the read and the lock would be
@@ -46,6 +46,7 @@
 //!
 //! `tests/it/store/locks.rs` stops transactions at a lock and checks which locks they hold.
 
+mod api_usage;
 mod audit;
 mod authorization;
 mod company;
@@ -71,6 +72,7 @@ mod leftover;
 mod meta;
 mod migrate;
 mod options;
+mod organization;
 mod outbox;
 mod pool;
 mod purge;
@@ -90,6 +92,7 @@ mod transaction;
 mod wanted;
 mod writer;
 
+pub use api_usage::CallCost;
 pub use audit::{AuditEntry, AuditFilter};
 pub use authorization::{Authorization, NewAuthorization};
 pub use company::{Company, CompanyKey, Track};
@@ -107,6 +110,7 @@ pub use integration::Integration;
 pub use integration_edit::{IntegrationUpdate, NewIntegration};
 pub use integration_lifecycle::{Activate, AttachCredential, Attached, Deleted};
 pub use options::Options;
+pub use organization::{Admission, Breaker, CallOutcome, Organization, OrganizationKey};
 pub use outbox::{NewOutbox, Outbox, Revocation};
 pub use record::{
     Change, ChangePage, ChildSet, CompanyRecordKey, Counters, Parent, Record, RecordBatch, RecordContent,
@@ -120,6 +124,6 @@ pub use share::{NewShare, Share};
 pub use source::{Relation, SeenField, Source};
 pub use sync::{
     Committed, Confirmed, Enqueued, Heartbeat, NewPlan, NewSync, ObjectProgress, ObjectRead, ReadBefore,
-    Scheduled, Sync, SyncCommit, SyncEnd, SyncObject,
+    Scheduled, Sync, SyncCommit, SyncEnd, SyncObject, Worker,
 };
 pub use transaction::Tx;

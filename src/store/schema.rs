@@ -63,6 +63,22 @@ diesel::table! {
 }
 
 diesel::table! {
+    organization (connector, organization_id) {
+        connector -> Text,
+        organization_id -> Text,
+        failures -> BigInt,
+        failure_us -> BigInt,
+        closed_until_us -> BigInt,
+        refusals -> BigInt,
+        refusal_us -> BigInt,
+        refused_until_us -> BigInt,
+        calls_used -> BigInt,
+        calls_limit -> BigInt,
+        calls_us -> BigInt,
+    }
+}
+
+diesel::table! {
     integration (id) {
         id -> Text,
         group_id -> Text,
@@ -87,6 +103,18 @@ diesel::table! {
         data_database -> Text,
         schedule -> Text,
         next_sync_us -> Nullable<BigInt>,
+        budget_calls -> Nullable<BigInt>,
+        budget_reserve -> Nullable<BigInt>,
+        account_no -> BigInt,
+    }
+}
+
+diesel::table! {
+    api_usage (integration_id, day) {
+        integration_id -> Text,
+        day -> BigInt,
+        sync_calls -> BigInt,
+        live_calls -> BigInt,
     }
 }
 
@@ -219,6 +247,11 @@ diesel::table! {
         confirms -> Nullable<Text>,
         confirm_us -> Nullable<BigInt>,
         mode -> Text,
+        organization -> Text,
+        turn -> BigInt,
+        asked -> Text,
+        busy_us -> BigInt,
+        update_us -> BigInt,
     }
 }
 
@@ -260,6 +293,8 @@ diesel::table! {
         account -> Text,
         mode -> Text,
         plan -> Nullable<Binary>,
+        partial_us -> BigInt,
+        partial_clock -> BigInt,
     }
 }
 
@@ -406,7 +441,9 @@ diesel::allow_tables_to_appear_in_same_query!(
     group_connection,
     connector_enablement,
     credentials,
+    organization,
     integration,
+    api_usage,
     integration_field,
     source,
     share,

@@ -1,8 +1,10 @@
 //! Syncs: their rows and leases, the queue, the schedule, the commit, the end.
 
+mod cancel;
 mod claim;
 mod commit;
 mod finish;
+mod lease;
 mod plan;
 mod queue;
 mod report;
@@ -10,12 +12,14 @@ mod row;
 mod schedule;
 mod stored;
 
+pub(super) use cancel::cancel_unfinished;
 pub(super) use commit::object_count;
 pub use commit::{Committed, ObjectProgress, SyncCommit};
 pub use finish::SyncEnd;
+pub use lease::Worker;
 pub use plan::{NewPlan, ObjectRead, ReadBefore};
 pub use queue::{Confirmed, Enqueued, Heartbeat, NewSync};
-pub(super) use queue::{cancel_unfinished, insert};
+pub(super) use queue::{hasten, insert};
 pub(super) use report::News;
 pub(super) use row::unfinished;
 pub use row::{Sync, SyncObject};

@@ -3,7 +3,7 @@
 use super::housekeeping::Keep;
 use crate::connectors::Registry;
 use crate::credentials::Credentials;
-use crate::store::{RemovalGuard, Store};
+use crate::store::{Breaker, RemovalGuard, Store, Worker};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -14,6 +14,10 @@ use tokio_util::sync::CancellationToken;
 pub struct Options {
     /// Number of syncs that run at the same time.
     pub workers: usize,
+    /// Number of syncs of one organization of a CRM that run at the same time, over all processes.
+    pub per_organization: i64,
+    /// When syncs wait for the CRM of an organization.
+    pub breaker: Breaker,
     /// How long a lease is valid without a heartbeat.
     pub lease: Duration,
     /// How often an idle worker looks for syncs that another process queued.
@@ -28,6 +32,8 @@ pub struct Options {
     pub calculated: Duration,
     /// How often all ids are listed.
     pub sweep: Duration,
+    /// How long the values of a field are kept that the CRM hides.
+    pub hidden: Duration,
     /// How many records a listing may remove without confirmation.
     pub guard: RemovalGuard,
     /// Retention times.
@@ -41,8 +47,8 @@ pub(super) struct Context {
     pub(super) registry: Registry,
     pub(super) credentials: Credentials,
     pub(super) options: Options,
-    /// Identifies this process in leases.
-    pub(super) owner: String,
+    /// Takes the syncs; its name identifies it in leases.
+    pub(super) worker: Worker,
     pub(super) wake: Arc<Notify>,
     pub(super) stop: CancellationToken,
 }

@@ -4,7 +4,7 @@ use super::context::{Context, Options};
 use super::{housekeeping, runner, schedule};
 use crate::connectors::Registry;
 use crate::credentials::Credentials;
-use crate::store::Store;
+use crate::store::{Store, Worker};
 use crate::tasks;
 use crate::time::now_us;
 use futures_util::FutureExt as _;
@@ -39,7 +39,11 @@ impl Engine {
                 registry: registry.clone(),
                 credentials: credentials.clone(),
                 options: options.clone(),
-                owner: uuid::Uuid::new_v4().to_string(),
+                worker: Worker {
+                    owner: uuid::Uuid::new_v4().to_string(),
+                    per_organization: options.per_organization,
+                    breaker: options.breaker,
+                },
                 wake: Arc::clone(&wake),
                 stop: stop.clone(),
             };
@@ -70,7 +74,7 @@ async fn work(context: Context) {
     while !context.stop.is_cancelled() {
         let now = now_us();
         let until = now + context.options.lease.as_micros() as i64;
-        match context.store.sync_lease_next(&context.owner, now, until).await {
+        match context.store.sync_lease_next(&context.worker, now, until).await {
             Ok(Some(sync)) => {
                 let gauge = metrics::gauge!("tether_sync_running");
                 gauge.increment(1.0);

@@ -110,8 +110,10 @@ async fn sweep_once(store: &Store, keep: Keep, stop: &CancellationToken, now: i6
         tracing::info!("revoking {unused} unused logins");
     }
     store.credential_purge(now - keep.grants_us).await?;
+    store.organization_purge().await?;
     while store.event_purge(now - keep.events_us, BATCH).await? as i64 >= BATCH && !stop.is_cancelled() {}
     while store.audit_purge(now - keep.audit_us, BATCH).await? as i64 >= BATCH && !stop.is_cancelled() {}
+    while store.api_usage_purge(now - keep.syncs_us, BATCH).await? as i64 >= BATCH && !stop.is_cancelled() {}
     while store.sync_purge(now - keep.syncs_us, BATCH).await? as i64 >= BATCH && !stop.is_cancelled() {}
     for state in [IntegrationState::Active, IntegrationState::NeedsReauthorization] {
         forget(store, state, now - keep.gone_us, stop).await?;

@@ -9,7 +9,7 @@ use tether_connector_proto::ErrorKind;
 pub(super) enum Verdict {
     /// Temporary: wait and continue.
     Passing,
-    /// The API allowance of the organization is used up: wait until it is available again, without a limit on
+    /// A limit of the CRM, for the number of calls a day or at a time: wait until it allows calls again, without a limit on
     /// attempts.
     Patience,
     /// An unknown error: retry a few times, then treat it as final.
@@ -26,10 +26,9 @@ impl Verdict {
             ErrorKind::Transient
             | ErrorKind::CursorGone
             | ErrorKind::DeadlineExceeded
-            | ErrorKind::RateLimited
             | ErrorKind::Cancelled
             | ErrorKind::CredentialsExpired => Self::Passing,
-            ErrorKind::AllowanceExhausted => Self::Patience,
+            ErrorKind::RateLimited | ErrorKind::AllowanceExhausted => Self::Patience,
             ErrorKind::Bug | ErrorKind::Unspecified => Self::Unknown,
             ErrorKind::CredentialsRevoked | ErrorKind::Suspended => Self::Dead,
             ErrorKind::AdminAction
@@ -61,6 +60,13 @@ pub(super) fn pause(first: Duration, tries: i64, chance: f64) -> Duration {
     let power = u32::try_from(tries.clamp(1, 17) - 1).unwrap_or_default();
     let pause = first.saturating_mul(3_u32.saturating_pow(power)).min(LONGEST);
     pause.mul_f64(0.75 + chance.clamp(0.0, 1.0) / 2.0)
+}
+
+/// The pause after a limit for calls at a time whose end the CRM does not name: seconds, up to a minute.
+pub(super) fn limit_pause(waits: i64, chance: f64) -> Duration {
+    const FIRST: Duration = Duration::from_secs(5);
+    const LONGEST: Duration = Duration::from_secs(60);
+    pause(FIRST, waits, chance).min(LONGEST)
 }
 
 /// The name in `tether.v1.ErrorReason` for an error kind of the connector.
@@ -96,6 +102,8 @@ mod tests {
         assert_eq!(pause(first, 0, 0.5), first);
         assert_eq!(pause(first, i64::MAX, 1.0).as_secs(), 750);
         assert_eq!(pause(first, 2, 0.0).as_millis(), 2_250);
+        let limits: Vec<u64> = (1..=5).map(|waits| limit_pause(waits, 0.5).as_secs()).collect();
+        assert_eq!(limits, [5, 15, 45, 60, 60]);
     }
 
     #[test]

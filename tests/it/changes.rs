@@ -14,6 +14,7 @@ on_all_databases!(
     deselected_fields_are_dropped,
     what_a_profile_stored_meanwhile_is_filled,
     a_missing_field_costs_little_and_comes_back,
+    the_values_of_a_hidden_field_are_kept_for_a_time,
     calculated_fields_are_read_again,
     everything_is_read_again_for_another_account,
     what_failed_is_read_by_the_next_sync,
@@ -203,7 +204,7 @@ async fn what_a_profile_stored_meanwhile_is_filled(database: Database) {
 }
 
 async fn a_missing_field_costs_little_and_comes_back(database: Database) {
-    let world = World::start(database, 1).await;
+    let world = World::start_with(database, 1, &["sync.hidden_keep_days=0"]).await;
     let mut ann = world.ann().await;
     let name = of_dummy(&world, &mut ann, &FIELDS).await;
     let missing = with(json!({"missing": "Company.Industry"}));
@@ -220,6 +221,62 @@ async fn a_missing_field_costs_little_and_comes_back(database: Database) {
     // The first one notices, the second one fills it.
     let back = ends(&mut ann, &name, Mode::Unspecified).await;
     assert_eq!(back.missing_fields, Vec::<String>::new());
+    assert_eq!(
+        counts(&ends(&mut ann, &name, Mode::Unspecified).await),
+        (100, 100, 0)
+    );
+    is_exact(&mut ann, &name).await;
+}
+
+async fn the_values_of_a_hidden_field_are_kept_for_a_time(database: Database) {
+    let world = World::start(database, 1).await;
+    let mut ann = world.ann().await;
+    let name = of_dummy(&world, &mut ann, &FIELDS).await;
+    let days = |days: i64| {
+        let us = days * 24 * 3_600 * 1_000_000;
+        world.sql(&format!(
+            "UPDATE integration_field SET missing_us = missing_us - {us}"
+        ));
+    };
+    let hidden = with(json!({"missing": "Company.Industry"}));
+    world.script(&hidden);
+    let first = ends(&mut ann, &name, Mode::Unspecified).await;
+    assert_eq!(first.missing_fields, ["Company.Industry"]);
+    assert_eq!(ann.get(&name).await.field_counts.unwrap().missing, 1);
+    days(6);
+    let kept = ends(&mut ann, &name, Mode::Unspecified).await;
+    assert_eq!(kept.missing_fields, ["Company.Industry"]);
+    assert_eq!(kept.change_number, first.change_number);
+
+    // It comes back in time: all of its values are stored already.
+    world.script(&with(json!({})));
+    ends(&mut ann, &name, Mode::Unspecified).await;
+    let filled = ends(&mut ann, &name, Mode::Unspecified).await;
+    assert_eq!(counts(&filled), (100, 0, 0));
+    assert_eq!(ann.get(&name).await.field_counts.unwrap().missing, 0);
+
+    // Hidden again: the time counts from now on, over syncs that fail too, and then the values go.
+    world.script(&hidden);
+    let again = ends(&mut ann, &name, Mode::Unspecified).await;
+    days(6);
+    world.script(&with(
+        json!({"missing": "Company.Industry", "script.read": "error:configuration"}),
+    ));
+    assert_eq!(
+        ends(&mut ann, &name, Mode::Unspecified).await.state(),
+        State::Failed
+    );
+    world.script(&hidden);
+    let kept = ends(&mut ann, &name, Mode::Unspecified).await;
+    assert_eq!(kept.change_number, again.change_number);
+    days(2);
+    let gone = ends(&mut ann, &name, Mode::Unspecified).await;
+    assert_eq!(gone.change_number, kept.change_number + 100);
+    let after = ends(&mut ann, &name, Mode::Unspecified).await;
+    assert_eq!(after.change_number, gone.change_number);
+    is_exact(&mut ann, &name).await;
+    world.script(&with(json!({})));
+    ends(&mut ann, &name, Mode::Unspecified).await;
     assert_eq!(
         counts(&ends(&mut ann, &name, Mode::Unspecified).await),
         (100, 100, 0)

@@ -64,6 +64,10 @@ const NOT_PROVOKED: &[(Reason, &str)] = &[
         "stands in a card's freshness, never in the error of a call",
     ),
     (
+        Reason::ApiBudgetUsed,
+        "stands in syncs and in a card's freshness, never in the error of a call; `allowance` has both",
+    ),
+    (
         Reason::ShuttingDown,
         "told while a server stops; the story of SIGTERM hears it",
     ),
@@ -144,7 +148,8 @@ impl Told {
 }
 
 async fn every_reason_is_told_as_its_manual_says(database: Database) {
-    let world = World::start(database, 1).await;
+    // One of the errors says that nearly all of the allowance is used.
+    let world = World::start_with(database, 1, &["allowance.organization_percent=100"]).await;
     let mut told = Told::default();
     let mut ann = world.ann().await;
     provoke::callers(&world, &mut told).await;

@@ -8,6 +8,7 @@
 )]
 
 mod accounts;
+mod allowance;
 mod audit;
 mod boundary;
 mod bounds;

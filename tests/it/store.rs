@@ -21,6 +21,7 @@ mod schedule;
 mod schema;
 mod seam;
 mod share;
+mod slots;
 mod small;
 mod sync;
 
@@ -186,6 +187,7 @@ fn no_edit(id: IntegrationId) -> IntegrationUpdate {
         label: None,
         settings: None,
         schedule: None,
+        budget: None,
         fields: None,
         shares: None,
         connected: None,
@@ -212,6 +214,7 @@ fn new_integration(group_id: &GroupId, name: &str) -> NewIntegration {
         connected: true,
         settings: r#"{"domain":"acme"}"#.to_owned(),
         schedule: Schedule::hourly(),
+        budget: ApiBudget::default(),
         create_by: "ada".to_owned(),
         now_us: NOW,
         expire_us: NOW + 30 * 24 * 60 * MINUTE,
@@ -264,6 +267,15 @@ fn activate(id: IntegrationId) -> Activate {
         company_records: Some(3),
         by: "ada".to_owned(),
         now_us: NOW,
+    }
+}
+
+/// A worker that finds a place for each sync.
+fn worker(name: &str) -> Worker {
+    Worker {
+        owner: name.to_owned(),
+        per_organization: 1_000,
+        breaker: Breaker::default(),
     }
 }
 

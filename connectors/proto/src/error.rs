@@ -100,6 +100,19 @@ impl Error {
         self
     }
 
+    /// Sets what the failed call, or the stream until it failed, cost. An allowance that was set before stays.
+    #[must_use]
+    pub fn cost(mut self, cost: ApiUsage) -> Self {
+        let known = self.api_usage.take().unwrap_or_default();
+        let (used, limit) = match known.limit {
+            0 => (cost.used, cost.limit),
+            limit => (known.used, limit),
+        };
+        let all = ApiUsage { used, limit, ..cost };
+        self.api_usage = (all != ApiUsage::default()).then(|| Box::new(all));
+        self
+    }
+
     /// Sets the time before which the request should not be retried.
     #[must_use]
     pub fn retry_after(self, wait: Duration) -> Self {

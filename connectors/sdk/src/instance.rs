@@ -154,13 +154,14 @@ impl<C: Connector> Instance<C> {
         let state = Arc::clone(state);
         self.spawn(async move {
             let context = CallContext::with_token(deadline, cancelled.clone());
+            let cost = context.clone();
             let task = tokio::spawn(State::dispatch(work, context, deadline_us, call));
             let result = supervise(&state, task, deadline, &cancelled).await;
             // Tasks that the connector spawned for the call must see that it has ended.
             cancelled.cancel();
             let answer = match result.and_then(|answer| answer) {
                 Ok(answer) => CallResponse { result: Some(answer) }.encode_to_vec(),
-                Err(error) => Asked::Call.failed(error),
+                Err(error) => Asked::Call.failed(error.cost(cost.usage())),
             };
             state.finish(id, answer);
         });

@@ -4,7 +4,7 @@ use super::{cause, sync, timestamp, value};
 use crate::domain::{AuthKind, IntegrationState};
 use crate::error::{Most, shortened};
 use crate::grpc::page::{Page, field_bytes};
-use crate::grpc::schedule;
+use crate::grpc::{budget, schedule};
 use crate::proto::v1;
 use crate::service::{
     self, ACCOUNT_LIMIT, Activated, Available, Definition, DraftStep, IntegrationView, Standing, Why,
@@ -96,19 +96,29 @@ pub fn listed_integration(view: &IntegrationView) -> v1::Integration {
             .next_sync_us
             .filter(|_| owned && standing == Standing::Active)
             .map(timestamp),
-        api_usage: view
-            .last_sync
-            .as_ref()
-            .filter(|_| owned)
-            .map(|last| v1::ApiUsage {
-                calls_total: last.sync.api_calls,
-                ..Default::default()
-            }),
+        api_usage: (owned && view.credential.is_some()).then(|| api_usage(view)),
+        api_budget: owned.then(|| budget::message(row.budget())),
         etag: if owned { etag(row.revision) } else { String::new() },
         create_time: Some(timestamp(if owned { row.create_us } else { source.create_us })),
         update_time: owned.then(|| timestamp(row.update_us)),
         activate_time: row.activate_us.map(timestamp),
         expire_time: row.expire_us.map(timestamp),
+    }
+}
+
+/// What an integration has used of the API allowance, and what it may use.
+fn api_usage(view: &IntegrationView) -> v1::ApiUsage {
+    let (of, used) = (view.row().budget(), &view.used);
+    let budget = view.allowance.budget(of, used).unwrap_or_default();
+    v1::ApiUsage {
+        calls_total: used.total_calls,
+        organization_calls_used: used.organization_used,
+        organization_calls_limit: used.organization_limit,
+        organization_read_time: (used.organization_read_us > 0).then(|| timestamp(used.organization_read_us)),
+        sync_calls_today: used.sync_calls,
+        live_calls_today: used.live_calls,
+        budget_calls: budget,
+        reserved_calls: view.allowance.reserve(of, budget),
     }
 }
 

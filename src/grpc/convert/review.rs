@@ -2,7 +2,7 @@
 
 use super::integration::{account, count, etag, field_counts};
 use super::{of_reason, timestamp};
-use crate::grpc::schedule;
+use crate::grpc::{budget, schedule};
 use crate::proto::v1;
 use crate::proto::v1::review_warning::Kind;
 use crate::service::{ACCOUNT_LIMIT, Review, Verdict};
@@ -54,6 +54,7 @@ pub fn review(of: &Review) -> v1::ReviewIntegrationResponse {
         read_time: Some(timestamp(of.read_us)),
         etag: etag(view.row().revision),
         schedule: Some(schedule::message(&view.row().schedule)),
+        api_budget: Some(budget::message(view.row().budget())),
     }
 }
 

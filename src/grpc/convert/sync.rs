@@ -25,7 +25,7 @@ pub fn sync(view: &SyncView, label: impl Fn(&str) -> String) -> v1::Sync {
         } as i32,
         create_time: Some(timestamp(of.create_us)),
         start_time: of.start_us.map(timestamp),
-        update_time: Some(timestamp(of.end_us.or(of.start_us).unwrap_or(of.create_us))),
+        update_time: Some(timestamp(of.update_us.max(of.create_us))),
         end_time: of.end_us.map(timestamp),
         objects: view
             .objects
@@ -61,6 +61,7 @@ pub fn sync(view: &SyncView, label: impl Fn(&str) -> String) -> v1::Sync {
             .confirms
             .map(|confirmed| format!("{}/syncs/{confirmed}", of.integration_id.name()))
             .unwrap_or_default(),
+        records_per_second: rate(view),
     }
 }
 
@@ -101,6 +102,14 @@ fn totals(view: &SyncView) -> v1::SyncCounts {
             unchanged: sum.unchanged + one.unchanged,
             removed: sum.removed + one.removed,
         })
+}
+
+/// Records read per second of the time in which workers had the sync.
+fn rate(view: &SyncView) -> f64 {
+    match view.sync.busy_us {
+        busy @ 1.. => totals(view).read as f64 * 1_000_000.0 / busy as f64,
+        _ => 0.0,
+    }
 }
 
 fn error(view: &SyncView) -> Option<v1::Cause> {

@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::grpc::edit::{edit, revision};
 use crate::grpc::page::Page;
 use crate::grpc::page_token::{self, Pages};
-use crate::grpc::{convert, gate, request_id, schedule, validate};
+use crate::grpc::{budget, convert, gate, request_id, schedule, validate};
 use crate::proto::internal::v1::keyset_value::Kind;
 use crate::proto::v1::{self, delete_integration_response};
 use crate::service::{self, Edit, Services, Standing};
@@ -49,6 +49,7 @@ pub(super) async fn create_integration(
         connected: wanted.connected.unwrap_or(true),
         settings: wanted.settings.into_iter().collect(),
         schedule,
+        budget: budget::read("integration.api_budget", wanted.api_budget.as_ref())?,
     };
     let create = services.integration_create(&author, draft, key.as_ref(), request.validate_only);
     let mut created = convert::integration(&create.await?);

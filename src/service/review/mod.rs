@@ -110,16 +110,20 @@ impl Services {
     ) -> Result<Vec<ObjectCount>> {
         let counted = self
             .credentials
-            .call(credential_id, &row.connector, |connector, connection| {
-                let objects = objects.clone();
-                async move {
-                    let request = CountRecordsRequest {
-                        connection: Some(connection),
-                        objects,
-                    };
-                    connector.count_records(request, deadline(TIMEOUT)).await
-                }
-            })
+            .call(
+                (credential_id, row.id),
+                &row.connector,
+                |connector, connection| {
+                    let objects = objects.clone();
+                    async move {
+                        let request = CountRecordsRequest {
+                            connection: Some(connection),
+                            objects,
+                        };
+                        connector.count_records(request, deadline(TIMEOUT)).await
+                    }
+                },
+            )
             .await
             .map_err(of_integration(row.id))?;
         Ok(counted.counts)

@@ -6,7 +6,7 @@ use diesel::prelude::*;
 
 use crate::domain::{AuthKind, CredentialId, CredentialState, IntegrationId, IntegrationState, Micros};
 use crate::store::{
-    Error, Noun, Refusal, Store,
+    Error, Noun, OrganizationKey, Refusal, Store,
     conn::{Conn, all_locked, first_locked},
     error::OrNotFound,
     schema::{credentials, integration},
@@ -63,6 +63,17 @@ pub struct Credential {
     /// Why the last refreshes failed.
     #[diesel(embed)]
     pub refusal: Refusal,
+}
+
+impl Credential {
+    /// The organization of its account.
+    #[must_use]
+    pub fn organization(&self) -> OrganizationKey {
+        OrganizationKey {
+            connector: self.connector.clone(),
+            id: self.organization_id.clone(),
+        }
+    }
 }
 
 impl std::fmt::Debug for Credential {

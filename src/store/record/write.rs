@@ -94,6 +94,10 @@ fn store_refresh(conn: &mut Conn, refresh: Refresh) -> Result<Refreshed, Error> 
         let rows = apply::newest(&batch.rows);
         let ids: Vec<&str> = rows.iter().map(|row| row.external_id.as_str()).collect();
         removal_marks::unmark(conn, id, &batch.object, &ids)?;
+        if batch.read.is_before(of.partial()) {
+            // Some fields of these records may have been read later, and are replaced now.
+            wanted::add(conn, id, &batch.object, &ids)?;
+        }
         let existing = existing_ids(conn, id, &batch.object, &ids)?;
         counters.add(&store(
             conn,

@@ -13,7 +13,7 @@ use super::{
     report::News,
     stored::{self, DataObject, SyncReport},
 };
-use crate::domain::{FieldType, IntegrationId, Micros, ObjectState, SyncId};
+use crate::domain::{FieldType, IntegrationId, Micros, ObjectState, ReadTime, SyncId};
 use crate::store::{
     Counters, Error, FieldRef, RecordBatch, Store,
     conn::{Conn, each},
@@ -92,6 +92,8 @@ struct PartOfCommit {
     /// Without its batches.
     commit: SyncCommit,
     batches: VecDeque<record::Listing>,
+    /// When its rows of which some fields were read were read last.
+    partial: Option<ReadTime>,
     /// The outcome of rows so far.
     counters: Vec<(String, Counters)>,
 }
@@ -99,7 +101,9 @@ struct PartOfCommit {
 impl PartOfCommit {
     fn new(mut commit: SyncCommit) -> Self {
         let batches = std::mem::take(&mut commit.batches);
+        let partial = batches.iter().filter(|batch| batch.partial.is_some());
         Self {
+            partial: partial.map(|batch| batch.read).next_back(),
             commit,
             batches: batches.into_iter().map(record::Listing::new).collect(),
             counters: Vec::new(),
@@ -238,6 +242,9 @@ fn store_commit(conn: &mut Conn, mut part: PartOfCommit) -> Result<Part, Error> 
     set.checkpoint_seq += i64::from(commit.checkpoint.is_some());
     if commit.checkpoint.is_some() {
         set.checkpoint.clone_from(&commit.checkpoint);
+    }
+    if let Some(read) = part.partial {
+        set.set_partial(read);
     }
     set.bytes += commit.bytes;
     set.api_calls += commit.api_calls;

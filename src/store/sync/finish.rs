@@ -147,6 +147,8 @@ fn finish(conn: &mut Conn, events: &mut NewEvents, mut end: SyncEnd, stored: Sto
         .set((
             sync::state.eq(end.state),
             sync::end_us.eq(end.now_us),
+            sync::busy_us.eq(before.busy_us + (end.now_us - before.update_us).max(0)),
+            sync::update_us.eq(end.now_us),
             sync::lease_owner.eq(None::<String>),
             sync::error_reason.eq(&end.error_reason),
             sync::error_message.eq(&end.error_message),

@@ -2,18 +2,18 @@
 
 use diesel::{prelude::*, sql_types};
 
-use super::row::{Sync, get, held, lost, name, unfinished};
-use crate::domain::{
-    EventKind, IntegrationId, IntegrationState, Micros, SyncId, SyncMode, SyncState, SyncTrigger,
+use super::{
+    cancel::cancel,
+    lease::{Next, Worker, next_turn},
+    row::{Sync, get, held, lost, unfinished},
 };
+use crate::domain::{IntegrationId, IntegrationState, Micros, SyncId, SyncMode, SyncState, SyncTrigger};
 use crate::store::{
     Conflict, Error, Integration, Store, Tx,
     conn::Conn,
-    effect::Effect,
     error::is_unique_violation,
-    event::NewEvents,
     integration,
-    schema::{credentials, sync, sync_object},
+    schema::{credentials, sync},
 };
 
 /// A sync to queue.
@@ -63,17 +63,6 @@ pub struct Heartbeat {
 /// How long a sync waits whose data set could not be claimed.
 const UNCLAIMED_US: Micros = 10_000_000;
 
-/// The reason of a sync that a worker handed on because its process stops.
-const HANDED_ON: &str = "SHUTTING_DOWN";
-
-#[derive(QueryableByName)]
-struct Due {
-    #[diesel(sql_type = sql_types::Text)]
-    id: SyncId,
-    #[diesel(sql_type = sql_types::BigInt)]
-    generation: i64,
-}
-
 impl Tx<'_> {
     /// Queues a sync of an active integration, or returns the one that has not ended yet.
     pub fn sync_enqueue(&mut self, new: NewSync) -> Result<Enqueued, Error> {
@@ -112,23 +101,24 @@ impl Store {
         .await
     }
 
-    /// Takes the sync that has been due the longest: queued, done waiting, or left behind by its worker. Those whose
-    /// integration is not active or whose connector is disabled for the owner wait. If the integration's generation
-    /// changed since, the sync begins again.
+    /// Takes the due sync whose turn it is: queued, done waiting, or left behind by its worker. Those whose integration is not
+    /// active, whose connector is disabled for the owner or whose organization has no place wait. If its CRM is down or refuses
+    /// calls, the sync is WAITING until the next attempt. If the integration's generation changed since, the sync begins again.
     ///
     /// The lease is taken in control first, then the data set is claimed with its fencing token. What an earlier worker stored
     /// but did not report is reported here.
     pub async fn sync_lease_next(
         &self,
-        owner: &str,
+        worker: &Worker,
         now_us: Micros,
         until_us: Micros,
     ) -> Result<Option<Sync>, Error> {
-        let owner = owner.to_owned();
-        let leased =
-            self.write_with_events(move |conn, events| lease_next(conn, events, owner, now_us, until_us));
-        let Some(sync) = leased.await? else {
-            return Ok(None);
+        let sync = loop {
+            match self.lease_once(worker.clone(), now_us, until_us).await? {
+                Next::Leased(sync) => break *sync,
+                Next::Again => {}
+                Next::None => return Ok(None),
+            }
         };
         let (id, fence) = (sync.id, sync.fence);
         match self.claim(sync, until_us).await {
@@ -190,6 +180,16 @@ impl Store {
         .await
     }
 
+    /// Makes the sync of an integration that waits for this reason due at once.
+    pub async fn sync_hasten(&self, id: IntegrationId, reason: &str, now_us: Micros) -> Result<(), Error> {
+        let reason = reason.to_owned();
+        self.write(move |conn| {
+            integration::lock(conn, id)?;
+            hasten(conn, id, &reason, now_us)
+        })
+        .await
+    }
+
     /// Returns a sync to the queue until a time, after a rate limit, a transient error or a shutdown.
     pub async fn sync_wait(
         &self,
@@ -230,6 +230,22 @@ fn wait(
     }
 }
 
+/// Makes a sync that waits for this reason due at once. The caller holds the integration's lock.
+pub(in crate::store) fn hasten(
+    conn: &mut Conn,
+    id: IntegrationId,
+    reason: &str,
+    now_us: Micros,
+) -> Result<(), Error> {
+    if let Some(waiting) = unfinished(conn, id)?.filter(|one| one.error_reason == reason) {
+        let row = sync::table
+            .find(waiting.id)
+            .filter(sync::state.eq(SyncState::Waiting).and(sync::due_us.gt(now_us)));
+        diesel::update(row).set(sync::due_us.eq(now_us)).execute(conn)?;
+    }
+    Ok(())
+}
+
 /// Queues a sync within another transaction, which holds the integration's lock.
 pub(in crate::store) fn insert(conn: &mut Conn, of: &Integration, new: NewSync) -> Result<Sync, Error> {
     let last = last(conn, of.id)?;
@@ -261,6 +277,11 @@ pub(in crate::store) fn insert(conn: &mut Conn, of: &Integration, new: NewSync) 
         confirms: new.confirms.map(|confirmed| confirmed.sync_id),
         confirm_us: new.confirms.map(|confirmed| confirmed.end_us),
         mode: new.mode,
+        organization: String::new(),
+        turn: next_turn(conn, &of.group_id)?,
+        asked: new.mode,
+        busy_us: 0,
+        update_us: new.now_us,
     };
     match diesel::insert_into(sync::table).values(&row).execute(conn) {
         Err(e) if is_unique_violation(&e, "sync") => Err(Error::conflict(
@@ -288,126 +309,4 @@ fn last(conn: &mut Conn, integration_id: IntegrationId) -> Result<Last, Error> {
     .get_result(conn)
     .optional()?
     .unwrap_or_default())
-}
-
-fn lease_next(
-    conn: &mut Conn,
-    events: &mut NewEvents,
-    owner: String,
-    now_us: Micros,
-    until_us: Micros,
-) -> Result<Option<Sync>, Error> {
-    const DUE: &str = "SELECT s.id, i.generation FROM sync s \
-        JOIN integration i ON i.id = s.integration_id \
-        JOIN connector_enablement e ON e.group_id = i.group_id AND e.connector = i.connector \
-        WHERE s.state IN ('QUEUED', 'RUNNING', 'WAITING') AND s.due_us <= $1 \
-        AND (s.cancel_requested OR (i.state = 'ACTIVE' AND e.enabled)) ORDER BY s.due_us, s.id LIMIT 1";
-    let found: Option<Due> = match conn {
-        Conn::Sqlite(c) => diesel::sql_query(DUE)
-            .bind::<sql_types::BigInt, _>(now_us)
-            .get_result(c),
-        Conn::Postgres(c) => diesel::sql_query(format!("{DUE} FOR UPDATE OF s SKIP LOCKED"))
-            .bind::<sql_types::BigInt, _>(now_us)
-            .get_result(c),
-    }
-    .optional()?;
-    let Some(due) = found else { return Ok(None) };
-    let mut row = get(conn, due.id)?;
-    if row.cancel_requested {
-        // Its worker ended before it noticed the request.
-        cancel(conn, events, row.id, now_us)?;
-        return Ok(None);
-    }
-    if row.generation != due.generation {
-        diesel::delete(sync_object::table.filter(sync_object::sync_id.eq(row.id))).execute(conn)?;
-        row.generation = due.generation;
-        row.start_us = Some(now_us);
-        row.checkpoint = None;
-        row.checkpoint_seq = 0;
-        row.attempt = 0;
-        row.tries = 0;
-        row.missing = "[]".to_owned();
-        // The confirmation was for another selection or account.
-        row.confirm_us = None;
-    }
-    // A worker that had to stop returned it: not a failed attempt.
-    let handed_on = row.state == SyncState::Waiting && row.error_reason == HANDED_ON;
-    // Nor is a wait for the customer's allowance, however often.
-    let waited = row.state == SyncState::Waiting && row.error_reason == "CRM_ALLOWANCE_EXHAUSTED";
-    row.state = SyncState::Running;
-    row.start_us = row.start_us.or(Some(now_us));
-    row.due_us = until_us;
-    row.lease_owner = Some(owner);
-    row.fence += 1;
-    row.attempt += i64::from(!handed_on || row.attempt == 0);
-    row.tries += i64::from(!(handed_on || waited) || row.tries == 0);
-    diesel::update(sync::table.find(row.id))
-        .set((
-            sync::generation.eq(row.generation),
-            sync::checkpoint.eq(&row.checkpoint),
-            sync::checkpoint_seq.eq(row.checkpoint_seq),
-            sync::state.eq(row.state),
-            sync::start_us.eq(row.start_us),
-            sync::due_us.eq(row.due_us),
-            sync::lease_owner.eq(&row.lease_owner),
-            sync::fence.eq(row.fence),
-            sync::attempt.eq(row.attempt),
-            sync::tries.eq(row.tries),
-            sync::missing.eq(&row.missing),
-            sync::confirm_us.eq(row.confirm_us),
-        ))
-        .execute(conn)?;
-    Ok(Some(row))
-}
-
-/// Asks the unfinished sync of an integration to stop.
-pub(in crate::store) fn cancel_unfinished(
-    conn: &mut Conn,
-    events: &mut NewEvents,
-    integration_id: IntegrationId,
-    now_us: Micros,
-) -> Result<(), Error> {
-    match unfinished(conn, integration_id)? {
-        Some(row) => cancel(conn, events, row.id, now_us),
-        None => Ok(()),
-    }
-}
-
-fn cancel(conn: &mut Conn, events: &mut NewEvents, id: SyncId, now_us: Micros) -> Result<(), Error> {
-    let row = get(conn, id)?;
-    if !row.state.is_final() {
-        // Nothing that its worker still sends is stored.
-        events.follow(Effect::Stop(row.integration_id, row.fence));
-    }
-    // No worker has it, or its lease has expired.
-    let left_behind = sync::state.eq(SyncState::Running).and(sync::due_us.le(now_us));
-    let idle = sync::table.find(id).filter(
-        sync::state
-            .eq_any([SyncState::Queued, SyncState::Waiting])
-            .or(left_behind),
-    );
-    let ended = diesel::update(idle)
-        .set((
-            sync::state.eq(SyncState::Cancelled),
-            sync::cancel_requested.eq(true),
-            sync::end_us.eq(now_us),
-        ))
-        .execute(conn)?;
-    if ended == 0 {
-        let running = sync::table.find(id).filter(sync::state.eq(SyncState::Running));
-        diesel::update(running)
-            .set(sync::cancel_requested.eq(true))
-            .execute(conn)?;
-    } else {
-        let row = get(conn, id)?;
-        events.tell(
-            conn,
-            EventKind::SyncCancelled,
-            row.integration_id,
-            &name(&row),
-            "",
-            now_us,
-        )?;
-    }
-    Ok(())
 }

@@ -153,6 +153,10 @@ pub(super) fn store(
             missing.map(|missing| sync::missing.eq(missing)),
             (stored.mode != SyncMode::Auto).then_some(sync::mode.eq(stored.mode)),
             sync::change_no.eq(stored.change_no),
+            matches!(news, News::Some { .. }).then_some((
+                sync::update_us.eq(now_us.max(before.update_us)),
+                sync::busy_us.eq(before.busy_us + (now_us - before.update_us).max(0)),
+            )),
             // Heartbeats may have extended the lease while the rows were written.
             sync::due_us.eq(lease_until_us.max(before.due_us)),
         ))

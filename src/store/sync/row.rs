@@ -4,7 +4,7 @@ use diesel::{prelude::*, sql_types};
 
 use crate::domain::{IntegrationId, Micros, ObjectState, SyncId, SyncMode, SyncState, SyncTrigger};
 use crate::store::{
-    Error, Integration, Lost, Noun, Store,
+    Error, Integration, Lost, Noun, OrganizationKey, Store,
     conn::Conn,
     error::OrNotFound,
     integration,
@@ -69,9 +69,29 @@ pub struct Sync {
     pub confirm_us: Option<Micros>,
     /// How much it reads: as asked for until it is decided.
     pub mode: SyncMode,
+    /// The organization that it reads, as [`OrganizationKey`] is written; empty until a worker first took it.
+    pub organization: String,
+    /// Its place in the order of starts.
+    pub turn: i64,
+    /// How much it was asked to read.
+    pub asked: SyncMode,
+    /// How long workers had it until its progress was last stored, in microseconds.
+    pub busy_us: Micros,
+    /// When its progress was last stored, or a worker took it since.
+    pub update_us: Micros,
 }
 
 impl Sync {
+    /// The organization that it reads.
+    #[must_use]
+    pub fn organization(&self) -> OrganizationKey {
+        let (connector, id) = self.organization.split_once('/').unwrap_or_default();
+        OrganizationKey {
+            connector: connector.to_owned(),
+            id: id.to_owned(),
+        }
+    }
+
     /// Fields that were missing in any attempt, as `Object.Field`.
     pub fn missing_fields(&self) -> Vec<String> {
         serde_json::from_str(&self.missing).unwrap_or_default()

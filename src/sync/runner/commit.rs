@@ -12,12 +12,7 @@ impl Run<'_> {
         let pending = std::mem::take(&mut self.pending);
         self.pending.usage = pending.usage;
         self.pending.committed = pending.usage;
-        let now = now_us();
         let commit = SyncCommit {
-            sync_id: self.sync.id,
-            fence: self.sync.fence,
-            integration_id: self.sync.integration_id,
-            generation: self.sync.generation,
             batches: pending.batches,
             checkpoint: checkpoint.map(Vec::from),
             objects: pending.objects,
@@ -26,10 +21,10 @@ impl Run<'_> {
             missing_fields: pending.missing_fields,
             field_types: pending.field_types,
             reads: pending.reads,
-            lease_until_us: now + self.context.options.lease.as_micros() as i64,
-            now_us: now,
+            ..self.nothing()
         };
-        let calls = commit.api_calls.max(0) as u64;
+        self.uncounted += commit.api_calls;
+        let at_checkpoint = commit.checkpoint.is_some();
         let got_on = commit.checkpoint.is_some() && commit.checkpoint != self.sync.checkpoint;
         if got_on {
             self.sync.checkpoint.clone_from(&commit.checkpoint);
@@ -48,12 +43,36 @@ impl Run<'_> {
                     .increment(rows.max(0) as u64);
             }
         }
-        metrics::counter!("tether_crm_calls_total", "connector" => self.connector.clone()).increment(calls);
         metrics::histogram!("tether_sync_commit_seconds", "connector" => self.connector.clone())
             .record(begun.elapsed().as_secs_f64());
         if committed.cancel_requested {
             return Err(Stop::Cancelled);
         }
-        Ok(())
+        // A sync stops where it can go on from.
+        match at_checkpoint {
+            true => self.count(false).await,
+            false => Ok(()),
+        }
+    }
+
+    /// A commit of nothing.
+    pub(super) fn nothing(&self) -> SyncCommit {
+        let now = now_us();
+        SyncCommit {
+            sync_id: self.sync.id,
+            fence: self.sync.fence,
+            integration_id: self.sync.integration_id,
+            generation: self.sync.generation,
+            batches: Vec::new(),
+            checkpoint: None,
+            objects: Vec::new(),
+            bytes: 0,
+            api_calls: 0,
+            missing_fields: Vec::new(),
+            field_types: Vec::new(),
+            reads: Vec::new(),
+            lease_until_us: now + self.context.options.lease.as_micros() as i64,
+            now_us: now,
+        }
     }
 }

@@ -23,7 +23,7 @@ impl Run<'_> {
             .context
             .credentials
             .call(
-                credential_id,
+                (credential_id, self.sync.integration_id),
                 &self.connector,
                 |connector, connection| async move {
                     let request = ListFieldsRequest {
@@ -47,6 +47,8 @@ impl Run<'_> {
         let usage = answer.api_usage.unwrap_or_default();
         self.pending.usage.0 += usage.bytes as i64;
         self.pending.usage.1 += usage.calls as i64;
+        // Counted already, with the call.
+        self.uncounted -= usage.calls as i64;
         let renewed = definition::renewed(fields, &answer.objects);
         Ok(self
             .context

@@ -14,6 +14,7 @@ mod commit;
 mod definitions;
 mod events;
 mod lease;
+mod limits;
 mod outcome;
 mod plan;
 mod read;

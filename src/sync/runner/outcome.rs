@@ -152,6 +152,7 @@ impl Run<'_> {
 
     /// Stores the outcome: finished, failed, cancelled, or waiting to continue from the checkpoint.
     pub(super) async fn end(&mut self, outcome: Result<(), Stop>) -> Result<(), store::Error> {
+        self.count_rest(outcome.as_ref().err()).await;
         let stop = match outcome {
             Ok(()) => return self.conclude().await,
             Err(stop) => stop,
@@ -159,6 +160,12 @@ impl Run<'_> {
         let message = stop.to_string();
         match stop {
             Stop::Cancelled => self.finish(SyncState::Cancelled, "", &message).await,
+            Stop::OverBudget(over) => {
+                let pause =
+                    Duration::from_micros(u64::try_from(over.until_us - now_us()).unwrap_or_default());
+                self.wait(pause, "API_BUDGET_USED", &message).await?;
+                self.hasten_if_raised().await
+            }
             Stop::Drain => self.wait(Duration::ZERO, "SHUTTING_DOWN", &message).await,
             Stop::Store(store::Error::LeaseLost { sync, why }) => Err(store::Error::LeaseLost { sync, why }),
             Stop::Store(error) if error.is_retryable() => {
@@ -215,17 +222,19 @@ impl Run<'_> {
             .await?;
         let message = format!("{object}: {}", error.message);
         let error = connectors::Error::from_connector(&self.connector, error);
-        let pause = match credentials::retry_after(&error) {
-            Some(named) => named,
+        let pause = match credentials::retry_after(&error).or_else(|| self.limited(error.kind())) {
+            Some(known) => known,
             None => pause(self.context.options.first_pause, tries, rand::random()),
         };
-        self.wait(pause, word, &message).await
+        let least = self.unanswered(&error).await.unwrap_or_default();
+        self.wait(pause.max(least), word, &message).await
     }
 
     /// Handles an error of the connector by its verdict.
     async fn failed(&mut self, error: connectors::Error) -> Result<(), store::Error> {
         let (kind, message) = (error.kind(), credentials::message(&error));
-        let after = credentials::retry_after(&error);
+        let least = self.unanswered(&error).await;
+        let after = credentials::retry_after(&error).or_else(|| self.limited(kind));
         if credentials::is_unavailable(&error) {
             return self
                 .back_off(Verdict::Passing, after, "CONNECTOR_UNAVAILABLE", &message)
@@ -249,7 +258,11 @@ impl Run<'_> {
                 }
                 self.give_up(reason(kind), &message).await
             }
-            verdict => self.back_off(verdict, after, reason(kind), &message).await,
+            verdict => {
+                let own = || pause(self.context.options.first_pause, self.sync.tries, rand::random());
+                let pause = after.unwrap_or_else(own).max(least.unwrap_or_default());
+                self.back_off(verdict, Some(pause), reason(kind), &message).await
+            }
         }
     }
 

@@ -14,7 +14,7 @@ use tether_connector_proto::{Connection, ObjectSelection, ReadMode, ReadRequest,
 
 /// The selected fields of an object, with a digest of how each was selected.
 type Digests = BTreeMap<String, String>;
-/// Instead of a digest: the CRM did not have the field. Stored records have its values still; the next sync drops them.
+/// Instead of a digest: the CRM did not have the field. Stored records have its values still, until it was hidden for long.
 const MISSING: &str = "missing";
 /// The same, and its values were dropped.
 const GONE: &str = "gone";
@@ -33,8 +33,10 @@ impl Run<'_> {
         self.reads = before.objects.clone();
         let of = |field: &store::Field| (field.object.clone(), field.key.clone());
         self.selected = fields.iter().map(|field| (of(field), field.select_us)).collect();
-        let seen_missing = fields.iter().filter(|field| field.missing_us.is_some());
-        self.seen_missing = seen_missing.map(of).collect();
+        let seen_missing = fields
+            .iter()
+            .filter_map(|field| Some((of(field), field.missing_us?)));
+        self.seen_missing = seen_missing.collect();
         let known = self.sync.missing_fields();
         let fields = selection.iter().flat_map(|one| {
             let of = |field: &SelectedField| store::FieldRef {
@@ -53,7 +55,7 @@ impl Run<'_> {
                 return Ok(plan);
             }
         }
-        let account = account(&self.connector, connection);
+        let account = account(&self.connector, connection, self.account_no);
         let is_same = before.account == account && before.state.is_some();
         let full = !reads_changes || !is_same || self.sync.mode == SyncMode::Full;
         let plan = match full {
@@ -130,29 +132,35 @@ impl Run<'_> {
         }
     }
 
-    /// Drops the values of fields that are no longer selected, or that were missing in the sync before. A read of everything
-    /// replaces all payloads anyway.
+    /// Drops the values of fields that are no longer selected, or that the CRM has not had for long. Until then the values of a
+    /// field stay, because a permission that was taken away is often given back; a record that is read in full meanwhile loses
+    /// them, and a read of everything replaces all payloads.
     pub(super) async fn drop_values(&mut self) -> Result<(), Stop> {
         if self.plan.mode() != ReadMode::Changes {
             return Ok(());
         }
         for planned in &self.plan.selection {
-            let Some(read) = self.reads.iter_mut().find(|read| read.object == planned.object) else {
+            let Some(at) = self.reads.iter().position(|read| read.object == planned.object) else {
                 continue;
             };
-            let mut digests: Digests = serde_json::from_str(&read.fields).unwrap_or_default();
+            let mut digests: Digests = serde_json::from_str(&self.reads[at].fields).unwrap_or_default();
             let is_selected = |key: &String| planned.fields.iter().any(|field| field.key == *key);
+            let is_hidden =
+                |key: &str, digest: &str| digest == MISSING && self.is_hidden_for_long(&planned.object, key);
             let goes = |(key, digest): (&String, &String)| {
-                (!is_selected(key) || digest == MISSING).then(|| key.clone())
+                (!is_selected(key) || is_hidden(key, digest)).then(|| key.clone())
             };
             let dropped: Vec<String> = digests.iter().filter_map(goes).collect();
             if dropped.is_empty() {
                 continue;
             }
             digests.retain(|key, _| is_selected(key));
-            for digest in digests.values_mut().filter(|digest| *digest == MISSING) {
-                GONE.clone_into(digest);
+            for (key, digest) in &mut digests {
+                if dropped.contains(key) {
+                    GONE.clone_into(digest);
+                }
             }
+            let read = &mut self.reads[at];
             read.fields = serde_json::to_string(&digests).unwrap_or_default();
             let store = &self.context.store;
             store
@@ -222,7 +230,20 @@ impl Run<'_> {
     }
 
     fn is_seen_missing(&self, object: &str, key: &str) -> bool {
-        self.seen_missing.contains(&(object.to_owned(), key.to_owned()))
+        self.missing_since(object, key).is_some()
+    }
+
+    /// Since when the CRM has not had a field, over attempts and syncs.
+    fn missing_since(&self, object: &str, key: &str) -> Option<Micros> {
+        let field = (object.to_owned(), key.to_owned());
+        self.seen_missing.get(&field).copied()
+    }
+
+    /// Whether the time for which values of a hidden field are kept is over.
+    fn is_hidden_for_long(&self, object: &str, key: &str) -> bool {
+        let keep = i64::try_from(self.context.options.hidden.as_micros()).unwrap_or(i64::MAX);
+        self.missing_since(object, key)
+            .is_some_and(|since| self.begun_us().saturating_sub(since) >= keep)
     }
 
     /// Whether the listing of an object is complete in this sync: only then what it lacks is gone.
@@ -246,7 +267,8 @@ fn decode(plan: &[u8]) -> Result<ReadRequest, store::Error> {
 }
 
 /// The account whose records a state describes: another user may see other records, and other settings may mean another CRM.
-fn account(connector: &str, connection: &Connection) -> String {
+/// `account_no` differs if another account was used in between, whose live reads are among the stored records.
+fn account(connector: &str, connection: &Connection, account_no: i64) -> String {
     let identity = connection.identity.clone().unwrap_or_default();
     let settings: BTreeMap<&String, &String> = connection.settings.iter().collect();
     let mut hasher = blake3::Hasher::new();
@@ -258,5 +280,37 @@ fn account(connector: &str, connection: &Connection) -> String {
         hasher.update(&(part.len() as u64).to_le_bytes());
         hasher.update(part.as_bytes());
     }
+    // States of earlier versions stay valid.
+    if account_no > 0 {
+        hasher.update(&account_no.to_le_bytes());
+    }
     hasher.finalize().to_hex().chars().take(32).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_is_of_one_account_and_one_series_of_its_logins() {
+        let of = |user: &str, account_no| {
+            let identity = tether_connector_proto::Identity {
+                organization_id: "o".to_owned(),
+                user_id: user.to_owned(),
+                ..Default::default()
+            };
+            let connection = Connection {
+                identity: Some(identity),
+                ..Default::default()
+            };
+            account("crm", &connection, account_no)
+        };
+        // A, then B, then A again.
+        let all = [of("a", 0), of("b", 1), of("a", 2)];
+        assert!(
+            all[0] != all[1] && all[1] != all[2] && all[0] != all[2],
+            "{all:?}"
+        );
+        assert_eq!(of("a", 2), all[2]);
+    }
 }

@@ -44,7 +44,11 @@ impl Run<'_> {
         for object in store.sync_objects(self.sync.id).await? {
             self.tries.insert(object.object, object.tries);
         }
+        self.budget = integration.budget();
+        self.account_no = integration.account_no;
+        self.count(true).await?;
         let access = self.context.credentials.open(credential_id).await?;
+        self.is_troubled = store.organization_get(&access.organization).await?.is_troubled();
         self.used = Some((credential_id, access.generation));
         let selection = ingest::selection(&describe.objects, &fields);
         let reads_changes = describe.features.iter().any(|feature| feature == "changes");
@@ -135,8 +139,12 @@ impl Run<'_> {
             let event = tokio::time::timeout(EVENT_TIMEOUT, stream.next(acknowledged)).await;
             let event = event.map_err(|_| connectors::Error::TimedOut(self.connector.clone()))??;
             match event {
-                Event::Batch(batch) => self.batch(ingest::batch(&reading.source, batch)?)?,
+                Event::Batch(batch) => {
+                    self.answered().await?;
+                    self.batch(ingest::batch(&reading.source, batch)?)?;
+                }
                 Event::Checkpoint(checkpoint) => {
+                    self.answered().await?;
                     let kept = (!self.is_by_id).then_some(checkpoint.state);
                     self.commit(kept).await?;
                     acknowledged = checkpoint.sequence;
@@ -147,6 +155,7 @@ impl Run<'_> {
                 Event::ObjectStatus(status) => self.object_status(status)?,
                 Event::FieldChange(change) => self.field_change(change),
                 Event::ApiUsage(usage) => {
+                    self.said = credentials::said(&usage).or(self.said);
                     self.pending.usage = (usage.bytes as i64, usage.calls as i64);
                 }
                 Event::CredentialsNeeded(_) => {

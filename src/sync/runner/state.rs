@@ -1,11 +1,12 @@
 //! The state of a run, and why a run ends before its stream.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Instant;
 
 use super::super::context::Context;
 use crate::connectors;
 use crate::credentials;
-use crate::domain::{CredentialId, FieldType, Micros};
+use crate::domain::{ApiBudget, CredentialId, FieldType, Micros, OverBudget};
 use crate::ingest;
 use crate::store::{self, FieldRef, ObjectProgress, ObjectRead, RecordBatch, Sync};
 use tether_connector_proto as proto;
@@ -36,6 +37,8 @@ pub(super) enum Stop {
     },
     #[error("the connector gave records in part, or a range of ids, where it was asked for records by id")]
     NotById,
+    #[error("{}", .0.limit)]
+    OverBudget(OverBudget),
     #[error("cancelled on request")]
     Cancelled,
     #[error("this process is shutting down")]
@@ -63,6 +66,15 @@ pub(super) struct Run<'a> {
     pub(super) context: &'a Context,
     pub(super) sync: Sync,
     pub(super) connector: String,
+    /// API calls that are not counted yet for the integration, and when they were last.
+    pub(super) uncounted: i64,
+    pub(super) count_time: Option<Instant>,
+    /// What the CRM said last of its organization's calls and their limit, if it is not stored yet.
+    pub(super) said: Option<(i64, i64)>,
+    /// How many calls the integration may make a day.
+    pub(super) budget: ApiBudget,
+    /// The CRM failed or refused the last call: the next answer is to be recorded.
+    pub(super) is_troubled: bool,
     /// The object whose records are companies.
     pub(super) company_object: String,
     /// The objects, in the order of the connector.
@@ -79,8 +91,10 @@ pub(super) struct Run<'a> {
     pub(super) missing: HashSet<FieldRef>,
     /// Since when each field is selected, by object and key.
     pub(super) selected: HashMap<(String, String), Micros>,
-    /// Fields that an earlier read saw missing.
-    pub(super) seen_missing: HashSet<(String, String)>,
+    /// Fields that an earlier read saw missing, with the time since when.
+    pub(super) seen_missing: HashMap<(String, String), Micros>,
+    /// How often the integration was logged in as another account than before.
+    pub(super) account_no: i64,
     /// The stream reads records by id.
     pub(super) is_by_id: bool,
     /// The objects whose records it read.
@@ -94,6 +108,11 @@ impl<'a> Run<'a> {
             context,
             pending: Pending::default(),
             connector: String::new(),
+            uncounted: 0,
+            count_time: None,
+            said: None,
+            budget: ApiBudget::default(),
+            is_troubled: false,
             company_object: String::new(),
             order: Vec::new(),
             tries: HashMap::new(),
@@ -102,7 +121,8 @@ impl<'a> Run<'a> {
             reads: Vec::new(),
             missing: HashSet::new(),
             selected: HashMap::new(),
-            seen_missing: HashSet::new(),
+            seen_missing: HashMap::new(),
+            account_no: 0,
             is_by_id: false,
             read_by_id: HashSet::new(),
             sync,

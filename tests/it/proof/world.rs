@@ -123,6 +123,7 @@ pub(super) async fn integration(store: &Store, group: &GroupId, name: &str) -> s
             display_name: name.to_owned(),
             settings: "{}".to_owned(),
             schedule: tether::domain::Schedule::manual(),
+            budget: tether::domain::ApiBudget::default(),
             create_by: "ann".to_owned(),
             now_us: NOW,
             expire_us: NOW * 2,
@@ -174,6 +175,7 @@ pub(super) async fn integration(store: &Store, group: &GroupId, name: &str) -> s
         by: "ada".to_owned(),
         settings: None,
         schedule: None,
+        budget: None,
         fields: Some(fields.collect()),
         now_us: NOW,
     };

@@ -47,7 +47,7 @@ both! {
         // Drafts and saving create no events.
         assert_eq!(store.event_head(&a).await.unwrap(), EventHead::default());
 
-        let sync = store.sync_lease_next("w", NOW, NOW + MINUTE).await.unwrap().unwrap();
+        let sync = store.sync_lease_next(&worker("w"), NOW, NOW + MINUTE).await.unwrap().unwrap();
         let missing = |key: &str| FieldRef { object: "Account".to_owned(), key: key.to_owned() };
         let with = |fields| SyncCommit { missing_fields: fields, ..commit(&sync, Vec::new()) };
         store.sync_commit(with(vec![missing("Industry"), missing("NotSelected")])).await.unwrap();
@@ -66,7 +66,7 @@ both! {
         let new = NewSync { integration_id: of.id, trigger: SyncTrigger::Manual, create_by: String::new(), due_us: NOW, confirms: None, now_us: NOW, mode: SyncMode::Auto, };
         let queue = || async { match store.sync_enqueue(new.clone()).await.unwrap() { Enqueued::New(sync) => sync, other => panic!("{other:?}") } };
         queue().await;
-        let sync = store.sync_lease_next("w", NOW, NOW + MINUTE).await.unwrap().unwrap();
+        let sync = store.sync_lease_next(&worker("w"), NOW, NOW + MINUTE).await.unwrap().unwrap();
         store.sync_finish(end(&sync, SyncState::Failed, "CRM_UNAVAILABLE")).await.unwrap();
         let cancelled = queue().await;
         store.sync_cancel_request(cancelled.id, NOW).await.unwrap();

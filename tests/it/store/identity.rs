@@ -89,7 +89,7 @@ async fn of_version_1(url: &str, store: &Store) -> (GroupId, Integration) {
     let g = group(store, "g").await;
     let of = active(store, &g, "Stones").await;
     let sync = store
-        .sync_lease_next("w", NOW, NOW + MINUTE)
+        .sync_lease_next(&worker("w"), NOW, NOW + MINUTE)
         .await
         .unwrap()
         .unwrap();

@@ -210,7 +210,7 @@ both! {
         let two = store.integration_create(new_integration(&g, "Two")).await.unwrap();
         attach(store, two.id, one.credential_id.unwrap()).await.unwrap();
         store.integration_activate(activate(two.id)).await.unwrap();
-        let sync = store.sync_lease_next("w", NOW, NOW + MINUTE).await.unwrap().unwrap();
+        let sync = store.sync_lease_next(&worker("w"), NOW, NOW + MINUTE).await.unwrap().unwrap();
         assert_eq!(sync.integration_id, one.id);
         let child = RecordRow { parents: vec![Parent { object: "Account".into(), external_id: "0".into() }], ..row("c", 1, 1) };
         let rows = (0..50).map(|i| row(&i.to_string(), 1, 1)).collect();

@@ -340,7 +340,7 @@ async fn an_ended_sync_takes_no_news() {
     let w = World::new().await;
     let sync = w
         .store
-        .sync_lease_next("w", NOW, NOW + MINUTE)
+        .sync_lease_next(&worker("w"), NOW, NOW + MINUTE)
         .await
         .unwrap()
         .unwrap();
@@ -403,7 +403,7 @@ async fn very_many_marks_are_several_transactions() {
     let w = World::new().await;
     let sync = w
         .store
-        .sync_lease_next("w", NOW, NOW + MINUTE)
+        .sync_lease_next(&worker("w"), NOW, NOW + MINUTE)
         .await
         .unwrap()
         .unwrap();

@@ -65,6 +65,10 @@ const ELSEWHERE: &[(&str, &str)] = &[
         "credential_list_idle",
         "every ten minutes, over all credentials; there are few",
     ),
+    (
+        "organization_purge",
+        "hourly, over all organizations; there are few",
+    ),
     ("credential_accepted", "by key"),
     ("credential_refused", "by key"),
     ("credential_try_soon", "by key"),

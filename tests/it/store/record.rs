@@ -53,7 +53,7 @@ async fn running(store: &Store, of: &Integration) -> Sync {
         Some(sync) if sync.state == SyncState::Running => sync,
         _ => loop {
             let sync = store
-                .sync_lease_next("w", NOW, NOW + 500 * MINUTE)
+                .sync_lease_next(&worker("w"), NOW, NOW + 500 * MINUTE)
                 .await
                 .unwrap()
                 .unwrap();

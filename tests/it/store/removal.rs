@@ -40,7 +40,7 @@ async fn begin(store: &Store, of: &Integration, at: Micros, confirms: Option<&Sy
     };
     store.sync_enqueue(new).await.unwrap();
     let sync = store
-        .sync_lease_next("w", at, at + MINUTE)
+        .sync_lease_next(&worker("w"), at, at + MINUTE)
         .await
         .unwrap()
         .unwrap();
@@ -189,7 +189,7 @@ both! {
         // Nor is a listing of another selection or account.
         let edit = IntegrationUpdate { fields: Some(vec![field("Account", "Industry")]), ..no_edit(of.id) };
         store.integration_update(edit).await.unwrap();
-        let resumed = store.sync_lease_next("w", NOW + 9 * HOUR, NOW + 10 * HOUR).await.unwrap().unwrap();
+        let resumed = store.sync_lease_next(&worker("w"), NOW + 9 * HOUR, NOW + 10 * HOUR).await.unwrap().unwrap();
         store_listing(store, &resumed, NOW + 9 * HOUR, &[]).await;
         assert_eq!(settle(store, &resumed, "Account", GUARD, NOW + 9 * HOUR).await.held, 100);
     }
@@ -202,7 +202,7 @@ both! {
         let rows = vec![row("00000", 1, 1)];
         store.record_refresh(refresh(&of, NOW + HOUR + 1, vec![batch("Account", NOW + HOUR + 1, rows)])).await.unwrap();
         // The worker is lost; the next one knows which rows were missing, the late one is refused.
-        let second = store.sync_lease_next("w2", NOW + 2 * HOUR, NOW + 3 * HOUR).await.unwrap().unwrap();
+        let second = store.sync_lease_next(&worker("w2"), NOW + 2 * HOUR, NOW + 3 * HOUR).await.unwrap().unwrap();
         let late = Settle { sync_id: first.id, fence: first.fence, object: "Account".to_owned(), guard: GUARD, limit: 3, settling: None, now_us: NOW };
         assert!(matches!(store.sync_settle(late.clone()).await, Err(Error::LeaseLost { why: Lost::Fence, .. })));
         let mut part = Settled::default();
@@ -243,7 +243,7 @@ both! {
             assert!(held_rows(store) <= before + 7 && done.more.is_some());
         }
         assert!(held_rows(store) > 7 && held_rows(store) < 100);
-        let second = store.sync_lease_next("w2", NOW + 2 * HOUR, NOW + 3 * HOUR).await.unwrap().unwrap();
+        let second = store.sync_lease_next(&worker("w2"), NOW + 2 * HOUR, NOW + 3 * HOUR).await.unwrap().unwrap();
         let late = Settle { settling: done.more.take(), ..one };
         assert!(matches!(store.sync_settle(late).await, Err(Error::LeaseLost { why: Lost::Fence, .. })));
         assert_eq!(settle(store, &second, "Account", GUARD, NOW + 2 * HOUR).await.held, 100);

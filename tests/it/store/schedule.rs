@@ -27,7 +27,9 @@ async fn next(store: &Store, id: IntegrationId) -> Option<Micros> {
 
 /// A worker takes the queued sync and ends it.
 async fn run(store: &Store, begin_us: Micros, end_us: Micros) -> Sync {
-    let leased = store.sync_lease_next("w", begin_us, end_us + MINUTE).await;
+    let leased = store
+        .sync_lease_next(&worker("w"), begin_us, end_us + MINUTE)
+        .await;
     let sync = leased.unwrap().unwrap();
     let end = SyncEnd {
         sync_id: sync.id,
@@ -114,7 +116,7 @@ both! {
         assert!((NOW + HOUR..=NOW + HOUR + DELAY).contains(&first));
         // It may run for hours: while it does, its time is reached again, and nothing is queued behind it.
         let queued = due(store, first).await.unwrap();
-        let sync = store.sync_lease_next("w", first, first + 9 * HOUR).await.unwrap().unwrap();
+        let sync = store.sync_lease_next(&worker("w"), first, first + 9 * HOUR).await.unwrap().unwrap();
         assert_eq!(Some(sync.id), queued.sync_id);
         for hour in [2, 4, 6] {
             let joined = due(store, first + hour * HOUR).await.unwrap();

@@ -3,7 +3,9 @@
 use super::*;
 
 async fn lease(store: &Store, now_us: Micros) -> Sync {
-    let leased = store.sync_lease_next("worker", now_us, now_us + MINUTE).await;
+    let leased = store
+        .sync_lease_next(&worker("worker"), now_us, now_us + MINUTE)
+        .await;
     leased.unwrap().unwrap()
 }
 
@@ -115,7 +117,7 @@ both! {
         store.sync_heartbeat(sync.id, sync.fence, NOW + 9 * MINUTE).await.unwrap();
         // The commit began before the heartbeat.
         store.sync_commit(SyncCommit { lease_until_us: NOW + MINUTE, ..commit(&sync, Vec::new()) }).await.unwrap();
-        let next = store.sync_lease_next("other", NOW + 8 * MINUTE, NOW + 10 * MINUTE).await.unwrap();
+        let next = store.sync_lease_next(&worker("other"), NOW + 8 * MINUTE, NOW + 10 * MINUTE).await.unwrap();
         assert_eq!(next, None);
     }
 

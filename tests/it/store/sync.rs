@@ -29,7 +29,7 @@ fn end(sync: &Sync, state: SyncState, now_us: Micros) -> SyncEnd {
 
 async fn lease(store: &Store, owner: &str, now_us: Micros) -> Option<Sync> {
     store
-        .sync_lease_next(owner, now_us, now_us + MINUTE)
+        .sync_lease_next(&worker(owner), now_us, now_us + MINUTE)
         .await
         .unwrap()
 }
@@ -126,7 +126,9 @@ both! {
         assert_eq!((ended.state, ended.attempt), (SyncState::Cancelled, 1));
         // A sync whose worker is lost ends, too, although its connector stays disabled.
         store.enablement_set(enablement(&g, false)).await.unwrap();
-        assert_eq!(lease(store, "w", NOW + MINUTE).await, None);
+        while let Some(sync) = lease(store, "w", NOW + MINUTE).await {
+            assert_eq!(sync.integration_id, elsewhere.id);
+        }
         assert_eq!(store.sync_get(of(left.id).id).await.unwrap().state, SyncState::Cancelled);
         assert_eq!(store.sync_get(of(elsewhere.id).id).await.unwrap().state, SyncState::Running);
     }

@@ -92,11 +92,15 @@ impl<C: Connector> State<C> {
         tokio::spawn(async move {
             let deadline = deadline(deadline_us);
             let context = CallContext::with_token(deadline, cancelled.clone());
-            let work = Arc::clone(&self);
+            let (work, cost) = (Arc::clone(&self), context.clone());
             let task = tokio::spawn(async move { work.connector.read(context, request, out).await });
             let result = supervise(&self, task, deadline, &cancelled).await;
             cancelled.cancel();
-            ending.finish(result.and_then(|done| done)).await;
+            // The calls since the last report count, too.
+            let result = result.and_then(|done| done);
+            ending
+                .finish(result.map_err(|error| error.cost(cost.usage())))
+                .await;
         });
         ReadResponse { stream: id }
     }

@@ -94,6 +94,8 @@ pub(super) const LARGE: &[&str] = &[
 ];
 /// Methods that read all rows of an integration or a group: (method, part of SQLite's plan).
 pub(super) const WHOLE: &[(&str, &str)] = &[
+    // A unique index: each integration has one unfinished sync at most.
+    ("sync_enqueue", "sync_unfinished"),
     ("sync_finish", "record_company"),
     ("company_tracked", "tracked_company"),
     ("company_count_tracked", "tracked_company"),

@@ -26,7 +26,7 @@ pub(super) async fn queue(w: &mut World, r: &Round<'_>) -> Sync {
         assert!(now < NOW + 100 * MINUTE, "{} is never leased", sync.id);
         // None if it ended a sync that was to be cancelled, or if all are leased: by an earlier round, whose
         // leases end.
-        let leased = ask!(w, 1, sync_lease_next("worker", now, now + MINUTE));
+        let leased = ask!(w, 1, sync_lease_next(&worker("worker"), now, now + MINUTE));
         now += 2 * MINUTE;
         let Some(leased) = leased else {
             continue;
@@ -35,6 +35,25 @@ pub(super) async fn queue(w: &mut World, r: &Round<'_>) -> Sync {
             break leased;
         }
     };
+    let key = sync.organization();
+    ask!(w, 1, organization_get(&key));
+    ask!(w, 1, organization_admit(&key, Breaker::default(), NOW));
+    ask!(
+        w,
+        1,
+        organization_outcome(&key, Breaker::default(), CallOutcome::Answered, NOW)
+    );
+    let cost = CallCost {
+        integration_id: of.id,
+        organization: key.clone(),
+        live: false,
+        calls: 3,
+        said: Some((4, 5)),
+        now_us: NOW,
+    };
+    ask!(w, 1, api_usage_add(cost));
+    ask!(w, 1, api_usage_get(of.id, &key, NOW));
+    ask!(w, 20, api_usage_purge(NOW - 90 * 24 * 60 * MINUTE, 20));
     ask!(w, 1, sync_heartbeat(sync.id, sync.fence, NOW + MINUTE));
     let news = ObjectProgress {
         object: "Account".to_owned(),
@@ -169,12 +188,13 @@ pub(super) async fn end(w: &mut World, r: &Round<'_>, sync: &Sync) {
         1,
         sync_wait(sync.id, sync.fence, NOW, "CRM_UNAVAILABLE", "later")
     );
+    ask!(w, 1, sync_hasten(of.id, "CRM_UNAVAILABLE", NOW - 1));
     ask!(w, 1, sync_cancel_request(sync.id, NOW));
     ask!(w, 1, sync_enqueue(by_hand(of)));
     // Of later times, which no worker of this round takes.
     ask!(w, 20, sync_next_due(NOW));
     ask!(w, 20, sync_enqueue_due(NOW + 90 * MINUTE, "EXPIRED"));
-    let sync = ask!(w, 1, sync_lease_next("worker", NOW, NOW + MINUTE)).unwrap();
+    let sync = ask!(w, 1, sync_lease_next(&worker("worker"), NOW, NOW + MINUTE)).unwrap();
     // Counts all companies of the integration.
     ask!(
         w,

@@ -1,0 +1,2 @@
+ALTER TABLE data_set DROP COLUMN partial_clock;
+ALTER TABLE data_set DROP COLUMN partial_us;

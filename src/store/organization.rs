@@ -1,0 +1,374 @@
+//! What all accounts of a customer's organization share at its CRM: places for syncs, and the state of the CRM (outages, a
+//! refused allowance).
+//!
+//! The limits of CRMs hold for an organization, whichever of its users makes the calls, and an outage concerns all of them: so
+//! there is one row for each organization, not for each account. All replicas read and write it.
+
+use diesel::prelude::*;
+
+use super::{
+    Error, Store,
+    conn::{Conn, each, first_locked},
+    schema::organization,
+};
+use crate::domain::Micros;
+
+/// The key of an organization.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct OrganizationKey {
+    /// The connector.
+    pub connector: String,
+    /// The CRM's id of the organization.
+    pub id: String,
+}
+
+impl std::fmt::Display for OrganizationKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Names of connectors have no slash.
+        write!(f, "{}/{}", self.connector, self.id)
+    }
+}
+
+/// How an organization's CRM answers.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Queryable, Selectable, Insertable, AsChangeset)]
+#[diesel(table_name = organization, primary_key(connector, organization_id))]
+pub struct Organization {
+    /// The connector.
+    pub connector: String,
+    /// The CRM's id of the organization.
+    pub organization_id: String,
+    /// Calls in a row that failed because the CRM was slow or down.
+    pub failures: i64,
+    /// When the last of them failed.
+    pub failure_us: Micros,
+    /// Until when no call is made because of them.
+    pub closed_until_us: Micros,
+    /// Calls in a row that were refused because the allowance is used up.
+    pub refusals: i64,
+    /// When the last of them was refused.
+    pub refusal_us: Micros,
+    /// Until when no sync makes a call because of them.
+    pub refused_until_us: Micros,
+    /// Calls in the CRM's window, by all apps, as the CRM said.
+    pub calls_used: i64,
+    /// The limit of these, as the CRM said; 0 for unknown.
+    pub calls_limit: i64,
+    /// When it said so.
+    pub calls_us: Micros,
+}
+
+/// When calls to an organization's CRM pause, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Breaker {
+    /// After this many failures in a row no calls are made for a time.
+    pub failures: i64,
+    /// The first pause after them, in microseconds; each further failure doubles it.
+    pub first_us: Micros,
+    /// The longest pause.
+    pub longest_us: Micros,
+    /// The first pause after a refusal of the allowance, unless the CRM named one; each further refusal doubles it.
+    pub refused_us: Micros,
+    /// The longest pause after refusals, unless the CRM named a longer one.
+    pub refused_longest_us: Micros,
+}
+
+impl Default for Breaker {
+    /// The operator's defaults.
+    fn default() -> Self {
+        const MINUTE_US: Micros = 60_000_000;
+        Self {
+            failures: 5,
+            first_us: MINUTE_US / 2,
+            longest_us: 15 * MINUTE_US,
+            refused_us: 60 * MINUTE_US,
+            refused_longest_us: 360 * MINUTE_US,
+        }
+    }
+}
+
+/// How a call of a sync or of a live read ended, as far as it says something about the organization's CRM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CallOutcome {
+    /// The CRM answered.
+    Answered,
+    /// It was slow or down.
+    Failed,
+    /// It refused the call because the allowance is used up, and names the time from which it may be tried again, if any.
+    Refused(Option<Micros>),
+}
+
+/// Whether a call may be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// Yes.
+    Open,
+    /// Yes: it is the one call that finds out whether the CRM answers again. Others wait meanwhile.
+    Probe,
+    /// Not before this time, because the CRM was slow or down.
+    Closed(Micros),
+    /// Not before this time, because the allowance is used up.
+    Refused(Micros),
+}
+
+/// Time for a call that finds out whether the CRM answers again. Then another one may try.
+const PROBE_US: Micros = 60_000_000;
+/// A live read tries again this long after a refusal of the allowance: it costs one call, and whether the window has freed is
+/// known by trying only.
+const LIVE_AGAIN_US: Micros = 300_000_000;
+
+impl Breaker {
+    fn grown(first_us: Micros, longest_us: Micros, steps: i64) -> Micros {
+        let factor = 2_i64.saturating_pow(u32::try_from(steps.clamp(0, 40)).unwrap_or_default());
+        first_us.saturating_mul(factor).min(longest_us.max(first_us))
+    }
+
+    /// The state after an outcome.
+    fn after(&self, of: &Organization, outcome: CallOutcome, now_us: Micros) -> Organization {
+        let mut next = of.clone();
+        match outcome {
+            CallOutcome::Answered => {
+                (next.failures, next.closed_until_us) = (0, 0);
+                (next.refusals, next.refused_until_us) = (0, 0);
+            }
+            CallOutcome::Failed => {
+                next.failures = next.failures.saturating_add(1);
+                next.failure_us = now_us;
+                if next.failures >= self.failures {
+                    let pause = Self::grown(self.first_us, self.longest_us, next.failures - self.failures);
+                    next.closed_until_us = now_us.saturating_add(pause);
+                }
+            }
+            CallOutcome::Refused(until_us) => {
+                // The CRM answered: it is not down.
+                (next.failures, next.closed_until_us) = (0, 0);
+                next.refusals = next.refusals.saturating_add(1);
+                next.refusal_us = now_us;
+                let named = until_us.map(|until| (until - now_us).max(0));
+                let first = named.unwrap_or(self.refused_us);
+                let pause = Self::grown(first, self.refused_longest_us, next.refusals - 1);
+                next.refused_until_us = next.refused_until_us.max(now_us.saturating_add(pause));
+            }
+        }
+        next
+    }
+}
+
+impl Organization {
+    fn of(key: &OrganizationKey) -> Self {
+        Self {
+            connector: key.connector.clone(),
+            organization_id: key.id.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// Whether its CRM failed or refused the last call: a call that is answered is to be recorded.
+    #[must_use]
+    pub fn is_troubled(&self) -> bool {
+        self.failures > 0 || self.refusals > 0
+    }
+
+    fn admits(&self, breaker: &Breaker, now_us: Micros, live: bool) -> Admission {
+        if self.refused_until_us > now_us {
+            let live_us = self.refusal_us.saturating_add(LIVE_AGAIN_US);
+            match live {
+                true if live_us <= now_us => {}
+                true => return Admission::Refused(live_us.min(self.refused_until_us)),
+                false => return Admission::Refused(self.refused_until_us),
+            }
+        }
+        if self.failures < breaker.failures {
+            return Admission::Open;
+        }
+        match self.closed_until_us > now_us {
+            true => Admission::Closed(self.closed_until_us),
+            false => Admission::Probe,
+        }
+    }
+}
+
+/// The statement that finds an organization.
+macro_rules! row {
+    ($key:expr) => {
+        organization::table
+            .find((&$key.connector, &$key.id))
+            .select(Organization::as_select())
+    };
+}
+
+impl Store {
+    /// An organization; one of which nothing is known has no failures.
+    pub async fn organization_get(&self, key: &OrganizationKey) -> Result<Organization, Error> {
+        let key = key.clone();
+        self.read(move |conn| {
+            Ok(row!(key)
+                .first(conn)
+                .optional()?
+                .unwrap_or_else(|| Organization::of(&key)))
+        })
+        .await
+    }
+
+    /// Whether a live read may be made now.
+    pub async fn organization_admit(
+        &self,
+        key: &OrganizationKey,
+        breaker: Breaker,
+        now_us: Micros,
+    ) -> Result<Admission, Error> {
+        let known = self.organization_get(key).await?;
+        match known.admits(&breaker, now_us, true) {
+            // One caller of all replicas makes the call that finds out.
+            Admission::Probe => {
+                let key = key.clone();
+                self.write(move |conn| {
+                    let known = lock(conn, &key)?;
+                    admit(conn, &known, &breaker, now_us, true)
+                })
+                .await
+            }
+            admission => Ok(admission),
+        }
+    }
+
+    /// Records how a call ended; returns the state after it.
+    pub async fn organization_outcome(
+        &self,
+        key: &OrganizationKey,
+        breaker: Breaker,
+        outcome: CallOutcome,
+        now_us: Micros,
+    ) -> Result<Organization, Error> {
+        let key = key.clone();
+        self.write(move |conn| {
+            let known = lock(conn, &key)?;
+            let next = breaker.after(&known, outcome, now_us);
+            if next != known {
+                set(conn, &next)?;
+            }
+            Ok(next)
+        })
+        .await
+    }
+
+    /// Deletes organizations of which no account is known any more.
+    pub async fn organization_purge(&self) -> Result<usize, Error> {
+        self.write(|conn| {
+            Ok(diesel::sql_query(
+                "DELETE FROM organization WHERE NOT EXISTS (SELECT 1 FROM credentials c \
+                 WHERE c.connector = organization.connector AND c.organization_id = organization.organization_id)",
+            )
+            .execute(conn)?)
+        })
+        .await
+    }
+}
+
+/// Locks an organization until the end of the transaction; makes its row if there is none.
+pub(super) fn lock(conn: &mut Conn, key: &OrganizationKey) -> Result<Organization, Error> {
+    let found: Option<Organization> = first_locked!(conn, row!(key)).optional()?;
+    if let Some(found) = found {
+        return Ok(found);
+    }
+    let new = Organization::of(key);
+    each!(conn, c => diesel::insert_into(organization::table)
+        .values(&new)
+        .on_conflict_do_nothing()
+        .execute(c))?;
+    Ok(first_locked!(conn, row!(key))?)
+}
+
+/// Whether a call may be made, under the lock of the organization. If it is the one that finds out whether the CRM answers
+/// again, others wait from now on.
+pub(super) fn admit(
+    conn: &mut Conn,
+    of: &Organization,
+    breaker: &Breaker,
+    now_us: Micros,
+    live: bool,
+) -> Result<Admission, Error> {
+    let admission = of.admits(breaker, now_us, live);
+    if admission == Admission::Probe {
+        let closed_until_us = now_us.saturating_add(PROBE_US);
+        set(
+            conn,
+            &Organization {
+                closed_until_us,
+                ..of.clone()
+            },
+        )?;
+    }
+    Ok(admission)
+}
+
+fn set(conn: &mut Conn, of: &Organization) -> Result<(), Error> {
+    let row = organization::table.find((&of.connector, &of.organization_id));
+    diesel::update(row).set(of).execute(conn)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Micros = 60_000_000;
+    const BREAKER: Breaker = Breaker {
+        failures: 3,
+        first_us: MINUTE,
+        longest_us: 15 * MINUTE,
+        refused_us: 60 * MINUTE,
+        refused_longest_us: 6 * 60 * MINUTE,
+    };
+
+    #[test]
+    fn failures_in_a_row_close_for_a_growing_time() {
+        let mut of = Organization::default();
+        let mut minutes = Vec::new();
+        for n in 1..=9 {
+            let now = n * 100 * MINUTE;
+            of = BREAKER.after(&of, CallOutcome::Failed, now);
+            minutes.push(match of.admits(&BREAKER, now, false) {
+                Admission::Open => 0,
+                Admission::Closed(until) => (until - now) / MINUTE,
+                other => panic!("{other:?}"),
+            });
+        }
+        assert_eq!(minutes, [0, 0, 1, 2, 4, 8, 15, 15, 15]);
+        let later = 900 * MINUTE + 15 * MINUTE;
+        assert_eq!(of.admits(&BREAKER, later, false), Admission::Probe);
+        let open = BREAKER.after(&of, CallOutcome::Answered, later);
+        assert_eq!(open.admits(&BREAKER, later, false), Admission::Open);
+        assert!(!open.is_troubled());
+    }
+
+    #[test]
+    fn a_refused_allowance_pauses_syncs_for_hours_and_live_reads_for_minutes() {
+        let mut of = Organization::default();
+        let mut hours = Vec::new();
+        let mut now = 0;
+        for _ in 0..5 {
+            of = BREAKER.after(&of, CallOutcome::Refused(None), now);
+            hours.push((of.refused_until_us - now) / MINUTE / 60);
+            assert_eq!(
+                of.admits(&BREAKER, now, false),
+                Admission::Refused(of.refused_until_us)
+            );
+            let live = now + LIVE_AGAIN_US;
+            assert_eq!(of.admits(&BREAKER, now, true), Admission::Refused(live));
+            assert_eq!(of.admits(&BREAKER, live, true), Admission::Open);
+            now = of.refused_until_us;
+            assert_eq!(of.admits(&BREAKER, now, false), Admission::Open);
+        }
+        assert_eq!(hours, [1, 2, 4, 6, 6]);
+        // What the CRM names counts instead of the first pause.
+        let named = BREAKER.after(
+            &Organization::default(),
+            CallOutcome::Refused(Some(now + 2_000_000)),
+            now,
+        );
+        assert_eq!(named.refused_until_us, now + 2_000_000);
+        // An earlier refusal is not shortened by a later one.
+        let again = BREAKER.after(&of, CallOutcome::Refused(Some(now + 1)), now);
+        assert!(again.refused_until_us > now);
+    }
+}
