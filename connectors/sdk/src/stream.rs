@@ -163,7 +163,9 @@ impl ReadStream {
         *self.shared.acknowledged.borrow()
     }
 
-    /// Waits until the host has stored the checkpoint with this sequence number.
+    /// Waits until the host has stored the checkpoint with this sequence number. Send an event that is no record after the
+    /// checkpoint first, for example [`api_usage`](Self::api_usage): the host pulls while it stores, and only its next pull
+    /// acknowledges.
     pub async fn stored(&self, sequence: u64) -> Result<(), Error> {
         let mut acknowledged = self.shared.acknowledged.subscribe();
         tokio::select! {

@@ -241,6 +241,8 @@ impl<S: Source> Reader<S> {
             return Ok(());
         }
         let number = self.telling.checkpoint(&self.state(key, at)).await?;
+        // The host may be pulling already while it stores: an event makes it pull again (SPEC CKPT-8).
+        self.telling.usage().await?;
         self.telling.out.stored(number).await
     }
 
