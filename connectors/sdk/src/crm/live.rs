@@ -6,7 +6,9 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::objects::{CrmObject, Fields as _, Objects, describe, hidden, named};
 use super::{Crm, Rows};
-use crate::proto::{Error, FetchCompanyRequest, ObjectResult, ObjectSelection, Record, SelectedField};
+use crate::proto::{
+    Error, ErrorKind, FetchCompanyRequest, ObjectResult, ObjectSelection, Record, SelectedField,
+};
 use crate::reading::{Change, is_of_one_object};
 use crate::session::Session;
 
@@ -72,8 +74,26 @@ impl<C: Crm> Live<'_, C> {
             // All companies are deleted, and so is what was under them.
             return Ok(ObjectResult::default());
         }
+        match self.described(object, selection).await {
+            // What is remembered of the fields is older than this.
+            Err(error) if error.is(ErrorKind::FieldGone) => {
+                self.session.forget();
+                self.described(object, selection).await
+            }
+            result => result,
+        }
+    }
+
+    /// The records, with those fields that are not missing.
+    async fn described(
+        &mut self,
+        object: &'static C::Object,
+        selection: &ObjectSelection,
+    ) -> Result<ObjectResult, Error> {
         let missing_fields = missing(self.session, object, &selection.fields).await?;
-        let rows = Rows::as_selected(object, &selection.fields);
+        let mut fields = selection.fields.clone();
+        fields.retain(|field| !missing_fields.contains(&field.key));
+        let rows = Rows::as_selected(object, &fields);
         let (records, more) = match object.is_company() {
             true => (self.companies(&rows).await?, false),
             false => self.related(&rows).await?,

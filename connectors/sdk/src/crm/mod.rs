@@ -82,6 +82,13 @@ pub trait Crm: Objects {
     /// See [`Source::KEPT_US`].
     const KEPT_US: i64 = 14 * 24 * 3_600 * 1_000_000;
 
+    /// Whether all of an object is read when something of all its records is due, because [`Crm::changed`] does not return everything
+    /// that changes: records whose links to others are stored apart from them. See [`Source::in_full`].
+    fn in_full(object: &'static Self::Object) -> bool {
+        let _ = object;
+        false
+    }
+
     /// Starts the connector. Must not use the network. An invalid operator setting is CONFIGURATION.
     fn open(host: Host, request: OpenRequest) -> Result<Self, Error>;
 
@@ -99,7 +106,9 @@ pub trait Crm: Objects {
     /// A page of the records of an object that were added, changed, deleted, merged or restored at `since_us` (unix microseconds by
     /// the CRM's clock) or later, like [`Crm::page`]. A record that changes while the pages are read must not move others from a page
     /// that is not read yet to one that was: pages by id do that, pages by time with an offset do not. If deleted records are in
-    /// a list of their own, the cursor can say which of the two is next. `rows` has the fields as they were selected.
+    /// a list of their own, the cursor can say which of the two is next. `rows` has the fields as they were selected; if the CRM refuses
+    /// unknown ones, the error is FIELD_GONE. If it no longer knows the time or the cursor, the error is CURSOR_GONE, and the object is
+    /// read in full after one repetition.
     fn changed(
         session: &Session<Self>,
         rows: &mut Rows<Self::Object>,

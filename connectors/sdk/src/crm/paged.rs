@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::objects::{CrmObject, Fields as _, describe, hidden, named};
 use super::{Crm, Listed, Order, Rows};
 use crate::proto::{Covers, Error, ErrorKind, ObjectCount, Record, SelectedField};
-use crate::reading::{Change, Looked, Page, Pass, Recovery, Source, Wanted, of_one_object};
+use crate::reading::{Change, Known, Looked, Page, Pass, Recovery, Source, Wanted, of_one_object};
 use crate::session::{Api, Session};
 
 /// How often the list of one object begins again because the CRM no longer knows a cursor.
@@ -98,12 +98,20 @@ impl<C: Crm> Source for Pages<C> {
         Ok(Vec::new())
     }
 
+    /// Calculated fields; also those of which it is not known.
     fn calculated(&self, wanted: &Wanted<Self::Object>) -> Vec<String> {
-        let Some(Some(described)) = self.described.get(wanted.object.key()) else {
-            return Vec::new();
+        let described = self.described.get(wanted.object.key()).and_then(Option::as_ref);
+        let is_calculated = |key: &str| match described.map_or(Known::Unknown, |fields| fields.known(key)) {
+            Known::Field(field) => field.calculated,
+            Known::Gone => false,
+            Known::Unknown => true,
         };
-        let calculated = described.listed().into_iter().filter(|field| field.calculated);
-        calculated.map(|field| field.key).collect()
+        let keys = wanted.fields.iter().map(|field| &field.key);
+        keys.filter(|key| is_calculated(key)).cloned().collect()
+    }
+
+    fn in_full(wanted: &Wanted<Self::Object>) -> bool {
+        C::in_full(wanted.object) && (wanted.calculated_due || wanted.sweep_due)
     }
 
     async fn look(
@@ -180,7 +188,11 @@ impl<C: Crm> Source for Pages<C> {
             }
         }
         if !plan.is_described && !listed.records.is_empty() {
-            self.describe(plan).await?;
+            plan.changes = self.describe(plan).await?;
+            if !plan.changes.is_empty() {
+                let text = "fields have changed since they were selected";
+                return Err(Error::new(ErrorKind::FieldGone, text).code(FIELDS_CHANGED));
+            }
         }
         // What is not a list of all records has any order, and no ranges.
         let order = match plan.scope {
@@ -216,14 +228,19 @@ impl<C: Crm> Source for Pages<C> {
     }
 
     /// A read goes on after days, with a cursor that the CRM may no longer know: then the list begins again, and the
-    /// ranges go on where they were.
+    /// ranges go on where they were. A window of changes begins again once: its cursor may be too old, or its time; then the object
+    /// is given up, and [`crate::reading`] reads it in full.
     async fn recover(
         &mut self,
         error: Error,
         plan: &mut Self::Plan,
         place: &mut Place,
     ) -> Result<Recovery, Error> {
-        if error.is(ErrorKind::CursorGone) && plan.restarts < MOST_RESTARTS {
+        let most_restarts = match plan.scope {
+            Scope::Since(_) => 1,
+            Scope::All | Scope::Named(_) => MOST_RESTARTS,
+        };
+        if error.is(ErrorKind::CursorGone) && plan.restarts < most_restarts {
             plan.restarts += 1;
             *place = Place {
                 through: std::mem::take(&mut place.through),
@@ -234,6 +251,12 @@ impl<C: Crm> Source for Pages<C> {
         if error.code == FIELDS_CHANGED {
             return Ok(Recovery::Again(std::mem::take(&mut plan.changes)));
         }
+        if error.is(ErrorKind::FieldGone) && !plan.is_described {
+            return match self.describe(plan).await {
+                Ok(changes) => Ok(Recovery::Again(changes)),
+                Err(error) => of_one_object(error),
+            };
+        }
         of_one_object(error)
     }
 
@@ -243,22 +266,15 @@ impl<C: Crm> Source for Pages<C> {
 }
 
 impl<C: Crm> Pages<C> {
-    /// Compares the selected fields with the CRM's description, once records come. An error with [`FIELDS_CHANGED`]: the page
-    /// has to be loaded again.
-    async fn describe(&self, plan: &mut Plan<C::Object>) -> Result<(), Error> {
+    /// Compares the selected fields with the CRM's description, once records come or a field is refused; returns the changes.
+    async fn describe(&self, plan: &mut Plan<C::Object>) -> Result<Vec<Change>, Error> {
         let object = plan.rows.object;
         let Some(fields) = describe(&self.session, object).await? else {
             return Err(hidden(object));
         };
-        (plan.rows, plan.changes) = Rows::now(object, &plan.selection, |key| fields.known(key));
-        plan.is_described = true;
-        match plan.changes.is_empty() {
-            true => Ok(()),
-            false => {
-                let text = "fields have changed since they were selected";
-                Err(Error::new(ErrorKind::FieldGone, text).code(FIELDS_CHANGED))
-            }
-        }
+        let (rows, changes) = Rows::now(object, &plan.selection, |key| fields.known(key));
+        (plan.rows, plan.is_described) = (rows, true);
+        Ok(changes)
     }
 }
 

@@ -44,6 +44,8 @@ struct Data {
     lost: Vec<&'static str>,
     /// What changed since any time.
     changed: Vec<u32>,
+    /// Fields that the CRM does not know are refused.
+    refuses: bool,
 }
 
 impl Toy {
@@ -76,6 +78,20 @@ impl Toy {
             deleted: self.data().deleted.contains(&id),
             parents,
             ..Record::default()
+        }
+    }
+
+    /// An error if a field is refused, or a cursor forgotten.
+    fn check(&self, rows: &Rows<PlainObject>, cursor: &str) -> Result<(), Error> {
+        let mut data = self.data();
+        if let Some(lost) = data.lost.iter().position(|lost| *lost == cursor) {
+            data.lost.remove(lost);
+            return Err(Error::cursor_gone("the cursor is not known"));
+        }
+        let mut keys = rows.fields().iter().map(|field| field.key.as_str());
+        match data.refuses && keys.any(|key| !data.fields.contains(&key)) {
+            true => Err(Error::new(ErrorKind::FieldGone, "a field is not known")),
+            false => Ok(()),
         }
     }
 
@@ -143,6 +159,10 @@ impl Crm for Toy {
     const ORDER: Order = Order::Numbers;
     const CHANGES: bool = true;
 
+    fn in_full(object: &'static PlainObject) -> bool {
+        object.key == "people"
+    }
+
     fn open(host: Host, _: OpenRequest) -> Result<Self, Error> {
         let http = host.http(ReadSet::new())?;
         let data = Mutex::new(Data {
@@ -151,6 +171,7 @@ impl Crm for Toy {
             deleted: Vec::new(),
             lost: Vec::new(),
             changed: Vec::new(),
+            refuses: false,
         });
         Ok(Self { host, http, data })
     }
@@ -164,11 +185,7 @@ impl Crm for Toy {
         rows: &mut Rows<PlainObject>,
         cursor: &str,
     ) -> Result<Listed, Error> {
-        let lost = session.api().data().lost.iter().position(|lost| *lost == cursor);
-        if let Some(lost) = lost {
-            session.api().data().lost.remove(lost);
-            return Err(Error::cursor_gone("the cursor is not known"));
-        }
+        session.api().check(rows, cursor)?;
         let ids = session.api().ids(rows.object);
         Ok(session.api().listed(rows, &ids, cursor))
     }
@@ -183,6 +200,7 @@ impl Crm for Toy {
         data.asked.push(format!("since {since_us}{cursor}"));
         let ids = data.changed.clone();
         drop(data);
+        session.api().check(rows, &format!("since {cursor}"))?;
         Ok(session.api().listed(rows, &ids, cursor))
     }
 
@@ -207,6 +225,7 @@ impl Crm for Toy {
         rows: &mut Rows<PlainObject>,
         id: &str,
     ) -> Result<(Option<Record>, i64), Error> {
+        session.api().check(rows, "one")?;
         let id: u32 = id.parse().unwrap();
         let there = session.api().ids(rows.object).contains(&id);
         let record = there.then(|| session.api().record(rows, id));
@@ -315,10 +334,7 @@ async fn companies_are_fetched_with_what_is_under_them() {
     );
     // One is deleted, one is not there, and their people are not asked for.
     assert_eq!(ids(&companies.records), "8 -9 10 -99");
-    assert_eq!(
-        &companies.records[0].payload[..],
-        br#"{"gone":"gone","name":"name"}"#
-    );
+    assert_eq!(&companies.records[0].payload[..], br#"{"name":"name"}"#);
     assert_eq!(
         (ids(&people.records).as_str(), people.more),
         ("82 83 101 102", true)
@@ -383,6 +399,10 @@ async fn fields_are_asked_for_once_in_some_minutes_and_anew_when_it_matters() {
     assert_eq!(fetch("t", "size").await, remembered);
     clock.fetch_add(5 * 60 * 1_000_000, Relaxed);
     assert_eq!(fetch("t", "size").await, asked(&none));
+    // A refusal shows that what is remembered is old.
+    (toy.crm.data().fields, toy.crm.data().refuses) = (vec!["name"], true);
+    assert_eq!(fetch("t", "size").await, asked(&vec!["size".to_owned()]));
+    assert_eq!(fetch("t", "name").await, remembered);
 }
 
 #[tokio::test]
@@ -433,7 +453,8 @@ async fn a_list_whose_cursor_is_lost_begins_again_and_its_ranges_join() {
     }
 }
 
-/// The batches of a read of companies, each as its ids with `!` where it lists a range, and the fields that changed.
+/// The batches of a read, each as its ids with `!` where it lists a range, with the objects that were given up; and the fields that
+/// changed.
 async fn batches(toy: &CrmConnector<Toy>, request: ReadRequest) -> (Vec<String>, Vec<String>) {
     let (out, events) = ReadStream::channel();
     let request = ReadRequest {
@@ -449,7 +470,9 @@ async fn batches(toy: &CrmConnector<Toy>, request: ReadRequest) -> (Vec<String>,
                     batches.push(format!("{}{range}", ids(&batch.records)));
                 }
                 Some(Event::FieldChange(change)) => changes.push(change.field),
-                Some(Event::ObjectStatus(status)) => assert!(status.complete, "{status:?}"),
+                Some(Event::ObjectStatus(status)) if !status.complete => {
+                    batches.push(format!("{} given up", status.object));
+                }
                 _ => {}
             }
         }
@@ -486,11 +509,83 @@ async fn what_changed_is_asked_for_and_described_only_when_something_has() {
     let (heard, changes) = batches(&toy, request(&["name", "gone"])).await;
     assert_eq!((heard.len(), changes), (2, vec!["gone".to_owned()]));
     assert_eq!(toy.asked(), "since 7, companies, since 7, since 7at-2");
+    // A CRM may also refuse such a field.
+    toy.crm.data().refuses = true;
+    let (heard, changes) = batches(&toy, request(&["name", "gone"])).await;
+    assert_eq!((heard.len(), changes), (2, vec!["gone".to_owned()]));
+    assert_eq!(toy.asked(), "since 7, companies, since 7, since 7at-2");
     // A listing has ranges, as a full read.
     let mut sweep = request(&["name"]);
     sweep.selection[0].sweep_due = true;
     let (heard, _) = batches(&toy, sweep).await;
     assert_eq!(heard, ["11 -9", "8", "8 -9!", "10 11!", "12!"]);
+}
+
+#[tokio::test]
+async fn a_window_that_the_crm_has_no_more_is_asked_for_twice_and_the_object_read_in_full() {
+    let request = ReadRequest {
+        selection: vec![selection("companies", &["name"])],
+        mode: ReadMode::Changes.into(),
+        state: br#"{"v":2,"object":"","since":{"companies":7},"cursor":"","last":"","through":""}"#.to_vec(),
+        ..ReadRequest::default()
+    };
+    let full = ["8 9!", "10 11!", "12!"];
+    let cases: [(&[&str], &[&str], &str); 4] = [
+        (
+            &["since "],
+            &["11 9", "8"],
+            "since 7, since 7, companies, since 7at-2",
+        ),
+        (&["since "; 2], &full, "since 7, since 7, companies"),
+        (
+            &["since at-2"],
+            &["11 9", "11 9", "8"],
+            "since 7, companies, since 7at-2, since 7, since 7at-2",
+        ),
+        (
+            &["since at-2"; 2],
+            &["11 9", "11 9", "8 9!", "10 11!", "12!"],
+            "since 7, companies, since 7at-2, since 7, since 7at-2, companies",
+        ),
+    ];
+    for (lost, heard, asked) in cases {
+        let (toy, _) = toy();
+        (toy.crm.data().changed, toy.crm.data().lost) = (vec![11, 9, 8], lost.to_vec());
+        assert_eq!(batches(&toy, request.clone()).await.0, heard, "{lost:?}");
+        assert_eq!(toy.asked(), asked);
+    }
+}
+
+#[tokio::test]
+async fn what_a_window_does_not_show_comes_with_a_full_read_when_it_is_due() {
+    let (toy, _) = toy();
+    let request = |object: &str, edit: fn(&mut ObjectSelection)| {
+        let mut selection = selection(object, &["name"]);
+        edit(&mut selection);
+        ReadRequest {
+            selection: vec![selection],
+            mode: ReadMode::Changes.into(),
+            state:
+                br#"{"v":2,"object":"","since":{"people":7,"deals":7},"cursor":"","last":"","through":""}"#
+                    .to_vec(),
+            ..ReadRequest::default()
+        }
+    };
+    assert_eq!(batches(&toy, request("people", |_| {})).await.0, [""]);
+    for edit in [(|one| one.sweep_due = true) as fn(&mut ObjectSelection), |one| {
+        one.calculated_due = true
+    }] {
+        toy.asked();
+        let (heard, _) = batches(&toy, request("people", edit)).await;
+        assert_eq!((heard.len(), heard[0].as_str()), (8, "81 82!"));
+        assert_eq!(toy.asked(), "people");
+    }
+    // Which fields of an object are calculated is unknown if the user cannot see it.
+    let (heard, _) = batches(&toy, request("deals", |one| one.calculated_due = true)).await;
+    assert_eq!(
+        (heard, toy.asked()),
+        (vec!["deals given up".to_owned()], "deals".to_owned())
+    );
 }
 
 #[tokio::test]

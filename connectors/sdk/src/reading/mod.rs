@@ -14,6 +14,7 @@
 //! | requests new credentials from the host when they expire, and repeats the request | once for each request |
 //! | reports fields that are missing or have a new type | each once |
 //! | skips an object that cannot be read | as [`Source::recover`] decides |
+//! | reads an object in full | if the CRM no longer has its window of changes (CURSOR_GONE) |
 //! | sends records, then API usage, then the checkpoint | in this order |
 //! | loads the next page while the host stores this one | if [`Source::AHEAD`] allows it |
 //! | waits until the host has stored a place | if [`Source::must_be_stored`] asks for it |
@@ -72,7 +73,9 @@ pub async fn read<S: Source>(
         return Ok(());
     };
     for one in &mut wanted {
-        one.since_us = known.get(S::key(one.object)).copied();
+        // An object whose window was found to be gone is not among the times of the checkpoint.
+        let key = S::key(one.object);
+        one.since_us = known.get(key).copied().filter(|_| state.since.contains_key(key));
         if S::in_full(one) {
             one.since_us = None;
         }

@@ -73,13 +73,38 @@ impl<S: Source> Reader<S> {
         Ok(())
     }
 
-    /// Reads one object, in all its passes; `next` is the following object.
+    /// Reads one object; `next` is the following object. If the CRM no longer has its window of changes, it is read in full, and its
+    /// time is dropped, so that a later read does not ask for the window again.
     pub(super) async fn object(
+        &mut self,
+        wanted: &Wanted<S::Object>,
+        at: Begin<S::Place>,
+        next: &str,
+    ) -> Result<(), Error> {
+        let Some((error, place)) = self.passes(wanted, at, next).await? else {
+            return Ok(());
+        };
+        let key = S::key(wanted.object);
+        tracing::info!(object = key, "read in full: {error}");
+        if place != S::Place::default() {
+            self.abandon(wanted.object, &place).await?;
+        }
+        self.history.remove(key);
+        let full = Wanted {
+            since_us: None,
+            ..wanted.clone()
+        };
+        self.passes(&full, Begin::default(), next).await?;
+        Ok(())
+    }
+
+    /// Reads one object, in all its passes. If the CRM no longer has its window of changes, returns why, and the place.
+    async fn passes(
         &mut self,
         wanted: &Wanted<S::Object>,
         mut at: Begin<S::Place>,
         next: &str,
-    ) -> Result<(), Error> {
+    ) -> Result<Option<(Error, S::Place)>, Error> {
         let key = S::key(wanted.object);
         let calculated = match wanted.calculated_due {
             true => self.source.calculated(wanted),
@@ -105,7 +130,11 @@ impl<S: Source> Reader<S> {
                 None => break,
             };
             if let Some(error) = self.pass(pass, wanted, &mut at).await? {
-                return self.give_up(key, error, next).await;
+                if error.is(ErrorKind::CursorGone) && matches!(pass, Pass::Changes { .. }) {
+                    return Ok(Some((error, at.place)));
+                }
+                self.give_up(key, error, next).await?;
+                return Ok(None);
             }
             at.pass += 1;
             at.place = S::Place::default();
@@ -119,7 +148,8 @@ impl<S: Source> Reader<S> {
         }
         self.telling.status(key, None).await?;
         let state = State::at(next, self.history.clone());
-        self.checkpoint(&state).await
+        self.checkpoint(&state).await?;
+        Ok(None)
     }
 
     fn state(&self, key: &str, at: &Begin<S::Place>) -> State<S::Place> {

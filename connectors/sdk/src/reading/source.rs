@@ -114,7 +114,8 @@ pub trait Source: Send + Sync {
 
     /// Recovers from an error of [`Source::load`] or [`Source::page`] other than CREDENTIALS_EXPIRED, by changing the
     /// plan or the position. A returned error ends the stream, except CREDENTIALS_EXPIRED, which is handled as usual;
-    /// then the page is loaded again. By default [`of_one_object`].
+    /// then the page is loaded again. An object that is given up with CURSOR_GONE in [`Pass::Changes`] is read in full.
+    /// By default [`of_one_object`].
     fn recover(
         &mut self,
         error: Error,

@@ -7,8 +7,8 @@ const SECOND: i64 = 1_000_000;
 /// The CRM's time of every reply, an hour before the host's.
 const ANSWERED_US: i64 = NOW_US - 3_600 * SECOND;
 
-/// Rows with their times of change, two in a page.
-struct Log(Vec<(&'static str, i64)>);
+/// Rows with their times of change, two in a page; and whether the CRM no longer has windows of changes.
+struct Log(Vec<(&'static str, i64)>, bool);
 
 impl Source for Log {
     const CRM: &'static str = "Log";
@@ -42,6 +42,9 @@ impl Source for Log {
     }
 
     async fn load(&self, pass: &Pass, _: &At) -> Result<Self::Loaded, Error> {
+        if self.1 && matches!(pass, Pass::Changes { .. }) {
+            return Err(Error::cursor_gone("the window is too old"));
+        }
         let has = |(id, changed_us): &(&str, i64)| match pass {
             Pass::Full | Pass::Fields => true,
             Pass::Changes { since_us } => changed_us >= since_us,
@@ -77,12 +80,17 @@ impl Source for Log {
 /// The batches, each as `object:ids`, with the fields of a partial one and `!` where it lists a range; and the last
 /// checkpoint.
 async fn read_log(rows: &[(&'static str, i64)], request: ReadRequest) -> (Vec<String>, Vec<u8>) {
+    let (heard, mut states) = read_of(Log(rows.to_vec(), false), request).await;
+    (heard, states.pop().unwrap_or_default())
+}
+
+/// The same, with all checkpoints.
+async fn read_of(source: Log, request: ReadRequest) -> (Vec<String>, Vec<Vec<u8>>) {
     let (out, events) = ReadStream::channel();
-    let source = Log(rows.to_vec());
     let call = CallContext::new(None);
     let reading = read(&call, request, out, NOW_US, |_| Ok(source));
     let hear = async {
-        let (mut heard, mut last) = (Vec::new(), Vec::new());
+        let (mut heard, mut states) = (Vec::new(), Vec::new());
         while let Some(event) = events.next(0).await {
             match event.event {
                 Some(Event::Batch(batch)) => {
@@ -104,11 +112,11 @@ async fn read_log(rows: &[(&'static str, i64)], request: ReadRequest) -> (Vec<St
                         partial.unwrap_or_default()
                     ));
                 }
-                Some(Event::Checkpoint(checkpoint)) => last = checkpoint.state.to_vec(),
+                Some(Event::Checkpoint(checkpoint)) => states.push(checkpoint.state.to_vec()),
                 _ => {}
             }
         }
-        (heard, last)
+        (heard, states)
     };
     let (heard, end) = tokio::join!(hear, reading);
     assert_eq!(end, Ok(()));
@@ -205,7 +213,7 @@ async fn a_read_in_passes_goes_on_in_the_pass_that_was_interrupted() {
     assert_eq!(whole, ["a:4", "a:1,2 []!", "a:3,4 []!"]);
     let (out, events) = ReadStream::channel();
     let call = CallContext::new(None);
-    let reading = read(&call, sweep(), out, NOW_US, |_| Ok(Log(rows.to_vec())));
+    let reading = read(&call, sweep(), out, NOW_US, |_| Ok(Log(rows.to_vec(), false)));
     let hear = async {
         let mut states = Vec::new();
         while let Some(event) = events.next(0).await {
@@ -226,6 +234,27 @@ async fn a_read_in_passes_goes_on_in_the_pass_that_was_interrupted() {
         assert_eq!(heard, left);
         assert_eq!(last, if left.is_empty() { Vec::new() } else { end.clone() });
     }
+}
+
+#[tokio::test]
+async fn an_object_whose_window_is_gone_is_read_in_full_and_its_time_dropped() {
+    let rows = [("1", 0), ("2", 0), ("3", 0), ("4", ANSWERED_US)];
+    let (_, state) = read_log(&rows, changes(b"", |_| {})).await;
+    let due = |state: &[u8]| changes(state, |one| one.sweep_due = true);
+    let (full, states) = read_of(Log(rows.to_vec(), true), due(&state)).await;
+    assert_eq!(full, ["a:1,2!", "a:3,4!"]);
+    // Interrupted, the same read goes on in the full list.
+    let request = ReadRequest {
+        checkpoint: states[0].clone(),
+        ..due(&state)
+    };
+    let (rest, _) = read_of(Log(rows.to_vec(), true), request).await;
+    assert_eq!(rest, ["a:3,4!"]);
+    // A later one does not ask for the window again, unless the object was read to its end.
+    let (again, _) = read_log(&rows, changes(&states[0], |_| {})).await;
+    assert_eq!(again, ["a:1,2!", "a:3,4!"]);
+    let (some, _) = read_log(&rows, changes(states.last().unwrap(), |_| {})).await;
+    assert_eq!(some, ["a:4"]);
 }
 
 #[tokio::test]
