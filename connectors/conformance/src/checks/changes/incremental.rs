@@ -12,8 +12,9 @@ use crate::reading::Reader;
 use crate::rows::Rows;
 use crate::world::World;
 
-/// Records that changed so shortly before a read may be returned again by the next one.
-const OVERLAP_US: i64 = 3_600 * 1_000_000;
+/// Records that changed so shortly before a read may be returned again by the next one: two hours, because search indexes can be
+/// so far behind, and a minute between the clocks of the host and the CRM.
+const OVERLAP_US: i64 = (2 * 3_600 + 60) * 1_000_000;
 /// The changes that come one after the other.
 const KINDS: [Kind; 6] = [
     Kind::Add,
@@ -36,7 +37,7 @@ pub(crate) const APPLIED: Check = Check {
     id: "changes.applied",
     title: "stored records with the changes since are those of a full read, after each kind of change and after all",
     why: "A change that a read misses stays missing until everything is read again.",
-    spec: &["CHG-1", "CHG-2", "CHG-13", "CHG-14", "RECORD-6"],
+    spec: &["CHG-1", "CHG-2", "CHG-13", "RECORD-6"],
     run: |world| Box::pin(applied(world)),
 };
 
@@ -134,14 +135,19 @@ async fn applied(world: &World) -> CheckResult {
     for kind in kinds().filter(unseen) {
         own.change(kind, &ids, 1).await?;
         made.push(kind.name());
-        let (before, what) = (stored.clone(), "after [changes.move], with sweep_due");
-        let reader = Reader::open(&own).await?;
-        let mut request = reader.changes_since(&state);
-        for one in &mut request.selection {
-            one.sweep_due = true;
+        let before = stored.clone();
+        for flag in ["sweep_due", "calculated_due"] {
+            let what = format!("after [changes.move], with {flag}");
+            let reader = Reader::open(&own).await?;
+            let mut request = reader.changes_since(&state);
+            for one in &mut request.selection {
+                one.sweep_due = flag == "sweep_due";
+                one.calculated_due = !one.sweep_due;
+            }
+            stored.clone_from(&before);
+            let (_, all) = check_changes(&mut findings, &reader, request, &mut stored, &what).await?;
+            check_effect(kind, &before, &Mirror::of(&all))?;
         }
-        let (_, all) = check_changes(&mut findings, &reader, request, &mut stored, what).await?;
-        check_effect(kind, &before, &Mirror::of(&all))?;
     }
     end(findings, &own, made.join(", "))
 }
