@@ -12,15 +12,17 @@ use tether_connector_sdk::proto::{Error, Record};
 
 use crate::bodies::{self, Filter, FilterGroup, Search, Sort};
 use crate::objects::CrmObject;
-use crate::page::{Row, tombstone};
+use crate::page::{Paging, Row, tombstone};
 use crate::plan::Plan;
-use crate::rest::Session;
+use crate::rest::{self, Session};
 use crate::{batch, ids};
 
 /// Ids per search, HubSpot's maximum.
 const A_SEARCH: usize = 200;
-/// The error code of a search that is not in the order of ids.
-pub(crate) const DISORDER: &str = "search_disorder";
+/// How often a search is sent that counts records and lists none.
+const MOST_TRIES: u32 = 3;
+/// The error code of a search that may leave something out: it is not in the order of ids, or its count and its records disagree.
+pub(crate) const UNUSABLE: &str = "search_unusable";
 
 /// The ids of some records that changed.
 #[derive(Debug, PartialEq)]
@@ -34,6 +36,8 @@ pub(crate) struct Changed {
 struct Reply {
     total: usize,
     results: Vec<Found>,
+    #[serde(default)]
+    paging: Option<Paging>,
 }
 
 #[derive(Deserialize)]
@@ -75,25 +79,33 @@ pub(crate) async fn changed(
     let path = format!("/crm/v3/objects/{}/search", object.key);
     let body = bodies::text(&search(object, since_us, after));
     let read = |text: &str| serde_json::from_str::<Reply>(text);
-    let (reply, time_us) = session.post(&path, &body, read).await?;
-    let changed = in_order(reply, after).map_err(|error| error.object(object.key))?;
-    Ok((changed, time_us))
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let (reply, time_us) = session.post(&path, &body, read).await?;
+        let changed = checked(reply, after).map_err(|error| error.object(object.key))?;
+        if changed.last || !changed.ids.is_empty() {
+            return Ok((changed, time_us));
+        }
+        if tries == MOST_TRIES || !rest::pause(session, tries).await? {
+            let error = Error::bug("HubSpot's search counts records and lists none").code(UNUSABLE);
+            return Err(error.object(object.key));
+        }
+    }
 }
 
-/// Checks that a search lists what is behind an id in the order of ids: only then nothing is left out.
-fn in_order(reply: Reply, after: &str) -> Result<Changed, Error> {
+/// Checks that a search lists what is behind an id in the order of ids: only then nothing is left out. Count and records come from an
+/// index that changes meanwhile, and may disagree: the last page is one of which neither says that others follow.
+fn checked(reply: Reply, after: &str) -> Result<Changed, Error> {
     let mut before = after;
     for Found { id } in &reply.results {
         let behind = before.is_empty() || ids::value(id) > ids::value(before);
         if ids::check(id).is_none() || !behind {
-            return Err(Error::bug("HubSpot's search is not in the order of ids").code(DISORDER));
+            return Err(Error::bug("HubSpot's search is not in the order of ids").code(UNUSABLE));
         }
         before = id;
     }
-    let last = reply.results.len() >= reply.total;
-    if reply.results.is_empty() && !last {
-        return Err(Error::transient("HubSpot's search counts records and lists none"));
-    }
+    let last = reply.results.len() >= reply.total && Paging::after(reply.paging).is_none();
     let ids = reply.results.into_iter().map(|found| found.id).collect();
     Ok(Changed { ids, last })
 }
@@ -103,8 +115,6 @@ pub(crate) struct Named {
     pub(crate) rows: Vec<Row>,
     /// Tombstones of archived and merged ones.
     pub(crate) gone: Vec<Record>,
-    /// The selected properties that no row mentions.
-    pub(crate) unmentioned: Vec<String>,
     /// The earliest time of the replies by HubSpot's clock; 0 if one is unknown.
     pub(crate) time_us: i64,
 }
@@ -133,7 +143,6 @@ pub(crate) async fn named(session: &Session, plan: &Plan, ids: &[&str]) -> Resul
     Ok(Named {
         rows,
         gone,
-        unmentioned: found.unmentioned,
         time_us: found.time_us,
     })
 }
@@ -145,7 +154,7 @@ mod tests {
 
     fn listed(text: &str, after: &str) -> Result<Changed, Error> {
         let reply = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}"));
-        in_order(reply, after)
+        checked(reply, after)
     }
 
     #[test]
@@ -176,12 +185,24 @@ mod tests {
         ] {
             assert_eq!(
                 listed(text, after).map_err(|error| error.code),
-                Err(DISORDER.to_owned()),
+                Err(UNUSABLE.to_owned()),
                 "{text}"
             );
         }
-        let none = listed(r#"{"total":1,"results":[]}"#, "").map_err(|error| error.what());
-        assert_eq!(none, Err(tether_connector_sdk::proto::ErrorKind::Transient));
+        // Count, records and cursor disagree: others may follow.
+        assert_eq!(listed(r#"{"total":1,"results":[]}"#, ""), changed(&[], false));
+        let next = r#","paging":{"next":{"after":"1"}}}"#;
+        for (text, ids) in [
+            (r#"{"total":1,"results":[{"id":"9"}]"#, &["9"][..]),
+            (r#"{"total":0,"results":[]"#, &[]),
+        ] {
+            assert_eq!(
+                listed(&format!("{text}{next}"), ""),
+                changed(ids, false),
+                "{text}"
+            );
+            assert_eq!(listed(&format!("{text}}}"), ""), changed(ids, true), "{text}");
+        }
         assert!(serde_json::from_str::<Reply>("{}").is_err());
     }
 }

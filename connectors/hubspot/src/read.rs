@@ -15,9 +15,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tether_connector_sdk::crm::{CrmObject as _, describe};
 use tether_connector_sdk::proto::{Covers, Error, ErrorKind, ObjectCount, Record, SelectedField};
-use tether_connector_sdk::reading::{Looked, Page, Pass, Recovery, Source, Wanted, of_one_object};
+use tether_connector_sdk::reading::{Change, Looked, Page, Pass, Recovery, Source, Wanted, of_one_object};
 
-use crate::batch::Batched;
 use crate::objects::{self, CrmObject};
 use crate::page::{self, Row, tombstone};
 use crate::plan::{PAGE, Plan};
@@ -29,10 +28,10 @@ use crate::{associations, batch, changes, fields, ids};
 const MOST_RESTARTS: u32 = 3;
 /// Largest length of a stored cursor.
 const LONGEST_CURSOR: usize = 2_000;
-/// The error code for selected properties that no record of a page mentions: they may not exist any more.
-const UNMENTIONED: &str = "unmentioned_properties";
-const MINUTE_US: i64 = 60 * 1_000_000;
-const DAY_US: i64 = 24 * 60 * MINUTE_US;
+/// The error code for properties that changed since they were selected, found when the first changed records came.
+const FIELDS_CHANGED: &str = "fields_changed";
+const HOUR_US: i64 = 3_600 * 1_000_000;
+const DAY_US: i64 = 24 * HOUR_US;
 
 /// The position in the list of an object.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,10 +101,22 @@ pub struct Reading {
     /// The selected fields, and whether they were compared with the object's description.
     fields: Vec<SelectedField>,
     is_described: bool,
+    /// How they have changed since they were selected, if it was found while records were read.
+    changes: Vec<Change>,
     /// The search count of the object.
     total: Option<u64>,
     /// How often its list was restarted.
     restarts: u32,
+}
+
+impl Reading {
+    /// Whether records with values come of what was loaded.
+    fn has_values(&self, place: &Place, stride: &Stride) -> bool {
+        match self.scope.way(place) {
+            Way::List { archived } => !archived && !stride.rows.is_empty(),
+            Way::Search { .. } | Way::Ids => !stride.ids.is_empty(),
+        }
+    }
 }
 
 /// Some pages of a list, or some ids.
@@ -113,8 +124,6 @@ pub struct Stride {
     rows: Vec<Row>,
     /// Records that are still to be read.
     ids: Vec<String>,
-    /// Selected properties that no row mentions.
-    unmentioned: Vec<String>,
     /// The earliest time of the replies by HubSpot's clock; 0 if one is unknown.
     time_us: i64,
     /// None at the end of the list.
@@ -128,7 +137,6 @@ impl Stride {
         Self {
             rows: Vec::new(),
             ids: Vec::new(),
-            unmentioned: Vec::new(),
             time_us: i64::MAX,
             next: Some(place.after.clone()),
             last: place.last.clone(),
@@ -159,8 +167,9 @@ impl Reader {
 impl Source for Reader {
     const CRM: &'static str = "HubSpot";
     const CHANGES: bool = true;
-    /// The index of the search follows within seconds, by all reports; HubSpot promises nothing.
-    const LATE_US: i64 = 30 * MINUTE_US;
+    /// HubSpot does not say how far the index of the search may be behind. Usually it is seconds; another vendor's connector looks back an
+    /// hour, this one twice as long. What appears later comes with the read of all records that is due next (docs/hubspot.md).
+    const LATE_US: i64 = 2 * HOUR_US;
     /// Archived records are kept for 90 days.
     const KEPT_US: i64 = 80 * DAY_US;
     type Object = &'static CrmObject;
@@ -223,7 +232,7 @@ impl Source for Reader {
             Pass::Changes { since_us } => Scope::Since(*since_us),
             Pass::Records(ids) => Scope::Ids(ids.clone()),
         };
-        // What few records have is read without a description: it would cost more than the records.
+        // Where nothing changed, a description would be a request for nothing.
         let (described, total) = if scope == Scope::All {
             let described = match self.described.remove(object.key) {
                 Some(described) => described,
@@ -244,6 +253,7 @@ impl Source for Reader {
                 scope,
                 fields: wanted.fields.clone(),
                 is_described: described.is_some(),
+                changes: Vec::new(),
                 total,
                 restarts: 0,
             },
@@ -298,11 +308,14 @@ impl Source for Reader {
         place: &Place,
         mut stride: Stride,
     ) -> Result<Page<Place>, Error> {
-        let records = self.records(reading, place, &mut stride).await?;
-        if !reading.is_described && !stride.unmentioned.is_empty() {
-            let text = "HubSpot mentions some properties in no record";
-            return Err(Error::new(ErrorKind::FieldGone, text).code(UNMENTIONED));
+        if !reading.is_described && reading.has_values(place, &stride) {
+            reading.changes = self.describe(reading).await?;
+            if !reading.changes.is_empty() {
+                let text = "properties have changed since they were selected";
+                return Err(Error::new(ErrorKind::FieldGone, text).code(FIELDS_CHANGED));
+            }
         }
+        let records = self.records(reading, place, &mut stride).await?;
         let mut next = place.clone();
         let covers_numbers = match reading.scope {
             Scope::All => covers(reading, &mut next, &stride),
@@ -358,7 +371,7 @@ impl Source for Reader {
                 };
                 Ok(Recovery::Again(Vec::new()))
             }
-            ErrorKind::Bug if error.code == changes::DISORDER => {
+            ErrorKind::Bug if error.code == changes::UNUSABLE => {
                 let object = reading.plan.object.key;
                 tracing::warn!(
                     object,
@@ -371,7 +384,9 @@ impl Source for Reader {
                 };
                 Ok(Recovery::Again(Vec::new()))
             }
-            ErrorKind::FieldGone if error.code == UNMENTIONED => self.describe(reading).await,
+            ErrorKind::FieldGone if error.code == FIELDS_CHANGED => {
+                Ok(Recovery::Again(std::mem::take(&mut reading.changes)))
+            }
             ErrorKind::QueryTooBig if !reading.plan.wide => {
                 reading.plan.wide = true;
                 Ok(Recovery::Again(Vec::new()))
@@ -416,16 +431,15 @@ impl Reader {
         }
     }
 
-    /// Compares the selected fields with the description of the object.
-    async fn describe(&self, reading: &mut Reading) -> Result<Recovery, Error> {
+    /// Compares the selected fields with the description of the object; returns the changes.
+    async fn describe(&self, reading: &mut Reading) -> Result<Vec<Change>, Error> {
         let object = reading.plan.object;
-        let Some(described) = describe(&self.session, object).await? else {
-            return Ok(Recovery::GiveUp(hidden(object)));
-        };
+        let described = describe(&self.session, object).await?;
+        let described = described.ok_or_else(|| hidden(object))?;
         let budget = self.session.api().options.address_budget;
         let (plan, changes) = Plan::new(object, &reading.fields, Some(&described), budget);
         (reading.plan, reading.is_described) = (plan, true);
-        Ok(Recovery::Again(changes))
+        Ok(changes)
     }
 
     /// The records of a stride: complete, with their companies, and with tombstones of the records merged into them.
@@ -457,25 +471,16 @@ impl Reader {
             }
             Way::Search { .. } => {
                 let ids: Vec<&str> = stride.ids.iter().map(String::as_str).collect();
-                let Batched {
-                    mut rows,
-                    unmentioned,
-                    ..
-                } = batch::records(&self.session, plan, &ids).await?;
+                let mut rows = batch::records(&self.session, plan, &ids).await?.rows;
                 // What is missing was archived or merged meanwhile: its list and its winner have it.
                 stride.rows = ids.iter().filter_map(|id| rows.remove(*id)).collect();
-                stride.unmentioned = unmentioned;
             }
             Way::Ids => {
                 let ids: Vec<&str> = stride.ids.iter().map(String::as_str).collect();
                 let named = changes::named(&self.session, plan, &ids).await?;
-                (stride.rows, stride.unmentioned, stride.time_us) =
-                    (named.rows, named.unmentioned, named.time_us);
+                (stride.rows, stride.time_us) = (named.rows, named.time_us);
                 records.extend(named.gone);
             }
-        }
-        if stride.rows.is_empty() {
-            stride.unmentioned.clear();
         }
         for row in &stride.rows {
             records.push(row.record.clone());

@@ -79,8 +79,8 @@ async fn what_changed_arrives_and_what_is_gone_goes(database: Database) {
     change(&world, "/records/update", update).await;
     let some = incremental(&mut ann, &name).await;
     assert_eq!(counts(&some), (1, 1, 0), "{some:?}");
-    // A search, the record, and nothing of the other objects.
-    assert_eq!(some.api_calls_used, 8 + 1);
+    // Besides, the record and a description of its object, and nothing of the other objects.
+    assert_eq!(some.api_calls_used, 8 + 2);
 
     let children = ["contacts", "deals", "tickets"];
     change(&world, "/records/delete", of("companies", id(&companies, 5))).await;

@@ -106,6 +106,31 @@ impl Read {
     }
 }
 
+impl Read {
+    /// The next windows begin behind the last change so far: what an earlier one lost stays lost.
+    async fn leave_behind(&mut self) {
+        let mut state: Json = serde_json::from_slice(&self.state).unwrap();
+        for (object, since_us) in state["since"].as_object_mut().unwrap() {
+            let truth = self.sim.truth(object).await;
+            let last_us = truth.iter().map(|row| moment_us(&row["updatedAt"])).max();
+            *since_us = (last_us.unwrap() + 1_000).into();
+        }
+        self.state = state.to_string().into_bytes();
+    }
+
+    /// Makes random changes. Returns the companies that are gone, whose records a host reads again.
+    async fn random(&self, order: Json) -> Vec<String> {
+        let made = self.control("/records/random", order).await;
+        let made = made["changes"].as_array().unwrap().iter();
+        let gone = made.filter(|one| {
+            one["object"] == "companies" && (one["kind"] == "delete" || one["kind"] == "merge")
+        });
+        gone.flat_map(|one| one["ids"].as_array().unwrap().clone())
+            .map(|id| id.as_str().unwrap().to_owned())
+            .collect()
+    }
+}
+
 fn record(object: &str, id: &str) -> Json {
     json!({"object": object, "id": id})
 }
@@ -215,6 +240,37 @@ async fn a_search_in_another_order_is_replaced_by_the_list() {
 }
 
 #[tokio::test]
+async fn a_search_whose_count_and_records_disagree_leaves_nothing_out() {
+    let mut read = Read::start(260).await;
+    let companies = read.sim.ids("companies").await;
+    let path = "/crm/v3/objects/companies/search";
+    let next = json!({"next": {"after": "1"}});
+    let empty = json!({"total": 3, "results": []});
+    let short = json!({"total": 1, "results": [{"id": companies[100]}], "paging": next});
+    // Searches: of the page and what is behind it; twice in vain; as often as it is tried, and then the list.
+    for (n, (body, times, searches, lists)) in [(short, 1, 2, 1), (empty.clone(), 2, 3, 1), (empty, 3, 3, 4)]
+        .into_iter()
+        .enumerate()
+    {
+        for id in &companies[100..103] {
+            let update = json!({"object": "companies", "id": id, "fields": {"city": format!("Oslo {n}")}});
+            read.control("/records/update", update).await;
+        }
+        read.sim.forget().await;
+        let fault = json!({"path": path, "status": 200, "times": times, "body": body.to_string()});
+        read.sim.fault(fault.clone()).await;
+        let some = read.changes().await;
+        read.sim.assert_faults_used(&fault).await;
+        assert_eq!(some.rows, 3, "{fault}");
+        assert!(some.statuses.iter().all(|status| status.complete));
+        // Those of the three other objects, too.
+        assert_eq!(read.sim.requests("search").await.len(), searches + 3, "{fault}");
+        assert_eq!(read.sim.requests("list").await.len(), lists + 3, "{fault}");
+        read.assert_true().await;
+    }
+}
+
+#[tokio::test]
 async fn what_the_index_lacks_comes_later_and_what_it_has_too_long_does_not_come() {
     let mut read = Read::start(260).await;
     let companies = read.sim.ids("companies").await;
@@ -287,6 +343,33 @@ async fn values_and_links_without_a_time_come_when_they_are_due() {
 }
 
 #[tokio::test]
+async fn random_changes_are_followed_in_windows_that_do_not_overlap() {
+    let mut read = Read::start(120).await;
+    let kinds = ["create", "update", "delete", "merge"];
+    for seed in 1..=6 {
+        read.leave_behind().await;
+        let (begin, index_stopped) = (read.state.clone(), seed == 3);
+        read.control("/settings", json!({"indexStopped": index_stopped}))
+            .await;
+        let gone = read
+            .random(json!({"seed": seed, "count": 40, "kinds": kinds}))
+            .await;
+        read.random(json!({"seed": seed, "count": 4, "kinds": ["undelete"], "objects": RELATED}))
+            .await;
+        if index_stopped {
+            // What the index lacks comes with the next window, which includes this one.
+            read.changes().await;
+            read.control("/settings", json!({"indexStopped": false})).await;
+            read.state = begin;
+        }
+        read.changes().await;
+        read.children(&gone.iter().collect::<Vec<_>>()).await;
+        read.assert_true().await;
+    }
+    assert_only_read(&read.sim).await;
+}
+
+#[tokio::test]
 async fn records_come_by_id_and_what_is_unknown_is_not_gone() {
     let mut read = Read::start(260).await;
     let ids = read.sim.ids("contacts").await;
@@ -337,6 +420,47 @@ async fn a_missing_property_is_told_when_a_changed_record_lacks_it() {
             .payload("companies", &companies[5])
             .get("tier")
             .is_none()
+    );
+}
+
+#[tokio::test]
+async fn a_property_with_another_type_or_none_is_told_with_the_next_changed_record() {
+    let mut read = Read::start(60).await;
+    let (companies, contacts) = (read.sim.ids("companies").await, read.sim.ids("contacts").await);
+    let number = json!({"object": "companies", "field": "tier", "label": "Tier", "type": "number", "fieldType": "number", "values": "whole"});
+    read.control("/fields/add", number).await;
+    read.control(
+        "/fields/remove",
+        json!({"object": "contacts", "field": "jobtitle"}),
+    )
+    .await;
+    let told = |some: &Outcome| -> Vec<String> {
+        let told = some.changes.iter();
+        told.map(|change| format!("{}.{} {:?}", change.object, change.field, change.kind()))
+            .collect()
+    };
+    let update = |object: &str, id: &str| json!({"object": object, "id": id, "fields": {"website": "https://new.example"}});
+    assert!(told(&read.changes().await).is_empty());
+    read.control("/records/update", update("companies", &companies[5]))
+        .await;
+    let before = read.state.clone();
+    assert_eq!(told(&read.changes().await), ["companies.tier TypeChanged"]);
+    // By id, too.
+    let some = read.records("companies", &[&companies[6]]).await;
+    assert_eq!(told(&some), ["companies.tier TypeChanged"]);
+    // And where the search is of no use.
+    read.control("/records/update", update("contacts", &contacts[5]))
+        .await;
+    read.state = before;
+    let body = json!({"total": 2, "results": [{"id": contacts[7]}, {"id": contacts[6]}]});
+    let path = "/crm/v3/objects/contacts/search";
+    read.sim
+        .fault(json!({"path": path, "status": 200, "body": body.to_string()}))
+        .await;
+    let some = read.changes().await;
+    assert_eq!(
+        told(&some),
+        ["companies.tier TypeChanged", "contacts.jobtitle Missing"]
     );
 }
 
