@@ -1,6 +1,7 @@
 //! Rules of the source tree that the compiler does not check.
 
 mod circles;
+mod named_tests;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ fn sources_of(folder: &str) -> Vec<(String, String)> {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 walk(&path, files)
-            } else {
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
                 files.push(path)
             }
         }
