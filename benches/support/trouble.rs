@@ -370,7 +370,7 @@ fn permissions(all: &mut Vec<Fault>, at: &mut dyn FnMut() -> At) {
 fn drift(all: &mut Vec<Fault>, at: &mut dyn FnMut() -> At) {
     let renamed = |from: &str, to: &str| json!({ "object": "Account", "field": from, "to": to });
     let added =
-        json!({ "object": "Account", "field": "Late__c", "label": "Late", "type": "string", "size": 40 });
+        json!({ "object": "Account", "field": "Late__c", "label": "Late", "type": "string", "size": "40" });
     all.push(
         Fault::new("a field is added in the middle")
             .order(act(at(), json!([{ "route": "/fields/add", "body": added }])))

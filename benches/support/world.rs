@@ -22,6 +22,13 @@ pub(crate) const GROUP: &str = "groups/acme";
 
 /// HTTP/1.0 over loopback: one request per connection; the end of the connection is the end of the body.
 pub(crate) fn http(method: &str, url: &str, body: &str) -> impl BufRead {
+    let (status, reader) = http_reply(method, url, body);
+    assert!(status.contains(" 200 "), "{method} {url}: {status}");
+    reader
+}
+
+/// The line with the status, and the body.
+pub(crate) fn http_reply(method: &str, url: &str, body: &str) -> (String, impl BufRead) {
     let rest = url.strip_prefix("http://").unwrap();
     let (host, path) = rest.split_once('/').unwrap();
     let mut stream = TcpStream::connect(host).unwrap();
@@ -34,9 +41,9 @@ pub(crate) fn http(method: &str, url: &str, body: &str) -> impl BufRead {
     let mut reader = BufReader::with_capacity(1 << 20, stream);
     let mut head = String::new();
     reader.read_line(&mut head).unwrap();
-    assert!(head.contains(" 200 "), "{method} {url}: {head}");
+    let status = head.clone();
     while reader.read_line(&mut head).unwrap() > 2 {}
-    reader
+    (status, reader)
 }
 
 pub(crate) fn http_json(method: &str, url: &str, body: &str) -> Json {
