@@ -122,7 +122,10 @@ async fn a_place_is_loaded_after_it_was_stored() {
             last = one.sequence;
         }
     }
-    // Nothing comes, and nothing is loaded, before the host says that it has the second checkpoint.
+    // After an event that makes the host pull again, nothing comes, and nothing is loaded, before the host says that it has the
+    // second checkpoint.
+    let event = events.next(1).await.unwrap().event;
+    assert!(matches!(event, Some(Event::ApiUsage(_))), "{event:?}");
     let patience = async {
         for _ in 0..200 {
             tokio::task::yield_now().await;
