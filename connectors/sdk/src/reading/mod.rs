@@ -102,6 +102,8 @@ pub async fn read<S: Source>(
         pass: state.pass,
         next_us: state.next_us,
         unlisted: state.unlisted,
+        // A process that dies after each checkpoint must get on: the same one is not sent again.
+        stored: state.place != S::Place::default(),
         place: state.place,
     };
     for (number, one) in left.iter().enumerate() {

@@ -16,6 +16,8 @@ pub(super) struct Begin<P> {
     pub(super) next_us: i64,
     /// Its ids are to be listed after the passes: they could not list all ranges.
     pub(super) unlisted: bool,
+    /// The place is that of the checkpoint: the host has stored it.
+    pub(super) stored: bool,
     pub(super) place: P,
 }
 
@@ -26,6 +28,7 @@ impl<P: Default> Default for Begin<P> {
             pass: 0,
             next_us: 0,
             unlisted: false,
+            stored: false,
             place: P::default(),
         }
     }
@@ -137,7 +140,7 @@ impl<S: Source> Reader<S> {
                 return Ok(None);
             }
             at.pass += 1;
-            at.place = S::Place::default();
+            (at.place, at.stored) = (S::Place::default(), false);
             if at.pass < passes.len() + usize::from(at.unlisted) {
                 let state = self.state(key, &at);
                 self.checkpoint(&state).await?;
@@ -202,6 +205,7 @@ impl<S: Source> Reader<S> {
                 Ok(page) => page,
                 Err(error) => match self.recover(error, &mut plan, &mut at.place).await? {
                     Recovery::Again(changes) => {
+                        at.stored = false;
                         self.telling.changes(key, changes, &mut told).await?;
                         continue;
                     }
@@ -222,7 +226,7 @@ impl<S: Source> Reader<S> {
                 at.unlisted |= page.unlisted && pass.is_listing() && wanted.lists_all();
                 return Ok(page.lacking);
             };
-            at.place = after;
+            (at.place, at.stored) = (after, false);
             ahead = self.go_on(key, batch, &plan, at).await?;
         }
     }
@@ -267,7 +271,7 @@ impl<S: Source> Reader<S> {
 
     /// Waits until the host has stored the place, if it must be stored before it is loaded.
     async fn store_first(&mut self, key: &str, at: &Begin<S::Place>) -> Result<(), Error> {
-        if !S::must_be_stored(&at.place) || !self.keeps_checkpoints {
+        if !S::must_be_stored(&at.place) || at.stored || !self.keeps_checkpoints {
             return Ok(());
         }
         let number = self.telling.checkpoint(&self.state(key, at)).await?;

@@ -158,6 +158,30 @@ async fn a_place_is_loaded_after_it_was_stored() {
 }
 
 #[tokio::test]
+async fn a_read_that_ends_after_each_checkpoint_gets_on() {
+    let source = Jobs::default();
+    let (_, right) = all(&source, request(&["a", "b"], b"")).await;
+    let mut checkpoints: Vec<Vec<u8>> = Vec::new();
+    // Each attempt ends when its first checkpoint is stored; the last one has none left to send.
+    for _ in 0..=right.len() {
+        let from = checkpoints.last().cloned().unwrap_or_default();
+        let (events, read) = reading(&source, request(&["a", "b"], &from));
+        let read = tokio::spawn(read);
+        let first = loop {
+            match events.next(0).await.map(|event| event.event) {
+                Some(Some(Event::Checkpoint(one))) => break Some(one),
+                Some(_) => {}
+                None => break None,
+            }
+        };
+        drop(events);
+        let _ = read.await.unwrap();
+        checkpoints.extend(first.map(|one| one.state.to_vec()));
+    }
+    assert_eq!(checkpoints, right);
+}
+
+#[tokio::test]
 async fn ids_are_listed_apart_where_ranges_could_not_be() {
     let source = Jobs {
         unlisted: true,
