@@ -11,8 +11,8 @@
 //! | `page`, `row`, `values`, `ids`, `records` | conversion of replies to canonical records |
 //! | `read`, `recover` | the read, page by page, resumable after each page |
 //! | `planner` | whether pages come by REST or by Bulk |
-//! | `query`, `together` | pages by REST; the first pages of several objects in one call |
-//! | `bulk` | jobs of Bulk 2.0 and their results |
+//! | `query`, `rest_pages`, `together` | pages by REST; the first pages of several objects in one call |
+//! | `bulk`, `bulk_pages` | jobs of Bulk 2.0 and their results |
 //! | `fetch` | the live read of one company, in one call |
 //!
 //! Operator settings:
@@ -31,6 +31,7 @@
 
 mod auth;
 mod bulk;
+mod bulk_pages;
 mod clock;
 mod composite;
 mod currency;
@@ -51,6 +52,7 @@ mod read;
 mod records;
 mod recover;
 mod rest;
+mod rest_pages;
 mod row;
 mod soql;
 mod together;

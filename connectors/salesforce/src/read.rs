@@ -6,26 +6,24 @@
 //! Pages come by REST ([`crate::query`]) or from a job of Bulk ([`crate::bulk`]), as [`crate::planner`] chooses; what follows is common.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use serde::{Deserialize, Serialize};
-use tether_connector_sdk::proto::{Covers, Error, ObjectCount, Record};
+use tether_connector_sdk::proto::{Error, ObjectCount};
 use tether_connector_sdk::reading::{Looked, Page, Pass, Recovery, Source, Wanted};
 
 use crate::bulk::api::Form;
 use crate::bulk::layout::Layout;
-use crate::bulk::place::{PageAt, Task};
-use crate::bulk::results::{self, Rows};
+use crate::bulk::place::Task;
 use crate::bulk::{self, Bulk, Step};
 use crate::describe::Described;
 use crate::objects::{self, CrmObject};
 use crate::plan::{Column, Plan, label_of};
 use crate::planner::{Facts, Way, choose};
-use crate::query::{self, Place, Scope};
-use crate::recover::ROWS_WITHOUT_IDS;
-use crate::rest::{self, Session};
+use crate::query::{Place, Scope};
+use crate::rest::Session;
 use crate::soql::Filter;
-use crate::{errors, fields, ids, page, records, soql};
+use crate::{errors, fields, ids, page, soql};
 
 /// The position in the list of an object.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,12 +32,12 @@ pub struct At {
     #[serde(flatten)]
     pub(crate) place: Place,
     /// Rows so far.
-    rows: u64,
+    pub(crate) rows: u64,
     /// The CRM's order of ids was not the order of their bytes, or some ids are unknown.
-    unordered: bool,
+    pub(crate) unordered: bool,
     /// Some rows could not be used.
     #[serde(default)]
-    unusable: bool,
+    pub(crate) unusable: bool,
     /// The job that is used, if one is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) bulk: Option<Task>,
@@ -51,13 +49,13 @@ pub struct At {
 /// The plan for an object, and the recoveries tried so far.
 pub struct Reading {
     pub(crate) plan: Plan,
-    scope: Scope,
+    pub(crate) scope: Scope,
     /// The columns of a job; None if the object cannot be read with one.
     pub(crate) layout: Option<Layout>,
     /// The approximate number of records, if it is known.
     estimate: Option<u64>,
     /// Only ids are read, to list ranges: a job returns them in order.
-    lists_ids: bool,
+    pub(crate) lists_ids: bool,
     /// Rows of a page of a job's result.
     pub(crate) page_rows: u64,
     /// Lost cursors since the last page.
@@ -66,7 +64,7 @@ pub struct Reading {
     pub(crate) timed_out: u32,
     pub(crate) described_again: bool,
     /// A page with rows without ids was requested again.
-    asked_again: bool,
+    pub(crate) asked_again: bool,
     /// Damaged pages of a job in a row; and that its result was read from the beginning again.
     pub(crate) damaged: u32,
     pub(crate) relocated: bool,
@@ -112,14 +110,14 @@ impl Reader {
     }
 
     /// How rows are read, if there are so many.
-    fn way(&self, reading: &Reading, rows: Option<u64>) -> Way {
+    pub(crate) fn way(&self, reading: &Reading, rows: Option<u64>) -> Way {
         match reading.layout {
             Some(_) => self.cheaper_way(reading, rows),
             None => Way::Rest,
         }
     }
 
-    fn cheaper_way(&self, reading: &Reading, rows: Option<u64>) -> Way {
+    pub(crate) fn cheaper_way(&self, reading: &Reading, rows: Option<u64>) -> Way {
         let by_ids = matches!(reading.scope, Scope::Ids { .. });
         if by_ids || self.refused.contains(reading.plan.object.key) {
             return Way::Rest;
@@ -301,201 +299,8 @@ impl Source for Reader {
     }
 }
 
-/// By REST.
-impl Reader {
-    async fn load_rest(&self, reading: &Reading, at: &At) -> Result<page::Page, Error> {
-        if matches!(reading.scope, Scope::Since(_)) && *at == At::default() {
-            let key = reading.plan.object.key;
-            let mut known = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
-            // Another plan, without a field that turned out to be missing, is asked for anew.
-            if let Some((parts, page)) = known.remove(key)
-                && parts == reading.plan.parts
-            {
-                return Ok(page);
-            }
-        }
-        if matches!(reading.scope, Scope::Ids { .. }) && reading.scope.is_end(&at.place.after) {
-            return Ok(page::Page::end());
-        }
-        let path = at.place.path(&self.session, &reading.plan, &reading.scope);
-        rest::page(&self.session, &path, &reading.plan.parts[0]).await
-    }
-
-    async fn rest_page(
-        &mut self,
-        reading: &mut Reading,
-        at: &At,
-        page: page::Page,
-    ) -> Result<Page<At>, Error> {
-        let mut next = at.clone();
-        let mut step = next.place.step(&page)?;
-        step.last = reading
-            .scope
-            .after_page(&mut next.place, &at.place.after, step.last)?;
-        let plan = &reading.plan;
-        let whole = query::whole(&self.session, plan, &reading.scope, page, &at.place.after).await?;
-        if whole.unusable > 0 && !std::mem::replace(&mut reading.asked_again, true) {
-            return Err(Error::transient("Salesforce gave records without ids").code(ROWS_WITHOUT_IDS));
-        }
-        (reading.lost, reading.timed_out) = (0, 0);
-        // After a record whose position is unknown, no range is known to be complete.
-        next.unordered |= !step.in_order || whole.unusable > 0;
-        next.unusable |= whole.unusable > 0;
-        next.rows += whole.records.len() as u64;
-        let covers = (!next.unordered).then(|| Covers {
-            after: at.place.after.clone(),
-            through: if step.last {
-                String::new()
-            } else {
-                next.place.after.clone()
-            },
-        });
-        if let Some(total) = step.total.filter(|_| !step.last && !at.rest) {
-            let left = Some(total.saturating_sub(next.rows - at.rows));
-            if self.cheaper_way(reading, left) == Way::Bulk && self.has_layout(reading).await? {
-                next.place = Place::after(next.place.after);
-                next.bulk = Some(self.task(&next.place.after));
-            }
-        }
-        Ok(Page {
-            records: whole.records,
-            covers,
-            covers_numbers: None,
-            read_time_us: whole.read_us,
-            expected: step.total.map(|total| at.rows + total),
-            lacking: lacking(reading, &next),
-            unlisted: false,
-            next: (!step.last).then_some(next),
-        })
-    }
-}
-
-/// By Bulk.
-impl Reader {
-    async fn load_bulk(&self, reading: &Reading, at: &At, task: &Task) -> Result<Step, Error> {
-        let lacks = || Error::transient("the columns of a job are not known").code(bulk::api::NO_LAYOUT);
-        let layout = reading.layout.as_ref().ok_or_else(lacks)?;
-        let query = bulk::Query {
-            object: reading.plan.object.key,
-            soql: &soql_of_job(reading, layout, &at.place.after),
-            layout,
-            page_rows: reading.page_rows,
-        };
-        let now_us = self.session.api().clock.now_us();
-        self.bulk.load(&self.session, &query, task, now_us).await
-    }
-
-    /// The position after a step, and its records.
-    fn bulk_page(&self, reading: &mut Reading, at: &At, step: Step) -> Result<Page<At>, Error> {
-        let mut next = at.clone();
-        let mut page = Page {
-            records: Vec::new(),
-            covers: None,
-            covers_numbers: None,
-            read_time_us: 0,
-            expected: None,
-            next: None,
-            lacking: None,
-            unlisted: false,
-        };
-        let task = next.bulk.get_or_insert_with(|| self.task(&at.place.after));
-        // The query began to run after that.
-        page.read_time_us = task.since_us;
-        match (step, &mut task.job) {
-            (Step::Chosen, _) => {}
-            (Step::Created(mut job), _) => {
-                job.page = PageAt::behind(&at.place.after);
-                task.job = Some(job);
-                task.fresh = false;
-            }
-            (Step::Runs { processed, moved_us }, Some(job)) => {
-                (job.processed, job.moved_us) = (processed, moved_us);
-            }
-            (Step::Complete(total), Some(job)) => {
-                job.total = Some(total);
-                page.expected = Some(at.rows + total);
-            }
-            (Step::Rows(rows), Some(_)) => {
-                next.unusable |= rows.page.unusable > 0;
-                let bytes = self.session.api().options.bulk_page_bytes;
-                (page.records, page.covers) = rows_of_job(reading, task, rows, at.unordered, bytes)?;
-            }
-            (Step::Deleted, _) => {
-                page.unlisted = task.unordered || at.unordered;
-                page.lacking = lacking(reading, &next);
-                return Ok(page);
-            }
-            _ => return Err(Error::bug("a step of a job that there is not")),
-        }
-        page.next = Some(next);
-        Ok(page)
-    }
-}
-
-/// The query of a job. It has no order, which would keep Salesforce from dividing it, except for a listing of ids.
-fn soql_of_job(reading: &Reading, layout: &Layout, after: &str) -> String {
-    let filter = match &reading.scope {
-        Scope::Since(since) => Filter::Changed { since, after },
-        _ => Filter::After(after),
-    };
-    let columns: Vec<&str> = layout.asked.iter().map(String::as_str).collect();
-    let mut soql = soql::unordered(reading.plan.object.key, &columns, &filter);
-    if reading.lists_ids {
-        soql.push_str(soql::ORDER_BY_ID);
-    }
-    soql
-}
-
-/// The records of rows of a job and the range that they list, if they came in order so far.
-fn rows_of_job(
-    reading: &mut Reading,
-    task: &mut Task,
-    rows: Rows,
-    unordered: bool,
-    page_bytes: u64,
-) -> Result<(Vec<Record>, Option<Covers>), Error> {
-    let Some(job) = &mut task.job else {
-        return Err(Error::bug("rows of a job that there is not"));
-    };
-    let first = rows.page.rows.first().map(|row| row.id.as_str());
-    if job.page.rows == 0 && first.is_some_and(|first| first == job.page.first_before) {
-        return Err(results::damaged(
-            "a page of a result has the rows of the page before",
-        ));
-    }
-    let ids = rows.page.rows.iter().map(|row| row.id.as_str());
-    let in_order = job.page.advance(rows.count, ids);
-    if reading.lists_ids && !in_order {
-        // The only purpose of the listing is its order.
-        let text = "a job returned ids in another order than it was asked for";
-        return Err(Error::transient(text).code(bulk::api::REFUSED));
-    }
-    task.unordered |= !in_order || rows.page.unusable > 0;
-    let is_end = rows.end.as_ref().is_some_and(|end| end.next.is_none());
-    let last = &job.page.last;
-    let covers = (!task.unordered && !unordered && (is_end || *last > task.through)).then(|| Covers {
-        after: task.through.clone(),
-        through: if is_end { String::new() } else { last.clone() },
-    });
-    if *last > task.through {
-        task.through.clone_from(last);
-    }
-    if let Some(end) = rows.end {
-        reading.damaged = 0;
-        if end.rows > 0 {
-            let seen = Some((end.rows, end.bytes));
-            reading.page_rows = bulk::page_rows(page_bytes, 0, seen);
-        }
-        match end.next {
-            Some(next) => job.page.next(end.rows, next),
-            None => job.ended = true,
-        }
-    }
-    Ok((records::records(reading.plan.object, rows.page), covers))
-}
-
 /// Why an object is not complete although its list was read to the end.
-fn lacking(reading: &Reading, at: &At) -> Option<Error> {
+pub(crate) fn lacking(reading: &Reading, at: &At) -> Option<Error> {
     let label = reading.plan.object.label;
     at.unusable
         .then(|| Error::bug(format!("Salesforce gave {label} without ids that can be used")))
