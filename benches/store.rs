@@ -159,6 +159,7 @@ async fn pass(store: &Store, sync: &Sync, rows: usize, version: i64, covers: boo
             lease_until_us: NOW * 2,
             now_us: NOW,
             reads: Vec::new(),
+            is_first_load: false,
         };
         let start = Instant::now();
         store.sync_commit(commit).await.unwrap();

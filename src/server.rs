@@ -97,6 +97,7 @@ pub async fn migrate(options: &Options) -> Result<(Store, Vec<store::Error>), Fa
     for version in versions {
         tracing::info!("migrated the database: {version}");
     }
+    store.company_fill_all().await?;
     reidentify::run(&store).await?;
     Ok((store, silent))
 }

@@ -1,6 +1,6 @@
 //! Companies as a group sees them: those of its sources and those it tracks, each once and under one name.
 //!
-//! A list by name reads each source in the order (name, id) from an index, merges the sources, and shows each
+//! A list by name reads each source in the order (name, id) from `company_name`, merges the sources, and shows each
 //! company once, under its name in the oldest source that has it. So a page costs its length times the number
 //! of sources.
 //!

@@ -37,6 +37,8 @@ pub(super) struct DataSet {
     pub(super) mode: SyncMode,
     /// What it reads.
     pub(super) plan: Option<Vec<u8>>,
+    /// The change number up to which the tables of companies have the records (`record::by_company`).
+    pub(super) company_no: i64,
     /// When rows of which some fields were read were last stored.
     pub(super) partial_us: Micros,
     /// The clock of that time.
@@ -63,6 +65,7 @@ impl DataSet {
             account: String::new(),
             mode: SyncMode::Auto,
             plan: None,
+            company_no: 0,
             partial_us: 0,
             partial_clock: ReadClock::UNKNOWN.number(),
         }
@@ -81,6 +84,20 @@ impl DataSet {
         if !read.is_before(self.partial()) {
             (self.partial_us, self.partial_clock) = (read.us, read.clock.number());
         }
+    }
+
+    /// Whether the tables of companies have all company records.
+    pub(super) fn has_all_companies(&self) -> bool {
+        self.company_no >= self.change_no
+    }
+
+    /// Moves the change number on after a write. That of the companies follows if they had all records before, unless the write
+    /// left company records for later.
+    pub(super) fn advance(&mut self, change_no: i64, left_companies: bool) {
+        if self.has_all_companies() && !left_companies {
+            self.company_no = change_no;
+        }
+        self.change_no = change_no;
     }
 }
 
@@ -194,6 +211,7 @@ pub(super) fn store(conn: &mut Conn, set: &DataSet) -> Result<(), Error> {
     diesel::update(data_set::table.find(set.integration_id))
         .set((
             data_set::change_no.eq(set.change_no),
+            data_set::company_no.eq(set.company_no),
             data_set::checkpoint.eq(&set.checkpoint),
             data_set::checkpoint_seq.eq(set.checkpoint_seq),
             data_set::bytes.eq(set.bytes),
@@ -207,14 +225,33 @@ pub(super) fn store(conn: &mut Conn, set: &DataSet) -> Result<(), Error> {
     Ok(())
 }
 
-/// Stores the change number after a write of the data set, which is locked and was at `of.change_no`.
+/// Stores the change number after a write of the data set, which is locked and was at `of.change_no`. The write has written to
+/// the tables of companies too.
 pub(super) fn set_change_no(conn: &mut Conn, of: &DataSet, change_no: i64) -> Result<(), Error> {
-    if change_no != of.change_no {
-        diesel::update(data_set::table.find(of.integration_id))
-            .set(data_set::change_no.eq(change_no))
+    let mut set = of.clone();
+    set.advance(change_no, false);
+    store_numbers(conn, of, &set)
+}
+
+/// Stores the change numbers of a data set that was `before`.
+pub(super) fn store_numbers(conn: &mut Conn, before: &DataSet, set: &DataSet) -> Result<(), Error> {
+    if (set.change_no, set.company_no) != (before.change_no, before.company_no) {
+        diesel::update(data_set::table.find(set.integration_id))
+            .set((
+                data_set::change_no.eq(set.change_no),
+                data_set::company_no.eq(set.company_no),
+            ))
             .execute(conn)?;
     }
     Ok(())
+}
+
+/// The data sets whose tables of companies lack records. There is one row an integration.
+pub(super) fn lacking_companies(conn: &mut Conn) -> Result<Vec<IntegrationId>, Error> {
+    Ok(data_set::table
+        .filter(data_set::company_no.lt(data_set::change_no))
+        .select(data_set::integration_id)
+        .load(conn)?)
 }
 
 /// The last change number of each data set. There is one row an integration.

@@ -12,7 +12,11 @@ use super::{
     Error, Integration, Store,
     conn::{Conn, each, first_locked},
     data_set, integration,
-    schema::{credentials, integration as integration_table, meta, record as record_table, tracked_company},
+    record::{self, Held},
+    schema::{
+        company_name, company_record, credentials, integration as integration_table, meta,
+        record as record_table, tracked_company,
+    },
     source,
 };
 use crate::domain::{CompanyId, CredentialId, GroupId, IntegrationId, IntegrationState, Micros};
@@ -208,17 +212,16 @@ impl Store {
     ) -> Result<Option<CompanyId>, Error> {
         for of in self.source_list(group).await? {
             let id = of.integration.id;
-            let first = self.data_read(id, move |conn| {
-                Ok(record_table::table
-                    .filter(record_table::integration_id.eq(id))
-                    .filter(record_table::company_id.eq(old))
-                    .filter(record_table::delete_us.is_null())
-                    .order((record_table::name_key, record_table::external_id))
-                    .select((record_table::external_id, record_table::homepage))
-                    .first::<(String, Option<String>)>(conn)
-                    .optional()?)
-            });
-            let Some((external_id, homepage)) = first.await? else {
+            self.company_fill(id).await?;
+            let held = self.data_read(id, move |conn| record::held(conn, &[id], &[old]));
+            let by_name =
+                |a: &Held, b: &Held| (&a.name_key, &a.external_id).cmp(&(&b.name_key, &b.external_id));
+            let Some(Held {
+                external_id,
+                homepage,
+                ..
+            }) = held.await?.into_iter().min_by(by_name)
+            else {
                 continue;
             };
             let credential = of.integration.credential_id;
@@ -389,29 +392,34 @@ fn records(
     let Some(set) = data_set::lock(conn, id)? else {
         return Ok((None, 0));
     };
-    // By the index of companies, which has company records only. Ids that were moved may come again, and stay.
+    if !set.has_all_companies() {
+        record::fill(conn, &set)?;
+        return Ok((Some(after.clone()), 0));
+    }
+    // By company. Ids that were moved may come again, and stay.
     let (company, object, external_id) = after;
-    let later = dsl::company_id
-        .gt(company)
-        .or(dsl::object.gt(object))
-        .or(dsl::object.eq(object).and(dsl::external_id.gt(external_id)));
-    let rows: Vec<(Option<CompanyId>, String, String, Option<String>)> = each!(conn, c => record_table::table
-        .filter(dsl::integration_id.eq(id))
-        .filter(dsl::company_id.is_not_null())
-        .filter(dsl::delete_us.is_null())
-        .filter(dsl::company_id.ge(company))
-        .filter(later.assume_not_null())
-        .order((dsl::company_id, dsl::object, dsl::external_id))
-        .limit(limit)
-        .select((dsl::company_id, dsl::object, dsl::external_id, dsl::homepage))
-        .load(c))?;
-    let Some((Some(last), object, external_id, _)) = rows.last() else {
+    let keys = record::page(
+        conn,
+        id,
+        (company.as_str(), object.as_str(), external_id.as_str()),
+        limit,
+    )?;
+    let Some((last, object, external_id)) = keys.last() else {
         return Ok((None, 0));
     };
     let next = (last.as_str().to_owned(), object.clone(), external_id.clone());
     let (mut change_no, mut moved) = (set.change_no, 0);
-    for (old, object, external_id, homepage) in rows {
-        let Some(old) = old else { continue };
+    for (old, object, external_id) in keys {
+        let found: Option<(Option<String>, String)> = record_table::table
+            .find((id, &object, &external_id))
+            .filter(dsl::company_id.eq(old))
+            .filter(dsl::delete_us.is_null())
+            .select((dsl::homepage, dsl::name_key))
+            .first(conn)
+            .optional()?;
+        let Some((homepage, name_key)) = found else {
+            continue;
+        };
         let one = CompanyRecord {
             connector: of.connector.clone(),
             organization_id: organization_id.to_owned(),
@@ -424,8 +432,15 @@ fn records(
         };
         change_no += 1;
         moved += 1;
-        diesel::update(record_table::table.find((id, object, one.external_id)))
+        let external_id = &one.external_id;
+        diesel::update(record_table::table.find((id, &object, external_id)))
             .set((dsl::company_id.eq(new), dsl::change_no.eq(change_no)))
+            .execute(conn)?;
+        diesel::update(company_record::table.find((id, old, &object, external_id)))
+            .set(company_record::company_id.eq(new))
+            .execute(conn)?;
+        diesel::update(company_name::table.find((id, name_key, old, &object, external_id)))
+            .set(company_name::company_id.eq(new))
             .execute(conn)?;
     }
     data_set::set_change_no(conn, &set, change_no)?;

@@ -123,7 +123,7 @@ pub use rollback::Rollback;
 pub use share::{NewShare, Share};
 pub use source::{Relation, SeenField, Source};
 pub use sync::{
-    Committed, Confirmed, Enqueued, Heartbeat, NewPlan, NewSync, ObjectProgress, ObjectRead, ReadBefore,
-    Scheduled, Sync, SyncCommit, SyncEnd, SyncObject, Worker,
+    Committed, Confirmed, Enqueued, Heartbeat, Left, NewPlan, NewSync, ObjectProgress, ObjectRead,
+    ReadBefore, Scheduled, Sync, SyncCommit, SyncEnd, SyncObject, Worker,
 };
 pub use transaction::Tx;

@@ -8,6 +8,7 @@ use crate::domain::{CompanyId, IntegrationId, Micros, ReadTime};
 
 mod answer;
 mod apply;
+mod by_company;
 mod feed;
 mod hash;
 mod listing;
@@ -18,6 +19,7 @@ mod read;
 mod sqlite;
 mod write;
 
+pub(super) use by_company::{Companies, fill, is_chunk, page};
 pub use feed::{Change, ChangePage};
 pub use hash::row_hash;
 pub(super) use listing::{Listing, Writer};

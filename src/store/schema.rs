@@ -293,6 +293,7 @@ diesel::table! {
         account -> Text,
         mode -> Text,
         plan -> Nullable<Binary>,
+        company_no -> BigInt,
         partial_us -> BigInt,
         partial_clock -> BigInt,
     }
@@ -379,6 +380,25 @@ diesel::table! {
 }
 
 diesel::table! {
+    company_record (integration_id, company_id, object, external_id) {
+        integration_id -> Text,
+        company_id -> Text,
+        object -> Text,
+        external_id -> Text,
+    }
+}
+
+diesel::table! {
+    company_name (integration_id, name_key, company_id, object, external_id) {
+        integration_id -> Text,
+        name_key -> Text,
+        company_id -> Text,
+        object -> Text,
+        external_id -> Text,
+    }
+}
+
+diesel::table! {
     tracked_company (group_id, company_id) {
         group_id -> Text,
         company_id -> Text,
@@ -461,6 +481,8 @@ diesel::allow_tables_to_appear_in_same_query!(
     removal,
     record,
     record_link,
+    company_record,
+    company_name,
     tracked_company,
     group_event_head,
     group_event,

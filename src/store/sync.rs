@@ -14,7 +14,7 @@ mod stored;
 
 pub(super) use cancel::cancel_unfinished;
 pub(super) use commit::object_count;
-pub use commit::{Committed, ObjectProgress, SyncCommit};
+pub use commit::{Committed, Left, ObjectProgress, SyncCommit};
 pub use finish::SyncEnd;
 pub use lease::Worker;
 pub use plan::{NewPlan, ObjectRead, ReadBefore};

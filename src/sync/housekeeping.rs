@@ -119,6 +119,8 @@ async fn sweep_once(store: &Store, keep: Keep, stop: &CancellationToken, now: i6
         forget(store, state, now - keep.gone_us, stop).await?;
     }
     while !store.data_purge_orphans(BATCH).await? && !stop.is_cancelled() {}
+    // Of databases that did not answer at the start, and of loads that ended with a crash.
+    store.company_fill_all().await?;
     Ok(())
 }
 

@@ -7,8 +7,10 @@ use tether::{domain::*, store::*};
 
 use crate::support::alone::Alone as _;
 
+mod children;
 mod company;
 mod event;
+mod first_load;
 mod identity;
 mod integration;
 mod limits;
@@ -347,6 +349,7 @@ fn commit(sync: &Sync, batches: Vec<RecordBatch>) -> SyncCommit {
         lease_until_us: NOW + 5 * MINUTE,
         now_us: NOW,
         reads: Vec::new(),
+        is_first_load: false,
     }
 }
 

@@ -69,13 +69,11 @@ fn count_held(conn: &mut Conn, sources: &[IntegrationId]) -> Result<i64, Error> 
         #[diesel(sql_type = sql_types::BigInt)]
         n: i64,
     }
-    const SQLITE: &str = "SELECT count(DISTINCT company_id) AS n FROM record WHERE integration_id IN \
-        (SELECT value FROM json_each('[\"' || replace($1, ',', '\",\"') || '\"]')) AND company_id IS NOT NULL \
-        AND delete_us IS NULL";
+    const SQLITE: &str = "SELECT count(DISTINCT company_id) AS n FROM company_record WHERE integration_id IN \
+        (SELECT value FROM json_each('[\"' || replace($1, ',', '\",\"') || '\"]'))";
     const POSTGRES: &str = "SELECT count(*) AS n FROM (SELECT DISTINCT r.company_id FROM \
         unnest(string_to_array($1, ',')) i (id) \
-        CROSS JOIN LATERAL (SELECT company_id FROM record WHERE integration_id = i.id COLLATE \"C\" \
-        AND company_id IS NOT NULL AND delete_us IS NULL OFFSET 0) r) c";
+        CROSS JOIN LATERAL (SELECT company_id FROM company_record WHERE integration_id = i.id COLLATE \"C\" OFFSET 0) r) c";
     let sql = match conn {
         Conn::Sqlite(_) => SQLITE,
         Conn::Postgres(_) => POSTGRES,
@@ -169,8 +167,8 @@ fn source_ids(
         company_id: CompanyId,
     }
     let ids: Vec<Id> = diesel::sql_query(
-        "SELECT DISTINCT company_id FROM record WHERE integration_id = (SELECT $1) AND company_id IS NOT NULL \
-         AND delete_us IS NULL AND company_id > $2 ORDER BY company_id LIMIT (SELECT $3)",
+        "SELECT DISTINCT company_id FROM company_record WHERE integration_id = (SELECT $1) AND company_id > $2 \
+         ORDER BY company_id LIMIT (SELECT $3)",
     )
     .bind::<sql_types::Text, _>(source)
     .bind::<sql_types::Text, _>(after.map(|id| id.as_str().to_owned()).unwrap_or_default())

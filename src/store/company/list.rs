@@ -238,7 +238,7 @@ fn bounds(after: Option<&CompanyKey>) -> (&str, &str) {
     after.map_or(("", ""), |k| (k.name_key.as_str(), k.company_id.as_str()))
 }
 
-/// The next keys of one source, a range of its index.
+/// The next keys of one source, a range of its companies by name.
 fn source_keys(
     conn: &mut Conn,
     source: IntegrationId,
@@ -247,8 +247,8 @@ fn source_keys(
 ) -> Result<Vec<CompanyKey>, Error> {
     let (name_key, company_id) = bounds(after);
     let rows: Vec<KeyRow> = diesel::sql_query(
-        "SELECT name_key, company_id FROM record WHERE integration_id = (SELECT $1) AND company_id IS NOT NULL \
-         AND delete_us IS NULL AND (name_key, company_id) > ($2, $3) ORDER BY name_key, company_id LIMIT (SELECT $4)",
+        "SELECT name_key, company_id FROM company_name WHERE integration_id = (SELECT $1) \
+         AND (name_key, company_id) > ($2, $3) ORDER BY name_key, company_id LIMIT (SELECT $4)",
     )
     .bind::<sql_types::Text, _>(source)
     .bind::<sql_types::Text, _>(name_key)

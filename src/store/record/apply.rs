@@ -1,7 +1,7 @@
 //! Computes the changes of a batch against the stored rows, without SQL.
 
 use super::{Counters, Parent, RecordBatch, RecordRow};
-use crate::domain::{Micros, ReadClock, ReadTime, name_key};
+use crate::domain::{CompanyId, Micros, ReadClock, ReadTime, name_key};
 
 /// Which unchanged rows get the times of the new read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,13 +19,38 @@ pub(super) struct Existing {
     pub(super) modified_us: Micros,
     pub(super) read: ReadTime,
     pub(super) deleted: bool,
+    pub(super) company_id: Option<CompanyId>,
+    pub(super) name_key: String,
 }
 
-/// A stored row: id, hash, time of change, time of reading and its clock, time of removal.
-pub(super) type Known = (String, i64, Micros, Micros, i64, Option<Micros>);
+impl Existing {
+    /// Its entry in the tables of companies, if it is a live company record.
+    fn entry(&self) -> Option<Entry<'_>> {
+        let company_id = self.company_id.filter(|_| !self.deleted)?;
+        Some(Entry {
+            company_id,
+            name_key: &self.name_key,
+            external_id: &self.external_id,
+        })
+    }
+}
+
+/// A stored row: id, hash, time of change, time of reading and its clock, time of removal, company, sort key.
+pub(super) type Known = (
+    String,
+    i64,
+    Micros,
+    Micros,
+    i64,
+    Option<Micros>,
+    Option<CompanyId>,
+    String,
+);
 
 impl From<Known> for Existing {
-    fn from((external_id, hash, modified_us, read_us, read_clock, delete_us): Known) -> Self {
+    fn from(
+        (external_id, hash, modified_us, read_us, read_clock, delete_us, company_id, name_key): Known,
+    ) -> Self {
         Self {
             external_id,
             hash,
@@ -35,8 +60,18 @@ impl From<Known> for Existing {
                 clock: ReadClock::from_number(read_clock),
             },
             deleted: delete_us.is_some(),
+            company_id,
+            name_key,
         }
     }
+}
+
+/// An entry of the tables of companies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Entry<'a> {
+    pub(super) company_id: CompanyId,
+    pub(super) external_id: &'a str,
+    pub(super) name_key: &'a str,
 }
 
 /// A row to insert or replace.
@@ -47,13 +82,24 @@ pub(super) struct Put<'a> {
     /// The number of the clock.
     pub(super) clock: i64,
     pub(super) change_no: i64,
-    /// It is stored already, live or gone.
-    pub(super) known: bool,
+    /// What is stored of it, live or gone.
+    pub(super) before: Option<&'a Existing>,
+}
+
+impl Put<'_> {
+    fn entry(&self) -> Option<Entry<'_>> {
+        Some(Entry {
+            company_id: self.row.company_id?,
+            name_key: &self.name_key,
+            external_id: &self.row.external_id,
+        })
+    }
 }
 
 /// A row that turned out to be gone.
 pub(super) struct Gone<'a> {
     pub(super) external_id: &'a str,
+    pub(super) before: &'a Existing,
     pub(super) merged_into: Option<&'a str>,
     pub(super) modified_us: Micros,
     pub(super) read: ReadTime,
@@ -73,16 +119,16 @@ pub(super) struct Link<'a> {
     pub(super) parent: &'a Parent,
 }
 
-enum Fate {
+enum Fate<'a> {
     Unchanged,
     Touch,
     Put,
-    Gone,
+    Gone(&'a Existing),
 }
 
 /// The outcome for one row. Of two reads the later one counts, whatever the record's own timestamp says: imports and triggers may
 /// set older timestamps, and a record that is read now has its current values.
-fn fate(old: Option<&Existing>, row: &RecordRow, read: ReadTime, touch: Touch) -> Fate {
+fn fate<'a>(old: Option<&'a Existing>, row: &RecordRow, read: ReadTime, touch: Touch) -> Fate<'a> {
     let Some(old) = old else {
         return if row.deleted { Fate::Unchanged } else { Fate::Put };
     };
@@ -91,7 +137,7 @@ fn fate(old: Option<&Existing>, row: &RecordRow, read: ReadTime, touch: Touch) -
     }
     match (old.deleted, row.deleted) {
         (true, true) => Fate::Unchanged,
-        (false, true) => Fate::Gone,
+        (false, true) => Fate::Gone(old),
         (true, false) => Fate::Put,
         (false, false) if old.hash != row.hash => Fate::Put,
         (false, false) if touch == Touch::All || old.modified_us != row.modified_us => Fate::Touch,
@@ -127,12 +173,40 @@ pub(super) struct Changes<'a> {
 }
 
 impl<'a> Changes<'a> {
+    /// No changes.
+    pub(super) fn none() -> Self {
+        Self {
+            puts: Vec::new(),
+            gone: Vec::new(),
+            touched: Vec::new(),
+            counters: Counters::default(),
+        }
+    }
+
     /// Rows whose links are deleted: removed rows, and rows that are written again.
     pub(super) fn unlinked(&self) -> Vec<&'a str> {
         let gone = self.gone.iter().map(|gone| gone.external_id);
-        let known = self.puts.iter().filter(|put| put.known);
+        let known = self.puts.iter().filter(|put| put.before.is_some());
         gone.chain(known.map(|put| put.row.external_id.as_str()))
             .collect()
+    }
+
+    /// The entries of companies that no longer hold, sorted.
+    pub(super) fn ended_entries(&self) -> Vec<Entry<'_>> {
+        let gone = self.gone.iter().filter_map(|gone| gone.before.entry());
+        let moved = self.puts.iter().filter_map(|put| {
+            let before = put.before?.entry()?;
+            (put.entry() != Some(before)).then_some(before)
+        });
+        sorted(gone.chain(moved))
+    }
+
+    /// The entries of companies that are new, sorted.
+    pub(super) fn new_entries(&self) -> Vec<Entry<'_>> {
+        sorted(self.puts.iter().filter_map(|put| {
+            let now = put.entry()?;
+            (put.before.and_then(Existing::entry) != Some(now)).then_some(now)
+        }))
     }
 
     /// The links to insert, each once, ordered by child and parent.
@@ -152,6 +226,12 @@ impl<'a> Changes<'a> {
         links.dedup_by_key(|link| (link.child_id, link.parent));
         links
     }
+}
+
+fn sorted<'a>(entries: impl Iterator<Item = Entry<'a>>) -> Vec<Entry<'a>> {
+    let mut entries: Vec<Entry<'a>> = entries.collect();
+    entries.sort_unstable();
+    entries
 }
 
 /// Makes the rows storable, gives each its time of reading, and sorts them: by key, of one key the last read first.
@@ -198,14 +278,12 @@ pub(super) fn changes<'a>(
         *change_no
     };
     let mut changes = Changes {
-        puts: Vec::new(),
-        gone: Vec::new(),
-        touched: Vec::new(),
         counters: Counters {
             read: batch.rows.len() as i64,
             unchanged: (batch.rows.len() - rows.len()) as i64,
             ..Counters::default()
         },
+        ..Changes::none()
     };
     let mut stored = existing.iter().peekable();
     for &row in rows {
@@ -233,11 +311,12 @@ pub(super) fn changes<'a>(
                     read,
                     clock: read.clock.number(),
                     change_no: next(),
-                    known: old.is_some(),
+                    before: old,
                 });
             }
-            Fate::Gone => changes.gone.push(Gone {
+            Fate::Gone(before) => changes.gone.push(Gone {
                 external_id: &row.external_id,
+                before,
                 merged_into: row.merged_into.as_deref(),
                 modified_us: row.modified_us,
                 read,

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use super::{
     Counters, RecordBatch,
     apply::{self, Existing, Touch},
+    by_company::Companies,
     partial,
     read::{existing_ids, existing_range},
     write,
@@ -23,6 +24,8 @@ pub(in crate::store) struct Writer {
     pub(in crate::store) integration_id: IntegrationId,
     pub(in crate::store) sync_id: SyncId,
     pub(in crate::store) generation: i64,
+    /// When company records are added to the tables of companies.
+    pub(in crate::store) companies: Companies,
 }
 
 /// A batch of a sync, on its way into the store. What its range lacks is marked, not removed.
@@ -41,6 +44,11 @@ impl Listing {
             is_prepared: false,
             left: None,
         }
+    }
+
+    /// Whether it has records of companies.
+    pub(in crate::store) fn has_companies(&self) -> bool {
+        self.batch.rows.iter().any(|row| row.company_id.is_some())
     }
 
     pub(in crate::store) fn object(&self) -> &str {
@@ -62,6 +70,7 @@ impl Listing {
             integration_id,
             sync_id,
             generation,
+            companies,
         } = *of;
         if !std::mem::replace(&mut self.is_prepared, true) {
             apply::prepare(&mut self.batch);
@@ -102,7 +111,16 @@ impl Listing {
         if let Some(fields) = &batch.partial {
             return partial::store(conn, integration_id, change_no, batch, fields, seen, now_us).map(Some);
         }
-        write::store(conn, integration_id, change_no, batch, seen, Touch::Moved, now_us).map(Some)
+        write::store(
+            conn,
+            integration_id,
+            change_no,
+            batch,
+            seen,
+            (Touch::Moved, companies),
+            now_us,
+        )
+        .map(Some)
     }
 }
 

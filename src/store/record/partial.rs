@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use super::{
     Counters, Parent, Record, RecordBatch, RecordRow,
     apply::{Changes, Existing, Gone, Put},
+    by_company::Companies,
     postgres,
     read::{existing_range, parents},
     sqlite, write,
@@ -38,11 +39,12 @@ pub(super) fn store(
     let sorted = sort(batch, existing, rows);
     wanted::add(conn, integration_id, object, &sorted.wanted)?;
     for some in sorted.gone.chunks(RECORDS_AT_ONCE) {
-        let mut changes = nothing();
-        for (row, read) in some {
+        let mut changes = Changes::none();
+        for (row, before, read) in some {
             *change_no += 1;
             changes.gone.push(Gone {
                 external_id: &row.external_id,
+                before,
                 merged_into: row.merged_into.as_deref(),
                 modified_us: row.modified_us,
                 read: *read,
@@ -50,12 +52,12 @@ pub(super) fn store(
             });
         }
         counters.removed += some.len() as i64;
-        write::write(conn, integration_id, object, &changes, now_us)?;
+        write::write(conn, integration_id, object, &changes, Companies::Now, now_us)?;
     }
     if !fields.is_empty() {
         for some in sorted.live.chunks(RECORDS_AT_ONCE) {
             let merged = merge_all(conn, integration_id, object, fields, some)?;
-            let mut changes = nothing();
+            let mut changes = Changes::none();
             for (row, old) in &merged {
                 *change_no += 1;
                 changes.puts.push(Put {
@@ -64,11 +66,11 @@ pub(super) fn store(
                     read: old.read,
                     clock: old.read.clock.number(),
                     change_no: *change_no,
-                    known: true,
+                    before: Some(old),
                 });
             }
             counters.written += merged.len() as i64;
-            write::write(conn, integration_id, object, &changes, now_us)?;
+            write::write(conn, integration_id, object, &changes, Companies::Now, now_us)?;
         }
     }
     counters.unchanged = counters.read - counters.written - counters.removed;
@@ -139,7 +141,7 @@ fn without_fields(external_id: &str) -> RecordRow {
 struct Sorted<'a> {
     /// They are put into these records.
     live: Vec<(&'a RecordRow, &'a Existing)>,
-    gone: Vec<(&'a RecordRow, ReadTime)>,
+    gone: Vec<(&'a RecordRow, &'a Existing, ReadTime)>,
     /// To be read in full.
     wanted: Vec<&'a str>,
 }
@@ -158,7 +160,7 @@ fn sort<'a>(batch: &RecordBatch, existing: &'a [Existing], rows: &[&'a RecordRow
             Some(old) if read.is_before(old.read) => {}
             Some(old) if row.deleted => {
                 if !old.deleted {
-                    sorted.gone.push((row, read));
+                    sorted.gone.push((row, old, read));
                 }
             }
             Some(old) if !old.deleted => {
@@ -172,15 +174,6 @@ fn sort<'a>(batch: &RecordBatch, existing: &'a [Existing], rows: &[&'a RecordRow
         }
     }
     sorted
-}
-
-fn nothing<'a>() -> Changes<'a> {
-    Changes {
-        puts: Vec::new(),
-        gone: Vec::new(),
-        touched: Vec::new(),
-        counters: Counters::default(),
-    }
 }
 
 /// The stored records with the fields of these rows, as far as that changes them.

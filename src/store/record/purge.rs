@@ -59,21 +59,29 @@ impl Store {
     }
 }
 
-/// Removes up to `limit` records and links of an integration; returns how many.
+/// Removes up to `limit` rows of each table of an integration; returns how many.
 pub(in crate::store) fn purge(
     conn: &mut Conn,
     integration_id: IntegrationId,
     limit: i64,
 ) -> Result<usize, Error> {
-    const SQLITE: [&str; 2] = [
+    const SQLITE: [&str; 4] = [
         "DELETE FROM record WHERE integration_id = $1 AND (object, external_id) IN (SELECT object, external_id FROM \
          record WHERE integration_id = $1 LIMIT $2)",
         "DELETE FROM record_link WHERE integration_id = $1 AND (child_object, child_id, parent_object, parent_id) IN \
          (SELECT child_object, child_id, parent_object, parent_id FROM record_link WHERE integration_id = $1 LIMIT $2)",
+        "DELETE FROM company_record WHERE integration_id = $1 AND (company_id, object, external_id) IN \
+         (SELECT company_id, object, external_id FROM company_record WHERE integration_id = $1 LIMIT $2)",
+        "DELETE FROM company_name WHERE integration_id = $1 AND (name_key, company_id, object, external_id) IN \
+         (SELECT name_key, company_id, object, external_id FROM company_name WHERE integration_id = $1 LIMIT $2)",
     ];
-    const POSTGRES: [&str; 2] = [
+    const POSTGRES: [&str; 4] = [
         "DELETE FROM record WHERE ctid = ANY (ARRAY(SELECT ctid FROM record WHERE integration_id = (SELECT $1) LIMIT $2))",
         "DELETE FROM record_link WHERE ctid = ANY (ARRAY(SELECT ctid FROM record_link \
+         WHERE integration_id = (SELECT $1) LIMIT $2))",
+        "DELETE FROM company_record WHERE ctid = ANY (ARRAY(SELECT ctid FROM company_record \
+         WHERE integration_id = (SELECT $1) LIMIT $2))",
+        "DELETE FROM company_name WHERE ctid = ANY (ARRAY(SELECT ctid FROM company_name \
          WHERE integration_id = (SELECT $1) LIMIT $2))",
     ];
     let mut gone = 0;

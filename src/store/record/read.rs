@@ -66,12 +66,10 @@ pub(in crate::store) fn count_companies(
         #[diesel(sql_type = sql_types::BigInt)]
         n: i64,
     }
-    let count: Count = diesel::sql_query(
-        "SELECT count(*) AS n FROM record WHERE integration_id = (SELECT $1) AND company_id IS NOT NULL \
-         AND delete_us IS NULL",
-    )
-    .bind::<sql_types::Text, _>(integration_id)
-    .get_result(conn)?;
+    let count: Count =
+        diesel::sql_query("SELECT count(*) AS n FROM company_record WHERE integration_id = (SELECT $1)")
+            .bind::<sql_types::Text, _>(integration_id)
+            .get_result(conn)?;
     Ok(count.n)
 }
 

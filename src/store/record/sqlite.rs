@@ -7,8 +7,11 @@ use diesel::{
     sqlite::Sqlite,
 };
 
+pub(super) mod companies;
 pub(super) mod read;
+mod texts;
 
+use self::texts::{Insert, insert};
 use super::apply::{Gone, Link, Put, Touched};
 use crate::domain::{IntegrationId, Micros};
 use crate::store::{
@@ -175,6 +178,13 @@ pub(super) fn unlink(
     Ok(())
 }
 
+struct Links;
+
+impl Insert for Links {
+    const SQL: &'static str =
+        "INSERT INTO record_link (integration_id, child_object, child_id, parent_object, parent_id) VALUES ";
+}
+
 /// Adds links.
 pub(super) fn link(
     c: &mut SqliteConnection,
@@ -182,17 +192,18 @@ pub(super) fn link(
     object: &str,
     links: &[Link<'_>],
 ) -> Result<(), Error> {
-    for link in links {
-        diesel::insert_into(record_link::table)
-            .values((
-                record_link::integration_id.eq(integration_id),
-                record_link::child_object.eq(object),
-                record_link::child_id.eq(link.child_id),
-                record_link::parent_object.eq(&link.parent.object),
-                record_link::parent_id.eq(&link.parent.external_id),
-            ))
-            .on_conflict_do_nothing()
-            .execute(c)?;
-    }
-    Ok(())
+    let id = integration_id.as_str();
+    let rows: Vec<[&str; 5]> = links
+        .iter()
+        .map(|link| {
+            [
+                id,
+                object,
+                link.child_id,
+                &link.parent.object,
+                &link.parent.external_id,
+            ]
+        })
+        .collect();
+    insert::<Links, 5>(c, &rows)
 }

@@ -12,6 +12,7 @@ use diesel::{prelude::*, sql_types};
 use super::{
     Counters, RecordBatch, RecordRow,
     apply::{self, Changes, Existing, Gone, Touch},
+    by_company::{self, Companies},
     postgres,
     read::{children, existing_ids},
     sqlite,
@@ -105,7 +106,7 @@ fn store_refresh(conn: &mut Conn, refresh: Refresh) -> Result<Refreshed, Error> 
             &mut change_no,
             &batch,
             (&existing, &rows),
-            Touch::All,
+            (Touch::All, Companies::Now),
             refresh.now_us,
         )?);
     }
@@ -181,12 +182,12 @@ pub(super) fn store(
     change_no: &mut i64,
     batch: &RecordBatch,
     (existing, rows): (&[Existing], &[&RecordRow]),
-    touch: Touch,
+    (touch, companies): (Touch, Companies),
     now_us: Micros,
 ) -> Result<Counters, Error> {
     let object = batch.object.as_str();
     let changes = apply::changes(existing, rows, batch, touch, change_no);
-    write(conn, integration_id, object, &changes, now_us)?;
+    write(conn, integration_id, object, &changes, companies, now_us)?;
     Ok(changes.counters)
 }
 
@@ -196,6 +197,7 @@ pub(super) fn write(
     integration_id: IntegrationId,
     object: &str,
     changes: &Changes<'_>,
+    companies: Companies,
     now_us: Micros,
 ) -> Result<(), Error> {
     let Changes {
@@ -220,7 +222,7 @@ pub(super) fn write(
             postgres::link(c, integration_id, object, &links)?;
         }
     }
-    Ok(())
+    by_company::write(conn, integration_id, object, changes, companies)
 }
 
 /// Removes rows that a listing lacked, unless they were read after it; returns how many. They are sorted by id; the
@@ -251,22 +253,28 @@ pub(in crate::store) fn remove(
         *change_no += 1;
         gone.push(Gone {
             external_id: &old.external_id,
+            before: old,
             merged_into: None,
             modified_us: old.modified_us,
             read,
             change_no: *change_no,
         });
     }
-    let unlink: Vec<&str> = gone.iter().map(|gone| gone.external_id).collect();
+    let changes = Changes {
+        gone,
+        ..Changes::none()
+    };
+    let unlink = changes.unlinked();
     match conn {
         Conn::Sqlite(c) => {
-            sqlite::gone(c, integration_id, object, &gone, now_us)?;
+            sqlite::gone(c, integration_id, object, &changes.gone, now_us)?;
             sqlite::unlink(c, integration_id, object, &unlink)?;
         }
         Conn::Postgres(c) => {
-            postgres::gone(c, integration_id, object, &gone, now_us)?;
+            postgres::gone(c, integration_id, object, &changes.gone, now_us)?;
             postgres::unlink(c, integration_id, object, &unlink)?;
         }
     }
-    Ok(gone.len() as i64)
+    by_company::write(conn, integration_id, object, &changes, Companies::Now)?;
+    Ok(changes.gone.len() as i64)
 }

@@ -17,7 +17,8 @@ use crate::domain::{FieldType, IntegrationId, Micros, ObjectState, ReadTime, Syn
 use crate::store::{
     Counters, Error, FieldRef, RecordBatch, Store,
     conn::{Conn, each},
-    data_set, record,
+    data_set,
+    record::{self, Companies},
     schema::data_object,
 };
 
@@ -65,6 +66,9 @@ pub struct SyncCommit {
     pub field_types: Vec<(FieldRef, FieldType)>,
     /// Objects that were read to their end, as the next sync has to know it.
     pub reads: Vec<ObjectRead>,
+    /// No sync of the integration has succeeded yet: company records are found by their company after the next
+    /// [`Store::company_fill`], at the latest at the end of the sync.
+    pub is_first_load: bool,
     /// When the lease ends at the earliest.
     pub lease_until_us: Micros,
     /// Now.
@@ -82,6 +86,19 @@ pub struct Committed {
     pub counters: Vec<(String, Counters)>,
     /// Someone asked it to stop.
     pub cancel_requested: bool,
+    /// How many company records were left for later.
+    pub left: Left,
+}
+
+/// Whether a first load has left company records for later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// No.
+    Nothing,
+    /// Few.
+    Some,
+    /// So many that adding them is due, or no more are to be expected soon: this commit had none.
+    Chunk,
 }
 
 /// The approximate maximum of missing rows that one transaction marks.
@@ -196,7 +213,7 @@ fn store_commit(conn: &mut Conn, mut part: PartOfCommit) -> Result<Part, Error> 
     let commit = &part.commit;
     let held = (commit.sync_id, commit.fence, commit.generation);
     let mut set = data_set::lock_held(conn, commit.integration_id, held)?;
-    let mut change_no = set.change_no;
+    let (before, mut change_no) = (set.clone(), set.change_no);
     if set.stop_fence >= commit.fence {
         // Nothing is written after a cancel request, whether by a caller or because the connector was disabled.
         return Ok(Part::Stopped(Committed {
@@ -204,6 +221,7 @@ fn store_commit(conn: &mut Conn, mut part: PartOfCommit) -> Result<Part, Error> 
             checkpoint_seq: set.checkpoint_seq,
             counters: part.counters,
             cancel_requested: true,
+            left: Left::Nothing,
         }));
     }
 
@@ -213,8 +231,14 @@ fn store_commit(conn: &mut Conn, mut part: PartOfCommit) -> Result<Part, Error> 
         integration_id: set.integration_id,
         sync_id: commit.sync_id,
         generation: commit.generation,
+        companies: match commit.is_first_load {
+            true => Companies::Later,
+            false => Companies::Now,
+        },
     };
+    let mut left_companies = false;
     while let Some(batch) = part.batches.front_mut() {
+        left_companies |= commit.is_first_load && batch.has_companies();
         let Some(done) = batch.step(conn, &whose, &mut change_no, &mut budget, commit.now_us)? else {
             break;
         };
@@ -231,14 +255,14 @@ fn store_commit(conn: &mut Conn, mut part: PartOfCommit) -> Result<Part, Error> 
         object_count(conn, set.integration_id, object, done)?;
         count(&mut part.counters, object, done);
     }
+    set.advance(change_no, left_companies);
     if !last {
-        data_set::set_change_no(conn, &set, change_no)?;
+        data_set::store_numbers(conn, &before, &set)?;
         return Ok(Part::More(Box::new(part)));
     }
 
     // An unchanged checkpoint is not progress.
     let got_on = commit.checkpoint.is_some() && commit.checkpoint != set.checkpoint;
-    set.change_no = change_no;
     set.checkpoint_seq += i64::from(commit.checkpoint.is_some());
     if commit.checkpoint.is_some() {
         set.checkpoint.clone_from(&commit.checkpoint);
@@ -257,6 +281,11 @@ fn store_commit(conn: &mut Conn, mut part: PartOfCommit) -> Result<Part, Error> 
         checkpoint_seq: set.checkpoint_seq,
         counters: part.counters,
         cancel_requested: false,
+        left: match set.has_all_companies() {
+            true => Left::Nothing,
+            false if !left_companies || record::is_chunk(&set) => Left::Chunk,
+            false => Left::Some,
+        },
     };
     let stored = SyncReport::of(conn, &set)?;
     Ok(Part::Last(done, Box::new(stored), got_on))

@@ -55,6 +55,8 @@ impl Store {
         if (of.fence, of.state) != (end.fence, SyncState::Running) {
             return Err(lost(&of, end.fence));
         }
+        // Its companies are found when it is reported as ended.
+        self.company_fill(of.integration_id).await?;
         let before = self
             .sync_list(of.integration_id, Some((of.create_us, of.id)), 1)
             .await?;

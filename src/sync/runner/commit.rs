@@ -1,10 +1,13 @@
 //! Stores what a run received since its last checkpoint.
 
 use super::state::{Run, Stop};
-use crate::store::SyncCommit;
+use crate::store::{Left, SyncCommit};
 use crate::time::now_us;
 use prost::bytes::Bytes;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// During a first load, company records that were left for later are added at least so often.
+pub(super) const FILL_EVERY: Duration = Duration::from_secs(5);
 
 impl Run<'_> {
     pub(super) async fn commit(&mut self, checkpoint: Option<Bytes>) -> Result<(), Stop> {
@@ -21,6 +24,7 @@ impl Run<'_> {
             missing_fields: pending.missing_fields,
             field_types: pending.field_types,
             reads: pending.reads,
+            is_first_load: self.is_first_load,
             ..self.nothing()
         };
         self.uncounted += commit.api_calls;
@@ -45,6 +49,17 @@ impl Run<'_> {
         }
         metrics::histogram!("tether_sync_commit_seconds", "connector" => self.connector.clone())
             .record(begun.elapsed().as_secs_f64());
+        let is_due = match committed.left {
+            Left::Nothing => false,
+            Left::Some => self.filled.elapsed() >= FILL_EVERY,
+            Left::Chunk => true,
+        };
+        self.lacks_companies = committed.left != Left::Nothing;
+        if !self.lacks_companies {
+            self.filled = Instant::now();
+        } else if is_due {
+            self.fill().await;
+        }
         if committed.cancel_requested {
             return Err(Stop::Cancelled);
         }
@@ -71,8 +86,24 @@ impl Run<'_> {
             missing_fields: Vec::new(),
             field_types: Vec::new(),
             reads: Vec::new(),
+            is_first_load: false,
             lease_until_us: now + self.context.options.lease.as_micros() as i64,
             now_us: now,
         }
+    }
+
+    /// Adds the company records that were left for later. That may fail: it is tried again, and the end of the sync does it.
+    pub(super) async fn fill(&mut self) {
+        if !self.lacks_companies {
+            return;
+        }
+        let id = self.sync.integration_id;
+        match self.context.store.company_fill(id).await {
+            Ok(()) => self.lacks_companies = false,
+            Err(error) => {
+                tracing::warn!(integration = %id, "cannot add companies of {id} yet, will retry: {error}")
+            }
+        }
+        self.filled = Instant::now();
     }
 }

@@ -288,6 +288,7 @@ impl Run<'_> {
     }
 
     async fn wait(&mut self, pause: Duration, reason: &str, message: &str) -> Result<(), store::Error> {
+        self.fill().await;
         let due = now_us() + pause.as_micros() as i64;
         tracing::info!(sync = %self.sync.id, ?pause, "sync {} waits: {reason}: {message}", self.sync.id);
         let store = &self.context.store;

@@ -1,5 +1,6 @@
 //! Reads the streams of a run: the one of its plan, then the records that have to be read by id.
 
+use super::commit::FILL_EVERY;
 use super::state::{Run, Stop};
 use crate::connectors::{self, Connector, RecordStream};
 use crate::credentials;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use tether_connector_proto::{
     Connection, ErrorKind, ObjectRole, ReadMode, ReadRequest, RecordIds, stream_event::Event,
 };
+use tokio::time::sleep_until;
 
 /// Maximum time without an event on a stream.
 const EVENT_TIMEOUT: Duration = Duration::from_secs(900);
@@ -29,6 +31,7 @@ impl Run<'_> {
         let store = &self.context.store;
         let integration = store.integration_get(self.sync.integration_id).await?;
         self.connector.clone_from(&integration.connector);
+        self.is_first_load = integration.last_success_us.is_none();
         let credential_id = integration.credential_id.ok_or_else(|| store::Error::NotFound {
             what: store::Noun::Credential,
             id: format!("of {}", integration.id.name()),
@@ -136,9 +139,7 @@ impl Run<'_> {
         let mut stream = self.open_stream(reading, request).await?;
         let mut acknowledged = 0;
         loop {
-            let event = tokio::time::timeout(EVENT_TIMEOUT, stream.next(acknowledged)).await;
-            let event = event.map_err(|_| connectors::Error::TimedOut(self.connector.clone()))??;
-            match event {
+            match self.next(&mut stream, acknowledged).await? {
                 Event::Batch(batch) => {
                     self.answered().await?;
                     self.batch(ingest::batch(&reading.source, batch)?)?;
@@ -173,6 +174,20 @@ impl Run<'_> {
                 Event::Error(error) => {
                     return Err(connectors::Error::from_connector(&self.connector, error).into());
                 }
+            }
+        }
+    }
+
+    /// The next event. Company records that were left for later are added meanwhile, if it is time.
+    async fn next(&mut self, stream: &mut RecordStream, acknowledged: u64) -> Result<Event, Stop> {
+        let next = tokio::time::timeout(EVENT_TIMEOUT, stream.next(acknowledged));
+        tokio::pin!(next);
+        loop {
+            tokio::select! {
+                event = &mut next => {
+                    return Ok(event.map_err(|_| connectors::Error::TimedOut(self.connector.clone()))??);
+                }
+                () = sleep_until((self.filled + FILL_EVERY).into()), if self.lacks_companies => self.fill().await,
             }
         }
     }

@@ -100,6 +100,12 @@ pub(super) struct Run<'a> {
     /// The objects whose records it read.
     pub(super) read_by_id: HashSet<String>,
     pub(super) pending: Pending,
+    /// No sync of the integration has succeeded yet.
+    pub(super) is_first_load: bool,
+    /// Company records are stored that are not found by their company yet.
+    pub(super) lacks_companies: bool,
+    /// When there were last none.
+    pub(super) filled: Instant,
 }
 
 impl<'a> Run<'a> {
@@ -107,6 +113,9 @@ impl<'a> Run<'a> {
         Self {
             context,
             pending: Pending::default(),
+            is_first_load: false,
+            lacks_companies: false,
+            filled: Instant::now(),
             connector: String::new(),
             uncounted: 0,
             count_time: None,

@@ -77,6 +77,10 @@ const ELSEWHERE: &[(&str, &str)] = &[
         "data_purge_orphans",
         "every ten minutes, over the heads of data sets; one for each integration",
     ),
+    (
+        "company_fill_all",
+        "at the start and every ten minutes, over the heads of data sets; one for each integration",
+    ),
     ("identity_version", "one row of the meta table"),
     ("identity_begin", "once, at the first start with other rules"),
     (

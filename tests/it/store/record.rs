@@ -359,6 +359,9 @@ both! {
             if step % 10 == 9 {
                 model.check(store, one.id).await;
             }
+            if step % 20 == 14 {
+                store.company_fill(one.id).await.unwrap();
+            }
         }
         model.check(store, one.id).await;
         assert_eq!(live(store, other.id).await, ["a"]);
@@ -418,6 +421,8 @@ impl Fixture {
         let commit = SyncCommit {
             now_us: step,
             lease_until_us: NOW + 500 * MINUTE,
+            // Half of the time the company records are left for later.
+            is_first_load: step % 20 < 10,
             ..commit(&sync, vec![batch])
         };
         self.sync_commit(commit).await.unwrap().counters[0].1

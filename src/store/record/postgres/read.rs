@@ -38,6 +38,10 @@ struct KnownRow {
     read_clock: i64,
     #[diesel(sql_type = Nullable<BigInt>)]
     delete_us: Option<Micros>,
+    #[diesel(sql_type = Nullable<Text>)]
+    company_id: Option<CompanyId>,
+    #[diesel(sql_type = Text)]
+    name_key: String,
 }
 
 impl From<KnownRow> for Known {
@@ -49,6 +53,8 @@ impl From<KnownRow> for Known {
             row.read_us,
             row.read_clock,
             row.delete_us,
+            row.company_id,
+            row.name_key,
         )
     }
 }
@@ -61,8 +67,10 @@ pub(in crate::store::record) fn existing(
     ids: &[&str],
 ) -> Result<Vec<Known>, Error> {
     let rows: Vec<KnownRow> = sql_query(
-        "SELECT r.external_id, r.hash, r.modified_us, r.read_us, r.read_clock, r.delete_us FROM unnest($3::text[]) u (id) \
-         CROSS JOIN LATERAL (SELECT external_id, hash, modified_us, read_us, read_clock, delete_us FROM record \
+        "SELECT r.external_id, r.hash, r.modified_us, r.read_us, r.read_clock, r.delete_us, r.company_id, r.name_key \
+         FROM unnest($3::text[]) u (id) \
+         CROSS JOIN LATERAL (SELECT external_id, hash, modified_us, read_us, read_clock, delete_us, \
+         company_id, name_key FROM record \
          WHERE integration_id = (SELECT $1) AND object = (SELECT $2) AND external_id = u.id COLLATE \"C\" LIMIT 1) r",
     )
     .bind::<Text, _>(integration_id)
@@ -82,10 +90,10 @@ pub(in crate::store::record) fn existing_range(
 ) -> Result<Vec<Known>, Error> {
     // Nothing is beyond the end where there is none; what a length is compared with is a byte longer than any id.
     let (shortest, longest) = piece.lengths.unwrap_or((0, i32::MAX));
-    const FROM: &str = "SELECT external_id, hash, modified_us, read_us, read_clock, delete_us FROM record \
+    const FROM: &str = "SELECT external_id, hash, modified_us, read_us, read_clock, delete_us, company_id, name_key FROM record \
         WHERE integration_id = (SELECT $1) AND object = (SELECT $2) AND length(external_id) BETWEEN $3 AND $4 \
         AND external_id >= $5 ORDER BY external_id LIMIT (SELECT $6)";
-    const FROM_TO: &str = "SELECT external_id, hash, modified_us, read_us, read_clock, delete_us FROM record \
+    const FROM_TO: &str = "SELECT external_id, hash, modified_us, read_us, read_clock, delete_us, company_id, name_key FROM record \
         WHERE integration_id = (SELECT $1) AND object = (SELECT $2) AND length(external_id) BETWEEN $3 AND $4 \
         AND external_id >= $5 AND external_id <= $7 ORDER BY external_id LIMIT (SELECT $6)";
     let open = piece.to.is_empty();
@@ -104,14 +112,18 @@ pub(in crate::store::record) fn existing_range(
     Ok(rows.into_iter().map(Known::from).collect())
 }
 
+/// The entries of the tables of companies are looked up first, then each record. What the record has decides: a replica of an
+/// earlier version does not keep the entries.
 macro_rules! of_companies {
     ($columns:literal) => {
         concat!(
             "SELECT r.* FROM unnest($1::text[]) i (id) CROSS JOIN unnest($2::text[]) c (id) \
+             CROSS JOIN LATERAL (SELECT object, external_id FROM company_record \
+             WHERE integration_id = i.id COLLATE \"C\" AND company_id = c.id COLLATE \"C\" OFFSET 0) k \
              CROSS JOIN LATERAL (SELECT ",
             $columns,
-            " FROM record WHERE integration_id = i.id COLLATE \"C\" AND company_id = c.id COLLATE \"C\" \
-             AND company_id IS NOT NULL AND delete_us IS NULL OFFSET 0) r"
+            " FROM record WHERE integration_id = i.id COLLATE \"C\" AND object = k.object \
+             AND external_id = k.external_id AND company_id = c.id COLLATE \"C\" AND delete_us IS NULL LIMIT 1) r"
         )
     };
 }

@@ -39,6 +39,8 @@ pub(in crate::store::record) fn existing(
             record::read_us,
             record::read_clock,
             record::delete_us,
+            record::company_id,
+            record::name_key,
         ))
         .load(c)?)
 }
@@ -70,6 +72,8 @@ pub(in crate::store::record) fn existing_range(
             record::read_us,
             record::read_clock,
             record::delete_us,
+            record::company_id,
+            record::name_key,
         ))
         .into_boxed();
     if !piece.to.is_empty() {
@@ -81,13 +85,15 @@ pub(in crate::store::record) fn existing_range(
     Ok(range.load(c)?)
 }
 
+/// The entries of the tables of companies are looked up first, then each record. What the record has decides.
 macro_rules! of_companies {
     ($columns:literal) => {
         concat!(
             "SELECT ",
             $columns,
-            " FROM record WHERE integration_id IN (SELECT value FROM json_each(?)) \
-             AND company_id IN (SELECT value FROM json_each(?)) AND company_id IS NOT NULL AND delete_us IS NULL"
+            " FROM company_record k CROSS JOIN record r ON r.integration_id = k.integration_id AND r.object = k.object \
+             AND r.external_id = k.external_id WHERE k.integration_id IN (SELECT value FROM json_each(?)) \
+             AND k.company_id IN (SELECT value FROM json_each(?)) AND r.company_id = k.company_id AND r.delete_us IS NULL"
         )
     };
 }
@@ -99,7 +105,7 @@ pub(in crate::store::record) fn held(
     company_ids: &[CompanyId],
 ) -> Result<Vec<Held>, Error> {
     Ok(sql_query(of_companies!(
-        "integration_id, external_id, company_id, name, name_key, homepage"
+        "r.integration_id, r.external_id, r.company_id, r.name, r.name_key, r.homepage"
     ))
     .bind::<Text, _>(list(integration_ids.iter().map(|id| id.as_str()))?)
     .bind::<Text, _>(list(company_ids.iter().map(|id| id.as_str()))?)
@@ -113,7 +119,7 @@ pub(in crate::store::record) fn company_keys(
     company_ids: &[CompanyId],
 ) -> Result<Vec<CompanyRecordKey>, Error> {
     Ok(
-        sql_query(of_companies!("company_id, object, external_id, read_us"))
+        sql_query(of_companies!("r.company_id, r.object, r.external_id, r.read_us"))
             .bind::<Text, _>(list([integration_id.as_str()])?)
             .bind::<Text, _>(list(company_ids.iter().map(|id| id.as_str()))?)
             .load(c)?,

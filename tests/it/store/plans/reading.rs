@@ -85,6 +85,8 @@ pub(super) fn tree(plan: &Json, depth: usize) -> String {
 pub(super) const LARGE: &[&str] = &[
     "record",
     "record_link",
+    "company_record",
+    "company_name",
     "sync",
     "group_event",
     "audit_entry",
@@ -96,13 +98,15 @@ pub(super) const LARGE: &[&str] = &[
 pub(super) const WHOLE: &[(&str, &str)] = &[
     // A unique index: each integration has one unfinished sync at most.
     ("sync_enqueue", "sync_unfinished"),
-    ("sync_finish", "record_company"),
+    ("sync_finish", "company_record"),
     ("company_tracked", "tracked_company"),
     ("company_count_tracked", "tracked_company"),
-    ("company_count_all", "record_company"),
+    ("company_count_all", "company_record"),
     ("company_count_all", "tracked_company"),
     ("integration_purge", "record"),
     ("integration_purge", "record_link"),
+    ("integration_purge", "company_record"),
+    ("integration_purge", "company_name"),
     ("group_delete", "tracked_company"),
     ("group_delete", "group_event"),
     // The index has only syncs that have not ended: at most one per integration.

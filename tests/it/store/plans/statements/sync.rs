@@ -134,6 +134,14 @@ pub(super) async fn commit_rows(w: &mut World, r: &Round<'_>, sync: &Sync) {
         )
     };
     ask!(w, n, sync_commit(commit(sync, vec![existing])));
+    // New ones, of a first load: they are found by their company later.
+    let new = (0..n).map(|i| account_row(r.size.accounts + r.round * n + i, version, read_us));
+    let new = SyncCommit {
+        is_first_load: true,
+        ..commit(sync, vec![batch("Account", read_us, new.collect())])
+    };
+    ask!(w, n, sync_commit(new));
+    ask!(w, 2 * n, company_fill(r.of.id));
     let gone = (first..first + n).map(|i| RecordRow {
         deleted: true,
         ..contact_row(i, version + 1, read_us + 2)
