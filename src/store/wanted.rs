@@ -16,7 +16,7 @@ pub(super) fn add(conn: &mut Conn, id: IntegrationId, object: &str, ids: &[&str]
     }
     match conn {
         Conn::Sqlite(c) => {
-            let ids = serde_json::to_string(ids).map_err(|e| Error::Corrupt(e.to_string()))?;
+            let ids = json(ids)?;
             // WHERE true: SQLite's grammar would else read the conflict clause as part of a join.
             sql_query(
                 "INSERT INTO data_wanted (integration_id, object, external_id) \
@@ -41,20 +41,91 @@ pub(super) fn add(conn: &mut Conn, id: IntegrationId, object: &str, ids: &[&str]
     Ok(())
 }
 
+/// Children that one statement adds.
+const CHILDREN: i64 = 5_000;
+/// Parents whose children are counted at once.
+const PARENTS: usize = 100;
+
 /// Adds the children of these records, which are gone: the CRM has moved or deleted the children too, perhaps without a new time
-/// of change. The head of the data set is locked.
+/// of change. No statement goes through more than some thousand links, however many a record has. The head of the data set is
+/// locked.
 pub(super) fn add_children(
     conn: &mut Conn,
     id: IntegrationId,
     object: &str,
     parents: &[&str],
 ) -> Result<(), Error> {
+    for parents in parents.chunks(PARENTS) {
+        let (mut together, mut sum) = (Vec::new(), 0);
+        for (parent, children) in count_children(conn, id, object, parents)? {
+            if children > CHILDREN {
+                add_many_children(conn, id, object, &parent)?;
+                continue;
+            }
+            if sum + children > CHILDREN {
+                add_all_children(conn, id, object, &together)?;
+                together.clear();
+                sum = 0;
+            }
+            sum += children;
+            together.push(parent);
+        }
+        add_all_children(conn, id, object, &together)?;
+    }
+    Ok(())
+}
+
+/// Those of these records that have children, with their number, which is counted up to one more than [`CHILDREN`].
+fn count_children(
+    conn: &mut Conn,
+    id: IntegrationId,
+    object: &str,
+    parents: &[&str],
+) -> Result<Vec<(String, i64)>, Error> {
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = Text)]
+        parent: String,
+        #[diesel(sql_type = BigInt)]
+        n: i64,
+    }
+    let rows: Vec<Row> = match conn {
+        Conn::Sqlite(c) => sql_query(
+            "SELECT p.value AS parent, (SELECT count(*) FROM (SELECT 1 FROM record_link WHERE integration_id = $1 \
+             AND parent_object = $2 AND parent_id = p.value LIMIT $3)) AS n FROM json_each($4) p",
+        )
+        .bind::<Text, _>(id)
+        .bind::<Text, _>(object)
+        .bind::<BigInt, _>(CHILDREN + 1)
+        .bind::<Text, _>(json(parents)?)
+        .load(c)?,
+        Conn::Postgres(c) => sql_query(
+            "SELECT u.id AS parent, (SELECT count(*) FROM (SELECT 1 FROM record_link WHERE integration_id = (SELECT $1) \
+             AND parent_object = (SELECT $2) AND parent_id = u.id COLLATE \"C\" LIMIT $3) l) AS n \
+             FROM unnest($4::text[]) u (id)",
+        )
+        .bind::<Text, _>(id)
+        .bind::<Text, _>(object)
+        .bind::<BigInt, _>(CHILDREN + 1)
+        .bind::<Array<Text>, _>(parents)
+        .load(c)?,
+    };
+    let some = rows.into_iter().filter(|row| row.n > 0);
+    Ok(some.map(|row| (row.parent, row.n)).collect())
+}
+
+/// Adds the children of records that together have few.
+fn add_all_children(
+    conn: &mut Conn,
+    id: IntegrationId,
+    object: &str,
+    parents: &[String],
+) -> Result<(), Error> {
     if parents.is_empty() {
         return Ok(());
     }
     match conn {
         Conn::Sqlite(c) => {
-            let parents = serde_json::to_string(parents).map_err(|e| Error::Corrupt(e.to_string()))?;
             sql_query(
                 "INSERT INTO data_wanted (integration_id, object, external_id) \
                  SELECT $1, child_object, child_id FROM record_link WHERE integration_id = $1 AND parent_object = $2 \
@@ -62,7 +133,7 @@ pub(super) fn add_children(
             )
             .bind::<Text, _>(id)
             .bind::<Text, _>(object)
-            .bind::<Text, _>(parents)
+            .bind::<Text, _>(json(parents)?)
             .execute(c)?;
         }
         Conn::Postgres(c) => {
@@ -81,15 +152,49 @@ pub(super) fn add_children(
     Ok(())
 }
 
+/// Adds the children of a record that has many, in pages.
+fn add_many_children(conn: &mut Conn, id: IntegrationId, object: &str, parent: &str) -> Result<(), Error> {
+    let mut after = (String::new(), String::new());
+    loop {
+        let rows: Vec<Row> = sql_query(
+            "SELECT child_object AS object, child_id AS external_id FROM record_link WHERE integration_id = (SELECT $1) \
+             AND parent_object = (SELECT $2) AND parent_id = (SELECT $3) AND (child_object, child_id) > ($4, $5) \
+             ORDER BY child_object, child_id LIMIT (SELECT $6)",
+        )
+        .bind::<Text, _>(id)
+        .bind::<Text, _>(object)
+        .bind::<Text, _>(parent)
+        .bind::<Text, _>(&after.0)
+        .bind::<Text, _>(&after.1)
+        .bind::<BigInt, _>(CHILDREN)
+        .load(conn)?;
+        for of_object in rows.chunk_by(|one, other| one.object == other.object) {
+            let Some(first) = of_object.first() else { continue };
+            let ids: Vec<&str> = of_object.iter().map(|row| row.external_id.as_str()).collect();
+            add(conn, id, &first.object, &ids)?;
+        }
+        let is_full = rows.len() as i64 == CHILDREN;
+        match rows.into_iter().next_back().filter(|_| is_full) {
+            Some(last) => after = (last.object, last.external_id),
+            None => return Ok(()),
+        }
+    }
+}
+
+fn json<T: serde::Serialize>(keys: &[T]) -> Result<String, Error> {
+    serde_json::to_string(keys).map_err(|e| Error::Corrupt(e.to_string()))
+}
+
+#[derive(QueryableByName)]
+struct Row {
+    #[diesel(sql_type = Text)]
+    object: String,
+    #[diesel(sql_type = Text)]
+    external_id: String,
+}
+
 /// The first so many: (object, id).
 pub(super) fn list(conn: &mut Conn, id: IntegrationId, limit: i64) -> Result<Vec<(String, String)>, Error> {
-    #[derive(QueryableByName)]
-    struct Row {
-        #[diesel(sql_type = Text)]
-        object: String,
-        #[diesel(sql_type = Text)]
-        external_id: String,
-    }
     // Values and limit are hidden from the planner: `record::postgres::read` says why.
     let rows: Vec<Row> = sql_query(
         "SELECT object, external_id FROM data_wanted WHERE integration_id = (SELECT $1) \
@@ -113,7 +218,7 @@ pub(super) fn remove(conn: &mut Conn, id: IntegrationId, done: &[(String, String
         let ids: Vec<&str> = of_object.iter().map(|(_, id)| id.as_str()).collect();
         match conn {
             Conn::Sqlite(c) => {
-                let ids = serde_json::to_string(&ids).map_err(|e| Error::Corrupt(e.to_string()))?;
+                let ids = json(&ids)?;
                 sql_query(
                     "DELETE FROM data_wanted WHERE integration_id = $1 AND object = $2 \
                      AND external_id IN (SELECT value FROM json_each($3))",
