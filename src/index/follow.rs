@@ -33,6 +33,10 @@ const PAGE: i64 = 2_000;
 const PAGE_BYTES: i64 = 8 << 20;
 /// During a long catch-up, commit after this many changes, so that a crash does not lose all of them.
 const DURABLE: usize = 200_000;
+/// So many changes behind, an index is built at low priority: a first load needs the processors itself.
+const FAR: i64 = 50_000;
+/// The niceness of low priority, on Linux.
+const NICE: i32 = 10;
 /// A writer that was idle for this long is closed to free its memory.
 const IDLE: Duration = Duration::from_secs(20);
 
@@ -213,7 +217,7 @@ impl Index {
             grown = false;
         } else if memory.complete && source.current().is_none() {
             // Make the last commit searchable while the remaining changes are applied.
-            let position = publish(&source, memory.clone()).await?;
+            let position = self.publish_found(id, &source, memory.clone()).await?;
             if let Some(entry) = self.inner.entries.lock().get_mut(&id) {
                 entry.published = (!entry.damaged).then_some(position);
             }
@@ -245,21 +249,38 @@ impl Index {
             applied += changes.len();
             let durable = last || applied % DURABLE < changes.len();
             let writer = Arc::clone(&source);
-            memory = spawn_blocking(move || {
+            let is_far = head.saturating_sub(memory.change_no) > FAR;
+            let work = move || {
                 writer.apply(&mut memory, &changes, bytes)?;
                 memory.complete = last;
                 if durable {
                     writer.commit(&memory, bytes)?;
                 }
                 Ok::<_, Error>(memory)
-            })
-            .await
-            .map_err(|error| Error::Broken(error.to_string()))??;
+            };
+            memory = match is_far {
+                true => at_low_priority(work).await?,
+                false => spawn_blocking(work)
+                    .await
+                    .map_err(|error| Error::Broken(error.to_string()))?,
+            }?;
             if last {
                 break;
             }
         }
-        publish(&source, memory).await
+        self.publish_found(id, &source, memory).await
+    }
+
+    /// Makes the last commit visible to searches. What a search finds is found by its company too: a first load may have left
+    /// company records for later.
+    async fn publish_found(
+        &self,
+        id: IntegrationId,
+        source: &Arc<Source>,
+        memory: Memory,
+    ) -> Result<Position, Error> {
+        self.inner.store.company_fill(id).await?;
+        publish(source, memory).await
     }
 
     /// The index and its commit state for an attempt: the open index, the one on disk, or a new one.
@@ -403,6 +424,25 @@ impl Index {
             let _ = spawn_blocking(move || source.rest()).await;
         }
     }
+}
+
+/// Runs work on a thread of low priority, as are the threads that it starts. The priority of a thread can only go down, so the
+/// thread ends with the work.
+async fn at_low_priority<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+    let (done, result) = tokio::sync::oneshot::channel();
+    let work = move || {
+        // Without the lower priority the work is done all the same.
+        #[cfg(target_os = "linux")]
+        let _ = rustix::process::setpriority_process(None, NICE);
+        let _ = done.send(work());
+    };
+    std::thread::Builder::new()
+        .name("index-low".to_owned())
+        .spawn(work)
+        .map_err(Error::from)?;
+    result
+        .await
+        .map_err(|_| Error::Broken("applying changes panicked".to_owned()))
 }
 
 /// Makes the last commit visible to searches.
