@@ -76,7 +76,7 @@ impl Session {
     /// The same for connections that only read.
     pub(super) fn of_readers(mut self) -> Self {
         if self.is_sqlite() {
-            // The writer's big cache would be had once a reader: half a gigabyte for eight.
+            // The writer's big cache would be had once a reader: a quarter of a gigabyte for eight.
             self.setup
                 .push_str("PRAGMA cache_size = -8192; PRAGMA query_only = ON;");
         }
@@ -182,7 +182,7 @@ fn sqlite_setup(options: &Options) -> String {
          PRAGMA journal_mode = WAL;\
          PRAGMA synchronous = FULL;\
          PRAGMA foreign_keys = ON;\
-         PRAGMA cache_size = -65536;\
+         PRAGMA cache_size = -32768;\
          PRAGMA temp_store = MEMORY;\
          PRAGMA wal_autocheckpoint = 16000;\
          PRAGMA journal_size_limit = 268435456;",
