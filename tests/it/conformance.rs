@@ -47,13 +47,17 @@ async fn check(folder: &Path, arguments: &[&str]) -> (bool, Outcomes) {
 async fn passes(name: &str, isolation: &str, without: &[&str]) {
     let folder = connectors::folder().join(name);
     let (passed, outcomes) = check(&folder, &["--isolation", isolation]).await;
+    assert_passed(passed, &outcomes, without);
+    assert_eq!(outcomes.len(), tether_connector_conformance::ids().len());
+}
+
+fn assert_passed(passed: bool, outcomes: &Outcomes, without: &[&str]) {
     let bad: Vec<_> = outcomes
         .iter()
         .filter(|(_, (outcome, _))| outcome == "failed")
         .collect();
     assert!(passed && bad.is_empty(), "{bad:#?}");
-    assert_eq!(outcomes.len(), tether_connector_conformance::ids().len());
-    for ((isolation, id), (outcome, seen)) in &outcomes {
+    for ((isolation, id), (outcome, seen)) in outcomes {
         let lacking = without.contains(&id.as_str());
         let expected = if lacking { "not_applicable" } else { "passed" };
         assert_eq!(outcome, expected, "{isolation} {id}: {seen}");
@@ -80,6 +84,25 @@ async fn salesforce_passes_completely_in_process() {
     passes("salesforce", "in-process", &[]).await;
 }
 
+/// The checks of whole reads. In the others each object is read by the same calls as without Bulk, and the object that is
+/// refused is known from the query in a URL, which a job has in its body.
+#[tokio::test]
+async fn salesforce_reads_by_bulk_as_the_kit_demands() {
+    let folder = copy("salesforce", |text| settings(&text, "bulk_rows = \"1\""));
+    let families = ["changes.", "read.", "resume."];
+    let others = ["pressure.bounded", "safety.read-only", "time.pulls"];
+    let ids = tether_connector_conformance::ids().into_iter();
+    let ids: Vec<_> = ids
+        .filter(|id| others.contains(id) || families.iter().any(|family| id.starts_with(family)))
+        .collect();
+    let mut arguments = vec!["--isolation", "child"];
+    arguments.extend(ids.iter().flat_map(|id| ["--only", *id]));
+    let (passed, outcomes) = check(&folder.path().join("salesforce"), &arguments).await;
+    assert_passed(passed, &outcomes, &[]);
+    // The kit also runs what the others need.
+    assert!(outcomes.len() >= ids.len());
+}
+
 #[tokio::test]
 async fn hubspot_passes_completely_as_a_child() {
     passes("hubspot", "child", &[]).await;
@@ -90,10 +113,10 @@ async fn hubspot_passes_completely_in_process() {
     passes("hubspot", "in-process", &[]).await;
 }
 
-/// A copy of the dummy's folder with a changed `conformance.toml`.
-fn copy(change: impl FnOnce(String) -> String) -> tempfile::TempDir {
+/// A copy of a connector's folder with a changed `conformance.toml`.
+fn copy(name: &str, change: impl FnOnce(String) -> String) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let (from, to) = (connectors::folder().join("dummy"), folder.path().join("dummy"));
+    let (from, to) = (connectors::folder().join(name), folder.path().join(name));
     std::fs::create_dir(&to).unwrap();
     for file in std::fs::read_dir(from).unwrap() {
         let file = file.unwrap();
@@ -105,14 +128,14 @@ fn copy(change: impl FnOnce(String) -> String) -> tempfile::TempDir {
     folder
 }
 
+/// A `conformance.toml` with further operator settings.
+fn settings(text: &str, more: &str) -> String {
+    text.replace("[operator.settings]\n", &format!("[operator.settings]\n{more}\n"))
+}
+
 /// The dummy with further operator settings.
-fn with(settings: &str) -> tempfile::TempDir {
-    copy(|text| {
-        text.replace(
-            "[operator.settings]\n",
-            &format!("[operator.settings]\n{settings}\n"),
-        )
-    })
+fn with(more: &str) -> tempfile::TempDir {
+    copy("dummy", |text| settings(&text, more))
 }
 
 /// A connector must fail a check for this reason.
@@ -313,7 +336,7 @@ async fn mutants_of_time_and_faults_are_found() {
 
 #[tokio::test]
 async fn what_is_wrong_with_the_folder_is_found() {
-    let folder = copy(|text| text);
+    let folder = copy("dummy", |text| text);
     let manifest = folder.path().join("dummy/connector.toml");
     let text = std::fs::read_to_string(&manifest).unwrap();
     let (before, hash) = text.split_once("sha256 = \"").unwrap();
@@ -325,7 +348,7 @@ async fn what_is_wrong_with_the_folder_is_found() {
     fails(&folder, "child", "manifest.in-order", "sha256").await;
     let settings = "\"script.open\" = \"error:configuration\"";
     fails(&with(settings), "child", "manifest.opens", "as the script says").await;
-    let required = copy(|text| {
+    let required = copy("dummy", |text| {
         text.replace(
             "[operator.settings]",
             "[operator]\nrequired = [\"companies\"]\n\n[operator.settings]",

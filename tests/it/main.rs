@@ -12,6 +12,7 @@ mod allowance;
 mod audit;
 mod boundary;
 mod bounds;
+mod bulk;
 mod changes;
 mod conformance;
 mod credentials;

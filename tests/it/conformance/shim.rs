@@ -13,7 +13,7 @@ const SHIM: &str = include_str!("shim.c");
 
 /// The dummy's folder with the shim as its library.
 fn shim(defect: &str) -> tempfile::TempDir {
-    let folder = copy(|text| text);
+    let folder = copy("dummy", |text| text);
     let to = folder.path().join("dummy");
     let source = folder.path().join("shim.c");
     std::fs::write(&source, SHIM).unwrap();
