@@ -566,6 +566,10 @@ mod tests {
             ("dev = true\n[audit]\nkeep_days = 0", "keep_days"),
             ("dev = true\n[sync]\nremoval_percent = 101", "removal_percent"),
             (
+                "dev = true\n[allowance]\norganization_percent = 96",
+                "allowance.live_percent",
+            ),
+            (
                 "dev = true\n[web]\nallowed_origins = ['https://a.example/']",
                 "not an origin",
             ),

@@ -100,6 +100,9 @@ impl Options {
                 "allowance.budget_percent, allowance.organization_percent and allowance.live_percent must be from 1 to 100",
             );
         }
+        if of.live_percent < of.organization_percent {
+            return rule("allowance.live_percent must be at least allowance.organization_percent");
+        }
         if of.reserve_percent > 90 {
             return rule("allowance.reserve_percent must be from 0 to 90");
         }

@@ -181,7 +181,7 @@ impl Credentials {
         })
     }
 
-    /// Calls the CRM with a credential's tokens, for an integration. If the CRM answers that they have expired, they are
+    /// Calls the CRM with a credential's tokens, for an integration, and counts it as `live` or as of a sync. If the CRM answers that they have expired, they are
     /// refreshed and the call is repeated once. It is never repeated twice, because a refusal that a refresh
     /// does not cure would become a loop.
     ///
@@ -189,7 +189,7 @@ impl Credentials {
     /// As the call, or as [`refresh`](Self::refresh).
     pub async fn call<T, F, Fut>(
         &self,
-        (id, of): (CredentialId, IntegrationId),
+        (id, of, live): (CredentialId, IntegrationId, bool),
         connector: &str,
         call: F,
     ) -> Result<T, Error>
@@ -212,7 +212,7 @@ impl Credentials {
         }
         loop {
             let ended = call(connector.clone(), access.connection.clone()).await;
-            self.count(of, &access.organization, &ended).await;
+            self.count((of, live), &access.organization, &ended).await;
             self.concluded(&access.organization, &ended).await?;
             match ended {
                 Err(error) if error.kind() == ErrorKind::CredentialsExpired && !refreshed => {

@@ -128,7 +128,7 @@ impl Credentials {
     /// Counts the calls behind an answer or an error. That they could not be counted does not make the answer wrong.
     pub(super) async fn count<T: Answer>(
         &self,
-        id: IntegrationId,
+        (id, live): (IntegrationId, bool),
         key: &OrganizationKey,
         ended: &Result<T, connectors::Error>,
     ) {
@@ -140,7 +140,7 @@ impl Credentials {
         let cost = CallCost {
             integration_id: id,
             organization: key.clone(),
-            live: true,
+            live,
             calls: i64::try_from(usage.calls).unwrap_or(i64::MAX),
             said: said(usage),
             now_us: now_us(),

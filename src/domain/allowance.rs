@@ -121,7 +121,7 @@ impl AllowanceRules {
     /// The calls that an integration may make a day; `None` if nothing limits them.
     #[must_use]
     pub fn budget(&self, of: ApiBudget, used: &ApiUse) -> Option<i64> {
-        let part = (used.organization_limit > 0).then(|| percent(used.organization_limit, self.budget));
+        let part = (used.organization_limit > 0).then(|| share(used.organization_limit, self.budget));
         of.calls.or(part)
     }
 
@@ -149,7 +149,7 @@ impl AllowanceRules {
         let part = if live { self.live } else { self.organization };
         let (used, limit) = (used, used.organization_limit);
         let is_recent = used.organization_read_us > now_us.saturating_sub(SAID_US);
-        if limit > 0 && is_recent && used.organization_used >= percent(limit, part) {
+        if limit > 0 && is_recent && used.organization_used >= share(limit, part) {
             return Some(OverBudget {
                 until_us: used.organization_read_us.saturating_add(WINDOW_US),
                 limit: UsedUp::Organization {
@@ -160,6 +160,11 @@ impl AllowanceRules {
         }
         None
     }
+}
+
+/// A part of a limit of the CRM. It is never 0, which would hold calls for ever.
+fn share(limit: i64, part: i64) -> i64 {
+    percent(limit, part).max(1)
 }
 
 fn percent(of: i64, percent: i64) -> i64 {
@@ -226,6 +231,10 @@ mod tests {
         assert_eq!(rules.budget(none, &used(0, 0, 0, 0)), None);
         assert_eq!(rules.over(none, &used(1 << 40, 0, 0, 0), false, NOON), None);
         assert_eq!(rules.budget(none, &used(0, 0, 0, i64::MAX)), Some(i64::MAX / 5));
+        // A part of a small limit is not nothing.
+        assert_eq!(rules.budget(none, &used(0, 0, 0, 1)), Some(1));
+        assert_eq!(rules.over(none, &used(0, 0, 0, 1), false, NOON), None);
+        assert!(rules.over(none, &used(0, 0, 1, 1), false, NOON).is_some());
     }
 
     #[test]

@@ -261,7 +261,7 @@ impl Services {
         let answer = self
             .credentials
             .call(
-                (credential_id, row.id),
+                (credential_id, row.id, true),
                 &row.connector,
                 |connector, connection| async move {
                     let request = ListFieldsRequest {

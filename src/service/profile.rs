@@ -242,7 +242,6 @@ impl Services {
     async fn fetch_and_store(&self, source: &Integration, id: CompanyId) -> Result<i64> {
         let credential_id = logged_in(source)?;
         let (_, describe) = self.usable(&source.connector)?;
-        self.credentials.admit(source).await?;
         let company_object = company_object(&describe);
         let records = self.store.record_company_keys(source.id, vec![id]).await?;
         let external_ids: Vec<String> = records
@@ -255,10 +254,12 @@ impl Services {
             &describe.objects,
             fields.iter().filter(|field| field.missing_us.is_none()),
         );
+        // Last: it may be the one call that finds out whether the CRM answers again.
+        self.credentials.admit(source).await?;
         let answer = self
             .credentials
             .call(
-                (credential_id, source.id),
+                (credential_id, source.id, true),
                 &source.connector,
                 |connector, connection| {
                     let request = FetchCompanyRequest {

@@ -62,8 +62,28 @@ pub(super) fn pause(first: Duration, tries: i64, chance: f64) -> Duration {
     pause.mul_f64(0.75 + chance.clamp(0.0, 1.0) / 2.0)
 }
 
+/// The wait after an error for which the CRM named this wait, if any. Waits for a limit are no tries, so nothing else ends
+/// them: a CRM that names none, or one that is over already, is not called again at once.
+pub(super) fn wait_for_limit(
+    kind: ErrorKind,
+    named: Option<Duration>,
+    waits: i64,
+    chance: f64,
+) -> Option<Duration> {
+    const SHORTEST: Duration = Duration::from_millis(500);
+    const ALLOWANCE: Duration = Duration::from_secs(60);
+    match kind {
+        ErrorKind::RateLimited => {
+            let real = named.filter(|named| *named >= SHORTEST);
+            Some(real.unwrap_or_else(|| limit_pause(waits, chance)))
+        }
+        ErrorKind::AllowanceExhausted => named.map(|named| named.max(ALLOWANCE)),
+        _ => named,
+    }
+}
+
 /// The pause after a limit for calls at a time whose end the CRM does not name: seconds, up to a minute.
-pub(super) fn limit_pause(waits: i64, chance: f64) -> Duration {
+fn limit_pause(waits: i64, chance: f64) -> Duration {
     const FIRST: Duration = Duration::from_secs(5);
     const LONGEST: Duration = Duration::from_secs(60);
     pause(FIRST, waits, chance).min(LONGEST)
@@ -104,6 +124,26 @@ mod tests {
         assert_eq!(pause(first, 2, 0.0).as_millis(), 2_250);
         let limits: Vec<u64> = (1..=5).map(|waits| limit_pause(waits, 0.5).as_secs()).collect();
         assert_eq!(limits, [5, 15, 45, 60, 60]);
+    }
+
+    #[test]
+    fn a_limit_without_a_real_end_is_waited_for() {
+        use ErrorKind::{AllowanceExhausted, RateLimited, Transient};
+        let millis = Duration::from_millis;
+        let wait = |kind, named: Option<u64>| wait_for_limit(kind, named.map(millis), 1, 0.5);
+        for over in [None, Some(0), Some(499)] {
+            assert_eq!(wait(RateLimited, over), Some(millis(5_000)), "{over:?}");
+        }
+        assert_eq!(wait(RateLimited, Some(500)), Some(millis(500)));
+        assert_eq!(wait(RateLimited, Some(90_000)), Some(millis(90_000)));
+        assert_eq!(wait(AllowanceExhausted, Some(0)), Some(millis(60_000)));
+        assert_eq!(wait(AllowanceExhausted, Some(61_000)), Some(millis(61_000)));
+        // Tries end a wait of any other kind.
+        assert_eq!(wait(Transient, Some(0)), Some(millis(0)));
+        assert_eq!(
+            (wait(AllowanceExhausted, None), wait(Transient, None)),
+            (None, None)
+        );
     }
 
     #[test]

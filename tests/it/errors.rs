@@ -149,7 +149,8 @@ impl Told {
 
 async fn every_reason_is_told_as_its_manual_says(database: Database) {
     // One of the errors says that nearly all of the allowance is used.
-    let world = World::start_with(database, 1, &["allowance.organization_percent=100"]).await;
+    let settings = ["allowance.organization_percent=100", "allowance.live_percent=100"];
+    let world = World::start_with(database, 1, &settings).await;
     let mut told = Told::default();
     let mut ann = world.ann().await;
     provoke::callers(&world, &mut told).await;

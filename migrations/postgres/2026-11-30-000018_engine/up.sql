@@ -10,3 +10,4 @@ ALTER TABLE sync ADD COLUMN asked TEXT COLLATE "C" NOT NULL DEFAULT 'AUTO';
 -- How long workers had it, up to the time at which its progress was last stored.
 ALTER TABLE sync ADD COLUMN busy_us BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE sync ADD COLUMN update_us BIGINT NOT NULL DEFAULT 0;
+UPDATE sync SET update_us = COALESCE(end_us, start_us, create_us);

@@ -111,7 +111,7 @@ impl Services {
         let counted = self
             .credentials
             .call(
-                (credential_id, row.id),
+                (credential_id, row.id, true),
                 &row.connector,
                 |connector, connection| {
                     let objects = objects.clone();

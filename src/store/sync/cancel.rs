@@ -42,6 +42,7 @@ pub(super) fn cancel(
             sync::state.eq(SyncState::Cancelled),
             sync::cancel_requested.eq(true),
             sync::end_us.eq(now_us),
+            sync::update_us.eq(now_us),
         ))
         .execute(conn)?;
     if ended == 0 {

@@ -23,7 +23,7 @@ impl Run<'_> {
             .context
             .credentials
             .call(
-                (credential_id, self.sync.integration_id),
+                (credential_id, self.sync.integration_id, false),
                 &self.connector,
                 |connector, connection| async move {
                     let request = ListFieldsRequest {

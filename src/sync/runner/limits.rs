@@ -1,13 +1,12 @@
 //! The API calls of a run, what it finds out about the CRM of its organization, and how long it waits for it.
 
-use super::super::verdict::limit_pause;
+use super::super::verdict::wait_for_limit;
 use super::state::{Run, Stop};
 use crate::connectors;
 use crate::credentials;
 use crate::store::{self, CallCost, CallOutcome, Organization, SyncCommit};
 use crate::time::now_us;
 use std::time::{Duration, Instant};
-use tether_connector_proto::ErrorKind;
 
 /// How often calls are counted for the integration. Those of a process that is killed in between are not.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
@@ -19,18 +18,29 @@ impl Run<'_> {
         if !due && self.count_time.is_some_and(|last| last.elapsed() < COUNT_EVERY) {
             return Ok(());
         }
+        // If this future is dropped, the write goes on: the calls are not to be counted again.
+        let (calls, said) = (std::mem::take(&mut self.uncounted), self.said.take());
+        // What is counted for a day is judged for the same one.
+        let now = now_us();
         let cost = CallCost {
             integration_id: self.sync.integration_id,
             organization: self.sync.organization(),
             live: false,
-            calls: self.uncounted,
-            said: self.said,
-            now_us: now_us(),
+            calls,
+            said,
+            now_us: now,
         };
         let credentials = &self.context.credentials;
-        let used = credentials.spend(cost).await?;
-        (self.uncounted, self.said, self.count_time) = (0, None, Some(Instant::now()));
-        match credentials.allowance().over(self.budget, &used, false, now_us()) {
+        let used = match credentials.spend(cost).await {
+            Ok(used) => used,
+            Err(error) => {
+                self.uncounted += calls;
+                self.said = self.said.or(said);
+                return Err(error.into());
+            }
+        };
+        self.count_time = Some(Instant::now());
+        match credentials.allowance().over(self.budget, &used, false, now) {
             Some(over) => Err(Stop::OverBudget(over)),
             None => Ok(()),
         }
@@ -108,9 +118,10 @@ impl Run<'_> {
         }
     }
 
-    /// The pause after a limit whose end is not known.
-    pub(super) fn limited(&self, kind: ErrorKind) -> Option<Duration> {
-        (kind == ErrorKind::RateLimited).then(|| limit_pause(self.sync.attempt, rand::random()))
+    /// How long the CRM asks to wait, or how long a limit takes of which it names no real end.
+    pub(super) fn named_wait(&self, error: &connectors::Error) -> Option<Duration> {
+        let named = credentials::retry_after(error);
+        wait_for_limit(error.kind(), named, self.sync.attempt, rand::random())
     }
 }
 

@@ -222,7 +222,7 @@ impl Run<'_> {
             .await?;
         let message = format!("{object}: {}", error.message);
         let error = connectors::Error::from_connector(&self.connector, error);
-        let pause = match credentials::retry_after(&error).or_else(|| self.limited(error.kind())) {
+        let pause = match self.named_wait(&error) {
             Some(known) => known,
             None => pause(self.context.options.first_pause, tries, rand::random()),
         };
@@ -234,7 +234,7 @@ impl Run<'_> {
     async fn failed(&mut self, error: connectors::Error) -> Result<(), store::Error> {
         let (kind, message) = (error.kind(), credentials::message(&error));
         let least = self.unanswered(&error).await;
-        let after = credentials::retry_after(&error).or_else(|| self.limited(kind));
+        let after = self.named_wait(&error);
         if credentials::is_unavailable(&error) {
             return self
                 .back_off(Verdict::Passing, after, "CONNECTOR_UNAVAILABLE", &message)

@@ -103,6 +103,8 @@ impl Run<'_> {
             if wanted.is_empty() {
                 return Ok(());
             }
+            // What is left stays noted, so a sync over its budget can stop before each round.
+            self.count(true).await?;
             let records = wanted.chunk_by(|(one, _), (other, _)| one == other);
             let records = records.map(|of_object| RecordIds {
                 object: of_object
