@@ -211,9 +211,11 @@ impl Credentials {
             }
         }
         loop {
+            let begin_us = now_us();
             let ended = call(connector.clone(), access.connection.clone()).await;
             self.count((of, live), &access.organization, &ended).await;
-            self.concluded(&access.organization, &ended).await?;
+            self.concluded(&access.organization, (live, begin_us), &ended)
+                .await?;
             match ended {
                 Err(error) if error.kind() == ErrorKind::CredentialsExpired && !refreshed => {
                     access = self.refresh(id, access.generation).await?;

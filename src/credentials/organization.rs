@@ -4,8 +4,8 @@
 
 use super::{Credentials, Error, is_unavailable, retry_after};
 use crate::connectors;
-use crate::domain::{AllowanceRules, ApiUse, IntegrationId};
-use crate::store::{Admission, CallCost, CallOutcome, Integration, Organization, OrganizationKey};
+use crate::domain::{AllowanceRules, ApiUse, IntegrationId, Micros};
+use crate::store::{Admission, CallCost, CallEnd, CallOutcome, Integration, Organization, OrganizationKey};
 use crate::time::now_us;
 use tether_connector_proto::{self as proto, ErrorKind};
 
@@ -159,12 +159,10 @@ impl Credentials {
     pub async fn organization_outcome(
         &self,
         key: &OrganizationKey,
-        outcome: CallOutcome,
+        end: CallEnd,
     ) -> Result<Organization, Error> {
-        let known = self
-            .store
-            .organization_outcome(key, self.breaker, outcome, now_us())
-            .await?;
+        let known = self.store.organization_outcome(key, self.breaker, end).await?;
+        let outcome = end.outcome;
         if outcome == CallOutcome::Failed && known.failures == self.breaker.failures {
             metrics::counter!("tether_crm_pauses_total", "connector" => key.connector.clone(), "reason" => "failures")
                 .increment(1);
@@ -185,6 +183,7 @@ impl Credentials {
     pub(super) async fn concluded<T: Answer>(
         &self,
         key: &OrganizationKey,
+        (live, begin_us): (bool, Micros),
         ended: &Result<T, connectors::Error>,
     ) -> Result<(), Error> {
         let outcome = match ended {
@@ -198,7 +197,13 @@ impl Credentials {
         if outcome == CallOutcome::Answered && !self.store.organization_get(key).await?.is_troubled() {
             return Ok(());
         }
-        self.organization_outcome(key, outcome).await?;
+        let end = CallEnd {
+            outcome,
+            live,
+            begin_us,
+            end_us: now_us(),
+        };
+        self.organization_outcome(key, end).await?;
         Ok(())
     }
 }

@@ -110,7 +110,7 @@ pub use integration::Integration;
 pub use integration_edit::{IntegrationUpdate, NewIntegration};
 pub use integration_lifecycle::{Activate, AttachCredential, Attached, Deleted};
 pub use options::Options;
-pub use organization::{Admission, Breaker, CallOutcome, Organization, OrganizationKey};
+pub use organization::{Admission, Breaker, CallEnd, CallOutcome, Organization, OrganizationKey};
 pub use outbox::{NewOutbox, Outbox, Revocation};
 pub use record::{
     Change, ChangePage, ChildSet, CompanyRecordKey, Counters, Parent, Record, RecordBatch, RecordContent,

@@ -97,6 +97,19 @@ pub enum CallOutcome {
     Refused(Option<Micros>),
 }
 
+/// A call of a sync or of a live read that ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CallEnd {
+    /// How.
+    pub outcome: CallOutcome,
+    /// It was a live read.
+    pub live: bool,
+    /// When it began.
+    pub begin_us: Micros,
+    /// When it ended.
+    pub end_us: Micros,
+}
+
 /// Whether a call may be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
@@ -115,6 +128,8 @@ const PROBE_US: Micros = 60_000_000;
 /// A live read tries again this long after a refusal of the allowance: it costs one call, and whether the window has freed is
 /// known by trying only.
 const LIVE_AGAIN_US: Micros = 300_000_000;
+/// The shortest pause of syncs after a refusal, also if the CRM names a shorter one, or a time that has passed.
+const REFUSED_LEAST_US: Micros = 60_000_000;
 
 impl Breaker {
     fn grown(first_us: Micros, longest_us: Micros, steps: i64) -> Micros {
@@ -122,10 +137,15 @@ impl Breaker {
         first_us.saturating_mul(factor).min(longest_us.max(first_us))
     }
 
-    /// The state after an outcome.
-    fn after(&self, of: &Organization, outcome: CallOutcome, now_us: Micros) -> Organization {
+    /// The state after a call. What began before the last failure or refusal says nothing new: calls at the same time fail
+    /// together.
+    fn after(&self, of: &Organization, end: CallEnd) -> Organization {
         let mut next = of.clone();
-        match outcome {
+        let now_us = end.end_us;
+        if end.begin_us < of.failure_us.max(of.refusal_us) {
+            return next;
+        }
+        match end.outcome {
             CallOutcome::Answered => {
                 (next.failures, next.closed_until_us) = (0, 0);
                 (next.refusals, next.refused_until_us) = (0, 0);
@@ -141,11 +161,20 @@ impl Breaker {
             CallOutcome::Refused(until_us) => {
                 // The CRM answered: it is not down.
                 (next.failures, next.closed_until_us) = (0, 0);
-                next.refusals = next.refusals.saturating_add(1);
                 next.refusal_us = now_us;
-                let named = until_us.map(|until| (until - now_us).max(0));
-                let first = named.unwrap_or(self.refused_us);
-                let pause = Self::grown(first, self.refused_longest_us, next.refusals - 1);
+                let named = until_us.map(|until| (until - now_us).max(REFUSED_LEAST_US));
+                // Only a sync that waited for the end of a pause knows that it was too short.
+                let is_over = of.refused_until_us <= now_us;
+                if next.refusals == 0 || (is_over && !end.live) {
+                    next.refusals = next.refusals.saturating_add(1);
+                }
+                let pause = match is_over {
+                    true => {
+                        let first = named.unwrap_or(self.refused_us);
+                        Self::grown(first, self.refused_longest_us, next.refusals - 1)
+                    }
+                    false => named.unwrap_or_default(),
+                };
                 next.refused_until_us = next.refused_until_us.max(now_us.saturating_add(pause));
             }
         }
@@ -236,13 +265,12 @@ impl Store {
         &self,
         key: &OrganizationKey,
         breaker: Breaker,
-        outcome: CallOutcome,
-        now_us: Micros,
+        end: CallEnd,
     ) -> Result<Organization, Error> {
         let key = key.clone();
         self.write(move |conn| {
             let known = lock(conn, &key)?;
-            let next = breaker.after(&known, outcome, now_us);
+            let next = breaker.after(&known, end);
             if next != known {
                 set(conn, &next)?;
             }
@@ -312,6 +340,17 @@ mod tests {
     use super::*;
 
     const MINUTE: Micros = 60_000_000;
+
+    /// A call of a sync that begins and ends at this time.
+    fn at(outcome: CallOutcome, now_us: Micros) -> CallEnd {
+        CallEnd {
+            outcome,
+            live: false,
+            begin_us: now_us,
+            end_us: now_us,
+        }
+    }
+
     const BREAKER: Breaker = Breaker {
         failures: 3,
         first_us: MINUTE,
@@ -326,7 +365,7 @@ mod tests {
         let mut minutes = Vec::new();
         for n in 1..=9 {
             let now = n * 100 * MINUTE;
-            of = BREAKER.after(&of, CallOutcome::Failed, now);
+            of = BREAKER.after(&of, at(CallOutcome::Failed, now));
             minutes.push(match of.admits(&BREAKER, now, false) {
                 Admission::Open => 0,
                 Admission::Closed(until) => (until - now) / MINUTE,
@@ -336,9 +375,54 @@ mod tests {
         assert_eq!(minutes, [0, 0, 1, 2, 4, 8, 15, 15, 15]);
         let later = 900 * MINUTE + 15 * MINUTE;
         assert_eq!(of.admits(&BREAKER, later, false), Admission::Probe);
-        let open = BREAKER.after(&of, CallOutcome::Answered, later);
+        let open = BREAKER.after(&of, at(CallOutcome::Answered, later));
         assert_eq!(open.admits(&BREAKER, later, false), Admission::Open);
         assert!(!open.is_troubled());
+    }
+
+    #[test]
+    fn calls_at_the_same_time_fail_once() {
+        let together = |of: &Organization, outcome, begin_us| {
+            let calls = (1..=9).map(|n| CallEnd {
+                begin_us,
+                end_us: begin_us + n,
+                ..at(outcome, 0)
+            });
+            calls.fold(of.clone(), |of, end| BREAKER.after(&of, end))
+        };
+        let none = Organization::default();
+        let mut of = together(&none, CallOutcome::Failed, MINUTE);
+        assert_eq!((of.failures, of.closed_until_us), (1, 0));
+        // An answer to a call from before says nothing about the time since.
+        let answered = CallEnd {
+            begin_us: 0,
+            end_us: 2 * MINUTE,
+            ..at(CallOutcome::Answered, 0)
+        };
+        assert_eq!(BREAKER.after(&of, answered), of);
+        for n in 2..=3 {
+            of = together(&of, CallOutcome::Failed, n * MINUTE);
+        }
+        assert_eq!((of.failures, of.closed_until_us), (3, 4 * MINUTE + 1));
+
+        let first = together(&none, CallOutcome::Refused(None), MINUTE);
+        assert_eq!((first.refusals, first.refused_until_us), (1, 61 * MINUTE + 1));
+        // Live reads that look whether the window has freed do not make the pause longer, and no call within it does.
+        for (live, minute) in [(true, 10), (false, 20), (true, 100)] {
+            let again = CallEnd {
+                live,
+                ..at(CallOutcome::Refused(None), minute * MINUTE)
+            };
+            let after = BREAKER.after(&first, again);
+            assert_eq!(after.refusals, 1);
+            let until = first.refused_until_us.max((minute + 60) * MINUTE);
+            let until = if minute < 61 {
+                first.refused_until_us
+            } else {
+                until
+            };
+            assert_eq!(after.refused_until_us, until);
+        }
     }
 
     #[test]
@@ -347,7 +431,7 @@ mod tests {
         let mut hours = Vec::new();
         let mut now = 0;
         for _ in 0..5 {
-            of = BREAKER.after(&of, CallOutcome::Refused(None), now);
+            of = BREAKER.after(&of, at(CallOutcome::Refused(None), now));
             hours.push((of.refused_until_us - now) / MINUTE / 60);
             assert_eq!(
                 of.admits(&BREAKER, now, false),
@@ -363,12 +447,17 @@ mod tests {
         // What the CRM names counts instead of the first pause.
         let named = BREAKER.after(
             &Organization::default(),
-            CallOutcome::Refused(Some(now + 2_000_000)),
-            now,
+            at(CallOutcome::Refused(Some(now + 2 * MINUTE)), now),
         );
-        assert_eq!(named.refused_until_us, now + 2_000_000);
+        assert_eq!(named.refused_until_us, now + 2 * MINUTE);
+        // But not a time that has passed.
+        let over = BREAKER.after(
+            &Organization::default(),
+            at(CallOutcome::Refused(Some(now - 1)), now),
+        );
+        assert_eq!(over.refused_until_us, now + MINUTE);
         // An earlier refusal is not shortened by a later one.
-        let again = BREAKER.after(&of, CallOutcome::Refused(Some(now + 1)), now);
+        let again = BREAKER.after(&of, at(CallOutcome::Refused(Some(now + 1)), now));
         assert!(again.refused_until_us > now);
     }
 }

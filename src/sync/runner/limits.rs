@@ -4,7 +4,8 @@ use super::super::verdict::wait_for_limit;
 use super::state::{Run, Stop};
 use crate::connectors;
 use crate::credentials;
-use crate::store::{self, CallCost, CallOutcome, Organization, SyncCommit};
+use crate::domain::Micros;
+use crate::store::{self, CallCost, CallEnd, CallOutcome, Organization, SyncCommit};
 use crate::time::now_us;
 use std::time::{Duration, Instant};
 
@@ -96,9 +97,9 @@ impl Run<'_> {
         if std::mem::take(&mut self.is_troubled) {
             let key = self.sync.organization();
             let credentials = &self.context.credentials;
-            credentials
-                .organization_outcome(&key, CallOutcome::Answered)
-                .await?;
+            // The answer is new, however long ago the read began.
+            let end = self.call_end(CallOutcome::Answered, now_us());
+            credentials.organization_outcome(&key, end).await?;
         }
         Ok(())
     }
@@ -108,13 +109,23 @@ impl Run<'_> {
     pub(super) async fn unanswered(&self, error: &connectors::Error) -> Option<Duration> {
         let outcome = credentials::outcome_of(error)?;
         let key = self.sync.organization();
-        match self.context.credentials.organization_outcome(&key, outcome).await {
+        let end = self.call_end(outcome, self.begin_us);
+        match self.context.credentials.organization_outcome(&key, end).await {
             Ok(of) => Some(wait_of(&of, outcome)),
             // The pause of this sync is what is left.
             Err(error) => {
                 tracing::warn!(sync = %self.sync.id, "cannot store that the CRM does not answer: {error}");
                 None
             }
+        }
+    }
+
+    fn call_end(&self, outcome: CallOutcome, begin_us: Micros) -> CallEnd {
+        CallEnd {
+            outcome,
+            live: false,
+            begin_us,
+            end_us: now_us(),
         }
     }
 

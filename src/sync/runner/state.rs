@@ -9,6 +9,7 @@ use crate::credentials;
 use crate::domain::{ApiBudget, CredentialId, FieldType, Micros, OverBudget};
 use crate::ingest;
 use crate::store::{self, FieldRef, ObjectProgress, ObjectRead, RecordBatch, Sync};
+use crate::time::now_us;
 use tether_connector_proto as proto;
 
 /// Rows without a checkpoint are kept in memory. A connector that sends more than this between two checkpoints
@@ -75,6 +76,8 @@ pub(super) struct Run<'a> {
     pub(super) budget: ApiBudget,
     /// The CRM failed or refused the last call: the next answer is to be recorded.
     pub(super) is_troubled: bool,
+    /// When this attempt began.
+    pub(super) begin_us: Micros,
     /// The object whose records are companies.
     pub(super) company_object: String,
     /// The objects, in the order of the connector.
@@ -122,6 +125,7 @@ impl<'a> Run<'a> {
             said: None,
             budget: ApiBudget::default(),
             is_troubled: false,
+            begin_us: now_us(),
             company_object: String::new(),
             order: Vec::new(),
             tries: HashMap::new(),

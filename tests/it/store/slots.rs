@@ -19,6 +19,16 @@ fn organization() -> OrganizationKey {
     }
 }
 
+/// A call of a sync that begins and ends at this time.
+fn ended(outcome: CallOutcome, now_us: Micros) -> CallEnd {
+    CallEnd {
+        outcome,
+        live: false,
+        begin_us: now_us,
+        end_us: now_us,
+    }
+}
+
 /// Many workers look at once, some at each of the stores.
 async fn rush(stores: &[Store], per_organization: i64, now_us: Micros) -> Vec<Sync> {
     let taken = futures(24, |n| {
@@ -156,11 +166,16 @@ both! {
         active(store, &g, "One").await;
         active(store, &g, "Two").await;
         let breaker = Breaker::default();
-        let outcome = async |outcome, at| store.organization_outcome(&organization(), breaker, outcome, at).await.unwrap();
+        let outcome = async |outcome, at| store.organization_outcome(&organization(), breaker, ended(outcome, at)).await.unwrap();
         let next = async |at| store.sync_lease_next(&one_of(1), at, at + MINUTE).await.unwrap();
         for n in 1..=breaker.failures {
-            let of = outcome(CallOutcome::Failed, NOW).await;
-            assert_eq!((of.failures, of.closed_until_us > NOW), (n, n == breaker.failures));
+            // The calls of one time fail together, which counts once.
+            let at = NOW - (breaker.failures - n) * MINUTE;
+            for begin_us in [at, at - 2, at - 1] {
+                let end = CallEnd { begin_us, ..ended(CallOutcome::Failed, at) };
+                let of = store.organization_outcome(&organization(), breaker, end).await.unwrap();
+                assert_eq!((of.failures, of.closed_until_us > at), (n, n == breaker.failures));
+            }
         }
         let until = NOW + breaker.first_us;
         assert_eq!(next(NOW).await, None);
@@ -191,8 +206,9 @@ both! {
 
     async fn one_live_read_finds_out_whether_the_crm_answers(store) {
         let breaker = Breaker::default();
-        for _ in 0..breaker.failures {
-            store.organization_outcome(&organization(), breaker, CallOutcome::Failed, NOW).await.unwrap();
+        for n in 1..=breaker.failures {
+            let end = ended(CallOutcome::Failed, NOW - breaker.failures + n);
+            store.organization_outcome(&organization(), breaker, end).await.unwrap();
         }
         let until = NOW + breaker.first_us;
         let admitted = futures(12, |_| {
@@ -213,7 +229,7 @@ both! {
         let next = async |at| store.sync_lease_next(&one_of(1), at, at + MINUTE).await.unwrap();
         let sync = next(NOW).await.unwrap();
         let outcome = CallOutcome::Refused(None);
-        let of = store.organization_outcome(&organization(), breaker, outcome, NOW).await.unwrap();
+        let of = store.organization_outcome(&organization(), breaker, ended(outcome, NOW)).await.unwrap();
         assert_eq!(of.refused_until_us, NOW + 60 * MINUTE);
         let reason = "CRM_ALLOWANCE_EXHAUSTED";
         store.sync_wait(sync.id, sync.fence, of.refused_until_us, reason, "m").await.unwrap();
@@ -276,7 +292,7 @@ both! {
         active(store, &g, "One").await;
         for id in ["00D", "00X"] {
             let key = OrganizationKey { id: id.to_owned(), ..organization() };
-            store.organization_outcome(&key, Breaker::default(), CallOutcome::Failed, NOW).await.unwrap();
+            store.organization_outcome(&key, Breaker::default(), ended(CallOutcome::Failed, NOW)).await.unwrap();
         }
         assert_eq!(store.organization_purge().await.unwrap(), 1);
         assert!(store.organization_get(&organization()).await.unwrap().is_troubled());

@@ -38,11 +38,13 @@ pub(super) async fn queue(w: &mut World, r: &Round<'_>) -> Sync {
     let key = sync.organization();
     ask!(w, 1, organization_get(&key));
     ask!(w, 1, organization_admit(&key, Breaker::default(), NOW));
-    ask!(
-        w,
-        1,
-        organization_outcome(&key, Breaker::default(), CallOutcome::Answered, NOW)
-    );
+    let answered = CallEnd {
+        outcome: CallOutcome::Answered,
+        live: false,
+        begin_us: NOW,
+        end_us: NOW,
+    };
+    ask!(w, 1, organization_outcome(&key, Breaker::default(), answered));
     let cost = CallCost {
         integration_id: of.id,
         organization: key.clone(),
