@@ -90,7 +90,7 @@ async fn searchable(api: &Api, sync: &v1::Sync) -> i64 {
     };
     loop {
         match api.companies().list_companies(api.ask(ask.clone())).await {
-            Ok(page) => return page.into_inner().total_size.unwrap().into(),
+            Ok(page) => return page.into_inner().total_size.unwrap(),
             Err(status) if status.code() == tonic::Code::Unavailable => {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }

@@ -4,7 +4,7 @@
 use serde_json::{Value as Json, json};
 use tether::caller::Role;
 use tether::proto::v1::integration::State as Standing;
-use tether::proto::v1::sync::State;
+use tether::proto::v1::sync::{Mode, State};
 use tether::proto::v1::{self, ApiBudget, ErrorReason, Integration};
 
 use crate::support::server::{Database, Person, World, ok, on_both_databases, refused, until};
@@ -204,7 +204,12 @@ async fn a_budget_holds_records_that_are_read_by_id(database: Database) {
     // There is a call left when the sync begins, and none after it has looked for changes.
     let before = usage(&mut ann, &name).await;
     set(&mut ann, &name, budget(Some(before.calls_total + 1), Some(0))).await;
-    let sync = ann.sync(&name).await;
+    let request = v1::SyncIntegrationRequest {
+        name: name.clone(),
+        mode: Mode::Incremental.into(),
+        ..Default::default()
+    };
+    let sync = ok(ann.integrations.sync_integration(request)).await.name;
     waits(&mut ann, &sync, ErrorReason::ApiBudgetUsed).await;
     let used = usage(&mut ann, &name).await;
     assert!(used.calls_total > before.calls_total, "{used:?}");
@@ -266,11 +271,10 @@ async fn a_limit_of_calls_at_a_time_is_no_failure(database: Database) {
     let world = World::start_with(database, 1, &settings).await;
     let mut ann = world.ann().await;
     let (name, _) = ann.dummy("Ours", "ann").await;
-    world.script(&json!({"script.read": "error:rate_limited:20"}));
+    world.script(&json!({"script.read": "error:rate_limited:600"}));
     let sync = ann.sync(&name).await;
     until("many attempts", || {
         let (mut ann, sync) = (ann.clone(), sync.clone());
-        pass(&world, 60);
         async move { get(&mut ann, &sync).await.attempt > 5 }
     })
     .await;
