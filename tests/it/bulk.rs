@@ -5,9 +5,9 @@ use tether::proto::v1;
 use tether::proto::v1::sync::{Mode, State};
 
 use crate::changes::{counts, ends};
-use crate::support::server::{Database, Person, World, ok, on_all_databases};
+use crate::support::server::{Database, Person, World, ok, on_both_databases};
 
-on_all_databases!(
+on_both_databases!(
     both_ways_store_the_same_records,
     what_is_gone_is_removed_whatever_the_order,
     changes_of_many_records_come_by_a_job,

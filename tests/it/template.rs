@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value as Json;
+use tether::proto::v1;
 
 use crate::support::server::{Person, ok, until};
 
@@ -154,11 +155,15 @@ async fn the_walkthrough_makes_a_connector_that_works() {
     let companies = ann.all_companies(1_000).await;
     assert_eq!(companies.len(), 1_099);
     // Nothing changed: one request for each object.
-    let again = ann.sync(&name).await;
+    let request = v1::SyncIntegrationRequest {
+        name: name.clone(),
+        ..Default::default()
+    };
+    let again = ok(ann.integrations.sync_integration(request)).await.name;
     let again = ann.succeeds(&again).await;
     assert_eq!(
         (again.mode(), again.totals.unwrap().read, again.api_calls_used),
-        (tether::proto::v1::sync::Mode::Incremental, 0, 2)
+        (v1::sync::Mode::Incremental, 0, 2)
     );
     let card = ann.open(&companies[0].name).await.cards.remove(0);
     assert!(card.freshness.as_ref().unwrap().live, "{card:?}");
