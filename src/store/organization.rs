@@ -128,8 +128,10 @@ const PROBE_US: Micros = 60_000_000;
 /// A live read tries again this long after a refusal of the allowance: it costs one call, and whether the window has freed is
 /// known by trying only.
 const LIVE_AGAIN_US: Micros = 300_000_000;
-/// The shortest pause of syncs after a refusal, also if the CRM names a shorter one, or a time that has passed.
+/// The pause of syncs after a refusal if the CRM names a time that has passed.
 const REFUSED_LEAST_US: Micros = 60_000_000;
+/// A named end that is nearer has passed.
+const SHORTEST_US: Micros = 500_000;
 
 impl Breaker {
     fn grown(first_us: Micros, longest_us: Micros, steps: i64) -> Micros {
@@ -162,7 +164,10 @@ impl Breaker {
                 // The CRM answered: it is not down.
                 (next.failures, next.closed_until_us) = (0, 0);
                 next.refusal_us = now_us;
-                let named = until_us.map(|until| (until - now_us).max(REFUSED_LEAST_US));
+                let named = until_us.map(|until| match until.saturating_sub(now_us) {
+                    wait if wait < SHORTEST_US => REFUSED_LEAST_US,
+                    wait => wait,
+                });
                 // Only a sync that waited for the end of a pause knows that it was too short.
                 let is_over = of.refused_until_us <= now_us;
                 if next.refusals == 0 || (is_over && !end.live) {

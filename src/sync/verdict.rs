@@ -77,7 +77,10 @@ pub(super) fn wait_for_limit(
             let real = named.filter(|named| *named >= SHORTEST);
             Some(real.unwrap_or_else(|| limit_pause(waits, chance)))
         }
-        ErrorKind::AllowanceExhausted => named.map(|named| named.max(ALLOWANCE)),
+        ErrorKind::AllowanceExhausted => named.map(|named| match named < SHORTEST {
+            true => ALLOWANCE,
+            false => named,
+        }),
         _ => named,
     }
 }
