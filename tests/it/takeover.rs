@@ -45,7 +45,7 @@ async fn a_server_that_stands_still_is_taken_over_from() {
     until("the rows wait", || async {
         connections(
             &url,
-            "wait_event_type = 'Lock' AND query LIKE 'COPY \"record\"(%'",
+            "wait_event_type = 'Lock' AND query LIKE 'INSERT INTO record %'",
         ) == 1
     })
     .await;

@@ -10,7 +10,6 @@
 
 use diesel::{
     prelude::*,
-    result::DatabaseErrorKind,
     sql_query,
     sql_types::{Array, BigInt, Nullable, Text},
 };
@@ -19,94 +18,15 @@ pub(super) mod companies;
 pub(super) mod read;
 
 use super::apply::{Gone, Link, Put, Touched};
-use crate::domain::{CompanyId, IntegrationId, Micros};
-use crate::store::{Error, schema::record};
+use crate::domain::{IntegrationId, Micros};
+use crate::store::Error;
 
 /// Rows of one statement.
 const ROWS: usize = 4000;
 
-/// The fewest rows that `COPY`, with its three round trips, is worth.
-const COPIED: usize = 100;
-
-/// A row of `record`, in the order of a `COPY`.
-#[derive(Insertable)]
-#[diesel(table_name = record, treat_none_as_default_value = false)]
-struct Copied<'a> {
-    integration_id: IntegrationId,
-    object: &'a str,
-    external_id: &'a str,
-    company_id: Option<CompanyId>,
-    name: &'a str,
-    name_key: &'a str,
-    homepage: Option<&'a str>,
-    payload: &'a str,
-    hash: i64,
-    modified_us: Micros,
-    read_us: Micros,
-    change_no: i64,
-    read_clock: i64,
-}
-
-/// Inserts or replaces rows. If none is stored, they are copied.
+/// Inserts or replaces rows. Not by `COPY`: a server that stands still in the middle of one keeps its locks, because PostgreSQL's
+/// limits of time do not end a statement that waits for its client's data.
 pub(super) fn put(
-    c: &mut PgConnection,
-    integration_id: IntegrationId,
-    object: &str,
-    rows: &[Put<'_>],
-) -> Result<(), Error> {
-    let are_new = rows.len() >= COPIED && rows.iter().all(|put| put.before.is_none());
-    if are_new && copy(c, integration_id, object, rows)? {
-        return Ok(());
-    }
-    upsert(c, integration_id, object, rows)
-}
-
-fn copied<'a>(integration_id: IntegrationId, object: &'a str, put: &'a Put<'a>) -> Copied<'a> {
-    Copied {
-        integration_id,
-        object,
-        external_id: &put.row.external_id,
-        company_id: put.row.company_id,
-        name: &put.row.name,
-        name_key: &put.name_key,
-        homepage: put.row.homepage.as_deref(),
-        payload: &put.row.payload,
-        hash: put.row.hash,
-        modified_us: put.row.modified_us,
-        read_us: put.read.us,
-        change_no: put.change_no,
-        read_clock: put.clock,
-    }
-}
-
-/// Copies rows; false if one of them exists. All writers of a data set hold its lock, and the rows were looked up under it: one
-/// can exist only if something else writes to the database.
-fn copy(
-    c: &mut PgConnection,
-    integration_id: IntegrationId,
-    object: &str,
-    rows: &[Put<'_>],
-) -> Result<bool, Error> {
-    for rows in rows.chunks(ROWS) {
-        let rows: Vec<Copied<'_>> = rows
-            .iter()
-            .map(|put| copied(integration_id, object, put))
-            .collect();
-        // A savepoint: after an error the transaction goes on.
-        let copied = c.transaction(|c| diesel::copy_from(record::table).from_insertable(&rows).execute(c));
-        match copied {
-            Ok(_) => {}
-            Err(diesel::result::Error::DatabaseError(DatabaseErrorKind::UniqueViolation, _)) => {
-                return Ok(false);
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(true)
-}
-
-/// Inserts or replaces rows.
-fn upsert(
     c: &mut PgConnection,
     integration_id: IntegrationId,
     object: &str,

@@ -139,31 +139,3 @@ both! {
         assert_eq!((stored_rows(store, "company_record"), stored_rows(store, "company_name")), (0, 0));
     }
 }
-
-/// `COPY` meets a row that nobody could have stored: the rows are written all the same.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn rows_that_cannot_be_copied_are_inserted() {
-    let store = &Fixture::postgres().await;
-    let one = active(store, &group(store, "g").await, "One").await;
-    let url = &store.data_urls()[0];
-    // A sequence counts on whatever is rolled back.
-    raw::run(
-        url,
-        "CREATE SEQUENCE inserts; CREATE FUNCTION refuse_first() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
-         IF nextval('inserts') = 1 THEN RAISE unique_violation; END IF; RETURN NEW; END $$; \
-         CREATE TRIGGER refuse_first BEFORE INSERT ON record FOR EACH ROW EXECUTE FUNCTION refuse_first()",
-    );
-    let rows: Vec<RecordRow> = (0..150)
-        .map(|n| company(&format!("{n:03}"), &format!("{n}.com")))
-        .collect();
-    let done = store
-        .record_refresh(refresh(&one, 1, vec![batch("Account", 1, rows)]))
-        .await
-        .unwrap();
-    assert_eq!((done.counters.written, done.change_no), (150, 150));
-    assert_eq!(
-        raw::ask(url, "SELECT last_value::text AS text FROM inserts"),
-        ["151"]
-    );
-    assert_eq!(store.record_change_no(one.id).await.unwrap(), 150);
-}
