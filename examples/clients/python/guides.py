@@ -334,7 +334,10 @@ def guide_12(ann: Person, gil: Person, sales: str) -> None:
     for warning in review.warnings:
         say(f"{integrations.ReviewWarning.Kind.Name(warning.kind)}: {warning.message}")
     check(([("Acme Research", 4), ("Globex Partners", 2)], 1), (access, review.losing_group_count))
-    check(before, ann.GetIntegration(name=sales))
+    unchanged = ann.GetIntegration(name=sales)
+    # The review asked the CRM for the number of records.
+    unchanged.api_usage.CopyFrom(before.api_usage)
+    check(before, unchanged)
 
     after = ann.UpdateIntegration(integration=proposal)
     say(f"{after.display_name} (label {after.label}), etag {after.etag}")
