@@ -307,12 +307,12 @@ pub struct BreakerOptions {
     /// After this many failures in a row (the CRM was slow or down), no sync of the organization starts and no profile is read
     /// live for a time. Then one call looks whether the CRM answers.
     pub failures: u32,
-    /// The first such time, in seconds. Each further failure doubles it.
+    /// The first such time, in seconds. A failure of the call after it doubles it.
     pub first_pause_seconds: u64,
     /// The longest such time, in seconds.
     pub longest_pause_seconds: u64,
-    /// How long syncs of an organization wait whose allowance is used up, in seconds, unless the CRM names a time. Each further
-    /// refusal doubles it.
+    /// How long syncs of an organization wait whose allowance is used up, in seconds, unless the CRM names a time. A refusal
+    /// of a sync after it doubles it.
     pub allowance_pause_seconds: u64,
     /// The longest such time, in seconds, unless the CRM names a longer one.
     pub longest_allowance_pause_seconds: u64,

@@ -181,9 +181,10 @@ impl Credentials {
         })
     }
 
-    /// Calls the CRM with a credential's tokens, for an integration, and counts it as `live` or as of a sync. If the CRM answers that they have expired, they are
-    /// refreshed and the call is repeated once. It is never repeated twice, because a refusal that a refresh
-    /// does not cure would become a loop.
+    /// Calls the CRM with a credential's tokens, for an integration, and counts its API calls: as `live`, or as
+    /// those of a sync. If the CRM answers that the tokens have expired, they are refreshed and the call is
+    /// repeated once. It is never repeated twice, because a refusal that a refresh does not cure would become a
+    /// loop.
     ///
     /// # Errors
     /// As the call, or as [`refresh`](Self::refresh).

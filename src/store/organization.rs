@@ -62,11 +62,11 @@ pub struct Organization {
 pub struct Breaker {
     /// After this many failures in a row no calls are made for a time.
     pub failures: i64,
-    /// The first pause after them, in microseconds; each further failure doubles it.
+    /// The first pause after them, in microseconds; a failure of the call after it doubles it.
     pub first_us: Micros,
     /// The longest pause.
     pub longest_us: Micros,
-    /// The first pause after a refusal of the allowance, unless the CRM named one; each further refusal doubles it.
+    /// The first pause after a refusal of the allowance, unless the CRM named one; a refusal of a sync after it doubles it.
     pub refused_us: Micros,
     /// The longest pause after refusals, unless the CRM named a longer one.
     pub refused_longest_us: Micros,

@@ -1,8 +1,9 @@
 //! Takes the next sync from the queue.
 //!
 //! Groups take turns: a new sync gets the turn after the last one of its group, but none that has passed already
-//! ([`next_turn`]), and the sync with the lowest turn starts first. So the first sync of a group starts before the second one
-//! of another, however many that one has queued.
+//! ([`next_turn`]), and the sync with the lowest turn starts first. So a group does not wait
+//! for all that another one has queued. The turn counts when a sync is queued: if a later sync of a group started because its earlier
+//! ones wait for a place, new syncs of other groups come after those.
 //!
 //! Of each organization of a CRM few syncs run at a time. The places are counted under the lock of the organization's row: a
 //! count that is part of the query that finds the sync would be as old as the query, and two workers would see the same place.
@@ -234,6 +235,7 @@ fn lease(
 /// The turn of a new sync of a group: the one after the group's last, but not before the present one, which is that of the sync
 /// that started last or, if none runs, of the one that starts next.
 pub(super) fn next_turn(conn: &mut Conn, group: &GroupId) -> Result<i64, Error> {
+    // The list of three states is the condition of the index `sync_turn`.
     const OF_GROUP: &str = "SELECT max(s.turn) AS value FROM integration i JOIN sync s ON s.integration_id = i.id \
         WHERE i.group_id = (SELECT $1) AND s.state IN ('QUEUED', 'RUNNING', 'WAITING') AND s.state <> 'WAITING'";
     let last: Turn = diesel::sql_query(OF_GROUP)
