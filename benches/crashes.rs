@@ -32,17 +32,11 @@ use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Value as Json, json};
 use tether::proto::v1::sync::State;
 use truth::compare;
-use way::{DATA, Way};
+use way::{CHANGES, CONTACTS, DATA, Way};
 use world::{Api, Place, Server, Sim, http_json, programs, said};
 
-/// Changes that an incremental sync finds, with all that is due.
-const KINDS: [&str; 8] = [
-    "create", "update", "delete", "undelete", "purge", "merge", "move", "late",
-];
 /// Answers are so slow that kills fall between requests, too.
 const DELAY_MS: u64 = 25;
-/// Enough for several pages of one object, under few companies.
-const CONTACTS: &[&str] = &["--contacts", "2300"];
 const COMPARED_EVERY: u32 = 10;
 
 /// Who is killed.
@@ -129,7 +123,7 @@ impl Running<'_> {
     async fn once(&mut self, victim: Victim, seed: u64, dice: &mut StdRng, usual: Duration) -> (bool, u32) {
         self.control(
             "/records/random",
-            &json!({ "seed": seed, "count": 20, "kinds": KINDS }),
+            &json!({ "seed": seed, "count": 20, "kinds": CHANGES }),
         );
         let sync = self.way.begin(&self.api, &self.integration).await;
         let most = u64::try_from(usual.as_millis()).unwrap_or(1_000).max(50);

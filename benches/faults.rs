@@ -38,11 +38,9 @@ use serde_json::{Value as Json, json};
 use tether::proto::v1;
 use trouble::{Blow, Fault};
 use truth::{compare, compare_without};
-use way::Way;
+use way::{CONTACTS, Way};
 use world::{Api, GROUP, Place, Server, Sim, http_json, http_reply, programs, said};
 
-/// Enough for several pages of one object, under few companies.
-const CONTACTS: &[&str] = &["--contacts", "2300"];
 /// How long a sync may wait before the fault is removed.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Within this time the server detects that a refusal has ended.

@@ -36,12 +36,9 @@ use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Value as Json, json};
 use tether::proto::v1;
 use truth::compare;
-use way::{DATA, open};
+use way::{CHANGES, DATA, open};
 use world::{Api, Place, Sim, http_json, programs, said};
 
-const KINDS: [&str; 8] = [
-    "create", "update", "delete", "undelete", "purge", "merge", "move", "late",
-];
 const CALLERS: usize = 3;
 const ADMIN: &str = "admin@acme.example";
 /// Syncs after which everything must be true: a field that comes back is noticed by one and filled by the next.
@@ -98,7 +95,7 @@ impl Life {
                 let seed = self.dice.random::<u32>();
                 self.control(
                     "/records/random",
-                    &json!({ "seed": seed, "count": 5, "kinds": KINDS }),
+                    &json!({ "seed": seed, "count": 5, "kinds": CHANGES }),
                 );
                 "changes"
             }

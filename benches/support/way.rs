@@ -1,5 +1,7 @@
 //! The ways in which the bench `faults` has the data read.
 
+#![allow(dead_code, reason = "each bench uses a part")]
+
 use rand::Rng as _;
 use rand::rngs::StdRng;
 use tether::proto::v1;
@@ -12,6 +14,13 @@ use super::world::{Api, GROUP};
 pub(crate) const DATA: &str = "/services/data/v62.0/";
 const QUERY: &str = "/services/data/v62.0/query";
 const BULK: &str = "/services/data/v62.0/jobs/query";
+
+/// Random changes of the simulator that syncs follow, with all that is due.
+pub(crate) const CHANGES: [&str; 8] = [
+    "create", "update", "delete", "undelete", "purge", "merge", "move", "late",
+];
+/// Arguments of the simulator: enough for several pages of one object, under few companies.
+pub(crate) const CONTACTS: &[&str] = &["--contacts", "2300"];
 
 /// Fields that the way `fill` deselects and selects again.
 const FILLED: [&str; 3] = ["Account.Industry", "Contact.Title", "Opportunity.Amount"];
@@ -33,7 +42,6 @@ pub(crate) enum Way {
     Live,
 }
 
-#[allow(dead_code, reason = "each bench uses a part")]
 impl Way {
     pub(crate) const ALL: [Self; 6] = [
         Self::Rest,
@@ -146,7 +154,6 @@ async fn select(api: &Api, integration: &str, keeps: impl Fn(&str) -> bool) {
         .unwrap();
 }
 
-#[allow(dead_code, reason = "each bench uses a part")]
 /// What profiles of some companies said: whether each was live, and why not.
 pub(crate) async fn open(api: &Api, companies: &[String]) -> Vec<String> {
     let mut said = Vec::new();
