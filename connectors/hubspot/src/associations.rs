@@ -12,7 +12,8 @@ use tether_connector_sdk::proto::{Error, ErrorKind, Parent, Record};
 use crate::bodies::{self, Associations, Input};
 use crate::ids;
 use crate::objects::{COMPANY, CrmObject};
-use crate::page::{Failed, IDS, Outcome, Paging};
+use crate::outcome::{Failed, IDS, Outcome};
+use crate::page::Paging;
 use crate::rest::{self, Session};
 use crate::values;
 

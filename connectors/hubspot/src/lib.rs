@@ -42,6 +42,7 @@ mod ids;
 mod limits;
 mod objects;
 mod options;
+mod outcome;
 mod page;
 mod plan;
 mod properties;
