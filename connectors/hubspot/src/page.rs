@@ -10,6 +10,7 @@ use tether_connector_sdk::payload::timestamp_us;
 use tether_connector_sdk::proto::Record;
 use tether_connector_sdk::reading::add_currencies;
 
+use crate::objects::CrmObject;
 use crate::outcome::{Failed, IDS, Lacking, Outcome};
 use crate::plan::Plan;
 use crate::{ids, values};
@@ -204,55 +205,73 @@ impl<'p> Maker<'p> {
                 values::set(&mut self.payload, place, column.field_type, value);
             }
         }
-        let text = |key: &str| {
-            let value = given.properties.get(key).map(|value| values::text(value));
-            value.unwrap_or_default()
-        };
-        add_currencies(&mut self.payload, &self.plan.columns, text);
-        let name = self.plan.object.names.iter().find_map(|parts| {
-            let parts: Vec<_> = parts
-                .iter()
-                .map(|key| text(key))
-                .filter(|part| !part.is_empty())
-                .collect();
-            (!parts.is_empty()).then(|| parts.join(" "))
-        });
-        let homepages: Vec<String> = self
-            .plan
-            .object
+        add_currencies(&mut self.payload, &self.plan.columns, |key| given.text(key));
+        let object = self.plan.object;
+        let homepages: Vec<String> = object
             .homepage
             .iter()
-            .map(|key| text(key).into_owned())
+            .map(|key| given.text(key).into_owned())
             .filter(|page| !page.is_empty())
             .collect();
-        let stamp = if given.archived {
-            &given.archived_at
-        } else {
-            &given.updated_at
-        };
         let record = Record {
             external_id: id.to_owned(),
             payload: self.payload.finish(),
-            modified_us: stamp
-                .as_deref()
-                .map(values::whole)
-                .and_then(timestamp_us)
-                .unwrap_or(0),
+            modified_us: given.modified_us(),
             deleted: given.archived,
-            // HubSpot permits companies without a name and without a domain; users must still be able to distinguish
-            // them.
-            display_name: match name {
-                Some(name) => name,
-                None if self.plan.object.is_company() => format!("Company {id}"),
-                None => String::new(),
-            },
+            display_name: given.name(object, id),
             homepage: homepages.first().cloned().unwrap_or_default(),
             homepages,
             ..Record::default()
         };
+        let merged = given.merged(object, id);
+        let linked = given.associations.into_iter();
+        Ok(Row {
+            record,
+            merged,
+            linked: linked
+                .map(|(object, links)| (object.into_owned(), links.ends()))
+                .collect(),
+        })
+    }
+}
+
+impl Given<'_> {
+    /// A property as text; empty if it has no value.
+    fn text(&self, key: &str) -> Cow<'_, str> {
+        let value = self.properties.get(key).map(|value| values::text(value));
+        value.unwrap_or_default()
+    }
+
+    /// When it changed, or was archived; 0 if that cannot be read.
+    fn modified_us(&self) -> i64 {
+        let stamp = match self.archived {
+            true => &self.archived_at,
+            false => &self.updated_at,
+        };
+        let stamp = stamp.as_deref().map(values::whole);
+        stamp.and_then(timestamp_us).unwrap_or(0)
+    }
+
+    /// Its name, from the first properties that have one. HubSpot permits companies without a name and without a domain; users must
+    /// still be able to distinguish them.
+    fn name(&self, object: &CrmObject, id: &str) -> String {
+        let name = object.names.iter().find_map(|keys| {
+            let parts = keys.iter().map(|key| self.text(key));
+            let parts: Vec<_> = parts.filter(|part| !part.is_empty()).collect();
+            (!parts.is_empty()).then(|| parts.join(" "))
+        });
+        match name {
+            Some(name) => name,
+            None if object.is_company() => format!("Company {id}"),
+            None => String::new(),
+        }
+    }
+
+    /// The records that were merged into it, sorted.
+    fn merged(&self, object: &CrmObject, id: &str) -> Vec<String> {
         let mut merged = Vec::new();
-        for property in self.plan.object.merged {
-            let losers = text(property);
+        for property in object.merged {
+            let losers = self.text(property);
             let ids = losers
                 .split(';')
                 .filter_map(|loser| ids::check(loser.split(':').next().unwrap_or_default().trim()));
@@ -260,24 +279,24 @@ impl<'p> Maker<'p> {
         }
         merged.sort_unstable();
         merged.dedup();
-        let linked = given.associations.into_iter().map(|(object, links)| {
-            let mut all = Paging::after(links.paging).is_none() && links.results.is_some();
-            let mut ends = BTreeSet::new();
-            for link in links.results.iter().flatten() {
-                let end = link.id.map(values::text).unwrap_or_default();
-                match ids::check(&end) {
-                    Some(end) => _ = ends.insert(end.to_owned()),
-                    // A link whose target is missing.
-                    None => all = false,
-                }
+        merged
+    }
+}
+
+impl Links<'_> {
+    /// The linked records, and whether these are all.
+    fn ends(self) -> (BTreeSet<String>, bool) {
+        let mut all = Paging::after(self.paging).is_none() && self.results.is_some();
+        let mut ends = BTreeSet::new();
+        for link in self.results.iter().flatten() {
+            let end = link.id.map(values::text).unwrap_or_default();
+            match ids::check(&end) {
+                Some(end) => _ = ends.insert(end.to_owned()),
+                // A link whose target is missing.
+                None => all = false,
             }
-            (object.into_owned(), (ends, all))
-        });
-        Ok(Row {
-            record,
-            merged,
-            linked: linked.collect(),
-        })
+        }
+        (ends, all)
     }
 }
 

@@ -5,7 +5,7 @@ mod toy;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::*;
-use crate::proto::{Covers, ErrorKind, ReadMode, stream_event::Event};
+use crate::proto::{Covers, ErrorKind, ObjectSelection, ReadMode, stream_event::Event};
 use toy::*;
 
 #[tokio::test]
