@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 
 use serde::{Deserialize, Serialize};
-use tether_connector_sdk::proto::{Error, ObjectCount};
+use tether_connector_sdk::proto::{Error, ErrorKind, ObjectCount};
 use tether_connector_sdk::reading::{Looked, Page, Pass, Recovery, Source, Wanted};
 
 use crate::bulk::api::Form;
@@ -313,7 +313,14 @@ impl Reader {
         objects: &[&'static CrmObject],
         estimate: bool,
     ) -> Result<(HashMap<&'static str, Described>, Vec<ObjectCount>), Error> {
-        let (described, estimates) = fields::describe(&self.session, objects, estimate).await?;
+        let (described, estimates) = match fields::describe(&self.session, objects, estimate).await {
+            // Of the call for all of them: it says nothing about an object, and no later call is as large.
+            Err(error) if error.what() == ErrorKind::QueryTooBig => {
+                tracing::warn!("the objects are read without their describes: {error}");
+                return Ok((HashMap::new(), Vec::new()));
+            }
+            answered => answered?,
+        };
         let mut all = HashMap::with_capacity(objects.len());
         for (object, described) in objects.iter().zip(described) {
             match described {

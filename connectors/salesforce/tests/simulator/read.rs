@@ -306,6 +306,7 @@ async fn trouble_on_the_way_changes_nothing() {
     let selection = some(&list_fields(&connector, &connection).await);
     let (whole, _) = read_all(&connector, &connection, &selection).await;
     let query = "/services/data/v62.0/query";
+    let composite = "/services/data/v62.0/composite";
     let rest =
         |code: &str, message: &str| format!("[{{\"errorCode\":\"{code}\",\"message\":\"{message}\"}}]");
     let concurrent = rest(
@@ -324,7 +325,9 @@ async fn trouble_on_the_way_changes_nothing() {
         json!({"path": query, "times": 3, "status": 400, "body": rest("QUERY_TIMEOUT", "Your query request was running for too long.")}),
         json!({"path": query, "times": 1, "status": 400, "body": rest("QUERY_TOO_COMPLICATED", "Query is either selecting too many fields")}),
         json!({"path": query, "times": 1, "status": 414, "body": "<h1>URI Too Long</h1>"}),
-        json!({"path": "/services/data/v62.0/composite", "kind": "garbage"}),
+        json!({"path": composite, "kind": "garbage"}),
+        json!({"path": composite, "status": 400, "body": rest("QUERY_TIMEOUT", "Your query request was running for too long.")}),
+        json!({"path": composite, "status": 413, "body": "<h1>Too Large</h1>"}),
     ] {
         sim.fault(fault.clone()).await;
         let (store, outcome) = read_all(&connector, &connection, &selection).await;
