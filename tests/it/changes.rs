@@ -11,6 +11,7 @@ on_all_databases!(
     only_what_changed_is_read,
     a_listing_of_ids_finds_what_is_gone_and_what_is_new,
     newly_selected_fields_are_filled,
+    what_was_held_back_is_filled_when_it_is_listed_again,
     deselected_fields_are_dropped,
     what_a_profile_stored_meanwhile_is_filled,
     a_missing_field_costs_little_and_comes_back,
@@ -171,6 +172,29 @@ async fn newly_selected_fields_are_filled(database: Database) {
     assert_eq!(of("Person").counts.unwrap().read, 0);
     is_exact(&mut ann, &name).await;
     // What is filled is not filled again.
+    assert_eq!(counts(&ends(&mut ann, &name, Mode::Unspecified).await), (0, 0, 0));
+}
+
+async fn what_was_held_back_is_filled_when_it_is_listed_again(database: Database) {
+    let settings = ["sync.removal_rows=20", "sync.removal_percent=50"];
+    let world = World::start_with(database, 1, &settings).await;
+    let mut ann = world.ann().await;
+    let name = of_dummy(&world, &mut ann, &FIELDS).await;
+    // The CRM lists ten of the hundred companies while a new field is read.
+    world.script(&with(json!({"companies": "10", "quiet": "on"})));
+    let more = [FIELDS.as_slice(), &["Company.Founded"]].concat();
+    ann.select(&name, &more).await;
+    let held = last(&mut ann, &name).await;
+    assert_eq!(
+        (held.mode(), held.state()),
+        (Mode::Incremental, State::Partial),
+        "{held:?}"
+    );
+    world.script(&with(json!({"quiet": "on"})));
+    let back = ends(&mut ann, &name, Mode::Unspecified).await;
+    assert_eq!(back.mode(), Mode::Incremental);
+    assert_eq!(counts(&back).1, 90, "{back:?}");
+    is_exact(&mut ann, &name).await;
     assert_eq!(counts(&ends(&mut ann, &name, Mode::Unspecified).await), (0, 0, 0));
 }
 

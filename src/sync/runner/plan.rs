@@ -18,6 +18,9 @@ type Digests = BTreeMap<String, String>;
 const MISSING: &str = "missing";
 /// The same, and its values were dropped.
 const GONE: &str = "gone";
+/// Before a digest: the last sync that read the object has read the field of all records that the CRM listed. If it did not list
+/// all, and the rest was held back, the field is read again.
+const NEW: &str = "new ";
 
 impl Run<'_> {
     /// The plan of this sync. It has neither a connection nor a checkpoint.
@@ -110,19 +113,21 @@ impl Run<'_> {
             };
             let digests: Digests = serde_json::from_str(&read.fields).unwrap_or_default();
             let fields = one.fields.iter();
+            let is_held_back = before.held_back.contains(&one.object);
             let is_unread = |field: &&SelectedField| match digests.get(&field.key).map(String::as_str) {
                 Some(MISSING | GONE) => false,
                 // A live read saw that it was missing, and left it out of what it stored.
                 Some(_) if self.is_seen_missing(&one.object, &field.key) => true,
-                Some(read) => read != self.digest(&one.object, field),
+                Some(read) if read.starts_with(NEW) && is_held_back => true,
+                Some(read) => read.trim_start_matches(NEW) != self.digest(&one.object, field),
                 None => true,
             };
             let unread = fields.filter(is_unread);
             one.unread = unread.map(|field| field.key.clone()).collect();
-            one.calculated_due = due(read.calculated_us, self.context.options.calculated);
+            one.calculated_due = due(read.calculated_us, self.context.options.calculated) || is_held_back;
             one.sweep_due = due(read.sweep_us, self.context.options.sweep)
                 || self.sync.confirms.is_some()
-                || before.held_back.contains(&one.object);
+                || is_held_back;
         }
         ReadRequest {
             mode: ReadMode::Changes.into(),
@@ -203,6 +208,9 @@ impl Run<'_> {
                 (true, _) => MISSING.to_owned(),
                 // It is back: the next sync reads it for all records.
                 (false, _) if was_missing && !full => continue,
+                (false, _) if full || planned.unread.contains(&field.key) => {
+                    format!("{NEW}{}", self.digest(object, field))
+                }
                 (false, _) => self.digest(object, field),
             };
             digests.insert(field.key.clone(), digest);
