@@ -38,6 +38,8 @@ use world::{Api, Place, Server, Sim, http_json, programs, said};
 /// Answers are so slow that kills fall between requests, too.
 const DELAY_MS: u64 = 25;
 const COMPARED_EVERY: u32 = 10;
+/// A connector that fails six times, each time within a minute, is called once a minute only. The server is restarted before.
+const CONNECTOR_KILLS: u32 = 3;
 
 /// Who is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,6 +111,10 @@ impl Running<'_> {
             let _ = Command::new("pkill").args(["-KILL", "-P", &pid]).status();
             return;
         }
+        self.start_again().await;
+    }
+
+    async fn start_again(&mut self) {
         self.server.process.0.kill().unwrap();
         self.server.process.0.wait().unwrap();
         self.server = self.place.start();
@@ -178,6 +184,9 @@ async fn run(sim: &Sim, place: &Place, way: Way, victim: Victim, asked: &Asked) 
         let (was, attempt) = running.once(victim, seed, &mut dice, usual).await;
         while_running += u32::from(was);
         attempts += attempt;
+        if victim == Victim::Connector && n % CONNECTOR_KILLS == 0 {
+            running.start_again().await;
+        }
         if n % COMPARED_EVERY == 0 || n == asked.kills {
             last = running.check().await;
             eprintln!(

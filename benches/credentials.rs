@@ -212,7 +212,7 @@ async fn prove(sim: &Sim, place: &Arc<Place>, processes: usize, asked: &Asked) -
             // Or the crash happened during a login: the CRM has a credential that the server never stored.
             let unknown =
                 ended.elapsed() > Duration::from_secs(2) && seen.lost.load(Ordering::Relaxed) > lost;
-            let dead = now["credentials"]
+            let dead = now["grants"]
                 .as_array()
                 .unwrap()
                 .iter()

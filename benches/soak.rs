@@ -37,7 +37,7 @@ use serde_json::{Value as Json, json};
 use tether::proto::v1;
 use truth::compare;
 use way::{CHANGES, DATA, open};
-use world::{Api, Place, Sim, http_json, programs, said};
+use world::{Api, Place, Sim, http_json, http_reply, programs, said};
 
 const CALLERS: usize = 3;
 const ADMIN: &str = "admin@acme.example";
@@ -87,6 +87,12 @@ impl Life {
         http_json("POST", &format!("{}{path}", self.control), &body.to_string());
     }
 
+    /// Hides a record from the user, or shows it. It is refused for one that is gone.
+    fn sight(&self, path: &str, id: &str) {
+        let body = json!({ "id": id, "user": ADMIN });
+        let _ = http_reply("POST", &format!("{}{path}", self.control), &body.to_string());
+    }
+
     /// One thing.
     fn step(&mut self) {
         let what = self.dice.random_range(0..100);
@@ -101,13 +107,13 @@ impl Life {
             }
             70..77 => {
                 let id = self.accounts.choose(&mut self.dice).unwrap().clone();
-                self.control("/records/unshare", &json!({ "id": id, "user": ADMIN }));
+                self.sight("/records/unshare", &id);
                 self.unshared.push(id);
                 "unshare"
             }
             77..84 => {
                 if let Some(id) = self.unshared.pop() {
-                    self.control("/records/share", &json!({ "id": id, "user": ADMIN }));
+                    self.sight("/records/share", &id);
                 }
                 "share"
             }
@@ -144,7 +150,7 @@ impl Life {
     fn end(&mut self) {
         http_json("DELETE", &format!("{}/faults", self.control), "");
         for id in std::mem::take(&mut self.unshared) {
-            self.control("/records/share", &json!({ "id": id, "user": ADMIN }));
+            self.sight("/records/share", &id);
         }
         if self.hidden {
             self.control(
@@ -186,7 +192,9 @@ async fn syncs(api: &Api, integration: &str) -> Vec<v1::Sync> {
 }
 
 async fn soak(sim: &Sim, place: &Place, asked: &Asked) -> Json {
-    let servers = [place.start(), place.start()];
+    let first = place.start();
+    let beside = place.beside();
+    let servers = [first, beside.start()];
     let token = place.token();
     let mut apis = Vec::new();
     for server in &servers {

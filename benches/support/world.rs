@@ -175,6 +175,25 @@ impl Place {
         }
     }
 
+    /// The place of another server on the same database, after the first one has started: it has the same keys, and an index
+    /// of its own.
+    pub(crate) fn beside(&self) -> Self {
+        let data = tempfile::tempdir().unwrap();
+        for key in ["dev-sealing.key", "dev-signing.key"] {
+            std::fs::copy(self.data.path().join(key), data.path().join(key)).unwrap();
+        }
+        Self {
+            bin: self.bin.clone(),
+            connectors: self.connectors.clone(),
+            data,
+            database: self.database.clone(),
+            sim: self.sim.clone(),
+            lease_seconds: self.lease_seconds,
+            refresh_seconds: self.refresh_seconds,
+            more: self.more.clone(),
+        }
+    }
+
     pub(crate) fn token(&self) -> String {
         self.token_for(&["--group", "acme"])
     }
