@@ -63,7 +63,8 @@ pub struct NewRefusal {
 
 impl Store {
     /// Writes down that the CRM refused a credential's tokens without ending them. `pause` gives the time until the next
-    /// try for the number of failures in a row, in microseconds. Failures older than `forget_us` do not count. Answers
+    /// try for the number of failures in a row, in microseconds. Failures older than `forget_us` do not count, and those within
+    /// the pause are part of the failure that it follows. Answers
     /// what stands in the row afterwards: another refusal, or none, if the credentials changed in between.
     pub async fn credential_refused(
         &self,
@@ -89,7 +90,16 @@ impl Store {
             }
             let recent = old.is_some() && new.now_us - old.try_us < forget_us;
             let same = recent && old.kind == new.kind && old.code == new.code;
-            let count = if recent { old.count + 1 } else { 1 };
+            // Calls that began before the pause, and failed together with the one that caused it.
+            let together = recent && new.now_us < old.next_try_us;
+            if together && same {
+                return Ok(old);
+            }
+            let count = match (together, recent) {
+                (true, _) => old.count,
+                (false, true) => old.count + 1,
+                (false, false) => 1,
+            };
             let refusal = Refusal {
                 kind: new.kind,
                 code: new.code,

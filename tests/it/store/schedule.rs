@@ -60,19 +60,43 @@ async fn by_schedule(store: &Store, id: IntegrationId) -> usize {
 
 /// The account's refusals as the CRM gave one of this kind.
 async fn refuse_temporarily(store: &Store, of: &Integration, kind: &str) {
+    let new = refusal(store, of, kind, NOW).await;
+    store.credential_refused(new, HOUR, |_| 3 * HOUR).await.unwrap();
+}
+
+async fn refusal(store: &Store, of: &Integration, kind: &str, now_us: Micros) -> NewRefusal {
     let id = of.credential_id.unwrap();
-    let new = NewRefusal {
+    NewRefusal {
         id,
         used_generation: store.credential_get(id).await.unwrap().generation,
         kind: kind.to_owned(),
         code: String::new(),
         message: String::new(),
-        now_us: NOW,
-    };
-    store.credential_refused(new, HOUR, |_| 3 * HOUR).await.unwrap();
+        now_us,
+    }
 }
 
 both! {
+    async fn calls_that_are_refused_together_count_once(store) {
+        let g = group(store, "g").await;
+        let one = active(store, &g, "One").await;
+        for (kind, now_us, count, next_try_us) in [
+            (CURED_BY_USE, NOW, 1, NOW + MINUTE),
+            // They began before the pause.
+            (CURED_BY_USE, NOW + 1, 1, NOW + MINUTE),
+            ("ADMIN_ACTION", NOW + 2, 1, NOW + 2 + MINUTE),
+            // The next attempt, after the pause; and one that began with it.
+            (CURED_BY_USE, NOW + 2 * MINUTE, 2, NOW + 4 * MINUTE),
+            (CURED_BY_USE, NOW + 3 * MINUTE, 2, NOW + 4 * MINUTE),
+            // Long after.
+            (CURED_BY_USE, NOW + 2 * HOUR, 1, NOW + 2 * HOUR + MINUTE),
+        ] {
+            let new = refusal(store, &one, kind, now_us).await;
+            let stored = store.credential_refused(new, HOUR, |count| count * MINUTE).await.unwrap();
+            assert_eq!((stored.count, stored.next_try_us), (count, next_try_us), "{kind} at {now_us}");
+        }
+    }
+
     async fn each_day_of_a_month_has_one_sync(store) {
         let g = group(store, "g").await;
         let one = synced(store, &g, "One").await;
