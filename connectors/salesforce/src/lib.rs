@@ -83,6 +83,7 @@ impl Calls for App {
         let http = host.http(rest::read_set())?;
         Ok(Self {
             clock: clock::Clock::new(host.clone()),
+            jobs: bulk::jobs::Jobs::default(),
             host,
             http,
             options,

@@ -8,6 +8,7 @@ use tether_connector_sdk::http::{HttpClient, Method, ReadSet, Request, Response,
 use tether_connector_sdk::proto::Error;
 use tether_connector_sdk::session::{Api, Refusal, Retries, Urgency};
 
+use crate::bulk::jobs::Jobs;
 use crate::clock::Clock;
 use crate::composite::{self, Answer};
 use crate::errors::Failed;
@@ -25,6 +26,8 @@ pub struct App {
     pub(crate) http: HttpClient,
     pub(crate) options: Options,
     pub(crate) clock: Clock,
+    /// Jobs of Bulk that reads of this process have.
+    pub(crate) jobs: Jobs,
 }
 
 /// All requests that the connector may send to Salesforce.

@@ -20,7 +20,8 @@ const CLOCKS_US: i64 = 30_000_000;
 
 /// The delimiter of a job's result. Lists of jobs do not show their queries, so it marks our jobs: other programs use the comma, and
 /// a few of them tab, pipe or semicolon. Two, of which one is chosen at random, so that of two integrations of one user that read the same object at
-/// the same time one seldom takes the other's job for its own. The line ending stays LF: whether CRLF changes line breaks
+/// the same time in different processes one more seldom takes the other's job for its own ([`Jobs`](super::jobs::Jobs) tells them apart
+/// in one process). The line ending stays LF: whether CRLF changes line breaks
 /// inside of values is not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
@@ -188,7 +189,9 @@ pub(crate) async fn discard(session: &Session, version: &str, id: &str, runs: bo
         true => Ok(()),
         false => Err(serde_json::Error::custom("a reply with a body")),
     };
-    ignored(session.ask(|| Request::new(Method::DELETE, &url), deleted).await)
+    ignored(session.ask(|| Request::new(Method::DELETE, &url), deleted).await)?;
+    session.api().jobs.forget(&url);
+    Ok(())
 }
 
 /// Refusals for the state of a job, and of one that is gone.
@@ -207,6 +210,8 @@ pub(crate) struct LeftOver<'a> {
     pub(crate) object: &'a str,
     /// A job of this form that was created since then, too: the process ended before it knew of it.
     pub(crate) since: Option<(Form, i64)>,
+    /// The mark of the read: jobs that this process knows by another mark belong to other reads.
+    pub(crate) mark: u64,
     /// Now, by Salesforce's clock; 0 if unknown.
     pub(crate) now_us: i64,
 }
@@ -235,6 +240,7 @@ pub(crate) async fn discard_left_over(session: &Session, left: &LeftOver<'_>) ->
     }
     let user = session.identity().user_id.clone();
     let version = session.api().options.api_version.clone();
+    let jobs = &session.api().jobs;
     let mut next = path(&version, "?jobType=V2Query");
     for _ in 0..MOST_LISTS {
         let list: List = session.json(&next).await?;
@@ -242,6 +248,9 @@ pub(crate) async fn discard_left_over(session: &Session, left: &LeftOver<'_>) ->
             let Some(id) = ids::normalise(&info.id) else {
                 continue;
             };
+            if jobs.is_of_another(&session.url(&path(&version, &format!("/{id}"))), left.mark) {
+                continue;
+            }
             tracing::warn!(
                 job = id,
                 object = left.object,
@@ -342,6 +351,7 @@ mod tests {
             let left = LeftOver {
                 object: "Account",
                 since: Some((Form::Caret, since_us)),
+                mark: 1,
                 now_us,
             };
             left.has(info, "005x00000012Q9P")

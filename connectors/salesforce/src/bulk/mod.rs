@@ -8,7 +8,8 @@
 //! | a job that was read | deletes it |
 //!
 //! So a process that dies in between leaves a job that the checkpoint names, or one that was created since the mark: the next
-//! process finds it among the jobs ([`api::discard_left_over`]) by the form of its result, aborts and deletes it.
+//! process finds it among the jobs ([`api::discard_left_over`]) by the form of its result, aborts and deletes it, unless it knows that another
+//! read has it ([`jobs`]).
 //! When a stream is closed, its job stays: a server that is restarted closes its streams too, and the next one adopts the job. What
 //! a cancelled sync has left is deleted by a later sync: by the next one if that has its state, else by the first one after six hours.
 //!
@@ -21,6 +22,7 @@
 
 pub(crate) mod api;
 mod csv;
+pub(crate) mod jobs;
 pub(crate) mod layout;
 pub(crate) mod place;
 pub(crate) mod results;
@@ -92,8 +94,12 @@ impl Bulk {
         now_us: i64,
     ) -> Result<Step, Error> {
         let Some(job) = &task.job else {
-            return self.create(session, query, task, now_us).await.map(Step::Created);
+            let job = self.create(session, query, task, now_us).await?;
+            learn(session, &job, task);
+            return Ok(Step::Created(job));
         };
+        // It may be that of a process that has ended.
+        learn(session, job, task);
         if job.ended {
             return match api::discard(session, &job.version, &job.id, false).await {
                 Err(error) if error.is_account_wide() => Err(error),
@@ -129,6 +135,7 @@ impl Bulk {
         let mut left = LeftOver {
             object: query.object,
             since: (!task.fresh).then_some((task.form, task.since_us)),
+            mark: task.mark,
             now_us,
         };
         let retries = session.retries();
@@ -169,12 +176,19 @@ impl Bulk {
                 let left = LeftOver {
                     object,
                     since,
+                    mark: task.mark,
                     now_us,
                 };
                 api::discard_left_over(session, &left).await
             }
         }
     }
+}
+
+/// Notes that this read has a job.
+fn learn(session: &Session, job: &Job, task: &Task) {
+    let url = session.url(&api::path(&job.version, &format!("/{}", job.id)));
+    session.api().jobs.learn(&url, task.mark);
 }
 
 /// The first position of a new job.

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use tether_connector_sdk::http::jitter;
+
 use super::api::Form;
 use crate::ids;
 
@@ -11,6 +13,9 @@ pub(crate) struct Task {
     /// Salesforce's time before the job was created: unix microseconds, 0 if unknown. Its rows are of that time or later.
     pub(crate) since_us: i64,
     pub(crate) form: Form,
+    /// A random number that tells this read's job from those of other reads.
+    #[serde(default)]
+    pub(crate) mark: u64,
     /// Jobs of this pass that failed before.
     #[serde(default)]
     pub(crate) failed: u8,
@@ -66,6 +71,8 @@ impl Task {
         Self {
             since_us,
             form,
+            // Exact as a number of JSON.
+            mark: (jitter() * 9e15) as u64,
             failed: 0,
             through: through.to_owned(),
             unordered: false,

@@ -244,3 +244,48 @@ async fn the_job_of_another_selection_is_not_used() {
     resume(&other, &checkpoint, Store::default()).await;
     assert_eq!(other.jobs().await.1, 0);
 }
+
+#[tokio::test]
+async fn a_job_of_another_integration_is_left_alone() {
+    let world = World::of_accounts(&ACCOUNTS, &BULK).await;
+    let right = world.by_rest().await;
+    let start = |checkpoint: Vec<u8>| {
+        let world = &world;
+        async move {
+            let connection = &world.connection;
+            Reading::start(
+                &world.connector,
+                connection,
+                &world.selection,
+                &checkpoint,
+                Store::default(),
+            )
+            .await
+        }
+    };
+    // It has its job.
+    let mut other = start(Vec::new()).await;
+    while job(other
+        .outcome
+        .checkpoints
+        .last()
+        .map_or(b"{}".as_slice(), |last| last.as_slice()))
+    .is_none_or(|job| job.is_null())
+    {
+        assert!(other.checkpoint().await);
+    }
+    // Another integration of the same user goes on after a crash in which a job was about to be created, with the
+    // same form at the same time.
+    let mut mark: Json = serde_json::from_slice(&other.outcome.checkpoints[0]).unwrap();
+    assert!(mark["bulk"]["job"].is_null() && mark["bulk"]["mark"].is_u64());
+    mark["bulk"]["mark"] = json!(1);
+    let (store, outcome, _) = start(serde_json::to_vec(&mark).unwrap()).await.finish().await;
+    assert!(matches!(outcome.end, Some(Ok(()))), "{:?}", outcome.end);
+    assert_same(&store, &right, "the one that goes on");
+    assert_eq!(world.jobs().await, (2, 1));
+    let (store, outcome, _) = other.finish().await;
+    assert!(matches!(outcome.end, Some(Ok(()))), "{:?}", outcome.end);
+    assert_same(&store, &right, "the other one");
+    assert_eq!(world.jobs().await, (2, 0));
+    assert_eq!(world.count("bulk_abort").await, 0);
+}
