@@ -8,8 +8,6 @@ use serde_json::Value as Json;
 use tether_connector_sdk::http::{is_page, one_line};
 use tether_connector_sdk::proto::{Error, ErrorKind};
 
-/// The daily allowance is reset at midnight of the portal's time zone, which is unknown: the pause is one hour.
-const DAILY_PAUSE: Duration = Duration::from_secs(3_600);
 /// Searches are limited per second.
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -115,12 +113,12 @@ pub(crate) fn classify(
     let said = read(body);
     let kind = kind_of(status, &said);
     let wait = match kind {
-        ErrorKind::AllowanceExhausted => Some(retry_after.unwrap_or(DAILY_PAUSE)),
         ErrorKind::RateLimited if said.policy.eq_ignore_ascii_case("SECONDLY") => {
             Some(retry_after.unwrap_or(SECOND))
         }
         ErrorKind::RateLimited => Some(retry_after.unwrap_or(window)),
-        ErrorKind::Transient => retry_after,
+        // The daily allowance is reset at midnight of the portal's time zone, which is unknown.
+        ErrorKind::AllowanceExhausted | ErrorKind::Transient => retry_after,
         _ => None,
     };
     let error = Error::new(kind, sentence(kind, status, &said)).code(code(status, &said));
@@ -259,7 +257,7 @@ mod tests {
         for (policy, kind, wait_us) in [
             ("TEN_SECONDLY_ROLLING", RateLimited, 10_000_000),
             ("SECONDLY", RateLimited, 1_000_000),
-            ("DAILY", AllowanceExhausted, 3_600_000_000),
+            ("DAILY", AllowanceExhausted, 0),
         ] {
             let error = limit(policy);
             assert_eq!(

@@ -6,8 +6,6 @@ use serde::Deserialize;
 use tether_connector_sdk::http::{FOREIGN, Response, one_line};
 use tether_connector_sdk::proto::{Error, ErrorKind};
 
-/// One hour: the allowance is counted over the last 24 hours, so an earlier attempt is of little use.
-const ALLOWANCE_PAUSE_US: i64 = 3_600_000_000;
 /// Half a minute, for a rate limit.
 const RATE_PAUSE_US: i64 = 30_000_000;
 /// Five minutes, for an allowance that is refused repeatedly although the reply's header shows remaining calls: the
@@ -157,7 +155,6 @@ pub(crate) fn classify(failed: Failed<'_>) -> Error {
         kind = ErrorKind::RateLimited;
     }
     let retry_us = match (kind, failed.retry_after_us) {
-        (ErrorKind::AllowanceExhausted, None) => failed.now_us + ALLOWANCE_PAUSE_US,
         (ErrorKind::RateLimited, None) => failed.now_us + RATE_PAUSE_US,
         (ErrorKind::AllowanceExhausted | ErrorKind::RateLimited | ErrorKind::Transient, Some(wait)) => {
             failed.now_us + wait
@@ -501,7 +498,8 @@ mod tests {
     fn when_to_come_back() {
         let body = br#"[{"message":"TotalRequests Limit exceeded.","errorCode":"REQUEST_LIMIT_EXCEEDED"}]"#;
         let refused = failed(403, body);
-        assert_eq!(classify(refused).retry_us, 7 + ALLOWANCE_PAUSE_US);
+        // Salesforce names no end: the host decides how long to wait.
+        assert_eq!(classify(refused).retry_us, 0);
         let with = |usage, retry_after_us| {
             let error = classify(Failed {
                 usage,
@@ -515,12 +513,9 @@ mod tests {
             )
         };
         let full = Some((5_000, 5_000));
-        assert_eq!(
-            with(full, None),
-            (AllowanceExhausted, 7 + ALLOWANCE_PAUSE_US, full)
-        );
+        assert_eq!(with(full, None), (AllowanceExhausted, 0, full));
         assert_eq!(with(full, Some(9_000_000)), (AllowanceExhausted, 9_000_007, full));
-        // A single refusal does not cause a pause of one hour if the reply's own header shows remaining calls.
+        // A single refusal is no used-up allowance if the reply's own header shows remaining calls.
         assert_eq!(
             with(Some((18, 5_000)), None),
             (RateLimited, 7 + RATE_PAUSE_US, None)
