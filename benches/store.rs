@@ -156,7 +156,6 @@ async fn pass(store: &Store, sync: &Sync, rows: usize, version: i64, covers: boo
             api_calls: 1,
             missing_fields: Vec::new(),
             field_types: Vec::new(),
-            lease_until_us: NOW * 2,
             now_us: NOW,
             reads: Vec::new(),
             is_first_load: false,

@@ -19,7 +19,7 @@ mod retry;
 pub mod rotate;
 pub mod seal;
 
-pub use organization::{Answer, outcome_of, said};
+pub use organization::{Answer, Purpose, outcome_of, said};
 pub use refusal::{Pauses, lasts, passes, refusal_kind, uncured};
 
 use crate::connectors::{self, Connector, Registry};
@@ -64,9 +64,9 @@ pub enum Error {
     /// Another process has held the refresh lease for longer than a refresh may take.
     #[error("the credentials are being refreshed by another process; try again in a moment")]
     Busy,
-    /// The call would use more of the allowance than it may.
-    #[error("{}", .0.limit)]
-    OverBudget(OverBudget),
+    /// The call would use more of the allowance than it may, for this integration.
+    #[error("{}", .1.limit)]
+    OverBudget(IntegrationId, OverBudget),
 }
 
 /// A credential with its tokens unsealed.
@@ -181,26 +181,23 @@ impl Credentials {
         })
     }
 
-    /// Calls the CRM with a credential's tokens, for an integration, and counts its API calls: as `live`, or as
-    /// those of a sync. If the CRM answers that the tokens have expired, they are refreshed and the call is
+    /// Calls the CRM with a credential's tokens, for an integration, if the allowance lets it and the CRM is not known to be down, and
+    /// counts its API calls. If the CRM answers that the tokens have expired, they are refreshed and the call is
     /// repeated once. It is never repeated twice, because a refusal that a refresh does not cure would become a
     /// loop.
     ///
     /// # Errors
-    /// As the call, or as [`refresh`](Self::refresh).
-    pub async fn call<T, F, Fut>(
-        &self,
-        (id, of, live): (CredentialId, IntegrationId, bool),
-        connector: &str,
-        call: F,
-    ) -> Result<T, Error>
+    /// As the call, or as [`refresh`](Self::refresh); [`Error::OverBudget`]; the CRM of the organization is down or refuses calls.
+    pub async fn call<T, F, Fut>(&self, of: Purpose, connector: &str, call: F) -> Result<T, Error>
     where
         T: Answer,
         F: Fn(Connector, Connection) -> Fut,
         Fut: Future<Output = Result<T, connectors::Error>>,
     {
-        let connector = self.registry.get(connector)?;
+        let (connector, id) = (self.registry.get(connector)?, of.credential_id);
         let mut access = self.open(id).await?;
+        // Before the refresh, which calls the CRM too.
+        let must_probe = self.admits(&of, &access.organization).await?;
         let mut refreshed = false;
         let (ends, now) = (access.ends_us(), now_us());
         if ends != 0 && ends < now + RENEW_BEFORE_US {
@@ -212,11 +209,19 @@ impl Credentials {
             }
         }
         loop {
+            // Right before the call: nothing else may use the probe up.
+            let probe = match must_probe {
+                true => self.probe(&access.organization).await?,
+                false => None,
+            };
             let begin_us = now_us();
             let ended = call(connector.clone(), access.connection.clone()).await;
-            self.count((of, live), &access.organization, &ended).await;
-            self.concluded(&access.organization, (live, begin_us), &ended)
+            self.count(&of, &access.organization, &ended).await;
+            self.concluded(&of, &access.organization, begin_us, &ended)
                 .await?;
+            if let Some(probe) = probe {
+                probe.end().await;
+            }
             match ended {
                 Err(error) if error.kind() == ErrorKind::CredentialsExpired && !refreshed => {
                     access = self.refresh(id, access.generation).await?;

@@ -1,11 +1,13 @@
 //! What calls find out about the CRM of an organization: whether it answers, and whether it has calls left. All replicas share
 //! it. While the CRM is down, or refuses calls, profiles are shown from the store, and one call at a time looks whether it
-//! answers again.
+//! answers again: see `store::organization`.
 
 use super::{Credentials, Error, is_unavailable, retry_after};
 use crate::connectors;
-use crate::domain::{AllowanceRules, ApiUse, IntegrationId, Micros};
-use crate::store::{Admission, CallCost, CallEnd, CallOutcome, Integration, Organization, OrganizationKey};
+use crate::domain::{AllowanceRules, ApiBudget, ApiUse, CallKind, CredentialId, IntegrationId, Micros};
+use crate::store::{
+    Admission, Breaker, CallCost, CallEnd, CallOutcome, Caller, Organization, OrganizationKey, Store,
+};
 use crate::time::now_us;
 use tether_connector_proto::{self as proto, ErrorKind};
 
@@ -38,13 +40,78 @@ impl Answer for proto::FetchCompanyResponse {
 
     fn failure(&self) -> Option<&proto::Error> {
         let errors = self.objects.iter().filter_map(|one| one.error.as_ref());
-        errors.into_iter().find(|error| outcome(error.what()).is_some())
+        errors
+            .into_iter()
+            .find(|error| outcome(error.what()).is_some_and(|found| found != CallOutcome::Answered))
     }
 }
 
-/// What an error of this kind says about the CRM: it is down, or it refuses the call.
+/// What a call with a credential is made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Purpose {
+    /// The credential.
+    pub credential_id: CredentialId,
+    /// The integration whose calls they are.
+    pub integration_id: IntegrationId,
+    /// How many it may make a day.
+    pub budget: ApiBudget,
+    /// What they are made for.
+    pub kind: CallKind,
+}
+
+impl Purpose {
+    fn is_live(&self) -> bool {
+        self.kind != CallKind::Sync
+    }
+}
+
+/// The call that finds out whether an organization's CRM answers again. Others wait until [`end`](Self::end), or until it is dropped.
+pub(super) struct Probe {
+    store: Store,
+    key: OrganizationKey,
+    /// None: it has ended.
+    caller: Option<Caller>,
+}
+
+impl Probe {
+    /// The call has ended, and its outcome is recorded.
+    pub(super) async fn end(mut self) {
+        if let Some(caller) = self.caller.take() {
+            end_probe(&self.store, &self.key, &caller).await;
+        }
+    }
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        // Its task was cancelled.
+        if let Some(caller) = self.caller.take()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let (store, key) = (self.store.clone(), self.key.clone());
+            runtime.spawn(async move { end_probe(&store, &key, &caller).await });
+        }
+    }
+}
+
+/// If it cannot be stored, others wait until the probe is taken for dead.
+async fn end_probe(store: &Store, key: &OrganizationKey, caller: &Caller) {
+    if let Err(error) = store.organization_probe_end(key, caller).await {
+        tracing::warn!(
+            connector = key.connector,
+            "cannot store that a call has ended: {error}"
+        );
+    }
+}
+
+/// What an error of this kind says about the CRM: it is down, it refuses the call, or it answers.
 fn outcome(kind: ErrorKind) -> Option<CallOutcome> {
     match kind {
+        ErrorKind::Forbidden
+        | ErrorKind::FieldGone
+        | ErrorKind::ObjectGone
+        | ErrorKind::RecordGone
+        | ErrorKind::QueryTooBig => Some(CallOutcome::Answered),
         ErrorKind::Transient | ErrorKind::DeadlineExceeded => Some(CallOutcome::Failed),
         ErrorKind::AllowanceExhausted => Some(CallOutcome::Refused(None)),
         _ => None,
@@ -73,6 +140,27 @@ pub fn outcome_of(error: &connectors::Error) -> Option<CallOutcome> {
     }
 }
 
+/// Whether a call that may be made is the probe.
+fn admitted(key: &OrganizationKey, admission: Admission) -> Result<bool, Error> {
+    let (kind, retry_us, message) = match admission {
+        Admission::Open => return Ok(false),
+        Admission::Probe => return Ok(true),
+        Admission::Closed(until) => {
+            let text = "the CRM failed the last calls; tether tries again after a pause";
+            (ErrorKind::Transient, until, text)
+        }
+        Admission::Refused(until) => {
+            let text = "the CRM refuses calls because the organization's allowance is used up";
+            (ErrorKind::AllowanceExhausted, until, text)
+        }
+    };
+    let error = proto::Error {
+        retry_us,
+        ..proto::Error::new(kind, message)
+    };
+    Err(connectors::Error::from_connector(&key.connector, error).into())
+}
+
 impl Credentials {
     /// The operator's rules for the allowance.
     #[must_use]
@@ -80,35 +168,40 @@ impl Credentials {
         self.allowance
     }
 
-    /// Whether a live read may be made for an integration.
+    /// Whether a call may be made; true if it has to find out first whether the CRM answers again ([`probe`](Self::probe)). A sync
+    /// was admitted when a worker took it, so only its budget counts.
     ///
     /// # Errors
     /// The CRM of its organization is down or refuses calls, with the time of the next attempt; [`Error::OverBudget`];
     /// the database.
-    pub async fn admit(&self, of: &Integration) -> Result<(), Error> {
-        let Some(id) = of.credential_id else { return Ok(()) };
-        let key = self.store.credential_get(id).await?.organization();
+    pub(super) async fn admits(&self, of: &Purpose, key: &OrganizationKey) -> Result<bool, Error> {
         let now = now_us();
-        let used = self.store.api_usage_get(of.id, &key, now).await?;
-        if let Some(over) = self.allowance.over(of.budget(), &used, true, now) {
-            return Err(Error::OverBudget(over));
+        let used = self.store.api_usage_get(of.integration_id, key, now).await?;
+        if let Some(over) = self.allowance.over(of.budget, &used, of.kind, now) {
+            return Err(Error::OverBudget(of.integration_id, over));
         }
-        let (kind, retry_us, message) = match self.store.organization_admit(&key, self.breaker, now).await? {
-            Admission::Open | Admission::Probe => return Ok(()),
-            Admission::Closed(until) => {
-                let text = "the CRM failed the last calls; tether tries again after a pause";
-                (ErrorKind::Transient, until, text)
-            }
-            Admission::Refused(until) => {
-                let text = "the CRM refuses calls because the organization's allowance is used up";
-                (ErrorKind::AllowanceExhausted, until, text)
-            }
-        };
-        let error = proto::Error {
-            retry_us,
-            ..proto::Error::new(kind, message)
-        };
-        Err(connectors::Error::from_connector(&key.connector, error).into())
+        if !of.is_live() {
+            return Ok(false);
+        }
+        admitted(key, self.store.organization_admits(key, self.breaker, now).await?)
+    }
+
+    /// Makes the next call the one that finds out whether the CRM answers again, if there is no other one.
+    ///
+    /// # Errors
+    /// Another call finds out, with the time of the next attempt; the database.
+    pub(super) async fn probe(&self, key: &OrganizationKey) -> Result<Option<Probe>, Error> {
+        let caller = Caller::Live(uuid::Uuid::new_v4().to_string());
+        let (store, breaker): (_, Breaker) = (self.store.clone(), self.breaker);
+        let admission = store
+            .organization_probe(key, breaker, now_us(), caller.clone())
+            .await?;
+        let key = key.clone();
+        Ok(admitted(&key, admission)?.then(|| Probe {
+            store,
+            key,
+            caller: Some(caller),
+        }))
     }
 
     /// Counts calls; returns what was used with them.
@@ -122,13 +215,13 @@ impl Credentials {
         );
         metrics::counter!("tether_crm_calls_total", "connector" => connector, "kind" => kind)
             .increment(u64::try_from(cost.calls).unwrap_or_default());
-        Ok(self.store.api_usage_add(cost).await?)
+        Ok(self.store.api_usage_add(cost, self.allowance).await?)
     }
 
     /// Counts the calls behind an answer or an error. That they could not be counted does not make the answer wrong.
     pub(super) async fn count<T: Answer>(
         &self,
-        (id, live): (IntegrationId, bool),
+        of: &Purpose,
         key: &OrganizationKey,
         ended: &Result<T, connectors::Error>,
     ) {
@@ -137,6 +230,7 @@ impl Credentials {
             Err(error) => error.failed().and_then(|failed| failed.api_usage.as_deref()),
         };
         let Some(usage) = usage else { return };
+        let (id, live) = (of.integration_id, of.is_live());
         let cost = CallCost {
             integration_id: id,
             organization: key.clone(),
@@ -182,8 +276,9 @@ impl Credentials {
     /// Records the outcome of a call with an answer. Successes are written only if calls failed before.
     pub(super) async fn concluded<T: Answer>(
         &self,
+        of: &Purpose,
         key: &OrganizationKey,
-        (live, begin_us): (bool, Micros),
+        begin_us: Micros,
         ended: &Result<T, connectors::Error>,
     ) -> Result<(), Error> {
         let outcome = match ended {
@@ -199,7 +294,7 @@ impl Credentials {
         }
         let end = CallEnd {
             outcome,
-            live,
+            live: of.is_live(),
             begin_us,
             end_us: now_us(),
         };

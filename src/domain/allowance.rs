@@ -69,6 +69,17 @@ pub struct ApiUse {
     pub organization_read_us: Micros,
 }
 
+/// What calls are made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CallKind {
+    /// A sync.
+    Sync,
+    /// A live read of a profile, for which a part of each budget is reserved.
+    Profile,
+    /// A list of fields or a review: a person waits for it, but it has no part of the reserve.
+    Edit,
+}
+
 /// Calls have to wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OverBudget {
@@ -102,8 +113,8 @@ impl std::fmt::Display for UsedUp {
         match self {
             Self::Budget { most, budget } if most < budget => write!(
                 f,
-                "the syncs of the integration have used their {most} API calls of this day (UTC); the rest of its budget of \
-                 {budget} is reserved for profiles"
+                "the integration has used {most} API calls of this day (UTC); the rest of its budget of {budget} is reserved for \
+                 profiles"
             ),
             Self::Budget { budget, .. } => write!(
                 f,
@@ -131,13 +142,14 @@ impl AllowanceRules {
         percent(budget, of.reserve_percent.unwrap_or(self.reserve))
     }
 
-    /// Whether calls have to wait: those of live reads, or those of syncs.
+    /// Whether calls of this kind have to wait. Of the budget, only profiles use the reserve. Of the organization's limit, syncs leave
+    /// more to other apps than calls that a person waits for.
     #[must_use]
-    pub fn over(&self, of: ApiBudget, used: &ApiUse, live: bool, now_us: Micros) -> Option<OverBudget> {
+    pub fn over(&self, of: ApiBudget, used: &ApiUse, kind: CallKind, now_us: Micros) -> Option<OverBudget> {
         if let Some(budget) = self.budget(of, used) {
-            let most = match live {
-                true => budget,
-                false => budget - self.reserve(of, budget),
+            let most = match kind {
+                CallKind::Profile => budget,
+                CallKind::Sync | CallKind::Edit => budget - self.reserve(of, budget),
             };
             if used.sync_calls.saturating_add(used.live_calls) >= most {
                 return Some(OverBudget {
@@ -146,7 +158,10 @@ impl AllowanceRules {
                 });
             }
         }
-        let part = if live { self.live } else { self.organization };
+        let part = match kind {
+            CallKind::Sync => self.organization,
+            CallKind::Profile | CallKind::Edit => self.live,
+        };
         let (used, limit) = (used, used.organization_limit);
         let is_recent = used.organization_read_us > now_us.saturating_sub(SAID_US);
         if limit > 0 && is_recent && used.organization_used >= share(limit, part) {
@@ -159,6 +174,15 @@ impl AllowanceRules {
             });
         }
         None
+    }
+
+    /// Whether syncs that had to wait may go on, since the CRM says other numbers of its organization than before: (calls, limit).
+    #[must_use]
+    pub fn frees_syncs(&self, before: (i64, i64), now: (i64, i64)) -> bool {
+        let is_full = |(used, limit): (i64, i64)| limit > 0 && used >= share(limit, self.organization);
+        // Budgets that are a part of the limit grow with it.
+        let grows = before.1 > 0 && now.1 > before.1;
+        grows || is_full(before) && !is_full(now)
     }
 }
 
@@ -186,6 +210,7 @@ fn next_day(now_us: Micros) -> Micros {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use CallKind::{Edit, Profile, Sync};
 
     const NOON: Micros = 20_000 * DAY_US + DAY_US / 2;
     const HOUR_US: Micros = 3_600_000_000;
@@ -208,18 +233,21 @@ mod tests {
             calls: Some(1_000),
             reserve_percent: None,
         };
-        let over = |own, of: ApiUse, live| rules.over(own, &of, live, NOON).map(|over| over.until_us);
+        let over = |own, of: ApiUse, kind| rules.over(own, &of, kind, NOON).map(|over| over.until_us);
         let midnight = Some(20_001 * DAY_US);
-        assert_eq!(over(own, used(799, 0, 0, 0), false), None);
-        assert_eq!(over(own, used(700, 100, 0, 0), false), midnight);
-        assert_eq!(over(own, used(800, 199, 0, 0), true), None);
-        assert_eq!(over(own, used(800, 200, 0, 0), true), midnight);
+        assert_eq!(over(own, used(799, 0, 0, 0), Sync), None);
+        assert_eq!(over(own, used(700, 100, 0, 0), Sync), midnight);
+        assert_eq!(over(own, used(800, 199, 0, 0), Profile), None);
+        assert_eq!(over(own, used(800, 200, 0, 0), Profile), midnight);
+        // Lists of fields and reviews have no part of the reserve.
+        assert_eq!(over(own, used(700, 99, 0, 0), Edit), None);
+        assert_eq!(over(own, used(700, 100, 0, 0), Edit), midnight);
         let no_reserve = ApiBudget {
             reserve_percent: Some(0),
             ..own
         };
-        assert_eq!(over(no_reserve, used(999, 0, 0, 0), false), None);
-        assert_eq!(over(no_reserve, used(1_000, 0, 0, 0), false), midnight);
+        assert_eq!(over(no_reserve, used(999, 0, 0, 0), Sync), None);
+        assert_eq!(over(no_reserve, used(1_000, 0, 0, 0), Sync), midnight);
     }
 
     #[test]
@@ -229,12 +257,12 @@ mod tests {
         assert_eq!(rules.budget(none, &used(0, 0, 5, 15_000)), Some(3_000));
         // Without a limit of the CRM, nothing is known that could be used up.
         assert_eq!(rules.budget(none, &used(0, 0, 0, 0)), None);
-        assert_eq!(rules.over(none, &used(1 << 40, 0, 0, 0), false, NOON), None);
+        assert_eq!(rules.over(none, &used(1 << 40, 0, 0, 0), Sync, NOON), None);
         assert_eq!(rules.budget(none, &used(0, 0, 0, i64::MAX)), Some(i64::MAX / 5));
         // A part of a small limit is not nothing.
         assert_eq!(rules.budget(none, &used(0, 0, 0, 1)), Some(1));
-        assert_eq!(rules.over(none, &used(0, 0, 0, 1), false, NOON), None);
-        assert!(rules.over(none, &used(0, 0, 1, 1), false, NOON).is_some());
+        assert_eq!(rules.over(none, &used(0, 0, 0, 1), Sync, NOON), None);
+        assert!(rules.over(none, &used(0, 0, 1, 1), Sync, NOON).is_some());
     }
 
     #[test]
@@ -244,14 +272,32 @@ mod tests {
             calls: Some(1 << 40),
             reserve_percent: None,
         };
-        let over = |of: ApiUse, live, now| rules.over(own, &of, live, now).map(|over| over.until_us);
+        let over = |of: ApiUse, kind, now| rules.over(own, &of, kind, now).map(|over| over.until_us);
         let hour = Some(NOON + HOUR_US);
-        assert_eq!(over(used(0, 0, 7_999, 10_000), false, NOON), None);
-        assert_eq!(over(used(0, 0, 8_000, 10_000), false, NOON), hour);
-        assert_eq!(over(used(0, 0, 9_499, 10_000), true, NOON), None);
-        assert_eq!(over(used(0, 0, 9_500, 10_000), true, NOON), hour);
+        assert_eq!(over(used(0, 0, 7_999, 10_000), Sync, NOON), None);
+        assert_eq!(over(used(0, 0, 8_000, 10_000), Sync, NOON), hour);
+        assert_eq!(over(used(0, 0, 9_499, 10_000), Profile, NOON), None);
+        assert_eq!(over(used(0, 0, 9_500, 10_000), Profile, NOON), hour);
+        // A person waits for the answer.
+        assert_eq!(over(used(0, 0, 9_499, 10_000), Edit, NOON), None);
+        assert_eq!(over(used(0, 0, 9_500, 10_000), Edit, NOON), hour);
         // Then a call finds out how it is.
-        assert_eq!(over(used(0, 0, 10_000, 10_000), false, NOON + HOUR_US), None);
+        assert_eq!(over(used(0, 0, 10_000, 10_000), Sync, NOON + HOUR_US), None);
+    }
+
+    #[test]
+    fn other_numbers_of_the_organization_free_syncs() {
+        let frees = |before, now| AllowanceRules::default().frees_syncs(before, now);
+        assert!(frees((800, 1_000), (799, 1_000)) && frees((800, 1_000), (0, 0)));
+        assert!(frees((5, 1_000), (5, 1_001)));
+        for (before, now) in [
+            ((0, 0), (5, 1_000)),
+            ((799, 1_000), (0, 1_000)),
+            ((900, 1_000), (800, 1_000)),
+            ((5, 1_000), (900, 1_000)),
+        ] {
+            assert!(!frees(before, now), "{before:?} {now:?}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ pub mod read_time;
 pub mod schedule;
 pub mod state;
 
-pub use allowance::{AllowanceRules, ApiBudget, ApiUse, OverBudget, UsedUp, day};
+pub use allowance::{AllowanceRules, ApiBudget, ApiUse, CallKind, OverBudget, UsedUp, day};
 pub use ids::{
     AuditId, AuthorizationHash, CompanyId, CredentialId, GroupId, IntegrationId, OutboxId, SyncId,
 };

@@ -34,6 +34,16 @@ pub struct Edit {
 }
 
 impl Edit {
+    /// The integration with the budget that it gets, which is the one for the calls of this edit: raising it is the way out when it is
+    /// used up.
+    pub(super) fn with_budget(&self, mut row: Integration) -> Integration {
+        if let Some(budget) = self.budget {
+            row.budget_calls = budget.calls;
+            row.budget_reserve = budget.reserve_percent;
+        }
+        row
+    }
+
     /// Its audit entry: new names in full, fields by their number, settings and shares by their keys.
     fn made(&self, id: IntegrationId) -> AuditChange {
         let mut made = AuditChange::of(id.name());
@@ -73,7 +83,7 @@ impl Services {
     /// NOT_FOUND (also for a receiver that is not connected with the owner), NOT_OWNER, ETAG_MISMATCH,
     /// NAME_TAKEN, LABEL_TAKEN, FIELD_UNKNOWN, FIELD_PASSIVE, LIMIT_REACHED, NO_FIELDS_SELECTED,
     /// NOT_LOGGED_IN for fields before login, ILLEGAL_STATE for settings after it, CONNECTOR_DISABLED, and
-    /// errors of the CRM if fields are added.
+    /// API_BUDGET_USED and errors of the CRM if fields are added.
     pub async fn integration_update(
         &self,
         author: &Author,
@@ -145,6 +155,7 @@ impl Services {
     /// # Errors
     /// As [`integration_update`](Self::integration_update).
     pub(super) async fn proposed(&self, row: &Integration, edit: &Edit) -> Result<IntegrationView> {
+        let row = &edit.with_budget(row.clone());
         let mut view = self.view(&row.group_id, row.id).await?;
         if let Some(name) = &edit.display_name {
             view.source.integration.display_name.clone_from(name);

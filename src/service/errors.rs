@@ -2,7 +2,7 @@
 
 use crate::connectors;
 use crate::credentials;
-use crate::domain::IntegrationId;
+use crate::domain::{IntegrationId, OverBudget, UsedUp};
 use crate::error::{Detail, Error, Reason};
 use crate::store::{self, Conflict};
 use std::time::Duration;
@@ -158,16 +158,40 @@ impl From<credentials::Error> for Error {
                     false => out.with("crm_code", code),
                 }
             }
-            credentials::Error::OverBudget(over) => {
-                let wait = u64::try_from(over.until_us - crate::time::now_us()).unwrap_or_default();
-                Self::new(Reason::ApiBudgetUsed, over.limit.to_string())
-                    .detail(Detail::RetryAfter(Duration::from_micros(wait)))
-            }
+            credentials::Error::OverBudget(id, over) => over_budget(id, over),
             credentials::Error::Busy => {
                 Self::new(Reason::CrmUnavailable, error.to_string()).detail(Detail::RetryAfter(RETRY))
             }
         }
     }
+}
+
+/// API_BUDGET_USED, with the limit, the end of the wait and the way out.
+fn over_budget(id: IntegrationId, over: OverBudget) -> Error {
+    let wait = u64::try_from(over.until_us - crate::time::now_us()).unwrap_or_default();
+    let until = jiff::Timestamp::from_microsecond(over.until_us)
+        .map(|until| until.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
+        .unwrap_or_default();
+    let (limit, most, way_out) = match over.limit {
+        UsedUp::Budget { most, .. } => (
+            "integration",
+            most,
+            "calls are made again then, or at once if UpdateIntegration raises api_budget",
+        ),
+        UsedUp::Organization { limit, .. } => (
+            "organization",
+            limit,
+            "calls are made again then; the organization's other apps would have to use less, or its limit to be raised at the CRM",
+        ),
+    };
+    let what = over.limit.to_string();
+    Error::new(Reason::ApiBudgetUsed, format!("{what}, until {until}: {way_out}"))
+        .with("name", id.name())
+        .with("limit", limit)
+        .with("calls", most)
+        .with("until", until)
+        .detail(Detail::Quota(id.name(), what))
+        .detail(Detail::RetryAfter(Duration::from_micros(wait)))
 }
 
 /// Why something is as it is, for groups that do not own it: without a word of the CRM.

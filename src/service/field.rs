@@ -5,9 +5,9 @@ use super::listing::Listing;
 use super::reader::group_of;
 use super::services::Services;
 use crate::caller::Caller;
-use crate::credentials::deadline;
+use crate::credentials::{Purpose, deadline};
 use crate::definition::{Definition, renewed};
-use crate::domain::{CredentialId, IntegrationId};
+use crate::domain::{CallKind, CredentialId, IntegrationId};
 use crate::error::{Detail, Error, Reason, Result, echo};
 use crate::store::{Field, FieldRef, Integration, SeenField};
 use crate::time::now_us;
@@ -251,8 +251,8 @@ impl Services {
         Ok(Activated { fields, losing })
     }
 
-    /// The fields of the account, read live; with `recent`, a listing of at most five minutes ago is used. A live
-    /// listing renews the stored definitions of the integration's fields.
+    /// The fields of the account, read live with the budget of `row`; with `recent`, a listing of at most five minutes ago is used.
+    /// A live listing renews the stored definitions of the integration's fields.
     pub(super) async fn listing(&self, row: &Integration, recent: bool) -> Result<Arc<Listing>> {
         let credential_id = logged_in(row)?;
         if recent && let Some(listing) = self.listings.get(&credential_id).await {
@@ -261,7 +261,7 @@ impl Services {
         let answer = self
             .credentials
             .call(
-                (credential_id, row.id, true),
+                editing(row, credential_id),
                 &row.connector,
                 |connector, connection| async move {
                     let request = ListFieldsRequest {
@@ -374,6 +374,16 @@ impl Services {
             });
         }
         Ok(fields)
+    }
+}
+
+/// A call for a person who edits an integration, with the budget that it has then.
+pub(super) fn editing(row: &Integration, credential_id: CredentialId) -> Purpose {
+    Purpose {
+        credential_id,
+        integration_id: row.id,
+        budget: row.budget(),
+        kind: CallKind::Edit,
     }
 }
 

@@ -8,8 +8,8 @@ use super::field::logged_in;
 use super::refreshes::{Outcome, RECEIVED_PER_MINUTE};
 use super::{Services, require_own_group};
 use crate::caller::Caller;
-use crate::credentials::deadline;
-use crate::domain::{CompanyId, FieldType, GroupId, IntegrationId, IntegrationState, Micros};
+use crate::credentials::{Purpose, deadline};
+use crate::domain::{CallKind, CompanyId, FieldType, GroupId, IntegrationId, IntegrationState, Micros};
 use crate::error::{Error, Reason, Result};
 use crate::ingest;
 use crate::picklist::LazyPicklist;
@@ -254,23 +254,23 @@ impl Services {
             &describe.objects,
             fields.iter().filter(|field| field.missing_us.is_none()),
         );
-        // Last: it may be the one call that finds out whether the CRM answers again.
-        self.credentials.admit(source).await?;
+        let purpose = Purpose {
+            credential_id,
+            integration_id: source.id,
+            budget: source.budget(),
+            kind: CallKind::Profile,
+        };
         let answer = self
             .credentials
-            .call(
-                (credential_id, source.id, true),
-                &source.connector,
-                |connector, connection| {
-                    let request = FetchCompanyRequest {
-                        connection: Some(connection),
-                        external_ids: external_ids.clone(),
-                        selection: selection.clone(),
-                        related_limit: RELATED_LIMIT,
-                    };
-                    async move { connector.fetch_company(request, deadline(FETCH_TIMEOUT)).await }
-                },
-            )
+            .call(purpose, &source.connector, |connector, connection| {
+                let request = FetchCompanyRequest {
+                    connection: Some(connection),
+                    external_ids: external_ids.clone(),
+                    selection: selection.clone(),
+                    related_limit: RELATED_LIMIT,
+                };
+                async move { connector.fetch_company(request, deadline(FETCH_TIMEOUT)).await }
+            })
             .await
             .map_err(super::errors::of_integration(source.id))?;
         let now = now_us();

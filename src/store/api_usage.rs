@@ -11,7 +11,7 @@ use super::{
     organization::{self, OrganizationKey},
     schema::{integration, organization as organization_table},
 };
-use crate::domain::{ApiUse, IntegrationId, Micros, day};
+use crate::domain::{AllowanceRules, ApiUse, IntegrationId, Micros, day};
 
 /// The cost of calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,14 +44,18 @@ struct Sums {
 }
 
 impl Store {
-    /// Adds calls; returns what was used with them. Calls of an integration that was deleted meanwhile are not counted.
-    pub async fn api_usage_add(&self, cost: CallCost) -> Result<ApiUse, Error> {
+    /// Adds calls; returns what was used with them. Calls of an integration that was deleted meanwhile are not counted. If the CRM
+    /// says that its organization has calls left again by these rules, syncs that wait for them go on.
+    pub async fn api_usage_add(&self, cost: CallCost, rules: AllowanceRules) -> Result<ApiUse, Error> {
         self.write(move |conn| {
-            if cost.calls > 0 && exists(conn, cost.integration_id)? {
+            if cost.calls > 0 && lock_integration(conn, cost.integration_id)? {
                 add(conn, &cost)?;
             }
             if let Some((used, limit)) = cost.said {
-                organization::lock(conn, &cost.organization)?;
+                let before = organization::lock(conn, &cost.organization)?;
+                if rules.frees_syncs((before.calls_used, before.calls_limit), (used, limit)) {
+                    organization::owe_resume(conn, &cost.organization, cost.now_us)?;
+                }
                 let key = (&cost.organization.connector, &cost.organization.id);
                 diesel::update(organization_table::table.find(key))
                     .set((
@@ -85,12 +89,15 @@ impl Store {
     }
 }
 
-fn exists(conn: &mut Conn, id: IntegrationId) -> Result<bool, Error> {
-    let found: Option<IntegrationId> = integration::table
-        .find(id)
-        .select(integration::id)
-        .first(conn)
-        .optional()?;
+/// Locks an integration as the foreign key of its numbers does, but before them: the deletion of an integration locks it
+/// first, and then deletes its numbers. False if there is none.
+fn lock_integration(conn: &mut Conn, id: IntegrationId) -> Result<bool, Error> {
+    let row = integration::table.find(id).select(integration::id);
+    let found: Option<IntegrationId> = match conn {
+        Conn::Sqlite(c) => row.first(c),
+        Conn::Postgres(c) => row.for_key_share().first(c),
+    }
+    .optional()?;
     Ok(found.is_some())
 }
 

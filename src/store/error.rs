@@ -34,6 +34,8 @@ pub enum Lost {
     State,
     /// The integration's account or selection changed; the sync has to begin again.
     Generation,
+    /// It had expired, and the places of its organization are taken.
+    Place,
 }
 
 /// The noun of an error: what was not found.

@@ -1,11 +1,11 @@
-//! What a deleted group leaves behind: audit entries, events, request ids, logins.
+//! What a deleted group leaves behind: audit entries, events, request ids, logins, turns of syncs.
 
 use diesel::prelude::*;
 
 use super::{
     Error,
     conn::Conn,
-    schema::{audit_entry, authorization, group_event, request},
+    schema::{audit_entry, authorization, group_event, request, sync_turn},
 };
 use crate::domain::{AuditId, GroupId};
 
@@ -56,6 +56,7 @@ pub(super) fn rest(conn: &mut Conn, id: &GroupId, limit: i64) -> Result<Rest, Er
         requests += diesel::delete(request::table.find((id, method, request_id))).execute(conn)?;
     }
     diesel::delete(authorization::table.filter(authorization::group_id.eq(id))).execute(conn)?;
+    diesel::delete(sync_turn::table.filter(sync_turn::group_id.eq(id.as_str()))).execute(conn)?;
     Ok(Rest {
         audit_entries,
         events,

@@ -31,15 +31,18 @@
 //! 4. `groups`, by id, then `group_connection`, by key
 //! 5. what belongs to an integration or a group, under the lock of that: shares, sources, fields, authorizations; tracked
 //!    companies
-//! 6. `sync`, then `sync_object`: several syncs in the order of their integrations. Under the integration's lock their order
-//!    is free.
-//! 7. `api_usage`, then `organization`: of one integration; `connector_enablement`, `outbox`
+//! 6. the row of `sync_turn` with the last number (workers that take a sync alone); `sync`, then `sync_object`: several syncs in
+//!    the order of their integrations. Under the integration's lock their order is free.
+//! 7. `api_usage`, then `organization`: of one integration, which is locked before (FOR KEY SHARE, as its foreign key does); then
+//!    other rows of `sync_turn`; `connector_enablement`, `outbox`
 //! 8. `group_event_head` and `group_event`, by group: last, for all groups at once, by `Store::transaction` alone
 //!
 //! Some transactions learn by reading which rows they have to lock. Rows that are added between the read and the lock would be
 //! locked out of order, so these transactions read again under their locks, and start again if there are more
-//! (`Store::transaction_anew`). Background cleanup deletes old rows of many owners and skips locked rows (`purge`). Inserted rows
-//! are not visible to other transactions and need no place in the order.
+//! (`Store::transaction_anew`). Background cleanup deletes old rows of many owners and skips locked rows (`purge`); so does what
+//! makes many syncs wait, or due (`sync::turn`, `sync::resume`). Who skips locked rows waits for none, so their order is free.
+//! Inserted rows are not visible to other transactions and need no place in the order. A transaction that finds that a row it has
+//! locked is not needed ends, and another one begins.
 //!
 //! A transaction on a data set (`data`) locks its head, `data_set`, and then what it writes of that data set; never a row of
 //! control, and never two data sets.
@@ -110,7 +113,7 @@ pub use integration::Integration;
 pub use integration_edit::{IntegrationUpdate, NewIntegration};
 pub use integration_lifecycle::{Activate, AttachCredential, Attached, Deleted};
 pub use options::Options;
-pub use organization::{Admission, Breaker, CallEnd, CallOutcome, Organization, OrganizationKey};
+pub use organization::{Admission, Breaker, CallEnd, CallOutcome, Caller, Organization, OrganizationKey};
 pub use outbox::{NewOutbox, Outbox, Revocation};
 pub use record::{
     Change, ChangePage, ChildSet, CompanyRecordKey, Counters, Parent, Record, RecordBatch, RecordContent,

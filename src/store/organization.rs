@@ -3,15 +3,19 @@
 //!
 //! The limits of CRMs hold for an organization, whichever of its users makes the calls, and an outage concerns all of them: so
 //! there is one row for each organization, not for each account. All replicas read and write it.
+//!
+//! After a pause one caller finds out whether the CRM answers again, the *probe*; others wait for it. A sync is the probe as long
+//! as its worker has it: whatever ends it (an answer, an error before any call, a cancel request, a crash) ends the probe. A live
+//! read is the probe during one call, and says when it has ended; that of a process that died ends after [`PROBE_US`].
 
 use diesel::prelude::*;
 
 use super::{
     Error, Store,
     conn::{Conn, each, first_locked},
-    schema::organization,
+    schema::{organization, sync},
 };
-use crate::domain::Micros;
+use crate::domain::{Micros, SyncId, SyncState};
 
 /// The key of an organization.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -55,6 +59,45 @@ pub struct Organization {
     pub calls_limit: i64,
     /// When it said so.
     pub calls_us: Micros,
+    /// Who finds out whether it answers again, as [`Caller`] is written; empty for nobody.
+    pub probe: String,
+    /// Until when at most, if that is a live read.
+    pub probe_until_us: Micros,
+    /// When it answered again, or the probe ended otherwise; 0 if no sync waits for that. [`Store::sync_resume`] sets it to 0.
+    pub resume_us: Micros,
+}
+
+/// Who asks whether it may call a CRM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Caller {
+    /// The worker that takes a sync, with its fencing token.
+    Sync(SyncId, i64),
+    /// A call that is none of a sync, with a name of its own.
+    Live(String),
+}
+
+impl Caller {
+    fn is_live(&self) -> bool {
+        matches!(self, Self::Live(_))
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (kind, rest) = text.split_once('/')?;
+        if kind == "live" {
+            return Some(Self::Live(rest.to_owned()));
+        }
+        let (id, fence) = rest.split_once('/')?;
+        Some(Self::Sync(id.parse().ok()?, fence.parse().ok()?))
+    }
+}
+
+impl std::fmt::Display for Caller {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Sync(id, fence) => write!(f, "sync/{id}/{fence}"),
+            Self::Live(name) => write!(f, "live/{name}"),
+        }
+    }
 }
 
 /// When calls to an organization's CRM pause, and for how long.
@@ -123,8 +166,8 @@ pub enum Admission {
     Refused(Micros),
 }
 
-/// Time for a call that finds out whether the CRM answers again. Then another one may try.
-const PROBE_US: Micros = 60_000_000;
+/// A live read that finds out whether the CRM answers again is taken for dead after this time: it is longer than the deadline of one call.
+const PROBE_US: Micros = 90_000_000;
 /// A live read tries again this long after a refusal of the allowance: it costs one call, and whether the window has freed is
 /// known by trying only.
 const LIVE_AGAIN_US: Micros = 300_000_000;
@@ -147,10 +190,18 @@ impl Breaker {
         if end.begin_us < of.failure_us.max(of.refusal_us) {
             return next;
         }
+        if !of.probe.is_empty() {
+            // Who waits for the end of this call gets to know until when to wait now, or goes on.
+            next.resume_us = now_us;
+        }
         match end.outcome {
             CallOutcome::Answered => {
+                if of.holds(self) {
+                    next.resume_us = now_us;
+                }
                 (next.failures, next.closed_until_us) = (0, 0);
                 (next.refusals, next.refused_until_us) = (0, 0);
+                (next.probe, next.probe_until_us) = (String::new(), 0);
             }
             CallOutcome::Failed => {
                 next.failures = next.failures.saturating_add(1);
@@ -202,21 +253,35 @@ impl Organization {
         self.failures > 0 || self.refusals > 0
     }
 
-    fn admits(&self, breaker: &Breaker, now_us: Micros, live: bool) -> Admission {
+    /// Whether its CRM failed or refused so much that calls wait, or that one finds out first.
+    fn holds(&self, breaker: &Breaker) -> bool {
+        self.failures >= breaker.failures || self.refusals > 0
+    }
+
+    /// Whether a call may be made. `probe_until_us` is when the call that finds out ends at the latest, if there is one.
+    fn admits(
+        &self,
+        breaker: &Breaker,
+        now_us: Micros,
+        live: bool,
+        probe_until_us: Option<Micros>,
+    ) -> Admission {
         if self.refused_until_us > now_us {
             let live_us = self.refusal_us.saturating_add(LIVE_AGAIN_US);
-            match live {
-                true if live_us <= now_us => {}
-                true => return Admission::Refused(live_us.min(self.refused_until_us)),
-                false => return Admission::Refused(self.refused_until_us),
-            }
+            return match (live, probe_until_us) {
+                (false, _) => Admission::Refused(self.refused_until_us),
+                (true, _) if live_us > now_us => Admission::Refused(live_us.min(self.refused_until_us)),
+                (true, Some(until_us)) => Admission::Refused(until_us.min(self.refused_until_us)),
+                (true, None) => Admission::Probe,
+            };
         }
-        if self.failures < breaker.failures {
-            return Admission::Open;
-        }
-        match self.closed_until_us > now_us {
-            true => Admission::Closed(self.closed_until_us),
-            false => Admission::Probe,
+        let is_down = self.failures >= breaker.failures;
+        match probe_until_us {
+            _ if is_down && self.closed_until_us > now_us => Admission::Closed(self.closed_until_us),
+            _ if !self.holds(breaker) => Admission::Open,
+            None => Admission::Probe,
+            Some(until_us) if is_down => Admission::Closed(until_us),
+            Some(until_us) => Admission::Refused(until_us),
         }
     }
 }
@@ -243,26 +308,56 @@ impl Store {
         .await
     }
 
-    /// Whether a live read may be made now.
-    pub async fn organization_admit(
+    /// Whether a call that is none of a sync may be made now. [`Admission::Probe`] is to be asked for then
+    /// ([`organization_probe`](Self::organization_probe)), right before the call.
+    pub async fn organization_admits(
         &self,
         key: &OrganizationKey,
         breaker: Breaker,
         now_us: Micros,
     ) -> Result<Admission, Error> {
-        let known = self.organization_get(key).await?;
-        match known.admits(&breaker, now_us, true) {
-            // One caller of all replicas makes the call that finds out.
-            Admission::Probe => {
-                let key = key.clone();
-                self.write(move |conn| {
-                    let known = lock(conn, &key)?;
-                    admit(conn, &known, &breaker, now_us, true)
-                })
-                .await
+        let key = key.clone();
+        self.read(move |conn| {
+            let known: Option<Organization> = row!(key).first(conn).optional()?;
+            match known {
+                Some(known) => {
+                    let probe = probe_until(conn, &known, now_us)?;
+                    Ok(known.admits(&breaker, now_us, true, probe))
+                }
+                None => Ok(Admission::Open),
             }
-            admission => Ok(admission),
-        }
+        })
+        .await
+    }
+
+    /// Whether a call may be made now, for one that may be the probe: of all replicas, one is. It has to say when it has ended,
+    /// after the outcome was recorded ([`organization_probe_end`](Self::organization_probe_end)).
+    pub async fn organization_probe(
+        &self,
+        key: &OrganizationKey,
+        breaker: Breaker,
+        now_us: Micros,
+        caller: Caller,
+    ) -> Result<Admission, Error> {
+        let key = key.clone();
+        self.write(move |conn| {
+            let known = lock(conn, &key)?;
+            admit(conn, &known, &breaker, now_us, &caller)
+        })
+        .await
+    }
+
+    /// A call that was the probe has ended, with or without an outcome: another one may be it.
+    pub async fn organization_probe_end(&self, key: &OrganizationKey, caller: &Caller) -> Result<(), Error> {
+        let (key, probe) = (key.clone(), caller.to_string());
+        self.write(move |conn| {
+            let row = organization::table.find((&key.connector, &key.id));
+            diesel::update(row.filter(organization::probe.eq(probe)))
+                .set((organization::probe.eq(""), organization::probe_until_us.eq(0)))
+                .execute(conn)?;
+            Ok(())
+        })
+        .await
     }
 
     /// Records how a call ended; returns the state after it.
@@ -287,11 +382,16 @@ impl Store {
     /// Deletes organizations of which no account is known any more.
     pub async fn organization_purge(&self) -> Result<usize, Error> {
         self.write(|conn| {
-            Ok(diesel::sql_query(
-                "DELETE FROM organization WHERE NOT EXISTS (SELECT 1 FROM credentials c \
-                 WHERE c.connector = organization.connector AND c.organization_id = organization.organization_id)",
-            )
-            .execute(conn)?)
+            const UNKNOWN: &str = "FROM organization WHERE NOT EXISTS (SELECT 1 FROM credentials c \
+                WHERE c.connector = organization.connector AND c.organization_id = organization.organization_id)";
+            let sql = match conn {
+                Conn::Sqlite(_) => format!("DELETE {UNKNOWN}"),
+                // Several replicas do this at the same time.
+                Conn::Postgres(_) => format!(
+                    "DELETE FROM organization WHERE ctid = ANY (ARRAY(SELECT ctid {UNKNOWN} FOR UPDATE SKIP LOCKED))"
+                ),
+            };
+            Ok(diesel::sql_query(sql).execute(conn)?)
         })
         .await
     }
@@ -311,27 +411,49 @@ pub(super) fn lock(conn: &mut Conn, key: &OrganizationKey) -> Result<Organizatio
     Ok(first_locked!(conn, row!(key))?)
 }
 
-/// Whether a call may be made, under the lock of the organization. If it is the one that finds out whether the CRM answers
-/// again, others wait from now on.
+/// Whether a call may be made, under the lock of the organization. If it finds out whether the CRM answers again, others wait from now
+/// on.
 pub(super) fn admit(
     conn: &mut Conn,
     of: &Organization,
     breaker: &Breaker,
     now_us: Micros,
-    live: bool,
+    caller: &Caller,
 ) -> Result<Admission, Error> {
-    let admission = of.admits(breaker, now_us, live);
+    let probe_until_us = probe_until(conn, of, now_us)?;
+    let admission = of.admits(breaker, now_us, caller.is_live(), probe_until_us);
     if admission == Admission::Probe {
-        let closed_until_us = now_us.saturating_add(PROBE_US);
-        set(
-            conn,
-            &Organization {
-                closed_until_us,
-                ..of.clone()
-            },
-        )?;
+        let next = Organization {
+            probe: caller.to_string(),
+            probe_until_us: now_us.saturating_add(PROBE_US),
+            ..of.clone()
+        };
+        set(conn, &next)?;
     }
     Ok(admission)
+}
+
+/// When the call that finds out whether an organization's CRM answers again ends at the latest; `None` if there is none. A sync's ends
+/// with its lease, unless that is extended.
+fn probe_until(conn: &mut Conn, of: &Organization, now_us: Micros) -> Result<Option<Micros>, Error> {
+    let until_us = match Caller::parse(&of.probe) {
+        None => None,
+        Some(Caller::Live(_)) => Some(of.probe_until_us),
+        Some(Caller::Sync(id, fence)) => {
+            let running = sync::state.eq(SyncState::Running).and(sync::fence.eq(fence));
+            let found = sync::table.find(id).filter(running).select(sync::due_us);
+            found.first(conn).optional()?
+        }
+    };
+    Ok(until_us.filter(|until| *until > now_us))
+}
+
+/// Stores that syncs of an organization may go on, under its lock.
+pub(super) fn owe_resume(conn: &mut Conn, key: &OrganizationKey, now_us: Micros) -> Result<(), Error> {
+    diesel::update(organization::table.find((&key.connector, &key.id)))
+        .set(organization::resume_us.eq(now_us))
+        .execute(conn)?;
+    Ok(())
 }
 
 fn set(conn: &mut Conn, of: &Organization) -> Result<(), Error> {
@@ -356,6 +478,11 @@ mod tests {
         }
     }
 
+    /// While nobody finds out whether the CRM answers.
+    fn admits(of: &Organization, now_us: Micros, live: bool) -> Admission {
+        of.admits(&BREAKER, now_us, live, None)
+    }
+
     const BREAKER: Breaker = Breaker {
         failures: 3,
         first_us: MINUTE,
@@ -371,7 +498,7 @@ mod tests {
         for n in 1..=9 {
             let now = n * 100 * MINUTE;
             of = BREAKER.after(&of, at(CallOutcome::Failed, now));
-            minutes.push(match of.admits(&BREAKER, now, false) {
+            minutes.push(match admits(&of, now, false) {
                 Admission::Open => 0,
                 Admission::Closed(until) => (until - now) / MINUTE,
                 other => panic!("{other:?}"),
@@ -379,10 +506,38 @@ mod tests {
         }
         assert_eq!(minutes, [0, 0, 1, 2, 4, 8, 15, 15, 15]);
         let later = 900 * MINUTE + 15 * MINUTE;
-        assert_eq!(of.admits(&BREAKER, later, false), Admission::Probe);
+        assert_eq!(admits(&of, later, false), Admission::Probe);
+        let second = of.admits(&BREAKER, later, false, Some(later + 1));
+        assert_eq!(second, Admission::Closed(later + 1));
         let open = BREAKER.after(&of, at(CallOutcome::Answered, later));
-        assert_eq!(open.admits(&BREAKER, later, false), Admission::Open);
+        assert_eq!((open.resume_us, open.probe.as_str()), (later, ""));
+        assert_eq!(admits(&open, later, false), Admission::Open);
         assert!(!open.is_troubled());
+    }
+
+    #[test]
+    fn an_answer_resumes_what_waited_and_nothing_else() {
+        let failed = BREAKER.after(&Organization::default(), at(CallOutcome::Failed, 1));
+        assert_eq!(BREAKER.after(&failed, at(CallOutcome::Answered, 2)).resume_us, 0);
+        // The end of the probe tells the others how long they wait now.
+        let probing = Organization {
+            probe: Caller::Live("a".to_owned()).to_string(),
+            ..failed.clone()
+        };
+        let again = BREAKER.after(&probing, at(CallOutcome::Failed, 2));
+        assert_eq!((again.resume_us, again.failures), (2, 2));
+        let refused = BREAKER.after(&failed, at(CallOutcome::Refused(None), 2));
+        assert_eq!(BREAKER.after(&refused, at(CallOutcome::Answered, 3)).resume_us, 3);
+    }
+
+    #[test]
+    fn callers_are_read_as_they_are_written() {
+        for caller in [Caller::Sync(SyncId::new(), 7), Caller::Live("a/b".to_owned())] {
+            assert_eq!(Caller::parse(&caller.to_string()), Some(caller));
+        }
+        for wrong in ["", "sync", "sync/x/1", "live"] {
+            assert_eq!(Caller::parse(wrong), None, "{wrong}");
+        }
     }
 
     #[test]
@@ -438,15 +593,20 @@ mod tests {
         for _ in 0..5 {
             of = BREAKER.after(&of, at(CallOutcome::Refused(None), now));
             hours.push((of.refused_until_us - now) / MINUTE / 60);
-            assert_eq!(
-                of.admits(&BREAKER, now, false),
-                Admission::Refused(of.refused_until_us)
-            );
+            assert_eq!(admits(&of, now, false), Admission::Refused(of.refused_until_us));
             let live = now + LIVE_AGAIN_US;
-            assert_eq!(of.admits(&BREAKER, now, true), Admission::Refused(live));
-            assert_eq!(of.admits(&BREAKER, live, true), Admission::Open);
+            assert_eq!(admits(&of, now, true), Admission::Refused(live));
+            // One finds out: a live read after some minutes, or whoever comes first after the pause.
+            assert_eq!(admits(&of, live, true), Admission::Probe);
+            let second = of.admits(&BREAKER, live, true, Some(live + 1));
+            assert_eq!(second, Admission::Refused(live + 1));
+            assert_eq!(admits(&of, live, false), Admission::Refused(of.refused_until_us));
             now = of.refused_until_us;
-            assert_eq!(of.admits(&BREAKER, now, false), Admission::Open);
+            for live in [false, true] {
+                assert_eq!(admits(&of, now, live), Admission::Probe);
+                let second = of.admits(&BREAKER, now, live, Some(now + 1));
+                assert_eq!(second, Admission::Refused(now + 1));
+            }
         }
         assert_eq!(hours, [1, 2, 4, 6, 6]);
         // What the CRM names counts instead of the first pause.

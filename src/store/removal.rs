@@ -117,7 +117,7 @@ impl Store {
     pub async fn sync_settle(&self, settle: Settle) -> Result<Settled, Error> {
         let held = (settle.sync_id, settle.fence);
         let sync = self.sync_held(held).await?;
-        let (integration_id, until_us) = (sync.integration_id, sync.due_us);
+        let integration_id = sync.integration_id;
         let done = self
             .data_write(integration_id, move |conn| run(conn, &sync, &settle))
             .await?;
@@ -125,7 +125,7 @@ impl Store {
         let Some((settled, stored)) = done else {
             return Ok(Settled::default());
         };
-        self.sync_report(held, stored, News::All, until_us).await?;
+        self.sync_report(held, stored, News::All).await?;
         Ok(settled)
     }
 }

@@ -75,6 +75,17 @@ diesel::table! {
         calls_used -> BigInt,
         calls_limit -> BigInt,
         calls_us -> BigInt,
+        probe -> Text,
+        probe_until_us -> BigInt,
+        resume_us -> BigInt,
+    }
+}
+
+diesel::table! {
+    sync_turn (group_id, organization) {
+        group_id -> Text,
+        organization -> Text,
+        started -> BigInt,
     }
 }
 
@@ -248,7 +259,6 @@ diesel::table! {
         confirm_us -> Nullable<BigInt>,
         mode -> Text,
         organization -> Text,
-        turn -> BigInt,
         asked -> Text,
         busy_us -> BigInt,
         update_us -> BigInt,

@@ -8,9 +8,11 @@ mod lease;
 mod plan;
 mod queue;
 mod report;
+mod resume;
 mod row;
 mod schedule;
 mod stored;
+mod turn;
 
 pub(super) use cancel::cancel_unfinished;
 pub(super) use commit::object_count;

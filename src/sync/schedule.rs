@@ -1,7 +1,8 @@
 //! Queues syncs when their time is reached.
 //!
 //! Every replica does this, and the store lets one of them queue each. The task sleeps until the next time that it knows of,
-//! and looks earlier because of changes: another schedule, a login, an enabled connector.
+//! and looks earlier because of changes: another schedule, a login, an enabled connector. Each time it also looks for organizations whose
+//! CRM answers again, and makes the syncs due that wait for it.
 
 use crate::credentials;
 use crate::domain::SyncTrigger;
@@ -19,6 +20,14 @@ const SHORTEST: Duration = Duration::from_millis(50);
 pub(super) async fn run(store: Store, wake: Arc<Notify>, longest: Duration, stop: CancellationToken) {
     let longest = longest.max(SHORTEST);
     while !stop.is_cancelled() {
+        match store.sync_resume(now_us()).await {
+            Ok(0) => {}
+            Ok(syncs) => {
+                tracing::info!("{syncs} syncs go on: the CRM of their organization answers again");
+                wake.notify_waiters();
+            }
+            Err(error) => tracing::warn!("cannot resume the syncs that wait for a CRM, will retry: {error}"),
+        }
         let sleep = match queue_due(&store, &wake, &stop).await {
             Ok(sleep) => sleep.clamp(SHORTEST, longest),
             Err(error) => {

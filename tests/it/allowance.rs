@@ -12,7 +12,9 @@ use crate::support::server::{Database, Person, World, ok, on_both_databases, ref
 on_both_databases!(
     a_budget_holds_syncs_and_leaves_profiles_their_reserve,
     a_budget_holds_records_that_are_read_by_id,
+    lists_of_fields_and_reviews_have_no_part_of_the_reserve,
     a_daily_limit_holds_the_organization_until_its_window_frees,
+    an_operator_decides_how_long_a_refused_allowance_pauses,
     a_limit_of_calls_at_a_time_is_no_failure,
     a_crm_that_is_down_is_left_alone,
     what_a_failed_attempt_cost_is_counted,
@@ -221,6 +223,102 @@ async fn a_budget_holds_records_that_are_read_by_id(database: Database) {
     assert!(whole.error.is_none(), "{whole:?}");
 }
 
+async fn lists_of_fields_and_reviews_have_no_part_of_the_reserve(database: Database) {
+    let world = World::start(database, 5).await;
+    let mut ann = world.ann().await;
+    ann.enable("salesforce").await;
+    let name = ann.salesforce("Acme Sales", &["Account.Name"]).await;
+    let companies = ann.all_companies(100).await;
+    let list = v1::ListAvailableFieldsRequest {
+        parent: name.clone(),
+        ..Default::default()
+    };
+    let before = usage(&mut ann, &name).await;
+    ok(ann.integrations.list_available_fields(list.clone())).await;
+    let review = |budget: Option<ApiBudget>| v1::ReviewIntegrationRequest {
+        name: name.clone(),
+        proposal: Some(Integration {
+            api_budget: budget,
+            ..Default::default()
+        }),
+        update_mask: budget.map(|_| prost_types::FieldMask {
+            paths: vec!["api_budget".to_owned()],
+        }),
+    };
+    ok(ann.integrations.review_integration(review(None))).await;
+    let used = usage(&mut ann, &name).await;
+    assert!(used.live_calls_today > before.live_calls_today + 1, "{used:?}");
+
+    // All but the reserve is used.
+    let half = budget(Some(2 * used.calls_total), Some(50));
+    set(&mut ann, &name, half).await;
+    let made = requests(&world).await;
+    let listed = refused(ann.integrations.list_available_fields(list.clone())).await;
+    let reviewed = refused(ann.integrations.review_integration(review(None))).await;
+    for no in [listed, reviewed] {
+        assert_eq!(
+            (no.code, no.reason.as_str()),
+            (tonic::Code::ResourceExhausted, "API_BUDGET_USED")
+        );
+        let metadata = &no.details.error_info().unwrap().metadata;
+        assert_eq!(
+            (metadata["name"].as_str(), metadata["limit"].as_str()),
+            (name.as_str(), "integration")
+        );
+        assert_eq!(metadata["calls"], used.calls_total.to_string());
+        assert!(metadata["until"].ends_with("T00:00:00Z"), "{metadata:?}");
+        assert!(
+            no.message.contains(&metadata["until"]) && no.message.contains("api_budget"),
+            "{}",
+            no.message
+        );
+        let wait = no.details.retry_info().unwrap().retry_delay.unwrap();
+        assert!(wait.as_secs() <= 24 * 3_600 && !wait.is_zero(), "{wait:?}");
+        assert_eq!(no.details.quota_failure().unwrap().violations[0].subject, name);
+    }
+    assert_eq!(requests(&world).await, made);
+    // Changes that need no call are made, profiles have the reserve, and a greater budget is reviewed with it.
+    let mut renamed = with_budget(&name, half);
+    renamed.integration.as_mut().unwrap().display_name = "Acme".to_owned();
+    renamed.update_mask.as_mut().unwrap().paths = vec!["display_name".to_owned()];
+    ok(ann.integrations.update_integration(renamed)).await;
+    assert_eq!(stale(&mut ann, &companies[0]).await, None);
+    ok(ann
+        .integrations
+        .review_integration(review(Some(budget(Some(1_000_000), None)))))
+    .await;
+    set(&mut ann, &name, budget(None, None)).await;
+    ok(ann.integrations.list_available_fields(list)).await;
+}
+
+async fn an_operator_decides_how_long_a_refused_allowance_pauses(database: Database) {
+    let world = World::start_with(database, 5, &["breaker.allowance_pause_seconds=1200"]).await;
+    let mut ann = world.ann().await;
+    ann.enable("salesforce").await;
+    let name = ann.salesforce("Acme Sales", &["Account.Name"]).await;
+    let companies = ann.all_companies(100).await;
+    let limits = async |used: u64| {
+        world
+            .control("POST", "/limits", json!({"max": 1_000, "used": used}))
+            .await
+    };
+    limits(1_000).await;
+    let sync = ann.sync(&name).await;
+    let why = waits(&mut ann, &sync, ErrorReason::CrmAllowanceExhausted).await;
+    assert!((1_140..=1_200).contains(&in_seconds(&why)), "{why:?}");
+    assert_eq!(
+        stale(&mut ann, &companies[0]).await,
+        Some(ErrorReason::CrmAllowanceExhausted)
+    );
+
+    // After some minutes a profile finds out that there are calls again. The sync goes on at once, without another's doing.
+    limits(0).await;
+    world
+        .sql("UPDATE organization SET refusal_us = refusal_us - 400000000, calls_us = calls_us - 4000000000");
+    assert_eq!(stale(&mut ann, &companies[1]).await, None);
+    ann.succeeds(&sync).await;
+}
+
 async fn a_daily_limit_holds_the_organization_until_its_window_frees(database: Database) {
     let world = World::start(database, 5).await;
     let mut ann = world.ann().await;
@@ -341,7 +439,7 @@ async fn a_crm_that_is_down_is_left_alone(database: Database) {
         answers |= stale(&mut ann, company).await.is_none();
     }
     assert!(answers);
-    pass(&world, HOUR);
+    // Without anybody's doing, long before their time.
     ann.succeeds(&sync).await;
     ann.succeeds(&second).await;
     assert_eq!(stale(&mut ann, &companies[20]).await, None);

@@ -26,6 +26,7 @@ mod share;
 mod slots;
 mod small;
 mod sync;
+mod turns;
 
 /// A store with its database.
 pub(crate) struct Fixture {
@@ -346,7 +347,6 @@ fn commit(sync: &Sync, batches: Vec<RecordBatch>) -> SyncCommit {
         api_calls: 1,
         missing_fields: Vec::new(),
         field_types: Vec::new(),
-        lease_until_us: NOW + 5 * MINUTE,
         now_us: NOW,
         reads: Vec::new(),
         is_first_load: false,

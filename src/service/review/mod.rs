@@ -62,10 +62,10 @@ impl Services {
     /// Reviews an integration as it is, or with proposed changes.
     ///
     /// # Errors
-    /// NOT_FOUND, NOT_OWNER, NOT_LOGGED_IN, FIELD_UNKNOWN, FIELD_PASSIVE, CONNECTOR_DISABLED, and errors of
+    /// NOT_FOUND, NOT_OWNER, NOT_LOGGED_IN, FIELD_UNKNOWN, FIELD_PASSIVE, CONNECTOR_DISABLED, API_BUDGET_USED, and errors of
     /// the CRM.
     pub async fn integration_review(&self, caller: &Caller, id: IntegrationId, edit: Edit) -> Result<Review> {
-        let row = self.owned(caller, id).await?;
+        let row = edit.with_budget(self.owned(caller, id).await?);
         self.require_enabled(&row.group_id, &row.connector).await?;
         let credential_id = field::logged_in(&row)?;
         let (_, describe) = self.usable(&row.connector)?;
@@ -111,7 +111,7 @@ impl Services {
         let counted = self
             .credentials
             .call(
-                (credential_id, row.id, true),
+                field::editing(row, credential_id),
                 &row.connector,
                 |connector, connection| {
                     let objects = objects.clone();

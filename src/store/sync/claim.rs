@@ -7,7 +7,7 @@ use super::{
     row::{Sync, locked, lost},
     stored::SyncReport,
 };
-use crate::domain::{Micros, SyncState};
+use crate::domain::SyncState;
 use crate::store::{
     Error, Lost, Store,
     conn::Conn,
@@ -28,7 +28,7 @@ enum Claimed {
 
 impl Store {
     /// Claims the data set of a sync that was leased, and reports what an earlier worker stored but did not report.
-    pub(super) async fn claim(&self, mut sync: Sync, until_us: Micros) -> Result<Sync, Error> {
+    pub(super) async fn claim(&self, mut sync: Sync) -> Result<Sync, Error> {
         let mut claimed = self.claim_data_set(&sync).await?;
         if let Claimed::Ahead { fence, generation } = claimed {
             sync = self.catch_up(&sync, fence, generation).await?;
@@ -36,10 +36,7 @@ impl Store {
         }
         match claimed {
             Claimed::New => Ok(sync),
-            Claimed::Resumed(stored) => {
-                self.sync_report((sync.id, sync.fence), *stored, News::All, until_us)
-                    .await
-            }
+            Claimed::Resumed(stored) => self.sync_report((sync.id, sync.fence), *stored, News::All).await,
             Claimed::Ahead { .. } => Err(Error::LeaseLost {
                 sync: sync.id,
                 why: Lost::Fence,

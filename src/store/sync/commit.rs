@@ -69,8 +69,6 @@ pub struct SyncCommit {
     /// No sync of the integration has succeeded yet: company records are found by their company after the next
     /// [`Store::company_fill`], at the latest at the end of the sync.
     pub is_first_load: bool,
-    /// When the lease ends at the earliest.
-    pub lease_until_us: Micros,
     /// Now.
     pub now_us: Micros,
 }
@@ -149,7 +147,6 @@ impl Store {
     /// [`Error::LeaseLost`] if another worker has the sync, it has ended, or the integration's generation changed.
     pub async fn sync_commit(&self, commit: SyncCommit) -> Result<Committed, Error> {
         let held = (commit.sync_id, commit.fence);
-        let lease_until_us = commit.lease_until_us;
         let news = News::Some {
             missing: commit.missing_fields.clone(),
             field_types: commit.field_types.clone(),
@@ -172,7 +169,7 @@ impl Store {
                 Part::Last(done, stored, got_on) => (done, *stored, got_on),
             };
             let news = news.with(done.counters.iter().map(|(object, _)| object.as_str()), got_on);
-            let sync = self.sync_report(held, stored, news, lease_until_us).await?;
+            let sync = self.sync_report(held, stored, news).await?;
             done.cancel_requested = sync.cancel_requested;
             return Ok(done);
         }
@@ -196,8 +193,7 @@ impl Store {
                 SyncReport::of(conn, &set)
             })
             .await?;
-        self.sync_report((id, fence), stored, News::All, of.due_us)
-            .await?;
+        self.sync_report((id, fence), stored, News::All).await?;
         Ok(())
     }
 }

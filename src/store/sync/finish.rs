@@ -130,14 +130,7 @@ fn finish(conn: &mut Conn, events: &mut NewEvents, mut end: SyncEnd, stored: Sto
     let (of, mut before) = locked(conn, end.sync_id)?;
     if let Some(stored) = &stored.report {
         // What was stored last may not have been reported.
-        report::store(
-            conn,
-            events,
-            (&of, &before, end.fence),
-            stored,
-            News::All,
-            before.due_us,
-        )?;
+        report::store(conn, events, (&of, &before, end.fence), stored, News::All)?;
         before = get(conn, end.sync_id)?;
     }
     if done_well(end.state) && before.cancel_requested {

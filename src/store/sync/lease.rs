@@ -1,26 +1,22 @@
-//! Takes the next sync from the queue.
+//! Takes the next sync from the queue ([`turn`] says which), and keeps its lease.
 //!
-//! Groups take turns: a new sync gets the turn after the last one of its group, but none that has passed already
-//! ([`next_turn`]), and the sync with the lowest turn starts first. So a group does not wait
-//! for all that another one has queued. The turn counts when a sync is queued: if a later sync of a group started because its earlier
-//! ones wait for a place, new syncs of other groups come after those.
-//!
-//! Of each organization of a CRM few syncs run at a time. The places are counted under the lock of the organization's row: a
-//! count that is part of the query that finds the sync would be as old as the query, and two workers would see the same place.
-//! A place is a RUNNING sync whose lease is valid, so a worker that was killed gives it back when its lease ends.
+//! Of each organization of a CRM few syncs run at a time. A place is a RUNNING sync whose lease is valid, so a worker that was killed
+//! gives it back when its lease ends. Places are given under the lock of the organization's row: to a sync that is taken, and to one
+//! whose lease has expired and whose worker extends it after all.
 
 use diesel::{prelude::*, sql_types};
 
 use super::{
     cancel::cancel,
-    row::{Sync, get},
+    row::{Sync, get, held, lost},
+    turn::{self, Due, Number},
 };
-use crate::domain::{GroupId, Micros, SyncId, SyncState};
+use crate::domain::{Micros, SyncId, SyncState};
 use crate::store::{
-    Error, Store,
+    Error, Lost, Store,
     conn::Conn,
     event::NewEvents,
-    organization::{self, Admission, Breaker, OrganizationKey},
+    organization::{self, Admission, Breaker, Caller, OrganizationKey},
     schema::{sync, sync_object},
 };
 
@@ -51,38 +47,9 @@ pub(super) enum Next {
     None,
 }
 
-#[derive(QueryableByName)]
-struct Due {
-    #[diesel(sql_type = sql_types::Text)]
-    id: SyncId,
-    #[diesel(sql_type = sql_types::BigInt)]
-    generation: i64,
-    #[diesel(sql_type = sql_types::Nullable<sql_types::Text>)]
-    connector: Option<String>,
-    #[diesel(sql_type = sql_types::Nullable<sql_types::Text>)]
-    organization_id: Option<String>,
-}
-
 /// The syncs of an organization that hold a place. The parameters are the organization, the time, and a sync that does not count.
 const PLACES: &str = "SELECT count(*) AS value FROM sync r WHERE r.state = 'RUNNING' \
     AND r.organization = (SELECT $1) AND r.due_us > (SELECT $2) AND r.id <> (SELECT $3)";
-
-/// The due sync with the lowest turn whose organization has a place, as far as the query can see. Every condition on another
-/// table is a look-up by key.
-const DUE: &str = "SELECT s.id, i.generation, c.connector, c.organization_id FROM sync s \
-    LEFT JOIN integration i ON i.id = s.integration_id LEFT JOIN credentials c ON c.id = i.credential_id \
-    WHERE s.state IN ('QUEUED', 'RUNNING', 'WAITING') AND s.due_us <= (SELECT $1) \
-    AND (s.cancel_requested OR (i.state = 'ACTIVE' \
-        AND (SELECT e.enabled FROM connector_enablement e WHERE e.group_id = i.group_id AND e.connector = i.connector) \
-        AND (SELECT count(*) FROM sync r WHERE r.state = 'RUNNING' AND r.organization = c.connector || '/' || c.organization_id \
-             AND r.due_us > (SELECT $1) AND r.id <> s.id) < (SELECT $2))) \
-    ORDER BY s.turn, s.due_us, s.id LIMIT 1";
-
-#[derive(QueryableByName)]
-struct Number {
-    #[diesel(sql_type = sql_types::BigInt)]
-    value: i64,
-}
 
 impl Store {
     /// Looks once for a sync that can run.
@@ -104,66 +71,73 @@ fn next(
     now_us: Micros,
     until_us: Micros,
 ) -> Result<Next, Error> {
-    // Each round in which another worker took the place that the query saw ends with one organization less.
-    const ROUNDS: usize = 16;
-    for _ in 0..ROUNDS {
-        let Some(due) = find(conn, worker, now_us)? else {
-            return Ok(Next::None);
-        };
-        let row = get(conn, due.id)?;
-        if row.cancel_requested {
-            // Its worker ended before it noticed the request.
-            cancel(conn, events, row.id, now_us)?;
-            return Ok(Next::Again);
-        }
-        let key = OrganizationKey {
-            connector: due.connector.unwrap_or_default(),
-            id: due.organization_id.unwrap_or_default(),
-        };
-        let of = organization::lock(conn, &key)?;
-        if places(conn, &key, row.id, now_us)? >= worker.per_organization {
-            continue;
-        }
-        let (until, reason, message) = match organization::admit(conn, &of, &worker.breaker, now_us, false)? {
-            Admission::Open | Admission::Probe => {
-                let sync = lease(conn, row, due.generation, (key, worker), (now_us, until_us))?;
-                return Ok(Next::Leased(Box::new(sync)));
-            }
-            Admission::Closed(until) => {
-                let text = format!("the CRM failed {} calls in a row", of.failures);
-                (until, "CRM_UNAVAILABLE", text)
-            }
-            Admission::Refused(until) => {
-                let text = "the CRM refuses calls because the organization's allowance is used up".to_owned();
-                (until, "CRM_ALLOWANCE_EXHAUSTED", text)
-            }
-        };
-        diesel::update(sync::table.find(row.id))
-            .set((
-                sync::state.eq(SyncState::Waiting),
-                sync::due_us.eq(until),
-                sync::lease_owner.eq(None::<String>),
-                sync::error_reason.eq(reason),
-                sync::error_message.eq(message),
-            ))
-            .execute(conn)?;
+    if let Some(id) = left_behind(conn, now_us)? {
+        // Its worker ended before it noticed the request.
+        cancel(conn, events, id, now_us)?;
         return Ok(Next::Again);
+    }
+    if !turn::is_any_due(conn, worker, now_us)? {
+        return Ok(Next::None);
+    }
+    let last = turn::lock_turns(conn)?;
+    for due in turn::choices(conn, worker, now_us)? {
+        let Some(row) = turn::lock(conn, due.id, now_us)? else {
+            continue;
+        };
+        return take(conn, row, &due, (worker, last), (now_us, until_us));
     }
     Ok(Next::None)
 }
 
-fn find(conn: &mut Conn, worker: &Worker, now_us: Micros) -> Result<Option<Due>, Error> {
-    Ok(match conn {
-        Conn::Sqlite(c) => diesel::sql_query(DUE)
-            .bind::<sql_types::BigInt, _>(now_us)
-            .bind::<sql_types::BigInt, _>(worker.per_organization)
-            .get_result(c),
-        Conn::Postgres(c) => diesel::sql_query(format!("{DUE} FOR UPDATE OF s SKIP LOCKED"))
-            .bind::<sql_types::BigInt, _>(now_us)
-            .bind::<sql_types::BigInt, _>(worker.per_organization)
-            .get_result(c),
+/// A sync that was asked to stop and that no worker has.
+fn left_behind(conn: &mut Conn, now_us: Micros) -> Result<Option<SyncId>, Error> {
+    // As in the partial index `sync_due`.
+    let unfinished = diesel::dsl::sql::<sql_types::Bool>("sync.state IN ('QUEUED', 'RUNNING', 'WAITING')");
+    Ok(sync::table
+        .filter(
+            sync::due_us
+                .le(now_us)
+                .and(sync::cancel_requested)
+                .and(unfinished),
+        )
+        .select(sync::id)
+        .first(conn)
+        .optional()?)
+}
+
+/// Leases a sync whose row is locked, or makes it wait if the CRM of its organization may not be called.
+fn take(
+    conn: &mut Conn,
+    row: Sync,
+    due: &Due,
+    (worker, last): (&Worker, i64),
+    (now_us, until_us): (Micros, Micros),
+) -> Result<Next, Error> {
+    let key = due.organization();
+    let of = organization::lock(conn, &key)?;
+    if places(conn, &key, row.id, now_us)? >= worker.per_organization {
+        // A lease that had expired was extended meanwhile. The transaction ends here: it must not wait for another row
+        // with this one locked.
+        return Ok(Next::Again);
     }
-    .optional()?)
+    let caller = Caller::Sync(row.id, row.fence + 1);
+    let (until, reason, message) = match organization::admit(conn, &of, &worker.breaker, now_us, &caller)? {
+        Admission::Open | Admission::Probe => {
+            turn::start(conn, last, &due.group_id, &key)?;
+            let sync = lease(conn, row, due.generation, (key, worker), (now_us, until_us))?;
+            return Ok(Next::Leased(Box::new(sync)));
+        }
+        Admission::Closed(until) => {
+            let text = format!("the CRM failed {} calls in a row", of.failures);
+            (until, "CRM_UNAVAILABLE", text)
+        }
+        Admission::Refused(until) => {
+            let text = "the CRM refuses calls because the organization's allowance is used up".to_owned();
+            (until, "CRM_ALLOWANCE_EXHAUSTED", text)
+        }
+    };
+    turn::put_off(conn, &key, worker, now_us, (until, reason, &message))?;
+    Ok(Next::Again)
 }
 
 fn places(conn: &mut Conn, of: &OrganizationKey, but: SyncId, now_us: Micros) -> Result<i64, Error> {
@@ -232,32 +206,36 @@ fn lease(
     Ok(row)
 }
 
-/// The turn of a new sync of a group: the one after the group's last, but not before the present one, which is that of the sync
-/// that started last or, if none runs, of the one that starts next.
-pub(super) fn next_turn(conn: &mut Conn, group: &GroupId) -> Result<i64, Error> {
-    // The list of three states is the condition of the index `sync_turn`.
-    const OF_GROUP: &str = "SELECT max(s.turn) AS value FROM integration i JOIN sync s ON s.integration_id = i.id \
-        WHERE i.group_id = (SELECT $1) AND s.state IN ('QUEUED', 'RUNNING', 'WAITING') AND s.state <> 'WAITING'";
-    let last: Turn = diesel::sql_query(OF_GROUP)
-        .bind::<sql_types::Text, _>(group)
-        .get_result(conn)?;
-    let after = last.value.map_or(0, |last| last + 1);
-    let running: Turn =
-        diesel::sql_query("SELECT max(turn) AS value FROM sync WHERE state = 'RUNNING'").get_result(conn)?;
-    let present = match running.value {
-        Some(turn) => turn,
-        None => {
-            let queued: Turn =
-                diesel::sql_query("SELECT min(turn) AS value FROM sync WHERE state = 'QUEUED'")
-                    .get_result(conn)?;
-            queued.value.unwrap_or(0)
-        }
-    };
-    Ok(present.max(after))
-}
-
-#[derive(QueryableByName)]
-struct Turn {
-    #[diesel(sql_type = sql_types::Nullable<sql_types::BigInt>)]
-    value: Option<i64>,
+/// Extends the lease of a worker. One that has expired may have lost its place: then it is extended only if there is another one.
+pub(super) fn extend(
+    conn: &mut Conn,
+    (id, fence): (SyncId, i64),
+    per_organization: i64,
+    (now_us, until_us): (Micros, Micros),
+) -> Result<Sync, Error> {
+    let valid = held(id, fence).filter(sync::due_us.gt(now_us));
+    let extended = diesel::update(valid)
+        .set(sync::due_us.eq(until_us))
+        .execute(conn)?;
+    let row = get(conn, id)?;
+    if extended > 0 {
+        return Ok(row);
+    }
+    if row.fence != fence || row.state != SyncState::Running {
+        return Err(lost(&row, fence));
+    }
+    // Its row is locked before its organization.
+    let revived = diesel::update(held(id, fence))
+        .set(sync::due_us.eq(until_us))
+        .execute(conn)?;
+    let key = row.organization();
+    organization::lock(conn, &key)?;
+    if revived == 0 {
+        return Err(lost(&get(conn, id)?, fence));
+    }
+    if places(conn, &key, id, now_us)? >= per_organization {
+        let why = Lost::Place;
+        return Err(Error::LeaseLost { sync: id, why });
+    }
+    get(conn, id)
 }

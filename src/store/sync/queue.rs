@@ -4,7 +4,7 @@ use diesel::{prelude::*, sql_types};
 
 use super::{
     cancel::cancel,
-    lease::{Next, Worker, next_turn},
+    lease::{Next, Worker, extend},
     row::{Sync, get, held, lost, unfinished},
 };
 use crate::domain::{IntegrationId, IntegrationState, Micros, SyncId, SyncMode, SyncState, SyncTrigger};
@@ -103,7 +103,7 @@ impl Store {
 
     /// Takes the due sync whose turn it is: queued, done waiting, or left behind by its worker. Those whose integration is not
     /// active, whose connector is disabled for the owner or whose organization has no place wait. If its CRM is down or refuses
-    /// calls, the sync is WAITING until the next attempt. If the integration's generation changed since, the sync begins again.
+    /// calls, the due syncs of the organization are WAITING until the next attempt. If the integration's generation changed since, the sync begins again.
     ///
     /// The lease is taken in control first, then the data set is claimed with its fencing token. What an earlier worker stored
     /// but did not report is reported here.
@@ -121,7 +121,7 @@ impl Store {
             }
         };
         let (id, fence) = (sync.id, sync.fence);
-        match self.claim(sync, until_us).await {
+        match self.claim(sync).await {
             Ok(sync) => Ok(Some(sync)),
             Err(error) => {
                 // Not to be waited for until the lease ends.
@@ -163,16 +163,20 @@ impl Store {
         .await
     }
 
-    /// Extends the lease of a worker that is alive.
-    pub async fn sync_heartbeat(&self, id: SyncId, fence: i64, until_us: Micros) -> Result<Heartbeat, Error> {
+    /// Extends the lease of a worker that is alive, until `until_us`.
+    ///
+    /// # Errors
+    /// [`Error::LeaseLost`] if another worker has the sync, it has ended, or its lease had expired and its organization has no place
+    /// left.
+    pub async fn sync_heartbeat(
+        &self,
+        (id, fence): (SyncId, i64),
+        per_organization: i64,
+        now_us: Micros,
+        until_us: Micros,
+    ) -> Result<Heartbeat, Error> {
         self.write(move |conn| {
-            let done = diesel::update(held(id, fence))
-                .set(sync::due_us.eq(until_us))
-                .execute(conn)?;
-            let row = get(conn, id)?;
-            if done == 0 {
-                return Err(lost(&row, fence));
-            }
+            let row = extend(conn, (id, fence), per_organization, (now_us, until_us))?;
             Ok(Heartbeat {
                 cancel_requested: row.cancel_requested,
             })
@@ -278,7 +282,6 @@ pub(in crate::store) fn insert(conn: &mut Conn, of: &Integration, new: NewSync) 
         confirm_us: new.confirms.map(|confirmed| confirmed.end_us),
         mode: new.mode,
         organization: String::new(),
-        turn: next_turn(conn, &of.group_id)?,
         asked: new.mode,
         busy_us: 0,
         update_us: new.now_us,

@@ -69,7 +69,7 @@ impl Store {
         .await
     }
 
-    /// Reports what a sync has stored, and extends its lease; gives the sync as it is then.
+    /// Reports what a sync has stored; gives the sync as it is then. Its lease is extended by heartbeats alone.
     ///
     /// # Errors
     /// [`Error::LeaseLost`] if another worker has the sync, it has ended, or its integration is no longer active or has another
@@ -79,7 +79,6 @@ impl Store {
         (id, fence): (SyncId, i64),
         stored: SyncReport,
         news: News,
-        lease_until_us: Micros,
     ) -> Result<Sync, Error> {
         self.write_with_events(move |conn, events| {
             let before = get(conn, id)?;
@@ -95,7 +94,7 @@ impl Store {
                 false => integration::get(conn, before.integration_id)?,
             };
             check_held(&of, &before, fence)?;
-            store(conn, events, (&of, &before, fence), &stored, news, lease_until_us)?;
+            store(conn, events, (&of, &before, fence), &stored, news)?;
             get(conn, id)
         })
         .await
@@ -109,7 +108,6 @@ pub(super) fn store(
     (of, before, fence): (&Integration, &Sync, i64),
     stored: &SyncReport,
     news: News,
-    lease_until_us: Micros,
 ) -> Result<(), Error> {
     let (missing, field_types, objects, now_us) = match &news {
         News::All => (
@@ -157,8 +155,6 @@ pub(super) fn store(
                 sync::update_us.eq(now_us.max(before.update_us)),
                 sync::busy_us.eq(before.busy_us + (now_us - before.update_us).max(0)),
             )),
-            // Heartbeats may have extended the lease while the rows were written.
-            sync::due_us.eq(lease_until_us.max(before.due_us)),
         ))
         .execute(conn)?;
     if done == 0 {

@@ -71,8 +71,6 @@ pub struct Sync {
     pub mode: SyncMode,
     /// The organization that it reads, as [`OrganizationKey`] is written; empty until a worker first took it.
     pub organization: String,
-    /// Its place in the order of starts.
-    pub turn: i64,
     /// How much it was asked to read.
     pub asked: SyncMode,
     /// How long workers had it until its progress was last stored, in microseconds.

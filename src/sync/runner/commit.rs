@@ -72,7 +72,6 @@ impl Run<'_> {
 
     /// A commit of nothing.
     pub(super) fn nothing(&self) -> SyncCommit {
-        let now = now_us();
         SyncCommit {
             sync_id: self.sync.id,
             fence: self.sync.fence,
@@ -87,8 +86,7 @@ impl Run<'_> {
             field_types: Vec::new(),
             reads: Vec::new(),
             is_first_load: false,
-            lease_until_us: now + self.context.options.lease.as_micros() as i64,
-            now_us: now,
+            now_us: now_us(),
         }
     }
 

@@ -3,7 +3,7 @@
 use super::state::{Run, Stop};
 use crate::credentials;
 use crate::definition;
-use crate::domain::CredentialId;
+use crate::domain::{CallKind, CredentialId};
 use crate::store;
 use std::time::Duration;
 use tether_connector_proto::ListFieldsRequest;
@@ -13,28 +13,30 @@ const LIST_TIMEOUT: Duration = Duration::from_secs(60);
 
 impl Run<'_> {
     /// Stores how the CRM describes the fields now: labels may change without any change of a record. A sync does not
-    /// fail because of it; the next one tries again.
+    /// fail because of it, nor because it has no calls left for it; the next one tries again.
     pub(super) async fn renew_definitions(
         &mut self,
         fields: &[store::Field],
         credential_id: CredentialId,
     ) -> Result<(), Stop> {
+        let purpose = credentials::Purpose {
+            credential_id,
+            integration_id: self.sync.integration_id,
+            budget: self.budget,
+            kind: CallKind::Sync,
+        };
         let listed = self
             .context
             .credentials
-            .call(
-                (credential_id, self.sync.integration_id, false),
-                &self.connector,
-                |connector, connection| async move {
-                    let request = ListFieldsRequest {
-                        connection: Some(connection),
-                        objects: Vec::new(),
-                    };
-                    connector
-                        .list_fields(request, credentials::deadline(LIST_TIMEOUT))
-                        .await
-                },
-            )
+            .call(purpose, &self.connector, |connector, connection| async move {
+                let request = ListFieldsRequest {
+                    connection: Some(connection),
+                    objects: Vec::new(),
+                };
+                connector
+                    .list_fields(request, credentials::deadline(LIST_TIMEOUT))
+                    .await
+            })
             .await;
         let answer = match listed {
             Ok(answer) => answer,

@@ -29,8 +29,14 @@ async fn heartbeat(context: &Context, id: SyncId, fence: i64) -> Stop {
     let mut renewed = Instant::now();
     loop {
         tokio::time::sleep(lease / 4).await;
-        let until = now_us() + lease.as_micros() as i64;
-        match context.store.sync_heartbeat(id, fence, until).await {
+        let now = now_us();
+        let until = now + lease.as_micros() as i64;
+        let places = context.worker.per_organization;
+        match context
+            .store
+            .sync_heartbeat((id, fence), places, now, until)
+            .await
+        {
             Ok(beat) if beat.cancel_requested => return Stop::Cancelled,
             Ok(_) => renewed = Instant::now(),
             // A database that is busy for a moment is tolerated; one that is unavailable for the time of a lease

@@ -4,7 +4,7 @@ use super::super::verdict::wait_for_limit;
 use super::state::{Run, Stop};
 use crate::connectors;
 use crate::credentials;
-use crate::domain::Micros;
+use crate::domain::{CallKind, Micros};
 use crate::store::{self, CallCost, CallEnd, CallOutcome, Organization, SyncCommit};
 use crate::time::now_us;
 use std::time::{Duration, Instant};
@@ -41,7 +41,10 @@ impl Run<'_> {
             }
         };
         self.count_time = Some(Instant::now());
-        match credentials.allowance().over(self.budget, &used, false, now) {
+        match credentials
+            .allowance()
+            .over(self.budget, &used, CallKind::Sync, now)
+        {
             Some(over) => Err(Stop::OverBudget(over)),
             None => Ok(()),
         }
@@ -108,6 +111,9 @@ impl Run<'_> {
     /// it, beyond the pause of this sync.
     pub(super) async fn unanswered(&self, error: &connectors::Error) -> Option<Duration> {
         let outcome = credentials::outcome_of(error)?;
+        if outcome == CallOutcome::Answered && !self.is_troubled {
+            return None;
+        }
         let key = self.sync.organization();
         let end = self.call_end(outcome, self.begin_us);
         match self.context.credentials.organization_outcome(&key, end).await {

@@ -172,7 +172,10 @@ impl Run<'_> {
                         .provide_credentials(Ok((credentials.unwrap_or_default(), base_url)))
                         .await?;
                 }
-                Event::End(_) => return Ok(()),
+                Event::End(_) => {
+                    self.answered().await?;
+                    return Ok(());
+                }
                 Event::Error(error) => {
                     return Err(connectors::Error::from_connector(&self.connector, error).into());
                 }

@@ -439,3 +439,66 @@ async fn very_many_marks_are_several_transactions() {
     assert_eq!(call.await.unwrap().unwrap().checkpoint_seq, 2);
     assert_eq!(raw::count(&w.store.url, "removal", "true"), 12_000);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_are_counted_under_their_integration() {
+    // The deletion of an integration locks it, then its numbers.
+    let w = World::new().await;
+    let id = w.ids[0];
+    let cost = CallCost {
+        integration_id: id,
+        organization: OrganizationKey {
+            connector: "salesforce".to_owned(),
+            id: "00D".to_owned(),
+        },
+        live: true,
+        calls: 1,
+        said: Some((1, 1_000)),
+        now_us: NOW,
+    };
+    let rules = AllowanceRules::default();
+    w.store.api_usage_add(cost.clone(), rules).await.unwrap();
+    let (store, next_day) = (
+        w.store(),
+        CallCost {
+            now_us: NOW + 1_440 * MINUTE,
+            ..cost
+        },
+    );
+    let call = async move { store.api_usage_add(next_day, rules).await };
+    let (held, free) = (
+        format!("integration WHERE id = '{id}'"),
+        format!("api_usage WHERE integration_id = '{id}'"),
+    );
+    let used = comes_before(&w.store, &held, &free, call).await;
+    assert_eq!((used.live_calls, used.total_calls), (1, 2));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_waits_for_an_organization_with_its_sync_alone() {
+    let w = World::new().await;
+    let of = "organization WHERE organization_id = '00D'";
+    let made =
+        "INSERT INTO organization VALUES ('salesforce', '00D', 0, 0, 0, 0, 0, 0) ON CONFLICT DO NOTHING";
+    Holder::of(&w.store, made).end("COMMIT");
+    let store = w.store();
+    let call = async move { store.sync_lease_next(&worker("w"), NOW, NOW + MINUTE).await };
+    let taken = comes_before(&w.store, of, "sync_turn WHERE group_id = 'a'", call)
+        .await
+        .unwrap();
+    // A lease that has expired is extended in the same order.
+    let (store, at) = (w.store(), NOW + 2 * MINUTE);
+    let call = async move {
+        store
+            .sync_heartbeat((taken.id, taken.fence), 1, at, at + MINUTE)
+            .await
+    };
+    comes_before(&w.store, of, "sync_turn", call).await;
+    // Syncs that go on are locked before the organization.
+    let set = "UPDATE organization SET resume_us = 1";
+    Holder::of(&w.store, set).end("COMMIT");
+    let store = w.store();
+    let call = async move { store.sync_resume(NOW).await };
+    assert_eq!(comes_before(&w.store, of, "sync", call).await, 0);
+    assert_eq!(raw::count(&w.store.url, "organization", "resume_us > 0"), 0);
+}

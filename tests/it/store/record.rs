@@ -68,10 +68,7 @@ async fn running(store: &Store, of: &Integration) -> Sync {
 async fn list(store: &Store, of: &Integration, batch: RecordBatch) -> Counters {
     let sync = running(store, of).await;
     let object = batch.object.clone();
-    let commit = SyncCommit {
-        lease_until_us: NOW + 500 * MINUTE,
-        ..commit(&sync, vec![batch])
-    };
+    let commit = commit(&sync, vec![batch]);
     let done = store.sync_commit(commit).await.unwrap().counters[0].1;
     assert_eq!(done.removed, 0, "a commit removes nothing");
     let removed = settle(store, &sync, &object, TRUSTING, NOW).await.removed;
@@ -420,7 +417,6 @@ impl Fixture {
         let sync = running(self, of).await;
         let commit = SyncCommit {
             now_us: step,
-            lease_until_us: NOW + 500 * MINUTE,
             // Half of the time the company records are left for later.
             is_first_load: step % 20 < 10,
             ..commit(&sync, vec![batch])

@@ -60,7 +60,6 @@ async fn store_listing(store: &Store, sync: &Sync, at: Micros, ids: &[String]) {
     let commit = SyncCommit {
         objects: vec![object],
         now_us: at,
-        lease_until_us: at + MINUTE,
         ..commit(sync, vec![listing(at, ids)])
     };
     store.sync_commit(commit).await.unwrap();

@@ -114,9 +114,9 @@ both! {
     async fn a_report_does_not_shorten_the_lease(store) {
         active(store, &group(store, "g").await, "One").await;
         let sync = lease(store, NOW).await;
-        store.sync_heartbeat(sync.id, sync.fence, NOW + 9 * MINUTE).await.unwrap();
+        store.sync_heartbeat((sync.id, sync.fence), 1_000, NOW, NOW + 9 * MINUTE).await.unwrap();
         // The commit began before the heartbeat.
-        store.sync_commit(SyncCommit { lease_until_us: NOW + MINUTE, ..commit(&sync, Vec::new()) }).await.unwrap();
+        store.sync_commit(commit(&sync, Vec::new())).await.unwrap();
         let next = store.sync_lease_next(&worker("other"), NOW + 8 * MINUTE, NOW + 10 * MINUTE).await.unwrap();
         assert_eq!(next, None);
     }

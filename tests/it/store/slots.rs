@@ -1,4 +1,4 @@
-//! The places of organizations, the turns of groups, and syncs that wait for the CRM of their organization.
+//! The places of organizations, and syncs that wait for the CRM of their organization.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -27,6 +27,22 @@ fn ended(outcome: CallOutcome, now_us: Micros) -> CallEnd {
         begin_us: now_us,
         end_us: now_us,
     }
+}
+
+fn live(name: &str) -> Caller {
+    Caller::Live(name.to_owned())
+}
+
+/// The CRM of the organization fails so often that calls pause; returns the end of the pause.
+async fn fail(store: &Store, breaker: Breaker) -> Micros {
+    for n in 1..=breaker.failures {
+        let end = ended(CallOutcome::Failed, NOW - breaker.failures + n);
+        store
+            .organization_outcome(&organization(), breaker, end)
+            .await
+            .unwrap();
+    }
+    NOW + breaker.first_us
 }
 
 /// Many workers look at once, some at each of the stores.
@@ -195,30 +211,146 @@ both! {
         let probe = next(until).await.unwrap();
         assert_eq!((probe.attempt, probe.tries), (1, 1));
         assert_eq!(next(until).await, None);
-        let live = store.organization_admit(&organization(), breaker, until).await.unwrap();
-        assert!(matches!(live, Admission::Closed(_)), "{live:?}");
+        let admission = async || store.organization_admits(&organization(), breaker, until).await.unwrap();
+        assert_eq!(admission().await, Admission::Closed(until + MINUTE));
         outcome(CallOutcome::Answered, until).await;
-        assert_eq!(store.organization_admit(&organization(), breaker, until).await.unwrap(), Admission::Open);
+        assert_eq!(admission().await, Admission::Open);
+        // The other one goes on at once.
         finish(store, &probe, until).await;
-        let other = next(until + MINUTE).await.unwrap();
+        assert_eq!(next(until).await, None);
+        assert_eq!(store.sync_resume(until).await.unwrap(), 1);
+        let other = next(until).await.unwrap();
         assert_ne!(other.id, probe.id);
+        assert_eq!(store.sync_resume(until).await.unwrap(), 0);
     }
 
     async fn one_live_read_finds_out_whether_the_crm_answers(store) {
         let breaker = Breaker::default();
-        for n in 1..=breaker.failures {
-            let end = ended(CallOutcome::Failed, NOW - breaker.failures + n);
-            store.organization_outcome(&organization(), breaker, end).await.unwrap();
+        let until = fail(store, breaker).await;
+        let ask = async |at: Micros, count: usize| {
+            let asked = futures(count, |n| {
+                let store = Store::clone(store);
+                let caller = live(&format!("{at} {n}"));
+                async move { (store.organization_probe(&organization(), breaker, at, caller.clone()).await.unwrap(), caller) }
+            });
+            let asked = asked.await;
+            let probes: Vec<_> = asked.iter().filter(|(one, _)| *one == Admission::Probe).map(|(_, who)| who.clone()).collect();
+            assert!(probes.len() <= 1 && asked.iter().all(|(one, _)| *one != Admission::Open), "{asked:?}");
+            probes.into_iter().next()
+        };
+        let ended = async |who: &Caller| store.organization_probe_end(&organization(), who).await.unwrap();
+        assert_eq!(store.organization_admits(&organization(), breaker, until).await.unwrap(), Admission::Probe);
+        let first = ask(until, 12).await.unwrap();
+        assert_eq!(ask(until + 1, 3).await, None);
+        // It ended before it made a call.
+        ended(&first).await;
+        let second = ask(until + 2, 3).await.unwrap();
+        // The end of the first one is told late.
+        ended(&first).await;
+        assert_eq!(ask(until + 3, 3).await, None);
+        // The process of the second one has died.
+        assert!(ask(until + 2 * MINUTE, 3).await.is_some());
+        ended(&second).await;
+        assert_eq!(ask(until + 2 * MINUTE + 1, 3).await, None);
+    }
+
+    async fn one_live_read_finds_out_whether_the_allowance_is_back(store) {
+        let breaker = Breaker::default();
+        let refused = ended(CallOutcome::Refused(None), NOW);
+        let of = store.organization_outcome(&organization(), breaker, refused).await.unwrap();
+        let again = NOW + 5 * MINUTE;
+        assert_eq!(store.organization_admits(&organization(), breaker, again - 1).await.unwrap(), Admission::Refused(again));
+        let probe = async |name: &str, at| store.organization_probe(&organization(), breaker, at, live(name)).await.unwrap();
+        assert_eq!(probe("a", again).await, Admission::Probe);
+        assert!(matches!(probe("b", again).await, Admission::Refused(_)));
+        store.organization_probe_end(&organization(), &live("a")).await.unwrap();
+        // After the pause too: whoever comes first.
+        assert_eq!(probe("c", of.refused_until_us).await, Admission::Probe);
+        let g = group(store, "g").await;
+        active(store, &g, "One").await;
+        let next = async |at| store.sync_lease_next(&one_of(1), at, at + MINUTE).await.unwrap();
+        assert_eq!(next(of.refused_until_us).await, None);
+        let answered = ended(CallOutcome::Answered, of.refused_until_us);
+        store.organization_outcome(&organization(), breaker, answered).await.unwrap();
+        assert_eq!(store.sync_resume(of.refused_until_us).await.unwrap(), 1);
+        assert!(next(of.refused_until_us).await.is_some());
+    }
+
+    async fn a_sync_finds_out_as_long_as_its_worker_has_it(store) {
+        let g = group(store, "g").await;
+        active(store, &g, "One").await;
+        let breaker = Breaker::default();
+        let until = fail(store, breaker).await;
+        let next = async |at| store.sync_lease_next(&one_of(1), at, at + MINUTE).await.unwrap();
+        let admission = async |at| store.organization_admits(&organization(), breaker, at).await.unwrap();
+        let closed = |at| Admission::Closed(at);
+        let first = next(until).await.unwrap();
+        assert_eq!(admission(until).await, closed(until + MINUTE));
+        // However long it takes, while its worker is alive.
+        store.sync_heartbeat((first.id, first.fence), 1, until + MINUTE - 1, until + 9 * MINUTE).await.unwrap();
+        assert_eq!(admission(until + 8 * MINUTE).await, closed(until + 9 * MINUTE));
+        // It waits without having called the CRM.
+        store.sync_wait(first.id, first.fence, until + 8 * MINUTE, "API_BUDGET_USED", "m").await.unwrap();
+        assert_eq!(admission(until + 8 * MINUTE).await, Admission::Probe);
+        // Its worker is killed.
+        let second = next(until + 8 * MINUTE).await.unwrap();
+        assert_eq!(admission(until + 9 * MINUTE - 1).await, closed(until + 9 * MINUTE));
+        assert_eq!(admission(until + 9 * MINUTE).await, Admission::Probe);
+        // It is cancelled.
+        let third = next(until + 9 * MINUTE).await.unwrap();
+        assert_eq!((third.id, third.fence), (second.id, second.fence + 1));
+        assert_eq!(admission(until + 9 * MINUTE).await, closed(until + 10 * MINUTE));
+        store.sync_cancel_request(third.id, until + 9 * MINUTE).await.unwrap();
+        finish(store, &third, until + 9 * MINUTE).await;
+        assert_eq!(admission(until + 9 * MINUTE).await, Admission::Probe);
+    }
+
+    async fn numbers_of_the_crm_free_waiting_syncs(store) {
+        let g = group(store, "g").await;
+        let one = active(store, &g, "One").await;
+        let sync = store.sync_lease_next(&one_of(1), NOW, NOW + MINUTE).await.unwrap().unwrap();
+        let say = async |used: i64, at| {
+            let cost = CallCost {
+                integration_id: one.id,
+                organization: organization(),
+                live: true,
+                calls: 1,
+                said: Some((used, 1_000)),
+                now_us: at,
+            };
+            store.api_usage_add(cost, AllowanceRules::default()).await.unwrap();
+            store.sync_resume(at).await.unwrap()
+        };
+        assert_eq!(say(800, NOW).await, 0);
+        store.sync_wait(sync.id, sync.fence, NOW + 60 * MINUTE, "API_BUDGET_USED", "m").await.unwrap();
+        assert_eq!(say(801, NOW + 1).await, 0);
+        assert_eq!(say(799, NOW + 2).await, 1);
+        let again = store.sync_lease_next(&one_of(1), NOW + 2, NOW + MINUTE).await.unwrap().unwrap();
+        assert_eq!((again.id, again.tries), (sync.id, 1));
+    }
+
+    async fn a_lease_that_has_expired_is_extended_only_into_a_place(store) {
+        let g = group(store, "g").await;
+        active(store, &g, "One").await;
+        active(store, &g, "Two").await;
+        let next = async |at| store.sync_lease_next(&one_of(1), at, at + MINUTE).await.unwrap();
+        let beat = async |of: &Sync, at| store.sync_heartbeat((of.id, of.fence), 1, at, at + MINUTE).await;
+        let slow = next(NOW).await.unwrap();
+        // Nobody has taken its place.
+        beat(&slow, NOW + 2 * MINUTE).await.unwrap();
+        assert_eq!(next(NOW + 2 * MINUTE).await, None);
+        // A commit that began before does not extend it, either.
+        store.sync_commit(SyncCommit { now_us: NOW + 2 * MINUTE, ..commit(&slow, Vec::new()) }).await.unwrap();
+        // The other one was due for longer.
+        let other = next(NOW + 3 * MINUTE).await.unwrap();
+        assert_ne!(other.id, slow.id);
+        match beat(&slow, NOW + 3 * MINUTE).await {
+            Err(Error::LeaseLost { why: Lost::Place, .. }) => {}
+            kept => panic!("{kept:?}"),
         }
-        let until = NOW + breaker.first_us;
-        let admitted = futures(12, |_| {
-            let store = Store::clone(store);
-            async move { store.organization_admit(&organization(), breaker, until).await.unwrap() }
-        })
-        .await;
-        let probes = admitted.iter().filter(|one| **one == Admission::Probe).count();
-        assert_eq!(probes, 1, "{admitted:?}");
-        assert!(admitted.iter().all(|one| *one != Admission::Open));
+        finish(store, &other, NOW + 3 * MINUTE).await;
+        let again = next(NOW + 3 * MINUTE).await.unwrap();
+        assert_eq!((again.id, again.fence), (slow.id, slow.fence + 1));
     }
 
     async fn a_refused_allowance_holds_all_syncs_of_the_organization(store) {
@@ -252,7 +384,7 @@ both! {
         let sync = next(NOW).await;
         let plan = NewPlan { plan: vec![1], mode: SyncMode::Full, account: "a".to_owned(), afresh: true };
         store.sync_plan(&sync, plan).await.unwrap();
-        store.sync_commit(SyncCommit { lease_until_us: NOW, ..commit(&sync, Vec::new()) }).await.unwrap();
+        store.sync_commit(commit(&sync, Vec::new())).await.unwrap();
         assert_eq!(store.sync_get(sync.id).await.unwrap().mode, SyncMode::Full);
         let edit = IntegrationUpdate { fields: Some(vec![field("Account", "Industry")]), ..no_edit(one.id) };
         store.integration_update(edit).await.unwrap();

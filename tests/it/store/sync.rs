@@ -113,7 +113,7 @@ both! {
         let of = |id| taken.iter().find(|sync| sync.integration_id == id).unwrap();
         let waiting = of(queued.id);
         store.sync_wait(waiting.id, waiting.fence, NOW + 90 * MINUTE, "CRM_RATE_LIMITED", "m").await.unwrap();
-        let before = store.sync_commit(SyncCommit { lease_until_us: NOW + MINUTE, ..commit(of(running.id), vec![batch("Account", 1, vec![row("a", 1, 1)])]) });
+        let before = store.sync_commit(commit(of(running.id), vec![batch("Account", 1, vec![row("a", 1, 1)])]));
         before.await.unwrap();
         store.enablement_set(enablement(&g, false)).await.unwrap();
         assert_eq!(store.sync_get(waiting.id).await.unwrap().state, SyncState::Cancelled);
@@ -191,21 +191,21 @@ both! {
         let g = group(store, "g").await;
         let one = active(store, &g, "One").await;
         let old = lease(store, "w1", NOW).await.unwrap();
-        store.sync_commit(SyncCommit { lease_until_us: NOW + MINUTE, ..commit(&old, vec![batch("Account", 1, vec![row("a", 1, 1)])]) }).await.unwrap();
+        store.sync_commit(commit(&old, vec![batch("Account", 1, vec![row("a", 1, 1)])])).await.unwrap();
         assert_eq!(lease(store, "w2", NOW + MINUTE - 1).await, None);
         let new = lease(store, "w2", NOW + MINUTE).await.unwrap();
         assert_eq!((new.id, new.fence, new.checkpoint_seq), (old.id, 2, 1));
         assert_eq!(new.checkpoint.as_deref(), Some(b"checkpoint".as_slice()));
         let late = commit(&old, vec![batch("Account", 2, vec![row("b", 1, 1)])]);
         assert_eq!(why(store.sync_commit(late).await), Lost::Fence);
-        assert_eq!(why(store.sync_heartbeat(old.id, old.fence, NOW).await), Lost::Fence);
+        assert_eq!(why(store.sync_heartbeat((old.id, old.fence), 1_000, NOW, NOW).await), Lost::Fence);
         assert_eq!(why(store.sync_finish(end(&old, SyncState::Succeeded, NOW)).await), Lost::Fence);
         assert_eq!(why(store.sync_wait(old.id, old.fence, NOW, "", "").await), Lost::Fence);
         assert_eq!(why(store.sync_object_upsert(old.id, old.fence, Vec::new()).await), Lost::Fence);
         // None of it was stored.
         assert_eq!(record_of(store, one.id, "Account", "b").await, None);
         assert_eq!(store.record_change_no(one.id).await.unwrap(), 1);
-        store.sync_heartbeat(new.id, new.fence, NOW + 9 * MINUTE).await.unwrap();
+        store.sync_heartbeat((new.id, new.fence), 1_000, NOW, NOW + 9 * MINUTE).await.unwrap();
         assert_eq!(lease(store, "w3", NOW + 8 * MINUTE).await, None);
     }
 
@@ -288,9 +288,9 @@ both! {
         assert_eq!(lease(store, "w", NOW + 5 * MINUTE - 1).await, None);
         let sync = lease(store, "w", NOW + 5 * MINUTE).await.unwrap();
         assert_eq!((sync.attempt, sync.tries, sync.start_us), (2, 2, Some(NOW)));
-        assert!(!store.sync_heartbeat(sync.id, sync.fence, NOW + 9 * MINUTE).await.unwrap().cancel_requested);
+        assert!(!store.sync_heartbeat((sync.id, sync.fence), 1_000, NOW, NOW + 9 * MINUTE).await.unwrap().cancel_requested);
         assert_eq!(store.sync_cancel_request(sync.id, NOW).await.unwrap().state, SyncState::Running);
-        assert!(store.sync_heartbeat(sync.id, sync.fence, NOW + 9 * MINUTE).await.unwrap().cancel_requested);
+        assert!(store.sync_heartbeat((sync.id, sync.fence), 1_000, NOW, NOW + 9 * MINUTE).await.unwrap().cancel_requested);
         // Nothing more is written, and the sync cannot end as SUCCEEDED.
         let late = commit(&sync, vec![batch("Account", 1, vec![row("late", 1, 1)])]);
         assert!(store.sync_commit(late).await.unwrap().cancel_requested);

@@ -37,7 +37,14 @@ pub(super) async fn queue(w: &mut World, r: &Round<'_>) -> Sync {
     };
     let key = sync.organization();
     ask!(w, 1, organization_get(&key));
-    ask!(w, 1, organization_admit(&key, Breaker::default(), NOW));
+    ask!(w, 1, organization_admits(&key, Breaker::default(), NOW));
+    let caller = Caller::Live("caller".to_owned());
+    ask!(
+        w,
+        1,
+        organization_probe(&key, Breaker::default(), NOW, caller.clone())
+    );
+    ask!(w, 1, organization_probe_end(&key, &caller));
     let answered = CallEnd {
         outcome: CallOutcome::Answered,
         live: false,
@@ -53,10 +60,14 @@ pub(super) async fn queue(w: &mut World, r: &Round<'_>) -> Sync {
         said: Some((4, 5)),
         now_us: NOW,
     };
-    ask!(w, 1, api_usage_add(cost));
+    ask!(w, 1, api_usage_add(cost, AllowanceRules::default()));
     ask!(w, 1, api_usage_get(of.id, &key, NOW));
     ask!(w, 20, api_usage_purge(NOW - 90 * 24 * 60 * MINUTE, 20));
-    ask!(w, 1, sync_heartbeat(sync.id, sync.fence, NOW + MINUTE));
+    ask!(
+        w,
+        1,
+        sync_heartbeat((sync.id, sync.fence), 1_000, NOW, NOW + MINUTE)
+    );
     let news = ObjectProgress {
         object: "Account".to_owned(),
         position: 0,
@@ -199,6 +210,7 @@ pub(super) async fn end(w: &mut World, r: &Round<'_>, sync: &Sync) {
         sync_wait(sync.id, sync.fence, NOW, "CRM_UNAVAILABLE", "later")
     );
     ask!(w, 1, sync_hasten(of.id, "CRM_UNAVAILABLE", NOW - 1));
+    ask!(w, 1, sync_resume(NOW));
     ask!(w, 1, sync_cancel_request(sync.id, NOW));
     ask!(w, 1, sync_enqueue(by_hand(of)));
     // Of later times, which no worker of this round takes.
