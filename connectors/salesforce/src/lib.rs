@@ -12,7 +12,7 @@
 //! | `read`, `recover` | the read, page by page, resumable after each page |
 //! | `planner` | whether pages come by REST or by Bulk |
 //! | `query`, `rest_pages`, `together` | pages by REST; the first pages of several objects in one call |
-//! | `bulk`, `bulk_pages` | jobs of Bulk 2.0 and their results |
+//! | `bulk`, `bulk_pages`, `jobs` | jobs of Bulk 2.0 and their results; which read has which job |
 //! | `fetch` | the live read of one company, in one call |
 //!
 //! Operator settings:
@@ -41,6 +41,7 @@ mod fetch;
 mod fields;
 mod identity;
 mod ids;
+mod jobs;
 mod limits;
 mod objects;
 mod options;
@@ -83,7 +84,7 @@ impl Calls for App {
         let http = host.http(rest::read_set())?;
         Ok(Self {
             clock: clock::Clock::new(host.clone()),
-            jobs: bulk::jobs::Jobs::default(),
+            jobs: jobs::Jobs::default(),
             host,
             http,
             options,

@@ -8,10 +8,10 @@ use tether_connector_sdk::http::{HttpClient, Method, ReadSet, Request, Response,
 use tether_connector_sdk::proto::Error;
 use tether_connector_sdk::session::{Api, Refusal, Retries, Urgency};
 
-use crate::bulk::jobs::Jobs;
 use crate::clock::Clock;
 use crate::composite::{self, Answer};
 use crate::errors::Failed;
+use crate::jobs::Jobs;
 use crate::options::Options;
 use crate::page::{self, Page};
 use crate::plan::Column;

@@ -51,7 +51,7 @@ pub struct Organization {
     pub probe: String,
     /// Until when at most, if that is a live read.
     pub probe_until_us: Micros,
-    /// When it answered again, or the probe ended otherwise; 0 if no sync waits for that. [`Store::sync_resume`](crate::store::Store::sync_resume) sets it to 0.
+    /// When it answered again, or the probe ended otherwise; 0 if no sync waits for that, or those that did were made due.
     pub resume_us: Micros,
 }
 

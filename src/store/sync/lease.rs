@@ -9,27 +9,16 @@ use diesel::{prelude::*, sql_types};
 use super::{
     cancel::cancel,
     row::{Sync, get, held, lost},
-    turn::{self, Due, Number},
+    turn::{self, Due, Number, Worker},
 };
 use crate::domain::{Micros, SyncId, SyncState};
 use crate::store::{
     Error, Lost, Store,
     conn::Conn,
     event::NewEvents,
-    organization::{self, Admission, Breaker, Caller, OrganizationKey},
+    organization::{self, Admission, Caller, OrganizationKey},
     schema::{sync, sync_object},
 };
-
-/// Who takes syncs, and how many run at a time.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Worker {
-    /// Identifies it in leases.
-    pub owner: String,
-    /// The most syncs of one organization that run at a time.
-    pub per_organization: i64,
-    /// When syncs wait for the CRM of an organization.
-    pub breaker: Breaker,
-}
 
 /// The reason of a sync that a worker handed on because its process stops.
 const HANDED_ON: &str = "SHUTTING_DOWN";

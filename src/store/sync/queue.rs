@@ -4,8 +4,9 @@ use diesel::{prelude::*, sql_types};
 
 use super::{
     cancel::cancel,
-    lease::{Next, Worker, extend},
+    lease::{Next, extend},
     row::{Sync, get, held, lost, unfinished},
+    turn::Worker,
 };
 use crate::domain::{IntegrationId, IntegrationState, Micros, SyncId, SyncMode, SyncState, SyncTrigger};
 use crate::store::{

@@ -1,9 +1,10 @@
 //! Which sync starts next.
 //!
 //! A worker takes the due sync of the group of which one started longest ago, so no group waits for more than one sync of each
-//! other group while it has one that can start. Of the organizations of this group, the one comes first of which the group started a
-//! sync longest ago. The places of an organization that several groups use go round in the same way: a sync can start only if no other group
-//! waits for a place of the same organization since an earlier start. Of one group and organization, the sync that is due for longest starts.
+//! other group while it has one that can start. Of the organizations of this group, the one comes first of which the group
+//! started a sync longest ago. The places of an organization that several groups use go round in the same way: the next one
+//! is for the group that started a sync of this organization longest ago. Of one group and organization, the sync that is due
+//! for longest starts.
 //!
 //! A start is a number, which `sync_turn` has for each group and for each organization of a group. A group of which none ever started
 //! comes first. What cannot start (its organization has no place, its integration is not active) has no effect on others, and
@@ -12,13 +13,24 @@
 
 use diesel::{prelude::*, sql_types};
 
-use super::{lease::Worker, row::Sync};
+use super::row::Sync;
 use crate::domain::{GroupId, Micros, SyncId};
 use crate::store::{
-    Error, OrganizationKey,
+    Breaker, Error, OrganizationKey,
     conn::{Conn, each, first_locked},
     schema::sync_turn,
 };
+
+/// Who takes syncs, and how many run at a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Worker {
+    /// Identifies it in leases.
+    pub owner: String,
+    /// The most syncs of one organization that run at a time.
+    pub per_organization: i64,
+    /// When syncs wait for the CRM of an organization.
+    pub breaker: Breaker,
+}
 
 /// How many syncs are looked at in their order: other transactions may have locked the first ones.
 const CHOICES: i64 = 8;

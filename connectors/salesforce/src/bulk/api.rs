@@ -20,7 +20,7 @@ const CLOCKS_US: i64 = 30_000_000;
 
 /// The delimiter of a job's result. Lists of jobs do not show their queries, so it marks our jobs: other programs use the comma, and
 /// a few of them tab, pipe or semicolon. Two, of which one is chosen at random, so that of two integrations of one user that read the same object at
-/// the same time in different processes one more seldom takes the other's job for its own ([`Jobs`](super::jobs::Jobs) tells them apart
+/// the same time in different processes one more seldom takes the other's job for its own ([`Jobs`](crate::jobs::Jobs) tells them apart
 /// in one process). The line ending stays LF: whether CRLF changes line breaks
 /// inside of values is not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

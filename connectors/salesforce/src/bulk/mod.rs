@@ -9,7 +9,7 @@
 //!
 //! So a process that dies in between leaves a job that the checkpoint names, or one that was created since the mark: the next
 //! process finds it among the jobs ([`api::discard_left_over`]) by the form of its result, aborts and deletes it, unless it knows that another
-//! read has it ([`jobs`]).
+//! read has it ([`jobs`](crate::jobs)).
 //! When a stream is closed, its job stays: a server that is restarted closes its streams too, and the next one adopts the job. What
 //! a cancelled sync has left is deleted by a later sync: by the next one if that has its state, else by the first one after six hours.
 //!
@@ -22,7 +22,6 @@
 
 pub(crate) mod api;
 mod csv;
-pub(crate) mod jobs;
 pub(crate) mod layout;
 pub(crate) mod place;
 pub(crate) mod results;
