@@ -7,7 +7,7 @@
 //! ahead once froze rows for two hours, and a rule such as "not in the future" would need a clock to trust. A
 //! CRM's dates are whole seconds, so within one second the arrival decides. A time more than a day before the
 //! stored one proves nothing even by the same clock: no read takes that long to be stored, so the clock was
-//! corrected in between.
+//! corrected in between. Connectors give no time while the CRM's clock and theirs are minutes apart (STREAM-15).
 
 use super::Micros;
 

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -27,7 +27,11 @@ struct Call {
     bytes: AtomicU64,
     used: AtomicU64,
     limit: AtomicU64,
+    is_clock_off: AtomicBool,
 }
+
+/// How far the CRM's clock and the host's may be apart: two minutes, in microseconds.
+const APART_US: i64 = 120_000_000;
 
 impl CallContext {
     /// A new call, for tests. The SDK creates the contexts of the host's calls.
@@ -109,11 +113,62 @@ impl CallContext {
         self.call.limit.store(limit, Relaxed);
     }
 
+    /// Notes the CRM's time of a reply. `sent_us` and `got_us` are the host's times before and after the request.
+    pub(crate) fn note_clock(&self, made_us: i64, sent_us: i64, got_us: i64) {
+        let off = made_us > got_us.saturating_add(APART_US) || made_us < sent_us.saturating_sub(APART_US);
+        if self.call.is_clock_off.swap(off, Relaxed) != off && off {
+            let ahead = (made_us - got_us) / 1_000_000;
+            tracing::warn!(
+                "the CRM's clock is {ahead} s ahead of this machine's; its times are not compared"
+            );
+        }
+    }
+
+    /// A time of the CRM, if its clock can be compared with that of other reads; else 0, the unknown time. The host takes the later of two
+    /// reads of a record: while a server of the CRM (or of a proxy) has a wrong clock, its reads would win for long, or never.
+    pub(crate) fn comparable(&self, crm_us: i64, now_us: i64) -> i64 {
+        match self.call.is_clock_off.load(Relaxed) || crm_us > now_us.saturating_add(APART_US) {
+            true => 0,
+            false => crm_us,
+        }
+    }
+
     pub(crate) fn count_call(&self) {
         self.call.calls.fetch_add(1, Relaxed);
     }
 
     pub(crate) fn count_bytes(&self, bytes: usize) {
         self.call.bytes.fetch_add(bytes as u64, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_off_gives_no_times() {
+        const MINUTE: i64 = 60_000_000;
+        let call = CallContext::default();
+        let (sent, got) = (100 * MINUTE, 110 * MINUTE);
+        // A body may take long: the reply has the time of its beginning.
+        for (made, is_known) in [
+            (sent, true),
+            (got, true),
+            (sent - MINUTE, true),
+            (sent - 3 * MINUTE, false),
+            (got + MINUTE, true),
+            (got + 3 * MINUTE, false),
+            (got, true),
+        ] {
+            call.note_clock(made, sent, got);
+            assert_eq!(
+                call.comparable(sent, got),
+                if is_known { sent } else { 0 },
+                "{made}"
+            );
+        }
+        // A time that was noted while the clock was ahead.
+        assert_eq!(call.comparable(got + 3 * MINUTE, got), 0);
     }
 }

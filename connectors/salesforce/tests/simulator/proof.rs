@@ -456,22 +456,33 @@ async fn one_refusal_of_the_allowance_is_not_an_hour() {
 #[tokio::test]
 async fn the_time_of_reading_is_salesforce_s() {
     let world = World::start(&["--accounts", "100"]).await;
-    let skew: i64 = 86_400 * 400;
-    world.sim.control("/clock", json!({"skewSeconds": skew})).await;
-    let before = now_us();
-    let (store, outcome) = world.read().await;
-    assert!(!outcome.read_times.is_empty());
-    let id = store
-        .of("Account")
-        .find(|a| !a.deleted)
-        .unwrap()
-        .external_id
-        .clone();
-    let live = world.fetch(&id).await.unwrap().read_time_us;
-    for time in outcome.read_times.into_iter().chain([live]) {
-        let ahead = time - skew * 1_000_000;
-        // Dates are of whole seconds.
-        assert!((before - 1_000_000..=now_us()).contains(&ahead), "{time}");
+    for (skew, is_used) in [
+        (60, true),
+        (-60, true),
+        (400, false),
+        (-400, false),
+        (86_400 * 400, false),
+    ] {
+        world
+            .sim
+            .control("/clock", json!({"dateSkewSeconds": skew}))
+            .await;
+        let before = now_us();
+        let (store, outcome) = world.read().await;
+        assert!(!outcome.read_times.is_empty());
+        let id = store
+            .of("Account")
+            .find(|a| !a.deleted)
+            .unwrap()
+            .external_id
+            .clone();
+        let live = world.fetch(&id).await.unwrap().read_time_us;
+        for time in outcome.read_times.into_iter().chain([live]) {
+            let ahead = time - skew * 1_000_000;
+            // Dates are of whole seconds. Those of a clock that is wrong would keep other reads from being stored.
+            let is_known = (before - 1_000_000..=now_us()).contains(&ahead);
+            assert!(if is_used { is_known } else { time == 0 }, "{skew}: {time}");
+        }
     }
 }
 

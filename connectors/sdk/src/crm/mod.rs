@@ -326,7 +326,7 @@ impl<C: Calls> Connector for CrmConnector<C> {
         Ok(FetchCompanyResponse {
             objects,
             api_usage: Some(call.usage()),
-            read_time_us,
+            read_time_us: call.comparable(read_time_us, self.crm.host().now_us()),
         })
     }
 

@@ -20,6 +20,8 @@
 //! | waits until the host has stored a place | if [`Source::must_be_stored`] asks for it |
 //! | lists the ids of an object apart | if its pages could not list ranges ([`Page::unlisted`]) |
 
+use std::time::Instant;
+
 mod pass;
 mod reader;
 mod selection;
@@ -89,6 +91,7 @@ pub async fn read<S: Source>(
         renewed: false,
         history: state.since.clone(),
         begun_us: now_us,
+        begun: Instant::now(),
         keeps_checkpoints: mode != ReadMode::Records,
     };
     let left = &wanted[start..];

@@ -1,6 +1,7 @@
 //! Reads objects in turn, in their passes, page by page.
 
 use std::collections::HashSet;
+use std::time::Instant;
 
 use super::state::{History, State};
 use super::telling::Telling;
@@ -44,6 +45,7 @@ pub(super) struct Reader<S> {
     pub(super) history: History,
     /// When the read began, by the host's clock.
     pub(super) begun_us: i64,
+    pub(super) begun: Instant,
     pub(super) keeps_checkpoints: bool,
 }
 
@@ -154,6 +156,20 @@ impl<S: Source> Reader<S> {
         self.checkpoint(&state).await?;
         Ok(None)
     }
+    /// The host's time.
+    fn now_us(&self) -> i64 {
+        let since = i64::try_from(self.begun.elapsed().as_micros()).unwrap_or(i64::MAX);
+        self.begun_us.saturating_add(since)
+    }
+
+    /// At the beginning of an object.
+    fn state_at(&self, next: &str) -> State<S::Place> {
+        State {
+            left: self.source.left(),
+            ..State::at(next, self.history.clone())
+        }
+    }
+
 
     fn state(&self, key: &str, at: &Begin<S::Place>) -> State<S::Place> {
         State {
@@ -219,6 +235,8 @@ impl<S: Source> Reader<S> {
             }
             if let Some(expected) = page.expected {
                 self.telling.expected(key, expected).await?;
+            // The next window is reckoned from the CRM's own time, whatever it is.
+            page.read_time_us = self.telling.call.comparable(page.read_time_us, self.now_us());
             }
             let batch = batch(key, pass, wanted, &told, &mut page);
             let Some(after) = page.next else {

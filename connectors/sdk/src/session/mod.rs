@@ -330,7 +330,11 @@ impl<A: Api> Session<A> {
 
     async fn attempt(&self, request: Request) -> Result<Response, Refusal> {
         let request = self.api.authorize(request, self.auth_kind, &self.token)?;
+        let sent_us = self.api.host().now_us();
         let response = A::send(self, request.accept("application/json")).await?;
+        if let Some(made_us) = response.made_us() {
+            self.call.note_clock(made_us, sent_us, self.api.host().now_us());
+        }
         if response.status.is_success() {
             return Ok(response);
         }
