@@ -14,6 +14,7 @@ on_both_databases!(
     a_server_that_dies_leaves_no_job,
     a_connector_that_dies_leaves_no_job,
     a_cancelled_sync_s_job_is_removed_by_the_next,
+    a_job_that_could_not_be_deleted_is_deleted_by_the_next_sync,
 );
 
 /// Every object is read by a job, in pages of 200 records.
@@ -216,6 +217,24 @@ async fn a_connector_that_dies_leaves_no_job(database: Database) {
         assert_eq!(jobs(&world).await.1, 0, "{moment:?}");
     }
     is_exact_by_rest(&world, &mut ann, &name).await;
+}
+
+async fn a_job_that_could_not_be_deleted_is_deleted_by_the_next_sync(database: Database) {
+    let world = World::start_with(database, 150, &BULK).await;
+    let mut ann = world.ann().await;
+    let name = of_salesforce(&world, &mut ann).await;
+    let refusal = json!([{"errorCode": "INSUFFICIENT_ACCESS", "message": "no"}]).to_string();
+    for mode in [Mode::Unspecified, Mode::Full] {
+        let fault = json!({"request": "bulk_delete", "status": 403, "body": refusal, "times": 99});
+        world.control("POST", "/faults", fault).await;
+        let full = ends(&mut ann, &name, Mode::Full).await;
+        assert_eq!(full.state(), State::Succeeded, "{full:?}");
+        assert_eq!(jobs(&world).await.1, 5);
+        world.control("DELETE", "/faults", Json::Null).await;
+        let next = ends(&mut ann, &name, mode).await;
+        assert_eq!(next.state(), State::Succeeded, "{next:?}");
+        assert_eq!(jobs(&world).await.1, 0, "{mode:?}");
+    }
 }
 
 async fn a_cancelled_sync_s_job_is_removed_by_the_next(database: Database) {

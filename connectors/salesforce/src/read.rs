@@ -195,6 +195,14 @@ impl Source for Reader {
         let objects: Vec<_> = described.map(|wanted| wanted.object).collect();
         let (described, estimates) = self.describe(&objects, true).await?;
         self.described = described;
+    fn left(&self) -> Vec<String> {
+        self.bulk.left.all()
+    }
+
+    async fn end_left(&mut self, left: &[String]) -> Result<(), Error> {
+        self.bulk.left.end(&self.session, left).await
+    }
+
         self.estimates.clone_from(&estimates);
         self.ask_together(left).await?;
         Ok(estimates)

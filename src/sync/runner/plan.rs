@@ -65,6 +65,11 @@ impl Run<'_> {
             true => ReadRequest {
                 mode: ReadMode::Full.into(),
                 selection,
+                // What an earlier read has left in the CRM is in it.
+                state: before
+                    .state
+                    .filter(|_| reads_changes && is_same)
+                    .unwrap_or_default(),
                 ..ReadRequest::default()
             },
             false => self.changes(selection, before),

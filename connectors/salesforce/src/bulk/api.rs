@@ -7,6 +7,7 @@ use tether_connector_sdk::payload::timestamp_us;
 use tether_connector_sdk::proto::{Error, ErrorKind};
 use tether_connector_sdk::session::Refusal;
 
+use super::left::LeftJobs;
 use crate::query::cursor_path;
 use crate::rest::Session;
 use crate::{errors, ids};
@@ -182,27 +183,28 @@ pub(crate) async fn discard(session: &Session, version: &str, id: &str, runs: bo
         };
         let aborted = |text: &str| serde_json::from_str::<Info>(text).map(|_| ());
         // It may have ended meanwhile.
-        ignored(session.ask(abort, aborted).await)?;
+        match session.ask(abort, aborted).await {
+            Err(error) if matches!(error.what(), ErrorKind::RecordGone | ErrorKind::Bug) => {
+                tracing::debug!("a job need not be aborted: {error}");
+            }
+            done => {
+                done?;
+            }
+        }
     }
     // The reply has no body; a page of a gateway has one.
     let deleted = |text: &str| match text.trim().is_empty() {
         true => Ok(()),
         false => Err(serde_json::Error::custom("a reply with a body")),
     };
-    ignored(session.ask(|| Request::new(Method::DELETE, &url), deleted).await)?;
+    match session.ask(|| Request::new(Method::DELETE, &url), deleted).await {
+        Err(error) if error.is(ErrorKind::RecordGone) => {}
+        done => {
+            done?;
+        }
+    }
     session.api().jobs.forget(&url);
     Ok(())
-}
-
-/// Refusals for the state of a job, and of one that is gone.
-fn ignored(done: Result<((), i64), Error>) -> Result<(), Error> {
-    match done {
-        Err(error) if matches!(error.what(), ErrorKind::RecordGone | ErrorKind::Bug) => {
-            tracing::debug!("a job need not be ended: {error}");
-            Ok(())
-        }
-        done => done.map(|_| ()),
-    }
 }
 
 /// Whose left-over jobs are searched for.
@@ -228,8 +230,12 @@ impl LeftOver<'_> {
     }
 }
 
-/// Discards the jobs that earlier reads have left.
-pub(crate) async fn discard_left_over(session: &Session, left: &LeftOver<'_>) -> Result<(), Error> {
+/// Discards the jobs that earlier reads have left. One that cannot be deleted is noted among those that stay.
+pub(crate) async fn discard_left_over(
+    session: &Session,
+    left: &LeftOver<'_>,
+    stay: &LeftJobs,
+) -> Result<(), Error> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct List {
@@ -257,7 +263,13 @@ pub(crate) async fn discard_left_over(session: &Session, left: &LeftOver<'_>) ->
                 "a job of an earlier read is discarded"
             );
             let ended = matches!(info.state.as_str(), "JobComplete" | "Failed" | "Aborted");
-            discard(session, &version, &id, !ended).await?;
+            match discard(session, &version, &id, !ended).await {
+                Err(error) if !error.is_account_wide() && !error.is(ErrorKind::Transient) => {
+                    tracing::warn!(job = id, "a job could not be deleted: {error}");
+                    stay.note(&version, &id);
+                }
+                done => done?,
+            }
         }
         let more = list.next_records_url.as_deref().and_then(cursor_path);
         match more.filter(|_| !list.done) {

@@ -12,6 +12,7 @@
 //! read has it ([`jobs`](crate::jobs)).
 //! When a stream is closed, its job stays: a server that is restarted closes its streams too, and the next one adopts the job. What
 //! a cancelled sync has left is deleted by a later sync: by the next one if that has its state, else by the first one after six hours.
+//! A job whose deletion fails is noted in the checkpoints ([`left`]), and deleted by the next attempt or sync.
 //!
 //! Rows come in no order that Salesforce documents. While they come in the order of ids, ranges are listed; otherwise the ids alone are
 //! listed apart, in order ([`Page::unlisted`](tether_connector_sdk::reading::Page)). A query with ORDER BY would not be
@@ -23,6 +24,7 @@
 pub(crate) mod api;
 mod csv;
 pub(crate) mod layout;
+mod left;
 pub(crate) mod place;
 pub(crate) mod results;
 
@@ -73,6 +75,8 @@ pub(crate) struct Bulk {
     kept: tokio::sync::Mutex<Kept>,
     /// Jobs of earlier reads were searched for.
     searched: AtomicBool,
+    /// Jobs that could not be deleted.
+    pub(crate) left: left::LeftJobs,
 }
 
 /// What a job reads.
@@ -104,6 +108,7 @@ impl Bulk {
                 Err(error) if error.is_account_wide() => Err(error),
                 Err(error) => {
                     tracing::warn!(job = job.id, "a job could not be deleted: {error}");
+                    self.left.note(&job.version, &job.id);
                     Ok(Step::Deleted)
                 }
                 Ok(()) => Ok(Step::Deleted),
@@ -141,7 +146,7 @@ impl Bulk {
         let mut attempt = 0;
         loop {
             if left.since.is_some() || !self.searched.swap(true, Relaxed) {
-                api::discard_left_over(session, &left).await?;
+                api::discard_left_over(session, &left, &self.left).await?;
             }
             attempt += 1;
             let refusal = match api::create(session, query.soql, task.form).await {
@@ -167,7 +172,11 @@ impl Bulk {
         match &task.job {
             Some(job) => {
                 self.kept.lock().await.download = None;
-                api::discard(session, &job.version, &job.id, job.total.is_none()).await
+                let ended = api::discard(session, &job.version, &job.id, job.total.is_none()).await;
+                if ended.is_err() {
+                    self.left.note(&job.version, &job.id);
+                }
+                ended
             }
             None if task.fresh => Ok(()),
             None => {
@@ -178,7 +187,7 @@ impl Bulk {
                     mark: task.mark,
                     now_us,
                 };
-                api::discard_left_over(session, &left).await
+                api::discard_left_over(session, &left, &self.left).await
             }
         }
     }

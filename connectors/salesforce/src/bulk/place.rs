@@ -144,7 +144,7 @@ impl PageAt {
 }
 
 /// `v62.0`
-fn is_version(version: &str) -> bool {
+pub(super) fn is_version(version: &str) -> bool {
     let number = version.strip_prefix('v').and_then(|rest| rest.strip_suffix(".0"));
     number.is_some_and(|number| !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit()))
 }

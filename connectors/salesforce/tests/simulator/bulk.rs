@@ -61,6 +61,20 @@ impl World {
         (store, outcome)
     }
 
+    /// The end and the last checkpoint of a read after an earlier one.
+    pub(crate) async fn next(&self, mode: ReadMode, state: &[u8]) -> (Option<Result<(), Error>>, Vec<u8>) {
+        let request = ReadRequest {
+            mode: mode.into(),
+            ..self.changes(state)
+        };
+        let reading = Reading::of(&self.connector, request, Store::default()).await;
+        let (_, outcome, _) = reading.finish().await;
+        (
+            outcome.end,
+            outcome.checkpoints.last().cloned().unwrap_or_default(),
+        )
+    }
+
     /// What changed since a state.
     pub(crate) fn changes(&self, state: &[u8]) -> ReadRequest {
         ReadRequest {

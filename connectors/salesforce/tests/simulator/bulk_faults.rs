@@ -303,6 +303,35 @@ async fn what_lasts_is_an_error_and_no_success() {
 }
 
 #[tokio::test]
+async fn a_job_whose_deletion_fails_is_deleted_by_the_next_read() {
+    let trouble = Trouble::start().await;
+    let world = &trouble.world;
+    let refusal = |code: &str| json!([{"errorCode": code, "message": "no"}]).to_string();
+    for (status, body) in [
+        (403, refusal("INSUFFICIENT_ACCESS")),
+        (400, refusal("NEW_UNKNOWN_CODE")),
+        (502, "<html></html>".to_owned()),
+    ] {
+        for mode in [ReadMode::Changes, ReadMode::Full] {
+            let fault = json!({"request": "bulk_delete", "status": status, "body": body, "times": 99});
+            world.sim.fault(fault).await;
+            let (store, outcome) = world.read_into(Store::default()).await;
+            assert!(matches!(outcome.end, Some(Ok(()))), "{body}: {:?}", outcome.end);
+            assert_same(&store, &trouble.right, &body);
+            assert_eq!(world.jobs().await.1, 1, "{body}");
+            let state = outcome.checkpoints.last().unwrap();
+            // As long as it fails, it is tried again, and hurts nobody.
+            let (next, state) = world.next(mode, state).await;
+            assert!(matches!(next, Some(Ok(()))), "{body}: {next:?}");
+            world.sim.clear("faults").await;
+            let (next, _) = world.next(mode, &state).await;
+            assert!(matches!(next, Some(Ok(()))), "{body}: {next:?}");
+            assert_eq!(world.jobs().await.1, 0, "{body}: {mode:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_session_that_ends_is_renewed() {
     let trouble = Trouble::start().await;
     for request in [

@@ -18,6 +18,7 @@
 //! | sends records, then API usage, then the checkpoint | in this order |
 //! | loads the next page while the host stores this one | if [`Source::AHEAD`] allows it |
 //! | waits until the host has stored a place | if [`Source::must_be_stored`] asks for it |
+//! | ends what an earlier read has left in the CRM | if [`Source::left`] said so |
 //! | lists the ids of an object apart | if its pages could not list ranges ([`Page::unlisted`]) |
 
 use std::time::Instant;
@@ -70,6 +71,11 @@ pub async fn read<S: Source>(
         ReadMode::Changes => state::history(&request.state, now_us.saturating_sub(S::KEPT_US)),
         _ => History::new(),
     };
+    // The last checkpoint goes on from the state.
+    let undone = match request.checkpoint.is_empty() {
+        true => state::left(&request.state),
+        false => state::left(&request.checkpoint),
+    };
     let (state, behind) = begin::<S>((&request.checkpoint, &request.state), &wanted, known.clone());
     let Some(start) = wanted.iter().position(|one| S::key(one.object) == state.object) else {
         return Ok(());
@@ -99,6 +105,9 @@ pub async fn read<S: Source>(
     reader.expect(counts, &state).await?;
     if let Some((object, place)) = behind {
         reader.abandon(object, &place).await?;
+    }
+    if !undone.is_empty() {
+        reader.end_left(&undone).await?;
     }
     let mut at = Begin {
         passes: state.passes,

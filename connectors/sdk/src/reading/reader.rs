@@ -152,8 +152,7 @@ impl<S: Source> Reader<S> {
             self.history.insert(key.to_owned(), at.next_us);
         }
         self.telling.status(key, None).await?;
-        let state = State::at(next, self.history.clone());
-        self.checkpoint(&state).await?;
+        self.checkpoint(&self.state_at(next)).await?;
         Ok(None)
     }
     /// The host's time.
@@ -178,7 +177,7 @@ impl<S: Source> Reader<S> {
             next_us: at.next_us,
             unlisted: at.unlisted,
             place: at.place.clone(),
-            ..State::at(key, self.history.clone())
+            ..self.state_at(key)
         }
     }
 
@@ -298,6 +297,23 @@ impl<S: Source> Reader<S> {
         self.telling.out.stored(number).await
     }
 
+    /// Lets the source end what an earlier read has left.
+    pub(super) async fn end_left(&mut self, left: &[String]) -> Result<(), Error> {
+        loop {
+            match self.source.end_left(left).await {
+                Err(error) if error.is(ErrorKind::CredentialsExpired) => self.renew(error).await?,
+                Err(error) => {
+                    tracing::warn!("cannot end what an earlier read left: {error}");
+                    return Ok(());
+                }
+                Ok(()) => {
+                    self.renewed = false;
+                    return Ok(());
+                }
+            }
+        }
+    }
+
     /// Lets the source end what it has begun for a place that this read does not go on from.
     pub(super) async fn abandon(&mut self, object: S::Object, place: &S::Place) -> Result<(), Error> {
         loop {
@@ -366,8 +382,7 @@ impl<S: Source> Reader<S> {
     /// Reports that an object cannot be read, and continues with the next one.
     async fn give_up(&mut self, key: &str, error: Error, next: &str) -> Result<(), Error> {
         self.telling.status(key, Some(error.object(key))).await?;
-        let state = State::at(next, self.history.clone());
-        self.checkpoint(&state).await
+        self.checkpoint(&self.state_at(next)).await
     }
 
     /// A read by ids is short, and has no checkpoints.

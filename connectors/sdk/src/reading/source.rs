@@ -64,6 +64,19 @@ pub trait Source: Send + Sync {
         ready(Ok(()))
     }
 
+    /// What could not be ended in the CRM: export jobs whose deletion was refused. It is stored in each checkpoint, so it must be
+    /// short and without secrets; the next attempt, or the next read of the account, gives it to [`Source::end_left`].
+    fn left(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Ends what an earlier read has left, as [`Source::left`] of that read said. What cannot be ended now is left again. Called
+    /// after [`Source::open`], if there is something; an error other than CREDENTIALS_EXPIRED is logged.
+    fn end_left(&mut self, left: &[String]) -> impl Future<Output = Result<(), Error>> + Send {
+        let _ = left;
+        ready(Ok(()))
+    }
+
     /// Inspects all remaining objects before the first is read, if the CRM can describe several at once. Returns the
     /// approximate numbers of their records.
     fn open(

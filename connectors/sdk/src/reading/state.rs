@@ -34,6 +34,9 @@ pub(super) struct State<P> {
     /// The objects that were read to their end, in this read or an earlier one.
     #[serde(default)]
     pub(super) since: History,
+    /// What the source could not end in the CRM, in its own words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) left: Vec<String>,
     /// The position in its list.
     #[serde(flatten)]
     pub(super) place: P,
@@ -53,6 +56,7 @@ impl<P> State<P> {
             next_us: 0,
             unlisted: false,
             since,
+            left: Vec::new(),
             place: P::default(),
         }
     }
@@ -72,6 +76,19 @@ impl<P> State<P> {
     {
         serde_json::to_vec(self).map_err(|_| Error::bug("a checkpoint cannot be written"))
     }
+}
+
+/// What an earlier read has left in the CRM, as its last state says.
+pub(super) fn left(state: &[u8]) -> Vec<String> {
+    #[derive(Deserialize)]
+    struct Known {
+        v: u8,
+        #[serde(default)]
+        left: Vec<String>,
+    }
+    let known: Option<Known> = serde_json::from_slice(state).ok();
+    let left = known.filter(|known| known.v == VERSION).map(|known| known.left);
+    left.unwrap_or_default()
 }
 
 /// The times in the state of an earlier read, as far as they can be used: later than `oldest_us`.
