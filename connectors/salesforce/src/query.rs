@@ -33,6 +33,16 @@ pub(crate) struct Place {
     given: u64,
     #[serde(skip)]
     promised: u64,
+    /// The id after which the cursor began, and the first id of the page before.
+    #[serde(skip)]
+    begun: String,
+    #[serde(skip)]
+    first: String,
+    /// Cursors that returned fewer rows than they announced; and how many fewer the last of them, which the next query has to return.
+    #[serde(skip)]
+    short: u32,
+    #[serde(skip)]
+    owed: u64,
 }
 
 /// Which rows of an object are read.
@@ -66,6 +76,9 @@ impl Scope {
         let Some(last) = ids.last() else {
             return Ok(is_last);
         };
+        if place.short > 1 {
+            return Err(short());
+        }
         if place.given > ids.len() as u64 {
             return Err(Error::bug(
                 "Salesforce gave more records than were asked for by id",
@@ -89,10 +102,16 @@ impl Scope {
 const PAGES_BEFORE_WIDER: u32 = 5;
 
 /// The effect of a page on the position.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Step {
     /// The object has no more rows.
     pub(crate) last: bool,
+    /// The last id of the page.
+    pub(crate) through: String,
+    /// Rows that are read again: the cursor returned fewer rows than it announced, and it is not known which pages lack them.
+    pub(crate) again: u64,
+    /// They were read again, and rows are still lacking.
+    pub(crate) lost: bool,
     /// The ids of the page were strictly increasing by their bytes, starting after the id before the page.
     pub(crate) in_order: bool,
     /// The remaining rows of the object, if this page reports them.
@@ -164,9 +183,15 @@ impl Place {
             in_order &= row.id.as_str() > before;
             before = &row.id;
         }
+        let first = page.rows.first().map(|row| row.id.as_str()).unwrap_or_default();
+        if !begun && !first.is_empty() && first == self.first {
+            return Err(Error::cursor_gone("Salesforce's cursor gave a page twice"));
+        }
         if begun {
             (self.given, self.promised) = (0, page.total);
+            self.begun.clone_from(&self.after);
         }
+        first.clone_into(&mut self.first);
         self.given += page.rows.len() as u64 + page.unusable;
         let last = page.rows.last().map(|row| row.id.clone());
         // Rows after a row without an id cannot be queried by id.
@@ -189,23 +214,42 @@ impl Place {
         } else {
             page.next.as_deref().and_then(cursor_path)
         };
-        let full = match self.limit() {
-            // A narrowed query ends at its limit, not at the end of the object.
-            Some(limit) => last.is_some() && self.given >= u64::from(limit),
-            // A cursor that ends early is no evidence for the end of the object; one more query is needed.
-            None => self.given < self.promised,
-        };
-        let last_page = page.done && !full;
         if let Some(last) = last {
             self.after = last;
         }
-        let step = Step {
-            last: last_page,
+        let owed = if begun { std::mem::take(&mut self.owed) } else { 0 };
+        let mut step = Step {
+            last: page.done,
+            through: self.after.clone(),
+            again: 0,
+            lost: page.total < owed,
             in_order,
             total: (begun && self.narrowed.is_none()).then_some(page.total),
         };
+        if page.done && self.given < self.promised {
+            self.end_short(&mut step);
+        } else if !page.rows.is_empty() && self.limit().is_some_and(|limit| self.given >= u64::from(limit)) {
+            // A narrowed query ends at its limit, not at the end of the object.
+            step.last = false;
+        }
         self.widen();
         Ok(step)
+    }
+
+    /// After a cursor that returned fewer rows than it announced: it ended early, or a page in its middle was short. Its rows are
+    /// read again, once. After that, the rest is queried by the last id, and has to have the rows that are lacking.
+    fn end_short(&mut self, step: &mut Step) {
+        self.short += 1;
+        step.last = false;
+        if self.short == 1 {
+            step.again = self.given;
+            self.after.clone_from(&self.begun);
+        } else if self.limit().is_some() {
+            // More rows follow in any case: they prove nothing.
+            step.lost = true;
+        } else {
+            self.owed = self.promised - self.given;
+        }
     }
 }
 
@@ -316,6 +360,17 @@ mod tests {
     use super::*;
     use crate::row::Row;
 
+    fn went(last: bool, through: &str, total: Option<u64>) -> Step {
+        Step {
+            last,
+            through: through.to_owned(),
+            again: 0,
+            lost: false,
+            in_order: true,
+            total,
+        }
+    }
+
     fn page(ids: &[&str], total: u64, next: Option<&str>) -> Page {
         Page {
             total,
@@ -338,35 +393,52 @@ mod tests {
         let step = place
             .step(&page(&["a", "b"], 3, Some("/services/data/v62.0/query/01g-2")))
             .unwrap();
-        assert_eq!(
-            step,
-            Step {
-                last: false,
-                in_order: true,
-                total: Some(3)
-            }
-        );
+        assert_eq!(step, went(false, "b", Some(3)));
         assert_eq!(
             (place.after.as_str(), place.next.as_deref()),
             ("b", Some("/services/data/v62.0/query/01g-2"))
         );
         let step = place.step(&page(&["c"], 3, None)).unwrap();
-        assert_eq!(
-            step,
-            Step {
-                last: true,
-                in_order: true,
-                total: None
-            }
-        );
+        assert_eq!(step, went(true, "c", None));
     }
 
     #[test]
     fn a_cursor_that_ends_early_is_no_proof() {
+        let next = Some("/services/data/v62.0/query/01g-2");
         let mut place = Place::default();
-        assert!(!place.step(&page(&["a", "b"], 9, None)).unwrap().last);
-        assert_eq!((place.after.as_str(), place.next.as_deref()), ("b", None));
-        assert!(place.step(&page(&[], 0, None)).unwrap().last);
+        // One of its pages may have been short: they are read again.
+        place.step(&page(&["a", "b"], 9, next)).unwrap();
+        let step = place.step(&page(&["d"], 9, None)).unwrap();
+        assert_eq!((step.last, step.again, step.through.as_str()), (false, 3, "d"));
+        assert_eq!((place.after.as_str(), place.next.as_deref()), ("", None));
+        // If it ends early again, the rest has the rows.
+        let again = place.step(&page(&["a", "b", "c", "d"], 9, None)).unwrap();
+        assert_eq!((again.last, again.again, place.after.as_str()), (false, 0, "d"));
+        let mut without = place.clone();
+        let step = place.step(&page(&["e", "f", "g", "h", "i"], 5, None)).unwrap();
+        assert!(step.last && !step.lost);
+        // If it does not have them, the object is not complete.
+        let step = without.step(&page(&["e"], 1, None)).unwrap();
+        assert!(step.last && step.lost);
+    }
+
+    #[test]
+    fn a_page_that_comes_twice_is_noticed() {
+        let next = Some("/services/data/v62.0/query/01g-2");
+        let mut place = Place::default();
+        place.step(&page(&["a", "b", "c"], 9, next)).unwrap();
+        // The last page is shorter.
+        assert!(place.step(&page(&["a", "b"], 9, None)).is_err());
+    }
+
+    #[test]
+    fn a_narrowed_query_that_is_short_is_read_again() {
+        let mut place = Place::default();
+        place.narrow();
+        let step = place.step(&page(&["a"], 2, None)).unwrap();
+        assert_eq!((step.last, step.again, place.after.as_str()), (false, 1, ""));
+        let step = place.step(&page(&["a"], 2, None)).unwrap();
+        assert!(!step.last && step.lost);
     }
 
     #[test]

@@ -38,6 +38,12 @@ pub struct At {
     /// Some rows could not be used.
     #[serde(default)]
     pub(crate) unusable: bool,
+    /// Salesforce announced more rows than it gave, twice.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) lost: bool,
+    /// Ranges were listed through this id, and the rows up to it are read again.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) listed: String,
     /// The job that is used, if one is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) bulk: Option<Task>,
@@ -171,9 +177,8 @@ impl Source for Reader {
     }
 
     fn is_place(at: &At) -> bool {
-        let after = &at.place.after;
-        let is_id = after.is_empty() || ids::normalise(after).as_ref() == Some(after);
-        is_id && at.bulk.as_ref().is_none_or(Task::is_valid)
+        let is_id = |id: &String| id.is_empty() || ids::normalise(id).as_ref() == Some(id);
+        is_id(&at.place.after) && is_id(&at.listed) && at.bulk.as_ref().is_none_or(Task::is_valid)
     }
 
     fn must_be_stored(at: &At) -> bool {
@@ -190,11 +195,6 @@ impl Source for Reader {
         }
     }
 
-    async fn open(&mut self, left: &[Wanted<&'static CrmObject>]) -> Result<Vec<ObjectCount>, Error> {
-        let described = left.iter().filter(|wanted| wanted.is_of_all_records());
-        let objects: Vec<_> = described.map(|wanted| wanted.object).collect();
-        let (described, estimates) = self.describe(&objects, true).await?;
-        self.described = described;
     fn left(&self) -> Vec<String> {
         self.bulk.left.all()
     }
@@ -203,6 +203,11 @@ impl Source for Reader {
         self.bulk.left.end(&self.session, left).await
     }
 
+    async fn open(&mut self, left: &[Wanted<&'static CrmObject>]) -> Result<Vec<ObjectCount>, Error> {
+        let described = left.iter().filter(|wanted| wanted.is_of_all_records());
+        let objects: Vec<_> = described.map(|wanted| wanted.object).collect();
+        let (described, estimates) = self.describe(&objects, true).await?;
+        self.described = described;
         self.estimates.clone_from(&estimates);
         self.ask_together(left).await?;
         Ok(estimates)
@@ -313,6 +318,11 @@ pub(crate) fn lacking(reading: &Reading, at: &At) -> Option<Error> {
     at.unusable
         .then(|| Error::bug(format!("Salesforce gave {label} without ids that can be used")))
 }
+    if at.lost {
+        return Some(Error::transient(format!(
+            "Salesforce announced more records of {label} than it gave, also when they were asked for again"
+        )));
+    }
 
 impl Reader {
     /// Describes objects. An object that cannot be described is omitted: it can be read without a describe.
@@ -362,6 +372,11 @@ mod tests {
     }
 
     #[test]
+        let listed = At {
+            listed: "x".to_owned(),
+            ..At::default()
+        };
+        assert!(!Reader::is_place(&listed));
     fn a_place_in_a_checkpoint_is_the_last_id_without_the_cursor() {
         let mut at = At {
             place: Place::after("003000000000001AAA".into()),

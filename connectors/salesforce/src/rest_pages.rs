@@ -50,17 +50,23 @@ impl Reader {
         // After a record whose position is unknown, no range is known to be complete.
         next.unordered |= !step.in_order || whole.unusable > 0;
         next.unusable |= whole.unusable > 0;
+        next.lost |= step.lost;
         next.rows += whole.records.len() as u64;
-        let covers = (!next.unordered).then(|| Covers {
-            after: at.place.after.clone(),
+        next.rows = next.rows.saturating_sub(step.again);
+        let is_listed = step.last || step.through > at.listed;
+        let covers = (!next.unordered && is_listed).then(|| Covers {
+            after: at.listed.clone().max(at.place.after.clone()),
             through: if step.last {
                 String::new()
             } else {
-                next.place.after.clone()
+                step.through.clone()
             },
         });
+        if step.again > 0 {
+            next.listed = step.through.max(next.listed);
+        }
         if let Some(total) = step.total.filter(|_| !step.last && !at.rest) {
-            let left = Some(total.saturating_sub(next.rows - at.rows));
+            let left = Some(total.saturating_sub(next.rows.saturating_sub(at.rows)));
             if self.cheaper_way(reading, left) == Way::Bulk && self.has_layout(reading).await? {
                 next.place = Place::after(next.place.after);
                 next.bulk = Some(self.task(&next.place.after));

@@ -378,6 +378,32 @@ async fn a_cursor_is_not_asked_for_after_its_session() {
 }
 
 #[tokio::test]
+async fn a_page_that_is_not_what_it_says_costs_no_record() {
+    let world = World::start(&["--accounts", "20", "--related", "0", "--contacts", "6500"]).await;
+    let (whole, _) = world.read().await;
+    for how in ["short", "repeat", "loop", "early"] {
+        for skip in 0..4 {
+            let damage = json!({"api": "rest", "object": "Contact", "how": how, "skip": skip, "rows": 3});
+            world.sim.control("/pages", damage.clone()).await;
+            let (store, outcome) = world.read().await;
+            assert!(matches!(outcome.end, Some(Ok(()))), "{damage}: {:?}", outcome.end);
+            assert!(failures(&outcome).is_empty() && store == whole, "{damage}");
+            // Nor does one stay away that is known already, whatever ranges say in between.
+            world.sim.clear("pages").await;
+            world.sim.control("/pages", damage.clone()).await;
+            let (store, ..) = world.read_into(whole.clone()).await;
+            assert!(store.rows == whole.rows, "{damage}");
+            world.sim.clear("pages").await;
+        }
+    }
+    // What stays is an error of the object, so that nothing counts as removed.
+    let damage = json!({"api": "rest", "object": "Contact", "how": "short", "times": 8});
+    world.sim.control("/pages", damage).await;
+    let (_, outcome, _) = world.read_into(whole.clone()).await;
+    assert_eq!(failures(&outcome), [("Contact", ErrorKind::Transient)]);
+}
+
+#[tokio::test]
 async fn a_slow_database_is_given_time_and_asked_for_less() {
     let world = World::start(&ACCOUNTS).await;
     let (whole, calm) = world.read().await;
