@@ -200,7 +200,10 @@ pub(crate) fn gone_field_of_job(message: &str) -> Option<Error> {
 /// Classifies a reply that is not Salesforce's own: it says nothing about the data.
 fn foreign(failed: Failed<'_>) -> Error {
     let status = failed.status;
-    let text = format!("something between tether and Salesforce answered (HTTP {status})");
+    let text = format!(
+        "a proxy, a firewall or a gateway answered instead of Salesforce (HTTP {status}); if this goes on, the operator of the \
+         network has to look at it"
+    );
     let (kind, wait_us) = match status {
         // A refresh shows whether it is true.
         401 => (ErrorKind::CredentialsExpired, None),
@@ -308,6 +311,8 @@ fn kind_of(status: u16, said: &Said) -> ErrorKind {
 
 fn sentence(kind: ErrorKind, status: u16, said: &Said) -> String {
     let quoted = match (said.code.as_str(), said.text.as_str()) {
+        // The text advises those who write queries.
+        (code @ "INVALID_TYPE", _) => code.to_owned(),
         ("", "") => format!("HTTP {status}"),
         ("", text) => format!("HTTP {status}: {text}"),
         (code, "") => code.to_owned(),
@@ -319,7 +324,9 @@ fn sentence(kind: ErrorKind, status: u16, said: &Said) -> String {
         }
         (ErrorKind::CredentialsExpired, _) => "Salesforce no longer accepts the session",
         (ErrorKind::FieldGone, _) => "a field is gone, or the user may no longer see it",
-        (ErrorKind::ObjectGone, _) => "the user cannot see this object",
+        (ErrorKind::ObjectGone, _) => {
+            "the user cannot see this object; a Salesforce administrator has to give the user read access to it"
+        }
         (ErrorKind::RecordGone, _) => "Salesforce has no such record, or the user cannot see it",
         (ErrorKind::CursorGone, _) => "Salesforce closed the cursor of the query",
         (ErrorKind::QueryTooBig, _) => "the query asks for too much at once",
@@ -338,7 +345,9 @@ fn sentence(kind: ErrorKind, status: u16, said: &Said) -> String {
         (ErrorKind::AdminAction, _) => {
             "Salesforce refuses the session; an administrator has to allow the app API access"
         }
-        (ErrorKind::Forbidden, _) => "the logged-in user lacks a permission",
+        (ErrorKind::Forbidden, _) => {
+            "the logged-in user lacks a permission that a Salesforce administrator can give"
+        }
         (ErrorKind::Suspended, _) => "the user or the organization was deactivated",
         (ErrorKind::RateLimited, _) => "Salesforce asks to slow down",
         (ErrorKind::AllowanceExhausted, _) => {

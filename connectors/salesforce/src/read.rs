@@ -237,7 +237,10 @@ impl Source for Reader {
         let object = wanted.object;
         let seen = self.described.get(object.key);
         if seen.as_ref().is_some_and(|seen| !seen.object.visible) {
-            let text = format!("the user cannot see {}", object.label);
+            let text = format!(
+                "the user cannot see {}; a Salesforce administrator has to give the user read access to them",
+                object.label
+            );
             return Ok(Looked::Hidden(Error::object_gone(text)));
         }
         // Without a complete describe the selection is used as it is: the query itself shows missing fields.
@@ -315,14 +318,14 @@ impl Source for Reader {
 /// Why an object is not complete although its list was read to the end.
 pub(crate) fn lacking(reading: &Reading, at: &At) -> Option<Error> {
     let label = reading.plan.object.label;
-    at.unusable
-        .then(|| Error::bug(format!("Salesforce gave {label} without ids that can be used")))
-}
     if at.lost {
         return Some(Error::transient(format!(
             "Salesforce announced more records of {label} than it gave, also when they were asked for again"
         )));
     }
+    at.unusable
+        .then(|| Error::bug(format!("Salesforce gave {label} without ids that can be used")))
+}
 
 impl Reader {
     /// Describes objects. An object that cannot be described is omitted: it can be read without a describe.
@@ -369,14 +372,14 @@ mod tests {
         };
         assert!(Reader::is_place(&at("003000000000001AAA")) && Reader::is_place(&At::default()));
         assert!(!Reader::is_place(&at("x' OR Id != '")));
-    }
-
-    #[test]
         let listed = At {
             listed: "x".to_owned(),
             ..At::default()
         };
         assert!(!Reader::is_place(&listed));
+    }
+
+    #[test]
     fn a_place_in_a_checkpoint_is_the_last_id_without_the_cursor() {
         let mut at = At {
             place: Place::after("003000000000001AAA".into()),

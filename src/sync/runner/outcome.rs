@@ -230,9 +230,19 @@ impl Run<'_> {
         self.wait(pause.max(least), word, &message).await
     }
 
+    /// What the owner reads about an error: with the object that was read, if it concerns one.
+    fn message(&self, error: &connectors::Error) -> String {
+        let message = credentials::message(error);
+        let object = error.failed().filter(|failed| !failed.is_account_wide());
+        match object.filter(|failed| self.order.contains(&failed.object)) {
+            Some(failed) => format!("{}: {message}", failed.object),
+            None => message,
+        }
+    }
+
     /// Handles an error of the connector by its verdict.
     async fn failed(&mut self, error: connectors::Error) -> Result<(), store::Error> {
-        let (kind, message) = (error.kind(), credentials::message(&error));
+        let (kind, message) = (error.kind(), self.message(&error));
         let least = self.unanswered(&error).await;
         let after = self.named_wait(&error);
         if credentials::is_unavailable(&error) {

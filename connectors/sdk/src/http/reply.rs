@@ -67,16 +67,17 @@ impl Response {
     /// The error for a reply that is not JSON: a gateway's page, a truncated body. A retry may succeed.
     #[must_use]
     pub fn unreadable(&self, crm: &str, error: &serde_json::Error) -> Error {
-        let what = if self.is_page() {
-            "a web page"
+        let text = if self.is_page() {
+            format!(
+                "{crm} answered with a web page instead of data: a login page, a maintenance page or that of a proxy"
+            )
         } else {
-            "what is not the JSON expected"
+            let (line, column, bytes) = (error.line(), error.column(), self.body.len());
+            format!(
+                "{crm} answered with what is not the JSON expected (line {line} column {column} of {bytes} bytes)"
+            )
         };
-        let (line, column, bytes) = (error.line(), error.column(), self.body.len());
-        Error::transient(format!(
-            "{crm} answered with {what} (line {line} column {column} of {bytes} bytes)"
-        ))
-        .code("http.unreadable")
+        Error::transient(text).code("http.unreadable")
     }
 
     fn header(&self, name: &HeaderName) -> Option<&str> {

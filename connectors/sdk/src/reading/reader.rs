@@ -155,6 +155,7 @@ impl<S: Source> Reader<S> {
         self.checkpoint(&self.state_at(next)).await?;
         Ok(None)
     }
+
     /// The host's time.
     fn now_us(&self) -> i64 {
         let since = i64::try_from(self.begun.elapsed().as_micros()).unwrap_or(i64::MAX);
@@ -168,7 +169,6 @@ impl<S: Source> Reader<S> {
             ..State::at(next, self.history.clone())
         }
     }
-
 
     fn state(&self, key: &str, at: &Begin<S::Place>) -> State<S::Place> {
         State {
@@ -218,7 +218,7 @@ impl<S: Source> Reader<S> {
             };
             let mut page = match page {
                 Ok(page) => page,
-                Err(error) => match self.recover(error, &mut plan, &mut at.place).await? {
+                Err(error) => match self.recover_page(key, error, &mut plan, &mut at.place).await? {
                     Recovery::Again(changes) => {
                         at.stored = false;
                         self.telling.changes(key, changes, &mut told).await?;
@@ -234,9 +234,9 @@ impl<S: Source> Reader<S> {
             }
             if let Some(expected) = page.expected {
                 self.telling.expected(key, expected).await?;
+            }
             // The next window is reckoned from the CRM's own time, whatever it is.
             page.read_time_us = self.telling.call.comparable(page.read_time_us, self.now_us());
-            }
             let batch = batch(key, pass, wanted, &told, &mut page);
             let Some(after) = page.next else {
                 self.send(batch).await?;
@@ -368,12 +368,31 @@ impl<S: Source> Reader<S> {
         }
     }
 
+    /// The same; an error that ends the stream names the object, unless it concerns the whole account.
+    async fn recover_page(
+        &mut self,
+        key: &str,
+        error: Error,
+        plan: &mut S::Plan,
+        place: &mut S::Place,
+    ) -> Result<Recovery, Error> {
+        let recovered = self.recover(error, plan, place).await;
+        recovered.map_err(
+            |error| match error.object.is_empty() && !error.is_account_wide() {
+                true => error.object(key),
+                false => error,
+            },
+        )
+    }
+
     /// Requests new credentials from the host, once for each request.
     async fn renew(&mut self, error: Error) -> Result<(), Error> {
         if self.renewed {
             return Err(self.source.refused_again(error));
         }
         self.renewed = true;
+        // The host may not get new ones: the calls so far count in any case.
+        self.telling.usage().await?;
         let (credentials, base_url) = self.telling.out.credentials_needed(error).await?;
         self.source.renew(credentials.access_token, &base_url);
         Ok(())
@@ -381,6 +400,8 @@ impl<S: Source> Reader<S> {
 
     /// Reports that an object cannot be read, and continues with the next one.
     async fn give_up(&mut self, key: &str, error: Error, next: &str) -> Result<(), Error> {
+        // The host may end the stream at the status.
+        self.telling.usage().await?;
         self.telling.status(key, Some(error.object(key))).await?;
         self.checkpoint(&self.state_at(next)).await
     }

@@ -280,7 +280,8 @@ async fn an_error_is_recovered_from_given_up_at_or_the_end() {
     assert!(told.contains(&"a given up: a no".to_owned()) && told.contains(&"b done".to_owned()));
 
     let (_, end) = heard::<false>(request(&["a"], b""), vec![Some(Error::transient("down"))]).await;
-    assert_eq!(end.unwrap_err().what(), ErrorKind::Transient);
+    let error = end.unwrap_err();
+    assert_eq!((error.what(), error.object.as_str()), (ErrorKind::Transient, "a"));
 }
 
 #[tokio::test]
