@@ -36,8 +36,8 @@ use std::time::{Duration, Instant};
 use rand::SeedableRng as _;
 use serde_json::{Value as Json, json};
 use tether::proto::v1;
-use trouble::{Blow, Fault};
-use truth::{compare, compare_without};
+use trouble::{Blow, Fault, Retyped};
+use truth::{But, compare, compare_but};
 use way::{CONTACTS, Way};
 use world::{Api, GROUP, Place, Server, Sim, http_json, http_reply, programs, said};
 
@@ -46,6 +46,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Within this time the server detects that a refusal has ended.
 const SPACED: Duration = Duration::from_secs(60);
 const LEASE_SECONDS: u64 = 4;
+/// How long syncs wait when the allowance of a day is used up.
+const ALLOWANCE_SECONDS: i64 = 3_600;
 
 /// A server that can be killed, and its client.
 struct Running<'a> {
@@ -90,10 +92,26 @@ impl Running<'_> {
         }
     }
 
-    /// Another sync, after its end.
-    async fn again(&self) -> v1::Sync {
-        let sync = self.api.sync_now(&self.integration).await;
-        self.api.finished(&sync).await
+    /// Another sync, after its end; of everything, if `full`.
+    async fn again(&self, full: bool) -> v1::Sync {
+        let sync = match full {
+            true => way::sync(&self.api, &self.integration, v1::sync::Mode::Full).await,
+            false => self.api.sync_now(&self.integration).await,
+        };
+        loop {
+            let sync = self.api.sync(&sync).await;
+            if sync.end_time.is_some() {
+                return sync;
+            }
+            let used_up = v1::ErrorReason::CrmAllowanceExhausted;
+            if sync.state() == v1::sync::State::Waiting
+                && sync.error.is_some_and(|why| why.reason() == used_up)
+            {
+                // Until the CRM is asked again.
+                self.place.pass(ALLOWANCE_SECONDS);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// Waits until rows are read or the sync is over.
@@ -279,15 +297,15 @@ async fn under(run: &mut Running<'_>, sim: &Sim, way: Way, fault: &Fault, round:
 }
 
 /// Syncs until the server has what the simulator has: a field that comes back is noticed by one sync and filled by the next.
-async fn recover(run: &Running<'_>, sim: &Sim, report: &mut Json) -> Json {
+async fn recover(run: &Running<'_>, sim: &Sim, full: bool, report: &mut Json) -> Json {
     let wished = Instant::now();
     let mut whole = Json::Null;
     for _ in 0..3 {
-        let mut again = run.again().await;
+        let mut again = run.again(full).await;
         // A refused credential is not tried again within seconds, even on request.
         while again.state() == v1::sync::State::Failed && wished.elapsed() < SPACED {
             tokio::time::sleep(Duration::from_secs(3)).await;
-            again = run.again().await;
+            again = run.again(full).await;
         }
         report["recovery"] = json!(again.state().as_str_name());
         if again.state() != v1::sync::State::Succeeded {
@@ -313,24 +331,45 @@ async fn one(run: &mut Running<'_>, sim: &Sim, way: Way, fault: &Fault, round: u
     } = under(run, sim, way, fault, round).await;
     report["fault"] = json!(fault.name);
     let listed: HashSet<String> = run.api.company_names().await.into_iter().collect();
+    let mut whole = Json::Null;
+    if let Some(Retyped { field, is, later }) = fault.retyped {
+        // The data is compared as long as the field has the other type.
+        let again = if later { Some(run.again(true).await) } else { None };
+        let missing = again.map(|sync| sync.missing_fields).or(success.clone());
+        let retyped = Some((field, is));
+        if let Some(missing) = missing {
+            whole = compare_but(sim, &run.api, &But { missing, retyped }).await;
+            good &= whole["agrees"] == true;
+            report["whole"] = whole["agrees"].clone();
+        }
+    }
     http_json("DELETE", &format!("{}/faults", sim.control), "");
     for (method, path, body) in &fault.after {
         // It is refused if the fault met no request.
         let _ = http_reply(method, &format!("{}{path}", sim.control), &body.to_string());
     }
-    let mut whole = Json::Null;
-    if let Some(missing) = &success {
-        whole = compare_without(sim, &run.api, missing).await;
+    if let Some(missing) = &success
+        && fault.retyped.is_none()
+        && !fault.changes
+    {
+        let but = But {
+            missing: missing.clone(),
+            ..But::default()
+        };
+        whole = compare_but(sim, &run.api, &but).await;
         good &= whole["agrees"] == true;
         report["whole"] = json!(whole["agrees"]);
         report["missing_fields"] = json!(missing);
     }
     // Also after a success, if the fault hid data.
-    if success.is_none() || !good || !fault.after.is_empty() {
+    if success.is_none() || !good || !fault.after.is_empty() || fault.changes {
         if fault.log_in {
             assert!(run.api.try_log_in(sim, &run.integration).await);
         }
-        whole = recover(run, sim, &mut report).await;
+        let recovered = recover(run, sim, fault.retyped.is_some() || fault.everything, &mut report).await;
+        if good || whole.is_null() {
+            whole = recovered;
+        }
         good &= report["recovered"] == true;
     }
     if success.is_none() {
@@ -342,8 +381,13 @@ async fn one(run: &mut Running<'_>, sim: &Sim, way: Way, fault: &Fault, round: u
         report["companies_lost"] = json!(gone);
         good &= gone == 0;
     }
-    let jobs = http_json("GET", &format!("{}/jobs", sim.control), "");
-    report["jobs_left"] = jobs["existing"].clone();
+    let jobs = || http_json("GET", &format!("{}/jobs", sim.control), "")["existing"].clone();
+    if jobs() != 0 {
+        // The deletion failed under the fault: the next sync does it.
+        report["jobs_for_the_next_sync"] = jobs();
+        run.again(false).await;
+    }
+    report["jobs_left"] = jobs();
     good &= report["jobs_left"] == 0;
     if !good {
         report["differences"] = whole["differences"].clone();
@@ -387,7 +431,7 @@ async fn all(sim: &Sim, place: &Place, way: Way, asked: &Asked) -> Json {
     let first = compare(sim, &run.api).await;
     assert_eq!(first["agrees"], true, "{first}");
     let mut dice = rand::rngs::StdRng::seed_from_u64(asked.seed);
-    let faults = trouble::all(way, &mut dice);
+    let faults = trouble::all(way, &mut dice, &sim.host);
     let mut reports = Vec::new();
     for (round, fault) in faults.iter().enumerate() {
         if fault.name.contains(&asked.only) {

@@ -3,7 +3,11 @@
 use rand::rngs::StdRng;
 use serde_json::{Value as Json, json};
 
+use super::truth::Is;
 use super::way::{DATA, Way};
+
+#[path = "organization.rs"]
+mod organization;
 
 /// Paths of the simulator.
 const DESCRIBE: &str = "/services/data/v62.0/sobjects";
@@ -36,6 +40,22 @@ pub(crate) struct Fault {
     pub(crate) blow: Option<Blow>,
     /// The user whose credential is lost: the integration logs in again before the next sync.
     pub(crate) log_in: bool,
+    /// Records change while the sync runs: those that it has read already are due in the next one.
+    pub(crate) changes: bool,
+    /// Only a read of everything sees how the fault ends.
+    pub(crate) everything: bool,
+    /// A field that has another type as long as the fault lasts.
+    pub(crate) retyped: Option<Retyped>,
+}
+
+/// A field of another type.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Retyped {
+    /// `Object.Field`.
+    pub(crate) field: &'static str,
+    pub(crate) is: Is,
+    /// The sync under the fault need not notice it, but the next one that reads everything.
+    pub(crate) later: bool,
 }
 
 impl Fault {
@@ -46,6 +66,9 @@ impl Fault {
             after: Vec::new(),
             blow: None,
             log_in: false,
+            changes: false,
+            everything: false,
+            retyped: None,
         }
     }
 
@@ -116,8 +139,8 @@ struct At {
     skip: u32,
 }
 
-/// All faults of a way; `dice` chooses the requests that they meet.
-pub(crate) fn all(way: Way, dice: &mut StdRng) -> Vec<Fault> {
+/// All faults of a way; `dice` chooses the requests that they meet. `host` is the simulator's, with its port.
+pub(crate) fn all(way: Way, dice: &mut StdRng, host: &str) -> Vec<Fault> {
     let mut all = Vec::new();
     for some in [
         gateways,
@@ -140,7 +163,15 @@ pub(crate) fn all(way: Way, dice: &mut StdRng) -> Vec<Fault> {
     }
     if way == Way::Bulk {
         jobs(&mut all);
+        organization::stuck_jobs(&mut all);
     }
+    let mut at = || At {
+        way,
+        path: way.path(),
+        skip: way.skip(dice),
+    };
+    organization::fields(&mut all, &mut at);
+    organization::hosts(&mut all, &mut at, host);
     all
 }
 
@@ -284,7 +315,21 @@ fn errors(all: &mut Vec<Fault>, at: &mut dyn FnMut() -> At) {
 
 /// Empty or partial results that look complete. A read of changes cannot see that they lack something.
 fn results(all: &mut Vec<Fault>, at: &mut dyn FnMut() -> At) {
-    if !at().way.lists() {
+    let way = at().way;
+    if !way.lists() {
+        return;
+    }
+    if way == Way::Bulk {
+        for (object, keep) in [("Account", 0), ("Contact", 0), ("Case", 0), ("Account", 1)] {
+            all.push(
+                Fault::new(format!("a job with {keep} records, complete, for {object}"))
+                    .control(
+                        "/jobs/script",
+                        json!({ "object": object, "keep": keep, "times": LASTING }),
+                    )
+                    .clear("/jobs/script"),
+            );
+        }
         return;
     }
     for object in ["Account", "Contact", "Case"] {
@@ -476,13 +521,15 @@ fn time(all: &mut Vec<Fault>, at: &mut dyn FnMut() -> At) {
                 .undo("/clock", json!({ "dateSkewSeconds": 0 })),
         );
     }
-    all.push(Fault::new("changes are committed in the middle under earlier stamps").order(act(
+    let mut late = Fault::new("changes are committed in the middle under earlier stamps").order(act(
         at(),
         json!([
             { "route": "/records/random", "body": { "seed": 5, "count": 20, "kinds": ["late"] } },
             { "route": "/records/random", "body": { "seed": 6, "count": 20, "kinds": ["update", "delete", "move", "merge"] } },
         ]),
-    )));
+    ));
+    late.changes = true;
+    all.push(late);
 }
 
 /// Processes.

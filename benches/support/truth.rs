@@ -48,7 +48,7 @@ pub(crate) const FIELDS: &[(&str, &[(&str, Is)])] = &[
 ];
 
 /// The kind of a value.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Is {
     Text,
     Html,
@@ -219,16 +219,11 @@ impl Sum {
 impl Sim {
     /// Passes each live row of an object to `each`: id, account, canonical line.
     pub(crate) fn truth(&self, object: &str, each: impl FnMut(String, Option<String>, String)) {
-        self.truth_without(object, &[], each);
+        self.truth_but(object, &But::default(), each);
     }
 
-    /// As [`truth`](Self::truth), without some fields, as `Object.Field`.
-    fn truth_without(
-        &self,
-        object: &str,
-        missing: &[String],
-        mut each: impl FnMut(String, Option<String>, String),
-    ) {
+    /// As [`truth`](Self::truth), with some differences.
+    fn truth_but(&self, object: &str, but: &But, mut each: impl FnMut(String, Option<String>, String)) {
         let (_, fields) = FIELDS.iter().find(|(name, _)| *name == object).unwrap();
         let mut names: Vec<&str> = fields.iter().map(|(name, _)| *name).collect();
         let mut more = vec!["Id"];
@@ -250,9 +245,14 @@ impl Sim {
             let id = scalar(row["Id"]).unwrap();
             let shown = fields
                 .iter()
-                .filter(|(name, _)| !missing.contains(&format!("{object}.{name}")));
-            let cells = shown.filter_map(|(name, is)| {
-                let text = truth_of(*is, row[name])?;
+                .map(|(name, is)| (name, is, format!("{object}.{name}")))
+                .filter(|(_, _, path)| !but.missing.contains(path));
+            let cells = shown.filter_map(|(name, is, path)| {
+                let is = but
+                    .retyped
+                    .filter(|(field, _)| *field == path)
+                    .map_or(*is, |(_, is)| is);
+                let text = truth_of(is, row[name])?;
                 Some(((*name).to_owned(), text))
             });
             let line = line(object, &id, cells.collect());
@@ -315,19 +315,27 @@ struct Due {
 
 /// Compares everything; the report says whether the data is equal.
 pub(crate) async fn compare(sim: &Sim, api: &Api) -> Json {
-    compare_without(sim, api, &[]).await
+    compare_but(sim, api, &But::default()).await
 }
 
-/// [`compare`] for a sync that reported fields (`Object.Field`) that the CRM did not show to it: they must be
-/// absent.
-pub(crate) async fn compare_without(sim: &Sim, api: &Api, missing: &[String]) -> Json {
+/// The differences of what a server has to show from [`FIELDS`].
+#[derive(Debug, Clone, Default)]
+pub(crate) struct But {
+    /// Fields (`Object.Field`) that the CRM did not show to the sync, as the sync reported: they must be absent.
+    pub(crate) missing: Vec<String>,
+    /// A field (`Object.Field`) that has another type.
+    pub(crate) retyped: Option<(&'static str, Is)>,
+}
+
+/// [`compare`] with some differences.
+pub(crate) async fn compare_but(sim: &Sim, api: &Api, but: &But) -> Json {
     let start = Instant::now();
     let mut due: HashMap<String, Due> = HashMap::new();
     let mut unreachable: BTreeMap<&str, u64> = BTreeMap::new();
     let mut live: BTreeMap<&str, u64> = BTreeMap::new();
     for (object, (name, _)) in FIELDS.iter().enumerate() {
         let accounts = object > 0;
-        sim.truth_without(name, missing, |id, account, line| {
+        sim.truth_but(name, but, |id, account, line| {
             *live.entry(name).or_default() += 1;
             // Without a company it cannot be found through companies.
             if accounts && account.as_ref().is_none_or(|account| !due.contains_key(account)) {
@@ -475,7 +483,7 @@ pub(crate) async fn compare_without(sim: &Sim, api: &Api, missing: &[String]) ->
         let ids: HashSet<&String> = wrong.iter().map(|(id, _)| id).chain(&lacking).collect();
         let mut lines: HashMap<String, String> = HashMap::new();
         for (name, _) in FIELDS {
-            sim.truth_without(name, missing, |id, _, line| {
+            sim.truth_but(name, but, |id, _, line| {
                 if ids.contains(&id) {
                     lines.insert(id, line);
                 }

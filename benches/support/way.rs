@@ -19,8 +19,8 @@ const BULK: &str = "/services/data/v62.0/jobs/query";
 pub(crate) const CHANGES: [&str; 8] = [
     "create", "update", "delete", "undelete", "purge", "merge", "move", "late",
 ];
-/// Arguments of the simulator: enough for several pages of one object, under few companies.
-pub(crate) const CONTACTS: &[&str] = &["--contacts", "2300"];
+/// Arguments of the simulator: enough for several pages of one object, under few companies, and for the guard of removals.
+pub(crate) const CONTACTS: &[&str] = &["--contacts", "2300", "--cases", "300"];
 
 /// Fields that the way `fill` deselects and selects again.
 const FILLED: [&str; 3] = ["Account.Industry", "Contact.Title", "Opportunity.Amount"];
@@ -125,7 +125,8 @@ impl Way {
     }
 }
 
-async fn sync(api: &Api, integration: &str, mode: Mode) -> String {
+/// Starts a sync.
+pub(crate) async fn sync(api: &Api, integration: &str, mode: Mode) -> String {
     let sync = v1::SyncIntegrationRequest {
         name: integration.to_owned(),
         mode: mode.into(),

@@ -2,6 +2,8 @@
 //! restarted, and a client.
 #![allow(dead_code, reason = "each bench uses a part")]
 
+use diesel::connection::SimpleConnection as _;
+use diesel::{Connection as _, PgConnection, SqliteConnection};
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write as _};
@@ -146,7 +148,10 @@ impl Place {
                 "connector.salesforce.settings.login_host_override",
                 format!("http://{}", self.sim),
             ),
-            ("connector.salesforce.plain_http_hosts", self.sim.clone()),
+            (
+                "connector.salesforce.plain_http_hosts",
+                format!("{},{}", self.sim, self.sim.replace("127.0.0.1", "localhost")),
+            ),
             ("sync.lease_seconds", self.lease_seconds.to_string()),
             ("grants.refresh_timeout_seconds", self.refresh_seconds.to_string()),
         ];
@@ -192,6 +197,26 @@ impl Place {
             refresh_seconds: self.refresh_seconds,
             more: self.more.clone(),
         }
+    }
+
+    /// So many seconds pass for everything that waits: the stored times move into the past.
+    pub(crate) fn pass(&self, seconds: i64) {
+        let us = seconds * 1_000_000;
+        let sql = format!(
+            "UPDATE sync SET due_us = due_us - {us} WHERE state = 'WAITING'; \
+             UPDATE organization SET closed_until_us = closed_until_us - {us}, \
+             refused_until_us = refused_until_us - {us}, refusal_us = refusal_us - {us}, calls_us = calls_us - {us}"
+        );
+        let done = match &self.database {
+            Some(url) => PgConnection::establish(url).unwrap().batch_execute(&sql),
+            None => {
+                let path = self.data.path().join("tether.db");
+                let mut conn = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
+                conn.batch_execute("PRAGMA busy_timeout = 5000").unwrap();
+                conn.batch_execute(&sql)
+            }
+        };
+        done.unwrap();
     }
 
     pub(crate) fn token(&self) -> String {

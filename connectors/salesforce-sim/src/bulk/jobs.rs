@@ -243,6 +243,7 @@ fn run(app: &App, job: &Job) -> Result<Outcome, Error> {
         // Chunks end in any order; here from the last to the first.
         rows = rows.chunks(size).rev().flatten().copied().collect();
     }
+    rows.truncate(job.script.keep.unwrap_or(usize::MAX));
     let table = plan.table;
     Ok(Outcome {
         org,

@@ -104,6 +104,8 @@ pub(crate) struct Script {
     pub(crate) duplicates: usize,
     /// The difference of `numberRecordsProcessed` to the rows.
     pub(crate) miscount: i64,
+    /// The result ends after so many rows, and counts no others.
+    pub(crate) keep: Option<usize>,
     #[serde(skip)]
     pub(crate) polls: u32,
 }
@@ -121,6 +123,7 @@ impl Default for Script {
             error_message: None,
             duplicates: 0,
             miscount: 0,
+            keep: None,
             polls: 0,
         }
     }
