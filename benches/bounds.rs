@@ -216,7 +216,8 @@ fn lengthen(place: &Place, asked: &Asked, contacts: bool) {
         sql += &format!(
             "UPDATE record SET payload = json_set(payload, '$.Title', external_id || {text}) \
              WHERE object = 'Contact' AND external_id IN {children};\
-             UPDATE record_link SET parent_id = {account} WHERE child_object = 'Contact' AND child_id IN {children};"
+             UPDATE record_link SET parent_id = {account} WHERE child_object = 'Contact' AND child_id IN {children};\
+             UPDATE record_child SET parent_id = {account} WHERE child_object = 'Contact' AND child_id IN {children};"
         );
     }
     conn.batch_execute(&sql).unwrap();

@@ -37,7 +37,7 @@ pub(super) struct DataSet {
     pub(super) mode: SyncMode,
     /// What it reads.
     pub(super) plan: Option<Vec<u8>>,
-    /// The change number up to which the tables of companies have the records (`record::by_company`).
+    /// The change number up to which the tables of companies and of children have the records (`record::by_company`).
     pub(super) company_no: i64,
     /// When rows of which some fields were read were last stored.
     pub(super) partial_us: Micros,
@@ -86,15 +86,15 @@ impl DataSet {
         }
     }
 
-    /// Whether the tables of companies have all company records.
-    pub(super) fn has_all_companies(&self) -> bool {
+    /// Whether the tables of companies and of children have all records.
+    pub(super) fn has_all_entries(&self) -> bool {
         self.company_no >= self.change_no
     }
 
-    /// Moves the change number on after a write. That of the companies follows if they had all records before, unless the write
-    /// left company records for later.
-    pub(super) fn advance(&mut self, change_no: i64, left_companies: bool) {
-        if self.has_all_companies() && !left_companies {
+    /// Moves the change number on after a write. That of the tables of companies and of children follows if they had all records
+    /// before, unless the write left entries for later.
+    pub(super) fn advance(&mut self, change_no: i64, left_entries: bool) {
+        if self.has_all_entries() && !left_entries {
             self.company_no = change_no;
         }
         self.change_no = change_no;
@@ -226,7 +226,7 @@ pub(super) fn store(conn: &mut Conn, set: &DataSet) -> Result<(), Error> {
 }
 
 /// Stores the change number after a write of the data set, which is locked and was at `of.change_no`. The write has written to
-/// the tables of companies too.
+/// the tables of companies and of children too.
 pub(super) fn set_change_no(conn: &mut Conn, of: &DataSet, change_no: i64) -> Result<(), Error> {
     let mut set = of.clone();
     set.advance(change_no, false);
@@ -246,8 +246,8 @@ pub(super) fn store_numbers(conn: &mut Conn, before: &DataSet, set: &DataSet) ->
     Ok(())
 }
 
-/// The data sets whose tables of companies lack records. There is one row an integration.
-pub(super) fn lacking_companies(conn: &mut Conn) -> Result<Vec<IntegrationId>, Error> {
+/// The data sets whose tables of companies or of children lack records. There is one row an integration.
+pub(super) fn lacking_entries(conn: &mut Conn) -> Result<Vec<IntegrationId>, Error> {
     Ok(data_set::table
         .filter(data_set::company_no.lt(data_set::change_no))
         .select(data_set::integration_id)

@@ -392,8 +392,8 @@ fn records(
     let Some(set) = data_set::lock(conn, id)? else {
         return Ok((None, 0));
     };
-    if !set.has_all_companies() {
-        record::fill(conn, &set)?;
+    if !record::is_filled(&set) {
+        record::fill(conn, set)?;
         return Ok((Some(after.clone()), 0));
     }
     // By company. Ids that were moved may come again, and stay.

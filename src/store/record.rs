@@ -9,6 +9,7 @@ use crate::domain::{CompanyId, IntegrationId, Micros, ReadTime};
 mod answer;
 mod apply;
 mod by_company;
+mod by_parent;
 mod feed;
 mod hash;
 mod listing;
@@ -19,7 +20,8 @@ mod read;
 mod sqlite;
 mod write;
 
-pub(super) use by_company::{Companies, fill, is_chunk, page};
+pub(super) use apply::Entries;
+pub(super) use by_company::{fill, fill_children, is_chunk, is_filled, page};
 pub use feed::{Change, ChangePage};
 pub use hash::row_hash;
 pub(super) use listing::{Listing, Writer};

@@ -390,6 +390,16 @@ diesel::table! {
 }
 
 diesel::table! {
+    record_child (integration_id, parent_object, parent_id, child_object, child_id) {
+        integration_id -> Text,
+        parent_object -> Text,
+        parent_id -> Text,
+        child_object -> Text,
+        child_id -> Text,
+    }
+}
+
+diesel::table! {
     company_record (integration_id, company_id, object, external_id) {
         integration_id -> Text,
         company_id -> Text,
@@ -491,6 +501,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     removal,
     record,
     record_link,
+    record_child,
     company_record,
     company_name,
     tracked_company,

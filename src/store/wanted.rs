@@ -48,7 +48,7 @@ const PARENTS: usize = 100;
 
 /// Adds the children of these records, which are gone: the CRM has moved or deleted the children too, perhaps without a new time
 /// of change. No statement goes through more than some thousand links, however many a record has. The head of the data set is
-/// locked.
+/// locked, and no links were left for later.
 pub(super) fn add_children(
     conn: &mut Conn,
     id: IntegrationId,
@@ -91,7 +91,7 @@ fn count_children(
     }
     let rows: Vec<Row> = match conn {
         Conn::Sqlite(c) => sql_query(
-            "SELECT p.value AS parent, (SELECT count(*) FROM (SELECT 1 FROM record_link WHERE integration_id = $1 \
+            "SELECT p.value AS parent, (SELECT count(*) FROM (SELECT 1 FROM record_child WHERE integration_id = $1 \
              AND parent_object = $2 AND parent_id = p.value LIMIT $3)) AS n FROM json_each($4) p",
         )
         .bind::<Text, _>(id)
@@ -128,7 +128,7 @@ fn add_all_children(
         Conn::Sqlite(c) => {
             sql_query(
                 "INSERT INTO data_wanted (integration_id, object, external_id) \
-                 SELECT $1, child_object, child_id FROM record_link WHERE integration_id = $1 AND parent_object = $2 \
+                 SELECT $1, child_object, child_id FROM record_child WHERE integration_id = $1 AND parent_object = $2 \
                  AND parent_id IN (SELECT value FROM json_each($3)) ON CONFLICT DO NOTHING",
             )
             .bind::<Text, _>(id)
@@ -154,13 +154,22 @@ fn add_all_children(
 
 /// Adds the children of a record that has many, in pages.
 fn add_many_children(conn: &mut Conn, id: IntegrationId, object: &str, parent: &str) -> Result<(), Error> {
+    macro_rules! page {
+        ($table:literal) => {
+            concat!(
+                "SELECT child_object AS object, child_id AS external_id FROM ",
+                $table,
+                " WHERE integration_id = (SELECT $1) AND parent_object = (SELECT $2) AND parent_id = (SELECT $3) \
+                 AND (child_object, child_id) > ($4, $5) ORDER BY child_object, child_id LIMIT (SELECT $6)"
+            )
+        };
+    }
     let mut after = (String::new(), String::new());
     loop {
-        let rows: Vec<Row> = sql_query(
-            "SELECT child_object AS object, child_id AS external_id FROM record_link WHERE integration_id = (SELECT $1) \
-             AND parent_object = (SELECT $2) AND parent_id = (SELECT $3) AND (child_object, child_id) > ($4, $5) \
-             ORDER BY child_object, child_id LIMIT (SELECT $6)",
-        )
+        let rows: Vec<Row> = sql_query(match conn {
+            Conn::Sqlite(_) => page!("record_child"),
+            Conn::Postgres(_) => page!("record_link"),
+        })
         .bind::<Text, _>(id)
         .bind::<Text, _>(object)
         .bind::<Text, _>(parent)

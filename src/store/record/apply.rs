@@ -12,6 +12,15 @@ pub(super) enum Touch {
     All,
 }
 
+/// When the entries of a write are added to the tables of companies and of children.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) enum Entries {
+    /// With the write.
+    Now,
+    /// Later, by `Store::company_fill`, but for links of records that are stored already.
+    Later,
+}
+
 /// A stored row.
 pub(super) struct Existing {
     pub(super) external_id: String,
@@ -114,9 +123,17 @@ pub(super) struct Touched<'a> {
 }
 
 /// A link from a child to a parent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Link<'a> {
     pub(super) child_id: &'a str,
     pub(super) parent: &'a Parent,
+}
+
+impl<'a> Link<'a> {
+    /// The parent's object and id.
+    pub(super) fn of(&self) -> (&'a str, &'a str) {
+        (&self.parent.object, &self.parent.external_id)
+    }
 }
 
 enum Fate<'a> {
@@ -183,8 +200,8 @@ impl<'a> Changes<'a> {
         }
     }
 
-    /// Rows whose links are deleted: removed rows, and rows that are written again.
-    pub(super) fn unlinked(&self) -> Vec<&'a str> {
+    /// Rows that were stored before: removed rows, and rows that are written again.
+    pub(super) fn known(&self) -> Vec<&'a str> {
         let gone = self.gone.iter().map(|gone| gone.external_id);
         let known = self.puts.iter().filter(|put| put.before.is_some());
         gone.chain(known.map(|put| put.row.external_id.as_str()))

@@ -3,9 +3,8 @@
 use std::collections::VecDeque;
 
 use super::{
-    Counters, RecordBatch,
-    apply::{self, Existing, Touch},
-    by_company::Companies,
+    Counters, RecordBatch, RecordRow,
+    apply::{self, Entries, Existing, Touch},
     partial,
     read::{existing_ids, existing_range},
     write,
@@ -24,8 +23,8 @@ pub(in crate::store) struct Writer {
     pub(in crate::store) integration_id: IntegrationId,
     pub(in crate::store) sync_id: SyncId,
     pub(in crate::store) generation: i64,
-    /// When company records are added to the tables of companies.
-    pub(in crate::store) companies: Companies,
+    /// When its company records and links are added to the tables by company and by parent.
+    pub(in crate::store) entries: Entries,
 }
 
 /// A batch of a sync, on its way into the store. What its range lacks is marked, not removed.
@@ -46,9 +45,17 @@ impl Listing {
         }
     }
 
-    /// Whether it has records of companies.
-    pub(in crate::store) fn has_companies(&self) -> bool {
-        self.batch.rows.iter().any(|row| row.company_id.is_some())
+    /// Whether it has records that first loads leave for later.
+    pub(in crate::store) fn has_entries(&self, conn: &Conn) -> bool {
+        let has_children = matches!(conn, Conn::Sqlite(_));
+        let is_entry =
+            |row: &RecordRow| row.company_id.is_some() || (has_children && !row.parents.is_empty());
+        self.batch.rows.iter().any(is_entry)
+    }
+
+    /// Whether it has records that are gone.
+    pub(in crate::store) fn has_gone(&self) -> bool {
+        self.batch.rows.iter().any(|row| row.deleted)
     }
 
     pub(in crate::store) fn object(&self) -> &str {
@@ -70,7 +77,7 @@ impl Listing {
             integration_id,
             sync_id,
             generation,
-            companies,
+            entries,
         } = *of;
         if !std::mem::replace(&mut self.is_prepared, true) {
             apply::prepare(&mut self.batch);
@@ -117,7 +124,7 @@ impl Listing {
             change_no,
             batch,
             seen,
-            (Touch::Moved, companies),
+            (Touch::Moved, entries),
             now_us,
         )
         .map(Some)

@@ -9,8 +9,7 @@ use serde_json::value::RawValue;
 
 use super::{
     Counters, Parent, Record, RecordBatch, RecordRow,
-    apply::{Changes, Existing, Gone, Put},
-    by_company::Companies,
+    apply::{Changes, Entries, Existing, Gone, Put},
     postgres,
     read::{existing_range, parents},
     sqlite, write,
@@ -52,7 +51,7 @@ pub(super) fn store(
             });
         }
         counters.removed += some.len() as i64;
-        write::write(conn, integration_id, object, &changes, Companies::Now, now_us)?;
+        write::write(conn, integration_id, object, &changes, Entries::Now, now_us)?;
     }
     if !fields.is_empty() {
         for some in sorted.live.chunks(RECORDS_AT_ONCE) {
@@ -70,7 +69,7 @@ pub(super) fn store(
                 });
             }
             counters.written += merged.len() as i64;
-            write::write(conn, integration_id, object, &changes, Companies::Now, now_us)?;
+            write::write(conn, integration_id, object, &changes, Entries::Now, now_us)?;
         }
     }
     counters.unchanged = counters.read - counters.written - counters.removed;

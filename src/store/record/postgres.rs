@@ -15,9 +15,10 @@ use diesel::{
 };
 
 pub(super) mod companies;
+pub(super) mod links;
 pub(super) mod read;
 
-use super::apply::{Gone, Link, Put, Touched};
+use super::apply::{Gone, Put, Touched};
 use crate::domain::{IntegrationId, Micros};
 use crate::store::Error;
 
@@ -117,50 +118,6 @@ pub(super) fn touch(
         .bind::<Array<BigInt>, _>(column(rows, |t| t.modified_us))
         .bind::<Array<BigInt>, _>(column(rows, |t| t.read.us))
         .bind::<Array<BigInt>, _>(column(rows, |t| t.read.clock.number()))
-        .execute(c)?;
-    }
-    Ok(())
-}
-
-/// Removes the links of children.
-pub(super) fn unlink(
-    c: &mut PgConnection,
-    integration_id: IntegrationId,
-    object: &str,
-    children: &[&str],
-) -> Result<(), Error> {
-    for children in children.chunks(ROWS) {
-        sql_query(
-            "DELETE FROM record_link l USING unnest($3::text[]) u (id) \
-             CROSS JOIN LATERAL (SELECT ctid FROM record_link WHERE integration_id = (SELECT $1) \
-             AND child_object = (SELECT $2) AND child_id = u.id COLLATE \"C\" OFFSET 0) s (at) \
-             WHERE l.ctid = s.at",
-        )
-        .bind::<Text, _>(integration_id)
-        .bind::<Text, _>(object)
-        .bind::<Array<Text>, _>(children)
-        .execute(c)?;
-    }
-    Ok(())
-}
-
-/// Adds links.
-pub(super) fn link(
-    c: &mut PgConnection,
-    integration_id: IntegrationId,
-    object: &str,
-    links: &[Link<'_>],
-) -> Result<(), Error> {
-    for links in links.chunks(ROWS) {
-        sql_query(
-            "INSERT INTO record_link (integration_id, child_object, child_id, parent_object, parent_id) \
-             SELECT $1, $2, u.* FROM unnest($3::text[], $4::text[], $5::text[]) u ON CONFLICT DO NOTHING",
-        )
-        .bind::<Text, _>(integration_id)
-        .bind::<Text, _>(object)
-        .bind::<Array<Text>, _>(column(links, |l| l.child_id))
-        .bind::<Array<Text>, _>(column(links, |l| l.parent.object.as_str()))
-        .bind::<Array<Text>, _>(column(links, |l| l.parent.external_id.as_str()))
         .execute(c)?;
     }
     Ok(())

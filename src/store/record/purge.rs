@@ -65,17 +65,19 @@ pub(in crate::store) fn purge(
     integration_id: IntegrationId,
     limit: i64,
 ) -> Result<usize, Error> {
-    const SQLITE: [&str; 4] = [
+    const SQLITE: &[&str] = &[
         "DELETE FROM record WHERE integration_id = $1 AND (object, external_id) IN (SELECT object, external_id FROM \
          record WHERE integration_id = $1 LIMIT $2)",
         "DELETE FROM record_link WHERE integration_id = $1 AND (child_object, child_id, parent_object, parent_id) IN \
          (SELECT child_object, child_id, parent_object, parent_id FROM record_link WHERE integration_id = $1 LIMIT $2)",
+        "DELETE FROM record_child WHERE integration_id = $1 AND (parent_object, parent_id, child_object, child_id) IN \
+         (SELECT parent_object, parent_id, child_object, child_id FROM record_child WHERE integration_id = $1 LIMIT $2)",
         "DELETE FROM company_record WHERE integration_id = $1 AND (company_id, object, external_id) IN \
          (SELECT company_id, object, external_id FROM company_record WHERE integration_id = $1 LIMIT $2)",
         "DELETE FROM company_name WHERE integration_id = $1 AND (name_key, company_id, object, external_id) IN \
          (SELECT name_key, company_id, object, external_id FROM company_name WHERE integration_id = $1 LIMIT $2)",
     ];
-    const POSTGRES: [&str; 4] = [
+    const POSTGRES: &[&str] = &[
         "DELETE FROM record WHERE ctid = ANY (ARRAY(SELECT ctid FROM record WHERE integration_id = (SELECT $1) LIMIT $2))",
         "DELETE FROM record_link WHERE ctid = ANY (ARRAY(SELECT ctid FROM record_link \
          WHERE integration_id = (SELECT $1) LIMIT $2))",
@@ -89,7 +91,7 @@ pub(in crate::store) fn purge(
         Conn::Sqlite(_) => SQLITE,
         Conn::Postgres(_) => POSTGRES,
     } {
-        gone += diesel::sql_query(sql)
+        gone += diesel::sql_query(*sql)
             .bind::<sql_types::Text, _>(integration_id)
             .bind::<sql_types::BigInt, _>(limit)
             .execute(conn)?;

@@ -8,16 +8,13 @@ use diesel::{
 };
 
 pub(super) mod companies;
+pub(super) mod links;
 pub(super) mod read;
 mod texts;
 
-use self::texts::{Insert, insert};
-use super::apply::{Gone, Link, Put, Touched};
+use super::apply::{Gone, Put, Touched};
 use crate::domain::{IntegrationId, Micros};
-use crate::store::{
-    Error,
-    schema::{record, record_link},
-};
+use crate::store::{Error, schema::record};
 
 /// An upsert of exactly `N` rows: one text, so one prepared statement.
 struct PutRows<'a, const N: usize> {
@@ -159,51 +156,4 @@ pub(super) fn touch(
             .execute(c)?;
     }
     Ok(())
-}
-
-/// Removes the links of children.
-pub(super) fn unlink(
-    c: &mut SqliteConnection,
-    integration_id: IntegrationId,
-    object: &str,
-    children: &[&str],
-) -> Result<(), Error> {
-    for child in children {
-        let links = record_link::table
-            .filter(record_link::integration_id.eq(integration_id))
-            .filter(record_link::child_object.eq(object))
-            .filter(record_link::child_id.eq(child));
-        diesel::delete(links).execute(c)?;
-    }
-    Ok(())
-}
-
-struct Links;
-
-impl Insert for Links {
-    const SQL: &'static str =
-        "INSERT INTO record_link (integration_id, child_object, child_id, parent_object, parent_id) VALUES ";
-}
-
-/// Adds links.
-pub(super) fn link(
-    c: &mut SqliteConnection,
-    integration_id: IntegrationId,
-    object: &str,
-    links: &[Link<'_>],
-) -> Result<(), Error> {
-    let id = integration_id.as_str();
-    let rows: Vec<[&str; 5]> = links
-        .iter()
-        .map(|link| {
-            [
-                id,
-                object,
-                link.child_id,
-                &link.parent.object,
-                &link.parent.external_id,
-            ]
-        })
-        .collect();
-    insert::<Links, 5>(c, &rows)
 }

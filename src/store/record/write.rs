@@ -10,10 +10,9 @@ use std::collections::HashSet;
 use diesel::{prelude::*, sql_types};
 
 use super::{
-    Counters, RecordBatch, RecordRow,
-    apply::{self, Changes, Existing, Gone, Touch},
-    by_company::{self, Companies},
-    postgres,
+    Counters, Parent, RecordBatch, RecordRow,
+    apply::{self, Changes, Entries, Existing, Gone, Touch},
+    by_company, by_parent, postgres,
     read::{children, existing_ids},
     sqlite,
 };
@@ -83,6 +82,8 @@ fn store_refresh(conn: &mut Conn, refresh: Refresh) -> Result<Refreshed, Error> 
             ),
         ));
     }
+    // The children that are stored of a record are looked for, and those that were read are found at once.
+    let of = by_company::fill_children(conn, of)?;
     let mut change_no = of.change_no;
     let mut counters = Counters::default();
     let listed: HashSet<(String, String)> = refresh
@@ -106,7 +107,7 @@ fn store_refresh(conn: &mut Conn, refresh: Refresh) -> Result<Refreshed, Error> 
             &mut change_no,
             &batch,
             (&existing, &rows),
-            (Touch::All, Companies::Now),
+            (Touch::All, Entries::Now),
             refresh.now_us,
         )?);
     }
@@ -132,14 +133,12 @@ fn unlink(
     listed: &HashSet<(String, String)>,
     read: ReadTime,
 ) -> Result<i64, Error> {
-    let parent = [set.parent_id.as_str()];
-    let children = children(
-        conn,
-        integration_id,
-        &set.parent_object,
-        &parent,
-        &set.child_object,
-    )?;
+    let parent = Parent {
+        object: set.parent_object.clone(),
+        external_id: set.parent_id.clone(),
+    };
+    let ids = [parent.external_id.as_str()];
+    let children = children(conn, integration_id, &parent.object, &ids, &set.child_object)?;
     let children: Vec<&str> = children.iter().map(|(_, child)| child.as_str()).collect();
     let stored = existing_ids(conn, integration_id, &set.child_object, &children)?;
     let mut unlinked = 0;
@@ -151,16 +150,7 @@ fn unlink(
         wanted::add(conn, integration_id, &set.child_object, &[&key.1])?;
         *change_no += 1;
         unlinked += 1;
-        diesel::sql_query(
-            "DELETE FROM record_link WHERE integration_id = (SELECT $1) AND child_object = (SELECT $2) AND child_id = $3 \
-             AND parent_object = $4 AND parent_id = $5",
-        )
-        .bind::<sql_types::Text, _>(integration_id)
-        .bind::<sql_types::Text, _>(&set.child_object)
-        .bind::<sql_types::Text, _>(&key.1)
-        .bind::<sql_types::Text, _>(&set.parent_object)
-        .bind::<sql_types::Text, _>(&set.parent_id)
-        .execute(conn)?;
+        by_parent::unlink(conn, integration_id, (&key.0, &key.1), &parent)?;
         diesel::sql_query(
             "UPDATE record SET hash = $1, change_no = $2 WHERE integration_id = (SELECT $3) AND object = (SELECT $4) \
              AND external_id = $5",
@@ -182,12 +172,12 @@ pub(super) fn store(
     change_no: &mut i64,
     batch: &RecordBatch,
     (existing, rows): (&[Existing], &[&RecordRow]),
-    (touch, companies): (Touch, Companies),
+    (touch, entries): (Touch, Entries),
     now_us: Micros,
 ) -> Result<Counters, Error> {
     let object = batch.object.as_str();
     let changes = apply::changes(existing, rows, batch, touch, change_no);
-    write(conn, integration_id, object, &changes, companies, now_us)?;
+    write(conn, integration_id, object, &changes, entries, now_us)?;
     Ok(changes.counters)
 }
 
@@ -197,7 +187,7 @@ pub(super) fn write(
     integration_id: IntegrationId,
     object: &str,
     changes: &Changes<'_>,
-    companies: Companies,
+    entries: Entries,
     now_us: Micros,
 ) -> Result<(), Error> {
     let Changes {
@@ -205,24 +195,20 @@ pub(super) fn write(
     } = changes;
     let parents: Vec<&str> = gone.iter().map(|gone| gone.external_id).collect();
     wanted::add_children(conn, integration_id, object, &parents)?;
-    let (unlink, links) = (changes.unlinked(), changes.links());
     match conn {
         Conn::Sqlite(c) => {
             sqlite::put(c, integration_id, object, puts)?;
             sqlite::gone(c, integration_id, object, gone, now_us)?;
             sqlite::touch(c, integration_id, object, touched)?;
-            sqlite::unlink(c, integration_id, object, &unlink)?;
-            sqlite::link(c, integration_id, object, &links)?;
         }
         Conn::Postgres(c) => {
             postgres::put(c, integration_id, object, puts)?;
             postgres::gone(c, integration_id, object, gone, now_us)?;
             postgres::touch(c, integration_id, object, touched)?;
-            postgres::unlink(c, integration_id, object, &unlink)?;
-            postgres::link(c, integration_id, object, &links)?;
         }
     }
-    by_company::write(conn, integration_id, object, changes, companies)
+    by_parent::write(conn, integration_id, object, changes, entries)?;
+    by_company::write(conn, integration_id, object, changes, entries)
 }
 
 /// Removes rows that a listing lacked, unless they were read after it; returns how many. They are sorted by id; the
@@ -264,17 +250,11 @@ pub(in crate::store) fn remove(
         gone,
         ..Changes::none()
     };
-    let unlink = changes.unlinked();
     match conn {
-        Conn::Sqlite(c) => {
-            sqlite::gone(c, integration_id, object, &changes.gone, now_us)?;
-            sqlite::unlink(c, integration_id, object, &unlink)?;
-        }
-        Conn::Postgres(c) => {
-            postgres::gone(c, integration_id, object, &changes.gone, now_us)?;
-            postgres::unlink(c, integration_id, object, &unlink)?;
-        }
+        Conn::Sqlite(c) => sqlite::gone(c, integration_id, object, &changes.gone, now_us)?,
+        Conn::Postgres(c) => postgres::gone(c, integration_id, object, &changes.gone, now_us)?,
     }
-    by_company::write(conn, integration_id, object, &changes, Companies::Now)?;
+    by_parent::write(conn, integration_id, object, &changes, Entries::Now)?;
+    by_company::write(conn, integration_id, object, &changes, Entries::Now)?;
     Ok(changes.gone.len() as i64)
 }

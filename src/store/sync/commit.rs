@@ -18,7 +18,7 @@ use crate::store::{
     Counters, Error, FieldRef, RecordBatch, Store,
     conn::{Conn, each},
     data_set,
-    record::{self, Companies},
+    record::{self, Entries},
     schema::data_object,
 };
 
@@ -66,8 +66,8 @@ pub struct SyncCommit {
     pub field_types: Vec<(FieldRef, FieldType)>,
     /// Objects that were read to their end, as the next sync has to know it.
     pub reads: Vec<ObjectRead>,
-    /// No sync of the integration has succeeded yet: company records are found by their company after the next
-    /// [`Store::company_fill`], at the latest at the end of the sync.
+    /// No sync of the integration has succeeded yet: company records are found by their company, and related records by their
+    /// parent, after the next [`Store::company_fill`], at the latest at the end of the sync.
     pub is_first_load: bool,
     /// Now.
     pub now_us: Micros,
@@ -84,11 +84,11 @@ pub struct Committed {
     pub counters: Vec<(String, Counters)>,
     /// Someone asked it to stop.
     pub cancel_requested: bool,
-    /// How many company records were left for later.
+    /// How much was left for later.
     pub left: Left,
 }
 
-/// Whether a first load has left company records for later.
+/// Whether a first load has left company records and links for later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Left {
     /// No.
@@ -209,11 +209,10 @@ fn store_commit(conn: &mut Conn, mut part: PartOfCommit) -> Result<Part, Error> 
     let commit = &part.commit;
     let held = (commit.sync_id, commit.fence, commit.generation);
     let mut set = data_set::lock_held(conn, commit.integration_id, held)?;
-    let (before, mut change_no) = (set.clone(), set.change_no);
     if set.stop_fence >= commit.fence {
         // Nothing is written after a cancel request, whether by a caller or because the connector was disabled.
         return Ok(Part::Stopped(Committed {
-            change_no,
+            change_no: set.change_no,
             checkpoint_seq: set.checkpoint_seq,
             counters: part.counters,
             cancel_requested: true,
@@ -221,20 +220,25 @@ fn store_commit(conn: &mut Conn, mut part: PartOfCommit) -> Result<Part, Error> 
         }));
     }
 
+    if part.batches.iter().any(record::Listing::has_gone) {
+        // The children of what is gone are looked for.
+        set = record::fill_children(conn, set)?;
+    }
+    let (before, mut change_no) = (set.clone(), set.change_no);
     let mut counters: Vec<(String, Counters)> = Vec::new();
     let mut budget = MARKED_AT_ONCE;
     let whose = record::Writer {
         integration_id: set.integration_id,
         sync_id: commit.sync_id,
         generation: commit.generation,
-        companies: match commit.is_first_load {
-            true => Companies::Later,
-            false => Companies::Now,
+        entries: match commit.is_first_load {
+            true => Entries::Later,
+            false => Entries::Now,
         },
     };
-    let mut left_companies = false;
+    let mut left_entries = false;
     while let Some(batch) = part.batches.front_mut() {
-        left_companies |= commit.is_first_load && batch.has_companies();
+        left_entries |= commit.is_first_load && batch.has_entries(conn);
         let Some(done) = batch.step(conn, &whose, &mut change_no, &mut budget, commit.now_us)? else {
             break;
         };
@@ -251,7 +255,7 @@ fn store_commit(conn: &mut Conn, mut part: PartOfCommit) -> Result<Part, Error> 
         object_count(conn, set.integration_id, object, done)?;
         count(&mut part.counters, object, done);
     }
-    set.advance(change_no, left_companies);
+    set.advance(change_no, left_entries);
     if !last {
         data_set::store_numbers(conn, &before, &set)?;
         return Ok(Part::More(Box::new(part)));
@@ -277,9 +281,9 @@ fn store_commit(conn: &mut Conn, mut part: PartOfCommit) -> Result<Part, Error> 
         checkpoint_seq: set.checkpoint_seq,
         counters: part.counters,
         cancel_requested: false,
-        left: match set.has_all_companies() {
+        left: match set.has_all_entries() {
             true => Left::Nothing,
-            false if !left_companies || record::is_chunk(&set) => Left::Chunk,
+            false if !left_entries || record::is_chunk(conn, &set) => Left::Chunk,
             false => Left::Some,
         },
     };

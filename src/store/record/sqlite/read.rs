@@ -8,7 +8,7 @@ use crate::store::{
     Error,
     complete_range::Piece,
     record::{CompanyRecordKey, Held, Record, RecordContent, apply::Known},
-    schema::{record, record_link},
+    schema::{record, record_child, record_link},
 };
 
 /// Keys as one text.
@@ -207,15 +207,15 @@ pub(in crate::store::record) fn children(
     parent_ids: &[&str],
     object: &str,
 ) -> Result<Vec<(String, String)>, Error> {
-    Ok(record_link::table
-        .filter(record_link::integration_id.eq(integration_id))
-        .filter(record_link::parent_object.eq(parent_object))
+    Ok(record_child::table
+        .filter(record_child::integration_id.eq(integration_id))
+        .filter(record_child::parent_object.eq(parent_object))
         .filter(
             sql::<Bool>("parent_id IN (SELECT value FROM json_each(")
                 .bind::<Text, _>(list(parent_ids.iter().copied())?)
                 .sql("))"),
         )
-        .filter(record_link::child_object.eq(object))
-        .select((record_link::parent_id, record_link::child_id))
+        .filter(record_child::child_object.eq(object))
+        .select((record_child::parent_id, record_child::child_id))
         .load(c)?)
 }

@@ -85,6 +85,7 @@ pub(super) fn tree(plan: &Json, depth: usize) -> String {
 pub(super) const LARGE: &[&str] = &[
     "record",
     "record_link",
+    "record_child",
     "company_record",
     "company_name",
     "sync",
@@ -105,6 +106,7 @@ pub(super) const WHOLE: &[(&str, &str)] = &[
     ("company_count_all", "tracked_company"),
     ("integration_purge", "record"),
     ("integration_purge", "record_link"),
+    ("integration_purge", "record_child"),
     ("integration_purge", "company_record"),
     ("integration_purge", "company_name"),
     ("group_delete", "tracked_company"),

@@ -230,6 +230,7 @@ async fn on_sqlite_without_statistics() {
         let of_data = [
             "record",
             "record_link",
+            "record_child",
             "company_record",
             "company_name",
             "removal",

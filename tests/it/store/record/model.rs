@@ -123,6 +123,16 @@ fn later(old: (ReadClock, Micros), new: (ReadClock, Micros)) -> bool {
     old.0 == new.0 && new.0 != ReadClock::UNKNOWN && old.1 > new.1
 }
 
+/// The children of all parents that rows may have, as (parent, child).
+async fn children(store: &Store, id: IntegrationId) -> BTreeSet<(String, String)> {
+    let parents = (0..4).map(|hash| hash.to_string()).collect();
+    let links = store
+        .record_links(id, "Account", parents, "Account")
+        .await
+        .unwrap();
+    links.into_iter().collect()
+}
+
 impl Model {
     pub(super) fn apply(&mut self, batch: &RecordBatch, live: bool) -> Counters {
         let (newest, others) = newest(batch);
@@ -267,6 +277,18 @@ impl Model {
         assert!(feed.is_sorted_by_key(|c| c.record.change_no));
         assert_eq!(store.record_change_no(id).await.unwrap(), self.change_no);
         // Records that a first load left for later are missing until they are added; nothing else is found.
+        let early_children = children(store, id).await;
+        let children_of = |(id, stored): (&String, &Stored)| {
+            let parents = stored.parents.iter();
+            parents
+                .map(|parent| (parent.external_id.clone(), id.clone()))
+                .collect::<Vec<_>>()
+        };
+        let expected_children: BTreeSet<(String, String)> = self.rows.iter().flat_map(children_of).collect();
+        assert!(
+            early_children.is_subset(&expected_children),
+            "{early_children:?} {expected_children:?}"
+        );
         let companies: Vec<CompanyId> = (0..6).map(|n| CompanyId::of_domain(&n.to_string())).collect();
         let mut early = BTreeSet::new();
         for company in &companies {
@@ -279,6 +301,7 @@ impl Model {
             .collect();
         assert!(early.is_subset(&expected), "{early:?} {expected:?}");
         store.company_fill(id).await.unwrap();
+        assert_eq!(children(store, id).await, expected_children);
         for company in companies {
             let held = store.record_company_keys(id, vec![company]).await.unwrap();
             let of = |(one, id): &(CompanyId, String)| (*one == company).then(|| id.clone());
