@@ -6,8 +6,12 @@ use crate::time::now_us;
 use prost::bytes::Bytes;
 use std::time::{Duration, Instant};
 
-/// During a first load, company records that were left for later are added at least so often.
+/// During a first load, company records and links that were left for later are added at least so often, counted from the end of
+/// the pause after the last time.
 pub(super) const FILL_EVERY: Duration = Duration::from_secs(5);
+/// The pause after adding them, in multiples of the time that it took: each time writes most pages of the tables again, so that a
+/// slow disk would do little else.
+const FILL_PAUSE: u32 = 8;
 
 impl Run<'_> {
     pub(super) async fn commit(&mut self, checkpoint: Option<Bytes>) -> Result<(), Stop> {
@@ -95,13 +99,13 @@ impl Run<'_> {
         if !self.lacks_companies {
             return;
         }
-        let id = self.sync.integration_id;
+        let (id, begun) = (self.sync.integration_id, Instant::now());
         match self.context.store.company_fill(id).await {
             Ok(()) => self.lacks_companies = false,
             Err(error) => {
                 tracing::warn!(integration = %id, "cannot add companies of {id} yet, will retry: {error}")
             }
         }
-        self.filled = Instant::now();
+        self.filled = Instant::now() + FILL_PAUSE * begun.elapsed();
     }
 }
