@@ -46,6 +46,7 @@ mod secrets;
 mod setup;
 mod sharing;
 mod store;
+mod storing;
 mod strangers;
 mod support;
 mod takeover;

@@ -26,8 +26,8 @@
 //! | `script.object.<key>` | | an `error:…`: the stream reports it for the object, and continues without it |
 //!
 //! A script is a list of `action[@row]`, separated by commas: `slow:50,error:rate_limited:2000@120`. Actions are
-//! `panic`, `hang` (never answers, but yields), `block:<ms>` (does not yield), `slow:<ms>`, `error:<kind>[:<retry
-//! ms>]`, `credentials` (streams only) and `log:<text>`. An action without a row runs before the first row; only
+//! `panic`, `hang` (never answers, but yields), `block:<ms>` (does not yield), `slow:<ms>`, `wait:<path>` (until this file
+//! exists), `error:<kind>[:<retry ms>]`, `credentials` (streams only) and `log:<text>`. An action without a row runs before the first row; only
 //! reads have rows.
 //!
 //! # Mutants
@@ -85,10 +85,14 @@
 //! | `logs-tokens` | the access token is logged | safety.secrets |
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tether_connector_sdk::proto::ErrorKind;
 use tether_connector_sdk::{CallContext, Error};
+
+/// How often a file is looked for.
+const WAIT_STEP: Duration = Duration::from_millis(5);
 
 /// The settings of one call.
 #[derive(Clone)]
@@ -160,6 +164,8 @@ pub enum Action {
     Block(Duration),
     /// Waits.
     Slow(Duration),
+    /// Waits until a file exists.
+    Wait(PathBuf),
     /// Returns an error.
     Fail(Box<Error>),
     /// Requests credentials.
@@ -208,6 +214,12 @@ impl Action {
         match self {
             Self::Hang => std::future::pending().await,
             Self::Slow(time) => call.sleep(*time).await,
+            Self::Wait(path) => {
+                while !path.exists() {
+                    call.sleep(WAIT_STEP).await?;
+                }
+                Ok(())
+            }
             other => other.run_blocking(),
         }
     }
@@ -220,7 +232,7 @@ impl Action {
             Self::Block(time) | Self::Slow(time) => std::thread::sleep(*time),
             Self::Fail(error) => return Err(error.as_ref().clone()),
             Self::Log(text) => tracing::info!("{text}"),
-            Self::Hang | Self::Credentials => {}
+            Self::Hang | Self::Wait(_) | Self::Credentials => {}
         }
         Ok(())
     }
@@ -239,6 +251,7 @@ fn step(step: &str) -> Result<(Option<u64>, Action), Error> {
         "hang" => Action::Hang,
         "block" => Action::Block(milliseconds(rest)?),
         "slow" => Action::Slow(milliseconds(rest)?),
+        "wait" => Action::Wait(PathBuf::from(rest)),
         "credentials" => Action::Credentials,
         "log" => Action::Log(rest.to_owned()),
         "error" => {

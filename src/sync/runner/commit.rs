@@ -1,27 +1,34 @@
 //! Stores what a run received since its last checkpoint.
 
-use super::state::{Run, Stop};
-use crate::store::{Left, SyncCommit};
+use super::state::{Pending, Run, Stop};
+use super::storing::{self, Commit, Stored, Storing};
+use crate::store::{self, SyncCommit};
 use crate::time::now_us;
+use futures_util::FutureExt as _;
 use prost::bytes::Bytes;
-use std::time::{Duration, Instant};
-
-/// During a first load, company records and links that were left for later are added at least so often, counted from the end of
-/// the pause after the last time.
-pub(super) const FILL_EVERY: Duration = Duration::from_secs(5);
-/// The pause after adding them, in multiples of the time that it took: each time writes most pages of the tables again, so that a
-/// slow disk would do little else.
-const FILL_PAUSE: u32 = 8;
+use std::time::Instant;
 
 impl Run<'_> {
+    /// Stores what is pending, and waits until it is stored. No commit is in progress.
     pub(super) async fn commit(&mut self, checkpoint: Option<Bytes>) -> Result<(), Stop> {
-        let begun = Instant::now();
-        let pending = std::mem::take(&mut self.pending);
-        self.pending.usage = pending.usage;
-        self.pending.committed = pending.usage;
+        let mut storing = Storing::default();
+        storing.begin(self.begin_commit(checkpoint, 0));
+        self.stored(&mut storing).await
+    }
+
+    /// Begins to store what is pending. `sequence` is the number of the checkpoint in its stream. No commit is in progress.
+    pub(super) fn begin_commit(&mut self, checkpoint: Option<Bytes>, sequence: u64) -> Commit {
+        let usage = self.pending.usage;
+        let next = Pending {
+            usage,
+            committed: usage,
+            ..Pending::default()
+        };
+        let pending = std::mem::replace(&mut self.pending, next);
+        let checkpoint = checkpoint.map(Vec::from);
         let commit = SyncCommit {
             batches: pending.batches,
-            checkpoint: checkpoint.map(Vec::from),
+            checkpoint: checkpoint.clone(),
             objects: pending.objects,
             bytes: pending.usage.0 - pending.committed.0,
             api_calls: pending.usage.1 - pending.committed.1,
@@ -32,13 +39,43 @@ impl Run<'_> {
             ..self.nothing()
         };
         self.uncounted += commit.api_calls;
-        let at_checkpoint = commit.checkpoint.is_some();
-        let got_on = commit.checkpoint.is_some() && commit.checkpoint != self.sync.checkpoint;
-        if got_on {
-            self.sync.checkpoint.clone_from(&commit.checkpoint);
+        Commit {
+            future: storing::commit(self.context.store.clone(), commit, self.filled).boxed(),
+            begun: Instant::now(),
+            rows: pending.rows,
+            bytes: pending.bytes,
+            checkpoint,
+            sequence,
         }
-        let committed = self.context.store.sync_commit(commit).await?;
-        if got_on {
+    }
+
+    /// Waits for the commit in progress, if there is one.
+    ///
+    /// # Errors
+    /// It failed; or the sync is to stop after it.
+    pub(super) async fn stored(&mut self, storing: &mut Storing) -> Result<(), Stop> {
+        if storing.is_idle() {
+            return Ok(());
+        }
+        let (commit, stored) = storing.end().await;
+        self.after_commit(commit, stored).await
+    }
+
+    /// Takes note of the end of a commit.
+    pub(super) async fn after_commit(
+        &mut self,
+        commit: Commit,
+        stored: Result<Stored, store::Error>,
+    ) -> Result<(), Stop> {
+        let Stored {
+            committed,
+            lacks_companies,
+            filled,
+        } = stored?;
+        (self.lacks_companies, self.filled) = (lacks_companies, filled);
+        let at_checkpoint = commit.checkpoint.is_some();
+        if at_checkpoint && commit.checkpoint != self.sync.checkpoint {
+            self.sync.checkpoint = commit.checkpoint;
             self.sync.tries = 0;
         }
         for (_, counters) in &committed.counters {
@@ -52,18 +89,7 @@ impl Run<'_> {
             }
         }
         metrics::histogram!("tether_sync_commit_seconds", "connector" => self.connector.clone())
-            .record(begun.elapsed().as_secs_f64());
-        let is_due = match committed.left {
-            Left::Nothing => false,
-            Left::Some => self.filled.elapsed() >= FILL_EVERY,
-            Left::Chunk => true,
-        };
-        self.lacks_companies = committed.left != Left::Nothing;
-        if !self.lacks_companies {
-            self.filled = Instant::now();
-        } else if is_due {
-            self.fill().await;
-        }
+            .record(commit.begun.elapsed().as_secs_f64());
         if committed.cancel_requested {
             return Err(Stop::Cancelled);
         }
@@ -94,18 +120,11 @@ impl Run<'_> {
         }
     }
 
-    /// Adds the company records that were left for later. That may fail: it is tried again, and the end of the sync does it.
+    /// Adds the company records that were left for later.
     pub(super) async fn fill(&mut self) {
-        if !self.lacks_companies {
-            return;
+        if self.lacks_companies {
+            (self.lacks_companies, self.filled) =
+                storing::fill(&self.context.store, self.sync.integration_id).await;
         }
-        let (id, begun) = (self.sync.integration_id, Instant::now());
-        match self.context.store.company_fill(id).await {
-            Ok(()) => self.lacks_companies = false,
-            Err(error) => {
-                tracing::warn!(integration = %id, "cannot add companies of {id} yet, will retry: {error}")
-            }
-        }
-        self.filled = Instant::now() + FILL_PAUSE * begun.elapsed();
     }
 }

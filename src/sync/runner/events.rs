@@ -2,6 +2,7 @@
 
 use super::super::verdict::{FEW_TRIES, Verdict, reason};
 use super::state::{MOST_BYTES_PENDING, MOST_ROWS_PENDING, Run, Stop};
+use super::storing::Storing;
 use crate::connectors;
 use crate::domain::ObjectState;
 use crate::ingest;
@@ -9,11 +10,36 @@ use crate::store::{FieldRef, ObjectProgress, RecordBatch};
 use tether_connector_proto::{self as proto, ErrorKind, FieldChangeKind};
 
 impl Run<'_> {
-    /// Keeps a batch for the next commit.
+    /// Receives a batch. Rows in memory are bounded: if they are too many with those of the commit in progress, its end is waited
+    /// for.
     ///
     /// # Errors
-    /// Too much came without a checkpoint; or a read by ids gave records in part.
-    pub(super) fn batch(&mut self, batch: RecordBatch) -> Result<(), Stop> {
+    /// Rows violate the contract; or too much came without a checkpoint; or a read by ids gave records in part; or the commit in
+    /// progress failed.
+    pub(super) async fn receive(
+        &mut self,
+        source: &ingest::Source,
+        batch: proto::RecordBatch,
+        storing: &mut Storing,
+    ) -> Result<(), Stop> {
+        if self.is_troubled {
+            // Two writes of one run never wait for each other.
+            self.stored(storing).await?;
+            self.answered().await?;
+        }
+        self.keep(ingest::batch(source, batch)?)?;
+        let (rows, bytes) = storing.size();
+        if self.is_too_much(rows, bytes) {
+            self.stored(storing).await?;
+        }
+        match self.is_too_much(0, 0) {
+            true => Err(Stop::NoCheckpoint),
+            false => Ok(()),
+        }
+    }
+
+    /// Keeps a batch for the next commit.
+    fn keep(&mut self, batch: RecordBatch) -> Result<(), Stop> {
         if self.is_by_id && (batch.partial.is_some() || batch.complete_range.is_some()) {
             return Err(Stop::NotById);
         }
@@ -21,10 +47,12 @@ impl Run<'_> {
         self.pending.rows += batch.rows.len();
         self.pending.bytes += batch.rows.iter().map(|row| row.payload.len()).sum::<usize>();
         self.pending.batches.push(batch);
-        match self.pending.rows > MOST_ROWS_PENDING || self.pending.bytes > MOST_BYTES_PENDING {
-            true => Err(Stop::NoCheckpoint),
-            false => Ok(()),
-        }
+        Ok(())
+    }
+
+    /// Whether what is pending is too much to keep with other rows.
+    fn is_too_much(&self, rows: usize, bytes: usize) -> bool {
+        self.pending.rows + rows > MOST_ROWS_PENDING || self.pending.bytes + bytes > MOST_BYTES_PENDING
     }
 
     /// An object is being read. What is read by id belongs to objects that were read to their end.

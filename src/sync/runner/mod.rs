@@ -1,6 +1,6 @@
 //! Runs one sync. It reads batches and converts them to stored rows. At each checkpoint it commits one transaction
-//! with rows, removals, checkpoint and counters, and acknowledges the checkpoint with the next pull. At the end it
-//! settles removals and finishes.
+//! with rows, removals, checkpoint and counters, and acknowledges the checkpoint with a later pull. While a commit is
+//! in progress, the next rows are received and checked. At the end it settles removals and finishes.
 //!
 //! A sync reports only what it really did: an object counts as completely read only if the connector reported it. See
 //! `verdict` for which errors are retried.
@@ -19,6 +19,7 @@ mod outcome;
 mod plan;
 mod read;
 mod state;
+mod storing;
 
 use super::context::Context;
 use crate::store::{self, Sync};

@@ -1,7 +1,7 @@
 //! Reads the streams of a run: the one of its plan, then the records that have to be read by id.
 
-use super::commit::FILL_EVERY;
 use super::state::{Run, Stop};
+use super::storing::{FILL_EVERY, Storing};
 use crate::connectors::{self, Connector, RecordStream};
 use crate::credentials;
 use crate::domain::CredentialId;
@@ -139,18 +139,31 @@ impl Run<'_> {
         self.pending.usage = (0, 0);
         self.pending.committed = (0, 0);
         let mut stream = self.open_stream(reading, request).await?;
-        let mut acknowledged = 0;
+        let mut storing = Storing::default();
+        let end = self.events(reading, &mut stream, &mut storing).await;
+        // What came before the end, whatever it is, is stored before anything follows from it.
+        self.stored(&mut storing).await?;
+        end
+    }
+
+    async fn events(
+        &mut self,
+        reading: &mut Reading,
+        stream: &mut RecordStream,
+        storing: &mut Storing,
+    ) -> Result<(), Stop> {
         loop {
-            match self.next(&mut stream, acknowledged).await? {
-                Event::Batch(batch) => {
-                    self.answered().await?;
-                    self.batch(ingest::batch(&reading.source, batch)?)?;
-                }
+            let event = self.next(stream, storing).await?;
+            if !matches!(event, Event::Batch(_)) {
+                // Only rows are received while the rows before them are stored.
+                self.stored(storing).await?;
+            }
+            match event {
+                Event::Batch(batch) => self.receive(&reading.source, batch, storing).await?,
                 Event::Checkpoint(checkpoint) => {
                     self.answered().await?;
                     let kept = (!self.is_by_id).then_some(checkpoint.state);
-                    self.commit(kept).await?;
-                    acknowledged = checkpoint.sequence;
+                    storing.begin(self.begin_commit(kept, checkpoint.sequence));
                 }
                 Event::Progress(one) => {
                     self.reading(&one.object, i64::try_from(one.expected).ok());
@@ -183,16 +196,21 @@ impl Run<'_> {
         }
     }
 
-    /// The next event. Company records that were left for later are added meanwhile, if it is time.
-    async fn next(&mut self, stream: &mut RecordStream, acknowledged: u64) -> Result<Event, Stop> {
-        let next = tokio::time::timeout(EVENT_TIMEOUT, stream.next(acknowledged));
+    /// The next event. A commit in progress goes on meanwhile, and pulls after its end acknowledge its checkpoint. Company records
+    /// that were left for later are added, if it is time.
+    async fn next(&mut self, stream: &mut RecordStream, storing: &mut Storing) -> Result<Event, Stop> {
+        let next = tokio::time::timeout(EVENT_TIMEOUT, stream.next(storing.acknowledged));
         tokio::pin!(next);
         loop {
+            let is_idle = storing.is_idle();
             tokio::select! {
                 event = &mut next => {
                     return Ok(event.map_err(|_| connectors::Error::TimedOut(self.connector.clone()))??);
                 }
-                () = sleep_until((self.filled + FILL_EVERY).into()), if self.lacks_companies => self.fill().await,
+                (commit, stored) = storing.end(), if !is_idle => self.after_commit(commit, stored).await?,
+                () = sleep_until((self.filled + FILL_EVERY).into()), if self.lacks_companies && is_idle => {
+                    self.fill().await;
+                }
             }
         }
     }

@@ -12,8 +12,8 @@ use crate::store::{self, FieldRef, ObjectProgress, ObjectRead, RecordBatch, Sync
 use crate::time::now_us;
 use tether_connector_proto as proto;
 
-/// Rows without a checkpoint are kept in memory. A connector that sends more than this between two checkpoints
-/// violates its contract.
+/// Rows without a checkpoint are kept in memory, and those of the commit in progress. A connector that sends more than this
+/// between two checkpoints violates its contract.
 pub(super) const MOST_ROWS_PENDING: usize = 50_000;
 /// The same limit for the size of payloads, in bytes.
 pub(super) const MOST_BYTES_PENDING: usize = 256 << 20;
