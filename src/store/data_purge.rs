@@ -11,6 +11,7 @@ use super::{
     data_set, record, removal_marks,
     schema::{data_object, data_read, data_set as data_set_table, integration},
     wanted,
+    writer::Size,
 };
 use crate::domain::IntegrationId;
 
@@ -47,7 +48,10 @@ impl Store {
                 })
                 .await?;
             for id in some.iter().copied().filter(|id| !known.contains(id)) {
-                if !database.write(move |conn| purge(conn, id, limit)).await? {
+                if !database
+                    .write(Size::Large, move |conn| purge(conn, id, limit))
+                    .await?
+                {
                     return Ok(false);
                 }
             }

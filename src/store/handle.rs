@@ -13,6 +13,7 @@ use super::{
     pool::Pools,
     rollback::{Never, Rollback},
     schema::integration,
+    writer::Size,
 };
 use crate::domain::IntegrationId;
 
@@ -105,7 +106,16 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(&mut Conn) -> Result<T, Error> + Send + 'static,
     {
-        self.data_of(id).await?.write(work).await
+        self.data_of(id).await?.write(Size::Small, work).await
+    }
+
+    /// A transaction that writes to many pages of one data set.
+    pub(super) async fn data_write_large<T, F>(&self, id: IntegrationId, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Conn) -> Result<T, Error> + Send + 'static,
+    {
+        self.data_of(id).await?.write(Size::Large, work).await
     }
 
     async fn data_of(&self, id: IntegrationId) -> Result<Arc<Database>, Error> {

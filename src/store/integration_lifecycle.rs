@@ -139,7 +139,7 @@ impl Store {
             Err(error) => return Err(error),
         }
         if !self
-            .data_write(id, move |conn| data_purge::purge(conn, id, limit))
+            .data_write_large(id, move |conn| data_purge::purge(conn, id, limit))
             .await?
         {
             return Ok(false);

@@ -24,7 +24,7 @@ use super::{
     migrate,
     rollback::{Never, Rollback},
     session::Session,
-    writer::Writer,
+    writer::{Size, Writer},
 };
 use crate::fair::{self, FairSemaphore};
 
@@ -210,8 +210,18 @@ impl Pools {
         E: Send + 'static,
         F: FnOnce(&mut Conn) -> Result<T, Rollback<E>> + Send + 'static,
     {
+        self.write_of(Size::Small, work).await
+    }
+
+    /// Runs one transaction that writes; a large one is committed alone with SQLite.
+    pub(super) async fn write_of<T, E, F>(&self, size: Size, work: F) -> Result<T, Rollback<E>>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+        F: FnOnce(&mut Conn) -> Result<T, Rollback<E>> + Send + 'static,
+    {
         if let Some(writer) = &self.writer {
-            return writer.write(work).await;
+            return writer.write(size, work).await;
         }
         let begin = self.session.begin("BEGIN");
         self.blocking(move |conn| {

@@ -119,7 +119,7 @@ impl Store {
         let sync = self.sync_held(held).await?;
         let integration_id = sync.integration_id;
         let done = self
-            .data_write(integration_id, move |conn| run(conn, &sync, &settle))
+            .data_write_large(integration_id, move |conn| run(conn, &sync, &settle))
             .await?;
         // Nothing is written after a cancel request; the worker learns of it by its heartbeat.
         let Some((settled, stored)) = done else {

@@ -4,6 +4,10 @@
 //! A write waits for its turn at most as long as for a lock, however many jobs are queued. Its caller and the
 //! writer thread agree by one flag on which of them was first: a job whose caller got a refusal never
 //! runs.
+//!
+//! Jobs that are committed together have a savepoint each, so that one that fails takes no other with it. For a savepoint SQLite
+//! copies each page before its first change, and keeps the copies in memory until the savepoint ends. Jobs that change thousands
+//! of pages are therefore committed alone, without a savepoint: the rows of a sync, and what is made of them.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -74,11 +78,22 @@ impl From<Failure> for Error {
 struct Done {
     /// What it met that nothing of its group can be committed with.
     failure: Option<Failure>,
+    /// It was alone and failed: its changes are to be rolled back with the transaction.
+    has_to_go: bool,
     finish: Box<dyn FnOnce(Result<(), Failure>) + Send>,
 }
 
 /// Work: called with the connection, or with why there is none.
 type Run = Box<dyn FnOnce(Result<&mut Conn, Failure>) -> Option<Done> + Send>;
+
+/// How much a job changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Size {
+    /// Little: it is committed together with others.
+    Small,
+    /// Many pages: it is committed alone.
+    Large,
+}
 
 /// Work for the writer.
 struct Job {
@@ -86,6 +101,7 @@ struct Job {
     deadline: Instant,
     /// Set by the first of two: the writer that starts it, or the caller that stops waiting.
     taken: Arc<AtomicBool>,
+    size: Size,
     run: Run,
 }
 
@@ -124,7 +140,7 @@ impl Writer {
     }
 
     /// Runs work in a transaction and waits until it is committed. Work that could not begin in time is not done.
-    pub(super) async fn write<T, E, F>(&self, work: F) -> Result<T, Rollback<E>>
+    pub(super) async fn write<T, E, F>(&self, size: Size, work: F) -> Result<T, Rollback<E>>
     where
         T: Send + 'static,
         E: Send + 'static,
@@ -152,10 +168,14 @@ impl Writer {
             // A full disk rolls back all of the transaction, so that the job's savepoint cannot be rolled back: diesel then
             // hands on that error, and not the work's own.
             let mut met = None;
-            let result =
-                conn.transaction(|conn| work(conn).inspect_err(|error| met = Failure::of_rollback(error)));
+            let work = |conn: &mut Conn| work(conn).inspect_err(|error| met = Failure::of_rollback(error));
+            let result = match size {
+                Size::Small => conn.transaction(work),
+                Size::Large => work(conn),
+            };
             Some(Done {
                 failure: met.or_else(|| result.as_ref().err().and_then(Failure::of_rollback)),
+                has_to_go: size == Size::Large && result.is_err(),
                 finish: Box::new(move |committed| {
                     // Whoever asked may have gone; the work is done all the same.
                     let _ = done.send(match committed {
@@ -168,6 +188,7 @@ impl Writer {
         let job = Job {
             deadline,
             taken: Arc::clone(&taken),
+            size,
             run: Box::new(run),
         };
         let place = tokio::time::timeout_at(deadline.into(), self.jobs.reserve())
@@ -187,7 +208,9 @@ impl Writer {
 
 fn write_all(conn: Conn, session: &Session, mut jobs: mpsc::Receiver<Job>) {
     let mut conn = Some(conn);
-    while let Some(first) = jobs.blocking_recv() {
+    // The job that came while others were committed, and could not join them.
+    let mut next = None;
+    while let Some(first) = next.take().or_else(|| jobs.blocking_recv()) {
         if conn.is_none() {
             match session.establish() {
                 Ok(open) => conn = Some(open),
@@ -200,7 +223,8 @@ fn write_all(conn: Conn, session: &Session, mut jobs: mpsc::Receiver<Job>) {
         }
         let Some(open) = conn.as_mut() else { continue };
         // Dropping the connection rolls back whatever is open.
-        match catch_unwind(AssertUnwindSafe(|| write_group(open, first, &mut jobs))) {
+        let group = || write_group(open, first, &mut jobs, &mut next);
+        match catch_unwind(AssertUnwindSafe(group)) {
             Ok(Ok(())) => {}
             Ok(Err(failure)) => {
                 tracing::warn!(
@@ -219,7 +243,12 @@ fn write_all(conn: Conn, session: &Session, mut jobs: mpsc::Receiver<Job>) {
 
 /// One commit: the job that came, and those that are queued behind it, each in its savepoint. Fails where the connection
 /// is of no use any more.
-fn write_group(conn: &mut Conn, first: Job, jobs: &mut mpsc::Receiver<Job>) -> Result<(), Failure> {
+fn write_group(
+    conn: &mut Conn,
+    first: Job,
+    jobs: &mut mpsc::Receiver<Job>,
+    after: &mut Option<Job>,
+) -> Result<(), Failure> {
     let Conn::Sqlite(c) = &mut *conn else {
         return Err(Failure::Unavailable("the writer is for SQLite".to_owned()));
     };
@@ -235,20 +264,25 @@ fn write_group(conn: &mut Conn, first: Job, jobs: &mut mpsc::Receiver<Job>) -> R
     }
     let start = Instant::now();
     let mut done: Vec<Done> = Vec::new();
+    let is_alone = first.size == Size::Large;
     let mut next = Some(first);
     while let Some(job) = next {
         done.extend(job.begin(Ok(conn)));
         let failed = done.last().is_some_and(|done| done.failure.is_some());
-        next = match !failed && done.len() < GROUP_JOBS && start.elapsed() < GROUP_TIME {
+        next = match !is_alone && !failed && done.len() < GROUP_JOBS && start.elapsed() < GROUP_TIME {
             true => jobs.try_recv().ok(),
             false => None,
         };
+        if next.as_ref().is_some_and(|job| job.size == Size::Large) {
+            *after = next.take();
+        }
     }
     // A full disk may have rolled back all of the transaction, not the job's part alone: none of it is committed.
     let failure = done.last().and_then(|done| done.failure.clone());
-    let ended = match (conn, &failure) {
-        (Conn::Sqlite(c), None) => AnsiTransactionManager::commit_transaction(c),
-        (Conn::Sqlite(c), Some(_)) => AnsiTransactionManager::rollback_transaction(c),
+    let has_to_go = failure.is_some() || done.iter().any(|done| done.has_to_go);
+    let ended = match (conn, has_to_go) {
+        (Conn::Sqlite(c), false) => AnsiTransactionManager::commit_transaction(c),
+        (Conn::Sqlite(c), true) => AnsiTransactionManager::rollback_transaction(c),
         (Conn::Postgres(_), _) => Ok(()),
     };
     let (result, usable) = match (failure, ended) {
@@ -274,6 +308,12 @@ mod tests {
     use super::*;
     use crate::store::{Options, rollback::Never};
 
+    #[derive(diesel::QueryableByName)]
+    struct Length {
+        #[diesel(sql_type = sql_types::BigInt)]
+        n: i64,
+    }
+
     fn add(length: usize) -> impl FnOnce(&mut Conn) -> Result<usize, Rollback<Never>> + Send + 'static {
         move |conn| {
             let done = sql_query("INSERT INTO t (text) VALUES ($1)")
@@ -293,16 +333,11 @@ mod tests {
         conn.batch_execute("CREATE TABLE t (text TEXT); PRAGMA max_page_count = 20")
             .unwrap();
         let writer = Writer::start(conn, session.clone(), Duration::from_secs(60)).unwrap();
-        writer.write(add(10)).await.unwrap();
-        let full = Error::from(writer.write(add(1 << 20)).await.unwrap_err());
+        writer.write(Size::Small, add(10)).await.unwrap();
+        let full = Error::from(writer.write(Size::Small, add(1 << 20)).await.unwrap_err());
         assert!(matches!(full, Error::Full(_)) && full.is_retryable(), "{full:?}");
-        writer.write(add(20)).await.unwrap();
+        writer.write(Size::Small, add(20)).await.unwrap();
 
-        #[derive(diesel::QueryableByName)]
-        struct Length {
-            #[diesel(sql_type = sql_types::BigInt)]
-            n: i64,
-        }
         let lengths: Vec<Length> = sql_query("SELECT length(text) AS n FROM t ORDER BY 1")
             .load(&mut session.establish().unwrap())
             .unwrap();
@@ -310,6 +345,46 @@ mod tests {
             lengths.iter().map(|length| length.n).collect::<Vec<_>>(),
             [10, 20]
         );
+    }
+
+    #[tokio::test]
+    async fn a_large_job_that_fails_leaves_nothing_and_takes_no_other_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", folder.path().join("t.db").display());
+        let session = Session::new(&Options::new(url)).unwrap();
+        let mut conn = session.establish().unwrap();
+        conn.batch_execute("CREATE TABLE t (text TEXT)").unwrap();
+        let mut other = session.establish().unwrap();
+        other.batch_execute("BEGIN IMMEDIATE").unwrap();
+        let writer = Writer::start(conn, session, Duration::from_secs(60)).unwrap();
+        let failing = |conn: &mut Conn| {
+            add(3)(conn)?;
+            Err::<usize, Rollback<Never>>(Error::Corrupt("the work's own error".to_owned()).into())
+        };
+        // They are queued in this order, while the first waits for the file.
+        let mut small = Box::pin(writer.write(Size::Small, add(1)));
+        let mut second = Box::pin(writer.write(Size::Small, add(2)));
+        let mut large = Box::pin(writer.write(Size::Large, failing));
+        let mut fine = Box::pin(writer.write(Size::Large, add(4)));
+        let mut last = Box::pin(writer.write(Size::Small, add(5)));
+        for job in [&mut small, &mut second] {
+            assert!(tokio::time::timeout(Duration::ZERO, job).await.is_err());
+        }
+        assert!(tokio::time::timeout(Duration::ZERO, &mut large).await.is_err());
+        assert!(tokio::time::timeout(Duration::ZERO, &mut fine).await.is_err());
+        assert!(tokio::time::timeout(Duration::ZERO, &mut last).await.is_err());
+        other.batch_execute("ROLLBACK").unwrap();
+        let (small, second, large, fine, last) = tokio::join!(small, second, large, fine, last);
+        assert!(matches!(Error::from(large.unwrap_err()), Error::Corrupt(_)));
+        assert_eq!(
+            [small.unwrap(), second.unwrap(), fine.unwrap(), last.unwrap()],
+            [1; 4]
+        );
+        let lengths: Vec<Length> = sql_query("SELECT length(text) AS n FROM t ORDER BY 1")
+            .load(&mut other)
+            .unwrap();
+        let lengths: Vec<i64> = lengths.iter().map(|length| length.n).collect();
+        assert_eq!(lengths, [1, 2, 4, 5]);
     }
 
     #[tokio::test]
@@ -323,15 +398,17 @@ mod tests {
         other.batch_execute("BEGIN IMMEDIATE").unwrap();
         let writer = Writer::start(conn, session, Duration::from_secs(60)).unwrap();
         // The first waits for the file; the second, behind it, is given up. Each is in the queue once it was polled.
-        let mut first = Box::pin(writer.write(add(1)));
-        let mut second = Box::pin(writer.write(add(2)));
+        let mut first = Box::pin(writer.write(Size::Small, add(1)));
+        let mut second = Box::pin(writer.write(Size::Small, add(2)));
         assert!(tokio::time::timeout(Duration::ZERO, &mut first).await.is_err());
         assert!(tokio::time::timeout(Duration::ZERO, &mut second).await.is_err());
         drop(second);
         other.batch_execute("ROLLBACK").unwrap();
         first.await.unwrap();
         let count = writer
-            .write(|conn| Ok::<_, Rollback<Never>>(sql_query("DELETE FROM t").execute(conn)?))
+            .write(Size::Small, |conn| {
+                Ok::<_, Rollback<Never>>(sql_query("DELETE FROM t").execute(conn)?)
+            })
             .await
             .unwrap();
         assert_eq!(count, 1);

@@ -18,6 +18,7 @@ use crate::store::{
     conn::Conn,
     pool::Pools,
     rollback::{Never, Rollback},
+    writer::Size,
 };
 
 /// How long it is until the next try to connect to a database that does not answer.
@@ -109,13 +110,13 @@ impl Database {
     }
 
     /// Runs one transaction that writes.
-    pub(in crate::store) async fn write<T, F>(self: &Arc<Self>, work: F) -> Result<T, Error>
+    pub(in crate::store) async fn write<T, F>(self: &Arc<Self>, size: Size, work: F) -> Result<T, Error>
     where
         T: Send + 'static,
         F: FnOnce(&mut Conn) -> Result<T, Error> + Send + 'static,
     {
         let work = move |conn: &mut Conn| work(conn).map_err(Rollback::Store);
-        let result = self.pools()?.write::<_, Never, _>(work).await;
+        let result = self.pools()?.write_of::<_, Never, _>(size, work).await;
         self.look_at(result.map_err(Error::from))
     }
 

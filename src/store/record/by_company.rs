@@ -52,7 +52,7 @@ impl Store {
     /// each. Afterwards every record that was stored before the call is found by its company and by its parents.
     pub async fn company_fill(&self, integration_id: IntegrationId) -> Result<(), Error> {
         loop {
-            let done = self.data_write(integration_id, move |conn| {
+            let done = self.data_write_large(integration_id, move |conn| {
                 Ok(match data_set::lock(conn, integration_id)? {
                     Some(set) => is_filled(&fill(conn, set)?),
                     None => true,

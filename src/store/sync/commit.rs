@@ -158,7 +158,7 @@ impl Store {
         let mut left = PartOfCommit::new(commit);
         loop {
             let part = self
-                .data_write(integration_id, move |conn| store_commit(conn, left))
+                .data_write_large(integration_id, move |conn| store_commit(conn, left))
                 .await?;
             let (mut done, stored, got_on) = match part {
                 Part::More(more) => {
