@@ -1,6 +1,6 @@
 //! Computes the changes of a batch against the stored rows, without SQL.
 
-use super::{Counters, Parent, RecordBatch, RecordRow};
+use super::{Counters, Parent, RecordBatch, RecordRow, hash::first_hash};
 use crate::domain::{CompanyId, Micros, ReadClock, ReadTime, name_key};
 
 /// Which unchanged rows get the times of the new read.
@@ -156,7 +156,7 @@ fn fate<'a>(old: Option<&'a Existing>, row: &RecordRow, read: ReadTime, touch: T
         (true, true) => Fate::Unchanged,
         (false, true) => Fate::Gone(old),
         (true, false) => Fate::Put,
-        (false, false) if old.hash != row.hash => Fate::Put,
+        (false, false) if old.hash != row.hash && old.hash != first_hash(row) => Fate::Put,
         (false, false) if touch == Touch::All || old.modified_us != row.modified_us => Fate::Touch,
         (false, false) => Fate::Unchanged,
     }
