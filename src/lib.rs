@@ -17,6 +17,7 @@ pub mod identity;
 pub mod index;
 pub mod ingest;
 pub mod listener;
+pub mod memory;
 pub mod oauth_callback;
 pub mod picklist;
 pub mod policy;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use tether::connectors;
 
 fn main() -> ExitCode {
+    tether::memory::bound();
     // A child process that runs a connector needs no server and no async runtime.
     if std::env::args_os()
         .nth(1)
