@@ -103,16 +103,21 @@ pub(in crate::store) fn fill(conn: &mut Conn, set: DataSet) -> Result<DataSet, E
     if is_filled(&set) {
         return Ok(set);
     }
-    const BY_COMPANY: &str = "INSERT INTO company_record (integration_id, company_id, object, external_id) \
+    const BY_COMPANY: &str = "INTO company_record (integration_id, company_id, object, external_id) \
         SELECT integration_id, company_id, object, external_id FROM record WHERE integration_id = (SELECT $1) \
         AND change_no > $2 AND change_no <= $3 AND company_id IS NOT NULL AND delete_us IS NULL \
-        ORDER BY company_id, object, external_id ON CONFLICT DO NOTHING";
-    const BY_NAME: &str = "INSERT INTO company_name (integration_id, name_key, company_id, object, external_id) \
+        ORDER BY company_id, object, external_id";
+    const BY_NAME: &str = "INTO company_name (integration_id, name_key, company_id, object, external_id) \
         SELECT integration_id, name_key, company_id, object, external_id FROM record WHERE integration_id = (SELECT $1) \
         AND change_no > $2 AND change_no <= $3 AND company_id IS NOT NULL AND delete_us IS NULL \
-        ORDER BY name_key, company_id, object, external_id ON CONFLICT DO NOTHING";
+        ORDER BY name_key, company_id, object, external_id";
     let through = set.change_no.min(set.company_no + most(conn));
     for sql in [BY_COMPANY, BY_NAME] {
+        let sql = match conn {
+            // For `ON CONFLICT` SQLite keeps a copy of each page that the statement changes, in memory.
+            Conn::Sqlite(_) => format!("INSERT OR IGNORE {sql}"),
+            Conn::Postgres(_) => format!("INSERT {sql} ON CONFLICT DO NOTHING"),
+        };
         sql_query(sql)
             .bind::<sql_types::Text, _>(set.integration_id)
             .bind::<sql_types::BigInt, _>(set.company_no)

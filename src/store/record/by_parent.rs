@@ -101,12 +101,13 @@ pub(super) fn unlink(
 /// Adds the links of the records after `set.company_no` up to a change number to `record_child`. The head is locked.
 pub(super) fn fill(conn: &mut Conn, set: &DataSet, through: i64) -> Result<(), Error> {
     let Conn::Sqlite(c) = conn else { return Ok(()) };
+    // Not `ON CONFLICT`: for that SQLite keeps a copy of each page that the statement changes, in memory.
     sql_query(
-        "INSERT INTO record_child (integration_id, parent_object, parent_id, child_object, child_id) \
+        "INSERT OR IGNORE INTO record_child (integration_id, parent_object, parent_id, child_object, child_id) \
          SELECT l.integration_id, l.parent_object, l.parent_id, l.child_object, l.child_id FROM record r \
          CROSS JOIN record_link l ON l.integration_id = r.integration_id AND l.child_object = r.object \
          AND l.child_id = r.external_id WHERE r.integration_id = (SELECT $1) AND r.change_no > $2 AND r.change_no <= $3 \
-         ORDER BY l.parent_object, l.parent_id, l.child_object, l.child_id ON CONFLICT DO NOTHING",
+         ORDER BY l.parent_object, l.parent_id, l.child_object, l.child_id",
     )
     .bind::<sql_types::Text, _>(set.integration_id)
     .bind::<sql_types::BigInt, _>(set.company_no)
