@@ -214,7 +214,8 @@ pub struct ObjectRefusal {
 #[serde(deny_unknown_fields)]
 pub struct LimitRefusal {
     /// The pause in seconds that the refusal asks for or implies: so long that the connector reports it instead of
-    /// waiting.
+    /// waiting. 0: it names no time, as with many used-up allowances.
+    #[serde(default)]
     pub wait_seconds: u64,
     /// The HTTP status.
     pub status: u16,

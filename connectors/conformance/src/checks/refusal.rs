@@ -109,7 +109,6 @@ async fn limit(world: &World) -> CheckResult {
     };
     let mut findings = Findings::default();
     let connector = world.open().await?;
-    let wait = micros(Duration::from_secs(refusal.wait_seconds));
     for target in targets(world, &connector).await? {
         if !matches!(target.name, "ListFields" | "CountRecords" | "FetchCompany") {
             continue;
@@ -140,19 +139,28 @@ async fn limit(world: &World) -> CheckResult {
                     target.name
                 )
             });
-            let off = error.retry_us - began - wait;
-            findings.unless(off.abs() < 30_000_000, || {
-                format!(
-                    "{}: retry_us is {} s from now; the CRM asked for {}",
-                    target.name,
-                    (error.retry_us - began) / 1_000_000,
-                    refusal.wait_seconds
-                )
-            });
+            if let Some(wrong) = wrong_time(error.retry_us, began, refusal.wait_seconds) {
+                findings.add(format!("{}: {wrong}", target.name));
+            }
         }
     }
-    findings.done(format!(
-        "reported, with the next attempt in {} s",
-        refusal.wait_seconds
-    ))
+    findings.done(match refusal.wait_seconds {
+        0 => "reported, without a time, which the CRM does not name".to_owned(),
+        seconds => format!("reported, with the next attempt in {seconds} s"),
+    })
+}
+
+/// What is wrong with the time of the next attempt, if the CRM asks for a pause of so many seconds; 0 if it names none (ERR-4).
+fn wrong_time(retry_us: i64, began: i64, seconds: u64) -> Option<String> {
+    if seconds == 0 {
+        return (retry_us != 0).then(|| "retry_us is set, but the CRM names no time".to_owned());
+    }
+    let pause = retry_us - began;
+    let is_wrong = (pause - micros(Duration::from_secs(seconds))).abs() >= 30_000_000;
+    is_wrong.then(|| {
+        format!(
+            "retry_us is {} s from now; the CRM asked for {seconds}",
+            pause / 1_000_000
+        )
+    })
 }
