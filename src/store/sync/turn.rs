@@ -3,8 +3,8 @@
 //! A worker takes the due sync of the group of which one started longest ago, so no group waits for more than one sync of each
 //! other group while it has one that can start. Of the organizations of this group, the one comes first of which the group
 //! started a sync longest ago. The places of an organization that several groups use go round in the same way: the next one
-//! is for the group that started a sync of this organization longest ago. Of one group and organization, the sync that is due
-//! for longest starts.
+//! is for the group that started a sync of this organization longest ago. Of one group and organization, a sync whose worker died
+//! goes on first, then the one starts that is due for longest.
 //!
 //! A start is a number, which `sync_turn` has for each group and for each organization of a group. A group of which none ever started
 //! comes first. What cannot start (its organization has no place, its integration is not active) has no effect on others, and
@@ -96,12 +96,13 @@ fn due(conn: &Conn, columns: &str) -> String {
 
 /// The syncs that can start, in the order in which they do: of each organization the one that is next, then by group.
 fn in_order(conn: &Conn) -> String {
-    const COLUMNS: &str = "s.id, s.due_us, i.generation, i.group_id, c.connector, c.organization_id, \
+    const COLUMNS: &str = "s.id, s.state, s.due_us, i.generation, i.group_id, c.connector, c.organization_id, \
         c.connector || '/' || c.organization_id AS organization";
     let (due, group, flow) = (due(conn, COLUMNS), started("''"), started("d.organization"));
     format!(
         "SELECT id, generation, group_id, connector, organization_id FROM (\
-             SELECT f.*, row_number() OVER (PARTITION BY f.organization ORDER BY f.of_organization, f.due_us, f.id) AS place \
+             SELECT f.*, row_number() OVER (PARTITION BY f.organization \
+                 ORDER BY f.of_organization, f.state <> 'RUNNING', f.due_us, f.id) AS place \
              FROM (SELECT d.*, {group} AS of_group, {flow} AS of_organization FROM ({due}) d) f) h \
          WHERE place = 1 ORDER BY of_group, of_organization, due_us, id LIMIT (SELECT $3)"
     )
