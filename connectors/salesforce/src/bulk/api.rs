@@ -212,7 +212,7 @@ pub(crate) struct LeftOver<'a> {
     pub(crate) object: &'a str,
     /// A job of this form that was created since then, too: the process ended before it knew of it.
     pub(crate) since: Option<(Form, i64)>,
-    /// The mark of the read: jobs that this process knows by another mark belong to other reads.
+    /// The mark of the read: jobs that this process knows by another mark belong to other reads, unless they are old.
     pub(crate) mark: u64,
     /// Now, by Salesforce's clock; 0 if unknown.
     pub(crate) now_us: i64,
@@ -225,8 +225,13 @@ impl LeftOver<'_> {
             let same = Form::of(&info.column_delimiter) == Some(form) && info.object == self.object;
             same && created_us >= since_us - CLOCKS_US
         });
-        let old = created_us > 0 && self.now_us - created_us > LEFT_OVER_US;
-        info.is_ours(user) && (unknown || old)
+        info.is_ours(user) && (unknown || self.is_old(info))
+    }
+
+    /// No read has a job for so long.
+    fn is_old(&self, info: &Info) -> bool {
+        let created_us = info.created_us();
+        created_us > 0 && self.now_us - created_us > LEFT_OVER_US
     }
 }
 
@@ -254,7 +259,8 @@ pub(crate) async fn discard_left_over(
             let Some(id) = ids::normalise(&info.id) else {
                 continue;
             };
-            if jobs.is_of_another(&session.url(&path(&version, &format!("/{id}"))), left.mark) {
+            let url = session.url(&path(&version, &format!("/{id}")));
+            if !left.is_old(info) && jobs.is_of_another(&url, left.mark) {
                 continue;
             }
             tracing::warn!(

@@ -57,7 +57,7 @@ impl LeftJobs {
 fn parse(job: &str) -> Option<(&str, String)> {
     let (version, id) = job.split_once(' ')?;
     let id = ids::normalise(id)?;
-    is_version(version).then(|| (version, id))
+    is_version(version).then_some((version, id))
 }
 
 #[cfg(test)]
