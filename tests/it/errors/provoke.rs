@@ -1,5 +1,7 @@
 //! The calls that cause each reason.
 
+use std::time::Duration;
+
 use diesel::connection::SimpleConnection as _;
 use diesel::{Connection as _, SqliteConnection};
 use serde_json::json;
@@ -297,10 +299,15 @@ pub(super) async fn errors_of_the_crm(world: &World, told: &mut Told, ann: &mut 
         ("credentials_revoked", Reason::CredentialsRevoked),
     ] {
         world.script(&json!({"script.list_fields": format!("error:{kind}")}));
-        told.is(
-            reason,
-            refused(ann.integrations.list_available_fields(fields.clone())).await,
-        );
+        let mut failed = refused(ann.integrations.list_available_fields(fields.clone())).await;
+        // For two seconds after the allowance was refused, the CRM is not asked.
+        while reason != Reason::CrmAllowanceExhausted
+            && failed.reason == Reason::CrmAllowanceExhausted.as_str()
+        {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            failed = refused(ann.integrations.list_available_fields(fields.clone())).await;
+        }
+        told.is(reason, failed);
     }
     world.script(&json!({}));
     log_in_and_sync(ann, name).await;

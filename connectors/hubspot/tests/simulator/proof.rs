@@ -1,5 +1,7 @@
 //! Which replies are evidence that a record was deleted: only complete replies of HubSpot itself.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use serde_json::json;
 use tether_connector_sdk::proto::*;
 
@@ -350,25 +352,33 @@ async fn what_other_versions_of_the_api_write_is_read() {
 #[tokio::test]
 async fn each_batch_says_when_hubspot_answered() {
     let (sim, connector, connection, selection, _) = stored_world(60).await;
-    let date = json!([["date", "Sun, 06 Nov 1994 08:49:37 GMT"]]);
-    sim.fault(
-        json!({"path": "/crm/v3/objects/companies", "method": "GET", "kind": "delay", "headers": date}),
-    )
-    .await;
-    let request = ReadRequest {
-        connection: Some(connection.clone()),
-        selection: selection.clone(),
-        mode: ReadMode::Full.into(),
-        checkpoint: Vec::new(),
-        ..ReadRequest::default()
-    };
-    let stream = connector.read(request).await.unwrap();
-    let batch = loop {
-        match connector.next(stream, 0).await.unwrap().event.unwrap() {
-            stream_event::Event::Batch(batch) => break batch,
-            stream_event::Event::End(_) | stream_event::Event::Error(_) => panic!("no batch"),
-            _ => {}
-        }
-    };
-    assert_eq!(batch.read_time_us, 784_111_777_000_000);
+    // Dates are of whole seconds. A clock that is minutes off says nothing.
+    for (seconds_ago, is_known) in [(60, true), (400, false)] {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let at = now.as_secs() - seconds_ago;
+        let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(at));
+        let headers = json!([["date", date]]);
+        sim.fault(json!({
+            "path": "/crm/v3/objects/companies", "method": "GET", "kind": "delay", "headers": headers,
+        }))
+        .await;
+        let request = ReadRequest {
+            connection: Some(connection.clone()),
+            selection: selection.clone(),
+            mode: ReadMode::Full.into(),
+            checkpoint: Vec::new(),
+            ..ReadRequest::default()
+        };
+        let stream = connector.read(request).await.unwrap();
+        let batch = loop {
+            match connector.next(stream, 0).await.unwrap().event.unwrap() {
+                stream_event::Event::Batch(batch) => break batch,
+                stream_event::Event::End(_) | stream_event::Event::Error(_) => panic!("no batch"),
+                _ => {}
+            }
+        };
+        let told = if is_known { at as i64 * 1_000_000 } else { 0 };
+        assert_eq!(batch.read_time_us, told);
+        sim.clear("faults").await;
+    }
 }

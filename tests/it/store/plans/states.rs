@@ -151,6 +151,17 @@ async fn on_postgres_whatever_its_statistics() {
     );
 }
 
+/// The tables of data sets, but for their heads.
+const OF_DATA_SETS: &[&str] = &[
+    "record",
+    "record_link",
+    "record_child",
+    "company_record",
+    "company_name",
+    "removal",
+    "data_object",
+];
+
 /// The statements of this process, as diesel reports them.
 static SAID: std::sync::OnceLock<Arc<Mutex<Vec<String>>>> = std::sync::OnceLock::new();
 
@@ -227,20 +238,8 @@ async fn on_sqlite_without_statistics() {
             continue;
         }
         // A data set can be in any database, so that no statement may go over several of them. `data_set` has the heads.
-        let of_data = [
-            "record",
-            "record_link",
-            "record_child",
-            "company_record",
-            "company_name",
-            "removal",
-            "data_object",
-        ]
-        .iter()
-        .any(|table| {
-            text.split([' ', '`', '.', '(', ')', ','])
-                .any(|word| word == *table)
-        });
+        let mut words = text.split([' ', '`', '.', '(', ')', ',']);
+        let of_data = words.any(|word| OF_DATA_SETS.contains(&word));
         if of_data && !text.contains("integration_id") {
             faults.push(format!("{method} does not name the integration:\n  {text}"));
         }
