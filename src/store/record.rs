@@ -21,10 +21,10 @@ mod sqlite;
 mod write;
 
 pub(super) use apply::Entries;
-pub(super) use by_company::{fill, fill_children, is_chunk, is_filled, page};
+pub(super) use by_company::{fill, fill_children, is_chunk, is_filled, leaves_children, page};
 pub use feed::{Change, ChangePage};
 pub use hash::row_hash;
-pub(super) use listing::{Listing, Writer};
+pub(super) use listing::{Listing, Writer, remove_any};
 pub(super) use partial::drop_fields;
 pub(super) use purge::purge;
 pub(super) use read::{count_companies, count_live, held};

@@ -89,10 +89,15 @@ pub(in crate::store) fn is_filled(set: &DataSet) -> bool {
     set.has_all_entries() || set.generation == i64::MAX
 }
 
+/// Whether children of records are left to add. On PostgreSQL none ever are.
+pub(in crate::store) fn leaves_children(conn: &Conn, set: &DataSet) -> bool {
+    matches!(conn, Conn::Sqlite(_)) && !is_filled(set)
+}
+
 /// Adds all that is left, for a transaction that looks for the children of records. That is a chunk at most: what earlier
-/// versions left is added at the start. On PostgreSQL nothing has to be added. The head is locked.
+/// versions left is added at the start. The head is locked.
 pub(in crate::store) fn fill_children(conn: &mut Conn, mut set: DataSet) -> Result<DataSet, Error> {
-    while matches!(conn, Conn::Sqlite(_)) && !is_filled(&set) {
+    while leaves_children(conn, &set) {
         set = fill(conn, set)?;
     }
     Ok(set)

@@ -1,6 +1,6 @@
 //! The batches of a sync: rows in full or in part, and ranges of ids that are listed completely.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
 use super::{
     Counters, RecordBatch, RecordRow,
@@ -30,7 +30,7 @@ pub(in crate::store) struct Writer {
 /// A batch of a sync, on its way into the store. What its range lacks is marked, not removed.
 pub(in crate::store) struct Listing {
     batch: RecordBatch,
-    /// Set by the first step, which runs on a blocking thread.
+    /// Set by the first transaction, which runs on a blocking thread.
     is_prepared: bool,
     /// The part of its range that was not processed yet; `None` before the first step.
     left: Option<VecDeque<Piece>>,
@@ -53,9 +53,11 @@ impl Listing {
         self.batch.rows.iter().any(is_entry)
     }
 
-    /// Whether it has records that are gone.
-    pub(in crate::store) fn has_gone(&self) -> bool {
-        self.batch.rows.iter().any(|row| row.deleted)
+    /// Makes the rows storable, once.
+    fn prepare(&mut self) {
+        if !std::mem::replace(&mut self.is_prepared, true) {
+            apply::prepare(&mut self.batch);
+        }
     }
 
     pub(in crate::store) fn object(&self) -> &str {
@@ -79,9 +81,7 @@ impl Listing {
             generation,
             entries,
         } = *of;
-        if !std::mem::replace(&mut self.is_prepared, true) {
-            apply::prepare(&mut self.batch);
-        }
+        self.prepare();
         let (batch, object) = (&self.batch, self.batch.object.as_str());
         let rows = apply::newest(&batch.rows);
         let ids: Vec<&str> = rows.iter().map(|row| row.external_id.as_str()).collect();
@@ -129,6 +129,38 @@ impl Listing {
         )
         .map(Some)
     }
+}
+
+/// Whether batches remove records: stored ones, or such as they bring themselves. A first load has tombstones on most pages, and
+/// nearly all are of records that were never stored.
+pub(in crate::store) fn remove_any(
+    conn: &mut Conn,
+    integration_id: IntegrationId,
+    batches: &mut VecDeque<Listing>,
+) -> Result<bool, Error> {
+    batches.iter_mut().for_each(Listing::prepare);
+    let rows = || {
+        batches
+            .iter()
+            .flat_map(|of| of.batch.rows.iter().map(move |row| (of.object(), row)))
+    };
+    if !rows().any(|(_, row)| row.deleted) {
+        return Ok(false);
+    }
+    let brought: HashSet<(&str, &str)> = rows()
+        .filter(|(_, row)| !row.deleted)
+        .map(|(object, row)| (object, row.external_id.as_str()))
+        .collect();
+    for of in batches.iter() {
+        let gone = of.batch.rows.iter().filter(|row| row.deleted);
+        let ids: Vec<&str> = gone.map(|row| row.external_id.as_str()).collect();
+        let stored = existing_ids(conn, integration_id, of.object(), &ids)?;
+        if stored.iter().any(|row| !row.deleted) || ids.iter().any(|id| brought.contains(&(of.object(), *id)))
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Rows of a range that are read at once.

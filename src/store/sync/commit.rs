@@ -220,7 +220,8 @@ fn store_commit(conn: &mut Conn, mut part: PartOfCommit) -> Result<Part, Error> 
         }));
     }
 
-    if part.batches.iter().any(record::Listing::has_gone) {
+    if record::leaves_children(conn, &set) && record::remove_any(conn, set.integration_id, &mut part.batches)?
+    {
         // The children of what is gone are looked for.
         set = record::fill_children(conn, set)?;
     }

@@ -131,6 +131,31 @@ both! {
         assert_eq!(stored_rows(store, "company_name"), 2);
     }
 
+    async fn tombstones_of_records_that_were_never_stored_add_nothing(store) {
+        let g = group(store, "g").await;
+        let one = active(store, &g, "One").await;
+        let sync = lease(store, &one).await;
+        store.sync_commit(loaded(&sync, vec![company("a", "a.com")])).await.unwrap();
+        let gone = |id: &str| RecordRow { deleted: true, ..row(id, 1, 1) };
+        for (unknown, new) in [("x", "b"), ("y", "c")] {
+            let rows = vec![gone(unknown), company(new, &format!("{new}.com"))];
+            assert_eq!(store.sync_commit(loaded(&sync, rows)).await.unwrap().left, Left::Some);
+        }
+        assert_eq!(stored_rows(store, "company_record"), 0);
+        store.sync_finish(ended(&sync, SyncState::Failed)).await.unwrap();
+        assert_eq!(found(store, &g, &one, &["a.com", "b.com", "c.com"]).await.len(), 3);
+    }
+
+    async fn the_children_of_a_record_that_comes_and_goes_in_one_commit_are_read_again(store) {
+        let one = active(store, &group(store, "g").await, "One").await;
+        let sync = lease(store, &one).await;
+        store.sync_commit(first_contacts(&sync, vec![contact("x", "a"), contact("y", "b")])).await.unwrap();
+        let gone = RecordRow { deleted: true, ..row("a", 1, 1) };
+        let both = vec![batch("Account", 1, vec![company("a", "a.com")]), batch("Account", 2, vec![gone])];
+        store.sync_commit(SyncCommit { is_first_load: true, ..commit(&sync, both) }).await.unwrap();
+        assert_eq!(stored_rows(store, "data_wanted"), 1);
+    }
+
     async fn later_writes_are_found_at_once(store) {
         const ALL: &[&str] = &["a.com", "b.com", "c.com", "d.com"];
         let g = group(store, "g").await;
