@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use tether_columns::Position;
 use tokio::task::spawn_blocking;
 
-use super::{Error, Index, Position};
+use super::{Error, Index};
 use crate::domain::IntegrationId;
 
 impl Index {
@@ -21,9 +22,9 @@ impl Index {
         let count = spawn_blocking(move || {
             // As for a search: the count is valid only if the index files pass the check both before and after it.
             counted.check()?;
-            let count = counted.companies()?.len();
+            let count = counted.companies().len();
             counted.check()?;
-            Ok(i64::try_from(count).unwrap_or(i64::MAX))
+            Ok::<_, Error>(i64::try_from(count).unwrap_or(i64::MAX))
         });
         let counted = count
             .await

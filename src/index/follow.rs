@@ -17,12 +17,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
+use tether_columns::{Folder, Position};
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
-use super::files::Files;
 use super::writer::{Memory, Source};
-use super::{Entry, Error, Index, Position};
+use super::{Entry, Error, Index};
 use crate::domain::IntegrationId;
 use crate::store;
 use crate::tasks;
@@ -106,7 +106,7 @@ impl Index {
             entries.retain(|id, entry| {
                 let stays = live.contains(id) || entry.busy;
                 if !stays {
-                    entry.files.retire();
+                    entry.folder.retire();
                     folders.push((self.folder(*id), entry.source.take()));
                 }
                 stays
@@ -148,7 +148,7 @@ impl Index {
                 used: Instant::now(),
                 busy: false,
                 committed: None,
-                files: Arc::new(Files::new(id, self.folder(id))),
+                folder: Arc::new(Folder::new(self.folder(id), id.to_string())),
                 damaged: false,
                 failures: 0,
                 next: Instant::now(),
@@ -285,27 +285,26 @@ impl Index {
 
     /// The index and its commit state for an attempt: the open index, the one on disk, or a new one.
     async fn begin(&self, id: IntegrationId) -> Result<(Arc<Source>, Memory), Error> {
-        let (held, files, damaged) = {
+        let (held, folder, damaged) = {
             let entries = self.inner.entries.lock();
             let gone = || Error::Broken("the integration no longer exists".to_owned());
             let entry = entries.get(&id).ok_or_else(gone)?;
-            (entry.source.clone(), Arc::clone(&entry.files), entry.damaged)
+            (entry.source.clone(), Arc::clone(&entry.folder), entry.damaged)
         };
-        files.take_refused();
         if damaged {
             return self.again(id, "damage").await;
         }
         if let Some(source) = held {
             return spawn_blocking(move || {
-                source.files().check()?;
-                let memory = source.memory()?;
+                source.folder().check()?;
+                let memory = source.memory();
                 Ok((source, memory))
             })
             .await
             .map_err(|error| Error::Broken(error.to_string()))?;
         }
-        let new = !files.folder().exists();
-        match self.open_source(&files, true).await? {
+        let new = !folder.path().exists();
+        match self.open_source(id, &folder).await? {
             (source, Some(memory)) => Ok((source, memory)),
             (_, None) => self.again(id, if new { "new" } else { "form" }).await,
         }
@@ -315,18 +314,18 @@ impl Index {
     /// instance.
     async fn open_source(
         &self,
-        files: &Arc<Files>,
-        begin: bool,
+        id: IntegrationId,
+        folder: &Arc<Folder>,
     ) -> Result<(Arc<Source>, Option<Memory>), Error> {
-        let (of, companies) = (Arc::clone(files), Arc::clone(&self.inner.companies));
-        let (source, memory) = spawn_blocking(move || Source::open(of, companies, begin))
+        let (of, companies) = (Arc::clone(folder), Arc::clone(&self.inner.companies));
+        let (source, memory) = spawn_blocking(move || Source::open(of, companies))
             .await
             .map_err(|error| Error::Broken(error.to_string()))??;
         let source = Arc::new(source);
         let first = {
             let mut entries = self.inner.entries.lock();
-            match entries.get_mut(&files.integration()) {
-                Some(entry) if Arc::ptr_eq(&entry.files, files) => match &entry.source {
+            match entries.get_mut(&id) {
+                Some(entry) if Arc::ptr_eq(&entry.folder, folder) => match &entry.source {
                     Some(first) => Some(Arc::clone(first)),
                     None => {
                         entry.source = Some(Arc::clone(&source));
@@ -337,22 +336,20 @@ impl Index {
             }
         };
         match first {
-            Some(first) => spawn_blocking(move || {
-                let memory = first.memory()?;
+            Some(first) => {
+                let memory = first.memory();
                 Ok((first, Some(memory)))
-            })
-            .await
-            .map_err(|error| Error::Broken(error.to_string()))?,
+            }
             None => Ok((source, memory)),
         }
     }
 
     /// Opens an index for searching after it was closed to limit the number of open indexes.
-    pub(super) async fn open(&self, files: &Arc<Files>) -> Result<Arc<Source>, Error> {
-        let (source, memory) = self.open_source(files, false).await?;
-        if let Some(memory) = memory
-            && memory.complete
-        {
+    pub(super) async fn open(&self, id: IntegrationId, folder: &Arc<Folder>) -> Result<Arc<Source>, Error> {
+        let (source, memory) = self.open_source(id, folder).await?;
+        // The index had a commit when it was closed.
+        let memory = memory.ok_or_else(|| Error::Damaged("its manifest is missing".to_owned()))?;
+        if memory.complete {
             publish(&source, memory).await?;
         }
         Ok(source)
@@ -360,33 +357,33 @@ impl Index {
 
     /// Starts a new, empty index. Searches wait until it is built; searches in progress finish on the old files.
     async fn again(&self, id: IntegrationId, reason: &'static str) -> Result<(Arc<Source>, Memory), Error> {
-        let (folder, companies) = (self.folder(id), Arc::clone(&self.inner.companies));
+        let (path, companies) = (self.folder(id), Arc::clone(&self.inner.companies));
         let old = {
             let mut entries = self.inner.entries.lock();
             entries.get_mut(&id).and_then(|entry| {
                 entry.published = None;
                 // Reset when the old index is deleted.
                 entry.damaged = true;
-                entry.files.retire();
+                entry.folder.retire();
                 entry.source.take()
             })
         };
         tracing::info!(integration = %id, reason, "the index of {id} is built from the database");
         metrics::counter!("tether_index_builds_total", "reason" => reason).increment(1);
-        let files = Arc::new(Files::new(id, folder.clone()));
-        let fresh = Arc::clone(&files);
+        let folder = Arc::new(Folder::new(path.clone(), id.to_string()));
+        let fresh = Arc::clone(&folder);
         let (source, _) = spawn_blocking(move || {
             if let Some(old) = old {
-                old.abandon();
+                old.rest();
             }
-            Source::remove(&folder)?;
-            Source::open(fresh, companies, true)
+            Source::remove(&path)?;
+            Source::open(fresh, companies)
         })
         .await
         .map_err(|error| Error::Broken(error.to_string()))??;
         let source = Arc::new(source);
         if let Some(entry) = self.inner.entries.lock().get_mut(&id) {
-            entry.files = files;
+            entry.folder = folder;
             entry.source = Some(Arc::clone(&source));
             entry.damaged = false;
         }
@@ -409,7 +406,7 @@ impl Index {
                 let Some(source) = entry.source.clone() else {
                     continue;
                 };
-                let writes = source.writer.try_lock().is_none_or(|writer| writer.is_some());
+                let writes = source.is_writing();
                 writing += usize::from(writes);
                 let late = entry.committed.is_none_or(|committed| committed.elapsed() > IDLE);
                 if at >= self.inner.options.readers {
@@ -450,7 +447,7 @@ async fn publish(source: &Arc<Source>, memory: Memory) -> Result<Position, Error
     let source = Arc::clone(source);
     spawn_blocking(move || source.publish(&memory))
         .await
-        .map_err(|error| Error::Broken(error.to_string()))?
+        .map_err(|error| Error::Broken(error.to_string()))
 }
 
 #[cfg(test)]

@@ -10,12 +10,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tether_columns::{Folder, Snapshot};
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 use super::error::Cause;
-use super::files::Files;
-use super::{Error, Index, Snapshot};
+use super::{Error, Index};
 use crate::domain::IntegrationId;
 
 /// After this many consecutive failures that neither the files nor the operating system explain, the index is
@@ -31,15 +31,17 @@ const SLEEP_FACTOR: u32 = 9;
 
 impl Index {
     /// From now on, searches of this integration report that the index is being built; the follower rebuilds it.
-    pub(super) fn mark_damaged(&self, files: &Arc<Files>, error: &Error) {
-        let id = files.integration();
+    pub(super) fn mark_damaged(&self, folder: &Arc<Folder>, error: &Error) {
+        // Damage in files that were already deleted says nothing about the files that replaced them.
+        let Some(id) = self.integration_of(folder) else {
+            return;
+        };
         {
             let mut entries = self.inner.entries.lock();
             let Some(entry) = entries.get_mut(&id) else {
                 return;
             };
-            // Damage in files that were already deleted says nothing about the files that replaced them.
-            if entry.damaged || !Arc::ptr_eq(&entry.files, files) {
+            if entry.damaged {
                 return;
             }
             entry.damaged = true;
@@ -50,6 +52,14 @@ impl Index {
         self.inner.poke.notify_one();
     }
 
+    /// The integration whose index uses these files now.
+    fn integration_of(&self, folder: &Arc<Folder>) -> Option<IntegrationId> {
+        let entries = self.inner.entries.lock();
+        let is =
+            |(id, entry): (&IntegrationId, &super::Entry)| Arc::ptr_eq(&entry.folder, folder).then_some(*id);
+        entries.iter().find_map(is)
+    }
+
     /// Called after a search of these snapshots failed: if the error may come from the files, verifies them. Returns
     /// the integration whose index is or will be rebuilt because of that.
     pub async fn suspect(&self, used: Vec<Arc<Snapshot>>, error: &Error) -> Option<IntegrationId> {
@@ -57,47 +67,49 @@ impl Index {
             return None;
         }
         let found = spawn_blocking(move || {
-            used.iter().find_map(|snapshot| match snapshot.files.doubt() {
-                Err(error) if error.cause() == Cause::Damage => Some((Arc::clone(&snapshot.files), error)),
-                _ => None,
-            })
+            used.iter()
+                .find_map(|snapshot| match snapshot.folder().doubt().map_err(Error::from) {
+                    Err(error) if error.cause() == Cause::Damage => {
+                        Some((Arc::clone(snapshot.folder()), error))
+                    }
+                    _ => None,
+                })
         });
         let found = found.await.unwrap_or_else(|error| {
             tracing::error!("the verification of an index failed: {error}");
             None
         });
-        let (files, error) = found?;
-        self.mark_damaged(&files, &error);
-        Some(files.integration())
+        let (folder, error) = found?;
+        let id = self.integration_of(&folder);
+        self.mark_damaged(&folder, &error);
+        // A folder that is not in use any more was replaced: the index is being built, or is built already.
+        id.or_else(|| folder.name().parse().ok())
     }
 
     /// Handles a failed attempt to apply changes: decides when the next attempt starts, and whether the index is
     /// rebuilt.
     pub(super) async fn failed(&self, id: IntegrationId, error: Error) {
-        let (source, files, failures) = {
+        let (source, folder, failures) = {
             let mut entries = self.inner.entries.lock();
             let Some(entry) = entries.get_mut(&id) else {
                 return;
             };
             entry.failures = entry.failures.saturating_add(1);
             // The open index may be in a bad state: it is opened again.
-            (entry.source.take(), Arc::clone(&entry.files), entry.failures)
+            (entry.source.take(), Arc::clone(&entry.folder), entry.failures)
         };
         if let Some(source) = source {
-            let _ = spawn_blocking(move || source.abandon()).await;
+            let _ = spawn_blocking(move || source.rest()).await;
         }
-        let cause = match error.cause() {
-            Cause::Unknown => files.take_refused().map_or(Cause::Unknown, Cause::System),
-            cause => cause,
-        };
+        let cause = error.cause();
         let io = rustix::io::Errno::IO.raw_os_error();
         let (name, again) = match cause {
             Cause::Database => ("database", false),
             Cause::System(number) => ("system", number == io && failures >= UNREADABLE),
             Cause::Damage => ("damage", true),
             Cause::Unknown => {
-                let verified = Arc::clone(&files);
-                let found = spawn_blocking(move || verified.verify(|_| true)).await;
+                let verified = Arc::clone(&folder);
+                let found = spawn_blocking(move || verified.verify(|_| true).map_err(Error::from)).await;
                 let damaged = matches!(&found, Ok(Err(error)) if error.cause() == Cause::Damage);
                 ("unknown", damaged || failures >= UNEXPLAINED)
             }
@@ -105,7 +117,7 @@ impl Index {
         metrics::counter!("tether_index_failures_total", "cause" => name).increment(1);
         let pause = Duration::from_secs(1 << failures.min(6)).min(LONGEST_PAUSE);
         if again {
-            self.mark_damaged(&files, &error);
+            self.mark_damaged(&folder, &error);
         } else if let Cause::System(number) = cause
             && number != 0
         {
@@ -130,28 +142,29 @@ impl Index {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(self.inner.options.verify) => {}
             }
-            let all: Vec<Arc<Files>> = {
+            let all: Vec<(IntegrationId, Arc<Folder>)> = {
                 let entries = self.inner.entries.lock();
-                let sound = entries.values().filter(|entry| !entry.damaged);
-                sound.map(|entry| Arc::clone(&entry.files)).collect()
+                let sound = entries.iter().filter(|(_, entry)| !entry.damaged);
+                sound
+                    .map(|(id, entry)| (*id, Arc::clone(&entry.folder)))
+                    .collect()
             };
-            for files in all {
-                let (read, until) = (Arc::clone(&files), stop.clone());
+            for (id, folder) in all {
+                let (read, until) = (Arc::clone(&folder), stop.clone());
                 let done = spawn_blocking(move || {
-                    read.verify(|took| {
+                    let verified = read.verify(|took| {
                         std::thread::sleep((took * SLEEP_FACTOR).min(Duration::from_secs(1)));
                         !until.is_cancelled()
-                    })
+                    });
+                    verified.map_err(Error::from)
                 });
                 match done.await {
-                    Ok(Err(error)) if error.cause() == Cause::Damage => self.mark_damaged(&files, &error),
+                    Ok(Err(error)) if error.cause() == Cause::Damage => self.mark_damaged(&folder, &error),
                     Ok(Err(error)) => {
-                        let id = files.integration();
                         tracing::warn!(integration = %id, "cannot verify the index of {id}: {error}");
                     }
                     Ok(Ok(())) => {}
                     Err(error) => {
-                        let id = files.integration();
                         tracing::error!(integration = %id, "the verification of the index of {id} failed: {error}");
                     }
                 }

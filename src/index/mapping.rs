@@ -7,10 +7,10 @@
 
 use super::kind::{ADDRESS, Kind};
 use super::moment;
-use super::number::Number;
 use super::paths::{CompanyPaths, path};
-use super::text::{self, fold, words};
 use crate::value::Value;
+use tether_columns::number::Number;
+use tether_columns::text::{self, fold, words};
 
 /// Takes the values of one row.
 pub(super) trait Sink {

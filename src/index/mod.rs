@@ -1,30 +1,18 @@
-//! The search index: one Tantivy index for each integration, built from its records and updated from its change feed.
-//! It can always be rebuilt from the database.
+//! The search index: for each integration column blocks (`tether-columns`), built from its records and updated from its
+//! change feed. It can always be rebuilt from the database.
 //!
 //! [`Index`] is cheap to clone. [`Index::run`] applies changes; [`Index::snapshot`] returns the state to search.
 
-mod cancel;
-mod companies;
 mod count;
-mod directory;
 mod document;
 mod error;
-mod expr;
-mod files;
 mod follow;
 mod heal;
 mod kind;
 mod mapping;
 pub mod moment;
-pub mod number;
 mod paths;
-mod position;
-mod rank;
 mod rows;
-mod search;
-mod snapshot;
-pub mod text;
-mod typo;
 mod writer;
 
 use std::collections::HashMap;
@@ -37,20 +25,18 @@ use tokio::sync::{Notify, watch};
 
 use crate::domain::IntegrationId;
 use crate::store::Store;
-pub use cancel::{CancelOnDrop, Cancelled, check, check_at};
-pub use companies::Companies;
-pub use document::company_number;
+pub use document::{company_number, company_of};
 use error::Cause;
 pub use error::Error;
-pub use expr::{Comparison, Expr, Rows, Test, TextTest, WordTest};
-use files::Files;
 pub use kind::{ADDRESS, Kind};
 pub use mapping::whole;
 pub use paths::{domain, external_id, found_by, homepage, name, path, sorted_name};
-pub use position::Position;
-pub use rank::{Key, Ranks, Texts};
 pub use rows::MemoryRows;
-pub use snapshot::Snapshot;
+use tether_columns::Folder;
+pub use tether_columns::{
+    CancelOnDrop, Cancelled, Companies, Comparison, Expr, Position, Snapshot, SortKind, SortPath, SortRef,
+    SortValue, Test, TextTest, Top, WordTest, check, check_at, cut, number, text,
+};
 use writer::Source;
 
 /// Location and resource limits of the index.
@@ -60,7 +46,7 @@ pub struct Options {
     pub folder: PathBuf,
     /// Maximum number of integrations whose changes are applied at the same time.
     pub writers: usize,
-    /// Memory of one writer, in bytes; at least 15 MB.
+    /// Memory of the rows that one writer collects, in bytes.
     pub writer_bytes: usize,
     /// Maximum number of open indexes.
     pub readers: usize,
@@ -97,7 +83,7 @@ struct Entry {
     /// A task is applying changes.
     busy: bool,
     committed: Option<Instant>,
-    files: Arc<Files>,
+    folder: Arc<Folder>,
     /// The files are damaged: the index will be rebuilt from the database.
     damaged: bool,
     /// Consecutive failed attempts to apply changes, and the time of the next attempt.
@@ -194,14 +180,14 @@ impl Index {
             if entry.published.is_none() {
                 return Ok(None);
             }
-            (entry.source.clone(), Arc::clone(&entry.files))
+            (entry.source.clone(), Arc::clone(&entry.folder))
         };
         let source = match open {
             (Some(source), _) => source,
-            (None, files) => match self.open(&files).await {
+            (None, folder) => match self.open(id, &folder).await {
                 Ok(source) => source,
                 Err(error) if error.cause() == Cause::Damage => {
-                    self.mark_damaged(&files, &error);
+                    self.mark_damaged(&folder, &error);
                     return Ok(None);
                 }
                 Err(error) => return Err(error),

@@ -3,10 +3,8 @@
 use std::collections::HashMap;
 
 use roaring::RoaringBitmap;
+use tether_columns::{Error, Test, Values as Valued, WordTest, check_at, ordered_test, scaled_range};
 
-use super::Error;
-use super::cancel::check_at;
-use super::expr::{Rows, Test, WordTest, ordered_test, scaled_range};
 use super::mapping::{self, Sink};
 use super::paths::CompanyPaths;
 
@@ -81,7 +79,9 @@ impl Sink for Row<'_> {
     }
 }
 
-impl Rows for MemoryRows {
+impl Valued for MemoryRows {
+    type Rows = RoaringBitmap;
+
     fn of_object(&self, _: &str) -> Result<RoaringBitmap, Error> {
         // They are companies, and records of no object.
         Ok(RoaringBitmap::new())

@@ -1,41 +1,26 @@
-//! The index of one integration on disk: open, apply changes, commit, publish.
+//! The index of one integration: what it remembers of the fields, and how changes are applied.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use arc_swap::ArcSwapOption;
-use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use tantivy::index::SegmentComponent;
-use tantivy::{IndexReader, IndexWriter, ReloadPolicy, TantivyDocument, Term};
+use tether_columns::{Companies, Folder, Naming, Position, Snapshot, record_key};
 
 use super::Error;
-use super::companies::Companies;
-use super::directory::Verified;
-use super::document::{self, Fields, Known};
-use super::files::Files;
+use super::document::{self, Known};
 use super::kind::Kind;
-use super::position::{Position, VERSION};
-use super::snapshot::{Shared, Snapshot};
+use super::paths::{external_id, sorted_name};
 use crate::domain::FieldType;
 use crate::store::{self, Change};
 
-/// The files of a segment.
-const PARTS: [SegmentComponent; 7] = [
-    SegmentComponent::Postings,
-    SegmentComponent::Positions,
-    SegmentComponent::FastFields,
-    SegmentComponent::FieldNorms,
-    SegmentComponent::Terms,
-    SegmentComponent::Store,
-    SegmentComponent::Delete,
-];
+/// The version of the mapping of records to values: an index of another version is rebuilt.
+const VERSION: u32 = 1;
 
 /// The data stored with a commit.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Memory {
-    /// The format version of the index.
+    /// The version of the mapping.
     version: u32,
     /// The last change that was applied.
     pub change_no: i64,
@@ -98,73 +83,36 @@ impl Memory {
 
 /// The index of one integration.
 pub(super) struct Source {
-    index: tantivy::Index,
-    reader: IndexReader,
-    fields: Fields,
-    shared: Arc<Shared>,
-    companies: Arc<Companies>,
-    current: ArcSwapOption<Snapshot>,
-    files: Arc<Files>,
-    /// Locked while changes are applied.
-    pub(super) writer: Mutex<Option<IndexWriter>>,
+    index: tether_columns::Index,
 }
 
 impl Source {
-    /// Opens the index in its folder, and returns the data of its last commit: `None` if its format version differs
-    /// or it has no commit yet. All files are verified first. Blocks.
+    /// Opens the index in its folder, and returns the data of its last commit: `None` if it has another version or no commit
+    /// yet. All files are verified first. Blocks.
     ///
     /// # Errors
-    /// A file is damaged, the operating system failed, or there is no index and `begin` is false.
+    /// A file is damaged, or the operating system failed.
     pub(super) fn open(
-        files: Arc<Files>,
+        folder: Arc<Folder>,
         companies: Arc<Companies>,
-        begin: bool,
     ) -> Result<(Self, Option<Memory>), Error> {
-        if begin {
-            std::fs::create_dir_all(files.folder())?;
-        }
-        let (schema, fields) = Fields::new();
-        let directory = Verified::open(Arc::clone(&files))?;
-        let index = if begin {
-            tantivy::Index::builder()
-                .schema(schema)
-                .open_or_create(directory)?
-        } else {
-            tantivy::Index::open(directory)?
+        let naming = Naming {
+            name: sorted_name(),
+            id: external_id(),
         };
-        // Tantivy opens most of these files only when they are needed.
-        for segment in index.load_metas()?.segments {
-            for part in PARTS {
-                files.sound(&segment.relative_path(part))?;
-            }
-        }
-        let reader = index
-            .reader_builder()
-            .reload_policy(ReloadPolicy::Manual)
-            .doc_store_cache_num_blocks(1)
-            .try_into()?;
-        let source = Self {
-            index,
-            reader,
-            fields,
-            shared: Arc::default(),
-            companies,
-            current: ArcSwapOption::empty(),
-            files,
-            writer: Mutex::new(None),
-        };
-        let memory = source.remembered()?.filter(|memory| memory.version == VERSION);
+        let index = tether_columns::Index::open(folder, companies, naming)?;
+        let source = Self { index };
+        let memory = source.remembered().filter(|memory| memory.version == VERSION);
         Ok((source, memory))
     }
 
-    fn remembered(&self) -> Result<Option<Memory>, Error> {
-        let payload = self.index.load_metas()?.payload;
-        Ok(payload.and_then(|payload| serde_json::from_str(&payload).ok()))
+    fn remembered(&self) -> Option<Memory> {
+        serde_json::from_str(&self.index.memory()).ok()
     }
 
     /// The data of the last commit.
-    pub(super) fn memory(&self) -> Result<Memory, Error> {
-        Ok(self.remembered()?.unwrap_or_else(Memory::new))
+    pub(super) fn memory(&self) -> Memory {
+        self.remembered().unwrap_or_else(Memory::new)
     }
 
     /// Removes an index.
@@ -176,93 +124,54 @@ impl Source {
     }
 
     pub(super) fn current(&self) -> Option<Arc<Snapshot>> {
-        self.current.load_full()
+        self.index.current()
     }
 
-    pub(super) fn files(&self) -> &Arc<Files> {
-        &self.files
+    pub(super) fn folder(&self) -> &Arc<Folder> {
+        self.index.folder()
     }
 
-    /// The writer; opened if there is none. Files of an interrupted writer are deleted first, so that repeated
-    /// attempts do not fill the disk.
-    fn writer<'a>(
-        &self,
-        held: &'a mut Option<IndexWriter>,
-        bytes: usize,
-    ) -> Result<&'a mut IndexWriter, Error> {
-        match held {
-            Some(writer) => Ok(writer),
-            none => {
-                let writer = self.index.writer_with_num_threads::<TantivyDocument>(1, bytes)?;
-                writer.garbage_collect_files().wait()?;
-                Ok(none.insert(writer))
-            }
-        }
+    pub(super) fn is_writing(&self) -> bool {
+        self.index.is_writing()
     }
 
     /// Makes the last commit visible to searches.
-    pub(super) fn publish(&self, memory: &Memory) -> Result<Position, Error> {
-        self.reader.reload()?;
+    pub(super) fn publish(&self, memory: &Memory) -> Position {
         let position = Position {
             change_no: memory.change_no,
             time_us: memory.time_us,
         };
-        self.current.store(Some(Arc::new(Snapshot::new(
-            position,
-            self.reader.searcher(),
-            self.fields,
-            Arc::clone(&self.shared),
-            Arc::clone(&self.companies),
-            Arc::clone(&self.files),
-        ))));
-        Ok(position)
+        self.index.publish(position);
+        position
     }
 
     /// Applies changes in order. Blocks.
     pub(super) fn apply(&self, memory: &mut Memory, changes: &[Change], bytes: usize) -> Result<(), Error> {
         let known = memory.known();
-        let mut held = self.writer.lock();
-        let writer = self.writer(&mut held, bytes)?;
-        for change in changes {
-            let record = &change.record;
-            let key = document::key(&record.object, &record.external_id);
-            writer.delete_term(Term::from_field_text(self.fields.key, &key));
-            if record.delete_us.is_none() {
-                writer.add_document(document::document(
-                    &self.fields,
-                    change,
-                    &known,
-                    &mut memory.skipped,
-                ))?;
+        self.index.change(bytes, |to| {
+            for change in changes {
+                let record = &change.record;
+                if record.delete_us.is_some() {
+                    to.delete(record_key(&record.object, &record.external_id));
+                } else {
+                    document::put(to, change, &known, &mut memory.skipped)?;
+                }
+                memory.change_no = record.change_no;
+                memory.time_us = memory.time_us.max(record.delete_us.unwrap_or(record.read_us));
             }
-            memory.change_no = record.change_no;
-            memory.time_us = memory.time_us.max(record.delete_us.unwrap_or(record.read_us));
-        }
+            Ok(())
+        })?;
         Ok(())
     }
 
     /// Commits the applied changes durably. Blocks.
     pub(super) fn commit(&self, memory: &Memory, bytes: usize) -> Result<(), Error> {
-        let payload = serde_json::to_string(memory).map_err(|error| Error::Broken(error.to_string()))?;
-        let mut held = self.writer.lock();
-        let writer = self.writer(&mut held, bytes)?;
-        let mut commit = writer.prepare_commit()?;
-        commit.set_payload(&payload);
-        commit.commit()?;
-        Ok(())
+        let memory = serde_json::to_string(memory).map_err(|error| Error::Broken(error.to_string()))?;
+        Ok(self.index.commit(bytes, &memory)?)
     }
 
-    /// Waits for merges to finish, then drops the writer to free its memory. Blocks.
+    /// Drops the writer with its uncommitted changes, to free its memory. Blocks.
     pub(super) fn rest(&self) {
-        if let Some(writer) = self.writer.lock().take()
-            && let Err(error) = writer.wait_merging_threads()
-        {
-            tracing::warn!(folder = %self.files.folder().display(), "a merge of segments failed: {error}");
-        }
-    }
-
-    /// Drops the writer with its uncommitted changes, without waiting for merges. Blocks.
-    pub(super) fn abandon(&self) {
-        drop(self.writer.lock().take());
+        self.index.rest();
     }
 }

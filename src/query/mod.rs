@@ -10,7 +10,6 @@ pub mod parse;
 mod plan;
 mod problem;
 mod question;
-mod rank_cache;
 mod resolve;
 mod run;
 mod sets;

@@ -53,6 +53,12 @@ pub enum Error {
     Index(#[from] index::Error),
 }
 
+impl From<tether_columns::Error> for Error {
+    fn from(error: tether_columns::Error) -> Self {
+        Self::Index(error.into())
+    }
+}
+
 /// A syntax error at a name.
 pub(super) fn fault(at: &Name, message: impl Into<String>) -> Problem {
     Problem::new(Fault::Syntax, at.spot.clone(), message)

@@ -1,41 +1,32 @@
 //! Runs a checked query: computes sets of companies with bitmaps, then one sorted page.
 //!
-//! Sorting compares ranks:
-//! the dictionaries of a column over all segments, merged once for each state of the indexes. A page token
-//! has the *values* of the page's last company and the time that `today` stands for, so the next page is
-//! right whatever changed meanwhile. Names and cells of a page are read from the database.
+//! A page token has the *values* of the page's last company and the time that `today` stands for, so the next page is right
+//! whatever changed meanwhile. Names and cells of a page are read from the database.
 
-use std::cmp::Ordering;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use roaring::RoaringBitmap;
 
 use super::order::{By, SortKey};
 use super::problem::Error;
 use super::question::{Answer, Page, Question};
-use super::rank_cache::RankCache;
 use super::sets::Search;
-use super::sort::{SortColumn, SortContext};
+use super::sort::{Place, SortColumn, first};
 use super::tracked::Row;
-use crate::domain::{CompanyId, IntegrationId};
+use crate::domain::IntegrationId;
 use crate::index::{self, CancelOnDrop, Index, Position, Snapshot, check};
 
 /// Runs queries.
 #[derive(Clone)]
 pub struct Engine {
     index: Index,
-    ranks: Arc<Mutex<RankCache>>,
 }
 
 impl Engine {
     /// Creates an engine on this index.
     #[must_use]
     pub fn new(index: Index) -> Self {
-        Self {
-            index,
-            ranks: Arc::default(),
-        }
+        Self { index }
     }
 
     /// The index.
@@ -132,17 +123,9 @@ impl Engine {
                 descending: false,
             });
         }
-        let context = SortContext {
-            matched: &matched,
-            naming: search.naming.clone(),
-            rows: search.rows.clone(),
-            snapshots,
-            classes: &classes,
-            cache: &self.ranks,
-        };
         let columns = order
             .iter()
-            .map(|key| context.column(key))
+            .map(|key| SortColumn::new(key, &search, &classes))
             .collect::<Result<Vec<_>, _>>()?;
         check()?;
         let page = self.page(question, &matched, &columns)?;
@@ -153,43 +136,24 @@ impl Engine {
         &self,
         question: &Question,
         matched: &RoaringBitmap,
-        columns: &[SortColumn],
+        columns: &[SortColumn<'_>],
     ) -> Result<Page, Error> {
-        let ids = self.index.companies().ids(matched.iter());
-        let compare = |a: &usize, b: &usize| {
-            let by_key = columns
-                .iter()
-                .map(|column| column.compare(column.at(*a), column.at(*b)))
-                .find(|order| order.is_ne());
-            by_key.unwrap_or_else(|| ids[*a].cmp(&ids[*b]))
-        };
-        let mut all: Vec<usize> = (0..ids.len()).collect();
-        if let Some((places, last)) = &question.after {
-            let mut keys = Vec::new();
-            for (column, place) in columns.iter().zip(places) {
-                keys.push(column.key(place)?);
-            }
-            let last = index::company_number(*last);
-            all.retain(|at| {
-                let by_key = columns
-                    .iter()
-                    .zip(&keys)
-                    .map(|(column, key)| column.compare(column.at(*at), *key))
-                    .find(|order| order.is_ne());
-                by_key.unwrap_or_else(|| ids[*at].cmp(&last)) == Ordering::Greater
-            });
-        }
-        let more = all.len() > question.limit;
-        if more {
-            all.select_nth_unstable_by(question.limit, compare);
-            all.truncate(question.limit);
-        }
-        all.sort_unstable_by(compare);
-        let id = |at: &usize| CompanyId::from_uuid(uuid::Uuid::from_u128(ids[*at]));
-        let places = |at: &usize| columns.iter().map(|column| column.place(*at)).collect();
+        let after = question.after.as_ref().map(|(places, last)| {
+            let values: Vec<_> = places.iter().map(Place::value).collect();
+            (values, index::company_number(*last))
+        });
+        let after = after.as_ref().map(|(values, id)| (values.as_slice(), *id));
+        let companies = self.index.companies();
+        let mut entries =
+            companies.with_ids(|ids| first(columns, matched, after, ids, question.limit + 1))?;
+        let more = entries.len() > question.limit;
+        entries.truncate(question.limit);
         Ok(Page {
-            companies: all.iter().map(id).collect(),
-            places: all.iter().map(places).collect::<Result<_, _>>()?,
+            companies: entries.iter().map(|entry| index::company_of(entry.id)).collect(),
+            places: entries
+                .into_iter()
+                .map(|entry| entry.values.into_iter().map(Place::from).collect())
+                .collect(),
             more,
         })
     }

@@ -47,7 +47,7 @@ impl<'a> Search<'a> {
         let mut naming = Vec::new();
         if !question.only_tracked {
             for snapshot in listed {
-                let here = snapshot.companies()? - &named;
+                let here = snapshot.companies() - &named;
                 named |= &here;
                 naming.push((*snapshot, here));
             }
@@ -67,7 +67,7 @@ impl<'a> Search<'a> {
         if question.only_fed {
             let mut fed = RoaringBitmap::new();
             for snapshot in listed {
-                fed |= snapshot.companies()?;
+                fed |= snapshot.companies();
             }
             universe &= fed;
         }
@@ -108,14 +108,14 @@ impl<'a> Search<'a> {
             Node::Fed(by) => {
                 let mut found = RoaringBitmap::new();
                 for source in by {
-                    found |= self.snapshot(*source)?.companies()?;
+                    found |= self.snapshot(*source)?.companies();
                 }
                 found
             }
         })
     }
 
-    fn snapshot(&self, source: usize) -> Result<&'a Snapshot, Error> {
+    pub(super) fn snapshot(&self, source: usize) -> Result<&'a Snapshot, Error> {
         self.snapshots[source]
             .as_deref()
             .ok_or_else(|| index::Error::Broken("a source is not open".to_owned()).into())

@@ -1,15 +1,13 @@
 //! Sorting of companies: the values of sort keys, and the values at which a page ends.
 
-use std::cmp::Ordering;
-use std::sync::Arc;
+use std::collections::HashMap;
 
 use roaring::RoaringBitmap;
 
 use super::order::{By, SortKey};
 use super::problem::Error;
-use super::rank_cache::RankCache;
-use super::tracked::Row;
-use crate::index::{self, Key, Ranks, Snapshot, Texts};
+use super::sets::Search;
+use crate::index::{self, Snapshot, SortKind, SortPath, SortRef, SortValue, Top, check, check_at, cut};
 
 /// The value of one sort key at the end of a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,219 +22,342 @@ pub enum Place {
     Decimal(i64, String),
 }
 
-/// The values of one sort key for all companies that matched, by their index in the set.
-pub(super) struct SortColumn {
-    keys: Vec<Option<Key>>,
-    ranks: Option<Arc<Ranks>>,
-    /// Sorted texts that are in no index: those of companies that only the group's own list has, and labels of
-    /// picklists.
-    own: Vec<String>,
+impl Place {
+    /// The value; `None` if the company has none.
+    #[must_use]
+    pub fn value(&self) -> Option<SortValue> {
+        match self {
+            Self::None => None,
+            Self::Integer(number) => Some(SortValue::Integer(*number)),
+            Self::Text(text) => Some(SortValue::Text(text.clone())),
+            Self::Decimal(below, text) => Some(SortValue::Decimal(*below, text.clone())),
+        }
+    }
+}
+
+impl From<Option<SortValue>> for Place {
+    fn from(value: Option<SortValue>) -> Self {
+        match value {
+            None => Self::None,
+            Some(SortValue::Integer(number)) => Self::Integer(number),
+            Some(SortValue::Text(text)) => Self::Text(text),
+            Some(SortValue::Decimal(below, text)) => Self::Decimal(below, text),
+        }
+    }
+}
+
+/// One sort key, and where its values are.
+pub(super) struct SortColumn<'a> {
+    values: Values<'a>,
     descending: bool,
-    decimal: bool,
 }
 
-/// What columns are computed from.
-pub(super) struct SortContext<'a> {
-    /// The companies that matched.
-    pub(super) matched: &'a RoaringBitmap,
-    /// The snapshots that give companies their names, in order of precedence, each with the companies it names.
-    pub(super) naming: Vec<(&'a Snapshot, RoaringBitmap)>,
-    /// The rows of the group's own list that give companies their names.
-    pub(super) rows: Vec<&'a Row<'a>>,
-    /// The snapshots of all sources.
-    pub(super) snapshots: &'a [Option<Arc<Snapshot>>],
-    /// The classes of matches, best first.
-    pub(super) classes: &'a [RoaringBitmap],
-    pub(super) cache: &'a parking_lot::Mutex<RankCache>,
+enum Values<'a> {
+    /// Values of the records of one source.
+    Source(&'a Snapshot, SortPath),
+    /// Values of the records that name companies, each index with the companies it names, and of rows of the group's own
+    /// list.
+    Naming(
+        &'a [(&'a Snapshot, RoaringBitmap)],
+        SortPath,
+        HashMap<u32, &'a str>,
+    ),
+    /// The number of the first of these sets that has the company.
+    Classes(&'a [RoaringBitmap]),
 }
 
-impl SortContext<'_> {
-    pub(super) fn column(&self, key: &SortKey) -> Result<SortColumn, Error> {
-        let count = usize::try_from(self.matched.len()).unwrap_or(usize::MAX);
-        let mut column = SortColumn {
-            keys: vec![None; count],
-            ranks: None,
-            own: Vec::new(),
+impl<'a> SortColumn<'a> {
+    pub(super) fn new(
+        key: &SortKey,
+        search: &'a Search<'a>,
+        classes: &'a [RoaringBitmap],
+    ) -> Result<Self, Error> {
+        let path = |path: &str, kind, naming| SortPath {
+            path: path.to_owned(),
+            kind,
+            labels: std::collections::BTreeMap::new(),
+            naming,
             descending: key.descending,
-            decimal: false,
         };
-        let place = |company: u32| {
-            self.matched
-                .contains(company)
-                .then(|| (self.matched.rank(company) - 1) as usize)
-        };
-        let snapshot = |source: usize| -> Result<&Snapshot, Error> {
-            self.snapshots[source]
-                .as_deref()
-                .ok_or_else(|| index::Error::Broken("a source is not open".to_owned()).into())
-        };
-        let mut keys = std::mem::take(&mut column.keys);
-        // Of several values, the smallest counts in ascending order, the largest in descending order.
-        let mut put = |company: u32, value: Key| {
-            if let Some(at) = place(company) {
-                let better =
-                    keys[at].is_none_or(|old| if key.descending { value > old } else { value < old });
-                if better {
-                    keys[at] = Some(value);
-                }
-            }
-        };
-        match &key.by {
-            By::Class => {
-                for (class, companies) in self.classes.iter().enumerate() {
-                    for company in companies {
-                        put(company, (class as i64, 0));
-                    }
-                }
-            }
-            By::Int(source, path) => snapshot(*source)?.each_int(path, put)?,
-            By::Text(source, path) => {
-                let snapshot = snapshot(*source)?;
-                let ranks = RankCache::get(self.cache, &[snapshot], path, Texts::Texts)?;
-                snapshot.each_text(&ranks, put)?;
-                column.ranks = Some(ranks);
-            }
-            By::Label(source, path, labels) => {
-                let snapshot = snapshot(*source)?;
-                let ranks = RankCache::get(self.cache, &[snapshot], path, Texts::Texts)?;
-                let mut shown = Vec::with_capacity(ranks.len());
-                for place in (2..).step_by(2).take(ranks.len()) {
-                    let text = ranks.text_at(place)?;
-                    shown.push(labels.get(&text).cloned().unwrap_or(text));
-                }
-                let mut own = shown.clone();
-                own.sort_unstable();
-                own.dedup();
-                column.own = own;
-                let keys = shown.iter().map(|text| column.key_of(text));
-                let keys = keys.collect::<Result<Vec<Key>, Error>>()?;
-                snapshot.each_text(&ranks, |company, (place, _)| {
-                    put(company, keys[(place / 2 - 1) as usize]);
-                })?;
-            }
-            By::Number(source, path) => {
-                let snapshot = snapshot(*source)?;
-                let ranks = RankCache::get(self.cache, &[snapshot], path, Texts::Decimals)?;
-                snapshot.each_int(path, &mut put)?;
-                snapshot.each_decimal(path, &ranks, put)?;
-                column.ranks = Some(ranks);
-                column.decimal = true;
-            }
+        let values = match &key.by {
+            By::Class => Values::Classes(classes),
             By::Name | By::Domain => {
-                let path = if key.by == By::Name {
-                    index::sorted_name()
-                } else {
-                    index::domain()
-                };
-                let text = |row: &Row<'_>| {
+                let of_rows = search.rows.iter().map(|row| {
                     let text = if key.by == By::Name {
                         &row.of.name_key
                     } else {
                         &row.of.domain
                     };
-                    text.to_owned()
+                    (row.number, cut(text))
+                });
+                let of_rows = of_rows.filter(|(_, text)| !text.is_empty()).collect();
+                let of = if key.by == By::Name {
+                    index::sorted_name()
+                } else {
+                    index::domain()
                 };
-                let snapshots: Vec<&Snapshot> = self.naming.iter().map(|(snapshot, _)| *snapshot).collect();
-                let ranks = RankCache::get(self.cache, &snapshots, &path, Texts::Texts)?;
-                let mut first = 0;
-                for (snapshot, named) in &self.naming {
-                    snapshot.each_name(|segment, document, company| {
-                        if named.contains(company)
-                            && let Some(rank) = ranks.of(first + segment, document)
-                        {
-                            put(company, (i64::from(rank), 0));
-                        }
-                    })?;
-                    first += snapshot.segment_count();
+                Values::Naming(&search.naming, path(&of, SortKind::Text, true), of_rows)
+            }
+            By::Int(source, of) => {
+                Values::Source(search.snapshot(*source)?, path(of, SortKind::Integer, false))
+            }
+            By::Number(source, of) => {
+                Values::Source(search.snapshot(*source)?, path(of, SortKind::Number, false))
+            }
+            By::Text(source, of) => {
+                Values::Source(search.snapshot(*source)?, path(of, SortKind::Text, false))
+            }
+            By::Label(source, of, labels) => {
+                let labels = labels.clone();
+                let path = SortPath {
+                    labels,
+                    ..path(of, SortKind::Text, false)
+                };
+                Values::Source(search.snapshot(*source)?, path)
+            }
+        };
+        Ok(Self {
+            values,
+            descending: key.descending,
+        })
+    }
+
+    /// The value of a company.
+    fn value(&self, company: u32) -> Option<SortRef<'_>> {
+        match &self.values {
+            Values::Source(snapshot, path) => snapshot.sort_value(path, company),
+            Values::Naming(naming, path, rows) => {
+                match naming.iter().find(|(_, named)| named.contains(company)) {
+                    Some((snapshot, _)) => snapshot.sort_value(path, company),
+                    None => rows.get(&company).map(|text| SortRef::Text(text)),
                 }
-                let mut own: Vec<String> = self.rows.iter().map(|row| text(row)).collect();
-                own.sort_unstable();
-                own.dedup();
-                column.own = own;
-                column.ranks = Some(ranks);
-                for row in &self.rows {
-                    let text = text(row);
-                    if !text.is_empty() {
-                        put(row.number, column.key_of(&text)?);
+            }
+            Values::Classes(classes) => {
+                let class = classes.iter().position(|class| class.contains(company));
+                class.map(|class| SortRef::Integer(class as i64))
+            }
+        }
+    }
+
+    fn is_better(&self, one: SortRef<'_>, than: SortRef<'_>) -> bool {
+        if self.descending { one > than } else { one < than }
+    }
+
+    /// Of these companies, those that have a value.
+    fn valued(&self, of: &RoaringBitmap) -> Result<RoaringBitmap, Error> {
+        Ok(match &self.values {
+            Values::Source(snapshot, path) => snapshot.valued(path)? & of,
+            Values::Naming(naming, path, rows) => {
+                let mut valued: RoaringBitmap = rows.keys().copied().collect();
+                for (snapshot, named) in *naming {
+                    valued |= snapshot.valued(path)? & named;
+                }
+                valued & of
+            }
+            Values::Classes(classes) => {
+                let mut valued = RoaringBitmap::new();
+                classes.iter().for_each(|class| valued |= class);
+                valued & of
+            }
+        })
+    }
+
+    /// Offers the companies that have a value, those first that come first.
+    fn scan(&self, from: Option<SortRef<'_>>, top: &mut Best<'_, '_>) -> Result<(), Error> {
+        match &self.values {
+            Values::Source(snapshot, path) => snapshot.scan(path, from, top)?,
+            Values::Naming(naming, path, rows) => {
+                for (snapshot, named) in *naming {
+                    top.among = Some(named);
+                    snapshot.scan(path, from, top)?;
+                }
+                top.among = None;
+                for (turn, (company, text)) in rows.iter().enumerate() {
+                    check_at(turn)?;
+                    if top.wants(*company) {
+                        top.offer(*company, SortRef::Text(text));
                     }
                 }
             }
+            Values::Classes(classes) => {
+                let mut before = RoaringBitmap::new();
+                for (class, companies) in classes.iter().enumerate() {
+                    check()?;
+                    let value = SortRef::Integer(class as i64);
+                    if top.worst().is_some_and(|worst| self.is_better(worst, value)) {
+                        break;
+                    }
+                    for company in (companies - &before) & top.matched {
+                        top.offer(company, value);
+                    }
+                    before |= companies;
+                }
+            }
         }
-        column.keys = keys;
-        Ok(column)
+        Ok(())
     }
 }
 
-impl SortColumn {
-    /// The sort key of a text, which may be in no index.
-    fn key_of(&self, text: &str) -> Result<Key, Error> {
-        let text = &text[..text.floor_char_boundary(index::text::MOST_SORTED)];
-        let place = match &self.ranks {
-            Some(ranks) => ranks.place(text)?,
-            None => 1,
-        };
-        if place % 2 == 0 {
-            return Ok((i64::from(place), 0));
-        }
-        let among = match self.own.binary_search_by(|own| own.as_str().cmp(text)) {
-            Ok(at) => 2 * at + 2,
-            Err(at) => 2 * at + 1,
-        };
-        Ok((i64::from(place), among as u32))
+/// A company of a page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) values: Vec<Option<SortValue>>,
+    /// Its id, as an integer that sorts like it.
+    pub(super) id: u128,
+}
+
+/// Where a page begins: behind the company with these values and this id.
+type After<'a> = (&'a [Option<SortValue>], u128);
+
+/// The best companies by some keys, in order.
+struct Best<'a, 'k> {
+    columns: &'a [SortColumn<'k>],
+    matched: &'a RoaringBitmap,
+    /// If set, only companies of this set, too.
+    among: Option<&'a RoaringBitmap>,
+    after: Option<After<'a>>,
+    ids: &'a [u128],
+    most: usize,
+    entries: Vec<Entry>,
+}
+
+impl Best<'_, '_> {
+    fn compare(
+        &self,
+        a: (&[Option<SortValue>], u128),
+        b: (&[Option<SortValue>], u128),
+    ) -> std::cmp::Ordering {
+        let by_key = self
+            .columns
+            .iter()
+            .zip(a.0.iter().zip(b.0))
+            .map(|(column, (a, b))| match (a, b) {
+                // Companies without a value come last in both directions.
+                (Some(a), Some(b)) if column.descending => b.as_ref().cmp(&a.as_ref()),
+                (Some(a), Some(b)) => a.as_ref().cmp(&b.as_ref()),
+                (a, b) => a.is_none().cmp(&b.is_none()),
+            });
+        by_key
+            .into_iter()
+            .find(|order| order.is_ne())
+            .unwrap_or_else(|| a.1.cmp(&b.1))
     }
 
-    /// The sort key for the value at the end of an earlier page.
-    pub(super) fn key(&self, place: &Place) -> Result<Option<Key>, Error> {
-        Ok(Some(match place {
-            Place::None => return Ok(None),
-            Place::Integer(number) => (*number, 0),
-            Place::Text(text) => self.key_of(text)?,
-            Place::Decimal(below, text) => {
-                let place = match &self.ranks {
-                    Some(ranks) => ranks.place(text)?,
-                    None => 1,
-                };
-                (*below, place)
+    fn add(&mut self, company: u32, first: Option<SortRef<'_>>) {
+        let id = self.ids[company as usize];
+        let is_full = self.entries.len() >= self.most;
+        let later = self.columns.iter().skip(1).map(|column| column.value(company));
+        let values = std::iter::once(first).take(self.columns.len()).chain(later);
+        let values: Vec<_> = values.map(|value| value.map(SortRef::to_value)).collect();
+        if let Some(after) = self.after
+            && self.compare((&values, id), after).is_le()
+        {
+            return;
+        }
+        let at = self
+            .entries
+            .partition_point(|entry| self.compare((&entry.values, entry.id), (&values, id)).is_lt());
+        if at >= self.most {
+            return;
+        }
+        if is_full {
+            self.entries.pop();
+        }
+        self.entries.insert(at, Entry { values, id });
+    }
+}
+
+impl Top for Best<'_, '_> {
+    fn wants(&self, company: u32) -> bool {
+        self.among.is_none_or(|among| among.contains(company)) && self.matched.contains(company)
+    }
+
+    fn size(&self) -> usize {
+        self.most
+    }
+
+    fn worst(&self) -> Option<SortRef<'_>> {
+        if self.entries.len() < self.most {
+            return None;
+        }
+        self.entries
+            .last()?
+            .values
+            .first()?
+            .as_ref()
+            .map(SortValue::as_ref)
+    }
+
+    fn offer(&mut self, company: u32, value: SortRef<'_>) {
+        if let (Some(column), Some(worst)) = (self.columns.first(), self.worst())
+            && column.is_better(worst, value)
+        {
+            return;
+        }
+        self.add(company, Some(value));
+    }
+}
+
+/// So few companies are compared directly.
+const FEW: u64 = 4_096;
+
+/// The first `most` of these companies, in order, behind `after`.
+pub(super) fn first(
+    columns: &[SortColumn<'_>],
+    matched: &RoaringBitmap,
+    after: Option<After<'_>>,
+    ids: &[u128],
+    most: usize,
+) -> Result<Vec<Entry>, Error> {
+    let mut best = Best {
+        columns,
+        matched,
+        among: None,
+        after,
+        ids,
+        most,
+        entries: Vec::new(),
+    };
+    if most == 0 {
+        return Ok(Vec::new());
+    }
+    let Some(column) = columns.first() else {
+        for (turn, company) in matched.iter().enumerate() {
+            check_at(turn)?;
+            let id = ids[company as usize];
+            let is_late = best.entries.len() >= most && best.entries.last().is_some_and(|last| last.id < id);
+            if !is_late {
+                best.add(company, None);
             }
-        }))
+        }
+        return Ok(best.entries);
+    };
+    if matched.len() <= FEW {
+        for company in matched {
+            match column.value(company) {
+                Some(value) => best.offer(company, value),
+                None => best.add(company, None),
+            }
+        }
+        return Ok(best.entries);
     }
-
-    /// The value of the company at this index, for a page token.
-    pub(super) fn place(&self, at: usize) -> Result<Place, Error> {
-        let Some((number, among)) = self.keys[at] else {
-            return Ok(Place::None);
+    let first_after = after.map(|(values, _)| values.first().and_then(Option::as_ref));
+    if !matches!(first_after, Some(None)) {
+        let from = first_after.flatten().map(SortValue::as_ref);
+        column.scan(from, &mut best)?;
+    }
+    let mut entries = best.entries;
+    if entries.len() < most {
+        let without = matched - column.valued(matched)?;
+        let after = match after {
+            Some((values, id)) if matches!(first_after, Some(None)) => Some((&values[1..], id)),
+            _ => None,
         };
-        let Some(ranks) = &self.ranks else {
-            return Ok(match self.own.get((among / 2).saturating_sub(1) as usize) {
-                Some(label) => Place::Text(label.clone()),
-                None => Place::Integer(number),
-            });
-        };
-        if self.decimal {
-            return Ok(if among == 0 {
-                Place::Integer(number)
-            } else {
-                Place::Decimal(number, ranks.text_at(among)?)
-            });
-        }
-        if number % 2 == 0 {
-            return Ok(Place::Text(ranks.text_at(number as u32)?));
-        }
-        Ok(Place::Text(
-            self.own[(among / 2).saturating_sub(1) as usize].clone(),
-        ))
+        let rest = first(&columns[1..], &without, after, ids, most - entries.len())?;
+        entries.extend(rest.into_iter().map(|mut entry| {
+            entry.values.insert(0, None);
+            entry
+        }));
     }
-
-    pub(super) fn at(&self, at: usize) -> Option<Key> {
-        self.keys[at]
-    }
-
-    /// Companies without a value come last in both directions.
-    pub(super) fn compare(&self, a: Option<Key>, b: Option<Key>) -> Ordering {
-        match (a, b) {
-            (Some(a), Some(b)) if self.descending => b.cmp(&a),
-            (Some(a), Some(b)) => a.cmp(&b),
-            (a, b) => a.is_none().cmp(&b.is_none()),
-        }
-    }
+    Ok(entries)
 }

@@ -209,19 +209,11 @@ impl Pair {
     }
 }
 
-/// The files of an index except its locks, which are empty.
+/// The files of an index.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .filter(|path| {
-            !path
-                .file_name()
-                .unwrap()
-                .to_str()
-                .unwrap()
-                .starts_with(".tantivy")
-        })
         .collect();
     files.sort();
     files
@@ -245,7 +237,7 @@ fn damage(folder: &Path, dice: &mut StdRng) -> (String, bool) {
     let of = |name: &str| folder.join(name);
     let kind = *DAMAGES.choose(dice).unwrap();
     let path = match kind {
-        "empty meta" | "garbage meta" | "wrong change number" => of("meta.json"),
+        "empty meta" | "garbage meta" | "wrong change number" => of("manifest"),
         _ => all.choose(dice).unwrap().clone(),
     };
     let name = path.file_name().unwrap().to_str().unwrap().to_owned();
@@ -267,15 +259,14 @@ fn damage(folder: &Path, dice: &mut StdRng) -> (String, bool) {
         "empty meta" => after.clear(),
         "garbage meta" => dice.fill(&mut after[..]),
         "wrong change number" => {
-            let text = String::from_utf8_lossy(&before);
-            let mark = "change_no\\\":";
-            let at = text.find(mark).unwrap() + mark.len();
+            let mark = b"\"change_no\":";
+            let at = before.windows(mark.len()).position(|part| part == mark).unwrap() + mark.len();
             after[at] = if before[at] == b'1' { b'2' } else { b'1' };
         }
         "appended" => after.extend([0; 7]),
         "deleted" => {
             std::fs::remove_file(&path).unwrap();
-            return (format!("{name}: {kind}"), name != ".managed.json");
+            return (format!("{name}: {kind}"), true);
         }
         "swapped" => {
             let others: Vec<&PathBuf> = all.iter().filter(|other| **other != path).collect();
@@ -357,7 +348,7 @@ async fn a_damaged_index_is_listed_and_built_again() {
     assert_eq!((state, sound), (IndexState::Ready, (IndexState::Ready, count)));
     assert!(count > 0);
     let before = pair.builds();
-    let meta = pair.folder().join("meta.json");
+    let meta = pair.folder().join("manifest");
     std::fs::write(&meta, "garbage").unwrap();
     // No search has found the damage before.
     let [(state, _), other] = pair.sources().await;
@@ -375,12 +366,12 @@ async fn a_damaged_index_is_listed_and_built_again() {
 async fn what_cannot_be_opened_is_kept() {
     let mut pair = Pair::start(30).await;
     let folder = pair.folder();
-    let meta = folder.join("meta.json");
+    let meta = folder.join("manifest");
     let before = pair.builds();
 
     // A link to itself cannot be opened, even by root.
     std::fs::rename(&meta, folder.join("kept")).unwrap();
-    std::os::unix::fs::symlink("meta.json", &meta).unwrap();
+    std::os::unix::fs::symlink("manifest", &meta).unwrap();
     assert!(!pair.answers("a refused file").await);
     let [(state, _), (other, _)] = pair.sources().await;
     assert_eq!((state, other), (IndexState::Unreadable, IndexState::Ready));

@@ -1,14 +1,14 @@
-//! Rows in memory and the documents of an index hold the same values, and every condition finds the same of them.
+//! Rows in memory and the records of an index hold the same values, and every condition finds the same of them.
 
-use super::super::document::{Fields, Writer};
-use super::super::expr::{Comparison, Expr, TextTest};
 use super::super::kind::Kind;
-use super::super::number::Number;
 use super::super::paths::path;
-use super::super::search::Documents;
 use super::*;
 use crate::value::Value;
 use proptest::prelude::*;
+use std::sync::Arc;
+use tether_columns::number::Number;
+use tether_columns::text::fold;
+use tether_columns::{Companies, Comparison, Expr, Folder, Index, Naming, Position, Put, TextTest};
 
 /// Fields of each kind, with the part of the value that is tested.
 const FIELDS: [(&str, Kind, &str); 9] = [
@@ -75,9 +75,9 @@ fn comparison() -> impl Strategy<Value = Comparison> {
 }
 
 fn test() -> impl Strategy<Value = Test> {
-    let folded = || text().prop_map(|text| super::super::text::fold(&text));
+    let folded = || text().prop_map(|text| fold(&text));
     let word = ("[abß]{1,2}", any::<bool>(), any::<bool>()).prop_map(|(word, before, after)| WordTest {
-        word: super::super::text::fold(&word),
+        word: fold(&word),
         before,
         after,
         forgiving: false,
@@ -129,29 +129,36 @@ fn in_memory(records: &[Record]) -> MemoryRows {
 /// Checks that the conditions find the same rows in memory and in an index.
 fn compare(records: &[Record], exprs: &[Expr]) {
     let rows = in_memory(records);
-    let (schema, fields) = Fields::new();
-    let index = tantivy::Index::create_in_ram(schema);
-    let mut writer = index.writer_with_num_threads(1, 15_000_000).unwrap();
-    for record in records {
-        let mut document = Writer::new(&fields);
-        for (at, value) in record {
-            let (key, kind, _) = FIELDS[*at];
-            mapping::field(&mut document, "o", key, kind, value.clone());
+    let folder = tempfile::tempdir().unwrap();
+    let naming = Naming {
+        name: String::new(),
+        id: String::new(),
+    };
+    let files = Arc::new(Folder::new(folder.path(), "test"));
+    let index = Index::open(files, Arc::<Companies>::default(), naming).unwrap();
+    let put_all = |to: &mut tether_columns::Changes<'_>| {
+        for (row, record) in records.iter().enumerate() {
+            let put = Put {
+                object: "o",
+                key: row as u128,
+                company: Some(row as u128),
+                parents: &[],
+            };
+            to.put(put, |to| {
+                for (at, value) in record {
+                    let (key, kind, _) = FIELDS[*at];
+                    mapping::field(to, "o", key, kind, value.clone());
+                }
+            })?;
         }
-        writer.add_document(document.finish()).unwrap();
-    }
-    writer.commit().unwrap();
-    let searcher = index.reader().unwrap().searcher();
-    let segments = searcher.segment_readers();
-    assert!(segments.len() == usize::from(!records.is_empty()), "one segment");
+        Ok(())
+    };
+    index.change(1 << 20, put_all).unwrap();
+    index.commit(1 << 20, "").unwrap();
+    let snapshot = index.publish(Position::default());
     for expr in exprs {
-        let of_index = match segments.first() {
-            Some(segment) => {
-                let fields = &fields;
-                expr.rows(&Documents { fields, segment }).unwrap()
-            }
-            None => RoaringBitmap::new(),
-        };
+        // Each record has a company of its own, with the same number.
+        let of_index = snapshot.search(expr).unwrap();
         assert_eq!(expr.rows(&rows).unwrap(), of_index, "{expr:?} of {records:?}");
     }
 }

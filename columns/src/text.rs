@@ -3,8 +3,7 @@
 use caseless::Caseless as _;
 use unicode_normalization::{UnicodeNormalization as _, char::is_combining_mark};
 
-/// Maximum indexed length of a folded text, in bytes: above the longest text of a filter, below the longest term of
-/// Tantivy.
+/// Maximum stored length of a folded text, in bytes: above the longest text of a filter.
 pub const MOST_TEXT: usize = 60_000;
 /// Maximum indexed length of a word, in bytes.
 const MOST_WORD: usize = 30_000;

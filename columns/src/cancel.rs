@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::Error;
+use crate::Error;
 
 thread_local! {
     static FLAG: RefCell<Option<Cancelled>> = const { RefCell::new(None) };

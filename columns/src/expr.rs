@@ -1,14 +1,14 @@
-//! Conditions on the values of one record, and their one evaluator: for the documents of an index and for rows in memory.
+//! Conditions on the values of one record, and their one evaluator: for the blocks of an index and for rows in memory.
 
 use std::collections::BTreeSet;
 
 use roaring::RoaringBitmap;
 
-use super::Error;
-use super::cancel::check;
-use super::number::Number;
-use super::text::words;
-use super::typo::Typo;
+use crate::Error;
+use crate::cancel::check;
+use crate::number::Number;
+use crate::text::words;
+use crate::typo::Typo;
 
 /// A condition on one record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -133,7 +133,7 @@ impl WordTest {
         of(word)
     }
 
-    pub(super) fn automaton(&self) -> Typo {
+    pub(crate) fn automaton(&self) -> Typo {
         Typo {
             word: self.word.chars().collect(),
             prefix: self.after,
@@ -147,54 +147,90 @@ impl WordTest {
     }
 }
 
-/// Rows that conditions are evaluated on, by their numbers.
-pub trait Rows {
+/// A set of rows, by their numbers.
+pub trait Set {
+    /// Whether it has no row.
+    fn is_empty(&self) -> bool;
+    /// Keeps the rows that the other set has, too.
+    fn and(&mut self, other: &Self);
+    /// Adds the rows of the other set.
+    fn or(&mut self, other: &Self);
+    /// Removes the rows of the other set.
+    fn and_not(&mut self, other: &Self);
+}
+
+impl Set for RoaringBitmap {
+    fn is_empty(&self) -> bool {
+        self.is_empty()
+    }
+
+    fn and(&mut self, other: &Self) {
+        *self &= other;
+    }
+
+    fn or(&mut self, other: &Self) {
+        *self |= other;
+    }
+
+    fn and_not(&mut self, other: &Self) {
+        *self -= other;
+    }
+}
+
+/// Values that conditions are evaluated on.
+pub trait Values {
+    /// Their rows.
+    type Rows: Set + Default;
+
     /// The rows of this object.
     ///
     /// # Errors
-    /// A file of the index cannot be read.
-    fn of_object(&self, object: &str) -> Result<RoaringBitmap, Error>;
+    /// Nobody waits for the result any more.
+    fn of_object(&self, object: &str) -> Result<Self::Rows, Error>;
 
     /// The rows with a value at this path that passes the test.
     ///
     /// # Errors
-    /// A file of the index cannot be read.
-    fn passing(&self, path: &str, test: &Test) -> Result<RoaringBitmap, Error>;
+    /// Nobody waits for the result any more.
+    fn passing(&self, path: &str, test: &Test) -> Result<Self::Rows, Error>;
 }
 
 impl Expr {
     /// The rows that match.
     ///
     /// # Errors
-    /// A file of the index cannot be read, or nobody waits for the result any more.
-    pub fn rows<R: Rows>(&self, of: &R) -> Result<RoaringBitmap, Error> {
+    /// Nobody waits for the result any more.
+    pub fn rows<V: Values>(&self, of: &V) -> Result<V::Rows, Error> {
         check()?;
         Ok(match self {
             Self::All(object) => of.of_object(object)?,
             Self::And(all) => {
-                let mut found: Option<RoaringBitmap> = None;
+                let mut all = all.iter();
+                let Some(first) = all.next() else {
+                    return Ok(V::Rows::default());
+                };
+                let mut found = first.rows(of)?;
                 for one in all {
-                    if found.as_ref().is_some_and(RoaringBitmap::is_empty) {
+                    if found.is_empty() {
                         break;
                     }
-                    let one = one.rows(of)?;
-                    found = Some(found.map_or_else(|| one.clone(), |found| found & &one));
+                    found.and(&one.rows(of)?);
                 }
-                found.unwrap_or_default()
+                found
             }
             Self::Or(any) => {
-                let mut found = RoaringBitmap::new();
+                let mut found = V::Rows::default();
                 for one in any {
-                    found |= one.rows(of)?;
+                    found.or(&one.rows(of)?);
                 }
                 found
             }
             Self::AndNot(from, without) => {
-                let from = from.rows(of)?;
-                if from.is_empty() {
-                    return Ok(from);
+                let mut from = from.rows(of)?;
+                if !from.is_empty() {
+                    from.and_not(&without.rows(of)?);
                 }
-                from - without.rows(of)?
+                from
             }
             Self::Value(path, test) => of.passing(path, test)?,
         })
@@ -213,7 +249,8 @@ impl Expr {
 }
 
 /// The test of decimals that are stored as sortable texts.
-pub(super) fn ordered_test(comparison: Comparison, number: &Number) -> TextTest {
+#[must_use]
+pub fn ordered_test(comparison: Comparison, number: &Number) -> TextTest {
     match comparison {
         Comparison::Equal => TextTest::Is(number.ordered()),
         _ => TextTest::Compare(comparison, number.ordered()),
@@ -221,7 +258,8 @@ pub(super) fn ordered_test(comparison: Comparison, number: &Number) -> TextTest 
 }
 
 /// The first and the last scaled number of this comparison.
-pub(super) fn scaled_range(comparison: Comparison, number: &Number) -> Option<(i64, i64)> {
+#[must_use]
+pub fn scaled_range(comparison: Comparison, number: &Number) -> Option<(i64, i64)> {
     let (floor, exact) = number.floor();
     match comparison {
         Comparison::Equal => exact.then_some((floor, floor)),
