@@ -10,8 +10,10 @@
 //! | `writer`, `merge` | collecting rows into blocks; fewer blocks out of many |
 //! | `state`, `tables`, `numbers`, `chunked` | what joins blocks: numbers of records and companies, live rows, parents |
 //! | `snapshot`, `search`, `order`, `scan` | conditions and pages |
+//! | `aggregate/` | counts and measures by buckets |
 //! | `expr`, `number`, `text`, `typo` | conditions, and the forms in which values are compared |
 
+mod aggregate;
 pub mod block;
 mod cancel;
 mod chunked;
@@ -37,6 +39,9 @@ pub mod text;
 mod typo;
 mod writer;
 
+pub use aggregate::{
+    Aggregate, Aggregated, Bucket, Dimension, Function, Group, Keep, Measure, Outcome, RowTest, Subject,
+};
 pub use block::BlockBuilder;
 pub use cancel::{CancelOnDrop, Cancelled, check, check_at};
 pub use companies::Companies;

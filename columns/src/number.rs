@@ -68,7 +68,8 @@ impl Number {
     }
 
     /// Parses a sortable text.
-    fn from_ordered(text: &str) -> Option<Self> {
+    #[must_use]
+    pub fn from_ordered(text: &str) -> Option<Self> {
         let negative = text.starts_with('m');
         let body: String = match (text.strip_prefix('p'), text.strip_prefix('m')) {
             (Some(body), _) => body.to_owned(),
@@ -88,6 +89,15 @@ impl Number {
         };
         let number = Self::parse(&number)?;
         Some(Self { negative, ..number })
+    }
+
+    /// The number as a decimal to compute with.
+    #[must_use]
+    pub fn to_decimal(&self) -> bigdecimal::BigDecimal {
+        let digits = format!("{}{}{}", if self.negative { "-" } else { "" }, self.whole, self.fraction);
+        // Only digits: it can be parsed, unless there are none.
+        let whole = digits.parse().unwrap_or_default();
+        bigdecimal::BigDecimal::new(whole, self.fraction.len() as i64)
     }
 
     /// A text that sorts in numeric order among the others.

@@ -163,7 +163,7 @@ impl<'a> SortColumn<'a> {
     }
 
     /// Offers the companies that have a value, those first that come first.
-    fn scan(&self, from: Option<SortRef<'_>>, top: &mut Best<'_, '_>) -> Result<(), Error> {
+    fn scan(&self, from: Option<SortRef<'_>>, top: &mut Best<'_, 'a>) -> Result<(), Error> {
         match &self.values {
             Values::Source(snapshot, path) => snapshot.scan(path, from, top)?,
             Values::Naming(naming, path, rows) => {
@@ -214,7 +214,7 @@ struct Best<'a, 'k> {
     columns: &'a [SortColumn<'k>],
     matched: &'a RoaringBitmap,
     /// If set, only companies of this set, too.
-    among: Option<&'a RoaringBitmap>,
+    among: Option<&'k RoaringBitmap>,
     after: Option<After<'a>>,
     ids: &'a [u128],
     most: usize,
