@@ -40,7 +40,8 @@ impl Snapshot {
         self.companies_of(&found)
     }
 
-    fn documents(&self, expr: &Expr) -> Result<Vec<RoaringBitmap>, Error> {
+    /// By segment, the documents that match.
+    pub(super) fn documents(&self, expr: &Expr) -> Result<Vec<RoaringBitmap>, Error> {
         let segments = self.segments().iter();
         segments
             .map(|segment| {

@@ -11,7 +11,7 @@ use tantivy::index::SegmentId;
 use tantivy::{Searcher, SegmentReader};
 
 use super::Error;
-use super::cancel::{check, check_at};
+use super::cancel::check_at;
 use super::companies::Companies;
 use super::document::Fields;
 use super::files::Files;
@@ -110,29 +110,45 @@ impl Snapshot {
 
     /// The companies of these documents, which are given by segment.
     pub(super) fn companies_of(&self, found: &[RoaringBitmap]) -> Result<RoaringBitmap, Error> {
-        let join = self.join()?;
         let mut companies = Vec::new();
-        for (table, documents) in join.tables.iter().zip(found) {
-            check()?;
-            for document in documents {
-                let document = document as usize;
-                if table.company[document] != NONE {
-                    companies.push(table.company[document]);
-                    continue;
-                }
-                let parents = table.first[document] as usize..table.first[document + 1] as usize;
-                let of = |parent: &u32| join.company_of.get(*parent as usize).copied().unwrap_or(NONE);
-                companies.extend(
-                    table.parents[parents]
-                        .iter()
-                        .map(of)
-                        .filter(|company| *company != NONE),
-                );
-            }
-        }
+        self.each_company_of(found, |_, _, company| {
+            companies.push(company);
+            Ok(())
+        })?;
         companies.sort_unstable();
         companies.dedup();
         RoaringBitmap::from_sorted_iter(companies).map_err(|error| Error::Broken(error.to_string()))
+    }
+
+    /// Calls `each` with (segment, document, company) for each company of each of these documents, which are given by
+    /// segment.
+    pub(super) fn each_company_of(
+        &self,
+        found: &[RoaringBitmap],
+        mut each: impl FnMut(usize, u32, u32) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let join = self.join()?;
+        let mut companies = Vec::new();
+        for (segment, (table, documents)) in join.tables.iter().zip(found).enumerate() {
+            for (turn, document) in documents.iter().enumerate() {
+                check_at(turn)?;
+                let at = document as usize;
+                if table.company[at] != NONE {
+                    each(segment, document, table.company[at])?;
+                    continue;
+                }
+                let parents = &table.parents[table.first[at] as usize..table.first[at + 1] as usize];
+                let of = |parent: &u32| join.company_of.get(*parent as usize).copied().unwrap_or(NONE);
+                companies.clear();
+                companies.extend(parents.iter().map(of).filter(|company| *company != NONE));
+                companies.sort_unstable();
+                companies.dedup();
+                for company in &companies {
+                    each(segment, document, *company)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Calls `each` with (segment, document, company) for each live company record.

@@ -9,7 +9,8 @@ use super::order::{By, SortKey};
 use super::problem::Error;
 use super::rank_cache::RankCache;
 use super::tracked::Row;
-use crate::index::{self, Key, Ranks, Snapshot, Texts};
+use crate::index::number::Number;
+use crate::index::{self, Exact, Key, Ranks, Snapshot, Texts};
 
 /// The value of one sort key at the end of a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,8 +29,8 @@ pub enum Place {
 pub(super) struct SortColumn {
     keys: Vec<Option<Key>>,
     ranks: Option<Arc<Ranks>>,
-    /// Sorted texts that are in no index: those of companies that only the group's own list has, and labels of
-    /// picklists.
+    /// Sorted texts that are in no index: those of companies that only the group's own list has, labels of
+    /// picklists, and sums that are no scaled numbers.
     own: Vec<String>,
     descending: bool,
     decimal: bool,
@@ -122,6 +123,19 @@ impl SortContext<'_> {
                 column.ranks = Some(ranks);
                 column.decimal = true;
             }
+            By::Measured(of) => {
+                let measured = of.of(snapshot(of.source)?)?;
+                column.decimal = true;
+                column.own = measured.decimals();
+                if let Some(Exact::Scaled(value)) = of.measure.unset() {
+                    for company in self.matched - measured.companies()? {
+                        put(company, (value, 0));
+                    }
+                }
+                for (company, value) in measured.values() {
+                    put(*company, column.key_of_number(value));
+                }
+            }
             By::Name | By::Domain => {
                 let path = if key.by == By::Name {
                     index::sorted_name()
@@ -178,11 +192,24 @@ impl SortColumn {
         if place % 2 == 0 {
             return Ok((i64::from(place), 0));
         }
-        let among = match self.own.binary_search_by(|own| own.as_str().cmp(text)) {
-            Ok(at) => 2 * at + 2,
-            Err(at) => 2 * at + 1,
-        };
-        Ok((i64::from(place), among as u32))
+        Ok((i64::from(place), self.among_own(text)))
+    }
+
+    /// The sort key of a number that was computed.
+    fn key_of_number(&self, value: &Exact) -> Key {
+        match value {
+            Exact::Scaled(number) => (*number, 0),
+            Exact::Decimal(text) => (Number::floor_of_ordered(text), self.among_own(text)),
+        }
+    }
+
+    /// The rank of a text among those that are in no index: even for one of them, else the odd number between its
+    /// neighbours.
+    fn among_own(&self, text: &str) -> u32 {
+        match self.own.binary_search_by(|own| own.as_str().cmp(text)) {
+            Ok(at) => 2 * at as u32 + 2,
+            Err(at) => 2 * at as u32 + 1,
+        }
     }
 
     /// The sort key for the value at the end of an earlier page.
@@ -194,7 +221,7 @@ impl SortColumn {
             Place::Decimal(below, text) => {
                 let place = match &self.ranks {
                     Some(ranks) => ranks.place(text)?,
-                    None => 1,
+                    None => self.among_own(text),
                 };
                 (*below, place)
             }
@@ -207,7 +234,8 @@ impl SortColumn {
             return Ok(Place::None);
         };
         let Some(ranks) = &self.ranks else {
-            return Ok(match self.own.get((among / 2).saturating_sub(1) as usize) {
+            return Ok(match self.own.get((among / 2).wrapping_sub(1) as usize) {
+                Some(decimal) if self.decimal => Place::Decimal(number, decimal.clone()),
                 Some(label) => Place::Text(label.clone()),
                 None => Place::Integer(number),
             });
