@@ -24,6 +24,7 @@ mod folder;
 mod index;
 mod manifest;
 mod map;
+mod measured;
 mod merge;
 pub mod number;
 mod numbers;
@@ -34,13 +35,15 @@ mod scan;
 mod search;
 mod snapshot;
 mod state;
+mod sum;
 mod tables;
 pub mod text;
 mod typo;
 mod writer;
 
+pub use aggregate::Measure as GroupMeasure;
 pub use aggregate::{
-    Aggregate, Aggregated, Bucket, Dimension, Function, Group, Keep, Measure, Outcome, RowTest, Subject,
+    Aggregate, Aggregated, Bucket, Dimension, Function, Group, Keep, Outcome, RowTest, Subject,
 };
 pub use block::BlockBuilder;
 pub use cancel::{CancelOnDrop, Cancelled, check, check_at};
@@ -49,6 +52,7 @@ pub use error::Error;
 pub use expr::{Comparison, Expr, Set, Test, TextTest, Values, WordTest, ordered_test, scaled_range};
 pub use folder::Folder;
 pub use index::{Changes, Index};
+pub use measured::{Measure, Measured, NumberTest};
 pub use order::{SortKind, SortPath, SortRef, SortValue, cut};
 pub use position::Position;
 pub use rows::Rows;

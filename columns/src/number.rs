@@ -1,10 +1,47 @@
 //! Exact decimals: up to 12 digits before and 6 after the decimal point are stored as scaled integers, all others as
 //! texts that sort in numeric order.
 
+use std::fmt;
+
 /// Number of decimal places of a scaled number.
-const SCALE: usize = 6;
+pub const SCALE: usize = 6;
 /// Maximum number of digits before the decimal point of a scaled number.
 const WHOLE: usize = 12;
+/// Maximum length of a number that is read, in characters.
+const MOST_DIGITS: usize = 30_000;
+
+/// A number in one of the two forms in which an index stores it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Exact {
+    /// A scaled number.
+    Scaled(i64),
+    /// The sortable text of a number that is no scaled number.
+    Decimal(String),
+}
+
+impl Exact {
+    /// A whole number.
+    #[must_use]
+    pub fn whole(number: u32) -> Self {
+        Self::Scaled(i64::from(number) * 10_i64.pow(SCALE as u32))
+    }
+
+    /// A number of so many millionths; `None` if it has too many digits for a scaled number.
+    #[must_use]
+    pub fn of_scaled(millionths: i128) -> Option<Self> {
+        let fits = millionths.unsigned_abs() < 10_u128.pow((WHOLE + SCALE) as u32);
+        Some(Self::Scaled(i64::try_from(millionths).ok().filter(|_| fits)?))
+    }
+}
+
+impl From<Number> for Exact {
+    fn from(number: Number) -> Self {
+        match number.scaled() {
+            Some(scaled) => Self::Scaled(scaled),
+            None => Self::Decimal(number.ordered()),
+        }
+    }
+}
 
 /// The parts of a decimal. There are no leading or trailing zeros; zero has no digits and is not negative.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,14 +55,23 @@ impl Number {
     /// Parses `-1234.5`, without an exponent.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
+        // A longer number would not fit into a term of the index.
+        let length = text.strip_prefix('-').unwrap_or(text).len();
+        Some(text)
+            .filter(|_| length <= MOST_DIGITS)
+            .and_then(Self::from_digits)
+    }
+
+    /// Parses a number of any length.
+    #[must_use]
+    pub fn from_digits(text: &str) -> Option<Self> {
         let (negative, digits) = match text.strip_prefix('-') {
             Some(rest) => (true, rest),
             None => (false, text),
         };
         let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
         let all = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
-        // A longer number would not fit into a term of the index.
-        if whole.is_empty() || !all(whole) || !all(fraction) || digits.len() > 30_000 {
+        if whole.is_empty() || !all(whole) || !all(fraction) {
             return None;
         }
         let (whole, fraction) = (whole.trim_start_matches('0'), fraction.trim_end_matches('0'));
@@ -87,14 +133,19 @@ impl Number {
             Ok(whole) => format!("{}.{}", &digits[..whole], &digits[whole..]),
             Err(_) => format!("0.{}{digits}", "0".repeat(exponent.unsigned_abs() as usize)),
         };
-        let number = Self::parse(&number)?;
+        let number = Self::from_digits(&number)?;
         Some(Self { negative, ..number })
     }
 
     /// The number as a decimal to compute with.
     #[must_use]
     pub fn to_decimal(&self) -> bigdecimal::BigDecimal {
-        let digits = format!("{}{}{}", if self.negative { "-" } else { "" }, self.whole, self.fraction);
+        let digits = format!(
+            "{}{}{}",
+            if self.negative { "-" } else { "" },
+            self.whole,
+            self.fraction
+        );
         // Only digits: it can be parsed, unless there are none.
         let whole = digits.parse().unwrap_or_default();
         bigdecimal::BigDecimal::new(whole, self.fraction.len() as i64)
@@ -121,6 +172,14 @@ impl Number {
         } else {
             format!("p{text}")
         }
+    }
+}
+
+impl fmt::Display for Number {
+    /// Writes the number in a form that [`Self::from_digits`] reads.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = if self.negative { "-" } else { "" };
+        write!(f, "{sign}0{}.{}0", self.whole, self.fraction)
     }
 }
 
@@ -170,6 +229,8 @@ mod tests {
                 prop_assert_eq!(p.cmp(&q), slow(&a, &b));
             }
             prop_assert_eq!(Number::floor_of_ordered(&x.ordered()), x.floor().0);
+            prop_assert_eq!(Number::from_ordered(&x.ordered()).as_ref(), Some(&x));
+            prop_assert_eq!(Number::from_digits(&x.to_string()), Some(x.clone()));
             // The scaled numbers keep the order of the numbers.
             if slow(&a, &b) == Ordering::Less {
                 prop_assert!(x.floor().0 <= y.floor().0);

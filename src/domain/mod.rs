@@ -9,6 +9,7 @@ pub mod name;
 pub mod read_time;
 pub mod schedule;
 pub mod state;
+pub mod zone;
 
 pub use allowance::{AllowanceRules, ApiBudget, ApiUse, CallKind, OverBudget, UsedUp, day};
 pub use ids::{
@@ -21,6 +22,7 @@ pub use state::{
     AuthKind, CredentialState, EventKind, FieldType, IntegrationState, Landing, ObjectState, OutboxKind,
     SyncMode, SyncState, SyncTrigger,
 };
+pub use zone::{NO_ZONE, Zone};
 
 /// A time in Unix microseconds.
 pub type Micros = i64;

@@ -79,6 +79,7 @@ impl CompanyService for Companies {
             CompanyScope::Unspecified | CompanyScope::All => Scope::All,
             CompanyScope::Tracked => Scope::Tracked,
         };
+        let zone = validate::time_zone("time_zone", &request.time_zone)?;
         let size = validate::page_size(std::mem::take(&mut request.page_size), 50, 1_000)?;
         let token = std::mem::take(&mut request.page_token);
         let pages = Pages::new(
@@ -93,6 +94,7 @@ impl CompanyService for Companies {
             query: request.query.clone(),
             filter: request.filter.clone(),
             order_by: request.order_by.clone(),
+            zone,
             columns: request.columns.clone(),
             total: request.show_total_size,
             at_least,

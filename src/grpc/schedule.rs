@@ -7,8 +7,6 @@ use crate::proto::v1;
 
 /// The maximum length of a cron expression, in characters.
 const CRON_LENGTH: usize = 100;
-/// The maximum length of the name of a time zone, in characters.
-const ZONE_LENGTH: usize = 64;
 
 /// The schedule that a request describes; every hour if it has none. `path` is the path of the schedule in the request.
 pub fn read(path: &str, wanted: Option<&v1::SyncSchedule>) -> Result<Schedule, Error> {
@@ -16,7 +14,11 @@ pub fn read(path: &str, wanted: Option<&v1::SyncSchedule>) -> Result<Schedule, E
         return Ok(Schedule::hourly());
     };
     validate::text(&format!("{path}.cron"), &wanted.cron, CRON_LENGTH)?;
-    validate::text(&format!("{path}.time_zone"), &wanted.time_zone, ZONE_LENGTH)?;
+    validate::text(
+        &format!("{path}.time_zone"),
+        &wanted.time_zone,
+        validate::ZONE_LENGTH,
+    )?;
     if wanted.manual_only {
         return Ok(Schedule::manual());
     }

@@ -1,7 +1,7 @@
 //! Checks of requests before a service is called: the form of names, the bounds of texts and lists (AIP-122,
 //! 210).
 
-use crate::domain::{CompanyId, GroupId, IntegrationId, SyncId};
+use crate::domain::{CompanyId, GroupId, IntegrationId, NO_ZONE, SyncId, Zone};
 use crate::error::{Detail, Error, Reason, Result, echo};
 use std::str::FromStr;
 
@@ -17,6 +17,8 @@ pub const COMPANY_NAME_LENGTH: usize = 500;
 pub const URL_LENGTH: usize = 2_048;
 /// The maximum length of a search text, in characters.
 pub const QUERY_LENGTH: usize = 200;
+/// The maximum length of the name of a time zone, in characters.
+pub const ZONE_LENGTH: usize = 64;
 
 fn resource<T: FromStr>(field: &str, name: &str, collection: &str) -> Result<T> {
     name.strip_prefix(collection)
@@ -47,6 +49,15 @@ pub fn integration(field: &str, name: &str) -> Result<IntegrationId> {
 /// INVALID_FIELD_VALUE.
 pub fn company(field: &str, name: &str) -> Result<CompanyId> {
     resource(field, name, CompanyId::COLLECTION)
+}
+
+/// The IANA name of a time zone; UTC if it is empty.
+///
+/// # Errors
+/// INVALID_FIELD_VALUE.
+pub fn time_zone(field: &str, name: &str) -> Result<Zone> {
+    text(field, name, ZONE_LENGTH)?;
+    Zone::parse(name).ok_or_else(|| Error::invalid(field, NO_ZONE))
 }
 
 /// `integrations/{integration}/syncs/{sync}`.

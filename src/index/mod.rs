@@ -33,9 +33,11 @@ pub use mapping::whole;
 pub use paths::{domain, external_id, found_by, homepage, name, path, sorted_name};
 pub use rows::MemoryRows;
 use tether_columns::Folder;
+pub use tether_columns::number::Exact;
 pub use tether_columns::{
-    CancelOnDrop, Cancelled, Companies, Comparison, Expr, Position, Snapshot, SortKind, SortPath, SortRef,
-    SortValue, Test, TextTest, Top, WordTest, check, check_at, cut, number, text,
+    CancelOnDrop, Cancelled, Companies, Comparison, Expr, Measure, Measured, NumberTest, Position, Snapshot,
+    SortKind, SortPath, SortRef, SortValue, Test, TextTest, Top, WordTest, check, check_at, cut, number,
+    text,
 };
 use writer::Source;
 

@@ -35,6 +35,23 @@ pub enum Operator {
     GreaterOrEqual,
     /// `:`
     Has,
+    /// `starts_with(field, value)`
+    StartsWith,
+    /// `ends_with(field, value)`
+    EndsWith,
+    /// `contains(field, value)`
+    Contains,
+}
+
+/// How a field is compared with values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Relation {
+    /// With one value.
+    Compare(Operator),
+    /// `in (…)`: equal to one of the values.
+    In,
+    /// `between … and …`: from the first value to the second, both included.
+    Between,
 }
 
 /// A value.
@@ -70,6 +87,39 @@ pub enum Value {
     },
 }
 
+/// A value with its position.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Operand {
+    /// The value.
+    pub value: Value,
+    /// Its position.
+    pub at: Spot,
+}
+
+/// `count(…)` or `sum(…)` over the records of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Measure {
+    /// `count` or `sum`.
+    pub function: Name,
+    /// The label of the source.
+    pub label: Name,
+    /// The object.
+    pub object: Name,
+    /// The conditions on the records; `None` for all records of a company.
+    pub inner: Option<Box<Ast>>,
+    /// The key, and perhaps a part, of the field that is added up; empty for `count`.
+    pub field: Vec<Name>,
+}
+
+/// What a restriction or a sort key is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Subject {
+    /// A field: the names that were joined by dots.
+    Field(Vec<Name>),
+    /// A count or a sum.
+    Measure(Measure),
+}
+
 /// A filter expression.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ast {
@@ -88,17 +138,15 @@ pub enum Ast {
         /// The conditions.
         inner: Box<Self>,
     },
-    /// One condition.
+    /// One restriction.
     Restriction {
-        /// The names that were joined by dots.
-        field: Vec<Name>,
-        /// The operator.
-        operator: Operator,
-        /// The position of the operator.
+        /// What it is about.
+        subject: Subject,
+        /// How it is compared.
+        relation: Relation,
+        /// The position of the operator, or of the name of the function.
         at: Spot,
-        /// The value.
-        value: Value,
-        /// The position of the value.
-        value_at: Spot,
+        /// The values: two for `between`, at least one for `in`, else one.
+        values: Vec<Operand>,
     },
 }

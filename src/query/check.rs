@@ -1,12 +1,12 @@
 //! Checks a filter against the existing fields: each condition becomes an index expression, or an error with a
 //! position.
 
-use super::ast::{Ast, Name, Operator, Value};
-use super::condition::{Condition, boolean, labelled, test};
+use super::ast::{self, Ast, Name, Operator, Subject, Value};
+use super::condition::{Clock, Condition, Conditions, boolean, labelled, number, test};
+use super::measured::Measurement;
 use super::problem::{Problem, fault};
-use super::resolve::{Field, Source, Target, field, source, target};
-use crate::domain::Micros;
-use crate::index::{self, Expr, Kind, Test};
+use super::resolve::{Field, Source, Target, amount, field, object as object_of, source, target};
+use crate::index::{self, Comparison, Expr, Kind, Measure, NumberTest, Test};
 use crate::picklist::Picklist;
 
 type Result<T> = std::result::Result<T, Problem>;
@@ -28,12 +28,13 @@ pub enum Node {
     Tracked(bool),
     /// One of these sources has a record of the company.
     Fed(Vec<usize>),
+    /// The count or sum over the company's records passes.
+    Measured(Measurement, NumberTest),
 }
 
 pub(super) struct Checker<'a> {
     pub(super) sources: &'a [Source],
-    /// The time of the query.
-    pub(super) now_us: Micros,
+    pub(super) clock: Clock<'a>,
 }
 
 impl Checker<'_> {
@@ -43,40 +44,71 @@ impl Checker<'_> {
             Ast::Or(any) => Node::Or(self.nodes(any)?),
             Ast::Not(one) => Node::Not(Box::new(self.node(one)?)),
             Ast::Same { label, object, inner } => {
-                let at = source(self.sources, label)?;
-                let fields = &self.sources[at].fields;
-                if !fields.iter().any(|field| field.object == object.text) {
-                    return Err(fault(object, "is not an object of the source with usable fields"));
-                }
+                let at = object_of(self.sources, label, object)?;
                 Node::Records(at, self.same(label, object, inner)?)
             }
             Ast::Restriction {
-                field: names,
-                operator,
+                subject,
+                relation,
                 at,
-                value,
-                value_at,
+                values,
             } => {
-                let condition = Condition {
-                    operator: *operator,
-                    at,
-                    value,
-                    value_at,
-                };
-                match names.as_slice() {
-                    [one] => self.about_company(one, &condition)?,
-                    [label, object, key, part @ ..] => {
-                        let (at, field) = field(self.sources, label, object, key)?;
-                        Node::Records(at, self.compare(field, part.first(), &condition)?)
-                    }
-                    names => {
-                        return Err(fault(
-                            &names[0],
-                            "is not a field: outside source.Object(...) write source.Object.Field",
-                        ));
+                let conditions = Conditions::new(*relation, at, values);
+                match subject {
+                    Subject::Field(names) => self.about_field(names, &conditions)?,
+                    Subject::Measure(measure) => {
+                        let measurement = self.measurement(measure)?;
+                        let counted = matches!(measurement.measure, Measure::Count);
+                        let test = conditions.join(
+                            |condition| number_test(counted, condition),
+                            NumberTest::all,
+                            NumberTest::any,
+                        )?;
+                        Node::Measured(measurement, test)
                     }
                 }
             }
+        })
+    }
+
+    fn about_field(&self, names: &[Name], conditions: &Conditions<'_>) -> Result<Node> {
+        match names {
+            [one] => conditions.join(
+                |condition| self.about_company(one, condition),
+                Node::And,
+                Node::Or,
+            ),
+            [label, object, key, part @ ..] => {
+                let (at, field) = field(self.sources, label, object, key)?;
+                let expr = self.compare_all(field, part.first(), conditions)?;
+                Ok(Node::Records(at, expr))
+            }
+            names => Err(fault(
+                &names[0],
+                "is not a field: outside source.Object(...) write source.Object.Field",
+            )),
+        }
+    }
+
+    /// A count or sum.
+    pub(super) fn measurement(&self, of: &ast::Measure) -> Result<Measurement> {
+        let source = object_of(self.sources, &of.label, &of.object)?;
+        let expr = match &of.inner {
+            Some(inner) => self.same(&of.label, &of.object, inner)?,
+            None => Expr::All(of.object.text.clone()),
+        };
+        let measure = match of.field.as_slice() {
+            [key, part @ ..] => {
+                let (_, field) = field(self.sources, &of.label, &of.object, key)?;
+                let (path, currency) = amount(field, key, part.first())?;
+                Measure::Sum { path, currency }
+            }
+            [] => Measure::Count,
+        };
+        Ok(Measurement {
+            source,
+            expr,
+            measure,
         })
     }
 
@@ -98,18 +130,20 @@ impl Checker<'_> {
             ),
             Ast::Same { label, .. } => return Err(fault(label, "source.Object(...) cannot be nested")),
             Ast::Restriction {
-                field: names,
-                operator,
-                at,
-                value,
-                value_at,
+                subject: Subject::Measure(measure),
+                ..
             } => {
-                let condition = Condition {
-                    operator: *operator,
-                    at,
-                    value,
-                    value_at,
-                };
+                return Err(fault(
+                    &measure.function,
+                    "cannot be used inside source.Object(...)",
+                ));
+            }
+            Ast::Restriction {
+                subject: Subject::Field(names),
+                relation,
+                at,
+                values,
+            } => {
                 let (key, part) = match names.as_slice() {
                     [key] => (key, None),
                     [key, part] => (key, Some(part)),
@@ -121,7 +155,7 @@ impl Checker<'_> {
                     }
                 };
                 let (_, field) = field(self.sources, label, object, key)?;
-                self.compare(field, part, &condition)?
+                self.compare_all(field, part, &Conditions::new(*relation, at, values))?
             }
         })
     }
@@ -144,7 +178,7 @@ impl Checker<'_> {
             "domain" => shown(index::domain()),
             "homepage_uri" => shown(index::homepage()),
             "tracked" | "source" if !equal && condition.operator != Operator::NotEqual => {
-                Err(condition.of_operator("can only be =, != or : here"))
+                Err(condition.of_operator("cannot be used here; only =, !=, : and in can"))
             }
             "tracked" => match condition.value {
                 // Each company is either tracked or not, so `tracked` always has a value.
@@ -181,6 +215,15 @@ impl Checker<'_> {
         }
     }
 
+    /// Conditions on the value of one record.
+    fn compare_all(&self, field: &Field, part: Option<&Name>, conditions: &Conditions<'_>) -> Result<Expr> {
+        conditions.join(
+            |condition| self.compare(field, part, condition),
+            Expr::And,
+            Expr::Or,
+        )
+    }
+
     fn compare(&self, field: &Field, part: Option<&Name>, condition: &Condition<'_>) -> Result<Expr> {
         let target = target(field, part)?;
         if *condition.value == Value::Any
@@ -208,7 +251,7 @@ impl Checker<'_> {
             ));
         };
         let path = &target.paths[0];
-        let test = test(kind, condition, self.now_us)?;
+        let test = test(kind, condition, &self.clock)?;
         let matching = labelled(path, test, picklist);
         Ok(if condition.operator == Operator::NotEqual {
             Expr::AndNot(Box::new(set(path)), Box::new(matching))
@@ -216,4 +259,33 @@ impl Checker<'_> {
             matching
         })
     }
+}
+
+/// The test of a count or sum.
+fn number_test(counted: bool, condition: &Condition<'_>) -> Result<NumberTest> {
+    if *condition.value == Value::Any {
+        if counted {
+            return Err(condition.of_value("tests nothing: a count always has a value"));
+        }
+        return Ok(NumberTest::set());
+    }
+    let comparison = match condition.operator {
+        Operator::Equal | Operator::Has => Comparison::Equal,
+        Operator::Less => Comparison::Less,
+        Operator::LessOrEqual => Comparison::LessOrEqual,
+        Operator::Greater => Comparison::Greater,
+        Operator::GreaterOrEqual => Comparison::GreaterOrEqual,
+        Operator::NotEqual => {
+            let number = number(condition)?;
+            let than = |comparison| NumberTest::new(comparison, number.clone());
+            return Ok(NumberTest::any(vec![
+                than(Comparison::Less),
+                than(Comparison::Greater),
+            ]));
+        }
+        Operator::StartsWith | Operator::EndsWith | Operator::Contains => {
+            return Err(condition.of_operator("needs a field with text"));
+        }
+    };
+    Ok(NumberTest::new(comparison, number(condition)?))
 }

@@ -5,6 +5,7 @@
 pub mod ast;
 mod check;
 mod condition;
+mod measured;
 mod order;
 pub mod parse;
 mod plan;

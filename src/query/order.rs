@@ -1,9 +1,11 @@
 //! Sort keys: the keys of an order, checked against the existing fields.
 
-use super::ast::Name;
+use super::ast::{Name, Subject};
+use super::check::Checker;
+use super::measured::Measurement;
 use super::parse::OrderKey;
 use super::problem::{Fault, Problem};
-use super::resolve::{Source, field, target};
+use super::resolve::{field, target};
 use crate::index::{Kind, text};
 use std::collections::BTreeMap;
 
@@ -24,6 +26,8 @@ pub(super) enum By {
     Int(usize, String),
     /// Decimals of a source at this path.
     Number(usize, String),
+    /// A count or sum.
+    Measured(Measurement),
 }
 
 /// One sort key.
@@ -40,14 +44,27 @@ impl SortKey {
             By::Text(source, _) | By::Label(source, _, _) | By::Int(source, _) | By::Number(source, _) => {
                 Some(*source)
             }
+            By::Measured(measurement) => Some(measurement.source),
             By::Name | By::Domain | By::Class => None,
         }
     }
 }
 
-pub(super) fn sort_key(sources: &[Source], (names, descending): OrderKey) -> Result<SortKey, Problem> {
+pub(super) fn sort_key(checker: &Checker<'_>, key: OrderKey) -> Result<SortKey, Problem> {
+    let by = match &key.subject {
+        Subject::Field(names) => by_field(checker, names)?,
+        Subject::Measure(measure) => By::Measured(checker.measurement(measure)?),
+    };
+    Ok(SortKey {
+        by,
+        descending: key.descending,
+    })
+}
+
+fn by_field(checker: &Checker<'_>, names: &[Name]) -> Result<By, Problem> {
+    let sources = checker.sources;
     let fault = |at: &Name, message: &str| Problem::new(Fault::Syntax, at.spot.clone(), message);
-    let by = match names.as_slice() {
+    Ok(match names {
         [name] if name.text == "display_name" => By::Name,
         [name] if name.text == "domain" => By::Domain,
         [label, object, key, part @ ..] => {
@@ -55,7 +72,7 @@ pub(super) fn sort_key(sources: &[Source], (names, descending): OrderKey) -> Res
             if field.object != sources[source].company_object {
                 return Err(fault(
                     object,
-                    "is a related object: only fields of companies can be sorted by",
+                    "is a related object: only fields of companies can be sorted by, and counts and sums over related records",
                 ));
             }
             let target = target(field, part.first())?;
@@ -76,9 +93,8 @@ pub(super) fn sort_key(sources: &[Source], (names, descending): OrderKey) -> Res
         names => {
             return Err(fault(
                 &names[0],
-                "is not a sort key: write display_name, domain or source.Object.Field",
+                "is not a sort key: write display_name, domain, source.Object.Field, count(...) or sum(...)",
             ));
         }
-    };
-    Ok(SortKey { by, descending })
+    })
 }

@@ -1,12 +1,13 @@
 //! A checked query, and a checked column of its answer.
 
 use super::check::{Checker, Node};
+use super::condition::Clock;
 use super::order::{SortKey, sort_key};
 use super::parse;
 use super::problem::{Error, Problem, fault};
 use super::resolve::{Source, field};
 use super::words::Words;
-use crate::domain::{FieldType, Micros};
+use crate::domain::{FieldType, Micros, Zone};
 use crate::index;
 use crate::picklist::LazyPicklist;
 use std::collections::BTreeSet;
@@ -20,8 +21,10 @@ pub struct Text<'a> {
     pub query: &'a str,
     /// The order.
     pub order_by: &'a str,
-    /// The value of `today` and `now`.
+    /// The value of `now`.
     pub now_us: Micros,
+    /// The time zone of `today` and of whole days.
+    pub zone: &'a Zone,
 }
 
 /// A checked query.
@@ -58,13 +61,16 @@ impl Plan {
     pub fn new(sources: &[Source], text: &Text<'_>) -> Result<Self, Error> {
         let checker = Checker {
             sources,
-            now_us: text.now_us,
+            clock: Clock {
+                now_us: text.now_us,
+                zone: text.zone,
+            },
         };
         let filter = parse::filter(text.filter)
             .and_then(|ast| ast.map(|ast| checker.node(&ast)).transpose())
             .map_err(Error::Filter)?;
         let order = parse::order(text.order_by)
-            .and_then(|keys| keys.into_iter().map(|key| sort_key(sources, key)).collect())
+            .and_then(|keys| keys.into_iter().map(|key| sort_key(&checker, key)).collect())
             .map_err(Error::Order)?;
         let words = Words::new(text.query);
         Ok(Self { filter, words, order })
@@ -77,7 +83,7 @@ impl Plan {
                 Node::And(all) | Node::Or(all) => all.iter().for_each(|one| of(one, to)),
                 Node::Not(one) => of(one, to),
                 Node::Shown(expr) => to.extend(expr.paths().into_iter().map(str::to_owned)),
-                Node::Records(..) | Node::Tracked(_) | Node::Fed(_) => {}
+                Node::Records(..) | Node::Tracked(_) | Node::Fed(_) | Node::Measured(..) => {}
             }
         }
         let mut paths = BTreeSet::new();
@@ -98,6 +104,7 @@ impl Plan {
                 Node::And(all) | Node::Or(all) => all.iter().for_each(|one| of(one, to)),
                 Node::Not(one) => of(one, to),
                 Node::Records(source, _) => to.push(*source),
+                Node::Measured(measurement, _) => to.push(measurement.source),
                 Node::Fed(by) => to.extend(by),
                 Node::Shown(_) | Node::Tracked(_) => {}
             }

@@ -62,6 +62,26 @@ pub(super) fn source(sources: &[Source], label: &Name) -> Result<usize> {
     found.ok_or_else(|| fault(label, "is not the label of a source; ListSources lists them"))
 }
 
+/// The source of an object that has a field which is active for the group.
+pub(super) fn object(sources: &[Source], label: &Name, object: &Name) -> Result<usize> {
+    let at = source(sources, label)?;
+    let mut fields = sources[at]
+        .fields
+        .iter()
+        .filter(|field| field.object == object.text)
+        .peekable();
+    if fields.peek().is_none() {
+        return Err(fault(object, "is not an object of the source with usable fields"));
+    }
+    if !fields.any(|field| field.active) {
+        return Err(fault(
+            object,
+            "has only passive fields; activate one with BatchUpdateFieldActivation",
+        ));
+    }
+    Ok(at)
+}
+
 /// The field, if it exists and is active.
 pub(super) fn field<'a>(
     sources: &'a [Source],
@@ -136,4 +156,21 @@ pub(super) fn target(field: &Field, part: Option<&Name>) -> Result<Target> {
         (_, FieldType::Currency, "currency_code") => one(path("currency_code"), Kind::Text),
         _ => return Err(fault(part, "is not a part of this type of field")),
     })
+}
+
+/// The paths of the numbers of a field that can be added up, and of their currencies if they are amounts.
+pub(super) fn amount(field: &Field, key: &Name, part: Option<&Name>) -> Result<(String, Option<String>)> {
+    let numeric = Kind::of(field.field_type, field.long_text) == Kind::Number;
+    let target = target(field, part)?;
+    match (target.paths.as_slice(), target.kind) {
+        ([path], Some(Kind::Number)) if numeric => {
+            let currency = || index::path(&field.object, &field.key, "currency_code");
+            let currency = (field.field_type == FieldType::Currency).then(currency);
+            Ok((path.clone(), currency))
+        }
+        _ => Err(fault(
+            part.unwrap_or(key),
+            "cannot be added up: sum needs a number, a percentage or an amount",
+        )),
+    }
 }

@@ -102,6 +102,7 @@ impl<'a> Search<'a> {
             }
             Node::Not(one) => &self.universe - self.node(one)?,
             Node::Records(source, expr) => self.snapshot(*source)?.search(expr)?,
+            Node::Measured(of, test) => of.passing(self.snapshot(of.source)?, test, &self.universe)?,
             Node::Shown(expr) => self.shown(expr)?,
             Node::Tracked(true) => self.tracked.clone(),
             Node::Tracked(false) => &self.universe - &self.tracked,

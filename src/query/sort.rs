@@ -7,7 +7,10 @@ use roaring::RoaringBitmap;
 use super::order::{By, SortKey};
 use super::problem::Error;
 use super::sets::Search;
-use crate::index::{self, Snapshot, SortKind, SortPath, SortRef, SortValue, Top, check, check_at, cut};
+use crate::index::number::Number;
+use crate::index::{
+    self, Exact, Snapshot, SortKind, SortPath, SortRef, SortValue, Top, check, check_at, cut,
+};
 
 /// The value of one sort key at the end of a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +67,16 @@ enum Values<'a> {
     ),
     /// The number of the first of these sets that has the company.
     Classes(&'a [RoaringBitmap]),
+    /// Computed values, and the value of companies that have none of these.
+    Computed(HashMap<u32, SortValue>, Option<SortValue>),
+}
+
+/// A number as a value to sort by.
+fn sort_value(of: &Exact) -> SortValue {
+    match of {
+        Exact::Scaled(number) => SortValue::Integer(*number),
+        Exact::Decimal(text) => SortValue::Decimal(Number::floor_of_ordered(text), text.clone()),
+    }
 }
 
 impl<'a> SortColumn<'a> {
@@ -81,6 +94,14 @@ impl<'a> SortColumn<'a> {
         };
         let values = match &key.by {
             By::Class => Values::Classes(classes),
+            By::Measured(of) => {
+                let measured = of.of(search.snapshot(of.source)?)?;
+                let values = measured
+                    .values()
+                    .iter()
+                    .map(|(company, value)| (*company, sort_value(value)));
+                Values::Computed(values.collect(), of.measure.unset().as_ref().map(sort_value))
+            }
             By::Name | By::Domain => {
                 let of_rows = search.rows.iter().map(|row| {
                     let text = if key.by == By::Name {
@@ -136,6 +157,7 @@ impl<'a> SortColumn<'a> {
                 let class = classes.iter().position(|class| class.contains(company));
                 class.map(|class| SortRef::Integer(class as i64))
             }
+            Values::Computed(values, unset) => values.get(&company).or(unset.as_ref()).map(SortValue::as_ref),
         }
     }
 
@@ -159,6 +181,8 @@ impl<'a> SortColumn<'a> {
                 classes.iter().for_each(|class| valued |= class);
                 valued & of
             }
+            Values::Computed(_, Some(_)) => of.clone(),
+            Values::Computed(values, None) => values.keys().copied().collect::<RoaringBitmap>() & of,
         })
     }
 
@@ -191,6 +215,14 @@ impl<'a> SortColumn<'a> {
                         top.offer(company, value);
                     }
                     before |= companies;
+                }
+            }
+            Values::Computed(..) => {
+                for (turn, company) in top.matched.iter().enumerate() {
+                    check_at(turn)?;
+                    if let Some(value) = self.value(company) {
+                        top.offer(company, value);
+                    }
                 }
             }
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::cells::{self, Cell};
 use super::{CompanyView, LimitPlace, Scope, Services, require_own_group};
 use crate::caller::Caller;
-use crate::domain::{CompanyId, GroupId, IntegrationId};
+use crate::domain::{CompanyId, GroupId, IntegrationId, Zone};
 use crate::error::{Detail, Error, Reason, Result, echo};
 use crate::identity::Homepage;
 use crate::index::{self, Position};
@@ -34,6 +34,8 @@ pub struct CompanyAsk {
     pub filter: String,
     /// The order.
     pub order_by: String,
+    /// The time zone of `today` and of whole days.
+    pub zone: Zone,
     /// The fields to return.
     pub columns: Vec<String>,
     /// Whether to count the companies of all pages.
@@ -208,6 +210,7 @@ impl Services {
             query: &ask.query,
             order_by: &ask.order_by,
             now_us,
+            zone: &ask.zone,
         };
         let plan = Plan::new(&about, &text)?;
         let mut used: Vec<usize> = listed.iter().copied().chain(plan.uses()).collect();

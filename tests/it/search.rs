@@ -1,5 +1,7 @@
 //! Search over two sources of one group, over gRPC, with the simulated Salesforce.
 
+mod forms;
+
 use std::collections::BTreeSet;
 
 use serde_json::{Value as Json, json};
@@ -99,6 +101,9 @@ async fn a_group_searches_two_sources(database: Database) {
     let all = complete_up_to_a_position(&mut ann, &at_least).await;
     let truth = Truth::of(&world).await;
     conditions_mean_what_they_say(&mut ann, &truth, all).await;
+    forms::lists_functions_counts_and_sums(&mut ann, &truth, all).await;
+    forms::companies_are_sorted_by_sums(&mut ann, &truth).await;
+    forms::pages_keep_their_time_zone(&mut ann).await;
     lists_are_sorted_and_paged(&mut ann).await;
     errors_name_the_position(&mut ann).await;
     later_positions_are_waited_for(&mut ann, at_least.clone()).await;
@@ -213,6 +218,13 @@ async fn errors_name_the_position(ann: &mut Person) {
             "\"many\"",
         ),
         ("banking", "INVALID_FILTER", "7", ""),
+        ("count(Opportunity) > 1", "INVALID_FILTER", "6", "Opportunity"),
+        (
+            "sum(sales.Opportunity.Surprise) > 1",
+            "FIELD_UNKNOWN",
+            "22",
+            "Surprise",
+        ),
     ] {
         let request = list(ann, filter, "");
         let no = refused(ann.companies.list_companies(request)).await;

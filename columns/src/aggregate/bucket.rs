@@ -96,11 +96,20 @@ impl<'a> Buckets<'a> {
     }
 
     /// Puts the numbers of a row's buckets into `to`.
-    pub(super) fn of_row(&mut self, block: &mut BlockBuckets<'_>, row: u32, companies: &[u32], to: &mut Vec<u32>) {
+    pub(super) fn of_row(
+        &mut self,
+        block: &mut BlockBuckets<'_>,
+        row: u32,
+        companies: &[u32],
+        to: &mut Vec<u32>,
+    ) {
         to.clear();
         match block {
             BlockBuckets::Texts(texts, _, known) => {
-                for ord in texts.iter().flat_map(|texts| texts.all(row).map(move |ord| (texts, ord))) {
+                for ord in texts
+                    .iter()
+                    .flat_map(|texts| texts.all(row).map(move |ord| (texts, ord)))
+                {
                     let (texts, ord) = ord;
                     let known = &mut known[ord as usize];
                     if *known == u32::MAX {
@@ -124,7 +133,8 @@ impl<'a> Buckets<'a> {
             }
             BlockBuckets::Numbers(ints, decimals) => {
                 let scaled = ints.and_then(|ints| ints.get(row)).map(of_scaled);
-                let decimal = || decimals.and_then(|decimals| Number::from_ordered(decimals.text(decimals.get(row)?)));
+                let decimal =
+                    || decimals.and_then(|decimals| Number::from_ordered(decimals.text(decimals.get(row)?)));
                 if let Some(value) = scaled.or_else(|| Some(decimal()?.to_decimal())) {
                     let value = match self.dimension {
                         Dimension::Width(_, width) => floor(&value, &width.to_decimal()),
@@ -265,7 +275,9 @@ impl<'a> Buckets<'a> {
     /// The spelling of a bucket's text that most of its records use; of several, the first.
     pub(super) fn shown(&self, number: u32) -> Option<String> {
         let spellings = self.spellings.get(number as usize)?;
-        let best = spellings.iter().max_by(|a, b| a.1.cmp(b.1).then_with(|| b.0.cmp(a.0)));
+        let best = spellings
+            .iter()
+            .max_by(|a, b| a.1.cmp(b.1).then_with(|| b.0.cmp(a.0)));
         best.map(|(text, _)| text.clone())
     }
 

@@ -95,8 +95,15 @@ impl<'a> Cells<'a> {
             &matched,
             |block| {
                 let mut this = this.borrow_mut();
-                let buckets: Vec<_> = this.buckets.iter_mut().map(|buckets| buckets.begin(block)).collect();
-                let measured: Vec<_> = measures.iter().map(|(at, measure)| (*at, measure.begin(block))).collect();
+                let buckets: Vec<_> = this
+                    .buckets
+                    .iter_mut()
+                    .map(|buckets| buckets.begin(block))
+                    .collect();
+                let measured: Vec<_> = measures
+                    .iter()
+                    .map(|(at, measure)| (*at, measure.begin(block)))
+                    .collect();
                 (buckets, measured)
             },
             |(blocks, measured), row, companies| {
@@ -171,7 +178,10 @@ impl<'a> Cells<'a> {
         pairs.dedup();
         let of = |company: u32| {
             let from = pairs.partition_point(|(one, _)| *one < company);
-            pairs[from..].iter().take_while(move |(one, _)| *one == company).map(|(_, cell)| *cell as usize)
+            pairs[from..]
+                .iter()
+                .take_while(move |(one, _)| *one == company)
+                .map(|(_, cell)| *cell as usize)
         };
         let matched = Dense::of(matched, self.companies);
         let mut cells: Vec<usize> = Vec::new();
@@ -204,11 +214,23 @@ impl<'a> Cells<'a> {
         cells.sort_by(|a, b| {
             let by_bucket = buckets.iter().zip(a.buckets.iter().zip(&b.buckets));
             let mut orders = by_bucket.map(|(buckets, (a, b))| buckets.order(*a, *b));
-            orders.find(|order| order.is_ne()).unwrap_or(std::cmp::Ordering::Equal)
+            orders
+                .find(|order| order.is_ne())
+                .unwrap_or(std::cmp::Ordering::Equal)
         });
         let group = |cell: Cell| Group {
-            shown: cell.buckets.iter().zip(&buckets).map(|(bucket, of)| of.shown(*bucket)).collect(),
-            buckets: cell.buckets.iter().zip(&buckets).map(|(bucket, of)| of.bucket(*bucket)).collect(),
+            shown: cell
+                .buckets
+                .iter()
+                .zip(&buckets)
+                .map(|(bucket, of)| of.shown(*bucket))
+                .collect(),
+            buckets: cell
+                .buckets
+                .iter()
+                .zip(&buckets)
+                .map(|(bucket, of)| of.bucket(*bucket))
+                .collect(),
             companies: set_of(cell.companies).len(),
             records: cell.records,
             results: cell.measures.into_iter().map(Accumulator::finish).collect(),

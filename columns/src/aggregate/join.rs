@@ -26,7 +26,9 @@ impl Dense {
     }
 
     pub(super) fn contains(&self, company: u32) -> bool {
-        self.words.get(company as usize / 64).is_some_and(|word| word >> (company % 64) & 1 == 1)
+        self.words
+            .get(company as usize / 64)
+            .is_some_and(|word| word >> (company % 64) & 1 == 1)
     }
 }
 
@@ -63,7 +65,11 @@ impl Subject<'_> {
                     NONE => {
                         for parent in block.parents(row) {
                             let company = tables.company_of.get(*parent);
-                            add(if company == NONE { NONE } else { tables.global.get(company) });
+                            add(if company == NONE {
+                                NONE
+                            } else {
+                                tables.global.get(company)
+                            });
                         }
                     }
                     company => add(tables.global.get(company)),

@@ -1,7 +1,7 @@
 //! Measures: what is computed of the values of the records of a cell.
 
-use bigdecimal::{BigDecimal, RoundingMode};
 use bigdecimal::num_bigint::BigInt;
+use bigdecimal::{BigDecimal, RoundingMode};
 
 use super::bucket::{of_scaled, plain};
 use crate::block::{Block, Ints, Texts};
@@ -69,7 +69,10 @@ pub(super) struct BlockMeasure<'b> {
 
 impl Measure {
     pub(super) fn begin<'b>(&self, block: &'b Block) -> BlockMeasure<'b> {
-        let currency = self.currency.as_deref().filter(|_| self.function != Function::Count);
+        let currency = self
+            .currency
+            .as_deref()
+            .filter(|_| self.function != Function::Count);
         BlockMeasure {
             ints: block.ints(&self.path),
             decimals: block.decimals(&self.path),
@@ -270,17 +273,33 @@ mod tests {
     #[test]
     fn results_are_exact() {
         let number = |text: &str| Outcome::Number(text.to_owned(), None);
-        let large = ["999999999999.999999", "0.00000000000000000001", "123456789012345678901234567890"];
+        let large = [
+            "999999999999.999999",
+            "0.00000000000000000001",
+            "123456789012345678901234567890",
+        ];
         for (function, values, result) in [
             (Function::Sum, &["0.1", "0.2"][..], number("0.3")),
-            (Function::Sum, &large, number("123456789012345679901234567889.99999900000000000001")),
+            (
+                Function::Sum,
+                &large,
+                number("123456789012345679901234567889.99999900000000000001"),
+            ),
             (Function::Average, &["1", "1", "2"], number("1.3333333333")),
             (Function::Average, &["-2", "-3"], number("-2.5")),
-            (Function::Minimum, &["2", "1.00000001", "1.00000002"], number("1.00000001")),
+            (
+                Function::Minimum,
+                &["2", "1.00000001", "1.00000002"],
+                number("1.00000001"),
+            ),
             (Function::Maximum, &["2", "1.00000001"], number("2")),
             (Function::Percentile(50), &["4", "1", "3", "2"], number("2.5")),
             (Function::Percentile(50), &["4", "1.00000001", "3"], number("3")),
-            (Function::Percentile(90), &["1", "2", "3", "4", "5", "6"], number("5.5")),
+            (
+                Function::Percentile(90),
+                &["1", "2", "3", "4", "5", "6"],
+                number("5.5"),
+            ),
             (Function::Percentile(100), &["1", "2"], number("2")),
             (Function::Count, &["1", "2"], Outcome::Count(2)),
             (Function::Sum, &[], Outcome::None),

@@ -129,7 +129,11 @@ impl Aggregate<'_> {
             all.keep(*keep);
             buckets.push(all);
         }
-        let mut cells = Cells::new(buckets, self.companies, self.measures.iter().map(|(measure, _)| measure));
+        let mut cells = Cells::new(
+            buckets,
+            self.companies,
+            self.measures.iter().map(|(measure, _)| measure),
+        );
         match &self.subject {
             Some(subject) => {
                 let own: Vec<(usize, &Measure)> = self

@@ -35,7 +35,11 @@ pub(super) enum BlockTest<'a> {
 
 impl RowTest {
     pub(super) fn of_block<'a>(&'a self, held: &Held) -> Result<BlockTest<'a>, Error> {
-        let all = |list: &'a [Self]| list.iter().map(|one| one.of_block(held)).collect::<Result<Vec<_>, _>>();
+        let all = |list: &'a [Self]| {
+            list.iter()
+                .map(|one| one.of_block(held))
+                .collect::<Result<Vec<_>, _>>()
+        };
         Ok(match self {
             Self::Record(expr) => BlockTest::Rows(matching(held, expr)?),
             Self::Company(set) => BlockTest::Company(set),

@@ -1,19 +1,14 @@
 //! The times of a cron expression in a time zone.
 //!
 //! The library evaluates the expression without a time zone; what daylight saving makes of its times is decided here,
-//! because libraries differ in it. Time zones are those compiled into the binary: all replicas then agree, and a container
-//! without a time zone database works.
-
-use std::sync::LazyLock;
+//! because libraries differ in it.
 
 use cronexpr::Crontab;
 use jiff::{
     Timestamp, ToSpan as _,
     civil::DateTime,
-    tz::{AmbiguousOffset, TimeZone, TimeZoneDatabase},
+    tz::{AmbiguousOffset, TimeZone},
 };
-
-static ZONES: LazyLock<TimeZoneDatabase> = LazyLock::new(TimeZoneDatabase::bundled);
 
 /// Minutes of a day.
 const DAY: i64 = 24 * 60;
@@ -27,13 +22,6 @@ pub(super) struct Cron {
     minutes: Vec<i64>,
     /// It fires in each hour of these days: such a schedule means a pace, others mean times of the day.
     each_hour: bool,
-}
-
-/// A time zone by its IANA name, with the name in its official spelling.
-pub(super) fn zone(name: &str) -> Option<(TimeZone, String)> {
-    let zone = ZONES.get(name).ok().filter(|zone| !zone.is_unknown())?;
-    let spelt = zone.iana_name()?.to_owned();
-    Some((zone, spelt))
 }
 
 impl Cron {

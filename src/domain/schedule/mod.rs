@@ -12,7 +12,7 @@ use std::{fmt, str::FromStr};
 use diesel::{AsExpression, FromSqlRow, sql_types::Text};
 use jiff::Timestamp;
 
-use super::{IntegrationId, Invalid, Micros, text_column};
+use super::{IntegrationId, Invalid, Micros, text_column, zone};
 use cron::Cron;
 
 const MINUTE_US: Micros = 60_000_000;
@@ -127,9 +127,8 @@ impl Schedule {
         const FORM: &str =
             "five fields, for example `30 6 * * 1-5`: minute, hour, day of month, month, day of week";
         let name = if time_zone.is_empty() { "UTC" } else { time_zone };
-        let Some((zone, time_zone)) = cron::zone(name) else {
-            let why = "is no time zone of the IANA database; names look like Europe/Berlin, America/New_York or UTC";
-            return Err(Unfit::of("time_zone", why));
+        let Some((zone, time_zone)) = zone::named(name) else {
+            return Err(Unfit::of("time_zone", zone::NO_ZONE));
         };
         let fields: Vec<&str> = expression.split_whitespace().collect();
         let expression = fields.join(" ");
@@ -200,7 +199,7 @@ impl Schedule {
                 expression,
                 time_zone,
             } => {
-                let cron = Cron::parse(expression, cron::zone(time_zone)?.0).ok()?;
+                let cron = Cron::parse(expression, zone::named(time_zone)?.0).ok()?;
                 let mut at = cron.next(Timestamp::from_microsecond(now_us).ok()?)?;
                 loop {
                     let following = cron.next(at)?;

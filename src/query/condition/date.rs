@@ -1,30 +1,37 @@
 //! Dates and times in conditions, `today` and `now` among them.
 
 use super::form::Condition;
-use crate::domain::Micros;
-use crate::index::moment::{self, DAY_US};
+use crate::domain::{Micros, Zone};
+use crate::index::moment;
 use crate::query::ast::Value;
 use crate::query::problem::Problem;
 use time::Month;
 
 type Result<T> = std::result::Result<T, Problem>;
 
+/// The time of a query, and the time zone of its days.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::query) struct Clock<'a> {
+    pub(in crate::query) now_us: Micros,
+    pub(in crate::query) zone: &'a Zone,
+}
+
 pub(super) enum When {
     Day(i64),
     Moment(i64),
 }
 
-/// The day or the time that a value stands for; `None` if it is neither. `now_us` is the time of the query.
-pub(super) fn moment(condition: &Condition<'_>, now_us: Micros) -> Result<Option<When>> {
+/// The day or the time that a value stands for; `None` if it is neither.
+pub(super) fn moment(condition: &Condition<'_>, clock: &Clock<'_>) -> Result<Option<When>> {
     let beyond = || condition.of_value("is outside the years 0 to 9999");
     Ok(match condition.value {
         Value::Date(day) => Some(When::Day(*day)),
         Value::Moment(us) => Some(When::Moment(*us)),
         Value::Relative { now, offset } => {
-            let today = now_us.div_euclid(DAY_US);
+            let today = clock.zone.day(clock.now_us);
             let day = away(today, *offset).ok_or_else(beyond)?;
             Some(if *now {
-                When::Moment(day * DAY_US + now_us.rem_euclid(DAY_US))
+                When::Moment(clock.zone.on_day(clock.now_us, day))
             } else {
                 When::Day(day)
             })

@@ -1,4 +1,4 @@
-//! One condition, `field operator value`.
+//! The conditions of a restriction: `field operator value`, `field in (…)`, `contains(field, value)`.
 
 mod date;
 mod form;
@@ -6,6 +6,7 @@ mod label;
 mod test;
 mod text;
 
-pub(super) use form::Condition;
+pub(super) use date::Clock;
+pub(super) use form::{Condition, Conditions};
 pub(super) use label::labelled;
-pub(super) use test::{boolean, test};
+pub(super) use test::{boolean, number, test};

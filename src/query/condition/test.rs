@@ -1,10 +1,8 @@
 //! A condition as a test of indexed values: which types take which operators and values.
 
-use super::date::{When, moment};
+use super::date::{Clock, When, moment};
 use super::form::Condition;
 use super::text::pattern;
-use crate::domain::Micros;
-use crate::index::moment::DAY_US;
 use crate::index::number::Number;
 use crate::index::text::fold;
 use crate::index::{self, Comparison, Kind, Test, TextTest};
@@ -14,13 +12,16 @@ use crate::query::problem::Problem;
 type Result<T> = std::result::Result<T, Problem>;
 
 /// The test for a condition; for `!=`, the test of `=`.
-pub(in crate::query) fn test(kind: Kind, condition: &Condition<'_>, now_us: Micros) -> Result<Test> {
+pub(in crate::query) fn test(kind: Kind, condition: &Condition<'_>, clock: &Clock<'_>) -> Result<Test> {
     let comparison = match condition.operator {
         Operator::Equal | Operator::NotEqual | Operator::Has => None,
         Operator::Less => Some(Comparison::Less),
         Operator::LessOrEqual => Some(Comparison::LessOrEqual),
         Operator::Greater => Some(Comparison::Greater),
         Operator::GreaterOrEqual => Some(Comparison::GreaterOrEqual),
+        Operator::StartsWith => return within(kind, condition, (false, true)),
+        Operator::EndsWith => return within(kind, condition, (true, false)),
+        Operator::Contains => return within(kind, condition, (true, true)),
     };
     if comparison.is_some() && matches!(kind, Kind::List | Kind::Boolean | Kind::Long) {
         return Err(condition.of_operator("cannot compare lists, booleans, HTML or long text by order"));
@@ -52,25 +53,22 @@ pub(in crate::query) fn test(kind: Kind, condition: &Condition<'_>, now_us: Micr
             }
             Ok(Test::Text(TextTest::Is(index::whole(&fold(&pattern.text)))))
         }
-        Kind::Number => match condition.value {
-            Value::Number(text) => match Number::parse(text) {
-                Some(number) => Ok(Test::Number(comparison.unwrap_or(Comparison::Equal), number)),
-                None => Err(condition.of_value("is not a number")),
-            },
-            _ => Err(condition.of_value("must be a number, without quotes")),
-        },
+        Kind::Number => {
+            let number = number(condition)?;
+            Ok(Test::Number(comparison.unwrap_or(Comparison::Equal), number))
+        }
         Kind::Boolean => {
             let yes = i64::from(boolean(condition.value, condition)?);
             Ok(Test::Int(yes, yes))
         }
-        Kind::Date => match moment(condition, now_us)? {
+        Kind::Date => match moment(condition, clock)? {
             Some(When::Day(day)) => Ok(between(day, day)),
             _ => Err(condition.of_value("must be a date such as 2026-01-31, or today, without quotes")),
         },
-        Kind::Timestamp => match moment(condition, now_us)? {
+        Kind::Timestamp => match moment(condition, clock)? {
             Some(When::Day(day)) => {
-                let first = day.saturating_mul(DAY_US);
-                Ok(between(first, first.saturating_add(DAY_US - 1)))
+                let (first, next) = (clock.zone.begin_us(day), clock.zone.begin_us(day + 1));
+                Ok(between(first, next.saturating_sub(1)))
             }
             Some(When::Moment(us)) => Ok(between(us, us)),
             None => Err(condition.of_value(
@@ -82,6 +80,25 @@ pub(in crate::query) fn test(kind: Kind, condition: &Condition<'_>, now_us: Micr
             _ => Err(condition.of_value("must be a time of day such as 09:30:00, without quotes")),
         },
         Kind::Address | Kind::Location => Err(condition.of_operator("needs a part of the field")),
+    }
+}
+
+/// The test of a function on texts: any text may come before the value, after it, or both.
+fn within(kind: Kind, condition: &Condition<'_>, (before, after): (bool, bool)) -> Result<Test> {
+    match kind {
+        Kind::Text | Kind::Reference | Kind::List => Ok(pattern(condition)?.within(before, after)),
+        Kind::Long => {
+            Err(condition.of_operator("cannot be used with HTML or long text: find their words with :"))
+        }
+        _ => Err(condition.of_operator("needs a field with text")),
+    }
+}
+
+/// A value that is a number.
+pub(in crate::query) fn number(condition: &Condition<'_>) -> Result<Number> {
+    match condition.value {
+        Value::Number(text) => Number::parse(text).ok_or_else(|| condition.of_value("is not a number")),
+        _ => Err(condition.of_value("must be a number, without quotes")),
     }
 }
 

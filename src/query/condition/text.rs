@@ -53,6 +53,15 @@ impl Pattern {
         }
     }
 
+    /// Texts that have the whole text at their beginning or end, or anywhere; a star is a literal character.
+    pub(super) fn within(&self, before: bool, after: bool) -> Test {
+        let text = fold(&self.whole());
+        if text.is_empty() {
+            return Test::Set;
+        }
+        Test::Text(TextTest::Like { before, text, after })
+    }
+
     pub(super) fn words(&self, condition: &Condition<'_>) -> Result<Test> {
         let folded = fold(&self.text);
         let words: Vec<&str> = text::words(&folded).collect();

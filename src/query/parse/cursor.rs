@@ -3,6 +3,11 @@
 use crate::query::ast::{Name, Spot};
 use crate::query::problem::{Fault, Problem};
 
+/// Maximum number of conditions: each value counts as one.
+const MOST_CONDITIONS: usize = 200;
+/// Maximum number of counts and sums in a filter.
+const MOST_MEASURES: usize = 10;
+
 type Result<T> = std::result::Result<T, Problem>;
 
 /// Reads a text from its beginning to its end.
@@ -10,7 +15,8 @@ pub(super) struct Parser {
     pub(super) text: Vec<char>,
     pub(super) at: usize,
     pub(super) level: usize,
-    pub(super) conditions: usize,
+    conditions: usize,
+    measures: usize,
 }
 
 pub(super) fn begins_word(c: char) -> bool {
@@ -40,6 +46,7 @@ impl Parser {
             at: 0,
             level: 0,
             conditions: 0,
+            measures: 0,
         })
     }
 
@@ -107,6 +114,33 @@ impl Parser {
             self.space();
         }
         is
+    }
+
+    /// The error at an earlier position.
+    pub(super) fn problem_at(&mut self, at: usize, message: &str) -> Problem {
+        self.at = at;
+        self.problem(message)
+    }
+
+    /// Counts one more condition, which begins at `begin`. Each value is one, because each is looked for on its own.
+    pub(super) fn count_condition(&mut self, begin: usize) -> Result<()> {
+        self.conditions += 1;
+        if self.conditions > MOST_CONDITIONS {
+            return Err(self.problem_at(
+                begin,
+                "has more than 200 conditions; each value of in (...) and between counts as one",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Counts one more count or sum, which begins at `begin`.
+    pub(super) fn count_measure(&mut self, begin: usize) -> Result<()> {
+        self.measures += 1;
+        if self.measures > MOST_MEASURES {
+            return Err(self.problem_at(begin, "has more than 10 counts and sums"));
+        }
+        Ok(())
     }
 
     pub(super) fn names(&mut self) -> Result<Vec<Name>> {

@@ -1,9 +1,11 @@
 //! Parses filters and orders by the grammar in `company_service.proto`.
 
+mod call;
 mod cursor;
+mod restriction;
 mod value;
 
-use super::ast::{Ast, Name};
+use super::ast::{Ast, Name, Subject};
 use super::problem::Problem;
 use cursor::Parser;
 
@@ -11,8 +13,8 @@ use cursor::Parser;
 pub const MOST_CHARACTERS: usize = 4_096;
 /// Maximum nesting depth of parentheses.
 const MOST_LEVELS: usize = 32;
-/// Maximum number of conditions.
-const MOST_CONDITIONS: usize = 200;
+/// Maximum number of sort keys.
+const MOST_KEYS: usize = 5;
 
 type Result<T> = std::result::Result<T, Problem>;
 
@@ -33,8 +35,14 @@ pub fn filter(text: &str) -> Result<Option<Ast>> {
     Ok(Some(ast))
 }
 
-/// One sort key or column: the names, and whether the order is descending.
-pub type OrderKey = (Vec<Name>, bool);
+/// One sort key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OrderKey {
+    /// What is compared.
+    pub subject: Subject,
+    /// Whether the order is descending.
+    pub descending: bool,
+}
 
 /// Parses an order.
 ///
@@ -48,17 +56,17 @@ pub fn order(text: &str) -> Result<Vec<OrderKey>> {
         return Ok(keys);
     }
     loop {
-        if keys.len() == 5 {
+        if keys.len() == MOST_KEYS {
             return Err(parser.problem("has more than 5 keys"));
         }
-        let names = parser.names()?;
+        let subject = parser.sort_subject()?;
         let word = parser.peek_word();
         let descending = word.as_deref() == Some("desc");
         if descending || word.as_deref() == Some("asc") {
             parser.at += if descending { 4 } else { 3 };
             parser.space();
         }
-        keys.push((names, descending));
+        keys.push(OrderKey { subject, descending });
         if parser.at_end() {
             return Ok(keys);
         }
@@ -132,43 +140,11 @@ impl Parser {
             )));
         }
         let begin = self.at;
-        let mut field = self.names()?;
+        let names = self.names()?;
         if self.peek() == Some('(') {
-            if field.len() != 2 {
-                return Err(self.problem("only label.Object is allowed before ("));
-            }
-            self.take('(');
-            let inner = Box::new(self.nested()?);
-            let (Some(object), Some(label)) = (field.pop(), field.pop()) else {
-                return Err(self.problem("only label.Object is allowed before ("));
-            };
-            return Ok(Ast::Same { label, object, inner });
+            return self.call(begin, names);
         }
-        self.conditions += 1;
-        if self.conditions > MOST_CONDITIONS {
-            self.at = begin;
-            return Err(self.problem("has more than 200 conditions"));
-        }
-        let from = self.at;
-        let Some(operator) = self.operator() else {
-            return Err(self.problem(
-                "expected an operator; put search words into query, and write a key that is not a word in quotes, or as \
-                 its alias: Field.query_key has it",
-            ));
-        };
-        let at = self.since(from);
-        self.space();
-        let from = self.at;
-        let value = self.value(operator)?;
-        let value_at = self.since(from);
-        self.space();
-        Ok(Ast::Restriction {
-            field,
-            operator,
-            at,
-            value,
-            value_at,
-        })
+        self.restriction(begin, Subject::Field(names))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Tests of the grammar: what is parsed, and the positions of errors.
 
+use super::super::ast::{Operator, Relation};
 use super::*;
 use proptest::prelude::*;
 
@@ -12,13 +13,47 @@ fn shape(ast: &Ast) -> String {
         Ast::Or(any) => list(any, " OR "),
         Ast::Not(one) => format!("NOT {}", shape(one)),
         Ast::Same { label, object, inner } => {
-            format!("{}.{}({})", label.text, object.spot.token, shape(inner))
+            format!("{}.{}({})", label.spot.token, object.spot.token, shape(inner))
         }
         Ast::Restriction {
-            field, at, value_at, ..
+            subject,
+            relation,
+            at,
+            values,
         } => {
-            let names: Vec<_> = field.iter().map(|name| name.spot.token.as_str()).collect();
-            format!("{}{}{}", names.join("."), at.token, value_at.token)
+            let subject = shape_of(subject);
+            let values: Vec<_> = values.iter().map(|value| value.at.token.as_str()).collect();
+            match relation {
+                Relation::Compare(Operator::StartsWith | Operator::EndsWith | Operator::Contains) => {
+                    format!("{}({subject},{})", at.token, values[0])
+                }
+                Relation::Compare(_) => format!("{subject}{}{}", at.token, values[0]),
+                Relation::In => format!("{subject} {}({})", at.token, values.join(",")),
+                Relation::Between => format!("{subject} {} {}", at.token, values.join(" and ")),
+            }
+        }
+    }
+}
+
+fn joined(names: &[Name]) -> String {
+    let names: Vec<_> = names.iter().map(|name| name.spot.token.as_str()).collect();
+    names.join(".")
+}
+
+fn shape_of(subject: &Subject) -> String {
+    match subject {
+        Subject::Field(names) => joined(names),
+        Subject::Measure(of) => {
+            let inner = of.inner.as_ref().map(|inner| format!("({})", shape(inner)));
+            let dot = if of.field.is_empty() { "" } else { "." };
+            format!(
+                "{}({}.{}{}{dot}{})",
+                of.function.text,
+                of.label.spot.token,
+                of.object.spot.token,
+                inner.unwrap_or_default(),
+                joined(&of.field)
+            )
         }
     }
 }
@@ -41,6 +76,39 @@ fn or_binds_tighter_than_and() {
 }
 
 #[test]
+fn lists_ranges_and_functions() {
+    for (text, shape) in [
+        ("a in (1, 'x*' ,today - 3m)", "a in(1,'x*',today - 3m)"),
+        ("a in(b)", "a in(b)"),
+        ("in in (in)", "in in(in)"),
+        ("a between 1 and 5 AND b = 2", "(a between 1 and 5 AND b=2)"),
+        (
+            "a.b.c between today-1y and today OR b = 2",
+            "(a.b.c between today-1y and today OR b=2)",
+        ),
+        ("starts_with( a.b.c , \"x\" )", "starts_with(a.b.c,\"x\")"),
+        (
+            "NOT s.O(contains(x.id, y) AND ends_with(z, 1))",
+            "NOT s.O((contains(x.id,y) AND ends_with(z,1)))",
+        ),
+        // Names of functions are keys where no parenthesis follows.
+        ("s.O(count > 3 AND contains = a)", "s.O((count>3 AND contains=a))"),
+        ("count(s.O) >= 2", "count(s.O)>=2"),
+        (
+            "count( s.\"My O\" (a = 1 OR b = 2) ) in (0, 5)",
+            "count(s.\"My O\"((a=1 OR b=2))) in(0,5)",
+        ),
+        ("-sum(s.O.A) between 1 and 2", "NOT sum(s.O.A) between 1 and 2"),
+        (
+            "sum(s.O(a = 1).\"A b\".amount) : *",
+            "sum(s.O(a=1).\"A b\".amount):*",
+        ),
+    ] {
+        assert_eq!(shaped(text), shape, "{text}");
+    }
+}
+
+#[test]
 fn each_fault_is_pointed_at() {
     for (text, position, token) in [
         ("industry", 8, ""),
@@ -59,6 +127,36 @@ fn each_fault_is_pointed_at() {
         ("a = today-3", 10, "3"),
         ("é = 1 ! b", 6, "!"),
         ("a.b.c(x = 1)", 5, "("),
+        ("a in 1", 5, "1"),
+        ("a in ()", 6, ")"),
+        ("a in (1, *)", 9, "*"),
+        ("a in (1 2)", 8, "2"),
+        ("a in (1", 7, ""),
+        ("a IN (1)", 2, "IN"),
+        ("a not in (1)", 2, "not"),
+        ("a BETWEEN 1 and 2", 2, "BETWEEN"),
+        ("a between 1 AND 2", 12, "AND"),
+        ("a between 1", 11, ""),
+        ("a between * and 1", 10, "*"),
+        ("f(a, 1)", 0, "f"),
+        ("Contains(a, 1)", 0, "Contains"),
+        ("\"contains\"(a, 1)", 0, "\"contains\""),
+        ("contains(a)", 10, ")"),
+        ("contains(a, )", 12, ")"),
+        ("contains(a, b, c)", 13, ","),
+        ("contains(a, *)", 12, "*"),
+        ("a.b.c contains x", 6, "contains"),
+        ("count(O) > 1", 6, "O"),
+        ("count(s.O.A) > 1", 10, "A"),
+        ("count(s.O(a=1).A) > 1", 15, "A"),
+        ("count(s.O", 9, ""),
+        ("count(s.O)", 10, ""),
+        ("COUNT(s.O) > 1", 0, "COUNT"),
+        ("sum(s.O) > 1", 6, "O"),
+        ("sum(s.O(a=1)) > 1", 6, "O"),
+        ("sum(s.O.A(a=1)) > 1", 9, "("),
+        ("sum(s.O(a=1).A.b.c) > 1", 6, "O"),
+        ("count(s.O(a=1) > 1", 15, ">"),
     ] {
         let problem = filter(text).unwrap_err();
         assert_eq!(
@@ -77,6 +175,13 @@ fn limits() {
     let many = |count: usize| vec!["a=1"; count].join(" OR ");
     assert!(filter(&many(200)).is_ok());
     assert_eq!(filter(&many(201)).unwrap_err().spot.position, 200 * 7);
+    // Each value counts.
+    let list = |count: usize| format!("a in ({})", vec!["1"; count].join(","));
+    assert!(filter(&list(200)).is_ok());
+    assert_eq!(filter(&list(201)).unwrap_err().spot.position, 6 + 200 * 2);
+    let measures = |count: usize| vec!["count(s.O)=1"; count].join(" OR ");
+    assert!(filter(&measures(10)).is_ok());
+    assert_eq!(filter(&measures(11)).unwrap_err().spot.position, 10 * 16);
     assert!(filter(&format!("a='{}'", "ä".repeat(4_092))).is_ok());
     assert_eq!(
         filter(&format!("a='{}'", "ä".repeat(4_093)))
@@ -89,20 +194,31 @@ fn limits() {
 
 #[test]
 fn orders() {
-    let keys = order("display_name, s.Account.\"A B\" desc ,domain asc").unwrap();
+    let text = "display_name, s.Account.\"A B\" desc ,domain asc,count(s.O( a = 1 ))desc, sum(s.O.A)";
+    let keys = order(text).unwrap();
     let shape: Vec<_> = keys
         .iter()
-        .map(|(names, descending)| (names.last().unwrap().text.clone(), *descending))
+        .map(|key| (shape_of(&key.subject), key.descending))
         .collect();
     assert_eq!(
         shape,
         [
             ("display_name".into(), false),
-            ("A B".into(), true),
-            ("domain".into(), false)
+            ("s.Account.\"A B\"".into(), true),
+            ("domain".into(), false),
+            ("count(s.O(a=1))".into(), true),
+            ("sum(s.O.A)".into(), false),
         ]
     );
-    for (text, position) in [("a,", 2), ("a up", 2), ("a,b,c,d,e,f", 10)] {
+    for (text, position) in [
+        ("a,", 2),
+        ("a up", 2),
+        ("a,b,c,d,e,f", 10),
+        ("contains(a, b)", 0),
+        ("count(a)", 6),
+        ("count(a.b) > 1", 11),
+        ("s.O(a = 1)", 0),
+    ] {
         assert_eq!(order(text).unwrap_err().spot.position, position, "{text}");
     }
 }
@@ -116,7 +232,7 @@ proptest! {
     }
 
     #[test]
-    fn near_filters_never_panic(text in "([a-z_.()\"'*\\\\=!<>:0-9T Zé-]|AND|OR|NOT|today){0,60}") {
+    fn near_filters_never_panic(text in "([a-z_.()\"'*\\\\=!<>:0-9T Zé-]|AND|OR|NOT|today| in \\(| between | and |,|count\\(|sum\\(|contains\\(){0,60}") {
         if let Ok(Some(ast)) = filter(&text) {
             // Text written from a syntax tree parses to the same tree.
             let once = shape(&ast);

@@ -1,4 +1,4 @@
-//! Random conditions, and how they are written as a filter.
+//! Random conditions.
 
 use rand::Rng as _;
 use rand::rngs::StdRng;
@@ -26,6 +26,16 @@ pub(super) enum Cond {
     Shown(&'static str, &'static str, Val),
     Tracked(&'static str, bool),
     Fed(&'static str, usize),
+    Measured(Measure, &'static str, Val),
+}
+
+/// A count, or a sum of a field, over the records of an object.
+#[derive(Debug, Clone)]
+pub(super) struct Measure {
+    pub(super) source: usize,
+    pub(super) object: &'static str,
+    pub(super) inner: Option<Box<Cond>>,
+    pub(super) sum: Option<&'static str>,
 }
 
 #[derive(Debug, Clone)]
@@ -34,10 +44,15 @@ pub(super) enum Val {
     Text(bool, String, bool),
     Plain(String),
     Relative(bool, i64, char),
+    /// The values of `in`.
+    List(Vec<Val>),
+    /// The ends of `between`.
+    Range(Box<Val>, Box<Val>),
 }
 
 pub(super) const ORDER_OPS: &[&str] = &["=", "!=", ":", "<", "<=", ">", ">="];
 pub(super) const SAME_OPS: &[&str] = &["=", "!=", ":"];
+pub(super) const FUNCTIONS: &[&str] = &["starts_with", "ends_with", "contains"];
 
 pub(super) fn random_text(rng: &mut StdRng) -> String {
     let text = match rng.random_ratio(1, 8) {
@@ -53,7 +68,40 @@ pub(super) fn random_text(rng: &mut StdRng) -> String {
     text.chars().skip(from).take(to - from).collect()
 }
 
+/// A condition on a field, some of them with several values.
 pub(super) fn random_field(rng: &mut StdRng, source: usize, def: &Def) -> Cond {
+    let mut cond = random_simple(rng, source, def);
+    if let Cond::Field { part, op, value, .. } = &mut cond
+        && !matches!(value, Val::Any)
+        && rng.random_ratio(1, 3)
+    {
+        let mut more: Vec<Val> = Vec::new();
+        let (ordered, first) = (["<", "<=", ">", ">="], *op);
+        let alike = |other: &str| other == first || (ordered.contains(&first) && ordered.contains(&other));
+        for _ in 0..8 {
+            match random_simple(rng, source, def) {
+                Cond::Field {
+                    part: same,
+                    op: other,
+                    value,
+                    ..
+                } if same == *part && alike(other) && !matches!(value, Val::Any) => more.push(value),
+                _ => {}
+            }
+        }
+        if first == "=" {
+            more.push(value.clone());
+            (*op, *value) = ("in", Val::List(more));
+        } else if ordered.contains(&first)
+            && let Some(to) = more.pop()
+        {
+            (*op, *value) = ("between", Val::Range(Box::new(value.clone()), Box::new(to)));
+        }
+    }
+    cond
+}
+
+fn random_simple(rng: &mut StdRng, source: usize, def: &Def) -> Cond {
     use FieldType as T;
     let parts: &[&str] = match def.kind {
         T::Reference => &["", "id", "label"],
@@ -117,7 +165,15 @@ pub(super) fn random_field(rng: &mut StdRng, source: usize, def: &Def) -> Cond {
             } else {
                 pick(rng, ORDER_OPS)
             };
-            let (before, text, after) = text(rng, op == ":" || (SAME_OPS.contains(&op) && !long));
+            let op = if !long && rng.random_ratio(1, 5) {
+                pick(rng, FUNCTIONS)
+            } else {
+                op
+            };
+            let (before, text, after) = text(
+                rng,
+                FUNCTIONS.contains(&op) || op == ":" || (SAME_OPS.contains(&op) && !long),
+            );
             let wordless = words(&fold(&text)).next().is_none();
             let op = if op == ":" && wordless && def.kind != T::MultiPicklist {
                 "="
@@ -159,6 +215,56 @@ pub(super) fn random_same(rng: &mut StdRng, source: usize, object: &'static str,
     }
 }
 
+pub(super) fn random_measure(rng: &mut StdRng) -> Measure {
+    let source = rng.random_range(0..2);
+    let sum = rng.random_bool(0.6);
+    let (object, key) = *if sum {
+        [
+            ("Opportunity", "Amount"),
+            ("Opportunity", "Amount"),
+            ("Opportunity", "Weight"),
+            ("Account", "Staff"),
+            ("Account", "Revenue"),
+        ]
+        .choose(rng)
+        .unwrap()
+    } else {
+        [("Opportunity", ""), ("Contact", ""), ("Account", "")]
+            .choose(rng)
+            .unwrap()
+    };
+    let inner = rng
+        .random_bool(0.6)
+        .then(|| Box::new(random_same(rng, source, object, 2)));
+    Measure {
+        source,
+        object,
+        inner,
+        sum: sum.then_some(key),
+    }
+}
+
+fn random_measured(rng: &mut StdRng) -> Cond {
+    let measure = random_measure(rng);
+    if measure.sum.is_some() && rng.random_ratio(1, 8) {
+        return Cond::Measured(measure, ":", Val::Any);
+    }
+    let number = |rng: &mut StdRng| {
+        let counts = &["0", "1", "2", "3", "1.5", "-1"];
+        let some = if measure.sum.is_some() { NUMBERS } else { counts };
+        Val::Plain(pick(rng, some).to_owned())
+    };
+    let (op, value) = match rng.random_range(0..8) {
+        0 => ("in", Val::List((0..3).map(|_| number(rng)).collect())),
+        1 => (
+            "between",
+            Val::Range(Box::new(number(rng)), Box::new(number(rng))),
+        ),
+        _ => (pick(rng, ORDER_OPS), number(rng)),
+    };
+    Cond::Measured(measure, op, value)
+}
+
 pub(super) fn random_cond(rng: &mut StdRng, depth: usize) -> Cond {
     let list = |rng: &mut StdRng| -> Vec<Cond> {
         (0..rng.random_range(2..4))
@@ -194,13 +300,26 @@ pub(super) fn random_cond(rng: &mut StdRng, depth: usize) -> Cond {
                     "zoo 3",
                 ],
             );
-            let op = ORDER_OPS.choose(rng).unwrap();
-            let star = SAME_OPS.contains(op);
+            let op = *[ORDER_OPS, FUNCTIONS].concat().choose(rng).unwrap();
+            let star = SAME_OPS.contains(&op);
             let (before, after) = (star && rng.random_bool(0.4), star && rng.random_bool(0.4));
-            Cond::Shown(what, op, Val::Text(before, text.to_owned(), after))
+            let value = Val::Text(before, text.to_owned(), after);
+            match rng.random_range(0..6) {
+                0 if op == "=" => {
+                    let other = Val::Text(false, "Acme".to_owned(), false);
+                    Cond::Shown(what, "in", Val::List(vec![value, other]))
+                }
+                1 => {
+                    let (from, to) = (Val::Text(false, "Acme".to_owned(), false), value);
+                    Cond::Shown(what, "between", Val::Range(Box::new(from), Box::new(to)))
+                }
+                _ => Cond::Shown(what, op, value),
+            }
         }
         2 if rng.random_bool(0.5) => Cond::Tracked(SAME_OPS.choose(rng).unwrap(), rng.random_bool(0.5)),
+        2 if rng.random_ratio(1, 4) => Cond::Fed("in", 0),
         2 => Cond::Fed(SAME_OPS.choose(rng).unwrap(), rng.random_range(0..2)),
+        3 => random_measured(rng),
         8 | 9 => Cond::And(list(rng)),
         10 | 11 => Cond::Or(list(rng)),
         12 | 13 => Cond::Not(Box::new(random_cond(rng, depth + 1))),
@@ -209,107 +328,5 @@ pub(super) fn random_cond(rng: &mut StdRng, depth: usize) -> Cond {
             let def = FIELDS.choose(rng).unwrap();
             random_field(rng, source, def)
         }
-    }
-}
-
-pub(super) fn quoted(text: &str) -> String {
-    let escaped: String = text
-        .chars()
-        .flat_map(|c| {
-            if matches!(c, '"' | '\\' | '*') {
-                vec!['\\', c]
-            } else {
-                vec![c]
-            }
-        })
-        .collect();
-    format!("\"{escaped}\"")
-}
-
-pub(super) fn key_text(key: &str) -> String {
-    if key == "last_name" {
-        // The plain key names the field that has it as its alias.
-        alias_of(key).to_owned()
-    } else if key.contains(' ') || key == "NOT" {
-        quoted(key)
-    } else {
-        key.to_owned()
-    }
-}
-
-/// A number that differs between conditions.
-fn value_length(value: &Val) -> usize {
-    match value {
-        Val::Any => 0,
-        Val::Text(_, text, _) | Val::Plain(text) => text.len(),
-        Val::Relative(..) => 1,
-    }
-}
-
-pub(super) fn write_value(value: &Val) -> String {
-    match value {
-        Val::Any => "*".to_owned(),
-        Val::Text(before, text, after) => {
-            let star = |is: &bool| if *is { "*" } else { "" };
-            let text = quoted(text);
-            format!("\"{}{}{}\"", star(before), &text[1..text.len() - 1], star(after))
-        }
-        Val::Plain(text) => text.clone(),
-        Val::Relative(now, amount, unit) => {
-            let word = if *now { "now" } else { "today" };
-            let sign = if *amount < 0 { '-' } else { '+' };
-            format!("{word}{sign}{}{unit}", amount.abs())
-        }
-    }
-}
-
-/// Writes a condition as a filter. Parentheses are left out where AND and OR make them so by themselves.
-pub(super) fn write_cond(cond: &Cond, same: bool, inside_or: bool) -> String {
-    let join = |all: &[Cond], word: &str, or: bool| {
-        all.iter()
-            .map(|one| write_cond(one, same, or))
-            .collect::<Vec<_>>()
-            .join(word)
-    };
-    match cond {
-        Cond::And(all) => {
-            format!("({})", join(all, " AND ", false))
-        }
-        Cond::Or(all) if inside_or => format!("({})", join(all, " OR ", true)),
-        Cond::Or(all) => join(all, " OR ", true),
-        Cond::Not(one) => format!("NOT ({})", write_cond(one, same, false)),
-        Cond::Field {
-            source,
-            object,
-            key,
-            part,
-            op,
-            value,
-        } => {
-            // A field with an alias is named by it or by its key.
-            let aliased = !alias_of(key).is_empty() && value_length(value).is_multiple_of(2);
-            let mut path = if aliased {
-                alias_of(key).to_owned()
-            } else {
-                key_text(key)
-            };
-            if !same {
-                path = format!("{}.{object}.{path}", ["one", "two"][*source]);
-            }
-            if !part.is_empty() {
-                path = format!("{path}.{part}");
-            }
-            format!("{path} {op} {}", write_value(value))
-        }
-        Cond::Same(source, object, one) => {
-            format!(
-                "{}.{object}({})",
-                ["one", "two"][*source],
-                write_cond(one, true, false)
-            )
-        }
-        Cond::Shown(what, op, value) => format!("{what}{op}{}", write_value(value)),
-        Cond::Tracked(op, yes) => format!("tracked {op} {yes}"),
-        Cond::Fed(op, source) => format!("source{op}{}", ["one", "two"][*source]),
     }
 }

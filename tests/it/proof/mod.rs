@@ -5,23 +5,27 @@
 
 mod condition;
 mod order;
+mod record;
 mod truth;
 mod values;
 mod world;
+mod write;
 
 use std::collections::BTreeSet;
 
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
-use tether::domain::CompanyId;
+use tether::domain::{CompanyId, Zone};
 use tether::query::{Plan, Question, Text};
 use tether::store::Store;
 
-use condition::{Cond, random_cond, write_cond};
+use condition::{Cond, random_cond};
 use order::{Key, random_order, write_order};
-use truth::{Atom, Truth};
-use values::pick;
+use record::Atom;
+use truth::Truth;
+use values::{ZONES, pick};
 use world::{Data, NOW};
+use write::write_cond;
 
 const QUERIES: &[&str] = &[
     "acme",
@@ -55,6 +59,27 @@ pub struct Found {
     pub differences: Vec<String>,
 }
 
+/// A random condition that a filter is long enough for.
+fn allowed_cond(rng: &mut StdRng) -> Cond {
+    loop {
+        let cond = random_cond(rng, 0);
+        let text = write_cond(&cond, false, false);
+        let measures = text.matches("count(").count() + text.matches("sum(").count();
+        if text.chars().count() <= 4_096 && measures <= 10 {
+            return cond;
+        }
+    }
+}
+
+fn allowed_order(rng: &mut StdRng) -> Vec<(Key, bool)> {
+    loop {
+        let order = random_order(rng);
+        if write_order(&order).chars().count() <= 1_024 {
+            return order;
+        }
+    }
+}
+
 /// A random question.
 struct Asked {
     /// The sources of the list.
@@ -63,6 +88,7 @@ struct Asked {
     cond: Option<Cond>,
     order: Vec<(Key, bool)>,
     query: &'static str,
+    zone: &'static str,
     limit: usize,
 }
 
@@ -75,8 +101,13 @@ impl Asked {
                 1 => vec![1],
                 _ => vec![0, 1],
             },
-            cond: rng.random_ratio(9, 10).then(|| random_cond(rng, 0)),
-            order: random_order(rng),
+            cond: rng.random_ratio(9, 10).then(|| allowed_cond(rng)),
+            order: allowed_order(rng),
+            zone: if rng.random_bool(0.5) {
+                pick(rng, ZONES)
+            } else {
+                ""
+            },
             query: if rng.random_ratio(1, 5) {
                 pick(rng, QUERIES)
             } else {
@@ -100,11 +131,14 @@ impl Asked {
             listed,
             only_tracked,
             query,
+            zone,
             limit,
             ..
         } = self;
         let (filter, order) = (self.filter(), write_order(&self.order));
-        format!("filter {filter:?} query {query:?} order {order:?} {listed:?} {only_tracked} by {limit}")
+        format!(
+            "filter {filter:?} query {query:?} order {order:?} {listed:?} {only_tracked} {zone:?} by {limit}"
+        )
     }
 
     /// The values that a company is sorted by; none if it is not in the answer.
@@ -160,6 +194,7 @@ impl Asked {
             query: self.query,
             order_by: &order,
             now_us: NOW,
+            zone: &Zone::parse(self.zone).unwrap(),
         };
         let mut got: Vec<CompanyId> = Vec::new();
         let mut after = None;
@@ -210,7 +245,7 @@ pub async fn run(store: &Store, seed: u64, questions: usize, size: usize) -> Fou
     let mut found = Found::default();
     for _ in 0..questions {
         let asked = Asked::random(&mut rng);
-        let truth = Truth::new(&data, &asked.listed, asked.only_tracked);
+        let truth = Truth::new(&data, &asked.listed, asked.only_tracked, asked.zone);
         let expected = asked.expected(&truth);
         let wrong = match asked.got(&data, expected.len(), &mut found.pages).await {
             Ok(got) => difference(&got, &expected),

@@ -4,6 +4,9 @@ use rand::Rng as _;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 
+use super::condition::{Measure, random_measure};
+use super::write::write_measure;
+
 #[derive(Debug, Clone)]
 pub(super) enum Key {
     Name,
@@ -14,6 +17,7 @@ pub(super) enum Key {
         part: &'static str,
         descending: bool,
     },
+    Measured(Measure),
 }
 
 pub(super) fn random_order(rng: &mut StdRng) -> Vec<(Key, bool)> {
@@ -35,9 +39,10 @@ pub(super) fn random_order(rng: &mut StdRng) -> Vec<(Key, bool)> {
     (0..rng.random_range(0..4))
         .map(|_| {
             let descending = rng.random_bool(0.5);
-            let key = match rng.random_range(0..6) {
+            let key = match rng.random_range(0..7) {
                 0 => Key::Name,
                 1 => Key::Domain,
+                2 => Key::Measured(random_measure(rng)),
                 _ => {
                     let (key, part) = KEYS.choose(rng).unwrap();
                     Key::Field {
@@ -59,6 +64,7 @@ pub(super) fn write_order(order: &[(Key, bool)]) -> String {
         match key {
             Key::Name => format!("display_name{way}"),
             Key::Domain => format!("domain{way}"),
+            Key::Measured(measure) => format!("{}{way}", write_measure(measure)),
             Key::Field {
                 source, key, part, ..
             } => {

@@ -83,6 +83,7 @@ pub(super) const FIELDS: &[Def] = &[
     def("Account", "Place", FieldType::Location),
     def("Opportunity", "Stage", FieldType::Picklist),
     def("Opportunity", "Amount", FieldType::Currency),
+    def("Opportunity", "Weight", FieldType::Decimal),
     def("Opportunity", "Close", FieldType::Date),
     def("Contact", "Last Name", FieldType::Text),
     def("Contact", "last_name", FieldType::Text),
@@ -147,6 +148,20 @@ pub(super) const DATES: &[&str] = &[
     "2024-02-29",
     "1999-12-31",
     "1969-07-20",
+    "2026-09-22",
+    // The clocks change in Berlin and in São Paulo; Samoa skipped the day.
+    "2025-10-26",
+    "2018-11-04",
+    "2011-12-30",
+];
+pub(super) const ZONES: &[&str] = &[
+    "UTC",
+    "Europe/Berlin",
+    "America/New_York",
+    "America/Sao_Paulo",
+    "Asia/Kathmandu",
+    "Pacific/Apia",
+    "Pacific/Kiritimati",
 ];
 pub(super) const MOMENTS: &[&str] = &[
     "2026-09-21T00:00:00Z",
@@ -156,6 +171,15 @@ pub(super) const MOMENTS: &[&str] = &[
     "2025-09-21T12:00:00Z",
     "1969-12-31T23:59:59.999Z",
     "2026-09-21T01:30:00+02:00",
+    "2026-09-21T03:59:59.999999Z",
+    "2026-09-21T04:00:00Z",
+    "2025-10-25T22:00:00Z",
+    "2025-10-26T22:59:59.999999Z",
+    "2025-10-26T23:00:00Z",
+    "2018-11-04T02:59:59.999999Z",
+    "2018-11-04T03:00:00Z",
+    "2011-12-30T09:59:59.999999Z",
+    "2011-12-30T10:00:00Z",
 ];
 pub(super) const TIMES: &[&str] = &["00:00:00", "09:30:00", "09:30:00.5", "23:59:59"];
 pub(super) const NAMES: &[&str] = &[
