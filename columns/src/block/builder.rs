@@ -62,7 +62,7 @@ pub struct BlockBuilder {
 
 impl BlockBuilder {
     /// Starts a row; the values that follow belong to it. A block has at most 65,535.
-    pub(crate) fn row(&mut self, record: u32, company: u32, parents: &[u32]) {
+    pub fn row(&mut self, record: u32, company: u32, parents: &[u32]) {
         self.settle();
         self.records.push(record);
         self.companies.push(company);
@@ -171,7 +171,7 @@ impl BlockBuilder {
     ///
     /// # Errors
     /// The block is damaged.
-    pub(crate) fn append(&mut self, block: &Block, live: &dyn Fn(u32) -> bool) -> Result<(), Error> {
+    pub fn append(&mut self, block: &Block, live: &dyn Fn(u32) -> bool) -> Result<(), Error> {
         const DEAD: u32 = u32::MAX;
         let mut to = vec![DEAD; block.rows() as usize];
         for row in (0..block.rows()).filter(|row| live(*row)) {

@@ -27,4 +27,6 @@ pub(crate) const COMPANY: &str = "company";
 pub(crate) const PARENTS: &str = "parents";
 
 #[cfg(test)]
+mod damage;
+#[cfg(test)]
 mod tests;

@@ -11,7 +11,7 @@ use arrow_array::types::{
 use arrow_array::{Array, BinaryArray, RecordBatch, StringArray};
 use arrow_buffer::{Buffer, OffsetBuffer, ScalarBuffer};
 use arrow_ipc::reader::{FileDecoder, read_footer_length};
-use arrow_schema::{ArrowError, Field};
+use arrow_schema::{ArrowError, DataType, Field};
 
 use super::column::{Ints, Ords, Texts, Width};
 use super::words::{Derived, Form, Words, check};
@@ -56,12 +56,7 @@ impl Block {
     ///
     /// # Errors
     /// A file is not what this crate writes, or the operating system failed.
-    pub(crate) fn open(
-        folder: &Path,
-        name: &str,
-        object: &str,
-        lengths: &[(String, u64)],
-    ) -> Result<Self, Error> {
+    pub fn open(folder: &Path, name: &str, object: &str, lengths: &[(String, u64)]) -> Result<Self, Error> {
         let mut block = None;
         let mut words = None;
         for (file, length) in lengths {
@@ -194,6 +189,9 @@ fn batch(file: &Buffer) -> Result<RecordBatch, ArrowError> {
         .map_err(|error| ArrowError::IpcError(error.to_string()))?;
     let missing = || ArrowError::IpcError("has no schema".to_owned());
     let schema = arrow_ipc::convert::try_fb_to_schema(footer.schema().ok_or_else(missing)?)?;
+    if !schema.fields().iter().all(|field| is_written(field.data_type())) {
+        return Err(ArrowError::IpcError("has a column of another type".to_owned()));
+    }
     let mut decoder = FileDecoder::new(Arc::new(schema), footer.version());
     let data = |block: &arrow_ipc::Block| {
         let length = block
@@ -201,7 +199,12 @@ fn batch(file: &Buffer) -> Result<RecordBatch, ArrowError> {
             .checked_add(i64::from(block.metaDataLength()))
             .ok_or_else(short)?;
         let (from, length) = (usize::try_from(block.offset()), usize::try_from(length));
-        slice(from.map_err(|_| short())?, length.map_err(|_| short())?)
+        let data = slice(from.map_err(|_| short())?, length.map_err(|_| short())?)?;
+        let head = usize::try_from(block.metaDataLength()).map_err(|_| short())?;
+        if !is_within(&data, head) {
+            return Err(ArrowError::IpcError("has parts outside of it".to_owned()));
+        }
+        Ok(data)
     };
     for block in footer.dictionaries().iter().flatten() {
         decoder.read_dictionary(block, &data(block)?)?;
@@ -214,6 +217,60 @@ fn batch(file: &Buffer) -> Result<RecordBatch, ArrowError> {
     decoder
         .read_record_batch(block, &data(block)?)?
         .ok_or_else(missing)
+}
+
+/// Whether columns of this type are written. The decoder panics on some others.
+fn is_written(of: &DataType) -> bool {
+    match of {
+        DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Int64 => true,
+        DataType::UInt32 | DataType::Utf8 | DataType::Binary => true,
+        DataType::List(item) => {
+            matches!(item.data_type(), DataType::UInt32 | DataType::Dictionary(..))
+                && is_written(item.data_type())
+        }
+        DataType::Dictionary(key, value) => {
+            matches!(**key, DataType::UInt16 | DataType::UInt32) && **value == DataType::Utf8
+        }
+        _ => false,
+    }
+}
+
+/// Whether the buffers of a message are within its body, which follows `head` bytes: the decoder panics if they are not.
+fn is_within(data: &Buffer, head: usize) -> bool {
+    let Some(body) = data.len().checked_sub(head) else {
+        return false;
+    };
+    let skipped = if data.starts_with(&[0xff; 4]) { 8 } else { 4 };
+    let Some(Ok(message)) = data.get(skipped..head).map(arrow_ipc::root_as_message) else {
+        return false;
+    };
+    let batch = message
+        .header_as_record_batch()
+        .or_else(|| message.header_as_dictionary_batch()?.data());
+    let Some(batch) = batch else {
+        return false;
+    };
+    let inside = |from: i64, length: i64| {
+        let (from, length) = (usize::try_from(from).ok(), usize::try_from(length).ok());
+        let end = from
+            .zip(length)
+            .and_then(|(from, length)| from.checked_add(length));
+        end.is_some_and(|end| end <= body)
+    };
+    // A value takes at least a bit, or four bytes of an offset.
+    let counts = |count: i64| inside(0, count / 8);
+    batch.compression().is_none()
+        && counts(batch.length())
+        && batch
+            .buffers()
+            .iter()
+            .flatten()
+            .all(|part| inside(part.offset(), part.length()))
+        && batch
+            .nodes()
+            .iter()
+            .flatten()
+            .all(|node| counts(node.length()) && counts(node.null_count()))
 }
 
 fn numbers(array: &dyn Array) -> Option<ScalarBuffer<u32>> {

@@ -108,7 +108,7 @@ impl BlockBuilder {
     ///
     /// # Errors
     /// The operating system failed.
-    pub(crate) fn write(mut self, folder: &Path, name: &str) -> Result<Vec<Written>, Error> {
+    pub fn write(mut self, folder: &Path, name: &str) -> Result<Vec<Written>, Error> {
         self.settle();
         let rows = self.records.len();
         let mut columns = Columns::default();
