@@ -137,6 +137,12 @@ impl Number {
         Some(Self { negative, ..number })
     }
 
+    /// Whether it is above 0.
+    #[must_use]
+    pub fn is_positive(&self) -> bool {
+        !self.negative && !(self.whole.is_empty() && self.fraction.is_empty())
+    }
+
     /// The number as a decimal to compute with.
     #[must_use]
     pub fn to_decimal(&self) -> bigdecimal::BigDecimal {
@@ -229,7 +235,7 @@ mod tests {
                 prop_assert_eq!(p.cmp(&q), slow(&a, &b));
             }
             prop_assert_eq!(Number::floor_of_ordered(&x.ordered()), x.floor().0);
-            prop_assert_eq!(Number::from_ordered(&x.ordered()).as_ref(), Some(&x));
+            prop_assert_eq!(Number::from_ordered(&x.ordered()), Some(x.clone()));
             prop_assert_eq!(Number::from_digits(&x.to_string()), Some(x.clone()));
             // The scaled numbers keep the order of the numbers.
             if slow(&a, &b) == Ordering::Less {

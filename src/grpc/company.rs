@@ -3,7 +3,7 @@
 use super::page::{self, Page, field_bytes};
 use super::page_token::{self, Pages};
 use super::profile;
-use super::{convert, gate, validate};
+use super::{convert, gate, graph, validate};
 use crate::domain::{CompanyId, IntegrationId};
 use crate::error::Error;
 use crate::proto::internal::v1::keyset_value::Kind;
@@ -37,13 +37,32 @@ const MOST_COLUMN: usize = 600;
 /// The service.
 pub struct Companies(pub Services);
 
-fn sources(names: &[String]) -> Result<Vec<IntegrationId>, Error> {
+/// The integrations of these names.
+pub fn sources(names: &[String]) -> Result<Vec<IntegrationId>, Error> {
     validate::list("sources", names, 100)?;
     names
         .iter()
         .enumerate()
         .map(|(at, name)| validate::integration(&format!("sources[{at}]"), name))
         .collect()
+}
+
+/// The scope of a request.
+pub fn scope(of: CompanyScope) -> Scope {
+    match of {
+        CompanyScope::Unspecified | CompanyScope::All => Scope::All,
+        CompanyScope::Tracked => Scope::Tracked,
+    }
+}
+
+/// The positions that the search must have reached.
+pub fn positions(at_least: &[v1::SourcePosition]) -> Result<Vec<(IntegrationId, i64)>, Error> {
+    validate::list("at_least", at_least, 100)?;
+    let position = |(at, one): (usize, &v1::SourcePosition)| {
+        let id = validate::integration(&format!("at_least[{at}].integration"), &one.integration)?;
+        Ok((id, one.change_number))
+    };
+    at_least.iter().enumerate().map(position).collect()
 }
 
 fn span(field: &str, of: Option<prost_types::Duration>) -> Result<Option<Duration>, Error> {
@@ -66,19 +85,9 @@ impl CompanyService for Companies {
         for (at, column) in request.columns.iter().enumerate() {
             validate::text(&format!("columns[{at}]"), column, MOST_COLUMN)?;
         }
-        validate::list("at_least", &request.at_least, 100)?;
-        let at_least = request.at_least.iter().enumerate();
-        let at_least = at_least
-            .map(|(at, one)| {
-                let id = validate::integration(&format!("at_least[{at}].integration"), &one.integration)?;
-                Ok((id, one.change_number))
-            })
-            .collect::<Result<_, Error>>()?;
+        let at_least = positions(&request.at_least)?;
         let only = sources(&request.sources)?;
-        let scope = match request.scope() {
-            CompanyScope::Unspecified | CompanyScope::All => Scope::All,
-            CompanyScope::Tracked => Scope::Tracked,
-        };
+        let scope = scope(request.scope());
         let zone = validate::time_zone("time_zone", &request.time_zone)?;
         let size = validate::page_size(std::mem::take(&mut request.page_size), 50, 1_000)?;
         let token = std::mem::take(&mut request.page_token);
@@ -213,9 +222,13 @@ impl CompanyService for Companies {
 
     async fn aggregate_companies(
         &self,
-        _: Request<v1::AggregateCompaniesRequest>,
+        request: Request<v1::AggregateCompaniesRequest>,
     ) -> Answer<v1::AggregateCompaniesResponse> {
-        Err(Error::not_yet("graphs").into())
+        let caller = gate::caller(&request)?;
+        let request = request.into_inner();
+        let parent = validate::group("parent", &request.parent)?;
+        let caller = self.0.reader(caller, &parent).await?;
+        Ok(Response::new(graph::get(&self.0, &caller, &parent, request).await?))
     }
 
     async fn batch_upsert_companies(

@@ -26,6 +26,7 @@ mod convert;
 mod edit;
 mod form;
 mod gate;
+mod graph;
 mod group;
 mod integration;
 mod load;

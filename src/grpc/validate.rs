@@ -274,10 +274,18 @@ pub fn request_id(id: &str) -> Result<Option<String>> {
 /// # Errors
 /// INVALID_FIELD_VALUE for a negative one.
 pub fn page_size(size: i32, usual: usize, most: usize) -> Result<usize> {
-    match usize::try_from(size) {
+    limit("page_size", size, usual, most)
+}
+
+/// A maximum number: `usual` if it is 0, at most `most`.
+///
+/// # Errors
+/// INVALID_FIELD_VALUE for a negative number.
+pub fn limit(field: &str, number: i32, usual: usize, most: usize) -> Result<usize> {
+    match usize::try_from(number) {
         Ok(0) => Ok(usual),
-        Ok(size) => Ok(size.min(most)),
-        Err(_) => Err(Error::invalid("page_size", "must not be negative")),
+        Ok(number) => Ok(number.min(most)),
+        Err(_) => Err(Error::invalid(field, "must not be negative")),
     }
 }
 

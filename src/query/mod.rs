@@ -5,6 +5,7 @@
 pub mod ast;
 mod check;
 mod condition;
+mod graph;
 mod measured;
 mod order;
 pub mod parse;
@@ -18,6 +19,7 @@ mod sort;
 mod tracked;
 mod words;
 
+pub use graph::{By, Calendar, Graph, GraphAnswer, GroupText, Grouped, MeasureText, Measured, Unit, WidthOrUnit};
 pub use plan::{Column, Plan, Text};
 pub use problem::{Error, Fault, Problem};
 pub use question::{Answer, Page, Question};

@@ -40,8 +40,28 @@ impl Engine {
     /// # Errors
     /// [`Error::NotReady`], or an error of the index.
     pub async fn run(&self, question: Question, held: impl Send + 'static) -> Result<Answer, Error> {
+        let engine = self.clone();
+        let work = move |question: &Question, snapshots: &[Option<Arc<Snapshot>>]| engine.answer(question, snapshots);
+        let ((page, total), positions) = self.on_snapshots(question, Vec::new(), work, held).await?;
+        Ok(Answer {
+            page,
+            total,
+            positions,
+        })
+    }
+
+    /// Runs work on the snapshots of the sources that a question needs, and of some more. Returns the positions of these
+    /// snapshots, too.
+    pub(super) async fn on_snapshots<T: Send + 'static>(
+        &self,
+        question: Question,
+        more: Vec<usize>,
+        work: impl FnOnce(&Question, &[Option<Arc<Snapshot>>]) -> Result<T, Error> + Send + 'static,
+        held: impl Send + 'static,
+    ) -> Result<(T, Vec<(IntegrationId, Position)>), Error> {
         let mut used = question.listed.clone();
         used.extend(question.plan.uses());
+        used.extend(more);
         let mut snapshots = vec![None; question.sources.len()];
         let mut positions: Vec<(IntegrationId, Position)> = Vec::new();
         for at in used {
@@ -54,68 +74,68 @@ impl Engine {
             snapshots[at] = Some(snapshot);
         }
         let used: Vec<Arc<Snapshot>> = snapshots.iter().flatten().cloned().collect();
-        let (engine, checked) = (self.clone(), used.clone());
+        let checked = used.clone();
         let waiter = CancelOnDrop::default();
         let cancelled = waiter.cancelled();
         let work = move || {
             let _held = held;
             // The result counts only if the index files pass the check both before and after the search.
             checked.iter().try_for_each(|snapshot| snapshot.check())?;
-            let found = cancelled.during(|| engine.answer(&question, &snapshots))?;
+            let found = cancelled.during(|| work(&question, &snapshots))?;
             checked.iter().try_for_each(|snapshot| snapshot.check())?;
             Ok::<_, Error>(found)
         };
         let done = tokio::task::spawn_blocking(work)
             .await
             .unwrap_or_else(|error| Err(index::Error::Broken(error.to_string()).into()));
-        let (page, total) = match done {
-            Err(Error::Index(error)) => match self.index.suspect(used, &error).await {
-                Some(damaged) => return Err(Error::NotReady(damaged)),
-                None => return Err(Error::Index(error)),
-            },
-            other => other?,
-        };
-        Ok(Answer {
-            page,
-            total,
-            positions,
-        })
+        match done {
+            Err(Error::Index(error)) => Err(match self.index.suspect(used, &error).await {
+                Some(damaged) => Error::NotReady(damaged),
+                None => Error::Index(error),
+            }),
+            other => Ok((other?, positions)),
+        }
     }
 
-    fn answer(&self, question: &Question, snapshots: &[Option<Arc<Snapshot>>]) -> Result<(Page, u64), Error> {
-        let companies = self.index.companies();
-        let ids = question
-            .tracked
-            .iter()
-            .map(|one| index::company_number(one.company_id));
-        let rows: Vec<Row<'_>> = companies
-            .numbers(ids)
-            .into_iter()
-            .zip(&question.tracked)
-            .map(|(number, of)| Row { number, of })
-            .collect();
-        let listed = question.listed.iter().filter_map(|at| snapshots[*at].as_deref());
-        let listed: Vec<&Snapshot> = listed.collect();
-        let search = Search::new(question, snapshots, &listed, &rows)?;
+    /// The group's own list, with the numbers of its companies.
+    pub(super) fn tracked_rows<'q>(&self, question: &'q Question) -> Vec<Row<'q>> {
+        let ids = question.tracked.iter().map(|one| index::company_number(one.company_id));
+        let numbers = self.index.companies().numbers(ids);
+        let rows = numbers.into_iter().zip(&question.tracked);
+        rows.map(|(number, of)| Row { number, of }).collect()
+    }
+
+    /// The companies that match the filter and the words.
+    pub(super) fn matched(&self, question: &Question, search: &Search<'_>) -> Result<RoaringBitmap, Error> {
         let mut matched = search.universe.clone();
         if let Some(node) = &question.plan.filter {
             matched &= search.node(node)?;
         }
+        if let Some(words) = &question.plan.words {
+            matched &= search.shown(&words.classes()[3])?;
+        }
+        Ok(matched)
+    }
+
+    fn answer(&self, question: &Question, snapshots: &[Option<Arc<Snapshot>>]) -> Result<(Page, u64), Error> {
+        let rows = self.tracked_rows(question);
+        let listed = question.listed.iter().filter_map(|at| snapshots[*at].as_deref());
+        let listed: Vec<&Snapshot> = listed.collect();
+        let search = Search::new(question, snapshots, &listed, &rows)?;
+        let matched = self.matched(question, &search)?;
         let mut classes: Vec<RoaringBitmap> = Vec::new();
         let mut order = question.plan.order.clone();
-        if let Some(words) = &question.plan.words {
-            let any = search.shown(&words.classes()[3])?;
-            matched &= &any;
-            if order.is_empty() {
-                order.push(SortKey {
-                    by: By::Class,
-                    descending: false,
-                });
-                for class in &words.classes()[..3] {
-                    classes.push(search.shown(class)?);
-                }
-                classes.push(any);
+        if let Some(words) = &question.plan.words
+            && order.is_empty()
+        {
+            order.push(SortKey {
+                by: By::Class,
+                descending: false,
+            });
+            for class in &words.classes()[..3] {
+                classes.push(search.shown(class)?);
             }
+            classes.push(matched.clone());
         }
         if order.is_empty() || classes.len() == 4 {
             order.push(SortKey {

@@ -15,7 +15,7 @@ use crate::error::{Detail, Error, Reason, Result, echo};
 use crate::identity::Homepage;
 use crate::index::{self, Position};
 use crate::query::{self, Column, Fault, Place, Plan, Problem, Question, Tracked};
-use crate::store::{Company, CompanyKey, Source};
+use crate::store::{Company, CompanyKey, Source, Track};
 use crate::time::now_us;
 
 /// How long a list waits for an index.
@@ -136,7 +136,7 @@ impl Services {
     }
 
     /// Waits until the indexes have reached these change numbers, with a permit for waiting calls.
-    async fn wait_for_index(&self, wanted: &[(IntegrationId, i64)]) -> Result<()> {
+    pub(super) async fn wait_for_index(&self, wanted: &[(IntegrationId, i64)]) -> Result<()> {
         let index = self.engine.index();
         if index.reached(wanted) {
             return Ok(());
@@ -224,24 +224,11 @@ impl Services {
             place = self.limits.lists.enter()?;
         }
         let place = Arc::new(place);
-        let tracked = self.store.company_tracked(parent).await?;
-        let tracked = tracked.into_iter().map(|(track, name_key)| {
-            let homepage = Homepage::read(&track.homepage);
-            let (domain, homepage) = homepage.map_or_else(Default::default, |homepage| {
-                (homepage.domain.unwrap_or_default(), homepage.uri)
-            });
-            Tracked {
-                company_id: track.company_id,
-                domain,
-                name: track.name,
-                homepage,
-                name_key,
-            }
-        });
+        let tracked = tracked_rows(self.store.company_tracked(parent).await?);
         let question = Question {
             sources: about,
             listed,
-            tracked: tracked.collect(),
+            tracked,
             only_tracked: ask.scope == Scope::Tracked,
             only_fed: !ask.only.is_empty(),
             plan,
@@ -276,6 +263,29 @@ impl Services {
         };
         Ok((found, place))
     }
+}
+
+/// The companies of a group's own list, as rows of a query.
+pub(super) fn tracked_rows(of: Vec<(Track, String)>) -> Vec<Tracked> {
+    let row = |(track, name_key): (Track, String)| {
+        let homepage = Homepage::read(&track.homepage);
+        let (domain, homepage) = homepage.map_or_else(Default::default, |homepage| {
+            (homepage.domain.unwrap_or_default(), homepage.uri)
+        });
+        Tracked {
+            company_id: track.company_id,
+            domain,
+            name: track.name,
+            homepage,
+            name_key,
+        }
+    };
+    of.into_iter().map(row).collect()
+}
+
+/// The error of a wrong argument of a graph.
+pub(super) fn refused_graph(argument: &str, problem: Problem) -> Error {
+    refused(argument, Reason::InvalidFieldValue, problem)
 }
 
 /// The result of a list.

@@ -1,6 +1,6 @@
 //! Buckets: the values of one dimension.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use bigdecimal::BigDecimal;
 use bigdecimal::num_bigint::BigInt;
@@ -36,6 +36,8 @@ pub(super) struct Buckets<'a> {
     spellings: Vec<HashMap<String, u64>>,
     /// By number of a bucket, the number of the bucket that is kept for it.
     kept: Vec<u32>,
+    /// The intervals that were needed: by first value, the first one behind, and the bucket.
+    intervals: BTreeMap<i64, (i64, u32)>,
     /// By number of a bucket that is kept, its place in the answer.
     places: HashMap<u32, usize>,
 }
@@ -63,6 +65,7 @@ impl<'a> Buckets<'a> {
             companies: Vec::new(),
             spellings: Vec::new(),
             kept: Vec::new(),
+            intervals: BTreeMap::new(),
             places: HashMap::new(),
         };
         this.number(Bucket::Unset);
@@ -87,7 +90,7 @@ impl<'a> Buckets<'a> {
                 let count = texts.map_or(0, Texts::len);
                 BlockBuckets::Texts(texts, block.written(path), vec![u32::MAX; count as usize])
             }
-            Dimension::Integer(path) | Dimension::Bounds(path, _) => BlockBuckets::Integers(block.ints(path)),
+            Dimension::Integer(path) | Dimension::Intervals(path, _) => BlockBuckets::Integers(block.ints(path)),
             Dimension::Number(path) | Dimension::Width(path, _) => {
                 BlockBuckets::Numbers(block.ints(path), block.decimals(path))
             }
@@ -121,12 +124,7 @@ impl<'a> Buckets<'a> {
             BlockBuckets::Integers(ints) => {
                 if let Some(value) = ints.and_then(|ints| ints.get(row)) {
                     match self.dimension {
-                        Dimension::Bounds(_, bounds) => {
-                            let at = bounds.partition_point(|bound| *bound <= value);
-                            if let Some(bound) = at.checked_sub(1).and_then(|at| bounds.get(at)) {
-                                to.push(self.number(Bucket::Integer(*bound)));
-                            }
-                        }
+                        Dimension::Intervals(_, of) => to.extend(self.interval(value, &**of)),
                         _ => to.push(self.number(Bucket::Integer(value))),
                     }
                 }
@@ -158,6 +156,19 @@ impl<'a> Buckets<'a> {
         }
         to.sort_unstable();
         to.dedup();
+    }
+
+    /// The bucket of the interval of a value.
+    fn interval(&mut self, value: i64, of: &super::IntervalOf) -> Option<u32> {
+        if let Some((_, (end, bucket))) = self.intervals.range(..=value).next_back()
+            && value < *end
+        {
+            return Some(*bucket);
+        }
+        let (first, end) = of(value)?;
+        let bucket = self.number(Bucket::Integer(first));
+        self.intervals.insert(first, (end, bucket));
+        Some(bucket)
     }
 
     /// Notes how the texts of a row were written.

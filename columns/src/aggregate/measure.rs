@@ -63,6 +63,8 @@ enum Value {
 pub(super) struct BlockMeasure<'b> {
     ints: Option<&'b Ints>,
     decimals: Option<&'b Texts>,
+    /// Texts that are counted.
+    texts: Option<&'b Texts>,
     currencies: Option<&'b Texts>,
     has_currencies: bool,
 }
@@ -76,6 +78,7 @@ impl Measure {
         BlockMeasure {
             ints: block.ints(&self.path),
             decimals: block.decimals(&self.path),
+            texts: block.texts(&self.path).filter(|_| self.function == Function::Count),
             currencies: currency.and_then(|path| block.written(path).or(block.texts(path))),
             has_currencies: currency.is_some(),
         }
@@ -86,6 +89,9 @@ impl BlockMeasure<'_> {
     fn value(&self, row: u32) -> Option<Value> {
         if let Some(scaled) = self.ints.and_then(|ints| ints.get(row)) {
             return Some(Value::Scaled(scaled));
+        }
+        if self.texts.is_some_and(|texts| texts.get(row).is_some()) {
+            return Some(Value::Scaled(0));
         }
         let decimals = self.decimals?;
         let number = Number::from_ordered(decimals.text(decimals.get(row)?))?;

@@ -10,6 +10,8 @@ mod join;
 mod measure;
 mod row_test;
 
+use std::sync::Arc;
+
 use roaring::RoaringBitmap;
 
 use crate::Error;
@@ -31,8 +33,11 @@ pub struct Subject<'a> {
     pub test: RowTest,
 }
 
+/// Gives the interval of a value: its first value, and the first one behind it.
+pub type IntervalOf = dyn Fn(i64) -> Option<(i64, i64)> + Send + Sync;
+
 /// How records, or their companies, are put into buckets. A record can be in several.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub enum Dimension {
     /// One bucket for each text at this path; of lists, for each entry.
     Text(String),
@@ -40,9 +45,8 @@ pub enum Dimension {
     Integer(String),
     /// One bucket for each number at this path.
     Number(String),
-    /// Integers between two of these bounds, which ascend. The lower one belongs to the bucket. Integers before the first bound
-    /// are in no bucket.
-    Bounds(String, Vec<i64>),
+    /// Integers of one interval. Those that have none are in the bucket of records without a value.
+    Intervals(String, Arc<IntervalOf>),
     /// Numbers from a multiple of this width up to the next one.
     Width(String, Number),
     /// One bucket for each of these sets of companies.
@@ -54,7 +58,7 @@ pub enum Dimension {
 pub enum Bucket {
     /// The folded text.
     Text(String),
-    /// The integer; of [`Dimension::Bounds`] the lower bound.
+    /// The integer; of [`Dimension::Intervals`] the first of the interval.
     Integer(i64),
     /// The number, as a plain decimal; of [`Dimension::Width`] the lower bound.
     Number(String),

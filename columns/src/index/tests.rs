@@ -1,5 +1,7 @@
 //! An index against a slow model: random changes, commits, restarts and questions.
 
+mod graphs;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use rand::rngs::StdRng;
@@ -444,6 +446,7 @@ fn an_index_answers_like_a_slow_model() {
             let snapshot = index.publish(Position::default());
             snapshot.check().unwrap();
             compare(&snapshot, &process, &model, &mut dice);
+            graphs::compare(&snapshot, &process, &model, &mut dice);
             if dice.random_bool(0.3) {
                 index = open();
                 assert_eq!(index.memory(), memory);
