@@ -257,8 +257,8 @@ def session() -> None:
     if not 0 < int(two["totalSize"]) < int(one["totalSize"]):
         sys.exit("a surprise: both conditions should leave some of the companies")
     text("Counts and sums over related records select and sort companies. `today` is the day in the time zone of the request.")
-    run('as $ANN CompanyService/ListCompanies \'{"parent": "groups/acme", "filter": "acme_sales.Account.Industry in (\\"Retail\\", \\"Banking\\") AND count(acme_sales.Opportunity(StageName = \\"Closed Won\\")) >= 1 AND NOT starts_with(display_name, \\"Acme\\")", '
-        '"order_by": "count(acme_sales.Opportunity) desc, display_name", "time_zone": "Europe/Berlin", "page_size": 3, "show_total_size": true}\'', rows)
+    run('as $ANN CompanyService/ListCompanies \'{"parent": "groups/acme", "filter": "acme_sales.Account.Industry in (\\"Retail\\", \\"Banking\\") AND count(acme_sales.Opportunity) >= 2", '
+        '"order_by": "count(acme_sales.Opportunity) desc, display_name", "time_zone": "Europe/Berlin", "columns": ["acme_sales.Opportunity.StageName"], "page_size": 3, "show_total_size": true}\'', rows, has="companies")
     text("A text query finds companies whose name or domain has all its words, in any order; the last one may be the beginning of a word.")
     run('as $ANN CompanyService/ListCompanies \'{"parent": "groups/acme", "query": "labs aper", "show_total_size": true}\'', rows, has="Aperture")
     text("A sorted list is read page by page.")

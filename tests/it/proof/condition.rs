@@ -310,8 +310,9 @@ pub(super) fn random_cond(rng: &mut StdRng, depth: usize) -> Cond {
                     Cond::Shown(what, "in", Val::List(vec![value, other]))
                 }
                 1 => {
-                    let (from, to) = (Val::Text(false, "Acme".to_owned(), false), value);
-                    Cond::Shown(what, "between", Val::Range(Box::new(from), Box::new(to)))
+                    let [from, to] =
+                        ["Acme", text].map(|text| Box::new(Val::Text(false, text.to_owned(), false)));
+                    Cond::Shown(what, "between", Val::Range(from, to))
                 }
                 _ => Cond::Shown(what, op, value),
             }
