@@ -62,7 +62,12 @@ impl Engine {
             positions.push((id, snapshot.position));
             snapshots[at] = Some(snapshot);
         }
-        let used: Vec<Arc<Snapshot>> = snapshots.iter().flatten().cloned().collect();
+        let names = match question.names {
+            Some(id) => Some(self.index.snapshot(id).await?.ok_or(Error::NotReady(id))?),
+            None => None,
+        };
+        let used = snapshots.iter().flatten().chain(&names);
+        let used: Vec<Arc<Snapshot>> = used.cloned().collect();
         let (engine, checked) = (self.clone(), used.clone());
         let waiter = CancelOnDrop::default();
         let cancelled = waiter.cancelled();
@@ -70,7 +75,7 @@ impl Engine {
             let _held = held;
             // The result counts only if the index files pass the check both before and after the search.
             checked.iter().try_for_each(|snapshot| snapshot.check())?;
-            let found = cancelled.during(|| engine.answer(&question, &snapshots))?;
+            let found = cancelled.during(|| engine.answer(&question, &snapshots, names.as_deref()))?;
             checked.iter().try_for_each(|snapshot| snapshot.check())?;
             Ok::<_, Error>(found)
         };
@@ -91,7 +96,12 @@ impl Engine {
         })
     }
 
-    fn answer(&self, question: &Question, snapshots: &[Option<Arc<Snapshot>>]) -> Result<(Page, u64), Error> {
+    fn answer(
+        &self,
+        question: &Question,
+        snapshots: &[Option<Arc<Snapshot>>],
+        names: Option<&Snapshot>,
+    ) -> Result<(Page, u64), Error> {
         let companies = self.index.companies();
         let ids = question
             .tracked
@@ -105,7 +115,7 @@ impl Engine {
             .collect();
         let listed = question.listed.iter().filter_map(|at| snapshots[*at].as_deref());
         let listed: Vec<&Snapshot> = listed.collect();
-        let search = Search::new(question, snapshots, &listed, &rows)?;
+        let search = Search::new(question, snapshots, (names, &listed), &rows)?;
         let mut matched = search.universe.clone();
         if let Some(node) = &question.plan.filter {
             matched &= search.node(node)?;
@@ -115,7 +125,7 @@ impl Engine {
         if let Some(words) = &question.plan.words {
             let any = search.shown(&words.classes()[3])?;
             matched &= &any;
-            if order.is_empty() {
+            if order.is_empty() && !question.by_id {
                 order.push(SortKey {
                     by: By::Class,
                     descending: false,
@@ -126,7 +136,7 @@ impl Engine {
                 classes.push(any);
             }
         }
-        if order.is_empty() || classes.len() == 4 {
+        if (order.is_empty() && !question.by_id) || classes.len() == 4 {
             order.push(SortKey {
                 by: By::Name,
                 descending: false,
