@@ -62,13 +62,17 @@ struct Asked {
     only_tracked: bool,
     cond: Option<Cond>,
     order: Vec<(Key, bool)>,
+    /// By the companies' ids alone.
+    by_id: bool,
     query: &'static str,
     limit: usize,
 }
 
 impl Asked {
     fn random(rng: &mut StdRng) -> Self {
+        let by_id = rng.random_ratio(1, 10);
         Self {
+            by_id,
             only_tracked: rng.random_ratio(1, 8),
             listed: match rng.random_range(0..6) {
                 0 => vec![0],
@@ -76,7 +80,7 @@ impl Asked {
                 _ => vec![0, 1],
             },
             cond: rng.random_ratio(9, 10).then(|| random_cond(rng, 0)),
-            order: random_order(rng),
+            order: if by_id { Vec::new() } else { random_order(rng) },
             query: if rng.random_ratio(1, 5) {
                 pick(rng, QUERIES)
             } else {
@@ -101,10 +105,13 @@ impl Asked {
             only_tracked,
             query,
             limit,
+            by_id,
             ..
         } = self;
         let (filter, order) = (self.filter(), write_order(&self.order));
-        format!("filter {filter:?} query {query:?} order {order:?} {listed:?} {only_tracked} by {limit}")
+        format!(
+            "filter {filter:?} query {query:?} order {order:?} {listed:?} {only_tracked} by id {by_id} by {limit}"
+        )
     }
 
     /// The values that a company is sorted by; none if it is not in the answer.
@@ -121,7 +128,7 @@ impl Asked {
             .iter()
             .map(|(key, _)| truth.key(company, key))
             .collect();
-        if self.order.is_empty() {
+        if self.order.is_empty() && !self.by_id {
             keys.push(Some(Atom::Whole(class.unwrap_or(0))));
             keys.push(truth.key(company, &Key::Name));
         }
@@ -168,10 +175,12 @@ impl Asked {
             let question = Question {
                 sources: data.sources.clone(),
                 listed: self.listed.clone(),
+                names: None,
                 tracked: data.tracked.clone(),
                 only_tracked: self.only_tracked,
                 only_fed: false,
                 plan,
+                by_id: self.by_id,
                 after,
                 limit: self.limit,
             };
