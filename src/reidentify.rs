@@ -55,11 +55,18 @@ pub async fn run(store: &Store) -> Result<Moved, Error> {
                     .await?;
                 all.records += moved.records;
                 all.tracked += moved.tracked;
+                all.platform += moved.platform;
                 all.done = moved.done;
             }
-            let Moved { records, tracked, .. } = all;
+            let Moved {
+                records,
+                tracked,
+                platform,
+                ..
+            } = all;
             tracing::info!(
-                "converted companies: {records} records belong to another company, {tracked} entries of groups' own lists moved"
+                "converted companies: {records} records belong to another company, {tracked} entries of groups' own lists and \
+                 {platform} companies of the platform moved"
             );
         }
     }

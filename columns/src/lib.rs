@@ -43,7 +43,7 @@ mod writer;
 
 pub use aggregate::Measure as GroupMeasure;
 pub use aggregate::{
-    Aggregate, Aggregated, Bucket, Dimension, IntervalOf, Function, Group, Keep, Outcome, RowTest, Subject,
+    Aggregate, Aggregated, Bucket, Dimension, Function, Group, IntervalOf, Keep, Outcome, RowTest, Subject,
 };
 pub use block::BlockBuilder;
 pub use cancel::{CancelOnDrop, Cancelled, check, check_at};

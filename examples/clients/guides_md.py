@@ -157,7 +157,7 @@ def watch(who: str, sync: str) -> None:
     """Watches the sync that the last answer names at `sync`."""
     name(SYNC=sync)
     run(f"as {who} IntegrationService/WatchSync '{{\"name\": \"'$SYNC'\"}}'",
-        "sync state totals read written unchanged changeNumber", has="STATE_SUCCEEDED")
+        "sync state totals read written unchanged position integration changeNumber", has="STATE_SUCCEEDED")
 
 
 def save(variable: str, who: str) -> None:
@@ -246,7 +246,7 @@ def session() -> None:
 
     text("## Sources, filters, text queries, order\n\nListSources returns the sources of a group, ordered by label.")
     run('as $ANN CompanyService/ListSources \'{"parent": "groups/acme"}\'', sources)
-    text("This list has a condition on one source, and a column of another. `at_least` requires the data of the first syncs (their\n`changeNumber`); later requests may omit it.")
+    text("This list has a condition on one source, and a column of another. `at_least` requires the data of the first syncs (the\n`position` in the last message of WatchSync); later requests may omit it.")
     rows = "companies displayName domain cells values text money amount totalSize nextPageToken"
     one = json.loads(run('as $ANN CompanyService/ListCompanies \'{"parent": "groups/acme", "filter": "acme_sales.Account.Industry = \\"Retail\\"", '
         '"columns": ["acme_service.Case.Status"], "page_size": 3, "show_total_size": true, '
@@ -266,9 +266,36 @@ def session() -> None:
     run(f"as $ANN CompanyService/ListCompanies '{page}}}'", rows)
     name(PAGE='["nextPageToken"]')
     run(f"as $ANN CompanyService/ListCompanies '{page}, \"page_token\": \"'$PAGE'\"}}'", rows)
+    text("ListSources also describes what filters can use: the active fields of each object, with the entries of their picklists.")
+    run('as $ANN CompanyService/ListSources \'{"parent": "groups/acme", "sources": ["\'$SALES\'"], "show_fields": true}\'',
+        "sources label state syncTime companyCount objects object role activeFieldCount fields queryKey definition type picklistValues value",
+        most=3, has="acme_sales.Opportunity.StageName")
     text("A field that is passive for the group cannot be used.")
     run('as $GIL CompanyService/ListCompanies \'{"parent": "groups/globex", "filter": "acme_sales.Account.AnnualRevenue > 1000"}\'',
         error="FIELD_PASSIVE")
+
+    text("## Export\n\nAn export sends all companies that match, ordered by id; each message has a `resumeToken`. Here the reader stops after the first\nmessage (`sed` ends, and the stream with it).")
+    asked = '{"parent": "groups/acme", "columns": ["acme_sales.Account.Industry", "acme_sales.Opportunity.StageName"], "page_size": 25'
+    run(f"as $ANN CompanyService/ExportCompanies '{asked}}}' | sed '/^}}/q' >/tmp/tether-guides.first; cat /tmp/tether-guides.first",
+        "companies displayName cells values text resumeToken asOf changeNumber startTime", most=2, has="resumeToken")
+    add("RESUME=$(json 'print(a[\"resumeToken\"])' </tmp/tether-guides.first)")
+    text("The token continues after these companies: no company is sent twice or left out.")
+    run(f"as $ANN CompanyService/ExportCompanies '{asked}, \"resume_token\": \"'$RESUME'\"}}'",
+        "companies displayName cells values text resumeToken", most=2, has="resumeToken")
+    text("As CSV, the data of all messages is one file (`bytes` are base64 in JSON). `ENCODING_ARROW_IPC` sends Apache Arrow, which pandas, DuckDB\nand Polars read.")
+    run(f"as $ANN CompanyService/ExportCompanies '{asked}, \"encoding\": \"ENCODING_CSV\"}}' |\n"
+        "    python3 -c \"import base64, json, sys; [print(base64.b64decode(one.get('data', '')).decode(), end='') for one in json.loads('[' + "
+        "sys.stdin.read().replace('\\n}\\n{', '\\n},{') + ']')]\" | head -n 4",
+        has="name,display_name,domain")
+
+    text("## The platform's own companies\n\nThe platform stores what it knows of companies. Each group that has such a company sees it under the platform's name, at once on\nits profile, within seconds in lists; a group that has it from no source sees nothing of it, and may track it.")
+    run('as $ANN CompanyService/ListCompanies \'{"parent": "groups/acme", "filter": "domain:*", "page_size": 1}\'', "companies name displayName domain")
+    name(COMPANY='["companies"][0]["name"]', DOMAIN='["companies"][0]["domain"]')
+    run('as $PLATFORM CompanyService/BatchUpsertCompanies \'{"companies": [{"platform_id": "4711", "display_name": "Zebra International", '
+        '"homepage_uri": "https://\'$DOMAIN\'"}]}\'', has="companies/")
+    run('as $ANN CompanyService/GetCompany \'{"parent": "groups/acme", "name": "\'$COMPANY\'"}\'', "displayName domain platformId", has="Zebra")
+    SHELL.paste("sleep 4")
+    run('as $ANN CompanyService/ListCompanies \'{"parent": "groups/acme", "query": "zebra"}\'', "companies displayName platformId", has="Zebra")
 
     text("## Edit\n\nAnn reviews a proposal first: it has another name, one field more and two fewer, and a changed share. Nothing is stored.")
     run('as $ANN IntegrationService/GetIntegration \'{"name": "\'$SALES\'"}\'', "displayName etag selectedFields")

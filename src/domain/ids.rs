@@ -108,6 +108,13 @@ uuid_id! {
 }
 new_id!(IntegrationId, SyncId, CredentialId, OutboxId, AuditId);
 
+impl IntegrationId {
+    /// The id under which the platform's own companies are indexed. It is no integration's, and no caller sees it.
+    pub fn platform() -> Self {
+        Self::from_uuid(Uuid::nil())
+    }
+}
+
 /// The UUID namespace of company ids; it must never change.
 const COMPANY_SPACE: Uuid = Uuid::from_u128(0x6b1d_5c3e_9a40_5f0e_8d2b_7e74_6865_7221);
 
@@ -123,6 +130,12 @@ impl CompanyId {
     /// The company that is known only by this record, because it has no usable homepage.
     pub fn of_record(connector: &str, organization_id: &str, external_id: &str) -> Self {
         let text = format!("record\n{connector}\n{organization_id}\n{external_id}");
+        Self::from_uuid(Uuid::new_v5(&COMPANY_SPACE, text.as_bytes()))
+    }
+
+    /// The company that the platform knows by this id, and that has no usable homepage.
+    pub fn of_platform(platform_id: &str) -> Self {
+        let text = format!("platform\n{platform_id}");
         Self::from_uuid(Uuid::new_v5(&COMPANY_SPACE, text.as_bytes()))
     }
 }

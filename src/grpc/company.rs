@@ -2,8 +2,8 @@
 
 use super::page::{self, Page, field_bytes};
 use super::page_token::{self, Pages};
-use super::profile;
-use super::{convert, gate, graph, validate};
+use super::watch::Messages;
+use super::{convert, export, gate, graph, profile, validate};
 use crate::domain::{CompanyId, IntegrationId};
 use crate::error::Error;
 use crate::proto::internal::v1::keyset_value::Kind;
@@ -11,7 +11,7 @@ use crate::proto::v1::company_service_server::CompanyService;
 use crate::proto::v1::company_to_track::Company as Wanted;
 use crate::proto::v1::get_company_profile_request::Refresh;
 use crate::proto::v1::{self, CompanyScope};
-use crate::service::{self, CompanyAsk, RefreshPolicy, Scope, Services, ToTrack};
+use crate::service::{self, CompanyAsk, RefreshPolicy, Scope, Services, ToName, ToTrack};
 use prost::Message as _;
 use std::time::Duration;
 use tonic::{Request, Response, Status};
@@ -55,6 +55,15 @@ pub fn scope(of: CompanyScope) -> Scope {
     }
 }
 
+/// The columns of a request.
+pub fn columns(columns: &[String]) -> Result<Vec<String>, Error> {
+    validate::list("columns", columns, 100)?;
+    for (at, column) in columns.iter().enumerate() {
+        validate::text(&format!("columns[{at}]"), column, MOST_COLUMN)?;
+    }
+    Ok(columns.to_vec())
+}
+
 /// The positions that the search must have reached.
 pub fn positions(at_least: &[v1::SourcePosition]) -> Result<Vec<(IntegrationId, i64)>, Error> {
     validate::list("at_least", at_least, 100)?;
@@ -81,13 +90,6 @@ impl CompanyService for Companies {
         let parent = validate::group("parent", &request.parent)?;
         let caller = self.0.reader(caller, &parent).await?;
         validate::text("query", &request.query, validate::QUERY_LENGTH)?;
-        validate::list("columns", &request.columns, 100)?;
-        for (at, column) in request.columns.iter().enumerate() {
-            validate::text(&format!("columns[{at}]"), column, MOST_COLUMN)?;
-        }
-        let at_least = positions(&request.at_least)?;
-        let only = sources(&request.sources)?;
-        let scope = scope(request.scope());
         let zone = validate::time_zone("time_zone", &request.time_zone)?;
         let size = validate::page_size(std::mem::take(&mut request.page_size), 50, 1_000)?;
         let token = std::mem::take(&mut request.page_token);
@@ -98,17 +100,19 @@ impl CompanyService for Companies {
             &request,
         );
         let ask = CompanyAsk {
-            scope,
-            only,
+            scope: scope(request.scope()),
+            only: sources(&request.sources)?,
             query: request.query.clone(),
             filter: request.filter.clone(),
             order_by: request.order_by.clone(),
             zone,
-            columns: request.columns.clone(),
+            by_id: false,
+            columns: columns(&request.columns)?,
             total: request.show_total_size,
-            at_least,
+            at_least: positions(&request.at_least)?,
             after: page_token::cursor(pages.after(&token)?)?,
             limit: size,
+            now_us: crate::time::now_us(),
         };
         let walk = self.0.company_list(&caller, &parent, ask).await?;
         let as_of = walk.positions.iter();
@@ -210,8 +214,11 @@ impl CompanyService for Companies {
         let token = std::mem::take(&mut request.page_token);
         let pages = Pages::new(self.0.sealer(), "ListSources", caller.group.as_deref(), &request);
         let after = page_token::text(pages.after(&token)?)?;
-        let listed = self.0.source_list(&caller, &parent, after, size).await?;
-        let (sources, more) = page::fill(size, listed.sources, convert::source_view);
+        let only = sources(&request.sources)?;
+        let listed = self.0.source_list(&caller, &parent, &only, after, size).await?;
+        let (sources, more) = page::fill(size, listed.sources, |source| {
+            convert::source_view(source, request.show_fields)
+        });
         let last = sources.last().filter(|_| more).map(|last| last.label.clone());
         let next = last.or(listed.next).map(|label| vec![Kind::Text(label)]);
         Ok(Response::new(v1::ListSourcesResponse {
@@ -228,14 +235,31 @@ impl CompanyService for Companies {
         let request = request.into_inner();
         let parent = validate::group("parent", &request.parent)?;
         let caller = self.0.reader(caller, &parent).await?;
-        Ok(Response::new(graph::get(&self.0, &caller, &parent, request).await?))
+        Ok(Response::new(
+            graph::get(&self.0, &caller, &parent, request).await?,
+        ))
     }
 
     async fn batch_upsert_companies(
         &self,
-        _: Request<v1::BatchUpsertCompaniesRequest>,
+        request: Request<v1::BatchUpsertCompaniesRequest>,
     ) -> Answer<v1::BatchUpsertCompaniesResponse> {
-        Err(Error::not_yet("the platform's own companies").into())
+        let author = gate::author(&request)?;
+        let request = request.into_inner();
+        validate::entries("companies", &request.companies, 1_000)?;
+        let companies = request.companies.into_iter().enumerate().map(|(at, one)| {
+            let path = |field: &str| format!("companies[{at}].{field}");
+            validate::text(&path("homepage_uri"), &one.homepage_uri, validate::URL_LENGTH)?;
+            Ok(ToName {
+                platform_id: validate::platform_id(&path("platform_id"), &one.platform_id)?,
+                name: validate::company_name(&path("display_name"), &one.display_name)?,
+                homepage: one.homepage_uri,
+            })
+        });
+        let companies = companies.collect::<Result<_, Error>>()?;
+        let ids = self.0.company_upsert(&author, companies).await?;
+        let names = ids.iter().map(CompanyId::name).collect();
+        Ok(Response::new(v1::BatchUpsertCompaniesResponse { names }))
     }
 
     async fn track_companies(
@@ -307,12 +331,14 @@ impl CompanyService for Companies {
         Ok(Response::new(v1::UntrackCompaniesResponse { untracked_count }))
     }
 
-    type ExportCompaniesStream = tokio_stream::Empty<Result<v1::ExportCompaniesResponse, Status>>;
+    type ExportCompaniesStream = Messages<v1::ExportCompaniesResponse>;
 
     async fn export_companies(
         &self,
-        _: Request<v1::ExportCompaniesRequest>,
+        request: Request<v1::ExportCompaniesRequest>,
     ) -> Answer<Self::ExportCompaniesStream> {
-        Err(Error::not_yet("exporting companies").into())
+        let caller = gate::caller(&request)?;
+        let messages = export::companies(&self.0, caller, request.into_inner()).await?;
+        Ok(Response::new(messages))
     }
 }

@@ -8,11 +8,11 @@ use super::{convert, validate};
 use crate::caller::Caller;
 use crate::domain::GroupId;
 use crate::error::Error;
+use crate::proto::v1;
 use crate::proto::v1::bucket_key::Bucket;
 use crate::proto::v1::date_bucket::Unit as UnitOf;
 use crate::proto::v1::grouping::Bucket as BucketOf;
 use crate::proto::v1::measure::Function as FunctionOf;
-use crate::proto::v1;
 use crate::query::{Calendar, Unit, WidthOrUnit};
 use crate::service::{GraphAsk, GraphKey, GraphRow, GroupAsk, Services};
 use crate::value::{Shown, Value};
@@ -55,7 +55,9 @@ pub(super) async fn get(
     Ok(v1::AggregateCompaniesResponse {
         rows: view.rows.into_iter().map(row).collect(),
         total: Some(row(view.total)),
-        as_of: as_of.map(|(id, position)| convert::source_position(*id, *position)).collect(),
+        as_of: as_of
+            .map(|(id, position)| convert::source_position(*id, *position))
+            .collect(),
     })
 }
 
@@ -80,9 +82,10 @@ fn grouping(path: &str, of: &v1::Grouping) -> Result<GroupAsk, Error> {
             let path = format!("{path}.number_bucket.width");
             validate::text(&path, &bucket.width, MOST_WIDTH)?;
             let width = Number::parse(&bucket.width).filter(Number::is_positive);
-            WidthOrUnit::Width(width.ok_or_else(|| {
-                Error::invalid(path, "must be a decimal above 0, such as 1000 or 0.5")
-            })?)
+            WidthOrUnit::Width(
+                width
+                    .ok_or_else(|| Error::invalid(path, "must be a decimal above 0, such as 1000 or 0.5"))?,
+            )
         }
     };
     Ok(GroupAsk {
@@ -95,7 +98,10 @@ fn grouping(path: &str, of: &v1::Grouping) -> Result<GroupAsk, Error> {
 fn measure(path: &str, of: &v1::Measure) -> Result<(String, Function), Error> {
     validate::text(&format!("{path}.field"), &of.field, MOST_FIELD)?;
     let only_percentile = || {
-        Error::invalid(format!("{path}.percentile"), "must be 1 to 99, and is allowed for PERCENTILE only")
+        Error::invalid(
+            format!("{path}.percentile"),
+            "must be 1 to 99, and is allowed for PERCENTILE only",
+        )
     };
     if (of.function() == FunctionOf::Percentile) != (of.percentile != 0) {
         return Err(only_percentile());
@@ -109,7 +115,9 @@ fn measure(path: &str, of: &v1::Measure) -> Result<(String, Function), Error> {
         FunctionOf::Maximum => Function::Maximum,
         FunctionOf::Median => Function::Percentile(50),
         FunctionOf::Percentile => {
-            let percent = u32::try_from(of.percentile).ok().filter(|percent| (1..=99).contains(percent));
+            let percent = u32::try_from(of.percentile)
+                .ok()
+                .filter(|percent| (1..=99).contains(percent));
             Function::Percentile(percent.ok_or_else(only_percentile)?)
         }
     };

@@ -24,6 +24,7 @@ mod call;
 mod company;
 mod convert;
 mod edit;
+mod export;
 mod form;
 mod gate;
 mod graph;

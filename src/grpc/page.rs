@@ -40,6 +40,14 @@ impl<T: Message> Page<T> {
         }
     }
 
+    /// A page of at most `most` items that ends at `bytes` bytes.
+    pub fn of(most: usize, bytes: usize) -> Self {
+        Self {
+            left: bytes.min(MOST_ANSWER_BYTES - RESERVED),
+            ..Self::new(most)
+        }
+    }
+
     /// Adds an item; returns whether it was added. The first item is always added, so that every page makes
     /// progress. After an item that does not fit, no further one is added, so that a page has no gaps.
     pub fn push(&mut self, item: T) -> bool {

@@ -24,6 +24,8 @@ pub struct Pages<'a> {
     group: String,
     arguments: Vec<u8>,
     life_seconds: i64,
+    /// The field of the request that has the token.
+    field: &'static str,
 }
 
 impl<'a> Pages<'a> {
@@ -41,6 +43,7 @@ impl<'a> Pages<'a> {
             group: group.unwrap_or_default().to_owned(),
             arguments,
             life_seconds: LIFE_SECONDS,
+            field: "page_token",
         }
     }
 
@@ -48,6 +51,13 @@ impl<'a> Pages<'a> {
     #[must_use]
     pub fn living(mut self, seconds: i64) -> Self {
         self.life_seconds = seconds;
+        self
+    }
+
+    /// Names the field of the request that has the token, in errors.
+    #[must_use]
+    pub fn in_field(mut self, field: &'static str) -> Self {
+        self.field = field;
         self
     }
 
@@ -60,10 +70,12 @@ impl<'a> Pages<'a> {
             return Ok(None);
         }
         let invalid = || {
-            let description = "is not of this list, or too old: begin again without one";
-            Error::new(Reason::InvalidPageToken, format!("page_token: {description}")).detail(Detail::Fields(
-                vec![("page_token".to_owned(), description.to_owned())],
-            ))
+            let (field, description) = (
+                self.field,
+                "is not of this list, or too old: begin again without one",
+            );
+            Error::new(Reason::InvalidPageToken, format!("{field}: {description}"))
+                .detail(Detail::Fields(vec![(field.to_owned(), description.to_owned())]))
         };
         if token.len() > MOST_BYTES {
             return Err(invalid());

@@ -19,6 +19,8 @@ pub const URL_LENGTH: usize = 2_048;
 pub const QUERY_LENGTH: usize = 200;
 /// The maximum length of the name of a time zone, in characters.
 pub const ZONE_LENGTH: usize = 64;
+/// The maximum length of the platform's id of a company, in characters.
+const PLATFORM_ID_LENGTH: usize = 128;
 
 fn resource<T: FromStr>(field: &str, name: &str, collection: &str) -> Result<T> {
     name.strip_prefix(collection)
@@ -140,6 +142,14 @@ pub fn display_name(field: &str, name: &str) -> Result<String> {
 /// INVALID_FIELD_VALUE.
 pub fn group_name(field: &str, name: &str) -> Result<String> {
     name_of(field, name, GROUP_NAME_LENGTH)
+}
+
+/// The platform's id of a company: 1 to 128 characters.
+///
+/// # Errors
+/// INVALID_FIELD_VALUE.
+pub fn platform_id(field: &str, id: &str) -> Result<String> {
+    name_of(field, id, PLATFORM_ID_LENGTH)
 }
 
 fn name_of(field: &str, name: &str, most: usize) -> Result<String> {

@@ -1,4 +1,4 @@
-//! Server streams without an end of their own.
+//! Server streams: their tasks, and those that have no end of their own.
 //!
 //! A stream has its own task and a channel of one message. The task ends the stream when the message is not
 //! taken in time; a panic of the task ends it with INTERNAL.
@@ -166,6 +166,7 @@ fn message(
 /// `request` is the request without its token.
 fn pages<'a>(services: &'a Services, caller: &Caller, request: &v1::WatchGroupRequest) -> Pages<'a> {
     Pages::new(services.sealer(), "WatchGroup", caller.group.as_deref(), request)
+        .in_field("resume_token")
         .living(services.event_life_seconds())
 }
 

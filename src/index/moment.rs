@@ -51,7 +51,12 @@ pub fn time_of_day(text: &str) -> Option<i64> {
 #[must_use]
 pub fn clock(us: i64) -> String {
     let (seconds, fraction) = (us.div_euclid(1_000_000), us.rem_euclid(1_000_000));
-    let text = format!("{:02}:{:02}:{:02}", seconds / 3_600, seconds / 60 % 60, seconds % 60);
+    let text = format!(
+        "{:02}:{:02}:{:02}",
+        seconds / 3_600,
+        seconds / 60 % 60,
+        seconds % 60
+    );
     match fraction {
         0 => text,
         fraction => format!("{text}.{fraction:06}").trim_end_matches('0').to_owned(),
@@ -76,7 +81,10 @@ mod tests {
             assert_eq!(day(bad), None, "{bad}");
         }
         assert_eq!(time_of_day("09:30:00.25"), Some(34_200_250_000));
-        assert_eq!((clock(34_200_250_000), clock(0)), ("09:30:00.25".to_owned(), "00:00:00".to_owned()));
+        assert_eq!(
+            (clock(34_200_250_000), clock(0)),
+            ("09:30:00.25".to_owned(), "00:00:00".to_owned())
+        );
         assert_eq!((time_of_day("24:00:00"), time_of_day("9:30")), (None, None));
     }
 }

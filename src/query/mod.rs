@@ -19,7 +19,9 @@ mod sort;
 mod tracked;
 mod words;
 
-pub use graph::{By, Calendar, Graph, GraphAnswer, GroupText, Grouped, MeasureText, Measured, Unit, WidthOrUnit};
+pub use graph::{
+    By, Calendar, Graph, GraphAnswer, GroupText, Grouped, MeasureText, Measured, Unit, WidthOrUnit,
+};
 pub use plan::{Column, Plan, Text};
 pub use problem::{Error, Fault, Problem};
 pub use question::{Answer, Page, Question};

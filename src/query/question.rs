@@ -14,6 +14,8 @@ pub struct Question {
     pub sources: Vec<Source>,
     /// Indexes in `sources` of the sources whose companies are listed.
     pub listed: Vec<usize>,
+    /// The index whose names come before those of all sources: that of the platform's companies. It adds no company.
+    pub names: Option<IntegrationId>,
     /// The group's own list.
     pub tracked: Vec<Tracked>,
     /// Return only companies of the group's own list, with the names that the group gave them.
@@ -22,6 +24,8 @@ pub struct Question {
     pub only_fed: bool,
     /// The checked filter, words and order.
     pub plan: Plan,
+    /// Sort by the companies' ids alone: the plan has no order then, and the page no sort keys.
+    pub by_id: bool,
     /// The end of the previous page: the values of the sort keys, and the company.
     pub after: Option<(Vec<Place>, CompanyId)>,
     /// Maximum number of companies in the page.

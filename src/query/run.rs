@@ -16,6 +16,27 @@ use super::tracked::Row;
 use crate::domain::IntegrationId;
 use crate::index::{self, CancelOnDrop, Index, Position, Snapshot, check};
 
+/// The snapshots that a question needs.
+#[derive(Clone, Copy)]
+pub(super) struct Opened<'a> {
+    /// By source.
+    snapshots: &'a [Option<Arc<Snapshot>>],
+    /// The one whose names come first.
+    names: Option<&'a Snapshot>,
+}
+
+impl<'a> Opened<'a> {
+    /// The sets of companies that conditions are computed from.
+    pub(super) fn search(self, question: &Question, rows: &'a [Row<'a>]) -> Result<Search<'a>, Error> {
+        let listed = question
+            .listed
+            .iter()
+            .filter_map(|at| self.snapshots[*at].as_deref());
+        let listed: Vec<&Snapshot> = listed.collect();
+        Search::new(question, self.snapshots, (self.names, &listed), rows)
+    }
+}
+
 /// Runs queries.
 #[derive(Clone)]
 pub struct Engine {
@@ -41,7 +62,7 @@ impl Engine {
     /// [`Error::NotReady`], or an error of the index.
     pub async fn run(&self, question: Question, held: impl Send + 'static) -> Result<Answer, Error> {
         let engine = self.clone();
-        let work = move |question: &Question, snapshots: &[Option<Arc<Snapshot>>]| engine.answer(question, snapshots);
+        let work = move |question: &Question, opened: Opened<'_>| engine.answer(question, opened);
         let ((page, total), positions) = self.on_snapshots(question, Vec::new(), work, held).await?;
         Ok(Answer {
             page,
@@ -56,7 +77,7 @@ impl Engine {
         &self,
         question: Question,
         more: Vec<usize>,
-        work: impl FnOnce(&Question, &[Option<Arc<Snapshot>>]) -> Result<T, Error> + Send + 'static,
+        work: impl FnOnce(&Question, Opened<'_>) -> Result<T, Error> + Send + 'static,
         held: impl Send + 'static,
     ) -> Result<(T, Vec<(IntegrationId, Position)>), Error> {
         let mut used = question.listed.clone();
@@ -73,7 +94,12 @@ impl Engine {
             positions.push((id, snapshot.position));
             snapshots[at] = Some(snapshot);
         }
-        let used: Vec<Arc<Snapshot>> = snapshots.iter().flatten().cloned().collect();
+        let names = match question.names {
+            Some(id) => Some(self.index.snapshot(id).await?.ok_or(Error::NotReady(id))?),
+            None => None,
+        };
+        let used = snapshots.iter().flatten().chain(&names);
+        let used: Vec<Arc<Snapshot>> = used.cloned().collect();
         let checked = used.clone();
         let waiter = CancelOnDrop::default();
         let cancelled = waiter.cancelled();
@@ -81,7 +107,11 @@ impl Engine {
             let _held = held;
             // The result counts only if the index files pass the check both before and after the search.
             checked.iter().try_for_each(|snapshot| snapshot.check())?;
-            let found = cancelled.during(|| work(&question, &snapshots))?;
+            let opened = Opened {
+                snapshots: &snapshots,
+                names: names.as_deref(),
+            };
+            let found = cancelled.during(|| work(&question, opened))?;
             checked.iter().try_for_each(|snapshot| snapshot.check())?;
             Ok::<_, Error>(found)
         };
@@ -99,7 +129,10 @@ impl Engine {
 
     /// The group's own list, with the numbers of its companies.
     pub(super) fn tracked_rows<'q>(&self, question: &'q Question) -> Vec<Row<'q>> {
-        let ids = question.tracked.iter().map(|one| index::company_number(one.company_id));
+        let ids = question
+            .tracked
+            .iter()
+            .map(|one| index::company_number(one.company_id));
         let numbers = self.index.companies().numbers(ids);
         let rows = numbers.into_iter().zip(&question.tracked);
         rows.map(|(number, of)| Row { number, of }).collect()
@@ -117,16 +150,15 @@ impl Engine {
         Ok(matched)
     }
 
-    fn answer(&self, question: &Question, snapshots: &[Option<Arc<Snapshot>>]) -> Result<(Page, u64), Error> {
+    fn answer(&self, question: &Question, opened: Opened<'_>) -> Result<(Page, u64), Error> {
         let rows = self.tracked_rows(question);
-        let listed = question.listed.iter().filter_map(|at| snapshots[*at].as_deref());
-        let listed: Vec<&Snapshot> = listed.collect();
-        let search = Search::new(question, snapshots, &listed, &rows)?;
+        let search = opened.search(question, &rows)?;
         let matched = self.matched(question, &search)?;
         let mut classes: Vec<RoaringBitmap> = Vec::new();
         let mut order = question.plan.order.clone();
         if let Some(words) = &question.plan.words
             && order.is_empty()
+            && !question.by_id
         {
             order.push(SortKey {
                 by: By::Class,
@@ -137,7 +169,7 @@ impl Engine {
             }
             classes.push(matched.clone());
         }
-        if order.is_empty() || classes.len() == 4 {
+        if (order.is_empty() && !question.by_id) || classes.len() == 4 {
             order.push(SortKey {
                 by: By::Name,
                 descending: false,

@@ -4,9 +4,9 @@
 //! same record. The documents then become companies; related records become the companies of their company
 //! records. Above that, AND, OR and NOT are operations on sets of companies.
 //!
-//! The record that names a company is chosen as in the database: of the first source that has the company,
-//! the first record by name and id. Conditions on names look at these records only, and at the rows of the group's own
-//! list where no source has the company. Both are evaluated by `index::Expr::rows`.
+//! The record that names a company is chosen as in the database: the platform's, else of the first source that has the
+//! company the first record by name and id. Conditions on names look at these records only, and at the rows of the
+//! group's own list where no source has the company. Both are evaluated by `index::Expr::rows`.
 
 use std::sync::Arc;
 
@@ -35,16 +35,27 @@ impl<'a> Search<'a> {
     pub(super) fn new(
         question: &Question,
         snapshots: &'a [Option<Arc<Snapshot>>],
-        listed: &[&'a Snapshot],
+        (names, listed): (Option<&'a Snapshot>, &[&'a Snapshot]),
         rows: &'a [Row<'a>],
     ) -> Result<Self, Error> {
         let tracked: RoaringBitmap = rows.iter().map(|row| row.number).collect();
-        let mut named = if question.only_tracked {
-            tracked.clone()
-        } else {
-            RoaringBitmap::new()
+        let mut fed = RoaringBitmap::new();
+        for snapshot in listed {
+            fed |= snapshot.companies();
+        }
+        let mut universe = match question.only_tracked {
+            true => tracked.clone(),
+            false => &fed | &tracked,
         };
-        let mut naming = Vec::new();
+        if question.only_fed {
+            universe &= fed;
+        }
+        let (mut named, mut naming) = (RoaringBitmap::new(), Vec::new());
+        if let Some(names) = names {
+            let here = &universe & names.companies();
+            named |= &here;
+            naming.push((names, here));
+        }
         if !question.only_tracked {
             for snapshot in listed {
                 let here = snapshot.companies() - &named;
@@ -52,24 +63,11 @@ impl<'a> Search<'a> {
                 naming.push((*snapshot, here));
             }
         }
-        let own = |row: &&Row<'_>| question.only_tracked || !named.contains(row.number);
-        let rows: Vec<&Row<'_>> = rows.iter().filter(own).collect();
+        let rows: Vec<&Row<'_>> = rows.iter().filter(|row| !named.contains(row.number)).collect();
         let mut values = MemoryRows::new(question.plan.shown().iter().map(String::as_str));
         for (at, row) in rows.iter().enumerate() {
             check_at(at)?;
             values.add_company(row.number, &row.of.name, &row.of.homepage, &row.of.domain);
-        }
-        let mut universe = if question.only_tracked {
-            tracked.clone()
-        } else {
-            &named | &tracked
-        };
-        if question.only_fed {
-            let mut fed = RoaringBitmap::new();
-            for snapshot in listed {
-                fed |= snapshot.companies();
-            }
-            universe &= fed;
         }
         Ok(Self {
             snapshots,

@@ -9,9 +9,9 @@ use crate::error::{Detail, Error, Reason, Result};
 use crate::identity::{self, Homepage};
 use crate::picklist::LazyPicklist;
 use crate::query;
-use crate::store::{Company, SeenField, Source, Track};
+use crate::store::{Company, PlatformCompany, SeenField, Source, Track};
 use crate::time::now_us;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// The maximum number of companies that a group may track.
 pub const MOST_TRACKED: i64 = 100_000;
@@ -44,10 +44,21 @@ impl CompanyView {
     }
 }
 
+/// A company as the platform names it.
+#[derive(Debug, Clone)]
+pub struct ToName {
+    /// The platform's own id.
+    pub platform_id: String,
+    /// The name.
+    pub name: String,
+    /// The homepage, or empty; a domain in it identifies the company.
+    pub homepage: String,
+}
+
 /// A company to track.
 #[derive(Debug, Clone)]
 pub enum ToTrack {
-    /// A company that the group sees.
+    /// A company that the group sees, or that the platform knows.
     Known(CompanyId),
     /// A company by name and homepage.
     New {
@@ -132,7 +143,7 @@ impl Services {
     /// Adds companies to the group's tracked list; name and homepage are copied into the group's own row.
     ///
     /// # Errors
-    /// NOT_FOUND for a company that the group does not see; INVALID_FIELD_VALUE for a homepage without a
+    /// NOT_FOUND for a company that the group does not see and the platform does not know; INVALID_FIELD_VALUE for a homepage without a
     /// usable domain; LIMIT_REACHED.
     pub async fn company_track(
         &self,
@@ -143,24 +154,31 @@ impl Services {
         require_own_group(author, parent)?;
         let sources = self.sources(parent).await?;
         let source_ids: Vec<_> = sources.iter().map(|source| source.integration.id).collect();
-        let known = companies
+        let known: Vec<CompanyId> = companies
             .iter()
             .filter_map(|one| match one {
                 ToTrack::Known(id) => Some(*id),
                 ToTrack::New { .. } => None,
             })
             .collect();
-        let seen = self
+        let mut seen: HashMap<CompanyId, (String, String)> = HashMap::new();
+        for one in self.store.platform_get_many(known.clone()).await? {
+            seen.insert(one.company_id, (one.name, one.homepage));
+        }
+        for (id, one) in self
             .store
             .company_get_many(parent, source_ids.clone(), known)
-            .await?;
+            .await?
+        {
+            let homepage = one.homepage.as_deref().map(identity::uri_of).unwrap_or_default();
+            seen.insert(id, (one.name, homepage));
+        }
         let mut tracks = Vec::with_capacity(companies.len());
         for (position, one) in companies.into_iter().enumerate() {
             tracks.push(match one {
                 ToTrack::Known(id) => {
-                    let company = seen.get(&id).ok_or_else(|| Error::not_found(id.name()))?;
-                    let homepage = company.homepage.as_deref().map(identity::uri_of).unwrap_or_default();
-                    Track { company_id: id, name: company.name.clone(), homepage }
+                    let (name, homepage) = seen.get(&id).cloned().ok_or_else(|| Error::not_found(id.name()))?;
+                    Track { company_id: id, name, homepage }
                 }
                 ToTrack::New { name, homepage } => {
                     let refused = || {
@@ -194,6 +212,36 @@ impl Services {
             .filter_map(|id| now.remove(id))
             .map(|one| CompanyView::new(one, &sources))
             .collect())
+    }
+
+    /// Stores companies of the platform, all or nothing; later ones replace earlier ones of the same company or platform id.
+    /// Returns their ids.
+    ///
+    /// # Errors
+    /// STORAGE_UNAVAILABLE.
+    pub async fn company_upsert(&self, author: &Author, companies: Vec<ToName>) -> Result<Vec<CompanyId>> {
+        let named = companies.into_iter().map(|one| {
+            let read = Homepage::read(&one.homepage);
+            let domain = read.as_ref().and_then(|homepage| homepage.domain.as_deref());
+            PlatformCompany {
+                company_id: domain
+                    .map_or_else(|| CompanyId::of_platform(&one.platform_id), CompanyId::of_domain),
+                platform_id: one.platform_id,
+                name: one.name,
+                homepage: read.map(|homepage| homepage.uri).unwrap_or_default(),
+            }
+        });
+        let named: Vec<PlatformCompany> = named.collect();
+        let ids = named.iter().map(|one| one.company_id).collect();
+        self.change(author, move |tx| {
+            let changed = tx.platform_upsert(&named, now_us())?;
+            let made = AuditChange::of("companies")
+                .with("companies", named.len())
+                .with("changed", changed);
+            Ok(((), Some(made)))
+        })
+        .await?;
+        Ok(ids)
     }
 
     /// Returns LIMIT_REACHED if the tracked list would become too long: each search reads all of it.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tether_columns::{Bucket, Function, Group, Outcome};
 
-use super::search::{refused_graph, tracked_rows};
+use super::search::refused_graph;
 use super::{Scope, Services, require_own_group};
 use crate::caller::Caller;
 use crate::domain::{FieldType, GroupId, IntegrationId, Zone};
@@ -115,19 +115,23 @@ impl Services {
         let listed: Vec<usize> = (0..sources.len())
             .filter(|at| ask.only.is_empty() || ask.only.contains(&sources[*at].integration.id))
             .collect();
+        let names = (self.store.platform_head().await? > 0).then(IntegrationId::platform);
         let used = listed.iter().copied().chain(plan.uses()).chain(graph.sources());
         // A new index is usually built within a moment.
-        let wanted: Vec<_> = used.map(|at| (about[at].integration, 0)).collect();
+        let wanted = used.map(|at| about[at].integration).chain(names);
+        let wanted: Vec<_> = wanted.map(|id| (id, 0)).collect();
         self.wait_for_index(&wanted).await?;
         // Graphs need processors and memory like lists. Calls that wait for an index hold no permit.
         let place = Arc::new(self.limits.lists.enter()?);
         let question = Question {
             sources: about,
             listed: listed.clone(),
-            tracked: tracked_rows(self.store.company_tracked(parent).await?),
+            names,
+            tracked: self.own_list(parent).await?,
             only_tracked: ask.scope == Scope::Tracked,
             only_fed: !ask.only.is_empty(),
             plan,
+            by_id: true,
             after: None,
             limit: 0,
         };
@@ -143,7 +147,12 @@ impl Services {
             listed: listed.iter().map(|at| &sources[*at]).collect(),
         };
         Ok(GraphView {
-            rows: answer.aggregated.groups.into_iter().map(|group| shown.row(group)).collect(),
+            rows: answer
+                .aggregated
+                .groups
+                .into_iter()
+                .map(|group| shown.row(group))
+                .collect(),
             total: shown.row(answer.aggregated.total),
             positions: answer.positions,
         })
@@ -188,10 +197,18 @@ impl Shower<'_> {
     fn row(&self, group: Group) -> GraphRow {
         let keys = self.graph.groupings.iter().zip(group.buckets).zip(group.shown);
         GraphRow {
-            keys: keys.map(|((grouped, bucket), shown)| self.key(grouped, bucket, shown)).collect(),
+            keys: keys
+                .map(|((grouped, bucket), shown)| self.key(grouped, bucket, shown))
+                .collect(),
             companies: group.companies,
             records: group.records,
-            results: self.graph.measures.iter().zip(group.results).map(|(of, outcome)| result(of, outcome)).collect(),
+            results: self
+                .graph
+                .measures
+                .iter()
+                .zip(group.results)
+                .map(|(of, outcome)| result(of, outcome))
+                .collect(),
         }
     }
 
@@ -200,7 +217,12 @@ impl Shower<'_> {
             Bucket::Unset => return Key::Unset,
             Bucket::Other => return Key::Other,
             Bucket::Companies(at) => match grouped.by {
-                By::Source => Value::Text(self.listed.get(at).map(|source| source.label.clone()).unwrap_or_default()),
+                By::Source => Value::Text(
+                    self.listed
+                        .get(at)
+                        .map(|source| source.label.clone())
+                        .unwrap_or_default(),
+                ),
                 _ => Value::Boolean(at == 1),
             },
             Bucket::Number(number) => Value::Decimal(number),
@@ -240,7 +262,9 @@ fn of_kind(kind: Option<Kind>, number: i64) -> Value {
 }
 
 fn date(day: i64) -> String {
-    moment::to_date(day).map(|date| date.to_string()).unwrap_or_default()
+    moment::to_date(day)
+        .map(|date| date.to_string())
+        .unwrap_or_default()
 }
 
 fn result(of: &Measured, outcome: Outcome) -> Option<Value> {

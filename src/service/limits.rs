@@ -106,6 +106,9 @@ pub struct Limits {
     pub streams: Limit,
     /// Bytes of answers that callers have not read yet.
     pub answers: Limit,
+    /// Bytes of messages of exports that callers have not read yet: half as many as of answers. An export that finds none
+    /// waits, so exports that nobody reads leave the other calls of their group alone.
+    pub exports: Limit,
     /// Profiles that are built concurrently. These calls wait, in turns of their groups: this limit refuses
     /// no profile.
     pub profiles: FairSemaphore,
@@ -128,6 +131,11 @@ impl Limits {
                 options.answer_megabytes << 20,
                 options.answer_megabytes_per_group << 20,
                 Some(metrics::gauge!("tether_answer_bytes")),
+            ),
+            exports: limit(
+                "export_bytes",
+                options.answer_megabytes << 19,
+                options.answer_megabytes_per_group << 19,
             ),
             profiles: FairSemaphore::new(options.lists),
             slow_reader: Duration::from_secs(options.slow_reader_seconds),

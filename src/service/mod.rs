@@ -51,7 +51,7 @@ pub use crate::store::{
 pub use account_limit::ACCOUNT_LIMIT;
 pub use audit::{AuditChange, Author};
 pub use cells::Cell;
-pub use company::{CompanyView, Scope, ToTrack};
+pub use company::{CompanyView, Scope, ToName, ToTrack};
 pub use connector::ConnectorView;
 pub use draft::Draft;
 pub use edit::Edit;
@@ -68,7 +68,7 @@ pub use review::{Review, ReviewedGroup, ReviewedObject, SelectedField, Verdict};
 pub use search::{CompanyAsk, CompanyWalk, Cursor};
 pub use services::{Inner, Options, Services};
 pub use share::{MOST_SHARES, Shareable};
-pub use source::{IndexState, SourcePage, SourceView};
+pub use source::{IndexState, SourceObject, SourcePage, SourceView};
 pub use standing::{Standing, Why};
 pub use sync::SyncView;
 pub use view::{DraftStep, IntegrationView};

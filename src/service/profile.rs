@@ -69,6 +69,8 @@ pub struct Card {
     pub freshness: Freshness,
     /// The company records, then the related ones by object.
     pub tables: Vec<Table>,
+    /// A change number that includes all of them.
+    pub change_no: i64,
 }
 
 /// How fresh a card is.
@@ -402,6 +404,8 @@ impl Services {
             },
             group: group.display_name,
             freshness: freshness(of, outcome, stored_us),
+            // Read after the keys of the records.
+            change_no: self.store.record_change_no(source.id).await?,
         }))
     }
 

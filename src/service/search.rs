@@ -1,7 +1,10 @@
-//! Lists of companies: by name from the database; searched, filtered or sorted from the index.
+//! Lists of companies: by name from the database; searched, filtered, sorted otherwise, or named by the platform, from
+//! the index.
 //!
 //! The group's own list is read from the database for each search: it is in no change feed, and has at most
 //! 100,000 companies.
+
+mod errors;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -10,13 +13,13 @@ use std::time::Duration;
 use super::cells::{self, Cell};
 use super::{CompanyView, LimitPlace, Scope, Services, require_own_group};
 use crate::caller::Caller;
-use crate::domain::{CompanyId, GroupId, IntegrationId, Zone};
-use crate::error::{Detail, Error, Reason, Result, echo};
+use crate::domain::{CompanyId, FieldType, GroupId, IntegrationId, Micros, Zone};
+use crate::error::{Error, Reason, Result};
 use crate::identity::Homepage;
-use crate::index::{self, Position};
-use crate::query::{self, Column, Fault, Place, Plan, Problem, Question, Tracked};
+use crate::index::Position;
+use crate::query::{self, Column, Place, Plan, Question, Tracked};
 use crate::store::{Company, CompanyKey, Source, Track};
-use crate::time::now_us;
+use errors::{not_ready, refused, wrong_page};
 
 /// How long a list waits for an index.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -36,6 +39,8 @@ pub struct CompanyAsk {
     pub order_by: String,
     /// The time zone of `today` and of whole days.
     pub zone: Zone,
+    /// Whether the order is that of the ids; `order_by` is empty then.
+    pub by_id: bool,
     /// The fields to return.
     pub columns: Vec<String>,
     /// Whether to count the companies of all pages.
@@ -46,6 +51,8 @@ pub struct CompanyAsk {
     pub after: Option<Cursor>,
     /// The maximum number of companies of the page.
     pub limit: usize,
+    /// What `today` and `now` mean, if the page is the first.
+    pub now_us: Micros,
 }
 
 /// The position after a page.
@@ -114,12 +121,20 @@ impl Services {
         let columns = columns(&about, &ask.columns)?;
         let shown: Vec<Source> = listed.iter().map(|at| sources[*at].clone()).collect();
         let words = |text: &str| !text.trim().is_empty();
-        let plain = ask.only.is_empty() && !words(&ask.filter) && !words(&ask.query) && !words(&ask.order_by);
+        let any = words(&ask.filter) || words(&ask.query) || words(&ask.order_by);
+        // Names of the platform are only in an index of their own.
+        let names = self.store.platform_head().await? > 0;
+        let plain = ask.only.is_empty() && !any && !ask.by_id && !names;
         let (found, place) = if plain {
             (self.list_by_name(parent, &ask, &shown).await?, Arc::new(place))
         } else {
-            let of = (listed, shown.as_slice());
-            self.list_by_index(parent, &ask, about.clone(), of, place).await?
+            let of = Listed {
+                about: about.clone(),
+                listed,
+                shown: &shown,
+                names: names.then(IntegrationId::platform),
+            };
+            self.list_by_index(parent, &ask, of, place).await?
         };
         Ok(CompanyWalk {
             services: self.clone(),
@@ -192,18 +207,24 @@ impl Services {
         &self,
         parent: &GroupId,
         ask: &CompanyAsk,
-        about: Vec<query::Source>,
-        (listed, shown): (Vec<usize>, &[Source]),
+        of: Listed<'_>,
         mut place: LimitPlace,
     ) -> Result<(Found, Arc<LimitPlace>)> {
+        let Listed {
+            about,
+            listed,
+            shown,
+            names,
+        } = of;
         let (now_us, after) = match &ask.after {
-            None => (now_us(), None),
+            None => (ask.now_us, None),
             Some(Cursor::Search {
                 now_us,
                 places,
                 company_id,
             }) => (*now_us, Some((places.clone(), *company_id))),
-            Some(Cursor::Name(_)) => return Err(wrong_page()),
+            // The list was by name, from the database, until the platform named companies.
+            Some(Cursor::Name(key)) => (ask.now_us, Some((by_name(key), key.company_id))),
         };
         let text = query::Text {
             filter: &ask.filter,
@@ -217,21 +238,23 @@ impl Services {
         used.sort_unstable();
         used.dedup();
         // A new index is usually built within a moment.
-        let wanted: Vec<_> = used.iter().map(|at| (about[*at].integration, 0)).collect();
+        let wanted = used.iter().map(|at| about[*at].integration).chain(names);
+        let wanted: Vec<_> = wanted.map(|id| (id, 0)).collect();
         if !self.engine.index().reached(&wanted) {
             drop(place);
             self.wait_for_index(&wanted).await?;
             place = self.limits.lists.enter()?;
         }
         let place = Arc::new(place);
-        let tracked = tracked_rows(self.store.company_tracked(parent).await?);
         let question = Question {
             sources: about,
             listed,
-            tracked,
+            names,
+            tracked: self.own_list(parent).await?,
             only_tracked: ask.scope == Scope::Tracked,
             only_fed: !ask.only.is_empty(),
             plan,
+            by_id: ask.by_id,
             after,
             limit: ask.limit,
         };
@@ -265,27 +288,49 @@ impl Services {
     }
 }
 
-/// The companies of a group's own list, as rows of a query.
-pub(super) fn tracked_rows(of: Vec<(Track, String)>) -> Vec<Tracked> {
-    let row = |(track, name_key): (Track, String)| {
-        let homepage = Homepage::read(&track.homepage);
-        let (domain, homepage) = homepage.map_or_else(Default::default, |homepage| {
-            (homepage.domain.unwrap_or_default(), homepage.uri)
-        });
-        Tracked {
-            company_id: track.company_id,
-            domain,
-            name: track.name,
-            homepage,
-            name_key,
-        }
-    };
-    of.into_iter().map(row).collect()
+impl Services {
+    /// The group's own list, as rows of a query.
+    pub(super) async fn own_list(&self, parent: &GroupId) -> Result<Vec<Tracked>> {
+        let tracked = self.store.company_tracked(parent).await?;
+        let row = |(track, name_key): (Track, String)| {
+            let homepage = Homepage::read(&track.homepage);
+            let (domain, homepage) = homepage.map_or_else(Default::default, |homepage| {
+                (homepage.domain.unwrap_or_default(), homepage.uri)
+            });
+            Tracked {
+                company_id: track.company_id,
+                domain,
+                name: track.name,
+                homepage,
+                name_key,
+            }
+        };
+        Ok(tracked.into_iter().map(row).collect())
+    }
+}
+
+/// What a list from the index is about.
+struct Listed<'a> {
+    /// The sources of the group.
+    about: Vec<query::Source>,
+    /// Those of them whose companies are listed.
+    listed: Vec<usize>,
+    shown: &'a [Source],
+    /// The index of the platform's companies, if there are any.
+    names: Option<IntegrationId>,
 }
 
 /// The error of a wrong argument of a graph.
-pub(super) fn refused_graph(argument: &str, problem: Problem) -> Error {
+pub(super) fn refused_graph(argument: &str, problem: query::Problem) -> Error {
     refused(argument, Reason::InvalidFieldValue, problem)
+}
+
+/// The sort keys of a position in a list by name.
+fn by_name(key: &CompanyKey) -> Vec<Place> {
+    vec![match key.name_key.is_empty() {
+        true => Place::None,
+        false => Place::Text(key.name_key.clone()),
+    }]
 }
 
 /// The result of a list.
@@ -316,7 +361,21 @@ impl CompanyWalk {
         if count >= self.companies.len() {
             return self.end.clone();
         }
+        self.cursor(count)
+    }
+
+    /// The position after the first `count` companies, also on the last page; `None` for none.
+    #[must_use]
+    pub fn cursor(&self, count: usize) -> Option<Cursor> {
         self.cursors.get(count.checked_sub(1)?).cloned()
+    }
+
+    /// The type of each column, and whether its object is a related one.
+    pub fn column_types(&self) -> impl Iterator<Item = (FieldType, bool)> {
+        self.columns.iter().map(|column| {
+            let about = &self.about[column.source];
+            (column.field_type, column.object != about.company_object)
+        })
     }
 
     /// Companies of the page, each with a cell for each column.
@@ -356,70 +415,4 @@ fn columns(about: &[query::Source], texts: &[String]) -> Result<Vec<Column>> {
         columns.push(column);
     }
     Ok(columns)
-}
-
-fn wrong_page() -> Error {
-    Error::new(Reason::InvalidPageToken, "page_token: is not of this list")
-}
-
-fn not_ready(id: IntegrationId) -> Error {
-    Error::new(
-        Reason::IndexNotReady,
-        format!(
-            "the search index of {} does not include these changes yet: try again in a moment",
-            id.name()
-        ),
-    )
-    .with("integration", id.name())
-    .detail(Detail::RetryAfter(Duration::from_secs(1)))
-}
-
-/// The error of an invalid argument, with the position in it.
-fn refused(argument: &str, reason: Reason, problem: Problem) -> Error {
-    let Problem { fault, spot, message } = problem;
-    let (position, token) = (spot.position, echo(&spot.token));
-    let description = if token.is_empty() {
-        format!("at position {position}, the end: {message}")
-    } else {
-        format!("at position {position}, {token:?}: {message}")
-    };
-    let sentence = format!("{argument}: {description}");
-    let fields = |description| Detail::Fields(vec![(argument.to_owned(), description)]);
-    let error = match fault {
-        Fault::Syntax => Error::new(reason, sentence).detail(fields(description)),
-        Fault::Unknown(field) => Error::new(Reason::FieldUnknown, sentence)
-            .with("field", echo(&field))
-            .detail(fields(description)),
-        Fault::Passive(field) => Error::new(Reason::FieldPassive, sentence)
-            .detail(Detail::Precondition(
-                "FIELD",
-                echo(&field).into_owned(),
-                "is passive".to_owned(),
-            ))
-            .with("field", echo(&field)),
-    };
-    error.with("position", position).with("token", token)
-}
-
-impl From<query::Error> for Error {
-    fn from(error: query::Error) -> Self {
-        match error {
-            query::Error::Filter(problem) => refused("filter", Reason::InvalidFilter, problem),
-            query::Error::Order(problem) => refused("order_by", Reason::InvalidOrderBy, problem),
-            query::Error::NotReady(id) => not_ready(id),
-            query::Error::Index(index::Error::Store(error)) => error.into(),
-            query::Error::Index(index::Error::Cancelled) => {
-                Self::new(Reason::DeadlineExceeded, "the caller's deadline has passed")
-            }
-            query::Error::Index(error) if error.is_temporary() => {
-                tracing::warn!("a search index cannot be read: {error}");
-                Self::new(
-                    Reason::IndexNotReady,
-                    "a search index cannot be read at the moment: try again",
-                )
-                .detail(Detail::RetryAfter(Duration::from_secs(1)))
-            }
-            query::Error::Index(error) => Self::internal(error),
-        }
-    }
 }

@@ -3,12 +3,15 @@
 //! A source whose index cannot be read is listed too, with this state: one damaged file must not hide all
 //! sources.
 
-use super::{Services, require_own_group};
+use super::{Services, Standing, require_own_group};
 use crate::caller::Caller;
-use crate::domain::GroupId;
+use crate::domain::{GroupId, IntegrationId};
 use crate::error::Result;
 use crate::index::{self, Position};
-use crate::store::Source;
+use crate::store::{SeenField, Source};
+use crate::time::now_us;
+use std::collections::BTreeMap;
+use tether_connector_proto::ObjectRole;
 
 /// A source as a group sees it.
 #[derive(Debug, Clone)]
@@ -19,12 +22,43 @@ pub struct SourceView {
     pub group: String,
     /// How many companies it has.
     pub companies: i64,
-    /// How many of its fields are active for the group.
-    pub active_fields: usize,
     /// Whether it can be searched.
     pub index: IndexState,
     /// The change number that its index has reached.
     pub position: Position,
+    /// The objects of which the group sees fields, the company object first.
+    pub objects: Vec<SourceObject>,
+    /// The state of the integration.
+    pub state: Standing,
+}
+
+/// An object of a source.
+#[derive(Debug, Clone)]
+pub struct SourceObject {
+    /// Its key.
+    pub object: String,
+    /// The name people see.
+    pub label: String,
+    /// What it is to tether.
+    pub role: ObjectRole,
+    /// The fields that the group sees, by key.
+    pub fields: Vec<SeenField>,
+}
+
+impl SourceView {
+    /// How many of its fields are active for the group.
+    #[must_use]
+    pub fn active_fields(&self) -> usize {
+        self.objects.iter().map(SourceObject::active_fields).sum()
+    }
+}
+
+impl SourceObject {
+    /// How many of its fields are active for the group.
+    #[must_use]
+    pub fn active_fields(&self) -> usize {
+        self.fields.iter().filter(|field| field.active).count()
+    }
 }
 
 /// Whether a source can be searched.
@@ -48,27 +82,29 @@ pub struct SourcePage {
 }
 
 impl Services {
-    /// The sources of a group, by label.
+    /// The sources of a group, by label; with `only`, those of them.
     ///
     /// # Errors
-    /// NOT_FOUND for another group.
+    /// NOT_FOUND for another group or a source that the group does not have.
     pub async fn source_list(
         &self,
         caller: &Caller,
         parent: &GroupId,
+        only: &[IntegrationId],
         after: Option<String>,
         limit: usize,
     ) -> Result<SourcePage> {
         require_own_group(caller, parent)?;
-        let mut rows = self.sources(parent).await?;
+        let mut rows = self.sources_among(parent, only).await?;
         rows.sort_by(|a, b| (&a.label, a.integration.id).cmp(&(&b.label, b.integration.id)));
         rows.retain(|row| after.as_ref().is_none_or(|after| row.label > *after));
         let more = rows.len() > limit;
         rows.truncate(limit);
-        let about = self.query_sources(parent, &rows).await?;
+        let ids = rows.iter().map(|row| row.integration.id).collect();
+        let mut fields = self.store.field_list_seen(parent, ids).await?;
         let next = rows.last().filter(|_| more).map(|row| row.label.clone());
         let mut sources = Vec::with_capacity(rows.len());
-        for (row, about) in rows.into_iter().zip(about) {
+        for row in rows {
             let group = self
                 .store
                 .group_get(&row.integration.group_id)
@@ -97,11 +133,47 @@ impl Services {
                 group,
                 companies,
                 index,
-                active_fields: about.fields.iter().filter(|field| field.active).count(),
                 position,
+                state: Standing::of(&row, now_us()),
+                objects: self.source_objects(&row, fields.remove(&row.integration.id).unwrap_or_default()),
                 row,
             });
         }
         Ok(SourcePage { sources, next })
+    }
+
+    /// The objects of these fields, in the order of the connector.
+    fn source_objects(&self, of: &Source, fields: Vec<SeenField>) -> Vec<SourceObject> {
+        let described = self.usable(&of.integration.connector);
+        let described = described
+            .map(|(_, describe)| describe.objects)
+            .unwrap_or_default();
+        let mut by_object: BTreeMap<String, Vec<SeenField>> = BTreeMap::new();
+        for field in fields {
+            by_object
+                .entry(field.field.object.clone())
+                .or_default()
+                .push(field);
+        }
+        let objects = by_object.into_iter().map(|(object, mut fields)| {
+            fields.sort_by(|a, b| a.field.key.cmp(&b.field.key));
+            let at = described.iter().position(|known| known.key == object);
+            let known = at.map(|at| &described[at]);
+            let role = known.map_or(ObjectRole::Unspecified, |known| known.role());
+            let label = known.map_or(&object, |known| &known.label).clone();
+            let place = (role != ObjectRole::Company, at.unwrap_or(usize::MAX));
+            (
+                place,
+                SourceObject {
+                    object,
+                    label,
+                    role,
+                    fields,
+                },
+            )
+        });
+        let mut objects: Vec<_> = objects.collect();
+        objects.sort_by(|(a, x), (b, y)| (a, &x.object).cmp(&(b, &y.object)));
+        objects.into_iter().map(|(_, object)| object).collect()
     }
 }

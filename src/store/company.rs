@@ -2,15 +2,15 @@
 //!
 //! A list by name reads each source in the order (name, id) from `company_name`, merges the sources, and shows each
 //! company once, under its name in the oldest source that has it. So a page costs its length times the number
-//! of sources.
+//! of sources. Where the platform knows companies, their names come first: such lists are answered by the index.
 //!
 //! Tracking locks the group's row: two callers that track the same companies in different orders would
 //! otherwise wait for each other, and a deleted group must not track anything.
 
 use diesel::prelude::*;
 
-use super::{Error, Store, schema::tracked_company};
-use crate::domain::{CompanyId, GroupId, IntegrationId, Micros};
+use super::{Error, Store, platform::PlatformCompany, schema::tracked_company};
+use crate::domain::{CompanyId, GroupId, IntegrationId, Micros, name_key};
 
 mod count;
 mod list;
@@ -24,8 +24,8 @@ pub use track::Track;
 pub struct Company {
     /// Its id.
     pub company_id: CompanyId,
-    /// Its name in the first source that holds it (several records there: the first by name and id), the group's own
-    /// row last.
+    /// The platform's name; else its name in the first source that holds it (several records there: the first by name and
+    /// id), the group's own row last.
     pub name: String,
     /// What it is sorted by.
     pub name_key: String,
@@ -35,6 +35,8 @@ pub struct Company {
     pub sources: Vec<IntegrationId>,
     /// Whether the group tracks it.
     pub tracked: bool,
+    /// The platform's id of it; empty if the platform has not named it.
+    pub platform_id: String,
 }
 
 /// Where a page of companies ended.
@@ -47,6 +49,14 @@ pub struct CompanyKey {
 }
 
 impl Company {
+    /// Takes the name and the homepage of the platform.
+    fn named_by(&mut self, platform: PlatformCompany) {
+        self.name_key = name_key(&platform.name);
+        self.name = platform.name;
+        self.homepage = Some(platform.homepage).filter(|homepage| !homepage.is_empty());
+        self.platform_id = platform.platform_id;
+    }
+
     /// Where a page that ends with this company ended.
     pub fn key(&self) -> CompanyKey {
         CompanyKey {

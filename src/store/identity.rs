@@ -12,6 +12,7 @@ use super::{
     Error, Integration, Store,
     conn::{Conn, each, first_locked},
     data_set, integration,
+    platform::{self, PlatformCompany},
     record::{self, Held},
     schema::{
         company_name, company_record, credentials, integration as integration_table, meta,
@@ -48,6 +49,8 @@ pub struct Moved {
     pub records: usize,
     /// Entries of groups' own lists that moved.
     pub tracked: usize,
+    /// The platform's companies that moved.
+    pub platform: usize,
     /// Everything follows the new rules.
     pub done: bool,
 }
@@ -66,6 +69,8 @@ struct Progress {
 enum Step {
     /// Entries after this group and company.
     Tracked(String, String),
+    /// The platform's companies after this one.
+    Platform(String),
     /// Integrations after this one; in the one that follows, records after this company, object and id.
     Records(String, (String, String, String)),
 }
@@ -129,6 +134,21 @@ impl Store {
                     ..Moved::default()
                 })
             }
+            Step::Platform(after) => {
+                let to = to.to_owned();
+                let moved = self.write(move |conn| {
+                    if step_of(conn, &to)?.as_ref() != Some(&step) {
+                        return Ok(0);
+                    }
+                    let (moved, next) = move_platform(conn, &after, limit, domain_of)?;
+                    set_step(conn, &to, Some(next))?;
+                    Ok(moved)
+                });
+                Ok(Moved {
+                    platform: moved.await?,
+                    ..Moved::default()
+                })
+            }
             Step::Records(integration, after) => {
                 let (next, records) = self
                     .identity_records(integration, after, limit, company_of)
@@ -161,7 +181,7 @@ impl Store {
     ) -> Result<(Vec<Change>, Step), Error> {
         let rows = self.read(move |conn| tracked_page(conn, &after, limit)).await?;
         let next = match rows.last() {
-            None => Step::Records(String::new(), Default::default()),
+            None => Step::Platform(String::new()),
             Some((group, company, ..)) => {
                 Step::Tracked(group.as_str().to_owned(), company.as_str().to_owned())
             }
@@ -340,6 +360,34 @@ fn move_tracked(conn: &mut Conn, changes: Vec<Change>) -> Result<usize, Error> {
         moved += 1;
     }
     Ok(moved)
+}
+
+/// Moves the platform's companies after this one; returns how many moved, and where the move goes on.
+fn move_platform(
+    conn: &mut Conn,
+    after: &str,
+    limit: i64,
+    domain_of: fn(&str) -> Option<String>,
+) -> Result<(usize, Step), Error> {
+    let rows = platform::page(conn, after, limit)?;
+    let next = match rows.last() {
+        None => Step::Records(String::new(), Default::default()),
+        Some(last) => Step::Platform(last.company_id.to_string()),
+    };
+    let mut moved = 0;
+    for row in rows {
+        let (old, update_us) = (row.company_id, row.update_us);
+        let mut company = PlatformCompany::from(row);
+        company.company_id = match domain_of(&company.homepage) {
+            Some(domain) => CompanyId::of_domain(&domain),
+            None => CompanyId::of_platform(&company.platform_id),
+        };
+        if company.company_id != old {
+            // The row with the same platform id becomes a tombstone.
+            moved += platform::upsert(conn, &[company], update_us)?;
+        }
+    }
+    Ok((moved, next))
 }
 
 /// The company that a record becomes. Without its organization a record that has no usable homepage stays what it is.

@@ -94,7 +94,8 @@ impl Store {
         self.read(move |conn| get(conn, id)).await
     }
 
-    /// The saved integrations with the number of their last change each: what followers of the feed look at. `None` while the
+    /// The saved integrations with the number of their last change each: what followers of the feed look at; with them the
+    /// platform's companies, if there are any. `None` while the
     /// database with the records of an integration does not answer.
     pub async fn integration_heads(&self) -> Result<Vec<(IntegrationId, Option<i64>)>, Error> {
         let saved: Vec<(IntegrationId, String)> = self
@@ -110,7 +111,12 @@ impl Store {
             let heads = databases.get(&database);
             (id, heads.map(|heads| heads.get(&id).copied().unwrap_or(0)))
         };
-        Ok(saved.into_iter().map(head).collect())
+        let mut heads: Vec<_> = saved.into_iter().map(head).collect();
+        match self.platform_head().await? {
+            0 => {}
+            head => heads.push((IntegrationId::platform(), Some(head))),
+        }
+        Ok(heads)
     }
 
     /// Integrations in one state, over all groups, by id.

@@ -15,7 +15,7 @@
 //! 2. `data`: the databases of data sets; `data_set`: the head of a data set; `handle`: [`Store`], which reads and writes
 //!    control and data sets
 //! 3. `effect`, `event`, `transaction`: [`Tx`], and what follows from it
-//! 4. the nouns: `integration` (its row and its lock) before all that belongs to one, `record` before `sync`, `sync` before
+//! 4. the nouns: `platform` (the platform's companies, which name others) before all; `integration` (its row and its lock) before all that belongs to one, `record` before `sync`, `sync` before
 //!    `removal`
 //! 5. what changes many nouns: `integration_edit`, `integration_lifecycle`, `group`, `erase`, `data_purge`, `identity`
 //!
@@ -25,7 +25,8 @@
 //! order wait for each other, and the server ends one of them. So every transaction locks in this order, leaves out what it
 //! does not need, and never goes back:
 //!
-//! 1. `meta`, the row of the version (identity moves alone); `request`, the row of the request's id
+//! 1. `meta`, the row of the version (identity moves alone), then that of the platform's companies; `request`, the row of the
+//!    request's id
 //! 2. `integration`, by id: all of them before anything else
 //! 3. `credentials`, by id: all of them in one statement (`credential::lock_all`)
 //! 4. `groups`, by id, then `group_connection`, by key
@@ -77,6 +78,7 @@ mod migrate;
 mod options;
 mod organization;
 mod outbox;
+mod platform;
 mod pool;
 mod purge;
 mod record;
@@ -115,6 +117,7 @@ pub use integration_lifecycle::{Activate, AttachCredential, Attached, Deleted};
 pub use options::Options;
 pub use organization::{Admission, Breaker, CallEnd, CallOutcome, Caller, Organization, OrganizationKey};
 pub use outbox::{NewOutbox, Outbox, Revocation};
+pub use platform::PlatformCompany;
 pub use record::{
     Change, ChangePage, ChildSet, CompanyRecordKey, Counters, Parent, Record, RecordBatch, RecordContent,
     RecordRow, Refresh, Refreshed, row_hash,

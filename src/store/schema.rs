@@ -431,6 +431,18 @@ diesel::table! {
 }
 
 diesel::table! {
+    platform_company (company_id) {
+        company_id -> Text,
+        platform_id -> Text,
+        name -> Text,
+        homepage -> Text,
+        change_no -> BigInt,
+        update_us -> BigInt,
+        delete_us -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
     group_event_head (group_id) {
         group_id -> Text,
         last_no -> BigInt,
@@ -505,6 +517,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     company_record,
     company_name,
     tracked_company,
+    platform_company,
     group_event_head,
     group_event,
     audit_entry,

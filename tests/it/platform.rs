@@ -1,6 +1,9 @@
 //! The platform's own calls: it names groups, and reads for any of them.
 
+use std::collections::BTreeSet;
+
 use tether::caller::Role;
+use tether::policy::{self, Effect, Who};
 use tether::proto::v1;
 use tonic::Code;
 
@@ -134,4 +137,150 @@ async fn the_service_identity_reads_for_any_group() {
     )
     .await;
     assert_eq!(no.reason, "ROLE_NOT_ALLOWED");
+}
+
+/// Every rpc that the policy table gives the service identity for reading a group.
+fn reads() -> BTreeSet<String> {
+    let snake = |name: &str| {
+        let words = name.char_indices().flat_map(|(at, c)| {
+            let between = (at > 0 && c.is_ascii_uppercase()).then_some('_');
+            between.into_iter().chain([c.to_ascii_lowercase()])
+        });
+        words.collect::<String>()
+    };
+    let of_groups = policy::TABLE.iter().filter(|(rpc, who, effect)| {
+        let service =
+            rpc.starts_with("tether.v1.IntegrationService/") || rpc.starts_with("tether.v1.CompanyService/");
+        let reads = matches!(who, Who::Roles(roles) if roles.contains(&Role::Service));
+        service && reads && *effect == Effect::Reads
+    });
+    of_groups
+        .map(|(rpc, ..)| snake(rpc.rsplit('/').next().unwrap()))
+        .collect()
+}
+
+/// Calls RPCs for a group that exists, and for one that does not.
+macro_rules! for_any {
+    ($platform:ident, $made:ident, $exists:expr, $absent:expr, $(($service:ident.$rpc:ident, $request:expr)),+ $(,)?) => {$({
+        let request = $request;
+        match $platform.$service.$rpc(request($exists.to_owned())).await {
+            Ok(_) => {}
+            Err(status) => {
+                let no = Refused::from(status);
+                assert_eq!(no.reason, "NOT_IMPLEMENTED_YET", "{}: {no:?}", stringify!($rpc));
+            }
+        }
+        if let Err(status) = $platform.$service.$rpc(request($absent.to_owned())).await {
+            let no = Refused::from(status);
+            assert!(["NOT_FOUND", "NOT_IMPLEMENTED_YET"].contains(&&*no.reason), "{}: {no:?}", stringify!($rpc));
+        } else {
+            panic!("{} knows {}", stringify!($rpc), $absent);
+        }
+        $made.insert(stringify!($rpc).to_owned());
+    })+};
+}
+
+#[tokio::test]
+async fn every_read_is_there_for_the_service_identity_about_any_group() {
+    let world = World::start(Database::Sqlite, 1).await;
+    let mut ann = world.ann().await;
+    let (integration, sync) = ann.dummy("Ours", "ann").await;
+    let company = ann.all_companies(1).await.remove(0).name;
+    let mut platform = world.person("platform", "", Role::Service).await;
+    let mut made = BTreeSet::new();
+    for_any!(
+        platform,
+        made,
+        "groups/acme",
+        "groups/nobody",
+        (integrations.list_connectors, |parent| v1::ListConnectorsRequest {
+            parent,
+            ..Default::default()
+        }),
+        (integrations.get_connector, |parent| v1::GetConnectorRequest {
+            name: "connectors/dummy".to_owned(),
+            parent,
+        }),
+        (integrations.list_integrations, |parent| {
+            v1::ListIntegrationsRequest {
+                parent,
+                ..Default::default()
+            }
+        }),
+        (integrations.watch_group, |parent| v1::WatchGroupRequest {
+            parent,
+            ..Default::default()
+        }),
+        (companies.list_companies, |parent| v1::ListCompaniesRequest {
+            parent,
+            ..Default::default()
+        }),
+        (companies.get_company, |parent| v1::GetCompanyRequest {
+            name: company.clone(),
+            parent
+        }),
+        (companies.get_company_profile, |parent| {
+            v1::GetCompanyProfileRequest {
+                name: company.clone(),
+                parent,
+                ..Default::default()
+            }
+        }),
+        (companies.list_sources, |parent| v1::ListSourcesRequest {
+            parent,
+            ..Default::default()
+        }),
+        (companies.aggregate_companies, |parent| {
+            v1::AggregateCompaniesRequest {
+                parent,
+                ..Default::default()
+            }
+        }),
+        (companies.export_companies, |parent| v1::ExportCompaniesRequest {
+            parent,
+            ..Default::default()
+        }),
+    );
+    for_any!(
+        platform,
+        made,
+        integration,
+        "integrations/0198c0de-0000-7000-8000-000000000000",
+        (integrations.get_integration, |name| v1::GetIntegrationRequest {
+            name
+        }),
+        (integrations.list_fields, |parent| v1::ListFieldsRequest {
+            parent,
+            ..Default::default()
+        }),
+        (integrations.list_shares, |parent| v1::ListSharesRequest {
+            parent,
+            ..Default::default()
+        }),
+        (integrations.list_syncs, |parent| v1::ListSyncsRequest {
+            parent,
+            ..Default::default()
+        }),
+    );
+    for_any!(
+        platform,
+        made,
+        sync,
+        "integrations/0198c0de-0000-7000-8000-000000000000/syncs/0198c0de-0000-7000-8000-000000000001",
+        (integrations.get_sync, |name| v1::GetSyncRequest { name }),
+        (integrations.watch_sync, |name| v1::WatchSyncRequest { name }),
+    );
+    // The log of a deleted group outlives it.
+    let log = v1::ListAuditEntriesRequest {
+        parent: "groups/acme".to_owned(),
+        ..Default::default()
+    };
+    assert!(
+        !ok(platform.integrations.list_audit_entries(log))
+            .await
+            .audit_entries
+            .is_empty()
+    );
+    made.insert("list_audit_entries".to_owned());
+    assert_eq!(made, reads());
 }

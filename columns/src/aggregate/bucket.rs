@@ -90,7 +90,9 @@ impl<'a> Buckets<'a> {
                 let count = texts.map_or(0, Texts::len);
                 BlockBuckets::Texts(texts, block.written(path), vec![u32::MAX; count as usize])
             }
-            Dimension::Integer(path) | Dimension::Intervals(path, _) => BlockBuckets::Integers(block.ints(path)),
+            Dimension::Integer(path) | Dimension::Intervals(path, _) => {
+                BlockBuckets::Integers(block.ints(path))
+            }
             Dimension::Number(path) | Dimension::Width(path, _) => {
                 BlockBuckets::Numbers(block.ints(path), block.decimals(path))
             }

@@ -78,7 +78,9 @@ impl Measure {
         BlockMeasure {
             ints: block.ints(&self.path),
             decimals: block.decimals(&self.path),
-            texts: block.texts(&self.path).filter(|_| self.function == Function::Count),
+            texts: block
+                .texts(&self.path)
+                .filter(|_| self.function == Function::Count),
             currencies: currency.and_then(|path| block.written(path).or(block.texts(path))),
             has_currencies: currency.is_some(),
         }

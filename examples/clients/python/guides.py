@@ -7,6 +7,8 @@ integrations before; none is left behind. Lines are cut at WIDTH characters, 200
 `./generate`.
 """
 
+import csv
+import io
 import json
 import os
 import re
@@ -18,6 +20,9 @@ from decimal import Decimal
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "generated"))
 
 import grpc
+import pyarrow
+import pyarrow.compute
+import pyarrow.ipc
 from google.protobuf import json_format
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
@@ -144,13 +149,14 @@ class Person:
     def ended(self, name: str) -> company_pb2.SourcePosition:
         try:
             for message in self.WatchSync(name=name):
-                now = message.sync
+                now, position = message.sync, message.position
         except grpc.RpcError as error:
             raise Refused(error) from None
         say(f"{Sync.Mode.Name(now.mode)} {Sync.State.Name(now.state)}: {now.totals.read} read, "
             f"{now.totals.written} written")
         check(Sync.STATE_SUCCEEDED, now.state)
-        return company_pb2.SourcePosition(integration=name.partition("/syncs/")[0], change_number=now.change_number)
+        check((name.partition("/syncs/")[0], now.change_number), (position.integration, position.change_number))
+        return position
 
     def integration(self, display_name: str, fields: list[str]) -> tuple[str, company_pb2.SourcePosition]:
         name = self.draft(display_name)
@@ -316,6 +322,61 @@ def guide_10(ann: Person, gil: Person, positions: list) -> None:
     say(f"metadata: {no.metadata}")
 
 
+def export(person: Person, encoding, **asked) -> tuple[bytes, bytes]:
+    """The data of an export that is interrupted after its first message and resumed: both parts."""
+    first, rest, token = b"", b"", ""
+    for messages in (1, None):
+        stream = person.ExportCompanies(parent=person.group, encoding=encoding, resume_token=token, **asked)
+        for number, message in enumerate(stream, 1):
+            token = message.resume_token
+            if messages is None:
+                rest += message.data
+            else:
+                first += message.data
+            if number == messages:
+                stream.cancel()
+                break
+    say(f"{len(first)} bytes, then {len(rest)} bytes")
+    return first, rest
+
+
+def guide_10_export(ann: Person, positions: list) -> None:
+    print("\n10 An export as CSV and as Arrow, interrupted and resumed")
+    columns = ["acme_sales.Account.AnnualRevenue", "acme_sales.Account.Industry", "acme_sales.Opportunity.StageName"]
+    asked = {"columns": columns, "at_least": positions, "page_size": 25}
+    rows = [
+        one
+        for message in ann.ExportCompanies(parent=ann.group, **asked)
+        for one in message.companies
+    ]
+    check([one.name for one in rows], sorted(one.name for one in rows))
+    check(len(rows), len(ann.table()))
+
+    # One CSV file over both streams, with one header.
+    first, rest = export(ann, companies.ExportCompaniesRequest.ENCODING_CSV, **asked)
+    table = list(csv.DictReader(io.StringIO((first + rest).decode(), newline="")))
+    check([one.name for one in rows], [row["name"] for row in table])
+    check([one.display_name for one in rows], [row["display_name"] for row in table])
+    for one, row in zip(rows, table):
+        check([value.money.amount for value in one.cells[0].values], row[columns[0]].split("\n") if row[columns[0]] else [])
+        check([value.text for value in one.cells[2].values], row[columns[2]].split("\n") if row[columns[2]] else [])
+    say(f"{len(table)} rows of CSV, {len(table[0])} columns")
+
+    # Each stream of Arrow can be read alone.
+    parts = export(ann, companies.ExportCompaniesRequest.ENCODING_ARROW_IPC, **asked)
+    table = pyarrow.concat_tables(pyarrow.ipc.open_stream(part).read_all() for part in parts)
+    table.validate(full=True)
+    check([one.name for one in rows], table["name"].to_pylist())
+    for number, column in enumerate(columns[1:], 1):
+        for one, value in zip(rows, table[column].to_pylist()):
+            texts = [each.text for each in one.cells[number].values]
+            check(texts if isinstance(value, list) else (texts or [None])[0], value)
+    amounts = table[columns[0]].cast(pyarrow.decimal128(38, 2))
+    known = [Decimal(one.cells[0].values[0].money.amount) for one in rows if one.cells[0].values]
+    check(sum(known), pyarrow.compute.sum(amounts).as_py())
+    say(f"{table.num_rows} rows of Arrow: {', '.join(str(field.type) for field in table.schema)}")
+
+
 def guide_12(ann: Person, gil: Person, sales: str) -> None:
     print("\n12  An edit: reviewed, saved in one step, filled by a sync of its own; nobody's edit is overwritten")
     before = ann.GetIntegration(name=sales)
@@ -417,6 +478,7 @@ def main() -> None:
         sales, service, positions = guide_5(ann, platform)
         guide_8(ann, gil, sales, positions)
         guide_10(ann, gil, positions)
+        guide_10_export(ann, positions)
         guide_12(ann, gil, sales)
         guide_13(ann, gil, sales, service)
         guide_15(ann, gil)

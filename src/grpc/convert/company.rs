@@ -4,15 +4,21 @@ use super::value::{duration, field_type, value};
 use super::{of_reason, timestamp};
 use crate::domain::IntegrationId;
 use crate::error::{Most, shortened};
+use crate::grpc::page::field_bytes;
 use crate::identity::Homepage;
 use crate::proto::v1;
 use crate::service::Source;
-use crate::service::{Card, Cell, CompanyView, IndexState, Position, RelatedRecord, SourceView, Table};
+use crate::service::{
+    Card, Cell, CompanyView, IndexState, Position, RelatedRecord, SourceObject, SourceView, Table,
+};
+use prost::Message as _;
 
 /// The maximum length of a homepage, in bytes; a longer one is left out.
 const MOST_URI_BYTES: usize = 2_048;
 /// The maximum number of sources of a company.
 const MOST_SOURCES: usize = 100;
+/// The maximum size of the fields of a source, in bytes.
+const MOST_FIELD_BYTES: usize = 512 << 10;
 /// The maximum length of a column's label, in characters.
 const MOST_LABEL: usize = 200;
 
@@ -32,7 +38,7 @@ pub fn company(view: &CompanyView) -> v1::Company {
         display_name: view.company.name.clone(),
         domain,
         homepage_uri,
-        platform_id: String::new(),
+        platform_id: view.company.platform_id.clone(),
         tracked: view.company.tracked,
         sources: view.sources.iter().take(MOST_SOURCES).map(source).collect(),
         source_count: i32::try_from(view.sources.len()).unwrap_or(i32::MAX),
@@ -61,25 +67,61 @@ pub fn source_position(id: IntegrationId, position: Position) -> v1::SourcePosit
     }
 }
 
-/// A source.
-pub fn source_view(of: SourceView) -> v1::Source {
+/// A source, with its active fields if they are shown.
+pub fn source_view(of: SourceView, show_fields: bool) -> v1::Source {
     let index_state = match of.index {
         IndexState::Ready => v1::source::IndexState::Ready,
         IndexState::Building => v1::source::IndexState::Building,
         IndexState::Unreadable => v1::source::IndexState::Unreadable,
     };
+    let mut left = MOST_FIELD_BYTES;
+    let objects = of.objects.iter().map(|object| v1::SourceObject {
+        object: object.object.clone(),
+        label: object.label.clone(),
+        role: object.role as i32,
+        field_count: i32::try_from(object.fields.len()).unwrap_or(i32::MAX),
+        active_field_count: i32::try_from(object.active_fields()).unwrap_or(i32::MAX),
+        fields: match show_fields {
+            true => fields(&of.row.label, object, &mut left),
+            false => Vec::new(),
+        },
+    });
+    let integration = &of.row.integration;
     v1::Source {
-        integration: of.row.integration.id.name(),
-        label: of.row.label,
-        display_name: of.row.integration.display_name,
-        connector: format!("connectors/{}", of.row.integration.connector),
+        objects: objects.collect(),
+        integration: integration.id.name(),
+        label: of.row.label.clone(),
+        display_name: integration.display_name.clone(),
+        connector: format!("connectors/{}", integration.connector),
         relation: super::integration::relation(of.row.relation) as i32,
-        group_display_name: of.group,
+        group_display_name: of.group.clone(),
         company_count: of.companies,
-        active_field_count: i32::try_from(of.active_fields).unwrap_or(i32::MAX),
-        as_of: Some(source_position(of.row.integration.id, of.position)),
+        active_field_count: i32::try_from(of.active_fields()).unwrap_or(i32::MAX),
+        as_of: Some(source_position(integration.id, of.position)),
         index_state: index_state as i32,
+        state: super::integration::state(of.state) as i32,
+        sync_time: integration.last_success_us.map(timestamp),
     }
+}
+
+/// The active fields of an object, as far as they fit into the bytes that are left.
+fn fields(label: &str, object: &SourceObject, left: &mut usize) -> Vec<v1::Field> {
+    let mut shown = Vec::new();
+    for one in object.fields.iter().filter(|field| field.active) {
+        let mut field = super::integration::field(label, one, 0);
+        if field.encoded_len() > *left
+            && let Some(definition) = &mut field.definition
+        {
+            definition.picklist_values.clear();
+        }
+        let bytes = field_bytes(field.encoded_len());
+        if bytes > *left {
+            break;
+        }
+        *left -= bytes;
+        shown.push(field);
+    }
+    shown
 }
 
 fn source(of: &Source) -> v1::SourceReference {
@@ -112,6 +154,11 @@ pub fn card(of: &Card) -> v1::Card {
         }),
         company_records: None,
         related: Vec::new(),
+        position: Some(v1::SourcePosition {
+            integration: of.source.integration.id.name(),
+            change_number: of.change_no,
+            time: None,
+        }),
     }
 }
 

@@ -14,7 +14,7 @@ pub use event::event;
 pub use integration::{activated, available_objects, field, integration, listed_integration, share, state};
 pub use review::review;
 pub use sync::sync;
-pub use value::{micros, timestamp};
+pub use value::{micros, timestamp, value};
 
 use crate::domain::Micros;
 use crate::error::{Most, Reason, shortened};

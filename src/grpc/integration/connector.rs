@@ -1,7 +1,7 @@
 //! The connectors, and which of them a group has enabled.
 
 use super::answer::{Answer, after};
-use crate::caller::{Caller, Role};
+use crate::caller::Caller;
 use crate::domain::GroupId;
 use crate::error::Error;
 use crate::grpc::page_token::{self, Pages};
@@ -11,7 +11,7 @@ use crate::service::{self, Services};
 use tonic::{Request, Response};
 
 /// The group of an optional `parent`; if it is empty, the caller's own.
-fn parent(services: &Services, caller: &Caller, parent: &str) -> Result<Option<GroupId>, Error> {
+async fn parent(services: &Services, caller: &Caller, parent: &str) -> Result<Option<GroupId>, Error> {
     if parent.is_empty() {
         return caller
             .group
@@ -20,10 +20,7 @@ fn parent(services: &Services, caller: &Caller, parent: &str) -> Result<Option<G
             .transpose();
     }
     let parent = validate::group("parent", parent)?;
-    if caller.role != Role::Service {
-        service::require_own_group(caller, &parent)?;
-    }
-    services.about(caller, &parent)?;
+    services.reader(caller.clone(), &parent).await?;
     Ok(Some(parent))
 }
 
@@ -33,7 +30,7 @@ pub(super) async fn list_connectors(
 ) -> Answer<v1::ListConnectorsResponse> {
     let caller = gate::caller(&request)?;
     let mut request = request.into_inner();
-    let parent = parent(services, &caller, &request.parent)?;
+    let parent = parent(services, &caller, &request.parent).await?;
     let size = validate::page_size(std::mem::take(&mut request.page_size), 50, 200)?;
     let token = std::mem::take(&mut request.page_token);
     let pages = Pages::new(
@@ -58,7 +55,7 @@ pub(super) async fn get_connector(
     let caller = gate::caller(&request)?;
     let request = request.into_inner();
     let id = validate::connector("name", &request.name)?;
-    let parent = parent(services, &caller, &request.parent)?;
+    let parent = parent(services, &caller, &request.parent).await?;
     Ok(Response::new(convert::connector(
         services.connector_get(parent.as_ref(), &id).await?,
     )))

@@ -132,8 +132,16 @@ pub(super) async fn watch_sync(
                     Err(error) => return Some((Err(error.into()), (None, Some(ended(view))))),
                 }
             }
+            let position = view.sync.state.is_final().then(|| v1::SourcePosition {
+                integration: integration.name(),
+                change_number: view.sync.change_no,
+                time: None,
+            });
             let item = match message(&watched, &view).await {
-                Ok(sync) => Ok(v1::WatchSyncResponse { sync: Some(sync) }),
+                Ok(sync) => Ok(v1::WatchSyncResponse {
+                    sync: Some(sync),
+                    position,
+                }),
                 Err(error) => Err(error.into()),
             };
             Some((item, (None, Some(view))))

@@ -67,7 +67,11 @@ impl Calendar {
     #[must_use]
     pub fn moments(&self, at: Micros) -> Option<(Micros, Micros)> {
         let (begin, end) = self.days(self.zone.day(at))?;
-        let end = if end == i64::MAX { i64::MAX } else { self.zone.begin_us(end) };
+        let end = if end == i64::MAX {
+            i64::MAX
+        } else {
+            self.zone.begin_us(end)
+        };
         Some((self.zone.begin_us(begin), end))
     }
 }
@@ -91,8 +95,15 @@ mod tests {
             (Unit::Quarter, "2026-06-30", "2026-04-01", "2026-07-01"),
             (Unit::Year, "2026-06-30", "2026-01-01", "2027-01-01"),
         ] {
-            let calendar = Calendar { unit, zone: Zone::default() };
-            assert_eq!(calendar.days(day(of)), Some((day(begin), day(end))), "{unit:?} {of}");
+            let calendar = Calendar {
+                unit,
+                zone: Zone::default(),
+            };
+            assert_eq!(
+                calendar.days(day(of)),
+                Some((day(begin), day(end))),
+                "{unit:?} {of}"
+            );
         }
     }
 

@@ -7,18 +7,16 @@ mod calendar;
 mod record_test;
 mod subject;
 
-use std::sync::Arc;
-
 use roaring::RoaringBitmap;
 use tether_columns::{Aggregate, Aggregated, Dimension, GroupMeasure, Keep, Subject};
 
 use super::check::Node;
 use super::problem::Error;
 use super::question::Question;
-use super::run::Engine;
+use super::run::{Engine, Opened};
 use super::sets::Search;
 use crate::domain::IntegrationId;
-use crate::index::{self, Position};
+use crate::index::Position;
 pub use calendar::{Calendar, Unit};
 pub use subject::{By, Graph, GroupText, Grouped, MeasureText, Measured, WidthOrUnit};
 
@@ -44,10 +42,9 @@ impl Engine {
     ) -> Result<GraphAnswer, Error> {
         let used = graph.sources();
         let engine = self.clone();
-        let work = move |question: &Question, snapshots: &[Option<Arc<index::Snapshot>>]| {
+        let work = move |question: &Question, opened: Opened<'_>| {
             let rows = engine.tracked_rows(question);
-            let listed: Vec<_> = question.listed.iter().filter_map(|at| snapshots[*at].as_deref()).collect();
-            let search = Search::new(question, snapshots, &listed, &rows)?;
+            let search = opened.search(question, &rows)?;
             let matched = engine.matched(question, &search)?;
             engine.compute(&graph, question, &search, &matched)
         };

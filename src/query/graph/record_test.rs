@@ -52,7 +52,11 @@ fn is_about(expr: &Expr, object: &str) -> bool {
 }
 
 fn test(node: &Node, source: usize, object: &str, search: &Search<'_>) -> Result<RowTest, Error> {
-    let list = |list: &[Node]| list.iter().map(|one| test(one, source, object, search)).collect::<Result<Vec<_>, _>>();
+    let list = |list: &[Node]| {
+        list.iter()
+            .map(|one| test(one, source, object, search))
+            .collect::<Result<Vec<_>, _>>()
+    };
     Ok(match node {
         Node::And(all) => RowTest::And(list(all)?),
         Node::Or(any) => RowTest::Or(list(any)?),

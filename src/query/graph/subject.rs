@@ -116,7 +116,10 @@ impl Graph {
                 && of != other
             {
                 let names = parse::field(text.field).map_err(|problem| (argument.clone(), problem))?;
-                let problem = fault(&names[0], "is of another object than the first grouping: both must be of the same object");
+                let problem = fault(
+                    &names[0],
+                    "is of another object than the first grouping: both must be of the same object",
+                );
                 return Err((argument, problem));
             }
             grouped.push(one);
@@ -141,8 +144,13 @@ impl Graph {
     /// The sources that it needs.
     #[must_use]
     pub fn sources(&self) -> Vec<usize> {
-        let grouped = self.groupings.iter().filter_map(|grouped| Some(grouped.of.as_ref()?.0));
-        grouped.chain(self.measures.iter().map(|measured| measured.of.0)).collect()
+        let grouped = self
+            .groupings
+            .iter()
+            .filter_map(|grouped| Some(grouped.of.as_ref()?.0));
+        grouped
+            .chain(self.measures.iter().map(|measured| measured.of.0))
+            .collect()
     }
 }
 
@@ -164,7 +172,10 @@ fn group(sources: &[Source], text: &GroupText<'_>) -> Result<Grouped, Problem> {
         _ => {}
     }
     let [label, object, key, part @ ..] = names.as_slice() else {
-        return Err(fault(&names[0], "cannot be grouped by: write source.Object.Field, source or tracked"));
+        return Err(fault(
+            &names[0],
+            "cannot be grouped by: write source.Object.Field, source or tracked",
+        ));
     };
     let (source, field) = field(sources, label, object, key)?;
     let target = target(field, part.first())?;
@@ -173,22 +184,37 @@ fn group(sources: &[Source], text: &GroupText<'_>) -> Result<Grouped, Problem> {
     let (dimension, in_order) = match (target.kind, &text.bucket) {
         (None, _) => return Err(fault(key, "needs a part, such as .city, to be grouped by")),
         (Some(Kind::Long), _) => return Err(fault(at, "cannot be grouped by: it is HTML or long text")),
-        (Some(Kind::Text | Kind::List | Kind::Reference), WidthOrUnit::Each) => (Dimension::Text(path), false),
+        (Some(Kind::Text | Kind::List | Kind::Reference), WidthOrUnit::Each) => {
+            (Dimension::Text(path), false)
+        }
         (Some(Kind::Boolean), WidthOrUnit::Each) => (Dimension::Integer(path), false),
-        (Some(Kind::Date | Kind::Timestamp | Kind::Time), WidthOrUnit::Each) => (Dimension::Integer(path), true),
+        (Some(Kind::Date | Kind::Timestamp | Kind::Time), WidthOrUnit::Each) => {
+            (Dimension::Integer(path), true)
+        }
         (Some(Kind::Number), WidthOrUnit::Each) => (Dimension::Number(path), true),
         (Some(Kind::Number), WidthOrUnit::Width(width)) => (Dimension::Width(path, width.clone()), true),
         (Some(Kind::Date), WidthOrUnit::Unit(calendar)) => {
             let calendar = calendar.clone();
-            (Dimension::Intervals(path, Arc::new(move |day| calendar.days(day))), true)
+            (
+                Dimension::Intervals(path, Arc::new(move |day| calendar.days(day))),
+                true,
+            )
         }
         (Some(Kind::Timestamp), WidthOrUnit::Unit(calendar)) => {
             let calendar = calendar.clone();
-            (Dimension::Intervals(path, Arc::new(move |at| calendar.moments(at))), true)
+            (
+                Dimension::Intervals(path, Arc::new(move |at| calendar.moments(at))),
+                true,
+            )
         }
-        (_, WidthOrUnit::Unit(_)) => return Err(fault(at, "has no dates: date_bucket needs a date or a time")),
+        (_, WidthOrUnit::Unit(_)) => {
+            return Err(fault(at, "has no dates: date_bucket needs a date or a time"));
+        }
         (_, WidthOrUnit::Width(_)) => {
-            return Err(fault(at, "has no numbers: number_bucket needs a number, a percentage or an amount"));
+            return Err(fault(
+                at,
+                "has no numbers: number_bucket needs a number, a percentage or an amount",
+            ));
         }
         (Some(Kind::Address | Kind::Location), _) => return Err(fault(at, "needs a part to be grouped by")),
     };
@@ -197,7 +223,11 @@ fn group(sources: &[Source], text: &GroupText<'_>) -> Result<Grouped, Problem> {
         of: Some((source, field.object.clone())),
         kind: target.kind,
         field_type: part.is_empty().then_some(field.field_type),
-        picklist: if part.is_empty() { field.picklist.clone() } else { LazyPicklist::default() },
+        picklist: if part.is_empty() {
+            field.picklist.clone()
+        } else {
+            LazyPicklist::default()
+        },
         calendar: match &text.bucket {
             WidthOrUnit::Unit(calendar) => Some(calendar.clone()),
             _ => None,
@@ -218,14 +248,19 @@ fn measure(sources: &[Source], text: &MeasureText<'_>) -> Result<Measured, Probl
     let fits = match text.function {
         Function::Count => target.paths.len() == 1,
         Function::Minimum | Function::Maximum => {
-            matches!(target.kind, Some(Kind::Number | Kind::Date | Kind::Timestamp | Kind::Time))
+            matches!(
+                target.kind,
+                Some(Kind::Number | Kind::Date | Kind::Timestamp | Kind::Time)
+            )
         }
         _ => target.kind == Some(Kind::Number),
     };
     if !fits {
         let message = match text.function {
             Function::Count => "needs a part, such as .city, to be counted",
-            Function::Minimum | Function::Maximum => "has no smallest and largest value: it is no number, date or time",
+            Function::Minimum | Function::Maximum => {
+                "has no smallest and largest value: it is no number, date or time"
+            }
             _ => "cannot be computed with: it is no number, percentage or amount",
         };
         return Err(fault(at, message));

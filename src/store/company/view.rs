@@ -10,6 +10,7 @@ use crate::store::{
     Error, Store,
     conn::Conn,
     data::Database,
+    platform::{self, PlatformCompany},
     record::{self, Held},
     schema::tracked_company,
 };
@@ -85,8 +86,8 @@ impl Store {
         sources: &[IntegrationId],
         ids: &[CompanyId],
     ) -> Result<HashMap<CompanyId, Company>, Error> {
-        let (held, own) = self.rows(group_id, sources, ids).await?;
-        Ok(views(sources, held, &own))
+        let (held, own, platform) = self.rows(group_id, sources, ids).await?;
+        Ok(named(views(sources, held, &own), platform))
     }
 
     /// These companies under the names of the group's own rows; those it does not track are not in it.
@@ -96,33 +97,38 @@ impl Store {
         sources: &[IntegrationId],
         ids: &[CompanyId],
     ) -> Result<HashMap<CompanyId, Company>, Error> {
-        let (held, own) = self.rows(group_id, sources, ids).await?;
-        Ok(tracked_views(sources, held, own))
+        let (held, own, platform) = self.rows(group_id, sources, ids).await?;
+        Ok(named(tracked_views(sources, held, own), platform))
     }
 
-    /// What these sources, and the group itself, have of these companies.
+    /// What these sources, the group itself, and the platform have of these companies.
     async fn rows(
         &self,
         group_id: &GroupId,
         sources: &[IntegrationId],
         ids: &[CompanyId],
-    ) -> Result<(Vec<Held>, Vec<Tracked>), Error> {
+    ) -> Result<(Vec<Held>, Vec<Tracked>, Vec<PlatformCompany>), Error> {
         if ids.is_empty() {
-            return Ok((Vec::new(), Vec::new()));
+            return Ok(Default::default());
         }
         let (group_id, of) = (group_id.clone(), ids.to_vec());
         match self.place(sources).await? {
             Place::Control(sources) => {
                 self.snapshot(move |conn| {
                     let held = record::held(conn, &sources, &of)?;
-                    Ok((held, tracked_rows(conn, &group_id, &of)?))
+                    let own = tracked_rows(conn, &group_id, &of)?;
+                    Ok((held, own, platform::of(conn, &of)?))
                 })
                 .await
             }
             Place::Several(databases) => {
                 let held = held(databases, ids).await?;
-                let own = self.read(move |conn| tracked_rows(conn, &group_id, &of)).await?;
-                Ok((held, own))
+                let own = move |conn: &mut Conn| {
+                    let own = tracked_rows(conn, &group_id, &of)?;
+                    Ok((own, platform::of(conn, &of)?))
+                };
+                let (own, platform) = self.snapshot(own).await?;
+                Ok((held, own, platform))
             }
         }
     }
@@ -200,6 +206,7 @@ pub(super) fn views(
             homepage: row.homepage,
             sources: Vec::new(),
             tracked: false,
+            platform_id: String::new(),
         });
         if company.sources.last() != Some(&source) {
             company.sources.push(source);
@@ -215,10 +222,24 @@ pub(super) fn views(
                 homepage: Some(own.homepage.clone()).filter(|h| !h.is_empty()),
                 sources: Vec::new(),
                 tracked: true,
+                platform_id: String::new(),
             })
             .tracked = true;
     }
     found
+}
+
+/// The same companies, under the platform's names where it has given one.
+fn named(
+    mut views: HashMap<CompanyId, Company>,
+    platform: Vec<PlatformCompany>,
+) -> HashMap<CompanyId, Company> {
+    for company in platform {
+        if let Some(view) = views.get_mut(&company.company_id) {
+            view.named_by(company);
+        }
+    }
+    views
 }
 
 /// Those that the group tracks, under the names of its own rows.

@@ -3,8 +3,8 @@
 use diesel::{prelude::*, sql_types};
 
 use super::{Parent, Record, read::parents};
-use crate::domain::IntegrationId;
-use crate::store::{Error, Store, conn::Conn, data_set};
+use crate::domain::{IntegrationId, name_key};
+use crate::store::{Error, Store, conn::Conn, data_set, platform};
 
 /// One entry of the feed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +39,9 @@ impl Store {
         bytes: i64,
     ) -> Result<ChangePage, Error> {
         self.data_snapshot(integration_id, move |conn| {
+            if integration_id == IntegrationId::platform() {
+                return of_platform(conn, after_change_no, rows);
+            }
             let head = data_set::get(conn, integration_id)?.map(|set| set.change_no);
             let head = head.unwrap_or(after_change_no);
             // A window of numbers costs as much as it contains. "The first rows after a number" may cost all rows after it: a
@@ -88,9 +91,42 @@ impl Store {
 
     /// The last change number of an integration.
     pub async fn record_change_no(&self, integration_id: IntegrationId) -> Result<i64, Error> {
+        if integration_id == IntegrationId::platform() {
+            return self.platform_head().await;
+        }
         let set = self.data_read(integration_id, move |conn| data_set::get(conn, integration_id));
         Ok(set.await?.map_or(0, |set| set.change_no))
     }
+}
+
+/// The platform's companies that changed after this number, as company records. They have no long texts.
+fn of_platform(conn: &mut Conn, after: i64, rows: i64) -> Result<ChangePage, Error> {
+    let found = platform::changes(conn, after, rows)?;
+    let last = (found.len() as i64) < rows;
+    let change = |row: platform::Row| Change {
+        record: Record {
+            integration_id: IntegrationId::platform(),
+            object: "Company".to_owned(),
+            external_id: row.company_id.to_string(),
+            company_id: Some(row.company_id),
+            name_key: name_key(&row.name),
+            name: row.name,
+            homepage: Some(row.homepage).filter(|homepage| !homepage.is_empty()),
+            payload: "{}".to_owned(),
+            hash: 0,
+            modified_us: row.update_us,
+            read_us: row.update_us,
+            delete_us: row.delete_us,
+            merged_into: None,
+            change_no: row.change_no,
+            read_clock: 0,
+        },
+        parents: Vec::new(),
+    };
+    Ok(ChangePage {
+        changes: found.into_iter().map(change).collect(),
+        last,
+    })
 }
 
 /// The first records of a window of change numbers, in their order. The value is hidden from PostgreSQL's planner, as in

@@ -77,6 +77,7 @@ pub(super) fn filled(promise: &Promise, size: usize) -> Vec<u8> {
     // Required fields beside it in the same message.
     let beside = match promise.path.as_str() {
         path if path.ends_with("new_company.homepage_uri") => delimited(1, b"Name"),
+        "companies.display_name" => delimited(1, b"id"),
         path if path.ends_with("shares.fields") => delimited(2, b"groups/globex"),
         _ => Vec::new(),
     };

@@ -87,6 +87,8 @@ struct Asked {
     only_tracked: bool,
     cond: Option<Cond>,
     order: Vec<(Key, bool)>,
+    /// By the companies' ids alone.
+    by_id: bool,
     query: &'static str,
     zone: &'static str,
     limit: usize,
@@ -94,7 +96,9 @@ struct Asked {
 
 impl Asked {
     fn random(rng: &mut StdRng) -> Self {
+        let by_id = rng.random_ratio(1, 10);
         Self {
+            by_id,
             only_tracked: rng.random_ratio(1, 8),
             listed: match rng.random_range(0..6) {
                 0 => vec![0],
@@ -102,7 +106,7 @@ impl Asked {
                 _ => vec![0, 1],
             },
             cond: rng.random_ratio(9, 10).then(|| allowed_cond(rng)),
-            order: allowed_order(rng),
+            order: if by_id { Vec::new() } else { allowed_order(rng) },
             zone: if rng.random_bool(0.5) {
                 pick(rng, ZONES)
             } else {
@@ -133,11 +137,12 @@ impl Asked {
             query,
             zone,
             limit,
+            by_id,
             ..
         } = self;
         let (filter, order) = (self.filter(), write_order(&self.order));
         format!(
-            "filter {filter:?} query {query:?} order {order:?} {listed:?} {only_tracked} {zone:?} by {limit}"
+            "filter {filter:?} query {query:?} order {order:?} {listed:?} {only_tracked} by id {by_id} {zone:?} by {limit}"
         )
     }
 
@@ -155,7 +160,7 @@ impl Asked {
             .iter()
             .map(|(key, _)| truth.key(company, key))
             .collect();
-        if self.order.is_empty() {
+        if self.order.is_empty() && !self.by_id {
             keys.push(Some(Atom::Whole(class.unwrap_or(0))));
             keys.push(truth.key(company, &Key::Name));
         }
@@ -203,10 +208,12 @@ impl Asked {
             let question = Question {
                 sources: data.sources.clone(),
                 listed: self.listed.clone(),
+                names: None,
                 tracked: data.tracked.clone(),
                 only_tracked: self.only_tracked,
                 only_fed: false,
                 plan,
+                by_id: self.by_id,
                 after,
                 limit: self.limit,
             };

@@ -150,4 +150,57 @@ both! {
             assert_eq!(found, own);
         }
     }
+
+    async fn the_platforms_companies_have_a_feed_of_their_own(store) {
+        let [a, b, c] = ["a.com", "b.com", "c.com"].map(CompanyId::of_domain);
+        let company = |company_id, platform_id: &str, name: &str| PlatformCompany {
+            company_id,
+            platform_id: platform_id.to_owned(),
+            name: name.to_owned(),
+            homepage: String::new(),
+        };
+        let heads = async || {
+            let heads = store.integration_heads().await.unwrap();
+            heads.into_iter().find(|(id, _)| *id == IntegrationId::platform()).map(|(_, head)| head)
+        };
+        let platform = IntegrationId::platform();
+        let changes = async |after, rows| {
+            let page = store.record_changes(platform, after, rows, 1 << 20).await.unwrap();
+            let of = |change: Change| {
+                let record = change.record;
+                (record.company_id.unwrap(), record.name, record.delete_us.is_some(), record.change_no)
+            };
+            (page.changes.into_iter().map(of).collect::<Vec<_>>(), page.last)
+        };
+        let live = |id, name: &str, number: i64| (id, name.to_owned(), false, number);
+        assert_eq!((store.platform_head().await.unwrap(), heads().await), (0, None));
+        let both = vec![company(a, "1", "A"), company(b, "2", "B")];
+        assert_eq!(store.platform_upsert(both.clone(), NOW).await.unwrap(), 2);
+        assert_eq!(store.platform_upsert(both, NOW).await.unwrap(), 0, "nothing new");
+        assert_eq!(heads().await, Some(Some(2)));
+        assert_eq!(changes(0, 100).await, (vec![live(a, "A", 1), live(b, "B", 2)], true));
+        assert_eq!(changes(0, 1).await, (vec![live(a, "A", 1)], false));
+        // Another name; the same company under another platform id.
+        let renamed = vec![company(a, "1", "A2"), company(b, "3", "B")];
+        assert_eq!(store.platform_upsert(renamed, NOW).await.unwrap(), 2);
+        assert_eq!(changes(2, 100).await, (vec![live(a, "A2", 3), live(b, "B", 4)], true));
+        // A platform id moves to another company; the first one is a tombstone until it gets a name again.
+        assert_eq!(store.platform_upsert(vec![company(c, "1", "C")], NOW).await.unwrap(), 1);
+        assert_eq!(changes(4, 100).await, (vec![(a, "A2".to_owned(), true, 5), live(c, "C", 6)], true));
+        let known = store.platform_get_many(vec![a, b, c]).await.unwrap();
+        let known: BTreeMap<CompanyId, String> = known.into_iter().map(|one| (one.company_id, one.platform_id)).collect();
+        assert_eq!(known, BTreeMap::from([(b, "3".to_owned()), (c, "1".to_owned())]));
+        // In one list, later entries count.
+        let twice = vec![company(a, "4", "A"), company(b, "4", "B4"), company(a, "5", "A5")];
+        assert_eq!(store.platform_upsert(twice, NOW).await.unwrap(), 3);
+        let (found, _) = changes(6, 100).await;
+        assert_eq!(found.into_iter().map(|(id, name, gone, _)| (id, name, gone)).collect::<Vec<_>>(), [
+            (b, "B4".to_owned(), false),
+            (a, "A5".to_owned(), false),
+        ]);
+        assert_eq!(store.platform_head().await.unwrap(), store.record_change_no(platform).await.unwrap());
+        assert_eq!(store.record_forgotten(platform).await.unwrap(), 0);
+        store.company_fill(platform).await.unwrap();
+        assert!(store.field_list(platform).await.unwrap().is_empty());
+    }
 }

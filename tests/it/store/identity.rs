@@ -213,6 +213,29 @@ both! {
         assert_eq!(raw::meta(&store.url, "identity move"), None);
     }
 
+    async fn the_platforms_companies_move_too(store) {
+        raw::set_meta(&store.url, "identity", V1);
+        let company = |company_id, platform_id: &str, homepage: &str| PlatformCompany {
+            company_id,
+            platform_id: platform_id.to_owned(),
+            name: platform_id.to_owned(),
+            homepage: homepage.to_owned(),
+        };
+        let old = vec![
+            company(domain("google.com"), "1", "https://www.google.com/maps/place/stone"),
+            company(domain("wordpress.com"), "2", "https://stone-eight.wordpress.com/"),
+            company(domain("stone-three.com"), "3", "https://stone-three.com/"),
+        ];
+        store.platform_upsert(old, NOW).await.unwrap();
+        let moved = reidentify::run(store).await.unwrap();
+        assert_eq!((moved.platform, moved.done), (2, true));
+        let right = [CompanyId::of_platform("1"), domain("stone-eight.wordpress.com"), domain("stone-three.com")];
+        let mut found = store.platform_get_many(right.to_vec()).await.unwrap();
+        found.sort_by(|a, b| a.platform_id.cmp(&b.platform_id));
+        assert_eq!(found.into_iter().map(|one| one.company_id).collect::<Vec<_>>(), right);
+        assert!(store.platform_get_many(vec![domain("google.com"), domain("wordpress.com")]).await.unwrap().is_empty());
+    }
+
     async fn progress_towards_another_version_counts_for_nothing(store) {
         let (_, of) = of_version_1(&store.url, store).await;
         let all_done = r#"{"to":"1:other","step":{"Records":["g",["f","f","f"]]}}"#;

@@ -7,7 +7,7 @@ use tether::domain::{CompanyId, GroupId, IntegrationId, Micros};
 use tether::store::{
     Activate, AttachCredential, Attached, AuditEntry, CredentialPut, Deleted, DeletedGroup, Enablement,
     Enqueued, Error, FieldRef, Group, Integration, IntegrationUpdate, NewAuthorization, NewCredential,
-    NewIntegration, NewShare, NewSync, Request, Rollback, Store, Sync, Track, Tx,
+    NewIntegration, NewShare, NewSync, PlatformCompany, Request, Rollback, Store, Sync, Track, Tx,
 };
 
 async fn alone<T: Send + 'static>(
@@ -58,6 +58,7 @@ alone! {
     integration_delete(id: IntegrationId, revision: Option<i64>, now: Micros) -> Deleted = |tx| tx.integration_delete(id, revision, now);
     integration_lock(id: IntegrationId) -> Integration = |tx| tx.integration_lock(id);
     integration_update(update: IntegrationUpdate) -> Integration = |tx| tx.integration_update(update);
+    platform_upsert(companies: Vec<PlatformCompany>, now: Micros) -> usize = |tx| tx.platform_upsert(&companies, now);
     request_begin(of: &Request, now: Micros) -> Option<String> = |tx| tx.request_begin(&of, now);
     request_end(of: &Request, result: &str) -> () = |tx| tx.request_end(&of, &result);
     share_remove(id: IntegrationId, group: &GroupId, now: Micros) -> bool = |tx| tx.share_remove(id, &group, now);

@@ -43,10 +43,20 @@ impl Person {
     /// Somebody with this token at a server, without a simulated CRM.
     pub(crate) async fn connect(grpc: &str, group: &str, token: &str) -> Self {
         let channel = Channel::from_shared(format!("http://{grpc}")).unwrap();
-        let (channel, token) = (
-            channel.connect().await.unwrap(),
-            Bearer(format!("Bearer {token}").parse().unwrap()),
-        );
+        Self::over(channel.connect().await.unwrap(), group, token)
+    }
+
+    /// The same over a connection that takes at most 64 KiB that were not read yet.
+    pub(crate) async fn connect_narrowly(grpc: &str, group: &str, token: &str) -> Self {
+        let channel = Channel::from_shared(format!("http://{grpc}")).unwrap();
+        let channel = channel
+            .initial_stream_window_size(65_535)
+            .initial_connection_window_size(65_535);
+        Self::over(channel.connect().await.unwrap(), group, token)
+    }
+
+    fn over(channel: Channel, group: &str, token: &str) -> Self {
+        let token = Bearer(format!("Bearer {token}").parse().unwrap());
         Self {
             parent: format!("groups/{group}"),
             crm: String::new(),

@@ -33,13 +33,25 @@ fn plain(number: &BigDecimal) -> String {
 /// The buckets of a record, before some are combined.
 fn buckets(dimension: &Dimension, record: &Record) -> BTreeSet<Bucket> {
     let of: BTreeSet<Bucket> = match dimension {
-        Dimension::Text(path) if path.ends_with("list") => record.list.iter().cloned().map(Bucket::Text).collect(),
-        Dimension::Text(_) => {
-            [record.name.clone()].into_iter().filter(|name| !name.is_empty()).map(Bucket::Text).collect()
+        Dimension::Text(path) if path.ends_with("list") => {
+            record.list.iter().cloned().map(Bucket::Text).collect()
         }
+        Dimension::Text(_) => [record.name.clone()]
+            .into_iter()
+            .filter(|name| !name.is_empty())
+            .map(Bucket::Text)
+            .collect(),
         Dimension::Integer(_) => record.int.into_iter().map(Bucket::Integer).collect(),
-        Dimension::Intervals(..) => record.int.into_iter().map(|int| Bucket::Integer(int.div_euclid(7) * 7)).collect(),
-        Dimension::Number(_) => record.number.iter().map(|number| Bucket::Number(plain(&decimal(number)))).collect(),
+        Dimension::Intervals(..) => record
+            .int
+            .into_iter()
+            .map(|int| Bucket::Integer(int.div_euclid(7) * 7))
+            .collect(),
+        Dimension::Number(_) => record
+            .number
+            .iter()
+            .map(|number| Bucket::Number(plain(&decimal(number))))
+            .collect(),
         Dimension::Width(..) => {
             let width = decimal("2.5");
             let floor = |number: &String| {
@@ -55,8 +67,10 @@ fn buckets(dimension: &Dimension, record: &Record) -> BTreeSet<Bucket> {
 
 fn measured(measure: &Measure, records: &[&Record]) -> Outcome {
     let ints: Vec<i64> = records.iter().filter_map(|record| record.int).collect();
-    let mut numbers: Vec<BigDecimal> =
-        records.iter().filter_map(|record| record.number.as_deref().map(decimal)).collect();
+    let mut numbers: Vec<BigDecimal> = records
+        .iter()
+        .filter_map(|record| record.number.as_deref().map(decimal))
+        .collect();
     numbers.sort();
     let is_int = measure.path.ends_with("int");
     let count = if is_int { ints.len() } else { numbers.len() };
@@ -75,13 +89,18 @@ fn measured(measure: &Measure, records: &[&Record]) -> Outcome {
         Function::Minimum => number(numbers[0].clone()),
         Function::Maximum => number(numbers[numbers.len() - 1].clone()),
         Function::Sum => number(numbers.iter().sum()),
-        Function::Average => number(round(numbers.iter().sum::<BigDecimal>() / BigDecimal::from(numbers.len() as u64))),
+        Function::Average => number(round(
+            numbers.iter().sum::<BigDecimal>() / BigDecimal::from(numbers.len() as u64),
+        )),
         Function::Percentile(percent) => {
-            let position = BigDecimal::from((numbers.len() - 1) as u64) * decimal(&format!("{percent}")) / decimal("100");
+            let position = BigDecimal::from((numbers.len() - 1) as u64) * decimal(&format!("{percent}"))
+                / decimal("100");
             let lower = ((numbers.len() - 1) * percent as usize) / 100;
             let upper = (lower + 1).min(numbers.len() - 1);
             let part = position - BigDecimal::from(lower as u64);
-            number(round(&numbers[lower] + (&numbers[upper] - &numbers[lower]) * part))
+            number(round(
+                &numbers[lower] + (&numbers[upper] - &numbers[lower]) * part,
+            ))
         }
     }
 }
@@ -115,7 +134,8 @@ fn measure(dice: &mut StdRng, of: bool) -> Measure {
         Function::Percentile(90),
     ];
     let function = *functions.choose(dice).unwrap();
-    let whole = matches!(function, Function::Count | Function::Minimum | Function::Maximum) && dice.random_bool(0.4);
+    let whole =
+        matches!(function, Function::Count | Function::Minimum | Function::Maximum) && dice.random_bool(0.4);
     Measure {
         function,
         path: format!("{}/{}", object(of), if whole { "int" } else { "number" }),
@@ -125,8 +145,15 @@ fn measure(dice: &mut StdRng, of: bool) -> Measure {
 }
 
 /// The records of an object that are counted.
-fn counted<'m>(model: &'m Model, of: bool, matched: &BTreeSet<u128>, passes: &dyn Fn(Of, &Record) -> bool) -> Vec<Counted<'m>> {
-    let records = model.iter().filter(|(key, record)| key.0 == of && passes(**key, record));
+fn counted<'m>(
+    model: &'m Model,
+    of: bool,
+    matched: &BTreeSet<u128>,
+    passes: &dyn Fn(Of, &Record) -> bool,
+) -> Vec<Counted<'m>> {
+    let records = model
+        .iter()
+        .filter(|(key, record)| key.0 == of && passes(**key, record));
     let with = records.map(|(key, record)| (record, &companies(model, *key, record) & matched));
     with.filter(|(_, companies)| !companies.is_empty()).collect()
 }
@@ -152,14 +179,29 @@ fn kept(counts: &BTreeMap<Bucket, BTreeSet<u128>>, keep: Keep) -> BTreeMap<Bucke
         order.truncate(keep.most);
         order.reverse();
     } else {
-        order.sort_by(|a, b| counts[*b].len().cmp(&counts[*a].len()).then_with(|| compare(a, b)));
+        order.sort_by(|a, b| {
+            counts[*b]
+                .len()
+                .cmp(&counts[*a].len())
+                .then_with(|| compare(a, b))
+        });
         order.truncate(keep.most);
     }
-    order.into_iter().cloned().enumerate().map(|(at, bucket)| (bucket, at)).collect()
+    order
+        .into_iter()
+        .cloned()
+        .enumerate()
+        .map(|(at, bucket)| (bucket, at))
+        .collect()
 }
 
 fn shown(group: &Group) -> (Vec<Bucket>, u64, u64, Vec<Outcome>) {
-    (group.buckets.clone(), group.companies, group.records, group.results.clone())
+    (
+        group.buckets.clone(),
+        group.companies,
+        group.records,
+        group.results.clone(),
+    )
 }
 
 pub(super) fn compare(snapshot: &Snapshot, process: &Companies, model: &Model, dice: &mut StdRng) {
@@ -184,11 +226,18 @@ pub(super) fn compare(snapshot: &Snapshot, process: &Companies, model: &Model, d
         };
         let dimensions: Vec<(Dimension, Keep)> = (0..dice.random_range(0..3))
             .map(|_| {
-                let keep = Keep { most: *[1, 3, 1_000].choose(dice).unwrap(), last: dice.random_bool(0.5) };
+                let keep = Keep {
+                    most: *[1, 3, 1_000].choose(dice).unwrap(),
+                    last: dice.random_bool(0.5),
+                };
                 (dimension(dice, of), keep)
             })
             .collect();
-        let subject = |object: &str, test: RowTest| Subject { snapshot, object: object.to_owned(), test };
+        let subject = |object: &str, test: RowTest| Subject {
+            snapshot,
+            object: object.to_owned(),
+            test,
+        };
         let measures: Vec<(Measure, bool)> = (0..dice.random_range(0..3))
             .map(|_| {
                 let own = dice.random_bool(0.5);
@@ -228,15 +277,20 @@ pub(super) fn compare(snapshot: &Snapshot, process: &Companies, model: &Model, d
         for (record, companies) in &records {
             let mut combinations: BTreeSet<Vec<(usize, Bucket)>> = [Vec::new()].into();
             for ((dimension, _), ranks) in dimensions.iter().zip(&ranks) {
-                let of = buckets(dimension, record).into_iter().map(|bucket| match (ranks.get(&bucket), &bucket) {
-                    (Some(rank), _) => (*rank, bucket),
-                    (None, Bucket::Unset) => (usize::MAX, bucket),
-                    (None, _) => (usize::MAX, Bucket::Other),
+                let of = buckets(dimension, record).into_iter().map(|bucket| {
+                    match (ranks.get(&bucket), &bucket) {
+                        (Some(rank), _) => (*rank, bucket),
+                        (None, Bucket::Unset) => (usize::MAX, bucket),
+                        (None, _) => (usize::MAX, Bucket::Other),
+                    }
                 });
                 let of: BTreeSet<_> = of.collect();
                 combinations = combinations
                     .iter()
-                    .flat_map(|begin| of.iter().map(move |one| [begin.as_slice(), &[one.clone()]].concat()))
+                    .flat_map(|begin| {
+                        of.iter()
+                            .map(move |one| [begin.as_slice(), &[one.clone()]].concat())
+                    })
                     .collect();
             }
             if dimensions.is_empty() {
@@ -261,13 +315,23 @@ pub(super) fn compare(snapshot: &Snapshot, process: &Companies, model: &Model, d
             .map(|(combination, cell)| {
                 let buckets: Vec<Bucket> = combination.iter().map(|(_, bucket)| bucket.clone()).collect();
                 let results = result(Some(&cell.companies), &cell.records);
-                (buckets, cell.companies.len() as u64, cell.records.len() as u64, results)
+                (
+                    buckets,
+                    cell.companies.len() as u64,
+                    cell.records.len() as u64,
+                    results,
+                )
             })
             .collect();
         let found: Vec<_> = answer.groups.iter().map(shown).collect();
         assert_eq!(found, expected);
         let own: Vec<&Record> = records.iter().map(|(record, _)| *record).collect();
-        let total = (Vec::new(), matched.len() as u64, records.len() as u64, result(None, &own));
+        let total = (
+            Vec::new(),
+            matched.len() as u64,
+            records.len() as u64,
+            result(None, &own),
+        );
         assert_eq!(shown(&answer.total), total);
     }
 }

@@ -54,7 +54,20 @@ pub(super) async fn companies(w: &mut World, r: &Round<'_>) {
         50,
         company_track(group_id, (0..50).map(track).collect(), "ada", NOW)
     );
-    ask!(w, 50, company_untrack(group_id, companies));
+    ask!(w, 50, company_untrack(group_id, companies.clone()));
+    let platform = |i: usize| PlatformCompany {
+        company_id: company(i),
+        platform_id: format!("p{i}"),
+        name: "Name".to_owned(),
+        homepage: String::new(),
+    };
+    ask!(
+        w,
+        200,
+        platform_upsert((first..first + 50).map(platform).collect(), NOW)
+    );
+    ask!(w, 50, platform_get_many(companies));
+    ask!(w, 1, platform_head());
 }
 
 /// Events.

@@ -1,0 +1,2 @@
+DELETE FROM meta WHERE key = 'platform companies';
+DROP TABLE platform_company;
