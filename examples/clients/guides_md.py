@@ -285,7 +285,7 @@ def session() -> None:
     text("As CSV, the data of all messages is one file (`bytes` are base64 in JSON). `ENCODING_ARROW_IPC` sends Apache Arrow, which pandas, DuckDB\nand Polars read.")
     run(f"as $ANN CompanyService/ExportCompanies '{asked}, \"encoding\": \"ENCODING_CSV\"}}' |\n"
         "    python3 -c \"import base64, json, sys; [print(base64.b64decode(one.get('data', '')).decode(), end='') for one in json.loads('[' + "
-        "sys.stdin.read().replace('\\n}\\n{', '\\n},{') + ']')]\" | head -n 4",
+        "sys.stdin.read().replace('\\n}\\n{', '\\n},{') + ']')]\" | sed -n 1,4p",
         has="name,display_name,domain")
 
     text("## The platform's own companies\n\nThe platform stores what it knows of companies. Each group that has such a company sees it under the platform's name, at once on\nits profile, within seconds in lists; a group that has it from no source sees nothing of it, and may track it.")

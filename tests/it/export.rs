@@ -159,22 +159,22 @@ async fn tokens_belong_to_their_export(ann: &mut Person, world: &World, token: &
         ..Default::default()
     };
     let page_token = ok(ann.companies.list_companies(page)).await.next_page_token;
-    let mut gil = world.gil().await;
-    for (person, change, token) in [
-        (&mut gil, (|_| {}) as fn(&mut v1::ExportCompaniesRequest), token),
+    let gil = world.gil().await;
+    for (mut person, change, token) in [
+        (gil, (|_| {}) as fn(&mut v1::ExportCompaniesRequest), token),
         (
-            &mut *ann,
+            ann.clone(),
             |request| request.filter = "tracked = true".to_owned(),
             token,
         ),
-        (&mut *ann, |request| request.set_encoding(Encoding::Csv), token),
-        (&mut *ann, |_| {}, &page_token),
-        (&mut *ann, |_| {}, "made-up"),
+        (ann.clone(), |request| request.set_encoding(Encoding::Csv), token),
+        (ann.clone(), |_| {}, &page_token),
+        (ann.clone(), |_| {}, "made-up"),
     ] {
         let mut request = v1::ExportCompaniesRequest {
             columns: vec!["sales.Account.Industry".to_owned()],
             resume_token: token.to_owned(),
-            ..export(person)
+            ..export(&person)
         };
         change(&mut request);
         let no = refused(person.companies.export_companies(request)).await;
