@@ -84,7 +84,6 @@ reasons! {
     StorageUnavailable = "STORAGE_UNAVAILABLE",
     DeadlineExceeded = "DEADLINE_EXCEEDED",
     Internal = "INTERNAL",
-    NotImplementedYet = "NOT_IMPLEMENTED_YET",
     RequestMalformed = "REQUEST_MALFORMED",
     RequestTooLarge = "REQUEST_TOO_LARGE",
     EncodingUnsupported = "ENCODING_UNSUPPORTED",
@@ -215,14 +214,6 @@ impl Error {
         Self::new(
             Reason::Internal,
             "an internal error; the log of the server has the cause, with the id of this request",
-        )
-    }
-
-    /// A method that this version does not implement.
-    pub fn not_yet(what: &str) -> Self {
-        Self::new(
-            Reason::NotImplementedYet,
-            format!("{what} is not available in this version"),
         )
     }
 }

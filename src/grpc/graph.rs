@@ -1,6 +1,5 @@
 //! `AggregateCompanies`.
 
-use tether_columns::Function;
 use tether_columns::number::Number;
 
 use super::company::{scope, sources};
@@ -13,8 +12,9 @@ use crate::proto::v1::bucket_key::Bucket;
 use crate::proto::v1::date_bucket::Unit as UnitOf;
 use crate::proto::v1::grouping::Bucket as BucketOf;
 use crate::proto::v1::measure::Function as FunctionOf;
-use crate::query::{Calendar, Unit, WidthOrUnit};
-use crate::service::{GraphAsk, GraphKey, GraphRow, GroupAsk, Services};
+use crate::service::{
+    Calendar, Function, GraphAsk, GraphKey, GraphRow, GroupAsk, Services, Unit, WidthOrUnit,
+};
 use crate::value::{Shown, Value};
 
 /// The most groupings.
@@ -67,6 +67,7 @@ fn grouping(path: &str, of: &v1::Grouping) -> Result<GroupAsk, Error> {
         None => WidthOrUnit::Each,
         Some(BucketOf::DateBucket(bucket)) => {
             let path = format!("{path}.date_bucket");
+            let zone = validate::time_zone(&format!("{path}.time_zone"), &bucket.time_zone)?;
             let unit = match bucket.unit() {
                 UnitOf::Unspecified => return Err(Error::invalid(format!("{path}.unit"), "is required")),
                 UnitOf::Day => Unit::Day,
@@ -75,7 +76,6 @@ fn grouping(path: &str, of: &v1::Grouping) -> Result<GroupAsk, Error> {
                 UnitOf::Quarter => Unit::Quarter,
                 UnitOf::Year => Unit::Year,
             };
-            let zone = validate::time_zone(&format!("{path}.time_zone"), &bucket.time_zone)?;
             WidthOrUnit::Unit(Calendar { unit, zone })
         }
         Some(BucketOf::NumberBucket(bucket)) => {

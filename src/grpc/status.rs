@@ -68,7 +68,7 @@ pub fn code(reason: Reason) -> Code {
         | R::GroupOverloaded
         | R::ReaderTooSlow
         | R::AccountLimitReached => Code::ResourceExhausted,
-        R::NotImplementedYet | R::EncodingUnsupported | R::RpcUnknown => Code::Unimplemented,
+        R::EncodingUnsupported | R::RpcUnknown => Code::Unimplemented,
         R::DeadlineExceeded => Code::DeadlineExceeded,
         R::AnswerTooLarge => Code::OutOfRange,
         R::ConnectorFault | R::Internal => Code::Internal,
@@ -96,8 +96,7 @@ impl From<Error> for Status {
                 Reason::Internal | Reason::ConnectorFault => {
                     metadata.insert("request_id".to_owned(), call.request_id);
                 }
-                Reason::NotImplementedYet
-                | Reason::RequestMalformed
+                Reason::RequestMalformed
                 | Reason::RequestTooLarge
                 | Reason::EncodingUnsupported
                 | Reason::RpcUnknown => {

@@ -44,6 +44,7 @@ mod view;
 // The nouns of the store that callers of the services see.
 pub use crate::definition::Definition;
 pub use crate::index::Position;
+pub use crate::query::{Calendar, Unit, WidthOrUnit};
 pub use crate::query::{Place, query_key};
 pub use crate::store::{
     AuditEntry, AuditFilter, CompanyKey, Event, FieldRef, Group, NewShare, Relation, SeenField, Share, Source,
@@ -71,4 +72,5 @@ pub use share::{MOST_SHARES, Shareable};
 pub use source::{IndexState, SourceObject, SourcePage, SourceView};
 pub use standing::{Standing, Why};
 pub use sync::SyncView;
+pub use tether_columns::Function;
 pub use view::{DraftStep, IntegrationView};

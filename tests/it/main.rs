@@ -27,6 +27,7 @@ mod errors;
 mod export;
 mod fairness;
 mod filters;
+mod graphs;
 mod guides;
 mod house;
 mod hubspot;

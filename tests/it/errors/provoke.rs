@@ -143,14 +143,6 @@ pub(super) async fn edits_and_pages(told: &mut Told, ann: &mut Person, name: &st
         Reason::InvalidPageToken,
         refused(ann.integrations.list_integrations(page)).await,
     );
-    told.is(
-        Reason::NotImplementedYet,
-        refused(
-            ann.companies
-                .aggregate_companies(v1::AggregateCompaniesRequest::default()),
-        )
-        .await,
-    );
 }
 
 /// Calls in the wrong state of a draft.
