@@ -1,17 +1,18 @@
 //! `tether.v1.CompanyService`.
 
+use super::companies::{columns, positions, scope, sources};
 use super::page::{self, Page, field_bytes};
 use super::page_token::{self, Pages};
 use super::watch::Messages;
 use super::{convert, export, gate, graph, profile, validate};
-use crate::domain::{CompanyId, IntegrationId};
+use crate::domain::CompanyId;
 use crate::error::Error;
 use crate::proto::internal::v1::keyset_value::Kind;
+use crate::proto::v1;
 use crate::proto::v1::company_service_server::CompanyService;
 use crate::proto::v1::company_to_track::Company as Wanted;
 use crate::proto::v1::get_company_profile_request::Refresh;
-use crate::proto::v1::{self, CompanyScope};
-use crate::service::{self, CompanyAsk, RefreshPolicy, Scope, Services, ToName, ToTrack};
+use crate::service::{self, CompanyAsk, RefreshPolicy, Services, ToName, ToTrack};
 use prost::Message as _;
 use std::time::Duration;
 use tonic::{Request, Response, Status};
@@ -31,48 +32,8 @@ const FIRST_COMPANIES: usize = 32;
 /// The maximum number of companies whose cells are read at a time.
 const MOST_COMPANIES: usize = 250;
 
-/// The maximum length of a column's name, in characters.
-const MOST_COLUMN: usize = 600;
-
 /// The service.
 pub struct Companies(pub Services);
-
-/// The integrations of these names.
-pub fn sources(names: &[String]) -> Result<Vec<IntegrationId>, Error> {
-    validate::list("sources", names, 100)?;
-    names
-        .iter()
-        .enumerate()
-        .map(|(at, name)| validate::integration(&format!("sources[{at}]"), name))
-        .collect()
-}
-
-/// The scope of a request.
-pub fn scope(of: CompanyScope) -> Scope {
-    match of {
-        CompanyScope::Unspecified | CompanyScope::All => Scope::All,
-        CompanyScope::Tracked => Scope::Tracked,
-    }
-}
-
-/// The columns of a request.
-pub fn columns(columns: &[String]) -> Result<Vec<String>, Error> {
-    validate::list("columns", columns, 100)?;
-    for (at, column) in columns.iter().enumerate() {
-        validate::text(&format!("columns[{at}]"), column, MOST_COLUMN)?;
-    }
-    Ok(columns.to_vec())
-}
-
-/// The positions that the search must have reached.
-pub fn positions(at_least: &[v1::SourcePosition]) -> Result<Vec<(IntegrationId, i64)>, Error> {
-    validate::list("at_least", at_least, 100)?;
-    let position = |(at, one): (usize, &v1::SourcePosition)| {
-        let id = validate::integration(&format!("at_least[{at}].integration"), &one.integration)?;
-        Ok((id, one.change_number))
-    };
-    at_least.iter().enumerate().map(position).collect()
-}
 
 fn span(field: &str, of: Option<prost_types::Duration>) -> Result<Option<Duration>, Error> {
     of.map(|of| Duration::try_from(of).map_err(|_| Error::invalid(field, "must not be negative")))
@@ -338,7 +299,7 @@ impl CompanyService for Companies {
         request: Request<v1::ExportCompaniesRequest>,
     ) -> Answer<Self::ExportCompaniesStream> {
         let caller = gate::caller(&request)?;
-        let messages = export::companies(&self.0, caller, request.into_inner()).await?;
+        let messages = export::stream(&self.0, caller, request.into_inner()).await?;
         Ok(Response::new(messages))
     }
 }

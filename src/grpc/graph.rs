@@ -2,7 +2,7 @@
 
 use tether_columns::number::Number;
 
-use super::company::{scope, sources};
+use super::companies::{positions, scope, sources};
 use super::{convert, validate};
 use crate::caller::Caller;
 use crate::domain::GroupId;
@@ -46,7 +46,7 @@ pub(super) async fn get(
         groupings: groupings.collect::<Result<_, _>>()?,
         measures: measures.collect::<Result<_, _>>()?,
         zone: validate::time_zone("time_zone", &request.time_zone)?,
-        at_least: super::company::positions(&request.at_least)?,
+        at_least: positions(&request.at_least)?,
         query: request.query,
         filter: request.filter,
     };

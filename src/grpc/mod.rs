@@ -21,6 +21,7 @@ mod answers;
 mod audit;
 mod budget;
 mod call;
+mod companies;
 mod company;
 mod convert;
 mod edit;

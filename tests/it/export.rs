@@ -63,7 +63,7 @@ async fn track_many(person: &mut Person, count: usize, length: usize) {
         let companies = (from..count.min(from + 1_000)).map(|at| v1::CompanyToTrack {
             company: Some(v1::company_to_track::Company::NewCompany(v1::NewCompany {
                 display_name: format!("{at:05} {}", "ü".repeat(length.min(490))),
-                homepage_uri: format!("https://firm{at}.example/{}", "x".repeat(length)),
+                homepage_uri: format!("https://firm{at}.com/{}", "x".repeat(length)),
             })),
         });
         let request = v1::TrackCompaniesRequest {
@@ -81,7 +81,7 @@ async fn an_export_is_complete_however_often_it_is_interrupted(database: Databas
     let integration = ann
         .salesforce("Sales", &["Account.Name", "Account.Industry"])
         .await;
-    ann.wait_for(&integration, 1).await;
+    ann.wait_long_for(&integration, 1).await;
     track_many(&mut ann, 2_100, 20).await;
     let mut expected: Vec<String> = ann
         .all_companies(1_000)
@@ -123,7 +123,7 @@ async fn an_export_is_complete_however_often_it_is_interrupted(database: Databas
         if resumed == 7 {
             world.restart().await;
             ann = world.ann().await;
-            ann.wait_for(&integration, 1).await;
+            ann.wait_long_for(&integration, 1).await;
         }
     }
     assert!(resumed >= 20, "only {resumed} messages");
@@ -241,7 +241,7 @@ async fn a_share_that_ends_ends_in_an_export(database: Database) {
         ann.share(&name, "globex", &[]).await;
         let mut gil = gil.clone();
         gil.decide(&name, &["Account.Industry"], &[]).await;
-        gil.wait_for(&name, change_number).await;
+        gil.wait_long_for(&name, change_number).await;
         let all: BTreeSet<String> = gil
             .all_companies(1_000)
             .await

@@ -256,9 +256,9 @@ async fn by_month_and_stage(ann: &mut Person, truth: &Truth) {
         assert_eq!(
             results,
             [
-                sum(amounts.iter().copied()),
+                sum(amounts.iter().cloned()),
                 counted,
-                amounts.last().copied(),
+                amounts.last().cloned(),
                 median
             ],
             "{row:?}"

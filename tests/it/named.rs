@@ -85,7 +85,7 @@ async fn a_company_has_the_platforms_name_wherever_it_is_seen(database: Database
     let integration = ann
         .salesforce("Sales", &["Account.Name", "Account.Industry"])
         .await;
-    ann.wait_for(&integration, 1).await;
+    ann.wait_long_for(&integration, 1).await;
     let mut gil = world.gil().await;
     let mut platform = world.person("platform", "", Role::Service).await;
     let before = ann.all_companies(1_000).await;
@@ -96,7 +96,7 @@ async fn a_company_has_the_platforms_name_wherever_it_is_seen(database: Database
     let known = of_domain.nth(5).unwrap();
 
     let zebra = company("P 1", "Zebra & Söhne", &format!("www.{}/about", known.domain));
-    let unseen = company("P 2", "Aardvark Unseen", "https://aardvark.example/");
+    let unseen = company("P 2", "Aardvark Unseen", "https://aardvark-unseen.com/");
     let of_id = company("P 3", "Homeless Ltd", "https://www.linkedin.com/company/homeless");
     let all = vec![zebra.clone(), unseen.clone(), of_id];
     let names = upsert(&mut platform, all.clone()).await;
@@ -243,7 +243,7 @@ async fn who_has_no_source_tracks(gil: &mut Person, names: &[String]) {
             tracked.homepage_uri.as_str(),
             tracked.platform_id.as_str()
         ),
-        ("Aardvark Unseen", "https://aardvark.example/", "P 2")
+        ("Aardvark Unseen", "https://aardvark-unseen.com/", "P 2")
     );
     assert_eq!(
         gil.track(ToTrack::Name(names[2].clone())).await.display_name,
@@ -251,7 +251,7 @@ async fn who_has_no_source_tracks(gil: &mut Person, names: &[String]) {
     );
     assert_eq!(shown(gil, list(gil)).await, ["Aardvark Unseen", "Homeless Ltd"]);
     assert_eq!(
-        filtered(gil, "domain = \"aardvark.example\"").await,
+        filtered(gil, "domain = \"aardvark-unseen.com\"").await,
         ["Aardvark Unseen"]
     );
     assert!(gil.stored(&names[2]).await.cards.is_empty());

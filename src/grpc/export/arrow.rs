@@ -10,7 +10,7 @@ use arrow_buffer::{NullBuffer, OffsetBuffer};
 use arrow_ipc::writer::StreamWriter;
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
-use super::Column;
+use super::column::Column;
 use super::text::{self, FIRST, INCOMPLETE};
 use crate::domain::FieldType;
 use crate::error::Error;

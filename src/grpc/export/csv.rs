@@ -2,7 +2,7 @@
 
 use csv_core::{Terminator, Writer, WriterBuilder};
 
-use super::Column;
+use super::column::Column;
 use super::text::{self, FIRST, INCOMPLETE};
 use crate::domain::FieldType;
 use crate::proto::v1;

@@ -5,6 +5,7 @@
 //! resumed stream and one that goes on are the same. What the group sees is determined anew for each page.
 
 mod arrow;
+mod column;
 mod csv;
 mod text;
 
@@ -16,13 +17,14 @@ use tokio::time::Instant;
 use super::page::Page;
 use super::page_token::{self, Pages};
 use super::watch::{self, Messages};
-use super::{convert, validate};
+use super::{companies, convert, validate};
 use crate::caller::Caller;
 use crate::domain::{FieldType, GroupId};
 use crate::error::{Error, Reason};
 use crate::fair;
 use crate::proto::v1::{self, export_companies_request::Encoding};
 use crate::service::{CompanyAsk, CompanyWalk, Cursor, LimitPlace, Services};
+use column::Column;
 
 /// The maximum number of companies of a message.
 const MOST_COMPANIES: usize = 500;
@@ -32,15 +34,6 @@ const MOST_BYTES: usize = 1 << 20;
 const COMPANIES_AT_ONCE: usize = 125;
 /// The pause of a stream that finds no permit for its next page.
 const PAUSE: Duration = Duration::from_millis(200);
-
-/// A column of the request.
-struct Column {
-    /// Its text in the request.
-    name: String,
-    field_type: FieldType,
-    /// Whether it belongs to a related object.
-    related: bool,
-}
 
 /// Encodes the companies of one stream.
 enum Encoder {
@@ -89,7 +82,7 @@ struct Export {
 }
 
 /// Handles ExportCompanies.
-pub async fn companies(
+pub async fn stream(
     services: &Services,
     caller: Caller,
     mut request: v1::ExportCompaniesRequest,
@@ -100,16 +93,16 @@ pub async fn companies(
     let size = std::mem::take(&mut request.page_size);
     let token = std::mem::take(&mut request.resume_token);
     let ask = CompanyAsk {
-        scope: super::company::scope(request.scope()),
-        only: super::company::sources(&request.sources)?,
+        scope: companies::scope(request.scope()),
+        only: companies::sources(&request.sources)?,
         query: request.query.clone(),
         filter: request.filter.clone(),
         order_by: request.order_by.clone(),
         zone: validate::time_zone("time_zone", &request.time_zone)?,
         by_id: request.order_by.trim().is_empty(),
-        columns: super::company::columns(&request.columns)?,
+        columns: companies::columns(&request.columns)?,
         total: false,
-        at_least: super::company::positions(&request.at_least)?,
+        at_least: companies::positions(&request.at_least)?,
         after: page_token::cursor(pages(services, &caller, &request).after(&token)?)?,
         limit: validate::page_size(size, MOST_COMPANIES, MOST_COMPANIES)?,
         now_us: crate::time::now_us(),

@@ -39,7 +39,7 @@ async fn rows_csv_and_arrow_say_the_same() {
     let fields: Vec<&str> = COLUMNS.iter().map(|(field, _)| *field).collect();
     ann.enable("salesforce").await;
     let name = ann.salesforce("Sales", &fields).await;
-    ann.wait_for(&name, 1).await;
+    ann.wait_long_for(&name, 1).await;
     track_many(&mut ann, 600, 100).await;
     let request = v1::ExportCompaniesRequest {
         columns: fields.iter().map(|field| format!("sales.{field}")).collect(),

@@ -4,7 +4,7 @@ use tether::proto::v1;
 use tether::proto::v1::company_to_track::Company;
 use tether::proto::v1::get_company_profile_request::Refresh;
 
-use super::answers::{Refused, ok, refused};
+use super::answers::{Refused, ok, refused, until};
 use super::person::Person;
 
 impl Person {
@@ -86,6 +86,25 @@ impl Person {
             ..Default::default()
         };
         ok(self.companies.list_companies(request)).await;
+    }
+
+    /// As [`wait_for`](Self::wait_for), with more patience than a call has.
+    pub(crate) async fn wait_long_for(&mut self, integration: &str, change_number: i64) {
+        until("the index has come so far", async || {
+            let request = v1::ListCompaniesRequest {
+                parent: self.parent.clone(),
+                page_size: 1,
+                at_least: vec![v1::SourcePosition {
+                    integration: integration.to_owned(),
+                    change_number,
+                    time: None,
+                }],
+                ..Default::default()
+            };
+            let mut companies = self.companies.clone();
+            companies.list_companies(request).await.is_ok()
+        })
+        .await;
     }
 
     /// What a login without a browser sends.
