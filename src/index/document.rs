@@ -24,9 +24,10 @@ impl Sink for BlockBuilder {
         Self::words(self, path, folded);
     }
 
-    fn texts(&mut self, path: &str, folded: Vec<String>) {
-        let folded: Vec<&str> = folded.iter().map(String::as_str).collect();
-        Self::texts(self, path, &folded);
+    fn texts(&mut self, path: &str, texts: Vec<(String, &str)>) {
+        let folded: Vec<&str> = texts.iter().map(|(folded, _)| folded.as_str()).collect();
+        let written: Vec<&str> = texts.iter().map(|(_, written)| *written).collect();
+        self.texts_as_written(path, &folded, &written);
     }
 
     fn int(&mut self, path: &str, value: i64) {

@@ -18,8 +18,8 @@ pub(super) trait Sink {
     fn wants(&self, path: &str) -> bool;
     /// A folded text of which each word is compared.
     fn words(&mut self, path: &str, folded: &str);
-    /// Folded texts that are compared as wholes.
-    fn texts(&mut self, path: &str, folded: Vec<String>);
+    /// Folded texts that are compared as wholes, each with the text as it was written.
+    fn texts(&mut self, path: &str, texts: Vec<(String, &str)>);
     /// A boolean, a time or a scaled number.
     fn int(&mut self, path: &str, value: i64);
     /// A number that is no scaled number, as a sortable text.
@@ -32,17 +32,17 @@ pub fn whole(folded: &str) -> String {
     blake3::hash(folded.as_bytes()).to_hex().to_string()
 }
 
-/// A folded text as it is stored; a long text is cut.
-fn stored(mut folded: String) -> String {
+/// A folded text as it is stored, and the text as it was written; long texts are cut.
+fn stored(mut folded: String, written: &str) -> (String, &str) {
     folded.truncate(folded.floor_char_boundary(text::MOST_TEXT));
-    folded
+    (folded, &written[..written.floor_char_boundary(text::MOST_TEXT)])
 }
 
 fn text(to: &mut impl Sink, path: &str, text: &str) {
     if to.wants(path) {
         let folded = fold(text);
         to.words(path, &folded);
-        to.texts(path, vec![stored(folded)]);
+        to.texts(path, vec![stored(folded, text)]);
     }
 }
 
@@ -65,7 +65,8 @@ fn number(to: &mut impl Sink, path: &str, text: &str) {
 fn long(to: &mut impl Sink, path: &str, text: &str) {
     let folded = fold(text);
     to.words(path, &folded);
-    to.texts(path, vec![whole(&folded)]);
+    let hash = whole(&folded);
+    to.texts(path, vec![(hash.clone(), &hash)]);
 }
 
 /// The values that a company itself has: its name, homepage and domain, and the words that it is found by.
@@ -78,7 +79,7 @@ pub(super) fn company(to: &mut impl Sink, paths: &CompanyPaths, name: &str, home
         to.words(&paths.found_by, &plain);
         to.words(&paths.found_by, domain);
         let joined = words(&plain).collect::<Vec<_>>().join(" ");
-        to.texts(&paths.found_by, vec![joined]);
+        to.texts(&paths.found_by, vec![(joined.clone(), &joined)]);
     }
 }
 
@@ -109,9 +110,9 @@ pub(super) fn field(to: &mut impl Sink, object: &str, field: &str, kind: Kind, v
         }
         Value::Timestamp(us) => to.int(&whole_path, us),
         Value::List(entries) => {
-            let folded: Vec<String> = entries.iter().map(|entry| stored(fold(entry))).collect();
-            if !folded.is_empty() {
-                to.texts(&whole_path, folded);
+            let texts: Vec<(String, &str)> = entries.iter().map(|entry| stored(fold(entry), entry)).collect();
+            if !texts.is_empty() {
+                to.texts(&whole_path, texts);
             }
         }
         Value::Reference { id, label } => {

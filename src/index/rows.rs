@@ -58,11 +58,11 @@ impl Sink for Row<'_> {
         }
     }
 
-    fn texts(&mut self, path: &str, folded: Vec<String>) {
+    fn texts(&mut self, path: &str, texts: Vec<(String, &str)>) {
         if let Some(values) = self.values.get_mut(path) {
             values
                 .texts
-                .extend(folded.into_iter().map(|text| (self.row, text)));
+                .extend(texts.into_iter().map(|(folded, _)| (self.row, folded)));
         }
     }
 

@@ -9,6 +9,7 @@ mod graph;
 mod measured;
 mod order;
 pub mod parse;
+mod place;
 mod plan;
 mod problem;
 mod question;
@@ -22,10 +23,10 @@ mod words;
 pub use graph::{
     By, Calendar, Graph, GraphAnswer, GroupText, Grouped, MeasureText, Measured, Unit, WidthOrUnit,
 };
+pub use place::Place;
 pub use plan::{Column, Plan, Text};
 pub use problem::{Error, Fault, Problem};
 pub use question::{Answer, Page, Question};
 pub use resolve::{Field, Source, query_key};
 pub use run::Engine;
-pub use sort::Place;
 pub use tracked::Tracked;

@@ -1,8 +1,8 @@
 //! A query for the engine, and its answer.
 
+use super::place::Place;
 use super::plan::Plan;
 use super::resolve::Source;
-use super::sort::Place;
 use super::tracked::Tracked;
 use crate::domain::{CompanyId, IntegrationId};
 use crate::index::Position;

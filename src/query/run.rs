@@ -8,10 +8,11 @@ use std::sync::Arc;
 use roaring::RoaringBitmap;
 
 use super::order::{By, SortKey};
+use super::place::Place;
 use super::problem::Error;
 use super::question::{Answer, Page, Question};
 use super::sets::Search;
-use super::sort::{Place, SortColumn, first};
+use super::sort::{SortColumn, first};
 use super::tracked::Row;
 use crate::domain::IntegrationId;
 use crate::index::{self, CancelOnDrop, Index, Position, Snapshot, check};
