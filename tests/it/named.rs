@@ -61,17 +61,16 @@ async fn filtered(person: &mut Person, filter: &str) -> Vec<String> {
     shown(person, request).await
 }
 
-/// Waits until lists show the name.
+/// Waits until filters know the name. Lists show it before, at their old places.
 async fn listed(person: &Person, name: &str) {
-    until("the name is in the list", async || {
+    until("the name is found", async || {
         let mut person = person.clone();
-        let request = list(&person);
+        let request = v1::ListCompaniesRequest {
+            filter: format!("display_name = \"{name}\""),
+            ..list(&person)
+        };
         match person.companies.list_companies(request).await {
-            Ok(answer) => answer
-                .into_inner()
-                .companies
-                .iter()
-                .any(|one| one.display_name == name),
+            Ok(answer) => !answer.into_inner().companies.is_empty(),
             Err(_) => false,
         }
     })
