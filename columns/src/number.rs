@@ -140,7 +140,7 @@ impl Number {
     /// Whether it is above 0.
     #[must_use]
     pub fn is_positive(&self) -> bool {
-        !self.negative && !(self.whole.is_empty() && self.fraction.is_empty())
+        !(self.negative || self.whole.is_empty() && self.fraction.is_empty())
     }
 
     /// The number as a decimal to compute with.

@@ -192,7 +192,7 @@ fn has_values(path: &SortPath, block: &Block) -> bool {
 fn bound<'a>(path: &'a SortPath, block: &'a Block) -> Option<SortRef<'a>> {
     if path.kind == SortKind::Text {
         let texts = block.texts(&path.path)?;
-        if texts.len() == 0 || !path.labels.is_empty() {
+        if texts.is_empty() || !path.labels.is_empty() {
             return None;
         }
         let ord = if path.descending { texts.len() - 1 } else { 0 };

@@ -387,7 +387,7 @@ impl Index {
             entry.source = Some(Arc::clone(&source));
             entry.damaged = false;
         }
-        Ok((source, Memory::new()))
+        Ok((source, Memory::empty()))
     }
 
     /// Closes idle writers to free their memory, and closes the indexes that were unused for the longest time.

@@ -35,7 +35,7 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    pub(super) fn new() -> Self {
+    pub(super) fn empty() -> Self {
         Self {
             version: VERSION,
             ..Self::default()
@@ -112,7 +112,7 @@ impl Source {
 
     /// The data of the last commit.
     pub(super) fn memory(&self) -> Memory {
-        self.remembered().unwrap_or_else(Memory::new)
+        self.remembered().unwrap_or_else(Memory::empty)
     }
 
     /// Removes an index.

@@ -316,7 +316,7 @@ fn compare(a: &Bucket, b: &Bucket) -> std::cmp::Ordering {
 /// The greatest multiple of the width that is not above the value.
 fn floor(value: &BigDecimal, width: &BigDecimal) -> BigDecimal {
     let rest = value % width;
-    if rest < BigDecimal::from(0) {
+    if rest < 0 {
         value - rest - width
     } else {
         value - rest

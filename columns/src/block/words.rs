@@ -209,7 +209,7 @@ pub(super) fn check(
             return all.iter().last().is_none_or(|row| row < rows);
         }
         let list = bytes.as_chunks::<2>().0;
-        bytes.len() % 2 == 0 && list.iter().all(|row| u32::from(u16::from_le_bytes(*row)) < rows)
+        bytes.len().is_multiple_of(2) && list.iter().all(|row| u32::from(u16::from_le_bytes(*row)) < rows)
     };
     let count = terms.len() as u32;
     terms.len() == lists.len()

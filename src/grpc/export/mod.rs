@@ -38,7 +38,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// Encodes the companies of one stream.
 enum Encoder {
     Rows,
-    Csv(csv::Table),
+    Csv(Box<csv::Table>),
     Arrow(Box<arrow::Table>),
 }
 
@@ -47,7 +47,7 @@ impl Encoder {
     fn new(encoding: Encoding, columns: Vec<Column>, begins: bool) -> Result<Self, Error> {
         Ok(match encoding {
             Encoding::Unspecified | Encoding::Rows => Self::Rows,
-            Encoding::Csv => Self::Csv(csv::Table::new(columns, begins)),
+            Encoding::Csv => Self::Csv(Box::new(csv::Table::new(columns, begins))),
             Encoding::ArrowIpc => Self::Arrow(Box::new(arrow::Table::new(columns)?)),
         })
     }
