@@ -71,7 +71,8 @@ fn scans(folder: &std::path::Path, random: &mut StdRng) -> Vec<(&'static str, f6
             builder.row(row, row, &[]);
             builder.texts("Account/Industry/", &[&format!("industry {ord:03}")]);
             builder.int("Account/Revenue/", i64::from(int));
-            (ords.push(ord), ints.push(int));
+            ords.push(ord);
+            ints.push(int);
         }
         blocks.push(open(folder, &format!("scan{}", blocks.len()), builder));
         plain_blocks.push((ords, ints));

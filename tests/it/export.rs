@@ -111,7 +111,7 @@ async fn an_export_is_complete_however_often_it_is_interrupted(database: Databas
         assert!(message.companies.len() <= 100);
         assert!(message.companies.iter().all(|company| company.cells.len() == 1));
         let ended = message.companies.is_empty();
-        got.extend(names(&[message.clone()]));
+        got.extend(names(std::slice::from_ref(&message)));
         token = message.resume_token;
         if ended {
             assert!(stream.message().await.unwrap().is_none());
@@ -254,7 +254,6 @@ async fn a_share_that_ends_ends_in_an_export(database: Database) {
         assert!(!first.companies.is_empty());
         let share = v1::RemoveShareRequest {
             name: format!("{name}/shares/globex"),
-            ..Default::default()
         };
         ok(ann.integrations.remove_share(share)).await;
         let left = match (rest(stream).await, ends) {

@@ -130,7 +130,7 @@ async fn a_company_has_the_platforms_name_wherever_it_is_seen(database: Database
     );
     assert_eq!(get(&mut ann, &known.name).await.display_name, "Quagga");
     let moved = upsert(&mut platform, vec![company("P 1", "Quagga", &other.homepage_uri)]).await;
-    assert_eq!(moved, [other.name.clone()]);
+    assert_eq!(moved, std::slice::from_ref(&other.name));
     let again = get(&mut ann, &known.name).await;
     assert_eq!(
         (&again.display_name, again.platform_id.as_str()),
