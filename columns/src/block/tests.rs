@@ -128,7 +128,7 @@ proptest! {
         compare(&block, &numbered);
         // Merged with itself, half of it dead.
         let mut merged = BlockBuilder::default();
-        let live = |row: u32| row % 2 == 0;
+        let live = |row: u32| row.is_multiple_of(2);
         merged.append(&block, &live).unwrap();
         merged.append(&block, &|row| !live(row)).unwrap();
         let second = tempfile::tempdir().unwrap();

@@ -71,7 +71,8 @@ fn whatever_is_done_to_a_file_is_found() {
         let file = File::options().write(true).open(files.path("a.rows")).unwrap();
         file.set_len(to).unwrap();
     };
-    let damages: Vec<Box<dyn Fn(&Files)>> = vec![
+    type Damage = Box<dyn Fn(&Files)>;
+    let damages: Vec<Damage> = vec![
         Box::new(|files| files.flip("a.rows", 0)),
         Box::new(|files| files.flip("b.rows", 2_999)),
         Box::new(swap),

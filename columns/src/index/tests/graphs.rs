@@ -289,7 +289,7 @@ pub(super) fn compare(snapshot: &Snapshot, process: &Companies, model: &Model, d
                     .iter()
                     .flat_map(|begin| {
                         of.iter()
-                            .map(move |one| [begin.as_slice(), &[one.clone()]].concat())
+                            .map(move |one| [begin.as_slice(), std::slice::from_ref(one)].concat())
                     })
                     .collect();
             }
