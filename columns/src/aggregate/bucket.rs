@@ -173,6 +173,11 @@ impl<'a> Buckets<'a> {
         Some(bucket)
     }
 
+    /// Whether the companies of a record, not its values, decide its buckets.
+    pub(super) fn is_of_companies(&self) -> bool {
+        matches!(self.dimension, Dimension::Companies(_))
+    }
+
     /// Notes how the texts of a row were written.
     pub(super) fn note_spelling(&mut self, block: &BlockBuckets<'_>, row: u32) {
         let BlockBuckets::Texts(Some(texts), written, known) = block else {
@@ -212,12 +217,20 @@ impl<'a> Buckets<'a> {
             &matched,
             |block| this.borrow_mut().begin(block),
             |block, row, companies| {
-                this.borrow_mut().of_row(block, row, companies, &mut numbers);
-                for number in &numbers {
-                    if lists.len() <= *number as usize {
-                        lists.resize_with(*number as usize + 1, Vec::new);
+                let mut this = this.borrow_mut();
+                let most = if this.is_of_companies() {
+                    1
+                } else {
+                    companies.len()
+                };
+                for companies in companies.chunks(most) {
+                    this.of_row(block, row, companies, &mut numbers);
+                    for number in &numbers {
+                        if lists.len() <= *number as usize {
+                            lists.resize_with(*number as usize + 1, Vec::new);
+                        }
+                        lists[*number as usize].extend_from_slice(companies);
                     }
-                    lists[*number as usize].extend_from_slice(companies);
                 }
             },
         )?;

@@ -64,9 +64,8 @@ impl<'a> Cells<'a> {
         number
     }
 
-    /// The cells of a combination of buckets for each dimension.
+    /// Adds the cells of the combinations of these buckets of each dimension.
     fn cells_of(&mut self, of: &[Vec<u32>], to: &mut Vec<usize>) {
-        to.clear();
         match of {
             [] => {}
             [one] => to.extend(one.iter().map(|bucket| self.cell(&[*bucket])).collect::<Vec<_>>()),
@@ -108,21 +107,35 @@ impl<'a> Cells<'a> {
             },
             |(blocks, measured), row, companies| {
                 let this = &mut **this.borrow_mut();
-                for ((buckets, block), numbers) in this.buckets.iter_mut().zip(blocks).zip(&mut numbers) {
-                    buckets.of_row(block, row, companies, numbers);
-                    buckets.note_spelling(block, row);
-                    for number in numbers.iter_mut() {
-                        *number = buckets.keep_of(*number);
+                // Where companies decide the bucket, each of them is in the cells of its own buckets only.
+                let apart = this.buckets.iter().any(Buckets::is_of_companies);
+                let most = if apart { 1 } else { companies.len() };
+                cells.clear();
+                for companies in companies.chunks(most) {
+                    for ((buckets, block), numbers) in
+                        this.buckets.iter_mut().zip(blocks.iter_mut()).zip(&mut numbers)
+                    {
+                        buckets.of_row(block, row, companies, numbers);
+                        for number in numbers.iter_mut() {
+                            *number = buckets.keep_of(*number);
+                        }
+                        numbers.sort_unstable();
+                        numbers.dedup();
                     }
-                    numbers.sort_unstable();
-                    numbers.dedup();
+                    let begin = cells.len();
+                    this.cells_of(&numbers[..this.buckets.len()], &mut cells);
+                    for cell in &cells[begin..] {
+                        this.cells[*cell].companies.extend_from_slice(companies);
+                    }
                 }
-                let dimensions = this.buckets.len();
-                this.cells_of(&numbers[..dimensions], &mut cells);
+                cells.sort_unstable();
+                cells.dedup();
+                for (buckets, block) in this.buckets.iter_mut().zip(blocks.iter()) {
+                    buckets.note_spelling(block, row);
+                }
                 this.total.records += 1;
                 for cell in &cells {
                     this.cells[*cell].records += 1;
-                    this.cells[*cell].companies.extend_from_slice(companies);
                 }
                 for (at, measure) in measured.iter() {
                     measure.add(row, std::iter::once(&mut this.total.measures[*at]));

@@ -31,7 +31,7 @@ fn plain(number: &BigDecimal) -> String {
 }
 
 /// The buckets of a record, before some are combined.
-fn buckets(dimension: &Dimension, record: &Record) -> BTreeSet<Bucket> {
+fn buckets(dimension: &Dimension, record: &Record, company: u32) -> BTreeSet<Bucket> {
     let of: BTreeSet<Bucket> = match dimension {
         Dimension::Text(path) if path.ends_with("list") => {
             record.list.iter().cloned().map(Bucket::Text).collect()
@@ -60,7 +60,10 @@ fn buckets(dimension: &Dimension, record: &Record) -> BTreeSet<Bucket> {
             };
             record.number.iter().map(floor).collect()
         }
-        Dimension::Companies(_) => unreachable!(),
+        Dimension::Companies(sets) => (0..sets.len())
+            .filter(|at| sets[*at].contains(company))
+            .map(Bucket::Companies)
+            .collect(),
     };
     if of.is_empty() { [Bucket::Unset].into() } else { of }
 }
@@ -105,9 +108,13 @@ fn measured(measure: &Measure, records: &[&Record]) -> Outcome {
     }
 }
 
-fn dimension(dice: &mut StdRng, of: bool) -> Dimension {
+fn dimension(dice: &mut StdRng, of: bool, companies: &RoaringBitmap) -> Dimension {
     let path = |name: &str| format!("{}/{name}", object(of));
-    match dice.random_range(0..6) {
+    match dice.random_range(0..7) {
+        6 => {
+            let mut half = || companies.iter().filter(|_| dice.random_bool(0.5)).collect();
+            Dimension::Companies(vec![half(), half()])
+        }
         0 => Dimension::Text(path("name")),
         1 => Dimension::Text(path("list")),
         2 => Dimension::Integer(path("int")),
@@ -230,7 +237,7 @@ pub(super) fn compare(snapshot: &Snapshot, process: &Companies, model: &Model, d
                     most: *[1, 3, 1_000].choose(dice).unwrap(),
                     last: dice.random_bool(0.5),
                 };
-                (dimension(dice, of), keep)
+                (dimension(dice, of, &matched_set), keep)
             })
             .collect();
         let subject = |object: &str, test: RowTest| Subject {
@@ -266,8 +273,10 @@ pub(super) fn compare(snapshot: &Snapshot, process: &Companies, model: &Model, d
             .map(|(dimension, keep)| {
                 let mut counts: BTreeMap<Bucket, BTreeSet<u128>> = BTreeMap::new();
                 for (record, companies) in &records {
-                    for bucket in buckets(dimension, record) {
-                        counts.entry(bucket).or_default().extend(companies);
+                    for company in companies {
+                        for bucket in buckets(dimension, record, process.find(*company).unwrap()) {
+                            counts.entry(bucket).or_default().insert(*company);
+                        }
                     }
                 }
                 kept(&counts, *keep)
@@ -275,31 +284,38 @@ pub(super) fn compare(snapshot: &Snapshot, process: &Companies, model: &Model, d
             .collect();
         let mut cells: BTreeMap<Vec<(usize, Bucket)>, Cell<'_>> = BTreeMap::new();
         for (record, companies) in &records {
-            let mut combinations: BTreeSet<Vec<(usize, Bucket)>> = [Vec::new()].into();
-            for ((dimension, _), ranks) in dimensions.iter().zip(&ranks) {
-                let of = buckets(dimension, record).into_iter().map(|bucket| {
-                    match (ranks.get(&bucket), &bucket) {
-                        (Some(rank), _) => (*rank, bucket),
-                        (None, Bucket::Unset) => (usize::MAX, bucket),
-                        (None, _) => (usize::MAX, Bucket::Other),
-                    }
-                });
-                let of: BTreeSet<_> = of.collect();
-                combinations = combinations
-                    .iter()
-                    .flat_map(|begin| {
-                        of.iter()
-                            .map(move |one| [begin.as_slice(), std::slice::from_ref(one)].concat())
-                    })
-                    .collect();
+            let mut of_record = BTreeSet::new();
+            for company in companies.iter().filter(|_| !dimensions.is_empty()) {
+                let number = process.find(*company).unwrap();
+                let mut combinations: BTreeSet<Vec<(usize, Bucket)>> = [Vec::new()].into();
+                for ((dimension, _), ranks) in dimensions.iter().zip(&ranks) {
+                    let of = buckets(dimension, record, number).into_iter().map(|bucket| {
+                        match (ranks.get(&bucket), &bucket) {
+                            (Some(rank), _) => (*rank, bucket),
+                            (None, Bucket::Unset) => (usize::MAX, bucket),
+                            (None, _) => (usize::MAX, Bucket::Other),
+                        }
+                    });
+                    let of: BTreeSet<_> = of.collect();
+                    combinations = combinations
+                        .iter()
+                        .flat_map(|begin| {
+                            of.iter()
+                                .map(move |one| [begin.as_slice(), std::slice::from_ref(one)].concat())
+                        })
+                        .collect();
+                }
+                for combination in combinations {
+                    cells
+                        .entry(combination.clone())
+                        .or_default()
+                        .companies
+                        .insert(*company);
+                    of_record.insert(combination);
+                }
             }
-            if dimensions.is_empty() {
-                continue;
-            }
-            for combination in combinations {
-                let cell = cells.entry(combination).or_default();
-                cell.companies.extend(companies);
-                cell.records.push(record);
+            for combination in of_record {
+                cells.entry(combination).or_default().records.push(record);
             }
         }
         let result = |companies: Option<&BTreeSet<u128>>, own_records: &[&Record]| -> Vec<Outcome> {
